@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Implements the ports: sources, targets and stores.

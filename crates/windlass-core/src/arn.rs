@@ -1,0 +1,178 @@
+//! Amazon Resource Names, and which event source one names.
+
+use std::fmt;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+/// An Amazon Resource Name: `arn:partition:service:region:account:resource`.
+///
+/// Cheap to clone. The resource may itself contain colons and slashes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Arn {
+    text: Arc<str>,
+}
+
+/// A text that is not an ARN.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("'{text}' is not an ARN: expected arn:partition:service:region:account:resource")]
+pub struct ArnError {
+    text: String,
+}
+
+/// The kinds of event source that windlass reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SourceKind {
+    /// A Kinesis data stream: `arn:aws:kinesis:…:stream/NAME`.
+    Kinesis,
+    /// The stream of a DynamoDB table: `arn:aws:dynamodb:…:table/NAME/stream/LABEL`.
+    DynamoDbStreams,
+    /// An SQS queue, standard or FIFO: `arn:aws:sqs:…:NAME`.
+    Sqs,
+}
+
+impl Arn {
+    /// Reads an ARN; every part but region and account must be there.
+    ///
+    /// # Errors
+    /// The text does not have the six parts of an ARN.
+    pub fn parse(text: &str) -> Result<Self, ArnError> {
+        let mut parts = text.splitn(6, ':');
+        let mut next = || parts.next().unwrap_or_default();
+        let (prefix, partition, service) = (next(), next(), next());
+        let (_region, _account, resource) = (next(), next(), next());
+        if prefix != "arn" || partition.is_empty() || service.is_empty() || resource.is_empty() {
+            return Err(ArnError {
+                text: text.to_owned(),
+            });
+        }
+        Ok(Self { text: text.into() })
+    }
+
+    /// The whole ARN.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// `aws`, `aws-cn`, …
+    pub fn partition(&self) -> &str {
+        self.part(1)
+    }
+
+    /// `kinesis`, `dynamodb`, `sqs`, `lambda`, …
+    pub fn service(&self) -> &str {
+        self.part(2)
+    }
+
+    /// The region; empty for global resources.
+    pub fn region(&self) -> &str {
+        self.part(3)
+    }
+
+    /// The account id; empty where the resource has none.
+    pub fn account_id(&self) -> &str {
+        self.part(4)
+    }
+
+    /// What follows the account id, colons included.
+    pub fn resource(&self) -> &str {
+        self.part(5)
+    }
+
+    /// Which event source this names, if it is one that windlass reads.
+    pub fn source_kind(&self) -> Option<SourceKind> {
+        let resource = self.resource();
+        match self.service() {
+            "kinesis" => {
+                let name = resource.strip_prefix("stream/")?;
+                (!name.is_empty() && !name.contains('/')).then_some(SourceKind::Kinesis)
+            }
+            "dynamodb" => {
+                let (table, label) = resource.strip_prefix("table/")?.split_once("/stream/")?;
+                (!table.is_empty() && !label.is_empty()).then_some(SourceKind::DynamoDbStreams)
+            }
+            "sqs" => {
+                let name = !resource.contains(['/', ':']);
+                name.then_some(SourceKind::Sqs)
+            }
+            _ => None,
+        }
+    }
+
+    /// The stream's, table's or queue's own name.
+    pub fn source_name(&self) -> &str {
+        let resource = self.resource();
+        match self.service() {
+            "kinesis" => resource.split('/').nth(1).unwrap_or(resource),
+            "dynamodb" => resource.split('/').nth(1).unwrap_or(resource),
+            _ => resource,
+        }
+    }
+
+    /// Whether this is a FIFO queue: SQS asks that such names end in `.fifo`.
+    ///
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/fifo-queues.html>
+    pub fn is_fifo_queue(&self) -> bool {
+        self.source_kind() == Some(SourceKind::Sqs) && self.resource().ends_with(".fifo")
+    }
+
+    fn part(&self, index: usize) -> &str {
+        self.text.splitn(6, ':').nth(index).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Arn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for Arn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn kind(text: &str) -> Option<SourceKind> {
+        Arn::parse(text).unwrap().source_kind()
+    }
+
+    #[test]
+    fn names_the_source_it_stands_for() {
+        assert_eq!(
+            kind("arn:aws:kinesis:r:1:stream/s"),
+            Some(SourceKind::Kinesis)
+        );
+        assert_eq!(kind("arn:aws:kinesis:r:1:stream/s/consumer/c:1"), None);
+        let table = "arn:aws:dynamodb:r:1:table/t/stream/2024-06-10T19:26:16.525";
+        assert_eq!(kind(table), Some(SourceKind::DynamoDbStreams));
+        assert_eq!(kind("arn:aws:dynamodb:r:1:table/t"), None);
+        assert_eq!(kind("arn:aws:sqs:r:1:jobs.fifo"), Some(SourceKind::Sqs));
+        assert_eq!(kind("arn:aws:s3:::bucket"), None);
+    }
+
+    #[test]
+    fn keeps_colons_of_the_resource() {
+        let arn = Arn::parse("arn:aws:lambda:us-east-1:1:function:f:live").unwrap();
+        assert_eq!(arn.resource(), "function:f:live");
+        assert_eq!(arn.account_id(), "1");
+    }
+
+    #[test]
+    fn refuses_what_is_not_an_arn() {
+        for text in [
+            "",
+            "arn",
+            "arn:aws:sqs:r:1",
+            "arn:aws:sqs:r:1:",
+            "urn:aws:sqs:r:1:q",
+        ] {
+            assert!(Arn::parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The ways to name a function, and the ARN each stands for.
+
+use crate::arn::Arn;
+
+/// A `FunctionName` of the API, taken apart.
+///
+/// A name (`resize`), a partial ARN (`111122223333:function:resize`, `111122223333:resize`,
+/// `function:resize`) or an ARN, each with an optional qualifier: a version, an alias or `$LATEST`.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionName {
+    /// The partition, region and account of a full ARN.
+    pub place: Option<Place>,
+    /// The account of a partial ARN; with a full ARN, the same as in `place`.
+    pub account_id: Option<String>,
+    /// The function's own name, 1 to 64 characters.
+    pub name: String,
+    /// Version, alias or `$LATEST`, exactly as it was given.
+    pub qualifier: Option<String>,
+}
+
+/// Partition, region and account of an ARN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// `aws`, `aws-cn`, …
+    pub partition: String,
+    /// For example `us-east-1`.
+    pub region: String,
+    /// Twelve digits.
+    pub account_id: String,
+}
+
+impl FunctionName {
+    /// Reads any of the forms; `None` if the text has none of them.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.is_empty() || 256 < text.len() {
+            return None;
+        }
+        if text.starts_with("arn:") {
+            let arn = Arn::parse(text).ok()?;
+            let rest = arn.resource().strip_prefix("function:")?;
+            let place = Place {
+                partition: arn.partition().to_owned(),
+                region: arn.region().to_owned(),
+                account_id: arn.account_id().to_owned(),
+            };
+            let complete = arn.service() == "lambda"
+                && !place.region.is_empty()
+                && is_account_id(&place.account_id);
+            return if complete {
+                Self::from_tail(Some(place), None, rest)
+            } else {
+                None
+            };
+        }
+        let (account_id, rest) = match text.split_once(':') {
+            Some((first, rest)) if is_account_id(first) => (Some(first.to_owned()), rest),
+            _ => (None, text),
+        };
+        let rest = rest.strip_prefix("function:").unwrap_or(rest);
+        Self::from_tail(None, account_id, rest)
+    }
+
+    /// The ARN this stands for, seen from `here`: what the text leaves out is taken from there.
+    /// The qualifier stays exactly as it was given.
+    pub fn resolve(&self, here: &Place) -> Arn {
+        let place = self.place.as_ref().unwrap_or(here);
+        let account_id = self.account_id.as_ref().unwrap_or(&place.account_id);
+        let Place {
+            partition, region, ..
+        } = place;
+        let name = &self.name;
+        let mut text = format!("arn:{partition}:lambda:{region}:{account_id}:function:{name}");
+        if let Some(qualifier) = &self.qualifier {
+            text.push(':');
+            text.push_str(qualifier);
+        }
+        Arn::parse(&text).expect("all six parts were just written")
+    }
+
+    fn from_tail(place: Option<Place>, account_id: Option<String>, tail: &str) -> Option<Self> {
+        let (name, qualifier) = match tail.split_once(':') {
+            Some((name, qualifier)) => (name, Some(qualifier)),
+            None => (tail, None),
+        };
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let name_fits = !name.is_empty() && name.len() <= 64 && name.chars().all(plain);
+        let qualifier_fits = qualifier.is_none_or(|qualifier| {
+            let alias = qualifier.strip_prefix('$').unwrap_or(qualifier);
+            qualifier == "$LATEST"
+                || (alias.len() == qualifier.len()
+                    && !alias.is_empty()
+                    && alias.len() <= 128
+                    && alias.chars().all(plain))
+        });
+        if !name_fits || !qualifier_fits {
+            return None;
+        }
+        let account_id = place
+            .as_ref()
+            .map(|place| place.account_id.clone())
+            .or(account_id);
+        Some(Self {
+            place,
+            account_id,
+            name: name.to_owned(),
+            qualifier: qualifier.map(str::to_owned),
+        })
+    }
+}
+
+fn is_account_id(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn here() -> Place {
+        Place {
+            partition: "aws".to_owned(),
+            region: "eu-west-1".to_owned(),
+            account_id: "000000000000".to_owned(),
+        }
+    }
+
+    #[track_caller]
+    fn resolves(text: &str, to: &str) {
+        let name = FunctionName::parse(text).unwrap();
+        assert_eq!(name.resolve(&here()).as_str(), to);
+    }
+
+    #[test]
+    fn every_form_resolves_and_keeps_its_qualifier() {
+        let local = "arn:aws:lambda:eu-west-1:000000000000:function:f";
+        resolves("f", local);
+        resolves("function:f", local);
+        resolves("f:$LATEST", &format!("{local}:$LATEST"));
+        resolves("f:7", &format!("{local}:7"));
+        let other = "arn:aws:lambda:eu-west-1:111122223333:function:f";
+        resolves("111122223333:f", other);
+        resolves("111122223333:function:f:live", &format!("{other}:live"));
+        let far = "arn:aws-cn:lambda:cn-north-1:111122223333:function:f:live";
+        resolves(far, far);
+    }
+
+    #[test]
+    fn refuses_what_names_no_function() {
+        for text in [
+            "",
+            "a b",
+            "f:",
+            "f:$OTHER",
+            "arn:aws:sqs:r:000000000000:q",
+            "f:a:b",
+        ] {
+            assert_eq!(FunctionName::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The machine of one slot of one mapping on a queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::batch::BatchId;
+use crate::outcome::{Fault, Outcome};
+use crate::record::{Message, ReceiptHandle};
+use crate::time::Timestamp;
+
+/// How a queue is consumed: the mapping's settings, the queue's own, and the daemon's limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueConsumerSettings {
+    /// Whether order within message groups must be kept.
+    pub fifo: bool,
+    /// Most messages of one batch.
+    pub batch_size: usize,
+    /// How long a batch gathers.
+    pub maximum_batching_window: Duration,
+    /// The queue's own visibility timeout: a failed message comes back when it has passed.
+    pub visibility_timeout: Duration,
+    /// Whether visibility is extended while messages are held.
+    pub visibility_heartbeat: bool,
+    /// How long the function may take.
+    pub function_timeout: Duration,
+    /// How long one receive waits for messages: 0 to 20 seconds.
+    pub wait_time: Duration,
+    /// Most invocations at a time.
+    pub maximum_concurrency: usize,
+    /// Most messages held in memory; receiving stops there.
+    pub buffer_messages: usize,
+    /// Most bytes of one event, envelope included.
+    pub payload_limit: usize,
+    /// How long messages are held while the function cannot be reached.
+    pub hold_limit: Duration,
+}
+
+/// Counts the receives, deletions and visibility changes of one consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// Messages that are handed to the function in one invocation.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Its number.
+    pub id: BatchId,
+    /// From 1; it grows only when the function was reached.
+    pub attempt: u32,
+    /// At least one; of one group in order.
+    pub messages: Arc<[Message]>,
+}
+
+/// What became of one entry of a deletion or visibility change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryResult {
+    /// It was done.
+    Done,
+    /// The handle is outdated or unknown: trying again is of no use.
+    Refused,
+    /// It failed and may be tried again.
+    Failed,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum QueueInput {
+    /// A receive has ended; no messages is a normal answer.
+    Received {
+        /// Which.
+        request: RequestId,
+        /// How.
+        result: Result<Vec<Message>, Fault>,
+    },
+    /// An invocation has ended.
+    Invoked {
+        /// Which batch.
+        batch: BatchId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A deletion has ended: one result an entry, in the order asked for.
+    Deleted {
+        /// Which.
+        request: RequestId,
+        /// How.
+        result: Result<Vec<EntryResult>, Fault>,
+    },
+    /// A visibility change has ended: one result an entry, in the order asked for.
+    VisibilityChanged {
+        /// Which.
+        request: RequestId,
+        /// How.
+        result: Result<Vec<EntryResult>, Fault>,
+    },
+    /// Finish what is in flight, start nothing new, return what is held.
+    Drain,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum QueueCommand {
+    /// Receive messages.
+    Receive {
+        /// Its number.
+        request: RequestId,
+        /// At most so many: 1 to 10.
+        limit: u8,
+        /// How long to wait for the first.
+        wait: Duration,
+        /// How long they stay invisible to others.
+        visibility: Duration,
+    },
+    /// Give up a receive that waits: its answer is no longer wanted. Messages may be lost to it
+    /// until their visibility ends, so it is used only where the answer would not be looked at.
+    CancelReceive(RequestId),
+    /// Invoke the function.
+    Invoke(Batch),
+    /// Delete messages.
+    Delete {
+        /// Its number.
+        request: RequestId,
+        /// Which.
+        receipts: Vec<ReceiptHandle>,
+    },
+    /// Make messages visible again after a time; zero is at once.
+    ChangeVisibility {
+        /// Its number.
+        request: RequestId,
+        /// Which.
+        receipts: Vec<ReceiptHandle>,
+        /// From now.
+        timeout: Duration,
+    },
+    /// Say, and count, that something happened that needs no answer.
+    Report(Report),
+    /// The consumer has ended; nothing more will come.
+    Finish,
+}
+
+/// What a person should hear about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A message alone exceeds the payload limit; it is left to the queue's redrive policy.
+    MessageTooLarge {
+        /// Which.
+        message_id: crate::record::MessageId,
+        /// Its rendered size in bytes.
+        bytes: usize,
+    },
+    /// Messages were deleted from the queue after success.
+    Deleted {
+        /// How many.
+        n_messages: usize,
+    },
+    /// Messages could not be deleted; they will come again.
+    NotDeleted {
+        /// How many.
+        n_messages: usize,
+    },
+    /// Messages were returned to the queue: the function could not be reached for too long.
+    Returned {
+        /// How many.
+        n_messages: usize,
+    },
+}
+
+/// What a person may want to know about a consumer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueView {
+    /// Messages received since the consumer started.
+    pub received: u64,
+    /// Messages held, those in flight included.
+    pub held_messages: usize,
+    /// Their rendered size in bytes.
+    pub held_bytes: usize,
+    /// Messages of invocations that are under way.
+    pub in_flight_messages: usize,
+    /// Invocations that are under way.
+    pub concurrency: usize,
+    /// How the last invocation ended.
+    pub last_outcome: Option<Outcome>,
+    /// What holds the queue back, if anything does.
+    pub waiting: Option<Waiting>,
+    /// When the consumer will do something by itself.
+    pub next_at: Option<Timestamp>,
+}
+
+/// What holds a consumer back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// The function cannot be reached.
+    NotInvoked(Fault),
+    /// The queue cannot be read.
+    Source(Fault),
+}

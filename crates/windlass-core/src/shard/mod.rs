@@ -1,0 +1,150 @@
+//! The machine of one shard of one mapping.
+
+use crate::batch::BatchId;
+use crate::outcome::{Fault, Outcome, Swap};
+use crate::position::{Cursor, Position};
+use crate::record::{Page, Record, SequenceNumber};
+use crate::time::Timestamp;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a shard is consumed: the mapping's settings, and the daemon's limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShardSettings {
+    /// Records that arrived earlier are resolved unseen; see
+    /// [`crate::mapping::StreamSettings::skip_before`].
+    pub skip_before: Option<Timestamp>,
+    /// Most records of one batch.
+    pub batch_size: usize,
+    /// How long a batch gathers.
+    pub maximum_batching_window: Duration,
+    /// Pause between reads at the tip of the shard.
+    pub poll_interval: Duration,
+    /// Pause between reads while behind the tip.
+    pub catch_up_interval: Duration,
+    /// Most records of one read.
+    pub read_limit: u32,
+    /// Most records held in memory; reading stops there.
+    pub buffer_records: usize,
+    /// Most bytes of rendered events held in memory; reading stops there.
+    pub buffer_bytes: usize,
+    /// Most bytes of one event, envelope included.
+    pub payload_limit: usize,
+}
+
+/// Records that are handed to the function in one invocation.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Its number.
+    pub id: BatchId,
+    /// From 1; it grows only when the function was reached.
+    pub attempt: u32,
+    /// At least one, in the order of the shard.
+    pub records: Arc<[Record]>,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum ShardInput {
+    /// A read has ended.
+    Read(Result<Page, Fault>),
+    /// An invocation has ended.
+    Invoked {
+        /// Which batch.
+        batch: BatchId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// A save has ended. `Conflict`: the lease has moved on; nothing more may be written.
+    Saved(Result<Swap, Fault>),
+    /// Finish what is in flight, start nothing new.
+    Drain,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum ShardCommand {
+    /// Read a page. One read is under way at a time.
+    Read {
+        /// From where.
+        from: Cursor,
+        /// At most so many records.
+        limit: u32,
+    },
+    /// Invoke the function.
+    Invoke(Batch),
+    /// Write the checkpoint. One save is under way at a time.
+    Save(Position),
+    /// Say, and count, that something was passed over or given up. There is no answer to this.
+    Report(Report),
+    /// The consumer has ended; nothing more will come.
+    Finish(Finish),
+}
+
+/// What was passed over or given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A record alone exceeds the payload limit and can never be delivered.
+    RecordTooLarge {
+        /// Which.
+        sequence_number: SequenceNumber,
+        /// Its rendered size in bytes.
+        bytes: usize,
+    },
+    /// The source no longer has what comes after the checkpoint; reading goes on at its oldest
+    /// record. How much is missing cannot be known.
+    Trimmed {
+        /// Where reading should have gone on.
+        after: Position,
+    },
+}
+
+/// Why a consumer has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// Every record of the shard is resolved, and that is saved.
+    ShardEnd,
+    /// It was asked to drain, and what it had begun is done and saved.
+    Drained,
+    /// Somebody else holds the lease.
+    LeaseLost,
+}
+
+/// What a person may want to know about a consumer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShardView {
+    /// The last checkpoint that was saved.
+    pub checkpoint: Position,
+    /// How far behind the tip of the shard the last read was.
+    pub behind: Option<Duration>,
+    /// Records read and not yet resolved, those in flight included.
+    pub buffered_records: usize,
+    /// Their rendered size in bytes.
+    pub buffered_bytes: usize,
+    /// Records of invocations that are under way.
+    pub in_flight_records: usize,
+    /// The attempt of the batch at the head; 1 when nothing has failed.
+    pub attempt: u32,
+    /// How the last invocation ended.
+    pub last_outcome: Option<Outcome>,
+    /// What holds the shard back, if anything does.
+    pub waiting: Option<Waiting>,
+    /// When the consumer will do something by itself.
+    pub next_at: Option<Timestamp>,
+}
+
+/// What holds a consumer back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// The function answers with errors.
+    FunctionErrors {
+        /// The attempt that comes next.
+        attempt: u32,
+    },
+    /// The function cannot be reached.
+    NotInvoked(Fault),
+    /// The source cannot be read.
+    Source(Fault),
+    /// The store cannot be written.
+    Store(Fault),
+}

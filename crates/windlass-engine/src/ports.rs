@@ -1,0 +1,191 @@
+//! The ports: what the engine and the API ask of the world.
+//!
+//! Every one is object safe and can be faked. Deadlines of a call belong to the adapter; a call
+//! that takes too long ends as a [`Fault`] or an [`Outcome`], never in a hanging future.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use thiserror::Error;
+use windlass_core::arn::Arn;
+use windlass_core::function::FunctionName;
+use windlass_core::lease::{Lease, LeaseKey};
+use windlass_core::mapping::{Mapping, MappingId, MappingRow, Revision};
+use windlass_core::outcome::{Fault, Outcome, Swap};
+use windlass_core::position::{Cursor, Position};
+use windlass_core::queue::EntryResult;
+use windlass_core::record::{Message, Page, ReceiptHandle, ShardId};
+
+/// The cause of an error, for people.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// An I/O that failed.
+#[derive(Debug, Error)]
+#[error("{operation} failed ({fault:?})")]
+pub struct PortError {
+    /// What was tried, with the object's name: `GetRecords of stream orders`.
+    pub operation: String,
+    /// The little that decisions depend on.
+    pub fault: Fault,
+    /// The cause.
+    #[source]
+    pub source: BoxError,
+}
+
+/// A shard as its stream lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Its name.
+    pub id: ShardId,
+    /// The shards it came from: none, one (split) or two (merge). They may no longer be listed.
+    pub parents: Vec<ShardId>,
+    /// Whether it takes no more records.
+    pub closed: bool,
+}
+
+/// Reads one stream for one mapping; rendered events name the mapping's source and role.
+#[async_trait]
+pub trait StreamReader: Send + Sync {
+    /// Every shard that still has records, open and closed, all pages of the answer.
+    async fn list_shards(&self) -> Result<Vec<Shard>, PortError>;
+
+    /// One page of a shard. Nothing is remembered between calls: the place is in the cursor. An
+    /// expired iterator is replaced by one at `from.after` within the call.
+    async fn read(&self, shard: &ShardId, from: &Cursor, limit: u32) -> Result<Page, PortError>;
+}
+
+/// What a queue says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueAttributes {
+    /// How long a received message stays invisible unless the receive says otherwise.
+    pub visibility_timeout: Duration,
+}
+
+/// Reads one queue for one mapping; rendered events name the mapping's source.
+#[async_trait]
+pub trait QueueReader: Send + Sync {
+    /// What the queue says of itself.
+    async fn attributes(&self) -> Result<QueueAttributes, PortError>;
+
+    /// Up to `limit` (1 to 10) messages, waiting up to `wait` (0 to 20 s) for the first; they stay
+    /// invisible for `visibility`.
+    async fn receive(
+        &self,
+        limit: u8,
+        wait: Duration,
+        visibility: Duration,
+    ) -> Result<Vec<Message>, PortError>;
+
+    /// Deletes any number of messages, ten to a call; one result for each, in the same order.
+    async fn delete(&self, receipts: &[ReceiptHandle]) -> Result<Vec<EntryResult>, PortError>;
+
+    /// Sets the remaining invisibility (0 s to 12 h) of any number of messages, ten to a call; one
+    /// result for each, in the same order.
+    async fn change_visibility(
+        &self,
+        receipts: &[ReceiptHandle],
+        timeout: Duration,
+    ) -> Result<Vec<EntryResult>, PortError>;
+}
+
+/// One call of a function.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// The event, whole.
+    pub event: Bytes,
+    /// For which mapping.
+    pub mapping: MappingId,
+    /// From 1; it grows only when the function was reached.
+    pub attempt: u32,
+}
+
+/// Invokes one function.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// Invokes it and waits for the answer. Every way this can end is an [`Outcome`].
+    async fn invoke(&self, invocation: Invocation) -> Outcome;
+
+    /// The longest that one invocation may take.
+    fn timeout(&self) -> Duration;
+}
+
+/// Makes the readers and the target of a mapping.
+pub trait Connect: Send + Sync {
+    /// The reader of a mapping on a stream.
+    ///
+    /// # Errors
+    /// The source is none that the daemon can reach as it is configured.
+    fn stream(&self, mapping: &Mapping) -> Result<Arc<dyn StreamReader>, PortError>;
+
+    /// The reader of a mapping on a queue.
+    ///
+    /// # Errors
+    /// The source is none that the daemon can reach as it is configured.
+    fn queue(&self, mapping: &Mapping) -> Result<Arc<dyn QueueReader>, PortError>;
+
+    /// The function of a mapping.
+    ///
+    /// # Errors
+    /// The function is none that the daemon can invoke as it is configured.
+    fn target(&self, mapping: &Mapping) -> Result<Arc<dyn Target>, PortError>;
+}
+
+/// Looks up what a new mapping names, as AWS does before it accepts one.
+#[async_trait]
+pub trait Directory: Send + Sync {
+    /// The ARN of a function, its qualifier as given; `None` if there is no such function.
+    async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError>;
+
+    /// Whether a stream or queue exists and may be read. `Gone` and `Denied` come as errors with
+    /// that fault.
+    async fn source(&self, arn: &Arn) -> Result<(), PortError>;
+}
+
+/// Keeps mappings.
+#[async_trait]
+pub trait MappingStore: Send + Sync {
+    /// Every mapping, those being deleted included, ordered by id.
+    async fn mappings(&self) -> Result<Vec<MappingRow>, PortError>;
+
+    /// One mapping.
+    async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError>;
+
+    /// Writes a mapping if its revision is still `seen`; `None`: if there is none of that id, and
+    /// none of the same source and function that is not being deleted.
+    async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError>;
+
+    /// Removes a mapping and its leases if its revision is still `seen`.
+    async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError>;
+}
+
+/// Keeps leases and checkpoints.
+#[async_trait]
+pub trait LeaseStore: Send + Sync {
+    /// Every lease, ordered by key.
+    async fn leases(&self) -> Result<Vec<Lease>, PortError>;
+
+    /// Adds rows; one that is there already stays as it is.
+    async fn insert(&self, leases: &[Lease]) -> Result<(), PortError>;
+
+    /// Writes owner and epoch if both are still what `seen` says; never touches the checkpoint.
+    async fn compare_and_swap(&self, seen: &Lease, next: &Lease) -> Result<Swap, PortError>;
+
+    /// Writes a checkpoint while `epoch` still holds; durable when it returns. Saves that fall due
+    /// together are written together.
+    async fn save(
+        &self,
+        key: &LeaseKey,
+        epoch: u64,
+        checkpoint: &Position,
+    ) -> Result<Swap, PortError>;
+
+    /// Removes rows whose epoch still holds; others stay.
+    async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError>;
+}
+
+/// Everything a daemon keeps.
+pub trait Store: MappingStore + LeaseStore {}
+
+impl<T: MappingStore + LeaseStore> Store for T {}
