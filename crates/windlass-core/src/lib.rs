@@ -20,6 +20,7 @@ pub mod outcome;
 pub mod position;
 pub mod record;
 
+pub mod backoff;
 pub mod batch;
 pub mod queue;
 pub mod shard;

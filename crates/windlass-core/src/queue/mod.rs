@@ -1,4 +1,28 @@
-//! The machine of one slot of one mapping on a queue.
+//! The machine of one slot of one mapping on a queue: [`QueueConsumer`].
+//!
+//! ```text
+//!            received          batch made           success
+//!  (queue) ──────────▶ gathered ─────────▶ in batch ───────▶ deleting ──▶ (gone)
+//!     ▲                   │                  │  ▲
+//!     │      drain        │    function error│  └─ not reached: again, after a pause
+//!     └───────────────────┴──────────────────┘
+//! ```
+//!
+//! | | |
+//! |---|---|
+//! | Q1 | A message is deleted only after success. |
+//! | Q2 | A message that the function failed is left to become visible again; it is never retried from memory, since its receive count and the queue's redrive policy are the retry policy. One whose function was *not reached* is held and tried again. |
+//! | Q3 | Nothing is invoked after its visibility has ended: visibility is extended while messages are held, and without that a batch closes in time for the function to finish. |
+//! | Q4 | FIFO: at most one batch in flight for each message group, and after a failure nothing later of the group goes ahead of what failed. |
+//! | Q5 | No more than `maximum_concurrency` invocations at a time. |
+//! | Q6 | Receives scale up while they come back full and down while they come back empty. |
+//! | Q7 | After `Drain` nothing new is received or invoked; what is held goes back at once. |
+
+mod consumer;
+mod held;
+mod receiving;
+
+pub use consumer::QueueConsumer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,9 +134,6 @@ pub enum QueueCommand {
         /// How long they stay invisible to others.
         visibility: Duration,
     },
-    /// Give up a receive that waits: its answer is no longer wanted. Messages may be lost to it
-    /// until their visibility ends, so it is used only where the answer would not be looked at.
-    CancelReceive(RequestId),
     /// Invoke the function.
     Invoke(Batch),
     /// Delete messages.
