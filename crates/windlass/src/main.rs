@@ -1,3 +1,5 @@
-//! Entry point.
+//! The daemon: command line, configuration, composition, signals.
+
+mod config;
 
 fn main() {}

@@ -1,0 +1,215 @@
+//! The `functions` of the configuration: names, and what each is.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::section::{Section, expected, problem};
+use super::tree::{Node, Problem, Value};
+
+/// A function that goes longer than this is not waited for unless the file says so.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest a function may take, as on AWS.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// Where a Runtime Interface Emulator listens; a second request while one runs ends it.
+const EMULATOR_PATH: &str = "/2015-03-31/functions/function/invocations";
+
+/// One function of the file.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FunctionConfig {
+    pub(crate) kind: FunctionKind,
+    pub(crate) timeout: Duration,
+    /// `None`: no limit of its own.
+    pub(crate) maximum_concurrency: Option<usize>,
+    /// What it sees as `invokeIdentityArn`.
+    pub(crate) role_arn: Option<String>,
+}
+
+/// How a function is invoked.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum FunctionKind {
+    /// By HTTP.
+    Url {
+        url: String,
+        headers: BTreeMap<String, String>,
+        signing_secret: Option<String>,
+    },
+    /// Through AWS Lambda's API.
+    Lambda { arn: String },
+}
+
+pub(super) fn read(
+    top: &mut Section<'_>,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<String, FunctionConfig> {
+    let mut functions = BTreeMap::new();
+    let Some(node) = top.take("functions") else {
+        return functions;
+    };
+    let Value::Map(entries) = &node.value else {
+        problems.push(expected(
+            node,
+            "functions",
+            "names with what each function is",
+        ));
+        return functions;
+    };
+    for (key, node) in entries {
+        let path = format!("functions.{}", key.name);
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if key.name.is_empty() || 64 < key.name.len() || !key.name.chars().all(plain) {
+            let message = format!(
+                "{path}: a function's name has 1 to 64 letters, digits, hyphens or underscores"
+            );
+            problems.push(Problem {
+                line: key.line,
+                message,
+            });
+        }
+        let function = read_one(node, &path, problems);
+        if let Some(function) = function
+            && functions.insert(key.name.clone(), function).is_some()
+        {
+            let message = format!("{path}: written twice; keep one");
+            problems.push(Problem {
+                line: key.line,
+                message,
+            });
+        }
+    }
+    functions
+}
+
+fn read_one(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<FunctionConfig> {
+    let mut section = Section::of(node, path, problems);
+    let url = section.take("url");
+    let lambda = section.take("lambda");
+    let command = section.take("command");
+    let headers = section.take("headers");
+    let signing_secret = section.text("signing_secret", problems);
+    let kind = match (url, lambda, command) {
+        (Some(url), None, None) => read_url(url, headers, signing_secret.clone(), path, problems),
+        (None, Some(lambda), None) => {
+            for (name, written) in [
+                ("headers", headers.is_some()),
+                ("signing_secret", signing_secret.is_some()),
+            ] {
+                if written {
+                    let message = format!("{path}.{name}: only for a function with a url");
+                    problems.push(Problem {
+                        line: node.line,
+                        message,
+                    });
+                }
+            }
+            read_lambda(lambda, path, problems)
+        }
+        (None, None, Some(command)) => {
+            let message = "local processes are not supported yet; serve the function by HTTP and \
+                           give its url";
+            problems.push(problem(command, &format!("{path}.command"), message));
+            None
+        }
+        _ => {
+            problems.push(problem(
+                node,
+                path,
+                "exactly one of url and lambda is needed",
+            ));
+            None
+        }
+    };
+    let bounds = (Duration::from_millis(1), LONGEST_TIMEOUT);
+    let timeout = section
+        .duration("timeout", bounds, problems)
+        .unwrap_or(DEFAULT_TIMEOUT);
+    let concurrency = section.count("maximum_concurrency", (1, 10_000), problems);
+    let role_arn = section.text("role_arn", problems);
+    section.finish(problems);
+    let kind = kind?;
+    let emulator = matches!(&kind, FunctionKind::Url { url, .. } if url.ends_with(EMULATOR_PATH));
+    let maximum_concurrency = concurrency
+        .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
+        .or_else(|| emulator.then_some(1));
+    Some(FunctionConfig {
+        kind,
+        timeout,
+        maximum_concurrency,
+        role_arn,
+    })
+}
+
+fn read_url(
+    node: &Node,
+    headers: Option<&Node>,
+    signing_secret: Option<String>,
+    path: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<FunctionKind> {
+    let headers = headers
+        .map(|node| read_headers(node, path, problems))
+        .unwrap_or_default();
+    match &node.value {
+        Value::Text(url) if is_http_url(url) => Some(FunctionKind::Url {
+            url: url.clone(),
+            headers,
+            signing_secret,
+        }),
+        _ => {
+            let what = "a URL such as http://127.0.0.1:9000/resize";
+            problems.push(expected(node, &format!("{path}.url"), what));
+            None
+        }
+    }
+}
+
+fn read_headers(node: &Node, path: &str, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {
+    let path = format!("{path}.headers");
+    let Value::Map(entries) = &node.value else {
+        problems.push(expected(node, &path, "names and values"));
+        return BTreeMap::new();
+    };
+    let mut headers = BTreeMap::new();
+    for (key, node) in entries {
+        let name = http::HeaderName::from_bytes(key.name.as_bytes());
+        match (&node.value, name) {
+            (Value::Text(value), Ok(name)) if http::HeaderValue::from_str(value).is_ok() => {
+                headers.insert(name.as_str().to_owned(), value.clone());
+            }
+            (Value::Text(_), _) => {
+                problems.push(problem(
+                    node,
+                    &format!("{path}.{}", key.name),
+                    "not a valid header",
+                ));
+            }
+            _ => problems.push(expected(node, &format!("{path}.{}", key.name), "text")),
+        }
+    }
+    headers
+}
+
+fn read_lambda(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<FunctionKind> {
+    if let Value::Text(arn) = &node.value
+        && windlass_core::function::FunctionName::parse(arn).is_some_and(|it| it.place.is_some())
+    {
+        return Some(FunctionKind::Lambda { arn: arn.clone() });
+    }
+    let what = "the ARN of a Lambda function: arn:aws:lambda:REGION:ACCOUNT:function:NAME";
+    problems.push(expected(node, &format!("{path}.lambda"), what));
+    None
+}
+
+/// Whether a text is an absolute HTTP or HTTPS URL.
+pub(super) fn is_http_url(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else {
+        return false;
+    };
+    matches!(uri.scheme_str(), Some("http" | "https"))
+        && uri
+            .authority()
+            .is_some_and(|authority| !authority.host().is_empty())
+}

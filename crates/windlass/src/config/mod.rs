@@ -1,0 +1,314 @@
+//! The configuration: one YAML file, read once into an immutable [`Config`].
+//!
+//! Every mistake is reported, each with its line, before anything is done.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+mod functions;
+mod section;
+mod tree;
+
+pub(crate) use functions::{FunctionConfig, FunctionKind};
+pub(crate) use tree::Problem;
+
+use section::{Section, expected, problem};
+use tree::{Node, Value};
+
+/// The services whose endpoint can be given.
+const SERVICES: [&str; 8] = [
+    "kinesis",
+    "dynamodb",
+    "dynamodb_streams",
+    "sqs",
+    "sns",
+    "s3",
+    "lambda",
+    "sts",
+];
+
+/// The daemon's configuration, complete and checked.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Config {
+    /// Where the API, status, metrics and health are served.
+    pub(crate) listen: SocketAddr,
+    /// Where mappings and checkpoints are kept.
+    pub(crate) store: String,
+    /// For names given without an ARN.
+    pub(crate) region: String,
+    /// Twelve digits, for names given without an ARN.
+    pub(crate) account_id: String,
+    /// Endpoints by service; the others come from the environment.
+    pub(crate) endpoints: BTreeMap<String, String>,
+    pub(crate) kinesis_poll_interval: Duration,
+    pub(crate) dynamodb_streams_poll_interval: Duration,
+    pub(crate) sqs_wait_time: Duration,
+    pub(crate) sqs_visibility_heartbeat: bool,
+    /// How long a stop may take before what runs is abandoned.
+    pub(crate) drain_timeout: Duration,
+    pub(crate) functions: BTreeMap<String, FunctionConfig>,
+    pub(crate) mappings: Vec<Declared>,
+    /// Whether `auth: none` was written.
+    pub(crate) auth_none: bool,
+}
+
+/// A mapping of the file, as it was written.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Declared {
+    /// Where it begins.
+    pub(crate) line: u32,
+    /// Its members, spelled as AWS does.
+    pub(crate) members: serde_json::Value,
+}
+
+impl Config {
+    /// The defaults, for a daemon without a file.
+    ///
+    /// # Errors
+    /// A variable of the standard environment is wrong.
+    pub(crate) fn without_file(
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<Problem>> {
+        Self::parse("", variable)
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or is wrong: everything that is wrong with it.
+    pub(crate) fn load(
+        path: &Path,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<Problem>> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            vec![Problem {
+                line: 0,
+                message: format!("the file cannot be read: {error}"),
+            }]
+        })?;
+        Self::parse(&text, variable)
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(crate) fn parse(
+        text: &str,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let Some(root) = tree::parse(text, variable, &mut problems) else {
+            return Err(problems);
+        };
+        let config = read(&root, variable, &mut problems);
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            problems.sort_by_key(|problem| problem.line);
+            Err(problems)
+        }
+    }
+}
+
+fn read(
+    root: &Node,
+    variable: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Vec<Problem>,
+) -> Config {
+    let mut top = Section::of(root, "", problems);
+    let seconds = Duration::from_secs;
+    let millis = Duration::from_millis;
+    let region = region(&mut top, variable, problems);
+    let account_id = account_id(&mut top, problems);
+    let (listen, auth_none) = listen(&mut top, problems);
+    let mut kinesis = subsection(&mut top, "kinesis", problems);
+    let mut dynamodb_streams = subsection(&mut top, "dynamodb_streams", problems);
+    let mut sqs = subsection(&mut top, "sqs", problems);
+    let bounds = (millis(10), seconds(60));
+    let config = Config {
+        listen,
+        store: top
+            .text("store", problems)
+            .unwrap_or_else(|| "sqlite:./windlass-data".to_owned()),
+        endpoints: endpoints(&mut top, problems),
+        kinesis_poll_interval: take_duration(&mut kinesis, "poll_interval", bounds, problems)
+            .unwrap_or(seconds(1)),
+        dynamodb_streams_poll_interval: take_duration(
+            &mut dynamodb_streams,
+            "poll_interval",
+            bounds,
+            problems,
+        )
+        .unwrap_or(millis(250)),
+        sqs_wait_time: take_duration(&mut sqs, "wait_time", (seconds(0), seconds(20)), problems)
+            .unwrap_or(seconds(20)),
+        sqs_visibility_heartbeat: sqs
+            .as_mut()
+            .and_then(|sqs| sqs.bool("visibility_heartbeat", problems))
+            .unwrap_or(true),
+        drain_timeout: top
+            .duration("drain_timeout", (seconds(0), seconds(3600)), problems)
+            .unwrap_or(seconds(25)),
+        functions: functions::read(&mut top, problems),
+        mappings: mappings(&mut top, problems),
+        region,
+        account_id,
+        auth_none,
+    };
+    for section in [kinesis, dynamodb_streams, sqs].into_iter().flatten() {
+        section.finish(problems);
+    }
+    top.finish(problems);
+    config
+}
+
+fn subsection<'a>(
+    top: &mut Section<'a>,
+    name: &'static str,
+    problems: &mut Vec<Problem>,
+) -> Option<Section<'a>> {
+    top.take(name).map(|node| Section::of(node, name, problems))
+}
+
+fn take_duration(
+    section: &mut Option<Section<'_>>,
+    name: &'static str,
+    bounds: (Duration, Duration),
+    problems: &mut Vec<Problem>,
+) -> Option<Duration> {
+    section.as_mut()?.duration(name, bounds, problems)
+}
+
+fn region(
+    top: &mut Section<'_>,
+    variable: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Vec<Problem>,
+) -> String {
+    let named = |name| variable(name).filter(|region| !region.is_empty());
+    top.text("region", problems)
+        .or_else(|| named("AWS_REGION"))
+        .or_else(|| named("AWS_DEFAULT_REGION"))
+        .unwrap_or_else(|| "us-east-1".to_owned())
+}
+
+fn account_id(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> String {
+    let unset = "000000000000".to_owned();
+    let Some(node) = top.take("account_id") else {
+        return unset;
+    };
+    match &node.value {
+        Value::Text(text) if text.len() == 12 && text.bytes().all(|it| it.is_ascii_digit()) => {
+            return text.clone();
+        }
+        _ => problems.push(expected(node, "account_id", "twelve digits, in quotes")),
+    }
+    unset
+}
+
+/// The address, and whether everybody may call.
+fn listen(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> (SocketAddr, bool) {
+    let default = SocketAddr::from(([127, 0, 0, 1], 9870));
+    let auth_none = match top.take("auth") {
+        None => false,
+        Some(node) if node.value == Value::Text("none".to_owned()) => true,
+        Some(node) => {
+            let only = "only 'none' is understood yet: access keys and tokens are not supported";
+            problems.push(problem(node, "auth", only));
+            true
+        }
+    };
+    let Some(node) = top.take("listen") else {
+        return (default, auth_none);
+    };
+    let Value::Text(text) = &node.value else {
+        problems.push(expected(
+            node,
+            "listen",
+            "an address such as 127.0.0.1:9870",
+        ));
+        return (default, auth_none);
+    };
+    let address = text
+        .replace("localhost:", "127.0.0.1:")
+        .parse::<SocketAddr>();
+    let Ok(address) = address else {
+        problems.push(problem(
+            node,
+            "listen",
+            format!("'{text}' is not an address and a port, such as 127.0.0.1:9870"),
+        ));
+        return (default, auth_none);
+    };
+    if !address.ip().is_loopback() && !auth_none {
+        problems.push(problem(
+            node,
+            "listen",
+            format!(
+                "{address} can be reached from other machines, and callers are not checked; \
+                 listen on 127.0.0.1, or write 'auth: none' to let everybody in"
+            ),
+        ));
+    }
+    (address, auth_none)
+}
+
+fn endpoints(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {
+    let mut result = BTreeMap::new();
+    let Some(mut aws) = subsection(top, "aws", problems) else {
+        return result;
+    };
+    if let Some(node) = aws.take("endpoints") {
+        let mut endpoints = Section::of(node, "aws.endpoints", problems);
+        for service in SERVICES {
+            let Some(node) = endpoints.take(service) else {
+                continue;
+            };
+            let path = endpoints.path_of(service);
+            match &node.value {
+                Value::Text(url) if functions::is_http_url(url) => {
+                    result.insert(service.to_owned(), url.trim_end_matches('/').to_owned());
+                }
+                _ => problems.push(expected(node, &path, "a URL such as http://127.0.0.1:4566")),
+            }
+        }
+        endpoints.finish(problems);
+    }
+    aws.finish(problems);
+    result
+}
+
+fn mappings(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> Vec<Declared> {
+    let Some(node) = top.take("mappings") else {
+        return Vec::new();
+    };
+    let Value::List(items) = &node.value else {
+        problems.push(expected(node, "mappings", "a list"));
+        return Vec::new();
+    };
+    let mut mappings = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        match &item.value {
+            Value::Map(_) => {
+                mappings.push(Declared {
+                    line: item.line,
+                    members: item.to_json(),
+                });
+            }
+            _ => {
+                let path = format!("mappings[{index}]");
+                problems.push(expected(
+                    item,
+                    &path,
+                    "the members of CreateEventSourceMapping",
+                ));
+            }
+        }
+    }
+    mappings
+}
+
+#[cfg(test)]
+mod tests;

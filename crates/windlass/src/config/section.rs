@@ -1,0 +1,200 @@
+//! A map of the file, taken apart key by key: what is left over at the end is an unknown key.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use super::tree::{Key, Node, Problem, Value};
+
+/// One map of the file while it is read.
+pub(super) struct Section<'a> {
+    /// Where it stands: `functions.resize`; empty at the top.
+    path: String,
+    entries: Vec<(&'a Key, &'a Node)>,
+    known: Vec<&'static str>,
+}
+
+impl<'a> Section<'a> {
+    /// The map that a node is; nothing written is an empty map.
+    pub(super) fn of(node: &'a Node, path: &str, problems: &mut Vec<Problem>) -> Self {
+        let mut entries: Vec<(&Key, &Node)> = Vec::new();
+        match &node.value {
+            Value::Map(map) => {
+                for (key, value) in map {
+                    if let Some((first, _)) = entries.iter().find(|(it, _)| it.name == key.name) {
+                        let line = first.line;
+                        let full = join(path, &key.name);
+                        let message = format!("{full}: written before, in line {line}; keep one");
+                        problems.push(Problem {
+                            line: key.line,
+                            message,
+                        });
+                    }
+                    entries.push((key, value));
+                }
+            }
+            Value::Null => {}
+            _ => problems.push(expected(node, path, "keys and values")),
+        }
+        Self {
+            path: path.to_owned(),
+            entries,
+            known: Vec::new(),
+        }
+    }
+
+    /// The node under a key, if something was written there.
+    pub(super) fn take(&mut self, name: &'static str) -> Option<&'a Node> {
+        self.known.push(name);
+        let index = self.entries.iter().position(|(key, _)| key.name == name)?;
+        let (_, node) = self.entries.remove(index);
+        (node.value != Value::Null).then_some(node)
+    }
+
+    /// Where a key of this section stands.
+    pub(super) fn path_of(&self, name: &str) -> String {
+        join(&self.path, name)
+    }
+
+    pub(super) fn text(
+        &mut self,
+        name: &'static str,
+        problems: &mut Vec<Problem>,
+    ) -> Option<String> {
+        let node = self.take(name)?;
+        let Value::Text(text) = &node.value else {
+            problems.push(expected(node, &self.path_of(name), "text"));
+            return None;
+        };
+        Some(text.clone())
+    }
+
+    pub(super) fn bool(&mut self, name: &'static str, problems: &mut Vec<Problem>) -> Option<bool> {
+        let node = self.take(name)?;
+        match &node.value {
+            Value::Bool(value) => Some(*value),
+            Value::Text(text) if text == "true" => Some(true),
+            Value::Text(text) if text == "false" => Some(false),
+            _ => {
+                problems.push(expected(node, &self.path_of(name), "true or false"));
+                None
+            }
+        }
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn count(
+        &mut self,
+        name: &'static str,
+        (least, most): (u64, u64),
+        problems: &mut Vec<Problem>,
+    ) -> Option<u64> {
+        let node = self.take(name)?;
+        let number = match &node.value {
+            Value::Number(number) => number.as_u64(),
+            Value::Text(text) => text.parse().ok(),
+            _ => None,
+        };
+        let number = number.filter(|number| (least..=most).contains(number));
+        if number.is_none() {
+            let what = format!("a whole number from {least} to {most}");
+            problems.push(expected(node, &self.path_of(name), &what));
+        }
+        number
+    }
+
+    /// A duration within bounds: `250ms`, `30s`, `5m`, `1h`.
+    pub(super) fn duration(
+        &mut self,
+        name: &'static str,
+        (least, most): (Duration, Duration),
+        problems: &mut Vec<Problem>,
+    ) -> Option<Duration> {
+        let node = self.take(name)?;
+        let path = self.path_of(name);
+        let parsed = match &node.value {
+            Value::Text(text) => parse_duration(text),
+            _ => None,
+        };
+        let Some(duration) = parsed else {
+            problems.push(expected(node, &path, "a duration such as 250ms, 30s or 5m"));
+            return None;
+        };
+        if !(least..=most).contains(&duration) {
+            problems.push(problem(
+                node,
+                &path,
+                format!("must lie from {least:?} to {most:?}"),
+            ));
+            return None;
+        }
+        Some(duration)
+    }
+
+    /// What is left is unknown.
+    pub(super) fn finish(self, problems: &mut Vec<Problem>) {
+        let known = self.known.join(", ");
+        for (key, _) in &self.entries {
+            if self.known.contains(&key.name.as_str()) {
+                continue; // It stands there twice, which has been said.
+            }
+            let full = join(&self.path, &key.name);
+            let message = format!("{full}: unknown key; known here: {known}");
+            problems.push(Problem {
+                line: key.line,
+                message,
+            });
+        }
+    }
+}
+
+/// A mistake in a node.
+pub(super) fn problem(node: &Node, path: &str, message: impl Display) -> Problem {
+    Problem {
+        line: node.line,
+        message: format!("{path}: {message}"),
+    }
+}
+
+/// A node of the wrong kind.
+pub(super) fn expected(node: &Node, path: &str, what: &str) -> Problem {
+    let found = match &node.value {
+        Value::Number(number) => format!("the number {number}"),
+        _ => node.kind().to_owned(),
+    };
+    problem(node, path, format!("expected {what}, found {found}"))
+}
+
+fn join(path: &str, name: &str) -> String {
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let millis = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.checked_mul(millis)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read() {
+        assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_duration("5m"), Some(Duration::from_secs(300)));
+        for text in ["", "5", "s", "5 s", "1d", "-1s", "99999999999999999999s"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+use super::*;
+
+fn variable(name: &str) -> Option<String> {
+    (name == "SECRET").then(|| "hush".to_owned())
+}
+
+#[track_caller]
+fn problems(text: &str) -> Vec<(u32, String)> {
+    let problems = Config::parse(text, &variable).unwrap_err();
+    problems
+        .into_iter()
+        .map(|problem| (problem.line, problem.message))
+        .collect()
+}
+
+#[test]
+fn no_file_is_the_defaults() {
+    let config = Config::without_file(&|_| None).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:9870");
+    assert_eq!(config.store, "sqlite:./windlass-data");
+    assert_eq!(config.region, "us-east-1");
+    assert_eq!(config.drain_timeout, Duration::from_secs(25));
+    assert!(config.sqs_visibility_heartbeat);
+}
+
+#[test]
+fn the_file_that_lists_every_key_is_the_defaults() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/windlass.yaml");
+    let written = Config::load(Path::new(file), &|_| None).unwrap();
+    assert_eq!(written, Config::without_file(&|_| None).unwrap());
+}
+
+#[test]
+fn every_mistake_is_reported_with_its_line() {
+    let text = "\
+listen: 0.0.0.0:80
+stroe: sqlite:x
+sqs: {wait_time: 21s}
+functions:
+  a: {url: ftp://x, timeout: 30}
+  b: {lambda: nothing}
+  c: {command: [x]}
+  d: {url: 'http://x', signing_secret: '${NONE}'}
+mappings: {}
+";
+    let found = problems(text);
+    let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [1, 2, 3, 5, 5, 6, 7, 8, 9], "{found:#?}");
+    assert!(found[0].1.contains("auth: none"));
+    assert!(found[1].1.contains("stroe: unknown key; known here:"));
+}
+
+#[test]
+fn variables_and_functions_are_read() {
+    let text = "\
+functions:
+  resize:
+    url: http://127.0.0.1:9000/resize
+    timeout: 30s
+    maximum_concurrency: 10
+    headers: {x-team: images}
+    signing_secret: ${SECRET}
+  local:
+    url: http://127.0.0.1:9001/2015-03-31/functions/function/invocations
+  audit:
+    lambda: arn:aws:lambda:us-east-1:111122223333:function:audit
+mappings:
+  - FunctionName: resize
+    EventSourceArn: arn:aws:sqs:us-east-1:000000000000:jobs
+    BatchSize: 10
+";
+    let config = Config::parse(text, &variable).unwrap();
+    let resize = &config.functions["resize"];
+    assert_eq!(resize.maximum_concurrency, Some(10));
+    let FunctionKind::Url { signing_secret, .. } = &resize.kind else {
+        panic!("it has a url")
+    };
+    assert_eq!(signing_secret.as_deref(), Some("hush"));
+    assert_eq!(config.functions["local"].maximum_concurrency, Some(1));
+    assert_eq!(config.mappings[0].line, 13);
+    assert_eq!(config.mappings[0].members["BatchSize"], 10);
+}
+
+#[test]
+fn an_address_for_others_needs_auth_none() {
+    let config = Config::parse("listen: 0.0.0.0:9870\nauth: none\n", &variable).unwrap();
+    assert!(config.auth_none);
+}

@@ -1,0 +1,319 @@
+//! YAML as a tree in which every node knows its line, so that each mistake can be reported at its
+//! place and all of them at once. Variables are replaced here.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+/// One mistake, with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// Counted from 1; 0 where there is none.
+    pub(crate) line: u32,
+    /// What is wrong with what, and the remedy.
+    pub(crate) message: String,
+}
+
+/// A value of the file, or the file.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Node {
+    /// Counted from 1.
+    pub(crate) line: u32,
+    pub(crate) value: Value,
+}
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    /// Nothing was written.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number without quotes.
+    Number(serde_json::Number),
+    /// Any other text.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// Keys and values, in the order of the file.
+    Map(Vec<(Key, Node)>),
+}
+
+/// A key of a map.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Key {
+    pub(crate) line: u32,
+    pub(crate) name: String,
+}
+
+/// Reads a file's text and replaces `${VAR}` and `${VAR:-default}` in its values.
+pub(crate) fn parse(
+    text: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Vec<Problem>,
+) -> Option<Node> {
+    if text
+        .lines()
+        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
+    {
+        return Some(Node {
+            line: 1,
+            value: Value::Map(Vec::new()),
+        });
+    }
+    match serde_saphyr::from_str::<Spanned<RawValue>>(text) {
+        Ok(raw) => Some(raw_node(raw, variable, problems)),
+        Err(error) => {
+            let line = error.location().map_or(0, |location| {
+                u32::try_from(location.line()).unwrap_or(u32::MAX)
+            });
+            let message = error.without_snippet().to_string();
+            problems.push(Problem { line, message });
+            None
+        }
+    }
+}
+
+impl Node {
+    /// The same as JSON, for what is read by serde.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => (*value).into(),
+            Value::Number(number) => number.clone().into(),
+            Value::Text(text) => text.clone().into(),
+            Value::List(items) => items.iter().map(Self::to_json).collect(),
+            Value::Map(entries) => {
+                let entries = entries.iter();
+                entries
+                    .map(|(key, node)| (key.name.clone(), node.to_json()))
+                    .collect()
+            }
+        }
+    }
+
+    /// What it is, in a word, for messages.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match &self.value {
+            Value::Null => "nothing",
+            Value::Bool(_) => "true or false",
+            Value::Number(_) => "a number",
+            Value::Text(_) => "text",
+            Value::List(_) => "a list",
+            Value::Map(_) => "keys and values",
+        }
+    }
+}
+
+#[derive(Debug)]
+enum RawValue {
+    Null,
+    Bool(bool),
+    Number(serde_json::Number),
+    Text(String),
+    List(Vec<Spanned<Self>>),
+    Map(Vec<(Spanned<String>, Spanned<Self>)>),
+}
+
+fn raw_node(
+    raw: Spanned<RawValue>,
+    variable: &dyn Fn(&str) -> Option<String>,
+    problems: &mut Vec<Problem>,
+) -> Node {
+    let line = line_of(&raw);
+    let value = match raw.value {
+        RawValue::Null => Value::Null,
+        RawValue::Bool(value) => Value::Bool(value),
+        RawValue::Number(number) => Value::Number(number),
+        RawValue::Text(text) => match substitute(&text, variable) {
+            Ok(text) => Value::Text(text),
+            Err(message) => {
+                problems.push(Problem { line, message });
+                Value::Null
+            }
+        },
+        RawValue::List(items) => Value::List(
+            items
+                .into_iter()
+                .map(|item| raw_node(item, variable, problems))
+                .collect(),
+        ),
+        RawValue::Map(entries) => {
+            let entries = entries.into_iter().map(|(key, value)| {
+                let key = Key {
+                    line: line_of(&key),
+                    name: key.value,
+                };
+                (key, raw_node(value, variable, problems))
+            });
+            Value::Map(entries.collect())
+        }
+    };
+    Node { line, value }
+}
+
+fn line_of<T>(spanned: &Spanned<T>) -> u32 {
+    u32::try_from(spanned.referenced.line()).unwrap_or(u32::MAX)
+}
+
+/// Replaces variables; `$${` stands for `${` itself.
+fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find("${") {
+        if rest[..start].ends_with('$') {
+            result.push_str(&rest[..start]);
+            result.push('{');
+            rest = &rest[start + 2..];
+            continue;
+        }
+        result.push_str(&rest[..start]);
+        let after = &rest[start + 2..];
+        let Some(end) = after.find('}') else {
+            return Err(
+                "'${' without a closing '}'; write '$${' for the two characters".to_owned(),
+            );
+        };
+        let (name, default) = match after[..end].split_once(":-") {
+            Some((name, default)) => (name, Some(default)),
+            None => (&after[..end], None),
+        };
+        let set = variable(name).filter(|value| default.is_none() || !value.is_empty());
+        match set.or_else(|| default.map(str::to_owned)) {
+            Some(value) => result.push_str(&value),
+            None => {
+                return Err(format!(
+                    "the variable {name} is not set; set it, or write ${{{name}:-default}}"
+                ));
+            }
+        }
+        rest = &after[end + 1..];
+    }
+    result.push_str(rest);
+    Ok(result)
+}
+
+impl<'de> Deserialize<'de> for RawValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = RawValue;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<RawValue, E> {
+        Ok(RawValue::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<RawValue, E> {
+        Ok(RawValue::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<RawValue, E> {
+        Ok(RawValue::Number(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<RawValue, E> {
+        let number = serde_json::Number::from_f64(value);
+        Ok(number.map_or_else(|| RawValue::Text(value.to_string()), RawValue::Number))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<RawValue, E> {
+        Ok(RawValue::Text(value.to_owned()))
+    }
+
+    fn visit_unit<E>(self) -> Result<RawValue, E> {
+        Ok(RawValue::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<RawValue, E> {
+        Ok(RawValue::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<RawValue, D::Error> {
+        RawValue::deserialize(deserializer)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<RawValue, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(RawValue::List(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawValue, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(RawValue::Map(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variable(name: &str) -> Option<String> {
+        match name {
+            "NAME" => Some("windlass".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn variables_are_replaced() {
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("${NAME}", "windlass"),
+            ("a-${NAME}-${NAME}", "a-windlass-windlass"),
+            ("${NONE:-other}", "other"),
+            ("${EMPTY:-other}", "other"),
+            ("${EMPTY}", ""),
+            ("$${NAME}", "${NAME}"),
+        ] {
+            assert_eq!(
+                substitute(text, &variable).as_deref(),
+                Ok(expected),
+                "{text}"
+            );
+        }
+        assert!(
+            substitute("${NONE}", &variable)
+                .unwrap_err()
+                .contains("NONE is not set")
+        );
+        assert!(substitute("${NAME", &variable).is_err());
+    }
+
+    #[test]
+    fn every_node_knows_its_line() {
+        let mut problems = Vec::new();
+        let node = parse("a: 1\nb:\n  - x\n  - ${NONE}\n", &variable, &mut problems).unwrap();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].line, 4);
+        let Value::Map(entries) = node.value else {
+            panic!("a map was written")
+        };
+        assert_eq!(entries[1].0.line, 2);
+        assert_eq!(entries[0].1.value, Value::Number(1.into()));
+    }
+
+    #[test]
+    fn broken_yaml_names_its_line() {
+        let mut problems = Vec::new();
+        assert_eq!(parse("a: 1\nb: [\n", &variable, &mut problems), None);
+        assert!(1 < problems[0].line, "{problems:?}");
+    }
+}
