@@ -21,6 +21,9 @@ pub mod position;
 pub mod record;
 
 pub mod batch;
+mod progress;
+mod retry;
+
 pub mod queue;
 pub mod shard;
 
