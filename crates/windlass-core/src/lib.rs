@@ -22,6 +22,9 @@ pub mod record;
 
 pub mod backoff;
 pub mod batch;
+mod progress;
+mod retry;
+
 pub mod queue;
 pub mod shard;
 

@@ -1,5 +1,12 @@
 //! The machine of one shard of one mapping.
 
+mod consumer;
+mod lane;
+mod reading;
+mod saving;
+
+pub use consumer::ShardConsumer;
+
 use crate::batch::BatchId;
 use crate::outcome::{Fault, Outcome, Swap};
 use crate::position::{Cursor, Position};

@@ -1,0 +1,135 @@
+//! Which records are resolved: finished in any order, checkpointed in the order of the shard.
+//!
+//! The checkpoint is the end of the unbroken run of resolved records; there is no second notion of
+//! done. Sequence numbers are never compared: order is the order in which records were admitted.
+
+use std::collections::VecDeque;
+
+use crate::position::Position;
+use crate::record::SequenceNumber;
+
+/// Counts the records of one consumer in the order of the shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
+
+/// The records behind the run's end, and where the run ends.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// From the first unresolved record on.
+    pending: VecDeque<Pending>,
+    /// How many records the run has; the number of the first pending record's ticket.
+    run: u64,
+    /// Where the run ends.
+    end: Position,
+}
+
+#[derive(Debug)]
+struct Pending {
+    sequence_number: SequenceNumber,
+    resolved: bool,
+}
+
+impl Progress {
+    /// A run that ends at a stored checkpoint.
+    pub(crate) const fn new(from: Position) -> Self {
+        Self {
+            pending: VecDeque::new(),
+            run: 0,
+            end: from,
+        }
+    }
+
+    /// Takes in the next record of the shard, unresolved.
+    pub(crate) fn admit(&mut self, sequence_number: SequenceNumber) -> Ticket {
+        let ticket = Ticket(self.run + self.pending.len() as u64);
+        self.pending.push_back(Pending {
+            sequence_number,
+            resolved: false,
+        });
+        ticket
+    }
+
+    /// Marks records as finished with, and moves the run's end if it can be moved.
+    pub(crate) fn resolve(&mut self, tickets: impl IntoIterator<Item = Ticket>) {
+        for Ticket(number) in tickets {
+            let pending = number
+                .checked_sub(self.run)
+                .and_then(|index| self.pending.get_mut(usize::try_from(index).ok()?))
+                .expect("a ticket in use is behind the run's end");
+            assert!(!pending.resolved, "a record is resolved once");
+            pending.resolved = true;
+        }
+        let mut last = None;
+        while let Some(pending) = self.pending.pop_front_if(|pending| pending.resolved) {
+            self.run += 1;
+            last = Some(pending.sequence_number);
+        }
+        if let Some(sequence_number) = last {
+            // Detached: a checkpoint outlives its page by far.
+            self.end = Position::After(sequence_number.detached());
+        }
+    }
+
+    /// Whether every admitted record is resolved.
+    pub(crate) fn all_resolved(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// How many records are behind the run's end, resolved or not.
+    pub(crate) fn behind_run(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// How many records the run has had since the start; it only grows.
+    pub(crate) const fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// Where the run ends: what a checkpoint may say.
+    pub(crate) const fn end(&self) -> &Position {
+        &self.end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(records: &[&str]) -> (Progress, Vec<Ticket>) {
+        let mut progress = Progress::new(Position::TrimHorizon);
+        let tickets = records
+            .iter()
+            .map(|&number| progress.admit(SequenceNumber::from(number)))
+            .collect();
+        (progress, tickets)
+    }
+
+    #[test]
+    fn the_run_ends_before_the_first_unresolved_record() {
+        let (mut progress, tickets) = progress(&["1", "2", "3", "4"]);
+        progress.resolve([tickets[1], tickets[3]]);
+        assert_eq!(progress.end(), &Position::TrimHorizon);
+        assert_eq!(progress.behind_run(), 4);
+        progress.resolve([tickets[0]]);
+        assert_eq!(progress.end(), &Position::After("2".into()));
+        assert_eq!((progress.run(), progress.behind_run()), (2, 2));
+        progress.resolve([tickets[2]]);
+        assert_eq!(progress.end(), &Position::After("4".into()));
+        assert!(progress.all_resolved());
+    }
+
+    #[test]
+    #[should_panic(expected = "resolved once")]
+    fn a_record_is_resolved_once() {
+        let (mut progress, tickets) = progress(&["1", "2"]);
+        progress.resolve([tickets[1], tickets[1]]);
+    }
+
+    #[test]
+    #[should_panic(expected = "behind the run's end")]
+    fn what_the_run_has_passed_cannot_be_resolved_again() {
+        let (mut progress, tickets) = progress(&["1"]);
+        progress.resolve([tickets[0]]);
+        progress.resolve([tickets[0]]);
+    }
+}
