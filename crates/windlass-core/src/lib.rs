@@ -20,7 +20,6 @@ pub mod outcome;
 pub mod position;
 pub mod record;
 
-pub mod backoff;
 pub mod batch;
 mod progress;
 mod retry;

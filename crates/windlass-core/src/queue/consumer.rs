@@ -7,12 +7,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
 use super::held::{HeldMessages, Stage, Token};
+use super::pause::Pause;
 use super::receiving::Receiving;
 use super::{
     Batch, EntryResult, QueueCommand, QueueConsumerSettings, QueueInput, QueueView, Report,
     RequestId, Waiting,
 };
-use crate::backoff::Backoff;
 use crate::batch::{BatchId, BatchLimits};
 use crate::outcome::{Fault, Outcome};
 use crate::record::{KeyHash, Message, ReceiptHandle};
@@ -47,10 +47,10 @@ pub struct QueueConsumer {
     requests: BTreeMap<RequestId, Request>,
     receiving: Receiving,
     /// Counts the probes that did not reach the function; nothing else is invoked meanwhile.
-    unreached: Backoff,
+    unreached: Pause,
     unreached_cause: Fault,
     to_delete: VecDeque<Token>,
-    deleting: Backoff,
+    deleting: Pause,
     extend_not_before: Timestamp,
     next_batch: u64,
     next_request: u64,
@@ -111,10 +111,10 @@ impl QueueConsumer {
             batches: BTreeMap::new(),
             requests: BTreeMap::new(),
             receiving: Receiving::default(),
-            unreached: Backoff::default(),
+            unreached: Pause::default(),
             unreached_cause: Fault::Transient,
             to_delete: VecDeque::new(),
-            deleting: Backoff::default(),
+            deleting: Pause::default(),
             extend_not_before: now,
             next_batch: 1,
             next_request: 1,

@@ -20,6 +20,7 @@
 
 mod consumer;
 mod held;
+mod pause;
 mod receiving;
 
 pub use consumer::QueueConsumer;

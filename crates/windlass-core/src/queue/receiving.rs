@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::backoff::Backoff;
+use super::pause::Pause;
 use crate::outcome::Fault;
 use crate::time::Timestamp;
 
@@ -29,7 +29,7 @@ pub(super) struct Receiving {
     under_way: usize,
     asked_for: usize,
     not_before: Timestamp,
-    failures: Backoff,
+    failures: Pause,
     fault: Option<Fault>,
 }
 
@@ -40,7 +40,7 @@ impl Default for Receiving {
             under_way: 0,
             asked_for: 0,
             not_before: Timestamp::EPOCH,
-            failures: Backoff::default(),
+            failures: Pause::default(),
             fault: None,
         }
     }
