@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde_json::Value;
 
-use crate::process::{cargo, run as run_command};
+use crate::command::{cargo, run as run_command};
+use crate::test_servers::{self, Choice};
 use crate::{deny, tidy};
 
 #[derive(Args)]
@@ -52,6 +54,14 @@ const STEPS: &[Step] = &[
     Step {
         name: "test",
         run: test,
+    },
+    Step {
+        name: "servers",
+        run: servers,
+    },
+    Step {
+        name: "interop",
+        run: interop,
     },
 ];
 
@@ -105,6 +115,47 @@ fn build() -> Result<()> {
 
 fn test() -> Result<()> {
     run_command(cargo().args(["test", "--workspace"]))
+}
+
+fn servers() -> Result<()> {
+    test_servers::install()?;
+    test_servers::check(&Choice::default())
+}
+
+/// Only the targets that need the servers: the others have run already. The features are those of
+/// the whole workspace, so that nothing is built again for this.
+fn interop() -> Result<()> {
+    let targets = interop_targets(&tidy::metadata()?)?;
+    let mut command = cargo();
+    command.args([
+        "test",
+        "--workspace",
+        "--features",
+        "windlass-tests/interop",
+    ]);
+    for target in &targets {
+        command.args(["--test", target]);
+    }
+    test_servers::run_with(&Choice::default(), &mut command)
+}
+
+/// The test targets that are only built with the feature `interop`.
+fn interop_targets(metadata: &Value) -> Result<Vec<String>> {
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let targets = packages
+        .filter(|package| package["name"] == "windlass-tests")
+        .flat_map(|package| package["targets"].as_array().into_iter().flatten());
+    let names: Vec<String> = targets
+        .filter(|target| {
+            let features = target["required-features"].as_array();
+            features.is_some_and(|features| features.iter().any(|feature| feature == "interop"))
+        })
+        .filter_map(|target| target["name"].as_str().map(str::to_owned))
+        .collect();
+    if names.is_empty() {
+        bail!("no test target of windlass-tests has required-features = [\"interop\"]");
+    }
+    Ok(names)
 }
 
 fn step_named(name: &str) -> Result<&'static str> {

@@ -5,14 +5,14 @@
 
 use anyhow::Result;
 
-use crate::process;
+use crate::command;
 
 /// Runs the checks that this machine can run.
 ///
 /// # Errors
 /// If a check that could be run found something.
 pub(crate) fn run() -> Result<()> {
-    if process::find("cargo-deny").is_none() {
+    if command::find("cargo-deny").is_none() {
         println!(
             "not run: bans, licences, sources, advisories (there is no cargo-deny here; \
              `cargo install cargo-deny --locked` gives it)"
@@ -20,8 +20,8 @@ pub(crate) fn run() -> Result<()> {
         return Ok(());
     }
     check(&["bans", "licenses", "sources"])?;
-    let mut fetch = process::cargo();
-    if process::run(fetch.args(["deny", "fetch", "db"])).is_err() {
+    let mut fetch = command::cargo();
+    if command::run(fetch.args(["deny", "fetch", "db"])).is_err() {
         println!("not run: advisories (their database cannot be fetched from here)");
         return Ok(());
     }
@@ -29,5 +29,5 @@ pub(crate) fn run() -> Result<()> {
 }
 
 fn check(what: &[&str]) -> Result<()> {
-    process::run(process::cargo().args(["deny", "check"]).args(what))
+    command::run(command::cargo().args(["deny", "check"]).args(what))
 }

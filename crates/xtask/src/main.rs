@@ -10,8 +10,10 @@
 )]
 
 mod ci;
+mod command;
 mod deny;
 mod process;
+mod test_servers;
 mod tidy;
 
 use std::process::ExitCode;
@@ -34,6 +36,8 @@ enum Chore {
     Tidy,
     /// Checks bans, licences and sources of the dependencies, and advisories where they can be had
     Deny,
+    /// Installs, starts and stops the servers that others wrote and our tests need
+    TestServers(test_servers::Options),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         Chore::Ci(options) => ci::run(&options),
         Chore::Tidy => tidy::run(),
         Chore::Deny => deny::run(),
+        Chore::TestServers(options) => test_servers::run(options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,7 +16,7 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::{cargo, program, read, root};
+use crate::command::{cargo, program, read, root};
 
 /// One place that breaks one rule.
 #[derive(Debug, PartialEq, Eq)]
