@@ -1,3 +1,57 @@
-//! Entry point.
+//! The project's own checks and chores, as `cargo xtask COMMAND`.
+//!
+//! Rust rather than shell scripts: nothing has to be installed, the rules have unit tests, and the
+//! commands that CI runs are the ones a developer runs. It depends on no crate of ours, so that it
+//! still builds, and can say what is wrong, while those do not.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "printing is what a chore is for"
+)]
 
-fn main() {}
+mod ci;
+mod command;
+mod deny;
+mod process;
+mod test_servers;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What can be asked of it.
+#[derive(Parser)]
+#[command(name = "cargo xtask", about, version)]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Checks everything, in order, and stops at the first step that fails
+    Ci(ci::Options),
+    /// Checks what neither the compiler nor clippy can: edges between crates, file length, the map
+    Tidy,
+    /// Checks bans, licences and sources of the dependencies, and advisories where they can be had
+    Deny,
+    /// Installs, starts and stops the servers that others wrote and our tests need
+    TestServers(test_servers::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().chore {
+        Chore::Ci(options) => ci::run(&options),
+        Chore::Tidy => tidy::run(),
+        Chore::Deny => deny::run(),
+        Chore::TestServers(options) => test_servers::run(options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

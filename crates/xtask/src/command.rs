@@ -1,0 +1,103 @@
+//! Runs the programs that the chores are made of, and says what it runs.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// The root of the workspace, wherever the chore was called from.
+pub(crate) fn root() -> PathBuf {
+    let manifest = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    manifest
+        .ancestors()
+        .nth(2)
+        .expect("the crate lies two levels below the root")
+        .to_path_buf()
+}
+
+/// Where cargo puts what it builds: `CARGO_TARGET_DIR`, else `target`.
+pub(crate) fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
+/// The cargo that started this chore, to be run at the root.
+pub(crate) fn cargo() -> Command {
+    program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// A program to be run at the root, with nothing to read.
+pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(name);
+    command.current_dir(root()).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command, showing its line and its output.
+///
+/// # Errors
+/// If it cannot be started, or ends with anything but 0; the error holds its line.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let line = line_of(command);
+    println!("$ {line}");
+    let status = command
+        .status()
+        .with_context(|| format!("starting `{line}`"))?;
+    expect_success(&line, status)
+}
+
+/// Runs a command and returns what it wrote to its standard output.
+///
+/// # Errors
+/// As [`run`], and if the output is not UTF-8.
+pub(crate) fn read(command: &mut Command) -> Result<String> {
+    let line = line_of(command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("starting `{line}`"))?;
+    expect_success(&line, output.status)?;
+    String::from_utf8(output.stdout).with_context(|| format!("reading the output of `{line}`"))
+}
+
+/// The path of a program that can be run by its name alone, if there is one.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    env::split_paths(&env::var_os("PATH")?)
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
+/// A command as a person would type it.
+pub(crate) fn line_of(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let mut words = vec![
+        program
+            .file_name()
+            .unwrap_or(command.get_program())
+            .to_string_lossy(),
+    ];
+    words.extend(command.get_args().map(OsStr::to_string_lossy));
+    words.join(" ")
+}
+
+/// The end of a file, for an error that points at it; says so if it cannot be read.
+pub(crate) fn last_lines(path: &Path, n_lines: usize) -> String {
+    match fs::read(path) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(n_lines)..].join("\n")
+        }
+        Err(error) => format!("(unreadable: {error})"),
+    }
+}
+
+fn expect_success(line: &str, status: ExitStatus) -> Result<()> {
+    if !status.success() {
+        bail!("`{line}` ended with {status}");
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! Ends servers whose owner is gone, however it went.
+//!
+//! A process that is killed cannot tidy up after itself. So another one, in a group of its own where
+//! no Ctrl-C reaches it, holds the reading end of a pipe from the owner: when the owner ends, the
+//! pipe closes, and the guard ends what it was told about. Should they have ended already, there is
+//! nothing left for it to do.
+
+use std::env;
+use std::io::{self, BufRead as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::process::{End, Identity, end_all};
+
+/// The owner's end of the pipe.
+pub(super) struct Guard {
+    /// Taken when the guard is to see that the owner is done.
+    pipe: Option<ChildStdin>,
+    child: Child,
+}
+
+impl Guard {
+    /// Starts the guard.
+    ///
+    /// # Errors
+    /// If this program cannot start itself.
+    pub(super) fn start() -> Result<Self> {
+        let own = env::current_exe().context("finding this program")?;
+        let mut child = Command::new(own)
+            .args(["test-servers", "guard"])
+            .stdin(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .context("starting the guard")?;
+        let pipe = child.stdin.take();
+        Ok(Self { pipe, child })
+    }
+
+    /// Has a process ended together with its group when the owner is gone.
+    ///
+    /// # Errors
+    /// If the guard is gone.
+    pub(super) fn watch_group(&self, pid: u32) -> Result<()> {
+        self.watch(End::Group, pid)
+    }
+
+    /// Has a single process ended when the owner is gone.
+    ///
+    /// # Errors
+    /// If the guard is gone.
+    pub(super) fn watch_process(&self, pid: u32) -> Result<()> {
+        self.watch(End::Process, pid)
+    }
+
+    fn watch(&self, what: End, pid: u32) -> Result<()> {
+        let Some(identity) = Identity::of(pid) else {
+            return Ok(());
+        };
+        let mut pipe = self.pipe.as_ref().context("the guard is not listening")?;
+        writeln!(pipe, "{what} {} {}", identity.pid, identity.started)
+            .and_then(|()| pipe.flush())
+            .context("telling the guard")
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.pipe.take();
+        if let Err(error) = self.child.wait() {
+            eprintln!("warning: the guard cannot be waited for: {error}");
+        }
+    }
+}
+
+/// What the guard does: reads until the pipe closes, then ends what it has read about.
+///
+/// # Errors
+/// If the pipe cannot be read.
+pub(super) fn run() -> Result<()> {
+    let mut watched = Vec::new();
+    for line in io::stdin().lock().lines() {
+        let line = line.context("reading what to watch")?;
+        watched.extend(parse(&line));
+    }
+    end_all(&watched);
+    Ok(())
+}
+
+fn parse(line: &str) -> Option<(End, Identity)> {
+    let mut words = line.split_whitespace();
+    let what = match words.next()? {
+        "group" => End::Group,
+        "process" => End::Process,
+        _ => return None,
+    };
+    let pid = words.next()?.parse().ok()?;
+    let started = words.next()?.parse().ok()?;
+    Some((what, Identity { pid, started }))
+}

@@ -1,0 +1,161 @@
+//! Servers that others wrote, for the tests that need them: installs, starts and stops them.
+//!
+//! Our emulator and our adapters could share one misunderstanding of AWS; servers written by others
+//! do not share it. Each is installed by its own package manager at a pinned version, below
+//! `target/test-servers` (or `WINDLASS_TEST_SERVERS`, so that several clones can share them).
+//! Every one listens on 127.0.0.1 alone, on a free port.
+
+mod catalogue;
+mod guard;
+mod install;
+mod probe;
+mod running;
+
+#[cfg(test)]
+mod tests;
+
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+
+use crate::command::{self, program, root, target};
+use guard::Guard;
+use running::Running;
+
+/// The variable that tells a test where the file about the running servers lies.
+pub(crate) const JSON_VARIABLE: &str = "WINDLASS_TEST_SERVERS_JSON";
+
+#[derive(Args)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Installs all of them at their pinned versions; what is there already is left as it is
+    Install,
+    /// Starts them and leaves them running; `running.json` says where
+    Start(Choice),
+    /// Ends what `start` started
+    Stop,
+    /// Starts them, runs a command with WINDLASS_TEST_SERVERS_JSON set, and ends them in any case
+    Run {
+        #[command(flatten)]
+        choice: Choice,
+        /// The command and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Starts them, puts one record or message through each, and ends them
+    Check(Choice),
+    /// Ends the processes named on its standard input when that closes
+    #[command(hide = true)]
+    Guard,
+}
+
+/// Which servers.
+#[derive(Args, Default)]
+pub(crate) struct Choice {
+    /// Only these, by their names in `running.json`, with commas between them
+    #[arg(long, value_delimiter = ',', value_parser = catalogue::server_named)]
+    only: Vec<&'static catalogue::Server>,
+}
+
+/// Carries out one of the commands.
+///
+/// # Errors
+/// If a server cannot be installed or does not answer in time, or if the command that was run with
+/// them fails.
+pub(crate) fn run(options: Options) -> Result<()> {
+    let folder = folder();
+    match options.command {
+        Command::Install => install::run(&folder),
+        Command::Start(choice) => running::start(&folder, &choice.servers()),
+        Command::Stop => running::stop(&folder),
+        Command::Run { choice, command } => {
+            let (name, arguments) = command.split_first().context("no command was given")?;
+            run_with(&choice, program(name).args(arguments))
+        }
+        Command::Check(choice) => check(&choice),
+        Command::Guard => guard::run(),
+    }
+}
+
+/// Installs the servers, if that has not been done.
+///
+/// # Errors
+/// If one cannot be installed.
+pub(crate) fn install() -> Result<()> {
+    install::run(&folder())
+}
+
+/// Puts one record or message through each server.
+///
+/// # Errors
+/// If one cannot be started, or does not give back what was put.
+pub(crate) fn check(choice: &Choice) -> Result<()> {
+    let python = catalogue::python(&folder());
+    run_with(choice, program(python).arg("tests/servers/check.py"))
+}
+
+/// Starts the servers, runs `command`, and ends the servers in any case.
+///
+/// # Errors
+/// If a server does not start, or the command fails.
+pub(crate) fn run_with(choice: &Choice, command: &mut std::process::Command) -> Result<()> {
+    let folder = folder();
+    let place = folder.join(format!("run-{}", std::process::id()));
+    let guard = Guard::start()?;
+    let running = Running::start(&folder, &place, &choice.servers(), Some(&guard))?;
+    let result = run_guarded(&guard, &place, command);
+    running.stop()?;
+    match result {
+        Ok(status) if status.success() => {
+            std::fs::remove_dir_all(&place)
+                .with_context(|| format!("removing {}", place.display()))?;
+            Ok(())
+        }
+        Ok(status) => bail!(
+            "`{}` ended with {status}; the servers' logs are in {}",
+            command::line_of(command),
+            place.display()
+        ),
+        Err(error) => Err(error),
+    }
+}
+
+fn run_guarded(
+    guard: &Guard,
+    place: &Path,
+    command: &mut std::process::Command,
+) -> Result<ExitStatus> {
+    let line = command::line_of(command);
+    println!("$ {line}");
+    let mut child = command
+        .env(JSON_VARIABLE, place.join(running::FILE))
+        .spawn()
+        .with_context(|| format!("starting `{line}`"))?;
+    guard.watch_process(child.id())?;
+    child
+        .wait()
+        .with_context(|| format!("waiting for `{line}`"))
+}
+
+impl Choice {
+    fn servers(&self) -> Vec<&'static catalogue::Server> {
+        match self.only.as_slice() {
+            [] => catalogue::SERVERS.iter().collect(),
+            chosen => chosen.to_vec(),
+        }
+    }
+}
+
+fn folder() -> PathBuf {
+    env::var_os("WINDLASS_TEST_SERVERS")
+        .map_or_else(|| target().join("test-servers"), |dir| root().join(dir))
+}

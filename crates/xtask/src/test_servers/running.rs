@@ -1,0 +1,335 @@
+//! Starts servers, waits until they answer, writes down where they are, and ends them.
+//!
+//! What is written down, in `running.json`, is also what a test needs to start a server of its own
+//! on a port of its choice, so that it can stop it and start it again.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value, json};
+
+use super::catalogue::{self, Launch, PORT, SERVERS, Server};
+use super::guard::Guard;
+use super::probe;
+use crate::command::{last_lines, program};
+use crate::process::{End, Identity, end_all, pause};
+
+/// The name of the file that says what runs.
+pub(super) const FILE: &str = "running.json";
+
+/// How long a server may take until it answers. The slowest takes three seconds on a quiet machine.
+const READY_WITHIN: Duration = Duration::from_secs(90);
+
+/// A port that was free may be taken before the server binds it.
+const ATTEMPTS: usize = 3;
+
+/// Servers that were started and are to be ended.
+pub(super) struct Running {
+    servers: Vec<Started>,
+    file: PathBuf,
+}
+
+struct Started {
+    server: &'static Server,
+    port: u16,
+    child: Child,
+    identity: Identity,
+    log: PathBuf,
+}
+
+/// Starts servers that go on when this process ends, and says where they are.
+///
+/// # Errors
+/// If one is not installed or does not answer in time.
+pub(super) fn start(folder: &Path, servers: &[&'static Server]) -> Result<()> {
+    let file = folder.join(FILE);
+    if file.exists() && all_run(&file, servers)? {
+        println!("already running: {}", file.display());
+        return Ok(());
+    }
+    stop(folder)?;
+    let running = Running::start(folder, &folder.join("started"), servers, None)?;
+    fs::rename(&running.file, &file).with_context(|| format!("writing {}", file.display()))?;
+    println!("running: {}", file.display());
+    Ok(())
+}
+
+/// Ends what [`start`] started; nothing running is no error.
+///
+/// # Errors
+/// If the file that says what runs cannot be read or removed.
+pub(super) fn stop(folder: &Path) -> Result<()> {
+    let file = folder.join(FILE);
+    if !file.exists() {
+        println!("nothing is running");
+        return Ok(());
+    }
+    end_all(&groups_in(&read(&file)?));
+    fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))
+}
+
+impl Running {
+    /// Starts servers, with their logs and the file that says what runs in `place`, and waits until
+    /// all of them answer.
+    ///
+    /// # Errors
+    /// If one is not installed, ends, or does not answer in time; then none is left running.
+    pub(super) fn start(
+        folder: &Path,
+        place: &Path,
+        servers: &[&'static Server],
+        guard: Option<&Guard>,
+    ) -> Result<Self> {
+        for server in servers {
+            expect_installed(server, folder)?;
+        }
+        fs::create_dir_all(place).with_context(|| format!("creating {}", place.display()))?;
+        let mut running = Self {
+            servers: Vec::new(),
+            file: place.join(FILE),
+        };
+        if let Err(error) = running.start_all(folder, place, servers, guard) {
+            running.end();
+            return Err(error);
+        }
+        running.write(folder)?;
+        Ok(running)
+    }
+
+    /// Ends them all and removes the file that says what runs.
+    ///
+    /// # Errors
+    /// If the file cannot be removed; the servers have ended by then.
+    pub(super) fn stop(mut self) -> Result<()> {
+        self.end();
+        fs::remove_file(&self.file).with_context(|| format!("removing {}", self.file.display()))
+    }
+
+    fn start_all(
+        &mut self,
+        folder: &Path,
+        place: &Path,
+        servers: &[&'static Server],
+        guard: Option<&Guard>,
+    ) -> Result<()> {
+        let begin = Instant::now();
+        for &server in servers {
+            self.servers.push(spawn(server, folder, place, guard)?);
+        }
+        for started in &mut self.servers {
+            let mut attempt = 1;
+            while let Err(error) = started.wait_until_ready() {
+                let gone = !started.identity.is_alive();
+                if !gone || attempt == ATTEMPTS {
+                    return Err(error);
+                }
+                attempt += 1;
+                *started = spawn(started.server, folder, place, guard)?;
+            }
+            let (name, seconds) = (started.server.name, begin.elapsed().as_secs_f64());
+            println!("{name:<14}{} after {seconds:.1} s", started.endpoint());
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        let groups: Vec<_> = self
+            .servers
+            .iter()
+            .map(|started| (End::Group, started.identity))
+            .collect();
+        end_all(&groups);
+        for started in &mut self.servers {
+            if let Err(error) = started.child.wait() {
+                let name = started.server.name;
+                eprintln!("warning: {name} cannot be waited for: {error}");
+            }
+        }
+    }
+
+    fn write(&self, folder: &Path) -> Result<()> {
+        let mut about = Map::new();
+        let mut pids = Map::new();
+        let mut started_at = Map::new();
+        let mut logs = Map::new();
+        for started in &self.servers {
+            let name = started.server.name.to_owned();
+            about.insert(name.clone(), started.endpoint().into());
+            pids.insert(name.clone(), started.identity.pid.into());
+            started_at.insert(name.clone(), started.identity.started.into());
+            logs.insert(name, path(&started.log));
+        }
+        about.insert("python".to_owned(), path(&catalogue::python(folder)));
+        about.insert("aws".to_owned(), path(&catalogue::aws(folder)));
+        about.insert("pids".to_owned(), pids.into());
+        about.insert("started".to_owned(), started_at.into());
+        about.insert("logs".to_owned(), logs.into());
+        about.insert("commands".to_owned(), commands(folder));
+        let text = serde_json::to_string_pretty(&Value::Object(about))
+            .context("rendering what is running")?;
+        let next = self.file.with_extension("json.next");
+        fs::write(&next, text + "\n").with_context(|| format!("writing {}", next.display()))?;
+        fs::rename(&next, &self.file).with_context(|| format!("writing {}", self.file.display()))
+    }
+}
+
+impl Started {
+    fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let end = Instant::now() + READY_WITHIN;
+        let name = self.server.name;
+        loop {
+            if probe::is_ready(self.port, self.server) {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait().context("looking after a server")? {
+                bail!("{name} ended with {status}; {}", self.end_of_log());
+            }
+            if Instant::now() >= end {
+                let seconds = READY_WITHIN.as_secs();
+                bail!(
+                    "{name} did not answer within {seconds} s; {}",
+                    self.end_of_log()
+                );
+            }
+            pause(Duration::from_millis(50));
+        }
+    }
+
+    fn end_of_log(&self) -> String {
+        format!("{}:\n{}", self.log.display(), last_lines(&self.log, 20))
+    }
+}
+
+fn expect_installed(server: &Server, folder: &Path) -> Result<()> {
+    if !server.part.is_installed(folder) {
+        let (name, place) = (server.name, folder.display());
+        bail!("{name} is not installed in {place}: `cargo xtask test-servers install`");
+    }
+    Ok(())
+}
+
+fn spawn(
+    server: &'static Server,
+    folder: &Path,
+    place: &Path,
+    guard: Option<&Guard>,
+) -> Result<Started> {
+    let name = server.name;
+    let work = place.join(name);
+    fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
+    let log = place.join(format!("{name}.log"));
+    let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+    let errors = output.try_clone().context("sharing a log")?;
+    let port = free_port()?;
+    let mut command = to_command(&(server.launch)(folder), port);
+    command
+        .current_dir(work)
+        .stdout(Stdio::from(output))
+        .stderr(Stdio::from(errors))
+        .process_group(0);
+    let child = command
+        .spawn()
+        .with_context(|| format!("starting {name}"))?;
+    let identity = Identity::of(child.id())
+        .with_context(|| format!("{name} ended at once; see {}", log.display()))?;
+    if let Some(guard) = guard {
+        guard.watch_group(child.id())?;
+    }
+    Ok(Started {
+        server,
+        port,
+        child,
+        identity,
+        log,
+    })
+}
+
+/// The servers must not find the AWS account of whoever runs the tests.
+fn to_command(launch: &Launch, port: u16) -> Command {
+    let with_port = |text: &String| text.replace(PORT, &port.to_string());
+    let mut command = program(&launch.program);
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with("AWS_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(launch.arguments.iter().map(with_port));
+    for (name, value) in &launch.variables {
+        command.env(name, with_port(value));
+    }
+    command
+}
+
+/// A port of loopback that nothing listens on at this moment.
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
+    let address = listener.local_addr().context("looking for a free port")?;
+    Ok(address.port())
+}
+
+/// How each installed server is started, for tests that start one of their own.
+fn commands(folder: &Path) -> Value {
+    let installed = SERVERS
+        .iter()
+        .filter(|server| server.part.is_installed(folder));
+    installed
+        .map(|server| {
+            let launch = (server.launch)(folder);
+            let about = json!({
+                "program": path(&launch.program),
+                "args": launch.arguments,
+                "env": launch.variables,
+                "ready": {
+                    "target": server.ready_target,
+                    "content_type": server.ready_content_type,
+                },
+            });
+            (server.name.to_owned(), about)
+        })
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn all_run(file: &Path, servers: &[&'static Server]) -> Result<bool> {
+    let about = read(file)?;
+    let groups = groups_by_name(&about);
+    Ok(servers.iter().all(|server| {
+        groups
+            .get(server.name)
+            .is_some_and(|(_, identity)| identity.is_alive())
+    }))
+}
+
+fn groups_in(about: &Value) -> Vec<(End, Identity)> {
+    groups_by_name(about).into_values().collect()
+}
+
+fn groups_by_name(about: &Value) -> BTreeMap<&str, (End, Identity)> {
+    let pids = about["pids"].as_object().into_iter().flatten();
+    pids.filter_map(|(name, pid)| {
+        let pid = u32::try_from(pid.as_u64()?).ok()?;
+        let started = about["started"][name].as_u64()?;
+        Some((name.as_str(), (End::Group, Identity { pid, started })))
+    })
+    .collect()
+}
+
+fn read(file: &Path) -> Result<Value> {
+    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    serde_json::from_str(&text).with_context(|| format!("reading {}", file.display()))
+}
+
+fn path(path: &Path) -> Value {
+    Value::from(path.to_string_lossy())
+}

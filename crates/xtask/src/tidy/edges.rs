@@ -1,0 +1,141 @@
+//! Which crate of ours may depend on which, and which crates of others are kept out of some.
+//!
+//! A crate exists only where it makes a wrong dependency impossible; this table is what makes it so.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::Finding;
+
+/// A crate of ours, and what may stand in its manifest.
+struct Rule {
+    name: &'static str,
+    /// Crates of ours that it may depend on.
+    may: &'static [&'static str],
+    /// Crates of others that it must not depend on; `*` at the end stands for any ending.
+    never: &'static [&'static str],
+}
+
+const CORE: &str = "windlass-core";
+const ENGINE: &str = "windlass-engine";
+const ADAPTERS: &str = "windlass-adapters";
+const ADMIN: &str = "windlass-admin";
+const EMULATOR: &str = "windlass-emulator";
+const TESTKIT: &str = "windlass-testkit";
+
+const RULES: &[Rule] = &[
+    Rule {
+        name: CORE,
+        may: &[],
+        never: &[
+            "tokio",
+            "futures*",
+            "async-trait",
+            "aws-*",
+            "hyper*",
+            "http*",
+            "rusqlite",
+        ],
+    },
+    Rule {
+        name: ENGINE,
+        may: &[CORE],
+        never: &["aws-*", "hyper*", "axum", "rusqlite"],
+    },
+    Rule {
+        name: ADAPTERS,
+        may: &[CORE, ENGINE],
+        never: &[],
+    },
+    Rule {
+        name: ADMIN,
+        may: &[CORE, ENGINE],
+        never: &["aws-sdk-*", "rusqlite"],
+    },
+    Rule {
+        name: EMULATOR,
+        may: &[],
+        never: &["aws-*"],
+    },
+    Rule {
+        name: "windlass",
+        may: &[CORE, ENGINE, ADAPTERS, ADMIN, EMULATOR],
+        never: &[],
+    },
+    Rule {
+        name: TESTKIT,
+        may: &[CORE, ENGINE],
+        never: &["aws-*"],
+    },
+    Rule {
+        name: "xtask",
+        may: &[],
+        never: &[],
+    },
+    Rule {
+        name: "windlass-tests",
+        may: &[CORE, ENGINE, ADAPTERS, ADMIN, EMULATOR, TESTKIT, "windlass"],
+        never: &[],
+    },
+];
+
+/// Compares the manifests, as `cargo metadata` gives them, with the table.
+///
+/// # Errors
+/// If the metadata does not have cargo's form.
+pub(super) fn check(metadata: &Value) -> Result<Vec<Finding>> {
+    let packages = metadata["packages"]
+        .as_array()
+        .context("the metadata lists no packages")?;
+    let mut findings = Vec::new();
+    for package in packages {
+        let name = package["name"].as_str().context("a package has no name")?;
+        let Some(rule) = RULES.iter().find(|rule| rule.name == name) else {
+            findings.push(Finding::new(
+                &manifest(name),
+                0,
+                "no rule says what this crate may depend on; add one to tidy's edges",
+            ));
+            continue;
+        };
+        let dependencies = package["dependencies"]
+            .as_array()
+            .with_context(|| format!("{name} lists no dependencies"))?;
+        for dependency in dependencies {
+            let on = dependency["name"]
+                .as_str()
+                .with_context(|| format!("a dependency of {name} has no name"))?;
+            let ours = dependency["path"].is_string();
+            let for_tests = dependency["kind"] == "dev";
+            if !is_allowed(rule, on, ours, for_tests) {
+                findings.push(Finding::new(
+                    &manifest(name),
+                    0,
+                    format!("{name} must not depend on {on}"),
+                ));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+fn is_allowed(rule: &Rule, on: &str, ours: bool, for_tests: bool) -> bool {
+    if ours {
+        return rule.may.contains(&on) || (for_tests && on == TESTKIT);
+    }
+    for_tests
+        || !rule
+            .never
+            .iter()
+            .any(|pattern| match pattern.strip_suffix('*') {
+                Some(start) => on.starts_with(start),
+                None => on == *pattern,
+            })
+}
+
+fn manifest(name: &str) -> String {
+    match name {
+        "windlass-tests" => "tests/Cargo.toml".to_owned(),
+        _ => format!("crates/{name}/Cargo.toml"),
+    }
+}

@@ -1,0 +1,109 @@
+//! Checks what neither the compiler nor clippy can: the rules of the project about its own files.
+//!
+//! Every rule is a function from text to findings, so that a test can plant a text that breaks it.
+//! The files are those that git tracks, and those it would track.
+
+mod code_map;
+mod edges;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{cargo, program, read, root};
+
+/// One place that breaks one rule.
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    path: String,
+    /// Counted from 1; 0 where the finding concerns the whole file.
+    line: usize,
+    text: String,
+}
+
+/// The files of the repository that hold text, by their path from the root.
+type Files = BTreeMap<String, String>;
+
+/// Checks every rule and prints every finding.
+///
+/// # Errors
+/// If there is a finding, or if git or cargo cannot list the files and crates.
+pub(crate) fn run() -> Result<()> {
+    let files = read_files()?;
+    let metadata = metadata()?;
+    let mut findings = edges::check(&metadata)?;
+    findings.extend(code_map::check(&files, &metadata)?);
+    for (path, text) in &files {
+        findings.extend(text::check(path, text));
+    }
+    for note in text::notes(&files) {
+        println!("note: {note}");
+    }
+    for finding in &findings {
+        println!("{finding}");
+    }
+    if !findings.is_empty() {
+        bail!("tidy found {} in {} files", findings.len(), files.len());
+    }
+    println!("tidy: {} files, nothing found", files.len());
+    Ok(())
+}
+
+/// What cargo says about the members of the workspace, as JSON.
+///
+/// # Errors
+/// If cargo cannot read the manifests.
+pub(crate) fn metadata() -> Result<serde_json::Value> {
+    let mut command = cargo();
+    command.args(["metadata", "--no-deps", "--format-version", "1"]);
+    serde_json::from_str(&read(&mut command)?).context("reading the output of `cargo metadata`")
+}
+
+fn read_files() -> Result<Files> {
+    let mut command = program("git");
+    command.args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]);
+    let listed = read(&mut command)?;
+    let mut files = Files::new();
+    for path in listed.split_terminator('\0') {
+        let bytes = match fs::read(root().join(path)) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error).with_context(|| format!("reading {path}")),
+        };
+        if let Ok(text) = String::from_utf8(bytes) {
+            files.insert(path.to_owned(), text);
+        }
+    }
+    Ok(files)
+}
+
+impl Finding {
+    fn new(path: &str, line: usize, text: impl Into<String>) -> Self {
+        Self {
+            path: path.to_owned(),
+            line,
+            text: text.into(),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(formatter, "{}: {}", self.path, self.text),
+            line => write!(formatter, "{}:{line}: {}", self.path, self.text),
+        }
+    }
+}
