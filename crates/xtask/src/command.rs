@@ -63,6 +63,26 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("reading the output of `{line}`"))
 }
 
+/// The files of the repository, from its root: those that git tracks or would track.
+///
+/// # Errors
+/// If git cannot list them.
+pub(crate) fn files() -> Result<Vec<String>> {
+    let mut list = program("git");
+    list.args([
+        "ls-files",
+        "-z",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+    ]);
+    let listed = read(&mut list)?;
+    let present = listed
+        .split_terminator('\0')
+        .filter(|path| root().join(path).is_file());
+    Ok(present.map(str::to_owned).collect())
+}
+
 /// The path of a program that can be run by its name alone, if there is one.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)

@@ -13,6 +13,7 @@ mod ci;
 mod command;
 mod deny;
 mod process;
+mod sim;
 mod test_servers;
 mod tidy;
 
@@ -36,6 +37,8 @@ enum Chore {
     Tidy,
     /// Checks bans, licences and sources of the dependencies, and advisories where they can be had
     Deny,
+    /// Runs the simulation, or shows that it catches faults planted on purpose
+    Sim(sim::Options),
     /// Installs, starts and stops the servers that others wrote and our tests need
     TestServers(test_servers::Options),
 }
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Chore::Ci(options) => ci::run(&options),
         Chore::Tidy => tidy::run(),
         Chore::Deny => deny::run(),
+        Chore::Sim(options) => sim::run(&options),
         Chore::TestServers(options) => test_servers::run(options),
     };
     match result {

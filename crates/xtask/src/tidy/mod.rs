@@ -16,7 +16,7 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{cargo, program, read, root};
+use crate::command::{cargo, files, read, root};
 
 /// One place that breaks one rule.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,27 +66,14 @@ pub(crate) fn metadata() -> Result<serde_json::Value> {
 }
 
 fn read_files() -> Result<Files> {
-    let mut command = program("git");
-    command.args([
-        "ls-files",
-        "-z",
-        "--cached",
-        "--others",
-        "--exclude-standard",
-    ]);
-    let listed = read(&mut command)?;
-    let mut files = Files::new();
-    for path in listed.split_terminator('\0') {
-        let bytes = match fs::read(root().join(path)) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error).with_context(|| format!("reading {path}")),
-        };
+    let mut texts = Files::new();
+    for path in files()? {
+        let bytes = fs::read(root().join(&path)).with_context(|| format!("reading {path}"))?;
         if let Ok(text) = String::from_utf8(bytes) {
-            files.insert(path.to_owned(), text);
+            texts.insert(path, text);
         }
     }
-    Ok(files)
+    Ok(texts)
 }
 
 impl Finding {

@@ -1,0 +1,87 @@
+//! Runs the simulation: seeded worlds in which the core's machines meet faults and crashes.
+//!
+//! The simulation itself is a program of the testkit, `windlass-sim`. Here it is built, given its
+//! seeds, and, with `--mutants`, shown to be able to fail.
+
+mod mutant;
+mod mutants;
+mod tree;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::command::{cargo, program, root, run as run_command, target};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// How many worlds, one for each seed
+    #[arg(long, default_value_t = 2_000)]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// How many worlds more, of seeds that nobody has chosen; each is printed
+    #[arg(long, default_value_t = 0)]
+    fresh: u64,
+    /// Break the core on purpose, once for each file in tests/mutants, and require a failure
+    #[arg(long, conflicts_with = "fresh")]
+    mutants: bool,
+    /// Only the mutants of these names
+    #[arg(long, requires = "mutants", value_delimiter = ',')]
+    only: Vec<String>,
+}
+
+/// Runs the worlds of the chosen seeds, or the mutants.
+///
+/// # Errors
+/// If a world breaks an invariant, with its seed; if a mutant is not caught.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let seeds = Seeds {
+        count: options.seeds,
+        from: options.from,
+    };
+    if options.mutants {
+        return mutants::run(seeds, &options.only);
+    }
+    let built = target().join("sim");
+    run_command(&mut build(&root(), &built))?;
+    let mut simulation = program(binary(&built));
+    simulation.args(seeds.arguments());
+    if options.fresh > 0 {
+        simulation.args(["--fresh", &options.fresh.to_string()]);
+    }
+    run_command(&mut simulation)
+}
+
+/// The seeds that are always the same.
+#[derive(Clone, Copy)]
+struct Seeds {
+    count: u64,
+    from: u64,
+}
+
+impl Seeds {
+    fn arguments(self) -> [String; 4] {
+        let (count, from) = (self.count.to_string(), self.from.to_string());
+        ["--seeds".to_owned(), count, "--from".to_owned(), from]
+    }
+}
+
+/// Builds the simulation of the sources in `sources`, into a target folder of its own: assertions
+/// and overflow checks stay on, as in every development build, but it is optimised a little.
+fn build(sources: &Path, built: &Path) -> Command {
+    let mut command = cargo();
+    command.current_dir(sources);
+    command.args(["build", "--quiet", "--package", "windlass-testkit"]);
+    command.args(["--bin", "windlass-sim"]);
+    command.env("CARGO_TARGET_DIR", built);
+    command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
+    command
+}
+
+fn binary(built: &Path) -> std::path::PathBuf {
+    built.join("debug/windlass-sim")
+}

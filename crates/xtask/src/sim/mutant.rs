@@ -1,0 +1,198 @@
+//! One way to break the code on purpose: a text to find, and what to put in its place.
+//!
+//! ```text
+//! # A checkpoint passes the records that are still in flight.
+//! file: crates/windlass-core/src/progress.rs
+//! <<<<<<< find
+//! …
+//! =======
+//! …
+//! >>>>>>>
+//! ```
+//!
+//! A mutant may have several such blocks, in one file or in more.
+
+use std::iter::Peekable;
+use std::str::Lines;
+
+use anyhow::{Context, Result, bail};
+
+const FILE: &str = "file:";
+const FIND: &str = "<<<<<<<";
+const REPLACE: &str = "=======";
+const END: &str = ">>>>>>>";
+
+/// A mutant as its file describes it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Mutant {
+    /// What it breaks, in words.
+    pub(super) breaks: String,
+    pub(super) changes: Vec<Change>,
+}
+
+/// One replacement in one file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    /// From the root of the repository.
+    pub(super) file: String,
+    find: String,
+    replace: String,
+}
+
+impl Mutant {
+    /// Reads the text of a mutant's file.
+    ///
+    /// # Errors
+    /// If a part is missing or out of place, with the line.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let mut lines = text.lines().peekable();
+        let mut breaks = Vec::new();
+        while let Some(line) = lines.next_if(|line| line.starts_with('#') || line.is_empty()) {
+            breaks.extend(line.strip_prefix('#').map(str::trim));
+        }
+        if breaks.is_empty() {
+            bail!("the first line has to say after a `#` what the mutant breaks");
+        }
+        let mut file = None;
+        let mut changes = Vec::new();
+        while let Some(line) = lines.next() {
+            if let Some(path) = line.strip_prefix(FILE) {
+                file = Some(path.trim().to_owned());
+            } else if line.starts_with(FIND) {
+                let file = file.clone().context("a block stands before any `file:`")?;
+                changes.push(Change::parse(file, &mut lines)?);
+            } else if !line.trim().is_empty() {
+                bail!("`{line}` is neither `{FILE}` nor the start of a block");
+            }
+        }
+        if changes.is_empty() {
+            bail!("there is no block to find and replace");
+        }
+        Ok(Self {
+            breaks: breaks.join(" "),
+            changes,
+        })
+    }
+}
+
+impl Change {
+    /// Makes the replacement in the text of its file.
+    ///
+    /// # Errors
+    /// If what is to be found does not occur, or occurs more than once.
+    pub(super) fn apply(&self, text: &str) -> Result<String> {
+        match text.matches(&self.find).count() {
+            1 => Ok(text.replacen(&self.find, &self.replace, 1)),
+            n_found => bail!(
+                "its text occurs {n_found} times in {}, not once; has the code moved on?\n{}",
+                self.file,
+                self.find
+            ),
+        }
+    }
+
+    fn parse(file: String, lines: &mut Peekable<Lines<'_>>) -> Result<Self> {
+        let find = block(lines, REPLACE)?;
+        let replace = block(lines, END)?;
+        if find.trim().is_empty() {
+            bail!("a block for {file} finds nothing");
+        }
+        if find == replace {
+            bail!("a block for {file} changes nothing");
+        }
+        Ok(Self {
+            file,
+            find,
+            replace,
+        })
+    }
+}
+
+fn block(lines: &mut Peekable<Lines<'_>>, end: &str) -> Result<String> {
+    let mut block = String::new();
+    for line in lines {
+        if line.starts_with(end) {
+            return Ok(block);
+        }
+        block.push_str(line);
+        block.push('\n');
+    }
+    bail!("a block is not closed by `{end}`");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "# Saves too much.\n# And too early.\n\nfile: a.rs\n\
+        <<<<<<< find\n    one();\n    two();\n=======\n    two();\n>>>>>>>\n";
+
+    #[test]
+    fn a_mutant_is_read_and_applied() {
+        let mutant = Mutant::parse(TEXT).unwrap();
+        assert_eq!(mutant.breaks, "Saves too much. And too early.");
+        let [change] = mutant.changes.as_slice() else {
+            panic!("{mutant:?}");
+        };
+        assert_eq!(change.file, "a.rs");
+        let mutated = change.apply("{\n    one();\n    two();\n}\n").unwrap();
+        assert_eq!(mutated, "{\n    two();\n}\n");
+    }
+
+    #[test]
+    fn several_blocks_may_name_several_files() {
+        let more = "<<<<<<<\nb\n=======\n>>>>>>>\nfile: c.rs\n<<<<<<<\nc\n=======\nd\n>>>>>>>\n";
+        let mutant = Mutant::parse(&format!("{TEXT}{more}")).unwrap();
+        let files: Vec<&str> = mutant
+            .changes
+            .iter()
+            .map(|change| change.file.as_str())
+            .collect();
+        assert_eq!(files, ["a.rs", "a.rs", "c.rs"]);
+        assert_eq!(mutant.changes[1].apply("a\nb\n").unwrap(), "a\n");
+    }
+
+    #[test]
+    fn text_that_is_missing_or_not_unique_is_an_error_that_names_the_file() {
+        let mutant = Mutant::parse(TEXT).unwrap();
+        let change = &mutant.changes[0];
+        for (text, expected) in [
+            ("nothing here\n", "occurs 0 times in a.rs"),
+            (
+                "    one();\n    two();\n    one();\n    two();\n",
+                "occurs 2 times in a.rs",
+            ),
+        ] {
+            let error = change.apply(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_mutant_is_refused() {
+        for (text, expected) in [
+            ("file: a.rs\n", "what the mutant breaks"),
+            ("# Breaks.\n", "no block"),
+            (
+                "# Breaks.\n<<<<<<<\na\n=======\n>>>>>>>\n",
+                "before any `file:`",
+            ),
+            (
+                "# Breaks.\nfile: a.rs\n<<<<<<<\na\n",
+                "not closed by `=======`",
+            ),
+            (
+                "# Breaks.\nfile: a.rs\n<<<<<<<\na\n=======\nb\n",
+                "not closed by `>>>>>>>`",
+            ),
+            (
+                "# Breaks.\nfile: a.rs\n<<<<<<<\na\n=======\na\n>>>>>>>\n",
+                "changes nothing",
+            ),
+            ("# Breaks.\nfile: a.rs\nwhat\n", "`what` is neither"),
+        ] {
+            let error = Mutant::parse(text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Shows that the simulation can fail: every planted fault has to be caught by some seed.
+//!
+//! A simulation that has never failed proves nothing. Each file in `tests/mutants` breaks the code
+//! in one way, in a copy of the sources; the worlds that pass on the true code must fail on it.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::mutant::Mutant;
+use super::tree::Tree;
+use super::{Seeds, binary, build};
+use crate::command::{last_lines, line_of, program, root, run as run_command, target};
+use crate::process::pause;
+
+const MUTANTS: &str = "tests/mutants";
+
+/// How long the worlds of one mutant may take: many times what they need on the slowest machine.
+const WITHIN: Duration = Duration::from_secs(300);
+
+/// Runs the worlds on the true code, which must pass, and on each mutant, which must fail.
+///
+/// # Errors
+/// If the true code fails, or a mutant is missed, does not fit, does not compile or does not end.
+pub(super) fn run(seeds: Seeds, only: &[String]) -> Result<()> {
+    let chosen = load(&root().join(MUTANTS), only)?;
+    let place = target().join("mutants");
+    let tree = Tree::copy_to(place.join("src"))?;
+    let built = place.join("target");
+    let log = place.join("last.log");
+
+    run_command(&mut build(&tree.root, &built)).context("building the true code")?;
+    if let Verdict::Caught { seed } = simulate(&built, seeds, &log)? {
+        let seed = seed.map_or(String::new(), |seed| format!(" by seed {seed}"));
+        bail!("the true code fails{seed}; {}", end_of(&log));
+    }
+    println!("true code: {} worlds pass", seeds.count);
+
+    let mut missed = Vec::new();
+    for (name, mutant) in &chosen {
+        tree.apply(mutant)
+            .with_context(|| format!("{MUTANTS}/{name}"))?;
+        let verdict = run_command_quietly(&mut build(&tree.root, &built), &log)
+            .and_then(|()| simulate(&built, seeds, &log));
+        tree.restore(mutant)?;
+        match verdict.with_context(|| format!("{MUTANTS}/{name}"))? {
+            Verdict::Caught { seed } => println!("{name:<40} caught{}", place_of(seed, seeds)),
+            Verdict::Passed => {
+                println!("{name:<40} MISSED: {}", mutant.breaks);
+                missed.push(name.as_str());
+            }
+        }
+    }
+    if !missed.is_empty() {
+        bail!(
+            "{} of {} mutants missed in {} worlds: {}",
+            missed.len(),
+            chosen.len(),
+            seeds.count,
+            missed.join(", ")
+        );
+    }
+    println!("all {} mutants caught", chosen.len());
+    Ok(())
+}
+
+/// What came of the worlds.
+enum Verdict {
+    Passed,
+    Caught { seed: Option<u64> },
+}
+
+fn load(folder: &Path, only: &[String]) -> Result<Vec<(String, Mutant)>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        paths.push(entry.context("listing the mutants")?.path());
+    }
+    paths.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "mutant")
+    });
+    paths.sort();
+    let mut mutants = Vec::new();
+    for path in paths {
+        let name = name_of(&path);
+        if !only.is_empty() && !only.contains(&name) {
+            continue;
+        }
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let mutant = Mutant::parse(&text).with_context(|| format!("{MUTANTS}/{name}.mutant"))?;
+        mutants.push((name, mutant));
+    }
+    if let Some(name) = only
+        .iter()
+        .find(|name| mutants.iter().all(|(present, _)| present != *name))
+    {
+        bail!("there is no {MUTANTS}/{name}.mutant");
+    }
+    if mutants.is_empty() {
+        bail!("there is no mutant in {MUTANTS}");
+    }
+    Ok(mutants)
+}
+
+fn name_of(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default();
+    stem.to_string_lossy().into_owned()
+}
+
+fn simulate(built: &Path, seeds: Seeds, log: &Path) -> Result<Verdict> {
+    let mut command = program(binary(built));
+    command.args(seeds.arguments());
+    let mut child = spawn_logged(&mut command, log)?;
+    let end = Instant::now() + WITHIN;
+    let status = loop {
+        if let Some(status) = child.try_wait().context("waiting for the simulation")? {
+            break status;
+        }
+        if Instant::now() >= end {
+            child.kill().context("ending the simulation")?;
+            child.wait().context("ending the simulation")?;
+            let seconds = WITHIN.as_secs();
+            bail!(
+                "the simulation did not end within {seconds} s; {}",
+                end_of(log)
+            );
+        }
+        pause(Duration::from_millis(10));
+    };
+    if status.success() {
+        return Ok(Verdict::Passed);
+    }
+    let output = fs::read_to_string(log).with_context(|| format!("reading {}", log.display()))?;
+    Ok(Verdict::Caught {
+        seed: seed_in(&output),
+    })
+}
+
+fn run_command_quietly(command: &mut Command, log: &Path) -> Result<()> {
+    let mut child = spawn_logged(command, log)?;
+    let status = child.wait().context("waiting for cargo")?;
+    if !status.success() {
+        bail!("the mutant does not compile; {}", end_of(log));
+    }
+    Ok(())
+}
+
+fn spawn_logged(command: &mut Command, log: &Path) -> Result<Child> {
+    let file = fs::File::create(log).with_context(|| format!("creating {}", log.display()))?;
+    let errors = file.try_clone().context("sharing the log")?;
+    command
+        .stdout(Stdio::from(file))
+        .stderr(Stdio::from(errors))
+        .spawn()
+        .with_context(|| format!("starting `{}`", line_of(command)))
+}
+
+/// The first number that the output calls a seed and that is not one of the command's own.
+fn seed_in(output: &str) -> Option<u64> {
+    output.match_indices("seed").find_map(|(at, word)| {
+        let after = output[at + word.len()..].trim_start_matches([' ', '=', ':']);
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        after[..digits].parse().ok()
+    })
+}
+
+fn place_of(seed: Option<u64>, seeds: Seeds) -> String {
+    match seed {
+        Some(seed) if seed >= seeds.from => {
+            format!(" by seed {seed}, world {}", seed - seeds.from + 1)
+        }
+        Some(seed) => format!(" by seed {seed}"),
+        None => String::new(),
+    }
+}
+
+fn end_of(log: &Path) -> String {
+    format!("{}:\n{}", log.display(), last_lines(log, 15))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_failing_seed_is_found_in_the_output() {
+        assert_eq!(
+            seed_in("200 seeds\nworld of seed 17: I1 is broken\n"),
+            Some(17)
+        );
+        assert_eq!(seed_in("panicked\nrun again with seed=4\n"), Some(4));
+        assert_eq!(seed_in("all seeds pass\n"), None);
+    }
+
+    #[test]
+    fn a_folder_without_mutants_and_an_unknown_name_are_errors() {
+        let empty = std::env::temp_dir().join(format!("mutants-{}", std::process::id()));
+        fs::create_dir_all(&empty).unwrap();
+        let none = load(&empty, &[]).unwrap_err().to_string();
+        assert!(none.contains("there is no mutant"), "{none}");
+        let unknown = load(&empty, &["a".to_owned()]).unwrap_err().to_string();
+        assert!(unknown.contains("a.mutant"), "{unknown}");
+        fs::remove_dir_all(&empty).unwrap();
+    }
+}

@@ -1,0 +1,86 @@
+//! A copy of the sources that may be broken, so that the work tree is never touched.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::mutant::Mutant;
+use crate::command::{files, root};
+
+/// The copy.
+pub(super) struct Tree {
+    pub(super) root: PathBuf,
+}
+
+impl Tree {
+    /// Brings the copy up to date. A file that is the same is left alone, time and all, so that
+    /// cargo builds again only what depends on a change.
+    ///
+    /// # Errors
+    /// If git cannot list the files, or one cannot be read or written.
+    pub(super) fn copy_to(copy: PathBuf) -> Result<Self> {
+        let wanted: BTreeSet<PathBuf> = files()?.into_iter().map(PathBuf::from).collect();
+        for path in &wanted {
+            let from = root().join(path);
+            let bytes = fs::read(&from).with_context(|| format!("reading {}", from.display()))?;
+            write_if_different(&copy.join(path), &bytes)?;
+        }
+        remove_others(&copy, Path::new(""), &wanted)?;
+        Ok(Self { root: copy })
+    }
+
+    /// Breaks the copy as the mutant says.
+    ///
+    /// # Errors
+    /// If a change does not fit its file.
+    pub(super) fn apply(&self, mutant: &Mutant) -> Result<()> {
+        for change in &mutant.changes {
+            let path = self.root.join(&change.file);
+            let text =
+                fs::read_to_string(&path).with_context(|| format!("reading {}", change.file))?;
+            write_if_different(&path, change.apply(&text)?.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Makes good what [`Tree::apply`] broke.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written.
+    pub(super) fn restore(&self, mutant: &Mutant) -> Result<()> {
+        for change in &mutant.changes {
+            let from = root().join(&change.file);
+            let bytes = fs::read(&from).with_context(|| format!("reading {}", change.file))?;
+            write_if_different(&self.root.join(&change.file), &bytes)?;
+        }
+        Ok(())
+    }
+}
+
+fn write_if_different(path: &Path, bytes: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|present| present == bytes) {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    }
+    fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
+}
+
+fn remove_others(copy: &Path, below: &Path, wanted: &BTreeSet<PathBuf>) -> Result<()> {
+    let folder = copy.join(below);
+    let entries = fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("listing {}", folder.display()))?;
+        let path = below.join(entry.file_name());
+        if entry.path().is_dir() {
+            remove_others(copy, &path, wanted)?;
+        } else if !wanted.contains(&path) {
+            let place = entry.path();
+            fs::remove_file(&place).with_context(|| format!("removing {}", place.display()))?;
+        }
+    }
+    Ok(())
+}
