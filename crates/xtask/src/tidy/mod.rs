@@ -4,6 +4,7 @@
 //! The files are those that git tracks, and those it would track.
 
 mod code_map;
+mod deploy;
 mod edges;
 mod text;
 
@@ -39,6 +40,7 @@ pub(crate) fn run() -> Result<()> {
     let metadata = metadata()?;
     let mut findings = edges::check(&metadata)?;
     findings.extend(code_map::check(&files, &metadata)?);
+    findings.extend(deploy::check(&files));
     for (path, text) in &files {
         findings.extend(text::check(path, text));
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Files, Finding, code_map, edges, text};
+use super::{Files, Finding, code_map, deploy, edges, text};
 
 fn texts_of(findings: &[Finding]) -> Vec<String> {
     findings.iter().map(ToString::to_string).collect()
@@ -184,6 +184,32 @@ fn a_module_named_under_another_crate_does_not_count() {
     let findings = map_findings("## windlass-core\n`batch`\n## windlass\n`shard`\n");
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert!(findings[0].contains("its module `shard`"), "{findings:?}");
+}
+
+fn deploy_findings(drain: &str, systemd: &str, compose: &str) -> Vec<String> {
+    let files = Files::from(
+        [
+            ("config/windlass.yaml", drain),
+            ("deploy/systemd/windlass.service", systemd),
+            ("deploy/compose.yaml", compose),
+        ]
+        .map(|(path, content)| (path.to_owned(), content.to_owned())),
+    );
+    texts_of(&deploy::check(&files))
+}
+
+#[test]
+fn a_manager_that_kills_before_the_daemon_has_drained_is_found() {
+    let (drain, compose) = ("drain_timeout: 25s\n", "    stop_grace_period: 35s\n");
+    let clean = deploy_findings(drain, "TimeoutStopSec=26s\n", compose);
+    assert_eq!(clean, Vec::<String>::new());
+    let early = deploy_findings(drain, "TimeoutStopSec=25s\n", compose);
+    assert_eq!(early.len(), 1, "{early:?}");
+    assert!(early[0].contains("above drain_timeout, 25 s"), "{early:?}");
+    let missing = deploy_findings(drain, "", compose);
+    assert!(missing[0].contains("is missing"), "{missing:?}");
+    let minutes = deploy_findings(drain, "TimeoutStopSec=2min\n", compose);
+    assert!(minutes[0].contains("in seconds"), "{minutes:?}");
 }
 
 #[test]
