@@ -1,1 +1,4 @@
 //! Implements the ports: sources, targets and stores.
+
+mod reconnect;
+pub mod stores;

@@ -38,7 +38,35 @@ pub fn model(spec: &MappingSpec) -> Vec<Violation> {
             &pattern(ARN_PATTERN),
         ));
     }
-    for (member, value, least, most) in [
+    violations.extend(out_of_range(spec));
+    let positions = ["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"];
+    if let Some(position) = spec.starting_position.as_deref()
+        && !positions.contains(&position)
+    {
+        violations.push(violation(
+            &quote(position),
+            "startingPosition",
+            &one_of(&positions),
+        ));
+    }
+    for kind in spec.function_response_types.iter().flatten() {
+        if kind != "ReportBatchItemFailures" {
+            let constraint = format!(
+                "Member must satisfy constraint: [{}]",
+                one_of(&["ReportBatchItemFailures"])
+            );
+            violations.push(violation(
+                &format!("'[{kind}]'"),
+                "functionResponseTypes",
+                &constraint,
+            ));
+        }
+    }
+    violations
+}
+
+fn out_of_range(spec: &MappingSpec) -> impl Iterator<Item = Violation> {
+    let members = [
         ("batchSize", spec.batch_size, 1, 10_000),
         (
             "maximumBatchingWindowInSeconds",
@@ -65,33 +93,11 @@ pub fn model(spec: &MappingSpec) -> Vec<Violation> {
             0,
             900,
         ),
-    ] {
-        violations.extend(value.and_then(|value| range(member, value, least, most)));
-    }
-    let positions = ["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"];
-    if let Some(position) = spec.starting_position.as_deref()
-        && !positions.contains(&position)
-    {
-        violations.push(violation(
-            &quote(position),
-            "startingPosition",
-            &one_of(&positions),
-        ));
-    }
-    for kind in spec.function_response_types.iter().flatten() {
-        if kind != "ReportBatchItemFailures" {
-            let constraint = format!(
-                "Member must satisfy constraint: [{}]",
-                one_of(&["ReportBatchItemFailures"])
-            );
-            violations.push(violation(
-                &format!("'[{kind}]'"),
-                "functionResponseTypes",
-                &constraint,
-            ));
-        }
-    }
-    violations
+    ];
+    let wrong = |(member, value, least, most): (_, Option<i64>, _, _)| {
+        value.and_then(|value| range(member, value, least, most))
+    };
+    members.into_iter().filter_map(wrong)
 }
 
 fn range(member: &str, value: i64, least: i64, most: i64) -> Option<Violation> {

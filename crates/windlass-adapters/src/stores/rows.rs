@@ -1,0 +1,238 @@
+//! Rows of the database, read and written.
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use windlass_core::arn::Arn;
+use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
+use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::outcome::Swap;
+use windlass_core::position::Position;
+use windlass_core::time::Timestamp;
+
+/// Marks a file as ours: "wdls".
+pub(super) const APPLICATION_ID: i64 = 0x7764_6c73;
+
+/// Grows with every change of the schema.
+pub(super) const SCHEMA_VERSION: i64 = 1;
+
+/// The tables. Leases of a mapping go with it.
+pub(super) const SCHEMA: &str = "
+    CREATE TABLE mappings (
+        id            TEXT PRIMARY KEY,
+        revision      INTEGER NOT NULL,
+        spec          TEXT NOT NULL,
+        source_arn    TEXT NOT NULL,
+        function_arn  TEXT NOT NULL,
+        desired       TEXT NOT NULL,
+        change        TEXT NOT NULL,
+        created       INTEGER NOT NULL,
+        last_modified INTEGER NOT NULL,
+        declared      INTEGER NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX one_mapping_a_pair ON mappings (source_arn, function_arn)
+        WHERE desired <> 'deleted';
+    CREATE TABLE leases (
+        mapping          TEXT NOT NULL REFERENCES mappings (id) ON DELETE CASCADE,
+        unit             TEXT NOT NULL,
+        owner            TEXT,
+        epoch            INTEGER NOT NULL,
+        checkpoint_kind  TEXT NOT NULL,
+        checkpoint_value TEXT,
+        PRIMARY KEY (mapping, unit)
+    ) STRICT, WITHOUT ROWID;
+";
+
+const MAPPING_COLUMNS: &str =
+    "id, revision, spec, function_arn, desired, change, created, last_modified, declared";
+const LEASE_COLUMNS: &str = "mapping, unit, owner, epoch, checkpoint_kind, checkpoint_value";
+
+/// A row that this version cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error("the {column} '{value}' cannot be read")]
+struct Unreadable {
+    column: &'static str,
+    value: String,
+}
+
+pub(super) fn mappings(db: &Connection) -> rusqlite::Result<Vec<MappingRow>> {
+    let query = format!("SELECT {MAPPING_COLUMNS} FROM mappings ORDER BY id");
+    db.prepare_cached(&query)?.query_map([], read_mapping)?.collect()
+}
+
+pub(super) fn mapping(db: &Connection, id: &MappingId) -> rusqlite::Result<Option<MappingRow>> {
+    let query = format!("SELECT {MAPPING_COLUMNS} FROM mappings WHERE id = ?1");
+    db.prepare_cached(&query)?.query_row([id.as_str()], read_mapping).optional()
+}
+
+pub(super) fn put(
+    tx: &Transaction<'_>,
+    row: &MappingRow,
+    seen: Option<Revision>,
+) -> rusqlite::Result<Swap> {
+    let (source_arn, function_arn) = super::pair(row);
+    let spec = serde_json::to_string(&row.spec).expect("a spec is plain data");
+    let values = params![
+        row.id.as_str(),
+        integer(row.revision.0),
+        spec,
+        source_arn,
+        function_arn.as_str(),
+        row.desired.as_str(),
+        row.change.as_str(),
+        integer(row.created.as_millis()),
+        integer(row.last_modified.as_millis()),
+        row.declared,
+        seen.map(|seen| integer(seen.0)),
+    ];
+    let statement = if seen.is_none() {
+        "INSERT INTO mappings (id, revision, spec, source_arn, function_arn, desired, change,
+                               created, last_modified, declared)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 WHERE ?11 IS NULL"
+    } else {
+        "UPDATE mappings SET revision = ?2, spec = ?3, source_arn = ?4, function_arn = ?5,
+                desired = ?6, change = ?7, created = ?8, last_modified = ?9, declared = ?10
+         WHERE id = ?1 AND revision = ?11"
+    };
+    match tx.prepare_cached(statement)?.execute(values) {
+        Ok(changed) => Ok(swap(changed)),
+        Err(rusqlite::Error::SqliteFailure(error, _))
+            if error.code == rusqlite::ErrorCode::ConstraintViolation =>
+        {
+            Ok(Swap::Conflict)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn remove(
+    tx: &Transaction<'_>,
+    id: &MappingId,
+    seen: Revision,
+) -> rusqlite::Result<Swap> {
+    let mut delete = tx.prepare_cached("DELETE FROM mappings WHERE id = ?1 AND revision = ?2")?;
+    Ok(swap(delete.execute(params![id.as_str(), integer(seen.0)])?))
+}
+
+pub(super) fn leases(db: &Connection) -> rusqlite::Result<Vec<Lease>> {
+    let query = format!("SELECT {LEASE_COLUMNS} FROM leases ORDER BY mapping, unit");
+    db.prepare_cached(&query)?.query_map([], read_lease)?.collect()
+}
+
+pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO leases (mapping, unit, owner, epoch, checkpoint_kind, checkpoint_value)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM mappings WHERE id = ?1)
+         ON CONFLICT DO NOTHING",
+    )?;
+    insert.execute(params![
+        lease.key.mapping.as_str(),
+        lease.key.unit.name(),
+        lease.owner.as_ref().map(WorkerId::as_str),
+        integer(lease.epoch),
+        lease.checkpoint.kind(),
+        lease.checkpoint.value(),
+    ])?;
+    Ok(())
+}
+
+pub(super) fn compare_and_swap(
+    tx: &Transaction<'_>,
+    seen: &Lease,
+    next: &Lease,
+) -> rusqlite::Result<Swap> {
+    let mut update = tx.prepare_cached(
+        "UPDATE leases SET owner = ?1, epoch = ?2
+         WHERE mapping = ?3 AND unit = ?4 AND owner IS ?5 AND epoch = ?6",
+    )?;
+    Ok(swap(update.execute(params![
+        next.owner.as_ref().map(WorkerId::as_str),
+        integer(next.epoch),
+        seen.key.mapping.as_str(),
+        seen.key.unit.name(),
+        seen.owner.as_ref().map(WorkerId::as_str),
+        integer(seen.epoch),
+    ])?))
+}
+
+pub(super) fn save(
+    tx: &Transaction<'_>,
+    key: &LeaseKey,
+    epoch: u64,
+    checkpoint: &Position,
+) -> rusqlite::Result<Swap> {
+    let mut update = tx.prepare_cached(
+        "UPDATE leases SET checkpoint_kind = ?1, checkpoint_value = ?2
+         WHERE mapping = ?3 AND unit = ?4 AND epoch = ?5",
+    )?;
+    Ok(swap(update.execute(params![
+        checkpoint.kind(),
+        checkpoint.value(),
+        key.mapping.as_str(),
+        key.unit.name(),
+        integer(epoch),
+    ])?))
+}
+
+pub(super) fn remove_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
+    let mut delete = tx
+        .prepare_cached("DELETE FROM leases WHERE mapping = ?1 AND unit = ?2 AND epoch = ?3")?;
+    let key = &lease.key;
+    delete.execute(params![key.mapping.as_str(), key.unit.name(), integer(lease.epoch)])?;
+    Ok(())
+}
+
+fn read_mapping(row: &Row<'_>) -> rusqlite::Result<MappingRow> {
+    let spec: String = row.get(2)?;
+    let spec = serde_json::from_str(&spec).map_err(|error| {
+        let kind = rusqlite::types::Type::Text;
+        rusqlite::Error::FromSqlConversionFailure(2, kind, Box::new(error))
+    })?;
+    let millis = |index| row.get(index).map(|it: i64| Timestamp::from_millis(it.unsigned_abs()));
+    Ok(MappingRow {
+        id: MappingId::new(&row.get::<_, String>(0)?),
+        revision: Revision(row.get::<_, i64>(1)?.unsigned_abs()),
+        spec,
+        function_arn: text(row, 3, "function ARN", |text| Arn::parse(text).ok())?,
+        desired: text(row, 4, "desired state", DesiredState::from_name)?,
+        change: text(row, 5, "change", Change::from_name)?,
+        created: millis(6)?,
+        last_modified: millis(7)?,
+        declared: row.get(8)?,
+    })
+}
+
+fn read_lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
+    let value: Option<String> = row.get(5)?;
+    let position = |kind: &str| Position::from_parts(kind, value.as_deref());
+    Ok(Lease {
+        key: LeaseKey {
+            mapping: MappingId::new(&row.get::<_, String>(0)?),
+            unit: text(row, 1, "unit", Unit::from_name)?,
+        },
+        owner: row.get::<_, Option<String>>(2)?.map(|owner| WorkerId::new(&owner)),
+        epoch: row.get::<_, i64>(3)?.unsigned_abs(),
+        checkpoint: text(row, 4, "checkpoint", position)?,
+    })
+}
+
+fn text<T>(
+    row: &Row<'_>,
+    index: usize,
+    column: &'static str,
+    read: impl Fn(&str) -> Option<T>,
+) -> rusqlite::Result<T> {
+    let value: String = row.get(index)?;
+    read(&value).ok_or_else(|| {
+        let kind = rusqlite::types::Type::Text;
+        let error = Unreadable { column, value };
+        rusqlite::Error::FromSqlConversionFailure(index, kind, Box::new(error))
+    })
+}
+
+fn swap(changed: usize) -> Swap {
+    if changed == 0 { Swap::Conflict } else { Swap::Done }
+}
+
+/// Revisions, epochs and milliseconds stay far below the largest integer of the database.
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,268 @@
+//! The embedded store: one SQLite database in a folder, one thread that writes it.
+//!
+//! Whatever is asked while the thread is busy is done together in one transaction, so the cost of
+//! durable saves grows with time and not with shards.
+
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+use windlass_core::lease::{Lease, LeaseKey};
+use windlass_core::mapping::{MappingId, MappingRow, Revision};
+use windlass_core::outcome::{Fault, Swap};
+use windlass_core::position::Position;
+use windlass_engine::ports::{LeaseStore, MappingStore, PortError};
+
+use super::lock::StoreLock;
+use super::{StoreError, rows};
+use crate::reconnect;
+
+/// The database's name in its folder.
+const DATABASE: &str = "windlass.db";
+
+/// The lock's name in the folder.
+const LOCK: &str = "windlass.lock";
+
+/// Requests that wait for the thread; beyond, callers wait to ask.
+const QUEUE: usize = 1_024;
+
+/// Most requests of one transaction.
+const MOST_TOGETHER: usize = 1_024;
+
+/// Another program (a backup, a person) may hold the database for a moment.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Keeps everything in one SQLite database.
+#[derive(Debug)]
+pub struct SqliteStore {
+    requests: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    _lock: StoreLock,
+}
+
+/// Something to be done inside a transaction. What it gives back is called after the commit, with
+/// whether that went well.
+type Job = Box<dyn FnOnce(&Transaction<'_>) -> Finish + Send>;
+type Finish = Box<dyn FnOnce(Result<(), &rusqlite::Error>) + Send>;
+
+/// An error of the database, for people.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+struct DatabaseError(String);
+
+impl SqliteStore {
+    /// Opens the database in a folder, and makes both if they are not there.
+    ///
+    /// # Errors
+    /// Another daemon uses it, it is damaged or of a newer version, or it cannot be written.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let store = format!("sqlite:{}", folder.display());
+        std::fs::create_dir_all(folder).map_err(|error| {
+            let reason = format!("the folder {} cannot be made", folder.display());
+            StoreError::with(&store, &reason, error)
+        })?;
+        let lock = StoreLock::take(&store, &folder.join(LOCK))?;
+        let file = folder.join(DATABASE);
+        let db = prepare(&store, &file)?;
+        let (requests, jobs) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("windlass-store".to_owned())
+            .spawn(move || serve(db, jobs))
+            .map_err(|error| StoreError::with(&store, "its thread cannot be started", error))?;
+        Ok(Self { requests: Some(requests), thread: Some(thread), _lock: lock })
+    }
+
+    /// Does something in a transaction and waits until it is durable.
+    async fn call<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, PortError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |tx| {
+            let result = work(tx).map_err(|error| DatabaseError(error.to_string()));
+            Box::new(move |committed| {
+                let committed = committed.map_err(|error| DatabaseError(error.to_string()));
+                // Who no longer waits does not want the answer.
+                drop(answer.send(committed.and(result)));
+            })
+        });
+        let failed = |error: DatabaseError| PortError {
+            operation: format!("{operation} in the SQLite store"),
+            fault: Fault::Transient,
+            source: error.into(),
+        };
+        let gone = || failed(DatabaseError("the store's thread has ended".to_owned()));
+        let requests = self.requests.as_ref().expect("it is taken only when dropped");
+        requests.send(job).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?.map_err(failed)
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        // The thread ends when it has done what was asked and nobody can ask any more.
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic has been reported where it happened.
+            drop(thread.join());
+        }
+    }
+}
+
+/// Opens the file, looks whether it is ours, and makes the tables of a new one.
+fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError> {
+    let place = file.display();
+    let failed = |what: &str, error: rusqlite::Error| {
+        let remedy = match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+                "it is damaged; restore it from a backup, or move it away to start anew from the \
+                 mappings' starting positions"
+            }
+            Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::CannotOpen) => {
+                "it cannot be written; check the permissions of the folder and of the file"
+            }
+            _ => what,
+        };
+        StoreError::with(store, &format!("{place}: {remedy}"), error)
+    };
+    let busy = |error: &rusqlite::Error| {
+        let code = error.sqlite_error_code();
+        matches!(code, Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked))
+    };
+    let mut db = reconnect::blocking(|| Connection::open(file), busy)
+        .map_err(|error| failed("it cannot be opened", error))?;
+    db.busy_timeout(BUSY_TIMEOUT).map_err(|error| failed("it cannot be set up", error))?;
+    let number = |db: &Connection, name: &str| {
+        db.pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+    };
+    let application = number(&db, "application_id");
+    let application = application.map_err(|error| failed("it cannot be read", error))?;
+    let version = number(&db, "user_version");
+    let version = version.map_err(|error| failed("it cannot be read", error))?;
+    let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    let tables = tables.map_err(|error| failed("it cannot be read", error))?;
+    if (tables != 0 || application != 0) && application != rows::APPLICATION_ID {
+        let reason = format!("{place} is a database of another program; give another folder");
+        return Err(StoreError::new(store, &reason));
+    }
+    if rows::SCHEMA_VERSION < version {
+        let reason = format!(
+            "{place} was written by a newer version (schema {version}, this one knows {}); run \
+             that version, or give another folder",
+            rows::SCHEMA_VERSION
+        );
+        return Err(StoreError::new(store, &reason));
+    }
+    set_up(&mut db, tables == 0).map_err(|error| failed("it cannot be set up", error))?;
+    let check = db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
+    let check = check.map_err(|error| failed("it cannot be read", error))?;
+    if check != "ok" {
+        let reason = format!("{place} is damaged ({check}); restore it from a backup");
+        return Err(StoreError::new(store, &reason));
+    }
+    Ok(db)
+}
+
+fn set_up(db: &mut Connection, new: bool) -> rusqlite::Result<()> {
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "foreign_keys", true)?;
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if new {
+        tx.execute_batch(rows::SCHEMA)?;
+        tx.pragma_update(None, "application_id", rows::APPLICATION_ID)?;
+        tx.pragma_update(None, "user_version", rows::SCHEMA_VERSION)?;
+    } else {
+        // Finds out now whether it can be written.
+        tx.pragma_update(None, "user_version", rows::SCHEMA_VERSION)?;
+    }
+    tx.commit()
+}
+
+/// The thread: takes what waits, does it in one transaction, answers when that is durable.
+fn serve(mut db: Connection, mut jobs: mpsc::Receiver<Job>) {
+    while let Some(first) = jobs.blocking_recv() {
+        let mut together = vec![first];
+        while together.len() < MOST_TOGETHER
+            && let Ok(job) = jobs.try_recv()
+        {
+            together.push(job);
+        }
+        let tx = match db.transaction_with_behavior(TransactionBehavior::Immediate) {
+            Ok(tx) => tx,
+            Err(error) => {
+                tracing::warn!(%error, "a transaction of the store cannot begin");
+                continue; // Dropping the jobs tells their callers.
+            }
+        };
+        let finishes: Vec<_> = together.into_iter().map(|job| job(&tx)).collect();
+        let committed = tx.commit();
+        for finish in finishes {
+            finish(committed.as_ref().map(|()| ()));
+        }
+    }
+}
+
+#[async_trait]
+impl MappingStore for SqliteStore {
+    async fn mappings(&self) -> Result<Vec<MappingRow>, PortError> {
+        self.call("reading the mappings", |tx| rows::mappings(tx)).await
+    }
+
+    async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError> {
+        let id = id.clone();
+        self.call("reading a mapping", move |tx| rows::mapping(tx, &id)).await
+    }
+
+    async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError> {
+        let row = row.clone();
+        self.call("writing a mapping", move |tx| rows::put(tx, &row, seen)).await
+    }
+
+    async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError> {
+        let id = id.clone();
+        self.call("removing a mapping", move |tx| rows::remove(tx, &id, seen)).await
+    }
+}
+
+#[async_trait]
+impl LeaseStore for SqliteStore {
+    async fn leases(&self) -> Result<Vec<Lease>, PortError> {
+        self.call("reading the leases", |tx| rows::leases(tx)).await
+    }
+
+    async fn insert(&self, leases: &[Lease]) -> Result<(), PortError> {
+        let leases = leases.to_vec();
+        let insert = move |tx: &Transaction<'_>| {
+            leases.iter().try_for_each(|lease| rows::insert_lease(tx, lease))
+        };
+        self.call("adding leases", insert).await
+    }
+
+    async fn compare_and_swap(&self, seen: &Lease, next: &Lease) -> Result<Swap, PortError> {
+        let (seen, next) = (seen.clone(), next.clone());
+        self.call("taking a lease", move |tx| rows::compare_and_swap(tx, &seen, &next)).await
+    }
+
+    async fn save(
+        &self,
+        key: &LeaseKey,
+        epoch: u64,
+        checkpoint: &Position,
+    ) -> Result<Swap, PortError> {
+        let (key, checkpoint) = (key.clone(), checkpoint.clone());
+        self.call("saving a checkpoint", move |tx| rows::save(tx, &key, epoch, &checkpoint)).await
+    }
+
+    async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError> {
+        let leases = leases.to_vec();
+        let remove = move |tx: &Transaction<'_>| {
+            leases.iter().try_for_each(|lease| rows::remove_lease(tx, lease))
+        };
+        self.call("removing leases", remove).await
+    }
+}

@@ -1,0 +1,218 @@
+//! Functions that are invoked by URL.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use hmac::{Hmac, Mac};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use sha2::Sha256;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use windlass_core::outcome::{Fault, Outcome};
+use windlass_engine::ports::{BoxError, Invocation, Target};
+
+use super::RESPONSE_LIMIT;
+use super::answer::{function_error, not_invoked, of_body, of_head};
+use super::pool::{Pool, Sender};
+
+/// Where a Runtime Interface Emulator listens. It reports errors in its own way.
+const EMULATOR_PATH: &str = "/2015-03-31/functions/function/invocations";
+
+/// How a function is invoked by URL.
+#[derive(Clone, Debug)]
+pub struct HttpTargetSettings {
+    /// Absolute, `http` or `https`.
+    pub url: String,
+    /// Sent with every request.
+    pub headers: BTreeMap<String, String>,
+    /// Signs the body, if there is one.
+    pub signing_secret: Option<String>,
+    /// The longest that one invocation may take.
+    pub timeout: Duration,
+    /// Most invocations at a time; others wait.
+    pub maximum_concurrency: Option<usize>,
+}
+
+/// Invokes one function by POST, the event as the body.
+#[derive(Debug)]
+pub struct HttpTarget {
+    pool: Pool,
+    path: Uri,
+    /// What every request has.
+    headers: HeaderMap,
+    signing_secret: Option<String>,
+    timeout: Duration,
+    slots: Option<Arc<Semaphore>>,
+    emulator: bool,
+}
+
+/// What came of sending a request.
+enum Sent {
+    Answer(Sender, Response<Incoming>),
+    /// It did not go out.
+    NotSent,
+    /// It went out, and the connection closed before an answer began.
+    Closed,
+    TimedOut,
+}
+
+impl HttpTarget {
+    /// A target for one function.
+    ///
+    /// # Errors
+    /// The URL or a header is not valid, or the machine's root certificates cannot be read.
+    pub fn new(settings: &HttpTargetSettings) -> Result<Self, BoxError> {
+        let uri: Uri = settings.url.parse()?;
+        let host = uri.authority().ok_or("the URL names no host")?.as_str();
+        let host = host.rsplit('@').next().unwrap_or(host).to_owned();
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).parse()?;
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::HOST, HeaderValue::from_str(&host)?);
+        headers.insert(http::header::USER_AGENT, HeaderValue::from_static("windlass"));
+        headers.insert(
+            http::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        for (name, value) in &settings.headers {
+            headers.insert(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
+        }
+        let emulator = uri.path() == EMULATOR_PATH;
+        // A second request while one runs ends the emulator.
+        let limit = settings.maximum_concurrency.or_else(|| emulator.then_some(1));
+        Ok(Self {
+            pool: Pool::new(uri)?,
+            path,
+            headers,
+            signing_secret: settings.signing_secret.clone(),
+            timeout: settings.timeout,
+            slots: limit.map(|limit| Arc::new(Semaphore::new(limit))),
+            emulator,
+        })
+    }
+
+    async fn call(&self, invocation: &Invocation) -> Outcome {
+        let deadline = Instant::now() + self.timeout;
+        // The function may have closed an idle connection just as the request went out: that says
+        // nothing about the function, so the request is sent once more, on a fresh one.
+        if let Some(used) = self.pool.take_idle() {
+            match self.send(used, invocation, deadline).await {
+                Sent::NotSent | Sent::Closed => {}
+                sent => return self.judge(sent, deadline).await,
+            }
+        }
+        match self.pool.connect().await {
+            Ok(fresh) => {
+                let sent = self.send(fresh, invocation, deadline).await;
+                self.judge(sent, deadline).await
+            }
+            Err(error) => {
+                tracing::debug!(error, "the function cannot be reached");
+                not_invoked(Fault::Transient)
+            }
+        }
+    }
+
+    async fn send(&self, mut sender: Sender, invocation: &Invocation, deadline: Instant) -> Sent {
+        let request = self.request(invocation);
+        match tokio::time::timeout_at(deadline, sender.try_send_request(request)).await {
+            Err(_) => Sent::TimedOut,
+            Ok(Ok(response)) => Sent::Answer(sender, response),
+            Ok(Err(mut error)) if error.take_message().is_some() => Sent::NotSent,
+            Ok(Err(_)) => Sent::Closed,
+        }
+    }
+
+    async fn judge(&self, sent: Sent, deadline: Instant) -> Outcome {
+        let (sender, response) = match sent {
+            Sent::Answer(sender, response) => (sender, response),
+            Sent::NotSent => return not_invoked(Fault::Transient),
+            Sent::Closed => return lost("connection closed"),
+            Sent::TimedOut => return lost("timeout"),
+        };
+        let (head, body) = response.into_parts();
+        let body = tokio::time::timeout_at(deadline, read(body)).await;
+        let known = of_head(head.status, &head.headers, self.emulator);
+        match (known, body) {
+            (known, Ok(Ok(Some(body)))) => {
+                self.pool.put_back(sender);
+                known.unwrap_or_else(|| of_body(head.status, &body, self.emulator))
+            }
+            // The head alone has said enough.
+            (Some(known), _) => known,
+            (None, Ok(Ok(None))) => function_error(head.status, "response too large"),
+            (None, Ok(Err(_))) => function_error(head.status, "response broken off"),
+            (None, Err(_)) => function_error(head.status, "timeout"),
+        }
+    }
+
+    fn request(&self, invocation: &Invocation) -> Request<Full<Bytes>> {
+        let mut request = Request::new(Full::new(invocation.event.clone()));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.path.clone();
+        let headers = request.headers_mut();
+        headers.clone_from(&self.headers);
+        let id = uuid::Uuid::new_v4();
+        let (trace, span) = (id.simple(), &uuid::Uuid::new_v4().simple().to_string()[..16]);
+        let mut set = |name: &'static str, value: String| {
+            let value = HeaderValue::from_str(&value).expect("only plain characters");
+            headers.insert(HeaderName::from_static(name), value);
+        };
+        set("x-windlass-attempt", invocation.attempt.to_string());
+        set("traceparent", format!("00-{trace}-{span}-00"));
+        if let Some(secret) = &self.signing_secret {
+            let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
+                .expect("a key of any length is taken");
+            mac.update(&invocation.event);
+            let signature = hex(&mac.finalize().into_bytes());
+            set("x-windlass-signature", format!("sha256={signature}"));
+        }
+        if let Ok(mapping) = HeaderValue::from_str(invocation.mapping.as_str()) {
+            headers.insert(HeaderName::from_static("x-windlass-mapping"), mapping);
+        }
+        request
+    }
+}
+
+#[async_trait]
+impl Target for HttpTarget {
+    async fn invoke(&self, invocation: Invocation) -> Outcome {
+        let slot = match &self.slots {
+            Some(slots) => Some(slots.acquire().await),
+            None => None,
+        };
+        let outcome = self.call(&invocation).await;
+        drop(slot);
+        outcome
+    }
+
+    fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+/// The body; `None` if it is too large.
+async fn read(mut body: Incoming) -> Result<Option<Bytes>, hyper::Error> {
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if RESPONSE_LIMIT < whole.len() + data.len() {
+            return Ok(None);
+        }
+        whole.extend_from_slice(&data);
+    }
+    Ok(Some(whole.freeze()))
+}
+
+/// The request went out, and no answer came: the function may have run.
+fn lost(error: &str) -> Outcome {
+    Outcome::FunctionError { status: 0, error: error.to_owned() }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
