@@ -13,13 +13,13 @@ fn simulate(run: Run) -> Totals {
             Err(failure) => panic!("{failure}"),
         }
     }
-    println!("{totals}");
     totals
 }
 
 #[test]
 fn a_shard_keeps_its_invariants() {
     let totals = simulate(world::shard::run);
+    println!("{totals}");
     // Worlds without trouble would prove nothing.
     let troubles = [
         totals.crashes,
