@@ -2,4 +2,5 @@
 
 pub mod checkers;
 pub mod rng;
+pub mod script;
 pub mod world;

@@ -214,7 +214,8 @@ impl Lane {
     }
 
     fn take(&mut self, n_records: usize) -> Held {
-        let (mut tickets, mut records) = (Vec::with_capacity(n_records), Vec::new());
+        let mut tickets = Vec::with_capacity(n_records);
+        let mut records = Vec::with_capacity(n_records);
         let mut bytes = 0;
         for Queued { ticket, record } in self.queue.drain(..n_records) {
             assert!(self.last_batched < Some(ticket), "a lane keeps its order");

@@ -1,4 +1,27 @@
 //! The machine of one shard of one mapping.
+//!
+//! ```text
+//!              read              batch, invoke            resolve             save
+//!   source ──▶ reading ──records──▶ lane ──records──▶ progress ──run's end──▶ saving ──▶ store
+//! ```
+//!
+//! A record moves only to the right. *Resolved* is the one word for finished with: processed, passed
+//! over as too old, or given up as too large. The checkpoint is the end of the unbroken run of
+//! resolved records. Each part is a state machine of its own file; the consumer brings them together
+//! and is the one place that issues commands.
+//!
+//! | | What always holds, asserted also in release builds |
+//! |---|---|
+//! | I1 | A checkpoint never passes an unresolved record. |
+//! | I2 | Checkpoints only move forward while one daemon holds the lease. |
+//! | I3 | At most one invocation is in flight per lane. |
+//! | I4 | A record is not invoked before every earlier record of its lane is resolved or is in the same batch. |
+//! | I5 | A batch holds at least one record, at most the batch size, and at most the payload limit. |
+//! | I6 | Records in memory never exceed the buffer's count, and its bytes by no more than one page; a full buffer stops reading. |
+//! | I7 | After a drain nothing new is begun. |
+//! | I8 | Nothing is begun or written after the lease is lost. |
+//! | I9 | It is never stuck: something is under way, or a timer is set, or it has ended. |
+//! | I10 | It never spins: a timer names only a time at which something will happen, and nothing that failed is repeated before its backoff. |
 
 mod consumer;
 mod lane;

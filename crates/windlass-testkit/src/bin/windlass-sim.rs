@@ -24,6 +24,9 @@ fn main() -> ExitCode {
     // A machine that panics is a result like any other, told with its seed.
     std::panic::set_hook(Box::new(|_| {}));
     let fresh = RandomState::new().build_hasher().finish() >> 16;
+    if 0 < arguments.fresh {
+        say(&mut out, &format!("fresh seeds from {fresh}"), ());
+    }
     let fixed = arguments.from..arguments.from + arguments.seeds;
     let seeds = fixed.chain(fresh..fresh + arguments.fresh);
     let mut all_well = true;

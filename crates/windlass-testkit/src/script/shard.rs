@@ -1,0 +1,361 @@
+//! Scripts about one shard.
+//!
+//! ```text
+//! consumer [from=NUMBER|trim_horizon|shard_end|DURATION] [batch_size=N] [window=DURATION] …
+//! page [NUMBER…] [NUMBER=BYTES…] [behind=DURATION] [arrived=DURATION] [end_of_shard]
+//! succeed | fail | not_reached FAULT       the invocation under way ends
+//! read_fails FAULT                         the read under way ends
+//! saved | save_fails FAULT | conflict      the save under way ends
+//! drain
+//! advance DURATION                         lets time pass, timers included
+//! view
+//! ```
+//!
+//! A `FAULT` is `transient`, `denied`, `gone`, `trimmed` or `throttled` with an optional
+//! `retry_after=DURATION`. Times of arrival count from the start of the script.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use goldenscript::{Argument, Command, Context, Runner};
+use windlass_core::batch::BatchId;
+use windlass_core::event::PAYLOAD_LIMIT;
+use windlass_core::outcome::{Fault, Outcome, Swap};
+use windlass_core::position::{Cursor, Position};
+use windlass_core::record::{KeyHash, Page, Record, SequenceNumber};
+use windlass_core::shard::{
+    Report, ShardCommand, ShardConsumer, ShardInput, ShardSettings, Waiting,
+};
+use windlass_core::time::Timestamp;
+
+use super::{Mistake, duration};
+
+const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+/// Runs one script.
+#[derive(Debug)]
+pub struct ShardRunner {
+    consumer: Option<ShardConsumer>,
+    now: Timestamp,
+    in_flight: Option<BatchId>,
+    is_reading: bool,
+    is_saving: bool,
+    n_iterators: usize,
+    /// What has come out and is not yet shown.
+    output: String,
+}
+
+impl Default for ShardRunner {
+    fn default() -> Self {
+        Self {
+            consumer: None,
+            now: START,
+            in_flight: None,
+            is_reading: false,
+            is_saving: false,
+            n_iterators: 0,
+            output: String::new(),
+        }
+    }
+}
+
+impl Runner for ShardRunner {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Mistake> {
+        let mut arguments = Arguments::of(command);
+        match command.name.as_str() {
+            "consumer" => self.start(&mut arguments)?,
+            "advance" => {
+                let time = duration(&arguments.word()?)?;
+                self.advance(time)?;
+            }
+            "view" => self.view()?,
+            _ => {
+                let input = self.input(&command.name, &mut arguments)?;
+                let now = self.now;
+                self.consumer()?.handle(input, now);
+                self.show_commands()?;
+            }
+        }
+        arguments.none_left()?;
+        if command.name != "view" {
+            self.show_timer()?;
+        }
+        Ok(std::mem::take(&mut self.output))
+    }
+}
+
+impl ShardRunner {
+    fn consumer(&mut self) -> Result<&mut ShardConsumer, Mistake> {
+        let missing = "a script begins with `consumer`";
+        self.consumer.as_mut().ok_or_else(|| missing.into())
+    }
+
+    fn start(&mut self, arguments: &mut Arguments) -> Result<(), Mistake> {
+        let from = match arguments.key("from").as_deref() {
+            None | Some("trim_horizon") => Position::TrimHorizon,
+            Some("shard_end") => Position::ShardEnd,
+            Some(text) if text.ends_with('s') => Position::AtTimestamp(START + duration(text)?),
+            Some(number) => Position::After(SequenceNumber::from(number)),
+        };
+        let skip_before = arguments.key("skip_before");
+        let skip_before = skip_before.as_deref().map(duration).transpose()?;
+        let settings = ShardSettings {
+            skip_before: skip_before.map(|after| START + after),
+            batch_size: arguments.number("batch_size", 100)?,
+            maximum_batching_window: arguments.duration("window", "0s")?,
+            poll_interval: arguments.duration("poll_interval", "1s")?,
+            catch_up_interval: arguments.duration("catch_up_interval", "200ms")?,
+            read_limit: u32::try_from(arguments.number("read_limit", 1000)?)?,
+            buffer_records: arguments.number("buffer_records", 1000)?,
+            buffer_bytes: arguments.number("buffer_bytes", 10 * PAYLOAD_LIMIT)?,
+            payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
+        };
+        let seed = arguments.number("seed", 0)? as u64;
+        self.consumer = Some(ShardConsumer::new(settings, from, seed, self.now));
+        (self.in_flight, self.is_reading, self.is_saving) = (None, false, false);
+        self.show_commands()
+    }
+
+    fn input(&mut self, name: &str, arguments: &mut Arguments) -> Result<ShardInput, Mistake> {
+        match name {
+            "page" | "read_fails" => ends(&mut self.is_reading, "read")?,
+            "saved" | "save_fails" | "conflict" => ends(&mut self.is_saving, "save")?,
+            _ => {}
+        }
+        Ok(match name {
+            "page" => ShardInput::Read(Ok(self.page(arguments)?)),
+            "read_fails" => ShardInput::Read(Err(arguments.fault()?)),
+            "succeed" => self.invoked(Outcome::Success)?,
+            "fail" => self.invoked(Outcome::FunctionError {
+                status: 200,
+                error: "Unhandled".to_owned(),
+            })?,
+            "not_reached" => {
+                let cause = arguments.fault()?;
+                self.invoked(Outcome::NotInvoked { cause })?
+            }
+            "saved" => ShardInput::Saved(Ok(Swap::Done)),
+            "conflict" => ShardInput::Saved(Ok(Swap::Conflict)),
+            "save_fails" => ShardInput::Saved(Err(arguments.fault()?)),
+            "drain" => ShardInput::Drain,
+            _ => return Err(format!("there is no command {name:?}").into()),
+        })
+    }
+
+    fn invoked(&mut self, outcome: Outcome) -> Result<ShardInput, Mistake> {
+        let batch = self.in_flight.take().ok_or("no invocation is under way")?;
+        Ok(ShardInput::Invoked { batch, outcome })
+    }
+
+    fn page(&mut self, arguments: &mut Arguments) -> Result<Page, Mistake> {
+        let behind = arguments.duration("behind", "0s")?;
+        let arrival = match arguments.key("arrived") {
+            Some(after) => START + duration(&after)?,
+            None => self.now,
+        };
+        let end_of_shard = arguments.flag("end_of_shard");
+        let records = arguments.records(arrival)?;
+        self.n_iterators += 1;
+        let next = (!end_of_shard).then(|| Cursor {
+            after: Position::TrimHorizon,
+            iterator: Some(Arc::from(format!("i{}", self.n_iterators))),
+        });
+        Ok(Page {
+            records,
+            next,
+            behind,
+        })
+    }
+
+    fn advance(&mut self, time: Duration) -> Result<(), Mistake> {
+        let end = self.now + time;
+        let begin = self.now;
+        while let Some(at) = self.consumer()?.poll_timeout().filter(|at| *at <= end) {
+            self.now = at;
+            writeln!(self.output, "after {:?}", at.since(begin))?;
+            self.consumer()?.handle_timeout(at);
+            self.show_commands()?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    fn show_commands(&mut self) -> Result<(), Mistake> {
+        while let Some(command) = self.consumer()?.poll_command() {
+            match &command {
+                ShardCommand::Invoke(batch) => self.in_flight = Some(batch.id),
+                ShardCommand::Read { .. } => self.is_reading = true,
+                ShardCommand::Save(_) => self.is_saving = true,
+                ShardCommand::Report(_) | ShardCommand::Finish(_) => {}
+            }
+            writeln!(self.output, "{}", command_text(&command))?;
+        }
+        Ok(())
+    }
+
+    fn show_timer(&mut self) -> Result<(), Mistake> {
+        let now = self.now;
+        if let Some(at) = self.consumer()?.poll_timeout() {
+            writeln!(self.output, "timer in {:?}", at.since(now))?;
+        }
+        Ok(())
+    }
+
+    fn view(&mut self) -> Result<(), Mistake> {
+        let view = self.consumer()?.view();
+        let waiting = match view.waiting {
+            None => "nothing".to_owned(),
+            Some(Waiting::FunctionErrors { attempt }) => {
+                format!("function errors, attempt {attempt} is next")
+            }
+            Some(Waiting::NotInvoked(fault)) => format!("function not reached, {fault:?}"),
+            Some(Waiting::Source(fault)) => format!("source, {fault:?}"),
+            Some(Waiting::Store(fault)) => format!("store, {fault:?}"),
+        };
+        let text = [
+            format!("checkpoint {}", place(&view.checkpoint)),
+            format!("behind {:?}", view.behind),
+            format!("buffered {} records", view.buffered_records),
+            format!("buffered {} bytes", view.buffered_bytes),
+            format!("in flight {}", view.in_flight_records),
+            format!("attempt {}", view.attempt),
+            format!("held back by {waiting}"),
+        ];
+        writeln!(self.output, "{}", text.join("\n"))?;
+        Ok(())
+    }
+}
+
+fn ends(under_way: &mut bool, what: &str) -> Result<(), Mistake> {
+    if !std::mem::take(under_way) {
+        return Err(format!("no {what} is under way").into());
+    }
+    Ok(())
+}
+
+fn command_text(command: &ShardCommand) -> String {
+    match command {
+        ShardCommand::Read { from, limit } => {
+            let place = place(&from.after);
+            let iterator = from.iterator.as_deref().unwrap_or("none");
+            format!("read {place} iterator={iterator} limit={limit}")
+        }
+        ShardCommand::Invoke(batch) => {
+            let numbers = batch.records.iter();
+            let numbers: Vec<_> = numbers.map(|it| it.sequence_number.as_str()).collect();
+            let numbers = numbers.join(" ");
+            format!(
+                "invoke b{} attempt={} [{numbers}]",
+                batch.id.0, batch.attempt
+            )
+        }
+        ShardCommand::Save(position) => format!("save {}", place(position)),
+        ShardCommand::Report(Report::RecordTooLarge {
+            sequence_number,
+            bytes,
+        }) => format!("report {sequence_number} too large: {bytes} bytes"),
+        ShardCommand::Report(Report::Trimmed { after }) => {
+            format!("report trimmed {}", place(after))
+        }
+        ShardCommand::Finish(how) => format!("finish {how:?}"),
+    }
+}
+
+fn place(position: &Position) -> String {
+    match position {
+        Position::After(number) => format!("after {number}"),
+        Position::AtTimestamp(moment) => format!("at_timestamp {:?}", moment.since(START)),
+        Position::TrimHorizon | Position::ShardEnd => position.kind().to_owned(),
+    }
+}
+
+/// What stands behind a command's name.
+struct Arguments {
+    words: Vec<String>,
+    pairs: Vec<(String, String)>,
+}
+
+impl Arguments {
+    fn of(command: &Command) -> Self {
+        let (mut words, mut pairs) = (Vec::new(), Vec::new());
+        for argument in command.consume_args() {
+            if let Argument::KeyValue(key, value) = argument {
+                pairs.push((key.clone(), value.clone()));
+            } else {
+                words.push(argument.to_string());
+            }
+        }
+        Self { words, pairs }
+    }
+
+    fn word(&mut self) -> Result<String, Mistake> {
+        if self.words.is_empty() {
+            return Err("an argument is missing".into());
+        }
+        Ok(self.words.remove(0))
+    }
+
+    fn flag(&mut self, name: &str) -> bool {
+        let before = self.words.len();
+        self.words.retain(|word| word != name);
+        self.words.len() < before
+    }
+
+    fn key(&mut self, key: &str) -> Option<String> {
+        let index = self.pairs.iter().position(|(name, _)| name == key)?;
+        Some(self.pairs.remove(index).1)
+    }
+
+    fn number(&mut self, key: &str, default: usize) -> Result<usize, Mistake> {
+        let given = self.key(key).map(|text| text.parse());
+        Ok(given.transpose()?.unwrap_or(default))
+    }
+
+    fn duration(&mut self, key: &str, default: &str) -> Result<Duration, Mistake> {
+        duration(self.key(key).as_deref().unwrap_or(default))
+    }
+
+    fn fault(&mut self) -> Result<Fault, Mistake> {
+        match self.word()?.as_str() {
+            "throttled" => {
+                let retry_after = self.key("retry_after");
+                let retry_after = retry_after.as_deref().map(duration).transpose()?;
+                Ok(Fault::Throttled { retry_after })
+            }
+            "transient" => Ok(Fault::Transient),
+            "denied" => Ok(Fault::Denied),
+            "gone" => Ok(Fault::Gone),
+            "trimmed" => Ok(Fault::Trimmed),
+            word => Err(format!("there is no fault {word:?}").into()),
+        }
+    }
+
+    /// All words and all pairs that are left: numbers of records, with sizes or without.
+    fn records(&mut self, arrival: Timestamp) -> Result<Vec<Record>, Mistake> {
+        let record = |number: &str, bytes: usize| Record {
+            sequence_number: SequenceNumber::from(number),
+            key: KeyHash::of(number.as_bytes()),
+            approximate_arrival: arrival,
+            event: Bytes::from(vec![b'x'; bytes]),
+        };
+        let mut records = Vec::new();
+        for word in self.words.drain(..) {
+            records.push(record(&word, 10));
+        }
+        for (number, bytes) in self.pairs.drain(..) {
+            records.push(record(&number, bytes.parse()?));
+        }
+        Ok(records)
+    }
+
+    fn none_left(&self) -> Result<(), Mistake> {
+        if self.words.is_empty() && self.pairs.is_empty() {
+            return Ok(());
+        }
+        Err(format!("not understood: {:?} {:?}", self.words, self.pairs).into())
+    }
+}

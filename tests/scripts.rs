@@ -1,0 +1,26 @@
+//! Every script under `scripts/` does what it says.
+
+use std::path::{Path, PathBuf};
+
+use windlass_testkit::script::shard::ShardRunner;
+
+#[test]
+fn shard() {
+    for path in scripts("shard") {
+        println!("{}", path.display());
+        goldenscript::run(&mut ShardRunner::default(), path).unwrap();
+    }
+}
+
+fn scripts(folder: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("scripts")
+        .join(folder);
+    let entries = std::fs::read_dir(&folder).expect("the scripts lie beside this file");
+    let mut paths: Vec<_> = entries
+        .map(|entry| entry.expect("a folder can be listed").path())
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{} has scripts", folder.display());
+    paths
+}

@@ -1,0 +1,31 @@
+//! Simulated worlds: the seeds here always, any number of others by `windlass-sim`.
+
+use windlass_testkit::world::{self, Run, Totals};
+
+const SEEDS: std::ops::Range<u64> = 0..2_000;
+
+#[track_caller]
+fn simulate(run: Run) -> Totals {
+    let mut totals = Totals::default();
+    for seed in SEEDS {
+        match world::simulate(run, seed) {
+            Ok(world) => totals += world,
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+    totals
+}
+
+#[test]
+fn a_shard_keeps_its_invariants() {
+    let totals = simulate(world::shard::run);
+    println!("{totals}");
+    // Worlds without trouble would prove nothing.
+    let troubles = [
+        totals.crashes,
+        totals.drains,
+        totals.leases_lost,
+        totals.trims,
+    ];
+    assert!(troubles.iter().all(|n| 100 < *n), "{totals}");
+}
