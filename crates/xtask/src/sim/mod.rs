@@ -21,7 +21,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 2_000)]
     seeds: u64,
     /// The first seed
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 0)]
     from: u64,
     /// How many worlds more, of seeds that nobody has chosen; each is printed
     #[arg(long, default_value_t = 0)]
@@ -32,6 +32,27 @@ pub(crate) struct Options {
     /// Only the mutants of these names
     #[arg(long, requires = "mutants", value_delimiter = ',')]
     only: Vec<String>,
+}
+
+impl Options {
+    /// Worlds of the seeds from 0, and as many more of seeds that nobody has chosen.
+    pub(crate) fn seeds(seeds: u64, fresh: u64) -> Self {
+        Self {
+            seeds,
+            from: 0,
+            fresh,
+            mutants: false,
+            only: Vec::new(),
+        }
+    }
+
+    /// Every mutant, each in so many worlds.
+    pub(crate) fn mutants(seeds: u64) -> Self {
+        Self {
+            mutants: true,
+            ..Self::seeds(seeds, 0)
+        }
+    }
 }
 
 /// Runs the worlds of the chosen seeds, or the mutants.

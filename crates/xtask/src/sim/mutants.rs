@@ -132,8 +132,10 @@ fn simulate(built: &Path, seeds: Seeds, log: &Path) -> Result<Verdict> {
         }
         pause(Duration::from_millis(10));
     };
-    if status.success() {
-        return Ok(Verdict::Passed);
+    match status.code() {
+        Some(0) => return Ok(Verdict::Passed),
+        Some(1) => {}
+        _ => bail!("the simulation itself ended with {status}; {}", end_of(log)),
     }
     let output = fs::read_to_string(log).with_context(|| format!("reading {}", log.display()))?;
     Ok(Verdict::Caught {
