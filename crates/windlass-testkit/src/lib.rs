@@ -1,1 +1,5 @@
-//! Placeholder.
+//! Fakes, simulators, checkers and the script runner. For tests only: no program of ours uses it.
+
+pub mod checkers;
+pub mod rng;
+pub mod world;

@@ -154,12 +154,13 @@ impl ShardConsumer {
     }
 
     fn handle_read(&mut self, result: Result<Page, Fault>, now: Timestamp) {
+        if self.draining {
+            // Whatever it is, it was not taken in: not even the end of the shard may be believed.
+            return;
+        }
         let arrival = self
             .reading
             .end(result, &self.settings, &mut self.random, now);
-        if self.draining {
-            return;
-        }
         match arrival {
             Arrival::Records(records) => {
                 let unseen: Vec<_> = records

@@ -1,0 +1,117 @@
+//! Runs simulated worlds and says what they went through, or which seed failed and how.
+//!
+//! `windlass-sim --seeds 20000 --from 0 --fresh 100`: twenty thousand fixed seeds and a hundred new
+//! ones. `--keep-going` counts the failures instead of ending at the first.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use windlass_testkit::world::{self, Failure, Run, Totals};
+
+/// Every kind of world there is.
+const WORLDS: [(&str, Run); 1] = [("shard", world::shard::run)];
+
+fn main() -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    let arguments = match Arguments::read(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(problem) => return say(&mut out, &problem, ExitCode::from(64)),
+    };
+    // A machine that panics is a result like any other, told with its seed.
+    std::panic::set_hook(Box::new(|_| {}));
+    let fresh = RandomState::new().build_hasher().finish() >> 16;
+    let fixed = arguments.from..arguments.from + arguments.seeds;
+    let seeds = fixed.chain(fresh..fresh + arguments.fresh);
+    let mut all_well = true;
+    for (name, run) in WORLDS {
+        if arguments.only.as_deref().is_none_or(|only| only == name) {
+            all_well &= simulate(&mut out, name, run, seeds.clone(), arguments.keep_going);
+        }
+    }
+    ExitCode::from(u8::from(!all_well))
+}
+
+fn simulate(
+    out: &mut impl Write,
+    name: &str,
+    run: Run,
+    seeds: impl Iterator<Item = u64>,
+    keep_going: bool,
+) -> bool {
+    let started = Instant::now();
+    let mut totals = Totals::default();
+    let mut failures: Vec<Failure> = Vec::new();
+    for seed in seeds {
+        match world::simulate(run, seed) {
+            Ok(world) => totals += world,
+            Err(failure) => {
+                failures.push(failure);
+                if !keep_going {
+                    break;
+                }
+            }
+        }
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let mut text = format!("{name}: {totals}, {seconds:.1} s");
+    if let Some(first) = failures.first() {
+        text = format!("{name}: {first}\n{text}, {} FAILED", failures.len());
+    }
+    say(out, &text, failures.is_empty())
+}
+
+/// What was asked for.
+struct Arguments {
+    seeds: u64,
+    from: u64,
+    fresh: u64,
+    keep_going: bool,
+    only: Option<String>,
+}
+
+impl Arguments {
+    const USAGE: &str = "usage: windlass-sim [--seeds N] [--from SEED] [--fresh N] [--keep-going] \
+                         [--only shard]";
+
+    fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut read = Self {
+            seeds: 2_000,
+            from: 0,
+            fresh: 0,
+            keep_going: false,
+            only: None,
+        };
+        while let Some(name) = arguments.next() {
+            if name == "--keep-going" {
+                read.keep_going = true;
+                continue;
+            }
+            let value = arguments.next().ok_or(Self::USAGE)?;
+            if name == "--only" {
+                if !WORLDS.iter().any(|(world, _)| *world == value) {
+                    return Err(format!("there is no world {value:?}\n{}", Self::USAGE));
+                }
+                read.only = Some(value);
+                continue;
+            }
+            let number = value
+                .parse()
+                .map_err(|_| format!("{name} takes a number, not {value:?}\n{}", Self::USAGE))?;
+            match name.as_str() {
+                "--seeds" => read.seeds = number,
+                "--from" => read.from = number,
+                "--fresh" => read.fresh = number,
+                _ => return Err(format!("unknown argument {name:?}\n{}", Self::USAGE)),
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn say<T>(out: &mut impl Write, text: &str, then: T) -> T {
+    writeln!(out, "{text}").expect("somebody reads the result");
+    then
+}

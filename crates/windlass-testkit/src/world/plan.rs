@@ -1,0 +1,248 @@
+//! What a seed draws for the world of a shard, before it begins.
+//!
+//! Every quantity is drawn from several scales (nothing, a little, a lot), world by world: two
+//! faults that hide each other when both are frequent show where only one of them is.
+
+use std::time::Duration;
+
+use windlass_core::event::ENVELOPE_LEN;
+use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::position::Position;
+use windlass_core::shard::ShardSettings;
+use windlass_core::time::Timestamp;
+
+use super::Contents;
+use crate::rng::Rng;
+
+/// When every world begins.
+pub(super) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+/// Everything that is settled before the world begins.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) settings: ShardSettings,
+    pub(super) from: Position,
+    pub(super) contents: Contents,
+    /// From here on everything works.
+    pub(super) faults_end: Timestamp,
+    pub(super) source: SourcePlan,
+    pub(super) function: FunctionPlan,
+    pub(super) store: StorePlan,
+    /// In so many of a thousand steps: a crash, a drain, a loss of the lease, records thrown away,
+    /// a timer that nobody asked for.
+    pub(super) crash: u64,
+    pub(super) drain: u64,
+    pub(super) lease_loss: u64,
+    pub(super) trim: u64,
+    pub(super) idle_timer: u64,
+}
+
+/// How the source behaves. Chances are out of a thousand.
+#[derive(Debug, Default)]
+pub(super) struct SourcePlan {
+    pub(super) latency: (u64, u64),
+    pub(super) fault: u64,
+    /// A page ends early, or is empty although there is more.
+    pub(super) short_page: u64,
+    pub(super) empty_page: u64,
+    /// A page has more records than were asked for.
+    pub(super) long_page: u64,
+    /// An iterator has expired.
+    pub(super) expired: u64,
+}
+
+/// How the function behaves.
+#[derive(Debug, Default)]
+pub(super) struct FunctionPlan {
+    pub(super) latency: (u64, u64),
+    pub(super) error: u64,
+    pub(super) not_reached: u64,
+    /// Records that fail their batch, and how often.
+    pub(super) poison: Vec<(usize, u32)>,
+    /// Times in which nothing succeeds.
+    pub(super) outages: Vec<(Timestamp, Timestamp, Outcome)>,
+}
+
+/// How the store behaves.
+#[derive(Debug, Default)]
+pub(super) struct StorePlan {
+    pub(super) latency: (u64, u64),
+    pub(super) fault: u64,
+    /// A save that fails was done all the same.
+    pub(super) done_anyway: u64,
+}
+
+impl Plan {
+    pub(super) fn draw(rng: &mut Rng) -> Self {
+        let payload_limit = ENVELOPE_LEN + rng.pick(&[60, 200, 3000]);
+        let contents = contents(rng, payload_limit);
+        let readable_by = |index: usize| contents.records()[index].approximate_arrival;
+        let last = contents.len().checked_sub(1).map_or(START, readable_by);
+        let length = last.since(START).max(Duration::from_secs(5));
+        let settings = settings(rng, payload_limit, length, &contents);
+        let faults_end = START + length * rng.pick(&[0, 1, 2]) + rng.millis(0, 200_000);
+        let from = from(rng, &contents);
+        Self {
+            from,
+            faults_end,
+            source: SourcePlan {
+                latency: latency(rng),
+                fault: rng.pick(&[0, 0, 30, 300]),
+                short_page: rng.pick(&[0, 100, 500]),
+                empty_page: rng.pick(&[0, 0, 100, 500]),
+                long_page: rng.pick(&[0, 0, 0, 100]),
+                expired: rng.pick(&[0, 50, 500]),
+            },
+            function: FunctionPlan {
+                latency: latency(rng),
+                error: rng.pick(&[0, 0, 50, 400]),
+                not_reached: rng.pick(&[0, 0, 50, 400]),
+                poison: poison(rng, contents.len()),
+                outages: outages(rng, faults_end),
+            },
+            store: StorePlan {
+                latency: latency(rng),
+                fault: rng.pick(&[0, 0, 50, 400]),
+                done_anyway: rng.pick(&[0, 300]),
+            },
+            crash: rng.pick(&[0, 0, 5, 30]),
+            drain: rng.pick(&[0, 0, 5, 30]),
+            lease_loss: rng.pick(&[0, 0, 0, 5]),
+            trim: rng.pick(&[0, 0, 0, 10]),
+            idle_timer: rng.pick(&[0, 50]),
+            settings,
+            contents,
+        }
+    }
+
+    /// What changes when a mapping is updated between two lives.
+    pub(super) fn redraw_batches(&mut self, rng: &mut Rng) {
+        let most = self.settings.buffer_records * 2;
+        self.settings.batch_size = rng.size(1, most);
+    }
+}
+
+/// What may be wrong with one call.
+pub(super) fn fault(rng: &mut Rng) -> Fault {
+    match rng.between(0, 5) {
+        0 => Fault::Throttled { retry_after: None },
+        1 => Fault::Throttled {
+            retry_after: Some(rng.millis(0, 90_000)),
+        },
+        2 => Fault::Denied,
+        3 => Fault::Gone,
+        _ => Fault::Transient,
+    }
+}
+
+/// A function that ran and failed.
+pub(super) fn function_error() -> Outcome {
+    Outcome::FunctionError {
+        status: 200,
+        error: "Unhandled".to_owned(),
+    }
+}
+
+fn contents(rng: &mut Rng, payload_limit: usize) -> Contents {
+    let n_records = rng.pick(&[0, 1, 5, 20, 20, 60]) as usize;
+    let n_keys = rng.pick(&[1, 3, 100]);
+    let room = payload_limit - ENVELOPE_LEN;
+    let largest = rng.pick(&[room / 20 + 2, room / 2, room]);
+    let too_large = rng.pick(&[0, 0, 100]);
+    let spacing = rng.pick(&[0, 20, 400, 3_000]);
+    let gaps = rng.pick(&[0, 50]);
+    let untidy = rng.pick(&[0, 0, 5_000]);
+    let mut contents = Contents::default();
+    let mut moment = START;
+    for _ in 0..n_records {
+        moment = moment + rng.millis(0, spacing);
+        if rng.per_mille(gaps) {
+            moment = moment + rng.millis(10_000, 100_000);
+        }
+        let len = if rng.per_mille(too_large) {
+            rng.size(room + 1, room + 9)
+        } else {
+            rng.size(2, largest)
+        };
+        let arrival = Timestamp::from_millis(moment.as_millis() + rng.between(0, untidy));
+        contents.push(rng.between(1, n_keys), len, arrival, moment);
+    }
+    if rng.per_mille(800) {
+        contents.closes = Some(moment + rng.millis(0, 20_000));
+    }
+    contents
+}
+
+fn settings(
+    rng: &mut Rng,
+    payload_limit: usize,
+    length: Duration,
+    contents: &Contents,
+) -> ShardSettings {
+    // Polls would be most of the steps of a long world, so that they are rarer there.
+    let poll_interval = Duration::from_millis(rng.pick(&[20, 250, 1000])).max(length / 100);
+    let buffer_records = rng.size(1, 40);
+    let skip = rng.per_mille(200) && !contents.is_empty();
+    ShardSettings {
+        skip_before: skip.then(|| {
+            let index = rng.size(0, contents.len() - 1);
+            contents.records()[index].approximate_arrival
+        }),
+        batch_size: rng.pick(&[1, 2, 5, 20, 100]),
+        maximum_batching_window: rng.pick(&[
+            Duration::ZERO,
+            Duration::ZERO,
+            Duration::from_millis(300),
+            Duration::from_secs(5),
+            Duration::from_secs(60),
+        ]),
+        poll_interval,
+        catch_up_interval: poll_interval / rng.pick(&[1, 4, 5]),
+        read_limit: rng.pick(&[1, 5, 10, 1000]),
+        buffer_records,
+        buffer_bytes: rng.pick(&[50, 1_000, 100_000]),
+        payload_limit,
+    }
+}
+
+fn from(rng: &mut Rng, contents: &Contents) -> Position {
+    if contents.is_empty() {
+        return Position::TrimHorizon;
+    }
+    let index = rng.size(0, contents.len() - 1);
+    let record = &contents.records()[index];
+    match rng.between(0, 9) {
+        0 | 1 => Position::AtTimestamp(record.approximate_arrival),
+        2 => Position::After(record.sequence_number.clone()),
+        _ => Position::TrimHorizon,
+    }
+}
+
+fn latency(rng: &mut Rng) -> (u64, u64) {
+    rng.pick(&[(0, 0), (1, 10), (5, 200), (100, 20_000)])
+}
+
+fn poison(rng: &mut Rng, n_records: usize) -> Vec<(usize, u32)> {
+    if n_records == 0 {
+        return Vec::new();
+    }
+    let n_poisoned = rng.pick(&[0, 0, 1, 3]);
+    let draw = |_| (rng.size(0, n_records - 1), rng.pick(&[1, 2, 9]));
+    (0..n_poisoned).map(draw).collect()
+}
+
+fn outages(rng: &mut Rng, faults_end: Timestamp) -> Vec<(Timestamp, Timestamp, Outcome)> {
+    let length = u64::try_from(faults_end.since(START).as_millis()).expect("worlds are short");
+    let n_outages = rng.pick(&[0, 0, 1, 2]);
+    let draw = |_| {
+        let begin = START + rng.millis(0, length);
+        let end = begin + rng.millis(0, length / 2);
+        let outcome = if rng.per_mille(500) {
+            function_error()
+        } else {
+            Outcome::NotInvoked { cause: fault(rng) }
+        };
+        (begin, end.min(faults_end), outcome)
+    };
+    (0..n_outages).map(draw).collect()
+}

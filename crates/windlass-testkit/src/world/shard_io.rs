@@ -1,0 +1,222 @@
+//! The world around one shard: the stream, the function and the store, each with its faults.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use windlass_core::outcome::{Fault, Outcome, Swap};
+use windlass_core::position::{Cursor, Position};
+use windlass_core::record::Page;
+use windlass_core::shard::Batch;
+use windlass_core::time::Timestamp;
+
+use super::plan::{self, FunctionPlan, SourcePlan, StorePlan};
+use super::{Contents, Violation};
+use crate::checkers::ensure;
+use crate::rng::Rng;
+
+/// The shard as its stream serves it.
+#[derive(Debug)]
+pub(super) struct Source {
+    plan: SourcePlan,
+    /// How many records at the start are gone.
+    pub(super) trimmed: usize,
+    /// Records that were gone before they could be read, as far as readers were told or began there.
+    pub(super) excused: Vec<bool>,
+}
+
+/// The function.
+#[derive(Debug)]
+pub(super) struct Function {
+    plan: FunctionPlan,
+    /// Which records it was given and has succeeded with.
+    pub(super) processed: Vec<bool>,
+}
+
+/// The row of the shard's lease.
+#[derive(Debug)]
+pub(super) struct Store {
+    plan: StorePlan,
+    /// The checkpoint.
+    pub(super) checkpoint: Position,
+    /// Somebody else holds the lease.
+    pub(super) taken: bool,
+}
+
+impl Source {
+    pub(super) fn new(plan: SourcePlan, contents: &Contents) -> Self {
+        Self {
+            plan,
+            trimmed: 0,
+            excused: vec![false; contents.len()],
+        }
+    }
+
+    pub(super) fn latency(&self, rng: &mut Rng) -> Duration {
+        rng.millis(self.plan.latency.0, self.plan.latency.1)
+    }
+
+    /// Answers a read at the moment in which the answer arrives.
+    pub(super) fn read(
+        &mut self,
+        contents: &Contents,
+        from: &Cursor,
+        limit: u32,
+        faulty: bool,
+        now: Timestamp,
+        rng: &mut Rng,
+    ) -> Result<Result<Page, Fault>, Violation> {
+        let mut happens = |chance: u64| faulty && rng.per_mille(chance);
+        if happens(self.plan.fault) {
+            let at_horizon = from.after == Position::TrimHorizon && rng.per_mille(100);
+            let fault = if at_horizon {
+                Fault::Trimmed
+            } else {
+                plan::fault(rng)
+            };
+            return Ok(Err(fault));
+        }
+        let place = contents.place_of(&from.after, self.trimmed);
+        let mut begin = place.expect("a consumer reads behind a record that it was given");
+        if begin < self.trimmed {
+            self.excused[begin..self.trimmed].fill(true);
+            return Ok(Err(Fault::Trimmed));
+        }
+        let expired = happens(self.plan.expired);
+        if let Some(iterator) = from.iterator.as_ref().filter(|_| !expired) {
+            let unknown = |_| Violation::new("reading", "an iterator that nobody gave");
+            let hint: usize = iterator.parse().map_err(unknown)?;
+            let exact = matches!(from.after, Position::After(_));
+            ensure(!exact || hint == begin, "reading", || {
+                format!("an iterator at {hint} goes with {:?}", from.after)
+            })?;
+            begin = begin.max(hint);
+        }
+        if !matches!(from.after, Position::After(_)) {
+            self.excused[..self.trimmed].fill(true);
+        }
+
+        let readable = contents.n_readable(now);
+        let wanted = if happens(self.plan.long_page) {
+            limit as usize + rng.size(1, 5)
+        } else if happens(self.plan.empty_page) {
+            0
+        } else if happens(self.plan.short_page) {
+            rng.size(1, limit as usize)
+        } else {
+            limit as usize
+        };
+        let end = readable.min(begin + wanted).max(begin);
+        Ok(Ok(page(contents, begin, end, now)))
+    }
+}
+
+fn page(contents: &Contents, begin: usize, end: usize, now: Timestamp) -> Page {
+    let records = contents.records()[begin..end].to_vec();
+    let closed = contents.closes.is_some_and(|closes| closes <= now);
+    let at_end = closed && end == contents.len();
+    let next = (!at_end).then(|| Cursor {
+        // A careless adapter: what lies behind the last record is for the machine to know.
+        after: Position::TrimHorizon,
+        iterator: Some(Arc::from(end.to_string())),
+    });
+    let behind = if end < contents.n_readable(now) {
+        now.since(contents.records()[end].approximate_arrival)
+            .max(Duration::from_millis(1))
+    } else {
+        Duration::ZERO
+    };
+    Page {
+        records,
+        next,
+        behind,
+    }
+}
+
+impl Function {
+    pub(super) fn new(plan: FunctionPlan, contents: &Contents) -> Self {
+        Self {
+            plan,
+            processed: vec![false; contents.len()],
+        }
+    }
+
+    pub(super) fn latency(&self, rng: &mut Rng) -> Duration {
+        rng.millis(self.plan.latency.0, self.plan.latency.1)
+    }
+
+    /// Answers an invocation at the moment in which the answer arrives.
+    pub(super) fn invoke(
+        &mut self,
+        contents: &Contents,
+        batch: &Batch,
+        faulty: bool,
+        now: Timestamp,
+        rng: &mut Rng,
+    ) -> Outcome {
+        let indices = || {
+            let index = |name| contents.index_of(name).expect("the checker has seen it");
+            batch
+                .records
+                .iter()
+                .map(move |record| index(&record.sequence_number))
+        };
+        if faulty {
+            let mut outages = self.plan.outages.iter();
+            if let Some((_, _, outcome)) = outages.find(|it| it.0 <= now && now < it.1) {
+                return outcome.clone();
+            }
+            if rng.per_mille(self.plan.not_reached) {
+                let cause = plan::fault(rng);
+                return Outcome::NotInvoked { cause };
+            }
+            let mut poison = self.plan.poison.iter_mut();
+            let poisonous = poison.find(|it| 0 < it.1 && indices().any(|index| index == it.0));
+            if let Some((_, left)) = poisonous {
+                *left -= 1;
+                return plan::function_error();
+            }
+            if rng.per_mille(self.plan.error) {
+                return plan::function_error();
+            }
+        }
+        for index in indices() {
+            self.processed[index] = true;
+        }
+        Outcome::Success
+    }
+}
+
+impl Store {
+    pub(super) fn new(plan: StorePlan, checkpoint: Position) -> Self {
+        Self {
+            plan,
+            checkpoint,
+            taken: false,
+        }
+    }
+
+    pub(super) fn latency(&self, rng: &mut Rng) -> Duration {
+        rng.millis(self.plan.latency.0, self.plan.latency.1)
+    }
+
+    /// Writes a checkpoint, if it may be written.
+    pub(super) fn save(
+        &mut self,
+        position: &Position,
+        faulty: bool,
+        rng: &mut Rng,
+    ) -> Result<Swap, Fault> {
+        let failed = faulty && rng.per_mille(self.plan.fault);
+        if !self.taken && (!failed || rng.per_mille(self.plan.done_anyway)) {
+            self.checkpoint = position.clone();
+        }
+        if failed {
+            return Err(plan::fault(rng));
+        }
+        Ok(if self.taken {
+            Swap::Conflict
+        } else {
+            Swap::Done
+        })
+    }
+}
