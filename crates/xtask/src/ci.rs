@@ -117,10 +117,18 @@ fn clippy() -> Result<()> {
     run_command(cargo().args(workspace).args(["--", "-D", "warnings"]))
 }
 
+/// There are no examples. Asking for them has cargo choose the features that the tests bring, which
+/// are those of the other steps; without, the dependencies would be checked a second time.
 fn doc() -> Result<()> {
-    let workspace = ["doc", "--workspace", "--no-deps"];
+    let workspace = [
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+    ];
     let mut command = cargo();
-    command.args(workspace).arg("--document-private-items");
+    command.args(workspace);
+    command.args(["--lib", "--bins", "--examples", "--all-features"]);
     run_command(command.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
@@ -176,11 +184,11 @@ fn interop_targets(metadata: &Value) -> Result<Vec<String>> {
 
 /// The seeds that are always the same, and a handful that nobody has chosen.
 fn sim() -> Result<()> {
-    sim::run(&sim::Options::seeds(2_000, 100))
+    sim::run(&sim::Options::seeds(20_000, 1_000))
 }
 
 fn mutants() -> Result<()> {
-    sim::run(&sim::Options::mutants(2_000))
+    sim::run(&sim::Options::mutants(5_000))
 }
 
 /// The first thing anybody does with the program. It has to end by itself and lose nothing.
