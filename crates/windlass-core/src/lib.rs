@@ -28,3 +28,5 @@ pub mod queue;
 pub mod shard;
 
 pub mod lease;
+pub mod reconcile;
+pub mod validate;

@@ -75,6 +75,11 @@ impl Progress {
         self.pending.is_empty()
     }
 
+    /// Whether the run has not passed a record.
+    pub(crate) fn is_behind_run(&self, ticket: Ticket) -> bool {
+        self.run <= ticket.0
+    }
+
     /// How many records are behind the run's end, resolved or not.
     pub(crate) fn behind_run(&self) -> usize {
         self.pending.len()

@@ -50,4 +50,16 @@ pub struct MappingSpec {
     /// `ReportBatchItemFailures`, or empty.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub function_response_types: Option<Vec<String>>,
+    /// Which metrics are kept: only `EventCount`, which always is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_config: Option<MetricsConfig>,
+}
+
+/// The metrics that a mapping asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MetricsConfig {
+    /// Their names.
+    #[serde(default)]
+    pub metrics: Vec<String>,
 }

@@ -17,6 +17,7 @@ use windlass_core::outcome::{Fault, Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
 use windlass_core::queue::EntryResult;
 use windlass_core::record::{Message, Page, ReceiptHandle, ShardId};
+use windlass_core::shard::lineage::Shard;
 
 /// The cause of an error, for people.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -32,17 +33,6 @@ pub struct PortError {
     /// The cause.
     #[source]
     pub source: BoxError,
-}
-
-/// A shard as its stream lists it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shard {
-    /// Its name.
-    pub id: ShardId,
-    /// The shards it came from: none, one (split) or two (merge). They may no longer be listed.
-    pub parents: Vec<ShardId>,
-    /// Whether it takes no more records.
-    pub closed: bool,
 }
 
 /// Reads one stream for one mapping; rendered events name the mapping's source and role.
@@ -189,3 +179,15 @@ pub trait LeaseStore: Send + Sync {
 pub trait Store: MappingStore + LeaseStore {}
 
 impl<T: MappingStore + LeaseStore> Store for T {}
+
+/// An error with all its causes in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -239,6 +239,7 @@ impl ShardConsumer {
             .read_limit
             .min(u32::try_from(room).unwrap_or(u32::MAX));
         if let Some(from) = self.reading.start(limit as usize, now) {
+            assert!(limit as usize <= room, "a read fits the buffer");
             self.command(ShardCommand::Read { from, limit });
         }
     }
@@ -246,6 +247,11 @@ impl ShardConsumer {
     fn advance_saving(&mut self, now: Timestamp) {
         let mark = self.mark();
         if let Some(position) = self.saving.start(&mark, now) {
+            let unresolved = self.lane.first();
+            assert!(
+                unresolved.is_none_or(|ticket| self.progress.is_behind_run(ticket)),
+                "a checkpoint never passes an unresolved record"
+            );
             self.command(ShardCommand::Save(position));
         }
         if self.saving.is_news(&mark) || self.saving.is_under_way() {

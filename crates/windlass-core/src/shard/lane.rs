@@ -175,6 +175,13 @@ impl Lane {
         }
     }
 
+    /// The first record held.
+    pub(super) fn first(&self) -> Option<Ticket> {
+        let in_batch = self.held().and_then(|held| held.tickets.first());
+        let in_queue = || self.queue.front().map(|queued| &queued.ticket);
+        in_batch.or_else(in_queue).copied()
+    }
+
     /// The rendered size of all records held.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes

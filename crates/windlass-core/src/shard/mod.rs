@@ -2,6 +2,7 @@
 
 mod consumer;
 mod lane;
+pub mod lineage;
 mod reading;
 mod saving;
 

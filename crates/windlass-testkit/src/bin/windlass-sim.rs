@@ -3,6 +3,7 @@
 //! `windlass-sim --seeds 20000 --from 0 --fresh 100`: twenty thousand fixed seeds and a hundred new
 //! ones. `--keep-going` counts the failures instead of ending at the first.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::io::Write;
@@ -58,7 +59,14 @@ fn simulate(
     let seconds = started.elapsed().as_secs_f64();
     let mut text = format!("{name}: {totals}, {seconds:.1} s");
     if let Some(first) = failures.first() {
-        text = format!("{name}: {first}\n{text}, {} FAILED", failures.len());
+        let mut rules: BTreeMap<&str, usize> = BTreeMap::new();
+        for failure in &failures {
+            *rules.entry(failure.violation.rule).or_default() += 1;
+        }
+        text = format!(
+            "{name}: {first}\n{text}, {} FAILED {rules:?}",
+            failures.len()
+        );
     }
     say(out, &text, failures.is_empty())
 }

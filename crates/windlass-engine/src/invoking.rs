@@ -1,0 +1,67 @@
+//! One invocation, whatever its source: rendered, sent, measured and counted.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use windlass_core::event;
+use windlass_core::mapping::MappingId;
+use windlass_core::outcome::Outcome;
+use windlass_core::time::Timestamp;
+
+use crate::clock::Clock;
+use crate::metrics;
+use crate::ports::{Invocation, Target};
+use crate::status::{Counts, StatusBoard};
+
+/// Invokes the function of one mapping.
+#[derive(Clone)]
+pub(crate) struct Invoker {
+    pub(crate) mapping: MappingId,
+    pub(crate) target: Arc<dyn Target>,
+    /// The daemon's limit of concurrent invocations.
+    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) clock: Clock,
+    pub(crate) board: Arc<StatusBoard>,
+    pub(crate) counts: Arc<Counts>,
+}
+
+impl Invoker {
+    /// Invokes with these events, at least one; `newest` is when the last of them arrived.
+    pub(crate) async fn invoke<'a>(
+        &self,
+        attempt: u32,
+        events: impl ExactSizeIterator<Item = &'a Bytes> + Clone,
+        newest: Timestamp,
+    ) -> Outcome {
+        let n_records = events.len();
+        let slot = self.slots.acquire().await;
+        let event = event::render(events);
+        let sent = self.clock.now();
+        metrics::iterator_age(&self.mapping, sent.since(newest));
+        let mapping = self.mapping.clone();
+        let outcome = self
+            .target
+            .invoke(Invocation {
+                event,
+                mapping,
+                attempt,
+            })
+            .await;
+        drop(slot);
+        let took = self.clock.now().since(sent);
+        metrics::invocation(&self.mapping, &outcome, took);
+        self.board.outcome(&self.mapping, &outcome);
+        match &outcome {
+            Outcome::Success => self.counts.invoked.add(n_records),
+            Outcome::FunctionError { .. } => {
+                self.counts.invoked.add(n_records);
+                self.counts.failed_invocations.add(1);
+                self.counts.failed_events.add(n_records);
+            }
+            Outcome::NotInvoked { .. } => {}
+        }
+        tracing::debug!(n_records, attempt, ?took, ?outcome, "invoked");
+        outcome
+    }
+}

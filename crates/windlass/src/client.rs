@@ -1,0 +1,184 @@
+//! A client of a daemon's API, for the commands that ask one.
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+
+/// Where the API of mappings is served.
+const MAPPINGS: &str = "/2015-03-31/event-source-mappings";
+
+/// Talks to one daemon.
+#[derive(Debug)]
+pub(crate) struct Client {
+    endpoint: String,
+    http: HttpClient<HttpConnector, Full<Bytes>>,
+}
+
+/// A refusal by the daemon.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    /// AWS's name of the error.
+    pub(crate) code: String,
+    pub(crate) message: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} ({}): {}",
+            self.code,
+            self.status.as_u16(),
+            self.message
+        )
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl Client {
+    /// A client of the daemon at `endpoint`.
+    ///
+    /// # Errors
+    /// It is not an `http://` URL.
+    pub(crate) fn new(endpoint: &str) -> anyhow::Result<Self> {
+        let uri: http::Uri = endpoint
+            .parse()
+            .with_context(|| format!("the endpoint '{endpoint}' is not a URL"))?;
+        if uri.scheme_str() != Some("http") {
+            bail!("the endpoint '{endpoint}' must begin with http://");
+        }
+        let http = HttpClient::builder(TokioExecutor::new()).build_http();
+        Ok(Self {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            http,
+        })
+    }
+
+    /// Every mapping, all pages.
+    pub(crate) async fn list(
+        &self,
+        event_source_arn: Option<&str>,
+        function_name: Option<&str>,
+    ) -> anyhow::Result<Vec<Value>> {
+        let mut mappings = Vec::new();
+        let mut marker: Option<String> = None;
+        loop {
+            let mut query = Vec::new();
+            for (name, value) in [
+                ("EventSourceArn", event_source_arn),
+                ("FunctionName", function_name),
+                ("Marker", marker.as_deref()),
+            ] {
+                query.extend(value.map(|value| format!("{name}={}", percent_encode(value))));
+            }
+            let path = format!("{MAPPINGS}?{}", query.join("&"));
+            let mut page = self.call(Method::GET, &path, None).await?;
+            if let Value::Array(items) = page["EventSourceMappings"].take() {
+                mappings.extend(items);
+            }
+            match page["NextMarker"].as_str() {
+                Some(next) if !next.is_empty() => marker = Some(next.to_owned()),
+                _ => return Ok(mappings),
+            }
+        }
+    }
+
+    /// One mapping.
+    pub(crate) async fn get(&self, uuid: &str) -> anyhow::Result<Value> {
+        self.call(Method::GET, &mapping_path(uuid), None).await
+    }
+
+    /// A new mapping.
+    pub(crate) async fn create(&self, members: &Value) -> anyhow::Result<Value> {
+        self.call(Method::POST, MAPPINGS, Some(members)).await
+    }
+
+    /// Changes a mapping.
+    pub(crate) async fn update(&self, uuid: &str, members: &Value) -> anyhow::Result<Value> {
+        self.call(Method::PUT, &mapping_path(uuid), Some(members))
+            .await
+    }
+
+    /// Deletes a mapping.
+    pub(crate) async fn delete(&self, uuid: &str) -> anyhow::Result<Value> {
+        self.call(Method::DELETE, &mapping_path(uuid), None).await
+    }
+
+    /// What every mapping is doing.
+    pub(crate) async fn statuses(&self) -> anyhow::Result<Value> {
+        self.call(Method::GET, "/windlass/v1/mappings", None).await
+    }
+
+    /// What one mapping is doing, with its shards or its queue.
+    pub(crate) async fn status(&self, uuid: &str) -> anyhow::Result<Value> {
+        let path = format!("/windlass/v1/mappings/{}", percent_encode(uuid));
+        self.call(Method::GET, &path, None).await
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.endpoint))
+            .header("content-type", "application/json")
+            .body(Full::new(Bytes::from(body)))
+            .with_context(|| format!("the endpoint '{}' cannot be called", self.endpoint))?;
+        let response = self.http.request(request).await.with_context(|| {
+            format!(
+                "no daemon answers at {}; start one with 'windlass serve'",
+                self.endpoint
+            )
+        })?;
+        let (head, body) = response.into_parts();
+        let body = body
+            .collect()
+            .await
+            .context("the daemon's answer broke off")?
+            .to_bytes();
+        let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+        if head.status.is_success() {
+            return Ok(value);
+        }
+        let kind = head
+            .headers
+            .get("x-amzn-errortype")
+            .and_then(|kind| kind.to_str().ok());
+        let message = value["message"].as_str().or(value["Message"].as_str());
+        Err(Refusal {
+            status: head.status,
+            code: kind.unwrap_or("Error").to_owned(),
+            message: message.unwrap_or("no explanation was given").to_owned(),
+        }
+        .into())
+    }
+}
+
+fn mapping_path(uuid: &str) -> String {
+    format!("{MAPPINGS}/{}", percent_encode(uuid))
+}
+
+/// Encodes what is not plain in a path segment or a query value.
+fn percent_encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}

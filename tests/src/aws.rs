@@ -1,0 +1,202 @@
+//! A client of AWS's JSON protocols that signs nothing: none of the servers on this machine checks
+//! a signature. It shares no code with the adapters it helps to test.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+
+/// The account that every server on this machine uses.
+pub const ACCOUNT: &str = "000000000000";
+
+/// The region that every server on this machine uses.
+pub const REGION: &str = "us-east-1";
+
+/// No call to a server on this machine takes longer.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Talks to one server.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    endpoint: String,
+    http: Client<HttpConnector, Full<Bytes>>,
+}
+
+impl Aws {
+    /// A client of the server at `endpoint`.
+    pub fn new(endpoint: &str) -> Self {
+        let http = Client::builder(TokioExecutor::new()).build_http();
+        Self {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            http,
+        }
+    }
+
+    /// Where the server is.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// One call of Kinesis.
+    ///
+    /// # Errors
+    /// No answer, or one that is not a success.
+    pub async fn kinesis(&self, operation: &str, body: Value) -> anyhow::Result<Value> {
+        self.call(
+            "kinesis",
+            &format!("Kinesis_20131202.{operation}"),
+            "1.1",
+            &body,
+        )
+        .await
+    }
+
+    /// One call of DynamoDB.
+    ///
+    /// # Errors
+    /// No answer, or one that is not a success.
+    pub async fn dynamodb(&self, operation: &str, body: Value) -> anyhow::Result<Value> {
+        self.call(
+            "dynamodb",
+            &format!("DynamoDB_20120810.{operation}"),
+            "1.0",
+            &body,
+        )
+        .await
+    }
+
+    /// One call of SQS.
+    ///
+    /// # Errors
+    /// No answer, or one that is not a success.
+    pub async fn sqs(&self, operation: &str, body: Value) -> anyhow::Result<Value> {
+        self.call("sqs", &format!("AmazonSQS.{operation}"), "1.0", &body)
+            .await
+    }
+
+    /// A new Kinesis stream with a name of its own, active; gives its ARN.
+    ///
+    /// # Errors
+    /// The server refuses it, or it is not active in time.
+    pub async fn create_stream(&self, prefix: &str, shards: u32) -> anyhow::Result<String> {
+        let name = unique_name(prefix);
+        self.kinesis(
+            "CreateStream",
+            json!({"StreamName": name, "ShardCount": shards}),
+        )
+        .await?;
+        for _ in 0..200 {
+            let body = json!({"StreamName": name});
+            let summary = self.kinesis("DescribeStreamSummary", body).await?;
+            let summary = &summary["StreamDescriptionSummary"];
+            if summary["StreamStatus"] == "ACTIVE" {
+                let arn = summary["StreamARN"]
+                    .as_str()
+                    .context("a stream has an ARN")?;
+                return Ok(arn.to_owned());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("the stream {name} is not active after 10 s")
+    }
+
+    /// A new queue with a name of its own; gives its URL and its ARN.
+    ///
+    /// # Errors
+    /// The server refuses it.
+    pub async fn create_queue(
+        &self,
+        prefix: &str,
+        fifo: bool,
+        attributes: Value,
+    ) -> anyhow::Result<(String, String)> {
+        let mut name = unique_name(prefix);
+        let mut attributes = attributes;
+        if fifo {
+            name.push_str(".fifo");
+            attributes["FifoQueue"] = "true".into();
+        }
+        let body = json!({"QueueName": name, "Attributes": attributes});
+        let answer = self.sqs("CreateQueue", body).await?;
+        let url = answer["QueueUrl"].as_str().context("a queue has a URL")?;
+        Ok((
+            url.to_owned(),
+            format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"),
+        ))
+    }
+
+    /// Messages that are visible, in flight and delayed: what a queue still has.
+    ///
+    /// # Errors
+    /// No answer, or one that is not a success.
+    pub async fn queue_depth(&self, url: &str) -> anyhow::Result<u64> {
+        let names = [
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesDelayed",
+        ];
+        let body = json!({"QueueUrl": url, "AttributeNames": names});
+        let answer = self.sqs("GetQueueAttributes", body).await?;
+        let count = |name: &str| {
+            answer["Attributes"][name]
+                .as_str()
+                .and_then(|it| it.parse().ok())
+        };
+        Ok(names.iter().filter_map(|name| count(name)).sum::<u64>())
+    }
+
+    async fn call(
+        &self,
+        service: &str,
+        target: &str,
+        version: &str,
+        body: &Value,
+    ) -> anyhow::Result<Value> {
+        let scope = format!("test/20260101/{REGION}/{service}/aws4_request");
+        let authorization =
+            format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=x");
+        let request = Request::post(format!("{}/", self.endpoint))
+            .header("content-type", format!("application/x-amz-json-{version}"))
+            .header("x-amz-target", target)
+            .header("x-amz-date", "20260101T000000Z")
+            .header("authorization", authorization)
+            .body(Full::new(Bytes::from(body.to_string())))?;
+        let answer = async {
+            let response = self.http.request(request).await?;
+            let status = response.status();
+            let body = response.into_body().collect().await?.to_bytes();
+            anyhow::Ok((status, body))
+        };
+        let answer = tokio::time::timeout(CALL_TIMEOUT, answer).await;
+        let (status, body) = answer
+            .with_context(|| format!("{target} at {} has no answer", self.endpoint))?
+            .with_context(|| format!("{target} at {}", self.endpoint))?;
+        if !status.is_success() {
+            bail!(
+                "{target} answers {status}: {}",
+                String::from_utf8_lossy(&body)
+            );
+        }
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&body).with_context(|| format!("{target} answers with no JSON"))
+    }
+}
+
+/// A name that no other test of this run uses.
+pub fn unique_name(prefix: &str) -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    format!(
+        "{prefix}-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    )
+}
