@@ -43,14 +43,10 @@ pub fn binary() -> &'static Path {
     BINARY.get_or_init(|| {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let built = Command::new(cargo)
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "windlass",
-                "--bin",
-                "windlass",
-            ])
+            // Asked for like this, cargo takes the features that a test of the workspace has, and
+            // with them what that has built; there are no examples.
+            .args(["build", "--quiet", "--workspace", "--examples"])
+            .args(["--bin", "windlass"])
             .status();
         assert!(
             built.is_ok_and(|status| status.success()),

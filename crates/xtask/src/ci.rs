@@ -6,13 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::Value;
 
-use crate::command::{cargo, run as run_command};
+use crate::command::{cargo, program, read_within, run as run_command, target};
 use crate::test_servers::{self, Choice};
-use crate::{deny, tidy};
+use crate::{bench, deny, sim, tidy};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -63,6 +63,22 @@ const STEPS: &[Step] = &[
         name: "interop",
         run: interop,
     },
+    Step {
+        name: "sim",
+        run: sim,
+    },
+    Step {
+        name: "mutants",
+        run: mutants,
+    },
+    Step {
+        name: "demo",
+        run: demo,
+    },
+    Step {
+        name: "bench",
+        run: bench,
+    },
 ];
 
 /// Runs the steps, each announced by its name, and closes with a table of their times.
@@ -101,10 +117,18 @@ fn clippy() -> Result<()> {
     run_command(cargo().args(workspace).args(["--", "-D", "warnings"]))
 }
 
+/// There are no examples. Asking for them has cargo choose the features that the tests bring, which
+/// are those of the other steps; without, the dependencies would be checked a second time.
 fn doc() -> Result<()> {
-    let workspace = ["doc", "--workspace", "--no-deps"];
+    let workspace = [
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+    ];
     let mut command = cargo();
-    command.args(workspace).arg("--document-private-items");
+    command.args(workspace);
+    command.args(["--lib", "--bins", "--examples", "--all-features"]);
     run_command(command.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
@@ -158,6 +182,44 @@ fn interop_targets(metadata: &Value) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// The seeds that are always the same, and a handful that nobody has chosen.
+fn sim() -> Result<()> {
+    sim::run(&sim::Options::seeds(20_000, 1_000))
+}
+
+fn mutants() -> Result<()> {
+    sim::run(&sim::Options::mutants(5_000))
+}
+
+/// The first thing anybody does with the program. It has to end by itself and lose nothing.
+fn demo() -> Result<()> {
+    let mut command = program(target().join("debug/windlass"));
+    let output = read_within(command.arg("demo"), Duration::from_secs(180))?;
+    print!("{output}");
+    let lost_nothing = output
+        .lines()
+        .any(|line| count_after(line, "lost") == Some(0));
+    ensure!(lost_nothing, "the demo's summary does not say `lost 0`");
+    Ok(())
+}
+
+/// Only that it runs: figures of a development build on a busy machine mean nothing.
+fn bench() -> Result<()> {
+    bench::run(&bench::Options::smoke())
+}
+
+/// The number that follows a word, with anything but letters and digits between them.
+fn count_after(line: &str, word: &str) -> Option<u64> {
+    let words: Vec<&str> = line
+        .split(|character: char| !character.is_alphanumeric())
+        .filter(|part| !part.is_empty())
+        .collect();
+    let at = words
+        .iter()
+        .position(|part| part.eq_ignore_ascii_case(word))?;
+    words.get(at + 1)?.parse().ok()
+}
+
 fn step_named(name: &str) -> Result<&'static str> {
     let Some(step) = STEPS.iter().find(|step| step.name == name) else {
         let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
@@ -177,4 +239,32 @@ fn print_times(times: &[(&str, Duration)]) {
 
 fn in_seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{count_after, interop_targets};
+
+    #[test]
+    fn the_count_of_lost_records_is_read_from_a_summary_or_a_table() {
+        assert_eq!(count_after("records lost: 0", "lost"), Some(0));
+        assert_eq!(count_after("| lost | 12 |", "lost"), Some(12));
+        assert_eq!(count_after("put 10, delivered 10, lost 0", "lost"), Some(0));
+        assert_eq!(count_after("nothing was lost", "lost"), None);
+    }
+
+    #[test]
+    fn only_targets_that_need_the_servers_are_named() {
+        let with = |features: &[&str]| {
+            json!({"packages": [{"name": "windlass-tests", "targets": [
+                {"name": "scripts"},
+                {"name": "kinesis", "required-features": features},
+            ]}]})
+        };
+        assert_eq!(interop_targets(&with(&["interop"])).unwrap(), ["kinesis"]);
+        let none = interop_targets(&with(&["other"])).unwrap_err().to_string();
+        assert!(none.contains("no test target"), "{none}");
+    }
 }

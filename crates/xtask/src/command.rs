@@ -3,10 +3,15 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+use crate::process::pause;
 
 /// The root of the workspace, wherever the chore was called from.
 pub(crate) fn root() -> PathBuf {
@@ -61,6 +66,41 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
         .with_context(|| format!("starting `{line}`"))?;
     expect_success(&line, output.status)?;
     String::from_utf8(output.stdout).with_context(|| format!("reading the output of `{line}`"))
+}
+
+/// Runs a command and returns what it wrote to its standard output, if it ends in time.
+///
+/// # Errors
+/// As [`read`], and if it does not end in time; then it is killed.
+pub(crate) fn read_within(command: &mut Command, within: Duration) -> Result<String> {
+    let line = line_of(command);
+    println!("$ {line}");
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting `{line}`"))?;
+    let mut output = child.stdout.take().context("there is no output to read")?;
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        output.read_to_string(&mut text).map(|_| text)
+    });
+    let end = Instant::now() + within;
+    let status = loop {
+        if let Some(status) = child.try_wait().context("waiting for a program")? {
+            break status;
+        }
+        if Instant::now() >= end {
+            child.kill().context("killing a program")?;
+            child.wait().context("killing a program")?;
+            bail!("`{line}` did not end within {} s", within.as_secs());
+        }
+        pause(Duration::from_millis(20));
+    };
+    expect_success(&line, status)?;
+    match reader.join() {
+        Ok(text) => text.with_context(|| format!("reading the output of `{line}`")),
+        Err(_) => bail!("reading the output of `{line}` panicked"),
+    }
 }
 
 /// The files of the repository, from its root: those that git tracks or would track.

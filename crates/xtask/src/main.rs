@@ -9,9 +9,12 @@
     reason = "printing is what a chore is for"
 )]
 
+mod bench;
 mod ci;
 mod command;
 mod deny;
+mod guard;
+mod http;
 mod process;
 mod sim;
 mod test_servers;
@@ -41,6 +44,11 @@ enum Chore {
     Sim(sim::Options),
     /// Installs, starts and stops the servers that others wrote and our tests need
     TestServers(test_servers::Options),
+    /// Measures CPU per record and memory, and compares with the least that could be done
+    Bench(bench::Options),
+    /// Ends the processes named on its standard input when that closes
+    #[command(hide = true)]
+    Guard,
 }
 
 fn main() -> ExitCode {
@@ -49,6 +57,8 @@ fn main() -> ExitCode {
         Chore::Tidy => tidy::run(),
         Chore::Deny => deny::run(),
         Chore::Sim(options) => sim::run(&options),
+        Chore::Bench(options) => bench::run(&options),
+        Chore::Guard => guard::run(),
         Chore::TestServers(options) => test_servers::run(options),
     };
     match result {

@@ -7,7 +7,9 @@ mod mutant;
 mod mutants;
 mod tree;
 
-use std::path::Path;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -21,9 +23,9 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 2_000)]
     seeds: u64,
     /// The first seed
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 0)]
     from: u64,
-    /// How many worlds more, of seeds that nobody has chosen; each is printed
+    /// How many worlds more, of seeds that nobody has chosen; the first of them is printed
     #[arg(long, default_value_t = 0)]
     fresh: u64,
     /// Break the core on purpose, once for each file in tests/mutants, and require a failure
@@ -32,6 +34,27 @@ pub(crate) struct Options {
     /// Only the mutants of these names
     #[arg(long, requires = "mutants", value_delimiter = ',')]
     only: Vec<String>,
+}
+
+impl Options {
+    /// Worlds of the seeds from 0, and as many more of seeds that nobody has chosen.
+    pub(crate) fn seeds(seeds: u64, fresh: u64) -> Self {
+        Self {
+            seeds,
+            from: 0,
+            fresh,
+            mutants: false,
+            only: Vec::new(),
+        }
+    }
+
+    /// Every mutant, each in so many worlds.
+    pub(crate) fn mutants(seeds: u64) -> Self {
+        Self {
+            mutants: true,
+            ..Self::seeds(seeds, 0)
+        }
+    }
 }
 
 /// Runs the worlds of the chosen seeds, or the mutants.
@@ -48,15 +71,19 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     let built = target().join("sim");
     run_command(&mut build(&root(), &built))?;
-    let mut simulation = program(binary(&built));
-    simulation.args(seeds.arguments());
+    simulate(&built, seeds)?;
     if options.fresh > 0 {
-        simulation.args(["--fresh", &options.fresh.to_string()]);
+        simulate(&built, Seeds::fresh(options.fresh))?;
     }
-    run_command(&mut simulation)
+    Ok(())
 }
 
-/// The seeds that are always the same.
+/// The line that is printed names the first seed, so that a failure can be had again.
+fn simulate(built: &Path, seeds: Seeds) -> Result<()> {
+    run_command(program(binary(built)).args(seeds.arguments()))
+}
+
+/// Seeds that follow each other.
 #[derive(Clone, Copy)]
 struct Seeds {
     count: u64,
@@ -64,6 +91,13 @@ struct Seeds {
 }
 
 impl Seeds {
+    /// Seeds that nobody has chosen. Not the largest there are, so that people can copy them.
+    fn fresh(count: u64) -> Self {
+        let random = RandomState::new().build_hasher().finish();
+        let from = random >> 24;
+        Self { count, from }
+    }
+
     fn arguments(self) -> [String; 4] {
         let (count, from) = (self.count.to_string(), self.from.to_string());
         ["--seeds".to_owned(), count, "--from".to_owned(), from]
@@ -82,6 +116,6 @@ fn build(sources: &Path, built: &Path) -> Command {
     command
 }
 
-fn binary(built: &Path) -> std::path::PathBuf {
+fn binary(built: &Path) -> PathBuf {
     built.join("debug/windlass-sim")
 }

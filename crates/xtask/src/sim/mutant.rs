@@ -10,7 +10,8 @@
 //! >>>>>>>
 //! ```
 //!
-//! A mutant may have several such blocks, in one file or in more.
+//! A mutant may have several such blocks, in one file or in more. The end of the line before a mark
+//! belongs to the mark: where a text is to end with its line, an empty line follows it.
 
 use std::iter::Peekable;
 use std::str::Lines;
@@ -109,13 +110,12 @@ impl Change {
 }
 
 fn block(lines: &mut Peekable<Lines<'_>>, end: &str) -> Result<String> {
-    let mut block = String::new();
+    let mut block = Vec::new();
     for line in lines {
         if line.starts_with(end) {
-            return Ok(block);
+            return Ok(block.join("\n"));
         }
-        block.push_str(line);
-        block.push('\n');
+        block.push(line);
     }
     bail!("a block is not closed by `{end}`");
 }
@@ -149,7 +149,14 @@ mod tests {
             .map(|change| change.file.as_str())
             .collect();
         assert_eq!(files, ["a.rs", "a.rs", "c.rs"]);
-        assert_eq!(mutant.changes[1].apply("a\nb\n").unwrap(), "a\n");
+        assert_eq!(mutant.changes[1].apply("a\nb\n").unwrap(), "a\n\n");
+    }
+
+    #[test]
+    fn an_empty_line_at_the_end_takes_the_end_of_the_line_in() {
+        let text = "# Breaks.\nfile: a.rs\n<<<<<<<\nb\n\n=======\n>>>>>>>\n";
+        let mutant = Mutant::parse(text).unwrap();
+        assert_eq!(mutant.changes[0].apply("a\nb\nc\n").unwrap(), "a\nc\n");
     }
 
     #[test]

@@ -39,32 +39,47 @@ pub(super) fn run(seeds: Seeds, only: &[String]) -> Result<()> {
     }
     println!("true code: {} worlds pass", seeds.count);
 
-    let mut missed = Vec::new();
+    let mut not_caught = Vec::new();
     for (name, mutant) in &chosen {
-        tree.apply(mutant)
-            .with_context(|| format!("{MUTANTS}/{name}"))?;
-        let verdict = run_command_quietly(&mut build(&tree.root, &built), &log)
-            .and_then(|()| simulate(&built, seeds, &log));
-        tree.restore(mutant)?;
-        match verdict.with_context(|| format!("{MUTANTS}/{name}"))? {
-            Verdict::Caught { seed } => println!("{name:<40} caught{}", place_of(seed, seeds)),
-            Verdict::Passed => {
-                println!("{name:<40} MISSED: {}", mutant.breaks);
-                missed.push(name.as_str());
+        let verdict = try_mutant(&tree, mutant, || {
+            run_command_quietly(&mut build(&tree.root, &built), &log)?;
+            simulate(&built, seeds, &log)
+        })?;
+        let result = match verdict {
+            Ok(Verdict::Caught { seed }) => format!("caught{}", place_of(seed, seeds)),
+            Ok(Verdict::Passed) => {
+                not_caught.push(name.as_str());
+                format!("MISSED: {}", mutant.breaks)
             }
-        }
+            Err(error) => {
+                not_caught.push(name.as_str());
+                format!("NOT TRIED: {error:#}")
+            }
+        };
+        println!("{name:<40} {result}");
     }
-    if !missed.is_empty() {
+    if !not_caught.is_empty() {
+        let (n_missed, n_chosen) = (not_caught.len(), chosen.len());
+        let names = not_caught.join(", ");
         bail!(
-            "{} of {} mutants missed in {} worlds: {}",
-            missed.len(),
-            chosen.len(),
-            seeds.count,
-            missed.join(", ")
+            "{n_missed} of {n_chosen} mutants not caught in {} worlds: {names}",
+            seeds.count
         );
     }
     println!("all {} mutants caught", chosen.len());
     Ok(())
+}
+
+/// The outer error: the copy of the sources is spoilt. The inner one: there is something wrong with
+/// this mutant, which keeps none of the others from being tried.
+fn try_mutant(
+    tree: &Tree,
+    mutant: &Mutant,
+    simulate: impl FnOnce() -> Result<Verdict>,
+) -> Result<Result<Verdict>> {
+    let verdict = tree.apply(mutant).and_then(|()| simulate());
+    tree.restore(mutant)?;
+    Ok(verdict)
 }
 
 /// What came of the worlds.
@@ -132,8 +147,10 @@ fn simulate(built: &Path, seeds: Seeds, log: &Path) -> Result<Verdict> {
         }
         pause(Duration::from_millis(10));
     };
-    if status.success() {
-        return Ok(Verdict::Passed);
+    match status.code() {
+        Some(0) => return Ok(Verdict::Passed),
+        Some(1) => {}
+        _ => bail!("the simulation itself ended with {status}; {}", end_of(log)),
     }
     let output = fs::read_to_string(log).with_context(|| format!("reading {}", log.display()))?;
     Ok(Verdict::Caught {

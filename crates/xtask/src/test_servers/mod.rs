@@ -6,7 +6,6 @@
 //! Every one listens on 127.0.0.1 alone, on a free port.
 
 mod catalogue;
-mod guard;
 mod install;
 mod probe;
 mod running;
@@ -23,7 +22,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
 use crate::command::{self, program, root, target};
-use guard::Guard;
+use crate::guard::Guard;
 use running::Running;
 
 /// The variable that tells a test where the file about the running servers lies.
@@ -53,9 +52,6 @@ enum Command {
     },
     /// Starts them, puts one record or message through each, and ends them
     Check(Choice),
-    /// Ends the processes named on its standard input when that closes
-    #[command(hide = true)]
-    Guard,
 }
 
 /// Which servers.
@@ -82,7 +78,6 @@ pub(crate) fn run(options: Options) -> Result<()> {
             run_with(&choice, program(name).args(arguments))
         }
         Command::Check(choice) => check(&choice),
-        Command::Guard => guard::run(),
     }
 }
 

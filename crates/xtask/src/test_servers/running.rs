@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::env;
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,9 +15,10 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::catalogue::{self, Launch, PORT, SERVERS, Server};
-use super::guard::Guard;
 use super::probe;
 use crate::command::{last_lines, program};
+use crate::guard::Guard;
+use crate::http;
 use crate::process::{End, Identity, end_all, pause};
 
 /// The name of the file that says what runs.
@@ -231,7 +231,7 @@ fn spawn(
     let log = place.join(format!("{name}.log"));
     let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
     let errors = output.try_clone().context("sharing a log")?;
-    let port = free_port()?;
+    let port = http::free_port()?;
     let mut command = to_command(&(server.launch)(folder), port);
     command
         .current_dir(work)
@@ -269,13 +269,6 @@ fn to_command(launch: &Launch, port: u16) -> Command {
         command.env(name, with_port(value));
     }
     command
-}
-
-/// A port of loopback that nothing listens on at this moment.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
-    let address = listener.local_addr().context("looking for a free port")?;
-    Ok(address.port())
 }
 
 /// How each installed server is started, for tests that start one of their own.

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use crate::process::{End, Identity, end_all};
 
 /// The owner's end of the pipe.
-pub(super) struct Guard {
+pub(crate) struct Guard {
     /// Taken when the guard is to see that the owner is done.
     pipe: Option<ChildStdin>,
     child: Child,
@@ -26,10 +26,10 @@ impl Guard {
     ///
     /// # Errors
     /// If this program cannot start itself.
-    pub(super) fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let own = env::current_exe().context("finding this program")?;
         let mut child = Command::new(own)
-            .args(["test-servers", "guard"])
+            .arg("guard")
             .stdin(Stdio::piped())
             .process_group(0)
             .spawn()
@@ -42,7 +42,7 @@ impl Guard {
     ///
     /// # Errors
     /// If the guard is gone.
-    pub(super) fn watch_group(&self, pid: u32) -> Result<()> {
+    pub(crate) fn watch_group(&self, pid: u32) -> Result<()> {
         self.watch(End::Group, pid)
     }
 
@@ -50,7 +50,7 @@ impl Guard {
     ///
     /// # Errors
     /// If the guard is gone.
-    pub(super) fn watch_process(&self, pid: u32) -> Result<()> {
+    pub(crate) fn watch_process(&self, pid: u32) -> Result<()> {
         self.watch(End::Process, pid)
     }
 
@@ -78,7 +78,7 @@ impl Drop for Guard {
 ///
 /// # Errors
 /// If the pipe cannot be read.
-pub(super) fn run() -> Result<()> {
+pub(crate) fn run() -> Result<()> {
     let mut watched = Vec::new();
     for line in io::stdin().lock().lines() {
         let line = line.context("reading what to watch")?;

@@ -1,0 +1,182 @@
+//! Measures what the daemon costs: CPU for each record, and memory.
+//!
+//! CPU is user plus system time of the process alone, over a known number of records, and stands
+//! beside the floor: a program that moves the same bytes through the same sockets and does nothing
+//! else. The two take turns, and what is compared is the ratio within a round: on a machine that
+//! others use, ratios hold where microseconds do not.
+
+mod ends;
+mod figures;
+mod measure;
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::command::{cargo, run as run_command, target};
+use crate::guard::Guard;
+use ends::{Client, Ends, Function, Load};
+use figures::{Figures, Hanging, Idle, Pipeline, Round};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// How often windlass and the floor are measured, in turns, for each size of record
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// How many records are counted in each measurement
+    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    records: u64,
+    /// Print the figures as JSON
+    #[arg(long)]
+    json: bool,
+    /// Only see that it runs: the development build, one round, few records, figures of no meaning
+    #[arg(long, conflicts_with_all = ["rounds", "records"])]
+    smoke: bool,
+}
+
+impl Options {
+    /// Only to see that it runs.
+    pub(crate) fn smoke() -> Self {
+        Self {
+            rounds: 1,
+            records: 1_000,
+            json: false,
+            smoke: true,
+        }
+    }
+}
+
+/// How much is measured.
+struct Plan {
+    rounds: u32,
+    records: u64,
+    idle_shards: u32,
+    /// Where the programs are.
+    programs: PathBuf,
+    figures: PathBuf,
+}
+
+const RECORD_BYTES: [u32; 2] = [1024, 200];
+
+/// Shards of the pipelines: enough that reads of one go on while another waits.
+const SHARDS: u32 = 4;
+
+/// Records of one call of the function.
+const BATCH_SIZE: u32 = 100;
+
+/// Enough shards that, with the largest batches, more than the daemon may hold could be read.
+const HANGING_SHARDS: u32 = 100;
+
+/// Measures everything, prints the figures and writes them to `target/bench/latest.json`.
+///
+/// # Errors
+/// If a program cannot be built or started, or a measurement does not come to its end in time.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let plan = prepare(options)?;
+    let guard = Guard::start()?;
+    let place = target().join("bench");
+    let ends = Ends {
+        programs: &plan.programs,
+        place: &place,
+        guard: &guard,
+    };
+    let mut pipelines = Vec::new();
+    for record_bytes in RECORD_BYTES {
+        pipelines.push(pipeline(&ends, &plan, record_bytes)?);
+    }
+    let figures = Figures {
+        records: plan.records,
+        pipelines,
+        idle: idle(&ends, plan.idle_shards)?,
+        hanging: hanging(&ends)?,
+    };
+    let rendered = format!("{:#}\n", figures.to_json());
+    fs::write(&plan.figures, &rendered)
+        .with_context(|| format!("writing {}", plan.figures.display()))?;
+    if options.json {
+        print!("{rendered}");
+    } else {
+        print!("{figures}");
+        println!("written to {}", plan.figures.display());
+    }
+    Ok(())
+}
+
+fn prepare(options: &Options) -> Result<Plan> {
+    let place = target().join("bench");
+    fs::create_dir_all(&place).with_context(|| format!("creating {}", place.display()))?;
+    if options.smoke {
+        let mut build = cargo();
+        build.args(["build", "--quiet", "--workspace", "--all-targets"]);
+        run_command(&mut build)?;
+        return Ok(Plan {
+            rounds: 1,
+            records: 5_000,
+            idle_shards: 50,
+            programs: target().join("debug"),
+            figures: place.join("smoke.json"),
+        });
+    }
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--release"]);
+    build.args(["--package", "windlass", "--package", "windlass-emulator"]);
+    run_command(build.arg("--bins"))?;
+    Ok(Plan {
+        rounds: options.rounds,
+        records: options.records,
+        idle_shards: 1_000,
+        programs: target().join("release"),
+        figures: place.join("latest.json"),
+    })
+}
+
+/// The same load through windlass and through the floor, taking turns in going first.
+fn pipeline(ends: &Ends<'_>, plan: &Plan, record_bytes: u32) -> Result<Pipeline> {
+    let load = Load {
+        shards: SHARDS,
+        record_bytes,
+        batch_size: BATCH_SIZE,
+        function: Function::Answers,
+    };
+    let cost_of = |client| measure::cost(ends, client, &load, plan.records);
+    let mut rounds = Vec::new();
+    for number in 1..=plan.rounds {
+        let first_floor = (number % 2 == 0).then(|| cost_of(Client::Floor));
+        let windlass = cost_of(Client::Windlass)?;
+        let floor = first_floor.unwrap_or_else(|| cost_of(Client::Floor))?;
+        let round = Round { windlass, floor };
+        eprintln!(
+            "{record_bytes} B, round {number} of {}: {round}",
+            plan.rounds
+        );
+        rounds.push(round);
+    }
+    Ok(Pipeline {
+        record_bytes,
+        rounds,
+    })
+}
+
+/// What a daemon weighs that has many shards and nothing to do.
+fn idle(ends: &Ends<'_>, shards: u32) -> Result<Idle> {
+    let load = Load {
+        shards,
+        record_bytes: 1024,
+        batch_size: BATCH_SIZE,
+        function: Function::Answers,
+    };
+    measure::idle(ends, &load)
+}
+
+/// What a daemon weighs whose function never answers while there is ever more to read.
+fn hanging(ends: &Ends<'_>) -> Result<Hanging> {
+    let load = Load {
+        shards: HANGING_SHARDS,
+        record_bytes: 1024,
+        batch_size: 10_000,
+        function: Function::Hangs,
+    };
+    measure::hanging(ends, &load)
+}

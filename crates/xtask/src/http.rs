@@ -1,0 +1,123 @@
+//! Just enough of HTTP to ask a server on loopback a question, and a port to put one on.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+/// For connecting, and for each read and write.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a server answered.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+/// Asks the server on this port of 127.0.0.1 one question, on a connection of its own. Each header
+/// is a whole line.
+///
+/// # Errors
+/// If there is no answer in time, or none that this client understands.
+pub(crate) fn ask(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[String],
+    body: &str,
+) -> Result<Answer> {
+    let what = || format!("{method} http://127.0.0.1:{port}{path}");
+    exchange(port, &request(port, method, path, headers, body))
+        .and_then(|answer| parse(&answer))
+        .with_context(what)
+}
+
+/// A port of loopback that nothing listens on at this moment.
+///
+/// # Errors
+/// If the machine has none.
+pub(crate) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
+    let address = listener.local_addr().context("looking for a free port")?;
+    Ok(address.port())
+}
+
+fn request(port: u16, method: &str, path: &str, headers: &[String], body: &str) -> String {
+    let mut lines = vec![
+        format!("{method} {path} HTTP/1.1"),
+        format!("host: 127.0.0.1:{port}"),
+        format!("content-length: {}", body.len()),
+        "connection: close".to_owned(),
+    ];
+    lines.extend_from_slice(headers);
+    format!("{}\r\n\r\n{body}", lines.join("\r\n"))
+}
+
+fn exchange(port: u16, request: &str) -> Result<String> {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT).context("connecting")?;
+    stream
+        .set_read_timeout(Some(TIMEOUT))
+        .and_then(|()| stream.set_write_timeout(Some(TIMEOUT)))
+        .context("setting the timeouts")?;
+    stream
+        .write_all(request.as_bytes())
+        .context("sending the request")?;
+    let mut answer = Vec::new();
+    stream
+        .read_to_end(&mut answer)
+        .context("reading the answer")?;
+    String::from_utf8(answer).context("reading the answer")
+}
+
+fn parse(answer: &str) -> Result<Answer> {
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .context("the answer has no end of its head")?;
+    let status = head
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3)?.parse().ok())
+        .context("the answer has no status")?;
+    let is_chunked = head.lines().any(|line| {
+        let line = line.to_ascii_lowercase();
+        line.starts_with("transfer-encoding:") && line.contains("chunked")
+    });
+    if is_chunked {
+        bail!("the answer comes in chunks, which this client does not read");
+    }
+    Ok(Answer {
+        status,
+        body: body.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_taken_apart() {
+        let answer = parse("HTTP/1.1 404 Not Found\r\nserver: x\r\n\r\n{}").unwrap();
+        assert_eq!((answer.status, answer.body.as_str()), (404, "{}"));
+    }
+
+    #[test]
+    fn what_is_not_an_answer_is_an_error() {
+        for text in [
+            "SSH-2.0-Open\r\n\r\n",
+            "HTTP/1.1 200 OK\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_has_its_headers_and_its_body() {
+        let text = request(80, "POST", "/x", &["a: b".to_owned()], "{}");
+        assert!(text.starts_with("POST /x HTTP/1.1\r\nhost: 127.0.0.1:80\r\n"));
+        assert!(text.contains("\r\ncontent-length: 2\r\n"));
+        assert!(text.ends_with("\r\na: b\r\n\r\n{}"));
+    }
+}
