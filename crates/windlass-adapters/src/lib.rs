@@ -1,4 +1,13 @@
-//! Implements the ports: sources, targets and stores.
+//! Implements the ports: sources, functions and stores.
+//!
+//! [`World`] is the one place that goes from an ARN or a name to an adapter.
 
+pub mod aws;
 mod reconnect;
 pub mod stores;
+pub mod targets;
+mod wire;
+mod world;
+
+pub use wire::WireError;
+pub use world::{FunctionKind, FunctionSettings, World, WorldSettings};

@@ -122,8 +122,10 @@ impl HttpTarget {
         match tokio::time::timeout_at(deadline, sender.try_send_request(request)).await {
             Err(_) => Sent::TimedOut,
             Ok(Ok(response)) => Sent::Answer(sender, response),
-            Ok(Err(mut error)) if error.take_message().is_some() => Sent::NotSent,
-            Ok(Err(_)) => Sent::Closed,
+            // A request that is given back has not gone out.
+            Ok(Err(mut error)) => {
+                if error.take_message().is_some() { Sent::NotSent } else { Sent::Closed }
+            }
         }
     }
 

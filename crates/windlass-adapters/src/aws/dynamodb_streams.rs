@@ -1,0 +1,171 @@
+//! Streams of DynamoDB tables.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use aws_sdk_dynamodbstreams::error::SdkError;
+use aws_sdk_dynamodbstreams::operation::get_records::{GetRecordsError, GetRecordsOutput};
+use aws_sdk_dynamodbstreams::types::ShardIteratorType;
+use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use windlass_core::arn::Arn;
+use windlass_core::mapping::Mapping;
+use windlass_core::outcome::Fault;
+use windlass_core::position::{Cursor, Position};
+use windlass_core::record::{Page, ShardId};
+use windlass_core::shard::lineage::Shard;
+use windlass_engine::ports::{PortError, StreamReader};
+
+use super::AwsClients;
+use super::fault::port_error;
+use super::raw::RawCall;
+use crate::wire::dynamodb::{Answer, Frame, read};
+
+/// Most records of one page.
+///
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html>
+const PAGE_LIMIT: u32 = 1_000;
+
+/// Codes of a shard iterator that is of no use any more: a new one must be had.
+const STALE_ITERATOR: [&str; 2] = ["ExpiredIteratorException", "ValidationException"];
+
+/// Reads one stream for one mapping.
+#[derive(Debug)]
+pub struct DynamoDbStreamsReader {
+    clients: AwsClients,
+    stream: Arn,
+    frame: Frame,
+}
+
+fn failed<E>(stream: &Arn, call: &str, error: SdkError<E>) -> PortError
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    port_error(format!("{call} of the stream of table {}", stream.source_name()), error)
+}
+
+/// Whether a stream exists and may be described.
+pub(super) async fn exists(clients: &AwsClients, arn: &Arn) -> Result<(), PortError> {
+    let call = clients.dynamodb_streams.describe_stream().stream_arn(arn.as_str()).limit(1);
+    call.send().await.map_err(|error| failed(arn, "DescribeStream", error))?;
+    Ok(())
+}
+
+impl DynamoDbStreamsReader {
+    /// A reader of the stream of a mapping.
+    pub fn new(clients: &AwsClients, mapping: &Mapping) -> Self {
+        let stream = mapping.source.arn().clone();
+        let frame = Frame::new(stream.as_str());
+        Self { clients: clients.clone(), stream, frame }
+    }
+
+    async fn iterator(&self, shard: &ShardId, after: &Position) -> Result<Arc<str>, PortError> {
+        let (kind, number) = match after {
+            // There is no iterator by time: older records are passed over by the consumer.
+            Position::TrimHorizon | Position::AtTimestamp(_) => {
+                (ShardIteratorType::TrimHorizon, None)
+            }
+            Position::After(number) => {
+                (ShardIteratorType::AfterSequenceNumber, Some(number.to_string()))
+            }
+            Position::ShardEnd => return Err(self.broken("the shard has been read to its end")),
+        };
+        let call = self.clients.dynamodb_streams.get_shard_iterator();
+        let call = call.stream_arn(self.stream.as_str()).shard_id(shard.as_str());
+        let call = call.shard_iterator_type(kind).set_sequence_number(number);
+        let answer = call.send().await;
+        let answer = answer.map_err(|error| failed(&self.stream, "GetShardIterator", error))?;
+        let iterator = answer.shard_iterator;
+        Ok(iterator.ok_or_else(|| self.broken("the answer has no iterator"))?.into())
+    }
+
+    /// One page; `None`: the iterator is of no use any more.
+    async fn page(&self, iterator: &str, limit: u32) -> Result<Option<Answer>, PortError> {
+        let frame = self.frame.clone();
+        let raw = RawCall::new(
+            move |body| read(body, &frame),
+            || Output::erase(GetRecordsOutput::builder().build()),
+            |metadata| Error::erase(GetRecordsError::generic(metadata)),
+        );
+        let call = self.clients.dynamodb_streams.get_records().shard_iterator(iterator);
+        let call = call.limit(i32::try_from(limit.min(PAGE_LIMIT)).unwrap_or(i32::MAX));
+        match call.customize().interceptor(raw.interceptor()).send().await {
+            Ok(_) => Ok(Some(raw.answer().expect("a success was read"))),
+            Err(error) => {
+                let stale = error.code().is_some_and(|code| STALE_ITERATOR.contains(&code));
+                if stale { Ok(None) } else { Err(failed(&self.stream, "GetRecords", error)) }
+            }
+        }
+    }
+
+    fn broken(&self, what: &'static str) -> PortError {
+        PortError {
+            operation: format!("reading the stream of table {}", self.stream.source_name()),
+            fault: Fault::Transient,
+            source: what.into(),
+        }
+    }
+}
+
+#[async_trait]
+impl StreamReader for DynamoDbStreamsReader {
+    async fn list_shards(&self) -> Result<Vec<Shard>, PortError> {
+        let mut shards: Vec<Shard> = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut last: Option<String> = None;
+        loop {
+            let call = self.clients.dynamodb_streams.describe_stream();
+            let call = call.stream_arn(self.stream.as_str());
+            let answer = call.set_exclusive_start_shard_id(last.take()).send().await;
+            let answer = answer.map_err(|error| failed(&self.stream, "DescribeStream", error))?;
+            let Some(described) = answer.stream_description else {
+                return Err(self.broken("the answer describes no stream"));
+            };
+            for shard in described.shards.unwrap_or_default() {
+                let id = shard.shard_id.ok_or_else(|| self.broken("a shard without a name"))?;
+                if seen.insert(id.clone()) {
+                    let parents = shard.parent_shard_id.into_iter();
+                    shards.push(Shard {
+                        id: ShardId::from(id.as_str()),
+                        parents: parents.map(|parent| ShardId::from(parent.as_str())).collect(),
+                    });
+                }
+            }
+            last = described.last_evaluated_shard_id;
+            if last.is_none() {
+                return Ok(shards);
+            }
+        }
+    }
+
+    async fn read(&self, shard: &ShardId, from: &Cursor, limit: u32) -> Result<Page, PortError> {
+        let mut answer = None;
+        if let Some(iterator) = &from.iterator {
+            answer = self.page(iterator, limit).await?;
+        }
+        if answer.is_none() {
+            let iterator = self.iterator(shard, &from.after).await?;
+            answer = self.page(&iterator, limit).await?;
+        }
+        let answer =
+            answer.ok_or_else(|| self.broken("an iterator that was just given is refused"))?;
+        let last = answer.records.last();
+        let behind = last.map_or(Duration::ZERO, |record| age(record.approximate_arrival));
+        let after = last.map(|record| Position::After(record.sequence_number.detached()));
+        let next = answer.next_iterator.map(|iterator| Cursor {
+            after: after.unwrap_or_else(|| from.after.clone()),
+            iterator: Some(iterator.into()),
+        });
+        Ok(Page { records: answer.records, next, behind })
+    }
+}
+
+/// The source does not say how far behind its tip a page ends. Where records came, there may be
+/// more: the age of the last one, at least a millisecond.
+fn age(arrival: windlass_core::time::Timestamp) -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let arrived = Duration::from_millis(arrival.as_millis());
+    now.saturating_sub(arrived).max(Duration::from_millis(1))
+}

@@ -1,0 +1,34 @@
+//! The sources on AWS, or on anything that speaks its protocols.
+//!
+//! The SDK does what it is trusted for: credentials, signing, endpoints, retries, connections. What
+//! it would make of an answer's records is left to [`crate::wire`].
+
+mod clients;
+pub mod dynamodb_streams;
+pub mod fault;
+pub mod kinesis;
+mod raw;
+pub mod sqs;
+
+pub use clients::{AwsClients, AwsSettings, Service};
+
+use windlass_core::arn::{Arn, SourceKind};
+use windlass_core::outcome::Fault;
+use windlass_engine::ports::PortError;
+
+/// Whether a stream or queue exists and may be read.
+///
+/// # Errors
+/// `Gone` if it does not exist, `Denied` if it may not be read, else why that is not known.
+pub async fn source_exists(clients: &AwsClients, arn: &Arn) -> Result<(), PortError> {
+    match arn.source_kind() {
+        Some(SourceKind::Kinesis) => kinesis::exists(clients, arn).await,
+        Some(SourceKind::DynamoDbStreams) => dynamodb_streams::exists(clients, arn).await,
+        Some(SourceKind::Sqs) => sqs::exists(clients, arn).await,
+        None => Err(PortError {
+            operation: format!("reading {arn}"),
+            fault: Fault::Gone,
+            source: "it is no stream and no queue".into(),
+        }),
+    }
+}

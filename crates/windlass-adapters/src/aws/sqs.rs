@@ -1,0 +1,206 @@
+//! SQS queues, standard and FIFO.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_sqs::error::SdkError;
+use aws_sdk_sqs::operation::receive_message::{ReceiveMessageError, ReceiveMessageOutput};
+use aws_sdk_sqs::types::{
+    BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
+    DeleteMessageBatchRequestEntry, MessageSystemAttributeName, QueueAttributeName,
+};
+use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::sync::OnceCell;
+use windlass_core::arn::Arn;
+use windlass_core::mapping::{Mapping, Source};
+use windlass_core::outcome::Fault;
+use windlass_core::queue::EntryResult;
+use windlass_core::record::{Message, ReceiptHandle};
+use windlass_engine::ports::{PortError, QueueAttributes, QueueReader};
+
+use super::AwsClients;
+use super::fault::port_error;
+use super::raw::RawCall;
+use crate::wire::sqs::{Frame, read};
+
+/// Most entries of one batch call.
+///
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessageBatch.html>
+const BATCH: usize = 10;
+
+/// Batch calls of one request that run at a time.
+const CONCURRENT_CALLS: usize = 8;
+
+/// What a queue's visibility timeout is unless it says otherwise.
+const DEFAULT_VISIBILITY: Duration = Duration::from_secs(30);
+
+/// Reads one queue for one mapping.
+#[derive(Debug)]
+pub struct SqsReader {
+    clients: AwsClients,
+    queue: Arn,
+    url: OnceCell<String>,
+    frame: Frame,
+}
+
+fn failed<E>(queue: &Arn, call: &str, error: SdkError<E>) -> PortError
+where
+    E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+{
+    port_error(format!("{call} of queue {}", queue.resource()), error)
+}
+
+async fn url_of(clients: &AwsClients, queue: &Arn) -> Result<String, PortError> {
+    let call = clients.sqs.get_queue_url().queue_name(queue.resource());
+    let owner = queue.account_id();
+    let call = call.set_queue_owner_aws_account_id((!owner.is_empty()).then(|| owner.to_owned()));
+    let answer = call.send().await.map_err(|error| failed(queue, "GetQueueUrl", error))?;
+    answer.queue_url.ok_or_else(|| PortError {
+        operation: format!("GetQueueUrl of queue {}", queue.resource()),
+        fault: Fault::Transient,
+        source: "the answer has no URL".into(),
+    })
+}
+
+/// Whether a queue exists and may be described.
+pub(super) async fn exists(clients: &AwsClients, queue: &Arn) -> Result<(), PortError> {
+    url_of(clients, queue).await.map(|_| ())
+}
+
+impl SqsReader {
+    /// A reader of the queue of a mapping.
+    pub fn new(clients: &AwsClients, mapping: &Mapping) -> Self {
+        let queue = mapping.source.arn().clone();
+        let (window, fifo) = match &mapping.source {
+            Source::Sqs { settings, .. } => {
+                (!settings.maximum_batching_window.is_zero(), settings.fifo)
+            }
+            Source::Kinesis { .. } | Source::DynamoDbStreams { .. } => (false, false),
+        };
+        let frame = Frame::new(queue.as_str(), queue.region(), window, fifo);
+        Self { clients: clients.clone(), queue, url: OnceCell::new(), frame }
+    }
+
+    async fn url(&self) -> Result<&str, PortError> {
+        let url = self.url.get_or_try_init(|| url_of(&self.clients, &self.queue)).await?;
+        Ok(url)
+    }
+
+    async fn delete_ten(&self, receipts: &[ReceiptHandle]) -> Result<Vec<EntryResult>, PortError> {
+        let entries = receipts.iter().enumerate().map(|(index, receipt)| {
+            DeleteMessageBatchRequestEntry::builder()
+                .id(index.to_string())
+                .receipt_handle(receipt.as_str())
+                .build()
+                .expect("id and handle are set")
+        });
+        let call = self.clients.sqs.delete_message_batch().queue_url(self.url().await?);
+        let answer = call.set_entries(Some(entries.collect())).send().await;
+        let answer = answer.map_err(|error| failed(&self.queue, "DeleteMessageBatch", error))?;
+        let done = answer.successful.iter().map(|entry| entry.id.as_str());
+        Ok(results(receipts.len(), done, &answer.failed))
+    }
+
+    async fn change_ten(
+        &self,
+        receipts: &[ReceiptHandle],
+        timeout: Duration,
+    ) -> Result<Vec<EntryResult>, PortError> {
+        let seconds = i32::try_from(timeout.as_secs()).unwrap_or(i32::MAX);
+        let entries = receipts.iter().enumerate().map(|(index, receipt)| {
+            ChangeMessageVisibilityBatchRequestEntry::builder()
+                .id(index.to_string())
+                .receipt_handle(receipt.as_str())
+                .visibility_timeout(seconds)
+                .build()
+                .expect("id and handle are set")
+        });
+        let call = self.clients.sqs.change_message_visibility_batch();
+        let call = call.queue_url(self.url().await?);
+        let answer = call.set_entries(Some(entries.collect())).send().await;
+        let call = "ChangeMessageVisibilityBatch";
+        let answer = answer.map_err(|error| failed(&self.queue, call, error))?;
+        let done = answer.successful.iter().map(|entry| entry.id.as_str());
+        Ok(results(receipts.len(), done, &answer.failed))
+    }
+}
+
+#[async_trait]
+impl QueueReader for SqsReader {
+    async fn attributes(&self) -> Result<QueueAttributes, PortError> {
+        let call = self.clients.sqs.get_queue_attributes().queue_url(self.url().await?);
+        let call = call.attribute_names(QueueAttributeName::VisibilityTimeout);
+        let answer = call.send().await;
+        let answer = answer.map_err(|error| failed(&self.queue, "GetQueueAttributes", error))?;
+        let attributes = answer.attributes.unwrap_or_default();
+        let seconds = attributes.get(&QueueAttributeName::VisibilityTimeout);
+        let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+        let visibility_timeout = seconds.map_or(DEFAULT_VISIBILITY, Duration::from_secs);
+        Ok(QueueAttributes { visibility_timeout })
+    }
+
+    async fn receive(
+        &self,
+        limit: u8,
+        wait: Duration,
+        visibility: Duration,
+    ) -> Result<Vec<Message>, PortError> {
+        let frame = self.frame.clone();
+        let raw = RawCall::new(
+            move |body| read(body, &frame),
+            || Output::erase(ReceiveMessageOutput::builder().build()),
+            |metadata| Error::erase(ReceiveMessageError::generic(metadata)),
+        );
+        let seconds = |time: Duration| i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
+        let call = self.clients.sqs.receive_message().queue_url(self.url().await?);
+        let call = call.max_number_of_messages(i32::from(limit)).wait_time_seconds(seconds(wait));
+        let call = call.visibility_timeout(seconds(visibility)).message_attribute_names("All");
+        let call = call.message_system_attribute_names(MessageSystemAttributeName::All);
+        let sent = call.customize().interceptor(raw.interceptor()).send().await;
+        sent.map_err(|error| failed(&self.queue, "ReceiveMessage", error))?;
+        Ok(raw.answer().expect("a success was read"))
+    }
+
+    async fn delete(&self, receipts: &[ReceiptHandle]) -> Result<Vec<EntryResult>, PortError> {
+        let tens: Vec<_> = receipts.chunks(BATCH).map(<[_]>::to_vec).collect();
+        let calls = tens.into_iter().map(|ten| async move { self.delete_ten(&ten).await });
+        let results: Vec<_> =
+            stream::iter(calls).buffered(CONCURRENT_CALLS).try_collect().await?;
+        Ok(results.concat())
+    }
+
+    async fn change_visibility(
+        &self,
+        receipts: &[ReceiptHandle],
+        timeout: Duration,
+    ) -> Result<Vec<EntryResult>, PortError> {
+        let tens: Vec<_> = receipts.chunks(BATCH).map(<[_]>::to_vec).collect();
+        let calls = tens.into_iter().map(|ten| async move { self.change_ten(&ten, timeout).await });
+        let results: Vec<_> =
+            stream::iter(calls).buffered(CONCURRENT_CALLS).try_collect().await?;
+        Ok(results.concat())
+    }
+}
+
+/// One result for each entry; what the answer does not mention has failed.
+fn results<'a>(
+    n_entries: usize,
+    done: impl Iterator<Item = &'a str>,
+    failed: &[BatchResultErrorEntry],
+) -> Vec<EntryResult> {
+    let mut results = vec![EntryResult::Failed; n_entries];
+    let mut set = |id: &str, result: EntryResult| {
+        if let Some(slot) = id.parse().ok().and_then(|index: usize| results.get_mut(index)) {
+            *slot = result;
+        }
+    };
+    done.for_each(|id| set(id, EntryResult::Done));
+    for entry in failed {
+        // The sender's fault is the handle: outdated, or the message is no longer in flight.
+        let result = if entry.sender_fault { EntryResult::Refused } else { EntryResult::Failed };
+        set(&entry.id, result);
+    }
+    results
+}

@@ -1,0 +1,295 @@
+//! A cursor over the bytes of a JSON text.
+//!
+//! It gives slices of the text and builds nothing. It takes members in any order, white space and
+//! members that nobody asked for; whatever is not JSON is an error with its place.
+
+use memchr::memchr2;
+use thiserror::Error;
+
+/// Deeper values than any source sends are refused: DynamoDB nests 32 levels, each two deep.
+const DEEPEST: usize = 200;
+
+/// An answer that is not what its protocol says.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the answer is malformed at byte {at}: {what}")]
+pub struct WireError {
+    at: usize,
+    what: &'static str,
+}
+
+/// A place in a JSON text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Cursor<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    /// A cursor at the start of a text.
+    pub(super) fn new(text: &'a [u8]) -> Result<Self, WireError> {
+        // What is copied into an event must be UTF-8, and so everything must.
+        match std::str::from_utf8(text) {
+            Ok(_) => Ok(Self { text, at: 0 }),
+            Err(error) => Err(WireError { at: error.valid_up_to(), what: "not UTF-8" }),
+        }
+    }
+
+    /// An error at this place.
+    pub(super) const fn error(&self, what: &'static str) -> WireError {
+        WireError { at: self.at, what }
+    }
+
+    /// Visits the members of an object: `visit` is called with the cursor before each value, which
+    /// it must take or skip.
+    pub(super) fn object(
+        &mut self,
+        mut visit: impl FnMut(&mut Self, &'a [u8]) -> Result<(), WireError>,
+    ) -> Result<(), WireError> {
+        self.expect(b'{', "an object was expected")?;
+        if self.take(b'}') {
+            return Ok(());
+        }
+        loop {
+            let name = self.string()?;
+            self.expect(b':', "a colon was expected")?;
+            visit(self, name)?;
+            if self.take(b'}') {
+                return Ok(());
+            }
+            self.expect(b',', "a comma or the end of the object was expected")?;
+        }
+    }
+
+    /// Visits the elements of an array, as [`Cursor::object`] does members.
+    pub(super) fn array(
+        &mut self,
+        mut visit: impl FnMut(&mut Self) -> Result<(), WireError>,
+    ) -> Result<(), WireError> {
+        self.expect(b'[', "an array was expected")?;
+        if self.take(b']') {
+            return Ok(());
+        }
+        loop {
+            visit(self)?;
+            if self.take(b']') {
+                return Ok(());
+            }
+            self.expect(b',', "a comma or the end of the array was expected")?;
+        }
+    }
+
+    /// A string as it stands between its quotes, escapes included.
+    pub(super) fn string(&mut self) -> Result<&'a [u8], WireError> {
+        self.expect(b'"', "a string was expected")?;
+        let start = self.at;
+        loop {
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let Some(found) = memchr2(b'"', b'\\', rest) else {
+                return Err(WireError { at: start, what: "a string without an end" });
+            };
+            self.at += found;
+            if self.text[self.at] == b'"' {
+                let string = &self.text[start..self.at];
+                self.at += 1;
+                return Ok(string);
+            }
+            self.escape()?;
+        }
+    }
+
+    /// A string, or `None` for `null`.
+    pub(super) fn optional_string(&mut self) -> Result<Option<&'a [u8]>, WireError> {
+        if self.value_is_null()? {
+            return Ok(None);
+        }
+        self.string().map(Some)
+    }
+
+    /// Passes over a `null`, if that is what comes.
+    pub(super) fn value_is_null(&mut self) -> Result<bool, WireError> {
+        let null = self.peek() == Some(b'n');
+        if null {
+            self.skip()?;
+        }
+        Ok(null)
+    }
+
+    /// A number as it stands.
+    pub(super) fn number(&mut self) -> Result<&'a [u8], WireError> {
+        match self.peek() {
+            Some(b'-' | b'0'..=b'9') => self.value(),
+            _ => Err(self.error("a number was expected")),
+        }
+    }
+
+    /// Any value as it stands.
+    pub(super) fn value(&mut self) -> Result<&'a [u8], WireError> {
+        self.skip_space();
+        let start = self.at;
+        self.skip()?;
+        Ok(&self.text[start..self.at])
+    }
+
+    /// Passes over a value of any kind.
+    pub(super) fn skip(&mut self) -> Result<(), WireError> {
+        // What is open: true for an object, false for an array.
+        let mut open: Vec<bool> = Vec::new();
+        loop {
+            match self.peek() {
+                Some(b'"') => {
+                    self.string()?;
+                }
+                Some(opening @ (b'{' | b'[')) => {
+                    self.at += 1;
+                    let object = opening == b'{';
+                    if !self.take(if object { b'}' } else { b']' }) {
+                        if DEEPEST <= open.len() {
+                            return Err(self.error("nested too deeply"));
+                        }
+                        open.push(object);
+                        if object {
+                            self.name()?;
+                        }
+                        continue;
+                    }
+                }
+                Some(b'-' | b'0'..=b'9') => self.skip_number()?,
+                Some(b't') => self.literal(b"true")?,
+                Some(b'f') => self.literal(b"false")?,
+                Some(b'n') => self.literal(b"null")?,
+                _ => return Err(self.error("a value was expected")),
+            }
+            loop {
+                let Some(&object) = open.last() else { return Ok(()) };
+                if self.take(if object { b'}' } else { b']' }) {
+                    open.pop();
+                    continue;
+                }
+                self.expect(b',', "a comma or an end was expected")?;
+                if object {
+                    self.name()?;
+                }
+                break;
+            }
+        }
+    }
+
+    /// Nothing but white space may follow.
+    pub(super) fn end(&mut self) -> Result<(), WireError> {
+        match self.peek() {
+            None => Ok(()),
+            Some(_) => Err(self.error("something follows the answer")),
+        }
+    }
+
+    fn name(&mut self) -> Result<(), WireError> {
+        self.string()?;
+        self.expect(b':', "a colon was expected")
+    }
+
+    fn escape(&mut self) -> Result<(), WireError> {
+        let length = match self.text.get(self.at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
+            Some(b'u') => {
+                let digits = self.text.get(self.at + 2..self.at + 6).unwrap_or_default();
+                if digits.len() < 4 || !digits.iter().all(u8::is_ascii_hexdigit) {
+                    return Err(self.error("a broken escape"));
+                }
+                6
+            }
+            _ => return Err(self.error("a broken escape")),
+        };
+        self.at += length;
+        Ok(())
+    }
+
+    fn skip_number(&mut self) -> Result<(), WireError> {
+        let rest = &self.text[self.at..];
+        let plain = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        let length = rest.iter().take_while(|byte| plain(byte)).count();
+        let number = std::str::from_utf8(&rest[..length]).ok();
+        let valid = number.is_some_and(|number| {
+            number.parse::<f64>().is_ok_and(f64::is_finite) && !number.starts_with('+')
+        });
+        if !valid {
+            return Err(self.error("a broken number"));
+        }
+        self.at += length;
+        Ok(())
+    }
+
+    fn literal(&mut self, literal: &'static [u8]) -> Result<(), WireError> {
+        if !self.text[self.at..].starts_with(literal) {
+            return Err(self.error("a value was expected"));
+        }
+        self.at += literal.len();
+        Ok(())
+    }
+
+    fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), WireError> {
+        if self.take(byte) { Ok(()) } else { Err(self.error(what)) }
+    }
+
+    fn take(&mut self, byte: u8) -> bool {
+        let found = self.peek() == Some(byte);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn peek(&mut self) -> Option<u8> {
+        self.skip_space();
+        self.text.get(self.at).copied()
+    }
+
+    fn skip_space(&mut self) {
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(self.at) {
+            self.at += 1;
+        }
+    }
+}
+
+/// The text that a string stands for.
+pub(super) fn unescape(raw: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
+    if !raw.contains(&b'\\') {
+        return Some(raw.into());
+    }
+    let quoted = [b"\"", raw, b"\""].concat();
+    let text: String = serde_json::from_slice(&quoted).ok()?;
+    Some(text.into_bytes().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn skips(text: &str) -> bool {
+        let Ok(mut cursor) = Cursor::new(text.as_bytes()) else { return false };
+        cursor.skip().and_then(|()| cursor.end()).is_ok()
+    }
+
+    #[test]
+    fn passes_over_every_kind_of_value() {
+        for text in [
+            "1",
+            "-1.5e3",
+            " \"a\\\"b\\u00e9\" ",
+            "[]",
+            "{}",
+            "[1,[2,{}],{\"a\":[null,true,false]}]",
+            "{\"a\":{\"b\":[{}]},\"c\":\"\"}",
+        ] {
+            assert!(skips(text), "{text}");
+        }
+        for text in
+            ["", "{", "[1", "[1,]", "{\"a\"}", "{\"a\":}", "\"", "\"\\x\"", "1.2.3", "nul", "[} ", "1 1"]
+        {
+            assert!(!skips(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn depth_has_a_bound() {
+        assert!(skips(&format!("{}{}", "[".repeat(DEEPEST), "]".repeat(DEEPEST))));
+        assert!(!skips(&"[".repeat(100_000)));
+    }
+}

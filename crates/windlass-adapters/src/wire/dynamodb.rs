@@ -1,0 +1,283 @@
+//! Answers of DynamoDB Streams GetRecords.
+//!
+//! <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html>
+
+use windlass_core::record::{KeyHash, Record};
+use windlass_core::time::Timestamp;
+
+use super::cursor::{Cursor, WireError, unescape};
+use super::number::{moment, push_seconds};
+use super::page::{PageBuffer, push_all};
+
+/// What all records of a stream have in common: the end of each, with the stream's ARN.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    end: Vec<u8>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) records: Vec<Record>,
+    /// None at the end of the shard.
+    pub(crate) next_iterator: Option<String>,
+}
+
+/// The members of a record's `dynamodb`, as they stand.
+#[derive(Default)]
+struct Change<'a> {
+    created: Option<Timestamp>,
+    keys: Option<&'a [u8]>,
+    new_image: Option<&'a [u8]>,
+    old_image: Option<&'a [u8]>,
+    sequence_number: Option<&'a [u8]>,
+    size: Option<&'a [u8]>,
+    view_type: Option<&'a [u8]>,
+}
+
+/// The other members of a record, as they stand.
+#[derive(Default)]
+struct Outer<'a> {
+    id: Option<&'a [u8]>,
+    name: Option<&'a [u8]>,
+    version: Option<&'a [u8]>,
+    source: Option<&'a [u8]>,
+    region: Option<&'a [u8]>,
+    identity: Option<Identity<'a>>,
+}
+
+/// Who changed an item, if it was not a user: the time to live.
+#[derive(Default)]
+struct Identity<'a> {
+    kind: Option<&'a [u8]>,
+    principal: Option<&'a [u8]>,
+}
+
+impl Frame {
+    /// The part of a record that names its stream.
+    pub(crate) fn new(stream_arn: &str) -> Self {
+        let arn = serde_json::Value::from(stream_arn);
+        Self { end: format!(",\"eventSourceARN\":{arn}}}").into_bytes() }
+    }
+}
+
+/// Reads an answer and renders its records.
+pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
+    let mut cursor = Cursor::new(body)?;
+    let mut page = PageBuffer::for_body(body.len());
+    let (mut next_iterator, mut records) = (None, false);
+    cursor.object(|cursor, name| {
+        match name {
+            b"Records" => {
+                records = true;
+                cursor.array(|cursor| record(cursor, frame, &mut page))?;
+            }
+            b"NextShardIterator" => {
+                let iterator = cursor.optional_string()?;
+                let text = |raw| {
+                    unescape(raw)
+                        .and_then(|text| String::from_utf8(text.into_owned()).ok())
+                        .ok_or_else(|| cursor.error("a broken iterator"))
+                };
+                next_iterator = iterator.map(text).transpose()?;
+            }
+            _ => cursor.skip()?,
+        }
+        Ok(())
+    })?;
+    cursor.end()?;
+    if !records {
+        // Without this, an answer that says nothing would be taken for the end of the shard.
+        return Err(cursor.error("the answer has no records, not even an empty list"));
+    }
+    Ok(Answer { records: page.finish(), next_iterator })
+}
+
+fn record(
+    cursor: &mut Cursor<'_>,
+    frame: &Frame,
+    page: &mut PageBuffer,
+) -> Result<(), WireError> {
+    let (mut outer, mut change) = (Outer::default(), None);
+    cursor.object(|cursor, name| {
+        match name {
+            b"eventID" => outer.id = cursor.optional_string()?,
+            b"eventName" => outer.name = cursor.optional_string()?,
+            b"eventVersion" => outer.version = cursor.optional_string()?,
+            b"eventSource" => outer.source = cursor.optional_string()?,
+            b"awsRegion" => outer.region = cursor.optional_string()?,
+            b"dynamodb" => change = Some(read_change(cursor)?),
+            b"userIdentity" => outer.identity = read_identity(cursor)?,
+            _ => cursor.skip()?,
+        }
+        Ok(())
+    })?;
+    let change = change.ok_or_else(|| cursor.error("a record without its change"))?;
+    let number = change
+        .sequence_number
+        .filter(|number| !number.is_empty() && !number.contains(&b'\\'))
+        .ok_or_else(|| cursor.error("a record without a sequence number"))?;
+    let keys = change.keys.ok_or_else(|| cursor.error("a record without its item's key"))?;
+    let key = hash_of_key(keys)?;
+    let start = page.text.len();
+    push_outer(&mut page.text, &outer);
+    let place = push_change(&mut page.text, &change, number);
+    if let Some(identity) = &outer.identity {
+        page.text.extend_from_slice(b",\"userIdentity\":{");
+        let mut comma: &[u8] = b"";
+        for (name, value) in [("type", identity.kind), ("principalId", identity.principal)] {
+            let Some(value) = value else { continue };
+            push_all(&mut page.text, &[comma, b"\"", name.as_bytes(), b"\":\"", value, b"\""]);
+            comma = b",";
+        }
+        page.text.push(b'}');
+    }
+    page.text.extend_from_slice(&frame.end);
+    page.record(start, place, key, change.created.unwrap_or_default());
+    Ok(())
+}
+
+fn read_change<'a>(cursor: &mut Cursor<'a>) -> Result<Change<'a>, WireError> {
+    let mut change = Change::default();
+    cursor.object(|cursor, name| {
+        match name {
+            b"ApproximateCreationDateTime" => {
+                let created = moment(cursor.number()?);
+                change.created =
+                    Some(created.ok_or_else(|| cursor.error("a broken time of creation"))?);
+            }
+            b"Keys" => change.keys = Some(cursor.value()?),
+            b"NewImage" => change.new_image = not_null(cursor.value()?),
+            b"OldImage" => change.old_image = not_null(cursor.value()?),
+            b"SequenceNumber" => change.sequence_number = cursor.optional_string()?,
+            b"SizeBytes" => change.size = not_null(cursor.value()?),
+            b"StreamViewType" => change.view_type = cursor.optional_string()?,
+            _ => cursor.skip()?,
+        }
+        Ok(())
+    })?;
+    Ok(change)
+}
+
+fn read_identity<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Identity<'a>>, WireError> {
+    let mut identity = Identity::default();
+    let mut whole = *cursor;
+    let value = cursor.value()?;
+    if not_null(value).is_none() {
+        return Ok(None);
+    }
+    whole.object(|cursor, name| {
+        match name {
+            b"Type" | b"type" => identity.kind = cursor.optional_string()?,
+            b"PrincipalId" | b"principalId" => identity.principal = cursor.optional_string()?,
+            _ => cursor.skip()?,
+        }
+        Ok(())
+    })?;
+    Ok(Some(identity))
+}
+
+fn push_outer(text: &mut Vec<u8>, outer: &Outer<'_>) {
+    text.push(b'{');
+    for (name, value) in [
+        ("eventID", outer.id),
+        ("eventName", outer.name),
+        ("eventVersion", outer.version),
+        ("eventSource", outer.source),
+        ("awsRegion", outer.region),
+    ] {
+        let Some(value) = value else { continue };
+        push_all(text, &[b"\"", name.as_bytes(), b"\":\"", value, b"\","]);
+    }
+}
+
+/// Writes the change; gives the place of its sequence number.
+fn push_change(
+    text: &mut Vec<u8>,
+    change: &Change<'_>,
+    number: &[u8],
+) -> std::ops::Range<usize> {
+    text.extend_from_slice(b"\"dynamodb\":{");
+    if let Some(created) = change.created {
+        text.extend_from_slice(b"\"ApproximateCreationDateTime\":");
+        push_seconds(text, created);
+        text.push(b',');
+    }
+    for (name, value) in
+        [("Keys", change.keys), ("NewImage", change.new_image), ("OldImage", change.old_image)]
+    {
+        let Some(value) = value else { continue };
+        push_all(text, &[b"\"", name.as_bytes(), b"\":", value, b","]);
+    }
+    text.extend_from_slice(b"\"SequenceNumber\":\"");
+    let place = text.len()..text.len() + number.len();
+    push_all(text, &[number, b"\""]);
+    if let Some(size) = change.size {
+        push_all(text, &[b",\"SizeBytes\":", size]);
+    }
+    if let Some(view_type) = change.view_type {
+        push_all(text, &[b",\"StreamViewType\":\"", view_type, b"\""]);
+    }
+    text.push(b'}');
+    place
+}
+
+/// A hash of an item's key, whatever the order of its attributes.
+fn hash_of_key(keys: &[u8]) -> Result<KeyHash, WireError> {
+    let mut attributes: Vec<(&[u8], &[u8])> = Vec::with_capacity(2);
+    let mut cursor = Cursor::new(keys)?;
+    cursor.object(|cursor, name| {
+        attributes.push((name, cursor.value()?));
+        Ok(())
+    })?;
+    attributes.sort_unstable();
+    if let [(_, value)] = attributes.as_slice() {
+        return Ok(KeyHash::of(value));
+    }
+    let whole: Vec<_> = attributes.into_iter().flat_map(|(name, value)| [name, value]).collect();
+    Ok(KeyHash::of(&whole.concat()))
+}
+
+fn not_null(value: &[u8]) -> Option<&[u8]> {
+    (value != b"null").then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ARN: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/T/stream/2024";
+
+    #[test]
+    fn a_record_looks_as_lambda_shows_it() {
+        let body = br#"{"Records":[{"awsRegion":"us-east-1","dynamodb":{
+            "ApproximateCreationDateTime":1732552345,"Keys":{"id":{"S":"a"}},
+            "NewImage":{"b":{"B":"Zm9v"},"id":{"S":"a"}},"SequenceNumber":"100",
+            "SizeBytes":70,"StreamViewType":"NEW_IMAGE"},"eventID":"0f","eventName":"REMOVE",
+            "eventSource":"aws:dynamodb","eventVersion":"1.1",
+            "userIdentity":{"PrincipalId":"dynamodb.amazonaws.com","Type":"Service"}}],
+            "NextShardIterator":null}"#;
+        let answer = read(body, &Frame::new(ARN)).unwrap();
+        assert_eq!(answer.next_iterator, None);
+        assert_eq!(
+            std::str::from_utf8(&answer.records[0].event).unwrap(),
+            concat!(
+                r#"{"eventID":"0f","eventName":"REMOVE","eventVersion":"1.1","#,
+                r#""eventSource":"aws:dynamodb","awsRegion":"us-east-1","dynamodb":{"#,
+                r#""ApproximateCreationDateTime":1732552345.0,"Keys":{"id":{"S":"a"}},"#,
+                r#""NewImage":{"b":{"B":"Zm9v"},"id":{"S":"a"}},"SequenceNumber":"100","#,
+                r#""SizeBytes":70,"StreamViewType":"NEW_IMAGE"},"#,
+                r#""userIdentity":{"type":"Service","principalId":"dynamodb.amazonaws.com"},"#,
+                r#""eventSourceARN":"arn:aws:dynamodb:us-east-1:123456789012:table/T/stream/2024"}"#
+            )
+        );
+    }
+
+    #[test]
+    fn the_order_of_key_attributes_does_not_matter() {
+        let one = hash_of_key(br#"{"a":{"S":"1"},"b":{"N":"2"}}"#).unwrap();
+        let other = hash_of_key(br#"{ "b": {"N":"2"}, "a": {"S":"1"} }"#).unwrap();
+        assert_eq!(one, other);
+        assert_ne!(one, hash_of_key(br#"{"a":{"S":"2"},"b":{"N":"1"}}"#).unwrap());
+    }
+}

@@ -1,0 +1,180 @@
+//! Answers of Kinesis GetRecords.
+//!
+//! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
+
+use std::time::Duration;
+
+use windlass_core::record::{KeyHash, Record};
+
+use super::cursor::{Cursor, WireError, unescape};
+use super::number::{moment, push_seconds};
+use super::page::{PageBuffer, push_all};
+
+/// What all records of a shard have in common, written once for a reader.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    /// From the event's id to its sequence number.
+    before_id: Vec<u8>,
+    /// What follows the sequence number in the event's id.
+    after_id: Vec<u8>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) records: Vec<Record>,
+    /// None at the end of the shard.
+    pub(crate) next_iterator: Option<String>,
+    pub(crate) behind: Duration,
+}
+
+impl Frame {
+    /// The parts of a record that name its shard, its stream and the role of its function.
+    ///
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>
+    pub(crate) fn new(shard: &str, stream_arn: &str, region: &str, identity_arn: &str) -> Self {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let shard = quoted(shard);
+        let before_id = format!(
+            "}},\"eventSource\":\"aws:kinesis\",\"eventVersion\":\"1.0\",\"eventID\":{}:",
+            &shard[..shard.len() - 1]
+        );
+        let after_id = format!(
+            "\",\"eventName\":\"aws:kinesis:record\",\"invokeIdentityArn\":{},\"awsRegion\":{},\
+             \"eventSourceARN\":{}}}",
+            quoted(identity_arn),
+            quoted(region),
+            quoted(stream_arn)
+        );
+        Self { before_id: before_id.into_bytes(), after_id: after_id.into_bytes() }
+    }
+}
+
+/// Reads an answer and renders its records.
+pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
+    let mut cursor = Cursor::new(body)?;
+    let mut page = PageBuffer::for_body(body.len());
+    let (mut next_iterator, mut behind, mut records) = (None, Duration::ZERO, false);
+    cursor.object(|cursor, name| {
+        match name {
+            b"Records" => {
+                records = true;
+                cursor.array(|cursor| record(cursor, frame, &mut page))?;
+            }
+            b"NextShardIterator" => {
+                let iterator = cursor.optional_string()?;
+                let text = |raw| {
+                    unescape(raw)
+                        .and_then(|text| String::from_utf8(text.into_owned()).ok())
+                        .ok_or_else(|| cursor.error("a broken iterator"))
+                };
+                next_iterator = iterator.map(text).transpose()?;
+            }
+            b"MillisBehindLatest" => {
+                let millis = std::str::from_utf8(cursor.number()?).ok();
+                let millis = millis.and_then(|millis| millis.parse::<f64>().ok());
+                let seconds = millis.unwrap_or(0.0) / 1000.0;
+                behind = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+            }
+            _ => cursor.skip()?,
+        }
+        Ok(())
+    })?;
+    cursor.end()?;
+    if !records {
+        // Without this, an answer that says nothing would be taken for the end of the shard.
+        return Err(cursor.error("the answer has no records, not even an empty list"));
+    }
+    Ok(Answer { records: page.finish(), next_iterator, behind })
+}
+
+fn record(
+    cursor: &mut Cursor<'_>,
+    frame: &Frame,
+    page: &mut PageBuffer,
+) -> Result<(), WireError> {
+    let (mut arrival, mut data, mut key, mut number) = (None, None, None, None);
+    cursor.object(|cursor, name| {
+        match name {
+            b"ApproximateArrivalTimestamp" => arrival = Some(cursor.number()?),
+            b"Data" => data = Some(cursor.string()?),
+            b"PartitionKey" => key = cursor.optional_string()?,
+            b"SequenceNumber" => number = Some(cursor.string()?),
+            _ => cursor.skip()?,
+        }
+        Ok(())
+    })?;
+    let data = data.ok_or_else(|| cursor.error("a record without data"))?;
+    let number = number
+        .filter(|number| !number.is_empty() && !number.contains(&b'\\'))
+        .ok_or_else(|| cursor.error("a record without a sequence number"))?;
+    let arrival = arrival
+        .and_then(moment)
+        .ok_or_else(|| cursor.error("a record without a time of arrival"))?;
+    let hash = match key {
+        Some(key) => {
+            let key = unescape(key).ok_or_else(|| cursor.error("a broken partition key"))?;
+            KeyHash::of(&key)
+        }
+        // Streams may distribute records themselves, without a key and so without order.
+        None => KeyHash::of(number),
+    };
+    let text = &mut page.text;
+    let start = text.len();
+    text.extend_from_slice(b"{\"kinesis\":{\"kinesisSchemaVersion\":\"1.0\",");
+    if let Some(key) = key {
+        push_all(text, &[b"\"partitionKey\":\"", key, b"\","]);
+    }
+    text.extend_from_slice(b"\"sequenceNumber\":\"");
+    let place = text.len()..text.len() + number.len();
+    push_all(text, &[number, b"\",\"data\":\"", data, b"\",\"approximateArrivalTimestamp\":"]);
+    push_seconds(text, arrival);
+    push_all(text, &[&frame.before_id, number, &frame.after_id]);
+    page.record(start, place, hash, arrival);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame() -> Frame {
+        let arn = "arn:aws:kinesis:us-east-2:123456789012:stream/lambda-stream";
+        let role = "arn:aws:iam::123456789012:role/lambda-role";
+        Frame::new("shardId-000000000006", arn, "us-east-2", role)
+    }
+
+    #[test]
+    fn a_record_looks_as_lambda_shows_it() {
+        let body = br#"{"MillisBehindLatest":1500,"NextShardIterator":"AAA=","Records":[{
+            "ApproximateArrivalTimestamp":1.545084650987E9,"Data":"SGVsbG8=","PartitionKey":"1",
+            "SequenceNumber":"4959033827149025660855969","EncryptionType":"NONE"}]}"#;
+        let answer = read(body, &frame()).unwrap();
+        assert_eq!(answer.next_iterator.as_deref(), Some("AAA="));
+        assert_eq!(answer.behind, Duration::from_millis(1500));
+        assert_eq!(answer.records[0].sequence_number.as_str(), "4959033827149025660855969");
+        assert_eq!(
+            std::str::from_utf8(&answer.records[0].event).unwrap(),
+            concat!(
+                r#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":"1","#,
+                r#""sequenceNumber":"4959033827149025660855969","data":"SGVsbG8=","#,
+                r#""approximateArrivalTimestamp":1545084650.987},"#,
+                r#""eventSource":"aws:kinesis","eventVersion":"1.0","#,
+                r#""eventID":"shardId-000000000006:4959033827149025660855969","#,
+                r#""eventName":"aws:kinesis:record","#,
+                r#""invokeIdentityArn":"arn:aws:iam::123456789012:role/lambda-role","#,
+                r#""awsRegion":"us-east-2","eventSourceARN":"#,
+                r#""arn:aws:kinesis:us-east-2:123456789012:stream/lambda-stream"}"#
+            )
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_shard_is_told_from_an_answer_that_says_nothing() {
+        let answer = read(br#"{"Records":[],"ChildShards":[{"ShardId":"s"}]}"#, &frame()).unwrap();
+        assert_eq!(answer.next_iterator, None);
+        assert!(read(b"{}", &frame()).is_err());
+        assert!(read(b"", &frame()).is_err());
+        assert!(read(br#"{"Records":[{}]}"#, &frame()).is_err());
+    }
+}

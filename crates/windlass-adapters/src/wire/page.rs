@@ -1,0 +1,66 @@
+//! One buffer for a whole page, and the places of the records in it.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use windlass_core::record::{KeyHash, Record, SequenceNumber};
+use windlass_core::time::Timestamp;
+
+/// The records of a page while it is rendered.
+#[derive(Debug)]
+pub(super) struct PageBuffer {
+    pub(super) text: Vec<u8>,
+    places: Vec<Place>,
+}
+
+/// Where a record is in the buffer.
+#[derive(Debug)]
+struct Place {
+    event: Range<usize>,
+    sequence_number: Range<usize>,
+    key: KeyHash,
+    approximate_arrival: Timestamp,
+}
+
+impl PageBuffer {
+    /// Room for what a body of this length becomes.
+    pub(super) fn for_body(length: usize) -> Self {
+        // Records of 200 bytes double; larger ones grow less.
+        Self { text: Vec::with_capacity(length + length / 2), places: Vec::new() }
+    }
+
+    /// A record was written from `start` to the end; its sequence number is a part of it.
+    pub(super) fn record(
+        &mut self,
+        start: usize,
+        sequence_number: Range<usize>,
+        key: KeyHash,
+        approximate_arrival: Timestamp,
+    ) {
+        let event = start..self.text.len();
+        self.places.push(Place { event, sequence_number, key, approximate_arrival });
+    }
+
+    /// The records, as slices of the buffer.
+    pub(super) fn finish(self) -> Vec<Record> {
+        let page = Bytes::from(self.text);
+        let records = self.places.into_iter().map(|place| {
+            let sequence_number = page.slice(place.sequence_number);
+            Record {
+                sequence_number: SequenceNumber::from_slice(sequence_number)
+                    .expect("the whole answer is UTF-8"),
+                key: place.key,
+                approximate_arrival: place.approximate_arrival,
+                event: page.slice(place.event),
+            }
+        });
+        records.collect()
+    }
+}
+
+/// Appends several pieces of text.
+pub(super) fn push_all(text: &mut Vec<u8>, pieces: &[&[u8]]) {
+    for piece in pieces {
+        text.extend_from_slice(piece);
+    }
+}

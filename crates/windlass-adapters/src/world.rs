@@ -1,0 +1,211 @@
+//! From an ARN or a name to an adapter.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use windlass_core::arn::Arn;
+use windlass_core::function::{FunctionName, Place};
+use windlass_core::mapping::{Mapping, Source};
+use windlass_core::outcome::Fault;
+use windlass_engine::ports::{
+    BoxError, Connect, Directory, PortError, QueueReader, StreamReader, Target,
+};
+
+use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
+use crate::aws::kinesis::KinesisReader;
+use crate::aws::sqs::SqsReader;
+use crate::aws::{AwsClients, AwsSettings, source_exists};
+use crate::targets::{
+    DEFAULT_TIMEOUT, HttpTarget, HttpTargetSettings, LambdaTarget, find_function,
+};
+
+/// What the world is made of.
+#[derive(Clone, Debug)]
+pub struct WorldSettings {
+    /// Where AWS is.
+    pub aws: AwsSettings,
+    /// For names given without an ARN: twelve digits.
+    pub account_id: String,
+    /// Functions by name. Any other is AWS Lambda's.
+    pub functions: BTreeMap<String, FunctionSettings>,
+}
+
+/// A function of the configuration.
+#[derive(Clone, Debug)]
+pub struct FunctionSettings {
+    /// How it is invoked.
+    pub kind: FunctionKind,
+    /// The longest that one invocation may take.
+    pub timeout: Duration,
+    /// Most invocations at a time; others wait.
+    pub maximum_concurrency: Option<usize>,
+    /// What it sees as `invokeIdentityArn`.
+    pub role_arn: Option<String>,
+}
+
+/// How a function is invoked.
+#[derive(Clone, Debug)]
+pub enum FunctionKind {
+    /// By HTTP.
+    Url {
+        /// Absolute.
+        url: String,
+        /// Sent with every request.
+        headers: BTreeMap<String, String>,
+        /// Signs the body.
+        signing_secret: Option<String>,
+    },
+    /// Through AWS Lambda's API.
+    Lambda {
+        /// Its ARN.
+        arn: Arn,
+    },
+}
+
+/// Everything outside, as one daemon is configured to see it.
+pub struct World {
+    clients: AwsClients,
+    here: Place,
+    functions: BTreeMap<String, FunctionSettings>,
+    /// One target for each function, since a limit of concurrency is the function's.
+    targets: Mutex<BTreeMap<Arn, Arc<dyn Target>>>,
+}
+
+impl World {
+    /// Looks up credentials and endpoints; calls nobody.
+    pub async fn load(settings: WorldSettings) -> Self {
+        let here = Place {
+            partition: "aws".to_owned(),
+            region: settings.aws.region.clone(),
+            account_id: settings.account_id,
+        };
+        Self {
+            clients: AwsClients::load(&settings.aws).await,
+            here,
+            functions: settings.functions,
+            targets: Mutex::default(),
+        }
+    }
+
+    /// The function of the configuration that an ARN of ours names.
+    fn configured(&self, arn: &Arn) -> Option<&FunctionSettings> {
+        let name = FunctionName::parse(arn.as_str())?;
+        if name.place.as_ref() != Some(&self.here) {
+            return None;
+        }
+        self.functions.get(&name.name)
+    }
+
+    /// The ARN that a `lambda` function of the configuration stands for, shown as `FunctionArn`.
+    fn shown(&self, name: &FunctionName) -> (Arn, bool) {
+        let arn = name.resolve(&self.here);
+        match self.configured(&arn).map(|function| &function.kind) {
+            Some(FunctionKind::Url { .. }) => (arn, true),
+            Some(FunctionKind::Lambda { arn }) => (arn.clone(), false),
+            None => (arn, false),
+        }
+    }
+
+    fn settings_of(&self, arn: &Arn) -> Option<&FunctionSettings> {
+        self.configured(arn).or_else(|| {
+            let of_arn = |settings: &&FunctionSettings| {
+                matches!(&settings.kind, FunctionKind::Lambda { arn: it } if it == arn)
+            };
+            self.functions.values().find(of_arn)
+        })
+    }
+
+    fn new_target(&self, function: &Arn) -> Result<Arc<dyn Target>, BoxError> {
+        let settings = self.settings_of(function);
+        let timeout = settings.map_or(DEFAULT_TIMEOUT, |it| it.timeout);
+        let limit = settings.and_then(|it| it.maximum_concurrency);
+        let arn = match settings.map(|it| &it.kind) {
+            Some(FunctionKind::Url { url, headers, signing_secret }) => {
+                return Ok(Arc::new(HttpTarget::new(&HttpTargetSettings {
+                    url: url.clone(),
+                    headers: headers.clone(),
+                    signing_secret: signing_secret.clone(),
+                    timeout,
+                    maximum_concurrency: limit,
+                })?));
+            }
+            Some(FunctionKind::Lambda { arn }) => arn,
+            None => function,
+        };
+        Ok(Arc::new(LambdaTarget::new(&self.clients.lambda, arn, timeout, limit)))
+    }
+
+    fn identity_of(&self, function: &Arn) -> String {
+        let role = self.settings_of(function).and_then(|settings| settings.role_arn.clone());
+        role.unwrap_or_else(|| format!("arn:aws:iam::{}:role/windlass", self.here.account_id))
+    }
+}
+
+impl Connect for World {
+    fn stream(&self, mapping: &Mapping) -> Result<Arc<dyn StreamReader>, PortError> {
+        match &mapping.source {
+            Source::Kinesis { .. } => {
+                let identity = self.identity_of(&mapping.function);
+                Ok(Arc::new(KinesisReader::new(&self.clients, mapping, &identity)))
+            }
+            Source::DynamoDbStreams { .. } => {
+                Ok(Arc::new(DynamoDbStreamsReader::new(&self.clients, mapping)))
+            }
+            Source::Sqs { queue, .. } => Err(wrong_kind(queue)),
+        }
+    }
+
+    fn queue(&self, mapping: &Mapping) -> Result<Arc<dyn QueueReader>, PortError> {
+        match &mapping.source {
+            Source::Sqs { .. } => Ok(Arc::new(SqsReader::new(&self.clients, mapping))),
+            Source::Kinesis { stream, .. } | Source::DynamoDbStreams { stream, .. } => {
+                Err(wrong_kind(stream))
+            }
+        }
+    }
+
+    fn target(&self, mapping: &Mapping) -> Result<Arc<dyn Target>, PortError> {
+        let function = &mapping.function;
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        // Qualifiers of a function that is not Lambda's change nothing about it.
+        let unqualified = FunctionName::parse(function.as_str())
+            .filter(|_| self.configured(function).is_some())
+            .map(|name| FunctionName { qualifier: None, ..name }.resolve(&self.here));
+        let key = unqualified.as_ref().unwrap_or(function);
+        if let Some(target) = targets.get(key) {
+            return Ok(Arc::clone(target));
+        }
+        let target = self.new_target(key).map_err(|source| PortError {
+            operation: format!("setting up the function {function}"),
+            fault: Fault::Denied,
+            source,
+        })?;
+        targets.insert(key.clone(), Arc::clone(&target));
+        Ok(target)
+    }
+}
+
+#[async_trait]
+impl Directory for World {
+    async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError> {
+        let (arn, configured) = self.shown(name);
+        if configured || find_function(&self.clients.lambda, &arn).await? {
+            return Ok(Some(arn));
+        }
+        Ok(None)
+    }
+
+    async fn source(&self, arn: &Arn) -> Result<(), PortError> {
+        source_exists(&self.clients, arn).await
+    }
+}
+
+fn wrong_kind(arn: &Arn) -> PortError {
+    PortError {
+        operation: format!("reading {arn}"),
+        fault: Fault::Denied,
+        source: "the source is of another kind".into(),
+    }
+}
