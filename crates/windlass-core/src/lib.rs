@@ -14,6 +14,7 @@ pub mod arn;
 pub mod function;
 pub mod mapping;
 pub mod spec;
+pub mod validate;
 
 pub mod event;
 pub mod outcome;

@@ -1,13 +1,17 @@
-//! Says what is wrong with the parameters of a mapping, in AWS's words, and makes a [`Mapping`] of
-//! those with which nothing is wrong.
+//! What may be asked of a mapping: every rule about its parameters, in AWS's words.
 //!
-//! AWS checks in an order: the request against its model, then whether the source is one it knows,
-//! then whether the function exists, then the parameters against the source. The functions here are
-//! those steps; between them the caller asks the world. Each gives every violation it finds: the
-//! API answers with the first, `windlass check` shows all.
+//! A [`MappingSpec`] can hold anything that a user may write. [`create`] and [`update`] say
+//! everything that is wrong with it at once, in the order in which AWS looks; [`mapping`] makes what
+//! the machines run from a stored row. There is no other way to a [`Mapping`], so what runs has
+//! always passed the rules of this version, even if a store was written by another.
+//!
+//! Two layers, as in AWS: *constraints* (lengths, ranges, patterns; `ValidationException`) come
+//! first and know nothing of the source; *rules* (`InvalidParameterValueException`) depend on it.
 
 use std::fmt;
 use std::time::Duration;
+
+use thiserror::Error;
 
 use crate::arn::{Arn, SourceKind};
 use crate::function::FunctionName;
@@ -16,115 +20,102 @@ use crate::position::Position;
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
 
-mod members;
-mod model;
+mod constraints;
+mod rules;
 
-pub use members::parse;
-pub use model::model;
+/// The batch size of a stream for which none is given.
+pub const DEFAULT_STREAM_BATCH_SIZE: i64 = 100;
 
-/// One thing that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The batch size of a queue for which none is given.
+pub const DEFAULT_QUEUE_BATCH_SIZE: i64 = 10;
+
+/// One thing that is wrong with a mapping's parameters.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{code}: {message}")]
 pub struct Violation {
-    /// AWS's name of the error.
-    pub code: Code,
-    /// AWS's text where AWS was recorded, else ours in its manner.
+    /// AWS's name for this kind of error.
+    pub code: ErrorCode,
+    /// The member it is about, as AWS spells it: `BatchSize`.
+    pub member: String,
+    /// AWS's text.
     pub message: String,
 }
 
-/// AWS's names of the errors that parameters can cause; each is answered with status 400.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Code {
-    /// The request is not what the model says.
-    Validation,
-    /// A value has the wrong type.
-    Serialization,
-    /// The parameters do not fit the source, or each other.
-    InvalidParameterValue,
+/// The names under which AWS refuses parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ErrorCode {
+    /// A constraint of the API's model is not satisfied.
+    ValidationException,
+    /// The value is none for this source, or this source does not have the parameter.
+    InvalidParameterValueException,
 }
 
-/// The source that a mapping names.
+/// Parameters in which nothing is wrong, as far as can be told without asking anybody.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checked {
+    /// The parameters as they are stored: those that equal their default are left out, and so is
+    /// `Enabled`, which a stored mapping has as its desired state.
+    pub spec: MappingSpec,
+    /// `Enabled`, if it was given.
+    pub enabled: Option<bool>,
+    /// The stream or queue.
+    pub source: Arn,
+    /// What kind of source that is.
+    pub kind: SourceKind,
+    /// The function, not yet looked up.
+    pub function: FunctionName,
+}
+
+/// Checks the parameters of a mapping that is to be created.
 ///
 /// # Errors
-/// It names none, or none that windlass reads.
-pub fn source(spec: &MappingSpec) -> Result<(Arn, SourceKind), Violation> {
-    let unrecognized = || Violation::invalid("Unrecognized event source.");
-    let text = spec.event_source_arn.as_deref().ok_or_else(unrecognized)?;
-    let arn = Arn::parse(text).map_err(|_| unrecognized())?;
-    if arn.service() == "kinesis" && arn.resource().contains("/consumer/") {
-        let message = "Enhanced fan-out consumers are not supported: use the ARN of the stream.";
-        return Err(Violation::invalid(message));
-    }
-    let kind = arn.source_kind().ok_or_else(unrecognized)?;
-    Ok((arn, kind))
+/// Everything that is wrong, in the order in which AWS would find it.
+pub fn create(spec: &MappingSpec, now: Timestamp) -> Result<Checked, Vec<Violation>> {
+    examine(spec, Some(now))
 }
 
-/// What is wrong with the parameters for this source.
-pub fn parameters(spec: &MappingSpec, arn: &Arn, kind: SourceKind) -> Vec<Violation> {
-    let mut violations = Vec::new();
-    match kind {
-        SourceKind::Kinesis | SourceKind::DynamoDbStreams => {
-            stream_parameters(spec, arn, kind, &mut violations);
-        }
-        SourceKind::Sqs => queue_parameters(spec, arn, &mut violations),
-    }
-    let metrics = spec
-        .metrics_config
-        .as_ref()
-        .map(|config| config.metrics.as_slice());
-    if metrics.is_some_and(|names| names.iter().any(|name| name != "EventCount")) {
-        violations.push(Violation::unsupported("MetricsConfig"));
-    }
-    violations
-}
-
-/// What is wrong with a starting position at the moment of creation.
-///
-/// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
-pub fn starting_moment(spec: &MappingSpec, now: Timestamp) -> Option<Violation> {
-    let seconds = spec.starting_position_timestamp?;
-    let future = moment(seconds).is_none_or(|moment| now < moment);
-    future.then(|| Violation::invalid("StartingPositionTimestamp must not be in the future."))
-}
-
-/// The mapping that a stored row describes.
+/// Checks a change of a mapping: `change` holds what is to be different, all else stays as it is
+/// in `current`.
 ///
 /// # Errors
-/// Its parameters are wrong, which can only be if another version has stored them.
+/// Everything that is wrong with the change, or with what it would make of the mapping.
+pub fn update(current: &MappingSpec, change: &MappingSpec) -> Result<Checked, Vec<Violation>> {
+    let mut violations = rules::unchangeable(change);
+    match examine(&merge(current, change), None) {
+        Ok(checked) if violations.is_empty() => return Ok(checked),
+        Ok(_) => {}
+        Err(more) => violations.extend(more),
+    }
+    violations.sort_by_key(|violation| violation.code);
+    Err(violations)
+}
+
+/// What a stored mapping means to the machines.
+///
+/// # Errors
+/// Everything that is wrong with the stored parameters. It cannot happen to what [`create`] and
+/// [`update`] have passed, except in a store that another version has written.
 pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
-    let spec = &row.spec;
-    let mut violations = model(spec);
-    let (arn, kind) = match source(spec) {
-        Ok(source) => source,
-        Err(violation) => {
-            violations.push(violation);
-            return Err(violations);
-        }
-    };
-    violations.extend(parameters(spec, &arn, kind));
-    if !violations.is_empty() {
-        return Err(violations);
-    }
+    let Checked {
+        spec, source, kind, ..
+    } = examine(&row.spec, None)?;
     let source = match kind {
         SourceKind::Kinesis => Source::Kinesis {
-            stream: arn,
-            settings: stream_settings(row, kind),
+            settings: stream_settings(&spec, kind, row.created),
+            stream: source,
         },
         SourceKind::DynamoDbStreams => Source::DynamoDbStreams {
-            stream: arn,
-            settings: stream_settings(row, kind),
+            settings: stream_settings(&spec, kind, row.created),
+            stream: source,
         },
-        SourceKind::Sqs => {
-            let fifo = arn.is_fifo_queue();
-            let settings = QueueSettings {
-                fifo,
-                batch_size: size(spec.batch_size, 10),
-                maximum_batching_window: seconds(spec.maximum_batching_window_in_seconds),
-            };
-            Source::Sqs {
-                queue: arn,
-                settings,
-            }
-        }
+        SourceKind::Sqs => Source::Sqs {
+            settings: QueueSettings {
+                fifo: source.is_fifo_queue(),
+                batch_size: batch_size(&spec, kind),
+                maximum_batching_window: window(&spec),
+            },
+            queue: source,
+        },
     };
     Ok(Mapping {
         id: row.id.clone(),
@@ -135,212 +126,162 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
     })
 }
 
-/// The function that a mapping names.
+/// The batch size that applies where none is given.
 ///
-/// # Errors
-/// It names none.
-pub fn function(spec: &MappingSpec) -> Result<FunctionName, Violation> {
-    let name = spec.function_name.as_deref().and_then(FunctionName::parse);
-    name.ok_or_else(|| Violation::invalid("Function does not exist"))
-}
-
-fn stream_parameters(
-    spec: &MappingSpec,
-    arn: &Arn,
-    kind: SourceKind,
-    violations: &mut Vec<Violation>,
-) {
-    match (spec.starting_position.as_deref(), kind) {
-        (None, _) => violations.push(Violation::invalid(
-            "1 validation error detected: Value null at 'startingPosition' failed to satisfy \
-             constraint: Member must not be null.",
-        )),
-        (Some("AT_TIMESTAMP"), SourceKind::DynamoDbStreams) => violations.push(Violation::invalid(
-            &format!("Unsupported starting position for arn type: {arn}"),
-        )),
-        (Some("AT_TIMESTAMP"), _) if spec.starting_position_timestamp.is_none() => {
-            violations.push(Violation::invalid(
-                "StartingPositionTimestamp is required when StartingPosition is AT_TIMESTAMP.",
-            ));
-        }
-        (Some(position), _) => {
-            if position != "AT_TIMESTAMP" && spec.starting_position_timestamp.is_some() {
-                violations.push(Violation::invalid(
-                    "StartingPositionTimestamp is only valid when StartingPosition is \
-                     AT_TIMESTAMP.",
-                ));
-            }
-        }
-    }
-    let unsupported = [
-        (
-            "ParallelizationFactor",
-            spec.parallelization_factor.is_some_and(|it| it != 1),
-        ),
-        (
-            "MaximumRetryAttempts",
-            spec.maximum_retry_attempts.is_some_and(|it| it != -1),
-        ),
-        (
-            "MaximumRecordAgeInSeconds",
-            spec.maximum_record_age_in_seconds
-                .is_some_and(|it| it != -1),
-        ),
-        (
-            "BisectBatchOnFunctionError",
-            spec.bisect_batch_on_function_error == Some(true),
-        ),
-        (
-            "TumblingWindowInSeconds",
-            spec.tumbling_window_in_seconds.is_some_and(|it| it != 0),
-        ),
-        (
-            "FunctionResponseTypes",
-            spec.function_response_types
-                .as_ref()
-                .is_some_and(|it| !it.is_empty()),
-        ),
-    ];
-    let found = unsupported.into_iter().filter(|(_, is)| *is);
-    violations.extend(found.map(|(name, _)| Violation::unsupported(name)));
-}
-
-fn queue_parameters(spec: &MappingSpec, arn: &Arn, violations: &mut Vec<Violation>) {
-    let of_streams = [
-        ("StartingPosition", spec.starting_position.is_some()),
-        (
-            "StartingPositionTimestamp",
-            spec.starting_position_timestamp.is_some(),
-        ),
-        (
-            "ParallelizationFactor",
-            spec.parallelization_factor.is_some(),
-        ),
-        (
-            "MaximumRetryAttempts",
-            spec.maximum_retry_attempts.is_some(),
-        ),
-        (
-            "MaximumRecordAgeInSeconds",
-            spec.maximum_record_age_in_seconds.is_some(),
-        ),
-        (
-            "BisectBatchOnFunctionError",
-            spec.bisect_batch_on_function_error.is_some(),
-        ),
-        (
-            "TumblingWindowInSeconds",
-            spec.tumbling_window_in_seconds.is_some(),
-        ),
-        (
-            "FunctionResponseTypes",
-            spec.function_response_types
-                .as_ref()
-                .is_some_and(|it| !it.is_empty()),
-        ),
-    ];
-    let found = of_streams.into_iter().filter(|(_, is)| *is);
-    violations.extend(found.map(|(name, _)| Violation::unsupported(name)));
-    let window = spec.maximum_batching_window_in_seconds.unwrap_or(0);
-    let size = spec.batch_size.unwrap_or(10);
-    if arn.is_fifo_queue() {
-        if 10 < size {
-            violations.push(Violation::invalid(
-                "Maximum batch size for a FIFO queue is 10.",
-            ));
-        }
-        if 0 < window {
-            violations.push(Violation::invalid(
-                "Maximum batch window in seconds is not supported for a FIFO queue.",
-            ));
-        }
-    } else if 10 < size && window == 0 {
-        violations.push(Violation::invalid(
-            "Maximum batch window in seconds must be greater than 0 if maximum batch size is \
-             greater than 10",
-        ));
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
+pub const fn default_batch_size(kind: SourceKind) -> i64 {
+    match kind {
+        SourceKind::Kinesis | SourceKind::DynamoDbStreams => DEFAULT_STREAM_BATCH_SIZE,
+        SourceKind::Sqs => DEFAULT_QUEUE_BATCH_SIZE,
     }
 }
 
-/// `LATEST` means: arrived after the mapping was created. Kinesis can be read from a moment; for
-/// DynamoDB Streams, which tell time in whole seconds, older records are passed over.
-fn stream_settings(row: &MappingRow, kind: SourceKind) -> StreamSettings {
-    let spec = &row.spec;
-    let (starting_position, skip_before) = match (spec.starting_position.as_deref(), kind) {
-        (Some("LATEST"), SourceKind::DynamoDbStreams) => {
-            (Position::TrimHorizon, Some(row.created.floor_to_second()))
+/// `now` is what a starting position is compared with, if it still is to be chosen.
+fn examine(spec: &MappingSpec, now: Option<Timestamp>) -> Result<Checked, Vec<Violation>> {
+    let mut violations = constraints::violations(spec);
+    let source = spec
+        .event_source_arn
+        .as_deref()
+        .and_then(|text| Arn::parse(text).ok());
+    let function = spec.function_name.as_deref().and_then(FunctionName::parse);
+    violations.extend(rules::violations(spec, source.as_ref(), now));
+    let kind = source.as_ref().and_then(rules::readable_kind);
+    match (source, kind, function) {
+        (Some(source), Some(kind), Some(function)) if violations.is_empty() => Ok(Checked {
+            spec: without_defaults(spec, kind),
+            enabled: spec.enabled,
+            source,
+            kind,
+            function,
+        }),
+        _ => {
+            assert!(!violations.is_empty(), "what cannot be read is a violation");
+            Err(violations)
         }
-        (Some("LATEST"), _) => (Position::AtTimestamp(row.created), None),
-        (Some("AT_TIMESTAMP"), _) => {
-            let moment = spec.starting_position_timestamp.and_then(moment);
-            (
-                moment.map_or(Position::TrimHorizon, Position::AtTimestamp),
-                None,
-            )
+    }
+}
+
+fn merge(current: &MappingSpec, change: &MappingSpec) -> MappingSpec {
+    let change = change.clone();
+    let mut merged = current.clone();
+    fn take<T>(to: &mut Option<T>, from: Option<T>) {
+        if from.is_some() {
+            *to = from;
         }
-        _ => (Position::TrimHorizon, None),
+    }
+    take(&mut merged.function_name, change.function_name);
+    take(&mut merged.enabled, change.enabled);
+    take(&mut merged.batch_size, change.batch_size);
+    take(
+        &mut merged.maximum_batching_window_in_seconds,
+        change.maximum_batching_window_in_seconds,
+    );
+    take(
+        &mut merged.parallelization_factor,
+        change.parallelization_factor,
+    );
+    take(
+        &mut merged.maximum_retry_attempts,
+        change.maximum_retry_attempts,
+    );
+    take(
+        &mut merged.maximum_record_age_in_seconds,
+        change.maximum_record_age_in_seconds,
+    );
+    take(
+        &mut merged.bisect_batch_on_function_error,
+        change.bisect_batch_on_function_error,
+    );
+    take(
+        &mut merged.tumbling_window_in_seconds,
+        change.tumbling_window_in_seconds,
+    );
+    take(
+        &mut merged.function_response_types,
+        change.function_response_types,
+    );
+    take(&mut merged.filter_criteria, change.filter_criteria);
+    take(&mut merged.destination_config, change.destination_config);
+    take(&mut merged.metrics_config, change.metrics_config);
+    merged.other.extend(change.other);
+    merged
+}
+
+fn without_defaults(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
+    fn drop_if<T: PartialEq>(value: &mut Option<T>, default: &T) {
+        if value.as_ref() == Some(default) {
+            *value = None;
+        }
+    }
+    let mut spec = spec.clone();
+    spec.enabled = None;
+    drop_if(&mut spec.batch_size, &default_batch_size(kind));
+    drop_if(&mut spec.maximum_batching_window_in_seconds, &0);
+    drop_if(&mut spec.parallelization_factor, &1);
+    drop_if(&mut spec.maximum_retry_attempts, &-1);
+    drop_if(&mut spec.maximum_record_age_in_seconds, &-1);
+    drop_if(&mut spec.bisect_batch_on_function_error, &false);
+    drop_if(&mut spec.tumbling_window_in_seconds, &0);
+    drop_if(&mut spec.function_response_types, &Vec::new());
+    spec.filter_criteria = spec
+        .filter_criteria
+        .filter(|criteria| criteria.filters.as_ref().is_some_and(|all| !all.is_empty()));
+    spec.destination_config = spec
+        .destination_config
+        .filter(|config| config.on_failure().is_some());
+    spec.metrics_config = spec
+        .metrics_config
+        .filter(|config| config.metrics.as_ref().is_some_and(|all| !all.is_empty()));
+    spec.other.clear();
+    spec
+}
+
+/// A starting position of `LATEST` is the moment of creation. DynamoDB has no iterator by time:
+/// there the stream is read from its start and older records are passed over, and since DynamoDB
+/// tells arrival in whole seconds, so is the moment.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
+fn stream_settings(spec: &MappingSpec, kind: SourceKind, created: Timestamp) -> StreamSettings {
+    let latest = spec.starting_position.as_deref() == Some("LATEST");
+    let (starting_position, skip_before) = match spec.starting_position_timestamp {
+        Some(seconds) => (Position::AtTimestamp(rules::from_seconds(seconds)), None),
+        None if latest && kind == SourceKind::DynamoDbStreams => {
+            (Position::TrimHorizon, Some(created.floor_to_second()))
+        }
+        None if latest => (Position::AtTimestamp(created), None),
+        None => (Position::TrimHorizon, None),
     };
     StreamSettings {
         starting_position,
         skip_before,
-        batch_size: size(spec.batch_size, 100),
-        maximum_batching_window: seconds(spec.maximum_batching_window_in_seconds),
+        batch_size: batch_size(spec, kind),
+        maximum_batching_window: window(spec),
     }
 }
 
-fn size(given: Option<i64>, default: usize) -> usize {
-    given
-        .and_then(|size| usize::try_from(size).ok())
-        .unwrap_or(default)
+fn batch_size(spec: &MappingSpec, kind: SourceKind) -> usize {
+    let size = spec.batch_size.unwrap_or(default_batch_size(kind));
+    usize::try_from(size).expect("the range of BatchSize was checked")
 }
 
-fn seconds(given: Option<i64>) -> Duration {
-    Duration::from_secs(
-        given
-            .and_then(|seconds| u64::try_from(seconds).ok())
-            .unwrap_or(0),
-    )
+fn window(spec: &MappingSpec) -> Duration {
+    let seconds = spec.maximum_batching_window_in_seconds.unwrap_or(0);
+    Duration::from_secs(u64::try_from(seconds).expect("the range of the window was checked"))
 }
 
-/// A moment given in seconds since the epoch, to the millisecond; `None` if it is before it or
-/// further than a clock goes.
-fn moment(seconds: f64) -> Option<Timestamp> {
-    let since_epoch = Duration::try_from_secs_f64(seconds).ok()?;
-    u64::try_from(since_epoch.as_millis())
-        .ok()
-        .map(Timestamp::from_millis)
-}
-
-impl Violation {
-    fn invalid(message: &str) -> Self {
-        Self {
-            code: Code::InvalidParameterValue,
-            message: message.to_owned(),
-        }
-    }
-
-    /// A member that is not for this source, or that windlass does not support for it.
-    fn unsupported(member: &str) -> Self {
-        Self::invalid(&format!(
-            "Unsupported {member} parameter for given event source mapping type."
-        ))
-    }
-}
-
-impl Code {
+impl ErrorCode {
     /// AWS's name.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Validation => "ValidationException",
-            Self::Serialization => "SerializationException",
-            Self::InvalidParameterValue => "InvalidParameterValueException",
+            Self::ValidationException => "ValidationException",
+            Self::InvalidParameterValueException => "InvalidParameterValueException",
         }
     }
 }
 
-impl fmt::Display for Violation {
+impl fmt::Display for ErrorCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(self.as_str())
     }
 }
 

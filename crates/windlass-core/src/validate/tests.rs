@@ -1,84 +1,189 @@
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
 use crate::mapping::{Change, DesiredState, MappingId, Revision};
+use crate::validate::{ErrorCode, Violation, create, mapping, update};
+
+use super::*;
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 const TABLE: &str =
     "arn:aws:dynamodb:us-east-1:000000000000:table/t/stream/2024-06-10T19:26:16.525";
 const QUEUE: &str = "arn:aws:sqs:us-east-1:000000000000:jobs";
+const FIFO: &str = "arn:aws:sqs:us-east-1:000000000000:jobs.fifo";
+const NOW: Timestamp = Timestamp::from_millis(1_732_552_345_678);
 
-/// The first thing that is wrong, in the order of the API.
-fn first(members: Value) -> Option<(Code, String)> {
-    let wrong = |violation: &Violation| (violation.code, violation.message.clone());
-    let spec = match parse(&members) {
-        Ok(spec) => spec,
-        Err(violations) => return violations.first().map(wrong),
-    };
-    if let Some(violation) = model(&spec).first() {
-        return Some(wrong(violation));
-    }
-    match source(&spec) {
-        Err(violation) => Some(wrong(&violation)),
-        Ok((arn, kind)) => parameters(&spec, &arn, kind).first().map(wrong),
-    }
+fn spec(source: &str, more: Value) -> MappingSpec {
+    let mut all = json!({"FunctionName": "f", "EventSourceArn": source});
+    let more = more.as_object().unwrap().clone();
+    all.as_object_mut().unwrap().extend(more);
+    serde_json::from_value(all).unwrap()
+}
+
+fn stream(more: Value) -> MappingSpec {
+    let mut spec = spec(STREAM, more);
+    spec.starting_position
+        .get_or_insert_with(|| "TRIM_HORIZON".to_owned());
+    spec
 }
 
 #[track_caller]
-fn refused(members: Value, code: Code, message: &str) {
-    assert_eq!(first(members), Some((code, message.to_owned())));
+fn refused(spec: &MappingSpec, code: ErrorCode, message: &str) {
+    let violations = create(spec, NOW).unwrap_err();
+    let first = &violations[0];
+    assert_eq!((first.code, first.message.as_str()), (code, message));
+}
+
+#[track_caller]
+fn invalid(spec: &MappingSpec, message: &str) {
+    refused(spec, ErrorCode::InvalidParameterValueException, message);
+}
+
+#[track_caller]
+fn constraint(spec: &MappingSpec, message: &str) {
+    let message = format!("1 validation error detected: {message}");
+    refused(spec, ErrorCode::ValidationException, &message);
+}
+
+fn unsupported(member: &str) -> String {
+    format!("Unsupported {member} parameter for given event source mapping type.")
+}
+
+fn row(spec: MappingSpec) -> MappingRow {
+    MappingRow {
+        id: MappingId::new("11111111-2222-3333-4444-555555555555"),
+        revision: Revision(1),
+        spec,
+        function_arn: Arn::parse("arn:aws:lambda:us-east-1:000000000000:function:f").unwrap(),
+        desired: DesiredState::Enabled,
+        change: Change::Created,
+        created: NOW,
+        last_modified: NOW,
+        declared: false,
+    }
 }
 
 #[test]
-fn the_recorded_messages() {
-    use Code::{InvalidParameterValue, Validation};
-
-    refused(
-        json!({"FunctionName": "f"}),
-        InvalidParameterValue,
-        "Unrecognized event source.",
+fn ranges_are_those_of_the_model() {
+    let least = "failed to satisfy constraint: Member must have value greater than or equal to";
+    let most = "failed to satisfy constraint: Member must have value less than or equal to";
+    constraint(
+        &stream(json!({"BatchSize": 0})),
+        &format!("Value '0' at 'batchSize' {least} 1"),
     );
-    refused(
-        json!({"FunctionName": "f", "EventSourceArn": STREAM}),
-        InvalidParameterValue,
-        "1 validation error detected: Value null at 'startingPosition' failed to satisfy \
-         constraint: Member must not be null.",
+    constraint(
+        &stream(json!({"BatchSize": 10_001})),
+        &format!("Value '10001' at 'batchSize' {most} 10000"),
     );
-    refused(
-        json!({"FunctionName": "f", "EventSourceArn": STREAM, "StartingPosition": "invalid"}),
-        Validation,
-        "1 validation error detected: Value 'invalid' at 'startingPosition' failed to satisfy \
-         constraint: Member must satisfy enum value set: [LATEST, AT_TIMESTAMP, TRIM_HORIZON]",
+    constraint(
+        &stream(json!({"MaximumBatchingWindowInSeconds": 301})),
+        &format!("Value '301' at 'maximumBatchingWindowInSeconds' {most} 300"),
     );
-    refused(
-        json!({"FunctionName": "f", "EventSourceArn": TABLE, "StartingPosition": "AT_TIMESTAMP",
-               "StartingPositionTimestamp": 1}),
-        InvalidParameterValue,
-        &format!("Unsupported starting position for arn type: {TABLE}"),
+    constraint(
+        &stream(json!({"ParallelizationFactor": 11})),
+        &format!("Value '11' at 'parallelizationFactor' {most} 10"),
     );
-    refused(
-        json!({"FunctionName": "f", "EventSourceArn": QUEUE, "BatchSize": 11}),
-        InvalidParameterValue,
-        "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater \
-         than 10",
+    constraint(
+        &stream(json!({"MaximumRetryAttempts": -2})),
+        &format!("Value '-2' at 'maximumRetryAttempts' {least} -1"),
     );
-    refused(
-        json!({"FunctionName": "f", "EventSourceArn": QUEUE,
-               "DestinationConfig": {"OnSuccess": {"Destination": QUEUE}}}),
-        InvalidParameterValue,
-        "Unsupported DestinationConfig parameter for given event source mapping type.",
+    constraint(
+        &stream(json!({"MaximumRecordAgeInSeconds": 604_801})),
+        &format!("Value '604801' at 'maximumRecordAgeInSeconds' {most} 604800"),
+    );
+    constraint(
+        &stream(json!({"TumblingWindowInSeconds": 901})),
+        &format!("Value '901' at 'tumblingWindowInSeconds' {most} 900"),
     );
 }
 
 #[test]
-fn nothing_is_accepted_and_ignored() {
-    let mapping = |name: &str, value: Value| {
-        let mut members = json!({"FunctionName": "f", "EventSourceArn": STREAM,
-                                 "StartingPosition": "LATEST"});
-        members[name] = value;
-        first(members)
-    };
-    for (name, value) in [
+fn function_names_and_arns_have_patterns() {
+    let nameless: MappingSpec = serde_json::from_value(json!({"EventSourceArn": QUEUE})).unwrap();
+    constraint(
+        &nameless,
+        "Value null at 'functionName' failed to satisfy constraint: Member must not be null",
+    );
+    for (member, value) in [
+        ("FunctionName", json!("a b")),
+        ("FunctionName", json!("x".repeat(257))),
+        ("FunctionName", json!("")),
+        ("EventSourceArn", json!("orders")),
+        ("EventSourceArn", json!("arn:aws:sqs:us-east-1:12:jobs")),
+        (
+            "EventSourceArn",
+            json!("arn:aws:sqs:us east:000000000000:jobs"),
+        ),
+    ] {
+        let violations = create(&spec(QUEUE, json!({member: value})), NOW).unwrap_err();
+        assert_eq!(violations.len(), 1, "{violations:?}");
+        assert_eq!(violations[0].code, ErrorCode::ValidationException);
+        assert_eq!(violations[0].member, member);
+    }
+}
+
+#[test]
+fn sets_are_closed() {
+    constraint(
+        &stream(json!({"StartingPosition": "invalid"})),
+        "Value 'invalid' at 'startingPosition' failed to satisfy constraint: Member must satisfy enum value set: [LATEST, AT_TIMESTAMP, TRIM_HORIZON]",
+    );
+    constraint(
+        &stream(json!({"FunctionResponseTypes": ["x"]})),
+        "Value '[x]' at 'functionResponseTypes' failed to satisfy constraint: Member must satisfy constraint: [Member must satisfy enum value set: [ReportBatchItemFailures]]",
+    );
+    constraint(
+        &stream(json!({"MetricsConfig": {"Metrics": ["x"]}})),
+        "Value '[x]' at 'metricsConfig.metrics' failed to satisfy constraint: Member must satisfy constraint: [Member must satisfy enum value set: [EventCount, ErrorCount, KafkaMetrics]]",
+    );
+}
+
+#[test]
+fn a_source_must_be_one_that_is_read() {
+    let text = "Unrecognized event source.";
+    let without: MappingSpec = serde_json::from_value(json!({"FunctionName": "f"})).unwrap();
+    invalid(&without, text);
+    for arn in [
+        "arn:aws:s3:::bucket",
+        "arn:aws:kafka:us-east-1:000000000000:cluster/c/1",
+        "arn:aws:sqs:::jobs",
+    ] {
+        invalid(&spec(arn, json!({})), text);
+    }
+}
+
+#[test]
+fn what_the_source_does_not_have_is_refused_by_name() {
+    for (member, value) in [
+        ("ParallelizationFactor", json!(1)),
+        ("MaximumRetryAttempts", json!(-1)),
+        ("MaximumRecordAgeInSeconds", json!(-1)),
+        ("BisectBatchOnFunctionError", json!(false)),
+        ("TumblingWindowInSeconds", json!(0)),
+        ("DestinationConfig", json!({"OnFailure": {}})),
+        (
+            "DestinationConfig",
+            json!({"OnSuccess": {"Destination": QUEUE}}),
+        ),
+    ] {
+        invalid(&spec(QUEUE, json!({member: value})), &unsupported(member));
+    }
+    for member in ["StartingPosition", "StartingPositionTimestamp"] {
+        let value = if member == "StartingPosition" {
+            json!("LATEST")
+        } else {
+            json!(1)
+        };
+        invalid(
+            &spec(QUEUE, json!({member: value})),
+            &format!("{member} is not valid for SQS event sources."),
+        );
+    }
+}
+
+#[test]
+fn what_windlass_does_not_do_is_refused_by_name() {
+    for (member, value) in [
         ("ParallelizationFactor", json!(2)),
         ("MaximumRetryAttempts", json!(3)),
         ("MaximumRecordAgeInSeconds", json!(60)),
@@ -89,72 +194,255 @@ fn nothing_is_accepted_and_ignored() {
             "DestinationConfig",
             json!({"OnFailure": {"Destination": QUEUE}}),
         ),
-        ("ScalingConfig", json!({"MaximumConcurrency": 2})),
+        ("FilterCriteria", json!({"Filters": [{"Pattern": "{}"}]})),
         ("MetricsConfig", json!({"Metrics": ["ErrorCount"]})),
+        ("ScalingConfig", json!({"MaximumConcurrency": 5})),
+        (
+            "KMSKeyArn",
+            json!("arn:aws:kms:us-east-1:000000000000:key/k"),
+        ),
+        ("Topics", json!(["t"])),
+        ("Queues", json!(["q"])),
+        ("SelfManagedEventSource", json!({"Endpoints": {}})),
+        ("ProvisionedPollerConfig", json!({"MinimumPollers": 1})),
+        ("LoggingConfig", json!({"SystemLogLevel": "INFO"})),
         ("Tags", json!({"a": "b"})),
-        ("Invented", json!(1)),
-        ("BatchSize", json!("many")),
-        ("BatchSize", json!(0)),
+        ("Batchsize", json!(5)),
     ] {
-        assert!(mapping(name, value.clone()).is_some(), "{name} {value}");
+        invalid(&stream(json!({member: value})), &unsupported(member));
     }
-    for (name, value) in [
-        ("ParallelizationFactor", json!(1)),
-        ("MaximumRetryAttempts", json!(-1)),
-        ("DestinationConfig", json!({"OnFailure": {}})),
-        ("FilterCriteria", json!({"Filters": []})),
-        ("MetricsConfig", json!({"Metrics": ["EventCount"]})),
-        ("BatchSize", Value::Null),
-    ] {
-        assert_eq!(mapping(name, value.clone()), None, "{name} {value}");
-    }
+    invalid(
+        &stream(json!({"DestinationConfig": {"OnFailure": {"Arn": "x"}}})),
+        &unsupported("DestinationConfig.OnFailure.Arn"),
+    );
+    let broker: MappingSpec = serde_json::from_value(
+        json!({"FunctionName": "f", "SelfManagedEventSource": {"Endpoints": {}}}),
+    )
+    .unwrap();
+    invalid(&broker, &unsupported("SelfManagedEventSource"));
 }
 
-fn row(members: Value) -> MappingRow {
-    let spec = parse(&members).unwrap();
-    MappingRow {
-        id: MappingId::new("00000000-0000-4000-8000-000000000000"),
-        revision: Revision(1),
-        function_arn: Arn::parse("arn:aws:lambda:us-east-1:000000000000:function:f").unwrap(),
-        spec,
-        desired: DesiredState::Enabled,
-        change: Change::Created,
-        created: Timestamp::from_millis(1_700_000_000_123),
-        last_modified: Timestamp::from_millis(1_700_000_000_123),
-        declared: false,
+#[test]
+fn defaults_may_be_sent_and_are_not_stored() {
+    let given = stream(json!({
+        "BatchSize": 100,
+        "MaximumBatchingWindowInSeconds": 0,
+        "ParallelizationFactor": 1,
+        "MaximumRetryAttempts": -1,
+        "MaximumRecordAgeInSeconds": -1,
+        "BisectBatchOnFunctionError": false,
+        "TumblingWindowInSeconds": 0,
+        "FunctionResponseTypes": [],
+        "DestinationConfig": {"OnFailure": {}},
+        "FilterCriteria": {"Filters": []},
+        "MetricsConfig": {"Metrics": []},
+        "Enabled": false,
+        "KMSKeyArn": null,
+    }));
+    let checked = create(&given, NOW).unwrap();
+    assert_eq!(checked.spec, stream(json!({})));
+    assert_eq!(checked.enabled, Some(false));
+}
+
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>
+#[test]
+fn a_queue_needs_a_window_for_more_than_ten_messages() {
+    let text = "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10";
+    invalid(&spec(QUEUE, json!({"BatchSize": 11})), text);
+    let both = json!({"BatchSize": 11, "MaximumBatchingWindowInSeconds": 1});
+    let current = create(&spec(QUEUE, both.clone()), NOW).unwrap().spec;
+    let change: MappingSpec =
+        serde_json::from_value(json!({"MaximumBatchingWindowInSeconds": 0})).unwrap();
+    assert_eq!(update(&current, &change).unwrap_err()[0].message, text);
+
+    invalid(
+        &spec(FIFO, both.clone()),
+        "Batching window is not supported for FIFO queues",
+    );
+    invalid(
+        &spec(FIFO, json!({"BatchSize": 11})),
+        "Maximum batch size must be less than or equal to 10 for FIFO queues",
+    );
+    assert!(create(&spec(FIFO, json!({"BatchSize": 10})), NOW).is_ok());
+}
+
+#[test]
+fn a_stream_needs_a_starting_position() {
+    invalid(
+        &spec(STREAM, json!({})),
+        "1 validation error detected: Value null at 'startingPosition' failed to satisfy constraint: Member must not be null.",
+    );
+    invalid(
+        &spec(
+            TABLE,
+            json!({"StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": 1}),
+        ),
+        &format!("Unsupported starting position for arn type: {TABLE}"),
+    );
+    invalid(
+        &stream(json!({"StartingPosition": "AT_TIMESTAMP"})),
+        "Need to specify a timestamp",
+    );
+    let later = json!({
+        "StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": 1_732_552_345.679,
+    });
+    invalid(
+        &stream(later),
+        "StartingPositionTimestamp must not be in the future.",
+    );
+    invalid(
+        &stream(json!({"StartingPosition": "LATEST", "StartingPositionTimestamp": 1})),
+        "StartingPositionTimestamp is valid only with a StartingPosition of AT_TIMESTAMP.",
+    );
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once_constraints_first() {
+    let wrong = spec(
+        QUEUE,
+        json!({"BatchSize": 0, "Topics": ["t"], "StartingPosition": "LATEST"}),
+    );
+    let told: Vec<(ErrorCode, String)> = create(&wrong, NOW)
+        .unwrap_err()
+        .into_iter()
+        .map(|Violation { code, member, .. }| (code, member))
+        .collect();
+    let invalid = ErrorCode::InvalidParameterValueException;
+    assert_eq!(
+        told,
+        [
+            (ErrorCode::ValidationException, "BatchSize".to_owned()),
+            (invalid, "Topics".to_owned()),
+            (invalid, "StartingPosition".to_owned()),
+        ]
+    );
+}
+
+#[test]
+fn a_change_leaves_the_rest_as_it_is() {
+    let current = create(&stream(json!({"BatchSize": 7})), NOW).unwrap().spec;
+    let change = serde_json::from_value(json!({"MaximumBatchingWindowInSeconds": 5})).unwrap();
+    let changed = update(&current, &change).unwrap();
+    assert_eq!(changed.spec.batch_size, Some(7));
+    assert_eq!(changed.spec.maximum_batching_window_in_seconds, Some(5));
+    assert_eq!(changed.enabled, None);
+
+    for member in ["EventSourceArn", "StartingPosition"] {
+        let change = serde_json::from_value(json!({member: "LATEST"})).unwrap();
+        let violations = update(&current, &change).unwrap_err();
+        let text = format!("{member} is not a parameter of UpdateEventSourceMapping.");
+        assert_eq!(violations[0].message, text);
     }
 }
 
 #[test]
 fn latest_is_the_moment_of_creation() {
-    let of = |arn: &str| {
-        let members =
-            json!({"FunctionName": "f", "EventSourceArn": arn, "StartingPosition": "LATEST"});
-        match mapping(&row(members)).unwrap().source {
-            Source::Kinesis { settings, .. } | Source::DynamoDbStreams { settings, .. } => settings,
-            Source::Sqs { .. } => panic!("it is a stream"),
-        }
+    let latest = json!({"StartingPosition": "LATEST"});
+    let Source::Kinesis { settings, .. } = mapping(&row(stream(latest.clone()))).unwrap().source
+    else {
+        panic!("not Kinesis");
     };
-    let created = Timestamp::from_millis(1_700_000_000_123);
-    assert_eq!(of(STREAM).starting_position, Position::AtTimestamp(created));
-    assert_eq!(of(TABLE).starting_position, Position::TrimHorizon);
-    assert_eq!(
-        of(TABLE).skip_before,
-        Some(Timestamp::from_millis(1_700_000_000_000))
-    );
-    assert_eq!(of(STREAM).batch_size, 100);
+    assert_eq!(settings.starting_position, Position::AtTimestamp(NOW));
+    assert_eq!(settings.skip_before, None);
+
+    let Source::DynamoDbStreams { settings, .. } =
+        mapping(&row(spec(TABLE, latest))).unwrap().source
+    else {
+        panic!("not DynamoDB");
+    };
+    assert_eq!(settings.starting_position, Position::TrimHorizon);
+    assert_eq!(settings.skip_before, Some(NOW.floor_to_second()));
 }
 
 #[test]
-fn a_fifo_queue_is_known_by_its_name() {
-    let arn = format!("{QUEUE}.fifo");
-    let members = json!({"FunctionName": "f", "EventSourceArn": arn});
-    let Source::Sqs { settings, .. } = mapping(&row(members)).unwrap().source else {
-        panic!("it is a queue");
+fn a_stored_mapping_becomes_one_that_runs() {
+    let at =
+        json!({"StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": 1_541_139_109.123});
+    let Source::Kinesis { settings, stream } = mapping(&row(stream(at))).unwrap().source else {
+        panic!("not Kinesis");
+    };
+    let moment = Timestamp::from_millis(1_541_139_109_123);
+    assert_eq!(settings.starting_position, Position::AtTimestamp(moment));
+    assert_eq!(settings.batch_size, 100);
+    assert_eq!(stream.as_str(), STREAM);
+
+    let batches = json!({"BatchSize": 50, "MaximumBatchingWindowInSeconds": 3});
+    let Source::Sqs { settings, .. } = mapping(&row(spec(QUEUE, batches))).unwrap().source else {
+        panic!("not SQS");
+    };
+    assert_eq!(
+        settings,
+        QueueSettings {
+            fifo: false,
+            batch_size: 50,
+            maximum_batching_window: Duration::from_secs(3),
+        }
+    );
+    let Source::Sqs { settings, .. } = mapping(&row(spec(FIFO, json!({})))).unwrap().source else {
+        panic!("not SQS");
     };
     assert!(settings.fifo);
     assert_eq!(settings.batch_size, 10);
-    let members = json!({"FunctionName": "f", "EventSourceArn": arn, "BatchSize": 11,
-                         "MaximumBatchingWindowInSeconds": 1});
-    assert!(first(members).is_some());
+    assert!(mapping(&row(spec(QUEUE, json!({"BatchSize": 0})))).is_err());
+}
+
+fn any_spec() -> impl Strategy<Value = MappingSpec> {
+    let source = prop::sample::select(vec![STREAM, TABLE, QUEUE, FIFO, "arn:aws:s3:::b", "x"]);
+    let position = prop::option::of(prop::sample::select(vec![
+        "TRIM_HORIZON",
+        "LATEST",
+        "AT_TIMESTAMP",
+        "x",
+    ]));
+    let numbers = (
+        prop::option::of(-2..10_002_i64),
+        prop::option::of(-1..302_i64),
+        prop::option::of(0..3_i64),
+        prop::option::of(-2..2_i64),
+        prop::option::of(-2..100_i64),
+    );
+    let millis = prop::option::of(0..2_000_000_000_000_u64);
+    let others = prop::collection::btree_map("[A-Z][a-z]{1,8}", Just(json!({"a": [1]})), 0..2);
+    (
+        source,
+        position,
+        millis,
+        numbers,
+        any::<Option<bool>>(),
+        others,
+    )
+        .prop_map(|(source, position, millis, numbers, enabled, other)| {
+            let mut spec = spec(source, json!({}));
+            spec.starting_position = position.map(str::to_owned);
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+            let seconds = millis.map(|millis| millis as f64 / 1000.0);
+            spec.starting_position_timestamp = seconds;
+            spec.batch_size = numbers.0;
+            spec.maximum_batching_window_in_seconds = numbers.1;
+            spec.parallelization_factor = numbers.2;
+            spec.maximum_retry_attempts = numbers.3;
+            spec.maximum_record_age_in_seconds = numbers.4;
+            spec.enabled = enabled;
+            spec.other = other;
+            spec
+        })
+}
+
+proptest! {
+    #[test]
+    fn a_spec_reads_back_from_its_json(spec in any_spec()) {
+        let text = serde_json::to_string(&spec).unwrap();
+        prop_assert_eq!(serde_json::from_str::<MappingSpec>(&text).unwrap(), spec);
+    }
+
+    /// Leaving out defaults changes nothing: what is stored passes, and means the same.
+    #[test]
+    fn what_is_stored_runs(spec in any_spec()) {
+        if let Ok(checked) = create(&spec, NOW) {
+            let again = create(&checked.spec, NOW).unwrap();
+            prop_assert_eq!(&again.spec, &checked.spec);
+            let stored = mapping(&row(checked.spec)).unwrap();
+            prop_assert_eq!(stored, mapping(&row(spec)).unwrap());
+        }
+    }
 }
