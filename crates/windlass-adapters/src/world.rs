@@ -122,7 +122,11 @@ impl World {
         let timeout = settings.map_or(DEFAULT_TIMEOUT, |it| it.timeout);
         let limit = settings.and_then(|it| it.maximum_concurrency);
         let arn = match settings.map(|it| &it.kind) {
-            Some(FunctionKind::Url { url, headers, signing_secret }) => {
+            Some(FunctionKind::Url {
+                url,
+                headers,
+                signing_secret,
+            }) => {
                 return Ok(Arc::new(HttpTarget::new(&HttpTargetSettings {
                     url: url.clone(),
                     headers: headers.clone(),
@@ -134,11 +138,18 @@ impl World {
             Some(FunctionKind::Lambda { arn }) => arn,
             None => function,
         };
-        Ok(Arc::new(LambdaTarget::new(&self.clients.lambda, arn, timeout, limit)))
+        Ok(Arc::new(LambdaTarget::new(
+            &self.clients.lambda,
+            arn,
+            timeout,
+            limit,
+        )))
     }
 
     fn identity_of(&self, function: &Arn) -> String {
-        let role = self.settings_of(function).and_then(|settings| settings.role_arn.clone());
+        let role = self
+            .settings_of(function)
+            .and_then(|settings| settings.role_arn.clone());
         role.unwrap_or_else(|| format!("arn:aws:iam::{}:role/windlass", self.here.account_id))
     }
 }
@@ -148,7 +159,11 @@ impl Connect for World {
         match &mapping.source {
             Source::Kinesis { .. } => {
                 let identity = self.identity_of(&mapping.function);
-                Ok(Arc::new(KinesisReader::new(&self.clients, mapping, &identity)))
+                Ok(Arc::new(KinesisReader::new(
+                    &self.clients,
+                    mapping,
+                    &identity,
+                )))
             }
             Source::DynamoDbStreams { .. } => {
                 Ok(Arc::new(DynamoDbStreamsReader::new(&self.clients, mapping)))
@@ -172,7 +187,13 @@ impl Connect for World {
         // Qualifiers of a function that is not Lambda's change nothing about it.
         let unqualified = FunctionName::parse(function.as_str())
             .filter(|_| self.configured(function).is_some())
-            .map(|name| FunctionName { qualifier: None, ..name }.resolve(&self.here));
+            .map(|name| {
+                FunctionName {
+                    qualifier: None,
+                    ..name
+                }
+                .resolve(&self.here)
+            });
         let key = unqualified.as_ref().unwrap_or(function);
         if let Some(target) = targets.get(key) {
             return Ok(Arc::clone(target));

@@ -30,4 +30,3 @@ pub mod shard;
 
 pub mod lease;
 pub mod reconcile;
-pub mod validate;

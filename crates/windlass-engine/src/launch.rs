@@ -7,8 +7,8 @@ use tokio::sync::{Semaphore, watch};
 use tracing::Instrument;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::lease::{Lease, Unit};
-use windlass_core::mapping::{Mapping, Source, StreamSettings};
-use windlass_core::record::KeyHash;
+use windlass_core::mapping::{Mapping, QueueSettings, Source, StreamSettings};
+use windlass_core::record::{KeyHash, ShardId};
 use windlass_core::shard::{Finish, ShardConsumer, ShardSettings};
 
 use crate::budget::ByteBudget;
@@ -17,11 +17,11 @@ use crate::invoking::Invoker;
 use crate::ports::{Connect, PortError, QueueReader, Store, StreamReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
-    BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_LIMIT, EngineSettings, KINESIS_READ_LIMIT,
-    MOST_BUFFERED_BYTES, MOST_BUFFERED_RECORDS,
+    BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_LIMIT, EngineSettings, FEWEST_BUFFERED_RECORDS,
+    KINESIS_READ_LIMIT, MOST_BUFFERED_BYTES, MOST_BUFFERED_RECORDS,
 };
 use crate::shard_driver::{ShardDriver, ShardIo, Stop};
-use crate::status::{StatusBoard, UnitView};
+use crate::status::{StatusBoard, UnitHandle, UnitView};
 
 /// What all drivers of a daemon share.
 #[derive(Clone)]
@@ -77,7 +77,7 @@ pub(crate) async fn run(
     let invoker = Invoker {
         mapping: mapping.id.clone(),
         target: connection.target,
-        slots: shared.slots,
+        slots: Arc::clone(&shared.slots),
         clock: shared.clock,
         counts: shared.board.counts_of(&mapping.id),
         board: Arc::clone(&shared.board),
@@ -86,67 +86,95 @@ pub(crate) async fn run(
     let status = shared.board.unit(&mapping.id, &lease.key.unit, starting);
     // Each unit draws its own jitter, and a restart draws another.
     let seed = shared.seed ^ KeyHash::of(unit.as_bytes()).0 ^ lease.epoch;
-    let (clock, budget) = (shared.clock, shared.budget);
     let pace = pace(&shared.settings, &mapping.source);
-    match (connection.reader, mapping.source, lease.key.unit.clone()) {
+    let running = Ingredients {
+        invoker,
+        seed,
+        stop,
+        status,
+        shared,
+    };
+    match (connection.reader, mapping.source, &lease.key.unit) {
         (
             Reader::Stream(reader),
             Source::Kinesis { settings, .. } | Source::DynamoDbStreams { settings, .. },
             Unit::Shard(shard),
         ) => {
+            let shard = shard.clone();
             let settings = shard_settings(&settings, pace);
-            let consumer = ShardConsumer::new(settings, lease.checkpoint, seed, clock.now());
-            let (key, epoch, store) = (lease.key, lease.epoch, shared.store);
-            let io = ShardIo {
-                key,
-                shard,
-                epoch,
-                reader,
-                store,
-                invoker,
-                budget,
-                clock,
-            };
-            ShardDriver {
-                consumer,
-                io,
-                stop,
-                status,
-            }
-            .run()
-            .instrument(span)
-            .await
+            let driver = running.shard(reader, settings, lease, shard);
+            driver.run().instrument(span).await
         }
-        (
-            Reader::Queue(reader),
-            Source::Sqs {
-                settings: mapping, ..
-            },
-            Unit::QueueSlot(_),
-        ) => {
-            let io = QueueIo {
-                reader,
-                invoker,
-                budget,
-                clock,
-            };
-            let settings = shared.settings;
-            QueueDriver {
-                io,
-                mapping,
-                settings,
-                seed,
-                stop,
-                status,
-            }
-            .run()
-            .instrument(span)
-            .await;
+        (Reader::Queue(reader), Source::Sqs { settings, .. }, Unit::QueueSlot(_)) => {
+            running.queue(reader, settings).run().instrument(span).await;
             None
         }
         (Reader::Stream(_) | Reader::Queue(_), _, unit) => {
             tracing::error!(unit = unit.name(), "a lease does not fit its mapping");
             None
+        }
+    }
+}
+
+/// What the drivers of both kinds are made of.
+struct Ingredients {
+    invoker: Invoker,
+    seed: u64,
+    stop: watch::Receiver<Stop>,
+    status: UnitHandle,
+    shared: Shared,
+}
+
+impl Ingredients {
+    fn shard(
+        self,
+        reader: Arc<dyn StreamReader>,
+        settings: ShardSettings,
+        lease: Lease,
+        shard: ShardId,
+    ) -> ShardDriver {
+        let Shared {
+            clock,
+            budget,
+            store,
+            ..
+        } = self.shared;
+        ShardDriver {
+            consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
+            io: ShardIo {
+                key: lease.key,
+                shard,
+                epoch: lease.epoch,
+                reader,
+                store,
+                invoker: self.invoker,
+                budget,
+                clock,
+            },
+            stop: self.stop,
+            status: self.status,
+        }
+    }
+
+    fn queue(self, reader: Arc<dyn QueueReader>, mapping: QueueSettings) -> QueueDriver {
+        let Shared {
+            clock,
+            budget,
+            settings,
+            ..
+        } = self.shared;
+        QueueDriver {
+            io: QueueIo {
+                reader,
+                invoker: self.invoker,
+                budget,
+                clock,
+            },
+            mapping,
+            settings,
+            seed: self.seed,
+            stop: self.stop,
+            status: self.status,
         }
     }
 }
@@ -183,7 +211,7 @@ fn shard_settings(mapping: &StreamSettings, pace: Pace) -> ShardSettings {
         poll_interval: pace.poll_interval,
         catch_up_interval: pace.catch_up_interval.min(pace.poll_interval),
         read_limit: pace.read_limit,
-        buffer_records: batches.min(MOST_BUFFERED_RECORDS),
+        buffer_records: batches.clamp(FEWEST_BUFFERED_RECORDS, MOST_BUFFERED_RECORDS),
         buffer_bytes: MOST_BUFFERED_BYTES,
         payload_limit: PAYLOAD_LIMIT,
     }

@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-/// Most records held for one shard: this many batches, and never more than
+/// Most records held for one shard: this many batches, within [`FEWEST_BUFFERED_RECORDS`] and
 /// [`MOST_BUFFERED_RECORDS`].
 pub const BUFFERED_BATCHES: usize = 10;
 
+/// So many records may be held for one shard however small its batches are: a read costs the same
+/// for one record as for hundreds.
+pub const FEWEST_BUFFERED_RECORDS: usize = 1_000;
+
 /// Most records held for one shard.
-pub const MOST_BUFFERED_RECORDS: usize = 10_000;
+pub const MOST_BUFFERED_RECORDS: usize = 20_000;
 
 /// Most bytes of rendered events held for one shard; the largest page of Kinesis fits.
 pub const MOST_BUFFERED_BYTES: usize = 32 * 1024 * 1024;

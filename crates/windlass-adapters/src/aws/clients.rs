@@ -65,21 +65,29 @@ impl AwsClients {
             .await;
         let endpoint = |service| settings.endpoints.get(&service);
         let mut kinesis = aws_sdk_kinesis::config::Builder::from(&shared);
-        kinesis.set_endpoint_url(endpoint(Service::Kinesis).cloned().or_else(|| {
-            from_environment(&shared, "AWS_ENDPOINT_URL_KINESIS")
-        }));
+        kinesis.set_endpoint_url(
+            endpoint(Service::Kinesis)
+                .cloned()
+                .or_else(|| from_environment(&shared, "AWS_ENDPOINT_URL_KINESIS")),
+        );
         let mut streams = aws_sdk_dynamodbstreams::config::Builder::from(&shared);
-        streams.set_endpoint_url(endpoint(Service::DynamoDbStreams).cloned().or_else(|| {
-            from_environment(&shared, "AWS_ENDPOINT_URL_DYNAMODB_STREAMS")
-        }));
+        streams.set_endpoint_url(
+            endpoint(Service::DynamoDbStreams)
+                .cloned()
+                .or_else(|| from_environment(&shared, "AWS_ENDPOINT_URL_DYNAMODB_STREAMS")),
+        );
         let mut sqs = aws_sdk_sqs::config::Builder::from(&shared);
-        sqs.set_endpoint_url(endpoint(Service::Sqs).cloned().or_else(|| {
-            from_environment(&shared, "AWS_ENDPOINT_URL_SQS")
-        }));
+        sqs.set_endpoint_url(
+            endpoint(Service::Sqs)
+                .cloned()
+                .or_else(|| from_environment(&shared, "AWS_ENDPOINT_URL_SQS")),
+        );
         let mut lambda = aws_sdk_lambda::config::Builder::from(&shared);
-        lambda.set_endpoint_url(endpoint(Service::Lambda).cloned().or_else(|| {
-            from_environment(&shared, "AWS_ENDPOINT_URL_LAMBDA")
-        }));
+        lambda.set_endpoint_url(
+            endpoint(Service::Lambda)
+                .cloned()
+                .or_else(|| from_environment(&shared, "AWS_ENDPOINT_URL_LAMBDA")),
+        );
         let custom_kinesis = endpoint(Service::Kinesis).is_some()
             || from_environment(&shared, "AWS_ENDPOINT_URL_KINESIS").is_some();
         Self {

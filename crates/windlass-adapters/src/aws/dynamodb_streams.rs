@@ -43,13 +43,22 @@ fn failed<E>(stream: &Arn, call: &str, error: SdkError<E>) -> PortError
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
-    port_error(format!("{call} of the stream of table {}", stream.source_name()), error)
+    port_error(
+        format!("{call} of the stream of table {}", stream.source_name()),
+        error,
+    )
 }
 
 /// Whether a stream exists and may be described.
 pub(super) async fn exists(clients: &AwsClients, arn: &Arn) -> Result<(), PortError> {
-    let call = clients.dynamodb_streams.describe_stream().stream_arn(arn.as_str()).limit(1);
-    call.send().await.map_err(|error| failed(arn, "DescribeStream", error))?;
+    let call = clients
+        .dynamodb_streams
+        .describe_stream()
+        .stream_arn(arn.as_str())
+        .limit(1);
+    call.send()
+        .await
+        .map_err(|error| failed(arn, "DescribeStream", error))?;
     Ok(())
 }
 
@@ -58,7 +67,11 @@ impl DynamoDbStreamsReader {
     pub fn new(clients: &AwsClients, mapping: &Mapping) -> Self {
         let stream = mapping.source.arn().clone();
         let frame = Frame::new(stream.as_str());
-        Self { clients: clients.clone(), stream, frame }
+        Self {
+            clients: clients.clone(),
+            stream,
+            frame,
+        }
     }
 
     async fn iterator(&self, shard: &ShardId, after: &Position) -> Result<Arc<str>, PortError> {
@@ -67,18 +80,23 @@ impl DynamoDbStreamsReader {
             Position::TrimHorizon | Position::AtTimestamp(_) => {
                 (ShardIteratorType::TrimHorizon, None)
             }
-            Position::After(number) => {
-                (ShardIteratorType::AfterSequenceNumber, Some(number.to_string()))
-            }
+            Position::After(number) => (
+                ShardIteratorType::AfterSequenceNumber,
+                Some(number.to_string()),
+            ),
             Position::ShardEnd => return Err(self.broken("the shard has been read to its end")),
         };
         let call = self.clients.dynamodb_streams.get_shard_iterator();
-        let call = call.stream_arn(self.stream.as_str()).shard_id(shard.as_str());
+        let call = call
+            .stream_arn(self.stream.as_str())
+            .shard_id(shard.as_str());
         let call = call.shard_iterator_type(kind).set_sequence_number(number);
         let answer = call.send().await;
         let answer = answer.map_err(|error| failed(&self.stream, "GetShardIterator", error))?;
         let iterator = answer.shard_iterator;
-        Ok(iterator.ok_or_else(|| self.broken("the answer has no iterator"))?.into())
+        Ok(iterator
+            .ok_or_else(|| self.broken("the answer has no iterator"))?
+            .into())
     }
 
     /// One page; `None`: the iterator is of no use any more.
@@ -89,13 +107,23 @@ impl DynamoDbStreamsReader {
             || Output::erase(GetRecordsOutput::builder().build()),
             |metadata| Error::erase(GetRecordsError::generic(metadata)),
         );
-        let call = self.clients.dynamodb_streams.get_records().shard_iterator(iterator);
+        let call = self
+            .clients
+            .dynamodb_streams
+            .get_records()
+            .shard_iterator(iterator);
         let call = call.limit(i32::try_from(limit.min(PAGE_LIMIT)).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
             Ok(_) => Ok(Some(raw.answer().expect("a success was read"))),
             Err(error) => {
-                let stale = error.code().is_some_and(|code| STALE_ITERATOR.contains(&code));
-                if stale { Ok(None) } else { Err(failed(&self.stream, "GetRecords", error)) }
+                let stale = error
+                    .code()
+                    .is_some_and(|code| STALE_ITERATOR.contains(&code));
+                if stale {
+                    Ok(None)
+                } else {
+                    Err(failed(&self.stream, "GetRecords", error))
+                }
             }
         }
     }
@@ -124,12 +152,16 @@ impl StreamReader for DynamoDbStreamsReader {
                 return Err(self.broken("the answer describes no stream"));
             };
             for shard in described.shards.unwrap_or_default() {
-                let id = shard.shard_id.ok_or_else(|| self.broken("a shard without a name"))?;
+                let id = shard
+                    .shard_id
+                    .ok_or_else(|| self.broken("a shard without a name"))?;
                 if seen.insert(id.clone()) {
                     let parents = shard.parent_shard_id.into_iter();
                     shards.push(Shard {
                         id: ShardId::from(id.as_str()),
-                        parents: parents.map(|parent| ShardId::from(parent.as_str())).collect(),
+                        parents: parents
+                            .map(|parent| ShardId::from(parent.as_str()))
+                            .collect(),
                     });
                 }
             }
@@ -158,14 +190,20 @@ impl StreamReader for DynamoDbStreamsReader {
             after: after.unwrap_or_else(|| from.after.clone()),
             iterator: Some(iterator.into()),
         });
-        Ok(Page { records: answer.records, next, behind })
+        Ok(Page {
+            records: answer.records,
+            next,
+            behind,
+        })
     }
 }
 
 /// The source does not say how far behind its tip a page ends. Where records came, there may be
 /// more: the age of the last one, at least a millisecond.
 fn age(arrival: windlass_core::time::Timestamp) -> Duration {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     let arrived = Duration::from_millis(arrival.as_millis());
     now.saturating_sub(arrived).max(Duration::from_millis(1))
 }

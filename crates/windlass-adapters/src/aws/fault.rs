@@ -57,8 +57,10 @@ where
     E: Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
     let fault = fault_of(&error);
-    let no_credentials = matches!(&error, SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_))
-        && tells_of_credentials(&error);
+    let no_credentials = matches!(
+        &error,
+        SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_)
+    ) && tells_of_credentials(&error);
     if no_credentials {
         return PortError {
             operation,
@@ -81,13 +83,22 @@ where
         }
         other => other.into_source().unwrap_or_else(|error| error.into()),
     };
-    PortError { operation, fault, source }
+    PortError {
+        operation,
+        fault,
+        source,
+    }
 }
 
 /// What an error of the SDK means for decisions.
 pub(crate) fn fault_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Fault {
-    let SdkError::ServiceError(service) = error else { return Fault::Transient };
-    of_code(service.err().code().unwrap_or_default(), service.raw().status().as_u16())
+    let SdkError::ServiceError(service) = error else {
+        return Fault::Transient;
+    };
+    of_code(
+        service.err().code().unwrap_or_default(),
+        service.raw().status().as_u16(),
+    )
 }
 
 /// What an error's code means for decisions, with the status of its answer.
@@ -125,9 +136,15 @@ mod tests {
     #[test]
     fn codes_are_told_apart() {
         let throttled = Fault::Throttled { retry_after: None };
-        assert_eq!(of_code("ProvisionedThroughputExceededException", 400), throttled);
+        assert_eq!(
+            of_code("ProvisionedThroughputExceededException", 400),
+            throttled
+        );
         assert_eq!(of_code("Anything", 429), throttled);
-        assert_eq!(of_code("com.amazonaws.sqs#QueueDoesNotExist", 400), Fault::Gone);
+        assert_eq!(
+            of_code("com.amazonaws.sqs#QueueDoesNotExist", 400),
+            Fault::Gone
+        );
         assert_eq!(of_code("UnrecognizedClientException", 400), Fault::Denied);
         assert_eq!(of_code("TrimmedDataAccessException", 400), Fault::Trimmed);
         assert_eq!(of_code("InternalFailure", 500), Fault::Transient);

@@ -43,7 +43,10 @@ struct Stream {
 
 impl Stream {
     fn new(clients: &AwsClients, arn: &Arn) -> Self {
-        Self { arn: arn.clone(), by_name: clients.custom_kinesis }
+        Self {
+            arn: arn.clone(),
+            by_name: clients.custom_kinesis,
+        }
     }
 
     fn arn(&self) -> Option<String> {
@@ -54,15 +57,14 @@ impl Stream {
         self.by_name.then(|| self.arn.source_name().to_owned())
     }
 
-    fn failed<E>(
-        &self,
-        call: &str,
-        error: aws_sdk_kinesis::error::SdkError<E>,
-    ) -> PortError
+    fn failed<E>(&self, call: &str, error: aws_sdk_kinesis::error::SdkError<E>) -> PortError
     where
         E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
-        port_error(format!("{call} of stream {}", self.arn.source_name()), error)
+        port_error(
+            format!("{call} of stream {}", self.arn.source_name()),
+            error,
+        )
     }
 }
 
@@ -70,8 +72,12 @@ impl Stream {
 pub(super) async fn exists(clients: &AwsClients, arn: &Arn) -> Result<(), PortError> {
     let stream = Stream::new(clients, arn);
     let call = clients.kinesis.describe_stream_summary();
-    let call = call.set_stream_arn(stream.arn()).set_stream_name(stream.name());
-    call.send().await.map_err(|error| stream.failed("DescribeStreamSummary", error))?;
+    let call = call
+        .set_stream_arn(stream.arn())
+        .set_stream_name(stream.name());
+    call.send()
+        .await
+        .map_err(|error| stream.failed("DescribeStreamSummary", error))?;
     Ok(())
 }
 
@@ -83,7 +89,11 @@ impl KinesisReader {
     /// If the mapping is of another kind of source.
     pub fn new(clients: &AwsClients, mapping: &Mapping, identity_arn: &str) -> Self {
         let stream = Stream::new(clients, mapping.source.arn());
-        Self { clients: clients.clone(), stream, identity_arn: identity_arn.to_owned() }
+        Self {
+            clients: clients.clone(),
+            stream,
+            identity_arn: identity_arn.to_owned(),
+        }
     }
 
     async fn iterator(&self, shard: &ShardId, after: &Position) -> Result<Arc<str>, PortError> {
@@ -91,7 +101,11 @@ impl KinesisReader {
             Position::TrimHorizon => (ShardIteratorType::TrimHorizon, None, None),
             Position::AtTimestamp(moment) => {
                 let millis = i64::try_from(moment.as_millis()).unwrap_or(i64::MAX);
-                (ShardIteratorType::AtTimestamp, None, Some(DateTime::from_millis(millis)))
+                (
+                    ShardIteratorType::AtTimestamp,
+                    None,
+                    Some(DateTime::from_millis(millis)),
+                )
             }
             Position::After(number) => {
                 let number = Some(number.to_string());
@@ -100,13 +114,20 @@ impl KinesisReader {
             Position::ShardEnd => return Err(self.nothing_left()),
         };
         let call = self.clients.kinesis.get_shard_iterator();
-        let call = call.set_stream_arn(self.stream.arn()).set_stream_name(self.stream.name());
+        let call = call
+            .set_stream_arn(self.stream.arn())
+            .set_stream_name(self.stream.name());
         let call = call.shard_id(shard.as_str()).shard_iterator_type(kind);
-        let call = call.set_starting_sequence_number(number).set_timestamp(moment);
+        let call = call
+            .set_starting_sequence_number(number)
+            .set_timestamp(moment);
         let answer = call.send().await;
         let answer = answer.map_err(|error| self.stream.failed("GetShardIterator", error))?;
         let iterator = answer.shard_iterator.ok_or_else(|| PortError {
-            operation: format!("GetShardIterator of stream {}", self.stream.arn.source_name()),
+            operation: format!(
+                "GetShardIterator of stream {}",
+                self.stream.arn.source_name()
+            ),
             fault: Fault::Transient,
             source: "the answer has no iterator".into(),
         })?;
@@ -124,19 +145,29 @@ impl KinesisReader {
         let raw = RawCall::new(
             move |body| read(body, &frame),
             || {
-                let empty = GetRecordsOutput::builder().set_records(Some(Vec::new())).build();
+                let empty = GetRecordsOutput::builder()
+                    .set_records(Some(Vec::new()))
+                    .build();
                 Output::erase(empty.expect("its list of records is set"))
             },
             |metadata| Error::erase(GetRecordsError::generic(metadata)),
         );
         let call = self.clients.kinesis.get_records();
-        let call = call.set_stream_arn(self.stream.arn()).shard_iterator(iterator);
+        let call = call
+            .set_stream_arn(self.stream.arn())
+            .shard_iterator(iterator);
         let call = call.limit(i32::try_from(limit).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
             Ok(_) => Ok(Some(raw.answer().expect("a success was read"))),
             Err(error) => {
-                let stale = error.code().is_some_and(|code| STALE_ITERATOR.contains(&code));
-                if stale { Ok(None) } else { Err(self.stream.failed("GetRecords", error)) }
+                let stale = error
+                    .code()
+                    .is_some_and(|code| STALE_ITERATOR.contains(&code));
+                if stale {
+                    Ok(None)
+                } else {
+                    Err(self.stream.failed("GetRecords", error))
+                }
             }
         }
     }
@@ -167,10 +198,15 @@ impl StreamReader for KinesisReader {
             let answer = call.send().await;
             let answer = answer.map_err(|error| self.stream.failed("ListShards", error))?;
             for shard in answer.shards.unwrap_or_default() {
-                let parents = shard.parent_shard_id.into_iter().chain(shard.adjacent_parent_shard_id);
+                let parents = shard
+                    .parent_shard_id
+                    .into_iter()
+                    .chain(shard.adjacent_parent_shard_id);
                 shards.push(Shard {
                     id: ShardId::from(shard.shard_id.as_str()),
-                    parents: parents.map(|parent| ShardId::from(parent.as_str())).collect(),
+                    parents: parents
+                        .map(|parent| ShardId::from(parent.as_str()))
+                        .collect(),
                 });
             }
             token = answer.next_token;
@@ -182,7 +218,12 @@ impl StreamReader for KinesisReader {
 
     async fn read(&self, shard: &ShardId, from: &Cursor, limit: u32) -> Result<Page, PortError> {
         let arn = &self.stream.arn;
-        let frame = Frame::new(shard.as_str(), arn.as_str(), arn.region(), &self.identity_arn);
+        let frame = Frame::new(
+            shard.as_str(),
+            arn.as_str(),
+            arn.region(),
+            &self.identity_arn,
+        );
         let mut answer = None;
         if let Some(iterator) = &from.iterator {
             answer = self.page(&frame, iterator, limit).await?;
@@ -198,13 +239,18 @@ impl StreamReader for KinesisReader {
                 source: "an iterator that was just given is refused".into(),
             });
         };
-        let after = answer.records.last().map(|record| {
-            Position::After(record.sequence_number.detached())
-        });
+        let after = answer
+            .records
+            .last()
+            .map(|record| Position::After(record.sequence_number.detached()));
         let next = answer.next_iterator.map(|iterator| Cursor {
             after: after.unwrap_or_else(|| from.after.clone()),
             iterator: Some(iterator.into()),
         });
-        Ok(Page { records: answer.records, next, behind: answer.behind })
+        Ok(Page {
+            records: answer.records,
+            next,
+            behind: answer.behind,
+        })
     }
 }

@@ -56,7 +56,14 @@ impl<T: Send + 'static> RawCall<T> {
         failed: fn(ErrorMetadata) -> Error,
     ) -> Self {
         let read = Box::new(read);
-        Self { shared: Arc::new(Shared { read, answer: Mutex::new(None), empty, failed }) }
+        Self {
+            shared: Arc::new(Shared {
+                read,
+                answer: Mutex::new(None),
+                empty,
+                failed,
+            }),
+        }
     }
 
     /// What must be part of the call.
@@ -66,7 +73,11 @@ impl<T: Send + 'static> RawCall<T> {
 
     /// What was read, after a call that was a success.
     pub(super) fn answer(self) -> Option<T> {
-        self.shared.answer.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.shared
+            .answer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 
@@ -82,7 +93,9 @@ impl<T: Send + 'static> Intercept for RawInterceptor<T> {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let deserializer = RawDeserializer(Arc::clone(&self.0));
-        config.interceptor_state().store_put(SharedResponseDeserializer::new(deserializer));
+        config
+            .interceptor_state()
+            .store_put(SharedResponseDeserializer::new(deserializer));
         Ok(())
     }
 }
@@ -106,7 +119,10 @@ impl<T: Send + 'static> DeserializeResponse for RawDeserializer<T> {
 
 fn metadata(response: &HttpResponse, body: &[u8]) -> ErrorMetadata {
     let parsed: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
-    let header = response.headers().get("x-amzn-errortype").map(str::to_owned);
+    let header = response
+        .headers()
+        .get("x-amzn-errortype")
+        .map(str::to_owned);
     let code = header.or(parsed.kind).unwrap_or_default();
     // `prefix#Code` and `Code:http://…` both occur.
     let code = code.rsplit('#').next().unwrap_or_default();

@@ -56,7 +56,10 @@ async fn url_of(clients: &AwsClients, queue: &Arn) -> Result<String, PortError> 
     let call = clients.sqs.get_queue_url().queue_name(queue.resource());
     let owner = queue.account_id();
     let call = call.set_queue_owner_aws_account_id((!owner.is_empty()).then(|| owner.to_owned()));
-    let answer = call.send().await.map_err(|error| failed(queue, "GetQueueUrl", error))?;
+    let answer = call
+        .send()
+        .await
+        .map_err(|error| failed(queue, "GetQueueUrl", error))?;
     answer.queue_url.ok_or_else(|| PortError {
         operation: format!("GetQueueUrl of queue {}", queue.resource()),
         fault: Fault::Transient,
@@ -80,11 +83,19 @@ impl SqsReader {
             Source::Kinesis { .. } | Source::DynamoDbStreams { .. } => (false, false),
         };
         let frame = Frame::new(queue.as_str(), queue.region(), window, fifo);
-        Self { clients: clients.clone(), queue, url: OnceCell::new(), frame }
+        Self {
+            clients: clients.clone(),
+            queue,
+            url: OnceCell::new(),
+            frame,
+        }
     }
 
     async fn url(&self) -> Result<&str, PortError> {
-        let url = self.url.get_or_try_init(|| url_of(&self.clients, &self.queue)).await?;
+        let url = self
+            .url
+            .get_or_try_init(|| url_of(&self.clients, &self.queue))
+            .await?;
         Ok(url)
     }
 
@@ -96,7 +107,11 @@ impl SqsReader {
                 .build()
                 .expect("id and handle are set")
         });
-        let call = self.clients.sqs.delete_message_batch().queue_url(self.url().await?);
+        let call = self
+            .clients
+            .sqs
+            .delete_message_batch()
+            .queue_url(self.url().await?);
         let answer = call.set_entries(Some(entries.collect())).send().await;
         let answer = answer.map_err(|error| failed(&self.queue, "DeleteMessageBatch", error))?;
         let done = answer.successful.iter().map(|entry| entry.id.as_str());
@@ -130,7 +145,11 @@ impl SqsReader {
 #[async_trait]
 impl QueueReader for SqsReader {
     async fn attributes(&self) -> Result<QueueAttributes, PortError> {
-        let call = self.clients.sqs.get_queue_attributes().queue_url(self.url().await?);
+        let call = self
+            .clients
+            .sqs
+            .get_queue_attributes()
+            .queue_url(self.url().await?);
         let call = call.attribute_names(QueueAttributeName::VisibilityTimeout);
         let answer = call.send().await;
         let answer = answer.map_err(|error| failed(&self.queue, "GetQueueAttributes", error))?;
@@ -154,9 +173,17 @@ impl QueueReader for SqsReader {
             |metadata| Error::erase(ReceiveMessageError::generic(metadata)),
         );
         let seconds = |time: Duration| i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
-        let call = self.clients.sqs.receive_message().queue_url(self.url().await?);
-        let call = call.max_number_of_messages(i32::from(limit)).wait_time_seconds(seconds(wait));
-        let call = call.visibility_timeout(seconds(visibility)).message_attribute_names("All");
+        let call = self
+            .clients
+            .sqs
+            .receive_message()
+            .queue_url(self.url().await?);
+        let call = call
+            .max_number_of_messages(i32::from(limit))
+            .wait_time_seconds(seconds(wait));
+        let call = call
+            .visibility_timeout(seconds(visibility))
+            .message_attribute_names("All");
         let call = call.message_system_attribute_names(MessageSystemAttributeName::All);
         let sent = call.customize().interceptor(raw.interceptor()).send().await;
         sent.map_err(|error| failed(&self.queue, "ReceiveMessage", error))?;
@@ -165,9 +192,13 @@ impl QueueReader for SqsReader {
 
     async fn delete(&self, receipts: &[ReceiptHandle]) -> Result<Vec<EntryResult>, PortError> {
         let tens: Vec<_> = receipts.chunks(BATCH).map(<[_]>::to_vec).collect();
-        let calls = tens.into_iter().map(|ten| async move { self.delete_ten(&ten).await });
-        let results: Vec<_> =
-            stream::iter(calls).buffered(CONCURRENT_CALLS).try_collect().await?;
+        let calls = tens
+            .into_iter()
+            .map(|ten| async move { self.delete_ten(&ten).await });
+        let results: Vec<_> = stream::iter(calls)
+            .buffered(CONCURRENT_CALLS)
+            .try_collect()
+            .await?;
         Ok(results.concat())
     }
 
@@ -177,9 +208,13 @@ impl QueueReader for SqsReader {
         timeout: Duration,
     ) -> Result<Vec<EntryResult>, PortError> {
         let tens: Vec<_> = receipts.chunks(BATCH).map(<[_]>::to_vec).collect();
-        let calls = tens.into_iter().map(|ten| async move { self.change_ten(&ten, timeout).await });
-        let results: Vec<_> =
-            stream::iter(calls).buffered(CONCURRENT_CALLS).try_collect().await?;
+        let calls = tens
+            .into_iter()
+            .map(|ten| async move { self.change_ten(&ten, timeout).await });
+        let results: Vec<_> = stream::iter(calls)
+            .buffered(CONCURRENT_CALLS)
+            .try_collect()
+            .await?;
         Ok(results.concat())
     }
 }
@@ -192,14 +227,22 @@ fn results<'a>(
 ) -> Vec<EntryResult> {
     let mut results = vec![EntryResult::Failed; n_entries];
     let mut set = |id: &str, result: EntryResult| {
-        if let Some(slot) = id.parse().ok().and_then(|index: usize| results.get_mut(index)) {
+        if let Some(slot) = id
+            .parse()
+            .ok()
+            .and_then(|index: usize| results.get_mut(index))
+        {
             *slot = result;
         }
     };
     done.for_each(|id| set(id, EntryResult::Done));
     for entry in failed {
         // The sender's fault is the handle: outdated, or the message is no longer in flight.
-        let result = if entry.sender_fault { EntryResult::Refused } else { EntryResult::Failed };
+        let result = if entry.sender_fault {
+            EntryResult::Refused
+        } else {
+            EntryResult::Failed
+        };
         set(&entry.id, result);
     }
     results

@@ -22,7 +22,9 @@ impl StoreLock {
             .create(true)
             .truncate(false)
             .open(path)
-            .map_err(|error| StoreError::with(store, &format!("{place} cannot be opened"), error))?;
+            .map_err(|error| {
+                StoreError::with(store, &format!("{place} cannot be opened"), error)
+            })?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -37,7 +39,11 @@ impl StoreLock {
                 return Err(StoreError::new(store, &reason));
             }
             Err(TryLockError::Error(error)) => {
-                return Err(StoreError::with(store, &format!("{place} cannot be locked"), error));
+                return Err(StoreError::with(
+                    store,
+                    &format!("{place} cannot be locked"),
+                    error,
+                ));
             }
         }
         let written = file

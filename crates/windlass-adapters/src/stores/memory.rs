@@ -60,7 +60,11 @@ impl MappingStore for MemoryStore {
 
     async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError> {
         let mut tables = self.tables();
-        if tables.mappings.get(id).is_none_or(|row| row.revision != seen) {
+        if tables
+            .mappings
+            .get(id)
+            .is_none_or(|row| row.revision != seen)
+        {
             return Ok(Swap::Conflict);
         }
         tables.mappings.remove(id);
@@ -78,14 +82,19 @@ impl LeaseStore for MemoryStore {
     async fn insert(&self, leases: &[Lease]) -> Result<(), PortError> {
         let mut tables = self.tables();
         for lease in leases {
-            tables.leases.entry(lease.key.clone()).or_insert_with(|| lease.clone());
+            tables
+                .leases
+                .entry(lease.key.clone())
+                .or_insert_with(|| lease.clone());
         }
         Ok(())
     }
 
     async fn compare_and_swap(&self, seen: &Lease, next: &Lease) -> Result<Swap, PortError> {
         let mut tables = self.tables();
-        let Some(lease) = tables.leases.get_mut(&seen.key) else { return Ok(Swap::Conflict) };
+        let Some(lease) = tables.leases.get_mut(&seen.key) else {
+            return Ok(Swap::Conflict);
+        };
         if lease.owner != seen.owner || lease.epoch != seen.epoch {
             return Ok(Swap::Conflict);
         }
@@ -113,7 +122,11 @@ impl LeaseStore for MemoryStore {
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError> {
         let mut tables = self.tables();
         for lease in leases {
-            if tables.leases.get(&lease.key).is_some_and(|it| it.epoch == lease.epoch) {
+            if tables
+                .leases
+                .get(&lease.key)
+                .is_some_and(|it| it.epoch == lease.epoch)
+            {
                 tables.leases.remove(&lease.key);
             }
         }

@@ -45,18 +45,29 @@ pub fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
 
 impl StoreError {
     fn new(store: &str, reason: &str) -> Self {
-        Self { store: store.to_owned(), reason: reason.to_owned(), source: None }
+        Self {
+            store: store.to_owned(),
+            reason: reason.to_owned(),
+            source: None,
+        }
     }
 
     fn with(store: &str, reason: &str, source: impl Into<BoxError>) -> Self {
         let source = Some(source.into());
-        Self { store: store.to_owned(), reason: reason.to_owned(), source }
+        Self {
+            store: store.to_owned(),
+            reason: reason.to_owned(),
+            source,
+        }
     }
 }
 
 /// What no two mappings may share: the source and the function with its qualifier.
 fn pair(row: &MappingRow) -> (&str, &Arn) {
-    (row.spec.event_source_arn.as_deref().unwrap_or_default(), &row.function_arn)
+    (
+        row.spec.event_source_arn.as_deref().unwrap_or_default(),
+        &row.function_arn,
+    )
 }
 
 /// Whether a new mapping may not be there beside an old one.

@@ -55,12 +55,16 @@ struct Unreadable {
 
 pub(super) fn mappings(db: &Connection) -> rusqlite::Result<Vec<MappingRow>> {
     let query = format!("SELECT {MAPPING_COLUMNS} FROM mappings ORDER BY id");
-    db.prepare_cached(&query)?.query_map([], read_mapping)?.collect()
+    db.prepare_cached(&query)?
+        .query_map([], read_mapping)?
+        .collect()
 }
 
 pub(super) fn mapping(db: &Connection, id: &MappingId) -> rusqlite::Result<Option<MappingRow>> {
     let query = format!("SELECT {MAPPING_COLUMNS} FROM mappings WHERE id = ?1");
-    db.prepare_cached(&query)?.query_row([id.as_str()], read_mapping).optional()
+    db.prepare_cached(&query)?
+        .query_row([id.as_str()], read_mapping)
+        .optional()
 }
 
 pub(super) fn put(
@@ -114,7 +118,9 @@ pub(super) fn remove(
 
 pub(super) fn leases(db: &Connection) -> rusqlite::Result<Vec<Lease>> {
     let query = format!("SELECT {LEASE_COLUMNS} FROM leases ORDER BY mapping, unit");
-    db.prepare_cached(&query)?.query_map([], read_lease)?.collect()
+    db.prepare_cached(&query)?
+        .query_map([], read_lease)?
+        .collect()
 }
 
 pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
@@ -173,10 +179,14 @@ pub(super) fn save(
 }
 
 pub(super) fn remove_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
-    let mut delete = tx
-        .prepare_cached("DELETE FROM leases WHERE mapping = ?1 AND unit = ?2 AND epoch = ?3")?;
+    let mut delete =
+        tx.prepare_cached("DELETE FROM leases WHERE mapping = ?1 AND unit = ?2 AND epoch = ?3")?;
     let key = &lease.key;
-    delete.execute(params![key.mapping.as_str(), key.unit.name(), integer(lease.epoch)])?;
+    delete.execute(params![
+        key.mapping.as_str(),
+        key.unit.name(),
+        integer(lease.epoch)
+    ])?;
     Ok(())
 }
 
@@ -186,7 +196,10 @@ fn read_mapping(row: &Row<'_>) -> rusqlite::Result<MappingRow> {
         let kind = rusqlite::types::Type::Text;
         rusqlite::Error::FromSqlConversionFailure(2, kind, Box::new(error))
     })?;
-    let millis = |index| row.get(index).map(|it: i64| Timestamp::from_millis(it.unsigned_abs()));
+    let millis = |index| {
+        row.get(index)
+            .map(|it: i64| Timestamp::from_millis(it.unsigned_abs()))
+    };
     Ok(MappingRow {
         id: MappingId::new(&row.get::<_, String>(0)?),
         revision: Revision(row.get::<_, i64>(1)?.unsigned_abs()),
@@ -208,7 +221,9 @@ fn read_lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
             mapping: MappingId::new(&row.get::<_, String>(0)?),
             unit: text(row, 1, "unit", Unit::from_name)?,
         },
-        owner: row.get::<_, Option<String>>(2)?.map(|owner| WorkerId::new(&owner)),
+        owner: row
+            .get::<_, Option<String>>(2)?
+            .map(|owner| WorkerId::new(&owner)),
         epoch: row.get::<_, i64>(3)?.unsigned_abs(),
         checkpoint: text(row, 4, "checkpoint", position)?,
     })
@@ -229,7 +244,11 @@ fn text<T>(
 }
 
 fn swap(changed: usize) -> Swap {
-    if changed == 0 { Swap::Conflict } else { Swap::Done }
+    if changed == 0 {
+        Swap::Conflict
+    } else {
+        Swap::Done
+    }
 }
 
 /// Revisions, epochs and milliseconds stay far below the largest integer of the database.

@@ -72,7 +72,11 @@ impl SqliteStore {
             .name("windlass-store".to_owned())
             .spawn(move || serve(db, jobs))
             .map_err(|error| StoreError::with(&store, "its thread cannot be started", error))?;
-        Ok(Self { requests: Some(requests), thread: Some(thread), _lock: lock })
+        Ok(Self {
+            requests: Some(requests),
+            thread: Some(thread),
+            _lock: lock,
+        })
     }
 
     /// Does something in a transaction and waits until it is durable.
@@ -96,7 +100,10 @@ impl SqliteStore {
             source: error.into(),
         };
         let gone = || failed(DatabaseError("the store's thread has ended".to_owned()));
-        let requests = self.requests.as_ref().expect("it is taken only when dropped");
+        let requests = self
+            .requests
+            .as_ref()
+            .expect("it is taken only when dropped");
         requests.send(job).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?.map_err(failed)
     }
@@ -131,19 +138,24 @@ fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError> {
     };
     let busy = |error: &rusqlite::Error| {
         let code = error.sqlite_error_code();
-        matches!(code, Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked))
+        matches!(
+            code,
+            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
+        )
     };
     let mut db = reconnect::blocking(|| Connection::open(file), busy)
         .map_err(|error| failed("it cannot be opened", error))?;
-    db.busy_timeout(BUSY_TIMEOUT).map_err(|error| failed("it cannot be set up", error))?;
-    let number = |db: &Connection, name: &str| {
-        db.pragma_query_value(None, name, |row| row.get::<_, i64>(0))
-    };
+    db.busy_timeout(BUSY_TIMEOUT)
+        .map_err(|error| failed("it cannot be set up", error))?;
+    let number =
+        |db: &Connection, name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let application = number(&db, "application_id");
     let application = application.map_err(|error| failed("it cannot be read", error))?;
     let version = number(&db, "user_version");
     let version = version.map_err(|error| failed("it cannot be read", error))?;
-    let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
+        row.get::<_, i64>(0)
+    });
     let tables = tables.map_err(|error| failed("it cannot be read", error))?;
     if (tables != 0 || application != 0) && application != rows::APPLICATION_ID {
         let reason = format!("{place} is a database of another program; give another folder");
@@ -210,22 +222,26 @@ fn serve(mut db: Connection, mut jobs: mpsc::Receiver<Job>) {
 #[async_trait]
 impl MappingStore for SqliteStore {
     async fn mappings(&self) -> Result<Vec<MappingRow>, PortError> {
-        self.call("reading the mappings", |tx| rows::mappings(tx)).await
+        self.call("reading the mappings", |tx| rows::mappings(tx))
+            .await
     }
 
     async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError> {
         let id = id.clone();
-        self.call("reading a mapping", move |tx| rows::mapping(tx, &id)).await
+        self.call("reading a mapping", move |tx| rows::mapping(tx, &id))
+            .await
     }
 
     async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError> {
         let row = row.clone();
-        self.call("writing a mapping", move |tx| rows::put(tx, &row, seen)).await
+        self.call("writing a mapping", move |tx| rows::put(tx, &row, seen))
+            .await
     }
 
     async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError> {
         let id = id.clone();
-        self.call("removing a mapping", move |tx| rows::remove(tx, &id, seen)).await
+        self.call("removing a mapping", move |tx| rows::remove(tx, &id, seen))
+            .await
     }
 }
 
@@ -238,14 +254,19 @@ impl LeaseStore for SqliteStore {
     async fn insert(&self, leases: &[Lease]) -> Result<(), PortError> {
         let leases = leases.to_vec();
         let insert = move |tx: &Transaction<'_>| {
-            leases.iter().try_for_each(|lease| rows::insert_lease(tx, lease))
+            leases
+                .iter()
+                .try_for_each(|lease| rows::insert_lease(tx, lease))
         };
         self.call("adding leases", insert).await
     }
 
     async fn compare_and_swap(&self, seen: &Lease, next: &Lease) -> Result<Swap, PortError> {
         let (seen, next) = (seen.clone(), next.clone());
-        self.call("taking a lease", move |tx| rows::compare_and_swap(tx, &seen, &next)).await
+        self.call("taking a lease", move |tx| {
+            rows::compare_and_swap(tx, &seen, &next)
+        })
+        .await
     }
 
     async fn save(
@@ -255,13 +276,18 @@ impl LeaseStore for SqliteStore {
         checkpoint: &Position,
     ) -> Result<Swap, PortError> {
         let (key, checkpoint) = (key.clone(), checkpoint.clone());
-        self.call("saving a checkpoint", move |tx| rows::save(tx, &key, epoch, &checkpoint)).await
+        self.call("saving a checkpoint", move |tx| {
+            rows::save(tx, &key, epoch, &checkpoint)
+        })
+        .await
     }
 
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError> {
         let leases = leases.to_vec();
         let remove = move |tx: &Transaction<'_>| {
-            leases.iter().try_for_each(|lease| rows::remove_lease(tx, lease))
+            leases
+                .iter()
+                .try_for_each(|lease| rows::remove_lease(tx, lease))
         };
         self.call("removing leases", remove).await
     }

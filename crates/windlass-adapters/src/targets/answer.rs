@@ -25,9 +25,9 @@ pub(super) fn of_head(status: StatusCode, headers: &HeaderMap, emulator: bool) -
         return None;
     }
     match status {
-        StatusCode::TOO_MANY_REQUESTS => {
-            Some(not_invoked(Fault::Throttled { retry_after: retry_after(headers) }))
-        }
+        StatusCode::TOO_MANY_REQUESTS => Some(not_invoked(Fault::Throttled {
+            retry_after: retry_after(headers),
+        })),
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
             Some(not_invoked(match retry_after(headers) {
                 None => Fault::Transient,
@@ -39,7 +39,10 @@ pub(super) fn of_head(status: StatusCode, headers: &HeaderMap, emulator: bool) -
         }
         status => {
             let kind = headers.get("x-amz-function-error")?;
-            Some(function_error(status, word(kind.to_str().unwrap_or_default())))
+            Some(function_error(
+                status,
+                word(kind.to_str().unwrap_or_default()),
+            ))
         }
     }
 }
@@ -65,7 +68,10 @@ pub(super) const fn not_invoked(cause: Fault) -> Outcome {
 }
 
 pub(super) fn function_error(status: StatusCode, error: &str) -> Outcome {
-    Outcome::FunctionError { status: status.as_u16(), error: error.to_owned() }
+    Outcome::FunctionError {
+        status: status.as_u16(),
+        error: error.to_owned(),
+    }
 }
 
 /// The kind of an error as it may be shown: a plain word. Anything else could be a part of a
@@ -78,13 +84,21 @@ pub(super) fn word(kind: &str) -> &str {
 
 /// <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let value = headers
+        .get(http::header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim();
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
     let moment = DateTime::from_str(value, Format::HttpDate).ok()?;
     let moment = SystemTime::try_from(moment).ok()?;
-    Some(moment.duration_since(SystemTime::now()).unwrap_or(Duration::ZERO))
+    Some(
+        moment
+            .duration_since(SystemTime::now())
+            .unwrap_or(Duration::ZERO),
+    )
 }
 
 #[cfg(test)]
@@ -98,20 +112,30 @@ mod tests {
         let status = StatusCode::from_u16(status).unwrap();
         let pairs = headers.iter();
         let headers = pairs.map(|(name, value)| {
-            (http::HeaderName::from_static(name), HeaderValue::from_static(value))
+            (
+                http::HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
         });
         assert_eq!(of_head(status, &headers.collect(), false), expected);
     }
 
     fn error(status: u16, kind: &str) -> Outcome {
-        Outcome::FunctionError { status, error: kind.to_owned() }
+        Outcome::FunctionError {
+            status,
+            error: kind.to_owned(),
+        }
     }
 
     #[test]
     fn the_table_of_statuses() {
         check(200, &[], None);
         check(204, &[], None);
-        check(200, &[("x-amz-function-error", "Unhandled")], Some(error(200, "Unhandled")));
+        check(
+            200,
+            &[("x-amz-function-error", "Unhandled")],
+            Some(error(200, "Unhandled")),
+        );
         check(400, &[], Some(error(400, "HTTP 400")));
         check(302, &[], Some(error(302, "HTTP 302")));
         check(500, &[], Some(error(500, "HTTP 500")));
@@ -125,7 +149,11 @@ mod tests {
         check(429, &[], throttled(None));
         check(429, &[("retry-after", "7")], throttled(Some(7)));
         check(503, &[("retry-after", "7")], throttled(Some(7)));
-        check(503, &[("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")], throttled(Some(0)));
+        check(
+            503,
+            &[("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")],
+            throttled(Some(0)),
+        );
     }
 
     #[test]

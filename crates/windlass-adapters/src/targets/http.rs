@@ -70,20 +70,31 @@ impl HttpTarget {
         let uri: Uri = settings.url.parse()?;
         let host = uri.authority().ok_or("the URL names no host")?.as_str();
         let host = host.rsplit('@').next().unwrap_or(host).to_owned();
-        let path = uri.path_and_query().map_or("/", |path| path.as_str()).parse()?;
+        let path = uri
+            .path_and_query()
+            .map_or("/", |path| path.as_str())
+            .parse()?;
         let mut headers = HeaderMap::new();
         headers.insert(http::header::HOST, HeaderValue::from_str(&host)?);
-        headers.insert(http::header::USER_AGENT, HeaderValue::from_static("windlass"));
+        headers.insert(
+            http::header::USER_AGENT,
+            HeaderValue::from_static("windlass"),
+        );
         headers.insert(
             http::header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
         for (name, value) in &settings.headers {
-            headers.insert(HeaderName::from_bytes(name.as_bytes())?, HeaderValue::from_str(value)?);
+            headers.insert(
+                HeaderName::from_bytes(name.as_bytes())?,
+                HeaderValue::from_str(value)?,
+            );
         }
         let emulator = uri.path() == EMULATOR_PATH;
         // A second request while one runs ends the emulator.
-        let limit = settings.maximum_concurrency.or_else(|| emulator.then_some(1));
+        let limit = settings
+            .maximum_concurrency
+            .or_else(|| emulator.then_some(1));
         Ok(Self {
             pool: Pool::new(uri)?,
             path,
@@ -124,7 +135,11 @@ impl HttpTarget {
             Ok(Ok(response)) => Sent::Answer(sender, response),
             // A request that is given back has not gone out.
             Ok(Err(mut error)) => {
-                if error.take_message().is_some() { Sent::NotSent } else { Sent::Closed }
+                if error.take_message().is_some() {
+                    Sent::NotSent
+                } else {
+                    Sent::Closed
+                }
             }
         }
     }
@@ -159,7 +174,10 @@ impl HttpTarget {
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
         let id = uuid::Uuid::new_v4();
-        let (trace, span) = (id.simple(), &uuid::Uuid::new_v4().simple().to_string()[..16]);
+        let (trace, span) = (
+            id.simple(),
+            &uuid::Uuid::new_v4().simple().to_string()[..16],
+        );
         let mut set = |name: &'static str, value: String| {
             let value = HeaderValue::from_str(&value).expect("only plain characters");
             headers.insert(HeaderName::from_static(name), value);
@@ -201,7 +219,9 @@ impl Target for HttpTarget {
 async fn read(mut body: Incoming) -> Result<Option<Bytes>, hyper::Error> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
+        let Ok(data) = frame?.into_data() else {
+            continue;
+        };
         if RESPONSE_LIMIT < whole.len() + data.len() {
             return Ok(None);
         }
@@ -212,7 +232,10 @@ async fn read(mut body: Incoming) -> Result<Option<Bytes>, hyper::Error> {
 
 /// The request went out, and no answer came: the function may have run.
 fn lost(error: &str) -> Outcome {
-    Outcome::FunctionError { status: 0, error: error.to_owned() }
+    Outcome::FunctionError {
+        status: 0,
+        error: error.to_owned(),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -109,7 +109,10 @@ impl LambdaTarget {
                 None => Outcome::Success,
                 Some(kind) => {
                     let status = u16::try_from(answer.status_code).unwrap_or_default();
-                    Outcome::FunctionError { status, error: word(&kind).to_owned() }
+                    Outcome::FunctionError {
+                        status,
+                        error: word(&kind).to_owned(),
+                    }
                 }
             },
             Err(error) => outcome_of(&error, &self.function),
@@ -139,7 +142,12 @@ impl Target for LambdaTarget {
 /// # Errors
 /// Lambda cannot be asked.
 pub async fn find_function(client: &Client, function: &Arn) -> Result<bool, PortError> {
-    match client.get_function_configuration().function_name(function.as_str()).send().await {
+    match client
+        .get_function_configuration()
+        .function_name(function.as_str())
+        .send()
+        .await
+    {
         Ok(_) => Ok(true),
         Err(error) if fault::fault_of(&error) == Fault::Gone => Ok(false),
         Err(error) => {
@@ -153,18 +161,28 @@ pub async fn find_function(client: &Client, function: &Arn) -> Result<bool, Port
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
 fn outcome_of(error: &SdkError<InvokeError>, function: &Arn) -> Outcome {
-    let lost = |error: &str| Outcome::FunctionError { status: 0, error: error.to_owned() };
+    let lost = |error: &str| Outcome::FunctionError {
+        status: 0,
+        error: error.to_owned(),
+    };
     match error {
         SdkError::ServiceError(service) => {
-            let (code, status) =
-                (service.err().code().unwrap_or_default(), service.raw().status().as_u16());
+            let (code, status) = (
+                service.err().code().unwrap_or_default(),
+                service.raw().status().as_u16(),
+            );
             tracing::debug!(%function, code, status, "the function was not invoked");
             if NEVER.contains(&code) {
-                return Outcome::FunctionError { status, error: word(code).to_owned() };
+                return Outcome::FunctionError {
+                    status,
+                    error: word(code).to_owned(),
+                };
             }
             if status == 429 {
                 let seconds = service.raw().headers().get("retry-after");
-                let retry_after = seconds.and_then(|it| it.parse().ok()).map(Duration::from_secs);
+                let retry_after = seconds
+                    .and_then(|it| it.parse().ok())
+                    .map(Duration::from_secs);
                 return not_invoked(Fault::Throttled { retry_after });
             }
             if CONFIGURATION.contains(&code) || code.starts_with("KMS") || status == 403 {

@@ -62,10 +62,16 @@ impl Pool {
             .map_err(std::io::Error::other)?
             .with_native_roots()?
             .with_no_client_auth();
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1();
         let connector = connector.wrap_connector(http);
-        Ok(Self { uri, connector, state: Mutex::default() })
+        Ok(Self {
+            uri,
+            connector,
+            state: Mutex::default(),
+        })
     }
 
     /// A connection that was used before and is still open, if there is one.
@@ -86,7 +92,9 @@ impl Pool {
             std::future::poll_fn(|context| connector.poll_ready(context)).await?;
             connector.call(self.uri.clone()).await
         });
-        let stream = stream.await.map_err(|_| "no connection within five seconds")??;
+        let stream = stream
+            .await
+            .map_err(|_| "no connection within five seconds")??;
         let (sender, connection) = http1::handshake(stream).await?;
         let mut state = self.state();
         while state.drivers.try_join_next().is_some() {}

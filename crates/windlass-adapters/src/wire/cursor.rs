@@ -30,7 +30,10 @@ impl<'a> Cursor<'a> {
         // What is copied into an event must be UTF-8, and so everything must.
         match std::str::from_utf8(text) {
             Ok(_) => Ok(Self { text, at: 0 }),
-            Err(error) => Err(WireError { at: error.valid_up_to(), what: "not UTF-8" }),
+            Err(error) => Err(WireError {
+                at: error.valid_up_to(),
+                what: "not UTF-8",
+            }),
         }
     }
 
@@ -85,7 +88,10 @@ impl<'a> Cursor<'a> {
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
             let Some(found) = memchr2(b'"', b'\\', rest) else {
-                return Err(WireError { at: start, what: "a string without an end" });
+                return Err(WireError {
+                    at: start,
+                    what: "a string without an end",
+                });
             };
             self.at += found;
             if self.text[self.at] == b'"' {
@@ -160,7 +166,9 @@ impl<'a> Cursor<'a> {
                 _ => return Err(self.error("a value was expected")),
             }
             loop {
-                let Some(&object) = open.last() else { return Ok(()) };
+                let Some(&object) = open.last() else {
+                    return Ok(());
+                };
                 if self.take(if object { b'}' } else { b']' }) {
                     open.pop();
                     continue;
@@ -227,7 +235,11 @@ impl<'a> Cursor<'a> {
     }
 
     fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), WireError> {
-        if self.take(byte) { Ok(()) } else { Err(self.error(what)) }
+        if self.take(byte) {
+            Ok(())
+        } else {
+            Err(self.error(what))
+        }
     }
 
     fn take(&mut self, byte: u8) -> bool {
@@ -263,7 +275,9 @@ mod tests {
     use super::*;
 
     fn skips(text: &str) -> bool {
-        let Ok(mut cursor) = Cursor::new(text.as_bytes()) else { return false };
+        let Ok(mut cursor) = Cursor::new(text.as_bytes()) else {
+            return false;
+        };
         cursor.skip().and_then(|()| cursor.end()).is_ok()
     }
 
@@ -280,16 +294,21 @@ mod tests {
         ] {
             assert!(skips(text), "{text}");
         }
-        for text in
-            ["", "{", "[1", "[1,]", "{\"a\"}", "{\"a\":}", "\"", "\"\\x\"", "1.2.3", "nul", "[} ", "1 1"]
-        {
+        for text in [
+            "", "{", "[1", "[1,]", "{\"a\"}", "{\"a\":}", "\"", "\"\\x\"", "1.2.3", "nul", "[} ",
+            "1 1",
+        ] {
             assert!(!skips(text), "{text}");
         }
     }
 
     #[test]
     fn depth_has_a_bound() {
-        assert!(skips(&format!("{}{}", "[".repeat(DEEPEST), "]".repeat(DEEPEST))));
+        assert!(skips(&format!(
+            "{}{}",
+            "[".repeat(DEEPEST),
+            "]".repeat(DEEPEST)
+        )));
         assert!(!skips(&"[".repeat(100_000)));
     }
 }

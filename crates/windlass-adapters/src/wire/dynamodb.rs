@@ -57,7 +57,9 @@ impl Frame {
     /// The part of a record that names its stream.
     pub(crate) fn new(stream_arn: &str) -> Self {
         let arn = serde_json::Value::from(stream_arn);
-        Self { end: format!(",\"eventSourceARN\":{arn}}}").into_bytes() }
+        Self {
+            end: format!(",\"eventSourceARN\":{arn}}}").into_bytes(),
+        }
     }
 }
 
@@ -90,14 +92,13 @@ pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
         // Without this, an answer that says nothing would be taken for the end of the shard.
         return Err(cursor.error("the answer has no records, not even an empty list"));
     }
-    Ok(Answer { records: page.finish(), next_iterator })
+    Ok(Answer {
+        records: page.finish(),
+        next_iterator,
+    })
 }
 
-fn record(
-    cursor: &mut Cursor<'_>,
-    frame: &Frame,
-    page: &mut PageBuffer,
-) -> Result<(), WireError> {
+fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Result<(), WireError> {
     let (mut outer, mut change) = (Outer::default(), None);
     cursor.object(|cursor, name| {
         match name {
@@ -117,7 +118,9 @@ fn record(
         .sequence_number
         .filter(|number| !number.is_empty() && !number.contains(&b'\\'))
         .ok_or_else(|| cursor.error("a record without a sequence number"))?;
-    let keys = change.keys.ok_or_else(|| cursor.error("a record without its item's key"))?;
+    let keys = change
+        .keys
+        .ok_or_else(|| cursor.error("a record without its item's key"))?;
     let key = hash_of_key(keys)?;
     let start = page.text.len();
     push_outer(&mut page.text, &outer);
@@ -127,7 +130,10 @@ fn record(
         let mut comma: &[u8] = b"";
         for (name, value) in [("type", identity.kind), ("principalId", identity.principal)] {
             let Some(value) = value else { continue };
-            push_all(&mut page.text, &[comma, b"\"", name.as_bytes(), b"\":\"", value, b"\""]);
+            push_all(
+                &mut page.text,
+                &[comma, b"\"", name.as_bytes(), b"\":\"", value, b"\""],
+            );
             comma = b",";
         }
         page.text.push(b'}');
@@ -192,20 +198,18 @@ fn push_outer(text: &mut Vec<u8>, outer: &Outer<'_>) {
 }
 
 /// Writes the change; gives the place of its sequence number.
-fn push_change(
-    text: &mut Vec<u8>,
-    change: &Change<'_>,
-    number: &[u8],
-) -> std::ops::Range<usize> {
+fn push_change(text: &mut Vec<u8>, change: &Change<'_>, number: &[u8]) -> std::ops::Range<usize> {
     text.extend_from_slice(b"\"dynamodb\":{");
     if let Some(created) = change.created {
         text.extend_from_slice(b"\"ApproximateCreationDateTime\":");
         push_seconds(text, created);
         text.push(b',');
     }
-    for (name, value) in
-        [("Keys", change.keys), ("NewImage", change.new_image), ("OldImage", change.old_image)]
-    {
+    for (name, value) in [
+        ("Keys", change.keys),
+        ("NewImage", change.new_image),
+        ("OldImage", change.old_image),
+    ] {
         let Some(value) = value else { continue };
         push_all(text, &[b"\"", name.as_bytes(), b"\":", value, b","]);
     }
@@ -234,7 +238,10 @@ fn hash_of_key(keys: &[u8]) -> Result<KeyHash, WireError> {
     if let [(_, value)] = attributes.as_slice() {
         return Ok(KeyHash::of(value));
     }
-    let whole: Vec<_> = attributes.into_iter().flat_map(|(name, value)| [name, value]).collect();
+    let whole: Vec<_> = attributes
+        .into_iter()
+        .flat_map(|(name, value)| [name, value])
+        .collect();
     Ok(KeyHash::of(&whole.concat()))
 }
 
@@ -278,6 +285,9 @@ mod tests {
         let one = hash_of_key(br#"{"a":{"S":"1"},"b":{"N":"2"}}"#).unwrap();
         let other = hash_of_key(br#"{ "b": {"N":"2"}, "a": {"S":"1"} }"#).unwrap();
         assert_eq!(one, other);
-        assert_ne!(one, hash_of_key(br#"{"a":{"S":"2"},"b":{"N":"1"}}"#).unwrap());
+        assert_ne!(
+            one,
+            hash_of_key(br#"{"a":{"S":"2"},"b":{"N":"1"}}"#).unwrap()
+        );
     }
 }

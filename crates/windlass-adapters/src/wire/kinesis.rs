@@ -46,7 +46,10 @@ impl Frame {
             quoted(region),
             quoted(stream_arn)
         );
-        Self { before_id: before_id.into_bytes(), after_id: after_id.into_bytes() }
+        Self {
+            before_id: before_id.into_bytes(),
+            after_id: after_id.into_bytes(),
+        }
     }
 }
 
@@ -85,14 +88,14 @@ pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
         // Without this, an answer that says nothing would be taken for the end of the shard.
         return Err(cursor.error("the answer has no records, not even an empty list"));
     }
-    Ok(Answer { records: page.finish(), next_iterator, behind })
+    Ok(Answer {
+        records: page.finish(),
+        next_iterator,
+        behind,
+    })
 }
 
-fn record(
-    cursor: &mut Cursor<'_>,
-    frame: &Frame,
-    page: &mut PageBuffer,
-) -> Result<(), WireError> {
+fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Result<(), WireError> {
     let (mut arrival, mut data, mut key, mut number) = (None, None, None, None);
     cursor.object(|cursor, name| {
         match name {
@@ -127,7 +130,15 @@ fn record(
     }
     text.extend_from_slice(b"\"sequenceNumber\":\"");
     let place = text.len()..text.len() + number.len();
-    push_all(text, &[number, b"\",\"data\":\"", data, b"\",\"approximateArrivalTimestamp\":"]);
+    push_all(
+        text,
+        &[
+            number,
+            b"\",\"data\":\"",
+            data,
+            b"\",\"approximateArrivalTimestamp\":",
+        ],
+    );
     push_seconds(text, arrival);
     push_all(text, &[&frame.before_id, number, &frame.after_id]);
     page.record(start, place, hash, arrival);
@@ -152,7 +163,10 @@ mod tests {
         let answer = read(body, &frame()).unwrap();
         assert_eq!(answer.next_iterator.as_deref(), Some("AAA="));
         assert_eq!(answer.behind, Duration::from_millis(1500));
-        assert_eq!(answer.records[0].sequence_number.as_str(), "4959033827149025660855969");
+        assert_eq!(
+            answer.records[0].sequence_number.as_str(),
+            "4959033827149025660855969"
+        );
         assert_eq!(
             std::str::from_utf8(&answer.records[0].event).unwrap(),
             concat!(
@@ -171,7 +185,11 @@ mod tests {
 
     #[test]
     fn the_end_of_a_shard_is_told_from_an_answer_that_says_nothing() {
-        let answer = read(br#"{"Records":[],"ChildShards":[{"ShardId":"s"}]}"#, &frame()).unwrap();
+        let answer = read(
+            br#"{"Records":[],"ChildShards":[{"ShardId":"s"}]}"#,
+            &frame(),
+        )
+        .unwrap();
         assert_eq!(answer.next_iterator, None);
         assert!(read(b"{}", &frame()).is_err());
         assert!(read(b"", &frame()).is_err());

@@ -26,7 +26,10 @@ impl PageBuffer {
     /// Room for what a body of this length becomes.
     pub(super) fn for_body(length: usize) -> Self {
         // Records of 200 bytes double; larger ones grow less.
-        Self { text: Vec::with_capacity(length + length / 2), places: Vec::new() }
+        Self {
+            text: Vec::with_capacity(length + length / 2),
+            places: Vec::new(),
+        }
     }
 
     /// A record was written from `start` to the end; its sequence number is a part of it.
@@ -38,7 +41,12 @@ impl PageBuffer {
         approximate_arrival: Timestamp,
     ) {
         let event = start..self.text.len();
-        self.places.push(Place { event, sequence_number, key, approximate_arrival });
+        self.places.push(Place {
+            event,
+            sequence_number,
+            key,
+            approximate_arrival,
+        });
     }
 
     /// The records, as slices of the buffer.

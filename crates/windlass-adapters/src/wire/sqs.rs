@@ -49,11 +49,18 @@ struct Place {
 impl Frame {
     /// The parts of a message that name its queue.
     pub(crate) fn new(queue_arn: &str, region: &str, window: bool, fifo: bool) -> Self {
-        let (arn, region) = (serde_json::Value::from(queue_arn), serde_json::Value::from(region));
+        let (arn, region) = (
+            serde_json::Value::from(queue_arn),
+            serde_json::Value::from(region),
+        );
         let end = format!(
             ",\"eventSource\":\"aws:sqs\",\"eventSourceARN\":{arn},\"awsRegion\":{region}}}"
         );
-        Self { end: end.into_bytes(), null_md5: window, fifo }
+        Self {
+            end: end.into_bytes(),
+            null_md5: window,
+            fifo,
+        }
     }
 }
 
@@ -129,7 +136,9 @@ fn system_attributes<'a>(
         let value = cursor.string()?;
         match name {
             b"SentTimestamp" => {
-                let millis = std::str::from_utf8(value).ok().and_then(|it| it.parse().ok());
+                let millis = std::str::from_utf8(value)
+                    .ok()
+                    .and_then(|it| it.parse().ok());
                 let millis = millis.ok_or_else(|| cursor.error("a broken time of sending"))?;
                 raw.sent = Timestamp::from_millis(millis);
             }
@@ -150,22 +159,48 @@ fn render(
     text: &mut Vec<u8>,
 ) -> Result<Place, WireError> {
     let plain = |text: &&[u8]| !text.is_empty() && !text.contains(&b'\\');
-    let id = raw.id.filter(plain).ok_or_else(|| cursor.error("a message without an id"))?;
-    let receipt = raw.receipt.ok_or_else(|| cursor.error("a message without a receipt handle"))?;
-    let body = raw.body.ok_or_else(|| cursor.error("a message without a body"))?;
-    let handle = unescape(receipt).map(std::borrow::Cow::into_owned).map(Bytes::from);
+    let id = raw
+        .id
+        .filter(plain)
+        .ok_or_else(|| cursor.error("a message without an id"))?;
+    let receipt = raw
+        .receipt
+        .ok_or_else(|| cursor.error("a message without a receipt handle"))?;
+    let body = raw
+        .body
+        .ok_or_else(|| cursor.error("a message without a body"))?;
+    let handle = unescape(receipt)
+        .map(std::borrow::Cow::into_owned)
+        .map(Bytes::from);
     let handle = handle.and_then(ReceiptHandle::from_slice);
     let handle = handle.ok_or_else(|| cursor.error("a broken receipt handle"))?;
     let start = text.len();
     text.extend_from_slice(b"{\"messageId\":\"");
     let id_place = text.len()..text.len() + id.len();
-    push_all(text, &[id, b"\",\"receiptHandle\":\"", receipt, b"\",\"body\":\"", body, b"\","]);
+    push_all(
+        text,
+        &[
+            id,
+            b"\",\"receiptHandle\":\"",
+            receipt,
+            b"\",\"body\":\"",
+            body,
+            b"\",",
+        ],
+    );
     push_all(text, &[b"\"attributes\":", raw.attributes.unwrap_or(b"{}")]);
     text.extend_from_slice(b",\"messageAttributes\":{");
     if let Some(mut attributes) = raw.message_attributes {
         message_attributes(&mut attributes, text)?;
     }
-    push_all(text, &[b"},\"md5OfBody\":\"", raw.md5_of_body.unwrap_or_default(), b"\""]);
+    push_all(
+        text,
+        &[
+            b"},\"md5OfBody\":\"",
+            raw.md5_of_body.unwrap_or_default(),
+            b"\"",
+        ],
+    );
     match raw.md5_of_attributes {
         Some(md5) => push_all(text, &[b",\"md5OfMessageAttributes\":\"", md5, b"\""]),
         None if frame.null_md5 => text.extend_from_slice(b",\"md5OfMessageAttributes\":null"),
@@ -173,7 +208,13 @@ fn render(
     }
     text.extend_from_slice(&frame.end);
     let (sent, group) = (raw.sent, raw.group);
-    Ok(Place { event: start..text.len(), id: id_place, receipt: handle, sent, group })
+    Ok(Place {
+        event: start..text.len(),
+        id: id_place,
+        receipt: handle,
+        sent,
+        group,
+    })
 }
 
 /// The attributes of the sender, in the form and order of a Lambda event.
@@ -242,7 +283,8 @@ mod tests {
 
     #[test]
     fn a_window_shows_the_missing_hash_as_null() {
-        let body = r#"{"Messages":[{"Body":"b","MD5OfBody":"m","MessageId":"i","ReceiptHandle":"r"}]}"#;
+        let body =
+            r#"{"Messages":[{"Body":"b","MD5OfBody":"m","MessageId":"i","ReceiptHandle":"r"}]}"#;
         assert!(!event(body, false).contains("md5OfMessageAttributes"));
         assert!(event(body, true).contains(r#""md5OfMessageAttributes":null"#));
     }
