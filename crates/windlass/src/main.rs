@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use tokio::runtime::Runtime;
 
+mod app;
 mod cli;
 mod client;
 mod config;

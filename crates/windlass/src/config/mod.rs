@@ -91,6 +91,18 @@ impl Config {
         Self::parse(&text, variable)
     }
 
+    /// Listens somewhere else than the file says.
+    ///
+    /// # Errors
+    /// It is no address, or one that others can reach although nothing says that they may.
+    pub(crate) fn listen_at(&mut self, address: &str) -> Result<(), Problem> {
+        self.listen = address_for(address, self.auth_none).map_err(|message| Problem {
+            line: 0,
+            message: format!("--listen: {message}"),
+        })?;
+        Ok(())
+    }
+
     /// Reads the text of a file.
     ///
     /// # Errors
@@ -231,28 +243,30 @@ fn listen(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> (SocketAddr, bo
         ));
         return (default, auth_none);
     };
-    let address = text
-        .replace("localhost:", "127.0.0.1:")
-        .parse::<SocketAddr>();
-    let Ok(address) = address else {
-        problems.push(problem(
-            node,
-            "listen",
-            format!("'{text}' is not an address and a port, such as 127.0.0.1:9870"),
+    match address_for(text, auth_none) {
+        Ok(address) => (address, auth_none),
+        Err(message) => {
+            problems.push(problem(node, "listen", message));
+            (default, auth_none)
+        }
+    }
+}
+
+/// An address to listen on: a loopback one, unless everybody may call.
+fn address_for(text: &str, auth_none: bool) -> Result<SocketAddr, String> {
+    let address: Option<SocketAddr> = text.replace("localhost:", "127.0.0.1:").parse().ok();
+    let Some(address) = address else {
+        return Err(format!(
+            "'{text}' is not an address and a port, such as 127.0.0.1:9870"
         ));
-        return (default, auth_none);
     };
     if !address.ip().is_loopback() && !auth_none {
-        problems.push(problem(
-            node,
-            "listen",
-            format!(
-                "{address} can be reached from other machines, and callers are not checked; \
-                 listen on 127.0.0.1, or write 'auth: none' to let everybody in"
-            ),
+        return Err(format!(
+            "{address} can be reached from other machines, and callers are not checked; listen on \
+             127.0.0.1, or write 'auth: none' to let everybody in"
         ));
     }
-    (address, auth_none)
+    Ok(address)
 }
 
 fn endpoints(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {

@@ -1,0 +1,175 @@
+//! Composition: the parts of a daemon put together, started and stopped.
+//!
+//! Four verbs: a [`Config`] is loaded, [`App::build`] opens and binds everything that can fail,
+//! [`App::spawn`] lets it run, [`Running::stop`] drains it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use windlass_adapters::aws::{AwsSettings, Service};
+use windlass_adapters::{FunctionSettings, World, WorldSettings, stores};
+use windlass_core::arn::Arn;
+use windlass_core::lease::WorkerId;
+use windlass_engine::budget::ByteBudget;
+use windlass_engine::clock::Clock;
+use windlass_engine::ports::Store;
+use windlass_engine::settings::EngineSettings;
+use windlass_engine::status::StatusBoard;
+use windlass_engine::supervisor::{Stop, Supervisor, SupervisorParts};
+
+use crate::config::{Config, FunctionConfig, FunctionKind};
+
+/// A daemon that can run: its store is open, its port is bound.
+pub(crate) struct App {
+    config: Config,
+    supervisor: Supervisor,
+    store: Arc<dyn Store>,
+    board: Arc<StatusBoard>,
+}
+
+/// A daemon that runs.
+pub(crate) struct Running {
+    stop: watch::Sender<Stop>,
+    supervisor: JoinSet<()>,
+}
+
+impl App {
+    /// Opens the store and binds the port.
+    ///
+    /// # Errors
+    /// The store cannot be opened, or the port is in use.
+    pub(crate) async fn build(config: Config, _prune: bool) -> anyhow::Result<Self> {
+        let store = stores::open(&config.store)?;
+        let world = Arc::new(World::load(world_settings(&config)?).await);
+        let settings = engine_settings(&config);
+        let board = Arc::new(StatusBoard::default());
+        let supervisor = Supervisor::new(SupervisorParts {
+            store: Arc::clone(&store),
+            connect: Arc::clone(&world) as _,
+            board: Arc::clone(&board),
+            clock: Clock::start(),
+            worker: worker_id(),
+            budget: ByteBudget::new(settings.buffer_limit),
+            settings,
+            seed: uuid::Uuid::new_v4().as_u64_pair().0,
+        });
+        Ok(Self { config, supervisor, store, board })
+    }
+
+    /// How long a stop may take.
+    pub(crate) const fn drain_timeout(&self) -> Duration {
+        self.config.drain_timeout
+    }
+
+    /// Lets it run.
+    pub(crate) async fn spawn(self) -> anyhow::Result<Running> {
+        for declared in &self.config.mappings {
+            let spec: windlass_core::spec::MappingSpec = serde_json::from_value(declared.members.clone())?;
+            let now = Clock::start().now();
+            let checked = windlass_core::validate::create(&spec, now).map_err(|v| anyhow::anyhow!("{v:?}"))?;
+            let here = windlass_core::function::Place { partition: "aws".into(), region: self.config.region.clone(), account_id: self.config.account_id.clone() };
+            let row = windlass_core::mapping::MappingRow {
+                id: windlass_core::mapping::MappingId::new(&uuid::Uuid::new_v4().to_string()),
+                revision: windlass_core::mapping::Revision(1),
+                function_arn: checked.function.resolve(&here),
+                spec: checked.spec,
+                desired: windlass_core::mapping::DesiredState::Enabled,
+                change: windlass_core::mapping::Change::Created,
+                created: now, last_modified: now, declared: true,
+            };
+            println!("{:?}", self.store.put(&row, None).await?);
+        }
+        let (stop, stopped) = watch::channel(Stop::No);
+        let mut supervisor = JoinSet::new();
+        supervisor.spawn(self.supervisor.run(stopped));
+        Ok(Running { stop, supervisor })
+    }
+}
+
+impl Running {
+    /// Drains within a grace period; a second request ends everything at once, which costs repeated
+    /// invocations and nothing else.
+    pub(crate) async fn stop(mut self, grace: Duration, again: impl Future<Output = &'static str>) {
+        self.stop.send_replace(Stop::Drain);
+        tokio::select! {
+            _ = self.supervisor.join_next() => tracing::info!("stopped"),
+            () = tokio::time::sleep(grace) => {
+                tracing::warn!("not everything has finished in {grace:?}; what runs will be repeated");
+            }
+            signal = again => {
+                tracing::warn!(signal, "stopping at once; what runs will be repeated");
+            }
+        }
+        self.stop.send_replace(Stop::Now);
+        self.supervisor.shutdown().await;
+    }
+}
+
+fn worker_id() -> WorkerId {
+    WorkerId::new(&format!("{}-{}", std::process::id(), uuid::Uuid::new_v4().simple()))
+}
+
+fn engine_settings(config: &Config) -> EngineSettings {
+    let defaults = EngineSettings::default();
+    EngineSettings {
+        kinesis_poll_interval: config.kinesis_poll_interval,
+        kinesis_catch_up_interval: defaults
+            .kinesis_catch_up_interval
+            .min(config.kinesis_poll_interval),
+        dynamodb_streams_poll_interval: config.dynamodb_streams_poll_interval,
+        dynamodb_streams_catch_up_interval: defaults
+            .dynamodb_streams_catch_up_interval
+            .min(config.dynamodb_streams_poll_interval),
+        sqs_wait_time: config.sqs_wait_time,
+        sqs_visibility_heartbeat: config.sqs_visibility_heartbeat,
+        ..defaults
+    }
+}
+
+fn world_settings(config: &Config) -> anyhow::Result<WorldSettings> {
+    let services = [
+        ("kinesis", Service::Kinesis),
+        ("dynamodb_streams", Service::DynamoDbStreams),
+        ("sqs", Service::Sqs),
+        ("lambda", Service::Lambda),
+    ];
+    let endpoints = services.into_iter().filter_map(|(name, service)| {
+        config.endpoints.get(name).map(|url| (service, url.clone()))
+    });
+    let functions = config.functions.iter().map(|(name, function)| {
+        let settings = function_settings(function).with_context(|| format!("functions.{name}"))?;
+        anyhow::Ok((name.clone(), settings))
+    });
+    Ok(WorldSettings {
+        aws: AwsSettings { region: config.region.clone(), endpoints: endpoints.collect() },
+        account_id: config.account_id.clone(),
+        functions: functions.collect::<anyhow::Result<BTreeMap<_, _>>>()?,
+    })
+}
+
+fn function_settings(function: &FunctionConfig) -> anyhow::Result<FunctionSettings> {
+    let kind = match &function.kind {
+        FunctionKind::Url { url, headers, signing_secret } => {
+            windlass_adapters::FunctionKind::Url {
+                url: url.clone(),
+                headers: headers.clone(),
+                signing_secret: signing_secret.clone(),
+            }
+        }
+        FunctionKind::Lambda { arn } => {
+            windlass_adapters::FunctionKind::Lambda { arn: Arn::parse(arn)? }
+        }
+    };
+    Ok(FunctionSettings {
+        kind,
+        timeout: function.timeout,
+        maximum_concurrency: function.maximum_concurrency,
+        role_arn: function.role_arn.clone(),
+    })
+}
