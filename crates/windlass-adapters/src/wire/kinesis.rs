@@ -61,7 +61,9 @@ pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
     cursor.object(|cursor, name| {
         match name {
             b"Records" => {
-                records = true;
+                if std::mem::replace(&mut records, true) {
+                    return Err(cursor.error("two lists of records"));
+                }
                 cursor.array(|cursor| record(cursor, frame, &mut page))?;
             }
             b"NextShardIterator" => {
@@ -74,10 +76,12 @@ pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
                 next_iterator = iterator.map(text).transpose()?;
             }
             b"MillisBehindLatest" => {
-                let millis = std::str::from_utf8(cursor.number()?).ok();
-                let millis = millis.and_then(|millis| millis.parse::<f64>().ok());
-                let seconds = millis.unwrap_or(0.0) / 1000.0;
-                behind = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+                if !cursor.value_is_null()? {
+                    let millis = std::str::from_utf8(cursor.number()?).ok();
+                    let millis = millis.and_then(|millis| millis.parse::<f64>().ok());
+                    let seconds = millis.unwrap_or(0.0) / 1000.0;
+                    behind = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+                }
             }
             _ => cursor.skip()?,
         }

@@ -72,6 +72,9 @@ pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Vec<Message>, WireError
     cursor.object(|cursor, name| {
         match name {
             b"Messages" => {
+                if !places.is_empty() {
+                    return Err(cursor.error("two lists of messages"));
+                }
                 if cursor.value_is_null()? {
                     return Ok(());
                 }
@@ -220,7 +223,7 @@ fn render(
 /// The attributes of the sender, in the form and order of a Lambda event.
 fn message_attributes(cursor: &mut Cursor<'_>, text: &mut Vec<u8>) -> Result<(), WireError> {
     let mut comma: &[u8] = b"";
-    cursor.object(|cursor, name| {
+    cursor.map(|cursor, name| {
         let (mut string, mut binary, mut data_type) = (None, None, None);
         cursor.object(|cursor, member| {
             match member {
