@@ -32,3 +32,6 @@ pub async fn source_exists(clients: &AwsClients, arn: &Arn) -> Result<(), PortEr
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

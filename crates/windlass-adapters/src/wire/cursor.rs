@@ -330,6 +330,13 @@ pub(super) fn unescape(raw: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
     Some(text.into_bytes().into())
 }
 
+/// The text of a name that a service gave (a number, an id): not empty, and in no need of escapes.
+pub(super) fn plain(raw: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
+    let text = unescape(raw)?;
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    (!text.is_empty() && text.iter().all(is_plain)).then_some(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@
 use windlass_core::record::{KeyHash, Record};
 use windlass_core::time::Timestamp;
 
-use super::cursor::{Cursor, WireError, unescape};
+use super::cursor::{Cursor, WireError, plain, unescape};
 use super::number::{moment, push_seconds};
 use super::page::{PageBuffer, push_all};
 
@@ -118,7 +118,7 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
     let change = change.ok_or_else(|| cursor.error("a record without its change"))?;
     let number = change
         .sequence_number
-        .filter(|number| !number.is_empty() && !number.contains(&b'\\'))
+        .and_then(plain)
         .ok_or_else(|| cursor.error("a record without a sequence number"))?;
     let keys = change
         .keys
@@ -130,7 +130,7 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
         .ok_or_else(|| cursor.error("a record without a time of creation"))?;
     let start = page.text.len();
     push_outer(&mut page.text, &outer);
-    let place = push_change(&mut page.text, &change, number);
+    let place = push_change(&mut page.text, &change, &number);
     if let Some(identity) = &outer.identity {
         page.text.extend_from_slice(b",\"userIdentity\":{");
         let mut comma: &[u8] = b"";
@@ -240,7 +240,7 @@ fn hash_of_key(keys: &[u8]) -> Result<KeyHash, WireError> {
         cursor.map(|cursor, kind| {
             let value = cursor.string()?;
             let text = |raw| unescape(raw).ok_or_else(|| cursor.error("a broken key"));
-            attributes.push((text(name)?, kind, text(value)?));
+            attributes.push((text(name)?, text(kind)?, text(value)?));
             Ok(())
         })
     })?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use windlass_core::record::{KeyHash, Record};
 
-use super::cursor::{Cursor, WireError, unescape};
+use super::cursor::{Cursor, WireError, plain, unescape};
 use super::number::{moment, push_seconds};
 use super::page::{PageBuffer, push_all};
 
@@ -113,7 +113,7 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
     })?;
     let data = data.ok_or_else(|| cursor.error("a record without data"))?;
     let number = number
-        .filter(|number| !number.is_empty() && !number.contains(&b'\\'))
+        .and_then(plain)
         .ok_or_else(|| cursor.error("a record without a sequence number"))?;
     let arrival = arrival
         .and_then(moment)
@@ -124,7 +124,7 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
             KeyHash::of(&key)
         }
         // Streams may distribute records themselves, without a key and so without order.
-        None => KeyHash::of(number),
+        None => KeyHash::of(&number),
     };
     let text = &mut page.text;
     let start = text.len();
@@ -137,14 +137,14 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
     push_all(
         text,
         &[
-            number,
+            &number,
             b"\",\"data\":\"",
             data,
             b"\",\"approximateArrivalTimestamp\":",
         ],
     );
     push_seconds(text, arrival);
-    push_all(text, &[&frame.before_id, number, &frame.after_id]);
+    push_all(text, &[&frame.before_id, &number, &frame.after_id]);
     page.record(start, place, hash, arrival);
     Ok(())
 }

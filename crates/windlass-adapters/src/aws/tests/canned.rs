@@ -1,0 +1,146 @@
+//! Clients that are answered from memory.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::retry::RetryConfig;
+use tokio::runtime::{Builder, Runtime};
+use windlass_core::arn::Arn;
+use windlass_core::mapping::{
+    DesiredState, Mapping, MappingId, QueueSettings, Revision, Source, StreamSettings,
+};
+use windlass_core::position::Position;
+
+use crate::aws::AwsClients;
+
+/// Answers every call with what it was last given.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Canned(Arc<Mutex<Answer>>);
+
+#[derive(Clone, Debug, Default)]
+struct Answer {
+    status: u16,
+    headers: Vec<(&'static str, &'static str)>,
+    body: Vec<u8>,
+}
+
+impl Canned {
+    /// A connector and clients that use it.
+    pub(super) fn new() -> (Self, AwsClients) {
+        let canned = Self::default();
+        let keys = Credentials::new("id", "secret", None, None, "test");
+        macro_rules! client {
+            ($sdk:ident) => {
+                $sdk::Client::from_conf(
+                    $sdk::Config::builder()
+                        .behavior_version(BehaviorVersion::latest())
+                        .region(Region::new("us-east-1"))
+                        .credentials_provider(keys.clone())
+                        .retry_config(RetryConfig::disabled())
+                        .http_client(canned.clone())
+                        .build(),
+                )
+            };
+        }
+        let clients = AwsClients {
+            kinesis: client!(aws_sdk_kinesis),
+            dynamodb_streams: client!(aws_sdk_dynamodbstreams),
+            sqs: client!(aws_sdk_sqs),
+            lambda: client!(aws_sdk_lambda),
+            custom_kinesis: false,
+        };
+        (canned, clients)
+    }
+
+    /// What is answered from now on, with status 200.
+    pub(super) fn answer(&self, body: &[u8]) {
+        self.fail(200, &[], body);
+    }
+
+    /// What is answered from now on.
+    pub(super) fn fail(&self, status: u16, headers: &[(&'static str, &'static str)], body: &[u8]) {
+        *self.0.lock().unwrap() = Answer {
+            status,
+            headers: headers.to_vec(),
+            body: body.to_vec(),
+        };
+    }
+}
+
+impl HttpConnector for Canned {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let mut answer = self.0.lock().unwrap().clone();
+        let target = request.headers().get("x-amz-target").unwrap_or_default();
+        if target.ends_with(".GetQueueUrl") {
+            answer = Answer {
+                status: 200,
+                headers: Vec::new(),
+                body: br#"{"QueueUrl":"https://sqs.us-east-1.amazonaws.com/1/q"}"#.to_vec(),
+            };
+        }
+        let status = answer.status.try_into().expect("a status");
+        let mut response = HttpResponse::new(status, SdkBody::from(answer.body));
+        for (name, value) in answer.headers {
+            response.headers_mut().insert(name, value);
+        }
+        HttpConnectorFuture::ready(Ok(response))
+    }
+}
+
+impl HttpClient for Canned {
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+/// A runtime for one test.
+pub(super) fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// A mapping on a stream or a queue.
+pub(super) fn mapping(arn: &str, fifo: bool, window: Duration) -> Mapping {
+    let arn = Arn::parse(arn).unwrap();
+    let settings = StreamSettings {
+        starting_position: Position::TrimHorizon,
+        skip_before: None,
+        batch_size: 100,
+        maximum_batching_window: window,
+    };
+    let source = match arn.service() {
+        "kinesis" => Source::Kinesis {
+            stream: arn,
+            settings,
+        },
+        "dynamodb" => Source::DynamoDbStreams {
+            stream: arn,
+            settings,
+        },
+        _ => Source::Sqs {
+            queue: arn,
+            settings: QueueSettings {
+                fifo,
+                batch_size: 10,
+                maximum_batching_window: window,
+            },
+        },
+    };
+    Mapping {
+        id: MappingId::new("00000000-0000-0000-0000-000000000001"),
+        revision: Revision(1),
+        source,
+        function: Arn::parse("arn:aws:lambda:us-east-1:123456789012:function:f").unwrap(),
+        desired: DesiredState::Enabled,
+    }
+}
