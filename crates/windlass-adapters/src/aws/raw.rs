@@ -26,8 +26,10 @@ pub(super) struct RawCall<T> {
     shared: Arc<Shared<T>>,
 }
 
+type Read<T> = dyn Fn(&[u8]) -> Result<T, WireError> + Send + Sync;
+
 struct Shared<T> {
-    read: Box<dyn Fn(&[u8]) -> Result<T, WireError> + Send + Sync>,
+    read: Box<Read<T>>,
     answer: Mutex<Option<T>>,
     /// What the SDK's operation is given for a success, and for an error.
     empty: fn() -> Output,

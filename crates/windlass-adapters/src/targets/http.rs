@@ -55,7 +55,7 @@ pub struct HttpTarget {
 enum Sent {
     Answer(Sender, Response<Incoming>),
     /// It did not go out.
-    NotSent,
+    Returned,
     /// It went out, and the connection closed before an answer began.
     Closed,
     TimedOut,
@@ -112,8 +112,10 @@ impl HttpTarget {
         // nothing about the function, so the request is sent once more, on a fresh one.
         if let Some(used) = self.pool.take_idle() {
             match self.send(used, invocation, deadline).await {
-                Sent::NotSent | Sent::Closed => {}
-                sent => return self.judge(sent, deadline).await,
+                Sent::Returned | Sent::Closed => {}
+                sent @ (Sent::Answer(..) | Sent::TimedOut) => {
+                    return self.judge(sent, deadline).await;
+                }
             }
         }
         match self.pool.connect().await {
@@ -136,7 +138,7 @@ impl HttpTarget {
             // A request that is given back has not gone out.
             Ok(Err(mut error)) => {
                 if error.take_message().is_some() {
-                    Sent::NotSent
+                    Sent::Returned
                 } else {
                     Sent::Closed
                 }
@@ -147,7 +149,7 @@ impl HttpTarget {
     async fn judge(&self, sent: Sent, deadline: Instant) -> Outcome {
         let (sender, response) = match sent {
             Sent::Answer(sender, response) => (sender, response),
-            Sent::NotSent => return not_invoked(Fault::Transient),
+            Sent::Returned => return not_invoked(Fault::Transient),
             Sent::Closed => return lost("connection closed"),
             Sent::TimedOut => return lost("timeout"),
         };
