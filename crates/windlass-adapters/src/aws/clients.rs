@@ -53,13 +53,9 @@ impl AwsClients {
     /// Makes the clients: region and endpoints as given, everything else from the standard
     /// environment and its files.
     pub async fn load(settings: &AwsSettings) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .build();
         let shared = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(settings.region.clone()))
-            .timeout_config(timeouts)
+            .timeout_config(timeouts())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .load()
             .await;
@@ -98,6 +94,14 @@ impl AwsClients {
             custom_kinesis,
         }
     }
+}
+
+/// The limits of every call that sets no others.
+pub(crate) fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .build()
 }
 
 /// An endpoint that the environment gives for one service or for all.

@@ -10,6 +10,8 @@ pub mod kinesis;
 mod raw;
 pub mod sqs;
 
+#[cfg(test)]
+pub(crate) use clients::timeouts;
 pub use clients::{AwsClients, AwsSettings, Service};
 
 use windlass_core::arn::{Arn, SourceKind};

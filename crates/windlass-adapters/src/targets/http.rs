@@ -68,14 +68,20 @@ impl HttpTarget {
     /// The URL or a header is not valid, or the machine's root certificates cannot be read.
     pub fn new(settings: &HttpTargetSettings) -> Result<Self, BoxError> {
         let uri: Uri = settings.url.parse()?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err("the URL must begin with http:// or https://".into());
+        }
         let host = uri.authority().ok_or("the URL names no host")?.as_str();
-        let host = host.rsplit('@').next().unwrap_or(host).to_owned();
+        if host.contains('@') {
+            return Err("the URL holds a user name; give a header authorization instead".into());
+        }
+        let host = HeaderValue::from_str(host)?;
         let path = uri
             .path_and_query()
             .map_or("/", |path| path.as_str())
             .parse()?;
         let mut headers = HeaderMap::new();
-        headers.insert(http::header::HOST, HeaderValue::from_str(&host)?);
+        headers.insert(http::header::HOST, host);
         headers.insert(
             http::header::USER_AGENT,
             HeaderValue::from_static("windlass"),
@@ -85,9 +91,10 @@ impl HttpTarget {
             HeaderValue::from_static("application/json"),
         );
         for (name, value) in &settings.headers {
+            let invalid = |what| format!("the header {name}: its {what} is not one of HTTP");
             headers.insert(
-                HeaderName::from_bytes(name.as_bytes())?,
-                HeaderValue::from_str(value)?,
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid("name"))?,
+                HeaderValue::from_str(value).map_err(|_| invalid("value"))?,
             );
         }
         let emulator = uri.path() == EMULATOR_PATH;

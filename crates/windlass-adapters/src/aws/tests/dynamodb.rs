@@ -12,10 +12,10 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::record::{Page, ShardId};
 use windlass_engine::ports::StreamReader;
 
-use super::canned::{Canned, mapping, runtime};
 use super::json::{self, Json, binary, digits, maybe, maybe_text, object, others, spell, text};
 use super::{for_many, parsed, same_moment, take_seconds};
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
+use crate::canned::{Canned, mapping, runtime};
 
 const STREAM: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026";
 

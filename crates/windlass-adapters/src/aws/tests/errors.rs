@@ -8,9 +8,9 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::record::ShardId;
 use windlass_engine::ports::{PortError, QueueReader, StreamReader};
 
-use super::canned::{Canned, mapping, runtime};
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
+use crate::canned::{Canned, mapping, runtime};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";

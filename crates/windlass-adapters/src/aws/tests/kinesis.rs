@@ -10,10 +10,10 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::record::{Page, ShardId};
 use windlass_engine::ports::StreamReader;
 
-use super::canned::{Canned, mapping, runtime};
 use super::json::{self, Json, base64, digits, maybe, maybe_text, object, others, spelled};
 use super::{for_many, hash, parsed, same_moment, take_seconds};
 use crate::aws::kinesis::KinesisReader;
+use crate::canned::{Canned, mapping, runtime};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
 const SHARD: &str = "shardId-000000000007";

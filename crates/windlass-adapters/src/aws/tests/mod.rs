@@ -2,7 +2,6 @@
 //! record is compared with one built from what the SDK understood.
 
 mod broken;
-mod canned;
 mod dynamodb;
 mod errors;
 mod json;

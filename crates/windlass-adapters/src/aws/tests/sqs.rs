@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use windlass_core::record::Message as Raw;
 use windlass_engine::ports::QueueReader;
 
-use super::canned::{Canned, mapping, runtime};
 use super::json::{Json, Members, binary, digits, maybe, object, others, spelled, text};
 use super::{for_many, hash, parsed};
 use crate::aws::sqs::SqsReader;
+use crate::canned::{Canned, mapping, runtime};
 
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q.fifo";
 

@@ -1,6 +1,7 @@
 //! Clients that are answered from memory.
 
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region};
@@ -10,6 +11,7 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::byte_stream::ByteStream;
 use aws_smithy_types::retry::RetryConfig;
 use tokio::runtime::{Builder, Runtime};
 use windlass_core::arn::Arn;
@@ -18,22 +20,38 @@ use windlass_core::mapping::{
 };
 use windlass_core::position::Position;
 
-use crate::aws::AwsClients;
+use crate::aws::{AwsClients, timeouts};
 
 /// Answers every call with what it was last given.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Canned(Arc<Mutex<Answer>>);
+pub(crate) struct Canned(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    answer: Answer,
+    requests: Vec<Request>,
+}
 
 #[derive(Clone, Debug, Default)]
 struct Answer {
     status: u16,
     headers: Vec<(&'static str, &'static str)>,
     body: Vec<u8>,
+    /// How long it takes.
+    after: Duration,
+}
+
+/// A request as it would have gone out.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) uri: String,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Canned {
     /// A connector and clients that use it.
-    pub(super) fn new() -> (Self, AwsClients) {
+    pub(crate) fn new() -> (Self, AwsClients) {
         let canned = Self::default();
         let keys = Credentials::new("id", "secret", None, None, "test");
         macro_rules! client {
@@ -44,6 +62,7 @@ impl Canned {
                         .region(Region::new("us-east-1"))
                         .credentials_provider(keys.clone())
                         .retry_config(RetryConfig::disabled())
+                        .timeout_config(timeouts())
                         .http_client(canned.clone())
                         .build(),
                 )
@@ -60,37 +79,67 @@ impl Canned {
     }
 
     /// What is answered from now on, with status 200.
-    pub(super) fn answer(&self, body: &[u8]) {
+    pub(crate) fn answer(&self, body: &[u8]) {
         self.fail(200, &[], body);
     }
 
     /// What is answered from now on.
-    pub(super) fn fail(&self, status: u16, headers: &[(&'static str, &'static str)], body: &[u8]) {
-        *self.0.lock().unwrap() = Answer {
+    pub(crate) fn fail(&self, status: u16, headers: &[(&'static str, &'static str)], body: &[u8]) {
+        self.state().answer = Answer {
             status,
             headers: headers.to_vec(),
             body: body.to_vec(),
+            after: Duration::ZERO,
         };
+    }
+
+    /// How long the answer that is set takes.
+    pub(crate) fn delay(&self, after: Duration) {
+        self.state().answer.after = after;
+    }
+
+    /// What has been asked since this was last asked.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        std::mem::take(&mut self.state().requests)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
     }
 }
 
 impl HttpConnector for Canned {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let mut answer = self.0.lock().unwrap().clone();
-        let target = request.headers().get("x-amz-target").unwrap_or_default();
-        if target.ends_with(".GetQueueUrl") {
+        let mut answer = self.state().answer.clone();
+        let headers = request.headers().iter();
+        let headers: BTreeMap<_, _> = headers
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let target = headers.get("x-amz-target");
+        if target.is_some_and(|target| target.ends_with(".GetQueueUrl")) {
             answer = Answer {
                 status: 200,
-                headers: Vec::new(),
                 body: br#"{"QueueUrl":"https://sqs.us-east-1.amazonaws.com/1/q"}"#.to_vec(),
+                ..Answer::default()
             };
         }
-        let status = answer.status.try_into().expect("a status");
-        let mut response = HttpResponse::new(status, SdkBody::from(answer.body));
-        for (name, value) in answer.headers {
-            response.headers_mut().insert(name, value);
-        }
-        HttpConnectorFuture::ready(Ok(response))
+        let (canned, uri) = (self.clone(), request.uri().to_owned());
+        HttpConnectorFuture::new(async move {
+            // The SDK watches how the body is taken.
+            let body = ByteStream::new(request.into_body())
+                .collect()
+                .await
+                .unwrap();
+            let body = body.to_vec();
+            canned.state().requests.push(Request { uri, headers, body });
+            tokio::time::sleep(answer.after).await;
+            let status = answer.status.try_into().expect("a status");
+            let mut response = HttpResponse::new(status, SdkBody::from(answer.body));
+            for (name, value) in answer.headers {
+                response.headers_mut().insert(name, value);
+            }
+            Ok(response)
+        })
     }
 }
 
@@ -105,12 +154,12 @@ impl HttpClient for Canned {
 }
 
 /// A runtime for one test.
-pub(super) fn runtime() -> Runtime {
+pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// A mapping on a stream or a queue.
-pub(super) fn mapping(arn: &str, fifo: bool, window: Duration) -> Mapping {
+pub(crate) fn mapping(arn: &str, fifo: bool, window: Duration) -> Mapping {
     let arn = Arn::parse(arn).unwrap();
     let settings = StreamSettings {
         starting_position: Position::TrimHorizon,
