@@ -1,6 +1,6 @@
 //! Clients that are answered from memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use aws_smithy_types::retry::RetryConfig;
+use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use windlass_core::arn::Arn;
 use windlass_core::mapping::{
@@ -28,6 +29,8 @@ pub(crate) struct Canned(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
+    /// Given once each, before `answer`.
+    script: VecDeque<Answer>,
     answer: Answer,
     requests: Vec<Request>,
 }
@@ -47,6 +50,15 @@ pub(crate) struct Request {
     pub(crate) uri: String,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    /// The operation of a JSON protocol, and what was sent.
+    pub(crate) fn call(&self) -> (&str, Value) {
+        let target = self.headers.get("x-amz-target").map_or("", String::as_str);
+        let operation = target.rsplit('.').next().unwrap_or_default();
+        (operation, serde_json::from_slice(&self.body).unwrap())
+    }
 }
 
 impl Canned {
@@ -93,6 +105,16 @@ impl Canned {
         };
     }
 
+    /// What one of the next calls is answered, in the order in which this is called.
+    pub(crate) fn next(&self, status: u16, body: &str) {
+        let answer = Answer {
+            status,
+            body: body.as_bytes().to_vec(),
+            ..Answer::default()
+        };
+        self.state().script.push_back(answer);
+    }
+
     /// How long the answer that is set takes.
     pub(crate) fn delay(&self, after: Duration) {
         self.state().answer.after = after;
@@ -110,19 +132,22 @@ impl Canned {
 
 impl HttpConnector for Canned {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let mut answer = self.state().answer.clone();
         let headers = request.headers().iter();
         let headers: BTreeMap<_, _> = headers
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         let target = headers.get("x-amz-target");
-        if target.is_some_and(|target| target.ends_with(".GetQueueUrl")) {
-            answer = Answer {
+        let answer = if target.is_some_and(|target| target.ends_with(".GetQueueUrl")) {
+            Answer {
                 status: 200,
                 body: br#"{"QueueUrl":"https://sqs.us-east-1.amazonaws.com/1/q"}"#.to_vec(),
                 ..Answer::default()
-            };
-        }
+            }
+        } else {
+            let mut state = self.state();
+            let next = state.script.pop_front();
+            next.unwrap_or_else(|| state.answer.clone())
+        };
         let (canned, uri) = (self.clone(), request.uri().to_owned());
         HttpConnectorFuture::new(async move {
             // The SDK watches how the body is taken.

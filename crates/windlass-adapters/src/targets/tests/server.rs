@@ -86,11 +86,15 @@ impl Server {
         self.seen.recv().await.unwrap()
     }
 
-    /// The connections on which requests came that nobody has looked at.
-    pub(super) fn connections(&mut self) -> Vec<usize> {
-        std::iter::from_fn(|| self.seen.try_recv().ok())
-            .map(|seen| seen.connection)
-            .collect()
+    /// The connections on which the next requests came; there must be no more than these.
+    pub(super) async fn connections(&mut self, n_requests: usize) -> Vec<usize> {
+        let mut connections = Vec::new();
+        for _ in 0..n_requests {
+            connections.push(self.seen().await.connection);
+        }
+        let more = self.seen.try_recv();
+        assert!(more.is_err(), "there was another request: {more:?}");
+        connections
     }
 }
 
