@@ -260,7 +260,7 @@ fn value() -> impl Strategy<Value = Json> {
         vec(number, 0..3).prop_map(|numbers| one("NS", Json::Array(numbers))),
         vec(binary(), 0..3).prop_map(|blobs| one("BS", Json::Array(blobs))),
     ];
-    leaf.prop_recursive(5, 24, 4, |inner| {
+    leaf.prop_recursive(4, 12, 3, |inner| {
         prop_oneof![
             vec(inner.clone(), 0..4).prop_map(|values| one("L", Json::Array(values))),
             vec((text(), inner), 0..4).prop_map(|members| one("M", map(members))),
