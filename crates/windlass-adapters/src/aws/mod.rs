@@ -1,7 +1,7 @@
 //! The sources on AWS, or on anything that speaks its protocols.
 //!
 //! The SDK does what it is trusted for: credentials, signing, endpoints, retries, connections. What
-//! it would make of an answer's records is left to [`crate::wire`].
+//! it would make of an answer's records is left to the walkers in `wire`.
 
 mod clients;
 pub mod dynamodb_streams;
