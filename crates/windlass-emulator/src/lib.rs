@@ -5,6 +5,7 @@
 //! test, so that it shares no mistakes with it either.
 
 mod answer;
+mod bench;
 mod faults;
 mod function;
 mod http;
@@ -14,6 +15,7 @@ mod md5;
 mod server;
 
 pub use answer::Answer;
+pub use bench::{BEFORE_RECORDS, BenchLoad, BenchSeen, BenchSource, RECORD_LENGTH};
 pub use faults::{Fault, Faults, Script};
 pub use kinesis::{IteratorLife, Kinesis, Placed, Refusal};
 pub use ledger::{Counts, Ledger, LedgerError, Summary};

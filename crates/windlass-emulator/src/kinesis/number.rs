@@ -45,9 +45,21 @@ impl SequenceNumber {
 
     /// The shard that gave it.
     pub(crate) fn shard(&self) -> u32 {
-        self.0[SHARD]
-            .iter()
-            .fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
+        u32::try_from(self.field(SHARD)).expect("six digits fit")
+    }
+
+    /// Its place in the shard.
+    pub(crate) fn place(&self) -> u64 {
+        self.field(PLACE)
+    }
+
+    /// A part of it; what is no number of ours may be too large for it.
+    fn field(&self, digits: Range<usize>) -> u64 {
+        self.0[digits].iter().fold(0, |number: u64, digit| {
+            number
+                .saturating_mul(10)
+                .saturating_add(u64::from(digit - b'0'))
+        })
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -86,7 +98,7 @@ mod tests {
         let child = SequenceNumber::new(1_700_000_000_500, 4, 0, 1_700_000_000_500);
         assert_eq!(first.to_string().len(), 56);
         assert!(first < second && second < child);
-        assert_eq!(child.shard(), 4);
+        assert_eq!((child.shard(), second.place()), (4, 2));
         assert!(
             first.to_string().parse::<u128>().is_err(),
             "it must not fit into 128 bits"
