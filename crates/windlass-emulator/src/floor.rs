@@ -16,6 +16,7 @@ use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use windlass_emulator::{BEFORE_RECORDS, RECORD_LENGTH};
 
 /// Batches of one page, as many as a mapping holds of a shard.
@@ -42,6 +43,9 @@ pub(crate) struct Floor {
     pub(crate) shards: u32,
     /// Records of one event.
     pub(crate) batch_size: usize,
+    /// From one read of a shard to the next at least. Kinesis allows five a second; work that
+    /// comes in such pieces costs more than work without a pause.
+    pub(crate) read_interval: Duration,
 }
 
 impl Floor {
@@ -71,6 +75,7 @@ impl Floor {
         let limit = self.batch_size * BATCHES_READ;
         let mut place = 0;
         loop {
+            let next_read = Instant::now() + self.read_interval;
             let request = format!("{{\"ShardIterator\":\"{shard}:{place}\",\"Limit\":{limit}}}");
             let answer = source.post("/", Bytes::from(request)).await?;
             let length = answer.headers().get(RECORD_LENGTH);
@@ -92,6 +97,7 @@ impl Floor {
             if n_records == 0 {
                 tokio::time::sleep(PAUSE).await;
             }
+            tokio::time::sleep_until(next_read).await;
         }
     }
 }
@@ -199,6 +205,7 @@ mod tests {
             authority: source.addr().to_string(),
             shards: 3,
             batch_size: 7,
+            read_interval: Duration::ZERO,
         };
         source.release(1000);
         let delivered = async {

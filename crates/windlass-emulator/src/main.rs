@@ -4,6 +4,7 @@ mod floor;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, value_parser};
@@ -51,6 +52,9 @@ enum Command {
         /// Records of one call of the function
         #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=1_000))]
         batch_size: u32,
+        /// Milliseconds from one read of a shard to the next at least; Kinesis allows 200
+        #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(..=60_000))]
+        read_interval: u64,
     },
 }
 
@@ -97,16 +101,18 @@ async fn run(command: Command) -> Result<()> {
             source,
             shards,
             batch_size,
+            read_interval,
         } => {
             let authority = source
                 .authority()
                 .filter(|_| source.scheme_str() == Some("http"));
-            let authority =
-                authority.with_context(|| format!("{source} has no form of http://HOST:PORT"))?;
+            let authority = authority
+                .with_context(|| format!("{source} is not of the form http://HOST:PORT"))?;
             let floor = Floor {
                 authority: authority.to_string(),
                 shards,
                 batch_size: batch_size as usize,
+                read_interval: Duration::from_millis(read_interval),
             };
             floor.run().await
         }
