@@ -1,3 +1,5 @@
+//! The source of a measurement: what it offers and what it counts.
+
 use super::*;
 
 const LOAD: BenchLoad = BenchLoad {

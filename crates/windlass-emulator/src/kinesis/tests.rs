@@ -1,3 +1,5 @@
+//! Kinesis by its calls, under a clock that the tests set.
+
 use serde_json::{Value, json};
 
 use super::*;

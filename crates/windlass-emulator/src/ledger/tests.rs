@@ -1,3 +1,5 @@
+//! What the ledger makes of puts and events.
+
 use super::*;
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";

@@ -1,3 +1,5 @@
+//! The emulator through HTTP, by a client that knows nothing of it.
+
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
