@@ -1,0 +1,254 @@
+//! The batches: those that run, and those that wait because their function was not reached.
+//!
+//! While the function cannot be reached nothing is invoked but one batch at a time, to see whether
+//! it can be again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+
+use super::held::{HeldMessages, Token};
+use super::pause::Pause;
+use super::{Batch, QueueConsumerSettings};
+use crate::batch::BatchId;
+use crate::outcome::{Fault, Outcome};
+use crate::record::{KeyHash, Message};
+use crate::time::Timestamp;
+
+/// The batches of one consumer.
+#[derive(Debug)]
+pub(super) struct Invoking {
+    most: usize,
+    fifo: bool,
+    hold_limit: Duration,
+    flights: BTreeMap<BatchId, Flight>,
+    unreached: Pause,
+    /// Why the function was not reached last.
+    cause: Fault,
+    /// The batch that is to show whether the function can be reached.
+    probe: Option<BatchId>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Flight {
+    batch: Batch,
+    tokens: Vec<Token>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Running { since: Timestamp },
+    Waiting,
+}
+
+/// What has become of a batch.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Succeeded(Vec<Token>),
+    Failed(Vec<Token>),
+    /// The function was not reached: the batch will be tried again.
+    Waits,
+}
+
+impl Invoking {
+    pub(super) fn new(settings: &QueueConsumerSettings) -> Self {
+        Self {
+            most: settings.maximum_concurrency,
+            fifo: settings.fifo,
+            hold_limit: settings.hold_limit,
+            flights: BTreeMap::new(),
+            unreached: Pause::default(),
+            cause: Fault::Transient,
+            probe: None,
+            next: 1,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    /// How many invocations are under way.
+    pub(super) fn running(&self) -> usize {
+        self.flights.values().filter(|it| it.is_running()).count()
+    }
+
+    /// How many messages they have.
+    pub(super) fn n_in_flight(&self) -> usize {
+        let running = self.flights.values().filter(|it| it.is_running());
+        running.map(|it| it.tokens.len()).sum()
+    }
+
+    /// Why nothing is invoked, if the function cannot be reached.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.unreached.until().map(|_| self.cause)
+    }
+
+    /// Whether one try comes before all others.
+    pub(super) const fn is_failing(&self) -> bool {
+        self.unreached.is_failing()
+    }
+
+    /// The message groups of which nothing else may be invoked.
+    pub(super) fn blocked(&self) -> BTreeSet<KeyHash> {
+        if !self.fifo {
+            return BTreeSet::new();
+        }
+        let batches = self.flights.values().map(|it| &it.batch);
+        let messages = batches.flat_map(|batch| batch.messages.iter());
+        messages.filter_map(|message| message.group).collect()
+    }
+
+    /// Whether an invocation may start.
+    pub(super) fn may_start(&mut self, now: Timestamp) -> bool {
+        self.unreached.lapse(now);
+        if self.most <= self.running() {
+            return false;
+        }
+        let Some(until) = self.unreached.until() else {
+            return true;
+        };
+        until <= now && self.probe.is_none()
+    }
+
+    /// When an invocation may start, if a new batch is ready at `ready_at`; `None` if only an answer
+    /// can bring that about.
+    pub(super) fn due(&self, ready_at: Option<Timestamp>) -> Option<Timestamp> {
+        let tries = self.unreached.is_failing() && self.probe.is_some();
+        if tries || self.most <= self.running() {
+            return None;
+        }
+        let waits = self.flights.values().any(|it| !it.is_running());
+        let ready_at = if waits { Timestamp::EPOCH } else { ready_at? };
+        Some(
+            self.unreached
+                .until()
+                .map_or(ready_at, |until| until.max(ready_at)),
+        )
+    }
+
+    /// Starts the first of the batches that wait.
+    pub(super) fn restart(&mut self, now: Timestamp) -> Option<Batch> {
+        let flight = self.flights.values_mut().find(|it| !it.is_running())?;
+        flight.state = State::Running { since: now };
+        let batch = flight.batch.clone();
+        self.mark_probe(batch.id);
+        Some(batch)
+    }
+
+    /// Starts a new batch.
+    pub(super) fn start(
+        &mut self,
+        tokens: Vec<Token>,
+        held: &HeldMessages,
+        now: Timestamp,
+    ) -> Batch {
+        let messages = tokens.iter().map(|token| &held.get(*token).message);
+        let batch = Batch {
+            id: BatchId(self.next),
+            attempt: 1,
+            messages: messages.cloned().collect::<Vec<Message>>().into(),
+        };
+        self.next += 1;
+        let flight = Flight {
+            batch: batch.clone(),
+            tokens,
+            state: State::Running { since: now },
+        };
+        self.flights.insert(batch.id, flight);
+        self.mark_probe(batch.id);
+        batch
+    }
+
+    /// An invocation has ended; `None` if it is of no batch that is known.
+    pub(super) fn end(
+        &mut self,
+        id: BatchId,
+        outcome: &Outcome,
+        now: Timestamp,
+        rng: &mut ChaCha8Rng,
+    ) -> Option<Ended> {
+        let flight = self.flights.get_mut(&id)?;
+        let State::Running { since } = flight.state else {
+            unreachable!("an answer belongs to an invocation under way");
+        };
+        flight.state = State::Waiting;
+        if self.probe == Some(id) {
+            self.probe = None;
+        }
+        let ended: fn(Vec<Token>) -> Ended = match outcome {
+            Outcome::Success => Ended::Succeeded,
+            Outcome::FunctionError { .. } => Ended::Failed,
+            Outcome::NotInvoked { cause } => {
+                self.cause = *cause;
+                self.unreached.failed(*cause, now, rng);
+                return Some(Ended::Waits);
+            }
+        };
+        self.unreached.worked(since);
+        let flight = self.flights.remove(&id)?;
+        Some(ended(flight.tokens))
+    }
+
+    /// When the first of the batches that wait goes back to the queue.
+    pub(super) fn next_over(&self, held: &HeldMessages) -> Option<Timestamp> {
+        let waiting = self.flights.values().filter(|it| !it.is_running());
+        waiting.map(|flight| self.over_at(flight, held)).min()
+    }
+
+    /// Takes out the batches that wait no longer: another reader may get one of their messages, or
+    /// they were held for too long.
+    pub(super) fn take_over(&mut self, held: &HeldMessages, now: Timestamp) -> Vec<Vec<Token>> {
+        let waiting = self.flights.iter().filter(|(_, it)| !it.is_running());
+        let over: Vec<_> = waiting
+            .filter(|(_, flight)| self.over_at(flight, held) <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        let flights = over.iter().filter_map(|id| self.flights.remove(id));
+        flights.map(|flight| flight.tokens).collect()
+    }
+
+    /// Takes out all batches that wait.
+    pub(super) fn take_waiting(&mut self) -> Vec<Token> {
+        let mut tokens = Vec::new();
+        self.flights.retain(|_, flight| {
+            if !flight.is_running() {
+                tokens.append(&mut flight.tokens);
+            }
+            flight.is_running()
+        });
+        tokens
+    }
+
+    /// Asserts what must always hold.
+    pub(super) fn check(&self) {
+        assert!(self.running() <= self.most, "Q5");
+        let mut groups = BTreeSet::new();
+        for flight in self.flights.values().filter(|_| self.fifo) {
+            let messages = flight.batch.messages.iter();
+            let of_batch: BTreeSet<_> = messages.filter_map(|message| message.group).collect();
+            assert!(of_batch.iter().all(|group| groups.insert(*group)), "Q4");
+        }
+    }
+
+    fn mark_probe(&mut self, id: BatchId) {
+        if self.unreached.until().is_some() {
+            self.probe = Some(id);
+        }
+    }
+
+    fn over_at(&self, flight: &Flight, held: &HeldMessages) -> Timestamp {
+        let messages = flight.tokens.iter().map(|token| held.get(*token));
+        let ends = messages.map(|it| it.visible_at.min(it.received + self.hold_limit));
+        ends.min().expect("a batch holds at least one message")
+    }
+}
+
+impl Flight {
+    const fn is_running(&self) -> bool {
+        matches!(self.state, State::Running { .. })
+    }
+}
