@@ -277,6 +277,7 @@ impl QueueConsumer {
         if self.life == Life::Finished {
             return;
         }
+        self.invoking.lapse(now);
         self.let_expired_go(now);
         if self.life == Life::Draining {
             let mut tokens = self.gathered.tokens();

@@ -102,9 +102,13 @@ impl Invoking {
         messages.filter_map(|message| message.group).collect()
     }
 
-    /// Whether an invocation may start.
-    pub(super) fn may_start(&mut self, now: Timestamp) -> bool {
+    /// Ends the pause if it is over and nothing needs to be tried first.
+    pub(super) fn lapse(&mut self, now: Timestamp) {
         self.unreached.lapse(now);
+    }
+
+    /// Whether an invocation may start.
+    pub(super) fn may_start(&self, now: Timestamp) -> bool {
         if self.most <= self.running() {
             return false;
         }
