@@ -198,7 +198,7 @@ impl QueueConsumer {
         // Counted from before the request: the queue's own clock starts later.
         let visible_at = sent + self.visibility.timeout();
         if visible_at <= now {
-            return; // So late that another reader may have them by now.
+            return self.report_expired(messages.len());
         }
         let (mut too_large, mut behind) = (Vec::new(), Vec::new());
         let mut barred = BTreeSet::new();
@@ -302,6 +302,7 @@ impl QueueConsumer {
         let expired = self.held.expired(now);
         let mut groups = self.groups_of(&expired);
         self.release(&expired);
+        self.report_expired(expired.len());
         for tokens in self.invoking.take_over(&self.held, now) {
             let n_messages = tokens.len();
             self.report(Report::Returned { n_messages });
@@ -435,6 +436,12 @@ impl QueueConsumer {
         self.next_request += 1;
         self.requests.insert(id, request);
         id
+    }
+
+    fn report_expired(&mut self, n_messages: usize) {
+        if 0 < n_messages {
+            self.report(Report::Expired { n_messages });
+        }
     }
 
     fn report(&mut self, report: Report) {

@@ -189,6 +189,12 @@ pub enum Report {
         /// How many.
         n_messages: usize,
     },
+    /// Messages were let go before the function could have them: their visibility has ended, so
+    /// that another reader may get them. They come again.
+    Expired {
+        /// How many.
+        n_messages: usize,
+    },
     /// Messages were returned to the queue: the function could not be reached for too long.
     Returned {
         /// How many.

@@ -176,6 +176,14 @@ impl Books {
         self.received += messages.len() as u64;
         if now < receive.sent + self.visibility() {
             self.take_in(messages, receive.sent, now);
+        } else {
+            self.expire(messages.len());
+        }
+    }
+
+    fn expire(&mut self, n_messages: usize) {
+        if 0 < n_messages {
+            self.owed_reports.push(Report::Expired { n_messages });
         }
     }
 
@@ -335,9 +343,7 @@ impl Books {
             .into_iter()
             .filter(|id| self.held[id].visible_at <= now)
             .collect();
-        if !gone.is_empty() && self.must_act == Some(true) {
-            self.must_act = None; // That nobody can see.
-        }
+        self.expire(gone.len());
         let mut groups = self.groups_of(&gone);
         for id in gone {
             self.held.remove(&id);
