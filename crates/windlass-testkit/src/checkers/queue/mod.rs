@@ -16,6 +16,7 @@
 //! Beside them: `window` (what makes a batch, and when it is due), `report`, `finish` and `view`.
 
 mod books;
+mod dues;
 mod pausing;
 mod rules;
 
