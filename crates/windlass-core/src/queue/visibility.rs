@@ -65,12 +65,12 @@ impl Visibility {
     }
 
     /// How long a receive may wait: a message that comes at its end must have visibility left, since
-    /// that is counted from the start of the receive.
+    /// that is counted from the start of the receive. Queues wait whole seconds.
     pub(super) fn wait(&self, wanted: Duration) -> Duration {
         if self.heartbeat {
             wanted
         } else {
-            wanted.min(self.timeout / 2)
+            wanted.min(Duration::from_secs(self.timeout.as_secs() / 2))
         }
     }
 

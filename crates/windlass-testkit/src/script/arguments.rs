@@ -7,41 +7,36 @@ use windlass_core::outcome::Fault;
 
 use super::{Mistake, duration};
 
-/// What stands behind a command's name.
-pub(super) struct Arguments {
-    words: Vec<String>,
-    pairs: Vec<(String, String)>,
-}
+/// What is left of what stands behind a command's name, in order: words, and keys with values.
+pub(super) struct Arguments(Vec<(String, Option<String>)>);
 
 impl Arguments {
     pub(super) fn of(command: &Command) -> Self {
-        let (mut words, mut pairs) = (Vec::new(), Vec::new());
-        for argument in command.consume_args() {
+        let arguments = command.consume_args().map(|argument| {
             if let Argument::KeyValue(key, value) = argument {
-                pairs.push((key.clone(), value.clone()));
-            } else {
-                words.push(argument.to_string());
+                return (key.clone(), Some(value.clone()));
             }
-        }
-        Self { words, pairs }
+            (argument.to_string(), None)
+        });
+        Self(arguments.collect())
     }
 
     pub(super) fn word(&mut self) -> Result<String, Mistake> {
-        if self.words.is_empty() {
-            return Err("an argument is missing".into());
-        }
-        Ok(self.words.remove(0))
+        let index = self.0.iter().position(|(_, value)| value.is_none());
+        Ok(self.0.remove(index.ok_or("an argument is missing")?).0)
     }
 
     pub(super) fn flag(&mut self, name: &str) -> bool {
-        let before = self.words.len();
-        self.words.retain(|word| word != name);
-        self.words.len() < before
+        let before = self.0.len();
+        self.0
+            .retain(|(word, value)| value.is_some() || word != name);
+        self.0.len() < before
     }
 
     pub(super) fn key(&mut self, key: &str) -> Option<String> {
-        let index = self.pairs.iter().position(|(name, _)| name == key)?;
-        Some(self.pairs.remove(index).1)
+        let mut left = self.0.iter();
+        let index = left.position(|(name, value)| value.is_some() && name == key)?;
+        self.0.remove(index).1
     }
 
     pub(super) fn number(&mut self, key: &str, default: usize) -> Result<usize, Mistake> {
@@ -68,18 +63,19 @@ impl Arguments {
         }
     }
 
-    /// All words and all pairs that are left: names with sizes in bytes, or without.
+    /// All that is left: names, with sizes in bytes or without.
     pub(super) fn sized(&mut self, default: usize) -> Result<Vec<(String, usize)>, Mistake> {
-        let words = self.words.drain(..).map(|word| Ok((word, default)));
-        let pairs = self.pairs.drain(..);
-        let pairs = pairs.map(|(name, bytes)| Ok((name, bytes.parse()?)));
-        words.chain(pairs).collect()
+        let sized = self.0.drain(..).map(|(name, bytes)| {
+            let bytes = bytes.map_or(Ok(default), |bytes| bytes.parse())?;
+            Ok((name, bytes))
+        });
+        sized.collect()
     }
 
     pub(super) fn none_left(&self) -> Result<(), Mistake> {
-        if self.words.is_empty() && self.pairs.is_empty() {
+        if self.0.is_empty() {
             return Ok(());
         }
-        Err(format!("not understood: {:?} {:?}", self.words, self.pairs).into())
+        Err(format!("not understood: {:?}", self.0).into())
     }
 }

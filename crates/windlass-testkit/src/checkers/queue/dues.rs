@@ -35,7 +35,8 @@ impl Books {
         if settings.visibility_heartbeat {
             return settings.wait_time;
         }
-        settings.wait_time.min(self.visibility() / 2)
+        let half = self.visibility().as_secs() / 2;
+        settings.wait_time.min(Duration::from_secs(half))
     }
 
     pub(super) fn room(&self) -> usize {
