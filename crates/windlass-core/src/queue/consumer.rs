@@ -155,7 +155,7 @@ impl QueueConsumer {
         .min();
         if self.life == Life::Running {
             let blocked = self.invoking.blocked();
-            let ready_at = self.gathered.ready_at(&blocked, &self.held);
+            let ready_at = self.gathered.ready_at(blocked, &self.held);
             let running = [self.invoking.due(ready_at), self.receive_due()];
             due = running.into_iter().flatten().chain(due).min();
         }
@@ -353,7 +353,7 @@ impl QueueConsumer {
                 batch
             } else {
                 let blocked = self.invoking.blocked();
-                let tokens = self.gathered.take_batch(&blocked, &self.held, now);
+                let tokens = self.gathered.take_batch(blocked, &self.held, now);
                 if tokens.is_empty() {
                     return;
                 }
@@ -449,7 +449,6 @@ impl QueueConsumer {
     }
 
     fn check(&self, now: Timestamp) {
-        self.invoking.check();
         let asked_for = self.held.len() + self.receiving.asked_for();
         assert!(
             asked_for <= self.settings.buffer_messages,

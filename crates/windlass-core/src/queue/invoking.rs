@@ -23,6 +23,8 @@ pub(super) struct Invoking {
     fifo: bool,
     hold_limit: Duration,
     flights: BTreeMap<BatchId, Flight>,
+    /// The message groups of which a batch is in flight, or waits to be tried again.
+    blocked: BTreeSet<KeyHash>,
     unreached: Pause,
     /// Why the function was not reached last.
     cause: Fault,
@@ -60,6 +62,7 @@ impl Invoking {
             fifo: settings.fifo,
             hold_limit: settings.hold_limit,
             flights: BTreeMap::new(),
+            blocked: BTreeSet::new(),
             unreached: Pause::default(),
             cause: Fault::Transient,
             probe: None,
@@ -93,13 +96,8 @@ impl Invoking {
     }
 
     /// The message groups of which nothing else may be invoked.
-    pub(super) fn blocked(&self) -> BTreeSet<KeyHash> {
-        if !self.fifo {
-            return BTreeSet::new();
-        }
-        let batches = self.flights.values().map(|it| &it.batch);
-        let messages = batches.flat_map(|batch| batch.messages.iter());
-        messages.filter_map(|message| message.group).collect()
+    pub(super) const fn blocked(&self) -> &BTreeSet<KeyHash> {
+        &self.blocked
     }
 
     /// Ends the pause if it is over and nothing needs to be tried first.
@@ -150,6 +148,7 @@ impl Invoking {
         held: &HeldMessages,
         now: Timestamp,
     ) -> Batch {
+        assert!(self.running() < self.most, "one more may run");
         let messages = tokens.iter().map(|token| &held.get(*token).message);
         let batch = Batch {
             id: BatchId(self.next),
@@ -157,6 +156,10 @@ impl Invoking {
             messages: messages.cloned().collect::<Vec<Message>>().into(),
         };
         self.next += 1;
+        let groups = groups_of(&batch).filter(|_| self.fifo);
+        for group in groups.collect::<BTreeSet<_>>() {
+            assert!(self.blocked.insert(group), "a group has one batch");
+        }
         let flight = Flight {
             batch: batch.clone(),
             tokens,
@@ -193,8 +196,7 @@ impl Invoking {
             }
         };
         self.unreached.worked(since);
-        let flight = self.flights.remove(&id)?;
-        Some(ended(flight.tokens))
+        Some(ended(self.remove(id)))
     }
 
     /// When the first of the batches that wait goes back to the queue.
@@ -211,31 +213,24 @@ impl Invoking {
             .filter(|(_, flight)| self.over_at(flight, held) <= now)
             .map(|(id, _)| *id)
             .collect();
-        let flights = over.iter().filter_map(|id| self.flights.remove(id));
-        flights.map(|flight| flight.tokens).collect()
+        over.into_iter().map(|id| self.remove(id)).collect()
     }
 
     /// Takes out all batches that wait.
     pub(super) fn take_waiting(&mut self) -> Vec<Token> {
-        let mut tokens = Vec::new();
-        self.flights.retain(|_, flight| {
-            if !flight.is_running() {
-                tokens.append(&mut flight.tokens);
-            }
-            flight.is_running()
-        });
-        tokens
+        let waiting = self.flights.iter().filter(|(_, it)| !it.is_running());
+        let waiting: Vec<_> = waiting.map(|(id, _)| *id).collect();
+        let tokens = waiting.into_iter().map(|id| self.remove(id));
+        tokens.flatten().collect()
     }
 
-    /// Asserts what must always hold.
-    pub(super) fn check(&self) {
-        assert!(self.running() <= self.most, "Q5");
-        let mut groups = BTreeSet::new();
-        for flight in self.flights.values().filter(|_| self.fifo) {
-            let messages = flight.batch.messages.iter();
-            let of_batch: BTreeSet<_> = messages.filter_map(|message| message.group).collect();
-            assert!(of_batch.iter().all(|group| groups.insert(*group)), "Q4");
+    /// Takes out a batch that there is.
+    fn remove(&mut self, id: BatchId) -> Vec<Token> {
+        let flight = self.flights.remove(&id).expect("it was just found");
+        for group in groups_of(&flight.batch) {
+            self.blocked.remove(&group);
         }
+        flight.tokens
     }
 
     fn mark_probe(&mut self, id: BatchId) {
@@ -255,4 +250,8 @@ impl Flight {
     const fn is_running(&self) -> bool {
         matches!(self.state, State::Running { .. })
     }
+}
+
+fn groups_of(batch: &Batch) -> impl Iterator<Item = KeyHash> {
+    batch.messages.iter().filter_map(|message| message.group)
 }

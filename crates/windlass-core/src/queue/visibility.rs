@@ -18,6 +18,10 @@ const CLOSING_MARGIN: Duration = Duration::from_secs(1);
 /// visibility is left by then.
 const EXTENSION_RETRY: Duration = Duration::from_secs(2);
 
+/// A failed message is left alone for so long at least, however short the queue's own timeout is: a
+/// function that fails would be called in a tight loop.
+const SHORTEST_RETURN: Duration = Duration::from_secs(1);
+
 /// The visibility of the messages of one consumer.
 #[derive(Debug)]
 pub(super) struct Visibility {
@@ -55,7 +59,8 @@ impl Visibility {
     /// What messages are set to that are left to the queue, if it is less than they were received
     /// for.
     pub(super) fn shorter(&self) -> Option<Duration> {
-        (self.of_queue < self.timeout).then_some(self.of_queue)
+        let left = self.of_queue.max(SHORTEST_RETURN);
+        (left < self.timeout).then_some(left)
     }
 
     /// How long before a message becomes visible the function must have it; `None` if visibility

@@ -380,9 +380,10 @@ impl Books {
     }
 
     fn leave(&mut self, receipt: ReceiptHandle) {
-        let of_queue = self.settings.visibility_timeout;
-        if of_queue < self.visibility() {
-            self.owed_returns.insert(receipt, of_queue);
+        let left = self.settings.visibility_timeout;
+        let left = left.max(Duration::from_secs(1));
+        if left < self.visibility() {
+            self.owed_returns.insert(receipt, left);
         }
     }
 
