@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use windlass_testkit::script::queue::QueueRunner;
 use windlass_testkit::script::shard::ShardRunner;
 
 #[test]
@@ -9,6 +10,14 @@ fn shard() {
     for path in scripts("shard") {
         println!("{}", path.display());
         goldenscript::run(&mut ShardRunner::default(), path).unwrap();
+    }
+}
+
+#[test]
+fn queue() {
+    for path in scripts("queue") {
+        println!("{}", path.display());
+        goldenscript::run(&mut QueueRunner::default(), path).unwrap();
     }
 }
 

@@ -29,3 +29,11 @@ fn a_shard_keeps_its_invariants() {
     ];
     assert!(troubles.iter().all(|n| 100 < *n), "{totals}");
 }
+
+#[test]
+fn a_queue_keeps_its_invariants() {
+    let totals = simulate(world::queue::run);
+    println!("{totals}");
+    let troubles = [totals.crashes, totals.drains, totals.redeliveries];
+    assert!(troubles.iter().all(|n| 100 < *n), "{totals}");
+}

@@ -147,7 +147,7 @@ impl Aws {
         let count = |name: &str| {
             answer["Attributes"][name]
                 .as_str()
-                .and_then(|it| it.parse().ok())
+                .and_then(|it| it.parse::<u64>().ok())
         };
         Ok(names.iter().filter_map(|name| count(name)).sum::<u64>())
     }

@@ -3,6 +3,8 @@
 //! [`World`] is the one place that goes from an ARN or a name to an adapter.
 
 pub mod aws;
+#[cfg(test)]
+mod canned;
 mod reconnect;
 pub mod stores;
 pub mod targets;

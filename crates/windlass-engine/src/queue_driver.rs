@@ -151,6 +151,10 @@ impl QueueDriver {
                 n_messages,
                 "messages could not be deleted; unless somebody else has, they come again"
             ),
+            Report::Expired { n_messages } => tracing::warn!(
+                n_messages,
+                "messages became visible again before their function could have them"
+            ),
             Report::Returned { n_messages } => tracing::warn!(
                 n_messages,
                 "messages go back to the queue: their function could not be reached"

@@ -1,6 +1,7 @@
 //! Fakes, simulators, checkers and the script runner. For tests only: no program of ours uses it.
 
 pub mod checkers;
+pub mod contract;
 pub mod rng;
 pub mod script;
 pub mod world;

@@ -59,7 +59,12 @@ impl App {
             settings,
             seed: uuid::Uuid::new_v4().as_u64_pair().0,
         });
-        Ok(Self { config, supervisor, store, board })
+        Ok(Self {
+            config,
+            supervisor,
+            store,
+            board,
+        })
     }
 
     /// How long a stop may take.
@@ -70,10 +75,16 @@ impl App {
     /// Lets it run.
     pub(crate) async fn spawn(self) -> anyhow::Result<Running> {
         for declared in &self.config.mappings {
-            let spec: windlass_core::spec::MappingSpec = serde_json::from_value(declared.members.clone())?;
+            let spec: windlass_core::spec::MappingSpec =
+                serde_json::from_value(declared.members.clone())?;
             let now = Clock::start().now();
-            let checked = windlass_core::validate::create(&spec, now).map_err(|v| anyhow::anyhow!("{v:?}"))?;
-            let here = windlass_core::function::Place { partition: "aws".into(), region: self.config.region.clone(), account_id: self.config.account_id.clone() };
+            let checked = windlass_core::validate::create(&spec, now)
+                .map_err(|v| anyhow::anyhow!("{v:?}"))?;
+            let here = windlass_core::function::Place {
+                partition: "aws".into(),
+                region: self.config.region.clone(),
+                account_id: self.config.account_id.clone(),
+            };
             let row = windlass_core::mapping::MappingRow {
                 id: windlass_core::mapping::MappingId::new(&uuid::Uuid::new_v4().to_string()),
                 revision: windlass_core::mapping::Revision(1),
@@ -81,7 +92,9 @@ impl App {
                 spec: checked.spec,
                 desired: windlass_core::mapping::DesiredState::Enabled,
                 change: windlass_core::mapping::Change::Created,
-                created: now, last_modified: now, declared: true,
+                created: now,
+                last_modified: now,
+                declared: true,
             };
             println!("{:?}", self.store.put(&row, None).await?);
         }
@@ -112,7 +125,11 @@ impl Running {
 }
 
 fn worker_id() -> WorkerId {
-    WorkerId::new(&format!("{}-{}", std::process::id(), uuid::Uuid::new_v4().simple()))
+    WorkerId::new(&format!(
+        "{}-{}",
+        std::process::id(),
+        uuid::Uuid::new_v4().simple()
+    ))
 }
 
 fn engine_settings(config: &Config) -> EngineSettings {
@@ -139,15 +156,18 @@ fn world_settings(config: &Config) -> anyhow::Result<WorldSettings> {
         ("sqs", Service::Sqs),
         ("lambda", Service::Lambda),
     ];
-    let endpoints = services.into_iter().filter_map(|(name, service)| {
-        config.endpoints.get(name).map(|url| (service, url.clone()))
-    });
+    let endpoints = services
+        .into_iter()
+        .filter_map(|(name, service)| config.endpoints.get(name).map(|url| (service, url.clone())));
     let functions = config.functions.iter().map(|(name, function)| {
         let settings = function_settings(function).with_context(|| format!("functions.{name}"))?;
         anyhow::Ok((name.clone(), settings))
     });
     Ok(WorldSettings {
-        aws: AwsSettings { region: config.region.clone(), endpoints: endpoints.collect() },
+        aws: AwsSettings {
+            region: config.region.clone(),
+            endpoints: endpoints.collect(),
+        },
         account_id: config.account_id.clone(),
         functions: functions.collect::<anyhow::Result<BTreeMap<_, _>>>()?,
     })
@@ -155,16 +175,18 @@ fn world_settings(config: &Config) -> anyhow::Result<WorldSettings> {
 
 fn function_settings(function: &FunctionConfig) -> anyhow::Result<FunctionSettings> {
     let kind = match &function.kind {
-        FunctionKind::Url { url, headers, signing_secret } => {
-            windlass_adapters::FunctionKind::Url {
-                url: url.clone(),
-                headers: headers.clone(),
-                signing_secret: signing_secret.clone(),
-            }
-        }
-        FunctionKind::Lambda { arn } => {
-            windlass_adapters::FunctionKind::Lambda { arn: Arn::parse(arn)? }
-        }
+        FunctionKind::Url {
+            url,
+            headers,
+            signing_secret,
+        } => windlass_adapters::FunctionKind::Url {
+            url: url.clone(),
+            headers: headers.clone(),
+            signing_secret: signing_secret.clone(),
+        },
+        FunctionKind::Lambda { arn } => windlass_adapters::FunctionKind::Lambda {
+            arn: Arn::parse(arn)?,
+        },
     };
     Ok(FunctionSettings {
         kind,

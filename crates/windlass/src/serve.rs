@@ -26,7 +26,10 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         let grace = app.drain_timeout();
         let running = app.spawn().await?;
         let first = until_told().await?;
-        tracing::info!(signal = first, "stopping: what has begun is finished and saved");
+        tracing::info!(
+            signal = first,
+            "stopping: what has begun is finished and saved"
+        );
         let second = async {
             let again = until_told().await;
             tokio::select! {

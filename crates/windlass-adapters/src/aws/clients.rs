@@ -53,43 +53,31 @@ impl AwsClients {
     /// Makes the clients: region and endpoints as given, everything else from the standard
     /// environment and its files.
     pub async fn load(settings: &AwsSettings) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .build();
         let shared = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(settings.region.clone()))
-            .timeout_config(timeouts)
+            .timeout_config(timeouts())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .load()
             .await;
-        let endpoint = |service| settings.endpoints.get(&service);
+        let endpoint = |service| settings.endpoints.get(&service).cloned();
         let mut kinesis = aws_sdk_kinesis::config::Builder::from(&shared);
-        kinesis.set_endpoint_url(
-            endpoint(Service::Kinesis)
-                .cloned()
-                .or_else(|| from_environment(&shared, "AWS_ENDPOINT_URL_KINESIS")),
-        );
         let mut streams = aws_sdk_dynamodbstreams::config::Builder::from(&shared);
-        streams.set_endpoint_url(
-            endpoint(Service::DynamoDbStreams)
-                .cloned()
-                .or_else(|| from_environment(&shared, "AWS_ENDPOINT_URL_DYNAMODB_STREAMS")),
-        );
         let mut sqs = aws_sdk_sqs::config::Builder::from(&shared);
-        sqs.set_endpoint_url(
-            endpoint(Service::Sqs)
-                .cloned()
-                .or_else(|| from_environment(&shared, "AWS_ENDPOINT_URL_SQS")),
-        );
         let mut lambda = aws_sdk_lambda::config::Builder::from(&shared);
-        lambda.set_endpoint_url(
-            endpoint(Service::Lambda)
-                .cloned()
-                .or_else(|| from_environment(&shared, "AWS_ENDPOINT_URL_LAMBDA")),
-        );
-        let custom_kinesis = endpoint(Service::Kinesis).is_some()
-            || from_environment(&shared, "AWS_ENDPOINT_URL_KINESIS").is_some();
+        // Where the settings say nothing, the SDK has found what environment and profile say.
+        if let Some(url) = endpoint(Service::Kinesis) {
+            kinesis = kinesis.endpoint_url(url);
+        }
+        if let Some(url) = endpoint(Service::DynamoDbStreams) {
+            streams = streams.endpoint_url(url);
+        }
+        if let Some(url) = endpoint(Service::Sqs) {
+            sqs = sqs.endpoint_url(url);
+        }
+        if let Some(url) = endpoint(Service::Lambda) {
+            lambda = lambda.endpoint_url(url);
+        }
+        let custom_kinesis = endpoint(Service::Kinesis).is_some() || kinesis_is_elsewhere(&shared);
         Self {
             kinesis: aws_sdk_kinesis::Client::from_conf(kinesis.build()),
             dynamodb_streams: aws_sdk_dynamodbstreams::Client::from_conf(streams.build()),
@@ -100,8 +88,16 @@ impl AwsClients {
     }
 }
 
-/// An endpoint that the environment gives for one service or for all.
-fn from_environment(shared: &SdkConfig, name: &str) -> Option<String> {
-    let own = std::env::var(name).ok().filter(|url| !url.is_empty());
-    own.or_else(|| shared.endpoint_url().map(str::to_owned))
+/// The limits of every call that sets no others.
+pub(crate) fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .build()
+}
+
+/// Whether the environment gives an endpoint for Kinesis or for all services.
+fn kinesis_is_elsewhere(shared: &SdkConfig) -> bool {
+    let own = std::env::var("AWS_ENDPOINT_URL_KINESIS");
+    own.is_ok_and(|url| !url.is_empty()) || shared.endpoint_url().is_some()
 }

@@ -18,9 +18,9 @@ use windlass_core::record::{Page, ShardId};
 use windlass_core::shard::lineage::Shard;
 use windlass_engine::ports::{PortError, StreamReader};
 
-use super::AwsClients;
 use super::fault::port_error;
 use super::raw::RawCall;
+use super::{AwsClients, MOST_PAGES};
 use crate::wire::dynamodb::{Answer, Frame, read};
 
 /// Most records of one page.
@@ -143,7 +143,7 @@ impl StreamReader for DynamoDbStreamsReader {
         let mut shards: Vec<Shard> = Vec::new();
         let mut seen = BTreeSet::new();
         let mut last: Option<String> = None;
-        loop {
+        for _ in 0..MOST_PAGES {
             let call = self.clients.dynamodb_streams.describe_stream();
             let call = call.stream_arn(self.stream.as_str());
             let answer = call.set_exclusive_start_shard_id(last.take()).send().await;
@@ -170,6 +170,7 @@ impl StreamReader for DynamoDbStreamsReader {
                 return Ok(shards);
             }
         }
+        Err(self.broken("the list of shards has no end"))
     }
 
     async fn read(&self, shard: &ShardId, from: &Cursor, limit: u32) -> Result<Page, PortError> {

@@ -71,17 +71,16 @@ where
                 .into(),
         };
     }
-    let source = match error {
-        // The cause says more than «service error» and «dispatch failure» do.
-        SdkError::ServiceError(error) => {
-            let error = error.into_err();
-            let code = error.code().unwrap_or("unknown error").to_owned();
-            match error.message() {
-                Some(message) if !message.is_empty() => format!("{code}: {message}").into(),
-                _ => code.into(),
-            }
+    // The cause says more than «service error» and «dispatch failure» do.
+    let source = if let SdkError::ServiceError(service) = &error {
+        let error = service.err();
+        let code = error.code().unwrap_or("unknown error");
+        match error.message() {
+            Some(message) if !message.is_empty() => format!("{code}: {message}").into(),
+            _ => code.into(),
         }
-        other => other.into_source().unwrap_or_else(|error| error.into()),
+    } else {
+        error.into_source().unwrap_or_else(|error| error.into())
     };
     PortError {
         operation,

@@ -16,9 +16,9 @@ use windlass_core::record::{Page, ShardId};
 use windlass_core::shard::lineage::Shard;
 use windlass_engine::ports::{PortError, StreamReader};
 
-use super::AwsClients;
 use super::fault::port_error;
 use super::raw::RawCall;
+use super::{AwsClients, MOST_PAGES};
 use crate::wire::kinesis::{Answer, Frame, read};
 
 /// Codes of a shard iterator that is of no use any more: a new one must be had.
@@ -186,7 +186,7 @@ impl StreamReader for KinesisReader {
     async fn list_shards(&self) -> Result<Vec<Shard>, PortError> {
         let mut shards = Vec::new();
         let mut token: Option<String> = None;
-        loop {
+        for _ in 0..MOST_PAGES {
             let call = self.clients.kinesis.list_shards();
             // A token stands for the stream, which must not be named beside it.
             let call = match token.take() {
@@ -214,6 +214,11 @@ impl StreamReader for KinesisReader {
                 return Ok(shards);
             }
         }
+        Err(PortError {
+            operation: format!("ListShards of stream {}", self.stream.arn.source_name()),
+            fault: Fault::Transient,
+            source: "the list has no end".into(),
+        })
     }
 
     async fn read(&self, shard: &ShardId, from: &Cursor, limit: u32) -> Result<Page, PortError> {

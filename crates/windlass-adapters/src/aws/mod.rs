@@ -1,7 +1,7 @@
 //! The sources on AWS, or on anything that speaks its protocols.
 //!
 //! The SDK does what it is trusted for: credentials, signing, endpoints, retries, connections. What
-//! it would make of an answer's records is left to [`crate::wire`].
+//! it would make of an answer's records is left to the walkers in `wire`.
 
 mod clients;
 pub mod dynamodb_streams;
@@ -10,11 +10,17 @@ pub mod kinesis;
 mod raw;
 pub mod sqs;
 
+#[cfg(test)]
+pub(crate) use clients::timeouts;
 pub use clients::{AwsClients, AwsSettings, Service};
 
 use windlass_core::arn::{Arn, SourceKind};
 use windlass_core::outcome::Fault;
 use windlass_engine::ports::PortError;
+
+/// Most pages of one list of shards; each has a hundred or more. A server that never ends its list
+/// would be asked for ever.
+const MOST_PAGES: usize = 1_000;
 
 /// Whether a stream or queue exists and may be read.
 ///
@@ -32,3 +38,6 @@ pub async fn source_exists(clients: &AwsClients, arn: &Arn) -> Result<(), PortEr
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorErr
 use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponseDeserializer};
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::ErrorMetadata;
-use serde::Deserialize;
+use serde_json::Value;
 
 use crate::wire::WireError;
 
@@ -26,8 +26,10 @@ pub(super) struct RawCall<T> {
     shared: Arc<Shared<T>>,
 }
 
+type Read<T> = dyn Fn(&[u8]) -> Result<T, WireError> + Send + Sync;
+
 struct Shared<T> {
-    read: Box<dyn Fn(&[u8]) -> Result<T, WireError> + Send + Sync>,
+    read: Box<Read<T>>,
     answer: Mutex<Option<T>>,
     /// What the SDK's operation is given for a success, and for an error.
     empty: fn() -> Output,
@@ -38,15 +40,6 @@ struct Shared<T> {
 pub(super) struct RawInterceptor<T>(Arc<Shared<T>>);
 
 struct RawDeserializer<T>(Arc<Shared<T>>);
-
-/// The body of an error in AWS's JSON protocols.
-#[derive(Default, Deserialize)]
-struct ErrorBody {
-    #[serde(rename = "__type", alias = "code")]
-    kind: Option<String>,
-    #[serde(alias = "Message")]
-    message: Option<String>,
-}
 
 impl<T: Send + 'static> RawCall<T> {
     /// A call whose body is read by `read`.
@@ -117,21 +110,21 @@ impl<T: Send + 'static> DeserializeResponse for RawDeserializer<T> {
     }
 }
 
+/// Code and message of an error in AWS's JSON protocols. Servers differ in the names, and some send
+/// several of them.
 fn metadata(response: &HttpResponse, body: &[u8]) -> ErrorMetadata {
-    let parsed: ErrorBody = serde_json::from_slice(body).unwrap_or_default();
-    let header = response
-        .headers()
-        .get("x-amzn-errortype")
-        .map(str::to_owned);
-    let code = header.or(parsed.kind).unwrap_or_default();
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = |names: [&str; 2]| names.into_iter().find_map(|name| body.get(name)?.as_str());
+    let header = response.headers().get("x-amzn-errortype");
+    let code = header.or_else(|| text(["__type", "code"]));
     // `prefix#Code` and `Code:http://…` both occur.
-    let code = code.rsplit('#').next().unwrap_or_default();
-    let code = code.split(':').next().unwrap_or_default();
+    let code = code.unwrap_or_default().split(':').next();
+    let code = code.unwrap_or_default().rsplit('#').next();
     let mut metadata = ErrorMetadata::builder();
-    if !code.is_empty() {
+    if let Some(code) = code.filter(|code| !code.is_empty()) {
         metadata = metadata.code(code);
     }
-    if let Some(message) = parsed.message {
+    if let Some(message) = text(["message", "Message"]) {
         metadata = metadata.message(message);
     }
     metadata.build()

@@ -42,15 +42,9 @@ impl MappingStore for MemoryStore {
 
     async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError> {
         let mut tables = self.tables();
-        let may = match seen {
-            None => !tables.mappings.values().any(|old| collides(row, old)),
-            Some(seen) => {
-                let others = tables.mappings.values().filter(|old| old.id != row.id);
-                let taken = others.into_iter().any(|old| collides(row, old));
-                let there = tables.mappings.get(&row.id);
-                !taken && there.is_some_and(|old| old.revision == seen)
-            }
-        };
+        let there = tables.mappings.get(&row.id).map(|old| old.revision);
+        let mut others = tables.mappings.values().filter(|old| old.id != row.id);
+        let may = there == seen && !others.any(|other| collides(row, other));
         if !may {
             return Ok(Swap::Conflict);
         }
@@ -82,6 +76,9 @@ impl LeaseStore for MemoryStore {
     async fn insert(&self, leases: &[Lease]) -> Result<(), PortError> {
         let mut tables = self.tables();
         for lease in leases {
+            if !tables.mappings.contains_key(&lease.key.mapping) {
+                continue;
+            }
             tables
                 .leases
                 .entry(lease.key.clone())

@@ -70,7 +70,11 @@ fn pair(row: &MappingRow) -> (&str, &Arn) {
     )
 }
 
-/// Whether a new mapping may not be there beside an old one.
-fn collides(new: &MappingRow, old: &MappingRow) -> bool {
-    new.id == old.id || (old.desired != DesiredState::Deleted && pair(new) == pair(old))
+/// Whether a mapping may not be there beside another: what is being deleted needs no pair.
+fn collides(new: &MappingRow, other: &MappingRow) -> bool {
+    let lives = |row: &MappingRow| row.desired != DesiredState::Deleted;
+    lives(new) && lives(other) && pair(new) == pair(other)
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,7 +73,8 @@ pub(super) fn put(
     seen: Option<Revision>,
 ) -> rusqlite::Result<Swap> {
     let (source_arn, function_arn) = super::pair(row);
-    let spec = serde_json::to_string(&row.spec).expect("a spec is plain data");
+    let spec = serde_json::to_string(&row.spec)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     let values = params![
         row.id.as_str(),
         integer(row.revision.0),
@@ -117,10 +118,13 @@ pub(super) fn remove(
 }
 
 pub(super) fn leases(db: &Connection) -> rusqlite::Result<Vec<Lease>> {
-    let query = format!("SELECT {LEASE_COLUMNS} FROM leases ORDER BY mapping, unit");
-    db.prepare_cached(&query)?
-        .query_map([], read_lease)?
-        .collect()
+    let query = format!("SELECT {LEASE_COLUMNS} FROM leases");
+    let mut statement = db.prepare_cached(&query)?;
+    let leases: rusqlite::Result<Vec<_>> = statement.query_map([], read_lease)?.collect();
+    let mut leases = leases?;
+    // A key is not ordered as its text is: slot 10 comes after slot 2.
+    leases.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    Ok(leases)
 }
 
 pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {

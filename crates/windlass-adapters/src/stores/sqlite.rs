@@ -43,9 +43,9 @@ pub struct SqliteStore {
     _lock: StoreLock,
 }
 
-/// Something to be done inside a transaction. What it gives back is called after the commit, with
-/// whether that went well.
-type Job = Box<dyn FnOnce(&Transaction<'_>) -> Finish + Send>;
+/// Something to be done inside a transaction, if there is one. What it gives back is called after
+/// the commit, with whether that went well.
+type Job = Box<dyn FnOnce(Result<&Transaction<'_>, &rusqlite::Error>) -> Finish + Send>;
 type Finish = Box<dyn FnOnce(Result<(), &rusqlite::Error>) + Send>;
 
 /// An error of the database, for people.
@@ -67,11 +67,16 @@ impl SqliteStore {
         let lock = StoreLock::take(&store, &folder.join(LOCK))?;
         let file = folder.join(DATABASE);
         let db = prepare(&store, &file)?;
+        Self::start(&store, db, lock)
+    }
+
+    /// Serves a database that is ready.
+    pub(super) fn start(store: &str, db: Connection, lock: StoreLock) -> Result<Self, StoreError> {
         let (requests, jobs) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("windlass-store".to_owned())
             .spawn(move || serve(db, jobs))
-            .map_err(|error| StoreError::with(&store, "its thread cannot be started", error))?;
+            .map_err(|error| StoreError::with(store, "its thread cannot be started", error))?;
         Ok(Self {
             requests: Some(requests),
             thread: Some(thread),
@@ -87,7 +92,10 @@ impl SqliteStore {
     ) -> Result<T, PortError> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |tx| {
-            let result = work(tx).map_err(|error| DatabaseError(error.to_string()));
+            let result = match tx {
+                Ok(tx) => work(tx).map_err(|error| DatabaseError(error.to_string())),
+                Err(error) => Err(DatabaseError(error.to_string())),
+            };
             Box::new(move |committed| {
                 let committed = committed.map_err(|error| DatabaseError(error.to_string()));
                 // Who no longer waits does not want the answer.
@@ -121,7 +129,7 @@ impl Drop for SqliteStore {
 }
 
 /// Opens the file, looks whether it is ours, and makes the tables of a new one.
-fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError> {
+pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError> {
     let place = file.display();
     let failed = |what: &str, error: rusqlite::Error| {
         let remedy = match error.sqlite_error_code() {
@@ -207,14 +215,16 @@ fn serve(mut db: Connection, mut jobs: mpsc::Receiver<Job>) {
         let tx = match db.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(tx) => tx,
             Err(error) => {
-                tracing::warn!(%error, "a transaction of the store cannot begin");
-                continue; // Dropping the jobs tells their callers.
+                for job in together {
+                    job(Err(&error))(Ok(()));
+                }
+                continue;
             }
         };
-        let finishes: Vec<_> = together.into_iter().map(|job| job(&tx)).collect();
+        let finishes: Vec<_> = together.into_iter().map(|job| job(Ok(&tx))).collect();
         let committed = tx.commit();
         for finish in finishes {
-            finish(committed.as_ref().map(|()| ()));
+            finish(committed.as_ref().copied());
         }
     }
 }

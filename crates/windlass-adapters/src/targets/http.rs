@@ -55,7 +55,7 @@ pub struct HttpTarget {
 enum Sent {
     Answer(Sender, Response<Incoming>),
     /// It did not go out.
-    NotSent,
+    Returned,
     /// It went out, and the connection closed before an answer began.
     Closed,
     TimedOut,
@@ -68,14 +68,20 @@ impl HttpTarget {
     /// The URL or a header is not valid, or the machine's root certificates cannot be read.
     pub fn new(settings: &HttpTargetSettings) -> Result<Self, BoxError> {
         let uri: Uri = settings.url.parse()?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err("the URL must begin with http:// or https://".into());
+        }
         let host = uri.authority().ok_or("the URL names no host")?.as_str();
-        let host = host.rsplit('@').next().unwrap_or(host).to_owned();
+        if host.contains('@') {
+            return Err("the URL holds a user name; give a header authorization instead".into());
+        }
+        let host = HeaderValue::from_str(host)?;
         let path = uri
             .path_and_query()
             .map_or("/", |path| path.as_str())
             .parse()?;
         let mut headers = HeaderMap::new();
-        headers.insert(http::header::HOST, HeaderValue::from_str(&host)?);
+        headers.insert(http::header::HOST, host);
         headers.insert(
             http::header::USER_AGENT,
             HeaderValue::from_static("windlass"),
@@ -85,9 +91,10 @@ impl HttpTarget {
             HeaderValue::from_static("application/json"),
         );
         for (name, value) in &settings.headers {
+            let invalid = |what| format!("the header {name}: its {what} is not one of HTTP");
             headers.insert(
-                HeaderName::from_bytes(name.as_bytes())?,
-                HeaderValue::from_str(value)?,
+                HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid("name"))?,
+                HeaderValue::from_str(value).map_err(|_| invalid("value"))?,
             );
         }
         let emulator = uri.path() == EMULATOR_PATH;
@@ -112,8 +119,10 @@ impl HttpTarget {
         // nothing about the function, so the request is sent once more, on a fresh one.
         if let Some(used) = self.pool.take_idle() {
             match self.send(used, invocation, deadline).await {
-                Sent::NotSent | Sent::Closed => {}
-                sent => return self.judge(sent, deadline).await,
+                Sent::Returned | Sent::Closed => {}
+                sent @ (Sent::Answer(..) | Sent::TimedOut) => {
+                    return self.judge(sent, deadline).await;
+                }
             }
         }
         match self.pool.connect().await {
@@ -136,7 +145,7 @@ impl HttpTarget {
             // A request that is given back has not gone out.
             Ok(Err(mut error)) => {
                 if error.take_message().is_some() {
-                    Sent::NotSent
+                    Sent::Returned
                 } else {
                     Sent::Closed
                 }
@@ -147,7 +156,7 @@ impl HttpTarget {
     async fn judge(&self, sent: Sent, deadline: Instant) -> Outcome {
         let (sender, response) = match sent {
             Sent::Answer(sender, response) => (sender, response),
-            Sent::NotSent => return not_invoked(Fault::Transient),
+            Sent::Returned => return not_invoked(Fault::Transient),
             Sent::Closed => return lost("connection closed"),
             Sent::TimedOut => return lost("timeout"),
         };

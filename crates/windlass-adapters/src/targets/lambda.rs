@@ -23,9 +23,6 @@ use crate::aws::fault;
 /// A call may take so much longer than its function, until it is given up.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// The SDK's own limit of connecting, which an override would take away.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
 /// Codes for what a person must mend: permissions, keys, code, network.
 const CONFIGURATION: [&str; 19] = [
     "CodeArtifactUserDeletedException",
@@ -86,9 +83,10 @@ impl LambdaTarget {
     }
 
     async fn call(&self, invocation: Invocation) -> Outcome {
+        // What is not set here is as for other calls, which are shorter.
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
             .operation_timeout(self.timeout + MARGIN)
+            .operation_attempt_timeout(self.timeout + MARGIN)
             .build();
         // The machines try again themselves, and count.
         let config = aws_sdk_lambda::config::Builder::new()
@@ -160,6 +158,10 @@ pub async fn find_function(client: &Client, function: &Arn) -> Result<bool, Port
 /// What an error of the call means.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the SDK may add kinds of errors; what is known of them is that nothing was sent"
+)]
 fn outcome_of(error: &SdkError<InvokeError>, function: &Arn) -> Outcome {
     let lost = |error: &str| Outcome::FunctionError {
         status: 0,
@@ -193,12 +195,8 @@ fn outcome_of(error: &SdkError<InvokeError>, function: &Arn) -> Outcome {
         // The request may have gone out, and the function may have run.
         SdkError::TimeoutError(_) => lost("timeout"),
         SdkError::ResponseError(_) => lost("response broken off"),
-        SdkError::DispatchFailure(failure) => {
-            if failure.is_timeout() && failure.as_connector_error().is_none() {
-                return lost("timeout");
-            }
-            not_invoked(Fault::Transient)
-        }
+        // Functions do not hold the connection: when it fails, the service or the network has.
+        SdkError::DispatchFailure(_) => not_invoked(Fault::Transient),
         _ => not_invoked(Fault::Denied),
     }
 }

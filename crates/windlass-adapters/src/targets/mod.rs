@@ -15,3 +15,6 @@ pub const DEFAULT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 pub const RESPONSE_LIMIT: usize = 6 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

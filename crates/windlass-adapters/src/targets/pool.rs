@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Uri;
+use http::uri::Scheme;
 use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
@@ -50,7 +51,7 @@ impl Pool {
     /// Connects to where `uri` says, by HTTP or HTTPS.
     ///
     /// # Errors
-    /// The machine's root certificates cannot be read.
+    /// It is HTTPS, and the machine's root certificates cannot be read.
     pub(super) fn new(uri: Uri) -> std::io::Result<Self> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
@@ -59,9 +60,14 @@ impl Pool {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map_err(std::io::Error::other)?
-            .with_native_roots()?
-            .with_no_client_auth();
+            .map_err(std::io::Error::other)?;
+        // A machine without any root certificates can still call plain HTTP.
+        let tls = if uri.scheme() == Some(&Scheme::HTTPS) {
+            tls.with_native_roots()?
+        } else {
+            tls.with_root_certificates(rustls::RootCertStore::empty())
+        };
+        let tls = tls.with_no_client_auth();
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
             .https_or_http()
@@ -77,12 +83,16 @@ impl Pool {
     /// A connection that was used before and is still open, if there is one.
     pub(super) fn take_idle(&self) -> Option<Sender> {
         let mut state = self.state();
-        while let Some((sender, since)) = state.idle.pop_back() {
-            if sender.is_ready() && since.elapsed() < IDLE_LIMIT {
-                return Some(sender);
-            }
-        }
-        None
+        state
+            .idle
+            .retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE_LIMIT);
+        // One that was put back a moment ago may not be ready yet. It stays: were it dropped, a
+        // function that answers fast would get a new connection for nearly every call.
+        let newest = state
+            .idle
+            .iter()
+            .rposition(|(sender, _)| sender.is_ready())?;
+        state.idle.remove(newest).map(|(sender, _)| sender)
     }
 
     /// A new connection.

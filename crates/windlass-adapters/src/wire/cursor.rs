@@ -1,13 +1,15 @@
 //! A cursor over the bytes of a JSON text.
 //!
 //! It gives slices of the text and builds nothing. It takes members in any order, white space and
-//! members that nobody asked for; whatever is not JSON is an error with its place.
+//! members that nobody asked for; whatever is not JSON is an error with its place. It is as strict
+//! as a parser, since what it passes over or copies ends up in a function's event.
 
 use memchr::memchr2;
 use thiserror::Error;
 
-/// Deeper values than any source sends are refused: DynamoDB nests 32 levels, each two deep.
-const DEEPEST: usize = 200;
+/// Deeper values than any source sends are refused: DynamoDB nests 32 levels, each two deep. With
+/// what is put around it, an event stays below the 128 levels that parsers of JSON commonly allow.
+const DEEPEST: usize = 100;
 
 /// An answer that is not what its protocol says.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -22,6 +24,9 @@ pub struct WireError {
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
     at: usize,
+    /// Whether the text has control characters, which between tokens are white space and in
+    /// strings are an error.
+    controls: bool,
 }
 
 impl<'a> Cursor<'a> {
@@ -29,7 +34,11 @@ impl<'a> Cursor<'a> {
     pub(super) fn new(text: &'a [u8]) -> Result<Self, WireError> {
         // What is copied into an event must be UTF-8, and so everything must.
         match std::str::from_utf8(text) {
-            Ok(_) => Ok(Self { text, at: 0 }),
+            Ok(_) => Ok(Self {
+                text,
+                at: 0,
+                controls: has_controls(text),
+            }),
             Err(error) => Err(WireError {
                 at: error.valid_up_to(),
                 what: "not UTF-8",
@@ -42,9 +51,20 @@ impl<'a> Cursor<'a> {
         WireError { at: self.at, what }
     }
 
-    /// Visits the members of an object: `visit` is called with the cursor before each value, which
-    /// it must take or skip.
+    /// Visits the members of an object by their names: `visit` is called with the cursor before
+    /// each value, which it must take or skip.
     pub(super) fn object(
+        &mut self,
+        mut visit: impl FnMut(&mut Self, &[u8]) -> Result<(), WireError>,
+    ) -> Result<(), WireError> {
+        self.map(|cursor, raw| {
+            let name = unescape(raw).ok_or_else(|| cursor.error("a broken name"))?;
+            visit(cursor, &name)
+        })
+    }
+
+    /// As [`Cursor::object`], where the names are data: they come as they stand.
+    pub(super) fn map(
         &mut self,
         mut visit: impl FnMut(&mut Self, &'a [u8]) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
@@ -96,6 +116,9 @@ impl<'a> Cursor<'a> {
             self.at += found;
             if self.text[self.at] == b'"' {
                 let string = &self.text[start..self.at];
+                if self.controls && string.iter().any(|byte| *byte < b' ') {
+                    return Err(self.error("a control character in a string"));
+                }
                 self.at += 1;
                 return Ok(string);
             }
@@ -198,32 +221,63 @@ impl<'a> Cursor<'a> {
     fn escape(&mut self) -> Result<(), WireError> {
         let length = match self.text.get(self.at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
-            Some(b'u') => {
-                let digits = self.text.get(self.at + 2..self.at + 6).unwrap_or_default();
-                if digits.len() < 4 || !digits.iter().all(u8::is_ascii_hexdigit) {
-                    return Err(self.error("a broken escape"));
-                }
-                6
-            }
+            Some(b'u') => match self.code_unit(self.at) {
+                Some(0xd800..=0xdbff) => match self.code_unit(self.at + 6) {
+                    Some(0xdc00..=0xdfff) => 12,
+                    _ => return Err(self.error("half of a surrogate pair")),
+                },
+                Some(0xdc00..=0xdfff) => return Err(self.error("half of a surrogate pair")),
+                Some(_) => 6,
+                None => return Err(self.error("a broken escape")),
+            },
             _ => return Err(self.error("a broken escape")),
         };
         self.at += length;
         Ok(())
     }
 
-    fn skip_number(&mut self) -> Result<(), WireError> {
-        let rest = &self.text[self.at..];
-        let plain = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
-        let length = rest.iter().take_while(|byte| plain(byte)).count();
-        let number = std::str::from_utf8(&rest[..length]).ok();
-        let valid = number.is_some_and(|number| {
-            number.parse::<f64>().is_ok_and(f64::is_finite) && !number.starts_with('+')
-        });
-        if !valid {
-            return Err(self.error("a broken number"));
+    /// What the escape at a place stands for, if it is one of four digits.
+    fn code_unit(&self, at: usize) -> Option<u16> {
+        let digits = self.text.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        if !digits.iter().all(u8::is_ascii_hexdigit) {
+            return None;
         }
-        self.at += length;
-        Ok(())
+        u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+    }
+
+    /// <https://www.rfc-editor.org/rfc/rfc8259#section-6>
+    fn skip_number(&mut self) -> Result<(), WireError> {
+        self.at += usize::from(self.is_at(b"-"));
+        let leading_zero = self.is_at(b"0");
+        let whole = self.skip_digits();
+        let mut valid = whole == 1 || (whole != 0 && !leading_zero);
+        if self.is_at(b".") {
+            self.at += 1;
+            valid &= self.skip_digits() != 0;
+        }
+        if self.is_at(b"eE") {
+            self.at += 1;
+            self.at += usize::from(self.is_at(b"+-"));
+            valid &= self.skip_digits() != 0;
+        }
+        if valid {
+            Ok(())
+        } else {
+            Err(self.error("a broken number"))
+        }
+    }
+
+    fn skip_digits(&mut self) -> usize {
+        let rest = &self.text[self.at..];
+        let n_digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        self.at += n_digits;
+        n_digits
+    }
+
+    /// Whether any of these bytes comes next.
+    fn is_at(&self, bytes: &[u8]) -> bool {
+        let next = self.text.get(self.at);
+        next.is_some_and(|next| bytes.contains(next))
     }
 
     fn literal(&mut self, literal: &'static [u8]) -> Result<(), WireError> {
@@ -260,6 +314,12 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Looks at whole stretches, which costs a fraction of stopping at the first.
+fn has_controls(text: &[u8]) -> bool {
+    let has = |stretch: &[u8]| stretch.iter().fold(false, |has, byte| has | (*byte < b' '));
+    text.chunks(4096).any(has)
+}
+
 /// The text that a string stands for.
 pub(super) fn unescape(raw: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
     if !raw.contains(&b'\\') {
@@ -268,6 +328,13 @@ pub(super) fn unescape(raw: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
     let quoted = [b"\"", raw, b"\""].concat();
     let text: String = serde_json::from_slice(&quoted).ok()?;
     Some(text.into_bytes().into())
+}
+
+/// The text of a name that a service gave (a number, an id): not empty, and in no need of escapes.
+pub(super) fn plain(raw: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
+    let text = unescape(raw)?;
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    (!text.is_empty() && text.iter().all(is_plain)).then_some(text)
 }
 
 #[cfg(test)]
@@ -291,12 +358,38 @@ mod tests {
             "{}",
             "[1,[2,{}],{\"a\":[null,true,false]}]",
             "{\"a\":{\"b\":[{}]},\"c\":\"\"}",
+            "[0,-0,10,0.5,1e400,-1.0E+2,2e-7]",
+            "\"\\ud83d\\ude00 \u{1f600}\"",
+            "\n[\t1\r]\n",
         ] {
             assert!(skips(text), "{text}");
         }
         for text in [
-            "", "{", "[1", "[1,]", "{\"a\"}", "{\"a\":}", "\"", "\"\\x\"", "1.2.3", "nul", "[} ",
+            "",
+            "{",
+            "[1",
+            "[1,]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "\"",
+            "\"\\x\"",
+            "nul",
+            "[} ",
             "1 1",
+            "1.2.3",
+            "01",
+            "-",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "-.5",
+            "\"a\tb\"",
+            "{\"a\nb\":1}",
+            "\"\\ud83d\"",
+            "\"\\ude00\"",
+            "\"\\ud83d\\u0041\"",
+            "\"\\u+123\"",
         ] {
             assert!(!skips(text), "{text}");
         }

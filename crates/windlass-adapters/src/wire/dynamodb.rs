@@ -5,7 +5,7 @@
 use windlass_core::record::{KeyHash, Record};
 use windlass_core::time::Timestamp;
 
-use super::cursor::{Cursor, WireError, unescape};
+use super::cursor::{Cursor, WireError, plain, unescape};
 use super::number::{moment, push_seconds};
 use super::page::{PageBuffer, push_all};
 
@@ -71,7 +71,9 @@ pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
     cursor.object(|cursor, name| {
         match name {
             b"Records" => {
-                records = true;
+                if std::mem::replace(&mut records, true) {
+                    return Err(cursor.error("two lists of records"));
+                }
                 cursor.array(|cursor| record(cursor, frame, &mut page))?;
             }
             b"NextShardIterator" => {
@@ -116,15 +118,19 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
     let change = change.ok_or_else(|| cursor.error("a record without its change"))?;
     let number = change
         .sequence_number
-        .filter(|number| !number.is_empty() && !number.contains(&b'\\'))
+        .and_then(plain)
         .ok_or_else(|| cursor.error("a record without a sequence number"))?;
     let keys = change
         .keys
         .ok_or_else(|| cursor.error("a record without its item's key"))?;
     let key = hash_of_key(keys)?;
+    // Without it, a starting position in time could not be kept: the record might be passed over.
+    let created = change
+        .created
+        .ok_or_else(|| cursor.error("a record without a time of creation"))?;
     let start = page.text.len();
     push_outer(&mut page.text, &outer);
-    let place = push_change(&mut page.text, &change, number);
+    let place = push_change(&mut page.text, &change, &number);
     if let Some(identity) = &outer.identity {
         page.text.extend_from_slice(b",\"userIdentity\":{");
         let mut comma: &[u8] = b"";
@@ -139,7 +145,7 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
         page.text.push(b'}');
     }
     page.text.extend_from_slice(&frame.end);
-    page.record(start, place, key, change.created.unwrap_or_default());
+    page.record(start, place, key, created);
     Ok(())
 }
 
@@ -149,8 +155,8 @@ fn read_change<'a>(cursor: &mut Cursor<'a>) -> Result<Change<'a>, WireError> {
         match name {
             b"ApproximateCreationDateTime" => {
                 let created = moment(cursor.number()?);
-                change.created =
-                    Some(created.ok_or_else(|| cursor.error("a broken time of creation"))?);
+                let created = created.ok_or_else(|| cursor.error("a broken time of creation"))?;
+                change.created = Some(created);
             }
             b"Keys" => change.keys = Some(cursor.value()?),
             b"NewImage" => change.new_image = not_null(cursor.value()?),
@@ -226,23 +232,27 @@ fn push_change(text: &mut Vec<u8>, change: &Change<'_>, number: &[u8]) -> std::o
     place
 }
 
-/// A hash of an item's key, whatever the order of its attributes.
+/// A hash of an item's key, however the answer spells it: an item's changes must have one hash.
 fn hash_of_key(keys: &[u8]) -> Result<KeyHash, WireError> {
-    let mut attributes: Vec<(&[u8], &[u8])> = Vec::with_capacity(2);
+    let mut attributes = Vec::with_capacity(2);
     let mut cursor = Cursor::new(keys)?;
-    cursor.object(|cursor, name| {
-        attributes.push((name, cursor.value()?));
-        Ok(())
+    cursor.map(|cursor, name| {
+        cursor.map(|cursor, kind| {
+            let value = cursor.string()?;
+            let text = |raw| unescape(raw).ok_or_else(|| cursor.error("a broken key"));
+            attributes.push((text(name)?, text(kind)?, text(value)?));
+            Ok(())
+        })
     })?;
-    attributes.sort_unstable();
-    if let [(_, value)] = attributes.as_slice() {
-        return Ok(KeyHash::of(value));
+    if attributes.is_empty() {
+        return Err(cursor.error("an item's key without attributes"));
     }
-    let whole: Vec<_> = attributes
-        .into_iter()
-        .flat_map(|(name, value)| [name, value])
-        .collect();
-    Ok(KeyHash::of(&whole.concat()))
+    attributes.sort_unstable();
+    let mut whole = Vec::new();
+    for (name, kind, value) in &attributes {
+        push_all(&mut whole, &[name, b"\0", kind, b"\0", value, b"\0"]);
+    }
+    Ok(KeyHash::of(&whole))
 }
 
 fn not_null(value: &[u8]) -> Option<&[u8]> {

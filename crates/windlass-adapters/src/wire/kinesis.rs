@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use windlass_core::record::{KeyHash, Record};
 
-use super::cursor::{Cursor, WireError, unescape};
+use super::cursor::{Cursor, WireError, plain, unescape};
 use super::number::{moment, push_seconds};
 use super::page::{PageBuffer, push_all};
 
@@ -61,7 +61,9 @@ pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
     cursor.object(|cursor, name| {
         match name {
             b"Records" => {
-                records = true;
+                if std::mem::replace(&mut records, true) {
+                    return Err(cursor.error("two lists of records"));
+                }
                 cursor.array(|cursor| record(cursor, frame, &mut page))?;
             }
             b"NextShardIterator" => {
@@ -74,10 +76,12 @@ pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
                 next_iterator = iterator.map(text).transpose()?;
             }
             b"MillisBehindLatest" => {
-                let millis = std::str::from_utf8(cursor.number()?).ok();
-                let millis = millis.and_then(|millis| millis.parse::<f64>().ok());
-                let seconds = millis.unwrap_or(0.0) / 1000.0;
-                behind = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+                if !cursor.value_is_null()? {
+                    let millis = std::str::from_utf8(cursor.number()?).ok();
+                    let millis = millis.and_then(|millis| millis.parse::<f64>().ok());
+                    let seconds = millis.unwrap_or(0.0) / 1000.0;
+                    behind = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+                }
             }
             _ => cursor.skip()?,
         }
@@ -109,7 +113,7 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
     })?;
     let data = data.ok_or_else(|| cursor.error("a record without data"))?;
     let number = number
-        .filter(|number| !number.is_empty() && !number.contains(&b'\\'))
+        .and_then(plain)
         .ok_or_else(|| cursor.error("a record without a sequence number"))?;
     let arrival = arrival
         .and_then(moment)
@@ -120,7 +124,7 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
             KeyHash::of(&key)
         }
         // Streams may distribute records themselves, without a key and so without order.
-        None => KeyHash::of(number),
+        None => KeyHash::of(&number),
     };
     let text = &mut page.text;
     let start = text.len();
@@ -133,14 +137,14 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
     push_all(
         text,
         &[
-            number,
+            &number,
             b"\",\"data\":\"",
             data,
             b"\",\"approximateArrivalTimestamp\":",
         ],
     );
     push_seconds(text, arrival);
-    push_all(text, &[&frame.before_id, number, &frame.after_id]);
+    push_all(text, &[&frame.before_id, &number, &frame.after_id]);
     page.record(start, place, hash, arrival);
     Ok(())
 }

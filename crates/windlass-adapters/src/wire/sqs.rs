@@ -8,7 +8,7 @@ use std::ops::Range;
 use windlass_core::record::{KeyHash, Message, MessageId, ReceiptHandle};
 use windlass_core::time::Timestamp;
 
-use super::cursor::{Cursor, WireError, unescape};
+use super::cursor::{Cursor, WireError, plain, unescape};
 use super::page::push_all;
 
 /// What all messages of a mapping have in common.
@@ -68,10 +68,13 @@ impl Frame {
 pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Vec<Message>, WireError> {
     let mut cursor = Cursor::new(body)?;
     let mut text = Vec::with_capacity(body.len() + body.len() / 2);
-    let mut places = Vec::new();
+    let (mut places, mut list) = (Vec::new(), false);
     cursor.object(|cursor, name| {
         match name {
             b"Messages" => {
+                if std::mem::replace(&mut list, true) {
+                    return Err(cursor.error("two lists of messages"));
+                }
                 if cursor.value_is_null()? {
                     return Ok(());
                 }
@@ -136,9 +139,8 @@ fn system_attributes<'a>(
         let value = cursor.string()?;
         match name {
             b"SentTimestamp" => {
-                let millis = std::str::from_utf8(value)
-                    .ok()
-                    .and_then(|it| it.parse().ok());
+                let millis =
+                    plain(value).and_then(|millis| std::str::from_utf8(&millis).ok()?.parse().ok());
                 let millis = millis.ok_or_else(|| cursor.error("a broken time of sending"))?;
                 raw.sent = Timestamp::from_millis(millis);
             }
@@ -158,10 +160,9 @@ fn render(
     frame: &Frame,
     text: &mut Vec<u8>,
 ) -> Result<Place, WireError> {
-    let plain = |text: &&[u8]| !text.is_empty() && !text.contains(&b'\\');
     let id = raw
         .id
-        .filter(plain)
+        .and_then(plain)
         .ok_or_else(|| cursor.error("a message without an id"))?;
     let receipt = raw
         .receipt
@@ -180,7 +181,7 @@ fn render(
     push_all(
         text,
         &[
-            id,
+            &id,
             b"\",\"receiptHandle\":\"",
             receipt,
             b"\",\"body\":\"",
@@ -220,7 +221,7 @@ fn render(
 /// The attributes of the sender, in the form and order of a Lambda event.
 fn message_attributes(cursor: &mut Cursor<'_>, text: &mut Vec<u8>) -> Result<(), WireError> {
     let mut comma: &[u8] = b"";
-    cursor.object(|cursor, name| {
+    cursor.map(|cursor, name| {
         let (mut string, mut binary, mut data_type) = (None, None, None);
         cursor.object(|cursor, member| {
             match member {

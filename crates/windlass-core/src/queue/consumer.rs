@@ -1,4 +1,4 @@
-//! The queue machine itself: receives, batches, retries of what was not reached, deletion.
+//! The queue machine itself: it brings its parts together and is the one place that issues commands.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -6,27 +6,20 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
-use super::held::{HeldMessages, Stage, Token};
-use super::pause::Pause;
+use super::deleting::Deleting;
+use super::gathered::Gathered;
+use super::held::{Entry, HeldMessages, Token};
+use super::invoking::{Ended, Invoking};
 use super::receiving::Receiving;
+use super::visibility::Visibility;
 use super::{
-    Batch, EntryResult, QueueCommand, QueueConsumerSettings, QueueInput, QueueView, Report,
-    RequestId, Waiting,
+    EntryResult, QueueCommand, QueueConsumerSettings, QueueInput, QueueView, Report, RequestId,
+    Waiting,
 };
 use crate::batch::{BatchId, BatchLimits};
 use crate::outcome::{Fault, Outcome};
 use crate::record::{KeyHash, Message, ReceiptHandle};
 use crate::time::Timestamp;
-
-/// With the heartbeat, no message is received for less: a shorter visibility would have to be
-/// extended more often than a slow network can.
-const SHORTEST_HEARTBEAT_VISIBILITY: Duration = Duration::from_secs(30);
-
-/// Without the heartbeat, a batch closes so long before its function could outlast its visibility.
-const CLOSING_MARGIN: Duration = Duration::from_secs(1);
-
-/// A failed visibility change is repeated after so long; half the visibility is left by then.
-const EXTENSION_RETRY: Duration = Duration::from_secs(2);
 
 /// One slot of one mapping on a queue.
 ///
@@ -38,33 +31,20 @@ const EXTENSION_RETRY: Duration = Duration::from_secs(2);
 pub struct QueueConsumer {
     settings: QueueConsumerSettings,
     limits: BatchLimits,
+    visibility: Visibility,
     rng: ChaCha8Rng,
     held: HeldMessages,
-    /// Waiting to be put into a batch, in the order of receipt.
-    gathered: VecDeque<Token>,
-    gathered_bytes: usize,
-    batches: BTreeMap<BatchId, InFlight>,
-    requests: BTreeMap<RequestId, Request>,
+    gathered: Gathered,
+    invoking: Invoking,
+    deleting: Deleting,
     receiving: Receiving,
-    /// Counts the probes that did not reach the function; nothing else is invoked meanwhile.
-    unreached: Pause,
-    unreached_cause: Fault,
-    to_delete: VecDeque<Token>,
-    deleting: Pause,
-    extend_not_before: Timestamp,
-    next_batch: u64,
+    requests: BTreeMap<RequestId, Request>,
     next_request: u64,
     commands: VecDeque<QueueCommand>,
-    stage: Life,
+    life: Life,
     received: u64,
     last_outcome: Option<Outcome>,
-}
-
-#[derive(Debug)]
-struct InFlight {
-    batch: Batch,
-    tokens: Vec<Token>,
-    running: bool,
+    now: Timestamp,
 }
 
 #[derive(Debug)]
@@ -73,8 +53,14 @@ enum Request {
         limit: u8,
         sent: Timestamp,
     },
-    Delete(Vec<Token>),
-    Extend(Vec<Token>, Timestamp),
+    Delete {
+        entries: Vec<Entry>,
+        sent: Timestamp,
+    },
+    Extend {
+        entries: Vec<Entry>,
+        sent: Timestamp,
+    },
     /// What it concerns is no longer held, and comes back by itself if this fails.
     Return,
 }
@@ -88,40 +74,37 @@ enum Life {
 
 impl QueueConsumer {
     /// A consumer that holds nothing yet.
+    ///
+    /// # Panics
+    /// If a setting leaves no room for a single message.
     pub fn new(settings: QueueConsumerSettings, seed: u64, now: Timestamp) -> Self {
-        assert!(
-            0 < settings.batch_size,
-            "a batch holds at least one message"
-        );
-        assert!(
-            0 < settings.maximum_concurrency,
-            "nothing could ever be invoked"
-        );
+        let least = settings.batch_size.min(settings.buffer_messages);
+        assert!(0 < least, "a batch holds at least one message");
+        assert!(0 < settings.maximum_concurrency, "something can be invoked");
         let limits = BatchLimits {
-            items: settings.batch_size,
+            // A buffer that is full of one batch can bring it nothing more.
+            items: least,
             payload: settings.payload_limit,
         };
+        let visibility = Visibility::new(&settings, now);
+        let window = settings.maximum_batching_window;
         let mut consumer = Self {
-            settings,
             limits,
             rng: ChaCha8Rng::seed_from_u64(seed),
             held: HeldMessages::default(),
-            gathered: VecDeque::new(),
-            gathered_bytes: 0,
-            batches: BTreeMap::new(),
-            requests: BTreeMap::new(),
+            gathered: Gathered::new(limits, window, visibility.reserve()),
+            visibility,
+            invoking: Invoking::new(&settings),
+            deleting: Deleting::default(),
             receiving: Receiving::default(),
-            unreached: Pause::default(),
-            unreached_cause: Fault::Transient,
-            to_delete: VecDeque::new(),
-            deleting: Pause::default(),
-            extend_not_before: now,
-            next_batch: 1,
+            requests: BTreeMap::new(),
             next_request: 1,
             commands: VecDeque::new(),
-            stage: Life::Running,
+            life: Life::Running,
             received: 0,
             last_outcome: None,
+            now,
+            settings,
         };
         consumer.advance(now);
         consumer
@@ -129,14 +112,15 @@ impl QueueConsumer {
 
     /// Something happened. Answers to requests that were never made are ignored.
     pub fn handle(&mut self, input: QueueInput, now: Timestamp) {
+        assert!(self.commands.is_empty(), "commands are taken before input");
         match input {
             QueueInput::Received { request, result } => self.received(request, result, now),
             QueueInput::Invoked { batch, outcome } => self.invoked(batch, outcome, now),
-            QueueInput::Deleted { request, result } => self.deleted(request, result, now),
+            QueueInput::Deleted { request, result } => self.deleted(request, &result, now),
             QueueInput::VisibilityChanged { request, result } => {
-                self.visibility_changed(request, result, now);
+                self.visibility_changed(request, &result, now);
             }
-            QueueInput::Drain if self.stage == Life::Running => self.stage = Life::Draining,
+            QueueInput::Drain if self.life == Life::Running => self.life = Life::Draining,
             QueueInput::Drain => {}
         }
         self.advance(now);
@@ -144,6 +128,7 @@ impl QueueConsumer {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) {
+        assert!(self.commands.is_empty(), "commands are taken before input");
         self.advance(now);
     }
 
@@ -154,36 +139,41 @@ impl QueueConsumer {
 
     /// When to call [`handle_timeout`](Self::handle_timeout), unless something happens before.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        if self.stage == Life::Finished {
+        if self.life == Life::Finished {
             return None;
         }
-        let mut timers = vec![self.expiry(), self.extension_due(), self.deletion_due()];
-        timers.push(self.hold_over());
-        if self.stage == Life::Running {
-            timers.push(self.invoke_due());
-            timers.push(self.receive_due());
+        let expiry = self.held.gathered_until();
+        let over = self.invoking.next_over(&self.held);
+        let mut due = [
+            expiry,
+            over,
+            self.visibility.due(&self.held),
+            self.deleting.due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
+        if self.life == Life::Running {
+            let blocked = self.invoking.blocked();
+            let ready_at = self.gathered.ready_at(blocked, &self.held);
+            let running = [self.invoking.due(ready_at), self.receive_due()];
+            due = running.into_iter().flatten().chain(due).min();
         }
-        timers.into_iter().flatten().min()
+        due
     }
 
     /// What a person may want to know.
     pub fn view(&self) -> QueueView {
-        let running = self.batches.values().filter(|flight| flight.running);
-        let waiting = if let Some(fault) = self.receiving.fault() {
-            Some(Waiting::Source(fault))
-        } else {
-            self.unreached
-                .is_failing()
-                .then_some(Waiting::NotInvoked(self.unreached_cause))
-        };
+        let source = self.receiving.fault().map(Waiting::Source);
+        let function = || self.invoking.fault().map(Waiting::NotInvoked);
         QueueView {
             received: self.received,
             held_messages: self.held.len(),
             held_bytes: self.held.bytes(),
-            in_flight_messages: running.clone().map(|flight| flight.tokens.len()).sum(),
-            concurrency: running.count(),
+            in_flight_messages: self.invoking.n_in_flight(),
+            concurrency: self.invoking.running(),
             last_outcome: self.last_outcome.clone(),
-            waiting,
+            waiting: source.or_else(function),
             next_at: self.poll_timeout(),
         }
     }
@@ -204,223 +194,141 @@ impl QueueConsumer {
             Err(fault) => return self.receiving.failed(limit, fault, now, &mut self.rng),
         };
         self.receiving.ended(limit, messages.len(), sent, now);
+        self.received += messages.len() as u64;
         // Counted from before the request: the queue's own clock starts later.
-        let visible_at = sent + self.visibility();
+        let visible_at = sent + self.visibility.timeout();
+        if visible_at <= now {
+            return self.report_expired(messages.len());
+        }
+        let (mut too_large, mut behind) = (Vec::new(), Vec::new());
+        let mut barred = BTreeSet::new();
         for message in messages {
-            self.received += 1;
-            if !self.limits.fits_alone(message.event.len()) {
-                let bytes = message.event.len();
+            let bytes = message.event.len();
+            if !self.limits.fits_alone(bytes) {
                 let message_id = message.message_id.detached();
                 self.report(Report::MessageTooLarge { message_id, bytes });
-                self.let_followers_go(message.group.into_iter().collect());
-                continue;
-            }
-            let size = message.event.len();
-            if let Some(token) = self.held.insert(message, now, visible_at) {
-                self.gathered.push_back(token);
-                self.gathered_bytes += size;
+                barred.extend(message.group);
+                too_large.push(message.receipt_handle);
+            } else if message.group.is_some_and(|it| barred.contains(&it)) {
+                behind.push(message.receipt_handle);
+            } else if let Some(token) = self.held.insert(message, sent, visible_at, now) {
+                self.gathered.push(token, &self.held);
             }
         }
+        self.leave(too_large);
+        self.change_visibility(behind, Duration::ZERO);
     }
 
     fn invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
-        let Some(flight) = self.batches.get_mut(&batch) else {
-            return;
-        };
-        assert!(
-            flight.running,
-            "an answer belongs to an invocation under way"
-        );
-        flight.running = false;
-        match &outcome {
-            Outcome::Success => {
-                let flight = self.batches.remove(&batch).expect("it was just looked at");
-                for token in flight.tokens {
-                    self.held.set_stage(token, Stage::Deleting);
-                    self.to_delete.push_back(token);
-                }
-                self.unreached.reset();
+        match self.invoking.end(batch, &outcome, now, &mut self.rng) {
+            Some(Ended::Succeeded(tokens)) => self.deleting.push(tokens),
+            Some(Ended::Failed(tokens)) => {
+                let groups = self.groups_of(&tokens);
+                let receipts = self.release(&tokens);
+                self.leave(receipts);
+                self.let_followers_go(&groups);
             }
-            Outcome::FunctionError { .. } => {
-                let flight = self.batches.remove(&batch).expect("it was just looked at");
-                self.fail(&flight.tokens);
-                self.unreached.reset();
-            }
-            Outcome::NotInvoked { cause } => {
-                self.unreached_cause = *cause;
-                // Of several that fail together only the first counts.
-                if self.unreached.until().is_none_or(|until| until <= now) {
-                    self.unreached.failed(*cause, now, &mut self.rng);
-                }
-            }
+            Some(Ended::Waits) => {}
+            None => return,
         }
         self.last_outcome = Some(outcome);
-    }
-
-    /// Leaves messages to the queue, which gives them again when their visibility ends.
-    fn fail(&mut self, tokens: &[Token]) {
-        let groups = tokens
-            .iter()
-            .filter_map(|token| self.held.get(*token).message.group);
-        let groups: BTreeSet<_> = groups.collect();
-        let receipts = self.release(tokens);
-        if self.settings.visibility_timeout < self.visibility() {
-            self.change_visibility(receipts, self.settings.visibility_timeout);
-        }
-        self.let_followers_go(groups);
     }
 
     fn deleted(
         &mut self,
         request: RequestId,
-        result: Result<Vec<EntryResult>, Fault>,
+        result: &Result<Vec<EntryResult>, Fault>,
         now: Timestamp,
     ) {
-        let Some(Request::Delete(tokens)) = self.requests.remove(&request) else {
+        let Some(Request::Delete { entries, sent }) = self.requests.remove(&request) else {
             return;
         };
-        let fault = result.as_ref().err().copied();
-        let results = result.unwrap_or_default();
-        let (mut done, mut lost) = (0, 0);
-        for (index, token) in tokens.iter().enumerate() {
-            match results.get(index).unwrap_or(&EntryResult::Failed) {
-                EntryResult::Done => done += 1,
-                EntryResult::Refused => lost += 1,
-                EntryResult::Failed if self.held.get(*token).visible_at <= now => lost += 1,
-                EntryResult::Failed => {
-                    self.to_delete.push_back(*token);
-                    continue;
-                }
-            }
-            self.held.remove(*token);
+        let (held, rng) = (&mut self.held, &mut self.rng);
+        let deleted = self.deleting.end(&entries, sent, result, held, now, rng);
+        if 0 < deleted.n_done {
+            let n_messages = deleted.n_done;
+            self.report(Report::Deleted { n_messages });
         }
-        if self.to_delete.is_empty() || 0 < done {
-            self.deleting.reset();
-        } else {
-            self.deleting
-                .failed(fault.unwrap_or(Fault::Transient), now, &mut self.rng);
-        }
-        if 0 < done {
-            self.report(Report::Deleted { n_messages: done });
-        }
-        if 0 < lost {
-            self.report(Report::NotDeleted { n_messages: lost });
+        if 0 < deleted.n_lost {
+            let n_messages = deleted.n_lost;
+            self.report(Report::NotDeleted { n_messages });
         }
     }
 
     fn visibility_changed(
         &mut self,
         request: RequestId,
-        result: Result<Vec<EntryResult>, Fault>,
+        result: &Result<Vec<EntryResult>, Fault>,
         now: Timestamp,
     ) {
-        let Some(Request::Extend(tokens, visible_at)) = self.requests.remove(&request) else {
+        let Some(Request::Extend { entries, sent }) = self.requests.remove(&request) else {
             return;
         };
-        let results = result.unwrap_or_default();
-        for (index, token) in tokens.into_iter().enumerate() {
-            let done = results.get(index) == Some(&EntryResult::Done);
-            if !done {
-                self.extend_not_before = now + EXTENSION_RETRY;
-            }
-            self.held.end_extension(token, done.then_some(visible_at));
-        }
+        self.visibility
+            .end(&entries, sent, result, &mut self.held, now);
     }
 
     // What to do.
 
     /// Moves everything that can move.
     fn advance(&mut self, now: Timestamp) {
-        if self.stage == Life::Finished {
+        assert!(self.now <= now, "time does not run backwards");
+        self.now = now;
+        if self.life == Life::Finished {
             return;
         }
+        self.invoking.lapse(now);
         self.let_expired_go(now);
-        if self.stage == Life::Draining {
-            self.return_held();
+        if self.life == Life::Draining {
+            let mut tokens = self.gathered.tokens();
+            tokens.extend(self.invoking.take_waiting());
+            let receipts = self.release(&tokens);
+            self.change_visibility(receipts, Duration::ZERO);
         }
         self.extend(now);
         self.delete(now);
-        if self.stage == Life::Running {
+        if self.life == Life::Running {
             self.invoke(now);
             self.receive(now);
         } else if self.held.is_empty() && self.requests.is_empty() {
-            self.stage = Life::Finished;
+            self.life = Life::Finished;
             self.commands.push_back(QueueCommand::Finish);
+            return;
         }
-        self.check();
+        self.check(now);
     }
 
     fn let_expired_go(&mut self, now: Timestamp) {
-        let mut groups = BTreeSet::new();
-        for token in self.held.expired(now) {
-            groups.extend(self.held.get(token).message.group);
-            self.release(&[token]);
-        }
-        let over: Vec<_> = (self.batches.iter())
-            .filter(|(_, flight)| !flight.running && self.is_over(flight, now))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in over {
-            let flight = self.batches.remove(&id).expect("it was just found");
-            self.report(Report::Returned {
-                n_messages: flight.tokens.len(),
-            });
-            let of_flight = flight.tokens.iter();
-            groups.extend(of_flight.filter_map(|token| self.held.get(*token).message.group));
-            let receipts = self.release(&flight.tokens);
+        let expired = self.held.expired(now);
+        let mut groups = self.groups_of(&expired);
+        self.release(&expired);
+        self.report_expired(expired.len());
+        for tokens in self.invoking.take_over(&self.held, now) {
+            let n_messages = tokens.len();
+            self.report(Report::Returned { n_messages });
+            groups.append(&mut self.groups_of(&tokens));
+            let receipts = self.release(&tokens);
             self.change_visibility(receipts, Duration::ZERO);
         }
-        self.let_followers_go(groups);
+        self.let_followers_go(&groups);
     }
 
     /// Returns the gathered messages of groups of which an earlier message has gone back: were
     /// they kept, they would overtake it.
-    fn let_followers_go(&mut self, groups: BTreeSet<KeyHash>) {
-        if groups.is_empty() {
-            return;
-        }
-        let of_groups = |token: &&Token| {
-            self.held
-                .get(**token)
-                .message
-                .group
-                .is_some_and(|group| groups.contains(&group))
-        };
-        let followers: Vec<_> = self.gathered.iter().filter(of_groups).copied().collect();
+    fn let_followers_go(&mut self, groups: &BTreeSet<KeyHash>) {
+        let followers = self.gathered.of_groups(groups, &self.held);
         let receipts = self.release(&followers);
         self.change_visibility(receipts, Duration::ZERO);
     }
 
-    fn return_held(&mut self) {
-        let mut tokens: Vec<_> = self.gathered.iter().copied().collect();
-        let waiting: Vec<_> = self
-            .batches
-            .iter()
-            .filter(|(_, it)| !it.running)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in waiting {
-            tokens.extend(self.batches.remove(&id).expect("it was just found").tokens);
-        }
-        let receipts = self.release(&tokens);
-        self.change_visibility(receipts, Duration::ZERO);
-    }
-
     fn extend(&mut self, now: Timestamp) {
-        if !self.settings.visibility_heartbeat || now < self.extend_not_before {
+        let entries = self.visibility.start(&mut self.held, now);
+        if entries.is_empty() {
             return;
         }
-        let visibility = self.visibility();
-        let tokens = self.held.start_extension(visibility, now);
-        if tokens.is_empty() {
-            return;
-        }
-        let receipts = tokens
-            .iter()
-            .map(|token| self.held.get(*token).receipt.clone())
-            .collect();
-        let request = self.request(Request::Extend(tokens, now + visibility));
-        let timeout = visibility;
+        let receipts = receipts_of(&entries);
+        let timeout = self.visibility.timeout();
+        let request = self.request(Request::Extend { entries, sent: now });
         self.commands.push_back(QueueCommand::ChangeVisibility {
             request,
             receipts,
@@ -429,120 +337,31 @@ impl QueueConsumer {
     }
 
     fn delete(&mut self, now: Timestamp) {
-        if self.to_delete.is_empty() || self.deleting.until().is_some_and(|until| now < until) {
+        let entries = self.deleting.start(&self.held, now);
+        if entries.is_empty() {
             return;
         }
-        let tokens: Vec<_> = self.to_delete.drain(..).collect();
-        let receipts = tokens
-            .iter()
-            .map(|token| self.held.get(*token).receipt.clone())
-            .collect();
-        let request = self.request(Request::Delete(tokens));
+        let receipts = receipts_of(&entries);
+        let request = self.request(Request::Delete { entries, sent: now });
         self.commands
             .push_back(QueueCommand::Delete { request, receipts });
     }
 
     fn invoke(&mut self, now: Timestamp) {
-        let mut room = self
-            .settings
-            .maximum_concurrency
-            .saturating_sub(self.running());
-        if self.unreached.is_failing() {
-            // One at a time goes ahead to see whether the function can be reached again.
-            let due = self.unreached.until().is_none_or(|until| until <= now);
-            room = usize::from(due && self.running() == 0);
+        while self.invoking.may_start(now) {
+            let batch = if let Some(batch) = self.invoking.restart(now) {
+                batch
+            } else {
+                let blocked = self.invoking.blocked();
+                let tokens = self.gathered.take_batch(blocked, &self.held, now);
+                if tokens.is_empty() {
+                    return;
+                }
+                self.held.leave_gathering(&tokens);
+                self.invoking.start(tokens, &self.held, now)
+            };
+            self.commands.push_back(QueueCommand::Invoke(batch));
         }
-        let waiting: Vec<_> = self
-            .batches
-            .iter()
-            .filter(|(_, it)| !it.running)
-            .map(|(id, _)| *id)
-            .collect();
-        for id in waiting.into_iter().take(room) {
-            room -= 1;
-            let flight = self.batches.get_mut(&id).expect("it was just found");
-            flight.running = true;
-            self.commands
-                .push_back(QueueCommand::Invoke(flight.batch.clone()));
-        }
-        while 0 < room && self.invoke_next(now) {
-            room -= 1;
-        }
-    }
-
-    /// Invokes a batch of what has gathered, if it is full or may wait no longer.
-    fn invoke_next(&mut self, now: Timestamp) -> bool {
-        let window_over = self.closes_at().is_some_and(|at| at <= now);
-        let may_be_full = self.gathered.len() >= self.limits.items
-            || crate::event::event_len(self.gathered.len(), self.gathered_bytes)
-                >= self.limits.payload;
-        if self.gathered.is_empty() || !(window_over || may_be_full) {
-            return false;
-        }
-        let mut candidates = self.candidates();
-        let sizes = candidates
-            .iter()
-            .map(|token| self.held.get(*token).message.event.len());
-        let fill = self.limits.fill(sizes);
-        if fill.items == 0 || !(fill.full || window_over) {
-            return false;
-        }
-        candidates.truncate(fill.items);
-        let id = BatchId(self.next_batch);
-        self.next_batch += 1;
-        self.ungather(&candidates);
-        for token in &candidates {
-            self.held.set_stage(*token, Stage::InBatch(id));
-        }
-        let messages = candidates
-            .iter()
-            .map(|token| self.held.get(*token).message.clone());
-        let batch = Batch {
-            id,
-            attempt: 1,
-            messages: messages.collect(),
-        };
-        self.commands.push_back(QueueCommand::Invoke(batch.clone()));
-        self.batches.insert(
-            id,
-            InFlight {
-                batch,
-                tokens: candidates,
-                running: true,
-            },
-        );
-        true
-    }
-
-    /// What may go into the next batch, in order: not the groups of which a batch is in flight.
-    fn candidates(&self) -> Vec<Token> {
-        if !self.settings.fifo {
-            // One more than fits says that the batch is full.
-            return self
-                .gathered
-                .iter()
-                .take(self.limits.items + 1)
-                .copied()
-                .collect();
-        }
-        let in_flight = self
-            .batches
-            .values()
-            .flat_map(|flight| flight.batch.messages.iter());
-        let blocked: BTreeSet<_> = in_flight.filter_map(|message| message.group).collect();
-        let free = |token: &&Token| {
-            self.held
-                .get(**token)
-                .message
-                .group
-                .is_none_or(|group| !blocked.contains(&group))
-        };
-        self.gathered
-            .iter()
-            .filter(free)
-            .take(self.limits.items + 1)
-            .copied()
-            .collect()
     }
 
     fn receive(&mut self, now: Timestamp) {
@@ -551,120 +370,25 @@ impl QueueConsumer {
         }
         while let Some(limit) = self.receiving.start(self.room(), now) {
             let request = self.request(Request::Receive { limit, sent: now });
-            let (wait, visibility) = (self.settings.wait_time, self.visibility());
             self.commands.push_back(QueueCommand::Receive {
                 request,
                 limit,
-                wait,
-                visibility,
+                wait: self.visibility.wait(self.settings.wait_time),
+                visibility: self.visibility.timeout(),
             });
         }
     }
 
-    // Timers.
-
-    /// When what has gathered is invoked although the batch is not full.
-    fn closes_at(&self) -> Option<Timestamp> {
-        let first = self.held.get(*self.gathered.front()?);
-        let window = first.received + self.settings.maximum_batching_window;
-        if self.settings.visibility_heartbeat {
-            return Some(window);
-        }
-        let spent = self.settings.function_timeout + CLOSING_MARGIN;
-        let spent = u64::try_from(spent.as_millis()).unwrap_or(u64::MAX);
-        let latest = Timestamp::from_millis(first.visible_at.as_millis().saturating_sub(spent));
-        Some(window.min(latest))
-    }
-
-    fn invoke_due(&self) -> Option<Timestamp> {
-        if self.unreached.is_failing() {
-            let work = !self.batches.is_empty() || !self.gathered.is_empty();
-            return if work && self.running() == 0 {
-                self.unreached.until()
-            } else {
-                None
-            };
-        }
-        if self.settings.maximum_concurrency <= self.running() {
-            return None;
-        }
-        let fifo_blocked = self.settings.fifo && self.candidates().is_empty();
-        if fifo_blocked { None } else { self.closes_at() }
-    }
-
     fn receive_due(&self) -> Option<Timestamp> {
-        if self.unreached.is_failing() {
-            None
-        } else {
-            self.receiving.due(self.room())
-        }
-    }
-
-    fn extension_due(&self) -> Option<Timestamp> {
-        if !self.settings.visibility_heartbeat {
+        if self.holds_enough() {
             return None;
         }
-        let due = self.held.next_extension(self.visibility())?;
-        Some(due.max(self.extend_not_before))
-    }
-
-    fn deletion_due(&self) -> Option<Timestamp> {
-        if self.to_delete.is_empty() {
-            None
-        } else {
-            self.deleting.until()
-        }
-    }
-
-    fn expiry(&self) -> Option<Timestamp> {
-        self.gathered
-            .iter()
-            .map(|token| self.held.get(*token).visible_at)
-            .min()
-    }
-
-    fn hold_over(&self) -> Option<Timestamp> {
-        let waiting = self.batches.values().filter(|flight| !flight.running);
-        waiting.map(|flight| self.over_at(flight)).min()
-    }
-
-    fn is_over(&self, flight: &InFlight, now: Timestamp) -> bool {
-        self.over_at(flight) <= now
-    }
-
-    /// When a batch whose function was not reached is returned.
-    fn over_at(&self, flight: &InFlight) -> Timestamp {
-        let held = flight.tokens.iter().map(|token| self.held.get(*token));
-        let ends = held.map(|held| {
-            held.visible_at
-                .min(held.received + self.settings.hold_limit)
-        });
-        ends.min().expect("a batch holds at least one message")
-    }
-
-    // Small things.
-
-    /// For how long messages are received and extended.
-    fn visibility(&self) -> Duration {
-        if self.settings.visibility_heartbeat {
-            self.settings
-                .visibility_timeout
-                .max(SHORTEST_HEARTBEAT_VISIBILITY)
-        } else {
-            self.settings.visibility_timeout
-        }
+        self.receiving.due(self.room())
     }
 
     /// While the function is out of reach, one batch to try it with is enough.
     fn holds_enough(&self) -> bool {
-        self.unreached.is_failing() && !(self.batches.is_empty() && self.gathered.is_empty())
-    }
-
-    fn running(&self) -> usize {
-        self.batches
-            .values()
-            .filter(|flight| flight.running)
-            .count()
+        self.invoking.is_failing() && !(self.invoking.is_empty() && self.gathered.is_empty())
     }
 
     /// How many more messages may be asked for.
@@ -673,35 +397,26 @@ impl QueueConsumer {
         self.settings.buffer_messages.saturating_sub(taken)
     }
 
-    fn request(&mut self, request: Request) -> RequestId {
-        let id = RequestId(self.next_request);
-        self.next_request += 1;
-        self.requests.insert(id, request);
-        id
-    }
-
-    fn report(&mut self, report: Report) {
-        self.commands.push_back(QueueCommand::Report(report));
+    fn groups_of(&self, tokens: &[Token]) -> BTreeSet<KeyHash> {
+        let messages = tokens.iter().map(|token| &self.held.get(*token).message);
+        messages.filter_map(|message| message.group).collect()
     }
 
     /// Holds messages no longer, and gives their handles.
     fn release(&mut self, tokens: &[Token]) -> Vec<ReceiptHandle> {
-        self.ungather(tokens);
+        if tokens.is_empty() {
+            return Vec::new();
+        }
+        self.gathered.remove(tokens, &self.held);
         let released = tokens.iter().filter_map(|token| self.held.remove(*token));
         released.map(|held| held.receipt).collect()
     }
 
-    /// Takes messages out of those that wait for a batch, where they are among them.
-    fn ungather(&mut self, tokens: &[Token]) {
-        let leaving: BTreeSet<_> = tokens.iter().copied().collect();
-        let (held, bytes) = (&self.held, &mut self.gathered_bytes);
-        self.gathered.retain(|token| {
-            let stays = !leaving.contains(token);
-            if !stays {
-                *bytes -= held.get(*token).message.event.len();
-            }
-            stays
-        });
+    /// Leaves messages to the queue, which gives them again when its visibility timeout has passed.
+    fn leave(&mut self, receipts: Vec<ReceiptHandle>) {
+        if let Some(timeout) = self.visibility.shorter() {
+            self.change_visibility(receipts, timeout);
+        }
     }
 
     fn change_visibility(&mut self, receipts: Vec<ReceiptHandle>, timeout: Duration) {
@@ -716,19 +431,39 @@ impl QueueConsumer {
         });
     }
 
-    fn check(&self) {
-        assert!(self.running() <= self.settings.maximum_concurrency, "Q5");
-        if self.settings.fifo {
-            let mut groups = BTreeSet::new();
-            for flight in self.batches.values() {
-                let of_batch: BTreeSet<_> = flight
-                    .batch
-                    .messages
-                    .iter()
-                    .filter_map(|message| message.group)
-                    .collect();
-                assert!(of_batch.iter().all(|group| groups.insert(*group)), "Q4");
-            }
+    fn request(&mut self, request: Request) -> RequestId {
+        let id = RequestId(self.next_request);
+        self.next_request += 1;
+        self.requests.insert(id, request);
+        id
+    }
+
+    fn report_expired(&mut self, n_messages: usize) {
+        if 0 < n_messages {
+            self.report(Report::Expired { n_messages });
         }
     }
+
+    fn report(&mut self, report: Report) {
+        self.commands.push_back(QueueCommand::Report(report));
+    }
+
+    fn check(&self, now: Timestamp) {
+        let asked_for = self.held.len() + self.receiving.asked_for();
+        assert!(
+            asked_for <= self.settings.buffer_messages,
+            "the buffer is bounded"
+        );
+        let timeout = self.poll_timeout();
+        let under_way = !self.requests.is_empty() || 0 < self.invoking.running();
+        assert!(under_way || timeout.is_some(), "it is never stuck");
+        assert!(
+            timeout.is_none_or(|at| now < at),
+            "what is due has been done"
+        );
+    }
+}
+
+fn receipts_of(entries: &[Entry]) -> Vec<ReceiptHandle> {
+    entries.iter().map(|entry| entry.receipt.clone()).collect()
 }

@@ -1,26 +1,14 @@
 //! The messages that a consumer holds, and how long each stays invisible to others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::batch::BatchId;
 use crate::record::{Message, MessageId, ReceiptHandle};
 use crate::time::Timestamp;
 
 /// Names a held message; grows in the order of receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Token(u64);
-
-/// What is being done with a held message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// It waits to be put into a batch.
-    Gathered,
-    /// It is part of a batch that runs or waits to be tried again.
-    InBatch(BatchId),
-    /// The function has succeeded; it remains to be deleted.
-    Deleting,
-}
 
 /// One message, from its receipt until it is deleted or left to the queue.
 #[derive(Debug)]
@@ -31,9 +19,36 @@ pub(super) struct Held {
     pub(super) received: Timestamp,
     /// Until when no other reader gets it.
     pub(super) visible_at: Timestamp,
-    pub(super) stage: Stage,
-    /// A visibility change is under way or must not be repeated yet.
-    extending: bool,
+    /// It waits to be put into a batch.
+    gathered: bool,
+    /// When the receive began that gave the handle.
+    asked: Timestamp,
+    extension: Extension,
+}
+
+/// Whether visibility can be extended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extension {
+    Possible,
+    UnderWay,
+    /// The queue has said that the handle is of no use.
+    Refused,
+}
+
+/// A held message with the handle by which something was asked of the queue.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) token: Token,
+    pub(super) receipt: ReceiptHandle,
+}
+
+/// How an extension has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extended {
+    /// It is invisible until then.
+    Until(Timestamp),
+    Failed,
+    Refused,
 }
 
 /// All held messages.
@@ -41,6 +56,10 @@ pub(super) struct Held {
 pub(super) struct HeldMessages {
     by_token: BTreeMap<Token, Held>,
     by_id: BTreeMap<MessageId, Token>,
+    /// The gathered ones, by when they become visible.
+    gathered: BTreeSet<(Timestamp, Token)>,
+    /// Those whose visibility can be extended, by when they become visible.
+    extendable: BTreeSet<(Timestamp, Token)>,
     next: u64,
     bytes: usize,
 }
@@ -59,37 +78,44 @@ impl HeldMessages {
         self.bytes
     }
 
-    /// Takes a message in; `None` if it is held already, from an earlier receive whose visibility
-    /// has ended. Then only its handle is new.
+    /// Takes a message in that a receive has given which began at `asked`; `None` if it is held
+    /// already, from another receive. Then only its handle is new.
     pub(super) fn insert(
         &mut self,
         message: Message,
-        received: Timestamp,
+        asked: Timestamp,
         visible_at: Timestamp,
+        now: Timestamp,
     ) -> Option<Token> {
-        if let Some(held) = self
-            .by_id
-            .get(&message.message_id)
-            .and_then(|token| self.by_token.get_mut(token))
-        {
-            held.receipt = message.receipt_handle;
-            held.visible_at = visible_at;
+        if let Some(token) = self.by_id.get(&message.message_id).copied() {
+            // Answers may overtake each other: the handle of an older receive is outdated.
+            if self.get(token).asked <= asked {
+                self.change(token, |held| {
+                    held.receipt = message.receipt_handle;
+                    held.visible_at = visible_at;
+                    held.asked = asked;
+                    if held.extension == Extension::Refused {
+                        held.extension = Extension::Possible;
+                    }
+                });
+            }
             return None;
         }
         let token = Token(self.next);
         self.next += 1;
         self.bytes += message.event.len();
         self.by_id.insert(message.message_id.clone(), token);
-        let receipt = message.receipt_handle.clone();
-        let stage = Stage::Gathered;
         let held = Held {
+            receipt: message.receipt_handle.clone(),
             message,
-            receipt,
-            received,
+            received: now,
             visible_at,
-            stage,
-            extending: false,
+            gathered: true,
+            asked,
+            extension: Extension::Possible,
         };
+        self.gathered.insert((visible_at, token));
+        self.extendable.insert((visible_at, token));
         self.by_token.insert(token, held);
         Some(token)
     }
@@ -100,63 +126,102 @@ impl HeldMessages {
             .expect("a token lives as long as its message is held")
     }
 
-    pub(super) fn set_stage(&mut self, token: Token, stage: Stage) {
-        let held = self.by_token.get_mut(&token);
-        held.expect("a token lives as long as its message is held")
-            .stage = stage;
+    /// How many bytes its event takes.
+    pub(super) fn size(&self, token: Token) -> usize {
+        self.get(token).message.event.len()
+    }
+
+    /// The token with the handle that is to be used.
+    pub(super) fn entry(&self, token: Token) -> Entry {
+        let receipt = self.get(token).receipt.clone();
+        Entry { token, receipt }
+    }
+
+    /// They are put into a batch.
+    pub(super) fn leave_gathering(&mut self, tokens: &[Token]) {
+        for token in tokens {
+            self.change(*token, |held| held.gathered = false);
+        }
     }
 
     pub(super) fn remove(&mut self, token: Token) -> Option<Held> {
         let held = self.by_token.remove(&token)?;
+        self.gathered.remove(&(held.visible_at, token));
+        self.extendable.remove(&(held.visible_at, token));
         self.by_id.remove(&held.message.message_id);
         self.bytes -= held.message.event.len();
         Some(held)
     }
 
+    /// When the first of the gathered messages becomes visible.
+    pub(super) fn gathered_until(&self) -> Option<Timestamp> {
+        self.gathered.first().map(|(at, _)| *at)
+    }
+
+    /// The gathered messages that another reader may get.
+    pub(super) fn expired(&self, now: Timestamp) -> Vec<Token> {
+        let expired = self.gathered.iter().take_while(|(at, _)| *at <= now);
+        expired.map(|(_, token)| *token).collect()
+    }
+
     /// When the next visibility must be extended, so that half of `visibility` remains; `None` if
-    /// every message has an extension under way.
+    /// there is none to extend.
     pub(super) fn next_extension(&self, visibility: Duration) -> Option<Timestamp> {
-        let idle = self.by_token.values().filter(|held| !held.extending);
-        idle.map(|held| extension_due(held, visibility)).min()
+        let (visible_at, _) = self.extendable.first()?;
+        Some(extension_due(*visible_at, visibility))
     }
 
     /// Marks the messages whose visibility must be extended by now, and gives them.
-    pub(super) fn start_extension(&mut self, visibility: Duration, now: Timestamp) -> Vec<Token> {
-        let mut due = Vec::new();
-        for (token, held) in &mut self.by_token {
-            if !held.extending && extension_due(held, visibility) <= now {
-                held.extending = true;
-                due.push(*token);
-            }
+    pub(super) fn start_extension(&mut self, visibility: Duration, now: Timestamp) -> Vec<Entry> {
+        let due: Vec<_> = (self.extendable.iter())
+            .take_while(|(visible_at, _)| extension_due(*visible_at, visibility) <= now)
+            .map(|(_, token)| *token)
+            .collect();
+        for token in &due {
+            self.change(*token, |held| held.extension = Extension::UnderWay);
         }
-        due
+        due.into_iter().map(|token| self.entry(token)).collect()
     }
 
-    /// An extension has ended; `visible_at` is when it was done, `None` if it failed.
-    pub(super) fn end_extension(&mut self, token: Token, visible_at: Option<Timestamp>) {
-        let Some(held) = self.by_token.get_mut(&token) else {
+    /// An extension has ended. What it says of an outdated handle is of no interest.
+    pub(super) fn end_extension(&mut self, entry: &Entry, how: Extended, now: Timestamp) {
+        if !self.by_token.contains_key(&entry.token) {
             return;
-        };
-        held.extending = false;
-        if let Some(visible_at) = visible_at {
-            held.visible_at = held.visible_at.max(visible_at);
         }
+        self.change(entry.token, |held| {
+            held.extension = Extension::Possible;
+            if held.receipt != entry.receipt {
+                return;
+            }
+            match how {
+                Extended::Until(visible_at) => held.visible_at = held.visible_at.max(visible_at),
+                Extended::Failed => {}
+                Extended::Refused => {
+                    held.extension = Extension::Refused;
+                    held.visible_at = held.visible_at.min(now);
+                }
+            }
+        });
     }
 
-    /// The gathered messages of which another reader may have taken possession.
-    pub(super) fn expired(&self, now: Timestamp) -> Vec<Token> {
-        let gathered = self
+    fn change(&mut self, token: Token, change: impl FnOnce(&mut Held)) {
+        let held = self
             .by_token
-            .iter()
-            .filter(|(_, held)| held.stage == Stage::Gathered);
-        gathered
-            .filter(|(_, held)| held.visible_at <= now)
-            .map(|(token, _)| *token)
-            .collect()
+            .get_mut(&token)
+            .expect("a token lives as long as its message is held");
+        self.gathered.remove(&(held.visible_at, token));
+        self.extendable.remove(&(held.visible_at, token));
+        change(held);
+        if held.gathered {
+            self.gathered.insert((held.visible_at, token));
+        }
+        if held.extension == Extension::Possible {
+            self.extendable.insert((held.visible_at, token));
+        }
     }
 }
 
-fn extension_due(held: &Held, visibility: Duration) -> Timestamp {
+fn extension_due(visible_at: Timestamp, visibility: Duration) -> Timestamp {
     let half = u64::try_from(visibility.as_millis() / 2).unwrap_or(u64::MAX);
-    Timestamp::from_millis(held.visible_at.as_millis().saturating_sub(half))
+    Timestamp::from_millis(visible_at.as_millis().saturating_sub(half))
 }

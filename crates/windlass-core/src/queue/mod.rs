@@ -8,20 +8,30 @@
 //!     └───────────────────┴──────────────────┘
 //! ```
 //!
-//! | | |
+//! A message is *held* from its receipt until it is deleted or left to the queue. Each part is a
+//! state machine of its own file; the consumer brings them together.
+//!
+//! | | What always holds |
 //! |---|---|
 //! | Q1 | A message is deleted only after success. |
 //! | Q2 | A message that the function failed is left to become visible again; it is never retried from memory, since its receive count and the queue's redrive policy are the retry policy. One whose function was *not reached* is held and tried again. |
 //! | Q3 | Nothing is invoked after its visibility has ended: visibility is extended while messages are held, and without that a batch closes in time for the function to finish. |
 //! | Q4 | FIFO: at most one batch in flight for each message group, and after a failure nothing later of the group goes ahead of what failed. |
 //! | Q5 | No more than `maximum_concurrency` invocations at a time. |
-//! | Q6 | Receives scale up while they come back full and down while they come back empty. |
+//! | Q6 | Receives scale up while they come back full and down while they come back empty, and ask for no more than there is room for. |
 //! | Q7 | After `Drain` nothing new is received or invoked; what is held goes back at once. |
+//! | Q8 | While the function cannot be reached, one batch at a time is tried, and nothing more is received than that takes. |
+//! | Q9 | It is never stuck: something is under way, or a timer is set, or it has ended. |
+//! | Q10 | It never spins: a timer names only a time at which something will happen, and nothing that failed is repeated before its backoff. |
 
 mod consumer;
+mod deleting;
+mod gathered;
 mod held;
+mod invoking;
 mod pause;
 mod receiving;
+mod visibility;
 
 pub use consumer::QueueConsumer;
 
@@ -176,6 +186,12 @@ pub enum Report {
     },
     /// Messages could not be deleted; they will come again.
     NotDeleted {
+        /// How many.
+        n_messages: usize,
+    },
+    /// Messages were let go before the function could have them: their visibility has ended, so
+    /// that another reader may get them. They come again.
+    Expired {
         /// How many.
         n_messages: usize,
     },

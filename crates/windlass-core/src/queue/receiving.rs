@@ -80,8 +80,10 @@ impl Receiving {
     /// A receive has brought so many messages.
     pub(super) fn ended(&mut self, limit: u8, n_messages: usize, sent: Timestamp, now: Timestamp) {
         self.end(limit);
-        self.failures.reset();
-        self.fault = None;
+        self.failures.worked(sent);
+        if self.failures.until().is_none() {
+            self.fault = None;
+        }
         if n_messages == 0 {
             self.wanted = self.wanted.saturating_sub(1).max(1);
             self.not_before = self.not_before.max(sent + EMPTY_INTERVAL);
@@ -98,10 +100,7 @@ impl Receiving {
         self.end(limit);
         self.wanted = 1;
         self.fault = Some(fault);
-        // Of several that fail together only the first counts.
-        if self.failures.until().is_none_or(|until| until <= now) {
-            self.failures.failed(fault, now, rng);
-        }
+        self.failures.failed(fault, now, rng);
     }
 
     fn end(&mut self, limit: u8) {

@@ -4,6 +4,8 @@
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 
+use std::cmp::Ordering;
+
 use crate::arn::Arn;
 use crate::function::FunctionName;
 use crate::spec::MappingSpec;
@@ -13,6 +15,7 @@ const FUNCTION_NAME_PATTERN: &str = "(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}(-g
 const ARN_PATTERN: &str =
     "arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:([a-z]{2}(-gov)?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)";
 
+const UUID_LENGTH: usize = 36;
 const MAXIMUM_ARN_LENGTH: usize = 10_000;
 const MAXIMUM_FUNCTION_NAME_LENGTH: usize = 256;
 const MAXIMUM_DESTINATION_LENGTH: usize = 350;
@@ -20,7 +23,10 @@ const MAXIMUM_PATTERN_LENGTH: usize = 4_096;
 
 pub(super) fn violations(spec: &MappingSpec) -> Vec<Violation> {
     let mut found = Vec::new();
-    function_name(spec.function_name.as_deref(), &mut found);
+    match spec.function_name.as_deref() {
+        Some(text) => function_name(text, &mut found),
+        None => found.push(violation("FunctionName", "null", "Member must not be null")),
+    }
     if let Some(text) = &spec.event_source_arn {
         source_arn(text, &mut found);
     }
@@ -78,12 +84,40 @@ pub(super) fn violations(spec: &MappingSpec) -> Vec<Violation> {
     found
 }
 
-fn function_name(given: Option<&str>, found: &mut Vec<Violation>) {
-    let member = "FunctionName";
-    let Some(text) = given else {
-        found.push(violation(member, "null", "Member must not be null"));
-        return;
+pub(super) fn of_list(
+    event_source_arn: Option<&str>,
+    name: Option<&str>,
+    max_items: Option<&str>,
+) -> Vec<Violation> {
+    let mut found = Vec::new();
+    if let Some(text) = event_source_arn {
+        source_arn(text, &mut found);
+    }
+    if let Some(text) = name {
+        function_name(text, &mut found);
+    }
+    match max_items.map(|text| (text, text.parse::<i64>())) {
+        Some((_, Ok(number))) => range("MaxItems", Some(number), 1, 10_000, &mut found),
+        Some((text, Err(_))) => {
+            let constraint = "Member must be an integer";
+            found.push(violation("MaxItems", &format!("'{text}'"), constraint));
+        }
+        None => {}
+    }
+    found
+}
+
+pub(super) fn of_uuid(text: &str) -> Vec<Violation> {
+    let constraint = match text.chars().count().cmp(&UUID_LENGTH) {
+        Ordering::Less => "Member must have length greater than or equal to 36",
+        Ordering::Greater => "Member must have length less than or equal to 36",
+        Ordering::Equal => return Vec::new(),
     };
+    vec![violation("UUID", &format!("'{text}'"), constraint)]
+}
+
+fn function_name(text: &str, found: &mut Vec<Violation>) {
+    let member = "FunctionName";
     if text.is_empty() {
         let constraint = "Member must have length greater than or equal to 1";
         found.push(violation(member, "''", constraint));

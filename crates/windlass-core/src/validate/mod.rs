@@ -126,6 +126,40 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
     })
 }
 
+/// Checks what a list of mappings is narrowed by: `MaxItems` too, which is a number in a text.
+///
+/// # Errors
+/// Everything that is wrong with them.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_ListEventSourceMappings.html>
+pub fn list(
+    event_source_arn: Option<&str>,
+    function_name: Option<&str>,
+    max_items: Option<&str>,
+) -> Result<(), Vec<Violation>> {
+    none_of(constraints::of_list(
+        event_source_arn,
+        function_name,
+        max_items,
+    ))
+}
+
+/// Checks the text that stands for a mapping's `UUID` in a path: it has 36 characters.
+///
+/// # Errors
+/// The text is shorter or longer.
+pub fn uuid(text: &str) -> Result<(), Vec<Violation>> {
+    none_of(constraints::of_uuid(text))
+}
+
+fn none_of(violations: Vec<Violation>) -> Result<(), Vec<Violation>> {
+    if violations.is_empty() {
+        Ok(())
+    } else {
+        Err(violations)
+    }
+}
+
 /// The batch size that applies where none is given.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>

@@ -256,7 +256,7 @@ fn a_queue_needs_a_window_for_more_than_ten_messages() {
     assert_eq!(update(&current, &change).unwrap_err()[0].message, text);
 
     invalid(
-        &spec(FIFO, both.clone()),
+        &spec(FIFO, both),
         "Batching window is not supported for FIFO queues",
     );
     invalid(
@@ -384,6 +384,21 @@ fn a_stored_mapping_becomes_one_that_runs() {
     assert!(settings.fifo);
     assert_eq!(settings.batch_size, 10);
     assert!(mapping(&row(spec(QUEUE, json!({"BatchSize": 0})))).is_err());
+}
+
+#[test]
+fn the_query_of_a_list_has_constraints_too() {
+    assert_eq!(list(Some(QUEUE), Some("f:live"), Some("10000")), Ok(()));
+    let violations = list(Some("x"), Some("a b"), Some("0")).unwrap_err();
+    let members: Vec<&str> = violations.iter().map(|it| it.member.as_str()).collect();
+    assert_eq!(members, ["EventSourceArn", "FunctionName", "MaxItems"]);
+    assert!(list(None, None, Some("ten")).is_err());
+
+    assert_eq!(uuid("11111111-2222-3333-4444-555555555555"), Ok(()));
+    assert_eq!(
+        uuid("11").unwrap_err()[0].message,
+        "1 validation error detected: Value '11' at 'uUID' failed to satisfy constraint: Member must have length greater than or equal to 36"
+    );
 }
 
 fn any_spec() -> impl Strategy<Value = MappingSpec> {

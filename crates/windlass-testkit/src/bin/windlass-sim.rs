@@ -13,7 +13,7 @@ use std::time::Instant;
 use windlass_testkit::world::{self, Failure, Run, Totals};
 
 /// Every kind of world there is.
-const WORLDS: [(&str, Run); 1] = [("shard", world::shard::run)];
+const WORLDS: [(&str, Run); 2] = [("shard", world::shard::run), ("queue", world::queue::run)];
 
 fn main() -> ExitCode {
     let mut out = std::io::stdout().lock();
@@ -85,7 +85,7 @@ struct Arguments {
 
 impl Arguments {
     const USAGE: &str = "usage: windlass-sim [--seeds N] [--from SEED] [--fresh N] [--keep-going] \
-                         [--only shard]";
+                         [--only shard|queue]";
 
     fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut read = Self {

@@ -4,6 +4,7 @@
 //! with the machine it watches.
 
 mod pace;
+pub mod queue;
 pub mod shard;
 
 use std::fmt;
@@ -11,7 +12,7 @@ use std::fmt;
 /// A rule that was broken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// The name of the rule: `I1` to `I10`, or a word.
+    /// The name of the rule: `I1` to `I10` of a shard, `Q1` to `Q10` of a queue, or a word.
     pub rule: &'static str,
     /// How it was broken.
     pub how: String,

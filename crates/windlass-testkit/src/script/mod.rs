@@ -4,10 +4,14 @@
 //! expected parts are written by `UPDATE_GOLDENFILES=1 cargo test -p windlass-tests --test scripts`
 //! and read by whoever reviews the change.
 
+mod arguments;
+pub mod queue;
 pub mod shard;
 
 use std::error::Error;
 use std::time::Duration;
+
+use self::arguments::Arguments;
 
 /// A mistake in a script.
 type Mistake = Box<dyn Error>;

@@ -19,10 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use goldenscript::{Argument, Command, Context, Runner};
+use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
-use windlass_core::outcome::{Fault, Outcome, Swap};
+use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::{KeyHash, Page, Record, SequenceNumber};
 use windlass_core::shard::{
@@ -30,7 +30,7 @@ use windlass_core::shard::{
 };
 use windlass_core::time::Timestamp;
 
-use super::{Mistake, duration};
+use super::{Arguments, Mistake, duration};
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -158,7 +158,7 @@ impl ShardRunner {
             None => self.now,
         };
         let end_of_shard = arguments.flag("end_of_shard");
-        let records = arguments.records(arrival)?;
+        let records = records(arguments, arrival)?;
         self.n_iterators += 1;
         let next = (!end_of_shard).then(|| Cursor {
             after: Position::TrimHorizon,
@@ -273,89 +273,14 @@ fn place(position: &Position) -> String {
     }
 }
 
-/// What stands behind a command's name.
-struct Arguments {
-    words: Vec<String>,
-    pairs: Vec<(String, String)>,
-}
-
-impl Arguments {
-    fn of(command: &Command) -> Self {
-        let (mut words, mut pairs) = (Vec::new(), Vec::new());
-        for argument in command.consume_args() {
-            if let Argument::KeyValue(key, value) = argument {
-                pairs.push((key.clone(), value.clone()));
-            } else {
-                words.push(argument.to_string());
-            }
-        }
-        Self { words, pairs }
-    }
-
-    fn word(&mut self) -> Result<String, Mistake> {
-        if self.words.is_empty() {
-            return Err("an argument is missing".into());
-        }
-        Ok(self.words.remove(0))
-    }
-
-    fn flag(&mut self, name: &str) -> bool {
-        let before = self.words.len();
-        self.words.retain(|word| word != name);
-        self.words.len() < before
-    }
-
-    fn key(&mut self, key: &str) -> Option<String> {
-        let index = self.pairs.iter().position(|(name, _)| name == key)?;
-        Some(self.pairs.remove(index).1)
-    }
-
-    fn number(&mut self, key: &str, default: usize) -> Result<usize, Mistake> {
-        let given = self.key(key).map(|text| text.parse());
-        Ok(given.transpose()?.unwrap_or(default))
-    }
-
-    fn duration(&mut self, key: &str, default: &str) -> Result<Duration, Mistake> {
-        duration(self.key(key).as_deref().unwrap_or(default))
-    }
-
-    fn fault(&mut self) -> Result<Fault, Mistake> {
-        match self.word()?.as_str() {
-            "throttled" => {
-                let retry_after = self.key("retry_after");
-                let retry_after = retry_after.as_deref().map(duration).transpose()?;
-                Ok(Fault::Throttled { retry_after })
-            }
-            "transient" => Ok(Fault::Transient),
-            "denied" => Ok(Fault::Denied),
-            "gone" => Ok(Fault::Gone),
-            "trimmed" => Ok(Fault::Trimmed),
-            word => Err(format!("there is no fault {word:?}").into()),
-        }
-    }
-
-    /// All words and all pairs that are left: numbers of records, with sizes or without.
-    fn records(&mut self, arrival: Timestamp) -> Result<Vec<Record>, Mistake> {
-        let record = |number: &str, bytes: usize| Record {
-            sequence_number: SequenceNumber::from(number),
-            key: KeyHash::of(number.as_bytes()),
-            approximate_arrival: arrival,
-            event: Bytes::from(vec![b'x'; bytes]),
-        };
-        let mut records = Vec::new();
-        for word in self.words.drain(..) {
-            records.push(record(&word, 10));
-        }
-        for (number, bytes) in self.pairs.drain(..) {
-            records.push(record(&number, bytes.parse()?));
-        }
-        Ok(records)
-    }
-
-    fn none_left(&self) -> Result<(), Mistake> {
-        if self.words.is_empty() && self.pairs.is_empty() {
-            return Ok(());
-        }
-        Err(format!("not understood: {:?} {:?}", self.words, self.pairs).into())
-    }
+/// All words and all pairs that are left: numbers of records, with sizes or without.
+fn records(arguments: &mut Arguments, arrival: Timestamp) -> Result<Vec<Record>, Mistake> {
+    let record = |(number, bytes): (String, usize)| Record {
+        sequence_number: SequenceNumber::from(number.as_str()),
+        key: KeyHash::of(number.as_bytes()),
+        approximate_arrival: arrival,
+        event: Bytes::from(vec![b'x'; bytes]),
+    };
+    let sized = arguments.sized(10)?;
+    Ok(sized.into_iter().map(record).collect())
 }

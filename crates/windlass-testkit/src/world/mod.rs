@@ -10,6 +10,7 @@
 
 mod contents;
 mod plan;
+pub mod queue;
 pub mod shard;
 mod shard_io;
 
@@ -57,15 +58,17 @@ pub struct Totals {
     pub worlds: u64,
     /// Inputs and timers that were fed.
     pub steps: u64,
-    /// Crashes, each followed by a start at the stored checkpoint.
+    /// Crashes, each followed by a start with what is stored.
     pub crashes: u64,
-    /// Drains that ended, each followed by a start at the stored checkpoint.
+    /// Drains that ended, each followed by a start with what is stored.
     pub drains: u64,
     /// Leases that somebody else took.
     pub leases_lost: u64,
     /// Times the source had thrown away what was to be read next.
     pub trims: u64,
-    /// Records that had to be delivered.
+    /// Messages that the queue gave again.
+    pub redeliveries: u64,
+    /// Records or messages that had to be delivered.
     pub records: u64,
     /// Invocations that were asked for.
     pub invocations: u64,
@@ -79,6 +82,7 @@ impl AddAssign for Totals {
         self.drains += other.drains;
         self.leases_lost += other.leases_lost;
         self.trims += other.trims;
+        self.redeliveries += other.redeliveries;
         self.records += other.records;
         self.invocations += other.invocations;
     }
@@ -86,22 +90,22 @@ impl AddAssign for Totals {
 
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            worlds,
-            steps,
-            crashes,
-            drains,
-            leases_lost,
-            trims,
-            records,
-            invocations,
-        } = self;
-        write!(
-            f,
-            "{worlds} worlds, {steps} steps, {crashes} crashes, {drains} drains, \
-             {leases_lost} leases lost, {trims} trims, {records} records, \
-             {invocations} invocations"
-        )
+        write!(f, "{} worlds", self.worlds)?;
+        // What a kind of world does not have is not spoken of.
+        let others = [
+            (self.steps, "steps"),
+            (self.crashes, "crashes"),
+            (self.drains, "drains"),
+            (self.leases_lost, "leases lost"),
+            (self.trims, "trims"),
+            (self.redeliveries, "redeliveries"),
+            (self.records, "records"),
+            (self.invocations, "invocations"),
+        ];
+        for (n, what) in others.into_iter().filter(|(n, _)| 0 < *n) {
+            write!(f, ", {n} {what}")?;
+        }
+        Ok(())
     }
 }
 

@@ -218,11 +218,11 @@ fn from(rng: &mut Rng, contents: &Contents) -> Position {
     }
 }
 
-fn latency(rng: &mut Rng) -> (u64, u64) {
+pub(super) fn latency(rng: &mut Rng) -> (u64, u64) {
     rng.pick(&[(0, 0), (1, 10), (5, 200), (100, 20_000)])
 }
 
-fn poison(rng: &mut Rng, n_records: usize) -> Vec<(usize, u32)> {
+pub(super) fn poison(rng: &mut Rng, n_records: usize) -> Vec<(usize, u32)> {
     if n_records == 0 {
         return Vec::new();
     }
@@ -231,7 +231,10 @@ fn poison(rng: &mut Rng, n_records: usize) -> Vec<(usize, u32)> {
     (0..n_poisoned).map(draw).collect()
 }
 
-fn outages(rng: &mut Rng, faults_end: Timestamp) -> Vec<(Timestamp, Timestamp, Outcome)> {
+pub(super) fn outages(
+    rng: &mut Rng,
+    faults_end: Timestamp,
+) -> Vec<(Timestamp, Timestamp, Outcome)> {
     let length = u64::try_from(faults_end.since(START).as_millis()).expect("worlds are short");
     let n_outages = rng.pick(&[0, 0, 1, 2]);
     let draw = |_| {

@@ -28,10 +28,10 @@ pub(crate) struct Options {
     /// How many worlds more, of seeds that nobody has chosen; the first of them is printed
     #[arg(long, default_value_t = 0)]
     fresh: u64,
-    /// Break the core on purpose, once for each file in tests/mutants, and require a failure
+    /// Break the core on purpose, once for each file below tests/mutants, and require a failure
     #[arg(long, conflicts_with = "fresh")]
     mutants: bool,
-    /// Only the mutants of these names
+    /// Only the mutants of these names, or of these kinds of world
     #[arg(long, requires = "mutants", value_delimiter = ',')]
     only: Vec<String>,
 }

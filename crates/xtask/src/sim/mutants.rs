@@ -1,10 +1,12 @@
 //! Shows that the simulation can fail: every planted fault has to be caught by some seed.
 //!
 //! A simulation that has never failed proves nothing. Each file in `tests/mutants` breaks the code
-//! in one way, in a copy of the sources; the worlds that pass on the true code must fail on it.
+//! in one way, in a copy of the sources; the worlds that pass on the true code must fail on it. A
+//! mutant lies in the folder of its kind of world, and no others are run for it.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -33,17 +35,20 @@ pub(super) fn run(seeds: Seeds, only: &[String]) -> Result<()> {
     let log = place.join("last.log");
 
     run_command(&mut build(&tree.root, &built)).context("building the true code")?;
-    if let Verdict::Caught { seed } = simulate(&built, seeds, &log)? {
-        let seed = seed.map_or(String::new(), |seed| format!(" by seed {seed}"));
-        bail!("the true code fails{seed}; {}", end_of(&log));
+    let worlds: BTreeSet<&str> = chosen.iter().map(|(name, _)| world_of(name)).collect();
+    for world in worlds {
+        if let Verdict::Caught { seed } = simulate(&built, world, seeds, &log)? {
+            let seed = seed.map_or(String::new(), |seed| format!(" by seed {seed}"));
+            bail!("the true code of a {world} fails{seed}; {}", end_of(&log));
+        }
+        println!("true code: {} worlds of a {world} pass", seeds.count);
     }
-    println!("true code: {} worlds pass", seeds.count);
 
     let mut not_caught = Vec::new();
     for (name, mutant) in &chosen {
         let verdict = try_mutant(&tree, mutant, || {
             run_command_quietly(&mut build(&tree.root, &built), &log)?;
-            simulate(&built, seeds, &log)
+            simulate(&built, world_of(name), seeds, &log)
         })?;
         let result = match verdict {
             Ok(Verdict::Caught { seed }) => format!("caught{}", place_of(seed, seeds)),
@@ -56,7 +61,7 @@ pub(super) fn run(seeds: Seeds, only: &[String]) -> Result<()> {
                 format!("NOT TRIED: {error:#}")
             }
         };
-        println!("{name:<40} {result}");
+        println!("{name:<46} {result}");
     }
     if !not_caught.is_empty() {
         let (n_missed, n_chosen) = (not_caught.len(), chosen.len());
@@ -88,48 +93,62 @@ enum Verdict {
     Caught { seed: Option<u64> },
 }
 
+/// Reads the chosen mutants, in the order of their names: `folder/file`.
 fn load(folder: &Path, only: &[String]) -> Result<Vec<(String, Mutant)>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        paths.push(entry.context("listing the mutants")?.path());
-    }
-    paths.retain(|path| {
-        path.extension()
-            .is_some_and(|extension| extension == "mutant")
-    });
-    paths.sort();
-    let mut mutants = Vec::new();
-    for path in paths {
-        let name = name_of(&path);
-        if !only.is_empty() && !only.contains(&name) {
-            continue;
+    let mut names = Vec::new();
+    for world in listed(folder)?.iter().filter(|path| path.is_dir()) {
+        for path in listed(world)? {
+            if path.extension().is_some_and(|it| it == "mutant") {
+                names.push(format!("{}/{}", stem_of(world), stem_of(&path)));
+            }
         }
+    }
+    names.sort();
+    if let Some(chosen) = only
+        .iter()
+        .find(|chosen| !names.iter().any(|name| is_meant(name, chosen)))
+    {
+        bail!("there is no {MUTANTS}/{chosen}.mutant, nor a folder {MUTANTS}/{chosen} with any");
+    }
+    names.retain(|name| only.is_empty() || only.iter().any(|chosen| is_meant(name, chosen)));
+    if names.is_empty() {
+        bail!("there is no mutant in a folder of {MUTANTS}");
+    }
+    let mut mutants = Vec::new();
+    for name in names {
+        let path = folder.join(format!("{name}.mutant"));
         let text =
             fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         let mutant = Mutant::parse(&text).with_context(|| format!("{MUTANTS}/{name}.mutant"))?;
         mutants.push((name, mutant));
     }
-    if let Some(name) = only
-        .iter()
-        .find(|name| mutants.iter().all(|(present, _)| present != *name))
-    {
-        bail!("there is no {MUTANTS}/{name}.mutant");
-    }
-    if mutants.is_empty() {
-        bail!("there is no mutant in {MUTANTS}");
-    }
     Ok(mutants)
 }
 
-fn name_of(path: &Path) -> String {
+/// Whether a mutant is chosen by this name: its own, that of its folder, or both.
+fn is_meant(name: &str, chosen: &str) -> bool {
+    name == chosen || name.split('/').any(|part| part == chosen)
+}
+
+/// The kind of world that a mutant is to be caught in.
+fn world_of(name: &str) -> &str {
+    name.split_once('/').map_or(name, |(world, _)| world)
+}
+
+fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?;
+    let paths = entries.map(|entry| Ok(entry.context("listing the mutants")?.path()));
+    paths.collect()
+}
+
+fn stem_of(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default();
     stem.to_string_lossy().into_owned()
 }
 
-fn simulate(built: &Path, seeds: Seeds, log: &Path) -> Result<Verdict> {
+fn simulate(built: &Path, world: &str, seeds: Seeds, log: &Path) -> Result<Verdict> {
     let mut command = program(binary(built));
-    command.args(seeds.arguments());
+    command.args(seeds.arguments()).args(["--only", world]);
     let mut child = spawn_logged(&mut command, log)?;
     let end = Instant::now() + WITHIN;
     let status = loop {
@@ -215,6 +234,16 @@ mod tests {
     }
 
     #[test]
+    fn a_mutant_is_chosen_by_its_name_or_by_its_folder() {
+        for chosen in ["queue", "drain_invokes", "queue/drain_invokes"] {
+            assert!(is_meant("queue/drain_invokes", chosen), "{chosen}");
+        }
+        for chosen in ["shard", "shard/drain_invokes", "drain", "queue/"] {
+            assert!(!is_meant("queue/drain_invokes", chosen), "{chosen}");
+        }
+    }
+
+    #[test]
     fn a_folder_without_mutants_and_an_unknown_name_are_errors() {
         let empty = std::env::temp_dir().join(format!("mutants-{}", std::process::id()));
         fs::create_dir_all(&empty).unwrap();
@@ -222,6 +251,10 @@ mod tests {
         assert!(none.contains("there is no mutant"), "{none}");
         let unknown = load(&empty, &["a".to_owned()]).unwrap_err().to_string();
         assert!(unknown.contains("a.mutant"), "{unknown}");
+        // A file beside the folders belongs to no world.
+        fs::write(empty.join("b.mutant"), "# Breaks.\n").unwrap();
+        let beside = load(&empty, &["b".to_owned()]).unwrap_err().to_string();
+        assert!(beside.contains("b.mutant"), "{beside}");
         fs::remove_dir_all(&empty).unwrap();
     }
 }

@@ -1,0 +1,273 @@
+//! GetRecords of DynamoDB Streams.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_dynamodbstreams::operation::get_records::GetRecordsOutput;
+use aws_sdk_dynamodbstreams::types::{AttributeValue, Record, StreamRecord};
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use serde_json::{Map, Value, json};
+use windlass_core::position::{Cursor, Position};
+use windlass_core::record::{Page, Record as Raw, ShardId};
+use windlass_engine::ports::StreamReader;
+
+use super::json::{self, Json, binary, digits, maybe, maybe_text, object, others, spell, text};
+use super::{CASES, for_many, parsed, same_moment, take_seconds};
+use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
+use crate::canned::{Canned, mapping, runtime};
+use crate::wire::dynamodb as wire;
+
+const STREAM: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026";
+
+#[test]
+fn raw_and_typed_answers_are_the_same() {
+    let (canned, clients) = Canned::new();
+    let mapping = mapping(STREAM, false, Duration::ZERO);
+    let reader = DynamoDbStreamsReader::new(&clients, &mapping);
+    let (runtime, shard) = (runtime(), ShardId::from("shardId-1"));
+    let cursor = Cursor {
+        after: Position::TrimHorizon,
+        iterator: Some("iterator".into()),
+    };
+    let spellings = (answer(), any::<u64>(), any::<u64>());
+    let spellings =
+        spellings.prop_map(|(answer, one, other)| (spell(&answer, one), spell(&answer, other)));
+    for_many(CASES, &spellings, |(body, other_body)| {
+        canned.answer(body.as_bytes());
+        let (typed, raw) = runtime.block_on(async {
+            let raw = reader.read(&shard, &cursor, 100).await.unwrap();
+            let call = clients.dynamodb_streams.get_records();
+            (call.shard_iterator("i").send().await.unwrap(), raw)
+        });
+        compare(&typed, &raw);
+        // The hash of an item's key is that of what it says, not of how.
+        let again = wire::read(other_body.as_bytes(), &wire::Frame::new(STREAM)).unwrap();
+        let keys = |records: &[Raw]| records.iter().map(|it| it.key).collect::<Vec<_>>();
+        assert_eq!(keys(&raw.records), keys(&again.records));
+        Ok(())
+    });
+}
+
+#[track_caller]
+fn compare(typed: &GetRecordsOutput, raw: &Page) {
+    let next = raw.next.as_ref();
+    let iterator = next.and_then(|next| next.iterator.as_deref());
+    assert_eq!(iterator, typed.next_shard_iterator.as_deref());
+    let records = typed.records.as_deref().unwrap_or_default();
+    assert_eq!(raw.records.len(), records.len());
+    for (raw, typed) in raw.records.iter().zip(records) {
+        let change = typed.dynamodb.as_ref().unwrap();
+        let number = change.sequence_number.as_deref();
+        assert_eq!(Some(raw.sequence_number.as_str()), number);
+        let mut event = parsed(&raw.event);
+        let seconds = take_seconds(&mut event, "/dynamodb/ApproximateCreationDateTime");
+        let created = change.approximate_creation_date_time.as_ref().unwrap();
+        same_moment(raw.approximate_arrival, seconds, created);
+        assert_eq!(event, expected(typed, change));
+    }
+    // Records of one key have one hash, and those of two keys that differ have two.
+    for (index, one) in records.iter().enumerate() {
+        for (other_index, other) in records.iter().enumerate().take(index) {
+            let keys = |record: &Record| record.dynamodb.as_ref().and_then(|it| it.keys.clone());
+            let same = raw.records[index].key == raw.records[other_index].key;
+            assert_eq!(same, keys(one) == keys(other));
+        }
+    }
+}
+
+/// The event, but for its time.
+fn expected(record: &Record, change: &StreamRecord) -> Value {
+    let mut members = Map::new();
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            members.insert(name.to_owned(), value);
+        }
+    };
+    set("ApproximateCreationDateTime", Some(Value::Null));
+    set("Keys", change.keys.as_ref().map(item));
+    set("NewImage", change.new_image.as_ref().map(item));
+    set("OldImage", change.old_image.as_ref().map(item));
+    set(
+        "SequenceNumber",
+        change.sequence_number.clone().map(Value::from),
+    );
+    set("SizeBytes", change.size_bytes.map(Value::from));
+    let view = change.stream_view_type.as_ref();
+    set("StreamViewType", view.map(|it| json!(it.as_str())));
+    let mut event = json!({"dynamodb": members, "eventSourceARN": STREAM});
+    let mut set = |name: &str, value: Option<&str>| {
+        if let Some(value) = value {
+            event[name] = json!(value);
+        }
+    };
+    set("eventID", record.event_id.as_deref());
+    set(
+        "eventName",
+        record.event_name.as_ref().map(|it| it.as_str()),
+    );
+    set("eventVersion", record.event_version.as_deref());
+    set("eventSource", record.event_source.as_deref());
+    set("awsRegion", record.aws_region.as_deref());
+    if let Some(identity) = &record.user_identity {
+        let mut who = Map::new();
+        let members = [
+            ("type", &identity.r#type),
+            ("principalId", &identity.principal_id),
+        ];
+        for (name, value) in members {
+            if let Some(value) = value {
+                who.insert(name.to_owned(), json!(value));
+            }
+        }
+        event["userIdentity"] = Value::Object(who);
+    }
+    event
+}
+
+fn item(attributes: &HashMap<String, AttributeValue>) -> Value {
+    let members = attributes
+        .iter()
+        .map(|(name, value)| (name.clone(), attribute(value)));
+    Value::Object(members.collect())
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "the SDK may add types")]
+fn attribute(value: &AttributeValue) -> Value {
+    let base64 = |blob: &aws_smithy_types::Blob| base64_simd::STANDARD.encode_to_string(blob);
+    match value {
+        AttributeValue::B(blob) => json!({"B": base64(blob)}),
+        AttributeValue::Bool(value) => json!({"BOOL": value}),
+        AttributeValue::Bs(blobs) => json!({"BS": blobs.iter().map(base64).collect::<Vec<_>>()}),
+        AttributeValue::L(values) => json!({"L": values.iter().map(attribute).collect::<Vec<_>>()}),
+        AttributeValue::M(values) => json!({"M": item(values)}),
+        AttributeValue::N(number) => json!({"N": number}),
+        AttributeValue::Ns(numbers) => json!({"NS": numbers}),
+        AttributeValue::Null(value) => json!({"NULL": value}),
+        AttributeValue::S(text) => json!({"S": text}),
+        AttributeValue::Ss(texts) => json!({"SS": texts}),
+        other => panic!("no attribute has this type: {other:?}"),
+    }
+}
+
+/// Any answer of the service.
+pub(super) fn answer() -> impl Strategy<Value = Json> {
+    (vec(record(), 0..5), maybe_text(), others()).prop_map(|(records, iterator, others)| {
+        let known = vec![
+            ("Records", Some(Json::Array(records))),
+            ("NextShardIterator", iterator),
+        ];
+        object(known, others)
+    })
+}
+
+fn record() -> impl Strategy<Value = Json> {
+    let name = prop_oneof![
+        Just("INSERT"),
+        Just("MODIFY"),
+        Just("REMOVE"),
+        Just("OTHER")
+    ];
+    let identity = (maybe_text(), maybe_text(), others()).prop_map(|(kind, principal, others)| {
+        object(vec![("Type", kind), ("PrincipalId", principal)], others)
+    });
+    (
+        (maybe_text(), maybe_text(), maybe_text(), maybe_text()),
+        maybe(name.prop_map(|name| Json::String(name.to_owned()))),
+        change(),
+        maybe(identity),
+        others(),
+    )
+        .prop_map(
+            |((id, version, source, region), name, change, identity, others)| {
+                let known = vec![
+                    ("eventID", id),
+                    ("eventName", name),
+                    ("eventVersion", version),
+                    ("eventSource", source),
+                    ("awsRegion", region),
+                    ("dynamodb", Some(change)),
+                    ("userIdentity", identity),
+                ];
+                object(known, others)
+            },
+        )
+}
+
+fn change() -> impl Strategy<Value = Json> {
+    let size = any::<u32>().prop_map(|size| Json::Number(size.to_string()));
+    (
+        json::moment(),
+        keys(),
+        maybe(attributes()),
+        maybe(attributes()),
+        digits(),
+        maybe(size),
+        maybe_text(),
+        others(),
+    )
+        .prop_map(|(created, keys, new, old, number, size, view, others)| {
+            let known = vec![
+                ("ApproximateCreationDateTime", Some(created)),
+                ("Keys", Some(keys)),
+                ("NewImage", new),
+                ("OldImage", old),
+                ("SequenceNumber", Some(Json::String(number))),
+                ("SizeBytes", size),
+                ("StreamViewType", view),
+            ];
+            object(known, others)
+        })
+}
+
+/// One or two attributes, often the same ones.
+fn keys() -> impl Strategy<Value = Json> {
+    let text = prop_oneof![Just(String::new()), Just("a".to_owned()), text()];
+    let value = prop_oneof![
+        text.prop_map(|text| one("S", Json::String(text))),
+        digits().prop_map(|number| one("N", Json::String(number))),
+        binary().prop_map(|bytes| one("B", bytes)),
+    ];
+    let names = prop_oneof![Just(vec!["é"]), Just(vec!["id", "a\"b"])];
+    (names, vec(value, 2)).prop_map(|(names, values)| {
+        let names = names.into_iter().map(str::to_owned);
+        Json::Object(names.zip(values).collect())
+    })
+}
+
+fn attributes() -> impl Strategy<Value = Json> {
+    vec((text(), value()), 0..4).prop_map(map)
+}
+
+/// A map as the service sends it: no name comes twice.
+fn map(mut members: Vec<(String, Json)>) -> Json {
+    members.sort_by(|one, other| one.0.cmp(&other.0));
+    members.dedup_by(|one, other| one.0 == other.0);
+    Json::Object(members)
+}
+
+/// Any value of an attribute.
+fn value() -> impl Strategy<Value = Json> {
+    let number = "-?[0-9]{1,38}(\\.[0-9]{1,5})?".prop_map(Json::String);
+    let texts = vec(text().prop_map(Json::String), 0..3).prop_map(Json::Array);
+    let leaf = prop_oneof![
+        text().prop_map(|text| one("S", Json::String(text))),
+        number.clone().prop_map(|number| one("N", number)),
+        binary().prop_map(|bytes| one("B", bytes)),
+        any::<bool>().prop_map(|value| one("BOOL", Json::Bool(value))),
+        any::<bool>().prop_map(|value| one("NULL", Json::Bool(value))),
+        texts.prop_map(|texts| one("SS", texts)),
+        vec(number, 0..3).prop_map(|numbers| one("NS", Json::Array(numbers))),
+        vec(binary(), 0..3).prop_map(|blobs| one("BS", Json::Array(blobs))),
+    ];
+    leaf.prop_recursive(4, 12, 3, |inner| {
+        prop_oneof![
+            vec(inner.clone(), 0..4).prop_map(|values| one("L", Json::Array(values))),
+            vec((text(), inner), 0..4).prop_map(|members| one("M", map(members))),
+        ]
+    })
+}
+
+fn one(kind: &str, value: Json) -> Json {
+    Json::Object(vec![(kind.to_owned(), value)])
+}

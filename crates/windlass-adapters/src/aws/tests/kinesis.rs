@@ -1,0 +1,133 @@
+//! GetRecords of Kinesis.
+
+use std::time::Duration;
+
+use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
+use proptest::collection::vec;
+use proptest::prelude::{Just, Strategy, prop_oneof};
+use serde_json::{Value, json};
+use windlass_core::position::{Cursor, Position};
+use windlass_core::record::{Page, ShardId};
+use windlass_engine::ports::StreamReader;
+
+use super::json::{self, Json, base64, digits, maybe, maybe_text, object, others, spelled};
+use super::{CASES, for_many, hash, parsed, same_moment, take_seconds};
+use crate::aws::kinesis::KinesisReader;
+use crate::canned::{Canned, mapping, runtime};
+
+const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
+const SHARD: &str = "shardId-000000000007";
+const ROLE: &str = "arn:aws:iam::123456789012:role/r";
+
+#[test]
+fn raw_and_typed_answers_are_the_same() {
+    let (canned, clients) = Canned::new();
+    let reader = KinesisReader::new(&clients, &mapping(STREAM, false, Duration::ZERO), ROLE);
+    let (runtime, shard) = (runtime(), ShardId::from(SHARD));
+    let cursor = Cursor {
+        after: Position::TrimHorizon,
+        iterator: Some("iterator".into()),
+    };
+    for_many(CASES, &spelled(answer()), |body| {
+        canned.answer(body.as_bytes());
+        let (typed, raw) = runtime.block_on(async {
+            let typed = clients.kinesis.get_records().shard_iterator("iterator");
+            let raw = reader.read(&shard, &cursor, 100).await.unwrap();
+            (typed.send().await.unwrap(), raw)
+        });
+        compare(&typed, &raw);
+        Ok(())
+    });
+}
+
+#[track_caller]
+fn compare(typed: &GetRecordsOutput, raw: &Page) {
+    let behind = u64::try_from(typed.millis_behind_latest.unwrap_or_default()).unwrap();
+    assert_eq!(raw.behind, Duration::from_millis(behind));
+    let next = raw.next.as_ref();
+    let iterator = next.and_then(|next| next.iterator.as_deref());
+    assert_eq!(iterator, typed.next_shard_iterator.as_deref());
+    let last = raw.records.last();
+    let after = last.map_or(Position::TrimHorizon, |record| {
+        Position::After(record.sequence_number.clone())
+    });
+    assert!(next.is_none_or(|next| next.after == after));
+    assert_eq!(raw.records.len(), typed.records.len());
+    for (raw, typed) in raw.records.iter().zip(&typed.records) {
+        assert_eq!(raw.sequence_number.as_str(), typed.sequence_number);
+        let key = typed.partition_key.as_deref();
+        assert_eq!(raw.key, hash(key.unwrap_or(&typed.sequence_number)));
+        let mut event = parsed(&raw.event);
+        let seconds = take_seconds(&mut event, "/kinesis/approximateArrivalTimestamp");
+        let arrival = typed.approximate_arrival_timestamp.as_ref().unwrap();
+        same_moment(raw.approximate_arrival, seconds, arrival);
+        assert_eq!(event, expected(typed));
+    }
+}
+
+/// The event, but for its time.
+fn expected(record: &aws_sdk_kinesis::types::Record) -> Value {
+    let mut event = json!({
+        "kinesis": {
+            "kinesisSchemaVersion": "1.0",
+            "sequenceNumber": record.sequence_number,
+            "data": base64_simd::STANDARD.encode_to_string(&record.data),
+            "approximateArrivalTimestamp": null,
+        },
+        "eventSource": "aws:kinesis",
+        "eventVersion": "1.0",
+        "eventID": format!("{SHARD}:{}", record.sequence_number),
+        "eventName": "aws:kinesis:record",
+        "invokeIdentityArn": ROLE,
+        "awsRegion": "us-east-1",
+        "eventSourceARN": STREAM,
+    });
+    if let Some(key) = &record.partition_key {
+        event["kinesis"]["partitionKey"] = json!(key);
+    }
+    event
+}
+
+/// Any answer of the service.
+pub(super) fn answer() -> impl Strategy<Value = Json> {
+    let behind = prop_oneof![Just(0), 0..86_400_000_u32];
+    let child =
+        json::text().prop_map(|id| object(vec![("ShardId", Some(Json::String(id)))], Vec::new()));
+    (
+        vec(record(), 0..5),
+        maybe_text(),
+        maybe(behind.prop_map(|behind| Json::Number(behind.to_string()))),
+        maybe(vec(child, 0..3).prop_map(Json::Array)),
+        others(),
+    )
+        .prop_map(|(records, iterator, behind, children, others)| {
+            let known = vec![
+                ("Records", Some(Json::Array(records))),
+                ("NextShardIterator", iterator),
+                ("MillisBehindLatest", behind),
+                ("ChildShards", children),
+            ];
+            object(known, others)
+        })
+}
+
+fn record() -> impl Strategy<Value = Json> {
+    (
+        digits(),
+        json::moment(),
+        base64(),
+        maybe_text(),
+        maybe_text(),
+        others(),
+    )
+        .prop_map(|(number, arrival, data, key, encryption, others)| {
+            let known = vec![
+                ("SequenceNumber", Some(Json::String(number))),
+                ("ApproximateArrivalTimestamp", Some(arrival)),
+                ("Data", Some(Json::String(data))),
+                ("PartitionKey", key),
+                ("EncryptionType", encryption),
+            ];
+            object(known, others)
+        })
+}

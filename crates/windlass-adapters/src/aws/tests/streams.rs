@@ -1,0 +1,274 @@
+//! Which calls reading a stream makes: iterators, their expiry, and lists of shards.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use windlass_core::outcome::Fault;
+use windlass_core::position::{Cursor, Position};
+use windlass_core::record::{SequenceNumber, ShardId};
+use windlass_core::time::Timestamp;
+use windlass_engine::ports::StreamReader;
+
+use crate::aws::AwsClients;
+use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
+use crate::aws::kinesis::KinesisReader;
+use crate::canned::{Canned, mapping};
+
+const KINESIS: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
+const DYNAMODB: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026";
+const SHARD: &str = "shardId-1";
+
+const ITERATOR: &str = r#"{"ShardIterator":"new"}"#;
+const EMPTY: &str = r#"{"Records":[],"NextShardIterator":"next","MillisBehindLatest":5}"#;
+const EXPIRED: &str = r#"{"__type":"ExpiredIteratorException","message":"old"}"#;
+
+fn kinesis(clients: &AwsClients) -> KinesisReader {
+    KinesisReader::new(clients, &mapping(KINESIS, false, Duration::ZERO), "role")
+}
+
+fn dynamodb(clients: &AwsClients) -> DynamoDbStreamsReader {
+    DynamoDbStreamsReader::new(clients, &mapping(DYNAMODB, false, Duration::ZERO))
+}
+
+fn at(after: Position, iterator: Option<&str>) -> Cursor {
+    Cursor {
+        after,
+        iterator: iterator.map(Into::into),
+    }
+}
+
+fn after(number: &str) -> Position {
+    Position::After(SequenceNumber::from(number))
+}
+
+#[track_caller]
+fn calls(canned: &Canned, expected: &[(&str, Value)]) {
+    let requests = canned.requests();
+    let calls: Vec<_> = requests.iter().map(|request| request.call()).collect();
+    assert_eq!(calls, expected);
+}
+
+#[tokio::test]
+async fn an_iterator_that_expired_is_replaced_where_reading_stands() {
+    let (canned, clients) = Canned::new();
+    let shard = ShardId::from(SHARD);
+    let from = at(after("42"), Some("old"));
+    let expired = || {
+        canned.next(400, EXPIRED);
+        canned.next(200, ITERATOR);
+        canned.next(200, EMPTY);
+    };
+    expired();
+    let page = kinesis(&clients).read(&shard, &from, 100).await.unwrap();
+    let next = page.next.unwrap();
+    assert_eq!(next.after, after("42"), "an empty page does not move");
+    assert_eq!(next.iterator.as_deref(), Some("next"));
+    assert_eq!(page.behind, Duration::from_millis(5));
+    let read = |iterator: &str, limit: u32| {
+        let body = json!({"ShardIterator": iterator, "Limit": limit, "StreamARN": KINESIS});
+        ("GetRecords", body)
+    };
+    let place = json!({"StreamARN": KINESIS, "ShardId": SHARD, "StartingSequenceNumber": "42",
+        "ShardIteratorType": "AFTER_SEQUENCE_NUMBER"});
+    calls(
+        &canned,
+        &[
+            read("old", 100),
+            ("GetShardIterator", place),
+            read("new", 100),
+        ],
+    );
+    expired();
+    dynamodb(&clients).read(&shard, &from, 5000).await.unwrap();
+    let read = |iterator| {
+        (
+            "GetRecords",
+            json!({"ShardIterator": iterator, "Limit": 1000}),
+        )
+    };
+    let place = json!({"StreamArn": DYNAMODB, "ShardId": SHARD, "SequenceNumber": "42",
+        "ShardIteratorType": "AFTER_SEQUENCE_NUMBER"});
+    calls(
+        &canned,
+        &[read("old"), ("GetShardIterator", place), read("new")],
+    );
+}
+
+#[tokio::test]
+async fn reading_begins_where_it_should() {
+    let (canned, clients) = Canned::new();
+    let shard = ShardId::from(SHARD);
+    let moment = Position::AtTimestamp(Timestamp::from_millis(1_732_552_345_678));
+    let places = [
+        (
+            Position::TrimHorizon,
+            json!({"ShardIteratorType": "TRIM_HORIZON"}),
+            "TRIM_HORIZON",
+        ),
+        (
+            moment,
+            json!({"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": 1_732_552_345.678}),
+            "TRIM_HORIZON",
+        ),
+    ];
+    for (place, for_kinesis, for_dynamodb) in places {
+        canned.next(200, ITERATOR);
+        canned.next(200, EMPTY);
+        let from = at(place, None);
+        kinesis(&clients).read(&shard, &from, 10).await.unwrap();
+        let requests = canned.requests();
+        let (operation, mut body) = requests[0].call();
+        let named = body.as_object_mut().unwrap();
+        assert_eq!(named.remove("StreamARN"), Some(json!(KINESIS)));
+        assert_eq!(named.remove("ShardId"), Some(json!(SHARD)));
+        assert_eq!((operation, body), ("GetShardIterator", for_kinesis));
+        canned.next(200, ITERATOR);
+        canned.next(200, EMPTY);
+        dynamodb(&clients).read(&shard, &from, 10).await.unwrap();
+        let requests = canned.requests();
+        assert_eq!(requests[0].call().1["ShardIteratorType"], for_dynamodb);
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_shard_is_where_no_iterator_follows() {
+    let (canned, clients) = Canned::new();
+    let shard = ShardId::from(SHARD);
+    canned.answer(br#"{"Records":[],"NextShardIterator":null}"#);
+    let from = at(after("1"), Some("i"));
+    let page = kinesis(&clients).read(&shard, &from, 10).await.unwrap();
+    assert_eq!(page.next, None);
+    let page = dynamodb(&clients).read(&shard, &from, 10).await.unwrap();
+    assert_eq!(page.next, None);
+    assert_eq!(canned.requests().len(), 2);
+    let ended = at(Position::ShardEnd, None);
+    kinesis(&clients)
+        .read(&shard, &ended, 10)
+        .await
+        .unwrap_err();
+    dynamodb(&clients)
+        .read(&shard, &ended, 10)
+        .await
+        .unwrap_err();
+    assert_eq!(canned.requests().len(), 0, "there is nothing to ask for");
+}
+
+#[tokio::test]
+async fn an_iterator_that_is_refused_at_once_is_not_asked_for_again_and_again() {
+    let (canned, clients) = Canned::new();
+    let shard = ShardId::from(SHARD);
+    for reader in [&kinesis(&clients) as &dyn StreamReader, &dynamodb(&clients)] {
+        for (status, body) in [(400, EXPIRED), (200, ITERATOR), (400, EXPIRED)] {
+            canned.next(status, body);
+        }
+        let from = at(Position::TrimHorizon, Some("old"));
+        let error = reader.read(&shard, &from, 10).await.unwrap_err();
+        assert_eq!(error.fault, Fault::Transient);
+        assert_eq!(canned.requests().len(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_place_that_the_stream_has_dropped_is_told_as_such() {
+    let (canned, clients) = Canned::new();
+    canned.next(200, ITERATOR);
+    canned.next(
+        400,
+        r#"{"__type":"TrimmedDataAccessException","message":"gone"}"#,
+    );
+    let from = at(after("1"), None);
+    let read = dynamodb(&clients);
+    let error = read
+        .read(&ShardId::from(SHARD), &from, 10)
+        .await
+        .unwrap_err();
+    assert_eq!(error.fault, Fault::Trimmed);
+}
+
+#[tokio::test]
+async fn every_page_of_shards_is_read() {
+    let (canned, clients) = Canned::new();
+    let range = r#""HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"1"},
+        "SequenceNumberRange":{"StartingSequenceNumber":"1"}"#;
+    canned.next(
+        200,
+        &format!(r#"{{"Shards":[{{"ShardId":"a",{range}}}],"NextToken":"more"}}"#),
+    );
+    canned.next(200, r#"{"Shards":[],"NextToken":"and more"}"#);
+    canned.next(
+        200,
+        &format!(
+            r#"{{"Shards":[{{"ShardId":"c","ParentShardId":"a","AdjacentParentShardId":"b",{range}}}]}}"#
+        ),
+    );
+    let shards = kinesis(&clients).list_shards().await.unwrap();
+    let parents: Vec<_> = shards[1].parents.iter().map(ShardId::as_str).collect();
+    assert_eq!(
+        (shards.len(), shards[1].id.as_str(), parents),
+        (2, "c", vec!["a", "b"])
+    );
+    let list = |body| ("ListShards", body);
+    let tokens = [json!({"StreamARN": KINESIS}), json!({"NextToken": "more"})];
+    let [first, second] = tokens;
+    calls(
+        &canned,
+        &[
+            list(first),
+            list(second),
+            list(json!({"NextToken": "and more"})),
+        ],
+    );
+    let page = |shards: &str, last: &str| {
+        format!(r#"{{"StreamDescription":{{"Shards":[{shards}]{last}}}}}"#)
+    };
+    canned.next(
+        200,
+        &page(r#"{"ShardId":"a"}"#, r#","LastEvaluatedShardId":"a""#),
+    );
+    canned.next(
+        200,
+        &page(r#"{"ShardId":"a"},{"ShardId":"b","ParentShardId":"a"}"#, ""),
+    );
+    let shards = dynamodb(&clients).list_shards().await.unwrap();
+    let ids: Vec<_> = shards.iter().map(|shard| shard.id.as_str()).collect();
+    assert_eq!(ids, ["a", "b"], "one that comes twice is one");
+    assert_eq!(shards[1].parents.len(), 1);
+    let describe = |body| ("DescribeStream", body);
+    let second = json!({"StreamArn": DYNAMODB, "ExclusiveStartShardId": "a"});
+    calls(
+        &canned,
+        &[describe(json!({"StreamArn": DYNAMODB})), describe(second)],
+    );
+}
+
+#[tokio::test]
+async fn a_list_of_shards_without_an_end_is_an_error() {
+    let (canned, clients) = Canned::new();
+    canned.answer(br#"{"Shards":[],"NextToken":"same"}"#);
+    let error = kinesis(&clients).list_shards().await.unwrap_err();
+    assert_eq!(error.fault, Fault::Transient);
+    canned.answer(br#"{"StreamDescription":{"Shards":[],"LastEvaluatedShardId":"same"}}"#);
+    let error = dynamodb(&clients).list_shards().await.unwrap_err();
+    assert_eq!(error.fault, Fault::Transient);
+    assert_eq!(canned.requests().len(), 2 * crate::aws::MOST_PAGES);
+}
+
+#[tokio::test]
+async fn some_servers_know_streams_by_name_alone() {
+    let (canned, clients) = Canned::new();
+    let clients = AwsClients {
+        custom_kinesis: true,
+        ..clients
+    };
+    canned.next(200, ITERATOR);
+    canned.next(200, EMPTY);
+    let reader = kinesis(&clients);
+    let from = at(Position::TrimHorizon, None);
+    reader.read(&ShardId::from(SHARD), &from, 10).await.unwrap();
+    let place = json!({"StreamName": "s", "ShardId": SHARD, "ShardIteratorType": "TRIM_HORIZON"});
+    let read = json!({"ShardIterator": "new", "Limit": 10});
+    calls(
+        &canned,
+        &[("GetShardIterator", place), ("GetRecords", read)],
+    );
+}

@@ -1,0 +1,156 @@
+//! Connections of functions by URL: refused, closed, hanging, used again.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use windlass_core::outcome::{Fault, Outcome};
+use windlass_engine::ports::Target;
+
+use super::server::{Act, Server, answer};
+use super::{error, invocation, not_reached, target};
+
+/// What closes a connection before an answer begins.
+fn close() -> Act {
+    Act::AnswerAndClose(Vec::new())
+}
+
+fn fine() -> Act {
+    Act::Answer(answer(200, &[], b"{}"))
+}
+
+#[tokio::test]
+async fn a_function_that_accepts_no_connection_is_not_reached() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let target = target(&format!("http://{address}/"));
+    let outcome = target.invoke(invocation(1)).await;
+    assert_eq!(outcome, not_reached(Fault::Transient));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_new_and_closes_without_an_answer_is_a_function_error() {
+    let mut server = Server::start([close()]).await;
+    let target = target(&server.url("/"));
+    let outcome = target.invoke(invocation(1)).await;
+    assert_eq!(outcome, error(0, "connection closed"));
+    assert_eq!(server.connections(1).await, [0], "it is sent once");
+    assert_eq!(target.invoke(invocation(2)).await, Outcome::Success);
+    assert_eq!(server.connections(1).await, [1]);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_used_and_closes_without_an_answer_is_replaced_once() {
+    let mut server = Server::start([fine(), close(), fine()]).await;
+    let target_ = target(&server.url("/"));
+    assert_eq!(target_.invoke(invocation(1)).await, Outcome::Success);
+    assert_eq!(target_.invoke(invocation(1)).await, Outcome::Success);
+    assert_eq!(
+        server.connections(3).await,
+        [0, 0, 1],
+        "it is sent once more"
+    );
+    let mut server = Server::start([fine(), close(), close(), fine()]).await;
+    let target_ = target(&server.url("/"));
+    assert_eq!(target_.invoke(invocation(1)).await, Outcome::Success);
+    let outcome = target_.invoke(invocation(1)).await;
+    assert_eq!(outcome, error(0, "connection closed"));
+    assert_eq!(
+        server.connections(3).await,
+        [0, 0, 1],
+        "and not a third time"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_closed_meanwhile_is_not_used() {
+    for headers in [&[][..], &["connection: close"]] {
+        let ended = Act::AnswerAndClose(answer(200, headers, b"{}"));
+        let mut server = Server::start([ended.clone(), ended, fine()]).await;
+        let target = target(&server.url("/"));
+        for _ in 0..3 {
+            assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
+        }
+        assert_eq!(server.connections(3).await, [0, 1, 2]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_are_used_again() {
+    let mut server = Server::start([]).await;
+    let target = Arc::new(target(&server.url("/")));
+    for _ in 0..50 {
+        assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
+    }
+    let connections = server.connections(50).await;
+    assert!(*connections.iter().max().unwrap() <= 4, "{connections:?}");
+    let mut callers = JoinSet::new();
+    for _ in 0..4 {
+        let target = Arc::clone(&target);
+        callers.spawn(async move {
+            for _ in 0..50 {
+                assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
+            }
+        });
+    }
+    callers.join_all().await;
+    let connections = server.connections(200).await;
+    assert!(*connections.iter().max().unwrap() <= 16, "{connections:?}");
+}
+
+#[tokio::test]
+async fn a_function_that_takes_too_long_may_have_run() {
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n".to_vec();
+    let started = [head.as_slice(), b"abc"].concat();
+    let busy = b"HTTP/1.1 503 Busy\r\ncontent-length: 10\r\n\r\n".to_vec();
+    let hanging = [
+        (Vec::new(), error(0, "timeout")),
+        (b"HTTP/1.1 200 O".to_vec(), error(0, "timeout")),
+        (head, error(200, "timeout")),
+        (started, error(200, "timeout")),
+        (busy, not_reached(Fault::Transient)),
+    ];
+    for (sent, expected) in hanging {
+        let mut server = Server::start([Act::Hang(sent)]).await;
+        let target = Arc::new(target(&server.url("/")));
+        let mut call = JoinSet::new();
+        let called = Arc::clone(&target);
+        call.spawn(async move { called.invoke(invocation(1)).await });
+        server.seen().await;
+        // From here on time passes as soon as nothing else is left to do.
+        tokio::time::pause();
+        let outcome = call.join_next().await.unwrap().unwrap();
+        tokio::time::resume();
+        assert_eq!(outcome, expected);
+        assert_eq!(target.invoke(invocation(2)).await, Outcome::Success);
+        assert_eq!(
+            server.seen().await.connection,
+            1,
+            "the first is of no use any more"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_a_function_error() {
+    let broken = [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc".as_slice(),
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnonsense",
+    ];
+    for sent in broken {
+        let server = Server::start([Act::AnswerAndClose(sent.to_vec())]).await;
+        let outcome = target(&server.url("/")).invoke(invocation(1)).await;
+        assert_eq!(outcome, error(200, "response broken off"));
+    }
+    for sent in [
+        b"HTTP/1.1 200 O".as_slice(),
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 999999 X\r\n\r\n",
+    ] {
+        let server = Server::start([Act::AnswerAndClose(sent.to_vec())]).await;
+        let outcome = target(&server.url("/")).invoke(invocation(1)).await;
+        assert_eq!(outcome, error(0, "connection closed"));
+    }
+}

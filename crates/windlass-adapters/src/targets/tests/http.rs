@@ -1,0 +1,274 @@
+//! What is sent to a function by URL, and what its answers mean.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use windlass_core::outcome::{Fault, Outcome};
+use windlass_engine::ports::{Invocation, Target};
+
+use super::server::{Act, Seen, Server, answer};
+use super::{error, invocation, not_reached, settings, target, throttled};
+use crate::targets::{HttpTarget, HttpTargetSettings, RESPONSE_LIMIT};
+
+const EMULATOR: &str = "/2015-03-31/functions/function/invocations";
+
+/// Answers one request on each path, and compares what came of it.
+async fn outcomes(path: &str, answers: &[(Vec<u8>, Outcome)]) {
+    for (bytes, expected) in answers {
+        let server = Server::start([Act::Answer(bytes.clone())]).await;
+        let outcome = target(&server.url(path)).invoke(invocation(1)).await;
+        let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
+        assert_eq!(outcome, *expected, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn statuses_say_whether_a_function_failed_or_was_not_reached() {
+    let plain = |status| answer(status, &[], b"secret");
+    let after = |status, value: &str| answer(status, &[&format!("retry-after: {value}")], b"");
+    outcomes(
+        "/",
+        &[
+            (plain(200), Outcome::Success),
+            (plain(201), Outcome::Success),
+            (
+                b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+                Outcome::Success,
+            ),
+            (plain(302), error(302, "HTTP 302")),
+            (plain(400), error(400, "HTTP 400")),
+            (plain(500), error(500, "HTTP 500")),
+            (plain(501), error(501, "HTTP 501")),
+            (plain(502), not_reached(Fault::Transient)),
+            (plain(503), not_reached(Fault::Transient)),
+            (plain(504), not_reached(Fault::Transient)),
+            (plain(429), throttled(None)),
+            (after(429, "120"), throttled(Some(120))),
+            (after(502, "5"), throttled(Some(5))),
+            (after(503, " 0 "), throttled(Some(0))),
+            (
+                after(504, "Wed, 21 Oct 2015 07:28:00 GMT"),
+                throttled(Some(0)),
+            ),
+            (after(503, "soon"), not_reached(Fault::Transient)),
+            (after(429, "-1"), throttled(None)),
+            (after(500, "5"), error(500, "HTTP 500")),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_function_error_is_named_and_never_quoted() {
+    let with = |value: &str| answer(200, &[&format!("X-Amz-Function-Error: {value}")], b"{}");
+    outcomes(
+        "/",
+        &[
+            (with("Unhandled"), error(200, "Unhandled")),
+            (with("Handled"), error(200, "Handled")),
+            (with("card 4111 1111"), error(200, "Unhandled")),
+            (with(""), error(200, "Unhandled")),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_emulator_says_in_its_body_what_went_wrong() {
+    let failed = br#"{"errorMessage": "secret", "errorType": "ValueError", "stackTrace": []}"#;
+    let late = b"Task timed out after 3.00 seconds";
+    outcomes(
+        EMULATOR,
+        &[
+            (answer(200, &[], failed), error(200, "ValueError")),
+            (answer(502, &[], failed), error(502, "ValueError")),
+            (answer(502, &[], b""), not_reached(Fault::Transient)),
+            (answer(200, &[], late), error(200, "timeout")),
+            (answer(200, &[], b"null"), Outcome::Success),
+            (answer(200, &[], b""), Outcome::Success),
+            (answer(503, &[], failed), not_reached(Fault::Transient)),
+            (answer(500, &[], failed), error(500, "HTTP 500")),
+        ],
+    )
+    .await;
+    for path in ["/", "/2015-03-31/functions/other/invocations"] {
+        let fine = [
+            (answer(200, &[], failed), Outcome::Success),
+            (answer(200, &[], late), Outcome::Success),
+            (answer(502, &[], failed), not_reached(Fault::Transient)),
+        ];
+        outcomes(path, &fine).await;
+    }
+}
+
+#[tokio::test]
+async fn a_response_has_a_largest_size() {
+    let largest = vec![b'x'; RESPONSE_LIMIT];
+    let larger = vec![b'x'; RESPONSE_LIMIT + 1];
+    let chunked = [
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n600001\r\n".as_slice(),
+        &larger,
+        b"\r\n0\r\n\r\n",
+    ];
+    outcomes(
+        "/",
+        &[
+            (answer(200, &[], &largest), Outcome::Success),
+            (answer(200, &[], &larger), error(200, "response too large")),
+            (chunked.concat(), error(200, "response too large")),
+            (answer(500, &[], &larger), error(500, "HTTP 500")),
+            (answer(429, &[], &larger), throttled(None)),
+        ],
+    )
+    .await;
+}
+
+async fn request_of(settings: HttpTargetSettings, server: &mut Server, event: Bytes) -> Seen {
+    let target = HttpTarget::new(&settings).unwrap();
+    let invocation = Invocation {
+        event,
+        ..invocation(3)
+    };
+    assert_eq!(target.invoke(invocation).await, Outcome::Success);
+    server.seen().await
+}
+
+#[tokio::test]
+async fn a_request_says_what_it_is() {
+    let mut server = Server::start([]).await;
+    let event = Bytes::from(format!("{{\"Records\":[\"{}\"]}}", "é".repeat(100_000)));
+    let settings = HttpTargetSettings {
+        headers: [
+            ("X-Team", "orders"),
+            ("Content-Type", "application/cloudevents+json"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into(),
+        ..settings(&server.url("/a/b?c=d%20e#f"))
+    };
+    let seen = request_of(settings, &mut server, event.clone()).await;
+    assert_eq!(seen.line, "POST /a/b?c=d%20e HTTP/1.1");
+    assert_eq!(seen.body, event);
+    let traceparent = &seen.headers["traceparent"];
+    let parts: Vec<_> = traceparent.split('-').collect();
+    assert_eq!(
+        parts.iter().map(|part| part.len()).collect::<Vec<_>>(),
+        [2, 32, 16, 2]
+    );
+    let is_lower_hex = |part: &str| {
+        part.bytes()
+            .all(|it| matches!(it, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    assert!(parts.iter().all(|part| is_lower_hex(part)), "{traceparent}");
+    assert!(parts[0] == "00" && parts[1] != "0".repeat(32) && parts[2] != "0".repeat(16));
+    let others = [
+        ("host", server.address()),
+        ("user-agent", "windlass"),
+        ("content-type", "application/cloudevents+json"),
+        ("content-length", "200016"),
+        ("x-team", "orders"),
+        ("x-windlass-attempt", "3"),
+        ("x-windlass-mapping", "14e0db71-5d35-4eb5-b481-8945cf9d10c2"),
+    ];
+    for (name, value) in others {
+        assert_eq!(seen.headers[name], value, "{name}");
+    }
+    assert_eq!(seen.headers.len(), others.len() + 1, "{:?}", seen.headers);
+}
+
+#[tokio::test]
+async fn every_request_has_a_trace_of_its_own_and_json_by_default() {
+    let mut server = Server::start([]).await;
+    let mut traces = Vec::new();
+    for _ in 0..2 {
+        let url = settings(&server.url(""));
+        let seen = request_of(url, &mut server, Bytes::from_static(b"{}")).await;
+        assert_eq!(seen.line, "POST / HTTP/1.1");
+        assert_eq!(seen.headers["content-type"], "application/json");
+        assert!(!seen.headers.contains_key("x-windlass-signature"));
+        traces.push(seen.headers["traceparent"].clone());
+    }
+    assert_ne!(traces[0], traces[1]);
+}
+
+/// The body and key of a published example of HMAC-SHA256.
+#[tokio::test]
+async fn a_secret_signs_the_body() {
+    let mut server = Server::start([]).await;
+    let settings = HttpTargetSettings {
+        signing_secret: Some("key".to_owned()),
+        ..settings(&server.url("/"))
+    };
+    let event = Bytes::from_static(b"The quick brown fox jumps over the lazy dog");
+    let seen = request_of(settings, &mut server, event).await;
+    assert_eq!(
+        seen.headers["x-windlass-signature"],
+        "sha256=f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8"
+    );
+}
+
+#[tokio::test]
+async fn a_limit_of_concurrency_holds() {
+    for (path, limit, expected) in [
+        ("/", Some(2), 2),
+        (EMULATOR, None, 1),
+        (EMULATOR, Some(3), 3),
+    ] {
+        let permits = Arc::new(Semaphore::new(0));
+        let gated = Act::AnswerWhen(Arc::clone(&permits), answer(200, &[], b"{}"));
+        let mut server = Server::start(vec![gated; 6]).await;
+        let settings = HttpTargetSettings {
+            maximum_concurrency: limit,
+            ..settings(&server.url(path))
+        };
+        let target = Arc::new(HttpTarget::new(&settings).unwrap());
+        let mut calls = JoinSet::new();
+        for _ in 0..6 {
+            let target = Arc::clone(&target);
+            calls.spawn(async move { target.invoke(invocation(1)).await });
+        }
+        for _ in 0..expected {
+            server.seen().await;
+        }
+        for _ in expected..6 {
+            // All that can be done without an answer is done, and no further request was sent.
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            server.connections(0).await;
+            permits.add_permits(1);
+            server.seen().await;
+        }
+        permits.add_permits(expected);
+        assert_eq!(calls.join_all().await, vec![Outcome::Success; 6]);
+    }
+}
+
+#[test]
+fn an_address_that_cannot_be_called_is_refused() {
+    let refused = [
+        ("", "empty"),
+        ("127.0.0.1:80", "http:// or https://"),
+        ("/path", "http:// or https://"),
+        ("ftp://host/", "http:// or https://"),
+        ("http://user:word@host/", "user name"),
+        ("http://host/a b", "invalid uri"),
+    ];
+    for (url, reason) in refused {
+        let error = HttpTarget::new(&settings(url)).unwrap_err().to_string();
+        assert!(error.contains(reason), "{url}: {error}");
+        assert!(!error.contains("word"), "{error}");
+    }
+    for (name, value) in [("bad name", "x"), ("x-name", "line\nbreak")] {
+        let headers = [(name.to_owned(), value.to_owned())].into();
+        let settings = HttpTargetSettings {
+            headers,
+            ..settings("http://host/")
+        };
+        let error = HttpTarget::new(&settings).unwrap_err().to_string();
+        assert!(error.contains(&format!("the header {name}")), "{error}");
+        assert!(!error.contains("break"), "{error}");
+    }
+}

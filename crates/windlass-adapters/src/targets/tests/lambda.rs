@@ -1,0 +1,261 @@
+//! Functions of AWS Lambda: what is sent, and what its answers mean.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_lambda::Client;
+use aws_sdk_lambda::config::{BehaviorVersion, Credentials, Region};
+use aws_smithy_types::retry::RetryConfig;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use windlass_core::arn::Arn;
+use windlass_core::outcome::{Fault, Outcome};
+use windlass_engine::ports::Target;
+
+use super::server::{Act, Server, answer};
+use super::{error, invocation, not_reached, throttled};
+use crate::canned::Canned;
+use crate::targets::{LambdaTarget, find_function};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn arn(qualifier: &str) -> Arn {
+    let arn = format!("arn:aws:lambda:us-east-1:123456789012:function:f{qualifier}");
+    Arn::parse(&arn).unwrap()
+}
+
+/// A target with this timeout whose calls are answered from memory.
+fn canned(timeout: Duration) -> (Canned, LambdaTarget) {
+    let (canned, clients) = Canned::new();
+    let target = LambdaTarget::new(&clients.lambda, &arn(":live"), timeout, None);
+    (canned, target)
+}
+
+#[tokio::test]
+async fn a_function_is_invoked_and_waited_for() {
+    let (canned, target) = canned(MINUTE);
+    canned.answer(b"{\"batchItemFailures\":[]}");
+    assert_eq!(target.invoke(invocation(2)).await, Outcome::Success);
+    let [request] = canned.requests().try_into().unwrap();
+    assert_eq!(
+        request.uri,
+        "https://lambda.us-east-1.amazonaws.com/2015-03-31/functions/\
+         arn%3Aaws%3Alambda%3Aus-east-1%3A123456789012%3Afunction%3Af%3Alive/invocations"
+    );
+    assert_eq!(request.headers["x-amz-invocation-type"], "RequestResponse");
+    assert_eq!(request.body, invocation(2).event);
+    assert!(request.headers["authorization"].contains("/us-east-1/lambda/aws4_request"));
+    assert_eq!(target.timeout(), MINUTE);
+}
+
+#[tokio::test]
+async fn a_function_error_is_named_and_never_quoted() {
+    let (canned, target) = canned(MINUTE);
+    let body = br#"{"errorMessage":"secret","errorType":"ValueError"}"#;
+    for (kind, shown) in [
+        ("Unhandled", "Unhandled"),
+        ("Handled", "Handled"),
+        ("a b", "Unhandled"),
+    ] {
+        canned.fail(200, &[("x-amz-function-error", kind)], body);
+        assert_eq!(target.invoke(invocation(1)).await, error(200, shown));
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_throttling_is_left_alone_as_long_as_it_asks() {
+    let (canned, target) = canned(MINUTE);
+    let reasons = [
+        "ConcurrentInvocationLimitExceeded",
+        "FunctionInvocationRateLimitExceeded",
+        "ReservedFunctionConcurrentInvocationLimitExceeded",
+        "ReservedFunctionInvocationRateLimitExceeded",
+        "CallerRateLimitExceeded",
+        "ConcurrentSnapshotCreateLimitExceeded",
+    ];
+    for reason in reasons {
+        let body = format!(r#"{{"Reason":"{reason}","Type":"User","message":"Rate Exceeded."}}"#);
+        let kind = ("x-amzn-errortype", "TooManyRequestsException");
+        canned.fail(429, &[kind], body.as_bytes());
+        assert_eq!(target.invoke(invocation(1)).await, throttled(None));
+        canned.fail(429, &[kind, ("retry-after", "9")], body.as_bytes());
+        assert_eq!(target.invoke(invocation(1)).await, throttled(Some(9)));
+    }
+    assert_eq!(
+        canned.requests().len(),
+        12,
+        "nothing is tried again by itself"
+    );
+}
+
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
+#[tokio::test]
+async fn errors_of_the_service_use_no_attempt() {
+    let (canned, target) = canned(MINUTE);
+    let transient = [
+        (500, "ServiceException"),
+        (502, "EC2ThrottledException"),
+        (502, "EC2UnexpectedException"),
+        (502, "ENILimitReachedException"),
+        (502, "ENINotReadyException"),
+        (502, "SubnetIPAddressLimitReachedException"),
+        (502, "ResourceNotReadyException"),
+        (408, "EFSMountConnectivityException"),
+        (408, "EFSMountTimeoutException"),
+        (408, "SnapStartTimeoutException"),
+        (409, "SnapStartNotReadyException"),
+        (409, "ResourceConflictException"),
+        (503, ""),
+    ];
+    let denied = [
+        (403, "AccessDeniedException"),
+        (403, "EFSMountFailureException"),
+        (403, "UnrecognizedClientException"),
+        (403, ""),
+        (410, "EFSIOException"),
+        (502, "KMSAccessDeniedException"),
+        (502, "KMSDisabledException"),
+        (502, "KMSInvalidStateException"),
+        (502, "KMSNotFoundException"),
+        (502, "InvalidRuntimeException"),
+        (502, "InvalidZipFileException"),
+        (502, "InvalidSubnetIDException"),
+        (502, "InvalidSecurityGroupIDException"),
+        (502, "EC2AccessDeniedException"),
+        (400, "SnapStartException"),
+        (400, "InvalidParameterValueException"),
+        (415, "UnsupportedMediaTypeException"),
+    ];
+    let transient = transient.map(|it| (it, not_reached(Fault::Transient)));
+    let denied = denied.map(|it| (it, not_reached(Fault::Denied)));
+    let others = [
+        ((404, "ResourceNotFoundException"), not_reached(Fault::Gone)),
+        (
+            (413, "RequestTooLargeException"),
+            error(413, "RequestTooLargeException"),
+        ),
+        (
+            (400, "InvalidRequestContentException"),
+            error(400, "InvalidRequestContentException"),
+        ),
+        (
+            (400, "RecursiveInvocationException"),
+            error(400, "RecursiveInvocationException"),
+        ),
+    ];
+    for ((status, code), expected) in transient.into_iter().chain(denied).chain(others) {
+        let kind = Some(("x-amzn-errortype", code)).filter(|_| !code.is_empty());
+        canned.fail(status, kind.as_slice(), br#"{"Message":"secret"}"#);
+        let outcome = target.invoke(invocation(1)).await;
+        assert_eq!(outcome, expected, "{status} {code}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_may_take_as_long_as_it_is_allowed_to() {
+    let (canned, target) = canned(15 * MINUTE);
+    canned.answer(b"null");
+    for seconds in [30, 41, 899, 902] {
+        canned.delay(Duration::from_secs(seconds));
+        let outcome = target.invoke(invocation(1)).await;
+        assert_eq!(outcome, Outcome::Success, "after {seconds} s");
+    }
+    let started = Instant::now();
+    canned.delay(60 * MINUTE);
+    assert_eq!(target.invoke(invocation(1)).await, error(0, "timeout"));
+    assert_eq!(started.elapsed().as_secs(), 15 * 60 + 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_of_concurrency_holds() {
+    let (canned, clients) = Canned::new();
+    canned.answer(b"null");
+    canned.delay(Duration::from_secs(10));
+    let target = LambdaTarget::new(&clients.lambda, &arn(""), MINUTE, Some(2));
+    let target = Arc::new(target);
+    let started = Instant::now();
+    let mut calls = JoinSet::new();
+    for _ in 0..5 {
+        let target = Arc::clone(&target);
+        calls.spawn(async move { target.invoke(invocation(1)).await });
+    }
+    assert_eq!(calls.join_all().await, vec![Outcome::Success; 5]);
+    assert_eq!(
+        started.elapsed().as_secs(),
+        30,
+        "five calls, two at a time, of ten seconds each"
+    );
+}
+
+/// A client that uses the network, without any retry of its own.
+fn client(address: &str) -> Client {
+    let config = aws_sdk_lambda::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(Credentials::new("id", "secret", None, None, "test"))
+        .retry_config(RetryConfig::standard())
+        .endpoint_url(format!("http://{address}"));
+    Client::from_conf(config.build())
+}
+
+#[tokio::test]
+async fn what_the_network_does_is_told_apart() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let target = LambdaTarget::new(&client(&address), &arn(""), MINUTE, None);
+    let refused = target.invoke(invocation(1)).await;
+    assert_eq!(refused, not_reached(Fault::Transient));
+    let broken = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc".to_vec();
+    let script = [
+        Act::Answer(answer(200, &[], b"null")),
+        Act::AnswerAndClose(broken),
+        Act::Answer(answer(500, &[], b"")),
+        Act::AnswerAndClose(Vec::new()),
+        Act::Hang(Vec::new()),
+    ];
+    let mut server = Server::start(script).await;
+    let target = LambdaTarget::new(&client(server.address()), &arn(""), MINUTE, None);
+    assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
+    assert_eq!(
+        target.invoke(invocation(1)).await,
+        error(0, "response broken off")
+    );
+    assert_eq!(
+        target.invoke(invocation(1)).await,
+        not_reached(Fault::Transient)
+    );
+    assert_eq!(
+        target.invoke(invocation(1)).await,
+        not_reached(Fault::Transient)
+    );
+    // Each is sent once.
+    server.connections(4).await;
+    let mut call = JoinSet::new();
+    call.spawn(async move { target.invoke(invocation(1)).await });
+    server.seen().await;
+    tokio::time::pause();
+    assert_eq!(
+        call.join_next().await.unwrap().unwrap(),
+        error(0, "timeout")
+    );
+}
+
+#[tokio::test]
+async fn a_function_is_looked_up() {
+    let (canned, clients) = Canned::new();
+    canned.answer(br#"{"FunctionName":"f"}"#);
+    assert!(find_function(&clients.lambda, &arn(":live")).await.unwrap());
+    let missing = [("x-amzn-errortype", "ResourceNotFoundException")];
+    canned.fail(404, &missing, b"{}");
+    assert!(!find_function(&clients.lambda, &arn("")).await.unwrap());
+    canned.fail(403, &[("x-amzn-errortype", "AccessDeniedException")], b"{}");
+    let error = find_function(&clients.lambda, &arn("")).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Denied);
+    assert!(
+        error
+            .operation
+            .starts_with("GetFunctionConfiguration of arn:aws:lambda")
+    );
+}

@@ -1,0 +1,56 @@
+//! Functions against servers that do what functions and their servers do wrong.
+
+mod connections;
+mod http;
+mod lambda;
+mod server;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use windlass_core::mapping::MappingId;
+use windlass_core::outcome::{Fault, Outcome};
+use windlass_engine::ports::Invocation;
+
+use super::{HttpTarget, HttpTargetSettings};
+
+/// A function by URL, nothing else set; it may take a minute.
+fn settings(url: &str) -> HttpTargetSettings {
+    HttpTargetSettings {
+        url: url.to_owned(),
+        headers: BTreeMap::new(),
+        signing_secret: None,
+        timeout: Duration::from_secs(60),
+        maximum_concurrency: None,
+    }
+}
+
+fn target(url: &str) -> HttpTarget {
+    HttpTarget::new(&settings(url)).unwrap()
+}
+
+fn invocation(attempt: u32) -> Invocation {
+    Invocation {
+        event: Bytes::from_static(b"{\"Records\":[]}"),
+        mapping: MappingId::new("14e0db71-5d35-4eb5-b481-8945cf9d10c2"),
+        attempt,
+    }
+}
+
+fn error(status: u16, error: &str) -> Outcome {
+    Outcome::FunctionError {
+        status,
+        error: error.to_owned(),
+    }
+}
+
+fn not_reached(cause: Fault) -> Outcome {
+    Outcome::NotInvoked { cause }
+}
+
+fn throttled(seconds: Option<u64>) -> Outcome {
+    not_reached(Fault::Throttled {
+        retry_after: seconds.map(Duration::from_secs),
+    })
+}

@@ -1,0 +1,196 @@
+//! Leases: who processes what, and how far it is.
+
+use windlass_core::lease::{Lease, Unit, WorkerId};
+use windlass_core::outcome::Swap;
+use windlass_core::position::Position;
+use windlass_core::record::SequenceNumber;
+use windlass_core::time::Timestamp;
+use windlass_engine::ports::Store;
+
+use super::{free, insert, key, leases, put, row, save, shard, swap, taken};
+
+pub(super) async fn are_kept_as_they_were(store: &dyn Store) {
+    assert_eq!(leases(store).await, [], "a new store has no leases");
+    put(store, &row(1), None).await;
+    let owned = Lease {
+        owner: Some(WorkerId::new("host'1 é")),
+        epoch: 41,
+        checkpoint: after(&"9".repeat(56)),
+        ..free(shard(1, "shardId-000000000000"))
+    };
+    let all = [owned, free(shard(1, "shardId: 'é"))];
+    insert(store, &all).await;
+    assert_eq!(leases(store).await, all);
+    insert(store, &[]).await;
+    assert_eq!(leases(store).await, all);
+}
+
+pub(super) async fn are_ordered(store: &dyn Store) {
+    put(store, &row(2), None).await;
+    put(store, &row(1), None).await;
+    let slot = |number| free(key(1, Unit::QueueSlot(number)));
+    let ordered = [
+        free(shard(1, "a")),
+        free(shard(1, "b")),
+        slot(2),
+        slot(10),
+        free(shard(2, "a")),
+    ];
+    let mut other_way: Vec<_> = ordered.to_vec();
+    other_way.reverse();
+    insert(store, &other_way).await;
+    assert_eq!(leases(store).await, ordered, "leases come by key");
+}
+
+pub(super) async fn stay_when_added_again(store: &dyn Store) {
+    put(store, &row(1), None).await;
+    let lease = free(shard(1, "a"));
+    insert(store, std::slice::from_ref(&lease)).await;
+    let owned = taken(&lease, "one");
+    swap(store, &lease, &owned).await;
+    save(store, &lease.key, 1, &after("7")).await;
+    insert(store, &[lease, free(shard(1, "b"))]).await;
+    let kept = Lease {
+        checkpoint: after("7"),
+        ..owned
+    };
+    let all = [kept, free(shard(1, "b"))];
+    assert_eq!(
+        leases(store).await,
+        all,
+        "a lease that is there stays as it is"
+    );
+}
+
+pub(super) async fn belong_to_a_mapping(store: &dyn Store) {
+    put(store, &row(1), None).await;
+    insert(store, &[free(shard(1, "a")), free(shard(2, "a"))]).await;
+    let of_one = [free(shard(1, "a"))];
+    assert_eq!(
+        leases(store).await,
+        of_one,
+        "no mapping, no lease: it may just have been removed"
+    );
+}
+
+pub(super) async fn change_hands_only_as_they_were_seen(store: &dyn Store) {
+    put(store, &row(1), None).await;
+    let lease = free(shard(1, "a"));
+    let other = free(shard(1, "b"));
+    let one = taken(&lease, "one");
+    assert_eq!(
+        swap(store, &lease, &one).await,
+        Swap::Conflict,
+        "there is none"
+    );
+    insert(store, &[lease.clone(), other.clone()]).await;
+    let elsewhere = Lease {
+        checkpoint: after("999"),
+        ..one.clone()
+    };
+    let swapped = swap(store, &elsewhere, &elsewhere).await;
+    assert_eq!(swapped, Swap::Conflict, "owner and epoch are others");
+    assert_eq!(swap(store, &lease, &elsewhere).await, Swap::Done);
+    assert_eq!(
+        leases(store).await,
+        [one.clone(), other.clone()],
+        "the checkpoint is not touched"
+    );
+    let two = taken(&one, "two");
+    assert_eq!(
+        swap(store, &lease, &two).await,
+        Swap::Conflict,
+        "it is not free any more"
+    );
+    let old = Lease {
+        epoch: 0,
+        ..one.clone()
+    };
+    assert_eq!(
+        swap(store, &old, &two).await,
+        Swap::Conflict,
+        "the epoch is another"
+    );
+    let stranger = Lease {
+        owner: two.owner.clone(),
+        ..one.clone()
+    };
+    assert_eq!(
+        swap(store, &stranger, &two).await,
+        Swap::Conflict,
+        "the owner is another"
+    );
+    assert_eq!(swap(store, &one, &two).await, Swap::Done);
+    let released = Lease {
+        owner: None,
+        ..two.clone()
+    };
+    assert_eq!(
+        swap(store, &two, &released).await,
+        Swap::Done,
+        "it can be given back"
+    );
+    assert_eq!(leases(store).await, [released, other]);
+}
+
+pub(super) async fn keep_checkpoints_of_their_epoch(store: &dyn Store) {
+    put(store, &row(1), None).await;
+    let (lease, other) = (free(shard(1, "a")), free(shard(1, "b")));
+    assert_eq!(
+        save(store, &lease.key, 0, &after("1")).await,
+        Swap::Conflict,
+        "there is none"
+    );
+    insert(store, &[lease.clone(), other.clone()]).await;
+    let owned = taken(&lease, "one");
+    swap(store, &lease, &owned).await;
+    for epoch in [0, 2, u64::MAX] {
+        let saved = save(store, &lease.key, epoch, &after("5")).await;
+        assert_eq!(saved, Swap::Conflict, "epoch {epoch} does not hold");
+    }
+    assert_eq!(leases(store).await, [owned.clone(), other.clone()]);
+    let positions = [
+        Position::AtTimestamp(Timestamp::from_millis(1_732_552_345_678)),
+        after("49590338271490256608559692538361571095921575989136588898"),
+        Position::TrimHorizon,
+        after("0"),
+        Position::ShardEnd,
+    ];
+    for checkpoint in positions {
+        let saved = save(store, &lease.key, 1, &checkpoint).await;
+        assert_eq!(saved, Swap::Done, "{checkpoint:?}");
+        let written = Lease {
+            checkpoint,
+            ..owned.clone()
+        };
+        assert_eq!(leases(store).await, [written, other.clone()]);
+    }
+}
+
+pub(super) async fn are_removed_in_their_epoch(store: &dyn Store) {
+    put(store, &row(1), None).await;
+    let all = ["a", "b", "c"].map(|name| free(shard(1, name)));
+    insert(store, &all).await;
+    let [a, b, c] = all;
+    let owned = taken(&b, "one");
+    swap(store, &b, &owned).await;
+    let gone = free(shard(1, "z"));
+    let remove = store.remove_leases(&[a, b, gone]).await;
+    remove.expect("leases can be removed");
+    assert_eq!(
+        leases(store).await,
+        [owned.clone(), c],
+        "only where the epoch holds"
+    );
+    let as_it_is = Lease {
+        owner: None,
+        ..owned
+    };
+    let remove = store.remove_leases(&[as_it_is]).await;
+    remove.expect("leases can be removed");
+    assert_eq!(leases(store).await.len(), 1);
+}
+
+fn after(number: &str) -> Position {
+    Position::After(SequenceNumber::from(number))
+}

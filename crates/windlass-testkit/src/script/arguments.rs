@@ -1,0 +1,81 @@
+//! What stands behind a command's name in a script: words, and keys with values.
+
+use std::time::Duration;
+
+use goldenscript::{Argument, Command};
+use windlass_core::outcome::Fault;
+
+use super::{Mistake, duration};
+
+/// What is left of what stands behind a command's name, in order: words, and keys with values.
+pub(super) struct Arguments(Vec<(String, Option<String>)>);
+
+impl Arguments {
+    pub(super) fn of(command: &Command) -> Self {
+        let arguments = command.consume_args().map(|argument| {
+            if let Argument::KeyValue(key, value) = argument {
+                return (key.clone(), Some(value.clone()));
+            }
+            (argument.to_string(), None)
+        });
+        Self(arguments.collect())
+    }
+
+    pub(super) fn word(&mut self) -> Result<String, Mistake> {
+        let index = self.0.iter().position(|(_, value)| value.is_none());
+        Ok(self.0.remove(index.ok_or("an argument is missing")?).0)
+    }
+
+    pub(super) fn flag(&mut self, name: &str) -> bool {
+        let before = self.0.len();
+        self.0
+            .retain(|(word, value)| value.is_some() || word != name);
+        self.0.len() < before
+    }
+
+    pub(super) fn key(&mut self, key: &str) -> Option<String> {
+        let mut left = self.0.iter();
+        let index = left.position(|(name, value)| value.is_some() && name == key)?;
+        self.0.remove(index).1
+    }
+
+    pub(super) fn number(&mut self, key: &str, default: usize) -> Result<usize, Mistake> {
+        let given = self.key(key).map(|text| text.parse());
+        Ok(given.transpose()?.unwrap_or(default))
+    }
+
+    pub(super) fn duration(&mut self, key: &str, default: &str) -> Result<Duration, Mistake> {
+        duration(self.key(key).as_deref().unwrap_or(default))
+    }
+
+    pub(super) fn fault(&mut self) -> Result<Fault, Mistake> {
+        match self.word()?.as_str() {
+            "throttled" => {
+                let retry_after = self.key("retry_after");
+                let retry_after = retry_after.as_deref().map(duration).transpose()?;
+                Ok(Fault::Throttled { retry_after })
+            }
+            "transient" => Ok(Fault::Transient),
+            "denied" => Ok(Fault::Denied),
+            "gone" => Ok(Fault::Gone),
+            "trimmed" => Ok(Fault::Trimmed),
+            word => Err(format!("there is no fault {word:?}").into()),
+        }
+    }
+
+    /// All that is left: names, with sizes in bytes or without.
+    pub(super) fn sized(&mut self, default: usize) -> Result<Vec<(String, usize)>, Mistake> {
+        let sized = self.0.drain(..).map(|(name, bytes)| {
+            let bytes = bytes.map_or(Ok(default), |bytes| bytes.parse())?;
+            Ok((name, bytes))
+        });
+        sized.collect()
+    }
+
+    pub(super) fn none_left(&self) -> Result<(), Mistake> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        Err(format!("not understood: {:?}", self.0).into())
+    }
+}

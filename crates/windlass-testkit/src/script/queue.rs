@@ -1,0 +1,352 @@
+//! Scripts about one slot of a queue.
+//!
+//! ```text
+//! consumer [fifo] [no_heartbeat] [batch_size=N] [window=DURATION] [visibility=DURATION] …
+//! received [MESSAGE…] [MESSAGE=BYTES…]     the oldest receive under way ends
+//! receive_fails FAULT                      so, too
+//! succeed | fail | not_reached FAULT       the oldest invocation under way ends
+//! deleted [failed=MESSAGE…] [refused=MESSAGE…]    the oldest deletion under way ends
+//! delete_fails FAULT
+//! changed [failed=MESSAGE…] [refused=MESSAGE…]    the oldest visibility change under way ends
+//! change_fails FAULT
+//! drain
+//! advance DURATION                         lets time pass, timers included
+//! view
+//! ```
+//!
+//! With `request=N` or `batch=N` the one of that number ends instead of the oldest. A `MESSAGE` is
+//! `1`, or `a/1` for message 1 of group a; its handle has the same name, and `1.2` when it is
+//! received for the second time. A `FAULT` is `transient`, `denied`, `gone` or `throttled` with an
+//! optional `retry_after=DURATION`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use goldenscript::{Command, Context, Runner};
+use windlass_core::batch::BatchId;
+use windlass_core::event::PAYLOAD_LIMIT;
+use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::queue::{
+    EntryResult, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, Report, RequestId,
+    Waiting,
+};
+use windlass_core::record::{KeyHash, Message, MessageId, ReceiptHandle};
+use windlass_core::time::Timestamp;
+
+use super::{Arguments, Mistake, duration};
+
+const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+/// Runs one script.
+#[derive(Debug)]
+pub struct QueueRunner {
+    consumer: Option<QueueConsumer>,
+    now: Timestamp,
+    receives: Vec<RequestId>,
+    invocations: Vec<BatchId>,
+    deletions: Vec<Asked>,
+    changes: Vec<Asked>,
+    /// How often each message was received.
+    n_received: BTreeMap<String, usize>,
+    /// What has come out and is not yet shown.
+    output: String,
+}
+
+#[derive(Debug)]
+struct Asked {
+    request: RequestId,
+    receipts: Vec<ReceiptHandle>,
+}
+
+impl Default for QueueRunner {
+    fn default() -> Self {
+        Self {
+            consumer: None,
+            now: START,
+            receives: Vec::new(),
+            invocations: Vec::new(),
+            deletions: Vec::new(),
+            changes: Vec::new(),
+            n_received: BTreeMap::new(),
+            output: String::new(),
+        }
+    }
+}
+
+impl Runner for QueueRunner {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Mistake> {
+        let mut arguments = Arguments::of(command);
+        match command.name.as_str() {
+            "consumer" => self.start(&mut arguments)?,
+            "advance" => {
+                let time = duration(&arguments.word()?)?;
+                self.advance(time)?;
+            }
+            "view" => self.view()?,
+            _ => {
+                let input = self.input(&command.name, &mut arguments)?;
+                let now = self.now;
+                self.consumer()?.handle(input, now);
+                self.show_commands()?;
+            }
+        }
+        arguments.none_left()?;
+        if command.name != "view" {
+            self.show_timer()?;
+        }
+        Ok(std::mem::take(&mut self.output))
+    }
+}
+
+impl QueueRunner {
+    fn consumer(&mut self) -> Result<&mut QueueConsumer, Mistake> {
+        let missing = "a script begins with `consumer`";
+        self.consumer.as_mut().ok_or_else(|| missing.into())
+    }
+
+    fn start(&mut self, arguments: &mut Arguments) -> Result<(), Mistake> {
+        let settings = QueueConsumerSettings {
+            fifo: arguments.flag("fifo"),
+            batch_size: arguments.number("batch_size", 10)?,
+            maximum_batching_window: arguments.duration("window", "0s")?,
+            visibility_timeout: arguments.duration("visibility", "30s")?,
+            visibility_heartbeat: !arguments.flag("no_heartbeat"),
+            function_timeout: arguments.duration("function_timeout", "3s")?,
+            wait_time: arguments.duration("wait", "20s")?,
+            maximum_concurrency: arguments.number("concurrency", 2)?,
+            buffer_messages: arguments.number("buffer", 30)?,
+            payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
+            hold_limit: arguments.duration("hold_limit", "15m")?,
+        };
+        let seed = arguments.number("seed", 0)? as u64;
+        *self = Self {
+            consumer: Some(QueueConsumer::new(settings, seed, self.now)),
+            now: self.now,
+            ..Self::default()
+        };
+        self.show_commands()
+    }
+
+    fn input(&mut self, name: &str, arguments: &mut Arguments) -> Result<QueueInput, Mistake> {
+        Ok(match name {
+            "received" => QueueInput::Received {
+                request: self.receive(arguments)?,
+                result: Ok(self.messages(arguments)?),
+            },
+            "receive_fails" => QueueInput::Received {
+                request: self.receive(arguments)?,
+                result: Err(arguments.fault()?),
+            },
+            "succeed" => self.invoked(arguments, Outcome::Success)?,
+            "fail" => {
+                let (status, error) = (200, "Unhandled".to_owned());
+                self.invoked(arguments, Outcome::FunctionError { status, error })?
+            }
+            "not_reached" => {
+                let cause = arguments.fault()?;
+                self.invoked(arguments, Outcome::NotInvoked { cause })?
+            }
+            "deleted" | "delete_fails" => {
+                let (request, result) = asked(&mut self.deletions, name, arguments)?;
+                QueueInput::Deleted { request, result }
+            }
+            "changed" | "change_fails" => {
+                let (request, result) = asked(&mut self.changes, name, arguments)?;
+                QueueInput::VisibilityChanged { request, result }
+            }
+            "drain" => QueueInput::Drain,
+            _ => return Err(format!("there is no command {name:?}").into()),
+        })
+    }
+
+    fn receive(&mut self, arguments: &mut Arguments) -> Result<RequestId, Mistake> {
+        let number = arguments.key("request");
+        take(&mut self.receives, number, |it| it.0, "receive")
+    }
+
+    fn invoked(
+        &mut self,
+        arguments: &mut Arguments,
+        outcome: Outcome,
+    ) -> Result<QueueInput, Mistake> {
+        let number = arguments.key("batch");
+        let batch = take(&mut self.invocations, number, |it| it.0, "invocation")?;
+        Ok(QueueInput::Invoked { batch, outcome })
+    }
+
+    fn messages(&mut self, arguments: &mut Arguments) -> Result<Vec<Message>, Mistake> {
+        let mut messages = Vec::new();
+        for (name, bytes) in arguments.sized(10)? {
+            let n_received = self.n_received.entry(name.clone()).or_default();
+            *n_received += 1;
+            let receipt = match *n_received {
+                1 => name.clone(),
+                n => format!("{name}.{n}"),
+            };
+            let group = name.split_once('/').map(|(group, _)| group);
+            messages.push(Message {
+                message_id: MessageId::from(name.as_str()),
+                receipt_handle: ReceiptHandle::from(receipt.as_str()),
+                group: group.map(|group| KeyHash::of(group.as_bytes())),
+                sent: self.now,
+                event: Bytes::from(vec![b'x'; bytes]),
+            });
+        }
+        Ok(messages)
+    }
+
+    fn advance(&mut self, time: Duration) -> Result<(), Mistake> {
+        let begin = self.now;
+        let end = begin + time;
+        while let Some(at) = self.consumer()?.poll_timeout().filter(|at| *at <= end) {
+            self.now = at;
+            writeln!(self.output, "after {:?}", at.since(begin))?;
+            self.consumer()?.handle_timeout(at);
+            self.show_commands()?;
+        }
+        self.now = end;
+        Ok(())
+    }
+
+    fn show_commands(&mut self) -> Result<(), Mistake> {
+        while let Some(command) = self.consumer()?.poll_command() {
+            writeln!(self.output, "{}", command_text(&command))?;
+            match command {
+                QueueCommand::Receive { request, .. } => self.receives.push(request),
+                QueueCommand::Invoke(batch) => self.invocations.push(batch.id),
+                QueueCommand::Delete { request, receipts } => {
+                    self.deletions.push(Asked { request, receipts });
+                }
+                QueueCommand::ChangeVisibility {
+                    request, receipts, ..
+                } => self.changes.push(Asked { request, receipts }),
+                QueueCommand::Report(_) | QueueCommand::Finish => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn show_timer(&mut self) -> Result<(), Mistake> {
+        let now = self.now;
+        if let Some(at) = self.consumer()?.poll_timeout() {
+            writeln!(self.output, "timer in {:?}", at.since(now))?;
+        }
+        Ok(())
+    }
+
+    fn view(&mut self) -> Result<(), Mistake> {
+        let view = self.consumer()?.view();
+        let waiting = match view.waiting {
+            None => "nothing".to_owned(),
+            Some(Waiting::NotInvoked(fault)) => format!("function not reached, {fault:?}"),
+            Some(Waiting::Source(fault)) => format!("queue, {fault:?}"),
+        };
+        let text = [
+            format!("received {}", view.received),
+            format!("held {} messages", view.held_messages),
+            format!("held {} bytes", view.held_bytes),
+            format!("in flight {}", view.in_flight_messages),
+            format!("invocations {}", view.concurrency),
+            format!("held back by {waiting}"),
+        ];
+        writeln!(self.output, "{}", text.join("\n"))?;
+        Ok(())
+    }
+}
+
+/// Takes out the one of this number, or else the oldest.
+fn take<T>(
+    under_way: &mut Vec<T>,
+    number: Option<String>,
+    number_of: fn(&T) -> u64,
+    what: &str,
+) -> Result<T, Mistake> {
+    let index = match number {
+        None => (!under_way.is_empty()).then_some(0),
+        Some(number) => {
+            let number: u64 = number.parse()?;
+            under_way.iter().position(|it| number_of(it) == number)
+        }
+    };
+    let index = index.ok_or_else(|| format!("no such {what} is under way"))?;
+    Ok(under_way.remove(index))
+}
+
+/// Ends a deletion or visibility change: what is not named is done.
+fn asked(
+    under_way: &mut Vec<Asked>,
+    name: &str,
+    arguments: &mut Arguments,
+) -> Result<(RequestId, Result<Vec<EntryResult>, Fault>), Mistake> {
+    let number = arguments.key("request");
+    let asked = take(under_way, number, |it| it.request.0, "request")?;
+    if name.ends_with("fails") {
+        return Ok((asked.request, Err(arguments.fault()?)));
+    }
+    let mut results = vec![EntryResult::Done; asked.receipts.len()];
+    for (key, result) in [
+        ("failed", EntryResult::Failed),
+        ("refused", EntryResult::Refused),
+    ] {
+        while let Some(handle) = arguments.key(key) {
+            let mut receipts = asked.receipts.iter();
+            let index = receipts.position(|receipt| receipt.as_str() == handle);
+            results[index.ok_or_else(|| format!("{handle} was not asked for"))?] = result;
+        }
+    }
+    Ok((asked.request, Ok(results)))
+}
+
+fn command_text(command: &QueueCommand) -> String {
+    match command {
+        QueueCommand::Receive {
+            request,
+            limit,
+            wait,
+            visibility,
+        } => format!(
+            "receive r{} limit={limit} wait={wait:?} visibility={visibility:?}",
+            request.0
+        ),
+        QueueCommand::Invoke(batch) => {
+            let ids = batch.messages.iter().map(|it| it.message_id.as_str());
+            let ids = ids.collect::<Vec<_>>().join(" ");
+            format!("invoke b{} attempt={} [{ids}]", batch.id.0, batch.attempt)
+        }
+        QueueCommand::Delete { request, receipts } => {
+            format!("delete r{} [{}]", request.0, handles(receipts))
+        }
+        QueueCommand::ChangeVisibility {
+            request,
+            receipts,
+            timeout,
+        } => format!(
+            "visibility r{} {timeout:?} [{}]",
+            request.0,
+            handles(receipts)
+        ),
+        QueueCommand::Report(report) => report_text(report),
+        QueueCommand::Finish => "finish".to_owned(),
+    }
+}
+
+fn report_text(report: &Report) -> String {
+    match report {
+        Report::MessageTooLarge { message_id, bytes } => {
+            format!("report {message_id} too large: {bytes} bytes")
+        }
+        Report::Deleted { n_messages } => format!("report {n_messages} deleted"),
+        Report::NotDeleted { n_messages } => format!("report {n_messages} not deleted"),
+        Report::Expired { n_messages } => format!("report {n_messages} expired"),
+        Report::Returned { n_messages } => format!("report {n_messages} returned"),
+    }
+}
+
+fn handles(receipts: &[ReceiptHandle]) -> String {
+    let handles: Vec<_> = receipts.iter().map(ReceiptHandle::as_str).collect();
+    handles.join(" ")
+}

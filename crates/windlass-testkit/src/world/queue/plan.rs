@@ -1,0 +1,176 @@
+//! What a seed draws for the world of a queue, before it begins.
+
+use std::time::Duration;
+
+use windlass_core::event::ENVELOPE_LEN;
+use windlass_core::outcome::Outcome;
+use windlass_core::queue::QueueConsumerSettings;
+use windlass_core::time::Timestamp;
+
+use crate::rng::Rng;
+use crate::world::plan::{START, outages, poison};
+
+/// Everything that is settled before the world begins.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) settings: QueueConsumerSettings,
+    /// In the order in which they are sent.
+    pub(super) messages: Vec<Planned>,
+    /// From here on everything works.
+    pub(super) faults_end: Timestamp,
+    pub(super) sqs: SqsPlan,
+    pub(super) function: FunctionPlan,
+    /// In so many of a thousand steps: a crash, a drain, a timer that nobody asked for.
+    pub(super) crash: u64,
+    pub(super) drain: u64,
+    pub(super) idle_timer: u64,
+}
+
+/// One message of the queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Planned {
+    /// Its message group; on a standard queue it means nothing.
+    pub(super) group: u64,
+    pub(super) len: usize,
+    pub(super) sent: Timestamp,
+}
+
+/// How the queue behaves. Chances are out of a thousand.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SqsPlan {
+    /// Of each way, there and back.
+    pub(super) latency: (u64, u64),
+    pub(super) receive_fault: u64,
+    /// A receive that fails has been carried out all the same.
+    pub(super) lost_answer: u64,
+    /// An answer is empty, or short, although there is more.
+    pub(super) empty: u64,
+    pub(super) short: u64,
+    /// Standard queues: out of order; and messages that somebody holds already.
+    pub(super) reordered: u64,
+    pub(super) duplicate: u64,
+    pub(super) delete_fault: u64,
+    pub(super) change_fault: u64,
+    /// One entry of a request fails.
+    pub(super) entry_fault: u64,
+    /// What fails is done all the same.
+    pub(super) done_anyway: u64,
+    /// So often a message that can never be delivered is given before it is redriven.
+    pub(super) most_receives: u32,
+}
+
+/// How the function behaves.
+#[derive(Debug, Default)]
+pub(super) struct FunctionPlan {
+    pub(super) latency: (u64, u64),
+    /// It takes nearly as long as it may, or longer.
+    pub(super) slow: u64,
+    pub(super) never: u64,
+    pub(super) error: u64,
+    pub(super) not_reached: u64,
+    /// It has done its work although it is said to have failed.
+    pub(super) done_anyway: u64,
+    /// Messages that fail their batch, and how often.
+    pub(super) poison: Vec<(usize, u32)>,
+    /// Times in which nothing succeeds.
+    pub(super) outages: Vec<(Timestamp, Timestamp, Outcome)>,
+}
+
+impl Plan {
+    pub(super) fn draw(rng: &mut Rng) -> Self {
+        let payload_limit = ENVELOPE_LEN + rng.pick(&[60, 200, 3000]);
+        let messages = messages(rng, payload_limit);
+        let last = messages.last().map_or(START, |message| message.sent);
+        let length = last.since(START).max(Duration::from_secs(5));
+        let faults_end = START + length * rng.pick(&[0, 1, 2]) + rng.millis(0, 200_000);
+        Self {
+            settings: settings(rng, payload_limit),
+            faults_end,
+            sqs: sqs(rng),
+            function: FunctionPlan {
+                latency: rng.pick(&[(0, 0), (1, 10), (5, 200), (100, 20_000)]),
+                slow: rng.pick(&[0, 0, 100]),
+                never: rng.pick(&[0, 0, 50]),
+                error: rng.pick(&[0, 0, 50, 400]),
+                not_reached: rng.pick(&[0, 0, 50, 400]),
+                done_anyway: rng.pick(&[0, 0, 300]),
+                poison: poison(rng, messages.len()),
+                outages: outages(rng, faults_end),
+            },
+            crash: rng.pick(&[0, 0, 5, 30]),
+            drain: rng.pick(&[0, 0, 5, 30]),
+            idle_timer: rng.pick(&[0, 50]),
+            messages,
+        }
+    }
+
+    /// What changes when a mapping is updated between two lives.
+    pub(super) fn redraw_batches(&mut self, rng: &mut Rng) {
+        self.settings.batch_size = rng.size(1, self.settings.buffer_messages * 2);
+    }
+}
+
+fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
+    let n_messages = rng.pick(&[0, 1, 5, 20, 20, 60]);
+    let n_groups = rng.pick(&[1, 3, 10]);
+    let room = payload_limit - ENVELOPE_LEN;
+    let largest = rng.pick(&[room / 20 + 2, room / 2, room]);
+    let too_large = rng.pick(&[0, 0, 100]);
+    let spacing = rng.pick(&[0, 20, 400, 3_000]);
+    let gaps = rng.pick(&[0, 50]);
+    let mut sent = START;
+    let mut draw = |_| {
+        sent = sent + rng.millis(0, spacing);
+        if rng.per_mille(gaps) {
+            sent = sent + rng.millis(10_000, 100_000);
+        }
+        let len = if rng.per_mille(too_large) {
+            rng.size(room + 1, room + 9)
+        } else {
+            rng.size(2, largest)
+        };
+        let group = rng.between(1, n_groups);
+        Planned { group, len, sent }
+    };
+    (0..n_messages).map(&mut draw).collect()
+}
+
+fn settings(rng: &mut Rng, payload_limit: usize) -> QueueConsumerSettings {
+    let seconds = |rng: &mut Rng, values: &[u64]| Duration::from_secs(rng.pick(values));
+    QueueConsumerSettings {
+        fifo: rng.per_mille(500),
+        batch_size: rng.pick(&[1, 2, 5, 10, 20, 100]),
+        maximum_batching_window: rng.pick(&[
+            Duration::ZERO,
+            Duration::ZERO,
+            Duration::from_millis(300),
+            Duration::from_secs(5),
+            Duration::from_secs(60),
+        ]),
+        visibility_timeout: seconds(rng, &[0, 2, 10, 30, 30, 120]),
+        visibility_heartbeat: rng.per_mille(700),
+        function_timeout: seconds(rng, &[1, 3, 30, 200]),
+        wait_time: seconds(rng, &[0, 1, 20, 20]),
+        maximum_concurrency: rng.pick(&[1, 2, 5, 20]),
+        buffer_messages: rng.pick(&[1, 5, 20, 60]),
+        payload_limit,
+        hold_limit: seconds(rng, &[5, 60, 900]),
+    }
+}
+
+fn sqs(rng: &mut Rng) -> SqsPlan {
+    SqsPlan {
+        latency: rng.pick(&[(0, 0), (1, 10), (5, 200), (100, 8_000)]),
+        receive_fault: rng.pick(&[0, 0, 50, 400]),
+        lost_answer: rng.pick(&[0, 300]),
+        empty: rng.pick(&[0, 0, 100, 500]),
+        short: rng.pick(&[0, 100, 500]),
+        reordered: rng.pick(&[0, 500]),
+        duplicate: rng.pick(&[0, 0, 20, 200]),
+        delete_fault: rng.pick(&[0, 0, 50, 400]),
+        change_fault: rng.pick(&[0, 0, 50, 400]),
+        entry_fault: rng.pick(&[0, 0, 50, 400]),
+        done_anyway: rng.pick(&[0, 300]),
+        most_receives: rng.pick(&[1, 3]),
+    }
+}

@@ -1,0 +1,51 @@
+//! Inputs and commands as short lines, for the steps before a failure.
+
+use windlass_core::queue::{QueueCommand, QueueInput};
+use windlass_core::record::{Message, ReceiptHandle};
+
+pub(super) fn input_text(input: &QueueInput) -> String {
+    match input {
+        QueueInput::Received {
+            request,
+            result: Ok(messages),
+        } => format!("received {} {}", request.0, names(messages)),
+        QueueInput::Received { .. }
+        | QueueInput::Invoked { .. }
+        | QueueInput::Deleted { .. }
+        | QueueInput::VisibilityChanged { .. }
+        | QueueInput::Drain => format!("{input:?}"),
+    }
+}
+
+pub(super) fn command_text(command: &QueueCommand) -> String {
+    match command {
+        QueueCommand::Invoke(batch) => {
+            format!("invoke {} {}", batch.id.0, names(&batch.messages))
+        }
+        QueueCommand::Delete { request, receipts } => {
+            format!("delete {} {}", request.0, handles(receipts))
+        }
+        QueueCommand::ChangeVisibility {
+            request,
+            receipts,
+            timeout,
+        } => format!("visibility {} {} {timeout:?}", request.0, handles(receipts)),
+        QueueCommand::Receive { .. } | QueueCommand::Report(_) | QueueCommand::Finish => {
+            format!("{command:?}")
+        }
+    }
+}
+
+fn names(messages: &[Message]) -> String {
+    let name = |message: &Message| match message.group {
+        Some(group) => format!("{}/{}", group.0, message.receipt_handle),
+        None => message.receipt_handle.to_string(),
+    };
+    let names: Vec<_> = messages.iter().map(name).collect();
+    format!("[{}]", names.join(" "))
+}
+
+fn handles(receipts: &[ReceiptHandle]) -> String {
+    let handles: Vec<_> = receipts.iter().map(ReceiptHandle::as_str).collect();
+    format!("[{}]", handles.join(" "))
+}
