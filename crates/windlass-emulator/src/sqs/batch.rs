@@ -34,7 +34,7 @@ pub(super) fn execute<E: Entry>(
             Err(refusal) => failed.push(json!({
                 "Id": id,
                 "SenderFault": true,
-                "Code": refusal.code_in_batch(),
+                "Code": refusal.query_code(),
                 "Message": refusal.message,
             })),
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::refusal::SqsRefusal;
 use super::requests::{AttributeValue, SendEntry};
+use super::settings::Settings;
 use crate::md5;
 
 /// Attributes of one message.
@@ -41,10 +42,15 @@ pub(super) struct Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// Not before this time: it was sent with a delay.
-    Delayed { until: u64 },
+    Delayed {
+        until: u64,
+    },
     Visible,
     /// Somebody has it. It can be received by others after `until`.
-    InFlight { received: u64, until: u64 },
+    InFlight {
+        received: u64,
+        until: u64,
+    },
 }
 
 /// A message as its sender wants it, checked.
@@ -113,6 +119,52 @@ impl Outgoing {
             n_bytes,
             md5_of_trace_header,
         })
+    }
+
+    /// # Errors
+    /// If a queue with these settings would not take it.
+    ///
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
+    pub(super) fn check(&self, settings: &Settings) -> Result<(), SqsRefusal> {
+        let most = settings.maximum_message_size;
+        if most < self.n_bytes as u64 {
+            return Err(SqsRefusal::new(
+                "InvalidParameterValueException",
+                format!(
+                    "One or more parameters are invalid. Reason: Message must be shorter than \
+                     {most} bytes."
+                ),
+            ));
+        }
+        check_id("MessageGroupId", self.group.as_deref())?;
+        let id = self.deduplication_id.as_deref();
+        check_id("MessageDeduplicationId", id)?;
+        let other_type = "The request includes a parameter that is not valid for this queue type.";
+        if !settings.fifo {
+            return match id {
+                Some(id) => Err(SqsRefusal::invalid(
+                    id,
+                    "MessageDeduplicationId",
+                    other_type,
+                )),
+                None => Ok(()),
+            };
+        }
+        if let Some(seconds) = self.delay_seconds.filter(|seconds| *seconds != 0) {
+            let seconds = seconds.to_string();
+            return Err(SqsRefusal::invalid(&seconds, "DelaySeconds", other_type));
+        }
+        if self.group.is_none() {
+            return Err(SqsRefusal::missing("MessageGroupId"));
+        }
+        if id.is_none() && !settings.content_based_deduplication {
+            return Err(SqsRefusal::new(
+                "InvalidParameterValueException",
+                "The queue should either have ContentBasedDeduplication enabled or \
+                 MessageDeduplicationId provided explicitly",
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -194,7 +246,9 @@ fn check_attribute(name: &str, value: &AttributeValue) -> Result<(), SqsRefusal>
         && !reserved.starts_with("aws.")
         && !reserved.starts_with("amazon.");
     if !good {
-        return Err(invalid(format!("Message attribute name '{name}' is invalid.")));
+        return Err(invalid(format!(
+            "Message attribute name '{name}' is invalid."
+        )));
     }
     let kind = value.data_type.split('.').next().unwrap_or_default();
     let length = match kind {
@@ -221,6 +275,21 @@ fn check_attribute(name: &str, value: &AttributeValue) -> Result<(), SqsRefusal>
         _ => Err(invalid(format!(
             "Message attribute '{name}' must contain a non-empty value of its type."
         ))),
+    }
+}
+
+fn check_id(parameter: &str, id: Option<&str>) -> Result<(), SqsRefusal> {
+    let good =
+        |id: &str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    match id.filter(|id| !good(id)) {
+        Some(id) => {
+            let reason = format!(
+                "{parameter} can only include alphanumeric and punctuation characters. 1 to 128 \
+                 in length."
+            );
+            Err(SqsRefusal::invalid(id, parameter, &reason))
+        }
+        None => Ok(()),
     }
 }
 

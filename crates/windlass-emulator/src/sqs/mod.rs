@@ -9,6 +9,7 @@ mod calls;
 mod deduplication;
 mod message;
 mod queue;
+mod queues;
 mod receipt;
 mod receive;
 mod refusal;
@@ -33,6 +34,9 @@ use requests::SendEntry;
 
 /// The account of all queues.
 const ACCOUNT: &str = "000000000000";
+
+/// What the paths of queues begin with; their names follow. Some clients post there.
+pub(crate) const PATH: &str = "/000000000000/";
 
 /// What the ARN of every queue begins with.
 const ARN_START: &str = "arn:aws:sqs:us-east-1:000000000000:";
@@ -83,7 +87,7 @@ impl Sqs {
             calls::execute(&mut self.lock(), operation, body, self.clock.now())
         };
         match result {
-            Ok(body) => Answer { status: 200, body },
+            Ok(body) => Answer::written(body),
             Err(refusal) => refusal.into(),
         }
     }
@@ -101,7 +105,7 @@ impl Sqs {
         let attributes = attributes.iter();
         let attributes = attributes.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let now = self.clock.now();
-        calls::make_queue(&mut self.lock(), name, &attributes.collect(), now)?;
+        queues::make_queue(&mut self.lock(), name, &attributes.collect(), now)?;
         Ok(arn_of(name))
     }
 
@@ -182,7 +186,7 @@ impl World {
     }
 
     fn url_of(&self, name: &str) -> String {
-        format!("{}/{ACCOUNT}/{name}", self.base_url)
+        format!("{}{PATH}{name}", self.base_url)
     }
 }
 
@@ -192,9 +196,8 @@ fn arn_of(name: &str) -> String {
 
 /// The name of the queue at a URL. The host is not looked at: clients know it by many names.
 fn name_in(url: &str) -> Result<&str, SqsRefusal> {
-    let parts = url.rsplit_once('/');
-    let parts = parts.filter(|(rest, name)| !name.is_empty() && rest.ends_with(ACCOUNT));
-    parts.map(|(_, name)| name).ok_or_else(|| {
+    let name = url.split_once(PATH).map(|(_, name)| name);
+    name.filter(|name| !name.is_empty()).ok_or_else(|| {
         SqsRefusal::new(
             "InvalidAddress",
             format!("The address {url} is not valid for this endpoint."),

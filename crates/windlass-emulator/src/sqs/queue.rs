@@ -13,7 +13,7 @@ use super::deduplication::{Recent, id_of};
 use super::message::{Message, Outgoing, State, digest_of};
 use super::receipt::Receipt;
 use super::refusal::SqsRefusal;
-use super::settings::Settings;
+use super::settings::{Settings, seconds_within};
 use super::shelf::Shelf;
 
 /// Messages of one queue in flight.
@@ -112,7 +112,7 @@ impl Queue {
         now: u64,
     ) -> Result<SentMessage, SqsRefusal> {
         self.advance(now);
-        self.check(&outgoing)?;
+        outgoing.check(&self.settings)?;
         let md5_of_body = digest_of(outgoing.body.as_bytes());
         let deduplication_id = self.settings.fifo.then(|| id_of(&outgoing));
         let known = deduplication_id.as_ref();
@@ -160,18 +160,15 @@ impl Queue {
         Ok(sent)
     }
 
-    /// Takes a message as it is.
+    /// Takes a message as it is: delayed or visible.
     pub(super) fn insert(&mut self, message: Message, number: u64) {
         let group = message.group.as_ref();
-        match message.state {
-            State::Delayed { until } | State::InFlight { until, .. } => {
-                self.shelf.delay(number, group);
-                self.set_timer(until, number);
-            }
-            State::Visible => {
-                self.shelf.put(number, group);
-                self.arrivals.notify_waiters();
-            }
+        if let State::Delayed { until } = message.state {
+            self.shelf.delay(number, group);
+            self.set_timer(until, number);
+        } else {
+            self.shelf.put(number, group);
+            self.arrivals.notify_waiters();
         }
         self.ages.insert((message.sent, number));
         self.messages.insert(number, message);
@@ -221,9 +218,11 @@ impl Queue {
         received
     }
 
-    /// Whether a receive gets nothing for having too much already.
-    pub(super) fn is_over_limit(&self) -> bool {
-        MOST_IN_FLIGHT <= self.n_in_flight
+    /// Whether too much is in flight. FIFO queues say nothing of it.
+    ///
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
+    pub(super) fn refuses_receives(&self) -> bool {
+        !self.settings.fifo && MOST_IN_FLIGHT <= self.n_in_flight
     }
 
     /// A message that was just received.
@@ -266,7 +265,8 @@ impl Queue {
         self.advance(now);
         let number = receipt.message;
         let Some(message) = self.messages.get_mut(&number) else {
-            let reason = "Message does not exist or is not available for visibility timeout change.";
+            let reason =
+                "Message does not exist or is not available for visibility timeout change.";
             return Err(SqsRefusal::invalid(handle, "ReceiptHandle", reason));
         };
         let State::InFlight { received, until } = message.state else {
@@ -277,7 +277,8 @@ impl Queue {
         }
         let later = now + seconds * 1_000;
         if received + LONGEST_VISIBILITY * 1_000 < later {
-            let reason = "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]";
+            let reason =
+                "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]";
             return Err(SqsRefusal::invalid(
                 &seconds.to_string(),
                 "VisibilityTimeout",
@@ -326,46 +327,6 @@ impl Queue {
     /// When the next message becomes visible, as far as it is known.
     pub(super) fn next_visible(&self) -> Option<u64> {
         self.timers.first().map(|(when, _)| *when)
-    }
-
-    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
-    fn check(&self, outgoing: &Outgoing) -> Result<(), SqsRefusal> {
-        let most = self.settings.maximum_message_size;
-        if most < outgoing.n_bytes as u64 {
-            return Err(SqsRefusal::new(
-                "InvalidParameterValueException",
-                format!(
-                    "One or more parameters are invalid. Reason: Message must be shorter than \
-                     {most} bytes."
-                ),
-            ));
-        }
-        check_id("MessageGroupId", outgoing.group.as_deref())?;
-        let id = outgoing.deduplication_id.as_deref();
-        check_id("MessageDeduplicationId", id)?;
-        let other_type =
-            "The request includes a parameter that is not valid for this queue type.";
-        if !self.settings.fifo {
-            return match id {
-                Some(id) => Err(SqsRefusal::invalid(id, "MessageDeduplicationId", other_type)),
-                None => Ok(()),
-            };
-        }
-        if let Some(seconds) = outgoing.delay_seconds.filter(|seconds| *seconds != 0) {
-            let seconds = seconds.to_string();
-            return Err(SqsRefusal::invalid(&seconds, "DelaySeconds", other_type));
-        }
-        if outgoing.group.is_none() {
-            return Err(SqsRefusal::missing("MessageGroupId"));
-        }
-        if id.is_none() && !self.settings.content_based_deduplication {
-            return Err(SqsRefusal::new(
-                "InvalidParameterValueException",
-                "The queue should either have ContentBasedDeduplication enabled or \
-                 MessageDeduplicationId provided explicitly",
-            ));
-        }
-        Ok(())
     }
 
     /// Does what is due.
@@ -418,33 +379,10 @@ impl Queue {
     }
 }
 
-/// A number of seconds, if it is one that a parameter can have.
-pub(super) fn seconds_within(parameter: &str, seconds: i64, most: u64) -> Result<u64, SqsRefusal> {
-    let good = u64::try_from(seconds).ok();
-    good.filter(|seconds| *seconds <= most).ok_or_else(|| {
-        let reason = format!("must be between 0 and {most} seconds.");
-        SqsRefusal::invalid(&seconds.to_string(), parameter, &reason)
-    })
-}
-
 /// Twenty digits that grow, as AWS's do.
 fn sequence_number(number: u64) -> String {
     let start = 18_849_496_460_467_696_128_u128;
     (start + u128::from(number) * 256).to_string()
-}
-
-fn check_id(parameter: &str, id: Option<&str>) -> Result<(), SqsRefusal> {
-    let good = |id: &str| (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-    match id.filter(|id| !good(id)) {
-        Some(id) => {
-            let reason = format!(
-                "{parameter} can only include alphanumeric and punctuation characters. 1 to 128 \
-                 in length."
-            );
-            Err(SqsRefusal::invalid(id, parameter, &reason))
-        }
-        None => Ok(()),
-    }
 }
 
 fn not_in_flight() -> SqsRefusal {

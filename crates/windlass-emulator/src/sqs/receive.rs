@@ -2,6 +2,7 @@
 //!
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,10 +12,11 @@ use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::message::{Message, State, TRACE_HEADER, digest_of_attributes};
-use super::queue::{LONGEST_VISIBILITY, Queue, seconds_within};
+use super::queue::{LONGEST_VISIBILITY, Queue};
 use super::receipt::Receipt;
 use super::refusal::SqsRefusal;
 use super::requests::{AttributeValue, ReceiveMessage, read};
+use super::settings::seconds_within;
 use super::{World, arn_of, name_in};
 
 /// Messages of one receive.
@@ -94,7 +96,7 @@ struct Shown<'a> {
 }
 
 /// System attributes in their order.
-struct SystemAttributes<'a>(Vec<(&'static str, std::borrow::Cow<'a, str>)>);
+struct SystemAttributes<'a>(Vec<(&'static str, Cow<'a, str>)>);
 
 impl Receive {
     /// Reads a request. `now` is in milliseconds since 1970.
@@ -141,7 +143,7 @@ impl Receive {
     pub(super) fn attempt(&self, world: &mut World, now: u64) -> Result<Attempt, SqsRefusal> {
         let numbers = self.take(world, now)?;
         let queue = self.queue(world)?;
-        if numbers.is_empty() && !self.waits && queue.is_over_limit() {
+        if numbers.is_empty() && !self.waits && queue.refuses_receives() {
             return Err(SqsRefusal::new(
                 "OverLimit",
                 "The maximum number of inflight messages is reached.",
@@ -152,12 +154,7 @@ impl Receive {
             let wake = next.clamp(now, self.deadline);
             return Ok(Attempt::Wait(Duration::from_millis(wake - now)));
         }
-        let messages = numbers.iter().map(|number| self.show(queue, *number));
-        let answer = Answered {
-            messages: messages.collect(),
-        };
-        let answer = serde_json::to_vec(&answer).expect("texts can be written as JSON");
-        Ok(Attempt::Done(Bytes::from(answer)))
+        Ok(Attempt::Done(self.answer(queue, &numbers)))
     }
 
     fn queue<'a>(&self, world: &'a World) -> Result<&'a Queue, SqsRefusal> {
@@ -195,6 +192,15 @@ impl Receive {
         Ok(received.numbers)
     }
 
+    fn answer(&self, queue: &Queue, numbers: &[u64]) -> Bytes {
+        let messages = numbers.iter().map(|number| self.show(queue, *number));
+        let answer = Answered {
+            messages: messages.collect(),
+        };
+        let answer = serde_json::to_vec(&answer).expect("texts can be written as JSON");
+        Bytes::from(answer)
+    }
+
     fn show<'a>(&self, queue: &'a Queue, number: u64) -> Shown<'a> {
         let message = queue.message(number);
         let receipt = Receipt {
@@ -220,7 +226,7 @@ impl Receive {
         let wanted = SYSTEM_ATTRIBUTES.iter().zip(self.system_attributes);
         let names = wanted.filter_map(|(name, wanted)| wanted.then_some(*name));
         let shown = names.filter_map(|name| {
-            let text = |text: &'a Option<String>| text.as_deref().map(std::borrow::Cow::from);
+            let text = |text: &'a Option<String>| text.as_deref().map(Cow::from);
             let value = match name {
                 "ApproximateReceiveCount" => Some(message.n_received.to_string().into()),
                 "SentTimestamp" => Some(message.sent.to_string().into()),
@@ -228,7 +234,7 @@ impl Receive {
                 "ApproximateFirstReceiveTimestamp" => {
                     message.first_received.map(|at| at.to_string().into())
                 }
-                "MessageGroupId" => message.group.as_deref().map(std::borrow::Cow::from),
+                "MessageGroupId" => message.group.as_deref().map(Cow::from),
                 "SequenceNumber" => text(&message.sequence_number),
                 "MessageDeduplicationId" => text(&message.deduplication_id),
                 "DeadLetterQueueSourceArn" => text(&message.dead_letter_source),

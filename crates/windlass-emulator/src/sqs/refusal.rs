@@ -39,19 +39,25 @@ impl SqsRefusal {
     }
 
     pub(super) fn no_queue() -> Self {
-        Self::new(
-            "QueueDoesNotExist",
-            "The specified queue does not exist.",
-        )
+        Self::new("QueueDoesNotExist", "The specified queue does not exist.")
     }
 
-    /// The code as the entries of a batch have it: those of the older protocol.
-    pub(super) fn code_in_batch(&self) -> &'static str {
+    /// The code in the older query protocol, which is also that of the entries of a batch.
+    ///
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-json-faqs.html>
+    pub(super) fn query_code(&self) -> &'static str {
         match self.code {
             "InvalidParameterValueException" => "InvalidParameterValue",
             "MissingRequiredParameterException" => "MissingParameter",
+            "QueueNameExists" => "QueueAlreadyExists",
+            "QueueDoesNotExist" => "AWS.SimpleQueueService.NonExistentQueue",
+            "PurgeQueueInProgress" => "AWS.SimpleQueueService.PurgeQueueInProgress",
             "MessageNotInflight" => "AWS.SimpleQueueService.MessageNotInflight",
-            "UnsupportedOperation" => "AWS.SimpleQueueService.UnsupportedOperation",
+            "EmptyBatchRequest" => "AWS.SimpleQueueService.EmptyBatchRequest",
+            "TooManyEntriesInBatchRequest" => "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
+            "BatchEntryIdsNotDistinct" => "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
+            "BatchRequestTooLong" => "AWS.SimpleQueueService.BatchRequestTooLong",
+            "InvalidBatchEntryId" => "AWS.SimpleQueueService.InvalidBatchEntryId",
             code => code,
         }
     }
@@ -60,6 +66,9 @@ impl SqsRefusal {
 impl From<SqsRefusal> for Answer {
     fn from(refusal: SqsRefusal) -> Self {
         let code = format!("com.amazonaws.sqs#{}", refusal.code);
-        Self::error(400, &code, &refusal.message)
+        Self {
+            query_error: Some(format!("{};Sender", refusal.query_code())),
+            ..Self::error(400, &code, &refusal.message)
+        }
     }
 }

@@ -152,7 +152,9 @@ impl SendEntry {
     pub(super) fn n_bytes(&self) -> usize {
         let body = self.message_body.as_ref().map_or(0, String::len);
         let attributes = self.message_attributes.iter();
-        body + attributes.map(|(name, value)| value.n_bytes(name)).sum::<usize>()
+        body + attributes
+            .map(|(name, value)| value.n_bytes(name))
+            .sum::<usize>()
     }
 }
 

@@ -116,6 +116,15 @@ impl Settings {
     }
 }
 
+/// A number of seconds, if it is one that a parameter can have.
+pub(super) fn seconds_within(parameter: &str, seconds: i64, most: u64) -> Result<u64, SqsRefusal> {
+    let good = u64::try_from(seconds).ok();
+    good.filter(|seconds| *seconds <= most).ok_or_else(|| {
+        let reason = format!("must be between 0 and {most} seconds.");
+        SqsRefusal::invalid(&seconds.to_string(), parameter, &reason)
+    })
+}
+
 fn number(name: &str, value: &str, least: u64, most: u64) -> Result<u64, SqsRefusal> {
     let number = value.parse().ok();
     let number = number.filter(|number| (least..=most).contains(number));

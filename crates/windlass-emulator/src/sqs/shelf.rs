@@ -83,9 +83,9 @@ impl Shelf {
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/FIFO-queues-understanding-logic.html#FIFO-receiving-messages>
     pub(super) fn take(&mut self, limit: usize) -> Vec<u64> {
         match self {
-            Self::Standard(visible) => {
-                std::iter::from_fn(|| visible.pop_first()).take(limit).collect()
-            }
+            Self::Standard(visible) => std::iter::from_fn(|| visible.pop_first())
+                .take(limit)
+                .collect(),
             Self::Fifo(groups) => groups.take(limit),
         }
     }
@@ -96,7 +96,10 @@ impl Shelf {
             return false;
         };
         groups.change(name, |group| group.n_in_flight -= 1);
-        groups.by_name.get(name).is_some_and(|group| group.listed.is_some())
+        groups
+            .by_name
+            .get(name)
+            .is_some_and(|group| group.listed.is_some())
     }
 
     /// A message that is not in flight is gone.
@@ -124,8 +127,7 @@ impl Groups {
             self.change(&name, |group| {
                 let room = limit - taken.len();
                 let before = group.delayed.first().copied().unwrap_or(u64::MAX);
-                let numbers: Vec<u64> =
-                    group.visible.range(..before).take(room).copied().collect();
+                let numbers: Vec<u64> = group.visible.range(..before).take(room).copied().collect();
                 for number in &numbers {
                     group.visible.remove(number);
                 }
