@@ -28,8 +28,10 @@ const COMPUTED: [&str; 6] = [
 ];
 
 /// Attributes that can be asked for and that a queue need not have.
-const ABSENT: [&str; 9] = [
+const ABSENT: [&str; 10] = [
+    "ContentBasedDeduplication",
     "DeduplicationScope",
+    "FifoQueue",
     "FifoThroughputLimit",
     "KmsDataKeyReusePeriodSeconds",
     "KmsMasterKeyId",
@@ -37,7 +39,6 @@ const ABSENT: [&str; 9] = [
     "RedriveAllowPolicy",
     "RedrivePolicy",
     "SqsManagedSseEnabled",
-    "ContentBasedDeduplication",
 ];
 
 pub(super) fn create_queue(
@@ -47,17 +48,6 @@ pub(super) fn create_queue(
 ) -> Result<Bytes, SqsRefusal> {
     make_queue(world, &request.queue_name, &request.attributes, now)?;
     Ok(url_answer(world, &request.queue_name))
-}
-
-pub(super) fn delete_queue(
-    world: &mut World,
-    request: &QueueReference,
-) -> Result<Bytes, SqsRefusal> {
-    let removed = world.queues.remove(name_in(&request.queue_url)?);
-    let removed = removed.ok_or_else(SqsRefusal::no_queue)?;
-    // Those that wait for its messages learn that there will be none.
-    removed.arrivals.notify_waiters();
-    Ok(nothing())
 }
 
 /// Makes a queue, unless there is the same already.
@@ -78,18 +68,14 @@ pub(super) fn make_queue(
             "Can only include alphanumeric characters, hyphens, or underscores. 1 to 80 in length",
         ));
     }
-    let mut settings = Settings::new(fifo);
+    let existing = world.queues.get(name).map(|queue| &queue.settings);
+    // What is not asked for may be as it is.
+    let mut settings = existing.map_or_else(|| Settings::new(fifo), Settings::clone);
     for (name, value) in attributes {
         settings.set(name, value)?;
     }
-    if let Some(existing) = world.queues.get(name) {
-        let existing = &existing.settings;
-        // What is not asked for may be as it is.
-        let mut asked = existing.clone();
-        for (name, value) in attributes {
-            asked.set(name, value)?;
-        }
-        if asked == *existing {
+    if let Some(existing) = existing {
+        if settings == *existing {
             return Ok(());
         }
         return Err(SqsRefusal::new(
@@ -103,8 +89,15 @@ pub(super) fn make_queue(
     Ok(())
 }
 
-fn url_answer(world: &World, name: &str) -> Bytes {
-    body(&json!({"QueueUrl": world.url_of(name)}))
+pub(super) fn delete_queue(
+    world: &mut World,
+    request: &QueueReference,
+) -> Result<Bytes, SqsRefusal> {
+    let removed = world.queues.remove(name_in(&request.queue_url)?);
+    let removed = removed.ok_or_else(SqsRefusal::no_queue)?;
+    // Those that wait for its messages learn that there will be none.
+    removed.arrivals.notify_waiters();
+    Ok(nothing())
 }
 
 pub(super) fn get_queue_url(world: &World, request: &GetQueueUrl) -> Result<Bytes, SqsRefusal> {
@@ -145,10 +138,7 @@ pub(super) fn get_queue_attributes(
     let mut all: BTreeMap<&str, String> = queue.settings.show().into_iter().collect();
     all.extend(COMPUTED.into_iter().zip(computed));
     let wanted = &request.attribute_names;
-    let is_known = |name: &str| {
-        let fifo_alone = name == "FifoQueue";
-        name == "All" || fifo_alone || all.contains_key(name) || ABSENT.contains(&name)
-    };
+    let is_known = |name: &str| name == "All" || all.contains_key(name) || ABSENT.contains(&name);
     if let Some(unknown) = wanted.iter().find(|name| !is_known(name)) {
         return Err(SqsRefusal::new(
             "InvalidAttributeName",
@@ -194,4 +184,8 @@ fn check_redrive(world: &World, settings: &Settings) -> Result<(), SqsRefusal> {
         Some(_) => return Ok(()),
     };
     Err(SqsRefusal::invalid(arn, "RedrivePolicy", reason))
+}
+
+fn url_answer(world: &World, name: &str) -> Bytes {
+    body(&json!({"QueueUrl": world.url_of(name)}))
 }
