@@ -7,6 +7,7 @@
 mod answer;
 mod bench;
 mod clock;
+mod dynamodb;
 mod faults;
 mod function;
 mod http;
@@ -18,6 +19,7 @@ mod sqs;
 
 pub use answer::Answer;
 pub use bench::{BEFORE_RECORDS, BenchLoad, BenchSeen, BenchSource, RECORD_LENGTH};
+pub use dynamodb::{Changed, DynamoDb, DynamoDbRefusal};
 pub use faults::{Fault, Faults, Script};
 pub use kinesis::{IteratorLife, Kinesis, Placed, Refusal};
 pub use ledger::{Counts, Ledger, LedgerError, Summary};

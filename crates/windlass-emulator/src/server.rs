@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::answer::Answer;
+use crate::dynamodb::DynamoDb;
 use crate::faults::{Fault, Faults, Script};
 use crate::http::{Dropped, Reply, cut, read, whole};
 use crate::kinesis::Kinesis;
@@ -32,6 +33,7 @@ pub struct Emulator {
 struct State {
     kinesis: Kinesis,
     sqs: Sqs,
+    dynamodb: DynamoDb,
     faults: Faults,
     ledger: Ledger,
 }
@@ -41,6 +43,8 @@ struct State {
 enum Service {
     Kinesis,
     Sqs,
+    DynamoDb,
+    DynamoDbStreams,
 }
 
 impl Emulator {
@@ -54,6 +58,7 @@ impl Emulator {
         let state = Arc::new(State {
             kinesis: Kinesis::new(),
             sqs: Sqs::new(format!("http://{addr}")),
+            dynamodb: DynamoDb::new(),
             faults: Faults::new(),
             ledger: Ledger::new(),
         });
@@ -96,6 +101,12 @@ impl Emulator {
         &self.state.sqs
     }
 
+    /// The tables with their streams, to be used in process.
+    #[must_use]
+    pub fn dynamodb(&self) -> &DynamoDb {
+        &self.state.dynamodb
+    }
+
     /// What is to go wrong.
     #[must_use]
     pub fn faults(&self) -> &Faults {
@@ -124,6 +135,8 @@ impl Service {
         match prefix {
             "Kinesis_20131202" => Some(Self::Kinesis),
             "AmazonSQS" => Some(Self::Sqs),
+            "DynamoDB_20120810" => Some(Self::DynamoDb),
+            "DynamoDBStreams_20120810" => Some(Self::DynamoDbStreams),
             _ => None,
         }
     }
@@ -133,14 +146,17 @@ impl Service {
         match self {
             Self::Kinesis => "Kinesis",
             Self::Sqs => "SQS",
+            Self::DynamoDb => "DynamoDB",
+            Self::DynamoDbStreams => "DynamoDBStreams",
         }
     }
 
     /// What it calls a call too many.
     fn throttle(self) -> &'static str {
         match self {
-            Self::Kinesis => "ProvisionedThroughputExceededException",
+            Self::Kinesis | Self::DynamoDb => "ProvisionedThroughputExceededException",
             Self::Sqs => "RequestThrottled",
+            Self::DynamoDbStreams => "LimitExceededException",
         }
     }
 
@@ -148,6 +164,8 @@ impl Service {
         match self {
             Self::Kinesis => state.kinesis.call(operation, body),
             Self::Sqs => state.sqs.call(operation, body).await,
+            Self::DynamoDb => state.dynamodb.call(operation, body),
+            Self::DynamoDbStreams => state.dynamodb.call_streams(operation, body),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Shard iterators: where the next read begins, in a form that clients need not understand.
 //!
-//! An iterator holds all there is to know, so the server keeps none. AWS's live for five minutes;
+//! An iterator holds all there is to know, so the server keeps none. AWS's live for some minutes;
 //! ours also may be told to live for a number of reads, by which a test sees them expire at once.
+//! The iterators of DynamoDB Streams are of the same kind.
 
 use std::time::Duration;
 
@@ -11,9 +12,10 @@ use super::shard::Place;
 /// How long iterators live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IteratorLife {
-    /// The age at which one is refused. AWS: five minutes.
+    /// The age at which one is refused. AWS: five minutes, 15 for DynamoDB Streams.
     ///
-    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetShardIterator.html>
+    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetShardIterator.html>,
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetShardIterator.html>
     pub age: Duration,
     /// Reads by an iterator and those that follow from it, until one is refused. `None`: any number.
     pub reads: Option<u32>,
@@ -30,20 +32,20 @@ impl Default for IteratorLife {
 
 /// An iterator. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ShardIterator {
-    pub(super) stream: String,
+pub(crate) struct ShardIterator {
+    pub(crate) stream: String,
     /// When the stream was made: another of the same name is another stream.
-    pub(super) stream_created: u64,
-    pub(super) shard: u32,
-    pub(super) place: Place,
-    pub(super) issued: u64,
+    pub(crate) stream_created: u64,
+    pub(crate) shard: u32,
+    pub(crate) place: Place,
+    pub(crate) issued: u64,
     /// Reads that led to it, since GetShardIterator.
-    pub(super) reads: u32,
+    pub(crate) reads: u32,
 }
 
 impl ShardIterator {
     /// It as clients hold it.
-    pub(super) fn encode(&self) -> String {
+    pub(crate) fn encode(&self) -> String {
         let Self {
             stream,
             stream_created,
@@ -58,7 +60,7 @@ impl ShardIterator {
 
     /// # Errors
     /// If the text is no iterator of ours.
-    pub(super) fn decode(text: &str) -> Result<Self, Refusal> {
+    pub(crate) fn decode(text: &str) -> Result<Self, Refusal> {
         let invalid = || Refusal::invalid("Invalid ShardIterator.");
         let decoded = base64_simd::STANDARD.decode_to_vec(text);
         let decoded = decoded.ok().and_then(|text| String::from_utf8(text).ok());
@@ -83,7 +85,7 @@ impl ShardIterator {
 
     /// # Errors
     /// If its life is over.
-    pub(super) fn expect_alive(&self, life: IteratorLife, now: u64) -> Result<(), Refusal> {
+    pub(crate) fn expect_alive(&self, life: IteratorLife, now: u64) -> Result<(), Refusal> {
         let age = Duration::from_millis(now.saturating_sub(self.issued));
         if life.age <= age {
             let (age, most) = (age.as_millis(), life.age.as_millis());
@@ -100,7 +102,7 @@ impl ShardIterator {
     }
 
     /// What follows from a read by it.
-    pub(super) fn followed_by(&self, place: Place, now: u64) -> Self {
+    pub(crate) fn followed_by(&self, place: Place, now: u64) -> Self {
         Self {
             place,
             issued: now,

@@ -5,7 +5,7 @@
 //! lock, without waiting for anything.
 
 mod calls;
-mod iterator;
+pub(crate) mod iterator;
 pub(crate) mod number;
 mod refusal;
 mod requests;
