@@ -14,7 +14,7 @@ pub struct Answer {
     pub body: Bytes,
     /// For services that had a query protocol before: the header `x-amzn-query-error`.
     ///
-    /// <https://smithy.io/2.0/aws/protocols/aws-query-protocol.html#x-amzn-query-error>
+    /// <https://smithy.io/2.0/aws/protocols/aws-query-protocol.html#aws-protocols-awsquerycompatible-trait>
     pub query_error: Option<String>,
 }
 

@@ -2,6 +2,9 @@
 
 use super::*;
 
+const VALUE: &str = "InvalidParameterValueException";
+const MISSING: &str = "MissingRequiredParameterException";
+
 /// The code of a refusal without its namespace, and its text.
 async fn refusal(bench: &Bench, operation: &str, queue: &str, request: Value) -> (String, String) {
     let asked = bench.ask(operation, queue, request).await;
@@ -107,153 +110,174 @@ async fn a_purge_empties_a_queue_once_a_minute() {
     bench.call("PurgeQueue", "q", json!({})).await;
 }
 
+/// Each call, with the code and the beginning of the text of its refusal.
+async fn expect(bench: &Bench, expected: &[(&str, &str, Value, &str, &str)]) {
+    for (operation, queue, request, code, text) in expected {
+        let refused = refusal(bench, operation, queue, request.clone()).await;
+        assert_eq!(refused.0, *code, "{operation}: {}", refused.1);
+        assert!(refused.1.starts_with(text), "{operation}: {}", refused.1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
-async fn refusals_name_what_is_wrong() {
+async fn a_message_that_cannot_be_sent_is_refused_by_what_is_wrong_with_it() {
     let bench = Bench::with_queue("q", &[]);
     bench.0.create_queue("q.fifo", &[]).unwrap();
-    let (value, missing) = (
-        "InvalidParameterValueException",
-        "MissingRequiredParameterException",
-    );
-    let expected = [
+    let fifo = |rest: Value| {
+        let mut message = json!({"MessageBody": "m"});
+        message
+            .as_object_mut()
+            .unwrap()
+            .extend(rest.as_object().unwrap().clone());
+        ("SendMessage", "q.fifo", message)
+    };
+    let plain = |queue, body: &str| ("SendMessage", queue, json!({"MessageBody": body}));
+    let calls = [
         (
-            "SendMessage",
-            "none",
-            json!({"MessageBody": "m"}),
+            plain("none", "m"),
             "QueueDoesNotExist",
             "The specified queue does not exist.",
         ),
         (
-            "ReceiveMessage",
-            "q",
+            plain("q", ""),
+            MISSING,
+            "The request must contain the parameter MessageBody.",
+        ),
+        (
+            plain("q", "\u{1}"),
+            "InvalidMessageContents",
+            "the body has characters outside of",
+        ),
+        (
+            fifo(json!({})),
+            MISSING,
+            "The request must contain the parameter MessageGroupId.",
+        ),
+        (
+            fifo(json!({"MessageGroupId": "g"})),
+            VALUE,
+            "The queue should either have Content",
+        ),
+        (
+            fifo(json!({"MessageGroupId": "g", "MessageDeduplicationId": "1", "DelaySeconds": 1})),
+            VALUE,
+            "Value 1 for parameter DelaySeconds is invalid. Reason: The request include",
+        ),
+        (
+            fifo(json!({"MessageGroupId": " "})),
+            VALUE,
+            "Value   for parameter MessageGroupId is invalid. Reason: MessageGroupId can only",
+        ),
+    ];
+    let calls = calls
+        .map(|((operation, queue, request), code, text)| (operation, queue, request, code, text));
+    expect(&bench, &calls).await;
+    assert_eq!(
+        (bench.counts("q"), bench.counts("q.fifo")),
+        ((0, 0, 0), (0, 0, 0))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receive_is_refused_by_what_is_wrong_with_it() {
+    let bench = Bench::with_queue("q", &[]);
+    let calls = [
+        (
             json!({"MaxNumberOfMessages": 11}),
-            value,
-            "Value 11 for parameter MaxNumberOfMessages is invalid. Reason: Must be between 1 \
-             and 10, if provided.",
+            VALUE,
+            "Value 11 for parameter MaxNumberOfMessages is",
         ),
         (
-            "ReceiveMessage",
-            "q",
             json!({"WaitTimeSeconds": 21}),
-            value,
-            "Value 21 for parameter WaitTimeSeconds is invalid. Reason: must be between 0 and 20 \
-             seconds.",
+            VALUE,
+            "Value 21 for parameter WaitTimeSeconds is invalid. \
+             Reason: must be between 0 and 20 seconds.",
         ),
         (
-            "ReceiveMessage",
-            "q",
             json!({"MessageSystemAttributeNames": ["Colour"]}),
             "InvalidAttributeName",
             "Unknown Attribute Colour.",
         ),
         (
-            "ReceiveMessage",
-            "q",
             json!({"ReceiveRequestAttemptId": "1"}),
             "SerializationException",
             "unknown field `ReceiveRequestAttemptId`",
         ),
+    ];
+    let calls = calls.map(|(request, code, text)| ("ReceiveMessage", "q", request, code, text));
+    expect(&bench, &calls).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_handles_and_settings_are_refused_by_what_is_wrong_with_them() {
+    let bench = Bench::with_queue("q", &[]);
+    bench.0.create_queue("q.fifo", &[]).unwrap();
+    let entry = |id: &str| json!({"Id": id, "ReceiptHandle": "x"});
+    let deletes = |ids: &[&str]| {
+        let entries: Vec<Value> = ids.iter().map(|id| entry(id)).collect();
+        ("DeleteMessageBatch", json!({"Entries": entries}))
+    };
+    let eleven = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"];
+    let set =
+        |name: &str, value: &str| ("SetQueueAttributes", json!({"Attributes": {name: value}}));
+    let target = "arn:aws:sqs:us-east-1:000000000000:q.fifo";
+    let policy = json!({"deadLetterTargetArn": target, "maxReceiveCount": 1}).to_string();
+    let calls = [
         (
-            "SendMessage",
-            "q",
-            json!({"MessageBody": ""}),
-            missing,
-            "The request must contain the parameter MessageBody.",
-        ),
-        (
-            "SendMessage",
-            "q",
-            json!({"MessageBody": "\u{1}"}),
-            "InvalidMessageContents",
-            "the body has characters outside of",
-        ),
-        (
-            "SendMessage",
-            "q.fifo",
-            json!({"MessageBody": "m"}),
-            missing,
-            "The request must contain the parameter MessageGroupId.",
-        ),
-        (
-            "SendMessage",
-            "q.fifo",
-            json!({"MessageBody": "m", "MessageGroupId": "g"}),
-            value,
-            "The queue should either have ContentBasedDeduplication enabled or \
-             MessageDeduplicationId provided explicitly",
-        ),
-        (
-            "SendMessage",
-            "q.fifo",
-            json!({"MessageBody": "m", "MessageGroupId": "g",
-            "MessageDeduplicationId": "1", "DelaySeconds": 1}),
-            value,
-            "Value 1 for parameter DelaySeconds is invalid. Reason: The request include",
-        ),
-        (
-            "SendMessageBatch",
-            "q",
-            json!({"Entries": []}),
+            deletes(&[]),
             "EmptyBatchRequest",
             "There should be at least one entry in the request.",
         ),
         (
-            "DeleteMessageBatch",
-            "q",
-            json!({"Entries": [{"Id": "1", "ReceiptHandle": "x"},
-            {"Id": "1", "ReceiptHandle": "x"}]}),
+            deletes(&eleven),
+            "TooManyEntriesInBatchRequest",
+            "Maximum number of entries per request are 10. You have sent 11.",
+        ),
+        (
+            deletes(&["1", "1"]),
             "BatchEntryIdsNotDistinct",
             "Id 1 repeated.",
         ),
         (
-            "DeleteMessage",
-            "q",
-            json!({"ReceiptHandle": "x"}),
+            deletes(&["a b"]),
+            "InvalidBatchEntryId",
+            "A batch entry id can only contain",
+        ),
+        (
+            ("DeleteMessage", json!({"ReceiptHandle": "x"})),
             "ReceiptHandleIsInvalid",
             "The input receipt handle \"x\" is not a valid receipt handle.",
         ),
         (
-            "SetQueueAttributes",
-            "q",
-            json!({"Attributes": {"VisibilityTimeout": "43201"}}),
+            set("VisibilityTimeout", "43201"),
             "InvalidAttributeValue",
             "Invalid value '43201' for the parameter VisibilityTimeout.",
         ),
         (
-            "SetQueueAttributes",
-            "q",
-            json!({"Attributes": {"RedrivePolicy":
-            r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:000000000000:q.fifo","maxReceiveCount":1}"#}}),
-            value,
-            "Value arn:aws:sqs:us-east-1:000000000000:q.fifo for parameter RedrivePolicy \
-            is invalid. Reason: Dead letter target must be same type of queue as the source.",
+            set("Policy", "{}"),
+            "InvalidAttributeName",
+            "Unknown Attribute Policy. The emulator",
         ),
         (
-            "TagQueue",
-            "q",
-            json!({}),
+            set("FifoQueue", "true"),
+            "InvalidAttributeName",
+            "Unknown Attribute FifoQueue.",
+        ),
+        (
+            set("RedrivePolicy", &policy),
+            VALUE,
+            "Value arn:aws:sqs:us-east-1:000000000000:q.fifo \
+            for parameter RedrivePolicy is invalid. Reason: Dead letter target must be same",
+        ),
+        (
+            ("TagQueue", json!({})),
             "UnknownOperationException",
-            "the emulator's SQS has no operation TagQueue",
+            "the emulator's SQS has no operation",
         ),
     ];
-    for (operation, queue, request, code, text) in expected {
-        let refused = refusal(&bench, operation, queue, request).await;
-        assert_eq!(refused.0, code, "{operation}: {}", refused.1);
-        assert!(refused.1.starts_with(text), "{operation}: {}", refused.1);
-    }
-    let too_many: Vec<Value> = (0..11)
-        .map(|id| json!({"Id": id.to_string(), "MessageBody": "m"}))
-        .collect();
-    let refused = refusal(
-        &bench,
-        "SendMessageBatch",
-        "q",
-        json!({"Entries": too_many}),
-    )
-    .await;
-    let text = "Maximum number of entries per request are 10. You have sent 11.";
-    assert_eq!(refused, because("TooManyEntriesInBatchRequest", text));
-    assert_eq!(bench.counts("q"), (0, 0, 0));
+    let calls =
+        calls.map(|((operation, request), code, text)| (operation, "q", request, code, text));
+    expect(&bench, &calls).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -66,13 +66,17 @@ async fn what_becomes_visible_wakes_a_receive_at_that_moment() {
     bench.call("SendMessage", "q", delayed).await;
     assert_eq!(wait(&bench, "q", 20).await, got("returned", 4));
     assert_eq!(wait(&bench, "q", 20).await, got("delayed", 2));
-    let message = async {
-        let messages = bench.receive("q").await;
-        assert_eq!(bodies(&messages), ["returned"]);
-        bench.change("q", &messages[0], 1).await;
-    };
-    later(2, message).await;
-    assert_eq!(wait(&bench, "q", 20).await, got("returned", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_made_shorter_wakes_a_receive_earlier() {
+    let bench = Bench::with_queue("q", &[]);
+    bench.0.send("q", None, "m").unwrap();
+    bench.0.send("q", None, "other").unwrap();
+    let messages = bench.receive("q").await;
+    let change = bench.change("q", &messages[0], 2);
+    let (received, ()) = tokio::join!(wait(&bench, "q", 20), later(3, change));
+    assert_eq!(received, got("m", 5));
 }
 
 #[tokio::test(start_paused = true)]
