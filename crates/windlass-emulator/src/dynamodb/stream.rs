@@ -75,6 +75,7 @@ impl Stream {
         let lane = usize::try_from(hash % self.lanes.len() as u128).expect("a lane's place");
         let shard = self.shards.get_mut(&self.lanes[lane]);
         let shard = shard.expect("the youngest shard of a lane is kept");
+        shard.trim(now.saturating_sub(RETENTION));
         let sequence_number = shard.next_number().to_string();
         let place = Place {
             stream_arn: &self.arn,

@@ -299,3 +299,44 @@ async fn a_refusal_of_sqs_has_its_header_and_a_throttle_its_code() {
     ];
     assert_eq!(seen, expected);
 }
+
+#[tokio::test]
+async fn an_item_goes_from_its_table_through_the_stream_to_the_function() {
+    let emulator = start().await;
+    let arn = emulator.dynamodb().create_table("orders", "key", 1);
+    let arn = arn.unwrap();
+    let call = async |target: &str, request: Value| {
+        let request = request.to_string();
+        let answered = ask(&emulator, Method::POST, "/", target, &request).await;
+        let (status, body) = answered.unwrap();
+        (status, serde_json::from_slice::<Value>(&body).unwrap())
+    };
+    emulator.ledger().put("dynamodb/orders", "k", 1);
+    let item = json!({"key": {"S": "k"}, "n": {"N": "1"}});
+    let put = json!({"TableName": "orders", "Item": item});
+    let (status, _) = call("DynamoDBStreams_20120810.PutItem", put.clone()).await;
+    assert_eq!(status, 400, "it is no operation of the streams");
+    assert_eq!(
+        call("DynamoDB_20120810.PutItem", put).await,
+        (200, json!({}))
+    );
+    let describe = "DynamoDBStreams_20120810.DescribeStream";
+    let throttled = "DynamoDBStreams.DescribeStream";
+    emulator.faults().add(throttled, Fault::Throttle, 1);
+    let (_, refused) = call(describe, json!({"StreamArn": arn})).await;
+    assert_eq!(refused["__type"], "LimitExceededException");
+    let (_, described) = call(describe, json!({"StreamArn": arn})).await;
+    let shard = &described["StreamDescription"]["Shards"][0]["ShardId"];
+    let request = json!({"StreamArn": arn, "ShardId": shard, "ShardIteratorType": "TRIM_HORIZON"});
+    let (_, iterator) = call("DynamoDBStreams_20120810.GetShardIterator", request).await;
+    let (_, page) = call("DynamoDBStreams_20120810.GetRecords", iterator).await;
+    let mut record = page["Records"][0].clone();
+    record["eventSourceARN"] = arn.into();
+    let event = json!({"Records": [record]}).to_string();
+    let invoked = ask(&emulator, Method::POST, "/function/f", "", &event).await;
+    assert_eq!(invoked.unwrap().0, 200);
+    assert_eq!(
+        emulator.ledger().by_source()["dynamodb/orders"].delivered,
+        1
+    );
+}
