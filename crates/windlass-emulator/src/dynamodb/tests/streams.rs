@@ -133,7 +133,7 @@ fn iterators_are_refused_that_aws_refuses() {
         (arn.as_str(), json!(other), "ResourceNotFoundException"),
         (arn.as_str(), json!("shard"), "ValidationException"),
         (later.as_str(), id.clone(), "ResourceNotFoundException"),
-        ("orders", id.clone(), "ValidationException"),
+        ("orders", id, "ValidationException"),
     ] {
         let request = json!({"StreamArn": arn, "ShardId": id, "ShardIteratorType": "LATEST"});
         assert_eq!(bench.code("GetShardIterator", &request), code, "{request}");
