@@ -53,7 +53,7 @@ impl ViewType {
 
     /// The record of a change, and the bytes that it counts for.
     ///
-    /// Its time is given in whole seconds, in the form of AWS's own answers.
+    /// Its time is given in whole seconds, as AWS does: readers must not take it for exact.
     pub(super) fn record(self, change: &Change, place: &Place<'_>) -> (Value, usize) {
         let Place {
             stream_arn,

@@ -102,8 +102,9 @@ impl Stream {
         for lane in &mut self.lanes {
             let parent = self.shards.get_mut(lane);
             let parent = parent.expect("the youngest shard of a lane is kept");
-            // Later than its parent, though the clock may stand still, so that numbers grow.
-            let created = now.max(parent.created + 1);
+            // Never before its parent, so that numbers grow: a stream that follows another of the
+            // same millisecond was made ahead of the clock.
+            let created = now.max(parent.created);
             parent.closed = Some(created);
             let child = Shard::new(self.next_number, Some(parent), created);
             *lane = child.number;

@@ -257,6 +257,10 @@ fn streams_are_listed_in_pages_and_outlive_their_tables() {
     bench.call("CreateTable", &request);
     let second = bench.arn();
     assert_ne!(first, second, "though made at the same time");
+    bench.roll();
+    let ids = bench.shards();
+    let ids = ids.iter().map(|shard| shard["ShardId"].as_str().unwrap());
+    assert!(ids.is_sorted());
     let page = bench.call("ListStreams", &json!({"TableName": "orders", "Limit": 1}));
     assert_eq!(page["Streams"][0]["StreamArn"], first.as_str());
     let after = json!({"ExclusiveStartStreamArn": page["LastEvaluatedStreamArn"]});

@@ -188,6 +188,9 @@ fn items_are_refused_that_aws_refuses() {
     assert_eq!(bench.code("GetItem", &key), "ValidationException");
     let key = json!({"TableName": "sales", "Key": {"shop": {"S": "a"}, "other": {"N": "1"}}});
     assert_eq!(bench.code("DeleteItem", &key), "ValidationException");
+    let key = json!({"shop": {"S": "a"}, "at": {"N": "1"}, "other": {"N": "1"}});
+    let key = json!({"TableName": "sales", "Key": key});
+    assert_eq!(bench.code("GetItem", &key), "ValidationException");
 }
 
 #[test]
