@@ -39,3 +39,54 @@ fn last_shown(marker: &str) -> Result<MappingId, ApiError> {
     }
     Ok(MappingId::new(marker))
 }
+
+#[cfg(test)]
+mod tests {
+    use windlass_core::arn::Arn;
+    use windlass_core::mapping::{Change, DesiredState, Revision};
+    use windlass_core::spec::MappingSpec;
+    use windlass_core::time::Timestamp;
+
+    use super::*;
+
+    fn rows(count: u32) -> Vec<MappingRow> {
+        let row = |number| MappingRow {
+            id: MappingId::new(&format!("00000000-0000-4000-8000-{number:012}")),
+            revision: Revision(1),
+            spec: MappingSpec::default(),
+            function_arn: Arn::parse("arn:aws:lambda:r:1:function:f").unwrap(),
+            desired: DesiredState::Enabled,
+            change: Change::Created,
+            created: Timestamp::EPOCH,
+            last_modified: Timestamp::EPOCH,
+            declared: false,
+        };
+        (0..count).map(row).collect()
+    }
+
+    #[test]
+    fn pages_follow_each_other_without_a_gap() {
+        let all = rows(250);
+        let (mut seen, mut marker, mut sizes) = (Vec::new(), None, Vec::new());
+        loop {
+            let (page, next) = page(all.clone(), marker.as_deref(), Some("1000")).unwrap();
+            sizes.push(page.len());
+            seen.extend(page);
+            marker = next;
+            if marker.is_none() {
+                break;
+            }
+        }
+        assert_eq!(sizes, [100, 100, 50]);
+        assert_eq!(seen, all);
+    }
+
+    #[test]
+    fn a_marker_stays_good_when_its_mapping_is_gone() {
+        let mut all = rows(4);
+        let (_, marker) = page(all.clone(), None, Some("2")).unwrap();
+        all.remove(1);
+        let (rest, next) = page(all.clone(), marker.as_deref(), Some("2")).unwrap();
+        assert_eq!((rest, next), (all[1..].to_vec(), None));
+    }
+}

@@ -213,6 +213,7 @@ fn world_settings(config: &Config) -> anyhow::Result<WorldSettings> {
         aws: AwsSettings {
             region: config.region.clone(),
             endpoints: endpoints.collect(),
+            placeholder_credentials: config.placeholder_credentials,
         },
         account_id: config.account_id.clone(),
         functions: functions.collect::<anyhow::Result<BTreeMap<_, _>>>()?,

@@ -18,6 +18,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the daemon.
     Serve(ServeArgs),
+    /// Show the main job on this machine, with nothing installed: records flow for some seconds from
+    /// emulated sources through a daemon into a function, and a summary proves that all arrived.
+    Demo(DemoArgs),
     /// Say everything that is wrong with a configuration.
     Check {
         /// The configuration file.

@@ -12,6 +12,7 @@ mod app;
 mod cli;
 mod client;
 mod config;
+mod demo;
 mod mappings;
 mod output;
 mod serve;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(args) => return serve::run(&args),
+        Command::Demo(args) => return demo::run(&args),
         Command::Check { config } => return check(&config),
         Command::Mappings { client, command } => {
             Runtime::new()?.block_on(mappings::run(&client, command))?;

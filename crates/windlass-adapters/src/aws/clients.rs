@@ -36,6 +36,8 @@ pub struct AwsSettings {
     pub region: String,
     /// By service: endpoints that go before those of the environment.
     pub endpoints: BTreeMap<Service, String>,
+    /// Signs with credentials that mean nothing, for endpoints that check none.
+    pub placeholder_credentials: bool,
 }
 
 /// The clients of all services. Cheap to clone.
@@ -53,12 +55,16 @@ impl AwsClients {
     /// Makes the clients: region and endpoints as given, everything else from the standard
     /// environment and its files.
     pub async fn load(settings: &AwsSettings) -> Self {
-        let shared = aws_config::defaults(BehaviorVersion::latest())
+        let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(settings.region.clone()))
             .timeout_config(timeouts())
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-            .load()
-            .await;
+            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
+        if settings.placeholder_credentials {
+            let none =
+                aws_sdk_kinesis::config::Credentials::new("none", "none", None, None, "none");
+            loader = loader.credentials_provider(none);
+        }
+        let shared = loader.load().await;
         let endpoint = |service| settings.endpoints.get(&service).cloned();
         let mut kinesis = aws_sdk_kinesis::config::Builder::from(&shared);
         let mut streams = aws_sdk_dynamodbstreams::config::Builder::from(&shared);

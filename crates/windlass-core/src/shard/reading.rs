@@ -129,6 +129,14 @@ impl Reading {
             Err(fault) => {
                 self.fault = Some(fault);
                 let due = soon.max(now + self.backoff.next(fault, random));
+                // An iterator at the oldest record that has gone stays there for minutes; a new one
+                // begins where the oldest record is now.
+                let from = match fault {
+                    Fault::Trimmed => Cursor::at(from.after),
+                    Fault::Throttled { .. } | Fault::Transient | Fault::Denied | Fault::Gone => {
+                        from
+                    }
+                };
                 self.state = State::Paused { from, due };
                 Arrival::Nothing
             }

@@ -54,6 +54,9 @@ pub(crate) struct Config {
     pub(crate) drain_timeout: Duration,
     pub(crate) functions: BTreeMap<String, FunctionConfig>,
     pub(crate) mappings: Vec<Declared>,
+    /// Whether calls are signed with credentials that mean nothing. No key of the file: the demo
+    /// needs none, since its sources check no signature.
+    pub(crate) placeholder_credentials: bool,
     /// Whether `auth: none` was written.
     pub(crate) auth_none: bool,
 }
@@ -168,6 +171,7 @@ fn read(
         mappings: mappings(&mut top, &place(&region, &account_id), problems),
         region,
         account_id,
+        placeholder_credentials: false,
         auth_none,
     };
     for section in [kinesis, dynamodb_streams, sqs].into_iter().flatten() {

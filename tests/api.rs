@@ -1,0 +1,239 @@
+//! Every exchange under `api/` goes as it says there: requests to the API, and its answers.
+//!
+//! ```text
+//! GET|POST|PUT|DELETE PATH [BODY] [HEADER=VALUE…]
+//! settle                       what is wanted of every mapping becomes what runs
+//! ```
+//!
+//! UUIDs are written `UUID-1`, `UUID-2`, … in the order in which they come up, in requests too.
+//! Functions and streams are there unless their names say otherwise: `missing`, `denied`, `silent`.
+
+use std::error::Error;
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use goldenscript::{Command, Context, Runner};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{Request, Response};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+use windlass_admin::{Control, ControlParts, Metrics, Readiness, Server, ServerParts};
+use windlass_core::arn::Arn;
+use windlass_core::function::{FunctionName, Place};
+use windlass_core::mapping::DesiredState;
+use windlass_core::outcome::Fault;
+use windlass_engine::budget::ByteBudget;
+use windlass_engine::clock::Clock;
+use windlass_engine::ports::{Directory, PortError, Store};
+use windlass_engine::status::StatusBoard;
+use windlass_engine::supervisor::Wakeup;
+
+type Failure = Box<dyn Error>;
+
+/// Headers that are worth showing; the others are HTTP's own.
+const SHOWN: [&str; 1] = ["x-amzn-errortype"];
+
+#[test]
+fn exchanges() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("api");
+    let entries = std::fs::read_dir(&folder).unwrap();
+    let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    for path in paths {
+        println!("{}", path.display());
+        goldenscript::run(&mut Exchange::new(), path).unwrap();
+    }
+}
+
+/// One API, with nothing behind it but a store.
+struct Exchange {
+    runtime: Runtime,
+    client: Client<hyper_util::client::legacy::connect::HttpConnector, Full<Bytes>>,
+    store: Arc<dyn Store>,
+    board: Arc<StatusBoard>,
+    server: Server,
+    /// The UUIDs that have come up, in that order.
+    uuids: Vec<String>,
+}
+
+/// Knows everything but what is called otherwise.
+struct Names;
+
+impl Exchange {
+    fn new() -> Self {
+        let store = windlass_adapters::stores::open("memory:").unwrap();
+        let board = Arc::new(StatusBoard::default());
+        let control = Control::new(ControlParts {
+            store: Arc::clone(&store),
+            directory: Arc::new(Names),
+            board: Arc::clone(&board),
+            wakeup: Wakeup::default(),
+            clock: Clock::start(),
+            here: here(),
+        });
+        let parts = ServerParts {
+            control,
+            readiness: Readiness::default(),
+            metrics: metrics(),
+            budget: ByteBudget::new(1024),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self {
+            runtime: Runtime::new().unwrap(),
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            store,
+            board,
+            server: Server::start(listener, parts).unwrap(),
+            uuids: Vec::new(),
+        }
+    }
+
+    fn send(&mut self, command: &Command) -> Result<String, Failure> {
+        let mut arguments = command.consume_args();
+        let path: String = arguments.next_pos().ok_or("a path is needed")?.parse()?;
+        let mut body = self.with_uuids(arguments.next_pos().unwrap_or(""));
+        if let Some(length) = body.strip_prefix("BYTES ") {
+            body = " ".repeat(length.parse()?);
+        }
+        let url = format!("http://{}{}", self.server.address(), self.with_uuids(&path));
+        let mut request = Request::builder().method(command.name.as_str()).uri(url);
+        while let Some((name, value)) = arguments.next_key() {
+            request = request.header(name, value);
+        }
+        arguments.reject_next()?;
+        let request = request.body(Full::new(Bytes::from(body)))?;
+        let response = self.runtime.block_on(async {
+            let (head, body) = self.client.request(request).await?.into_parts();
+            Ok::<_, Failure>(Response::from_parts(head, body.collect().await?.to_bytes()))
+        })?;
+        assert!(response.headers().contains_key("x-amzn-requestid"));
+        let mut shown = format!("{}\n", response.status());
+        for name in SHOWN {
+            if let Some(value) = response.headers().get(name) {
+                shown.push_str(&format!("{name}: {}\n", value.to_str()?));
+            }
+        }
+        let body = response.body();
+        match serde_json::from_slice::<Value>(body) {
+            Ok(mut json) => {
+                self.hide(&mut json);
+                shown.push_str(&format!("{json:#}\n"));
+            }
+            Err(_) => shown.push_str(&String::from_utf8_lossy(body)),
+        }
+        Ok(shown)
+    }
+
+    /// Does what the supervisor and its drivers would.
+    fn settle(&self) -> Result<String, Failure> {
+        self.runtime.block_on(async {
+            for row in self.store.mappings().await? {
+                if row.desired == DesiredState::Deleted {
+                    self.store.remove(&row.id, row.revision).await?;
+                } else {
+                    self.board.applied(&row.id, row.revision);
+                }
+            }
+            Ok(String::new())
+        })
+    }
+
+    /// A text in which `UUID-1` stands for the first that came up.
+    fn with_uuids(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        // From the last: `UUID-1` is also how `UUID-10` begins.
+        for (number, uuid) in (1..).zip(&self.uuids).collect::<Vec<_>>().into_iter().rev() {
+            text = text.replace(&format!("UUID-{number}"), uuid);
+        }
+        text
+    }
+
+    /// Replaces what differs from run to run.
+    fn hide(&mut self, json: &mut Value) {
+        match json {
+            Value::Object(members) => {
+                if let Some(modified) = members.get_mut("LastModified") {
+                    assert!(modified.is_f64(), "seconds and milliseconds since 1970");
+                    *modified = "TIME".into();
+                }
+                members.values_mut().for_each(|value| self.hide(value));
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.hide(item)),
+            Value::String(text) => {
+                for word in text.clone().split([':', ' ', '"']) {
+                    if uuid::Uuid::try_parse(word).is_ok() && word.len() == 36 {
+                        let known = self.uuids.iter().position(|it| it == word);
+                        let index = known.unwrap_or_else(|| {
+                            self.uuids.push(word.to_owned());
+                            self.uuids.len() - 1
+                        });
+                        *text = text.replace(word, &format!("UUID-{}", index + 1));
+                    }
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+}
+
+impl Runner for Exchange {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Failure> {
+        match command.name.as_str() {
+            "GET" | "POST" | "PUT" | "DELETE" => self.send(command),
+            "settle" => self.settle(),
+            name => Err(format!("there is no command '{name}'").into()),
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl Directory for Names {
+    async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError> {
+        match name.name.as_str() {
+            "missing" => Ok(None),
+            "silent" => Err(error(
+                "GetFunctionConfiguration of silent",
+                Fault::Transient,
+            )),
+            _ => Ok(Some(name.resolve(&here()))),
+        }
+    }
+
+    async fn source(&self, arn: &Arn) -> Result<(), PortError> {
+        match arn.source_name() {
+            "missing" => Err(error("looking it up", Fault::Gone)),
+            "denied" => Err(error("looking it up", Fault::Denied)),
+            "silent" => Err(error("DescribeStreamSummary of silent", Fault::Transient)),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn error(operation: &str, fault: Fault) -> PortError {
+    PortError {
+        operation: operation.to_owned(),
+        fault,
+        source: "no answer".into(),
+    }
+}
+
+fn here() -> Place {
+    Place {
+        partition: "aws".to_owned(),
+        region: "us-east-1".to_owned(),
+        account_id: "000000000000".to_owned(),
+    }
+}
+
+/// They are gathered once in a process.
+fn metrics() -> Metrics {
+    static METRICS: OnceLock<Metrics> = OnceLock::new();
+    METRICS.get_or_init(|| Metrics::install().unwrap()).clone()
+}
