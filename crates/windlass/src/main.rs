@@ -22,6 +22,10 @@ mod telemetry;
 use cli::{Cli, Command};
 use config::{Config, Problem};
 
+/// Pages of records are large and come and go all the time: glibc maps and unmaps each of them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Wrong usage or configuration: `EX_USAGE` of sysexits.
 const EXIT_USAGE: u8 = 64;
 
