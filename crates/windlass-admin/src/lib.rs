@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The daemon's face: AWS's API of mappings, the status of what runs, health and metrics.
+//!
+//! Handlers write mappings and read the status board, nothing else: no request can drive a poller.
+//! The server runs on a thread and a runtime of its own, so it answers while the data path is busy.
+
+mod api;
+mod control;
+mod declared;
+mod errors;
+mod guard;
+mod health;
+mod metrics;
+mod pagination;
+mod rendering;
+mod server;
+mod status;
+
+pub use control::{Control, ControlParts};
+pub use declared::{Declared, DeclaredError};
+pub use metrics::Metrics;
+pub use server::{Readiness, Server, ServerParts};

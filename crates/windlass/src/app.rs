@@ -5,15 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use windlass_adapters::aws::{AwsSettings, Service};
 use windlass_adapters::{FunctionSettings, World, WorldSettings, stores};
+use windlass_admin::{Control, ControlParts, Declared, Metrics, Readiness, Server, ServerParts};
 use windlass_core::arn::Arn;
 use windlass_core::lease::WorkerId;
 use windlass_engine::budget::ByteBudget;
@@ -28,15 +29,23 @@ use crate::config::{Config, FunctionConfig, FunctionKind};
 /// A daemon that can run: its store is open, its port is bound.
 pub(crate) struct App {
     config: Config,
-    supervisor: Supervisor,
+    prune: bool,
     store: Arc<dyn Store>,
+    world: Arc<World>,
     board: Arc<StatusBoard>,
+    clock: Clock,
+    budget: ByteBudget,
+    supervisor: Supervisor,
+    listener: TcpListener,
+    metrics: Metrics,
 }
 
 /// A daemon that runs.
 pub(crate) struct Running {
     stop: watch::Sender<Stop>,
     supervisor: JoinSet<()>,
+    readiness: Readiness,
+    server: Server,
 }
 
 impl App {
@@ -44,26 +53,35 @@ impl App {
     ///
     /// # Errors
     /// The store cannot be opened, or the port is in use.
-    pub(crate) async fn build(config: Config, _prune: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn build(config: Config, prune: bool) -> anyhow::Result<Self> {
+        let listener = listen(config.listen)?;
         let store = stores::open(&config.store)?;
         let world = Arc::new(World::load(world_settings(&config)?).await);
         let settings = engine_settings(&config);
         let board = Arc::new(StatusBoard::default());
+        let (clock, budget) = (Clock::start(), ByteBudget::new(settings.buffer_limit));
         let supervisor = Supervisor::new(SupervisorParts {
             store: Arc::clone(&store),
             connect: Arc::clone(&world) as _,
             board: Arc::clone(&board),
-            clock: Clock::start(),
+            clock,
             worker: worker_id(),
-            budget: ByteBudget::new(settings.buffer_limit),
+            budget: budget.clone(),
             settings,
             seed: uuid::Uuid::new_v4().as_u64_pair().0,
         });
+        let metrics = Metrics::install()?;
         Ok(Self {
             config,
-            supervisor,
+            prune,
             store,
+            world,
             board,
+            clock,
+            budget,
+            supervisor,
+            listener,
+            metrics,
         })
     }
 
@@ -72,46 +90,56 @@ impl App {
         self.config.drain_timeout
     }
 
-    /// Lets it run.
+    /// Applies the declared mappings and lets it run.
+    ///
+    /// # Errors
+    /// A declared mapping names a function that does not exist, or the store fails.
     pub(crate) async fn spawn(self) -> anyhow::Result<Running> {
-        for declared in &self.config.mappings {
-            let spec: windlass_core::spec::MappingSpec =
-                serde_json::from_value(declared.members.clone())?;
-            let now = Clock::start().now();
-            let checked = windlass_core::validate::create(&spec, now)
-                .map_err(|v| anyhow::anyhow!("{v:?}"))?;
-            let here = windlass_core::function::Place {
-                partition: "aws".into(),
-                region: self.config.region.clone(),
-                account_id: self.config.account_id.clone(),
-            };
-            let row = windlass_core::mapping::MappingRow {
-                id: windlass_core::mapping::MappingId::new(&uuid::Uuid::new_v4().to_string()),
-                revision: windlass_core::mapping::Revision(1),
-                function_arn: checked.function.resolve(&here),
-                spec: checked.spec,
-                desired: windlass_core::mapping::DesiredState::Enabled,
-                change: windlass_core::mapping::Change::Created,
-                created: now,
-                last_modified: now,
-                declared: true,
-            };
-            println!("{:?}", self.store.put(&row, None).await?);
-        }
+        let declared = &self.config.mappings;
+        Declared::apply(declared, &*self.store, &*self.world, self.clock, self.prune).await?;
+        let readiness = Readiness::default();
+        let control = Control::new(ControlParts {
+            store: self.store,
+            directory: self.world,
+            board: self.board,
+            wakeup: self.supervisor.wakeup(),
+            clock: self.clock,
+            here: self.config.place(),
+        });
+        let parts = ServerParts {
+            control,
+            readiness: readiness.clone(),
+            metrics: self.metrics,
+            budget: self.budget,
+        };
+        let server =
+            Server::start(self.listener, parts).context("starting the server of the API")?;
         let (stop, stopped) = watch::channel(Stop::No);
         let mut supervisor = JoinSet::new();
         supervisor.spawn(self.supervisor.run(stopped));
-        Ok(Running { stop, supervisor })
+        tracing::info!("listening on http://{}", server.address());
+        Ok(Running {
+            stop,
+            supervisor,
+            readiness,
+            server,
+        })
     }
 }
 
 impl Running {
+    /// Where its API is.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.server.address()
+    }
+
     /// Drains within a grace period; a second request ends everything at once, which costs repeated
-    /// invocations and nothing else.
+    /// invocations and nothing else. The API answers until the last.
     pub(crate) async fn stop(mut self, grace: Duration, again: impl Future<Output = &'static str>) {
+        self.readiness.drain();
         self.stop.send_replace(Stop::Drain);
         tokio::select! {
-            _ = self.supervisor.join_next() => tracing::info!("stopped"),
+            _ = self.supervisor.join_next() => {}
             () = tokio::time::sleep(grace) => {
                 tracing::warn!("not everything has finished in {grace:?}; what runs will be repeated");
             }
@@ -121,7 +149,25 @@ impl Running {
         }
         self.stop.send_replace(Stop::Now);
         self.supervisor.shutdown().await;
+        let server = self.server;
+        if tokio::task::spawn_blocking(move || server.stop())
+            .await
+            .is_err()
+        {
+            tracing::error!("the server of the API could not be stopped");
+        }
+        tracing::info!("stopped");
     }
+}
+
+/// Takes the port, so that a mistake shows before anything else is done.
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| {
+        format!(
+            "listening on {address}; another program may use the port: stop it, or choose another \
+             address with 'listen' or --listen"
+        )
+    })
 }
 
 fn worker_id() -> WorkerId {

@@ -7,6 +7,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use windlass_admin::Declared;
+use windlass_core::function::Place;
+use windlass_engine::clock::Clock;
+
 mod functions;
 mod section;
 mod tree;
@@ -54,15 +58,6 @@ pub(crate) struct Config {
     pub(crate) auth_none: bool,
 }
 
-/// A mapping of the file, as it was written.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Declared {
-    /// Where it begins.
-    pub(crate) line: u32,
-    /// Its members, spelled as AWS does.
-    pub(crate) members: serde_json::Value,
-}
-
 impl Config {
     /// The defaults, for a daemon without a file.
     ///
@@ -89,6 +84,11 @@ impl Config {
             }]
         })?;
         Self::parse(&text, variable)
+    }
+
+    /// Partition, region and account of what is named without an ARN.
+    pub(crate) fn place(&self) -> Place {
+        place(&self.region, &self.account_id)
     }
 
     /// Listens somewhere else than the file says.
@@ -165,7 +165,7 @@ fn read(
             .duration("drain_timeout", (seconds(0), seconds(3600)), problems)
             .unwrap_or(seconds(25)),
         functions: functions::read(&mut top, problems),
-        mappings: mappings(&mut top, problems),
+        mappings: mappings(&mut top, &place(&region, &account_id), problems),
         region,
         account_id,
         auth_none,
@@ -294,7 +294,17 @@ fn endpoints(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> BTreeMap<Str
     result
 }
 
-fn mappings(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> Vec<Declared> {
+/// Partition, region and account of what is named without an ARN.
+fn place(region: &str, account_id: &str) -> Place {
+    Place {
+        partition: "aws".to_owned(),
+        region: region.to_owned(),
+        account_id: account_id.to_owned(),
+    }
+}
+
+/// The mappings of the file, with everything that is wrong with any of them.
+fn mappings(top: &mut Section<'_>, here: &Place, problems: &mut Vec<Problem>) -> Vec<Declared> {
     let Some(node) = top.take("mappings") else {
         return Vec::new();
     };
@@ -302,26 +312,29 @@ fn mappings(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> Vec<Declared>
         problems.push(expected(node, "mappings", "a list"));
         return Vec::new();
     };
-    let mut mappings = Vec::new();
+    let now = Clock::start().now();
+    let mut mappings: Vec<(u32, Declared)> = Vec::new();
     for (index, item) in items.iter().enumerate() {
-        match &item.value {
-            Value::Map(_) => {
-                mappings.push(Declared {
-                    line: item.line,
-                    members: item.to_json(),
-                });
-            }
-            _ => {
-                let path = format!("mappings[{index}]");
-                problems.push(expected(
-                    item,
-                    &path,
-                    "the members of CreateEventSourceMapping",
-                ));
+        let path = format!("mappings[{index}]");
+        let Value::Map(_) = &item.value else {
+            let members = "the members of CreateEventSourceMapping";
+            problems.push(expected(item, &path, members));
+            continue;
+        };
+        match Declared::parse(&item.to_json(), here, now) {
+            Err(wrong) => problems.extend(wrong.iter().map(|it| problem(item, &path, it))),
+            Ok(declared) => {
+                let twin = mappings.iter().find(|(_, it)| it.is_twin_of(&declared));
+                if let Some((line, _)) = twin {
+                    let text =
+                        format!("the mapping at line {line} has the same source and function");
+                    problems.push(problem(item, &path, text));
+                }
+                mappings.push((item.line, declared));
             }
         }
     }
-    mappings
+    mappings.into_iter().map(|(_, declared)| declared).collect()
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+//! What a configuration file may say, and what is said about one that is wrong.
+
 use super::*;
 
 fn variable(name: &str) -> Option<String> {
@@ -77,8 +79,28 @@ mappings:
     };
     assert_eq!(signing_secret.as_deref(), Some("hush"));
     assert_eq!(config.functions["local"].maximum_concurrency, Some(1));
-    assert_eq!(config.mappings[0].line, 13);
-    assert_eq!(config.mappings[0].members["BatchSize"], 10);
+    assert_eq!(config.mappings.len(), 1);
+}
+
+#[test]
+fn mappings_are_checked_with_their_lines() {
+    let text = "\
+mappings:
+  - {FunctionName: f, EventSourceArn: 'arn:aws:sqs:us-east-1:000000000000:q'}
+  - FunctionName: f
+    EventSourceArn: arn:aws:sqs:us-east-1:000000000000:q
+  - {FunctionName: f, EventSourceArn: 'arn:aws:kinesis:us-east-1:000000000000:stream/s'}
+  - {FunctionName: f, EventSourceArn: nothing, BatchSize: 0}
+  - {FunctionName: f, BatchSize: ten}
+";
+    let found = problems(text);
+    let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [3, 5, 6, 6, 7], "{found:#?}");
+    assert!(found[0].1.contains("the mapping at line 2"), "{found:#?}");
+    assert!(
+        found[1].1.contains("mappings[2]: StartingPosition: "),
+        "{found:#?}"
+    );
 }
 
 #[test]

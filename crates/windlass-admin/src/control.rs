@@ -1,0 +1,351 @@
+//! What the API does to mappings: each operation checks, looks up, writes one row and wakes the
+//! supervisor.
+//!
+//! Writes are conditional on the revision that was read, so two callers cannot undo each other.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use uuid::Uuid;
+use windlass_core::arn::{Arn, SourceKind};
+use windlass_core::function::{FunctionName, Place};
+use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::outcome::{Fault, Swap};
+use windlass_core::spec::MappingSpec;
+use windlass_core::validate::{self, Checked};
+use windlass_engine::clock::Clock;
+use windlass_engine::ports::{Directory, Store, chain};
+use windlass_engine::status::StatusBoard;
+use windlass_engine::supervisor::Wakeup;
+
+use crate::errors::{ApiError, Code};
+use crate::{pagination, rendering};
+
+/// How often a write is tried again that another writer came before.
+const WRITE_ATTEMPTS: usize = 10;
+
+/// What [`Control`] is made of.
+pub struct ControlParts {
+    /// Keeps the mappings.
+    pub store: Arc<dyn Store>,
+    /// Knows functions and sources.
+    pub directory: Arc<dyn Directory>,
+    /// Knows what runs.
+    pub board: Arc<StatusBoard>,
+    /// Wakes the supervisor after a write.
+    pub wakeup: Wakeup,
+    /// The daemon's clock.
+    pub clock: Clock,
+    /// For names given without an ARN, and for the ARNs of mappings.
+    pub here: Place,
+}
+
+/// The operations of the API.
+pub struct Control {
+    parts: ControlParts,
+}
+
+/// What a list is narrowed by, and which page of it is asked for.
+#[derive(Clone, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct ListQuery {
+    event_source_arn: Option<String>,
+    function_name: Option<String>,
+    marker: Option<String>,
+    max_items: Option<String>,
+}
+
+impl Control {
+    /// Operations on the mappings of one store.
+    #[must_use]
+    pub fn new(parts: ControlParts) -> Self {
+        Self { parts }
+    }
+
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.parts.store
+    }
+
+    pub(crate) fn board(&self) -> &StatusBoard {
+        &self.parts.board
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        self.parts.clock
+    }
+
+    pub(crate) async fn create(&self, spec: &MappingSpec) -> Result<Value, ApiError> {
+        let now = self.parts.clock.now();
+        let checked = validate::create(spec, now)?;
+        let function_arn = self.function(&checked.function).await?;
+        self.source_is_there(&checked).await?;
+        let enabled = checked.enabled != Some(false);
+        let row = MappingRow {
+            id: MappingId::new(&Uuid::new_v4().to_string()),
+            revision: Revision(1),
+            spec: checked.spec,
+            function_arn,
+            desired: if enabled {
+                DesiredState::Enabled
+            } else {
+                DesiredState::Disabled
+            },
+            change: Change::Created,
+            // `LATEST` is what arrives after this answer, so the moment is taken here at the latest.
+            created: now,
+            last_modified: now,
+            declared: false,
+        };
+        for _ in 0..WRITE_ATTEMPTS {
+            if self.store().put(&row, None).await? == Swap::Done {
+                return Ok(self.written(&row, &row));
+            }
+            if let Some(twin) = self.twin_of(&row).await? {
+                return Err(already_exists(&twin));
+            }
+        }
+        Err(ApiError::new(
+            Code::Service,
+            "the mapping could not be written: others kept changing it",
+        ))
+    }
+
+    pub(crate) async fn get(&self, uuid: &str) -> Result<Value, ApiError> {
+        let row = self.row(uuid).await?;
+        Ok(self.shown(&row))
+    }
+
+    pub(crate) async fn list(
+        &self,
+        query: &ListQuery,
+    ) -> Result<(Vec<Value>, Option<String>), ApiError> {
+        let ListQuery {
+            event_source_arn,
+            function_name,
+            marker,
+            max_items,
+        } = query;
+        let (source, function) = (event_source_arn.as_deref(), function_name.as_deref());
+        validate::list(source, function, max_items.as_deref())?;
+        let function = function.and_then(FunctionName::parse);
+        let function = function.map(|name| name.resolve(&self.parts.here));
+        let mut rows = self.store().mappings().await?;
+        rows.retain(|row| {
+            let of_source =
+                source.is_none_or(|arn| row.spec.event_source_arn.as_deref() == Some(arn));
+            of_source && function.as_ref().is_none_or(|arn| self.invokes(row, arn))
+        });
+        let (page, next) = pagination::page(rows, marker.as_deref(), max_items.as_deref())?;
+        Ok((page.iter().map(|row| self.shown(row)).collect(), next))
+    }
+
+    pub(crate) async fn update(&self, uuid: &str, change: &MappingSpec) -> Result<Value, ApiError> {
+        for _ in 0..WRITE_ATTEMPTS {
+            let current = self.row(uuid).await?;
+            let stops = change.enabled == Some(false);
+            let state = self.parts.board.mapping(&current).state;
+            // One that cannot get running, its source being gone, can still be stopped.
+            if current.desired == DesiredState::Deleted || (state == "Creating" && !stops) {
+                return Err(in_use("update"));
+            }
+            let next = self.changed(&current, change).await?;
+            if self.store().put(&next, Some(current.revision)).await? == Swap::Done {
+                return Ok(self.updated(&current, &next));
+            }
+            if let Some(twin) = self.twin_of(&next).await? {
+                return Err(already_exists(&twin));
+            }
+        }
+        Err(ApiError::new(
+            Code::Service,
+            "the mapping could not be written: others kept changing it",
+        ))
+    }
+
+    pub(crate) async fn delete(&self, uuid: &str) -> Result<Value, ApiError> {
+        for _ in 0..WRITE_ATTEMPTS {
+            let current = self.row(uuid).await?;
+            if current.desired == DesiredState::Deleted {
+                return Err(in_use("delete"));
+            }
+            let next = MappingRow {
+                revision: Revision(current.revision.0 + 1),
+                desired: DesiredState::Deleted,
+                change: Change::Deleted,
+                last_modified: self.parts.clock.now(),
+                ..current.clone()
+            };
+            if self.store().put(&next, Some(current.revision)).await? == Swap::Done {
+                return Ok(self.written(&next, &next));
+            }
+        }
+        Err(ApiError::new(
+            Code::Service,
+            "the mapping could not be deleted: others kept changing it",
+        ))
+    }
+
+    pub(crate) async fn row(&self, uuid: &str) -> Result<MappingRow, ApiError> {
+        validate::uuid(uuid)?;
+        let row = self.store().mapping(&MappingId::new(uuid)).await?;
+        row.ok_or_else(ApiError::no_such_mapping)
+    }
+
+    /// What an update makes of a mapping.
+    async fn changed(
+        &self,
+        current: &MappingRow,
+        change: &MappingSpec,
+    ) -> Result<MappingRow, ApiError> {
+        let checked = validate::update(&current.spec, change)?;
+        let function_arn = match &change.function_name {
+            Some(_) => self.function(&checked.function).await?,
+            None => current.function_arn.clone(),
+        };
+        let desired = match checked.enabled {
+            Some(true) => DesiredState::Enabled,
+            Some(false) => DesiredState::Disabled,
+            None => current.desired,
+        };
+        Ok(MappingRow {
+            revision: Revision(current.revision.0 + 1),
+            spec: checked.spec,
+            function_arn,
+            desired,
+            change: if desired == current.desired {
+                Change::Updated
+            } else if desired == DesiredState::Enabled {
+                Change::Enabled
+            } else {
+                Change::Disabled
+            },
+            last_modified: self.parts.clock.now(),
+            ..current.clone()
+        })
+    }
+
+    /// The answer to an update: a stream's shows the values before it, a queue's those after it.
+    ///
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
+    fn updated(&self, current: &MappingRow, next: &MappingRow) -> Value {
+        let source = next.spec.event_source_arn.as_deref().unwrap_or_default();
+        let kind = Arn::parse(source).ok().and_then(|arn| arn.source_kind());
+        if kind == Some(SourceKind::Sqs) {
+            return self.written(next, next);
+        }
+        let shown = MappingRow {
+            spec: current.spec.clone(),
+            function_arn: current.function_arn.clone(),
+            ..next.clone()
+        };
+        self.written(next, &shown)
+    }
+
+    /// After a write: the supervisor learns of it, the caller sees what became of it.
+    fn written(&self, row: &MappingRow, shown: &MappingRow) -> Value {
+        let (uuid, revision) = (&row.id, row.revision.0);
+        tracing::info!(%uuid, revision, change = row.change.as_str(), "mapping written");
+        let answer = self.shown(shown);
+        self.parts.wakeup.wake();
+        answer
+    }
+
+    fn shown(&self, row: &MappingRow) -> Value {
+        rendering::mapping(row, &self.parts.board.mapping(row), &self.parts.here)
+    }
+
+    async fn function(&self, name: &FunctionName) -> Result<Arn, ApiError> {
+        let found = self.parts.directory.function(name).await?;
+        found.ok_or_else(|| ApiError::invalid("Function does not exist"))
+    }
+
+    async fn source_is_there(&self, checked: &Checked) -> Result<(), ApiError> {
+        let Err(error) = self.parts.directory.source(&checked.source).await else {
+            return Ok(());
+        };
+        let (arn, kind) = (&checked.source, checked.kind);
+        match error.fault {
+            Fault::Gone => Err(ApiError::invalid(match kind {
+                SourceKind::Kinesis | SourceKind::DynamoDbStreams => {
+                    format!("Stream not found: {arn}")
+                }
+                SourceKind::Sqs => NO_SUCH_QUEUE.to_owned(),
+            })),
+            Fault::Denied => {
+                tracing::warn!("{}", chain(&error));
+                Err(ApiError::invalid(denied(arn, kind)))
+            }
+            Fault::Throttled { .. } | Fault::Transient | Fault::Trimmed => Err(error.into()),
+        }
+    }
+
+    /// Another mapping of the same source and function that is not being deleted.
+    async fn twin_of(&self, row: &MappingRow) -> Result<Option<MappingRow>, ApiError> {
+        let rows = self.store().mappings().await?;
+        Ok(rows.into_iter().find(|it| {
+            it.id != row.id
+                && it.desired != DesiredState::Deleted
+                && it.spec.event_source_arn == row.spec.event_source_arn
+                && it.function_arn == row.function_arn
+        }))
+    }
+
+    /// Whether a mapping's function was addressed just so; a function of the configuration may
+    /// have another ARN than its name stands for.
+    fn invokes(&self, row: &MappingRow, function: &Arn) -> bool {
+        let name = row
+            .spec
+            .function_name
+            .as_deref()
+            .and_then(FunctionName::parse);
+        row.function_arn == *function
+            || name.is_some_and(|name| name.resolve(&self.parts.here) == *function)
+    }
+}
+
+const NO_SUCH_QUEUE: &str = "Error occurred while ReceiveMessage. SQS Error Code: \
+    AWS.SimpleQueueService.NonExistentQueue. SQS Error Message: The specified queue does not exist.";
+
+fn denied(arn: &Arn, kind: SourceKind) -> String {
+    let actions = match kind {
+        SourceKind::Kinesis => {
+            "GetRecords, GetShardIterator, DescribeStream, ListShards, and ListStreams"
+        }
+        SourceKind::DynamoDbStreams => {
+            "GetRecords, GetShardIterator, DescribeStream, and ListStreams"
+        }
+        SourceKind::Sqs => {
+            return "The provided execution role does not have permissions to call ReceiveMessage \
+                    on SQS"
+                .to_owned();
+        }
+    };
+    format!(
+        "Cannot access stream {arn}. Please ensure the role can perform the {actions} Actions on \
+         your stream in IAM."
+    )
+}
+
+fn in_use(verb: &str) -> ApiError {
+    let text = format!("Cannot {verb} the event source mapping because it is in use.");
+    ApiError::new(Code::ResourceInUse, text)
+}
+
+fn already_exists(twin: &MappingRow) -> ApiError {
+    let arn = twin.spec.event_source_arn.as_deref().unwrap_or_default();
+    let function = FunctionName::parse(twin.function_arn.as_str());
+    let function = function.map_or_else(|| twin.function_arn.to_string(), |it| it.name);
+    let uuid = &twin.id;
+    let queue = Arn::parse(arn).is_ok_and(|arn| arn.source_kind() == Some(SourceKind::Sqs));
+    let first = if queue {
+        format!(
+            "An event source mapping with SQS arn (\" {arn} \") and function (\" {function} \") already exists."
+        )
+    } else {
+        format!(
+            "The event source arn (\" {arn} \") and function (\" {function} \") provided mapping already exists."
+        )
+    };
+    let text = format!("{first} Please update or delete the existing mapping with UUID {uuid}");
+    ApiError::new(Code::ResourceConflict, text)
+}

@@ -1,0 +1,250 @@
+//! The mappings of the configuration file: what stands there is what there is.
+//!
+//! Their UUID comes from source and function, so that starting again never makes a second one.
+
+use serde_json::Value;
+use thiserror::Error;
+use uuid::Uuid;
+use windlass_core::arn::Arn;
+use windlass_core::function::Place;
+use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::outcome::Swap;
+use windlass_core::spec::MappingSpec;
+use windlass_core::time::Timestamp;
+use windlass_core::validate::{self, Checked};
+use windlass_engine::clock::Clock;
+use windlass_engine::ports::{Directory, PortError, Store, chain};
+
+/// The UUIDs of declared mappings are of version 5, in this name space.
+const NAMESPACE: Uuid = Uuid::from_u128(0x7f0d_1c39_5f0e_4c0a_9d5b_2a6c_7e41_88d3);
+
+/// How often a write is tried again that another writer came before.
+const WRITE_ATTEMPTS: usize = 10;
+
+/// One mapping of the file, in which nothing is wrong as far as can be told offline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Declared {
+    checked: Checked,
+    /// The ARN that the function's name stands for.
+    function: Arn,
+}
+
+/// The declared mappings cannot be applied.
+#[derive(Debug, Error)]
+pub enum DeclaredError {
+    /// A function is neither configured nor known to AWS Lambda.
+    #[error(
+        "the function '{name}' of the declared mapping on {source_arn} does not exist; put it \
+         under 'functions' or create it in AWS Lambda"
+    )]
+    NoFunction {
+        /// As the file names it.
+        name: String,
+        /// The mapping's source.
+        source_arn: Arn,
+    },
+    /// The store failed.
+    #[error("applying the declared mappings")]
+    Store(#[from] PortError),
+    /// Other daemons kept changing the same mapping.
+    #[error("the declared mapping {0} could not be written: others kept changing it")]
+    Contended(MappingId),
+}
+
+impl Declared {
+    /// Checks the members of one mapping; nobody is asked.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in words.
+    pub fn parse(members: &Value, here: &Place, now: Timestamp) -> Result<Self, Vec<String>> {
+        let spec = serde_json::from_value::<MappingSpec>(members.clone());
+        let spec = spec.map_err(|error| vec![error.to_string()])?;
+        let checked = validate::create(&spec, now).map_err(|violations| {
+            violations
+                .into_iter()
+                .map(|it| format!("{}: {}", it.member, it.message))
+                .collect::<Vec<_>>()
+        })?;
+        let function = checked.function.resolve(here);
+        Ok(Self { checked, function })
+    }
+
+    /// Whether both are of the same source and function; a file can have only one of them.
+    #[must_use]
+    pub fn is_twin_of(&self, other: &Self) -> bool {
+        self.checked.source == other.checked.source && self.function == other.function
+    }
+
+    /// Makes the store's mappings those of the file. Mappings that were made through the API stay
+    /// as they are; those that have left the file are reported, and deleted if `prune` says so.
+    ///
+    /// # Errors
+    /// A function does not exist, or the store fails. What was written before stays.
+    pub async fn apply(
+        all: &[Self],
+        store: &dyn Store,
+        directory: &dyn Directory,
+        clock: Clock,
+        prune: bool,
+    ) -> Result<(), DeclaredError> {
+        let mut kept = Vec::new();
+        for declared in all {
+            let function_arn = declared.look_up(directory).await?;
+            kept.push(declared.write(store, function_arn, clock.now()).await?);
+        }
+        for row in store.mappings().await? {
+            let left =
+                row.declared && row.desired != DesiredState::Deleted && !kept.contains(&row.id);
+            if !left {
+                continue;
+            }
+            let source = row.spec.event_source_arn.as_deref().unwrap_or_default();
+            if !prune {
+                tracing::warn!(
+                    uuid = %row.id, source, function = %row.function_arn,
+                    "a mapping has left the configuration and still runs; start with --prune to delete it"
+                );
+                continue;
+            }
+            tracing::info!(uuid = %row.id, source, function = %row.function_arn, "deleting a mapping that has left the configuration");
+            let (desired, change) = (DesiredState::Deleted, Change::Deleted);
+            let next = MappingRow {
+                desired,
+                change,
+                ..successor(&row, clock.now())
+            };
+            // Whoever changed it meanwhile is another daemon with a file of its own.
+            store.put(&next, Some(row.revision)).await?;
+        }
+        Ok(())
+    }
+
+    /// The ARN of the function. One that cannot be looked up now will be invoked all the same; one
+    /// that is known to be missing is a mistake in the file.
+    async fn look_up(&self, directory: &dyn Directory) -> Result<Arn, DeclaredError> {
+        match directory.function(&self.checked.function).await {
+            Ok(Some(arn)) => Ok(arn),
+            Ok(None) => Err(DeclaredError::NoFunction {
+                name: self.checked.spec.function_name.clone().unwrap_or_default(),
+                source_arn: self.checked.source.clone(),
+            }),
+            Err(error) => {
+                tracing::warn!(
+                    "the function of a declared mapping cannot be looked up: {}",
+                    chain(&error)
+                );
+                Ok(self.function.clone())
+            }
+        }
+    }
+
+    /// Creates the mapping, or changes the one that is there; its id.
+    async fn write(
+        &self,
+        store: &dyn Store,
+        function_arn: Arn,
+        now: Timestamp,
+    ) -> Result<MappingId, DeclaredError> {
+        let name = format!("{} {function_arn}", self.checked.source);
+        let id = MappingId::new(&Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string());
+        let wanted = if self.checked.enabled == Some(false) {
+            DesiredState::Disabled
+        } else {
+            DesiredState::Enabled
+        };
+        for _ in 0..WRITE_ATTEMPTS {
+            let there = store.mappings().await?.into_iter().find(|row| {
+                row.id == id
+                    || (row.desired != DesiredState::Deleted
+                        && row.function_arn == function_arn
+                        && row.spec.event_source_arn.as_deref()
+                            == Some(self.checked.source.as_str()))
+            });
+            let (next, seen) = match there {
+                None => (
+                    self.first(id.clone(), function_arn.clone(), wanted, now),
+                    None,
+                ),
+                Some(row) => {
+                    let spec = self.spec_for(&row);
+                    let change = change(&row, &spec, wanted);
+                    let next = MappingRow {
+                        spec,
+                        desired: wanted,
+                        change: change.unwrap_or(row.change),
+                        declared: true,
+                        ..successor(&row, now)
+                    };
+                    if change.is_none() && row.declared {
+                        return Ok(row.id);
+                    }
+                    (next, Some(row.revision))
+                }
+            };
+            if store.put(&next, seen).await? == Swap::Done {
+                tracing::info!(uuid = %next.id, source = %self.checked.source, function = %next.function_arn, "mapping declared");
+                return Ok(next.id);
+            }
+        }
+        Err(DeclaredError::Contended(id))
+    }
+
+    /// What the mapping's parameters become. Where it starts was decided when it was created, and
+    /// cannot be changed.
+    fn spec_for(&self, row: &MappingRow) -> MappingSpec {
+        let spec = MappingSpec {
+            starting_position: row.spec.starting_position.clone(),
+            starting_position_timestamp: row.spec.starting_position_timestamp,
+            ..self.checked.spec.clone()
+        };
+        if spec != self.checked.spec {
+            tracing::warn!(
+                uuid = %row.id,
+                "the starting position of a mapping that exists cannot be changed; delete the \
+                 mapping to start anew"
+            );
+        }
+        spec
+    }
+
+    fn first(
+        &self,
+        id: MappingId,
+        function_arn: Arn,
+        desired: DesiredState,
+        now: Timestamp,
+    ) -> MappingRow {
+        MappingRow {
+            id,
+            revision: Revision(1),
+            spec: self.checked.spec.clone(),
+            function_arn,
+            desired,
+            change: Change::Created,
+            created: now,
+            last_modified: now,
+            declared: true,
+        }
+    }
+}
+
+/// The same mapping, changed once more.
+fn successor(row: &MappingRow, now: Timestamp) -> MappingRow {
+    MappingRow {
+        revision: Revision(row.revision.0 + 1),
+        last_modified: now,
+        ..row.clone()
+    }
+}
+
+/// What the file changes about a mapping, if it changes anything.
+fn change(row: &MappingRow, spec: &MappingSpec, wanted: DesiredState) -> Option<Change> {
+    if row.desired == wanted {
+        return (row.spec != *spec).then_some(Change::Updated);
+    }
+    Some(if wanted == DesiredState::Enabled {
+        Change::Enabled
+    } else {
+        Change::Disabled
+    })
+}

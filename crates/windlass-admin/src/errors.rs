@@ -1,0 +1,206 @@
+//! Refusals, with the names, texts and shapes that AWS gives them.
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+use thiserror::Error;
+use windlass_core::validate::{ErrorCode, Violation};
+use windlass_engine::ports::{PortError, chain};
+
+/// What begins AWS's text about one violated constraint.
+const ONE_VIOLATION: &str = "1 validation error detected: ";
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{code}: {message}")]
+pub(crate) struct ApiError {
+    /// AWS's name of the error.
+    pub(crate) code: Code,
+    /// For people.
+    pub(crate) message: String,
+}
+
+/// The names of errors that this API has.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/api/CommonErrors.html>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    AccessDenied,
+    InvalidParameterValue,
+    RequestTooLarge,
+    ResourceConflict,
+    ResourceInUse,
+    ResourceNotFound,
+    Serialization,
+    Service,
+    UnknownOperation,
+    Validation,
+}
+
+/// How the body of an error is written: AWS is not of one mind.
+enum Shape {
+    /// `{"Type":…,"message":…}`
+    Small(&'static str),
+    /// `{"Type":…,"Message":…}`
+    Capital(&'static str),
+    /// `{"message":…}`
+    Bare,
+}
+
+impl ApiError {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidParameterValue, message)
+    }
+
+    pub(crate) fn no_such_mapping() -> Self {
+        let text = "The resource you requested does not exist.";
+        Self::new(Code::ResourceNotFound, text)
+    }
+}
+
+impl From<Vec<Violation>> for ApiError {
+    /// AWS tells all violated constraints at once, but of the rules only the first that is broken.
+    fn from(violations: Vec<Violation>) -> Self {
+        let constraints: Vec<&str> = violations
+            .iter()
+            .filter(|violation| violation.code == ErrorCode::ValidationException)
+            .map(|it| {
+                it.message
+                    .strip_prefix(ONE_VIOLATION)
+                    .unwrap_or(&it.message)
+            })
+            .collect();
+        match (&constraints[..], violations.first()) {
+            ([], Some(rule)) => Self::invalid(&rule.message),
+            ([], None) => Self::new(Code::Service, "nothing is wrong, yet it was refused"),
+            ([only], _) => Self::new(Code::Validation, format!("{ONE_VIOLATION}{only}")),
+            (all, _) => {
+                let (n, all) = (all.len(), all.join("; "));
+                let text = format!("{n} validation errors detected: {all}");
+                Self::new(Code::Validation, text)
+            }
+        }
+    }
+}
+
+impl From<PortError> for ApiError {
+    fn from(error: PortError) -> Self {
+        Self::new(Code::Service, chain(&error))
+    }
+}
+
+impl Code {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::AccessDenied => "AccessDeniedException",
+            Self::InvalidParameterValue => "InvalidParameterValueException",
+            Self::RequestTooLarge => "RequestTooLargeException",
+            Self::ResourceConflict => "ResourceConflictException",
+            Self::ResourceInUse => "ResourceInUseException",
+            Self::ResourceNotFound => "ResourceNotFoundException",
+            Self::Serialization => "SerializationException",
+            Self::Service => "ServiceException",
+            Self::UnknownOperation => "UnknownOperationException",
+            Self::Validation => "ValidationException",
+        }
+    }
+
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::AccessDenied => StatusCode::FORBIDDEN,
+            Self::InvalidParameterValue
+            | Self::ResourceInUse
+            | Self::Serialization
+            | Self::Validation => StatusCode::BAD_REQUEST,
+            Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ResourceConflict => StatusCode::CONFLICT,
+            Self::ResourceNotFound | Self::UnknownOperation => StatusCode::NOT_FOUND,
+            Self::Service => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    const fn shape(self) -> Shape {
+        match self {
+            Self::InvalidParameterValue | Self::ResourceConflict => Shape::Small("User"),
+            Self::ResourceInUse | Self::ResourceNotFound | Self::RequestTooLarge => {
+                Shape::Capital("User")
+            }
+            Self::Service => Shape::Capital("Service"),
+            Self::AccessDenied
+            | Self::Serialization
+            | Self::UnknownOperation
+            | Self::Validation => Shape::Bare,
+        }
+    }
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let Self { code, message } = self;
+        let body = match code.shape() {
+            Shape::Small(kind) => json!({"Type": kind, "message": message}),
+            Shape::Capital(kind) => json!({"Type": kind, "Message": message}),
+            Shape::Bare => json!({"message": message}),
+        };
+        let mut response = (code.status(), body.to_string()).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        headers.insert("x-amzn-errortype", HeaderValue::from_static(code.name()));
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn violation(code: ErrorCode, message: &str) -> Violation {
+        Violation {
+            code,
+            member: "M".to_owned(),
+            message: message.to_owned(),
+        }
+    }
+
+    #[test]
+    fn constraints_are_told_together_and_before_the_rules() {
+        let rule = violation(ErrorCode::InvalidParameterValueException, "a rule");
+        let first = violation(
+            ErrorCode::ValidationException,
+            "1 validation error detected: a",
+        );
+        let second = violation(
+            ErrorCode::ValidationException,
+            "1 validation error detected: b",
+        );
+        let text = |violations| ApiError::from(violations).to_string();
+        assert_eq!(
+            text(vec![rule.clone()]),
+            "InvalidParameterValueException: a rule"
+        );
+        assert_eq!(
+            text(vec![first.clone(), rule.clone()]),
+            "ValidationException: 1 validation error detected: a"
+        );
+        assert_eq!(
+            text(vec![first, second, rule]),
+            "ValidationException: 2 validation errors detected: a; b"
+        );
+    }
+}
