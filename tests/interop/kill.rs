@@ -27,7 +27,7 @@ async fn twenty_kills_lose_nothing_and_keep_the_order() {
     let seed = seed.map_or_else(moment_as_seed, |seed| seed.parse().expect("it is a number"));
     // Printed first, so that a failure shows it too.
     println!("WINDLASS_SEED={seed}");
-    kill_often(seed).await.unwrap();
+    println!("{}", kill_often(seed).await.unwrap());
 }
 
 fn moment_as_seed() -> u64 {
@@ -35,7 +35,8 @@ fn moment_as_seed() -> u64 {
     since.map_or(0, |since| u64::from(since.subsec_nanos()))
 }
 
-async fn kill_often(seed: u64) -> anyhow::Result<()> {
+/// Gives a line for people.
+async fn kill_often(seed: u64) -> anyhow::Result<String> {
     let aws = Servers::running().aws("ferrokinesis");
     let (emulator, arn) = (emulator().await?, aws.create_stream("kill", 4).await?);
     let members = json!({"StartingPosition": "TRIM_HORIZON", "BatchSize": 50});
@@ -71,19 +72,18 @@ async fn kill_often(seed: u64) -> anyhow::Result<()> {
     daemon.stop().await?;
 
     let counts = ledger.counts();
-    println!(
-        "kills {KILLS}, repeats {}, lost {} (of {RECORDS}; {lives_that_delivered} lives delivered, \
-         {} records before the last kill)",
-        counts.repeated,
-        counts.missing(),
-        at_last_kill.delivered,
-    );
     assert_complete_and_in_order(counts, RECORDS);
     assert!(
         KILLS / 4 < lives_that_delivered,
         "kills while nothing happens prove nothing"
     );
-    Ok(())
+    Ok(format!(
+        "kills {KILLS}, repeats {}, lost {} (of {RECORDS}; {lives_that_delivered} lives delivered, \
+         {} records before the last kill)",
+        counts.repeated,
+        counts.missing(),
+        at_last_kill.delivered,
+    ))
 }
 
 /// One life of the daemon.

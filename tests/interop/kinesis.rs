@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use windlass_emulator::Ledger;
+use windlass_emulator::{Ledger, Summary};
 use windlass_tests::aws::Aws;
 use windlass_tests::function::Function;
 use windlass_tests::producer::Producer;
@@ -16,20 +16,18 @@ use crate::setup::{Setup, assert_once_and_in_order, emulator, numbers_in_order, 
 
 #[tokio::test]
 async fn five_thousand_records_over_four_shards_of_kinesis_mock() {
-    five_thousand_records(&Servers::running().aws("kinesis_mock"))
-        .await
-        .unwrap();
+    let aws = Servers::running().aws("kinesis_mock");
+    println!("{:?}", five_thousand_records(&aws).await.unwrap());
 }
 
 #[tokio::test]
 async fn five_thousand_records_over_four_shards_of_ferrokinesis() {
-    five_thousand_records(&Servers::running().aws("ferrokinesis"))
-        .await
-        .unwrap();
+    let aws = Servers::running().aws("ferrokinesis");
+    println!("{:?}", five_thousand_records(&aws).await.unwrap());
 }
 
 /// They arrive once each, in order for each key.
-async fn five_thousand_records(aws: &Aws) -> anyhow::Result<()> {
+async fn five_thousand_records(aws: &Aws) -> anyhow::Result<Summary> {
     let (emulator, arn) = (emulator().await?, aws.create_stream("orders", 4).await?);
     let setup = Setup::new("kinesis")
         .endpoint("kinesis", aws.endpoint())
@@ -48,12 +46,7 @@ async fn five_thousand_records(aws: &Aws) -> anyhow::Result<()> {
     // Once it has stopped, nothing comes any more that would not be seen here.
     daemon.stop().await?;
     assert_once_and_in_order(ledger.counts(), 5_000);
-    let summary = ledger.summary();
-    println!(
-        "{} batches, p50 {:?}, p99 {:?}",
-        summary.counts.batches, summary.p50, summary.p99
-    );
-    Ok(())
+    Ok(ledger.summary())
 }
 
 #[tokio::test]
