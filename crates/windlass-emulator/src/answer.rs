@@ -12,15 +12,26 @@ pub struct Answer {
     pub status: u16,
     /// The JSON body.
     pub body: Bytes,
+    /// For services that had a query protocol before: the header `x-amzn-query-error`.
+    ///
+    /// <https://smithy.io/2.0/aws/protocols/aws-query-protocol.html#aws-protocols-awsquerycompatible-trait>
+    pub query_error: Option<String>,
 }
 
 impl Answer {
     /// A success with this body.
     #[must_use]
     pub fn ok(body: Value) -> Self {
+        Self::written(Bytes::from(body.to_string()))
+    }
+
+    /// A success with a body that is JSON already, or empty.
+    #[must_use]
+    pub fn written(body: Bytes) -> Self {
         Self {
             status: 200,
-            body: Bytes::from(body.to_string()),
+            body,
+            query_error: None,
         }
     }
 
@@ -33,6 +44,7 @@ impl Answer {
         Self {
             status,
             body: Bytes::from(body.to_string()),
+            query_error: None,
         }
     }
 }

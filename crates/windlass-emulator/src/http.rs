@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -25,6 +25,9 @@ const LARGEST_BODY: usize = 64 * 1024 * 1024;
 
 /// Before another connection is taken when one could not be, as without a free descriptor.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// The header by which clients of an older protocol know an error.
+const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
 
 /// A connection that ends without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -110,17 +113,21 @@ pub(crate) fn cut(answer: Answer) -> Response<Content> {
 
 fn respond(answer: Answer, end: End) -> Response<Content> {
     let length = answer.body.len();
+    let query_error = answer.query_error.map(HeaderValue::try_from);
     let (bytes, length) = match end {
         End::Good => (answer.body, length),
         End::Flush | End::Break => (answer.body.slice(..length / 2), length.max(1)),
     };
-    let builder = Response::builder()
+    let mut builder = Response::builder()
         .status(answer.status)
         .header(
             CONTENT_TYPE,
             HeaderValue::from_static("application/x-amz-json-1.1"),
         )
         .header(CONTENT_LENGTH, length);
+    if let Some(Ok(query_error)) = query_error {
+        builder = builder.header(QUERY_ERROR, query_error);
+    }
     let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
     let response = builder.body(Content { bytes, end });
     response.expect("services answer with statuses that there are")

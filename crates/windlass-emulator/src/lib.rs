@@ -6,6 +6,7 @@
 
 mod answer;
 mod bench;
+mod clock;
 mod faults;
 mod function;
 mod http;
@@ -13,6 +14,7 @@ mod kinesis;
 mod ledger;
 mod md5;
 mod server;
+mod sqs;
 
 pub use answer::Answer;
 pub use bench::{BEFORE_RECORDS, BenchLoad, BenchSeen, BenchSource, RECORD_LENGTH};
@@ -20,3 +22,4 @@ pub use faults::{Fault, Faults, Script};
 pub use kinesis::{IteratorLife, Kinesis, Placed, Refusal};
 pub use ledger::{Counts, Ledger, LedgerError, Summary};
 pub use server::Emulator;
+pub use sqs::{QueueCounts, SentMessage, Sqs, SqsRefusal};

@@ -1,4 +1,4 @@
-//! MD5, by which Kinesis spreads partition keys over shards.
+//! MD5, by which Kinesis spreads partition keys over shards and SQS proves what it took.
 //!
 //! <https://www.rfc-editor.org/rfc/rfc1321>. Nothing here is a secret, so the digest's age does no
 //! harm; it is short enough that it needs no dependency.

@@ -17,6 +17,7 @@ use crate::faults::{Fault, Faults, Script};
 use crate::http::{Dropped, Reply, cut, read, whole};
 use crate::kinesis::Kinesis;
 use crate::ledger::Ledger;
+use crate::sqs::{self, Sqs};
 use crate::{function, http as server};
 
 /// A running emulator; it ends when dropped.
@@ -27,9 +28,10 @@ pub struct Emulator {
     tasks: JoinSet<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     kinesis: Kinesis,
+    sqs: Sqs,
     faults: Faults,
     ledger: Ledger,
 }
@@ -38,6 +40,7 @@ struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Service {
     Kinesis,
+    Sqs,
 }
 
 impl Emulator {
@@ -48,7 +51,12 @@ impl Emulator {
     pub async fn start(listen: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let addr = listener.local_addr()?;
-        let state = Arc::new(State::default());
+        let state = Arc::new(State {
+            kinesis: Kinesis::new(),
+            sqs: Sqs::new(format!("http://{addr}")),
+            faults: Faults::new(),
+            ledger: Ledger::new(),
+        });
         let mut tasks = JoinSet::new();
         let served = Arc::clone(&state);
         tasks.spawn(async move {
@@ -82,6 +90,12 @@ impl Emulator {
         &self.state.kinesis
     }
 
+    /// The queues, to be used in process.
+    #[must_use]
+    pub fn sqs(&self) -> &Sqs {
+        &self.state.sqs
+    }
+
     /// What is to go wrong.
     #[must_use]
     pub fn faults(&self) -> &Faults {
@@ -109,6 +123,7 @@ impl Service {
     fn of_target(prefix: &str) -> Option<Self> {
         match prefix {
             "Kinesis_20131202" => Some(Self::Kinesis),
+            "AmazonSQS" => Some(Self::Sqs),
             _ => None,
         }
     }
@@ -117,6 +132,7 @@ impl Service {
     fn name(self) -> &'static str {
         match self {
             Self::Kinesis => "Kinesis",
+            Self::Sqs => "SQS",
         }
     }
 
@@ -124,12 +140,14 @@ impl Service {
     fn throttle(self) -> &'static str {
         match self {
             Self::Kinesis => "ProvisionedThroughputExceededException",
+            Self::Sqs => "RequestThrottled",
         }
     }
 
-    fn call(self, state: &State, operation: &str, body: &[u8]) -> Answer {
+    async fn call(self, state: &State, operation: &str, body: &[u8]) -> Answer {
         match self {
             Self::Kinesis => state.kinesis.call(operation, body),
+            Self::Sqs => state.sqs.call(operation, body).await,
         }
     }
 }
@@ -142,7 +160,9 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Reply {
     match (request.method(), path.as_str()) {
         (_, "/emulator/faults") => Ok(whole(script(&state.faults, request).await)),
         (&Method::GET, "/emulator/ledger") => Ok(whole(Answer::ok(state.ledger.to_json()))),
-        (&Method::POST, "/") => serve(&state, request).await,
+        (&Method::POST, path) if path == "/" || path.starts_with(sqs::PATH) => {
+            serve(&state, request).await
+        }
         (method, path) => {
             let message = format!("the emulator has nothing at {method} {path}");
             Ok(whole(Answer::error(404, "NotFound", &message)))
@@ -177,7 +197,8 @@ async fn serve(state: &State, request: Request<Incoming>) -> Reply {
     {
         return early;
     }
-    after(fault.as_ref(), service.call(state, &operation, &body))
+    let answer = service.call(state, &operation, &body).await;
+    after(fault.as_ref(), answer)
 }
 
 /// A call of a function.

@@ -1,3 +1,5 @@
+//! What is refused of a mapping's parameters, and in which words.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 

@@ -312,7 +312,7 @@ async fn call(state: &State, request: Request<Incoming>) -> Response<Content> {
     let answered = match operation.as_str() {
         "GetRecords" => {
             let answered = state.get_records(&body);
-            let body = answered.map(|body| Answer { status: 200, body });
+            let body = answered.map(Answer::written);
             let mut response = whole(body.unwrap_or_else(|refusal| refusal));
             let length = state.pages.record_length().into();
             response.headers_mut().insert(RECORD_LENGTH, length);

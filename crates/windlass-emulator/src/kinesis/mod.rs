@@ -49,7 +49,7 @@ impl Kinesis {
     pub fn call(&self, operation: &str, body: &[u8]) -> Answer {
         let result = calls::execute(&mut self.lock(), operation, body, now());
         match result {
-            Ok(body) => Answer { status: 200, body },
+            Ok(body) => Answer::written(body),
             Err(refusal) => refusal.into(),
         }
     }

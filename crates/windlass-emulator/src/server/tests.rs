@@ -230,3 +230,72 @@ async fn a_function_fails_by_script() {
     let counts = emulator.ledger().counts();
     assert_eq!((counts.delivered, counts.repeated), (1, 1));
 }
+
+#[tokio::test]
+async fn queues_are_reached_at_their_urls_and_at_the_root() {
+    let emulator = start().await;
+    let call = async |path: &str, operation: &str, request: Value| {
+        let target = format!("AmazonSQS.{operation}");
+        let request = request.to_string();
+        let (status, body) = ask(&emulator, Method::POST, path, &target, &request)
+            .await
+            .unwrap();
+        assert_eq!(status, 200, "{body:?}");
+        serde_json::from_slice::<Value>(&body).unwrap()
+    };
+    let made = call("/", "CreateQueue", json!({"QueueName": "q"})).await;
+    let url = made["QueueUrl"].as_str().unwrap();
+    assert_eq!(url, format!("{}/000000000000/q", emulator.endpoint()));
+    let path = url.strip_prefix(&emulator.endpoint()).unwrap();
+    let body = emulator.ledger().put_payload("sqs/q", "k", 1);
+    let sent = call(
+        path,
+        "SendMessage",
+        json!({"QueueUrl": url, "MessageBody": body}),
+    );
+    let wait = json!({"QueueUrl": url, "WaitTimeSeconds": 20});
+    let (received, sent) = tokio::join!(call(path, "ReceiveMessage", wait), sent);
+    let message = &received["Messages"][0];
+    assert_eq!(message["MessageId"], sent["MessageId"]);
+    let arn = "arn:aws:sqs:us-east-1:000000000000:q";
+    let event = json!({"Records": [{"eventSourceARN": arn, "body": message["Body"]}]});
+    let event = event.to_string();
+    let invoked = ask(&emulator, Method::POST, "/function/f", "", &event).await;
+    assert_eq!(invoked.unwrap().0, 200);
+    assert_eq!(emulator.ledger().by_source()["sqs/q"].delivered, 1);
+    assert_eq!(emulator.sqs().counts("q").unwrap().in_flight, 1);
+}
+
+#[tokio::test]
+async fn a_refusal_of_sqs_has_its_header_and_a_throttle_its_code() {
+    let emulator = start().await;
+    emulator.faults().add("SQS.GetQueueUrl", Fault::Throttle, 1);
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let handshake =
+            hyper::client::conn::http1::handshake(TokioIo::new(connect(&emulator).await));
+        let (mut sender, connection) = handshake.await.unwrap();
+        let request = request(
+            Method::POST,
+            "/",
+            "AmazonSQS.GetQueueUrl",
+            r#"{"QueueName":"none"}"#,
+        );
+        let asked = async {
+            let answer = sender.send_request(request).await.unwrap();
+            let header = answer.headers().get("x-amzn-query-error").cloned();
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            drop(sender);
+            let body: Value = serde_json::from_slice(&body).unwrap();
+            (header, body["__type"].as_str().unwrap().to_owned())
+        };
+        let (answered, _) = tokio::join!(asked, connection);
+        seen.push(answered);
+    }
+    let code = http::HeaderValue::from_static("AWS.SimpleQueueService.NonExistentQueue;Sender");
+    let expected = [
+        (None, "RequestThrottled".to_owned()),
+        (Some(code), "com.amazonaws.sqs#QueueDoesNotExist".to_owned()),
+    ];
+    assert_eq!(seen, expected);
+}
