@@ -54,7 +54,7 @@ fn configuration(args: &ServeArgs) -> Result<Config, Vec<Problem>> {
         config.listen_at(listen).map_err(|problem| vec![problem])?;
     }
     if let Some(store) = &args.store {
-        config.store.clone_from(store);
+        config.store_at(store).map_err(|problem| vec![problem])?;
     }
     Ok(config)
 }
