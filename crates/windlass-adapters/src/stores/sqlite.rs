@@ -177,13 +177,14 @@ pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError
         );
         return Err(StoreError::new(store, &reason));
     }
-    set_up(&mut db, tables == 0).map_err(|error| failed("it cannot be set up", error))?;
+    // Before anything is written: what is damaged is left as it is, for whoever repairs it.
     let check = db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
     let check = check.map_err(|error| failed("it cannot be read", error))?;
     if check != "ok" {
         let reason = format!("{place} is damaged ({check}); restore it from a backup");
         return Err(StoreError::new(store, &reason));
     }
+    set_up(&mut db, tables == 0).map_err(|error| failed("it cannot be set up", error))?;
     Ok(db)
 }
 
