@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Where mappings are created and listed.
 const MAPPINGS: &str = "/2015-03-31/event-source-mappings";
 
+/// Any value will do for local servers.
+const CREDENTIALS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+
 /// A running daemon; it is killed when this is dropped.
 #[derive(Debug)]
 pub struct Daemon {
@@ -40,24 +43,31 @@ pub struct Daemon {
 /// # Errors
 /// It cannot be started.
 pub fn spawn(folder: &Path, config: &str) -> anyhow::Result<Child> {
+    started(&mut serving(folder, config)?)
+}
+
+fn serving(folder: &Path, config: &str) -> anyhow::Result<tokio::process::Command> {
     let file = folder.join("windlass.yaml");
     std::fs::write(&file, config)?;
     let mut command = tokio::process::Command::from(command());
     command
         .args(["serve", "--listen", "127.0.0.1:0", "--config"])
-        .arg(&file)
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .arg(&file);
+    Ok(command)
+}
+
+fn started(command: &mut tokio::process::Command) -> anyhow::Result<Child> {
+    command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .kill_on_drop(true);
-    command
+        .kill_on_drop(true)
         .spawn()
         .with_context(|| format!("starting {}", binary().display()))
 }
 
-/// The program, with nothing of the AWS account of whoever runs the tests.
+/// The program, with credentials that every local server takes, and nothing of the AWS account of
+/// whoever runs the tests.
 pub fn command() -> Command {
     let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
@@ -65,6 +75,9 @@ pub fn command() -> Command {
         if ["AWS_", "WINDLASS_"].iter().any(|it| text.starts_with(it)) {
             command.env_remove(&name);
         }
+    }
+    for variable in CREDENTIALS {
+        command.env(variable, "test");
     }
     command
         .env("AWS_EC2_METADATA_DISABLED", "true")
@@ -109,7 +122,23 @@ impl Daemon {
     /// # Errors
     /// It ends or says nothing before it listens; its log is in the error.
     pub async fn start(folder: &Path, config: &str) -> anyhow::Result<Self> {
-        let mut child = spawn(folder, config)?;
+        Self::listening(spawn(folder, config)?).await
+    }
+
+    /// Starts a daemon that finds no AWS credentials anywhere.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub async fn start_without_credentials(folder: &Path, config: &str) -> anyhow::Result<Self> {
+        let mut command = serving(folder, config)?;
+        for variable in CREDENTIALS {
+            command.env_remove(variable);
+        }
+        Self::listening(started(&mut command)?).await
+    }
+
+    /// Waits until it listens.
+    async fn listening(mut child: Child) -> anyhow::Result<Self> {
         let stderr = child.stderr.take().context("standard error is piped")?;
         let mut lines = BufReader::new(stderr).lines();
         let mut text = String::new();
@@ -143,6 +172,11 @@ impl Daemon {
             endpoint,
             log,
         })
+    }
+
+    /// Its process id; `None` once it has ended.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// One call of its API: status and JSON.
