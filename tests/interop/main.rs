@@ -1,5 +1,6 @@
 //! The daemon, as a process, against servers that others wrote.
 
+mod clients;
 mod drain;
 mod dynamodb;
 mod kill;
