@@ -7,15 +7,21 @@ use rand_core::{RngCore, SeedableRng};
 use serde_json::json;
 use windlass_tests::daemon::spawn;
 use windlass_tests::producer::Producer;
+use windlass_tests::relay::{Relay, Way};
 use windlass_tests::servers::Servers;
 
 use crate::setup::{Setup, assert_complete_and_in_order, emulator, until_delivered};
 
 const KILLS: u64 = 20;
+const SHARDS: u32 = 4;
+const BATCH: u64 = 50;
 const RECORDS: u64 = 20_000;
 
 /// Records of one life of the daemon; the rest flows when it is left alone.
 const RECORDS_OF_A_LIFE: u64 = RECORDS / (KILLS + 1);
+
+/// How long the function takes: most kills find an invocation under way.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// A life is no longer, counted from the start of the process: so some end before they have read
 /// anything, and some while an invocation or a save is under way.
@@ -38,11 +44,15 @@ fn moment_as_seed() -> u64 {
 /// Gives a line for people.
 async fn kill_often(seed: u64) -> anyhow::Result<String> {
     let aws = Servers::running().aws("ferrokinesis");
-    let (emulator, arn) = (emulator().await?, aws.create_stream("kill", 4).await?);
-    let members = json!({"StartingPosition": "TRIM_HORIZON", "BatchSize": 50});
+    let (emulator, arn) = (emulator().await?, aws.create_stream("kill", SHARDS).await?);
+    let relay = Relay::start(&emulator.endpoint()).await?;
+    relay.go(Way::Slow(SLOW)).await?;
+    let url = emulator.function_url("orders");
+    let url = url.replace(&emulator.endpoint(), &relay.endpoint());
+    let members = json!({"StartingPosition": "TRIM_HORIZON", "BatchSize": BATCH});
     let setup = Setup::new("kill")
         .endpoint("kinesis", aws.endpoint())
-        .function("orders", &emulator.function_url("orders"))
+        .function("orders", &url)
         .mapping("orders", &arn, members);
     let ledger = emulator.ledger();
     let producer = Producer {
@@ -73,9 +83,18 @@ async fn kill_often(seed: u64) -> anyhow::Result<String> {
 
     let counts = ledger.counts();
     assert_complete_and_in_order(counts, RECORDS);
+    // Kills while nothing happens would prove nothing.
     assert!(
-        KILLS / 4 < lives_that_delivered,
-        "kills while nothing happens prove nothing"
+        KILLS / 2 < lives_that_delivered,
+        "{lives_that_delivered} lives delivered"
+    );
+    assert_ne!(counts.repeated, 0, "no kill has hit an invocation");
+    // A kill costs the batch that is under way, and that whose checkpoint is being saved.
+    let most = KILLS * u64::from(SHARDS) * 2 * BATCH;
+    assert!(
+        counts.repeated <= most,
+        "{} repeats, more than {most}",
+        counts.repeated
     );
     Ok(format!(
         "kills {KILLS}, repeats {}, lost {} (of {RECORDS}; {lives_that_delivered} lives delivered, \
