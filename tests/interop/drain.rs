@@ -11,8 +11,9 @@ use windlass_tests::waiting;
 use crate::PATIENCE;
 use crate::setup::{Setup, assert_once_and_in_order, emulator, until_delivered};
 
-/// How long the function takes: an invocation is under way at nearly every moment.
-const SLOW: Duration = Duration::from_millis(200);
+/// How long a request takes to the function, and its answer back: an invocation is under way at
+/// nearly every moment.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// Stops and starts between the first and the last.
 const STOPS: u64 = 3;

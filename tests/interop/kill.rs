@@ -20,8 +20,9 @@ const RECORDS: u64 = 20_000;
 /// Records of one life of the daemon; the rest flows when it is left alone.
 const RECORDS_OF_A_LIFE: u64 = RECORDS / (KILLS + 1);
 
-/// How long the function takes: most kills find an invocation under way.
-const SLOW: Duration = Duration::from_millis(100);
+/// How long a request takes to the function, and its answer back: most kills find an invocation
+/// under way, and the function has it or has it not.
+const SLOW: Duration = Duration::from_millis(60);
 
 /// A life is no longer, counted from the start of the process: so some end before they have read
 /// anything, and some while an invocation or a save is under way.

@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,7 +23,8 @@ use crate::waiting;
 pub enum Way {
     /// They lead to the server.
     Open,
-    /// They lead to the server, and what it answers is late.
+    /// They lead to the server; requests reach it late, and not at all if who called goes away
+    /// before, and what it answers is late as well.
     Slow(Duration),
     /// Nothing listens; those that were open are gone.
     Cut,
@@ -145,25 +147,44 @@ async fn forward(client: TcpStream, server: SocketAddr, delay: Duration) -> std:
     let server = TcpStream::connect(server).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let requests = async {
-        tokio::io::copy(&mut from_client, &mut to_server).await?;
-        to_server.shutdown().await
-    };
-    let answers = async {
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            let read = from_server.read(&mut buffer).await?;
-            if read == 0 {
-                return to_client.shutdown().await;
-            }
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
-            }
-            to_client.write_all(&buffer[..read]).await?;
-        }
-    };
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let requests = pass(from_client, to_server, delay, Rest::Lost);
+    let answers = pass(from_server, to_client, delay, Rest::PassedOn);
     tokio::try_join!(requests, answers)?;
     Ok(())
+}
+
+/// What becomes of what was not passed on yet when the side that it comes from goes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    Lost,
+    PassedOn,
+}
+
+/// Passes on what comes from one side, each part of it late.
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    delay: Duration,
+    rest: Rest,
+) -> std::io::Result<()> {
+    let mut part = Vec::with_capacity(64 * 1024);
+    let mut ended = false;
+    while !ended {
+        part.clear();
+        ended = from.read_buf(&mut part).await? == 0;
+        let late = tokio::time::sleep(delay);
+        tokio::pin!(late);
+        while !delay.is_zero() && !ended {
+            tokio::select! {
+                () = &mut late => break,
+                more = from.read_buf(&mut part) => ended = more? == 0,
+            }
+        }
+        if !ended || rest == Rest::PassedOn {
+            to.write_all(&part).await?;
+        }
+    }
+    to.shutdown().await
 }
