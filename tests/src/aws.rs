@@ -107,6 +107,28 @@ impl Aws {
         bail!("the stream {name} is not active after 10 s")
     }
 
+    /// A new table with a name of its own and a stream with both images, keyed by the text `key`;
+    /// gives its name and the ARN of its stream.
+    ///
+    /// # Errors
+    /// The server refuses it.
+    pub async fn create_table(&self, prefix: &str) -> anyhow::Result<(String, String)> {
+        let name = unique_name(prefix);
+        let body = json!({
+            "TableName": name,
+            "KeySchema": [{"AttributeName": "key", "KeyType": "HASH"}],
+            "AttributeDefinitions": [{"AttributeName": "key", "AttributeType": "S"}],
+            "BillingMode": "PAY_PER_REQUEST",
+            "StreamSpecification": {
+                "StreamEnabled": true,
+                "StreamViewType": "NEW_AND_OLD_IMAGES",
+            },
+        });
+        let answer = self.dynamodb("CreateTable", body).await?;
+        let arn = answer["TableDescription"]["LatestStreamArn"].as_str();
+        Ok((name, arn.context("a table has a stream")?.to_owned()))
+    }
+
     /// A new queue with a name of its own; gives its URL and its ARN.
     ///
     /// # Errors

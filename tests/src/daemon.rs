@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Where mappings are created and listed.
 const MAPPINGS: &str = "/2015-03-31/event-source-mappings";
 
+/// Any value will do for local servers.
+const CREDENTIALS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+
 /// A running daemon; it is killed when this is dropped.
 #[derive(Debug)]
 pub struct Daemon {
@@ -32,6 +35,57 @@ pub struct Daemon {
     pub endpoint: String,
     /// Reads its log to the end, so that it never waits for us; gives it when the daemon is gone.
     log: tokio::task::JoinSet<String>,
+}
+
+/// Starts the daemon with a configuration and does not wait for anything; its log goes to the pipe
+/// of its standard error. It is killed when the child is dropped.
+///
+/// # Errors
+/// It cannot be started.
+pub fn spawn(folder: &Path, config: &str) -> anyhow::Result<Child> {
+    started(&mut serving(folder, config)?)
+}
+
+fn serving(folder: &Path, config: &str) -> anyhow::Result<tokio::process::Command> {
+    let file = folder.join("windlass.yaml");
+    std::fs::write(&file, config)?;
+    let mut command = tokio::process::Command::from(command());
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--config"])
+        .arg(&file);
+    Ok(command)
+}
+
+fn started(command: &mut tokio::process::Command) -> anyhow::Result<Child> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("starting {}", binary().display()))
+}
+
+/// The program, with credentials that every local server takes, and nothing of the AWS account of
+/// whoever runs the tests.
+pub fn command() -> Command {
+    let mut command = Command::new(binary());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["AWS_", "WINDLASS_"].iter().any(|it| text.starts_with(it)) {
+            command.env_remove(&name);
+        }
+    }
+    for variable in CREDENTIALS {
+        command.env(variable, "test");
+    }
+    command
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .env_remove("RUST_LOG")
+        .env("NO_COLOR", "1");
+    command
 }
 
 /// The program, built if need be.
@@ -68,26 +122,29 @@ impl Daemon {
     /// # Errors
     /// It ends or says nothing before it listens; its log is in the error.
     pub async fn start(folder: &Path, config: &str) -> anyhow::Result<Self> {
-        let file = folder.join("windlass.yaml");
-        std::fs::write(&file, config)?;
-        let mut child = tokio::process::Command::new(binary())
-            .args(["serve", "--listen", "127.0.0.1:0", "--config"])
-            .arg(&file)
-            .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {}", binary().display()))?;
+        Self::listening(spawn(folder, config)?).await
+    }
+
+    /// Starts a daemon that finds no AWS credentials anywhere.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub async fn start_without_credentials(folder: &Path, config: &str) -> anyhow::Result<Self> {
+        let mut command = serving(folder, config)?;
+        for variable in CREDENTIALS {
+            command.env_remove(variable);
+        }
+        Self::listening(started(&mut command)?).await
+    }
+
+    /// Waits until it listens.
+    async fn listening(mut child: Child) -> anyhow::Result<Self> {
         let stderr = child.stderr.take().context("standard error is piped")?;
         let mut lines = BufReader::new(stderr).lines();
         let mut text = String::new();
         let listening = async {
             while let Some(line) = lines.next_line().await? {
+                show(&line);
                 text.push_str(&line);
                 text.push('\n');
                 if let Some((_, address)) = line.split_once(LISTENING) {
@@ -104,6 +161,7 @@ impl Daemon {
         let mut log = tokio::task::JoinSet::new();
         log.spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
+                show(&line);
                 text.push_str(&line);
                 text.push('\n');
             }
@@ -114,6 +172,11 @@ impl Daemon {
             endpoint,
             log,
         })
+    }
+
+    /// Its process id; `None` once it has ended.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// One call of its API: status and JSON.
@@ -199,4 +262,13 @@ impl Daemon {
     async fn rest_of_log(&mut self) -> anyhow::Result<String> {
         Ok(self.log.join_next().await.context("it has a log")??)
     }
+}
+
+/// Shows a line of a daemon's log, in case the test fails.
+#[expect(
+    clippy::print_stderr,
+    reason = "the harness keeps it, and shows it only when the test fails"
+)]
+fn show(line: &str) {
+    eprintln!("daemon: {line}");
 }

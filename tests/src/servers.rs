@@ -77,12 +77,15 @@ impl Servers {
         self.text("aws")
     }
 
-    /// Starts one of them anew, for this test alone.
+    /// Starts one of them anew, for this test alone, with arguments besides its usual ones.
     ///
     /// # Errors
     /// It does not answer in time.
-    pub async fn own(&self, name: &str) -> anyhow::Result<OwnServer> {
-        let command = self.about["commands"][name].clone();
+    pub async fn own(&self, name: &str, more: &[&str]) -> anyhow::Result<OwnServer> {
+        let mut command = self.about["commands"][name].clone();
+        let arguments = command["args"].as_array_mut();
+        let arguments = arguments.with_context(|| format!("`{name}` is not installed"))?;
+        arguments.extend(more.iter().map(|it| Value::from(*it)));
         let port = std::net::TcpListener::bind("127.0.0.1:0")?
             .local_addr()?
             .port();

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use windlass_emulator::{BEFORE_RECORDS, RECORD_LENGTH};
 
 /// Batches of one page, as many as a mapping holds of a shard.
-const BATCHES_READ: usize = 10;
+const BATCHES_READ: usize = 20;
 
 /// Between two reads while there is nothing.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use windlass_core::event;
 use windlass_core::mapping::MappingId;
-use windlass_core::outcome::Outcome;
+use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::time::Timestamp;
 
 use crate::clock::Clock;
@@ -54,12 +54,19 @@ impl Invoker {
         self.board.outcome(&self.mapping, &outcome);
         match &outcome {
             Outcome::Success => self.counts.invoked.add(n_records),
-            Outcome::FunctionError { .. } => {
+            Outcome::FunctionError { status, error } => {
+                tracing::warn!(status, error, attempt, n_records, "the function failed");
                 self.counts.invoked.add(n_records);
                 self.counts.failed_invocations.add(1);
                 self.counts.failed_events.add(n_records);
             }
-            Outcome::NotInvoked { .. } => {}
+            // A function at its limit of concurrency is nothing out of the ordinary.
+            Outcome::NotInvoked {
+                cause: Fault::Throttled { .. },
+            } => {}
+            Outcome::NotInvoked { cause } => {
+                tracing::warn!(?cause, n_records, "the function was not reached");
+            }
         }
         tracing::debug!(n_records, attempt, ?took, ?outcome, "invoked");
         outcome

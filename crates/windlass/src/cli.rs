@@ -103,7 +103,8 @@ pub(crate) struct ClientArgs {
         global = true,
         value_name = "URL",
         env = "WINDLASS_ENDPOINT",
-        default_value = "http://127.0.0.1:9870"
+        default_value = "http://127.0.0.1:9870",
+        value_parser = crate::client::endpoint
     )]
     pub(crate) endpoint: String,
     /// How to print.

@@ -1,6 +1,6 @@
 //! A client of a daemon's API, for the commands that ask one.
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -43,22 +43,13 @@ impl std::fmt::Display for Refusal {
 impl std::error::Error for Refusal {}
 
 impl Client {
-    /// A client of the daemon at `endpoint`.
-    ///
-    /// # Errors
-    /// It is not an `http://` URL.
-    pub(crate) fn new(endpoint: &str) -> anyhow::Result<Self> {
-        let uri: http::Uri = endpoint
-            .parse()
-            .with_context(|| format!("the endpoint '{endpoint}' is not a URL"))?;
-        if uri.scheme_str() != Some("http") {
-            bail!("the endpoint '{endpoint}' must begin with http://");
-        }
+    /// A client of the daemon at an endpoint that [`endpoint`] has read.
+    pub(crate) fn new(endpoint: &str) -> Self {
         let http = HttpClient::builder(TokioExecutor::new()).build_http();
-        Ok(Self {
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
+        Self {
+            endpoint: endpoint.to_owned(),
             http,
-        })
+        }
     }
 
     /// Every mapping, all pages.
@@ -162,6 +153,20 @@ impl Client {
             message: message.unwrap_or("no explanation was given").to_owned(),
         }
         .into())
+    }
+}
+
+/// Reads where a daemon is; anything else is wrong usage.
+///
+/// # Errors
+/// It is not an `http://` URL.
+pub(crate) fn endpoint(text: &str) -> Result<String, String> {
+    let uri = text.parse::<http::Uri>();
+    let is_http = uri.is_ok_and(|uri| uri.scheme_str() == Some("http"));
+    if is_http {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err("expected a URL such as http://127.0.0.1:9870".to_owned())
     }
 }
 

@@ -19,7 +19,7 @@ const FIXED: [&str; 3] = [
 
 /// Runs one of the subcommands.
 pub(crate) async fn run(client_args: &ClientArgs, command: MappingsCommand) -> anyhow::Result<()> {
-    let client = Client::new(&client_args.endpoint)?;
+    let client = Client::new(&client_args.endpoint);
     let format = client_args.output;
     match command {
         MappingsCommand::List {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::App;
 use crate::cli::ServeArgs;
@@ -21,24 +21,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     };
     telemetry::start(args.log_format, None);
     let runtime = Runtime::new().context("starting the runtime")?;
-    runtime.block_on(async {
-        let app = App::build(config, args.prune).await?;
-        let grace = app.drain_timeout();
-        let running = app.spawn().await?;
-        let first = until_told().await?;
-        tracing::info!(
-            signal = first,
-            "stopping: what has begun is finished and saved"
-        );
-        let second = async {
-            let again = until_told().await;
-            tokio::select! {
-                signal = std::future::ready(again) => signal.unwrap_or("a signal"),
-            }
-        };
-        running.stop(grace, second).await;
-        anyhow::Ok(())
-    })?;
+    runtime.block_on(life(config, args.prune))?;
     // Whatever still hangs has had its time.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(ExitCode::SUCCESS)
@@ -54,17 +37,52 @@ fn configuration(args: &ServeArgs) -> Result<Config, Vec<Problem>> {
         config.listen_at(listen).map_err(|problem| vec![problem])?;
     }
     if let Some(store) = &args.store {
-        config.store.clone_from(store);
+        config.store_at(store).map_err(|problem| vec![problem])?;
     }
     Ok(config)
 }
 
-/// Waits for SIGTERM or SIGINT; gives its name.
-async fn until_told() -> anyhow::Result<&'static str> {
-    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    })
+/// Starts, runs until it is told to stop, and stops.
+async fn life(config: Config, prune: bool) -> anyhow::Result<()> {
+    // Before anything else: from here on no request to stop goes unheard.
+    let mut signals = Signals::new()?;
+    let start = async {
+        let app = App::build(config, prune).await?;
+        let grace = app.drain_timeout();
+        anyhow::Ok((grace, app.spawn().await?))
+    };
+    let (grace, running) = tokio::select! {
+        started = start => started?,
+        signal = signals.next() => {
+            tracing::info!(signal, "stopped before it had started");
+            return Ok(());
+        }
+    };
+    let signal = signals.next().await;
+    tracing::info!(signal, "stopping: what has begun is finished and saved");
+    running.stop(grace, signals.next()).await;
+    Ok(())
+}
+
+/// The signals that ask for a stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("waiting for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("waiting for SIGINT")?,
+        })
+    }
+
+    /// Waits for the next one; gives its name.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }

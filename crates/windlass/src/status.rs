@@ -20,7 +20,7 @@ pub(crate) async fn run(
     mapping: Option<&str>,
     watch: bool,
 ) -> anyhow::Result<()> {
-    let client = Client::new(&args.endpoint)?;
+    let client = Client::new(&args.endpoint);
     loop {
         let statuses = look(&client, mapping).await?;
         if !watch {

@@ -73,8 +73,12 @@ where
     }
     // The cause says more than «service error» and «dispatch failure» do.
     let source = if let SdkError::ServiceError(service) = &error {
-        let error = service.err();
-        let code = error.code().unwrap_or("unknown error");
+        let (error, status) = (service.err(), service.raw().status().as_u16());
+        // Answers without a code come from what stands between: a proxy, a load balancer.
+        let code = error.code().map_or_else(
+            || format!("HTTP {status} without an error code"),
+            str::to_owned,
+        );
         match error.message() {
             Some(message) if !message.is_empty() => format!("{code}: {message}").into(),
             _ => code.into(),

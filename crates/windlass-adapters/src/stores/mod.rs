@@ -31,15 +31,35 @@ pub struct StoreError {
 /// # Errors
 /// The store is of another kind, is in use, damaged, of a newer version, or cannot be written.
 pub fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
-    match url.split_once(':') {
-        Some(("sqlite", folder)) if !folder.is_empty() => {
-            Ok(Arc::new(SqliteStore::open(Path::new(folder))?))
-        }
-        Some(("memory", "")) => Ok(Arc::new(MemoryStore::default())),
-        _ => Err(StoreError::new(
+    match Kind::of(url) {
+        Some(Kind::Sqlite(folder)) => Ok(Arc::new(SqliteStore::open(folder)?)),
+        Some(Kind::Memory) => Ok(Arc::new(MemoryStore::default())),
+        None => Err(StoreError::new(
             url,
             "only sqlite:FOLDER is supported, for example sqlite:./windlass-data",
         )),
+    }
+}
+
+/// Whether [`open`] knows this kind of store; nothing is opened.
+#[must_use]
+pub fn is_known(url: &str) -> bool {
+    Kind::of(url).is_some()
+}
+
+/// The kinds of stores.
+enum Kind<'a> {
+    Sqlite(&'a Path),
+    Memory,
+}
+
+impl<'a> Kind<'a> {
+    fn of(url: &'a str) -> Option<Self> {
+        match url.split_once(':')? {
+            ("sqlite", folder) if !folder.is_empty() => Some(Self::Sqlite(Path::new(folder))),
+            ("memory", "") => Some(Self::Memory),
+            _ => None,
+        }
     }
 }
 

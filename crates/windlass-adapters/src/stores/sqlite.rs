@@ -1,7 +1,7 @@
 //! The embedded store: one SQLite database in a folder, one thread that writes it.
 //!
-//! Whatever is asked while the thread is busy is done together in one transaction, so the cost of
-//! durable saves grows with time and not with shards.
+//! Whatever is asked while the thread is busy is done together in one transaction, and saves wait
+//! a moment for others, so the cost of durable saves grows with time and not with shards.
 
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use windlass_core::lease::{Lease, LeaseKey};
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
@@ -32,15 +33,26 @@ const QUEUE: usize = 1_024;
 /// Most requests of one transaction.
 const MOST_TOGETHER: usize = 1_024;
 
+/// From one transaction of nothing but saves to the next. A crash in between costs repeats of what
+/// was processed in so short a time.
+const SAVE_INTERVAL: Duration = Duration::from_millis(50);
+
 /// Another program (a backup, a person) may hold the database for a moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Keeps everything in one SQLite database.
 #[derive(Debug)]
 pub struct SqliteStore {
-    requests: Option<mpsc::Sender<Job>>,
+    requests: Option<mpsc::Sender<Request>>,
     thread: Option<JoinHandle<()>>,
     _lock: StoreLock,
+}
+
+/// What the thread is asked to do.
+struct Request {
+    job: Job,
+    /// Whether it may wait for others, so that all are done in one transaction.
+    patient: bool,
 }
 
 /// Something to be done inside a transaction, if there is one. What it gives back is called after
@@ -72,11 +84,16 @@ impl SqliteStore {
 
     /// Serves a database that is ready.
     pub(super) fn start(store: &str, db: Connection, lock: StoreLock) -> Result<Self, StoreError> {
-        let (requests, jobs) = mpsc::channel(QUEUE);
+        let (requests, asked) = mpsc::channel(QUEUE);
+        let failed = |error| StoreError::with(store, "its thread cannot be started", error);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        let runtime = runtime.map_err(failed)?;
         let thread = std::thread::Builder::new()
             .name("windlass-store".to_owned())
-            .spawn(move || serve(db, jobs))
-            .map_err(|error| StoreError::with(store, "its thread cannot be started", error))?;
+            .spawn(move || runtime.block_on(serve(db, asked)))
+            .map_err(failed)?;
         Ok(Self {
             requests: Some(requests),
             thread: Some(thread),
@@ -88,6 +105,15 @@ impl SqliteStore {
     async fn call<T: Send + 'static>(
         &self,
         operation: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, PortError> {
+        self.ask(operation, false, work).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        patient: bool,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, PortError> {
         let (answer, answered) = oneshot::channel();
@@ -112,7 +138,8 @@ impl SqliteStore {
             .requests
             .as_ref()
             .expect("it is taken only when dropped");
-        requests.send(job).await.map_err(|_| gone())?;
+        let request = Request { job, patient };
+        requests.send(request).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?.map_err(failed)
     }
 }
@@ -177,13 +204,14 @@ pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError
         );
         return Err(StoreError::new(store, &reason));
     }
-    set_up(&mut db, tables == 0).map_err(|error| failed("it cannot be set up", error))?;
+    // Before anything is written: what is damaged is left as it is, for whoever repairs it.
     let check = db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
     let check = check.map_err(|error| failed("it cannot be read", error))?;
     if check != "ok" {
         let reason = format!("{place} is damaged ({check}); restore it from a backup");
         return Err(StoreError::new(store, &reason));
     }
+    set_up(&mut db, tables == 0).map_err(|error| failed("it cannot be set up", error))?;
     Ok(db)
 }
 
@@ -204,14 +232,11 @@ fn set_up(db: &mut Connection, new: bool) -> rusqlite::Result<()> {
 }
 
 /// The thread: takes what waits, does it in one transaction, answers when that is durable.
-fn serve(mut db: Connection, mut jobs: mpsc::Receiver<Job>) {
-    while let Some(first) = jobs.blocking_recv() {
-        let mut together = vec![first];
-        while together.len() < MOST_TOGETHER
-            && let Ok(job) = jobs.try_recv()
-        {
-            together.push(job);
-        }
+async fn serve(mut db: Connection, mut requests: mpsc::Receiver<Request>) {
+    let mut due = Instant::now();
+    while let Some(first) = requests.recv().await {
+        let together = gather(first, &mut requests, due).await;
+        due = Instant::now() + SAVE_INTERVAL;
         let tx = match db.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(tx) => tx,
             Err(error) => {
@@ -227,6 +252,27 @@ fn serve(mut db: Connection, mut jobs: mpsc::Receiver<Job>) {
             finish(committed.as_ref().copied());
         }
     }
+}
+
+/// What is done together: all that waits, and, as long as nobody is in a hurry, what comes until
+/// `due`.
+async fn gather(first: Request, requests: &mut mpsc::Receiver<Request>, due: Instant) -> Vec<Job> {
+    let mut patient = first.patient;
+    let mut together = vec![first.job];
+    while together.len() < MOST_TOGETHER {
+        let next = if patient {
+            tokio::time::timeout_at(due, requests.recv())
+                .await
+                .ok()
+                .flatten()
+        } else {
+            requests.try_recv().ok()
+        };
+        let Some(next) = next else { break };
+        patient &= next.patient;
+        together.push(next.job);
+    }
+    together
 }
 
 #[async_trait]
@@ -286,7 +332,7 @@ impl LeaseStore for SqliteStore {
         checkpoint: &Position,
     ) -> Result<Swap, PortError> {
         let (key, checkpoint) = (key.clone(), checkpoint.clone());
-        self.call("saving a checkpoint", move |tx| {
+        self.ask("saving a checkpoint", true, move |tx| {
             rows::save(tx, &key, epoch, &checkpoint)
         })
         .await

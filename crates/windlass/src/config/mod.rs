@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use windlass_adapters::stores;
 use windlass_admin::Declared;
 use windlass_core::function::Place;
 use windlass_engine::clock::Clock;
@@ -20,6 +21,10 @@ pub(crate) use tree::Problem;
 
 use section::{Section, expected, problem};
 use tree::{Node, Value};
+
+/// Said of a store of another kind.
+const UNKNOWN_STORE: &str =
+    "not a kind of store; write sqlite:FOLDER, for example sqlite:./windlass-data";
 
 /// The services whose endpoint can be given.
 const SERVICES: [&str; 8] = [
@@ -106,6 +111,21 @@ impl Config {
         Ok(())
     }
 
+    /// Keeps mappings and checkpoints somewhere else than the file says.
+    ///
+    /// # Errors
+    /// It is no kind of store.
+    pub(crate) fn store_at(&mut self, url: &str) -> Result<(), Problem> {
+        if !stores::is_known(url) {
+            return Err(Problem {
+                line: 0,
+                message: format!("--store: {UNKNOWN_STORE}"),
+            });
+        }
+        url.clone_into(&mut self.store);
+        Ok(())
+    }
+
     /// Reads the text of a file.
     ///
     /// # Errors
@@ -145,9 +165,7 @@ fn read(
     let bounds = (millis(10), seconds(60));
     let config = Config {
         listen,
-        store: top
-            .text("store", problems)
-            .unwrap_or_else(|| "sqlite:./windlass-data".to_owned()),
+        store: store(&mut top, problems),
         endpoints: endpoints(&mut top, problems),
         kinesis_poll_interval: take_duration(&mut kinesis, "poll_interval", bounds, problems)
             .unwrap_or(seconds(1)),
@@ -179,6 +197,23 @@ fn read(
     }
     top.finish(problems);
     config
+}
+
+fn store(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> String {
+    let default = "sqlite:./windlass-data".to_owned();
+    let Some(node) = top.take("store") else {
+        return default;
+    };
+    let Value::Text(url) = &node.value else {
+        problems.push(expected(node, "store", "text"));
+        return default;
+    };
+    if stores::is_known(url) {
+        return url.clone();
+    }
+    // The value is not repeated: it may hold a password.
+    problems.push(problem(node, "store", UNKNOWN_STORE));
+    default
 }
 
 fn subsection<'a>(

@@ -53,6 +53,19 @@ mappings: {}
 }
 
 #[test]
+fn a_store_of_another_kind_is_refused_and_its_password_is_not_shown() {
+    let (line, message) = problems("store: postgres://me:hush@db/x").remove(0);
+    assert_eq!(line, 1);
+    assert!(
+        message.contains("sqlite:FOLDER") && !message.contains("hush"),
+        "{message}"
+    );
+    let mut config = Config::without_file(&|_| None).unwrap();
+    assert!(config.store_at("nowhere").is_err());
+    assert!(config.store_at("memory:").is_ok());
+}
+
+#[test]
 fn variables_and_functions_are_read() {
     let text = "\
 functions:

@@ -62,7 +62,7 @@ fn codes_and_texts_are_those_the_sdk_finds() {
             let typed = typed.unwrap_err();
             let raw = read(&clients).await.unwrap_err();
             assert_eq!(raw.fault, crate::aws::fault::fault_of(&typed), "{body}");
-            let code = typed.code().unwrap_or("unknown error");
+            let code = typed.code().unwrap_or("HTTP 400 without an error code");
             let text = match typed.message() {
                 Some(message) => format!("{code}: {message}"),
                 None => code.to_owned(),

@@ -1,0 +1,159 @@
+//! Configurations and command lines that are wrong.
+
+use windlass_tests::scratch::Scratch;
+
+use crate::{FAILED, USAGE, run, serve};
+
+/// `serve` and `check` say the same of a file, and neither does anything.
+async fn assert_refused(config: &str, says: &[&str]) {
+    let folder = Scratch::new("config");
+    serve(folder.path(), config).await.assert(USAGE, says);
+    let check = run(folder.path(), &["check", "--config", "windlass.yaml"]).await;
+    check.assert(USAGE, says);
+    let left = std::fs::read_dir(folder.path()).expect("the folder is there");
+    assert_eq!(left.count(), 1, "nothing but the file is there");
+}
+
+#[tokio::test]
+async fn yaml_that_is_broken() {
+    let says = ["windlass.yaml:3: "];
+    assert_refused("region: eu-west-1\nsqs:\n\twait_time: 1s\n", &says).await;
+}
+
+#[tokio::test]
+async fn keys_that_are_unknown() {
+    let says = ["windlass.yaml:2: kinesis.poll_intervall: unknown key; known here: poll_interval"];
+    assert_refused("kinesis:\n  poll_intervall: 1s\n", &says).await;
+}
+
+#[tokio::test]
+async fn a_variable_that_is_not_set() {
+    let config = "region: us-east-1\nstore: sqlite:${NOWHERE_AT_ALL}\n";
+    let says = [
+        "windlass.yaml:2: ",
+        "NOWHERE_AT_ALL is not set",
+        "${NOWHERE_AT_ALL:-default}",
+    ];
+    assert_refused(config, &says).await;
+}
+
+const FUNCTION: &str = "functions: {f: {url: 'http://127.0.0.1:9'}}\n";
+
+#[tokio::test]
+async fn arns_that_are_wrong() {
+    for (arn, says) in [
+        (
+            "arn:aws:kinesis:nowhere",
+            "at 'eventSourceArn' failed to satisfy constraint",
+        ),
+        ("arn:aws:s3:::bucket", "Unrecognized event source"),
+    ] {
+        let mapping = format!("mappings:\n- FunctionName: f\n  EventSourceArn: {arn}\n");
+        let config = format!("{FUNCTION}{mapping}  StartingPosition: LATEST\n");
+        assert_refused(
+            &config,
+            &["windlass.yaml:3: mappings[0]: EventSourceArn: ", says],
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn members_that_are_not_supported() {
+    for member in [
+        "BisectBatchOnFunctionError: true",
+        "ParallelizationFactor: 2",
+        "BatchSiz: 3",
+    ] {
+        let (name, _) = member.split_once(':').unwrap();
+        let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
+        let mapping = format!("mappings:\n- FunctionName: f\n  EventSourceArn: {arn}\n");
+        let config = format!("{FUNCTION}{mapping}  StartingPosition: LATEST\n  {member}\n");
+        assert_refused(&config, &["windlass.yaml:3: mappings[0]: ", name]).await;
+    }
+}
+
+#[tokio::test]
+async fn one_mapping_written_twice() {
+    let arn = "arn:aws:sqs:us-east-1:000000000000:q";
+    let mapping = format!("- FunctionName: f\n  EventSourceArn: {arn}\n");
+    let again = format!("- FunctionName: 000000000000:f\n  EventSourceArn: {arn}\n");
+    let config = format!("{FUNCTION}mappings:\n{mapping}{again}");
+    assert_refused(
+        &config,
+        &["windlass.yaml:5: ", "same source and function", "line 3"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn every_mistake_is_told_at_once() {
+    let config = "listen: nowhere\nstore: 7\nfunctions: {f: {url: ftp://x}}\ndrain_timeout: 9\n";
+    let says = [1, 2, 3, 4].map(|line| format!("windlass.yaml:{line}: "));
+    assert_refused(config, &says.each_ref().map(String::as_str)).await;
+}
+
+#[tokio::test]
+async fn a_store_of_another_kind() {
+    let says = ["windlass.yaml:1: store: ", "sqlite:FOLDER"];
+    assert_refused("store: postgres://me:hush@127.0.0.1/db\n", &says).await;
+}
+
+#[tokio::test]
+async fn an_address_that_others_can_reach() {
+    let says = ["can be reached from other machines", "auth: none"];
+    assert_refused("listen: 0.0.0.0:9870\n", &says).await;
+    let folder = Scratch::new("listen");
+    let serve = run(folder.path(), &["serve", "--listen", "0.0.0.0:0"]).await;
+    serve.assert(USAGE, &["--listen", says[0], says[1]]);
+    // Whoever means it says so; checked only, since tests keep to loopback.
+    let config = "listen: 0.0.0.0:9870\nauth: none\n";
+    std::fs::write(folder.path().join("open.yaml"), config).unwrap();
+    let check = run(folder.path(), &["check", "--config", "open.yaml"]).await;
+    check.assert(0, &["is right"]);
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_read() {
+    let folder = Scratch::new("files");
+    for command in ["serve", "check"] {
+        for file in ["missing.yaml", "."] {
+            let ended = run(folder.path(), &[command, "--config", file]).await;
+            ended.assert(USAGE, &[file, "cannot be read"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn command_lines_that_are_wrong() {
+    let folder = Scratch::new("usage");
+    for (arguments, says) in [
+        (&["serve", "--nonsense"][..], "--nonsense"),
+        (&["server"], "serve"),
+        (&[], "Usage"),
+        (&["mappings", "get"], "<UUID>"),
+        (
+            &["mappings", "create", "--batch-size", "many"],
+            "--batch-size",
+        ),
+        (
+            &["mappings", "list", "--endpoint", "nowhere"],
+            "http://127.0.0.1:9870",
+        ),
+        (&["serve", "--store", "nowhere"], "sqlite:FOLDER"),
+    ] {
+        run(folder.path(), arguments).await.assert(USAGE, &[says]);
+    }
+    run(folder.path(), &["--help"]).await.assert(0, &["Usage"]);
+}
+
+#[tokio::test]
+async fn a_client_without_a_daemon() {
+    let folder = Scratch::new("client");
+    for command in [&["mappings", "list"][..], &["status"]] {
+        // The discard port: nobody listens there.
+        let arguments = [command, &["--endpoint", "http://127.0.0.1:9"]].concat();
+        let ended = run(folder.path(), &arguments).await;
+        ended.assert(FAILED, &["http://127.0.0.1:9", "windlass serve"]);
+    }
+}

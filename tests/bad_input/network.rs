@@ -1,0 +1,206 @@
+//! What is wrong with the world around the daemon: ports, credentials, functions, streams.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use windlass_emulator::Emulator;
+use windlass_tests::daemon::Daemon;
+use windlass_tests::scratch::Scratch;
+use windlass_tests::waiting;
+
+use crate::{FAILED, PATIENCE, run, serve};
+
+const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
+
+#[tokio::test]
+async fn a_port_in_use() {
+    let folder = Scratch::new("port");
+    let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = run(folder.path(), &["serve", "--listen", &address]).await;
+    ended.assert(
+        FAILED,
+        &[&address, "another program may use the port", "--listen"],
+    );
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 0, "no store was made");
+}
+
+/// A server that answers every request alike and counts its connections.
+async fn answering(answer: &'static str) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let endpoint = format!("http://{}", address);
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (counted, mut tasks) = (Arc::clone(&connections), JoinSet::new());
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let mut request = [0; 16 * 1024];
+            // Who goes away early gets no answer, which is no matter here.
+            if stream.read(&mut request).await.is_ok() {
+                drop(stream.write_all(answer.as_bytes()).await);
+            }
+        }
+    });
+    (endpoint, connections, tasks)
+}
+
+#[tokio::test]
+async fn a_function_that_does_not_exist() {
+    let folder = Scratch::new("function");
+    let (lambda, asked, _server) = answering(
+        "HTTP/1.1 404 Not Found\r\nx-amzn-errortype: ResourceNotFoundException\r\n\
+         content-type: application/json\r\nconnection: close\r\ncontent-length: 46\r\n\r\n\
+         {\"Type\":\"User\",\"Message\":\"Function not found\"}",
+    )
+    .await;
+    let config = json!({
+        "store": "sqlite:store",
+        "aws": {"endpoints": {"lambda": lambda}},
+        "mappings": [
+            {"FunctionName": "resize", "EventSourceArn": STREAM, "StartingPosition": "LATEST"},
+        ],
+    });
+    let ended = serve(folder.path(), &config.to_string()).await;
+    ended.assert(
+        FAILED,
+        &["'resize'", STREAM, "does not exist", "under 'functions'"],
+    );
+    assert_ne!(asked.load(Ordering::Relaxed), 0, "Lambda was asked");
+}
+
+fn config(folder: &Scratch, kinesis: &str, function_url: &str) -> String {
+    let mapping = json!({
+        "FunctionName": "f",
+        "EventSourceArn": STREAM,
+        "StartingPosition": "TRIM_HORIZON",
+    });
+    let config = json!({
+        "store": format!("sqlite:{}", folder.path().join("store").display()),
+        "aws": {"endpoints": {"kinesis": kinesis}},
+        "kinesis": {"poll_interval": "50ms"},
+        "functions": {"f": {"url": function_url}},
+        "mappings": [mapping],
+    });
+    config.to_string()
+}
+
+/// Waits until the only mapping has a problem that is told with these words.
+async fn until_problem(daemon: &Daemon, words: &[&str]) -> anyhow::Result<()> {
+    let mut last = json!(null);
+    let found = waiting::until_some("the problem is told", PATIENCE, async || {
+        (_, last) = daemon.call("GET", "/windlass/v1/mappings", None).await?;
+        let problem = last[0]["problem"].as_str().unwrap_or_default();
+        Ok(words
+            .iter()
+            .all(|word| problem.contains(word))
+            .then_some(()))
+    });
+    let found = found.await;
+    found.map_err(|error| error.context(last.to_string()))
+}
+
+#[tokio::test]
+async fn no_credentials() {
+    let folder = Scratch::new("credentials");
+    let (kinesis, called, _server) = answering("HTTP/1.1 500 Oh\r\n\r\n").await;
+    let config = config(&folder, &kinesis, "http://127.0.0.1:9");
+    let daemon = Daemon::start_without_credentials(folder.path(), &config)
+        .await
+        .unwrap();
+    let words = [
+        "orders",
+        "no AWS credentials were found",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_PROFILE",
+    ];
+    until_problem(&daemon, &words).await.unwrap();
+    daemon.stop().await.unwrap();
+    assert_eq!(
+        called.load(Ordering::Relaxed),
+        0,
+        "nothing is sent without a signature"
+    );
+}
+
+#[tokio::test]
+async fn a_stream_that_does_not_exist_yet() {
+    let folder = Scratch::new("stream");
+    let emulator = Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        .await
+        .unwrap();
+    let config = config(&folder, &emulator.endpoint(), &emulator.function_url("f"));
+    let daemon = Daemon::start(folder.path(), &config).await.unwrap();
+    until_problem(&daemon, &["stream orders", "ResourceNotFoundException"])
+        .await
+        .unwrap();
+
+    // It is waited for, and read from its beginning once it is there.
+    let arn = emulator.kinesis().create_stream("orders", 1).unwrap();
+    assert_eq!(arn, STREAM);
+    let payload = emulator.ledger().put_payload(STREAM, "key", 1);
+    emulator
+        .kinesis()
+        .put("orders", "key", payload.as_bytes())
+        .unwrap();
+    let delivered = || emulator.ledger().counts().delivered == 1;
+    waiting::until("the record arrives", PATIENCE, delivered)
+        .await
+        .unwrap();
+    daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn mappings_through_the_api_that_cannot_be() {
+    let folder = Scratch::new("api");
+    let emulator = Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+        .await
+        .unwrap();
+    emulator.kinesis().create_stream("orders", 1).unwrap();
+    let config = config(&folder, &emulator.endpoint(), &emulator.function_url("f"));
+    let daemon = Daemon::start(folder.path(), &config).await.unwrap();
+    let arguments = |arn: &str, more: &[&str]| {
+        let mut all = vec!["mappings", "create", "--function-name", "f"];
+        all.extend(["--endpoint", &daemon.endpoint, "--event-source-arn"]);
+        let mut all: Vec<String> = all.into_iter().map(str::to_owned).collect();
+        all.extend([arn].iter().chain(more).map(|it| (*it).to_owned()));
+        all
+    };
+    let missing = STREAM.replace("orders", "missing");
+    let latest = ["--starting-position", "LATEST"];
+    let many = [&latest[..], &["--batch-size", "10001"]].concat();
+    for (arguments, says) in [
+        (
+            arguments(STREAM, &latest),
+            "ResourceConflictException (409)",
+        ),
+        (arguments(&missing, &latest), "missing"),
+        (arguments("nothing", &latest), "ValidationException (400)"),
+        (
+            arguments(&missing, &[]),
+            "InvalidParameterValueException (400)",
+        ),
+        (arguments(&missing, &many), "'10001' at 'batchSize'"),
+    ] {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        run(folder.path(), &arguments).await.assert(FAILED, &[says]);
+    }
+    let (_, listed) = daemon
+        .call("GET", "/2015-03-31/event-source-mappings/", None)
+        .await
+        .unwrap();
+    assert_eq!(
+        listed["EventSourceMappings"].as_array().map(Vec::len),
+        Some(1),
+        "{listed}"
+    );
+    daemon.stop().await.unwrap();
+}

@@ -1,0 +1,235 @@
+//! Our API as its users call it: with the AWS CLI and boto3, unchanged.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use tokio::process::Command;
+use windlass_tests::daemon::Daemon;
+use windlass_tests::producer::Producer;
+use windlass_tests::servers::Servers;
+use windlass_tests::waiting;
+
+use crate::PATIENCE;
+use crate::setup::{Setup, assert_once_and_in_order, emulator, until_delivered};
+
+/// One call of a client, its start included.
+const CALL: Duration = Duration::from_secs(30);
+
+/// The AWS CLI, pointed at a daemon.
+struct Cli<'a> {
+    program: &'a str,
+    daemon: &'a Daemon,
+}
+
+impl Cli<'_> {
+    /// One command of `aws lambda`; its output.
+    async fn lambda(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+        let (code, output) = self.run(arguments).await?;
+        ensure!(code == Some(0), "{arguments:?}: {output}");
+        serde_json::from_str(&output).with_context(|| output)
+    }
+
+    /// One command that is to be refused; what it says.
+    async fn refused(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let (code, output) = self.run(arguments).await?;
+        // What this CLI ends with after an error of the service, and its next major version.
+        let known = matches!(code, Some(255 | 254));
+        ensure!(known, "{arguments:?} ends with {code:?}: {output}");
+        Ok(output)
+    }
+
+    async fn run(&self, arguments: &[&str]) -> anyhow::Result<(Option<i32>, String)> {
+        let mut command = client(self.program);
+        command
+            .args([
+                "--endpoint-url",
+                &self.daemon.endpoint,
+                "--output",
+                "json",
+                "lambda",
+            ])
+            .args(arguments);
+        let output = tokio::time::timeout(CALL, command.output()).await;
+        let output = output.context("the AWS CLI does not end")??;
+        let mut text = String::from_utf8(output.stdout)?;
+        text.push_str(&String::from_utf8_lossy(&output.stderr));
+        Ok((output.status.code(), text))
+    }
+}
+
+/// A client with credentials that mean nothing, and no configuration of whoever runs the tests.
+fn client(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("AWS_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .env("AWS_MAX_ATTEMPTS", "1")
+        .env("AWS_PAGER", "")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+#[tokio::test]
+async fn a_mapping_by_the_aws_cli_delivers() {
+    by_the_cli().await.unwrap();
+}
+
+async fn by_the_cli() -> anyhow::Result<()> {
+    let servers = Servers::running();
+    let aws = servers.aws("kinesis_mock");
+    let (emulator, arn) = (emulator().await?, aws.create_stream("cli", 2).await?);
+    let setup = Setup::new("cli")
+        .endpoint("kinesis", aws.endpoint())
+        .function("orders", &emulator.function_url("orders"));
+    let daemon = setup.start().await?;
+    let cli = Cli {
+        program: servers.aws_cli(),
+        daemon: &daemon,
+    };
+    let producer = Producer {
+        aws: &aws,
+        ledger: emulator.ledger(),
+        arn: &arn,
+        keys: 20,
+    };
+    producer.put_records(0..500).await?;
+    let uuid = create(&cli, &arn).await?;
+    until_delivered(&emulator).await?;
+    read(&cli, &arn, &uuid).await?;
+
+    let by_uuid = format!("--uuid={uuid}");
+    let update = [
+        "update-event-source-mapping",
+        &by_uuid,
+        "--batch-size=10",
+        "--no-enabled",
+    ];
+    cli.lambda(&update).await?;
+    daemon.wait_for_state(&uuid, "Disabled").await?;
+    producer.put_records(500..600).await?;
+    let enabled = cli
+        .lambda(&["update-event-source-mapping", &by_uuid, "--enabled"])
+        .await?;
+    assert_eq!(enabled["UUID"], uuid);
+    until_delivered(&emulator).await?;
+    let got = cli.lambda(&["get-event-source-mapping", &by_uuid]).await?;
+    assert_eq!(got["BatchSize"], 10);
+
+    delete(&cli, &by_uuid).await?;
+    daemon.stop().await?;
+    assert_once_and_in_order(emulator.ledger().counts(), 600);
+    Ok(())
+}
+
+/// Makes the mapping, once; gives its UUID.
+async fn create(cli: &Cli<'_>, arn: &str) -> anyhow::Result<String> {
+    let create = [
+        "create-event-source-mapping",
+        "--function-name=orders",
+        &format!("--event-source-arn={arn}"),
+        "--starting-position=TRIM_HORIZON",
+        "--batch-size=50",
+    ];
+    let created = cli.lambda(&create).await?;
+    assert_eq!(created["State"], "Creating");
+    assert_eq!(created["BatchSize"], 50);
+    assert_eq!(
+        created["FunctionArn"],
+        "arn:aws:lambda:us-east-1:000000000000:function:orders"
+    );
+    let uuid = created["UUID"].as_str().context("a mapping has a UUID")?;
+    cli.daemon.wait_for_state(uuid, "Enabled").await?;
+    let refused = cli.refused(&create).await?;
+    assert!(refused.contains("(ResourceConflictException)"), "{refused}");
+    Ok(uuid.to_owned())
+}
+
+async fn read(cli: &Cli<'_>, arn: &str, uuid: &str) -> anyhow::Result<()> {
+    let got = cli
+        .lambda(&["get-event-source-mapping", &format!("--uuid={uuid}")])
+        .await?;
+    assert_eq!(got["EventSourceArn"], arn);
+    assert_eq!(got["LastProcessingResult"], "OK");
+    assert_eq!(
+        cli.lambda(&LIST).await?["EventSourceMappings"],
+        json!([got])
+    );
+    Ok(())
+}
+
+const LIST: [&str; 2] = ["list-event-source-mappings", "--function-name=orders"];
+
+async fn delete(cli: &Cli<'_>, by_uuid: &str) -> anyhow::Result<()> {
+    let deleted = cli
+        .lambda(&["delete-event-source-mapping", by_uuid])
+        .await?;
+    assert_eq!(deleted["State"], "Deleting");
+    waiting::until_some("it is gone", PATIENCE, async || {
+        let listed = cli.lambda(&LIST).await?;
+        Ok((listed["EventSourceMappings"] == json!([])).then_some(()))
+    })
+    .await?;
+    let refused = cli.refused(&["get-event-source-mapping", by_uuid]).await?;
+    assert!(refused.contains("(ResourceNotFoundException)"), "{refused}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn mappings_by_boto3() {
+    by_boto3().await.unwrap();
+}
+
+/// The script asserts; here it only gets its world: a stream, a queue, a function.
+async fn by_boto3() -> anyhow::Result<()> {
+    let servers = Servers::running();
+    let kinesis = servers.aws("ferrokinesis");
+    let sqs = servers.aws("elasticmq");
+    let (emulator, stream) = (emulator().await?, kinesis.create_stream("boto", 2).await?);
+    let (url, queue) = sqs.create_queue("boto", false, json!({})).await?;
+    let setup = Setup::new("boto3")
+        .endpoint("kinesis", kinesis.endpoint())
+        .endpoint("sqs", sqs.endpoint())
+        .function("orders", &emulator.function_url("orders"));
+    let daemon = setup.start().await?;
+    let ledger = emulator.ledger();
+    let of_stream = Producer {
+        aws: &kinesis,
+        ledger,
+        arn: &stream,
+        keys: 10,
+    };
+    of_stream.put_records(0..100).await?;
+    let of_queue = Producer {
+        aws: &sqs,
+        arn: &queue,
+        ..of_stream
+    };
+    of_queue.send_messages(&url, 0..20).await?;
+
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/clients.py");
+    let mut command = client(servers.python());
+    command.args([script, &daemon.endpoint, &stream, &queue]);
+    let output = tokio::time::timeout(PATIENCE, command.output()).await;
+    let output = output.context("the script does not end")??;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{said}");
+    until_delivered(&emulator).await?;
+    daemon.stop().await?;
+    let counts = ledger.counts();
+    ensure!(
+        (counts.delivered, counts.repeated) == (120, 0),
+        "{counts:?}"
+    );
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! SIGTERM: what has begun is finished and saved, so a restart repeats nothing.
+
+use std::time::Duration;
+
+use serde_json::json;
+use windlass_tests::producer::Producer;
+use windlass_tests::relay::{Relay, Way};
+use windlass_tests::servers::Servers;
+use windlass_tests::waiting;
+
+use crate::PATIENCE;
+use crate::setup::{Setup, assert_once_and_in_order, emulator, until_delivered};
+
+/// How long a request takes to the function, and its answer back: an invocation is under way at
+/// nearly every moment.
+const SLOW: Duration = Duration::from_millis(100);
+
+/// Stops and starts between the first and the last.
+const STOPS: u64 = 3;
+
+#[tokio::test]
+async fn a_stream_goes_on_where_it_was_without_a_repeat() {
+    stream().await.unwrap();
+}
+
+async fn stream() -> anyhow::Result<()> {
+    let aws = Servers::running().aws("ferrokinesis");
+    let (emulator, arn) = (emulator().await?, aws.create_stream("drain", 4).await?);
+    let relay = Relay::start(&emulator.endpoint()).await?;
+    relay.go(Way::Slow(SLOW)).await?;
+    let url = emulator.function_url("orders");
+    let members = json!({"StartingPosition": "TRIM_HORIZON", "BatchSize": 20});
+    let setup = Setup::new("drain")
+        .endpoint("kinesis", aws.endpoint())
+        .function(
+            "orders",
+            &url.replace(&emulator.endpoint(), &relay.endpoint()),
+        )
+        .mapping("orders", &arn, members);
+    let ledger = emulator.ledger();
+    let producer = Producer {
+        aws: &aws,
+        ledger,
+        arn: &arn,
+        keys: 50,
+    };
+    producer.put_records(0..1_500).await?;
+    for stop in 0..STOPS {
+        let daemon = setup.start().await?;
+        let before = ledger.counts().delivered;
+        waiting::until("records flow", PATIENCE, || {
+            before < ledger.counts().delivered
+        })
+        .await?;
+        daemon.stop().await?;
+        let counts = ledger.counts();
+        assert!(
+            counts.delivered < 1_500,
+            "nothing was left for the restart after stop {stop}"
+        );
+    }
+    let daemon = setup.start().await?;
+    until_delivered(&emulator).await?;
+    daemon.stop().await?;
+    assert_once_and_in_order(ledger.counts(), 1_500);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_queue_goes_on_where_it_was_without_a_repeat() {
+    queue().await.unwrap();
+}
+
+async fn queue() -> anyhow::Result<()> {
+    let aws = Servers::running().aws("elasticmq");
+    let (emulator, (url, arn)) = (
+        emulator().await?,
+        aws.create_queue("drain", false, json!({})).await?,
+    );
+    let relay = Relay::start(&emulator.endpoint()).await?;
+    relay.go(Way::Slow(SLOW)).await?;
+    let function = emulator.function_url("jobs");
+    let setup = Setup::new("drain")
+        .endpoint("sqs", aws.endpoint())
+        .function(
+            "jobs",
+            &function.replace(&emulator.endpoint(), &relay.endpoint()),
+        )
+        .mapping("jobs", &arn, json!({"BatchSize": 1}));
+    let ledger = emulator.ledger();
+    let producer = Producer {
+        aws: &aws,
+        ledger,
+        arn: &arn,
+        keys: 50,
+    };
+    producer.send_messages(&url, 0..1_000).await?;
+    for stop in 0..STOPS {
+        let daemon = setup.start().await?;
+        let before = ledger.counts().delivered;
+        waiting::until("messages flow", PATIENCE, || {
+            before < ledger.counts().delivered
+        })
+        .await?;
+        daemon.stop().await?;
+        let counts = ledger.counts();
+        // What the function has taken is deleted, and what it has not is to be had again.
+        assert_eq!(
+            aws.queue_depth(&url).await?,
+            counts.missing(),
+            "after stop {stop}"
+        );
+        assert!(
+            0 < counts.missing(),
+            "nothing was left for the restart after stop {stop}"
+        );
+    }
+    let daemon = setup.start().await?;
+    until_delivered(&emulator).await?;
+    daemon.stop().await?;
+    let counts = ledger.counts();
+    assert_eq!((counts.delivered, counts.repeated), (1_000, 0));
+    assert_eq!(aws.queue_depth(&url).await?, 0);
+    Ok(())
+}

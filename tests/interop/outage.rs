@@ -1,0 +1,160 @@
+//! A function that is down, and a source that is gone and comes back.
+
+use std::time::Duration;
+
+use serde_json::json;
+use windlass_tests::producer::Producer;
+use windlass_tests::relay::{Relay, Way};
+use windlass_tests::scratch::Scratch;
+use windlass_tests::servers::Servers;
+use windlass_tests::waiting;
+
+use crate::PATIENCE;
+use crate::setup::{Setup, assert_complete_and_in_order, emulator, until_delivered};
+
+const RECORDS: u64 = 2_000;
+
+/// How long the function is down.
+const DOWN: Duration = Duration::from_secs(10);
+
+/// How long the source is gone: long enough to be noticed by several polls.
+const GONE: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn nothing_listens_for_ten_seconds_where_the_function_was() {
+    let repeats = function_is_down(Way::Cut).await.unwrap();
+    println!("repeats {repeats}, lost 0");
+}
+
+#[tokio::test]
+async fn the_function_answers_503_for_ten_seconds() {
+    let repeats = function_is_down(Way::Unavailable).await.unwrap();
+    println!("repeats {repeats}, lost 0");
+}
+
+/// Records flow before, during and after the outage. Gives the number of repeats.
+async fn function_is_down(way: Way) -> anyhow::Result<u64> {
+    let aws = Servers::running().aws("ferrokinesis");
+    let (emulator, arn) = (emulator().await?, aws.create_stream("down", 4).await?);
+    let relay = Relay::start(&emulator.endpoint()).await?;
+    let url = emulator.function_url("orders");
+    let members = json!({"StartingPosition": "TRIM_HORIZON"});
+    let setup = Setup::new("down")
+        .endpoint("kinesis", aws.endpoint())
+        .function(
+            "orders",
+            &url.replace(&emulator.endpoint(), &relay.endpoint()),
+        )
+        .mapping("orders", &arn, members);
+    let daemon = setup.start().await?;
+    let ledger = emulator.ledger();
+    let producer = Producer {
+        aws: &aws,
+        ledger,
+        arn: &arn,
+        keys: 50,
+    };
+    producer.put_records(0..500).await?;
+    waiting::until("records flow", PATIENCE, || 0 < ledger.counts().delivered).await?;
+
+    relay.go(way).await?;
+    let before = ledger.counts();
+    let mut from = 500;
+    let mut pace = tokio::time::interval(DOWN / 10);
+    for _ in 0..10 {
+        pace.tick().await;
+        producer.put_records(from..from + 100).await?;
+        from += 100;
+    }
+    pace.tick().await;
+    assert_eq!(ledger.counts().delivered, before.delivered, "it was down");
+
+    relay.go(Way::Open).await?;
+    producer.put_records(from..RECORDS).await?;
+    until_delivered(&emulator).await?;
+    daemon.stop().await?;
+    assert_complete_and_in_order(ledger.counts(), RECORDS);
+    Ok(ledger.counts().repeated)
+}
+
+#[tokio::test]
+async fn a_source_that_is_killed_and_comes_back_is_survived() {
+    source_is_killed().await.unwrap();
+}
+
+/// The server keeps its streams in a folder.
+async fn source_is_killed() -> anyhow::Result<()> {
+    let state = Scratch::new("source");
+    let folder = state.path().to_string_lossy();
+    let mut server = Servers::running()
+        .own("ferrokinesis", &["--state-dir", &folder])
+        .await?;
+    let aws = server.aws();
+    let (emulator, arn) = (emulator().await?, aws.create_stream("gone", 4).await?);
+    let setup = Setup::new("gone")
+        .endpoint("kinesis", aws.endpoint())
+        .function("orders", &emulator.function_url("orders"))
+        .mapping("orders", &arn, json!({"StartingPosition": "TRIM_HORIZON"}));
+    let daemon = setup.start().await?;
+    let ledger = emulator.ledger();
+    let producer = Producer {
+        aws: &aws,
+        ledger,
+        arn: &arn,
+        keys: 50,
+    };
+    producer.put_records(0..1_000).await?;
+    waiting::until("records flow", PATIENCE, || 0 < ledger.counts().delivered).await?;
+
+    server.kill().await?;
+    tokio::time::sleep(GONE).await;
+    server.restart().await?;
+    producer.put_records(1_000..RECORDS).await?;
+    until_delivered(&emulator).await?;
+    let log = daemon.stop().await?;
+    assert!(
+        log.contains("GetRecords"),
+        "the daemon has noticed nothing:\n{log}"
+    );
+    assert_complete_and_in_order(ledger.counts(), RECORDS);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_source_that_cannot_be_reached_for_a_while_is_survived() {
+    source_cannot_be_reached().await.unwrap();
+}
+
+/// The way to the server is cut, and records are put meanwhile.
+async fn source_cannot_be_reached() -> anyhow::Result<()> {
+    let aws = Servers::running().aws("kinesis_mock");
+    let (emulator, arn) = (emulator().await?, aws.create_stream("cut", 2).await?);
+    let relay = Relay::start(aws.endpoint()).await?;
+    let setup = Setup::new("cut")
+        .endpoint("kinesis", &relay.endpoint())
+        .function("orders", &emulator.function_url("orders"))
+        .mapping("orders", &arn, json!({"StartingPosition": "TRIM_HORIZON"}));
+    relay.go(Way::Cut).await?;
+    // It is not there even when the daemon starts.
+    let daemon = setup.start().await?;
+    let ledger = emulator.ledger();
+    let producer = Producer {
+        aws: &aws,
+        ledger,
+        arn: &arn,
+        keys: 20,
+    };
+    producer.put_records(0..200).await?;
+    relay.go(Way::Open).await?;
+    waiting::until("records flow", PATIENCE, || 0 < ledger.counts().delivered).await?;
+    for (way, from) in [(Way::Cut, 200), (Way::Unavailable, 400)] {
+        relay.go(way).await?;
+        let gone = tokio::time::sleep(GONE);
+        tokio::join!(gone, producer.put_records(from..from + 200)).1?;
+        relay.go(Way::Open).await?;
+        until_delivered(&emulator).await?;
+    }
+    daemon.stop().await?;
+    assert_complete_and_in_order(ledger.counts(), 600);
+    Ok(())
+}

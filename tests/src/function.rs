@@ -1,0 +1,106 @@
+//! A function that keeps every event it is given and answers as it is told.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// A function; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Function {
+    /// Where it is invoked.
+    pub url: String,
+    state: Arc<State>,
+    _task: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    status: Mutex<u16>,
+    /// Each with the status that it was answered with.
+    events: Mutex<Vec<(u16, Value)>>,
+}
+
+impl Function {
+    /// A function that answers with a status: 200 is success, 500 is a function error.
+    ///
+    /// # Errors
+    /// No port is free.
+    pub async fn start(status: u16) -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}/function", listener.local_addr()?);
+        let state = Arc::new(State {
+            status: Mutex::new(status),
+            events: Mutex::default(),
+        });
+        let mut task = JoinSet::new();
+        task.spawn(listen(listener, Arc::clone(&state)));
+        Ok(Self {
+            url,
+            state,
+            _task: task,
+        })
+    }
+
+    /// Answers with another status from now on.
+    pub fn answer(&self, status: u16) {
+        *lock(&self.state.status) = status;
+    }
+
+    /// Every event so far, whatever was answered.
+    pub fn events(&self) -> Vec<Value> {
+        let events = lock(&self.state.events);
+        events.iter().map(|(_, event)| event.clone()).collect()
+    }
+
+    /// The records of all events that were answered with success, in the order of their arrival.
+    pub fn records(&self) -> Vec<Value> {
+        let events = lock(&self.state.events);
+        let good = events.iter().filter(|(status, _)| *status == 200);
+        let records = good.flat_map(|(_, event)| event["Records"].as_array().into_iter().flatten());
+        records.cloned().collect()
+    }
+}
+
+async fn listen(listener: TcpListener, state: Arc<State>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { continue };
+                let state = Arc::clone(&state);
+                connections.spawn(async move {
+                    let service = service_fn(|request| answer(Arc::clone(&state), request));
+                    let connection = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service);
+                    drop(connection.await); // Who called sees the same.
+                });
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn answer(
+    state: Arc<State>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, hyper::Error> {
+    let body = request.into_body().collect().await?.to_bytes();
+    let event = serde_json::from_slice(&body).unwrap_or_default();
+    let status = *lock(&state.status);
+    lock(&state.events).push((status, event));
+    let mut response = Response::new(Full::new(Bytes::from_static(b"null")));
+    *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
+    Ok(response)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
