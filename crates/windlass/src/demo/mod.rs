@@ -49,7 +49,7 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let config = configuration(&emulator, folder.path(), args.port)?;
     let running = App::build(config, false).await?.spawn().await?;
     let api = format!("http://{}", running.address());
-    let client = Client::new(&api)?;
+    let client = Client::new(&api);
     introduce(&emulator, &api)?;
     for (source, starting_position) in records::sources(&emulator)? {
         let mapping = json!({
