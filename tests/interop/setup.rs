@@ -47,6 +47,13 @@ impl Setup {
         self
     }
 
+    /// Messages are invisible as on AWS: for as long as the queue says, and never longer.
+    pub(crate) fn without_heartbeat(mut self, function: &str) -> Self {
+        self.config["sqs"]["visibility_heartbeat"] = false.into();
+        self.config["functions"][function]["timeout"] = "1s".into();
+        self
+    }
+
     /// A mapping of the file, with members besides source and function.
     pub(crate) fn mapping(mut self, function: &str, arn: &str, mut members: Value) -> Self {
         members["FunctionName"] = function.into();

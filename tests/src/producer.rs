@@ -1,10 +1,10 @@
-//! Puts numbered records and messages, each written into the ledger first: record `n` has the key
+//! Puts numbered records, messages and items, each written into the ledger first: record `n` has the key
 //! `n` modulo the number of keys, so numbers grow for each key.
 
 use std::ops::Range;
 
 use anyhow::ensure;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use windlass_emulator::Ledger;
 
 use crate::aws::Aws;
@@ -14,6 +14,9 @@ const RECORDS: usize = 500;
 
 /// Most messages of one SendMessageBatch.
 const MESSAGES: usize = 10;
+
+/// Most items of one BatchWriteItem.
+const ITEMS: usize = 25;
 
 /// Where records go, and how many keys they have.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +75,35 @@ impl Producer<'_> {
             let answer = self.aws.sqs("SendMessageBatch", body).await?;
             let failed = answer["Failed"].as_array().map_or(0, Vec::len);
             ensure!(failed == 0, "{failed} messages were not taken: {answer}");
+        }
+        Ok(())
+    }
+
+    /// Writes items of a table, one for each key: each is written again and again, so there must
+    /// be at least as many keys as items in one request.
+    ///
+    /// # Errors
+    /// The server does not take one of them.
+    pub async fn write_items(&self, table: &str, numbers: Range<u64>) -> anyhow::Result<()> {
+        for some in chunks(numbers, ITEMS) {
+            let requests = some.map(|n| {
+                let key = format!("key-{}", n % self.keys);
+                let at_us = self.ledger.put(self.arn, &key, n).to_string();
+                let item = json!({
+                    "key": {"S": key},
+                    "n": {"N": n.to_string()},
+                    "at_us": {"N": at_us},
+                });
+                json!({"PutRequest": {"Item": item}})
+            });
+            let requests: Vec<Value> = requests.collect();
+            let body = json!({"RequestItems": {table: requests}});
+            let answer = self.aws.dynamodb("BatchWriteItem", body).await?;
+            let left = answer["UnprocessedItems"].as_object();
+            ensure!(
+                left.is_none_or(Map::is_empty),
+                "items were not taken: {answer}"
+            );
         }
         Ok(())
     }
