@@ -66,7 +66,7 @@ struct Names;
 
 impl Exchange {
     fn new() -> Self {
-        let store = windlass_adapters::stores::open("memory:").unwrap();
+        let store = windlass_adapters::stores::open("memory:").expect("memory opens");
         let board = Arc::new(StatusBoard::default());
         let control = Control::new(ControlParts {
             store: Arc::clone(&store),
@@ -82,13 +82,13 @@ impl Exchange {
             metrics: metrics(),
             budget: ByteBudget::new(1024),
         };
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         Self {
-            runtime: Runtime::new().unwrap(),
+            runtime: Runtime::new().expect("threads start"),
             client: Client::builder(TokioExecutor::new()).build_http(),
             store,
             board,
-            server: Server::start(listener, parts).unwrap(),
+            server: Server::start(listener, parts).expect("its settings are sound"),
             uuids: Vec::new(),
         }
     }
@@ -235,5 +235,7 @@ fn here() -> Place {
 /// They are gathered once in a process.
 fn metrics() -> Metrics {
     static METRICS: OnceLock<Metrics> = OnceLock::new();
-    METRICS.get_or_init(|| Metrics::install().unwrap()).clone()
+    METRICS
+        .get_or_init(|| Metrics::install().expect("nobody else gathers metrics"))
+        .clone()
 }

@@ -80,27 +80,25 @@ async fn apply(client: &Client, mapping: &Value) -> anyhow::Result<Value> {
 }
 
 fn mappings_of(file: &Path) -> anyhow::Result<Vec<Value>> {
-    match read_file(file)? {
-        Value::Array(mappings) => Ok(mappings),
-        Value::Object(mut map) => match map.remove("mappings") {
-            Some(Value::Array(mappings)) => Ok(mappings),
-            _ => bail!(
-                "{}: expected a list, or the key 'mappings' with one",
-                file.display()
-            ),
-        },
-        _ => bail!("{}: expected a list of mappings", file.display()),
-    }
+    let written = read_file(file)?;
+    let listed = written.get("mappings").unwrap_or(&written).as_array();
+    let listed = listed.with_context(|| {
+        let file = file.display();
+        format!("{file}: expected a list of mappings, or the key 'mappings' with one")
+    })?;
+    Ok(listed.clone())
 }
 
 /// The members that the options and the file give; an option goes before the file.
 fn members(args: &MappingArgs) -> anyhow::Result<Value> {
     let mut members = match &args.file {
         None => Map::new(),
-        Some(file) => match read_file(file)? {
-            Value::Object(members) => members,
-            _ => bail!("{}: expected the members of one mapping", file.display()),
-        },
+        Some(file) => {
+            let Value::Object(members) = read_file(file)? else {
+                bail!("{}: expected the members of one mapping", file.display());
+            };
+            members
+        }
     };
     let mut set = |name: &str, value: Option<Value>| {
         if let Some(value) = value {

@@ -91,7 +91,7 @@ fn read_one(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<Func
     let headers = section.take("headers");
     let signing_secret = section.text("signing_secret", problems);
     let kind = match (url, lambda, command) {
-        (Some(url), None, None) => read_url(url, headers, signing_secret.clone(), path, problems),
+        (Some(url), None, None) => read_url(url, headers, signing_secret, path, problems),
         (None, Some(lambda), None) => {
             for (name, written) in [
                 ("headers", headers.is_some()),
@@ -152,18 +152,16 @@ fn read_url(
     let headers = headers
         .map(|node| read_headers(node, path, problems))
         .unwrap_or_default();
-    match &node.value {
-        Value::Text(url) if is_http_url(url) => Some(FunctionKind::Url {
-            url: url.clone(),
-            headers,
-            signing_secret,
-        }),
-        _ => {
-            let what = "a URL such as http://127.0.0.1:9000/resize";
-            problems.push(expected(node, &format!("{path}.url"), what));
-            None
-        }
-    }
+    let Some(url) = node.text().filter(|url| is_http_url(url)) else {
+        let what = "a URL such as http://127.0.0.1:9000/resize";
+        problems.push(expected(node, &format!("{path}.url"), what));
+        return None;
+    };
+    Some(FunctionKind::Url {
+        url: url.to_owned(),
+        headers,
+        signing_secret,
+    })
 }
 
 fn read_headers(node: &Node, path: &str, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {

@@ -250,13 +250,13 @@ fn account_id(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> String {
     let Some(node) = top.take("account_id") else {
         return unset;
     };
-    match &node.value {
-        Value::Text(text) if text.len() == 12 && text.bytes().all(|it| it.is_ascii_digit()) => {
-            return text.clone();
-        }
-        _ => problems.push(expected(node, "account_id", "twelve digits, in quotes")),
-    }
-    unset
+    let twelve_digits =
+        |text: &&str| text.len() == 12 && text.bytes().all(|it| it.is_ascii_digit());
+    let Some(text) = node.text().filter(twelve_digits) else {
+        problems.push(expected(node, "account_id", "twelve digits, in quotes"));
+        return unset;
+    };
+    text.to_owned()
 }
 
 /// The address, and whether everybody may call.
@@ -320,12 +320,11 @@ fn endpoints(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> BTreeMap<Str
                 continue;
             };
             let path = endpoints.path_of(service);
-            match &node.value {
-                Value::Text(url) if functions::is_http_url(url) => {
-                    result.insert(service.to_owned(), url.trim_end_matches('/').to_owned());
-                }
-                _ => problems.push(expected(node, &path, "a URL such as http://127.0.0.1:4566")),
-            }
+            let Some(url) = node.text().filter(|url| functions::is_http_url(url)) else {
+                problems.push(expected(node, &path, "a URL such as http://127.0.0.1:4566"));
+                continue;
+            };
+            result.insert(service.to_owned(), url.trim_end_matches('/').to_owned());
         }
         endpoints.finish(problems);
     }

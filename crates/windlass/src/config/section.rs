@@ -33,7 +33,9 @@ impl<'a> Section<'a> {
                 }
             }
             Value::Null => {}
-            _ => problems.push(expected(node, path, "keys and values")),
+            Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
+                problems.push(expected(node, path, "keys and values"));
+            }
         }
         Self {
             path: path.to_owned(),
@@ -61,24 +63,24 @@ impl<'a> Section<'a> {
         problems: &mut Vec<Problem>,
     ) -> Option<String> {
         let node = self.take(name)?;
-        let Value::Text(text) = &node.value else {
+        let text = node.text();
+        if text.is_none() {
             problems.push(expected(node, &self.path_of(name), "text"));
-            return None;
-        };
-        Some(text.clone())
+        }
+        text.map(str::to_owned)
     }
 
     pub(super) fn bool(&mut self, name: &'static str, problems: &mut Vec<Problem>) -> Option<bool> {
         let node = self.take(name)?;
-        match &node.value {
-            Value::Bool(value) => Some(*value),
-            Value::Text(text) if text == "true" => Some(true),
-            Value::Text(text) if text == "false" => Some(false),
-            _ => {
-                problems.push(expected(node, &self.path_of(name), "true or false"));
-                None
-            }
+        let value = match (&node.value, node.text()) {
+            (Value::Bool(value), _) => Some(*value),
+            (_, Some(text)) => text.parse().ok(),
+            (_, None) => None,
+        };
+        if value.is_none() {
+            problems.push(expected(node, &self.path_of(name), "true or false"));
         }
+        value
     }
 
     /// A whole number within bounds.
@@ -89,10 +91,10 @@ impl<'a> Section<'a> {
         problems: &mut Vec<Problem>,
     ) -> Option<u64> {
         let node = self.take(name)?;
-        let number = match &node.value {
-            Value::Number(number) => number.as_u64(),
-            Value::Text(text) => text.parse().ok(),
-            _ => None,
+        let number = match (&node.value, node.text()) {
+            (Value::Number(number), _) => number.as_u64(),
+            (_, Some(text)) => text.parse().ok(),
+            (_, None) => None,
         };
         let number = number.filter(|number| (least..=most).contains(number));
         if number.is_none() {
@@ -111,11 +113,7 @@ impl<'a> Section<'a> {
     ) -> Option<Duration> {
         let node = self.take(name)?;
         let path = self.path_of(name);
-        let parsed = match &node.value {
-            Value::Text(text) => parse_duration(text),
-            _ => None,
-        };
-        let Some(duration) = parsed else {
+        let Some(duration) = node.text().and_then(parse_duration) else {
             problems.push(expected(node, &path, "a duration such as 250ms, 30s or 5m"));
             return None;
         };
@@ -157,9 +155,10 @@ pub(super) fn problem(node: &Node, path: &str, message: impl Display) -> Problem
 
 /// A node of the wrong kind.
 pub(super) fn expected(node: &Node, path: &str, what: &str) -> Problem {
-    let found = match &node.value {
-        Value::Number(number) => format!("the number {number}"),
-        _ => node.kind().to_owned(),
+    let found = if let Value::Number(number) = &node.value {
+        format!("the number {number}")
+    } else {
+        node.kind().to_owned()
     };
     problem(node, path, format!("expected {what}, found {found}"))
 }

@@ -94,6 +94,14 @@ impl Node {
         }
     }
 
+    /// The text that it is, if it is text.
+    pub(crate) fn text(&self) -> Option<&str> {
+        let Value::Text(text) = &self.value else {
+            return None;
+        };
+        Some(text)
+    }
+
     /// What it is, in a word, for messages.
     pub(crate) const fn kind(&self) -> &'static str {
         match &self.value {

@@ -49,10 +49,11 @@ pub(super) async fn put(emulator: &Emulator, total: u64) -> anyhow::Result<()> {
     while n_put < total {
         ticks.tick().await;
         let share = started.elapsed().as_secs_f64() / PUT_TIME.as_secs_f64();
-        for index in n_put..due(total, share) {
+        let n_due = due(total, share);
+        for index in n_put..n_due {
             put_one(emulator, index)?;
-            n_put = index + 1;
         }
+        n_put = n_due;
     }
     Ok(())
 }
