@@ -8,6 +8,7 @@
 use std::env;
 use std::io::{self, BufRead as _, Write as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -27,8 +28,7 @@ impl Guard {
     /// # Errors
     /// If this program cannot start itself.
     pub(crate) fn start() -> Result<Self> {
-        let own = env::current_exe().context("finding this program")?;
-        let mut child = Command::new(own)
+        let mut child = Command::new(own_program()?)
             .arg("guard")
             .stdin(Stdio::piped())
             .process_group(0)
@@ -72,6 +72,15 @@ impl Drop for Guard {
             eprintln!("warning: the guard cannot be waited for: {error}");
         }
     }
+}
+
+/// This very program. A build that runs meanwhile may put another file in its place; Linux still
+/// knows the one that runs.
+fn own_program() -> Result<PathBuf> {
+    if cfg!(target_os = "linux") {
+        return Ok(PathBuf::from("/proc/self/exe"));
+    }
+    env::current_exe().context("finding this program")
 }
 
 /// What the guard does: reads until the pipe closes, then ends what it has read about.
