@@ -214,6 +214,7 @@ pub(crate) fn mapping(arn: &str, fifo: bool, window: Duration) -> Mapping {
         id: MappingId::new("00000000-0000-0000-0000-000000000001"),
         revision: Revision(1),
         source,
+        filter: None,
         function: Arn::parse("arn:aws:lambda:us-east-1:123456789012:function:f").unwrap(),
         desired: DesiredState::Enabled,
     }

@@ -11,7 +11,7 @@ use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revisi
 use windlass_core::outcome::Swap;
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
-use windlass_core::validate::{self, Checked};
+use windlass_core::validate::{self, Checked, Violation};
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{Directory, PortError, Store, chain};
 
@@ -61,8 +61,8 @@ impl Declared {
         let spec = spec.map_err(|error| vec![error.to_string()])?;
         let checked = validate::create(&spec, now).map_err(|violations| {
             violations
-                .into_iter()
-                .map(|it| format!("{}: {}", it.member, it.message))
+                .iter()
+                .map(Violation::in_words)
                 .collect::<Vec<_>>()
         })?;
         let function = checked.function.resolve(here);

@@ -175,6 +175,7 @@ mod tests {
             code,
             member: "M".to_owned(),
             message: message.to_owned(),
+            detail: None,
         }
     }
 

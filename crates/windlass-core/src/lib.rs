@@ -21,6 +21,8 @@ pub mod outcome;
 pub mod position;
 pub mod record;
 
+pub mod filter;
+
 pub mod batch;
 mod progress;
 mod retry;

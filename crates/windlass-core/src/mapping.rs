@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::arn::{Arn, SourceKind};
+use crate::filter::Criteria;
 use crate::position::Position;
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
@@ -79,6 +80,8 @@ pub struct Mapping {
     pub source: Source,
     /// What is invoked, qualifier included.
     pub function: Arn,
+    /// Which records reach it; `None`: all.
+    pub filter: Option<Arc<Criteria>>,
     /// What the user wants of it.
     pub desired: DesiredState,
 }

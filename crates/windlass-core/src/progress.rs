@@ -17,15 +17,21 @@ pub(crate) struct Ticket(u64);
 pub(crate) struct Progress {
     /// From the first unresolved record on.
     pending: VecDeque<Pending>,
-    /// How many records the run has; the number of the first pending record's ticket.
+    /// How many records have been admitted or passed over.
+    admitted: u64,
+    /// How many of them the run has.
     run: u64,
     /// Where the run ends.
     end: Position,
 }
 
+/// A record that was admitted, with those behind it that were passed over: the function will not
+/// see them, so that they need no place of their own.
 #[derive(Debug)]
 struct Pending {
-    sequence_number: SequenceNumber,
+    ticket: Ticket,
+    /// The last of the records.
+    end: SequenceNumber,
     resolved: bool,
 }
 
@@ -34,6 +40,7 @@ impl Progress {
     pub(crate) const fn new(from: Position) -> Self {
         Self {
             pending: VecDeque::new(),
+            admitted: 0,
             run: 0,
             end: from,
         }
@@ -41,32 +48,41 @@ impl Progress {
 
     /// Takes in the next record of the shard, unresolved.
     pub(crate) fn admit(&mut self, sequence_number: SequenceNumber) -> Ticket {
-        let ticket = Ticket(self.run + self.pending.len() as u64);
+        let ticket = Ticket(self.admitted);
+        self.admitted += 1;
         self.pending.push_back(Pending {
-            sequence_number,
+            ticket,
+            end: sequence_number,
             resolved: false,
         });
         ticket
     }
 
+    /// Passes over the next records of the shard: they are resolved without being seen. `last` is
+    /// the last of them.
+    pub(crate) fn pass_over(&mut self, n_records: u64, last: SequenceNumber) {
+        self.admitted += n_records;
+        match self.pending.back_mut() {
+            Some(before) => before.end = last,
+            None => self.advance(last),
+        }
+    }
+
     /// Marks records as finished with, and moves the run's end if it can be moved.
     pub(crate) fn resolve(&mut self, tickets: impl IntoIterator<Item = Ticket>) {
-        for Ticket(number) in tickets {
-            let pending = number
-                .checked_sub(self.run)
-                .and_then(|index| self.pending.get_mut(usize::try_from(index).ok()?))
-                .expect("a ticket in use is behind the run's end");
+        for ticket in tickets {
+            let index = self.pending.binary_search_by_key(&ticket, |it| it.ticket);
+            let pending = index.ok().and_then(|index| self.pending.get_mut(index));
+            let pending = pending.expect("a ticket in use is behind the run's end");
             assert!(!pending.resolved, "a record is resolved once");
             pending.resolved = true;
         }
         let mut last = None;
         while let Some(pending) = self.pending.pop_front_if(|pending| pending.resolved) {
-            self.run += 1;
-            last = Some(pending.sequence_number);
+            last = Some(pending.end);
         }
-        if let Some(sequence_number) = last {
-            // Detached: a checkpoint outlives its page by far.
-            self.end = Position::After(sequence_number.detached());
+        if let Some(last) = last {
+            self.advance(last);
         }
     }
 
@@ -80,7 +96,7 @@ impl Progress {
         self.run <= ticket.0
     }
 
-    /// How many records are behind the run's end, resolved or not.
+    /// How many admitted records are behind the run's end, resolved or not.
     pub(crate) fn behind_run(&self) -> usize {
         self.pending.len()
     }
@@ -93,6 +109,14 @@ impl Progress {
     /// Where the run ends: what a checkpoint may say.
     pub(crate) const fn end(&self) -> &Position {
         &self.end
+    }
+
+    /// Moves the run's end up to the first record that is pending.
+    fn advance(&mut self, last: SequenceNumber) {
+        let first_pending = self.pending.front().map(|pending| pending.ticket.0);
+        self.run = first_pending.unwrap_or(self.admitted);
+        // Detached: a checkpoint outlives its page by far.
+        self.end = Position::After(last.detached());
     }
 }
 
@@ -121,6 +145,23 @@ mod tests {
         progress.resolve([tickets[2]]);
         assert_eq!(progress.end(), &Position::After("4".into()));
         assert!(progress.all_resolved());
+    }
+
+    #[test]
+    fn what_is_passed_over_belongs_to_the_record_before_it() {
+        let (mut progress, _) = progress(&[]);
+        progress.pass_over(2, "2".into());
+        assert_eq!(progress.end(), &Position::After("2".into()));
+        let first = progress.admit("3".into());
+        progress.pass_over(3, "6".into());
+        let second = progress.admit("7".into());
+        progress.pass_over(1, "8".into());
+        assert_eq!((progress.run(), progress.behind_run()), (2, 2));
+        progress.resolve([second]);
+        assert_eq!(progress.end(), &Position::After("2".into()));
+        progress.resolve([first]);
+        assert_eq!(progress.end(), &Position::After("8".into()));
+        assert_eq!((progress.run(), progress.behind_run()), (8, 0));
     }
 
     #[test]

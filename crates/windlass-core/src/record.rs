@@ -4,6 +4,7 @@
 //! [`Record`] or [`Message`] holds slices of that buffer.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +24,9 @@ pub struct Record {
     pub approximate_arrival: Timestamp,
     /// The record as the function sees it: one JSON object.
     pub event: Bytes,
+    /// Where in `event` the data of a record of Kinesis stands, without its quotes; empty for
+    /// records of other sources. Filters look into it.
+    pub data: Range<usize>,
 }
 
 /// One message of a queue, as one receive gave it.
@@ -38,6 +42,8 @@ pub struct Message {
     pub sent: Timestamp,
     /// The message as the function sees it: one JSON object.
     pub event: Bytes,
+    /// Where in `event` its body stands, without its quotes. Filters look into it.
+    pub body: Range<usize>,
 }
 
 /// What one read of a shard gave.

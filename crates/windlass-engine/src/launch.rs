@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tracing::Instrument;
 use windlass_core::event::PAYLOAD_LIMIT;
+use windlass_core::filter::Criteria;
 use windlass_core::lease::{Lease, Unit};
 use windlass_core::mapping::{Mapping, QueueSettings, Source, StreamSettings};
 use windlass_core::record::{KeyHash, ShardId};
@@ -101,12 +102,13 @@ pub(crate) async fn run(
             Unit::Shard(shard),
         ) => {
             let shard = shard.clone();
-            let settings = shard_settings(&settings, pace);
+            let settings = shard_settings(&settings, mapping.filter, pace);
             let driver = running.shard(reader, settings, lease, shard);
             driver.run().instrument(span).await
         }
         (Reader::Queue(reader), Source::Sqs { settings, .. }, Unit::QueueSlot(_)) => {
-            running.queue(reader, settings).run().instrument(span).await;
+            let driver = running.queue(reader, settings, mapping.filter);
+            driver.run().instrument(span).await;
             None
         }
         (Reader::Stream(_) | Reader::Queue(_), _, unit) => {
@@ -156,7 +158,12 @@ impl Ingredients {
         }
     }
 
-    fn queue(self, reader: Arc<dyn QueueReader>, mapping: QueueSettings) -> QueueDriver {
+    fn queue(
+        self,
+        reader: Arc<dyn QueueReader>,
+        mapping: QueueSettings,
+        filter: Option<Arc<Criteria>>,
+    ) -> QueueDriver {
         let Shared {
             clock,
             budget,
@@ -171,6 +178,7 @@ impl Ingredients {
                 clock,
             },
             mapping,
+            filter,
             settings,
             seed: self.seed,
             stop: self.stop,
@@ -202,9 +210,14 @@ fn pace(settings: &EngineSettings, source: &Source) -> Pace {
     }
 }
 
-fn shard_settings(mapping: &StreamSettings, pace: Pace) -> ShardSettings {
+fn shard_settings(
+    mapping: &StreamSettings,
+    filter: Option<Arc<Criteria>>,
+    pace: Pace,
+) -> ShardSettings {
     let batches = mapping.batch_size.saturating_mul(BUFFERED_BATCHES);
     ShardSettings {
+        filter,
         skip_before: mapping.skip_before,
         batch_size: mapping.batch_size,
         maximum_batching_window: mapping.maximum_batching_window,

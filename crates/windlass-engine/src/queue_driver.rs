@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use windlass_core::event::PAYLOAD_LIMIT;
+use windlass_core::filter::Criteria;
 use windlass_core::mapping::QueueSettings;
 use windlass_core::queue::{
     QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, Report,
@@ -27,6 +28,7 @@ const DESCRIBE_PAUSE: Duration = Duration::from_secs(2);
 pub(crate) struct QueueDriver {
     pub(crate) io: QueueIo,
     pub(crate) mapping: QueueSettings,
+    pub(crate) filter: Option<Arc<Criteria>>,
     pub(crate) settings: EngineSettings,
     pub(crate) seed: u64,
     pub(crate) stop: watch::Receiver<Stop>,
@@ -125,6 +127,7 @@ impl QueueDriver {
             .batch_size
             .saturating_mul(maximum_concurrency + 1);
         QueueConsumerSettings {
+            filter: self.filter.clone(),
             fifo: self.mapping.fifo,
             batch_size: self.mapping.batch_size,
             maximum_batching_window: self.mapping.maximum_batching_window,
@@ -146,6 +149,7 @@ impl QueueDriver {
                 %message_id, bytes,
                 "a message exceeds the payload limit alone; it is left to the redrive policy"
             ),
+            Report::FilteredOut { n_messages } => counts.filtered_out.add(*n_messages),
             Report::Deleted { n_messages } => counts.deleted.add(*n_messages),
             Report::NotDeleted { n_messages } => tracing::warn!(
                 n_messages,

@@ -90,6 +90,9 @@ impl ShardDriver {
 
     fn report(&self, report: &Report) {
         match report {
+            Report::FilteredOut { n_records } => {
+                self.io.invoker.counts.filtered_out.add(*n_records);
+            }
             Report::RecordTooLarge {
                 sequence_number,
                 bytes,

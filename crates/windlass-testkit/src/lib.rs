@@ -4,4 +4,5 @@ pub mod checkers;
 pub mod contract;
 pub mod rng;
 pub mod script;
+pub mod wanted;
 pub mod world;

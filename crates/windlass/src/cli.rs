@@ -44,11 +44,52 @@ pub(crate) enum Command {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Try filters of mappings.
+    Filter {
+        #[command(subcommand)]
+        command: FilterCommand,
+    },
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// What to do with filters.
+#[derive(Debug, Subcommand)]
+pub(crate) enum FilterCommand {
+    /// Say whether an event would pass, and if not, which field stopped it.
+    ///
+    /// Exit code 0: it passes, of several records at least one; 1: it does not; 64: a pattern or the
+    /// event is invalid.
+    Test(FilterTestArgs),
+}
+
+/// A filter and an event to try it on.
+#[derive(Debug, Args)]
+pub(crate) struct FilterTestArgs {
+    /// The event pattern: JSON, @FILE, or @- for standard input. Of several, one is enough.
+    #[arg(long = "pattern", value_name = "PATTERN", required = true)]
+    pub(crate) patterns: Vec<String>,
+    /// The event: a file, - for standard input, or JSON itself.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) event: String,
+    /// What the event comes from: it is a record as the function would see it, or an event with
+    /// several Records. Without this it is matched as it stands.
+    #[arg(long, value_enum)]
+    pub(crate) source: Option<SourceName>,
+}
+
+/// The kinds of source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SourceName {
+    /// The pattern sees `data`, decoded, beside the record's other members.
+    Kinesis,
+    /// The pattern sees the record as it is.
+    Dynamodb,
+    /// The pattern sees `body` as JSON, if it is JSON.
+    Sqs,
 }
 
 /// How the daemon runs.

@@ -13,13 +13,14 @@ mod cli;
 mod client;
 mod config;
 mod demo;
+mod filter;
 mod mappings;
 mod output;
 mod serve;
 mod status;
 mod telemetry;
 
-use cli::{Cli, Command};
+use cli::{Cli, Command, FilterCommand};
 use config::{Config, Problem};
 
 /// Pages of records are large and come and go all the time: glibc maps and unmaps each of them.
@@ -63,6 +64,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         } => {
             Runtime::new()?.block_on(status::run(&client, mapping.as_deref(), watch))?;
         }
+        Command::Filter {
+            command: FilterCommand::Test(args),
+        } => return filter::test(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "windlass", &mut script);

@@ -145,7 +145,7 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
         page.text.push(b'}');
     }
     page.text.extend_from_slice(&frame.end);
-    page.record(start, place, key, created);
+    page.record(start, place, start..start, key, created);
     Ok(())
 }
 

@@ -134,18 +134,12 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
     }
     text.extend_from_slice(b"\"sequenceNumber\":\"");
     let place = text.len()..text.len() + number.len();
-    push_all(
-        text,
-        &[
-            &number,
-            b"\",\"data\":\"",
-            data,
-            b"\",\"approximateArrivalTimestamp\":",
-        ],
-    );
+    push_all(text, &[&number, b"\",\"data\":\""]);
+    let data_place = text.len()..text.len() + data.len();
+    push_all(text, &[data, b"\",\"approximateArrivalTimestamp\":"]);
     push_seconds(text, arrival);
     push_all(text, &[&frame.before_id, &number, &frame.after_id]);
-    page.record(start, place, hash, arrival);
+    page.record(start, place, data_place, hash, arrival);
     Ok(())
 }
 
@@ -171,6 +165,8 @@ mod tests {
             answer.records[0].sequence_number.as_str(),
             "4959033827149025660855969"
         );
+        let record = &answer.records[0];
+        assert_eq!(&record.event[record.data.clone()], b"SGVsbG8=");
         assert_eq!(
             std::str::from_utf8(&answer.records[0].event).unwrap(),
             concat!(

@@ -18,6 +18,7 @@ pub(super) struct PageBuffer {
 struct Place {
     event: Range<usize>,
     sequence_number: Range<usize>,
+    data: Range<usize>,
     key: KeyHash,
     approximate_arrival: Timestamp,
 }
@@ -32,11 +33,13 @@ impl PageBuffer {
         }
     }
 
-    /// A record was written from `start` to the end; its sequence number is a part of it.
+    /// A record was written from `start` to the end; its sequence number and its data are parts of
+    /// it.
     pub(super) fn record(
         &mut self,
         start: usize,
         sequence_number: Range<usize>,
+        data: Range<usize>,
         key: KeyHash,
         approximate_arrival: Timestamp,
     ) {
@@ -44,6 +47,7 @@ impl PageBuffer {
         self.places.push(Place {
             event,
             sequence_number,
+            data: data.start - start..data.end - start,
             key,
             approximate_arrival,
         });
@@ -60,6 +64,7 @@ impl PageBuffer {
                 key: place.key,
                 approximate_arrival: place.approximate_arrival,
                 event: page.slice(place.event),
+                data: place.data,
             }
         });
         records.collect()

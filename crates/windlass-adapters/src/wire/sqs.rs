@@ -40,6 +40,7 @@ struct Raw<'a> {
 /// Where a message is in the buffer.
 struct Place {
     event: Range<usize>,
+    body: Range<usize>,
     id: Range<usize>,
     receipt: ReceiptHandle,
     sent: Timestamp,
@@ -95,6 +96,7 @@ pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Vec<Message>, WireError
         receipt_handle: place.receipt,
         group: place.group,
         sent: place.sent,
+        body: place.body.start - place.event.start..place.body.end - place.event.start,
         event: text.slice(place.event),
     });
     Ok(messages.collect())
@@ -180,15 +182,10 @@ fn render(
     let id_place = text.len()..text.len() + id.len();
     push_all(
         text,
-        &[
-            &id,
-            b"\",\"receiptHandle\":\"",
-            receipt,
-            b"\",\"body\":\"",
-            body,
-            b"\",",
-        ],
+        &[&id, b"\",\"receiptHandle\":\"", receipt, b"\",\"body\":\""],
     );
+    let body_place = text.len()..text.len() + body.len();
+    push_all(text, &[body, b"\","]);
     push_all(text, &[b"\"attributes\":", raw.attributes.unwrap_or(b"{}")]);
     text.extend_from_slice(b",\"messageAttributes\":{");
     if let Some(mut attributes) = raw.message_attributes {
@@ -211,6 +208,7 @@ fn render(
     let (sent, group) = (raw.sent, raw.group);
     Ok(Place {
         event: start..text.len(),
+        body: body_place,
         id: id_place,
         receipt: handle,
         sent,

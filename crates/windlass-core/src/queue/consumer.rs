@@ -17,6 +17,7 @@ use super::{
     Waiting,
 };
 use crate::batch::{BatchId, BatchLimits};
+use crate::filter::{Scratch, Subject};
 use crate::outcome::{Fault, Outcome};
 use crate::record::{KeyHash, Message, ReceiptHandle};
 use crate::time::Timestamp;
@@ -201,10 +202,17 @@ impl QueueConsumer {
             return self.report_expired(messages.len());
         }
         let (mut too_large, mut behind) = (Vec::new(), Vec::new());
-        let mut barred = BTreeSet::new();
+        let (mut barred, mut n_filtered_out) = (BTreeSet::new(), 0);
+        let mut scratch = Scratch::default();
         for message in messages {
             let bytes = message.event.len();
-            if !self.limits.fits_alone(bytes) {
+            if !self.is_wanted(&message, &mut scratch) {
+                n_filtered_out += 1;
+                if let Some(token) = self.held.insert(message, sent, visible_at, now) {
+                    self.held.give_up(token);
+                    self.deleting.push(vec![token]);
+                }
+            } else if !self.limits.fits_alone(bytes) {
                 let message_id = message.message_id.detached();
                 self.report(Report::MessageTooLarge { message_id, bytes });
                 barred.extend(message.group);
@@ -215,8 +223,23 @@ impl QueueConsumer {
                 self.gathered.push(token, &self.held);
             }
         }
+        if n_filtered_out != 0 {
+            let n_messages = n_filtered_out;
+            self.report(Report::FilteredOut { n_messages });
+        }
         self.leave(too_large);
         self.change_visibility(behind, Duration::ZERO);
+    }
+
+    /// Whether a filter lets a message through.
+    fn is_wanted(&self, message: &Message, scratch: &mut Scratch) -> bool {
+        self.settings.filter.as_ref().is_none_or(|filter| {
+            let subject = Subject {
+                event: &message.event,
+                data: &message.event[message.body.clone()],
+            };
+            filter.passes(subject, scratch)
+        })
     }
 
     fn invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {

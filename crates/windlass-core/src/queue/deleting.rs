@@ -20,7 +20,10 @@ pub(super) struct Deleting {
 /// What a deletion has come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Deleted {
+    /// After the function had them.
     pub(super) n_done: usize,
+    /// The function was not to see them.
+    n_unseen: usize,
     /// They may come again.
     pub(super) n_lost: usize,
 }
@@ -68,6 +71,7 @@ impl Deleting {
                 continue;
             }
             match result {
+                EntryResult::Done if message.given_up => deleted.n_unseen += 1,
                 EntryResult::Done => deleted.n_done += 1,
                 EntryResult::Refused => deleted.n_lost += 1,
                 EntryResult::Failed if message.visible_at <= now => deleted.n_lost += 1,
@@ -78,7 +82,7 @@ impl Deleting {
             }
             held.remove(entry.token);
         }
-        if !failed || 0 < deleted.n_done {
+        if !failed || 0 < deleted.n_done + deleted.n_unseen {
             self.pause.worked(begun);
         }
         if failed {

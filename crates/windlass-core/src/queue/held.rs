@@ -21,6 +21,8 @@ pub(super) struct Held {
     pub(super) visible_at: Timestamp,
     /// It waits to be put into a batch.
     gathered: bool,
+    /// The function is not to see it: it only waits to be deleted.
+    pub(super) given_up: bool,
     /// When the receive began that gave the handle.
     asked: Timestamp,
     extension: Extension,
@@ -111,6 +113,7 @@ impl HeldMessages {
             received: now,
             visible_at,
             gathered: true,
+            given_up: false,
             asked,
             extension: Extension::Possible,
         };
@@ -135,6 +138,11 @@ impl HeldMessages {
     pub(super) fn entry(&self, token: Token) -> Entry {
         let receipt = self.get(token).receipt.clone();
         Entry { token, receipt }
+    }
+
+    /// The function is not to see it.
+    pub(super) fn give_up(&mut self, token: Token) {
+        self.change(token, |held| (held.gathered, held.given_up) = (false, true));
     }
 
     /// They are put into a batch.

@@ -13,7 +13,7 @@
 //!
 //! | | What always holds |
 //! |---|---|
-//! | Q1 | A message is deleted only after success. |
+//! | Q1 | A message is deleted only after success, or because no filter lets it through. |
 //! | Q2 | A message that the function failed is left to become visible again; it is never retried from memory, since its receive count and the queue's redrive policy are the retry policy. One whose function was *not reached* is held and tried again. |
 //! | Q3 | Nothing is invoked after its visibility has ended: visibility is extended while messages are held, and without that a batch closes in time for the function to finish. |
 //! | Q4 | FIFO: at most one batch in flight for each message group, and after a failure nothing later of the group goes ahead of what failed. |
@@ -39,6 +39,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::BatchId;
+use crate::filter::Criteria;
 use crate::outcome::{Fault, Outcome};
 use crate::record::{Message, ReceiptHandle};
 use crate::time::Timestamp;
@@ -46,6 +47,8 @@ use crate::time::Timestamp;
 /// How a queue is consumed: the mapping's settings, the queue's own, and the daemon's limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueConsumerSettings {
+    /// Which messages reach the function; `None`: all. The others are deleted.
+    pub filter: Option<Arc<Criteria>>,
     /// Whether order within message groups must be kept.
     pub fifo: bool,
     /// Most messages of one batch.
@@ -178,6 +181,11 @@ pub enum Report {
         message_id: crate::record::MessageId,
         /// Its rendered size in bytes.
         bytes: usize,
+    },
+    /// Messages of a receive are passed over, since no filter lets them through: they are deleted.
+    FilteredOut {
+        /// How many.
+        n_messages: usize,
     },
     /// Messages were deleted from the queue after success.
     Deleted {

@@ -11,12 +11,12 @@ use rand_core::SeedableRng;
 use super::lane::Lane;
 use super::reading::{Arrival, Reading};
 use super::saving::{Mark, Saving};
+use super::sifting::{self, PassedOver};
 use super::{Finish, Report, ShardCommand, ShardInput, ShardSettings, ShardView, Waiting};
-use crate::batch::BatchLimits;
 use crate::event;
 use crate::outcome::{Fault, Outcome, Swap};
 use crate::position::Position;
-use crate::progress::{Progress, Ticket};
+use crate::progress::Progress;
 use crate::record::{Page, Record};
 use crate::time::Timestamp;
 
@@ -162,15 +162,11 @@ impl ShardConsumer {
             .reading
             .end(result, &self.settings, &mut self.random, now);
         match arrival {
-            Arrival::Records(records) => {
-                let unseen: Vec<_> = records
-                    .into_iter()
-                    .filter_map(|record| self.admit(record, now))
-                    .collect();
-                self.progress.resolve(unseen);
-            }
+            Arrival::Records(records) => self.take_in(records, now),
             Arrival::Nothing => {}
-            Arrival::Trimmed { after } => self.report(Report::Trimmed { after }),
+            Arrival::Trimmed { after } => {
+                self.command(ShardCommand::Report(Report::Trimmed { after }))
+            }
         }
         assert!(
             self.progress.behind_run() <= self.settings.buffer_records,
@@ -178,23 +174,26 @@ impl ShardConsumer {
         );
     }
 
-    /// Takes in the next record of the shard. Gives its ticket if the function will not see it.
-    fn admit(&mut self, record: Record, now: Timestamp) -> Option<Ticket> {
-        let ticket = self.progress.admit(record.sequence_number.clone());
-        let too_early = |earliest| record.approximate_arrival < earliest;
-        if self.settings.skip_before.is_some_and(too_early) {
-            return Some(ticket);
+    /// Takes in the next records of the shard.
+    fn take_in(&mut self, records: Vec<Record>, now: Timestamp) {
+        let sifted = sifting::sift(records, &self.settings);
+        let mut passed_over = sifted.passed_over;
+        for kept in sifted.records {
+            self.pass_over(passed_over);
+            let ticket = self.progress.admit(kept.record.sequence_number.clone());
+            self.lane.push(ticket, kept.record, now);
+            passed_over = kept.passed_over;
         }
-        let bytes = record.event.len();
-        if !self.limits().fits_alone(bytes) {
-            self.report(Report::RecordTooLarge {
-                sequence_number: record.sequence_number.detached(),
-                bytes,
-            });
-            return Some(ticket);
+        self.pass_over(passed_over);
+        for report in sifted.reports {
+            self.command(ShardCommand::Report(report));
         }
-        self.lane.push(ticket, record, now);
-        None
+    }
+
+    fn pass_over(&mut self, passed_over: PassedOver) {
+        if let Some(last) = passed_over.last {
+            self.progress.pass_over(passed_over.n_records, last);
+        }
     }
 
     /// Moves everything that can move.
@@ -297,17 +296,6 @@ impl ShardConsumer {
             return 0;
         }
         self.buffer_room()
-    }
-
-    fn limits(&self) -> BatchLimits {
-        BatchLimits {
-            items: self.settings.batch_size,
-            payload: self.settings.payload_limit,
-        }
-    }
-
-    fn report(&mut self, report: Report) {
-        self.command(ShardCommand::Report(report));
     }
 
     fn finish(&mut self, how: Finish) {

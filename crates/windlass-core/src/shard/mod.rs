@@ -28,10 +28,12 @@ mod lane;
 pub mod lineage;
 mod reading;
 mod saving;
+mod sifting;
 
 pub use consumer::ShardConsumer;
 
 use crate::batch::BatchId;
+use crate::filter::Criteria;
 use crate::outcome::{Fault, Outcome, Swap};
 use crate::position::{Cursor, Position};
 use crate::record::{Page, Record, SequenceNumber};
@@ -42,6 +44,8 @@ use std::time::Duration;
 /// How a shard is consumed: the mapping's settings, and the daemon's limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShardSettings {
+    /// Which records reach the function; `None`: all.
+    pub filter: Option<Arc<Criteria>>,
     /// Records that arrived earlier are resolved unseen; see
     /// [`crate::mapping::StreamSettings::skip_before`].
     pub skip_before: Option<Timestamp>,
@@ -106,7 +110,7 @@ pub enum ShardCommand {
     Invoke(Batch),
     /// Write the checkpoint. One save is under way at a time.
     Save(Position),
-    /// Say, and count, that something was passed over or given up. There is no answer to this.
+    /// Say, or count, that something was passed over or given up. There is no answer to this.
     Report(Report),
     /// The consumer has ended; nothing more will come.
     Finish(Finish),
@@ -115,6 +119,12 @@ pub enum ShardCommand {
 /// What was passed over or given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
+    /// Records of a page were passed over: no filter lets them through, or they arrived before
+    /// the mapping begins.
+    FilteredOut {
+        /// How many.
+        n_records: usize,
+    },
     /// A record alone exceeds the payload limit and can never be delivered.
     RecordTooLarge {
         /// Which.

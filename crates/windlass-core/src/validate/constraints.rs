@@ -249,6 +249,7 @@ fn violation(member: &str, shown: &str, constraint: &str) -> Violation {
         message: format!(
             "1 validation error detected: Value {shown} at '{at}' failed to satisfy constraint: {constraint}"
         ),
+        detail: None,
     }
 }
 

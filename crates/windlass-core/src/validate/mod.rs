@@ -9,6 +9,7 @@
 //! first and know nothing of the source; *rules* (`InvalidParameterValueException`) depend on it.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -21,6 +22,7 @@ use crate::spec::MappingSpec;
 use crate::time::Timestamp;
 
 mod constraints;
+mod filters;
 mod rules;
 
 /// The batch size of a stream for which none is given.
@@ -39,6 +41,8 @@ pub struct Violation {
     pub member: String,
     /// AWS's text.
     pub message: String,
+    /// What AWS keeps to itself: the place within the member, and the reason.
+    pub detail: Option<String>,
 }
 
 /// The names under which AWS refuses parameters.
@@ -99,6 +103,7 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
     let Checked {
         spec, source, kind, ..
     } = examine(&row.spec, None)?;
+    let filter = filters::compile(&spec, kind)?.map(Arc::new);
     let source = match kind {
         SourceKind::Kinesis => Source::Kinesis {
             settings: stream_settings(&spec, kind, row.created),
@@ -122,6 +127,7 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
         revision: row.revision,
         source,
         function: row.function_arn.clone(),
+        filter,
         desired: row.desired,
     })
 }
@@ -301,6 +307,19 @@ fn batch_size(spec: &MappingSpec, kind: SourceKind) -> usize {
 fn window(spec: &MappingSpec) -> Duration {
     let seconds = spec.maximum_batching_window_in_seconds.unwrap_or(0);
     Duration::from_secs(u64::try_from(seconds).expect("the range of the window was checked"))
+}
+
+impl Violation {
+    /// The member, and everything that is known to be wrong with it: for whoever wrote it.
+    pub fn in_words(&self) -> String {
+        let Self {
+            member, message, ..
+        } = self;
+        match &self.detail {
+            Some(detail) => format!("{member}: {message} {detail}"),
+            None => format!("{member}: {message}"),
+        }
+    }
 }
 
 impl ErrorCode {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::arn::{Arn, SourceKind};
 use crate::spec::{DestinationConfig, MappingSpec};
 use crate::time::Timestamp;
-use crate::validate::{ErrorCode, Violation, default_batch_size};
+use crate::validate::{ErrorCode, Violation, default_batch_size, filters};
 
 /// The most messages of a FIFO queue in one batch; also the most that need no batching window.
 ///
@@ -37,6 +37,7 @@ pub(super) fn violations(
     }
     if let Some(kind) = kind {
         unsupported_parameters(spec, kind, &mut found);
+        found.extend(filters::compile(spec, kind).err().into_iter().flatten());
     }
     unknown_members(spec, &mut found);
     if let Some((kind, source)) = kind.zip(source) {
@@ -115,7 +116,6 @@ fn unsupported_parameters(spec: &MappingSpec, kind: SourceKind, found: &mut Vec<
         ("BisectBatchOnFunctionError", differs(bisect, &false, queue)),
         ("TumblingWindowInSeconds", differs(tumbling, &0, queue)),
         ("FunctionResponseTypes", !responses.is_empty()),
-        ("FilterCriteria", has_filters(spec)),
         (
             "MetricsConfig",
             metrics.into_iter().any(|metric| metric != "EventCount"),
@@ -167,14 +167,6 @@ fn names_destination(spec: &MappingSpec, queue: bool) -> bool {
             || (queue && config.on_failure.is_some())
     };
     spec.destination_config.as_ref().is_some_and(refused)
-}
-
-fn has_filters(spec: &MappingSpec) -> bool {
-    let filters = spec
-        .filter_criteria
-        .as_ref()
-        .and_then(|criteria| criteria.filters.as_deref());
-    !filters.unwrap_or_default().is_empty()
 }
 
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
@@ -269,10 +261,11 @@ fn unsupported(member: &str) -> Violation {
     invalid(member, &text)
 }
 
-fn invalid(member: &str, message: &str) -> Violation {
+pub(super) fn invalid(member: &str, message: &str) -> Violation {
     Violation {
         code: ErrorCode::InvalidParameterValueException,
         member: member.to_owned(),
         message: message.to_owned(),
+        detail: None,
     }
 }

@@ -184,6 +184,34 @@ fn what_the_source_does_not_have_is_refused_by_name() {
 }
 
 #[test]
+fn a_pattern_that_is_none_is_refused_in_the_words_of_aws() {
+    for patterns in [
+        json!([{"Pattern": "not json"}]),
+        json!([{"Pattern": "null"}]),
+        json!([{"Pattern": "{\"data\":\"text\"}"}]),
+        json!([{"Pattern": "{\"data\":{\"a\":[]}}"}]),
+        json!([{"Pattern": "{\"data\":[\"the whole of it\"]}"}]),
+        json!([{}]),
+    ] {
+        let spec = stream(json!({"FilterCriteria": {"Filters": patterns}}));
+        invalid(&spec, "Invalid filter pattern definition.");
+    }
+    let two = json!([
+        {"Pattern": "{\"data\":{\"a\":[1]}}"},
+        {"Pattern": "{\"data\":\n{\"a\":[{\"prefix\":1}]}}"},
+    ]);
+    let violations = create(&stream(json!({"FilterCriteria": {"Filters": two}})), NOW);
+    assert_eq!(
+        violations.unwrap_err()[0].in_words(),
+        "FilterCriteria.Filters[1].Pattern: Invalid filter pattern definition. At line 2, \
+         column 17: data.a: `prefix` takes a text."
+    );
+    let eleven = vec![json!({"Pattern": "{\"data\":{\"a\":[1]}}"}); 11];
+    let spec = stream(json!({"FilterCriteria": {"Filters": eleven}}));
+    invalid(&spec, "Number of filters must not exceed 10.");
+}
+
+#[test]
 fn what_windlass_does_not_do_is_refused_by_name() {
     for (member, value) in [
         ("ParallelizationFactor", json!(2)),
@@ -196,7 +224,6 @@ fn what_windlass_does_not_do_is_refused_by_name() {
             "DestinationConfig",
             json!({"OnFailure": {"Destination": QUEUE}}),
         ),
-        ("FilterCriteria", json!({"Filters": [{"Pattern": "{}"}]})),
         ("MetricsConfig", json!({"Metrics": ["ErrorCount"]})),
         ("ScalingConfig", json!({"MaximumConcurrency": 5})),
         (

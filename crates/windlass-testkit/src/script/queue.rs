@@ -23,7 +23,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use bytes::Bytes;
 use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
@@ -36,6 +35,7 @@ use windlass_core::record::{KeyHash, Message, MessageId, ReceiptHandle};
 use windlass_core::time::Timestamp;
 
 use super::{Arguments, Mistake, duration};
+use crate::wanted;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -110,6 +110,7 @@ impl QueueRunner {
 
     fn start(&mut self, arguments: &mut Arguments) -> Result<(), Mistake> {
         let settings = QueueConsumerSettings {
+            filter: (arguments.key("filter").as_deref() == Some("wanted")).then(wanted::filter),
             fifo: arguments.flag("fifo"),
             batch_size: arguments.number("batch_size", 10)?,
             maximum_batching_window: arguments.duration("window", "0s")?,
@@ -180,7 +181,8 @@ impl QueueRunner {
 
     fn messages(&mut self, arguments: &mut Arguments) -> Result<Vec<Message>, Mistake> {
         let mut messages = Vec::new();
-        for (name, bytes) in arguments.sized(10)? {
+        for (written, bytes) in arguments.sized(10)? {
+            let name = written.trim_start_matches('~').to_owned();
             let n_received = self.n_received.entry(name.clone()).or_default();
             *n_received += 1;
             let receipt = match *n_received {
@@ -193,7 +195,8 @@ impl QueueRunner {
                 receipt_handle: ReceiptHandle::from(receipt.as_str()),
                 group: group.map(|group| KeyHash::of(group.as_bytes())),
                 sent: self.now,
-                event: Bytes::from(vec![b'x'; bytes]),
+                event: wanted::event(bytes, name == written),
+                body: 0..0,
             });
         }
         Ok(messages)
@@ -336,6 +339,7 @@ fn command_text(command: &QueueCommand) -> String {
 
 fn report_text(report: &Report) -> String {
     match report {
+        Report::FilteredOut { n_messages } => format!("report {n_messages} filtered out"),
         Report::MessageTooLarge { message_id, bytes } => {
             format!("report {message_id} too large: {bytes} bytes")
         }

@@ -18,7 +18,6 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
@@ -31,6 +30,7 @@ use windlass_core::shard::{
 use windlass_core::time::Timestamp;
 
 use super::{Arguments, Mistake, duration};
+use crate::wanted;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -104,6 +104,7 @@ impl ShardRunner {
         let skip_before = arguments.key("skip_before");
         let skip_before = skip_before.as_deref().map(duration).transpose()?;
         let settings = ShardSettings {
+            filter: (arguments.key("filter").as_deref() == Some("wanted")).then(wanted::filter),
             skip_before: skip_before.map(|after| START + after),
             batch_size: arguments.number("batch_size", 100)?,
             maximum_batching_window: arguments.duration("window", "0s")?,
@@ -254,6 +255,9 @@ fn command_text(command: &ShardCommand) -> String {
             )
         }
         ShardCommand::Save(position) => format!("save {}", place(position)),
+        ShardCommand::Report(Report::FilteredOut { n_records }) => {
+            format!("report {n_records} filtered out")
+        }
         ShardCommand::Report(Report::RecordTooLarge {
             sequence_number,
             bytes,
@@ -273,13 +277,18 @@ fn place(position: &Position) -> String {
     }
 }
 
-/// All words and all pairs that are left: numbers of records, with sizes or without.
+/// All words and all pairs that are left: numbers of records, with sizes or without. `~` in front
+/// says that the filter does not let the record through.
 fn records(arguments: &mut Arguments, arrival: Timestamp) -> Result<Vec<Record>, Mistake> {
-    let record = |(number, bytes): (String, usize)| Record {
-        sequence_number: SequenceNumber::from(number.as_str()),
-        key: KeyHash::of(number.as_bytes()),
-        approximate_arrival: arrival,
-        event: Bytes::from(vec![b'x'; bytes]),
+    let record = |(name, bytes): (String, usize)| {
+        let number = name.trim_start_matches('~');
+        Record {
+            sequence_number: SequenceNumber::from(number),
+            key: KeyHash::of(number.as_bytes()),
+            approximate_arrival: arrival,
+            event: wanted::event(bytes, number == name),
+            data: 0..0,
+        }
     };
     let sized = arguments.sized(10)?;
     Ok(sized.into_iter().map(record).collect())

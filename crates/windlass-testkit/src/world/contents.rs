@@ -1,11 +1,10 @@
 //! What a simulated shard contains: the truth that checkers compare with.
 
-use bytes::Bytes;
 use windlass_core::position::Position;
 use windlass_core::record::{KeyHash, Record, SequenceNumber};
 use windlass_core::time::Timestamp;
 
-static FILLING: [u8; 4096] = [b'x'; 4096];
+use crate::wanted;
 
 /// Sequence numbers count down from here, so that whoever orders records by them fails.
 const FIRST_NUMBER: u64 = 9_900;
@@ -21,12 +20,19 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Adds a record of `len` bytes that can be read from `readable` on.
+    /// Adds a record of `len` bytes that can be read from `readable` on. `wanted`: a filter, if
+    /// there is one, lets it through.
     ///
     /// # Panics
     /// If the shard is full, the record is larger than 4 KiB, or was readable before the one
     /// before it.
-    pub fn push(&mut self, key: u64, len: usize, arrival: Timestamp, readable: Timestamp) {
+    pub fn push(
+        &mut self,
+        key: u64,
+        (len, wanted): (usize, bool),
+        arrival: Timestamp,
+        readable: Timestamp,
+    ) {
         let index = self.records.len() as u64;
         assert!(index < FIRST_NUMBER, "the shard has room");
         assert!(
@@ -37,7 +43,8 @@ impl Contents {
             sequence_number: SequenceNumber::from((FIRST_NUMBER - index).to_string().as_str()),
             key: KeyHash(key),
             approximate_arrival: arrival,
-            event: Bytes::from_static(&FILLING[..len]),
+            event: wanted::event(len, wanted),
+            data: 0..0,
         });
         self.readable.push(readable);
     }

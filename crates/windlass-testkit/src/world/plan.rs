@@ -13,6 +13,7 @@ use windlass_core::time::Timestamp;
 
 use super::Contents;
 use crate::rng::Rng;
+use crate::wanted;
 
 /// When every world begins.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -149,6 +150,7 @@ fn contents(rng: &mut Rng, payload_limit: usize) -> Contents {
     let room = payload_limit - ENVELOPE_LEN;
     let largest = rng.pick(&[room / 20 + 2, room / 2, room]);
     let too_large = rng.pick(&[0, 0, 100]);
+    let wanted = rng.pick(&[20, 500, 950]);
     let spacing = rng.pick(&[0, 20, 400, 3_000]);
     let gaps = rng.pick(&[0, 50]);
     let untidy = rng.pick(&[0, 0, 5_000]);
@@ -165,7 +167,8 @@ fn contents(rng: &mut Rng, payload_limit: usize) -> Contents {
             rng.size(2, largest)
         };
         let arrival = Timestamp::from_millis(moment.as_millis() + rng.between(0, untidy));
-        contents.push(rng.between(1, n_keys), len, arrival, moment);
+        let event = (len, rng.per_mille(wanted));
+        contents.push(rng.between(1, n_keys), event, arrival, moment);
     }
     if rng.per_mille(800) {
         contents.closes = Some(moment + rng.millis(0, 20_000));
@@ -184,6 +187,7 @@ fn settings(
     let buffer_records = rng.size(1, 40);
     let skip = rng.per_mille(200) && !contents.is_empty();
     ShardSettings {
+        filter: rng.per_mille(300).then(wanted::filter),
         skip_before: skip.then(|| {
             let index = rng.size(0, contents.len() - 1);
             contents.records()[index].approximate_arrival

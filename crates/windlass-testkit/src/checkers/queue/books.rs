@@ -11,6 +11,7 @@ use windlass_core::time::Timestamp;
 
 use super::event_bytes;
 use super::pausing::Pausing;
+use crate::wanted;
 
 #[derive(Debug)]
 pub(super) struct Books {
@@ -64,6 +65,8 @@ pub(super) struct Hold {
     pub(super) received: Timestamp,
     pub(super) visible_at: Timestamp,
     pub(super) state: State,
+    /// The function is not to see it.
+    filtered_out: bool,
     pub(super) extension: Extension,
 }
 
@@ -180,10 +183,12 @@ impl Books {
 
     fn take_in(&mut self, messages: &[Message], asked: Timestamp, now: Timestamp) {
         let visible_at = asked + self.visibility();
-        let mut barred = BTreeSet::new();
+        let (mut barred, mut n_filtered_out) = (BTreeSet::new(), 0);
         for message in messages {
             let bytes = message.event.len();
-            if self.settings.payload_limit < event_bytes(std::iter::once(bytes)) {
+            let filtered_out = self.settings.filter.is_some() && !wanted::is_wanted(&message.event);
+            n_filtered_out += usize::from(filtered_out);
+            if !filtered_out && self.settings.payload_limit < event_bytes(std::iter::once(bytes)) {
                 let message_id = message.message_id.clone();
                 self.owed_reports
                     .push(Report::MessageTooLarge { message_id, bytes });
@@ -191,7 +196,7 @@ impl Books {
                 barred.extend(message.group);
                 continue;
             }
-            if message.group.is_some_and(|group| barred.contains(&group)) {
+            if !filtered_out && message.group.is_some_and(|group| barred.contains(&group)) {
                 let receipt = message.receipt_handle.clone();
                 self.owed_returns.insert(receipt, Duration::ZERO);
                 continue;
@@ -214,10 +219,19 @@ impl Books {
                 asked,
                 received: now,
                 visible_at,
-                state: State::Gathered,
+                state: if filtered_out {
+                    State::Owed
+                } else {
+                    State::Gathered
+                },
+                filtered_out,
                 extension: Extension::Possible,
             };
             self.held.insert(message.message_id.clone(), hold);
+        }
+        if n_filtered_out != 0 {
+            let n_messages = n_filtered_out;
+            self.owed_reports.push(Report::FilteredOut { n_messages });
         }
     }
 
@@ -256,7 +270,7 @@ impl Books {
         now: Timestamp,
     ) {
         let asked = self.deletions.remove(&request).expect("it was asked for");
-        let (mut n_done, mut n_lost, mut failed) = (0, 0, false);
+        let (mut n_done, mut n_unseen, mut n_lost, mut failed) = (0, 0, 0, false);
         for (index, entry) in asked.entries.iter().enumerate() {
             let how = entry_result(result, index);
             failed |= how == EntryResult::Failed;
@@ -267,11 +281,14 @@ impl Books {
                 hold.state = State::Owed;
                 continue;
             }
-            n_done += usize::from(how == EntryResult::Done);
+            if how == EntryResult::Done {
+                n_done += usize::from(!hold.filtered_out);
+                n_unseen += usize::from(hold.filtered_out);
+            }
             n_lost += usize::from(how != EntryResult::Done);
             self.held.remove(&entry.id);
         }
-        if !failed || 0 < n_done {
+        if !failed || 0 < n_done + n_unseen {
             self.delete_pause.worked(asked.sent);
         }
         if failed {

@@ -12,6 +12,7 @@ use windlass_core::time::Timestamp;
 use super::event_bytes;
 use crate::checkers::pace::Due;
 use crate::checkers::{Violation, ensure};
+use crate::wanted;
 use crate::world::Contents;
 
 #[derive(Debug)]
@@ -29,8 +30,8 @@ pub(super) struct Books {
     /// The end of the shard was read.
     pub(super) ended: bool,
 
-    /// Every record that was taken in, by its place in the shard, and whether it is resolved.
-    taken: Vec<(usize, bool)>,
+    /// Every record that was taken in.
+    taken: Vec<Taken>,
     /// How many of them are resolved without a gap.
     pub(super) run: usize,
     /// Those that the function must still be given, the batch under way included.
@@ -56,6 +57,16 @@ pub(super) struct Books {
     pub(super) finished: Option<Finish>,
     /// Whether the timer that was fired must do something, or must not.
     pub(super) must_act: Option<bool>,
+}
+
+/// A record that was taken in.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    /// Its place in the shard.
+    index: usize,
+    /// The function is not to see it.
+    passed_over: bool,
+    resolved: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -173,19 +184,27 @@ impl Books {
         contents: &Contents,
         now: Timestamp,
     ) -> Result<(), Violation> {
+        let mut n_filtered_out = 0;
         for record in records {
             let index = contents.index_of(&record.sequence_number);
             let index = index.expect("the source gives its own records");
-            let last = self.taken.last().map(|(last, _)| *last);
+            let last = self.taken.last().map(|last| last.index);
             ensure(last.is_none_or(|last| last < index), "reading", || {
                 format!("record {index} is read after record {last:?}")
             })?;
             let size = record.event.len();
             let early = |earliest| record.approximate_arrival < earliest;
-            let skipped = self.settings.skip_before.is_some_and(early);
+            let filtered_out = self.settings.filter.is_some() && !wanted::is_wanted(&record.event);
+            let skipped = filtered_out || self.settings.skip_before.is_some_and(early);
             let too_large = self.settings.payload_limit < event_bytes(std::iter::once(size));
-            self.taken.push((index, skipped || too_large));
+            let passed_over = skipped || too_large;
+            self.taken.push(Taken {
+                index,
+                passed_over,
+                resolved: passed_over,
+            });
             if skipped {
+                n_filtered_out += 1;
                 continue;
             }
             if too_large {
@@ -203,6 +222,10 @@ impl Books {
             self.waiting.push_back(index);
             self.sizes.push_back(size);
             self.waiting_bytes += size;
+        }
+        if n_filtered_out != 0 {
+            let n_records = n_filtered_out;
+            self.owed.push_back(Report::FilteredOut { n_records });
         }
         self.advance_run();
         Ok(())
@@ -223,8 +246,8 @@ impl Books {
             Outcome::Success => {
                 self.failed = None;
                 for index in self.waiting.drain(..n_records) {
-                    let at = self.taken.binary_search_by_key(&index, |(index, _)| *index);
-                    self.taken[at.expect("it was taken in")].1 = true;
+                    let at = self.taken.binary_search_by_key(&index, |it| it.index);
+                    self.taken[at.expect("it was taken in")].resolved = true;
                 }
                 self.waiting_bytes -= self.sizes.drain(..n_records).sum::<usize>();
                 self.window = Some(now);
@@ -269,11 +292,13 @@ impl Books {
     /// How many records lie before the end of the unbroken run, if it has an end that is known.
     pub(super) fn run_end(&self) -> Option<usize> {
         let last = self.run.checked_sub(1)?;
-        Some(self.taken[last].0 + 1)
+        Some(self.taken[last].index + 1)
     }
 
+    /// How many records lie behind the run that the function was to see.
     pub(super) fn behind_run(&self) -> usize {
-        self.taken.len() - self.run
+        let behind = self.taken[self.run..].iter();
+        behind.filter(|it| !it.passed_over).count()
     }
 
     pub(super) fn has_unsaved(&self) -> bool {
@@ -334,11 +359,7 @@ impl Books {
     }
 
     fn advance_run(&mut self) {
-        while self
-            .taken
-            .get(self.run)
-            .is_some_and(|(_, resolved)| *resolved)
-        {
+        while self.taken.get(self.run).is_some_and(|it| it.resolved) {
             self.run += 1;
         }
     }

@@ -357,7 +357,7 @@ fn reports_are_owed(books: &mut Books, report: &Report, contents: &Contents) -> 
         Report::RecordTooLarge {
             sequence_number, ..
         } => contents.index_of(sequence_number).is_some(),
-        Report::Trimmed { .. } => true,
+        Report::FilteredOut { .. } | Report::Trimmed { .. } => true,
     };
     ensure(known, "report", || format!("{report:?} names no record"))
 }

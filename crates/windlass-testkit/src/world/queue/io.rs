@@ -50,6 +50,7 @@ impl World {
             let overtaken = earlier
                 .filter(|_| self.plan.settings.fifo)
                 .filter(|it| !self.function.succeeded[*it] && !self.sqs.is_redriven(*it))
+                .filter(|it| !self.is_filtered_out(*it))
                 .find(|it| !messages[..place].contains(it));
             ensure(overtaken.is_none(), "Q4", || {
                 format!("message {index} overtakes {overtaken:?} of group {group}")
@@ -71,7 +72,8 @@ impl World {
             QueueCommand::Delete { request, receipts } => {
                 for receipt in receipts {
                     let index = index_of(receipt);
-                    ensure(self.function.succeeded[index], "Q1", || {
+                    let unwanted = self.is_filtered_out(index);
+                    ensure(unwanted || self.function.succeeded[index], "Q1", || {
                         format!("message {index} is deleted without success")
                     })?;
                 }

@@ -19,7 +19,7 @@ use windlass_core::time::Timestamp;
 
 use self::function::{Fate, Function};
 use self::io::Reply;
-use self::plan::Plan;
+use self::plan::{Plan, Planned};
 use self::sqs::Sqs;
 use self::text::{command_text, input_text};
 use super::plan::START;
@@ -27,6 +27,7 @@ use super::{Totals, Trace};
 use crate::checkers::queue::QueueChecker;
 use crate::checkers::{Violation, ensure};
 use crate::rng::Rng;
+use crate::wanted;
 
 /// No world needs so many steps.
 const MOST_STEPS: u64 = 100_000;
@@ -343,11 +344,21 @@ impl World {
         self.coming.push(Coming { at, life, event });
     }
 
+    /// Whether the function is not to see a message.
+    fn is_filtered_out(&self, index: usize) -> bool {
+        let Planned { len, wanted, .. } = self.plan.messages[index];
+        self.plan.settings.filter.is_some() && !wanted::is_wanted(&wanted::event(len, wanted))
+    }
+
     fn nothing_is_lost(&self) -> Result<(), Violation> {
         for index in 0..self.plan.messages.len() {
             let processed = 0 < self.function.processed[index];
             let redriven = self.sqs.is_redriven(index);
-            let done = processed && self.sqs.is_deleted(index);
+            let filtered_out = self.is_filtered_out(index);
+            let done = (processed || filtered_out) && self.sqs.is_deleted(index);
+            ensure(!(filtered_out && processed), "lost", || {
+                format!("message {index} was filtered out and given to the function")
+            })?;
             ensure(done || redriven, "lost", || {
                 format!("message {index} is not delivered and deleted")
             })?;

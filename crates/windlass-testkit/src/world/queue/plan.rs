@@ -8,6 +8,7 @@ use windlass_core::queue::QueueConsumerSettings;
 use windlass_core::time::Timestamp;
 
 use crate::rng::Rng;
+use crate::wanted;
 use crate::world::plan::{START, outages, poison};
 
 /// Everything that is settled before the world begins.
@@ -32,6 +33,8 @@ pub(super) struct Planned {
     /// Its message group; on a standard queue it means nothing.
     pub(super) group: u64,
     pub(super) len: usize,
+    /// A filter, if there is one, lets it through.
+    pub(super) wanted: bool,
     pub(super) sent: Timestamp,
 }
 
@@ -116,6 +119,7 @@ fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
     let room = payload_limit - ENVELOPE_LEN;
     let largest = rng.pick(&[room / 20 + 2, room / 2, room]);
     let too_large = rng.pick(&[0, 0, 100]);
+    let wanted = rng.pick(&[20, 500, 950]);
     let spacing = rng.pick(&[0, 20, 400, 3_000]);
     let gaps = rng.pick(&[0, 50]);
     let mut sent = START;
@@ -130,7 +134,12 @@ fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
             rng.size(2, largest)
         };
         let group = rng.between(1, n_groups);
-        Planned { group, len, sent }
+        Planned {
+            group,
+            len,
+            wanted: rng.per_mille(wanted),
+            sent,
+        }
     };
     (0..n_messages).map(&mut draw).collect()
 }
@@ -138,6 +147,7 @@ fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
 fn settings(rng: &mut Rng, payload_limit: usize) -> QueueConsumerSettings {
     let seconds = |rng: &mut Rng, values: &[u64]| Duration::from_secs(rng.pick(values));
     QueueConsumerSettings {
+        filter: rng.per_mille(300).then(wanted::filter),
         fifo: rng.per_mille(500),
         batch_size: rng.pick(&[1, 2, 5, 10, 20, 100]),
         maximum_batching_window: rng.pick(&[

@@ -3,18 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bytes::Bytes;
 use windlass_core::queue::EntryResult;
 use windlass_core::record::{KeyHash, Message, MessageId, ReceiptHandle};
 use windlass_core::time::Timestamp;
 
 use super::plan::{Planned, SqsPlan};
 use crate::rng::Rng;
+use crate::wanted;
 
 /// A world has no more duplicates: with answers that take no time, they would come for ever.
 const MOST_DUPLICATES: u32 = 100;
-
-static FILLING: [u8; 4096] = [b'x'; 4096];
 
 /// The queue.
 #[derive(Debug)]
@@ -223,7 +221,8 @@ impl Sqs {
             receipt_handle: ReceiptHandle::from(receipt.as_str()),
             group: self.fifo.then_some(KeyHash(stored.planned.group)),
             sent: stored.planned.sent,
-            event: Bytes::from_static(&FILLING[..stored.planned.len]),
+            event: wanted::event(stored.planned.len, stored.planned.wanted),
+            body: 0..0,
         };
         Given {
             index,

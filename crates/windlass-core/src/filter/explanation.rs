@@ -1,0 +1,114 @@
+//! Why a record passes, or does not: for people.
+
+use super::criteria::{Condition, Criteria, DataKind, Scratch, Subject};
+use super::findings::SeenValue;
+
+/// The most characters of a value that are shown.
+const SHOWN: usize = 60;
+
+/// The answer of filters, and what decided it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// Whether the record passes.
+    pub passes: bool,
+    /// For each pattern, why it does not match: the fields that are not as it wants them. Empty for
+    /// one that matches.
+    pub reasons: Vec<Vec<String>>,
+}
+
+impl Criteria {
+    /// Judges a record or message as [`Criteria::passes`] does, and says what decided.
+    pub fn explain(&self, subject: Subject<'_>) -> Explanation {
+        let reasons: Vec<_> = (0..self.patterns().len())
+            .map(|pattern| self.reasons(pattern, subject))
+            .collect();
+        Explanation {
+            passes: reasons.iter().any(Vec::is_empty),
+            reasons,
+        }
+    }
+
+    /// Why a pattern does not match: the mistakes of the rule that comes nearest.
+    fn reasons(&self, pattern: usize, subject: Subject<'_>) -> Vec<String> {
+        let mut scratch = Scratch::default();
+        scratch.findings.observe();
+        let alone = self.only(pattern);
+        if alone.passes(subject, &mut scratch) {
+            return Vec::new();
+        }
+        let unmet = |rule: &Vec<usize>| -> Vec<usize> {
+            let unmet = |condition: &usize| !scratch.findings.is_met(&alone, *condition);
+            rule.iter().copied().filter(unmet).collect()
+        };
+        let rules = alone.rules.iter().map(|rule| &rule.conditions);
+        let nearest = rules.min_by_key(|rule| unmet(rule).len());
+        let nearest = nearest.expect("a pattern has at least one rule");
+        let reasons = unmet(nearest).into_iter().map(|condition| {
+            let condition = &alone.conditions[condition];
+            format!(
+                "{} {}, but the pattern wants {}",
+                condition.path,
+                alone.state(condition, &scratch),
+                condition.text
+            )
+        });
+        let mut reasons: Vec<String> = reasons.collect();
+        if reasons.is_empty() {
+            let paths = nearest.iter().map(|it| alone.conditions[*it].path.as_str());
+            let paths: Vec<&str> = paths.collect();
+            reasons.push(match scratch.data {
+                Some(DataKind::NotJson) => {
+                    "the data is not JSON, but the pattern names fields of it".to_owned()
+                }
+                Some(DataKind::Container) if alone.wants_plain(nearest) => {
+                    "the body is JSON, but the pattern wants a text".to_owned()
+                }
+                _ => format!(
+                    "no single element of a list has all of {}",
+                    paths.join(", ")
+                ),
+            });
+        }
+        reasons
+    }
+
+    /// What there is where a condition looks.
+    fn state(&self, condition: &Condition, scratch: &Scratch) -> String {
+        let seen = scratch.findings.seen().iter();
+        let here = seen.filter(|seen| Some(seen.node) == condition.node);
+        let mut values: Vec<String> = Vec::new();
+        let mut container = None;
+        for seen in here {
+            match &seen.what {
+                SeenValue::Object => container = Some("is an object"),
+                SeenValue::List => container = container.or(Some("is a list without such a value")),
+                SeenValue::Scalar(text) => values.push(shorten(text)),
+            }
+        }
+        match (values.as_slice(), container) {
+            ([], Some(container)) => container.to_owned(),
+            ([], None) => self.absence(condition, scratch.data).to_owned(),
+            (values, _) => format!("is {}", values.join(" and ")),
+        }
+    }
+
+    fn absence(&self, condition: &Condition, data: Option<DataKind>) -> &'static str {
+        match data {
+            Some(DataKind::NotJson) if condition.is_about_data() => {
+                "cannot be had, since the data is not JSON"
+            }
+            Some(DataKind::Container) if condition.is_about_text() => "is JSON and no plain text",
+            Some(DataKind::NotJson | DataKind::Scalar) if condition.is_about_text() => {
+                "is another text"
+            }
+            _ => "is not there",
+        }
+    }
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
