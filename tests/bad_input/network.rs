@@ -54,7 +54,7 @@ async fn answering(answer: &'static str) -> (String, Arc<AtomicUsize>, JoinSet<(
 }
 
 #[tokio::test]
-async fn a_function_that_does_not_exist() {
+async fn functions_that_do_not_exist() {
     let folder = Scratch::new("function");
     let (lambda, asked, _server) = answering(
         "HTTP/1.1 404 Not Found\r\nx-amzn-errortype: ResourceNotFoundException\r\n\
@@ -62,18 +62,40 @@ async fn a_function_that_does_not_exist() {
          {\"Type\":\"User\",\"Message\":\"Function not found\"}",
     )
     .await;
+    let mapping =
+        |function: &str, source: &str| json!({"FunctionName": function, "EventSourceArn": source});
+    let queue = "arn:aws:sqs:us-east-1:000000000000:jobs";
     let config = json!({
         "store": "sqlite:store",
         "aws": {"endpoints": {"lambda": lambda}},
+        "functions": {"f": {"url": "http://127.0.0.1:9"}, "g": {"url": "http://127.0.0.1:9"}},
         "mappings": [
-            {"FunctionName": "resize", "EventSourceArn": STREAM, "StartingPosition": "LATEST"},
+            mapping("f", queue),
+            mapping("g", queue),
+            mapping("resize", queue),
+            {"FunctionName": "thumbs", "EventSourceArn": STREAM, "StartingPosition": "LATEST"},
         ],
     });
     let ended = serve(folder.path(), &config.to_string()).await;
-    ended.assert(
-        FAILED,
-        &["'resize'", STREAM, "does not exist", "under 'functions'"],
-    );
+    let says = [
+        "mappings[2] (line 1)",
+        "'resize'",
+        "mappings[3] (line 1)",
+        "'thumbs'",
+        STREAM,
+        "does not exist",
+        "under 'functions'",
+    ];
+    ended.assert(FAILED, &says);
+    // Those before it were not written either.
+    let config = format!("store: sqlite:{}\n", folder.path().join("store").display());
+    let daemon = Daemon::start(folder.path(), &config).await.unwrap();
+    let (_, mappings) = daemon
+        .call("GET", "/windlass/v1/mappings", None)
+        .await
+        .unwrap();
+    assert_eq!(mappings, json!([]));
+    daemon.stop().await.unwrap();
     assert_ne!(asked.load(Ordering::Relaxed), 0, "Lambda was asked");
 }
 

@@ -69,15 +69,8 @@ pub(super) fn read(
                 message,
             });
         }
-        let function = read_one(node, &path, problems);
-        if let Some(function) = function
-            && functions.insert(key.name.clone(), function).is_some()
-        {
-            let message = format!("{path}: written twice; keep one");
-            problems.push(Problem {
-                line: key.line,
-                message,
-            });
+        if let Some(function) = read_one(node, &path, problems) {
+            functions.insert(key.name.clone(), function);
         }
     }
     functions
@@ -85,6 +78,7 @@ pub(super) fn read(
 
 fn read_one(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<FunctionConfig> {
     let mut section = Section::of(node, path, problems);
+    let unset = ["url", "lambda"].map(|name| section.is_unset(name));
     let url = section.take("url");
     let lambda = section.take("lambda");
     let command = section.take("command");
@@ -113,6 +107,7 @@ fn read_one(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<Func
             problems.push(problem(command, &format!("{path}.command"), message));
             None
         }
+        (None, None, None) if unset.contains(&true) => None,
         _ => {
             problems.push(problem(
                 node,

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use windlass_adapters::stores;
-use windlass_admin::Declared;
+use windlass_admin::{Declared, Mistake};
 use windlass_core::function::Place;
 use windlass_engine::clock::Clock;
 
@@ -354,13 +354,16 @@ fn mappings(top: &mut Section<'_>, here: &Place, problems: &mut Vec<Problem>) ->
     let mut mappings: Vec<(u32, Declared)> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let path = format!("mappings[{index}]");
-        let Value::Map(_) = &item.value else {
+        let Value::Map(members) = &item.value else {
             let members = "the members of CreateEventSourceMapping";
             problems.push(expected(item, &path, members));
             continue;
         };
-        match Declared::parse(&item.to_json(), here, now) {
-            Err(wrong) => problems.extend(wrong.iter().map(|it| problem(item, &path, it))),
+        let place = format!("{path} (line {})", item.line);
+        match Declared::parse(&place, &tree::entries_to_json(members), here, now) {
+            Err(mistakes) => {
+                problems.extend(mistakes.iter().filter_map(|it| in_file(item, &path, it)))
+            }
             Ok(declared) => {
                 let twin = mappings.iter().find(|(_, it)| it.is_twin_of(&declared));
                 if let Some((line, _)) = twin {
@@ -373,6 +376,14 @@ fn mappings(top: &mut Section<'_>, here: &Place, problems: &mut Vec<Problem>) ->
         }
     }
     mappings.into_iter().map(|(_, declared)| declared).collect()
+}
+
+/// A mistake in a mapping, with the line of its member. What is said of a member whose variable has
+/// no value is no mistake of its own.
+fn in_file(mapping: &Node, path: &str, mistake: &Mistake) -> Option<Problem> {
+    let (line, value) = mapping.find(&mistake.member);
+    let message = format!("{path}: {}", mistake.message);
+    (*value != Value::Unset).then_some(Problem { line, message })
 }
 
 #[cfg(test)]

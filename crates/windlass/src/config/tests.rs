@@ -104,16 +104,83 @@ mappings:
     EventSourceArn: arn:aws:sqs:us-east-1:000000000000:q
   - {FunctionName: f, EventSourceArn: 'arn:aws:kinesis:us-east-1:000000000000:stream/s'}
   - {FunctionName: f, EventSourceArn: nothing, BatchSize: 0}
-  - {FunctionName: f, BatchSize: ten}
+  - FunctionName: [f]
+    EventSourceArn: arn:aws:sqs:us-east-1:000000000000:q
+    BatchSize: ten
+    Enabled: maybe
+    ParallelizationFactor: 2
+    FunctionResponseTypes: [ReportBatchItemFailures, 7]
+    Unknown: 1
 ";
     let found = problems(text);
     let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
-    assert_eq!(lines, [3, 5, 6, 6, 7], "{found:#?}");
-    assert!(found[0].1.contains("the mapping at line 2"), "{found:#?}");
+    assert_eq!(lines, [3, 5, 6, 6, 7, 9, 10, 11, 12, 13], "{found:#?}");
+    for (at, says) in [
+        (0, "the mapping at line 2"),
+        (1, "mappings[2]: StartingPosition: "),
+        (4, "mappings[4]: FunctionName: expected text, found a list"),
+        (
+            5,
+            "mappings[4]: BatchSize: expected a whole number, found text",
+        ),
+        (6, "mappings[4]: Enabled: expected true or false"),
+        (
+            7,
+            "mappings[4]: ParallelizationFactor: Unsupported ParallelizationFactor",
+        ),
+        (8, "mappings[4]: FunctionResponseTypes[1]: expected text"),
+        (9, "mappings[4]: Unknown: Unsupported Unknown"),
+    ] {
+        assert!(found[at].1.contains(says), "{says}: {found:#?}");
+    }
+}
+
+#[test]
+fn variables_work_in_mappings_wherever_they_work_elsewhere() {
+    let text = "\
+functions: {f: {url: '${NONE}'}}
+mappings:
+  - FunctionName: f
+    EventSourceArn: arn:aws:sqs:us-east-1:000000000000:q
+    BatchSize: ${N:-7}
+    Enabled: ${X:-false}
+    MaximumBatchingWindowInSeconds: ${NONE}
+";
+    // What follows from a variable without a value is not told as well.
+    let found = problems(text);
+    let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [1, 7], "{found:#?}");
+    let url = "functions.f.url: the variable NONE is not set";
+    assert!(found[0].1.contains(url), "{found:#?}");
+    let set = |name: &str| (name == "NONE").then(|| "http://127.0.0.1:9".to_owned());
+    let text = text.replace("MaximumBatchingWindowInSeconds", "# ");
+    let config = Config::parse(&text, &set).unwrap();
+    assert_eq!(config.mappings.len(), 1);
+}
+
+#[test]
+fn what_is_written_twice_is_told_with_every_other_mistake() {
+    let text = "\
+listen: nowhere
+region: us-east-1
+region: us-east-2
+mappings:
+  - FunctionName: f
+    EventSourceArn: arn:aws:sqs:us-east-1:000000000000:q
+    BatchSize: 1
+    BatchSize: 2
+---
+listen: 127.0.0.1:1
+";
+    let found = problems(text);
+    let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [1, 3, 8, 10], "{found:#?}");
     assert!(
-        found[1].1.contains("mappings[2]: StartingPosition: "),
-        "{found:#?}"
+        found[2]
+            .1
+            .contains("mappings[0].BatchSize: written before, in line 7; keep one")
     );
+    assert!(found.iter().all(|(_, text)| !text.contains("Options")));
 }
 
 #[test]
