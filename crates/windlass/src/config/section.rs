@@ -166,7 +166,7 @@ pub(super) fn expected(node: &Node, path: &str, what: &str) -> Problem {
 fn in_words(duration: Duration) -> String {
     let millis = duration.as_millis();
     for (unit, length) in [("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
-        if millis != 0 && millis % length == 0 {
+        if millis != 0 && millis.is_multiple_of(length) {
             return format!("{}{unit}", millis / length);
         }
     }

@@ -139,6 +139,7 @@ impl Node {
             Value::Null | Value::Unset => "nothing",
             Value::Bool(_) => "true or false",
             Value::Number(_) => "a number",
+            Value::Text(text) if text.is_empty() => "an empty text",
             Value::Text(_) => "text",
             Value::List(_) => "a list",
             Value::Map(_) => "keys and values",
