@@ -22,9 +22,10 @@ use crate::server::Served;
 pub(crate) async fn list(State(served): State<Arc<Served>>) -> Result<Json<Value>, ApiError> {
     let rows = served.control.store().mappings().await?;
     let board = served.control.board();
+    let now = served.control.clock().now();
     let all = rows
         .iter()
-        .map(|row| Value::Object(brief(row, &board.mapping(row))));
+        .map(|row| Value::Object(brief(row, &board.mapping(row), now)));
     Ok(Json(all.collect()))
 }
 
@@ -37,12 +38,12 @@ pub(crate) async fn one(
     let status = served.control.board().mapping(&row);
     let leases = served.control.store().leases().await?;
     let now = served.control.clock().now();
-    let mut members = brief(&row, &status);
+    let mut members = brief(&row, &status, now);
     members.extend(units(&row.id, &status, &leases, now));
     Ok(Json(Value::Object(members)))
 }
 
-fn brief(row: &MappingRow, status: &MappingStatus) -> Map<String, Value> {
+fn brief(row: &MappingRow, status: &MappingStatus, now: Timestamp) -> Map<String, Value> {
     let members = json!({
         "uuid": row.id.as_str(),
         "event_source_arn": row.spec.event_source_arn,
@@ -51,7 +52,7 @@ fn brief(row: &MappingRow, status: &MappingStatus) -> Map<String, Value> {
         "last_processing_result": status.last_processing_result,
         "problem": status.problem,
         "counts": counts(&status.counts),
-        "behind_ms": behind(status).map(millis),
+        "behind_ms": behind(status, now).map(millis),
     });
     let Value::Object(members) = members else {
         unreachable!("it was written as an object")
@@ -72,9 +73,9 @@ fn counts(counts: &Counts) -> Value {
 }
 
 /// How far behind the shard is that is furthest behind.
-fn behind(status: &MappingStatus) -> Option<Duration> {
+fn behind(status: &MappingStatus, now: Timestamp) -> Option<Duration> {
     let shards = status.units.values().filter_map(|unit| match unit {
-        UnitView::Shard(view) => view.behind,
+        UnitView::Shard(view) => view.behind_at(now),
         UnitView::Starting { .. } | UnitView::Queue(_) => None,
     });
     shards.max()
@@ -118,7 +119,7 @@ fn shard_members(view: Option<&UnitView>, lease: &Lease, now: Timestamp) -> Valu
     let number = |of: fn(&ShardView) -> usize| running.map_or(0, of);
     json!({
         "checkpoint": checkpoint(running.map_or(&lease.checkpoint, |view| &view.checkpoint)),
-        "behind_ms": running.and_then(|view| view.behind).map(millis),
+        "behind_ms": running.and_then(|view| view.behind_at(now)).map(millis),
         "buffered_records": number(|view| view.buffered_records),
         "in_flight_records": number(|view| view.in_flight_records),
         "attempt": running.map_or(1, |view| view.attempt),

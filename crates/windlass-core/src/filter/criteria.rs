@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use super::elements::ElementId;
 use super::findings::Findings;
+use super::reader::NotJson;
 use super::rules::{self, Rule};
 use super::tree::{NodeId, Tree};
 use super::value::{Leaf, ValueTest};
 use super::view::{Place, View};
-use super::walk::{NotJson, Room, Walk, Walked};
+use super::walk::{Room, Walk, Walked};
 use super::{MAXIMUM_FILTERS, PatternError};
 
 /// Which records of a source reach the function: those that match one of the patterns.

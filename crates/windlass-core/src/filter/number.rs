@@ -9,25 +9,36 @@
 ///
 /// <https://www.rfc-editor.org/rfc/rfc8259#section-6>
 pub(super) fn is_number(text: &[u8]) -> bool {
-    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let text = text.strip_prefix(b"-").unwrap_or(text);
-    let whole = digits(text);
-    let leading_zero = text.first() == Some(&b'0');
-    let mut valid = whole == 1 || (1 < whole && !leading_zero);
-    let mut rest = &text[whole..];
-    if let Some(fraction) = rest.strip_prefix(b".") {
-        let n_digits = digits(fraction);
-        valid &= 0 < n_digits;
-        rest = &fraction[n_digits..];
+    let (whole, rest) = digits(text);
+    let leading_zero = 1 < whole && text[0] == b'0';
+    if whole == 0 || leading_zero {
+        return false;
     }
-    if let Some(exponent) = rest.strip_prefix(b"e").or(rest.strip_prefix(b"E")) {
-        let sign = exponent.strip_prefix(b"+").or(exponent.strip_prefix(b"-"));
-        let exponent = sign.unwrap_or(exponent);
-        let n_digits = digits(exponent);
-        valid &= 0 < n_digits;
-        rest = &exponent[n_digits..];
+    let rest = match rest {
+        [] => return true,
+        [b'.', fraction @ ..] => match digits(fraction) {
+            (0, _) => return false,
+            (_, rest) => rest,
+        },
+        rest => rest,
+    };
+    match rest {
+        [] => true,
+        [b'e' | b'E', b'+' | b'-', exponent @ ..] | [b'e' | b'E', exponent @ ..] => {
+            let (n_digits, rest) = digits(exponent);
+            n_digits != 0 && rest.is_empty()
+        }
+        _ => false,
     }
-    valid && rest.is_empty()
+}
+
+/// How many digits a text begins with, and what follows them.
+#[inline]
+fn digits(text: &[u8]) -> (usize, &[u8]) {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit());
+    let n_digits = end.unwrap_or(text.len());
+    (n_digits, &text[n_digits..])
 }
 
 /// The value of a number, if a double keeps all its digits.
