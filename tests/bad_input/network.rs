@@ -145,7 +145,22 @@ async fn no_credentials() {
         "AWS_PROFILE",
     ];
     until_problem(&daemon, &words).await.unwrap();
-    daemon.stop().await.unwrap();
+
+    // Who asks for a mapping is told the same, and not that a role lacks permissions.
+    let mapping = json!({
+        "FunctionName": "f",
+        "EventSourceArn": STREAM.replace("orders", "others"),
+        "StartingPosition": "LATEST",
+    });
+    let path = "/2015-03-31/event-source-mappings";
+    let (status, answer) = daemon.call("POST", path, Some(&mapping)).await.unwrap();
+    assert_eq!((status, &answer["Type"]), (500, &json!("Service")));
+    let message = answer["Message"].as_str().unwrap();
+    for word in ["stream others", words[1], words[2], words[3]] {
+        assert!(message.contains(word), "{message}");
+    }
+    let log = daemon.stop().await.unwrap();
+    assert!(log.contains("DescribeStreamSummary of stream others"));
     assert_eq!(
         called.load(Ordering::Relaxed),
         0,
