@@ -1,19 +1,15 @@
 //! What is wrong with the world around the daemon: ports, credentials, functions, streams.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use windlass_emulator::Emulator;
 use windlass_tests::daemon::Daemon;
 use windlass_tests::scratch::Scratch;
 use windlass_tests::waiting;
 
-use crate::{FAILED, PATIENCE, run, serve};
+use crate::{FAILED, PATIENCE, answering, run, serve};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 
@@ -29,28 +25,6 @@ async fn a_port_in_use() {
     );
     let left = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(left, 0, "no store was made");
-}
-
-/// A server that answers every request alike and counts its connections.
-async fn answering(answer: &'static str) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("a port is free");
-    let address = listener.local_addr().expect("it is bound");
-    let endpoint = format!("http://{}", address);
-    let connections = Arc::new(AtomicUsize::new(0));
-    let (counted, mut tasks) = (Arc::clone(&connections), JoinSet::new());
-    tasks.spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            counted.fetch_add(1, Ordering::Relaxed);
-            let mut request = [0; 16 * 1024];
-            // Who goes away early gets no answer, which is no matter here.
-            if stream.read(&mut request).await.is_ok() {
-                drop(stream.write_all(answer.as_bytes()).await);
-            }
-        }
-    });
-    (endpoint, connections, tasks)
 }
 
 #[tokio::test]
@@ -179,6 +153,14 @@ async fn a_stream_that_does_not_exist_yet() {
     until_problem(&daemon, &["stream orders", "ResourceNotFoundException"])
         .await
         .unwrap();
+
+    // The table says it too.
+    let arguments = ["status", "--endpoint", &daemon.endpoint];
+    let shown = run(folder.path(), &arguments).await;
+    shown.assert(
+        0,
+        &["Creating", "cannot run: ", "orders", "ResourceNotFound"],
+    );
 
     // It is waited for, and read from its beginning once it is there.
     let arn = emulator.kinesis().create_stream("orders", 1).unwrap();

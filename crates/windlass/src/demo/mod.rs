@@ -97,7 +97,7 @@ async fn flow(args: &DemoArgs, emulator: &Emulator, client: &Client) -> anyhow::
                 put: counts.put,
                 delivered: counts.delivered,
                 total,
-                statuses: statuses.as_array().cloned().unwrap_or_default(),
+                statuses,
             })?;
             if counts.delivered == total {
                 break;
