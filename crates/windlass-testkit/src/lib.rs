@@ -2,6 +2,8 @@
 
 pub mod checkers;
 pub mod contract;
+pub mod naive_filter;
+pub mod patterns;
 pub mod rng;
 pub mod script;
 pub mod world;
