@@ -9,7 +9,7 @@ const MAX_IPV4_LENGTH: usize = 15;
 ///
 /// Zeros before a number count for nothing: `10.0.0.01` is `10.0.0.1`. An IPv6 address that stands
 /// for one of IPv4 is that one: `::ffff:a00:1` is `10.0.0.1`.
-pub(super) fn address(text: &str) -> Option<IpAddr> {
+pub(crate) fn address(text: &str) -> Option<IpAddr> {
     if text.contains(':') {
         let groups: Vec<&str> = text.split(':').map(|group| shorten(group, 4)).collect();
         let address: Ipv6Addr = groups.join(":").parse().ok()?;

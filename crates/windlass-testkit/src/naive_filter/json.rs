@@ -34,7 +34,7 @@ pub(super) fn parse(text: &str) -> Result<Json, String> {
 }
 
 /// Reads the value that a text begins with, whatever follows it.
-pub(super) fn parse_beginning(text: &str) -> Result<Json, String> {
+pub(crate) fn parse_beginning(text: &str) -> Result<Json, String> {
     Parser::of(text).value(0)
 }
 

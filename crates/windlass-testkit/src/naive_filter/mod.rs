@@ -21,7 +21,8 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use self::json::Json;
+pub(crate) use self::address::address;
+pub(crate) use self::json::{Json, parse_beginning};
 
 use self::leaf::{Leaf, Memberships, leaves_of};
 use self::rules::SubRule;
@@ -38,7 +39,7 @@ pub struct NaivePattern {
 /// # Errors
 /// If the pattern is not valid; the text says why.
 pub fn compile(pattern: &str) -> Result<NaivePattern, String> {
-    let json = json::parse_beginning(pattern)?;
+    let json = parse_beginning(pattern)?;
     let sub_rules = rules::sub_rules_of(&json)?;
     Ok(NaivePattern { sub_rules })
 }

@@ -240,7 +240,7 @@ fn top(rng: &mut Rng, pattern: &Json) -> String {
 
 /// A text in which one character is missing or too much.
 fn garbled(rng: &mut Rng, pattern: &Json) -> String {
-    let mut chars: Vec<char> = render::text(rng, pattern).chars().collect();
+    let mut chars: Vec<char> = render::plain(rng, pattern).chars().collect();
     let place = rng.size(0, chars.len() - 1);
     match rng.between(0, 3) {
         0..=1 => {
@@ -249,7 +249,7 @@ fn garbled(rng: &mut Rng, pattern: &Json) -> String {
         2 => chars.truncate(place),
         _ => chars.insert(
             place,
-            rng.pick(&['{', '}', '[', ']', ',', ':', '1', 'x', ' ']),
+            rng.pick(&['{', '}', '[', ']', ',', ':', '"', 'x', ' ']),
         ),
     }
     chars.into_iter().collect()

@@ -5,6 +5,7 @@
 //! match, and those that do not fail by little.
 
 mod damage;
+mod defects;
 mod events;
 mod render;
 mod rules;
@@ -12,6 +13,8 @@ mod values;
 
 #[cfg(test)]
 mod tests;
+
+pub use self::defects::event_ruler_errs;
 
 use self::values::Values;
 use crate::naive_filter::Json;
@@ -24,6 +27,15 @@ pub struct Case {
     pub pattern: String,
     /// The event, as JSON.
     pub event: String,
+}
+
+/// A case of any kind. In most of them the pattern and the event are whole.
+pub fn any_case(seed: u64) -> Case {
+    match Rng::new(seed).between(0, 19) {
+        0..=3 => damaged_pattern(seed),
+        4 => damaged_event(seed),
+        _ => case(seed),
+    }
 }
 
 /// A valid pattern, and a valid event that may match it.

@@ -16,6 +16,17 @@ pub(super) fn text(rng: &mut Rng, json: &Json) -> String {
     out
 }
 
+/// The plainest text of a tree.
+pub(super) fn plain(rng: &mut Rng, json: &Json) -> String {
+    let mut out = String::new();
+    let style = Style {
+        space: 0,
+        escapes: 0,
+    };
+    style.value(rng, json, &mut out);
+    out
+}
+
 /// How often, in a thousand places, there is a space or an escape that could be left out.
 struct Style {
     space: u64,
