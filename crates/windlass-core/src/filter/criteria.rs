@@ -12,7 +12,7 @@ use super::rules::{self, Rule};
 use super::tree::{NodeId, Tree};
 use super::value::{Leaf, ValueTest};
 use super::view::{Place, View};
-use super::walk::{Room, Walk, Walked};
+use super::walk::{Room, Shape, Walk, Walked};
 use super::{MAXIMUM_FILTERS, PatternError};
 
 /// Which records of a source reach the function: those that match one of the patterns.
@@ -146,9 +146,9 @@ impl Criteria {
             let trusted = self.view != View::Whole;
             match Walk::new(subject.event, root, self, findings, room).run(trusted) {
                 Ok(Walked::Decided) => return findings.is_sure(),
-                Ok(Walked::Whole { container: true }) if findings.is_sure() => return true,
-                Ok(Walked::Whole { container: true }) => {}
-                Ok(Walked::Whole { container: false }) | Err(NotJson) => return false,
+                Ok(Walked::Whole(Shape::Object)) if findings.is_sure() => return true,
+                Ok(Walked::Whole(Shape::Object)) => {}
+                Ok(Walked::Whole(Shape::List | Shape::Scalar)) | Err(NotJson) => return false,
             }
         }
         if self.judge_envelope(&mut scratch.findings) {
@@ -196,8 +196,8 @@ impl Criteria {
         });
         let kind = match walked {
             Ok(Walked::Decided) => return false,
-            Ok(Walked::Whole { container: true }) => DataKind::Container,
-            Ok(Walked::Whole { container: false }) => DataKind::Scalar,
+            Ok(Walked::Whole(Shape::Object | Shape::List)) => DataKind::Container,
+            Ok(Walked::Whole(Shape::Scalar)) => DataKind::Scalar,
             Err(NotJson) => DataKind::NotJson,
         };
         *data = Some(kind);
