@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::json;
+use windlass_core::filter::{Criteria, Scratch, Subject, View};
 use windlass_testkit::naive_filter;
 use windlass_testkit::patterns::{Case, any_case, event_ruler_errs};
 use windlass_tests::servers::Servers;
@@ -35,6 +36,25 @@ fn the_naive_filter_agrees_with_event_ruler() {
         Err(_) => Answer::Invalid,
         Ok(pattern) if pattern.matches(&case.event) => Answer::Match,
         Ok(_) => Answer::NoMatch,
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_filter_agrees_with_event_ruler() {
+    agrees_with_event_ruler(|case| {
+        let Ok(criteria) = Criteria::compile(View::Whole, &[case.pattern.as_str()]) else {
+            return Answer::Invalid;
+        };
+        let subject = Subject {
+            event: case.event.as_bytes(),
+            data: b"",
+        };
+        if criteria.passes(subject, &mut Scratch::default()) {
+            Answer::Match
+        } else {
+            Answer::NoMatch
+        }
     })
     .unwrap();
 }
