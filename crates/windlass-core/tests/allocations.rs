@@ -1,7 +1,5 @@
 //! A filter takes no memory for a record, once it has had one of its kind.
 
-use std::fmt::Write as _;
-
 use allocation_counter::measure;
 use base64_simd::STANDARD;
 use windlass_core::filter::{Criteria, Scratch, Subject, View};
@@ -45,14 +43,8 @@ fn judging_a_record_takes_no_memory() {
 }
 
 fn record(number: usize) -> (String, String) {
-    let mut items = String::new();
-    for item in 0..5 {
-        let _ = write!(
-            items,
-            r#"{{"sku":"A-{}","quantity":{item}}},"#,
-            number + item
-        );
-    }
+    let item = |item: usize| format!(r#"{{"sku":"A-{}","quantity":{item}}}"#, number + item);
+    let items: Vec<String> = (0..5).map(item).collect();
     let (status, tier) = if number.is_multiple_of(3) {
         ("paid", "gold")
     } else {
@@ -60,7 +52,7 @@ fn record(number: usize) -> (String, String) {
     };
     let json = format!(
         r#"{{"status":"{status}","customer":{{"tier":"{tier}"}},"amount":{number},"note":"a\"b-{number}","items":[{}],"address":"10.0.{}.1","big":{number}2345678901234567890}}"#,
-        items.trim_end_matches(','),
+        items.join(","),
         number % 256
     );
     let data = STANDARD.encode_to_string(json);
