@@ -78,9 +78,9 @@ fn print_table(figures: &Value) -> Result<()> {
     for case in figures.as_array().context("the figures are no list")? {
         let number = |name: &str| case[name].as_f64().unwrap_or(f64::NAN);
         println!(
-            "{:>8} {:>5} %  {:<14} {:>9.0} {:>9.0} {:>6.2}",
-            case["bytes"],
-            case["pass_rate"],
+            "{:>8.0} {:>5.0} %  {:<14} {:>9.0} {:>9.0} {:>6.2}",
+            number("bytes"),
+            number("pass_rate"),
             case["pattern"].as_str().unwrap_or_default(),
             number("filter_ns"),
             number("walk_ns"),
