@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::Case;
-use crate::naive_filter::{Json, address, parse_beginning};
+use crate::naive_filter::address::address;
+use crate::naive_filter::json::{Json, parse_beginning};
 
 /// The tests of each path, of one sub-rule.
 type Fields<'a> = BTreeMap<String, Vec<&'a Json>>;

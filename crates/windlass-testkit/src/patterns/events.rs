@@ -2,7 +2,7 @@
 
 use super::rules::NAMES;
 use super::values::Values;
-use crate::naive_filter::Json;
+use crate::naive_filter::json::Json;
 use crate::rng::Rng;
 
 /// An event made for a pattern.

@@ -1,7 +1,7 @@
 //! Valid patterns.
 
 use super::values::Values;
-use crate::naive_filter::Json;
+use crate::naive_filter::json::Json;
 use crate::rng::Rng;
 
 /// Names of members; some hold the dot that also joins them.

@@ -4,7 +4,7 @@
 //! decimal of a double from Java, and that is not the shortest one for `1e23` (before JDK 19) and for
 //! `5e-324`.
 
-use crate::naive_filter::Json;
+use crate::naive_filter::json::Json;
 use crate::rng::Rng;
 
 const TEXTS: &[&str] = &[
