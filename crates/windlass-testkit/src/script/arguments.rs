@@ -44,6 +44,11 @@ impl Arguments {
         Ok(given.transpose()?.unwrap_or(default))
     }
 
+    /// The next word, which is a number.
+    pub(super) fn number_word(&mut self) -> Result<usize, Mistake> {
+        Ok(self.word()?.parse()?)
+    }
+
     pub(super) fn duration(&mut self, key: &str, default: &str) -> Result<Duration, Mistake> {
         duration(self.key(key).as_deref().unwrap_or(default))
     }
