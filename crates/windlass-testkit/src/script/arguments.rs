@@ -16,6 +16,9 @@ impl Arguments {
             if let Argument::KeyValue(key, value) = argument {
                 return (key.clone(), Some(value.clone()));
             }
+            if let Argument::Positional(word) = argument {
+                return (word.clone(), None);
+            }
             (argument.to_string(), None)
         });
         Self(arguments.collect())
