@@ -1,8 +1,10 @@
-//! The daemon, as a process, against servers that others wrote.
+//! The daemon, as a process, against servers that others wrote; and event patterns against AWS's
+//! own library.
 
 mod clients;
 mod drain;
 mod dynamodb;
+mod event_ruler;
 mod kill;
 mod kinesis;
 mod outage;

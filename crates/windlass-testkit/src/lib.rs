@@ -3,6 +3,8 @@
 pub mod checkers;
 pub mod contract;
 pub mod filter_bench;
+pub mod naive_filter;
+pub mod patterns;
 pub mod rng;
 pub mod script;
 pub mod wanted;

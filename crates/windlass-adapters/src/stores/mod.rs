@@ -89,6 +89,10 @@ impl StoreError {
 }
 
 /// What a person can do about a file that cannot be used.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only a few of the kinds have a remedy of their own"
+)]
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {

@@ -62,6 +62,20 @@ impl<'t> Reader<'t> {
         Ok(byte)
     }
 
+    /// Passes over the end of an object or list that `open` has begun, if there is nothing in it.
+    #[inline]
+    pub(super) fn closes(&mut self, open: u8) -> bool {
+        let token = self.tokens.peek();
+        // Both ends are two behind their beginnings. A scalar is no token, and may stand between.
+        let closes = self.text.get(token) == Some(&(open + 2));
+        if closes && is_blank(&self.text[self.at..token]) {
+            self.tokens.take();
+            self.at = token + 1;
+            return true;
+        }
+        false
+    }
+
     /// Passes over a string.
     #[inline]
     pub(super) fn string(&mut self) -> Result<RawText<'t>, NotJson> {
@@ -117,10 +131,7 @@ impl<'t> Reader<'t> {
                 open @ (b'{' | b'[') => {
                     self.token()?;
                     let object = open == b'{';
-                    // Both ends are two behind their beginnings.
-                    if self.peek() == open + 2 {
-                        self.token()?;
-                    } else {
+                    if !self.closes(open) {
                         if DEEPEST <= depth + n_open {
                             return Err(NotJson);
                         }

@@ -15,12 +15,17 @@ use super::value::Leaf;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Walked {
     /// The text is JSON, and everything in it was seen that matters.
-    Whole {
-        /// Whether it is an object or a list.
-        container: bool,
-    },
+    Whole(Shape),
     /// The answer was known before the end.
     Decided,
+}
+
+/// What kind of value a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Object,
+    List,
+    Scalar,
 }
 
 /// What the walker needs room for; kept from text to text.
@@ -93,7 +98,11 @@ impl<'w> Walk<'w> {
     /// Walks to the end, or until the answer is known. With `trusted` the text is known to be JSON,
     /// so that the end need not be seen.
     pub(super) fn run(mut self, trusted: bool) -> Result<Walked, NotJson> {
-        let container = matches!(self.reader.peek(), b'{' | b'[');
+        let shape = match self.reader.peek() {
+            b'{' => Shape::Object,
+            b'[' => Shape::List,
+            _ => Shape::Scalar,
+        };
         let mut coming = Coming {
             node: Some(self.root),
             element: ElementId::NONE,
@@ -113,7 +122,7 @@ impl<'w> Walk<'w> {
             }
         }
         self.reader.end()?;
-        Ok(Walked::Whole { container })
+        Ok(Walked::Whole(shape))
     }
 
     /// Passes over a value, or opens it if there is something in it to be looked for; then gives
@@ -159,9 +168,7 @@ impl<'w> Walk<'w> {
             return Ok(None);
         }
         self.reader.token()?;
-        // Both ends are two behind their beginnings.
-        if self.reader.peek() == open + 2 {
-            self.reader.token()?;
+        if self.reader.closes(open) {
             return Ok(None);
         }
         if DEEPEST <= self.room.open.len() {
@@ -229,15 +236,13 @@ impl<'w> Walk<'w> {
     /// Whether a value is a member of the outermost object, and so the only one of its path: below
     /// that, dots in a name can lead to one path in several ways.
     fn is_direct(&self, node: NodeId) -> bool {
-        let kinds = self.room.open.iter().map(|open| open.kind);
-        let outermost = self.room.open.len() == 1 && kinds.last().is_some_and(Kind::is_object);
-        outermost && self.criteria.tree.is_child(node, self.root)
-    }
-}
-
-impl Kind {
-    const fn is_object(self) -> bool {
-        matches!(self, Self::Object)
+        match self.room.open.as_slice() {
+            [outermost] => {
+                let object = matches!(outermost.kind, Kind::Object);
+                object && self.criteria.tree.is_child(node, self.root)
+            }
+            _ => false,
+        }
     }
 }
 

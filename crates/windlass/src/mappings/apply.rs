@@ -109,11 +109,11 @@ fn shown(there: &Value, wanted: &Map<String, Value>) -> MappingSpec {
 }
 
 fn known(spec: &MappingSpec) -> anyhow::Result<Map<String, Value>> {
-    let members = serde_json::to_value(spec).context("writing a mapping as JSON")?;
-    match members {
-        Value::Object(members) => Ok(members),
-        _ => bail!("a mapping is no list of members"),
-    }
+    let Value::Object(members) = serde_json::to_value(spec).context("writing a mapping as JSON")?
+    else {
+        bail!("a mapping is no list of members");
+    };
+    Ok(members)
 }
 
 /// What is wrong with the members of a mapping, in words; nobody is asked.
