@@ -232,3 +232,51 @@ fn wrong_kind(arn: &Arn) -> PortError {
         source: "the source is of another kind".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::aws::Service;
+
+    /// The region that one call to a service was signed for.
+    async fn signed_for(region: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let world = World::load(WorldSettings {
+            aws: AwsSettings {
+                region: "us-east-1".to_owned(),
+                endpoints: BTreeMap::from([(Service::Kinesis, url)]),
+                placeholder_credentials: true,
+                ca_bundle: None,
+            },
+            account_id: "000000000000".to_owned(),
+            functions: BTreeMap::new(),
+        })
+        .await;
+        let arn = format!("arn:aws:kinesis:{region}:000000000000:stream/s");
+        let arn = Arn::parse(&arn).unwrap();
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 16 * 1024];
+            let length = stream.read(&mut request).await.unwrap();
+            let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        };
+        let (request, answer) = tokio::join!(answering, world.source(&arn));
+        assert!(answer.is_err());
+        let (_, scope) = request.split_once("Credential=none/").unwrap();
+        scope.split('/').nth(1).unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_source_is_called_in_the_region_of_its_arn() {
+        assert_eq!(signed_for("us-east-1").await, "us-east-1");
+        assert_eq!(signed_for("eu-central-1").await, "eu-central-1");
+        // DynamoDB Local, ElasticMQ and others have names that are no regions.
+        assert_eq!(signed_for("elsewhere").await, "us-east-1");
+    }
+}

@@ -192,7 +192,8 @@ impl Declared {
             }),
             Err(error) => {
                 tracing::warn!(
-                    "the function of a declared mapping cannot be looked up: {}",
+                    "{}: whether the function exists is not known: {}",
+                    self.place,
                     chain(&error)
                 );
                 Ok(self.function.clone())

@@ -91,20 +91,15 @@ fn read_one(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<Func
     let lambda = section.take("lambda");
     let command = section.take("command");
     let headers = section.take("headers");
+    let secret = section.peek("signing_secret");
     let signing_secret = section.text("signing_secret", problems);
     let kind = match (url, lambda, command) {
         (Some(url), None, None) => read_url(url, headers, signing_secret, path, problems),
         (None, Some(lambda), None) => {
-            for (name, written) in [
-                ("headers", headers.is_some()),
-                ("signing_secret", signing_secret.is_some()),
-            ] {
-                if written {
-                    let message = format!("{path}.{name}: only for a function with a url");
-                    problems.push(Problem {
-                        line: node.line,
-                        message,
-                    });
+            for (name, written) in [("headers", headers), ("signing_secret", secret)] {
+                if let Some(written) = written {
+                    let path = format!("{path}.{name}");
+                    problems.push(problem(written, &path, "only for a function with a url"));
                 }
             }
             read_lambda(lambda, path, problems)

@@ -39,10 +39,17 @@ impl<'a> Section<'a> {
         (!matches!(node.value, Value::Null | Value::Unset)).then_some(node)
     }
 
+    /// The node under a key, which is still to be taken.
+    pub(super) fn peek(&self, name: &str) -> Option<&'a Node> {
+        let mut entries = self.entries.iter();
+        let (_, node) = entries.find(|(key, _)| key.name == name)?;
+        Some(node)
+    }
+
     /// Whether what stands under a key was told to have no value.
     pub(super) fn is_unset(&self, name: &str) -> bool {
-        let mut entries = self.entries.iter();
-        entries.any(|(key, node)| key.name == name && node.value == Value::Unset)
+        self.peek(name)
+            .is_some_and(|node| node.value == Value::Unset)
     }
 
     /// Where a key of this section stands.

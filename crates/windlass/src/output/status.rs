@@ -64,7 +64,7 @@ fn mappings(statuses: &[Value], rates: &Rates, width: Option<usize>) -> String {
         Column::new("state", Narrow::Keep),
         Column::new("events/s", Narrow::Keep),
         Column::new("behind", Narrow::Keep),
-        Column::new("last result", Narrow::Drop),
+        Column::new("last result", Narrow::Shorten(in_a_word)),
         Column::new("failed", Narrow::Drop),
         Column::new("invoked", Narrow::Drop),
         Column::new("polled", Narrow::Drop),
@@ -95,7 +95,7 @@ fn units(statuses: &[Value], width: Option<usize>) -> Option<String> {
         Column::new("behind", Narrow::Keep),
         Column::new("held", Narrow::Keep),
         Column::new("in flight", Narrow::Drop),
-        Column::new("last result", Narrow::Drop),
+        Column::new("last result", Narrow::Shorten(in_a_word)),
         Column::new("position", Narrow::Shorten(tail)),
     ];
     let mut some = false;
@@ -121,6 +121,15 @@ fn units(statuses: &[Value], width: Option<usize>) -> Option<String> {
         }
     }
     some.then(|| render(columns, width))
+}
+
+/// A result where there is no room for it; what is wrong stands below the tables in full.
+fn in_a_word(result: &str) -> String {
+    let (word, _) = result.split_once(':').unwrap_or((result, ""));
+    if word == "No records processed" {
+        return "none".to_owned();
+    }
+    word.to_owned()
 }
 
 /// What a mapping has to say in words: why it cannot run, how its last invocation ended, and what
@@ -236,6 +245,24 @@ mod tests {
         );
         let shown = status_table(&[status(5)], &Rates::new(), None);
         assert!(shown.contains(NUMBER), "{shown}");
+    }
+
+    #[test]
+    fn eighty_columns_have_room_for_the_last_result() {
+        let mut status = status(5);
+        for (result, shows) in [
+            ("OK", "OK"),
+            ("No records processed", "none"),
+            ("PROBLEM: Function could not be reached", "PROBLEM"),
+        ] {
+            status["last_processing_result"] = json!(result);
+            status["shards"][0]["last_result"] = json!(result);
+            let shown = status_table(std::slice::from_ref(&status), &Rates::new(), Some(80));
+            for row in [2, 5] {
+                let row = shown.lines().nth(row - 1).unwrap();
+                assert!(row.split_whitespace().any(|cell| cell == shows), "{shown}");
+            }
+        }
     }
 
     #[test]
