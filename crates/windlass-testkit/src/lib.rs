@@ -2,6 +2,7 @@
 
 pub mod checkers;
 pub mod contract;
+pub mod fakes;
 pub mod rng;
 pub mod script;
 pub mod wanted;
