@@ -1,7 +1,7 @@
 //! Event patterns against event-ruler, the library that AWS itself matches them with.
 //!
 //! Its answers are the truth, except where it errs by the way it is built; those cases are left out
-//! by `windlass_testkit::patterns::event_ruler_errs`.
+//! by `windlass_testkit::patterns::defects`.
 
 use std::io::{BufWriter, Read as _, Write as _};
 use std::ops::Range;
@@ -11,8 +11,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::json;
+use windlass_core::filter::{Criteria, Scratch, Subject, View};
 use windlass_testkit::naive_filter;
-use windlass_testkit::patterns::{Case, any_case, event_ruler_errs};
+use windlass_testkit::patterns::defects::event_ruler_errs;
+use windlass_testkit::patterns::{Case, any_case};
 use windlass_tests::servers::Servers;
 
 const FIXED: Range<u64> = 0..20_000;
@@ -35,6 +37,25 @@ fn the_naive_filter_agrees_with_event_ruler() {
         Err(_) => Answer::Invalid,
         Ok(pattern) if pattern.matches(&case.event) => Answer::Match,
         Ok(_) => Answer::NoMatch,
+    })
+    .unwrap();
+}
+
+#[test]
+fn the_filter_agrees_with_event_ruler() {
+    agrees_with_event_ruler(|case| {
+        let Ok(criteria) = Criteria::compile(View::Whole, &[case.pattern.as_str()]) else {
+            return Answer::Invalid;
+        };
+        let subject = Subject {
+            event: case.event.as_bytes(),
+            data: b"",
+        };
+        if criteria.passes(subject, &mut Scratch::default()) {
+            Answer::Match
+        } else {
+            Answer::NoMatch
+        }
     })
     .unwrap();
 }

@@ -16,10 +16,11 @@ use windlass_engine::ports::{
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
-use crate::aws::{AwsClients, AwsSettings, source_exists};
+use crate::aws::{Aws, AwsSettings, source_exists};
 use crate::targets::{
     DEFAULT_TIMEOUT, HttpTarget, HttpTargetSettings, LambdaTarget, find_function,
 };
+use crate::trust::CaBundle;
 
 /// What the world is made of.
 #[derive(Clone, Debug)]
@@ -66,7 +67,8 @@ pub enum FunctionKind {
 
 /// Everything outside, as one daemon is configured to see it.
 pub struct World {
-    clients: AwsClients,
+    aws: Aws,
+    ca_bundle: Option<CaBundle>,
     here: Place,
     functions: BTreeMap<String, FunctionSettings>,
     /// One target for each function, since a limit of concurrency is the function's.
@@ -82,7 +84,8 @@ impl World {
             account_id: settings.account_id,
         };
         Self {
-            clients: AwsClients::load(&settings.aws).await,
+            aws: Aws::load(&settings.aws).await,
+            ca_bundle: settings.aws.ca_bundle,
             here,
             functions: settings.functions,
             targets: Mutex::default(),
@@ -133,13 +136,14 @@ impl World {
                     signing_secret: signing_secret.clone(),
                     timeout,
                     maximum_concurrency: limit,
+                    ca_bundle: self.ca_bundle.clone(),
                 })?));
             }
             Some(FunctionKind::Lambda { arn }) => arn,
             None => function,
         };
         Ok(Arc::new(LambdaTarget::new(
-            &self.clients.lambda,
+            &self.aws.of(arn).lambda,
             arn,
             timeout,
             limit,
@@ -159,14 +163,12 @@ impl Connect for World {
         match &mapping.source {
             Source::Kinesis { .. } => {
                 let identity = self.identity_of(&mapping.function);
-                Ok(Arc::new(KinesisReader::new(
-                    &self.clients,
-                    mapping,
-                    &identity,
-                )))
+                let clients = self.aws.of(mapping.source.arn());
+                Ok(Arc::new(KinesisReader::new(&clients, mapping, &identity)))
             }
             Source::DynamoDbStreams { .. } => {
-                Ok(Arc::new(DynamoDbStreamsReader::new(&self.clients, mapping)))
+                let clients = self.aws.of(mapping.source.arn());
+                Ok(Arc::new(DynamoDbStreamsReader::new(&clients, mapping)))
             }
             Source::Sqs { queue, .. } => Err(wrong_kind(queue)),
         }
@@ -174,7 +176,7 @@ impl Connect for World {
 
     fn queue(&self, mapping: &Mapping) -> Result<Arc<dyn QueueReader>, PortError> {
         match &mapping.source {
-            Source::Sqs { .. } => Ok(Arc::new(SqsReader::new(&self.clients, mapping))),
+            Source::Sqs { queue, .. } => Ok(Arc::new(SqsReader::new(&self.aws.of(queue), mapping))),
             Source::Kinesis { stream, .. } | Source::DynamoDbStreams { stream, .. } => {
                 Err(wrong_kind(stream))
             }
@@ -212,14 +214,14 @@ impl Connect for World {
 impl Directory for World {
     async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError> {
         let (arn, configured) = self.shown(name);
-        if configured || find_function(&self.clients.lambda, &arn).await? {
+        if configured || find_function(&self.aws.of(&arn).lambda, &arn).await? {
             return Ok(Some(arn));
         }
         Ok(None)
     }
 
     async fn source(&self, arn: &Arn) -> Result<(), PortError> {
-        source_exists(&self.clients, arn).await
+        source_exists(&self.aws.of(arn), arn).await
     }
 }
 

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Map, Value, json};
 use windlass_core::lease::{Lease, Unit};
 use windlass_core::mapping::{MappingId, MappingRow};
-use windlass_core::outcome::Outcome;
+use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::Position;
-use windlass_core::queue::QueueView;
-use windlass_core::shard::ShardView;
+use windlass_core::queue::{self, QueueView};
+use windlass_core::shard::{self, ShardView};
 use windlass_core::time::Timestamp;
 use windlass_engine::status::{Counts, MappingStatus, UnitView, last_result, waiting_for};
 
+use crate::api::Uuid;
 use crate::errors::ApiError;
 use crate::server::Served;
 
@@ -32,7 +33,7 @@ pub(crate) async fn list(State(served): State<Arc<Served>>) -> Result<Json<Value
 /// `GET /windlass/v1/mappings/{uuid}`: one, with its shards or its queue.
 pub(crate) async fn one(
     State(served): State<Arc<Served>>,
-    Path(uuid): Path<String>,
+    Uuid(uuid): Uuid,
 ) -> Result<Json<Value>, ApiError> {
     let row = served.control.row(&uuid).await?;
     let status = served.control.board().mapping(&row);
@@ -124,7 +125,7 @@ fn shard_members(view: Option<&UnitView>, lease: &Lease, now: Timestamp) -> Valu
         "in_flight_records": number(|view| view.in_flight_records),
         "attempt": running.map_or(1, |view| view.attempt),
         "last_result": result(running.and_then(|view| view.last_outcome.as_ref())),
-        "waiting_for": view.and_then(|view| waiting_for(view, now)),
+        "waiting_for": view.and_then(|view| held_back(view, now)),
         "next_at": running.and_then(|view| view.next_at).and_then(rfc3339),
     })
 }
@@ -141,8 +142,35 @@ fn queue_members(view: Option<&UnitView>, now: Timestamp) -> Value {
         "in_flight_messages": number(|view| view.in_flight_messages),
         "concurrency": number(|view| view.concurrency),
         "last_result": result(running.and_then(|view| view.last_outcome.as_ref())),
-        "waiting_for": view.and_then(|view| waiting_for(view, now)),
+        "waiting_for": view.and_then(|view| held_back(view, now)),
         "next_at": running.and_then(|view| view.next_at).and_then(rfc3339),
+    })
+}
+
+/// What holds a consumer back, and where to look if a person must do something about it.
+fn held_back(view: &UnitView, now: Timestamp) -> Option<String> {
+    let words = waiting_for(view, now)?;
+    let fault = match view {
+        UnitView::Starting { fault } => *fault,
+        UnitView::Shard(view) => match view.waiting {
+            Some(
+                shard::Waiting::NotInvoked(fault)
+                | shard::Waiting::Source(fault)
+                | shard::Waiting::Store(fault),
+            ) => Some(fault),
+            Some(shard::Waiting::FunctionErrors { .. }) | None => None,
+        },
+        UnitView::Queue(view) => match view.waiting {
+            Some(queue::Waiting::NotInvoked(fault) | queue::Waiting::Source(fault)) => Some(fault),
+            None => None,
+        },
+    };
+    Some(match fault {
+        Some(Fault::Denied) => format!(
+            "{words}; allow it to the daemon's credentials (the daemon's log has the refusal in full)"
+        ),
+        Some(Fault::Transient) => format!("{words}; the daemon's log has the cause"),
+        Some(Fault::Throttled { .. } | Fault::Gone | Fault::Trimmed) | None => words,
     })
 }
 

@@ -35,10 +35,13 @@ pub(crate) enum Command {
         command: MappingsCommand,
     },
     /// Show what each mapping and shard is doing, and why one is not moving.
+    ///
+    /// `events/s` are events read from the source between two looks a second apart. A narrow
+    /// terminal shows fewer columns and the end of each position; -o json shows everything.
     Status {
         /// Only this mapping (its UUID).
         mapping: Option<String>,
-        /// Show it again every second until interrupted.
+        /// Show it again every second until interrupted, whether the daemon is there or not.
         #[arg(long)]
         watch: bool,
         #[command(flatten)]

@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::app::App;
 use crate::cli::ServeArgs;
 use crate::config::{Config, Problem};
-use crate::{environment, refuse, telemetry};
+use crate::{refuse, surroundings, telemetry};
 
 /// Runs the daemon until it is told to stop.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
@@ -30,8 +30,8 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 /// The file's configuration, or the defaults, with what the command line puts above it.
 fn configuration(args: &ServeArgs) -> Result<Config, Vec<Problem>> {
     let mut config = match &args.config {
-        Some(file) => Config::load(Path::new(file), &environment)?,
-        None => Config::without_file(&environment)?,
+        Some(file) => Config::load(Path::new(file), surroundings())?,
+        None => Config::without_file(surroundings())?,
     };
     if let Some(listen) = &args.listen {
         config.listen_at(listen).map_err(|problem| vec![problem])?;

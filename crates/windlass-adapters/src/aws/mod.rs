@@ -13,7 +13,7 @@ pub mod sqs;
 
 #[cfg(test)]
 pub(crate) use clients::timeouts;
-pub use clients::{AwsClients, AwsSettings, Service};
+pub use clients::{Aws, AwsClients, AwsSettings, Service, region_of_profile};
 use listing::Listed;
 
 use windlass_core::arn::{Arn, SourceKind};

@@ -236,15 +236,13 @@ impl<'w> Walk<'w> {
     /// Whether a value is a member of the outermost object, and so the only one of its path: below
     /// that, dots in a name can lead to one path in several ways.
     fn is_direct(&self, node: NodeId) -> bool {
-        let kinds = self.room.open.iter().map(|open| open.kind);
-        let outermost = self.room.open.len() == 1 && kinds.last().is_some_and(Kind::is_object);
-        outermost && self.criteria.tree.is_child(node, self.root)
-    }
-}
-
-impl Kind {
-    const fn is_object(self) -> bool {
-        matches!(self, Self::Object)
+        match self.room.open.as_slice() {
+            [outermost] => {
+                let object = matches!(outermost.kind, Kind::Object);
+                object && self.criteria.tree.is_child(node, self.root)
+            }
+            _ => false,
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Records as filters meet them: an order in JSON, in a record of Kinesis.
 
-use std::fmt::Write as _;
 use std::ops::Range;
 
 use base64_simd::STANDARD;
@@ -73,16 +72,13 @@ fn late_fields(wanted: bool, rng: &mut Rng) -> String {
 fn fill(json: &mut String, bytes: usize, rng: &mut Rng) {
     while json.len() < bytes {
         let name = rng.between(100, 999);
-        let _ = write!(json, ",\"items{name}\":[");
-        for _ in 0..4 {
-            let (sku, quantity) = (rng.between(10_000, 99_999), rng.between(1, 9));
-            let _ = write!(
-                json,
-                "{{\"sku\":\"A-{sku}\",\"quantity\":{quantity},\"price\":{}.95,\"gift\":false}},",
-                rng.between(1, 400)
-            );
-        }
-        json.pop();
-        json.push(']');
+        let items: Vec<String> = (0..4).map(|_| item(rng)).collect();
+        json.push_str(&format!(",\"items{name}\":[{}]", items.join(",")));
     }
+}
+
+fn item(rng: &mut Rng) -> String {
+    let (sku, quantity) = (rng.between(10_000, 99_999), rng.between(1, 9));
+    let price = rng.between(1, 400);
+    format!("{{\"sku\":\"A-{sku}\",\"quantity\":{quantity},\"price\":{price}.95,\"gift\":false}}")
 }

@@ -9,9 +9,9 @@
 //! becomes a list of leaves. The pattern matches if one of its sub-rules finds leaves that satisfy
 //! all its fields and that do not lie in different elements of one array.
 
-mod json;
+pub(crate) mod address;
+pub(crate) mod json;
 
-mod address;
 mod leaf;
 mod number;
 mod rules;
@@ -20,9 +20,6 @@ mod value;
 
 #[cfg(test)]
 mod tests;
-
-pub(crate) use self::address::address;
-pub(crate) use self::json::{Json, parse_beginning};
 
 use self::leaf::{Leaf, Memberships, leaves_of};
 use self::rules::SubRule;
@@ -39,7 +36,7 @@ pub struct NaivePattern {
 /// # Errors
 /// If the pattern is not valid; the text says why.
 pub fn compile(pattern: &str) -> Result<NaivePattern, String> {
-    let json = parse_beginning(pattern)?;
+    let json = json::parse_beginning(pattern)?;
     let sub_rules = rules::sub_rules_of(&json)?;
     Ok(NaivePattern { sub_rules })
 }

@@ -2,7 +2,7 @@
 
 use super::render;
 use super::values::{text, wrong_wildcard};
-use crate::naive_filter::Json;
+use crate::naive_filter::json::Json;
 use crate::rng::Rng;
 
 /// Whole arrays of tests that are refused, and some that only look so.

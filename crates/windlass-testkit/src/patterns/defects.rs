@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::Case;
-use crate::naive_filter::{Json, address, parse_beginning};
+use crate::naive_filter::address::address;
+use crate::naive_filter::json::{Json, parse_beginning};
 
 /// The tests of each path, of one sub-rule.
 type Fields<'a> = BTreeMap<String, Vec<&'a Json>>;
@@ -23,8 +24,16 @@ pub fn event_ruler_errs(case: &Case) -> Option<&'static str> {
         // `{"b": [{"b": 0, "c": 1}], "b.c": 2}` does not match `{"b.b": [0], "b.c": [2]}`.
         return Some("what lies outside of an array is lost beside what lies inside");
     }
+    if has_empty_name(&pattern) {
+        // `{"a": 1}` matches `{"": {"a": [1]}}`, and `{"a": {"": 1}}` does not match itself.
+        return Some("an empty name is lost at an end of a path");
+    }
     let mut sub_rules = vec![Fields::new()];
     expand(&pattern, "", &mut sub_rules);
+    if share_some_tests(&sub_rules) {
+        // `"y"` does not match `{"$or": [{"a": ["x"]}, {"a": ["x", "y"]}]}`.
+        return Some("a test is lost where another of its field stands in two branches");
+    }
     // The sub-rules come into the automata one after the other.
     let mut fields = Fields::new();
     for (path, tests) in sub_rules.into_iter().flatten() {
@@ -62,20 +71,20 @@ fn expand<'a>(object: &'a Json, path: &str, sub_rules: &mut Vec<Fields<'a>>) {
 
 fn mistake(tests: &[&Json], event: &Json) -> Option<&'static str> {
     let any = |is: fn(&Json) -> bool| tests.iter().any(|test| is(test));
-    if in_order(tests, &[&|test| mentions(test, "wildcard"), &ignores_case]) {
-        // `"5"` matches `[{"wildcard": "*b"}, {"equals-ignore-case": "a"}]`.
-        return Some("letters of either case behind a wildcard stand for all letters");
+    let is_wildcard = |test: &Json| mentions(test, "wildcard");
+    if in_order(tests, &[&is_wildcard, &spreads_behind_wildcards]) {
+        // `"5"` matches `[{"wildcard": "*b"}, {"equals-ignore-case": "a"}]`, and `"ß"` matches
+        // `[{"wildcard": "*b"}, {"suffix": "É"}]`.
+        return Some("what has several bytes or cases stands for others behind a wildcard");
     }
-    let n_absent = tests.iter().filter(|test| is_absent(test)).count();
-    if 1 < n_absent && n_absent < tests.len() {
-        // `"a"` does not match one branch `[{"exists": false}]` and another `[{"exists": false}, "a"]`.
-        return Some("a value is lost where two branches allow its absence");
+    let excludes_all = |test: &Json| mentions(test, "anything-but") && holds_text(test, "*");
+    if in_order(tests, &[&is_exact, &excludes_all, &excludes_all]) {
+        // `"b"` matches `{"a": ["x", {"anything-but": {"wildcard": ["*", "*c"]}}]}` beside an `$or`.
+        return Some("a lone wildcard that stands in two branches excludes nothing");
     }
     for is_alike in [is_text, is_literal] {
-        let is_exact = |test: &Json| {
-            is_alike(test) && (!matches!(test, Json::Object(_)) || mentions(test, "exactly"))
-        };
-        if in_order(tests, &[&is_exact, &moves_others, &is_alike]) {
+        let is_exact_too = |test: &Json| is_alike(test) && is_exact(test);
+        if in_order(tests, &[&is_exact_too, &moves_others, &is_alike]) {
             // `"abc"` does not match `["abc", {"numeric": [">", 1]}, "abd"]`.
             return Some("an exact value is lost when a range, or such, and a third test follow");
         }
@@ -126,13 +135,48 @@ fn mentions(test: &Json, wanted: &str) -> bool {
     }
 }
 
-fn is_absent(test: &Json) -> bool {
-    let absent = Json::Object(vec![("exists".to_owned(), Json::Bool(false))]);
-    *test == absent
+fn has_empty_name(json: &Json) -> bool {
+    match json {
+        Json::Object(members) => members
+            .iter()
+            .any(|(name, value)| name.split('.').any(str::is_empty) || has_empty_name(value)),
+        Json::Array(elements) => elements.iter().any(has_empty_name),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) => false,
+    }
+}
+
+/// Whether two sub-rules have some tests of a field in common, and others not.
+fn share_some_tests(sub_rules: &[Fields<'_>]) -> bool {
+    sub_rules.iter().enumerate().any(|(place, ours)| {
+        let pairs = sub_rules[..place].iter().flat_map(|theirs| {
+            let common = ours.iter();
+            common.filter_map(|(path, tests)| Some((tests, theirs.get(path)?)))
+        });
+        let mut different = pairs.filter(|(ours, theirs)| ours != theirs);
+        different.any(|(ours, theirs)| {
+            let mut ours = ours.iter();
+            ours.any(|ours| theirs.iter().any(|theirs| may_be_the_same(ours, theirs)))
+        })
+    })
+}
+
+/// Whether two tests could be one for AWS's library, which knows several names for some.
+fn may_be_the_same(one: &Json, other: &Json) -> bool {
+    let is_number = |test: &Json| is_literal(test) || mentions(test, "numeric");
+    let is_address = |test: &Json| !addresses(test).is_empty();
+    one == other
+        || is_number(one) && is_number(other)
+        || is_address(one) && is_address(other)
+        || mentions(one, "exactly")
+        || mentions(other, "exactly")
 }
 
 fn ignores_case(test: &Json) -> bool {
     mentions(test, "equals-ignore-case")
+}
+
+fn spreads_behind_wildcards(test: &Json) -> bool {
+    ignores_case(test) || mentions(test, "suffix") && holds(test, |char| !char.is_ascii())
 }
 
 /// Whether it looks for texts, which all begin with the same quote.
@@ -144,6 +188,10 @@ fn is_text(test: &Json) -> bool {
 /// Whether it is a number or a word.
 fn is_literal(test: &Json) -> bool {
     matches!(test, Json::Null | Json::Bool(_) | Json::Number(_))
+}
+
+fn is_exact(test: &Json) -> bool {
+    !matches!(test, Json::Object(_)) || mentions(test, "exactly")
 }
 
 /// Whether it makes AWS's library rearrange exact values that it has already, which it does wrongly.
@@ -163,6 +211,18 @@ fn holds(json: &Json, wanted: impl Fn(char) -> bool + Copy) -> bool {
         Json::Text(text) => text.chars().any(wanted),
         Json::Array(elements) => elements.iter().any(|element| holds(element, wanted)),
         Json::Object(members) => members.iter().any(|(_, value)| holds(value, wanted)),
+        Json::Null | Json::Bool(_) | Json::Number(_) => false,
+    }
+}
+
+fn holds_text(json: &Json, wanted: &str) -> bool {
+    match json {
+        Json::Text(text) => text == wanted,
+        Json::Array(elements) => elements.iter().any(|element| holds_text(element, wanted)),
+        Json::Object(members) => {
+            let mut members = members.iter();
+            members.any(|(_, value)| holds_text(value, wanted))
+        }
         Json::Null | Json::Bool(_) | Json::Number(_) => false,
     }
 }

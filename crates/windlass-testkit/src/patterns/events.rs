@@ -1,8 +1,7 @@
 //! Events that match a pattern, or almost.
 
-use super::rules::NAMES;
 use super::values::Values;
-use crate::naive_filter::Json;
+use crate::naive_filter::json::Json;
 use crate::rng::Rng;
 
 /// An event made for a pattern.
@@ -16,7 +15,11 @@ pub(super) fn event_for(rng: &mut Rng, values: &Values, pattern: &Json) -> Json 
         // Many cases have one kind of change only, so that a mistake shows by itself.
         other_values: rng.pick(&[0, 0, 100, 300]),
         more_members: rng.pick(&[0, 0, 200]),
-        arrays: rng.pick(&[0, 300, 500]),
+        arrays: rng.pick(if values.are_few() {
+            &[500, 800]
+        } else {
+            &[0, 300, 500]
+        }),
     };
     change.members(rng, &mut event);
     event
@@ -87,7 +90,7 @@ impl Change<'_> {
             return;
         };
         if rng.per_mille(self.more_members) {
-            let name = rng.pick(NAMES);
+            let name = self.values.name(rng);
             if members.iter().all(|(other, _)| other != name) {
                 let place = rng.size(0, members.len());
                 members.insert(place, (name.to_owned(), self.values.any(rng)));
@@ -108,6 +111,9 @@ impl Change<'_> {
         }
         if rng.per_mille(self.arrays) {
             let mut elements = vec![value.clone()];
+            if rng.per_mille(300) {
+                self.vary(rng, &mut elements[0]);
+            }
             for _ in 0..rng.size(0, 2) {
                 let mut other = value.clone();
                 self.vary(rng, &mut other);
@@ -127,6 +133,12 @@ impl Change<'_> {
             Json::Object(members) => {
                 if rng.per_mille(500) && !members.is_empty() {
                     members.remove(rng.size(0, members.len() - 1));
+                }
+                if self.values.are_few() {
+                    let name = self.values.name(rng);
+                    if members.iter().all(|(other, _)| other != name) {
+                        members.push((name.to_owned(), self.values.any(rng)));
+                    }
                 }
                 for (_, value) in members {
                     self.vary(rng, value);

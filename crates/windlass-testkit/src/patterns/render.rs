@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::naive_filter::Json;
+use crate::naive_filter::json::Json;
 use crate::rng::Rng;
 
 /// Some text of a tree: space and escapes are drawn.

@@ -1,13 +1,8 @@
 //! Valid patterns.
 
 use super::values::Values;
-use crate::naive_filter::Json;
+use crate::naive_filter::json::Json;
 use crate::rng::Rng;
-
-/// Names of members; some hold the dot that also joins them.
-pub(super) const NAMES: &[&str] = &[
-    "a", "b", "c", "a.b", "b.c", "é", "A", "a-b", "\u{ff5e}", "😀",
-];
 
 /// Objects inside one another.
 const MAX_DEPTH: usize = 3;
@@ -21,6 +16,11 @@ pub(super) fn pattern(rng: &mut Rng, values: &Values) -> Json {
         values,
         n_ors_left: rng.size(0, MAX_ORS),
     };
+    if values.are_few() {
+        // A list of objects is where fields must come from the same element.
+        let fields = drawing.object(rng, 1);
+        return Json::Object(vec![(values.name(rng).to_owned(), fields)]);
+    }
     drawing.object(rng, MAX_DEPTH)
 }
 
@@ -31,10 +31,14 @@ struct Drawing<'a> {
 
 impl Drawing<'_> {
     fn object(&mut self, rng: &mut Rng, depth: usize) -> Json {
-        let n_members = rng.pick(&[1, 1, 2, 2, 3]);
+        let n_members = rng.pick(if self.values.are_few() {
+            &[2, 3]
+        } else {
+            &[1, 1, 2, 2, 3]
+        });
         let mut members: Vec<(String, Json)> = Vec::new();
         for _ in 0..n_members {
-            let name = rng.pick(NAMES);
+            let name = self.values.name(rng);
             // A pattern may repeat a name, and the last one counts; but not often.
             if members.iter().any(|(other, _)| other == name) && !rng.per_mille(100) {
                 continue;

@@ -4,8 +4,17 @@
 //! decimal of a double from Java, and that is not the shortest one for `1e23` (before JDK 19) and for
 //! `5e-324`.
 
-use crate::naive_filter::Json;
+use crate::naive_filter::json::Json;
 use crate::rng::Rng;
+
+/// Names of members; some hold the dot that also joins them, and the last two are in another order
+/// in UTF-8 than in UTF-16.
+const NAMES: &[&str] = &[
+    "a", "b", "c", "a.b", "b.c", "é", "A", "a-b", "\u{ff5e}", "😀",
+];
+
+/// Names for cases of few values.
+const FEW_NAMES: &[&str] = &["a", "b", "\u{ff5e}", "😀"];
 
 const TEXTS: &[&str] = &[
     "", "a", "b", "ab", "ba", "abc", "aab", "abab", "A", "AB", "Ab", "a.b", "a*b", "a\\b", "*",
@@ -72,7 +81,7 @@ const COMPARABLE: &[&str] = &[
     "1.5",
     "10",
     "3.0e2",
-    "9007199254740992",
+    "4503599627370497",
 ];
 
 const FAMILIES: [Family; 2] = [
@@ -150,6 +159,8 @@ struct Family {
 /// What values are drawn from in one case.
 pub(super) struct Values {
     families: &'static [Family],
+    /// Only a handful of names and values, so that they meet in every combination.
+    few: bool,
 }
 
 impl Values {
@@ -159,7 +170,18 @@ impl Values {
             5..=8 => &FAMILIES[1..],
             _ => &FAMILIES[..],
         };
-        Self { families }
+        Self {
+            families,
+            few: rng.per_mille(250),
+        }
+    }
+
+    pub(super) fn are_few(&self) -> bool {
+        self.few
+    }
+
+    pub(super) fn name(&self, rng: &mut Rng) -> &'static str {
+        rng.pick(if self.few { FEW_NAMES } else { NAMES })
     }
 
     fn address(&self, rng: &mut Rng) -> Json {
@@ -174,6 +196,9 @@ impl Values {
 
     /// A value without a thought of any test.
     pub(super) fn any(&self, rng: &mut Rng) -> Json {
+        if self.few {
+            return [text("a"), text("b"), number("1")][rng.size(0, 2)].clone();
+        }
         match rng.between(0, 9) {
             0 => Json::Null,
             1 => Json::Bool(rng.per_mille(500)),
@@ -186,6 +211,13 @@ impl Values {
 
     /// A test, and a value that often satisfies it.
     pub(super) fn test(&self, rng: &mut Rng) -> Json {
+        if self.few {
+            return match rng.between(0, 5) {
+                0..=2 => self.any(rng),
+                3..=4 => object("exists", Json::Bool(false)),
+                _ => object("anything-but", text("a")),
+            };
+        }
         match rng.between(0, 19) {
             0..=2 => text(rng.pick(TEXTS)),
             3..=4 => number(rng.pick(NUMBERS)),

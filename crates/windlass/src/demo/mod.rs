@@ -16,7 +16,7 @@ use windlass_emulator::{Emulator, Summary};
 use crate::app::{App, Running};
 use crate::cli::{DemoArgs, LogFormat};
 use crate::client::Client;
-use crate::config::Config;
+use crate::config::{Config, Surroundings};
 use crate::{output, telemetry};
 
 mod records;
@@ -97,7 +97,7 @@ async fn flow(args: &DemoArgs, emulator: &Emulator, client: &Client) -> anyhow::
                 put: counts.put,
                 delivered: counts.delivered,
                 total,
-                statuses: statuses.as_array().cloned().unwrap_or_default(),
+                statuses,
             })?;
             if counts.delivered == total {
                 break;
@@ -172,7 +172,11 @@ fn configuration(emulator: &Emulator, folder: &Path, port: u16) -> anyhow::Resul
         "functions": {"hello": {"url": emulator.function_url("hello")}},
     });
     // JSON is YAML.
-    let config = Config::parse(&text.to_string(), &|_| None);
+    let nothing = Surroundings {
+        variable: &|_| None,
+        region_of_profile: &|| None,
+    };
+    let config = Config::parse(&text.to_string(), nothing);
     let mut config = config.map_err(|problems| {
         let problems: Vec<_> = problems.into_iter().map(|it| it.message).collect();
         anyhow::anyhow!("the demo's configuration is wrong: {}", problems.join("; "))

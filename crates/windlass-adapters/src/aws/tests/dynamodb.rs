@@ -37,7 +37,7 @@ fn raw_and_typed_answers_are_the_same() {
     let spellings =
         spellings.prop_map(|(answer, one, other)| (spell(&answer, one), spell(&answer, other)));
     for_many(CASES, &spellings, |(body, other_body)| {
-        canned.next(200, body);
+        canned.next(200, &body);
         canned.answer(NO_SHARDS);
         let (typed, raw) = runtime.block_on(async {
             let raw = reader.read(&shard, &cursor, 100).await.unwrap();

@@ -32,7 +32,7 @@ fn raw_and_typed_answers_are_the_same() {
         iterator: Some("iterator".into()),
     };
     for_many(CASES, &spelled(answer()), |body| {
-        canned.next(200, body);
+        canned.next(200, &body);
         canned.answer(NO_SHARDS);
         let (typed, raw) = runtime.block_on(async {
             let typed = clients.kinesis.get_records().shard_iterator("iterator");
