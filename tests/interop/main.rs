@@ -5,6 +5,7 @@ mod clients;
 mod drain;
 mod dynamodb;
 mod event_ruler;
+mod filters;
 mod kill;
 mod kinesis;
 mod outage;

@@ -77,11 +77,14 @@ fn mistake(tests: &[&Json], event: &Json) -> Option<&'static str> {
         // `[{"wildcard": "*b"}, {"suffix": "É"}]`.
         return Some("what has several bytes or cases stands for others behind a wildcard");
     }
+    let excludes_all = |test: &Json| mentions(test, "anything-but") && holds_text(test, "*");
+    if in_order(tests, &[&is_exact, &excludes_all, &excludes_all]) {
+        // `"b"` matches `{"a": ["x", {"anything-but": {"wildcard": ["*", "*c"]}}]}` beside an `$or`.
+        return Some("a lone wildcard that stands in two branches excludes nothing");
+    }
     for is_alike in [is_text, is_literal] {
-        let is_exact = |test: &Json| {
-            is_alike(test) && (!matches!(test, Json::Object(_)) || mentions(test, "exactly"))
-        };
-        if in_order(tests, &[&is_exact, &moves_others, &is_alike]) {
+        let is_exact_too = |test: &Json| is_alike(test) && is_exact(test);
+        if in_order(tests, &[&is_exact_too, &moves_others, &is_alike]) {
             // `"abc"` does not match `["abc", {"numeric": [">", 1]}, "abd"]`.
             return Some("an exact value is lost when a range, or such, and a third test follow");
         }
@@ -187,6 +190,10 @@ fn is_literal(test: &Json) -> bool {
     matches!(test, Json::Null | Json::Bool(_) | Json::Number(_))
 }
 
+fn is_exact(test: &Json) -> bool {
+    !matches!(test, Json::Object(_)) || mentions(test, "exactly")
+}
+
 /// Whether it makes AWS's library rearrange exact values that it has already, which it does wrongly.
 fn moves_others(test: &Json) -> bool {
     mentions(test, "numeric")
@@ -204,6 +211,18 @@ fn holds(json: &Json, wanted: impl Fn(char) -> bool + Copy) -> bool {
         Json::Text(text) => text.chars().any(wanted),
         Json::Array(elements) => elements.iter().any(|element| holds(element, wanted)),
         Json::Object(members) => members.iter().any(|(_, value)| holds(value, wanted)),
+        Json::Null | Json::Bool(_) | Json::Number(_) => false,
+    }
+}
+
+fn holds_text(json: &Json, wanted: &str) -> bool {
+    match json {
+        Json::Text(text) => text == wanted,
+        Json::Array(elements) => elements.iter().any(|element| holds_text(element, wanted)),
+        Json::Object(members) => {
+            let mut members = members.iter();
+            members.any(|(_, value)| holds_text(value, wanted))
+        }
         Json::Null | Json::Bool(_) | Json::Number(_) => false,
     }
 }
