@@ -31,7 +31,7 @@ use windlass_core::outcome::Fault;
 use windlass_engine::budget::ByteBudget;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{Directory, PortError, Store};
-use windlass_engine::status::StatusBoard;
+use windlass_engine::status::{LeaseCounts, StatusBoard};
 use windlass_engine::supervisor::Wakeup;
 
 type Failure = Box<dyn Error>;
@@ -73,6 +73,7 @@ impl Exchange {
     fn new() -> Self {
         let store = windlass_adapters::stores::open("memory:").expect("memory opens");
         let board = Arc::new(StatusBoard::default());
+        board.show_leases(Some(LeaseCounts::default()));
         let control = Control::new(ControlParts {
             store: Arc::clone(&store),
             directory: Arc::new(Names),

@@ -21,6 +21,18 @@ async fn yaml_that_is_broken() {
 }
 
 #[tokio::test]
+async fn a_file_of_another_kind() {
+    let says = ["windlass.yaml:1: the file: expected keys and values, found a list"];
+    assert_refused("- FunctionName: f\n", &says).await;
+}
+
+#[tokio::test]
+async fn values_out_of_bounds() {
+    let says = ["windlass.yaml:1: sqs.wait_time: must lie from 0s to 20s"];
+    assert_refused("sqs: {wait_time: 21s}\n", &says).await;
+}
+
+#[tokio::test]
 async fn keys_that_are_unknown() {
     let says = ["windlass.yaml:2: kinesis.poll_intervall: unknown key; known here: poll_interval"];
     assert_refused("kinesis:\n  poll_intervall: 1s\n", &says).await;
@@ -31,7 +43,7 @@ async fn a_variable_that_is_not_set() {
     let config = "region: us-east-1\nstore: sqlite:${NOWHERE_AT_ALL}\n";
     let says = [
         "windlass.yaml:2: ",
-        "NOWHERE_AT_ALL is not set",
+        "store: the variable NOWHERE_AT_ALL is not set",
         "${NOWHERE_AT_ALL:-default}",
     ];
     assert_refused(config, &says).await;

@@ -14,6 +14,7 @@ use windlass_tests::daemon;
 
 mod clients;
 mod configuration;
+mod environment;
 mod network;
 mod store;
 
@@ -54,9 +55,15 @@ impl Ended {
 /// # Panics
 /// If it does not end.
 async fn run(folder: &Path, arguments: &[&str]) -> Ended {
+    run_with(folder, &[], arguments).await
+}
+
+/// The same with variables of the environment.
+async fn run_with(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
     let mut command = tokio::process::Command::from(daemon::command());
     command
         .args(arguments)
+        .envs(variables.iter().copied())
         .current_dir(folder)
         .stdin(Stdio::null())
         .kill_on_drop(true);

@@ -13,7 +13,9 @@ use windlass_core::position::Position;
 use windlass_core::queue::{self, QueueView};
 use windlass_core::shard::{self, ShardView};
 use windlass_core::time::Timestamp;
-use windlass_engine::status::{Counts, MappingStatus, UnitView, last_result, waiting_for};
+use windlass_engine::status::{
+    Counts, MappingStatus, UnitStatus, UnitView, last_result, waiting_for,
+};
 
 use crate::api::Uuid;
 use crate::errors::ApiError;
@@ -75,7 +77,7 @@ fn counts(counts: &Counts) -> Value {
 
 /// How far behind the shard is that is furthest behind.
 fn behind(status: &MappingStatus, now: Timestamp) -> Option<Duration> {
-    let shards = status.units.values().filter_map(|unit| match unit {
+    let shards = status.units.values().filter_map(|unit| match &unit.view {
         UnitView::Shard(view) => view.behind_at(now),
         UnitView::Starting { .. } | UnitView::Queue(_) => None,
     });
@@ -92,16 +94,16 @@ fn units(
     let mut members = Map::new();
     let mut shards = Vec::new();
     for lease in leases.iter().filter(|lease| lease.key.mapping == *mapping) {
-        let view = status.units.get(&lease.key.unit);
+        let unit = status.units.get(&lease.key.unit);
         match &lease.key.unit {
             Unit::Shard(shard) => {
                 let mut row = json!({"shard_id": shard.to_string(), "daemon": owner(lease)});
-                extend(&mut row, shard_members(view, lease, now));
+                extend(&mut row, shard_members(unit, lease, now));
                 shards.push(row);
             }
             Unit::QueueSlot(_) => {
                 let mut row = json!({"daemon": owner(lease)});
-                extend(&mut row, queue_members(view, now));
+                extend(&mut row, queue_members(unit, now));
                 members.insert("queue".to_owned(), row);
             }
         }
@@ -112,8 +114,8 @@ fn units(
     members
 }
 
-fn shard_members(view: Option<&UnitView>, lease: &Lease, now: Timestamp) -> Value {
-    let running = match view {
+fn shard_members(unit: Option<&UnitStatus>, lease: &Lease, now: Timestamp) -> Value {
+    let running = match unit.map(|unit| &unit.view) {
         Some(UnitView::Shard(view)) => Some(view),
         _ => None,
     };
@@ -125,13 +127,13 @@ fn shard_members(view: Option<&UnitView>, lease: &Lease, now: Timestamp) -> Valu
         "in_flight_records": number(|view| view.in_flight_records),
         "attempt": running.map_or(1, |view| view.attempt),
         "last_result": result(running.and_then(|view| view.last_outcome.as_ref())),
-        "waiting_for": view.and_then(|view| held_back(view, now)),
+        "waiting_for": unit.and_then(|unit| held_back(unit, now)),
         "next_at": running.and_then(|view| view.next_at).and_then(rfc3339),
     })
 }
 
-fn queue_members(view: Option<&UnitView>, now: Timestamp) -> Value {
-    let running = match view {
+fn queue_members(unit: Option<&UnitStatus>, now: Timestamp) -> Value {
+    let running = match unit.map(|unit| &unit.view) {
         Some(UnitView::Queue(view)) => Some(view),
         _ => None,
     };
@@ -142,15 +144,15 @@ fn queue_members(view: Option<&UnitView>, now: Timestamp) -> Value {
         "in_flight_messages": number(|view| view.in_flight_messages),
         "concurrency": number(|view| view.concurrency),
         "last_result": result(running.and_then(|view| view.last_outcome.as_ref())),
-        "waiting_for": view.and_then(|view| held_back(view, now)),
+        "waiting_for": unit.and_then(|unit| held_back(unit, now)),
         "next_at": running.and_then(|view| view.next_at).and_then(rfc3339),
     })
 }
 
 /// What holds a consumer back, and where to look if a person must do something about it.
-fn held_back(view: &UnitView, now: Timestamp) -> Option<String> {
-    let words = waiting_for(view, now)?;
-    let fault = match view {
+fn held_back(unit: &UnitStatus, now: Timestamp) -> Option<String> {
+    let words = waiting_for(unit, now)?;
+    let fault = match &unit.view {
         UnitView::Starting { fault } => *fault,
         UnitView::Shard(view) => match view.waiting {
             Some(

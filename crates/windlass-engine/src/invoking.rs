@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
 use windlass_core::event;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::time::Timestamp;
 
+use crate::at_limit::{AtLimit, Limit};
+use crate::budget::Account;
 use crate::clock::Clock;
-use crate::metrics;
+use crate::metrics::{self, Labels};
 use crate::ports::{Invocation, Target};
 use crate::status::{Counts, StatusBoard};
 
@@ -19,8 +20,12 @@ use crate::status::{Counts, StatusBoard};
 pub(crate) struct Invoker {
     pub(crate) mapping: MappingId,
     pub(crate) target: Arc<dyn Target>,
+    /// How its metrics are labelled.
+    pub(crate) labels: Labels,
     /// The daemon's limit of concurrent invocations.
-    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) slots: Account,
+    /// Where the consumer says which limits it waits for.
+    pub(crate) at_limit: AtLimit,
     pub(crate) clock: Clock,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) counts: Arc<Counts>,
@@ -35,10 +40,13 @@ impl Invoker {
         newest: Timestamp,
     ) -> Outcome {
         let n_records = events.len();
-        let slot = self.slots.acquire().await;
+        let slot = self
+            .at_limit
+            .reserve(Limit::Invocations, &self.slots, 1)
+            .await;
         let event = event::render(events);
         let sent = self.clock.now();
-        metrics::iterator_age(&self.mapping, sent.since(newest));
+        metrics::iterator_age(&self.labels, sent.since(newest));
         let mapping = self.mapping.clone();
         let outcome = self
             .target
@@ -50,7 +58,7 @@ impl Invoker {
             .await;
         drop(slot);
         let took = self.clock.now().since(sent);
-        metrics::invocation(&self.mapping, &outcome, took);
+        metrics::invocation(&self.labels, &outcome, took);
         self.board.outcome(&self.mapping, &outcome);
         match &outcome {
             Outcome::Success => self.counts.invoked.add(n_records),

@@ -3,23 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tracing::Instrument;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::filter::Criteria;
-use windlass_core::lease::{Lease, Unit};
+use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::mapping::{Mapping, QueueSettings, Source, StreamSettings};
 use windlass_core::record::{KeyHash, ShardId};
 use windlass_core::shard::{Finish, ShardConsumer, ShardSettings};
 
-use crate::budget::ByteBudget;
+use crate::budget::{Account, Budget};
 use crate::clock::Clock;
 use crate::invoking::Invoker;
+use crate::metrics::Labels;
+use crate::page_memory::PageMemory;
 use crate::ports::{Connect, PortError, QueueReader, Store, StreamReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
-    BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_LIMIT, EngineSettings, FEWEST_BUFFERED_RECORDS,
-    KINESIS_READ_LIMIT, MOST_BUFFERED_BYTES, MOST_BUFFERED_RECORDS,
+    BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES, DYNAMODB_STREAMS_READ_LIMIT, EngineSettings,
+    FEWEST_BUFFERED_RECORDS, KINESIS_READ_BYTES, KINESIS_READ_LIMIT, MOST_BUFFERED_BYTES,
+    MOST_BUFFERED_RECORDS,
 };
 use crate::shard_driver::{ShardDriver, ShardIo, Stop};
 use crate::status::{StatusBoard, UnitHandle, UnitView};
@@ -31,8 +34,10 @@ pub(crate) struct Shared {
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) clock: Clock,
     pub(crate) settings: EngineSettings,
-    pub(crate) budget: ByteBudget,
-    pub(crate) slots: Arc<Semaphore>,
+    /// The bytes that may be held.
+    pub(crate) budget: Budget,
+    /// The invocations that may be under way.
+    pub(crate) slots: Budget,
     pub(crate) seed: u64,
 }
 
@@ -75,22 +80,23 @@ pub(crate) async fn run(
 ) -> Option<Finish> {
     let unit = lease.key.unit.name();
     let span = tracing::info_span!("mapping", uuid = %mapping.id, unit);
+    let starting = UnitView::Starting { fault: None };
+    let status = shared.board.unit(&mapping.id, &lease.key.unit, starting);
     let invoker = Invoker {
         mapping: mapping.id.clone(),
+        labels: Labels::new(&mapping.id, &mapping.function),
         target: connection.target,
-        slots: Arc::clone(&shared.slots),
+        slots: shared.slots.account(&mapping.id),
+        at_limit: status.at_limit().clone(),
         clock: shared.clock,
         counts: shared.board.counts_of(&mapping.id),
         board: Arc::clone(&shared.board),
     };
-    let starting = UnitView::Starting { fault: None };
-    let status = shared.board.unit(&mapping.id, &lease.key.unit, starting);
-    // Each unit draws its own jitter, and a restart draws another.
-    let seed = shared.seed ^ KeyHash::of(unit.as_bytes()).0 ^ lease.epoch;
     let pace = pace(&shared.settings, &mapping.source);
     let running = Ingredients {
+        seed: seed(shared.seed, &lease),
+        account: shared.budget.account(&mapping.id),
         invoker,
-        seed,
         stop,
         status,
         shared,
@@ -103,7 +109,7 @@ pub(crate) async fn run(
         ) => {
             let shard = shard.clone();
             let settings = shard_settings(&settings, mapping.filter, pace);
-            let driver = running.shard(reader, settings, lease, shard);
+            let driver = running.shard(reader, settings, lease, shard, pace);
             driver.run().instrument(span).await
         }
         (Reader::Queue(reader), Source::Sqs { settings, .. }, Unit::QueueSlot(_)) => {
@@ -121,6 +127,7 @@ pub(crate) async fn run(
 /// What the drivers of both kinds are made of.
 struct Ingredients {
     invoker: Invoker,
+    account: Account,
     seed: u64,
     stop: watch::Receiver<Stop>,
     status: UnitHandle,
@@ -134,14 +141,12 @@ impl Ingredients {
         settings: ShardSettings,
         lease: Lease,
         shard: ShardId,
+        pace: Pace,
     ) -> ShardDriver {
-        let Shared {
-            clock,
-            budget,
-            store,
-            ..
-        } = self.shared;
+        let Shared { clock, store, .. } = self.shared;
+        let batch_size = u32::try_from(settings.batch_size).unwrap_or(u32::MAX);
         ShardDriver {
+            memory: PageMemory::new(&self.account, pace.read_bytes),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
             io: ShardIo {
                 key: lease.key,
@@ -150,8 +155,9 @@ impl Ingredients {
                 reader,
                 store,
                 invoker: self.invoker,
-                budget,
+                account: self.account,
                 clock,
+                batch_size,
             },
             stop: self.stop,
             status: self.status,
@@ -165,17 +171,15 @@ impl Ingredients {
         filter: Option<Arc<Criteria>>,
     ) -> QueueDriver {
         let Shared {
-            clock,
-            budget,
-            settings,
-            ..
+            clock, settings, ..
         } = self.shared;
         QueueDriver {
             io: QueueIo {
                 reader,
                 invoker: self.invoker,
-                budget,
+                account: self.account,
                 clock,
+                stop: self.stop.clone(),
             },
             mapping,
             filter,
@@ -193,6 +197,16 @@ struct Pace {
     poll_interval: Duration,
     catch_up_interval: Duration,
     read_limit: u32,
+    /// The most that one read takes in memory.
+    read_bytes: usize,
+}
+
+/// Each unit of each mapping draws its own jitter, and a restart draws another: two mappings on one
+/// stream whose functions fail together are not tried again together.
+fn seed(of_daemon: u64, lease: &Lease) -> u64 {
+    let LeaseKey { mapping, unit } = &lease.key;
+    let text = format!("{mapping}/{}/{}", unit.name(), lease.epoch);
+    of_daemon ^ KeyHash::of(text.as_bytes()).0
 }
 
 fn pace(settings: &EngineSettings, source: &Source) -> Pace {
@@ -201,11 +215,13 @@ fn pace(settings: &EngineSettings, source: &Source) -> Pace {
             poll_interval: settings.dynamodb_streams_poll_interval,
             catch_up_interval: settings.dynamodb_streams_catch_up_interval,
             read_limit: DYNAMODB_STREAMS_READ_LIMIT,
+            read_bytes: DYNAMODB_STREAMS_READ_BYTES,
         },
         Source::Kinesis { .. } | Source::Sqs { .. } => Pace {
             poll_interval: settings.kinesis_poll_interval,
             catch_up_interval: settings.kinesis_catch_up_interval,
             read_limit: KINESIS_READ_LIMIT,
+            read_bytes: KINESIS_READ_BYTES,
         },
     }
 }
@@ -227,5 +243,32 @@ fn shard_settings(
         buffer_records: batches.clamp(FEWEST_BUFFERED_RECORDS, MOST_BUFFERED_RECORDS),
         buffer_bytes: MOST_BUFFERED_BYTES,
         payload_limit: PAYLOAD_LIMIT,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use windlass_core::mapping::MappingId;
+    use windlass_core::position::Position;
+
+    use super::*;
+
+    #[test]
+    fn each_unit_of_each_mapping_draws_its_own_jitter() {
+        let lease = |mapping: &str, shard: &str, epoch| Lease {
+            key: LeaseKey {
+                mapping: MappingId::new(mapping),
+                unit: Unit::Shard(ShardId::from(shard)),
+            },
+            owner: None,
+            epoch,
+            checkpoint: Position::TrimHorizon,
+        };
+        let first = seed(7, &lease("a", "0", 1));
+        assert_eq!(first, seed(7, &lease("a", "0", 1)));
+        assert_ne!(first, seed(7, &lease("b", "0", 1)));
+        assert_ne!(first, seed(7, &lease("a", "1", 1)));
+        assert_ne!(first, seed(7, &lease("a", "0", 2)));
+        assert_ne!(first, seed(8, &lease("a", "0", 1)));
     }
 }

@@ -8,8 +8,11 @@ pub mod clock;
 pub mod ports;
 pub mod settings;
 
+pub mod at_limit;
 pub mod budget;
 mod invoking;
+mod message_memory;
+mod page_memory;
 mod queue_driver;
 mod shard_driver;
 

@@ -7,15 +7,24 @@
 
 use std::time::Duration;
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Label, SharedString, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
+use windlass_core::arn::Arn;
+use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Outcome;
 
 use crate::budget::ByteBudget;
-use crate::status::{Counts, StatusBoard};
+use crate::settings::{MOST_BUFFERED_BYTES, MOST_BUFFERED_MESSAGES, MOST_BUFFERED_RECORDS};
+use crate::status::{Counts, LeaseCounts, StatusBoard};
 
 /// The name of a counter, what it counts, and where the count is.
 type CounterOfCounts = (&'static str, &'static str, fn(&Counts) -> u64);
+
+/// A state of leases, and how many have it.
+type StateOfLeases = (&'static str, fn(&LeaseCounts) -> usize);
 
 const POLLED: &str = "windlass_polled_events_total";
 const FILTERED_OUT: &str = "windlass_filtered_out_events_total";
@@ -27,8 +36,16 @@ const DELETED: &str = "windlass_deleted_events_total";
 const ITERATOR_AGE: &str = "windlass_iterator_age_seconds";
 const INVOCATION: &str = "windlass_invocation_seconds";
 const DRIVERS: &str = "windlass_drivers";
+const LEASES: &str = "windlass_leases";
 const BUFFERED: &str = "windlass_buffered_bytes";
 const BUFFER_LIMIT: &str = "windlass_buffer_limit_bytes";
+const INVOCATIONS: &str = "windlass_concurrent_invocations";
+const QUEUE_INVOCATIONS: &str = "windlass_queue_concurrent_invocations";
+const LIMIT: &str = "windlass_limit";
+
+/// How the series of one mapping are labelled: by its UUID and by the name of its function.
+#[derive(Clone, Debug)]
+pub(crate) struct Labels([Label; 2]);
 
 const COUNTERS: [CounterOfCounts; 7] = [
     (POLLED, "events read from the source", |counts| {
@@ -58,6 +75,13 @@ const COUNTERS: [CounterOfCounts; 7] = [
     ),
 ];
 
+const STATES: [StateOfLeases; 4] = [
+    ("running", |leases| leases.running),
+    ("waiting", |leases| leases.waiting),
+    ("elsewhere", |leases| leases.elsewhere),
+    ("ended", |leases| leases.ended),
+];
+
 /// Describes every metric; once for a recorder.
 pub fn describe() {
     for (name, text, _) in COUNTERS {
@@ -69,36 +93,90 @@ pub fn describe() {
     );
     describe_histogram!(INVOCATION, "how long invocations took, by result");
     describe_gauge!(DRIVERS, "consumers that run");
-    describe_gauge!(BUFFERED, "bytes of events that are held");
-    describe_gauge!(BUFFER_LIMIT, "bytes of events that may be held");
+    describe_gauge!(LEASES, "shards and slots of queues, by who processes them");
+    describe_gauge!(BUFFERED, "bytes that events take in memory");
+    describe_gauge!(BUFFER_LIMIT, "bytes that events may take in memory");
+    describe_gauge!(INVOCATIONS, "invocations that are under way");
+    describe_gauge!(
+        QUEUE_INVOCATIONS,
+        "invocations that are under way for a queue"
+    );
+    describe_gauge!(LIMIT, "every limit of the daemon, by name");
 }
 
 /// Brings counters and gauges up to date; before each scrape.
 pub fn publish(board: &StatusBoard, budget: &ByteBudget) {
-    for (mapping, counts) in board.counts() {
+    for (labels, counts) in board.counts() {
         for (name, _, count) in COUNTERS {
-            counter!(name, "mapping" => mapping.to_string()).absolute(count(&counts));
+            counter!(name, labels.iter()).absolute(count(&counts));
         }
     }
     gauge!(DRIVERS).set(as_f64(board.n_units()));
+    let leases = board.leases().unwrap_or_default();
+    for (state, count) in STATES {
+        gauge!(LEASES, "state" => state).set(as_f64(count(&leases)));
+    }
     gauge!(BUFFERED).set(as_f64(budget.used()));
     gauge!(BUFFER_LIMIT).set(as_f64(budget.total()));
+    for (labels, n_invocations) in board.queue_invocations() {
+        gauge!(QUEUE_INVOCATIONS, labels.iter()).set(as_f64(n_invocations));
+    }
+    limit("buffered_bytes", budget.total());
+    limit("buffered_bytes_per_shard", MOST_BUFFERED_BYTES);
+    limit("buffered_records_per_shard", MOST_BUFFERED_RECORDS);
+    limit("buffered_messages_per_queue", MOST_BUFFERED_MESSAGES);
+    limit("payload_bytes", PAYLOAD_LIMIT);
+    if let Some(limits) = board.limits() {
+        gauge!(INVOCATIONS).set(as_f64(limits.invocations.used()));
+        limit("concurrent_invocations", limits.invocations.total());
+        limit("concurrent_invocations_per_queue", limits.queue_concurrency);
+    }
+}
+
+fn limit(name: &'static str, value: usize) {
+    gauge!(LIMIT, "limit" => name).set(as_f64(value));
+}
+
+impl Labels {
+    pub(crate) fn new(mapping: &MappingId, function: &Arn) -> Self {
+        let mapping = SharedString::from(mapping.to_string());
+        Self([
+            Label::new("mapping", mapping),
+            Label::new("function", function_name(function)),
+        ])
+    }
+
+    fn iter(&self) -> std::slice::Iter<'_, Label> {
+        self.0.iter()
+    }
+
+    fn with(&self, name: &'static str, value: &'static str) -> Vec<Label> {
+        let mut labels = self.0.to_vec();
+        labels.push(Label::from_static_parts(name, value));
+        labels
+    }
+}
+
+/// The name of a function, with its qualifier if it has one.
+fn function_name(arn: &Arn) -> SharedString {
+    let resource = arn.resource();
+    let name = resource.strip_prefix("function:").unwrap_or(resource);
+    name.to_owned().into()
 }
 
 /// The age of the last record of a batch that is sent.
-pub(crate) fn iterator_age(mapping: &MappingId, age: Duration) {
-    histogram!(ITERATOR_AGE, "mapping" => mapping.to_string()).record(age.as_secs_f64());
+pub(crate) fn iterator_age(labels: &Labels, age: Duration) {
+    histogram!(ITERATOR_AGE, labels.iter()).record(age.as_secs_f64());
 }
 
 /// An invocation has ended.
-pub(crate) fn invocation(mapping: &MappingId, outcome: &Outcome, took: Duration) {
+pub(crate) fn invocation(labels: &Labels, outcome: &Outcome, took: Duration) {
     let result = match outcome {
         Outcome::Success => "success",
         Outcome::FunctionError { .. } => "function_error",
         Outcome::NotInvoked { .. } => "not_invoked",
     };
-    histogram!(INVOCATION, "mapping" => mapping.to_string(), "result" => result)
-        .record(took.as_secs_f64());
+    histogram!(INVOCATION, labels.with("result", result)).record(took.as_secs_f64());
 }
 
 fn as_f64(number: usize) -> f64 {

@@ -10,12 +10,15 @@ use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::filter::Criteria;
 use windlass_core::mapping::QueueSettings;
 use windlass_core::queue::{
-    QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, Report,
+    Batch, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, Report, RequestId,
 };
+use windlass_core::record::{Message, ReceiptHandle};
 
-use crate::budget::{ByteBudget, Reservation};
+use crate::at_limit::Limit;
+use crate::budget::{Account, Reservation};
 use crate::clock::Clock;
 use crate::invoking::Invoker;
+use crate::message_memory::{MessageMemory, detach};
 use crate::ports::{QueueAttributes, QueueReader};
 use crate::settings::{EngineSettings, HOLD_LIMIT, MOST_BUFFERED_MESSAGES, MOST_QUEUE_CONCURRENCY};
 use crate::shard_driver::{Stop, note, wait_for_stop};
@@ -23,6 +26,10 @@ use crate::status::{UnitHandle, UnitView};
 
 /// Between attempts to learn what the queue says of itself.
 const DESCRIBE_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a receive may wait for room in memory and still be sent as it was asked for: the
+/// machine counts the visibility of what it brings from when it asked.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The loop around the consumer of one slot of a queue.
 pub(crate) struct QueueDriver {
@@ -40,12 +47,22 @@ pub(crate) struct QueueDriver {
 pub(crate) struct QueueIo {
     pub(crate) reader: Arc<dyn QueueReader>,
     pub(crate) invoker: Invoker,
-    pub(crate) budget: ByteBudget,
+    pub(crate) account: Account,
     pub(crate) clock: Clock,
+    /// Who is told to stop does not wait for room.
+    pub(crate) stop: watch::Receiver<Stop>,
 }
 
-/// What an I/O gave, with the part of the daemon's budget that it took.
-type Done = (QueueInput, Reservation);
+/// What an I/O gave, with what was reserved for it.
+type Done = (QueueInput, Option<Reservation>);
+
+/// A receive that the machine has asked for.
+struct Receive {
+    request: RequestId,
+    limit: u8,
+    wait: Duration,
+    visibility: Duration,
+}
 
 impl QueueDriver {
     /// Runs until the consumer has drained, or was told to drop everything.
@@ -56,22 +73,43 @@ impl QueueDriver {
         let settings = self.consumer_settings(attributes);
         let mut consumer = QueueConsumer::new(settings, self.seed, self.io.clock.now());
         let mut in_flight: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
-        let mut held = Reservation::default();
+        let mut memory = MessageMemory::new(&self.io.account);
         loop {
             while let Some(command) = consumer.poll_command() {
+                let io = self.io.clone();
                 match command {
                     QueueCommand::Finish => return,
                     QueueCommand::Report(report) => self.report(&report),
-                    QueueCommand::Receive { .. }
-                    | QueueCommand::Invoke(_)
-                    | QueueCommand::Delete { .. }
-                    | QueueCommand::ChangeVisibility { .. } => {
-                        in_flight.push(Box::pin(self.io.clone().start(command)));
+                    QueueCommand::Receive {
+                        request,
+                        limit,
+                        wait,
+                        visibility,
+                    } => {
+                        let receive = Receive {
+                            request,
+                            limit,
+                            wait,
+                            visibility,
+                        };
+                        in_flight.push(Box::pin(io.receive(receive, memory.expected(limit))));
+                    }
+                    QueueCommand::Invoke(batch) => in_flight.push(Box::pin(io.invoke(batch))),
+                    QueueCommand::Delete { request, receipts } => {
+                        in_flight.push(Box::pin(io.delete(request, receipts)));
+                    }
+                    QueueCommand::ChangeVisibility {
+                        request,
+                        receipts,
+                        timeout,
+                    } => {
+                        let change = io.change_visibility(request, receipts, timeout);
+                        in_flight.push(Box::pin(change));
                     }
                 }
             }
             let view = consumer.view();
-            held.shrink_to(view.held_bytes);
+            memory.settle(&view);
             self.status.publish(UnitView::Queue(view));
             tokio::select! {
                 biased;
@@ -81,7 +119,9 @@ impl QueueDriver {
                     Stop::No => {}
                 },
                 Some((input, reservation)) = in_flight.next() => {
-                    held.merge(reservation);
+                    if let Some(reservation) = reservation {
+                        memory.arrive(messages_of(&input), reservation);
+                    }
                     consumer.handle(input, self.io.clock.now());
                 }
                 () = self.io.clock.sleep_until(consumer.poll_timeout()) => {
@@ -168,56 +208,75 @@ impl QueueDriver {
 }
 
 impl QueueIo {
-    async fn start(self, command: QueueCommand) -> Done {
-        let nothing = Reservation::default();
-        match command {
-            QueueCommand::Receive {
-                request,
-                limit,
-                wait,
-                visibility,
-            } => {
-                let received = self.reader.receive(limit, wait, visibility).await;
-                let mut reservation = nothing;
-                if let Ok(messages) = &received {
-                    self.invoker.counts.polled.add(messages.len());
-                    let bytes = messages.iter().map(|message| message.event.len()).sum();
-                    // A long poll would hold a part of the budget for nothing, so what it brings
-                    // is paid for afterwards; at the limit it waits here, and nobody reads on.
-                    reservation = self.budget.reserve(bytes).await;
-                }
-                let result = received.map_err(|error| note(&error));
-                (QueueInput::Received { request, result }, reservation)
-            }
-            QueueCommand::Invoke(batch) => {
-                let newest = batch.messages.last().expect("a batch is never empty").sent;
-                let events = batch.messages.iter().map(|message| &message.event);
-                let outcome = self.invoker.invoke(batch.attempt, events, newest).await;
-                (
-                    QueueInput::Invoked {
-                        batch: batch.id,
-                        outcome,
-                    },
-                    nothing,
-                )
-            }
-            QueueCommand::Delete { request, receipts } => {
-                let deleted = self.reader.delete(&receipts).await;
-                let result = deleted.map_err(|error| note(&error));
-                (QueueInput::Deleted { request, result }, nothing)
-            }
-            QueueCommand::ChangeVisibility {
-                request,
-                receipts,
-                timeout,
-            } => {
-                let changed = self.reader.change_visibility(&receipts, timeout).await;
-                let result = changed.map_err(|error| note(&error));
-                (QueueInput::VisibilityChanged { request, result }, nothing)
-            }
-            QueueCommand::Report(_) | QueueCommand::Finish => {
-                unreachable!("the driver answers these itself")
-            }
+    /// Receives once there is room for it. A receive that has waited too long, or will wait in
+    /// vain, is answered with nothing: the machine asks again if it still wants to.
+    async fn receive(mut self, receive: Receive, bytes: usize) -> Done {
+        let Receive {
+            request,
+            limit,
+            wait,
+            visibility,
+        } = receive;
+        let asked = self.clock.now();
+        let nothing = || QueueInput::Received {
+            request,
+            result: Ok(Vec::new()),
+        };
+        let at_limit = &self.invoker.at_limit;
+        let reservation = tokio::select! {
+            biased;
+            _ = self.stop.wait_for(|stop| *stop != Stop::No) => return (nothing(), None),
+            it = at_limit.reserve(Limit::Memory, &self.account, bytes) => it,
+        };
+        if ROOM_PATIENCE < self.clock.now().since(asked) {
+            return (nothing(), None);
         }
+        let mut received = self.reader.receive(limit, wait, visibility).await;
+        if let Ok(messages) = &mut received {
+            self.invoker.counts.polled.add(messages.len());
+            detach(messages);
+        }
+        let result = received.map_err(|error| note(&error));
+        (QueueInput::Received { request, result }, Some(reservation))
+    }
+
+    async fn invoke(self, batch: Batch) -> Done {
+        let newest = batch.messages.last().expect("a batch is never empty").sent;
+        let events = batch.messages.iter().map(|message| &message.event);
+        let outcome = self.invoker.invoke(batch.attempt, events, newest).await;
+        let batch = batch.id;
+        (QueueInput::Invoked { batch, outcome }, None)
+    }
+
+    async fn delete(self, request: RequestId, receipts: Vec<ReceiptHandle>) -> Done {
+        let deleted = self.reader.delete(&receipts).await;
+        let result = deleted.map_err(|error| note(&error));
+        (QueueInput::Deleted { request, result }, None)
+    }
+
+    async fn change_visibility(
+        self,
+        request: RequestId,
+        receipts: Vec<ReceiptHandle>,
+        timeout: Duration,
+    ) -> Done {
+        let changed = self.reader.change_visibility(&receipts, timeout).await;
+        let result = changed.map_err(|error| note(&error));
+        (QueueInput::VisibilityChanged { request, result }, None)
+    }
+}
+
+/// What a receive has brought.
+fn messages_of(input: &QueueInput) -> &[Message] {
+    match input {
+        QueueInput::Received {
+            result: Ok(messages),
+            ..
+        } => messages,
+        QueueInput::Received { .. }
+        | QueueInput::Invoked { .. }
+        | QueueInput::Deleted { .. }
+        | QueueInput::VisibilityChanged { .. }
+        | QueueInput::Drain => &[],
     }
 }

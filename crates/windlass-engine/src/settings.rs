@@ -17,12 +17,17 @@ pub const MOST_BUFFERED_RECORDS: usize = 20_000;
 /// Most bytes of rendered events held for one shard; the largest page of Kinesis fits.
 pub const MOST_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
 
-/// What one read of a shard may bring at the most, rendered: 10 MB of data in base64, with the
-/// records' own members around it. So much of the daemon's budget is held while a read is under
-/// way.
+/// The most that one read of a shard of Kinesis takes: the answer, 10 MB of data in base64 with
+/// the members around it, and the page that is rendered from it, of which the answer is a part.
 ///
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
-pub const READ_RESERVATION: usize = 16 * 1024 * 1024;
+pub const KINESIS_READ_BYTES: usize = 32 * 1024 * 1024;
+
+/// The most that one read of a shard of DynamoDB Streams takes: 1 MB of records, as the answer and
+/// as the page, and as the event that is sent.
+///
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html>
+pub const DYNAMODB_STREAMS_READ_BYTES: usize = 4 * 1024 * 1024;
 
 /// Most invocations of one mapping on a queue at a time, as many as AWS allows.
 ///
@@ -62,7 +67,7 @@ pub struct EngineSettings {
     pub sqs_visibility_heartbeat: bool,
     /// Invocations of one mapping on a queue at a time.
     pub queue_concurrency: usize,
-    /// Bytes of rendered events held by the daemon; at the limit reading stops.
+    /// Bytes that events may take in the daemon; at the limit reading stops.
     pub buffer_limit: usize,
     /// Invocations of the daemon at a time; at the limit they wait.
     pub invocation_limit: usize,

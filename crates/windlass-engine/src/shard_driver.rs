@@ -7,14 +7,16 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use windlass_core::lease::LeaseKey;
 use windlass_core::outcome::Fault;
-use windlass_core::record::ShardId;
-use windlass_core::shard::{Finish, Report, ShardCommand, ShardConsumer, ShardInput};
+use windlass_core::position::{Cursor, Position};
+use windlass_core::record::{Page, ShardId};
+use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, ShardInput};
 
-use crate::budget::{ByteBudget, Reservation};
+use crate::at_limit::Limit;
+use crate::budget::{Account, Reservation};
 use crate::clock::Clock;
 use crate::invoking::Invoker;
+use crate::page_memory::{PageMemory, Plan};
 use crate::ports::{PortError, Store, StreamReader, chain};
-use crate::settings::READ_RESERVATION;
 use crate::status::{UnitHandle, UnitView};
 
 /// Whether a driver should go on.
@@ -32,6 +34,7 @@ pub enum Stop {
 pub(crate) struct ShardDriver {
     pub(crate) consumer: ShardConsumer,
     pub(crate) io: ShardIo,
+    pub(crate) memory: PageMemory,
     pub(crate) stop: watch::Receiver<Stop>,
     pub(crate) status: UnitHandle,
 }
@@ -45,30 +48,44 @@ pub(crate) struct ShardIo {
     pub(crate) reader: Arc<dyn StreamReader>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) invoker: Invoker,
-    pub(crate) budget: ByteBudget,
+    pub(crate) account: Account,
     pub(crate) clock: Clock,
+    /// Records of one batch: what is read at a time when memory is scarce.
+    pub(crate) batch_size: u32,
 }
 
-/// What an I/O gave, with the part of the daemon's budget that it took.
-type Done = (ShardInput, Reservation);
+/// What an I/O gave.
+enum Done {
+    /// A page that was asked for with `limit`, and what was reserved for it.
+    Read {
+        result: Result<Page, Fault>,
+        limit: u32,
+        reservation: Reservation,
+    },
+    /// Anything else.
+    Other(ShardInput),
+}
 
 impl ShardDriver {
     /// Runs until the consumer has finished; `None` if it was told to drop everything.
     pub(crate) async fn run(mut self) -> Option<Finish> {
         let mut in_flight: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
-        let mut held = Reservation::default();
         loop {
             while let Some(command) = self.consumer.poll_command() {
+                let io = self.io.clone();
                 match command {
                     ShardCommand::Finish(how) => return Some(how),
                     ShardCommand::Report(report) => self.report(&report),
-                    ShardCommand::Read { .. } | ShardCommand::Invoke(_) | ShardCommand::Save(_) => {
-                        in_flight.push(Box::pin(self.io.clone().start(command)));
+                    ShardCommand::Read { from, limit } => {
+                        let plan = self.memory.plan(limit, self.io.clock.now());
+                        in_flight.push(Box::pin(io.read(from, plan)));
                     }
+                    ShardCommand::Invoke(batch) => in_flight.push(Box::pin(io.invoke(batch))),
+                    ShardCommand::Save(position) => in_flight.push(Box::pin(io.save(position))),
                 }
             }
             let view = self.consumer.view();
-            held.shrink_to(view.buffered_bytes);
+            self.memory.settle(&view);
             self.status.publish(UnitView::Shard(view));
             tokio::select! {
                 biased;
@@ -77,15 +94,31 @@ impl ShardDriver {
                     Stop::Drain => self.consumer.handle(ShardInput::Drain, self.io.clock.now()),
                     Stop::No => {}
                 },
-                Some((input, reservation)) = in_flight.next() => {
-                    held.merge(reservation);
-                    self.consumer.handle(input, self.io.clock.now());
-                }
+                Some(done) = in_flight.next() => self.done(done),
                 () = self.io.clock.sleep_until(self.consumer.poll_timeout()) => {
                     self.consumer.handle_timeout(self.io.clock.now());
                 }
             }
         }
+    }
+
+    fn done(&mut self, done: Done) {
+        let now = self.io.clock.now();
+        let input = match done {
+            Done::Read {
+                result,
+                limit,
+                reservation,
+            } => {
+                self.memory.add(reservation);
+                if let Ok(page) = &result {
+                    self.memory.arrives(page, limit, now);
+                }
+                ShardInput::Read(result)
+            }
+            Done::Other(input) => input,
+        };
+        self.consumer.handle(input, now);
     }
 
     fn report(&self, report: &Report) {
@@ -114,42 +147,44 @@ impl ShardDriver {
 }
 
 impl ShardIo {
-    async fn start(self, command: ShardCommand) -> Done {
-        match command {
-            ShardCommand::Read { from, limit } => {
-                let reservation = self.budget.reserve(READ_RESERVATION).await;
-                let page = self.reader.read(&self.shard, &from, limit).await;
-                if let Ok(page) = &page {
-                    self.invoker.counts.polled.add(page.records.len());
-                    tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");
-                }
-                (
-                    ShardInput::Read(page.map_err(|error| note(&error))),
-                    reservation,
-                )
-            }
-            ShardCommand::Invoke(batch) => {
-                let newest = batch.records.last().expect("a batch is never empty");
-                let newest = newest.approximate_arrival;
-                let events = batch.records.iter().map(|record| &record.event);
-                let outcome = self.invoker.invoke(batch.attempt, events, newest).await;
-                (
-                    ShardInput::Invoked {
-                        batch: batch.id,
-                        outcome,
-                    },
-                    Reservation::default(),
-                )
-            }
-            ShardCommand::Save(position) => {
-                let saved = self.store.save(&self.key, self.epoch, &position).await;
-                let saved = saved.map_err(|error| note(&error));
-                (ShardInput::Saved(saved), Reservation::default())
-            }
-            ShardCommand::Report(_) | ShardCommand::Finish(_) => {
-                unreachable!("the driver answers these itself")
-            }
+    /// Reads a page once there is room for it.
+    async fn read(self, from: Cursor, plan: Plan) -> Done {
+        let at_limit = &self.invoker.at_limit;
+        let wanted = at_limit.reserve(Limit::Memory, &self.account, plan.bytes());
+        let mut reservation = wanted.await;
+        let plan = plan.fit(
+            reservation.amount(),
+            reservation.is_scarce(),
+            self.batch_size,
+        );
+        reservation.shrink_to(plan.bytes());
+        let limit = plan.limit;
+        let page = self.reader.read(&self.shard, &from, limit).await;
+        if let Ok(page) = &page {
+            self.invoker.counts.polled.add(page.records.len());
+            tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");
         }
+        Done::Read {
+            result: page.map_err(|error| note(&error)),
+            limit,
+            reservation,
+        }
+    }
+
+    async fn invoke(self, batch: Batch) -> Done {
+        let newest = batch.records.last().expect("a batch is never empty");
+        let newest = newest.approximate_arrival;
+        let events = batch.records.iter().map(|record| &record.event);
+        let outcome = self.invoker.invoke(batch.attempt, events, newest).await;
+        Done::Other(ShardInput::Invoked {
+            batch: batch.id,
+            outcome,
+        })
+    }
+
+    async fn save(self, position: Position) -> Done {
+        let saved = self.store.save(&self.key, self.epoch, &position).await;
+        Done::Other(ShardInput::Saved(saved.map_err(|error| note(&error))))
     }
 }
 

@@ -2,16 +2,21 @@
 //!
 //! Drivers write, the API reads; nothing here decides anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use windlass_core::lease::Unit;
+use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::position::Position;
 use windlass_core::queue::{self, QueueView};
 use windlass_core::shard::{self, ShardView};
 use windlass_core::time::Timestamp;
+
+use crate::at_limit::{AtLimit, Limit};
+use crate::budget::Budget;
+use crate::metrics::Labels;
 
 /// Events of one mapping since the daemon started.
 #[derive(Debug, Default)]
@@ -42,16 +47,50 @@ pub struct Count(AtomicU64);
 #[derive(Debug, Default)]
 pub struct StatusBoard {
     mappings: Mutex<BTreeMap<MappingId, Entry>>,
+    /// `None` until they were looked at, and while the store fails.
+    leases: Mutex<Option<LeaseCounts>>,
+    limits: OnceLock<DaemonLimits>,
+}
+
+/// How many leases there are, by who processes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseCounts {
+    /// A consumer of this daemon does.
+    pub running: usize,
+    /// Nobody does, although somebody should: a consumer has failed and is started again later.
+    pub waiting: usize,
+    /// Another daemon holds it.
+    pub elsewhere: usize,
+    /// The shard has been processed to its end.
+    pub ended: usize,
+}
+
+/// The limits that all drivers share, with what is used of them.
+#[derive(Clone, Debug)]
+pub struct DaemonLimits {
+    /// The invocations at a time.
+    pub invocations: Budget,
+    /// The invocations at a time of one queue.
+    pub queue_concurrency: usize,
 }
 
 #[derive(Debug, Default)]
 struct Entry {
+    /// `None` until the supervisor has seen the mapping.
+    labels: Option<Labels>,
     counts: Arc<Counts>,
     applied: Option<Revision>,
     last_outcome: Option<Outcome>,
     /// Why nothing of the mapping can run, if that is so.
     problem: Option<String>,
-    units: BTreeMap<Unit, UnitView>,
+    units: BTreeMap<Unit, Shown>,
+}
+
+/// What is shown of one consumer.
+#[derive(Debug)]
+struct Shown {
+    view: UnitView,
+    at_limit: AtLimit,
 }
 
 /// What one consumer last said of itself.
@@ -80,7 +119,16 @@ pub struct MappingStatus {
     /// Why nothing of it can run, if that is so.
     pub problem: Option<String>,
     /// Its consumers.
-    pub units: BTreeMap<Unit, UnitView>,
+    pub units: BTreeMap<Unit, UnitStatus>,
+}
+
+/// What one consumer is doing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnitStatus {
+    /// What it last said of itself.
+    pub view: UnitView,
+    /// The limit of the daemon that it waits for, if it does.
+    pub limit: Option<Limit>,
 }
 
 /// The place of one consumer on the board; it is taken off when this is dropped.
@@ -89,6 +137,7 @@ pub struct UnitHandle {
     board: Arc<StatusBoard>,
     mapping: MappingId,
     unit: Unit,
+    at_limit: AtLimit,
 }
 
 impl Count {
@@ -103,6 +152,31 @@ impl Count {
     }
 }
 
+impl LeaseCounts {
+    /// Counts leases of mappings that can run; `worker` is this daemon.
+    pub(crate) fn of<'a>(
+        leases: impl Iterator<Item = &'a Lease>,
+        runs: impl Fn(&LeaseKey) -> bool,
+        worker: &WorkerId,
+    ) -> Self {
+        let mut counts = Self::default();
+        for lease in leases {
+            let elsewhere = lease.owner.as_ref().is_some_and(|owner| owner != worker);
+            let count = if lease.checkpoint == Position::ShardEnd {
+                &mut counts.ended
+            } else if runs(&lease.key) {
+                &mut counts.running
+            } else if elsewhere {
+                &mut counts.elsewhere
+            } else {
+                &mut counts.waiting
+            };
+            *count += 1;
+        }
+        counts
+    }
+}
+
 impl StatusBoard {
     /// The status of a mapping as the store has it.
     pub fn mapping(&self, row: &MappingRow) -> MappingStatus {
@@ -113,17 +187,55 @@ impl StatusBoard {
             last_processing_result: last_processing_result(entry.last_outcome.as_ref()),
             counts: Arc::clone(&entry.counts),
             problem: entry.problem.clone(),
-            units: entry.units.clone(),
+            units: entry
+                .units
+                .iter()
+                .map(|(unit, shown)| (unit.clone(), shown.status()))
+                .collect(),
         }
     }
 
     /// The counts of every mapping.
-    pub fn counts(&self) -> Vec<(MappingId, Arc<Counts>)> {
+    pub(crate) fn counts(&self) -> Vec<(Labels, Arc<Counts>)> {
         let mappings = self.lock();
-        mappings
-            .iter()
-            .map(|(id, entry)| (id.clone(), Arc::clone(&entry.counts)))
-            .collect()
+        let labelled = mappings
+            .values()
+            .filter_map(|entry| Some((entry.labels.clone()?, Arc::clone(&entry.counts))));
+        labelled.collect()
+    }
+
+    /// The invocations under way of every mapping on a queue.
+    pub(crate) fn queue_invocations(&self) -> Vec<(Labels, usize)> {
+        let mappings = self.lock();
+        let queues = mappings.values().filter_map(|entry| {
+            let views = entry.units.values().filter_map(|shown| match &shown.view {
+                UnitView::Queue(view) => Some(view.concurrency),
+                UnitView::Starting { .. } | UnitView::Shard(_) => None,
+            });
+            let n_invocations = views.reduce(|sum, more| sum + more)?;
+            Some((entry.labels.clone()?, n_invocations))
+        });
+        queues.collect()
+    }
+
+    /// Who processes which leases; `None` while that is not known.
+    pub fn leases(&self) -> Option<LeaseCounts> {
+        *self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says who processes which leases; `None`: the store does not tell.
+    pub fn show_leases(&self, counts: Option<LeaseCounts>) {
+        *self.leases.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// The limits that all drivers share.
+    pub(crate) fn limits(&self) -> Option<&DaemonLimits> {
+        self.limits.get()
+    }
+
+    /// Says which limits all drivers share; once for a daemon.
+    pub(crate) fn show_limits(&self, limits: DaemonLimits) {
+        self.limits.get_or_init(|| limits);
     }
 
     /// How many consumers run.
@@ -133,15 +245,21 @@ impl StatusBoard {
 
     /// Puts a consumer on the board.
     pub fn unit(self: &Arc<Self>, mapping: &MappingId, unit: &Unit, view: UnitView) -> UnitHandle {
+        let at_limit = AtLimit::default();
+        let shown = Shown {
+            view,
+            at_limit: at_limit.clone(),
+        };
         self.lock()
             .entry(mapping.clone())
             .or_default()
             .units
-            .insert(unit.clone(), view);
+            .insert(unit.clone(), shown);
         UnitHandle {
             board: Arc::clone(self),
             mapping: mapping.clone(),
             unit: unit.clone(),
+            at_limit,
         }
     }
 
@@ -165,10 +283,15 @@ impl StatusBoard {
         self.lock().entry(mapping.clone()).or_default().problem = problem;
     }
 
-    /// Forgets mappings that are no longer kept.
-    pub fn retain(&self, keep: impl Fn(&MappingId) -> bool) {
-        self.lock()
-            .retain(|id, entry| keep(id) || !entry.units.is_empty());
+    /// Takes in the mappings that are kept, and forgets those that no longer are.
+    pub(crate) fn keep(&self, rows: &[MappingRow]) {
+        let kept: BTreeSet<_> = rows.iter().map(|row| &row.id).collect();
+        let mut mappings = self.lock();
+        mappings.retain(|id, entry| kept.contains(id) || !entry.units.is_empty());
+        for row in rows {
+            let entry = mappings.entry(row.id.clone()).or_default();
+            entry.labels = Some(Labels::new(&row.id, &row.function_arn));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<MappingId, Entry>> {
@@ -176,7 +299,21 @@ impl StatusBoard {
     }
 }
 
+impl Shown {
+    fn status(&self) -> UnitStatus {
+        UnitStatus {
+            view: self.view.clone(),
+            limit: self.at_limit.limit(),
+        }
+    }
+}
+
 impl UnitHandle {
+    /// Where the consumer says which limits it waits for.
+    pub const fn at_limit(&self) -> &AtLimit {
+        &self.at_limit
+    }
+
     /// Shows a new view.
     pub fn publish(&self, view: UnitView) {
         let mut mappings = self.board.lock();
@@ -184,7 +321,7 @@ impl UnitHandle {
             .get_mut(&self.mapping)
             .and_then(|entry| entry.units.get_mut(&self.unit))
         {
-            *shown = view;
+            shown.view = view;
         }
     }
 }
@@ -233,8 +370,19 @@ pub fn last_result(outcome: Option<&Outcome>) -> &'static str {
     last_processing_result(outcome)
 }
 
-/// What holds a consumer back, in words; `None` if nothing does.
-pub fn waiting_for(view: &UnitView, now: Timestamp) -> Option<String> {
+/// What holds a consumer back, in words; `None` if nothing does. A limit of the daemon comes last:
+/// one whose function fails is helped by no limit.
+pub fn waiting_for(unit: &UnitStatus, now: Timestamp) -> Option<String> {
+    let limit = |limit| match limit {
+        Limit::Memory => {
+            "memory is full: functions have not finished with what the daemon holds for them"
+        }
+        Limit::Invocations => "as many invocations are under way as the daemon allows",
+    };
+    words_of(&unit.view, now).or_else(|| unit.limit.map(limit).map(ToOwned::to_owned))
+}
+
+fn words_of(view: &UnitView, now: Timestamp) -> Option<String> {
     let next = |at: Option<Timestamp>| match at.map(|at| at.since(now)) {
         Some(pause) => format!(", next in {:.1} s", pause.as_secs_f64()),
         None => String::new(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinError, JoinSet};
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{DesiredState, Mapping, MappingId, MappingRow, Source};
@@ -20,14 +20,14 @@ use windlass_core::shard::lineage::{self, Shard};
 use windlass_core::time::Timestamp;
 use windlass_core::validate;
 
-use crate::budget::ByteBudget;
+use crate::budget::{Budget, ByteBudget};
 use crate::clock::Clock;
 use crate::discovery::Discovery;
 use crate::launch::{self, Connection, Reader, Shared};
 use crate::ports::{Connect, PortError, Store, chain};
 use crate::settings::EngineSettings;
 pub use crate::shard_driver::Stop;
-use crate::status::StatusBoard;
+use crate::status::{DaemonLimits, LeaseCounts, StatusBoard};
 
 /// Before the store is tried again after it has failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -101,7 +101,11 @@ impl Wakeup {
 impl Supervisor {
     /// A supervisor that runs nothing yet.
     pub fn new(parts: SupervisorParts) -> Self {
-        let slots = Arc::new(Semaphore::new(parts.settings.invocation_limit));
+        let slots = Budget::of_invocations(parts.settings.invocation_limit);
+        parts.board.show_limits(DaemonLimits {
+            invocations: slots.clone(),
+            queue_concurrency: parts.settings.queue_concurrency,
+        });
         let shared = Shared {
             store: parts.store,
             board: parts.board,
@@ -138,6 +142,7 @@ impl Supervisor {
                 Ok(()) => self.until_next_round(),
                 Err(error) => {
                     tracing::error!("{}; trying again", chain(&error));
+                    self.shared.board.show_leases(None);
                     STORE_PAUSE
                 }
             };
@@ -163,9 +168,7 @@ impl Supervisor {
     async fn round(&mut self) -> Result<(), PortError> {
         let rows = self.shared.store.mappings().await?;
         let mut leases = self.shared.store.leases().await?;
-        self.shared
-            .board
-            .retain(|id| rows.iter().any(|row| row.id == *id));
+        self.shared.board.keep(&rows);
         let mappings = self.connect_all(&rows);
         self.discover(&mappings);
         if self.extend_leases(&mappings, &leases).await? {
@@ -195,6 +198,11 @@ impl Supervisor {
         for row in &rows {
             self.conclude(row, &leases).await?;
         }
+        let leases = leases.iter();
+        let of_mappings = leases.filter(|lease| mappings.contains_key(&lease.key.mapping));
+        let runs = |key: &LeaseKey| self.running.contains_key(key);
+        let counts = LeaseCounts::of(of_mappings, runs, &self.worker);
+        self.shared.board.show_leases(Some(counts));
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 pub mod checkers;
 pub mod contract;
+pub mod fakes;
 pub mod filter_bench;
 pub mod naive_filter;
 pub mod patterns;

@@ -105,13 +105,11 @@ impl Client {
 
     /// What every mapping is doing.
     pub(crate) async fn statuses(&self) -> anyhow::Result<Vec<Value>> {
-        match self
-            .call(Method::GET, "/windlass/v1/mappings", None)
-            .await?
-        {
-            Value::Array(statuses) => Ok(statuses),
-            _ => bail!("{}", self.stranger("JSON that is no list of mappings")),
-        }
+        let statuses = self.call(Method::GET, "/windlass/v1/mappings", None);
+        let Value::Array(statuses) = statuses.await? else {
+            bail!("{}", self.stranger("JSON that is no list of mappings"));
+        };
+        Ok(statuses)
     }
 
     /// What one mapping is doing, with its shards or its queue.

@@ -19,7 +19,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         Ok(config) => config,
         Err(problems) => return Ok(refuse(args.config.as_deref(), &problems)),
     };
-    telemetry::start(args.log_format, None);
+    if let Err(problem) = telemetry::start(args.log_format, None) {
+        return Ok(refuse(None, &[problem]));
+    }
     let runtime = Runtime::new().context("starting the runtime")?;
     runtime.block_on(life(config, args.prune))?;
     // Whatever still hangs has had its time.
@@ -65,13 +67,14 @@ async fn life(config: Config, prune: bool) -> anyhow::Result<()> {
 }
 
 /// The signals that ask for a stop.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    /// From here on none goes unheard.
+    pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("waiting for SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("waiting for SIGINT")?,
@@ -79,7 +82,7 @@ impl Signals {
     }
 
     /// Waits for the next one; gives its name.
-    async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

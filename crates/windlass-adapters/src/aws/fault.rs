@@ -134,10 +134,8 @@ pub(crate) fn without_credentials<E: Error + 'static>(
     let mut reason = None;
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<CredentialsError>() {
-            reason = Some(match error {
-                CredentialsError::CredentialsNotLoaded(_) => None,
-                other => Some(chain(other)),
-            });
+            let nothing = matches!(error, CredentialsError::CredentialsNotLoaded(_));
+            reason = Some((!nothing).then(|| chain(error)));
         } else if reason.is_none() && error.to_string().contains(NO_IDENTITY) {
             reason = Some(None);
         }

@@ -26,9 +26,10 @@ struct Place {
 impl PageBuffer {
     /// Room for what a body of this length becomes.
     pub(super) fn for_body(length: usize) -> Self {
-        // Records of 200 bytes double; larger ones grow less.
+        // Records of 200 bytes nearly double; larger ones grow less. What is not used costs
+        // nothing, since it is never touched.
         Self {
-            text: Vec::with_capacity(length + length / 2),
+            text: Vec::with_capacity(length * 2),
             places: Vec::new(),
         }
     }
@@ -53,9 +54,9 @@ impl PageBuffer {
         });
     }
 
-    /// The records, as slices of the buffer.
+    /// The records, as slices of one buffer that is no larger than they are.
     pub(super) fn finish(self) -> Vec<Record> {
-        let page = Bytes::from(self.text);
+        let page = fitting(self.text);
         let records = self.places.into_iter().map(|place| {
             let sequence_number = page.slice(place.sequence_number);
             Record {
@@ -71,9 +72,37 @@ impl PageBuffer {
     }
 }
 
+/// A page is held until the last of its records is done with, so that it must not hold room that
+/// nobody uses. Shrinking in place would leave that to the allocator, which may keep it.
+fn fitting(text: Vec<u8>) -> Bytes {
+    if text.len() + text.len() / 8 < text.capacity() {
+        Bytes::copy_from_slice(&text)
+    } else {
+        Bytes::from(text)
+    }
+}
+
 /// Appends several pieces of text.
 pub(super) fn push_all(text: &mut Vec<u8>, pieces: &[&[u8]]) {
     for piece in pieces {
         text.extend_from_slice(piece);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_no_larger_than_its_records() {
+        let mut page = PageBuffer::for_body(1_000_000);
+        page.text.extend_from_slice(b"{\"n\":17}");
+        page.record(0, 5..7, 5..7, KeyHash(1), Timestamp::EPOCH);
+        let record = page.finish().remove(0);
+        assert_eq!(record.sequence_number.as_str(), "17");
+        let Record { event, .. } = record;
+        let page = event.try_into_mut().expect("nobody else holds the page");
+        assert_eq!(&page[..], b"{\"n\":17}");
+        assert!(page.capacity() <= 10);
     }
 }

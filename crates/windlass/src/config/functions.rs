@@ -79,6 +79,12 @@ pub(super) fn read(
 }
 
 fn read_one(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<FunctionConfig> {
+    if !matches!(node.value, Value::Map(_) | Value::Null) {
+        if node.value != Value::Unset {
+            problems.push(expected(node, path, "a map with url or lambda"));
+        }
+        return None;
+    }
     let mut section = Section::of(node, path, problems);
     let unset = ["url", "lambda"].map(|name| section.is_unset(name));
     let url = section.take("url");

@@ -146,9 +146,10 @@ impl<'a> Section<'a> {
 
 /// A mistake in a node.
 pub(super) fn problem(node: &Node, path: &str, message: impl Display) -> Problem {
+    let what = if path.is_empty() { "the file" } else { path };
     Problem {
         line: node.line,
-        message: format!("{path}: {message}"),
+        message: format!("{what}: {message}"),
     }
 }
 

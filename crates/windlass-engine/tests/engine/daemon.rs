@@ -1,0 +1,198 @@
+//! The engine of one daemon, with everything it touches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use windlass_core::arn::Arn;
+use windlass_core::lease::{Unit, WorkerId};
+use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::outcome::Swap;
+use windlass_core::position::Position;
+use windlass_core::time::Timestamp;
+use windlass_engine::budget::ByteBudget;
+use windlass_engine::clock::Clock;
+use windlass_engine::ports::MappingStore as _;
+use windlass_engine::settings::EngineSettings;
+use windlass_engine::status::{MappingStatus, StatusBoard, waiting_for};
+use windlass_engine::supervisor::{Stop, Supervisor, SupervisorParts, Wakeup};
+use windlass_testkit::fakes::{ErrorsFail, FakePlaces, FakeQueue, FakeStore, FakeStream};
+
+/// A test that has not come to its end after so long waits for something that will not happen.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+
+pub(crate) struct Daemon {
+    pub(crate) store: Arc<FakeStore>,
+    pub(crate) places: Arc<FakePlaces>,
+    pub(crate) board: Arc<StatusBoard>,
+    pub(crate) budget: ByteBudget,
+    pub(crate) clock: Clock,
+    pub(crate) errors: ErrorsFail,
+    stop: watch::Sender<Stop>,
+    wakeup: Wakeup,
+    supervisor: JoinSet<()>,
+}
+
+impl Daemon {
+    pub(crate) fn start() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(change: impl FnOnce(&mut EngineSettings)) -> Self {
+        let errors = ErrorsFail::watch();
+        let mut settings = EngineSettings::default();
+        change(&mut settings);
+        let clock = Clock::starting_at(Timestamp::from_millis(1_700_000_000_000));
+        let (store, places) = (Arc::new(FakeStore::default()), Arc::default());
+        let board = Arc::new(StatusBoard::default());
+        let budget = ByteBudget::new(settings.buffer_limit);
+        let supervisor = Supervisor::new(SupervisorParts {
+            store: Arc::clone(&store) as _,
+            connect: Arc::clone(&places) as _,
+            board: Arc::clone(&board),
+            clock,
+            worker: WorkerId::new("this daemon"),
+            settings,
+            budget: budget.clone(),
+            seed: 1,
+        });
+        let (stop, stopped) = watch::channel(Stop::No);
+        let wakeup = supervisor.wakeup();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(supervisor.run(stopped));
+        Self {
+            store,
+            places,
+            board,
+            budget,
+            clock,
+            errors,
+            stop,
+            wakeup,
+            supervisor: tasks,
+        }
+    }
+
+    /// A stream with so many shards.
+    pub(crate) fn stream(&self, name: &str, n_shards: usize) -> Arc<FakeStream> {
+        self.places
+            .stream(name, FakeStream::new(self.clock, n_shards))
+    }
+
+    /// A queue whose messages are dead letters when they were received once in vain.
+    pub(crate) fn queue(&self, name: &str) -> Arc<FakeQueue> {
+        let visibility = Duration::from_secs(30);
+        self.places.queue(name, FakeQueue::new(visibility, 1))
+    }
+
+    /// Creates a mapping on the stream `stream/NAME` or the queue `NAME`.
+    pub(crate) async fn map(&self, source: &str, function: &str, batch_size: i64) -> MappingId {
+        let (service, position) = if source.starts_with("stream/") {
+            ("kinesis", Some("TRIM_HORIZON".to_owned()))
+        } else {
+            ("sqs", None)
+        };
+        let id = MappingId::new(&format!("{source} to {function}"));
+        let mut row = MappingRow {
+            id: id.clone(),
+            revision: Revision(1),
+            spec: Default::default(),
+            function_arn: Arn::parse(&format!(
+                "arn:aws:lambda:us-east-1:000000000000:function:{function}"
+            ))
+            .expect("it is an ARN"),
+            desired: DesiredState::Enabled,
+            change: Change::Created,
+            created: self.clock.now(),
+            last_modified: self.clock.now(),
+            declared: false,
+        };
+        row.spec.function_name = Some(function.to_owned());
+        row.spec.event_source_arn =
+            Some(format!("arn:aws:{service}:us-east-1:000000000000:{source}"));
+        row.spec.starting_position = position;
+        row.spec.batch_size = Some(batch_size);
+        let put = self.store.put(&row, None).await;
+        assert_eq!(put.expect("the store works"), Swap::Done);
+        self.wakeup.wake();
+        id
+    }
+
+    /// Changes a mapping as the API does.
+    pub(crate) async fn change(&self, id: &MappingId, change: impl FnOnce(&mut MappingRow)) {
+        let mut row = self.store.row(id).expect("the mapping is there");
+        let seen = row.revision;
+        row.revision = Revision(seen.0 + 1);
+        change(&mut row);
+        let put = self.store.put(&row, Some(seen)).await;
+        assert_eq!(put.expect("the store works"), Swap::Done);
+        self.wakeup.wake();
+    }
+
+    pub(crate) fn status(&self, id: &MappingId) -> MappingStatus {
+        let row = self.store.row(id).expect("the mapping is there");
+        self.board.mapping(&row)
+    }
+
+    pub(crate) fn state(&self, id: &MappingId) -> &'static str {
+        self.status(id).state
+    }
+
+    /// What holds the units of a mapping back that something holds back, in words.
+    pub(crate) fn all_waiting_for(&self, id: &MappingId) -> Vec<String> {
+        let (status, now) = (self.status(id), self.clock.now());
+        let units = status.units.values();
+        units.filter_map(|unit| waiting_for(unit, now)).collect()
+    }
+
+    /// What holds the first of them back.
+    pub(crate) fn waiting_for(&self, id: &MappingId) -> Option<String> {
+        self.all_waiting_for(id).into_iter().next()
+    }
+
+    /// The checkpoint of one shard.
+    pub(crate) fn checkpoint(&self, id: &MappingId, shard: &str) -> Position {
+        let leases = self.store.leases_of(id);
+        let of_shard = leases
+            .into_iter()
+            .find(|lease| matches!(&lease.key.unit, Unit::Shard(name) if name.as_str() == shard));
+        of_shard.expect("the shard has a lease").checkpoint
+    }
+
+    /// Tells the supervisor to stop.
+    pub(crate) fn stop(&self, stop: Stop) {
+        self.stop.send_replace(stop);
+    }
+
+    /// Waits until the supervisor has ended.
+    pub(crate) async fn ended(&mut self) {
+        let ended = tokio::time::timeout(PATIENCE, self.supervisor.join_next()).await;
+        ended
+            .expect("it ends in time")
+            .expect("it was running")
+            .expect("it does not panic");
+    }
+}
+
+/// Waits until something is so.
+#[track_caller]
+pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) -> impl Future<Output = ()> {
+    let place = std::panic::Location::caller();
+    async move {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(tokio::time::Instant::now() < end, "{place}: never: {what}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Lets time pass.
+pub(crate) async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+pub(crate) fn after(number: &str) -> Position {
+    Position::After(number.into())
+}

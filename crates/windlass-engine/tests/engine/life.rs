@@ -1,0 +1,266 @@
+//! The life of a mapping: created, updated, disabled, deleted; and of the daemon.
+
+use std::time::Duration;
+
+use windlass_core::mapping::{Change, DesiredState};
+use windlass_core::outcome::Outcome;
+use windlass_core::position::Position;
+use windlass_engine::status::LeaseCounts;
+use windlass_engine::supervisor::Stop;
+use windlass_testkit::fakes::Answer;
+
+use crate::daemon::{Daemon, after, pass, until};
+
+#[tokio::test(start_paused = true)]
+async fn a_mapping_runs_from_creation_to_invocation_to_checkpoint() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 2);
+    let function = daemon.places.function("f");
+    stream.put(0, b"{\"n\":0}");
+    stream.put(0, b"{\"n\":1}");
+    stream.put(1, b"{\"n\":2}");
+    let id = daemon.map("stream/orders", "f", 100).await;
+    assert_eq!(daemon.state(&id), "Creating");
+    until("both shards are saved", || {
+        daemon.store.leases_of(&id).len() == 2
+            && daemon.checkpoint(&id, "0") == after("1")
+            && daemon.checkpoint(&id, "1") == after("0")
+    })
+    .await;
+    assert_eq!(daemon.state(&id), "Enabled");
+    let mut events: Vec<_> = function
+        .calls()
+        .into_iter()
+        .map(|call| call.event)
+        .collect();
+    events.sort();
+    assert_eq!(
+        events,
+        [
+            "{\"Records\":[{\"n\":0},{\"n\":1}]}",
+            "{\"Records\":[{\"n\":2}]}"
+        ]
+    );
+    let status = daemon.status(&id);
+    assert_eq!(status.last_processing_result, "OK");
+    assert_eq!(
+        (status.counts.polled.get(), status.counts.invoked.get()),
+        (3, 3)
+    );
+    let running = LeaseCounts {
+        running: 2,
+        ..LeaseCounts::default()
+    };
+    assert_eq!(daemon.board.leases(), Some(running));
+    until("memory is free", || daemon.budget.used() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_is_deleted_after_success() {
+    let daemon = Daemon::start();
+    let queue = daemon.queue("jobs");
+    let function = daemon.places.function("f");
+    let id = daemon.map("jobs", "f", 10).await;
+    until("it runs", || daemon.state(&id) == "Enabled").await;
+    queue.send(b"{}");
+    until("it is deleted", || queue.n_messages() == 0).await;
+    assert_eq!(function.n_calls(), 1);
+    assert!(queue.dead_letters().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_goes_on_at_the_checkpoint() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.places.function("f");
+    stream.put(0, b"{\"n\":0}");
+    let id = daemon.map("stream/orders", "f", 100).await;
+    until("it is saved", || {
+        !daemon.store.leases_of(&id).is_empty() && daemon.checkpoint(&id, "0") == after("0")
+    })
+    .await;
+    daemon
+        .change(&id, |row| {
+            row.spec.batch_size = Some(1);
+            row.change = Change::Updated;
+        })
+        .await;
+    assert_eq!(daemon.state(&id), "Updating");
+    stream.put(0, b"{\"n\":1}");
+    stream.put(0, b"{\"n\":2}");
+    until("the rest is saved", || {
+        daemon.checkpoint(&id, "0") == after("2")
+    })
+    .await;
+    assert_eq!(daemon.state(&id), "Enabled");
+    let events: Vec<_> = function
+        .calls()
+        .into_iter()
+        .map(|call| call.event)
+        .collect();
+    let each = [0, 1, 2].map(|n| format!("{{\"Records\":[{{\"n\":{n}}}]}}"));
+    assert_eq!(events, each);
+    assert_eq!(daemon.store.leases_of(&id)[0].epoch, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disabled_mapping_stands_still_and_goes_on_where_it_was() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.places.function("f");
+    stream.put(0, b"{\"n\":0}");
+    let id = daemon.map("stream/orders", "f", 100).await;
+    until("it has run", || function.n_calls() == 1).await;
+    let set = async |desired, change| {
+        daemon
+            .change(&id, |row| (row.desired, row.change) = (desired, change))
+            .await;
+    };
+    set(DesiredState::Disabled, Change::Disabled).await;
+    until("it stands still", || daemon.state(&id) == "Disabled").await;
+    stream.put(0, b"{\"n\":1}");
+    let reads = stream.n_reads(0);
+    pass(60).await;
+    assert_eq!((function.n_calls(), stream.n_reads(0)), (1, reads));
+    set(DesiredState::Enabled, Change::Enabled).await;
+    until("it goes on", || function.n_calls() == 2).await;
+    assert_eq!(function.calls()[1].event, "{\"Records\":[{\"n\":1}]}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_mapping_finishes_what_runs_and_leaves_nothing() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.places.function("f");
+    function.answers(Answer::After(Duration::from_secs(10), Outcome::Success));
+    stream.put(0, b"{}");
+    let id = daemon.map("stream/orders", "f", 100).await;
+    until("it works", || function.n_running() == 1).await;
+    daemon
+        .change(&id, |row| row.desired = DesiredState::Deleted)
+        .await;
+    pass(5).await;
+    assert_eq!(daemon.state(&id), "Deleting");
+    until("it is gone", || daemon.store.row(&id).is_none()).await;
+    assert_eq!(daemon.store.saves().last().unwrap().1, after("0"));
+    assert_eq!(daemon.board.n_units(), 0);
+    until("memory is free", || daemon.budget.used() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_child_begins_when_its_parent_is_done_with() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.places.function("f");
+    stream.put(0, b"{\"n\":0}");
+    stream.follow(0, 1);
+    stream.put(1, b"{\"n\":1}");
+    let id = daemon.map("stream/orders", "f", 100).await;
+    until("the child has run", || function.n_calls() == 2).await;
+    assert_eq!(daemon.checkpoint(&id, "0"), Position::ShardEnd);
+    assert_eq!(function.calls()[1].event, "{\"Records\":[{\"n\":1}]}");
+    assert_eq!(daemon.board.leases().unwrap().ended, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_finishes_what_runs_saves_and_gives_the_leases_back() {
+    let mut daemon = Daemon::start();
+    let (stream, queue) = (daemon.stream("orders", 1), daemon.queue("jobs"));
+    let function = daemon.places.function("f");
+    function.answers(Answer::After(Duration::from_secs(10), Outcome::Success));
+    stream.put(0, b"{\"n\":0}");
+    queue.send(b"{\"n\":1}");
+    let on_stream = daemon.map("stream/orders", "f", 1).await;
+    daemon.map("jobs", "f", 1).await;
+    until("both work", || function.n_running() == 2).await;
+    stream.put(0, b"{\"n\":2}");
+    daemon.stop(Stop::Drain);
+    daemon.ended().await;
+    assert_eq!(function.n_calls(), 2);
+    assert_eq!(daemon.checkpoint(&on_stream, "0"), after("0"));
+    assert_eq!(queue.n_messages(), 0);
+    assert_eq!(daemon.store.leases_of(&on_stream)[0].owner, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_at_once_writes_nothing_more() {
+    let mut daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.places.function("f");
+    function.answers(Answer::After(Duration::from_secs(10), Outcome::Success));
+    stream.put(0, b"{}");
+    daemon.map("stream/orders", "f", 1).await;
+    until("it works", || function.n_running() == 1).await;
+    daemon.stop(Stop::Drain);
+    pass(1).await;
+    daemon.stop(Stop::Now);
+    daemon.ended().await;
+    assert_eq!(function.n_running(), 0);
+    pass(60).await;
+    assert!(daemon.store.saves().is_empty());
+    assert_eq!(daemon.budget.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_mappings_on_one_stream_do_not_disturb_each_other() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let (broken, works) = (
+        daemon.places.function("broken"),
+        daemon.places.function("works"),
+    );
+    broken.answers(Answer::After(
+        Duration::ZERO,
+        Outcome::FunctionError {
+            status: 500,
+            error: "broken".to_owned(),
+        },
+    ));
+    let first = daemon.map("stream/orders", "broken", 1).await;
+    let second = daemon.map("stream/orders", "works", 1).await;
+    for _ in 0..50 {
+        stream.put(0, b"{}");
+        pass(1).await;
+    }
+    until("the second is done", || {
+        daemon.checkpoint(&second, "0") == after("49")
+    })
+    .await;
+    assert_eq!(works.n_calls(), 50);
+    assert_eq!(daemon.checkpoint(&first, "0"), Position::TrimHorizon);
+    let waiting = daemon.waiting_for(&first).unwrap();
+    assert!(
+        waiting.starts_with("function answers with errors"),
+        "{waiting}"
+    );
+    assert_eq!(daemon.waiting_for(&second), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_mappings_on_one_stream_do_not_share_their_jitter() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let functions = ["f", "g"].map(|name| daemon.places.function(name));
+    for function in &functions {
+        function.answers(Answer::After(
+            Duration::ZERO,
+            Outcome::FunctionError {
+                status: 500,
+                error: "broken".to_owned(),
+            },
+        ));
+    }
+    stream.put(0, b"{}");
+    daemon.map("stream/orders", "f", 1).await;
+    daemon.map("stream/orders", "g", 1).await;
+    pass(300).await;
+    let pauses = functions.map(|function| {
+        let calls = function.calls();
+        let pairs = calls.iter().zip(&calls[1..]);
+        pairs
+            .map(|(one, next)| next.at - one.at)
+            .collect::<Vec<_>>()
+    });
+    assert!(5 < pauses[0].len());
+    assert_ne!(pauses[0][..5], pauses[1][..5]);
+}

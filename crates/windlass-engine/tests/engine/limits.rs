@@ -1,0 +1,103 @@
+//! At a limit reading stops, and goes on when there is room.
+
+use std::time::Duration;
+
+use windlass_core::mapping::MappingId;
+use windlass_core::outcome::Outcome;
+use windlass_engine::budget::Reservation;
+use windlass_engine::supervisor::Stop;
+use windlass_testkit::fakes::Answer;
+
+use crate::daemon::{Daemon, pass, until};
+
+/// All memory is taken, by nobody in particular.
+fn fill(daemon: &Daemon) -> Reservation {
+    let other = daemon.budget.account(&MappingId::new("other"));
+    let mut all = other.nothing();
+    all.set(daemon.budget.total());
+    all
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_receives_only_when_there_is_room() {
+    let daemon = Daemon::start();
+    let full = fill(&daemon);
+    let queue = daemon.queue("jobs");
+    let function = daemon.places.function("f");
+    queue.send(b"{}");
+    let id = daemon.map("jobs", "f", 1).await;
+    pass(600).await;
+    assert_eq!((queue.n_receives(), function.n_calls()), (0, 0));
+    assert!(
+        daemon
+            .waiting_for(&id)
+            .unwrap()
+            .starts_with("memory is full")
+    );
+    drop(full);
+    until("it is deleted", || queue.n_messages() == 0).await;
+    assert_eq!(daemon.waiting_for(&id), None);
+    assert_eq!(function.n_calls(), 1);
+    assert!(queue.dead_letters().is_empty());
+    assert_eq!(daemon.status(&id).counts.polled.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_is_read_only_when_there_is_room() {
+    let daemon = Daemon::start();
+    let full = fill(&daemon);
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.places.function("f");
+    stream.put(0, b"{}");
+    let id = daemon.map("stream/orders", "f", 1).await;
+    pass(600).await;
+    assert_eq!((stream.n_reads(0), function.n_calls()), (0, 0));
+    assert!(
+        daemon
+            .waiting_for(&id)
+            .unwrap()
+            .starts_with("memory is full")
+    );
+    drop(full);
+    until("it has run", || function.n_calls() == 1).await;
+    assert_eq!(daemon.waiting_for(&id), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_room_can_be_stopped() {
+    let mut daemon = Daemon::start();
+    let _full = fill(&daemon);
+    daemon.queue("jobs");
+    daemon.stream("orders", 1);
+    daemon.places.function("f");
+    let queue = daemon.map("jobs", "f", 1).await;
+    let stream = daemon.map("stream/orders", "f", 1).await;
+    until("both wait", || {
+        daemon.waiting_for(&queue).is_some() && daemon.waiting_for(&stream).is_some()
+    })
+    .await;
+    let before = tokio::time::Instant::now();
+    daemon.stop(Stop::Drain);
+    daemon.ended().await;
+    assert!(before.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_stays_at_the_limit_while_a_function_takes_its_time() {
+    let daemon = Daemon::with(|settings| settings.buffer_limit = 8 * 1024 * 1024);
+    let stream = daemon.stream("orders", 20);
+    for shard in 0..20 {
+        for _ in 0..200 {
+            stream.put(shard, &[b' '; 5_000]);
+        }
+    }
+    let function = daemon.places.function("f");
+    function.answers(Answer::After(Duration::from_secs(2), Outcome::Success));
+    daemon.map("stream/orders", "f", 100).await;
+    let mut most = 0;
+    while function.n_calls() < 40 {
+        pass(1).await;
+        most = most.max(daemon.budget.used());
+    }
+    assert!(most <= daemon.budget.total() * 9 / 8, "{most}");
+}

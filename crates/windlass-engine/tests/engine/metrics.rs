@@ -1,0 +1,57 @@
+//! What a scrape sees.
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use windlass_core::mapping::DesiredState;
+use windlass_engine::metrics::publish;
+use windlass_testkit::fakes::Answer;
+
+use crate::daemon::{Daemon, until};
+
+#[tokio::test(start_paused = true)]
+async fn metrics_name_the_mapping_and_its_function_and_every_limit() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _recorder = metrics::set_default_local_recorder(&recorder);
+    let daemon = Daemon::start();
+    let (stream, queue) = (daemon.stream("orders", 2), daemon.queue("jobs"));
+    let function = daemon.places.function("f");
+    function.answers(Answer::Hangs);
+    stream.put(0, b"{}");
+    queue.send(b"{}");
+    daemon.map("stream/orders", "f", 1).await;
+    daemon.map("jobs", "f", 1).await;
+    until("both hang", || function.n_running() == 2).await;
+    publish(&daemon.board, &daemon.budget);
+    let text = handle.render();
+    for line in [
+        "windlass_polled_events_total{mapping=\"stream/orders to f\",function=\"f\"} 1",
+        "windlass_leases{state=\"running\"} 3",
+        "windlass_leases{state=\"waiting\"} 0",
+        "windlass_concurrent_invocations 2",
+        "windlass_queue_concurrent_invocations{mapping=\"jobs to f\",function=\"f\"} 1",
+        "windlass_limit{limit=\"concurrent_invocations\"} 1000",
+        "windlass_limit{limit=\"concurrent_invocations_per_queue\"} 50",
+        "windlass_limit{limit=\"buffered_bytes\"} 536870912",
+        "windlass_iterator_age_seconds_count{mapping=\"jobs to f\",function=\"f\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is missing in\n{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_added_to_the_series_of_a_mapping_that_is_gone() {
+    let daemon = Daemon::start();
+    daemon.stream("orders", 1);
+    daemon.places.function("f");
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("it runs", || daemon.state(&id) == "Enabled").await;
+    daemon
+        .change(&id, |row| row.desired = DesiredState::Deleted)
+        .await;
+    until("it is gone", || daemon.store.row(&id).is_none()).await;
+    crate::daemon::pass(10).await;
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::with_local_recorder(&recorder, || publish(&daemon.board, &daemon.budget));
+    assert!(!handle.render().contains("mapping="));
+}

@@ -1,0 +1,85 @@
+//! What happens when something fails that is not the function.
+
+use std::time::Duration;
+
+use windlass_core::outcome::{Fault, Outcome};
+use windlass_testkit::fakes::Answer;
+
+use crate::daemon::{Daemon, after, pass, until};
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_panics_is_started_again_later_and_takes_nothing_down() {
+    let daemon = Daemon::start();
+    let (sick, sound) = (daemon.stream("sick", 1), daemon.stream("sound", 1));
+    let panics = daemon.places.function("panics");
+    daemon.places.function("works");
+    panics.answers(Answer::Panics);
+    sick.put(0, b"{}");
+    let first = daemon.map("stream/sick", "panics", 1).await;
+    let second = daemon.map("stream/sound", "works", 1).await;
+    for _ in 0..30 {
+        sound.put(0, b"{}");
+        pass(1).await;
+    }
+    assert_eq!(daemon.checkpoint(&second, "0"), after("29"));
+    // After one second, two, four, eight: not in a tight loop.
+    assert_eq!(panics.n_calls(), 5);
+    let calls = panics.calls();
+    assert!(calls[2].at - calls[1].at < calls[4].at - calls[3].at);
+    let errors = daemon.errors.take();
+    assert_eq!(errors.len(), 5);
+    assert!(
+        errors.iter().all(|it| it.contains("a driver has panicked")),
+        "{errors:?}"
+    );
+    assert_eq!(daemon.board.leases().unwrap().waiting, 1);
+    panics.answers(Answer::After(Duration::ZERO, Outcome::Success));
+    until("it is done", || {
+        daemon.checkpoint(&first, "0") == after("0")
+    })
+    .await;
+    assert!(daemon.errors.take().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_written_after_a_lease_is_lost() {
+    let daemon = Daemon::with(|settings| {
+        // The next regular look at the store comes after everything below.
+        settings.reconcile_interval = Duration::from_secs(3_000);
+        settings.discovery_interval = Duration::from_secs(3_000);
+    });
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.places.function("f");
+    stream.put(0, b"{}");
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("it is saved", || daemon.store.saves().len() == 1).await;
+    daemon.store.steal(&id);
+    stream.put(0, b"{}");
+    until("the consumer has ended", || daemon.board.n_units() == 0).await;
+    assert_eq!(daemon.checkpoint(&id, "0"), after("0"));
+    assert_eq!((daemon.store.saves().len(), function.n_calls()), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_stops_no_driver_and_is_written_when_it_is_back() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.places.function("f");
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("it runs", || daemon.state(&id) == "Enabled").await;
+    daemon.store.fails(Some(Fault::Transient));
+    for _ in 0..10 {
+        stream.put(0, b"{}");
+        pass(1).await;
+    }
+    assert_eq!(function.n_calls(), 10);
+    assert_eq!(daemon.board.leases(), None);
+    assert_eq!(
+        daemon.waiting_for(&id).unwrap().split(',').next(),
+        Some("the store cannot be reached")
+    );
+    daemon.store.fails(None);
+    until("it is saved", || daemon.checkpoint(&id, "0") == after("9")).await;
+    until("leases are known again", || daemon.board.leases().is_some()).await;
+    assert!(!daemon.errors.take().is_empty());
+}

@@ -1,0 +1,61 @@
+//! Where fake sources and functions are found.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use windlass_core::mapping::Mapping;
+use windlass_core::outcome::Fault;
+use windlass_engine::ports::{Connect, PortError, QueueReader, StreamReader, Target};
+
+use super::{FakeFunction, FakeQueue, FakeStream, failed, lock};
+
+/// Sources and functions by the last part of their ARNs.
+#[derive(Debug, Default)]
+pub struct FakePlaces {
+    streams: Mutex<BTreeMap<String, Arc<FakeStream>>>,
+    queues: Mutex<BTreeMap<String, Arc<FakeQueue>>>,
+    functions: Mutex<BTreeMap<String, Arc<FakeFunction>>>,
+}
+
+impl FakePlaces {
+    /// Adds a stream.
+    pub fn stream(&self, name: &str, stream: FakeStream) -> Arc<FakeStream> {
+        add(&self.streams, name, stream)
+    }
+
+    /// Adds a queue.
+    pub fn queue(&self, name: &str, queue: FakeQueue) -> Arc<FakeQueue> {
+        add(&self.queues, name, queue)
+    }
+
+    /// Adds a function.
+    pub fn function(&self, name: &str) -> Arc<FakeFunction> {
+        add(&self.functions, name, FakeFunction::default())
+    }
+}
+
+fn add<T>(places: &Mutex<BTreeMap<String, Arc<T>>>, name: &str, place: T) -> Arc<T> {
+    let place = Arc::new(place);
+    lock(places).insert(name.to_owned(), Arc::clone(&place));
+    place
+}
+
+fn find<T>(places: &Mutex<BTreeMap<String, Arc<T>>>, arn: &str) -> Result<Arc<T>, PortError> {
+    let name = arn.rsplit([':', '/']).next().unwrap_or_default();
+    let place = lock(places).get(name).cloned();
+    place.ok_or_else(|| failed(&format!("looking for {arn}"), Fault::Gone))
+}
+
+impl Connect for FakePlaces {
+    fn stream(&self, mapping: &Mapping) -> Result<Arc<dyn StreamReader>, PortError> {
+        Ok(find(&self.streams, mapping.source.arn().as_str())?)
+    }
+
+    fn queue(&self, mapping: &Mapping) -> Result<Arc<dyn QueueReader>, PortError> {
+        Ok(find(&self.queues, mapping.source.arn().as_str())?)
+    }
+
+    fn target(&self, mapping: &Mapping) -> Result<Arc<dyn Target>, PortError> {
+        Ok(find(&self.functions, mapping.function.as_str())?)
+    }
+}

@@ -1,0 +1,185 @@
+//! A queue whose messages appear when they are sent, and leave when they were received too often.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use windlass_core::queue::EntryResult;
+use windlass_core::record::{Message, MessageId, ReceiptHandle};
+use windlass_core::time::Timestamp;
+use windlass_engine::ports::{PortError, QueueAttributes, QueueReader};
+
+use super::lock;
+
+/// A standard queue in memory.
+#[derive(Debug)]
+pub struct FakeQueue {
+    visibility: Duration,
+    /// A message that was received so often is a dead letter when it becomes visible again.
+    most_receives: u32,
+    messages: Mutex<VecDeque<Queued>>,
+    dead_letters: Mutex<Vec<Bytes>>,
+    sent: Notify,
+}
+
+#[derive(Debug)]
+struct Queued {
+    id: usize,
+    event: Bytes,
+    n_receives: u32,
+    visible_at: Instant,
+}
+
+impl FakeQueue {
+    /// A queue with this visibility timeout and `maxReceiveCount`.
+    pub fn new(visibility: Duration, most_receives: u32) -> Self {
+        Self {
+            visibility,
+            most_receives,
+            messages: Mutex::default(),
+            dead_letters: Mutex::default(),
+            sent: Notify::new(),
+        }
+    }
+
+    /// Sends a message; `event` is what the function will see of it.
+    pub fn send(&self, event: &[u8]) {
+        let mut messages = lock(&self.messages);
+        let id = messages.back().map_or(0, |last| last.id + 1);
+        messages.push_back(Queued {
+            id,
+            event: Bytes::copy_from_slice(event),
+            n_receives: 0,
+            visible_at: Instant::now(),
+        });
+        drop(messages);
+        self.sent.notify_waiters();
+    }
+
+    /// Messages that are neither deleted nor dead letters.
+    pub fn n_messages(&self) -> usize {
+        lock(&self.messages).len()
+    }
+
+    /// How often messages were received, all together.
+    pub fn n_receives(&self) -> u32 {
+        let messages = lock(&self.messages);
+        messages.iter().map(|message| message.n_receives).sum()
+    }
+
+    /// What was received too often.
+    pub fn dead_letters(&self) -> Vec<Bytes> {
+        self.bury();
+        lock(&self.dead_letters).clone()
+    }
+
+    fn bury(&self) {
+        let now = Instant::now();
+        let mut dead_letters = lock(&self.dead_letters);
+        lock(&self.messages).retain(|message| {
+            let dead = self.most_receives <= message.n_receives && message.visible_at <= now;
+            if dead {
+                dead_letters.push(message.event.clone());
+            }
+            !dead
+        });
+    }
+
+    fn take(&self, limit: usize, visibility: Duration) -> Vec<Message> {
+        self.bury();
+        let now = Instant::now();
+        let mut messages = lock(&self.messages);
+        let visible = messages
+            .iter_mut()
+            .filter(|message| message.visible_at <= now);
+        let taken = visible.take(limit).map(|message| {
+            message.n_receives += 1;
+            message.visible_at = now + visibility;
+            Message {
+                message_id: MessageId::from(message.id.to_string().as_str()),
+                receipt_handle: message.handle(),
+                group: None,
+                sent: Timestamp::EPOCH,
+                event: message.event.clone(),
+                body: 0..0,
+            }
+        });
+        taken.collect()
+    }
+}
+
+impl Queued {
+    fn handle(&self) -> ReceiptHandle {
+        ReceiptHandle::from(format!("{}-{}", self.id, self.n_receives).as_str())
+    }
+}
+
+#[async_trait]
+impl QueueReader for FakeQueue {
+    async fn attributes(&self) -> Result<QueueAttributes, PortError> {
+        Ok(QueueAttributes {
+            visibility_timeout: self.visibility,
+        })
+    }
+
+    async fn receive(
+        &self,
+        limit: u8,
+        wait: Duration,
+        visibility: Duration,
+    ) -> Result<Vec<Message>, PortError> {
+        let end = Instant::now() + wait;
+        loop {
+            let sent = self.sent.notified();
+            let taken = self.take(usize::from(limit), visibility);
+            if !taken.is_empty() || end <= Instant::now() {
+                return Ok(taken);
+            }
+            // Messages become visible without anybody's doing, so that it looks again and again.
+            tokio::select! {
+                () = sent => {}
+                () = tokio::time::sleep(Duration::from_millis(100)) => {}
+            }
+        }
+    }
+
+    async fn delete(&self, receipts: &[ReceiptHandle]) -> Result<Vec<EntryResult>, PortError> {
+        let mut messages = lock(&self.messages);
+        let results = receipts.iter().map(|receipt| {
+            let before = messages.len();
+            messages.retain(|message| message.handle() != *receipt);
+            if messages.len() < before {
+                EntryResult::Done
+            } else {
+                EntryResult::Refused
+            }
+        });
+        Ok(results.collect())
+    }
+
+    async fn change_visibility(
+        &self,
+        receipts: &[ReceiptHandle],
+        timeout: Duration,
+    ) -> Result<Vec<EntryResult>, PortError> {
+        let until = Instant::now() + timeout;
+        let mut messages = lock(&self.messages);
+        let results = receipts.iter().map(|receipt| {
+            let message = messages
+                .iter_mut()
+                .find(|message| message.handle() == *receipt);
+            match message {
+                Some(message) => {
+                    message.visible_at = until;
+                    EntryResult::Done
+                }
+                None => EntryResult::Refused,
+            }
+        });
+        Ok(results.collect())
+    }
+}

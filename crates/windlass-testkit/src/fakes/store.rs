@@ -1,0 +1,179 @@
+//! A store that fails when it is told to, and from which leases can be taken away.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use windlass_core::lease::{Lease, LeaseKey, WorkerId};
+use windlass_core::mapping::{DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::outcome::{Fault, Swap};
+use windlass_core::position::Position;
+use windlass_engine::ports::{LeaseStore, MappingStore, PortError};
+
+use super::{failed, lock};
+
+/// A store in memory.
+#[derive(Debug, Default)]
+pub struct FakeStore {
+    mappings: Mutex<BTreeMap<MappingId, MappingRow>>,
+    leases: Mutex<BTreeMap<LeaseKey, Lease>>,
+    saves: Mutex<Vec<(LeaseKey, Position)>>,
+    fault: Mutex<Option<Fault>>,
+}
+
+impl FakeStore {
+    /// From here on every call fails; `None`: none does.
+    pub fn fails(&self, fault: Option<Fault>) {
+        *lock(&self.fault) = fault;
+    }
+
+    /// Another daemon takes every lease of a mapping, whoever holds it.
+    pub fn steal(&self, mapping: &MappingId) {
+        let mut leases = lock(&self.leases);
+        let of_mapping = leases.values_mut().filter(|it| it.key.mapping == *mapping);
+        for lease in of_mapping {
+            lease.owner = Some(WorkerId::new("thief"));
+            lease.epoch += 1;
+        }
+    }
+
+    /// One mapping as it is kept.
+    pub fn row(&self, id: &MappingId) -> Option<MappingRow> {
+        lock(&self.mappings).get(id).cloned()
+    }
+
+    /// The leases of a mapping.
+    pub fn leases_of(&self, mapping: &MappingId) -> Vec<Lease> {
+        let leases = lock(&self.leases);
+        let of_mapping = leases.values().filter(|it| it.key.mapping == *mapping);
+        of_mapping.cloned().collect()
+    }
+
+    /// The checkpoints that were written, in order.
+    pub fn saves(&self) -> Vec<(LeaseKey, Position)> {
+        lock(&self.saves).clone()
+    }
+
+    fn call(&self, operation: &str) -> Result<(), PortError> {
+        let fault = *lock(&self.fault);
+        fault.map_or(Ok(()), |fault| Err(failed(operation, fault)))
+    }
+}
+
+/// Whether two mappings may not be there beside each other.
+fn collide(one: &MappingRow, other: &MappingRow) -> bool {
+    let lives = |row: &MappingRow| row.desired != DesiredState::Deleted;
+    let pair = |row: &MappingRow| (row.spec.event_source_arn.clone(), row.function_arn.clone());
+    lives(one) && lives(other) && pair(one) == pair(other)
+}
+
+#[async_trait]
+impl MappingStore for FakeStore {
+    async fn mappings(&self) -> Result<Vec<MappingRow>, PortError> {
+        self.call("reading mappings")?;
+        Ok(lock(&self.mappings).values().cloned().collect())
+    }
+
+    async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError> {
+        self.call("reading a mapping")?;
+        Ok(self.row(id))
+    }
+
+    async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError> {
+        self.call("writing a mapping")?;
+        let mut mappings = lock(&self.mappings);
+        let there = mappings.get(&row.id).map(|old| old.revision);
+        let mut others = mappings.values().filter(|old| old.id != row.id);
+        if there != seen || others.any(|other| collide(row, other)) {
+            return Ok(Swap::Conflict);
+        }
+        mappings.insert(row.id.clone(), row.clone());
+        Ok(Swap::Done)
+    }
+
+    async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError> {
+        self.call("removing a mapping")?;
+        let mut mappings = lock(&self.mappings);
+        if mappings.get(id).is_none_or(|row| row.revision != seen) {
+            return Ok(Swap::Conflict);
+        }
+        mappings.remove(id);
+        lock(&self.leases).retain(|key, _| key.mapping != *id);
+        Ok(Swap::Done)
+    }
+}
+
+#[async_trait]
+impl LeaseStore for FakeStore {
+    async fn leases(&self) -> Result<Vec<Lease>, PortError> {
+        self.call("reading leases")?;
+        Ok(lock(&self.leases).values().cloned().collect())
+    }
+
+    async fn insert(&self, new: &[Lease]) -> Result<(), PortError> {
+        self.call("adding leases")?;
+        let mappings = lock(&self.mappings);
+        let mut leases = lock(&self.leases);
+        for lease in new {
+            if mappings.contains_key(&lease.key.mapping) {
+                let row = leases.entry(lease.key.clone());
+                row.or_insert_with(|| lease.clone());
+            }
+        }
+        Ok(())
+    }
+
+    async fn compare_and_swap(&self, seen: &Lease, next: &Lease) -> Result<Swap, PortError> {
+        self.call("taking a lease")?;
+        match lock(&self.leases).get_mut(&seen.key) {
+            Some(lease) if lease.owner == seen.owner && lease.epoch == seen.epoch => {
+                lease.owner.clone_from(&next.owner);
+                lease.epoch = next.epoch;
+                Ok(Swap::Done)
+            }
+            _ => Ok(Swap::Conflict),
+        }
+    }
+
+    async fn save(
+        &self,
+        key: &LeaseKey,
+        epoch: u64,
+        checkpoint: &Position,
+    ) -> Result<Swap, PortError> {
+        self.call("saving a checkpoint")?;
+        match lock(&self.leases).get_mut(key) {
+            Some(lease) if lease.epoch == epoch => {
+                lease.checkpoint = checkpoint.clone();
+                lock(&self.saves).push((key.clone(), checkpoint.clone()));
+                Ok(Swap::Done)
+            }
+            _ => Ok(Swap::Conflict),
+        }
+    }
+
+    async fn remove_leases(&self, gone: &[Lease]) -> Result<(), PortError> {
+        self.call("removing leases")?;
+        let mut leases = lock(&self.leases);
+        for lease in gone {
+            let there = leases.get(&lease.key);
+            if there.is_some_and(|there| there.epoch == lease.epoch) {
+                leases.remove(&lease.key);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::contract;
+
+    #[tokio::test]
+    async fn the_fake_keeps_the_contract() {
+        contract::store(|| Arc::new(FakeStore::default())).await;
+    }
+}
