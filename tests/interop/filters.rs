@@ -1,8 +1,6 @@
 //! Filters on sources of servers that others wrote: what matches is delivered, in its order, and
 //! nothing else is; streams pass the rest, and queues lose it.
 
-use std::collections::BTreeMap;
-
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use windlass_tests::aws::Aws;
@@ -13,41 +11,16 @@ use windlass_tests::waiting;
 
 use crate::PATIENCE;
 use crate::clients::Cli;
+use crate::numbered::{
+    KEYS, Numbered, check_delivered, in_order_of_sending, put_records, send_messages,
+};
 use crate::setup::Setup;
 
 const RECORDS: u64 = 400;
-const KEYS: u64 = 20;
 
 const MESSAGES: u64 = 120;
 
 const ITEMS: u64 = 30;
-
-/// What is put: a number, a key, and whether a filter is to let it through.
-///
-/// Every seventh is no JSON but a plain text that says the same.
-#[derive(Clone, Copy, Debug)]
-struct Numbered(u64);
-
-impl Numbered {
-    fn key(self) -> String {
-        format!("key-{}", self.0 % KEYS)
-    }
-
-    fn kind(self) -> &'static str {
-        ["keep", "drop", "lose"][(self.0 % 3) as usize]
-    }
-
-    fn is_plain(self) -> bool {
-        self.0 % 7 == 0
-    }
-
-    fn text(self) -> String {
-        if self.is_plain() {
-            return format!("{} {}", self.kind(), self.0);
-        }
-        json!({"kind": self.kind(), "n": self.0, "say": "\"keep\" \\ für"}).to_string()
-    }
-}
 
 #[tokio::test]
 async fn a_stream_of_kinesis_passes_what_does_not_match() {
@@ -73,20 +46,20 @@ async fn stream_of_kinesis() -> anyhow::Result<()> {
         let by_data = !it.is_plain() && it.kind() == "keep" && 100 <= it.0;
         by_data || it.key() == "key-3"
     };
-    put_records(&aws, &arn, 0, RECORDS / 2).await?;
+    put_records(&aws, &arn, 0..RECORDS / 2).await?;
     let daemon = setup.start().await?;
-    put_records(&aws, &arn, RECORDS / 2, RECORDS).await?;
+    put_records(&aws, &arn, RECORDS / 2..RECORDS).await?;
     let expected = (0..RECORDS).map(Numbered).filter(passes).count() as u64;
     let counts = json!({
         "polled": RECORDS, "filtered_out": RECORDS - expected, "invoked": expected, "deleted": 0,
     });
     until_counts(&daemon, &counts).await?;
     daemon.stop().await?;
-    assert_delivered(&function.records(), 0..RECORDS, passes)?;
+    check_delivered(&function.records(), 0..RECORDS, passes)?;
 
     // Whoever comes next reads nothing again, also of a shard that had nothing to deliver last.
     let daemon = setup.start().await?;
-    put_records(&aws, &arn, RECORDS, RECORDS + KEYS).await?;
+    put_records(&aws, &arn, RECORDS..RECORDS + KEYS).await?;
     let more = (RECORDS..RECORDS + KEYS).map(Numbered).filter(passes);
     let more = more.count() as u64;
     let counts = json!({
@@ -94,7 +67,7 @@ async fn stream_of_kinesis() -> anyhow::Result<()> {
     });
     until_counts(&daemon, &counts).await?;
     daemon.stop().await?;
-    assert_delivered(&function.records(), 0..RECORDS + KEYS, passes)
+    check_delivered(&function.records(), 0..RECORDS + KEYS, passes)
 }
 
 #[tokio::test]
@@ -180,9 +153,9 @@ async fn queue(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
         .endpoint("sqs", aws.endpoint())
         .function("jobs", &function.url)
         .mapping("jobs", &arn, json!({"FilterCriteria": criteria}));
-    send_messages(aws, &url, 0, MESSAGES / 2).await?;
+    send_messages(aws, &url, 0..MESSAGES / 2).await?;
     let daemon = setup.start().await?;
-    send_messages(aws, &url, MESSAGES / 2, MESSAGES).await?;
+    send_messages(aws, &url, MESSAGES / 2..MESSAGES).await?;
     let passes = |it: &Numbered| it.kind() == "keep";
     let kept = (0..MESSAGES).map(Numbered).filter(passes).count() as u64;
     let counts = json!({
@@ -194,12 +167,11 @@ async fn queue(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
     })
     .await?;
     daemon.stop().await?;
-    let mut records = function.records();
-    if !fifo {
-        // A standard queue promises no order.
-        records.sort_by_key(|record| number_in(record).unwrap_or_default());
-    }
-    assert_delivered(&records, 0..MESSAGES, passes)
+    check_delivered(
+        &in_order_of_sending(function.records(), fifo),
+        0..MESSAGES,
+        passes,
+    )
 }
 
 #[tokio::test]
@@ -234,7 +206,7 @@ async fn changing_filters() -> anyhow::Result<()> {
     ensure!(created["FilterCriteria"] == keep, "{created}");
     let uuid = created["UUID"].as_str().context("a mapping has a UUID")?;
     daemon.wait_for_state(uuid, "Enabled").await?;
-    put_records(&aws, &arn, 0, 60).await?;
+    put_records(&aws, &arn, 0..60).await?;
     until_polled(&daemon, 60).await?;
 
     let update = async |criteria: &Value| {
@@ -245,14 +217,14 @@ async fn changing_filters() -> anyhow::Result<()> {
         daemon.wait_for_state(uuid, "Enabled").await
     };
     update(&filters(&[r#"{"data": {"kind": ["drop"]}}"#])).await?;
-    put_records(&aws, &arn, 60, 120).await?;
+    put_records(&aws, &arn, 60..120).await?;
     until_polled(&daemon, 120).await?;
 
     update(&json!({})).await?;
     let by_uuid = format!("--uuid={uuid}");
     let got = cli.lambda(&["get-event-source-mapping", &by_uuid]).await?;
     ensure!(got.get("FilterCriteria").is_none(), "{got}");
-    put_records(&aws, &arn, 120, 180).await?;
+    put_records(&aws, &arn, 120..180).await?;
 
     let passes = |it: &Numbered| match it.0 {
         0..60 => !it.is_plain() && it.kind() == "keep",
@@ -274,49 +246,59 @@ async fn changing_filters() -> anyhow::Result<()> {
         "{refused}"
     );
     daemon.stop().await?;
-    assert_delivered(&function.records(), 0..180, passes)
+    check_delivered(&function.records(), 0..180, passes)
+}
+
+#[tokio::test]
+async fn filters_change_while_their_queue_is_polled() {
+    let servers = Servers::running();
+    for fifo in [false, true] {
+        changing_filters_of_a_queue(&servers.aws("elasticmq"), fifo)
+            .await
+            .unwrap();
+    }
+}
+
+async fn changing_filters_of_a_queue(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
+    let function = Function::start(200).await?;
+    let (url, arn) = aws.create_queue("resift", fifo, json!({})).await?;
+    let setup = Setup::new("resift-queue")
+        .endpoint("sqs", aws.endpoint())
+        .function("jobs", &function.url);
+    let daemon = setup.start().await?;
+    let members = json!({
+        "FunctionName": "jobs",
+        "EventSourceArn": arn,
+        "FilterCriteria": filters(&[r#"{"body": {"kind": ["keep"]}}"#]),
+    });
+    let uuid = daemon.create_mapping(&members).await?;
+    send_messages(aws, &url, 0..60).await?;
+    until_polled(&daemon, 60).await?;
+    let path = format!("/2015-03-31/event-source-mappings/{uuid}");
+    let update = json!({"FilterCriteria": {"Filters": []}});
+    let (status, mapping) = daemon.call("PUT", &path, Some(&update)).await?;
+    ensure!(status == 202, "{status} {mapping}");
+    daemon.wait_for_state(&uuid, "Enabled").await?;
+    send_messages(aws, &url, 60..MESSAGES).await?;
+    let passes = |it: &Numbered| 60 <= it.0 || (!it.is_plain() && it.kind() == "keep");
+    let kept = (0..MESSAGES).map(Numbered).filter(passes).count() as u64;
+    let counts = json!({
+        "polled": MESSAGES, "filtered_out": MESSAGES - kept, "invoked": kept, "deleted": kept,
+    });
+    until_counts(&daemon, &counts).await?;
+    daemon.stop().await?;
+    ensure!(aws.queue_depth(&url).await? == 0, "everything is deleted");
+    check_delivered(
+        &in_order_of_sending(function.records(), fifo),
+        0..MESSAGES,
+        passes,
+    )
 }
 
 /// Criteria with these patterns.
 fn filters(patterns: &[&str]) -> Value {
     let filters: Vec<_> = patterns.iter().map(|it| json!({"Pattern": it})).collect();
     json!({"Filters": filters})
-}
-
-async fn put_records(aws: &Aws, arn: &str, from: u64, to: u64) -> anyhow::Result<()> {
-    let (_, stream) = arn.rsplit_once('/').context("a stream has a name")?;
-    let records: Vec<_> = (from..to)
-        .map(Numbered)
-        .map(|it| {
-            let data = base64_simd::STANDARD.encode_to_string(it.text());
-            json!({"PartitionKey": it.key(), "Data": data})
-        })
-        .collect();
-    let body = json!({"StreamName": stream, "Records": records});
-    let answer = aws.kinesis("PutRecords", body).await?;
-    let failed = answer["FailedRecordCount"].as_u64().unwrap_or(0);
-    ensure!(failed == 0, "{failed} records were not taken: {answer}");
-    Ok(())
-}
-
-async fn send_messages(aws: &Aws, url: &str, from: u64, to: u64) -> anyhow::Result<()> {
-    let numbers: Vec<_> = (from..to).map(Numbered).collect();
-    for some in numbers.chunks(10) {
-        let entries = some.iter().map(|it| {
-            let mut entry = json!({"Id": it.0.to_string(), "MessageBody": it.text()});
-            if url.ends_with(".fifo") {
-                entry["MessageGroupId"] = it.key().into();
-                entry["MessageDeduplicationId"] = it.0.to_string().into();
-            }
-            entry
-        });
-        let entries: Vec<_> = entries.collect();
-        let body = json!({"QueueUrl": url, "Entries": entries});
-        let answer = aws.sqs("SendMessageBatch", body).await?;
-        let failed = answer["Failed"].as_array().map_or(0, Vec::len);
-        ensure!(failed == 0, "{failed} messages were not taken: {answer}");
-    }
-    Ok(())
 }
 
 async fn counts(daemon: &Daemon) -> anyhow::Result<Value> {
@@ -342,43 +324,4 @@ async fn until_counts(daemon: &Daemon, expected: &Value) -> anyhow::Result<()> {
 
 async fn until_polled(daemon: &Daemon, n_records: u64) -> anyhow::Result<()> {
     until_counts(daemon, &json!({"polled": n_records})).await
-}
-
-/// Exactly those that pass were delivered, once each, in order for each key.
-fn assert_delivered(
-    records: &[Value],
-    numbers: std::ops::Range<u64>,
-    passes: impl Fn(&Numbered) -> bool,
-) -> anyhow::Result<()> {
-    let mut delivered: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for record in records {
-        let it = Numbered(number_in(record)?);
-        delivered.entry(it.key()).or_default().push(it.0);
-    }
-    let mut expected: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for it in numbers.map(Numbered).filter(passes) {
-        expected.entry(it.key()).or_default().push(it.0);
-    }
-    ensure!(
-        delivered == expected,
-        "{delivered:?} instead of {expected:?}"
-    );
-    Ok(())
-}
-
-/// The number of a record or message; its text must be what was put.
-fn number_in(record: &Value) -> anyhow::Result<u64> {
-    let text = match (&record["kinesis"]["data"], &record["body"]) {
-        (Value::String(data), _) => String::from_utf8(base64_simd::STANDARD.decode_to_vec(data)?)?,
-        (_, body) => body.as_str().context("it has a body")?.to_owned(),
-    };
-    let number = match text.split_once(' ') {
-        Some((_, number)) if !text.starts_with('{') => number.parse()?,
-        _ => {
-            let json: Value = serde_json::from_str(&text)?;
-            json["n"].as_u64().context("it has a number")?
-        }
-    };
-    ensure!(text == Numbered(number).text(), "{text:?} was not put");
-    Ok(number)
 }

@@ -8,6 +8,7 @@ mod event_ruler;
 mod filters;
 mod kill;
 mod kinesis;
+mod numbered;
 mod outage;
 mod setup;
 mod sqs;
