@@ -208,7 +208,7 @@ fn number(value: &Value) -> Result<f64, PatternError> {
 fn wildcard(value: &Value) -> Result<Wildcard, PatternError> {
     let text = text("wildcard", value)?;
     Wildcard::parse(text).map_err(|(at, reason)| {
-        let reason = format!("{reason}, behind {at} bytes of the text");
+        let reason = format!("{reason}, at byte {} of the text", at + 1);
         error(value, &reason)
     })
 }
