@@ -78,6 +78,10 @@ pub struct Scratch {
     decoded: Vec<u8>,
     /// Whether the data was needed, and what it turned out to be.
     pub(super) data: Option<DataKind>,
+    /// The data as a text, for an explanation.
+    pub(super) plain: Option<String>,
+    /// Whether the event is no JSON object.
+    pub(super) broken: bool,
 }
 
 /// What data can be.
@@ -132,7 +136,7 @@ impl Criteria {
     /// Whether a record or message passes.
     pub fn passes(&self, subject: Subject<'_>, scratch: &mut Scratch) -> bool {
         scratch.findings.begin(self);
-        scratch.data = None;
+        (scratch.data, scratch.plain, scratch.broken) = (None, None, false);
         if let Some(root) = self.envelope {
             let Scratch { findings, room, .. } = scratch;
             let trusted = self.view != View::Whole;
@@ -140,7 +144,10 @@ impl Criteria {
                 Ok(Walked::Decided) => return findings.is_sure(),
                 Ok(Walked::Whole(Shape::Object)) if findings.is_sure() => return true,
                 Ok(Walked::Whole(Shape::Object)) => {}
-                Ok(Walked::Whole(Shape::List | Shape::Scalar)) | Err(NotJson) => return false,
+                Ok(Walked::Whole(Shape::List | Shape::Scalar)) | Err(NotJson) => {
+                    scratch.broken = true;
+                    return false;
+                }
             }
         }
         if self.judge_envelope(&mut scratch.findings) {
@@ -177,6 +184,8 @@ impl Criteria {
             text,
             decoded,
             data,
+            plain,
+            broken: _,
         } = scratch;
         let decoded = self.view.decode(subject.data, text, decoded);
         let walked = decoded.map_or(Err(NotJson), |decoded| {
@@ -195,8 +204,9 @@ impl Criteria {
             DataKind::NotJson => Some(Part::Data),
             DataKind::Scalar => None,
         };
+        let text = Leaf::Text(decoded.unwrap_or_default());
+        *plain = findings.observes().then(|| text.to_string());
         for &condition in &self.plain {
-            let text = Leaf::Text(decoded.unwrap_or_default());
             findings.judge(self, condition, ElementId::NONE, text, true);
         }
         let is_unfit = |it: &usize| Some(self.conditions[*it].part) == unfit;
@@ -208,6 +218,14 @@ impl Criteria {
     pub(super) fn only(&self, pattern: usize) -> Self {
         let text = self.patterns[pattern].as_str();
         Self::compile(self.view, &[text]).expect("it was compiled before")
+    }
+
+    /// What AWS calls the data of this source.
+    pub(super) fn data_name(&self) -> &'static str {
+        match self.view {
+            View::Sqs => "body",
+            View::Kinesis | View::DynamoDbStreams | View::Whole => "data",
+        }
     }
 
     /// Whether a rule is about the data as a text.

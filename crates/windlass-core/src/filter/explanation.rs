@@ -42,33 +42,43 @@ impl Criteria {
         };
         let nearest = alone.rules.iter().min_by_key(|rule| unmet(rule).len());
         let nearest = nearest.expect("a pattern has at least one rule");
-        let reasons = unmet(nearest).into_iter().map(|condition| {
-            let condition = &alone.conditions[condition];
-            format!(
-                "{} {}, but the pattern wants {}",
-                condition.path,
-                alone.state(condition, &scratch),
-                condition.text
-            )
-        });
-        let mut reasons: Vec<String> = reasons.collect();
+        if scratch.broken {
+            return vec!["the event is no JSON object".to_owned()];
+        }
+        let mut reasons: Vec<String> = unmet(nearest)
+            .into_iter()
+            .map(|condition| alone.reason(&alone.conditions[condition], &scratch))
+            .collect();
         if reasons.is_empty() {
-            let paths = nearest.iter().map(|it| alone.conditions[*it].path.as_str());
-            let paths: Vec<&str> = paths.collect();
-            reasons.push(match scratch.data {
-                Some(DataKind::NotJson) => {
-                    "the data is not JSON, but the pattern names fields of it".to_owned()
-                }
-                Some(DataKind::Container) if alone.wants_plain(nearest) => {
-                    "the body is JSON, but the pattern wants a text".to_owned()
-                }
-                _ => format!(
-                    "no single element of a list has all of {}",
-                    paths.join(", ")
-                ),
-            });
+            reasons.push(alone.reason_of_all(nearest, &scratch));
         }
         reasons
+    }
+
+    /// Why a condition is not met.
+    fn reason(&self, condition: &Condition, scratch: &Scratch) -> String {
+        let path = shown(&condition.path);
+        let state = self.state(condition, scratch);
+        format!("{path} {state}, but the pattern wants {}", condition.text)
+    }
+
+    /// Why a rule does not hold of which every condition is met.
+    fn reason_of_all(&self, rule: &[usize], scratch: &Scratch) -> String {
+        let name = self.data_name();
+        match scratch.data {
+            Some(DataKind::NotJson) => {
+                format!("the {name} is not JSON, but the pattern names fields of it")
+            }
+            Some(DataKind::Container) if self.wants_plain(rule) => {
+                format!("the {name} is JSON, but the pattern wants a text")
+            }
+            Some(_) | None => {
+                let paths = rule.iter().map(|it| shown(&self.conditions[*it].path));
+                let paths: Vec<&str> = paths.collect();
+                let paths = paths.join(", ");
+                format!("no single element of a list has all of {paths}")
+            }
+        }
     }
 
     /// What there is where a condition looks.
@@ -86,23 +96,32 @@ impl Criteria {
         }
         match (values.as_slice(), container) {
             ([], Some(container)) => container.to_owned(),
-            ([], None) => self.absence(condition, scratch.data).to_owned(),
+            ([], None) => self.absence(condition, scratch),
             (values, _) => format!("is {}", values.join(" and ")),
         }
     }
 
-    fn absence(&self, condition: &Condition, data: Option<DataKind>) -> &'static str {
-        match data {
+    fn absence(&self, condition: &Condition, scratch: &Scratch) -> String {
+        let name = self.data_name();
+        match scratch.data {
             Some(DataKind::NotJson) if condition.is_about_data() => {
-                "cannot be had, since the data is not JSON"
+                format!("cannot be had, since the {name} is not JSON")
             }
-            Some(DataKind::Container) if condition.is_about_text() => "is JSON and no plain text",
-            Some(DataKind::NotJson | DataKind::Scalar) if condition.is_about_text() => {
-                "is another text"
+            Some(DataKind::Container) if condition.is_about_text() => {
+                "is JSON and no plain text".to_owned()
             }
-            _ => "is not there",
+            Some(_) if condition.is_about_text() => {
+                let text = scratch.plain.as_deref().unwrap_or_default();
+                format!("is {}", shorten(text))
+            }
+            Some(_) | None => "is not there".to_owned(),
         }
     }
+}
+
+/// A path in which something is to be seen.
+fn shown(path: &str) -> &str {
+    if path.is_empty() { "\"\"" } else { path }
 }
 
 fn shorten(text: &str) -> String {

@@ -1,9 +1,9 @@
 //! Filters: which records reach the function.
 //!
 //! A filter is an event pattern in the language of EventBridge, judged as AWS's own matcher does.
-//! A pattern is compiled once ([`rules`], [`operator`]) into rules over conditions ([`criteria`]).
-//! An event is walked over once for all of them ([`walk`], on the tokens of [`tokens`]) and nothing
-//! is built of it; what was found is judged at the end ([`findings`], for lists [`elements`]), or
+//! A pattern is compiled once (`rules`, `operator`) into rules over conditions (`criteria`).
+//! An event is walked over once for all of them (`walk`, on the tokens of `tokens`) and nothing
+//! is built of it; what was found is judged at the end (`findings`, for lists `elements`), or
 //! as soon as the answer is known.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html>

@@ -201,8 +201,12 @@ fn number(value: &Value) -> Result<f64, PatternError> {
     let Kind::Number(text) = &value.kind else {
         return Err(error(value, "a number was expected"));
     };
-    comparable(text.as_bytes())
-        .ok_or_else(|| error(value, "the number has more digits than can be compared"))
+    comparable(text.as_bytes()).ok_or_else(|| {
+        error(
+            value,
+            "the number is too large, or has too many digits, to be compared",
+        )
+    })
 }
 
 fn wildcard(value: &Value) -> Result<Wildcard, PatternError> {

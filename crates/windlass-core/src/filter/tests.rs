@@ -284,7 +284,7 @@ fn the_reasons_name_the_fields_that_stopped_a_record() {
     );
     assert_eq!(
         reasons(View::Sqs, r#"{"body":{"a":[1]}}"#, &sqs("plain")),
-        ["body.a cannot be had, since the data is not JSON, but the pattern wants [1]"]
+        ["body.a cannot be had, since the body is not JSON, but the pattern wants [1]"]
     );
     assert_eq!(
         reasons(View::Sqs, r#"{"body":["x"]}"#, &sqs(r#"{"x":1}"#)),
@@ -292,11 +292,11 @@ fn the_reasons_name_the_fields_that_stopped_a_record() {
     );
     assert_eq!(
         reasons(View::Sqs, r#"{"body":["x"]}"#, &sqs("y")),
-        [r#"body is another text, but the pattern wants ["x"]"#]
+        [r#"body is "y", but the pattern wants ["x"]"#]
     );
     let absent = r#"{"body":{"a":[{"exists":false}]}}"#;
     assert_eq!(
         reasons(View::Sqs, absent, &sqs("plain")),
-        ["the data is not JSON, but the pattern names fields of it"]
+        ["the body is not JSON, but the pattern names fields of it"]
     );
 }
