@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! GET|POST|PUT|DELETE PATH [BODY] [HEADER=VALUE…]
+//! > POST|PUT PATH BODY         the same, with every backslash as it is
 //! settle                       what is wanted of every mapping becomes what runs
 //! ```
 //!
-//! UUIDs are written `UUID-1`, `UUID-2`, … in the order in which they come up, in requests too.
+//! UUIDs are written `UUID-1`, `UUID-2`, … in the order in which they come up, in requests too. In a
+//! body `FILTERS 10` is as many filters, and `CHARACTERS 10` as many characters.
 //! Functions and streams are there unless their names say otherwise: `missing`, `denied`, `silent`.
 
 use std::error::Error;
@@ -33,6 +35,9 @@ use windlass_engine::status::{LeaseCounts, StatusBoard};
 use windlass_engine::supervisor::Wakeup;
 
 type Failure = Box<dyn Error>;
+
+/// So many characters that are the same are shown as a number.
+const LONG: usize = 100;
 
 /// Headers that are worth showing; the others are HTTP's own.
 const SHOWN: [&str; 1] = ["x-amzn-errortype"];
@@ -96,13 +101,16 @@ impl Exchange {
 
     fn send(&mut self, command: &Command) -> Result<String, Failure> {
         let mut arguments = command.consume_args();
-        let path: String = arguments.next_pos().ok_or("a path is needed")?.parse()?;
-        let mut body = self.with_uuids(arguments.next_pos().unwrap_or(""));
+        let mut words = command.name.splitn(3, ' ');
+        let method = words.next().unwrap_or_default();
+        let mut next = || words.next().or_else(|| arguments.next_pos());
+        let path = next().ok_or("a path is needed")?;
+        let mut body = written_out(&self.with_uuids(next().unwrap_or("")))?;
         if let Some(length) = body.strip_prefix("BYTES ") {
             body = " ".repeat(length.parse()?);
         }
-        let url = format!("http://{}{}", self.server.address(), self.with_uuids(&path));
-        let mut request = Request::builder().method(command.name.as_str()).uri(url);
+        let url = format!("http://{}{}", self.server.address(), self.with_uuids(path));
+        let mut request = Request::builder().method(method).uri(url);
         while let Some((name, value)) = arguments.next_key() {
             request = request.header(name, value);
         }
@@ -123,7 +131,7 @@ impl Exchange {
         match serde_json::from_slice::<Value>(body) {
             Ok(mut json) => {
                 self.hide(&mut json);
-                shown.push_str(&format!("{json:#}\n"));
+                shown.push_str(&shortened(&format!("{json:#}\n")));
             }
             Err(_) => shown.push_str(&String::from_utf8_lossy(body)),
         }
@@ -182,11 +190,38 @@ impl Exchange {
     }
 }
 
+/// A body in which what would be too long to read is written out.
+fn written_out(body: &str) -> Result<String, Failure> {
+    let mut body = body.to_owned();
+    let filter = r#"{"Pattern": "{\"body\": [\"ready\"]}"}"#;
+    for (word, one, between) in [("FILTERS ", filter, ","), ("CHARACTERS ", "x", "")] {
+        let Some((before, rest)) = body.split_once(word) else {
+            continue;
+        };
+        let end = rest.find(|it: char| !it.is_ascii_digit());
+        let (number, rest) = rest.split_at(end.unwrap_or(rest.len()));
+        let all = vec![one; number.parse()?].join(between);
+        body = format!("{before}{all}{rest}");
+    }
+    Ok(body)
+}
+
+/// An answer in which a long run of characters that were written out is a number again.
+fn shortened(answer: &str) -> String {
+    let Some(start) = answer.find(&"x".repeat(LONG)) else {
+        return answer.to_owned();
+    };
+    let (before, run) = answer.split_at(start);
+    let rest = run.trim_start_matches('x');
+    let n_characters = run.len() - rest.len();
+    format!("{before}CHARACTERS {n_characters}{}", shortened(rest))
+}
+
 impl Runner for Exchange {
     type Command = Command;
 
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Failure> {
-        match command.name.as_str() {
+        match command.name.split(' ').next().unwrap_or_default() {
             "GET" | "POST" | "PUT" | "DELETE" => self.send(command),
             "settle" => self.settle(),
             name => Err(format!("there is no command '{name}'").into()),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use windlass_testkit::script::filter::FilterRunner;
 use windlass_testkit::script::queue::QueueRunner;
 use windlass_testkit::script::shard::ShardRunner;
 
@@ -18,6 +19,14 @@ fn queue() {
     for path in scripts("queue") {
         println!("{}", path.display());
         goldenscript::run(&mut QueueRunner::default(), path).unwrap();
+    }
+}
+
+#[test]
+fn filter() {
+    for path in scripts("filter") {
+        println!("{}", path.display());
+        goldenscript::run(&mut FilterRunner::default(), path).unwrap();
     }
 }
 

@@ -21,6 +21,18 @@ async fn yaml_that_is_broken() {
 }
 
 #[tokio::test]
+async fn a_file_of_another_kind() {
+    let says = ["windlass.yaml:1: the file: expected keys and values, found a list"];
+    assert_refused("- FunctionName: f\n", &says).await;
+}
+
+#[tokio::test]
+async fn values_out_of_bounds() {
+    let says = ["windlass.yaml:1: sqs.wait_time: must lie from 0s to 20s"];
+    assert_refused("sqs: {wait_time: 21s}\n", &says).await;
+}
+
+#[tokio::test]
 async fn keys_that_are_unknown() {
     let says = ["windlass.yaml:2: kinesis.poll_intervall: unknown key; known here: poll_interval"];
     assert_refused("kinesis:\n  poll_intervall: 1s\n", &says).await;
@@ -31,7 +43,7 @@ async fn a_variable_that_is_not_set() {
     let config = "region: us-east-1\nstore: sqlite:${NOWHERE_AT_ALL}\n";
     let says = [
         "windlass.yaml:2: ",
-        "NOWHERE_AT_ALL is not set",
+        "store: the variable NOWHERE_AT_ALL is not set",
         "${NOWHERE_AT_ALL:-default}",
     ];
     assert_refused(config, &says).await;
@@ -52,7 +64,7 @@ async fn arns_that_are_wrong() {
         let config = format!("{FUNCTION}{mapping}  StartingPosition: LATEST\n");
         assert_refused(
             &config,
-            &["windlass.yaml:3: mappings[0]: EventSourceArn: ", says],
+            &["windlass.yaml:4: mappings[0]: EventSourceArn: ", says],
         )
         .await;
     }
@@ -69,8 +81,34 @@ async fn members_that_are_not_supported() {
         let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
         let mapping = format!("mappings:\n- FunctionName: f\n  EventSourceArn: {arn}\n");
         let config = format!("{FUNCTION}{mapping}  StartingPosition: LATEST\n  {member}\n");
-        assert_refused(&config, &["windlass.yaml:3: mappings[0]: ", name]).await;
+        let says = format!("windlass.yaml:6: mappings[0]: {name}: ");
+        assert_refused(&config, &[&says]).await;
     }
+}
+
+#[tokio::test]
+async fn members_of_a_wrong_kind() {
+    let config = format!(
+        "{FUNCTION}mappings:\n- FunctionName: f\n  BatchSize: ten\n  Enabled: 1\n  Nothing: 1\n"
+    );
+    let says = [
+        "windlass.yaml:3: mappings[0]: EventSourceArn: ",
+        "windlass.yaml:4: mappings[0]: BatchSize: expected a whole number, found text",
+        "windlass.yaml:5: mappings[0]: Enabled: expected true or false, found the number 1",
+        "windlass.yaml:6: mappings[0]: Nothing: ",
+    ];
+    assert_refused(&config, &says).await;
+}
+
+#[tokio::test]
+async fn keys_and_documents_that_are_written_twice() {
+    let says = [
+        "windlass.yaml:1: listen: ",
+        "windlass.yaml:3: region: written before, in line 2; keep one",
+        "windlass.yaml:5: a second YAML document",
+    ];
+    let config = "listen: nowhere\nregion: a\nregion: b\n---\nregion: c\n";
+    assert_refused(config, &says).await;
 }
 
 #[tokio::test]

@@ -1,12 +1,20 @@
 //! What the program says to what it cannot do: its exit code, the place and the remedy.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use windlass_tests::daemon;
 
+mod clients;
 mod configuration;
+mod environment;
 mod network;
 mod store;
 
@@ -47,9 +55,15 @@ impl Ended {
 /// # Panics
 /// If it does not end.
 async fn run(folder: &Path, arguments: &[&str]) -> Ended {
+    run_with(folder, &[], arguments).await
+}
+
+/// The same with variables of the environment.
+async fn run_with(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
     let mut command = tokio::process::Command::from(daemon::command());
     command
         .args(arguments)
+        .envs(variables.iter().copied())
         .current_dir(folder)
         .stdin(Stdio::null())
         .kill_on_drop(true);
@@ -77,4 +91,32 @@ async fn serve(folder: &Path, config: &str) -> Ended {
         ],
     )
     .await
+}
+
+/// A server that answers every request alike and counts its connections.
+async fn answering(answer: &'static str) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
+    answering_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), answer).await
+}
+
+/// The same at an address.
+async fn answering_at(
+    address: SocketAddr,
+    answer: &'static str,
+) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
+    let listener = TcpListener::bind(address).await.expect("the port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let endpoint = format!("http://{address}");
+    let connections = Arc::new(AtomicUsize::new(0));
+    let (counted, mut tasks) = (Arc::clone(&connections), JoinSet::new());
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let mut request = [0; 16 * 1024];
+            // Who goes away early gets no answer, which is no matter here.
+            if stream.read(&mut request).await.is_ok() {
+                drop(stream.write_all(answer.as_bytes()).await);
+            }
+        }
+    });
+    (endpoint, connections, tasks)
 }

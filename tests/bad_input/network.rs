@@ -1,19 +1,15 @@
 //! What is wrong with the world around the daemon: ports, credentials, functions, streams.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use windlass_emulator::Emulator;
 use windlass_tests::daemon::Daemon;
 use windlass_tests::scratch::Scratch;
 use windlass_tests::waiting;
 
-use crate::{FAILED, PATIENCE, run, serve};
+use crate::{FAILED, PATIENCE, answering, run, serve};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 
@@ -31,30 +27,8 @@ async fn a_port_in_use() {
     assert_eq!(left, 0, "no store was made");
 }
 
-/// A server that answers every request alike and counts its connections.
-async fn answering(answer: &'static str) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .await
-        .expect("a port is free");
-    let address = listener.local_addr().expect("it is bound");
-    let endpoint = format!("http://{}", address);
-    let connections = Arc::new(AtomicUsize::new(0));
-    let (counted, mut tasks) = (Arc::clone(&connections), JoinSet::new());
-    tasks.spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            counted.fetch_add(1, Ordering::Relaxed);
-            let mut request = [0; 16 * 1024];
-            // Who goes away early gets no answer, which is no matter here.
-            if stream.read(&mut request).await.is_ok() {
-                drop(stream.write_all(answer.as_bytes()).await);
-            }
-        }
-    });
-    (endpoint, connections, tasks)
-}
-
 #[tokio::test]
-async fn a_function_that_does_not_exist() {
+async fn functions_that_do_not_exist() {
     let folder = Scratch::new("function");
     let (lambda, asked, _server) = answering(
         "HTTP/1.1 404 Not Found\r\nx-amzn-errortype: ResourceNotFoundException\r\n\
@@ -62,18 +36,40 @@ async fn a_function_that_does_not_exist() {
          {\"Type\":\"User\",\"Message\":\"Function not found\"}",
     )
     .await;
+    let mapping =
+        |function: &str, source: &str| json!({"FunctionName": function, "EventSourceArn": source});
+    let queue = "arn:aws:sqs:us-east-1:000000000000:jobs";
     let config = json!({
         "store": "sqlite:store",
         "aws": {"endpoints": {"lambda": lambda}},
+        "functions": {"f": {"url": "http://127.0.0.1:9"}, "g": {"url": "http://127.0.0.1:9"}},
         "mappings": [
-            {"FunctionName": "resize", "EventSourceArn": STREAM, "StartingPosition": "LATEST"},
+            mapping("f", queue),
+            mapping("g", queue),
+            mapping("resize", queue),
+            {"FunctionName": "thumbs", "EventSourceArn": STREAM, "StartingPosition": "LATEST"},
         ],
     });
     let ended = serve(folder.path(), &config.to_string()).await;
-    ended.assert(
-        FAILED,
-        &["'resize'", STREAM, "does not exist", "under 'functions'"],
-    );
+    let says = [
+        "mappings[2] (line 1)",
+        "'resize'",
+        "mappings[3] (line 1)",
+        "'thumbs'",
+        STREAM,
+        "does not exist",
+        "under 'functions'",
+    ];
+    ended.assert(FAILED, &says);
+    // Those before it were not written either.
+    let config = format!("store: sqlite:{}\n", folder.path().join("store").display());
+    let daemon = Daemon::start(folder.path(), &config).await.unwrap();
+    let (_, mappings) = daemon
+        .call("GET", "/windlass/v1/mappings", None)
+        .await
+        .unwrap();
+    assert_eq!(mappings, json!([]));
+    daemon.stop().await.unwrap();
     assert_ne!(asked.load(Ordering::Relaxed), 0, "Lambda was asked");
 }
 
@@ -123,7 +119,22 @@ async fn no_credentials() {
         "AWS_PROFILE",
     ];
     until_problem(&daemon, &words).await.unwrap();
-    daemon.stop().await.unwrap();
+
+    // Who asks for a mapping is told the same, and not that a role lacks permissions.
+    let mapping = json!({
+        "FunctionName": "f",
+        "EventSourceArn": STREAM.replace("orders", "others"),
+        "StartingPosition": "LATEST",
+    });
+    let path = "/2015-03-31/event-source-mappings";
+    let (status, answer) = daemon.call("POST", path, Some(&mapping)).await.unwrap();
+    assert_eq!((status, &answer["Type"]), (500, &json!("Service")));
+    let message = answer["Message"].as_str().unwrap();
+    for word in ["stream others", words[1], words[2], words[3]] {
+        assert!(message.contains(word), "{message}");
+    }
+    let log = daemon.stop().await.unwrap();
+    assert!(log.contains("DescribeStreamSummary of stream others"));
     assert_eq!(
         called.load(Ordering::Relaxed),
         0,
@@ -142,6 +153,14 @@ async fn a_stream_that_does_not_exist_yet() {
     until_problem(&daemon, &["stream orders", "ResourceNotFoundException"])
         .await
         .unwrap();
+
+    // The table says it too.
+    let arguments = ["status", "--endpoint", &daemon.endpoint];
+    let shown = run(folder.path(), &arguments).await;
+    shown.assert(
+        0,
+        &["Creating", "cannot run: ", "orders", "ResourceNotFound"],
+    );
 
     // It is waited for, and read from its beginning once it is there.
     let arn = emulator.kinesis().create_stream("orders", 1).unwrap();

@@ -100,7 +100,7 @@ async fn a_store_that_cannot_be_written() {
     let folder = Scratch::new("readonly");
     std::fs::write(folder.path().join("store"), "a file").unwrap();
     let ended = serve(folder.path(), &config(&folder)).await;
-    ended.assert(FAILED, &["store", "cannot be made"]);
+    ended.assert(FAILED, &["store cannot be made", "is a file", "--store"]);
 
     let folder = Scratch::new("readonly");
     std::fs::create_dir_all(folder.path().join("store/windlass.db")).unwrap();

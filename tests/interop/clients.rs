@@ -18,21 +18,21 @@ use crate::setup::{Setup, assert_once_and_in_order, emulator, until_delivered};
 const CALL: Duration = Duration::from_secs(30);
 
 /// The AWS CLI, pointed at a daemon.
-struct Cli<'a> {
-    program: &'a str,
-    daemon: &'a Daemon,
+pub(crate) struct Cli<'a> {
+    pub(crate) program: &'a str,
+    pub(crate) daemon: &'a Daemon,
 }
 
 impl Cli<'_> {
     /// One command of `aws lambda`; its output.
-    async fn lambda(&self, arguments: &[&str]) -> anyhow::Result<Value> {
+    pub(crate) async fn lambda(&self, arguments: &[&str]) -> anyhow::Result<Value> {
         let (code, output) = self.run(arguments).await?;
         ensure!(code == Some(0), "{arguments:?}: {output}");
         serde_json::from_str(&output).with_context(|| output)
     }
 
     /// One command that is to be refused; what it says.
-    async fn refused(&self, arguments: &[&str]) -> anyhow::Result<String> {
+    pub(crate) async fn refused(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let (code, output) = self.run(arguments).await?;
         // What this CLI ends with after an error of the service, and its next major version.
         let known = matches!(code, Some(255 | 254));

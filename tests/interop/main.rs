@@ -1,10 +1,14 @@
-//! The daemon, as a process, against servers that others wrote.
+//! The daemon, as a process, against servers that others wrote; and event patterns against AWS's
+//! own library.
 
 mod clients;
 mod drain;
 mod dynamodb;
+mod event_ruler;
+mod filters;
 mod kill;
 mod kinesis;
+mod numbered;
 mod outage;
 mod setup;
 mod sqs;

@@ -137,6 +137,20 @@ impl Daemon {
         Self::listening(started(&mut command)?).await
     }
 
+    /// Starts a daemon with variables of the environment besides those that every one has.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub async fn start_with(
+        folder: &Path,
+        config: &str,
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let mut command = serving(folder, config)?;
+        command.envs(variables.iter().copied());
+        Self::listening(started(&mut command)?).await
+    }
+
     /// Waits until it listens.
     async fn listening(mut child: Child) -> anyhow::Result<Self> {
         let stderr = child.stderr.take().context("standard error is piped")?;

@@ -77,6 +77,14 @@ impl Servers {
         self.text("aws")
     }
 
+    /// The folder with AWS's library for event patterns, and with the program that asks it.
+    ///
+    /// # Panics
+    /// If it was not installed.
+    pub fn event_ruler(&self) -> &str {
+        self.text("event_ruler")
+    }
+
     /// Starts one of them anew, for this test alone, with arguments besides its usual ones.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ mod canned;
 mod reconnect;
 pub mod stores;
 pub mod targets;
+pub mod trust;
 mod wire;
 mod world;
 

@@ -16,10 +16,11 @@ use windlass_engine::ports::{
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
-use crate::aws::{AwsClients, AwsSettings, source_exists};
+use crate::aws::{Aws, AwsSettings, source_exists};
 use crate::targets::{
     DEFAULT_TIMEOUT, HttpTarget, HttpTargetSettings, LambdaTarget, find_function,
 };
+use crate::trust::CaBundle;
 
 /// What the world is made of.
 #[derive(Clone, Debug)]
@@ -66,7 +67,8 @@ pub enum FunctionKind {
 
 /// Everything outside, as one daemon is configured to see it.
 pub struct World {
-    clients: AwsClients,
+    aws: Aws,
+    ca_bundle: Option<CaBundle>,
     here: Place,
     functions: BTreeMap<String, FunctionSettings>,
     /// One target for each function, since a limit of concurrency is the function's.
@@ -82,7 +84,8 @@ impl World {
             account_id: settings.account_id,
         };
         Self {
-            clients: AwsClients::load(&settings.aws).await,
+            aws: Aws::load(&settings.aws).await,
+            ca_bundle: settings.aws.ca_bundle,
             here,
             functions: settings.functions,
             targets: Mutex::default(),
@@ -133,13 +136,14 @@ impl World {
                     signing_secret: signing_secret.clone(),
                     timeout,
                     maximum_concurrency: limit,
+                    ca_bundle: self.ca_bundle.clone(),
                 })?));
             }
             Some(FunctionKind::Lambda { arn }) => arn,
             None => function,
         };
         Ok(Arc::new(LambdaTarget::new(
-            &self.clients.lambda,
+            &self.aws.of(arn).lambda,
             arn,
             timeout,
             limit,
@@ -159,14 +163,12 @@ impl Connect for World {
         match &mapping.source {
             Source::Kinesis { .. } => {
                 let identity = self.identity_of(&mapping.function);
-                Ok(Arc::new(KinesisReader::new(
-                    &self.clients,
-                    mapping,
-                    &identity,
-                )))
+                let clients = self.aws.of(mapping.source.arn());
+                Ok(Arc::new(KinesisReader::new(&clients, mapping, &identity)))
             }
             Source::DynamoDbStreams { .. } => {
-                Ok(Arc::new(DynamoDbStreamsReader::new(&self.clients, mapping)))
+                let clients = self.aws.of(mapping.source.arn());
+                Ok(Arc::new(DynamoDbStreamsReader::new(&clients, mapping)))
             }
             Source::Sqs { queue, .. } => Err(wrong_kind(queue)),
         }
@@ -174,7 +176,7 @@ impl Connect for World {
 
     fn queue(&self, mapping: &Mapping) -> Result<Arc<dyn QueueReader>, PortError> {
         match &mapping.source {
-            Source::Sqs { .. } => Ok(Arc::new(SqsReader::new(&self.clients, mapping))),
+            Source::Sqs { queue, .. } => Ok(Arc::new(SqsReader::new(&self.aws.of(queue), mapping))),
             Source::Kinesis { stream, .. } | Source::DynamoDbStreams { stream, .. } => {
                 Err(wrong_kind(stream))
             }
@@ -212,14 +214,14 @@ impl Connect for World {
 impl Directory for World {
     async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError> {
         let (arn, configured) = self.shown(name);
-        if configured || find_function(&self.clients.lambda, &arn).await? {
+        if configured || find_function(&self.aws.of(&arn).lambda, &arn).await? {
             return Ok(Some(arn));
         }
         Ok(None)
     }
 
     async fn source(&self, arn: &Arn) -> Result<(), PortError> {
-        source_exists(&self.clients, arn).await
+        source_exists(&self.aws.of(arn), arn).await
     }
 }
 
@@ -228,5 +230,53 @@ fn wrong_kind(arn: &Arn) -> PortError {
         operation: format!("reading {arn}"),
         fault: Fault::Denied,
         source: "the source is of another kind".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::aws::Service;
+
+    /// The region that one call to a service was signed for.
+    async fn signed_for(region: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let world = World::load(WorldSettings {
+            aws: AwsSettings {
+                region: "us-east-1".to_owned(),
+                endpoints: BTreeMap::from([(Service::Kinesis, url)]),
+                placeholder_credentials: true,
+                ca_bundle: None,
+            },
+            account_id: "000000000000".to_owned(),
+            functions: BTreeMap::new(),
+        })
+        .await;
+        let arn = format!("arn:aws:kinesis:{region}:000000000000:stream/s");
+        let arn = Arn::parse(&arn).unwrap();
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 16 * 1024];
+            let length = stream.read(&mut request).await.unwrap();
+            let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        };
+        let (request, answer) = tokio::join!(answering, world.source(&arn));
+        assert!(answer.is_err());
+        let (_, scope) = request.split_once("Credential=none/").unwrap();
+        scope.split('/').nth(1).unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn a_source_is_called_in_the_region_of_its_arn() {
+        assert_eq!(signed_for("us-east-1").await, "us-east-1");
+        assert_eq!(signed_for("eu-central-1").await, "eu-central-1");
+        // DynamoDB Local, ElasticMQ and others have names that are no regions.
+        assert_eq!(signed_for("elsewhere").await, "us-east-1");
     }
 }

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequestParts, Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
+use http::request::Parts;
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 use windlass_core::spec::MappingSpec;
@@ -19,6 +20,20 @@ use crate::errors::{ApiError, Code};
 use crate::server::{MAXIMUM_REQUEST, Served};
 
 type Body = Result<Bytes, BytesRejection>;
+
+/// The UUID in a path. What is no text is refused as AWS refuses every other UUID that is none.
+pub(crate) struct Uuid(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Uuid {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(uuid)) => Ok(Self(uuid)),
+            Err(rejection) => Err(ApiError::new(Code::Validation, rejection.body_text())),
+        }
+    }
+}
 
 /// The routes. Clients write the path of all mappings with and without a slash at its end.
 pub(crate) fn routes() -> Router<Arc<Served>> {
@@ -50,7 +65,7 @@ async fn list(
 
 async fn get_one(
     State(served): State<Arc<Served>>,
-    Path(uuid): Path<String>,
+    Uuid(uuid): Uuid,
 ) -> Result<Response, ApiError> {
     let mapping = served.control.get(&uuid).await?;
     Ok(answer(StatusCode::OK, &mapping))
@@ -58,17 +73,14 @@ async fn get_one(
 
 async fn update(
     State(served): State<Arc<Served>>,
-    Path(uuid): Path<String>,
+    Uuid(uuid): Uuid,
     body: Body,
 ) -> Result<Response, ApiError> {
     let mapping = served.control.update(&uuid, &members(body)?).await?;
     Ok(answer(StatusCode::ACCEPTED, &mapping))
 }
 
-async fn delete(
-    State(served): State<Arc<Served>>,
-    Path(uuid): Path<String>,
-) -> Result<Response, ApiError> {
+async fn delete(State(served): State<Arc<Served>>, Uuid(uuid): Uuid) -> Result<Response, ApiError> {
     let mapping = served.control.delete(&uuid).await?;
     Ok(answer(StatusCode::ACCEPTED, &mapping))
 }

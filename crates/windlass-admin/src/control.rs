@@ -275,7 +275,11 @@ impl Control {
                 tracing::warn!("{}", chain(&error));
                 Err(ApiError::invalid(denied(arn, kind)))
             }
-            Fault::Throttled { .. } | Fault::Transient | Fault::Trimmed => Err(error.into()),
+            // Nobody said no: the source is out of reach, or the daemon has nothing to sign with.
+            Fault::Throttled { .. } | Fault::Transient | Fault::Trimmed => {
+                tracing::warn!("{}", chain(&error));
+                Err(error.into())
+            }
         }
     }
 

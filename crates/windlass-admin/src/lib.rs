@@ -16,6 +16,6 @@ mod server;
 mod status;
 
 pub use control::{Control, ControlParts};
-pub use declared::{Declared, DeclaredError};
+pub use declared::{Declared, DeclaredError, Mistake, NoFunction};
 pub use metrics::Metrics;
 pub use server::{Readiness, Server, ServerParts};

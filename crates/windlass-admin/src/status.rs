@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Map, Value, json};
 use windlass_core::lease::{Lease, Unit};
 use windlass_core::mapping::{MappingId, MappingRow};
-use windlass_core::outcome::Outcome;
+use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::Position;
-use windlass_core::queue::QueueView;
-use windlass_core::shard::ShardView;
+use windlass_core::queue::{self, QueueView};
+use windlass_core::shard::{self, ShardView};
 use windlass_core::time::Timestamp;
 use windlass_engine::status::{
     Counts, MappingStatus, UnitStatus, UnitView, last_result, waiting_for,
 };
 
+use crate::api::Uuid;
 use crate::errors::ApiError;
 use crate::server::Served;
 
@@ -24,27 +25,28 @@ use crate::server::Served;
 pub(crate) async fn list(State(served): State<Arc<Served>>) -> Result<Json<Value>, ApiError> {
     let rows = served.control.store().mappings().await?;
     let board = served.control.board();
+    let now = served.control.clock().now();
     let all = rows
         .iter()
-        .map(|row| Value::Object(brief(row, &board.mapping(row))));
+        .map(|row| Value::Object(brief(row, &board.mapping(row), now)));
     Ok(Json(all.collect()))
 }
 
 /// `GET /windlass/v1/mappings/{uuid}`: one, with its shards or its queue.
 pub(crate) async fn one(
     State(served): State<Arc<Served>>,
-    Path(uuid): Path<String>,
+    Uuid(uuid): Uuid,
 ) -> Result<Json<Value>, ApiError> {
     let row = served.control.row(&uuid).await?;
     let status = served.control.board().mapping(&row);
     let leases = served.control.store().leases().await?;
     let now = served.control.clock().now();
-    let mut members = brief(&row, &status);
+    let mut members = brief(&row, &status, now);
     members.extend(units(&row.id, &status, &leases, now));
     Ok(Json(Value::Object(members)))
 }
 
-fn brief(row: &MappingRow, status: &MappingStatus) -> Map<String, Value> {
+fn brief(row: &MappingRow, status: &MappingStatus, now: Timestamp) -> Map<String, Value> {
     let members = json!({
         "uuid": row.id.as_str(),
         "event_source_arn": row.spec.event_source_arn,
@@ -53,7 +55,7 @@ fn brief(row: &MappingRow, status: &MappingStatus) -> Map<String, Value> {
         "last_processing_result": status.last_processing_result,
         "problem": status.problem,
         "counts": counts(&status.counts),
-        "behind_ms": behind(status).map(millis),
+        "behind_ms": behind(status, now).map(millis),
     });
     let Value::Object(members) = members else {
         unreachable!("it was written as an object")
@@ -74,9 +76,9 @@ fn counts(counts: &Counts) -> Value {
 }
 
 /// How far behind the shard is that is furthest behind.
-fn behind(status: &MappingStatus) -> Option<Duration> {
+fn behind(status: &MappingStatus, now: Timestamp) -> Option<Duration> {
     let shards = status.units.values().filter_map(|unit| match &unit.view {
-        UnitView::Shard(view) => view.behind,
+        UnitView::Shard(view) => view.behind_at(now),
         UnitView::Starting { .. } | UnitView::Queue(_) => None,
     });
     shards.max()
@@ -120,12 +122,12 @@ fn shard_members(unit: Option<&UnitStatus>, lease: &Lease, now: Timestamp) -> Va
     let number = |of: fn(&ShardView) -> usize| running.map_or(0, of);
     json!({
         "checkpoint": checkpoint(running.map_or(&lease.checkpoint, |view| &view.checkpoint)),
-        "behind_ms": running.and_then(|view| view.behind).map(millis),
+        "behind_ms": running.and_then(|view| view.behind_at(now)).map(millis),
         "buffered_records": number(|view| view.buffered_records),
         "in_flight_records": number(|view| view.in_flight_records),
         "attempt": running.map_or(1, |view| view.attempt),
         "last_result": result(running.and_then(|view| view.last_outcome.as_ref())),
-        "waiting_for": unit.and_then(|unit| waiting_for(unit, now)),
+        "waiting_for": unit.and_then(|unit| held_back(unit, now)),
         "next_at": running.and_then(|view| view.next_at).and_then(rfc3339),
     })
 }
@@ -142,8 +144,35 @@ fn queue_members(unit: Option<&UnitStatus>, now: Timestamp) -> Value {
         "in_flight_messages": number(|view| view.in_flight_messages),
         "concurrency": number(|view| view.concurrency),
         "last_result": result(running.and_then(|view| view.last_outcome.as_ref())),
-        "waiting_for": unit.and_then(|unit| waiting_for(unit, now)),
+        "waiting_for": unit.and_then(|unit| held_back(unit, now)),
         "next_at": running.and_then(|view| view.next_at).and_then(rfc3339),
+    })
+}
+
+/// What holds a consumer back, and where to look if a person must do something about it.
+fn held_back(unit: &UnitStatus, now: Timestamp) -> Option<String> {
+    let words = waiting_for(unit, now)?;
+    let fault = match &unit.view {
+        UnitView::Starting { fault } => *fault,
+        UnitView::Shard(view) => match view.waiting {
+            Some(
+                shard::Waiting::NotInvoked(fault)
+                | shard::Waiting::Source(fault)
+                | shard::Waiting::Store(fault),
+            ) => Some(fault),
+            Some(shard::Waiting::FunctionErrors { .. }) | None => None,
+        },
+        UnitView::Queue(view) => match view.waiting {
+            Some(queue::Waiting::NotInvoked(fault) | queue::Waiting::Source(fault)) => Some(fault),
+            None => None,
+        },
+    };
+    Some(match fault {
+        Some(Fault::Denied) => format!(
+            "{words}; allow it to the daemon's credentials (the daemon's log has the refusal in full)"
+        ),
+        Some(Fault::Transient) => format!("{words}; the daemon's log has the cause"),
+        Some(Fault::Throttled { .. } | Fault::Gone | Fault::Trimmed) | None => words,
     })
 }
 

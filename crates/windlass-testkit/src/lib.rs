@@ -3,6 +3,9 @@
 pub mod checkers;
 pub mod contract;
 pub mod fakes;
+pub mod filter_bench;
+pub mod naive_filter;
+pub mod patterns;
 pub mod rng;
 pub mod script;
 pub mod wanted;

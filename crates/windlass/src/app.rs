@@ -214,6 +214,7 @@ fn world_settings(config: &Config) -> anyhow::Result<WorldSettings> {
             region: config.region.clone(),
             endpoints: endpoints.collect(),
             placeholder_credentials: config.placeholder_credentials,
+            ca_bundle: config.ca_bundle.clone(),
         },
         account_id: config.account_id.clone(),
         functions: functions.collect::<anyhow::Result<BTreeMap<_, _>>>()?,

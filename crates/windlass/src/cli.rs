@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 /// AWS Lambda's event source mapping as a program of its own: polls Kinesis streams, DynamoDB
 /// streams and SQS queues, and invokes functions wherever they run.
@@ -11,6 +12,32 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads the command line. A variable of the environment that is empty counts as unset, as it
+    /// does everywhere else: a container cannot always leave one out.
+    ///
+    /// # Errors
+    /// It is wrong, or asks for help.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let command = without_empty_variables(Self::command());
+        Self::from_arg_matches(&command.try_get_matches()?)
+    }
+}
+
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let unless_empty = |argument: Arg| {
+        let value = argument.get_env().and_then(std::env::var_os);
+        if value.is_some_and(|value| value.is_empty()) {
+            argument.env(Resettable::Reset)
+        } else {
+            argument
+        }
+    };
+    command
+        .mut_args(unless_empty)
+        .mut_subcommands(without_empty_variables)
 }
 
 /// What to do.
@@ -35,10 +62,13 @@ pub(crate) enum Command {
         command: MappingsCommand,
     },
     /// Show what each mapping and shard is doing, and why one is not moving.
+    ///
+    /// `events/s` are events read from the source between two looks a second apart. A narrow
+    /// terminal shows fewer columns and the end of each position; -o json shows everything.
     Status {
         /// Only this mapping (its UUID).
         mapping: Option<String>,
-        /// Show it again every second until interrupted.
+        /// Show it again every second until interrupted, whether the daemon is there or not.
         #[arg(long)]
         watch: bool,
         #[command(flatten)]

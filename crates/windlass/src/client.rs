@@ -1,6 +1,6 @@
 //! A client of a daemon's API, for the commands that ask one.
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -71,9 +71,10 @@ impl Client {
             }
             let path = format!("{MAPPINGS}?{}", query.join("&"));
             let mut page = self.call(Method::GET, &path, None).await?;
-            if let Value::Array(items) = page["EventSourceMappings"].take() {
-                mappings.extend(items);
-            }
+            let Value::Array(items) = page["EventSourceMappings"].take() else {
+                bail!("{}", self.stranger("JSON without EventSourceMappings"));
+            };
+            mappings.extend(items);
             match page["NextMarker"].as_str() {
                 Some(next) if !next.is_empty() => marker = Some(next.to_owned()),
                 _ => return Ok(mappings),
@@ -103,8 +104,12 @@ impl Client {
     }
 
     /// What every mapping is doing.
-    pub(crate) async fn statuses(&self) -> anyhow::Result<Value> {
-        self.call(Method::GET, "/windlass/v1/mappings", None).await
+    pub(crate) async fn statuses(&self) -> anyhow::Result<Vec<Value>> {
+        let statuses = self.call(Method::GET, "/windlass/v1/mappings", None);
+        let Value::Array(statuses) = statuses.await? else {
+            bail!("{}", self.stranger("JSON that is no list of mappings"));
+        };
+        Ok(statuses)
     }
 
     /// What one mapping is doing, with its shards or its queue.
@@ -138,21 +143,37 @@ impl Client {
             .await
             .context("the daemon's answer broke off")?
             .to_bytes();
-        let value: Value = serde_json::from_slice(&body).unwrap_or_default();
-        if head.status.is_success() {
-            return Ok(value);
+        let value = serde_json::from_slice::<Value>(&body).ok();
+        let header = |name| head.headers.get(name).and_then(|it| it.to_str().ok());
+        match (value, header("x-amzn-errortype")) {
+            (Some(value), _) if head.status.is_success() => Ok(value),
+            (value, Some(code)) => {
+                let value = value.unwrap_or_default();
+                let message = value["message"].as_str().or(value["Message"].as_str());
+                Err(Refusal {
+                    status: head.status,
+                    code: code.to_owned(),
+                    message: message.unwrap_or("no explanation was given").to_owned(),
+                }
+                .into())
+            }
+            (_, None) => {
+                let (status, kind) = (head.status, header("content-type").unwrap_or("no type"));
+                let server = header("server").map(|name| format!(" by the server '{name}'"));
+                let answer = format!("{status}{} with {kind}", server.unwrap_or_default());
+                bail!("{}", self.stranger(&answer))
+            }
         }
-        let kind = head
-            .headers
-            .get("x-amzn-errortype")
-            .and_then(|kind| kind.to_str().ok());
-        let message = value["message"].as_str().or(value["Message"].as_str());
-        Err(Refusal {
-            status: head.status,
-            code: kind.unwrap_or("Error").to_owned(),
-            message: message.unwrap_or("no explanation was given").to_owned(),
-        }
-        .into())
+    }
+
+    /// Said of a server that is there and is none of ours.
+    fn stranger(&self, answer: &str) -> String {
+        format!(
+            "what answers at {} is no windlass daemon: it answers {answer}, where the JSON of \
+             windlass's API is expected; give the daemon's address with --endpoint or \
+             WINDLASS_ENDPOINT",
+            self.endpoint
+        )
     }
 }
 

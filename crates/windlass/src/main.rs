@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use tokio::runtime::Runtime;
 
 mod app;
@@ -21,7 +21,7 @@ mod status;
 mod telemetry;
 
 use cli::{Cli, Command, FilterCommand};
-use config::{Config, Problem};
+use config::{Config, Problem, Surroundings};
 
 /// Pages of records are large and come and go all the time: glibc maps and unmaps each of them.
 #[global_allocator]
@@ -31,7 +31,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXIT_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(message) => {
             let code = if message.use_stderr() { EXIT_USAGE } else { 0 };
@@ -78,7 +78,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// Says everything that is wrong with a file, its mappings included.
 fn check(file: &Path) -> anyhow::Result<ExitCode> {
-    match Config::load(file, &environment) {
+    match Config::load(file, surroundings()) {
         Ok(config) => {
             let (functions, mappings) = (config.functions.len(), config.mappings.len());
             output::print(&format!(
@@ -106,6 +106,20 @@ fn refuse(file: Option<&Path>, problems: &[Problem]) -> ExitCode {
         complain(&format!("{place}: {message}"));
     }
     ExitCode::from(EXIT_USAGE)
+}
+
+/// The environment and the files of AWS's own programs.
+fn surroundings() -> Surroundings<'static> {
+    Surroundings {
+        variable: &environment,
+        region_of_profile: &region_of_profile,
+    }
+}
+
+/// Reads a file or two, before there is any other runtime.
+fn region_of_profile() -> Option<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
+    runtime.block_on(windlass_adapters::aws::region_of_profile())
 }
 
 /// A variable of the environment; one that is not Unicode counts as unset.

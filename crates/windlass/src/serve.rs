@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::app::App;
 use crate::cli::ServeArgs;
 use crate::config::{Config, Problem};
-use crate::{environment, refuse, telemetry};
+use crate::{refuse, surroundings, telemetry};
 
 /// Runs the daemon until it is told to stop.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
@@ -19,7 +19,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         Ok(config) => config,
         Err(problems) => return Ok(refuse(args.config.as_deref(), &problems)),
     };
-    telemetry::start(args.log_format, None);
+    if let Err(problem) = telemetry::start(args.log_format, None) {
+        return Ok(refuse(None, &[problem]));
+    }
     let runtime = Runtime::new().context("starting the runtime")?;
     runtime.block_on(life(config, args.prune))?;
     // Whatever still hangs has had its time.
@@ -30,8 +32,8 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
 /// The file's configuration, or the defaults, with what the command line puts above it.
 fn configuration(args: &ServeArgs) -> Result<Config, Vec<Problem>> {
     let mut config = match &args.config {
-        Some(file) => Config::load(Path::new(file), &environment)?,
-        None => Config::without_file(&environment)?,
+        Some(file) => Config::load(Path::new(file), surroundings())?,
+        None => Config::without_file(surroundings())?,
     };
     if let Some(listen) = &args.listen {
         config.listen_at(listen).map_err(|problem| vec![problem])?;
@@ -65,13 +67,14 @@ async fn life(config: Config, prune: bool) -> anyhow::Result<()> {
 }
 
 /// The signals that ask for a stop.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> anyhow::Result<Self> {
+    /// From here on none goes unheard.
+    pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("waiting for SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("waiting for SIGINT")?,
@@ -79,7 +82,7 @@ impl Signals {
     }
 
     /// Waits for the next one; gives its name.
-    async fn next(&mut self) -> &'static str {
+    pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",

@@ -1,11 +1,17 @@
-//! One client for each service, made of one configuration.
+//! One client for each service and region, made of one configuration.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_config::meta::region::ProvideRegion;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use windlass_core::arn::Arn;
+
+use crate::trust::CaBundle;
 
 /// A service that does not accept a connection within this cannot be reached.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -38,9 +44,22 @@ pub struct AwsSettings {
     pub endpoints: BTreeMap<Service, String>,
     /// Signs with credentials that mean nothing, for endpoints that check none.
     pub placeholder_credentials: bool,
+    /// The authorities that are trusted in place of the machine's.
+    pub ca_bundle: Option<CaBundle>,
 }
 
-/// The clients of all services. Cheap to clone.
+/// AWS in every region. What an ARN names is called in its own region, wherever the daemon is.
+#[derive(Debug)]
+pub struct Aws {
+    shared: SdkConfig,
+    endpoints: BTreeMap<Service, String>,
+    region: String,
+    home: AwsClients,
+    /// By region; they share connections and credentials with those at home.
+    elsewhere: Mutex<BTreeMap<String, AwsClients>>,
+}
+
+/// The clients of all services in one region. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AwsClients {
     pub(crate) kinesis: aws_sdk_kinesis::Client,
@@ -51,7 +70,7 @@ pub struct AwsClients {
     pub(crate) custom_kinesis: bool,
 }
 
-impl AwsClients {
+impl Aws {
     /// Makes the clients: region and endpoints as given, everything else from the standard
     /// environment and its files.
     pub async fn load(settings: &AwsSettings) -> Self {
@@ -64,12 +83,48 @@ impl AwsClients {
                 aws_sdk_kinesis::config::Credentials::new("none", "none", None, None, "none");
             loader = loader.credentials_provider(none);
         }
+        if let Some(bundle) = &settings.ca_bundle {
+            loader = loader.http_client(bundle.http_client());
+        }
         let shared = loader.load().await;
-        let endpoint = |service| settings.endpoints.get(&service).cloned();
-        let mut kinesis = aws_sdk_kinesis::config::Builder::from(&shared);
-        let mut streams = aws_sdk_dynamodbstreams::config::Builder::from(&shared);
-        let mut sqs = aws_sdk_sqs::config::Builder::from(&shared);
-        let mut lambda = aws_sdk_lambda::config::Builder::from(&shared);
+        let home = AwsClients::new(&shared, &settings.endpoints, &settings.region);
+        Self {
+            shared,
+            endpoints: settings.endpoints.clone(),
+            region: settings.region.clone(),
+            home,
+            elsewhere: Mutex::default(),
+        }
+    }
+
+    /// The clients of the region where something is.
+    ///
+    /// Servers that are not AWS's name regions that are none, `ddblocal` and `elasticmq`; those are
+    /// called as at home, since the configured region is the one in which others call them too.
+    pub fn of(&self, arn: &Arn) -> AwsClients {
+        let region = arn.region();
+        if region == self.region || !is_region(region) {
+            return self.home.clone();
+        }
+        let elsewhere = self.elsewhere.lock();
+        let mut elsewhere = elsewhere.unwrap_or_else(PoisonError::into_inner);
+        let clients = elsewhere
+            .entry(region.to_owned())
+            .or_insert_with(|| AwsClients::new(&self.shared, &self.endpoints, region));
+        clients.clone()
+    }
+}
+
+impl AwsClients {
+    fn new(shared: &SdkConfig, endpoints: &BTreeMap<Service, String>, region: &str) -> Self {
+        let endpoint = |service| endpoints.get(&service).cloned();
+        let region = Region::new(region.to_owned());
+        let mut kinesis =
+            aws_sdk_kinesis::config::Builder::from(shared).region(Some(region.clone()));
+        let mut streams =
+            aws_sdk_dynamodbstreams::config::Builder::from(shared).region(Some(region.clone()));
+        let mut sqs = aws_sdk_sqs::config::Builder::from(shared).region(Some(region.clone()));
+        let mut lambda = aws_sdk_lambda::config::Builder::from(shared).region(Some(region));
         // Where the settings say nothing, the SDK has found what environment and profile say.
         if let Some(url) = endpoint(Service::Kinesis) {
             kinesis = kinesis.endpoint_url(url);
@@ -83,7 +138,7 @@ impl AwsClients {
         if let Some(url) = endpoint(Service::Lambda) {
             lambda = lambda.endpoint_url(url);
         }
-        let custom_kinesis = endpoint(Service::Kinesis).is_some() || kinesis_is_elsewhere(&shared);
+        let custom_kinesis = endpoint(Service::Kinesis).is_some() || kinesis_is_elsewhere(shared);
         Self {
             kinesis: aws_sdk_kinesis::Client::from_conf(kinesis.build()),
             dynamodb_streams: aws_sdk_dynamodbstreams::Client::from_conf(streams.build()),
@@ -92,6 +147,17 @@ impl AwsClients {
             custom_kinesis,
         }
     }
+}
+
+/// The region that the profile names, which applies where the environment names none.
+///
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html>
+pub async fn region_of_profile() -> Option<String> {
+    let provider = ProfileFileRegionProvider::builder().build();
+    let region = provider.region().await;
+    region
+        .map(|region| region.as_ref().to_owned())
+        .filter(|region| !region.is_empty())
 }
 
 /// The limits of every call that sets no others.
@@ -106,4 +172,55 @@ pub(crate) fn timeouts() -> TimeoutConfig {
 fn kinesis_is_elsewhere(shared: &SdkConfig) -> bool {
     let own = std::env::var("AWS_ENDPOINT_URL_KINESIS");
     own.is_ok_and(|url| !url.is_empty()) || shared.endpoint_url().is_some()
+}
+
+/// Whether this is how AWS names its regions: `us-east-1`, `us-gov-west-1`.
+fn is_region(text: &str) -> bool {
+    let mut parts = text.rsplit('-');
+    let number = parts.next().unwrap_or_default();
+    let names: Vec<&str> = parts.collect();
+    2 <= names.len()
+        && names.last().is_some_and(|first| first.len() == 2)
+        && !number.is_empty()
+        && number.bytes().all(|it| it.is_ascii_digit())
+        && names
+            .iter()
+            .all(|name| !name.is_empty() && name.bytes().all(|it| it.is_ascii_lowercase()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn region(client: &AwsClients) -> Vec<String> {
+        let named = [
+            client.kinesis.config().region(),
+            client.dynamodb_streams.config().region(),
+            client.sqs.config().region(),
+            client.lambda.config().region(),
+        ];
+        let named = named.into_iter().flatten();
+        named.map(ToString::to_string).collect()
+    }
+
+    #[tokio::test]
+    async fn what_an_arn_names_is_called_in_its_own_region() {
+        let aws = Aws::load(&AwsSettings {
+            region: "eu-west-1".to_owned(),
+            placeholder_credentials: true,
+            ..AwsSettings::default()
+        })
+        .await;
+        let of = |text: &str| region(&aws.of(&Arn::parse(text).unwrap()));
+        let queue = "arn:aws:sqs:us-gov-west-1:000000000000:q";
+        assert_eq!(of(queue), ["us-gov-west-1"; 4]);
+        assert_eq!(of(queue), ["us-gov-west-1"; 4]);
+        assert_eq!(aws.elsewhere.lock().unwrap().len(), 1, "they are kept");
+        let here = "arn:aws:kinesis:eu-west-1:000000000000:stream/s";
+        assert_eq!(of(here), ["eu-west-1"; 4]);
+        for place in ["elasticmq", "ddblocal", "", "000000000000", "a-b-1"] {
+            let arn = format!("arn:aws:sqs:{place}:000000000000:q");
+            assert_eq!(of(&arn), ["eu-west-1"; 4], "{arn}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use aws_sdk_dynamodbstreams::error::SdkError;
 use aws_sdk_dynamodbstreams::operation::get_records::{GetRecordsError, GetRecordsOutput};
-use aws_sdk_dynamodbstreams::types::ShardIteratorType;
+use aws_sdk_dynamodbstreams::types::{ShardIteratorType, StreamStatus};
 use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_core::arn::Arn;
@@ -20,7 +20,7 @@ use windlass_engine::ports::{PortError, StreamReader};
 
 use super::fault::port_error;
 use super::raw::RawCall;
-use super::{AwsClients, MOST_PAGES};
+use super::{AwsClients, Listed, MOST_PAGES};
 use crate::wire::dynamodb::{Answer, Frame, read};
 
 /// Most records of one page.
@@ -128,6 +128,47 @@ impl DynamoDbStreamsReader {
         }
     }
 
+    /// Every shard that is listed, all pages.
+    async fn listed(&self) -> Result<Vec<Listed>, PortError> {
+        let mut shards: Vec<Listed> = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut last: Option<String> = None;
+        for _ in 0..MOST_PAGES {
+            let call = self.clients.dynamodb_streams.describe_stream();
+            let call = call.stream_arn(self.stream.as_str());
+            let answer = call.set_exclusive_start_shard_id(last.take()).send().await;
+            let answer = answer.map_err(|error| failed(&self.stream, "DescribeStream", error))?;
+            let Some(described) = answer.stream_description else {
+                return Err(self.broken("the answer describes no stream"));
+            };
+            let disabled = described.stream_status == Some(StreamStatus::Disabled);
+            for shard in described.shards.unwrap_or_default() {
+                let id = shard
+                    .shard_id
+                    .ok_or_else(|| self.broken("a shard without a name"))?;
+                if seen.insert(id.clone()) {
+                    let parents = shard.parent_shard_id.into_iter();
+                    let range = shard.sequence_number_range;
+                    let ended = range.is_some_and(|it| it.ending_sequence_number.is_some());
+                    shards.push(Listed {
+                        closed: disabled || ended,
+                        shard: Shard {
+                            id: ShardId::from(id.as_str()),
+                            parents: parents
+                                .map(|parent| ShardId::from(parent.as_str()))
+                                .collect(),
+                        },
+                    });
+                }
+            }
+            last = described.last_evaluated_shard_id;
+            if last.is_none() {
+                return Ok(shards);
+            }
+        }
+        Err(self.broken("the list of shards has no end"))
+    }
+
     fn broken(&self, what: &'static str) -> PortError {
         PortError {
             operation: format!("reading the stream of table {}", self.stream.source_name()),
@@ -140,37 +181,8 @@ impl DynamoDbStreamsReader {
 #[async_trait]
 impl StreamReader for DynamoDbStreamsReader {
     async fn list_shards(&self) -> Result<Vec<Shard>, PortError> {
-        let mut shards: Vec<Shard> = Vec::new();
-        let mut seen = BTreeSet::new();
-        let mut last: Option<String> = None;
-        for _ in 0..MOST_PAGES {
-            let call = self.clients.dynamodb_streams.describe_stream();
-            let call = call.stream_arn(self.stream.as_str());
-            let answer = call.set_exclusive_start_shard_id(last.take()).send().await;
-            let answer = answer.map_err(|error| failed(&self.stream, "DescribeStream", error))?;
-            let Some(described) = answer.stream_description else {
-                return Err(self.broken("the answer describes no stream"));
-            };
-            for shard in described.shards.unwrap_or_default() {
-                let id = shard
-                    .shard_id
-                    .ok_or_else(|| self.broken("a shard without a name"))?;
-                if seen.insert(id.clone()) {
-                    let parents = shard.parent_shard_id.into_iter();
-                    shards.push(Shard {
-                        id: ShardId::from(id.as_str()),
-                        parents: parents
-                            .map(|parent| ShardId::from(parent.as_str()))
-                            .collect(),
-                    });
-                }
-            }
-            last = described.last_evaluated_shard_id;
-            if last.is_none() {
-                return Ok(shards);
-            }
-        }
-        Err(self.broken("the list of shards has no end"))
+        let listed = self.listed().await?;
+        Ok(listed.into_iter().map(|it| it.shard).collect())
     }
 
     async fn read(&self, shard: &ShardId, from: &Cursor, limit: u32) -> Result<Page, PortError> {
@@ -184,6 +196,10 @@ impl StreamReader for DynamoDbStreamsReader {
         }
         let answer =
             answer.ok_or_else(|| self.broken("an iterator that was just given is refused"))?;
+        if answer.next_iterator.is_none() {
+            let listed = self.listed().await?;
+            Listed::confirm_end(&listed, shard).map_err(|cause| self.broken(cause))?;
+        }
         let last = answer.records.last();
         let behind = last.map_or(Duration::ZERO, |record| age(record.approximate_arrival));
         let after = last.map(|record| Position::After(record.sequence_number.detached()));

@@ -18,7 +18,7 @@ use windlass_engine::ports::{PortError, StreamReader};
 
 use super::fault::port_error;
 use super::raw::RawCall;
-use super::{AwsClients, MOST_PAGES};
+use super::{AwsClients, Listed, MOST_PAGES};
 use crate::wire::kinesis::{Answer, Frame, read};
 
 /// Codes of a shard iterator that is of no use any more: a new one must be had.
@@ -172,18 +172,8 @@ impl KinesisReader {
         }
     }
 
-    fn nothing_left(&self) -> PortError {
-        PortError {
-            operation: format!("reading stream {}", self.stream.arn.source_name()),
-            fault: Fault::Gone,
-            source: "the shard has been read to its end".into(),
-        }
-    }
-}
-
-#[async_trait]
-impl StreamReader for KinesisReader {
-    async fn list_shards(&self) -> Result<Vec<Shard>, PortError> {
+    /// Every shard that is listed, all pages.
+    async fn listed(&self) -> Result<Vec<Listed>, PortError> {
         let mut shards = Vec::new();
         let mut token: Option<String> = None;
         for _ in 0..MOST_PAGES {
@@ -202,11 +192,15 @@ impl StreamReader for KinesisReader {
                     .parent_shard_id
                     .into_iter()
                     .chain(shard.adjacent_parent_shard_id);
-                shards.push(Shard {
-                    id: ShardId::from(shard.shard_id.as_str()),
-                    parents: parents
-                        .map(|parent| ShardId::from(parent.as_str()))
-                        .collect(),
+                let range = shard.sequence_number_range;
+                shards.push(Listed {
+                    closed: range.is_some_and(|range| range.ending_sequence_number.is_some()),
+                    shard: Shard {
+                        id: ShardId::from(shard.shard_id.as_str()),
+                        parents: parents
+                            .map(|parent| ShardId::from(parent.as_str()))
+                            .collect(),
+                    },
                 });
             }
             token = answer.next_token;
@@ -219,6 +213,22 @@ impl StreamReader for KinesisReader {
             fault: Fault::Transient,
             source: "the list has no end".into(),
         })
+    }
+
+    fn nothing_left(&self) -> PortError {
+        PortError {
+            operation: format!("reading stream {}", self.stream.arn.source_name()),
+            fault: Fault::Gone,
+            source: "the shard has been read to its end".into(),
+        }
+    }
+}
+
+#[async_trait]
+impl StreamReader for KinesisReader {
+    async fn list_shards(&self) -> Result<Vec<Shard>, PortError> {
+        let listed = self.listed().await?;
+        Ok(listed.into_iter().map(|it| it.shard).collect())
     }
 
     async fn read(&self, shard: &ShardId, from: &Cursor, limit: u32) -> Result<Page, PortError> {
@@ -244,6 +254,14 @@ impl StreamReader for KinesisReader {
                 source: "an iterator that was just given is refused".into(),
             });
         };
+        if answer.next_iterator.is_none() && !answer.has_children {
+            let listed = self.listed().await?;
+            Listed::confirm_end(&listed, shard).map_err(|cause| PortError {
+                operation: format!("GetRecords of stream {}", arn.source_name()),
+                fault: Fault::Transient,
+                source: cause.into(),
+            })?;
+        }
         let after = answer
             .records
             .last()

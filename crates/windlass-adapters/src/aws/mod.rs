@@ -7,12 +7,14 @@ mod clients;
 pub mod dynamodb_streams;
 pub mod fault;
 pub mod kinesis;
+mod listing;
 mod raw;
 pub mod sqs;
 
 #[cfg(test)]
 pub(crate) use clients::timeouts;
-pub use clients::{AwsClients, AwsSettings, Service};
+pub use clients::{Aws, AwsClients, AwsSettings, Service, region_of_profile};
+use listing::Listed;
 
 use windlass_core::arn::{Arn, SourceKind};
 use windlass_core::outcome::Fault;

@@ -23,7 +23,7 @@ impl StoreLock {
             .truncate(false)
             .open(path)
             .map_err(|error| {
-                StoreError::with(store, &format!("{place} cannot be opened"), error)
+                StoreError::of_file(store, &format!("{place} cannot be opened"), error)
             })?;
         match file.try_lock() {
             Ok(()) => {}
@@ -39,11 +39,10 @@ impl StoreLock {
                 return Err(StoreError::new(store, &reason));
             }
             Err(TryLockError::Error(error)) => {
-                return Err(StoreError::with(
-                    store,
-                    &format!("{place} cannot be locked"),
-                    error,
-                ));
+                let what = format!(
+                    "{place} cannot be locked, perhaps because its file system is a network's"
+                );
+                return Err(StoreError::of_file(store, &what, error));
             }
         }
         let written = file
@@ -52,7 +51,7 @@ impl StoreLock {
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .and_then(|()| file.flush());
         written.map_err(|error| {
-            StoreError::with(store, &format!("{place} cannot be written"), error)
+            StoreError::of_file(store, &format!("{place} cannot be written"), error)
         })?;
         Ok(Self { _file: file })
     }

@@ -1,5 +1,6 @@
 //! The stores: where mappings, leases and checkpoints are kept.
 
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -72,6 +73,11 @@ impl StoreError {
         }
     }
 
+    /// Something about a file went wrong; what that is says what can be done.
+    fn of_file(store: &str, what: &str, error: io::Error) -> Self {
+        Self::with(store, &format!("{what}; {}", remedy(&error)), error)
+    }
+
     fn with(store: &str, reason: &str, source: impl Into<BoxError>) -> Self {
         let source = Some(source.into());
         Self {
@@ -79,6 +85,30 @@ impl StoreError {
             reason: reason.to_owned(),
             source,
         }
+    }
+}
+
+/// What a person can do about a file that cannot be used.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "only a few of the kinds have a remedy of their own"
+)]
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+            "let the daemon's user write there, or give another folder with 'store' or --store"
+        }
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
+            "a part of this path is a file; give the path of a folder with 'store' or --store"
+        }
+        ErrorKind::IsADirectory => {
+            "a folder is in its place; move that away, or give another folder with 'store' or \
+             --store"
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "make room there, or give another folder with 'store' or --store"
+        }
+        _ => "check the path, or give another folder with 'store' or --store",
     }
 }
 

@@ -73,8 +73,8 @@ impl SqliteStore {
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let store = format!("sqlite:{}", folder.display());
         std::fs::create_dir_all(folder).map_err(|error| {
-            let reason = format!("the folder {} cannot be made", folder.display());
-            StoreError::with(&store, &reason, error)
+            let what = format!("the folder {} cannot be made", folder.display());
+            StoreError::of_file(&store, &what, error)
         })?;
         let lock = StoreLock::take(&store, &folder.join(LOCK))?;
         let file = folder.join(DATABASE);
@@ -165,7 +165,8 @@ pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError
                  mappings' starting positions"
             }
             Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::CannotOpen) => {
-                "it cannot be written; check the permissions of the folder and of the file"
+                "it cannot be written; check the permissions of the folder and of the file, or give \
+                 another folder with 'store' or --store"
             }
             _ => what,
         };

@@ -1,5 +1,6 @@
 //! The stores keep their contract, and the one on disk says what is wrong with it.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +13,7 @@ use windlass_testkit::contract;
 
 use super::lock::StoreLock;
 use super::sqlite::prepare;
-use super::{MemoryStore, SqliteStore, open};
+use super::{MemoryStore, SqliteStore, StoreError, open};
 
 /// A folder of a test's own, removed at its end.
 struct Folder(PathBuf);
@@ -209,11 +210,15 @@ fn a_place_that_cannot_be_written_is_named() {
     let file = folder.0.join("file");
     std::fs::write(&file, "").unwrap();
     let error = refusal(&file.join("store"));
-    assert!(error.contains("file/store cannot be made"), "{error}");
+    assert!(
+        error.contains("file/store cannot be made; a part of this path is a file"),
+        "{error}"
+    );
     let locked = folder.0.join("locked");
     std::fs::create_dir_all(locked.join("windlass.lock")).unwrap();
     let error = refusal(&locked);
-    assert!(error.contains("windlass.lock cannot be opened"), "{error}");
+    let says = "windlass.lock cannot be opened; a folder is in its place";
+    assert!(error.contains(says), "{error}");
 }
 
 #[test]
@@ -232,4 +237,20 @@ fn refusal(folder: &Path) -> String {
     let error = chain(&error);
     assert!(error.starts_with("the store sqlite:"), "{error}");
     error
+}
+
+/// Whoever runs the tests may write anywhere, so the refusals of the operating system are made up.
+#[test]
+fn every_refusal_of_a_file_says_what_can_be_done() {
+    for (kind, says) in [
+        (ErrorKind::PermissionDenied, "let the daemon's user write"),
+        (ErrorKind::ReadOnlyFilesystem, "let the daemon's user write"),
+        (ErrorKind::StorageFull, "make room"),
+        (ErrorKind::Other, "check the path"),
+    ] {
+        let error =
+            StoreError::of_file("sqlite:x", "x/windlass.lock cannot be opened", kind.into());
+        let error = chain(&error);
+        assert!(error.contains(says) && error.contains("--store"), "{error}");
+    }
 }

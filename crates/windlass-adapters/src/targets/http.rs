@@ -1,6 +1,5 @@
 //! Functions that are invoked by URL.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,24 +18,10 @@ use windlass_engine::ports::{BoxError, Invocation, Target};
 use super::RESPONSE_LIMIT;
 use super::answer::{function_error, not_invoked, of_body, of_head};
 use super::pool::{Pool, Sender};
+use super::settings::{HttpTargetSettings, refused_header, refused_url};
 
 /// Where a Runtime Interface Emulator listens. It reports errors in its own way.
 const EMULATOR_PATH: &str = "/2015-03-31/functions/function/invocations";
-
-/// How a function is invoked by URL.
-#[derive(Clone, Debug)]
-pub struct HttpTargetSettings {
-    /// Absolute, `http` or `https`.
-    pub url: String,
-    /// Sent with every request.
-    pub headers: BTreeMap<String, String>,
-    /// Signs the body, if there is one.
-    pub signing_secret: Option<String>,
-    /// The longest that one invocation may take.
-    pub timeout: Duration,
-    /// Most invocations at a time; others wait.
-    pub maximum_concurrency: Option<usize>,
-}
 
 /// Invokes one function by POST, the event as the body.
 #[derive(Debug)]
@@ -67,14 +52,11 @@ impl HttpTarget {
     /// # Errors
     /// The URL or a header is not valid, or the machine's root certificates cannot be read.
     pub fn new(settings: &HttpTargetSettings) -> Result<Self, BoxError> {
+        if let Some(refusal) = refused_url(&settings.url) {
+            return Err(refusal.into());
+        }
         let uri: Uri = settings.url.parse()?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err("the URL must begin with http:// or https://".into());
-        }
         let host = uri.authority().ok_or("the URL names no host")?.as_str();
-        if host.contains('@') {
-            return Err("the URL holds a user name; give a header authorization instead".into());
-        }
         let host = HeaderValue::from_str(host)?;
         let path = uri
             .path_and_query()
@@ -91,6 +73,9 @@ impl HttpTarget {
             HeaderValue::from_static("application/json"),
         );
         for (name, value) in &settings.headers {
+            if let Some(refusal) = refused_header(name, value) {
+                return Err(format!("the header {name}: {refusal}").into());
+            }
             let invalid = |what| format!("the header {name}: its {what} is not one of HTTP");
             headers.insert(
                 HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid("name"))?,
@@ -103,7 +88,7 @@ impl HttpTarget {
             .maximum_concurrency
             .or_else(|| emulator.then_some(1));
         Ok(Self {
-            pool: Pool::new(uri)?,
+            pool: Pool::new(uri, settings.ca_bundle.as_ref())?,
             path,
             headers,
             signing_secret: settings.signing_secret.clone(),

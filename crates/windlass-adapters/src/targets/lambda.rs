@@ -195,8 +195,14 @@ fn outcome_of(error: &SdkError<InvokeError>, function: &Arn) -> Outcome {
         // The request may have gone out, and the function may have run.
         SdkError::TimeoutError(_) => lost("timeout"),
         SdkError::ResponseError(_) => lost("response broken off"),
-        // Functions do not hold the connection: when it fails, the service or the network has.
-        SdkError::DispatchFailure(_) => not_invoked(Fault::Transient),
+        // Functions do not hold the connection: when it fails, the service or the network has, or
+        // there is nothing to sign with.
+        SdkError::DispatchFailure(_) => {
+            if let Some(reason) = fault::without_credentials(error) {
+                tracing::warn!(%function, reason, "the function cannot be invoked");
+            }
+            not_invoked(Fault::Transient)
+        }
         _ => not_invoked(Fault::Denied),
     }
 }

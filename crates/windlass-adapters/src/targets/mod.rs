@@ -4,9 +4,11 @@ mod answer;
 mod http;
 mod lambda;
 mod pool;
+mod settings;
 
-pub use http::{HttpTarget, HttpTargetSettings};
+pub use http::HttpTarget;
 pub use lambda::{LambdaTarget, find_function};
+pub use settings::{HttpTargetSettings, refused_header, refused_url};
 
 /// The longest a function may take unless the configuration says otherwise.
 pub const DEFAULT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);

@@ -12,12 +12,14 @@ use http::Uri;
 use http::uri::Scheme;
 use http_body_util::Full;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tower_service::Service as _;
 use windlass_engine::ports::BoxError;
+
+use crate::trust::{self, CaBundle};
 
 /// An idle connection is closed after so long; most servers wait longer.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
@@ -48,11 +50,12 @@ struct State {
 }
 
 impl Pool {
-    /// Connects to where `uri` says, by HTTP or HTTPS.
+    /// Connects to where `uri` says, by HTTP or HTTPS; a bundle adds to the authorities that the
+    /// machine trusts.
     ///
     /// # Errors
-    /// It is HTTPS, and the machine's root certificates cannot be read.
-    pub(super) fn new(uri: Uri) -> std::io::Result<Self> {
+    /// It is HTTPS, and no root certificates can be read.
+    pub(super) fn new(uri: Uri, bundle: Option<&CaBundle>) -> std::io::Result<Self> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
@@ -62,11 +65,12 @@ impl Pool {
             .with_safe_default_protocol_versions()
             .map_err(std::io::Error::other)?;
         // A machine without any root certificates can still call plain HTTP.
-        let tls = if uri.scheme() == Some(&Scheme::HTTPS) {
-            tls.with_native_roots()?
+        let roots = if uri.scheme() == Some(&Scheme::HTTPS) {
+            trust::roots(bundle)?
         } else {
-            tls.with_root_certificates(rustls::RootCertStore::empty())
+            rustls::RootCertStore::empty()
         };
+        let tls = tls.with_root_certificates(roots);
         let tls = tls.with_no_client_auth();
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use base64_simd::STANDARD;
 use windlass_core::record::{KeyHash, Record};
 
 use super::cursor::{Cursor, WireError, plain, unescape};
@@ -25,6 +26,8 @@ pub(crate) struct Answer {
     pub(crate) records: Vec<Record>,
     /// None at the end of the shard.
     pub(crate) next_iterator: Option<String>,
+    /// Whether it names the shards that follow this one, as only its end has them.
+    pub(crate) has_children: bool,
     pub(crate) behind: Duration,
 }
 
@@ -58,6 +61,7 @@ pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
     let mut cursor = Cursor::new(body)?;
     let mut page = PageBuffer::for_body(body.len());
     let (mut next_iterator, mut behind, mut records) = (None, Duration::ZERO, false);
+    let mut has_children = false;
     cursor.object(|cursor, name| {
         match name {
             b"Records" => {
@@ -83,6 +87,11 @@ pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
                     behind = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
                 }
             }
+            b"ChildShards" if !cursor.value_is_null()? => cursor.array(|cursor| {
+                has_children = true;
+                cursor.skip()
+            })?,
+            b"ChildShards" => {}
             _ => cursor.skip()?,
         }
         Ok(())
@@ -95,6 +104,7 @@ pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
     Ok(Answer {
         records: page.finish(),
         next_iterator,
+        has_children,
         behind,
     })
 }
@@ -111,7 +121,9 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
         }
         Ok(())
     })?;
-    let data = data.ok_or_else(|| cursor.error("a record without data"))?;
+    let data = data
+        .filter(|data| is_base64(data))
+        .ok_or_else(|| cursor.error("a record without data in base64"))?;
     let number = number
         .and_then(plain)
         .ok_or_else(|| cursor.error("a record without a sequence number"))?;
@@ -141,6 +153,12 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
     push_all(text, &[&frame.before_id, &number, &frame.after_id]);
     page.record(start, place, data_place, hash, arrival);
     Ok(())
+}
+
+/// Whether the text of a string is base64; its slashes may be escaped.
+fn is_base64(raw: &[u8]) -> bool {
+    let valid = |text: &[u8]| STANDARD.check(text).is_ok();
+    valid(raw) || (raw.contains(&b'\\') && unescape(raw).is_some_and(|text| valid(&text)))
 }
 
 #[cfg(test)]
@@ -190,7 +208,12 @@ mod tests {
             &frame(),
         )
         .unwrap();
-        assert_eq!(answer.next_iterator, None);
+        assert_eq!((answer.next_iterator, answer.has_children), (None, true));
+        assert!(
+            !read(br#"{"Records":[],"ChildShards":[]}"#, &frame())
+                .unwrap()
+                .has_children
+        );
         assert!(read(b"{}", &frame()).is_err());
         assert!(read(b"", &frame()).is_err());
         assert!(read(br#"{"Records":[{}]}"#, &frame()).is_err());

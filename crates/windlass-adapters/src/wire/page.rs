@@ -112,9 +112,13 @@ mod tests {
         let mut page = PageBuffer::for_body(1_000_000);
         page.text.extend_from_slice(b"{\"n\":17}");
         page.record(0, 5..7, 5..7, KeyHash(1), Timestamp::EPOCH);
-        let record = page.finish().remove(0);
-        assert_eq!(record.sequence_number.as_str(), "17");
-        let Record { event, .. } = record;
+        let Record {
+            sequence_number,
+            event,
+            ..
+        } = page.finish().remove(0);
+        assert_eq!(sequence_number.as_str(), "17");
+        drop(sequence_number);
         let page = event.try_into_mut().expect("nobody else holds the page");
         assert_eq!(&page[..], b"{\"n\":17}");
         assert!(page.capacity() <= 10);

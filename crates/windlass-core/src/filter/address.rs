@@ -15,7 +15,9 @@ impl Block {
     /// # Errors
     /// Why it is none. A mask of all bits is refused, as AWS does: an address alone says the same.
     pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+        // AWS takes slashes at the end for nothing.
         let (base, n_bits) = text
+            .trim_end_matches('/')
             .split_once('/')
             .ok_or("an address and a mask with a slash between were expected")?;
         let base = parse(base.as_bytes()).ok_or("an IP address was expected before the slash")?;
@@ -41,29 +43,47 @@ impl Block {
     }
 }
 
-/// Reads an address: four decimal numbers, which may have zeros in front, or IPv6 without dots. An
-/// IPv4 address in the form of an IPv6 address is an IPv4 address.
+/// The longest text that is read as an IPv4 address, however many zeros it has.
+const LONGEST_IPV4: usize = 15;
+
+/// Reads an address as AWS's matcher does: four decimal numbers, or IPv6 without dots. Numbers may
+/// have zeros in front. An IPv4 address in the form of an IPv6 address is an IPv4 address.
 pub(super) fn parse(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
     if text.contains(':') {
-        let plain = |byte: u8| byte.is_ascii_hexdigit() || byte == b':';
-        let address: Ipv6Addr = text.bytes().all(plain).then(|| text.parse().ok())??;
-        return Some(match address.to_ipv4_mapped() {
-            Some(address) => IpAddr::V4(address),
-            None => IpAddr::V6(address),
-        });
+        return Some(parse_ipv6(text)?.to_canonical());
+    }
+    if LONGEST_IPV4 < text.len() {
+        return None;
     }
     let mut parts = text.split('.').map(|part| {
         let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        let part = part.trim_start_matches('0');
-        digits
-            .then_some(if part.is_empty() { "0" } else { part })?
-            .parse::<u8>()
-            .ok()
+        let number = part.trim_start_matches('0');
+        let number = if number.is_empty() { "0" } else { number };
+        digits.then_some(number)?.parse::<u8>().ok()
     });
     let mut next = || parts.next()?;
     let address = Ipv4Addr::new(next()?, next()?, next()?, next()?);
     parts.next().is_none().then_some(IpAddr::V4(address))
+}
+
+fn parse_ipv6(text: &str) -> Option<Ipv6Addr> {
+    let plain = |byte: u8| byte.is_ascii_hexdigit() || byte == b':';
+    if !text.bytes().all(plain) {
+        return None;
+    }
+    let parsed = text.parse();
+    if parsed.is_ok() {
+        return parsed.ok();
+    }
+    // A group has four digits at most, and zeros in front of them.
+    let groups = text.split(':').map(|group| {
+        let surplus = group.len().saturating_sub(4);
+        let (zeros, digits) = group.split_at(surplus);
+        zeros.bytes().all(|byte| byte == b'0').then_some(digits)
+    });
+    let groups: Option<Vec<&str>> = groups.collect();
+    groups?.join(":").parse().ok()
 }
 
 #[cfg(test)]
@@ -78,6 +98,7 @@ mod tests {
         };
         assert!(same("10.0.0.1", "10.0.00.01"));
         assert!(same("::1", "0:0:0:0:0:0:0:1"));
+        assert!(same("::1", "::000001"));
         assert!(same("2001:DB8::a", "2001:db8:0::A"));
         assert!(same("::ffff:102:304", "1.2.3.4"));
         for text in [

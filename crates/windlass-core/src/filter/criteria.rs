@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use super::elements::ElementId;
 use super::findings::Findings;
+use super::reader::NotJson;
 use super::rules::{self, Rule};
 use super::tree::{NodeId, Tree};
 use super::value::{Leaf, ValueTest};
 use super::view::{Place, View};
-use super::walk::{NotJson, Room, Walk, Walked};
+use super::walk::{Room, Shape, Walk, Walked};
 use super::{MAXIMUM_FILTERS, PatternError};
 
 /// Which records of a source reach the function: those that match one of the patterns.
@@ -23,7 +24,8 @@ pub struct Criteria {
     pub(super) patterns: Vec<String>,
     pub(super) tree: Tree,
     pub(super) conditions: Vec<Condition>,
-    pub(super) rules: Vec<CompiledRule>,
+    /// Each a way to match: its conditions, in the order of their paths.
+    pub(super) rules: Vec<Vec<usize>>,
     /// Where a walk over an event begins, if a condition is about more than its data.
     envelope: Option<NodeId>,
     /// Where a walk over its data begins.
@@ -55,15 +57,6 @@ enum Part {
     Data,
     /// The data as a text.
     PlainData,
-}
-
-/// One way to match.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct CompiledRule {
-    /// Of which pattern.
-    pub(super) pattern: usize,
-    /// In the order of their paths.
-    pub(super) conditions: Vec<usize>,
 }
 
 /// A record or message as filters look at it.
@@ -113,7 +106,7 @@ impl Criteria {
                 Ok(rules)
             });
             match rules {
-                Ok(rules) => compiled.add(number, &rules, envelope),
+                Ok(rules) => compiled.add(&rules, envelope),
                 Err(error) => errors.push((number, error)),
             }
         }
@@ -145,9 +138,9 @@ impl Criteria {
             let trusted = self.view != View::Whole;
             match Walk::new(subject.event, root, self, findings, room).run(trusted) {
                 Ok(Walked::Decided) => return findings.is_sure(),
-                Ok(Walked::Whole { container: true }) if findings.is_sure() => return true,
-                Ok(Walked::Whole { container: true }) => {}
-                Ok(Walked::Whole { container: false }) | Err(NotJson) => return false,
+                Ok(Walked::Whole(Shape::Object)) if findings.is_sure() => return true,
+                Ok(Walked::Whole(Shape::Object)) => {}
+                Ok(Walked::Whole(Shape::List | Shape::Scalar)) | Err(NotJson) => return false,
             }
         }
         if self.judge_envelope(&mut scratch.findings) {
@@ -164,15 +157,11 @@ impl Criteria {
     fn judge_envelope(&self, findings: &mut Findings) -> bool {
         for (number, rule) in self.rules.iter().enumerate() {
             let about = |part| move |it: &usize| self.conditions[*it].part == part;
-            let whole = rule.conditions.iter().all(about(Part::Envelope));
+            let whole = rule.iter().all(about(Part::Envelope));
             if whole && findings.holds(self, number) {
                 return true;
             }
-            let own = rule
-                .conditions
-                .iter()
-                .copied()
-                .filter(about(Part::Envelope));
+            let own = rule.iter().copied().filter(about(Part::Envelope));
             if whole || !findings.may_hold(self, own) {
                 findings.kill(number);
             }
@@ -195,8 +184,8 @@ impl Criteria {
         });
         let kind = match walked {
             Ok(Walked::Decided) => return false,
-            Ok(Walked::Whole { container: true }) => DataKind::Container,
-            Ok(Walked::Whole { container: false }) => DataKind::Scalar,
+            Ok(Walked::Whole(Shape::Object | Shape::List)) => DataKind::Container,
+            Ok(Walked::Whole(Shape::Scalar)) => DataKind::Scalar,
             Err(NotJson) => DataKind::NotJson,
         };
         *data = Some(kind);
@@ -211,9 +200,8 @@ impl Criteria {
             findings.judge(self, condition, ElementId::NONE, text, true);
         }
         let is_unfit = |it: &usize| Some(self.conditions[*it].part) == unfit;
-        (0..self.rules.len()).any(|rule| {
-            !self.rules[rule].conditions.iter().any(is_unfit) && findings.holds(self, rule)
-        })
+        (0..self.rules.len())
+            .any(|rule| !self.rules[rule].iter().any(is_unfit) && findings.holds(self, rule))
     }
 
     /// One of the patterns alone.
@@ -245,7 +233,7 @@ impl Criteria {
     }
 
     /// Adds the rules of a pattern; a condition that several of them share is kept once.
-    fn add(&mut self, pattern: usize, rules: &[Rule], envelope: NodeId) {
+    fn add(&mut self, rules: &[Rule], envelope: NodeId) {
         let mut known = BTreeMap::new();
         for rule in rules {
             let number = self.rules.len();
@@ -262,10 +250,7 @@ impl Criteria {
                 let path = |index: &usize| self.conditions[*index].path.encode_utf16();
                 path(one).cmp(path(other))
             });
-            self.rules.push(CompiledRule {
-                pattern,
-                conditions,
-            });
+            self.rules.push(conditions);
         }
     }
 

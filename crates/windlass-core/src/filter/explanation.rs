@@ -40,8 +40,7 @@ impl Criteria {
             let unmet = |condition: &usize| !scratch.findings.is_met(&alone, *condition);
             rule.iter().copied().filter(unmet).collect()
         };
-        let rules = alone.rules.iter().map(|rule| &rule.conditions);
-        let nearest = rules.min_by_key(|rule| unmet(rule).len());
+        let nearest = alone.rules.iter().min_by_key(|rule| unmet(rule).len());
         let nearest = nearest.expect("a pattern has at least one rule");
         let reasons = unmet(nearest).into_iter().map(|condition| {
             let condition = &alone.conditions[condition];

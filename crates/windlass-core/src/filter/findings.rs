@@ -55,7 +55,7 @@ impl Findings {
         self.conditions.clear();
         self.conditions.resize(criteria.conditions.len(), 0);
         self.missing.clear();
-        let n_conditions = criteria.rules.iter().map(|rule| rule.conditions.len());
+        let n_conditions = criteria.rules.iter().map(Vec::len);
         self.missing.extend(n_conditions);
         self.dead.clear();
         self.dead.resize(criteria.rules.len(), false);
@@ -186,7 +186,7 @@ impl Findings {
 
     /// Whether a rule holds, now that everything was seen.
     pub(super) fn holds(&mut self, criteria: &Criteria, rule: usize) -> bool {
-        let conditions = criteria.rules[rule].conditions.as_slice();
+        let conditions = criteria.rules[rule].as_slice();
         if self.dead[rule] || !self.may_hold(criteria, conditions.iter().copied()) {
             return false;
         }

@@ -22,6 +22,7 @@ mod number;
 mod value;
 mod wildcard;
 
+mod reader;
 mod text;
 mod tokens;
 mod tree;

@@ -5,29 +5,42 @@
 //!
 //! <https://github.com/aws/event-ruler#numeric-matching>
 
+use std::fmt::Write;
+
 /// Whether a text is a number as JSON has them.
 ///
 /// <https://www.rfc-editor.org/rfc/rfc8259#section-6>
 pub(super) fn is_number(text: &[u8]) -> bool {
-    let digits = |text: &[u8]| text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let text = text.strip_prefix(b"-").unwrap_or(text);
-    let whole = digits(text);
-    let leading_zero = text.first() == Some(&b'0');
-    let mut valid = whole == 1 || (1 < whole && !leading_zero);
-    let mut rest = &text[whole..];
-    if let Some(fraction) = rest.strip_prefix(b".") {
-        let n_digits = digits(fraction);
-        valid &= 0 < n_digits;
-        rest = &fraction[n_digits..];
+    let (whole, rest) = digits(text);
+    let leading_zero = 1 < whole && text[0] == b'0';
+    if whole == 0 || leading_zero {
+        return false;
     }
-    if let Some(exponent) = rest.strip_prefix(b"e").or(rest.strip_prefix(b"E")) {
-        let sign = exponent.strip_prefix(b"+").or(exponent.strip_prefix(b"-"));
-        let exponent = sign.unwrap_or(exponent);
-        let n_digits = digits(exponent);
-        valid &= 0 < n_digits;
-        rest = &exponent[n_digits..];
+    let rest = match rest {
+        [] => return true,
+        [b'.', fraction @ ..] => match digits(fraction) {
+            (0, _) => return false,
+            (_, rest) => rest,
+        },
+        rest => rest,
+    };
+    match rest {
+        [] => true,
+        [b'e' | b'E', b'+' | b'-', exponent @ ..] | [b'e' | b'E', exponent @ ..] => {
+            let (n_digits, rest) = digits(exponent);
+            n_digits != 0 && rest.is_empty()
+        }
+        _ => false,
     }
-    valid && rest.is_empty()
+}
+
+/// How many digits a text begins with, and what follows them.
+#[inline]
+fn digits(text: &[u8]) -> (usize, &[u8]) {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit());
+    let n_digits = end.unwrap_or(text.len());
+    (n_digits, &text[n_digits..])
 }
 
 /// The value of a number, if a double keeps all its digits.
@@ -43,28 +56,75 @@ pub(super) fn comparable(text: &[u8]) -> Option<f64> {
     if n_digits <= 15 && plain {
         return Some(value);
     }
-    let shortest = format!("{value:e}");
-    (decimal(text) == decimal(&shortest)).then_some(value)
+    let mut shortest = ShortText::default();
+    write!(shortest, "{value:e}").ok()?;
+    (Decimal::parse(text)? == Decimal::parse(shortest.as_str())?).then_some(value)
 }
 
+/// The most digits that the shortest text of a double has.
+const MOST_DIGITS: usize = 17;
+
 /// The digits of a number without zeros at either end, and the power of ten of the last one.
-fn decimal(text: &str) -> Option<(Vec<u8>, i64)> {
-    let text = text.strip_prefix('-').unwrap_or(text);
-    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let mut digits = [whole.as_bytes(), fraction.as_bytes()].concat();
-    let mut power = exponent.parse::<i64>().ok()?;
-    power = power.checked_sub(i64::try_from(fraction.len()).ok()?)?;
-    while digits.last() == Some(&b'0') {
-        digits.pop();
-        power = power.checked_add(1)?;
+#[derive(PartialEq)]
+struct Decimal {
+    digits: [u8; MOST_DIGITS],
+    n_digits: usize,
+    power: i64,
+}
+
+impl Decimal {
+    /// `None` if there are more digits than a double has.
+    fn parse(text: &str) -> Option<Self> {
+        let text = text.strip_prefix('-').unwrap_or(text);
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+        let mut decimal = Self {
+            digits: [0; MOST_DIGITS],
+            n_digits: 0,
+            power: 0,
+        };
+        let mut n_zeros = 0;
+        for digit in whole.bytes().chain(fraction.bytes()) {
+            if digit == b'0' {
+                // Zeros count if other digits stand on both sides.
+                n_zeros += usize::from(decimal.n_digits != 0);
+                continue;
+            }
+            let end = decimal.n_digits + n_zeros;
+            decimal.digits.get_mut(decimal.n_digits..end)?.fill(b'0');
+            *decimal.digits.get_mut(end)? = digit;
+            (decimal.n_digits, n_zeros) = (end + 1, 0);
+        }
+        if decimal.n_digits != 0 {
+            let shift = i64::try_from(n_zeros).ok()? - i64::try_from(fraction.len()).ok()?;
+            decimal.power = exponent.parse::<i64>().ok()?.checked_add(shift)?;
+        }
+        Some(decimal)
     }
-    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
-    digits.drain(..zeros);
-    if digits.is_empty() {
-        power = 0;
+}
+
+/// Room for the text of a double, without memory of its own.
+#[derive(Default)]
+struct ShortText {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl ShortText {
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).expect("only whole texts are written")
     }
-    Some((digits, power))
+}
+
+impl Write for ShortText {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = self.length + text.len();
+        let room = self.bytes.get_mut(self.length..end);
+        room.ok_or(std::fmt::Error)?
+            .copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -104,6 +164,11 @@ mod tests {
             ("1e22", 1e22),
             ("0.1", 0.1),
             ("1.7976931348623157e308", f64::MAX),
+            ("1000000000000000000000.0", 1e21),
+            ("0.00000000000000000000000001", 1e-26),
+            ("10.0203e-4", 0.001_002_03),
+            ("5e-324", 5e-324),
+            ("0e99999999999", 0.0),
         ] {
             assert_eq!(comparable(text.as_bytes()), Some(value), "{text}");
         }

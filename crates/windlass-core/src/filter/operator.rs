@@ -10,6 +10,8 @@ use super::number::comparable;
 use super::value::{Excluded, Range, ValueTest};
 use super::wildcard::Wildcard;
 
+const NOTHING_EXCLUDED: &str = "`anything-but` takes at least one value";
+
 /// One alternative of a field: a test of its value, or `None` for `{"exists": false}`.
 pub(super) fn alternative(value: &Value) -> Result<Option<ValueTest>, PatternError> {
     Ok(Some(match &value.kind {
@@ -94,6 +96,9 @@ fn anything_but(value: &Value) -> Result<Excluded, PatternError> {
     let member = only_member(value, members)?;
     let name = member.name.as_str();
     let values = member.value.elements();
+    if values.is_empty() {
+        return Err(error(&member.value, NOTHING_EXCLUDED));
+    }
     let texts = || values.iter().map(|value| text(name, value));
     let not_empty = || {
         let bytes = values.iter().map(|value| match text(name, value)? {
@@ -138,7 +143,7 @@ fn excluded_values(value: &Value) -> Result<Excluded, PatternError> {
     match (texts.is_empty(), numbers.is_empty()) {
         (false, true) => Ok(Excluded::Texts(texts)),
         (true, false) => Ok(Excluded::Numbers(numbers)),
-        (true, true) => Err(error(value, "`anything-but` takes at least one value")),
+        (true, true) => Err(error(value, NOTHING_EXCLUDED)),
         (false, false) => {
             let reason = "`anything-but` takes texts or numbers, but not both in one list";
             Err(error(value, reason))
@@ -203,7 +208,7 @@ fn number(value: &Value) -> Result<f64, PatternError> {
 fn wildcard(value: &Value) -> Result<Wildcard, PatternError> {
     let text = text("wildcard", value)?;
     Wildcard::parse(text).map_err(|(at, reason)| {
-        let reason = format!("{reason}, behind {at} bytes of the text");
+        let reason = format!("{reason}, at byte {} of the text", at + 1);
         error(value, &reason)
     })
 }

@@ -5,7 +5,7 @@
 
 use memchr::memchr;
 
-use super::walk::NotJson;
+use super::reader::NotJson;
 
 /// Writes the text of a string, given as it stands between its quotes, over what `text` has.
 pub(super) fn unescape(raw: &[u8], text: &mut Vec<u8>) -> Result<(), NotJson> {

@@ -37,7 +37,8 @@ pub(super) struct Tokens<'t> {
 struct Masks {
     quotes: u64,
     backslashes: u64,
-    /// `{}[]:,`, within strings too.
+    /// `{}[]:,`, within strings too; also `_`, `Y`, `y` and DEL, which outside of strings no JSON
+    /// has.
     structure: u64,
     /// Bytes below the space.
     controls: u64,
@@ -62,6 +63,7 @@ impl<'t> Tokens<'t> {
     }
 
     /// Where the next token is; the length of the text if there is none.
+    #[inline]
     pub(super) fn peek(&mut self) -> usize {
         while self.coming == 0 {
             if self.text.len() <= self.start + BLOCK {
@@ -74,6 +76,7 @@ impl<'t> Tokens<'t> {
     }
 
     /// Passes over the token that [`Tokens::peek`] has found.
+    #[inline]
     pub(super) const fn take(&mut self) {
         self.coming &= self.coming.wrapping_sub(1);
     }
@@ -136,32 +139,40 @@ impl<'t> Tokens<'t> {
 }
 
 impl Masks {
+    #[inline]
     fn of(block: &[u8; BLOCK]) -> Self {
-        let mut masks = Self {
-            quotes: 0,
-            backslashes: 0,
-            structure: 0,
-            controls: 0,
-        };
         let (parts, _) = block.as_chunks::<16>();
-        for (part, number) in parts.iter().zip(0..) {
-            let bytes = u8x16::new(*part);
-            let is = |byte: u8| bytes.simd_eq(u8x16::splat(byte));
-            // Braces and brackets differ in one bit.
-            let folded = bytes | u8x16::splat(0x20);
-            let brackets = folded.simd_eq(u8x16::splat(b'{')) | folded.simd_eq(u8x16::splat(b'}'));
-            let structure = brackets | is(b':') | is(b',');
-            let controls = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
-            let put = |mask: &mut u64, part: u8x16| {
-                *mask |= u64::from(part.to_bitmask()) << (16 * number);
-            };
-            put(&mut masks.quotes, is(b'"'));
-            put(&mut masks.backslashes, is(b'\\'));
-            put(&mut masks.structure, structure);
-            put(&mut masks.controls, controls);
+        let parts: [u8x16; 4] = std::array::from_fn(|part| u8x16::new(parts[part]));
+        // Braces and brackets differ in three bits.
+        let structure = |bytes: u8x16| {
+            let brackets = (bytes | u8x16::splat(0x26)).simd_eq(u8x16::splat(0x7f));
+            brackets | bytes.simd_eq(u8x16::splat(b':')) | bytes.simd_eq(u8x16::splat(b','))
+        };
+        let control = |bytes: u8x16| bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+        Self {
+            quotes: mask(parts, |bytes| bytes.simd_eq(u8x16::splat(b'"'))),
+            backslashes: mask_if_any(parts, |bytes| bytes.simd_eq(u8x16::splat(b'\\'))),
+            structure: mask(parts, structure),
+            controls: mask_if_any(parts, control),
         }
-        masks
     }
+}
+
+/// A bit for each byte of which something holds.
+#[inline]
+fn mask(parts: [u8x16; 4], holds: impl Fn(u8x16) -> u8x16) -> u64 {
+    let [a, b, c, d] = parts.map(|part| u64::from(holds(part).to_bitmask()));
+    a | b << 16 | c << 32 | d << 48
+}
+
+/// The same, quicker where it holds of none.
+#[inline]
+fn mask_if_any(parts: [u8x16; 4], holds: impl Fn(u8x16) -> u8x16) -> u64 {
+    let [a, b, c, d] = parts.map(&holds);
+    if (a | b | c | d).to_bitmask() == 0 {
+        return 0;
+    }
+    mask(parts, holds)
 }
 
 /// For each bit, whether the number of bits up to and with it is odd.
@@ -185,7 +196,7 @@ mod tests {
         for (at, byte) in text.iter().enumerate() {
             let quote = *byte == b'"' && !escaped;
             within ^= quote;
-            if quote || (!within && b"{}[]:,".contains(byte)) {
+            if quote || (!within && b"{}[]:,_Yy\x7f".contains(byte)) {
                 found.push(at);
             }
             escaped = *byte == b'\\' && !escaped;

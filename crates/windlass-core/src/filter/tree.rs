@@ -12,6 +12,7 @@ pub(super) struct Tree {
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Node {
+    /// By their names.
     children: Vec<(Box<[u8]>, NodeId)>,
     conditions: Vec<usize>,
     parent: Option<NodeId>,
@@ -25,18 +26,19 @@ impl Tree {
     /// The place of a path below a place; its names stand between dots.
     pub(super) fn add_path(&mut self, from: NodeId, path: &str) -> NodeId {
         path.split('.').fold(from, |parent, name| {
-            let children = &self.node(parent).children;
-            let known = children.iter().find(|(step, _)| **step == *name.as_bytes());
-            if let Some((_, child)) = known {
-                return *child;
+            let name = name.as_bytes();
+            match self.node(parent).child(name) {
+                Ok(child) => child,
+                Err(place) => {
+                    let child = self.add(Node {
+                        parent: Some(parent),
+                        ..Node::default()
+                    });
+                    let children = &mut self.nodes[parent.0 as usize].children;
+                    children.insert(place, (name.into(), child));
+                    child
+                }
             }
-            let child = self.add(Node {
-                parent: Some(parent),
-                ..Node::default()
-            });
-            let step = name.as_bytes().into();
-            self.nodes[parent.0 as usize].children.push((step, child));
-            child
         })
     }
 
@@ -48,23 +50,11 @@ impl Tree {
     /// The place of a member of an object: its name may stand for several steps, since dots join
     /// the names of a path.
     pub(super) fn find(&self, from: NodeId, name: &[u8]) -> Option<NodeId> {
-        let (mut node, mut name) = (from, name);
-        loop {
-            let rest = |step: &[u8]| name.strip_prefix(step);
-            let steps = self.node(node).children.iter();
-            let (child, rest) = steps
-                .filter_map(|(step, child)| match rest(step)? {
-                    [] => Some((*child, None)),
-                    [b'.', rest @ ..] => Some((*child, Some(rest))),
-                    _ => None,
-                })
-                // No step has a dot in it, so that only one can fit.
-                .next()?;
-            match rest {
-                None => return Some(child),
-                Some(rest) => (node, name) = (child, rest),
-            }
+        let mut node = from;
+        for step in name.split(|byte| *byte == b'.') {
+            node = self.node(node).child(step).ok()?;
         }
+        Some(node)
     }
 
     /// The conditions about the value at a place.
@@ -90,5 +80,15 @@ impl Tree {
 
     fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]
+    }
+}
+
+impl Node {
+    /// The child of this name, or where it would stand.
+    fn child(&self, name: &[u8]) -> Result<NodeId, usize> {
+        let found = self
+            .children
+            .binary_search_by(|(step, _)| (**step).cmp(name));
+        found.map(|place| self.children[place].1)
     }
 }

@@ -92,20 +92,28 @@ impl View {
         text: &'s mut Vec<u8>,
         decoded: &'s mut Vec<u8>,
     ) -> Option<&'s [u8]> {
-        let data = if memchr::memchr(b'\\', data).is_some() {
-            unescape(data, text).ok()?;
-            text
-        } else {
-            data
-        };
-        if self != Self::Kinesis {
+        if self == Self::Kinesis {
+            // Base64 needs no escapes, except that some servers write its slashes so.
+            if decode_base64(data, decoded).is_none() {
+                unescape(data, text).ok()?;
+                decode_base64(text, decoded)?;
+            }
+            return Some(decoded);
+        }
+        if memchr::memchr(b'\\', data).is_none() {
             return Some(data);
         }
-        let most = STANDARD.estimated_decoded_length(data.len());
-        if decoded.len() < most {
-            decoded.resize(most, 0);
-        }
-        let decoded = STANDARD.decode(data, decoded.as_mut_slice().as_out());
-        decoded.ok().map(|decoded| &*decoded)
+        unescape(data, text).ok()?;
+        Some(text)
     }
+}
+
+/// Decodes base64 over what `decoded` has.
+fn decode_base64(data: &[u8], decoded: &mut Vec<u8>) -> Option<()> {
+    let most = STANDARD.estimated_decoded_length(data.len());
+    decoded.resize(most, 0);
+    let out = decoded.as_mut_slice().as_out();
+    let length = STANDARD.decode(data, out).ok()?.len();
+    decoded.truncate(length);
+    Some(())
 }

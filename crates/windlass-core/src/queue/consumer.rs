@@ -165,8 +165,7 @@ impl QueueConsumer {
 
     /// What a person may want to know.
     pub fn view(&self) -> QueueView {
-        let source = self.receiving.fault().map(Waiting::Source);
-        let function = || self.invoking.fault().map(Waiting::NotInvoked);
+        let (waiting, next_at) = self.waiting();
         QueueView {
             received: self.received,
             held_messages: self.held.len(),
@@ -174,9 +173,25 @@ impl QueueConsumer {
             in_flight_messages: self.invoking.n_in_flight(),
             concurrency: self.invoking.running(),
             last_outcome: self.last_outcome.clone(),
-            waiting: source.or_else(function),
-            next_at: self.poll_timeout(),
+            waiting,
+            next_at,
         }
+    }
+
+    /// What holds the queue back, and when it is tried again; without such a thing, when the
+    /// consumer goes on by itself.
+    fn waiting(&self) -> (Option<Waiting>, Option<Timestamp>) {
+        let source = self.receiving.fault().map(Waiting::Source);
+        let function = self.invoking.fault().map(Waiting::NotInvoked);
+        let (waiting, until) = match source {
+            Some(_) => (source, self.receiving.until()),
+            None => (function, self.invoking.until()),
+        };
+        if waiting.is_none() || self.life != Life::Running {
+            return (waiting, self.poll_timeout());
+        }
+        // A pause that is over ends with the try under way.
+        (waiting, until.filter(|until| self.now < *until))
     }
 
     // What happened.

@@ -90,6 +90,11 @@ impl Invoking {
         self.unreached.until().map(|_| self.cause)
     }
 
+    /// Until when the pause after a failure lasts, if there is one.
+    pub(super) const fn until(&self) -> Option<Timestamp> {
+        self.unreached.until()
+    }
+
     /// Whether one try comes before all others.
     pub(super) const fn is_failing(&self) -> bool {
         self.unreached.is_failing()

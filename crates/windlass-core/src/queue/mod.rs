@@ -227,7 +227,8 @@ pub struct QueueView {
     pub last_outcome: Option<Outcome>,
     /// What holds the queue back, if anything does.
     pub waiting: Option<Waiting>,
-    /// When the consumer will do something by itself.
+    /// When what holds it back is tried again; if nothing does, when the consumer will do something
+    /// by itself.
     pub next_at: Option<Timestamp>,
 }
 

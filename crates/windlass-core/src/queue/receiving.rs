@@ -57,6 +57,11 @@ impl Receiving {
         self.fault
     }
 
+    /// Until when the pause after a failure lasts, if there is one.
+    pub(super) const fn until(&self) -> Option<Timestamp> {
+        self.failures.until()
+    }
+
     /// Starts a receive if one may start with room for so many messages; gives its limit.
     pub(super) fn start(&mut self, room: usize, now: Timestamp) -> Option<u8> {
         if self.due(room)? > now {

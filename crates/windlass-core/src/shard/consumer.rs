@@ -137,19 +137,37 @@ impl ShardConsumer {
 
     /// What a person may want to know.
     pub fn view(&self) -> ShardView {
-        let waiting = self.lane.waiting().cloned();
-        let store = || self.saving.fault().map(Waiting::Store);
-        let source = || self.reading.fault().map(Waiting::Source);
+        let (waiting, next_at) = self.waiting();
         ShardView {
             checkpoint: self.saving.saved().position.clone(),
             behind: self.reading.behind(),
+            oldest: self.lane.oldest(),
             buffered_records: self.lane.n_records(),
             buffered_bytes: self.lane.bytes(),
             in_flight_records: self.lane.n_in_flight(),
             attempt: self.lane.attempt(),
             last_outcome: self.last_outcome.clone(),
-            waiting: waiting.or_else(store).or_else(source),
-            next_at: self.poll_timeout(),
+            waiting,
+            next_at,
+        }
+    }
+
+    /// What holds the shard back, and when it is tried again; without such a thing, when the
+    /// consumer goes on by itself.
+    fn waiting(&self) -> (Option<Waiting>, Option<Timestamp>) {
+        let function = self.lane.waiting().cloned();
+        let store = self.saving.fault().map(Waiting::Store);
+        let source = self.reading.fault().map(Waiting::Source);
+        let all = [
+            (function, self.lane.timeout()),
+            (store, self.saving.timeout()),
+            (source, self.reading.due()),
+        ];
+        let first = all.into_iter().find(|(waiting, _)| waiting.is_some());
+        match first {
+            // A drain begins nothing again but saves.
+            Some(first) if !self.draining => first,
+            first => (first.and_then(|(waiting, _)| waiting), self.poll_timeout()),
         }
     }
 

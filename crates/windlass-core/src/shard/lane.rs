@@ -182,6 +182,15 @@ impl Lane {
         in_batch.or_else(in_queue).copied()
     }
 
+    /// When the first record held arrived at the stream.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        let in_batch = self.held().and_then(|held| held.batch.records.first());
+        let in_queue = || self.queue.front().map(|queued| &queued.record);
+        in_batch
+            .or_else(in_queue)
+            .map(|record| record.approximate_arrival)
+    }
+
     /// The rendered size of all records held.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes

@@ -156,8 +156,10 @@ pub enum Finish {
 pub struct ShardView {
     /// The last checkpoint that was saved.
     pub checkpoint: Position,
-    /// How far behind the tip of the shard the last read was.
+    /// How far behind the tip of the shard the last read was; see [`ShardView::behind_at`].
     pub behind: Option<Duration>,
+    /// When the oldest record that was read and is not resolved arrived at the stream.
+    pub oldest: Option<Timestamp>,
     /// Records read and not yet resolved, those in flight included.
     pub buffered_records: usize,
     /// Their rendered size in bytes.
@@ -170,8 +172,17 @@ pub struct ShardView {
     pub last_outcome: Option<Outcome>,
     /// What holds the shard back, if anything does.
     pub waiting: Option<Waiting>,
-    /// When the consumer will do something by itself.
+    /// When what holds it back is tried again; if nothing does, when the consumer will do something
+    /// by itself.
     pub next_at: Option<Timestamp>,
+}
+
+impl ShardView {
+    /// How far behind the shard is: what was read is behind until it is resolved.
+    pub fn behind_at(&self, now: Timestamp) -> Option<Duration> {
+        let waits = self.oldest.map(|oldest| now.since(oldest));
+        self.behind.max(waits)
+    }
 }
 
 /// What holds a consumer back.

@@ -37,6 +37,7 @@ fn view(records: &[Record]) -> ShardView {
     ShardView {
         checkpoint: Position::TrimHorizon,
         behind: None,
+        oldest: None,
         buffered_records: records.len(),
         buffered_bytes: records.iter().map(|record| record.event.len()).sum(),
         in_flight_records: 0,

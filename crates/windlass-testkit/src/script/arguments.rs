@@ -16,6 +16,9 @@ impl Arguments {
             if let Argument::KeyValue(key, value) = argument {
                 return (key.clone(), Some(value.clone()));
             }
+            if let Argument::Positional(word) = argument {
+                return (word.clone(), None);
+            }
             (argument.to_string(), None)
         });
         Self(arguments.collect())
@@ -42,6 +45,11 @@ impl Arguments {
     pub(super) fn number(&mut self, key: &str, default: usize) -> Result<usize, Mistake> {
         let given = self.key(key).map(|text| text.parse());
         Ok(given.transpose()?.unwrap_or(default))
+    }
+
+    /// The next word, which is a number.
+    pub(super) fn number_word(&mut self) -> Result<usize, Mistake> {
+        Ok(self.word()?.parse()?)
     }
 
     pub(super) fn duration(&mut self, key: &str, default: &str) -> Result<Duration, Mistake> {

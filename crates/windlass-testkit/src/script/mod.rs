@@ -1,10 +1,12 @@
 //! Runs `tests/scripts/**/*.txt`: behaviour as text that a person can read.
 //!
-//! A script feeds one machine one input at a time and shows every command that comes out. The
-//! expected parts are written by `UPDATE_GOLDENFILES=1 cargo test -p windlass-tests --test scripts`
-//! and read by whoever reviews the change.
+//! A script feeds one machine one input at a time and shows every command that comes out; those about
+//! filters give them events and show what they say. The expected parts are written by
+//! `UPDATE_GOLDENFILES=1 cargo test -p windlass-tests --test scripts` and read by whoever reviews the
+//! change.
 
 mod arguments;
+pub mod filter;
 pub mod queue;
 pub mod shard;
 

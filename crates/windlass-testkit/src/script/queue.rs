@@ -1,7 +1,7 @@
 //! Scripts about one slot of a queue.
 //!
 //! ```text
-//! consumer [fifo] [no_heartbeat] [batch_size=N] [window=DURATION] [visibility=DURATION] …
+//! consumer [filter=wanted] [fifo] [no_heartbeat] [batch_size=N] [window=DURATION] [visibility=DURATION] …
 //! received [MESSAGE…] [MESSAGE=BYTES…]     the oldest receive under way ends
 //! receive_fails FAULT                      so, too
 //! succeed | fail | not_reached FAULT       the oldest invocation under way ends
@@ -16,8 +16,9 @@
 //!
 //! With `request=N` or `batch=N` the one of that number ends instead of the oldest. A `MESSAGE` is
 //! `1`, or `a/1` for message 1 of group a; its handle has the same name, and `1.2` when it is
-//! received for the second time. A `FAULT` is `transient`, `denied`, `gone` or `throttled` with an
-//! optional `retry_after=DURATION`.
+//! received for the second time. With `filter=wanted` a filter lets through all messages but those
+//! written with a tilde in front: `'~1'`, `'~a/1'`. A `FAULT` is `transient`, `denied`, `gone` or
+//! `throttled` with an optional `retry_after=DURATION`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

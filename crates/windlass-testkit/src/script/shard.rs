@@ -1,7 +1,7 @@
 //! Scripts about one shard.
 //!
 //! ```text
-//! consumer [from=NUMBER|trim_horizon|shard_end|DURATION] [batch_size=N] [window=DURATION] …
+//! consumer [filter=wanted] [from=NUMBER|trim_horizon|shard_end|DURATION] [batch_size=N] [window=DURATION] …
 //! page [NUMBER…] [NUMBER=BYTES…] [behind=DURATION] [arrived=DURATION] [end_of_shard]
 //! succeed | fail | not_reached FAULT       the invocation under way ends
 //! read_fails FAULT                         the read under way ends
@@ -11,7 +11,8 @@
 //! view
 //! ```
 //!
-//! A `FAULT` is `transient`, `denied`, `gone`, `trimmed` or `throttled` with an optional
+//! With `filter=wanted` a filter lets through all records but those written with a tilde in front:
+//! `'~1'`. A `FAULT` is `transient`, `denied`, `gone`, `trimmed` or `throttled` with an optional
 //! `retry_after=DURATION`. Times of arrival count from the start of the script.
 
 use std::fmt::Write as _;

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use windlass_adapters::targets::{refused_header, refused_url};
+
 use super::section::{Section, expected, problem};
 use super::tree::{Node, Problem, Value};
 
@@ -69,40 +71,35 @@ pub(super) fn read(
                 message,
             });
         }
-        let function = read_one(node, &path, problems);
-        if let Some(function) = function
-            && functions.insert(key.name.clone(), function).is_some()
-        {
-            let message = format!("{path}: written twice; keep one");
-            problems.push(Problem {
-                line: key.line,
-                message,
-            });
+        if let Some(function) = read_one(node, &path, problems) {
+            functions.insert(key.name.clone(), function);
         }
     }
     functions
 }
 
 fn read_one(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<FunctionConfig> {
+    if !matches!(node.value, Value::Map(_) | Value::Null) {
+        if node.value != Value::Unset {
+            problems.push(expected(node, path, "a map with url or lambda"));
+        }
+        return None;
+    }
     let mut section = Section::of(node, path, problems);
+    let unset = ["url", "lambda"].map(|name| section.is_unset(name));
     let url = section.take("url");
     let lambda = section.take("lambda");
     let command = section.take("command");
     let headers = section.take("headers");
+    let secret = section.peek("signing_secret");
     let signing_secret = section.text("signing_secret", problems);
     let kind = match (url, lambda, command) {
         (Some(url), None, None) => read_url(url, headers, signing_secret, path, problems),
         (None, Some(lambda), None) => {
-            for (name, written) in [
-                ("headers", headers.is_some()),
-                ("signing_secret", signing_secret.is_some()),
-            ] {
-                if written {
-                    let message = format!("{path}.{name}: only for a function with a url");
-                    problems.push(Problem {
-                        line: node.line,
-                        message,
-                    });
+            for (name, written) in [("headers", headers), ("signing_secret", secret)] {
+                if let Some(written) = written {
+                    let path = format!("{path}.{name}");
+                    problems.push(problem(written, &path, "only for a function with a url"));
                 }
             }
             read_lambda(lambda, path, problems)
@@ -113,6 +110,7 @@ fn read_one(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<Func
             problems.push(problem(command, &format!("{path}.command"), message));
             None
         }
+        (None, None, None) if unset.contains(&true) => None,
         _ => {
             problems.push(problem(
                 node,
@@ -152,11 +150,16 @@ fn read_url(
     let headers = headers
         .map(|node| read_headers(node, path, problems))
         .unwrap_or_default();
-    let Some(url) = node.text().filter(|url| is_http_url(url)) else {
+    let path = format!("{path}.url");
+    let Some(url) = node.text() else {
         let what = "a URL such as http://127.0.0.1:9000/resize";
-        problems.push(expected(node, &format!("{path}.url"), what));
+        problems.push(expected(node, &path, what));
         return None;
     };
+    if let Some(refusal) = refused_url(url) {
+        problems.push(problem(node, &path, refusal));
+        return None;
+    }
     Some(FunctionKind::Url {
         url: url.to_owned(),
         headers,
@@ -172,19 +175,23 @@ fn read_headers(node: &Node, path: &str, problems: &mut Vec<Problem>) -> BTreeMa
     };
     let mut headers = BTreeMap::new();
     for (key, node) in entries {
+        let path = format!("{path}.{}", key.name);
         let name = http::HeaderName::from_bytes(key.name.as_bytes());
         match (&node.value, name) {
             (Value::Text(value), Ok(name)) if http::HeaderValue::from_str(value).is_ok() => {
-                headers.insert(name.as_str().to_owned(), value.clone());
+                match refused_header(name.as_str(), value) {
+                    Some(refusal) => problems.push(problem(node, &path, refusal)),
+                    None if headers.contains_key(name.as_str()) => {
+                        problems.push(problem(node, &path, "written twice; keep one"));
+                    }
+                    None => {
+                        headers.insert(name.as_str().to_owned(), value.clone());
+                    }
+                }
             }
-            (Value::Text(_), _) => {
-                problems.push(problem(
-                    node,
-                    &format!("{path}.{}", key.name),
-                    "not a valid header",
-                ));
-            }
-            _ => problems.push(expected(node, &format!("{path}.{}", key.name), "text")),
+            (Value::Text(_), _) => problems.push(problem(node, &path, "not a valid header")),
+            (Value::Unset, _) => {}
+            _ => problems.push(expected(node, &path, "text")),
         }
     }
     headers
@@ -199,15 +206,4 @@ fn read_lambda(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<F
     let what = "the ARN of a Lambda function: arn:aws:lambda:REGION:ACCOUNT:function:NAME";
     problems.push(expected(node, &format!("{path}.lambda"), what));
     None
-}
-
-/// Whether a text is an absolute HTTP or HTTPS URL.
-pub(super) fn is_http_url(text: &str) -> bool {
-    let Ok(uri) = text.parse::<http::Uri>() else {
-        return false;
-    };
-    matches!(uri.scheme_str(), Some("http" | "https"))
-        && uri
-            .authority()
-            .is_some_and(|authority| !authority.host().is_empty())
 }

@@ -8,7 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use windlass_adapters::stores;
-use windlass_admin::Declared;
+use windlass_adapters::targets::refused_url;
+use windlass_adapters::trust::CaBundle;
+use windlass_admin::{Declared, Mistake};
 use windlass_core::function::Place;
 use windlass_engine::clock::Clock;
 
@@ -64,6 +66,17 @@ pub(crate) struct Config {
     pub(crate) placeholder_credentials: bool,
     /// Whether `auth: none` was written.
     pub(crate) auth_none: bool,
+    /// The certificates of `AWS_CA_BUNDLE`.
+    pub(crate) ca_bundle: Option<CaBundle>,
+}
+
+/// What a configuration takes from its surroundings.
+#[derive(Clone, Copy)]
+pub(crate) struct Surroundings<'a> {
+    /// The variables of the environment.
+    pub(crate) variable: &'a dyn Fn(&str) -> Option<String>,
+    /// The region of the AWS profile; asked for only if it is needed.
+    pub(crate) region_of_profile: &'a dyn Fn() -> Option<String>,
 }
 
 impl Config {
@@ -71,27 +84,22 @@ impl Config {
     ///
     /// # Errors
     /// A variable of the standard environment is wrong.
-    pub(crate) fn without_file(
-        variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, Vec<Problem>> {
-        Self::parse("", variable)
+    pub(crate) fn without_file(around: Surroundings<'_>) -> Result<Self, Vec<Problem>> {
+        Self::parse("", around)
     }
 
     /// Reads a file.
     ///
     /// # Errors
     /// It cannot be read, or is wrong: everything that is wrong with it.
-    pub(crate) fn load(
-        path: &Path,
-        variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, Vec<Problem>> {
+    pub(crate) fn load(path: &Path, around: Surroundings<'_>) -> Result<Self, Vec<Problem>> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             vec![Problem {
                 line: 0,
                 message: format!("the file cannot be read: {error}"),
             }]
         })?;
-        Self::parse(&text, variable)
+        Self::parse(&text, around)
     }
 
     /// Partition, region and account of what is named without an ARN.
@@ -130,15 +138,12 @@ impl Config {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub(crate) fn parse(
-        text: &str,
-        variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<Self, Vec<Problem>> {
+    pub(crate) fn parse(text: &str, around: Surroundings<'_>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let Some(root) = tree::parse(text, variable, &mut problems) else {
+        let Some(root) = tree::parse(text, around.variable, &mut problems) else {
             return Err(problems);
         };
-        let config = read(&root, variable, &mut problems);
+        let config = read(&root, around, &mut problems);
         if problems.is_empty() {
             Ok(config)
         } else {
@@ -148,15 +153,11 @@ impl Config {
     }
 }
 
-fn read(
-    root: &Node,
-    variable: &dyn Fn(&str) -> Option<String>,
-    problems: &mut Vec<Problem>,
-) -> Config {
+fn read(root: &Node, around: Surroundings<'_>, problems: &mut Vec<Problem>) -> Config {
     let mut top = Section::of(root, "", problems);
     let seconds = Duration::from_secs;
     let millis = Duration::from_millis;
-    let region = region(&mut top, variable, problems);
+    let region = region(&mut top, around, problems);
     let account_id = account_id(&mut top, problems);
     let (listen, auth_none) = listen(&mut top, problems);
     let mut kinesis = subsection(&mut top, "kinesis", problems);
@@ -191,6 +192,7 @@ fn read(
         account_id,
         placeholder_credentials: false,
         auth_none,
+        ca_bundle: ca_bundle(around, problems),
     };
     for section in [kinesis, dynamodb_streams, sqs].into_iter().flatten() {
         section.finish(problems);
@@ -233,16 +235,48 @@ fn take_duration(
     section.as_mut()?.duration(name, bounds, problems)
 }
 
-fn region(
-    top: &mut Section<'_>,
-    variable: &dyn Fn(&str) -> Option<String>,
-    problems: &mut Vec<Problem>,
-) -> String {
-    let named = |name| variable(name).filter(|region| !region.is_empty());
-    top.text("region", problems)
+/// Where AWS's own programs find the region, but for machines of EC2: a program that does not run
+/// there would wait for an answer that never comes.
+///
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html>
+fn region(top: &mut Section<'_>, around: Surroundings<'_>, problems: &mut Vec<Problem>) -> String {
+    let named = |name| (around.variable)(name).filter(|region| !region.is_empty());
+    written_region(top, problems)
         .or_else(|| named("AWS_REGION"))
         .or_else(|| named("AWS_DEFAULT_REGION"))
+        .or_else(around.region_of_profile)
         .unwrap_or_else(|| "us-east-1".to_owned())
+}
+
+/// The certificates that the environment names, if it names any.
+fn ca_bundle(around: Surroundings<'_>, problems: &mut Vec<Problem>) -> Option<CaBundle> {
+    const VARIABLE: &str = "AWS_CA_BUNDLE";
+    let path = (around.variable)(VARIABLE).filter(|path| !path.is_empty())?;
+    match CaBundle::read(Path::new(&path)) {
+        Ok(bundle) => Some(bundle),
+        Err(message) => {
+            let remedy = "name a file of certificates in the form of PEM, or unset the variable";
+            problems.push(Problem {
+                line: 0,
+                message: format!("{VARIABLE}: {message}; {remedy}"),
+            });
+            None
+        }
+    }
+}
+
+/// The region of the file: it becomes a part of names of servers and of ARNs.
+fn written_region(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> Option<String> {
+    let node = top.take("region")?;
+    let plain = |region: &&str| {
+        let mut bytes = region.bytes();
+        !region.is_empty() && bytes.all(|it| it.is_ascii_alphanumeric() || it == b'-')
+    };
+    let region = node.text().filter(plain);
+    if region.is_none() {
+        problems.push(expected(node, "region", "a region such as us-east-1"));
+    }
+    region.map(str::to_owned)
 }
 
 fn account_id(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> String {
@@ -320,7 +354,7 @@ fn endpoints(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> BTreeMap<Str
                 continue;
             };
             let path = endpoints.path_of(service);
-            let Some(url) = node.text().filter(|url| functions::is_http_url(url)) else {
+            let Some(url) = node.text().filter(|url| refused_url(url).is_none()) else {
                 problems.push(expected(node, &path, "a URL such as http://127.0.0.1:4566"));
                 continue;
             };
@@ -354,13 +388,16 @@ fn mappings(top: &mut Section<'_>, here: &Place, problems: &mut Vec<Problem>) ->
     let mut mappings: Vec<(u32, Declared)> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let path = format!("mappings[{index}]");
-        let Value::Map(_) = &item.value else {
+        let Value::Map(members) = &item.value else {
             let members = "the members of CreateEventSourceMapping";
             problems.push(expected(item, &path, members));
             continue;
         };
-        match Declared::parse(&item.to_json(), here, now) {
-            Err(wrong) => problems.extend(wrong.iter().map(|it| problem(item, &path, it))),
+        let place = format!("{path} (line {})", item.line);
+        match Declared::parse(&place, &tree::entries_to_json(members), here, now) {
+            Err(mistakes) => {
+                problems.extend(mistakes.iter().filter_map(|it| in_file(item, &path, it)))
+            }
             Ok(declared) => {
                 let twin = mappings.iter().find(|(_, it)| it.is_twin_of(&declared));
                 if let Some((line, _)) = twin {
@@ -373,6 +410,14 @@ fn mappings(top: &mut Section<'_>, here: &Place, problems: &mut Vec<Problem>) ->
         }
     }
     mappings.into_iter().map(|(_, declared)| declared).collect()
+}
+
+/// A mistake in a mapping, with the line of its member. What is said of a member whose variable has
+/// no value is no mistake of its own.
+fn in_file(mapping: &Node, path: &str, mistake: &Mistake) -> Option<Problem> {
+    let (line, value) = mapping.find(&mistake.member);
+    let message = format!("{path}: {}", mistake.message);
+    (*value != Value::Unset).then_some(Problem { line, message })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::tree::{Key, Node, Problem, Value};
+use super::tree::{Key, Node, Problem, Value, join};
 
 /// One map of the file while it is read.
 pub(super) struct Section<'a> {
@@ -16,27 +16,14 @@ pub(super) struct Section<'a> {
 impl<'a> Section<'a> {
     /// The map that a node is; nothing written is an empty map.
     pub(super) fn of(node: &'a Node, path: &str, problems: &mut Vec<Problem>) -> Self {
-        let mut entries: Vec<(&Key, &Node)> = Vec::new();
-        match &node.value {
-            Value::Map(map) => {
-                for (key, value) in map {
-                    if let Some((first, _)) = entries.iter().find(|(it, _)| it.name == key.name) {
-                        let line = first.line;
-                        let full = join(path, &key.name);
-                        let message = format!("{full}: written before, in line {line}; keep one");
-                        problems.push(Problem {
-                            line: key.line,
-                            message,
-                        });
-                    }
-                    entries.push((key, value));
-                }
-            }
-            Value::Null => {}
+        let entries = match &node.value {
+            Value::Map(map) => map.iter().map(|(key, value)| (key, value)).collect(),
+            Value::Null | Value::Unset => Vec::new(),
             Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
                 problems.push(expected(node, path, "keys and values"));
+                Vec::new()
             }
-        }
+        };
         Self {
             path: path.to_owned(),
             entries,
@@ -44,12 +31,25 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// The node under a key, if something was written there.
+    /// The node under a key, if something was written there that has a value.
     pub(super) fn take(&mut self, name: &'static str) -> Option<&'a Node> {
         self.known.push(name);
         let index = self.entries.iter().position(|(key, _)| key.name == name)?;
         let (_, node) = self.entries.remove(index);
-        (node.value != Value::Null).then_some(node)
+        (!matches!(node.value, Value::Null | Value::Unset)).then_some(node)
+    }
+
+    /// The node under a key, which is still to be taken.
+    pub(super) fn peek(&self, name: &str) -> Option<&'a Node> {
+        let mut entries = self.entries.iter();
+        let (_, node) = entries.find(|(key, _)| key.name == name)?;
+        Some(node)
+    }
+
+    /// Whether what stands under a key was told to have no value.
+    pub(super) fn is_unset(&self, name: &str) -> bool {
+        self.peek(name)
+            .is_some_and(|node| node.value == Value::Unset)
     }
 
     /// Where a key of this section stands.
@@ -57,17 +57,26 @@ impl<'a> Section<'a> {
         join(&self.path, name)
     }
 
+    /// A text that is not empty: a secret that a variable left empty would secure nothing.
     pub(super) fn text(
         &mut self,
         name: &'static str,
         problems: &mut Vec<Problem>,
     ) -> Option<String> {
         let node = self.take(name)?;
-        let text = node.text();
-        if text.is_none() {
-            problems.push(expected(node, &self.path_of(name), "text"));
+        let path = self.path_of(name);
+        match node.text() {
+            Some("") => {
+                let message = "is empty; write a value, or leave the key out";
+                problems.push(problem(node, &path, message));
+                None
+            }
+            Some(text) => Some(text.to_owned()),
+            None => {
+                problems.push(expected(node, &path, "text"));
+                None
+            }
         }
-        text.map(str::to_owned)
     }
 
     pub(super) fn bool(&mut self, name: &'static str, problems: &mut Vec<Problem>) -> Option<bool> {
@@ -121,7 +130,7 @@ impl<'a> Section<'a> {
             problems.push(problem(
                 node,
                 &path,
-                format!("must lie from {least:?} to {most:?}"),
+                format!("must lie from {} to {}", in_words(least), in_words(most)),
             ));
             return None;
         }
@@ -132,9 +141,6 @@ impl<'a> Section<'a> {
     pub(super) fn finish(self, problems: &mut Vec<Problem>) {
         let known = self.known.join(", ");
         for (key, _) in &self.entries {
-            if self.known.contains(&key.name.as_str()) {
-                continue; // It stands there twice, which has been said.
-            }
             let full = join(&self.path, &key.name);
             let message = format!("{full}: unknown key; known here: {known}");
             problems.push(Problem {
@@ -147,9 +153,10 @@ impl<'a> Section<'a> {
 
 /// A mistake in a node.
 pub(super) fn problem(node: &Node, path: &str, message: impl Display) -> Problem {
+    let what = if path.is_empty() { "the file" } else { path };
     Problem {
         line: node.line,
-        message: format!("{path}: {message}"),
+        message: format!("{what}: {message}"),
     }
 }
 
@@ -163,11 +170,18 @@ pub(super) fn expected(node: &Node, path: &str, what: &str) -> Problem {
     problem(node, path, format!("expected {what}, found {found}"))
 }
 
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
+/// A duration as the file writes it.
+fn in_words(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    for (unit, length) in [("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
+        if millis != 0 && millis.is_multiple_of(length) {
+            return format!("{}{unit}", millis / length);
+        }
+    }
+    if millis == 0 {
+        "0s".to_owned()
     } else {
-        format!("{path}.{name}")
+        format!("{millis}ms")
     }
 }
 
@@ -194,6 +208,13 @@ mod tests {
         assert_eq!(parse_duration("5m"), Some(Duration::from_secs(300)));
         for text in ["", "5", "s", "5 s", "1d", "-1s", "99999999999999999999s"] {
             assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_written_as_they_are_read() {
+        for text in ["0s", "1ms", "250ms", "20s", "15m", "1h", "90s"] {
+            assert_eq!(in_words(parse_duration(text).unwrap()), text);
         }
     }
 }

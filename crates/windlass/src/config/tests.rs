@@ -6,9 +6,18 @@ fn variable(name: &str) -> Option<String> {
     (name == "SECRET").then(|| "hush".to_owned())
 }
 
+const NOTHING: Surroundings<'static> = with(&|_| None);
+
+const fn with(variable: &dyn Fn(&str) -> Option<String>) -> Surroundings<'_> {
+    Surroundings {
+        variable,
+        region_of_profile: &|| None,
+    }
+}
+
 #[track_caller]
 fn problems(text: &str) -> Vec<(u32, String)> {
-    let problems = Config::parse(text, &variable).unwrap_err();
+    let problems = Config::parse(text, with(&variable)).unwrap_err();
     problems
         .into_iter()
         .map(|problem| (problem.line, problem.message))
@@ -17,7 +26,7 @@ fn problems(text: &str) -> Vec<(u32, String)> {
 
 #[test]
 fn no_file_is_the_defaults() {
-    let config = Config::without_file(&|_| None).unwrap();
+    let config = Config::without_file(NOTHING).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:9870");
     assert_eq!(config.store, "sqlite:./windlass-data");
     assert_eq!(config.region, "us-east-1");
@@ -28,8 +37,8 @@ fn no_file_is_the_defaults() {
 #[test]
 fn the_file_that_lists_every_key_is_the_defaults() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/windlass.yaml");
-    let written = Config::load(Path::new(file), &|_| None).unwrap();
-    assert_eq!(written, Config::without_file(&|_| None).unwrap());
+    let written = Config::load(Path::new(file), NOTHING).unwrap();
+    assert_eq!(written, Config::without_file(NOTHING).unwrap());
 }
 
 #[test]
@@ -60,7 +69,7 @@ fn a_store_of_another_kind_is_refused_and_its_password_is_not_shown() {
         message.contains("sqlite:FOLDER") && !message.contains("hush"),
         "{message}"
     );
-    let mut config = Config::without_file(&|_| None).unwrap();
+    let mut config = Config::without_file(NOTHING).unwrap();
     assert!(config.store_at("nowhere").is_err());
     assert!(config.store_at("memory:").is_ok());
 }
@@ -84,7 +93,7 @@ mappings:
     EventSourceArn: arn:aws:sqs:us-east-1:000000000000:jobs
     BatchSize: 10
 ";
-    let config = Config::parse(text, &variable).unwrap();
+    let config = Config::parse(text, with(&variable)).unwrap();
     let resize = &config.functions["resize"];
     assert_eq!(resize.maximum_concurrency, Some(10));
     let FunctionKind::Url { signing_secret, .. } = &resize.kind else {
@@ -104,20 +113,173 @@ mappings:
     EventSourceArn: arn:aws:sqs:us-east-1:000000000000:q
   - {FunctionName: f, EventSourceArn: 'arn:aws:kinesis:us-east-1:000000000000:stream/s'}
   - {FunctionName: f, EventSourceArn: nothing, BatchSize: 0}
-  - {FunctionName: f, BatchSize: ten}
+  - FunctionName: [f]
+    EventSourceArn: arn:aws:sqs:us-east-1:000000000000:q
+    BatchSize: ten
+    Enabled: maybe
+    ParallelizationFactor: 2
+    FunctionResponseTypes: [ReportBatchItemFailures, 7]
+    Unknown: 1
 ";
     let found = problems(text);
     let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
-    assert_eq!(lines, [3, 5, 6, 6, 7], "{found:#?}");
-    assert!(found[0].1.contains("the mapping at line 2"), "{found:#?}");
+    assert_eq!(lines, [3, 5, 6, 6, 7, 9, 10, 11, 12, 13], "{found:#?}");
+    for (at, says) in [
+        (0, "the mapping at line 2"),
+        (1, "mappings[2]: StartingPosition: "),
+        (4, "mappings[4]: FunctionName: expected text, found a list"),
+        (
+            5,
+            "mappings[4]: BatchSize: expected a whole number, found text",
+        ),
+        (6, "mappings[4]: Enabled: expected true or false"),
+        (
+            7,
+            "mappings[4]: ParallelizationFactor: Unsupported ParallelizationFactor",
+        ),
+        (8, "mappings[4]: FunctionResponseTypes[1]: expected text"),
+        (9, "mappings[4]: Unknown: Unsupported Unknown"),
+    ] {
+        assert!(found[at].1.contains(says), "{says}: {found:#?}");
+    }
+}
+
+#[test]
+fn variables_work_in_mappings_wherever_they_work_elsewhere() {
+    let text = "\
+functions: {f: {url: '${NONE}'}}
+mappings:
+  - FunctionName: f
+    EventSourceArn: arn:aws:sqs:us-east-1:000000000000:q
+    BatchSize: ${N:-7}
+    Enabled: ${X:-false}
+    MaximumBatchingWindowInSeconds: ${NONE}
+";
+    // What follows from a variable without a value is not told as well.
+    let found = problems(text);
+    let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [1, 7], "{found:#?}");
+    let url = "functions.f.url: the variable NONE is not set";
+    assert!(found[0].1.contains(url), "{found:#?}");
+    let set = |name: &str| (name == "NONE").then(|| "http://127.0.0.1:9".to_owned());
+    let text = text.replace("MaximumBatchingWindowInSeconds", "# ");
+    let config = Config::parse(&text, with(&set)).unwrap();
+    assert_eq!(config.mappings.len(), 1);
+}
+
+#[test]
+fn what_is_written_twice_is_told_with_every_other_mistake() {
+    let text = "\
+listen: nowhere
+region: us-east-1
+region: us-east-2
+mappings:
+  - FunctionName: f
+    EventSourceArn: arn:aws:sqs:us-east-1:000000000000:q
+    BatchSize: 1
+    BatchSize: 2
+---
+listen: 127.0.0.1:1
+";
+    let found = problems(text);
+    let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [1, 3, 8, 10], "{found:#?}");
     assert!(
-        found[1].1.contains("mappings[2]: StartingPosition: "),
-        "{found:#?}"
+        found[2]
+            .1
+            .contains("mappings[0].BatchSize: written before, in line 7; keep one")
     );
+    assert!(found.iter().all(|(_, text)| !text.contains("Options")));
 }
 
 #[test]
 fn an_address_for_others_needs_auth_none() {
-    let config = Config::parse("listen: 0.0.0.0:9870\nauth: none\n", &variable).unwrap();
+    let config = Config::parse("listen: 0.0.0.0:9870\nauth: none\n", NOTHING).unwrap();
     assert!(config.auth_none);
+}
+
+#[test]
+fn functions_that_cannot_be_called_are_refused_by_name() {
+    let text = "\
+region: ''
+functions:
+  a:
+    url: http://127.0.0.1:9000/
+    headers:
+      content-length: '3'
+      Host: elsewhere
+      content-type: text/plain
+      x-windlass-attempt: '1'
+      x-team: images
+      X-Team: others
+  b: {url: 'http://user:pw@127.0.0.1:9000/'}
+  c: {url: 'http://127.0.0.1:9000/', signing_secret: ''}
+";
+    let found = problems(text);
+    for (at, line, says) in [
+        (
+            0,
+            1,
+            "region: expected a region such as us-east-1, found an empty text",
+        ),
+        (1, 6, "functions.a.headers.content-length: HTTP itself sets"),
+        (2, 7, "functions.a.headers.Host: HTTP itself sets"),
+        (
+            3,
+            8,
+            "functions.a.headers.content-type: the body is JSON; remove it",
+        ),
+        (
+            4,
+            9,
+            "functions.a.headers.x-windlass-attempt: every request has",
+        ),
+        (5, 11, "functions.a.headers.X-Team: written twice"),
+        (6, 12, "functions.b.url: a URL with a user name"),
+        (7, 13, "functions.c.signing_secret: is empty"),
+    ] {
+        assert_eq!(found[at].0, line, "{found:#?}");
+        assert!(found[at].1.starts_with(says), "{says}: {found:#?}");
+    }
+    assert_eq!(found.len(), 8, "{found:#?}");
+    assert!(found.iter().all(|(_, text)| !text.contains("pw@")));
+}
+
+#[test]
+fn the_region_is_found_where_programs_of_aws_find_it() {
+    let find = |text: &str, set: &[(&str, &str)]| {
+        let set = |name: &str| {
+            let found = set.iter().find(|(it, _)| *it == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let around = Surroundings {
+            variable: &set,
+            region_of_profile: &|| Some("eu-north-1".to_owned()),
+        };
+        Config::parse(text, around).unwrap().region
+    };
+    let both = [("AWS_REGION", "a-1"), ("AWS_DEFAULT_REGION", "b-1")];
+    assert_eq!(find("region: c-1", &both), "c-1");
+    assert_eq!(find("", &both), "a-1");
+    assert_eq!(find("", &both[1..]), "b-1");
+    assert_eq!(find("", &[("AWS_REGION", "")]), "eu-north-1");
+}
+
+#[test]
+fn a_bundle_that_cannot_be_read_is_refused() {
+    for (path, says) in [
+        ("/nowhere/at/all", "cannot be read"),
+        (
+            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+            "holds no",
+        ),
+    ] {
+        let set = |name: &str| (name == "AWS_CA_BUNDLE").then(|| path.to_owned());
+        let problems = Config::parse("region: ''", with(&set)).unwrap_err();
+        assert_eq!(problems.len(), 2, "the file's own mistakes are told too");
+        let message = &problems[0].message;
+        assert!(message.starts_with("AWS_CA_BUNDLE: "), "{message}");
+        assert!(message.contains(says), "{message}");
+        assert!(message.contains("unset the variable"), "{message}");
+    }
 }

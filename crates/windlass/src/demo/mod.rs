@@ -13,11 +13,12 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 use windlass_emulator::{Emulator, Summary};
 
-use crate::app::{App, Running};
+use crate::app::App;
 use crate::cli::{DemoArgs, LogFormat};
 use crate::client::Client;
-use crate::config::Config;
-use crate::{output, telemetry};
+use crate::config::{Config, Surroundings};
+use crate::serve::Signals;
+use crate::{output, refuse, telemetry};
 
 mod records;
 mod show;
@@ -35,7 +36,9 @@ const GRACE: Duration = Duration::from_secs(8);
 
 /// Runs the demo to its end.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
-    telemetry::start(LogFormat::Text, Some("warn"));
+    if let Err(problem) = telemetry::start(LogFormat::Text, Some("warn")) {
+        return Ok(refuse(None, &[problem]));
+    }
     let runtime = Runtime::new().context("starting the runtime")?;
     let code = runtime.block_on(demo(args));
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -43,6 +46,8 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+    // Before the folder is made, so that however it is told to end, the folder goes.
+    let mut signals = Signals::new()?;
     let emulator = Emulator::start(([127, 0, 0, 1], 0).into()).await;
     let emulator = emulator.context("starting the stand-in for AWS")?;
     let folder = Folder::new()?;
@@ -59,23 +64,24 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         });
         client.create(&mapping).await?;
     }
-    let interrupted = flow(args, &emulator, &client).await?;
+    let interrupted = flow(args, &emulator, &client, &mut signals).await?;
     if args.keep && !interrupted {
         report(&emulator.ledger().summary())?;
         output::print(&format!(
             "still running: the API is at {api}, the sources are at {}; Ctrl-C ends it",
             emulator.endpoint()
         ))?;
-        tokio::signal::ctrl_c().await?;
-        stop(running).await;
+        signals.next().await;
+        running.stop(GRACE, signals.next()).await;
         return Ok(ExitCode::SUCCESS);
     }
-    stop(running).await;
-    let summary = emulator.ledger().summary();
-    report(&summary)?;
+    running.stop(GRACE, signals.next()).await;
     if interrupted {
+        // What is still on its way is not lost, so there is nothing to sum up.
         bail!("interrupted before everything had arrived");
     }
+    let summary = emulator.ledger().summary();
+    report(&summary)?;
     if summary.lost() != 0 || summary.counts.out_of_order != 0 {
         bail!("records are missing or came out of order: this is a defect of windlass");
     }
@@ -83,7 +89,12 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Puts the records and shows how they arrive, until all have; whether somebody interrupted it.
-async fn flow(args: &DemoArgs, emulator: &Emulator, client: &Client) -> anyhow::Result<bool> {
+async fn flow(
+    args: &DemoArgs,
+    emulator: &Emulator,
+    client: &Client,
+    signals: &mut Signals,
+) -> anyhow::Result<bool> {
     let total = u64::from(args.records);
     let started = Instant::now();
     let mut show = Show::start(total);
@@ -97,7 +108,7 @@ async fn flow(args: &DemoArgs, emulator: &Emulator, client: &Client) -> anyhow::
                 put: counts.put,
                 delivered: counts.delivered,
                 total,
-                statuses: statuses.as_array().cloned().unwrap_or_default(),
+                statuses,
             })?;
             if counts.delivered == total {
                 break;
@@ -108,21 +119,10 @@ async fn flow(args: &DemoArgs, emulator: &Emulator, client: &Client) -> anyhow::
     let both = async { tokio::try_join!(records::put(emulator, total), watching) };
     let interrupted = tokio::select! {
         done = both => done.map(|_| false)?,
-        signal = tokio::signal::ctrl_c() => signal.map(|()| true)?,
+        _ = signals.next() => true,
     };
     show.finish();
     Ok(interrupted)
-}
-
-async fn stop(running: Running) {
-    let again = async {
-        // A handler that cannot be set leaves the grace period to end it.
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => "SIGINT",
-            Err(_) => std::future::pending().await,
-        }
-    };
-    running.stop(GRACE, again).await;
 }
 
 fn introduce(emulator: &Emulator, api: &str) -> anyhow::Result<()> {
@@ -172,7 +172,11 @@ fn configuration(emulator: &Emulator, folder: &Path, port: u16) -> anyhow::Resul
         "functions": {"hello": {"url": emulator.function_url("hello")}},
     });
     // JSON is YAML.
-    let config = Config::parse(&text.to_string(), &|_| None);
+    let nothing = Surroundings {
+        variable: &|_| None,
+        region_of_profile: &|| None,
+    };
+    let config = Config::parse(&text.to_string(), nothing);
     let mut config = config.map_err(|problems| {
         let problems: Vec<_> = problems.into_iter().map(|it| it.message).collect();
         anyhow::anyhow!("the demo's configuration is wrong: {}", problems.join("; "))

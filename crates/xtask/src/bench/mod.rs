@@ -7,13 +7,14 @@
 
 mod ends;
 mod figures;
+mod filter;
 mod measure;
 
 use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::command::{cargo, run as run_command, target};
 use crate::guard::Guard;
@@ -21,7 +22,10 @@ use ends::{Client, Ends, Function, Load};
 use figures::{Figures, Hanging, Idle, Pipeline, Round};
 
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// How often windlass and the floor are measured, in turns, for each size of record
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -36,10 +40,18 @@ pub(crate) struct Options {
     smoke: bool,
 }
 
+/// A part of the program, measured by itself.
+#[derive(Subcommand)]
+enum Part {
+    /// Measures filters, beside a walk over the structure of the same texts
+    Filter(filter::Options),
+}
+
 impl Options {
     /// Only to see that it runs.
     pub(crate) fn smoke() -> Self {
         Self {
+            part: None,
             rounds: 1,
             records: 1_000,
             json: false,
@@ -77,6 +89,9 @@ const HANGING_MAPPINGS: u32 = 8;
 /// # Errors
 /// If a program cannot be built or started, or a measurement does not come to its end in time.
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Some(Part::Filter(options)) = &options.part {
+        return filter::run(options);
+    }
     let plan = prepare(options)?;
     let guard = Guard::start()?;
     let place = target().join("bench");
@@ -88,6 +103,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut pipelines = Vec::new();
     for record_bytes in RECORD_BYTES {
         pipelines.push(pipeline(&ends, &plan, record_bytes)?);
+    }
+    if options.smoke {
+        filter::smoke()?;
     }
     let figures = Figures {
         records: plan.records,

@@ -95,6 +95,12 @@ pub(super) fn aws(folder: &Path) -> PathBuf {
     Part::Python.folder(folder).join("bin/aws")
 }
 
+/// The folder with AWS's library for event patterns, and with the program that asks it, see
+/// `tests/servers/EventRuler.java`.
+pub(super) fn event_ruler(folder: &Path) -> PathBuf {
+    Part::EventRuler.folder(folder)
+}
+
 /// The library that keeps a server on loopback, see `tests/servers/loopback.c`.
 pub(super) fn loopback(folder: &Path) -> PathBuf {
     Part::Loopback.folder(folder).join("loopback.so")

@@ -14,21 +14,23 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::command::{self, program, root};
 
-/// One thing to install. Some servers share one.
+/// One thing to install. Some servers share one, and some parts are no servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
     Elasticmq,
     Npm,
     Python,
     Ferrokinesis,
+    EventRuler,
     Loopback,
 }
 
-const PARTS: [Part; 5] = [
+const PARTS: [Part; 6] = [
     Part::Elasticmq,
     Part::Npm,
     Part::Python,
     Part::Ferrokinesis,
+    Part::EventRuler,
     Part::Loopback,
 ];
 
@@ -81,6 +83,7 @@ impl Part {
             Part::Npm => "npm",
             Part::Python => "python",
             Part::Ferrokinesis => "ferrokinesis",
+            Part::EventRuler => "event-ruler",
             Part::Loopback => "loopback",
         }
     }
@@ -98,6 +101,10 @@ impl Part {
             ],
             Part::Python => &[("python3", "apt-get install python3 python3-venv")],
             Part::Ferrokinesis => &[("cargo", "apt-get install rustup")],
+            Part::EventRuler => &[
+                ("mvn", "apt-get install maven"),
+                ("javac", "apt-get install openjdk-17-jdk-headless"),
+            ],
             Part::Loopback => &[("cc", "apt-get install gcc libc6-dev")],
         }
     }
@@ -121,6 +128,7 @@ impl Part {
             Part::Npm => &["package.json", "package-lock.json"],
             Part::Python => &["requirements.txt"],
             Part::Ferrokinesis => return Ok(format!("ferrokinesis {FERROKINESIS}\n")),
+            Part::EventRuler => &["event-ruler.pom.xml", "EventRuler.java"],
             Part::Loopback => &["loopback.c"],
         };
         let mut wanted = String::new();
@@ -160,7 +168,7 @@ impl Part {
 
     fn commands(self, place: &Path) -> Result<Vec<Command>> {
         Ok(match self {
-            Part::Elasticmq => vec![maven(place)],
+            Part::Elasticmq => vec![maven("elasticmq.pom.xml", place)],
             Part::Npm => {
                 for file in ["package.json", "package-lock.json"] {
                     fs::copy(source(file), place.join(file))
@@ -180,6 +188,12 @@ impl Part {
                 vec![create, pip]
             }
             Part::Ferrokinesis => vec![ferrokinesis(place)],
+            Part::EventRuler => {
+                let mut compile = program("javac");
+                compile.arg("-cp").arg(place.join("*"));
+                compile.arg("-d").arg(place).arg(source("EventRuler.java"));
+                vec![maven("event-ruler.pom.xml", place), compile]
+            }
             Part::Loopback => {
                 let mut compile = program("cc");
                 compile.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]);
@@ -191,10 +205,11 @@ impl Part {
     }
 }
 
-fn maven(place: &Path) -> Command {
+/// Copies the libraries that a file of Maven names, and theirs.
+fn maven(file: &str, place: &Path) -> Command {
     let mut command = program("mvn");
     command.args(["--quiet", "--batch-mode", "--file"]);
-    command.arg(source("elasticmq.pom.xml"));
+    command.arg(source(file));
     command.args([
         "dependency:copy-dependencies",
         "-DincludeScope=runtime",

@@ -168,6 +168,8 @@ impl Running {
         }
         about.insert("python".to_owned(), path(&catalogue::python(folder)));
         about.insert("aws".to_owned(), path(&catalogue::aws(folder)));
+        let event_ruler = catalogue::event_ruler(folder);
+        about.insert("event_ruler".to_owned(), path(&event_ruler));
         about.insert("pids".to_owned(), pids.into());
         about.insert("started".to_owned(), started_at.into());
         about.insert("logs".to_owned(), logs.into());

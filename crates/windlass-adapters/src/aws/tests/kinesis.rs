@@ -19,6 +19,9 @@ const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
 const SHARD: &str = "shardId-000000000007";
 const ROLE: &str = "arn:aws:iam::123456789012:role/r";
 
+/// What the end of a shard is confirmed with: it is no longer listed.
+const NO_SHARDS: &[u8] = br#"{"Shards":[]}"#;
+
 #[test]
 fn raw_and_typed_answers_are_the_same() {
     let (canned, clients) = Canned::new();
@@ -29,10 +32,12 @@ fn raw_and_typed_answers_are_the_same() {
         iterator: Some("iterator".into()),
     };
     for_many(CASES, &spelled(answer()), |body| {
-        canned.answer(body.as_bytes());
+        canned.next(200, &body);
+        canned.answer(NO_SHARDS);
         let (typed, raw) = runtime.block_on(async {
             let typed = clients.kinesis.get_records().shard_iterator("iterator");
             let raw = reader.read(&shard, &cursor, 100).await.unwrap();
+            canned.answer(body.as_bytes());
             (typed.send().await.unwrap(), raw)
         });
         compare(&typed, &raw);

@@ -20,6 +20,9 @@ const SHARD: &str = "shardId-1";
 
 const ITERATOR: &str = r#"{"ShardIterator":"new"}"#;
 const EMPTY: &str = r#"{"Records":[],"NextShardIterator":"next","MillisBehindLatest":5}"#;
+const ENDED: &str = r#"{"Records":[],"NextShardIterator":null}"#;
+const OPEN: &str = r#"[{"ShardId":"shardId-1","SequenceNumberRange":
+    {"StartingSequenceNumber":"1"},"HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"1"}}]"#;
 const EXPIRED: &str = r#"{"__type":"ExpiredIteratorException","message":"old"}"#;
 
 fn kinesis(clients: &AwsClients) -> KinesisReader {
@@ -134,13 +137,35 @@ async fn reading_begins_where_it_should() {
 async fn the_end_of_a_shard_is_where_no_iterator_follows() {
     let (canned, clients) = Canned::new();
     let shard = ShardId::from(SHARD);
-    canned.answer(br#"{"Records":[],"NextShardIterator":null}"#);
     let from = at(after("1"), Some("i"));
+    canned.next(200, r#"{"Records":[],"ChildShards":[{"ShardId":"s"}]}"#);
     let page = kinesis(&clients).read(&shard, &from, 10).await.unwrap();
     assert_eq!(page.next, None);
+    assert_eq!(canned.requests().len(), 1, "its children are proof enough");
+    for listed in [
+        "[]",
+        r#"[{"ShardId":"shardId-1","SequenceNumberRange":
+        {"StartingSequenceNumber":"1","EndingSequenceNumber":"9"},"HashKeyRange":
+        {"StartingHashKey":"0","EndingHashKey":"1"}}]"#,
+    ] {
+        canned.next(200, ENDED);
+        canned.next(200, &format!(r#"{{"Shards":{listed}}}"#));
+        let page = kinesis(&clients).read(&shard, &from, 10).await.unwrap();
+        assert_eq!(page.next, None);
+        canned.next(200, ENDED);
+        canned.next(200, &described(listed, "ENABLED"));
+        let page = dynamodb(&clients).read(&shard, &from, 10).await.unwrap();
+        assert_eq!(page.next, None);
+        assert_eq!(canned.requests().len(), 4);
+    }
+    canned.next(200, ENDED);
+    canned.next(200, &described(OPEN, "DISABLED"));
     let page = dynamodb(&clients).read(&shard, &from, 10).await.unwrap();
-    assert_eq!(page.next, None);
-    assert_eq!(canned.requests().len(), 2);
+    assert_eq!(
+        page.next, None,
+        "a stream that is switched off has no open shards"
+    );
+    canned.requests();
     let ended = at(Position::ShardEnd, None);
     kinesis(&clients)
         .read(&shard, &ended, 10)
@@ -151,6 +176,25 @@ async fn the_end_of_a_shard_is_where_no_iterator_follows() {
         .await
         .unwrap_err();
     assert_eq!(canned.requests().len(), 0, "there is nothing to ask for");
+}
+
+#[tokio::test]
+async fn a_shard_that_is_open_does_not_end_with_an_answer_cut_short() {
+    let (canned, clients) = Canned::new();
+    let shard = ShardId::from(SHARD);
+    let from = at(after("1"), Some("i"));
+    canned.next(200, ENDED);
+    canned.next(200, &format!(r#"{{"Shards":{OPEN}}}"#));
+    let read = kinesis(&clients).read(&shard, &from, 10).await;
+    assert_eq!(read.unwrap_err().fault, Fault::Transient);
+    canned.next(200, ENDED);
+    canned.next(200, &described(OPEN, "ENABLED"));
+    let read = dynamodb(&clients).read(&shard, &from, 10).await;
+    assert_eq!(read.unwrap_err().fault, Fault::Transient);
+}
+
+fn described(shards: &str, status: &str) -> String {
+    format!(r#"{{"StreamDescription":{{"Shards":{shards},"StreamStatus":"{status}"}}}}"#)
 }
 
 #[tokio::test]

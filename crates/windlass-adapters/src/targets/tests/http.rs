@@ -249,19 +249,19 @@ async fn a_limit_of_concurrency_holds() {
 #[test]
 fn an_address_that_cannot_be_called_is_refused() {
     let refused = [
-        ("", "empty"),
+        ("", "http:// or https://"),
         ("127.0.0.1:80", "http:// or https://"),
         ("/path", "http:// or https://"),
         ("ftp://host/", "http:// or https://"),
         ("http://user:word@host/", "user name"),
-        ("http://host/a b", "invalid uri"),
+        ("http://host/a b", "not a URL"),
     ];
     for (url, reason) in refused {
         let error = HttpTarget::new(&settings(url)).unwrap_err().to_string();
         assert!(error.contains(reason), "{url}: {error}");
         assert!(!error.contains("word"), "{error}");
     }
-    for (name, value) in [("bad name", "x"), ("x-name", "line\nbreak")] {
+    for (name, value) in [("bad name", "x"), ("x-name", "line\nbreak"), ("host", "x")] {
         let headers = [(name.to_owned(), value.to_owned())].into();
         let settings = HttpTargetSettings {
             headers,

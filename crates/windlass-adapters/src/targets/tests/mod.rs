@@ -23,6 +23,7 @@ fn settings(url: &str) -> HttpTargetSettings {
         signing_secret: None,
         timeout: Duration::from_secs(60),
         maximum_concurrency: None,
+        ca_bundle: None,
     }
 }
 

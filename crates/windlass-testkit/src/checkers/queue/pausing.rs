@@ -89,6 +89,12 @@ impl Pausing {
         self.over || self.due.is_none_or(|due| due.earliest <= now)
     }
 
+    /// Whether the pause may end at a moment.
+    pub(super) fn may_end(&self, at: Timestamp) -> bool {
+        self.due
+            .is_some_and(|due| due.earliest <= at && at <= due.latest)
+    }
+
     /// When a try must begin at the latest, if there is something to try.
     pub(super) fn latest(&self) -> Timestamp {
         let due = self.due.filter(|_| !self.over);

@@ -332,11 +332,24 @@ pub(super) fn views_are_true(
         && view.in_flight_messages == running.map(|it| it.messages.len()).sum::<usize>()
         && view.concurrency == books.n_running()
         && view.last_outcome == books.last_outcome
-        && view.next_at == timeout
-        && waiting_is_true(books, view.waiting.as_ref());
+        && waiting_is_true(books, view.waiting.as_ref())
+        && next_is_true(books, view, timeout);
     ensure(holds, "view", || {
         format!("{view:?} is not what {books:?} say")
     })
+}
+
+/// Whether what is shown as the next moment is that of what it waits for.
+fn next_is_true(books: &Books, view: &QueueView, timeout: Option<Timestamp>) -> bool {
+    let pause = match &view.waiting {
+        Some(Waiting::Source(_)) => &books.receive_pause,
+        Some(Waiting::NotInvoked(_)) => &books.unreached,
+        None => return view.next_at == timeout,
+    };
+    if books.draining {
+        return view.next_at == timeout;
+    }
+    view.next_at.is_none_or(|at| pause.may_end(at))
 }
 
 fn waiting_is_true(books: &Books, waiting: Option<&Waiting>) -> bool {

@@ -37,6 +37,7 @@ pub(super) struct Books {
     /// Those that the function must still be given, the batch under way included.
     pub(super) waiting: VecDeque<usize>,
     sizes: VecDeque<usize>,
+    arrivals: VecDeque<Timestamp>,
     pub(super) waiting_bytes: usize,
     /// Since when the window runs.
     window: Option<Timestamp>,
@@ -112,6 +113,7 @@ impl Books {
             run: 0,
             waiting: VecDeque::new(),
             sizes: VecDeque::new(),
+            arrivals: VecDeque::new(),
             waiting_bytes: 0,
             window: None,
             in_flight: None,
@@ -221,6 +223,7 @@ impl Books {
             }
             self.waiting.push_back(index);
             self.sizes.push_back(size);
+            self.arrivals.push_back(record.approximate_arrival);
             self.waiting_bytes += size;
         }
         if n_filtered_out != 0 {
@@ -250,6 +253,7 @@ impl Books {
                     self.taken[at.expect("it was taken in")].resolved = true;
                 }
                 self.waiting_bytes -= self.sizes.drain(..n_records).sum::<usize>();
+                self.arrivals.drain(..n_records);
                 self.window = Some(now);
                 return self.advance_run();
             }
@@ -317,6 +321,11 @@ impl Books {
             return 0;
         }
         settings.buffer_records - self.behind_run()
+    }
+
+    /// When the first of those that wait arrived.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.arrivals.front().copied()
     }
 
     /// What of those that wait makes one batch.

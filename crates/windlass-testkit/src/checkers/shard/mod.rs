@@ -27,6 +27,7 @@ use windlass_core::shard::{
 use windlass_core::time::Timestamp;
 
 use self::books::Books;
+use super::pace::Due;
 use super::{Violation, ensure};
 use crate::world::Contents;
 
@@ -385,11 +386,32 @@ fn views_are_true(books: &Books, view: &ShardView, timeout: Option<Timestamp>) -
         && view.checkpoint == books.saved.position
         && view.behind == books.behind
         && view.last_outcome == books.last_outcome
-        && view.next_at == timeout
-        && view.waiting == expected_waiting(books);
+        && view.oldest == books.oldest()
+        && view.waiting == expected_waiting(books)
+        && next_is_true(books, view, timeout);
     ensure(holds, "view", || {
         format!("{view:?} is not what {books:?} say")
     })
+}
+
+/// Whether what is shown as the next moment is that of what it waits for.
+fn next_is_true(books: &Books, view: &ShardView, timeout: Option<Timestamp>) -> bool {
+    let failed = |due: Option<Due>| {
+        let next = view.next_at.zip(due);
+        next.is_some_and(|(at, due)| due.earliest <= at && at <= due.latest)
+    };
+    match view.waiting {
+        _ if books.draining => view.next_at == timeout,
+        None => view.next_at == timeout,
+        Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => {
+            failed(books.failed.as_ref().map(|failed| failed.due))
+        }
+        Some(Waiting::Store(_)) => failed(books.save_failed.map(|failed| failed.due)),
+        Some(Waiting::Source(_)) => match books.read {
+            Some(_) => view.next_at.is_none(),
+            None => failed(Some(books.read_due)),
+        },
+    }
 }
 
 fn expected_waiting(books: &Books) -> Option<Waiting> {

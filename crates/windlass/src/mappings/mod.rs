@@ -10,12 +10,7 @@ use crate::cli::{ClientArgs, MappingArgs, MappingsCommand};
 use crate::client::Client;
 use crate::output;
 
-/// Members that belong to a mapping for good and so are not part of an update.
-const FIXED: [&str; 3] = [
-    "EventSourceArn",
-    "StartingPosition",
-    "StartingPositionTimestamp",
-];
+mod apply;
 
 /// Runs one of the subcommands.
 pub(crate) async fn run(client_args: &ClientArgs, command: MappingsCommand) -> anyhow::Result<()> {
@@ -48,45 +43,10 @@ pub(crate) async fn run(client_args: &ClientArgs, command: MappingsCommand) -> a
             output::mapping(format, &client.update(&uuid, &disabled).await?)
         }
         MappingsCommand::Apply { file } => {
-            let mut applied = Vec::new();
-            for (index, mapping) in mappings_of(&file)?.iter().enumerate() {
-                let one = apply(&client, mapping).await;
-                applied.push(
-                    one.with_context(|| format!("mapping {} of {}", index + 1, file.display()))?,
-                );
-            }
+            let applied = apply::run(&client, &file).await?;
             output::mappings(format, &applied)
         }
     }
-}
-
-/// Creates a mapping, or updates the one of the same source and function.
-async fn apply(client: &Client, mapping: &Value) -> anyhow::Result<Value> {
-    let (Some(source), Some(function)) = (
-        mapping["EventSourceArn"].as_str(),
-        mapping["FunctionName"].as_str(),
-    ) else {
-        bail!("EventSourceArn and FunctionName are needed");
-    };
-    let there = client.list(Some(source), Some(function)).await?;
-    let Some(uuid) = there.iter().find_map(|it| it["UUID"].as_str()) else {
-        return client.create(mapping).await;
-    };
-    let mut changes = mapping.clone();
-    if let Value::Object(members) = &mut changes {
-        members.retain(|name, _| !FIXED.contains(&name.as_str()));
-    }
-    client.update(uuid, &changes).await
-}
-
-fn mappings_of(file: &Path) -> anyhow::Result<Vec<Value>> {
-    let written = read_file(file)?;
-    let listed = written.get("mappings").unwrap_or(&written).as_array();
-    let listed = listed.with_context(|| {
-        let file = file.display();
-        format!("{file}: expected a list of mappings, or the key 'mappings' with one")
-    })?;
-    Ok(listed.clone())
 }
 
 /// The members that the options and the file give; an option goes before the file.

@@ -2,7 +2,9 @@
 //!
 //! Their UUID comes from source and function, so that starting again never makes a second one.
 
-use serde_json::Value;
+use std::fmt;
+
+use serde_json::{Map, Value};
 use thiserror::Error;
 use uuid::Uuid;
 use windlass_core::arn::Arn;
@@ -11,9 +13,15 @@ use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revisi
 use windlass_core::outcome::Swap;
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
-use windlass_core::validate::{self, Checked, Violation};
+use windlass_core::validate::{self, Checked};
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{Directory, PortError, Store, chain};
+
+mod members;
+
+pub use members::Mistake;
+
+use members::Members;
 
 /// The UUIDs of declared mappings are of version 5, in this name space.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7f0d_1c39_5f0e_4c0a_9d5b_2a6c_7e41_88d3);
@@ -24,6 +32,8 @@ const WRITE_ATTEMPTS: usize = 10;
 /// One mapping of the file, in which nothing is wrong as far as can be told offline.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Declared {
+    /// Where it stands in the file, for messages.
+    place: String,
     checked: Checked,
     /// The ARN that the function's name stands for.
     function: Arn,
@@ -32,17 +42,9 @@ pub struct Declared {
 /// The declared mappings cannot be applied.
 #[derive(Debug, Error)]
 pub enum DeclaredError {
-    /// A function is neither configured nor known to AWS Lambda.
-    #[error(
-        "the function '{name}' of the declared mapping on {source_arn} does not exist; put it \
-         under 'functions' or create it in AWS Lambda"
-    )]
-    NoFunction {
-        /// As the file names it.
-        name: String,
-        /// The mapping's source.
-        source_arn: Arn,
-    },
+    /// Functions are neither configured nor known to AWS Lambda.
+    #[error("{}; put what is missing under 'functions', or create it in AWS Lambda", listed(.0))]
+    NoFunctions(Vec<NoFunction>),
     /// The store failed.
     #[error("applying the declared mappings")]
     Store(#[from] PortError),
@@ -51,22 +53,68 @@ pub enum DeclaredError {
     Contended(MappingId),
 }
 
+/// A declared mapping whose function does not exist.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoFunction {
+    /// Where the mapping stands in the file.
+    place: String,
+    /// As the file names it.
+    name: String,
+    source_arn: Arn,
+}
+
+impl fmt::Display for NoFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            place,
+            name,
+            source_arn,
+        } = self;
+        write!(
+            f,
+            "{place}: the function '{name}' of the mapping on {source_arn} does not exist"
+        )
+    }
+}
+
+fn listed(functions: &[NoFunction]) -> String {
+    let all: Vec<String> = functions.iter().map(ToString::to_string).collect();
+    all.join("; ")
+}
+
 impl Declared {
-    /// Checks the members of one mapping; nobody is asked.
+    /// Checks the members of one mapping that stands at `place`; nobody is asked.
     ///
     /// # Errors
-    /// Everything that is wrong with it, in words.
-    pub fn parse(members: &Value, here: &Place, now: Timestamp) -> Result<Self, Vec<String>> {
-        let spec = serde_json::from_value::<MappingSpec>(members.clone());
-        let spec = spec.map_err(|error| vec![error.to_string()])?;
-        let checked = validate::create(&spec, now).map_err(|violations| {
-            violations
-                .iter()
-                .map(Violation::in_words)
-                .collect::<Vec<_>>()
-        })?;
-        let function = checked.function.resolve(here);
-        Ok(Self { checked, function })
+    /// Everything that is wrong with it.
+    pub fn parse(
+        place: &str,
+        members: &Map<String, Value>,
+        here: &Place,
+        now: Timestamp,
+    ) -> Result<Self, Vec<Mistake>> {
+        let members = Members::read(members);
+        let checked = validate::create(&members.spec, now);
+        match checked {
+            Ok(checked) if members.mistakes.is_empty() => {
+                let function = checked.function.resolve(here);
+                Ok(Self {
+                    place: place.to_owned(),
+                    checked,
+                    function,
+                })
+            }
+            checked => {
+                let violations = checked.err().into_iter().flatten();
+                let violations = violations.filter(|it| members.is_whole(&it.member));
+                let broken = violations.map(|it| Mistake {
+                    message: it.in_words(),
+                    member: it.member,
+                });
+                let broken: Vec<_> = broken.collect();
+                Err(members.mistakes.into_iter().chain(broken).collect())
+            }
+        }
     }
 
     /// Whether both are of the same source and function; a file can have only one of them.
@@ -78,8 +126,12 @@ impl Declared {
     /// Makes the store's mappings those of the file. Mappings that were made through the API stay
     /// as they are; those that have left the file are reported, and deleted if `prune` says so.
     ///
+    /// Every function is looked up before anything is written, so that a mistake in one mapping
+    /// leaves no others behind that run.
+    ///
     /// # Errors
-    /// A function does not exist, or the store fails. What was written before stays.
+    /// Functions do not exist, and nothing was written; or the store fails, and what was written
+    /// before stays.
     pub async fn apply(
         all: &[Self],
         store: &dyn Store,
@@ -87,9 +139,18 @@ impl Declared {
         clock: Clock,
         prune: bool,
     ) -> Result<(), DeclaredError> {
-        let mut kept = Vec::new();
+        let (mut functions, mut missing) = (Vec::new(), Vec::new());
         for declared in all {
-            let function_arn = declared.look_up(directory).await?;
+            match declared.look_up(directory).await {
+                Ok(arn) => functions.push(arn),
+                Err(function) => missing.push(function),
+            }
+        }
+        if !missing.is_empty() {
+            return Err(DeclaredError::NoFunctions(missing));
+        }
+        let mut kept = Vec::new();
+        for (declared, function_arn) in all.iter().zip(functions) {
             kept.push(declared.write(store, function_arn, clock.now()).await?);
         }
         for row in store.mappings().await? {
@@ -121,16 +182,18 @@ impl Declared {
 
     /// The ARN of the function. One that cannot be looked up now will be invoked all the same; one
     /// that is known to be missing is a mistake in the file.
-    async fn look_up(&self, directory: &dyn Directory) -> Result<Arn, DeclaredError> {
+    async fn look_up(&self, directory: &dyn Directory) -> Result<Arn, NoFunction> {
         match directory.function(&self.checked.function).await {
             Ok(Some(arn)) => Ok(arn),
-            Ok(None) => Err(DeclaredError::NoFunction {
+            Ok(None) => Err(NoFunction {
+                place: self.place.clone(),
                 name: self.checked.spec.function_name.clone().unwrap_or_default(),
                 source_arn: self.checked.source.clone(),
             }),
             Err(error) => {
                 tracing::warn!(
-                    "the function of a declared mapping cannot be looked up: {}",
+                    "{}: whether the function exists is not known: {}",
+                    self.place,
                     chain(&error)
                 );
                 Ok(self.function.clone())

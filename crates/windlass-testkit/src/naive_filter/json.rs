@@ -1,0 +1,237 @@
+//! JSON as a tree that keeps what a pattern can tell apart: the literal of a number, the order of
+//! members, and members of the same name.
+//!
+//! It is strict: what [RFC 8259](https://www.rfc-editor.org/rfc/rfc8259) does not allow is an error.
+
+use std::iter::Peekable;
+use std::str::Chars;
+
+/// Arrays and objects inside one another; the library of AWS refuses more as well.
+const MAX_DEPTH: usize = 1000;
+
+/// A value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Json {
+    Null,
+    Bool(bool),
+    /// As it is written.
+    Number(String),
+    Text(String),
+    Array(Vec<Json>),
+    /// In the order of the text; a name may occur more than once.
+    Object(Vec<(String, Json)>),
+}
+
+/// Reads a text that is one value.
+pub(super) fn parse(text: &str) -> Result<Json, String> {
+    let mut parser = Parser::of(text);
+    let value = parser.value(0)?;
+    parser.skip_space();
+    match parser.chars.next() {
+        None => Ok(value),
+        Some(more) => Err(format!("{more:?} follows the value")),
+    }
+}
+
+/// Reads the value that a text begins with, whatever follows it.
+pub(crate) fn parse_beginning(text: &str) -> Result<Json, String> {
+    Parser::of(text).value(0)
+}
+
+struct Parser<'a> {
+    chars: Peekable<Chars<'a>>,
+}
+
+impl<'a> Parser<'a> {
+    fn of(text: &'a str) -> Self {
+        Self {
+            chars: text.chars().peekable(),
+        }
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Json, String> {
+        self.skip_space();
+        match self.chars.peek() {
+            Some('{') => self.object(depth + 1),
+            Some('[') => self.array(depth + 1),
+            Some('"') => Ok(Json::Text(self.string()?)),
+            Some('-' | '0'..='9') => Ok(Json::Number(self.number()?)),
+            Some('n') => self.word("null", Json::Null),
+            Some('t') => self.word("true", Json::Bool(true)),
+            Some('f') => self.word("false", Json::Bool(false)),
+            Some(other) => Err(format!("no value begins with {other:?}")),
+            None => Err("the text ends where a value was expected".to_owned()),
+        }
+    }
+
+    fn object(&mut self, depth: usize) -> Result<Json, String> {
+        self.expect('{')?;
+        too_deep(depth)?;
+        let mut members = Vec::new();
+        self.skip_space();
+        if self.take('}') {
+            return Ok(Json::Object(members));
+        }
+        loop {
+            self.skip_space();
+            let name = self.string()?;
+            self.skip_space();
+            self.expect(':')?;
+            members.push((name, self.value(depth)?));
+            self.skip_space();
+            if self.take('}') {
+                return Ok(Json::Object(members));
+            }
+            self.expect(',')?;
+        }
+    }
+
+    fn array(&mut self, depth: usize) -> Result<Json, String> {
+        self.expect('[')?;
+        too_deep(depth)?;
+        let mut elements = Vec::new();
+        self.skip_space();
+        if self.take(']') {
+            return Ok(Json::Array(elements));
+        }
+        loop {
+            elements.push(self.value(depth)?);
+            self.skip_space();
+            if self.take(']') {
+                return Ok(Json::Array(elements));
+            }
+            self.expect(',')?;
+        }
+    }
+
+    fn string(&mut self) -> Result<String, String> {
+        self.expect('"')?;
+        let mut text = String::new();
+        loop {
+            match self.next()? {
+                '"' => return Ok(text),
+                '\\' => text.push(self.escaped()?),
+                control if control < ' ' => {
+                    return Err(format!("{control:?} is not escaped in a string"));
+                }
+                other => text.push(other),
+            }
+        }
+    }
+
+    fn escaped(&mut self) -> Result<char, String> {
+        match self.next()? {
+            same @ ('"' | '\\' | '/') => Ok(same),
+            'b' => Ok('\u{8}'),
+            'f' => Ok('\u{c}'),
+            'n' => Ok('\n'),
+            'r' => Ok('\r'),
+            't' => Ok('\t'),
+            'u' => self.unicode(),
+            other => Err(format!("`\\{other}` is no escape")),
+        }
+    }
+
+    /// Four digits of one character, or two times four digits of a surrogate pair.
+    fn unicode(&mut self) -> Result<char, String> {
+        let mut units = vec![self.unit()?];
+        if (0xd800..0xdc00).contains(&units[0]) {
+            self.expect('\\')?;
+            self.expect('u')?;
+            units.push(self.unit()?);
+        }
+        String::from_utf16(&units)
+            .ok()
+            .and_then(|text| text.chars().next())
+            .ok_or_else(|| "half of a surrogate pair".to_owned())
+    }
+
+    fn unit(&mut self) -> Result<u16, String> {
+        let mut digits = String::new();
+        for _ in 0..4 {
+            let digit = self.next()?;
+            if !digit.is_ascii_hexdigit() {
+                return Err(format!("{digit:?} is no hexadecimal digit"));
+            }
+            digits.push(digit);
+        }
+        u16::from_str_radix(&digits, 16).map_err(|error| error.to_string())
+    }
+
+    fn number(&mut self) -> Result<String, String> {
+        let mut literal = String::new();
+        if self.take('-') {
+            literal.push('-');
+        }
+        if self.take('0') {
+            literal.push('0');
+            if matches!(self.chars.peek(), Some('0'..='9')) {
+                return Err("a number begins with 0".to_owned());
+            }
+        } else {
+            self.digits(&mut literal)?;
+        }
+        if self.take('.') {
+            literal.push('.');
+            self.digits(&mut literal)?;
+        }
+        if let Some(exponent) = self.chars.next_if(|char| matches!(char, 'e' | 'E')) {
+            literal.push(exponent);
+            if let Some(sign) = self.chars.next_if(|char| matches!(char, '+' | '-')) {
+                literal.push(sign);
+            }
+            self.digits(&mut literal)?;
+        }
+        Ok(literal)
+    }
+
+    fn digits(&mut self, literal: &mut String) -> Result<(), String> {
+        let before = literal.len();
+        while let Some(digit) = self.chars.next_if(char::is_ascii_digit) {
+            literal.push(digit);
+        }
+        if literal.len() == before {
+            return Err("a digit is missing in a number".to_owned());
+        }
+        Ok(())
+    }
+
+    fn word(&mut self, word: &str, value: Json) -> Result<Json, String> {
+        for expected in word.chars() {
+            self.expect(expected)?;
+        }
+        Ok(value)
+    }
+
+    fn skip_space(&mut self) {
+        while self
+            .chars
+            .next_if(|char| matches!(char, ' ' | '\t' | '\n' | '\r'))
+            .is_some()
+        {}
+    }
+
+    fn take(&mut self, wanted: char) -> bool {
+        self.chars.next_if_eq(&wanted).is_some()
+    }
+
+    fn expect(&mut self, wanted: char) -> Result<(), String> {
+        match self.next()? {
+            found if found == wanted => Ok(()),
+            found => Err(format!("{found:?} where {wanted:?} was expected")),
+        }
+    }
+
+    fn next(&mut self) -> Result<char, String> {
+        self.chars
+            .next()
+            .ok_or_else(|| "the text ends too early".to_owned())
+    }
+}
+
+fn too_deep(depth: usize) -> Result<(), String> {
+    if MAX_DEPTH < depth {
+        return Err(format!("deeper than {MAX_DEPTH} arrays and objects"));
+    }
+    Ok(())
+}

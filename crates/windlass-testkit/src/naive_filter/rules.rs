@@ -1,0 +1,138 @@
+//! A pattern as a list of sub-rules, of which one has to be satisfied.
+
+use std::collections::BTreeMap;
+
+use super::json::Json;
+use super::value::{Test, tests_of};
+
+const OR: &str = "$or";
+
+/// Sub-rules of one pattern. `$or` multiplies them, so a short pattern could ask for very many.
+const MAX_SUB_RULES: usize = 1000;
+
+/// Fields of one sub-rule; AWS's library has the same limit.
+const MAX_FIELDS: usize = 256;
+
+/// Names that no field inside `$or` may have, so that no test can be mistaken for a field.
+const RESERVED: &[&str] = &[
+    "exactly",
+    "equals-ignore-case",
+    "prefix",
+    "suffix",
+    "anything-but",
+    "exists",
+    "wildcard",
+    "numeric",
+    "cidr",
+    "=",
+    "<",
+    "<=",
+    ">",
+    ">=",
+    "regex",
+    "not-wildcard",
+    "not-equals-ignore-case",
+    "date-after",
+    "date-on-or-after",
+    "date-before",
+    "date-on-or-before",
+    "in-date-range",
+    "ip-address-in-range",
+    "ip-address-not-in-range",
+];
+
+/// Fields that have to be satisfied together.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SubRule(BTreeMap<String, Vec<Test>>);
+
+impl SubRule {
+    /// The fields in the order in which they are looked at: that of Java's strings.
+    pub(super) fn fields(&self) -> Vec<(&str, &[Test])> {
+        let mut fields: Vec<(&str, &[Test])> = self
+            .0
+            .iter()
+            .map(|(path, tests)| (path.as_str(), tests.as_slice()))
+            .collect();
+        fields.sort_by_key(|(path, _)| path.encode_utf16().collect::<Vec<u16>>());
+        fields
+    }
+}
+
+/// The sub-rules of a pattern.
+pub(super) fn sub_rules_of(pattern: &Json) -> Result<Vec<SubRule>, String> {
+    let Json::Object(members) = pattern else {
+        return Err("a pattern is an object".to_owned());
+    };
+    let mut sub_rules = vec![SubRule::default()];
+    add_members(&mut sub_rules, &[], members, false)?;
+    if sub_rules
+        .iter()
+        .any(|sub_rule| MAX_FIELDS < sub_rule.0.len())
+    {
+        return Err(format!("more than {MAX_FIELDS} fields"));
+    }
+    Ok(sub_rules)
+}
+
+/// Adds the fields of an object to every sub-rule there is so far, in the order of the text.
+fn add_members(
+    sub_rules: &mut Vec<SubRule>,
+    names: &[&str],
+    members: &[(String, Json)],
+    inside_or: bool,
+) -> Result<(), String> {
+    if members.is_empty() {
+        return Err("an object is empty".to_owned());
+    }
+    for (name, value) in members {
+        if name == OR {
+            add_branches(sub_rules, names, value)?;
+            continue;
+        }
+        if inside_or && RESERVED.contains(&name.as_str()) {
+            return Err(format!("`{name}` cannot be a field inside {OR}"));
+        }
+        let names = [names, &[name.as_str()]].concat();
+        match value {
+            Json::Object(members) => add_members(sub_rules, &names, members, inside_or)?,
+            Json::Array(elements) => {
+                let tests = tests_of(elements)?;
+                for sub_rule in sub_rules.iter_mut() {
+                    sub_rule.0.insert(names.join("."), tests.clone());
+                }
+            }
+            Json::Null | Json::Bool(_) | Json::Number(_) | Json::Text(_) => {
+                return Err(format!("`{name}` is neither an object nor an array"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds each branch of `$or` to a copy of the sub-rules there are so far.
+fn add_branches(
+    sub_rules: &mut Vec<SubRule>,
+    names: &[&str],
+    branches: &Json,
+) -> Result<(), String> {
+    let Json::Array(branches) = branches else {
+        return Err(format!("{OR} is no array"));
+    };
+    if branches.len() < 2 {
+        return Err(format!("{OR} has less than two branches"));
+    }
+    let mut all = Vec::new();
+    for branch in branches {
+        let Json::Object(members) = branch else {
+            return Err(format!("a branch of {OR} is no object"));
+        };
+        let mut copy = sub_rules.clone();
+        add_members(&mut copy, names, members, true)?;
+        all.extend(copy);
+        if MAX_SUB_RULES < all.len() {
+            return Err(format!("more than {MAX_SUB_RULES} sub-rules"));
+        }
+    }
+    *sub_rules = all;
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! What filters cost: nanoseconds a record, beside a walk over the structure of the same texts.
+//!
+//! The program measures both in turns and in its own process; here it is built, run, and its figures
+//! are kept.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use serde_json::Value;
+
+use crate::command::{cargo, program, read_within, run as run_command, target};
+
+const PROGRAM: &str = "windlass-filter-bench";
+
+/// It takes seconds; a development build on a busy machine a minute.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// How often both are measured, in turns, for each kind of filter and record
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Print the figures as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Measures, prints the figures and writes them to `target/bench/filter.json`.
+///
+/// # Errors
+/// If the program cannot be built, fails, or does not answer with figures.
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--release"]);
+    build.args(["--package", "windlass-testkit", "--bin", PROGRAM]);
+    run_command(&mut build)?;
+    let figures = measure("release", options.rounds)?;
+    let file = target().join("bench/filter.json");
+    fs::create_dir_all(target().join("bench")).context("creating the folder of the figures")?;
+    let rendered = format!("{figures:#}\n");
+    fs::write(&file, &rendered).with_context(|| format!("writing {}", file.display()))?;
+    if options.json {
+        print!("{rendered}");
+        return Ok(());
+    }
+    print_table(&figures)?;
+    println!("written to {}", file.display());
+    Ok(())
+}
+
+/// Only to see that it runs, with the development build.
+///
+/// # Errors
+/// If the program fails, or does not answer with figures.
+pub(super) fn smoke() -> Result<()> {
+    let figures = measure("debug", 1)?;
+    let n_cases = figures.as_array().map_or(0, Vec::len);
+    ensure!(n_cases != 0, "{PROGRAM} has measured nothing");
+    println!("filters: {n_cases} kinds of filter and record were measured");
+    Ok(())
+}
+
+fn measure(profile: &str, rounds: u32) -> Result<Value> {
+    let mut command = program(target().join(profile).join(PROGRAM));
+    command.arg(rounds.to_string());
+    let output = read_within(&mut command, PATIENCE)?;
+    serde_json::from_str(&output).with_context(|| format!("reading the figures of {PROGRAM}"))
+}
+
+fn print_table(figures: &Value) -> Result<()> {
+    println!("filters on the data of Kinesis records, nanoseconds of one core a record;");
+    println!("ratio: to decoding the data and one walk over its structure, median of the rounds");
+    println!(
+        "\n{:>8} {:>7}  {:<14} {:>9} {:>9} {:>6}",
+        "bytes", "passing", "pattern", "filter", "walk", "ratio"
+    );
+    for case in figures.as_array().context("the figures are no list")? {
+        let number = |name: &str| case[name].as_f64().unwrap_or(f64::NAN);
+        println!(
+            "{:>8.0} {:>5.0} %  {:<14} {:>9.0} {:>9.0} {:>6.2}",
+            number("bytes"),
+            number("pass_rate"),
+            case["pattern"].as_str().unwrap_or_default(),
+            number("filter_ns"),
+            number("walk_ns"),
+            number("ratio"),
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Commands that ask a daemon, and what answers is none, or goes away.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use windlass_emulator::Emulator;
+use windlass_tests::daemon::{self, Daemon};
+use windlass_tests::scratch::Scratch;
+
+use crate::{FAILED, PATIENCE, answering, answering_at, run};
+
+const NO_MAPPINGS: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+                           connection: close\r\ncontent-length: 2\r\n\r\n[]";
+
+#[tokio::test]
+async fn a_client_of_something_else() {
+    let folder = Scratch::new("stranger");
+    for (answer, says) in [
+        (
+            "HTTP/1.1 404 Not Found\r\nserver: other\r\ncontent-type: text/html\r\n\
+             connection: close\r\ncontent-length: 4\r\n\r\n<p/>",
+            "404 Not Found by the server 'other' with text/html",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\n<p/>",
+            "200 OK with no type",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}",
+            "JSON ",
+        ),
+    ] {
+        let (endpoint, _, _server) = answering(answer).await;
+        for command in [&["mappings", "list"][..], &["status"]] {
+            let arguments = [command, &["--endpoint", &endpoint]].concat();
+            let ended = run(folder.path(), &arguments).await;
+            let says = [&endpoint, "no windlass daemon", says, "--endpoint"];
+            ended.assert(FAILED, &says);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_restarted_while_it_is_watched() {
+    let (endpoint, _, server) = answering(NO_MAPPINGS).await;
+    let mut command = tokio::process::Command::from(daemon::command());
+    let mut watching = command
+        .args(["status", "--watch", "--endpoint", &endpoint])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut until = async |says: &str| {
+        let found = tokio::time::timeout(PATIENCE, async {
+            loop {
+                let line = lines.next_line().await.unwrap();
+                let line = line.expect("it goes on");
+                assert!(!line.contains('\u{1b}'), "a pipe is no terminal: {line:?}");
+                if line.contains(says) {
+                    return;
+                }
+            }
+        });
+        found.await.expect(says);
+    };
+    until("no mappings").await;
+    drop(server);
+    until("trying again").await;
+    let address = endpoint.strip_prefix("http://").unwrap().parse().unwrap();
+    let (_, _, _server) = answering_at(address, NO_MAPPINGS).await;
+    until("no mappings").await;
+
+    // It ends with its reader.
+    drop(lines);
+    let ended = tokio::time::timeout(PATIENCE, watching.wait()).await;
+    assert!(ended.expect("it ends").unwrap().success());
+}
+
+#[tokio::test]
+async fn a_file_that_is_applied() {
+    let folder = Scratch::new("apply");
+    let config = format!(
+        "store: sqlite:{}\nfunctions: {{f: {{url: 'http://127.0.0.1:9'}}}}\n\
+         aws: {{endpoints: {{sqs: 'ENDPOINT'}}}}\n",
+        folder.path().join("store").display()
+    );
+    let emulator = Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let emulator = emulator.await.unwrap();
+    let queue = emulator.sqs().create_queue("jobs", &[]).unwrap();
+    let config = config.replace("ENDPOINT", &emulator.endpoint());
+    let daemon = Daemon::start(folder.path(), &config).await.unwrap();
+    let file = folder.path().join("list.yaml");
+    let apply = async |text: &str, code: i32, says: &[&str]| {
+        std::fs::write(&file, text).unwrap();
+        let arguments = [
+            "mappings",
+            "apply",
+            "-o",
+            "json",
+            "--endpoint",
+            &daemon.endpoint,
+            "-f",
+            "list.yaml",
+        ];
+        let ended = run(folder.path(), &arguments).await;
+        ended.assert(code, says);
+    };
+    let mappings = async || {
+        let path = "/2015-03-31/event-source-mappings/";
+        let (_, list) = daemon.call("GET", path, None).await.unwrap();
+        list["EventSourceMappings"].as_array().unwrap().clone()
+    };
+    // A mistake in the second is told before the first is sent.
+    let one = format!("- FunctionName: f\n  EventSourceArn: {queue}\n");
+    let two = format!("{one}  BatchSize: 5\n- FunctionName: f\n  EventSourceArn: nothing\n");
+    apply(&two, FAILED, &["list.yaml: mapping 2: EventSourceArn: "]).await;
+    assert_eq!(mappings().await.len(), 0);
+
+    let five = format!("{one}  BatchSize: 5\n");
+    apply(&five, 0, &["\"BatchSize\": 5"]).await;
+    let uuid = mappings().await[0]["UUID"].as_str().unwrap().to_owned();
+    daemon.wait_for_state(&uuid, "Enabled").await.unwrap();
+    let first = mappings().await;
+    apply(&five, 0, &["\"BatchSize\": 5"]).await;
+    let again = mappings().await;
+    assert_eq!(first[0]["LastModified"], again[0]["LastModified"]);
+
+    // What has left the file has its default again.
+    apply(&one, 0, &["\"BatchSize\": 10"]).await;
+    assert_ne!(
+        first[0]["LastModified"],
+        mappings().await[0]["LastModified"]
+    );
+    daemon.stop().await.unwrap();
+}

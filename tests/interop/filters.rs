@@ -1,0 +1,327 @@
+//! Filters on sources of servers that others wrote: what matches is delivered, in its order, and
+//! nothing else is; streams pass the rest, and queues lose it.
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+use windlass_tests::aws::Aws;
+use windlass_tests::daemon::Daemon;
+use windlass_tests::function::Function;
+use windlass_tests::servers::Servers;
+use windlass_tests::waiting;
+
+use crate::PATIENCE;
+use crate::clients::Cli;
+use crate::numbered::{
+    KEYS, Numbered, check_delivered, in_order_of_sending, put_records, send_messages,
+};
+use crate::setup::Setup;
+
+const RECORDS: u64 = 400;
+
+const MESSAGES: u64 = 120;
+
+const ITEMS: u64 = 30;
+
+#[tokio::test]
+async fn a_stream_of_kinesis_passes_what_does_not_match() {
+    stream_of_kinesis().await.unwrap();
+}
+
+async fn stream_of_kinesis() -> anyhow::Result<()> {
+    let aws = Servers::running().aws("kinesis_mock");
+    let (function, arn) = (
+        Function::start(200).await?,
+        aws.create_stream("sift", 3).await?,
+    );
+    let criteria = filters(&[
+        r#"{"data": {"kind": ["keep"], "n": [{"numeric": [">=", 100]}]}}"#,
+        r#"{"partitionKey": ["key-3"]}"#,
+    ]);
+    let members = json!({"StartingPosition": "TRIM_HORIZON", "FilterCriteria": criteria});
+    let setup = Setup::new("sift")
+        .endpoint("kinesis", aws.endpoint())
+        .function("orders", &function.url)
+        .mapping("orders", &arn, members);
+    let passes = |it: &Numbered| {
+        let by_data = !it.is_plain() && it.kind() == "keep" && 100 <= it.0;
+        by_data || it.key() == "key-3"
+    };
+    put_records(&aws, &arn, 0..RECORDS / 2).await?;
+    let daemon = setup.start().await?;
+    put_records(&aws, &arn, RECORDS / 2..RECORDS).await?;
+    let expected = (0..RECORDS).map(Numbered).filter(passes).count() as u64;
+    let counts = json!({
+        "polled": RECORDS, "filtered_out": RECORDS - expected, "invoked": expected, "deleted": 0,
+    });
+    until_counts(&daemon, &counts).await?;
+    daemon.stop().await?;
+    check_delivered(&function.records(), 0..RECORDS, passes)?;
+
+    // Whoever comes next reads nothing again, also of a shard that had nothing to deliver last.
+    let daemon = setup.start().await?;
+    put_records(&aws, &arn, RECORDS..RECORDS + KEYS).await?;
+    let more = (RECORDS..RECORDS + KEYS).map(Numbered).filter(passes);
+    let more = more.count() as u64;
+    let counts = json!({
+        "polled": KEYS, "filtered_out": KEYS - more, "invoked": more, "deleted": 0,
+    });
+    until_counts(&daemon, &counts).await?;
+    daemon.stop().await?;
+    check_delivered(&function.records(), 0..RECORDS + KEYS, passes)
+}
+
+#[tokio::test]
+async fn a_stream_of_dynamodb_passes_what_does_not_match() {
+    stream_of_dynamodb().await.unwrap();
+}
+
+async fn stream_of_dynamodb() -> anyhow::Result<()> {
+    let aws = Servers::running().aws("ministack");
+    let (table, arn) = aws.create_table("sift").await?;
+    let function = Function::start(200).await?;
+    let criteria = filters(&[
+        r#"{"eventName": ["INSERT"], "dynamodb": {"NewImage": {"kind": {"S": ["keep"]}}}}"#,
+        r#"{"eventName": ["REMOVE"], "dynamodb": {"OldImage": {"n": {"N": ["7", "9"]}}}}"#,
+    ]);
+    let members = json!({"StartingPosition": "TRIM_HORIZON", "FilterCriteria": criteria});
+    let setup = Setup::new("sift-dynamodb")
+        .endpoint("dynamodb_streams", aws.endpoint())
+        .function("changes", &function.url)
+        .mapping("changes", &arn, members);
+    let daemon = setup.start().await?;
+    let items = || (0..ITEMS).map(Numbered);
+    for changed in [false, true] {
+        for it in items() {
+            let item = json!({
+                "key": {"S": format!("item-{}", it.0)},
+                "kind": {"S": it.kind()},
+                "n": {"N": it.0.to_string()},
+                "changed": {"BOOL": changed},
+            });
+            let body = json!({"TableName": table, "Item": item});
+            aws.dynamodb("PutItem", body).await?;
+        }
+    }
+    for it in items() {
+        let key = json!({"key": {"S": format!("item-{}", it.0)}});
+        let body = json!({"TableName": table, "Key": key});
+        aws.dynamodb("DeleteItem", body).await?;
+    }
+    let kept = items().filter(|it| it.kind() == "keep").count() as u64;
+    let all = 3 * ITEMS;
+    let counts = json!({
+        "polled": all, "filtered_out": all - kept - 2, "invoked": kept + 2, "deleted": 0,
+    });
+    until_counts(&daemon, &counts).await?;
+    daemon.stop().await?;
+    let told = |record: &Value| {
+        let (name, keys) = (&record["eventName"], &record["dynamodb"]["Keys"]);
+        format!("{} {}", name, keys["key"]["S"])
+    };
+    let mut delivered: Vec<_> = function.records().iter().map(told).collect();
+    let inserted = items().filter(|it| it.kind() == "keep");
+    let mut expected: Vec<_> = inserted
+        .map(|it| format!(r#""INSERT" "item-{}""#, it.0))
+        .collect();
+    expected.extend([7, 9].map(|n| format!(r#""REMOVE" "item-{n}""#)));
+    delivered.sort();
+    expected.sort();
+    ensure!(delivered == expected, "{delivered:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_queue_loses_what_does_not_match() {
+    let servers = Servers::running();
+    for name in ["elasticmq", "ministack", "fauxqs"] {
+        for fifo in [false, true] {
+            let done = queue(&servers.aws(name), fifo).await;
+            done.with_context(|| format!("{name}, FIFO: {fifo}"))
+                .unwrap();
+        }
+    }
+}
+
+async fn queue(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
+    let function = Function::start(200).await?;
+    let (url, arn) = aws.create_queue("sift", fifo, json!({})).await?;
+    let criteria = filters(&[
+        r#"{"body": {"kind": ["keep"]}}"#,
+        r#"{"body": [{"prefix": "keep "}]}"#,
+    ]);
+    let setup = Setup::new("sift-queue")
+        .endpoint("sqs", aws.endpoint())
+        .function("jobs", &function.url)
+        .mapping("jobs", &arn, json!({"FilterCriteria": criteria}));
+    send_messages(aws, &url, 0..MESSAGES / 2).await?;
+    let daemon = setup.start().await?;
+    send_messages(aws, &url, MESSAGES / 2..MESSAGES).await?;
+    let passes = |it: &Numbered| it.kind() == "keep";
+    let kept = (0..MESSAGES).map(Numbered).filter(passes).count() as u64;
+    let counts = json!({
+        "polled": MESSAGES, "filtered_out": MESSAGES - kept, "invoked": kept, "deleted": kept,
+    });
+    until_counts(&daemon, &counts).await?;
+    waiting::until_some("the queue is empty", PATIENCE, async || {
+        Ok((aws.queue_depth(&url).await? == 0).then_some(()))
+    })
+    .await?;
+    daemon.stop().await?;
+    check_delivered(
+        &in_order_of_sending(function.records(), fifo),
+        0..MESSAGES,
+        passes,
+    )
+}
+
+#[tokio::test]
+async fn filters_change_while_their_mapping_runs() {
+    changing_filters().await.unwrap();
+}
+
+async fn changing_filters() -> anyhow::Result<()> {
+    let servers = Servers::running();
+    let aws = servers.aws("kinesis_mock");
+    let (function, arn) = (
+        Function::start(200).await?,
+        aws.create_stream("resift", 2).await?,
+    );
+    let setup = Setup::new("resift")
+        .endpoint("kinesis", aws.endpoint())
+        .function("orders", &function.url);
+    let daemon = setup.start().await?;
+    let cli = Cli {
+        program: servers.aws_cli(),
+        daemon: &daemon,
+    };
+    let keep = filters(&[r#"{"data": {"kind": ["keep"]}}"#]);
+    let create = [
+        "create-event-source-mapping",
+        "--function-name=orders",
+        &format!("--event-source-arn={arn}"),
+        "--starting-position=TRIM_HORIZON",
+        &format!("--filter-criteria={keep}"),
+    ];
+    let created = cli.lambda(&create).await?;
+    ensure!(created["FilterCriteria"] == keep, "{created}");
+    let uuid = created["UUID"].as_str().context("a mapping has a UUID")?;
+    daemon.wait_for_state(uuid, "Enabled").await?;
+    put_records(&aws, &arn, 0..60).await?;
+    until_polled(&daemon, 60).await?;
+
+    let update = async |criteria: &Value| {
+        let by_uuid = format!("--uuid={uuid}");
+        let criteria = format!("--filter-criteria={criteria}");
+        cli.lambda(&["update-event-source-mapping", &by_uuid, &criteria])
+            .await?;
+        daemon.wait_for_state(uuid, "Enabled").await
+    };
+    update(&filters(&[r#"{"data": {"kind": ["drop"]}}"#])).await?;
+    put_records(&aws, &arn, 60..120).await?;
+    until_polled(&daemon, 120).await?;
+
+    update(&json!({})).await?;
+    let by_uuid = format!("--uuid={uuid}");
+    let got = cli.lambda(&["get-event-source-mapping", &by_uuid]).await?;
+    ensure!(got.get("FilterCriteria").is_none(), "{got}");
+    put_records(&aws, &arn, 120..180).await?;
+
+    let passes = |it: &Numbered| match it.0 {
+        0..60 => !it.is_plain() && it.kind() == "keep",
+        60..120 => !it.is_plain() && it.kind() == "drop",
+        _ => true,
+    };
+    let expected = (0..180).map(Numbered).filter(passes).count();
+    let counts = json!({
+        "polled": 180, "filtered_out": 180 - expected, "invoked": expected, "deleted": 0,
+    });
+    until_counts(&daemon, &counts).await?;
+
+    let broken = filters(&[r#"{"data": {"kind": "keep"}}"#]);
+    let broken = format!("--filter-criteria={broken}");
+    let update = ["update-event-source-mapping", &by_uuid, &broken];
+    let refused = cli.refused(&update).await?;
+    ensure!(
+        refused.contains("Invalid filter pattern definition."),
+        "{refused}"
+    );
+    daemon.stop().await?;
+    check_delivered(&function.records(), 0..180, passes)
+}
+
+#[tokio::test]
+async fn filters_change_while_their_queue_is_polled() {
+    let servers = Servers::running();
+    for fifo in [false, true] {
+        changing_filters_of_a_queue(&servers.aws("elasticmq"), fifo)
+            .await
+            .unwrap();
+    }
+}
+
+async fn changing_filters_of_a_queue(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
+    let function = Function::start(200).await?;
+    let (url, arn) = aws.create_queue("resift", fifo, json!({})).await?;
+    let setup = Setup::new("resift-queue")
+        .endpoint("sqs", aws.endpoint())
+        .function("jobs", &function.url);
+    let daemon = setup.start().await?;
+    let members = json!({
+        "FunctionName": "jobs",
+        "EventSourceArn": arn,
+        "FilterCriteria": filters(&[r#"{"body": {"kind": ["keep"]}}"#]),
+    });
+    let uuid = daemon.create_mapping(&members).await?;
+    send_messages(aws, &url, 0..60).await?;
+    until_polled(&daemon, 60).await?;
+    let path = format!("/2015-03-31/event-source-mappings/{uuid}");
+    let update = json!({"FilterCriteria": {"Filters": []}});
+    let (status, mapping) = daemon.call("PUT", &path, Some(&update)).await?;
+    ensure!(status == 202, "{status} {mapping}");
+    daemon.wait_for_state(&uuid, "Enabled").await?;
+    send_messages(aws, &url, 60..MESSAGES).await?;
+    let passes = |it: &Numbered| 60 <= it.0 || (!it.is_plain() && it.kind() == "keep");
+    let kept = (0..MESSAGES).map(Numbered).filter(passes).count() as u64;
+    let counts = json!({
+        "polled": MESSAGES, "filtered_out": MESSAGES - kept, "invoked": kept, "deleted": kept,
+    });
+    until_counts(&daemon, &counts).await?;
+    daemon.stop().await?;
+    ensure!(aws.queue_depth(&url).await? == 0, "everything is deleted");
+    check_delivered(
+        &in_order_of_sending(function.records(), fifo),
+        0..MESSAGES,
+        passes,
+    )
+}
+
+/// Criteria with these patterns.
+fn filters(patterns: &[&str]) -> Value {
+    let filters: Vec<_> = patterns.iter().map(|it| json!({"Pattern": it})).collect();
+    json!({"Filters": filters})
+}
+
+async fn counts(daemon: &Daemon) -> anyhow::Result<Value> {
+    let (_, mappings) = daemon.call("GET", "/windlass/v1/mappings", None).await?;
+    let uuid = mappings[0]["uuid"].as_str().context("there is a mapping")?;
+    let path = format!("/windlass/v1/mappings/{uuid}");
+    let (_, mut mapping) = daemon.call("GET", &path, None).await?;
+    Ok(mapping["counts"].take())
+}
+
+/// Waits until the only mapping has counted so many of each.
+async fn until_counts(daemon: &Daemon, expected: &Value) -> anyhow::Result<()> {
+    let expected = expected.as_object().context("counts have names")?;
+    let mut last = Value::Null;
+    let waited = waiting::until_some("everything is counted", PATIENCE, async || {
+        last = counts(daemon).await?;
+        let holds = expected.iter().all(|(name, n)| last[name] == *n);
+        Ok(holds.then_some(()))
+    });
+    let waited = waited.await;
+    waited.with_context(|| format!("{last} instead of {expected:?}"))
+}
+
+async fn until_polled(daemon: &Daemon, n_records: u64) -> anyhow::Result<()> {
+    until_counts(daemon, &json!({"polled": n_records})).await
+}
