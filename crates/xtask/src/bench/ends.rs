@@ -204,11 +204,11 @@ impl Program {
         self.child.id()
     }
 
-    /// A metric without labels, by its name.
+    /// A metric without labels that is a whole number, by its name.
     ///
     /// # Errors
     /// If the program has none of that name, or does not answer.
-    pub(super) fn metric(&self, name: &str) -> Result<f64> {
+    pub(super) fn metric(&self, name: &str) -> Result<u64> {
         let port = self.api.context("the program has no metrics")?;
         let answer = http::ask(port, "GET", "/metrics", &[], "")?;
         metric_in(&answer.body, name).with_context(|| format!("the metrics have no {name}"))
@@ -290,7 +290,7 @@ fn configuration(load: &Load, source: &Source, store: &Path, port: u16) -> Strin
     text
 }
 
-fn metric_in(text: &str, name: &str) -> Option<f64> {
+fn metric_in(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.split_once(' '));
     lines.find(|(it, _)| *it == name)?.1.trim().parse().ok()
 }
@@ -314,8 +314,8 @@ mod tests {
 
     #[test]
     fn a_metric_is_found_by_its_whole_name() {
-        let text = "# HELP a b\n# TYPE a gauge\na_b 1\na{c=\"d\"} 2\na 3.5\n";
-        assert_eq!(metric_in(text, "a"), Some(3.5));
+        let text = "# HELP a b\n# TYPE a gauge\na_b 1\na{c=\"d\"} 2\na 35\n";
+        assert_eq!(metric_in(text, "a"), Some(35));
         assert_eq!(metric_in(text, "c"), None);
     }
 }

@@ -112,8 +112,8 @@ pub(super) fn hanging(ends: &Ends<'_>, load: &Load) -> Result<Hanging> {
         mappings: load.mappings,
         records_read: read.0,
         record_bytes: load.record_bytes,
-        held_bytes: program.metric(HELD)? as u64,
-        limit_bytes: program.metric(LIMIT)? as u64,
+        held_bytes: program.metric(HELD)?,
+        limit_bytes: program.metric(LIMIT)?,
         resident_bytes: memory_of(&program, "VmRSS")?,
         peak_bytes: memory_of(&program, "VmHWM")?,
     };
