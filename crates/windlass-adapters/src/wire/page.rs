@@ -1,15 +1,26 @@
 //! One buffer for a whole page, and the places of the records in it.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use windlass_core::record::{KeyHash, Record, SequenceNumber};
 use windlass_core::time::Timestamp;
 
+/// How many bytes 1,024 bytes of an answer became the last time, whoever it was for. It is nothing
+/// but a guess that is right for as long as records are alike: then a page fits as it is, and need
+/// not be copied.
+static GROWTH: AtomicUsize = AtomicUsize::new(2 * 1024);
+
+/// An answer of fewer bytes says little of others: most of it may be names.
+const TELLING: usize = 64 * 1024;
+
 /// The records of a page while it is rendered.
 #[derive(Debug)]
 pub(super) struct PageBuffer {
     pub(super) text: Vec<u8>,
+    /// The length of the answer.
+    body: usize,
     places: Vec<Place>,
 }
 
@@ -26,10 +37,10 @@ struct Place {
 impl PageBuffer {
     /// Room for what a body of this length becomes.
     pub(super) fn for_body(length: usize) -> Self {
-        // Records of 200 bytes nearly double; larger ones grow less. What is not used costs
-        // nothing, since it is never touched.
+        let expected = length / 1024 * GROWTH.load(Ordering::Relaxed);
         Self {
-            text: Vec::with_capacity(length * 2),
+            text: Vec::with_capacity(length.max(expected + expected / 32)),
+            body: length,
             places: Vec::new(),
         }
     }
@@ -56,6 +67,9 @@ impl PageBuffer {
 
     /// The records, as slices of one buffer that is no larger than they are.
     pub(super) fn finish(self) -> Vec<Record> {
+        if TELLING <= self.body {
+            GROWTH.store(self.text.len() / (self.body / 1024), Ordering::Relaxed);
+        }
         let page = fitting(self.text);
         let records = self.places.into_iter().map(|place| {
             let sequence_number = page.slice(place.sequence_number);

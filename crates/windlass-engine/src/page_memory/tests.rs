@@ -64,6 +64,21 @@ fn a_page_is_held_until_the_last_of_its_records_is_resolved() {
 }
 
 #[test]
+fn a_page_of_which_a_filter_keeps_most_is_counted_whole() {
+    let (budget, mut memory) = memory();
+    let page = page(10, 1_000, Duration::ZERO);
+    memory.arrives(&page, 100, NOW);
+    let kept = page.records[..6].to_vec();
+    drop(page);
+    memory.settle(&view(&kept));
+    assert_eq!(budget.used(), 10_000 + 6 * RECORD_OVERHEAD + 10_000);
+    memory.settle(&view(&kept[5..]));
+    assert_eq!(budget.used(), 10_000 + RECORD_OVERHEAD + 10_000);
+    memory.settle(&view(&[]));
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
 fn pages_go_one_after_the_other() {
     let (budget, mut memory) = memory();
     let mut records = Vec::new();

@@ -42,12 +42,14 @@ pub(super) enum Client {
 pub(super) struct Load {
     pub(super) shards: u32,
     pub(super) record_bytes: u32,
-    /// Records of one call of the function.
+    /// Records of one call of a function.
     pub(super) batch_size: u32,
+    /// Mappings of windlass on the one stream, each with a function of its own.
+    pub(super) mappings: u32,
     pub(super) function: Function,
 }
 
-/// What the function does with a batch.
+/// What a function does with a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Function {
     Answers,
@@ -70,6 +72,8 @@ pub(super) struct Seen {
 pub(super) struct Program {
     child: Child,
     log: PathBuf,
+    /// Where its API is, if it has one.
+    api: Option<u16>,
 }
 
 /// The source and the function.
@@ -105,28 +109,29 @@ impl Ends<'_> {
     /// # Errors
     /// If it ends, or does not read in time.
     pub(super) fn client(&self, client: Client, load: &Load, source: &Source) -> Result<Program> {
-        let (name, mut command) = match client {
-            Client::Windlass => ("windlass", self.windlass(load, source)?),
-            Client::Floor => ("floor", self.floor(load, source)),
+        let (name, mut command, api) = match client {
+            Client::Windlass => {
+                let port = http::free_port()?;
+                ("windlass", self.windlass(load, source, port)?, Some(port))
+            }
+            Client::Floor => ("floor", self.floor(load, source), None),
         };
         let mut program = self.spawn(name, &mut command)?;
+        program.api = api;
         program.wait_until(name, || {
             Ok(source.seen()?.shards_read >= u64::from(load.shards))
         })?;
         Ok(program)
     }
 
-    fn windlass(&self, load: &Load, source: &Source) -> Result<Command> {
+    fn windlass(&self, load: &Load, source: &Source, port: u16) -> Result<Command> {
         let store = self.place.join("store");
         if store.exists() {
             fs::remove_dir_all(&store).with_context(|| format!("removing {}", store.display()))?;
         }
         let file = self.place.join("windlass.yaml");
-        fs::write(
-            &file,
-            configuration(load, source, &store, http::free_port()?),
-        )
-        .with_context(|| format!("writing {}", file.display()))?;
+        fs::write(&file, configuration(load, source, &store, port))
+            .with_context(|| format!("writing {}", file.display()))?;
         let mut command = program(self.programs.join("windlass"));
         command.args(["serve", "--config"]).arg(file);
         command.env("AWS_ACCESS_KEY_ID", "bench");
@@ -151,7 +156,11 @@ impl Ends<'_> {
             .stderr(Stdio::from(errors))
             .spawn()
             .with_context(|| format!("starting {}", command.get_program().display()))?;
-        let program = Program { child, log };
+        let program = Program {
+            child,
+            log,
+            api: None,
+        };
         self.guard.watch_process(program.pid())?;
         Ok(program)
     }
@@ -193,6 +202,16 @@ impl Program {
     /// Its number.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// A metric without labels that is a whole number, by its name.
+    ///
+    /// # Errors
+    /// If the program has none of that name, or does not answer.
+    pub(super) fn metric(&self, name: &str) -> Result<u64> {
+        let port = self.api.context("the program has no metrics")?;
+        let answer = http::ask(port, "GET", "/metrics", &[], "")?;
+        metric_in(&answer.body, name).with_context(|| format!("the metrics have no {name}"))
     }
 
     /// Fails if it has ended, with the end of its log.
@@ -249,14 +268,31 @@ fn configuration(load: &Load, source: &Source, store: &Path, port: u16) -> Strin
         Function::Hangs => "hang",
     };
     let (store, batch_size) = (store.display(), load.batch_size);
-    format!(
+    let mut text = format!(
         "listen: 127.0.0.1:{port}\n\
          store: \"sqlite:{store}\"\n\
          aws: {{endpoints: {{kinesis: \"{endpoint}\"}}}}\n\
-         functions:\n  bench: {{url: \"{endpoint}/{path}\", timeout: 15m}}\n\
-         mappings:\n  - FunctionName: bench\n    EventSourceArn: {STREAM}\n    \
-         StartingPosition: TRIM_HORIZON\n    BatchSize: {batch_size}\n"
-    )
+         functions:\n"
+    );
+    for number in 0..load.mappings {
+        let url = format!("{endpoint}/{path}");
+        text.push_str(&format!(
+            "  bench{number}: {{url: \"{url}\", timeout: 15m}}\n"
+        ));
+    }
+    text.push_str("mappings:\n");
+    for number in 0..load.mappings {
+        text.push_str(&format!(
+            "  - FunctionName: bench{number}\n    EventSourceArn: {STREAM}\n    \
+             StartingPosition: TRIM_HORIZON\n    BatchSize: {batch_size}\n"
+        ));
+    }
+    text
+}
+
+fn metric_in(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines.find(|(it, _)| *it == name)?.1.trim().parse().ok()
 }
 
 fn parse_seen(body: &str) -> Result<Seen> {
@@ -270,4 +306,16 @@ fn parse_seen(body: &str) -> Result<Seen> {
         delivered: number("delivered")?,
         shards_read: number("shards_read")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_found_by_its_whole_name() {
+        let text = "# HELP a b\n# TYPE a gauge\na_b 1\na{c=\"d\"} 2\na 35\n";
+        assert_eq!(metric_in(text, "a"), Some(35));
+        assert_eq!(metric_in(text, "c"), None);
+    }
 }

@@ -42,11 +42,16 @@ pub(super) struct Idle {
     pub(super) cpu_per_second: f64,
 }
 
-/// A daemon whose function never answers.
+/// A daemon whose functions never answer.
 pub(super) struct Hanging {
     pub(super) shards: u32,
+    pub(super) mappings: u32,
     pub(super) records_read: u64,
     pub(super) record_bytes: u32,
+    /// What the daemon says it holds.
+    pub(super) held_bytes: u64,
+    /// What it may hold.
+    pub(super) limit_bytes: u64,
     pub(super) resident_bytes: u64,
     pub(super) peak_bytes: u64,
 }
@@ -65,8 +70,11 @@ impl Figures {
             },
             "function_hangs": {
                 "shards": self.hanging.shards,
+                "mappings": self.hanging.mappings,
                 "records_read": self.hanging.records_read,
                 "record_bytes": self.hanging.record_bytes,
+                "held_bytes": self.hanging.held_bytes,
+                "limit_bytes": self.hanging.limit_bytes,
                 "resident_bytes": self.hanging.resident_bytes,
                 "peak_bytes": self.hanging.peak_bytes,
             },
@@ -214,10 +222,13 @@ impl fmt::Display for Hanging {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "a function that hangs: {:.1} MiB resident, {:.1} at most, after {} records of {} B \
-             from {} shards",
+            "{} functions that hang: {:.1} MiB resident, {:.1} at most, where {:.1} of {:.1} MiB \
+             are held, after {} records of {} B from {} shards",
+            self.mappings,
             mib(self.resident_bytes),
             mib(self.peak_bytes),
+            mib(self.held_bytes),
+            mib(self.limit_bytes),
             self.records_read,
             self.record_bytes,
             self.shards

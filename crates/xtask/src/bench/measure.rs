@@ -22,6 +22,14 @@ const QUIET_FOR: Duration = Duration::from_secs(5);
 /// A daemon that still reads after this, though its function hangs, has no limit.
 const READS_AT_MOST: Duration = Duration::from_secs(120);
 
+/// What the daemon says of what it holds.
+const HELD: &str = "windlass_buffered_bytes";
+const LIMIT: &str = "windlass_buffer_limit_bytes";
+
+/// What a daemon may take beside what it says it holds: the program itself with its connections,
+/// about a quarter of this, and what the allocator keeps of the room that pages were read into.
+const OVERHEAD: u64 = 192 * 1024 * 1024;
+
 /// More than any limit lets the daemon hold.
 const ENDLESS: u64 = 10_000_000;
 
@@ -70,10 +78,11 @@ pub(super) fn idle(ends: &Ends<'_>, load: &Load) -> Result<Idle> {
     })
 }
 
-/// What windlass weighs when its function hangs and it has stopped reading.
+/// What windlass weighs when its functions hang and it has stopped reading.
 ///
 /// # Errors
-/// If a program does not start or ends, or if the reading never stops.
+/// If a program does not start or ends, if the reading never stops, or if windlass holds more than
+/// it may or more than it says.
 pub(super) fn hanging(ends: &Ends<'_>, load: &Load) -> Result<Hanging> {
     let source = ends.source(load)?;
     let mut program = ends.client(Client::Windlass, load, &source)?;
@@ -98,13 +107,25 @@ pub(super) fn hanging(ends: &Ends<'_>, load: &Load) -> Result<Hanging> {
         }
     }
     ensure!(read.0 > 0, "nothing was read; {}", program.end_of_log());
-    Ok(Hanging {
+    let hanging = Hanging {
         shards: load.shards,
+        mappings: load.mappings,
         records_read: read.0,
         record_bytes: load.record_bytes,
+        held_bytes: program.metric(HELD)?,
+        limit_bytes: program.metric(LIMIT)?,
         resident_bytes: memory_of(&program, "VmRSS")?,
         peak_bytes: memory_of(&program, "VmHWM")?,
-    })
+    };
+    ensure!(
+        hanging.held_bytes <= hanging.limit_bytes,
+        "more is held than may be: {hanging}"
+    );
+    ensure!(
+        hanging.resident_bytes <= hanging.held_bytes + OVERHEAD,
+        "more is resident than is held: {hanging}"
+    );
+    Ok(hanging)
 }
 
 /// Releases records and waits until all that there are have been delivered.

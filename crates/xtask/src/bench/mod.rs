@@ -81,6 +81,9 @@ const BATCH_SIZE: u32 = 100;
 /// Enough shards that, with the largest batches, more than the daemon may hold could be read.
 const HANGING_SHARDS: u32 = 100;
 
+/// Enough mappings that they hold nearly all that the daemon may hold together: one alone holds less.
+const HANGING_MAPPINGS: u32 = 8;
+
 /// Measures everything, prints the figures and writes them to `target/bench/latest.json`.
 ///
 /// # Errors
@@ -156,6 +159,7 @@ fn pipeline(ends: &Ends<'_>, plan: &Plan, record_bytes: u32) -> Result<Pipeline>
         shards: SHARDS,
         record_bytes,
         batch_size: BATCH_SIZE,
+        mappings: 1,
         function: Function::Answers,
     };
     let cost_of = |client| measure::cost(ends, client, &load, plan.records);
@@ -183,17 +187,19 @@ fn idle(ends: &Ends<'_>, shards: u32) -> Result<Idle> {
         shards,
         record_bytes: 1024,
         batch_size: BATCH_SIZE,
+        mappings: 1,
         function: Function::Answers,
     };
     measure::idle(ends, &load)
 }
 
-/// What a daemon weighs whose function never answers while there is ever more to read.
+/// What a daemon weighs whose functions never answer while there is ever more to read.
 fn hanging(ends: &Ends<'_>) -> Result<Hanging> {
     let load = Load {
         shards: HANGING_SHARDS,
         record_bytes: 1024,
         batch_size: 10_000,
+        mappings: HANGING_MAPPINGS,
         function: Function::Hangs,
     };
     measure::hanging(ends, &load)
