@@ -9,6 +9,9 @@ use std::str::Chars;
 /// Arrays and objects inside one another; the library of AWS refuses more as well.
 const MAX_DEPTH: usize = 1000;
 
+/// Halves of surrogate pairs are kept from here on, where no text has characters.
+const PRIVATE: u32 = 0x10_0000;
+
 /// A value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Json {
@@ -24,7 +27,7 @@ pub(crate) enum Json {
 
 /// Reads a text that is one value.
 pub(super) fn parse(text: &str) -> Result<Json, String> {
-    let mut parser = Parser::of(text);
+    let mut parser = Parser::of(text, true);
     let value = parser.value(0)?;
     parser.skip_space();
     match parser.chars.next() {
@@ -35,17 +38,20 @@ pub(super) fn parse(text: &str) -> Result<Json, String> {
 
 /// Reads the value that a text begins with, whatever follows it.
 pub(crate) fn parse_beginning(text: &str) -> Result<Json, String> {
-    Parser::of(text).value(0)
+    Parser::of(text, false).value(0)
 }
 
 struct Parser<'a> {
     chars: Peekable<Chars<'a>>,
+    /// Whether half of a surrogate pair may stand alone.
+    halves: bool,
 }
 
 impl<'a> Parser<'a> {
-    fn of(text: &'a str) -> Self {
+    fn of(text: &'a str, halves: bool) -> Self {
         Self {
             chars: text.chars().peekable(),
+            halves,
         }
     }
 
@@ -132,17 +138,26 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Four digits of one character, or two times four digits of a surrogate pair.
+    /// Four digits of one character, or two times four digits of a surrogate pair. Half of a pair is
+    /// no character: an event may have it all the same, as something that no pattern can name.
     fn unicode(&mut self) -> Result<char, String> {
-        let mut units = vec![self.unit()?];
-        if (0xd800..0xdc00).contains(&units[0]) {
-            self.expect('\\')?;
-            self.expect('u')?;
-            units.push(self.unit()?);
+        let first = self.unit()?;
+        let mut ahead = Self {
+            chars: self.chars.clone(),
+            ..*self
+        };
+        let second = ahead.expect('\\').and_then(|()| ahead.expect('u'));
+        let second = second.and_then(|()| ahead.unit());
+        if let Ok(second @ 0xdc00..0xe000) = second
+            && (0xd800..0xdc00).contains(&first)
+        {
+            self.chars = ahead.chars;
+            let pair = u32::from(first - 0xd800) << 10 | u32::from(second - 0xdc00);
+            return char::from_u32(0x1_0000 + pair).ok_or_else(|| "no character".to_owned());
         }
-        String::from_utf16(&units)
-            .ok()
-            .and_then(|text| text.chars().next())
+        let half = self.halves.then(|| PRIVATE + u32::from(first));
+        char::from_u32(u32::from(first))
+            .or_else(|| char::from_u32(half?))
             .ok_or_else(|| "half of a surrogate pair".to_owned())
     }
 

@@ -6,6 +6,12 @@ use super::matches;
 fn an_event_is_a_strict_object() {
     let pattern = r#"{"a":["x"]}"#;
     assert!(matches(pattern, "\t{\"a\" :\r\n\"x\"} "));
+    for half in [r"\ud800", r"\udc00", r"\ud800\u0041", r"\udc00\ud800"] {
+        assert!(matches(
+            pattern,
+            &format!("{{\"a\":\"x\",\"b\":\"{half}\"}}")
+        ));
+    }
     for event in [
         "",
         "null",
@@ -25,9 +31,6 @@ fn an_event_is_a_strict_object() {
         r#"{"a":"x","b":"\x"}"#,
         r#"{"a":"x","b":"\u12"}"#,
         r#"{"a":"x","b":"\u+123"}"#,
-        r#"{"a":"x","b":"\ud800"}"#,
-        r#"{"a":"x","b":"\udc00"}"#,
-        r#"{"a":"x","b":"\ud800\u0041"}"#,
         "{\"a\":\"x\",\"b\":\"\t\"}",
         "\u{feff}{\"a\":\"x\"}",
         "\u{a0}{\"a\":\"x\"}",
