@@ -1,9 +1,17 @@
 //! The event a function receives: an envelope around rendered records.
+//!
+//! Records that are neighbours on their page are sent as they stand there, in one piece.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::rendering::Record;
+
 const OPEN: &[u8] = b"{\"Records\":[";
 const CLOSE: &[u8] = b"]}";
+const COMMA: &[u8] = b",";
+
+/// An event of more pieces is copied into one: sending many small ones costs more than that.
+const MOST_PIECES: usize = 16;
 
 /// The largest event one invocation may carry, in bytes: 6 MiB.
 ///
@@ -13,42 +21,160 @@ pub const PAYLOAD_LIMIT: usize = 6 * 1024 * 1024;
 /// The bytes of the event around its records, commas apart.
 pub const ENVELOPE_LEN: usize = OPEN.len() + CLOSE.len();
 
+/// The event of one invocation, in the pieces in which it is sent.
+#[derive(Clone, Debug, Default)]
+pub struct Event {
+    pieces: Vec<Bytes>,
+    len: usize,
+}
+
 /// The size in bytes of an event of `n_records` records that are `total` bytes together.
 pub const fn event_len(n_records: usize, total: usize) -> usize {
     ENVELOPE_LEN + total + n_records.saturating_sub(1)
 }
 
-/// Writes the event: `{"Records":[…]}`, records in the order given.
-pub fn render<'a>(records: impl Iterator<Item = &'a Bytes> + Clone) -> Bytes {
-    let (mut n_records, mut total) = (0, 0);
-    for record in records.clone() {
-        n_records += 1;
-        total += record.len();
-    }
-    let mut event = BytesMut::with_capacity(event_len(n_records, total));
-    event.put_slice(OPEN);
-    for (index, record) in records.enumerate() {
-        if 0 < index {
-            event.put_u8(b',');
+impl Event {
+    /// The event of records: `{"Records":[…]}`, in the order given.
+    pub fn of_records(records: &[Record]) -> Self {
+        let mut pieces = vec![Bytes::from_static(OPEN)];
+        for run in records.chunk_by(Record::is_followed_by) {
+            if 1 < pieces.len() {
+                pieces.push(Bytes::from_static(COMMA));
+            }
+            pieces.push(run[0].text_up_to(&run[run.len() - 1]));
         }
-        event.put_slice(record);
+        pieces.push(Bytes::from_static(CLOSE));
+        let len = pieces.iter().map(Bytes::len).sum();
+        let event = Self { pieces, len };
+        if MOST_PIECES < event.pieces.len() {
+            Self::from(event.to_bytes())
+        } else {
+            event
+        }
     }
-    event.put_slice(CLOSE);
-    event.freeze()
+
+    /// The event of messages, each given as it is rendered: `{"Records":[…]}`, in the order given.
+    pub fn of_messages<'a>(messages: impl Iterator<Item = &'a Bytes> + Clone) -> Self {
+        let (mut n_messages, mut total) = (0, 0);
+        for message in messages.clone() {
+            n_messages += 1;
+            total += message.len();
+        }
+        let mut event = BytesMut::with_capacity(event_len(n_messages, total));
+        event.put_slice(OPEN);
+        for (index, message) in messages.enumerate() {
+            if 0 < index {
+                event.put_slice(COMMA);
+            }
+            event.put_slice(message);
+        }
+        event.put_slice(CLOSE);
+        Self::from(event.freeze())
+    }
+
+    /// Its size in bytes.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has no bytes at all, not even an envelope.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Its pieces, one behind the other.
+    pub fn pieces(&self) -> &[Bytes] {
+        &self.pieces
+    }
+
+    /// Its pieces, to be sent.
+    pub fn into_pieces(self) -> Vec<Bytes> {
+        self.pieces
+    }
+
+    /// The whole of it in one piece, which costs a copy if it has several.
+    pub fn to_bytes(&self) -> Bytes {
+        match &*self.pieces {
+            [whole] => whole.clone(),
+            pieces => {
+                let mut whole = BytesMut::with_capacity(self.len);
+                pieces.iter().for_each(|piece| whole.put_slice(piece));
+                whole.freeze()
+            }
+        }
+    }
+}
+
+impl From<Bytes> for Event {
+    fn from(whole: Bytes) -> Self {
+        Self {
+            len: whole.len(),
+            pieces: vec![whole],
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::KeyHash;
+    use crate::rendering::{Heading, Rendering};
+    use crate::time::Timestamp;
+
+    fn page(events: &[&str]) -> Vec<Record> {
+        let mut rendering = Rendering::default();
+        let heading = Heading {
+            sequence_number: "1",
+            key: KeyHash(1),
+            approximate_arrival: Timestamp::EPOCH,
+        };
+        for event in events {
+            rendering.push(&heading, event.as_bytes(), 0..0);
+        }
+        rendering.finish()
+    }
 
     #[test]
     fn an_event_is_as_long_as_it_was_said_to_be() {
-        let records = [Bytes::from_static(b"{\"a\":1}"), Bytes::from_static(b"{}")];
-        for n in 0..=records.len() {
-            let event = render(records[..n].iter());
-            let total = records[..n].iter().map(Bytes::len).sum();
-            assert_eq!(event.len(), event_len(n, total));
+        let messages = [Bytes::from_static(b"{\"a\":1}"), Bytes::from_static(b"{}")];
+        let records = page(&["{\"a\":1}", "{}"]);
+        for n in 0..=messages.len() {
+            let total = messages[..n].iter().map(Bytes::len).sum();
+            for event in [
+                Event::of_messages(messages[..n].iter()),
+                Event::of_records(&records[..n]),
+            ] {
+                assert_eq!(event.len(), event_len(n, total));
+                assert_eq!(event.to_bytes().len(), event.len());
+            }
         }
-        assert_eq!(&render(records.iter())[..], b"{\"Records\":[{\"a\":1},{}]}");
+        let expected = b"{\"Records\":[{\"a\":1},{}]}";
+        assert_eq!(
+            &Event::of_messages(messages.iter()).to_bytes()[..],
+            expected
+        );
+        assert_eq!(&Event::of_records(&records).to_bytes()[..], expected);
+    }
+
+    #[test]
+    fn neighbours_are_sent_in_one_piece() {
+        let (first, second) = (page(&["1", "2", "3", "4"]), page(&["5", "6"]));
+        let records = [&first[..2], &first[3..], &second[..]].concat();
+        let event = Event::of_records(&records);
+        let pieces: Vec<&[u8]> = event.pieces().iter().map(|piece| &piece[..]).collect();
+        let expected: [&[u8]; 7] = [OPEN, b"1,2", b",", b"4", b",", b"5,6", CLOSE];
+        assert_eq!(pieces, expected);
+    }
+
+    #[test]
+    fn an_event_of_many_pieces_is_copied() {
+        let digits: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        let digits: Vec<&str> = digits.iter().map(String::as_str).collect();
+        let records: Vec<Record> = page(&digits).into_iter().step_by(2).collect();
+        let event = Event::of_records(&records);
+        assert_eq!(event.pieces().len(), 1);
+        let even: Vec<&str> = digits.into_iter().step_by(2).collect();
+        let expected = format!("{{\"Records\":[{}]}}", even.join(","));
+        assert_eq!(event.to_bytes(), expected);
     }
 }

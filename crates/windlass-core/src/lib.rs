@@ -20,6 +20,7 @@ pub mod event;
 pub mod outcome;
 pub mod position;
 pub mod record;
+pub mod rendering;
 
 pub mod filter;
 

@@ -6,9 +6,9 @@
 use std::collections::VecDeque;
 
 use crate::position::Position;
-use crate::record::SequenceNumber;
+use crate::rendering::Record;
 
-/// Counts the records of one consumer in the order of the shard.
+/// Counts the admitted records of one consumer in the order of the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(u64);
 
@@ -17,9 +17,9 @@ pub(crate) struct Ticket(u64);
 pub(crate) struct Progress {
     /// From the first unresolved record on.
     pending: VecDeque<Pending>,
-    /// How many records have been admitted or passed over.
-    admitted: u64,
-    /// How many of them the run has.
+    /// The ticket of the first of them, or of the next record if there is none.
+    first: Ticket,
+    /// How many records the run has, those that were passed over included.
     run: u64,
     /// Where the run ends.
     end: Position,
@@ -29,9 +29,10 @@ pub(crate) struct Progress {
 /// see them, so that they need no place of their own.
 #[derive(Debug)]
 struct Pending {
-    ticket: Ticket,
     /// The last of the records.
-    end: SequenceNumber,
+    end: Record,
+    /// How many they are.
+    n_records: u64,
     resolved: bool,
 }
 
@@ -40,19 +41,18 @@ impl Progress {
     pub(crate) const fn new(from: Position) -> Self {
         Self {
             pending: VecDeque::new(),
-            admitted: 0,
+            first: Ticket(0),
             run: 0,
             end: from,
         }
     }
 
     /// Takes in the next record of the shard, unresolved.
-    pub(crate) fn admit(&mut self, sequence_number: SequenceNumber) -> Ticket {
-        let ticket = Ticket(self.admitted);
-        self.admitted += 1;
+    pub(crate) fn admit(&mut self, record: Record) -> Ticket {
+        let ticket = Ticket(self.first.0 + self.pending.len() as u64);
         self.pending.push_back(Pending {
-            ticket,
-            end: sequence_number,
+            end: record,
+            n_records: 1,
             resolved: false,
         });
         ticket
@@ -60,29 +60,37 @@ impl Progress {
 
     /// Passes over the next records of the shard: they are resolved without being seen. `last` is
     /// the last of them.
-    pub(crate) fn pass_over(&mut self, n_records: u64, last: SequenceNumber) {
-        self.admitted += n_records;
+    pub(crate) fn pass_over(&mut self, n_records: u64, last: Record) {
         match self.pending.back_mut() {
-            Some(before) => before.end = last,
-            None => self.advance(last),
+            Some(before) => {
+                before.end = last;
+                before.n_records += n_records;
+            }
+            None => {
+                self.run += n_records;
+                self.end = Position::After(last.name());
+            }
         }
     }
 
     /// Marks records as finished with, and moves the run's end if it can be moved.
     pub(crate) fn resolve(&mut self, tickets: impl IntoIterator<Item = Ticket>) {
         for ticket in tickets {
-            let index = self.pending.binary_search_by_key(&ticket, |it| it.ticket);
-            let pending = index.ok().and_then(|index| self.pending.get_mut(index));
+            let index = ticket.0.checked_sub(self.first.0);
+            let index = index.and_then(|index| usize::try_from(index).ok());
+            let pending = index.and_then(|index| self.pending.get_mut(index));
             let pending = pending.expect("a ticket in use is behind the run's end");
             assert!(!pending.resolved, "a record is resolved once");
             pending.resolved = true;
         }
         let mut last = None;
         while let Some(pending) = self.pending.pop_front_if(|pending| pending.resolved) {
+            self.first.0 += 1;
+            self.run += pending.n_records;
             last = Some(pending.end);
         }
         if let Some(last) = last {
-            self.advance(last);
+            self.end = Position::After(last.name());
         }
     }
 
@@ -93,7 +101,7 @@ impl Progress {
 
     /// Whether the run has not passed a record.
     pub(crate) fn is_behind_run(&self, ticket: Ticket) -> bool {
-        self.run <= ticket.0
+        self.first <= ticket
     }
 
     /// How many admitted records are behind the run's end, resolved or not.
@@ -110,26 +118,28 @@ impl Progress {
     pub(crate) const fn end(&self) -> &Position {
         &self.end
     }
-
-    /// Moves the run's end up to the first record that is pending.
-    fn advance(&mut self, last: SequenceNumber) {
-        let first_pending = self.pending.front().map(|pending| pending.ticket.0);
-        self.run = first_pending.unwrap_or(self.admitted);
-        // Detached: a checkpoint outlives its page by far.
-        self.end = Position::After(last.detached());
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::KeyHash;
+    use crate::rendering::Heading;
+    use crate::time::Timestamp;
+
+    fn record(sequence_number: &str) -> Record {
+        let heading = Heading {
+            sequence_number,
+            key: KeyHash(1),
+            approximate_arrival: Timestamp::EPOCH,
+        };
+        Record::alone(&heading, b"{}", 0..0)
+    }
 
     fn progress(records: &[&str]) -> (Progress, Vec<Ticket>) {
         let mut progress = Progress::new(Position::TrimHorizon);
-        let tickets = records
-            .iter()
-            .map(|&number| progress.admit(SequenceNumber::from(number)))
-            .collect();
+        let records = records.iter().map(|number| record(number));
+        let tickets = records.map(|record| progress.admit(record)).collect();
         (progress, tickets)
     }
 
@@ -150,12 +160,12 @@ mod tests {
     #[test]
     fn what_is_passed_over_belongs_to_the_record_before_it() {
         let (mut progress, _) = progress(&[]);
-        progress.pass_over(2, "2".into());
+        progress.pass_over(2, record("2"));
         assert_eq!(progress.end(), &Position::After("2".into()));
-        let first = progress.admit("3".into());
-        progress.pass_over(3, "6".into());
-        let second = progress.admit("7".into());
-        progress.pass_over(1, "8".into());
+        let first = progress.admit(record("3"));
+        progress.pass_over(3, record("6"));
+        let second = progress.admit(record("7"));
+        progress.pass_over(1, record("8"));
         assert_eq!((progress.run(), progress.behind_run()), (2, 2));
         progress.resolve([second]);
         assert_eq!(progress.end(), &Position::After("2".into()));

@@ -1,7 +1,8 @@
 //! What comes out of a source: records of streams and messages of queues, rendered already.
 //!
-//! An adapter renders a whole page into one buffer, each item as the function will see it; a
-//! [`Record`] or [`Message`] holds slices of that buffer.
+//! An adapter renders a whole answer into one buffer, each item as the function will see it. A
+//! [`Record`] is a place on a page of them (see [`crate::rendering`]); a [`Message`] holds slices of
+//! its buffer.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,24 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::position::Cursor;
+use crate::rendering::Record;
 use crate::time::Timestamp;
-
-/// One record of a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Its name within the shard.
-    pub sequence_number: SequenceNumber,
-    /// Stands for its partition key (DynamoDB: the key of its item): records of one key have one
-    /// hash, and are delivered in order.
-    pub key: KeyHash,
-    /// When the stream received it; not guaranteed to grow from record to record.
-    pub approximate_arrival: Timestamp,
-    /// The record as the function sees it: one JSON object.
-    pub event: Bytes,
-    /// Where in `event` the data of a record of Kinesis stands, without its quotes; empty for
-    /// records of other sources. Filters look into it.
-    pub data: Range<usize>,
-}
 
 /// One message of a queue, as one receive gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]

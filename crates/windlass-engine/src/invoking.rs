@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use windlass_core::event;
+use windlass_core::event::Event;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::time::Timestamp;
@@ -11,7 +10,7 @@ use windlass_core::time::Timestamp;
 use crate::at_limit::{AtLimit, Limit};
 use crate::budget::Account;
 use crate::clock::Clock;
-use crate::metrics::{self, Labels};
+use crate::metrics::InvocationMetrics;
 use crate::ports::{Invocation, Target};
 use crate::status::{Counts, StatusBoard};
 
@@ -20,8 +19,7 @@ use crate::status::{Counts, StatusBoard};
 pub(crate) struct Invoker {
     pub(crate) mapping: MappingId,
     pub(crate) target: Arc<dyn Target>,
-    /// How its metrics are labelled.
-    pub(crate) labels: Labels,
+    pub(crate) metrics: InvocationMetrics,
     /// The daemon's limit of concurrent invocations.
     pub(crate) slots: Account,
     /// Where the consumer says which limits it waits for.
@@ -32,33 +30,33 @@ pub(crate) struct Invoker {
 }
 
 impl Invoker {
-    /// Invokes with these events, at least one; `newest` is when the last of them arrived.
-    pub(crate) async fn invoke<'a>(
+    /// Invokes with an event of so many records; `newest` is when the last of them arrived. The
+    /// event is made once its turn has come.
+    pub(crate) async fn invoke(
         &self,
         attempt: u32,
-        events: impl ExactSizeIterator<Item = &'a Bytes> + Clone,
+        n_records: usize,
         newest: Timestamp,
+        event: impl FnOnce() -> Event,
     ) -> Outcome {
-        let n_records = events.len();
         let slot = self
             .at_limit
             .reserve(Limit::Invocations, &self.slots, 1)
             .await;
-        let event = event::render(events);
         let sent = self.clock.now();
-        metrics::iterator_age(&self.labels, sent.since(newest));
+        self.metrics.iterator_age(sent.since(newest));
         let mapping = self.mapping.clone();
         let outcome = self
             .target
             .invoke(Invocation {
-                event,
+                event: event(),
                 mapping,
                 attempt,
             })
             .await;
         drop(slot);
         let took = self.clock.now().since(sent);
-        metrics::invocation(&self.labels, &outcome, took);
+        self.metrics.invocation(&outcome, took);
         self.board.outcome(&self.mapping, &outcome);
         match &outcome {
             Outcome::Success => self.counts.invoked.add(n_records),

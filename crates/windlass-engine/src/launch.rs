@@ -15,7 +15,7 @@ use windlass_core::shard::{Finish, ShardConsumer, ShardSettings};
 use crate::budget::{Account, Budget};
 use crate::clock::Clock;
 use crate::invoking::Invoker;
-use crate::metrics::Labels;
+use crate::metrics::{InvocationMetrics, Labels};
 use crate::page_memory::PageMemory;
 use crate::ports::{Connect, PortError, QueueReader, Store, StreamReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
@@ -84,7 +84,7 @@ pub(crate) async fn run(
     let status = shared.board.unit(&mapping.id, &lease.key.unit, starting);
     let invoker = Invoker {
         mapping: mapping.id.clone(),
-        labels: Labels::new(&mapping.id, &mapping.function),
+        metrics: InvocationMetrics::new(&Labels::new(&mapping.id, &mapping.function)),
         target: connection.target,
         slots: shared.slots.account(&mapping.id),
         at_limit: status.at_limit().clone(),
@@ -148,7 +148,7 @@ impl Ingredients {
         ShardDriver {
             memory: PageMemory::new(&self.account, pace.read_bytes),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
-            io: ShardIo {
+            io: Arc::new(ShardIo {
                 key: lease.key,
                 shard,
                 epoch: lease.epoch,
@@ -158,7 +158,7 @@ impl Ingredients {
                 account: self.account,
                 clock,
                 batch_size,
-            },
+            }),
             stop: self.stop,
             status: self.status,
         }

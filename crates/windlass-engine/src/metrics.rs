@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use metrics::{
-    Label, SharedString, counter, describe_counter, describe_gauge, describe_histogram, gauge,
-    histogram,
+    Histogram, Label, SharedString, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
 };
 use windlass_core::arn::Arn;
 use windlass_core::event::PAYLOAD_LIMIT;
@@ -46,6 +46,15 @@ const LIMIT: &str = "windlass_limit";
 /// How the series of one mapping are labelled: by its UUID and by the name of its function.
 #[derive(Clone, Debug)]
 pub(crate) struct Labels([Label; 2]);
+
+/// The series of the invocations of one consumer, looked up once.
+#[derive(Clone)]
+pub(crate) struct InvocationMetrics {
+    iterator_age: Histogram,
+    success: Histogram,
+    function_error: Histogram,
+    not_invoked: Histogram,
+}
 
 const COUNTERS: [CounterOfCounts; 7] = [
     (POLLED, "events read from the source", |counts| {
@@ -164,19 +173,31 @@ fn function_name(arn: &Arn) -> SharedString {
     name.to_owned().into()
 }
 
-/// The age of the last record of a batch that is sent.
-pub(crate) fn iterator_age(labels: &Labels, age: Duration) {
-    histogram!(ITERATOR_AGE, labels.iter()).record(age.as_secs_f64());
-}
+impl InvocationMetrics {
+    pub(crate) fn new(labels: &Labels) -> Self {
+        let invocation = |result| histogram!(INVOCATION, labels.with("result", result));
+        Self {
+            iterator_age: histogram!(ITERATOR_AGE, labels.iter()),
+            success: invocation("success"),
+            function_error: invocation("function_error"),
+            not_invoked: invocation("not_invoked"),
+        }
+    }
 
-/// An invocation has ended.
-pub(crate) fn invocation(labels: &Labels, outcome: &Outcome, took: Duration) {
-    let result = match outcome {
-        Outcome::Success => "success",
-        Outcome::FunctionError { .. } => "function_error",
-        Outcome::NotInvoked { .. } => "not_invoked",
-    };
-    histogram!(INVOCATION, labels.with("result", result)).record(took.as_secs_f64());
+    /// A batch is sent whose last record has this age.
+    pub(crate) fn iterator_age(&self, age: Duration) {
+        self.iterator_age.record(age.as_secs_f64());
+    }
+
+    /// An invocation has ended.
+    pub(crate) fn invocation(&self, outcome: &Outcome, took: Duration) {
+        let series = match outcome {
+            Outcome::Success => &self.success,
+            Outcome::FunctionError { .. } => &self.function_error,
+            Outcome::NotInvoked { .. } => &self.not_invoked,
+        };
+        series.record(took.as_secs_f64());
+    }
 }
 
 fn as_f64(number: usize) -> f64 {

@@ -8,9 +8,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use bytes::Bytes;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::record::Page;
+use windlass_core::rendering::{PageWatch, Record};
 use windlass_core::shard::ShardView;
 use windlass_core::time::Timestamp;
 
@@ -67,8 +67,8 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 struct Arriving {
     bytes: usize,
-    /// A part of it, which tells whether anybody else still holds the page.
-    part: Bytes,
+    /// Tells whether anybody still holds it.
+    page: PageWatch,
 }
 
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl PageMemory {
 
     /// A page has arrived that was asked for with `limit`, with what was reserved for it.
     pub(crate) fn arrives(&mut self, page: &Page, limit: u32, now: Timestamp) {
-        let sizes = page.records.iter().map(|record| record.event.len());
+        let sizes = page.records.iter().map(Record::event_len);
         let full = limit as usize <= page.records.len();
         self.at_tip = (page.behind.is_zero() && !full).then_some(now);
         let Some(last) = page.records.last() else {
@@ -125,7 +125,7 @@ impl PageMemory {
         self.largest = sizes.clone().max().max(Some(before - before / 8));
         self.arriving = Some(Arriving {
             bytes: sizes.sum(),
-            part: last.event.clone(),
+            page: last.watch_page(),
         });
     }
 
@@ -136,10 +136,10 @@ impl PageMemory {
 
     /// Counts what the consumer holds, and gives back what goes beyond it.
     pub(crate) fn settle(&mut self, view: &ShardView) {
-        if let Some(Arriving { bytes, part }) = self.arriving.take() {
+        if let Some(Arriving { bytes, page }) = self.arriving.take() {
             let kept = view.buffered_bytes.saturating_sub(self.buffered);
             // The consumer moves what it keeps of a page elsewhere if that is little.
-            let bytes = if part.is_unique() { kept } else { bytes };
+            let bytes = if page.is_held() { bytes } else { kept };
             if 0 < kept {
                 self.pages.push_back(Held { bytes, kept });
                 self.bytes += bytes;

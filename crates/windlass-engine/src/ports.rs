@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use thiserror::Error;
 use windlass_core::arn::Arn;
+use windlass_core::event::Event;
 use windlass_core::function::FunctionName;
 use windlass_core::lease::{Lease, LeaseKey};
 use windlass_core::mapping::{Mapping, MappingId, MappingRow, Revision};
@@ -83,8 +83,8 @@ pub trait QueueReader: Send + Sync {
 /// One call of a function.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    /// The event, whole.
-    pub event: Bytes,
+    /// The event.
+    pub event: Event,
     /// For which mapping.
     pub mapping: MappingId,
     /// From 1; it grows only when the function was reached.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
-use windlass_core::event::PAYLOAD_LIMIT;
+use windlass_core::event::{Event, PAYLOAD_LIMIT};
 use windlass_core::filter::Criteria;
 use windlass_core::mapping::QueueSettings;
 use windlass_core::queue::{
@@ -242,8 +242,12 @@ impl QueueIo {
 
     async fn invoke(self, batch: Batch) -> Done {
         let newest = batch.messages.last().expect("a batch is never empty").sent;
-        let events = batch.messages.iter().map(|message| &message.event);
-        let outcome = self.invoker.invoke(batch.attempt, events, newest).await;
+        let n_messages = batch.messages.len();
+        let event = || Event::of_messages(batch.messages.iter().map(|it| &it.event));
+        let outcome = self
+            .invoker
+            .invoke(batch.attempt, n_messages, newest, event)
+            .await;
         let batch = batch.id;
         (QueueInput::Invoked { batch, outcome }, None)
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
+use windlass_core::event::Event;
 use windlass_core::lease::LeaseKey;
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
@@ -33,14 +34,13 @@ pub enum Stop {
 /// The loop around the consumer of one shard.
 pub(crate) struct ShardDriver {
     pub(crate) consumer: ShardConsumer,
-    pub(crate) io: ShardIo,
+    pub(crate) io: Arc<ShardIo>,
     pub(crate) memory: PageMemory,
     pub(crate) stop: watch::Receiver<Stop>,
     pub(crate) status: UnitHandle,
 }
 
 /// What the commands of a shard need.
-#[derive(Clone)]
 pub(crate) struct ShardIo {
     pub(crate) key: LeaseKey,
     pub(crate) shard: ShardId,
@@ -72,7 +72,7 @@ impl ShardDriver {
         let mut in_flight: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
         loop {
             while let Some(command) = self.consumer.poll_command() {
-                let io = self.io.clone();
+                let io = Arc::clone(&self.io);
                 match command {
                     ShardCommand::Finish(how) => return Some(how),
                     ShardCommand::Report(report) => self.report(&report),
@@ -148,7 +148,7 @@ impl ShardDriver {
 
 impl ShardIo {
     /// Reads a page once there is room for it.
-    async fn read(self, from: Cursor, plan: Plan) -> Done {
+    async fn read(self: Arc<Self>, from: Cursor, plan: Plan) -> Done {
         let at_limit = &self.invoker.at_limit;
         let wanted = at_limit.reserve(Limit::Memory, &self.account, plan.bytes());
         let mut reservation = wanted.await;
@@ -171,18 +171,20 @@ impl ShardIo {
         }
     }
 
-    async fn invoke(self, batch: Batch) -> Done {
+    async fn invoke(self: Arc<Self>, batch: Batch) -> Done {
         let newest = batch.records.last().expect("a batch is never empty");
-        let newest = newest.approximate_arrival;
-        let events = batch.records.iter().map(|record| &record.event);
-        let outcome = self.invoker.invoke(batch.attempt, events, newest).await;
+        let newest = newest.approximate_arrival();
+        let n_records = batch.records.len();
+        let event = || Event::of_records(&batch.records);
+        let outcome = self.invoker.invoke(batch.attempt, n_records, newest, event);
+        let outcome = outcome.await;
         Done::Other(ShardInput::Invoked {
             batch: batch.id,
             outcome,
         })
     }
 
-    async fn save(self, position: Position) -> Done {
+    async fn save(self: Arc<Self>, position: Position) -> Done {
         let saved = self.store.save(&self.key, self.epoch, &position).await;
         Done::Other(ShardInput::Saved(saved.map_err(|error| note(&error))))
     }

@@ -201,8 +201,8 @@ impl StreamReader for DynamoDbStreamsReader {
             Listed::confirm_end(&listed, shard).map_err(|cause| self.broken(cause))?;
         }
         let last = answer.records.last();
-        let behind = last.map_or(Duration::ZERO, |record| age(record.approximate_arrival));
-        let after = last.map(|record| Position::After(record.sequence_number.detached()));
+        let behind = last.map_or(Duration::ZERO, |record| age(record.approximate_arrival()));
+        let after = last.map(|record| Position::After(record.name()));
         let next = answer.next_iterator.map(|iterator| Cursor {
             after: after.unwrap_or_else(|| from.after.clone()),
             iterator: Some(iterator.into()),

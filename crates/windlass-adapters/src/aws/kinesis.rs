@@ -265,7 +265,7 @@ impl StreamReader for KinesisReader {
         let after = answer
             .records
             .last()
-            .map(|record| Position::After(record.sequence_number.detached()));
+            .map(|record| Position::After(record.name()));
         let next = answer.next_iterator.map(|iterator| Cursor {
             after: after.unwrap_or_else(|| from.after.clone()),
             iterator: Some(iterator.into()),

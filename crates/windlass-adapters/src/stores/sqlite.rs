@@ -35,7 +35,7 @@ const MOST_TOGETHER: usize = 1_024;
 
 /// From one transaction of nothing but saves to the next. A crash in between costs repeats of what
 /// was processed in so short a time.
-const SAVE_INTERVAL: Duration = Duration::from_millis(50);
+const SAVE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Another program (a backup, a person) may hold the database for a moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use hmac::{Hmac, Mac};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use sha2::Sha256;
 use tokio::sync::Semaphore;
@@ -17,7 +17,7 @@ use windlass_engine::ports::{BoxError, Invocation, Target};
 
 use super::RESPONSE_LIMIT;
 use super::answer::{function_error, not_invoked, of_body, of_head};
-use super::pool::{Pool, Sender};
+use super::pool::{Connection, Pieces, Pool};
 use super::settings::{HttpTargetSettings, refused_header, refused_url};
 
 /// Where a Runtime Interface Emulator listens. It reports errors in its own way.
@@ -38,7 +38,7 @@ pub struct HttpTarget {
 
 /// What came of sending a request.
 enum Sent {
-    Answer(Sender, Response<Incoming>),
+    Answer(Connection, Response<Incoming>),
     /// It did not go out.
     Returned,
     /// It went out, and the connection closed before an answer began.
@@ -122,11 +122,16 @@ impl HttpTarget {
         }
     }
 
-    async fn send(&self, mut sender: Sender, invocation: &Invocation, deadline: Instant) -> Sent {
+    async fn send(
+        &self,
+        mut connection: Connection,
+        invocation: &Invocation,
+        deadline: Instant,
+    ) -> Sent {
         let request = self.request(invocation);
-        match tokio::time::timeout_at(deadline, sender.try_send_request(request)).await {
+        match tokio::time::timeout_at(deadline, connection.send(request)).await {
             Err(_) => Sent::TimedOut,
-            Ok(Ok(response)) => Sent::Answer(sender, response),
+            Ok(Ok(response)) => Sent::Answer(connection, response),
             // A request that is given back has not gone out.
             Ok(Err(mut error)) => {
                 if error.take_message().is_some() {
@@ -139,18 +144,19 @@ impl HttpTarget {
     }
 
     async fn judge(&self, sent: Sent, deadline: Instant) -> Outcome {
-        let (sender, response) = match sent {
-            Sent::Answer(sender, response) => (sender, response),
+        let (mut connection, response) = match sent {
+            Sent::Answer(connection, response) => (connection, response),
             Sent::Returned => return not_invoked(Fault::Transient),
             Sent::Closed => return lost("connection closed"),
             Sent::TimedOut => return lost("timeout"),
         };
         let (head, body) = response.into_parts();
-        let body = tokio::time::timeout_at(deadline, read(body)).await;
+        let body = connection.drive(read(body));
+        let body = tokio::time::timeout_at(deadline, body).await;
         let known = of_head(head.status, &head.headers, self.emulator);
         match (known, body) {
             (known, Ok(Ok(Some(body)))) => {
-                self.pool.put_back(sender);
+                self.pool.put_back(connection);
                 known.unwrap_or_else(|| of_body(head.status, &body, self.emulator))
             }
             // The head alone has said enough.
@@ -161,27 +167,26 @@ impl HttpTarget {
         }
     }
 
-    fn request(&self, invocation: &Invocation) -> Request<Full<Bytes>> {
-        let mut request = Request::new(Full::new(invocation.event.clone()));
+    fn request(&self, invocation: &Invocation) -> Request<Pieces> {
+        let mut request = Request::new(Pieces::from(invocation.event.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.path.clone();
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
-        let id = uuid::Uuid::new_v4();
-        let (trace, span) = (
-            id.simple(),
-            &uuid::Uuid::new_v4().simple().to_string()[..16],
-        );
         let mut set = |name: &'static str, value: String| {
             let value = HeaderValue::from_str(&value).expect("only plain characters");
             headers.insert(HeaderName::from_static(name), value);
         };
         set("x-windlass-attempt", invocation.attempt.to_string());
-        set("traceparent", format!("00-{trace}-{span}-00"));
+        // Neither part may be zero; https://www.w3.org/TR/trace-context/#traceparent-header
+        let (trace, span) = (fastrand::u128(1..), fastrand::u64(1..));
+        set("traceparent", format!("00-{trace:032x}-{span:016x}-00"));
         if let Some(secret) = &self.signing_secret {
             let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
                 .expect("a key of any length is taken");
-            mac.update(&invocation.event);
+            for piece in invocation.event.pieces() {
+                mac.update(piece);
+            }
             let signature = hex(&mac.finalize().into_bytes());
             set("x-windlass-signature", format!("sha256={signature}"));
         }

@@ -97,7 +97,7 @@ impl LambdaTarget {
             .invoke()
             .function_name(self.function.as_str())
             .invocation_type(InvocationType::RequestResponse)
-            .payload(Blob::new(invocation.event))
+            .payload(Blob::new(invocation.event.to_bytes()))
             .customize()
             .config_override(config)
             .send()

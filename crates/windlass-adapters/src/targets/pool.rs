@@ -4,19 +4,27 @@
 //! request went out on a connection that had been used before, and whether it went out at all.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Uri;
+use futures::FutureExt as _;
 use http::uri::Scheme;
-use http_body_util::Full;
+use http::{Request, Response, Uri};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tower_service::Service as _;
+use windlass_core::event::Event;
 use windlass_engine::ports::BoxError;
 
 use crate::trust::{self, CaBundle};
@@ -30,8 +38,19 @@ const MOST_IDLE: usize = 64;
 /// A function that does not accept a connection within this cannot be reached.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection that takes one request at a time.
-pub(super) type Sender = SendRequest<Full<Bytes>>;
+/// An event on its way, as it is.
+#[derive(Debug)]
+pub(super) struct Pieces(std::vec::IntoIter<Bytes>);
+
+/// A connection that takes one request at a time. Nobody drives it but the request that it carries:
+/// a request, its answer and their bytes are one task, which costs less than several that wake each
+/// other.
+pub(super) struct Connection {
+    sender: SendRequest<Pieces>,
+    /// Ends when the connection is closed.
+    driver: Pin<Box<dyn Future<Output = ()> + Send>>,
+    closed: bool,
+}
 
 /// The connections of one function.
 #[derive(Debug)]
@@ -44,9 +63,7 @@ pub(super) struct Pool {
 #[derive(Debug, Default)]
 struct State {
     /// The newest at the back.
-    idle: VecDeque<(Sender, Instant)>,
-    /// Each drives one connection until it is closed.
-    drivers: JoinSet<()>,
+    idle: VecDeque<(Connection, Instant)>,
 }
 
 impl Pool {
@@ -85,44 +102,44 @@ impl Pool {
     }
 
     /// A connection that was used before and is still open, if there is one.
-    pub(super) fn take_idle(&self) -> Option<Sender> {
+    pub(super) fn take_idle(&self) -> Option<Connection> {
         let mut state = self.state();
-        state
-            .idle
-            .retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE_LIMIT);
-        // One that was put back a moment ago may not be ready yet. It stays: were it dropped, a
-        // function that answers fast would get a new connection for nearly every call.
-        let newest = state
-            .idle
-            .iter()
-            .rposition(|(sender, _)| sender.is_ready())?;
-        state.idle.remove(newest).map(|(sender, _)| sender)
+        while let Some((mut connection, since)) = state.idle.pop_back() {
+            if IDLE_LIMIT <= since.elapsed() {
+                // The others are older still.
+                state.idle.clear();
+                return None;
+            }
+            if connection.is_usable() {
+                return Some(connection);
+            }
+        }
+        None
     }
 
     /// A new connection.
-    pub(super) async fn connect(&self) -> Result<Sender, BoxError> {
+    pub(super) async fn connect(&self) -> Result<Connection, BoxError> {
         let mut connector = self.connector.clone();
         let stream = tokio::time::timeout(CONNECT_TIMEOUT, async {
-            std::future::poll_fn(|context| connector.poll_ready(context)).await?;
+            poll_fn(|context| connector.poll_ready(context)).await?;
             connector.call(self.uri.clone()).await
         });
         let stream = stream
             .await
             .map_err(|_| "no connection within five seconds")??;
         let (sender, connection) = http1::handshake(stream).await?;
-        let mut state = self.state();
-        while state.drivers.try_join_next().is_some() {}
-        state.drivers.spawn(async move {
+        Ok(Connection {
+            sender,
             // How it ends is seen by the request that it carries.
-            drop(connection.await);
-        });
-        Ok(sender)
+            driver: Box::pin(connection.map(drop)),
+            closed: false,
+        })
     }
 
     /// Keeps a connection whose answer was read to the end.
-    pub(super) fn put_back(&self, sender: Sender) {
+    pub(super) fn put_back(&self, connection: Connection) {
         let mut state = self.state();
-        state.idle.push_back((sender, Instant::now()));
+        state.idle.push_back((connection, Instant::now()));
         if MOST_IDLE < state.idle.len() {
             state.idle.pop_front();
         }
@@ -130,5 +147,76 @@ impl Pool {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// The connection failed. The request is given back if it has not gone out.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Pieces>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Pieces>>> {
+        let answer = self.sender.try_send_request(request);
+        self.drive(answer).await
+    }
+
+    /// Waits for something that comes by this connection.
+    pub(super) async fn drive<T>(&mut self, wanted: impl Future<Output = T>) -> T {
+        let mut wanted = pin!(wanted);
+        poll_fn(|context| {
+            self.advance(context);
+            wanted.as_mut().poll(context)
+        })
+        .await
+    }
+
+    /// Whether it is open and has nothing more to do for the request before.
+    fn is_usable(&mut self) -> bool {
+        self.advance(&mut Context::from_waker(Waker::noop()));
+        !self.closed && self.sender.is_ready()
+    }
+
+    fn advance(&mut self, context: &mut Context<'_>) {
+        if !self.closed {
+            self.closed = self.driver.as_mut().poll(context).is_ready();
+        }
+    }
+}
+
+impl From<Event> for Pieces {
+    fn from(event: Event) -> Self {
+        Self(event.into_pieces().into_iter())
+    }
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.next().map(|piece| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_slice().is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let lengths = self.0.as_slice().iter().map(|piece| piece.len() as u64);
+        SizeHint::with_exact(lengths.sum())
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
     }
 }

@@ -29,6 +29,42 @@ pub(super) struct Cursor<'a> {
     controls: bool,
 }
 
+/// The names of members that are looked for in objects of one kind, and the order in which they came
+/// the last time: whoever writes such objects does it in one order.
+#[derive(Clone, Debug)]
+pub(super) struct Names<'n, T> {
+    /// Each with its quotes and its colon.
+    known: &'n [(&'static str, T)],
+    /// Which name came after each; the first is for the start of the object.
+    follows: [usize; MOST_NAMES + 1],
+}
+
+/// Most names of one kind of object.
+const MOST_NAMES: usize = 7;
+
+impl<'n, T> Names<'n, T> {
+    /// At most seven names, each with its quotes and its colon, in the order that is expected.
+    pub(super) fn new(known: &'n [(&'static str, T)]) -> Self {
+        assert!(known.len() <= MOST_NAMES, "an object has few names");
+        Self {
+            known,
+            follows: std::array::from_fn(|place| place),
+        }
+    }
+
+    /// The name that is expected after the last one, if the text begins with it.
+    fn expected(&self, last: usize, text: &[u8]) -> Option<usize> {
+        let expected = self.follows[last];
+        let (name, _) = self.known.get(expected)?;
+        text.starts_with(name.as_bytes()).then_some(expected)
+    }
+
+    fn find(&self, name: &[u8]) -> Option<usize> {
+        let is = |known: &str| known.as_bytes()[1..known.len() - 2] == *name;
+        self.known.iter().position(|(known, _)| is(known))
+    }
+}
+
 impl<'a> Cursor<'a> {
     /// A cursor at the start of a text.
     pub(super) fn new(text: &'a [u8]) -> Result<Self, WireError> {
@@ -61,6 +97,44 @@ impl<'a> Cursor<'a> {
             let name = unescape(raw).ok_or_else(|| cursor.error("a broken name"))?;
             visit(cursor, &name)
         })
+    }
+
+    /// As [`Cursor::object`] for an object that comes again and again: of members that are among
+    /// `names` it is told which they are, of others nothing. What was seen of the order of the
+    /// members makes the next object of the kind cheaper.
+    pub(super) fn object_of<T: Copy + PartialEq>(
+        &mut self,
+        names: &mut Names<'_, T>,
+        mut visit: impl FnMut(&mut Self, Option<T>) -> Result<(), WireError>,
+    ) -> Result<(), WireError> {
+        self.expect(b'{', "an object was expected")?;
+        if self.take(b'}') {
+            return Ok(());
+        }
+        let mut last = 0;
+        loop {
+            let known = match names.expected(last, &self.text[self.at..]) {
+                Some(expected) => {
+                    self.at += names.known[expected].0.len();
+                    Some(expected)
+                }
+                None => {
+                    let raw = self.string()?;
+                    let name = unescape(raw).ok_or_else(|| self.error("a broken name"))?;
+                    self.expect(b':', "a colon was expected")?;
+                    names.find(&name)
+                }
+            };
+            visit(self, known.map(|known| names.known[known].1))?;
+            if let Some(known) = known {
+                names.follows[last] = known;
+                last = known + 1;
+            }
+            if self.take(b'}') {
+                return Ok(());
+            }
+            self.expect(b',', "a comma or the end of the object was expected")?;
+        }
     }
 
     /// As [`Cursor::object`], where the names are data: they come as they stand.
@@ -333,8 +407,10 @@ pub(super) fn unescape(raw: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
 /// The text of a name that a service gave (a number, an id): not empty, and in no need of escapes.
 pub(super) fn plain(raw: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
     let text = unescape(raw)?;
-    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
-    (!text.is_empty() && text.iter().all(is_plain)).then_some(text)
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() & !matches!(byte, b'"' | b'\\');
+    // All of them are looked at, which costs a fraction of stopping at the first.
+    let all_plain = text.iter().fold(true, |plain, byte| plain & is_plain(byte));
+    (!text.is_empty() && all_plain).then_some(text)
 }
 
 #[cfg(test)]

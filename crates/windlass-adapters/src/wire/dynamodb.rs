@@ -2,12 +2,13 @@
 //!
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html>
 
-use windlass_core::record::{KeyHash, Record};
+use windlass_core::record::KeyHash;
+use windlass_core::rendering::{Record, Rendering};
 use windlass_core::time::Timestamp;
 
 use super::cursor::{Cursor, WireError, plain, unescape};
 use super::number::{moment, push_seconds};
-use super::page::{PageBuffer, push_all};
+use super::page::{self, push_all};
 
 /// What all records of a stream have in common: the end of each, with the stream's ARN.
 #[derive(Clone, Debug)]
@@ -66,7 +67,7 @@ impl Frame {
 /// Reads an answer and renders its records.
 pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
     let mut cursor = Cursor::new(body)?;
-    let mut page = PageBuffer::for_body(body.len());
+    let mut page = page::begin(body.len());
     let (mut next_iterator, mut records) = (None, false);
     cursor.object(|cursor, name| {
         match name {
@@ -95,12 +96,12 @@ pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
         return Err(cursor.error("the answer has no records, not even an empty list"));
     }
     Ok(Answer {
-        records: page.finish(),
+        records: page::finish(body.len(), page),
         next_iterator,
     })
 }
 
-fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Result<(), WireError> {
+fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut Rendering) -> Result<(), WireError> {
     let (mut outer, mut change) = (Outer::default(), None);
     cursor.object(|cursor, name| {
         match name {
@@ -128,24 +129,25 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
     let created = change
         .created
         .ok_or_else(|| cursor.error("a record without a time of creation"))?;
-    let start = page.text.len();
-    push_outer(&mut page.text, &outer);
-    let place = push_change(&mut page.text, &change, &number);
+    let text = page.begin();
+    let start = text.len();
+    push_outer(text, &outer);
+    let place = push_change(text, &change, &number);
     if let Some(identity) = &outer.identity {
-        page.text.extend_from_slice(b",\"userIdentity\":{");
+        text.extend_from_slice(b",\"userIdentity\":{");
         let mut comma: &[u8] = b"";
         for (name, value) in [("type", identity.kind), ("principalId", identity.principal)] {
             let Some(value) = value else { continue };
             push_all(
-                &mut page.text,
+                text,
                 &[comma, b"\"", name.as_bytes(), b"\":\"", value, b"\""],
             );
             comma = b",";
         }
-        page.text.push(b'}');
+        text.push(b'}');
     }
-    page.text.extend_from_slice(&frame.end);
-    page.record(start, place, start..start, key, created);
+    text.extend_from_slice(&frame.end);
+    page.end(start, place, start..start, key, created);
     Ok(())
 }
 
@@ -277,7 +279,7 @@ mod tests {
         let answer = read(body, &Frame::new(ARN)).unwrap();
         assert_eq!(answer.next_iterator, None);
         assert_eq!(
-            std::str::from_utf8(&answer.records[0].event).unwrap(),
+            std::str::from_utf8(answer.records[0].event()).unwrap(),
             concat!(
                 r#"{"eventID":"0f","eventName":"REMOVE","eventVersion":"1.1","#,
                 r#""eventSource":"aws:dynamodb","awsRegion":"us-east-1","dynamodb":{"#,

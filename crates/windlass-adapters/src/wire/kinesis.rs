@@ -5,11 +5,29 @@
 use std::time::Duration;
 
 use base64_simd::STANDARD;
-use windlass_core::record::{KeyHash, Record};
+use windlass_core::record::KeyHash;
+use windlass_core::rendering::{Record, Rendering};
 
-use super::cursor::{Cursor, WireError, plain, unescape};
+use super::cursor::{Cursor, Names, WireError, plain, unescape};
 use super::number::{moment, push_seconds};
-use super::page::{PageBuffer, push_all};
+use super::page::{self, push_all};
+
+/// What is read of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Member {
+    Arrival,
+    Data,
+    Key,
+    Number,
+}
+
+/// In the order in which AWS writes them.
+const MEMBERS: [(&str, Member); 4] = [
+    ("\"ApproximateArrivalTimestamp\":", Member::Arrival),
+    ("\"Data\":", Member::Data),
+    ("\"PartitionKey\":", Member::Key),
+    ("\"SequenceNumber\":", Member::Number),
+];
 
 /// What all records of a shard have in common, written once for a reader.
 #[derive(Clone, Debug)]
@@ -59,7 +77,8 @@ impl Frame {
 /// Reads an answer and renders its records.
 pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
     let mut cursor = Cursor::new(body)?;
-    let mut page = PageBuffer::for_body(body.len());
+    let mut page = page::begin(body.len());
+    let mut names = Names::new(&MEMBERS);
     let (mut next_iterator, mut behind, mut records) = (None, Duration::ZERO, false);
     let mut has_children = false;
     cursor.object(|cursor, name| {
@@ -68,7 +87,7 @@ pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
                 if std::mem::replace(&mut records, true) {
                     return Err(cursor.error("two lists of records"));
                 }
-                cursor.array(|cursor| record(cursor, frame, &mut page))?;
+                cursor.array(|cursor| record(cursor, &mut names, frame, &mut page))?;
             }
             b"NextShardIterator" => {
                 let iterator = cursor.optional_string()?;
@@ -102,22 +121,27 @@ pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
         return Err(cursor.error("the answer has no records, not even an empty list"));
     }
     Ok(Answer {
-        records: page.finish(),
+        records: page::finish(body.len(), page),
         next_iterator,
         has_children,
         behind,
     })
 }
 
-fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Result<(), WireError> {
+fn record(
+    cursor: &mut Cursor<'_>,
+    names: &mut Names<'_, Member>,
+    frame: &Frame,
+    page: &mut Rendering,
+) -> Result<(), WireError> {
     let (mut arrival, mut data, mut key, mut number) = (None, None, None, None);
-    cursor.object(|cursor, name| {
+    cursor.object_of(names, |cursor, name| {
         match name {
-            b"ApproximateArrivalTimestamp" => arrival = Some(cursor.number()?),
-            b"Data" => data = Some(cursor.string()?),
-            b"PartitionKey" => key = cursor.optional_string()?,
-            b"SequenceNumber" => number = Some(cursor.string()?),
-            _ => cursor.skip()?,
+            Some(Member::Arrival) => arrival = Some(cursor.number()?),
+            Some(Member::Data) => data = Some(cursor.string()?),
+            Some(Member::Key) => key = cursor.optional_string()?,
+            Some(Member::Number) => number = Some(cursor.string()?),
+            None => cursor.skip()?,
         }
         Ok(())
     })?;
@@ -138,7 +162,7 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
         // Streams may distribute records themselves, without a key and so without order.
         None => KeyHash::of(&number),
     };
-    let text = &mut page.text;
+    let text = page.begin();
     let start = text.len();
     text.extend_from_slice(b"{\"kinesis\":{\"kinesisSchemaVersion\":\"1.0\",");
     if let Some(key) = key {
@@ -151,7 +175,7 @@ fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut PageBuffer) -> Resu
     push_all(text, &[data, b"\",\"approximateArrivalTimestamp\":"]);
     push_seconds(text, arrival);
     push_all(text, &[&frame.before_id, &number, &frame.after_id]);
-    page.record(start, place, data_place, hash, arrival);
+    page.end(start, place, data_place, hash, arrival);
     Ok(())
 }
 
@@ -180,13 +204,13 @@ mod tests {
         assert_eq!(answer.next_iterator.as_deref(), Some("AAA="));
         assert_eq!(answer.behind, Duration::from_millis(1500));
         assert_eq!(
-            answer.records[0].sequence_number.as_str(),
+            answer.records[0].sequence_number(),
             "4959033827149025660855969"
         );
         let record = &answer.records[0];
-        assert_eq!(&record.event[record.data.clone()], b"SGVsbG8=");
+        assert_eq!(record.data(), b"SGVsbG8=");
         assert_eq!(
-            std::str::from_utf8(&answer.records[0].event).unwrap(),
+            std::str::from_utf8(answer.records[0].event()).unwrap(),
             concat!(
                 r#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":"1","#,
                 r#""sequenceNumber":"4959033827149025660855969","data":"SGVsbG8=","#,

@@ -11,13 +11,14 @@ use rand_core::SeedableRng;
 use super::lane::Lane;
 use super::reading::{Arrival, Reading};
 use super::saving::{Mark, Saving};
-use super::sifting::{self, PassedOver};
+use super::sifting::{self, Item};
 use super::{Finish, Report, ShardCommand, ShardInput, ShardSettings, ShardView, Waiting};
 use crate::event;
 use crate::outcome::{Fault, Outcome, Swap};
 use crate::position::Position;
 use crate::progress::Progress;
-use crate::record::{Page, Record};
+use crate::record::Page;
+use crate::rendering::Record;
 use crate::time::Timestamp;
 
 /// One leased shard of one mapping: inputs in, commands out; the caller does the I/O.
@@ -195,22 +196,17 @@ impl ShardConsumer {
     /// Takes in the next records of the shard.
     fn take_in(&mut self, records: Vec<Record>, now: Timestamp) {
         let sifted = sifting::sift(records, &self.settings);
-        let mut passed_over = sifted.passed_over;
-        for kept in sifted.records {
-            self.pass_over(passed_over);
-            let ticket = self.progress.admit(kept.record.sequence_number.clone());
-            self.lane.push(ticket, kept.record, now);
-            passed_over = kept.passed_over;
+        for item in sifted.items {
+            match item {
+                Item::Wanted(record) => {
+                    let ticket = self.progress.admit(record.clone());
+                    self.lane.push(ticket, record, now);
+                }
+                Item::PassedOver { n_records, last } => self.progress.pass_over(n_records, last),
+            }
         }
-        self.pass_over(passed_over);
         for report in sifted.reports {
             self.command(ShardCommand::Report(report));
-        }
-    }
-
-    fn pass_over(&mut self, passed_over: PassedOver) {
-        if let Some(last) = passed_over.last {
-            self.progress.pass_over(passed_over.n_records, last);
         }
     }
 

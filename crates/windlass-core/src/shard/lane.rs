@@ -16,7 +16,7 @@ use crate::batch::{BatchId, BatchLimits};
 use crate::event;
 use crate::outcome::Outcome;
 use crate::progress::Ticket;
-use crate::record::Record;
+use crate::rendering::Record;
 use crate::retry::{Tries, Verdict};
 use crate::time::Timestamp;
 
@@ -90,7 +90,7 @@ impl Lane {
     ///
     /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html>
     pub(super) fn push(&mut self, ticket: Ticket, record: Record, now: Timestamp) {
-        self.bytes += record.event.len();
+        self.bytes += record.event_len();
         self.queue.push_back(Queued { ticket, record });
         if let State::Idle { window } = self.state {
             let running = window.filter(|&begun| now < begun + self.window);
@@ -186,9 +186,7 @@ impl Lane {
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         let in_batch = self.held().and_then(|held| held.batch.records.first());
         let in_queue = || self.queue.front().map(|queued| &queued.record);
-        in_batch
-            .or_else(in_queue)
-            .map(|record| record.approximate_arrival)
+        in_batch.or_else(in_queue).map(Record::approximate_arrival)
     }
 
     /// The rendered size of all records held.
@@ -229,7 +227,7 @@ impl Lane {
         for Queued { ticket, record } in self.queue.drain(..n_records) {
             assert!(self.last_batched < Some(ticket), "a lane keeps its order");
             self.last_batched = Some(ticket);
-            bytes += record.event.len();
+            bytes += record.event_len();
             tickets.push(ticket);
             records.push(record);
         }
@@ -258,7 +256,7 @@ impl Lane {
     }
 
     fn sizes(&self) -> impl Iterator<Item = usize> {
-        self.queue.iter().map(|queued| queued.record.event.len())
+        self.queue.iter().map(|queued| queued.record.event_len())
     }
 
     fn held(&self) -> Option<&Held> {

@@ -10,7 +10,8 @@ use rand_chacha::ChaCha8Rng;
 use super::ShardSettings;
 use crate::outcome::Fault;
 use crate::position::{Cursor, Position};
-use crate::record::{Page, Record};
+use crate::record::Page;
+use crate::rendering::Record;
 use crate::retry::Backoff;
 use crate::time::Timestamp;
 
@@ -177,8 +178,7 @@ fn accept(page: Page, after: Position, limit: usize) -> (Vec<Record>, Option<Cur
     let cut = limit < records.len();
     records.truncate(limit);
     let after = match records.last() {
-        // Detached: an idle shard would otherwise hold its last page for ever.
-        Some(last) => Position::After(last.sequence_number.detached()),
+        Some(last) => Position::After(last.name()),
         None => after,
     };
     let next = if cut {

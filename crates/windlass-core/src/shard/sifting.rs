@@ -3,42 +3,39 @@
 //! What is not is passed over. If little of a page is left, what is left moves to a buffer of its
 //! own: a record would otherwise hold the page it was cut from, all of it.
 
-use bytes::Bytes;
-
 use super::{Report, ShardSettings};
 use crate::batch::BatchLimits;
 use crate::filter::{Scratch, Subject};
-use crate::record::{Record, SequenceNumber};
+use crate::rendering::{Heading, Record, Rendering};
 
 /// A page, sifted.
 #[derive(Debug, Default)]
 pub(super) struct Sifted {
-    /// Before the first record that is for the function.
-    pub(super) passed_over: PassedOver,
-    /// What is for the function, in the order of the shard.
-    pub(super) records: Vec<Kept>,
+    /// All its records, in the order of the shard.
+    pub(super) items: Vec<Item>,
     /// What has to be said of the page.
     pub(super) reports: Vec<Report>,
 }
 
-/// A record for the function, and what is passed over behind it.
-#[derive(Debug)]
-pub(super) struct Kept {
-    pub(super) record: Record,
-    pub(super) passed_over: PassedOver,
-}
-
-/// A run of records that are not for the function.
-#[derive(Debug, Default)]
-pub(super) struct PassedOver {
-    pub(super) n_records: u64,
-    /// The last of them.
-    pub(super) last: Option<SequenceNumber>,
+/// What becomes of records.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    /// One is for the function.
+    Wanted(Record),
+    /// A run of them is not.
+    PassedOver {
+        n_records: u64,
+        /// The last of them.
+        last: Record,
+    },
 }
 
 /// Sifts the records of a page.
 pub(super) fn sift(records: Vec<Record>, settings: &ShardSettings) -> Sifted {
-    let mut sifted = Sifted::default();
+    let mut sifted = Sifted {
+        items: Vec::with_capacity(records.len()),
+        reports: Vec::new(),
+    };
     let mut scratch = Scratch::default();
     let limits = BatchLimits {
         items: settings.batch_size,
@@ -46,24 +43,20 @@ pub(super) fn sift(records: Vec<Record>, settings: &ShardSettings) -> Sifted {
     };
     let (mut n_filtered_out, mut all, mut kept) = (0, 0, 0);
     for record in records {
-        let bytes = record.event.len();
+        let bytes = record.event_len();
         all += bytes;
         if !is_wanted(&record, settings, &mut scratch) {
             n_filtered_out += 1;
-            sifted.pass_over(record.sequence_number);
+            sifted.pass_over(record);
         } else if !limits.fits_alone(bytes) {
-            let sequence_number = record.sequence_number.detached();
             sifted.reports.push(Report::RecordTooLarge {
-                sequence_number,
+                sequence_number: record.name(),
                 bytes,
             });
-            sifted.pass_over(record.sequence_number);
+            sifted.pass_over(record);
         } else {
             kept += bytes;
-            sifted.records.push(Kept {
-                record,
-                passed_over: PassedOver::default(),
-            });
+            sifted.items.push(Item::Wanted(record));
         }
     }
     if n_filtered_out != 0 {
@@ -71,63 +64,65 @@ pub(super) fn sift(records: Vec<Record>, settings: &ShardSettings) -> Sifted {
         sifted.reports.push(Report::FilteredOut { n_records });
     }
     if kept < all / 2 {
-        move_out(&mut sifted.records, kept);
+        sifted.items = moved_out(sifted.items, kept);
     }
     sifted
 }
 
 /// Whether a record is from after the start, and a filter lets it through.
 fn is_wanted(record: &Record, settings: &ShardSettings, scratch: &mut Scratch) -> bool {
-    let too_early = |earliest| record.approximate_arrival < earliest;
+    let too_early = |earliest| record.approximate_arrival() < earliest;
     if settings.skip_before.is_some_and(too_early) {
         return false;
     }
     settings.filter.as_ref().is_none_or(|filter| {
         let subject = Subject {
-            event: &record.event,
-            data: &record.event[record.data.clone()],
+            event: record.event(),
+            data: record.data(),
         };
         filter.passes(subject, scratch)
     })
 }
 
 impl Sifted {
-    fn pass_over(&mut self, sequence_number: SequenceNumber) {
-        let run = match self.records.last_mut() {
-            Some(kept) => &mut kept.passed_over,
-            None => &mut self.passed_over,
+    fn pass_over(&mut self, record: Record) {
+        if let Some(Item::PassedOver { n_records, last }) = self.items.last_mut() {
+            *n_records += 1;
+            *last = record;
+        } else {
+            self.items.push(Item::PassedOver {
+                n_records: 1,
+                last: record,
+            });
+        }
+    }
+}
+
+/// Copies what is left of a page, `kept` bytes of events, to a page of its own; of records that are
+/// passed over the names.
+fn moved_out(items: Vec<Item>, kept: usize) -> Vec<Item> {
+    let mut rendering = Rendering::with_capacity(kept + items.len(), items.len());
+    for item in &items {
+        let (record, event, data) = match item {
+            Item::Wanted(record) => (record, record.event(), record.data_range()),
+            Item::PassedOver { last, .. } => (last, &[][..], 0..0),
         };
-        run.n_records += 1;
-        run.last = Some(sequence_number);
+        let heading = Heading {
+            sequence_number: record.sequence_number(),
+            key: record.key(),
+            approximate_arrival: record.approximate_arrival(),
+        };
+        rendering.push(&heading, event, data);
     }
-}
-
-/// Copies records into a buffer of their own, with all that names them.
-fn move_out(records: &mut [Kept], bytes: usize) {
-    let mut buffer = Vec::with_capacity(bytes + bytes / 8);
-    let mut ends = Vec::with_capacity(records.len());
-    for kept in &*records {
-        let event = append(&mut buffer, &kept.record.event);
-        let number = append(&mut buffer, kept.record.sequence_number.as_str().as_bytes());
-        let last = kept.passed_over.last.as_ref();
-        let last = last.map(|last| append(&mut buffer, last.as_str().as_bytes()));
-        ends.push((event, number, last));
-    }
-    let buffer = Bytes::from(buffer);
-    let name = |range| {
-        SequenceNumber::from_slice(buffer.slice(range)).expect("it is a copy of a sequence number")
-    };
-    for (kept, (event, number, last)) in records.iter_mut().zip(ends) {
-        kept.record.event = buffer.slice(event);
-        kept.record.sequence_number = name(number);
-        kept.passed_over.last = last.map(name);
-    }
-}
-
-fn append(buffer: &mut Vec<u8>, text: &[u8]) -> std::ops::Range<usize> {
-    let start = buffer.len();
-    buffer.extend_from_slice(text);
-    start..buffer.len()
+    let moved = items.iter().zip(rendering.finish());
+    let moved = moved.map(|(item, record)| match *item {
+        Item::Wanted(_) => Item::Wanted(record),
+        Item::PassedOver { n_records, .. } => Item::PassedOver {
+            n_records,
+            last: record,
+        },
+    });
+    moved.collect()
 }
 
 #[cfg(test)]
@@ -138,32 +133,35 @@ mod tests {
 
     #[test]
     fn records_that_are_moved_out_say_the_same_and_hold_their_page_no_longer() {
-        let page = Bytes::from("xxxxxxxx{\"a\":\"17\"}18xxxxxxxx".to_owned());
-        let slice = |range| SequenceNumber::from_slice(page.slice(range)).unwrap();
-        let mut records = [Kept {
-            record: Record {
-                sequence_number: slice(14..16),
+        let mut rendering = Rendering::default();
+        for (sequence_number, event) in [("17", "{\"a\":\"x\"}"), ("18", "{}"), ("19", "{}")] {
+            let heading = Heading {
+                sequence_number,
                 key: KeyHash(1),
                 approximate_arrival: Timestamp::EPOCH,
-                event: page.slice(8..18),
-                data: 6..8,
+            };
+            rendering.push(&heading, event.as_bytes(), 0..1);
+        }
+        let mut records = rendering.finish();
+        let page = records[0].watch_page();
+        let items = vec![
+            Item::Wanted(records.remove(0)),
+            Item::PassedOver {
+                n_records: 2,
+                last: records.remove(1),
             },
-            passed_over: PassedOver {
-                n_records: 1,
-                last: Some(slice(18..20)),
-            },
-        }];
-        move_out(&mut records, 10);
-        assert!(page.is_unique());
-        let [
-            Kept {
-                record,
-                passed_over,
-            },
-        ] = &records;
-        assert_eq!(&record.event[..], b"{\"a\":\"17\"}");
-        assert_eq!(&record.event[record.data.clone()], b"17");
-        assert_eq!(record.sequence_number.as_str(), "17");
-        assert_eq!(passed_over.last.as_ref().unwrap().as_str(), "18");
+        ];
+        drop(records);
+        let moved = moved_out(items, 9);
+        assert!(!page.is_held());
+        let [Item::Wanted(record), Item::PassedOver { n_records, last }] = &moved[..] else {
+            panic!("{moved:?}");
+        };
+        assert_eq!(
+            (record.event(), record.data()),
+            (&b"{\"a\":\"x\"}"[..], &b"{"[..])
+        );
+        assert_eq!(record.sequence_number(), "17");
+        assert_eq!((*n_records, last.sequence_number()), (2, "19"));
     }
 }

@@ -2,7 +2,8 @@
 
 use windlass_core::mapping::MappingId;
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::{KeyHash, Record, SequenceNumber};
+use windlass_core::record::KeyHash;
+use windlass_core::rendering::{Heading, Rendering};
 
 use super::*;
 use crate::budget::Budget;
@@ -16,18 +17,20 @@ fn memory() -> (Budget, PageMemory) {
     (budget, memory)
 }
 
+const HEADING: Heading<'_> = Heading {
+    sequence_number: "1",
+    key: KeyHash(1),
+    approximate_arrival: NOW,
+};
+
 /// A page in one buffer, as the adapters render it.
 fn page(n_records: usize, size: usize, behind: Duration) -> Page {
-    let text = Bytes::from(vec![b'x'; n_records * size]);
-    let records = (0..n_records).map(|index| Record {
-        sequence_number: SequenceNumber::from("1"),
-        key: KeyHash(1),
-        approximate_arrival: NOW,
-        event: text.slice(index * size..(index + 1) * size),
-        data: 0..0,
-    });
+    let mut rendering = Rendering::default();
+    for _ in 0..n_records {
+        rendering.push(&HEADING, &vec![b'x'; size], 0..0);
+    }
     Page {
-        records: records.collect(),
+        records: rendering.finish(),
         next: Some(Cursor::at(Position::TrimHorizon)),
         behind,
     }
@@ -39,7 +42,7 @@ fn view(records: &[Record]) -> ShardView {
         behind: None,
         oldest: None,
         buffered_records: records.len(),
-        buffered_bytes: records.iter().map(|record| record.event.len()).sum(),
+        buffered_bytes: records.iter().map(Record::event_len).sum(),
         in_flight_records: 0,
         attempt: 1,
         last_outcome: None,
@@ -102,8 +105,7 @@ fn what_was_moved_out_of_its_page_is_counted_alone() {
     let (budget, mut memory) = memory();
     let page = page(10, 1_000, Duration::ZERO);
     memory.arrives(&page, 100, NOW);
-    let mut kept = page.records[3].clone();
-    kept.event = Bytes::copy_from_slice(&kept.event);
+    let kept = Record::alone(&HEADING, page.records[3].event(), 0..0);
     drop(page);
     memory.settle(&view(&[kept]));
     assert_eq!(budget.used(), 1_000 + RECORD_OVERHEAD + 1_000);

@@ -85,7 +85,7 @@ impl Target for FakeFunction {
     async fn invoke(&self, invocation: Invocation) -> Outcome {
         lock(&self.calls).push(Call {
             mapping: invocation.mapping,
-            event: invocation.event,
+            event: invocation.event.to_bytes(),
             attempt: invocation.attempt,
             at: Instant::now(),
         });

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::{KeyHash, Page, Record, SequenceNumber, ShardId};
+use windlass_core::record::{KeyHash, Page, ShardId};
+use windlass_core::rendering::{Heading, Rendering};
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
@@ -110,22 +111,21 @@ impl StreamReader for FakeStream {
         shard.n_reads += 1;
         let start = shard.place(&from.after);
         let end = shard.records.len().min(start + limit as usize);
-        let records: Vec<_> = (start..end)
-            .map(|place| {
-                let (event, arrival) = &shard.records[place];
-                Record {
-                    sequence_number: SequenceNumber::from(place.to_string().as_str()),
-                    key: KeyHash::of(event),
-                    approximate_arrival: *arrival,
-                    event: event.clone(),
-                    data: 0..0,
-                }
-            })
-            .collect();
+        let mut rendering = Rendering::default();
+        for place in start..end {
+            let (event, arrival) = &shard.records[place];
+            let heading = Heading {
+                sequence_number: &place.to_string(),
+                key: KeyHash::of(event),
+                approximate_arrival: *arrival,
+            };
+            rendering.push(&heading, event, 0..0);
+        }
+        let records = rendering.finish();
         let at_tip = end == shard.records.len();
         let after = records.last().map_or_else(
             || from.after.clone(),
-            |record| Position::After(record.sequence_number.clone()),
+            |record| Position::After(record.name()),
         );
         Ok(Page {
             records,

@@ -24,7 +24,8 @@ use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::{KeyHash, Page, Record, SequenceNumber};
+use windlass_core::record::{KeyHash, Page, SequenceNumber};
+use windlass_core::rendering::{Heading, Record, Rendering};
 use windlass_core::shard::{
     Report, ShardCommand, ShardConsumer, ShardInput, ShardSettings, Waiting,
 };
@@ -248,7 +249,7 @@ fn command_text(command: &ShardCommand) -> String {
         }
         ShardCommand::Invoke(batch) => {
             let numbers = batch.records.iter();
-            let numbers: Vec<_> = numbers.map(|it| it.sequence_number.as_str()).collect();
+            let numbers: Vec<_> = numbers.map(Record::sequence_number).collect();
             let numbers = numbers.join(" ");
             format!(
                 "invoke b{} attempt={} [{numbers}]",
@@ -281,16 +282,15 @@ fn place(position: &Position) -> String {
 /// All words and all pairs that are left: numbers of records, with sizes or without. `~` in front
 /// says that the filter does not let the record through.
 fn records(arguments: &mut Arguments, arrival: Timestamp) -> Result<Vec<Record>, Mistake> {
-    let record = |(name, bytes): (String, usize)| {
+    let mut rendering = Rendering::default();
+    for (name, bytes) in arguments.sized(10)? {
         let number = name.trim_start_matches('~');
-        Record {
-            sequence_number: SequenceNumber::from(number),
+        let heading = Heading {
+            sequence_number: number,
             key: KeyHash::of(number.as_bytes()),
             approximate_arrival: arrival,
-            event: wanted::event(bytes, number == name),
-            data: 0..0,
-        }
-    };
-    let sized = arguments.sized(10)?;
-    Ok(sized.into_iter().map(record).collect())
+        };
+        rendering.push(&heading, &wanted::event(bytes, number == name), 0..0);
+    }
+    Ok(rendering.finish())
 }

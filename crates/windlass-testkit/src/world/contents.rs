@@ -1,7 +1,8 @@
 //! What a simulated shard contains: the truth that checkers compare with.
 
 use windlass_core::position::Position;
-use windlass_core::record::{KeyHash, Record, SequenceNumber};
+use windlass_core::record::KeyHash;
+use windlass_core::rendering::{Heading, Record};
 use windlass_core::time::Timestamp;
 
 use crate::wanted;
@@ -39,13 +40,13 @@ impl Contents {
             self.readable.last().is_none_or(|last| *last <= readable),
             "records become readable in their order"
         );
-        self.records.push(Record {
-            sequence_number: SequenceNumber::from((FIRST_NUMBER - index).to_string().as_str()),
+        let heading = Heading {
+            sequence_number: &(FIRST_NUMBER - index).to_string(),
             key: KeyHash(key),
             approximate_arrival: arrival,
-            event: wanted::event(len, wanted),
-            data: 0..0,
-        });
+        };
+        let event = wanted::event(len, wanted);
+        self.records.push(Record::alone(&heading, &event, 0..0));
         self.readable.push(readable);
     }
 
@@ -70,8 +71,8 @@ impl Contents {
     }
 
     /// Where the record of this name is; `None` if there is none.
-    pub fn index_of(&self, name: &SequenceNumber) -> Option<usize> {
-        let number: u64 = name.as_str().parse().ok()?;
+    pub fn index_of(&self, name: &str) -> Option<usize> {
+        let number: u64 = name.parse().ok()?;
         let index = usize::try_from(FIRST_NUMBER.checked_sub(number)?).ok()?;
         (index < self.records.len()).then_some(index)
     }
@@ -82,11 +83,11 @@ impl Contents {
         match position {
             Position::TrimHorizon => Some(trimmed),
             Position::AtTimestamp(moment) => {
-                let first = |record: &Record| *moment <= record.approximate_arrival;
+                let first = |record: &Record| *moment <= record.approximate_arrival();
                 let found = self.records.iter().position(first);
                 Some(found.unwrap_or(self.records.len()).max(trimmed))
             }
-            Position::After(name) => Some(self.index_of(name)? + 1),
+            Position::After(name) => Some(self.index_of(name.as_str())? + 1),
             Position::ShardEnd => Some(self.records.len()),
         }
     }

@@ -77,7 +77,7 @@ impl Plan {
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let payload_limit = ENVELOPE_LEN + rng.pick(&[60, 200, 3000]);
         let contents = contents(rng, payload_limit);
-        let readable_by = |index: usize| contents.records()[index].approximate_arrival;
+        let readable_by = |index: usize| contents.records()[index].approximate_arrival();
         let last = contents.len().checked_sub(1).map_or(START, readable_by);
         let length = last.since(START).max(Duration::from_secs(5));
         let settings = settings(rng, payload_limit, length, &contents);
@@ -190,7 +190,7 @@ fn settings(
         filter: rng.per_mille(300).then(wanted::filter),
         skip_before: skip.then(|| {
             let index = rng.size(0, contents.len() - 1);
-            contents.records()[index].approximate_arrival
+            contents.records()[index].approximate_arrival()
         }),
         batch_size: rng.pick(&[1, 2, 5, 20, 100]),
         maximum_batching_window: rng.pick(&[
@@ -216,8 +216,8 @@ fn from(rng: &mut Rng, contents: &Contents) -> Position {
     let index = rng.size(0, contents.len() - 1);
     let record = &contents.records()[index];
     match rng.between(0, 9) {
-        0 | 1 => Position::AtTimestamp(record.approximate_arrival),
-        2 => Position::After(record.sequence_number.clone()),
+        0 | 1 => Position::AtTimestamp(record.approximate_arrival()),
+        2 => Position::After(record.name()),
         _ => Position::TrimHorizon,
     }
 }

@@ -305,10 +305,10 @@ impl World {
         let begin = contents.place_of(&self.plan.from, 0).unwrap_or(0);
         for (index, record) in contents.records().iter().enumerate().skip(begin) {
             let settings = &self.plan.settings;
-            let early = |earliest| record.approximate_arrival < earliest;
-            let filtered_out = settings.filter.is_some() && !wanted::is_wanted(&record.event);
+            let early = |earliest| record.approximate_arrival() < earliest;
+            let filtered_out = settings.filter.is_some() && !wanted::is_wanted(record.event());
             let unwanted = filtered_out || settings.skip_before.is_some_and(early);
-            let too_large = settings.payload_limit < record.event.len() + 14;
+            let too_large = settings.payload_limit < record.event_len() + 14;
             let processed = self.function.processed[index];
             let resolved = processed || unwanted || too_large || self.source.excused[index];
             ensure(resolved, "I9", || format!("record {index} is lost"))?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use windlass_core::outcome::{Fault, Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Page;
+use windlass_core::rendering::{Heading, Rendering};
 use windlass_core::shard::Batch;
 use windlass_core::time::Timestamp;
 
@@ -111,7 +112,15 @@ impl Source {
 }
 
 fn page(contents: &Contents, begin: usize, end: usize, now: Timestamp) -> Page {
-    let records = contents.records()[begin..end].to_vec();
+    let mut rendering = Rendering::default();
+    for record in &contents.records()[begin..end] {
+        let heading = Heading {
+            sequence_number: record.sequence_number(),
+            key: record.key(),
+            approximate_arrival: record.approximate_arrival(),
+        };
+        rendering.push(&heading, record.event(), 0..0);
+    }
     let closed = contents.closes.is_some_and(|closes| closes <= now);
     let at_end = closed && end == contents.len();
     let next = (!at_end).then(|| Cursor {
@@ -120,13 +129,13 @@ fn page(contents: &Contents, begin: usize, end: usize, now: Timestamp) -> Page {
         iterator: Some(Arc::from(end.to_string())),
     });
     let behind = if end < contents.n_readable(now) {
-        now.since(contents.records()[end].approximate_arrival)
+        now.since(contents.records()[end].approximate_arrival())
             .max(Duration::from_millis(1))
     } else {
         Duration::ZERO
     };
     Page {
-        records,
+        records: rendering.finish(),
         next,
         behind,
     }
@@ -158,7 +167,7 @@ impl Function {
             batch
                 .records
                 .iter()
-                .map(move |record| index(&record.sequence_number))
+                .map(move |record| index(record.sequence_number()))
         };
         if faulty {
             let mut outages = self.plan.outages.iter();

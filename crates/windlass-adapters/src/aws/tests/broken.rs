@@ -12,6 +12,8 @@ use windlass_testkit::rng::Rng;
 
 use super::for_many;
 use super::json::spelled;
+use windlass_core::rendering::Record;
+
 use crate::wire::{WireError, dynamodb, kinesis, sqs};
 
 /// Generated answers that are cut off and changed.
@@ -54,12 +56,17 @@ fn read_kinesis(body: &[u8]) -> Result<Vec<Bytes>, WireError> {
     let frame = kinesis::Frame::new("shardId-1", "arn", "us-east-1", "role");
     let answer = kinesis::read(body, &frame)?;
     assert!(answer.behind < Duration::MAX);
-    Ok(answer.records.into_iter().map(|it| it.event).collect())
+    Ok(events(&answer.records))
 }
 
 fn read_dynamodb(body: &[u8]) -> Result<Vec<Bytes>, WireError> {
     let answer = dynamodb::read(body, &dynamodb::Frame::new("arn"))?;
-    Ok(answer.records.into_iter().map(|it| it.event).collect())
+    Ok(events(&answer.records))
+}
+
+fn events(records: &[Record]) -> Vec<Bytes> {
+    let events = records.iter().map(Record::event);
+    events.map(Bytes::copy_from_slice).collect()
 }
 
 fn read_sqs(body: &[u8]) -> Result<Vec<Bytes>, WireError> {

@@ -9,7 +9,8 @@ use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use serde_json::{Map, Value, json};
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::{Page, Record as Raw, ShardId};
+use windlass_core::record::{Page, ShardId};
+use windlass_core::rendering::Record as Raw;
 use windlass_engine::ports::StreamReader;
 
 use super::json::{self, Json, binary, digits, maybe, maybe_text, object, others, spell, text};
@@ -48,7 +49,7 @@ fn raw_and_typed_answers_are_the_same() {
         compare(&typed, &raw);
         // The hash of an item's key is that of what it says, not of how.
         let again = wire::read(other_body.as_bytes(), &wire::Frame::new(STREAM)).unwrap();
-        let keys = |records: &[Raw]| records.iter().map(|it| it.key).collect::<Vec<_>>();
+        let keys = |records: &[Raw]| records.iter().map(Raw::key).collect::<Vec<_>>();
         assert_eq!(keys(&raw.records), keys(&again.records));
         Ok(())
     });
@@ -64,18 +65,18 @@ fn compare(typed: &GetRecordsOutput, raw: &Page) {
     for (raw, typed) in raw.records.iter().zip(records) {
         let change = typed.dynamodb.as_ref().unwrap();
         let number = change.sequence_number.as_deref();
-        assert_eq!(Some(raw.sequence_number.as_str()), number);
-        let mut event = parsed(&raw.event);
+        assert_eq!(Some(raw.sequence_number()), number);
+        let mut event = parsed(raw.event());
         let seconds = take_seconds(&mut event, "/dynamodb/ApproximateCreationDateTime");
         let created = change.approximate_creation_date_time.as_ref().unwrap();
-        same_moment(raw.approximate_arrival, seconds, created);
+        same_moment(raw.approximate_arrival(), seconds, created);
         assert_eq!(event, expected(typed, change));
     }
     // Records of one key have one hash, and those of two keys that differ have two.
     for (index, one) in records.iter().enumerate() {
         for (other_index, other) in records.iter().enumerate().take(index) {
             let keys = |record: &Record| record.dynamodb.as_ref().and_then(|it| it.keys.clone());
-            let same = raw.records[index].key == raw.records[other_index].key;
+            let same = raw.records[index].key() == raw.records[other_index].key();
             assert_eq!(same, keys(one) == keys(other));
         }
     }

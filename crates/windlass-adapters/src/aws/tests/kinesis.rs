@@ -54,18 +54,18 @@ fn compare(typed: &GetRecordsOutput, raw: &Page) {
     assert_eq!(iterator, typed.next_shard_iterator.as_deref());
     let last = raw.records.last();
     let after = last.map_or(Position::TrimHorizon, |record| {
-        Position::After(record.sequence_number.clone())
+        Position::After(record.name())
     });
     assert!(next.is_none_or(|next| next.after == after));
     assert_eq!(raw.records.len(), typed.records.len());
     for (raw, typed) in raw.records.iter().zip(&typed.records) {
-        assert_eq!(raw.sequence_number.as_str(), typed.sequence_number);
+        assert_eq!(raw.sequence_number(), typed.sequence_number);
         let key = typed.partition_key.as_deref();
-        assert_eq!(raw.key, hash(key.unwrap_or(&typed.sequence_number)));
-        let mut event = parsed(&raw.event);
+        assert_eq!(raw.key(), hash(key.unwrap_or(&typed.sequence_number)));
+        let mut event = parsed(raw.event());
         let seconds = take_seconds(&mut event, "/kinesis/approximateArrivalTimestamp");
         let arrival = typed.approximate_arrival_timestamp.as_ref().unwrap();
-        same_moment(raw.approximate_arrival, seconds, arrival);
+        same_moment(raw.approximate_arrival(), seconds, arrival);
         assert_eq!(event, expected(typed));
     }
 }

@@ -128,7 +128,7 @@ async fn a_response_has_a_largest_size() {
 async fn request_of(settings: HttpTargetSettings, server: &mut Server, event: Bytes) -> Seen {
     let target = HttpTarget::new(&settings).unwrap();
     let invocation = Invocation {
-        event,
+        event: event.into(),
         ..invocation(3)
     };
     assert_eq!(target.invoke(invocation).await, Outcome::Success);

@@ -44,7 +44,7 @@ async fn a_function_is_invoked_and_waited_for() {
          arn%3Aaws%3Alambda%3Aus-east-1%3A123456789012%3Afunction%3Af%3Alive/invocations"
     );
     assert_eq!(request.headers["x-amz-invocation-type"], "RequestResponse");
-    assert_eq!(request.body, invocation(2).event);
+    assert_eq!(request.body, invocation(2).event.to_bytes());
     assert!(request.headers["authorization"].contains("/us-east-1/lambda/aws4_request"));
     assert_eq!(target.timeout(), MINUTE);
 }

@@ -33,7 +33,7 @@ fn target(url: &str) -> HttpTarget {
 
 fn invocation(attempt: u32) -> Invocation {
     Invocation {
-        event: Bytes::from_static(b"{\"Records\":[]}"),
+        event: Bytes::from_static(b"{\"Records\":[]}").into(),
         mapping: MappingId::new("14e0db71-5d35-4eb5-b481-8945cf9d10c2"),
         attempt,
     }

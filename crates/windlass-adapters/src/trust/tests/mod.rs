@@ -77,7 +77,7 @@ async fn functions_are_reached_by_the_authority_of_the_bundle() {
             ca_bundle,
         });
         let invocation = Invocation {
-            event: Bytes::from_static(b"{}"),
+            event: Bytes::from_static(b"{}").into(),
             mapping: MappingId::new("14e0db71-5d35-4eb5-b481-8945cf9d10c2"),
             attempt: 1,
         };

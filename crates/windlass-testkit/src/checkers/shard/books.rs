@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::Position;
-use windlass_core::record::{Page, Record};
+use windlass_core::record::Page;
+use windlass_core::rendering::Record;
 use windlass_core::shard::{Batch, Finish, Report, ShardSettings};
 use windlass_core::time::Timestamp;
 
@@ -161,7 +162,7 @@ impl Books {
                 let taken = &page.records[..limit.min(page.records.len())];
                 self.ended = page.next.is_none() && taken.len() == page.records.len();
                 if let Some(last) = taken.last() {
-                    self.after = Position::After(last.sequence_number.clone());
+                    self.after = Position::After(last.name());
                 }
                 self.take_in(taken, contents, now)?;
             }
@@ -188,15 +189,15 @@ impl Books {
     ) -> Result<(), Violation> {
         let mut n_filtered_out = 0;
         for record in records {
-            let index = contents.index_of(&record.sequence_number);
+            let index = contents.index_of(record.sequence_number());
             let index = index.expect("the source gives its own records");
             let last = self.taken.last().map(|last| last.index);
             ensure(last.is_none_or(|last| last < index), "reading", || {
                 format!("record {index} is read after record {last:?}")
             })?;
-            let size = record.event.len();
-            let early = |earliest| record.approximate_arrival < earliest;
-            let filtered_out = self.settings.filter.is_some() && !wanted::is_wanted(&record.event);
+            let size = record.event_len();
+            let early = |earliest| record.approximate_arrival() < earliest;
+            let filtered_out = self.settings.filter.is_some() && !wanted::is_wanted(record.event());
             let skipped = filtered_out || self.settings.skip_before.is_some_and(early);
             let too_large = self.settings.payload_limit < event_bytes(std::iter::once(size));
             let passed_over = skipped || too_large;
@@ -211,7 +212,7 @@ impl Books {
             }
             if too_large {
                 self.owed.push_back(Report::RecordTooLarge {
-                    sequence_number: record.sequence_number.clone(),
+                    sequence_number: record.name(),
                     bytes: size,
                 });
                 continue;
@@ -223,7 +224,7 @@ impl Books {
             }
             self.waiting.push_back(index);
             self.sizes.push_back(size);
-            self.arrivals.push_back(record.approximate_arrival);
+            self.arrivals.push_back(record.approximate_arrival());
             self.waiting_bytes += size;
         }
         if n_filtered_out != 0 {

@@ -19,8 +19,10 @@
 
 mod books;
 
+use windlass_core::event::Event;
 use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::Position;
+use windlass_core::rendering::Record;
 use windlass_core::shard::{
     Batch, Finish, Report, ShardCommand, ShardInput, ShardSettings, ShardView, Waiting,
 };
@@ -166,7 +168,7 @@ fn i1_only_resolved(books: &Books, position: &Position, contents: &Contents) -> 
     let run_end = books.run_end();
     let holds = match position {
         Position::ShardEnd => books.ended && books.behind_run() == 0,
-        Position::After(name) => contents.index_of(name).map(|index| index + 1) == run_end,
+        Position::After(name) => contents.index_of(name.as_str()).map(|index| index + 1) == run_end,
         Position::TrimHorizon | Position::AtTimestamp(_) => false,
     };
     ensure(holds, "I1", || {
@@ -194,7 +196,7 @@ fn i4_in_order(books: &Books, batch: &Batch, contents: &Contents) -> Checked {
     let given: Vec<_> = batch
         .records
         .iter()
-        .map(|record| contents.index_of(&record.sequence_number))
+        .map(|record| contents.index_of(record.sequence_number()))
         .collect();
     let expected = books.waiting.iter().map(|index| Some(*index));
     let holds = given.len() <= books.waiting.len() && expected.zip(&given).all(|(a, b)| a == *b);
@@ -205,16 +207,19 @@ fn i4_in_order(books: &Books, batch: &Batch, contents: &Contents) -> Checked {
         .records
         .iter()
         .zip(&books.waiting)
-        .all(|(record, index)| {
-            let original = &contents.records()[*index];
-            record.event.len() == original.event.len() && record.key == original.key
-        });
-    ensure(same, "I4", || "a record is not what was read".to_owned())
+        .all(|(record, index)| *record == contents.records()[*index]);
+    ensure(same, "I4", || "a record is not what was read".to_owned())?;
+    let events: Vec<_> = batch.records.iter().map(Record::event).collect();
+    let whole = [br#"{"Records":["#, &*events.join(&b','), b"]}"].concat();
+    let sent = Event::of_records(&batch.records);
+    ensure(sent.to_bytes() == whole, "I4", || {
+        "the event is not made of its records".to_owned()
+    })
 }
 
 fn i5_batches_keep_their_limits(books: &Books, batch: &Batch) -> Checked {
     let n_records = batch.records.len();
-    let bytes = event_bytes(batch.records.iter().map(|record| record.event.len()));
+    let bytes = event_bytes(batch.records.iter().map(Record::event_len));
     let settings = &books.settings;
     let holds = (1..=settings.batch_size).contains(&n_records) && bytes <= settings.payload_limit;
     ensure(holds, "I5", || {
@@ -357,7 +362,7 @@ fn reports_are_owed(books: &mut Books, report: &Report, contents: &Contents) -> 
     let known = match report {
         Report::RecordTooLarge {
             sequence_number, ..
-        } => contents.index_of(sequence_number).is_some(),
+        } => contents.index_of(sequence_number.as_str()).is_some(),
         Report::FilteredOut { .. } | Report::Trimmed { .. } => true,
     };
     ensure(known, "report", || format!("{report:?} names no record"))
