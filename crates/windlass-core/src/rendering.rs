@@ -80,6 +80,7 @@ impl Record {
     ///
     /// # Panics
     /// If it was rendered as one that is not UTF-8.
+    #[inline]
     pub fn sequence_number(&self) -> &str {
         let number = self.stretch(self.place().sequence_number);
         std::str::from_utf8(number).expect("a sequence number is text")
@@ -92,27 +93,32 @@ impl Record {
 
     /// Stands for its partition key (DynamoDB: the key of its item): records of one key have one
     /// hash, and are delivered in order.
+    #[inline]
     pub fn key(&self) -> KeyHash {
         self.place().key
     }
 
     /// When the stream received it; not guaranteed to grow from record to record.
+    #[inline]
     pub fn approximate_arrival(&self) -> Timestamp {
         self.place().approximate_arrival
     }
 
     /// The record as the function sees it: one JSON object.
+    #[inline]
     pub fn event(&self) -> &[u8] {
         self.stretch(self.place().event)
     }
 
     /// The length of its event in bytes.
+    #[inline]
     pub fn event_len(&self) -> usize {
         self.place().event.len()
     }
 
     /// The data of a record of Kinesis as they stand in its event, without their quotes; empty for
     /// records of other sources. Filters look into them.
+    #[inline]
     pub fn data(&self) -> &[u8] {
         self.stretch(self.place().data)
     }
@@ -131,6 +137,7 @@ impl Record {
     }
 
     /// Whether a record's event stands right behind this one's, but for a comma.
+    #[inline]
     pub(crate) fn is_followed_by(&self, next: &Self) -> bool {
         Arc::ptr_eq(&self.page, &next.page)
             && self.place().event.end + 1 == next.place().event.start
@@ -163,6 +170,7 @@ impl Rendering {
     }
 
     /// Begins the next event: gives what it must be appended to.
+    #[inline]
     pub fn begin(&mut self) -> &mut Vec<u8> {
         if !self.places.is_empty() {
             self.text.push(b',');
@@ -175,6 +183,7 @@ impl Rendering {
     ///
     /// # Panics
     /// If the page becomes larger than 4 GiB.
+    #[inline]
     pub fn end(
         &mut self,
         start: usize,

@@ -19,6 +19,7 @@ mod shard_driver;
 mod discovery;
 mod launch;
 pub mod supervisor;
+pub mod workers;
 
 pub mod metrics;
 pub mod status;

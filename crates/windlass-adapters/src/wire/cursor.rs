@@ -4,6 +4,7 @@
 //! members that nobody asked for; whatever is not JSON is an error with its place. It is as strict
 //! as a parser, since what it passes over or copies ends up in a function's event.
 
+use base64_simd::STANDARD;
 use memchr::memchr2;
 use thiserror::Error;
 
@@ -24,9 +25,6 @@ pub struct WireError {
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
     at: usize,
-    /// Whether the text has control characters, which between tokens are white space and in
-    /// strings are an error.
-    controls: bool,
 }
 
 /// The names of members that are looked for in objects of one kind, and the order in which they came
@@ -67,19 +65,8 @@ impl<'n, T> Names<'n, T> {
 
 impl<'a> Cursor<'a> {
     /// A cursor at the start of a text.
-    pub(super) fn new(text: &'a [u8]) -> Result<Self, WireError> {
-        // What is copied into an event must be UTF-8, and so everything must.
-        match std::str::from_utf8(text) {
-            Ok(_) => Ok(Self {
-                text,
-                at: 0,
-                controls: has_controls(text),
-            }),
-            Err(error) => Err(WireError {
-                at: error.valid_up_to(),
-                what: "not UTF-8",
-            }),
-        }
+    pub(super) const fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0 }
     }
 
     /// An error at this place.
@@ -175,8 +162,71 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// A string as it stands between its quotes, escapes included.
+    /// A string as it stands between its quotes, escapes included: UTF-8 without control characters.
     pub(super) fn string(&mut self) -> Result<&'a [u8], WireError> {
+        if let Some(string) = self.plain_string() {
+            return Ok(string);
+        }
+        let string = self.any_string()?;
+        if std::str::from_utf8(string).is_ok() && string.iter().all(|byte| b' ' <= *byte) {
+            Ok(string)
+        } else {
+            Err(self.error("a string that is not UTF-8 or has control characters"))
+        }
+    }
+
+    /// A string of base64 as it stands between its quotes, in which slashes may be escaped.
+    pub(super) fn base64(&mut self) -> Result<&'a [u8], WireError> {
+        if let Some(string) = self.plain_base64() {
+            return Ok(string);
+        }
+        let string = self.any_string()?;
+        let unescaped = unescape(string);
+        if unescaped.is_some_and(|text| STANDARD.check(&text).is_ok()) {
+            Ok(string)
+        } else {
+            Err(self.error("base64 was expected"))
+        }
+    }
+
+    /// Base64 without escapes; `None`: there is none, and the cursor has not moved.
+    fn plain_base64(&mut self) -> Option<&'a [u8]> {
+        let start = self.begin_string()?;
+        let rest = &self.text[start..];
+        let letters = run(rest, is_of_base64);
+        let padding = rest[letters..].iter().take(2);
+        let length = letters + padding.take_while(|byte| **byte == b'=').count();
+        let (string, after) = rest.split_at(length);
+        // What comes before the last four is right if it is nothing but letters.
+        let valid =
+            length.is_multiple_of(4) && STANDARD.check(&string[length.saturating_sub(4)..]).is_ok();
+        if !valid || after.first() != Some(&b'"') {
+            return None;
+        }
+        self.at = start + length + 1;
+        Some(string)
+    }
+
+    /// A string of nothing but plain bytes; `None`: there is none, and the cursor has not moved.
+    fn plain_string(&mut self) -> Option<&'a [u8]> {
+        let start = self.begin_string()?;
+        let rest = &self.text[start..];
+        let (string, after) = rest.split_at(run(rest, is_plain));
+        if after.first() != Some(&b'"') {
+            return None;
+        }
+        self.at = start + string.len() + 1;
+        Some(string)
+    }
+
+    /// Where a string begins behind its quote, if one comes next.
+    fn begin_string(&mut self) -> Option<usize> {
+        (self.peek() == Some(b'"')).then_some(self.at + 1)
+    }
+
+    /// What stands between the quotes of a string. Escapes are as they should be; nothing else is
+    /// known of it.
+    fn any_string(&mut self) -> Result<&'a [u8], WireError> {
         self.expect(b'"', "a string was expected")?;
         let start = self.at;
         loop {
@@ -189,12 +239,8 @@ impl<'a> Cursor<'a> {
             };
             self.at += found;
             if self.text[self.at] == b'"' {
-                let string = &self.text[start..self.at];
-                if self.controls && string.iter().any(|byte| *byte < b' ') {
-                    return Err(self.error("a control character in a string"));
-                }
                 self.at += 1;
-                return Ok(string);
+                return Ok(&self.text[start..self.at - 1]);
             }
             self.escape()?;
         }
@@ -388,10 +434,27 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Looks at whole stretches, which costs a fraction of stopping at the first.
-fn has_controls(text: &[u8]) -> bool {
-    let has = |stretch: &[u8]| stretch.iter().fold(false, |has, byte| has | (*byte < b' '));
-    text.chunks(4096).any(has)
+/// How many of the first bytes are known. Whole stretches are looked at, which costs a fraction of
+/// stopping at the first that is not.
+fn run(bytes: &[u8], known: impl Fn(u8) -> bool) -> usize {
+    let (stretches, _) = bytes.as_chunks::<32>();
+    let all = |stretch: &&[u8; 32]| stretch.iter().fold(true, |all, byte| all & known(*byte));
+    let whole = 32 * stretches.iter().take_while(all).count();
+    let rest = &bytes[whole..];
+    whole + rest.iter().take_while(|byte| known(**byte)).count()
+}
+
+/// Whether a byte of a string stands for itself, and is ASCII.
+const fn is_plain(byte: u8) -> bool {
+    (byte >= b' ') & (byte < 0x80) & (byte != b'"') & (byte != b'\\')
+}
+
+/// Whether a byte is a letter of base64.
+const fn is_of_base64(byte: u8) -> bool {
+    ((byte | 0x20).wrapping_sub(b'a') < 26)
+        | (byte.wrapping_sub(b'0') < 10)
+        | (byte == b'+')
+        | (byte == b'/')
 }
 
 /// The text that a string stands for.
@@ -406,11 +469,12 @@ pub(super) fn unescape(raw: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
 
 /// The text of a name that a service gave (a number, an id): not empty, and in no need of escapes.
 pub(super) fn plain(raw: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
-    let text = unescape(raw)?;
-    let is_plain = |byte: &u8| byte.is_ascii_graphic() & !matches!(byte, b'"' | b'\\');
-    // All of them are looked at, which costs a fraction of stopping at the first.
-    let all_plain = text.iter().fold(true, |plain, byte| plain & is_plain(byte));
-    (!text.is_empty() && all_plain).then_some(text)
+    let is_name = |byte| is_plain(byte) & (byte != b' ') & (byte != 0x7f);
+    let is_named = |text: &[u8]| !text.is_empty() && run(text, is_name) == text.len();
+    if is_named(raw) {
+        return Some(raw.into());
+    }
+    unescape(raw).filter(|text| is_named(text))
 }
 
 #[cfg(test)]
@@ -418,9 +482,7 @@ mod tests {
     use super::*;
 
     fn skips(text: &str) -> bool {
-        let Ok(mut cursor) = Cursor::new(text.as_bytes()) else {
-            return false;
-        };
+        let mut cursor = Cursor::new(text.as_bytes());
         cursor.skip().and_then(|()| cursor.end()).is_ok()
     }
 

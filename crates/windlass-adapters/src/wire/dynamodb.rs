@@ -66,7 +66,7 @@ impl Frame {
 
 /// Reads an answer and renders its records.
 pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
-    let mut cursor = Cursor::new(body)?;
+    let mut cursor = Cursor::new(body);
     let mut page = page::begin(body.len());
     let (mut next_iterator, mut records) = (None, false);
     cursor.object(|cursor, name| {
@@ -237,7 +237,7 @@ fn push_change(text: &mut Vec<u8>, change: &Change<'_>, number: &[u8]) -> std::o
 /// A hash of an item's key, however the answer spells it: an item's changes must have one hash.
 fn hash_of_key(keys: &[u8]) -> Result<KeyHash, WireError> {
     let mut attributes = Vec::with_capacity(2);
-    let mut cursor = Cursor::new(keys)?;
+    let mut cursor = Cursor::new(keys);
     cursor.map(|cursor, name| {
         cursor.map(|cursor, kind| {
             let value = cursor.string()?;

@@ -7,6 +7,30 @@ const LAST_SECOND: f64 = 253_402_300_799.0;
 
 /// Reads seconds, in any form of a JSON number, to the millisecond.
 pub(super) fn moment(seconds: &[u8]) -> Option<Timestamp> {
+    exact_moment(seconds).or_else(|| near_moment(seconds))
+}
+
+/// Reads seconds written as they commonly are: with at most three digits behind a point, and before
+/// the year 5138.
+fn exact_moment(seconds: &[u8]) -> Option<Timestamp> {
+    let mut parts = seconds.split(|byte| *byte == b'.');
+    let (whole, fraction) = (parts.next()?, parts.next().unwrap_or_default());
+    if parts.next().is_some() || !(1..=11).contains(&whole.len()) || 3 < fraction.len() {
+        return None;
+    }
+    let mut millis = 0;
+    for byte in whole.iter().chain(fraction) {
+        let digit = byte.wrapping_sub(b'0');
+        if 9 < digit {
+            return None;
+        }
+        millis = millis * 10 + u64::from(digit);
+    }
+    let scale = [1000, 100, 10, 1][fraction.len()];
+    Some(Timestamp::from_millis(millis * scale))
+}
+
+fn near_moment(seconds: &[u8]) -> Option<Timestamp> {
     let seconds: f64 = std::str::from_utf8(seconds).ok()?.parse().ok()?;
     if !(0.0..=LAST_SECOND).contains(&seconds) {
         return None;

@@ -67,7 +67,7 @@ impl Frame {
 
 /// Reads an answer and renders its messages.
 pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Vec<Message>, WireError> {
-    let mut cursor = Cursor::new(body)?;
+    let mut cursor = Cursor::new(body);
     let mut text = Vec::with_capacity(body.len() + body.len() / 2);
     let (mut places, mut list) = (Vec::new(), false);
     cursor.object(|cursor, name| {
