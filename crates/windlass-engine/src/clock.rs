@@ -1,8 +1,9 @@
 //! The daemon's clock.
 
+use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use windlass_core::time::Timestamp;
 
 /// Wall time at start plus monotonic time since: it never jumps, and tokio's paused time moves it
@@ -11,6 +12,15 @@ use windlass_core::time::Timestamp;
 pub struct Clock {
     wall: Timestamp,
     started: Instant,
+}
+
+/// Waits for moments, most often for the same one again and again.
+#[derive(Debug)]
+pub(crate) struct Timer {
+    clock: Clock,
+    /// For which it is set.
+    moment: Option<Timestamp>,
+    sleep: Pin<Box<Sleep>>,
 }
 
 impl Clock {
@@ -37,11 +47,32 @@ impl Clock {
         Timestamp::from_millis(self.wall.as_millis().saturating_add(elapsed))
     }
 
-    /// Returns at a moment; `None` is never.
-    pub async fn sleep_until(&self, moment: Option<Timestamp>) {
-        let Some(moment) = moment else {
+    fn instant(&self, moment: Timestamp) -> Instant {
+        self.started + moment.since(self.wall)
+    }
+}
+
+impl Timer {
+    /// A timer that is not set.
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            moment: None,
+            sleep: Box::pin(tokio::time::sleep_until(clock.started)),
+        }
+    }
+
+    /// Returns at a moment; `None` is never. To ask for the moment that was asked for before costs
+    /// nothing.
+    pub(crate) async fn sleep_until(&mut self, moment: Option<Timestamp>) {
+        let Some(at) = moment else {
             return std::future::pending().await;
         };
-        tokio::time::sleep_until(self.started + moment.since(self.wall)).await;
+        if self.moment != moment {
+            self.moment = moment;
+            self.sleep.as_mut().reset(self.clock.instant(at));
+        }
+        self.sleep.as_mut().await;
+        self.moment = None;
     }
 }

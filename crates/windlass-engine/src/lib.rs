@@ -19,7 +19,6 @@ mod shard_driver;
 mod discovery;
 mod launch;
 pub mod supervisor;
-pub mod workers;
 
 pub mod metrics;
 pub mod status;

@@ -16,7 +16,7 @@ use windlass_core::record::{Message, ReceiptHandle};
 
 use crate::at_limit::Limit;
 use crate::budget::{Account, Reservation};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timer};
 use crate::invoking::Invoker;
 use crate::message_memory::{MessageMemory, detach};
 use crate::ports::{QueueAttributes, QueueReader};
@@ -74,6 +74,7 @@ impl QueueDriver {
         let mut consumer = QueueConsumer::new(settings, self.seed, self.io.clock.now());
         let mut in_flight: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
         let mut memory = MessageMemory::new(&self.io.account);
+        let mut timer = Timer::new(self.io.clock);
         loop {
             while let Some(command) = consumer.poll_command() {
                 let io = self.io.clone();
@@ -124,7 +125,7 @@ impl QueueDriver {
                     }
                     consumer.handle(input, self.io.clock.now());
                 }
-                () = self.io.clock.sleep_until(consumer.poll_timeout()) => {
+                () = timer.sleep_until(consumer.poll_timeout()) => {
                     consumer.handle_timeout(self.io.clock.now());
                 }
             }

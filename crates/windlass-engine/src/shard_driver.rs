@@ -14,7 +14,7 @@ use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, S
 
 use crate::at_limit::Limit;
 use crate::budget::{Account, Reservation};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timer};
 use crate::invoking::Invoker;
 use crate::page_memory::{PageMemory, Plan};
 use crate::ports::{PortError, Store, StreamReader, chain};
@@ -70,6 +70,7 @@ impl ShardDriver {
     /// Runs until the consumer has finished; `None` if it was told to drop everything.
     pub(crate) async fn run(mut self) -> Option<Finish> {
         let mut in_flight: FuturesUnordered<BoxFuture<'static, Done>> = FuturesUnordered::new();
+        let mut timer = Timer::new(self.io.clock);
         loop {
             while let Some(command) = self.consumer.poll_command() {
                 let io = Arc::clone(&self.io);
@@ -95,7 +96,7 @@ impl ShardDriver {
                     Stop::No => {}
                 },
                 Some(done) = in_flight.next() => self.done(done),
-                () = self.io.clock.sleep_until(self.consumer.poll_timeout()) => {
+                () = timer.sleep_until(self.consumer.poll_timeout()) => {
                     self.consumer.handle_timeout(self.io.clock.now());
                 }
             }

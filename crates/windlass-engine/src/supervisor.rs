@@ -28,7 +28,6 @@ use crate::ports::{Connect, PortError, Store, chain};
 use crate::settings::EngineSettings;
 pub use crate::shard_driver::Stop;
 use crate::status::{DaemonLimits, LeaseCounts, StatusBoard};
-use crate::workers::Workers;
 
 /// Before the store is tried again after it has failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -59,8 +58,6 @@ pub struct SupervisorParts {
     pub budget: ByteBudget,
     /// Decides the jitter of every backoff.
     pub seed: u64,
-    /// Where the consumers run.
-    pub workers: Workers,
 }
 
 /// Supervises the drivers of one daemon.
@@ -69,7 +66,6 @@ pub struct Supervisor {
     connect: Arc<dyn Connect>,
     worker: WorkerId,
     wakeup: Wakeup,
-    workers: Workers,
     tasks: JoinSet<TaskEnd>,
     /// To know which unit a task was that panicked.
     units_by_task: BTreeMap<tokio::task::Id, LeaseKey>,
@@ -124,7 +120,6 @@ impl Supervisor {
             connect: parts.connect,
             worker: parts.worker,
             wakeup: Wakeup::default(),
-            workers: parts.workers,
             tasks: JoinSet::new(),
             units_by_task: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -364,8 +359,9 @@ impl Supervisor {
             stopped,
         );
         let of_task = key.clone();
-        let run = async move { TaskEnd::Unit(of_task, run.await) };
-        let task = self.tasks.spawn_on(run, self.workers.next());
+        let task = self
+            .tasks
+            .spawn(async move { TaskEnd::Unit(of_task, run.await) });
         self.units_by_task.insert(task.id(), key.clone());
         self.running.insert(key, RunningUnit { identity, stop });
         Ok(())

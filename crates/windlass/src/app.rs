@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,6 @@ use windlass_engine::ports::Store;
 use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::StatusBoard;
 use windlass_engine::supervisor::{Stop, Supervisor, SupervisorParts};
-use windlass_engine::workers::Workers;
 
 use crate::config::{Config, FunctionConfig, FunctionKind};
 
@@ -71,7 +69,6 @@ impl App {
             budget: budget.clone(),
             settings,
             seed: uuid::Uuid::new_v4().as_u64_pair().0,
-            workers: workers()?,
         });
         let metrics = Metrics::install()?;
         Ok(Self {
@@ -171,12 +168,6 @@ fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
              address with 'listen' or --listen"
         )
     })
-}
-
-/// A thread for each processor.
-fn workers() -> anyhow::Result<Workers> {
-    let n_threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    Workers::start(n_threads).context("starting the threads of the consumers")
 }
 
 fn worker_id() -> WorkerId {

@@ -1,5 +1,6 @@
 //! Functions that are invoked by URL.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use sha2::Sha256;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::time::Sleep;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_engine::ports::{BoxError, Invocation, Target};
 
@@ -99,20 +100,20 @@ impl HttpTarget {
     }
 
     async fn call(&self, invocation: &Invocation) -> Outcome {
-        let deadline = Instant::now() + self.timeout;
+        let mut deadline = pin!(tokio::time::sleep(self.timeout));
         // The function may have closed an idle connection just as the request went out: that says
         // nothing about the function, so the request is sent once more, on a fresh one.
         if let Some(used) = self.pool.take_idle() {
-            match self.send(used, invocation, deadline).await {
+            match self.send(used, invocation, deadline.as_mut()).await {
                 Sent::Returned | Sent::Closed => {}
                 sent @ (Sent::Answer(..) | Sent::TimedOut) => {
-                    return self.judge(sent, deadline).await;
+                    return self.judge(sent, deadline.as_mut()).await;
                 }
             }
         }
         match self.pool.connect().await {
             Ok(fresh) => {
-                let sent = self.send(fresh, invocation, deadline).await;
+                let sent = self.send(fresh, invocation, deadline.as_mut()).await;
                 self.judge(sent, deadline).await
             }
             Err(error) => {
@@ -126,14 +127,14 @@ impl HttpTarget {
         &self,
         mut connection: Connection,
         invocation: &Invocation,
-        deadline: Instant,
+        deadline: Pin<&mut Sleep>,
     ) -> Sent {
         let request = self.request(invocation);
-        match tokio::time::timeout_at(deadline, connection.send(request)).await {
-            Err(_) => Sent::TimedOut,
-            Ok(Ok(response)) => Sent::Answer(connection, response),
+        match before(deadline, connection.send(request)).await {
+            None => Sent::TimedOut,
+            Some(Ok(response)) => Sent::Answer(connection, response),
             // A request that is given back has not gone out.
-            Ok(Err(mut error)) => {
+            Some(Err(mut error)) => {
                 if error.take_message().is_some() {
                     Sent::Returned
                 } else {
@@ -143,7 +144,7 @@ impl HttpTarget {
         }
     }
 
-    async fn judge(&self, sent: Sent, deadline: Instant) -> Outcome {
+    async fn judge(&self, sent: Sent, deadline: Pin<&mut Sleep>) -> Outcome {
         let (mut connection, response) = match sent {
             Sent::Answer(connection, response) => (connection, response),
             Sent::Returned => return not_invoked(Fault::Transient),
@@ -151,19 +152,18 @@ impl HttpTarget {
             Sent::TimedOut => return lost("timeout"),
         };
         let (head, body) = response.into_parts();
-        let body = connection.drive(read(body));
-        let body = tokio::time::timeout_at(deadline, body).await;
+        let body = before(deadline, connection.drive(read(body))).await;
         let known = of_head(head.status, &head.headers, self.emulator);
         match (known, body) {
-            (known, Ok(Ok(Some(body)))) => {
+            (known, Some(Ok(Some(body)))) => {
                 self.pool.put_back(connection);
                 known.unwrap_or_else(|| of_body(head.status, &body, self.emulator))
             }
             // The head alone has said enough.
             (Some(known), _) => known,
-            (None, Ok(Ok(None))) => function_error(head.status, "response too large"),
-            (None, Ok(Err(_))) => function_error(head.status, "response broken off"),
-            (None, Err(_)) => function_error(head.status, "timeout"),
+            (None, Some(Ok(None))) => function_error(head.status, "response too large"),
+            (None, Some(Err(_))) => function_error(head.status, "response broken off"),
+            (None, None) => function_error(head.status, "timeout"),
         }
     }
 
@@ -211,6 +211,15 @@ impl Target for HttpTarget {
 
     fn timeout(&self) -> Duration {
         self.timeout
+    }
+}
+
+/// What comes before a deadline; `None` if nothing does.
+async fn before<T>(deadline: Pin<&mut Sleep>, wanted: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        it = wanted => Some(it),
+        () = deadline => None,
     }
 }
 

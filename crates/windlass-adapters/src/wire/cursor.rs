@@ -266,7 +266,11 @@ impl<'a> Cursor<'a> {
     /// A number as it stands.
     pub(super) fn number(&mut self) -> Result<&'a [u8], WireError> {
         match self.peek() {
-            Some(b'-' | b'0'..=b'9') => self.value(),
+            Some(b'-' | b'0'..=b'9') => {
+                let start = self.at;
+                self.skip_number()?;
+                Ok(&self.text[start..self.at])
+            }
             _ => Err(self.error("a number was expected")),
         }
     }

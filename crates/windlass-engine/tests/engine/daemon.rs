@@ -17,7 +17,6 @@ use windlass_engine::ports::MappingStore as _;
 use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{MappingStatus, StatusBoard, waiting_for};
 use windlass_engine::supervisor::{Stop, Supervisor, SupervisorParts, Wakeup};
-use windlass_engine::workers::Workers;
 use windlass_testkit::fakes::{ErrorsFail, FakePlaces, FakeQueue, FakeStore, FakeStream};
 
 /// A test that has not come to its end after so long waits for something that will not happen.
@@ -49,7 +48,6 @@ impl Daemon {
         let board = Arc::new(StatusBoard::default());
         let budget = ByteBudget::new(settings.buffer_limit);
         let supervisor = Supervisor::new(SupervisorParts {
-            workers: Workers::here(),
             store: Arc::clone(&store) as _,
             connect: Arc::clone(&places) as _,
             board: Arc::clone(&board),

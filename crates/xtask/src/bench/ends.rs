@@ -21,6 +21,10 @@ use crate::process::pause;
 /// How long a program may take until it answers.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
+/// Windlass reads a shard that has more no sooner after the read before: Kinesis allows five a
+/// second.
+const READ_INTERVAL: Duration = Duration::from_millis(200);
+
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/bench";
 
 /// Where the programs are and where they write.
@@ -34,8 +38,11 @@ pub(super) struct Ends<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Client {
     Windlass,
-    /// The same bytes through the same sockets, and nothing done to them but the copy.
+    /// The same bytes at the same pace through the same sockets, and nothing done to them but the
+    /// copy.
     Floor,
+    /// The same without pauses between reads.
+    HurriedFloor,
 }
 
 /// What the source offers and how it is taken.
@@ -114,7 +121,8 @@ impl Ends<'_> {
                 let port = http::free_port()?;
                 ("windlass", self.windlass(load, source, port)?, Some(port))
             }
-            Client::Floor => ("floor", self.floor(load, source), None),
+            Client::Floor => ("floor", self.floor(load, source, READ_INTERVAL), None),
+            Client::HurriedFloor => ("floor", self.floor(load, source, Duration::ZERO), None),
         };
         let mut program = self.spawn(name, &mut command)?;
         program.api = api;
@@ -136,14 +144,18 @@ impl Ends<'_> {
         command.args(["serve", "--config"]).arg(file);
         command.env("AWS_ACCESS_KEY_ID", "bench");
         command.env("AWS_SECRET_ACCESS_KEY", "bench");
+        // As the service's files in deploy/ say.
+        command.env("MIMALLOC_PURGE_DELAY", "10000");
         Ok(command)
     }
 
-    fn floor(&self, load: &Load, source: &Source) -> Command {
+    fn floor(&self, load: &Load, source: &Source, read_interval: Duration) -> Command {
         let mut command = program(self.programs.join("windlass-emulator"));
         command.args(["floor", "--source", &source.endpoint()]);
         command.args(["--shards", &load.shards.to_string()]);
         command.args(["--batch-size", &load.batch_size.to_string()]);
+        let read_interval = read_interval.as_millis().to_string();
+        command.args(["--read-interval", &read_interval]);
         command
     }
 

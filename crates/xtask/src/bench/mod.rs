@@ -30,7 +30,7 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// How many records are counted in each measurement
-    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    #[arg(long, default_value_t = 400_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     records: u64,
     /// Print the figures as JSON
     #[arg(long)]
@@ -72,8 +72,9 @@ struct Plan {
 
 const RECORD_BYTES: [u32; 2] = [1024, 200];
 
-/// Shards of the pipelines: enough that reads of one go on while another waits.
-const SHARDS: u32 = 4;
+/// Shards of the pipelines: enough that something is to be done at nearly any time, although each
+/// shard is read five times a second.
+const SHARDS: u32 = 16;
 
 /// Records of one call of the function.
 const BATCH_SIZE: u32 = 100;
@@ -153,7 +154,8 @@ fn prepare(options: &Options) -> Result<Plan> {
     })
 }
 
-/// The same load through windlass and through the floor, taking turns in going first.
+/// The same load through windlass and through the floor, whose turns are in one order and in the
+/// other.
 fn pipeline(ends: &Ends<'_>, plan: &Plan, record_bytes: u32) -> Result<Pipeline> {
     let load = Load {
         shards: SHARDS,
@@ -165,10 +167,22 @@ fn pipeline(ends: &Ends<'_>, plan: &Plan, record_bytes: u32) -> Result<Pipeline>
     let cost_of = |client| measure::cost(ends, client, &load, plan.records);
     let mut rounds = Vec::new();
     for number in 1..=plan.rounds {
-        let first_floor = (number % 2 == 0).then(|| cost_of(Client::Floor));
-        let windlass = cost_of(Client::Windlass)?;
-        let floor = first_floor.unwrap_or_else(|| cost_of(Client::Floor))?;
-        let round = Round { windlass, floor };
+        let mut clients = [Client::Windlass, Client::Floor, Client::HurriedFloor];
+        if number % 2 == 0 {
+            clients.reverse();
+        }
+        let mut costs = Vec::new();
+        for client in clients {
+            costs.push(cost_of(client)?);
+        }
+        if number % 2 == 0 {
+            costs.reverse();
+        }
+        let round = Round {
+            windlass: costs[0],
+            floor: costs[1],
+            hurried_floor: costs[2],
+        };
         eprintln!(
             "{record_bytes} B, round {number} of {}: {round}",
             plan.rounds
