@@ -233,6 +233,9 @@ impl Rendering {
             self.places[*index].sequence_number = Stretch::new(start..self.text.len());
         }
         let n_records = u32::try_from(self.places.len()).expect("a page has less than 4 GiB");
+        if self.places.len() < self.places.capacity() / 2 {
+            self.places.shrink_to_fit();
+        }
         let page = Arc::new(Rendered {
             text: fitting(self.text),
             places: self.places,

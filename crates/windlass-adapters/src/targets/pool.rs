@@ -44,7 +44,7 @@ pub(super) struct Pieces(std::vec::IntoIter<Bytes>);
 
 /// A connection that takes one request at a time. Nobody drives it but the request that it carries:
 /// a request, its answer and their bytes are one task, which costs less than several that wake each
-/// other.
+/// other. That the other side has closed one that is idle is seen when it is to be used again.
 pub(super) struct Connection {
     sender: SendRequest<Pieces>,
     /// Ends when the connection is closed.

@@ -8,6 +8,9 @@ use base64_simd::STANDARD;
 use memchr::memchr2;
 use thiserror::Error;
 
+use super::names::Names;
+use super::text::{is_of_base64, is_plain, run, unescape};
+
 /// Deeper values than any source sends are refused: DynamoDB nests 32 levels, each two deep. With
 /// what is put around it, an event stays below the 128 levels that parsers of JSON commonly allow.
 const DEEPEST: usize = 100;
@@ -25,42 +28,6 @@ pub struct WireError {
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
     at: usize,
-}
-
-/// The names of members that are looked for in objects of one kind, and the order in which they came
-/// the last time: whoever writes such objects does it in one order.
-#[derive(Clone, Debug)]
-pub(super) struct Names<'n, T> {
-    /// Each with its quotes and its colon.
-    known: &'n [(&'static str, T)],
-    /// Which name came after each; the first is for the start of the object.
-    follows: [usize; MOST_NAMES + 1],
-}
-
-/// Most names of one kind of object.
-const MOST_NAMES: usize = 7;
-
-impl<'n, T> Names<'n, T> {
-    /// At most seven names, each with its quotes and its colon, in the order that is expected.
-    pub(super) fn new(known: &'n [(&'static str, T)]) -> Self {
-        assert!(known.len() <= MOST_NAMES, "an object has few names");
-        Self {
-            known,
-            follows: std::array::from_fn(|place| place),
-        }
-    }
-
-    /// The name that is expected after the last one, if the text begins with it.
-    fn expected(&self, last: usize, text: &[u8]) -> Option<usize> {
-        let expected = self.follows[last];
-        let (name, _) = self.known.get(expected)?;
-        text.starts_with(name.as_bytes()).then_some(expected)
-    }
-
-    fn find(&self, name: &[u8]) -> Option<usize> {
-        let is = |known: &str| known.as_bytes()[1..known.len() - 2] == *name;
-        self.known.iter().position(|(known, _)| is(known))
-    }
 }
 
 impl<'a> Cursor<'a> {
@@ -89,7 +56,7 @@ impl<'a> Cursor<'a> {
     /// As [`Cursor::object`] for an object that comes again and again: of members that are among
     /// `names` it is told which they are, of others nothing. What was seen of the order of the
     /// members makes the next object of the kind cheaper.
-    pub(super) fn object_of<T: Copy + PartialEq>(
+    pub(super) fn object_of<T: Copy>(
         &mut self,
         names: &mut Names<'_, T>,
         mut visit: impl FnMut(&mut Self, Option<T>) -> Result<(), WireError>,
@@ -98,12 +65,12 @@ impl<'a> Cursor<'a> {
         if self.take(b'}') {
             return Ok(());
         }
-        let mut last = 0;
+        names.begin();
         loop {
-            let known = match names.expected(last, &self.text[self.at..]) {
-                Some(expected) => {
-                    self.at += names.known[expected].0.len();
-                    Some(expected)
+            let known = match names.expected(&self.text[self.at..]) {
+                Some((length, known)) => {
+                    self.at += length;
+                    Some(known)
                 }
                 None => {
                     let raw = self.string()?;
@@ -112,11 +79,7 @@ impl<'a> Cursor<'a> {
                     names.find(&name)
                 }
             };
-            visit(self, known.map(|known| names.known[known].1))?;
-            if let Some(known) = known {
-                names.follows[last] = known;
-                last = known + 1;
-            }
+            visit(self, known)?;
             if self.take(b'}') {
                 return Ok(());
             }
@@ -436,49 +399,6 @@ impl<'a> Cursor<'a> {
             self.at += 1;
         }
     }
-}
-
-/// How many of the first bytes are known. Whole stretches are looked at, which costs a fraction of
-/// stopping at the first that is not.
-fn run(bytes: &[u8], known: impl Fn(u8) -> bool) -> usize {
-    let (stretches, _) = bytes.as_chunks::<32>();
-    let all = |stretch: &&[u8; 32]| stretch.iter().fold(true, |all, byte| all & known(*byte));
-    let whole = 32 * stretches.iter().take_while(all).count();
-    let rest = &bytes[whole..];
-    whole + rest.iter().take_while(|byte| known(**byte)).count()
-}
-
-/// Whether a byte of a string stands for itself, and is ASCII.
-const fn is_plain(byte: u8) -> bool {
-    (byte >= b' ') & (byte < 0x80) & (byte != b'"') & (byte != b'\\')
-}
-
-/// Whether a byte is a letter of base64.
-const fn is_of_base64(byte: u8) -> bool {
-    ((byte | 0x20).wrapping_sub(b'a') < 26)
-        | (byte.wrapping_sub(b'0') < 10)
-        | (byte == b'+')
-        | (byte == b'/')
-}
-
-/// The text that a string stands for.
-pub(super) fn unescape(raw: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
-    if !raw.contains(&b'\\') {
-        return Some(raw.into());
-    }
-    let quoted = [b"\"", raw, b"\""].concat();
-    let text: String = serde_json::from_slice(&quoted).ok()?;
-    Some(text.into_bytes().into())
-}
-
-/// The text of a name that a service gave (a number, an id): not empty, and in no need of escapes.
-pub(super) fn plain(raw: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
-    let is_name = |byte| is_plain(byte) & (byte != b' ') & (byte != 0x7f);
-    let is_named = |text: &[u8]| !text.is_empty() && run(text, is_name) == text.len();
-    if is_named(raw) {
-        return Some(raw.into());
-    }
-    unescape(raw).filter(|text| is_named(text))
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use windlass_core::record::KeyHash;
 use windlass_core::rendering::{Record, Rendering};
 use windlass_core::time::Timestamp;
 
-use super::cursor::{Cursor, WireError, plain, unescape};
+use super::cursor::{Cursor, WireError};
 use super::number::{moment, push_seconds};
 use super::page::{self, push_all};
+use super::text::{plain, unescape};
 
 /// What all records of a stream have in common: the end of each, with the stream's ARN.
 #[derive(Clone, Debug)]

@@ -7,9 +7,11 @@ use std::time::Duration;
 use windlass_core::record::KeyHash;
 use windlass_core::rendering::{Record, Rendering};
 
-use super::cursor::{Cursor, Names, WireError, plain, unescape};
+use super::cursor::{Cursor, WireError};
+use super::names::Names;
 use super::number::{moment, push_seconds};
 use super::page::{self, push_all};
+use super::text::{plain, unescape};
 
 /// What is read of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,10 @@
 mod cursor;
 pub(crate) mod dynamodb;
 pub(crate) mod kinesis;
+mod names;
 mod number;
 mod page;
 pub(crate) mod sqs;
+mod text;
 
 pub use cursor::WireError;

@@ -8,8 +8,9 @@ use std::ops::Range;
 use windlass_core::record::{KeyHash, Message, MessageId, ReceiptHandle};
 use windlass_core::time::Timestamp;
 
-use super::cursor::{Cursor, WireError, plain, unescape};
+use super::cursor::{Cursor, WireError};
 use super::page::push_all;
+use super::text::{plain, unescape};
 
 /// What all messages of a mapping have in common.
 #[derive(Clone, Debug)]

@@ -8,12 +8,11 @@ use bytes::Bytes;
 use proptest::prelude::{Strategy, prop_oneof};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use windlass_core::rendering::Record;
 use windlass_testkit::rng::Rng;
 
 use super::for_many;
 use super::json::spelled;
-use windlass_core::rendering::Record;
-
 use crate::wire::{WireError, dynamodb, kinesis, sqs};
 
 /// Generated answers that are cut off and changed.
