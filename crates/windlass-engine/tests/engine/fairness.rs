@@ -24,6 +24,25 @@ async fn hang(daemon: &Daemon, name: &str) -> (Arc<FakeStream>, MappingId) {
     (stream, id)
 }
 
+/// A queue and a stream of so many shards, with a hundred events each, reach a function that works.
+async fn another_works(daemon: &Daemon, n_shards: usize) {
+    let (queue, stream) = (daemon.queue("jobs"), daemon.stream("orders", n_shards));
+    let works = daemon.places.function("works");
+    daemon.map("jobs", "works", 10).await;
+    daemon.map("stream/orders", "works", 10).await;
+    for number in 0..100 {
+        queue.send(&EVENT);
+        stream.put(number % n_shards, &EVENT);
+    }
+    until("everything else is done", || {
+        let calls = works.calls();
+        let n_events = calls.iter().map(|call| call.event.len() / EVENT.len());
+        n_events.sum::<usize>() == 200 && queue.n_messages() == 0
+    })
+    .await;
+    assert!(queue.dead_letters().is_empty());
+}
+
 fn small(settings: &mut windlass_engine::settings::EngineSettings) {
     settings.buffer_limit = 32 * 1024 * 1024;
 }
@@ -44,25 +63,7 @@ async fn a_function_that_hangs_leaves_room_for_the_others() {
             .all(|text| text.starts_with("memory is full"))
     );
 
-    let (queue, stream) = (daemon.queue("jobs"), daemon.stream("orders", 4));
-    let works = daemon.places.function("works");
-    daemon.map("jobs", "works", 10).await;
-    daemon.map("stream/orders", "works", 10).await;
-    for number in 0..100 {
-        queue.send(&EVENT);
-        stream.put(number % 4, &EVENT);
-    }
-    until("everything else is done", || {
-        works
-            .calls()
-            .iter()
-            .map(|call| call.event.len() / EVENT.len())
-            .sum::<usize>()
-            == 200
-            && queue.n_messages() == 0
-    })
-    .await;
-    assert!(queue.dead_letters().is_empty());
+    another_works(&daemon, 4).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,25 +75,7 @@ async fn many_functions_that_hang_leave_room_for_the_next() {
     }
     let full = daemon.budget.used();
     assert!(full <= daemon.budget.total(), "{full}");
-    let (queue, stream) = (daemon.queue("jobs"), daemon.stream("orders", 1));
-    let works = daemon.places.function("works");
-    daemon.map("jobs", "works", 10).await;
-    daemon.map("stream/orders", "works", 10).await;
-    for _ in 0..100 {
-        queue.send(&EVENT);
-        stream.put(0, &EVENT);
-    }
-    until("everything else is done", || {
-        works
-            .calls()
-            .iter()
-            .map(|call| call.event.len() / EVENT.len())
-            .sum::<usize>()
-            == 200
-            && queue.n_messages() == 0
-    })
-    .await;
-    assert!(queue.dead_letters().is_empty());
+    another_works(&daemon, 1).await;
 }
 
 #[tokio::test(start_paused = true)]

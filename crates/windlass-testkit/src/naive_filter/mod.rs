@@ -14,7 +14,7 @@ pub(crate) mod json;
 
 mod leaf;
 mod number;
-mod rules;
+pub(crate) mod rules;
 mod text;
 mod value;
 

@@ -14,7 +14,7 @@ const MAX_SUB_RULES: usize = 1000;
 const MAX_FIELDS: usize = 256;
 
 /// Names that no field inside `$or` may have, so that no test can be mistaken for a field.
-const RESERVED: &[&str] = &[
+pub(crate) const RESERVED: [&str; 24] = [
     "exactly",
     "equals-ignore-case",
     "prefix",

@@ -3,6 +3,7 @@
 use super::render;
 use super::values::{text, wrong_wildcard};
 use crate::naive_filter::json::Json;
+use crate::naive_filter::rules::RESERVED;
 use crate::rng::Rng;
 
 /// Whole arrays of tests that are refused, and some that only look so.
@@ -140,37 +141,8 @@ const MEMBERS: &[&str] = &[
     "",
 ];
 
-/// Names that are refused inside `$or`, and a few like them that are not.
-const RESERVED: &[&str] = &[
-    "exactly",
-    "equals-ignore-case",
-    "prefix",
-    "suffix",
-    "anything-but",
-    "exists",
-    "wildcard",
-    "numeric",
-    "cidr",
-    "=",
-    "<",
-    "<=",
-    ">",
-    ">=",
-    "regex",
-    "not-wildcard",
-    "not-equals-ignore-case",
-    "date-after",
-    "date-on-or-after",
-    "date-before",
-    "date-on-or-before",
-    "in-date-range",
-    "ip-address-in-range",
-    "ip-address-not-in-range",
-    "Prefix",
-    "!=",
-    "a.prefix",
-    "$and",
-];
+/// Names that are like those that are refused inside `$or`, and are not refused.
+const NOT_RESERVED: [&str; 4] = ["Prefix", "!=", "a.prefix", "$and"];
 
 /// A pattern with one thing wrong in it.
 pub(super) fn pattern(rng: &mut Rng, mut pattern: Json) -> String {
@@ -182,7 +154,7 @@ pub(super) fn pattern(rng: &mut Rng, mut pattern: Json) -> String {
             let member = rng.pick(MEMBERS);
             format!("{{{member}}}")
         }
-        5 => in_or(rng.pick(RESERVED)),
+        5 => in_or(rng.pick(&[&RESERVED[..], &NOT_RESERVED].concat())),
         6 => {
             let wildcard = Json::Object(vec![("wildcard".to_owned(), text(wrong_wildcard(rng)))]);
             render::text(rng, &Json::Array(vec![wildcard]))

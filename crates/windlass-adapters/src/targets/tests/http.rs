@@ -5,7 +5,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use windlass_core::event::Event;
 use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::record::KeyHash;
+use windlass_core::rendering::{Heading, Rendering};
+use windlass_core::time::Timestamp;
 use windlass_engine::ports::{Invocation, Target};
 
 use super::server::{Act, Seen, Server, answer};
@@ -125,7 +129,11 @@ async fn a_response_has_a_largest_size() {
     .await;
 }
 
-async fn request_of(settings: HttpTargetSettings, server: &mut Server, event: Bytes) -> Seen {
+async fn request_of(
+    settings: HttpTargetSettings,
+    server: &mut Server,
+    event: impl Into<Event>,
+) -> Seen {
     let target = HttpTarget::new(&settings).unwrap();
     let invocation = Invocation {
         event: event.into(),
@@ -207,6 +215,44 @@ async fn a_secret_signs_the_body() {
         seen.headers["x-windlass-signature"],
         "sha256=f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8"
     );
+}
+
+/// Records of two pages, of one of them not all, each larger than what a socket takes at once.
+fn event_of_pieces() -> Event {
+    let mut records = Vec::new();
+    for page in ["a", "b"] {
+        let mut rendering = Rendering::default();
+        for number in ["1", "2", "3"] {
+            let heading = Heading {
+                sequence_number: number,
+                key: KeyHash(1),
+                approximate_arrival: Timestamp::EPOCH,
+            };
+            let event = format!("\"{number}{}\"", page.repeat(300_000));
+            rendering.push(&heading, event.as_bytes(), 0..0);
+        }
+        records.extend(rendering.finish());
+    }
+    records.remove(1);
+    Event::of_records(&records)
+}
+
+#[tokio::test]
+async fn an_event_of_several_pieces_arrives_as_one() {
+    let mut server = Server::start([]).await;
+    let signed = || HttpTargetSettings {
+        signing_secret: Some("key".to_owned()),
+        ..settings(&server.url("/"))
+    };
+    let (settings, again) = (signed(), signed());
+    let event = event_of_pieces();
+    assert_eq!(event.pieces().len(), 7);
+    let seen = request_of(settings, &mut server, event.clone()).await;
+    assert_eq!(seen.body, event.to_bytes());
+    assert_eq!(seen.headers["content-length"], event.len().to_string());
+    let whole = request_of(again, &mut server, event.to_bytes()).await;
+    let signature = "x-windlass-signature";
+    assert_eq!(seen.headers[signature], whole.headers[signature]);
 }
 
 #[tokio::test]
