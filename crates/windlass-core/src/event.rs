@@ -2,7 +2,7 @@
 //!
 //! Records that are neighbours on their page are sent as they stand there, in one piece.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::rendering::Record;
 
@@ -22,10 +22,9 @@ pub const PAYLOAD_LIMIT: usize = 6 * 1024 * 1024;
 pub const ENVELOPE_LEN: usize = OPEN.len() + CLOSE.len();
 
 /// The event of one invocation, in the pieces in which it is sent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Event {
     pieces: Vec<Bytes>,
-    len: usize,
 }
 
 /// The size in bytes of an event of `n_records` records that are `total` bytes together.
@@ -36,50 +35,31 @@ pub const fn event_len(n_records: usize, total: usize) -> usize {
 impl Event {
     /// The event of records: `{"Records":[…]}`, in the order given.
     pub fn of_records(records: &[Record]) -> Self {
+        let runs = records.chunk_by(Record::is_followed_by);
+        Self::around(runs.map(|run| run[0].text_up_to(&run[run.len() - 1])))
+    }
+
+    /// The event of messages, each given as it is rendered: `{"Records":[…]}`, in the order given.
+    pub fn of_messages<'a>(messages: impl Iterator<Item = &'a Bytes>) -> Self {
+        Self::around(messages.cloned())
+    }
+
+    /// The envelope around texts, each of one record or of several with their commas.
+    fn around(texts: impl Iterator<Item = Bytes>) -> Self {
         let mut pieces = vec![Bytes::from_static(OPEN)];
-        for run in records.chunk_by(Record::is_followed_by) {
+        for text in texts {
             if 1 < pieces.len() {
                 pieces.push(Bytes::from_static(COMMA));
             }
-            pieces.push(run[0].text_up_to(&run[run.len() - 1]));
+            pieces.push(text);
         }
         pieces.push(Bytes::from_static(CLOSE));
-        let len = pieces.iter().map(Bytes::len).sum();
-        let event = Self { pieces, len };
+        let event = Self { pieces };
         if MOST_PIECES < event.pieces.len() {
             Self::from(event.to_bytes())
         } else {
             event
         }
-    }
-
-    /// The event of messages, each given as it is rendered: `{"Records":[…]}`, in the order given.
-    pub fn of_messages<'a>(messages: impl Iterator<Item = &'a Bytes> + Clone) -> Self {
-        let (mut n_messages, mut total) = (0, 0);
-        for message in messages.clone() {
-            n_messages += 1;
-            total += message.len();
-        }
-        let mut event = BytesMut::with_capacity(event_len(n_messages, total));
-        event.put_slice(OPEN);
-        for (index, message) in messages.enumerate() {
-            if 0 < index {
-                event.put_slice(COMMA);
-            }
-            event.put_slice(message);
-        }
-        event.put_slice(CLOSE);
-        Self::from(event.freeze())
-    }
-
-    /// Its size in bytes.
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether it has no bytes at all, not even an envelope.
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Its pieces, one behind the other.
@@ -96,11 +76,7 @@ impl Event {
     pub fn to_bytes(&self) -> Bytes {
         match &*self.pieces {
             [whole] => whole.clone(),
-            pieces => {
-                let mut whole = BytesMut::with_capacity(self.len);
-                pieces.iter().for_each(|piece| whole.put_slice(piece));
-                whole.freeze()
-            }
+            pieces => pieces.concat().into(),
         }
     }
 }
@@ -108,7 +84,6 @@ impl Event {
 impl From<Bytes> for Event {
     fn from(whole: Bytes) -> Self {
         Self {
-            len: whole.len(),
             pieces: vec![whole],
         }
     }
@@ -144,8 +119,7 @@ mod tests {
                 Event::of_messages(messages[..n].iter()),
                 Event::of_records(&records[..n]),
             ] {
-                assert_eq!(event.len(), event_len(n, total));
-                assert_eq!(event.to_bytes().len(), event.len());
+                assert_eq!(event.to_bytes().len(), event_len(n, total));
             }
         }
         let expected = b"{\"Records\":[{\"a\":1},{}]}";

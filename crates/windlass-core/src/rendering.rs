@@ -58,7 +58,7 @@ struct Stretch {
 }
 
 /// What is to be known of a record beside its event.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heading<'a> {
     /// Its name within the shard.
     pub sequence_number: &'a str,
@@ -74,6 +74,15 @@ impl Record {
         let mut rendering = Rendering::default();
         rendering.push(heading, event, data);
         rendering.finish().remove(0)
+    }
+
+    /// What is to be known of it beside its event.
+    pub fn heading(&self) -> Heading<'_> {
+        Heading {
+            sequence_number: self.sequence_number(),
+            key: self.key(),
+            approximate_arrival: self.approximate_arrival(),
+        }
     }
 
     /// Its name within the shard.
@@ -281,9 +290,7 @@ fn fitting(text: Vec<u8>) -> Bytes {
 
 impl PartialEq for Record {
     fn eq(&self, other: &Self) -> bool {
-        let all = |it: &Self| (it.key(), it.approximate_arrival());
-        all(self) == all(other)
-            && self.sequence_number() == other.sequence_number()
+        self.heading() == other.heading()
             && self.event() == other.event()
             && self.data() == other.data()
     }

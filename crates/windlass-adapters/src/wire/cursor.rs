@@ -59,46 +59,43 @@ impl<'a> Cursor<'a> {
     pub(super) fn object_of<T: Copy>(
         &mut self,
         names: &mut Names<'_, T>,
-        mut visit: impl FnMut(&mut Self, Option<T>) -> Result<(), WireError>,
+        visit: impl FnMut(&mut Self, Option<T>) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
-        self.expect(b'{', "an object was expected")?;
-        if self.take(b'}') {
-            return Ok(());
-        }
         names.begin();
-        loop {
-            let known = match names.expected(&self.text[self.at..]) {
-                Some((length, known)) => {
-                    self.at += length;
-                    Some(known)
-                }
-                None => {
-                    let raw = self.string()?;
-                    let name = unescape(raw).ok_or_else(|| self.error("a broken name"))?;
-                    self.expect(b':', "a colon was expected")?;
-                    names.find(&name)
-                }
-            };
-            visit(self, known)?;
-            if self.take(b'}') {
-                return Ok(());
+        let name = |cursor: &mut Self| match names.expected(&cursor.text[cursor.at..]) {
+            Some((length, known)) => {
+                cursor.at += length;
+                Ok(Some(known))
             }
-            self.expect(b',', "a comma or the end of the object was expected")?;
-        }
+            None => {
+                let raw = cursor.name()?;
+                let name = unescape(raw).ok_or_else(|| cursor.error("a broken name"))?;
+                Ok(names.find(&name))
+            }
+        };
+        self.members(name, visit)
     }
 
     /// As [`Cursor::object`], where the names are data: they come as they stand.
     pub(super) fn map(
         &mut self,
-        mut visit: impl FnMut(&mut Self, &'a [u8]) -> Result<(), WireError>,
+        visit: impl FnMut(&mut Self, &'a [u8]) -> Result<(), WireError>,
+    ) -> Result<(), WireError> {
+        self.members(Self::name, visit)
+    }
+
+    /// Visits the members of an object, of each with what `name` makes of its name and its colon.
+    fn members<N>(
+        &mut self,
+        mut name: impl FnMut(&mut Self) -> Result<N, WireError>,
+        mut visit: impl FnMut(&mut Self, N) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
         self.expect(b'{', "an object was expected")?;
         if self.take(b'}') {
             return Ok(());
         }
         loop {
-            let name = self.string()?;
-            self.expect(b':', "a colon was expected")?;
+            let name = name(self)?;
             visit(self, name)?;
             if self.take(b'}') {
                 return Ok(());
@@ -300,9 +297,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn name(&mut self) -> Result<(), WireError> {
-        self.string()?;
-        self.expect(b':', "a colon was expected")
+    /// The name of a member as it stands, and its colon.
+    fn name(&mut self) -> Result<&'a [u8], WireError> {
+        let name = self.string()?;
+        self.expect(b':', "a colon was expected")?;
+        Ok(name)
     }
 
     fn escape(&mut self) -> Result<(), WireError> {

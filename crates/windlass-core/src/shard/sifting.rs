@@ -6,7 +6,7 @@
 use super::{Report, ShardSettings};
 use crate::batch::BatchLimits;
 use crate::filter::{Scratch, Subject};
-use crate::rendering::{Heading, Record, Rendering};
+use crate::rendering::{Record, Rendering};
 
 /// A page, sifted.
 #[derive(Debug, Default)]
@@ -107,12 +107,7 @@ fn moved_out(items: Vec<Item>, kept: usize) -> Vec<Item> {
             Item::Wanted(record) => (record, record.event(), record.data_range()),
             Item::PassedOver { last, .. } => (last, &[][..], 0..0),
         };
-        let heading = Heading {
-            sequence_number: record.sequence_number(),
-            key: record.key(),
-            approximate_arrival: record.approximate_arrival(),
-        };
-        rendering.push(&heading, event, data);
+        rendering.push(&record.heading(), event, data);
     }
     let moved = items.iter().zip(rendering.finish());
     let moved = moved.map(|(item, record)| match *item {
@@ -129,6 +124,7 @@ fn moved_out(items: Vec<Item>, kept: usize) -> Vec<Item> {
 mod tests {
     use super::*;
     use crate::record::KeyHash;
+    use crate::rendering::Heading;
     use crate::time::Timestamp;
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use windlass_core::outcome::{Fault, Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Page;
-use windlass_core::rendering::{Heading, Rendering};
+use windlass_core::rendering::Rendering;
 use windlass_core::shard::Batch;
 use windlass_core::time::Timestamp;
 
@@ -114,12 +114,7 @@ impl Source {
 fn page(contents: &Contents, begin: usize, end: usize, now: Timestamp) -> Page {
     let mut rendering = Rendering::default();
     for record in &contents.records()[begin..end] {
-        let heading = Heading {
-            sequence_number: record.sequence_number(),
-            key: record.key(),
-            approximate_arrival: record.approximate_arrival(),
-        };
-        rendering.push(&heading, record.event(), 0..0);
+        rendering.push(&record.heading(), record.event(), 0..0);
     }
     let closed = contents.closes.is_some_and(|closes| closes <= now);
     let at_end = closed && end == contents.len();

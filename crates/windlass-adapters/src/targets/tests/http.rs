@@ -249,7 +249,10 @@ async fn an_event_of_several_pieces_arrives_as_one() {
     assert_eq!(event.pieces().len(), 7);
     let seen = request_of(settings, &mut server, event.clone()).await;
     assert_eq!(seen.body, event.to_bytes());
-    assert_eq!(seen.headers["content-length"], event.len().to_string());
+    assert_eq!(
+        seen.headers["content-length"],
+        event.to_bytes().len().to_string()
+    );
     let whole = request_of(again, &mut server, event.to_bytes()).await;
     let signature = "x-windlass-signature";
     assert_eq!(seen.headers[signature], whole.headers[signature]);
