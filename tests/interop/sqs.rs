@@ -91,7 +91,7 @@ async fn come_back(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
     waiting::until("a message comes back", PATIENCE, || {
         received(&function.events())
             .values()
-            .any(|count| 2 <= *count)
+            .any(|counts| 2 <= counts.len())
     })
     .await?;
     ensure!(
@@ -114,12 +114,16 @@ async fn come_back(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
 async fn messages_that_always_fail_go_to_the_dead_letter_queue() {
     let servers = Servers::running();
     for name in SERVERS {
-        let done = dead_letters(&servers.aws(name)).await;
+        // MiniStack takes out what goes to the dead letter queue at one moment and looks for what may
+        // be received at the next: a message that comes back in between is given once more.
+        let most = if name == "ministack" { 3 } else { 2 };
+        let done = dead_letters(&servers.aws(name), most).await;
         done.with_context(|| name).unwrap();
     }
 }
 
-async fn dead_letters(aws: &Aws) -> anyhow::Result<()> {
+/// Each message may be received twice, and `most` times is what the server makes of that.
+async fn dead_letters(aws: &Aws, most: usize) -> anyhow::Result<()> {
     let function = Function::start(500).await?;
     let (dead_url, dead_arn) = aws.create_queue("dead", false, json!({})).await?;
     let redrive = json!({"deadLetterTargetArn": dead_arn, "maxReceiveCount": "2"});
@@ -140,16 +144,23 @@ async fn dead_letters(aws: &Aws) -> anyhow::Result<()> {
     daemon.stop().await?;
     let received = received(&function.events());
     ensure!(received.len() == 5, "{received:?}");
-    ensure!(received.values().all(|count| *count == 2), "{received:?}");
+    for counts in received.values() {
+        ensure!((2..=most).contains(&counts.len()), "{received:?}");
+        // The function was given what was received, each time and once.
+        let expected = (1..=counts.len()).map(|count| json!(count.to_string()));
+        ensure!(expected.eq(counts.iter().cloned()), "{received:?}");
+    }
     Ok(())
 }
 
-/// How often the function was given each message.
-fn received(events: &[Value]) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
+/// The server's count of receives each time that the function was given a message, by message.
+fn received(events: &[Value]) -> BTreeMap<String, Vec<Value>> {
+    let mut counts: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for event in events {
         for record in event["Records"].as_array().into_iter().flatten() {
-            *counts.entry(record["messageId"].to_string()).or_default() += 1;
+            let count = record["attributes"]["ApproximateReceiveCount"].clone();
+            let message = record["messageId"].to_string();
+            counts.entry(message).or_default().push(count);
         }
     }
     counts

@@ -1,6 +1,7 @@
 //! Clients that are answered from memory.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,6 +14,10 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use aws_smithy_types::retry::RetryConfig;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
+use http_body::Frame;
+use http_body_util::StreamBody;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use windlass_core::arn::Arn;
@@ -42,6 +47,33 @@ struct Answer {
     body: Vec<u8>,
     /// How long it takes.
     after: Duration,
+    ending: Ending,
+}
+
+/// What comes behind the body of an answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Nothing.
+    #[default]
+    Whole,
+    /// The connection is lost.
+    Lost,
+    /// It is never said that nothing more comes.
+    Open,
+}
+
+impl Ending {
+    fn behind(self, body: Vec<u8>) -> SdkBody {
+        let body = stream::iter([Ok(Frame::data(Bytes::from(body)))]);
+        match self {
+            Self::Whole => SdkBody::from_body_1_x(StreamBody::new(body)),
+            Self::Lost => {
+                let lost = io::Error::other("the connection was lost");
+                SdkBody::from_body_1_x(StreamBody::new(body.chain(stream::iter([Err(lost)]))))
+            }
+            Self::Open => SdkBody::from_body_1_x(StreamBody::new(body.chain(stream::pending()))),
+        }
+    }
 }
 
 /// A request as it would have gone out.
@@ -101,7 +133,7 @@ impl Canned {
             status,
             headers: headers.to_vec(),
             body: body.to_vec(),
-            after: Duration::ZERO,
+            ..Answer::default()
         };
     }
 
@@ -118,6 +150,11 @@ impl Canned {
     /// How long the answer that is set takes.
     pub(crate) fn delay(&self, after: Duration) {
         self.state().answer.after = after;
+    }
+
+    /// What comes behind the body of the answer that is set.
+    pub(crate) fn end(&self, ending: Ending) {
+        self.state().answer.ending = ending;
     }
 
     /// What has been asked since this was last asked.
@@ -159,7 +196,7 @@ impl HttpConnector for Canned {
             canned.state().requests.push(Request { uri, headers, body });
             tokio::time::sleep(answer.after).await;
             let status = answer.status.try_into().expect("a status");
-            let mut response = HttpResponse::new(status, SdkBody::from(answer.body));
+            let mut response = HttpResponse::new(status, answer.ending.behind(answer.body));
             for (name, value) in answer.headers {
                 response.headers_mut().insert(name, value);
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_config::meta::region::ProvideRegion;
 use aws_config::profile::ProfileFileRegionProvider;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -17,7 +18,7 @@ use crate::trust::CaBundle;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// No answer takes longer: the longest wait is a receive's of 20 s.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(40);
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// The machines have their own backoff; the SDK tries once more where a connection was lost.
 const ATTEMPTS: u32 = 2;
@@ -77,6 +78,7 @@ impl Aws {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(settings.region.clone()))
             .timeout_config(timeouts())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
         if settings.placeholder_credentials {
             let none =

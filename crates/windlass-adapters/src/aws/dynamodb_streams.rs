@@ -16,12 +16,12 @@ use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::{Page, ShardId};
 use windlass_core::shard::lineage::Shard;
-use windlass_engine::ports::{PortError, StreamReader};
+use windlass_engine::ports::{BoxError, PortError, StreamReader};
 
 use super::fault::port_error;
 use super::raw::RawCall;
 use super::{AwsClients, Listed, MOST_PAGES};
-use crate::wire::dynamodb::{Answer, Frame, read};
+use crate::wire::dynamodb::{Answer, Frame, GetRecords};
 
 /// Most records of one page.
 ///
@@ -101,9 +101,7 @@ impl DynamoDbStreamsReader {
 
     /// One page; `None`: the iterator is of no use any more.
     async fn page(&self, iterator: &str, limit: u32) -> Result<Option<Answer>, PortError> {
-        let frame = self.frame.clone();
         let raw = RawCall::new(
-            move |body| read(body, &frame),
             || Output::erase(GetRecordsOutput::builder().build()),
             |metadata| Error::erase(GetRecordsError::generic(metadata)),
         );
@@ -114,7 +112,11 @@ impl DynamoDbStreamsReader {
             .shard_iterator(iterator);
         let call = call.limit(i32::try_from(limit.min(PAGE_LIMIT)).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
-            Ok(_) => Ok(Some(raw.answer().expect("a success was read"))),
+            Ok(_) => {
+                let answer = raw.answer(|length| GetRecords::new(&self.frame, length));
+                let answer = answer.await.map_err(|cause| self.broken(cause))?;
+                Ok(Some(answer))
+            }
             Err(error) => {
                 let stale = error
                     .code()
@@ -169,7 +171,7 @@ impl DynamoDbStreamsReader {
         Err(self.broken("the list of shards has no end"))
     }
 
-    fn broken(&self, what: &'static str) -> PortError {
+    fn broken(&self, what: impl Into<BoxError>) -> PortError {
         PortError {
             operation: format!("reading the stream of table {}", self.stream.source_name()),
             fault: Fault::Transient,

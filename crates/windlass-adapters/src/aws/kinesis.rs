@@ -14,12 +14,12 @@ use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::{Page, ShardId};
 use windlass_core::shard::lineage::Shard;
-use windlass_engine::ports::{PortError, StreamReader};
+use windlass_engine::ports::{BoxError, PortError, StreamReader};
 
 use super::fault::port_error;
 use super::raw::RawCall;
 use super::{AwsClients, Listed, MOST_PAGES};
-use crate::wire::kinesis::{Answer, Frame, read};
+use crate::wire::kinesis::{Answer, Frame, GetRecords};
 
 /// Codes of a shard iterator that is of no use any more: a new one must be had.
 const STALE_ITERATOR: [&str; 2] = ["ExpiredIteratorException", "InvalidArgumentException"];
@@ -55,6 +55,15 @@ impl Stream {
 
     fn name(&self) -> Option<String> {
         self.by_name.then(|| self.arn.source_name().to_owned())
+    }
+
+    /// A call went well, but its answer is of no use.
+    fn broken(&self, call: &str, cause: impl Into<BoxError>) -> PortError {
+        PortError {
+            operation: format!("{call} of stream {}", self.arn.source_name()),
+            fault: Fault::Transient,
+            source: cause.into(),
+        }
     }
 
     fn failed<E>(&self, call: &str, error: aws_sdk_kinesis::error::SdkError<E>) -> PortError
@@ -123,13 +132,10 @@ impl KinesisReader {
             .set_timestamp(moment);
         let answer = call.send().await;
         let answer = answer.map_err(|error| self.stream.failed("GetShardIterator", error))?;
-        let iterator = answer.shard_iterator.ok_or_else(|| PortError {
-            operation: format!(
-                "GetShardIterator of stream {}",
-                self.stream.arn.source_name()
-            ),
-            fault: Fault::Transient,
-            source: "the answer has no iterator".into(),
+        let iterator = answer.shard_iterator;
+        let iterator = iterator.ok_or_else(|| {
+            self.stream
+                .broken("GetShardIterator", "the answer has no iterator")
         })?;
         Ok(iterator.into())
     }
@@ -141,9 +147,7 @@ impl KinesisReader {
         iterator: &str,
         limit: u32,
     ) -> Result<Option<Answer>, PortError> {
-        let frame = frame.clone();
         let raw = RawCall::new(
-            move |body| read(body, &frame),
             || {
                 let empty = GetRecordsOutput::builder()
                     .set_records(Some(Vec::new()))
@@ -158,7 +162,11 @@ impl KinesisReader {
             .shard_iterator(iterator);
         let call = call.limit(i32::try_from(limit).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
-            Ok(_) => Ok(Some(raw.answer().expect("a success was read"))),
+            Ok(_) => {
+                let answer = raw.answer(|length| GetRecords::new(frame, length)).await;
+                let answer = answer.map_err(|cause| self.stream.broken("GetRecords", cause))?;
+                Ok(Some(answer))
+            }
             Err(error) => {
                 let stale = error
                     .code()
@@ -208,11 +216,7 @@ impl KinesisReader {
                 return Ok(shards);
             }
         }
-        Err(PortError {
-            operation: format!("ListShards of stream {}", self.stream.arn.source_name()),
-            fault: Fault::Transient,
-            source: "the list has no end".into(),
-        })
+        Err(self.stream.broken("ListShards", "the list has no end"))
     }
 
     fn nothing_left(&self) -> PortError {
@@ -248,19 +252,13 @@ impl StreamReader for KinesisReader {
             answer = self.page(&frame, &iterator, limit).await?;
         }
         let Some(answer) = answer else {
-            return Err(PortError {
-                operation: format!("GetRecords of stream {}", arn.source_name()),
-                fault: Fault::Transient,
-                source: "an iterator that was just given is refused".into(),
-            });
+            let cause = "an iterator that was just given is refused";
+            return Err(self.stream.broken("GetRecords", cause));
         };
         if answer.next_iterator.is_none() && !answer.has_children {
             let listed = self.listed().await?;
-            Listed::confirm_end(&listed, shard).map_err(|cause| PortError {
-                operation: format!("GetRecords of stream {}", arn.source_name()),
-                fault: Fault::Transient,
-                source: cause.into(),
-            })?;
+            Listed::confirm_end(&listed, shard)
+                .map_err(|cause| self.stream.broken("GetRecords", cause))?;
         }
         let after = answer
             .records

@@ -1,9 +1,9 @@
 //! The way to an answer's raw body: the SDK calls, and our walker reads.
 //!
-//! For one call, an interceptor puts a deserializer of ours in place of the SDK's. It is handed the
-//! whole body inside the SDK's attempt, so timeouts and retries cover the reading; it gives the
-//! body to a walker and the SDK an empty output. Errors are read for their code, which is all that
-//! the SDK's retries and our decisions look at.
+//! For one call, an interceptor puts a deserializer of ours in place of the SDK's. Of a success it
+//! takes the body as it begins to arrive and gives the SDK an empty output; the walker reads the
+//! body when the call has ended. Errors are read for their code, which is all that the SDK's retries
+//! and our decisions look at.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,44 +15,39 @@ use aws_smithy_runtime_api::client::interceptors::context::{
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
 use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponseDeserializer};
+use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::ErrorMetadata;
+use http_body_util::BodyExt as _;
 use serde_json::Value;
 
-use crate::wire::WireError;
+use super::clients::ATTEMPT_TIMEOUT;
+use crate::wire::arriving::{Arriving, Walker};
 
 /// Reads the body of one call.
-pub(super) struct RawCall<T> {
-    shared: Arc<Shared<T>>,
+pub(super) struct RawCall {
+    shared: Arc<Shared>,
 }
 
-type Read<T> = dyn Fn(&[u8]) -> Result<T, WireError> + Send + Sync;
-
-struct Shared<T> {
-    read: Box<Read<T>>,
-    answer: Mutex<Option<T>>,
+struct Shared {
+    /// Of an answer that is a success.
+    body: Mutex<Option<SdkBody>>,
     /// What the SDK's operation is given for a success, and for an error.
     empty: fn() -> Output,
     failed: fn(ErrorMetadata) -> Error,
 }
 
 /// The interceptor that puts the deserializer in its place.
-pub(super) struct RawInterceptor<T>(Arc<Shared<T>>);
+pub(super) struct RawInterceptor(Arc<Shared>);
 
-struct RawDeserializer<T>(Arc<Shared<T>>);
+struct RawDeserializer(Arc<Shared>);
 
-impl<T: Send + 'static> RawCall<T> {
-    /// A call whose body is read by `read`.
-    pub(super) fn new(
-        read: impl Fn(&[u8]) -> Result<T, WireError> + Send + Sync + 'static,
-        empty: fn() -> Output,
-        failed: fn(ErrorMetadata) -> Error,
-    ) -> Self {
-        let read = Box::new(read);
+impl RawCall {
+    /// A call of an operation whose output and errors are made by these.
+    pub(super) fn new(empty: fn() -> Output, failed: fn(ErrorMetadata) -> Error) -> Self {
         Self {
             shared: Arc::new(Shared {
-                read,
-                answer: Mutex::new(None),
+                body: Mutex::new(None),
                 empty,
                 failed,
             }),
@@ -60,22 +55,42 @@ impl<T: Send + 'static> RawCall<T> {
     }
 
     /// What must be part of the call.
-    pub(super) fn interceptor(&self) -> RawInterceptor<T> {
+    pub(super) fn interceptor(&self) -> RawInterceptor {
         RawInterceptor(Arc::clone(&self.shared))
     }
 
-    /// What was read, after a call that was a success.
-    pub(super) fn answer(self) -> Option<T> {
-        self.shared
-            .answer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+    /// Reads the answer of a call that was a success. The walker is made for an answer of so many
+    /// bytes, zero if that is not known before.
+    ///
+    /// # Errors
+    /// If the answer breaks off, takes longer than an attempt may, or is malformed.
+    pub(super) async fn answer<W: Walker>(
+        self,
+        walker: impl FnOnce(usize) -> W,
+    ) -> Result<W::Answer, BoxError> {
+        let body = self.shared.body.lock();
+        let body = body.unwrap_or_else(PoisonError::into_inner).take();
+        let mut body = body.expect("a success has a body");
+        let length = body.content_length().unwrap_or_default();
+        let mut arriving = Arriving::new(walker(usize::try_from(length).unwrap_or_default()));
+        let reading = async {
+            while let Some(frame) = body.frame().await {
+                if let Some(piece) = frame?.data_ref() {
+                    arriving.push(piece);
+                }
+            }
+            Ok(arriving.finish()?)
+        };
+        let read = tokio::time::timeout(ATTEMPT_TIMEOUT, reading).await;
+        read.map_err(|_| {
+            let seconds = ATTEMPT_TIMEOUT.as_secs();
+            format!("the answer has begun, but not ended within {seconds} s")
+        })?
     }
 }
 
 #[dyn_dispatch_hint]
-impl<T: Send + 'static> Intercept for RawInterceptor<T> {
+impl Intercept for RawInterceptor {
     fn name(&self) -> &'static str {
         "RawBody"
     }
@@ -93,20 +108,29 @@ impl<T: Send + 'static> Intercept for RawInterceptor<T> {
     }
 }
 
-impl<T: Send + 'static> DeserializeResponse for RawDeserializer<T> {
+impl DeserializeResponse for RawDeserializer {
+    fn deserialize_streaming_with_config(
+        &self,
+        response: &mut HttpResponse,
+        _: &ConfigBag,
+    ) -> Option<Result<Output, OrchestratorError<Error>>> {
+        if !response.status().is_success() {
+            return None;
+        }
+        let body = std::mem::replace(response.body_mut(), SdkBody::taken());
+        *self.0.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+        Some(Ok((self.0.empty)()))
+    }
+
+    /// Of what is no success.
     fn deserialize_nonstreaming_with_config(
         &self,
         response: &HttpResponse,
         _: &ConfigBag,
     ) -> Result<Output, OrchestratorError<Error>> {
         let body = response.body().bytes().unwrap_or_default();
-        if !response.status().is_success() {
-            let metadata = metadata(response, body);
-            return Err(OrchestratorError::operation((self.0.failed)(metadata)));
-        }
-        let answer = (self.0.read)(body).map_err(OrchestratorError::other)?;
-        *self.0.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
-        Ok((self.0.empty)())
+        let metadata = metadata(response, body);
+        Err(OrchestratorError::operation((self.0.failed)(metadata)))
     }
 }
 
@@ -130,13 +154,13 @@ fn metadata(response: &HttpResponse, body: &[u8]) -> ErrorMetadata {
     metadata.build()
 }
 
-impl<T> fmt::Debug for RawInterceptor<T> {
+impl fmt::Debug for RawInterceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RawInterceptor")
     }
 }
 
-impl<T> fmt::Debug for RawDeserializer<T> {
+impl fmt::Debug for RawDeserializer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RawDeserializer")
     }

@@ -23,7 +23,7 @@ use windlass_engine::ports::{PortError, QueueAttributes, QueueReader};
 use super::AwsClients;
 use super::fault::port_error;
 use super::raw::RawCall;
-use crate::wire::sqs::{Frame, read};
+use crate::wire::sqs::{Frame, ReceiveMessage};
 
 /// Most entries of one batch call.
 ///
@@ -166,9 +166,7 @@ impl QueueReader for SqsReader {
         wait: Duration,
         visibility: Duration,
     ) -> Result<Vec<Message>, PortError> {
-        let frame = self.frame.clone();
         let raw = RawCall::new(
-            move |body| read(body, &frame),
             || Output::erase(ReceiveMessageOutput::builder().build()),
             |metadata| Error::erase(ReceiveMessageError::generic(metadata)),
         );
@@ -187,7 +185,12 @@ impl QueueReader for SqsReader {
         let call = call.message_system_attribute_names(MessageSystemAttributeName::All);
         let sent = call.customize().interceptor(raw.interceptor()).send().await;
         sent.map_err(|error| failed(&self.queue, "ReceiveMessage", error))?;
-        Ok(raw.answer().expect("a success was read"))
+        let answer = raw.answer(|length| ReceiveMessage::new(&self.frame, length));
+        answer.await.map_err(|cause| PortError {
+            operation: format!("ReceiveMessage of queue {}", self.queue.resource()),
+            fault: Fault::Transient,
+            source: cause,
+        })
     }
 
     async fn delete(&self, receipts: &[ReceiptHandle]) -> Result<Vec<EntryResult>, PortError> {

@@ -4,12 +4,16 @@
 //! members that nobody asked for; whatever is not JSON is an error with its place. It is as strict
 //! as a parser, since what it passes over or copies ends up in a function's event.
 
+use std::borrow::Cow;
+
 use base64_simd::STANDARD;
 use memchr::memchr2;
 use thiserror::Error;
+use windlass_core::time::Timestamp;
 
 use super::names::Names;
-use super::text::{is_of_base64, is_plain, run, unescape};
+use super::number::{exact_moment, near_moment};
+use super::text::{run_of_base64, run_of_plain, unescape};
 
 /// Deeper values than any source sends are refused: DynamoDB nests 32 levels, each two deep. With
 /// what is put around it, an event stays below the 128 levels that parsers of JSON commonly allow.
@@ -23,9 +27,21 @@ pub struct WireError {
     what: &'static str,
 }
 
+impl WireError {
+    pub(super) const fn at(at: usize, what: &'static str) -> Self {
+        Self { at, what }
+    }
+
+    /// The same error in a text that stands behind so many bytes.
+    pub(super) const fn behind(mut self, bytes: usize) -> Self {
+        self.at += bytes;
+        self
+    }
+}
+
 /// A place in a JSON text.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     text: &'a [u8],
     at: usize,
 }
@@ -34,6 +50,11 @@ impl<'a> Cursor<'a> {
     /// A cursor at the start of a text.
     pub(super) const fn new(text: &'a [u8]) -> Self {
         Self { text, at: 0 }
+    }
+
+    /// How many bytes have been passed.
+    pub(super) const fn place(&self) -> usize {
+        self.at
     }
 
     /// An error at this place.
@@ -47,10 +68,8 @@ impl<'a> Cursor<'a> {
         &mut self,
         mut visit: impl FnMut(&mut Self, &[u8]) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
-        self.map(|cursor, raw| {
-            let name = unescape(raw).ok_or_else(|| cursor.error("a broken name"))?;
-            visit(cursor, &name)
-        })
+        let visit = |cursor: &mut Self, name: Cow<'_, [u8]>| visit(cursor, &name);
+        self.members(Self::member_name, visit)
     }
 
     /// As [`Cursor::object`] for an object that comes again and again: of members that are among
@@ -68,8 +87,7 @@ impl<'a> Cursor<'a> {
                 Ok(Some(known))
             }
             None => {
-                let raw = cursor.name()?;
-                let name = unescape(raw).ok_or_else(|| cursor.error("a broken name"))?;
+                let name = cursor.member_name()?;
                 Ok(names.find(&name))
             }
         };
@@ -153,7 +171,7 @@ impl<'a> Cursor<'a> {
     fn plain_base64(&mut self) -> Option<&'a [u8]> {
         let start = self.begin_string()?;
         let rest = &self.text[start..];
-        let letters = run(rest, is_of_base64);
+        let letters = run_of_base64(rest);
         let padding = rest[letters..].iter().take(2);
         let length = letters + padding.take_while(|byte| **byte == b'=').count();
         let (string, after) = rest.split_at(length);
@@ -171,7 +189,7 @@ impl<'a> Cursor<'a> {
     fn plain_string(&mut self) -> Option<&'a [u8]> {
         let start = self.begin_string()?;
         let rest = &self.text[start..];
-        let (string, after) = rest.split_at(run(rest, is_plain));
+        let (string, after) = rest.split_at(run_of_plain(rest));
         if after.first() != Some(&b'"') {
             return None;
         }
@@ -206,6 +224,21 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// The name of a member, and its colon.
+    pub(super) fn member_name(&mut self) -> Result<Cow<'a, [u8]>, WireError> {
+        let raw = self.name()?;
+        unescape(raw).ok_or_else(|| self.error("a broken name"))
+    }
+
+    /// The text that a string stands for, or `None` for `null`.
+    pub(super) fn optional_text(&mut self) -> Result<Option<String>, WireError> {
+        let Some(raw) = self.optional_string()? else {
+            return Ok(None);
+        };
+        let text = unescape(raw).and_then(|text| String::from_utf8(text.into_owned()).ok());
+        text.map(Some).ok_or_else(|| self.error("a broken string"))
+    }
+
     /// A string, or `None` for `null`.
     pub(super) fn optional_string(&mut self) -> Result<Option<&'a [u8]>, WireError> {
         if self.value_is_null()? {
@@ -233,6 +266,17 @@ impl<'a> Cursor<'a> {
             }
             _ => Err(self.error("a number was expected")),
         }
+    }
+
+    /// A number of seconds.
+    pub(super) fn moment(&mut self) -> Result<Timestamp, WireError> {
+        self.skip_space();
+        if let Some((length, moment)) = exact_moment(&self.text[self.at..]) {
+            self.at += length;
+            return Ok(moment);
+        }
+        let seconds = near_moment(self.number()?);
+        seconds.ok_or_else(|| self.error("a time before 1970 or after the year 9999"))
     }
 
     /// Any value as it stands.
@@ -374,7 +418,8 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), WireError> {
+    /// Passes over a byte that must come next.
+    pub(super) fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), WireError> {
         if self.take(byte) {
             Ok(())
         } else {
@@ -382,7 +427,8 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn take(&mut self, byte: u8) -> bool {
+    /// Passes over a byte, if it comes next.
+    pub(super) fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found

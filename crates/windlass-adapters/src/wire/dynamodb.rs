@@ -6,8 +6,9 @@ use windlass_core::record::KeyHash;
 use windlass_core::rendering::{Record, Rendering};
 use windlass_core::time::Timestamp;
 
+use super::arriving::Walker;
 use super::cursor::{Cursor, WireError};
-use super::number::{moment, push_seconds};
+use super::number::push_seconds;
 use super::page::{self, push_all};
 use super::text::{plain, unescape};
 
@@ -66,40 +67,48 @@ impl Frame {
 }
 
 /// Reads an answer and renders its records.
-pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
-    let mut cursor = Cursor::new(body);
-    let mut page = page::begin(body.len());
-    let (mut next_iterator, mut records) = (None, false);
-    cursor.object(|cursor, name| {
+#[derive(Debug)]
+pub(crate) struct GetRecords<'f> {
+    frame: &'f Frame,
+    page: Rendering,
+    next_iterator: Option<String>,
+}
+
+impl<'f> GetRecords<'f> {
+    /// For an answer of about so many bytes.
+    pub(crate) fn new(frame: &'f Frame, length: usize) -> Self {
+        Self {
+            frame,
+            page: page::begin(length),
+            next_iterator: None,
+        }
+    }
+}
+
+impl Walker for GetRecords<'_> {
+    type Answer = Answer;
+
+    const LIST: &'static [u8] = b"Records";
+    const LIST_IS_OPTIONAL: bool = false;
+
+    fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WireError> {
+        record(cursor, self.frame, &mut self.page)
+    }
+
+    fn member(&mut self, cursor: &mut Cursor<'_>, name: &[u8]) -> Result<(), WireError> {
         match name {
-            b"Records" => {
-                if std::mem::replace(&mut records, true) {
-                    return Err(cursor.error("two lists of records"));
-                }
-                cursor.array(|cursor| record(cursor, frame, &mut page))?;
-            }
-            b"NextShardIterator" => {
-                let iterator = cursor.optional_string()?;
-                let text = |raw| {
-                    unescape(raw)
-                        .and_then(|text| String::from_utf8(text.into_owned()).ok())
-                        .ok_or_else(|| cursor.error("a broken iterator"))
-                };
-                next_iterator = iterator.map(text).transpose()?;
-            }
+            b"NextShardIterator" => self.next_iterator = cursor.optional_text()?,
             _ => cursor.skip()?,
         }
         Ok(())
-    })?;
-    cursor.end()?;
-    if !records {
-        // Without this, an answer that says nothing would be taken for the end of the shard.
-        return Err(cursor.error("the answer has no records, not even an empty list"));
     }
-    Ok(Answer {
-        records: page::finish(body.len(), page),
-        next_iterator,
-    })
+
+    fn finish(self, length: usize) -> Answer {
+        Answer {
+            records: page::finish(length, self.page),
+            next_iterator: self.next_iterator,
+        }
+    }
 }
 
 fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut Rendering) -> Result<(), WireError> {
@@ -157,9 +166,7 @@ fn read_change<'a>(cursor: &mut Cursor<'a>) -> Result<Change<'a>, WireError> {
     cursor.object(|cursor, name| {
         match name {
             b"ApproximateCreationDateTime" => {
-                let created = moment(cursor.number()?);
-                let created = created.ok_or_else(|| cursor.error("a broken time of creation"))?;
-                change.created = Some(created);
+                change.created = Some(cursor.moment()?);
             }
             b"Keys" => change.keys = Some(cursor.value()?),
             b"NewImage" => change.new_image = not_null(cursor.value()?),
@@ -265,6 +272,7 @@ fn not_null(value: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::arriving;
 
     const ARN: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/T/stream/2024";
 
@@ -277,7 +285,8 @@ mod tests {
             "eventSource":"aws:dynamodb","eventVersion":"1.1",
             "userIdentity":{"PrincipalId":"dynamodb.amazonaws.com","Type":"Service"}}],
             "NextShardIterator":null}"#;
-        let answer = read(body, &Frame::new(ARN)).unwrap();
+        let frame = Frame::new(ARN);
+        let answer = arriving::read(&[body], GetRecords::new(&frame, body.len())).unwrap();
         assert_eq!(answer.next_iterator, None);
         assert_eq!(
             std::str::from_utf8(answer.records[0].event()).unwrap(),

@@ -7,9 +7,10 @@ use std::time::Duration;
 use windlass_core::record::KeyHash;
 use windlass_core::rendering::{Record, Rendering};
 
+use super::arriving::Walker;
 use super::cursor::{Cursor, WireError};
 use super::names::Names;
-use super::number::{moment, push_seconds};
+use super::number::push_seconds;
 use super::page::{self, push_all};
 use super::text::{plain, unescape};
 
@@ -43,7 +44,7 @@ pub(crate) struct Frame {
 }
 
 /// An answer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) records: Vec<Record>,
     /// None at the end of the shard.
@@ -79,57 +80,69 @@ impl Frame {
 }
 
 /// Reads an answer and renders its records.
-pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
-    let mut cursor = Cursor::new(body);
-    let mut page = page::begin(body.len());
-    let mut names = Names::new(&MEMBERS);
-    let (mut next_iterator, mut behind, mut records) = (None, Duration::ZERO, false);
-    let mut has_children = false;
-    cursor.object(|cursor, name| {
+#[derive(Debug)]
+pub(crate) struct GetRecords<'f> {
+    frame: &'f Frame,
+    names: Names<'static, Member>,
+    page: Rendering,
+    answer: Answer,
+}
+
+impl<'f> GetRecords<'f> {
+    /// For an answer of about so many bytes.
+    pub(crate) fn new(frame: &'f Frame, length: usize) -> Self {
+        Self {
+            frame,
+            names: Names::new(&MEMBERS),
+            page: page::begin(length),
+            answer: Answer::default(),
+        }
+    }
+}
+
+impl Walker for GetRecords<'_> {
+    type Answer = Answer;
+
+    const LIST: &'static [u8] = b"Records";
+    const LIST_IS_OPTIONAL: bool = false;
+
+    fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WireError> {
+        record(cursor, &mut self.names, self.frame, &mut self.page)
+    }
+
+    fn member(&mut self, cursor: &mut Cursor<'_>, name: &[u8]) -> Result<(), WireError> {
+        let answer = &mut self.answer;
         match name {
-            b"Records" => {
-                if std::mem::replace(&mut records, true) {
-                    return Err(cursor.error("two lists of records"));
-                }
-                cursor.array(|cursor| record(cursor, &mut names, frame, &mut page))?;
-            }
-            b"NextShardIterator" => {
-                let iterator = cursor.optional_string()?;
-                let text = |raw| {
-                    unescape(raw)
-                        .and_then(|text| String::from_utf8(text.into_owned()).ok())
-                        .ok_or_else(|| cursor.error("a broken iterator"))
-                };
-                next_iterator = iterator.map(text).transpose()?;
-            }
+            b"NextShardIterator" => answer.next_iterator = cursor.optional_text()?,
             b"MillisBehindLatest" => {
+                answer.behind = Duration::ZERO;
                 if !cursor.value_is_null()? {
                     let millis = std::str::from_utf8(cursor.number()?).ok();
                     let millis = millis.and_then(|millis| millis.parse::<f64>().ok());
                     let seconds = millis.unwrap_or(0.0) / 1000.0;
-                    behind = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+                    answer.behind = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
                 }
             }
-            b"ChildShards" if !cursor.value_is_null()? => cursor.array(|cursor| {
-                has_children = true;
-                cursor.skip()
-            })?,
-            b"ChildShards" => {}
+            b"ChildShards" => {
+                answer.has_children = false;
+                if !cursor.value_is_null()? {
+                    cursor.array(|cursor| {
+                        answer.has_children = true;
+                        cursor.skip()
+                    })?;
+                }
+            }
             _ => cursor.skip()?,
         }
         Ok(())
-    })?;
-    cursor.end()?;
-    if !records {
-        // Without this, an answer that says nothing would be taken for the end of the shard.
-        return Err(cursor.error("the answer has no records, not even an empty list"));
     }
-    Ok(Answer {
-        records: page::finish(body.len(), page),
-        next_iterator,
-        has_children,
-        behind,
-    })
+
+    fn finish(self, length: usize) -> Answer {
+        Answer {
+            records: page::finish(length, self.page),
+            ..self.answer
+        }
+    }
 }
 
 fn record(
@@ -141,7 +154,7 @@ fn record(
     let (mut arrival, mut data, mut key, mut number) = (None, None, None, None);
     cursor.object_of(names, |cursor, name| {
         match name {
-            Some(Member::Arrival) => arrival = Some(cursor.number()?),
+            Some(Member::Arrival) => arrival = Some(cursor.moment()?),
             Some(Member::Data) => data = Some(cursor.base64()?),
             Some(Member::Key) => key = cursor.optional_string()?,
             Some(Member::Number) => number = Some(cursor.string()?),
@@ -153,9 +166,7 @@ fn record(
     let number = number
         .and_then(plain)
         .ok_or_else(|| cursor.error("a record without a sequence number"))?;
-    let arrival = arrival
-        .and_then(moment)
-        .ok_or_else(|| cursor.error("a record without a time of arrival"))?;
+    let arrival = arrival.ok_or_else(|| cursor.error("a record without a time of arrival"))?;
     let hash = match key {
         Some(key) => {
             let key = unescape(key).ok_or_else(|| cursor.error("a broken partition key"))?;
@@ -183,6 +194,11 @@ fn record(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::arriving;
+
+    fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
+        arriving::read(&[body], GetRecords::new(frame, body.len()))
+    }
 
     fn frame() -> Frame {
         let arn = "arn:aws:kinesis:us-east-2:123456789012:stream/lambda-stream";

@@ -8,6 +8,7 @@ use std::ops::Range;
 use windlass_core::record::{KeyHash, Message, MessageId, ReceiptHandle};
 use windlass_core::time::Timestamp;
 
+use super::arriving::Walker;
 use super::cursor::{Cursor, WireError};
 use super::page::push_all;
 use super::text::{plain, unescape};
@@ -39,6 +40,7 @@ struct Raw<'a> {
 }
 
 /// Where a message is in the buffer.
+#[derive(Debug)]
 struct Place {
     event: Range<usize>,
     body: Range<usize>,
@@ -67,40 +69,55 @@ impl Frame {
 }
 
 /// Reads an answer and renders its messages.
-pub(crate) fn read(body: &[u8], frame: &Frame) -> Result<Vec<Message>, WireError> {
-    let mut cursor = Cursor::new(body);
-    let mut text = Vec::with_capacity(body.len() + body.len() / 2);
-    let (mut places, mut list) = (Vec::new(), false);
-    cursor.object(|cursor, name| {
-        match name {
-            b"Messages" => {
-                if std::mem::replace(&mut list, true) {
-                    return Err(cursor.error("two lists of messages"));
-                }
-                if cursor.value_is_null()? {
-                    return Ok(());
-                }
-                cursor.array(|cursor| {
-                    let raw = message(cursor, frame)?;
-                    places.push(render(cursor, &raw, frame, &mut text)?);
-                    Ok(())
-                })?;
-            }
-            _ => cursor.skip()?,
+#[derive(Debug)]
+pub(crate) struct ReceiveMessage<'f> {
+    frame: &'f Frame,
+    text: Vec<u8>,
+    places: Vec<Place>,
+}
+
+impl<'f> ReceiveMessage<'f> {
+    /// For an answer of about so many bytes.
+    pub(crate) fn new(frame: &'f Frame, length: usize) -> Self {
+        Self {
+            frame,
+            text: Vec::with_capacity(length + length / 2),
+            places: Vec::new(),
         }
+    }
+}
+
+impl Walker for ReceiveMessage<'_> {
+    type Answer = Vec<Message>;
+
+    const LIST: &'static [u8] = b"Messages";
+    const LIST_IS_OPTIONAL: bool = true;
+
+    fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WireError> {
+        let raw = message(cursor, self.frame)?;
+        let start = self.text.len();
+        let place = render(cursor, &raw, self.frame, &mut self.text);
+        self.places
+            .push(place.inspect_err(|_| self.text.truncate(start))?);
         Ok(())
-    })?;
-    cursor.end()?;
-    let text = Bytes::from(text);
-    let messages = places.into_iter().map(|place| Message {
-        message_id: MessageId::from_slice(text.slice(place.id)).expect("the answer is UTF-8"),
-        receipt_handle: place.receipt,
-        group: place.group,
-        sent: place.sent,
-        body: place.body.start - place.event.start..place.body.end - place.event.start,
-        event: text.slice(place.event),
-    });
-    Ok(messages.collect())
+    }
+
+    fn member(&mut self, cursor: &mut Cursor<'_>, _: &[u8]) -> Result<(), WireError> {
+        cursor.skip()
+    }
+
+    fn finish(self, _: usize) -> Vec<Message> {
+        let text = Bytes::from(self.text);
+        let messages = self.places.into_iter().map(|place| Message {
+            message_id: MessageId::from_slice(text.slice(place.id)).expect("the answer is UTF-8"),
+            receipt_handle: place.receipt,
+            group: place.group,
+            sent: place.sent,
+            body: place.body.start - place.event.start..place.body.end - place.event.start,
+            event: text.slice(place.event),
+        });
+        messages.collect()
+    }
 }
 
 fn message<'a>(cursor: &mut Cursor<'a>, frame: &Frame) -> Result<Raw<'a>, WireError> {
@@ -251,6 +268,11 @@ fn message_attributes(cursor: &mut Cursor<'_>, text: &mut Vec<u8>) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::arriving;
+
+    fn read(body: &[u8], frame: &Frame) -> Result<Vec<Message>, WireError> {
+        arriving::read(&[body], ReceiveMessage::new(frame, body.len()))
+    }
 
     const ARN: &str = "arn:aws:sqs:us-east-2:123456789012:my-queue";
 

@@ -2,27 +2,60 @@
 
 use std::borrow::Cow;
 
-/// How many of the first bytes are known. Whole stretches are looked at, which costs a fraction of
-/// stopping at the first that is not.
-pub(super) fn run(bytes: &[u8], known: impl Fn(u8) -> bool) -> usize {
-    let (stretches, _) = bytes.as_chunks::<32>();
-    let all = |stretch: &&[u8; 32]| stretch.iter().fold(true, |all, byte| all & known(*byte));
-    let whole = 32 * stretches.iter().take_while(all).count();
-    let rest = &bytes[whole..];
-    whole + rest.iter().take_while(|byte| known(**byte)).count()
+use wide::u8x16;
+
+/// How many of the first bytes stand for themselves in a string, and are ASCII.
+pub(super) fn run_of_plain(bytes: &[u8]) -> usize {
+    run(bytes, |bytes| {
+        let control = bytes.min(u8x16::splat(0x1f)).simd_eq(bytes);
+        // What is not ASCII has the bit that is looked at.
+        (bytes | control | is(bytes, b'"') | is(bytes, b'\\')).to_bitmask()
+    })
 }
 
-/// Whether a byte of a string stands for itself, and is ASCII.
-pub(super) const fn is_plain(byte: u8) -> bool {
-    (byte >= b' ') & (byte < 0x80) & (byte != b'"') & (byte != b'\\')
+/// How many of the first bytes are letters of base64.
+pub(super) fn run_of_base64(bytes: &[u8]) -> usize {
+    run(bytes, |bytes| {
+        let letters = is_between(bytes | u8x16::splat(0x20), b'a', b'z');
+        // The slash stands before the digits.
+        let digits = is_between(bytes, b'/', b'9');
+        (letters | digits | is(bytes, b'+')).to_bitmask() ^ 0xffff
+    })
 }
 
-/// Whether a byte is a letter of base64.
-pub(super) const fn is_of_base64(byte: u8) -> bool {
-    ((byte | 0x20).wrapping_sub(b'a') < 26)
-        | (byte.wrapping_sub(b'0') < 10)
-        | (byte == b'+')
-        | (byte == b'/')
+/// How many of the first bytes may stand in a name: plain ones that can be seen.
+fn run_of_visible(bytes: &[u8]) -> usize {
+    run(bytes, |bytes| {
+        let visible = is_between(bytes, b'!', b'~');
+        let marks = is(bytes, b'"') | is(bytes, b'\\');
+        (visible.to_bitmask() ^ 0xffff) | marks.to_bitmask()
+    })
+}
+
+/// How many of the first bytes are not among those that `others` finds: it is given sixteen, and
+/// sets the bits of those.
+fn run(bytes: &[u8], others: impl Fn(u8x16) -> u32) -> usize {
+    let (parts, rest) = bytes.as_chunks::<16>();
+    for (number, part) in parts.iter().enumerate() {
+        let others = others(u8x16::new(*part));
+        if others != 0 {
+            return 16 * number + others.trailing_zeros() as usize;
+        }
+    }
+    // What is missing behind the end is none of either.
+    let mut last = [0; 16];
+    last[..rest.len()].copy_from_slice(rest);
+    let others = others(u8x16::new(last)) | 1 << rest.len();
+    16 * parts.len() + others.trailing_zeros() as usize
+}
+
+fn is(bytes: u8x16, byte: u8) -> u8x16 {
+    bytes.simd_eq(u8x16::splat(byte))
+}
+
+fn is_between(bytes: u8x16, first: u8, last: u8) -> u8x16 {
+    let within = bytes.max(u8x16::splat(first)).min(u8x16::splat(last));
+    within.simd_eq(bytes)
 }
 
 /// The text that a string stands for.
@@ -37,8 +70,7 @@ pub(super) fn unescape(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
 
 /// The text of a name that a service gave (a number, an id): not empty, and in no need of escapes.
 pub(super) fn plain(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
-    let is_name = |byte| is_plain(byte) & (byte != b' ') & (byte != 0x7f);
-    let is_named = |text: &[u8]| !text.is_empty() && run(text, is_name) == text.len();
+    let is_named = |text: &[u8]| !text.is_empty() && run_of_visible(text) == text.len();
     if is_named(raw) {
         return Some(raw.into());
     }
@@ -49,28 +81,26 @@ pub(super) fn plain(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_run_ends_at_the_first_byte_that_is_not_known() {
-        for length in [0, 1, 31, 32, 33, 64, 100] {
-            let known = vec![b'a'; length];
-            assert_eq!(run(&known, is_plain), length);
-            for end in [b'"', b'\\', b'\n', 0x7f + 1] {
-                let text = [
-                    &known,
-                    &[end][..],
-                    b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-                ]
-                .concat();
-                assert_eq!(run(&text, is_plain), length, "{end}");
-            }
-        }
+    /// The same by looking at each byte.
+    fn simply(bytes: &[u8], known: impl Fn(u8) -> bool) -> usize {
+        bytes.iter().take_while(|byte| known(**byte)).count()
     }
 
     #[test]
-    fn the_letters_of_base64_are_those_of_its_alphabet() {
-        let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        for byte in 0..=u8::MAX {
-            assert_eq!(is_of_base64(byte), alphabet.contains(&byte), "{byte}");
+    fn a_run_ends_at_the_first_other_byte_wherever_that_is() {
+        let is_plain = |byte: u8| matches!(byte, b' '..0x80) && !b"\"\\".contains(&byte);
+        let is_of_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
+        let is_visible = |byte: u8| byte.is_ascii_graphic() && !b"\"\\".contains(&byte);
+        for length in [0, 1, 15, 16, 17, 31, 32, 40] {
+            for place in 0..=length {
+                for byte in 0..=u8::MAX {
+                    let mut bytes = vec![b'a'; length];
+                    bytes.insert(place, byte);
+                    assert_eq!(run_of_plain(&bytes), simply(&bytes, is_plain));
+                    assert_eq!(run_of_base64(&bytes), simply(&bytes, is_of_base64));
+                    assert_eq!(run_of_visible(&bytes), simply(&bytes, is_visible));
+                }
+            }
         }
     }
 

@@ -28,6 +28,9 @@ use tree::{Node, Value};
 const UNKNOWN_STORE: &str =
     "not a kind of store; write sqlite:FOLDER, for example sqlite:./windlass-data";
 
+/// More threads than any machine has processors for.
+const MOST_THREADS: usize = 1024;
+
 /// The services whose endpoint can be given.
 const SERVICES: [&str; 8] = [
     "kinesis",
@@ -57,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) dynamodb_streams_poll_interval: Duration,
     pub(crate) sqs_wait_time: Duration,
     pub(crate) sqs_visibility_heartbeat: bool,
+    /// Threads that read and invoke; `None`: half as many as there are processors.
+    pub(crate) threads: Option<usize>,
     /// How long a stop may take before what runs is abandoned.
     pub(crate) drain_timeout: Duration,
     pub(crate) functions: BTreeMap<String, FunctionConfig>,
@@ -183,6 +188,7 @@ fn read(root: &Node, around: Surroundings<'_>, problems: &mut Vec<Problem>) -> C
             .as_mut()
             .and_then(|sqs| sqs.bool("visibility_heartbeat", problems))
             .unwrap_or(true),
+        threads: threads(&mut top, problems),
         drain_timeout: top
             .duration("drain_timeout", (seconds(0), seconds(3600)), problems)
             .unwrap_or(seconds(25)),
@@ -199,6 +205,23 @@ fn read(root: &Node, around: Surroundings<'_>, problems: &mut Vec<Problem>) -> C
     }
     top.finish(problems);
     config
+}
+
+fn threads(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> Option<usize> {
+    let node = top.take("threads")?;
+    let number = match (&node.value, node.text()) {
+        (_, Some("auto")) => return None,
+        (Value::Number(number), _) => number.as_u64(),
+        (_, Some(text)) => text.parse().ok(),
+        (_, None) => None,
+    };
+    let number = number.and_then(|number| usize::try_from(number).ok());
+    let number = number.filter(|number| (1..=MOST_THREADS).contains(number));
+    if number.is_none() {
+        let what = format!("auto or a whole number from 1 to {MOST_THREADS}");
+        problems.push(expected(node, "threads", &what));
+    }
+    number
 }
 
 fn store(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> String {

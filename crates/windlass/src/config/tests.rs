@@ -62,6 +62,19 @@ mappings: {}
 }
 
 #[test]
+fn threads_are_counted_or_left_to_the_machine() {
+    let threads = |text| Config::parse(text, with(&variable)).unwrap().threads;
+    assert_eq!(threads("threads: auto"), None);
+    assert_eq!(threads("threads: 3"), Some(3));
+    for wrong in ["0", "1025", "-1", "1.5", "many", "[1]"] {
+        let (line, message) = problems(&format!("threads: {wrong}")).remove(0);
+        assert_eq!(line, 1);
+        let expected = "threads: expected auto or a whole number from 1 to 1024, found";
+        assert!(message.starts_with(expected), "{message}");
+    }
+}
+
+#[test]
 fn a_store_of_another_kind_is_refused_and_its_password_is_not_shown() {
     let (line, message) = problems("store: postgres://me:hush@db/x").remove(0);
     assert_eq!(line, 1);

@@ -13,7 +13,7 @@ use windlass_testkit::rng::Rng;
 
 use super::for_many;
 use super::json::spelled;
-use crate::wire::{WireError, dynamodb, kinesis, sqs};
+use crate::wire::{WireError, arriving, dynamodb, kinesis, sqs};
 
 /// Generated answers that are cut off and changed.
 const ANSWERS: u32 = 300;
@@ -42,8 +42,8 @@ const SQS: &str = r#"{"Messages":[
    "B":{"DataType":"Binary","BinaryValue":"AAE="}},"MD5OfMessageAttributes":"d25a"},
  {"MessageId":"059f-2","ReceiptHandle":"r","Body":"","Other":1.5}]}"#;
 
-/// Reads an answer and gives the events of its records.
-type Read = fn(&[u8]) -> Result<Vec<Bytes>, WireError>;
+/// Reads an answer that arrives in pieces, and gives the events of its records.
+type Read = fn(&[&[u8]]) -> Result<Vec<Bytes>, WireError>;
 
 const ALL: [(Read, &str); 3] = [
     (read_kinesis, KINESIS),
@@ -51,15 +51,16 @@ const ALL: [(Read, &str); 3] = [
     (read_sqs, SQS),
 ];
 
-fn read_kinesis(body: &[u8]) -> Result<Vec<Bytes>, WireError> {
+fn read_kinesis(pieces: &[&[u8]]) -> Result<Vec<Bytes>, WireError> {
     let frame = kinesis::Frame::new("shardId-1", "arn", "us-east-1", "role");
-    let answer = kinesis::read(body, &frame)?;
+    let answer = arriving::read(pieces, kinesis::GetRecords::new(&frame, 0))?;
     assert!(answer.behind < Duration::MAX);
     Ok(events(&answer.records))
 }
 
-fn read_dynamodb(body: &[u8]) -> Result<Vec<Bytes>, WireError> {
-    let answer = dynamodb::read(body, &dynamodb::Frame::new("arn"))?;
+fn read_dynamodb(pieces: &[&[u8]]) -> Result<Vec<Bytes>, WireError> {
+    let frame = dynamodb::Frame::new("arn");
+    let answer = arriving::read(pieces, dynamodb::GetRecords::new(&frame, 0))?;
     Ok(events(&answer.records))
 }
 
@@ -68,8 +69,9 @@ fn events(records: &[Record]) -> Vec<Bytes> {
     events.map(Bytes::copy_from_slice).collect()
 }
 
-fn read_sqs(body: &[u8]) -> Result<Vec<Bytes>, WireError> {
-    let messages = sqs::read(body, &sqs::Frame::new("arn", "us-east-1", true, true))?;
+fn read_sqs(pieces: &[&[u8]]) -> Result<Vec<Bytes>, WireError> {
+    let frame = sqs::Frame::new("arn", "us-east-1", true, true);
+    let messages = arriving::read(pieces, sqs::ReceiveMessage::new(&frame, 0))?;
     Ok(messages.into_iter().map(|it| it.event).collect())
 }
 
@@ -83,7 +85,7 @@ struct Says {
 /// An answer that is read is JSON, and nothing that it says is missing.
 #[track_caller]
 fn accepted_only_whole(read: Read, body: &[u8]) {
-    let Ok(events) = read(body) else { return };
+    let Ok(events) = read(&[body]) else { return };
     let shown = String::from_utf8_lossy(body);
     let says: Says =
         serde_json::from_slice(body).unwrap_or_else(|error| panic!("read, but {error}: {shown}"));
@@ -98,7 +100,7 @@ fn accepted_only_whole(read: Read, body: &[u8]) {
 #[test]
 fn the_samples_are_read() {
     for (read, body) in ALL {
-        assert_eq!(read(body.as_bytes()).unwrap().len(), 2);
+        assert_eq!(read(&[body.as_bytes()]).unwrap().len(), 2);
     }
 }
 
@@ -106,14 +108,14 @@ fn the_samples_are_read() {
 fn an_answer_that_breaks_off_is_refused_wherever_it_does() {
     for (read, body) in ALL {
         for length in 0..body.len() {
-            assert!(read(&body.as_bytes()[..length]).is_err(), "{length}");
+            assert!(read(&[&body.as_bytes()[..length]]).is_err(), "{length}");
         }
     }
     let read = |(read, body): (Read, String)| {
         let body = body.trim_end().as_bytes();
         let mut rng = Rng::new(body.len() as u64);
         for _ in 0..20 {
-            assert!(read(&body[..rng.size(0, body.len() - 1)]).is_err());
+            assert!(read(&[&body[..rng.size(0, body.len() - 1)]]).is_err());
         }
         Ok(())
     };
@@ -136,6 +138,53 @@ fn a_changed_answer_is_refused_or_read_as_it_now_is() {
         }
         Ok(())
     });
+}
+
+#[test]
+fn an_answer_in_pieces_is_what_it_is_in_one() {
+    for (read, body) in ALL {
+        let mut rng = Rng::new(2);
+        for change in 0..CHANGES / 4 {
+            let body = if change == 0 {
+                body.as_bytes().to_vec()
+            } else {
+                changed(body.as_bytes(), &mut rng)
+            };
+            let single: Vec<&[u8]> = body.chunks(1).collect();
+            assert_eq!(read(&single), read(&[&body]));
+            assert_eq!(read(&cut(&body, 100, &mut rng)), read(&[&body]));
+        }
+    }
+    for_many(ANSWERS / 3, &any_answer(), |(read, body)| {
+        // Large enough that what is cut off is kept, and kept again.
+        let body = enlarged(&body);
+        let mut rng = Rng::new(body.len() as u64);
+        for body in [changed(body.as_bytes(), &mut rng), body.into_bytes()] {
+            for largest in [300, 30_000] {
+                assert_eq!(read(&cut(&body, largest, &mut rng)), read(&[&body]));
+            }
+        }
+        Ok(())
+    });
+}
+
+/// The same list many times over, with more in between than arrives at a time.
+fn enlarged(body: &str) -> String {
+    let long = format!(",{{\"Data\":\"{}\"}},", "A".repeat(4_000));
+    let (start, list) = body.split_once('[').unwrap_or((body, "]"));
+    let (list, end) = list.split_once(']').unwrap_or((list, ""));
+    format!("{start}[{}]{end}", [list; 8].join(&long))
+}
+
+/// A text in pieces of at most so many bytes.
+fn cut<'a>(mut body: &'a [u8], largest: usize, rng: &mut Rng) -> Vec<&'a [u8]> {
+    let mut pieces = Vec::new();
+    while !body.is_empty() {
+        let (piece, rest) = body.split_at(rng.size(0, largest).min(body.len()));
+        pieces.push(piece);
+        body = rest;
+    }
+    pieces
 }
 
 fn any_answer() -> impl Strategy<Value = (Read, String)> {
@@ -191,7 +240,8 @@ fn what_is_nested_without_end_is_refused() {
             let opened = open.repeat(100_000);
             let closed = format!("{opened}1{}", close.repeat(100_000));
             for value in [opened, closed] {
-                let error = read(body.replace('@', &value).as_bytes()).unwrap_err();
+                let body = body.replace('@', &value);
+                let error = read(&[body.as_bytes()]).unwrap_err();
                 assert!(error.to_string().ends_with("nested too deeply"), "{error}");
             }
         }
@@ -216,13 +266,13 @@ fn what_a_record_needs_is_never_guessed() {
     ];
     for (read, body, name) in needed {
         let missing = body.replacen(&format!("\"{name}\":"), "\"x\":", 1);
-        assert!(read(missing.as_bytes()).is_err(), "{name} is missing");
+        assert!(read(&[missing.as_bytes()]).is_err(), "{name} is missing");
         let null = body.replacen(
             &format!("\"{name}\":"),
             &format!("\"{name}\":null,\"x\":"),
             1,
         );
-        assert!(read(null.as_bytes()).is_err(), "{name} is null");
+        assert!(read(&[null.as_bytes()]).is_err(), "{name} is null");
     }
 }
 
@@ -236,8 +286,8 @@ fn a_second_list_does_not_take_the_place_of_the_first() {
         };
         let end = format!(",\"{list}\":[]}}");
         let twice = body.strip_suffix('}').unwrap().to_owned() + &end;
-        assert!(read(twice.as_bytes()).is_err());
+        assert!(read(&[twice.as_bytes()]).is_err());
         let both_empty = format!("{{\"{list}\":[]{end}");
-        assert!(read(both_empty.as_bytes()).is_err());
+        assert!(read(&[both_empty.as_bytes()]).is_err());
     }
 }

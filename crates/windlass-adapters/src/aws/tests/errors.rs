@@ -6,24 +6,29 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::ShardId;
-use windlass_engine::ports::{PortError, QueueReader, StreamReader};
+use windlass_engine::ports::{PortError, QueueReader, StreamReader, chain};
 
+use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
-use crate::canned::{Canned, mapping, runtime};
+use crate::canned::{Canned, Ending, mapping, runtime};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
+const TABLE: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026";
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
 
 /// What GetRecords of Kinesis makes of the answer that is set.
 async fn read(clients: &crate::aws::AwsClients) -> Result<(), PortError> {
     let reader = KinesisReader::new(clients, &mapping(STREAM, false, Duration::ZERO), "role");
-    let cursor = Cursor {
+    let (shard, cursor) = (ShardId::from("shardId-1"), cursor());
+    reader.read(&shard, &cursor, 10).await.map(drop)
+}
+
+fn cursor() -> Cursor {
+    Cursor {
         after: Position::TrimHorizon,
         iterator: Some("i".into()),
-    };
-    let page = reader.read(&ShardId::from("shardId-1"), &cursor, 10).await;
-    page.map(|_| ())
+    }
 }
 
 #[test]
@@ -103,6 +108,52 @@ fn what_is_not_json_is_an_error_of_the_other_side() {
         let error = runtime().block_on(read(&clients)).unwrap_err();
         assert_eq!(error.fault, fault, "{body}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_does_not_come_to_its_end_is_an_error_of_the_call() {
+    let (canned, clients) = Canned::new();
+    let table = mapping(TABLE, false, Duration::ZERO);
+    let table = DynamoDbStreamsReader::new(&clients, &table);
+    let queue = SqsReader::new(&clients, &mapping(QUEUE, false, Duration::ZERO));
+    let shard = ShardId::from("shardId-1");
+    let whole = br#"{"Records":[],"Messages":[],"NextShardIterator":"next"}"#;
+    let cases = [
+        // However much has come: what is lost may have been more.
+        (&whole[..], Ending::Lost, "the connection was lost"),
+        (&whole[..20], Ending::Lost, "the connection was lost"),
+        (
+            &whole[..20],
+            Ending::Whole,
+            "the answer is malformed at byte",
+        ),
+        (&whole[..20], Ending::Open, "not ended within 40 s"),
+    ];
+    for (body, ending, cause) in cases {
+        canned.fail(200, &[], body);
+        canned.end(ending);
+        let found = [
+            read(&clients).await,
+            table.read(&shard, &cursor(), 10).await.map(drop),
+            queue
+                .receive(1, Duration::ZERO, Duration::ZERO)
+                .await
+                .map(drop),
+        ];
+        let calls = [
+            "GetRecords of stream s",
+            "table t",
+            "ReceiveMessage of queue q",
+        ];
+        for (found, call) in found.into_iter().zip(calls) {
+            let error = found.unwrap_err();
+            assert_eq!(error.fault, Fault::Transient);
+            let text = chain(&error);
+            assert!(text.contains(call) && text.contains(cause), "{text}");
+        }
+    }
+    canned.fail(200, &[], whole);
+    read(&clients).await.unwrap();
 }
 
 #[test]
