@@ -17,14 +17,14 @@ pub const MOST_BUFFERED_RECORDS: usize = 20_000;
 /// Most bytes of rendered events held for one shard; the largest page of Kinesis fits.
 pub const MOST_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
 
-/// The most that one read of a shard of Kinesis takes: the answer, 10 MB of data in base64 with
-/// the members around it, and the page that is rendered from it, of which the answer is a part.
+/// The most that one read of a shard of Kinesis takes: the page, 10 MB of data in base64 with what
+/// stands around them, and what it takes beside that while it grows.
 ///
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
 pub const KINESIS_READ_BYTES: usize = 32 * 1024 * 1024;
 
-/// The most that one read of a shard of DynamoDB Streams takes: 1 MB of records, as the answer and
-/// as the page, and as the event that is sent.
+/// The most that one read of a shard of DynamoDB Streams takes: 1 MB of records, as the page that
+/// grows, and as the event that is sent.
 ///
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html>
 pub const DYNAMODB_STREAMS_READ_BYTES: usize = 4 * 1024 * 1024;

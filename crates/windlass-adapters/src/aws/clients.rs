@@ -78,6 +78,8 @@ impl Aws {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(settings.region.clone()))
             .timeout_config(timeouts())
+            // Each call has its limit in time; to watch the pace of each body beside that costs more
+            // than it finds.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
         if settings.placeholder_credentials {

@@ -24,6 +24,9 @@ use serde_json::Value;
 use super::clients::ATTEMPT_TIMEOUT;
 use crate::wire::arriving::{Arriving, Walker};
 
+/// No server has room made for more by saying so: the largest page of Kinesis, 10 MB in base64.
+const MOST_ANNOUNCED: u64 = 16 * 1024 * 1024;
+
 /// Reads the body of one call.
 pub(super) struct RawCall {
     shared: Arc<Shared>,
@@ -59,8 +62,8 @@ impl RawCall {
         RawInterceptor(Arc::clone(&self.shared))
     }
 
-    /// Reads the answer of a call that was a success. The walker is made for an answer of so many
-    /// bytes, zero if that is not known before.
+    /// Reads the answer of a call that was a success. The walker is made for an answer of about so
+    /// many bytes, zero if that is not known before.
     ///
     /// # Errors
     /// If the answer breaks off, takes longer than an attempt may, or is malformed.
@@ -71,8 +74,7 @@ impl RawCall {
         let body = self.shared.body.lock();
         let body = body.unwrap_or_else(PoisonError::into_inner).take();
         let mut body = body.expect("a success has a body");
-        let length = body.content_length().unwrap_or_default();
-        let mut arriving = Arriving::new(walker(usize::try_from(length).unwrap_or_default()));
+        let mut arriving = Arriving::new(walker(announced(body.content_length())));
         let reading = async {
             while let Some(frame) = body.frame().await {
                 if let Some(piece) = frame?.data_ref() {
@@ -134,6 +136,12 @@ impl DeserializeResponse for RawDeserializer {
     }
 }
 
+/// For how many bytes room is made before they are there.
+fn announced(length: Option<u64>) -> usize {
+    let length = length.unwrap_or_default().min(MOST_ANNOUNCED);
+    usize::try_from(length).unwrap_or_default()
+}
+
 /// Code and message of an error in AWS's JSON protocols. Servers differ in the names, and some send
 /// several of them.
 fn metadata(response: &HttpResponse, body: &[u8]) -> ErrorMetadata {
@@ -163,5 +171,17 @@ impl fmt::Debug for RawInterceptor {
 impl fmt::Debug for RawDeserializer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RawDeserializer")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_that_cannot_be_is_not_believed() {
+        assert_eq!(announced(None), 0);
+        assert_eq!(announced(Some(1_000)), 1_000);
+        assert_eq!(announced(Some(u64::MAX)), 16 * 1024 * 1024);
     }
 }
