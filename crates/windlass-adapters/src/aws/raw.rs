@@ -78,7 +78,7 @@ impl RawCall {
         let reading = async {
             while let Some(frame) = body.frame().await {
                 if let Some(piece) = frame?.data_ref() {
-                    arriving.push(piece);
+                    arriving.push(piece)?;
                 }
             }
             Ok(arriving.finish()?)

@@ -42,6 +42,8 @@ pub(crate) struct Arriving<W> {
     enough: usize,
     /// How many bytes have arrived.
     length: usize,
+    /// How many elements have been read.
+    n_elements: usize,
 }
 
 /// What comes next in the answer.
@@ -64,6 +66,14 @@ enum Next {
 /// time, so that a large element in many pieces is not read once for each of them.
 const ENOUGH: usize = 2048;
 
+/// The largest answer of any service has 10 MB of data in base64, and 10,000 elements. A server may
+/// allow more; but one whose answer does not end must not be given all memory, and the page that is
+/// rendered from it must stay below 4 GiB.
+const MOST_BYTES: usize = 512 * 1024 * 1024;
+const MOST_ELEMENTS: usize = 1_000_000;
+/// Of one element, or of another member.
+const MOST_BYTES_OF_ONE: usize = 64 * 1024 * 1024;
+
 impl<W: Walker> Arriving<W> {
     /// An answer of which nothing has arrived.
     pub(crate) const fn new(walker: W) -> Self {
@@ -74,12 +84,23 @@ impl<W: Walker> Arriving<W> {
             rest: Vec::new(),
             enough: 0,
             length: 0,
+            n_elements: 0,
         }
     }
 
     /// Reads what more has arrived. That it is malformed shows when the answer is finished.
-    pub(crate) fn push(&mut self, mut piece: &[u8]) {
+    ///
+    /// # Errors
+    /// If it is more than any answer has.
+    pub(crate) fn push(&mut self, mut piece: &[u8]) -> Result<(), WireError> {
         self.length += piece.len();
+        let too_much = MOST_BYTES < self.length
+            || MOST_ELEMENTS < self.n_elements
+            || MOST_BYTES_OF_ONE < self.rest.len();
+        if too_much {
+            let what = "it goes on where every answer has long ended";
+            return Err(WireError::at(self.length, what));
+        }
         while !self.rest.is_empty() {
             let mut rest = std::mem::take(&mut self.rest);
             let begun = rest.len();
@@ -87,7 +108,7 @@ impl<W: Walker> Arriving<W> {
             rest.extend_from_slice(&piece[..more]);
             if rest.len() < self.enough {
                 self.rest = rest;
-                return;
+                return Ok(());
             }
             let (read, _) = self.walk(&rest);
             if begun <= read {
@@ -100,6 +121,7 @@ impl<W: Walker> Arriving<W> {
         }
         let (read, _) = self.walk(piece);
         self.keep(&piece[read..]);
+        Ok(())
     }
 
     /// What the answer says, all of which has arrived.
@@ -156,6 +178,7 @@ impl<W: Walker> Arriving<W> {
             Next::FirstElement if cursor.take(b']') => Ok(Next::AfterMember),
             Next::FirstElement | Next::Element => {
                 self.walker.element(cursor)?;
+                self.n_elements += 1;
                 Ok(Next::AfterElement)
             }
             Next::AfterElement if cursor.take(b']') => Ok(Next::AfterMember),
@@ -202,7 +225,7 @@ fn after_member(cursor: &mut Cursor<'_>) -> Result<Next, WireError> {
 pub(crate) fn read<W: Walker>(pieces: &[&[u8]], walker: W) -> Result<W::Answer, WireError> {
     let mut arriving = Arriving::new(walker);
     for piece in pieces {
-        arriving.push(piece);
+        arriving.push(piece)?;
     }
     arriving.finish()
 }
@@ -244,10 +267,10 @@ mod tests {
     fn elements_are_read_as_soon_as_they_are_whole() {
         let mut arriving = Arriving::new(Elements::default());
         for (piece, n_read) in [("{\"n\":12,\"List\":[", 0), ("\"a\",\"b\"", 2), (",\"c", 2)] {
-            arriving.push(piece.as_bytes());
+            arriving.push(piece.as_bytes()).unwrap();
             assert_eq!(arriving.walker.read.len(), n_read, "{piece}");
         }
-        arriving.push(b"\"]}");
+        arriving.push(b"\"]}").unwrap();
         assert_eq!(arriving.finish().unwrap().read, ["a", "b", "c"]);
     }
 
@@ -258,6 +281,24 @@ mod tests {
         let elements = read(&pieces, Elements::default()).unwrap();
         assert_eq!(elements.read.len(), 2);
         assert!(elements.asked < 20, "{}", elements.asked);
+    }
+
+    #[test]
+    fn an_answer_without_end_is_not_read_to_its_end() {
+        let endless = |start: &[u8], more: &[u8]| {
+            let mut arriving = Arriving::new(Elements::default());
+            arriving.push(start).unwrap();
+            let mut n_pieces = 0_usize;
+            while arriving.push(more).is_ok() {
+                n_pieces += 1;
+            }
+            n_pieces * more.len()
+        };
+        let elements = "\"\",".repeat(1_000);
+        let read = endless(b"{\"List\":[", elements.as_bytes());
+        assert_eq!(read / elements.len(), 1 + MOST_ELEMENTS / 1_000);
+        let spaces = " ".repeat(1024 * 1024);
+        assert!(endless(b"{", spaces.as_bytes()) <= MOST_BYTES_OF_ONE + spaces.len());
     }
 
     #[test]
