@@ -18,7 +18,7 @@ use crate::budget::{Account, Reservation};
 
 /// What a record takes besides its rendered text: its place in the page, in its lane and in the
 /// account of what is resolved.
-const RECORD_OVERHEAD: usize = 256;
+const RECORD_OVERHEAD: usize = 128;
 
 /// How long a read at the tip of a shard says what the next can bring.
 const TIP_LASTS: Duration = Duration::from_secs(2);
