@@ -164,7 +164,8 @@ impl PageMemory {
 }
 
 impl Plan {
-    /// What must be reserved for a read: for the answer, the page, and the copy that is sent.
+    /// What must be reserved for a read: for the page, and for as much again, first while it grows
+    /// and later for the copy that is sent.
     pub(crate) fn bytes(&self) -> usize {
         let records = self.limit as usize;
         let expected = self
@@ -193,7 +194,7 @@ impl Plan {
         let largest = self.largest?;
         Some(
             largest
-                .saturating_mul(3)
+                .saturating_mul(2)
                 .saturating_add(2 * RECORD_OVERHEAD),
         )
     }

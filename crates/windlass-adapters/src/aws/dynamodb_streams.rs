@@ -17,10 +17,11 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::record::{Page, ShardId};
 use windlass_core::shard::lineage::Shard;
 use windlass_engine::ports::{BoxError, PortError, StreamReader};
+use windlass_engine::settings::DYNAMODB_STREAMS_READ_BYTES;
 
 use super::fault::port_error;
 use super::raw::RawCall;
-use super::{AwsClients, Listed, MOST_PAGES};
+use super::{AwsClients, Listed, MOST_PAGES, place_behind};
 use crate::wire::dynamodb::{Answer, Frame, GetRecords};
 
 /// Most records of one page.
@@ -113,7 +114,9 @@ impl DynamoDbStreamsReader {
         let call = call.limit(i32::try_from(limit.min(PAGE_LIMIT)).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
             Ok(_) => {
-                let answer = raw.answer(|length| GetRecords::new(&self.frame, length));
+                let answer = raw.answer(|length| {
+                    GetRecords::new(&self.frame, length, DYNAMODB_STREAMS_READ_BYTES)
+                });
                 let answer = answer.await.map_err(|cause| self.broken(cause))?;
                 Ok(Some(answer))
             }
@@ -198,17 +201,13 @@ impl StreamReader for DynamoDbStreamsReader {
         }
         let answer =
             answer.ok_or_else(|| self.broken("an iterator that was just given is refused"))?;
-        if answer.next_iterator.is_none() {
+        if answer.next_iterator.is_none() && !answer.is_cut {
             let listed = self.listed().await?;
             Listed::confirm_end(&listed, shard).map_err(|cause| self.broken(cause))?;
         }
         let last = answer.records.last();
         let behind = last.map_or(Duration::ZERO, |record| age(record.approximate_arrival()));
-        let after = last.map(|record| Position::After(record.name()));
-        let next = answer.next_iterator.map(|iterator| Cursor {
-            after: after.unwrap_or_else(|| from.after.clone()),
-            iterator: Some(iterator.into()),
-        });
+        let next = place_behind(&answer.records, from, answer.next_iterator, answer.is_cut);
         Ok(Page {
             records: answer.records,
             next,

@@ -1,6 +1,7 @@
 //! Kinesis data streams, shared throughput.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::operation::get_records::{GetRecordsError, GetRecordsOutput};
@@ -15,10 +16,11 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::record::{Page, ShardId};
 use windlass_core::shard::lineage::Shard;
 use windlass_engine::ports::{BoxError, PortError, StreamReader};
+use windlass_engine::settings::KINESIS_READ_BYTES;
 
 use super::fault::port_error;
 use super::raw::RawCall;
-use super::{AwsClients, Listed, MOST_PAGES};
+use super::{AwsClients, Listed, MOST_PAGES, place_behind};
 use crate::wire::kinesis::{Answer, Frame, GetRecords};
 
 /// Codes of a shard iterator that is of no use any more: a new one must be had.
@@ -163,7 +165,9 @@ impl KinesisReader {
         let call = call.limit(i32::try_from(limit).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
             Ok(_) => {
-                let answer = raw.answer(|length| GetRecords::new(frame, length)).await;
+                let answer =
+                    raw.answer(|length| GetRecords::new(frame, length, KINESIS_READ_BYTES));
+                let answer = answer.await;
                 let answer = answer.map_err(|cause| self.stream.broken("GetRecords", cause))?;
                 Ok(Some(answer))
             }
@@ -255,23 +259,18 @@ impl StreamReader for KinesisReader {
             let cause = "an iterator that was just given is refused";
             return Err(self.stream.broken("GetRecords", cause));
         };
-        if answer.next_iterator.is_none() && !answer.has_children {
+        if answer.next_iterator.is_none() && !answer.has_children && !answer.is_cut {
             let listed = self.listed().await?;
             Listed::confirm_end(&listed, shard)
                 .map_err(|cause| self.stream.broken("GetRecords", cause))?;
         }
-        let after = answer
-            .records
-            .last()
-            .map(|record| Position::After(record.name()));
-        let next = answer.next_iterator.map(|iterator| Cursor {
-            after: after.unwrap_or_else(|| from.after.clone()),
-            iterator: Some(iterator.into()),
-        });
+        let next = place_behind(&answer.records, from, answer.next_iterator, answer.is_cut);
+        // What was left out is behind the tip, wherever the answer ended.
+        let least = Duration::from_millis(u64::from(answer.is_cut));
         Ok(Page {
             records: answer.records,
             next,
-            behind: answer.behind,
+            behind: answer.behind.max(least),
         })
     }
 }

@@ -18,6 +18,8 @@ use listing::Listed;
 
 use windlass_core::arn::{Arn, SourceKind};
 use windlass_core::outcome::Fault;
+use windlass_core::position::{Cursor, Position};
+use windlass_core::rendering::Record;
 use windlass_engine::ports::PortError;
 
 /// Most pages of one list of shards; each has a hundred or more. A server that never ends its list
@@ -39,6 +41,24 @@ pub async fn source_exists(clients: &AwsClients, arn: &Arn) -> Result<(), PortEr
             source: "it is no stream and no queue".into(),
         }),
     }
+}
+
+/// Where reading goes on behind a page; `None`: the shard has ended. Of a page that was cut it is
+/// behind its last record, and not where the answer says.
+fn place_behind(
+    records: &[Record],
+    from: &Cursor,
+    iterator: Option<String>,
+    is_cut: bool,
+) -> Option<Cursor> {
+    if iterator.is_none() && !is_cut {
+        return None;
+    }
+    let after = records.last().map(|record| Position::After(record.name()));
+    Some(Cursor {
+        after: after.unwrap_or_else(|| from.after.clone()),
+        iterator: iterator.filter(|_| !is_cut).map(Into::into),
+    })
 }
 
 #[cfg(test)]

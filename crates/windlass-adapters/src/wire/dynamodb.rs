@@ -24,6 +24,9 @@ pub(crate) struct Answer {
     pub(crate) records: Vec<Record>,
     /// None at the end of the shard.
     pub(crate) next_iterator: Option<String>,
+    /// Whether it had more records than there was room for. The place to go on is behind the last
+    /// one, and not where the answer says.
+    pub(crate) is_cut: bool,
 }
 
 /// The members of a record's `dynamodb`, as they stand.
@@ -71,16 +74,21 @@ impl Frame {
 pub(crate) struct GetRecords<'f> {
     frame: &'f Frame,
     page: Rendering,
+    most: usize,
     next_iterator: Option<String>,
+    is_cut: bool,
 }
 
 impl<'f> GetRecords<'f> {
-    /// For an answer of about so many bytes.
-    pub(crate) fn new(frame: &'f Frame, length: usize) -> Self {
+    /// For an answer of about so many bytes. Its page ends with the record that brings it to `most`
+    /// bytes.
+    pub(crate) fn new(frame: &'f Frame, length: usize, most: usize) -> Self {
         Self {
             frame,
             page: page::begin(length),
+            most,
             next_iterator: None,
+            is_cut: false,
         }
     }
 }
@@ -92,6 +100,10 @@ impl Walker for GetRecords<'_> {
     const LIST_IS_OPTIONAL: bool = false;
 
     fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WireError> {
+        if self.most <= self.page.len() {
+            self.is_cut = true;
+            return cursor.skip();
+        }
         record(cursor, self.frame, &mut self.page)
     }
 
@@ -105,8 +117,9 @@ impl Walker for GetRecords<'_> {
 
     fn finish(self, length: usize) -> Answer {
         Answer {
-            records: page::finish(length, self.page),
+            records: page::finish(length, self.page, self.is_cut),
             next_iterator: self.next_iterator,
+            is_cut: self.is_cut,
         }
     }
 }
@@ -286,7 +299,8 @@ mod tests {
             "userIdentity":{"PrincipalId":"dynamodb.amazonaws.com","Type":"Service"}}],
             "NextShardIterator":null}"#;
         let frame = Frame::new(ARN);
-        let answer = arriving::read(&[body], GetRecords::new(&frame, body.len())).unwrap();
+        let answer =
+            arriving::read(&[body], GetRecords::new(&frame, body.len(), usize::MAX)).unwrap();
         assert_eq!(answer.next_iterator, None);
         assert_eq!(
             std::str::from_utf8(answer.records[0].event()).unwrap(),

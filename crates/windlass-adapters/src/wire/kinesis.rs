@@ -52,6 +52,9 @@ pub(crate) struct Answer {
     /// Whether it names the shards that follow this one, as only its end has them.
     pub(crate) has_children: bool,
     pub(crate) behind: Duration,
+    /// Whether it had more records than there was room for. The place to go on is behind the last
+    /// one, and not where the answer says.
+    pub(crate) is_cut: bool,
 }
 
 impl Frame {
@@ -85,16 +88,19 @@ pub(crate) struct GetRecords<'f> {
     frame: &'f Frame,
     names: Names<'static, Member>,
     page: Rendering,
+    most: usize,
     answer: Answer,
 }
 
 impl<'f> GetRecords<'f> {
-    /// For an answer of about so many bytes.
-    pub(crate) fn new(frame: &'f Frame, length: usize) -> Self {
+    /// For an answer of about so many bytes. Its page ends with the record that brings it to `most`
+    /// bytes.
+    pub(crate) fn new(frame: &'f Frame, length: usize, most: usize) -> Self {
         Self {
             frame,
             names: Names::new(&MEMBERS),
             page: page::begin(length),
+            most,
             answer: Answer::default(),
         }
     }
@@ -107,6 +113,10 @@ impl Walker for GetRecords<'_> {
     const LIST_IS_OPTIONAL: bool = false;
 
     fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WireError> {
+        if self.most <= self.page.len() {
+            self.answer.is_cut = true;
+            return cursor.skip();
+        }
         record(cursor, &mut self.names, self.frame, &mut self.page)
     }
 
@@ -139,7 +149,7 @@ impl Walker for GetRecords<'_> {
 
     fn finish(self, length: usize) -> Answer {
         Answer {
-            records: page::finish(length, self.page),
+            records: page::finish(length, self.page, self.answer.is_cut),
             ..self.answer
         }
     }
@@ -197,7 +207,7 @@ mod tests {
     use crate::wire::arriving;
 
     fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
-        arriving::read(&[body], GetRecords::new(frame, body.len()))
+        arriving::read(&[body], GetRecords::new(frame, body.len(), usize::MAX))
     }
 
     fn frame() -> Frame {
@@ -234,6 +244,27 @@ mod tests {
                 r#""arn:aws:kinesis:us-east-2:123456789012:stream/lambda-stream"}"#
             )
         );
+    }
+
+    #[test]
+    fn a_page_is_cut_where_there_is_no_more_room() {
+        let record = r#"{"ApproximateArrivalTimestamp":1,"Data":"","SequenceNumber":"1"}"#;
+        let body = format!(r#"{{"Records":[{record},{record},{record}],"NextShardIterator":"n"}}"#);
+        let frame = frame();
+        let read = |most| {
+            let walker = GetRecords::new(&frame, body.len(), most);
+            let answer = arriving::read(&[body.as_bytes()], walker).unwrap();
+            (answer.records.len(), answer.is_cut)
+        };
+        let whole = arriving::read(
+            &[body.as_bytes()],
+            GetRecords::new(&frame, body.len(), usize::MAX),
+        );
+        let length = whole.unwrap().records[0].event_len();
+        assert_eq!(read(1), (1, true));
+        assert_eq!(read(length), (1, true));
+        assert_eq!(read(length + 1), (2, true));
+        assert_eq!(read(3 * length), (3, false));
     }
 
     #[test]

@@ -25,11 +25,11 @@ pub(super) fn begin(body: usize) -> Rendering {
     )
 }
 
-/// The records of a body of this length.
-pub(super) fn finish(body: usize, page: Rendering) -> Vec<Record> {
+/// The records of a body of this length, or those that there was room for.
+pub(super) fn finish(body: usize, page: Rendering, is_cut: bool) -> Vec<Record> {
     let text = page.len();
     let records = page.finish();
-    if TELLING <= body && !records.is_empty() {
+    if TELLING <= body && !records.is_empty() && !is_cut {
         GROWTH.store(text / (body / 1024), Ordering::Relaxed);
         RECORD.store(body / records.len(), Ordering::Relaxed);
     }

@@ -13,6 +13,12 @@ use super::cursor::{Cursor, WireError};
 use super::page::push_all;
 use super::text::{plain, unescape};
 
+/// An answer has at most ten messages of 1 MiB. One that has more is refused: messages that are left
+/// out could not be read again.
+///
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
+const MOST: usize = 64 * 1024 * 1024;
+
 /// What all messages of a mapping have in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
@@ -94,6 +100,9 @@ impl Walker for ReceiveMessage<'_> {
     const LIST_IS_OPTIONAL: bool = true;
 
     fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WireError> {
+        if MOST <= self.text.len() {
+            return Err(cursor.error("more messages than any answer has"));
+        }
         let raw = message(cursor, self.frame)?;
         let start = self.text.len();
         let place = render(cursor, &raw, self.frame, &mut self.text);

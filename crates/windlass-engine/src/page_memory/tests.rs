@@ -116,10 +116,10 @@ fn a_read_takes_the_most_until_something_is_known() {
     let (_, mut memory) = memory();
     let plan = memory.plan(10_000, NOW);
     assert_eq!((plan.limit, plan.bytes()), (10_000, MOST));
-    memory.arrives(&page(10, 1_000, Duration::from_secs(9)), 100, NOW);
+    memory.arrives(&page(10, 2_000, Duration::from_secs(9)), 100, NOW);
     let plan = memory.plan(10_000, NOW);
     assert_eq!((plan.limit, plan.bytes()), (10_000, MOST));
-    let record = 3_000 + 2 * RECORD_OVERHEAD;
+    let record = 4_000 + 2 * RECORD_OVERHEAD;
     assert_eq!(memory.plan(100, NOW).bytes(), 100 * record);
 }
 
@@ -145,7 +145,7 @@ fn a_read_asks_for_what_there_is_room_for() {
     assert_eq!(unknown.fit(MOST / 2, false, 100).limit, 10);
     memory.arrives(&page(1, 1_000, Duration::from_secs(9)), 100, NOW);
     let known = memory.plan(1_000, NOW);
-    let record = 3_000 + 2 * RECORD_OVERHEAD;
+    let record = 2_000 + 2 * RECORD_OVERHEAD;
     assert_eq!(known.fit(known.bytes(), false, 100).limit, 1_000);
     assert_eq!(known.fit(50 * record, false, 100).limit, 50);
     assert_eq!(known.fit(50 * record, true, 10).limit, 10);

@@ -53,14 +53,14 @@ const ALL: [(Read, &str); 3] = [
 
 fn read_kinesis(pieces: &[&[u8]]) -> Result<Vec<Bytes>, WireError> {
     let frame = kinesis::Frame::new("shardId-1", "arn", "us-east-1", "role");
-    let answer = arriving::read(pieces, kinesis::GetRecords::new(&frame, 0))?;
+    let answer = arriving::read(pieces, kinesis::GetRecords::new(&frame, 0, usize::MAX))?;
     assert!(answer.behind < Duration::MAX);
     Ok(events(&answer.records))
 }
 
 fn read_dynamodb(pieces: &[&[u8]]) -> Result<Vec<Bytes>, WireError> {
     let frame = dynamodb::Frame::new("arn");
-    let answer = arriving::read(pieces, dynamodb::GetRecords::new(&frame, 0))?;
+    let answer = arriving::read(pieces, dynamodb::GetRecords::new(&frame, 0, usize::MAX))?;
     Ok(events(&answer.records))
 }
 

@@ -193,6 +193,44 @@ async fn a_shard_that_is_open_does_not_end_with_an_answer_cut_short() {
     assert_eq!(read.unwrap_err().fault, Fault::Transient);
 }
 
+#[tokio::test]
+async fn a_page_that_is_too_large_is_cut_and_read_on_behind_its_last_record() {
+    let (canned, clients) = Canned::new();
+    let shard = ShardId::from(SHARD);
+    let from = at(after("1"), Some("i"));
+    let long = "A".repeat(12 * 1024 * 1024);
+    let of_kinesis = |number: u32| {
+        format!(
+            r#"{{"SequenceNumber":"{number}","Data":"{long}","PartitionKey":"k",
+                "ApproximateArrivalTimestamp":1}}"#
+        )
+    };
+    let of_dynamodb = |number: u32| {
+        let long = &long[..1536 * 1024];
+        format!(
+            r#"{{"dynamodb":{{"SequenceNumber":"{number}","Keys":{{"k":{{"S":"{long}"}}}},
+                "ApproximateCreationDateTime":1}}}}"#
+        )
+    };
+    let page = |records: [String; 4]| {
+        let records = records.join(",");
+        format!(r#"{{"Records":[{records}],"MillisBehindLatest":0,"NextShardIterator":null}}"#)
+    };
+    let readers: [(&dyn StreamReader, String); 2] = [
+        (&kinesis(&clients), page([11, 12, 13, 14].map(of_kinesis))),
+        (&dynamodb(&clients), page([11, 12, 13, 14].map(of_dynamodb))),
+    ];
+    for (reader, body) in readers {
+        canned.next(200, &body);
+        let page = reader.read(&shard, &from, 10).await.unwrap();
+        assert_eq!(page.records.len(), 3);
+        // That the shard has ended is not believed before its end was read.
+        assert_eq!(page.next, Some(at(after("13"), None)));
+        assert_ne!(page.behind, Duration::ZERO);
+        assert_eq!(canned.requests().len(), 1);
+    }
+}
+
 fn described(shards: &str, status: &str) -> String {
     format!(r#"{{"StreamDescription":{{"Shards":{shards},"StreamStatus":"{status}"}}}}"#)
 }
