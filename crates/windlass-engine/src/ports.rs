@@ -43,7 +43,18 @@ pub trait StreamReader: Send + Sync {
 
     /// One page of a shard. Nothing is remembered between calls: the place is in the cursor. An
     /// expired iterator is replaced by one at `from.after` within the call.
-    async fn read(&self, shard: &ShardId, from: &Cursor, limit: u32) -> Result<Page, PortError>;
+    async fn read(&self, shard: &ShardId, from: &Cursor, most: MostRead)
+    -> Result<Page, PortError>;
+}
+
+/// The most that one read may bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MostRead {
+    /// So many records are asked for.
+    pub records: u32,
+    /// Bytes of rendered events: the page ends with the record that reaches them, whatever more the
+    /// source sends. One record there always is.
+    pub bytes: usize,
 }
 
 /// What a queue says of itself.

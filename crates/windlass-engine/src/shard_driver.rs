@@ -17,8 +17,12 @@ use crate::budget::{Account, Reservation};
 use crate::clock::{Clock, Timer};
 use crate::invoking::Invoker;
 use crate::page_memory::{PageMemory, Plan};
-use crate::ports::{PortError, Store, StreamReader, chain};
+use crate::ports::{MostRead, PortError, Store, StreamReader, chain};
 use crate::status::{UnitHandle, UnitView};
+
+/// A page may have so many bytes however little room there is: a read that brings a record or two
+/// costs as much as one that brings hundreds.
+const LEAST_PAGE: usize = 256 * 1024;
 
 /// Whether a driver should go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,7 +164,11 @@ impl ShardIo {
         );
         reservation.shrink_to(plan.bytes());
         let limit = plan.limit;
-        let page = self.reader.read(&self.shard, &from, limit).await;
+        let most = MostRead {
+            records: limit,
+            bytes: reservation.amount().max(LEAST_PAGE),
+        };
+        let page = self.reader.read(&self.shard, &from, most).await;
         if let Ok(page) = &page {
             self.invoker.counts.polled.add(page.records.len());
             tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");

@@ -16,8 +16,7 @@ use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::{Page, ShardId};
 use windlass_core::shard::lineage::Shard;
-use windlass_engine::ports::{BoxError, PortError, StreamReader};
-use windlass_engine::settings::DYNAMODB_STREAMS_READ_BYTES;
+use windlass_engine::ports::{BoxError, MostRead, PortError, StreamReader};
 
 use super::fault::port_error;
 use super::raw::RawCall;
@@ -101,7 +100,7 @@ impl DynamoDbStreamsReader {
     }
 
     /// One page; `None`: the iterator is of no use any more.
-    async fn page(&self, iterator: &str, limit: u32) -> Result<Option<Answer>, PortError> {
+    async fn page(&self, iterator: &str, most: MostRead) -> Result<Option<Answer>, PortError> {
         let raw = RawCall::new(
             || Output::erase(GetRecordsOutput::builder().build()),
             |metadata| Error::erase(GetRecordsError::generic(metadata)),
@@ -111,12 +110,10 @@ impl DynamoDbStreamsReader {
             .dynamodb_streams
             .get_records()
             .shard_iterator(iterator);
-        let call = call.limit(i32::try_from(limit.min(PAGE_LIMIT)).unwrap_or(i32::MAX));
+        let call = call.limit(i32::try_from(most.records.min(PAGE_LIMIT)).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
             Ok(_) => {
-                let answer = raw.answer(|length| {
-                    GetRecords::new(&self.frame, length, DYNAMODB_STREAMS_READ_BYTES)
-                });
+                let answer = raw.answer(|length| GetRecords::new(&self.frame, length, most.bytes));
                 let answer = answer.await.map_err(|cause| self.broken(cause))?;
                 Ok(Some(answer))
             }
@@ -190,14 +187,19 @@ impl StreamReader for DynamoDbStreamsReader {
         Ok(listed.into_iter().map(|it| it.shard).collect())
     }
 
-    async fn read(&self, shard: &ShardId, from: &Cursor, limit: u32) -> Result<Page, PortError> {
+    async fn read(
+        &self,
+        shard: &ShardId,
+        from: &Cursor,
+        most: MostRead,
+    ) -> Result<Page, PortError> {
         let mut answer = None;
         if let Some(iterator) = &from.iterator {
-            answer = self.page(iterator, limit).await?;
+            answer = self.page(iterator, most).await?;
         }
         if answer.is_none() {
             let iterator = self.iterator(shard, &from.after).await?;
-            answer = self.page(&iterator, limit).await?;
+            answer = self.page(&iterator, most).await?;
         }
         let answer =
             answer.ok_or_else(|| self.broken("an iterator that was just given is refused"))?;

@@ -15,8 +15,7 @@ use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::{Page, ShardId};
 use windlass_core::shard::lineage::Shard;
-use windlass_engine::ports::{BoxError, PortError, StreamReader};
-use windlass_engine::settings::KINESIS_READ_BYTES;
+use windlass_engine::ports::{BoxError, MostRead, PortError, StreamReader};
 
 use super::fault::port_error;
 use super::raw::RawCall;
@@ -147,7 +146,7 @@ impl KinesisReader {
         &self,
         frame: &Frame,
         iterator: &str,
-        limit: u32,
+        most: MostRead,
     ) -> Result<Option<Answer>, PortError> {
         let raw = RawCall::new(
             || {
@@ -162,11 +161,10 @@ impl KinesisReader {
         let call = call
             .set_stream_arn(self.stream.arn())
             .shard_iterator(iterator);
-        let call = call.limit(i32::try_from(limit).unwrap_or(i32::MAX));
+        let call = call.limit(i32::try_from(most.records).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
             Ok(_) => {
-                let answer =
-                    raw.answer(|length| GetRecords::new(frame, length, KINESIS_READ_BYTES));
+                let answer = raw.answer(|length| GetRecords::new(frame, length, most.bytes));
                 let answer = answer.await;
                 let answer = answer.map_err(|cause| self.stream.broken("GetRecords", cause))?;
                 Ok(Some(answer))
@@ -239,7 +237,12 @@ impl StreamReader for KinesisReader {
         Ok(listed.into_iter().map(|it| it.shard).collect())
     }
 
-    async fn read(&self, shard: &ShardId, from: &Cursor, limit: u32) -> Result<Page, PortError> {
+    async fn read(
+        &self,
+        shard: &ShardId,
+        from: &Cursor,
+        most: MostRead,
+    ) -> Result<Page, PortError> {
         let arn = &self.stream.arn;
         let frame = Frame::new(
             shard.as_str(),
@@ -249,11 +252,11 @@ impl StreamReader for KinesisReader {
         );
         let mut answer = None;
         if let Some(iterator) = &from.iterator {
-            answer = self.page(&frame, iterator, limit).await?;
+            answer = self.page(&frame, iterator, most).await?;
         }
         if answer.is_none() {
             let iterator = self.iterator(shard, &from.after).await?;
-            answer = self.page(&frame, &iterator, limit).await?;
+            answer = self.page(&frame, &iterator, most).await?;
         }
         let Some(answer) = answer else {
             let cause = "an iterator that was just given is refused";

@@ -13,7 +13,7 @@ use windlass_core::rendering::{Heading, Rendering};
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{PortError, StreamReader};
+use windlass_engine::ports::{MostRead, PortError, StreamReader};
 
 use super::{failed, lock};
 
@@ -102,7 +102,12 @@ impl StreamReader for FakeStream {
         Ok(shards.collect())
     }
 
-    async fn read(&self, shard: &ShardId, from: &Cursor, limit: u32) -> Result<Page, PortError> {
+    async fn read(
+        &self,
+        shard: &ShardId,
+        from: &Cursor,
+        most: MostRead,
+    ) -> Result<Page, PortError> {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let mut shards = lock(&self.shards);
         let Some(shard) = shards.get_mut(shard) else {
@@ -110,9 +115,10 @@ impl StreamReader for FakeStream {
         };
         shard.n_reads += 1;
         let start = shard.place(&from.after);
-        let end = shard.records.len().min(start + limit as usize);
+        let end = shard.records.len().min(start + most.records as usize);
         let mut rendering = Rendering::default();
-        for place in start..end {
+        let mut place = start;
+        while place < end && (place == start || rendering.len() < most.bytes) {
             let (event, arrival) = &shard.records[place];
             let heading = Heading {
                 sequence_number: &place.to_string(),
@@ -120,7 +126,9 @@ impl StreamReader for FakeStream {
                 approximate_arrival: *arrival,
             };
             rendering.push(&heading, event, 0..0);
+            place += 1;
         }
+        let end = place;
         let records = rendering.finish();
         let at_tip = end == shard.records.len();
         let after = records.last().map_or_else(

@@ -14,7 +14,7 @@ use windlass_core::rendering::Record as Raw;
 use windlass_engine::ports::StreamReader;
 
 use super::json::{self, Json, binary, digits, maybe, maybe_text, object, others, spell, text};
-use super::{CASES, for_many, parsed, same_moment, take_seconds};
+use super::{CASES, for_many, most, parsed, same_moment, take_seconds};
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::canned::{Canned, mapping, runtime};
 use crate::wire::{arriving, dynamodb as wire};
@@ -42,7 +42,7 @@ fn raw_and_typed_answers_are_the_same() {
         canned.next(200, &body);
         canned.answer(NO_SHARDS);
         let (typed, raw) = runtime.block_on(async {
-            let raw = reader.read(&shard, &cursor, 100).await.unwrap();
+            let raw = reader.read(&shard, &cursor, most(100)).await.unwrap();
             canned.answer(body.as_bytes());
             let call = clients.dynamodb_streams.get_records();
             (call.shard_iterator("i").send().await.unwrap(), raw)

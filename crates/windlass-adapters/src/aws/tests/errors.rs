@@ -8,6 +8,7 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::record::ShardId;
 use windlass_engine::ports::{PortError, QueueReader, StreamReader, chain};
 
+use super::most;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
@@ -21,7 +22,7 @@ const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
 async fn read(clients: &crate::aws::AwsClients) -> Result<(), PortError> {
     let reader = KinesisReader::new(clients, &mapping(STREAM, false, Duration::ZERO), "role");
     let (shard, cursor) = (ShardId::from("shardId-1"), cursor());
-    reader.read(&shard, &cursor, 10).await.map(drop)
+    reader.read(&shard, &cursor, most(10)).await.map(drop)
 }
 
 fn cursor() -> Cursor {
@@ -134,7 +135,7 @@ async fn an_answer_that_does_not_come_to_its_end_is_an_error_of_the_call() {
         canned.end(ending);
         let found = [
             read(&clients).await,
-            table.read(&shard, &cursor(), 10).await.map(drop),
+            table.read(&shard, &cursor(), most(10)).await.map(drop),
             queue
                 .receive(1, Duration::ZERO, Duration::ZERO)
                 .await

@@ -11,7 +11,7 @@ use windlass_core::record::{Page, ShardId};
 use windlass_engine::ports::StreamReader;
 
 use super::json::{self, Json, base64, digits, maybe, maybe_text, object, others, spelled};
-use super::{CASES, for_many, hash, parsed, same_moment, take_seconds};
+use super::{CASES, for_many, hash, most, parsed, same_moment, take_seconds};
 use crate::aws::kinesis::KinesisReader;
 use crate::canned::{Canned, mapping, runtime};
 
@@ -36,7 +36,7 @@ fn raw_and_typed_answers_are_the_same() {
         canned.answer(NO_SHARDS);
         let (typed, raw) = runtime.block_on(async {
             let typed = clients.kinesis.get_records().shard_iterator("iterator");
-            let raw = reader.read(&shard, &cursor, 100).await.unwrap();
+            let raw = reader.read(&shard, &cursor, most(100)).await.unwrap();
             canned.answer(body.as_bytes());
             (typed.send().await.unwrap(), raw)
         });

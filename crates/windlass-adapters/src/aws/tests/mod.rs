@@ -15,9 +15,18 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::Value;
 use windlass_core::record::KeyHash;
 use windlass_core::time::Timestamp;
+use windlass_engine::ports::MostRead;
 
 /// Generated answers of each service.
 const CASES: u32 = 800;
+
+/// So many records, however large.
+const fn most(records: u32) -> MostRead {
+    MostRead {
+        records,
+        bytes: usize::MAX,
+    }
+}
 
 /// Runs a comparison of many answers; a failure prints the smallest that fails.
 #[track_caller]

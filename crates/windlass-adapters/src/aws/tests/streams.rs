@@ -7,8 +7,9 @@ use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::{SequenceNumber, ShardId};
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::StreamReader;
+use windlass_engine::ports::{MostRead, StreamReader};
 
+use super::most;
 use crate::aws::AwsClients;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
@@ -62,7 +63,10 @@ async fn an_iterator_that_expired_is_replaced_where_reading_stands() {
         canned.next(200, EMPTY);
     };
     expired();
-    let page = kinesis(&clients).read(&shard, &from, 100).await.unwrap();
+    let page = kinesis(&clients)
+        .read(&shard, &from, most(100))
+        .await
+        .unwrap();
     let next = page.next.unwrap();
     assert_eq!(next.after, after("42"), "an empty page does not move");
     assert_eq!(next.iterator.as_deref(), Some("next"));
@@ -82,7 +86,10 @@ async fn an_iterator_that_expired_is_replaced_where_reading_stands() {
         ],
     );
     expired();
-    dynamodb(&clients).read(&shard, &from, 5000).await.unwrap();
+    dynamodb(&clients)
+        .read(&shard, &from, most(5000))
+        .await
+        .unwrap();
     let read = |iterator| {
         (
             "GetRecords",
@@ -118,7 +125,10 @@ async fn reading_begins_where_it_should() {
         canned.next(200, ITERATOR);
         canned.next(200, EMPTY);
         let from = at(place, None);
-        kinesis(&clients).read(&shard, &from, 10).await.unwrap();
+        kinesis(&clients)
+            .read(&shard, &from, most(10))
+            .await
+            .unwrap();
         let requests = canned.requests();
         let (operation, mut body) = requests[0].call();
         let named = body.as_object_mut().unwrap();
@@ -127,7 +137,10 @@ async fn reading_begins_where_it_should() {
         assert_eq!((operation, body), ("GetShardIterator", for_kinesis));
         canned.next(200, ITERATOR);
         canned.next(200, EMPTY);
-        dynamodb(&clients).read(&shard, &from, 10).await.unwrap();
+        dynamodb(&clients)
+            .read(&shard, &from, most(10))
+            .await
+            .unwrap();
         let requests = canned.requests();
         assert_eq!(requests[0].call().1["ShardIteratorType"], for_dynamodb);
     }
@@ -139,7 +152,10 @@ async fn the_end_of_a_shard_is_where_no_iterator_follows() {
     let shard = ShardId::from(SHARD);
     let from = at(after("1"), Some("i"));
     canned.next(200, r#"{"Records":[],"ChildShards":[{"ShardId":"s"}]}"#);
-    let page = kinesis(&clients).read(&shard, &from, 10).await.unwrap();
+    let page = kinesis(&clients)
+        .read(&shard, &from, most(10))
+        .await
+        .unwrap();
     assert_eq!(page.next, None);
     assert_eq!(canned.requests().len(), 1, "its children are proof enough");
     for listed in [
@@ -150,17 +166,26 @@ async fn the_end_of_a_shard_is_where_no_iterator_follows() {
     ] {
         canned.next(200, ENDED);
         canned.next(200, &format!(r#"{{"Shards":{listed}}}"#));
-        let page = kinesis(&clients).read(&shard, &from, 10).await.unwrap();
+        let page = kinesis(&clients)
+            .read(&shard, &from, most(10))
+            .await
+            .unwrap();
         assert_eq!(page.next, None);
         canned.next(200, ENDED);
         canned.next(200, &described(listed, "ENABLED"));
-        let page = dynamodb(&clients).read(&shard, &from, 10).await.unwrap();
+        let page = dynamodb(&clients)
+            .read(&shard, &from, most(10))
+            .await
+            .unwrap();
         assert_eq!(page.next, None);
         assert_eq!(canned.requests().len(), 4);
     }
     canned.next(200, ENDED);
     canned.next(200, &described(OPEN, "DISABLED"));
-    let page = dynamodb(&clients).read(&shard, &from, 10).await.unwrap();
+    let page = dynamodb(&clients)
+        .read(&shard, &from, most(10))
+        .await
+        .unwrap();
     assert_eq!(
         page.next, None,
         "a stream that is switched off has no open shards"
@@ -168,11 +193,11 @@ async fn the_end_of_a_shard_is_where_no_iterator_follows() {
     canned.requests();
     let ended = at(Position::ShardEnd, None);
     kinesis(&clients)
-        .read(&shard, &ended, 10)
+        .read(&shard, &ended, most(10))
         .await
         .unwrap_err();
     dynamodb(&clients)
-        .read(&shard, &ended, 10)
+        .read(&shard, &ended, most(10))
         .await
         .unwrap_err();
     assert_eq!(canned.requests().len(), 0, "there is nothing to ask for");
@@ -185,11 +210,11 @@ async fn a_shard_that_is_open_does_not_end_with_an_answer_cut_short() {
     let from = at(after("1"), Some("i"));
     canned.next(200, ENDED);
     canned.next(200, &format!(r#"{{"Shards":{OPEN}}}"#));
-    let read = kinesis(&clients).read(&shard, &from, 10).await;
+    let read = kinesis(&clients).read(&shard, &from, most(10)).await;
     assert_eq!(read.unwrap_err().fault, Fault::Transient);
     canned.next(200, ENDED);
     canned.next(200, &described(OPEN, "ENABLED"));
-    let read = dynamodb(&clients).read(&shard, &from, 10).await;
+    let read = dynamodb(&clients).read(&shard, &from, most(10)).await;
     assert_eq!(read.unwrap_err().fault, Fault::Transient);
 }
 
@@ -198,7 +223,7 @@ async fn a_page_that_is_too_large_is_cut_and_read_on_behind_its_last_record() {
     let (canned, clients) = Canned::new();
     let shard = ShardId::from(SHARD);
     let from = at(after("1"), Some("i"));
-    let long = "A".repeat(12 * 1024 * 1024);
+    let long = "A".repeat(40_000);
     let of_kinesis = |number: u32| {
         format!(
             r#"{{"SequenceNumber":"{number}","Data":"{long}","PartitionKey":"k",
@@ -206,7 +231,6 @@ async fn a_page_that_is_too_large_is_cut_and_read_on_behind_its_last_record() {
         )
     };
     let of_dynamodb = |number: u32| {
-        let long = &long[..1536 * 1024];
         format!(
             r#"{{"dynamodb":{{"SequenceNumber":"{number}","Keys":{{"k":{{"S":"{long}"}}}},
                 "ApproximateCreationDateTime":1}}}}"#
@@ -222,7 +246,11 @@ async fn a_page_that_is_too_large_is_cut_and_read_on_behind_its_last_record() {
     ];
     for (reader, body) in readers {
         canned.next(200, &body);
-        let page = reader.read(&shard, &from, 10).await.unwrap();
+        let most = MostRead {
+            records: 10,
+            bytes: 100_000,
+        };
+        let page = reader.read(&shard, &from, most).await.unwrap();
         assert_eq!(page.records.len(), 3);
         // That the shard has ended is not believed before its end was read.
         assert_eq!(page.next, Some(at(after("13"), None)));
@@ -244,7 +272,7 @@ async fn an_iterator_that_is_refused_at_once_is_not_asked_for_again_and_again() 
             canned.next(status, body);
         }
         let from = at(Position::TrimHorizon, Some("old"));
-        let error = reader.read(&shard, &from, 10).await.unwrap_err();
+        let error = reader.read(&shard, &from, most(10)).await.unwrap_err();
         assert_eq!(error.fault, Fault::Transient);
         assert_eq!(canned.requests().len(), 3);
     }
@@ -261,7 +289,7 @@ async fn a_place_that_the_stream_has_dropped_is_told_as_such() {
     let from = at(after("1"), None);
     let read = dynamodb(&clients);
     let error = read
-        .read(&ShardId::from(SHARD), &from, 10)
+        .read(&ShardId::from(SHARD), &from, most(10))
         .await
         .unwrap_err();
     assert_eq!(error.fault, Fault::Trimmed);
@@ -346,7 +374,10 @@ async fn some_servers_know_streams_by_name_alone() {
     canned.next(200, EMPTY);
     let reader = kinesis(&clients);
     let from = at(Position::TrimHorizon, None);
-    reader.read(&ShardId::from(SHARD), &from, 10).await.unwrap();
+    reader
+        .read(&ShardId::from(SHARD), &from, most(10))
+        .await
+        .unwrap();
     let place = json!({"StreamName": "s", "ShardId": SHARD, "ShardIteratorType": "TRIM_HORIZON"});
     let read = json!({"ShardIterator": "new", "Limit": 10});
     calls(
