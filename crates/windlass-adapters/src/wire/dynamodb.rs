@@ -9,7 +9,7 @@ use windlass_core::time::Timestamp;
 use super::arriving::Walker;
 use super::cursor::{Cursor, WireError};
 use super::number::push_seconds;
-use super::page::{self, push_all};
+use super::page::{Page, push_all};
 use super::text::{plain, unescape};
 
 /// What all records of a stream have in common: the end of each, with the stream's ARN.
@@ -73,10 +73,8 @@ impl Frame {
 #[derive(Debug)]
 pub(crate) struct GetRecords<'f> {
     frame: &'f Frame,
-    page: Rendering,
-    most: usize,
+    page: Page,
     next_iterator: Option<String>,
-    is_cut: bool,
 }
 
 impl<'f> GetRecords<'f> {
@@ -85,10 +83,8 @@ impl<'f> GetRecords<'f> {
     pub(crate) fn new(frame: &'f Frame, length: usize, most: usize) -> Self {
         Self {
             frame,
-            page: page::begin(length),
-            most,
+            page: Page::begin(length, most),
             next_iterator: None,
-            is_cut: false,
         }
     }
 }
@@ -100,11 +96,10 @@ impl Walker for GetRecords<'_> {
     const LIST_IS_OPTIONAL: bool = false;
 
     fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WireError> {
-        if self.most <= self.page.len() {
-            self.is_cut = true;
+        if !self.page.has_room() {
             return cursor.skip();
         }
-        record(cursor, self.frame, &mut self.page)
+        record(cursor, self.frame, &mut self.page.rendering)
     }
 
     fn member(&mut self, cursor: &mut Cursor<'_>, name: &[u8]) -> Result<(), WireError> {
@@ -116,10 +111,11 @@ impl Walker for GetRecords<'_> {
     }
 
     fn finish(self, length: usize) -> Answer {
+        let (records, is_cut) = self.page.finish(length);
         Answer {
-            records: page::finish(length, self.page, self.is_cut),
+            records,
             next_iterator: self.next_iterator,
-            is_cut: self.is_cut,
+            is_cut,
         }
     }
 }

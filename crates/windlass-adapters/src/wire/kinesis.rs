@@ -11,7 +11,7 @@ use super::arriving::Walker;
 use super::cursor::{Cursor, WireError};
 use super::names::Names;
 use super::number::push_seconds;
-use super::page::{self, push_all};
+use super::page::{Page, push_all};
 use super::text::{plain, unescape};
 
 /// What is read of a record.
@@ -87,8 +87,7 @@ impl Frame {
 pub(crate) struct GetRecords<'f> {
     frame: &'f Frame,
     names: Names<'static, Member>,
-    page: Rendering,
-    most: usize,
+    page: Page,
     answer: Answer,
 }
 
@@ -99,8 +98,7 @@ impl<'f> GetRecords<'f> {
         Self {
             frame,
             names: Names::new(&MEMBERS),
-            page: page::begin(length),
-            most,
+            page: Page::begin(length, most),
             answer: Answer::default(),
         }
     }
@@ -113,11 +111,15 @@ impl Walker for GetRecords<'_> {
     const LIST_IS_OPTIONAL: bool = false;
 
     fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WireError> {
-        if self.most <= self.page.len() {
-            self.answer.is_cut = true;
+        if !self.page.has_room() {
             return cursor.skip();
         }
-        record(cursor, &mut self.names, self.frame, &mut self.page)
+        record(
+            cursor,
+            &mut self.names,
+            self.frame,
+            &mut self.page.rendering,
+        )
     }
 
     fn member(&mut self, cursor: &mut Cursor<'_>, name: &[u8]) -> Result<(), WireError> {
@@ -148,8 +150,10 @@ impl Walker for GetRecords<'_> {
     }
 
     fn finish(self, length: usize) -> Answer {
+        let (records, is_cut) = self.page.finish(length);
         Answer {
-            records: page::finish(length, self.page, self.answer.is_cut),
+            records,
+            is_cut,
             ..self.answer
         }
     }
@@ -251,20 +255,17 @@ mod tests {
         let record = r#"{"ApproximateArrivalTimestamp":1,"Data":"","SequenceNumber":"1"}"#;
         let body = format!(r#"{{"Records":[{record},{record},{record}],"NextShardIterator":"n"}}"#);
         let frame = frame();
-        let read = |most| {
+        let length = read(body.as_bytes(), &frame).unwrap().records[0].event_len();
+        for (most, expected) in [
+            (1, (1, true)),
+            (length, (1, true)),
+            (length + 1, (2, true)),
+            (3 * length, (3, false)),
+        ] {
             let walker = GetRecords::new(&frame, body.len(), most);
             let answer = arriving::read(&[body.as_bytes()], walker).unwrap();
-            (answer.records.len(), answer.is_cut)
-        };
-        let whole = arriving::read(
-            &[body.as_bytes()],
-            GetRecords::new(&frame, body.len(), usize::MAX),
-        );
-        let length = whole.unwrap().records[0].event_len();
-        assert_eq!(read(1), (1, true));
-        assert_eq!(read(length), (1, true));
-        assert_eq!(read(length + 1), (2, true));
-        assert_eq!(read(3 * length), (3, false));
+            assert_eq!((answer.records.len(), answer.is_cut), expected);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How large the page that an answer becomes will be.
+//! The page that an answer becomes: how large it will be, and where it ends.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,25 +15,47 @@ static RECORD: AtomicUsize = AtomicUsize::new(1024);
 /// An answer of fewer bytes says little of others: most of it may be names.
 const TELLING: usize = 64 * 1024;
 
-/// Room for what a body of this length becomes.
-pub(super) fn begin(body: usize) -> Rendering {
-    let expected = body / 1024 * GROWTH.load(Ordering::Relaxed);
-    let n_records = body / RECORD.load(Ordering::Relaxed).max(1);
-    Rendering::with_capacity(
-        body.max(expected + expected / 32),
-        n_records + n_records / 32,
-    )
+/// A page that is being rendered.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) rendering: Rendering,
+    /// It ends with the record that brings it to so many bytes; one record it always has.
+    most: usize,
+    is_cut: bool,
 }
 
-/// The records of a body of this length, or those that there was room for.
-pub(super) fn finish(body: usize, page: Rendering, is_cut: bool) -> Vec<Record> {
-    let text = page.len();
-    let records = page.finish();
-    if TELLING <= body && !records.is_empty() && !is_cut {
-        GROWTH.store(text / (body / 1024), Ordering::Relaxed);
-        RECORD.store(body / records.len(), Ordering::Relaxed);
+impl Page {
+    /// Room for what a body of this length becomes.
+    pub(super) fn begin(body: usize, most: usize) -> Self {
+        let expected = body / 1024 * GROWTH.load(Ordering::Relaxed);
+        let n_records = body / RECORD.load(Ordering::Relaxed).max(1);
+        let rendering = Rendering::with_capacity(
+            body.max(expected + expected / 32),
+            n_records + n_records / 32,
+        );
+        Self {
+            rendering,
+            most,
+            is_cut: false,
+        }
     }
-    records
+
+    /// Whether there is room for the record that comes next. It is left out if not.
+    pub(super) fn has_room(&mut self) -> bool {
+        self.is_cut |= !self.rendering.is_empty() && self.most <= self.rendering.len();
+        !self.is_cut
+    }
+
+    /// The records of a body of this length, and whether any were left out.
+    pub(super) fn finish(self, body: usize) -> (Vec<Record>, bool) {
+        let text = self.rendering.len();
+        let records = self.rendering.finish();
+        if TELLING <= body && !records.is_empty() && !self.is_cut {
+            GROWTH.store(text / (body / 1024), Ordering::Relaxed);
+            RECORD.store(body / records.len(), Ordering::Relaxed);
+        }
+        (records, self.is_cut)
+    }
 }
 
 /// Appends several pieces of text.

@@ -117,8 +117,10 @@ impl StreamReader for FakeStream {
         let start = shard.place(&from.after);
         let end = shard.records.len().min(start + most.records as usize);
         let mut rendering = Rendering::default();
-        let mut place = start;
-        while place < end && (place == start || rendering.len() < most.bytes) {
+        for place in start..end {
+            if !rendering.is_empty() && most.bytes <= rendering.len() {
+                break;
+            }
             let (event, arrival) = &shard.records[place];
             let heading = Heading {
                 sequence_number: &place.to_string(),
@@ -126,11 +128,9 @@ impl StreamReader for FakeStream {
                 approximate_arrival: *arrival,
             };
             rendering.push(&heading, event, 0..0);
-            place += 1;
         }
-        let end = place;
         let records = rendering.finish();
-        let at_tip = end == shard.records.len();
+        let at_tip = start + records.len() == shard.records.len();
         let after = records.last().map_or_else(
             || from.after.clone(),
             |record| Position::After(record.name()),

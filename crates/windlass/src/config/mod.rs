@@ -21,7 +21,7 @@ mod tree;
 pub(crate) use functions::{FunctionConfig, FunctionKind};
 pub(crate) use tree::Problem;
 
-use section::{Section, expected, problem};
+use section::{Section, expected, problem, whole_number};
 use tree::{Node, Value};
 
 /// Said of a store of another kind.
@@ -209,13 +209,10 @@ fn read(root: &Node, around: Surroundings<'_>, problems: &mut Vec<Problem>) -> C
 
 fn threads(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> Option<usize> {
     let node = top.take("threads")?;
-    let number = match (&node.value, node.text()) {
-        (_, Some("auto")) => return None,
-        (Value::Number(number), _) => number.as_u64(),
-        (_, Some(text)) => text.parse().ok(),
-        (_, None) => None,
-    };
-    let number = number.and_then(|number| usize::try_from(number).ok());
+    if node.text() == Some("auto") {
+        return None;
+    }
+    let number = whole_number(node).and_then(|number| usize::try_from(number).ok());
     let number = number.filter(|number| (1..=MOST_THREADS).contains(number));
     if number.is_none() {
         let what = format!("auto or a whole number from 1 to {MOST_THREADS}");

@@ -100,12 +100,7 @@ impl<'a> Section<'a> {
         problems: &mut Vec<Problem>,
     ) -> Option<u64> {
         let node = self.take(name)?;
-        let number = match (&node.value, node.text()) {
-            (Value::Number(number), _) => number.as_u64(),
-            (_, Some(text)) => text.parse().ok(),
-            (_, None) => None,
-        };
-        let number = number.filter(|number| (least..=most).contains(number));
+        let number = whole_number(node).filter(|number| (least..=most).contains(number));
         if number.is_none() {
             let what = format!("a whole number from {least} to {most}");
             problems.push(expected(node, &self.path_of(name), &what));
@@ -148,6 +143,15 @@ impl<'a> Section<'a> {
                 message,
             });
         }
+    }
+}
+
+/// The whole number that a node is, with or without quotes.
+pub(super) fn whole_number(node: &Node) -> Option<u64> {
+    match (&node.value, node.text()) {
+        (Value::Number(number), _) => number.as_u64(),
+        (_, Some(text)) => text.parse().ok(),
+        (_, None) => None,
     }
 }
 
