@@ -1,7 +1,8 @@
 //! Implements the ports: sources, functions and stores.
 //!
-//! [`World`] is the one place that goes from an ARN or a name to an adapter.
+//! [`Adapters`] is the one place that goes from an ARN or a name to an adapter.
 
+mod adapters;
 pub mod aws;
 #[cfg(test)]
 mod canned;
@@ -10,7 +11,6 @@ pub mod stores;
 pub mod targets;
 pub mod trust;
 mod wire;
-mod world;
 
+pub use adapters::{AdapterSettings, Adapters, FunctionKind, FunctionSettings};
 pub use wire::WireError;
-pub use world::{FunctionKind, FunctionSettings, World, WorldSettings};

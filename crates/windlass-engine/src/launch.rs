@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::Instrument;
+use windlass_core::arn::StreamKind;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::filter::Criteria;
+use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit};
-use windlass_core::mapping::{Mapping, QueueSettings, Source, StreamSettings};
-use windlass_core::record::{KeyHash, ShardId};
+use windlass_core::mapping::{
+    Mapping, QueueSettings, QueueSource, Source, StreamSettings, StreamSource,
+};
 use windlass_core::shard::{Finish, ShardConsumer, ShardSettings};
 
 use crate::budget::{Account, Budget};
@@ -17,7 +20,7 @@ use crate::clock::Clock;
 use crate::invoking::Invoker;
 use crate::metrics::{InvocationMetrics, Labels};
 use crate::page_memory::PageMemory;
-use crate::ports::{Connect, PortError, QueueReader, Store, StreamReader, Target};
+use crate::ports::{AdapterFactory, PortError, QueueReader, Store, StreamReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
     BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES, DYNAMODB_STREAMS_READ_LIMIT, EngineSettings,
@@ -56,16 +59,14 @@ pub(crate) enum Reader {
 }
 
 impl Connection {
-    pub(crate) fn new(connect: &dyn Connect, mapping: &Mapping) -> Result<Self, PortError> {
+    pub(crate) fn new(connect: &dyn AdapterFactory, mapping: &Mapping) -> Result<Self, PortError> {
         let reader = match &mapping.source {
-            Source::Kinesis { .. } | Source::DynamoDbStreams { .. } => {
-                Reader::Stream(connect.stream(mapping)?)
-            }
-            Source::Sqs { .. } => Reader::Queue(connect.queue(mapping)?),
+            Source::Stream(source) => Reader::Stream(connect.stream(source, &mapping.function)?),
+            Source::Queue(source) => Reader::Queue(connect.queue(source)?),
         };
         Ok(Self {
             reader,
-            target: connect.target(mapping)?,
+            target: connect.target(&mapping.function)?,
         })
     }
 }
@@ -104,7 +105,7 @@ pub(crate) async fn run(
     match (connection.reader, mapping.source, &lease.key.unit) {
         (
             Reader::Stream(reader),
-            Source::Kinesis { settings, .. } | Source::DynamoDbStreams { settings, .. },
+            Source::Stream(StreamSource { settings, .. }),
             Unit::Shard(shard),
         ) => {
             let shard = shard.clone();
@@ -112,7 +113,11 @@ pub(crate) async fn run(
             let driver = running.shard(reader, settings, lease, shard, pace);
             driver.run().instrument(span).await
         }
-        (Reader::Queue(reader), Source::Sqs { settings, .. }, Unit::QueueSlot(_)) => {
+        (
+            Reader::Queue(reader),
+            Source::Queue(QueueSource { settings, .. }),
+            Unit::QueueSlot(_),
+        ) => {
             let driver = running.queue(reader, settings, mapping.filter);
             driver.run().instrument(span).await;
             None
@@ -211,13 +216,16 @@ fn seed(of_daemon: u64, lease: &Lease) -> u64 {
 
 fn pace(settings: &EngineSettings, source: &Source) -> Pace {
     match source {
-        Source::DynamoDbStreams { .. } => Pace {
+        Source::Stream(StreamSource {
+            kind: StreamKind::DynamoDbStreams,
+            ..
+        }) => Pace {
             poll_interval: settings.dynamodb_streams_poll_interval,
             catch_up_interval: settings.dynamodb_streams_catch_up_interval,
             read_limit: DYNAMODB_STREAMS_READ_LIMIT,
             read_bytes: DYNAMODB_STREAMS_READ_BYTES,
         },
-        Source::Kinesis { .. } | Source::Sqs { .. } => Pace {
+        Source::Stream(_) | Source::Queue(_) => Pace {
             poll_interval: settings.kinesis_poll_interval,
             catch_up_interval: settings.kinesis_catch_up_interval,
             read_limit: KINESIS_READ_LIMIT,

@@ -13,11 +13,11 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use windlass_adapters::aws::{AwsSettings, Service};
-use windlass_adapters::{FunctionSettings, World, WorldSettings, stores};
+use windlass_adapters::{AdapterSettings, Adapters, FunctionSettings, stores};
 use windlass_admin::{Control, ControlParts, Declared, Metrics, Readiness, Server, ServerParts};
 use windlass_core::arn::Arn;
 use windlass_core::lease::WorkerId;
-use windlass_engine::budget::ByteBudget;
+use windlass_engine::budget::Budget;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::Store;
 use windlass_engine::settings::EngineSettings;
@@ -31,10 +31,10 @@ pub(crate) struct App {
     config: Config,
     prune: bool,
     store: Arc<dyn Store>,
-    world: Arc<World>,
+    world: Arc<Adapters>,
     board: Arc<StatusBoard>,
     clock: Clock,
-    budget: ByteBudget,
+    budget: Budget,
     supervisor: Supervisor,
     listener: TcpListener,
     metrics: Metrics,
@@ -56,10 +56,10 @@ impl App {
     pub(crate) async fn build(config: Config, prune: bool) -> anyhow::Result<Self> {
         let listener = listen(config.listen)?;
         let store = stores::open(&config.store)?;
-        let world = Arc::new(World::load(world_settings(&config)?).await);
+        let world = Arc::new(Adapters::load(world_settings(&config)?).await);
         let settings = engine_settings(&config);
         let board = Arc::new(StatusBoard::default());
-        let (clock, budget) = (Clock::start(), ByteBudget::new(settings.buffer_limit));
+        let (clock, budget) = (Clock::start(), Budget::new(settings.buffer_limit));
         let supervisor = Supervisor::new(SupervisorParts {
             store: Arc::clone(&store),
             connect: Arc::clone(&world) as _,
@@ -195,7 +195,7 @@ fn engine_settings(config: &Config) -> EngineSettings {
     }
 }
 
-fn world_settings(config: &Config) -> anyhow::Result<WorldSettings> {
+fn world_settings(config: &Config) -> anyhow::Result<AdapterSettings> {
     let services = [
         ("kinesis", Service::Kinesis),
         ("dynamodb_streams", Service::DynamoDbStreams),
@@ -209,7 +209,7 @@ fn world_settings(config: &Config) -> anyhow::Result<WorldSettings> {
         let settings = function_settings(function).with_context(|| format!("functions.{name}"))?;
         anyhow::Ok((name.clone(), settings))
     });
-    Ok(WorldSettings {
+    Ok(AdapterSettings {
         aws: AwsSettings {
             region: config.region.clone(),
             endpoints: endpoints.collect(),

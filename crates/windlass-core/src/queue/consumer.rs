@@ -18,8 +18,9 @@ use super::{
 };
 use crate::batch::{BatchId, BatchLimits};
 use crate::filter::{Scratch, Subject};
+use crate::ids::{KeyHash, ReceiptHandle};
+use crate::message::Message;
 use crate::outcome::{Fault, Outcome};
-use crate::record::{KeyHash, Message, ReceiptHandle};
 use crate::time::Timestamp;
 
 /// One slot of one mapping on a queue.

@@ -12,8 +12,9 @@ use super::held::{HeldMessages, Token};
 use super::pause::Pause;
 use super::{Batch, QueueConsumerSettings};
 use crate::batch::BatchId;
+use crate::ids::KeyHash;
+use crate::message::Message;
 use crate::outcome::{Fault, Outcome};
-use crate::record::{KeyHash, Message};
 use crate::time::Timestamp;
 
 /// The batches of one consumer.

@@ -40,8 +40,9 @@ use std::time::Duration;
 
 use crate::batch::BatchId;
 use crate::filter::Criteria;
+use crate::ids::ReceiptHandle;
+use crate::message::Message;
 use crate::outcome::{Fault, Outcome};
-use crate::record::{Message, ReceiptHandle};
 use crate::time::Timestamp;
 
 /// How a queue is consumed: the mapping's settings, the queue's own, and the daemon's limits.
@@ -178,7 +179,7 @@ pub enum Report {
     /// A message alone exceeds the payload limit; it is left to the queue's redrive policy.
     MessageTooLarge {
         /// Which.
-        message_id: crate::record::MessageId,
+        message_id: crate::ids::MessageId,
         /// Its rendered size in bytes.
         bytes: usize,
     },

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 
+use super::ReadResult;
 use super::lane::Lane;
 use super::reading::{Arrival, Reading};
 use super::saving::{Mark, Saving};
@@ -17,8 +18,7 @@ use crate::event;
 use crate::outcome::{Fault, Outcome, Swap};
 use crate::position::Position;
 use crate::progress::Progress;
-use crate::record::Page;
-use crate::rendering::Record;
+use crate::record::Record;
 use crate::time::Timestamp;
 
 /// One leased shard of one mapping: inputs in, commands out; the caller does the I/O.
@@ -172,7 +172,7 @@ impl ShardConsumer {
         }
     }
 
-    fn handle_read(&mut self, result: Result<Page, Fault>, now: Timestamp) {
+    fn handle_read(&mut self, result: Result<ReadResult, Fault>, now: Timestamp) {
         if self.draining {
             // Whatever it is, it was not taken in: not even the end of the shard may be believed.
             return;

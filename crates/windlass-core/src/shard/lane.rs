@@ -16,7 +16,7 @@ use crate::batch::{BatchId, BatchLimits};
 use crate::event;
 use crate::outcome::Outcome;
 use crate::progress::Ticket;
-use crate::rendering::Record;
+use crate::record::Record;
 use crate::retry::{Tries, Verdict};
 use crate::time::Timestamp;
 

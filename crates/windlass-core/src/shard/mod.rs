@@ -34,10 +34,10 @@ pub use consumer::ShardConsumer;
 
 use crate::batch::BatchId;
 use crate::filter::Criteria;
+use crate::ids::SequenceNumber;
 use crate::outcome::{Fault, Outcome, Swap};
 use crate::position::{Cursor, Position};
-use crate::record::{Page, SequenceNumber};
-use crate::rendering::Record;
+use crate::record::Record;
 use crate::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,11 +79,22 @@ pub struct Batch {
     pub records: Arc<[Record]>,
 }
 
+/// The result of one read of a shard.
+#[derive(Clone, Debug)]
+pub struct ReadResult {
+    /// In the order of the shard; may be empty although there are more.
+    pub records: Vec<Record>,
+    /// Where to read next; `None` at the end of the shard.
+    pub next: Option<Cursor>,
+    /// How far the last record is behind the tip of the shard; zero at the tip.
+    pub behind: Duration,
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum ShardInput {
     /// A read has ended.
-    Read(Result<Page, Fault>),
+    Read(Result<ReadResult, Fault>),
     /// An invocation has ended.
     Invoked {
         /// Which batch.

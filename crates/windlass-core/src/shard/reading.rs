@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
+use super::ReadResult;
 use super::ShardSettings;
 use crate::outcome::Fault;
 use crate::position::{Cursor, Position};
-use crate::record::Page;
-use crate::rendering::Record;
+use crate::record::Record;
 use crate::retry::Backoff;
 use crate::time::Timestamp;
 
@@ -92,7 +92,7 @@ impl Reading {
     /// Says how the read under way has ended.
     pub(super) fn end(
         &mut self,
-        result: Result<Page, Fault>,
+        result: Result<ReadResult, Fault>,
         settings: &ShardSettings,
         random: &mut ChaCha8Rng,
         now: Timestamp,
@@ -173,12 +173,12 @@ impl Reading {
 
 /// The records of a page and where to go on behind them. A page that has more records than were
 /// asked for is cut: the rest is read again, and memory stays bounded whatever the source does.
-fn accept(page: Page, after: Position, limit: usize) -> (Vec<Record>, Option<Cursor>) {
+fn accept(page: ReadResult, after: Position, limit: usize) -> (Vec<Record>, Option<Cursor>) {
     let mut records = page.records;
     let cut = limit < records.len();
     records.truncate(limit);
     let after = match records.last() {
-        Some(last) => Position::After(last.name()),
+        Some(last) => Position::After(last.sequence_number().into()),
         None => after,
     };
     let next = if cut {

@@ -27,12 +27,13 @@ use std::time::Duration;
 use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
+use windlass_core::ids::{KeyHash, MessageId, ReceiptHandle};
+use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::queue::{
     EntryResult, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, Report, RequestId,
     Waiting,
 };
-use windlass_core::record::{KeyHash, Message, MessageId, ReceiptHandle};
 use windlass_core::time::Timestamp;
 
 use super::{Arguments, Mistake, duration};

@@ -22,10 +22,12 @@ use std::time::Duration;
 use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
+use windlass_core::ids::{KeyHash, SequenceNumber};
 use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::{KeyHash, Page, SequenceNumber};
-use windlass_core::rendering::{Heading, Record, Rendering};
+use windlass_core::record::Record;
+use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
+use windlass_core::shard::ReadResult;
 use windlass_core::shard::{
     Report, ShardCommand, ShardConsumer, ShardInput, ShardSettings, Waiting,
 };
@@ -154,7 +156,7 @@ impl ShardRunner {
         Ok(ShardInput::Invoked { batch, outcome })
     }
 
-    fn page(&mut self, arguments: &mut Arguments) -> Result<Page, Mistake> {
+    fn page(&mut self, arguments: &mut Arguments) -> Result<ReadResult, Mistake> {
         let behind = arguments.duration("behind", "0s")?;
         let arrival = match arguments.key("arrived") {
             Some(after) => START + duration(&after)?,
@@ -167,7 +169,7 @@ impl ShardRunner {
             after: Position::TrimHorizon,
             iterator: Some(Arc::from(format!("i{}", self.n_iterators))),
         });
-        Ok(Page {
+        Ok(ReadResult {
             records,
             next,
             behind,
@@ -282,15 +284,15 @@ fn place(position: &Position) -> String {
 /// All words and all pairs that are left: numbers of records, with sizes or without. `~` in front
 /// says that the filter does not let the record through.
 fn records(arguments: &mut Arguments, arrival: Timestamp) -> Result<Vec<Record>, Mistake> {
-    let mut rendering = Rendering::default();
+    let mut builder = RecordPageBuilder::default();
     for (name, bytes) in arguments.sized(10)? {
         let number = name.trim_start_matches('~');
-        let heading = Heading {
+        let meta = RecordMeta {
             sequence_number: number,
             key: KeyHash::of(number.as_bytes()),
             approximate_arrival: arrival,
         };
-        rendering.push(&heading, &wanted::event(bytes, number == name), 0..0);
+        builder.push(&meta, &wanted::event(bytes, number == name), 0..0);
     }
-    Ok(rendering.finish())
+    Ok(Record::of_page(builder.finish()))
 }

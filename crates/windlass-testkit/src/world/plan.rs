@@ -217,7 +217,7 @@ fn from(rng: &mut Rng, contents: &Contents) -> Position {
     let record = &contents.records()[index];
     match rng.between(0, 9) {
         0 | 1 => Position::AtTimestamp(record.approximate_arrival()),
-        2 => Position::After(record.name()),
+        2 => Position::After(record.sequence_number().into()),
         _ => Position::TrimHorizon,
     }
 }

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use windlass_core::event::Event;
+use windlass_core::ids::KeyHash;
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_core::record::KeyHash;
-use windlass_core::rendering::{Heading, Rendering};
+use windlass_core::record::Record;
+use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{Invocation, Target};
 
@@ -221,17 +222,17 @@ async fn a_secret_signs_the_body() {
 fn event_of_pieces() -> Event {
     let mut records = Vec::new();
     for page in ["a", "b"] {
-        let mut rendering = Rendering::default();
+        let mut builder = RecordPageBuilder::default();
         for number in ["1", "2", "3"] {
-            let heading = Heading {
+            let meta = RecordMeta {
                 sequence_number: number,
                 key: KeyHash(1),
                 approximate_arrival: Timestamp::EPOCH,
             };
             let event = format!("\"{number}{}\"", page.repeat(300_000));
-            rendering.push(&heading, event.as_bytes(), 0..0);
+            builder.push(&meta, event.as_bytes(), 0..0);
         }
-        records.extend(rendering.finish());
+        records.extend(Record::of_page(builder.finish()));
     }
     records.remove(1);
     Event::of_records(&records)

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use windlass_core::batch::BatchId;
+use windlass_core::ids::{KeyHash, MessageId, ReceiptHandle};
+use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::queue::{Batch, EntryResult, QueueConsumerSettings, Report, RequestId};
-use windlass_core::record::{KeyHash, Message, MessageId, ReceiptHandle};
 use windlass_core::time::Timestamp;
 
 use super::event_bytes;

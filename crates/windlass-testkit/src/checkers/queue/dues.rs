@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use windlass_core::record::{KeyHash, MessageId};
+use windlass_core::ids::{KeyHash, MessageId};
 use windlass_core::time::Timestamp;
 
 use super::books::{Books, Extension, Flight, Hold, State};

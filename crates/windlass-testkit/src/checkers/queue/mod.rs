@@ -20,8 +20,8 @@ mod dues;
 mod pausing;
 mod rules;
 
+use windlass_core::ids::MessageId;
 use windlass_core::queue::{QueueCommand, QueueConsumerSettings, QueueInput, QueueView};
-use windlass_core::record::MessageId;
 use windlass_core::time::Timestamp;
 
 use self::books::{Asked, Books, Extension, Receive, State};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use windlass_core::ids::ReceiptHandle;
 use windlass_core::queue::{Batch, QueueCommand, QueueView, Report, Waiting};
-use windlass_core::record::ReceiptHandle;
 use windlass_core::time::Timestamp;
 
 use super::books::{Books, Entry, State};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::Position;
-use windlass_core::record::Page;
-use windlass_core::rendering::Record;
+use windlass_core::record::Record;
+use windlass_core::shard::ReadResult;
 use windlass_core::shard::{Batch, Finish, Report, ShardSettings};
 use windlass_core::time::Timestamp;
 
@@ -140,7 +140,7 @@ impl Books {
 
     pub(super) fn read(
         &mut self,
-        result: &Result<Page, Fault>,
+        result: &Result<ReadResult, Fault>,
         contents: &Contents,
         now: Timestamp,
     ) -> Result<(), Violation> {
@@ -162,7 +162,7 @@ impl Books {
                 let taken = &page.records[..limit.min(page.records.len())];
                 self.ended = page.next.is_none() && taken.len() == page.records.len();
                 if let Some(last) = taken.last() {
-                    self.after = Position::After(last.name());
+                    self.after = Position::After(last.sequence_number().into());
                 }
                 self.take_in(taken, contents, now)?;
             }
@@ -212,7 +212,7 @@ impl Books {
             }
             if too_large {
                 self.owed.push_back(Report::RecordTooLarge {
-                    sequence_number: record.name(),
+                    sequence_number: record.sequence_number().into(),
                     bytes: size,
                 });
                 continue;

@@ -22,7 +22,7 @@ mod books;
 use windlass_core::event::Event;
 use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::Position;
-use windlass_core::rendering::Record;
+use windlass_core::record::Record;
 use windlass_core::shard::{
     Batch, Finish, Report, ShardCommand, ShardInput, ShardSettings, ShardView, Waiting,
 };

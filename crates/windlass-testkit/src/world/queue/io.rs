@@ -1,8 +1,9 @@
 //! What comes of the requests and invocations of one consumer, and whether they may be made.
 
+use windlass_core::ids::ReceiptHandle;
+use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::queue::{Batch, EntryResult, QueueCommand, QueueInput};
-use windlass_core::record::{Message, ReceiptHandle};
 use windlass_core::time::Timestamp;
 
 use super::function::Fate;

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use windlass_core::arn::Arn;
+use windlass_core::arn::{Arn, StreamKind};
 use windlass_core::function::{FunctionName, Place};
-use windlass_core::mapping::{Mapping, Source};
+use windlass_core::mapping::{QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
 use windlass_engine::ports::{
-    BoxError, Connect, Directory, PortError, QueueReader, StreamReader, Target,
+    AdapterFactory, BoxError, PortError, QueueReader, ResourceLookup, StreamReader, Target,
 };
 
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
@@ -24,7 +24,7 @@ use crate::trust::CaBundle;
 
 /// What the world is made of.
 #[derive(Clone, Debug)]
-pub struct WorldSettings {
+pub struct AdapterSettings {
     /// Where AWS is.
     pub aws: AwsSettings,
     /// For names given without an ARN: twelve digits.
@@ -66,7 +66,7 @@ pub enum FunctionKind {
 }
 
 /// Everything outside, as one daemon is configured to see it.
-pub struct World {
+pub struct Adapters {
     aws: Aws,
     ca_bundle: Option<CaBundle>,
     here: Place,
@@ -75,9 +75,9 @@ pub struct World {
     targets: Mutex<BTreeMap<Arn, Arc<dyn Target>>>,
 }
 
-impl World {
+impl Adapters {
     /// Looks up credentials and endpoints; calls nobody.
-    pub async fn load(settings: WorldSettings) -> Self {
+    pub async fn load(settings: AdapterSettings) -> Self {
         let here = Place {
             partition: "aws".to_owned(),
             region: settings.aws.region.clone(),
@@ -158,33 +158,30 @@ impl World {
     }
 }
 
-impl Connect for World {
-    fn stream(&self, mapping: &Mapping) -> Result<Arc<dyn StreamReader>, PortError> {
-        match &mapping.source {
-            Source::Kinesis { .. } => {
-                let identity = self.identity_of(&mapping.function);
-                let clients = self.aws.of(mapping.source.arn());
-                Ok(Arc::new(KinesisReader::new(&clients, mapping, &identity)))
+impl AdapterFactory for Adapters {
+    fn stream(
+        &self,
+        source: &StreamSource,
+        function: &Arn,
+    ) -> Result<Arc<dyn StreamReader>, PortError> {
+        let clients = self.aws.of(&source.arn);
+        Ok(match source.kind {
+            StreamKind::Kinesis => {
+                let identity = self.identity_of(function);
+                Arc::new(KinesisReader::new(&clients, &source.arn, &identity))
             }
-            Source::DynamoDbStreams { .. } => {
-                let clients = self.aws.of(mapping.source.arn());
-                Ok(Arc::new(DynamoDbStreamsReader::new(&clients, mapping)))
+            StreamKind::DynamoDbStreams => {
+                Arc::new(DynamoDbStreamsReader::new(&clients, &source.arn))
             }
-            Source::Sqs { queue, .. } => Err(wrong_kind(queue)),
-        }
+        })
     }
 
-    fn queue(&self, mapping: &Mapping) -> Result<Arc<dyn QueueReader>, PortError> {
-        match &mapping.source {
-            Source::Sqs { queue, .. } => Ok(Arc::new(SqsReader::new(&self.aws.of(queue), mapping))),
-            Source::Kinesis { stream, .. } | Source::DynamoDbStreams { stream, .. } => {
-                Err(wrong_kind(stream))
-            }
-        }
+    fn queue(&self, source: &QueueSource) -> Result<Arc<dyn QueueReader>, PortError> {
+        let clients = self.aws.of(&source.arn);
+        Ok(Arc::new(SqsReader::new(&clients, source)))
     }
 
-    fn target(&self, mapping: &Mapping) -> Result<Arc<dyn Target>, PortError> {
-        let function = &mapping.function;
+    fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError> {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
         // Qualifiers of a function that is not Lambda's change nothing about it.
         let unqualified = FunctionName::parse(function.as_str())
@@ -211,7 +208,7 @@ impl Connect for World {
 }
 
 #[async_trait]
-impl Directory for World {
+impl ResourceLookup for Adapters {
     async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError> {
         let (arn, configured) = self.shown(name);
         if configured || find_function(&self.aws.of(&arn).lambda, &arn).await? {
@@ -222,14 +219,6 @@ impl Directory for World {
 
     async fn source(&self, arn: &Arn) -> Result<(), PortError> {
         source_exists(&self.aws.of(arn), arn).await
-    }
-}
-
-fn wrong_kind(arn: &Arn) -> PortError {
-    PortError {
-        operation: format!("reading {arn}"),
-        fault: Fault::Denied,
-        source: "the source is of another kind".into(),
     }
 }
 
@@ -245,7 +234,7 @@ mod tests {
     async fn signed_for(region: &str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let world = World::load(WorldSettings {
+        let world = Adapters::load(AdapterSettings {
             aws: AwsSettings {
                 region: "us-east-1".to_owned(),
                 endpoints: BTreeMap::from([(Service::Kinesis, url)]),
