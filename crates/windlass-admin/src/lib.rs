@@ -11,6 +11,7 @@ mod guard;
 mod health;
 mod metrics;
 mod pagination;
+pub mod report;
 mod rendering;
 mod server;
 mod status;

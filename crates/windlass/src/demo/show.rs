@@ -1,12 +1,12 @@
 //! How the demo shows itself: a live table and a bar on a terminal, plain lines in a pipe.
 
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::Value;
+use windlass_admin::report::MappingReport;
 
-use crate::output::{self, Look};
+use crate::output;
 
 /// Between two plain lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(2);
@@ -20,7 +20,7 @@ pub(super) struct Seen {
     /// How many will be put.
     pub(super) total: u64,
     /// What the API says of each mapping.
-    pub(super) statuses: Vec<Value>,
+    pub(super) statuses: Vec<MappingReport>,
 }
 
 /// Shows one look after the other.
@@ -28,7 +28,6 @@ pub(super) enum Show {
     Terminal {
         table: ProgressBar,
         bar: ProgressBar,
-        last: Option<Look>,
     },
     Pipe {
         next_line: Duration,
@@ -48,21 +47,14 @@ impl Show {
         let table = all.add(ProgressBar::no_length().with_style(plain("{msg}")));
         let style = plain("\n delivered {bar:40} {human_pos} of {human_len}, {elapsed} ");
         let bar = all.add(ProgressBar::new(total).with_style(style));
-        Self::Terminal {
-            table,
-            bar,
-            last: None,
-        }
+        Self::Terminal { table, bar }
     }
 
     pub(super) fn update(&mut self, seen: &Seen) -> anyhow::Result<()> {
         match self {
-            Self::Terminal { table, bar, last } => {
-                let look = Look::at(Instant::now(), &seen.statuses);
-                let rates = last.replace(look).zip(last.as_ref());
-                let rates = rates.map(|(earlier, now)| now.rates_since(&earlier));
+            Self::Terminal { table, bar } => {
                 let width = output::terminal_width();
-                let shown = output::status_table(&seen.statuses, &rates.unwrap_or_default(), width);
+                let shown = output::status_table(&seen.statuses, width);
                 table.set_message(shown);
                 bar.set_position(seen.delivered);
             }
@@ -85,7 +77,7 @@ impl Show {
     }
 
     pub(super) fn finish(self) {
-        if let Self::Terminal { table, bar, .. } = self {
+        if let Self::Terminal { table, bar } = self {
             table.finish();
             bar.finish();
         }

@@ -1,5 +1,4 @@
-//! YAML as a tree in which every node knows its line, so that each mistake can be reported at its
-//! place and all of them at once. Variables are replaced here.
+//! YAML as a tree in which every node knows its line, with variables replaced.
 
 use std::fmt;
 
@@ -7,39 +6,27 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
-/// One mistake, with its place.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    /// Counted from 1; 0 where there is none.
-    pub(crate) line: u32,
-    /// What is wrong with what, and the remedy.
-    pub(crate) message: String,
-}
+use super::error::Errors;
 
-/// A value of the file, or the file.
+/// A value of the file, or the whole file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
-    /// Counted from 1.
+    /// From 1.
     pub(crate) line: u32,
     pub(crate) value: Value,
 }
 
-/// What a node is.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
-    /// Nothing was written.
     Null,
-    /// `true` or `false`.
     Bool(bool),
-    /// A number without quotes.
+    /// Without quotes.
     Number(serde_json::Number),
-    /// Any other text.
     Text(String),
-    /// A list.
     List(Vec<Node>),
-    /// Keys and values, in the order of the file; no key is there twice.
+    /// In the order of the file, without duplicate keys.
     Map(Vec<(Key, Node)>),
-    /// A text with a variable that has no value, which has been told.
+    /// Text with a variable that is not set, which was reported.
     Unset,
 }
 
@@ -50,11 +37,11 @@ pub(crate) struct Key {
     pub(crate) name: String,
 }
 
-/// Reads a file's text and replaces `${VAR}` and `${VAR:-default}` in its values.
+/// Parses a file and replaces `${VAR}` and `${VAR:-default}` in its values.
 pub(crate) fn parse(
     text: &str,
     variable: &dyn Fn(&str) -> Option<String>,
-    problems: &mut Vec<Problem>,
+    errors: &Errors,
 ) -> Option<Node> {
     if text
         .lines()
@@ -65,35 +52,32 @@ pub(crate) fn parse(
             value: Value::Map(Vec::new()),
         });
     }
-    // The library would end at the first key that is written twice, and say nothing of the rest.
+    // By default the library stops at the first duplicate key and reports nothing else.
     let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::PassThrough };
     match serde_saphyr::from_multiple_with_options::<Spanned<RawValue>>(text, options) {
         Ok(documents) => {
             let mut documents = documents.into_iter();
             let first = documents.next()?;
             if let Some(second) = documents.next() {
-                let message = "a second YAML document begins before this line, and only one is \
-                               read; remove the line '---' between them, or one of the two";
-                problems.push(Problem {
-                    line: line_of(&second),
-                    message: message.to_owned(),
-                });
+                let message = "a second YAML document starts here, and only one is allowed; remove \
+                               the line '---', or one of the documents";
+                errors.push(line_of(&second), message.to_owned());
             }
-            Some(Reading { variable, problems }.node(first, ""))
+            Some(TreeBuilder { variable, errors }.node(first, ""))
         }
         Err(error) => {
             let line = error.location().map_or(0, |location| {
                 u32::try_from(location.line()).unwrap_or(u32::MAX)
             });
             let message = error.without_snippet().to_string();
-            problems.push(Problem { line, message });
+            errors.push(line, message);
             None
         }
     }
 }
 
 impl Node {
-    /// The same as JSON, for what is read by serde.
+    /// For what serde reads.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         match &self.value {
             Value::Null | Value::Unset => serde_json::Value::Null,
@@ -105,9 +89,8 @@ impl Node {
         }
     }
 
-    /// The line of a member, `BatchSize` or `FilterCriteria.Filters[0].Pattern`, and what stands
-    /// there. It goes as far as the path leads: of what is not written, the line of what would
-    /// hold it.
+    /// Line and value of a member, `BatchSize` or `FilterCriteria.Filters[0].Pattern`; if it is
+    /// absent, those of the nearest value that would contain it.
     pub(crate) fn find(&self, member: &str) -> (u32, &Value) {
         let (mut line, mut node) = (self.line, self);
         for step in member.split(['.', '[']) {
@@ -125,7 +108,6 @@ impl Node {
         (line, &node.value)
     }
 
-    /// The text that it is, if it is text.
     pub(crate) fn text(&self) -> Option<&str> {
         let Value::Text(text) = &self.value else {
             return None;
@@ -133,16 +115,16 @@ impl Node {
         Some(text)
     }
 
-    /// What it is, in a word, for messages.
-    pub(crate) const fn kind(&self) -> &'static str {
+    /// For error messages.
+    pub(crate) fn describe(&self) -> String {
         match &self.value {
-            Value::Null | Value::Unset => "nothing",
-            Value::Bool(_) => "true or false",
-            Value::Number(_) => "a number",
-            Value::Text(text) if text.is_empty() => "an empty text",
-            Value::Text(_) => "text",
-            Value::List(_) => "a list",
-            Value::Map(_) => "keys and values",
+            Value::Null | Value::Unset => "nothing".to_owned(),
+            Value::Bool(_) => "true or false".to_owned(),
+            Value::Number(number) => format!("the number {number}"),
+            Value::Text(text) if text.is_empty() => "an empty text".to_owned(),
+            Value::Text(_) => "text".to_owned(),
+            Value::List(_) => "a list".to_owned(),
+            Value::Map(_) => "keys and values".to_owned(),
         }
     }
 }
@@ -167,7 +149,7 @@ pub(crate) fn entries_to_json(
         .collect()
 }
 
-/// Where a key of a map stands: `functions.resize`.
+/// The path of a key: `functions.resize`.
 pub(crate) fn join(path: &str, name: &str) -> String {
     if path.is_empty() {
         name.to_owned()
@@ -176,14 +158,14 @@ pub(crate) fn join(path: &str, name: &str) -> String {
     }
 }
 
-/// What it takes to make nodes of the library's values.
-struct Reading<'a> {
+/// Converts the library's values to nodes.
+struct TreeBuilder<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
-    problems: &'a mut Vec<Problem>,
+    errors: &'a Errors,
 }
 
-impl Reading<'_> {
-    fn node(&mut self, raw: Spanned<RawValue>, path: &str) -> Node {
+impl TreeBuilder<'_> {
+    fn node(&self, raw: Spanned<RawValue>, path: &str) -> Node {
         let line = line_of(&raw);
         let value = match raw.value {
             RawValue::Null => Value::Null,
@@ -197,7 +179,7 @@ impl Reading<'_> {
                     } else {
                         format!("{path}: {message}")
                     };
-                    self.problems.push(Problem { line, message });
+                    self.errors.push(line, message);
                     Value::Unset
                 }
             },
@@ -211,9 +193,9 @@ impl Reading<'_> {
         Node { line, value }
     }
 
-    /// Of a key that is written twice the first counts.
+    /// The first of duplicate keys wins.
     fn entries(
-        &mut self,
+        &self,
         entries: Vec<(Spanned<String>, Spanned<RawValue>)>,
         path: &str,
     ) -> Vec<(Key, Node)> {
@@ -222,8 +204,8 @@ impl Reading<'_> {
             let (line, full) = (line_of(&key), join(path, &key.value));
             let node = self.node(value, &full);
             if let Some((first, _)) = nodes.iter().find(|(it, _)| it.name == key.value) {
-                let message = format!("{full}: written before, in line {}; keep one", first.line);
-                self.problems.push(Problem { line, message });
+                let message = format!("{full}: duplicate key, first defined on line {}", first.line);
+                self.errors.push(line, message);
                 continue;
             }
             let name = key.value;
@@ -237,7 +219,7 @@ fn line_of<T>(spanned: &Spanned<T>) -> u32 {
     u32::try_from(spanned.referenced.line()).unwrap_or(u32::MAX)
 }
 
-/// Replaces variables; `$${` stands for `${` itself.
+/// Replaces variables; `$${` is a literal `${`.
 fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let mut result = String::with_capacity(text.len());
     let mut rest = text;
@@ -252,7 +234,7 @@ fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<S
         let after = &rest[start + 2..];
         let Some(end) = after.find('}') else {
             return Err(
-                "'${' without a closing '}'; write '$${' for the two characters".to_owned(),
+                "'${' without a closing '}'; write '$${' for a literal '${'".to_owned(),
             );
         };
         let (name, default) = match after[..end].split_once(":-") {
@@ -376,50 +358,55 @@ mod tests {
         assert!(substitute("${NAME", &variable).is_err());
     }
 
+    fn parse_all(text: &str) -> (Option<Node>, Vec<(u32, String)>) {
+        let errors = Errors::default();
+        let node = parse(text, &variable, &errors);
+        let errors = errors.into_sorted().into_iter();
+        (node, errors.map(|it| (it.line, it.message)).collect())
+    }
+
     #[test]
     fn every_node_knows_its_line() {
-        let mut problems = Vec::new();
-        let node = parse("a: 1\nb:\n  - x\n  - ${NONE}\n", &variable, &mut problems).unwrap();
-        assert_eq!(problems.len(), 1);
-        assert_eq!(problems[0].line, 4);
-        assert!(problems[0].message.starts_with("b[1]: the variable NONE"));
-        let Value::Map(entries) = node.value else {
-            panic!("a map was written")
+        let (node, errors) = parse_all("a: 1\nb:\n  - x\n  - ${NONE}\n");
+        let [(4, message)] = &errors[..] else {
+            panic!("{errors:?}")
+        };
+        assert!(message.starts_with("b[1]: the variable NONE"));
+        let Value::Map(entries) = node.unwrap().value else {
+            panic!("the file is a map")
         };
         assert_eq!(entries[1].0.line, 2);
         assert_eq!(entries[0].1.value, Value::Number(1.into()));
     }
 
     #[test]
-    fn a_key_that_is_written_twice_hides_nothing() {
-        let mut problems = Vec::new();
-        let text = "a: 1\nb: {c: 1, d: '${NONE}', c: 2}\na: 2\n";
-        let node = parse(text, &variable, &mut problems).unwrap();
-        let told: Vec<_> = problems.iter().map(|it| (it.line, &*it.message)).collect();
-        assert_eq!(told.len(), 3, "{told:?}");
-        assert!(told[0].1.starts_with("b.d: the variable NONE"));
-        assert_eq!(told[1], (2, "b.c: written before, in line 2; keep one"));
-        assert_eq!(told[2], (3, "a: written before, in line 1; keep one"));
-        assert_eq!(node.find("a"), (1, &Value::Number(1.into())));
+    fn duplicate_keys_hide_no_other_error() {
+        let (node, errors) = parse_all("a: 1\nb: {c: 1, d: '${NONE}', c: 2}\na: 2\n");
+        let duplicate = |line, key: &str, first| {
+            let text = format!("{key}: duplicate key, first defined on line {first}");
+            (line, text)
+        };
+        assert_eq!(errors.len(), 3, "{errors:?}");
+        assert!(errors[0].1.starts_with("b.d: the variable NONE"));
+        assert_eq!(errors[1..], [duplicate(2, "b.c", 2), duplicate(3, "a", 1)]);
+        assert_eq!(node.unwrap().find("a"), (1, &Value::Number(1.into())));
     }
 
     #[test]
-    fn a_second_document_hides_nothing() {
-        let mut problems = Vec::new();
-        let text = "a: ${NONE}\n---\nb: 1\n";
-        assert!(parse(text, &variable, &mut problems).is_some());
-        let lines: Vec<_> = problems.iter().map(|it| it.line).collect();
-        assert_eq!(lines, [3, 1], "{problems:?}");
-        assert!(problems[0].message.contains("remove the line '---'"));
-        problems.clear();
-        parse("---\na: 1\n---\n# nothing\n", &variable, &mut problems);
-        assert_eq!(problems, []);
+    fn a_second_document_hides_no_other_error() {
+        let (node, errors) = parse_all("a: ${NONE}\n---\nb: 1\n");
+        assert!(node.is_some());
+        let lines: Vec<_> = errors.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [1, 3], "{errors:?}");
+        assert!(errors[1].1.contains("remove the line '---'"));
+        let (_, errors) = parse_all("---\na: 1\n---\n# nothing\n");
+        assert_eq!(errors, []);
     }
 
     #[test]
     fn members_are_found_as_far_as_they_are_written() {
         let text = "F:\n  Filters:\n    - Pattern: x\n    -\n      Pattern: y\nB: 1\n";
-        let node = parse(text, &variable, &mut Vec::new()).unwrap();
+        let node = parse_all(text).0.unwrap();
         for (member, line) in [
             ("B", 6),
             ("B.C", 6),
@@ -434,8 +421,8 @@ mod tests {
 
     #[test]
     fn broken_yaml_names_its_line() {
-        let mut problems = Vec::new();
-        assert_eq!(parse("a: 1\nb: [\n", &variable, &mut problems), None);
-        assert!(1 < problems[0].line, "{problems:?}");
+        let (node, errors) = parse_all("a: 1\nb: [\n");
+        assert_eq!(node, None);
+        assert!(1 < errors[0].0, "{errors:?}");
     }
 }
