@@ -22,8 +22,6 @@ pub mod position;
 pub mod record;
 pub mod rendering;
 
-pub mod filter;
-
 pub mod batch;
 mod progress;
 mod retry;

@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use windlass_filter::Criteria;
+
 use crate::arn::{Arn, SourceKind};
-use crate::filter::Criteria;
 use crate::position::Position;
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::Instrument;
 use windlass_core::event::PAYLOAD_LIMIT;
-use windlass_core::filter::Criteria;
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::mapping::{Mapping, QueueSettings, Source, StreamSettings};
 use windlass_core::record::{KeyHash, ShardId};
 use windlass_core::shard::{Finish, ShardConsumer, ShardSettings};
+use windlass_filter::Criteria;
 
 use crate::budget::{Account, Budget};
 use crate::clock::Clock;

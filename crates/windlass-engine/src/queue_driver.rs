@@ -7,12 +7,12 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use windlass_core::event::{Event, PAYLOAD_LIMIT};
-use windlass_core::filter::Criteria;
 use windlass_core::mapping::QueueSettings;
 use windlass_core::queue::{
     Batch, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, Report, RequestId,
 };
 use windlass_core::record::{Message, ReceiptHandle};
+use windlass_filter::Criteria;
 
 use crate::at_limit::Limit;
 use crate::budget::{Account, Reservation};

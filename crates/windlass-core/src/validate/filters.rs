@@ -2,8 +2,9 @@
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_FilterCriteria.html>
 
+use windlass_filter::{Criteria, MAXIMUM_FILTERS, View};
+
 use crate::arn::SourceKind;
-use crate::filter::{Criteria, MAXIMUM_FILTERS, View};
 use crate::spec::MappingSpec;
 use crate::validate::Violation;
 use crate::validate::rules::invalid;
