@@ -238,13 +238,13 @@ fn shortest_path(graph: &Graph, from: &str, to: &str) -> Option<Vec<String>> {
     let mut queue = VecDeque::from([vec![from.to_owned()]]);
     let mut seen = BTreeSet::from([from.to_owned()]);
     while let Some(path) = queue.pop_front() {
-        let last = path.last().expect("a path has a file");
+        let last = path.last()?;
         if last == to {
             return Some(path);
         }
         for next in graph.get(last).into_iter().flat_map(BTreeMap::keys) {
             if seen.insert(next.clone()) {
-                queue.push_back([path.as_slice(), &[next.clone()]].concat());
+                queue.push_back([path.as_slice(), std::slice::from_ref(next)].concat());
             }
         }
     }
