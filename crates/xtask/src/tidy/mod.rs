@@ -4,9 +4,14 @@
 //! The files are those that git tracks, and those it would track.
 
 mod code_map;
+mod crate_dependencies;
 mod deploy;
-mod edges;
+mod import_cycles;
+mod imports;
+mod scripts;
 mod text;
+mod unused_dependencies;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -38,9 +43,13 @@ type Files = BTreeMap<String, String>;
 pub(crate) fn run() -> Result<()> {
     let files = read_files()?;
     let metadata = metadata()?;
-    let mut findings = edges::check(&metadata)?;
+    let mut findings = crate_dependencies::check(&metadata)?;
+    findings.extend(unused_dependencies::check(&files, &metadata)?);
+    findings.extend(import_cycles::check(&files));
     findings.extend(code_map::check(&files, &metadata)?);
     findings.extend(deploy::check(&files));
+    findings.extend(scripts::check(&files));
+    findings.extend(words::check_all(&files));
     for (path, text) in &files {
         findings.extend(text::check(path, text));
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Files, Finding, code_map, deploy, edges, text};
+use super::{Files, Finding, code_map, crate_dependencies, deploy, text};
 
 fn texts_of(findings: &[Finding]) -> Vec<String> {
     findings.iter().map(ToString::to_string).collect()
@@ -34,7 +34,7 @@ fn package(name: &str, dependencies: &[(&str, bool, Option<&str>)]) -> Value {
 #[test]
 fn an_edge_against_the_direction_is_found() {
     let metadata = package("windlass-core", &[("windlass-engine", true, None)]);
-    let findings = edges::check(&metadata).unwrap();
+    let findings = crate_dependencies::check(&metadata).unwrap();
     assert_one(
         &findings,
         "windlass-core must not depend on windlass-engine",
@@ -44,12 +44,12 @@ fn an_edge_against_the_direction_is_found() {
 #[test]
 fn an_edge_for_tests_may_only_lead_to_the_testkit() {
     let testkit = package("windlass-core", &[("windlass-testkit", true, Some("dev"))]);
-    assert_eq!(edges::check(&testkit).unwrap(), []);
+    assert_eq!(crate_dependencies::check(&testkit).unwrap(), []);
     let other = package(
         "windlass-admin",
         &[("windlass-adapters", true, Some("dev"))],
     );
-    let findings = edges::check(&other).unwrap();
+    let findings = crate_dependencies::check(&other).unwrap();
     assert_one(
         &findings,
         "windlass-admin must not depend on windlass-adapters",
@@ -59,23 +59,29 @@ fn an_edge_for_tests_may_only_lead_to_the_testkit() {
 #[test]
 fn the_daemon_does_not_carry_the_testkit() {
     let metadata = package("windlass", &[("windlass-testkit", true, None)]);
-    let findings = edges::check(&metadata).unwrap();
+    let findings = crate_dependencies::check(&metadata).unwrap();
     assert_one(&findings, "windlass must not depend on windlass-testkit");
 }
 
 #[test]
 fn the_core_does_no_io_whoever_wrote_it() {
     let metadata = package("windlass-core", &[("tokio", false, None)]);
-    assert_one(&edges::check(&metadata).unwrap(), "depend on tokio");
+    assert_one(
+        &crate_dependencies::check(&metadata).unwrap(),
+        "depend on tokio",
+    );
     let metadata = package("windlass-engine", &[("aws-sdk-sqs", false, None)]);
-    assert_one(&edges::check(&metadata).unwrap(), "depend on aws-sdk-sqs");
+    assert_one(
+        &crate_dependencies::check(&metadata).unwrap(),
+        "depend on aws-sdk-sqs",
+    );
     let metadata = package("windlass-core", &[("tokio", false, Some("dev"))]);
-    assert_eq!(edges::check(&metadata).unwrap(), []);
+    assert_eq!(crate_dependencies::check(&metadata).unwrap(), []);
 }
 
 #[test]
 fn a_crate_without_a_rule_is_found() {
-    let findings = edges::check(&package("windlass-extra", &[])).unwrap();
+    let findings = crate_dependencies::check(&package("windlass-extra", &[])).unwrap();
     assert_one(&findings, "no rule says");
 }
 
@@ -130,19 +136,6 @@ fn what_was_left_unfinished_is_found() {
 fn a_path_of_one_machine_is_found() {
     let content = format!("run {}{}tool\n", "/ho", "me/somebody/");
     assert_one(&text::check("a.md", &content), "somebody's machine");
-}
-
-#[test]
-fn a_script_without_its_last_expectation_is_found() {
-    let path = "tests/scripts/shard/one.txt";
-    let expected = "the last block has no expectation";
-    assert_clean(path, "page 1 2\n---\nread\n\nfail b1\n---\ninvoke b2\n");
-    assert_one(
-        &text::check(path, "page 1 2\n---\nread\n\nfail b1\n"),
-        expected,
-    );
-    assert_one(&text::check(path, "page 1 2\n---\n"), expected);
-    assert_one(&text::check(path, ""), expected);
 }
 
 fn map_findings(map: &str) -> Vec<String> {

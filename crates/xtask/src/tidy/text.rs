@@ -32,9 +32,6 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         findings.extend(source_length(path, text));
         findings.extend(module_doc(path, text));
     }
-    if path.starts_with("tests/scripts/") {
-        findings.extend(script_end(path, text));
-    }
     if !is_generated(path) {
         findings.extend(blanks(path, text));
         findings.extend(words(path, text));
@@ -70,28 +67,6 @@ fn module_doc(path: &str, text: &str) -> Option<Finding> {
         let text = "a module starts with `//!` and a sentence that says what it is";
         Finding::new(path, 1, text)
     })
-}
-
-/// A script is read block by block, and a block without an expectation asserts nothing. The last
-/// one is where a forgotten expectation goes unnoticed.
-fn script_end(path: &str, text: &str) -> Option<Finding> {
-    let last_block: Vec<&str> = text
-        .trim_end()
-        .rsplit("\n\n")
-        .next()
-        .unwrap_or_default()
-        .lines()
-        .collect();
-    let expectation = last_block.iter().position(|line| is_separator(line));
-    let ends_in_expectation = expectation.is_some_and(|at| at + 1 < last_block.len());
-    (!ends_in_expectation).then(|| {
-        let text = "the last block has no expectation below a line of dashes";
-        Finding::new(path, 0, text)
-    })
-}
-
-fn is_separator(line: &str) -> bool {
-    line.len() >= 3 && line.bytes().all(|byte| byte == b'-')
 }
 
 fn blanks(path: &str, text: &str) -> Vec<Finding> {
