@@ -214,7 +214,7 @@ fn child_of(module: &Module, name: &str) -> Module {
     child
 }
 
-/// Of a cycle, the dependency that is most likely wrong: that of a file on one in a folder above.
+/// Of a cycle, the dependency that is most likely wrong: that of a file on one in a directory above.
 fn edge_to_cut(cycle: &[String]) -> (String, String) {
     let next = cycle.iter().cycle().skip(1);
     let edges = cycle.iter().zip(next);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Files, Finding, code_map, crate_dependencies, deploy, text};
+use super::{Files, Finding, code_map, crate_dependencies, file_rules, stop_timeouts};
 
 fn texts_of(findings: &[Finding]) -> Vec<String> {
     findings.iter().map(ToString::to_string).collect()
@@ -17,7 +17,10 @@ fn assert_one(findings: &[Finding], expected: &str) {
 
 #[track_caller]
 fn assert_clean(path: &str, content: &str) {
-    assert_eq!(texts_of(&text::check(path, content)), Vec::<String>::new());
+    assert_eq!(
+        texts_of(&file_rules::check(path, content)),
+        Vec::<String>::new()
+    );
 }
 
 fn package(name: &str, dependencies: &[(&str, bool, Option<&str>)]) -> Value {
@@ -88,9 +91,9 @@ fn a_crate_without_a_rule_is_found() {
 #[test]
 fn a_long_file_fails_and_a_longish_one_is_noted() {
     let of_lines = |n_lines: usize| format!("//! Long.\n{}", "//\n".repeat(n_lines - 1));
-    assert_one(&text::check("a.rs", &of_lines(800)), "800 lines");
+    assert_one(&file_rules::check("a.rs", &of_lines(800)), "800 lines");
     assert_clean("a.rs", &of_lines(799));
-    let noted = |n_lines| text::notes(&Files::from([("a.rs".to_owned(), of_lines(n_lines))]));
+    let noted = |n_lines| file_rules::notes(&Files::from([("a.rs".to_owned(), of_lines(n_lines))]));
     assert_eq!(noted(499), Vec::<String>::new());
     assert_eq!(noted(500).len(), 1);
     assert_eq!(noted(800), Vec::<String>::new());
@@ -98,9 +101,12 @@ fn a_long_file_fails_and_a_longish_one_is_noted() {
 
 #[test]
 fn a_module_without_its_sentence_is_found() {
-    assert_one(&text::check("a.rs", "use std::fmt;\n"), "starts with `//!`");
     assert_one(
-        &text::check("a.rs", "//!\nuse std::fmt;\n"),
+        &file_rules::check("a.rs", "use std::fmt;\n"),
+        "starts with `//!`",
+    );
+    assert_one(
+        &file_rules::check("a.rs", "//!\nuse std::fmt;\n"),
         "starts with `//!`",
     );
     assert_clean("a.rs", "//! What it is.\n");
@@ -108,11 +114,11 @@ fn a_module_without_its_sentence_is_found() {
 
 #[test]
 fn blanks_and_tabs_are_found_with_their_line() {
-    assert_one(&text::check("a.md", "one\ntwo \n"), "a.md:2: blanks");
-    assert_one(&text::check("a.json", "{}\t\n"), "a.json:1: blanks");
-    assert_one(&text::check("a.md", "one\n\ttwo\n"), "a.md:2: a tab");
+    assert_one(&file_rules::check("a.md", "one\ntwo \n"), "a.md:2: blanks");
+    assert_one(&file_rules::check("a.json", "{}\t\n"), "a.json:1: blanks");
+    assert_one(&file_rules::check("a.md", "one\n\ttwo\n"), "a.md:2: a tab");
     assert_clean("a.json", "{\n\t\"data\": \"tabs are data here\"\n}\n");
-    assert_one(&text::check("a.md", "one"), "does not end");
+    assert_one(&file_rules::check("a.md", "one"), "does not end");
 }
 
 #[test]
@@ -126,7 +132,7 @@ fn what_was_left_unfinished_is_found() {
         ("#[allow(dead", "_code)]"),
     ] {
         let content = format!("//! Module.\n{first}{second}\n");
-        assert_one(&text::check("a.rs", &content), "finish it");
+        assert_one(&file_rules::check("a.rs", &content), "finish it");
     }
     let inside_a_word = format!("- {}{} are no notes\n", "TO", "DOS");
     assert_clean("a.md", &inside_a_word);
@@ -135,7 +141,7 @@ fn what_was_left_unfinished_is_found() {
 #[test]
 fn a_path_of_one_machine_is_found() {
     let content = format!("run {}{}tool\n", "/ho", "me/somebody/");
-    assert_one(&text::check("a.md", &content), "somebody's machine");
+    assert_one(&file_rules::check("a.md", &content), "somebody's machine");
 }
 
 fn map_findings(map: &str) -> Vec<String> {
@@ -188,7 +194,7 @@ fn deploy_findings(drain: &str, systemd: &str, compose: &str) -> Vec<String> {
         ]
         .map(|(path, content)| (path.to_owned(), content.to_owned())),
     );
-    texts_of(&deploy::check(&files))
+    texts_of(&stop_timeouts::check(&files))
 }
 
 #[test]

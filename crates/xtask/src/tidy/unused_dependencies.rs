@@ -39,10 +39,10 @@ fn check_package(files: &Files, package: &Value) -> Result<Vec<Finding>> {
     let manifest = manifest
         .strip_prefix(&*root.to_string_lossy())
         .map_or(manifest, |path| path.trim_start_matches('/'));
-    let folder = manifest.trim_end_matches("Cargo.toml");
+    let dir = manifest.trim_end_matches("Cargo.toml");
     let sources = files
         .iter()
-        .filter(|(path, _)| path.starts_with(folder) && path.ends_with(".rs"));
+        .filter(|(path, _)| path.starts_with(dir) && path.ends_with(".rs"));
     let sources: Vec<&str> = sources.map(|(_, text)| text.as_str()).collect();
     let mut findings = Vec::new();
     for dependency in package["dependencies"].as_array().into_iter().flatten() {

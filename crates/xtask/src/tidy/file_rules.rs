@@ -2,11 +2,11 @@
 
 use super::{Files, Finding};
 
-/// Longest source file; see [`NOTED_LINES`].
-const MAXIMUM_LINES: usize = 800;
+/// Longest source file; see [`WARN_LINES`].
+const MAX_LINES: usize = 800;
 
 /// A source file this long is mentioned, so that somebody asks whether it is two.
-const NOTED_LINES: usize = 500;
+const WARN_LINES: usize = 500;
 
 /// Files that are written by people and hold no data: no tab may stand in them.
 const PROSE_AND_CODE: &[&str] = &[".rs", ".md", ".toml", ".yaml", ".yml", ".sh", ".c", ".xml"];
@@ -45,15 +45,15 @@ pub(super) fn notes(files: &Files) -> Vec<String> {
         .iter()
         .filter(|(path, _)| path.ends_with(".rs"))
         .map(|(path, text)| (path, text.lines().count()))
-        .filter(|(_, n_lines)| (NOTED_LINES..MAXIMUM_LINES).contains(n_lines))
+        .filter(|(_, n_lines)| (WARN_LINES..MAX_LINES).contains(n_lines))
         .map(|(path, n_lines)| format!("{path} has {n_lines} lines: is it one thing?"))
         .collect()
 }
 
 fn source_length(path: &str, text: &str) -> Option<Finding> {
     let n_lines = text.lines().count();
-    (n_lines >= MAXIMUM_LINES).then(|| {
-        let text = format!("{n_lines} lines; {MAXIMUM_LINES} are too many, divide it");
+    (n_lines >= MAX_LINES).then(|| {
+        let text = format!("{n_lines} lines; {MAX_LINES} are too many, divide it");
         Finding::new(path, 0, text)
     })
 }
@@ -94,9 +94,9 @@ fn words(path: &str, text: &str) -> Vec<Finding> {
                 findings.push(Finding::new(path, number, text));
             }
         }
-        for place in MACHINE_PATHS.iter().map(join) {
-            if line.contains(&place) {
-                let text = format!("`{place}` exists on somebody's machine only");
+        for dir in MACHINE_PATHS.iter().map(join) {
+            if line.contains(&dir) {
+                let text = format!("`{dir}` exists on somebody's machine only");
                 findings.push(Finding::new(path, number, text));
             }
         }
