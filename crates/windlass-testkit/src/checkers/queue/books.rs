@@ -189,7 +189,9 @@ impl Books {
             let bytes = message.event.len();
             let filtered_out = self.settings.filter.is_some() && !wanted::is_wanted(&message.event);
             n_filtered_out += usize::from(filtered_out);
-            if !filtered_out && self.settings.payload_limit < event_bytes(std::iter::once(bytes)) {
+            if !filtered_out
+                && self.settings.limits.payload_limit < event_bytes(std::iter::once(bytes))
+            {
                 let message_id = message.message_id.clone();
                 self.owed_reports
                     .push(Report::MessageTooLarge { message_id, bytes });
@@ -368,7 +370,7 @@ impl Books {
             let flight = self.flights.remove(&id).expect("it was just seen");
             if ends {
                 let n_messages = flight.messages.len();
-                self.owed_reports.push(Report::Returned { n_messages });
+                self.owed_reports.push(Report::Released { n_messages });
             }
             groups.append(&mut self.groups_of(&flight.messages));
             for id in flight.messages {

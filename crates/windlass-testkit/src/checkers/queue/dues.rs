@@ -22,7 +22,7 @@ impl Books {
         let settings = &self.settings;
         settings
             .visibility_timeout
-            .max(if settings.visibility_heartbeat {
+            .max(if settings.limits.visibility_heartbeat {
                 Duration::from_secs(30)
             } else {
                 settings.function_timeout
@@ -32,17 +32,17 @@ impl Books {
     /// How long a receive waits.
     pub(super) fn wait(&self) -> Duration {
         let settings = &self.settings;
-        if settings.visibility_heartbeat {
-            return settings.wait_time;
+        if settings.limits.visibility_heartbeat {
+            return settings.limits.wait_time;
         }
         let half = self.visibility().as_secs() / 2;
-        settings.wait_time.min(Duration::from_secs(half))
+        settings.limits.wait_time.min(Duration::from_secs(half))
     }
 
     pub(super) fn room(&self) -> usize {
         let asked_for: usize = self.receives.values().map(|receive| receive.limit).sum();
         let taken = self.held.len() + asked_for;
-        self.settings.buffer_messages.saturating_sub(taken)
+        self.settings.limits.buffer_messages.saturating_sub(taken)
     }
 
     /// Whether there is enough to see with whether the function can be reached.
@@ -83,18 +83,22 @@ impl Books {
             group.is_none_or(|group| !blocked.contains(&group))
         });
         let settings = &self.settings;
-        let most = settings.batch_size.min(settings.buffer_messages);
+        let most = settings
+            .mapping
+            .batch_size
+            .min(settings.limits.buffer_messages);
         let size = |id: &MessageId| self.held[id].message.event.len();
         let mut n_messages = 0;
         while n_messages < free.len().min(most) {
             let sizes = free[..=n_messages].iter().map(size);
-            if settings.payload_limit < event_bytes(sizes) {
+            if settings.limits.payload_limit < event_bytes(sizes) {
                 break;
             }
             n_messages += 1;
         }
         let bytes = event_bytes(free[..n_messages].iter().map(size));
-        let full = n_messages == most || n_messages < free.len() || bytes == settings.payload_limit;
+        let full =
+            n_messages == most || n_messages < free.len() || bytes == settings.limits.payload_limit;
         free.truncate(n_messages);
         let messages = free;
         (!messages.is_empty()).then_some(Fill { messages, full })
@@ -107,8 +111,8 @@ impl Books {
         }
         let settings = &self.settings;
         let first = &self.held[&fill.messages[0]];
-        let window = first.received + settings.maximum_batching_window;
-        if settings.visibility_heartbeat {
+        let window = first.received + settings.mapping.maximum_batching_window;
+        if settings.limits.visibility_heartbeat {
             return window;
         }
         let gathered = self.gathered();
@@ -122,7 +126,7 @@ impl Books {
     /// When the visibility of a message must be extended, unless it cannot or need not be.
     pub(super) fn extension_due(&self, hold: &Hold) -> Option<Timestamp> {
         let possible = hold.extension == Extension::Possible;
-        if !self.settings.visibility_heartbeat || !possible {
+        if !self.settings.limits.visibility_heartbeat || !possible {
             return None;
         }
         let half = u64::try_from(self.visibility().as_millis() / 2).expect("hours at the most");
@@ -136,7 +140,10 @@ impl Books {
             return None;
         }
         let holds = flight.messages.iter().map(|id| &self.held[id]);
-        let ends = holds.map(|it| it.visible_at.min(it.received + self.settings.hold_limit));
+        let ends = holds.map(|it| {
+            it.visible_at
+                .min(it.received + self.settings.limits.hold_limit)
+        });
         ends.min()
     }
 }

@@ -96,12 +96,15 @@ pub(super) fn q4_one_batch_for_each_group(books: &Books, batch: &Batch) -> Check
 pub(super) fn q5_invocations_keep_their_limits(books: &Books, batch: &Batch) -> Checked {
     let settings = &books.settings;
     let n_running = books.n_running();
-    ensure(n_running < settings.maximum_concurrency, "Q5", || {
-        format!("invokes while {n_running} invocations are under way")
-    })?;
+    ensure(
+        n_running < settings.limits.maximum_concurrency,
+        "Q5",
+        || format!("invokes while {n_running} invocations are under way"),
+    )?;
     let n_messages = batch.messages.len();
     let bytes = event_bytes(batch.messages.iter().map(|message| message.event.len()));
-    let holds = (1..=settings.batch_size).contains(&n_messages) && bytes <= settings.payload_limit;
+    let holds = (1..=settings.mapping.batch_size).contains(&n_messages)
+        && bytes <= settings.limits.payload_limit;
     ensure(holds, "Q5", || {
         format!("a batch of {n_messages} messages and {bytes} bytes")
     })?;
@@ -139,9 +142,11 @@ pub(super) fn q6_receives_are_as_many_as_wanted(
 
 pub(super) fn q6_the_buffer_is_bounded(books: &Books) -> Checked {
     let n_held = books.held.len();
-    ensure(n_held <= books.settings.buffer_messages, "Q6", || {
-        format!("{n_held} messages are held")
-    })
+    ensure(
+        n_held <= books.settings.limits.buffer_messages,
+        "Q6",
+        || format!("{n_held} messages are held"),
+    )
 }
 
 pub(super) fn q7_nothing_after_drain(books: &Books, command: &QueueCommand) -> Checked {
@@ -196,7 +201,7 @@ pub(super) fn q9_nothing_gets_stuck(books: &Books, timeout: Option<Timestamp>) -
         return ensure(busy, "Q9", || "a drain does not end".to_owned());
     }
     let tries = books.unreached.is_failing() && books.probe.is_some();
-    if !tries && books.n_running() < books.settings.maximum_concurrency {
+    if !tries && books.n_running() < books.settings.limits.maximum_concurrency {
         let not_before = books.unreached.latest();
         if books.flights.values().any(|it| it.since.is_none()) {
             by(not_before, "a batch that waits")?;
@@ -327,8 +332,8 @@ pub(super) fn views_are_true(
     let sizes = books.held.values().map(|hold| hold.message.event.len());
     let running = books.flights.values().filter(|it| it.since.is_some());
     let holds = view.received == books.received
-        && view.held_messages == books.held.len()
-        && view.held_bytes == sizes.sum::<usize>()
+        && view.buffered_messages == books.held.len()
+        && view.buffered_bytes == sizes.sum::<usize>()
         && view.in_flight_messages == running.map(|it| it.messages.len()).sum::<usize>()
         && view.concurrency == books.n_running()
         && view.last_outcome == books.last_outcome

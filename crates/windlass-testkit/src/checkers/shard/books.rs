@@ -7,7 +7,7 @@ use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::Position;
 use windlass_core::record::Record;
 use windlass_core::shard::ReadResult;
-use windlass_core::shard::{Batch, Finish, Report, ShardSettings};
+use windlass_core::shard::{Batch, Finish, Report, ShardConsumerSettings};
 use windlass_core::time::Timestamp;
 
 use super::event_bytes;
@@ -18,7 +18,7 @@ use crate::world::Contents;
 
 #[derive(Debug)]
 pub(super) struct Books {
-    pub(super) settings: ShardSettings,
+    pub(super) settings: ShardConsumerSettings,
 
     /// Where the next read must go on.
     pub(super) after: Position,
@@ -100,7 +100,7 @@ pub(super) struct Fill {
 }
 
 impl Books {
-    pub(super) fn new(settings: ShardSettings, from: Position, now: Timestamp) -> Self {
+    pub(super) fn new(settings: ShardConsumerSettings, from: Position, now: Timestamp) -> Self {
         Self {
             settings,
             after: from.clone(),
@@ -148,14 +148,14 @@ impl Books {
         if self.draining {
             return Ok(());
         }
-        let soon = started + self.settings.catch_up_interval;
+        let soon = started + self.settings.limits.catch_up_interval;
         match result {
             Ok(page) => {
                 self.read_failures = 0;
                 self.read_fault = None;
                 self.behind = Some(page.behind);
                 self.read_due = Due::at(if page.behind.is_zero() {
-                    started + self.settings.poll_interval
+                    started + self.settings.limits.poll_interval
                 } else {
                     soon
                 });
@@ -198,8 +198,8 @@ impl Books {
             let size = record.event_len();
             let early = |earliest| record.approximate_arrival() < earliest;
             let filtered_out = self.settings.filter.is_some() && !wanted::is_wanted(record.event());
-            let skipped = filtered_out || self.settings.skip_before.is_some_and(early);
-            let too_large = self.settings.payload_limit < event_bytes(std::iter::once(size));
+            let skipped = filtered_out || self.settings.mapping.skip_before.is_some_and(early);
+            let too_large = self.settings.limits.payload_limit < event_bytes(std::iter::once(size));
             let passed_over = skipped || too_large;
             self.taken.push(Taken {
                 index,
@@ -318,10 +318,10 @@ impl Books {
     pub(super) fn read_room(&self) -> usize {
         let settings = &self.settings;
         let unsaved = self.run - self.saved.run;
-        if self.buffer_is_full() || settings.buffer_records <= unsaved {
+        if self.buffer_is_full() || settings.limits.buffer_records <= unsaved {
             return 0;
         }
-        settings.buffer_records - self.behind_run()
+        settings.limits.buffer_records - self.behind_run()
     }
 
     /// When the first of those that wait arrived.
@@ -334,16 +334,16 @@ impl Books {
         let settings = &self.settings;
         // With every record comes a comma, with the first one none.
         let (mut n_records, mut bytes) = (0, event_bytes(std::iter::empty()) - 1);
-        for size in self.sizes.iter().take(settings.batch_size) {
-            if settings.payload_limit < bytes + 1 + size {
+        for size in self.sizes.iter().take(settings.mapping.batch_size) {
+            if settings.limits.payload_limit < bytes + 1 + size {
                 break;
             }
             n_records += 1;
             bytes += 1 + size;
         }
         let full = n_records < self.sizes.len()
-            || n_records == settings.batch_size
-            || bytes == settings.payload_limit;
+            || n_records == settings.mapping.batch_size
+            || bytes == settings.limits.payload_limit;
         Fill { n_records, full }
     }
 
@@ -360,12 +360,12 @@ impl Books {
     }
 
     fn buffer_is_full(&self) -> bool {
-        self.settings.buffer_records <= self.behind_run()
-            || self.settings.buffer_bytes <= self.waiting_bytes
+        self.settings.limits.buffer_records <= self.behind_run()
+            || self.settings.limits.buffer_bytes <= self.waiting_bytes
     }
 
     fn window(&self) -> Duration {
-        self.settings.maximum_batching_window
+        self.settings.mapping.maximum_batching_window
     }
 
     fn advance_run(&mut self) {

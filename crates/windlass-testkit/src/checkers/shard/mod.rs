@@ -24,7 +24,7 @@ use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::Position;
 use windlass_core::record::Record;
 use windlass_core::shard::{
-    Batch, Finish, Report, ShardCommand, ShardInput, ShardSettings, ShardView, Waiting,
+    Batch, Finish, Report, ShardCommand, ShardConsumerSettings, ShardInput, ShardView, Waiting,
 };
 use windlass_core::time::Timestamp;
 
@@ -41,7 +41,7 @@ type Checked = Result<(), Violation>;
 
 impl ShardChecker {
     /// For a consumer that starts at a stored checkpoint.
-    pub fn new(settings: ShardSettings, from: Position, now: Timestamp) -> Self {
+    pub fn new(settings: ShardConsumerSettings, from: Position, now: Timestamp) -> Self {
         Self(Books::new(settings, from, now))
     }
 
@@ -221,7 +221,8 @@ fn i5_batches_keep_their_limits(books: &Books, batch: &Batch) -> Checked {
     let n_records = batch.records.len();
     let bytes = event_bytes(batch.records.iter().map(Record::event_len));
     let settings = &books.settings;
-    let holds = (1..=settings.batch_size).contains(&n_records) && bytes <= settings.payload_limit;
+    let holds = (1..=settings.mapping.batch_size).contains(&n_records)
+        && bytes <= settings.limits.payload_limit;
     ensure(holds, "I5", || {
         format!("a batch of {n_records} records and {bytes} bytes")
     })
@@ -232,14 +233,14 @@ fn i6_reads_fit_the_buffer(books: &Books, limit: u32) -> Checked {
     ensure(0 < limit && limit as usize <= room, "I6", || {
         format!("asks for {limit} records with room for {room}")
     })?;
-    ensure(limit <= books.settings.read_limit, "I6", || {
+    ensure(limit <= books.settings.limits.read_limit, "I6", || {
         format!("asks for {limit} records at once")
     })
 }
 
 fn i6_the_buffer_is_bounded(books: &Books) -> Checked {
     let held = books.behind_run().max(books.waiting.len());
-    ensure(held <= books.settings.buffer_records, "I6", || {
+    ensure(held <= books.settings.limits.buffer_records, "I6", || {
         format!("{held} records are held")
     })
 }
