@@ -307,8 +307,8 @@ impl World {
             let settings = &self.plan.settings;
             let early = |earliest| record.approximate_arrival() < earliest;
             let filtered_out = settings.filter.is_some() && !wanted::is_wanted(record.event());
-            let unwanted = filtered_out || settings.skip_before.is_some_and(early);
-            let too_large = settings.payload_limit < record.event_len() + 14;
+            let unwanted = filtered_out || settings.mapping.skip_before.is_some_and(early);
+            let too_large = settings.limits.payload_limit < record.event_len() + 14;
             let processed = self.function.processed[index];
             let resolved = processed || unwanted || too_large || self.source.excused[index];
             ensure(resolved, "I9", || format!("record {index} is lost"))?;
