@@ -131,7 +131,7 @@ fn queue_report(lease: &Lease, unit: Option<&UnitStatus>, now: Timestamp) -> Que
     QueueReport {
         daemon: owner(lease),
         received: running.map_or(0, |view| view.received),
-        held_messages: running.map_or(0, |view| view.held_messages),
+        held_messages: running.map_or(0, |view| view.buffered_messages),
         in_flight_messages: running.map_or(0, |view| view.in_flight_messages),
         concurrency: running.map_or(0, |view| view.concurrency),
         last_result: last_result(running.and_then(|view| view.last_outcome.as_ref())).to_owned(),

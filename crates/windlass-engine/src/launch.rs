@@ -7,13 +7,13 @@ use tokio::sync::watch;
 use tracing::Instrument;
 use windlass_core::arn::StreamKind;
 use windlass_core::event::PAYLOAD_LIMIT;
-use windlass_core::filter::Criteria;
 use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::mapping::{
     Mapping, QueueSettings, QueueSource, Source, StreamSettings, StreamSource,
 };
-use windlass_core::shard::{Finish, ShardConsumer, ShardSettings};
+use windlass_core::shard::{Finish, ShardConsumer, ShardConsumerSettings, ShardLimits};
+use windlass_filter::Criteria;
 
 use crate::budget::{Account, Budget};
 use crate::clock::Clock;
@@ -109,7 +109,7 @@ pub(crate) async fn run(
             Unit::Shard(shard),
         ) => {
             let shard = shard.clone();
-            let settings = shard_settings(&settings, mapping.filter, pace);
+            let settings = shard_settings(settings, mapping.filter, pace);
             let driver = running.shard(reader, settings, lease, shard, pace);
             driver.run().instrument(span).await
         }
@@ -143,13 +143,13 @@ impl Ingredients {
     fn shard(
         self,
         reader: Arc<dyn StreamReader>,
-        settings: ShardSettings,
+        settings: ShardConsumerSettings,
         lease: Lease,
         shard: ShardId,
         pace: Pace,
     ) -> ShardDriver {
         let Shared { clock, store, .. } = self.shared;
-        let batch_size = u32::try_from(settings.batch_size).unwrap_or(u32::MAX);
+        let batch_size = u32::try_from(settings.mapping.batch_size).unwrap_or(u32::MAX);
         ShardDriver {
             memory: PageMemory::new(&self.account, pace.read_bytes),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
@@ -235,22 +235,22 @@ fn pace(settings: &EngineSettings, source: &Source) -> Pace {
 }
 
 fn shard_settings(
-    mapping: &StreamSettings,
+    mapping: StreamSettings,
     filter: Option<Arc<Criteria>>,
     pace: Pace,
-) -> ShardSettings {
+) -> ShardConsumerSettings {
     let batches = mapping.batch_size.saturating_mul(BUFFERED_BATCHES);
-    ShardSettings {
+    ShardConsumerSettings {
+        mapping,
         filter,
-        skip_before: mapping.skip_before,
-        batch_size: mapping.batch_size,
-        maximum_batching_window: mapping.maximum_batching_window,
-        poll_interval: pace.poll_interval,
-        catch_up_interval: pace.catch_up_interval.min(pace.poll_interval),
-        read_limit: pace.read_limit,
-        buffer_records: batches.clamp(FEWEST_BUFFERED_RECORDS, MOST_BUFFERED_RECORDS),
-        buffer_bytes: MOST_BUFFERED_BYTES,
-        payload_limit: PAYLOAD_LIMIT,
+        limits: ShardLimits {
+            poll_interval: pace.poll_interval,
+            catch_up_interval: pace.catch_up_interval.min(pace.poll_interval),
+            read_limit: pace.read_limit,
+            buffer_records: batches.clamp(FEWEST_BUFFERED_RECORDS, MOST_BUFFERED_RECORDS),
+            buffer_bytes: MOST_BUFFERED_BYTES,
+            payload_limit: PAYLOAD_LIMIT,
+        },
     }
 }
 

@@ -49,7 +49,7 @@ impl MessageMemory {
 
     /// Counts what the consumer holds, and gives back what goes beyond it.
     pub(crate) fn settle(&mut self, view: &QueueView) {
-        let held = in_memory(view.held_bytes, view.held_messages);
+        let held = in_memory(view.buffered_bytes, view.buffered_messages);
         self.reservation.set(held);
     }
 }
