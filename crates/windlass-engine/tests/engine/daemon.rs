@@ -18,14 +18,14 @@ use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{MappingStatus, StatusBoard, waiting_for};
 use windlass_engine::stop::Stop;
 use windlass_engine::supervisor::{Supervisor, SupervisorParts, Wakeup};
-use windlass_testkit::fakes::{ErrorsFail, FakePlaces, FakeQueue, FakeStore, FakeStream};
+use windlass_testkit::fakes::{ErrorsFail, FakeAdapters, FakeQueue, FakeStore, FakeStream};
 
 /// A test that has not come to its end after so long waits for something that will not happen.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
 pub(crate) struct Daemon {
     pub(crate) store: Arc<FakeStore>,
-    pub(crate) places: Arc<FakePlaces>,
+    pub(crate) places: Arc<FakeAdapters>,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) budget: Budget,
     pub(crate) clock: Clock,

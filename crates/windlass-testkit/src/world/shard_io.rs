@@ -12,7 +12,7 @@ use windlass_core::shard::ReadResult;
 use windlass_core::time::Timestamp;
 
 use super::plan::{self, FunctionPlan, SourcePlan, StorePlan};
-use super::{Contents, Violation};
+use super::{BrokenInvariant, Contents};
 use crate::checkers::ensure;
 use crate::rng::Rng;
 
@@ -66,7 +66,7 @@ impl Source {
         faulty: bool,
         now: Timestamp,
         rng: &mut Rng,
-    ) -> Result<Result<ReadResult, Fault>, Violation> {
+    ) -> Result<Result<ReadResult, Fault>, BrokenInvariant> {
         let mut happens = |chance: u64| faulty && rng.per_mille(chance);
         if happens(self.plan.fault) {
             let at_horizon = from.after == Position::TrimHorizon && rng.per_mille(100);
@@ -85,7 +85,7 @@ impl Source {
         }
         let expired = happens(self.plan.expired);
         if let Some(iterator) = from.iterator.as_ref().filter(|_| !expired) {
-            let unknown = |_| Violation::new("reading", "an iterator that nobody gave");
+            let unknown = |_| BrokenInvariant::new("reading", "an iterator that nobody gave");
             let hint: usize = iterator.parse().map_err(unknown)?;
             let exact = matches!(from.after, Position::After(_));
             ensure(!exact || hint == begin, "reading", || {

@@ -9,7 +9,7 @@ use windlass_core::time::Timestamp;
 use super::function::Fate;
 use super::sqs::{Sqs, index_of};
 use super::{Event, World, indices, since_start};
-use crate::checkers::{Violation, ensure};
+use crate::checkers::{BrokenInvariant, ensure};
 use crate::rng::Rng;
 use crate::world::Trace;
 use crate::world::plan::fault;
@@ -39,7 +39,7 @@ impl World {
     }
 
     /// An invocation begins: is it right that it does?
-    pub(super) fn check_invocation(&self, batch: &Batch) -> Result<(), Violation> {
+    pub(super) fn check_invocation(&self, batch: &Batch) -> Result<(), BrokenInvariant> {
         let messages: Vec<_> = indices(batch).collect();
         for (place, index) in messages.iter().enumerate() {
             let done = self.function.processed[*index];
@@ -67,7 +67,7 @@ impl World {
         arrived: Timestamp,
         lives: bool,
         trace: &mut Trace,
-    ) -> Result<Reply, Violation> {
+    ) -> Result<Reply, BrokenInvariant> {
         match command {
             QueueCommand::Receive { .. } => self.receive(command, arrived, lives, trace),
             QueueCommand::Delete { request, receipts } => {
@@ -110,7 +110,7 @@ impl World {
         arrived: Timestamp,
         lives: bool,
         trace: &mut Trace,
-    ) -> Result<Reply, Violation> {
+    ) -> Result<Reply, BrokenInvariant> {
         let QueueCommand::Receive {
             request,
             limit,

@@ -1,4 +1,4 @@
-//! What a checker remembers of one consumer: the same facts as the machine, kept another way.
+//! The reference model of a shard consumer: the same facts, kept in a simpler way.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,69 +11,69 @@ use windlass_core::shard::{Batch, Finish, Report, ShardSettings};
 use windlass_core::time::Timestamp;
 
 use super::event_bytes;
-use crate::checkers::pace::Due;
-use crate::checkers::{Violation, ensure};
+use crate::checkers::due_range::DueRange;
+use crate::checkers::{BrokenInvariant, ensure};
 use crate::wanted;
 use crate::world::Contents;
 
 #[derive(Debug)]
-pub(super) struct Books {
+pub(super) struct Model {
     pub(super) settings: ShardSettings,
 
-    /// Where the next read must go on.
+    /// Where the next read must start.
     pub(super) after: Position,
-    /// The limit and the start of the read under way.
+    /// The read in flight: its limit, and when it was sent.
     pub(super) read: Option<(usize, Timestamp)>,
-    pub(super) read_due: Due,
+    pub(super) read_due: DueRange,
     read_failures: u32,
     pub(super) read_fault: Option<Fault>,
     pub(super) behind: Option<Duration>,
-    /// The end of the shard was read.
+    /// Whether the end of the shard was read.
     pub(super) ended: bool,
 
-    /// Every record that was taken in.
-    taken: Vec<Taken>,
-    /// How many of them are resolved without a gap.
-    pub(super) run: usize,
-    /// Those that the function must still be given, the batch under way included.
-    pub(super) waiting: VecDeque<usize>,
+    /// Every record that was read.
+    records: Vec<TrackedRecord>,
+    /// Length of the unbroken run of resolved records at the start of `records`.
+    pub(super) resolved_prefix: usize,
+    /// Indices of the records that the function still has to process, those in flight included.
+    pub(super) pending: VecDeque<usize>,
     sizes: VecDeque<usize>,
     arrivals: VecDeque<Timestamp>,
-    pub(super) waiting_bytes: usize,
-    /// Since when the window runs.
+    pub(super) pending_bytes: usize,
+    /// When the batching window began.
     window: Option<Timestamp>,
 
-    /// How many of those that wait are in flight.
+    /// How many pending records are in flight.
     pub(super) in_flight: Option<usize>,
     pub(super) failed: Option<FailedBatch>,
     pub(super) last_outcome: Option<Outcome>,
 
-    /// What is saved, and what is being saved.
-    pub(super) saved: Saved,
-    pub(super) save: Option<Saved>,
+    /// The checkpoint that is saved, and the one being saved.
+    pub(super) saved: Checkpoint,
+    pub(super) save: Option<Checkpoint>,
     pub(super) save_failed: Option<FailedSave>,
 
-    pub(super) owed: VecDeque<Report>,
+    pub(super) expected_reports: VecDeque<Report>,
     pub(super) draining: bool,
     pub(super) lease_lost: bool,
     pub(super) finished: Option<Finish>,
-    /// Whether the timer that was fired must do something, or must not.
+    /// After a timer: whether it must cause a command (it was due), or must not.
     pub(super) must_act: Option<bool>,
 }
 
-/// A record that was taken in.
+/// A record that was read.
 #[derive(Clone, Copy, Debug)]
-struct Taken {
-    /// Its place in the shard.
+struct TrackedRecord {
+    /// Its index in the shard.
     index: usize,
-    /// The function is not to see it.
-    passed_over: bool,
+    /// The function must not see it: filtered out, skipped or too large.
+    unseen: bool,
     resolved: bool,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Saved {
-    pub(super) run: usize,
+pub(super) struct Checkpoint {
+    pub(super) resolved_prefix: usize,
     pub(super) position: Position,
 }
 
@@ -81,52 +81,54 @@ pub(super) struct Saved {
 pub(super) struct FailedSave {
     n: u32,
     pub(super) fault: Fault,
-    pub(super) due: Due,
+    pub(super) due: DueRange,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct FailedBatch {
     pub(super) n_records: usize,
+    /// Failed attempts that reached the function.
     reached: u32,
+    /// Failures in a row that did not reach it.
     not_reached: u32,
-    pub(super) due: Due,
+    pub(super) due: DueRange,
 }
 
-/// The batch that can be made of what waits.
+/// The batch that the pending records make.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fill {
+pub(super) struct NextBatch {
     pub(super) n_records: usize,
     full: bool,
 }
 
-impl Books {
+impl Model {
     pub(super) fn new(settings: ShardSettings, from: Position, now: Timestamp) -> Self {
         Self {
             settings,
             after: from.clone(),
             read: None,
-            read_due: Due::at(now),
+            read_due: DueRange::exactly(now),
             read_failures: 0,
             read_fault: None,
             behind: None,
             ended: from == Position::ShardEnd,
-            taken: Vec::new(),
-            run: 0,
-            waiting: VecDeque::new(),
+            records: Vec::new(),
+            resolved_prefix: 0,
+            pending: VecDeque::new(),
             sizes: VecDeque::new(),
             arrivals: VecDeque::new(),
-            waiting_bytes: 0,
+            pending_bytes: 0,
             window: None,
             in_flight: None,
             failed: None,
             last_outcome: None,
-            saved: Saved {
-                run: 0,
+            saved: Checkpoint {
+                resolved_prefix: 0,
                 position: from,
             },
             save: None,
             save_failed: None,
-            owed: VecDeque::new(),
+            expected_reports: VecDeque::new(),
             draining: false,
             lease_lost: false,
             finished: None,
@@ -143,8 +145,8 @@ impl Books {
         result: &Result<ReadResult, Fault>,
         contents: &Contents,
         now: Timestamp,
-    ) -> Result<(), Violation> {
-        let (limit, started) = self.read.take().expect("a read was asked for");
+    ) -> Result<(), BrokenInvariant> {
+        let (limit, started) = self.read.take().expect("a read was requested");
         if self.draining {
             return Ok(());
         }
@@ -154,84 +156,85 @@ impl Books {
                 self.read_failures = 0;
                 self.read_fault = None;
                 self.behind = Some(page.behind);
-                self.read_due = Due::at(if page.behind.is_zero() {
+                self.read_due = DueRange::exactly(if page.behind.is_zero() {
                     started + self.settings.poll_interval
                 } else {
                     soon
                 });
-                let taken = &page.records[..limit.min(page.records.len())];
-                self.ended = page.next.is_none() && taken.len() == page.records.len();
-                if let Some(last) = taken.last() {
+                let records = &page.records[..limit.min(page.records.len())];
+                self.ended = page.next.is_none() && records.len() == page.records.len();
+                if let Some(last) = records.last() {
                     self.after = Position::After(last.sequence_number().into());
                 }
-                self.take_in(taken, contents, now)?;
+                self.accept(records, contents, now)?;
             }
             Err(Fault::Trimmed) if self.after != Position::TrimHorizon => {
                 let after = std::mem::replace(&mut self.after, Position::TrimHorizon);
-                self.read_due = Due::at(soon);
-                self.owed.push_back(Report::Trimmed { after });
+                self.read_due = DueRange::exactly(soon);
+                self.expected_reports.push_back(Report::Trimmed { after });
             }
             Err(fault) => {
                 self.read_failures += 1;
                 self.read_fault = Some(*fault);
                 self.read_due =
-                    Due::after_failure(self.read_failures, *fault, now).not_before(soon);
+                    DueRange::after_failure(self.read_failures, *fault, now).not_before(soon);
             }
         }
         Ok(())
     }
 
-    fn take_in(
+    fn accept(
         &mut self,
         records: &[Record],
         contents: &Contents,
         now: Timestamp,
-    ) -> Result<(), Violation> {
+    ) -> Result<(), BrokenInvariant> {
         let mut n_filtered_out = 0;
         for record in records {
             let index = contents.index_of(record.sequence_number());
-            let index = index.expect("the source gives its own records");
-            let last = self.taken.last().map(|last| last.index);
+            let index = index.expect("the source returns its own records");
+            let last = self.records.last().map(|last| last.index);
             ensure(last.is_none_or(|last| last < index), "reading", || {
-                format!("record {index} is read after record {last:?}")
+                format!("record {index} was read after record {last:?}")
             })?;
             let size = record.event_len();
             let early = |earliest| record.approximate_arrival() < earliest;
             let filtered_out = self.settings.filter.is_some() && !wanted::is_wanted(record.event());
-            let skipped = filtered_out || self.settings.skip_before.is_some_and(early);
+            let unwanted = filtered_out || self.settings.skip_before.is_some_and(early);
             let too_large = self.settings.payload_limit < event_bytes(std::iter::once(size));
-            let passed_over = skipped || too_large;
-            self.taken.push(Taken {
+            let unseen = unwanted || too_large;
+            self.records.push(TrackedRecord {
                 index,
-                passed_over,
-                resolved: passed_over,
+                unseen,
+                resolved: unseen,
             });
-            if skipped {
+            if unwanted {
                 n_filtered_out += 1;
                 continue;
             }
             if too_large {
-                self.owed.push_back(Report::RecordTooLarge {
+                self.expected_reports.push_back(Report::RecordTooLarge {
                     sequence_number: record.sequence_number().into(),
                     bytes: size,
                 });
                 continue;
             }
-            if self.waiting.is_empty() {
+            if self.pending.is_empty() {
                 let last_end = self.window.take();
-                let open = last_end.filter(|&end| now < end + self.window());
-                self.window = Some(open.unwrap_or(now));
+                let still_open = last_end.filter(|&end| now < end + self.window());
+                self.window = Some(still_open.unwrap_or(now));
             }
-            self.waiting.push_back(index);
+            self.pending.push_back(index);
             self.sizes.push_back(size);
             self.arrivals.push_back(record.approximate_arrival());
-            self.waiting_bytes += size;
+            self.pending_bytes += size;
         }
         if n_filtered_out != 0 {
             let n_records = n_filtered_out;
-            self.owed.push_back(Report::FilteredOut { n_records });
+            self.expected_reports
+                .push_back(Report::FilteredOut { n_records });
         }
-        self.advance_run();
+        self.advance_resolved();
         Ok(())
     }
 
@@ -240,7 +243,7 @@ impl Books {
     }
 
     pub(super) fn invoked(&mut self, outcome: &Outcome, now: Timestamp) {
-        let n_records = self.in_flight.take().expect("an invocation was asked for");
+        let n_records = self.in_flight.take().expect("an invocation was requested");
         self.last_outcome = Some(outcome.clone());
         let (mut reached, mut not_reached) = self
             .failed
@@ -249,22 +252,22 @@ impl Books {
         let due = match outcome {
             Outcome::Success => {
                 self.failed = None;
-                for index in self.waiting.drain(..n_records) {
-                    let at = self.taken.binary_search_by_key(&index, |it| it.index);
-                    self.taken[at.expect("it was taken in")].resolved = true;
+                for index in self.pending.drain(..n_records) {
+                    let at = self.records.binary_search_by_key(&index, |it| it.index);
+                    self.records[at.expect("it was read")].resolved = true;
                 }
-                self.waiting_bytes -= self.sizes.drain(..n_records).sum::<usize>();
+                self.pending_bytes -= self.sizes.drain(..n_records).sum::<usize>();
                 self.arrivals.drain(..n_records);
                 self.window = Some(now);
-                return self.advance_run();
+                return self.advance_resolved();
             }
             Outcome::FunctionError { .. } => {
                 (reached, not_reached) = (reached + 1, 0);
-                Due::after_failure(reached, Fault::Transient, now)
+                DueRange::after_failure(reached, Fault::Transient, now)
             }
             Outcome::NotInvoked { cause } => {
                 not_reached += 1;
-                Due::after_failure(not_reached, *cause, now)
+                DueRange::after_failure(not_reached, *cause, now)
             }
         };
         self.failed = Some(FailedBatch {
@@ -276,39 +279,40 @@ impl Books {
     }
 
     pub(super) fn begin_save(&mut self, position: &Position) {
-        self.save = Some(Saved {
-            run: self.run,
+        self.save = Some(Checkpoint {
+            resolved_prefix: self.resolved_prefix,
             position: position.clone(),
         });
     }
 
     pub(super) fn saved(&mut self) {
-        self.saved = self.save.take().expect("a save was asked for");
+        self.saved = self.save.take().expect("a save was requested");
         self.save_failed = None;
     }
 
     pub(super) fn save_failed(&mut self, fault: Fault, now: Timestamp) {
         self.save = None;
         let n = self.save_failed.map_or(1, |failed| failed.n + 1);
-        let due = Due::after_failure(n, fault, now);
+        let due = DueRange::after_failure(n, fault, now);
         self.save_failed = Some(FailedSave { n, fault, due });
     }
 
-    /// How many records lie before the end of the unbroken run, if it has an end that is known.
-    pub(super) fn run_end(&self) -> Option<usize> {
-        let last = self.run.checked_sub(1)?;
-        Some(self.taken[last].index + 1)
+    /// The index in the shard after the resolved prefix; `None` if nothing is resolved yet.
+    pub(super) fn resolved_end(&self) -> Option<usize> {
+        let last = self.resolved_prefix.checked_sub(1)?;
+        Some(self.records[last].index + 1)
     }
 
-    /// How many records lie behind the run that the function was to see.
-    pub(super) fn behind_run(&self) -> usize {
-        let behind = self.taken[self.run..].iter();
-        behind.filter(|it| !it.passed_over).count()
+    /// Number of records after the resolved prefix that the function has to see.
+    pub(super) fn pending_len(&self) -> usize {
+        let pending = self.records[self.resolved_prefix..].iter();
+        pending.filter(|it| !it.unseen).count()
     }
 
     pub(super) fn has_unsaved(&self) -> bool {
-        let at_end = self.ended && self.behind_run() == 0;
-        self.saved.run < self.run || (at_end && self.saved.position != Position::ShardEnd)
+        let at_end = self.ended && self.pending_len() == 0;
+        self.saved.resolved_prefix < self.resolved_prefix
+            || (at_end && self.saved.position != Position::ShardEnd)
     }
 
     pub(super) fn attempt(&self) -> u32 {
@@ -317,22 +321,21 @@ impl Books {
 
     pub(super) fn read_room(&self) -> usize {
         let settings = &self.settings;
-        let unsaved = self.run - self.saved.run;
+        let unsaved = self.resolved_prefix - self.saved.resolved_prefix;
         if self.buffer_is_full() || settings.buffer_records <= unsaved {
             return 0;
         }
-        settings.buffer_records - self.behind_run()
+        settings.buffer_records - self.pending_len()
     }
 
-    /// When the first of those that wait arrived.
+    /// When the oldest pending record arrived at the stream.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         self.arrivals.front().copied()
     }
 
-    /// What of those that wait makes one batch.
-    pub(super) fn fill(&self) -> Fill {
+    pub(super) fn next_batch(&self) -> NextBatch {
         let settings = &self.settings;
-        // With every record comes a comma, with the first one none.
+        // A comma precedes every record but the first.
         let (mut n_records, mut bytes) = (0, event_bytes(std::iter::empty()) - 1);
         for size in self.sizes.iter().take(settings.batch_size) {
             if settings.payload_limit < bytes + 1 + size {
@@ -344,33 +347,37 @@ impl Books {
         let full = n_records < self.sizes.len()
             || n_records == settings.batch_size
             || bytes == settings.payload_limit;
-        Fill { n_records, full }
+        NextBatch { n_records, full }
     }
 
-    /// When the batch at the head must be invoked.
-    pub(super) fn batch_due(&self) -> Due {
+    /// When the next batch must be invoked.
+    pub(super) fn batch_due(&self) -> DueRange {
         if let Some(failed) = &self.failed {
             return failed.due;
         }
-        let window = self.window.expect("records wait");
-        if self.fill().full || self.ended || self.buffer_is_full() {
-            return Due::at(window);
+        let window = self.window.expect("records are pending");
+        if self.next_batch().full || self.ended || self.buffer_is_full() {
+            return DueRange::exactly(window);
         }
-        Due::at(window + self.window())
+        DueRange::exactly(window + self.window())
     }
 
     fn buffer_is_full(&self) -> bool {
-        self.settings.buffer_records <= self.behind_run()
-            || self.settings.buffer_bytes <= self.waiting_bytes
+        self.settings.buffer_records <= self.pending_len()
+            || self.settings.buffer_bytes <= self.pending_bytes
     }
 
     fn window(&self) -> Duration {
         self.settings.maximum_batching_window
     }
 
-    fn advance_run(&mut self) {
-        while self.taken.get(self.run).is_some_and(|it| it.resolved) {
-            self.run += 1;
+    fn advance_resolved(&mut self) {
+        while self
+            .records
+            .get(self.resolved_prefix)
+            .is_some_and(|it| it.resolved)
+        {
+            self.resolved_prefix += 1;
         }
     }
 }

@@ -12,13 +12,13 @@ use super::{FakeFunction, FakeQueue, FakeStream, failed, lock};
 
 /// Sources and functions by the last part of their ARNs.
 #[derive(Debug, Default)]
-pub struct FakePlaces {
+pub struct FakeAdapters {
     streams: Mutex<BTreeMap<String, Arc<FakeStream>>>,
     queues: Mutex<BTreeMap<String, Arc<FakeQueue>>>,
     functions: Mutex<BTreeMap<String, Arc<FakeFunction>>>,
 }
 
-impl FakePlaces {
+impl FakeAdapters {
     /// Adds a stream.
     pub fn stream(&self, name: &str, stream: FakeStream) -> Arc<FakeStream> {
         add(&self.streams, name, stream)
@@ -47,7 +47,7 @@ fn find<T>(places: &Mutex<BTreeMap<String, Arc<T>>>, arn: &Arn) -> Result<Arc<T>
     place.ok_or_else(|| failed(&format!("looking for {arn}"), Fault::Gone))
 }
 
-impl AdapterFactory for FakePlaces {
+impl AdapterFactory for FakeAdapters {
     fn stream(
         &self,
         source: &StreamSource,
