@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::arn::{Arn, SourceKind, StreamKind};
-use crate::filter::Criteria;
 use crate::position::Position;
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
+use windlass_filter::Criteria;
 
 /// The `UUID` of a mapping: 36 characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -7,13 +7,13 @@ use tokio::sync::watch;
 use tracing::Instrument;
 use windlass_core::arn::StreamKind;
 use windlass_core::event::PAYLOAD_LIMIT;
-use windlass_core::filter::Criteria;
 use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::mapping::{
     Mapping, QueueSettings, QueueSource, Source, StreamSettings, StreamSource,
 };
 use windlass_core::shard::{Finish, ShardConsumer, ShardSettings};
+use windlass_filter::Criteria;
 
 use crate::budget::{Account, Budget};
 use crate::clock::Clock;

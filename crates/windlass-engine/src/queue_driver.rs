@@ -7,13 +7,13 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use windlass_core::event::{Event, PAYLOAD_LIMIT};
-use windlass_core::filter::Criteria;
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::mapping::QueueSettings;
 use windlass_core::message::Message;
 use windlass_core::queue::{
     Batch, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, Report, RequestId,
 };
+use windlass_filter::Criteria;
 
 use crate::at_limit::Limit;
 use crate::budget::{Account, Reservation};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
+use windlass_filter::{Scratch, Subject};
 
 use super::deleting::Deleting;
 use super::gathered::Gathered;
@@ -17,7 +18,6 @@ use super::{
     Waiting,
 };
 use crate::batch::{BatchId, BatchLimits};
-use crate::filter::{Scratch, Subject};
 use crate::ids::{KeyHash, ReceiptHandle};
 use crate::message::Message;
 use crate::outcome::{Fault, Outcome};

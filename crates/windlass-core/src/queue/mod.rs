@@ -38,8 +38,9 @@ pub use consumer::QueueConsumer;
 use std::sync::Arc;
 use std::time::Duration;
 
+use windlass_filter::Criteria;
+
 use crate::batch::BatchId;
-use crate::filter::Criteria;
 use crate::ids::ReceiptHandle;
 use crate::message::Message;
 use crate::outcome::{Fault, Outcome};

@@ -32,8 +32,9 @@ mod sifting;
 
 pub use consumer::ShardConsumer;
 
+use windlass_filter::Criteria;
+
 use crate::batch::BatchId;
-use crate::filter::Criteria;
 use crate::ids::SequenceNumber;
 use crate::outcome::{Fault, Outcome, Swap};
 use crate::position::{Cursor, Position};

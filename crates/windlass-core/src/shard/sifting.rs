@@ -3,9 +3,10 @@
 //! What is not is passed over. If little of a page is left, what is left moves to a buffer of its
 //! own: a record would otherwise hold the page it was cut from, all of it.
 
+use windlass_filter::{Scratch, Subject};
+
 use super::{Report, ShardSettings};
 use crate::batch::BatchLimits;
-use crate::filter::{Scratch, Subject};
 use crate::record::Record;
 use crate::record_page::RecordPageBuilder;
 
