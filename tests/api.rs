@@ -28,9 +28,9 @@ use windlass_core::arn::Arn;
 use windlass_core::function::{FunctionName, Place};
 use windlass_core::mapping::DesiredState;
 use windlass_core::outcome::Fault;
-use windlass_engine::budget::ByteBudget;
+use windlass_engine::budget::Budget;
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{Directory, PortError, Store};
+use windlass_engine::ports::{PortError, ResourceLookup, Store};
 use windlass_engine::status::{LeaseCounts, StatusBoard};
 use windlass_engine::supervisor::Wakeup;
 
@@ -86,7 +86,7 @@ impl Exchange {
             control,
             readiness: Readiness::default(),
             metrics: metrics(),
-            budget: ByteBudget::new(1024),
+            budget: Budget::new(1024),
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         Self {
@@ -230,7 +230,7 @@ impl Runner for Exchange {
 }
 
 #[async_trait::async_trait]
-impl Directory for Names {
+impl ResourceLookup for Names {
     async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError> {
         match name.name.as_str() {
             "missing" => Ok(None),

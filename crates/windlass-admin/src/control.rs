@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use uuid::Uuid;
-use windlass_core::arn::{Arn, SourceKind};
+use windlass_core::arn::{Arn, SourceKind, StreamKind};
 use windlass_core::function::{FunctionName, Place};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::spec::MappingSpec;
 use windlass_core::validate::{self, Checked};
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{Directory, Store, chain};
+use windlass_engine::ports::{ResourceLookup, Store, chain};
 use windlass_engine::status::StatusBoard;
 use windlass_engine::supervisor::Wakeup;
 
@@ -29,7 +29,7 @@ pub struct ControlParts {
     /// Keeps the mappings.
     pub store: Arc<dyn Store>,
     /// Knows functions and sources.
-    pub directory: Arc<dyn Directory>,
+    pub directory: Arc<dyn ResourceLookup>,
     /// Knows what runs.
     pub board: Arc<StatusBoard>,
     /// Wakes the supervisor after a write.
@@ -230,7 +230,7 @@ impl Control {
     fn updated(&self, current: &MappingRow, next: &MappingRow) -> Value {
         let source = next.spec.event_source_arn.as_deref().unwrap_or_default();
         let kind = Arn::parse(source).ok().and_then(|arn| arn.source_kind());
-        if kind == Some(SourceKind::Sqs) {
+        if kind == Some(SourceKind::Queue) {
             return self.written(next, next);
         }
         let shown = MappingRow {
@@ -266,10 +266,10 @@ impl Control {
         let (arn, kind) = (&checked.source, checked.kind);
         match error.fault {
             Fault::Gone => Err(ApiError::invalid(match kind {
-                SourceKind::Kinesis | SourceKind::DynamoDbStreams => {
+                SourceKind::Stream(_) => {
                     format!("Stream not found: {arn}")
                 }
-                SourceKind::Sqs => NO_SUCH_QUEUE.to_owned(),
+                SourceKind::Queue => NO_SUCH_QUEUE.to_owned(),
             })),
             Fault::Denied => {
                 tracing::warn!("{}", chain(&error));
@@ -312,13 +312,13 @@ const NO_SUCH_QUEUE: &str = "Error occurred while ReceiveMessage. SQS Error Code
 
 fn denied(arn: &Arn, kind: SourceKind) -> String {
     let actions = match kind {
-        SourceKind::Kinesis => {
+        SourceKind::Stream(StreamKind::Kinesis) => {
             "GetRecords, GetShardIterator, DescribeStream, ListShards, and ListStreams"
         }
-        SourceKind::DynamoDbStreams => {
+        SourceKind::Stream(StreamKind::DynamoDbStreams) => {
             "GetRecords, GetShardIterator, DescribeStream, and ListStreams"
         }
-        SourceKind::Sqs => {
+        SourceKind::Queue => {
             return "The provided execution role does not have permissions to call ReceiveMessage \
                     on SQS"
                 .to_owned();
@@ -340,7 +340,7 @@ fn already_exists(twin: &MappingRow) -> ApiError {
     let function = FunctionName::parse(twin.function_arn.as_str());
     let function = function.map_or_else(|| twin.function_arn.to_string(), |it| it.name);
     let uuid = &twin.id;
-    let queue = Arn::parse(arn).is_ok_and(|arn| arn.source_kind() == Some(SourceKind::Sqs));
+    let queue = Arn::parse(arn).is_ok_and(|arn| arn.source_kind() == Some(SourceKind::Queue));
     let first = if queue {
         format!(
             "An event source mapping with SQS arn (\" {arn} \") and function (\" {function} \") already exists."

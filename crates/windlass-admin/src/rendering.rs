@@ -19,7 +19,7 @@ pub(crate) fn mapping(row: &MappingRow, status: &MappingStatus, here: &Place) ->
     let spec = &row.spec;
     let source = spec.event_source_arn.as_deref().unwrap_or_default();
     let kind = Arn::parse(source).ok().and_then(|arn| arn.source_kind());
-    let queue = kind == Some(SourceKind::Sqs);
+    let queue = kind == Some(SourceKind::Queue);
     let batch_size = kind.map_or(0, validate::default_batch_size);
 
     set("UUID", json!(row.id.as_str()));

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderValue, Method, Uri};
 use tokio::sync::watch;
-use windlass_engine::budget::ByteBudget;
+use windlass_engine::budget::Budget;
 
 use crate::control::Control;
 use crate::errors::{ApiError, Code};
@@ -37,7 +37,7 @@ pub struct ServerParts {
     /// What `/metrics` shows.
     pub metrics: Metrics,
     /// The bytes that all consumers share.
-    pub budget: ByteBudget,
+    pub budget: Budget,
 }
 
 /// Whether the daemon takes on work; shared with whoever stops it.
@@ -57,7 +57,7 @@ pub(crate) struct Served {
     pub(crate) control: Control,
     pub(crate) readiness: Readiness,
     metrics: Metrics,
-    budget: ByteBudget,
+    budget: Budget,
     /// Whether only this machine can reach it.
     loopback: bool,
 }

@@ -23,12 +23,17 @@ pub struct ArnError {
 /// The kinds of event source that windlass reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SourceKind {
+    Stream(StreamKind),
+    /// An SQS queue, standard or FIFO: `arn:aws:sqs:…:NAME`.
+    Queue,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StreamKind {
     /// A Kinesis data stream: `arn:aws:kinesis:…:stream/NAME`.
     Kinesis,
     /// The stream of a DynamoDB table: `arn:aws:dynamodb:…:table/NAME/stream/LABEL`.
     DynamoDbStreams,
-    /// An SQS queue, standard or FIFO: `arn:aws:sqs:…:NAME`.
-    Sqs,
 }
 
 impl Arn {
@@ -85,15 +90,17 @@ impl Arn {
         match self.service() {
             "kinesis" => {
                 let name = resource.strip_prefix("stream/")?;
-                (!name.is_empty() && !name.contains('/')).then_some(SourceKind::Kinesis)
+                (!name.is_empty() && !name.contains('/'))
+                    .then_some(SourceKind::Stream(StreamKind::Kinesis))
             }
             "dynamodb" => {
                 let (table, label) = resource.strip_prefix("table/")?.split_once("/stream/")?;
-                (!table.is_empty() && !label.is_empty()).then_some(SourceKind::DynamoDbStreams)
+                (!table.is_empty() && !label.is_empty())
+                    .then_some(SourceKind::Stream(StreamKind::DynamoDbStreams))
             }
             "sqs" => {
                 let name = !resource.contains(['/', ':']);
-                name.then_some(SourceKind::Sqs)
+                name.then_some(SourceKind::Queue)
             }
             _ => None,
         }
@@ -113,7 +120,7 @@ impl Arn {
     ///
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/fifo-queues.html>
     pub fn is_fifo_queue(&self) -> bool {
-        self.source_kind() == Some(SourceKind::Sqs) && self.resource().ends_with(".fifo")
+        self.source_kind() == Some(SourceKind::Queue) && self.resource().ends_with(".fifo")
     }
 
     fn part(&self, index: usize) -> &str {
@@ -146,13 +153,16 @@ mod tests {
     fn names_the_source_it_stands_for() {
         assert_eq!(
             kind("arn:aws:kinesis:r:1:stream/s"),
-            Some(SourceKind::Kinesis)
+            Some(SourceKind::Stream(StreamKind::Kinesis))
         );
         assert_eq!(kind("arn:aws:kinesis:r:1:stream/s/consumer/c:1"), None);
         let table = "arn:aws:dynamodb:r:1:table/t/stream/2024-06-10T19:26:16.525";
-        assert_eq!(kind(table), Some(SourceKind::DynamoDbStreams));
+        assert_eq!(
+            kind(table),
+            Some(SourceKind::Stream(StreamKind::DynamoDbStreams))
+        );
         assert_eq!(kind("arn:aws:dynamodb:r:1:table/t"), None);
-        assert_eq!(kind("arn:aws:sqs:r:1:jobs.fifo"), Some(SourceKind::Sqs));
+        assert_eq!(kind("arn:aws:sqs:r:1:jobs.fifo"), Some(SourceKind::Queue));
         assert_eq!(kind("arn:aws:s3:::bucket"), None);
     }
 

@@ -4,11 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::arn::{Arn, SourceKind};
-use crate::filter::Criteria;
+use crate::arn::{Arn, SourceKind, StreamKind};
 use crate::position::Position;
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
+use windlass_filter::Criteria;
 
 /// The `UUID` of a mapping: 36 characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,30 +86,24 @@ pub struct Mapping {
     pub desired: DesiredState,
 }
 
-/// What a mapping reads, with the settings that belong to it.
+/// What a mapping reads, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
-    /// A Kinesis data stream, shared throughput.
-    Kinesis {
-        /// The stream.
-        stream: Arn,
-        /// How it is read.
-        settings: StreamSettings,
-    },
-    /// The stream of a DynamoDB table.
-    DynamoDbStreams {
-        /// The stream.
-        stream: Arn,
-        /// How it is read.
-        settings: StreamSettings,
-    },
-    /// An SQS queue.
-    Sqs {
-        /// The queue.
-        queue: Arn,
-        /// How it is read.
-        settings: QueueSettings,
-    },
+    Stream(StreamSource),
+    Queue(QueueSource),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamSource {
+    pub kind: StreamKind,
+    pub arn: Arn,
+    pub settings: StreamSettings,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueSource {
+    pub arn: Arn,
+    pub settings: QueueSettings,
 }
 
 /// The settings of a mapping on a stream.
@@ -153,17 +147,15 @@ impl Source {
     /// The ARN of the stream or queue.
     pub const fn arn(&self) -> &Arn {
         match self {
-            Self::Kinesis { stream, .. } | Self::DynamoDbStreams { stream, .. } => stream,
-            Self::Sqs { queue, .. } => queue,
+            Self::Stream(stream) => &stream.arn,
+            Self::Queue(queue) => &queue.arn,
         }
     }
 
-    /// Which kind of source it is.
     pub const fn kind(&self) -> SourceKind {
         match self {
-            Self::Kinesis { .. } => SourceKind::Kinesis,
-            Self::DynamoDbStreams { .. } => SourceKind::DynamoDbStreams,
-            Self::Sqs { .. } => SourceKind::Sqs,
+            Self::Stream(stream) => SourceKind::Stream(stream.kind),
+            Self::Queue(_) => SourceKind::Queue,
         }
     }
 }

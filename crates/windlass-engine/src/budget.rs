@@ -43,9 +43,6 @@ const INVOCATIONS: Division = Division {
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Shared>);
 
-/// The bytes that the daemon may hold.
-pub type ByteBudget = Budget;
-
 /// The budget as one mapping sees it.
 #[derive(Clone, Debug)]
 pub struct Account {

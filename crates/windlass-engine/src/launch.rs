@@ -5,19 +5,22 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::Instrument;
+use windlass_core::arn::StreamKind;
 use windlass_core::event::PAYLOAD_LIMIT;
-use windlass_core::filter::Criteria;
+use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit};
-use windlass_core::mapping::{Mapping, QueueSettings, Source, StreamSettings};
-use windlass_core::record::{KeyHash, ShardId};
-use windlass_core::shard::{Finish, ShardConsumer, ShardSettings};
+use windlass_core::mapping::{
+    Mapping, QueueSettings, QueueSource, Source, StreamSettings, StreamSource,
+};
+use windlass_core::shard::{Finish, ShardConsumer, ShardConsumerSettings, ShardLimits};
+use windlass_filter::Criteria;
 
 use crate::budget::{Account, Budget};
 use crate::clock::Clock;
 use crate::invoking::Invoker;
 use crate::metrics::{InvocationMetrics, Labels};
 use crate::page_memory::PageMemory;
-use crate::ports::{Connect, PortError, QueueReader, Store, StreamReader, Target};
+use crate::ports::{AdapterFactory, PortError, QueueReader, Store, StreamReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
     BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES, DYNAMODB_STREAMS_READ_LIMIT, EngineSettings,
@@ -56,16 +59,14 @@ pub(crate) enum Reader {
 }
 
 impl Connection {
-    pub(crate) fn new(connect: &dyn Connect, mapping: &Mapping) -> Result<Self, PortError> {
+    pub(crate) fn new(connect: &dyn AdapterFactory, mapping: &Mapping) -> Result<Self, PortError> {
         let reader = match &mapping.source {
-            Source::Kinesis { .. } | Source::DynamoDbStreams { .. } => {
-                Reader::Stream(connect.stream(mapping)?)
-            }
-            Source::Sqs { .. } => Reader::Queue(connect.queue(mapping)?),
+            Source::Stream(source) => Reader::Stream(connect.stream(source, &mapping.function)?),
+            Source::Queue(source) => Reader::Queue(connect.queue(source)?),
         };
         Ok(Self {
             reader,
-            target: connect.target(mapping)?,
+            target: connect.target(&mapping.function)?,
         })
     }
 }
@@ -104,15 +105,19 @@ pub(crate) async fn run(
     match (connection.reader, mapping.source, &lease.key.unit) {
         (
             Reader::Stream(reader),
-            Source::Kinesis { settings, .. } | Source::DynamoDbStreams { settings, .. },
+            Source::Stream(StreamSource { settings, .. }),
             Unit::Shard(shard),
         ) => {
             let shard = shard.clone();
-            let settings = shard_settings(&settings, mapping.filter, pace);
+            let settings = shard_settings(settings, mapping.filter, pace);
             let driver = running.shard(reader, settings, lease, shard, pace);
             driver.run().instrument(span).await
         }
-        (Reader::Queue(reader), Source::Sqs { settings, .. }, Unit::QueueSlot(_)) => {
+        (
+            Reader::Queue(reader),
+            Source::Queue(QueueSource { settings, .. }),
+            Unit::QueueSlot(_),
+        ) => {
             let driver = running.queue(reader, settings, mapping.filter);
             driver.run().instrument(span).await;
             None
@@ -138,13 +143,13 @@ impl Ingredients {
     fn shard(
         self,
         reader: Arc<dyn StreamReader>,
-        settings: ShardSettings,
+        settings: ShardConsumerSettings,
         lease: Lease,
         shard: ShardId,
         pace: Pace,
     ) -> ShardDriver {
         let Shared { clock, store, .. } = self.shared;
-        let batch_size = u32::try_from(settings.batch_size).unwrap_or(u32::MAX);
+        let batch_size = u32::try_from(settings.mapping.batch_size).unwrap_or(u32::MAX);
         ShardDriver {
             memory: PageMemory::new(&self.account, pace.read_bytes),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
@@ -211,13 +216,16 @@ fn seed(of_daemon: u64, lease: &Lease) -> u64 {
 
 fn pace(settings: &EngineSettings, source: &Source) -> Pace {
     match source {
-        Source::DynamoDbStreams { .. } => Pace {
+        Source::Stream(StreamSource {
+            kind: StreamKind::DynamoDbStreams,
+            ..
+        }) => Pace {
             poll_interval: settings.dynamodb_streams_poll_interval,
             catch_up_interval: settings.dynamodb_streams_catch_up_interval,
             read_limit: DYNAMODB_STREAMS_READ_LIMIT,
             read_bytes: DYNAMODB_STREAMS_READ_BYTES,
         },
-        Source::Kinesis { .. } | Source::Sqs { .. } => Pace {
+        Source::Stream(_) | Source::Queue(_) => Pace {
             poll_interval: settings.kinesis_poll_interval,
             catch_up_interval: settings.kinesis_catch_up_interval,
             read_limit: KINESIS_READ_LIMIT,
@@ -227,22 +235,22 @@ fn pace(settings: &EngineSettings, source: &Source) -> Pace {
 }
 
 fn shard_settings(
-    mapping: &StreamSettings,
+    mapping: StreamSettings,
     filter: Option<Arc<Criteria>>,
     pace: Pace,
-) -> ShardSettings {
+) -> ShardConsumerSettings {
     let batches = mapping.batch_size.saturating_mul(BUFFERED_BATCHES);
-    ShardSettings {
+    ShardConsumerSettings {
+        mapping,
         filter,
-        skip_before: mapping.skip_before,
-        batch_size: mapping.batch_size,
-        maximum_batching_window: mapping.maximum_batching_window,
-        poll_interval: pace.poll_interval,
-        catch_up_interval: pace.catch_up_interval.min(pace.poll_interval),
-        read_limit: pace.read_limit,
-        buffer_records: batches.clamp(FEWEST_BUFFERED_RECORDS, MOST_BUFFERED_RECORDS),
-        buffer_bytes: MOST_BUFFERED_BYTES,
-        payload_limit: PAYLOAD_LIMIT,
+        limits: ShardLimits {
+            poll_interval: pace.poll_interval,
+            catch_up_interval: pace.catch_up_interval.min(pace.poll_interval),
+            read_limit: pace.read_limit,
+            buffer_records: batches.clamp(FEWEST_BUFFERED_RECORDS, MOST_BUFFERED_RECORDS),
+            buffer_bytes: MOST_BUFFERED_BYTES,
+            payload_limit: PAYLOAD_LIMIT,
+        },
     }
 }
 

@@ -5,8 +5,8 @@
 //! many of them are under way, so that the most it could bring cannot be reserved: what it brings
 //! beyond what was expected is counted as it is, and the next receive waits.
 
+use windlass_core::message::Message;
 use windlass_core::queue::QueueView;
-use windlass_core::record::Message;
 
 use crate::budget::{Account, Reservation};
 
@@ -49,7 +49,7 @@ impl MessageMemory {
 
     /// Counts what the consumer holds, and gives back what goes beyond it.
     pub(crate) fn settle(&mut self, view: &QueueView) {
-        let held = in_memory(view.held_bytes, view.held_messages);
+        let held = in_memory(view.buffered_bytes, view.buffered_messages);
         self.reservation.set(held);
     }
 }
@@ -72,8 +72,8 @@ pub(crate) fn detach(messages: &mut [Message]) {
 
 #[cfg(test)]
 mod tests {
+    use windlass_core::ids::{MessageId, ReceiptHandle};
     use windlass_core::mapping::MappingId;
-    use windlass_core::record::{MessageId, ReceiptHandle};
     use windlass_core::time::Timestamp;
 
     use super::*;

@@ -16,7 +16,7 @@ use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Outcome;
 
-use crate::budget::ByteBudget;
+use crate::budget::Budget;
 use crate::settings::{MOST_BUFFERED_BYTES, MOST_BUFFERED_MESSAGES, MOST_BUFFERED_RECORDS};
 use crate::status::{Counts, LeaseCounts, StatusBoard};
 
@@ -114,7 +114,7 @@ pub fn describe() {
 }
 
 /// Brings counters and gauges up to date; before each scrape.
-pub fn publish(board: &StatusBoard, budget: &ByteBudget) {
+pub fn publish(board: &StatusBoard, budget: &Budget) {
     for (labels, counts) in board.counts() {
         for (name, _, count) in COUNTERS {
             counter!(name, labels.iter()).absolute(count(&counts));

@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use windlass_core::event::PAYLOAD_LIMIT;
-use windlass_core::record::Page;
-use windlass_core::rendering::{PageWatch, Record};
+use windlass_core::record::{PageWatch, Record};
+use windlass_core::shard::ReadResult;
 use windlass_core::shard::ShardView;
 use windlass_core::time::Timestamp;
 
@@ -114,7 +114,7 @@ impl PageMemory {
     }
 
     /// A page has arrived that was asked for with `limit`, with what was reserved for it.
-    pub(crate) fn arrives(&mut self, page: &Page, limit: u32, now: Timestamp) {
+    pub(crate) fn arrives(&mut self, page: &ReadResult, limit: u32, now: Timestamp) {
         let sizes = page.records.iter().map(Record::event_len);
         let full = limit as usize <= page.records.len();
         self.at_tip = (page.behind.is_zero() && !full).then_some(now);
@@ -139,7 +139,7 @@ impl PageMemory {
         if let Some(Arriving { bytes, page }) = self.arriving.take() {
             let kept = view.buffered_bytes.saturating_sub(self.buffered);
             // The consumer moves what it keeps of a page elsewhere if that is little.
-            let bytes = if page.is_held() { bytes } else { kept };
+            let bytes = if page.is_retained() { bytes } else { kept };
             if 0 < kept {
                 self.pages.push_back(Held { bytes, kept });
                 self.bytes += bytes;

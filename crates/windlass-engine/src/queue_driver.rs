@@ -7,12 +7,14 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use windlass_core::event::{Event, PAYLOAD_LIMIT};
-use windlass_core::filter::Criteria;
+use windlass_core::ids::ReceiptHandle;
 use windlass_core::mapping::QueueSettings;
+use windlass_core::message::Message;
 use windlass_core::queue::{
-    Batch, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, Report, RequestId,
+    Batch, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, QueueLimits, Report,
+    RequestId,
 };
-use windlass_core::record::{Message, ReceiptHandle};
+use windlass_filter::Criteria;
 
 use crate::at_limit::Limit;
 use crate::budget::{Account, Reservation};
@@ -168,18 +170,18 @@ impl QueueDriver {
             .batch_size
             .saturating_mul(maximum_concurrency + 1);
         QueueConsumerSettings {
+            mapping: self.mapping.clone(),
             filter: self.filter.clone(),
-            fifo: self.mapping.fifo,
-            batch_size: self.mapping.batch_size,
-            maximum_batching_window: self.mapping.maximum_batching_window,
             visibility_timeout: attributes.visibility_timeout,
-            visibility_heartbeat: self.settings.sqs_visibility_heartbeat,
             function_timeout: self.io.invoker.target.timeout(),
-            wait_time: self.settings.sqs_wait_time,
-            maximum_concurrency,
-            buffer_messages: batches.min(MOST_BUFFERED_MESSAGES),
-            payload_limit: PAYLOAD_LIMIT,
-            hold_limit: HOLD_LIMIT,
+            limits: QueueLimits {
+                visibility_heartbeat: self.settings.sqs_visibility_heartbeat,
+                wait_time: self.settings.sqs_wait_time,
+                maximum_concurrency,
+                buffer_messages: batches.min(MOST_BUFFERED_MESSAGES),
+                payload_limit: PAYLOAD_LIMIT,
+                hold_limit: HOLD_LIMIT,
+            },
         }
     }
 
@@ -200,7 +202,7 @@ impl QueueDriver {
                 n_messages,
                 "messages became visible again before their function could have them"
             ),
-            Report::Returned { n_messages } => tracing::warn!(
+            Report::Released { n_messages } => tracing::warn!(
                 n_messages,
                 "messages go back to the queue: their function could not be reached"
             ),

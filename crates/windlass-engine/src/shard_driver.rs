@@ -6,10 +6,11 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use windlass_core::event::Event;
+use windlass_core::ids::ShardId;
 use windlass_core::lease::LeaseKey;
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::{Page, ShardId};
+use windlass_core::shard::ReadResult;
 use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, ShardInput};
 
 use crate::at_limit::Limit;
@@ -17,7 +18,7 @@ use crate::budget::{Account, Reservation};
 use crate::clock::{Clock, Timer};
 use crate::invoking::Invoker;
 use crate::page_memory::{PageMemory, Plan};
-use crate::ports::{MostRead, PortError, Store, StreamReader, chain};
+use crate::ports::{PortError, ReadLimits, Store, StreamReader, chain};
 use crate::status::{UnitHandle, UnitView};
 
 /// A page may have so many bytes however little room there is: a read that brings a record or two
@@ -62,7 +63,7 @@ pub(crate) struct ShardIo {
 enum Done {
     /// A page that was asked for with `limit`, and what was reserved for it.
     Read {
-        result: Result<Page, Fault>,
+        result: Result<ReadResult, Fault>,
         limit: u32,
         reservation: Reservation,
     },
@@ -164,11 +165,11 @@ impl ShardIo {
         );
         reservation.shrink_to(plan.bytes());
         let limit = plan.limit;
-        let most = MostRead {
-            records: limit,
-            bytes: reservation.amount().max(LEAST_PAGE),
+        let limits = ReadLimits {
+            max_records: limit,
+            max_bytes: reservation.amount().max(LEAST_PAGE),
         };
-        let page = self.reader.read(&self.shard, &from, most).await;
+        let page = self.reader.read(&self.shard, &from, limits).await;
         if let Ok(page) = &page {
             self.invoker.counts.polled.add(page.records.len());
             tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");

@@ -20,11 +20,11 @@ use windlass_core::shard::lineage::{self, Shard};
 use windlass_core::time::Timestamp;
 use windlass_core::validate;
 
-use crate::budget::{Budget, ByteBudget};
+use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::discovery::Discovery;
 use crate::launch::{self, Connection, Reader, Shared};
-use crate::ports::{Connect, PortError, Store, chain};
+use crate::ports::{AdapterFactory, PortError, Store, chain};
 use crate::settings::EngineSettings;
 pub use crate::shard_driver::Stop;
 use crate::status::{DaemonLimits, LeaseCounts, StatusBoard};
@@ -45,7 +45,7 @@ pub struct SupervisorParts {
     /// Mappings, leases and checkpoints.
     pub store: Arc<dyn Store>,
     /// Makes readers and targets.
-    pub connect: Arc<dyn Connect>,
+    pub connect: Arc<dyn AdapterFactory>,
     /// Where the drivers say how it goes.
     pub board: Arc<StatusBoard>,
     /// The daemon's clock.
@@ -55,7 +55,7 @@ pub struct SupervisorParts {
     /// How it behaves.
     pub settings: EngineSettings,
     /// The bytes that all consumers share.
-    pub budget: ByteBudget,
+    pub budget: Budget,
     /// Decides the jitter of every backoff.
     pub seed: u64,
 }
@@ -63,7 +63,7 @@ pub struct SupervisorParts {
 /// Supervises the drivers of one daemon.
 pub struct Supervisor {
     shared: Shared,
-    connect: Arc<dyn Connect>,
+    connect: Arc<dyn AdapterFactory>,
     worker: WorkerId,
     wakeup: Wakeup,
     tasks: JoinSet<TaskEnd>,
@@ -285,15 +285,13 @@ impl Supervisor {
                 checkpoint,
             };
             let settings = match &mapping.source {
-                Source::Sqs { .. } => {
+                Source::Queue(_) => {
                     if of_mapping.is_empty() {
                         added.push(new(Unit::QueueSlot(0), Position::TrimHorizon));
                     }
                     continue;
                 }
-                Source::Kinesis { settings, .. } | Source::DynamoDbStreams { settings, .. } => {
-                    settings
-                }
+                Source::Stream(stream) => &stream.settings,
             };
             let Some(shards) = self.discovery.shards(id) else {
                 continue;

@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use serde_json::Value;
 
-use crate::command::{cargo, program, read_within, run as run_command, target};
-use crate::test_servers::{self, Choice};
+use crate::command::{cargo, program, read_output_within, run as run_command, target};
+use crate::test_servers::{self, Selection};
 use crate::{bench, deny, sim, tidy};
 
 #[derive(Args)]
@@ -143,7 +143,7 @@ fn test() -> Result<()> {
 
 fn servers() -> Result<()> {
     test_servers::install()?;
-    test_servers::check(&Choice::default())
+    test_servers::check(&Selection::default())
 }
 
 /// Only the targets that need the servers: the others have run already. The features are those of
@@ -160,7 +160,7 @@ fn interop() -> Result<()> {
     for target in &targets {
         command.args(["--test", target]);
     }
-    test_servers::run_with(&Choice::default(), &mut command)
+    test_servers::run_with(&Selection::default(), &mut command)
 }
 
 /// The test targets that are only built with the feature `interop`.
@@ -194,7 +194,7 @@ fn mutants() -> Result<()> {
 /// The first thing anybody does with the program. It has to end by itself and lose nothing.
 fn demo() -> Result<()> {
     let mut command = program(target().join("debug/windlass"));
-    let output = read_within(command.arg("demo"), Duration::from_secs(180))?;
+    let output = read_output_within(command.arg("demo"), Duration::from_secs(180))?;
     print!("{output}");
     let lost_nothing = output
         .lines()

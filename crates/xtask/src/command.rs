@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::pause;
+use crate::process::sleep;
 
-/// The root of the workspace, wherever the chore was called from.
+/// The root of the workspace, wherever the task was called from.
 pub(crate) fn root() -> PathBuf {
     let manifest = env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
@@ -29,7 +29,7 @@ pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
-/// The cargo that started this chore, to be run at the root.
+/// The cargo that started this task, to be run at the root.
 pub(crate) fn cargo() -> Command {
     program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
@@ -46,7 +46,7 @@ pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
 /// # Errors
 /// If it cannot be started, or ends with anything but 0; the error holds its line.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let line = line_of(command);
+    let line = command_line(command);
     println!("$ {line}");
     let status = command
         .status()
@@ -58,8 +58,8 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 ///
 /// # Errors
 /// As [`run`], and if the output is not UTF-8.
-pub(crate) fn read(command: &mut Command) -> Result<String> {
-    let line = line_of(command);
+pub(crate) fn read_output(command: &mut Command) -> Result<String> {
+    let line = command_line(command);
     let output = command
         .stderr(Stdio::inherit())
         .output()
@@ -71,9 +71,9 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
 /// Runs a command and returns what it wrote to its standard output, if it ends in time.
 ///
 /// # Errors
-/// As [`read`], and if it does not end in time; then it is killed.
-pub(crate) fn read_within(command: &mut Command, within: Duration) -> Result<String> {
-    let line = line_of(command);
+/// As [`read_output`], and if it does not end in time; then it is killed.
+pub(crate) fn read_output_within(command: &mut Command, within: Duration) -> Result<String> {
+    let line = command_line(command);
     println!("$ {line}");
     let mut child = command
         .stdout(Stdio::piped())
@@ -94,7 +94,7 @@ pub(crate) fn read_within(command: &mut Command, within: Duration) -> Result<Str
             child.wait().context("killing a program")?;
             bail!("`{line}` did not end within {} s", within.as_secs());
         }
-        pause(Duration::from_millis(20));
+        sleep(Duration::from_millis(20));
     };
     expect_success(&line, status)?;
     match reader.join() {
@@ -107,7 +107,7 @@ pub(crate) fn read_within(command: &mut Command, within: Duration) -> Result<Str
 ///
 /// # Errors
 /// If git cannot list them.
-pub(crate) fn files() -> Result<Vec<String>> {
+pub(crate) fn repository_files() -> Result<Vec<String>> {
     let mut list = program("git");
     list.args([
         "ls-files",
@@ -116,7 +116,7 @@ pub(crate) fn files() -> Result<Vec<String>> {
         "--others",
         "--exclude-standard",
     ]);
-    let listed = read(&mut list)?;
+    let listed = read_output(&mut list)?;
     let present = listed
         .split_terminator('\0')
         .filter(|path| root().join(path).is_file());
@@ -124,14 +124,14 @@ pub(crate) fn files() -> Result<Vec<String>> {
 }
 
 /// The path of a program that can be run by its name alone, if there is one.
-pub(crate) fn find(name: &str) -> Option<PathBuf> {
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
-        .map(|folder| folder.join(name))
+        .map(|dir| dir.join(name))
         .find(|path| path.is_file())
 }
 
 /// A command as a person would type it.
-pub(crate) fn line_of(command: &Command) -> String {
+pub(crate) fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut words = vec![
         program

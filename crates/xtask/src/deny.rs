@@ -1,7 +1,7 @@
 //! Checks the dependencies against `deny.toml`: bans, licences, sources, advisories.
 //!
 //! `cargo-deny` is not part of the toolchain, and its database of advisories is a git repository
-//! that not every machine can reach. So the chore runs what it can and names what it did not run.
+//! that not every machine can reach. So the task runs what it can and names what it did not run.
 
 use anyhow::Result;
 
@@ -12,7 +12,7 @@ use crate::command;
 /// # Errors
 /// If a check that could be run found something.
 pub(crate) fn run() -> Result<()> {
-    if command::find("cargo-deny").is_none() {
+    if command::find_program("cargo-deny").is_none() {
         println!(
             "not run: bans, licences, sources, advisories (there is no cargo-deny here; \
              `cargo install cargo-deny --locked` gives it)"

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a server answered.
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: String,
 }
@@ -20,16 +20,16 @@ pub(crate) struct Answer {
 ///
 /// # Errors
 /// If there is no answer in time, or none that this client understands.
-pub(crate) fn ask(
+pub(crate) fn send(
     port: u16,
     method: &str,
     path: &str,
     headers: &[String],
     body: &str,
-) -> Result<Answer> {
+) -> Result<Response> {
     let what = || format!("{method} http://127.0.0.1:{port}{path}");
-    exchange(port, &request(port, method, path, headers, body))
-        .and_then(|answer| parse(&answer))
+    exchange(port, &format_request(port, method, path, headers, body))
+        .and_then(|response| parse(&response))
         .with_context(what)
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(address.port())
 }
 
-fn request(port: u16, method: &str, path: &str, headers: &[String], body: &str) -> String {
+fn format_request(port: u16, method: &str, path: &str, headers: &[String], body: &str) -> String {
     let mut lines = vec![
         format!("{method} {path} HTTP/1.1"),
         format!("host: 127.0.0.1:{port}"),
@@ -64,15 +64,15 @@ fn exchange(port: u16, request: &str) -> Result<String> {
     stream
         .write_all(request.as_bytes())
         .context("sending the request")?;
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     stream
-        .read_to_end(&mut answer)
-        .context("reading the answer")?;
-    String::from_utf8(answer).context("reading the answer")
+        .read_to_end(&mut response)
+        .context("reading the response")?;
+    String::from_utf8(response).context("reading the response")
 }
 
-fn parse(answer: &str) -> Result<Answer> {
-    let (head, body) = answer
+fn parse(response: &str) -> Result<Response> {
+    let (head, body) = response
         .split_once("\r\n\r\n")
         .context("the answer has no end of its head")?;
     let status = head
@@ -86,7 +86,7 @@ fn parse(answer: &str) -> Result<Answer> {
     if is_chunked {
         bail!("the answer comes in chunks, which this client does not read");
     }
-    Ok(Answer {
+    Ok(Response {
         status,
         body: body.to_owned(),
     })
@@ -98,8 +98,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_taken_apart() {
-        let answer = parse("HTTP/1.1 404 Not Found\r\nserver: x\r\n\r\n{}").unwrap();
-        assert_eq!((answer.status, answer.body.as_str()), (404, "{}"));
+        let response = parse("HTTP/1.1 404 Not Found\r\nserver: x\r\n\r\n{}").unwrap();
+        assert_eq!((response.status, response.body.as_str()), (404, "{}"));
     }
 
     #[test]
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn a_request_has_its_headers_and_its_body() {
-        let text = request(80, "POST", "/x", &["a: b".to_owned()], "{}");
+        let text = format_request(80, "POST", "/x", &["a: b".to_owned()], "{}");
         assert!(text.starts_with("POST /x HTTP/1.1\r\nhost: 127.0.0.1:80\r\n"));
         assert!(text.contains("\r\ncontent-length: 2\r\n"));
         assert!(text.ends_with("\r\na: b\r\n\r\n{}"));

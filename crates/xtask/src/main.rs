@@ -6,19 +6,19 @@
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "printing is what a chore is for"
+    reason = "printing is what a task is for"
 )]
 
 mod bench;
 mod ci;
 mod command;
 mod deny;
-mod guard;
 mod http;
 mod process;
 mod sim;
 mod test_servers;
 mod tidy;
+mod watchdog;
 
 use std::process::ExitCode;
 
@@ -29,11 +29,11 @@ use clap::{Parser, Subcommand};
 #[command(name = "cargo xtask", about, version)]
 struct Arguments {
     #[command(subcommand)]
-    chore: Chore,
+    task: Task,
 }
 
 #[derive(Subcommand)]
-enum Chore {
+enum Task {
     /// Checks everything, in order, and stops at the first step that fails
     Ci(ci::Options),
     /// Checks what neither the compiler nor clippy can: edges between crates, file length, the map
@@ -48,18 +48,18 @@ enum Chore {
     Bench(bench::Options),
     /// Ends the processes named on its standard input when that closes
     #[command(hide = true)]
-    Guard,
+    Watchdog,
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().chore {
-        Chore::Ci(options) => ci::run(&options),
-        Chore::Tidy => tidy::run(),
-        Chore::Deny => deny::run(),
-        Chore::Sim(options) => sim::run(&options),
-        Chore::Bench(options) => bench::run(&options),
-        Chore::Guard => guard::run(),
-        Chore::TestServers(options) => test_servers::run(options),
+    let result = match Arguments::parse().task {
+        Task::Ci(options) => ci::run(&options),
+        Task::Tidy => tidy::run(),
+        Task::Deny => deny::run(),
+        Task::Sim(options) => sim::run(&options),
+        Task::Bench(options) => bench::run(&options),
+        Task::Watchdog => watchdog::run(),
+        Task::TestServers(options) => test_servers::run(options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! Processes that a chore started: whether they still run, and how they are ended.
+//! Processes that a task started: whether they still run, and how they are ended.
 
 use std::fmt;
 use std::fs;
@@ -19,7 +19,7 @@ pub(crate) struct Identity {
 
 /// What is ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum Scope {
     /// The process and everything in the group it leads.
     Group,
     /// The process alone.
@@ -43,11 +43,11 @@ impl Identity {
 }
 
 /// Asks all of them to end, waits a little, and kills those that have not.
-pub(crate) fn end_all(processes: &[(End, Identity)]) {
+pub(crate) fn terminate_all(processes: &[(Scope, Identity)]) {
     signal_living(processes, "TERM");
     let end = Instant::now() + GRACE;
     while Instant::now() < end && processes.iter().any(|(_, process)| process.is_alive()) {
-        pause(Duration::from_millis(20));
+        sleep(Duration::from_millis(20));
     }
     signal_living(processes, "KILL");
 }
@@ -55,22 +55,22 @@ pub(crate) fn end_all(processes: &[(End, Identity)]) {
 /// Waits, for something that cannot be waited for otherwise.
 #[expect(
     clippy::disallowed_methods,
-    reason = "a chore has no runtime that this could block"
+    reason = "a task has no runtime that this could block"
 )]
-pub(crate) fn pause(time: Duration) {
+pub(crate) fn sleep(time: Duration) {
     thread::sleep(time);
 }
 
 /// A process that ends between the question and the signal is no error, so the answer of the shell
 /// is not looked at.
-fn signal_living(processes: &[(End, Identity)], signal: &str) {
+fn signal_living(processes: &[(Scope, Identity)], signal: &str) {
     for (what, process) in processes {
         if !process.is_alive() {
             continue;
         }
         let to = match what {
-            End::Group => format!("-{}", process.pid),
-            End::Process => process.pid.to_string(),
+            Scope::Group => format!("-{}", process.pid),
+            Scope::Process => process.pid.to_string(),
         };
         let sent = Command::new("sh")
             .args(["-c", r#"kill -s "$0" -- "$1""#, signal, &to])
@@ -101,11 +101,11 @@ impl Stat {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for Scope {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            End::Group => "group",
-            End::Process => "process",
+            Scope::Group => "group",
+            Scope::Process => "process",
         })
     }
 }
@@ -126,7 +126,7 @@ mod tests {
             .unwrap();
         let identity = Identity::of(child.id()).unwrap();
         assert!(identity.is_alive());
-        end_all(&[(End::Group, identity)]);
+        terminate_all(&[(Scope::Group, identity)]);
         assert!(!identity.is_alive());
         // The pipe is open as long as the grandchild lives, so this ends only if it was ended too.
         let output = child.wait_with_output();
@@ -141,6 +141,6 @@ mod tests {
             ..own
         };
         assert!(!earlier.is_alive());
-        end_all(&[(End::Process, earlier)]);
+        terminate_all(&[(Scope::Process, earlier)]);
     }
 }

@@ -15,7 +15,7 @@ use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_core::validate::{self, Checked};
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{Directory, PortError, Store, chain};
+use windlass_engine::ports::{PortError, ResourceLookup, Store, chain};
 
 mod members;
 
@@ -135,7 +135,7 @@ impl Declared {
     pub async fn apply(
         all: &[Self],
         store: &dyn Store,
-        directory: &dyn Directory,
+        directory: &dyn ResourceLookup,
         clock: Clock,
         prune: bool,
     ) -> Result<(), DeclaredError> {
@@ -182,7 +182,7 @@ impl Declared {
 
     /// The ARN of the function. One that cannot be looked up now will be invoked all the same; one
     /// that is known to be missing is a mistake in the file.
-    async fn look_up(&self, directory: &dyn Directory) -> Result<Arn, NoFunction> {
+    async fn look_up(&self, directory: &dyn ResourceLookup) -> Result<Arn, NoFunction> {
         match directory.function(&self.checked.function).await {
             Ok(Some(arn)) => Ok(arn),
             Ok(None) => Err(NoFunction {

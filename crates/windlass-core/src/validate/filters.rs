@@ -2,11 +2,11 @@
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_FilterCriteria.html>
 
-use crate::arn::SourceKind;
-use crate::filter::{Criteria, MAXIMUM_FILTERS, View};
+use crate::arn::{SourceKind, StreamKind};
 use crate::spec::MappingSpec;
 use crate::validate::Violation;
 use crate::validate::rules::invalid;
+use windlass_filter::{Criteria, MAXIMUM_FILTERS, View};
 
 /// What the filters of a mapping mean; `None`: there are none, and everything passes.
 ///
@@ -27,9 +27,9 @@ pub(super) fn compile(
         return Err(vec![invalid("FilterCriteria.Filters", &text)]);
     }
     let view = match kind {
-        SourceKind::Kinesis => View::Kinesis,
-        SourceKind::DynamoDbStreams => View::DynamoDbStreams,
-        SourceKind::Sqs => View::Sqs,
+        SourceKind::Stream(StreamKind::Kinesis) => View::Kinesis,
+        SourceKind::Stream(StreamKind::DynamoDbStreams) => View::DynamoDbStreams,
+        SourceKind::Queue => View::Sqs,
     };
     // A filter without a pattern has one that is empty, and so is invalid.
     let pattern = |index: usize| filters[index].pattern.as_deref().unwrap_or_default();

@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::arn::{Arn, SourceKind};
+use crate::arn::{Arn, SourceKind, StreamKind};
 use crate::function::FunctionName;
-use crate::mapping::{Mapping, MappingRow, QueueSettings, Source, StreamSettings};
+use crate::mapping::{
+    Mapping, MappingRow, QueueSettings, QueueSource, Source, StreamSettings, StreamSource,
+};
 use crate::position::Position;
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
@@ -105,22 +107,19 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
     } = examine(&row.spec, None)?;
     let filter = filters::compile(&spec, kind)?.map(Arc::new);
     let source = match kind {
-        SourceKind::Kinesis => Source::Kinesis {
+        SourceKind::Stream(kind) => Source::Stream(StreamSource {
+            kind,
             settings: stream_settings(&spec, kind, row.created),
-            stream: source,
-        },
-        SourceKind::DynamoDbStreams => Source::DynamoDbStreams {
-            settings: stream_settings(&spec, kind, row.created),
-            stream: source,
-        },
-        SourceKind::Sqs => Source::Sqs {
+            arn: source,
+        }),
+        SourceKind::Queue => Source::Queue(QueueSource {
             settings: QueueSettings {
                 fifo: source.is_fifo_queue(),
                 batch_size: batch_size(&spec, kind),
                 maximum_batching_window: window(&spec),
             },
-            queue: source,
-        },
+            arn: source,
+        }),
     };
     Ok(Mapping {
         id: row.id.clone(),
@@ -171,8 +170,8 @@ fn none_of(violations: Vec<Violation>) -> Result<(), Vec<Violation>> {
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 pub const fn default_batch_size(kind: SourceKind) -> i64 {
     match kind {
-        SourceKind::Kinesis | SourceKind::DynamoDbStreams => DEFAULT_STREAM_BATCH_SIZE,
-        SourceKind::Sqs => DEFAULT_QUEUE_BATCH_SIZE,
+        SourceKind::Stream(_) => DEFAULT_STREAM_BATCH_SIZE,
+        SourceKind::Queue => DEFAULT_QUEUE_BATCH_SIZE,
     }
 }
 
@@ -281,11 +280,11 @@ fn without_defaults(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
 /// tells arrival in whole seconds, so is the moment.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
-fn stream_settings(spec: &MappingSpec, kind: SourceKind, created: Timestamp) -> StreamSettings {
+fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> StreamSettings {
     let latest = spec.starting_position.as_deref() == Some("LATEST");
     let (starting_position, skip_before) = match spec.starting_position_timestamp {
         Some(seconds) => (Position::AtTimestamp(rules::from_seconds(seconds)), None),
-        None if latest && kind == SourceKind::DynamoDbStreams => {
+        None if latest && kind == StreamKind::DynamoDbStreams => {
             (Position::TrimHorizon, Some(created.floor_to_second()))
         }
         None if latest => (Position::AtTimestamp(created), None),
@@ -294,7 +293,7 @@ fn stream_settings(spec: &MappingSpec, kind: SourceKind, created: Timestamp) -> 
     StreamSettings {
         starting_position,
         skip_before,
-        batch_size: batch_size(spec, kind),
+        batch_size: batch_size(spec, SourceKind::Stream(kind)),
         maximum_batching_window: window(spec),
     }
 }

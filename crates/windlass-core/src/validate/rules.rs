@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::arn::{Arn, SourceKind};
+use crate::arn::{Arn, SourceKind, StreamKind};
 use crate::spec::{DestinationConfig, MappingSpec};
 use crate::time::Timestamp;
 use crate::validate::{ErrorCode, Violation, default_batch_size, filters};
@@ -42,10 +42,10 @@ pub(super) fn violations(
     unknown_members(spec, &mut found);
     if let Some((kind, source)) = kind.zip(source) {
         match kind {
-            SourceKind::Kinesis | SourceKind::DynamoDbStreams => {
+            SourceKind::Stream(kind) => {
                 starting_position(spec, kind, source, now, &mut found);
             }
-            SourceKind::Sqs => queue_batches(spec, source, &mut found),
+            SourceKind::Queue => queue_batches(spec, source, &mut found),
         }
     }
     found
@@ -92,7 +92,7 @@ pub(super) fn from_seconds(seconds: f64) -> Timestamp {
 }
 
 fn unsupported_parameters(spec: &MappingSpec, kind: SourceKind, found: &mut Vec<Violation>) {
-    let queue = kind == SourceKind::Sqs;
+    let queue = kind == SourceKind::Queue;
     // What a queue does not have is refused with any value, what windlass does not do yet only
     // with another value than its default.
     fn differs<T: PartialEq>(value: Option<&T>, default: &T, queue: bool) -> bool {
@@ -172,7 +172,7 @@ fn names_destination(spec: &MappingSpec, queue: bool) -> bool {
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 fn starting_position(
     spec: &MappingSpec,
-    kind: SourceKind,
+    kind: StreamKind,
     source: &Arn,
     now: Option<Timestamp>,
     found: &mut Vec<Violation>,
@@ -186,7 +186,7 @@ fn starting_position(
     };
     let member = "StartingPositionTimestamp";
     let at_timestamp = position == "AT_TIMESTAMP";
-    if at_timestamp && kind == SourceKind::DynamoDbStreams {
+    if at_timestamp && kind == StreamKind::DynamoDbStreams {
         let text = format!("Unsupported starting position for arn type: {source}");
         found.push(invalid("StartingPosition", &text));
         return;
@@ -229,7 +229,7 @@ fn queue_batches(spec: &MappingSpec, source: &Arn, found: &mut Vec<Violation>) {
     }
     let size = spec
         .batch_size
-        .unwrap_or(default_batch_size(SourceKind::Sqs));
+        .unwrap_or(default_batch_size(SourceKind::Queue));
     let window = spec.maximum_batching_window_in_seconds.unwrap_or(0);
     if source.is_fifo_queue() {
         if 0 < window {

@@ -367,14 +367,15 @@ fn a_change_leaves_the_rest_as_it_is() {
 #[test]
 fn latest_is_the_moment_of_creation() {
     let latest = json!({"StartingPosition": "LATEST"});
-    let Source::Kinesis { settings, .. } = mapping(&row(stream(latest.clone()))).unwrap().source
+    let Source::Stream(StreamSource { settings, .. }) =
+        mapping(&row(stream(latest.clone()))).unwrap().source
     else {
         panic!("not Kinesis");
     };
     assert_eq!(settings.starting_position, Position::AtTimestamp(NOW));
     assert_eq!(settings.skip_before, None);
 
-    let Source::DynamoDbStreams { settings, .. } =
+    let Source::Stream(StreamSource { settings, .. }) =
         mapping(&row(spec(TABLE, latest))).unwrap().source
     else {
         panic!("not DynamoDB");
@@ -387,7 +388,12 @@ fn latest_is_the_moment_of_creation() {
 fn a_stored_mapping_becomes_one_that_runs() {
     let at =
         json!({"StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": 1_541_139_109.123});
-    let Source::Kinesis { settings, stream } = mapping(&row(stream(at))).unwrap().source else {
+    let Source::Stream(StreamSource {
+        settings,
+        arn: stream,
+        ..
+    }) = mapping(&row(stream(at))).unwrap().source
+    else {
         panic!("not Kinesis");
     };
     let moment = Timestamp::from_millis(1_541_139_109_123);
@@ -396,7 +402,9 @@ fn a_stored_mapping_becomes_one_that_runs() {
     assert_eq!(stream.as_str(), STREAM);
 
     let batches = json!({"BatchSize": 50, "MaximumBatchingWindowInSeconds": 3});
-    let Source::Sqs { settings, .. } = mapping(&row(spec(QUEUE, batches))).unwrap().source else {
+    let Source::Queue(QueueSource { settings, .. }) =
+        mapping(&row(spec(QUEUE, batches))).unwrap().source
+    else {
         panic!("not SQS");
     };
     assert_eq!(
@@ -407,7 +415,9 @@ fn a_stored_mapping_becomes_one_that_runs() {
             maximum_batching_window: Duration::from_secs(3),
         }
     );
-    let Source::Sqs { settings, .. } = mapping(&row(spec(FIFO, json!({})))).unwrap().source else {
+    let Source::Queue(QueueSource { settings, .. }) =
+        mapping(&row(spec(FIFO, json!({})))).unwrap().source
+    else {
         panic!("not SQS");
     };
     assert!(settings.fifo);

@@ -1,9 +1,9 @@
 //! What is counted is what is held, and what is reserved is what may come.
 
+use windlass_core::ids::KeyHash;
 use windlass_core::mapping::MappingId;
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::KeyHash;
-use windlass_core::rendering::{Heading, Rendering};
+use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 
 use super::*;
 use crate::budget::Budget;
@@ -17,20 +17,20 @@ fn memory() -> (Budget, PageMemory) {
     (budget, memory)
 }
 
-const HEADING: Heading<'_> = Heading {
+const META: RecordMeta<'_> = RecordMeta {
     sequence_number: "1",
     key: KeyHash(1),
     approximate_arrival: NOW,
 };
 
 /// A page in one buffer, as the adapters render it.
-fn page(n_records: usize, size: usize, behind: Duration) -> Page {
-    let mut rendering = Rendering::default();
+fn page(n_records: usize, size: usize, behind: Duration) -> ReadResult {
+    let mut builder = RecordPageBuilder::default();
     for _ in 0..n_records {
-        rendering.push(&HEADING, &vec![b'x'; size], 0..0);
+        builder.push(&META, &vec![b'x'; size], 0..0);
     }
-    Page {
-        records: rendering.finish(),
+    ReadResult {
+        records: Record::of_page(builder.finish()),
         next: Some(Cursor::at(Position::TrimHorizon)),
         behind,
     }
@@ -105,7 +105,7 @@ fn what_was_moved_out_of_its_page_is_counted_alone() {
     let (budget, mut memory) = memory();
     let page = page(10, 1_000, Duration::ZERO);
     memory.arrives(&page, 100, NOW);
-    let kept = Record::alone(&HEADING, page.records[3].event(), 0..0);
+    let kept = Record::standalone(&META, page.records[3].event(), 0..0);
     drop(page);
     memory.settle(&view(&[kept]));
     assert_eq!(budget.used(), 1_000 + RECORD_OVERHEAD + 1_000);

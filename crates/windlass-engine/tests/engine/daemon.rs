@@ -11,22 +11,22 @@ use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revisi
 use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
 use windlass_core::time::Timestamp;
-use windlass_engine::budget::ByteBudget;
+use windlass_engine::budget::Budget;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::MappingStore as _;
 use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{MappingStatus, StatusBoard, waiting_for};
 use windlass_engine::supervisor::{Stop, Supervisor, SupervisorParts, Wakeup};
-use windlass_testkit::fakes::{ErrorsFail, FakePlaces, FakeQueue, FakeStore, FakeStream};
+use windlass_testkit::fakes::{ErrorsFail, FakeAdapters, FakeQueue, FakeStore, FakeStream};
 
 /// A test that has not come to its end after so long waits for something that will not happen.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
 pub(crate) struct Daemon {
     pub(crate) store: Arc<FakeStore>,
-    pub(crate) places: Arc<FakePlaces>,
+    pub(crate) places: Arc<FakeAdapters>,
     pub(crate) board: Arc<StatusBoard>,
-    pub(crate) budget: ByteBudget,
+    pub(crate) budget: Budget,
     pub(crate) clock: Clock,
     pub(crate) errors: ErrorsFail,
     stop: watch::Sender<Stop>,
@@ -46,7 +46,7 @@ impl Daemon {
         let clock = Clock::starting_at(Timestamp::from_millis(1_700_000_000_000));
         let (store, places) = (Arc::new(FakeStore::default()), Arc::default());
         let board = Arc::new(StatusBoard::default());
-        let budget = ByteBudget::new(settings.buffer_limit);
+        let budget = Budget::new(settings.buffer_limit);
         let supervisor = Supervisor::new(SupervisorParts {
             store: Arc::clone(&store) as _,
             connect: Arc::clone(&places) as _,

@@ -64,7 +64,7 @@ fn simulate(
     if let Some(first) = failures.first() {
         let mut rules: BTreeMap<&str, usize> = BTreeMap::new();
         for failure in &failures {
-            *rules.entry(failure.violation.rule).or_default() += 1;
+            *rules.entry(failure.broken.name).or_default() += 1;
         }
         text = format!(
             "{name}: {first}\n{text}, {} FAILED {rules:?}",

@@ -1,9 +1,9 @@
 //! Leases: who processes what, and how far it is.
 
+use windlass_core::ids::SequenceNumber;
 use windlass_core::lease::{Lease, Unit, WorkerId};
 use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
-use windlass_core::record::SequenceNumber;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::Store;
 

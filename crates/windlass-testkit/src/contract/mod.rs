@@ -10,11 +10,11 @@ mod races;
 use std::sync::Arc;
 
 use windlass_core::arn::Arn;
+use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
-use windlass_core::record::{SequenceNumber, ShardId};
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::Store;

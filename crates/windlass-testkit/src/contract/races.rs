@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
+use windlass_core::ids::SequenceNumber;
 use windlass_core::mapping::{MappingRow, Revision};
 use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
-use windlass_core::record::SequenceNumber;
 use windlass_engine::ports::Store;
 
 use super::{free, id, insert, leases, mappings, put, row, save, shard, swap, taken};

@@ -5,16 +5,16 @@
 //! a function hangs when it is told to. Unlike the simulated [worlds](crate::world) they draw
 //! nothing at random: a test says what happens.
 
+mod fake_adapters;
 mod function;
 mod log;
-mod places;
 mod queue;
 mod store;
 mod stream;
 
+pub use fake_adapters::FakeAdapters;
 pub use function::{Answer, Call, FakeFunction};
 pub use log::ErrorsFail;
-pub use places::FakePlaces;
 pub use queue::FakeQueue;
 pub use store::FakeStore;
 pub use stream::FakeStream;

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use windlass_core::ids::{MessageId, ReceiptHandle};
+use windlass_core::message::Message;
 use windlass_core::queue::EntryResult;
-use windlass_core::record::{Message, MessageId, ReceiptHandle};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{PortError, QueueAttributes, QueueReader};
 

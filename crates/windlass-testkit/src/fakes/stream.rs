@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::{KeyHash, Page, ShardId};
-use windlass_core::rendering::{Heading, Rendering};
+use windlass_core::record::Record;
+use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
+use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{MostRead, PortError, StreamReader};
+use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
 
 use super::{failed, lock};
 
@@ -106,8 +108,8 @@ impl StreamReader for FakeStream {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        most: MostRead,
-    ) -> Result<Page, PortError> {
+        limits: ReadLimits,
+    ) -> Result<ReadResult, PortError> {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let mut shards = lock(&self.shards);
         let Some(shard) = shards.get_mut(shard) else {
@@ -115,27 +117,27 @@ impl StreamReader for FakeStream {
         };
         shard.n_reads += 1;
         let start = shard.place(&from.after);
-        let end = shard.records.len().min(start + most.records as usize);
-        let mut rendering = Rendering::default();
+        let end = shard.records.len().min(start + limits.max_records as usize);
+        let mut builder = RecordPageBuilder::default();
         for place in start..end {
-            if !rendering.is_empty() && most.bytes <= rendering.len() {
+            if !builder.is_empty() && limits.max_bytes <= builder.len() {
                 break;
             }
             let (event, arrival) = &shard.records[place];
-            let heading = Heading {
+            let meta = RecordMeta {
                 sequence_number: &place.to_string(),
                 key: KeyHash::of(event),
                 approximate_arrival: *arrival,
             };
-            rendering.push(&heading, event, 0..0);
+            builder.push(&meta, event, 0..0);
         }
-        let records = rendering.finish();
+        let records = Record::of_page(builder.finish());
         let at_tip = start + records.len() == shard.records.len();
         let after = records.last().map_or_else(
             || from.after.clone(),
-            |record| Position::After(record.name()),
+            |record| Position::After(record.sequence_number().into()),
         );
-        Ok(Page {
+        Ok(ReadResult {
             records,
             next: (!(at_tip && shard.closed)).then(|| Cursor::at(after)),
             behind: Duration::from_secs(u64::from(!at_tip)),

@@ -1,8 +1,9 @@
 //! What a simulated shard contains: the truth that checkers compare with.
 
+use windlass_core::ids::KeyHash;
 use windlass_core::position::Position;
-use windlass_core::record::KeyHash;
-use windlass_core::rendering::{Heading, Record};
+use windlass_core::record::Record;
+use windlass_core::record_page::RecordMeta;
 use windlass_core::time::Timestamp;
 
 use crate::wanted;
@@ -40,13 +41,13 @@ impl Contents {
             self.readable.last().is_none_or(|last| *last <= readable),
             "records become readable in their order"
         );
-        let heading = Heading {
+        let meta = RecordMeta {
             sequence_number: &(FIRST_NUMBER - index).to_string(),
             key: KeyHash(key),
             approximate_arrival: arrival,
         };
         let event = wanted::event(len, wanted);
-        self.records.push(Record::alone(&heading, &event, 0..0));
+        self.records.push(Record::standalone(&meta, &event, 0..0));
         self.readable.push(readable);
     }
 

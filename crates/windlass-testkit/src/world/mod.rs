@@ -21,31 +21,31 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use contents::Contents;
 
-use crate::checkers::Violation;
+use crate::checkers::BrokenInvariant;
 
 /// Runs the world of one seed.
-pub type Run = fn(u64, &mut Trace) -> Result<Totals, Violation>;
+pub type Run = fn(u64, &mut Trace) -> Result<Totals, BrokenInvariant>;
 
 /// Runs the world of one seed; a failure comes with the last steps before it.
 ///
 /// # Errors
-/// A checker found a violation, or the machine panicked.
+/// A checker found a broken, or the machine panicked.
 pub fn simulate(run: Run, seed: u64) -> Result<Totals, Failure> {
     let attempt = |trace: &mut Trace| {
         catch_unwind(AssertUnwindSafe(|| run(seed, trace)))
-            .unwrap_or_else(|panic| Err(Violation::new("panic", text_of(panic.as_ref()))))
+            .unwrap_or_else(|panic| Err(BrokenInvariant::new("panic", text_of(panic.as_ref()))))
     };
-    attempt(&mut Trace::default()).map_err(|violation| {
+    attempt(&mut Trace::default()).map_err(|broken| {
         let mut trace = Trace::recording();
         let again = attempt(&mut trace);
         assert_eq!(
             again.as_ref().err(),
-            Some(&violation),
+            Some(&broken),
             "seed {seed} does the same every time"
         );
         Failure {
             seed,
-            violation,
+            broken,
             tail: trace.lines.into(),
         }
     })
@@ -115,7 +115,7 @@ pub struct Failure {
     /// What to run again.
     pub seed: u64,
     /// What was wrong.
-    pub violation: Violation,
+    pub broken: BrokenInvariant,
     /// The last steps before it.
     pub tail: Vec<String>,
 }
@@ -125,7 +125,7 @@ impl fmt::Display for Failure {
         for line in &self.tail {
             writeln!(f, "  {line}")?;
         }
-        write!(f, "seed {}: {}", self.seed, self.violation)
+        write!(f, "seed {}: {}", self.seed, self.broken)
     }
 }
 

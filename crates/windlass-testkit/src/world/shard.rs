@@ -10,7 +10,7 @@ use super::plan::{Plan, START};
 use super::shard_io::{Function, Source, Store};
 use super::{Totals, Trace};
 use crate::checkers::shard::ShardChecker;
-use crate::checkers::{Violation, ensure};
+use crate::checkers::{BrokenInvariant, ensure};
 use crate::rng::Rng;
 use crate::wanted;
 
@@ -21,7 +21,7 @@ const MOST_STEPS: u64 = 100_000;
 ///
 /// # Errors
 /// An invariant was broken, or the world did not come to its end.
-pub fn run(seed: u64, trace: &mut Trace) -> Result<Totals, Violation> {
+pub fn run(seed: u64, trace: &mut Trace) -> Result<Totals, BrokenInvariant> {
     let mut world = World::new(seed);
     trace.note(|| {
         format!(
@@ -116,7 +116,7 @@ impl World {
         at_rest && (at_end || self.nothing_is_lost().is_ok())
     }
 
-    fn step(&mut self, trace: &mut Trace) -> Result<(), Violation> {
+    fn step(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         self.totals.steps += 1;
         let stuck = MOST_STEPS < self.totals.steps;
         ensure(!stuck, "I9", || {
@@ -139,7 +139,7 @@ impl World {
                 self.now = self.now.max(timeout + self.rng.millis(0, late));
                 self.fire(trace)
             }
-            (_, None) => Err(Violation::new(
+            (_, None) => Err(BrokenInvariant::new(
                 "I9",
                 "stuck: nothing is under way, no timer",
             )),
@@ -147,7 +147,7 @@ impl World {
     }
 
     /// What happens at any time, and without being asked for.
-    fn disturb(&mut self, trace: &mut Trace) -> Result<(), Violation> {
+    fn disturb(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         if !self.is_faulty() || self.life.is_none() {
             return Ok(());
         }
@@ -178,7 +178,7 @@ impl World {
         Ok(())
     }
 
-    fn happen(&mut self, event: Event, trace: &mut Trace) -> Result<(), Violation> {
+    fn happen(&mut self, event: Event, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         let (faulty, now) = (self.is_faulty(), self.now);
         let (contents, rng) = (&self.plan.contents, &mut self.rng);
         match event {
@@ -208,7 +208,7 @@ impl World {
         }
     }
 
-    fn start(&mut self, trace: &mut Trace) -> Result<(), Violation> {
+    fn start(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         let from = self.store.checkpoint.clone();
         trace.note(|| format!("start at {from:?}"));
         self.store.taken = false;
@@ -224,7 +224,7 @@ impl World {
         self.settle(trace)
     }
 
-    fn feed(&mut self, input: ShardInput, trace: &mut Trace) -> Result<(), Violation> {
+    fn feed(&mut self, input: ShardInput, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         trace.note(|| format!("{} {input:?}", since_start(self.now)));
         let life = self.life.as_mut().expect("answers die with their life");
         life.checker.input(&input, &self.plan.contents, self.now)?;
@@ -232,7 +232,7 @@ impl World {
         self.settle(trace)
     }
 
-    fn fire(&mut self, trace: &mut Trace) -> Result<(), Violation> {
+    fn fire(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         trace.note(|| format!("{} timer", since_start(self.now)));
         let life = self.life.as_mut().expect("a timer belongs to a life");
         let named = life.consumer.poll_timeout();
@@ -242,7 +242,7 @@ impl World {
     }
 
     /// Takes every command and begins what it asks for.
-    fn settle(&mut self, trace: &mut Trace) -> Result<(), Violation> {
+    fn settle(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         let life = self.life.as_mut().expect("somebody was fed");
         while let Some(command) = life.consumer.poll_command() {
             trace.note(|| format!("{}     → {command:?}", since_start(self.now)));
@@ -300,15 +300,15 @@ impl World {
             .push((self.now + self.rng.millis(0, pause), Event::Start));
     }
 
-    fn nothing_is_lost(&self) -> Result<(), Violation> {
+    fn nothing_is_lost(&self) -> Result<(), BrokenInvariant> {
         let contents = &self.plan.contents;
         let begin = contents.place_of(&self.plan.from, 0).unwrap_or(0);
         for (index, record) in contents.records().iter().enumerate().skip(begin) {
             let settings = &self.plan.settings;
             let early = |earliest| record.approximate_arrival() < earliest;
             let filtered_out = settings.filter.is_some() && !wanted::is_wanted(record.event());
-            let unwanted = filtered_out || settings.skip_before.is_some_and(early);
-            let too_large = settings.payload_limit < record.event_len() + 14;
+            let unwanted = filtered_out || settings.mapping.skip_before.is_some_and(early);
+            let too_large = settings.limits.payload_limit < record.event_len() + 14;
             let processed = self.function.processed[index];
             let resolved = processed || unwanted || too_large || self.source.excused[index];
             ensure(resolved, "I9", || format!("record {index} is lost"))?;

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use windlass_core::outcome::{Fault, Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::Page;
-use windlass_core::rendering::Rendering;
+use windlass_core::record::Record;
+use windlass_core::record_page::RecordPageBuilder;
 use windlass_core::shard::Batch;
+use windlass_core::shard::ReadResult;
 use windlass_core::time::Timestamp;
 
 use super::plan::{self, FunctionPlan, SourcePlan, StorePlan};
-use super::{Contents, Violation};
+use super::{BrokenInvariant, Contents};
 use crate::checkers::ensure;
 use crate::rng::Rng;
 
@@ -65,7 +66,7 @@ impl Source {
         faulty: bool,
         now: Timestamp,
         rng: &mut Rng,
-    ) -> Result<Result<Page, Fault>, Violation> {
+    ) -> Result<Result<ReadResult, Fault>, BrokenInvariant> {
         let mut happens = |chance: u64| faulty && rng.per_mille(chance);
         if happens(self.plan.fault) {
             let at_horizon = from.after == Position::TrimHorizon && rng.per_mille(100);
@@ -84,7 +85,7 @@ impl Source {
         }
         let expired = happens(self.plan.expired);
         if let Some(iterator) = from.iterator.as_ref().filter(|_| !expired) {
-            let unknown = |_| Violation::new("reading", "an iterator that nobody gave");
+            let unknown = |_| BrokenInvariant::new("reading", "an iterator that nobody gave");
             let hint: usize = iterator.parse().map_err(unknown)?;
             let exact = matches!(from.after, Position::After(_));
             ensure(!exact || hint == begin, "reading", || {
@@ -111,10 +112,10 @@ impl Source {
     }
 }
 
-fn page(contents: &Contents, begin: usize, end: usize, now: Timestamp) -> Page {
-    let mut rendering = Rendering::default();
+fn page(contents: &Contents, begin: usize, end: usize, now: Timestamp) -> ReadResult {
+    let mut builder = RecordPageBuilder::default();
     for record in &contents.records()[begin..end] {
-        rendering.push(&record.heading(), record.event(), 0..0);
+        builder.push(&record.meta(), record.event(), 0..0);
     }
     let closed = contents.closes.is_some_and(|closes| closes <= now);
     let at_end = closed && end == contents.len();
@@ -129,8 +130,8 @@ fn page(contents: &Contents, begin: usize, end: usize, now: Timestamp) -> Page {
     } else {
         Duration::ZERO
     };
-    Page {
-        records: rendering.finish(),
+    ReadResult {
+        records: Record::of_page(builder.finish()),
         next,
         behind,
     }

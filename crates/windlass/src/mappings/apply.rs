@@ -210,7 +210,7 @@ mod tests {
         ] {
             let members = json!({
                 "EventSourceArn": arn, "FunctionName": "f", "StartingPosition": "LATEST",
-                name: default(name, SourceKind::Kinesis),
+                name: default(name, SourceKind::Stream(windlass_core::arn::StreamKind::Kinesis)),
             });
             let spec = check(&members).unwrap().spec;
             assert!(known(&spec).unwrap().get(name).is_none(), "{name}");

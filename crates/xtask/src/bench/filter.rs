@@ -9,12 +9,12 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde_json::Value;
 
-use crate::command::{cargo, program, read_within, run as run_command, target};
+use crate::command::{cargo, program, read_output_within, run as run_command, target};
 
 const PROGRAM: &str = "windlass-filter-bench";
 
 /// It takes seconds; a development build on a busy machine a minute.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(600);
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(600);
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     run_command(&mut build)?;
     let figures = measure("release", options.rounds)?;
     let file = target().join("bench/filter.json");
-    fs::create_dir_all(target().join("bench")).context("creating the folder of the figures")?;
+    fs::create_dir_all(target().join("bench")).context("creating the directory of the figures")?;
     let rendered = format!("{figures:#}\n");
     fs::write(&file, &rendered).with_context(|| format!("writing {}", file.display()))?;
     if options.json {
@@ -64,7 +64,7 @@ pub(super) fn smoke() -> Result<()> {
 fn measure(profile: &str, rounds: u32) -> Result<Value> {
     let mut command = program(target().join(profile).join(PROGRAM));
     command.arg(rounds.to_string());
-    let output = read_within(&mut command, PATIENCE)?;
+    let output = read_output_within(&mut command, TIMEOUT)?;
     serde_json::from_str(&output).with_context(|| format!("reading the figures of {PROGRAM}"))
 }
 

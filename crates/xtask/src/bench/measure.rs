@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::ends::{Client, Ends, Load, Program, Source};
-use super::figures::{Cost, Hanging, Idle};
-use crate::command::{program, read};
-use crate::process::pause;
+use super::programs::{Client, Launcher, Load, Program, Source};
+use super::report::{Cost, Hanging, Idle};
+use crate::command::{program, read_output};
+use crate::process::sleep;
 
 /// Without any progress for so long, a measurement has failed.
 const STALLED_AFTER: Duration = Duration::from_secs(30);
@@ -37,15 +37,22 @@ const ENDLESS: u64 = 10_000_000;
 ///
 /// # Errors
 /// If a program does not start, or the records do not arrive.
-pub(super) fn cost(ends: &Ends<'_>, client: Client, load: &Load, records: u64) -> Result<Cost> {
+pub(super) fn cost(
+    launcher: &Launcher<'_>,
+    client: Client,
+    load: &Load,
+    records: u64,
+) -> Result<Cost> {
     let what = || {
         format!(
             "measuring {client:?} with records of {} B",
             load.record_bytes
         )
     };
-    let source = ends.source(load).with_context(what)?;
-    let mut program = ends.client(client, load, &source).with_context(what)?;
+    let source = launcher.start_source(load).with_context(what)?;
+    let mut program = launcher
+        .start_client(client, load, &source)
+        .with_context(what)?;
     let warm_up = records / 10;
     deliver(&mut program, &source, warm_up, warm_up).with_context(what)?;
     let (before, start) = (cpu_of(&program)?, Instant::now());
@@ -62,11 +69,11 @@ pub(super) fn cost(ends: &Ends<'_>, client: Client, load: &Load, records: u64) -
 ///
 /// # Errors
 /// If a program does not start or ends.
-pub(super) fn idle(ends: &Ends<'_>, load: &Load) -> Result<Idle> {
-    let source = ends.source(load)?;
-    let mut program = ends.client(Client::Windlass, load, &source)?;
+pub(super) fn idle(launcher: &Launcher<'_>, load: &Load) -> Result<Idle> {
+    let source = launcher.start_source(load)?;
+    let mut program = launcher.start_client(Client::Windlass, load, &source)?;
     let before = cpu_of(&program)?;
-    pause(IDLE_FOR);
+    sleep(IDLE_FOR);
     program
         .expect_alive()
         .context("windlass with idle shards")?;
@@ -83,26 +90,26 @@ pub(super) fn idle(ends: &Ends<'_>, load: &Load) -> Result<Idle> {
 /// # Errors
 /// If a program does not start or ends, if the reading never stops, or if windlass holds more than
 /// it may or more than it says.
-pub(super) fn hanging(ends: &Ends<'_>, load: &Load) -> Result<Hanging> {
-    let source = ends.source(load)?;
-    let mut program = ends.client(Client::Windlass, load, &source)?;
+pub(super) fn hanging(launcher: &Launcher<'_>, load: &Load) -> Result<Hanging> {
+    let source = launcher.start_source(load)?;
+    let mut program = launcher.start_client(Client::Windlass, load, &source)?;
     source.release(ENDLESS)?;
     let start = Instant::now();
-    let mut read = (source.seen()?.read, Instant::now());
+    let mut read = (source.status()?.read, Instant::now());
     while read.1.elapsed() < QUIET_FOR {
-        pause(Duration::from_millis(100));
+        sleep(Duration::from_millis(100));
         program
             .expect_alive()
             .context("windlass with a function that hangs")?;
-        let seen = source.seen()?;
-        if seen.read != read.0 {
-            read = (seen.read, Instant::now());
+        let status = source.status()?;
+        if status.read != read.0 {
+            read = (status.read, Instant::now());
         }
         if start.elapsed() > READS_AT_MOST {
             let seconds = READS_AT_MOST.as_secs();
             bail!(
                 "{} records read in {seconds} s while the function hangs",
-                seen.read
+                status.read
             );
         }
     }
@@ -133,24 +140,24 @@ fn deliver(program: &mut Program, source: &Source, records: u64, expected: u64) 
     source.release(records)?;
     let mut progress = (0, Instant::now());
     loop {
-        let seen = source.seen()?;
-        if seen.delivered >= expected {
-            let more = seen.delivered - expected;
+        let status = source.status()?;
+        if status.delivered >= expected {
+            let more = status.delivered - expected;
             ensure!(more == 0, "{more} records were delivered twice");
             return Ok(());
         }
-        if seen.delivered != progress.0 {
-            progress = (seen.delivered, Instant::now());
+        if status.delivered != progress.0 {
+            progress = (status.delivered, Instant::now());
         }
         program.expect_alive()?;
         if progress.1.elapsed() > STALLED_AFTER {
             bail!(
                 "stuck at {} of {expected} records; {}",
-                seen.delivered,
+                status.delivered,
                 program.end_of_log()
             );
         }
-        pause(Duration::from_millis(20));
+        sleep(Duration::from_millis(20));
     }
 }
 
@@ -172,7 +179,7 @@ fn ticks_in(line: &str) -> Option<u32> {
 }
 
 fn ticks_per_second() -> Result<f64> {
-    let answer = read(program("getconf").arg("CLK_TCK"))?;
+    let answer = read_output(program("getconf").arg("CLK_TCK"))?;
     let number = answer.trim().parse().ok().filter(|ticks| *ticks > 0.0);
     number.with_context(|| format!("`getconf CLK_TCK` answers {answer}"))
 }

@@ -5,10 +5,10 @@
 //! else. The two take turns, and what is compared is the ratio within a round: on a machine that
 //! others use, ratios hold where microseconds do not.
 
-mod ends;
-mod figures;
 mod filter;
 mod measure;
+mod programs;
+mod report;
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,9 +17,9 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
 use crate::command::{cargo, run as run_command, target};
-use crate::guard::Guard;
-use ends::{Client, Ends, Function, Load};
-use figures::{Figures, Hanging, Idle, Pipeline, Round};
+use crate::watchdog::Watchdog;
+use programs::{Client, Function, Launcher, Load};
+use report::{Hanging, Idle, Pipeline, Report, Round};
 
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -66,7 +66,7 @@ struct Plan {
     records: u64,
     idle_shards: u32,
     /// Where the programs are.
-    programs: PathBuf,
+    programs_dir: PathBuf,
     figures: PathBuf,
 }
 
@@ -94,25 +94,25 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         return filter::run(options);
     }
     let plan = prepare(options)?;
-    let guard = Guard::start()?;
-    let place = target().join("bench");
-    let ends = Ends {
-        programs: &plan.programs,
-        place: &place,
-        guard: &guard,
+    let watchdog = Watchdog::start()?;
+    let work_dir = target().join("bench");
+    let launcher = Launcher {
+        programs_dir: &plan.programs_dir,
+        work_dir: &work_dir,
+        watchdog: &watchdog,
     };
     let mut pipelines = Vec::new();
     for record_bytes in RECORD_BYTES {
-        pipelines.push(pipeline(&ends, &plan, record_bytes)?);
+        pipelines.push(pipeline(&launcher, &plan, record_bytes)?);
     }
     if options.smoke {
         filter::smoke()?;
     }
-    let figures = Figures {
+    let figures = Report {
         records: plan.records,
         pipelines,
-        idle: idle(&ends, plan.idle_shards)?,
-        hanging: hanging(&ends)?,
+        idle: idle(&launcher, plan.idle_shards)?,
+        hanging: hanging(&launcher)?,
     };
     let rendered = format!("{:#}\n", figures.to_json());
     fs::write(&plan.figures, &rendered)
@@ -127,8 +127,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn prepare(options: &Options) -> Result<Plan> {
-    let place = target().join("bench");
-    fs::create_dir_all(&place).with_context(|| format!("creating {}", place.display()))?;
+    let work_dir = target().join("bench");
+    fs::create_dir_all(&work_dir).with_context(|| format!("creating {}", work_dir.display()))?;
     if options.smoke {
         let mut build = cargo();
         build.args(["build", "--quiet", "--workspace", "--all-targets"]);
@@ -137,8 +137,8 @@ fn prepare(options: &Options) -> Result<Plan> {
             rounds: 1,
             records: 5_000,
             idle_shards: 50,
-            programs: target().join("debug"),
-            figures: place.join("smoke.json"),
+            programs_dir: target().join("debug"),
+            figures: work_dir.join("smoke.json"),
         });
     }
     let mut build = cargo();
@@ -149,14 +149,14 @@ fn prepare(options: &Options) -> Result<Plan> {
         rounds: options.rounds,
         records: options.records,
         idle_shards: 1_000,
-        programs: target().join("release"),
-        figures: place.join("latest.json"),
+        programs_dir: target().join("release"),
+        figures: work_dir.join("latest.json"),
     })
 }
 
 /// The same load through windlass and through the floor, whose turns are in one order and in the
 /// other.
-fn pipeline(ends: &Ends<'_>, plan: &Plan, record_bytes: u32) -> Result<Pipeline> {
+fn pipeline(launcher: &Launcher<'_>, plan: &Plan, record_bytes: u32) -> Result<Pipeline> {
     let load = Load {
         shards: SHARDS,
         record_bytes,
@@ -164,10 +164,10 @@ fn pipeline(ends: &Ends<'_>, plan: &Plan, record_bytes: u32) -> Result<Pipeline>
         mappings: 1,
         function: Function::Answers,
     };
-    let cost_of = |client| measure::cost(ends, client, &load, plan.records);
+    let cost_of = |client| measure::cost(launcher, client, &load, plan.records);
     let mut rounds = Vec::new();
     for number in 1..=plan.rounds {
-        let mut clients = [Client::Windlass, Client::Floor, Client::HurriedFloor];
+        let mut clients = [Client::Windlass, Client::Floor, Client::UnpacedFloor];
         if number % 2 == 0 {
             clients.reverse();
         }
@@ -181,7 +181,7 @@ fn pipeline(ends: &Ends<'_>, plan: &Plan, record_bytes: u32) -> Result<Pipeline>
         let round = Round {
             windlass: costs[0],
             floor: costs[1],
-            hurried_floor: costs[2],
+            unpaced_floor: costs[2],
         };
         eprintln!(
             "{record_bytes} B, round {number} of {}: {round}",
@@ -196,7 +196,7 @@ fn pipeline(ends: &Ends<'_>, plan: &Plan, record_bytes: u32) -> Result<Pipeline>
 }
 
 /// What a daemon weighs that has many shards and nothing to do.
-fn idle(ends: &Ends<'_>, shards: u32) -> Result<Idle> {
+fn idle(launcher: &Launcher<'_>, shards: u32) -> Result<Idle> {
     let load = Load {
         shards,
         record_bytes: 1024,
@@ -204,11 +204,11 @@ fn idle(ends: &Ends<'_>, shards: u32) -> Result<Idle> {
         mappings: 1,
         function: Function::Answers,
     };
-    measure::idle(ends, &load)
+    measure::idle(launcher, &load)
 }
 
 /// What a daemon weighs whose functions never answer while there is ever more to read.
-fn hanging(ends: &Ends<'_>) -> Result<Hanging> {
+fn hanging(launcher: &Launcher<'_>) -> Result<Hanging> {
     let load = Load {
         shards: HANGING_SHARDS,
         record_bytes: 1024,
@@ -216,5 +216,5 @@ fn hanging(ends: &Ends<'_>) -> Result<Hanging> {
         mappings: HANGING_MAPPINGS,
         function: Function::Hangs,
     };
-    measure::hanging(ends, &load)
+    measure::hanging(launcher, &load)
 }

@@ -5,7 +5,7 @@
 
 mod mutant;
 mod mutants;
-mod tree;
+mod source_copy;
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
@@ -69,18 +69,18 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.mutants {
         return mutants::run(seeds, &options.only);
     }
-    let built = target().join("sim");
-    run_command(&mut build(&root(), &built))?;
-    simulate(&built, seeds)?;
+    let target_dir = target().join("sim");
+    run_command(&mut build(&root(), &target_dir))?;
+    simulate(&target_dir, seeds)?;
     if options.fresh > 0 {
-        simulate(&built, Seeds::fresh(options.fresh))?;
+        simulate(&target_dir, Seeds::fresh(options.fresh))?;
     }
     Ok(())
 }
 
 /// The line that is printed names the first seed, so that a failure can be had again.
-fn simulate(built: &Path, seeds: Seeds) -> Result<()> {
-    run_command(program(binary(built)).args(seeds.arguments()))
+fn simulate(target_dir: &Path, seeds: Seeds) -> Result<()> {
+    run_command(program(binary(target_dir)).args(seeds.arguments()))
 }
 
 /// Seeds that follow each other.
@@ -104,18 +104,18 @@ impl Seeds {
     }
 }
 
-/// Builds the simulation of the sources in `sources`, into a target folder of its own: assertions
+/// Builds the simulation of the sources in `sources`, into a target directory of its own: assertions
 /// and overflow checks stay on, as in every development build, but it is optimised a little.
-fn build(sources: &Path, built: &Path) -> Command {
+fn build(sources: &Path, target_dir: &Path) -> Command {
     let mut command = cargo();
     command.current_dir(sources);
     command.args(["build", "--quiet", "--package", "windlass-testkit"]);
     command.args(["--bin", "windlass-sim"]);
-    command.env("CARGO_TARGET_DIR", built);
+    command.env("CARGO_TARGET_DIR", target_dir);
     command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
     command
 }
 
-fn binary(built: &Path) -> PathBuf {
-    built.join("debug/windlass-sim")
+fn binary(target_dir: &Path) -> PathBuf {
+    target_dir.join("debug/windlass-sim")
 }

@@ -2,7 +2,7 @@
 //!
 //! An open port is not enough: some of them listen seconds before they can answer.
 
-use super::catalogue::Server;
+use super::catalog::Server;
 use crate::http;
 
 /// Whether the server on this port of loopback answers its question with 200.
@@ -17,5 +17,5 @@ pub(super) fn is_ready(port: u16, server: &Server) -> bool {
          SignedHeaders=host;x-amz-date, Signature=none"
             .to_owned(),
     ];
-    http::ask(port, "POST", "/", &headers, "{}").is_ok_and(|answer| answer.status == 200)
+    http::send(port, "POST", "/", &headers, "{}").is_ok_and(|answer| answer.status == 200)
 }

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use super::catalogue::{self, PORT, SERVERS};
+use super::catalog::{self, PORT, SERVERS};
 
 #[test]
 fn every_server_is_told_its_port_and_stays_on_loopback() {
-    let folder = Path::new("/servers");
+    let dir = Path::new("/servers");
     for server in SERVERS {
-        let launch = (server.launch)(folder);
+        let launch = (server.launch)(dir);
         let mut told = launch.arguments.clone();
         told.extend(launch.variables.values().cloned());
         assert!(
@@ -24,7 +24,7 @@ fn every_server_is_told_its_port_and_stays_on_loopback() {
 
 #[test]
 fn an_unknown_server_is_refused_with_the_names_there_are() {
-    let error = catalogue::server_named("localstack").err().unwrap();
+    let error = catalog::server_named("localstack").err().unwrap();
     assert!(error.to_string().contains("elasticmq"), "{error}");
-    assert_eq!(catalogue::server_named("fauxqs").unwrap().name, "fauxqs");
+    assert_eq!(catalog::server_named("fauxqs").unwrap().name, "fauxqs");
 }

@@ -1,7 +1,7 @@
 //! Whether the code map, `crates/README.md`, names every crate and every top module.
 //!
 //! A map that is not checked is out of date within a month. Each crate has a heading with its name;
-//! below it, its modules stand between backticks or in a drawing of the folder.
+//! below it, its modules stand between backticks or in a drawing of the directory.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -76,7 +76,7 @@ fn modules_of(files: &Files, name: &str) -> Vec<String> {
         .keys()
         .filter_map(|path| path.strip_prefix(&source))
         .filter(|path| path.ends_with(".rs"))
-        .map(|path| path.split_once('/').map_or(path, |(folder, _)| folder))
+        .map(|path| path.split_once('/').map_or(path, |(dir, _)| dir))
         .map(|path| path.trim_end_matches(".rs").to_owned())
         .filter(|module| !["lib", "main", "tests", "bin"].contains(&module.as_str()))
         .collect();

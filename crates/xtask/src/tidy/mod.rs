@@ -4,9 +4,14 @@
 //! The files are those that git tracks, and those it would track.
 
 mod code_map;
-mod deploy;
-mod edges;
-mod text;
+mod crate_dependencies;
+mod file_rules;
+mod import_cycles;
+mod imports;
+mod scripts;
+mod stop_timeouts;
+mod unused_dependencies;
+mod words;
 
 #[cfg(test)]
 mod tests;
@@ -17,7 +22,7 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{cargo, files, read, root};
+use crate::command::{cargo, read_output, repository_files, root};
 
 /// One place that breaks one rule.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,13 +43,17 @@ type Files = BTreeMap<String, String>;
 pub(crate) fn run() -> Result<()> {
     let files = read_files()?;
     let metadata = metadata()?;
-    let mut findings = edges::check(&metadata)?;
+    let mut findings = crate_dependencies::check(&metadata)?;
+    findings.extend(unused_dependencies::check(&files, &metadata)?);
+    findings.extend(import_cycles::check(&files));
     findings.extend(code_map::check(&files, &metadata)?);
-    findings.extend(deploy::check(&files));
+    findings.extend(stop_timeouts::check(&files));
+    findings.extend(scripts::check(&files));
+    findings.extend(words::check_all(&files));
     for (path, text) in &files {
-        findings.extend(text::check(path, text));
+        findings.extend(file_rules::check(path, text));
     }
-    for note in text::notes(&files) {
+    for note in file_rules::notes(&files) {
         println!("note: {note}");
     }
     for finding in &findings {
@@ -64,12 +73,13 @@ pub(crate) fn run() -> Result<()> {
 pub(crate) fn metadata() -> Result<serde_json::Value> {
     let mut command = cargo();
     command.args(["metadata", "--no-deps", "--format-version", "1"]);
-    serde_json::from_str(&read(&mut command)?).context("reading the output of `cargo metadata`")
+    serde_json::from_str(&read_output(&mut command)?)
+        .context("reading the output of `cargo metadata`")
 }
 
 fn read_files() -> Result<Files> {
     let mut texts = Files::new();
-    for path in files()? {
+    for path in repository_files()? {
         let bytes = fs::read(root().join(&path)).with_context(|| format!("reading {path}"))?;
         if let Ok(text) = String::from_utf8(bytes) {
             texts.insert(path, text);

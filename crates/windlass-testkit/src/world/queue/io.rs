@@ -1,14 +1,15 @@
 //! What comes of the requests and invocations of one consumer, and whether they may be made.
 
+use windlass_core::ids::ReceiptHandle;
+use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::queue::{Batch, EntryResult, QueueCommand, QueueInput};
-use windlass_core::record::{Message, ReceiptHandle};
 use windlass_core::time::Timestamp;
 
 use super::function::Fate;
 use super::sqs::{Sqs, index_of};
 use super::{Event, World, indices, since_start};
-use crate::checkers::{Violation, ensure};
+use crate::checkers::{BrokenInvariant, ensure};
 use crate::rng::Rng;
 use crate::world::Trace;
 use crate::world::plan::fault;
@@ -38,7 +39,7 @@ impl World {
     }
 
     /// An invocation begins: is it right that it does?
-    pub(super) fn check_invocation(&self, batch: &Batch) -> Result<(), Violation> {
+    pub(super) fn check_invocation(&self, batch: &Batch) -> Result<(), BrokenInvariant> {
         let messages: Vec<_> = indices(batch).collect();
         for (place, index) in messages.iter().enumerate() {
             let done = self.function.processed[*index];
@@ -48,7 +49,7 @@ impl World {
             let group = self.plan.messages[*index].group;
             let earlier = (0..*index).filter(|it| self.plan.messages[*it].group == group);
             let overtaken = earlier
-                .filter(|_| self.plan.settings.fifo)
+                .filter(|_| self.plan.settings.mapping.fifo)
                 .filter(|it| !self.function.succeeded[*it] && !self.sqs.is_redriven(*it))
                 .filter(|it| !self.is_filtered_out(*it))
                 .find(|it| !messages[..place].contains(it));
@@ -66,7 +67,7 @@ impl World {
         arrived: Timestamp,
         lives: bool,
         trace: &mut Trace,
-    ) -> Result<Reply, Violation> {
+    ) -> Result<Reply, BrokenInvariant> {
         match command {
             QueueCommand::Receive { .. } => self.receive(command, arrived, lives, trace),
             QueueCommand::Delete { request, receipts } => {
@@ -109,7 +110,7 @@ impl World {
         arrived: Timestamp,
         lives: bool,
         trace: &mut Trace,
-    ) -> Result<Reply, Violation> {
+    ) -> Result<Reply, BrokenInvariant> {
         let QueueCommand::Receive {
             request,
             limit,

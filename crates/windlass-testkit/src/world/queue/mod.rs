@@ -25,7 +25,7 @@ use self::text::{command_text, input_text};
 use super::plan::START;
 use super::{Totals, Trace};
 use crate::checkers::queue::QueueChecker;
-use crate::checkers::{Violation, ensure};
+use crate::checkers::{BrokenInvariant, ensure};
 use crate::rng::Rng;
 use crate::wanted;
 
@@ -42,7 +42,7 @@ const QUIET_MILLIS: u64 = 10_000;
 ///
 /// # Errors
 /// An invariant was broken, or the world did not come to its end.
-pub fn run(seed: u64, trace: &mut Trace) -> Result<Totals, Violation> {
+pub fn run(seed: u64, trace: &mut Trace) -> Result<Totals, BrokenInvariant> {
     let mut world = World::new(seed);
     trace.note(|| format!("seed {seed}: {:?}", world.plan.settings));
     while !world.is_over {
@@ -106,10 +106,10 @@ impl World {
         let mut rng = Rng::new(seed);
         let mut plan = Plan::draw(&mut rng);
         let n_messages = plan.messages.len();
-        let largest = plan.settings.payload_limit - ENVELOPE_LEN;
+        let largest = plan.settings.limits.payload_limit - ENVELOPE_LEN;
         let function = mem::take(&mut plan.function);
         let slow_queue = QUICK < plan.sqs.latency.1;
-        let excused = slow_queue || !plan.settings.visibility_heartbeat;
+        let excused = slow_queue || !plan.settings.limits.visibility_heartbeat;
         let start = Coming {
             at: START,
             life: 0,
@@ -118,7 +118,7 @@ impl World {
         Self {
             sqs: Sqs::new(
                 plan.sqs.clone(),
-                plan.settings.fifo,
+                plan.settings.mapping.fifo,
                 largest,
                 &plan.messages,
             ),
@@ -144,7 +144,7 @@ impl World {
         self.now < self.plan.faults_end
     }
 
-    fn step(&mut self, trace: &mut Trace) -> Result<(), Violation> {
+    fn step(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         self.totals.steps += 1;
         let stuck = MOST_STEPS < self.totals.steps;
         ensure(!stuck, "Q9", || {
@@ -165,7 +165,7 @@ impl World {
                 self.now = self.now.max(timeout + self.rng.millis(0, late));
                 self.fire(trace)?;
             }
-            (_, None) => return Err(Violation::new("Q9", "nothing is under way, no timer")),
+            (_, None) => return Err(BrokenInvariant::new("Q9", "nothing is under way, no timer")),
         }
         self.close_when_quiet();
         Ok(())
@@ -182,7 +182,7 @@ impl World {
     }
 
     /// What happens at any time, and without being asked for.
-    fn disturb(&mut self, trace: &mut Trace) -> Result<(), Violation> {
+    fn disturb(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         if !self.is_faulty() || self.life.is_none() {
             return Ok(());
         }
@@ -200,7 +200,7 @@ impl World {
         Ok(())
     }
 
-    fn happen(&mut self, coming: Coming, trace: &mut Trace) -> Result<(), Violation> {
+    fn happen(&mut self, coming: Coming, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         let Coming { life, event, .. } = coming;
         let lives = life == self.n_lives && self.life.is_some();
         match event {
@@ -242,7 +242,7 @@ impl World {
 
     // Lives.
 
-    fn start(&mut self, trace: &mut Trace) -> Result<(), Violation> {
+    fn start(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         self.n_lives += 1;
         trace.note(|| format!("{} start", since_start(self.now)));
         if self.rng.per_mille(200) {
@@ -257,7 +257,7 @@ impl World {
         self.settle(trace)
     }
 
-    fn feed(&mut self, input: QueueInput, trace: &mut Trace) -> Result<(), Violation> {
+    fn feed(&mut self, input: QueueInput, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         trace.note(|| format!("{} {}", since_start(self.now), input_text(&input)));
         let life = self.life.as_mut().expect("answers die with their life");
         life.checker.input(&input, self.now);
@@ -265,7 +265,7 @@ impl World {
         self.settle(trace)
     }
 
-    fn fire(&mut self, trace: &mut Trace) -> Result<(), Violation> {
+    fn fire(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         trace.note(|| format!("{} timer", since_start(self.now)));
         let life = self.life.as_mut().expect("a timer belongs to a life");
         let named = life.consumer.poll_timeout();
@@ -276,7 +276,7 @@ impl World {
     }
 
     /// Takes every command and begins what it asks for.
-    fn settle(&mut self, trace: &mut Trace) -> Result<(), Violation> {
+    fn settle(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         let mut commands = Vec::new();
         let life = self.life.as_mut().expect("somebody was fed");
         while let Some(command) = life.consumer.poll_command() {
@@ -350,7 +350,7 @@ impl World {
         self.plan.settings.filter.is_some() && !wanted::is_wanted(&wanted::event(len, wanted))
     }
 
-    fn nothing_is_lost(&self) -> Result<(), Violation> {
+    fn nothing_is_lost(&self) -> Result<(), BrokenInvariant> {
         for index in 0..self.plan.messages.len() {
             let processed = 0 < self.function.processed[index];
             let redriven = self.sqs.is_redriven(index);

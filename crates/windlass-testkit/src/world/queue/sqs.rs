@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use windlass_core::ids::{KeyHash, MessageId, ReceiptHandle};
+use windlass_core::message::Message;
 use windlass_core::queue::EntryResult;
-use windlass_core::record::{KeyHash, Message, MessageId, ReceiptHandle};
 use windlass_core::time::Timestamp;
 
 use super::plan::{Planned, SqsPlan};

@@ -1,7 +1,8 @@
 //! Inputs and commands as short lines, for the steps before a failure.
 
+use windlass_core::ids::ReceiptHandle;
+use windlass_core::message::Message;
 use windlass_core::queue::{QueueCommand, QueueInput};
-use windlass_core::record::{Message, ReceiptHandle};
 
 pub(super) fn input_text(input: &QueueInput) -> String {
     match input {

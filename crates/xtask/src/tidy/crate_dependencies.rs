@@ -16,6 +16,7 @@ struct Rule {
     never: &'static [&'static str],
 }
 
+const FILTER: &str = "windlass-filter";
 const CORE: &str = "windlass-core";
 const ENGINE: &str = "windlass-engine";
 const ADAPTERS: &str = "windlass-adapters";
@@ -25,7 +26,7 @@ const TESTKIT: &str = "windlass-testkit";
 
 const RULES: &[Rule] = &[
     Rule {
-        name: CORE,
+        name: FILTER,
         may: &[],
         never: &[
             "tokio",
@@ -38,8 +39,21 @@ const RULES: &[Rule] = &[
         ],
     },
     Rule {
+        name: CORE,
+        may: &[FILTER],
+        never: &[
+            "tokio",
+            "futures*",
+            "async-trait",
+            "aws-*",
+            "hyper*",
+            "http*",
+            "rusqlite",
+        ],
+    },
+    Rule {
         name: ENGINE,
-        may: &[CORE],
+        may: &[FILTER, CORE],
         never: &["aws-*", "hyper*", "axum", "rusqlite"],
     },
     Rule {
@@ -59,12 +73,12 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "windlass",
-        may: &[CORE, ENGINE, ADAPTERS, ADMIN, EMULATOR],
+        may: &[FILTER, CORE, ENGINE, ADAPTERS, ADMIN, EMULATOR],
         never: &[],
     },
     Rule {
         name: TESTKIT,
-        may: &[CORE, ENGINE],
+        may: &[FILTER, CORE, ENGINE],
         never: &["aws-*"],
     },
     Rule {
@@ -74,7 +88,9 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "windlass-tests",
-        may: &[CORE, ENGINE, ADAPTERS, ADMIN, EMULATOR, TESTKIT, "windlass"],
+        may: &[
+            FILTER, CORE, ENGINE, ADAPTERS, ADMIN, EMULATOR, TESTKIT, "windlass",
+        ],
         never: &[],
     },
 ];

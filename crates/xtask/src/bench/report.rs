@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 /// Everything of one run.
-pub(super) struct Figures {
+pub(super) struct Report {
     /// Counted in each measurement.
     pub(super) records: u64,
     pub(super) pipelines: Vec<Pipeline>,
@@ -26,7 +26,7 @@ pub(super) struct Round {
     /// At windlass's pace, which is that of Kinesis: five reads a second of each shard.
     pub(super) floor: Cost,
     /// As fast as it can: work that comes without a pause costs less, whoever does it.
-    pub(super) hurried_floor: Cost,
+    pub(super) unpaced_floor: Cost,
 }
 
 /// What a process used for some records.
@@ -59,7 +59,7 @@ pub(super) struct Hanging {
     pub(super) peak_bytes: u64,
 }
 
-impl Figures {
+impl Report {
     /// As it is written to the file.
     pub(super) fn to_json(&self) -> Value {
         let pipelines: Vec<Value> = self.pipelines.iter().map(Pipeline::to_json).collect();
@@ -95,8 +95,8 @@ impl Pipeline {
                     "windlass": round.windlass.to_json(),
                     "floor": round.floor.to_json(),
                     "ratio": round.ratio(),
-                    "hurried_floor": round.hurried_floor.to_json(),
-                    "hurried_ratio": round.hurried_ratio(),
+                    "hurried_floor": round.unpaced_floor.to_json(),
+                    "hurried_ratio": round.unpaced_ratio(),
                 })
             })
             .collect();
@@ -108,8 +108,8 @@ impl Pipeline {
                 "floor_us_per_record": self.median(|round| round.floor.us_per_record()),
                 "ratio": self.median(Round::ratio),
                 "hurried_floor_us_per_record":
-                    self.median(|round| round.hurried_floor.us_per_record()),
-                "hurried_ratio": self.median(Round::hurried_ratio),
+                    self.median(|round| round.unpaced_floor.us_per_record()),
+                "hurried_ratio": self.median(Round::unpaced_ratio),
             },
         })
     }
@@ -124,8 +124,8 @@ impl Round {
         self.windlass.us_per_record() / self.floor.us_per_record()
     }
 
-    fn hurried_ratio(&self) -> f64 {
-        self.windlass.us_per_record() / self.hurried_floor.us_per_record()
+    fn unpaced_ratio(&self) -> f64 {
+        self.windlass.us_per_record() / self.unpaced_floor.us_per_record()
     }
 }
 
@@ -158,7 +158,7 @@ fn median(mut figures: Vec<f64>) -> f64 {
     }
 }
 
-impl fmt::Display for Figures {
+impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
@@ -185,12 +185,12 @@ impl fmt::Display for Pipeline {
         let mut line = |name: &str, figure: &dyn Fn(fn(&Round) -> f64) -> f64| {
             let windlass = figure(|round| round.windlass.us_per_record());
             let floor = figure(|round| round.floor.us_per_record());
-            let hurried = figure(|round| round.hurried_floor.us_per_record());
-            let (ratio, hurried_ratio) = (figure(Round::ratio), figure(Round::hurried_ratio));
+            let unpaced = figure(|round| round.unpaced_floor.us_per_record());
+            let (ratio, unpaced_ratio) = (figure(Round::ratio), figure(Round::unpaced_ratio));
             writeln!(
                 formatter,
                 "{bytes:>8}{name:>8}{windlass:>11.2} µs{floor:>11.2} µs{ratio:>8.2}\
-                 {hurried:>11.2} µs{hurried_ratio:>8.2}"
+                 {unpaced:>11.2} µs{unpaced_ratio:>8.2}"
             )
         };
         for (round, number) in self.rounds.iter().zip(1..) {
@@ -211,9 +211,9 @@ impl fmt::Display for Round {
             self.floor.us_per_record(),
             self.floor.records_per_second(),
             self.ratio(),
-            self.hurried_floor.us_per_record(),
-            self.hurried_floor.records_per_second(),
-            self.hurried_ratio(),
+            self.unpaced_floor.us_per_record(),
+            self.unpaced_floor.records_per_second(),
+            self.unpaced_ratio(),
         )
     }
 }
@@ -269,7 +269,7 @@ mod tests {
         let rounds = [(2, 1), (9, 3), (4, 4)].map(|(windlass, floor)| Round {
             windlass: cost(windlass),
             floor: cost(floor),
-            hurried_floor: cost(1),
+            unpaced_floor: cost(1),
         });
         let pipeline = Pipeline {
             record_bytes: 200,

@@ -2,11 +2,11 @@
 
 use super::{Files, Finding};
 
-/// Longest source file; see [`NOTED_LINES`].
-const MAXIMUM_LINES: usize = 800;
+/// Longest source file; see [`WARN_LINES`].
+const MAX_LINES: usize = 800;
 
 /// A source file this long is mentioned, so that somebody asks whether it is two.
-const NOTED_LINES: usize = 500;
+const WARN_LINES: usize = 500;
 
 /// Files that are written by people and hold no data: no tab may stand in them.
 const PROSE_AND_CODE: &[&str] = &[".rs", ".md", ".toml", ".yaml", ".yml", ".sh", ".c", ".xml"];
@@ -32,9 +32,6 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
         findings.extend(source_length(path, text));
         findings.extend(module_doc(path, text));
     }
-    if path.starts_with("tests/scripts/") {
-        findings.extend(script_end(path, text));
-    }
     if !is_generated(path) {
         findings.extend(blanks(path, text));
         findings.extend(words(path, text));
@@ -48,15 +45,15 @@ pub(super) fn notes(files: &Files) -> Vec<String> {
         .iter()
         .filter(|(path, _)| path.ends_with(".rs"))
         .map(|(path, text)| (path, text.lines().count()))
-        .filter(|(_, n_lines)| (NOTED_LINES..MAXIMUM_LINES).contains(n_lines))
+        .filter(|(_, n_lines)| (WARN_LINES..MAX_LINES).contains(n_lines))
         .map(|(path, n_lines)| format!("{path} has {n_lines} lines: is it one thing?"))
         .collect()
 }
 
 fn source_length(path: &str, text: &str) -> Option<Finding> {
     let n_lines = text.lines().count();
-    (n_lines >= MAXIMUM_LINES).then(|| {
-        let text = format!("{n_lines} lines; {MAXIMUM_LINES} are too many, divide it");
+    (n_lines >= MAX_LINES).then(|| {
+        let text = format!("{n_lines} lines; {MAX_LINES} are too many, divide it");
         Finding::new(path, 0, text)
     })
 }
@@ -70,28 +67,6 @@ fn module_doc(path: &str, text: &str) -> Option<Finding> {
         let text = "a module starts with `//!` and a sentence that says what it is";
         Finding::new(path, 1, text)
     })
-}
-
-/// A script is read block by block, and a block without an expectation asserts nothing. The last
-/// one is where a forgotten expectation goes unnoticed.
-fn script_end(path: &str, text: &str) -> Option<Finding> {
-    let last_block: Vec<&str> = text
-        .trim_end()
-        .rsplit("\n\n")
-        .next()
-        .unwrap_or_default()
-        .lines()
-        .collect();
-    let expectation = last_block.iter().position(|line| is_separator(line));
-    let ends_in_expectation = expectation.is_some_and(|at| at + 1 < last_block.len());
-    (!ends_in_expectation).then(|| {
-        let text = "the last block has no expectation below a line of dashes";
-        Finding::new(path, 0, text)
-    })
-}
-
-fn is_separator(line: &str) -> bool {
-    line.len() >= 3 && line.bytes().all(|byte| byte == b'-')
 }
 
 fn blanks(path: &str, text: &str) -> Vec<Finding> {
@@ -119,9 +94,9 @@ fn words(path: &str, text: &str) -> Vec<Finding> {
                 findings.push(Finding::new(path, number, text));
             }
         }
-        for place in MACHINE_PATHS.iter().map(join) {
-            if line.contains(&place) {
-                let text = format!("`{place}` exists on somebody's machine only");
+        for dir in MACHINE_PATHS.iter().map(join) {
+            if line.contains(&dir) {
+                let text = format!("`{dir}` exists on somebody's machine only");
                 findings.push(Finding::new(path, number, text));
             }
         }

@@ -2,7 +2,7 @@
 
 use allocation_counter::measure;
 use base64_simd::STANDARD;
-use windlass_core::filter::{Criteria, Scratch, Subject, View};
+use windlass_filter::{Criteria, Scratch, Subject, View};
 
 /// How many records are judged.
 const N_RECORDS: usize = 1_000;

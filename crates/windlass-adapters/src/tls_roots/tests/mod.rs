@@ -18,10 +18,10 @@ use windlass_engine::ports::{Invocation, Target};
 
 use super::*;
 use crate::aws::{Aws, AwsSettings, Service, source_exists};
-use crate::targets::{HttpTarget, HttpTargetSettings};
+use crate::targets::{HttpFunction, HttpTarget};
 
 fn file(name: &str) -> PathBuf {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/trust/tests");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tls_roots/tests");
     PathBuf::from(folder).join(name)
 }
 
@@ -68,14 +68,8 @@ async fn functions_are_reached_by_the_authority_of_the_bundle() {
     let (url, _server) =
         server("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}").await;
     let invoke = async |ca_bundle| {
-        let target = HttpTarget::new(&HttpTargetSettings {
-            url: url.clone(),
-            headers: BTreeMap::new(),
-            signing_secret: None,
-            timeout: Duration::from_secs(20),
-            maximum_concurrency: None,
-            ca_bundle,
-        });
+        let function = HttpFunction::new(&url);
+        let target = HttpTarget::new(&function, Duration::from_secs(20), None, ca_bundle);
         let invocation = Invocation {
             event: Bytes::from_static(b"{}").into(),
             mapping: MappingId::new("14e0db71-5d35-4eb5-b481-8945cf9d10c2"),
@@ -93,7 +87,7 @@ async fn functions_are_reached_by_the_authority_of_the_bundle() {
         cause: Fault::Transient,
     };
     assert_eq!(invoke(None).await, not_reached);
-    assert_eq!(invoke(Some(bundle())).await, Outcome::Success);
+    assert_eq!(invoke(Some(&bundle())).await, Outcome::Success);
 }
 
 #[tokio::test]
@@ -112,7 +106,10 @@ async fn sources_are_reached_by_the_authority_of_the_bundle() {
         })
         .await;
         let arn = Arn::parse("arn:aws:kinesis:us-east-1:000000000000:stream/s").unwrap();
-        source_exists(&aws.of(&arn), &arn).await.unwrap_err().fault
+        source_exists(&aws.clients_for(&arn), &arn)
+            .await
+            .unwrap_err()
+            .fault
     };
     assert_eq!(ask(None).await, Fault::Transient);
     assert_eq!(ask(Some(bundle())).await, Fault::Gone);

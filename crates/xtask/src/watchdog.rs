@@ -2,7 +2,7 @@
 //!
 //! A process that is killed cannot tidy up after itself. So another one, in a group of its own where
 //! no Ctrl-C reaches it, holds the reading end of a pipe from the owner: when the owner ends, the
-//! pipe closes, and the guard ends what it was told about. Should they have ended already, there is
+//! pipe closes, and the watchdog ends what it was told about. Should they have ended already, there is
 //! nothing left for it to do.
 
 use std::env;
@@ -13,27 +13,27 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::process::{End, Identity, end_all};
+use crate::process::{Identity, Scope, terminate_all};
 
 /// The owner's end of the pipe.
-pub(crate) struct Guard {
-    /// Taken when the guard is to see that the owner is done.
+pub(crate) struct Watchdog {
+    /// Taken when the watchdog is to see that the owner is done.
     pipe: Option<ChildStdin>,
     child: Child,
 }
 
-impl Guard {
-    /// Starts the guard.
+impl Watchdog {
+    /// Starts the watchdog.
     ///
     /// # Errors
     /// If this program cannot start itself.
     pub(crate) fn start() -> Result<Self> {
         let mut child = Command::new(own_program()?)
-            .arg("guard")
+            .arg("watchdog")
             .stdin(Stdio::piped())
             .process_group(0)
             .spawn()
-            .context("starting the guard")?;
+            .context("starting the watchdog")?;
         let pipe = child.stdin.take();
         Ok(Self { pipe, child })
     }
@@ -41,35 +41,38 @@ impl Guard {
     /// Has a process ended together with its group when the owner is gone.
     ///
     /// # Errors
-    /// If the guard is gone.
+    /// If the watchdog is gone.
     pub(crate) fn watch_group(&self, pid: u32) -> Result<()> {
-        self.watch(End::Group, pid)
+        self.watch(Scope::Group, pid)
     }
 
     /// Has a single process ended when the owner is gone.
     ///
     /// # Errors
-    /// If the guard is gone.
+    /// If the watchdog is gone.
     pub(crate) fn watch_process(&self, pid: u32) -> Result<()> {
-        self.watch(End::Process, pid)
+        self.watch(Scope::Process, pid)
     }
 
-    fn watch(&self, what: End, pid: u32) -> Result<()> {
+    fn watch(&self, what: Scope, pid: u32) -> Result<()> {
         let Some(identity) = Identity::of(pid) else {
             return Ok(());
         };
-        let mut pipe = self.pipe.as_ref().context("the guard is not listening")?;
+        let mut pipe = self
+            .pipe
+            .as_ref()
+            .context("the watchdog is not listening")?;
         writeln!(pipe, "{what} {} {}", identity.pid, identity.started)
             .and_then(|()| pipe.flush())
-            .context("telling the guard")
+            .context("telling the watchdog")
     }
 }
 
-impl Drop for Guard {
+impl Drop for Watchdog {
     fn drop(&mut self) {
         self.pipe.take();
         if let Err(error) = self.child.wait() {
-            eprintln!("warning: the guard cannot be waited for: {error}");
+            eprintln!("warning: the watchdog cannot be waited for: {error}");
         }
     }
 }
@@ -83,7 +86,7 @@ fn own_program() -> Result<PathBuf> {
     env::current_exe().context("finding this program")
 }
 
-/// What the guard does: reads until the pipe closes, then ends what it has read about.
+/// What the watchdog does: reads until the pipe closes, then ends what it has read about.
 ///
 /// # Errors
 /// If the pipe cannot be read.
@@ -93,15 +96,15 @@ pub(crate) fn run() -> Result<()> {
         let line = line.context("reading what to watch")?;
         watched.extend(parse(&line));
     }
-    end_all(&watched);
+    terminate_all(&watched);
     Ok(())
 }
 
-fn parse(line: &str) -> Option<(End, Identity)> {
+fn parse(line: &str) -> Option<(Scope, Identity)> {
     let mut words = line.split_whitespace();
     let what = match words.next()? {
-        "group" => End::Group,
-        "process" => End::Process,
+        "group" => Scope::Group,
+        "process" => Scope::Process,
         _ => return None,
     };
     let pid = words.next()?.parse().ok()?;

@@ -14,24 +14,24 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
-use super::catalogue::{self, Launch, PORT, SERVERS, Server};
+use super::catalog::{self, Launch, PORT, SERVERS, Server};
 use super::probe;
 use crate::command::{last_lines, program};
-use crate::guard::Guard;
 use crate::http;
-use crate::process::{End, Identity, end_all, pause};
+use crate::process::{Identity, Scope, sleep, terminate_all};
+use crate::watchdog::Watchdog;
 
 /// The name of the file that says what runs.
 pub(super) const FILE: &str = "running.json";
 
 /// How long a server may take until it answers. The slowest takes three seconds on a quiet machine.
-const READY_WITHIN: Duration = Duration::from_secs(90);
+const READY_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A port that was free may be taken before the server binds it.
 const ATTEMPTS: usize = 3;
 
 /// Servers that were started and are to be ended.
-pub(super) struct Running {
+pub(super) struct RunningServers {
     servers: Vec<Started>,
     file: PathBuf,
 }
@@ -48,14 +48,14 @@ struct Started {
 ///
 /// # Errors
 /// If one is not installed or does not answer in time.
-pub(super) fn start(folder: &Path, servers: &[&'static Server]) -> Result<()> {
-    let file = folder.join(FILE);
+pub(super) fn start(dir: &Path, servers: &[&'static Server]) -> Result<()> {
+    let file = dir.join(FILE);
     if file.exists() && all_run(&file, servers)? {
         println!("already running: {}", file.display());
         return Ok(());
     }
-    stop(folder)?;
-    let running = Running::start(folder, &folder.join("started"), servers, None)?;
+    stop(dir)?;
+    let running = RunningServers::start(dir, &dir.join("started"), servers, None)?;
     fs::rename(&running.file, &file).with_context(|| format!("writing {}", file.display()))?;
     println!("running: {}", file.display());
     Ok(())
@@ -65,41 +65,41 @@ pub(super) fn start(folder: &Path, servers: &[&'static Server]) -> Result<()> {
 ///
 /// # Errors
 /// If the file that says what runs cannot be read or removed.
-pub(super) fn stop(folder: &Path) -> Result<()> {
-    let file = folder.join(FILE);
+pub(super) fn stop(dir: &Path) -> Result<()> {
+    let file = dir.join(FILE);
     if !file.exists() {
         println!("nothing is running");
         return Ok(());
     }
-    end_all(&groups_in(&read(&file)?));
+    terminate_all(&groups_in(&read(&file)?));
     fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))
 }
 
-impl Running {
-    /// Starts servers, with their logs and the file that says what runs in `place`, and waits until
+impl RunningServers {
+    /// Starts servers, with their logs and the file that says what runs in `work_dir`, and waits until
     /// all of them answer.
     ///
     /// # Errors
     /// If one is not installed, ends, or does not answer in time; then none is left running.
     pub(super) fn start(
-        folder: &Path,
-        place: &Path,
+        dir: &Path,
+        work_dir: &Path,
         servers: &[&'static Server],
-        guard: Option<&Guard>,
+        watchdog: Option<&Watchdog>,
     ) -> Result<Self> {
         for server in servers {
-            expect_installed(server, folder)?;
+            expect_installed(server, dir)?;
         }
-        fs::create_dir_all(place).with_context(|| format!("creating {}", place.display()))?;
+        fs::create_dir_all(work_dir).with_context(|| format!("creating {}", work_dir.display()))?;
         let mut running = Self {
             servers: Vec::new(),
-            file: place.join(FILE),
+            file: work_dir.join(FILE),
         };
-        if let Err(error) = running.start_all(folder, place, servers, guard) {
+        if let Err(error) = running.start_all(dir, work_dir, servers, watchdog) {
             running.end();
             return Err(error);
         }
-        running.write(folder)?;
+        running.write(dir)?;
         Ok(running)
     }
 
@@ -114,14 +114,14 @@ impl Running {
 
     fn start_all(
         &mut self,
-        folder: &Path,
-        place: &Path,
+        dir: &Path,
+        work_dir: &Path,
         servers: &[&'static Server],
-        guard: Option<&Guard>,
+        watchdog: Option<&Watchdog>,
     ) -> Result<()> {
         let begin = Instant::now();
         for &server in servers {
-            self.servers.push(spawn(server, folder, place, guard)?);
+            self.servers.push(spawn(server, dir, work_dir, watchdog)?);
         }
         for started in &mut self.servers {
             let mut attempt = 1;
@@ -131,7 +131,7 @@ impl Running {
                     return Err(error);
                 }
                 attempt += 1;
-                *started = spawn(started.server, folder, place, guard)?;
+                *started = spawn(started.server, dir, work_dir, watchdog)?;
             }
             let (name, seconds) = (started.server.name, begin.elapsed().as_secs_f64());
             println!("{name:<14}{} after {seconds:.1} s", started.endpoint());
@@ -143,9 +143,9 @@ impl Running {
         let groups: Vec<_> = self
             .servers
             .iter()
-            .map(|started| (End::Group, started.identity))
+            .map(|started| (Scope::Group, started.identity))
             .collect();
-        end_all(&groups);
+        terminate_all(&groups);
         for started in &mut self.servers {
             if let Err(error) = started.child.wait() {
                 let name = started.server.name;
@@ -154,7 +154,7 @@ impl Running {
         }
     }
 
-    fn write(&self, folder: &Path) -> Result<()> {
+    fn write(&self, dir: &Path) -> Result<()> {
         let mut about = Map::new();
         let mut pids = Map::new();
         let mut started_at = Map::new();
@@ -166,14 +166,14 @@ impl Running {
             started_at.insert(name.clone(), started.identity.started.into());
             logs.insert(name, path(&started.log));
         }
-        about.insert("python".to_owned(), path(&catalogue::python(folder)));
-        about.insert("aws".to_owned(), path(&catalogue::aws(folder)));
-        let event_ruler = catalogue::event_ruler(folder);
+        about.insert("python".to_owned(), path(&catalog::python(dir)));
+        about.insert("aws".to_owned(), path(&catalog::aws(dir)));
+        let event_ruler = catalog::event_ruler(dir);
         about.insert("event_ruler".to_owned(), path(&event_ruler));
         about.insert("pids".to_owned(), pids.into());
         about.insert("started".to_owned(), started_at.into());
         about.insert("logs".to_owned(), logs.into());
-        about.insert("commands".to_owned(), commands(folder));
+        about.insert("commands".to_owned(), commands(dir));
         let text = serde_json::to_string_pretty(&Value::Object(about))
             .context("rendering what is running")?;
         let next = self.file.with_extension("json.next");
@@ -188,7 +188,7 @@ impl Started {
     }
 
     fn wait_until_ready(&mut self) -> Result<()> {
-        let end = Instant::now() + READY_WITHIN;
+        let end = Instant::now() + READY_TIMEOUT;
         let name = self.server.name;
         loop {
             if probe::is_ready(self.port, self.server) {
@@ -198,13 +198,13 @@ impl Started {
                 bail!("{name} ended with {status}; {}", self.end_of_log());
             }
             if Instant::now() >= end {
-                let seconds = READY_WITHIN.as_secs();
+                let seconds = READY_TIMEOUT.as_secs();
                 bail!(
                     "{name} did not answer within {seconds} s; {}",
                     self.end_of_log()
                 );
             }
-            pause(Duration::from_millis(50));
+            sleep(Duration::from_millis(50));
         }
     }
 
@@ -213,28 +213,28 @@ impl Started {
     }
 }
 
-fn expect_installed(server: &Server, folder: &Path) -> Result<()> {
-    if !server.part.is_installed(folder) {
-        let (name, place) = (server.name, folder.display());
-        bail!("{name} is not installed in {place}: `cargo xtask test-servers install`");
+fn expect_installed(server: &Server, dir: &Path) -> Result<()> {
+    if !server.package.is_installed(dir) {
+        let (name, dir) = (server.name, dir.display());
+        bail!("{name} is not installed in {dir}: `cargo xtask test-servers install`");
     }
     Ok(())
 }
 
 fn spawn(
     server: &'static Server,
-    folder: &Path,
-    place: &Path,
-    guard: Option<&Guard>,
+    dir: &Path,
+    work_dir: &Path,
+    watchdog: Option<&Watchdog>,
 ) -> Result<Started> {
     let name = server.name;
-    let work = place.join(name);
+    let work = work_dir.join(name);
     fs::create_dir_all(&work).with_context(|| format!("creating {}", work.display()))?;
-    let log = place.join(format!("{name}.log"));
+    let log = work_dir.join(format!("{name}.log"));
     let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
     let errors = output.try_clone().context("sharing a log")?;
     let port = http::free_port()?;
-    let mut command = to_command(&(server.launch)(folder), port);
+    let mut command = to_command(&(server.launch)(dir), port);
     command
         .current_dir(work)
         .stdout(Stdio::from(output))
@@ -245,8 +245,8 @@ fn spawn(
         .with_context(|| format!("starting {name}"))?;
     let identity = Identity::of(child.id())
         .with_context(|| format!("{name} ended at once; see {}", log.display()))?;
-    if let Some(guard) = guard {
-        guard.watch_group(child.id())?;
+    if let Some(watchdog) = watchdog {
+        watchdog.watch_group(child.id())?;
     }
     Ok(Started {
         server,
@@ -274,13 +274,13 @@ fn to_command(launch: &Launch, port: u16) -> Command {
 }
 
 /// How each installed server is started, for tests that start one of their own.
-fn commands(folder: &Path) -> Value {
+fn commands(dir: &Path) -> Value {
     let installed = SERVERS
         .iter()
-        .filter(|server| server.part.is_installed(folder));
+        .filter(|server| server.package.is_installed(dir));
     installed
         .map(|server| {
-            let launch = (server.launch)(folder);
+            let launch = (server.launch)(dir);
             let about = json!({
                 "program": path(&launch.program),
                 "args": launch.arguments,
@@ -306,16 +306,16 @@ fn all_run(file: &Path, servers: &[&'static Server]) -> Result<bool> {
     }))
 }
 
-fn groups_in(about: &Value) -> Vec<(End, Identity)> {
+fn groups_in(about: &Value) -> Vec<(Scope, Identity)> {
     groups_by_name(about).into_values().collect()
 }
 
-fn groups_by_name(about: &Value) -> BTreeMap<&str, (End, Identity)> {
+fn groups_by_name(about: &Value) -> BTreeMap<&str, (Scope, Identity)> {
     let pids = about["pids"].as_object().into_iter().flatten();
     pids.filter_map(|(name, pid)| {
         let pid = u32::try_from(pid.as_u64()?).ok()?;
         let started = about["started"][name].as_u64()?;
-        Some((name.as_str(), (End::Group, Identity { pid, started })))
+        Some((name.as_str(), (Scope::Group, Identity { pid, started })))
     })
     .collect()
 }

@@ -7,21 +7,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::mutant::Mutant;
-use crate::command::{files, root};
+use crate::command::{repository_files, root};
 
 /// The copy.
-pub(super) struct Tree {
+pub(super) struct SourceCopy {
     pub(super) root: PathBuf,
 }
 
-impl Tree {
+impl SourceCopy {
     /// Brings the copy up to date. A file that is the same is left alone, time and all, so that
     /// cargo builds again only what depends on a change.
     ///
     /// # Errors
     /// If git cannot list the files, or one cannot be read or written.
     pub(super) fn copy_to(copy: PathBuf) -> Result<Self> {
-        let wanted: BTreeSet<PathBuf> = files()?.into_iter().map(PathBuf::from).collect();
+        let wanted: BTreeSet<PathBuf> =
+            repository_files()?.into_iter().map(PathBuf::from).collect();
         for path in &wanted {
             let from = root().join(path);
             let bytes = fs::read(&from).with_context(|| format!("reading {}", from.display()))?;
@@ -45,7 +46,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Makes good what [`Tree::apply`] broke.
+    /// Makes good what [`SourceCopy::apply`] broke.
     ///
     /// # Errors
     /// If a file cannot be read or written.
@@ -63,23 +64,23 @@ fn write_if_different(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|present| present == bytes) {
         return Ok(());
     }
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     }
     fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
 }
 
 fn remove_others(copy: &Path, below: &Path, wanted: &BTreeSet<PathBuf>) -> Result<()> {
-    let folder = copy.join(below);
-    let entries = fs::read_dir(&folder).with_context(|| format!("listing {}", folder.display()))?;
+    let dir = copy.join(below);
+    let entries = fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))?;
     for entry in entries {
-        let entry = entry.with_context(|| format!("listing {}", folder.display()))?;
+        let entry = entry.with_context(|| format!("listing {}", dir.display()))?;
         let path = below.join(entry.file_name());
         if entry.path().is_dir() {
             remove_others(copy, &path, wanted)?;
         } else if !wanted.contains(&path) {
-            let place = entry.path();
-            fs::remove_file(&place).with_context(|| format!("removing {}", place.display()))?;
+            let path = entry.path();
+            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
         }
     }
     Ok(())

@@ -21,10 +21,7 @@ use http_body_util::StreamBody;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use windlass_core::arn::Arn;
-use windlass_core::mapping::{
-    DesiredState, Mapping, MappingId, QueueSettings, Revision, Source, StreamSettings,
-};
-use windlass_core::position::Position;
+use windlass_core::mapping::{QueueSettings, QueueSource};
 
 use crate::aws::{AwsClients, timeouts};
 
@@ -220,39 +217,14 @@ pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// A mapping on a stream or a queue.
-pub(crate) fn mapping(arn: &str, fifo: bool, window: Duration) -> Mapping {
-    let arn = Arn::parse(arn).unwrap();
-    let settings = StreamSettings {
-        starting_position: Position::TrimHorizon,
-        skip_before: None,
-        batch_size: 100,
-        maximum_batching_window: window,
-    };
-    let source = match arn.service() {
-        "kinesis" => Source::Kinesis {
-            stream: arn,
-            settings,
+/// A queue with a batching window.
+pub(crate) fn queue(arn: &str, fifo: bool, maximum_batching_window: Duration) -> QueueSource {
+    QueueSource {
+        settings: QueueSettings {
+            fifo,
+            batch_size: 10,
+            maximum_batching_window,
         },
-        "dynamodb" => Source::DynamoDbStreams {
-            stream: arn,
-            settings,
-        },
-        _ => Source::Sqs {
-            queue: arn,
-            settings: QueueSettings {
-                fifo,
-                batch_size: 10,
-                maximum_batching_window: window,
-            },
-        },
-    };
-    Mapping {
-        id: MappingId::new("00000000-0000-0000-0000-000000000001"),
-        revision: Revision(1),
-        source,
-        filter: None,
-        function: Arn::parse("arn:aws:lambda:us-east-1:123456789012:function:f").unwrap(),
-        desired: DesiredState::Enabled,
+        arn: Arn::parse(arn).unwrap(),
     }
 }

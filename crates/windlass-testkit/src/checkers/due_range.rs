@@ -1,22 +1,22 @@
-//! When something that failed may be tried again, computed anew.
+//! When a failed operation is repeated: the bounds of the backoff, computed a second time.
 
 use std::time::Duration;
 
 use windlass_core::outcome::Fault;
 use windlass_core::time::Timestamp;
 
-/// The span of time in which the next try must begin.
+/// The range of time in which an operation must begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Due {
-    /// Not earlier: that would be a spin.
+pub(crate) struct DueRange {
+    /// Earlier would be a busy loop.
     pub(crate) earliest: Timestamp,
-    /// Not later: that would be a standstill.
+    /// Later would be a stall.
     pub(crate) latest: Timestamp,
 }
 
-impl Due {
-    /// After the `n`th failure in a row, counted from 1, at `now`: 500 ms doubled each time, at most
-    /// 60 s, a fifth more or less.
+impl DueRange {
+    /// After the `n`th failure in a row, counted from 1: 500 ms, doubled with each failure, at most
+    /// 60 s, with up to 20 % of jitter.
     pub(crate) fn after_failure(n: u32, fault: Fault, now: Timestamp) -> Self {
         let step = match fault {
             Fault::Denied | Fault::Gone => 60_000,
@@ -24,30 +24,28 @@ impl Due {
                 (500_u64 << n.saturating_sub(1).min(10)).min(60_000)
             }
         };
-        let asked = match fault {
+        let retry_after = match fault {
             Fault::Throttled { retry_after } => retry_after.unwrap_or_default(),
             Fault::Transient | Fault::Denied | Fault::Gone | Fault::Trimmed => Duration::ZERO,
         };
-        let at = |millis: u64| now + Duration::from_millis(millis).max(asked);
+        let at = |millis: u64| now + Duration::from_millis(millis).max(retry_after);
         Self {
             earliest: at(step * 4 / 5),
             latest: at((step * 6 / 5).min(60_000)),
         }
     }
 
-    /// At once, and only then.
-    pub(crate) const fn at(moment: Timestamp) -> Self {
+    pub(crate) const fn exactly(at: Timestamp) -> Self {
         Self {
-            earliest: moment,
-            latest: moment,
+            earliest: at,
+            latest: at,
         }
     }
 
-    /// The same, but not before a moment.
-    pub(crate) fn not_before(self, moment: Timestamp) -> Self {
+    pub(crate) fn not_before(self, at: Timestamp) -> Self {
         Self {
-            earliest: self.earliest.max(moment),
-            latest: self.latest.max(moment),
+            earliest: self.earliest.max(at),
+            latest: self.latest.max(at),
         }
     }
 }

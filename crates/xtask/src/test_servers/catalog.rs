@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
-use super::install::Part;
+use super::install::Package;
 
 /// Stands in arguments and variables for the port that the server is to listen on.
 pub(super) const PORT: &str = "{port}";
@@ -15,7 +15,7 @@ pub(crate) struct Server {
     /// Its name in `running.json`.
     pub(super) name: &'static str,
     /// What must be installed for it.
-    pub(super) part: Part,
+    pub(super) package: Package,
     /// The `X-Amz-Target` of a request that it answers with 200 as soon as it is ready.
     pub(super) ready_target: &'static str,
     /// The content type of that request: the version of AWS's JSON protocol.
@@ -38,35 +38,35 @@ const JSON_1_1: &str = "application/x-amz-json-1.1";
 pub(super) const SERVERS: &[Server] = &[
     Server {
         name: "kinesis_mock",
-        part: Part::Npm,
+        package: Package::Npm,
         ready_target: KINESIS_TARGET,
         ready_content_type: JSON_1_1,
         launch: kinesis_mock,
     },
     Server {
         name: "ferrokinesis",
-        part: Part::Ferrokinesis,
+        package: Package::Ferrokinesis,
         ready_target: KINESIS_TARGET,
         ready_content_type: JSON_1_1,
         launch: ferrokinesis,
     },
     Server {
         name: "ministack",
-        part: Part::Python,
+        package: Package::Python,
         ready_target: KINESIS_TARGET,
         ready_content_type: JSON_1_1,
         launch: ministack,
     },
     Server {
         name: "elasticmq",
-        part: Part::Elasticmq,
+        package: Package::Elasticmq,
         ready_target: SQS_TARGET,
         ready_content_type: JSON_1_0,
         launch: elasticmq,
     },
     Server {
         name: "fauxqs",
-        part: Part::Npm,
+        package: Package::Npm,
         ready_target: SQS_TARGET,
         ready_content_type: JSON_1_0,
         launch: fauxqs,
@@ -86,30 +86,30 @@ pub(super) fn server_named(name: &str) -> Result<&'static Server> {
 }
 
 /// The Python that has boto3.
-pub(super) fn python(folder: &Path) -> PathBuf {
-    Part::Python.folder(folder).join("bin/python")
+pub(super) fn python(dir: &Path) -> PathBuf {
+    Package::Python.dir(dir).join("bin/python")
 }
 
 /// The AWS CLI.
-pub(super) fn aws(folder: &Path) -> PathBuf {
-    Part::Python.folder(folder).join("bin/aws")
+pub(super) fn aws(dir: &Path) -> PathBuf {
+    Package::Python.dir(dir).join("bin/aws")
 }
 
-/// The folder with AWS's library for event patterns, and with the program that asks it, see
+/// The directory with AWS's library for event patterns, and with the program that asks it, see
 /// `tests/servers/EventRuler.java`.
-pub(super) fn event_ruler(folder: &Path) -> PathBuf {
-    Part::EventRuler.folder(folder)
+pub(super) fn event_ruler(dir: &Path) -> PathBuf {
+    Package::EventRuler.dir(dir)
 }
 
 /// The library that keeps a server on loopback, see `tests/servers/loopback.c`.
-pub(super) fn loopback(folder: &Path) -> PathBuf {
-    Part::Loopback.folder(folder).join("loopback.so")
+pub(super) fn loopback(dir: &Path) -> PathBuf {
+    Package::Loopback.dir(dir).join("loopback.so")
 }
 
 /// Listens on every interface by itself, hence the preloaded library; the second port, for TLS,
 /// cannot be switched off and takes any that is free.
-fn kinesis_mock(folder: &Path) -> Launch {
-    let package = modules(folder).join("kinesis-local");
+fn kinesis_mock(dir: &Path) -> Launch {
+    let package = modules(dir).join("kinesis-local");
     Launch {
         program: "node".into(),
         arguments: vec![text(&package.join("main.js"))],
@@ -123,12 +123,12 @@ fn kinesis_mock(folder: &Path) -> Launch {
             ("MERGE_SHARDS_DURATION", "50ms".to_owned()),
             ("UPDATE_SHARD_COUNT_DURATION", "50ms".to_owned()),
             ("LOG_LEVEL", "WARN".to_owned()),
-            ("LD_PRELOAD", text(&loopback(folder))),
+            ("LD_PRELOAD", text(&loopback(dir))),
         ]),
     }
 }
 
-fn ferrokinesis(folder: &Path) -> Launch {
+fn ferrokinesis(dir: &Path) -> Launch {
     let arguments = [
         "--port",
         PORT,
@@ -142,15 +142,15 @@ fn ferrokinesis(folder: &Path) -> Launch {
         "1000",
     ];
     Launch {
-        program: Part::Ferrokinesis.folder(folder).join("bin/ferrokinesis"),
+        program: Package::Ferrokinesis.dir(dir).join("bin/ferrokinesis"),
         arguments: arguments.map(str::to_owned).to_vec(),
-        variables: BTreeMap::from([("LD_PRELOAD", text(&loopback(folder)))]),
+        variables: BTreeMap::from([("LD_PRELOAD", text(&loopback(dir)))]),
     }
 }
 
-fn ministack(folder: &Path) -> Launch {
+fn ministack(dir: &Path) -> Launch {
     Launch {
-        program: Part::Python.folder(folder).join("bin/ministack"),
+        program: Package::Python.dir(dir).join("bin/ministack"),
         arguments: Vec::new(),
         variables: BTreeMap::from([
             ("BIND_HOST", "127.0.0.1".to_owned()),
@@ -159,7 +159,7 @@ fn ministack(folder: &Path) -> Launch {
     }
 }
 
-fn elasticmq(folder: &Path) -> Launch {
+fn elasticmq(dir: &Path) -> Launch {
     let properties = [
         "rest-sqs.bind-hostname=127.0.0.1",
         "rest-sqs.bind-port={port}",
@@ -172,7 +172,7 @@ fn elasticmq(folder: &Path) -> Launch {
     let mut arguments: Vec<String> = properties.map(|property| format!("-D{property}")).to_vec();
     arguments.extend([
         "-cp".to_owned(),
-        format!("{}/*", text(&Part::Elasticmq.folder(folder))),
+        format!("{}/*", text(&Package::Elasticmq.dir(dir))),
         "org.elasticmq.server.Main".to_owned(),
     ]);
     Launch {
@@ -183,8 +183,8 @@ fn elasticmq(folder: &Path) -> Launch {
 }
 
 /// Needs a newer Node than the machine may have, so that one comes with it from the registry.
-fn fauxqs(folder: &Path) -> Launch {
-    let modules = modules(folder);
+fn fauxqs(dir: &Path) -> Launch {
+    let modules = modules(dir);
     Launch {
         program: modules.join("node/bin/node"),
         arguments: vec![text(&modules.join("fauxqs/dist/cli.js"))],
@@ -192,13 +192,13 @@ fn fauxqs(folder: &Path) -> Launch {
             ("FAUXQS_PORT", PORT.to_owned()),
             ("FAUXQS_HOST", "127.0.0.1".to_owned()),
             ("FAUXQS_LOGGER", "false".to_owned()),
-            ("LD_PRELOAD", text(&loopback(folder))),
+            ("LD_PRELOAD", text(&loopback(dir))),
         ]),
     }
 }
 
-fn modules(folder: &Path) -> PathBuf {
-    Part::Npm.folder(folder).join("node_modules")
+fn modules(dir: &Path) -> PathBuf {
+    Package::Npm.dir(dir).join("node_modules")
 }
 
 fn text(path: &Path) -> String {

@@ -14,12 +14,12 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::command::{last_lines, program};
-use crate::guard::Guard;
 use crate::http;
-use crate::process::pause;
+use crate::process::sleep;
+use crate::watchdog::Watchdog;
 
 /// How long a program may take until it answers.
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Windlass reads a shard that has more no sooner after the read before: Kinesis allows five a
 /// second.
@@ -28,10 +28,10 @@ const READ_INTERVAL: Duration = Duration::from_millis(200);
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/bench";
 
 /// Where the programs are and where they write.
-pub(super) struct Ends<'a> {
-    pub(super) programs: &'a Path,
-    pub(super) place: &'a Path,
-    pub(super) guard: &'a Guard,
+pub(super) struct Launcher<'a> {
+    pub(super) programs_dir: &'a Path,
+    pub(super) work_dir: &'a Path,
+    pub(super) watchdog: &'a Watchdog,
 }
 
 /// What is between source and function.
@@ -42,7 +42,7 @@ pub(super) enum Client {
     /// copy.
     Floor,
     /// The same without pauses between reads.
-    HurriedFloor,
+    UnpacedFloor,
 }
 
 /// What the source offers and how it is taken.
@@ -66,7 +66,7 @@ pub(super) enum Function {
 
 /// What the source has seen since it was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct SourceStatus {
     /// Records handed out.
     pub(super) read: u64,
     /// Records that reached the function.
@@ -89,21 +89,21 @@ pub(super) struct Source {
     port: u16,
 }
 
-impl Ends<'_> {
+impl Launcher<'_> {
     /// Starts a source without records.
     ///
     /// # Errors
     /// If it does not answer in time.
-    pub(super) fn source(&self, load: &Load) -> Result<Source> {
+    pub(super) fn start_source(&self, load: &Load) -> Result<Source> {
         let port = http::free_port()?;
-        let mut command = program(self.programs.join("windlass-emulator"));
+        let mut command = program(self.programs_dir.join("windlass-emulator"));
         command.arg("bench-source");
         command.args(["--listen", &format!("127.0.0.1:{port}")]);
         command.args(["--shards", &load.shards.to_string()]);
         command.args(["--record-bytes", &load.record_bytes.to_string()]);
         let mut program = self.spawn("bench-source", &mut command)?;
         program.wait_until("bench-source", || {
-            http::ask(port, "GET", "/bench/status", &[], "").map(|answer| answer.status == 200)
+            http::send(port, "GET", "/bench/status", &[], "").map(|answer| answer.status == 200)
         })?;
         Ok(Source {
             _program: program,
@@ -115,32 +115,37 @@ impl Ends<'_> {
     ///
     /// # Errors
     /// If it ends, or does not read in time.
-    pub(super) fn client(&self, client: Client, load: &Load, source: &Source) -> Result<Program> {
+    pub(super) fn start_client(
+        &self,
+        client: Client,
+        load: &Load,
+        source: &Source,
+    ) -> Result<Program> {
         let (name, mut command, api) = match client {
             Client::Windlass => {
                 let port = http::free_port()?;
                 ("windlass", self.windlass(load, source, port)?, Some(port))
             }
             Client::Floor => ("floor", self.floor(load, source, READ_INTERVAL), None),
-            Client::HurriedFloor => ("floor", self.floor(load, source, Duration::ZERO), None),
+            Client::UnpacedFloor => ("floor", self.floor(load, source, Duration::ZERO), None),
         };
         let mut program = self.spawn(name, &mut command)?;
         program.api = api;
         program.wait_until(name, || {
-            Ok(source.seen()?.shards_read >= u64::from(load.shards))
+            Ok(source.status()?.shards_read >= u64::from(load.shards))
         })?;
         Ok(program)
     }
 
     fn windlass(&self, load: &Load, source: &Source, port: u16) -> Result<Command> {
-        let store = self.place.join("store");
+        let store = self.work_dir.join("store");
         if store.exists() {
             fs::remove_dir_all(&store).with_context(|| format!("removing {}", store.display()))?;
         }
-        let file = self.place.join("windlass.yaml");
+        let file = self.work_dir.join("windlass.yaml");
         fs::write(&file, configuration(load, source, &store, port))
             .with_context(|| format!("writing {}", file.display()))?;
-        let mut command = program(self.programs.join("windlass"));
+        let mut command = program(self.programs_dir.join("windlass"));
         command.args(["serve", "--config"]).arg(file);
         command.env("AWS_ACCESS_KEY_ID", "bench");
         command.env("AWS_SECRET_ACCESS_KEY", "bench");
@@ -150,7 +155,7 @@ impl Ends<'_> {
     }
 
     fn floor(&self, load: &Load, source: &Source, read_interval: Duration) -> Command {
-        let mut command = program(self.programs.join("windlass-emulator"));
+        let mut command = program(self.programs_dir.join("windlass-emulator"));
         command.args(["floor", "--source", &source.endpoint()]);
         command.args(["--shards", &load.shards.to_string()]);
         command.args(["--batch-size", &load.batch_size.to_string()]);
@@ -160,7 +165,7 @@ impl Ends<'_> {
     }
 
     fn spawn(&self, name: &str, command: &mut Command) -> Result<Program> {
-        let log = self.place.join(format!("{name}.log"));
+        let log = self.work_dir.join(format!("{name}.log"));
         let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         let errors = output.try_clone().context("sharing a log")?;
         let child = command
@@ -173,7 +178,7 @@ impl Ends<'_> {
             log,
             api: None,
         };
-        self.guard.watch_process(program.pid())?;
+        self.watchdog.watch_process(program.pid())?;
         Ok(program)
     }
 }
@@ -185,7 +190,7 @@ impl Source {
     /// If the source refuses.
     pub(super) fn release(&self, records: u64) -> Result<()> {
         let path = format!("/bench/release?records={records}");
-        let answer = http::ask(self.port, "POST", &path, &[], "")?;
+        let answer = http::send(self.port, "POST", &path, &[], "")?;
         if answer.status != 200 {
             bail!(
                 "the source answers {} to {path}: {}",
@@ -200,9 +205,9 @@ impl Source {
     ///
     /// # Errors
     /// If the source does not answer in the form of a status.
-    pub(super) fn seen(&self) -> Result<Seen> {
-        let answer = http::ask(self.port, "GET", "/bench/status", &[], "")?;
-        parse_seen(&answer.body).with_context(|| format!("the source's status: {}", answer.body))
+    pub(super) fn status(&self) -> Result<SourceStatus> {
+        let answer = http::send(self.port, "GET", "/bench/status", &[], "")?;
+        parse_status(&answer.body).with_context(|| format!("the source's status: {}", answer.body))
     }
 
     fn endpoint(&self) -> String {
@@ -222,7 +227,7 @@ impl Program {
     /// If the program has none of that name, or does not answer.
     pub(super) fn metric(&self, name: &str) -> Result<u64> {
         let port = self.api.context("the program has no metrics")?;
-        let answer = http::ask(port, "GET", "/metrics", &[], "")?;
+        let answer = http::send(port, "GET", "/metrics", &[], "")?;
         metric_in(&answer.body, name).with_context(|| format!("the metrics have no {name}"))
     }
 
@@ -243,7 +248,7 @@ impl Program {
     }
 
     fn wait_until(&mut self, name: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
-        let end = Instant::now() + READY_WITHIN;
+        let end = Instant::now() + READY_TIMEOUT;
         loop {
             let answer = is_so();
             if let Ok(true) = answer {
@@ -254,13 +259,13 @@ impl Program {
                 let why = answer
                     .err()
                     .map_or(String::new(), |error| format!(" ({error:#})"));
-                let seconds = READY_WITHIN.as_secs();
+                let seconds = READY_TIMEOUT.as_secs();
                 bail!(
                     "{name} is not ready after {seconds} s{why}; {}",
                     self.end_of_log()
                 );
             }
-            pause(Duration::from_millis(20));
+            sleep(Duration::from_millis(20));
         }
     }
 }
@@ -307,13 +312,13 @@ fn metric_in(text: &str, name: &str) -> Option<u64> {
     lines.find(|(it, _)| *it == name)?.1.trim().parse().ok()
 }
 
-fn parse_seen(body: &str) -> Result<Seen> {
+fn parse_status(body: &str) -> Result<SourceStatus> {
     let status: Value = serde_json::from_str(body).context("reading it as JSON")?;
     let number = |name: &str| {
         let number = status[name].as_u64();
         number.with_context(|| format!("`{name}` is missing"))
     };
-    Ok(Seen {
+    Ok(SourceStatus {
         read: number("read")?,
         delivered: number("delivered")?,
         shards_read: number("shards_read")?,

@@ -3,21 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use windlass_core::mapping::Mapping;
+use windlass_core::arn::Arn;
+use windlass_core::mapping::{QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
-use windlass_engine::ports::{Connect, PortError, QueueReader, StreamReader, Target};
+use windlass_engine::ports::{AdapterFactory, PortError, QueueReader, StreamReader, Target};
 
 use super::{FakeFunction, FakeQueue, FakeStream, failed, lock};
 
 /// Sources and functions by the last part of their ARNs.
 #[derive(Debug, Default)]
-pub struct FakePlaces {
+pub struct FakeAdapters {
     streams: Mutex<BTreeMap<String, Arc<FakeStream>>>,
     queues: Mutex<BTreeMap<String, Arc<FakeQueue>>>,
     functions: Mutex<BTreeMap<String, Arc<FakeFunction>>>,
 }
 
-impl FakePlaces {
+impl FakeAdapters {
     /// Adds a stream.
     pub fn stream(&self, name: &str, stream: FakeStream) -> Arc<FakeStream> {
         add(&self.streams, name, stream)
@@ -40,22 +41,26 @@ fn add<T>(places: &Mutex<BTreeMap<String, Arc<T>>>, name: &str, place: T) -> Arc
     place
 }
 
-fn find<T>(places: &Mutex<BTreeMap<String, Arc<T>>>, arn: &str) -> Result<Arc<T>, PortError> {
-    let name = arn.rsplit([':', '/']).next().unwrap_or_default();
+fn find<T>(places: &Mutex<BTreeMap<String, Arc<T>>>, arn: &Arn) -> Result<Arc<T>, PortError> {
+    let name = arn.as_str().rsplit([':', '/']).next().unwrap_or_default();
     let place = lock(places).get(name).cloned();
     place.ok_or_else(|| failed(&format!("looking for {arn}"), Fault::Gone))
 }
 
-impl Connect for FakePlaces {
-    fn stream(&self, mapping: &Mapping) -> Result<Arc<dyn StreamReader>, PortError> {
-        Ok(find(&self.streams, mapping.source.arn().as_str())?)
+impl AdapterFactory for FakeAdapters {
+    fn stream(
+        &self,
+        source: &StreamSource,
+        _function: &Arn,
+    ) -> Result<Arc<dyn StreamReader>, PortError> {
+        Ok(find(&self.streams, &source.arn)?)
     }
 
-    fn queue(&self, mapping: &Mapping) -> Result<Arc<dyn QueueReader>, PortError> {
-        Ok(find(&self.queues, mapping.source.arn().as_str())?)
+    fn queue(&self, source: &QueueSource) -> Result<Arc<dyn QueueReader>, PortError> {
+        Ok(find(&self.queues, &source.arn)?)
     }
 
-    fn target(&self, mapping: &Mapping) -> Result<Arc<dyn Target>, PortError> {
-        Ok(find(&self.functions, mapping.function.as_str())?)
+    fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError> {
+        Ok(find(&self.functions, function)?)
     }
 }
