@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use windlass_core::arn::{Arn, StreamKind};
-use windlass_core::function::{FunctionName, Place};
+use windlass_core::arn::{Arn, ArnScope, SourceArn, StreamKind};
+use windlass_core::function::FunctionName;
 use windlass_core::mapping::{QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
 use windlass_engine::ports::{
@@ -69,7 +69,7 @@ pub enum FunctionKind {
 pub struct Adapters {
     aws: Aws,
     ca_bundle: Option<CaBundle>,
-    here: Place,
+    home: ArnScope,
     functions: BTreeMap<String, FunctionSettings>,
     /// One target for each function, since a limit of concurrency is the function's.
     targets: Mutex<BTreeMap<Arn, Arc<dyn Target>>>,
@@ -78,7 +78,7 @@ pub struct Adapters {
 impl Adapters {
     /// Looks up credentials and endpoints; calls nobody.
     pub async fn load(settings: AdapterSettings) -> Self {
-        let here = Place {
+        let home = ArnScope {
             partition: "aws".to_owned(),
             region: settings.aws.region.clone(),
             account_id: settings.account_id,
@@ -86,7 +86,7 @@ impl Adapters {
         Self {
             aws: Aws::load(&settings.aws).await,
             ca_bundle: settings.aws.ca_bundle,
-            here,
+            home,
             functions: settings.functions,
             targets: Mutex::default(),
         }
@@ -95,7 +95,7 @@ impl Adapters {
     /// The function of the configuration that an ARN of ours names.
     fn configured(&self, arn: &Arn) -> Option<&FunctionSettings> {
         let name = FunctionName::parse(arn.as_str())?;
-        if name.place.as_ref() != Some(&self.here) {
+        if name.scope.as_ref() != Some(&self.home) {
             return None;
         }
         self.functions.get(&name.name)
@@ -103,7 +103,7 @@ impl Adapters {
 
     /// The ARN that a `lambda` function of the configuration stands for, shown as `FunctionArn`.
     fn shown(&self, name: &FunctionName) -> (Arn, bool) {
-        let arn = name.resolve(&self.here);
+        let arn = name.resolve(&self.home);
         match self.configured(&arn).map(|function| &function.kind) {
             Some(FunctionKind::Url { .. }) => (arn, true),
             Some(FunctionKind::Lambda { arn }) => (arn.clone(), false),
@@ -154,7 +154,7 @@ impl Adapters {
         let role = self
             .settings_of(function)
             .and_then(|settings| settings.role_arn.clone());
-        role.unwrap_or_else(|| format!("arn:aws:iam::{}:role/windlass", self.here.account_id))
+        role.unwrap_or_else(|| format!("arn:aws:iam::{}:role/windlass", self.home.account_id))
     }
 }
 
@@ -191,7 +191,7 @@ impl AdapterFactory for Adapters {
                     qualifier: None,
                     ..name
                 }
-                .resolve(&self.here)
+                .resolve(&self.home)
             });
         let key = unqualified.as_ref().unwrap_or(function);
         if let Some(target) = targets.get(key) {
@@ -217,8 +217,8 @@ impl ResourceLookup for Adapters {
         Ok(None)
     }
 
-    async fn source(&self, arn: &Arn) -> Result<(), PortError> {
-        source_exists(&self.aws.of(arn), arn).await
+    async fn source(&self, source: &SourceArn) -> Result<(), PortError> {
+        source_exists(&self.aws.of(source.arn()), source).await
     }
 }
 
@@ -246,7 +246,7 @@ mod tests {
         })
         .await;
         let arn = format!("arn:aws:kinesis:{region}:000000000000:stream/s");
-        let arn = Arn::parse(&arn).unwrap();
+        let source = SourceArn::parse(&arn).unwrap();
         let answering = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = vec![0; 16 * 1024];
@@ -255,7 +255,7 @@ mod tests {
             stream.write_all(answer).await.unwrap();
             String::from_utf8_lossy(&request[..length]).into_owned()
         };
-        let (request, answer) = tokio::join!(answering, world.source(&arn));
+        let (request, answer) = tokio::join!(answering, world.source(&source));
         assert!(answer.is_err());
         let (_, scope) = request.split_once("Credential=none/").unwrap();
         scope.split('/').nth(1).unwrap().to_owned()

@@ -199,7 +199,7 @@ fn read_headers(node: &Node, path: &str, problems: &mut Vec<Problem>) -> BTreeMa
 
 fn read_lambda(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<FunctionKind> {
     if let Value::Text(arn) = &node.value
-        && windlass_core::function::FunctionName::parse(arn).is_some_and(|it| it.place.is_some())
+        && windlass_core::function::FunctionName::parse(arn).is_some_and(|it| it.scope.is_some())
     {
         return Some(FunctionKind::Lambda { arn: arn.clone() });
     }
