@@ -12,13 +12,13 @@ use windlass_core::outcome::Fault;
 use windlass_core::queue;
 use windlass_core::shard;
 use windlass_core::time::Timestamp;
-use windlass_engine::status::{
-    MappingStatus, UnitStatus, UnitView, last_result, waiting_for,
-};
+use windlass_engine::status::{MappingStatus, UnitStatus, UnitView, last_result, waiting_for};
 
 use crate::api::Uuid;
 use crate::errors::ApiError;
-use crate::report::{CheckpointReport, CountsReport, MappingReport, QueueReport, ShardReport, rfc3339};
+use crate::report::{
+    CheckpointReport, CountsReport, MappingReport, QueueReport, ShardReport, rfc3339,
+};
 use crate::server::Served;
 
 /// `GET /windlass/v1/mappings`: every mapping, without its shards.
@@ -28,7 +28,9 @@ pub(crate) async fn list(
     let rows = served.control.store().mappings().await?;
     let board = served.control.board();
     let now = served.control.clock().now();
-    let reports = rows.iter().map(|row| summary(row, &board.mapping(row), now));
+    let reports = rows
+        .iter()
+        .map(|row| summary(row, &board.mapping(row), now));
     Ok(Json(reports.collect()))
 }
 

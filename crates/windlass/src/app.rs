@@ -12,13 +12,16 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use windlass_adapters::{Adapters, stores};
-use windlass_admin::{Control, ControlParts, ConfigMapping, Metrics, Readiness, Server, ServerParts};
+use windlass_admin::{
+    ConfigMapping, Control, ControlParts, Metrics, Readiness, Server, ServerParts,
+};
 use windlass_core::lease::WorkerId;
-use windlass_engine::budget::Budget;
 use windlass_engine::clock::Clock;
+use windlass_engine::memory::Budget;
 use windlass_engine::ports::Store;
 use windlass_engine::status::StatusBoard;
-use windlass_engine::supervisor::{Stop, Supervisor, SupervisorParts};
+use windlass_engine::stop::Stop;
+use windlass_engine::supervisor::{Supervisor, SupervisorParts};
 
 use crate::config::Config;
 
@@ -95,7 +98,7 @@ impl App {
         let readiness = Readiness::default();
         let control = Control::new(ControlParts {
             store: self.store,
-            lookup: self.adapters,
+            directory: self.adapters,
             board: self.board,
             wakeup: self.supervisor.wakeup(),
             clock: self.clock,
@@ -107,8 +110,7 @@ impl App {
             metrics: self.metrics,
             budget: self.budget,
         };
-        let server =
-            Server::start(self.listener, parts).context("starting the API server")?;
+        let server = Server::start(self.listener, parts).context("starting the API server")?;
         let (stop, stopped) = watch::channel(Stop::No);
         let mut supervisor = JoinSet::new();
         supervisor.spawn(self.supervisor.run(stopped));

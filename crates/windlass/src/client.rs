@@ -114,8 +114,7 @@ impl Client {
     }
 
     fn parse<T: DeserializeOwned>(&self, value: Value) -> anyhow::Result<T> {
-        serde_json::from_value(value)
-            .with_context(|| self.not_a_daemon("other JSON than a status"))
+        serde_json::from_value(value).with_context(|| self.not_a_daemon("other JSON than a status"))
     }
 
     async fn call(

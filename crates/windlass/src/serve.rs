@@ -46,7 +46,9 @@ fn configuration(args: &ServeArgs) -> Result<Config, Vec<ConfigError>> {
         None => Config::without_file(env)?,
     };
     if let Some(listen) = &args.listen {
-        config.override_listen(listen).map_err(|error| vec![error])?;
+        config
+            .override_listen(listen)
+            .map_err(|error| vec![error])?;
     }
     if let Some(store) = &args.store {
         config.override_store(store).map_err(|error| vec![error])?;
@@ -70,7 +72,10 @@ async fn run_until_stopped(config: Config, prune: bool) -> anyhow::Result<()> {
         }
     };
     let signal = signals.next().await;
-    tracing::info!(signal, "stopping: draining invocations and saving checkpoints");
+    tracing::info!(
+        signal,
+        "stopping: draining invocations and saving checkpoints"
+    );
     running.stop(grace, signals.next()).await;
     Ok(())
 }

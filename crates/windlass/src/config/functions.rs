@@ -12,8 +12,7 @@ use windlass_core::function::FunctionName;
 use super::reader::{Field, Section};
 use super::yaml::Value;
 
-const TIMEOUTS: (Duration, Duration) =
-    (Duration::from_millis(1), FunctionSettings::MAX_TIMEOUT);
+const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(1), FunctionSettings::MAX_TIMEOUT);
 
 const MAX_CONCURRENCY: u64 = 10_000;
 
@@ -144,14 +143,13 @@ fn read_headers(field: &Field<'_>) -> BTreeMap<String, String> {
 }
 
 fn read_lambda(field: &Field<'_>) -> Option<FunctionKind> {
-    let arn = field.node.text().filter(|text| {
-        FunctionName::parse(text).is_some_and(|name| name.scope.is_some())
-    });
+    let arn = field
+        .node
+        .text()
+        .filter(|text| FunctionName::parse(text).is_some_and(|name| name.scope.is_some()));
     let arn = arn.and_then(|text| Arn::parse(text).ok());
     if arn.is_none() {
-        field.expected(
-            "the ARN of a Lambda function: arn:aws:lambda:REGION:ACCOUNT:function:NAME",
-        );
+        field.expected("the ARN of a Lambda function: arn:aws:lambda:REGION:ACCOUNT:function:NAME");
     }
     arn.map(FunctionKind::Lambda)
 }

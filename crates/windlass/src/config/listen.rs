@@ -38,12 +38,12 @@ impl Listen {
 
     /// An address that may be listened on: a loopback one, unless nobody is authenticated.
     pub(super) fn validate(&self, text: &str) -> Result<SocketAddr, String> {
-        let address: SocketAddr = text
-            .replace("localhost:", "127.0.0.1:")
-            .parse()
-            .map_err(|_| {
-                format!("'{text}' is not an address with a port, such as 127.0.0.1:9870")
-            })?;
+        let address: SocketAddr =
+            text.replace("localhost:", "127.0.0.1:")
+                .parse()
+                .map_err(|_| {
+                    format!("'{text}' is not an address with a port, such as 127.0.0.1:9870")
+                })?;
         if !address.ip().is_loopback() && !self.auth_none {
             return Err(format!(
                 "{address} is reachable from other machines, and callers are not authenticated; \

@@ -8,9 +8,9 @@ use std::time::Duration;
 use windlass_adapters::AdapterSettings;
 use windlass_adapters::stores;
 use windlass_admin::ConfigMapping;
-use windlass_core::function::ArnScope;
-use windlass_engine::clock::Clock;
+use windlass_core::arn::ArnScope;
 use windlass_core::time::Timestamp;
+use windlass_engine::clock::Clock;
 use windlass_engine::settings::EngineSettings;
 
 mod aws;
@@ -210,7 +210,7 @@ fn mappings(file: &mut Section<'_>, home: &ArnScope) -> Vec<ConfigMapping> {
         };
         let line = item.node.line;
         let mut earlier = mappings.iter();
-        if let Some((line, _)) = earlier.find(|(_, it)| it.conflicts_with(&mapping)) {
+        if let Some((line, _)) = earlier.find(|(_, it)| it.is_duplicate_of(&mapping)) {
             item.error(format!(
                 "the mapping on line {line} has the same source and function"
             ));

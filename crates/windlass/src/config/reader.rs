@@ -65,7 +65,8 @@ impl<'a> Section<'a> {
 
     /// Reports an error of the section as a whole.
     pub(super) fn error(&self, message: impl Display) {
-        self.errors.push(self.line, format!("{}: {message}", self.path));
+        self.errors
+            .push(self.line, format!("{}: {message}", self.path));
     }
 
     /// See [`Field::text`].
@@ -177,7 +178,11 @@ impl<'a> Field<'a> {
 
     /// Reports an error of this value at another line.
     pub(super) fn error_at(&self, line: u32, message: impl Display) {
-        let path = if self.path.is_empty() { "the file" } else { &self.path };
+        let path = if self.path.is_empty() {
+            "the file"
+        } else {
+            &self.path
+        };
         self.errors.push(line, format!("{path}: {message}"));
     }
 

@@ -1,5 +1,7 @@
 //! Valid configurations, and the errors of invalid ones.
 
+use windlass_adapters::targets::FunctionKind;
+
 use super::*;
 
 fn variable(name: &str) -> Option<String> {
@@ -110,7 +112,10 @@ mappings:
         panic!("it has a url")
     };
     assert_eq!(function.signing_secret.as_deref(), Some("hush"));
-    assert_eq!(config.adapters.functions["local"].maximum_concurrency, Some(1));
+    assert_eq!(
+        config.adapters.functions["local"].maximum_concurrency,
+        Some(1)
+    );
     assert_eq!(config.mappings.len(), 1);
 }
 
@@ -232,20 +237,20 @@ functions:
             1,
             "region: expected a region such as us-east-1, found an empty text",
         ),
-        (1, 6, "functions.a.headers.content-length: HTTP itself sets"),
-        (2, 7, "functions.a.headers.Host: HTTP itself sets"),
+        (1, 6, "functions.a.headers.content-length: HTTP sets"),
+        (2, 7, "functions.a.headers.Host: HTTP sets"),
         (
             3,
             8,
-            "functions.a.headers.content-type: the body is JSON; remove it",
+            "functions.a.headers.content-type: the body is JSON; remove",
         ),
         (
             4,
             9,
-            "functions.a.headers.x-windlass-attempt: every request has",
+            "functions.a.headers.x-windlass-attempt: windlass sets",
         ),
         (5, 11, "functions.a.headers.X-Team: duplicate header"),
-        (6, 12, "functions.b.url: a URL with a user name"),
+        (6, 12, "functions.b.url: user names in URLs"),
         (7, 13, "functions.c.signing_secret: is empty"),
     ] {
         assert_eq!(found[at].0, line, "{found:#?}");

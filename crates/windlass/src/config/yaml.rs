@@ -204,7 +204,10 @@ impl TreeBuilder<'_> {
             let (line, full) = (line_of(&key), join(path, &key.value));
             let node = self.node(value, &full);
             if let Some((first, _)) = nodes.iter().find(|(it, _)| it.name == key.value) {
-                let message = format!("{full}: duplicate key, first defined on line {}", first.line);
+                let message = format!(
+                    "{full}: duplicate key, first defined on line {}",
+                    first.line
+                );
                 self.errors.push(line, message);
                 continue;
             }
@@ -233,9 +236,7 @@ fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<S
         result.push_str(&rest[..start]);
         let after = &rest[start + 2..];
         let Some(end) = after.find('}') else {
-            return Err(
-                "'${' without a closing '}'; write '$${' for a literal '${'".to_owned(),
-            );
+            return Err("'${' without a closing '}'; write '$${' for a literal '${'".to_owned());
         };
         let (name, default) = match after[..end].split_once(":-") {
             Some((name, default)) => (name, Some(default)),

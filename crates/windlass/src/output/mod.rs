@@ -27,13 +27,15 @@ pub(crate) fn show(text: &str) -> anyhow::Result<bool> {
     let written = writeln!(std::io::stdout().lock(), "{}", text.trim_end());
     match written {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        other => other.map(|()| true).context("cannot write to standard output"),
+        other => other
+            .map(|()| true)
+            .context("cannot write to standard output"),
     }
 }
 
 pub(crate) fn mappings(format: OutputFormat, mappings: &[Value]) -> anyhow::Result<()> {
     if format != OutputFormat::Table {
-        return print(&serialize(format, mappings)?);
+        return print(&serialize(format, &mappings)?);
     }
     if mappings.is_empty() {
         return print("no mappings");
@@ -81,13 +83,15 @@ pub(crate) fn mapping(format: OutputFormat, mapping: &Value) -> anyhow::Result<(
 pub(crate) fn statuses(format: OutputFormat, reports: &[MappingReport]) -> anyhow::Result<String> {
     match format {
         OutputFormat::Table => Ok(status_table(reports, terminal_width())),
-        OutputFormat::Json | OutputFormat::Yaml => serialize(format, reports),
+        OutputFormat::Json | OutputFormat::Yaml => serialize(format, &reports),
     }
 }
 
-fn serialize<T: Serialize + ?Sized>(format: OutputFormat, value: &T) -> anyhow::Result<String> {
+fn serialize(format: OutputFormat, value: &impl Serialize) -> anyhow::Result<String> {
     match format {
-        OutputFormat::Yaml => serde_saphyr::to_string(value).context("cannot write the result as YAML"),
+        OutputFormat::Yaml => {
+            serde_saphyr::to_string(value).context("cannot write the result as YAML")
+        }
         OutputFormat::Json | OutputFormat::Table => {
             serde_json::to_string_pretty(value).context("cannot write the result as JSON")
         }

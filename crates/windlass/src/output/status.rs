@@ -1,7 +1,7 @@
 //! The status of mappings, shards and queues as tables, with notes in words below them.
 
 use windlass_admin::report::{CheckpointReport, MappingReport, QueueReport, ShardReport};
-use windlass_core::arn::{Arn, SourceKind, StreamKind};
+use windlass_core::arn::{SourceArn, SourceKind, StreamKind};
 use windlass_core::function::FunctionName;
 
 use super::display_millis;
@@ -141,12 +141,9 @@ fn notes(report: &MappingReport) -> Vec<String> {
 /// Source and function by their names: `kinesis orders → resize`.
 fn label(report: &MappingReport) -> String {
     let source = report.event_source_arn.as_deref().unwrap_or_default();
-    let source = Arn::parse(source).map_or_else(
-        |_| source.to_owned(),
-        |arn| match arn.source_kind() {
-            Some(kind) => format!("{} {}", service(kind), arn.source_name()),
-            None => arn.to_string(),
-        },
+    let source = SourceArn::parse(source).map_or_else(
+        || source.to_owned(),
+        |source| format!("{} {}", service(source.kind()), source.arn().source_name()),
     );
     format!("{source} → {}", function_label(&report.function_arn))
 }
