@@ -36,7 +36,7 @@ use windlass_core::record::{KeyHash, Message, MessageId, ReceiptHandle};
 use windlass_core::time::Timestamp;
 
 use super::{Arguments, Mistake, duration};
-use crate::wanted;
+use crate::sample_filter;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -111,7 +111,8 @@ impl QueueRunner {
 
     fn start(&mut self, arguments: &mut Arguments) -> Result<(), Mistake> {
         let settings = QueueConsumerSettings {
-            filter: (arguments.key("filter").as_deref() == Some("wanted")).then(wanted::filter),
+            filter: (arguments.key("filter").as_deref() == Some("wanted"))
+                .then(sample_filter::criteria),
             fifo: arguments.flag("fifo"),
             batch_size: arguments.number("batch_size", 10)?,
             maximum_batching_window: arguments.duration("window", "0s")?,
@@ -196,7 +197,7 @@ impl QueueRunner {
                 receipt_handle: ReceiptHandle::from(receipt.as_str()),
                 group: group.map(|group| KeyHash::of(group.as_bytes())),
                 sent: self.now,
-                event: wanted::event(bytes, name == written),
+                event: sample_filter::event(bytes, name == written),
                 body: 0..0,
             });
         }

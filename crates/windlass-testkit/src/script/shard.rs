@@ -32,7 +32,7 @@ use windlass_core::shard::{
 use windlass_core::time::Timestamp;
 
 use super::{Arguments, Mistake, duration};
-use crate::wanted;
+use crate::sample_filter;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -106,7 +106,8 @@ impl ShardRunner {
         let skip_before = arguments.key("skip_before");
         let skip_before = skip_before.as_deref().map(duration).transpose()?;
         let settings = ShardSettings {
-            filter: (arguments.key("filter").as_deref() == Some("wanted")).then(wanted::filter),
+            filter: (arguments.key("filter").as_deref() == Some("wanted"))
+                .then(sample_filter::criteria),
             skip_before: skip_before.map(|after| START + after),
             batch_size: arguments.number("batch_size", 100)?,
             maximum_batching_window: arguments.duration("window", "0s")?,
@@ -290,7 +291,7 @@ fn records(arguments: &mut Arguments, arrival: Timestamp) -> Result<Vec<Record>,
             key: KeyHash::of(number.as_bytes()),
             approximate_arrival: arrival,
         };
-        rendering.push(&heading, &wanted::event(bytes, number == name), 0..0);
+        rendering.push(&heading, &sample_filter::event(bytes, number == name), 0..0);
     }
     Ok(rendering.finish())
 }

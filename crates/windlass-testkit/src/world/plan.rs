@@ -13,7 +13,7 @@ use windlass_core::time::Timestamp;
 
 use super::Contents;
 use crate::rng::Rng;
-use crate::wanted;
+use crate::sample_filter;
 
 /// When every world begins.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -187,7 +187,7 @@ fn settings(
     let buffer_records = rng.size(1, 40);
     let skip = rng.per_mille(200) && !contents.is_empty();
     ShardSettings {
-        filter: rng.per_mille(300).then(wanted::filter),
+        filter: rng.per_mille(300).then(sample_filter::criteria),
         skip_before: skip.then(|| {
             let index = rng.size(0, contents.len() - 1);
             contents.records()[index].approximate_arrival()

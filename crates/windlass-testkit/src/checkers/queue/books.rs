@@ -11,7 +11,7 @@ use windlass_core::time::Timestamp;
 
 use super::event_bytes;
 use super::pausing::Pausing;
-use crate::wanted;
+use crate::sample_filter;
 
 #[derive(Debug)]
 pub(super) struct Books {
@@ -186,7 +186,8 @@ impl Books {
         let (mut barred, mut n_filtered_out) = (BTreeSet::new(), 0);
         for message in messages {
             let bytes = message.event.len();
-            let filtered_out = self.settings.filter.is_some() && !wanted::is_wanted(&message.event);
+            let filtered_out =
+                self.settings.filter.is_some() && !sample_filter::matches(&message.event);
             n_filtered_out += usize::from(filtered_out);
             if !filtered_out && self.settings.payload_limit < event_bytes(std::iter::once(bytes)) {
                 let message_id = message.message_id.clone();

@@ -13,7 +13,7 @@ use windlass_core::time::Timestamp;
 use super::event_bytes;
 use crate::checkers::pace::Due;
 use crate::checkers::{Violation, ensure};
-use crate::wanted;
+use crate::sample_filter;
 use crate::world::Contents;
 
 #[derive(Debug)]
@@ -197,7 +197,8 @@ impl Books {
             })?;
             let size = record.event_len();
             let early = |earliest| record.approximate_arrival() < earliest;
-            let filtered_out = self.settings.filter.is_some() && !wanted::is_wanted(record.event());
+            let filtered_out =
+                self.settings.filter.is_some() && !sample_filter::matches(record.event());
             let skipped = filtered_out || self.settings.skip_before.is_some_and(early);
             let too_large = self.settings.payload_limit < event_bytes(std::iter::once(size));
             let passed_over = skipped || too_large;

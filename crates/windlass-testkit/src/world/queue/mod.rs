@@ -27,7 +27,7 @@ use super::{Totals, Trace};
 use crate::checkers::queue::QueueChecker;
 use crate::checkers::{Violation, ensure};
 use crate::rng::Rng;
-use crate::wanted;
+use crate::sample_filter;
 
 /// No world needs so many steps.
 const MOST_STEPS: u64 = 100_000;
@@ -347,7 +347,8 @@ impl World {
     /// Whether the function is not to see a message.
     fn is_filtered_out(&self, index: usize) -> bool {
         let Planned { len, wanted, .. } = self.plan.messages[index];
-        self.plan.settings.filter.is_some() && !wanted::is_wanted(&wanted::event(len, wanted))
+        self.plan.settings.filter.is_some()
+            && !sample_filter::matches(&sample_filter::event(len, wanted))
     }
 
     fn nothing_is_lost(&self) -> Result<(), Violation> {

@@ -9,7 +9,7 @@ use windlass_core::time::Timestamp;
 
 use super::plan::{Planned, SqsPlan};
 use crate::rng::Rng;
-use crate::wanted;
+use crate::sample_filter;
 
 /// A world has no more duplicates: with answers that take no time, they would come for ever.
 const MOST_DUPLICATES: u32 = 100;
@@ -221,7 +221,7 @@ impl Sqs {
             receipt_handle: ReceiptHandle::from(receipt.as_str()),
             group: self.fifo.then_some(KeyHash(stored.planned.group)),
             sent: stored.planned.sent,
-            event: wanted::event(stored.planned.len, stored.planned.wanted),
+            event: sample_filter::event(stored.planned.len, stored.planned.wanted),
             body: 0..0,
         };
         Given {

@@ -1,12 +1,12 @@
-//! Patterns and events with something wrong in them.
+//! Corrupts patterns and events.
 
 use super::render;
-use super::values::{text, wrong_wildcard};
+use super::values::{invalid_wildcard, text};
 use crate::naive_filter::json::Json;
 use crate::naive_filter::rules::RESERVED;
 use crate::rng::Rng;
 
-/// Whole arrays of tests that are refused, and some that only look so.
+/// Arrays of tests that are invalid, and a few that only look invalid.
 const ARRAYS: &[&str] = &[
     "[]",
     "[[]]",
@@ -118,7 +118,7 @@ const ARRAYS: &[&str] = &[
     r#"["\u12"]"#,
 ];
 
-/// Members of an object that are refused, or refused inside `$or`.
+/// Members that are invalid, at least inside `$or`.
 const MEMBERS: &[&str] = &[
     r#""a":"x""#,
     r#""a":1"#,
@@ -141,14 +141,14 @@ const MEMBERS: &[&str] = &[
     "",
 ];
 
-/// Names that are like those that are refused inside `$or`, and are not refused.
+/// Field names that resemble those reserved inside `$or` and are valid.
 const NOT_RESERVED: [&str; 4] = ["Prefix", "!=", "a.prefix", "$and"];
 
-/// A pattern with one thing wrong in it.
+/// Corrupts a pattern in one place.
 pub(super) fn pattern(rng: &mut Rng, mut pattern: Json) -> String {
-    // The place of the damage, as a text that occurs nowhere else and is then replaced.
-    const HERE: &str = "here";
-    let with = match rng.between(0, 9) {
+    // Marks the position: it occurs nowhere else, and is replaced after rendering.
+    const MARKER: &str = "here";
+    let replacement = match rng.between(0, 9) {
         0..=3 => rng.pick(ARRAYS).to_owned(),
         4 => {
             let member = rng.pick(MEMBERS);
@@ -156,24 +156,24 @@ pub(super) fn pattern(rng: &mut Rng, mut pattern: Json) -> String {
         }
         5 => in_or(rng.pick(&[&RESERVED[..], &NOT_RESERVED].concat())),
         6 => {
-            let wildcard = Json::Object(vec![("wildcard".to_owned(), text(wrong_wildcard(rng)))]);
+            let wildcard = Json::Object(vec![("wildcard".to_owned(), text(invalid_wildcard(rng)))]);
             render::text(rng, &Json::Array(vec![wildcard]))
         }
-        7 => return top(rng, &pattern),
-        _ => return garbled(rng, &pattern),
+        7 => return around(rng, &pattern),
+        _ => return with_typo(rng, &pattern),
     };
     let Json::Object(members) = &mut pattern else {
-        return with;
+        return replacement;
     };
-    let place = rng.size(0, members.len());
-    members.insert(place, ("damage".to_owned(), text(HERE)));
-    render::text(rng, &pattern).replacen(&format!("\"{HERE}\""), &with, 1)
+    let index = rng.size(0, members.len());
+    members.insert(index, ("damage".to_owned(), text(MARKER)));
+    render::text(rng, &pattern).replacen(&format!("\"{MARKER}\""), &replacement, 1)
 }
 
-/// A text that is no object, or more than one.
+/// Corrupts an event so that it is not a single JSON object.
 pub(super) fn event(rng: &mut Rng, event: &Json) -> String {
     let text = render::text(rng, event);
-    let damaged = match rng.between(0, 5) {
+    let corrupted = match rng.between(0, 5) {
         0 => rng
             .pick(&["", " ", "1", "null", "\"a\"", "[]", "tru"])
             .to_owned(),
@@ -183,18 +183,18 @@ pub(super) fn event(rng: &mut Rng, event: &Json) -> String {
         4 => text.replacen('"', "'", 1),
         _ => format!("[{text}]"),
     };
-    if damaged == text {
+    if corrupted == text {
         return format!("[{text}]");
     }
-    damaged
+    corrupted
 }
 
 fn in_or(name: &str) -> String {
     format!(r#"{{"$or":[{{"a":["x"]}},{{"b":{{"{name}":["y"]}}}}]}}"#)
 }
 
-/// Something around the object that should be all.
-fn top(rng: &mut Rng, pattern: &Json) -> String {
+/// Corrupts the text around the outermost object.
+fn around(rng: &mut Rng, pattern: &Json) -> String {
     let text = render::text(rng, pattern);
     match rng.between(0, 4) {
         0 => format!("[{text}]"),
@@ -210,17 +210,17 @@ fn top(rng: &mut Rng, pattern: &Json) -> String {
     }
 }
 
-/// A text in which one character is missing or too much.
-fn garbled(rng: &mut Rng, pattern: &Json) -> String {
+/// Removes or adds a character, or truncates the text.
+fn with_typo(rng: &mut Rng, pattern: &Json) -> String {
     let mut chars: Vec<char> = render::plain(rng, pattern).chars().collect();
-    let place = rng.size(0, chars.len() - 1);
+    let index = rng.size(0, chars.len() - 1);
     match rng.between(0, 3) {
         0..=1 => {
-            chars.remove(place);
+            chars.remove(index);
         }
-        2 => chars.truncate(place),
+        2 => chars.truncate(index),
         _ => chars.insert(
-            place,
+            index,
             rng.pick(&['{', '}', '[', ']', ',', ':', '"', 'x', ' ']),
         ),
     }

@@ -1,34 +1,36 @@
-//! Texts with `*` for any run of characters.
+//! Wildcards: strings in which `*` stands for any number of characters.
 
 use memchr::memmem;
 
-/// The literal parts between the stars.
+/// The literal parts of a wildcard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wildcard {
-    /// What comes before the first star; the whole text if there is none.
+pub(crate) struct Wildcard {
+    /// Before the first `*`; the whole string if it has none.
     first: Vec<u8>,
-    /// What comes behind each star; the last of them ends the text.
+    /// After each `*`; the last one ends the string.
     others: Vec<Vec<u8>>,
 }
 
 impl Wildcard {
-    /// Reads a text in which `\*` and `\\` stand for themselves.
+    /// `\*` and `\\` stand for the characters themselves.
     ///
     /// # Errors
-    /// Why it is none, with the number of bytes before the place.
-    pub(super) fn parse(text: &str) -> Result<Self, (usize, &'static str)> {
+    /// Byte offset and reason.
+    pub(crate) fn parse(text: &str) -> Result<Self, (usize, &'static str)> {
         let mut parts = vec![Vec::new()];
         let mut bytes = text.bytes().enumerate().peekable();
-        while let Some((at, byte)) = bytes.next() {
+        while let Some((offset, byte)) = bytes.next() {
             let next = bytes.peek().map(|(_, next)| *next);
             match (byte, next) {
-                (b'*', Some(b'*')) => return Err((at, "two stars in a row")),
+                (b'*', Some(b'*')) => {
+                    return Err((offset, "consecutive wildcards are not allowed"));
+                }
                 (b'*', _) => parts.push(Vec::new()),
                 (b'\\', Some(escaped @ (b'*' | b'\\'))) => {
                     parts.last_mut().expect("there is a first").push(escaped);
                     bytes.next();
                 }
-                (b'\\', _) => return Err((at, "a backslash escapes only a star or a backslash")),
+                (b'\\', _) => return Err((offset, "a backslash can only escape `*` or `\\`")),
                 (other, _) => parts.last_mut().expect("there is a first").push(other),
             }
         }
@@ -37,11 +39,9 @@ impl Wildcard {
         Ok(Self { first, others })
     }
 
-    /// Whether the whole of a text fits.
-    ///
-    /// Each part is taken where it is found first: what fits at all fits so, and nothing is tried
-    /// twice.
-    pub(super) fn matches(&self, text: &[u8]) -> bool {
+    /// Each part is matched at its first occurrence: if the string matches at all, it matches this
+    /// way, so there is no backtracking.
+    pub(crate) fn matches(&self, text: &[u8]) -> bool {
         let Some((last, between)) = self.others.split_last() else {
             return text == self.first;
         };
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_is_any_run_of_characters() {
+    fn a_star_matches_any_number_of_characters() {
         check("a*c", "abc", true);
         check("a*c", "ac", true);
         check("a*c", "abcd", false);
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_has_a_place() {
+    fn errors_carry_the_offset() {
         assert_eq!(Wildcard::parse("ab**").unwrap_err().0, 2);
         assert_eq!(Wildcard::parse(r"a\b").unwrap_err().0, 1);
         assert_eq!(Wildcard::parse(r"a\").unwrap_err().0, 1);

@@ -1,102 +1,99 @@
-//! Reads a JSON text token by token, and passes over what nobody wants.
+//! Reads a JSON text token by token and skips values that no pattern needs.
 //!
-//! It is strict: who has read to the end without an error has read JSON. Only white space around the
-//! whole, control characters in strings and UTF-8 are left to [`Reader::end`].
+//! It is strict: a text read to the end without an error is valid JSON. Trailing white space, control
+//! characters in strings and UTF-8 are checked by [`Reader::end`].
 
+use super::error::NotJson;
+use super::leaf::Leaf;
 use super::number::is_number;
-use super::text::check_escapes;
+use super::string::check_escapes;
 use super::tokens::Tokens;
-use super::value::Leaf;
 
-/// Deeper texts are refused, as AWS's parser does.
+/// Maximum nesting of an event: AWS's parser rejects deeper ones too.
 ///
 /// <https://github.com/FasterXML/jackson-core/wiki/Releases-2.15>
-pub(super) const DEEPEST: usize = 1_000;
+pub(crate) const MAX_DEPTH: usize = 1_000;
 
-/// The text is not JSON.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct NotJson;
-
-/// A place in a text.
-pub(super) struct Reader<'t> {
+pub(crate) struct Reader<'t> {
     text: &'t [u8],
     tokens: Tokens<'t>,
-    /// Behind what was read.
-    at: usize,
+    /// Offset after what was read.
+    offset: usize,
 }
 
-/// A string as it stands between its quotes.
+/// A string as written.
 #[derive(Clone, Copy)]
-pub(super) struct RawText<'t> {
-    pub(super) raw: &'t [u8],
-    /// Whether it has backslashes.
-    pub(super) escapes: bool,
+pub(crate) struct RawString<'t> {
+    /// The bytes between the quotes.
+    pub(crate) raw: &'t [u8],
+    pub(crate) has_escapes: bool,
 }
 
 impl<'t> Reader<'t> {
-    pub(super) fn new(text: &'t [u8]) -> Self {
+    pub(crate) fn new(text: &'t [u8]) -> Self {
         Self {
             text,
             tokens: Tokens::new(text),
-            at: 0,
+            offset: 0,
         }
     }
 
-    /// The byte of the next token, which stays the next; zero at the end of the text.
+    /// The byte of the next token, which is not consumed; zero at the end of the text.
     #[inline]
-    pub(super) fn peek(&mut self) -> u8 {
+    pub(crate) fn peek(&mut self) -> u8 {
         let token = self.tokens.peek();
         self.text.get(token).copied().unwrap_or_default()
     }
 
-    /// Passes over a token with nothing but white space before it.
+    /// Consumes a token that only white space precedes.
     #[inline]
-    pub(super) fn token(&mut self) -> Result<u8, NotJson> {
+    pub(crate) fn token(&mut self) -> Result<u8, NotJson> {
         let token = self.tokens.peek();
         let byte = *self.text.get(token).ok_or(NotJson)?;
-        if self.at != token && !is_blank(&self.text[self.at..token]) {
+        if self.offset != token && !is_blank(&self.text[self.offset..token]) {
             return Err(NotJson);
         }
         self.tokens.take();
-        self.at = token + 1;
+        self.offset = token + 1;
         Ok(byte)
     }
 
-    /// Passes over the end of an object or list that `open` has begun, if there is nothing in it.
+    /// Consumes the end of the object or array that `open` began, if it is empty.
     #[inline]
-    pub(super) fn closes(&mut self, open: u8) -> bool {
+    pub(crate) fn take_empty(&mut self, open: u8) -> bool {
         let token = self.tokens.peek();
-        // Both ends are two behind their beginnings. A scalar is no token, and may stand between.
+        // In ASCII `}` is `{` plus two, and `]` is `[` plus two. A scalar is not a token, so it may lie
+        // in between.
         let closes = self.text.get(token) == Some(&(open + 2));
-        if closes && is_blank(&self.text[self.at..token]) {
+        if closes && is_blank(&self.text[self.offset..token]) {
             self.tokens.take();
-            self.at = token + 1;
+            self.offset = token + 1;
             return true;
         }
         false
     }
 
-    /// Passes over a string.
+    /// Consumes a string.
     #[inline]
-    pub(super) fn string(&mut self) -> Result<RawText<'t>, NotJson> {
+    pub(crate) fn string(&mut self) -> Result<RawString<'t>, NotJson> {
         if self.token()? != b'"' {
             return Err(NotJson);
         }
-        let start = self.at;
+        let start = self.offset;
         let close = self.tokens.peek();
         if close == self.text.len() {
             return Err(NotJson);
         }
-        let escapes = self.tokens.escapes_since(start, close);
+        let has_escapes = self.tokens.has_backslash_since(start, close);
         self.tokens.take();
-        self.at = close + 1;
+        self.offset = close + 1;
         let raw = &self.text[start..close];
-        Ok(RawText { raw, escapes })
+        Ok(RawString { raw, has_escapes })
     }
 
-    /// Passes over the name of a member and its colon.
+    /// Consumes a member name and its colon.
     #[inline]
-    pub(super) fn name(&mut self) -> Result<RawText<'t>, NotJson> {
+    pub(crate) fn name(&mut self) -> Result<RawString<'t>, NotJson> {
         let name = self.string()?;
         if self.token()? == b':' {
             Ok(name)
@@ -105,12 +102,12 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Passes over a value that is neither a string nor a container: it ends at the next token.
+    /// Consumes a number, boolean or null, which ends at the next token.
     #[inline]
-    pub(super) fn scalar(&mut self) -> Result<Leaf<'t>, NotJson> {
+    pub(crate) fn scalar(&mut self) -> Result<Leaf<'t>, NotJson> {
         let end = self.tokens.peek();
-        let text = trim(&self.text[self.at..end]);
-        self.at = end;
+        let text = trim(&self.text[self.offset..end]);
+        self.offset = end;
         match text.first() {
             Some(b'-' | b'0'..=b'9') if is_number(text) => Ok(Leaf::Number(text)),
             Some(b'n') if text == b"null" => Ok(Leaf::Null),
@@ -120,10 +117,10 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Passes over a value of any kind, within `depth` others.
-    pub(super) fn skip(&mut self, depth: usize) -> Result<(), NotJson> {
-        // Which of the containers that are open are objects, a bit for each.
-        let mut objects = [0_u64; DEEPEST.div_ceil(64)];
+    /// Consumes a value of any kind, nested in `depth` containers.
+    pub(crate) fn skip(&mut self, depth: usize) -> Result<(), NotJson> {
+        // Which of the open containers are objects, a bit for each.
+        let mut objects = [0_u64; MAX_DEPTH.div_ceil(64)];
         let mut n_open = 0;
         loop {
             match self.peek() {
@@ -131,8 +128,8 @@ impl<'t> Reader<'t> {
                 open @ (b'{' | b'[') => {
                     self.token()?;
                     let object = open == b'{';
-                    if !self.closes(open) {
-                        if DEEPEST <= depth + n_open {
+                    if !self.take_empty(open) {
+                        if MAX_DEPTH <= depth + n_open {
                             return Err(NotJson);
                         }
                         let bit = 1 << (n_open % 64);
@@ -167,20 +164,20 @@ impl<'t> Reader<'t> {
         }
     }
 
-    /// Whether the text was JSON, now that everything was read.
-    pub(super) fn end(&self) -> Result<(), NotJson> {
-        let valid = is_blank(&self.text[self.at..])
+    /// Checks, after the last value, that the whole text is valid JSON.
+    pub(crate) fn end(&self) -> Result<(), NotJson> {
+        let valid = is_blank(&self.text[self.offset..])
             && !self.tokens.has_control()
             && std::str::from_utf8(self.text).is_ok();
         if valid { Ok(()) } else { Err(NotJson) }
     }
 }
 
-impl RawText<'_> {
-    /// Whether its escapes are what JSON has.
+impl RawString<'_> {
+    /// Checks that its escapes are valid.
     #[inline]
-    pub(super) fn check(self) -> Result<(), NotJson> {
-        if self.escapes {
+    pub(crate) fn check(self) -> Result<(), NotJson> {
+        if self.has_escapes {
             check_escapes(self.raw)
         } else {
             Ok(())
@@ -191,12 +188,12 @@ impl RawText<'_> {
 fn trim(text: &[u8]) -> &[u8] {
     let mut text = text;
     while let [first, rest @ ..] = text
-        && is_space(*first)
+        && is_white_space(*first)
     {
         text = rest;
     }
     while let [rest @ .., last] = text
-        && is_space(*last)
+        && is_white_space(*last)
     {
         text = rest;
     }
@@ -204,10 +201,10 @@ fn trim(text: &[u8]) -> &[u8] {
 }
 
 fn is_blank(text: &[u8]) -> bool {
-    text.iter().all(|byte| is_space(*byte))
+    text.iter().all(|byte| is_white_space(*byte))
 }
 
-/// White space as JSON has it.
-const fn is_space(byte: u8) -> bool {
+/// <https://www.rfc-editor.org/rfc/rfc8259#section-2>
+const fn is_white_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\n' | b'\r' | b'\t')
 }

@@ -1,16 +1,16 @@
-//! Numbers as patterns compare them: by value, where the value can be had exactly.
+//! Numbers, compared by value where a double holds the value exactly.
 //!
-//! AWS's matcher compares numbers as doubles, and leaves out those whose decimal digits a double
-//! does not keep: such a number equals only its own text.
+//! AWS's matcher compares numbers as doubles, except those with more digits than a double keeps:
+//! such a number equals only the same text.
 //!
 //! <https://github.com/aws/event-ruler#numeric-matching>
 
 use std::fmt::Write;
 
-/// Whether a text is a number as JSON has them.
+/// Whether `text` is a JSON number.
 ///
 /// <https://www.rfc-editor.org/rfc/rfc8259#section-6>
-pub(super) fn is_number(text: &[u8]) -> bool {
+pub(crate) fn is_number(text: &[u8]) -> bool {
     let text = text.strip_prefix(b"-").unwrap_or(text);
     let (whole, rest) = digits(text);
     let leading_zero = 1 < whole && text[0] == b'0';
@@ -35,7 +35,7 @@ pub(super) fn is_number(text: &[u8]) -> bool {
     }
 }
 
-/// How many digits a text begins with, and what follows them.
+/// Number of leading digits, and the rest of the text.
 #[inline]
 fn digits(text: &[u8]) -> (usize, &[u8]) {
     let end = text.iter().position(|byte| !byte.is_ascii_digit());
@@ -44,13 +44,13 @@ fn digits(text: &[u8]) -> (usize, &[u8]) {
 }
 
 /// The value of a number, if a double keeps all its digits.
-pub(super) fn comparable(text: &[u8]) -> Option<f64> {
+pub(crate) fn comparable(text: &[u8]) -> Option<f64> {
     let text = std::str::from_utf8(text).ok()?;
     let value: f64 = text.parse().ok()?;
     if !value.is_finite() {
         return None;
     }
-    // Fifteen digits always survive; they are what most numbers have.
+    // A double keeps any fifteen digits, and most numbers have no more.
     let n_digits = text.bytes().filter(u8::is_ascii_digit).count();
     let plain = !text.contains(['e', 'E']);
     if n_digits <= 15 && plain {
@@ -61,32 +61,32 @@ pub(super) fn comparable(text: &[u8]) -> Option<f64> {
     (Decimal::parse(text)? == Decimal::parse(shortest.as_str())?).then_some(value)
 }
 
-/// The most digits that the shortest text of a double has.
-const MOST_DIGITS: usize = 17;
+/// Digits of the longest shortest representation of a double.
+const MAX_DIGITS: usize = 17;
 
-/// The digits of a number without zeros at either end, and the power of ten of the last one.
+/// The digits of a number without leading and trailing zeros, and the power of ten of the last one.
 #[derive(PartialEq)]
 struct Decimal {
-    digits: [u8; MOST_DIGITS],
+    digits: [u8; MAX_DIGITS],
     n_digits: usize,
     power: i64,
 }
 
 impl Decimal {
-    /// `None` if there are more digits than a double has.
+    /// `None` if there are more digits than a double keeps.
     fn parse(text: &str) -> Option<Self> {
         let text = text.strip_prefix('-').unwrap_or(text);
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let mut decimal = Self {
-            digits: [0; MOST_DIGITS],
+            digits: [0; MAX_DIGITS],
             n_digits: 0,
             power: 0,
         };
         let mut n_zeros = 0;
         for digit in whole.bytes().chain(fraction.bytes()) {
             if digit == b'0' {
-                // Zeros count if other digits stand on both sides.
+                // A zero is significant only between other digits.
                 n_zeros += usize::from(decimal.n_digits != 0);
                 continue;
             }
@@ -103,7 +103,7 @@ impl Decimal {
     }
 }
 
-/// Room for the text of a double, without memory of its own.
+/// A stack buffer for the text of a double.
 #[derive(Default)]
 struct ShortText {
     bytes: [u8; 32],
@@ -119,8 +119,8 @@ impl ShortText {
 impl Write for ShortText {
     fn write_str(&mut self, text: &str) -> std::fmt::Result {
         let end = self.length + text.len();
-        let room = self.bytes.get_mut(self.length..end);
-        room.ok_or(std::fmt::Error)?
+        let free = self.bytes.get_mut(self.length..end);
+        free.ok_or(std::fmt::Error)?
             .copy_from_slice(text.as_bytes());
         self.length = end;
         Ok(())
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_those_of_json() {
+    fn numbers_follow_the_grammar_of_json() {
         for text in [
             "0",
             "-0",

@@ -1,55 +1,52 @@
-//! The names that filters look for, as a tree: a walk over an event goes down both together.
+//! The field names that patterns mention, as a tree that is descended along with an event.
 
-/// A place in the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct NodeId(u32);
+pub(crate) struct NodeId(u32);
 
-/// The tree. There may be several roots, one for each text that is walked.
+/// May have several roots, one for each text that is scanned.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Tree {
+pub(crate) struct PathTree {
     nodes: Vec<Node>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Node {
-    /// By their names.
+    /// Sorted by name.
     children: Vec<(Box<[u8]>, NodeId)>,
     conditions: Vec<usize>,
     parent: Option<NodeId>,
 }
 
-impl Tree {
-    pub(super) fn add_root(&mut self) -> NodeId {
+impl PathTree {
+    pub(crate) fn add_root(&mut self) -> NodeId {
         self.add(Node::default())
     }
 
-    /// The place of a path below a place; its names stand between dots.
-    pub(super) fn add_path(&mut self, from: NodeId, path: &str) -> NodeId {
+    /// The node of a path, whose names are separated by dots, below `from`; added if it is missing.
+    pub(crate) fn add_path(&mut self, from: NodeId, path: &str) -> NodeId {
         path.split('.').fold(from, |parent, name| {
             let name = name.as_bytes();
             match self.node(parent).child(name) {
                 Ok(child) => child,
-                Err(place) => {
+                Err(index) => {
                     let child = self.add(Node {
                         parent: Some(parent),
                         ..Node::default()
                     });
                     let children = &mut self.nodes[parent.0 as usize].children;
-                    children.insert(place, (name.into(), child));
+                    children.insert(index, (name.into(), child));
                     child
                 }
             }
         })
     }
 
-    /// Notes that a condition is about the value at a place.
-    pub(super) fn add_condition(&mut self, node: NodeId, condition: usize) {
+    pub(crate) fn add_condition(&mut self, node: NodeId, condition: usize) {
         self.nodes[node.0 as usize].conditions.push(condition);
     }
 
-    /// The place of a member of an object: its name may stand for several steps, since dots join
-    /// the names of a path.
-    pub(super) fn find(&self, from: NodeId, name: &[u8]) -> Option<NodeId> {
+    /// The node of an object's member. A name may contain dots, and then descends several levels.
+    pub(crate) fn find(&self, from: NodeId, name: &[u8]) -> Option<NodeId> {
         let mut node = from;
         for step in name.split(|byte| *byte == b'.') {
             node = self.node(node).child(step).ok()?;
@@ -57,18 +54,16 @@ impl Tree {
         Some(node)
     }
 
-    /// The conditions about the value at a place.
-    pub(super) fn conditions(&self, node: NodeId) -> &[usize] {
+    /// The conditions on the value of a node.
+    pub(crate) fn conditions(&self, node: NodeId) -> &[usize] {
         &self.node(node).conditions
     }
 
-    /// Whether anything below a place is looked for.
-    pub(super) fn has_children(&self, node: NodeId) -> bool {
+    pub(crate) fn has_children(&self, node: NodeId) -> bool {
         !self.node(node).children.is_empty()
     }
 
-    /// Whether a place is one step below another.
-    pub(super) fn is_child(&self, node: NodeId, of: NodeId) -> bool {
+    pub(crate) fn is_child(&self, node: NodeId, of: NodeId) -> bool {
         self.node(node).parent == Some(of)
     }
 
@@ -84,11 +79,11 @@ impl Tree {
 }
 
 impl Node {
-    /// The child of this name, or where it would stand.
+    /// The child with this name, or the index at which to insert it.
     fn child(&self, name: &[u8]) -> Result<NodeId, usize> {
         let found = self
             .children
-            .binary_search_by(|(step, _)| (**step).cmp(name));
-        found.map(|place| self.children[place].1)
+            .binary_search_by(|(child, _)| (**child).cmp(name));
+        found.map(|index| self.children[index].1)
     }
 }

@@ -1,28 +1,29 @@
-//! The texts that JSON strings stand for.
+//! Unescapes JSON strings.
 //!
-//! JSON can name half of a surrogate pair, which no text has; it is kept in the three bytes that
-//! UTF-8 would give it, so that it equals nothing that a pattern can say.
+//! An escape may name half of a surrogate pair, which is not a character. It becomes the three bytes
+//! that UTF-8 would give it, so that it equals nothing that a pattern can contain.
 
 use memchr::memchr;
 
-use super::reader::NotJson;
+use super::error::NotJson;
 
-/// Writes the text of a string, given as it stands between its quotes, over what `text` has.
-pub(super) fn unescape(raw: &[u8], text: &mut Vec<u8>) -> Result<(), NotJson> {
-    text.clear();
+/// Replaces the contents of `unescaped` with the string that `raw`, the bytes between its quotes,
+/// stands for.
+pub(crate) fn unescape(raw: &[u8], unescaped: &mut Vec<u8>) -> Result<(), NotJson> {
+    unescaped.clear();
     let mut rest = raw;
     while let Some(backslash) = memchr(b'\\', rest) {
-        text.extend_from_slice(&rest[..backslash]);
+        unescaped.extend_from_slice(&rest[..backslash]);
         let (code, length) = escape(&rest[backslash..])?;
-        push(code, text);
+        push(code, unescaped);
         rest = &rest[backslash + length..];
     }
-    text.extend_from_slice(rest);
+    unescaped.extend_from_slice(rest);
     Ok(())
 }
 
-/// Whether every backslash of a string begins an escape.
-pub(super) fn check_escapes(raw: &[u8]) -> Result<(), NotJson> {
+/// Checks that every backslash of a string begins a valid escape.
+pub(crate) fn check_escapes(raw: &[u8]) -> Result<(), NotJson> {
     let mut rest = raw;
     while let Some(backslash) = memchr(b'\\', rest) {
         let (_, length) = escape(&rest[backslash..])?;
@@ -31,7 +32,7 @@ pub(super) fn check_escapes(raw: &[u8]) -> Result<(), NotJson> {
     Ok(())
 }
 
-/// What the escape at the start of a text stands for, and its length.
+/// Code point and length of the escape at the start of `text`.
 ///
 /// <https://www.rfc-editor.org/rfc/rfc8259#section-7>
 fn escape(text: &[u8]) -> Result<(u32, usize), NotJson> {
@@ -57,7 +58,7 @@ fn escape(text: &[u8]) -> Result<(u32, usize), NotJson> {
     Ok((u32::from(code), 2))
 }
 
-/// The code unit of an escape of four digits at the start of a text.
+/// UTF-16 code unit of the `\uXXXX` at the start of `text`.
 fn code_unit(text: &[u8]) -> Option<u32> {
     let digits = text.get(..6)?.strip_prefix(b"\\u")?;
     digits.iter().try_fold(0, |unit, digit| {
@@ -87,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_stand_for_what_json_says() {
+    fn escapes_are_those_of_rfc_8259() {
         let text = |raw: &str| {
             let mut text = Vec::new();
             unescape(raw.as_bytes(), &mut text).map(|()| text)

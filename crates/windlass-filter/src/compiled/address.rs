@@ -1,37 +1,39 @@
-//! IP addresses: texts that look like one are compared as addresses, and `cidr` is a range of them.
+//! IP addresses: a string that is one equals all its other spellings, and `cidr` is a range of them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The addresses that share their first bits.
+/// The addresses with a common prefix of `n_bits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Block {
+pub(crate) struct CidrBlock {
     base: IpAddr,
     n_bits: u32,
 }
 
-impl Block {
-    /// Reads `10.0.0.0/24`; bits behind the mask are of no account.
+impl CidrBlock {
+    /// Parses `10.0.0.0/24`; the address bits after the mask are ignored.
     ///
     /// # Errors
-    /// Why it is none. A mask of all bits is refused, as AWS does: an address alone says the same.
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
-        // AWS takes slashes at the end for nothing.
+    /// The reason. AWS rejects a mask of all bits: a plain address has the same meaning.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        // AWS ignores trailing slashes.
         let (base, n_bits) = text
             .trim_end_matches('/')
             .split_once('/')
-            .ok_or("an address and a mask with a slash between were expected")?;
-        let base = parse(base.as_bytes()).ok_or("an IP address was expected before the slash")?;
+            .ok_or("expected an address and a mask separated by a slash")?;
+        let base = parse(base.as_bytes()).ok_or("expected an IP address before the slash")?;
         let n_bits: u32 = n_bits
             .parse()
-            .map_err(|_| "a number of bits was expected behind the slash")?;
-        let most = if base.is_ipv4() { 31 } else { 127 };
-        if most < n_bits {
-            return Err("the mask must be shorter than the address: at most 31 bits, or 127");
+            .map_err(|_| "expected a number of bits after the slash")?;
+        let max_bits = if base.is_ipv4() { 31 } else { 127 };
+        if max_bits < n_bits {
+            return Err(
+                "the mask must be shorter than the address: up to 31 bits for IPv4, 127 for IPv6",
+            );
         }
         Ok(Self { base, n_bits })
     }
 
-    pub(super) fn contains(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let differs = match (self.base, address) {
             (IpAddr::V4(base), IpAddr::V4(address)) => {
                 u128::from(base.to_bits() ^ address.to_bits()) << 96
@@ -43,17 +45,17 @@ impl Block {
     }
 }
 
-/// The longest text that is read as an IPv4 address, however many zeros it has.
-const LONGEST_IPV4: usize = 15;
+/// Longer strings are not IPv4 addresses, even if leading zeros make them so long.
+const MAX_IPV4_LENGTH: usize = 15;
 
-/// Reads an address as AWS's matcher does: four decimal numbers, or IPv6 without dots. Numbers may
-/// have zeros in front. An IPv4 address in the form of an IPv6 address is an IPv4 address.
-pub(super) fn parse(text: &[u8]) -> Option<IpAddr> {
+/// Parses an address as AWS's matcher does: four decimal numbers, or IPv6 without dots. Numbers may
+/// have leading zeros. An IPv4-mapped IPv6 address is that IPv4 address.
+pub(crate) fn parse(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
     if text.contains(':') {
         return Some(parse_ipv6(text)?.to_canonical());
     }
-    if LONGEST_IPV4 < text.len() {
+    if MAX_IPV4_LENGTH < text.len() {
         return None;
     }
     let mut parts = text.split('.').map(|part| {
@@ -76,7 +78,7 @@ fn parse_ipv6(text: &str) -> Option<Ipv6Addr> {
     if parsed.is_ok() {
         return parsed.ok();
     }
-    // A group has four digits at most, and zeros in front of them.
+    // A group has up to four digits, which leading zeros may precede.
     let groups = text.split(':').map(|group| {
         let surplus = group.len().saturating_sub(4);
         let (zeros, digits) = group.split_at(surplus);
@@ -91,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_address_has_many_forms() {
+    fn one_address_has_many_spellings() {
         let same = |one: &str, other: &str| {
             let [one, other] = [one, other].map(|text| parse(text.as_bytes()));
             one.is_some() && one == other
@@ -116,17 +118,17 @@ mod tests {
     }
 
     #[test]
-    fn a_block_has_the_addresses_with_its_first_bits() {
-        let has = |block: &str, address: &str| {
+    fn a_block_contains_the_addresses_with_its_prefix() {
+        let contains = |block: &str, address: &str| {
             let address = parse(address.as_bytes()).unwrap();
-            Block::parse(block).unwrap().contains(address)
+            CidrBlock::parse(block).unwrap().contains(address)
         };
-        assert!(has("10.0.0.0/24", "10.0.0.255"));
-        assert!(!has("10.0.0.0/24", "10.0.1.0"));
-        assert!(has("10.0.0.77/24", "10.0.0.1"));
-        assert!(has("0.0.0.0/0", "255.255.255.255"));
-        assert!(!has("0.0.0.0/0", "::1"));
-        assert!(has("2001:db8::/32", "2001:db8:ffff::"));
+        assert!(contains("10.0.0.0/24", "10.0.0.255"));
+        assert!(!contains("10.0.0.0/24", "10.0.1.0"));
+        assert!(contains("10.0.0.77/24", "10.0.0.1"));
+        assert!(contains("0.0.0.0/0", "255.255.255.255"));
+        assert!(!contains("0.0.0.0/0", "::1"));
+        assert!(contains("2001:db8::/32", "2001:db8:ffff::"));
         for block in [
             "10.0.0.0",
             "10.0.0.0/32",
@@ -135,7 +137,7 @@ mod tests {
             "10.0.0.0/-1",
             "10.0.0.0/a",
         ] {
-            assert!(Block::parse(block).is_err(), "{block}");
+            assert!(CidrBlock::parse(block).is_err(), "{block}");
         }
     }
 }
