@@ -45,7 +45,7 @@ fn sqs(body: &str) -> Item {
 
 #[track_caller]
 fn check(format: EventFormat, patterns: &[&str], item: &Item, expected: bool) {
-    let criteria = Criteria::compile(format, patterns).unwrap();
+    let criteria = Criteria::compile(format, patterns).expect("the patterns are valid");
     let matches = criteria.matches(item.event(), &mut MatchBuffers::default());
     assert_eq!(matches, expected, "{patterns:?} {}", item.json);
     let explanation = criteria.explain(item.event());
@@ -202,7 +202,7 @@ fn the_first_of_duplicate_members_counts() {
 
 #[track_caller]
 fn rejected(format: EventFormat, pattern: &str, position: (usize, usize), text: &str) {
-    let errors = Criteria::compile(format, &[pattern]).unwrap_err();
+    let errors = Criteria::compile(format, &[pattern]).expect_err("the pattern is invalid");
     let (_, error) = &errors[0];
     assert_eq!(
         (error.line_and_column(pattern), error.to_string().as_str()),
@@ -277,7 +277,7 @@ fn each_invalid_pattern_has_an_error() {
 
 #[track_caller]
 fn mismatches(format: EventFormat, pattern: &str, item: &Item) -> Vec<String> {
-    let criteria = Criteria::compile(format, &[pattern]).unwrap();
+    let criteria = Criteria::compile(format, &[pattern]).expect("the pattern is valid");
     criteria.explain(item.event()).mismatches.remove(0)
 }
 
