@@ -1,16 +1,16 @@
-//! Implements the ports: sources, functions and stores.
+//! Implementations of the ports: sources, functions and stores.
 //!
-//! [`World`] is the one place that goes from an ARN or a name to an adapter.
+//! [`Adapters`] makes them from ARNs and names.
 
+mod adapters;
 pub mod aws;
-#[cfg(test)]
-mod canned;
-mod reconnect;
+mod open_retry;
 pub mod stores;
 pub mod targets;
-pub mod trust;
+#[cfg(test)]
+mod tests;
+pub mod tls_roots;
 mod wire;
-mod world;
 
+pub use adapters::{AdapterSettings, Adapters};
 pub use wire::WireError;
-pub use world::{FunctionKind, FunctionSettings, World, WorldSettings};

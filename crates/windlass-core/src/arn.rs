@@ -13,6 +13,24 @@ pub struct Arn {
     text: Arc<str>,
 }
 
+/// The ARN of a source that windlass reads.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceArn {
+    kind: SourceKind,
+    arn: Arn,
+}
+
+/// What a name without an ARN belongs to, and what the ARNs of mappings begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArnScope {
+    /// `aws`, `aws-cn`, …
+    pub partition: String,
+    /// For example `us-east-1`.
+    pub region: String,
+    /// Twelve digits.
+    pub account_id: String,
+}
+
 /// A text that is not an ARN.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("'{text}' is not an ARN: expected arn:partition:service:region:account:resource")]
@@ -23,12 +41,17 @@ pub struct ArnError {
 /// The kinds of event source that windlass reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SourceKind {
+    Stream(StreamKind),
+    /// An SQS queue, standard or FIFO: `arn:aws:sqs:…:NAME`.
+    Queue,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StreamKind {
     /// A Kinesis data stream: `arn:aws:kinesis:…:stream/NAME`.
     Kinesis,
     /// The stream of a DynamoDB table: `arn:aws:dynamodb:…:table/NAME/stream/LABEL`.
     DynamoDbStreams,
-    /// An SQS queue, standard or FIFO: `arn:aws:sqs:…:NAME`.
-    Sqs,
 }
 
 impl Arn {
@@ -80,20 +103,22 @@ impl Arn {
     }
 
     /// Which event source this names, if it is one that windlass reads.
-    pub fn source_kind(&self) -> Option<SourceKind> {
+    fn source_kind(&self) -> Option<SourceKind> {
         let resource = self.resource();
         match self.service() {
             "kinesis" => {
                 let name = resource.strip_prefix("stream/")?;
-                (!name.is_empty() && !name.contains('/')).then_some(SourceKind::Kinesis)
+                (!name.is_empty() && !name.contains('/'))
+                    .then_some(SourceKind::Stream(StreamKind::Kinesis))
             }
             "dynamodb" => {
                 let (table, label) = resource.strip_prefix("table/")?.split_once("/stream/")?;
-                (!table.is_empty() && !label.is_empty()).then_some(SourceKind::DynamoDbStreams)
+                (!table.is_empty() && !label.is_empty())
+                    .then_some(SourceKind::Stream(StreamKind::DynamoDbStreams))
             }
             "sqs" => {
                 let name = !resource.contains(['/', ':']);
-                name.then_some(SourceKind::Sqs)
+                name.then_some(SourceKind::Queue)
             }
             _ => None,
         }
@@ -109,15 +134,47 @@ impl Arn {
         }
     }
 
-    /// Whether this is a FIFO queue: SQS asks that such names end in `.fifo`.
+    fn part(&self, index: usize) -> &str {
+        self.text.splitn(6, ':').nth(index).unwrap_or_default()
+    }
+}
+
+impl SourceArn {
+    /// `None` if the ARN is not that of a source, or has no region or account.
+    pub fn new(arn: Arn) -> Option<Self> {
+        let kind = arn.source_kind()?;
+        let is_addressable = !arn.region().is_empty() && !arn.account_id().is_empty();
+        is_addressable.then_some(Self { kind, arn })
+    }
+
+    /// As [`SourceArn::new`]; also `None` if the text is not an ARN.
+    pub fn parse(text: &str) -> Option<Self> {
+        Arn::parse(text).ok().and_then(Self::new)
+    }
+
+    pub const fn kind(&self) -> SourceKind {
+        self.kind
+    }
+
+    pub const fn arn(&self) -> &Arn {
+        &self.arn
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.arn.as_str()
+    }
+
+    /// The names of FIFO queues, and of no others, end in `.fifo`.
     ///
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/fifo-queues.html>
     pub fn is_fifo_queue(&self) -> bool {
-        self.source_kind() == Some(SourceKind::Sqs) && self.resource().ends_with(".fifo")
+        self.kind == SourceKind::Queue && self.arn.resource().ends_with(".fifo")
     }
+}
 
-    fn part(&self, index: usize) -> &str {
-        self.text.splitn(6, ':').nth(index).unwrap_or_default()
+impl fmt::Display for SourceArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.arn.fmt(f)
     }
 }
 
@@ -146,13 +203,16 @@ mod tests {
     fn names_the_source_it_stands_for() {
         assert_eq!(
             kind("arn:aws:kinesis:r:1:stream/s"),
-            Some(SourceKind::Kinesis)
+            Some(SourceKind::Stream(StreamKind::Kinesis))
         );
         assert_eq!(kind("arn:aws:kinesis:r:1:stream/s/consumer/c:1"), None);
         let table = "arn:aws:dynamodb:r:1:table/t/stream/2024-06-10T19:26:16.525";
-        assert_eq!(kind(table), Some(SourceKind::DynamoDbStreams));
+        assert_eq!(
+            kind(table),
+            Some(SourceKind::Stream(StreamKind::DynamoDbStreams))
+        );
         assert_eq!(kind("arn:aws:dynamodb:r:1:table/t"), None);
-        assert_eq!(kind("arn:aws:sqs:r:1:jobs.fifo"), Some(SourceKind::Sqs));
+        assert_eq!(kind("arn:aws:sqs:r:1:jobs.fifo"), Some(SourceKind::Queue));
         assert_eq!(kind("arn:aws:s3:::bucket"), None);
     }
 

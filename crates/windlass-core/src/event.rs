@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use crate::rendering::Record;
+use crate::record::Record;
 
 const OPEN: &[u8] = b"{\"Records\":[";
 const CLOSE: &[u8] = b"]}";
@@ -36,7 +36,7 @@ impl Event {
     /// The event of records: `{"Records":[…]}`, in the order given.
     pub fn of_records(records: &[Record]) -> Self {
         let runs = records.chunk_by(Record::is_followed_by);
-        Self::around(runs.map(|run| run[0].text_up_to(&run[run.len() - 1])))
+        Self::around(runs.map(|run| run[0].text_through(&run[run.len() - 1])))
     }
 
     /// The event of messages, each given as it is rendered: `{"Records":[…]}`, in the order given.
@@ -92,21 +92,21 @@ impl From<Bytes> for Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::KeyHash;
-    use crate::rendering::{Heading, Rendering};
+    use crate::ids::KeyHash;
+    use crate::record_page::{RecordMeta, RecordPageBuilder};
     use crate::time::Timestamp;
 
     fn page(events: &[&str]) -> Vec<Record> {
-        let mut rendering = Rendering::default();
-        let heading = Heading {
+        let mut builder = RecordPageBuilder::default();
+        let meta = RecordMeta {
             sequence_number: "1",
             key: KeyHash(1),
             approximate_arrival: Timestamp::EPOCH,
         };
         for event in events {
-            rendering.push(&heading, event.as_bytes(), 0..0);
+            builder.push(&meta, event.as_bytes(), 0..0);
         }
-        rendering.finish()
+        Record::of_page(builder.finish())
     }
 
     #[test]

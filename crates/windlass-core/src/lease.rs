@@ -6,9 +6,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::ids::ShardId;
 use crate::mapping::MappingId;
 use crate::position::Position;
-use crate::record::ShardId;
 
 /// Which daemon this is, unique for each start of a process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,10 +17,12 @@ pub mod spec;
 pub mod validate;
 
 pub mod event;
+pub mod ids;
+pub mod message;
 pub mod outcome;
 pub mod position;
 pub mod record;
-pub mod rendering;
+pub mod record_page;
 
 pub mod batch;
 mod progress;

@@ -4,12 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use windlass_filter::Criteria;
-
-use crate::arn::{Arn, SourceKind};
+use crate::arn::{Arn, SourceArn, SourceKind, StreamKind};
 use crate::position::Position;
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
+use windlass_filter::Criteria;
 
 /// The `UUID` of a mapping: 36 characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +29,8 @@ pub struct MappingRow {
     pub revision: Revision,
     /// The parameters, with defaults left out.
     pub spec: MappingSpec,
+    /// The `EventSourceArn` of `spec`.
+    pub source: SourceArn,
     /// The `FunctionArn`: resolved once, qualifier as it was given.
     pub function_arn: Arn,
     /// What the user wants of it.
@@ -40,8 +41,8 @@ pub struct MappingRow {
     pub created: Timestamp,
     /// When it was last changed (`LastModified`).
     pub last_modified: Timestamp,
-    /// Whether it stands in the configuration file.
-    pub declared: bool,
+    /// Whether the configuration file defines it.
+    pub from_config: bool,
 }
 
 /// What the user wants of a mapping.
@@ -87,30 +88,24 @@ pub struct Mapping {
     pub desired: DesiredState,
 }
 
-/// What a mapping reads, with the settings that belong to it.
+/// What a mapping reads, and how.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Source {
-    /// A Kinesis data stream, shared throughput.
-    Kinesis {
-        /// The stream.
-        stream: Arn,
-        /// How it is read.
-        settings: StreamSettings,
-    },
-    /// The stream of a DynamoDB table.
-    DynamoDbStreams {
-        /// The stream.
-        stream: Arn,
-        /// How it is read.
-        settings: StreamSettings,
-    },
-    /// An SQS queue.
-    Sqs {
-        /// The queue.
-        queue: Arn,
-        /// How it is read.
-        settings: QueueSettings,
-    },
+    Stream(StreamSource),
+    Queue(QueueSource),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct StreamSource {
+    pub kind: StreamKind,
+    pub arn: Arn,
+    pub settings: StreamSettings,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueSource {
+    pub arn: Arn,
+    pub settings: QueueSettings,
 }
 
 /// The settings of a mapping on a stream.
@@ -150,21 +145,41 @@ impl MappingId {
     }
 }
 
+impl MappingRow {
+    /// Whether both cannot exist at a time: of each source and function, qualifier included, there
+    /// is one mapping. A mapping that is being deleted conflicts with none.
+    pub fn conflicts_with(&self, other: &Self) -> bool {
+        self.id != other.id
+            && self.source == other.source
+            && self.function_arn == other.function_arn
+            && self.desired != DesiredState::Deleted
+            && other.desired != DesiredState::Deleted
+    }
+
+    /// The same mapping as its next revision.
+    #[must_use]
+    pub fn next_revision(&self, now: Timestamp) -> Self {
+        Self {
+            revision: Revision(self.revision.0 + 1),
+            last_modified: now,
+            ..self.clone()
+        }
+    }
+}
+
 impl Source {
     /// The ARN of the stream or queue.
     pub const fn arn(&self) -> &Arn {
         match self {
-            Self::Kinesis { stream, .. } | Self::DynamoDbStreams { stream, .. } => stream,
-            Self::Sqs { queue, .. } => queue,
+            Self::Stream(stream) => &stream.arn,
+            Self::Queue(queue) => &queue.arn,
         }
     }
 
-    /// Which kind of source it is.
     pub const fn kind(&self) -> SourceKind {
         match self {
-            Self::Kinesis { .. } => SourceKind::Kinesis,
-            Self::DynamoDbStreams { .. } => SourceKind::DynamoDbStreams,
-            Self::Sqs { .. } => SourceKind::Sqs,
+            Self::Stream(stream) => SourceKind::Stream(stream.kind),
+            Self::Queue(_) => SourceKind::Queue,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::record::SequenceNumber;
+use crate::ids::SequenceNumber;
 use crate::time::Timestamp;
 
 /// A place in a shard, and the form in which a checkpoint is kept.

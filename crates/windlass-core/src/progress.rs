@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::position::Position;
-use crate::rendering::Record;
+use crate::record::Record;
 
 /// Counts the admitted records of one consumer in the order of the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +68,7 @@ impl Progress {
             }
             None => {
                 self.run += n_records;
-                self.end = Position::After(last.name());
+                self.end = Position::After(last.sequence_number().into());
             }
         }
     }
@@ -90,7 +90,7 @@ impl Progress {
             last = Some(pending.end);
         }
         if let Some(last) = last {
-            self.end = Position::After(last.name());
+            self.end = Position::After(last.sequence_number().into());
         }
     }
 
@@ -123,17 +123,17 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::KeyHash;
-    use crate::rendering::Heading;
+    use crate::ids::KeyHash;
+    use crate::record_page::RecordMeta;
     use crate::time::Timestamp;
 
     fn record(sequence_number: &str) -> Record {
-        let heading = Heading {
+        let meta = RecordMeta {
             sequence_number,
             key: KeyHash(1),
             approximate_arrival: Timestamp::EPOCH,
         };
-        Record::alone(&heading, b"{}", 0..0)
+        Record::standalone(&meta, b"{}", 0..0)
     }
 
     fn progress(records: &[&str]) -> (Progress, Vec<Ticket>) {

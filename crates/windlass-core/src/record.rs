@@ -1,125 +1,188 @@
-//! What comes out of a source: records of streams and messages of queues, rendered already.
-//!
-//! An adapter renders a whole answer into one buffer, each item as the function will see it. A
-//! [`Record`] is a place on a page of them (see [`crate::rendering`]); a [`Message`] holds slices of
-//! its buffer.
+//! A record of a stream: an index into its page, small enough to move from queue to queue.
 
 use std::fmt;
 use std::ops::Range;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
-use crate::position::Cursor;
-use crate::rendering::Record;
+use crate::ids::KeyHash;
+use crate::record_page::{RecordEntry, RecordMeta, RecordPage, RecordPageBuilder, Span};
 use crate::time::Timestamp;
 
-/// One message of a queue, as one receive gave it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Its id, the same at every receive.
-    pub message_id: MessageId,
-    /// What deletes it or extends its visibility; new at every receive.
-    pub receipt_handle: ReceiptHandle,
-    /// Stands for its message group; `None` on a standard queue.
-    pub group: Option<KeyHash>,
-    /// When it was sent.
-    pub sent: Timestamp,
-    /// The message as the function sees it: one JSON object.
-    pub event: Bytes,
-    /// Where in `event` its body stands, without its quotes. Filters look into it.
-    pub body: Range<usize>,
+/// One record of a stream. It keeps its page in memory.
+#[derive(Clone)]
+pub struct Record {
+    page: Arc<RecordPage>,
+    index: u32,
 }
 
-/// What one read of a shard gave.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// In the order of the shard; may be empty although there is more.
-    pub records: Vec<Record>,
-    /// Where to go on; `None` at the end of the shard.
-    pub next: Option<Cursor>,
-    /// How far behind the tip of the shard this page ends; zero at the tip.
-    pub behind: Duration,
-}
+/// Observes a page without keeping it in memory.
+#[derive(Clone, Debug, Default)]
+pub struct PageWatch(Weak<RecordPage>);
 
-/// A stable 64-bit hash of a partition key, item key or message group.
-///
-/// Two keys with one hash share a lane, which costs concurrency and never order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyHash(pub u64);
+impl Record {
+    /// All records of a page, in its order.
+    pub fn of_page(page: RecordPage) -> Vec<Self> {
+        let n_records = u32::try_from(page.len()).expect("a page is smaller than 4 GiB");
+        let page = Arc::new(page);
+        let record = |index| Self {
+            page: Arc::clone(&page),
+            index,
+        };
+        (0..n_records).map(record).collect()
+    }
 
-impl KeyHash {
-    /// FNV-1a with a final mix, so that its low bits are usable for lanes. It must never change:
-    /// daemons of different versions may share a stream.
-    pub fn of(key: &[u8]) -> Self {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for &byte in key {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    /// A record on a page of its own; `data` is a range of `event`.
+    pub fn standalone(meta: &RecordMeta<'_>, event: &[u8], data: Range<usize>) -> Self {
+        let mut builder = RecordPageBuilder::default();
+        builder.push(meta, event, data);
+        Self::of_page(builder.finish()).remove(0)
+    }
+
+    pub fn meta(&self) -> RecordMeta<'_> {
+        RecordMeta {
+            sequence_number: self.sequence_number(),
+            key: self.key(),
+            approximate_arrival: self.approximate_arrival(),
         }
-        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        Self(hash ^ (hash >> 33))
+    }
+
+    /// # Panics
+    /// If the page was built with a sequence number that is not UTF-8.
+    #[inline]
+    pub fn sequence_number(&self) -> &str {
+        let number = self.text(self.entry().sequence_number);
+        std::str::from_utf8(number).expect("a sequence number is UTF-8")
+    }
+
+    /// Hash of its partition key (DynamoDB: of the item's key). Records with the same key have the
+    /// same hash and are delivered in order.
+    #[inline]
+    pub fn key(&self) -> KeyHash {
+        self.entry().key
+    }
+
+    /// When the stream received it; not guaranteed to grow from record to record.
+    #[inline]
+    pub fn approximate_arrival(&self) -> Timestamp {
+        self.entry().approximate_arrival
+    }
+
+    /// The record as the function sees it: one JSON object.
+    #[inline]
+    pub fn event(&self) -> &[u8] {
+        self.text(self.entry().event)
+    }
+
+    /// The length of its event in bytes.
+    #[inline]
+    pub fn event_len(&self) -> usize {
+        self.entry().event.len()
+    }
+
+    /// The data of a Kinesis record as they appear in its event, without quotes; empty for other
+    /// sources. Filters evaluate them.
+    #[inline]
+    pub fn data(&self) -> &[u8] {
+        self.text(self.entry().data)
+    }
+
+    /// The range of its data within its event.
+    pub(crate) fn data_range(&self) -> Range<usize> {
+        let RecordEntry { event, data, .. } = self.entry();
+        // An empty span has no meaningful start.
+        let start = data.start.saturating_sub(event.start) as usize;
+        start..start + data.len()
+    }
+
+    pub fn watch_page(&self) -> PageWatch {
+        PageWatch(Arc::downgrade(&self.page))
+    }
+
+    /// Whether the event of `next` directly follows this one on the same page, after a comma.
+    #[inline]
+    pub(crate) fn is_followed_by(&self, next: &Self) -> bool {
+        Arc::ptr_eq(&self.page, &next.page)
+            && self.entry().event.end + 1 == next.entry().event.start
+    }
+
+    /// The text of the page from the start of this event to the end of `last`'s, which must be on
+    /// the same page.
+    pub(crate) fn text_through(&self, last: &Self) -> Bytes {
+        self.page.slice(Span {
+            start: self.entry().event.start,
+            end: last.entry().event.end,
+        })
+    }
+
+    fn entry(&self) -> &RecordEntry {
+        self.page.entry(self.index as usize)
+    }
+
+    fn text(&self, span: Span) -> &[u8] {
+        self.page.text(span)
     }
 }
 
-macro_rules! text_slice {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Bytes);
-
-        impl $name {
-            /// Takes a slice of a page; `None` if it is not UTF-8.
-            pub fn from_slice(slice: Bytes) -> Option<Self> {
-                std::str::from_utf8(&slice).is_ok().then_some(Self(slice))
-            }
-
-            /// The text.
-            pub fn as_str(&self) -> &str {
-                std::str::from_utf8(&self.0).expect("checked when it was made")
-            }
-
-            /// A copy of its own, so that keeping it does not keep the page it was cut from.
-            #[must_use]
-            pub fn detached(&self) -> Self {
-                Self(Bytes::copy_from_slice(&self.0))
-            }
-        }
-
-        impl From<&str> for $name {
-            fn from(text: &str) -> Self {
-                Self(Bytes::copy_from_slice(text.as_bytes()))
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
+impl PageWatch {
+    /// Whether any record of the page is still in memory.
+    pub fn is_retained(&self) -> bool {
+        self.0.strong_count() != 0
+    }
 }
 
-text_slice! {
-    /// The name of a record within its shard: a decimal number of up to 128 bits and more, kept as
-    /// text. The core never compares two of them for order: the order of records is the order in
-    /// which the shard gave them.
-    SequenceNumber
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        self.meta() == other.meta() && self.event() == other.event() && self.data() == other.data()
+    }
 }
-text_slice! {
-    /// The id of a queue's message.
-    MessageId
+
+impl Eq for Record {}
+
+/// The sequence number alone: contents do not belong in logs.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Record")
+            .field(&self.sequence_number())
+            .finish()
+    }
 }
-text_slice! {
-    /// The handle that one receive gave for one message.
-    ReceiptHandle
-}
-text_slice! {
-    /// The name of a shard, for example `shardId-000000000006`.
-    ShardId
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(sequence_number: &str) -> RecordMeta<'_> {
+        RecordMeta {
+            sequence_number,
+            key: KeyHash(1),
+            approximate_arrival: Timestamp::EPOCH,
+        }
+    }
+
+    #[test]
+    fn neighbors_are_one_span_of_their_page() {
+        let mut builder = RecordPageBuilder::default();
+        for number in ["1", "2", "3"] {
+            builder.push(&meta(number), number.as_bytes(), 0..1);
+        }
+        let records = Record::of_page(builder.finish());
+        assert!(records[0].is_followed_by(&records[1]));
+        assert!(!records[0].is_followed_by(&records[2]));
+        assert_eq!(&records[1].text_through(&records[2])[..], b"2,3");
+        let standalone = Record::standalone(&meta("2"), b"2", 0..1);
+        assert!(!records[0].is_followed_by(&standalone));
+        assert_eq!(records[1], standalone);
+        assert_ne!(records[0], standalone);
+    }
+
+    #[test]
+    fn a_page_is_observed_without_being_retained() {
+        let record = Record::standalone(&meta("1"), b"{}", 0..0);
+        let watch = record.watch_page();
+        assert!(watch.is_retained());
+        drop(record);
+        assert!(!watch.is_retained());
+    }
 }

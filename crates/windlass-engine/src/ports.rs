@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
-use windlass_core::arn::Arn;
+use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::event::Event;
 use windlass_core::function::FunctionName;
+use windlass_core::ids::{ReceiptHandle, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
-use windlass_core::mapping::{Mapping, MappingId, MappingRow, Revision};
+use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, StreamSource};
+use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
 use windlass_core::queue::EntryResult;
-use windlass_core::record::{Message, Page, ReceiptHandle, ShardId};
+use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
 
 /// The cause of an error, for people.
@@ -43,18 +45,22 @@ pub trait StreamReader: Send + Sync {
 
     /// One page of a shard. Nothing is remembered between calls: the place is in the cursor. An
     /// expired iterator is replaced by one at `from.after` within the call.
-    async fn read(&self, shard: &ShardId, from: &Cursor, most: MostRead)
-    -> Result<Page, PortError>;
+    async fn read(
+        &self,
+        shard: &ShardId,
+        from: &Cursor,
+        limits: ReadLimits,
+    ) -> Result<ReadResult, PortError>;
 }
 
-/// The most that one read may bring.
+/// Limits of one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MostRead {
-    /// So many records are asked for.
-    pub records: u32,
-    /// Bytes of rendered events: the page ends with the record that reaches them, whatever more the
-    /// source sends. One record there always is.
-    pub bytes: usize,
+pub struct ReadLimits {
+    /// The number of records to request.
+    pub max_records: u32,
+    /// Bytes of rendered events: the page ends with the record that reaches them, whatever the
+    /// source returns. It always has at least one record.
+    pub max_bytes: usize,
 }
 
 /// What a queue says of itself.
@@ -112,36 +118,36 @@ pub trait Target: Send + Sync {
     fn timeout(&self) -> Duration;
 }
 
-/// Makes the readers and the target of a mapping.
-pub trait Connect: Send + Sync {
-    /// The reader of a mapping on a stream.
+/// Creates the readers and targets of mappings.
+pub trait AdapterFactory: Send + Sync {
+    /// `function`: some sources show its identity in the events.
     ///
     /// # Errors
-    /// The source is none that the daemon can reach as it is configured.
-    fn stream(&self, mapping: &Mapping) -> Result<Arc<dyn StreamReader>, PortError>;
+    /// The daemon cannot reach the stream as it is configured.
+    fn stream(
+        &self,
+        source: &StreamSource,
+        function: &Arn,
+    ) -> Result<Arc<dyn StreamReader>, PortError>;
 
-    /// The reader of a mapping on a queue.
-    ///
     /// # Errors
-    /// The source is none that the daemon can reach as it is configured.
-    fn queue(&self, mapping: &Mapping) -> Result<Arc<dyn QueueReader>, PortError>;
+    /// The daemon cannot reach the queue as it is configured.
+    fn queue(&self, source: &QueueSource) -> Result<Arc<dyn QueueReader>, PortError>;
 
-    /// The function of a mapping.
-    ///
     /// # Errors
-    /// The function is none that the daemon can invoke as it is configured.
-    fn target(&self, mapping: &Mapping) -> Result<Arc<dyn Target>, PortError>;
+    /// The daemon cannot invoke the function as it is configured.
+    fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError>;
 }
 
 /// Looks up what a new mapping names, as AWS does before it accepts one.
 #[async_trait]
-pub trait Directory: Send + Sync {
+pub trait ResourceLookup: Send + Sync {
     /// The ARN of a function, its qualifier as given; `None` if there is no such function.
     async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError>;
 
     /// Whether a stream or queue exists and may be read. `Gone` and `Denied` come as errors with
     /// that fault.
-    async fn source(&self, arn: &Arn) -> Result<(), PortError>;
+    async fn source(&self, source: &SourceArn) -> Result<(), PortError>;
 }
 
 /// Keeps mappings.
@@ -201,4 +207,15 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// Logs an error after which the call is repeated; returns what decisions depend on.
+pub(crate) fn log_fault(error: &PortError) -> Fault {
+    match error.fault {
+        Fault::Throttled { .. } => tracing::debug!("{}", chain(error)),
+        Fault::Transient | Fault::Denied | Fault::Gone | Fault::Trimmed => {
+            tracing::warn!("{}", chain(error));
+        }
+    }
+    error.fault
 }

@@ -11,12 +11,12 @@ use aws_sdk_dynamodbstreams::types::{ShardIteratorType, StreamStatus};
 use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_core::arn::Arn;
-use windlass_core::mapping::Mapping;
+use windlass_core::ids::ShardId;
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::{Page, ShardId};
+use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
-use windlass_engine::ports::{BoxError, MostRead, PortError, StreamReader};
+use windlass_engine::ports::{BoxError, PortError, ReadLimits, StreamReader};
 
 use super::fault::port_error;
 use super::raw::RawCall;
@@ -64,8 +64,8 @@ pub(super) async fn exists(clients: &AwsClients, arn: &Arn) -> Result<(), PortEr
 
 impl DynamoDbStreamsReader {
     /// A reader of the stream of a mapping.
-    pub fn new(clients: &AwsClients, mapping: &Mapping) -> Self {
-        let stream = mapping.source.arn().clone();
+    pub fn new(clients: &AwsClients, stream: &Arn) -> Self {
+        let stream = stream.clone();
         let frame = Frame::new(stream.as_str());
         Self {
             clients: clients.clone(),
@@ -100,7 +100,7 @@ impl DynamoDbStreamsReader {
     }
 
     /// One page; `None`: the iterator is of no use any more.
-    async fn page(&self, iterator: &str, most: MostRead) -> Result<Option<Answer>, PortError> {
+    async fn page(&self, iterator: &str, limits: ReadLimits) -> Result<Option<Answer>, PortError> {
         let raw = RawCall::new(
             || Output::erase(GetRecordsOutput::builder().build()),
             |metadata| Error::erase(GetRecordsError::generic(metadata)),
@@ -110,10 +110,12 @@ impl DynamoDbStreamsReader {
             .dynamodb_streams
             .get_records()
             .shard_iterator(iterator);
-        let call = call.limit(i32::try_from(most.records.min(PAGE_LIMIT)).unwrap_or(i32::MAX));
+        let call =
+            call.limit(i32::try_from(limits.max_records.min(PAGE_LIMIT)).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
             Ok(_) => {
-                let answer = raw.answer(|length| GetRecords::new(&self.frame, length, most.bytes));
+                let answer =
+                    raw.answer(|length| GetRecords::new(&self.frame, length, limits.max_bytes));
                 let answer = answer.await.map_err(|cause| self.broken(cause))?;
                 Ok(Some(answer))
             }
@@ -191,15 +193,15 @@ impl StreamReader for DynamoDbStreamsReader {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        most: MostRead,
-    ) -> Result<Page, PortError> {
+        limits: ReadLimits,
+    ) -> Result<ReadResult, PortError> {
         let mut answer = None;
         if let Some(iterator) = &from.iterator {
-            answer = self.page(iterator, most).await?;
+            answer = self.page(iterator, limits).await?;
         }
         if answer.is_none() {
             let iterator = self.iterator(shard, &from.after).await?;
-            answer = self.page(&iterator, most).await?;
+            answer = self.page(&iterator, limits).await?;
         }
         let answer =
             answer.ok_or_else(|| self.broken("an iterator that was just given is refused"))?;
@@ -210,7 +212,7 @@ impl StreamReader for DynamoDbStreamsReader {
         let last = answer.records.last();
         let behind = last.map_or(Duration::ZERO, |record| age(record.approximate_arrival()));
         let next = place_behind(&answer.records, from, answer.next_iterator, answer.is_cut);
-        Ok(Page {
+        Ok(ReadResult {
             records: answer.records,
             next,
             behind,

@@ -10,12 +10,12 @@ use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_core::arn::Arn;
-use windlass_core::mapping::Mapping;
+use windlass_core::ids::ShardId;
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::{Page, ShardId};
+use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
-use windlass_engine::ports::{BoxError, MostRead, PortError, StreamReader};
+use windlass_engine::ports::{BoxError, PortError, ReadLimits, StreamReader};
 
 use super::fault::port_error;
 use super::raw::RawCall;
@@ -97,8 +97,8 @@ impl KinesisReader {
     ///
     /// # Panics
     /// If the mapping is of another kind of source.
-    pub fn new(clients: &AwsClients, mapping: &Mapping, identity_arn: &str) -> Self {
-        let stream = Stream::new(clients, mapping.source.arn());
+    pub fn new(clients: &AwsClients, stream: &Arn, identity_arn: &str) -> Self {
+        let stream = Stream::new(clients, stream);
         Self {
             clients: clients.clone(),
             stream,
@@ -146,7 +146,7 @@ impl KinesisReader {
         &self,
         frame: &Frame,
         iterator: &str,
-        most: MostRead,
+        limits: ReadLimits,
     ) -> Result<Option<Answer>, PortError> {
         let raw = RawCall::new(
             || {
@@ -161,10 +161,10 @@ impl KinesisReader {
         let call = call
             .set_stream_arn(self.stream.arn())
             .shard_iterator(iterator);
-        let call = call.limit(i32::try_from(most.records).unwrap_or(i32::MAX));
+        let call = call.limit(i32::try_from(limits.max_records).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
             Ok(_) => {
-                let answer = raw.answer(|length| GetRecords::new(frame, length, most.bytes));
+                let answer = raw.answer(|length| GetRecords::new(frame, length, limits.max_bytes));
                 let answer = answer.await;
                 let answer = answer.map_err(|cause| self.stream.broken("GetRecords", cause))?;
                 Ok(Some(answer))
@@ -241,8 +241,8 @@ impl StreamReader for KinesisReader {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        most: MostRead,
-    ) -> Result<Page, PortError> {
+        limits: ReadLimits,
+    ) -> Result<ReadResult, PortError> {
         let arn = &self.stream.arn;
         let frame = Frame::new(
             shard.as_str(),
@@ -252,11 +252,11 @@ impl StreamReader for KinesisReader {
         );
         let mut answer = None;
         if let Some(iterator) = &from.iterator {
-            answer = self.page(&frame, iterator, most).await?;
+            answer = self.page(&frame, iterator, limits).await?;
         }
         if answer.is_none() {
             let iterator = self.iterator(shard, &from.after).await?;
-            answer = self.page(&frame, &iterator, most).await?;
+            answer = self.page(&frame, &iterator, limits).await?;
         }
         let Some(answer) = answer else {
             let cause = "an iterator that was just given is refused";
@@ -270,7 +270,7 @@ impl StreamReader for KinesisReader {
         let next = place_behind(&answer.records, from, answer.next_iterator, answer.is_cut);
         // What was left out is behind the tip, wherever the answer ended.
         let least = Duration::from_millis(u64::from(answer.is_cut));
-        Ok(Page {
+        Ok(ReadResult {
             records: answer.records,
             next,
             behind: answer.behind.max(least),

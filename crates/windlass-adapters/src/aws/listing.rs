@@ -1,6 +1,6 @@
 //! Shards as a source lists them, and whether the end of one may be believed.
 
-use windlass_core::record::ShardId;
+use windlass_core::ids::ShardId;
 use windlass_core::shard::lineage::Shard;
 
 /// A shard that is listed.

@@ -16,10 +16,9 @@ pub(crate) use clients::timeouts;
 pub use clients::{Aws, AwsClients, AwsSettings, Service, region_of_profile};
 use listing::Listed;
 
-use windlass_core::arn::{Arn, SourceKind};
-use windlass_core::outcome::Fault;
+use windlass_core::arn::{SourceArn, SourceKind, StreamKind};
 use windlass_core::position::{Cursor, Position};
-use windlass_core::rendering::Record;
+use windlass_core::record::Record;
 use windlass_engine::ports::PortError;
 
 /// Most pages of one list of shards; each has a hundred or more. A server that never ends its list
@@ -30,16 +29,14 @@ const MOST_PAGES: usize = 1_000;
 ///
 /// # Errors
 /// `Gone` if it does not exist, `Denied` if it may not be read, else why that is not known.
-pub async fn source_exists(clients: &AwsClients, arn: &Arn) -> Result<(), PortError> {
-    match arn.source_kind() {
-        Some(SourceKind::Kinesis) => kinesis::exists(clients, arn).await,
-        Some(SourceKind::DynamoDbStreams) => dynamodb_streams::exists(clients, arn).await,
-        Some(SourceKind::Sqs) => sqs::exists(clients, arn).await,
-        None => Err(PortError {
-            operation: format!("reading {arn}"),
-            fault: Fault::Gone,
-            source: "it is no stream and no queue".into(),
-        }),
+pub async fn source_exists(clients: &AwsClients, source: &SourceArn) -> Result<(), PortError> {
+    let arn = source.arn();
+    match source.kind() {
+        SourceKind::Stream(StreamKind::Kinesis) => kinesis::exists(clients, arn).await,
+        SourceKind::Stream(StreamKind::DynamoDbStreams) => {
+            dynamodb_streams::exists(clients, arn).await
+        }
+        SourceKind::Queue => sqs::exists(clients, arn).await,
     }
 }
 
@@ -54,7 +51,9 @@ fn place_behind(
     if iterator.is_none() && !is_cut {
         return None;
     }
-    let after = records.last().map(|record| Position::After(record.name()));
+    let after = records
+        .last()
+        .map(|record| Position::After(record.sequence_number().into()));
     Some(Cursor {
         after: after.unwrap_or_else(|| from.after.clone()),
         iterator: iterator.filter(|_| !is_cut).map(Into::into),

@@ -14,10 +14,11 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 use windlass_core::arn::Arn;
-use windlass_core::mapping::{Mapping, Source};
+use windlass_core::ids::ReceiptHandle;
+use windlass_core::mapping::QueueSource;
+use windlass_core::message::Message;
 use windlass_core::outcome::Fault;
 use windlass_core::queue::EntryResult;
-use windlass_core::record::{Message, ReceiptHandle};
 use windlass_engine::ports::{PortError, QueueAttributes, QueueReader};
 
 use super::AwsClients;
@@ -74,18 +75,13 @@ pub(super) async fn exists(clients: &AwsClients, queue: &Arn) -> Result<(), Port
 
 impl SqsReader {
     /// A reader of the queue of a mapping.
-    pub fn new(clients: &AwsClients, mapping: &Mapping) -> Self {
-        let queue = mapping.source.arn().clone();
-        let (window, fifo) = match &mapping.source {
-            Source::Sqs { settings, .. } => {
-                (!settings.maximum_batching_window.is_zero(), settings.fifo)
-            }
-            Source::Kinesis { .. } | Source::DynamoDbStreams { .. } => (false, false),
-        };
-        let frame = Frame::new(queue.as_str(), queue.region(), window, fifo);
+    pub fn new(clients: &AwsClients, source: &QueueSource) -> Self {
+        let QueueSource { arn, settings } = source;
+        let window = !settings.maximum_batching_window.is_zero();
+        let frame = Frame::new(arn.as_str(), arn.region(), window, settings.fifo);
         Self {
             clients: clients.clone(),
-            queue,
+            queue: arn.clone(),
             url: OnceCell::new(),
             frame,
         }

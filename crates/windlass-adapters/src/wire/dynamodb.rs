@@ -2,8 +2,9 @@
 //!
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html>
 
-use windlass_core::record::KeyHash;
-use windlass_core::rendering::{Record, Rendering};
+use windlass_core::ids::KeyHash;
+use windlass_core::record::Record;
+use windlass_core::record_page::RecordPageBuilder;
 use windlass_core::time::Timestamp;
 
 use super::arriving::Walker;
@@ -99,7 +100,7 @@ impl Walker for GetRecords<'_> {
         if !self.page.has_room() {
             return cursor.skip();
         }
-        record(cursor, self.frame, &mut self.page.rendering)
+        record(cursor, self.frame, &mut self.page.builder)
     }
 
     fn member(&mut self, cursor: &mut Cursor<'_>, name: &[u8]) -> Result<(), WireError> {
@@ -120,7 +121,11 @@ impl Walker for GetRecords<'_> {
     }
 }
 
-fn record(cursor: &mut Cursor<'_>, frame: &Frame, page: &mut Rendering) -> Result<(), WireError> {
+fn record(
+    cursor: &mut Cursor<'_>,
+    frame: &Frame,
+    page: &mut RecordPageBuilder,
+) -> Result<(), WireError> {
     let (mut outer, mut change) = (Outer::default(), None);
     cursor.object(|cursor, name| {
         match name {

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use windlass_core::record::KeyHash;
-use windlass_core::rendering::{Record, Rendering};
+use windlass_core::ids::KeyHash;
+use windlass_core::record::Record;
+use windlass_core::record_page::RecordPageBuilder;
 
 use super::arriving::Walker;
 use super::cursor::{Cursor, WireError};
@@ -114,12 +115,7 @@ impl Walker for GetRecords<'_> {
         if !self.page.has_room() {
             return cursor.skip();
         }
-        record(
-            cursor,
-            &mut self.names,
-            self.frame,
-            &mut self.page.rendering,
-        )
+        record(cursor, &mut self.names, self.frame, &mut self.page.builder)
     }
 
     fn member(&mut self, cursor: &mut Cursor<'_>, name: &[u8]) -> Result<(), WireError> {
@@ -163,7 +159,7 @@ fn record(
     cursor: &mut Cursor<'_>,
     names: &mut Names<'_, Member>,
     frame: &Frame,
-    page: &mut Rendering,
+    page: &mut RecordPageBuilder,
 ) -> Result<(), WireError> {
     let (mut arrival, mut data, mut key, mut number) = (None, None, None, None);
     cursor.object_of(names, |cursor, name| {

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use windlass_core::rendering::{Record, Rendering};
+use windlass_core::record::Record;
+use windlass_core::record_page::RecordPageBuilder;
 
 /// How many bytes 1,024 bytes of an answer became the last time, whoever it was for. It is nothing
 /// but a guess that is right for as long as records are alike: then a page fits as it is, and need
@@ -18,7 +19,7 @@ const TELLING: usize = 64 * 1024;
 /// A page that is being rendered.
 #[derive(Debug)]
 pub(super) struct Page {
-    pub(super) rendering: Rendering,
+    pub(super) builder: RecordPageBuilder,
     /// It ends with the record that brings it to so many bytes; one record it always has.
     most: usize,
     is_cut: bool,
@@ -29,12 +30,12 @@ impl Page {
     pub(super) fn begin(body: usize, most: usize) -> Self {
         let expected = body / 1024 * GROWTH.load(Ordering::Relaxed);
         let n_records = body / RECORD.load(Ordering::Relaxed).max(1);
-        let rendering = Rendering::with_capacity(
+        let builder = RecordPageBuilder::with_capacity(
             body.max(expected + expected / 32),
             n_records + n_records / 32,
         );
         Self {
-            rendering,
+            builder,
             most,
             is_cut: false,
         }
@@ -42,14 +43,14 @@ impl Page {
 
     /// Whether there is room for the record that comes next. It is left out if not.
     pub(super) fn has_room(&mut self) -> bool {
-        self.is_cut |= !self.rendering.is_empty() && self.most <= self.rendering.len();
+        self.is_cut |= !self.builder.is_empty() && self.most <= self.builder.len();
         !self.is_cut
     }
 
     /// The records of a body of this length, and whether any were left out.
     pub(super) fn finish(self, body: usize) -> (Vec<Record>, bool) {
-        let text = self.rendering.len();
-        let records = self.rendering.finish();
+        let text = self.builder.len();
+        let records = Record::of_page(self.builder.finish());
         if TELLING <= body && !records.is_empty() && !self.is_cut {
             GROWTH.store(text / (body / 1024), Ordering::Relaxed);
             RECORD.store(body / records.len(), Ordering::Relaxed);

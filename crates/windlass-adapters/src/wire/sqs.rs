@@ -5,7 +5,8 @@
 use bytes::Bytes;
 use std::ops::Range;
 
-use windlass_core::record::{KeyHash, Message, MessageId, ReceiptHandle};
+use windlass_core::ids::{KeyHash, MessageId, ReceiptHandle};
+use windlass_core::message::Message;
 use windlass_core::time::Timestamp;
 
 use super::arriving::Walker;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::held::{HeldMessages, Token};
 use crate::batch::{BatchLimits, Fill};
 use crate::event;
-use crate::record::KeyHash;
+use crate::ids::KeyHash;
 use crate::time::Timestamp;
 
 /// What waits, in the order of receipt.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::record::{Message, MessageId, ReceiptHandle};
+use crate::ids::{MessageId, ReceiptHandle};
+use crate::message::Message;
 use crate::time::Timestamp;
 
 /// Names a held message; grows in the order of receipt.

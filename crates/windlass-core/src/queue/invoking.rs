@@ -12,8 +12,9 @@ use super::held::{HeldMessages, Token};
 use super::pause::Pause;
 use super::{Batch, QueueConsumerSettings};
 use crate::batch::BatchId;
+use crate::ids::KeyHash;
+use crate::message::Message;
 use crate::outcome::{Fault, Outcome};
-use crate::record::{KeyHash, Message};
 use crate::time::Timestamp;
 
 /// The batches of one consumer.
@@ -58,9 +59,9 @@ pub(super) enum Ended {
 impl Invoking {
     pub(super) fn new(settings: &QueueConsumerSettings) -> Self {
         Self {
-            most: settings.maximum_concurrency,
-            fifo: settings.fifo,
-            hold_limit: settings.hold_limit,
+            most: settings.limits.maximum_concurrency,
+            fifo: settings.mapping.fifo,
+            hold_limit: settings.limits.hold_limit,
             flights: BTreeMap::new(),
             blocked: BTreeSet::new(),
             unreached: Pause::default(),

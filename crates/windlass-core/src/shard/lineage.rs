@@ -6,8 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::ids::ShardId;
 use crate::position::Position;
-use crate::record::ShardId;
 
 /// A shard as its stream lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]

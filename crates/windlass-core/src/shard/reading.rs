@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::ShardSettings;
+use super::ReadResult;
+use super::ShardLimits;
 use crate::outcome::Fault;
 use crate::position::{Cursor, Position};
-use crate::record::Page;
-use crate::rendering::Record;
+use crate::record::Record;
 use crate::retry::Backoff;
 use crate::time::Timestamp;
 
@@ -92,8 +92,8 @@ impl Reading {
     /// Says how the read under way has ended.
     pub(super) fn end(
         &mut self,
-        result: Result<Page, Fault>,
-        settings: &ShardSettings,
+        result: Result<ReadResult, Fault>,
+        limits: &ShardLimits,
         random: &mut ChaCha8Rng,
         now: Timestamp,
     ) -> Arrival {
@@ -105,14 +105,14 @@ impl Reading {
         else {
             panic!("a read ends that was not begun");
         };
-        let soon = started + settings.catch_up_interval;
+        let soon = started + limits.catch_up_interval;
         match result {
             Ok(page) => {
                 self.backoff.reset();
                 self.fault = None;
                 self.behind = Some(page.behind);
                 let due = if page.behind.is_zero() {
-                    started + settings.poll_interval
+                    started + limits.poll_interval
                 } else {
                     soon
                 };
@@ -173,12 +173,12 @@ impl Reading {
 
 /// The records of a page and where to go on behind them. A page that has more records than were
 /// asked for is cut: the rest is read again, and memory stays bounded whatever the source does.
-fn accept(page: Page, after: Position, limit: usize) -> (Vec<Record>, Option<Cursor>) {
+fn accept(page: ReadResult, after: Position, limit: usize) -> (Vec<Record>, Option<Cursor>) {
     let mut records = page.records;
     let cut = limit < records.len();
     records.truncate(limit);
     let after = match records.last() {
-        Some(last) => Position::After(last.name()),
+        Some(last) => Position::After(last.sequence_number().into()),
         None => after,
     };
     let next = if cut {

@@ -5,9 +5,10 @@
 
 use windlass_filter::{Event, MatchBuffers};
 
-use super::{Report, ShardSettings};
+use super::{Report, ShardConsumerSettings};
 use crate::batch::BatchLimits;
-use crate::rendering::{Record, Rendering};
+use crate::record::Record;
+use crate::record_page::RecordPageBuilder;
 
 /// A page, sifted.
 #[derive(Debug, Default)]
@@ -32,15 +33,15 @@ pub(super) enum Item {
 }
 
 /// Sifts the records of a page.
-pub(super) fn sift(records: Vec<Record>, settings: &ShardSettings) -> Sifted {
+pub(super) fn sift(records: Vec<Record>, settings: &ShardConsumerSettings) -> Sifted {
     let mut sifted = Sifted {
         items: Vec::with_capacity(records.len()),
         reports: Vec::new(),
     };
     let mut scratch = MatchBuffers::default();
     let limits = BatchLimits {
-        items: settings.batch_size,
-        payload: settings.payload_limit,
+        items: settings.mapping.batch_size,
+        payload: settings.limits.payload_limit,
     };
     let (mut n_filtered_out, mut all, mut kept) = (0, 0, 0);
     for record in records {
@@ -51,7 +52,7 @@ pub(super) fn sift(records: Vec<Record>, settings: &ShardSettings) -> Sifted {
             sifted.pass_over(record);
         } else if !limits.fits_alone(bytes) {
             sifted.reports.push(Report::RecordTooLarge {
-                sequence_number: record.name(),
+                sequence_number: record.sequence_number().into(),
                 bytes,
             });
             sifted.pass_over(record);
@@ -71,9 +72,13 @@ pub(super) fn sift(records: Vec<Record>, settings: &ShardSettings) -> Sifted {
 }
 
 /// Whether a record is from after the start, and a filter lets it through.
-fn is_wanted(record: &Record, settings: &ShardSettings, scratch: &mut MatchBuffers) -> bool {
+fn is_wanted(
+    record: &Record,
+    settings: &ShardConsumerSettings,
+    scratch: &mut MatchBuffers,
+) -> bool {
     let too_early = |earliest| record.approximate_arrival() < earliest;
-    if settings.skip_before.is_some_and(too_early) {
+    if settings.mapping.skip_before.is_some_and(too_early) {
         return false;
     }
     settings.filter.as_ref().is_none_or(|filter| {
@@ -102,15 +107,15 @@ impl Sifted {
 /// Copies what is left of a page, `kept` bytes of events, to a page of its own; of records that are
 /// passed over the names.
 fn moved_out(items: Vec<Item>, kept: usize) -> Vec<Item> {
-    let mut rendering = Rendering::with_capacity(kept + items.len(), items.len());
+    let mut builder = RecordPageBuilder::with_capacity(kept + items.len(), items.len());
     for item in &items {
         let (record, event, data) = match item {
             Item::Wanted(record) => (record, record.event(), record.data_range()),
             Item::PassedOver { last, .. } => (last, &[][..], 0..0),
         };
-        rendering.push(&record.heading(), event, data);
+        builder.push(&record.meta(), event, data);
     }
-    let moved = items.iter().zip(rendering.finish());
+    let moved = items.iter().zip(Record::of_page(builder.finish()));
     let moved = moved.map(|(item, record)| match *item {
         Item::Wanted(_) => Item::Wanted(record),
         Item::PassedOver { n_records, .. } => Item::PassedOver {
@@ -124,22 +129,22 @@ fn moved_out(items: Vec<Item>, kept: usize) -> Vec<Item> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::KeyHash;
-    use crate::rendering::Heading;
+    use crate::ids::KeyHash;
+    use crate::record_page::RecordMeta;
     use crate::time::Timestamp;
 
     #[test]
     fn records_that_are_moved_out_say_the_same_and_hold_their_page_no_longer() {
-        let mut rendering = Rendering::default();
+        let mut builder = RecordPageBuilder::default();
         for (sequence_number, event) in [("17", "{\"a\":\"x\"}"), ("18", "{}"), ("19", "{}")] {
-            let heading = Heading {
+            let meta = RecordMeta {
                 sequence_number,
                 key: KeyHash(1),
                 approximate_arrival: Timestamp::EPOCH,
             };
-            rendering.push(&heading, event.as_bytes(), 0..1);
+            builder.push(&meta, event.as_bytes(), 0..1);
         }
-        let mut records = rendering.finish();
+        let mut records = Record::of_page(builder.finish());
         let page = records[0].watch_page();
         let items = vec![
             Item::Wanted(records.remove(0)),
@@ -150,7 +155,7 @@ mod tests {
         ];
         drop(records);
         let moved = moved_out(items, 9);
-        assert!(!page.is_held());
+        assert!(!page.is_retained());
         let [Item::Wanted(record), Item::PassedOver { n_records, last }] = &moved[..] else {
             panic!("{moved:?}");
         };

@@ -4,7 +4,7 @@
 
 use windlass_filter::{Criteria, EventFormat, MAX_FILTERS};
 
-use crate::arn::SourceKind;
+use crate::arn::{SourceKind, StreamKind};
 use crate::spec::MappingSpec;
 use crate::validate::Violation;
 use crate::validate::rules::invalid;
@@ -28,9 +28,9 @@ pub(super) fn compile(
         return Err(vec![invalid("FilterCriteria.Filters", &text)]);
     }
     let format = match kind {
-        SourceKind::Kinesis => EventFormat::Kinesis,
-        SourceKind::DynamoDbStreams => EventFormat::DynamoDbStreams,
-        SourceKind::Sqs => EventFormat::Sqs,
+        SourceKind::Stream(StreamKind::Kinesis) => EventFormat::Kinesis,
+        SourceKind::Stream(StreamKind::DynamoDbStreams) => EventFormat::DynamoDbStreams,
+        SourceKind::Queue => EventFormat::Sqs,
     };
     // A filter without a pattern counts as an empty pattern, which is invalid.
     let pattern = |index: usize| filters[index].pattern.as_deref().unwrap_or_default();

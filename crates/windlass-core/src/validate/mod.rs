@@ -14,9 +14,11 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::arn::{Arn, SourceKind};
+use crate::arn::{SourceArn, SourceKind, StreamKind};
 use crate::function::FunctionName;
-use crate::mapping::{Mapping, MappingRow, QueueSettings, Source, StreamSettings};
+use crate::mapping::{
+    Mapping, MappingRow, QueueSettings, QueueSource, Source, StreamSettings, StreamSource,
+};
 use crate::position::Position;
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
@@ -63,9 +65,7 @@ pub struct Checked {
     /// `Enabled`, if it was given.
     pub enabled: Option<bool>,
     /// The stream or queue.
-    pub source: Arn,
-    /// What kind of source that is.
-    pub kind: SourceKind,
+    pub source: SourceArn,
     /// The function, not yet looked up.
     pub function: FunctionName,
 }
@@ -75,7 +75,7 @@ pub struct Checked {
 /// # Errors
 /// Everything that is wrong, in the order in which AWS would find it.
 pub fn create(spec: &MappingSpec, now: Timestamp) -> Result<Checked, Vec<Violation>> {
-    examine(spec, Some(now))
+    examine(spec, None, Some(now))
 }
 
 /// Checks a change of a mapping: `change` holds what is to be different, all else stays as it is
@@ -83,9 +83,9 @@ pub fn create(spec: &MappingSpec, now: Timestamp) -> Result<Checked, Vec<Violati
 ///
 /// # Errors
 /// Everything that is wrong with the change, or with what it would make of the mapping.
-pub fn update(current: &MappingSpec, change: &MappingSpec) -> Result<Checked, Vec<Violation>> {
+pub fn update(current: &MappingRow, change: &MappingSpec) -> Result<Checked, Vec<Violation>> {
     let mut violations = rules::unchangeable(change);
-    match examine(&merge(current, change), None) {
+    match examine(&merge(&current.spec, change), Some(&current.source), None) {
         Ok(checked) if violations.is_empty() => return Ok(checked),
         Ok(_) => {}
         Err(more) => violations.extend(more),
@@ -100,27 +100,23 @@ pub fn update(current: &MappingSpec, change: &MappingSpec) -> Result<Checked, Ve
 /// Everything that is wrong with the stored parameters. It cannot happen to what [`create`] and
 /// [`update`] have passed, except in a store that another version has written.
 pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
-    let Checked {
-        spec, source, kind, ..
-    } = examine(&row.spec, None)?;
+    let Checked { spec, source, .. } = examine(&row.spec, Some(&row.source), None)?;
+    let kind = source.kind();
     let filter = filters::compile(&spec, kind)?.map(Arc::new);
     let source = match kind {
-        SourceKind::Kinesis => Source::Kinesis {
+        SourceKind::Stream(kind) => Source::Stream(StreamSource {
+            kind,
             settings: stream_settings(&spec, kind, row.created),
-            stream: source,
-        },
-        SourceKind::DynamoDbStreams => Source::DynamoDbStreams {
-            settings: stream_settings(&spec, kind, row.created),
-            stream: source,
-        },
-        SourceKind::Sqs => Source::Sqs {
+            arn: source.arn().clone(),
+        }),
+        SourceKind::Queue => Source::Queue(QueueSource {
             settings: QueueSettings {
                 fifo: source.is_fifo_queue(),
                 batch_size: batch_size(&spec, kind),
                 maximum_batching_window: window(&spec),
             },
-            queue: source,
-        },
+            arn: source.arn().clone(),
+        }),
     };
     Ok(Mapping {
         id: row.id.clone(),
@@ -171,27 +167,28 @@ fn none_of(violations: Vec<Violation>) -> Result<(), Vec<Violation>> {
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 pub const fn default_batch_size(kind: SourceKind) -> i64 {
     match kind {
-        SourceKind::Kinesis | SourceKind::DynamoDbStreams => DEFAULT_STREAM_BATCH_SIZE,
-        SourceKind::Sqs => DEFAULT_QUEUE_BATCH_SIZE,
+        SourceKind::Stream(_) => DEFAULT_STREAM_BATCH_SIZE,
+        SourceKind::Queue => DEFAULT_QUEUE_BATCH_SIZE,
     }
 }
 
-/// `now` is what a starting position is compared with, if it still is to be chosen.
-fn examine(spec: &MappingSpec, now: Option<Timestamp>) -> Result<Checked, Vec<Violation>> {
+/// `known` is the source of a mapping that exists; `now` is what the starting position of a new one
+/// is compared with.
+fn examine(
+    spec: &MappingSpec,
+    known: Option<&SourceArn>,
+    now: Option<Timestamp>,
+) -> Result<Checked, Vec<Violation>> {
     let mut violations = constraints::violations(spec);
-    let source = spec
-        .event_source_arn
-        .as_deref()
-        .and_then(|text| Arn::parse(text).ok());
+    let given = spec.event_source_arn.as_deref();
+    let source = known.cloned().or_else(|| given.and_then(SourceArn::parse));
     let function = spec.function_name.as_deref().and_then(FunctionName::parse);
     violations.extend(rules::violations(spec, source.as_ref(), now));
-    let kind = source.as_ref().and_then(rules::readable_kind);
-    match (source, kind, function) {
-        (Some(source), Some(kind), Some(function)) if violations.is_empty() => Ok(Checked {
-            spec: without_defaults(spec, kind),
+    match (source, function) {
+        (Some(source), Some(function)) if violations.is_empty() => Ok(Checked {
+            spec: without_defaults(spec, source.kind()),
             enabled: spec.enabled,
             source,
-            kind,
             function,
         }),
         _ => {
@@ -281,11 +278,11 @@ fn without_defaults(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
 /// tells arrival in whole seconds, so is the moment.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
-fn stream_settings(spec: &MappingSpec, kind: SourceKind, created: Timestamp) -> StreamSettings {
+fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> StreamSettings {
     let latest = spec.starting_position.as_deref() == Some("LATEST");
     let (starting_position, skip_before) = match spec.starting_position_timestamp {
         Some(seconds) => (Position::AtTimestamp(rules::from_seconds(seconds)), None),
-        None if latest && kind == SourceKind::DynamoDbStreams => {
+        None if latest && kind == StreamKind::DynamoDbStreams => {
             (Position::TrimHorizon, Some(created.floor_to_second()))
         }
         None if latest => (Position::AtTimestamp(created), None),
@@ -294,7 +291,7 @@ fn stream_settings(spec: &MappingSpec, kind: SourceKind, created: Timestamp) -> 
     StreamSettings {
         starting_position,
         skip_before,
-        batch_size: batch_size(spec, kind),
+        batch_size: batch_size(spec, SourceKind::Stream(kind)),
         maximum_batching_window: window(spec),
     }
 }

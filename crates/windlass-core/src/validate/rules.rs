@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::arn::{Arn, SourceKind};
+use crate::arn::{Arn, SourceArn, SourceKind, StreamKind};
 use crate::spec::{DestinationConfig, MappingSpec};
 use crate::time::Timestamp;
 use crate::validate::{ErrorCode, Violation, default_batch_size, filters};
@@ -23,15 +23,16 @@ const MAXIMUM_BATCH_WITHOUT_WINDOW: i64 = 10;
 
 pub(super) fn violations(
     spec: &MappingSpec,
-    source: Option<&Arn>,
+    source: Option<&SourceArn>,
     now: Option<Timestamp>,
 ) -> Vec<Violation> {
     let mut found = Vec::new();
-    let kind = source.and_then(readable_kind);
+    let kind = source.map(SourceArn::kind);
     // A malformed ARN is a violated constraint; an absent or foreign one is a broken rule. Brokers
     // that are not AWS's have no ARN, and are refused by their own member.
     let self_managed = given(spec, "SelfManagedEventSource");
-    let malformed = spec.event_source_arn.is_some() && source.is_none();
+    let given_arn = spec.event_source_arn.as_deref();
+    let malformed = given_arn.is_some_and(|text| Arn::parse(text).is_err());
     if kind.is_none() && !malformed && !self_managed {
         found.push(invalid("EventSourceArn", "Unrecognized event source."));
     }
@@ -42,19 +43,13 @@ pub(super) fn violations(
     unknown_members(spec, &mut found);
     if let Some((kind, source)) = kind.zip(source) {
         match kind {
-            SourceKind::Kinesis | SourceKind::DynamoDbStreams => {
+            SourceKind::Stream(kind) => {
                 starting_position(spec, kind, source, now, &mut found);
             }
-            SourceKind::Sqs => queue_batches(spec, source, &mut found),
+            SourceKind::Queue => queue_batches(spec, source, &mut found),
         }
     }
     found
-}
-
-/// The kind of a source that can be addressed: one that also has a region and an account.
-pub(super) fn readable_kind(source: &Arn) -> Option<SourceKind> {
-    let addressed = !source.region().is_empty() && !source.account_id().is_empty();
-    source.source_kind().filter(|_| addressed)
 }
 
 /// The members of Create that Update does not have.
@@ -92,7 +87,7 @@ pub(super) fn from_seconds(seconds: f64) -> Timestamp {
 }
 
 fn unsupported_parameters(spec: &MappingSpec, kind: SourceKind, found: &mut Vec<Violation>) {
-    let queue = kind == SourceKind::Sqs;
+    let queue = kind == SourceKind::Queue;
     // What a queue does not have is refused with any value, what windlass does not do yet only
     // with another value than its default.
     fn differs<T: PartialEq>(value: Option<&T>, default: &T, queue: bool) -> bool {
@@ -172,8 +167,8 @@ fn names_destination(spec: &MappingSpec, queue: bool) -> bool {
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 fn starting_position(
     spec: &MappingSpec,
-    kind: SourceKind,
-    source: &Arn,
+    kind: StreamKind,
+    source: &SourceArn,
     now: Option<Timestamp>,
     found: &mut Vec<Violation>,
 ) {
@@ -186,7 +181,7 @@ fn starting_position(
     };
     let member = "StartingPositionTimestamp";
     let at_timestamp = position == "AT_TIMESTAMP";
-    if at_timestamp && kind == SourceKind::DynamoDbStreams {
+    if at_timestamp && kind == StreamKind::DynamoDbStreams {
         let text = format!("Unsupported starting position for arn type: {source}");
         found.push(invalid("StartingPosition", &text));
         return;
@@ -214,7 +209,7 @@ fn starting_position(
 }
 
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>
-fn queue_batches(spec: &MappingSpec, source: &Arn, found: &mut Vec<Violation>) {
+fn queue_batches(spec: &MappingSpec, source: &SourceArn, found: &mut Vec<Violation>) {
     for (member, is_given) in [
         ("StartingPosition", spec.starting_position.is_some()),
         (
@@ -229,7 +224,7 @@ fn queue_batches(spec: &MappingSpec, source: &Arn, found: &mut Vec<Violation>) {
     }
     let size = spec
         .batch_size
-        .unwrap_or(default_batch_size(SourceKind::Sqs));
+        .unwrap_or(default_batch_size(SourceKind::Queue));
     let window = spec.maximum_batching_window_in_seconds.unwrap_or(0);
     if source.is_fifo_queue() {
         if 0 < window {

@@ -1,4 +1,4 @@
-//! A stream whose records appear when they are put.
+//! A stream whose records and shards the test adds.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::{KeyHash, Page, ShardId};
-use windlass_core::rendering::{Heading, Rendering};
+use windlass_core::record::Record;
+use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
+use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{MostRead, PortError, StreamReader};
+use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
 
 use super::{failed, lock};
 
-/// A stream in memory, for any number of readers.
 #[derive(Debug)]
 pub struct FakeStream {
     clock: Clock,
@@ -33,7 +34,7 @@ struct FakeShard {
 }
 
 impl FakeStream {
-    /// A stream with so many open shards, named `0`, `1` and so on.
+    /// A stream with `n_shards` open shards, named `0`, `1` and so on.
     pub fn new(clock: Clock, n_shards: usize) -> Self {
         let shards = (0..n_shards).map(|number| (name(number), FakeShard::default()));
         Self {
@@ -42,13 +43,13 @@ impl FakeStream {
         }
     }
 
-    /// Puts a record; `event` is what the function will see of it.
+    /// Puts a record that the function will see as `event`.
     pub fn put(&self, shard: usize, event: &[u8]) {
         let record = (Bytes::copy_from_slice(event), self.clock.now());
         self.change(shard, |shard| shard.records.push(record));
     }
 
-    /// No more records come to a shard; another one begins as its child.
+    /// Closes a shard and opens a child of it.
     pub fn follow(&self, parent: usize, child: usize) {
         self.change(parent, |shard| shard.closed = true);
         let shard = FakeShard {
@@ -58,7 +59,7 @@ impl FakeStream {
         lock(&self.shards).insert(name(child), shard);
     }
 
-    /// How often a shard was read.
+    /// Number of reads of a shard.
     pub fn n_reads(&self, shard: usize) -> usize {
         let mut n_reads = 0;
         self.change(shard, |shard| n_reads = shard.n_reads);
@@ -67,24 +68,20 @@ impl FakeStream {
 
     fn change(&self, shard: usize, change: impl FnOnce(&mut FakeShard)) {
         let mut shards = lock(&self.shards);
-        change(
-            shards
-                .get_mut(&name(shard))
-                .expect("the test names a shard that is there"),
-        );
+        change(shards.get_mut(&name(shard)).expect("the shard exists"));
     }
 }
 
 impl FakeShard {
-    fn place(&self, after: &Position) -> usize {
+    fn offset(&self, after: &Position) -> usize {
         match after {
             Position::TrimHorizon => 0,
-            Position::AtTimestamp(moment) => self
-                .records
-                .partition_point(|(_, arrival)| arrival < moment),
+            Position::AtTimestamp(time) => {
+                self.records.partition_point(|(_, arrival)| arrival < time)
+            }
             Position::After(number) => {
-                let place: usize = number.as_str().parse().expect("it was given below");
-                place + 1
+                let index: usize = number.as_str().parse().expect("a record of this stream");
+                index + 1
             }
             Position::ShardEnd => self.records.len(),
         }
@@ -106,36 +103,36 @@ impl StreamReader for FakeStream {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        most: MostRead,
-    ) -> Result<Page, PortError> {
+        limits: ReadLimits,
+    ) -> Result<ReadResult, PortError> {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let mut shards = lock(&self.shards);
         let Some(shard) = shards.get_mut(shard) else {
             return Err(failed("GetRecords", Fault::Gone));
         };
         shard.n_reads += 1;
-        let start = shard.place(&from.after);
-        let end = shard.records.len().min(start + most.records as usize);
-        let mut rendering = Rendering::default();
-        for place in start..end {
-            if !rendering.is_empty() && most.bytes <= rendering.len() {
+        let start = shard.offset(&from.after);
+        let end = shard.records.len().min(start + limits.max_records as usize);
+        let mut builder = RecordPageBuilder::default();
+        for index in start..end {
+            if !builder.is_empty() && limits.max_bytes <= builder.len() {
                 break;
             }
-            let (event, arrival) = &shard.records[place];
-            let heading = Heading {
-                sequence_number: &place.to_string(),
+            let (event, arrival) = &shard.records[index];
+            let meta = RecordMeta {
+                sequence_number: &index.to_string(),
                 key: KeyHash::of(event),
                 approximate_arrival: *arrival,
             };
-            rendering.push(&heading, event, 0..0);
+            builder.push(&meta, event, 0..0);
         }
-        let records = rendering.finish();
+        let records = Record::of_page(builder.finish());
         let at_tip = start + records.len() == shard.records.len();
         let after = records.last().map_or_else(
             || from.after.clone(),
-            |record| Position::After(record.name()),
+            |record| Position::After(record.sequence_number().into()),
         );
-        Ok(Page {
+        Ok(ReadResult {
             records,
             next: (!(at_tip && shard.closed)).then(|| Cursor::at(after)),
             behind: Duration::from_secs(u64::from(!at_tip)),

@@ -23,7 +23,7 @@ use base64_simd::STANDARD;
 use goldenscript::{Command, Context, Runner};
 use windlass_filter::{Criteria, Event, EventFormat, Explanation, MatchBuffers, PatternError};
 
-use super::{Arguments, Mistake};
+use super::{Arguments, ScriptError as Mistake};
 use crate::naive_filter;
 
 /// A Kinesis record; `DATA` is replaced.

@@ -78,7 +78,7 @@ fn differences(wanted: &Value, there: &Value) -> anyhow::Result<Map<String, Valu
     let failed = |mistakes: Vec<String>| anyhow::anyhow!(mistakes.join("; "));
     let wanted = check(wanted).map_err(failed)?;
     let is_enabled = !matches!(there["State"].as_str(), Some("Disabled" | "Disabling"));
-    let kind = wanted.kind;
+    let kind = wanted.source.kind();
     let (enabled, wanted) = (wanted.enabled.unwrap_or(true), known(&wanted.spec)?);
     let there = known(&shown(there, &wanted))?;
     let mut changes = Map::new();
@@ -210,7 +210,7 @@ mod tests {
         ] {
             let members = json!({
                 "EventSourceArn": arn, "FunctionName": "f", "StartingPosition": "LATEST",
-                name: default(name, SourceKind::Kinesis),
+                name: default(name, SourceKind::Stream(windlass_core::arn::StreamKind::Kinesis)),
             });
             let spec = check(&members).unwrap().spec;
             assert!(known(&spec).unwrap().get(name).is_none(), "{name}");

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use proptest::prelude::{Strategy, prop_oneof};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use windlass_core::rendering::Record;
+use windlass_core::record::Record;
 use windlass_testkit::rng::Rng;
 
 use super::for_many;

@@ -1,22 +1,23 @@
 //! GetRecords of DynamoDB Streams.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use aws_sdk_dynamodbstreams::operation::get_records::GetRecordsOutput;
 use aws_sdk_dynamodbstreams::types::{AttributeValue, Record, StreamRecord};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use serde_json::{Map, Value, json};
+use windlass_core::arn::Arn;
+use windlass_core::ids::ShardId;
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::{Page, ShardId};
-use windlass_core::rendering::Record as Raw;
+use windlass_core::record::Record as Raw;
+use windlass_core::shard::ReadResult;
 use windlass_engine::ports::StreamReader;
 
 use super::json::{self, Json, binary, digits, maybe, maybe_text, object, others, spell, text};
-use super::{CASES, for_many, most, parsed, same_moment, take_seconds};
+use super::{CASES, for_many, limits, parsed, same_moment, take_seconds};
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
-use crate::canned::{Canned, mapping, runtime};
+use crate::tests::test_http::{Canned, runtime};
 use crate::wire::{arriving, dynamodb as wire};
 
 const STREAM: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026";
@@ -27,8 +28,8 @@ const NO_SHARDS: &[u8] = br#"{"StreamDescription":{"Shards":[]}}"#;
 #[test]
 fn raw_and_typed_answers_are_the_same() {
     let (canned, clients) = Canned::new();
-    let mapping = mapping(STREAM, false, Duration::ZERO);
-    let reader = DynamoDbStreamsReader::new(&clients, &mapping);
+    let stream = Arn::parse(STREAM).unwrap();
+    let reader = DynamoDbStreamsReader::new(&clients, &stream);
     let (runtime, shard) = (runtime(), ShardId::from("shardId-1"));
     let cursor = Cursor {
         after: Position::TrimHorizon,
@@ -42,7 +43,7 @@ fn raw_and_typed_answers_are_the_same() {
         canned.next(200, &body);
         canned.answer(NO_SHARDS);
         let (typed, raw) = runtime.block_on(async {
-            let raw = reader.read(&shard, &cursor, most(100)).await.unwrap();
+            let raw = reader.read(&shard, &cursor, limits(100)).await.unwrap();
             canned.answer(body.as_bytes());
             let call = clients.dynamodb_streams.get_records();
             (call.shard_iterator("i").send().await.unwrap(), raw)
@@ -61,7 +62,7 @@ fn raw_and_typed_answers_are_the_same() {
 }
 
 #[track_caller]
-fn compare(typed: &GetRecordsOutput, raw: &Page) {
+fn compare(typed: &GetRecordsOutput, raw: &ReadResult) {
     let next = raw.next.as_ref();
     let iterator = next.and_then(|next| next.iterator.as_deref());
     assert_eq!(iterator, typed.next_shard_iterator.as_deref());

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use windlass_core::arn::Arn;
+use windlass_core::ids::ShardId;
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::ShardId;
 use windlass_engine::ports::{PortError, QueueReader, StreamReader, chain};
 
-use super::most;
+use super::limits;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
-use crate::canned::{Canned, Ending, mapping, runtime};
+use crate::tests::test_http::{Canned, Ending, queue, runtime};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
 const TABLE: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026";
@@ -20,9 +21,9 @@ const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
 
 /// What GetRecords of Kinesis makes of the answer that is set.
 async fn read(clients: &crate::aws::AwsClients) -> Result<(), PortError> {
-    let reader = KinesisReader::new(clients, &mapping(STREAM, false, Duration::ZERO), "role");
+    let reader = KinesisReader::new(clients, &Arn::parse(STREAM).unwrap(), "role");
     let (shard, cursor) = (ShardId::from("shardId-1"), cursor());
-    reader.read(&shard, &cursor, most(10)).await.map(drop)
+    reader.read(&shard, &cursor, limits(10)).await.map(drop)
 }
 
 fn cursor() -> Cursor {
@@ -114,9 +115,9 @@ fn what_is_not_json_is_an_error_of_the_other_side() {
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_does_not_come_to_its_end_is_an_error_of_the_call() {
     let (canned, clients) = Canned::new();
-    let table = mapping(TABLE, false, Duration::ZERO);
+    let table = Arn::parse(TABLE).unwrap();
     let table = DynamoDbStreamsReader::new(&clients, &table);
-    let queue = SqsReader::new(&clients, &mapping(QUEUE, false, Duration::ZERO));
+    let queue = SqsReader::new(&clients, &queue(QUEUE, false, Duration::ZERO));
     let shard = ShardId::from("shardId-1");
     let whole = br#"{"Records":[],"Messages":[],"NextShardIterator":"next"}"#;
     let cases = [
@@ -135,7 +136,7 @@ async fn an_answer_that_does_not_come_to_its_end_is_an_error_of_the_call() {
         canned.end(ending);
         let found = [
             read(&clients).await,
-            table.read(&shard, &cursor(), most(10)).await.map(drop),
+            table.read(&shard, &cursor(), limits(10)).await.map(drop),
             queue
                 .receive(1, Duration::ZERO, Duration::ZERO)
                 .await
@@ -160,7 +161,7 @@ async fn an_answer_that_does_not_come_to_its_end_is_an_error_of_the_call() {
 #[test]
 fn a_queue_that_is_gone_is_known_by_either_of_its_codes() {
     let (canned, clients) = Canned::new();
-    let reader = SqsReader::new(&clients, &mapping(QUEUE, false, Duration::ZERO));
+    let reader = SqsReader::new(&clients, &queue(QUEUE, false, Duration::ZERO));
     let query = (
         "x-amzn-query-error",
         "AWS.SimpleQueueService.NonExistentQueue;Sender",

@@ -6,14 +6,16 @@ use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, prop_oneof};
 use serde_json::{Value, json};
+use windlass_core::arn::Arn;
+use windlass_core::ids::ShardId;
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::{Page, ShardId};
+use windlass_core::shard::ReadResult;
 use windlass_engine::ports::StreamReader;
 
 use super::json::{self, Json, base64, digits, maybe, maybe_text, object, others, spelled};
-use super::{CASES, for_many, hash, most, parsed, same_moment, take_seconds};
+use super::{CASES, for_many, hash, limits, parsed, same_moment, take_seconds};
 use crate::aws::kinesis::KinesisReader;
-use crate::canned::{Canned, mapping, runtime};
+use crate::tests::test_http::{Canned, runtime};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
 const SHARD: &str = "shardId-000000000007";
@@ -25,7 +27,7 @@ const NO_SHARDS: &[u8] = br#"{"Shards":[]}"#;
 #[test]
 fn raw_and_typed_answers_are_the_same() {
     let (canned, clients) = Canned::new();
-    let reader = KinesisReader::new(&clients, &mapping(STREAM, false, Duration::ZERO), ROLE);
+    let reader = KinesisReader::new(&clients, &Arn::parse(STREAM).unwrap(), ROLE);
     let (runtime, shard) = (runtime(), ShardId::from(SHARD));
     let cursor = Cursor {
         after: Position::TrimHorizon,
@@ -36,7 +38,7 @@ fn raw_and_typed_answers_are_the_same() {
         canned.answer(NO_SHARDS);
         let (typed, raw) = runtime.block_on(async {
             let typed = clients.kinesis.get_records().shard_iterator("iterator");
-            let raw = reader.read(&shard, &cursor, most(100)).await.unwrap();
+            let raw = reader.read(&shard, &cursor, limits(100)).await.unwrap();
             canned.answer(body.as_bytes());
             (typed.send().await.unwrap(), raw)
         });
@@ -46,7 +48,7 @@ fn raw_and_typed_answers_are_the_same() {
 }
 
 #[track_caller]
-fn compare(typed: &GetRecordsOutput, raw: &Page) {
+fn compare(typed: &GetRecordsOutput, raw: &ReadResult) {
     let behind = u64::try_from(typed.millis_behind_latest.unwrap_or_default()).unwrap();
     assert_eq!(raw.behind, Duration::from_millis(behind));
     let next = raw.next.as_ref();
@@ -54,7 +56,7 @@ fn compare(typed: &GetRecordsOutput, raw: &Page) {
     assert_eq!(iterator, typed.next_shard_iterator.as_deref());
     let last = raw.records.last();
     let after = last.map_or(Position::TrimHorizon, |record| {
-        Position::After(record.name())
+        Position::After(record.sequence_number().into())
     });
     assert!(next.is_none_or(|next| next.after == after));
     assert_eq!(raw.records.len(), typed.records.len());

@@ -13,18 +13,18 @@ mod streams;
 use aws_smithy_types::DateTime;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::Value;
-use windlass_core::record::KeyHash;
+use windlass_core::ids::KeyHash;
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::MostRead;
+use windlass_engine::ports::ReadLimits;
 
 /// Generated answers of each service.
 const CASES: u32 = 800;
 
 /// So many records, however large.
-const fn most(records: u32) -> MostRead {
-    MostRead {
-        records,
-        bytes: usize::MAX,
+const fn limits(records: u32) -> ReadLimits {
+    ReadLimits {
+        max_records: records,
+        max_bytes: usize::MAX,
     }
 }
 

@@ -3,20 +3,20 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use windlass_core::ids::ReceiptHandle;
 use windlass_core::outcome::Fault;
 use windlass_core::queue::EntryResult;
-use windlass_core::record::ReceiptHandle;
 use windlass_engine::ports::QueueReader;
 
 use crate::aws::sqs::SqsReader;
-use crate::canned::{Canned, mapping};
+use crate::tests::test_http::{Canned, queue};
 
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
 const URL: &str = "https://sqs.us-east-1.amazonaws.com/1/q";
 
 fn reader() -> (Canned, SqsReader) {
     let (canned, clients) = Canned::new();
-    let reader = SqsReader::new(&clients, &mapping(QUEUE, false, Duration::ZERO));
+    let reader = SqsReader::new(&clients, &queue(QUEUE, false, Duration::ZERO));
     (canned, reader)
 }
 

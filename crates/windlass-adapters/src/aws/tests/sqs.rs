@@ -6,13 +6,13 @@ use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use serde_json::{Map, Value, json};
-use windlass_core::record::Message as Raw;
+use windlass_core::message::Message as Raw;
 use windlass_engine::ports::QueueReader;
 
 use super::json::{Json, Members, binary, digits, maybe, object, others, spelled, text};
 use super::{CASES, for_many, hash, parsed};
 use crate::aws::sqs::SqsReader;
-use crate::canned::{Canned, mapping, runtime};
+use crate::tests::test_http::{Canned, queue, runtime};
 
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q.fifo";
 
@@ -21,8 +21,8 @@ fn raw_and_typed_answers_are_the_same() {
     let (canned, clients) = Canned::new();
     let runtime = runtime();
     let window = |seconds| Duration::from_secs(seconds);
-    let standard = SqsReader::new(&clients, &mapping(QUEUE, false, window(0)));
-    let fifo = SqsReader::new(&clients, &mapping(QUEUE, true, window(5)));
+    let standard = SqsReader::new(&clients, &queue(QUEUE, false, window(0)));
+    let fifo = SqsReader::new(&clients, &queue(QUEUE, true, window(5)));
     for_many(
         CASES,
         &(spelled(answer()), any::<bool>()),

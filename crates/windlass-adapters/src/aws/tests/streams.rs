@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use windlass_core::arn::Arn;
+use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
-use windlass_core::record::{SequenceNumber, ShardId};
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{MostRead, StreamReader};
+use windlass_engine::ports::{ReadLimits, StreamReader};
 
-use super::most;
+use super::limits;
 use crate::aws::AwsClients;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
-use crate::canned::{Canned, mapping};
+use crate::tests::test_http::Canned;
 
 const KINESIS: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
 const DYNAMODB: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026";
@@ -27,11 +28,11 @@ const OPEN: &str = r#"[{"ShardId":"shardId-1","SequenceNumberRange":
 const EXPIRED: &str = r#"{"__type":"ExpiredIteratorException","message":"old"}"#;
 
 fn kinesis(clients: &AwsClients) -> KinesisReader {
-    KinesisReader::new(clients, &mapping(KINESIS, false, Duration::ZERO), "role")
+    KinesisReader::new(clients, &Arn::parse(KINESIS).unwrap(), "role")
 }
 
 fn dynamodb(clients: &AwsClients) -> DynamoDbStreamsReader {
-    DynamoDbStreamsReader::new(clients, &mapping(DYNAMODB, false, Duration::ZERO))
+    DynamoDbStreamsReader::new(clients, &Arn::parse(DYNAMODB).unwrap())
 }
 
 fn at(after: Position, iterator: Option<&str>) -> Cursor {
@@ -64,7 +65,7 @@ async fn an_iterator_that_expired_is_replaced_where_reading_stands() {
     };
     expired();
     let page = kinesis(&clients)
-        .read(&shard, &from, most(100))
+        .read(&shard, &from, limits(100))
         .await
         .unwrap();
     let next = page.next.unwrap();
@@ -87,7 +88,7 @@ async fn an_iterator_that_expired_is_replaced_where_reading_stands() {
     );
     expired();
     dynamodb(&clients)
-        .read(&shard, &from, most(5000))
+        .read(&shard, &from, limits(5000))
         .await
         .unwrap();
     let read = |iterator| {
@@ -126,7 +127,7 @@ async fn reading_begins_where_it_should() {
         canned.next(200, EMPTY);
         let from = at(place, None);
         kinesis(&clients)
-            .read(&shard, &from, most(10))
+            .read(&shard, &from, limits(10))
             .await
             .unwrap();
         let requests = canned.requests();
@@ -138,7 +139,7 @@ async fn reading_begins_where_it_should() {
         canned.next(200, ITERATOR);
         canned.next(200, EMPTY);
         dynamodb(&clients)
-            .read(&shard, &from, most(10))
+            .read(&shard, &from, limits(10))
             .await
             .unwrap();
         let requests = canned.requests();
@@ -153,7 +154,7 @@ async fn the_end_of_a_shard_is_where_no_iterator_follows() {
     let from = at(after("1"), Some("i"));
     canned.next(200, r#"{"Records":[],"ChildShards":[{"ShardId":"s"}]}"#);
     let page = kinesis(&clients)
-        .read(&shard, &from, most(10))
+        .read(&shard, &from, limits(10))
         .await
         .unwrap();
     assert_eq!(page.next, None);
@@ -167,14 +168,14 @@ async fn the_end_of_a_shard_is_where_no_iterator_follows() {
         canned.next(200, ENDED);
         canned.next(200, &format!(r#"{{"Shards":{listed}}}"#));
         let page = kinesis(&clients)
-            .read(&shard, &from, most(10))
+            .read(&shard, &from, limits(10))
             .await
             .unwrap();
         assert_eq!(page.next, None);
         canned.next(200, ENDED);
         canned.next(200, &described(listed, "ENABLED"));
         let page = dynamodb(&clients)
-            .read(&shard, &from, most(10))
+            .read(&shard, &from, limits(10))
             .await
             .unwrap();
         assert_eq!(page.next, None);
@@ -183,7 +184,7 @@ async fn the_end_of_a_shard_is_where_no_iterator_follows() {
     canned.next(200, ENDED);
     canned.next(200, &described(OPEN, "DISABLED"));
     let page = dynamodb(&clients)
-        .read(&shard, &from, most(10))
+        .read(&shard, &from, limits(10))
         .await
         .unwrap();
     assert_eq!(
@@ -193,11 +194,11 @@ async fn the_end_of_a_shard_is_where_no_iterator_follows() {
     canned.requests();
     let ended = at(Position::ShardEnd, None);
     kinesis(&clients)
-        .read(&shard, &ended, most(10))
+        .read(&shard, &ended, limits(10))
         .await
         .unwrap_err();
     dynamodb(&clients)
-        .read(&shard, &ended, most(10))
+        .read(&shard, &ended, limits(10))
         .await
         .unwrap_err();
     assert_eq!(canned.requests().len(), 0, "there is nothing to ask for");
@@ -210,11 +211,11 @@ async fn a_shard_that_is_open_does_not_end_with_an_answer_cut_short() {
     let from = at(after("1"), Some("i"));
     canned.next(200, ENDED);
     canned.next(200, &format!(r#"{{"Shards":{OPEN}}}"#));
-    let read = kinesis(&clients).read(&shard, &from, most(10)).await;
+    let read = kinesis(&clients).read(&shard, &from, limits(10)).await;
     assert_eq!(read.unwrap_err().fault, Fault::Transient);
     canned.next(200, ENDED);
     canned.next(200, &described(OPEN, "ENABLED"));
-    let read = dynamodb(&clients).read(&shard, &from, most(10)).await;
+    let read = dynamodb(&clients).read(&shard, &from, limits(10)).await;
     assert_eq!(read.unwrap_err().fault, Fault::Transient);
 }
 
@@ -246,9 +247,9 @@ async fn a_page_that_is_too_large_is_cut_and_read_on_behind_its_last_record() {
     ];
     for (reader, body) in readers {
         canned.next(200, &body);
-        let most = MostRead {
-            records: 10,
-            bytes: 100_000,
+        let most = ReadLimits {
+            max_records: 10,
+            max_bytes: 100_000,
         };
         let page = reader.read(&shard, &from, most).await.unwrap();
         assert_eq!(page.records.len(), 3);
@@ -272,7 +273,7 @@ async fn an_iterator_that_is_refused_at_once_is_not_asked_for_again_and_again() 
             canned.next(status, body);
         }
         let from = at(Position::TrimHorizon, Some("old"));
-        let error = reader.read(&shard, &from, most(10)).await.unwrap_err();
+        let error = reader.read(&shard, &from, limits(10)).await.unwrap_err();
         assert_eq!(error.fault, Fault::Transient);
         assert_eq!(canned.requests().len(), 3);
     }
@@ -289,7 +290,7 @@ async fn a_place_that_the_stream_has_dropped_is_told_as_such() {
     let from = at(after("1"), None);
     let read = dynamodb(&clients);
     let error = read
-        .read(&ShardId::from(SHARD), &from, most(10))
+        .read(&ShardId::from(SHARD), &from, limits(10))
         .await
         .unwrap_err();
     assert_eq!(error.fault, Fault::Trimmed);
@@ -375,7 +376,7 @@ async fn some_servers_know_streams_by_name_alone() {
     let reader = kinesis(&clients);
     let from = at(Position::TrimHorizon, None);
     reader
-        .read(&ShardId::from(SHARD), &from, most(10))
+        .read(&ShardId::from(SHARD), &from, limits(10))
         .await
         .unwrap();
     let place = json!({"StreamName": "s", "ShardId": SHARD, "ShardIteratorType": "TRIM_HORIZON"});

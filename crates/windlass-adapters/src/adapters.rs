@@ -1,0 +1,220 @@
+//! Makes adapters from ARNs and names.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use windlass_core::arn::{Arn, ArnScope, SourceArn, StreamKind};
+use windlass_core::function::FunctionName;
+use windlass_core::mapping::{QueueSource, StreamSource};
+use windlass_core::outcome::Fault;
+use windlass_engine::ports::{
+    AdapterFactory, BoxError, PortError, QueueReader, ResourceLookup, StreamReader, Target,
+};
+
+use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
+use crate::aws::kinesis::KinesisReader;
+use crate::aws::sqs::SqsReader;
+use crate::aws::{Aws, AwsSettings, source_exists};
+use crate::targets::{FunctionKind, FunctionSettings, HttpTarget, LambdaTarget, find_function};
+use crate::tls_roots::CaBundle;
+
+/// Everything that the adapters of one daemon need to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterSettings {
+    pub aws: AwsSettings,
+    /// Account of names without an ARN: twelve digits.
+    pub account_id: String,
+    /// By name. Any other function is AWS Lambda's.
+    pub functions: BTreeMap<String, FunctionSettings>,
+}
+
+impl AdapterSettings {
+    /// Partition, region and account of names without an ARN.
+    pub fn home(&self) -> ArnScope {
+        ArnScope {
+            partition: "aws".to_owned(),
+            region: self.aws.region.clone(),
+            account_id: self.account_id.clone(),
+        }
+    }
+}
+
+/// Makes the adapters of one daemon from ARNs and names.
+pub struct Adapters {
+    aws: Aws,
+    ca_bundle: Option<CaBundle>,
+    home: ArnScope,
+    functions: BTreeMap<String, FunctionSettings>,
+    /// One target per function: all mappings of a function share its concurrency limit.
+    targets: Mutex<BTreeMap<Arn, Arc<dyn Target>>>,
+}
+
+impl Adapters {
+    /// Loads credentials and endpoints; makes no calls to services.
+    pub async fn load(settings: AdapterSettings) -> Self {
+        Self {
+            aws: Aws::load(&settings.aws).await,
+            home: settings.home(),
+            ca_bundle: settings.aws.ca_bundle,
+            functions: settings.functions,
+            targets: Mutex::default(),
+        }
+    }
+
+    /// The function of the configuration that an ARN of our own region and account names.
+    fn configured(&self, arn: &Arn) -> Option<&FunctionSettings> {
+        let name = FunctionName::parse(arn.as_str())?;
+        if name.scope.as_ref() != Some(&self.home) {
+            return None;
+        }
+        self.functions.get(&name.name)
+    }
+
+    /// Settings of a function by its own name, or by the ARN it is configured to stand for.
+    fn settings_of(&self, arn: &Arn) -> Option<&FunctionSettings> {
+        self.configured(arn).or_else(|| {
+            let mut functions = self.functions.values();
+            functions.find(|it| matches!(&it.kind, FunctionKind::Lambda(lambda) if lambda == arn))
+        })
+    }
+
+    fn new_target(&self, function: &Arn) -> Result<Arc<dyn Target>, BoxError> {
+        let settings = self.settings_of(function).cloned();
+        let settings = settings
+            .unwrap_or_else(|| FunctionSettings::new(FunctionKind::Lambda(function.clone())));
+        let (timeout, limit) = (settings.timeout, settings.maximum_concurrency);
+        Ok(match &settings.kind {
+            FunctionKind::Http(http) => {
+                let ca_bundle = self.ca_bundle.as_ref();
+                Arc::new(HttpTarget::new(http, timeout, limit, ca_bundle)?)
+            }
+            FunctionKind::Lambda(arn) => {
+                let client = &self.aws.clients_for(arn).lambda;
+                Arc::new(LambdaTarget::new(client, arn, timeout, limit))
+            }
+        })
+    }
+
+    fn identity_of(&self, function: &Arn) -> String {
+        let role = self
+            .settings_of(function)
+            .and_then(|settings| settings.role_arn.clone());
+        role.unwrap_or_else(|| format!("arn:aws:iam::{}:role/windlass", self.home.account_id))
+    }
+}
+
+impl AdapterFactory for Adapters {
+    fn stream(
+        &self,
+        source: &StreamSource,
+        function: &Arn,
+    ) -> Result<Arc<dyn StreamReader>, PortError> {
+        let clients = self.aws.clients_for(&source.arn);
+        Ok(match source.kind {
+            StreamKind::Kinesis => {
+                let identity = self.identity_of(function);
+                Arc::new(KinesisReader::new(&clients, &source.arn, &identity))
+            }
+            StreamKind::DynamoDbStreams => {
+                Arc::new(DynamoDbStreamsReader::new(&clients, &source.arn))
+            }
+        })
+    }
+
+    fn queue(&self, source: &QueueSource) -> Result<Arc<dyn QueueReader>, PortError> {
+        let clients = self.aws.clients_for(&source.arn);
+        Ok(Arc::new(SqsReader::new(&clients, source)))
+    }
+
+    fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError> {
+        let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
+        // A configured function is the same whatever the qualifier.
+        let unqualified = FunctionName::parse(function.as_str())
+            .filter(|_| self.configured(function).is_some())
+            .map(|name| {
+                FunctionName {
+                    qualifier: None,
+                    ..name
+                }
+                .resolve(&self.home)
+            });
+        let key = unqualified.as_ref().unwrap_or(function);
+        if let Some(target) = targets.get(key) {
+            return Ok(Arc::clone(target));
+        }
+        let target = self.new_target(key).map_err(|source| PortError {
+            operation: format!("preparing to invoke function {function}"),
+            fault: Fault::Denied,
+            source,
+        })?;
+        targets.insert(key.clone(), Arc::clone(&target));
+        Ok(target)
+    }
+}
+
+#[async_trait]
+impl ResourceLookup for Adapters {
+    async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError> {
+        let arn = name.resolve(&self.home);
+        let arn = match self.configured(&arn).map(|function| &function.kind) {
+            Some(FunctionKind::Http(_)) => return Ok(Some(arn)),
+            Some(FunctionKind::Lambda(lambda)) => lambda.clone(),
+            None => arn,
+        };
+        let exists = find_function(&self.aws.clients_for(&arn).lambda, &arn).await?;
+        Ok(exists.then_some(arn))
+    }
+
+    async fn source(&self, source: &SourceArn) -> Result<(), PortError> {
+        source_exists(&self.aws.clients_for(source.arn()), source).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::aws::Service;
+
+    /// The region that a call about a stream in `region` is signed for.
+    async fn signed_for(region: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let adapters = Adapters::load(AdapterSettings {
+            aws: AwsSettings {
+                region: "us-east-1".to_owned(),
+                endpoints: BTreeMap::from([(Service::Kinesis, url)]),
+                placeholder_credentials: true,
+                ca_bundle: None,
+            },
+            account_id: "000000000000".to_owned(),
+            functions: BTreeMap::new(),
+        })
+        .await;
+        let arn = format!("arn:aws:kinesis:{region}:000000000000:stream/s");
+        let source = SourceArn::parse(&arn).unwrap();
+        let answering = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 16 * 1024];
+            let length = stream.read(&mut request).await.unwrap();
+            let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        };
+        let (request, answer) = tokio::join!(answering, adapters.source(&source));
+        assert!(answer.is_err());
+        let (_, scope) = request.split_once("Credential=none/").unwrap();
+        scope.split('/').nth(1).unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn sources_are_called_in_the_region_of_their_arn() {
+        assert_eq!(signed_for("us-east-1").await, "us-east-1");
+        assert_eq!(signed_for("eu-central-1").await, "eu-central-1");
+        // DynamoDB Local, ElasticMQ and others use names that are not regions of AWS.
+        assert_eq!(signed_for("elsewhere").await, "us-east-1");
+    }
+}

@@ -1,0 +1,86 @@
+//! Names and numbers that sources give: sequence numbers, shards, messages, receipts, keys.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// A stable 64-bit hash of a partition key, item key or message group.
+///
+/// Two keys with one hash share a lane, which costs concurrency and never order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyHash(pub u64);
+
+impl KeyHash {
+    /// FNV-1a with a final mix, so that its low bits are usable for lanes. It must never change:
+    /// daemons of different versions may share a stream.
+    pub fn of(key: &[u8]) -> Self {
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for &byte in key {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        Self(hash ^ (hash >> 33))
+    }
+}
+
+macro_rules! text_slice {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Bytes);
+
+        impl $name {
+            /// From a slice of a page; `None` if it is not UTF-8.
+            pub fn from_slice(slice: Bytes) -> Option<Self> {
+                std::str::from_utf8(&slice).is_ok().then_some(Self(slice))
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                std::str::from_utf8(&self.0).expect("checked on construction")
+            }
+
+            /// A copy that does not keep the page alive it was cut from.
+            #[must_use]
+            pub fn detached(&self) -> Self {
+                Self(Bytes::copy_from_slice(&self.0))
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                Self(Bytes::copy_from_slice(text.as_bytes()))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+
+text_slice! {
+    /// The sequence number of a record: a decimal number of 128 bits and more, kept as text.
+    /// Never compared for order: the order of records is the order in which the shard returns them.
+    SequenceNumber
+}
+text_slice! {
+    /// The `messageId` of a message, the same for every receive.
+    MessageId
+}
+text_slice! {
+    /// The `receiptHandle` of a message, new for every receive.
+    ReceiptHandle
+}
+text_slice! {
+    /// The id of a shard, for example `shardId-000000000006`.
+    ShardId
+}

@@ -1,0 +1,23 @@
+//! A message of a queue.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::ids::{KeyHash, MessageId, ReceiptHandle};
+use crate::time::Timestamp;
+
+/// A message as one receive returned it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub message_id: MessageId,
+    pub receipt_handle: ReceiptHandle,
+    /// Hash of its message group id; `None` on a standard queue.
+    pub group: Option<KeyHash>,
+    /// When it was sent.
+    pub sent: Timestamp,
+    /// The message as the function sees it: one JSON object.
+    pub event: Bytes,
+    /// The range of its body in `event`, without quotes; filters evaluate it.
+    pub body: Range<usize>,
+}
