@@ -34,7 +34,8 @@ async fn values_out_of_bounds() {
 
 #[tokio::test]
 async fn keys_that_are_unknown() {
-    let says = ["windlass.yaml:2: kinesis.poll_intervall: unknown key, expected one of poll_interval"];
+    let says =
+        ["windlass.yaml:2: kinesis.poll_intervall: unknown key, expected one of poll_interval"];
     assert_refused("kinesis:\n  poll_intervall: 1s\n", &says).await;
 }
 
