@@ -407,7 +407,7 @@ fn next_is_true(books: &Books, view: &ShardView, timeout: Option<Timestamp>) -> 
         next.is_some_and(|(at, due)| due.earliest <= at && at <= due.latest)
     };
     match view.waiting {
-        _ if books.draining => view.next_at == timeout,
+        _ if books.draining || books.finished.is_some() => view.next_at == timeout,
         None => view.next_at == timeout,
         Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => {
             failed(books.failed.as_ref().map(|failed| failed.due))
