@@ -37,8 +37,6 @@ pub mod position;
 pub mod record;
 pub mod record_page;
 
-pub mod filter;
-
 pub mod batch;
 mod lifecycle;
 mod progress;

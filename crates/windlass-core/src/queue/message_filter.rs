@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
+use windlass_filter::{Scratch, Subject};
+
 use super::interface::Report;
 use super::settings::QueueConsumerSettings;
 use crate::batch::BatchLimits;
-use crate::filter::{Scratch, Subject};
 use crate::ids::ReceiptHandle;
 use crate::message::Message;
 

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::filter::Criteria;
+use windlass_filter::Criteria;
+
 use crate::mapping::QueueSettings;
 
 #[derive(Clone, Debug, PartialEq)]

@@ -4,10 +4,11 @@
 //! The others are skipped. If less than half of a page remains, the remaining records are copied
 //! to a page of their own: a record keeps its whole page in memory.
 
+use windlass_filter::{Scratch, Subject};
+
 use super::interface::Report;
 use super::settings::ShardConsumerSettings;
 use crate::batch::BatchLimits;
-use crate::filter::{Scratch, Subject};
 use crate::record::Record;
 use crate::record_page::RecordPageBuilder;
 

@@ -34,7 +34,7 @@ use windlass_core::shard::{
 };
 use windlass_core::time::Timestamp;
 
-use super::{Arguments, Mistake, duration};
+use super::{Arguments, ScriptError, duration};
 use crate::wanted;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -69,7 +69,7 @@ impl Default for ShardRunner {
 impl Runner for ShardRunner {
     type Command = Command;
 
-    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Mistake> {
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String, ScriptError> {
         let mut arguments = Arguments::of(command);
         match command.name.as_str() {
             "consumer" => self.start(&mut arguments)?,
@@ -94,12 +94,12 @@ impl Runner for ShardRunner {
 }
 
 impl ShardRunner {
-    fn consumer(&mut self) -> Result<&mut ShardConsumer, Mistake> {
+    fn consumer(&mut self) -> Result<&mut ShardConsumer, ScriptError> {
         let missing = "a script begins with `consumer`";
         self.consumer.as_mut().ok_or_else(|| missing.into())
     }
 
-    fn start(&mut self, arguments: &mut Arguments) -> Result<(), Mistake> {
+    fn start(&mut self, arguments: &mut Arguments) -> Result<(), ScriptError> {
         let from = match arguments.key("from").as_deref() {
             None | Some("trim_horizon") => Position::TrimHorizon,
             Some("shard_end") => Position::ShardEnd,
@@ -131,7 +131,7 @@ impl ShardRunner {
         self.show_commands()
     }
 
-    fn input(&mut self, name: &str, arguments: &mut Arguments) -> Result<ShardInput, Mistake> {
+    fn input(&mut self, name: &str, arguments: &mut Arguments) -> Result<ShardInput, ScriptError> {
         match name {
             "page" | "read_fails" => ends(&mut self.is_reading, "read")?,
             "saved" | "save_fails" | "conflict" => ends(&mut self.is_saving, "save")?,
@@ -157,12 +157,12 @@ impl ShardRunner {
         })
     }
 
-    fn invoked(&mut self, outcome: Outcome) -> Result<ShardInput, Mistake> {
+    fn invoked(&mut self, outcome: Outcome) -> Result<ShardInput, ScriptError> {
         let batch = self.in_flight.take().ok_or("no invocation is under way")?;
         Ok(ShardInput::Invoked { batch, outcome })
     }
 
-    fn page(&mut self, arguments: &mut Arguments) -> Result<ReadResult, Mistake> {
+    fn page(&mut self, arguments: &mut Arguments) -> Result<ReadResult, ScriptError> {
         let behind = arguments.duration("behind", "0s")?;
         let arrival = match arguments.key("arrived") {
             Some(after) => START + duration(&after)?,
@@ -182,7 +182,7 @@ impl ShardRunner {
         })
     }
 
-    fn advance(&mut self, time: Duration) -> Result<(), Mistake> {
+    fn advance(&mut self, time: Duration) -> Result<(), ScriptError> {
         let end = self.now + time;
         let begin = self.now;
         while let Some(at) = self.consumer()?.poll_timeout().filter(|at| *at <= end) {
@@ -195,7 +195,7 @@ impl ShardRunner {
         Ok(())
     }
 
-    fn show_commands(&mut self) -> Result<(), Mistake> {
+    fn show_commands(&mut self) -> Result<(), ScriptError> {
         while let Some(command) = self.consumer()?.poll_command() {
             match &command {
                 ShardCommand::Invoke(batch) => self.in_flight = Some(batch.id),
@@ -208,7 +208,7 @@ impl ShardRunner {
         Ok(())
     }
 
-    fn show_timer(&mut self) -> Result<(), Mistake> {
+    fn show_timer(&mut self) -> Result<(), ScriptError> {
         let now = self.now;
         if let Some(at) = self.consumer()?.poll_timeout() {
             writeln!(self.output, "timer in {:?}", at.since(now))?;
@@ -216,7 +216,7 @@ impl ShardRunner {
         Ok(())
     }
 
-    fn view(&mut self) -> Result<(), Mistake> {
+    fn view(&mut self) -> Result<(), ScriptError> {
         let view = self.consumer()?.view();
         let waiting = match view.waiting {
             None => "nothing".to_owned(),
@@ -241,7 +241,7 @@ impl ShardRunner {
     }
 }
 
-fn ends(under_way: &mut bool, what: &str) -> Result<(), Mistake> {
+fn ends(under_way: &mut bool, what: &str) -> Result<(), ScriptError> {
     if !std::mem::take(under_way) {
         return Err(format!("no {what} is under way").into());
     }
@@ -289,7 +289,7 @@ fn place(position: &Position) -> String {
 
 /// All words and all pairs that are left: numbers of records, with sizes or without. `~` in front
 /// says that the filter does not let the record through.
-fn records(arguments: &mut Arguments, arrival: Timestamp) -> Result<Vec<Record>, Mistake> {
+fn records(arguments: &mut Arguments, arrival: Timestamp) -> Result<Vec<Record>, ScriptError> {
     let mut builder = RecordPageBuilder::default();
     for (name, bytes) in arguments.sized(10)? {
         let number = name.trim_start_matches('~');

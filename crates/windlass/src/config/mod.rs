@@ -8,17 +8,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use windlass_adapters::stores;
-use windlass_adapters::targets::refused_url;
-use windlass_adapters::trust::CaBundle;
-use windlass_admin::{Declared, Mistake};
-use windlass_core::function::Place;
+use windlass_adapters::targets::{FunctionSettings, validate_url};
+use windlass_adapters::tls_roots::CaBundle;
+use windlass_admin::{ConfigMapping, ConfigMappingError};
+use windlass_core::function::ArnScope;
 use windlass_engine::clock::Clock;
 
 mod functions;
 mod section;
 mod tree;
 
-pub(crate) use functions::{FunctionConfig, FunctionKind};
 pub(crate) use tree::Problem;
 
 use section::{Section, expected, problem, whole_number};
@@ -64,8 +63,8 @@ pub(crate) struct Config {
     pub(crate) threads: Option<usize>,
     /// How long a stop may take before what runs is abandoned.
     pub(crate) drain_timeout: Duration,
-    pub(crate) functions: BTreeMap<String, FunctionConfig>,
-    pub(crate) mappings: Vec<Declared>,
+    pub(crate) functions: BTreeMap<String, FunctionSettings>,
+    pub(crate) mappings: Vec<ConfigMapping>,
     /// Whether calls are signed with credentials that mean nothing. No key of the file: the demo
     /// needs none, since its sources check no signature.
     pub(crate) placeholder_credentials: bool,
@@ -108,7 +107,7 @@ impl Config {
     }
 
     /// Partition, region and account of what is named without an ARN.
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> ArnScope {
         place(&self.region, &self.account_id)
     }
 
@@ -374,7 +373,7 @@ fn endpoints(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> BTreeMap<Str
                 continue;
             };
             let path = endpoints.path_of(service);
-            let Some(url) = node.text().filter(|url| refused_url(url).is_none()) else {
+            let Some(url) = node.text().filter(|url| validate_url(url).is_ok()) else {
                 problems.push(expected(node, &path, "a URL such as http://127.0.0.1:4566"));
                 continue;
             };
@@ -387,8 +386,8 @@ fn endpoints(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> BTreeMap<Str
 }
 
 /// Partition, region and account of what is named without an ARN.
-fn place(region: &str, account_id: &str) -> Place {
-    Place {
+fn place(region: &str, account_id: &str) -> ArnScope {
+    ArnScope {
         partition: "aws".to_owned(),
         region: region.to_owned(),
         account_id: account_id.to_owned(),
@@ -396,7 +395,11 @@ fn place(region: &str, account_id: &str) -> Place {
 }
 
 /// The mappings of the file, with everything that is wrong with any of them.
-fn mappings(top: &mut Section<'_>, here: &Place, problems: &mut Vec<Problem>) -> Vec<Declared> {
+fn mappings(
+    top: &mut Section<'_>,
+    home: &ArnScope,
+    problems: &mut Vec<Problem>,
+) -> Vec<ConfigMapping> {
     let Some(node) = top.take("mappings") else {
         return Vec::new();
     };
@@ -405,7 +408,7 @@ fn mappings(top: &mut Section<'_>, here: &Place, problems: &mut Vec<Problem>) ->
         return Vec::new();
     };
     let now = Clock::start().now();
-    let mut mappings: Vec<(u32, Declared)> = Vec::new();
+    let mut mappings: Vec<(u32, ConfigMapping)> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let path = format!("mappings[{index}]");
         let Value::Map(members) = &item.value else {
@@ -414,12 +417,14 @@ fn mappings(top: &mut Section<'_>, here: &Place, problems: &mut Vec<Problem>) ->
             continue;
         };
         let place = format!("{path} (line {})", item.line);
-        match Declared::parse(&place, &tree::entries_to_json(members), here, now) {
+        match ConfigMapping::parse(&place, &tree::entries_to_json(members), home, now) {
             Err(mistakes) => {
                 problems.extend(mistakes.iter().filter_map(|it| in_file(item, &path, it)))
             }
             Ok(declared) => {
-                let twin = mappings.iter().find(|(_, it)| it.is_twin_of(&declared));
+                let twin = mappings
+                    .iter()
+                    .find(|(_, it)| it.is_duplicate_of(&declared));
                 if let Some((line, _)) = twin {
                     let text =
                         format!("the mapping at line {line} has the same source and function");
@@ -434,7 +439,7 @@ fn mappings(top: &mut Section<'_>, here: &Place, problems: &mut Vec<Problem>) ->
 
 /// A mistake in a mapping, with the line of its member. What is said of a member whose variable has
 /// no value is no mistake of its own.
-fn in_file(mapping: &Node, path: &str, mistake: &Mistake) -> Option<Problem> {
+fn in_file(mapping: &Node, path: &str, mistake: &ConfigMappingError) -> Option<Problem> {
     let (line, value) = mapping.find(&mistake.member);
     let message = format!("{path}: {}", mistake.message);
     (*value != Value::Unset).then_some(Problem { line, message })
