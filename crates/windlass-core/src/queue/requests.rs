@@ -47,3 +47,17 @@ impl Requests {
         request.unwrap_or_else(|| panic!("no request is in flight: {id:?}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "no request is in flight")]
+    fn a_request_is_answered_once() {
+        let mut requests = Requests::default();
+        let id = requests.start(Request::Release);
+        requests.end(id);
+        requests.end(id);
+    }
+}
