@@ -1,54 +1,54 @@
-//! The names of an object's members, looked for in the order in which they came before.
+//! The members of a repeated object, looked up in the order of the previous object.
 
-/// The names that are looked for in objects of one kind, and which came after which the last time:
-/// whoever writes such objects does it in one order.
+/// Members to look up in objects of one kind, and which member followed which in the last object: a
+/// server writes the members of such objects in one order.
 #[derive(Clone, Debug)]
-pub(super) struct Names<'n, T> {
-    known: &'n [(&'static str, T)],
-    /// Which name came after each; the first is for the start of the object.
-    follows: [usize; MOST_NAMES + 1],
-    /// The place in `follows` of the name that came last.
+pub(super) struct MemberTable<'n, T> {
+    members: &'n [(&'static str, T)],
+    /// Index of the member that followed each one; the first entry is for the start of the object.
+    successors: [usize; MAX_MEMBERS + 1],
+    /// Index in `successors` for the last member found.
     last: usize,
 }
 
-/// Most names of one kind of object.
-const MOST_NAMES: usize = 7;
+/// Limit of members of one kind of object.
+const MAX_MEMBERS: usize = 7;
 
-impl<'n, T: Copy> Names<'n, T> {
-    /// At most seven names, each with its quotes and its colon and with what it stands for, in the
-    /// order that is expected.
-    pub(super) fn new(known: &'n [(&'static str, T)]) -> Self {
-        assert!(known.len() <= MOST_NAMES, "an object has few names");
+impl<'n, T: Copy> MemberTable<'n, T> {
+    /// At most seven members in the expected order, each with its name, including quotes and colon,
+    /// and its meaning.
+    pub(super) fn new(members: &'n [(&'static str, T)]) -> Self {
+        assert!(members.len() <= MAX_MEMBERS, "an object has few members");
         Self {
-            known,
-            follows: std::array::from_fn(|place| place),
+            members,
+            successors: std::array::from_fn(|index| index),
             last: 0,
         }
     }
 
-    /// An object begins.
-    pub(super) const fn begin(&mut self) {
+    pub(super) const fn start_object(&mut self) {
         self.last = 0;
     }
 
-    /// If the text begins with the name that is expected: its length there, and what it stands for.
-    pub(super) fn expected(&mut self, text: &[u8]) -> Option<(usize, T)> {
-        let place = self.follows[self.last];
-        let (name, meaning) = self.known.get(place)?;
+    /// Matches the predicted name, quotes and colon included, at the start of a text. Returns its
+    /// length and meaning.
+    pub(super) fn match_predicted(&mut self, text: &[u8]) -> Option<(usize, T)> {
+        let index = self.successors[self.last];
+        let (name, meaning) = self.members.get(index)?;
         if !text.starts_with(name.as_bytes()) {
             return None;
         }
-        self.last = place + 1;
+        self.last = index + 1;
         Some((name.len(), *meaning))
     }
 
-    /// What a name, without its quotes, stands for, if it is one of them.
-    pub(super) fn find(&mut self, name: &[u8]) -> Option<T> {
+    /// Looks up a name, without quotes and colon, and predicts it for the next object.
+    pub(super) fn look_up(&mut self, name: &[u8]) -> Option<T> {
         let is = |known: &str| known.as_bytes()[1..known.len() - 2] == *name;
-        let place = self.known.iter().position(|(known, _)| is(known))?;
-        self.follows[self.last] = place;
-        self.last = place + 1;
-        Some(self.known[place].1)
+        let index = self.members.iter().position(|(known, _)| is(known))?;
+        self.successors[self.last] = index;
+        self.last = index + 1;
+        Some(self.members[index].1)
     }
 }
 
@@ -57,18 +57,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_order_is_learnt() {
+    fn the_order_of_the_last_object_is_predicted() {
         let known = [("\"a\":", 'a'), ("\"b\":", 'b'), ("\"c\":", 'c')];
-        let mut names = Names::new(&known);
-        assert_eq!(names.expected(b"\"a\":1"), Some((4, 'a')));
-        assert_eq!(names.expected(b"\"c\":1"), None);
-        assert_eq!(names.find(b"c"), Some('c'));
-        assert_eq!(names.find(b"x"), None);
-        assert_eq!(names.expected(b"\"b\":1"), None);
-        assert_eq!(names.find(b"b"), Some('b'));
-        names.begin();
+        let mut table = MemberTable::new(&known);
+        assert_eq!(table.match_predicted(b"\"a\":1"), Some((4, 'a')));
+        assert_eq!(table.match_predicted(b"\"c\":1"), None);
+        assert_eq!(table.look_up(b"c"), Some('c'));
+        assert_eq!(table.look_up(b"x"), None);
+        assert_eq!(table.match_predicted(b"\"b\":1"), None);
+        assert_eq!(table.look_up(b"b"), Some('b'));
+        table.start_object();
         for (text, meaning) in [("\"a\":", 'a'), ("\"c\":", 'c'), ("\"b\":", 'b')] {
-            assert_eq!(names.expected(text.as_bytes()), Some((4, meaning)));
+            let found = table.match_predicted(text.as_bytes());
+            assert_eq!(found, Some((4, meaning)));
         }
     }
 }

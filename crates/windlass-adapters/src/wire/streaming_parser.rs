@@ -1,249 +1,251 @@
-//! An answer that is walked while it arrives.
+//! Parses a response while it arrives.
 //!
-//! Every answer that is large is one object with one long list. What has arrived is read up to the
-//! last element that is whole, while it is still warm, and its room given back; only what an element
-//! begins with is kept until the rest of it is there. Neither the answer nor the list has to be
-//! gathered first.
+//! Every large response is an object with one long list. Bytes are parsed up to the last complete
+//! element, while they are still in the cache, and then released; only the start of an incomplete
+//! element is kept until the rest arrives. Neither the response nor the list is ever buffered whole.
 
-use super::cursor::{Cursor, WireError};
+use super::json_cursor::{JsonCursor, WireError};
 
-/// What is made of the answers of one kind of call.
-pub(crate) trait Walker {
-    /// What an answer says.
-    type Answer;
+/// Parses the responses of one kind of call.
+pub(crate) trait ResponseParser {
+    type Response;
 
-    /// The name of the list.
+    /// Name of the list.
     const LIST: &'static [u8];
 
-    /// Whether the list may be missing, or null.
+    /// Whether the list may be missing or null.
     const LIST_IS_OPTIONAL: bool;
 
-    /// Reads the next element of the list. Where it fails it must have changed nothing: it is called
-    /// again when more of the answer is there.
-    fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WireError>;
+    /// Reads the next element of the list. If it fails it must not have changed anything: it is
+    /// called again when more of the response has arrived.
+    fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError>;
 
-    /// Reads the value of another member; of two with one name the last one counts.
-    fn member(&mut self, cursor: &mut Cursor<'_>, name: &[u8]) -> Result<(), WireError>;
+    /// Reads the value of another member. If two members have the same name, the last one counts.
+    fn member(&mut self, cursor: &mut JsonCursor<'_>, name: &[u8]) -> Result<(), WireError>;
 
-    /// What the answer says, which had so many bytes.
-    fn finish(self, length: usize) -> Self::Answer;
+    /// The parsed response; `length` is its size in bytes.
+    fn finish(self, length: usize) -> Self::Response;
 }
 
-/// An answer of which a part has arrived.
+/// A response of which a part has arrived.
 #[derive(Debug)]
-pub(crate) struct Arriving<W> {
-    walker: W,
-    next: Next,
+pub(crate) struct StreamingParser<P> {
+    parser: P,
+    expected: Expected,
     /// Whether the list has begun.
-    listed: bool,
-    /// What has been read in part: the start of an element, or of a member.
-    rest: Vec<u8>,
-    /// How long `rest` must be until it is tried again.
-    enough: usize,
-    /// How many bytes have arrived.
-    length: usize,
+    list_seen: bool,
+    /// The start of an incomplete element or member.
+    incomplete: Vec<u8>,
+    /// Length of `incomplete` at which parsing is tried again.
+    retry_len: usize,
+    /// Bytes received so far.
+    received: usize,
 }
 
-/// What comes next in the answer.
+/// The next part of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
+enum Expected {
     Object,
-    /// A member, or the end of an object that has none.
+    /// A member, or the end of an empty object.
     FirstMember,
     Member,
     AfterMember,
-    /// An element, or the end of a list that has none.
+    /// An element, or the end of an empty list.
     FirstElement,
     Element,
     AfterElement,
-    /// Nothing any more.
+    /// Nothing but white space.
     End,
 }
 
-/// So much is waited for before what was cut off is tried again. Then it must have doubled each
-/// time, so that a large element in many pieces is not read once for each of them.
-const ENOUGH: usize = 2048;
+/// Bytes to collect before an incomplete element is tried again. From then on its length must double
+/// each time, so that a large element in many pieces is not parsed once per piece.
+const MIN_RETRY_LEN: usize = 2048;
 
-/// No element is larger, and no other member: the largest record of any service has 10 MiB of data,
-/// in base64. Without a limit one that does not end would be given all memory.
-const LARGEST: usize = 64 * 1024 * 1024;
+/// Limit of one element or member: the largest record of any service has 10 MiB of data, in base64.
+/// Without a limit, an element that never ends would take all memory.
+const MAX_ELEMENT_LEN: usize = 64 * 1024 * 1024;
 
-impl<W: Walker> Arriving<W> {
-    /// An answer of which nothing has arrived.
-    pub(crate) const fn new(walker: W) -> Self {
+impl<P: ResponseParser> StreamingParser<P> {
+    pub(crate) const fn new(parser: P) -> Self {
         Self {
-            walker,
-            next: Next::Object,
-            listed: false,
-            rest: Vec::new(),
-            enough: 0,
-            length: 0,
+            parser,
+            expected: Expected::Object,
+            list_seen: false,
+            incomplete: Vec::new(),
+            retry_len: 0,
+            received: 0,
         }
     }
 
-    /// Reads what more has arrived. That it is malformed shows when the answer is finished.
+    /// Parses the next piece of the response. Malformed JSON is reported by [`Self::finish`].
     ///
     /// # Errors
-    /// If one element is larger than any can be.
+    /// An element is longer than any valid one.
     pub(crate) fn push(&mut self, mut piece: &[u8]) -> Result<(), WireError> {
-        self.length += piece.len();
-        if LARGEST < self.rest.len() {
-            let what = "something is larger than all that is known";
-            return Err(WireError::at(self.length, what));
+        self.received += piece.len();
+        if MAX_ELEMENT_LEN < self.incomplete.len() {
+            let reason = "element longer than 64 MiB";
+            return Err(WireError::new(self.received, reason));
         }
-        while !self.rest.is_empty() {
-            let mut rest = std::mem::take(&mut self.rest);
-            let begun = rest.len();
-            let more = piece.len().min(self.enough.saturating_sub(begun));
-            rest.extend_from_slice(&piece[..more]);
-            if rest.len() < self.enough {
-                self.rest = rest;
+        while !self.incomplete.is_empty() {
+            let mut text = std::mem::take(&mut self.incomplete);
+            let kept = text.len();
+            let more = piece.len().min(self.retry_len.saturating_sub(kept));
+            text.extend_from_slice(&piece[..more]);
+            if text.len() < self.retry_len {
+                self.incomplete = text;
                 return Ok(());
             }
-            let (read, _) = self.walk(&rest);
-            if begun <= read {
-                // What follows is read from where it is.
-                piece = &piece[read - begun..];
+            let (parsed, _) = self.parse(&text);
+            if kept <= parsed {
+                // What follows is parsed in place.
+                piece = &piece[parsed - kept..];
             } else {
                 piece = &piece[more..];
-                self.keep(&rest[read..]);
+                self.keep(&text[parsed..]);
             }
         }
-        let (read, _) = self.walk(piece);
-        self.keep(&piece[read..]);
+        let (parsed, _) = self.parse(piece);
+        self.keep(&piece[parsed..]);
         Ok(())
     }
 
-    /// What the answer says, all of which has arrived.
+    /// The response, after its last piece.
     ///
     /// # Errors
-    /// If it is not what its protocol says.
-    pub(crate) fn finish(mut self) -> Result<W::Answer, WireError> {
-        let rest = std::mem::take(&mut self.rest);
-        let (_, error) = self.walk(&rest);
+    /// It violates its protocol.
+    pub(crate) fn finish(mut self) -> Result<P::Response, WireError> {
+        let rest = std::mem::take(&mut self.incomplete);
+        let (_, error) = self.parse(&rest);
         if let Some(error) = error {
-            return Err(error.behind(self.length - rest.len()));
+            return Err(error.shifted_by(self.received - rest.len()));
         }
-        if self.next != Next::End {
-            return Err(WireError::at(self.length, "it ends too early"));
+        if self.expected != Expected::End {
+            return Err(WireError::new(
+                self.received,
+                "unexpected end of the response",
+            ));
         }
-        if !self.listed && !W::LIST_IS_OPTIONAL {
-            // Without this, an answer that says nothing would be taken for the end of a shard.
-            let what = "it has no list, not even an empty one";
-            return Err(WireError::at(self.length, what));
+        if !self.list_seen && !P::LIST_IS_OPTIONAL {
+            // Without this check, an empty object would be taken for the end of a shard.
+            return Err(WireError::new(self.received, "missing list"));
         }
-        Ok(self.walker.finish(self.length))
+        Ok(self.parser.finish(self.received))
     }
 
-    fn keep(&mut self, rest: &[u8]) {
-        self.rest = rest.to_vec();
-        self.enough = ENOUGH.max(2 * rest.len());
+    fn keep(&mut self, incomplete: &[u8]) {
+        self.incomplete = incomplete.to_vec();
+        self.retry_len = MIN_RETRY_LEN.max(2 * incomplete.len());
     }
 
-    /// Reads what is whole of a text: how many bytes that is, and why no more of them.
-    fn walk(&mut self, text: &[u8]) -> (usize, Option<WireError>) {
-        let mut cursor = Cursor::new(text);
-        let mut read = 0;
-        while read < text.len() {
+    /// Parses all complete parts of a text. Returns their length, and why parsing stopped.
+    fn parse(&mut self, text: &[u8]) -> (usize, Option<WireError>) {
+        let mut cursor = JsonCursor::new(text);
+        let mut parsed = 0;
+        while parsed < text.len() {
             match self.step(&mut cursor) {
-                Ok(next) => self.next = next,
-                Err(error) => return (read, Some(error)),
+                Ok(expected) => self.expected = expected,
+                Err(error) => return (parsed, Some(error)),
             }
-            read = cursor.place();
+            parsed = cursor.offset();
         }
-        (read, None)
+        (parsed, None)
     }
 
-    /// Reads what comes next, and says what comes then. It ends at a byte that ends it, so that what
-    /// follows cannot change it.
-    fn step(&mut self, cursor: &mut Cursor<'_>) -> Result<Next, WireError> {
-        match self.next {
-            Next::Object => {
-                cursor.expect(b'{', "an object was expected")?;
-                Ok(Next::FirstMember)
+    /// Parses the expected part and returns the one after it. Each part includes the byte that ends
+    /// it, so that bytes that arrive later cannot change it.
+    fn step(&mut self, cursor: &mut JsonCursor<'_>) -> Result<Expected, WireError> {
+        match self.expected {
+            Expected::Object => {
+                cursor.expect(b'{', "expected an object")?;
+                Ok(Expected::FirstMember)
             }
-            Next::FirstMember if cursor.take(b'}') => Ok(Next::End),
-            Next::FirstMember | Next::Member => self.member(cursor),
-            Next::AfterMember => after_member(cursor),
-            Next::FirstElement if cursor.take(b']') => Ok(Next::AfterMember),
-            Next::FirstElement | Next::Element => {
-                self.walker.element(cursor)?;
-                Ok(Next::AfterElement)
+            Expected::FirstMember if cursor.take(b'}') => Ok(Expected::End),
+            Expected::FirstMember | Expected::Member => self.member(cursor),
+            Expected::AfterMember => after_member(cursor),
+            Expected::FirstElement if cursor.take(b']') => Ok(Expected::AfterMember),
+            Expected::FirstElement | Expected::Element => {
+                self.parser.element(cursor)?;
+                Ok(Expected::AfterElement)
             }
-            Next::AfterElement if cursor.take(b']') => Ok(Next::AfterMember),
-            Next::AfterElement => {
-                cursor.expect(b',', "a comma or the end of the array was expected")?;
-                Ok(Next::Element)
+            Expected::AfterElement if cursor.take(b']') => Ok(Expected::AfterMember),
+            Expected::AfterElement => {
+                cursor.expect(b',', "expected a comma or the end of the array")?;
+                Ok(Expected::Element)
             }
-            Next::End => {
+            Expected::End => {
                 cursor.end()?;
-                Ok(Next::End)
+                Ok(Expected::End)
             }
         }
     }
 
-    fn member(&mut self, cursor: &mut Cursor<'_>) -> Result<Next, WireError> {
+    fn member(&mut self, cursor: &mut JsonCursor<'_>) -> Result<Expected, WireError> {
         let name = cursor.member_name()?;
-        if *name != *W::LIST {
-            self.walker.member(cursor, &name)?;
+        if *name != *P::LIST {
+            self.parser.member(cursor, &name)?;
             return after_member(cursor);
         }
-        if self.listed {
-            return Err(cursor.error("a second list"));
+        if self.list_seen {
+            return Err(cursor.error("second list"));
         }
-        if W::LIST_IS_OPTIONAL && cursor.value_is_null()? {
-            self.listed = true;
-            return Ok(Next::AfterMember);
+        if P::LIST_IS_OPTIONAL && cursor.take_null()? {
+            self.list_seen = true;
+            return Ok(Expected::AfterMember);
         }
-        cursor.expect(b'[', "an array was expected")?;
-        self.listed = true;
-        Ok(Next::FirstElement)
+        cursor.expect(b'[', "expected an array")?;
+        self.list_seen = true;
+        Ok(Expected::FirstElement)
     }
 }
 
-fn after_member(cursor: &mut Cursor<'_>) -> Result<Next, WireError> {
+fn after_member(cursor: &mut JsonCursor<'_>) -> Result<Expected, WireError> {
     if cursor.take(b'}') {
-        return Ok(Next::End);
+        return Ok(Expected::End);
     }
-    cursor.expect(b',', "a comma or the end of the object was expected")?;
-    Ok(Next::Member)
+    cursor.expect(b',', "expected a comma or the end of the object")?;
+    Ok(Expected::Member)
 }
 
-/// What an answer says that arrives in these pieces.
+/// Parses a response that arrives in these pieces.
 #[cfg(test)]
-pub(crate) fn read<W: Walker>(pieces: &[&[u8]], walker: W) -> Result<W::Answer, WireError> {
-    let mut arriving = Arriving::new(walker);
+pub(crate) fn parse_pieces<P: ResponseParser>(
+    pieces: &[&[u8]],
+    parser: P,
+) -> Result<P::Response, WireError> {
+    let mut streaming = StreamingParser::new(parser);
     for piece in pieces {
-        arriving.push(piece)?;
+        streaming.push(piece)?;
     }
-    arriving.finish()
+    streaming.finish()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Takes the elements as they are, and counts how often it was asked for one.
+    /// Collects the elements, and counts how often one was tried.
     #[derive(Default)]
     struct Elements {
         read: Vec<String>,
-        asked: usize,
+        n_tries: usize,
     }
 
-    impl Walker for Elements {
-        type Answer = Self;
+    impl ResponseParser for Elements {
+        type Response = Self;
 
         const LIST: &'static [u8] = b"List";
         const LIST_IS_OPTIONAL: bool = false;
 
-        fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WireError> {
-            self.asked += 1;
+        fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError> {
+            self.n_tries += 1;
             let element = String::from_utf8_lossy(cursor.string()?);
             self.read.push(element.into_owned());
             Ok(())
         }
 
-        fn member(&mut self, cursor: &mut Cursor<'_>, _: &[u8]) -> Result<(), WireError> {
+        fn member(&mut self, cursor: &mut JsonCursor<'_>, _: &[u8]) -> Result<(), WireError> {
             cursor.skip()
         }
 
@@ -253,54 +255,54 @@ mod tests {
     }
 
     #[test]
-    fn elements_are_read_as_soon_as_they_are_whole() {
-        let mut arriving = Arriving::new(Elements::default());
+    fn elements_are_parsed_as_soon_as_they_are_complete() {
+        let mut streaming = StreamingParser::new(Elements::default());
         for (piece, n_read) in [("{\"n\":12,\"List\":[", 0), ("\"a\",\"b\"", 2), (",\"c", 2)] {
-            arriving.push(piece.as_bytes()).unwrap();
-            assert_eq!(arriving.walker.read.len(), n_read, "{piece}");
+            streaming.push(piece.as_bytes()).unwrap();
+            assert_eq!(streaming.parser.read.len(), n_read, "{piece}");
         }
-        arriving.push(b"\"]}").unwrap();
-        assert_eq!(arriving.finish().unwrap().read, ["a", "b", "c"]);
+        streaming.push(b"\"]}").unwrap();
+        assert_eq!(streaming.finish().unwrap().read, ["a", "b", "c"]);
     }
 
     #[test]
-    fn a_large_element_in_many_pieces_is_not_read_for_each() {
+    fn a_large_element_is_not_parsed_once_per_piece() {
         let body = format!("{{\"List\":[\"{}\",\"b\"]}}", "a".repeat(1_000_000));
         let pieces: Vec<&[u8]> = body.as_bytes().chunks(1000).collect();
-        let elements = read(&pieces, Elements::default()).unwrap();
+        let elements = parse_pieces(&pieces, Elements::default()).unwrap();
         assert_eq!(elements.read.len(), 2);
-        assert!(elements.asked < 20, "{}", elements.asked);
+        assert!(elements.n_tries < 20, "{}", elements.n_tries);
     }
 
     #[test]
-    fn an_element_without_end_is_not_waited_for() {
-        let mut arriving = Arriving::new(Elements::default());
-        arriving.push(b"{\"List\":[\"").unwrap();
+    fn an_element_without_an_end_is_rejected_at_the_limit() {
+        let mut streaming = StreamingParser::new(Elements::default());
+        streaming.push(b"{\"List\":[\"").unwrap();
         let more = "a".repeat(1024 * 1024);
-        let mut read = 0;
-        while arriving.push(more.as_bytes()).is_ok() {
-            read += more.len();
-            assert!(read <= LARGEST + more.len());
+        let mut received = 0;
+        while streaming.push(more.as_bytes()).is_ok() {
+            received += more.len();
+            assert!(received <= MAX_ELEMENT_LEN + more.len());
         }
     }
 
     #[test]
-    fn an_error_has_its_place_in_the_whole_answer() {
-        for (body, error) in [
+    fn an_error_has_its_offset_in_the_whole_response() {
+        for (body, expected) in [
+            ("{\"List\":[\"a\",\"b\",1]}", "byte 17: expected a string"),
+            ("{\"List\":[]", "byte 10: unexpected end of the response"),
             (
-                "{\"List\":[\"a\",\"b\",1]}",
-                "byte 17: a string was expected",
+                "{\"List\":[]} x",
+                "byte 12: unexpected data after the response",
             ),
-            ("{\"List\":[]", "byte 10: it ends too early"),
-            ("{\"List\":[]} x", "byte 12: something follows the answer"),
-            ("{}", "byte 2: it has no list, not even an empty one"),
-            ("", "byte 0: it ends too early"),
+            ("{}", "byte 2: missing list"),
+            ("", "byte 0: unexpected end of the response"),
         ] {
             for size in [1, 7, 100] {
                 let pieces: Vec<&[u8]> = body.as_bytes().chunks(size).collect();
-                let found = read(&pieces, Elements::default()).err().unwrap();
-                let found = found.to_string();
-                assert!(found.ends_with(error), "{found}");
+                let error = parse_pieces(&pieces, Elements::default()).err().unwrap();
+                let error = error.to_string();
+                assert!(error.ends_with(expected), "{error}");
             }
         }
     }
