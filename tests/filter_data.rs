@@ -3,7 +3,7 @@
 
 use base64_simd::STANDARD;
 use serde_json::value::RawValue;
-use windlass_core::filter::{Criteria, Scratch, Subject, View};
+use windlass_filter::{Criteria, Scratch, Subject, View};
 use windlass_testkit::naive_filter;
 use windlass_testkit::patterns::{Case, any_case};
 

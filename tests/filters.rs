@@ -3,7 +3,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use windlass_core::filter::{Criteria, Scratch, Subject, View};
+use windlass_filter::{Criteria, Scratch, Subject, View};
 use windlass_testkit::naive_filter;
 use windlass_testkit::patterns::{Case, any_case};
 use windlass_testkit::rng::Rng;

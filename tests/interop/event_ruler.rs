@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::json;
-use windlass_core::filter::{Criteria, Scratch, Subject, View};
+use windlass_filter::{Criteria, Scratch, Subject, View};
 use windlass_testkit::naive_filter;
 use windlass_testkit::patterns::defects::event_ruler_errs;
 use windlass_testkit::patterns::{Case, any_case};

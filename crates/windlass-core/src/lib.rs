@@ -24,8 +24,6 @@ pub mod position;
 pub mod record;
 pub mod record_page;
 
-pub mod filter;
-
 pub mod batch;
 mod progress;
 mod retry;

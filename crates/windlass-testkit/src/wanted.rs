@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use windlass_core::filter::{Criteria, View};
+use windlass_filter::{Criteria, View};
 
 /// The start of every event that is wanted; white space follows.
 const WANTED: &[u8] = br#"{"w":1}"#;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use windlass_core::filter::{Criteria, Explanation, Subject, View};
+use windlass_filter::{Criteria, Explanation, Subject, View};
 
 use crate::cli::{FilterTestArgs, SourceName};
 use crate::config::Problem;

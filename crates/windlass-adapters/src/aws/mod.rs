@@ -15,27 +15,21 @@ pub mod sqs;
 pub(crate) use clients::timeouts;
 pub use clients::{Aws, AwsClients, AwsSettings, Service, region_of_profile};
 
-use windlass_core::arn::{Arn, SourceKind, StreamKind};
-use windlass_core::outcome::Fault;
+use windlass_core::arn::{SourceArn, SourceKind, StreamKind};
 use windlass_engine::ports::PortError;
 
 /// Checks that a stream or queue exists and can be read.
 ///
 /// # Errors
 /// `Gone` if it does not exist, `Denied` if access is denied, any other fault if the check failed.
-pub async fn source_exists(clients: &AwsClients, arn: &Arn) -> Result<(), PortError> {
-    match arn.source_kind() {
-        Some(SourceKind::Stream(StreamKind::Kinesis)) => kinesis::exists(clients, arn).await,
-        Some(SourceKind::Stream(StreamKind::DynamoDbStreams)) => {
+pub async fn source_exists(clients: &AwsClients, source: &SourceArn) -> Result<(), PortError> {
+    let arn = source.arn();
+    match source.kind() {
+        SourceKind::Stream(StreamKind::Kinesis) => kinesis::exists(clients, arn).await,
+        SourceKind::Stream(StreamKind::DynamoDbStreams) => {
             dynamodb_streams::exists(clients, arn).await
         }
-        Some(SourceKind::Queue) => sqs::exists(clients, arn).await,
-        None => Err(PortError {
-            operation: format!("looking up {arn}"),
-            fault: Fault::Gone,
-            source: "the ARN is not that of a Kinesis stream, a DynamoDB stream or an SQS queue"
-                .into(),
-        }),
+        SourceKind::Queue => sqs::exists(clients, arn).await,
     }
 }
 

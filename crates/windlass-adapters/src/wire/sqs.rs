@@ -15,7 +15,7 @@ use super::page_builder::push_all;
 use super::streaming_parser::ResponseParser;
 use super::text::{identifier, unescape};
 
-/// Limit of the messages of one response, of which SQS sends at most ten of 1 MiB. A larger response
+/// Limit of the messages of one response; SQS sends at most ten of 1 MiB. A larger response
 /// is an error, because messages that were left out could not be read again.
 ///
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>

@@ -27,7 +27,7 @@ pub(crate) trait ResponseParser {
     fn finish(self, length: usize) -> Self::Response;
 }
 
-/// A response of which a part has arrived.
+/// A partially received response.
 #[derive(Debug)]
 pub(crate) struct StreamingParser<P> {
     parser: P,

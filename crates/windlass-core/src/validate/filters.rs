@@ -3,10 +3,10 @@
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_FilterCriteria.html>
 
 use crate::arn::{SourceKind, StreamKind};
-use crate::filter::{Criteria, MAXIMUM_FILTERS, View};
 use crate::spec::MappingSpec;
 use crate::validate::Violation;
 use crate::validate::rules::invalid;
+use windlass_filter::{Criteria, MAXIMUM_FILTERS, View};
 
 /// What the filters of a mapping mean; `None`: there are none, and everything passes.
 ///

@@ -10,7 +10,7 @@ mod structure;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use windlass_core::filter::{Criteria, Scratch, Subject, View};
+use windlass_filter::{Criteria, Scratch, Subject, View};
 
 use self::orders::Order;
 use crate::rng::Rng;

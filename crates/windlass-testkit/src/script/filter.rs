@@ -22,9 +22,9 @@ use std::fmt::Write as _;
 
 use base64_simd::STANDARD;
 use goldenscript::{Command, Context, Runner};
-use windlass_core::filter::{Criteria, Explanation, PatternError, Scratch, Subject, View};
+use windlass_filter::{Criteria, Explanation, PatternError, Scratch, Subject, View};
 
-use super::{Arguments, Mistake};
+use super::{Arguments, ScriptError as Mistake};
 use crate::naive_filter;
 
 /// A record of Kinesis without its data.
