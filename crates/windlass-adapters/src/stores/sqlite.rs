@@ -19,7 +19,6 @@ use windlass_engine::ports::{LeaseStore, MappingStore, PortError};
 
 use super::lock::StoreLock;
 use super::{StoreError, rows};
-use crate::open_retry::retry_while_busy;
 
 const DATABASE_FILE: &str = "windlass.db";
 
@@ -164,15 +163,8 @@ pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError
         };
         StoreError::with(store, &format!("{file_name}: {reason}"), error)
     };
-    let is_busy = |error: &rusqlite::Error| {
-        let code = error.sqlite_error_code();
-        matches!(
-            code,
-            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
-        )
-    };
-    let mut db = retry_while_busy(|| Connection::open(file), is_busy)
-        .map_err(|error| failed("cannot open it", error))?;
+    // Opening takes no lock; every later statement waits for those of other programs.
+    let mut db = Connection::open(file).map_err(|error| failed("cannot open it", error))?;
     db.busy_timeout(BUSY_TIMEOUT)
         .map_err(|error| failed("cannot set it up", error))?;
     let number =
