@@ -32,4 +32,5 @@ pub mod queue;
 pub mod shard;
 
 pub mod lease;
+pub mod lease_rows;
 pub mod reconcile;

@@ -17,19 +17,19 @@ async fn a_driver_that_panics_is_started_again_later_and_takes_nothing_down() {
     sick.put(0, b"{}");
     let first = daemon.map("stream/sick", "panics", 1).await;
     let second = daemon.map("stream/sound", "works", 1).await;
-    for _ in 0..30 {
+    // Delays of about 1 s, 2 s, 4 s, 8 s: together at most 18 s, and with the next at least 24.8 s.
+    for _ in 0..24 {
         sound.put(0, b"{}");
         pass(1).await;
     }
-    assert_eq!(daemon.checkpoint(&second, "0"), after("29"));
-    // After one second, two, four, eight: not in a tight loop.
+    assert_eq!(daemon.checkpoint(&second, "0"), after("23"));
     assert_eq!(panics.n_calls(), 5);
     let calls = panics.calls();
     assert!(calls[2].at - calls[1].at < calls[4].at - calls[3].at);
     let errors = daemon.errors.take();
     assert_eq!(errors.len(), 5);
     assert!(
-        errors.iter().all(|it| it.contains("a driver has panicked")),
+        errors.iter().all(|it| it.contains("driver panicked")),
         "{errors:?}"
     );
     assert_eq!(daemon.board.leases().unwrap().waiting, 1);
