@@ -159,7 +159,7 @@ impl QueueDriver {
                 n_messages,
                 "messages became visible again before they were sent to the function"
             ),
-            Report::Returned { n_messages } => tracing::warn!(
+            Report::Released { n_messages } => tracing::warn!(
                 n_messages,
                 "messages released: the function could not be reached"
             ),

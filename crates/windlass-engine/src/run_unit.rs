@@ -9,9 +9,9 @@ use windlass_core::arn::StreamKind;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
-use windlass_core::mapping::{Mapping, QueueSource, StreamSource};
-use windlass_core::queue::{QueueConsumer, QueueConsumerSettings};
-use windlass_core::shard::{Finish, ShardConsumer, ShardSettings};
+use windlass_core::mapping::{Mapping, QueueSource, StreamSettings, StreamSource};
+use windlass_core::queue::{QueueConsumer, QueueConsumerSettings, QueueLimits};
+use windlass_core::shard::{Finish, ShardConsumer, ShardConsumerSettings, ShardLimits};
 use windlass_filter::Criteria;
 
 use crate::backoff::RetryDelay;
@@ -151,7 +151,7 @@ impl DriverParts {
         let poll = poll_settings(&settings, source.kind);
         let backpressure = self.invoker.backpressure.clone();
         let batch_size = source.settings.batch_size;
-        let settings = shard_settings(source, self.filter, poll);
+        let settings = shard_settings(source.settings, self.filter, poll);
         ShardDriver {
             memory: PageMemory::new(self.account, backpressure, poll.read_bytes, batch_size),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
@@ -223,21 +223,21 @@ impl DriverParts {
         let settings = &self.context.settings;
         let maximum_concurrency = settings.queue_concurrency.clamp(1, MAX_QUEUE_CONCURRENCY);
         // Every concurrent batch, and the next one that is being filled.
-        let batch_size = source.settings.batch_size;
-        let buffer_messages = batch_size.saturating_mul(maximum_concurrency + 1);
+        let n_batches = maximum_concurrency + 1;
+        let buffer_messages = source.settings.batch_size.saturating_mul(n_batches);
         QueueConsumerSettings {
+            mapping: source.settings,
             filter: self.filter.clone(),
-            fifo: source.settings.fifo,
-            batch_size,
-            maximum_batching_window: source.settings.maximum_batching_window,
             visibility_timeout: attributes.visibility_timeout,
-            visibility_heartbeat: settings.sqs_visibility_heartbeat,
             function_timeout: self.invoker.target.timeout(),
-            wait_time: settings.sqs_wait_time,
-            maximum_concurrency,
-            buffer_messages: buffer_messages.min(MAX_BUFFERED_MESSAGES),
-            payload_limit: PAYLOAD_LIMIT,
-            hold_limit: HOLD_LIMIT,
+            limits: QueueLimits {
+                visibility_heartbeat: settings.sqs_visibility_heartbeat,
+                wait_time: settings.sqs_wait_time,
+                maximum_concurrency,
+                buffer_messages: buffer_messages.min(MAX_BUFFERED_MESSAGES),
+                payload_limit: PAYLOAD_LIMIT,
+                hold_limit: HOLD_LIMIT,
+            },
         }
     }
 }
@@ -268,23 +268,22 @@ fn poll_settings(settings: &EngineSettings, kind: StreamKind) -> PollSettings {
 }
 
 fn shard_settings(
-    source: StreamSource,
+    mapping: StreamSettings,
     filter: Option<Arc<Criteria>>,
     poll: PollSettings,
-) -> ShardSettings {
-    let mapping = source.settings;
+) -> ShardConsumerSettings {
     let buffer_records = mapping.batch_size.saturating_mul(BUFFERED_BATCHES);
-    ShardSettings {
+    ShardConsumerSettings {
+        mapping,
         filter,
-        skip_before: mapping.skip_before,
-        batch_size: mapping.batch_size,
-        maximum_batching_window: mapping.maximum_batching_window,
-        poll_interval: poll.poll_interval,
-        catch_up_interval: poll.catch_up_interval.min(poll.poll_interval),
-        read_limit: poll.read_limit,
-        buffer_records: buffer_records.clamp(MIN_BUFFERED_RECORDS, MAX_BUFFERED_RECORDS),
-        buffer_bytes: MAX_BUFFERED_BYTES,
-        payload_limit: PAYLOAD_LIMIT,
+        limits: ShardLimits {
+            poll_interval: poll.poll_interval,
+            catch_up_interval: poll.catch_up_interval.min(poll.poll_interval),
+            read_limit: poll.read_limit,
+            buffer_records: buffer_records.clamp(MIN_BUFFERED_RECORDS, MAX_BUFFERED_RECORDS),
+            buffer_bytes: MAX_BUFFERED_BYTES,
+            payload_limit: PAYLOAD_LIMIT,
+        },
     }
 }
 

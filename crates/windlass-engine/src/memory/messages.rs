@@ -75,7 +75,7 @@ impl MessageMemory {
 
     /// Releases what the consumer no longer needs. Call it after each input of the consumer.
     pub(crate) fn settle(&mut self, view: &QueueView) {
-        let bytes = in_memory(view.held_bytes, view.held_messages);
+        let bytes = in_memory(view.buffered_bytes, view.buffered_messages);
         self.reservation.set(bytes);
     }
 

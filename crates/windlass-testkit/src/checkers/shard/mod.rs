@@ -13,7 +13,7 @@ use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::Position;
 use windlass_core::record::Record;
 use windlass_core::shard::{
-    Batch, Finish, Report, ShardCommand, ShardInput, ShardSettings, ShardView, Waiting,
+    Batch, Finish, Report, ShardCommand, ShardConsumerSettings, ShardInput, ShardView, Waiting,
 };
 use windlass_core::time::Timestamp;
 
@@ -29,7 +29,7 @@ pub struct ShardChecker(Model);
 type Checked = Result<(), BrokenInvariant>;
 
 impl ShardChecker {
-    pub fn new(settings: ShardSettings, from: Position, now: Timestamp) -> Self {
+    pub fn new(settings: ShardConsumerSettings, from: Position, now: Timestamp) -> Self {
         Self(Model::new(settings, from, now))
     }
 
@@ -130,9 +130,9 @@ impl ShardChecker {
     ) -> Checked {
         let model = &mut self.0;
         i10_timers_do_something(model.must_act != Some(true), || "nothing".to_owned())?;
-        let expected_reports = model.expected_reports.front();
-        ensure(expected_reports.is_none(), "report", || {
-            format!("{expected_reports:?} is expected_reports")
+        let missing = model.expected_reports.front();
+        ensure(missing.is_none(), "report", || {
+            format!("missing: {missing:?}")
         })?;
         views_match(model, view, timeout)?;
         if model.finished.is_some() {
@@ -157,8 +157,8 @@ fn i1_only_resolved(model: &Model, position: &Position, contents: &Contents) -> 
     let resolved_end = model.resolved_end();
     let holds = match position {
         Position::ShardEnd => model.ended && model.pending_len() == 0,
-        Position::After(name) => {
-            contents.index_of(name.as_str()).map(|index| index + 1) == resolved_end
+        Position::After(number) => {
+            contents.index_of(number.as_str()).map(|index| index + 1) == resolved_end
         }
         Position::TrimHorizon | Position::AtTimestamp(_) => false,
     };
@@ -215,7 +215,8 @@ fn i5_batches_respect_their_limits(model: &Model, batch: &Batch) -> Checked {
     let n_records = batch.records.len();
     let bytes = event_bytes(batch.records.iter().map(Record::event_len));
     let settings = &model.settings;
-    let holds = (1..=settings.batch_size).contains(&n_records) && bytes <= settings.payload_limit;
+    let holds = (1..=settings.mapping.batch_size).contains(&n_records)
+        && bytes <= settings.limits.payload_limit;
     ensure(holds, "I5", || {
         format!("a batch of {n_records} records and {bytes} bytes")
     })
@@ -226,16 +227,18 @@ fn i6_reads_fit_the_buffer(model: &Model, limit: u32) -> Checked {
     ensure(0 < limit && limit as usize <= room, "I6", || {
         format!("requests {limit} records with room for {room}")
     })?;
-    ensure(limit <= model.settings.read_limit, "I6", || {
+    ensure(limit <= model.settings.limits.read_limit, "I6", || {
         format!("requests {limit} records at once")
     })
 }
 
 fn i6_the_buffer_is_bounded(model: &Model) -> Checked {
     let buffered = model.pending_len().max(model.pending.len());
-    ensure(buffered <= model.settings.buffer_records, "I6", || {
-        format!("{buffered} records are buffered")
-    })
+    ensure(
+        buffered <= model.settings.limits.buffer_records,
+        "I6",
+        || format!("{buffered} records are buffered"),
+    )
 }
 
 fn i7_nothing_begins_after_drain(model: &Model, command: &ShardCommand) -> Checked {
