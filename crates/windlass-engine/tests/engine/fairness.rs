@@ -60,7 +60,7 @@ async fn a_function_that_hangs_leaves_room_for_the_others() {
     assert!(
         waiting
             .iter()
-            .all(|text| text.starts_with("memory is full"))
+            .all(|text| text.starts_with("memory limit reached"))
     );
 
     another_works(&daemon, 4).await;
@@ -86,7 +86,7 @@ async fn a_function_that_hangs_leaves_invocations_for_the_others() {
         let waiting = daemon.all_waiting_for(&hanging);
         waiting
             .iter()
-            .any(|text| text.starts_with("as many invocations"))
+            .any(|text| text.starts_with("the daemon's limit"))
     })
     .await;
     let stream = daemon.stream("orders", 1);

@@ -229,10 +229,7 @@ async fn two_mappings_on_one_stream_do_not_disturb_each_other() {
     assert_eq!(works.n_calls(), 50);
     assert_eq!(daemon.checkpoint(&first, "0"), Position::TrimHorizon);
     let waiting = daemon.waiting_for(&first).unwrap();
-    assert!(
-        waiting.starts_with("function answers with errors"),
-        "{waiting}"
-    );
+    assert!(waiting.starts_with("function returns errors"), "{waiting}");
     assert_eq!(daemon.waiting_for(&second), None);
 }
 

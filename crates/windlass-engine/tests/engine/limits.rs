@@ -32,7 +32,7 @@ async fn a_queue_receives_only_when_there_is_room() {
         daemon
             .waiting_for(&id)
             .unwrap()
-            .starts_with("memory is full")
+            .starts_with("memory limit reached")
     );
     drop(full);
     until("it is deleted", || queue.n_messages() == 0).await;
@@ -56,7 +56,7 @@ async fn a_shard_is_read_only_when_there_is_room() {
         daemon
             .waiting_for(&id)
             .unwrap()
-            .starts_with("memory is full")
+            .starts_with("memory limit reached")
     );
     drop(full);
     until("it has run", || function.n_calls() == 1).await;
