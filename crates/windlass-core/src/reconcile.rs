@@ -1,7 +1,7 @@
 //! Compares what should run with what runs.
 //!
-//! There is no live reconfiguration: a consumer whose lease, epoch or mapping has changed is drained
-//! and started again from its checkpoint.
+//! There is no live reconfiguration: a consumer whose lease or mapping has changed is drained, and
+//! started again from its checkpoint.
 
 use std::collections::BTreeMap;
 

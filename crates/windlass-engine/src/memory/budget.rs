@@ -7,8 +7,8 @@
 //! - Above its guaranteed *share* (1/16), a mapping may hold at most as much as remains free in the
 //!   *common* pool (3/4): one stuck mapping takes half of the pool, the next a quarter, and so on.
 //! - Up to its share, a mapping may take whatever is free in the common pool.
-//! - Outside of the common pool the rest is *scarce*: a mapping that holds nothing may take a share,
-//!   so that it makes progress; any other may hold 1/16 of the rest.
+//! - Outside of the common pool the rest is *scarce*: a mapping that holds nothing may take a
+//!   share, so that it makes progress; any other may hold 1/16 of the rest.
 //!
 //! Waiting mappings are served as soon as a part is released, first the one that holds least: under
 //! pressure the largest mappings stop.
@@ -206,7 +206,7 @@ impl Account {
     }
 
     /// An empty reservation, to merge others into.
-    pub fn nothing(&self) -> Reservation {
+    pub fn empty(&self) -> Reservation {
         self.reservation(0, Availability::Ample)
     }
 

@@ -1,9 +1,9 @@
 //! Memory of one slot of a queue: reserved before each receive, and kept for messages in memory.
 //!
 //! Memory is reserved before the receive: a message that has arrived is invisible to others and
-//! its receive is counted, so it must not wait. A long poll usually returns nothing, and many are in
-//! flight, so the largest possible answer cannot be reserved. A larger answer than expected counts
-//! with its actual size, and the next receive waits.
+//! its receive is counted, so it must not wait. A long poll usually returns nothing, and many are
+//! in flight, so the largest possible answer cannot be reserved. A larger answer than expected
+//! counts with its actual size, and the next receive waits.
 
 use windlass_core::message::Message;
 use windlass_core::outcome::Fault;
@@ -37,7 +37,7 @@ pub(crate) struct ReceiveGrant {
 impl MessageMemory {
     pub(crate) fn new(account: Account, backpressure: Backpressure) -> Self {
         Self {
-            reservation: account.nothing(),
+            reservation: account.empty(),
             account,
             backpressure,
             largest: EXPECTED_MESSAGE,

@@ -77,7 +77,7 @@ impl PageMemory {
         batch_size: usize,
     ) -> Self {
         Self {
-            reservation: account.nothing(),
+            reservation: account.empty(),
             account,
             backpressure,
             batch_size: u32::try_from(batch_size).unwrap_or(u32::MAX),

@@ -187,7 +187,7 @@ impl StatusBoard {
         Arc::clone(&self.lock().entry(mapping.clone()).or_default().counts)
     }
 
-    /// Every consumer of this revision runs or has stopped, as the revision asks for.
+    /// All consumers run, or have stopped, as this revision wants.
     pub fn applied(&self, mapping: &MappingId, revision: Revision) {
         self.lock().entry(mapping.clone()).or_default().applied = Some(revision);
     }

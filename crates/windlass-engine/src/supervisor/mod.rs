@@ -1,4 +1,4 @@
-//! Starts and stops drivers, so that what runs is what the store asks for.
+//! Starts and stops drivers until what runs matches the mappings and leases of the store.
 //!
 //! It wakes on a timer and on a signal, and does the same at every wake-up: it reads mappings and
 //! leases and reconciles. It takes no hint about what has changed, so a start, an update, a failure

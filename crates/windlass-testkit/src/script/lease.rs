@@ -3,20 +3,21 @@
 //! ```text
 //! stream [from=POSITION]     the source of the mapping; the default is a stream from trim_horizon
 //! queue
-//! > list SHARDS              the shards of the stream; plans the rows and changes them
-//! sync                       plans the rows without a listing and changes them
+//! > list SHARDS              plans the rows for a listing of shards, and changes them
+//! sync                       plans the rows without a listing, and changes them
 //! save UNIT POSITION         writes the checkpoint of a row
-//! row UNIT                   adds a row, as somebody might by hand
-//! enable | disable | delete | update    changes the mapping
+//! row UNIT                   adds a row
+//! enable | disable | delete | update
+//!                            changes the mapping
 //! steal UNIT                 another daemon takes the lease
 //! reconcile                  starts and stops consumers
 //! ended UNIT                 the consumer of the unit ends
 //! ```
 //!
 //! `SHARDS` are drawings, separated by commas: `a` is a shard, `a -> b` a shard `b` with the parent
-//! `a`, and `a b -> c` the merge of `a` and `b`. A `POSITION` is `trim_horizon`, `shard_end`, or the
-//! sequence number of the last resolved record; after `from=` it may be a time: `@MILLISECONDS`. A
-//! `UNIT` is the name of a shard or the number of a queue slot.
+//! `a`, and `a b -> c` the merge of `a` and `b`. A `POSITION` is `trim_horizon`, `shard_end`, a time
+//! (`@MILLISECONDS`), or the sequence number of the last resolved record. A `UNIT` is the name of a
+//! shard or the number of a queue slot.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -18,7 +18,7 @@ fn account(budget: &Budget, number: usize) -> Account {
 
 /// Takes pieces as long as it can, like a mapping whose function hangs.
 fn fill(account: &Account, piece: usize) -> Reservation {
-    let mut all = account.nothing();
+    let mut all = account.empty();
     while let Some(more) = account.try_reserve(piece) {
         all.merge(more);
     }
@@ -112,7 +112,7 @@ fn the_mapping_that_holds_least_is_served_first() {
     let budget = Budget::new(1_600);
     let accounts = [0, 1, 2].map(|number| account(&budget, number));
     let _held = [80, 50].map(|amount| accounts[amount / 80].try_reserve(amount).unwrap());
-    let mut full = account(&budget, 9).nothing();
+    let mut full = account(&budget, 9).empty();
     full.set(1_600 - 130);
     let mut waiting: Vec<_> = accounts.iter().map(|it| it.wait(10)).collect();
     let (mut order, mut served) = (Vec::new(), Vec::new());
@@ -158,7 +158,7 @@ fn a_grant_that_is_never_received_is_released() {
 #[test]
 fn a_small_request_does_not_wait_for_a_large_one_that_cannot_be_served() {
     let budget = budget();
-    let mut rest = account(&budget, 20).nothing();
+    let mut rest = account(&budget, 20).empty();
     rest.set(budget.total() - budget.used() - MIB);
     let large = account(&budget, 21);
     let mut large = Box::pin(large.reserve(32 * MIB));
