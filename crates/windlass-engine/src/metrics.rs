@@ -8,14 +8,12 @@
 use std::time::Duration;
 
 use metrics::{
-    Histogram, Label, SharedString, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
+    Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
-use windlass_core::arn::Arn;
 use windlass_core::event::PAYLOAD_LIMIT;
-use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Outcome;
 
+use crate::labels::Labels;
 use crate::memory::Budget;
 use crate::settings::{MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES, MAX_BUFFERED_RECORDS};
 use crate::status::{Counts, LeaseCounts, StatusBoard};
@@ -42,10 +40,6 @@ const BUFFER_LIMIT: &str = "windlass_buffer_limit_bytes";
 const INVOCATIONS: &str = "windlass_concurrent_invocations";
 const QUEUE_INVOCATIONS: &str = "windlass_queue_concurrent_invocations";
 const LIMIT: &str = "windlass_limit";
-
-/// Labels of the series of one mapping: its UUID and the name of its function.
-#[derive(Clone, Debug)]
-pub(crate) struct Labels([Label; 2]);
 
 /// Series of the invocations of one consumer, looked up once.
 #[derive(Clone)]
@@ -150,33 +144,6 @@ pub fn publish(board: &StatusBoard, budget: &Budget) {
 
 fn limit(name: &'static str, value: usize) {
     gauge!(LIMIT, "limit" => name).set(as_f64(value));
-}
-
-impl Labels {
-    pub(crate) fn new(mapping: &MappingId, function: &Arn) -> Self {
-        let mapping = SharedString::from(mapping.to_string());
-        Self([
-            Label::new("mapping", mapping),
-            Label::new("function", function_name(function)),
-        ])
-    }
-
-    fn iter(&self) -> std::slice::Iter<'_, Label> {
-        self.0.iter()
-    }
-
-    fn with(&self, name: &'static str, value: &'static str) -> Vec<Label> {
-        let mut labels = self.0.to_vec();
-        labels.push(Label::from_static_parts(name, value));
-        labels
-    }
-}
-
-/// The name of a function, with its qualifier if it has one.
-fn function_name(arn: &Arn) -> SharedString {
-    let resource = arn.resource();
-    let name = resource.strip_prefix("function:").unwrap_or(resource);
-    name.to_owned().into()
 }
 
 impl InvocationMetrics {

@@ -17,8 +17,9 @@ use windlass_filter::Criteria;
 use crate::backoff::RetryDelay;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
+use crate::labels::Labels;
 use crate::memory::{Account, Budget, MessageMemory, PageMemory};
-use crate::metrics::{InvocationMetrics, Labels};
+use crate::metrics::InvocationMetrics;
 use crate::ports::{QueueAttributes, QueueReader, Store, StreamReader, Target, log_fault};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{

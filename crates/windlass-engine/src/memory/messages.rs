@@ -15,8 +15,8 @@ use super::budget::{Account, Reservation};
 /// Expected bytes of an event before the first message.
 const EXPECTED_MESSAGE: usize = 4 * 1024;
 
-/// Memory of a message besides its event: its entries in the consumer's collections, and its
-/// handles.
+/// Memory of a message in addition to its event: its entries in the consumer's collections, and
+/// its handles.
 const MESSAGE_OVERHEAD: usize = 1024;
 
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use super::backpressure::{Backpressure, Limit};
 use super::budget::{Account, Reservation};
 use crate::ports::ReadLimits;
 
-/// Memory of a record besides its event: its entries in its page, its lane and the progress.
+/// Memory of a record in addition to its event: its entries in its page, its lane and the progress.
 const RECORD_OVERHEAD: usize = 128;
 
 /// How long after a read at the tip of a shard [`TIP_RECORDS`] and [`TIP_BYTES`] apply.

@@ -6,12 +6,10 @@ use tokio::time::Instant;
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::position::Position;
 
-/// The period in seconds over which rates are averaged. It is longer than any polling interval, so
-/// the rate of a stream that flows is never zero.
-const RATE_SECONDS: u64 = 10;
-
-/// The whole seconds of that period, and the current one.
-const N_BUCKETS: usize = RATE_SECONDS as usize + 1;
+/// The current second, and the ten whole seconds over which rates are averaged. That is longer than
+/// any polling interval, so the rate of a stream that flows is never zero.
+const N_BUCKETS: usize = 11;
+const RATE_SECONDS: u64 = N_BUCKETS as u64 - 1;
 
 /// Events of one mapping since the daemon started.
 #[derive(Debug, Default)]
@@ -73,7 +71,7 @@ impl Count {
     pub fn add(&self, n: usize) {
         self.total.fetch_add(n as u64, Ordering::Relaxed);
         let second = self.second();
-        let index = usize::try_from(second % N_BUCKETS as u64).expect("it is less than 11");
+        let index = usize::try_from(second % N_BUCKETS as u64).expect("a small number");
         self.buckets[index].add(second, n as u64);
     }
 

@@ -4,22 +4,22 @@
 
 mod counts;
 mod text;
+mod view;
 
 pub use counts::{Count, Counts, LeaseCounts};
 pub use text::{last_result, state, waiting_for};
+pub use view::{UnitStatus, UnitView};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use windlass_core::lease::Unit;
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
-use windlass_core::outcome::{Fault, Outcome};
-use windlass_core::queue::QueueView;
-use windlass_core::shard::ShardView;
+use windlass_core::outcome::Outcome;
 
 use self::text::last_processing_result;
-use crate::memory::{Backpressure, Budget, Limit};
-use crate::metrics::Labels;
+use crate::labels::Labels;
+use crate::memory::{Backpressure, Budget};
 
 /// All mappings of this daemon.
 #[derive(Debug, Default)]
@@ -58,18 +58,6 @@ struct UnitEntry {
     backpressure: Backpressure,
 }
 
-/// The latest view of one consumer.
-#[derive(Clone, Debug, PartialEq)]
-pub enum UnitView {
-    /// Its source is being described.
-    Starting {
-        /// Of the last attempt.
-        fault: Option<Fault>,
-    },
-    Shard(ShardView),
-    Queue(QueueView),
-}
-
 /// The state of one mapping.
 #[derive(Clone, Debug)]
 pub struct MappingStatus {
@@ -81,14 +69,6 @@ pub struct MappingStatus {
     /// Why it cannot run.
     pub problem: Option<String>,
     pub units: BTreeMap<Unit, UnitStatus>,
-}
-
-/// The state of one consumer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct UnitStatus {
-    pub view: UnitView,
-    /// The limit of the daemon that it waits for.
-    pub limit: Option<Limit>,
 }
 
 /// One consumer on the board; removed on drop.

@@ -5,7 +5,7 @@ use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::time::Timestamp;
 use windlass_core::{queue, shard};
 
-use super::{UnitStatus, UnitView};
+use super::view::{UnitStatus, UnitView};
 use crate::memory::Limit;
 
 /// The API's `State`, computed from the desired state, the applied revision and the number of

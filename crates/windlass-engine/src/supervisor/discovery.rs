@@ -7,8 +7,10 @@ use windlass_core::mapping::MappingId;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 
-use super::remote_delay;
 use crate::backoff::RetryDelay;
+
+/// Delays after failed listings.
+const LISTING_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 #[derive(Debug, Default)]
 pub(super) struct Discovery {
@@ -33,7 +35,7 @@ impl Discovery {
             due: now,
             in_flight: false,
             is_outdated: false,
-            delay: remote_delay(),
+            delay: RetryDelay::new(LISTING_DELAYS.0, LISTING_DELAYS.1),
             shards: None,
         });
         let starts = !listing.in_flight && listing.due <= now;

@@ -37,8 +37,8 @@ use crate::stop::{Stop, wait_for_stop};
 /// Delays after errors of the store.
 const STORE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
-/// Delays after failures of a unit, and of a listing of shards.
-const REMOTE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// Delays before a unit that failed is restarted.
+const RESTART_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Tells a supervisor that something in the store has changed.
 #[derive(Clone, Debug, Default)]
@@ -285,7 +285,7 @@ impl Supervisor {
     fn postpone(&mut self, key: LeaseKey, now: Timestamp) {
         let restart = self.restarts.entry(key).or_insert_with(|| Restart {
             not_before: now,
-            delay: remote_delay(),
+            delay: RetryDelay::new(RESTART_DELAYS.0, RESTART_DELAYS.1),
         });
         restart.not_before = now + restart.delay.next_delay();
     }
@@ -316,8 +316,4 @@ impl Supervisor {
             tracing::warn!("{}; leases not released", chain(&error));
         }
     }
-}
-
-fn remote_delay() -> RetryDelay {
-    RetryDelay::new(REMOTE_DELAYS.0, REMOTE_DELAYS.1)
 }
