@@ -46,4 +46,5 @@ pub mod queue;
 pub mod shard;
 
 pub mod lease;
+pub mod lease_rows;
 pub mod reconcile;
