@@ -28,13 +28,14 @@ async fn a_file_that_is_not_a_mapping_of_keys() {
 
 #[tokio::test]
 async fn values_out_of_bounds() {
-    let says = ["windlass.yaml:1: sqs.wait_time: must lie from 0s to 20s"];
+    let says = ["windlass.yaml:1: sqs.wait_time: must be between 0s and 20s"];
     assert_refused("sqs: {wait_time: 21s}\n", &says).await;
 }
 
 #[tokio::test]
 async fn unknown_keys() {
-    let says = ["windlass.yaml:2: kinesis.poll_intervall: unknown key; known here: poll_interval"];
+    let says =
+        ["windlass.yaml:2: kinesis.poll_intervall: unknown key, expected one of poll_interval"];
     assert_refused("kinesis:\n  poll_intervall: 1s\n", &says).await;
 }
 
@@ -104,7 +105,7 @@ async fn members_of_the_wrong_type() {
 async fn duplicate_keys_and_documents() {
     let says = [
         "windlass.yaml:1: listen: ",
-        "windlass.yaml:3: region: written before, in line 2; keep one",
+        "windlass.yaml:3: region: duplicate key, first defined on line 2",
         "windlass.yaml:5: a second YAML document",
     ];
     let config = "listen: nowhere\nregion: a\nregion: b\n---\nregion: c\n";
@@ -133,13 +134,13 @@ async fn all_errors_are_reported_at_once() {
 
 #[tokio::test]
 async fn an_unknown_kind_of_store() {
-    let says = ["windlass.yaml:1: store: ", "sqlite:FOLDER"];
+    let says = ["windlass.yaml:1: store: ", "sqlite:DIRECTORY"];
     assert_refused("store: postgres://me:hush@127.0.0.1/db\n", &says).await;
 }
 
 #[tokio::test]
 async fn an_address_that_is_not_loopback() {
-    let says = ["can be reached from other machines", "auth: none"];
+    let says = ["reachable from other machines", "auth: none"];
     assert_refused("listen: 0.0.0.0:9870\n", &says).await;
     let dir = TempDir::new("listen");
     let serve = run(dir.path(), &["serve", "--listen", "0.0.0.0:0"]).await;
@@ -148,7 +149,7 @@ async fn an_address_that_is_not_loopback() {
     let config = "listen: 0.0.0.0:9870\nauth: none\n";
     std::fs::write(dir.path().join("open.yaml"), config).unwrap();
     let check = run(dir.path(), &["check", "--config", "open.yaml"]).await;
-    check.assert(0, &["is right"]);
+    check.assert(0, &["is valid"]);
 }
 
 #[tokio::test]
@@ -157,7 +158,7 @@ async fn unreadable_files() {
     for command in ["serve", "check"] {
         for file in ["missing.yaml", "."] {
             let ended = run(dir.path(), &[command, "--config", file]).await;
-            ended.assert(USAGE, &[file, "cannot be read"]);
+            ended.assert(USAGE, &[file, "cannot read the file"]);
         }
     }
 }
@@ -178,7 +179,7 @@ async fn invalid_command_lines() {
             &["mappings", "list", "--endpoint", "nowhere"],
             "http://127.0.0.1:9870",
         ),
-        (&["serve", "--store", "nowhere"], "sqlite:FOLDER"),
+        (&["serve", "--store", "nowhere"], "sqlite:DIRECTORY"),
     ] {
         run(dir.path(), arguments).await.assert(USAGE, &[says]);
     }

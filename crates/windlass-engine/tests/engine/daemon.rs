@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use windlass_core::arn::Arn;
+use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::lease::{Unit, WorkerId};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
 use windlass_core::time::Timestamp;
-use windlass_engine::budget::Budget;
 use windlass_engine::clock::Clock;
+use windlass_engine::memory::Budget;
 use windlass_engine::ports::MappingStore as _;
 use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{MappingStatus, StatusBoard, waiting_for};
-use windlass_engine::supervisor::{Stop, Supervisor, SupervisorParts, Wakeup};
+use windlass_engine::stop::Stop;
+use windlass_engine::supervisor::{Supervisor, SupervisorParts, Wakeup};
 use windlass_testkit::fakes::{ErrorsFail, FakeAdapters, FakeQueue, FakeStore, FakeStream};
 
 /// A test that has not come to its end after so long waits for something that will not happen.
@@ -49,7 +50,7 @@ impl Daemon {
         let budget = Budget::new(settings.buffer_limit);
         let supervisor = Supervisor::new(SupervisorParts {
             store: Arc::clone(&store) as _,
-            connect: Arc::clone(&places) as _,
+            adapters: Arc::clone(&places) as _,
             board: Arc::clone(&board),
             clock,
             worker: WorkerId::new("this daemon"),
@@ -94,10 +95,12 @@ impl Daemon {
             ("sqs", None)
         };
         let id = MappingId::new(&format!("{source} to {function}"));
+        let source_arn = format!("arn:aws:{service}:us-east-1:000000000000:{source}");
         let mut row = MappingRow {
             id: id.clone(),
             revision: Revision(1),
             spec: Default::default(),
+            source: SourceArn::parse(&source_arn).expect("it is a source's ARN"),
             function_arn: Arn::parse(&format!(
                 "arn:aws:lambda:us-east-1:000000000000:function:{function}"
             ))
@@ -106,11 +109,10 @@ impl Daemon {
             change: Change::Created,
             created: self.clock.now(),
             last_modified: self.clock.now(),
-            declared: false,
+            from_config: false,
         };
         row.spec.function_name = Some(function.to_owned());
-        row.spec.event_source_arn =
-            Some(format!("arn:aws:{service}:us-east-1:000000000000:{source}"));
+        row.spec.event_source_arn = Some(source_arn);
         row.spec.starting_position = position;
         row.spec.batch_size = Some(batch_size);
         let put = self.store.put(&row, None).await;
@@ -121,11 +123,10 @@ impl Daemon {
 
     /// Changes a mapping as the API does.
     pub(crate) async fn change(&self, id: &MappingId, change: impl FnOnce(&mut MappingRow)) {
-        let mut row = self.store.row(id).expect("the mapping is there");
-        let seen = row.revision;
-        row.revision = Revision(seen.0 + 1);
+        let current = self.store.row(id).expect("the mapping is there");
+        let mut row = current.next_revision(self.clock.now());
         change(&mut row);
-        let put = self.store.put(&row, Some(seen)).await;
+        let put = self.store.put(&row, Some(current.revision)).await;
         assert_eq!(put.expect("the store works"), Swap::Done);
         self.wakeup.wake();
     }
@@ -165,7 +166,7 @@ impl Daemon {
         self.stop.send_replace(stop);
     }
 
-    /// Waits until the supervisor has ended.
+    /// WaitGuard until the supervisor has ended.
     pub(crate) async fn ended(&mut self) {
         let ended = tokio::time::timeout(PATIENCE, self.supervisor.join_next()).await;
         ended
@@ -175,7 +176,7 @@ impl Daemon {
     }
 }
 
-/// Waits until something is so.
+/// WaitGuard until something is so.
 #[track_caller]
 pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();

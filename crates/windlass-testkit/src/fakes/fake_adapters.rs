@@ -1,4 +1,4 @@
-//! Where fake sources and functions are found.
+//! The adapter factory of tests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use windlass_engine::ports::{AdapterFactory, PortError, QueueReader, StreamReade
 
 use super::{FakeFunction, FakeQueue, FakeStream, failed, lock};
 
-/// Sources and functions by the last part of their ARNs.
+/// Fake sources and functions by the last part of their ARNs.
 #[derive(Debug, Default)]
 pub struct FakeAdapters {
     streams: Mutex<BTreeMap<String, Arc<FakeStream>>>,
@@ -19,32 +19,29 @@ pub struct FakeAdapters {
 }
 
 impl FakeAdapters {
-    /// Adds a stream.
     pub fn stream(&self, name: &str, stream: FakeStream) -> Arc<FakeStream> {
         add(&self.streams, name, stream)
     }
 
-    /// Adds a queue.
     pub fn queue(&self, name: &str, queue: FakeQueue) -> Arc<FakeQueue> {
         add(&self.queues, name, queue)
     }
 
-    /// Adds a function.
     pub fn function(&self, name: &str) -> Arc<FakeFunction> {
         add(&self.functions, name, FakeFunction::default())
     }
 }
 
-fn add<T>(places: &Mutex<BTreeMap<String, Arc<T>>>, name: &str, place: T) -> Arc<T> {
-    let place = Arc::new(place);
-    lock(places).insert(name.to_owned(), Arc::clone(&place));
-    place
+fn add<T>(fakes: &Mutex<BTreeMap<String, Arc<T>>>, name: &str, fake: T) -> Arc<T> {
+    let fake = Arc::new(fake);
+    lock(fakes).insert(name.to_owned(), Arc::clone(&fake));
+    fake
 }
 
-fn find<T>(places: &Mutex<BTreeMap<String, Arc<T>>>, arn: &Arn) -> Result<Arc<T>, PortError> {
+fn find<T>(fakes: &Mutex<BTreeMap<String, Arc<T>>>, arn: &Arn) -> Result<Arc<T>, PortError> {
     let name = arn.as_str().rsplit([':', '/']).next().unwrap_or_default();
-    let place = lock(places).get(name).cloned();
-    place.ok_or_else(|| failed(&format!("looking for {arn}"), Fault::Gone))
+    let fake = lock(fakes).get(name).cloned();
+    fake.ok_or_else(|| failed(&format!("looking for {arn}"), Fault::Gone))
 }
 
 impl AdapterFactory for FakeAdapters {

@@ -1,18 +1,17 @@
-//! A store that fails when it is told to, and from which leases can be taken away.
+//! A store that can be made to fail, and whose leases can be taken away.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
-use windlass_core::mapping::{DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::position::Position;
 use windlass_engine::ports::{LeaseStore, MappingStore, PortError};
 
 use super::{failed, lock};
 
-/// A store in memory.
 #[derive(Debug, Default)]
 pub struct FakeStore {
     mappings: Mutex<BTreeMap<MappingId, MappingRow>>,
@@ -22,12 +21,12 @@ pub struct FakeStore {
 }
 
 impl FakeStore {
-    /// From here on every call fails; `None`: none does.
+    /// Makes every later call fail; `None` ends that.
     pub fn fails(&self, fault: Option<Fault>) {
         *lock(&self.fault) = fault;
     }
 
-    /// Another daemon takes every lease of a mapping, whoever holds it.
+    /// Lets another daemon take every lease of a mapping.
     pub fn steal(&self, mapping: &MappingId) {
         let mut leases = lock(&self.leases);
         let of_mapping = leases.values_mut().filter(|it| it.key.mapping == *mapping);
@@ -37,19 +36,17 @@ impl FakeStore {
         }
     }
 
-    /// One mapping as it is kept.
     pub fn row(&self, id: &MappingId) -> Option<MappingRow> {
         lock(&self.mappings).get(id).cloned()
     }
 
-    /// The leases of a mapping.
     pub fn leases_of(&self, mapping: &MappingId) -> Vec<Lease> {
         let leases = lock(&self.leases);
         let of_mapping = leases.values().filter(|it| it.key.mapping == *mapping);
         of_mapping.cloned().collect()
     }
 
-    /// The checkpoints that were written, in order.
+    /// Saved checkpoints in order.
     pub fn saves(&self) -> Vec<(LeaseKey, Position)> {
         lock(&self.saves).clone()
     }
@@ -58,13 +55,6 @@ impl FakeStore {
         let fault = *lock(&self.fault);
         fault.map_or(Ok(()), |fault| Err(failed(operation, fault)))
     }
-}
-
-/// Whether two mappings may not be there beside each other.
-fn collide(one: &MappingRow, other: &MappingRow) -> bool {
-    let lives = |row: &MappingRow| row.desired != DesiredState::Deleted;
-    let pair = |row: &MappingRow| (row.spec.event_source_arn.clone(), row.function_arn.clone());
-    lives(one) && lives(other) && pair(one) == pair(other)
 }
 
 #[async_trait]
@@ -83,8 +73,8 @@ impl MappingStore for FakeStore {
         self.call("writing a mapping")?;
         let mut mappings = lock(&self.mappings);
         let there = mappings.get(&row.id).map(|old| old.revision);
-        let mut others = mappings.values().filter(|old| old.id != row.id);
-        if there != seen || others.any(|other| collide(row, other)) {
+        let mut rows = mappings.values();
+        if there != seen || rows.any(|other| row.conflicts_with(other)) {
             return Ok(Swap::Conflict);
         }
         mappings.insert(row.id.clone(), row.clone());
@@ -152,12 +142,12 @@ impl LeaseStore for FakeStore {
         }
     }
 
-    async fn remove_leases(&self, gone: &[Lease]) -> Result<(), PortError> {
+    async fn remove_leases(&self, removed: &[Lease]) -> Result<(), PortError> {
         self.call("removing leases")?;
         let mut leases = lock(&self.leases);
-        for lease in gone {
-            let there = leases.get(&lease.key);
-            if there.is_some_and(|there| there.epoch == lease.epoch) {
+        for lease in removed {
+            let current = leases.get(&lease.key);
+            if current.is_some_and(|current| current.epoch == lease.epoch) {
                 leases.remove(&lease.key);
             }
         }
@@ -173,7 +163,7 @@ mod tests {
     use crate::contract;
 
     #[tokio::test]
-    async fn the_fake_keeps_the_contract() {
+    async fn the_fake_fulfils_the_contract() {
         contract::store(|| Arc::new(FakeStore::default())).await;
     }
 }

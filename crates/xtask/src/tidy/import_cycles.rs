@@ -32,7 +32,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("windlass-filter", "criteria.rs", "findings.rs"),
     ("windlass-filter", "criteria.rs", "walk.rs"),
     ("windlass-filter", "reader.rs", "text.rs"),
-    ("windlass-engine", "metrics.rs", "status.rs"),
+    ("windlass-engine", "metrics.rs", "status/mod.rs"),
     ("windlass-admin", "api.rs", "server.rs"),
     ("windlass-admin", "health.rs", "server.rs"),
     ("windlass-admin", "server.rs", "status.rs"),

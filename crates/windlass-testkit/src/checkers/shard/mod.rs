@@ -130,9 +130,9 @@ impl ShardChecker {
     ) -> Checked {
         let model = &mut self.0;
         i10_timers_do_something(model.must_act != Some(true), || "nothing".to_owned())?;
-        let expected_reports = model.expected_reports.front();
-        ensure(expected_reports.is_none(), "report", || {
-            format!("{expected_reports:?} is expected_reports")
+        let missing = model.expected_reports.front();
+        ensure(missing.is_none(), "report", || {
+            format!("missing: {missing:?}")
         })?;
         views_match(model, view, timeout)?;
         if model.finished.is_some() {
@@ -157,8 +157,8 @@ fn i1_only_resolved(model: &Model, position: &Position, contents: &Contents) -> 
     let resolved_end = model.resolved_end();
     let holds = match position {
         Position::ShardEnd => model.ended && model.pending_len() == 0,
-        Position::After(name) => {
-            contents.index_of(name.as_str()).map(|index| index + 1) == resolved_end
+        Position::After(number) => {
+            contents.index_of(number.as_str()).map(|index| index + 1) == resolved_end
         }
         Position::TrimHorizon | Position::AtTimestamp(_) => false,
     };
