@@ -142,7 +142,7 @@ impl Control {
     pub(crate) async fn update(&self, uuid: &str, change: &MappingSpec) -> Result<Value, ApiError> {
         for _ in 0..WRITE_ATTEMPTS {
             let current = self.row(uuid).await?;
-            let stops = change.enabled == Some(false);
+            let stops = change.enabled() == Some(false);
             let state = self.parts.board.mapping(&current).state;
             // One that cannot get running, its source being gone, can still be stopped.
             if current.desired == DesiredState::Deleted || (state == "Creating" && !stops) {
@@ -196,7 +196,7 @@ impl Control {
         change: &MappingSpec,
     ) -> Result<MappingRow, ApiError> {
         let checked = validate::update(current, change)?;
-        let function_arn = match &change.function_name {
+        let function_arn = match change.function_name() {
             Some(_) => self.function(&checked.function).await?,
             None => current.function_arn.clone(),
         };
@@ -286,11 +286,7 @@ impl Control {
     /// Whether a mapping's function was addressed just so; a function of the configuration may
     /// have another ARN than its name stands for.
     fn invokes(&self, row: &MappingRow, function: &Arn) -> bool {
-        let name = row
-            .spec
-            .function_name
-            .as_deref()
-            .and_then(FunctionName::parse);
+        let name = row.spec.function_name().and_then(FunctionName::parse);
         row.function_arn == *function
             || name.is_some_and(|name| name.resolve(&self.parts.home) == *function)
     }

@@ -49,7 +49,7 @@ pub(crate) async fn one(
 fn brief(row: &MappingRow, status: &MappingStatus, now: Timestamp) -> Map<String, Value> {
     let members = json!({
         "uuid": row.id.as_str(),
-        "event_source_arn": row.spec.event_source_arn,
+        "event_source_arn": row.source.as_str(),
         "function_arn": row.function_arn.as_str(),
         "state": status.state,
         "last_processing_result": status.last_processing_result,

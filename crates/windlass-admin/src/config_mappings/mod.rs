@@ -1,119 +1,74 @@
-//! The mappings of the configuration file: what stands there is what there is.
+//! The mappings of the configuration file: the file defines them completely.
 //!
-//! Their UUID comes from source and function, so that starting again never makes a second one.
-
-use std::fmt;
+//! Their UUID is derived from source and function, so that a restart creates no second one.
 
 use serde_json::{Map, Value};
-use thiserror::Error;
 use uuid::Uuid;
-use windlass_core::arn::{Arn, ArnScope, SourceArn};
+use windlass_core::arn::{Arn, ArnScope};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::Swap;
+use windlass_core::parameters::PARAMETERS;
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_core::validate::{self, Checked};
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{PortError, ResourceLookup, Store, chain};
+use windlass_engine::ports::{ResourceLookup, Store, chain};
 
-mod members;
+mod error;
 
-pub use members::ConfigMappingError;
+pub use error::{ApplyError, ConfigMappingError, MissingFunction};
 
-use members::Members;
-
-/// The UUIDs of declared mappings are of version 5, in this name space.
+/// Of the UUIDs, which are of version 5.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7f0d_1c39_5f0e_4c0a_9d5b_2a6c_7e41_88d3);
 
-/// How often a write is tried again that another writer came before.
+/// Writes of one mapping before it counts as contended.
 const WRITE_ATTEMPTS: usize = 10;
 
-/// One mapping of the file, in which nothing is wrong as far as can be told offline.
+/// A mapping of the file that has passed every check that needs no I/O.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfigMapping {
-    /// Where it stands in the file, for messages.
-    place: String,
+    /// Where the file defines it, for messages.
+    location: String,
     checked: Checked,
-    /// The ARN that the function's name stands for.
+    /// The ARN to which the function's name resolves.
     function: Arn,
 }
 
-/// The declared mappings cannot be applied.
-#[derive(Debug, Error)]
-pub enum ApplyError {
-    /// Functions are neither configured nor known to AWS Lambda.
-    #[error("{}; put what is missing under 'functions', or create it in AWS Lambda", listed(.0))]
-    MissingFunctions(Vec<MissingFunction>),
-    /// The store failed.
-    #[error("applying the declared mappings")]
-    Store(#[from] PortError),
-    /// Other daemons kept changing the same mapping.
-    #[error("the declared mapping {0} could not be written: others kept changing it")]
-    Contended(MappingId),
-}
-
-/// A declared mapping whose function does not exist.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MissingFunction {
-    /// Where the mapping stands in the file.
-    place: String,
-    /// As the file names it.
-    name: String,
-    source_arn: SourceArn,
-}
-
-impl fmt::Display for MissingFunction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            place,
-            name,
-            source_arn,
-        } = self;
-        write!(
-            f,
-            "{place}: the function '{name}' of the mapping on {source_arn} does not exist"
-        )
-    }
-}
-
-fn listed(functions: &[MissingFunction]) -> String {
-    let all: Vec<String> = functions.iter().map(ToString::to_string).collect();
-    all.join("; ")
-}
-
 impl ConfigMapping {
-    /// Checks the members of one mapping that stands at `place`; nobody is asked.
+    /// Checks the members of one mapping, without I/O.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(
-        place: &str,
+        location: &str,
         members: &Map<String, Value>,
         home: &ArnScope,
         now: Timestamp,
     ) -> Result<Self, Vec<ConfigMappingError>> {
-        let members = Members::read(members);
-        let checked = validate::create(&members.spec, now);
-        match checked {
-            Ok(checked) if members.mistakes.is_empty() => {
-                let function = checked.function.resolve(home);
-                Ok(Self {
-                    place: place.to_owned(),
+        let (spec, type_errors) = MappingSpec::read(members, true);
+        let violations = match validate::create(&spec, now) {
+            Ok(checked) if type_errors.is_empty() => {
+                return Ok(Self {
+                    location: location.to_owned(),
+                    function: checked.function.resolve(home),
                     checked,
-                    function,
-                })
-            }
-            checked => {
-                let violations = checked.err().into_iter().flatten();
-                let violations = violations.filter(|it| members.is_whole(&it.member));
-                let broken = violations.map(|it| ConfigMappingError {
-                    message: it.in_words(),
-                    member: it.member,
                 });
-                let broken: Vec<_> = broken.collect();
-                Err(members.mistakes.into_iter().chain(broken).collect())
             }
-        }
+            checked => checked.err().unwrap_or_default(),
+        };
+        // A member with a wrong type is incomplete: what the rules find in it is no news.
+        let top_level = |member: &str| member.split(['.', '[']).next().map(str::to_owned);
+        let is_incomplete = |member: &str| {
+            let mut incomplete = type_errors.iter().map(|error| top_level(&error.member));
+            incomplete.any(|name| name == top_level(member))
+        };
+        let violations = violations
+            .into_iter()
+            .filter(|violation| !is_incomplete(&violation.member))
+            .map(ConfigMappingError::from)
+            .collect::<Vec<_>>();
+        let type_errors = type_errors.into_iter().map(ConfigMappingError::from);
+        Err(type_errors.chain(violations).collect())
     }
 
     /// Whether both have the same source and function; a file can have only one of them.
@@ -190,14 +145,19 @@ impl ConfigMapping {
         match directory.function(&self.checked.function).await {
             Ok(Some(arn)) => Ok(arn),
             Ok(None) => Err(MissingFunction {
-                place: self.place.clone(),
-                name: self.checked.spec.function_name.clone().unwrap_or_default(),
-                source_arn: self.checked.source.clone(),
+                location: self.location.clone(),
+                name: self
+                    .checked
+                    .spec
+                    .function_name()
+                    .unwrap_or_default()
+                    .to_owned(),
+                source: self.checked.source.clone(),
             }),
             Err(error) => {
                 tracing::warn!(
                     "{}: whether the function exists is not known: {}",
-                    self.place,
+                    self.location,
                     chain(&error)
                 );
                 Ok(self.function.clone())
@@ -247,14 +207,18 @@ impl ConfigMapping {
         Err(ApplyError::Contended(new.id))
     }
 
-    /// What the mapping's parameters become. Where it starts was decided when it was created, and
-    /// cannot be changed.
+    /// The parameters of an existing mapping, after this. Those that cannot change stay.
     fn spec_for(&self, row: &MappingRow) -> MappingSpec {
-        let spec = MappingSpec {
-            starting_position: row.spec.starting_position.clone(),
-            starting_position_timestamp: row.spec.starting_position_timestamp,
-            ..self.checked.spec.clone()
-        };
+        let mut spec = self.checked.spec.clone();
+        for parameter in PARAMETERS
+            .iter()
+            .filter(|parameter| !parameter.is_updatable)
+        {
+            spec.remove(parameter.name);
+            if let Some(value) = row.spec.get(parameter.name) {
+                spec.set(parameter.name, value.clone());
+            }
+        }
         if spec != self.checked.spec {
             tracing::warn!(
                 uuid = %row.id,

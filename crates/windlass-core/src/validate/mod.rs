@@ -8,17 +8,15 @@
 //! Two layers, as in AWS: *constraints* (lengths, ranges, patterns; `ValidationException`) come
 //! first and know nothing of the source; *rules* (`InvalidParameterValueException`) depend on it.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-
-use thiserror::Error;
 
 use crate::arn::{SourceArn, SourceKind, StreamKind};
 use crate::function::FunctionName;
 use crate::mapping::{
     Mapping, MappingRow, QueueSettings, QueueSource, Source, StreamSettings, StreamSource,
 };
+use crate::parameters::{self, PARAMETERS};
 use crate::position::Position;
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
@@ -26,35 +24,9 @@ use crate::time::Timestamp;
 mod constraints;
 mod filters;
 mod rules;
+mod violation;
 
-/// The batch size of a stream for which none is given.
-pub const DEFAULT_STREAM_BATCH_SIZE: i64 = 100;
-
-/// The batch size of a queue for which none is given.
-pub const DEFAULT_QUEUE_BATCH_SIZE: i64 = 10;
-
-/// One thing that is wrong with a mapping's parameters.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{code}: {message}")]
-pub struct Violation {
-    /// AWS's name for this kind of error.
-    pub code: ErrorCode,
-    /// The member it is about, as AWS spells it: `BatchSize`.
-    pub member: String,
-    /// AWS's text.
-    pub message: String,
-    /// What AWS keeps to itself: the place within the member, and the reason.
-    pub detail: Option<String>,
-}
-
-/// The names under which AWS refuses parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ErrorCode {
-    /// A constraint of the API's model is not satisfied.
-    ValidationException,
-    /// The value is none for this source, or this source does not have the parameter.
-    InvalidParameterValueException,
-}
+pub use violation::{ErrorCode, Violation};
 
 /// Parameters in which nothing is wrong, as far as can be told without asking anybody.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,7 +85,7 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
             settings: QueueSettings {
                 fifo: source.is_fifo_queue(),
                 batch_size: batch_size(&spec, kind),
-                maximum_batching_window: window(&spec),
+                maximum_batching_window: batching_window(&spec, kind),
             },
             arn: source.arn().clone(),
         }),
@@ -139,36 +111,26 @@ pub fn list(
     function_name: Option<&str>,
     max_items: Option<&str>,
 ) -> Result<(), Vec<Violation>> {
-    none_of(constraints::of_list(
+    none(constraints::list_query(
         event_source_arn,
         function_name,
         max_items,
     ))
 }
 
-/// Checks the text that stands for a mapping's `UUID` in a path: it has 36 characters.
+/// Checks the `UUID` of a path: it has 36 characters.
 ///
 /// # Errors
 /// The text is shorter or longer.
 pub fn uuid(text: &str) -> Result<(), Vec<Violation>> {
-    none_of(constraints::of_uuid(text))
+    none(constraints::uuid(text))
 }
 
-fn none_of(violations: Vec<Violation>) -> Result<(), Vec<Violation>> {
+fn none(violations: Vec<Violation>) -> Result<(), Vec<Violation>> {
     if violations.is_empty() {
         Ok(())
     } else {
         Err(violations)
-    }
-}
-
-/// The batch size that applies where none is given.
-///
-/// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
-pub const fn default_batch_size(kind: SourceKind) -> i64 {
-    match kind {
-        SourceKind::Stream(_) => DEFAULT_STREAM_BATCH_SIZE,
-        SourceKind::Queue => DEFAULT_QUEUE_BATCH_SIZE,
     }
 }
 
@@ -179,15 +141,17 @@ fn examine(
     known: Option<&SourceArn>,
     now: Option<Timestamp>,
 ) -> Result<Checked, Vec<Violation>> {
-    let mut violations = constraints::violations(spec);
-    let given = spec.event_source_arn.as_deref();
-    let source = known.cloned().or_else(|| given.and_then(SourceArn::parse));
-    let function = spec.function_name.as_deref().and_then(FunctionName::parse);
-    violations.extend(rules::violations(spec, source.as_ref(), now));
+    let mut violations = constraints::spec(spec);
+    let source = match known {
+        Some(source) => Some(source.clone()),
+        None => spec.event_source_arn().and_then(SourceArn::parse),
+    };
+    rules::check(spec, source.as_ref(), now, &mut violations);
+    let function = spec.function_name().and_then(FunctionName::parse);
     match (source, function) {
         (Some(source), Some(function)) if violations.is_empty() => Ok(Checked {
             spec: without_defaults(spec, source.kind()),
-            enabled: spec.enabled,
+            enabled: spec.enabled(),
             source,
             function,
         }),
@@ -198,79 +162,27 @@ fn examine(
     }
 }
 
+/// Members that cannot change keep their values.
 fn merge(current: &MappingSpec, change: &MappingSpec) -> MappingSpec {
-    let change = change.clone();
     let mut merged = current.clone();
-    fn take<T>(to: &mut Option<T>, from: Option<T>) {
-        if from.is_some() {
-            *to = from;
+    for (name, value) in change.members() {
+        if parameters::find(name).is_none_or(|parameter| parameter.is_updatable) {
+            merged.set(name, value.clone());
         }
     }
-    take(&mut merged.function_name, change.function_name);
-    take(&mut merged.enabled, change.enabled);
-    take(&mut merged.batch_size, change.batch_size);
-    take(
-        &mut merged.maximum_batching_window_in_seconds,
-        change.maximum_batching_window_in_seconds,
-    );
-    take(
-        &mut merged.parallelization_factor,
-        change.parallelization_factor,
-    );
-    take(
-        &mut merged.maximum_retry_attempts,
-        change.maximum_retry_attempts,
-    );
-    take(
-        &mut merged.maximum_record_age_in_seconds,
-        change.maximum_record_age_in_seconds,
-    );
-    take(
-        &mut merged.bisect_batch_on_function_error,
-        change.bisect_batch_on_function_error,
-    );
-    take(
-        &mut merged.tumbling_window_in_seconds,
-        change.tumbling_window_in_seconds,
-    );
-    take(
-        &mut merged.function_response_types,
-        change.function_response_types,
-    );
-    take(&mut merged.filter_criteria, change.filter_criteria);
-    take(&mut merged.destination_config, change.destination_config);
-    take(&mut merged.metrics_config, change.metrics_config);
-    merged.other.extend(change.other);
     merged
 }
 
 fn without_defaults(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
-    fn drop_if<T: PartialEq>(value: &mut Option<T>, default: &T) {
-        if value.as_ref() == Some(default) {
-            *value = None;
+    let mut stored = spec.clone();
+    stored.remove("Enabled");
+    for parameter in &PARAMETERS {
+        let value = spec.get(parameter.name);
+        if value.is_some_and(|value| parameter.is_default(value, kind)) {
+            stored.remove(parameter.name);
         }
     }
-    let mut spec = spec.clone();
-    spec.enabled = None;
-    drop_if(&mut spec.batch_size, &default_batch_size(kind));
-    drop_if(&mut spec.maximum_batching_window_in_seconds, &0);
-    drop_if(&mut spec.parallelization_factor, &1);
-    drop_if(&mut spec.maximum_retry_attempts, &-1);
-    drop_if(&mut spec.maximum_record_age_in_seconds, &-1);
-    drop_if(&mut spec.bisect_batch_on_function_error, &false);
-    drop_if(&mut spec.tumbling_window_in_seconds, &0);
-    drop_if(&mut spec.function_response_types, &Vec::new());
-    spec.filter_criteria = spec
-        .filter_criteria
-        .filter(|criteria| criteria.filters.as_ref().is_some_and(|all| !all.is_empty()));
-    spec.destination_config = spec
-        .destination_config
-        .filter(|config| config.on_failure().is_some());
-    spec.metrics_config = spec
-        .metrics_config
-        .filter(|config| config.metrics.as_ref().is_some_and(|all| !all.is_empty()));
-    spec.other.clear();
-    spec
+    stored
 }
 
 /// A starting position of `LATEST` is the moment of creation. DynamoDB has no iterator by time:
@@ -279,8 +191,8 @@ fn without_defaults(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> StreamSettings {
-    let latest = spec.starting_position.as_deref() == Some("LATEST");
-    let (starting_position, skip_before) = match spec.starting_position_timestamp {
+    let latest = spec.starting_position() == Some("LATEST");
+    let (starting_position, skip_before) = match spec.starting_position_timestamp() {
         Some(seconds) => (Position::AtTimestamp(rules::from_seconds(seconds)), None),
         None if latest && kind == StreamKind::DynamoDbStreams => {
             (Position::TrimHorizon, Some(created.floor_to_second()))
@@ -292,47 +204,17 @@ fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> 
         starting_position,
         skip_before,
         batch_size: batch_size(spec, SourceKind::Stream(kind)),
-        maximum_batching_window: window(spec),
+        maximum_batching_window: batching_window(spec, SourceKind::Stream(kind)),
     }
 }
 
 fn batch_size(spec: &MappingSpec, kind: SourceKind) -> usize {
-    let size = spec.batch_size.unwrap_or(default_batch_size(kind));
-    usize::try_from(size).expect("the range of BatchSize was checked")
+    usize::try_from(spec.batch_size(kind)).expect("the range of BatchSize was checked")
 }
 
-fn window(spec: &MappingSpec) -> Duration {
-    let seconds = spec.maximum_batching_window_in_seconds.unwrap_or(0);
-    Duration::from_secs(u64::try_from(seconds).expect("the range of the window was checked"))
-}
-
-impl Violation {
-    /// The member, and everything that is known to be wrong with it: for whoever wrote it.
-    pub fn in_words(&self) -> String {
-        let Self {
-            member, message, ..
-        } = self;
-        match &self.detail {
-            Some(detail) => format!("{member}: {message} {detail}"),
-            None => format!("{member}: {message}"),
-        }
-    }
-}
-
-impl ErrorCode {
-    /// AWS's name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ValidationException => "ValidationException",
-            Self::InvalidParameterValueException => "InvalidParameterValueException",
-        }
-    }
-}
-
-impl fmt::Display for ErrorCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+fn batching_window(spec: &MappingSpec, kind: SourceKind) -> Duration {
+    let seconds = u64::try_from(spec.maximum_batching_window_in_seconds(kind));
+    Duration::from_secs(seconds.expect("the range of the window was checked"))
 }
 
 #[cfg(test)]

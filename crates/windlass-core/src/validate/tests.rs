@@ -25,8 +25,9 @@ fn spec(source: &str, more: Value) -> MappingSpec {
 
 fn stream(more: Value) -> MappingSpec {
     let mut spec = spec(STREAM, more);
-    spec.starting_position
-        .get_or_insert_with(|| "TRIM_HORIZON".to_owned());
+    if spec.starting_position().is_none() {
+        spec.set("StartingPosition", "TRIM_HORIZON");
+    }
     spec
 }
 
@@ -53,7 +54,7 @@ fn unsupported(member: &str) -> String {
 }
 
 fn row(spec: MappingSpec) -> MappingRow {
-    let source = spec.event_source_arn.as_deref().unwrap();
+    let source = spec.event_source_arn().unwrap();
     let source = SourceArn::parse(source).unwrap();
     MappingRow {
         id: MappingId::new("11111111-2222-3333-4444-555555555555"),
@@ -206,7 +207,7 @@ fn a_pattern_that_is_none_is_refused_in_the_words_of_aws() {
     ]);
     let violations = create(&stream(json!({"FilterCriteria": {"Filters": two}})), NOW);
     assert_eq!(
-        violations.unwrap_err()[0].in_words(),
+        violations.unwrap_err()[0].to_string(),
         "FilterCriteria.Filters[1].Pattern: Invalid filter pattern definition. At line 2, \
          column 17: data.a: `prefix` takes a text."
     );
@@ -359,8 +360,8 @@ fn a_change_leaves_the_rest_as_it_is() {
     let current = create(&stream(json!({"BatchSize": 7})), NOW).unwrap().spec;
     let change = serde_json::from_value(json!({"MaximumBatchingWindowInSeconds": 5})).unwrap();
     let changed = update(&row(current.clone()), &change).unwrap();
-    assert_eq!(changed.spec.batch_size, Some(7));
-    assert_eq!(changed.spec.maximum_batching_window_in_seconds, Some(5));
+    let expected = json!({"BatchSize": 7, "MaximumBatchingWindowInSeconds": 5});
+    assert_eq!(changed.spec, stream(expected));
     assert_eq!(changed.enabled, None);
 
     for member in ["EventSourceArn", "StartingPosition"] {
@@ -472,19 +473,25 @@ fn any_spec() -> impl Strategy<Value = MappingSpec> {
         any::<Option<bool>>(),
         others,
     )
-        .prop_map(|(source, position, millis, numbers, enabled, other)| {
-            let mut spec = spec(source, json!({}));
-            spec.starting_position = position.map(str::to_owned);
+        .prop_map(|(source, position, millis, numbers, enabled, others)| {
+            let mut spec = spec(source, json!(others));
             #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
             let seconds = millis.map(|millis| millis as f64 / 1000.0);
-            spec.starting_position_timestamp = seconds;
-            spec.batch_size = numbers.0;
-            spec.maximum_batching_window_in_seconds = numbers.1;
-            spec.parallelization_factor = numbers.2;
-            spec.maximum_retry_attempts = numbers.3;
-            spec.maximum_record_age_in_seconds = numbers.4;
-            spec.enabled = enabled;
-            spec.other = other;
+            let members = [
+                ("StartingPosition", position.map(Value::from)),
+                ("StartingPositionTimestamp", seconds.map(Value::from)),
+                ("BatchSize", numbers.0.map(Value::from)),
+                ("MaximumBatchingWindowInSeconds", numbers.1.map(Value::from)),
+                ("ParallelizationFactor", numbers.2.map(Value::from)),
+                ("MaximumRetryAttempts", numbers.3.map(Value::from)),
+                ("MaximumRecordAgeInSeconds", numbers.4.map(Value::from)),
+                ("Enabled", enabled.map(Value::from)),
+            ];
+            for (name, value) in members {
+                if let Some(value) = value {
+                    spec.set(name, value);
+                }
+            }
             spec
         })
 }
