@@ -252,3 +252,34 @@ impl Parameter {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arn::StreamKind;
+    use crate::spec::MappingSpec;
+
+    #[test]
+    fn defaults_have_their_type_and_are_recognized() {
+        for kind in [SourceKind::Stream(StreamKind::Kinesis), SourceKind::Queue] {
+            for parameter in &PARAMETERS {
+                let Some(default) = parameter.default_for(kind) else {
+                    continue;
+                };
+                assert!(parameter.is_default(&default, kind), "{}", parameter.name);
+                let members = serde_json::Map::from_iter([(parameter.name.to_owned(), default)]);
+                assert_eq!(MappingSpec::read(&members, false).1, []);
+            }
+        }
+    }
+
+    #[test]
+    fn empty_structures_are_defaults() {
+        let destination = find("DestinationConfig").unwrap();
+        let is_default = |value| destination.is_default(&value, SourceKind::Queue);
+        assert!(is_default(json!({})));
+        assert!(is_default(json!({"OnFailure": {"Destination": ""}})));
+        assert!(!is_default(json!({"OnFailure": {"Destination": "arn"}})));
+        assert!(!is_default(json!({"OnSuccess": {}})));
+    }
+}

@@ -1,7 +1,7 @@
-//! The AWS JSON shape of a mapping's parameters: the only serialised type of the domain.
+//! The parameters of a mapping in AWS's JSON form, the only serialized type of the domain.
 //!
 //! The API receives it, mapping files contain it, the stores keep it. Its values have the right
-//! types and may be wrong otherwise; [`crate::validate`] says how.
+//! types; [`crate::validate`] checks everything else.
 
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -232,4 +232,77 @@ fn invalid_type(found: &Value, expected: &Type) -> String {
         Type::Structure { name, .. } => &format!("struct {name}"),
     };
     serde_json::Error::invalid_type(found, &expected).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(value: &Value, convert_texts: bool) -> (MappingSpec, Vec<TypeError>) {
+        MappingSpec::read(value.as_object().unwrap(), convert_texts)
+    }
+
+    #[test]
+    fn the_first_wrong_type_ends_deserialization() {
+        let filters = |filters: Value| json!({"FilterCriteria": {"Filters": filters}});
+        for (members, text) in [
+            (
+                json!({"BatchSize": "5"}),
+                r#"invalid type: string "5", expected i64"#,
+            ),
+            (
+                json!({"BatchSize": 1.5}),
+                "invalid type: floating point `1.5`, expected i64",
+            ),
+            (
+                json!({"Enabled": 1}),
+                "invalid type: integer `1`, expected a boolean",
+            ),
+            (
+                filters(json!([null])),
+                "invalid type: null, expected struct Filter",
+            ),
+            (
+                filters(json!([{"Pattern": {}}])),
+                "invalid type: map, expected a string",
+            ),
+        ] {
+            let error = serde_json::from_value::<MappingSpec>(members).unwrap_err();
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn null_is_absent_and_unknown_members_are_kept() {
+        let members = json!({"BatchSize": null, "Tags": {"a": null}, "KMSKeyArn": null});
+        let (spec, errors) = read(&members, false);
+        assert_eq!(errors, []);
+        assert_eq!(
+            Value::from(spec.members().clone()),
+            json!({"Tags": {"a": null}})
+        );
+    }
+
+    #[test]
+    fn a_text_can_be_a_number_or_a_boolean() {
+        let members = json!({
+            "BatchSize": "7", "Enabled": "false", "StartingPositionTimestamp": "1.5",
+            "FunctionName": "7",
+        });
+        let (spec, errors) = read(&members, true);
+        assert_eq!(errors, []);
+        let expected = json!({
+            "BatchSize": 7, "Enabled": false, "StartingPositionTimestamp": 1.5,
+            "FunctionName": "7",
+        });
+        assert_eq!(Value::from(spec.members().clone()), expected);
+        assert_eq!(
+            read(&json!({"StartingPositionTimestamp": "inf"}), true)
+                .1
+                .len(),
+            1
+        );
+    }
 }

@@ -59,13 +59,13 @@ pub(super) fn list_query(
     found
 }
 
-pub(super) fn uuid(text: &str) -> Vec<Violation> {
+pub(super) fn uuid(text: &str) -> Option<Violation> {
     let constraint = match text.chars().count().cmp(&UUID_LENGTH) {
         Ordering::Less => "Member must have length greater than or equal to 36",
         Ordering::Greater => "Member must have length less than or equal to 36",
-        Ordering::Equal => return Vec::new(),
+        Ordering::Equal => return None,
     };
-    vec![Violation::constraint("UUID", &quoted(text), constraint)]
+    Some(Violation::constraint("UUID", &quoted(text), constraint))
 }
 
 fn check(value_type: &Type, member: &str, value: &Value, found: &mut Vec<Violation>) {

@@ -2,15 +2,16 @@
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_FilterCriteria.html>
 
+use windlass_filter::{Criteria, MAXIMUM_FILTERS, View};
+
 use crate::arn::{SourceKind, StreamKind};
 use crate::spec::MappingSpec;
 use crate::validate::violation::Violation;
-use windlass_filter::{Criteria, MAXIMUM_FILTERS, View};
 
-/// What the filters of a mapping mean; `None`: there are none, and everything passes.
+/// `None` if the mapping has no filters: every record passes.
 ///
 /// # Errors
-/// Every pattern that is none, in AWS's words, with the place and the reason beside them.
+/// Every invalid pattern, with AWS's text, and with position and reason as the detail.
 pub(super) fn compile(
     spec: &MappingSpec,
     kind: SourceKind,

@@ -1,9 +1,9 @@
-//! What may be asked of a mapping: every rule about its parameters, in AWS's words.
+//! Checks the parameters of mappings, with AWS's error texts.
 //!
-//! A [`MappingSpec`] can hold anything that a user may write. [`create`] and [`update`] say
-//! everything that is wrong with it at once, in the order in which AWS looks; [`mapping`] makes what
-//! the machines run from a stored row. There is no other way to a [`Mapping`], so what runs has
-//! always passed the rules of this version, even if a store was written by another.
+//! A [`MappingSpec`] can hold anything that a user may write. [`create`] and [`update`] report every
+//! violation at once, in AWS's order of checks; [`mapping`] builds a [`Mapping`] from a stored row.
+//! Nothing else builds one, so what runs has passed the rules of this version, even if another
+//! version wrote the store.
 //!
 //! Two layers, as in AWS: *constraints* (lengths, ranges, patterns; `ValidationException`) come
 //! first and know nothing of the source; *rules* (`InvalidParameterValueException`) depend on it.
@@ -28,36 +28,34 @@ mod violation;
 
 pub use violation::{ErrorCode, Violation};
 
-/// Parameters in which nothing is wrong, as far as can be told without asking anybody.
+/// Parameters that passed every check that needs no I/O.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
-    /// The parameters as they are stored: those that equal their default are left out, and so is
-    /// `Enabled`, which a stored mapping has as its desired state.
+    /// As stored: without those that equal their default, and without `Enabled`, which becomes the
+    /// desired state of the row.
     pub spec: MappingSpec,
-    /// `Enabled`, if it was given.
+    /// `None` if it is not given.
     pub enabled: Option<bool>,
-    /// The stream or queue.
     pub source: SourceArn,
-    /// The function, not yet looked up.
+    /// Not looked up yet.
     pub function: FunctionName,
 }
 
-/// Checks the parameters of a mapping that is to be created.
+/// Checks the parameters of a new mapping.
 ///
 /// # Errors
-/// Everything that is wrong, in the order in which AWS would find it.
+/// Every violation, in AWS's order of checks.
 pub fn create(spec: &MappingSpec, now: Timestamp) -> Result<Checked, Vec<Violation>> {
-    examine(spec, None, Some(now))
+    check(spec, None, Some(now))
 }
 
-/// Checks a change of a mapping: `change` holds what is to be different, all else stays as it is
-/// in `current`.
+/// Checks an update: parameters that are not in `change` keep the values of `current`.
 ///
 /// # Errors
-/// Everything that is wrong with the change, or with what it would make of the mapping.
+/// Every violation, of the change alone and of the mapping after it.
 pub fn update(current: &MappingRow, change: &MappingSpec) -> Result<Checked, Vec<Violation>> {
     let mut violations = rules::unchangeable(change);
-    match examine(&merge(&current.spec, change), Some(&current.source), None) {
+    match check(&merge(&current.spec, change), Some(&current.source), None) {
         Ok(checked) if violations.is_empty() => return Ok(checked),
         Ok(_) => {}
         Err(more) => violations.extend(more),
@@ -66,13 +64,13 @@ pub fn update(current: &MappingRow, change: &MappingSpec) -> Result<Checked, Vec
     Err(violations)
 }
 
-/// What a stored mapping means to the machines.
+/// Builds the mapping that consumers run from its stored row.
 ///
 /// # Errors
-/// Everything that is wrong with the stored parameters. It cannot happen to what [`create`] and
-/// [`update`] have passed, except in a store that another version has written.
+/// Every violation in the stored parameters. [`create`] and [`update`] let none pass; a store that
+/// another version wrote may have some.
 pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
-    let Checked { spec, source, .. } = examine(&row.spec, Some(&row.source), None)?;
+    let Checked { spec, source, .. } = check(&row.spec, Some(&row.source), None)?;
     let kind = source.kind();
     let filter = filters::compile(&spec, kind)?.map(Arc::new);
     let source = match kind {
@@ -100,10 +98,10 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
     })
 }
 
-/// Checks what a list of mappings is narrowed by: `MaxItems` too, which is a number in a text.
+/// Checks the query of ListEventSourceMappings, where `MaxItems` is a number as text.
 ///
 /// # Errors
-/// Everything that is wrong with them.
+/// Every violation.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_ListEventSourceMappings.html>
 pub fn list(
@@ -111,11 +109,8 @@ pub fn list(
     function_name: Option<&str>,
     max_items: Option<&str>,
 ) -> Result<(), Vec<Violation>> {
-    none(constraints::list_query(
-        event_source_arn,
-        function_name,
-        max_items,
-    ))
+    let found = constraints::list_query(event_source_arn, function_name, max_items);
+    if found.is_empty() { Ok(()) } else { Err(found) }
 }
 
 /// Checks the `UUID` of a path: it has 36 characters.
@@ -123,26 +118,18 @@ pub fn list(
 /// # Errors
 /// The text is shorter or longer.
 pub fn uuid(text: &str) -> Result<(), Vec<Violation>> {
-    none(constraints::uuid(text))
+    constraints::uuid(text).map_or(Ok(()), |violation| Err(vec![violation]))
 }
 
-fn none(violations: Vec<Violation>) -> Result<(), Vec<Violation>> {
-    if violations.is_empty() {
-        Ok(())
-    } else {
-        Err(violations)
-    }
-}
-
-/// `known` is the source of a mapping that exists; `now` is what the starting position of a new one
-/// is compared with.
-fn examine(
+/// `source` is that of an existing mapping. `now` is the limit for the starting position of a new
+/// one.
+fn check(
     spec: &MappingSpec,
-    known: Option<&SourceArn>,
+    source: Option<&SourceArn>,
     now: Option<Timestamp>,
 ) -> Result<Checked, Vec<Violation>> {
     let mut violations = constraints::spec(spec);
-    let source = match known {
+    let source = match source {
         Some(source) => Some(source.clone()),
         None => spec.event_source_arn().and_then(SourceArn::parse),
     };
@@ -156,13 +143,16 @@ fn examine(
             function,
         }),
         _ => {
-            assert!(!violations.is_empty(), "what cannot be read is a violation");
+            assert!(
+                !violations.is_empty(),
+                "a missing or malformed source or function is a violation"
+            );
             Err(violations)
         }
     }
 }
 
-/// Members that cannot change keep their values.
+/// Parameters that an update cannot change keep their values.
 fn merge(current: &MappingSpec, change: &MappingSpec) -> MappingSpec {
     let mut merged = current.clone();
     for (name, value) in change.members() {
@@ -185,9 +175,9 @@ fn without_defaults(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
     stored
 }
 
-/// A starting position of `LATEST` is the moment of creation. DynamoDB has no iterator by time:
-/// there the stream is read from its start and older records are passed over, and since DynamoDB
-/// tells arrival in whole seconds, so is the moment.
+/// A starting position of `LATEST` means the time of creation. DynamoDB has no iterator by time, so
+/// its stream is read from the trim horizon and older records are skipped. It reports arrival in
+/// whole seconds, so the time is rounded down to them.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> StreamSettings {
@@ -209,12 +199,12 @@ fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> 
 }
 
 fn batch_size(spec: &MappingSpec, kind: SourceKind) -> usize {
-    usize::try_from(spec.batch_size(kind)).expect("the range of BatchSize was checked")
+    usize::try_from(spec.batch_size(kind)).expect("constraints limit BatchSize to 1 to 10,000")
 }
 
 fn batching_window(spec: &MappingSpec, kind: SourceKind) -> Duration {
     let seconds = u64::try_from(spec.maximum_batching_window_in_seconds(kind));
-    Duration::from_secs(seconds.expect("the range of the window was checked"))
+    Duration::from_secs(seconds.expect("constraints limit the window to 0 to 300"))
 }
 
 #[cfg(test)]

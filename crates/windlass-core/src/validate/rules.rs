@@ -1,7 +1,7 @@
 //! Rules that depend on the source: which parameters it has, and which values go together.
 //!
-//! What is not supported is refused by its name, also if AWS would know it: nothing is accepted
-//! and ignored. A parameter that windlass does not support yet may be sent with its default.
+//! An unsupported parameter is refused by name, even if AWS has it: nothing is accepted and ignored.
+//! A parameter that windlass does not support yet is accepted with its default.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-parameters.html>
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html>
@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 use crate::validate::filters;
 use crate::validate::violation::Violation;
 
-/// The most messages of a FIFO queue in one batch; also the most that need no batching window.
+/// The largest batch of a FIFO queue, and of a standard queue without a batching window.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html>
 const MAX_BATCH_WITHOUT_WINDOW: i64 = 10;
@@ -40,12 +40,9 @@ pub(super) fn check(
     }
     if let Some(source) = source {
         unsupported_parameters(spec, source.kind(), found);
-        found.extend(
-            filters::compile(spec, source.kind())
-                .err()
-                .into_iter()
-                .flatten(),
-        );
+        if let Err(violations) = filters::compile(spec, source.kind()) {
+            found.extend(violations);
+        }
     }
     unknown_members(spec, found);
     match source.map(|source| (source, source.kind())) {
@@ -61,11 +58,10 @@ pub(super) fn check(
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_UpdateEventSourceMapping.html>
 pub(super) fn unchangeable(change: &MappingSpec) -> Vec<Violation> {
-    let fixed = PARAMETERS
+    let is_refused = |it: &&Parameter| !it.is_updatable && change.get(it.name).is_some();
+    PARAMETERS
         .iter()
-        .filter(|parameter| !parameter.is_updatable);
-    let given = fixed.filter(|parameter| change.get(parameter.name).is_some());
-    given
+        .filter(is_refused)
         .map(|Parameter { name, .. }| {
             let text = format!("{name} is not a parameter of UpdateEventSourceMapping.");
             Violation::rule(name, text)
@@ -79,7 +75,7 @@ pub(super) fn from_seconds(seconds: f64) -> Timestamp {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "`as` saturates: before 1970 is the epoch, and what is too large is the far future"
+        reason = "`as` saturates: before 1970 is the epoch, too large is the far future"
     )]
     let millis = millis as u64;
     Timestamp::from_millis(millis)

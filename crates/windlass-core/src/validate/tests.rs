@@ -1,4 +1,4 @@
-//! What is refused of a mapping's parameters, and in which words.
+//! The parameters that are refused, and the texts.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -130,7 +130,7 @@ fn function_names_and_arns_have_patterns() {
 }
 
 #[test]
-fn sets_are_closed() {
+fn enums_are_closed() {
     constraint(
         &stream(json!({"StartingPosition": "invalid"})),
         "Value 'invalid' at 'startingPosition' failed to satisfy constraint: Member must satisfy enum value set: [LATEST, AT_TIMESTAMP, TRIM_HORIZON]",
@@ -146,7 +146,7 @@ fn sets_are_closed() {
 }
 
 #[test]
-fn a_source_must_be_one_that_is_read() {
+fn other_event_sources_are_unrecognized() {
     let text = "Unrecognized event source.";
     let without: MappingSpec = serde_json::from_value(json!({"FunctionName": "f"})).unwrap();
     invalid(&without, text);
@@ -160,7 +160,7 @@ fn a_source_must_be_one_that_is_read() {
 }
 
 #[test]
-fn what_the_source_does_not_have_is_refused_by_name() {
+fn parameters_of_other_sources_are_refused_by_name() {
     for (member, value) in [
         ("ParallelizationFactor", json!(1)),
         ("MaximumRetryAttempts", json!(-1)),
@@ -189,7 +189,7 @@ fn what_the_source_does_not_have_is_refused_by_name() {
 }
 
 #[test]
-fn a_pattern_that_is_none_is_refused_in_the_words_of_aws() {
+fn an_invalid_pattern_is_refused_with_the_text_of_aws() {
     for patterns in [
         json!([{"Pattern": "not json"}]),
         json!([{"Pattern": "null"}]),
@@ -217,7 +217,7 @@ fn a_pattern_that_is_none_is_refused_in_the_words_of_aws() {
 }
 
 #[test]
-fn what_windlass_does_not_do_is_refused_by_name() {
+fn unsupported_parameters_are_refused_by_name() {
     for (member, value) in [
         ("ParallelizationFactor", json!(2)),
         ("MaximumRetryAttempts", json!(3)),
@@ -257,7 +257,7 @@ fn what_windlass_does_not_do_is_refused_by_name() {
 }
 
 #[test]
-fn defaults_may_be_sent_and_are_not_stored() {
+fn defaults_are_accepted_and_not_stored() {
     let given = stream(json!({
         "BatchSize": 100,
         "MaximumBatchingWindowInSeconds": 0,
@@ -334,19 +334,19 @@ fn a_stream_needs_a_starting_position() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_at_once_constraints_first() {
+fn every_violation_is_reported_constraints_first() {
     let wrong = spec(
         QUEUE,
         json!({"BatchSize": 0, "Topics": ["t"], "StartingPosition": "LATEST"}),
     );
-    let told: Vec<(ErrorCode, String)> = create(&wrong, NOW)
+    let found: Vec<(ErrorCode, String)> = create(&wrong, NOW)
         .unwrap_err()
         .into_iter()
         .map(|Violation { code, member, .. }| (code, member))
         .collect();
     let invalid = ErrorCode::InvalidParameterValueException;
     assert_eq!(
-        told,
+        found,
         [
             (ErrorCode::ValidationException, "BatchSize".to_owned()),
             (invalid, "Topics".to_owned()),
@@ -356,7 +356,7 @@ fn everything_that_is_wrong_is_told_at_once_constraints_first() {
 }
 
 #[test]
-fn a_change_leaves_the_rest_as_it_is() {
+fn an_update_keeps_other_parameters() {
     let current = create(&stream(json!({"BatchSize": 7})), NOW).unwrap().spec;
     let change = serde_json::from_value(json!({"MaximumBatchingWindowInSeconds": 5})).unwrap();
     let changed = update(&row(current.clone()), &change).unwrap();
@@ -373,7 +373,7 @@ fn a_change_leaves_the_rest_as_it_is() {
 }
 
 #[test]
-fn latest_is_the_moment_of_creation() {
+fn latest_means_the_time_of_creation() {
     let latest = json!({"StartingPosition": "LATEST"});
     let Source::Stream(StreamSource { settings, .. }) =
         mapping(&row(stream(latest.clone()))).unwrap().source
@@ -393,7 +393,7 @@ fn latest_is_the_moment_of_creation() {
 }
 
 #[test]
-fn a_stored_mapping_becomes_one_that_runs() {
+fn a_stored_row_becomes_a_mapping() {
     let at =
         json!({"StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": 1_541_139_109.123});
     let Source::Stream(StreamSource {
@@ -434,7 +434,7 @@ fn a_stored_mapping_becomes_one_that_runs() {
 }
 
 #[test]
-fn the_query_of_a_list_has_constraints_too() {
+fn the_query_of_a_list_has_constraints() {
     assert_eq!(list(Some(QUEUE), Some("f:live"), Some("10000")), Ok(()));
     let violations = list(Some("x"), Some("a b"), Some("0")).unwrap_err();
     let members: Vec<&str> = violations.iter().map(|it| it.member.as_str()).collect();
@@ -503,9 +503,9 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<MappingSpec>(&text).unwrap(), spec);
     }
 
-    /// Leaving out defaults changes nothing: what is stored passes, and means the same.
+    /// Dropping the defaults changes nothing: the stored parameters pass, and mean the same.
     #[test]
-    fn what_is_stored_runs(spec in any_spec()) {
+    fn stored_parameters_pass_again(spec in any_spec()) {
         if let Ok(checked) = create(&spec, NOW) {
             let again = create(&checked.spec, NOW).unwrap();
             prop_assert_eq!(&again.spec, &checked.spec);
