@@ -19,13 +19,13 @@ use windlass_engine::status::{
 
 use crate::api::Uuid;
 use crate::errors::ApiError;
-use crate::server::Served;
+use crate::state::ServerState;
 
 /// `GET /windlass/v1/mappings`: all of them, without their shards.
-pub(crate) async fn list(State(served): State<Arc<Served>>) -> Result<Json<Value>, ApiError> {
-    let rows = served.control.store().mappings().await?;
-    let board = served.control.board();
-    let now = served.control.clock().now();
+pub(crate) async fn list(State(state): State<Arc<ServerState>>) -> Result<Json<Value>, ApiError> {
+    let rows = state.control.store().mappings().await?;
+    let board = state.control.board();
+    let now = state.control.clock().now();
     let all = rows
         .iter()
         .map(|row| Value::Object(brief(row, &board.mapping(row), now)));
@@ -34,13 +34,13 @@ pub(crate) async fn list(State(served): State<Arc<Served>>) -> Result<Json<Value
 
 /// `GET /windlass/v1/mappings/{uuid}`: one, with its shards or its queue.
 pub(crate) async fn one(
-    State(served): State<Arc<Served>>,
+    State(state): State<Arc<ServerState>>,
     Uuid(uuid): Uuid,
 ) -> Result<Json<Value>, ApiError> {
-    let row = served.control.row(&uuid).await?;
-    let status = served.control.board().mapping(&row);
-    let leases = served.control.store().leases().await?;
-    let now = served.control.clock().now();
+    let row = state.control.row(&uuid).await?;
+    let status = state.control.board().mapping(&row);
+    let leases = state.control.store().leases().await?;
+    let now = state.control.clock().now();
     let mut members = brief(&row, &status, now);
     members.extend(units(&row.id, &status, &leases, now));
     Ok(Json(Value::Object(members)))

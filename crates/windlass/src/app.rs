@@ -102,7 +102,7 @@ impl App {
         let readiness = Readiness::default();
         let control = Control::new(ControlParts {
             store: self.store,
-            directory: self.world,
+            lookup: self.world,
             board: self.board,
             wakeup: self.supervisor.wakeup(),
             clock: self.clock,

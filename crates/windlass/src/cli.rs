@@ -196,24 +196,23 @@ pub(crate) enum OutputFormat {
     Yaml,
 }
 
-/// What to do with mappings.
 #[derive(Debug, Subcommand)]
 pub(crate) enum MappingsCommand {
-    /// Every mapping.
+    /// List mappings.
     List {
-        /// Only those of this source.
+        /// Of this source only.
         #[arg(long, value_name = "ARN")]
         event_source_arn: Option<String>,
-        /// Only those of this function.
+        /// Of this function only.
         #[arg(long, value_name = "NAME")]
         function_name: Option<String>,
     },
-    /// One mapping.
+    /// Show a mapping.
     Get {
         /// Its UUID.
         uuid: String,
     },
-    /// A new mapping.
+    /// Create a mapping.
     Create(Box<MappingArgs>),
     /// Change a mapping.
     Update {
@@ -222,17 +221,17 @@ pub(crate) enum MappingsCommand {
         #[command(flatten)]
         mapping: Box<MappingArgs>,
     },
-    /// Stop and remove a mapping, its checkpoints included.
+    /// Delete a mapping with its checkpoints.
     Delete {
         /// Its UUID.
         uuid: String,
     },
-    /// Let a mapping run.
+    /// Enable a mapping.
     Enable {
         /// Its UUID.
         uuid: String,
     },
-    /// Stop a mapping; its checkpoints are kept.
+    /// Disable a mapping; its checkpoints are kept.
     Disable {
         /// Its UUID.
         uuid: String,

@@ -82,25 +82,24 @@ impl ConfigMapping {
         MappingId::new(&Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string())
     }
 
-    /// Makes the store's mappings those of the file. Mappings that were made through the API stay
-    /// as they are; those that have left the file are reported, and deleted if `prune` says so.
+    /// Writes the mappings of the file to the store. Mappings that the API created stay as they are.
+    /// Mappings that are no longer in the file are logged, or deleted with `prune`.
     ///
-    /// Every function is looked up before anything is written, so that a mistake in one mapping
-    /// leaves no others behind that run.
+    /// Every function is looked up before the first write, so that an error in one mapping leaves no
+    /// others running.
     ///
     /// # Errors
-    /// Functions do not exist, and nothing was written; or the store fails, and what was written
-    /// before stays.
+    /// A function does not exist: nothing was written. The store fails: earlier writes stay.
     pub async fn apply(
         all: &[Self],
         store: &dyn Store,
-        directory: &dyn ResourceLookup,
+        lookup: &dyn ResourceLookup,
         clock: Clock,
         prune: bool,
     ) -> Result<(), ApplyError> {
         let (mut functions, mut missing) = (Vec::new(), Vec::new());
-        for declared in all {
-            match declared.look_up(directory).await {
+        for mapping in all {
+            match mapping.look_up(lookup).await {
                 Ok(arn) => functions.push(arn),
                 Err(function) => missing.push(function),
             }
@@ -109,40 +108,46 @@ impl ConfigMapping {
             return Err(ApplyError::MissingFunctions(missing));
         }
         let mut kept = Vec::new();
-        for (declared, function_arn) in all.iter().zip(functions) {
-            kept.push(declared.write(store, function_arn, clock.now()).await?);
+        for (mapping, function_arn) in all.iter().zip(functions) {
+            kept.push(mapping.write(store, function_arn, clock.now()).await?);
         }
         for row in store.mappings().await? {
-            let left =
-                row.from_config && row.desired != DesiredState::Deleted && !kept.contains(&row.id);
-            if !left {
+            let is_deleted = row.desired == DesiredState::Deleted;
+            if !row.from_config || is_deleted || kept.contains(&row.id) {
                 continue;
             }
-            let source = row.source.as_str();
+            let MappingRow {
+                id,
+                source,
+                function_arn,
+                ..
+            } = &row;
             if !prune {
                 tracing::warn!(
-                    uuid = %row.id, source, function = %row.function_arn,
-                    "a mapping has left the configuration and still runs; start with --prune to delete it"
+                    uuid = %id, %source, function = %function_arn,
+                    "a mapping was removed from the configuration and still runs; start with --prune to delete it"
                 );
                 continue;
             }
-            tracing::info!(uuid = %row.id, source, function = %row.function_arn, "deleting a mapping that has left the configuration");
-            let (desired, change) = (DesiredState::Deleted, Change::Deleted);
+            tracing::info!(
+                uuid = %id, %source, function = %function_arn,
+                "deleting a mapping that was removed from the configuration"
+            );
             let next = MappingRow {
-                desired,
-                change,
+                desired: DesiredState::Deleted,
+                change: Change::Deleted,
                 ..row.next_revision(clock.now())
             };
-            // Whoever changed it meanwhile is another daemon with a file of its own.
+            // A conflict means that another daemon, with another file, has changed it.
             store.put(&next, Some(row.revision)).await?;
         }
         Ok(())
     }
 
-    /// The ARN of the function. One that cannot be looked up now will be invoked all the same; one
-    /// that is known to be missing is a mistake in the file.
-    async fn look_up(&self, directory: &dyn ResourceLookup) -> Result<Arn, MissingFunction> {
-        match directory.function(&self.checked.function).await {
+    /// The ARN of the function. It is an error if the function does not exist, but not if the lookup
+    /// fails: it may exist.
+    async fn look_up(&self, lookup: &dyn ResourceLookup) -> Result<Arn, MissingFunction> {
+        match lookup.function(&self.checked.function).await {
             Ok(Some(arn)) => Ok(arn),
             Ok(None) => Err(MissingFunction {
                 location: self.location.clone(),
@@ -156,7 +161,7 @@ impl ConfigMapping {
             }),
             Err(error) => {
                 tracing::warn!(
-                    "{}: whether the function exists is not known: {}",
+                    "{}: cannot look up the function: {}",
                     self.location,
                     chain(&error)
                 );
@@ -165,7 +170,7 @@ impl ConfigMapping {
         }
     }
 
-    /// Creates the mapping, or changes the one that is there; its id.
+    /// Creates or updates the mapping, and returns its id.
     async fn write(
         &self,
         store: &dyn Store,
@@ -200,14 +205,14 @@ impl ConfigMapping {
                 }
             };
             if store.put(&next, seen).await? == Swap::Done {
-                tracing::info!(uuid = %next.id, source = %self.checked.source, function = %next.function_arn, "mapping declared");
+                tracing::info!(uuid = %next.id, source = %self.checked.source, function = %next.function_arn, "configured mapping written");
                 return Ok(next.id);
             }
         }
         Err(ApplyError::Contended(new.id))
     }
 
-    /// The parameters of an existing mapping, after this. Those that cannot change stay.
+    /// The new parameters of an existing mapping: those that an update cannot change stay.
     fn spec_for(&self, row: &MappingRow) -> MappingSpec {
         let mut spec = self.checked.spec.clone();
         for parameter in PARAMETERS
@@ -222,8 +227,8 @@ impl ConfigMapping {
         if spec != self.checked.spec {
             tracing::warn!(
                 uuid = %row.id,
-                "the starting position of a mapping that exists cannot be changed; delete the \
-                 mapping to start anew"
+                "the starting position of an existing mapping cannot change; delete the mapping to \
+                 create it again"
             );
         }
         spec
@@ -245,7 +250,7 @@ impl ConfigMapping {
     }
 }
 
-/// What the file changes about a mapping, if it changes anything.
+/// `None` if the file changes nothing.
 fn change(row: &MappingRow, spec: &MappingSpec, wanted: DesiredState) -> Option<Change> {
     if row.desired == wanted {
         return (row.spec != *spec).then_some(Change::Updated);
