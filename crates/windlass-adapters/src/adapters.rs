@@ -1,8 +1,7 @@
-//! From an ARN or a name to an adapter.
+//! Makes adapters from ARNs and names.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use windlass_core::arn::{Arn, ArnScope, SourceArn, StreamKind};
@@ -17,82 +16,53 @@ use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
 use crate::aws::{Aws, AwsSettings, source_exists};
-use crate::targets::{
-    DEFAULT_TIMEOUT, HttpTarget, HttpTargetSettings, LambdaTarget, find_function,
-};
-use crate::trust::CaBundle;
+use crate::targets::{FunctionKind, FunctionSettings, HttpTarget, LambdaTarget, find_function};
+use crate::tls_roots::CaBundle;
 
-/// What the world is made of.
-#[derive(Clone, Debug)]
+/// Everything that the adapters of one daemon need to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdapterSettings {
-    /// Where AWS is.
     pub aws: AwsSettings,
-    /// For names given without an ARN: twelve digits.
+    /// Account of names without an ARN: twelve digits.
     pub account_id: String,
-    /// Functions by name. Any other is AWS Lambda's.
+    /// By name. Any other function is AWS Lambda's.
     pub functions: BTreeMap<String, FunctionSettings>,
 }
 
-/// A function of the configuration.
-#[derive(Clone, Debug)]
-pub struct FunctionSettings {
-    /// How it is invoked.
-    pub kind: FunctionKind,
-    /// The longest that one invocation may take.
-    pub timeout: Duration,
-    /// Most invocations at a time; others wait.
-    pub maximum_concurrency: Option<usize>,
-    /// What it sees as `invokeIdentityArn`.
-    pub role_arn: Option<String>,
+impl AdapterSettings {
+    /// Partition, region and account of names without an ARN.
+    pub fn home(&self) -> ArnScope {
+        ArnScope {
+            partition: "aws".to_owned(),
+            region: self.aws.region.clone(),
+            account_id: self.account_id.clone(),
+        }
+    }
 }
 
-/// How a function is invoked.
-#[derive(Clone, Debug)]
-pub enum FunctionKind {
-    /// By HTTP.
-    Url {
-        /// Absolute.
-        url: String,
-        /// Sent with every request.
-        headers: BTreeMap<String, String>,
-        /// Signs the body.
-        signing_secret: Option<String>,
-    },
-    /// Through AWS Lambda's API.
-    Lambda {
-        /// Its ARN.
-        arn: Arn,
-    },
-}
-
-/// Everything outside, as one daemon is configured to see it.
+/// Makes the adapters of one daemon from ARNs and names.
 pub struct Adapters {
     aws: Aws,
     ca_bundle: Option<CaBundle>,
     home: ArnScope,
     functions: BTreeMap<String, FunctionSettings>,
-    /// One target for each function, since a limit of concurrency is the function's.
+    /// One target per function: all mappings of a function share its concurrency limit.
     targets: Mutex<BTreeMap<Arn, Arc<dyn Target>>>,
 }
 
 impl Adapters {
-    /// Looks up credentials and endpoints; calls nobody.
+    /// Loads credentials and endpoints; makes no calls to services.
     pub async fn load(settings: AdapterSettings) -> Self {
-        let home = ArnScope {
-            partition: "aws".to_owned(),
-            region: settings.aws.region.clone(),
-            account_id: settings.account_id,
-        };
         Self {
             aws: Aws::load(&settings.aws).await,
+            home: settings.home(),
             ca_bundle: settings.aws.ca_bundle,
-            home,
             functions: settings.functions,
             targets: Mutex::default(),
         }
     }
 
-    /// The function of the configuration that an ARN of ours names.
+    /// The function of the configuration that an ARN of our own region and account names.
     fn configured(&self, arn: &Arn) -> Option<&FunctionSettings> {
         let name = FunctionName::parse(arn.as_str())?;
         if name.scope.as_ref() != Some(&self.home) {
@@ -101,53 +71,29 @@ impl Adapters {
         self.functions.get(&name.name)
     }
 
-    /// The ARN that a `lambda` function of the configuration stands for, shown as `FunctionArn`.
-    fn shown(&self, name: &FunctionName) -> (Arn, bool) {
-        let arn = name.resolve(&self.home);
-        match self.configured(&arn).map(|function| &function.kind) {
-            Some(FunctionKind::Url { .. }) => (arn, true),
-            Some(FunctionKind::Lambda { arn }) => (arn.clone(), false),
-            None => (arn, false),
-        }
-    }
-
+    /// Settings of a function by its own name, or by the ARN it is configured to stand for.
     fn settings_of(&self, arn: &Arn) -> Option<&FunctionSettings> {
         self.configured(arn).or_else(|| {
-            let of_arn = |settings: &&FunctionSettings| {
-                matches!(&settings.kind, FunctionKind::Lambda { arn: it } if it == arn)
-            };
-            self.functions.values().find(of_arn)
+            let mut functions = self.functions.values();
+            functions.find(|it| matches!(&it.kind, FunctionKind::Lambda(lambda) if lambda == arn))
         })
     }
 
     fn new_target(&self, function: &Arn) -> Result<Arc<dyn Target>, BoxError> {
-        let settings = self.settings_of(function);
-        let timeout = settings.map_or(DEFAULT_TIMEOUT, |it| it.timeout);
-        let limit = settings.and_then(|it| it.maximum_concurrency);
-        let arn = match settings.map(|it| &it.kind) {
-            Some(FunctionKind::Url {
-                url,
-                headers,
-                signing_secret,
-            }) => {
-                return Ok(Arc::new(HttpTarget::new(&HttpTargetSettings {
-                    url: url.clone(),
-                    headers: headers.clone(),
-                    signing_secret: signing_secret.clone(),
-                    timeout,
-                    maximum_concurrency: limit,
-                    ca_bundle: self.ca_bundle.clone(),
-                })?));
+        let settings = self.settings_of(function).cloned();
+        let settings = settings
+            .unwrap_or_else(|| FunctionSettings::new(FunctionKind::Lambda(function.clone())));
+        let (timeout, limit) = (settings.timeout, settings.maximum_concurrency);
+        Ok(match &settings.kind {
+            FunctionKind::Http(http) => {
+                let ca_bundle = self.ca_bundle.as_ref();
+                Arc::new(HttpTarget::new(http, timeout, limit, ca_bundle)?)
             }
-            Some(FunctionKind::Lambda { arn }) => arn,
-            None => function,
-        };
-        Ok(Arc::new(LambdaTarget::new(
-            &self.aws.of(arn).lambda,
-            arn,
-            timeout,
-            limit,
-        )))
+            FunctionKind::Lambda(arn) => {
+                let client = &self.aws.clients_for(arn).lambda;
+                Arc::new(LambdaTarget::new(client, arn, timeout, limit))
+            }
+        })
     }
 
     fn identity_of(&self, function: &Arn) -> String {
@@ -164,7 +110,7 @@ impl AdapterFactory for Adapters {
         source: &StreamSource,
         function: &Arn,
     ) -> Result<Arc<dyn StreamReader>, PortError> {
-        let clients = self.aws.of(&source.arn);
+        let clients = self.aws.clients_for(&source.arn);
         Ok(match source.kind {
             StreamKind::Kinesis => {
                 let identity = self.identity_of(function);
@@ -177,13 +123,13 @@ impl AdapterFactory for Adapters {
     }
 
     fn queue(&self, source: &QueueSource) -> Result<Arc<dyn QueueReader>, PortError> {
-        let clients = self.aws.of(&source.arn);
+        let clients = self.aws.clients_for(&source.arn);
         Ok(Arc::new(SqsReader::new(&clients, source)))
     }
 
     fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError> {
         let mut targets = self.targets.lock().unwrap_or_else(PoisonError::into_inner);
-        // Qualifiers of a function that is not Lambda's change nothing about it.
+        // A configured function is the same whatever the qualifier.
         let unqualified = FunctionName::parse(function.as_str())
             .filter(|_| self.configured(function).is_some())
             .map(|name| {
@@ -198,7 +144,7 @@ impl AdapterFactory for Adapters {
             return Ok(Arc::clone(target));
         }
         let target = self.new_target(key).map_err(|source| PortError {
-            operation: format!("setting up the function {function}"),
+            operation: format!("preparing to invoke function {function}"),
             fault: Fault::Denied,
             source,
         })?;
@@ -210,15 +156,18 @@ impl AdapterFactory for Adapters {
 #[async_trait]
 impl ResourceLookup for Adapters {
     async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError> {
-        let (arn, configured) = self.shown(name);
-        if configured || find_function(&self.aws.of(&arn).lambda, &arn).await? {
-            return Ok(Some(arn));
-        }
-        Ok(None)
+        let arn = name.resolve(&self.home);
+        let arn = match self.configured(&arn).map(|function| &function.kind) {
+            Some(FunctionKind::Http(_)) => return Ok(Some(arn)),
+            Some(FunctionKind::Lambda(lambda)) => lambda.clone(),
+            None => arn,
+        };
+        let exists = find_function(&self.aws.clients_for(&arn).lambda, &arn).await?;
+        Ok(exists.then_some(arn))
     }
 
     async fn source(&self, source: &SourceArn) -> Result<(), PortError> {
-        source_exists(&self.aws.of(source.arn()), source).await
+        source_exists(&self.aws.clients_for(source.arn()), source).await
     }
 }
 
@@ -230,11 +179,11 @@ mod tests {
     use super::*;
     use crate::aws::Service;
 
-    /// The region that one call to a service was signed for.
+    /// The region that a call about a stream in `region` is signed for.
     async fn signed_for(region: &str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let world = Adapters::load(AdapterSettings {
+        let adapters = Adapters::load(AdapterSettings {
             aws: AwsSettings {
                 region: "us-east-1".to_owned(),
                 endpoints: BTreeMap::from([(Service::Kinesis, url)]),
@@ -255,17 +204,17 @@ mod tests {
             stream.write_all(answer).await.unwrap();
             String::from_utf8_lossy(&request[..length]).into_owned()
         };
-        let (request, answer) = tokio::join!(answering, world.source(&source));
+        let (request, answer) = tokio::join!(answering, adapters.source(&source));
         assert!(answer.is_err());
         let (_, scope) = request.split_once("Credential=none/").unwrap();
         scope.split('/').nth(1).unwrap().to_owned()
     }
 
     #[tokio::test]
-    async fn a_source_is_called_in_the_region_of_its_arn() {
+    async fn sources_are_called_in_the_region_of_their_arn() {
         assert_eq!(signed_for("us-east-1").await, "us-east-1");
         assert_eq!(signed_for("eu-central-1").await, "eu-central-1");
-        // DynamoDB Local, ElasticMQ and others have names that are no regions.
+        // DynamoDB Local, ElasticMQ and others use names that are not regions of AWS.
         assert_eq!(signed_for("elsewhere").await, "us-east-1");
     }
 }

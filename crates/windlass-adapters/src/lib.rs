@@ -1,16 +1,16 @@
-//! Implements the ports: sources, functions and stores.
+//! Implementations of the ports: sources, functions and stores.
 //!
-//! [`Adapters`] is the one place that goes from an ARN or a name to an adapter.
+//! [`Adapters`] makes them from ARNs and names.
 
 mod adapters;
 pub mod aws;
-#[cfg(test)]
-mod canned;
-mod reconnect;
+mod open_retry;
 pub mod stores;
 pub mod targets;
-pub mod trust;
+#[cfg(test)]
+mod tests;
+pub mod tls_roots;
 mod wire;
 
-pub use adapters::{AdapterSettings, Adapters, FunctionKind, FunctionSettings};
+pub use adapters::{AdapterSettings, Adapters};
 pub use wire::WireError;

@@ -268,7 +268,7 @@ impl Control {
         }
     }
 
-    /// The mapping because of which `row` cannot be written.
+    /// The mapping that prevents `row` from being written.
     async fn conflicting(&self, row: &MappingRow) -> Result<Option<MappingRow>, ApiError> {
         let rows = self.store().mappings().await?;
         Ok(rows.into_iter().find(|other| row.conflicts_with(other)))

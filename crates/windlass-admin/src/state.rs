@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use windlass_engine::budget::Budget;
+use windlass_engine::memory::Budget;
 
 use crate::control::Control;
 use crate::metrics::Metrics;

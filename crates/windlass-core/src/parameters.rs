@@ -192,7 +192,7 @@ impl Parameter {
 
 fn equals_default(value_type: &Type, value: &Value, default: Option<&Value>) -> bool {
     match (value_type, value, default) {
-        // An empty destination is no destination.
+        // An empty text is not a destination.
         (Text { .. }, Value::String(text), _) if text.is_empty() => true,
         (Structure { members: known, .. }, Value::Object(members), Some(default)) => {
             known.iter().all(|Member(name, value_type)| {

@@ -159,10 +159,8 @@ impl Reader {
     /// `None` if the type is wrong, which is reported. Of lists and structures, the items and
     /// members that fit are kept.
     fn value(&mut self, expected: &'static Type, value: &Value, path: &str) -> Option<Value> {
-        let converted = match value {
-            Value::String(text) if self.convert_texts => convert(expected, text),
-            _ => None,
-        };
+        let text = value.as_str().filter(|_| self.convert_texts);
+        let converted = text.and_then(|text| convert(expected, text));
         let value = converted.as_ref().unwrap_or(value);
         match (expected, value) {
             (Type::List { item, .. }, Value::Array(items)) => {

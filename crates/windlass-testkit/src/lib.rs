@@ -1,4 +1,4 @@
-//! Fakes, simulators, checkers and the script runner. For tests only: no program of ours uses it.
+//! Fakes, simulations, checkers and the script runner, for tests only.
 
 pub mod checkers;
 pub mod contract;

@@ -3,7 +3,6 @@
 //! Four verbs: a [`Config`] is loaded, [`App::build`] opens and binds everything that can fail,
 //! [`App::spawn`] lets it run, [`Running::stop`] drains it.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -13,20 +12,20 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use windlass_adapters::aws::{AwsSettings, Service};
-use windlass_adapters::{AdapterSettings, Adapters, FunctionSettings, stores};
+use windlass_adapters::{AdapterSettings, Adapters, stores};
 use windlass_admin::{
     ConfigMapping, Control, ControlParts, Metrics, Readiness, Server, ServerParts,
 };
-use windlass_core::arn::Arn;
 use windlass_core::lease::WorkerId;
-use windlass_engine::budget::Budget;
 use windlass_engine::clock::Clock;
+use windlass_engine::memory::Budget;
 use windlass_engine::ports::Store;
 use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::StatusBoard;
-use windlass_engine::supervisor::{Stop, Supervisor, SupervisorParts};
+use windlass_engine::stop::Stop;
+use windlass_engine::supervisor::{Supervisor, SupervisorParts};
 
-use crate::config::{Config, FunctionConfig, FunctionKind};
+use crate::config::Config;
 
 /// A daemon that can run: its store is open, its port is bound.
 pub(crate) struct App {
@@ -58,13 +57,13 @@ impl App {
     pub(crate) async fn build(config: Config, prune: bool) -> anyhow::Result<Self> {
         let listener = listen(config.listen)?;
         let store = stores::open(&config.store)?;
-        let world = Arc::new(Adapters::load(world_settings(&config)?).await);
+        let world = Arc::new(Adapters::load(adapter_settings(&config)).await);
         let settings = engine_settings(&config);
         let board = Arc::new(StatusBoard::default());
         let (clock, budget) = (Clock::start(), Budget::new(settings.buffer_limit));
         let supervisor = Supervisor::new(SupervisorParts {
             store: Arc::clone(&store),
-            connect: Arc::clone(&world) as _,
+            adapters: Arc::clone(&world) as _,
             board: Arc::clone(&board),
             clock,
             worker: worker_id(),
@@ -197,21 +196,12 @@ fn engine_settings(config: &Config) -> EngineSettings {
     }
 }
 
-fn world_settings(config: &Config) -> anyhow::Result<AdapterSettings> {
-    let services = [
-        ("kinesis", Service::Kinesis),
-        ("dynamodb_streams", Service::DynamoDbStreams),
-        ("sqs", Service::Sqs),
-        ("lambda", Service::Lambda),
-    ];
-    let endpoints = services
-        .into_iter()
-        .filter_map(|(name, service)| config.endpoints.get(name).map(|url| (service, url.clone())));
-    let functions = config.functions.iter().map(|(name, function)| {
-        let settings = function_settings(function).with_context(|| format!("functions.{name}"))?;
-        anyhow::Ok((name.clone(), settings))
+fn adapter_settings(config: &Config) -> AdapterSettings {
+    let endpoints = Service::ALL.into_iter().filter_map(|service| {
+        let url = config.endpoints.get(service.name())?;
+        Some((service, url.clone()))
     });
-    Ok(AdapterSettings {
+    AdapterSettings {
         aws: AwsSettings {
             region: config.region.clone(),
             endpoints: endpoints.collect(),
@@ -219,29 +209,6 @@ fn world_settings(config: &Config) -> anyhow::Result<AdapterSettings> {
             ca_bundle: config.ca_bundle.clone(),
         },
         account_id: config.account_id.clone(),
-        functions: functions.collect::<anyhow::Result<BTreeMap<_, _>>>()?,
-    })
-}
-
-fn function_settings(function: &FunctionConfig) -> anyhow::Result<FunctionSettings> {
-    let kind = match &function.kind {
-        FunctionKind::Url {
-            url,
-            headers,
-            signing_secret,
-        } => windlass_adapters::FunctionKind::Url {
-            url: url.clone(),
-            headers: headers.clone(),
-            signing_secret: signing_secret.clone(),
-        },
-        FunctionKind::Lambda { arn } => windlass_adapters::FunctionKind::Lambda {
-            arn: Arn::parse(arn)?,
-        },
-    };
-    Ok(FunctionSettings {
-        kind,
-        timeout: function.timeout,
-        maximum_concurrency: function.maximum_concurrency,
-        role_arn: function.role_arn.clone(),
-    })
+        functions: config.functions.clone(),
+    }
 }

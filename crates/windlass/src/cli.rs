@@ -209,31 +209,31 @@ pub(crate) enum MappingsCommand {
     },
     /// Show a mapping.
     Get {
-        /// Its UUID.
+        /// The UUID of the mapping.
         uuid: String,
     },
     /// Create a mapping.
     Create(Box<MappingArgs>),
     /// Change a mapping.
     Update {
-        /// Its UUID.
+        /// The UUID of the mapping.
         uuid: String,
         #[command(flatten)]
         mapping: Box<MappingArgs>,
     },
     /// Delete a mapping with its checkpoints.
     Delete {
-        /// Its UUID.
+        /// The UUID of the mapping.
         uuid: String,
     },
     /// Enable a mapping.
     Enable {
-        /// Its UUID.
+        /// The UUID of the mapping.
         uuid: String,
     },
     /// Disable a mapping; its checkpoints are kept.
     Disable {
-        /// Its UUID.
+        /// The UUID of the mapping.
         uuid: String,
     },
     /// Create or update every mapping of a file.

@@ -1,4 +1,4 @@
-//! Runs the programs that the chores are made of, and says what it runs.
+//! Runs programs for the tasks and prints their command lines.
 
 use std::env;
 use std::ffi::OsStr;
@@ -11,42 +11,39 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use crate::process::pause;
+use crate::process::sleep;
 
-/// The root of the workspace, wherever the chore was called from.
+/// The root of the workspace, independent of the current directory.
 pub(crate) fn root() -> PathBuf {
     let manifest = env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     manifest
         .ancestors()
         .nth(2)
-        .expect("the crate lies two levels below the root")
+        .expect("the crate is two levels below the root")
         .to_path_buf()
 }
 
-/// Where cargo puts what it builds: `CARGO_TARGET_DIR`, else `target`.
+/// Cargo's target directory: `CARGO_TARGET_DIR`, or `target`.
 pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
-/// The cargo that started this chore, to be run at the root.
+/// The cargo that started this task; runs in the root directory.
 pub(crate) fn cargo() -> Command {
     program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// A program to be run at the root, with nothing to read.
+/// A program that runs in the root directory with an empty standard input.
 pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
     command.current_dir(root()).stdin(Stdio::null());
     command
 }
 
-/// Runs a command, showing its line and its output.
-///
-/// # Errors
-/// If it cannot be started, or ends with anything but 0; the error holds its line.
+/// Runs a command and shows its command line and its output. An exit status other than 0 is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
-    let line = line_of(command);
+    let line = command_line(command);
     println!("$ {line}");
     let status = command
         .status()
@@ -54,12 +51,9 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     expect_success(&line, status)
 }
 
-/// Runs a command and returns what it wrote to its standard output.
-///
-/// # Errors
-/// As [`run`], and if the output is not UTF-8.
-pub(crate) fn read(command: &mut Command) -> Result<String> {
-    let line = line_of(command);
+/// Runs a command and returns its standard output.
+pub(crate) fn read_output(command: &mut Command) -> Result<String> {
+    let line = command_line(command);
     let output = command
         .stderr(Stdio::inherit())
         .output()
@@ -68,33 +62,33 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("reading the output of `{line}`"))
 }
 
-/// Runs a command and returns what it wrote to its standard output, if it ends in time.
-///
-/// # Errors
-/// As [`read`], and if it does not end in time; then it is killed.
-pub(crate) fn read_within(command: &mut Command, within: Duration) -> Result<String> {
-    let line = line_of(command);
+/// Runs a command and returns its standard output. Kills it after the timeout.
+pub(crate) fn read_output_within(command: &mut Command, timeout: Duration) -> Result<String> {
+    let line = command_line(command);
     println!("$ {line}");
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("starting `{line}`"))?;
-    let mut output = child.stdout.take().context("there is no output to read")?;
+    let mut output = child
+        .stdout
+        .take()
+        .context("standard output is not piped")?;
     let reader = thread::spawn(move || {
         let mut text = String::new();
         output.read_to_string(&mut text).map(|_| text)
     });
-    let end = Instant::now() + within;
+    let deadline = Instant::now() + timeout;
     let status = loop {
         if let Some(status) = child.try_wait().context("waiting for a program")? {
             break status;
         }
-        if Instant::now() >= end {
+        if Instant::now() >= deadline {
             child.kill().context("killing a program")?;
             child.wait().context("killing a program")?;
-            bail!("`{line}` did not end within {} s", within.as_secs());
+            bail!("`{line}` did not end within {} s", timeout.as_secs());
         }
-        pause(Duration::from_millis(20));
+        sleep(Duration::from_millis(20));
     };
     expect_success(&line, status)?;
     match reader.join() {
@@ -103,11 +97,8 @@ pub(crate) fn read_within(command: &mut Command, within: Duration) -> Result<Str
     }
 }
 
-/// The files of the repository, from its root: those that git tracks or would track.
-///
-/// # Errors
-/// If git cannot list them.
-pub(crate) fn files() -> Result<Vec<String>> {
+/// The paths of the repository's files from its root: those that git tracks or would track.
+pub(crate) fn repository_files() -> Result<Vec<String>> {
     let mut list = program("git");
     list.args([
         "ls-files",
@@ -116,22 +107,22 @@ pub(crate) fn files() -> Result<Vec<String>> {
         "--others",
         "--exclude-standard",
     ]);
-    let listed = read(&mut list)?;
+    let listed = read_output(&mut list)?;
     let present = listed
         .split_terminator('\0')
         .filter(|path| root().join(path).is_file());
     Ok(present.map(str::to_owned).collect())
 }
 
-/// The path of a program that can be run by its name alone, if there is one.
-pub(crate) fn find(name: &str) -> Option<PathBuf> {
+/// Looks a program up in `PATH`.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
-        .map(|folder| folder.join(name))
+        .map(|dir| dir.join(name))
         .find(|path| path.is_file())
 }
 
 /// A command as a person would type it.
-pub(crate) fn line_of(command: &Command) -> String {
+pub(crate) fn command_line(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let mut words = vec![
         program
@@ -143,7 +134,7 @@ pub(crate) fn line_of(command: &Command) -> String {
     words.join(" ")
 }
 
-/// The end of a file, for an error that points at it; says so if it cannot be read.
+/// The last lines of a log, for an error message; if it cannot be read, the reason.
 pub(crate) fn last_lines(path: &Path, n_lines: usize) -> String {
     match fs::read(path) {
         Ok(bytes) => {
@@ -157,7 +148,7 @@ pub(crate) fn last_lines(path: &Path, n_lines: usize) -> String {
 
 fn expect_success(line: &str, status: ExitStatus) -> Result<()> {
     if !status.success() {
-        bail!("`{line}` ended with {status}");
+        bail!("`{line}` failed with {status}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Just enough of HTTP to ask a server on loopback a question, and a port to put one on.
+//! A minimal HTTP client for servers on loopback, and free ports for them.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,44 +6,36 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-/// For connecting, and for each read and write.
+/// Of connecting, and of each read and write.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a server answered.
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: String,
 }
 
-/// Asks the server on this port of 127.0.0.1 one question, on a connection of its own. Each header
-/// is a whole line.
-///
-/// # Errors
-/// If there is no answer in time, or none that this client understands.
-pub(crate) fn ask(
+/// Sends one request to 127.0.0.1 on a new connection. Each header is a whole line.
+pub(crate) fn send(
     port: u16,
     method: &str,
     path: &str,
     headers: &[String],
     body: &str,
-) -> Result<Answer> {
-    let what = || format!("{method} http://127.0.0.1:{port}{path}");
-    exchange(port, &request(port, method, path, headers, body))
-        .and_then(|answer| parse(&answer))
-        .with_context(what)
+) -> Result<Response> {
+    let request = || format!("{method} http://127.0.0.1:{port}{path}");
+    exchange(port, &format_request(port, method, path, headers, body))
+        .and_then(|response| parse(&response))
+        .with_context(request)
 }
 
-/// A port of loopback that nothing listens on at this moment.
-///
-/// # Errors
-/// If the machine has none.
+/// A port of loopback that nothing listens on right now.
 pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
     let address = listener.local_addr().context("looking for a free port")?;
     Ok(address.port())
 }
 
-fn request(port: u16, method: &str, path: &str, headers: &[String], body: &str) -> String {
+fn format_request(port: u16, method: &str, path: &str, headers: &[String], body: &str) -> String {
     let mut lines = vec![
         format!("{method} {path} HTTP/1.1"),
         format!("host: 127.0.0.1:{port}"),
@@ -64,29 +56,29 @@ fn exchange(port: u16, request: &str) -> Result<String> {
     stream
         .write_all(request.as_bytes())
         .context("sending the request")?;
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     stream
-        .read_to_end(&mut answer)
-        .context("reading the answer")?;
-    String::from_utf8(answer).context("reading the answer")
+        .read_to_end(&mut response)
+        .context("reading the response")?;
+    String::from_utf8(response).context("reading the response")
 }
 
-fn parse(answer: &str) -> Result<Answer> {
-    let (head, body) = answer
+fn parse(response: &str) -> Result<Response> {
+    let (head, body) = response
         .split_once("\r\n\r\n")
-        .context("the answer has no end of its head")?;
+        .context("the response has no end of headers")?;
     let status = head
         .strip_prefix("HTTP/1.1 ")
         .and_then(|rest| rest.get(..3)?.parse().ok())
-        .context("the answer has no status")?;
+        .context("the response has no status")?;
     let is_chunked = head.lines().any(|line| {
         let line = line.to_ascii_lowercase();
         line.starts_with("transfer-encoding:") && line.contains("chunked")
     });
     if is_chunked {
-        bail!("the answer comes in chunks, which this client does not read");
+        bail!("the response is chunked, which this client does not support");
     }
-    Ok(Answer {
+    Ok(Response {
         status,
         body: body.to_owned(),
     })
@@ -97,13 +89,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_taken_apart() {
-        let answer = parse("HTTP/1.1 404 Not Found\r\nserver: x\r\n\r\n{}").unwrap();
-        assert_eq!((answer.status, answer.body.as_str()), (404, "{}"));
+    fn a_response_is_parsed() {
+        let response = parse("HTTP/1.1 404 Not Found\r\nserver: x\r\n\r\n{}").unwrap();
+        assert_eq!((response.status, response.body.as_str()), (404, "{}"));
     }
 
     #[test]
-    fn what_is_not_an_answer_is_an_error() {
+    fn a_malformed_response_is_an_error() {
         for text in [
             "SSH-2.0-Open\r\n\r\n",
             "HTTP/1.1 200 OK\r\n",
@@ -114,8 +106,8 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_its_headers_and_its_body() {
-        let text = request(80, "POST", "/x", &["a: b".to_owned()], "{}");
+    fn a_request_has_headers_and_a_body() {
+        let text = format_request(80, "POST", "/x", &["a: b".to_owned()], "{}");
         assert!(text.starts_with("POST /x HTTP/1.1\r\nhost: 127.0.0.1:80\r\n"));
         assert!(text.contains("\r\ncontent-length: 2\r\n"));
         assert!(text.ends_with("\r\na: b\r\n\r\n{}"));

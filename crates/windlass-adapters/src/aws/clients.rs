@@ -12,7 +12,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use windlass_core::arn::Arn;
 
-use crate::trust::CaBundle;
+use crate::tls_roots::CaBundle;
 
 /// A service that does not accept a connection within this cannot be reached.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -26,26 +26,41 @@ const ATTEMPTS: u32 = 2;
 /// A service of AWS that windlass calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Service {
-    /// Kinesis data streams.
     Kinesis,
-    /// DynamoDB Streams.
     DynamoDbStreams,
-    /// SQS.
     Sqs,
-    /// Lambda.
     Lambda,
 }
 
-/// Where AWS is.
-#[derive(Clone, Debug, Default)]
+impl Service {
+    pub const ALL: [Self; 4] = [
+        Self::Kinesis,
+        Self::DynamoDbStreams,
+        Self::Sqs,
+        Self::Lambda,
+    ];
+
+    /// Key of the service in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kinesis => "kinesis",
+            Self::DynamoDbStreams => "dynamodb_streams",
+            Self::Sqs => "sqs",
+            Self::Lambda => "lambda",
+        }
+    }
+}
+
+/// How AWS is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AwsSettings {
-    /// For what is named without a region.
+    /// Region of what is named without one.
     pub region: String,
-    /// By service: endpoints that go before those of the environment.
+    /// Endpoints that take precedence over those of the environment.
     pub endpoints: BTreeMap<Service, String>,
-    /// Signs with credentials that mean nothing, for endpoints that check none.
+    /// Signs with meaningless credentials, for endpoints that check no signature.
     pub placeholder_credentials: bool,
-    /// The authorities that are trusted in place of the machine's.
+    /// Authorities that are trusted instead of the machine's.
     pub ca_bundle: Option<CaBundle>,
 }
 
@@ -105,7 +120,7 @@ impl Aws {
     ///
     /// Servers that are not AWS's name regions that are none, `ddblocal` and `elasticmq`; those are
     /// called as at home, since the configured region is the one in which others call them too.
-    pub fn of(&self, arn: &Arn) -> AwsClients {
+    pub fn clients_for(&self, arn: &Arn) -> AwsClients {
         let region = arn.region();
         if region == self.region || !is_region(region) {
             return self.home.clone();
@@ -215,7 +230,7 @@ mod tests {
             ..AwsSettings::default()
         })
         .await;
-        let of = |text: &str| region(&aws.of(&Arn::parse(text).unwrap()));
+        let of = |text: &str| region(&aws.clients_for(&Arn::parse(text).unwrap()));
         let queue = "arn:aws:sqs:us-gov-west-1:000000000000:q";
         assert_eq!(of(queue), ["us-gov-west-1"; 4]);
         assert_eq!(of(queue), ["us-gov-west-1"; 4]);

@@ -19,7 +19,7 @@ use windlass_engine::ports::{LeaseStore, MappingStore, PortError};
 
 use super::lock::StoreLock;
 use super::{StoreError, rows};
-use crate::reconnect;
+use crate::open_retry;
 
 /// The database's name in its folder.
 const DATABASE: &str = "windlass.db";
@@ -179,7 +179,7 @@ pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError
             Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
         )
     };
-    let mut db = reconnect::blocking(|| Connection::open(file), busy)
+    let mut db = open_retry::blocking(|| Connection::open(file), busy)
         .map_err(|error| failed("it cannot be opened", error))?;
     db.busy_timeout(BUSY_TIMEOUT)
         .map_err(|error| failed("it cannot be set up", error))?;

@@ -16,13 +16,11 @@ use tokio::time::Sleep;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_engine::ports::{BoxError, Invocation, Target};
 
-use super::RESPONSE_LIMIT;
+use super::MAX_RESPONSE_BYTES;
 use super::answer::{function_error, not_invoked, of_body, of_head};
 use super::pool::{Connection, Pieces, Pool};
-use super::settings::{HttpTargetSettings, refused_header, refused_url};
-
-/// Where a Runtime Interface Emulator listens. It reports errors in its own way.
-const EMULATOR_PATH: &str = "/2015-03-31/functions/function/invocations";
+use super::settings::{HttpFunction, validate_header, validate_url};
+use crate::tls_roots::CaBundle;
 
 /// Invokes one function by POST, the event as the body.
 #[derive(Debug)]
@@ -52,11 +50,14 @@ impl HttpTarget {
     ///
     /// # Errors
     /// The URL or a header is not valid, or the machine's root certificates cannot be read.
-    pub fn new(settings: &HttpTargetSettings) -> Result<Self, BoxError> {
-        if let Some(refusal) = refused_url(&settings.url) {
-            return Err(refusal.into());
-        }
-        let uri: Uri = settings.url.parse()?;
+    pub fn new(
+        function: &HttpFunction,
+        timeout: Duration,
+        maximum_concurrency: Option<usize>,
+        ca_bundle: Option<&CaBundle>,
+    ) -> Result<Self, BoxError> {
+        validate_url(&function.url)?;
+        let uri: Uri = function.url.parse()?;
         let host = uri.authority().ok_or("the URL names no host")?.as_str();
         let host = HeaderValue::from_str(host)?;
         let path = uri
@@ -73,29 +74,22 @@ impl HttpTarget {
             http::header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
-        for (name, value) in &settings.headers {
-            if let Some(refusal) = refused_header(name, value) {
-                return Err(format!("the header {name}: {refusal}").into());
-            }
-            let invalid = |what| format!("the header {name}: its {what} is not one of HTTP");
+        for (name, value) in &function.headers {
+            validate_header(name, value).map_err(|reason| format!("header {name}: {reason}"))?;
+            let invalid = |part| format!("header {name}: its {part} is not valid in HTTP");
             headers.insert(
                 HeaderName::from_bytes(name.as_bytes()).map_err(|_| invalid("name"))?,
                 HeaderValue::from_str(value).map_err(|_| invalid("value"))?,
             );
         }
-        let emulator = uri.path() == EMULATOR_PATH;
-        // A second request while one runs ends the emulator.
-        let limit = settings
-            .maximum_concurrency
-            .or_else(|| emulator.then_some(1));
         Ok(Self {
-            pool: Pool::new(uri, settings.ca_bundle.as_ref())?,
+            pool: Pool::new(uri, ca_bundle)?,
             path,
             headers,
-            signing_secret: settings.signing_secret.clone(),
-            timeout: settings.timeout,
-            slots: limit.map(|limit| Arc::new(Semaphore::new(limit))),
-            emulator,
+            signing_secret: function.signing_secret.clone(),
+            timeout,
+            slots: maximum_concurrency.map(|limit| Arc::new(Semaphore::new(limit))),
+            emulator: function.is_runtime_interface_emulator(),
         })
     }
 
@@ -230,7 +224,7 @@ async fn read(mut body: Incoming) -> Result<Option<Bytes>, hyper::Error> {
         let Ok(data) = frame?.into_data() else {
             continue;
         };
-        if RESPONSE_LIMIT < whole.len() + data.len() {
+        if MAX_RESPONSE_BYTES < whole.len() + data.len() {
             return Ok(None);
         }
         whole.extend_from_slice(&data);

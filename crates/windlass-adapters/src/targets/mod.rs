@@ -1,4 +1,4 @@
-//! The functions: where and how they are invoked.
+//! Functions: how they are configured and invoked.
 
 mod answer;
 mod http;
@@ -8,15 +8,12 @@ mod settings;
 
 pub use http::HttpTarget;
 pub use lambda::{LambdaTarget, find_function};
-pub use settings::{HttpTargetSettings, refused_header, refused_url};
+pub use settings::{FunctionKind, FunctionSettings, HttpFunction, validate_header, validate_url};
 
-/// The longest a function may take unless the configuration says otherwise.
-pub const DEFAULT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
-
-/// Most bytes of a response that are read: 6 MiB.
+/// Lambda's limit of a response.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
-pub const RESPONSE_LIMIT: usize = 6 * 1024 * 1024;
+const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -27,7 +27,7 @@ use tower_service::Service as _;
 use windlass_core::event::Event;
 use windlass_engine::ports::BoxError;
 
-use crate::trust::{self, CaBundle};
+use crate::tls_roots::{self, CaBundle};
 
 /// An idle connection is closed after so long; most servers wait longer.
 const IDLE_LIMIT: Duration = Duration::from_secs(30);
@@ -83,7 +83,7 @@ impl Pool {
             .map_err(std::io::Error::other)?;
         // A machine without any root certificates can still call plain HTTP.
         let roots = if uri.scheme() == Some(&Scheme::HTTPS) {
-            trust::roots(bundle)?
+            tls_roots::roots(bundle)?
         } else {
             rustls::RootCertStore::empty()
         };

@@ -1,16 +1,21 @@
-//! What may be configured of a function by URL.
+//! Configuration of functions, with its defaults and its rules.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Uri;
+use windlass_core::arn::Arn;
 
-use crate::trust::CaBundle;
+/// Path of a Lambda Runtime Interface Emulator, which reports errors in its own way.
+///
+/// <https://github.com/aws/aws-lambda-runtime-interface-emulator>
+const EMULATOR_PATH: &str = "/2015-03-31/functions/function/invocations";
 
-/// Headers that belong to one connection, or say how the body is carried: HTTP itself writes them.
+/// Headers that belong to one connection or describe how the body is transferred: HTTP itself sets
+/// them.
 ///
 /// <https://www.rfc-editor.org/rfc/rfc9110.html#section-7.6.1>
-const OF_THE_CONNECTION: [&str; 13] = [
+const CONNECTION_HEADERS: [&str; 13] = [
     "connection",
     "content-encoding",
     "content-length",
@@ -26,67 +31,122 @@ const OF_THE_CONNECTION: [&str; 13] = [
     "upgrade",
 ];
 
-/// Said of what is no URL.
-const NO_URL: &str = "not a URL; it begins with http:// or https:// and names a host, such as \
-                      http://127.0.0.1:9000/resize";
+const INVALID_URL: &str = "not a URL with http:// or https:// and a host, such as \
+                           http://127.0.0.1:9000/resize";
 
-/// How a function is invoked by URL.
-#[derive(Clone, Debug)]
-pub struct HttpTargetSettings {
-    /// Absolute, `http` or `https`.
-    pub url: String,
-    /// Sent with every request.
-    pub headers: BTreeMap<String, String>,
-    /// Signs the body, if there is one.
-    pub signing_secret: Option<String>,
-    /// The longest that one invocation may take.
+/// A function of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionSettings {
+    pub kind: FunctionKind,
+    /// Limit of one invocation.
     pub timeout: Duration,
-    /// Most invocations at a time; others wait.
+    /// Limit of concurrent invocations; further ones wait.
     pub maximum_concurrency: Option<usize>,
-    /// Authorities that are trusted besides the machine's.
-    pub ca_bundle: Option<CaBundle>,
+    /// Shown to the function as `invokeIdentityArn`; a role of the daemon's account by default.
+    pub role_arn: Option<String>,
 }
 
-/// Why a header cannot be configured, with the remedy; `None`: it can.
+/// How a function is invoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FunctionKind {
+    Http(HttpFunction),
+    /// Through AWS Lambda's API.
+    Lambda(Arn),
+}
+
+/// A function that is invoked by POST.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpFunction {
+    /// Absolute; see [`validate_url`].
+    pub url: String,
+    /// Sent with every request; see [`validate_header`].
+    pub headers: BTreeMap<String, String>,
+    /// Key of the signature over the body.
+    pub signing_secret: Option<String>,
+}
+
+impl FunctionSettings {
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// The longest timeout of a function on AWS.
+    ///
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+    pub const MAX_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+    /// The defaults of a function of this kind.
+    pub fn new(kind: FunctionKind) -> Self {
+        let is_emulator = matches!(&kind, FunctionKind::Http(function) if function.is_runtime_interface_emulator());
+        Self {
+            kind,
+            timeout: Self::DEFAULT_TIMEOUT,
+            // A Runtime Interface Emulator exits when it receives a second concurrent request.
+            maximum_concurrency: is_emulator.then_some(1),
+            role_arn: None,
+        }
+    }
+}
+
+impl HttpFunction {
+    /// A function without headers and without a signature.
+    pub fn new(url: &str) -> Self {
+        Self {
+            url: url.to_owned(),
+            headers: BTreeMap::new(),
+            signing_secret: None,
+        }
+    }
+
+    /// Whether the URL is that of a Lambda Runtime Interface Emulator. A prefix of the path, a
+    /// trailing slash and a query make no difference.
+    pub fn is_runtime_interface_emulator(&self) -> bool {
+        let uri = self.url.parse::<Uri>();
+        uri.is_ok_and(|uri| uri.path().trim_end_matches('/').ends_with(EMULATOR_PATH))
+    }
+}
+
+/// Checks a header of the configuration.
 ///
 /// A header that contradicts the request does harm: with a shorter `content-length` the function
-/// gets a part of the event, takes it for the whole, and the records count as processed.
-#[must_use]
-pub fn refused_header(name: &str, value: &str) -> Option<&'static str> {
+/// receives a part of the event, takes it for the whole, and the records count as processed.
+///
+/// # Errors
+/// The reason and the remedy.
+pub fn validate_header(name: &str, value: &str) -> Result<(), &'static str> {
     let name = name.to_ascii_lowercase();
-    if OF_THE_CONNECTION.contains(&name.as_str()) {
-        return Some("HTTP itself sets this header, from the URL and the event; remove it");
+    if CONNECTION_HEADERS.contains(&name.as_str()) {
+        return Err("HTTP sets this header from the URL and the event; remove it");
     }
     if name == "traceparent" || name.starts_with("x-windlass-") {
-        return Some(
-            "every request has this header of windlass; remove it, or choose another name",
-        );
+        return Err("windlass sets this header in every request; remove it or rename it");
     }
     if name == "accept-encoding" {
-        return Some("answers are read as they come, and cannot be unpacked; remove it");
+        return Err("compressed responses are not supported; remove this header");
     }
-    (name == "content-type" && !is_json(value))
-        .then_some("the body is JSON; remove it, or write a type of JSON such as application/json")
+    if name == "content-type" && !is_json(value) {
+        return Err(
+            "the body is JSON; remove this header, or use a JSON type such as application/json",
+        );
+    }
+    Ok(())
 }
 
-/// Why a URL is none of a function, with the remedy; `None`: it is one.
-#[must_use]
-pub fn refused_url(text: &str) -> Option<&'static str> {
-    let Ok(uri) = text.parse::<Uri>() else {
-        return Some(NO_URL);
-    };
-    let authority = uri.authority();
-    if !matches!(uri.scheme_str(), Some("http" | "https"))
-        || authority.is_none_or(|it| it.host().is_empty())
-    {
-        return Some(NO_URL);
+/// Checks the URL of a function or an endpoint.
+///
+/// # Errors
+/// The reason and the remedy.
+pub fn validate_url(text: &str) -> Result<(), &'static str> {
+    let uri: Uri = text.parse().map_err(|_| INVALID_URL)?;
+    let authority = uri.authority().ok_or(INVALID_URL)?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.host().is_empty() {
+        return Err(INVALID_URL);
     }
-    authority
-        .is_some_and(|it| it.as_str().contains('@'))
-        .then_some(
-            "a URL with a user name is not understood; write it under 'headers', as \
-             'authorization: Basic …'",
-        )
+    if authority.as_str().contains('@') {
+        return Err(
+            "user names in URLs are not supported; set the header 'authorization: Basic …' under \
+             'headers'",
+        );
+    }
+    Ok(())
 }
 
 fn is_json(content_type: &str) -> bool {
@@ -116,7 +176,7 @@ mod tests {
             ("x-windlass-signature", "sha256="),
             ("traceparent", "00"),
         ] {
-            assert!(refused_header(name, value).is_some(), "{name}");
+            assert!(validate_header(name, value).is_err(), "{name}");
         }
         for (name, value) in [
             ("authorization", "Basic eA=="),
@@ -125,7 +185,7 @@ mod tests {
             ("x-team", "images"),
             ("user-agent", "mine"),
         ] {
-            assert_eq!(refused_header(name, value), None, "{name}");
+            assert_eq!(validate_header(name, value), Ok(()), "{name}");
         }
     }
 
@@ -140,10 +200,39 @@ mod tests {
             "http://user:pw@host/",
             "https://user@host",
         ] {
-            assert!(refused_url(url).is_some(), "{url}");
+            assert!(validate_url(url).is_err(), "{url}");
         }
         for url in ["http://host", "https://host:1/p?q=a@b", "http://[::1]:9/"] {
-            assert_eq!(refused_url(url), None, "{url}");
+            assert_eq!(validate_url(url), Ok(()), "{url}");
         }
+    }
+
+    #[test]
+    fn an_emulator_is_recognized_by_the_end_of_its_path() {
+        for (rest, expected) in [
+            ("", true),
+            ("/", true),
+            ("?a=b", true),
+            ("/other", false),
+            ("s", false),
+        ] {
+            for prefix in ["", "/proxy"] {
+                let url = format!("http://host:9000{prefix}{EMULATOR_PATH}{rest}");
+                let function = HttpFunction::new(&url);
+                assert_eq!(function.is_runtime_interface_emulator(), expected, "{url}");
+            }
+        }
+        let elsewhere = HttpFunction::new(&format!("http://host/?path={EMULATOR_PATH}"));
+        assert!(!elsewhere.is_runtime_interface_emulator());
+    }
+
+    #[test]
+    fn an_emulator_is_invoked_once_at_a_time_by_default() {
+        let limit = |url: &str| {
+            let kind = FunctionKind::Http(HttpFunction::new(url));
+            FunctionSettings::new(kind).maximum_concurrency
+        };
+        assert_eq!(limit(&format!("http://host{EMULATOR_PATH}")), Some(1));
+        assert_eq!(limit("http://host/"), None);
     }
 }

@@ -56,7 +56,7 @@ impl ConfigMapping {
             }
             checked => checked.err().unwrap_or_default(),
         };
-        // A member with a wrong type is incomplete: what the rules find in it is no news.
+        // A member with a wrong type is incomplete: further violations in it are noise.
         let top_level = |member: &str| member.split(['.', '[']).next().map(str::to_owned);
         let is_incomplete = |member: &str| {
             let mut incomplete = type_errors.iter().map(|error| top_level(&error.member));

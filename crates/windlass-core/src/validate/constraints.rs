@@ -75,14 +75,9 @@ fn check(value_type: &Type, member: &str, value: &Value, found: &mut Vec<Violati
         }
         (Type::FunctionName, Value::String(text)) => function_name(member, text, found),
         (Type::SourceArn, Value::String(text)) => source_arn(member, text, found),
-        (Type::Enum(values), Value::String(text)) => {
-            if !values.contains(&text.as_str()) {
-                found.push(Violation::constraint(
-                    member,
-                    &quoted(text),
-                    &enum_set(values),
-                ));
-            }
+        (Type::Enum(values), Value::String(text)) if !values.contains(&text.as_str()) => {
+            let constraint = enum_set(values);
+            found.push(Violation::constraint(member, &quoted(text), &constraint));
         }
         (Type::Integer { min, max }, Value::Number(number)) => {
             let number = number

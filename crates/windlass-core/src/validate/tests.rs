@@ -284,13 +284,10 @@ fn a_queue_needs_a_window_for_more_than_ten_messages() {
     let text = "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10";
     invalid(&spec(QUEUE, json!({"BatchSize": 11})), text);
     let both = json!({"BatchSize": 11, "MaximumBatchingWindowInSeconds": 1});
-    let current = create(&spec(QUEUE, both.clone()), NOW).unwrap().spec;
+    let current = row(create(&spec(QUEUE, both.clone()), NOW).unwrap().spec);
     let change: MappingSpec =
         serde_json::from_value(json!({"MaximumBatchingWindowInSeconds": 0})).unwrap();
-    assert_eq!(
-        update(&row(current.clone()), &change).unwrap_err()[0].message,
-        text
-    );
+    assert_eq!(update(&current, &change).unwrap_err()[0].message, text);
 
     invalid(
         &spec(FIFO, both),
@@ -357,16 +354,16 @@ fn every_violation_is_reported_constraints_first() {
 
 #[test]
 fn an_update_keeps_other_parameters() {
-    let current = create(&stream(json!({"BatchSize": 7})), NOW).unwrap().spec;
+    let current = row(create(&stream(json!({"BatchSize": 7})), NOW).unwrap().spec);
     let change = serde_json::from_value(json!({"MaximumBatchingWindowInSeconds": 5})).unwrap();
-    let changed = update(&row(current.clone()), &change).unwrap();
+    let changed = update(&current, &change).unwrap();
     let expected = json!({"BatchSize": 7, "MaximumBatchingWindowInSeconds": 5});
     assert_eq!(changed.spec, stream(expected));
     assert_eq!(changed.enabled, None);
 
     for member in ["EventSourceArn", "StartingPosition"] {
         let change = serde_json::from_value(json!({member: "LATEST"})).unwrap();
-        let violations = update(&row(current.clone()), &change).unwrap_err();
+        let violations = update(&current, &change).unwrap_err();
         let text = format!("{member} is not a parameter of UpdateEventSourceMapping.");
         assert_eq!(violations[0].message, text);
     }

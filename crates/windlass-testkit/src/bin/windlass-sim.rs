@@ -1,7 +1,7 @@
-//! Runs simulated worlds and says what they went through, or which seed failed and how.
+//! Runs simulated worlds and prints totals, or the seed that failed and its last steps.
 //!
-//! `windlass-sim --seeds 20000 --from 0 --fresh 100`: twenty thousand fixed seeds and a hundred new
-//! ones. `--keep-going` counts the failures instead of ending at the first.
+//! `windlass-sim --seeds 20000 --from 0 --fresh 100` runs 20,000 fixed seeds and 100 random ones.
+//! `--keep-going` counts the failures instead of stopping at the first.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::RandomState;
@@ -12,30 +12,29 @@ use std::time::Instant;
 
 use windlass_testkit::world::{self, Failure, Run, Totals};
 
-/// Every kind of world there is.
 const WORLDS: [(&str, Run); 2] = [("shard", world::shard::run), ("queue", world::queue::run)];
 
 fn main() -> ExitCode {
     let mut out = std::io::stdout().lock();
     let arguments = match Arguments::read(std::env::args().skip(1)) {
         Ok(arguments) => arguments,
-        Err(problem) => return say(&mut out, &problem, ExitCode::from(64)),
+        Err(error) => return print(&mut out, &error, ExitCode::from(64)),
     };
-    // A machine that panics is a result like any other, told with its seed.
+    // A panic of a consumer is reported as a failure of its seed.
     std::panic::set_hook(Box::new(|_| {}));
     let fresh = RandomState::new().build_hasher().finish() >> 16;
     if 0 < arguments.fresh {
-        say(&mut out, &format!("fresh seeds from {fresh}"), ());
+        print(&mut out, &format!("fresh seeds from {fresh}"), ());
     }
     let fixed = arguments.from..arguments.from + arguments.seeds;
     let seeds = fixed.chain(fresh..fresh + arguments.fresh);
-    let mut all_well = true;
+    let mut passed = true;
     for (name, run) in WORLDS {
         if arguments.only.as_deref().is_none_or(|only| only == name) {
-            all_well &= simulate(&mut out, name, run, seeds.clone(), arguments.keep_going);
+            passed &= simulate(&mut out, name, run, seeds.clone(), arguments.keep_going);
         }
     }
-    ExitCode::from(u8::from(!all_well))
+    ExitCode::from(u8::from(!passed))
 }
 
 fn simulate(
@@ -64,17 +63,16 @@ fn simulate(
     if let Some(first) = failures.first() {
         let mut rules: BTreeMap<&str, usize> = BTreeMap::new();
         for failure in &failures {
-            *rules.entry(failure.violation.rule).or_default() += 1;
+            *rules.entry(failure.broken.name).or_default() += 1;
         }
         text = format!(
             "{name}: {first}\n{text}, {} FAILED {rules:?}",
             failures.len()
         );
     }
-    say(out, &text, failures.is_empty())
+    print(out, &text, failures.is_empty())
 }
 
-/// What was asked for.
 struct Arguments {
     seeds: u64,
     from: u64,
@@ -103,14 +101,14 @@ impl Arguments {
             let value = arguments.next().ok_or(Self::USAGE)?;
             if name == "--only" {
                 if !WORLDS.iter().any(|(world, _)| *world == value) {
-                    return Err(format!("there is no world {value:?}\n{}", Self::USAGE));
+                    return Err(format!("unknown world {value:?}\n{}", Self::USAGE));
                 }
                 read.only = Some(value);
                 continue;
             }
             let number = value
                 .parse()
-                .map_err(|_| format!("{name} takes a number, not {value:?}\n{}", Self::USAGE))?;
+                .map_err(|_| format!("{name} must be a number, not {value:?}\n{}", Self::USAGE))?;
             match name.as_str() {
                 "--seeds" => read.seeds = number,
                 "--from" => read.from = number,
@@ -122,7 +120,7 @@ impl Arguments {
     }
 }
 
-fn say<T>(out: &mut impl Write, text: &str, then: T) -> T {
-    writeln!(out, "{text}").expect("somebody reads the result");
+fn print<T>(out: &mut impl Write, text: &str, then: T) -> T {
+    writeln!(out, "{text}").expect("stdout can be written");
     then
 }

@@ -1,48 +1,47 @@
-//! What must hold of every machine in every world, checked from outside.
+//! The invariants of the consumers, checked from outside.
 //!
-//! A checker sees what goes in and what comes out, keeps its own books about it, and shares no code
-//! with the machine it watches.
+//! A checker sees every input and every command. It keeps a model of its own and shares no code
+//! with the consumer that it checks, so that a mistake in the consumer is not repeated here.
 
-mod pace;
+mod due_range;
 pub mod queue;
 pub mod shard;
 
 use std::fmt;
 
-/// A rule that was broken.
+/// An invariant that a consumer broke.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// The name of the rule: `I1` to `I10` of a shard, `Q1` to `Q10` of a queue, or a word.
-    pub rule: &'static str,
-    /// How it was broken.
-    pub how: String,
+pub struct BrokenInvariant {
+    /// `I1` to `I10` of a shard, `Q1` to `Q10` of a queue, or the word that a checker's module
+    /// documentation explains.
+    pub name: &'static str,
+    pub detail: String,
 }
 
-impl Violation {
-    /// A broken rule.
-    pub fn new(rule: &'static str, how: impl Into<String>) -> Self {
+impl BrokenInvariant {
+    pub fn new(name: &'static str, detail: impl Into<String>) -> Self {
         Self {
-            rule,
-            how: how.into(),
+            name,
+            detail: detail.into(),
         }
     }
 }
 
-impl fmt::Display for Violation {
+impl fmt::Display for BrokenInvariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.rule, self.how)
+        write!(f, "{}: {}", self.name, self.detail)
     }
 }
 
-/// Gives a violation unless the condition holds.
+/// Fails with the named invariant unless it holds.
 pub(crate) fn ensure(
     holds: bool,
-    rule: &'static str,
-    how: impl FnOnce() -> String,
-) -> Result<(), Violation> {
+    name: &'static str,
+    detail: impl FnOnce() -> String,
+) -> Result<(), BrokenInvariant> {
     if holds {
         Ok(())
     } else {
-        Err(Violation::new(rule, how()))
+        Err(BrokenInvariant::new(name, detail()))
     }
 }

@@ -1,4 +1,4 @@
-//! Leases: who processes what, and how far it is.
+//! Leases: inserted once, changed only at the expected owner and epoch.
 
 use windlass_core::ids::SequenceNumber;
 use windlass_core::lease::{Lease, Unit, WorkerId};
@@ -9,7 +9,7 @@ use windlass_engine::ports::Store;
 
 use super::{free, insert, key, leases, put, row, save, shard, swap, taken};
 
-pub(super) async fn are_kept_as_they_were(store: &dyn Store) {
+pub(super) async fn are_read_back_unchanged(store: &dyn Store) {
     assert_eq!(leases(store).await, [], "a new store has no leases");
     put(store, &row(1), None).await;
     let owned = Lease {
@@ -36,13 +36,13 @@ pub(super) async fn are_ordered(store: &dyn Store) {
         slot(10),
         free(shard(2, "a")),
     ];
-    let mut other_way: Vec<_> = ordered.to_vec();
-    other_way.reverse();
-    insert(store, &other_way).await;
-    assert_eq!(leases(store).await, ordered, "leases come by key");
+    let mut reversed: Vec<_> = ordered.to_vec();
+    reversed.reverse();
+    insert(store, &reversed).await;
+    assert_eq!(leases(store).await, ordered, "leases are ordered by key");
 }
 
-pub(super) async fn stay_when_added_again(store: &dyn Store) {
+pub(super) async fn are_not_overwritten_by_an_insert(store: &dyn Store) {
     put(store, &row(1), None).await;
     let lease = free(shard(1, "a"));
     insert(store, std::slice::from_ref(&lease)).await;
@@ -55,25 +55,21 @@ pub(super) async fn stay_when_added_again(store: &dyn Store) {
         ..owned
     };
     let all = [kept, free(shard(1, "b"))];
-    assert_eq!(
-        leases(store).await,
-        all,
-        "a lease that is there stays as it is"
-    );
+    assert_eq!(leases(store).await, all, "an existing lease is unchanged");
 }
 
-pub(super) async fn belong_to_a_mapping(store: &dyn Store) {
+pub(super) async fn need_their_mapping(store: &dyn Store) {
     put(store, &row(1), None).await;
     insert(store, &[free(shard(1, "a")), free(shard(2, "a"))]).await;
     let of_one = [free(shard(1, "a"))];
     assert_eq!(
         leases(store).await,
         of_one,
-        "no mapping, no lease: it may just have been removed"
+        "a lease of a removed mapping is not inserted"
     );
 }
 
-pub(super) async fn change_hands_only_as_they_were_seen(store: &dyn Store) {
+pub(super) async fn change_owner_only_at_the_expected_epoch(store: &dyn Store) {
     put(store, &row(1), None).await;
     let lease = free(shard(1, "a"));
     let other = free(shard(1, "b"));
@@ -81,26 +77,26 @@ pub(super) async fn change_hands_only_as_they_were_seen(store: &dyn Store) {
     assert_eq!(
         swap(store, &lease, &one).await,
         Swap::Conflict,
-        "there is none"
+        "the lease does not exist"
     );
     insert(store, &[lease.clone(), other.clone()]).await;
-    let elsewhere = Lease {
+    let moved = Lease {
         checkpoint: after("999"),
         ..one.clone()
     };
-    let swapped = swap(store, &elsewhere, &elsewhere).await;
-    assert_eq!(swapped, Swap::Conflict, "owner and epoch are others");
-    assert_eq!(swap(store, &lease, &elsewhere).await, Swap::Done);
+    let swapped = swap(store, &moved, &moved).await;
+    assert_eq!(swapped, Swap::Conflict, "owner and epoch differ");
+    assert_eq!(swap(store, &lease, &moved).await, Swap::Done);
     assert_eq!(
         leases(store).await,
         [one.clone(), other.clone()],
-        "the checkpoint is not touched"
+        "the checkpoint is unchanged"
     );
     let two = taken(&one, "two");
     assert_eq!(
         swap(store, &lease, &two).await,
         Swap::Conflict,
-        "it is not free any more"
+        "the lease has an owner"
     );
     let old = Lease {
         epoch: 0,
@@ -109,7 +105,7 @@ pub(super) async fn change_hands_only_as_they_were_seen(store: &dyn Store) {
     assert_eq!(
         swap(store, &old, &two).await,
         Swap::Conflict,
-        "the epoch is another"
+        "the epoch differs"
     );
     let stranger = Lease {
         owner: two.owner.clone(),
@@ -118,7 +114,7 @@ pub(super) async fn change_hands_only_as_they_were_seen(store: &dyn Store) {
     assert_eq!(
         swap(store, &stranger, &two).await,
         Swap::Conflict,
-        "the owner is another"
+        "the owner differs"
     );
     assert_eq!(swap(store, &one, &two).await, Swap::Done);
     let released = Lease {
@@ -128,25 +124,29 @@ pub(super) async fn change_hands_only_as_they_were_seen(store: &dyn Store) {
     assert_eq!(
         swap(store, &two, &released).await,
         Swap::Done,
-        "it can be given back"
+        "a lease can be released"
     );
     assert_eq!(leases(store).await, [released, other]);
 }
 
-pub(super) async fn keep_checkpoints_of_their_epoch(store: &dyn Store) {
+pub(super) async fn save_checkpoints_only_in_their_epoch(store: &dyn Store) {
     put(store, &row(1), None).await;
     let (lease, other) = (free(shard(1, "a")), free(shard(1, "b")));
     assert_eq!(
         save(store, &lease.key, 0, &after("1")).await,
         Swap::Conflict,
-        "there is none"
+        "the lease does not exist"
     );
     insert(store, &[lease.clone(), other.clone()]).await;
     let owned = taken(&lease, "one");
     swap(store, &lease, &owned).await;
     for epoch in [0, 2, u64::MAX] {
         let saved = save(store, &lease.key, epoch, &after("5")).await;
-        assert_eq!(saved, Swap::Conflict, "epoch {epoch} does not hold");
+        assert_eq!(
+            saved,
+            Swap::Conflict,
+            "epoch {epoch} is not the current one"
+        );
     }
     assert_eq!(leases(store).await, [owned.clone(), other.clone()]);
     let positions = [
@@ -167,20 +167,20 @@ pub(super) async fn keep_checkpoints_of_their_epoch(store: &dyn Store) {
     }
 }
 
-pub(super) async fn are_removed_in_their_epoch(store: &dyn Store) {
+pub(super) async fn are_removed_only_at_the_expected_epoch(store: &dyn Store) {
     put(store, &row(1), None).await;
     let all = ["a", "b", "c"].map(|name| free(shard(1, name)));
     insert(store, &all).await;
     let [a, b, c] = all;
     let owned = taken(&b, "one");
     swap(store, &b, &owned).await;
-    let gone = free(shard(1, "z"));
-    let remove = store.remove_leases(&[a, b, gone]).await;
+    let absent = free(shard(1, "z"));
+    let remove = store.remove_leases(&[a, b, absent]).await;
     remove.expect("leases can be removed");
     assert_eq!(
         leases(store).await,
         [owned.clone(), c],
-        "only where the epoch holds"
+        "only in the expected epoch"
     );
     let as_it_is = Lease {
         owner: None,

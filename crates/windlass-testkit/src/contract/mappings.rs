@@ -1,4 +1,4 @@
-//! Mappings: one of an id, one of a source and function, changed only as they were seen.
+//! Mappings: unique by id and by source and function, changed only at the expected revision.
 
 use windlass_core::mapping::{Change, DesiredState, MappingRow, Revision};
 use windlass_core::outcome::Swap;
@@ -7,7 +7,7 @@ use windlass_engine::ports::Store;
 
 use super::{free, function, id, insert, leases, mappings, put, row, shard};
 
-pub(super) async fn are_kept_as_they_were(store: &dyn Store) {
+pub(super) async fn are_read_back_unchanged(store: &dyn Store) {
     assert_eq!(mappings(store).await, [], "a new store is empty");
     let one = row(1);
     assert_eq!(put(store, &one, None).await, Swap::Done);
@@ -32,10 +32,14 @@ pub(super) async fn are_ordered(store: &dyn Store) {
     }
     let ids = mappings(store).await.into_iter().map(|row| row.id);
     let ordered = [1, 2, 3, 20].map(id);
-    assert_eq!(ids.collect::<Vec<_>>(), ordered, "mappings come by id");
+    assert_eq!(
+        ids.collect::<Vec<_>>(),
+        ordered,
+        "mappings are ordered by id"
+    );
 }
 
-pub(super) async fn have_one_id_and_one_pair(store: &dyn Store) {
+pub(super) async fn have_unique_ids_and_unique_pairs_of_source_and_function(store: &dyn Store) {
     put(store, &row(1), None).await;
     let other_source = MappingRow {
         id: id(1),
@@ -44,7 +48,7 @@ pub(super) async fn have_one_id_and_one_pair(store: &dyn Store) {
     assert_eq!(
         put(store, &other_source, None).await,
         Swap::Conflict,
-        "the id is taken"
+        "the id exists"
     );
     let same_pair = MappingRow {
         id: id(2),
@@ -53,7 +57,7 @@ pub(super) async fn have_one_id_and_one_pair(store: &dyn Store) {
     assert_eq!(
         put(store, &same_pair, None).await,
         Swap::Conflict,
-        "the pair is taken"
+        "the pair exists"
     );
     let alias = MappingRow {
         function_arn: function("f:alias"),
@@ -67,23 +71,23 @@ pub(super) async fn have_one_id_and_one_pair(store: &dyn Store) {
     assert_eq!(
         put(store, &row(3), None).await,
         Swap::Done,
-        "another source is free"
+        "another source is another pair"
     );
     let onto = MappingRow {
         revision: Revision(2),
         ..same_pair
     };
     let seen = put(store, &onto, Some(1)).await;
-    assert_eq!(seen, Swap::Conflict, "a change onto a pair that is taken");
+    assert_eq!(seen, Swap::Conflict, "an update to an existing pair");
     assert_eq!(read(store, 1).await, Some(row(1)));
     assert_eq!(
         read(store, 2).await,
         Some(alias),
-        "a refused change leaves no trace"
+        "a conflicting update changes nothing"
     );
 }
 
-pub(super) async fn give_their_pair_back_when_deleted(store: &dyn Store) {
+pub(super) async fn free_their_pair_when_deleted(store: &dyn Store) {
     put(store, &row(1), None).await;
     let deleted = |revision| MappingRow {
         revision: Revision(revision),
@@ -99,10 +103,14 @@ pub(super) async fn give_their_pair_back_when_deleted(store: &dyn Store) {
     assert_eq!(
         put(store, &next, None).await,
         Swap::Done,
-        "the pair is free again"
+        "the pair is free after deletion"
     );
     let again = put(store, &deleted(3), Some(2)).await;
-    assert_eq!(again, Swap::Done, "what is being deleted needs no pair");
+    assert_eq!(
+        again,
+        Swap::Done,
+        "a mapping that is being deleted does not occupy its pair"
+    );
     let back = MappingRow {
         revision: Revision(4),
         ..row(1)
@@ -110,12 +118,12 @@ pub(super) async fn give_their_pair_back_when_deleted(store: &dyn Store) {
     assert_eq!(
         put(store, &back, Some(3)).await,
         Swap::Conflict,
-        "the pair is another's now"
+        "the pair belongs to another mapping"
     );
     assert_eq!(mappings(store).await, [deleted(3), next]);
 }
 
-pub(super) async fn change_only_as_they_were_seen(store: &dyn Store) {
+pub(super) async fn change_only_at_the_expected_revision(store: &dyn Store) {
     let next = MappingRow {
         revision: Revision(2),
         desired: DesiredState::Disabled,
@@ -130,7 +138,7 @@ pub(super) async fn change_only_as_they_were_seen(store: &dyn Store) {
     assert_eq!(
         put(store, &next, Some(1)).await,
         Swap::Conflict,
-        "there is none to change"
+        "the mapping does not exist"
     );
     put(store, &row(1), None).await;
     put(store, &row(2), None).await;
@@ -146,16 +154,16 @@ pub(super) async fn change_only_as_they_were_seen(store: &dyn Store) {
     assert_eq!(
         put(store, &next, Some(1)).await,
         Swap::Conflict,
-        "it has changed since"
+        "the revision has changed"
     );
     assert_eq!(
         mappings(store).await,
         [next, row(2)],
-        "the other is as it was"
+        "the other mapping is unchanged"
     );
 }
 
-pub(super) async fn go_with_their_leases(store: &dyn Store) {
+pub(super) async fn are_removed_with_their_leases(store: &dyn Store) {
     for number in [1, 2] {
         put(store, &row(number), None).await;
         insert(store, &[free(shard(number, "a")), free(shard(number, "b"))]).await;
@@ -164,22 +172,22 @@ pub(super) async fn go_with_their_leases(store: &dyn Store) {
         let removed = store.remove(&id(number), Revision(seen)).await;
         removed.expect("a mapping can be removed")
     };
+    assert_eq!(remove(1, 2).await, Swap::Conflict, "the revision differs");
     assert_eq!(
-        remove(1, 2).await,
+        remove(3, 1).await,
         Swap::Conflict,
-        "it has another revision"
+        "the mapping does not exist"
     );
-    assert_eq!(remove(3, 1).await, Swap::Conflict, "there is none");
     assert_eq!(leases(store).await.len(), 4);
     assert_eq!(remove(1, 1).await, Swap::Done);
-    assert_eq!(remove(1, 1).await, Swap::Conflict, "it is gone");
+    assert_eq!(
+        remove(1, 1).await,
+        Swap::Conflict,
+        "the mapping was removed"
+    );
     assert_eq!(mappings(store).await, [row(2)]);
     let left = [free(shard(2, "a")), free(shard(2, "b"))];
-    assert_eq!(
-        leases(store).await,
-        left,
-        "its leases are gone, and no other"
-    );
+    assert_eq!(leases(store).await, left, "only its leases are removed");
 }
 
 async fn read(store: &dyn Store, number: u32) -> Option<MappingRow> {

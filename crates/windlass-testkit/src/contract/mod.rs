@@ -1,7 +1,7 @@
-//! What every store must do: one suite, run against each of them.
+//! The contract of a store: one suite, run against every implementation.
 //!
-//! The engine relies on nothing else: that a checkpoint is written only while its epoch holds, that
-//! of two daemons one gets a lease, and that what was written is there again, as it was.
+//! The engine relies on this and nothing else: a checkpoint is written only in its epoch, only one of
+//! two daemons gets a lease, and what was written is read back unchanged.
 
 mod leases;
 mod mappings;
@@ -19,31 +19,31 @@ use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::Store;
 
-/// Runs the whole suite; `open` gives a new, empty store each time.
+/// Runs the whole suite; `open` returns a new, empty store each time.
 ///
 /// # Panics
-/// If the store does anything else than what its port says.
+/// If the store breaks the contract.
 pub async fn store(open: impl Fn() -> Arc<dyn Store>) {
-    mappings::are_kept_as_they_were(&*open()).await;
+    mappings::are_read_back_unchanged(&*open()).await;
     mappings::are_ordered(&*open()).await;
-    mappings::have_one_id_and_one_pair(&*open()).await;
-    mappings::give_their_pair_back_when_deleted(&*open()).await;
-    mappings::change_only_as_they_were_seen(&*open()).await;
-    mappings::go_with_their_leases(&*open()).await;
-    leases::are_kept_as_they_were(&*open()).await;
+    mappings::have_unique_ids_and_unique_pairs_of_source_and_function(&*open()).await;
+    mappings::free_their_pair_when_deleted(&*open()).await;
+    mappings::change_only_at_the_expected_revision(&*open()).await;
+    mappings::are_removed_with_their_leases(&*open()).await;
+    leases::are_read_back_unchanged(&*open()).await;
     leases::are_ordered(&*open()).await;
-    leases::stay_when_added_again(&*open()).await;
-    leases::belong_to_a_mapping(&*open()).await;
-    leases::change_hands_only_as_they_were_seen(&*open()).await;
-    leases::keep_checkpoints_of_their_epoch(&*open()).await;
-    leases::are_removed_in_their_epoch(&*open()).await;
-    races::one_of_many_gets_a_lease(open()).await;
-    races::no_checkpoint_is_written_by_a_former_owner(open()).await;
-    races::one_of_many_gets_a_pair(open()).await;
-    races::no_change_of_a_mapping_is_lost(open()).await;
+    leases::are_not_overwritten_by_an_insert(&*open()).await;
+    leases::need_their_mapping(&*open()).await;
+    leases::change_owner_only_at_the_expected_epoch(&*open()).await;
+    leases::save_checkpoints_only_in_their_epoch(&*open()).await;
+    leases::are_removed_only_at_the_expected_epoch(&*open()).await;
+    races::one_daemon_gets_a_lease(open()).await;
+    races::a_former_owner_saves_no_checkpoint(open()).await;
+    races::one_mapping_of_a_pair_is_created(open()).await;
+    races::no_update_is_lost(open()).await;
 }
 
-/// Writes mappings and leases of all kinds, for tests of what is left of them.
+/// Writes mappings and leases of all kinds, for tests that open the store again.
 ///
 /// # Panics
 /// If the store cannot be written.
@@ -63,7 +63,7 @@ pub async fn fill(store: &dyn Store) {
     }
 }
 
-/// A mapping with every kind of value that a row can hold.
+/// A mapping with every kind of value in its row.
 fn row(number: u32) -> MappingRow {
     let spec = r#"{"EventSourceArn": "@", "FunctionName": "résumé:läuft", "Enabled": true,
         "BatchSize": 10000, "StartingPositionTimestamp": 1732552345.678,
@@ -107,7 +107,7 @@ fn shard(mapping: u32, name: &str) -> LeaseKey {
     key(mapping, Unit::Shard(ShardId::from(name)))
 }
 
-/// A lease that nobody has had.
+/// A lease that never had an owner.
 fn free(key: LeaseKey) -> Lease {
     Lease {
         key,
@@ -117,7 +117,7 @@ fn free(key: LeaseKey) -> Lease {
     }
 }
 
-/// The same lease in other hands, an epoch later.
+/// The lease with another owner, in the next epoch.
 fn taken(lease: &Lease, owner: &str) -> Lease {
     Lease {
         owner: Some(WorkerId::new(owner)),

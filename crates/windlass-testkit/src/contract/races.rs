@@ -1,4 +1,4 @@
-//! Daemons that do the same at the same time.
+//! Daemons that do the same thing at the same time.
 
 use std::sync::Arc;
 
@@ -12,13 +12,11 @@ use windlass_engine::ports::Store;
 
 use super::{free, id, insert, leases, mappings, put, row, save, shard, swap, taken};
 
-/// Daemons that race.
 const DAEMONS: u32 = 8;
 
-/// Races of each kind.
 const ROUNDS: u32 = 20;
 
-pub(super) async fn one_of_many_gets_a_lease(store: Arc<dyn Store>) {
+pub(super) async fn one_daemon_gets_a_lease(store: Arc<dyn Store>) {
     put(&*store, &row(1), None).await;
     let mut lease = free(shard(1, "a"));
     insert(&*store, std::slice::from_ref(&lease)).await;
@@ -32,20 +30,20 @@ pub(super) async fn one_of_many_gets_a_lease(store: Arc<dyn Store>) {
         });
         let wins = wins.await;
         let mut winners = wins.into_iter().filter(|(swap, _)| *swap == Swap::Done);
-        let (_, next) = winners.next().expect("one gets the lease");
+        let (_, next) = winners.next().expect("one daemon gets the lease");
         assert_eq!(
             winners.next(),
             None,
-            "round {round}: two have got one lease"
+            "round {round}: two daemons got the lease"
         );
         assert_eq!(leases(&*store).await, std::slice::from_ref(&next));
         lease = next;
     }
 }
 
-/// One saves all the time; another takes its lease, saves once, and no later save of the first is
-/// done.
-pub(super) async fn no_checkpoint_is_written_by_a_former_owner(store: Arc<dyn Store>) {
+/// One owner saves in a loop; another daemon takes the lease and saves once, after which no save of
+/// the former owner succeeds.
+pub(super) async fn a_former_owner_saves_no_checkpoint(store: Arc<dyn Store>) {
     put(&*store, &row(1), None).await;
     let mut lease = taken(&free(shard(1, "a")), "first");
     insert(&*store, std::slice::from_ref(&lease)).await;
@@ -68,7 +66,7 @@ pub(super) async fn no_checkpoint_is_written_by_a_former_owner(store: Arc<dyn St
         let mine = after(&format!("{round}"));
         assert_eq!(save(&*store, &key, next.epoch, &mine).await, Swap::Done);
         while let Some(ended) = saves.join_next().await {
-            ended.expect("a saving daemon ends when its lease is lost");
+            ended.expect("saving ends when the lease is lost");
         }
         lease = next;
         lease.checkpoint = mine;
@@ -80,7 +78,7 @@ pub(super) async fn no_checkpoint_is_written_by_a_former_owner(store: Arc<dyn St
     }
 }
 
-pub(super) async fn one_of_many_gets_a_pair(store: Arc<dyn Store>) {
+pub(super) async fn one_mapping_of_a_pair_is_created(store: Arc<dyn Store>) {
     let puts = race(&store, |store, daemon| async move {
         let mapping = MappingRow {
             id: id(daemon),
@@ -93,12 +91,12 @@ pub(super) async fn one_of_many_gets_a_pair(store: Arc<dyn Store>) {
         .into_iter()
         .filter(|put| *put == Swap::Done)
         .count();
-    assert_eq!(n_done, 1, "one mapping of a pair");
+    assert_eq!(n_done, 1, "one mapping per pair");
     assert_eq!(mappings(&*store).await.len(), 1);
 }
 
-/// Everybody raises the revision until it has succeeded some times; in the end it counts them all.
-pub(super) async fn no_change_of_a_mapping_is_lost(store: Arc<dyn Store>) {
+/// Every daemon increments the revision a number of times; the last revision counts them all.
+pub(super) async fn no_update_is_lost(store: Arc<dyn Store>) {
     const CHANGES: u32 = 5;
     put(&*store, &row(1), None).await;
     let changes = race(&store, |store, _| async move {
@@ -116,7 +114,7 @@ pub(super) async fn no_change_of_a_mapping_is_lost(store: Arc<dyn Store>) {
     assert_eq!(last.revision, Revision(u64::from(1 + DAEMONS * CHANGES)));
 }
 
-/// Lets all daemons do something at one moment.
+/// Runs `act` for all daemons at the same time.
 async fn race<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
     store: &Arc<dyn Store>,
     act: impl Fn(Arc<dyn Store>, u32) -> F,

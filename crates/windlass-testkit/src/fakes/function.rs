@@ -1,4 +1,4 @@
-//! A function that does what it is told and remembers what it was given.
+//! A function whose answer the test sets, and which keeps its calls.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,31 +13,23 @@ use windlass_engine::ports::{Invocation, Target};
 
 use super::lock;
 
-/// How a function answers.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// In this way, after so long.
     After(Duration, Outcome),
-    /// Never.
     Hangs,
-    /// It takes the driver down that invokes it.
+    /// Takes the driver down.
     Panics,
 }
 
-/// One invocation.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// For which mapping.
     pub mapping: MappingId,
-    /// The event, whole.
     pub event: Bytes,
-    /// Which attempt.
     pub attempt: u32,
-    /// When it began.
     pub at: Instant,
 }
 
-/// A function in memory; it succeeds at once unless it is told otherwise.
+/// Succeeds at once unless [`FakeFunction::answers`] says otherwise.
 #[derive(Debug)]
 pub struct FakeFunction {
     answer: Mutex<Answer>,
@@ -45,7 +37,7 @@ pub struct FakeFunction {
     running: AtomicUsize,
 }
 
-/// An invocation that is under way, until this is dropped.
+/// Counts an invocation in flight until it is dropped.
 struct Running<'a>(&'a AtomicUsize);
 
 impl Default for FakeFunction {
@@ -59,22 +51,20 @@ impl Default for FakeFunction {
 }
 
 impl FakeFunction {
-    /// From here on it answers so; what is under way goes on as it began.
+    /// Sets the answer of later invocations.
     pub fn answers(&self, answer: Answer) {
         *lock(&self.answer) = answer;
     }
 
-    /// What it was given so far.
     pub fn calls(&self) -> Vec<Call> {
         lock(&self.calls).clone()
     }
 
-    /// How often it was invoked.
     pub fn n_calls(&self) -> usize {
         lock(&self.calls).len()
     }
 
-    /// How many invocations are under way.
+    /// Invocations in flight.
     pub fn n_running(&self) -> usize {
         self.running.load(Ordering::Relaxed)
     }
@@ -93,12 +83,12 @@ impl Target for FakeFunction {
         let _running = Running(&self.running);
         let answer = lock(&self.answer).clone();
         match answer {
-            Answer::After(pause, outcome) => {
-                tokio::time::sleep(pause).await;
+            Answer::After(delay, outcome) => {
+                tokio::time::sleep(delay).await;
                 outcome
             }
             Answer::Hangs => std::future::pending().await,
-            Answer::Panics => panic!("the test says so"),
+            Answer::Panics => panic!("injected by the test"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Watches the log of a test.
+//! Fails a test that logs an error.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -10,8 +10,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::lock;
 
-/// Fails the test if anything on its thread is logged as an error: where nothing is broken, nobody
-/// may say so.
+/// Fails the test when it is dropped if its thread has logged an error.
 pub struct ErrorsFail {
     errors: Errors,
     _default: DefaultGuard,
@@ -23,7 +22,6 @@ struct Errors(Arc<Mutex<Vec<String>>>);
 struct Text(String);
 
 impl ErrorsFail {
-    /// Watches from here on, until it is dropped.
     pub fn watch() -> Self {
         let errors = Errors::default();
         Self {
@@ -32,7 +30,7 @@ impl ErrorsFail {
         }
     }
 
-    /// The errors so far, which are then forgotten: for tests that are about them.
+    /// Removes and returns the errors so far, for tests that expect them.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut *lock(&self.errors.0))
     }

@@ -1,20 +1,19 @@
-//! Stand-ins for everything behind the ports, in memory and on tokio's clock: under paused time a
-//! whole daemon runs in milliseconds.
+//! Fakes of the ports, in memory and on tokio's clock: under paused time a whole daemon runs in
+//! milliseconds.
 //!
-//! A fake does what its port says and what a test tells it to: records appear when they are put,
-//! a function hangs when it is told to. Unlike the simulated [worlds](crate::world) they draw
-//! nothing at random: a test says what happens.
+//! Unlike the simulated [worlds](crate::world), nothing here is random: the test controls what
+//! happens, such as a function that hangs or a store that fails.
 
+mod fake_adapters;
 mod function;
 mod log;
-mod places;
 mod queue;
 mod store;
 mod stream;
 
+pub use fake_adapters::FakeAdapters;
 pub use function::{Answer, Call, FakeFunction};
 pub use log::ErrorsFail;
-pub use places::FakePlaces;
 pub use queue::FakeQueue;
 pub use store::FakeStore;
 pub use stream::FakeStream;
@@ -24,7 +23,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use windlass_core::outcome::Fault;
 use windlass_engine::ports::PortError;
 
-/// A test that has failed elsewhere must not hide behind a lock.
+/// Ignores poisoning, so that the panic that caused it is the one that is reported.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -33,6 +32,6 @@ fn failed(operation: &str, fault: Fault) -> PortError {
     PortError {
         operation: operation.to_owned(),
         fault,
-        source: "the test says so".into(),
+        source: "injected by the test".into(),
     }
 }

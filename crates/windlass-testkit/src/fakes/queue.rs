@@ -1,4 +1,4 @@
-//! A queue whose messages appear when they are sent, and leave when they were received too often.
+//! A standard queue with a redrive policy.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -16,12 +16,11 @@ use windlass_engine::ports::{PortError, QueueAttributes, QueueReader};
 
 use super::lock;
 
-/// A standard queue in memory.
 #[derive(Debug)]
 pub struct FakeQueue {
     visibility: Duration,
-    /// A message that was received so often is a dead letter when it becomes visible again.
-    most_receives: u32,
+    /// `maxReceiveCount` of the redrive policy.
+    max_receives: u32,
     messages: Mutex<VecDeque<Queued>>,
     dead_letters: Mutex<Vec<Bytes>>,
     sent: Notify,
@@ -36,18 +35,18 @@ struct Queued {
 }
 
 impl FakeQueue {
-    /// A queue with this visibility timeout and `maxReceiveCount`.
-    pub fn new(visibility: Duration, most_receives: u32) -> Self {
+    /// `max_receives` is the `maxReceiveCount` of the redrive policy.
+    pub fn new(visibility: Duration, max_receives: u32) -> Self {
         Self {
             visibility,
-            most_receives,
+            max_receives,
             messages: Mutex::default(),
             dead_letters: Mutex::default(),
             sent: Notify::new(),
         }
     }
 
-    /// Sends a message; `event` is what the function will see of it.
+    /// Sends a message that the function will see as `event`.
     pub fn send(&self, event: &[u8]) {
         let mut messages = lock(&self.messages);
         let id = messages.back().map_or(0, |last| last.id + 1);
@@ -61,37 +60,36 @@ impl FakeQueue {
         self.sent.notify_waiters();
     }
 
-    /// Messages that are neither deleted nor dead letters.
+    /// Messages that are neither deleted nor dead-lettered.
     pub fn n_messages(&self) -> usize {
         lock(&self.messages).len()
     }
 
-    /// How often messages were received, all together.
+    /// Sum of the receive counts of these messages.
     pub fn n_receives(&self) -> u32 {
         let messages = lock(&self.messages);
         messages.iter().map(|message| message.n_receives).sum()
     }
 
-    /// What was received too often.
     pub fn dead_letters(&self) -> Vec<Bytes> {
-        self.bury();
+        self.redrive();
         lock(&self.dead_letters).clone()
     }
 
-    fn bury(&self) {
+    fn redrive(&self) {
         let now = Instant::now();
         let mut dead_letters = lock(&self.dead_letters);
         lock(&self.messages).retain(|message| {
-            let dead = self.most_receives <= message.n_receives && message.visible_at <= now;
-            if dead {
+            let exhausted = self.max_receives <= message.n_receives && message.visible_at <= now;
+            if exhausted {
                 dead_letters.push(message.event.clone());
             }
-            !dead
+            !exhausted
         });
     }
 
     fn take(&self, limit: usize, visibility: Duration) -> Vec<Message> {
-        self.bury();
+        self.redrive();
         let now = Instant::now();
         let mut messages = lock(&self.messages);
         let visible = messages
@@ -140,7 +138,7 @@ impl QueueReader for FakeQueue {
             if !taken.is_empty() || end <= Instant::now() {
                 return Ok(taken);
             }
-            // Messages become visible without anybody's doing, so that it looks again and again.
+            // Messages become visible without a notification, so poll.
             tokio::select! {
                 () = sent => {}
                 () = tokio::time::sleep(Duration::from_millis(100)) => {}

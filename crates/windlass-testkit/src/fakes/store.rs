@@ -1,4 +1,4 @@
-//! A store that fails when it is told to, and from which leases can be taken away.
+//! A store that can be made to fail, and whose leases can be taken away.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -12,7 +12,6 @@ use windlass_engine::ports::{LeaseStore, MappingStore, PortError};
 
 use super::{failed, lock};
 
-/// A store in memory.
 #[derive(Debug, Default)]
 pub struct FakeStore {
     mappings: Mutex<BTreeMap<MappingId, MappingRow>>,
@@ -22,12 +21,12 @@ pub struct FakeStore {
 }
 
 impl FakeStore {
-    /// From here on every call fails; `None`: none does.
+    /// Makes every later call fail; `None` ends that.
     pub fn fails(&self, fault: Option<Fault>) {
         *lock(&self.fault) = fault;
     }
 
-    /// Another daemon takes every lease of a mapping, whoever holds it.
+    /// Lets another daemon take every lease of a mapping.
     pub fn steal(&self, mapping: &MappingId) {
         let mut leases = lock(&self.leases);
         let of_mapping = leases.values_mut().filter(|it| it.key.mapping == *mapping);
@@ -37,19 +36,17 @@ impl FakeStore {
         }
     }
 
-    /// One mapping as it is kept.
     pub fn row(&self, id: &MappingId) -> Option<MappingRow> {
         lock(&self.mappings).get(id).cloned()
     }
 
-    /// The leases of a mapping.
     pub fn leases_of(&self, mapping: &MappingId) -> Vec<Lease> {
         let leases = lock(&self.leases);
         let of_mapping = leases.values().filter(|it| it.key.mapping == *mapping);
         of_mapping.cloned().collect()
     }
 
-    /// The checkpoints that were written, in order.
+    /// Saved checkpoints in order.
     pub fn saves(&self) -> Vec<(LeaseKey, Position)> {
         lock(&self.saves).clone()
     }
@@ -145,12 +142,12 @@ impl LeaseStore for FakeStore {
         }
     }
 
-    async fn remove_leases(&self, gone: &[Lease]) -> Result<(), PortError> {
+    async fn remove_leases(&self, removed: &[Lease]) -> Result<(), PortError> {
         self.call("removing leases")?;
         let mut leases = lock(&self.leases);
-        for lease in gone {
-            let there = leases.get(&lease.key);
-            if there.is_some_and(|there| there.epoch == lease.epoch) {
+        for lease in removed {
+            let current = leases.get(&lease.key);
+            if current.is_some_and(|current| current.epoch == lease.epoch) {
                 leases.remove(&lease.key);
             }
         }
@@ -166,7 +163,7 @@ mod tests {
     use crate::contract;
 
     #[tokio::test]
-    async fn the_fake_keeps_the_contract() {
+    async fn the_fake_fulfils_the_contract() {
         contract::store(|| Arc::new(FakeStore::default())).await;
     }
 }

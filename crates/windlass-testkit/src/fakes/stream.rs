@@ -1,4 +1,4 @@
-//! A stream whose records appear when they are put.
+//! A stream whose records and shards the test adds.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -19,7 +19,6 @@ use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
 
 use super::{failed, lock};
 
-/// A stream in memory, for any number of readers.
 #[derive(Debug)]
 pub struct FakeStream {
     clock: Clock,
@@ -35,7 +34,7 @@ struct FakeShard {
 }
 
 impl FakeStream {
-    /// A stream with so many open shards, named `0`, `1` and so on.
+    /// A stream with `n_shards` open shards, named `0`, `1` and so on.
     pub fn new(clock: Clock, n_shards: usize) -> Self {
         let shards = (0..n_shards).map(|number| (name(number), FakeShard::default()));
         Self {
@@ -44,13 +43,13 @@ impl FakeStream {
         }
     }
 
-    /// Puts a record; `event` is what the function will see of it.
+    /// Puts a record that the function will see as `event`.
     pub fn put(&self, shard: usize, event: &[u8]) {
         let record = (Bytes::copy_from_slice(event), self.clock.now());
         self.change(shard, |shard| shard.records.push(record));
     }
 
-    /// No more records come to a shard; another one begins as its child.
+    /// Closes a shard and opens a child of it.
     pub fn follow(&self, parent: usize, child: usize) {
         self.change(parent, |shard| shard.closed = true);
         let shard = FakeShard {
@@ -60,7 +59,7 @@ impl FakeStream {
         lock(&self.shards).insert(name(child), shard);
     }
 
-    /// How often a shard was read.
+    /// Number of reads of a shard.
     pub fn n_reads(&self, shard: usize) -> usize {
         let mut n_reads = 0;
         self.change(shard, |shard| n_reads = shard.n_reads);
@@ -69,24 +68,20 @@ impl FakeStream {
 
     fn change(&self, shard: usize, change: impl FnOnce(&mut FakeShard)) {
         let mut shards = lock(&self.shards);
-        change(
-            shards
-                .get_mut(&name(shard))
-                .expect("the test names a shard that is there"),
-        );
+        change(shards.get_mut(&name(shard)).expect("the shard exists"));
     }
 }
 
 impl FakeShard {
-    fn place(&self, after: &Position) -> usize {
+    fn offset(&self, after: &Position) -> usize {
         match after {
             Position::TrimHorizon => 0,
-            Position::AtTimestamp(moment) => self
-                .records
-                .partition_point(|(_, arrival)| arrival < moment),
+            Position::AtTimestamp(time) => {
+                self.records.partition_point(|(_, arrival)| arrival < time)
+            }
             Position::After(number) => {
-                let place: usize = number.as_str().parse().expect("it was given below");
-                place + 1
+                let index: usize = number.as_str().parse().expect("a record of this stream");
+                index + 1
             }
             Position::ShardEnd => self.records.len(),
         }
@@ -116,16 +111,16 @@ impl StreamReader for FakeStream {
             return Err(failed("GetRecords", Fault::Gone));
         };
         shard.n_reads += 1;
-        let start = shard.place(&from.after);
+        let start = shard.offset(&from.after);
         let end = shard.records.len().min(start + limits.max_records as usize);
         let mut builder = RecordPageBuilder::default();
-        for place in start..end {
+        for index in start..end {
             if !builder.is_empty() && limits.max_bytes <= builder.len() {
                 break;
             }
-            let (event, arrival) = &shard.records[place];
+            let (event, arrival) = &shard.records[index];
             let meta = RecordMeta {
-                sequence_number: &place.to_string(),
+                sequence_number: &index.to_string(),
                 key: KeyHash::of(event),
                 approximate_arrival: *arrival,
             };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use goldenscript::{Argument, Command};
 use windlass_core::outcome::Fault;
 
-use super::{Mistake, duration};
+use super::{ScriptError, duration};
 
 /// What is left of what stands behind a command's name, in order: words, and keys with values.
 pub(super) struct Arguments(Vec<(String, Option<String>)>);
@@ -24,7 +24,7 @@ impl Arguments {
         Self(arguments.collect())
     }
 
-    pub(super) fn word(&mut self) -> Result<String, Mistake> {
+    pub(super) fn word(&mut self) -> Result<String, ScriptError> {
         let index = self.0.iter().position(|(_, value)| value.is_none());
         Ok(self.0.remove(index.ok_or("an argument is missing")?).0)
     }
@@ -42,21 +42,21 @@ impl Arguments {
         self.0.remove(index).1
     }
 
-    pub(super) fn number(&mut self, key: &str, default: usize) -> Result<usize, Mistake> {
+    pub(super) fn number(&mut self, key: &str, default: usize) -> Result<usize, ScriptError> {
         let given = self.key(key).map(|text| text.parse());
         Ok(given.transpose()?.unwrap_or(default))
     }
 
     /// The next word, which is a number.
-    pub(super) fn number_word(&mut self) -> Result<usize, Mistake> {
+    pub(super) fn number_word(&mut self) -> Result<usize, ScriptError> {
         Ok(self.word()?.parse()?)
     }
 
-    pub(super) fn duration(&mut self, key: &str, default: &str) -> Result<Duration, Mistake> {
+    pub(super) fn duration(&mut self, key: &str, default: &str) -> Result<Duration, ScriptError> {
         duration(self.key(key).as_deref().unwrap_or(default))
     }
 
-    pub(super) fn fault(&mut self) -> Result<Fault, Mistake> {
+    pub(super) fn fault(&mut self) -> Result<Fault, ScriptError> {
         match self.word()?.as_str() {
             "throttled" => {
                 let retry_after = self.key("retry_after");
@@ -72,7 +72,7 @@ impl Arguments {
     }
 
     /// All that is left: names, with sizes in bytes or without.
-    pub(super) fn sized(&mut self, default: usize) -> Result<Vec<(String, usize)>, Mistake> {
+    pub(super) fn sized(&mut self, default: usize) -> Result<Vec<(String, usize)>, ScriptError> {
         let sized = self.0.drain(..).map(|(name, bytes)| {
             let bytes = bytes.map_or(Ok(default), |bytes| bytes.parse())?;
             Ok((name, bytes))
@@ -80,7 +80,7 @@ impl Arguments {
         sized.collect()
     }
 
-    pub(super) fn none_left(&self) -> Result<(), Mistake> {
+    pub(super) fn none_left(&self) -> Result<(), ScriptError> {
         if self.0.is_empty() {
             return Ok(());
         }

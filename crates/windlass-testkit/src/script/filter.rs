@@ -24,7 +24,7 @@ use base64_simd::STANDARD;
 use goldenscript::{Command, Context, Runner};
 use windlass_filter::{Criteria, Explanation, PatternError, Scratch, Subject, View};
 
-use super::{Arguments, Mistake};
+use super::{Arguments, ScriptError as Mistake};
 use crate::naive_filter;
 
 /// A record of Kinesis without its data.

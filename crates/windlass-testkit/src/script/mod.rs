@@ -16,10 +16,10 @@ use std::time::Duration;
 use self::arguments::Arguments;
 
 /// A mistake in a script.
-type Mistake = Box<dyn Error>;
+type ScriptError = Box<dyn Error>;
 
 /// Reads `250ms`, `5s` or `2m`.
-fn duration(text: &str) -> Result<Duration, Mistake> {
+fn duration(text: &str) -> Result<Duration, ScriptError> {
     let split = text.find(|c: char| !c.is_ascii_digit());
     let (number, unit) = text.split_at(split.unwrap_or(text.len()));
     let number: u64 = number

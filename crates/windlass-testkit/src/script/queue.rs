@@ -28,15 +28,16 @@ use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{KeyHash, MessageId, ReceiptHandle};
+use windlass_core::mapping::QueueSettings;
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::queue::{
-    EntryResult, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, Report, RequestId,
-    Waiting,
+    EntryResult, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, QueueLimits,
+    Report, RequestId, Waiting,
 };
 use windlass_core::time::Timestamp;
 
-use super::{Arguments, Mistake, duration};
+use super::{Arguments, ScriptError, duration};
 use crate::wanted;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -80,7 +81,7 @@ impl Default for QueueRunner {
 impl Runner for QueueRunner {
     type Command = Command;
 
-    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Mistake> {
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String, ScriptError> {
         let mut arguments = Arguments::of(command);
         match command.name.as_str() {
             "consumer" => self.start(&mut arguments)?,
@@ -105,25 +106,29 @@ impl Runner for QueueRunner {
 }
 
 impl QueueRunner {
-    fn consumer(&mut self) -> Result<&mut QueueConsumer, Mistake> {
+    fn consumer(&mut self) -> Result<&mut QueueConsumer, ScriptError> {
         let missing = "a script begins with `consumer`";
         self.consumer.as_mut().ok_or_else(|| missing.into())
     }
 
-    fn start(&mut self, arguments: &mut Arguments) -> Result<(), Mistake> {
+    fn start(&mut self, arguments: &mut Arguments) -> Result<(), ScriptError> {
         let settings = QueueConsumerSettings {
+            mapping: QueueSettings {
+                fifo: arguments.flag("fifo"),
+                batch_size: arguments.number("batch_size", 10)?,
+                maximum_batching_window: arguments.duration("window", "0s")?,
+            },
             filter: (arguments.key("filter").as_deref() == Some("wanted")).then(wanted::filter),
-            fifo: arguments.flag("fifo"),
-            batch_size: arguments.number("batch_size", 10)?,
-            maximum_batching_window: arguments.duration("window", "0s")?,
             visibility_timeout: arguments.duration("visibility", "30s")?,
-            visibility_heartbeat: !arguments.flag("no_heartbeat"),
             function_timeout: arguments.duration("function_timeout", "3s")?,
-            wait_time: arguments.duration("wait", "20s")?,
-            maximum_concurrency: arguments.number("concurrency", 2)?,
-            buffer_messages: arguments.number("buffer", 30)?,
-            payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
-            hold_limit: arguments.duration("hold_limit", "15m")?,
+            limits: QueueLimits {
+                visibility_heartbeat: !arguments.flag("no_heartbeat"),
+                wait_time: arguments.duration("wait", "20s")?,
+                maximum_concurrency: arguments.number("concurrency", 2)?,
+                buffer_messages: arguments.number("buffer", 30)?,
+                payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
+                hold_limit: arguments.duration("hold_limit", "15m")?,
+            },
         };
         let seed = arguments.number("seed", 0)? as u64;
         *self = Self {
@@ -134,7 +139,7 @@ impl QueueRunner {
         self.show_commands()
     }
 
-    fn input(&mut self, name: &str, arguments: &mut Arguments) -> Result<QueueInput, Mistake> {
+    fn input(&mut self, name: &str, arguments: &mut Arguments) -> Result<QueueInput, ScriptError> {
         Ok(match name {
             "received" => QueueInput::Received {
                 request: self.receive(arguments)?,
@@ -166,7 +171,7 @@ impl QueueRunner {
         })
     }
 
-    fn receive(&mut self, arguments: &mut Arguments) -> Result<RequestId, Mistake> {
+    fn receive(&mut self, arguments: &mut Arguments) -> Result<RequestId, ScriptError> {
         let number = arguments.key("request");
         take(&mut self.receives, number, |it| it.0, "receive")
     }
@@ -175,13 +180,13 @@ impl QueueRunner {
         &mut self,
         arguments: &mut Arguments,
         outcome: Outcome,
-    ) -> Result<QueueInput, Mistake> {
+    ) -> Result<QueueInput, ScriptError> {
         let number = arguments.key("batch");
         let batch = take(&mut self.invocations, number, |it| it.0, "invocation")?;
         Ok(QueueInput::Invoked { batch, outcome })
     }
 
-    fn messages(&mut self, arguments: &mut Arguments) -> Result<Vec<Message>, Mistake> {
+    fn messages(&mut self, arguments: &mut Arguments) -> Result<Vec<Message>, ScriptError> {
         let mut messages = Vec::new();
         for (written, bytes) in arguments.sized(10)? {
             let name = written.trim_start_matches('~').to_owned();
@@ -204,7 +209,7 @@ impl QueueRunner {
         Ok(messages)
     }
 
-    fn advance(&mut self, time: Duration) -> Result<(), Mistake> {
+    fn advance(&mut self, time: Duration) -> Result<(), ScriptError> {
         let begin = self.now;
         let end = begin + time;
         while let Some(at) = self.consumer()?.poll_timeout().filter(|at| *at <= end) {
@@ -217,7 +222,7 @@ impl QueueRunner {
         Ok(())
     }
 
-    fn show_commands(&mut self) -> Result<(), Mistake> {
+    fn show_commands(&mut self) -> Result<(), ScriptError> {
         while let Some(command) = self.consumer()?.poll_command() {
             writeln!(self.output, "{}", command_text(&command))?;
             match command {
@@ -235,7 +240,7 @@ impl QueueRunner {
         Ok(())
     }
 
-    fn show_timer(&mut self) -> Result<(), Mistake> {
+    fn show_timer(&mut self) -> Result<(), ScriptError> {
         let now = self.now;
         if let Some(at) = self.consumer()?.poll_timeout() {
             writeln!(self.output, "timer in {:?}", at.since(now))?;
@@ -243,7 +248,7 @@ impl QueueRunner {
         Ok(())
     }
 
-    fn view(&mut self) -> Result<(), Mistake> {
+    fn view(&mut self) -> Result<(), ScriptError> {
         let view = self.consumer()?.view();
         let waiting = match view.waiting {
             None => "nothing".to_owned(),
@@ -252,8 +257,8 @@ impl QueueRunner {
         };
         let text = [
             format!("received {}", view.received),
-            format!("held {} messages", view.held_messages),
-            format!("held {} bytes", view.held_bytes),
+            format!("held {} messages", view.buffered_messages),
+            format!("held {} bytes", view.buffered_bytes),
             format!("in flight {}", view.in_flight_messages),
             format!("invocations {}", view.concurrency),
             format!("held back by {waiting}"),
@@ -269,7 +274,7 @@ fn take<T>(
     number: Option<String>,
     number_of: fn(&T) -> u64,
     what: &str,
-) -> Result<T, Mistake> {
+) -> Result<T, ScriptError> {
     let index = match number {
         None => (!under_way.is_empty()).then_some(0),
         Some(number) => {
@@ -286,7 +291,7 @@ fn asked(
     under_way: &mut Vec<Asked>,
     name: &str,
     arguments: &mut Arguments,
-) -> Result<(RequestId, Result<Vec<EntryResult>, Fault>), Mistake> {
+) -> Result<(RequestId, Result<Vec<EntryResult>, Fault>), ScriptError> {
     let number = arguments.key("request");
     let asked = take(under_way, number, |it| it.request.0, "request")?;
     if name.ends_with("fails") {
@@ -348,7 +353,7 @@ fn report_text(report: &Report) -> String {
         Report::Deleted { n_messages } => format!("report {n_messages} deleted"),
         Report::NotDeleted { n_messages } => format!("report {n_messages} not deleted"),
         Report::Expired { n_messages } => format!("report {n_messages} expired"),
-        Report::Returned { n_messages } => format!("report {n_messages} returned"),
+        Report::Released { n_messages } => format!("report {n_messages} returned"),
     }
 }
 

@@ -23,17 +23,18 @@ use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{KeyHash, SequenceNumber};
+use windlass_core::mapping::StreamSettings;
 use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::{
-    Report, ShardCommand, ShardConsumer, ShardInput, ShardSettings, Waiting,
+    Report, ShardCommand, ShardConsumer, ShardConsumerSettings, ShardInput, ShardLimits, Waiting,
 };
 use windlass_core::time::Timestamp;
 
-use super::{Arguments, Mistake, duration};
+use super::{Arguments, ScriptError, duration};
 use crate::wanted;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -68,7 +69,7 @@ impl Default for ShardRunner {
 impl Runner for ShardRunner {
     type Command = Command;
 
-    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Mistake> {
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String, ScriptError> {
         let mut arguments = Arguments::of(command);
         match command.name.as_str() {
             "consumer" => self.start(&mut arguments)?,
@@ -93,12 +94,12 @@ impl Runner for ShardRunner {
 }
 
 impl ShardRunner {
-    fn consumer(&mut self) -> Result<&mut ShardConsumer, Mistake> {
+    fn consumer(&mut self) -> Result<&mut ShardConsumer, ScriptError> {
         let missing = "a script begins with `consumer`";
         self.consumer.as_mut().ok_or_else(|| missing.into())
     }
 
-    fn start(&mut self, arguments: &mut Arguments) -> Result<(), Mistake> {
+    fn start(&mut self, arguments: &mut Arguments) -> Result<(), ScriptError> {
         let from = match arguments.key("from").as_deref() {
             None | Some("trim_horizon") => Position::TrimHorizon,
             Some("shard_end") => Position::ShardEnd,
@@ -107,17 +108,22 @@ impl ShardRunner {
         };
         let skip_before = arguments.key("skip_before");
         let skip_before = skip_before.as_deref().map(duration).transpose()?;
-        let settings = ShardSettings {
+        let settings = ShardConsumerSettings {
+            mapping: StreamSettings {
+                starting_position: from.clone(),
+                skip_before: skip_before.map(|after| START + after),
+                batch_size: arguments.number("batch_size", 100)?,
+                maximum_batching_window: arguments.duration("window", "0s")?,
+            },
             filter: (arguments.key("filter").as_deref() == Some("wanted")).then(wanted::filter),
-            skip_before: skip_before.map(|after| START + after),
-            batch_size: arguments.number("batch_size", 100)?,
-            maximum_batching_window: arguments.duration("window", "0s")?,
-            poll_interval: arguments.duration("poll_interval", "1s")?,
-            catch_up_interval: arguments.duration("catch_up_interval", "200ms")?,
-            read_limit: u32::try_from(arguments.number("read_limit", 1000)?)?,
-            buffer_records: arguments.number("buffer_records", 1000)?,
-            buffer_bytes: arguments.number("buffer_bytes", 10 * PAYLOAD_LIMIT)?,
-            payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
+            limits: ShardLimits {
+                poll_interval: arguments.duration("poll_interval", "1s")?,
+                catch_up_interval: arguments.duration("catch_up_interval", "200ms")?,
+                read_limit: u32::try_from(arguments.number("read_limit", 1000)?)?,
+                buffer_records: arguments.number("buffer_records", 1000)?,
+                buffer_bytes: arguments.number("buffer_bytes", 10 * PAYLOAD_LIMIT)?,
+                payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
+            },
         };
         let seed = arguments.number("seed", 0)? as u64;
         self.consumer = Some(ShardConsumer::new(settings, from, seed, self.now));
@@ -125,7 +131,7 @@ impl ShardRunner {
         self.show_commands()
     }
 
-    fn input(&mut self, name: &str, arguments: &mut Arguments) -> Result<ShardInput, Mistake> {
+    fn input(&mut self, name: &str, arguments: &mut Arguments) -> Result<ShardInput, ScriptError> {
         match name {
             "page" | "read_fails" => ends(&mut self.is_reading, "read")?,
             "saved" | "save_fails" | "conflict" => ends(&mut self.is_saving, "save")?,
@@ -151,12 +157,12 @@ impl ShardRunner {
         })
     }
 
-    fn invoked(&mut self, outcome: Outcome) -> Result<ShardInput, Mistake> {
+    fn invoked(&mut self, outcome: Outcome) -> Result<ShardInput, ScriptError> {
         let batch = self.in_flight.take().ok_or("no invocation is under way")?;
         Ok(ShardInput::Invoked { batch, outcome })
     }
 
-    fn page(&mut self, arguments: &mut Arguments) -> Result<ReadResult, Mistake> {
+    fn page(&mut self, arguments: &mut Arguments) -> Result<ReadResult, ScriptError> {
         let behind = arguments.duration("behind", "0s")?;
         let arrival = match arguments.key("arrived") {
             Some(after) => START + duration(&after)?,
@@ -176,7 +182,7 @@ impl ShardRunner {
         })
     }
 
-    fn advance(&mut self, time: Duration) -> Result<(), Mistake> {
+    fn advance(&mut self, time: Duration) -> Result<(), ScriptError> {
         let end = self.now + time;
         let begin = self.now;
         while let Some(at) = self.consumer()?.poll_timeout().filter(|at| *at <= end) {
@@ -189,7 +195,7 @@ impl ShardRunner {
         Ok(())
     }
 
-    fn show_commands(&mut self) -> Result<(), Mistake> {
+    fn show_commands(&mut self) -> Result<(), ScriptError> {
         while let Some(command) = self.consumer()?.poll_command() {
             match &command {
                 ShardCommand::Invoke(batch) => self.in_flight = Some(batch.id),
@@ -202,7 +208,7 @@ impl ShardRunner {
         Ok(())
     }
 
-    fn show_timer(&mut self) -> Result<(), Mistake> {
+    fn show_timer(&mut self) -> Result<(), ScriptError> {
         let now = self.now;
         if let Some(at) = self.consumer()?.poll_timeout() {
             writeln!(self.output, "timer in {:?}", at.since(now))?;
@@ -210,7 +216,7 @@ impl ShardRunner {
         Ok(())
     }
 
-    fn view(&mut self) -> Result<(), Mistake> {
+    fn view(&mut self) -> Result<(), ScriptError> {
         let view = self.consumer()?.view();
         let waiting = match view.waiting {
             None => "nothing".to_owned(),
@@ -235,7 +241,7 @@ impl ShardRunner {
     }
 }
 
-fn ends(under_way: &mut bool, what: &str) -> Result<(), Mistake> {
+fn ends(under_way: &mut bool, what: &str) -> Result<(), ScriptError> {
     if !std::mem::take(under_way) {
         return Err(format!("no {what} is under way").into());
     }
@@ -283,7 +289,7 @@ fn place(position: &Position) -> String {
 
 /// All words and all pairs that are left: numbers of records, with sizes or without. `~` in front
 /// says that the filter does not let the record through.
-fn records(arguments: &mut Arguments, arrival: Timestamp) -> Result<Vec<Record>, Mistake> {
+fn records(arguments: &mut Arguments, arrival: Timestamp) -> Result<Vec<Record>, ScriptError> {
     let mut builder = RecordPageBuilder::default();
     for (name, bytes) in arguments.sized(10)? {
         let number = name.trim_start_matches('~');

@@ -1,4 +1,4 @@
-//! What a simulated shard contains: the truth that checkers compare with.
+//! The records of a simulated shard.
 
 use windlass_core::ids::KeyHash;
 use windlass_core::position::Position;
@@ -8,26 +8,25 @@ use windlass_core::time::Timestamp;
 
 use crate::wanted;
 
-/// Sequence numbers count down from here, so that whoever orders records by them fails.
+/// Sequence numbers count down from here, so that code which orders records by them fails.
 const FIRST_NUMBER: u64 = 9_900;
 
-/// The records of one shard, in its order.
+/// The records of one shard, in order.
 #[derive(Debug, Default)]
 pub struct Contents {
     records: Vec<Record>,
-    /// When each can first be read; never falls.
+    /// When each record becomes readable; never decreases.
     readable: Vec<Timestamp>,
-    /// When the shard stops taking records, if it ever does.
+    /// When the shard is closed, if it ever is.
     pub closes: Option<Timestamp>,
 }
 
 impl Contents {
-    /// Adds a record of `len` bytes that can be read from `readable` on. `wanted`: a filter, if
-    /// there is one, lets it through.
+    /// Adds a record of `len` bytes that can be read from `readable` on; `wanted` if it matches the
+    /// filter of the world.
     ///
     /// # Panics
-    /// If the shard is full, the record is larger than 4 KiB, or was readable before the one
-    /// before it.
+    /// If the shard has 9,900 records, or the record is readable before its predecessor.
     pub fn push(
         &mut self,
         key: u64,
@@ -51,44 +50,40 @@ impl Contents {
         self.readable.push(readable);
     }
 
-    /// How many records there are.
     pub fn len(&self) -> usize {
         self.records.len()
     }
 
-    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
     }
 
-    /// The records in their order.
     pub fn records(&self) -> &[Record] {
         &self.records
     }
 
-    /// How many records can be read at a moment.
+    /// How many records can be read at `now`.
     pub fn n_readable(&self, now: Timestamp) -> usize {
         self.readable.partition_point(|readable| *readable <= now)
     }
 
-    /// Where the record of this name is; `None` if there is none.
-    pub fn index_of(&self, name: &str) -> Option<usize> {
-        let number: u64 = name.parse().ok()?;
+    pub fn index_of(&self, sequence_number: &str) -> Option<usize> {
+        let number: u64 = sequence_number.parse().ok()?;
         let index = usize::try_from(FIRST_NUMBER.checked_sub(number)?).ok()?;
         (index < self.records.len()).then_some(index)
     }
 
-    /// How many records lie before a place; `None` if it names no record. `trimmed` records at the
-    /// start are gone.
-    pub fn place_of(&self, position: &Position, trimmed: usize) -> Option<usize> {
+    /// The index at which a position starts; `None` if it names an unknown record. The first
+    /// `trimmed` records are gone.
+    pub fn offset_of(&self, position: &Position, trimmed: usize) -> Option<usize> {
         match position {
             Position::TrimHorizon => Some(trimmed),
-            Position::AtTimestamp(moment) => {
-                let first = |record: &Record| *moment <= record.approximate_arrival();
+            Position::AtTimestamp(time) => {
+                let first = |record: &Record| *time <= record.approximate_arrival();
                 let found = self.records.iter().position(first);
                 Some(found.unwrap_or(self.records.len()).max(trimmed))
             }
-            Position::After(name) => Some(self.index_of(name.as_str())? + 1),
+            Position::After(number) => Some(self.index_of(number.as_str())? + 1),
             Position::ShardEnd => Some(self.records.len()),
         }
     }

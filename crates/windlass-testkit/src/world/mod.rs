@@ -1,12 +1,12 @@
-//! Simulation: one machine in a world where everything is drawn from a seed.
+//! Simulation: one consumer in a world that is drawn from a seed.
 //!
-//! A world is a loop: take commands; for each, draw what comes of it and when; jump the clock to the
-//! next answer or the next timer; feed it. Faults, crashes and drains come until a drawn moment
-//! (safety: nothing wrong may happen), then everything works (liveness: everything must finish).
-//! [`crate::checkers`] watch every step.
+//! A world is a loop: take the commands; for each, draw its result and its latency; advance the
+//! clock to the next result or timer; feed it. Faults, crashes and drains happen until a drawn time
+//! (safety: no invariant may break), then everything works (liveness: everything must finish).
+//! The [`crate::checkers`] run at every step.
 //!
-//! A seed is all that is needed to see a failure again; so nothing is recorded while worlds go
-//! well, and a failed one is run a second time to learn how it came to that.
+//! A seed reproduces a failure, so nothing is recorded at first; a world that fails runs a second
+//! time to record its last steps.
 
 mod contents;
 mod plan;
@@ -21,56 +21,53 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use contents::Contents;
 
-use crate::checkers::Violation;
+use crate::checkers::BrokenInvariant;
 
 /// Runs the world of one seed.
-pub type Run = fn(u64, &mut Trace) -> Result<Totals, Violation>;
+pub type Run = fn(u64, &mut Trace) -> Result<Totals, BrokenInvariant>;
 
-/// Runs the world of one seed; a failure comes with the last steps before it.
+/// Runs the world of one seed; a failure includes the last steps.
 ///
 /// # Errors
-/// A checker found a violation, or the machine panicked.
+/// An invariant was broken, or the consumer panicked.
 pub fn simulate(run: Run, seed: u64) -> Result<Totals, Failure> {
     let attempt = |trace: &mut Trace| {
-        catch_unwind(AssertUnwindSafe(|| run(seed, trace)))
-            .unwrap_or_else(|panic| Err(Violation::new("panic", text_of(panic.as_ref()))))
+        catch_unwind(AssertUnwindSafe(|| run(seed, trace))).unwrap_or_else(|panic| {
+            Err(BrokenInvariant::new("panic", panic_message(panic.as_ref())))
+        })
     };
-    attempt(&mut Trace::default()).map_err(|violation| {
+    attempt(&mut Trace::default()).map_err(|broken| {
         let mut trace = Trace::recording();
         let again = attempt(&mut trace);
         assert_eq!(
             again.as_ref().err(),
-            Some(&violation),
-            "seed {seed} does the same every time"
+            Some(&broken),
+            "seed {seed} is deterministic"
         );
         Failure {
             seed,
-            violation,
+            broken,
             tail: trace.lines.into(),
         }
     })
 }
 
-/// What worlds went through.
+/// What happened in the worlds that ran.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Worlds that ended well.
     pub worlds: u64,
-    /// Inputs and timers that were fed.
     pub steps: u64,
-    /// Crashes, each followed by a start with what is stored.
+    /// Crashes, each followed by a restart from the checkpoint.
     pub crashes: u64,
-    /// Drains that ended, each followed by a start with what is stored.
+    /// Drains that ended, each followed by a restart from the checkpoint.
     pub drains: u64,
-    /// Leases that somebody else took.
+    /// Leases that another owner took.
     pub leases_lost: u64,
-    /// Times the source had thrown away what was to be read next.
+    /// Reads whose position the source had trimmed.
     pub trims: u64,
-    /// Messages that the queue gave again.
+    /// Messages that the queue delivered again.
     pub redeliveries: u64,
-    /// Records or messages that had to be delivered.
     pub records: u64,
-    /// Invocations that were asked for.
     pub invocations: u64,
 }
 
@@ -91,7 +88,7 @@ impl AddAssign for Totals {
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} worlds", self.worlds)?;
-        // What a kind of world does not have is not spoken of.
+        // A kind of world without leases, for example, does not print them.
         let others = [
             (self.steps, "steps"),
             (self.crashes, "crashes"),
@@ -109,14 +106,12 @@ impl fmt::Display for Totals {
     }
 }
 
-/// A world that did not end well.
+/// A world in which an invariant was broken.
 #[derive(Debug)]
 pub struct Failure {
-    /// What to run again.
     pub seed: u64,
-    /// What was wrong.
-    pub violation: Violation,
-    /// The last steps before it.
+    pub broken: BrokenInvariant,
+    /// The last steps.
     pub tail: Vec<String>,
 }
 
@@ -125,11 +120,11 @@ impl fmt::Display for Failure {
         for line in &self.tail {
             writeln!(f, "  {line}")?;
         }
-        write!(f, "seed {}: {}", self.seed, self.violation)
+        write!(f, "seed {}: {}", self.seed, self.broken)
     }
 }
 
-/// The last steps of a world, if they are recorded.
+/// The last steps of a world, recorded only on the second run.
 #[derive(Debug, Default)]
 pub struct Trace {
     recording: bool,
@@ -137,7 +132,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    const KEPT: usize = 60;
+    const MAX_LINES: usize = 60;
 
     fn recording() -> Self {
         Self {
@@ -146,10 +141,10 @@ impl Trace {
         }
     }
 
-    /// Adds a line; it is made only where steps are recorded.
-    pub fn note(&mut self, line: impl FnOnce() -> String) {
+    /// Adds a line, if steps are recorded.
+    pub fn record(&mut self, line: impl FnOnce() -> String) {
         if self.recording {
-            if self.lines.len() == Self::KEPT {
+            if self.lines.len() == Self::MAX_LINES {
                 self.lines.pop_front();
             }
             self.lines.push_back(line());
@@ -157,8 +152,8 @@ impl Trace {
     }
 }
 
-fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "not a text".to_owned())
+        .unwrap_or_else(|| "a panic without a message".to_owned())
 }

@@ -1,36 +1,36 @@
-//! What a seed draws for the world of a shard, before it begins.
+//! What a seed draws for the world of a shard before it starts.
 //!
-//! Every quantity is drawn from several scales (nothing, a little, a lot), world by world: two
-//! faults that hide each other when both are frequent show where only one of them is.
+//! Each quantity is drawn from several scales (nothing, a little, a lot): two faults that mask each
+//! other when both are frequent show in a world where only one of them happens.
 
 use std::time::Duration;
 
 use windlass_core::event::ENVELOPE_LEN;
+use windlass_core::mapping::StreamSettings;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::Position;
-use windlass_core::shard::ShardSettings;
+use windlass_core::shard::{ShardConsumerSettings, ShardLimits};
 use windlass_core::time::Timestamp;
 
 use super::Contents;
 use crate::rng::Rng;
 use crate::wanted;
 
-/// When every world begins.
+/// When every world starts.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-/// Everything that is settled before the world begins.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) settings: ShardSettings,
+    pub(super) settings: ShardConsumerSettings,
     pub(super) from: Position,
     pub(super) contents: Contents,
-    /// From here on everything works.
+    /// From this time on everything works.
     pub(super) faults_end: Timestamp,
     pub(super) source: SourcePlan,
     pub(super) function: FunctionPlan,
     pub(super) store: StorePlan,
-    /// In so many of a thousand steps: a crash, a drain, a loss of the lease, records thrown away,
-    /// a timer that nobody asked for.
+    /// Chances of each step, per mille: a crash, a drain, a lost lease, trimmed records, a timer that
+    /// is not due.
     pub(super) crash: u64,
     pub(super) drain: u64,
     pub(super) lease_loss: u64,
@@ -38,7 +38,7 @@ pub(super) struct Plan {
     pub(super) idle_timer: u64,
 }
 
-/// How the source behaves. Chances are out of a thousand.
+/// How the source behaves. Latencies in milliseconds, chances per mille.
 #[derive(Debug, Default)]
 pub(super) struct SourcePlan {
     pub(super) latency: (u64, u64),
@@ -46,7 +46,7 @@ pub(super) struct SourcePlan {
     /// A page ends early, or is empty although there is more.
     pub(super) short_page: u64,
     pub(super) empty_page: u64,
-    /// A page has more records than were asked for.
+    /// A page has more records than the limit.
     pub(super) long_page: u64,
     /// An iterator has expired.
     pub(super) expired: u64,
@@ -58,9 +58,9 @@ pub(super) struct FunctionPlan {
     pub(super) latency: (u64, u64),
     pub(super) error: u64,
     pub(super) not_reached: u64,
-    /// Records that fail their batch, and how often.
+    /// Records that fail their batch, and how many times.
     pub(super) poison: Vec<(usize, u32)>,
-    /// Times in which nothing succeeds.
+    /// Periods in which every invocation has this outcome.
     pub(super) outages: Vec<(Timestamp, Timestamp, Outcome)>,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct FunctionPlan {
 pub(super) struct StorePlan {
     pub(super) latency: (u64, u64),
     pub(super) fault: u64,
-    /// A save that fails was done all the same.
+    /// A save that fails was carried out anyway.
     pub(super) done_anyway: u64,
 }
 
@@ -116,14 +116,14 @@ impl Plan {
         }
     }
 
-    /// What changes when a mapping is updated between two lives.
-    pub(super) fn redraw_batches(&mut self, rng: &mut Rng) {
-        let most = self.settings.buffer_records * 2;
-        self.settings.batch_size = rng.size(1, most);
+    /// Changes the batch size, as an update of the mapping between two consumers does.
+    pub(super) fn redraw_batch_size(&mut self, rng: &mut Rng) {
+        let max = self.settings.limits.buffer_records * 2;
+        self.settings.mapping.batch_size = rng.size(1, max);
     }
 }
 
-/// What may be wrong with one call.
+/// Draws the fault of a failed call.
 pub(super) fn fault(rng: &mut Rng) -> Fault {
     match rng.between(0, 5) {
         0 => Fault::Throttled { retry_after: None },
@@ -136,7 +136,6 @@ pub(super) fn fault(rng: &mut Rng) -> Fault {
     }
 }
 
-/// A function that ran and failed.
 pub(super) fn function_error() -> Outcome {
     Outcome::FunctionError {
         status: 200,
@@ -148,30 +147,30 @@ fn contents(rng: &mut Rng, payload_limit: usize) -> Contents {
     let n_records = rng.pick(&[0, 1, 5, 20, 20, 60]) as usize;
     let n_keys = rng.pick(&[1, 3, 100]);
     let room = payload_limit - ENVELOPE_LEN;
-    let largest = rng.pick(&[room / 20 + 2, room / 2, room]);
+    let max_len = rng.pick(&[room / 20 + 2, room / 2, room]);
     let too_large = rng.pick(&[0, 0, 100]);
     let wanted = rng.pick(&[20, 500, 950]);
     let spacing = rng.pick(&[0, 20, 400, 3_000]);
     let gaps = rng.pick(&[0, 50]);
-    let untidy = rng.pick(&[0, 0, 5_000]);
+    let skew = rng.pick(&[0, 0, 5_000]);
     let mut contents = Contents::default();
-    let mut moment = START;
+    let mut readable = START;
     for _ in 0..n_records {
-        moment = moment + rng.millis(0, spacing);
+        readable = readable + rng.millis(0, spacing);
         if rng.per_mille(gaps) {
-            moment = moment + rng.millis(10_000, 100_000);
+            readable = readable + rng.millis(10_000, 100_000);
         }
         let len = if rng.per_mille(too_large) {
             rng.size(room + 1, room + 9)
         } else {
-            rng.size(2, largest)
+            rng.size(2, max_len)
         };
-        let arrival = Timestamp::from_millis(moment.as_millis() + rng.between(0, untidy));
+        let arrival = Timestamp::from_millis(readable.as_millis() + rng.between(0, skew));
         let event = (len, rng.per_mille(wanted));
-        contents.push(rng.between(1, n_keys), event, arrival, moment);
+        contents.push(rng.between(1, n_keys), event, arrival, readable);
     }
     if rng.per_mille(800) {
-        contents.closes = Some(moment + rng.millis(0, 20_000));
+        contents.closes = Some(readable + rng.millis(0, 20_000));
     }
     contents
 }
@@ -181,31 +180,36 @@ fn settings(
     payload_limit: usize,
     length: Duration,
     contents: &Contents,
-) -> ShardSettings {
-    // Polls would be most of the steps of a long world, so that they are rarer there.
+) -> ShardConsumerSettings {
+    // Otherwise most steps of a long world would be polls.
     let poll_interval = Duration::from_millis(rng.pick(&[20, 250, 1000])).max(length / 100);
     let buffer_records = rng.size(1, 40);
     let skip = rng.per_mille(200) && !contents.is_empty();
-    ShardSettings {
+    ShardConsumerSettings {
         filter: rng.per_mille(300).then(wanted::filter),
-        skip_before: skip.then(|| {
-            let index = rng.size(0, contents.len() - 1);
-            contents.records()[index].approximate_arrival()
-        }),
-        batch_size: rng.pick(&[1, 2, 5, 20, 100]),
-        maximum_batching_window: rng.pick(&[
-            Duration::ZERO,
-            Duration::ZERO,
-            Duration::from_millis(300),
-            Duration::from_secs(5),
-            Duration::from_secs(60),
-        ]),
-        poll_interval,
-        catch_up_interval: poll_interval / rng.pick(&[1, 4, 5]),
-        read_limit: rng.pick(&[1, 5, 10, 1000]),
-        buffer_records,
-        buffer_bytes: rng.pick(&[50, 1_000, 100_000]),
-        payload_limit,
+        mapping: StreamSettings {
+            starting_position: Position::TrimHorizon,
+            skip_before: skip.then(|| {
+                let index = rng.size(0, contents.len() - 1);
+                contents.records()[index].approximate_arrival()
+            }),
+            batch_size: rng.pick(&[1, 2, 5, 20, 100]),
+            maximum_batching_window: rng.pick(&[
+                Duration::ZERO,
+                Duration::ZERO,
+                Duration::from_millis(300),
+                Duration::from_secs(5),
+                Duration::from_secs(60),
+            ]),
+        },
+        limits: ShardLimits {
+            poll_interval,
+            catch_up_interval: poll_interval / rng.pick(&[1, 4, 5]),
+            read_limit: rng.pick(&[1, 5, 10, 1000]),
+            buffer_records,
+            buffer_bytes: rng.pick(&[50, 1_000, 100_000]),
+            payload_limit,
+        },
     }
 }
 
@@ -239,7 +243,7 @@ pub(super) fn outages(
     rng: &mut Rng,
     faults_end: Timestamp,
 ) -> Vec<(Timestamp, Timestamp, Outcome)> {
-    let length = u64::try_from(faults_end.since(START).as_millis()).expect("worlds are short");
+    let length = u64::try_from(faults_end.since(START).as_millis()).expect("a world lasts minutes");
     let n_outages = rng.pick(&[0, 0, 1, 2]);
     let draw = |_| {
         let begin = START + rng.millis(0, length);

@@ -1,4 +1,4 @@
-//! The world of one shard of one mapping.
+//! The world of one shard of a mapping.
 
 use std::mem;
 
@@ -10,20 +10,20 @@ use super::plan::{Plan, START};
 use super::shard_io::{Function, Source, Store};
 use super::{Totals, Trace};
 use crate::checkers::shard::ShardChecker;
-use crate::checkers::{Violation, ensure};
+use crate::checkers::{BrokenInvariant, ensure};
 use crate::rng::Rng;
 use crate::wanted;
 
-/// No world needs so many steps.
-const MOST_STEPS: u64 = 100_000;
+/// More steps than any world needs.
+const MAX_STEPS: u64 = 100_000;
 
 /// Runs the world of one seed to its end.
 ///
 /// # Errors
-/// An invariant was broken, or the world did not come to its end.
-pub fn run(seed: u64, trace: &mut Trace) -> Result<Totals, Violation> {
+/// An invariant was broken, or the world did not end.
+pub fn run(seed: u64, trace: &mut Trace) -> Result<Totals, BrokenInvariant> {
     let mut world = World::new(seed);
-    trace.note(|| {
+    trace.record(|| {
         format!(
             "seed {seed}: {:?}, from {:?}",
             world.plan.settings, world.plan.from
@@ -43,31 +43,31 @@ struct World {
     source: Source,
     function: Function,
     store: Store,
-    /// What is under way, in the order in which it was begun.
-    coming: Vec<(Timestamp, Event)>,
-    life: Option<Life>,
+    /// Pending events, in the order in which they were scheduled.
+    events: Vec<(Timestamp, Event)>,
+    instance: Option<Instance>,
     now: Timestamp,
     totals: Totals,
 }
 
-/// One consumer from its start to its end.
-struct Life {
+/// One consumer and its checker, from start to end.
+struct Instance {
     consumer: ShardConsumer,
     checker: ShardChecker,
 }
 
 #[derive(Debug)]
 enum Event {
-    /// An answer arrives; what it is, is settled then.
+    /// A read ends; its result is drawn then.
     Read {
         from: Cursor,
         limit: u32,
     },
     Invoke(Batch),
     Save(Position),
-    /// Somebody has noticed that the lease is gone, and ends the consumer.
+    /// The lease keeper notices that the lease is lost, and drops the consumer.
     LeaseNoticed,
-    /// A consumer starts at the stored checkpoint.
+    /// A consumer starts at the saved checkpoint.
     Start,
 }
 
@@ -87,8 +87,8 @@ impl World {
             source: Source::new(source, &plan.contents),
             function: Function::new(function, &plan.contents),
             store: Store::new(store, checkpoint),
-            coming: vec![(START, Event::Start)],
-            life: None,
+            events: vec![(START, Event::Start)],
+            instance: None,
             now: START,
             rng,
             plan,
@@ -96,7 +96,7 @@ impl World {
         }
     }
 
-    /// Safety first: faults come until they end. Then liveness: everything must finish.
+    /// Faults happen until `faults_end` (safety); after that everything works (liveness).
     fn is_faulty(&self) -> bool {
         self.now < self.plan.faults_end
     }
@@ -105,33 +105,31 @@ impl World {
         if self.is_faulty() {
             return false;
         }
-        let Some(life) = &self.life else {
+        let Some(instance) = &self.instance else {
             return false;
         };
-        let at_end = life.checker.finished() == Some(Finish::ShardEnd);
+        let at_end = instance.checker.finished() == Some(Finish::ShardEnd);
         let at_rest = match self.plan.contents.closes {
             Some(_) => at_end && self.store.checkpoint == Position::ShardEnd,
-            None => life.checker.is_at_rest(),
+            None => instance.checker.is_at_rest(),
         };
         at_rest && (at_end || self.nothing_is_lost().is_ok())
     }
 
-    fn step(&mut self, trace: &mut Trace) -> Result<(), Violation> {
+    fn step(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         self.totals.steps += 1;
-        let stuck = MOST_STEPS < self.totals.steps;
-        ensure(!stuck, "I9", || {
-            "the world does not come to its end".to_owned()
-        })?;
+        let stuck = MAX_STEPS < self.totals.steps;
+        ensure(!stuck, "I9", || "the world does not end".to_owned())?;
         self.disturb(trace)?;
         let timeout = self
-            .life
+            .instance
             .as_ref()
-            .and_then(|life| life.consumer.poll_timeout());
-        let next = (0..self.coming.len()).min_by_key(|index| self.coming[*index].0);
-        match (next.map(|index| (self.coming[index].0, index)), timeout) {
+            .and_then(|instance| instance.consumer.poll_timeout());
+        let next = (0..self.events.len()).min_by_key(|index| self.events[*index].0);
+        match (next.map(|index| (self.events[index].0, index)), timeout) {
             (Some((at, index)), timeout) if timeout.is_none_or(|timeout| at <= timeout) => {
                 self.now = self.now.max(at);
-                let (_, event) = self.coming.remove(index);
+                let (_, event) = self.events.remove(index);
                 self.happen(event, trace)
             }
             (_, Some(timeout)) => {
@@ -139,7 +137,7 @@ impl World {
                 self.now = self.now.max(timeout + self.rng.millis(0, late));
                 self.fire(trace)
             }
-            (_, None) => Err(Violation::new(
+            (_, None) => Err(BrokenInvariant::new(
                 "I9",
                 "stuck: nothing is under way, no timer",
             )),
@@ -147,38 +145,38 @@ impl World {
     }
 
     /// What happens at any time, and without being asked for.
-    fn disturb(&mut self, trace: &mut Trace) -> Result<(), Violation> {
-        if !self.is_faulty() || self.life.is_none() {
+    fn disturb(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+        if !self.is_faulty() || self.instance.is_none() {
             return Ok(());
         }
         if self.rng.per_mille(self.plan.trim) {
             let readable = self.plan.contents.n_readable(self.now);
             self.source.trimmed = self.rng.size(self.source.trimmed, readable);
-            trace.note(|| format!("{} records are gone", self.source.trimmed));
+            trace.record(|| format!("{} records are trimmed", self.source.trimmed));
         }
         if self.rng.per_mille(self.plan.lease_loss) && !self.store.taken {
-            trace.note(|| "somebody takes the lease".to_owned());
+            trace.record(|| "another owner takes the lease".to_owned());
             self.totals.leases_lost += 1;
             self.store.taken = true;
             let noticed = self.now + self.rng.millis(0, 20_000);
-            self.coming.push((noticed, Event::LeaseNoticed));
+            self.events.push((noticed, Event::LeaseNoticed));
         }
         if self.rng.per_mille(self.plan.drain) {
             self.feed(ShardInput::Drain, trace)?;
         }
-        if self.rng.per_mille(self.plan.idle_timer) && self.life.is_some() {
+        if self.rng.per_mille(self.plan.idle_timer) && self.instance.is_some() {
             self.fire(trace)?;
         }
-        if self.rng.per_mille(self.plan.crash) && self.life.is_some() {
-            trace.note(|| "crash".to_owned());
+        if self.rng.per_mille(self.plan.crash) && self.instance.is_some() {
+            trace.record(|| "crash".to_owned());
             self.totals.crashes += 1;
-            self.write_what_was_sent();
-            self.end_life();
+            self.write_saves_in_flight();
+            self.end_instance();
         }
         Ok(())
     }
 
-    fn happen(&mut self, event: Event, trace: &mut Trace) -> Result<(), Violation> {
+    fn happen(&mut self, event: Event, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         let (faulty, now) = (self.is_faulty(), self.now);
         let (contents, rng) = (&self.plan.contents, &mut self.rng);
         match event {
@@ -200,53 +198,61 @@ impl World {
                 self.feed(ShardInput::Saved(result), trace)
             }
             Event::LeaseNoticed => {
-                trace.note(|| "the loss of the lease is noticed".to_owned());
-                self.end_life();
+                trace.record(|| "the lost lease is noticed".to_owned());
+                self.end_instance();
                 Ok(())
             }
             Event::Start => self.start(trace),
         }
     }
 
-    fn start(&mut self, trace: &mut Trace) -> Result<(), Violation> {
+    fn start(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         let from = self.store.checkpoint.clone();
-        trace.note(|| format!("start at {from:?}"));
+        trace.record(|| format!("start at {from:?}"));
         self.store.taken = false;
         if self.rng.per_mille(200) {
-            self.plan.redraw_batches(&mut self.rng);
+            self.plan.redraw_batch_size(&mut self.rng);
         }
         let settings = self.plan.settings.clone();
         let seed = self.rng.any();
-        self.life = Some(Life {
+        self.instance = Some(Instance {
             checker: ShardChecker::new(settings.clone(), from.clone(), self.now),
             consumer: ShardConsumer::new(settings, from, seed, self.now),
         });
         self.settle(trace)
     }
 
-    fn feed(&mut self, input: ShardInput, trace: &mut Trace) -> Result<(), Violation> {
-        trace.note(|| format!("{} {input:?}", since_start(self.now)));
-        let life = self.life.as_mut().expect("answers die with their life");
-        life.checker.input(&input, &self.plan.contents, self.now)?;
-        life.consumer.handle(input, self.now);
+    fn feed(&mut self, input: ShardInput, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+        trace.record(|| format!("{} {input:?}", since_start(self.now)));
+        let instance = self
+            .instance
+            .as_mut()
+            .expect("events are dropped with their consumer");
+        instance
+            .checker
+            .input(&input, &self.plan.contents, self.now)?;
+        instance.consumer.handle(input, self.now);
         self.settle(trace)
     }
 
-    fn fire(&mut self, trace: &mut Trace) -> Result<(), Violation> {
-        trace.note(|| format!("{} timer", since_start(self.now)));
-        let life = self.life.as_mut().expect("a timer belongs to a life");
-        let named = life.consumer.poll_timeout();
-        life.checker.timer(named.is_some_and(|at| at <= self.now));
-        life.consumer.handle_timeout(self.now);
+    fn fire(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+        trace.record(|| format!("{} timer", since_start(self.now)));
+        let instance = self.instance.as_mut().expect("a timer needs a consumer");
+        let named = instance.consumer.poll_timeout();
+        instance
+            .checker
+            .timer(named.is_some_and(|at| at <= self.now));
+        instance.consumer.handle_timeout(self.now);
         self.settle(trace)
     }
 
-    /// Takes every command and begins what it asks for.
-    fn settle(&mut self, trace: &mut Trace) -> Result<(), Violation> {
-        let life = self.life.as_mut().expect("somebody was fed");
-        while let Some(command) = life.consumer.poll_command() {
-            trace.note(|| format!("{}     → {command:?}", since_start(self.now)));
-            life.checker
+    /// Takes all commands and schedules their results.
+    fn settle(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+        let instance = self.instance.as_mut().expect("a consumer was fed");
+        while let Some(command) = instance.consumer.poll_command() {
+            trace.record(|| format!("{}     → {command:?}", since_start(self.now)));
+            instance
+                .checker
                 .command(&command, &self.plan.contents, self.now)?;
             let (latency, event) = match command {
                 ShardCommand::Read { from, limit } => {
@@ -262,27 +268,28 @@ impl World {
                 }
                 ShardCommand::Report(_) | ShardCommand::Finish(_) => continue,
             };
-            self.coming.push((self.now + latency, event));
+            self.events.push((self.now + latency, event));
         }
-        let timeout = life.consumer.poll_timeout();
-        life.checker
-            .settled(&life.consumer.view(), timeout, self.now)?;
-        match life.checker.finished() {
+        let timeout = instance.consumer.poll_timeout();
+        instance
+            .checker
+            .settled(&instance.consumer.view(), timeout, self.now)?;
+        match instance.checker.finished() {
             Some(Finish::Drained) => {
                 self.totals.drains += 1;
-                self.end_life();
+                self.end_instance();
             }
-            Some(Finish::LeaseLost) => self.end_life(),
-            // At the end of the shard the world waits for the end of its faults.
-            Some(Finish::ShardEnd) => self.coming.push((self.plan.faults_end, Event::Start)),
+            Some(Finish::LeaseLost) => self.end_instance(),
+            // A consumer that starts at the end of the shard must finish at once.
+            Some(Finish::ShardEnd) => self.events.push((self.plan.faults_end, Event::Start)),
             None => {}
         }
         Ok(())
     }
 
-    /// A request that was on its way when its sender died may still be carried out.
-    fn write_what_was_sent(&mut self) {
-        for (_, event) in &self.coming {
+    /// A save that was in flight when its sender crashed may still be carried out.
+    fn write_saves_in_flight(&mut self) {
+        for (_, event) in &self.events {
             if let Event::Save(position) = event
                 && !self.store.taken
                 && self.rng.per_mille(500)
@@ -292,28 +299,28 @@ impl World {
         }
     }
 
-    fn end_life(&mut self) {
-        self.life = None;
-        self.coming.clear();
+    fn end_instance(&mut self) {
+        self.instance = None;
+        self.events.clear();
         let pause = self.rng.pick(&[0, 10, 5_000]);
-        self.coming
+        self.events
             .push((self.now + self.rng.millis(0, pause), Event::Start));
     }
 
-    fn nothing_is_lost(&self) -> Result<(), Violation> {
+    fn nothing_is_lost(&self) -> Result<(), BrokenInvariant> {
         let contents = &self.plan.contents;
-        let begin = contents.place_of(&self.plan.from, 0).unwrap_or(0);
+        let begin = contents.offset_of(&self.plan.from, 0).unwrap_or(0);
         for (index, record) in contents.records().iter().enumerate().skip(begin) {
             let settings = &self.plan.settings;
             let early = |earliest| record.approximate_arrival() < earliest;
             let filtered_out = settings.filter.is_some() && !wanted::is_wanted(record.event());
-            let unwanted = filtered_out || settings.skip_before.is_some_and(early);
-            let too_large = settings.payload_limit < record.event_len() + 14;
+            let unwanted = filtered_out || settings.mapping.skip_before.is_some_and(early);
+            let too_large = settings.limits.payload_limit < record.event_len() + 14;
             let processed = self.function.processed[index];
             let resolved = processed || unwanted || too_large || self.source.excused[index];
             ensure(resolved, "I9", || format!("record {index} is lost"))?;
             ensure(!(processed && (unwanted || too_large)), "I9", || {
-                format!("record {index} was given to the function")
+                format!("record {index} was filtered out or too large and invoked")
             })?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! The world around one shard: the stream, the function and the store, each with its faults.
+//! What surrounds one shard: the stream, the function and the store, each with its faults.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,17 +12,18 @@ use windlass_core::shard::ReadResult;
 use windlass_core::time::Timestamp;
 
 use super::plan::{self, FunctionPlan, SourcePlan, StorePlan};
-use super::{Contents, Violation};
+use super::{BrokenInvariant, Contents};
 use crate::checkers::ensure;
 use crate::rng::Rng;
 
-/// The shard as its stream serves it.
+/// The shard as the stream serves it.
 #[derive(Debug)]
 pub(super) struct Source {
     plan: SourcePlan,
-    /// How many records at the start are gone.
+    /// How many records at the start are trimmed.
     pub(super) trimmed: usize,
-    /// Records that were gone before they could be read, as far as readers were told or began there.
+    /// Records that were trimmed before they could be read, and whose loss was reported to the reader
+    /// or precedes its start.
     pub(super) excused: Vec<bool>,
 }
 
@@ -30,7 +31,7 @@ pub(super) struct Source {
 #[derive(Debug)]
 pub(super) struct Function {
     plan: FunctionPlan,
-    /// Which records it was given and has succeeded with.
+    /// Records of successful invocations.
     pub(super) processed: Vec<bool>,
 }
 
@@ -38,9 +39,8 @@ pub(super) struct Function {
 #[derive(Debug)]
 pub(super) struct Store {
     plan: StorePlan,
-    /// The checkpoint.
     pub(super) checkpoint: Position,
-    /// Somebody else holds the lease.
+    /// Another owner has the lease.
     pub(super) taken: bool,
 }
 
@@ -57,7 +57,7 @@ impl Source {
         rng.millis(self.plan.latency.0, self.plan.latency.1)
     }
 
-    /// Answers a read at the moment in which the answer arrives.
+    /// The result of a read, at the time at which it arrives.
     pub(super) fn read(
         &mut self,
         contents: &Contents,
@@ -66,7 +66,7 @@ impl Source {
         faulty: bool,
         now: Timestamp,
         rng: &mut Rng,
-    ) -> Result<Result<ReadResult, Fault>, Violation> {
+    ) -> Result<Result<ReadResult, Fault>, BrokenInvariant> {
         let mut happens = |chance: u64| faulty && rng.per_mille(chance);
         if happens(self.plan.fault) {
             let at_horizon = from.after == Position::TrimHorizon && rng.per_mille(100);
@@ -77,19 +77,19 @@ impl Source {
             };
             return Ok(Err(fault));
         }
-        let place = contents.place_of(&from.after, self.trimmed);
-        let mut begin = place.expect("a consumer reads behind a record that it was given");
+        let offset = contents.offset_of(&from.after, self.trimmed);
+        let mut begin = offset.expect("a consumer reads after a record of the shard");
         if begin < self.trimmed {
             self.excused[begin..self.trimmed].fill(true);
             return Ok(Err(Fault::Trimmed));
         }
         let expired = happens(self.plan.expired);
         if let Some(iterator) = from.iterator.as_ref().filter(|_| !expired) {
-            let unknown = |_| Violation::new("reading", "an iterator that nobody gave");
+            let unknown = |_| BrokenInvariant::new("reading", "an unknown iterator");
             let hint: usize = iterator.parse().map_err(unknown)?;
             let exact = matches!(from.after, Position::After(_));
             ensure(!exact || hint == begin, "reading", || {
-                format!("an iterator at {hint} goes with {:?}", from.after)
+                format!("an iterator at {hint} is used with {:?}", from.after)
             })?;
             begin = begin.max(hint);
         }
@@ -120,7 +120,7 @@ fn page(contents: &Contents, begin: usize, end: usize, now: Timestamp) -> ReadRe
     let closed = contents.closes.is_some_and(|closes| closes <= now);
     let at_end = closed && end == contents.len();
     let next = (!at_end).then(|| Cursor {
-        // A careless adapter: what lies behind the last record is for the machine to know.
+        // Deliberately useless: the consumer itself must know the last record that it read.
         after: Position::TrimHorizon,
         iterator: Some(Arc::from(end.to_string())),
     });
@@ -149,7 +149,7 @@ impl Function {
         rng.millis(self.plan.latency.0, self.plan.latency.1)
     }
 
-    /// Answers an invocation at the moment in which the answer arrives.
+    /// The outcome of an invocation, at the time at which it arrives.
     pub(super) fn invoke(
         &mut self,
         contents: &Contents,
@@ -159,7 +159,11 @@ impl Function {
         rng: &mut Rng,
     ) -> Outcome {
         let indices = || {
-            let index = |name| contents.index_of(name).expect("the checker has seen it");
+            let index = |number| {
+                contents
+                    .index_of(number)
+                    .expect("the checker has checked it")
+            };
             batch
                 .records
                 .iter()
@@ -204,7 +208,7 @@ impl Store {
         rng.millis(self.plan.latency.0, self.plan.latency.1)
     }
 
-    /// Writes a checkpoint, if it may be written.
+    /// Writes a checkpoint, unless another owner has the lease.
     pub(super) fn save(
         &mut self,
         position: &Position,

@@ -3,50 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use windlass_adapters::targets::{refused_header, refused_url};
+use windlass_adapters::targets::{self, FunctionKind, FunctionSettings, HttpFunction};
+use windlass_core::arn::Arn;
+use windlass_core::function::FunctionName;
 
 use super::section::{Section, expected, problem};
 use super::tree::{Node, Problem, Value};
 
-/// A function that goes longer than this is not waited for unless the file says so.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// The longest a function may take, as on AWS.
-///
-/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-
-/// Where a Runtime Interface Emulator listens; a second request while one runs ends it.
-const EMULATOR_PATH: &str = "/2015-03-31/functions/function/invocations";
-
-/// One function of the file.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct FunctionConfig {
-    pub(crate) kind: FunctionKind,
-    pub(crate) timeout: Duration,
-    /// `None`: no limit of its own.
-    pub(crate) maximum_concurrency: Option<usize>,
-    /// What it sees as `invokeIdentityArn`.
-    pub(crate) role_arn: Option<String>,
-}
-
-/// How a function is invoked.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum FunctionKind {
-    /// By HTTP.
-    Url {
-        url: String,
-        headers: BTreeMap<String, String>,
-        signing_secret: Option<String>,
-    },
-    /// Through AWS Lambda's API.
-    Lambda { arn: String },
-}
-
 pub(super) fn read(
     top: &mut Section<'_>,
     problems: &mut Vec<Problem>,
-) -> BTreeMap<String, FunctionConfig> {
+) -> BTreeMap<String, FunctionSettings> {
     let mut functions = BTreeMap::new();
     let Some(node) = top.take("functions") else {
         return functions;
@@ -78,7 +45,7 @@ pub(super) fn read(
     functions
 }
 
-fn read_one(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<FunctionConfig> {
+fn read_one(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<FunctionSettings> {
     if !matches!(node.value, Value::Map(_) | Value::Null) {
         if node.value != Value::Unset {
             problems.push(expected(node, path, "a map with url or lambda"));
@@ -120,24 +87,20 @@ fn read_one(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<Func
             None
         }
     };
-    let bounds = (Duration::from_millis(1), LONGEST_TIMEOUT);
-    let timeout = section
-        .duration("timeout", bounds, problems)
-        .unwrap_or(DEFAULT_TIMEOUT);
+    let bounds = (Duration::from_millis(1), FunctionSettings::MAX_TIMEOUT);
+    let timeout = section.duration("timeout", bounds, problems);
     let concurrency = section.count("maximum_concurrency", (1, 10_000), problems);
     let role_arn = section.text("role_arn", problems);
     section.finish(problems);
-    let kind = kind?;
-    let emulator = matches!(&kind, FunctionKind::Url { url, .. } if url.ends_with(EMULATOR_PATH));
-    let maximum_concurrency = concurrency
-        .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX))
-        .or_else(|| emulator.then_some(1));
-    Some(FunctionConfig {
-        kind,
-        timeout,
-        maximum_concurrency,
-        role_arn,
-    })
+    let mut function = FunctionSettings::new(kind?);
+    if let Some(timeout) = timeout {
+        function.timeout = timeout;
+    }
+    if let Some(limit) = concurrency {
+        function.maximum_concurrency = Some(usize::try_from(limit).unwrap_or(usize::MAX));
+    }
+    function.role_arn = role_arn;
+    Some(function)
 }
 
 fn read_url(
@@ -156,15 +119,15 @@ fn read_url(
         problems.push(expected(node, &path, what));
         return None;
     };
-    if let Some(refusal) = refused_url(url) {
-        problems.push(problem(node, &path, refusal));
+    if let Err(reason) = targets::validate_url(url) {
+        problems.push(problem(node, &path, reason));
         return None;
     }
-    Some(FunctionKind::Url {
+    Some(FunctionKind::Http(HttpFunction {
         url: url.to_owned(),
         headers,
         signing_secret,
-    })
+    }))
 }
 
 fn read_headers(node: &Node, path: &str, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {
@@ -179,12 +142,12 @@ fn read_headers(node: &Node, path: &str, problems: &mut Vec<Problem>) -> BTreeMa
         let name = http::HeaderName::from_bytes(key.name.as_bytes());
         match (&node.value, name) {
             (Value::Text(value), Ok(name)) if http::HeaderValue::from_str(value).is_ok() => {
-                match refused_header(name.as_str(), value) {
-                    Some(refusal) => problems.push(problem(node, &path, refusal)),
-                    None if headers.contains_key(name.as_str()) => {
+                match targets::validate_header(name.as_str(), value) {
+                    Err(reason) => problems.push(problem(node, &path, reason)),
+                    Ok(()) if headers.contains_key(name.as_str()) => {
                         problems.push(problem(node, &path, "written twice; keep one"));
                     }
-                    None => {
+                    Ok(()) => {
                         headers.insert(name.as_str().to_owned(), value.clone());
                     }
                 }
@@ -198,10 +161,11 @@ fn read_headers(node: &Node, path: &str, problems: &mut Vec<Problem>) -> BTreeMa
 }
 
 fn read_lambda(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<FunctionKind> {
-    if let Value::Text(arn) = &node.value
-        && windlass_core::function::FunctionName::parse(arn).is_some_and(|it| it.scope.is_some())
+    if let Value::Text(text) = &node.value
+        && FunctionName::parse(text).is_some_and(|it| it.scope.is_some())
+        && let Ok(arn) = Arn::parse(text)
     {
-        return Some(FunctionKind::Lambda { arn: arn.clone() });
+        return Some(FunctionKind::Lambda(arn));
     }
     let what = "the ARN of a Lambda function: arn:aws:lambda:REGION:ACCOUNT:function:NAME";
     problems.push(expected(node, &format!("{path}.lambda"), what));

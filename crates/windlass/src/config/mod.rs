@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use windlass_adapters::stores;
-use windlass_adapters::targets::refused_url;
-use windlass_adapters::trust::CaBundle;
+use windlass_adapters::targets::{FunctionSettings, validate_url};
+use windlass_adapters::tls_roots::CaBundle;
 use windlass_admin::{ConfigMapping, ConfigMappingError};
 use windlass_core::arn::ArnScope;
 use windlass_engine::clock::Clock;
@@ -18,7 +18,6 @@ mod functions;
 mod section;
 mod tree;
 
-pub(crate) use functions::{FunctionConfig, FunctionKind};
 pub(crate) use tree::Problem;
 
 use section::{Section, expected, problem, whole_number};
@@ -64,7 +63,7 @@ pub(crate) struct Config {
     pub(crate) threads: Option<usize>,
     /// How long a stop may take before what runs is abandoned.
     pub(crate) drain_timeout: Duration,
-    pub(crate) functions: BTreeMap<String, FunctionConfig>,
+    pub(crate) functions: BTreeMap<String, FunctionSettings>,
     pub(crate) mappings: Vec<ConfigMapping>,
     /// Whether calls are signed with credentials that mean nothing. No key of the file: the demo
     /// needs none, since its sources check no signature.
@@ -374,7 +373,7 @@ fn endpoints(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> BTreeMap<Str
                 continue;
             };
             let path = endpoints.path_of(service);
-            let Some(url) = node.text().filter(|url| refused_url(url).is_none()) else {
+            let Some(url) = node.text().filter(|url| validate_url(url).is_ok()) else {
                 problems.push(expected(node, &path, "a URL such as http://127.0.0.1:4566"));
                 continue;
             };

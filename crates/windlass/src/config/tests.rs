@@ -1,5 +1,7 @@
 //! What a configuration file may say, and what is said about one that is wrong.
 
+use windlass_adapters::targets::FunctionKind;
+
 use super::*;
 
 fn variable(name: &str) -> Option<String> {
@@ -109,10 +111,10 @@ mappings:
     let config = Config::parse(text, with(&variable)).unwrap();
     let resize = &config.functions["resize"];
     assert_eq!(resize.maximum_concurrency, Some(10));
-    let FunctionKind::Url { signing_secret, .. } = &resize.kind else {
+    let FunctionKind::Http(http) = &resize.kind else {
         panic!("it has a url")
     };
-    assert_eq!(signing_secret.as_deref(), Some("hush"));
+    assert_eq!(http.signing_secret.as_deref(), Some("hush"));
     assert_eq!(config.functions["local"].maximum_concurrency, Some(1));
     assert_eq!(config.mappings.len(), 1);
 }
@@ -235,20 +237,20 @@ functions:
             1,
             "region: expected a region such as us-east-1, found an empty text",
         ),
-        (1, 6, "functions.a.headers.content-length: HTTP itself sets"),
-        (2, 7, "functions.a.headers.Host: HTTP itself sets"),
+        (1, 6, "functions.a.headers.content-length: HTTP sets"),
+        (2, 7, "functions.a.headers.Host: HTTP sets"),
         (
             3,
             8,
-            "functions.a.headers.content-type: the body is JSON; remove it",
+            "functions.a.headers.content-type: the body is JSON; remove this header",
         ),
         (
             4,
             9,
-            "functions.a.headers.x-windlass-attempt: every request has",
+            "functions.a.headers.x-windlass-attempt: windlass sets",
         ),
         (5, 11, "functions.a.headers.X-Team: written twice"),
-        (6, 12, "functions.b.url: a URL with a user name"),
+        (6, 12, "functions.b.url: user names in URLs"),
         (7, 13, "functions.c.signing_secret: is empty"),
     ] {
         assert_eq!(found[at].0, line, "{found:#?}");

@@ -89,7 +89,14 @@ impl Args for MappingArgs {
                     .value_name(value_name)
                     .num_args(0..)
                     .action(ArgAction::Append),
-                _ => option.value_name(value_name),
+                Some(
+                    Type::Text { .. }
+                    | Type::FunctionName
+                    | Type::SourceArn
+                    | Type::Enum(_)
+                    | Type::Structure { .. },
+                )
+                | None => option.value_name(value_name),
             });
         }
         command

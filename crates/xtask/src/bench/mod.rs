@@ -1,14 +1,14 @@
-//! Measures what the daemon costs: CPU for each record, and memory.
+//! Measures the cost of the daemon: CPU per record, and memory.
 //!
-//! CPU is user plus system time of the process alone, over a known number of records, and stands
-//! beside the floor: a program that moves the same bytes through the same sockets and does nothing
-//! else. The two take turns, and what is compared is the ratio within a round: on a machine that
-//! others use, ratios hold where microseconds do not.
+//! CPU is the user and system time of the process over a known number of records, compared with the
+//! floor: a program that moves the same bytes through the same sockets and does nothing else. The two
+//! take turns, and the result is the ratio within a round: on a shared machine, ratios are stable
+//! where microseconds are not.
 
-mod ends;
-mod figures;
 mod filter;
 mod measure;
+mod programs;
+mod report;
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,38 +17,37 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 
 use crate::command::{cargo, run as run_command, target};
-use crate::guard::Guard;
-use ends::{Client, Ends, Function, Load};
-use figures::{Figures, Hanging, Idle, Pipeline, Round};
+use crate::watchdog::Watchdog;
+use programs::{Client, Function, Launcher, Load};
+use report::{Hanging, Idle, Pipeline, Report, Round};
 
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
     #[command(subcommand)]
     part: Option<Part>,
-    /// How often windlass and the floor are measured, in turns, for each size of record
+    /// Number of rounds per record size; a round measures windlass and the floor
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// How many records are counted in each measurement
+    /// Number of records per measurement, after a warm-up with a tenth as many
     #[arg(long, default_value_t = 400_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     records: u64,
     /// Print the figures as JSON
     #[arg(long)]
     json: bool,
-    /// Only see that it runs: the development build, one round, few records, figures of no meaning
+    /// Only check that it runs: debug build, one round, few records, meaningless figures
     #[arg(long, conflicts_with_all = ["rounds", "records"])]
     smoke: bool,
 }
 
-/// A part of the program, measured by itself.
 #[derive(Subcommand)]
 enum Part {
-    /// Measures filters, beside a walk over the structure of the same texts
+    /// Measure filters, compared with a plain walk over the structure of the same JSON
     Filter(filter::Options),
 }
 
 impl Options {
-    /// Only to see that it runs.
+    /// Only checks that it runs.
     pub(crate) fn smoke() -> Self {
         Self {
             part: None,
@@ -60,59 +59,54 @@ impl Options {
     }
 }
 
-/// How much is measured.
 struct Plan {
     rounds: u32,
     records: u64,
     idle_shards: u32,
-    /// Where the programs are.
-    programs: PathBuf,
+    programs_dir: PathBuf,
     figures: PathBuf,
 }
 
 const RECORD_BYTES: [u32; 2] = [1024, 200];
 
-/// Shards of the pipelines: enough that something is to be done at nearly any time, although each
-/// shard is read five times a second.
+/// Shards of the pipelines: enough to keep the daemon busy, although each shard is read only five
+/// times a second.
 const SHARDS: u32 = 16;
 
-/// Records of one call of the function.
+/// Records per invocation.
 const BATCH_SIZE: u32 = 100;
 
-/// Enough shards that, with the largest batches, more than the daemon may hold could be read.
+/// Enough shards that, with batches of 10,000, more records could be read than memory is allowed for.
 const HANGING_SHARDS: u32 = 100;
 
-/// Enough mappings that they hold nearly all that the daemon may hold together: one alone holds less.
+/// Enough mappings to use nearly all of the daemon's record memory: the share of one is limited.
 const HANGING_MAPPINGS: u32 = 8;
 
-/// Measures everything, prints the figures and writes them to `target/bench/latest.json`.
-///
-/// # Errors
-/// If a program cannot be built or started, or a measurement does not come to its end in time.
+/// Measures everything, prints a report and writes it to `target/bench/latest.json`.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(Part::Filter(options)) = &options.part {
         return filter::run(options);
     }
     let plan = prepare(options)?;
-    let guard = Guard::start()?;
-    let place = target().join("bench");
-    let ends = Ends {
-        programs: &plan.programs,
-        place: &place,
-        guard: &guard,
+    let watchdog = Watchdog::start()?;
+    let work_dir = target().join("bench");
+    let launcher = Launcher {
+        programs_dir: &plan.programs_dir,
+        work_dir: &work_dir,
+        watchdog: &watchdog,
     };
     let mut pipelines = Vec::new();
     for record_bytes in RECORD_BYTES {
-        pipelines.push(pipeline(&ends, &plan, record_bytes)?);
+        pipelines.push(pipeline(&launcher, &plan, record_bytes)?);
     }
     if options.smoke {
         filter::smoke()?;
     }
-    let figures = Figures {
+    let figures = Report {
         records: plan.records,
         pipelines,
-        idle: idle(&ends, plan.idle_shards)?,
-        hanging: hanging(&ends)?,
+        idle: idle(&launcher, plan.idle_shards)?,
+        hanging: hanging(&launcher)?,
     };
     let rendered = format!("{:#}\n", figures.to_json());
     fs::write(&plan.figures, &rendered)
@@ -127,8 +121,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn prepare(options: &Options) -> Result<Plan> {
-    let place = target().join("bench");
-    fs::create_dir_all(&place).with_context(|| format!("creating {}", place.display()))?;
+    let work_dir = target().join("bench");
+    fs::create_dir_all(&work_dir).with_context(|| format!("creating {}", work_dir.display()))?;
     if options.smoke {
         let mut build = cargo();
         build.args(["build", "--quiet", "--workspace", "--all-targets"]);
@@ -137,8 +131,8 @@ fn prepare(options: &Options) -> Result<Plan> {
             rounds: 1,
             records: 5_000,
             idle_shards: 50,
-            programs: target().join("debug"),
-            figures: place.join("smoke.json"),
+            programs_dir: target().join("debug"),
+            figures: work_dir.join("smoke.json"),
         });
     }
     let mut build = cargo();
@@ -149,14 +143,13 @@ fn prepare(options: &Options) -> Result<Plan> {
         rounds: options.rounds,
         records: options.records,
         idle_shards: 1_000,
-        programs: target().join("release"),
-        figures: place.join("latest.json"),
+        programs_dir: target().join("release"),
+        figures: work_dir.join("latest.json"),
     })
 }
 
-/// The same load through windlass and through the floor, whose turns are in one order and in the
-/// other.
-fn pipeline(ends: &Ends<'_>, plan: &Plan, record_bytes: u32) -> Result<Pipeline> {
+/// Sends the same load through windlass and the floor; every second round reverses their order.
+fn pipeline(launcher: &Launcher<'_>, plan: &Plan, record_bytes: u32) -> Result<Pipeline> {
     let load = Load {
         shards: SHARDS,
         record_bytes,
@@ -164,10 +157,10 @@ fn pipeline(ends: &Ends<'_>, plan: &Plan, record_bytes: u32) -> Result<Pipeline>
         mappings: 1,
         function: Function::Answers,
     };
-    let cost_of = |client| measure::cost(ends, client, &load, plan.records);
+    let cost_of = |client| measure::cost(launcher, client, &load, plan.records);
     let mut rounds = Vec::new();
     for number in 1..=plan.rounds {
-        let mut clients = [Client::Windlass, Client::Floor, Client::HurriedFloor];
+        let mut clients = [Client::Windlass, Client::Floor, Client::UnpacedFloor];
         if number % 2 == 0 {
             clients.reverse();
         }
@@ -181,7 +174,7 @@ fn pipeline(ends: &Ends<'_>, plan: &Plan, record_bytes: u32) -> Result<Pipeline>
         let round = Round {
             windlass: costs[0],
             floor: costs[1],
-            hurried_floor: costs[2],
+            unpaced_floor: costs[2],
         };
         eprintln!(
             "{record_bytes} B, round {number} of {}: {round}",
@@ -195,8 +188,8 @@ fn pipeline(ends: &Ends<'_>, plan: &Plan, record_bytes: u32) -> Result<Pipeline>
     })
 }
 
-/// What a daemon weighs that has many shards and nothing to do.
-fn idle(ends: &Ends<'_>, shards: u32) -> Result<Idle> {
+/// A daemon with many shards and no records.
+fn idle(launcher: &Launcher<'_>, shards: u32) -> Result<Idle> {
     let load = Load {
         shards,
         record_bytes: 1024,
@@ -204,11 +197,11 @@ fn idle(ends: &Ends<'_>, shards: u32) -> Result<Idle> {
         mappings: 1,
         function: Function::Answers,
     };
-    measure::idle(ends, &load)
+    measure::idle(launcher, &load)
 }
 
-/// What a daemon weighs whose functions never answer while there is ever more to read.
-fn hanging(ends: &Ends<'_>) -> Result<Hanging> {
+/// A daemon whose functions never respond while there are always more records to read.
+fn hanging(launcher: &Launcher<'_>) -> Result<Hanging> {
     let load = Load {
         shards: HANGING_SHARDS,
         record_bytes: 1024,
@@ -216,5 +209,5 @@ fn hanging(ends: &Ends<'_>) -> Result<Hanging> {
         mappings: HANGING_MAPPINGS,
         function: Function::Hangs,
     };
-    measure::hanging(ends, &load)
+    measure::hanging(launcher, &load)
 }

@@ -1,8 +1,8 @@
-//! Shows that the simulation can fail: every planted fault has to be caught by some seed.
+//! Proves that the simulation can fail: some seed must catch each planted fault.
 //!
-//! A simulation that has never failed proves nothing. Each file in `tests/mutants` breaks the code
-//! in one way, in a copy of the sources; the worlds that pass on the true code must fail on it. A
-//! mutant lies in the folder of its kind of world, and no others are run for it.
+//! A simulation that has never failed proves nothing. Each file in `tests/mutants` breaks the code in
+//! one way, in a copy of the sources; worlds that pass on the unmodified code must fail on it. The
+//! directory of a mutant names the kind of world it runs in.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,52 +13,55 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::mutant::Mutant;
-use super::tree::Tree;
+use super::source_copy::SourceCopy;
 use super::{Seeds, binary, build};
-use crate::command::{last_lines, line_of, program, root, run as run_command, target};
-use crate::process::pause;
+use crate::command::{command_line, last_lines, program, root, run as run_command, target};
+use crate::process::sleep;
 
 const MUTANTS: &str = "tests/mutants";
 
-/// How long the worlds of one mutant may take: many times what they need on the slowest machine.
-const WITHIN: Duration = Duration::from_secs(300);
+/// For all worlds of one mutant; many times what they take on the slowest machine.
+const SIMULATION_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Runs the worlds on the true code, which must pass, and on each mutant, which must fail.
-///
-/// # Errors
-/// If the true code fails, or a mutant is missed, does not fit, does not compile or does not end.
+/// Runs the worlds on the unmodified code, which must pass, and on each mutant, which must fail.
 pub(super) fn run(seeds: Seeds, only: &[String]) -> Result<()> {
     let chosen = load(&root().join(MUTANTS), only)?;
-    let place = target().join("mutants");
-    let tree = Tree::copy_to(place.join("src"))?;
-    let built = place.join("target");
-    let log = place.join("last.log");
+    let dir = target().join("mutants");
+    let copy = SourceCopy::copy_to(dir.join("src"))?;
+    let target_dir = dir.join("target");
+    let log = dir.join("last.log");
 
-    run_command(&mut build(&tree.root, &built)).context("building the true code")?;
-    let worlds: BTreeSet<&str> = chosen.iter().map(|(name, _)| world_of(name)).collect();
+    run_command(&mut build(&copy.root, &target_dir)).context("building the unmodified code")?;
+    let worlds: BTreeSet<&str> = chosen.iter().map(|(name, _)| world_kind(name)).collect();
     for world in worlds {
-        if let Verdict::Caught { seed } = simulate(&built, world, seeds, &log)? {
+        if let SimulationResult::Failed { seed } = simulate(&target_dir, world, seeds, &log)? {
             let seed = seed.map_or(String::new(), |seed| format!(" by seed {seed}"));
-            bail!("the true code of a {world} fails{seed}; {}", end_of(&log));
+            bail!(
+                "the unmodified code of the {world} fails{seed}; {}",
+                end_of(&log)
+            );
         }
-        println!("true code: {} worlds of a {world} pass", seeds.count);
+        println!(
+            "unmodified code: {} worlds of the {world} pass",
+            seeds.count
+        );
     }
 
     let mut not_caught = Vec::new();
     for (name, mutant) in &chosen {
-        let verdict = try_mutant(&tree, mutant, || {
-            run_command_quietly(&mut build(&tree.root, &built), &log)?;
-            simulate(&built, world_of(name), seeds, &log)
+        let result = test_mutant(&copy, mutant, || {
+            build_quietly(&mut build(&copy.root, &target_dir), &log)?;
+            simulate(&target_dir, world_kind(name), seeds, &log)
         })?;
-        let result = match verdict {
-            Ok(Verdict::Caught { seed }) => format!("caught{}", place_of(seed, seeds)),
-            Ok(Verdict::Passed) => {
+        let result = match result {
+            Ok(SimulationResult::Failed { seed }) => format!("caught{}", seed_text(seed, seeds)),
+            Ok(SimulationResult::Passed) => {
                 not_caught.push(name.as_str());
                 format!("MISSED: {}", mutant.breaks)
             }
             Err(error) => {
                 not_caught.push(name.as_str());
-                format!("NOT TRIED: {error:#}")
+                format!("NOT RUN: {error:#}")
             }
         };
         println!("{name:<46} {result}");
@@ -75,28 +78,27 @@ pub(super) fn run(seeds: Seeds, only: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The outer error: the copy of the sources is spoilt. The inner one: there is something wrong with
-/// this mutant, which keeps none of the others from being tried.
-fn try_mutant(
-    tree: &Tree,
+/// The outer error means that the copy of the sources could not be restored. The inner one concerns
+/// this mutant only; the others still run.
+fn test_mutant(
+    copy: &SourceCopy,
     mutant: &Mutant,
-    simulate: impl FnOnce() -> Result<Verdict>,
-) -> Result<Result<Verdict>> {
-    let verdict = tree.apply(mutant).and_then(|()| simulate());
-    tree.restore(mutant)?;
-    Ok(verdict)
+    simulate: impl FnOnce() -> Result<SimulationResult>,
+) -> Result<Result<SimulationResult>> {
+    let result = copy.apply(mutant).and_then(|()| simulate());
+    copy.restore(mutant)?;
+    Ok(result)
 }
 
-/// What came of the worlds.
-enum Verdict {
+enum SimulationResult {
     Passed,
-    Caught { seed: Option<u64> },
+    Failed { seed: Option<u64> },
 }
 
-/// Reads the chosen mutants, in the order of their names: `folder/file`.
-fn load(folder: &Path, only: &[String]) -> Result<Vec<(String, Mutant)>> {
+/// Reads the selected mutants, sorted by name: `directory/file`.
+fn load(dir: &Path, only: &[String]) -> Result<Vec<(String, Mutant)>> {
     let mut names = Vec::new();
-    for world in listed(folder)?.iter().filter(|path| path.is_dir()) {
+    for world in listed(dir)?.iter().filter(|path| path.is_dir()) {
         for path in listed(world)? {
             if path.extension().is_some_and(|it| it == "mutant") {
                 names.push(format!("{}/{}", stem_of(world), stem_of(&path)));
@@ -106,17 +108,17 @@ fn load(folder: &Path, only: &[String]) -> Result<Vec<(String, Mutant)>> {
     names.sort();
     if let Some(chosen) = only
         .iter()
-        .find(|chosen| !names.iter().any(|name| is_meant(name, chosen)))
+        .find(|chosen| !names.iter().any(|name| is_selected(name, chosen)))
     {
-        bail!("there is no {MUTANTS}/{chosen}.mutant, nor a folder {MUTANTS}/{chosen} with any");
+        bail!("neither {MUTANTS}/{chosen}.mutant nor a directory {MUTANTS}/{chosen} exists");
     }
-    names.retain(|name| only.is_empty() || only.iter().any(|chosen| is_meant(name, chosen)));
+    names.retain(|name| only.is_empty() || only.iter().any(|chosen| is_selected(name, chosen)));
     if names.is_empty() {
-        bail!("there is no mutant in a folder of {MUTANTS}");
+        bail!("{MUTANTS} contains no mutants");
     }
     let mut mutants = Vec::new();
     for name in names {
-        let path = folder.join(format!("{name}.mutant"));
+        let path = dir.join(format!("{name}.mutant"));
         let text =
             fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
         let mutant = Mutant::parse(&text).with_context(|| format!("{MUTANTS}/{name}.mutant"))?;
@@ -125,18 +127,18 @@ fn load(folder: &Path, only: &[String]) -> Result<Vec<(String, Mutant)>> {
     Ok(mutants)
 }
 
-/// Whether a mutant is chosen by this name: its own, that of its folder, or both.
-fn is_meant(name: &str, chosen: &str) -> bool {
+/// Whether `chosen` is the mutant's file name, its directory, or both.
+fn is_selected(name: &str, chosen: &str) -> bool {
     name == chosen || name.split('/').any(|part| part == chosen)
 }
 
-/// The kind of world that a mutant is to be caught in.
-fn world_of(name: &str) -> &str {
+/// The kind of world that must catch the mutant.
+fn world_kind(name: &str) -> &str {
     name.split_once('/').map_or(name, |(world, _)| world)
 }
 
-fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("listing {}", folder.display()))?;
+fn listed(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).with_context(|| format!("listing {}", dir.display()))?;
     let paths = entries.map(|entry| Ok(entry.context("listing the mutants")?.path()));
     paths.collect()
 }
@@ -146,38 +148,38 @@ fn stem_of(path: &Path) -> String {
     stem.to_string_lossy().into_owned()
 }
 
-fn simulate(built: &Path, world: &str, seeds: Seeds, log: &Path) -> Result<Verdict> {
-    let mut command = program(binary(built));
+fn simulate(target_dir: &Path, world: &str, seeds: Seeds, log: &Path) -> Result<SimulationResult> {
+    let mut command = program(binary(target_dir));
     command.args(seeds.arguments()).args(["--only", world]);
     let mut child = spawn_logged(&mut command, log)?;
-    let end = Instant::now() + WITHIN;
+    let end = Instant::now() + SIMULATION_TIMEOUT;
     let status = loop {
         if let Some(status) = child.try_wait().context("waiting for the simulation")? {
             break status;
         }
         if Instant::now() >= end {
-            child.kill().context("ending the simulation")?;
-            child.wait().context("ending the simulation")?;
-            let seconds = WITHIN.as_secs();
+            child.kill().context("killing the simulation")?;
+            child.wait().context("killing the simulation")?;
+            let seconds = SIMULATION_TIMEOUT.as_secs();
             bail!(
                 "the simulation did not end within {seconds} s; {}",
                 end_of(log)
             );
         }
-        pause(Duration::from_millis(10));
+        sleep(Duration::from_millis(10));
     };
     match status.code() {
-        Some(0) => return Ok(Verdict::Passed),
+        Some(0) => return Ok(SimulationResult::Passed),
         Some(1) => {}
-        _ => bail!("the simulation itself ended with {status}; {}", end_of(log)),
+        _ => bail!("the simulation failed with {status}; {}", end_of(log)),
     }
     let output = fs::read_to_string(log).with_context(|| format!("reading {}", log.display()))?;
-    Ok(Verdict::Caught {
+    Ok(SimulationResult::Failed {
         seed: seed_in(&output),
     })
 }
 
-fn run_command_quietly(command: &mut Command, log: &Path) -> Result<()> {
+fn build_quietly(command: &mut Command, log: &Path) -> Result<()> {
     let mut child = spawn_logged(command, log)?;
     let status = child.wait().context("waiting for cargo")?;
     if !status.success() {
@@ -193,10 +195,10 @@ fn spawn_logged(command: &mut Command, log: &Path) -> Result<Child> {
         .stdout(Stdio::from(file))
         .stderr(Stdio::from(errors))
         .spawn()
-        .with_context(|| format!("starting `{}`", line_of(command)))
+        .with_context(|| format!("starting `{}`", command_line(command)))
 }
 
-/// The first number that the output calls a seed and that is not one of the command's own.
+/// The first number in the output that follows the word `seed`.
 fn seed_in(output: &str) -> Option<u64> {
     output.match_indices("seed").find_map(|(at, word)| {
         let after = output[at + word.len()..].trim_start_matches([' ', '=', ':']);
@@ -205,7 +207,7 @@ fn seed_in(output: &str) -> Option<u64> {
     })
 }
 
-fn place_of(seed: Option<u64>, seeds: Seeds) -> String {
+fn seed_text(seed: Option<u64>, seeds: Seeds) -> String {
     match seed {
         Some(seed) if seed >= seeds.from => {
             format!(" by seed {seed}, world {}", seed - seeds.from + 1)
@@ -234,27 +236,27 @@ mod tests {
     }
 
     #[test]
-    fn a_mutant_is_chosen_by_its_name_or_by_its_folder() {
+    fn a_mutant_is_selected_by_its_name_or_its_directory() {
         for chosen in ["queue", "drain_invokes", "queue/drain_invokes"] {
-            assert!(is_meant("queue/drain_invokes", chosen), "{chosen}");
+            assert!(is_selected("queue/drain_invokes", chosen), "{chosen}");
         }
         for chosen in ["shard", "shard/drain_invokes", "drain", "queue/"] {
-            assert!(!is_meant("queue/drain_invokes", chosen), "{chosen}");
+            assert!(!is_selected("queue/drain_invokes", chosen), "{chosen}");
         }
     }
 
     #[test]
-    fn a_folder_without_mutants_and_an_unknown_name_are_errors() {
+    fn a_directory_without_mutants_and_an_unknown_name_are_errors() {
         let empty = std::env::temp_dir().join(format!("mutants-{}", std::process::id()));
         fs::create_dir_all(&empty).unwrap();
         let none = load(&empty, &[]).unwrap_err().to_string();
-        assert!(none.contains("there is no mutant"), "{none}");
+        assert!(none.contains("contains no mutants"), "{none}");
         let unknown = load(&empty, &["a".to_owned()]).unwrap_err().to_string();
         assert!(unknown.contains("a.mutant"), "{unknown}");
-        // A file beside the folders belongs to no world.
+        // A file outside the directories belongs to no kind of world.
         fs::write(empty.join("b.mutant"), "# Breaks.\n").unwrap();
-        let beside = load(&empty, &["b".to_owned()]).unwrap_err().to_string();
-        assert!(beside.contains("b.mutant"), "{beside}");
+        let misplaced = load(&empty, &["b".to_owned()]).unwrap_err().to_string();
+        assert!(misplaced.contains("b.mutant"), "{misplaced}");
         fs::remove_dir_all(&empty).unwrap();
     }
 }

@@ -1,8 +1,8 @@
-//! Installs what the servers need, each part by its own package manager.
+//! Installs the servers' packages, each with its own package manager.
 //!
-//! A part is described by a few pinned lines or files; a stamp beside it holds what it was installed
-//! from. Where the stamp says the same, nothing is done, so the command may be called any number of
-//! times; where it differs, the part is installed anew from nothing.
+//! A package is defined by a few pinned lines or files, and a stamp next to it holds their text as of
+//! the installation. If the two are equal, nothing is done; otherwise the package is reinstalled from
+//! scratch.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -14,9 +14,9 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::command::{self, program, root};
 
-/// One thing to install. Some servers share one, and some parts are no servers.
+/// Some servers share a package, and some packages are not servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum Package {
     Elasticmq,
     Npm,
     Python,
@@ -25,179 +25,177 @@ pub(super) enum Part {
     Loopback,
 }
 
-const PARTS: [Part; 6] = [
-    Part::Elasticmq,
-    Part::Npm,
-    Part::Python,
-    Part::Ferrokinesis,
-    Part::EventRuler,
-    Part::Loopback,
+const PACKAGES: [Package; 6] = [
+    Package::Elasticmq,
+    Package::Npm,
+    Package::Python,
+    Package::Ferrokinesis,
+    Package::EventRuler,
+    Package::Loopback,
 ];
 
 const FERROKINESIS: &str = "0.7.0";
 
-/// Installs every part that is missing or of another version, side by side.
-///
-/// # Errors
-/// If a program is missing, with the command that installs it; if a package manager fails, with
-/// the end of what it wrote.
-pub(super) fn run(folder: &Path) -> Result<()> {
-    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
-    let lock = File::create(folder.join("install.lock")).context("creating install.lock")?;
+/// Installs all packages that are missing or have another version, in parallel.
+pub(super) fn run(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+    let lock = File::create(dir.join("install.lock")).context("creating install.lock")?;
     lock.lock().context("waiting for another installation")?;
-    for part in PARTS {
-        part.expect_programs()?;
+    for package in PACKAGES {
+        package.expect_programs()?;
     }
     let results: Vec<Result<()>> = thread::scope(|scope| {
-        let parts = PARTS.map(|part| scope.spawn(move || part.install(folder)));
-        parts
+        let packages = PACKAGES.map(|package| scope.spawn(move || package.install(dir)));
+        packages
             .into_iter()
-            .map(|part| {
-                part.join()
-                    .unwrap_or_else(|_| Err(anyhow!("a part panicked")))
+            .map(|package| {
+                package
+                    .join()
+                    .unwrap_or_else(|_| Err(anyhow!("a package panicked")))
             })
             .collect()
     });
     results.into_iter().collect::<Result<()>>()?;
-    println!("the test servers are installed in {}", folder.display());
+    println!("test servers installed in {}", dir.display());
     Ok(())
 }
 
-impl Part {
-    /// Where it is installed.
-    pub(super) fn folder(self, folder: &Path) -> PathBuf {
-        folder.join(self.name())
+impl Package {
+    /// The directory of its files.
+    pub(super) fn dir(self, dir: &Path) -> PathBuf {
+        dir.join(self.name())
     }
 
-    /// Whether it is installed at the version that is pinned.
-    pub(super) fn is_installed(self, folder: &Path) -> bool {
-        let wanted = self.wanted();
-        wanted.is_ok_and(|wanted| {
-            fs::read_to_string(self.stamp(folder)).is_ok_and(|stamp| stamp == wanted)
+    /// Whether the pinned version is installed.
+    pub(super) fn is_installed(self, dir: &Path) -> bool {
+        let pinned = self.pinned();
+        pinned.is_ok_and(|pinned| {
+            fs::read_to_string(self.stamp(dir)).is_ok_and(|stamp| stamp == pinned)
         })
     }
 
     fn name(self) -> &'static str {
         match self {
-            Part::Elasticmq => "elasticmq",
-            Part::Npm => "npm",
-            Part::Python => "python",
-            Part::Ferrokinesis => "ferrokinesis",
-            Part::EventRuler => "event-ruler",
-            Part::Loopback => "loopback",
+            Package::Elasticmq => "elasticmq",
+            Package::Npm => "npm",
+            Package::Python => "python",
+            Package::Ferrokinesis => "ferrokinesis",
+            Package::EventRuler => "event-ruler",
+            Package::Loopback => "loopback",
         }
     }
 
-    /// The programs it is installed or run with, and the command that brings each of them.
+    /// The programs that it needs, each with the command that installs it.
     fn programs(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Part::Elasticmq => &[
+            Package::Elasticmq => &[
                 ("mvn", "apt-get install maven"),
                 ("java", "apt-get install openjdk-17-jre-headless"),
             ],
-            Part::Npm => &[
+            Package::Npm => &[
                 ("node", "apt-get install nodejs"),
                 ("npm", "apt-get install npm"),
             ],
-            Part::Python => &[("python3", "apt-get install python3 python3-venv")],
-            Part::Ferrokinesis => &[("cargo", "apt-get install rustup")],
-            Part::EventRuler => &[
+            Package::Python => &[("python3", "apt-get install python3 python3-venv")],
+            Package::Ferrokinesis => &[("cargo", "apt-get install rustup")],
+            Package::EventRuler => &[
                 ("mvn", "apt-get install maven"),
                 ("javac", "apt-get install openjdk-17-jdk-headless"),
             ],
-            Part::Loopback => &[("cc", "apt-get install gcc libc6-dev")],
+            Package::Loopback => &[("cc", "apt-get install gcc libc6-dev")],
         }
     }
 
     fn expect_programs(self) -> Result<()> {
         for (name, remedy) in self.programs() {
-            if command::find(name).is_none() {
-                bail!(
-                    "`{name}` is missing, which {} needs: `{remedy}`",
-                    self.name()
-                );
+            if command::find_program(name).is_none() {
+                bail!("{} needs `{name}`; install it with `{remedy}`", self.name(),);
             }
         }
         Ok(())
     }
 
-    /// Everything that decides what is installed.
-    fn wanted(self) -> Result<String> {
+    /// The text that defines the package and its version.
+    fn pinned(self) -> Result<String> {
         let files: &[&str] = match self {
-            Part::Elasticmq => &["elasticmq.pom.xml"],
-            Part::Npm => &["package.json", "package-lock.json"],
-            Part::Python => &["requirements.txt"],
-            Part::Ferrokinesis => return Ok(format!("ferrokinesis {FERROKINESIS}\n")),
-            Part::EventRuler => &["event-ruler.pom.xml", "EventRuler.java"],
-            Part::Loopback => &["loopback.c"],
+            Package::Elasticmq => &["elasticmq.pom.xml"],
+            Package::Npm => &["package.json", "package-lock.json"],
+            Package::Python => &["requirements.txt"],
+            Package::Ferrokinesis => return Ok(format!("ferrokinesis {FERROKINESIS}\n")),
+            Package::EventRuler => &["event-ruler.pom.xml", "EventRuler.java"],
+            Package::Loopback => &["loopback.c"],
         };
-        let mut wanted = String::new();
+        let mut pinned = String::new();
         for file in files {
             let path = source(file);
             let text =
                 fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
-            wanted.extend([file, "\n", &text]);
+            pinned.extend([file, "\n", &text]);
         }
-        Ok(wanted)
+        Ok(pinned)
     }
 
-    fn stamp(self, folder: &Path) -> PathBuf {
-        folder.join(format!("{}.stamp", self.name()))
+    fn stamp(self, dir: &Path) -> PathBuf {
+        dir.join(format!("{}.stamp", self.name()))
     }
 
-    fn install(self, folder: &Path) -> Result<()> {
-        if self.is_installed(folder) {
+    fn install(self, dir: &Path) -> Result<()> {
+        if self.is_installed(dir) {
             return Ok(());
         }
         let start = Instant::now();
         println!("installing {}", self.name());
-        let place = self.folder(folder);
-        remove(&self.stamp(folder))?;
-        remove(&place)?;
-        fs::create_dir_all(&place).with_context(|| format!("creating {}", place.display()))?;
-        let log = folder.join(format!("install-{}.log", self.name()));
+        let package_dir = self.dir(dir);
+        remove(&self.stamp(dir))?;
+        remove(&package_dir)?;
+        fs::create_dir_all(&package_dir)
+            .with_context(|| format!("creating {}", package_dir.display()))?;
+        let log = dir.join(format!("install-{}.log", self.name()));
         fs::write(&log, "").with_context(|| format!("writing {}", log.display()))?;
-        for mut command in self.commands(&place)? {
+        for mut command in self.commands(&package_dir)? {
             logged(&mut command, &log).with_context(|| format!("installing {}", self.name()))?;
         }
-        fs::write(self.stamp(folder), self.wanted()?).context("writing the stamp")?;
+        fs::write(self.stamp(dir), self.pinned()?).context("writing the stamp")?;
         let seconds = start.elapsed().as_secs_f64();
         println!("installed {} in {seconds:.1} s", self.name());
         Ok(())
     }
 
-    fn commands(self, place: &Path) -> Result<Vec<Command>> {
+    fn commands(self, package_dir: &Path) -> Result<Vec<Command>> {
         Ok(match self {
-            Part::Elasticmq => vec![maven("elasticmq.pom.xml", place)],
-            Part::Npm => {
+            Package::Elasticmq => vec![maven("elasticmq.pom.xml", package_dir)],
+            Package::Npm => {
                 for file in ["package.json", "package-lock.json"] {
-                    fs::copy(source(file), place.join(file))
+                    fs::copy(source(file), package_dir.join(file))
                         .with_context(|| format!("copying {file}"))?;
                 }
                 let mut npm = program("npm");
                 npm.args(["ci", "--no-audit", "--no-fund"]);
-                npm.current_dir(place);
+                npm.current_dir(package_dir);
                 vec![npm]
             }
-            Part::Python => {
+            Package::Python => {
                 let mut create = program("python3");
-                create.args(["-m", "venv"]).arg(place);
-                let mut pip = program(place.join("bin/python"));
+                create.args(["-m", "venv"]).arg(package_dir);
+                let mut pip = program(package_dir.join("bin/python"));
                 pip.args(["-m", "pip", "install", "--no-input", "--requirement"]);
                 pip.arg(source("requirements.txt"));
                 vec![create, pip]
             }
-            Part::Ferrokinesis => vec![ferrokinesis(place)],
-            Part::EventRuler => {
+            Package::Ferrokinesis => vec![ferrokinesis(package_dir)],
+            Package::EventRuler => {
                 let mut compile = program("javac");
-                compile.arg("-cp").arg(place.join("*"));
-                compile.arg("-d").arg(place).arg(source("EventRuler.java"));
-                vec![maven("event-ruler.pom.xml", place), compile]
+                compile.arg("-cp").arg(package_dir.join("*"));
+                compile
+                    .arg("-d")
+                    .arg(package_dir)
+                    .arg(source("EventRuler.java"));
+                vec![maven("event-ruler.pom.xml", package_dir), compile]
             }
-            Part::Loopback => {
+            Package::Loopback => {
                 let mut compile = program("cc");
                 compile.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]);
-                compile.arg(place.join("loopback.so"));
+                compile.arg(package_dir.join("loopback.so"));
                 compile.arg(source("loopback.c")).arg("-ldl");
                 vec![compile]
             }
@@ -205,8 +203,8 @@ impl Part {
     }
 }
 
-/// Copies the libraries that a file of Maven names, and theirs.
-fn maven(file: &str, place: &Path) -> Command {
+/// Copies the dependencies of a Maven project, transitive ones included.
+fn maven(file: &str, package_dir: &Path) -> Command {
     let mut command = program("mvn");
     command.args(["--quiet", "--batch-mode", "--file"]);
     command.arg(source(file));
@@ -215,16 +213,16 @@ fn maven(file: &str, place: &Path) -> Command {
         "-DincludeScope=runtime",
         "-Dmdep.overWriteReleases=false",
     ]);
-    command.arg(format!("-DoutputDirectory={}", place.display()));
+    command.arg(format!("-DoutputDirectory={}", package_dir.display()));
     command
 }
 
-/// Built in a folder of its own, which cargo removes: the target folder of the workspace may be
-/// locked by the very build that waits for this.
-fn ferrokinesis(place: &Path) -> Command {
+/// Built in a temporary directory: the workspace's target directory may be locked by the build that
+/// waits for this installation.
+fn ferrokinesis(package_dir: &Path) -> Command {
     let mut command = program("cargo");
     command.args(["install", "ferrokinesis", "--locked", "--version"]);
-    command.arg(FERROKINESIS).arg("--root").arg(place);
+    command.arg(FERROKINESIS).arg("--root").arg(package_dir);
     command.env_remove("CARGO_TARGET_DIR");
     command
 }
@@ -248,7 +246,7 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 fn logged(command: &mut Command, log: &Path) -> Result<()> {
-    let line = command::line_of(command);
+    let line = command::command_line(command);
     let file = File::options()
         .append(true)
         .open(log)
@@ -261,7 +259,7 @@ fn logged(command: &mut Command, log: &Path) -> Result<()> {
         .with_context(|| format!("starting `{line}`"))?;
     if !status.success() {
         let end = command::last_lines(log, 20);
-        bail!("`{line}` ended with {status}; {}:\n{end}", log.display());
+        bail!("`{line}` failed with {status}; {}:\n{end}", log.display());
     }
     Ok(())
 }

@@ -1,14 +1,14 @@
-//! Servers that others wrote, for the tests that need them: installs, starts and stops them.
+//! Installs, starts and stops third-party implementations of AWS services for the interop tests.
 //!
-//! Our emulator and our adapters could share one misunderstanding of AWS; servers written by others
-//! do not share it. Each is installed by its own package manager at a pinned version, below
-//! `target/test-servers` (or `WINDLASS_TEST_SERVERS`, so that several clones can share them).
-//! Every one listens on 127.0.0.1 alone, on a free port.
+//! Our emulator and our adapters could share a misunderstanding of AWS; servers written by others do
+//! not. Each is installed by its own package manager at a pinned version, under `target/test-servers`
+//! (or `WINDLASS_TEST_SERVERS`, so that several clones can share them), and listens on a free port of
+//! 127.0.0.1 only.
 
-mod catalogue;
+mod catalog;
 mod install;
 mod probe;
-mod running;
+mod runner;
 
 #[cfg(test)]
 mod tests;
@@ -22,10 +22,10 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
 use crate::command::{self, program, root, target};
-use crate::guard::Guard;
-use running::Running;
+use crate::watchdog::Watchdog;
+use runner::RunningServers;
 
-/// The variable that tells a test where the file about the running servers lies.
+/// The variable that holds the path of `running.json`.
 pub(crate) const JSON_VARIABLE: &str = "WINDLASS_TEST_SERVERS_JSON";
 
 #[derive(Args)]
@@ -36,121 +36,105 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Installs all of them at their pinned versions; what is there already is left as it is
+    /// Install all servers at their pinned versions; installed ones are left unchanged
     Install,
-    /// Starts them and leaves them running; `running.json` says where
-    Start(Choice),
-    /// Ends what `start` started
+    /// Start the servers and leave them running; `running.json` holds their endpoints
+    Start(Selection),
+    /// Stop the servers that `start` started
     Stop,
-    /// Starts them, runs a command with WINDLASS_TEST_SERVERS_JSON set, and ends them in any case
+    /// Start the servers, run a command with WINDLASS_TEST_SERVERS_JSON set, and stop the servers
     Run {
         #[command(flatten)]
-        choice: Choice,
+        selection: Selection,
         /// The command and its arguments
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
-    /// Starts them, puts one record or message through each, and ends them
-    Check(Choice),
+    /// Start the servers, send one record or message through each, and stop the servers
+    Check(Selection),
 }
 
-/// Which servers.
 #[derive(Args, Default)]
-pub(crate) struct Choice {
-    /// Only these, by their names in `running.json`, with commas between them
-    #[arg(long, value_delimiter = ',', value_parser = catalogue::server_named)]
-    only: Vec<&'static catalogue::Server>,
+pub(crate) struct Selection {
+    /// Only these servers, by their names in `running.json`, separated by commas
+    #[arg(long, value_delimiter = ',', value_parser = catalog::server_named)]
+    only: Vec<&'static catalog::Server>,
 }
 
-/// Carries out one of the commands.
-///
-/// # Errors
-/// If a server cannot be installed or does not answer in time, or if the command that was run with
-/// them fails.
 pub(crate) fn run(options: Options) -> Result<()> {
-    let folder = folder();
+    let dir = dir();
     match options.command {
-        Command::Install => install::run(&folder),
-        Command::Start(choice) => running::start(&folder, &choice.servers()),
-        Command::Stop => running::stop(&folder),
-        Command::Run { choice, command } => {
-            let (name, arguments) = command.split_first().context("no command was given")?;
-            run_with(&choice, program(name).args(arguments))
+        Command::Install => install::run(&dir),
+        Command::Start(selection) => runner::start(&dir, &selection.servers()),
+        Command::Stop => runner::stop(&dir),
+        Command::Run { selection, command } => {
+            let (name, arguments) = command.split_first().context("missing command")?;
+            run_with(&selection, program(name).args(arguments))
         }
-        Command::Check(choice) => check(&choice),
+        Command::Check(selection) => check(&selection),
     }
 }
 
-/// Installs the servers, if that has not been done.
-///
-/// # Errors
-/// If one cannot be installed.
 pub(crate) fn install() -> Result<()> {
-    install::run(&folder())
+    install::run(&dir())
 }
 
-/// Puts one record or message through each server.
-///
-/// # Errors
-/// If one cannot be started, or does not give back what was put.
-pub(crate) fn check(choice: &Choice) -> Result<()> {
-    let python = catalogue::python(&folder());
-    run_with(choice, program(python).arg("tests/servers/check.py"))
+/// Sends one record or message through each server.
+pub(crate) fn check(selection: &Selection) -> Result<()> {
+    let python = catalog::python(&dir());
+    run_with(selection, program(python).arg("tests/servers/check.py"))
 }
 
-/// Starts the servers, runs `command`, and ends the servers in any case.
-///
-/// # Errors
-/// If a server does not start, or the command fails.
-pub(crate) fn run_with(choice: &Choice, command: &mut std::process::Command) -> Result<()> {
-    let folder = folder();
-    let place = folder.join(format!("run-{}", std::process::id()));
-    let guard = Guard::start()?;
-    let running = Running::start(&folder, &place, &choice.servers(), Some(&guard))?;
-    let result = run_guarded(&guard, &place, command);
+/// Starts the servers, runs `command`, and stops the servers even if it fails.
+pub(crate) fn run_with(selection: &Selection, command: &mut std::process::Command) -> Result<()> {
+    let dir = dir();
+    let work_dir = dir.join(format!("run-{}", std::process::id()));
+    let watchdog = Watchdog::start()?;
+    let running = RunningServers::start(&dir, &work_dir, &selection.servers(), Some(&watchdog))?;
+    let result = run_guarded(&watchdog, &work_dir, command);
     running.stop()?;
     match result {
         Ok(status) if status.success() => {
-            std::fs::remove_dir_all(&place)
-                .with_context(|| format!("removing {}", place.display()))?;
+            std::fs::remove_dir_all(&work_dir)
+                .with_context(|| format!("removing {}", work_dir.display()))?;
             Ok(())
         }
         Ok(status) => bail!(
-            "`{}` ended with {status}; the servers' logs are in {}",
-            command::line_of(command),
-            place.display()
+            "`{}` failed with {status}; the servers' logs are in {}",
+            command::command_line(command),
+            work_dir.display()
         ),
         Err(error) => Err(error),
     }
 }
 
 fn run_guarded(
-    guard: &Guard,
-    place: &Path,
+    watchdog: &Watchdog,
+    work_dir: &Path,
     command: &mut std::process::Command,
 ) -> Result<ExitStatus> {
-    let line = command::line_of(command);
+    let line = command::command_line(command);
     println!("$ {line}");
     let mut child = command
-        .env(JSON_VARIABLE, place.join(running::FILE))
+        .env(JSON_VARIABLE, work_dir.join(runner::FILE))
         .spawn()
         .with_context(|| format!("starting `{line}`"))?;
-    guard.watch_process(child.id())?;
+    watchdog.watch_process(child.id())?;
     child
         .wait()
         .with_context(|| format!("waiting for `{line}`"))
 }
 
-impl Choice {
-    fn servers(&self) -> Vec<&'static catalogue::Server> {
+impl Selection {
+    fn servers(&self) -> Vec<&'static catalog::Server> {
         match self.only.as_slice() {
-            [] => catalogue::SERVERS.iter().collect(),
+            [] => catalog::SERVERS.iter().collect(),
             chosen => chosen.to_vec(),
         }
     }
 }
 
-fn folder() -> PathBuf {
+fn dir() -> PathBuf {
     env::var_os("WINDLASS_TEST_SERVERS")
         .map_or_else(|| target().join("test-servers"), |dir| root().join(dir))
 }

@@ -32,12 +32,12 @@ fn check_index(files: &Files, scripts: &BTreeSet<&str>) -> Vec<Finding> {
             "the index of the scripts is missing",
         )];
     };
-    let folders: BTreeSet<&str> = scripts.iter().filter_map(|name| folder_of(name)).collect();
+    let dirs: BTreeSet<&str> = scripts.iter().filter_map(|name| dir_of(name)).collect();
     let mut listed = BTreeSet::new();
     let mut findings = Vec::new();
     for (line, number) in index.lines().zip(1..) {
         for name in line.split('`').skip(1).step_by(2) {
-            let is_script = folder_of(name).is_some_and(|folder| folders.contains(folder));
+            let is_script = dir_of(name).is_some_and(|dir| dirs.contains(dir));
             if is_script && !name.contains([' ', '*']) && !name.ends_with('/') {
                 listed.insert(name);
                 if !scripts.contains(name) {
@@ -54,8 +54,8 @@ fn check_index(files: &Files, scripts: &BTreeSet<&str>) -> Vec<Finding> {
     findings
 }
 
-fn folder_of(name: &str) -> Option<&str> {
-    name.split_once('/').map(|(folder, _)| folder)
+fn dir_of(name: &str) -> Option<&str> {
+    name.split_once('/').map(|(dir, _)| dir)
 }
 
 fn first_comment(path: &str, text: &str) -> Option<Finding> {

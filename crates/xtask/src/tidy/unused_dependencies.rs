@@ -15,9 +15,6 @@ const WORKSPACE: &str = "Cargo.toml";
 const UNNAMED: &[(&str, &str, &str)] = &[];
 
 /// Compares the manifests, as `cargo metadata` gives them, with the sources.
-///
-/// # Errors
-/// If the metadata does not have cargo's form.
 pub(super) fn check(files: &Files, metadata: &Value) -> Result<Vec<Finding>> {
     let packages = metadata["packages"]
         .as_array()
@@ -39,10 +36,10 @@ fn check_package(files: &Files, package: &Value) -> Result<Vec<Finding>> {
     let manifest = manifest
         .strip_prefix(&*root.to_string_lossy())
         .map_or(manifest, |path| path.trim_start_matches('/'));
-    let folder = manifest.trim_end_matches("Cargo.toml");
+    let dir = manifest.trim_end_matches("Cargo.toml");
     let sources = files
         .iter()
-        .filter(|(path, _)| path.starts_with(folder) && path.ends_with(".rs"));
+        .filter(|(path, _)| path.starts_with(dir) && path.ends_with(".rs"));
     let sources: Vec<&str> = sources.map(|(_, text)| text.as_str()).collect();
     let mut findings = Vec::new();
     for dependency in package["dependencies"].as_array().into_iter().flatten() {

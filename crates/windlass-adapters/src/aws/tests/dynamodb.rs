@@ -17,7 +17,7 @@ use windlass_engine::ports::StreamReader;
 use super::json::{self, Json, binary, digits, maybe, maybe_text, object, others, spell, text};
 use super::{CASES, for_many, limits, parsed, same_moment, take_seconds};
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
-use crate::canned::{Canned, runtime};
+use crate::tests::test_http::{Canned, runtime};
 use crate::wire::{arriving, dynamodb as wire};
 
 const STREAM: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026";

@@ -13,7 +13,7 @@ use super::limits;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
-use crate::canned::{Canned, Ending, queue, runtime};
+use crate::tests::test_http::{Canned, Ending, queue, runtime};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
 const TABLE: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026";

@@ -15,7 +15,7 @@ use windlass_engine::ports::StreamReader;
 use super::json::{self, Json, base64, digits, maybe, maybe_text, object, others, spelled};
 use super::{CASES, for_many, hash, limits, parsed, same_moment, take_seconds};
 use crate::aws::kinesis::KinesisReader;
-use crate::canned::{Canned, runtime};
+use crate::tests::test_http::{Canned, runtime};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
 const SHARD: &str = "shardId-000000000007";

@@ -9,7 +9,7 @@ use windlass_core::queue::EntryResult;
 use windlass_engine::ports::QueueReader;
 
 use crate::aws::sqs::SqsReader;
-use crate::canned::{Canned, queue};
+use crate::tests::test_http::{Canned, queue};
 
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
 const URL: &str = "https://sqs.us-east-1.amazonaws.com/1/q";

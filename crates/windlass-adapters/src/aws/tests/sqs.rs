@@ -12,7 +12,7 @@ use windlass_engine::ports::QueueReader;
 use super::json::{Json, Members, binary, digits, maybe, object, others, spelled, text};
 use super::{CASES, for_many, hash, parsed};
 use crate::aws::sqs::SqsReader;
-use crate::canned::{Canned, queue, runtime};
+use crate::tests::test_http::{Canned, queue, runtime};
 
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q.fifo";
 

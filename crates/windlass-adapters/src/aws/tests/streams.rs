@@ -14,7 +14,7 @@ use super::limits;
 use crate::aws::AwsClients;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
-use crate::canned::Canned;
+use crate::tests::test_http::Canned;
 
 const KINESIS: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
 const DYNAMODB: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026";

@@ -14,8 +14,8 @@ use windlass_core::time::Timestamp;
 use windlass_engine::ports::{Invocation, Target};
 
 use super::server::{Act, Seen, Server, answer};
-use super::{error, invocation, not_reached, settings, target, throttled};
-use crate::targets::{HttpTarget, HttpTargetSettings, RESPONSE_LIMIT};
+use super::{MINUTE, error, invocation, not_reached, target, throttled};
+use crate::targets::{HttpFunction, HttpTarget, MAX_RESPONSE_BYTES};
 
 const EMULATOR: &str = "/2015-03-31/functions/function/invocations";
 
@@ -110,8 +110,8 @@ async fn an_emulator_says_in_its_body_what_went_wrong() {
 
 #[tokio::test]
 async fn a_response_has_a_largest_size() {
-    let largest = vec![b'x'; RESPONSE_LIMIT];
-    let larger = vec![b'x'; RESPONSE_LIMIT + 1];
+    let largest = vec![b'x'; MAX_RESPONSE_BYTES];
+    let larger = vec![b'x'; MAX_RESPONSE_BYTES + 1];
     let chunked = [
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n600001\r\n".as_slice(),
         &larger,
@@ -130,12 +130,8 @@ async fn a_response_has_a_largest_size() {
     .await;
 }
 
-async fn request_of(
-    settings: HttpTargetSettings,
-    server: &mut Server,
-    event: impl Into<Event>,
-) -> Seen {
-    let target = HttpTarget::new(&settings).unwrap();
+async fn request_of(function: HttpFunction, server: &mut Server, event: impl Into<Event>) -> Seen {
+    let target = HttpTarget::new(&function, MINUTE, None, None).unwrap();
     let invocation = Invocation {
         event: event.into(),
         ..invocation(3)
@@ -148,16 +144,16 @@ async fn request_of(
 async fn a_request_says_what_it_is() {
     let mut server = Server::start([]).await;
     let event = Bytes::from(format!("{{\"Records\":[\"{}\"]}}", "é".repeat(100_000)));
-    let settings = HttpTargetSettings {
+    let function = HttpFunction {
         headers: [
             ("X-Team", "orders"),
             ("Content-Type", "application/cloudevents+json"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into(),
-        ..settings(&server.url("/a/b?c=d%20e#f"))
+        ..HttpFunction::new(&server.url("/a/b?c=d%20e#f"))
     };
-    let seen = request_of(settings, &mut server, event.clone()).await;
+    let seen = request_of(function, &mut server, event.clone()).await;
     assert_eq!(seen.line, "POST /a/b?c=d%20e HTTP/1.1");
     assert_eq!(seen.body, event);
     let traceparent = &seen.headers["traceparent"];
@@ -192,8 +188,8 @@ async fn every_request_has_a_trace_of_its_own_and_json_by_default() {
     let mut server = Server::start([]).await;
     let mut traces = Vec::new();
     for _ in 0..2 {
-        let url = settings(&server.url(""));
-        let seen = request_of(url, &mut server, Bytes::from_static(b"{}")).await;
+        let function = HttpFunction::new(&server.url(""));
+        let seen = request_of(function, &mut server, Bytes::from_static(b"{}")).await;
         assert_eq!(seen.line, "POST / HTTP/1.1");
         assert_eq!(seen.headers["content-type"], "application/json");
         assert!(!seen.headers.contains_key("x-windlass-signature"));
@@ -206,12 +202,12 @@ async fn every_request_has_a_trace_of_its_own_and_json_by_default() {
 #[tokio::test]
 async fn a_secret_signs_the_body() {
     let mut server = Server::start([]).await;
-    let settings = HttpTargetSettings {
+    let function = HttpFunction {
         signing_secret: Some("key".to_owned()),
-        ..settings(&server.url("/"))
+        ..HttpFunction::new(&server.url("/"))
     };
     let event = Bytes::from_static(b"The quick brown fox jumps over the lazy dog");
-    let seen = request_of(settings, &mut server, event).await;
+    let seen = request_of(function, &mut server, event).await;
     assert_eq!(
         seen.headers["x-windlass-signature"],
         "sha256=f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8"
@@ -241,14 +237,14 @@ fn event_of_pieces() -> Event {
 #[tokio::test]
 async fn an_event_of_several_pieces_arrives_as_one() {
     let mut server = Server::start([]).await;
-    let signed = || HttpTargetSettings {
+    let signed = || HttpFunction {
         signing_secret: Some("key".to_owned()),
-        ..settings(&server.url("/"))
+        ..HttpFunction::new(&server.url("/"))
     };
-    let (settings, again) = (signed(), signed());
+    let (function, again) = (signed(), signed());
     let event = event_of_pieces();
     assert_eq!(event.pieces().len(), 7);
-    let seen = request_of(settings, &mut server, event.clone()).await;
+    let seen = request_of(function, &mut server, event.clone()).await;
     assert_eq!(seen.body, event.to_bytes());
     assert_eq!(
         seen.headers["content-length"],
@@ -261,28 +257,21 @@ async fn an_event_of_several_pieces_arrives_as_one() {
 
 #[tokio::test]
 async fn a_limit_of_concurrency_holds() {
-    for (path, limit, expected) in [
-        ("/", Some(2), 2),
-        (EMULATOR, None, 1),
-        (EMULATOR, Some(3), 3),
-    ] {
+    for (path, limit) in [("/", 2), (EMULATOR, 1), (EMULATOR, 3)] {
         let permits = Arc::new(Semaphore::new(0));
         let gated = Act::AnswerWhen(Arc::clone(&permits), answer(200, &[], b"{}"));
         let mut server = Server::start(vec![gated; 6]).await;
-        let settings = HttpTargetSettings {
-            maximum_concurrency: limit,
-            ..settings(&server.url(path))
-        };
-        let target = Arc::new(HttpTarget::new(&settings).unwrap());
+        let function = HttpFunction::new(&server.url(path));
+        let target = Arc::new(HttpTarget::new(&function, MINUTE, Some(limit), None).unwrap());
         let mut calls = JoinSet::new();
         for _ in 0..6 {
             let target = Arc::clone(&target);
             calls.spawn(async move { target.invoke(invocation(1)).await });
         }
-        for _ in 0..expected {
+        for _ in 0..limit {
             server.seen().await;
         }
-        for _ in expected..6 {
+        for _ in limit..6 {
             // All that can be done without an answer is done, and no further request was sent.
             for _ in 0..100 {
                 tokio::task::yield_now().await;
@@ -291,34 +280,35 @@ async fn a_limit_of_concurrency_holds() {
             permits.add_permits(1);
             server.seen().await;
         }
-        permits.add_permits(expected);
+        permits.add_permits(limit);
         assert_eq!(calls.join_all().await, vec![Outcome::Success; 6]);
     }
 }
 
 #[test]
-fn an_address_that_cannot_be_called_is_refused() {
-    let refused = [
+fn a_function_that_cannot_be_called_is_rejected() {
+    let error_of = |function: &HttpFunction| {
+        let target = HttpTarget::new(function, MINUTE, None, None);
+        target.unwrap_err().to_string()
+    };
+    for (url, reason) in [
         ("", "http:// or https://"),
         ("127.0.0.1:80", "http:// or https://"),
         ("/path", "http:// or https://"),
         ("ftp://host/", "http:// or https://"),
         ("http://user:word@host/", "user name"),
         ("http://host/a b", "not a URL"),
-    ];
-    for (url, reason) in refused {
-        let error = HttpTarget::new(&settings(url)).unwrap_err().to_string();
+    ] {
+        let error = error_of(&HttpFunction::new(url));
         assert!(error.contains(reason), "{url}: {error}");
         assert!(!error.contains("word"), "{error}");
     }
     for (name, value) in [("bad name", "x"), ("x-name", "line\nbreak"), ("host", "x")] {
-        let headers = [(name.to_owned(), value.to_owned())].into();
-        let settings = HttpTargetSettings {
-            headers,
-            ..settings("http://host/")
-        };
-        let error = HttpTarget::new(&settings).unwrap_err().to_string();
-        assert!(error.contains(&format!("the header {name}")), "{error}");
+        let error = error_of(&HttpFunction {
+            headers: [(name.to_owned(), value.to_owned())].into(),
+            ..HttpFunction::new("http://host/")
+        });
+        assert!(error.contains(&format!("header {name}")), "{error}");
         assert!(!error.contains("break"), "{error}");
     }
 }

@@ -14,11 +14,9 @@ use windlass_core::outcome::{Fault, Outcome};
 use windlass_engine::ports::Target;
 
 use super::server::{Act, Server, answer};
-use super::{error, invocation, not_reached, throttled};
-use crate::canned::Canned;
+use super::{MINUTE, error, invocation, not_reached, throttled};
 use crate::targets::{LambdaTarget, find_function};
-
-const MINUTE: Duration = Duration::from_secs(60);
+use crate::tests::test_http::Canned;
 
 fn arn(qualifier: &str) -> Arn {
     let arn = format!("arn:aws:lambda:us-east-1:123456789012:function:f{qualifier}");

@@ -5,7 +5,6 @@ mod http;
 mod lambda;
 mod server;
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,22 +12,13 @@ use windlass_core::mapping::MappingId;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_engine::ports::Invocation;
 
-use super::{HttpTarget, HttpTargetSettings};
+use super::{HttpFunction, HttpTarget};
 
-/// A function by URL, nothing else set; it may take a minute.
-fn settings(url: &str) -> HttpTargetSettings {
-    HttpTargetSettings {
-        url: url.to_owned(),
-        headers: BTreeMap::new(),
-        signing_secret: None,
-        timeout: Duration::from_secs(60),
-        maximum_concurrency: None,
-        ca_bundle: None,
-    }
-}
+/// Timeout of functions in tests.
+const MINUTE: Duration = Duration::from_secs(60);
 
 fn target(url: &str) -> HttpTarget {
-    HttpTarget::new(&settings(url)).unwrap()
+    HttpTarget::new(&HttpFunction::new(url), MINUTE, None, None).unwrap()
 }
 
 fn invocation(attempt: u32) -> Invocation {

@@ -1,78 +1,69 @@
-//! The invariants of a [`QueueConsumer`](windlass_core::queue::QueueConsumer), one function each.
+//! The invariants Q1 to Q10 of a [`QueueConsumer`](windlass_core::queue::QueueConsumer), one
+//! function each; [`windlass_core::queue`] states them.
 //!
-//! | | |
-//! |---|---|
-//! | Q1 | A message is deleted only after success, by its newest handle, and all that succeeded are. |
-//! | Q2 | A failed message is left to the queue; a message not reached is held and tried again. |
-//! | Q3 | Nothing is invoked after its visibility has ended; visibility is extended in time. |
-//! | Q4 | FIFO: one batch in flight for each group. (That the order is kept, the world checks.) |
-//! | Q5 | No more than so many invocations at a time; a batch keeps within its count and its bytes. |
-//! | Q6 | Receives: how many at a time, never for more than there is room for; the buffer is bounded. |
-//! | Q7 | After a drain nothing new is begun, and what is held goes back. |
-//! | Q8 | While the function cannot be reached, one batch at a time is tried. |
-//! | Q9 | What can go on goes on: nothing gets stuck. |
-//! | Q10 | Nothing spins: a timer names a time at which something happens, nothing is repeated early. |
+//! What only the queue or the function knows, the simulated world checks: the order within a group
+//! (Q4), and that everything is finished in the end.
 //!
-//! Beside them: `window` (what makes a batch, and when it is due), `report`, `finish` and `view`.
+//! Further checks: `window` (which messages a batch holds, and when it closes), `return` (what is
+//! released), `report`, `finish` and `view`.
 
-mod books;
-mod dues;
-mod pausing;
+mod backoff_bounds;
+mod deadlines;
+mod model;
 mod rules;
 
 use windlass_core::ids::MessageId;
 use windlass_core::queue::{QueueCommand, QueueConsumerSettings, QueueInput, QueueView};
 use windlass_core::time::Timestamp;
 
-use self::books::{Asked, Books, Extension, Receive, State};
-use super::{Violation, ensure};
+use self::model::{EntryRequest, Extension, Model, Receive, State};
+use super::{BrokenInvariant, ensure};
 
-/// Watches one consumer from its start to its end.
+/// Checks one consumer from its start to its end.
 #[derive(Debug)]
-pub struct QueueChecker(Books);
+pub struct QueueChecker(Model);
 
-type Checked = Result<(), Violation>;
+type Checked = Result<(), BrokenInvariant>;
 
 impl QueueChecker {
-    /// For a consumer that starts.
     pub fn new(settings: QueueConsumerSettings, now: Timestamp) -> Self {
-        Self(Books::new(settings, now))
+        Self(Model::new(settings, now))
     }
 
     /// An input is about to be fed.
     pub fn input(&mut self, input: &QueueInput, now: Timestamp) {
-        let books = &mut self.0;
-        books.must_act = None;
+        let model = &mut self.0;
+        model.must_act = None;
         match input {
-            QueueInput::Received { request, result } => books.received(*request, result, now),
-            QueueInput::Invoked { batch, outcome } => books.invoked(*batch, outcome, now),
-            QueueInput::Deleted { request, result } => books.deleted(*request, result, now),
+            QueueInput::Received { request, result } => model.received(*request, result, now),
+            QueueInput::Invoked { batch, outcome } => model.invoked(*batch, outcome, now),
+            QueueInput::Deleted { request, result } => model.deleted(*request, result, now),
             QueueInput::VisibilityChanged { request, result } => {
-                books.visibility_changed(*request, result, now);
+                model.visibility_changed(*request, result, now);
             }
-            QueueInput::Drain => books.draining = true,
+            QueueInput::Drain => model.draining = true,
         }
-        books.pass_time(now);
+        model.pass_time(now);
     }
 
-    /// `handle_timeout` is about to be called. `due`: at the time that was named, or later.
+    /// `handle_timeout` is about to be called; `due` if `poll_timeout` is not later than `now`.
     pub fn timer(&mut self, due: bool, now: Timestamp) {
         self.0.must_act = Some(due);
         self.0.pass_time(now);
     }
 
-    /// A command has come out.
+    /// The consumer gave a command.
     ///
     /// # Errors
-    /// It breaks a rule.
+    /// The command breaks an invariant.
     pub fn command(&mut self, command: &QueueCommand, now: Timestamp) -> Checked {
-        let books = &mut self.0;
-        ensure(!books.finished, "finish", || {
-            format!("something follows the end: {command:?}")
+        let model = &mut self.0;
+        ensure(!model.finished, "finish", || {
+            format!("a command after Finish: {command:?}")
         })?;
-        rules::q7_nothing_after_drain(books, command)?;
-        rules::q10_timers_do_something(books.must_act != Some(false), || format!("{command:?}"))?;
-        books.must_act = None;
+        rules::q7_nothing_begins_after_drain(model, command)?;
+        rules::q10_timers_do_something(model.must_act != Some(false), || format!("{command:?}"))?;
+        model.must_act = None;
         match command {
             QueueCommand::Receive {
                 request,
@@ -80,93 +71,99 @@ impl QueueChecker {
                 wait,
                 visibility,
             } => {
-                rules::q6_receives_have_room(books, *limit)?;
-                rules::q6_receives_are_as_many_as_wanted(books, *wait, *visibility)?;
-                rules::q8_receives_wait_for_the_function(books)?;
-                rules::q10_receives_keep_their_pace(books, now)?;
+                rules::q6_receives_have_room(model, *limit)?;
+                rules::q6_receives_scale(model, *wait, *visibility)?;
+                rules::q8_receives_stop_while_the_function_is_unreachable(model)?;
+                rules::q10_receives_respect_their_backoff(model, now)?;
                 let (limit, sent) = (usize::from(*limit), now);
-                books.receive_pause.begin();
-                books.receives.insert(*request, Receive { limit, sent });
+                model.receive_backoff.begin_attempt();
+                model.receives.insert(*request, Receive { limit, sent });
             }
             QueueCommand::Invoke(batch) => {
-                rules::q3_nothing_visible_is_invoked(books, batch, now)?;
-                rules::q4_one_batch_for_each_group(books, batch)?;
-                rules::q5_invocations_keep_their_limits(books, batch)?;
-                rules::q8_one_try_at_a_time(books)?;
-                rules::q10_invocations_keep_their_pace(books, now)?;
-                rules::batches_are_what_has_gathered(books, batch, now)?;
-                books.begin_invocation(batch, now);
+                rules::q3_nothing_visible_is_invoked(model, batch, now)?;
+                rules::q4_one_batch_for_each_group(model, batch)?;
+                rules::q5_batches_respect_their_limits(model, batch)?;
+                rules::q8_one_attempt_at_a_time(model)?;
+                rules::q10_invocations_respect_their_backoff(model, now)?;
+                rules::batches_hold_the_next_messages(model, batch, now)?;
+                model.begin_invocation(batch, now);
             }
             QueueCommand::Delete { request, receipts } => {
-                let entries = rules::q1_only_what_succeeded(books, receipts)?;
-                rules::q10_deletions_keep_their_pace(books, now)?;
+                let entries = rules::q1_only_what_succeeded(model, receipts)?;
+                rules::q10_deletions_respect_their_backoff(model, now)?;
                 for entry in &entries {
-                    books.held.get_mut(&entry.id).expect("it is owed").state = State::Deleting;
+                    model
+                        .held
+                        .get_mut(&entry.id)
+                        .expect("it is to be deleted")
+                        .state = State::Deleting;
                 }
-                books.delete_pause.begin();
+                model.delete_backoff.begin_attempt();
                 let sent = now;
-                books.deletions.insert(*request, Asked { entries, sent });
+                model
+                    .deletions
+                    .insert(*request, EntryRequest { entries, sent });
             }
             QueueCommand::ChangeVisibility {
                 request,
                 receipts,
                 timeout,
             } => {
-                if rules::returns_are_owed(books, receipts, *timeout)? {
-                    books.returns.insert(*request);
+                if rules::returns_are_expected(model, receipts, *timeout)? {
+                    model.returns.insert(*request);
                     return Ok(());
                 }
-                let entries = rules::q3_extensions_are_due(books, receipts, *timeout, now)?;
+                let entries = rules::q3_extensions_are_due(model, receipts, *timeout, now)?;
                 for entry in &entries {
-                    books.held.get_mut(&entry.id).expect("it is held").extension =
-                        Extension::UnderWay;
+                    model.held.get_mut(&entry.id).expect("it is held").extension =
+                        Extension::InFlight;
                 }
                 let sent = now;
-                books.extensions.insert(*request, Asked { entries, sent });
+                model
+                    .extensions
+                    .insert(*request, EntryRequest { entries, sent });
             }
-            QueueCommand::Report(report) => rules::reports_are_owed(books, report)?,
+            QueueCommand::Report(report) => rules::reports_are_expected(model, report)?,
             QueueCommand::Finish => {
-                rules::finishes_in_time(books)?;
-                books.finished = true;
+                rules::finishes_when_idle(model)?;
+                model.finished = true;
             }
         }
         Ok(())
     }
 
-    /// Every command has been taken.
+    /// All commands were taken.
     ///
     /// # Errors
-    /// What it shows of itself, or what it has left undone, breaks a rule.
+    /// The view is wrong, or the consumer has left something undone.
     pub fn settled(
         &mut self,
         view: &QueueView,
         timeout: Option<Timestamp>,
         now: Timestamp,
     ) -> Checked {
-        let books = &self.0;
-        rules::q10_timers_do_something(books.must_act != Some(true), || "nothing".to_owned())?;
-        rules::nothing_is_owed(books)?;
-        rules::views_are_true(books, view, timeout)?;
-        if books.finished {
+        let model = &self.0;
+        rules::q10_timers_do_something(model.must_act != Some(true), || "nothing".to_owned())?;
+        rules::nothing_is_missing(model)?;
+        rules::views_match(model, view, timeout)?;
+        if model.finished {
             return Ok(());
         }
-        rules::q6_the_buffer_is_bounded(books)?;
-        rules::q9_nothing_gets_stuck(books, timeout)?;
-        rules::q10_timers_lie_ahead(timeout, now)
+        rules::q6_the_buffer_is_bounded(model)?;
+        rules::q9_nothing_gets_stuck(model, timeout)?;
+        rules::q10_timers_are_in_the_future(timeout, now)
     }
 
-    /// Whether it has ended.
     pub const fn is_finished(&self) -> bool {
         self.0.finished
     }
 
-    /// Whether the consumer holds a message, so that nobody else may get it.
     pub fn holds(&self, id: &MessageId) -> bool {
         self.0.held.contains_key(id)
     }
 }
 
-/// The size of an event, computed anew: `{"Records":[a,b]}`.
+/// The size of `{"Records":[a,b]}` in bytes, computed a second time.
 fn event_bytes(sizes: impl Iterator<Item = usize>) -> usize {
     let (n_messages, total) = sizes.fold((0, 0), |(n, total), size| (n + 1, total + size));
     r#"{"Records":[]}"#.len() + total + usize::saturating_sub(n_messages, 1)

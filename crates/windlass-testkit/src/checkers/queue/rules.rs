@@ -1,4 +1,4 @@
-//! The rules themselves: each looks at the books and at what the machine does.
+//! The checks: each compares the model with what the consumer does.
 
 use std::time::Duration;
 
@@ -6,84 +6,87 @@ use windlass_core::ids::ReceiptHandle;
 use windlass_core::queue::{Batch, QueueCommand, QueueView, Report, Waiting};
 use windlass_core::time::Timestamp;
 
-use super::books::{Books, Entry, State};
+use super::model::{Entry, Model, State};
 use super::{Checked, event_bytes};
-use crate::checkers::{Violation, ensure};
+use crate::checkers::{BrokenInvariant, ensure};
 
-/// Gives the messages that are deleted.
+/// Returns the messages to delete.
 pub(super) fn q1_only_what_succeeded(
-    books: &Books,
+    model: &Model,
     receipts: &[ReceiptHandle],
-) -> Result<Vec<Entry>, Violation> {
-    let held = books.held.iter();
-    let owed: Vec<_> = held
-        .filter(|(_, hold)| hold.state == State::Owed)
-        .map(|(id, hold)| hold.entry(id))
+) -> Result<Vec<Entry>, BrokenInvariant> {
+    let held = model.held.iter();
+    let to_delete: Vec<_> = held
+        .filter(|(_, held)| held.state == State::ToDelete)
+        .map(|(id, held)| held.entry(id))
         .collect();
-    let mut expected: Vec<_> = owed.iter().map(|entry| &entry.receipt).collect();
+    let mut expected: Vec<_> = to_delete.iter().map(|entry| &entry.receipt).collect();
     let mut given: Vec<_> = receipts.iter().collect();
     expected.sort();
     given.sort();
     ensure(expected == given, "Q1", || {
-        format!("deletes {given:?}, what succeeded is {expected:?}")
+        format!("deletes {given:?} instead of {expected:?}")
     })?;
-    let entry = |receipt: &ReceiptHandle| owed.iter().find(|entry| entry.receipt == *receipt);
+    let entry = |receipt: &ReceiptHandle| to_delete.iter().find(|entry| entry.receipt == *receipt);
     Ok(receipts.iter().filter_map(entry).cloned().collect())
 }
 
 pub(super) fn q3_nothing_visible_is_invoked(
-    books: &Books,
+    model: &Model,
     batch: &Batch,
     now: Timestamp,
 ) -> Checked {
     for message in &*batch.messages {
-        let hold = books.held.get(&message.message_id);
-        ensure(hold.is_some(), "Q2", || {
-            format!("message {} is not held and invoked", message.message_id)
+        let held = model.held.get(&message.message_id);
+        ensure(held.is_some(), "Q2", || {
+            format!("invokes message {}, which is not held", message.message_id)
         })?;
-        let ends = hold.map(|hold| hold.visible_at);
+        let ends = held.map(|held| held.visible_at);
         ensure(ends.is_some_and(|ends| now < ends), "Q3", || {
-            format!("message {} was visible from {ends:?}", message.message_id)
+            format!(
+                "invokes message {}, visible since {ends:?}",
+                message.message_id
+            )
         })?;
-        let same = hold.is_some_and(|hold| {
-            hold.message.event.len() == message.event.len() && hold.message.group == message.group
+        let same = held.is_some_and(|held| {
+            held.message.event.len() == message.event.len() && held.message.group == message.group
         });
         ensure(same, "Q2", || {
-            "a message is not what was received".to_owned()
+            "a message differs from what was received".to_owned()
         })?;
     }
     Ok(())
 }
 
-/// Gives the messages whose visibility is extended.
+/// Returns the messages whose visibility is extended.
 pub(super) fn q3_extensions_are_due(
-    books: &Books,
+    model: &Model,
     receipts: &[ReceiptHandle],
     timeout: Duration,
     now: Timestamp,
-) -> Result<Vec<Entry>, Violation> {
-    ensure(timeout == books.visibility(), "Q3", || {
+) -> Result<Vec<Entry>, BrokenInvariant> {
+    ensure(timeout == model.visibility(), "Q3", || {
         format!("visibility is extended by {timeout:?}")
     })?;
     let mut entries = Vec::new();
     for receipt in receipts {
-        let mut held = books.held.iter();
-        let Some((id, hold)) = held.find(|(_, hold)| hold.receipt == *receipt) else {
-            let how = format!("extends {receipt}, which is not held");
-            return Err(Violation::new("Q3", how));
+        let mut all = model.held.iter();
+        let Some((id, held)) = all.find(|(_, held)| held.receipt == *receipt) else {
+            let detail = format!("extends {receipt}, which is not held");
+            return Err(BrokenInvariant::new("Q3", detail));
         };
-        let due = books.extension_due(hold);
+        let due = model.extension_due(held);
         ensure(due.is_some_and(|due| due <= now), "Q10", || {
             format!("{receipt} is extended at {now:?}, due at {due:?}")
         })?;
-        entries.push(hold.entry(id));
+        entries.push(held.entry(id));
     }
     Ok(entries)
 }
 
-pub(super) fn q4_one_batch_for_each_group(books: &Books, batch: &Batch) -> Checked {
-    for (id, flight) in &books.flights {
-        let groups = books.groups_of(&flight.messages);
+pub(super) fn q4_one_batch_for_each_group(model: &Model, batch: &Batch) -> Checked {
+    for (id, tracked) in &model.batches {
+        let groups = model.groups_of(&tracked.messages);
         let mut messages = batch.messages.iter();
         let shares = messages.any(|it| it.group.is_some_and(|group| groups.contains(&group)));
         ensure(*id == batch.id || !shares, "Q4", || {
@@ -93,274 +96,272 @@ pub(super) fn q4_one_batch_for_each_group(books: &Books, batch: &Batch) -> Check
     Ok(())
 }
 
-pub(super) fn q5_invocations_keep_their_limits(books: &Books, batch: &Batch) -> Checked {
-    let settings = &books.settings;
-    let n_running = books.n_running();
-    ensure(n_running < settings.maximum_concurrency, "Q5", || {
-        format!("invokes while {n_running} invocations are under way")
-    })?;
+pub(super) fn q5_batches_respect_their_limits(model: &Model, batch: &Batch) -> Checked {
+    let settings = &model.settings;
+    let n_running = model.n_running();
+    ensure(
+        n_running < settings.limits.maximum_concurrency,
+        "Q5",
+        || format!("invokes while {n_running} invocations are in flight"),
+    )?;
     let n_messages = batch.messages.len();
     let bytes = event_bytes(batch.messages.iter().map(|message| message.event.len()));
-    let holds = (1..=settings.batch_size).contains(&n_messages) && bytes <= settings.payload_limit;
+    let holds = (1..=settings.mapping.batch_size).contains(&n_messages)
+        && bytes <= settings.limits.payload_limit;
     ensure(holds, "Q5", || {
         format!("a batch of {n_messages} messages and {bytes} bytes")
     })?;
     ensure(batch.attempt == 1, "Q2", || {
-        format!("a message is tried again, attempt {}", batch.attempt)
+        format!("a message has attempt {}", batch.attempt)
     })
 }
 
-pub(super) fn q6_receives_have_room(books: &Books, limit: u8) -> Checked {
-    let room = books.room();
+pub(super) fn q6_receives_have_room(model: &Model, limit: u8) -> Checked {
+    let room = model.room();
     ensure(
         usize::from(limit) == room.min(10) && 0 < limit,
         "Q6",
-        || format!("asks for {limit} messages with room for {room}"),
+        || format!("requests {limit} messages with room for {room}"),
     )
 }
 
-pub(super) fn q6_receives_are_as_many_as_wanted(
-    books: &Books,
-    wait: Duration,
-    visibility: Duration,
-) -> Checked {
-    let n_receives = books.receives.len();
-    ensure(n_receives < books.wanted, "Q6", || {
+pub(super) fn q6_receives_scale(model: &Model, wait: Duration, visibility: Duration) -> Checked {
+    let n_receives = model.receives.len();
+    ensure(n_receives < model.target_receives, "Q6", || {
         format!(
-            "receives beside {n_receives} others, {} wanted",
-            books.wanted
+            "a receive while {n_receives} are in flight, at most {}",
+            model.target_receives
         )
     })?;
-    let holds = wait == books.wait() && visibility == books.visibility();
+    let holds = wait == model.wait() && visibility == model.visibility();
     ensure(holds, "Q6", || {
         format!("receives with wait {wait:?} and visibility {visibility:?}")
     })
 }
 
-pub(super) fn q6_the_buffer_is_bounded(books: &Books) -> Checked {
-    let n_held = books.held.len();
-    ensure(n_held <= books.settings.buffer_messages, "Q6", || {
-        format!("{n_held} messages are held")
-    })
+pub(super) fn q6_the_buffer_is_bounded(model: &Model) -> Checked {
+    let n_held = model.held.len();
+    ensure(
+        n_held <= model.settings.limits.buffer_messages,
+        "Q6",
+        || format!("{n_held} messages are held"),
+    )
 }
 
-pub(super) fn q7_nothing_after_drain(books: &Books, command: &QueueCommand) -> Checked {
+pub(super) fn q7_nothing_begins_after_drain(model: &Model, command: &QueueCommand) -> Checked {
     let begins = matches!(
         command,
         QueueCommand::Invoke(_) | QueueCommand::Receive { .. }
     );
-    ensure(!(books.draining && begins), "Q7", || {
-        format!("begins {command:?} while it drains")
+    ensure(!(model.draining && begins), "Q7", || {
+        format!("{command:?} while draining")
     })
 }
 
-pub(super) fn q8_receives_wait_for_the_function(books: &Books) -> Checked {
-    ensure(!books.holds_enough(), "Q8", || {
-        "receives more than it needs to try an unreachable function".to_owned()
+pub(super) fn q8_receives_stop_while_the_function_is_unreachable(model: &Model) -> Checked {
+    ensure(!model.has_probe_messages(), "Q8", || {
+        "receives although an unreachable function can be probed with what is held".to_owned()
     })
 }
 
-pub(super) fn q8_one_try_at_a_time(books: &Books) -> Checked {
-    let second = books.unreached.is_failing() && books.probe.is_some();
+pub(super) fn q8_one_attempt_at_a_time(model: &Model) -> Checked {
+    let second = model.function_backoff.is_failing() && model.probe.is_some();
     ensure(!second, "Q8", || {
-        format!("{:?} is still being tried", books.probe)
+        format!("a second attempt while {:?} is in flight", model.probe)
     })
 }
 
-pub(super) fn q9_nothing_gets_stuck(books: &Books, timeout: Option<Timestamp>) -> Checked {
+pub(super) fn q9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>) -> Checked {
     let by = |due: Timestamp, what: &str| {
         ensure(timeout.is_some_and(|at| at <= due), "Q9", || {
             format!("{what} is due at {due:?}, the timer is at {timeout:?}")
         })
     };
-    for hold in books.held.values() {
-        if hold.state == State::Gathered {
-            by(hold.visible_at, "the end of a visibility")?;
+    for held in model.held.values() {
+        if held.state == State::Buffered {
+            by(held.visible_at, "the expiry of a message")?;
         }
-        if hold.state == State::Owed {
-            by(books.delete_pause.latest(), "a deletion")?;
+        if held.state == State::ToDelete {
+            by(model.delete_backoff.latest(), "a deletion")?;
         }
-        if let Some(due) = books.extension_due(hold) {
+        if let Some(due) = model.extension_due(held) {
             by(due, "an extension")?;
         }
     }
-    for flight in books.flights.values() {
-        if let Some(due) = books.over_at(flight) {
-            by(due, "the end of a batch that waits")?;
+    for tracked in model.batches.values() {
+        if let Some(due) = model.release_at(tracked) {
+            by(due, "the release of a batch")?;
         }
     }
-    let requests = books.receives.len() + books.deletions.len() + books.extensions.len();
-    let begun = 0 < books.n_running() + requests + books.returns.len();
-    if books.draining {
-        let busy = begun || !books.held.is_empty();
-        return ensure(busy, "Q9", || "a drain does not end".to_owned());
+    let requests = model.receives.len() + model.deletions.len() + model.extensions.len();
+    let begun = 0 < model.n_running() + requests + model.returns.len();
+    if model.draining {
+        let busy = begun || !model.held.is_empty();
+        return ensure(busy, "Q9", || {
+            "a drain with nothing to wait for does not end".to_owned()
+        });
     }
-    let tries = books.unreached.is_failing() && books.probe.is_some();
-    if !tries && books.n_running() < books.settings.maximum_concurrency {
-        let not_before = books.unreached.latest();
-        if books.flights.values().any(|it| it.since.is_none()) {
-            by(not_before, "a batch that waits")?;
-        } else if let Some(fill) = books.fill() {
-            by(not_before.max(books.closes_at(&fill)), "a batch")?;
+    let probing = model.function_backoff.is_failing() && model.probe.is_some();
+    if !probing && model.n_running() < model.settings.limits.maximum_concurrency {
+        let not_before = model.function_backoff.latest();
+        if model.batches.values().any(|it| it.since.is_none()) {
+            by(not_before, "a retry")?;
+        } else if let Some(next) = model.next_batch() {
+            by(not_before.max(model.closes_at(&next)), "a batch")?;
         }
     }
-    let wanted = books.receives.len() < books.wanted && 0 < books.room();
-    if wanted && !books.holds_enough() {
-        let due = books.receive_from.max(books.receive_pause.latest());
+    let may_receive = model.receives.len() < model.target_receives && 0 < model.room();
+    if may_receive && !model.has_probe_messages() {
+        let due = model.receive_from.max(model.receive_backoff.latest());
         by(due, "a receive")?;
     }
     ensure(begun || timeout.is_some(), "Q9", || "stuck".to_owned())
 }
 
-pub(super) fn q10_timers_lie_ahead(timeout: Option<Timestamp>, now: Timestamp) -> Checked {
+pub(super) fn q10_timers_are_in_the_future(timeout: Option<Timestamp>, now: Timestamp) -> Checked {
     ensure(timeout.is_none_or(|at| now < at), "Q10", || {
         format!("the timer is at {timeout:?}, now is {now:?}")
     })
 }
 
 pub(super) fn q10_timers_do_something(holds: bool, what: impl FnOnce() -> String) -> Checked {
-    ensure(holds, "Q10", || format!("a timer does {}", what()))
+    ensure(holds, "Q10", || format!("a timer causes {}", what()))
 }
 
-pub(super) fn q10_receives_keep_their_pace(books: &Books, now: Timestamp) -> Checked {
-    let may = books.receive_from <= now && books.receive_pause.may_begin(now);
+pub(super) fn q10_receives_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
+    let may = model.receive_from <= now && model.receive_backoff.may_begin(now);
     ensure(may, "Q10", || {
         format!(
             "a receive at {now:?}, from {:?}, {:?}",
-            books.receive_from, books.receive_pause
+            model.receive_from, model.receive_backoff
         )
     })
 }
 
-pub(super) fn q10_invocations_keep_their_pace(books: &Books, now: Timestamp) -> Checked {
-    ensure(books.unreached.may_begin(now), "Q10", || {
-        format!("an invocation at {now:?}, {:?}", books.unreached)
+pub(super) fn q10_invocations_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
+    ensure(model.function_backoff.may_begin(now), "Q10", || {
+        format!("an invocation at {now:?}, {:?}", model.function_backoff)
     })
 }
 
-pub(super) fn q10_deletions_keep_their_pace(books: &Books, now: Timestamp) -> Checked {
-    ensure(books.delete_pause.may_begin(now), "Q10", || {
-        format!("a deletion at {now:?}, {:?}", books.delete_pause)
+pub(super) fn q10_deletions_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
+    ensure(model.delete_backoff.may_begin(now), "Q10", || {
+        format!("a deletion at {now:?}, {:?}", model.delete_backoff)
     })
 }
 
-pub(super) fn batches_are_what_has_gathered(
-    books: &Books,
+pub(super) fn batches_hold_the_next_messages(
+    model: &Model,
     batch: &Batch,
     now: Timestamp,
 ) -> Checked {
     let given: Vec<_> = batch.messages.iter().map(|it| &it.message_id).collect();
-    if let Some(flight) = books.flights.get(&batch.id) {
-        let same = flight.messages.iter().eq(given.iter().copied());
-        return ensure(same && flight.since.is_none(), "Q2", || {
-            format!("{flight:?} is tried again with {given:?}")
+    if let Some(tracked) = model.batches.get(&batch.id) {
+        let same = tracked.messages.iter().eq(given.iter().copied());
+        return ensure(same && tracked.since.is_none(), "Q2", || {
+            format!("{tracked:?} is retried with {given:?}")
         });
     }
-    let mut waiting = books.flights.values().filter(|it| it.since.is_none());
+    let mut waiting = model.batches.values().filter(|it| it.since.is_none());
     ensure(waiting.next().is_none(), "window", || {
-        "a new batch overtakes one that waits".to_owned()
+        "a new batch overtakes one that waits for a retry".to_owned()
     })?;
-    let fill = books.fill();
-    let same = fill
+    let next = model.next_batch();
+    let same = next
         .as_ref()
-        .is_some_and(|fill| fill.messages.iter().eq(given.iter().copied()));
+        .is_some_and(|next| next.messages.iter().eq(given.iter().copied()));
     ensure(same, "window", || {
-        format!("{given:?} make a batch instead of {fill:?}")
+        format!("batches {given:?} instead of {next:?}")
     })?;
-    let due = fill.map(|fill| books.closes_at(&fill));
+    let due = next.map(|next| model.closes_at(&next));
     ensure(due.is_some_and(|due| due <= now), "window", || {
         format!("a batch at {now:?}, due at {due:?}")
     })
 }
 
-/// Says whether messages are given back; if not, they must be extended.
-pub(super) fn returns_are_owed(
-    books: &mut Books,
+/// Returns whether the messages are released; otherwise they must be extended.
+pub(super) fn returns_are_expected(
+    model: &mut Model,
     receipts: &[ReceiptHandle],
     timeout: Duration,
-) -> Result<bool, Violation> {
+) -> Result<bool, BrokenInvariant> {
     let first = receipts.first();
-    ensure(first.is_some(), "return", || "of nothing".to_owned())?;
-    if first.is_none_or(|first| !books.owed_returns.contains_key(first)) {
+    ensure(first.is_some(), "return", || "no messages".to_owned())?;
+    if first.is_none_or(|first| !model.expected_returns.contains_key(first)) {
         return Ok(false);
     }
     for receipt in receipts {
-        let owed = books.owed_returns.remove(receipt);
-        ensure(owed == Some(timeout), "return", || {
-            format!("{receipt} is returned with {timeout:?} instead of {owed:?}")
+        let expected = model.expected_returns.remove(receipt);
+        ensure(expected == Some(timeout), "return", || {
+            format!("{receipt} is released with {timeout:?} instead of {expected:?}")
         })?;
     }
     Ok(true)
 }
 
-pub(super) fn reports_are_owed(books: &mut Books, report: &Report) -> Checked {
-    let mut owed = books.owed_reports.iter();
-    let Some(index) = owed.position(|owed| owed == report) else {
-        let how = format!("{report:?} instead of {:?}", books.owed_reports);
-        return Err(Violation::new("report", how));
+pub(super) fn reports_are_expected(model: &mut Model, report: &Report) -> Checked {
+    let mut expected = model.expected_reports.iter();
+    let Some(index) = expected.position(|expected| expected == report) else {
+        let detail = format!("{report:?} instead of {:?}", model.expected_reports);
+        return Err(BrokenInvariant::new("report", detail));
     };
-    books.owed_reports.remove(index);
+    model.expected_reports.remove(index);
     Ok(())
 }
 
-pub(super) fn nothing_is_owed(books: &Books) -> Checked {
-    ensure(books.owed_reports.is_empty(), "report", || {
-        format!("{:?} are owed", books.owed_reports)
+pub(super) fn nothing_is_missing(model: &Model) -> Checked {
+    ensure(model.expected_reports.is_empty(), "report", || {
+        format!("missing: {:?}", model.expected_reports)
     })?;
-    ensure(books.owed_returns.is_empty(), "return", || {
-        format!("{:?} are owed", books.owed_returns)
+    ensure(model.expected_returns.is_empty(), "return", || {
+        format!("missing: {:?}", model.expected_returns)
     })
 }
 
-pub(super) fn finishes_in_time(books: &Books) -> Checked {
-    let requests = books.receives.len() + books.deletions.len() + books.extensions.len();
-    let idle = requests + books.returns.len() + books.flights.len() == 0;
-    let holds = books.draining && idle && books.held.is_empty();
-    ensure(holds, "finish", || format!("ends too early: {books:?}"))
+pub(super) fn finishes_when_idle(model: &Model) -> Checked {
+    let requests = model.receives.len() + model.deletions.len() + model.extensions.len();
+    let idle = requests + model.returns.len() + model.batches.len() == 0;
+    let holds = model.draining && idle && model.held.is_empty();
+    ensure(holds, "finish", || format!("Finish too early: {model:?}"))
 }
 
-pub(super) fn views_are_true(
-    books: &Books,
-    view: &QueueView,
-    timeout: Option<Timestamp>,
-) -> Checked {
-    let sizes = books.held.values().map(|hold| hold.message.event.len());
-    let running = books.flights.values().filter(|it| it.since.is_some());
-    let holds = view.received == books.received
-        && view.held_messages == books.held.len()
-        && view.held_bytes == sizes.sum::<usize>()
+pub(super) fn views_match(model: &Model, view: &QueueView, timeout: Option<Timestamp>) -> Checked {
+    let sizes = model.held.values().map(|held| held.message.event.len());
+    let running = model.batches.values().filter(|it| it.since.is_some());
+    let holds = view.received == model.received
+        && view.buffered_messages == model.held.len()
+        && view.buffered_bytes == sizes.sum::<usize>()
         && view.in_flight_messages == running.map(|it| it.messages.len()).sum::<usize>()
-        && view.concurrency == books.n_running()
-        && view.last_outcome == books.last_outcome
-        && waiting_is_true(books, view.waiting.as_ref())
-        && next_is_true(books, view, timeout);
+        && view.concurrency == model.n_running()
+        && view.last_outcome == model.last_outcome
+        && waiting_matches(model, view.waiting.as_ref())
+        && next_at_matches(model, view, timeout);
     ensure(holds, "view", || {
-        format!("{view:?} is not what {books:?} say")
+        format!("{view:?} does not match {model:?}")
     })
 }
 
-/// Whether what is shown as the next moment is that of what it waits for.
-fn next_is_true(books: &Books, view: &QueueView, timeout: Option<Timestamp>) -> bool {
+fn next_at_matches(model: &Model, view: &QueueView, timeout: Option<Timestamp>) -> bool {
     let pause = match &view.waiting {
-        Some(Waiting::Source(_)) => &books.receive_pause,
-        Some(Waiting::NotInvoked(_)) => &books.unreached,
+        Some(Waiting::Source(_)) => &model.receive_backoff,
+        Some(Waiting::NotInvoked(_)) => &model.function_backoff,
         None => return view.next_at == timeout,
     };
-    if books.draining {
+    if model.draining {
         return view.next_at == timeout;
     }
     view.next_at.is_none_or(|at| pause.may_end(at))
 }
 
-fn waiting_is_true(books: &Books, waiting: Option<&Waiting>) -> bool {
+fn waiting_matches(model: &Model, waiting: Option<&Waiting>) -> bool {
     match waiting {
-        Some(Waiting::Source(fault)) => books.receive_fault == Some(*fault),
+        Some(Waiting::Source(fault)) => model.receive_fault == Some(*fault),
         Some(Waiting::NotInvoked(fault)) => {
-            books.receive_fault.is_none()
-                && !books.unreached.is_clear()
-                && books.cause == Some(*fault)
+            model.receive_fault.is_none()
+                && !model.function_backoff.is_clear()
+                && model.cause == Some(*fault)
         }
-        // When a pause ends that no try needs to end, cannot be known from outside.
-        None => books.receive_fault.is_none() && !books.unreached.is_failing(),
+        // When a backoff ends that no attempt has to end is not visible from outside.
+        None => model.receive_fault.is_none() && !model.function_backoff.is_failing(),
     }
 }

@@ -1,54 +1,42 @@
-//! The invariants of a [`ShardConsumer`](windlass_core::shard::ShardConsumer), one function each.
+//! The invariants I1 to I10 of a [`ShardConsumer`](windlass_core::shard::ShardConsumer), one
+//! function each; [`windlass_core::shard`] states them. That every record is resolved in the end,
+//! the simulated world checks.
 //!
-//! | | |
-//! |---|---|
-//! | I1 | A checkpoint never passes an unresolved record. |
-//! | I2 | Checkpoints only move forward while one daemon holds the lease. |
-//! | I3 | At most one invocation is in flight. |
-//! | I4 | A record is not invoked before every earlier one is resolved or is in the same batch. |
-//! | I5 | A batch holds at least one record, and keeps within its count and its bytes. |
-//! | I6 | Records in memory never exceed the buffer; a full buffer stops reading. |
-//! | I7 | After a drain nothing new is begun. |
-//! | I8 | Nothing is written or begun after the lease is lost. |
-//! | I9 | What can go on goes on: nothing gets stuck. (That everything is resolved in the end, the world checks.) |
-//! | I10 | Nothing spins: a timer names a time at which something happens, nothing is repeated early. |
-//!
-//! Beside them: `attempt` (the same batch is tried again, and only a reached function uses an
-//! attempt), `window` (when a batch is due), `reading` (reads go on where the last one ended),
-//! `report`, `finish` and `view`.
+//! Further checks: `attempt` (a batch is retried unchanged, and only a reached function uses an
+//! attempt), `window` (which records a batch holds, and when it closes), `reading` (each read
+//! starts where the last one ended), `report`, `finish` and `view`.
 
-mod books;
+mod model;
 
 use windlass_core::event::Event;
 use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::Position;
 use windlass_core::record::Record;
 use windlass_core::shard::{
-    Batch, Finish, Report, ShardCommand, ShardInput, ShardSettings, ShardView, Waiting,
+    Batch, Finish, Report, ShardCommand, ShardConsumerSettings, ShardInput, ShardView, Waiting,
 };
 use windlass_core::time::Timestamp;
 
-use self::books::Books;
-use super::pace::Due;
-use super::{Violation, ensure};
+use self::model::Model;
+use super::due_range::DueRange;
+use super::{BrokenInvariant, ensure};
 use crate::world::Contents;
 
-/// Watches one consumer from its start to its end.
+/// Checks one consumer from its start to its end.
 #[derive(Debug)]
-pub struct ShardChecker(Books);
+pub struct ShardChecker(Model);
 
-type Checked = Result<(), Violation>;
+type Checked = Result<(), BrokenInvariant>;
 
 impl ShardChecker {
-    /// For a consumer that starts at a stored checkpoint.
-    pub fn new(settings: ShardSettings, from: Position, now: Timestamp) -> Self {
-        Self(Books::new(settings, from, now))
+    pub fn new(settings: ShardConsumerSettings, from: Position, now: Timestamp) -> Self {
+        Self(Model::new(settings, from, now))
     }
 
     /// An input is about to be fed.
     ///
     /// # Errors
-    /// The world does what no world may do.
+    /// The consumer has read records out of order.
     pub fn input(&mut self, input: &ShardInput, contents: &Contents, now: Timestamp) -> Checked {
         self.0.must_act = None;
         match input {
@@ -76,288 +64,302 @@ impl ShardChecker {
         }
     }
 
-    /// `handle_timeout` is about to be called. `due`: at the time that was named, or later.
+    /// `handle_timeout` is about to be called; `due` if `poll_timeout` is not later than `now`.
     pub fn timer(&mut self, due: bool) {
         self.0.must_act = Some(due);
     }
 
-    /// A command has come out.
+    /// The consumer gave a command.
     ///
     /// # Errors
-    /// It breaks a rule.
+    /// The command breaks an invariant.
     pub fn command(
         &mut self,
         command: &ShardCommand,
         contents: &Contents,
         now: Timestamp,
     ) -> Checked {
-        let books = &mut self.0;
-        ensure(books.finished.is_none(), "finish", || {
-            format!("something follows the end: {command:?}")
+        let model = &mut self.0;
+        ensure(model.finished.is_none(), "finish", || {
+            format!("a command after Finish: {command:?}")
         })?;
-        i8_nothing_after_the_lease(books, command)?;
-        i7_nothing_after_drain(books, command)?;
-        i10_timers_do_something(books.must_act != Some(false), || format!("{command:?}"))?;
-        books.must_act = None;
+        i8_nothing_after_the_lease_is_lost(model, command)?;
+        i7_nothing_begins_after_drain(model, command)?;
+        i10_timers_do_something(model.must_act != Some(false), || format!("{command:?}"))?;
+        model.must_act = None;
         match command {
             ShardCommand::Read { from, limit } => {
-                i6_reads_fit_the_buffer(books, *limit)?;
-                i10_reads_keep_their_pace(books, now)?;
-                reads_go_on(books, &from.after)?;
-                books.begin_read(*limit as usize, now);
+                i6_reads_fit_the_buffer(model, *limit)?;
+                i10_reads_respect_their_interval(model, now)?;
+                reads_continue(model, &from.after)?;
+                model.begin_read(*limit as usize, now);
             }
             ShardCommand::Invoke(batch) => {
-                i3_one_invocation(books)?;
-                i4_in_order(books, batch, contents)?;
-                i5_batches_keep_their_limits(books, batch)?;
-                i10_invocations_keep_their_pace(books, now)?;
-                attempts_count(books, batch)?;
-                windows_close(books, batch, now)?;
-                books.begin_invocation(batch);
+                i3_one_invocation(model)?;
+                i4_in_order(model, batch, contents)?;
+                i5_batches_respect_their_limits(model, batch)?;
+                i10_invocations_respect_their_backoff(model, now)?;
+                attempts_count(model, batch)?;
+                batches_hold_the_next_records(model, batch, now)?;
+                model.begin_invocation(batch);
             }
             ShardCommand::Save(position) => {
-                i1_only_resolved(books, position, contents)?;
-                i2_forward(books, position)?;
-                i10_saves_keep_their_pace(books, now)?;
-                books.begin_save(position);
+                i1_only_resolved(model, position, contents)?;
+                i2_forward(model, position)?;
+                i10_saves_respect_their_backoff(model, now)?;
+                model.begin_save(position);
             }
-            ShardCommand::Report(report) => reports_are_owed(books, report, contents)?,
+            ShardCommand::Report(report) => reports_are_expected(model, report, contents)?,
             ShardCommand::Finish(how) => {
-                finishes_in_time(books, *how)?;
-                books.finished = Some(*how);
+                finishes_when_done(model, *how)?;
+                model.finished = Some(*how);
             }
         }
         Ok(())
     }
 
-    /// Every command has been taken.
+    /// All commands were taken.
     ///
     /// # Errors
-    /// What it shows of itself, or what it has left undone, breaks a rule.
+    /// The view is wrong, or the consumer has left something undone.
     pub fn settled(
         &mut self,
         view: &ShardView,
         timeout: Option<Timestamp>,
         now: Timestamp,
     ) -> Checked {
-        let books = &mut self.0;
-        i10_timers_do_something(books.must_act != Some(true), || "nothing".to_owned())?;
-        let owed = books.owed.front();
-        ensure(owed.is_none(), "report", || format!("{owed:?} is owed"))?;
-        views_are_true(books, view, timeout)?;
-        if books.finished.is_some() {
+        let model = &mut self.0;
+        i10_timers_do_something(model.must_act != Some(true), || "nothing".to_owned())?;
+        let missing = model.expected_reports.front();
+        ensure(missing.is_none(), "report", || {
+            format!("missing: {missing:?}")
+        })?;
+        views_match(model, view, timeout)?;
+        if model.finished.is_some() {
             return Ok(());
         }
-        i6_the_buffer_is_bounded(books)?;
-        i9_nothing_gets_stuck(books, timeout, now)?;
-        i10_timers_lie_ahead(timeout, now)
+        i6_the_buffer_is_bounded(model)?;
+        i9_nothing_gets_stuck(model, timeout, now)?;
+        i10_timers_are_in_the_future(timeout, now)
     }
 
-    /// How it has ended, if it has.
     pub const fn finished(&self) -> Option<Finish> {
         self.0.finished
     }
 
-    /// Whether all that was read is resolved and saved.
+    /// Whether everything that was read is resolved and saved.
     pub fn is_at_rest(&self) -> bool {
-        self.0.waiting.is_empty() && !self.0.has_unsaved()
+        self.0.pending.is_empty() && !self.0.has_unsaved()
     }
 }
 
-fn i1_only_resolved(books: &Books, position: &Position, contents: &Contents) -> Checked {
-    let run_end = books.run_end();
+fn i1_only_resolved(model: &Model, position: &Position, contents: &Contents) -> Checked {
+    let resolved_end = model.resolved_end();
     let holds = match position {
-        Position::ShardEnd => books.ended && books.behind_run() == 0,
-        Position::After(name) => contents.index_of(name.as_str()).map(|index| index + 1) == run_end,
+        Position::ShardEnd => model.ended && model.pending_len() == 0,
+        Position::After(number) => {
+            contents.index_of(number.as_str()).map(|index| index + 1) == resolved_end
+        }
         Position::TrimHorizon | Position::AtTimestamp(_) => false,
     };
     ensure(holds, "I1", || {
-        format!("saves {position:?}, but the resolved records end at {run_end:?}")
+        format!("saves {position:?}, but the resolved prefix ends at {resolved_end:?}")
     })
 }
 
-fn i2_forward(books: &Books, position: &Position) -> Checked {
-    ensure(books.save.is_none(), "I2", || {
+fn i2_forward(model: &Model, position: &Position) -> Checked {
+    ensure(model.save.is_none(), "I2", || {
         "two saves at a time".to_owned()
     })?;
-    let news = books.saved.run < books.run || *position == Position::ShardEnd;
-    ensure(news && books.saved.position != *position, "I2", || {
-        format!("saves {position:?} after {:?}", books.saved.position)
+    let moves =
+        model.saved.resolved_prefix < model.resolved_prefix || *position == Position::ShardEnd;
+    ensure(moves && model.saved.position != *position, "I2", || {
+        format!("saves {position:?} after {:?}", model.saved.position)
     })
 }
 
-fn i3_one_invocation(books: &Books) -> Checked {
-    ensure(books.in_flight.is_none(), "I3", || {
+fn i3_one_invocation(model: &Model) -> Checked {
+    ensure(model.in_flight.is_none(), "I3", || {
         "a second invocation begins".to_owned()
     })
 }
 
-fn i4_in_order(books: &Books, batch: &Batch, contents: &Contents) -> Checked {
+fn i4_in_order(model: &Model, batch: &Batch, contents: &Contents) -> Checked {
     let given: Vec<_> = batch
         .records
         .iter()
         .map(|record| contents.index_of(record.sequence_number()))
         .collect();
-    let expected = books.waiting.iter().map(|index| Some(*index));
-    let holds = given.len() <= books.waiting.len() && expected.zip(&given).all(|(a, b)| a == *b);
+    let expected = model.pending.iter().map(|index| Some(*index));
+    let holds = given.len() <= model.pending.len() && expected.zip(&given).all(|(a, b)| a == *b);
     ensure(holds, "I4", || {
-        format!("invokes {given:?} while {:?} wait", books.waiting)
+        format!("invokes {given:?} while {:?} are pending", model.pending)
     })?;
     let same = batch
         .records
         .iter()
-        .zip(&books.waiting)
+        .zip(&model.pending)
         .all(|(record, index)| *record == contents.records()[*index]);
-    ensure(same, "I4", || "a record is not what was read".to_owned())?;
+    ensure(same, "I4", || {
+        "a record differs from what was read".to_owned()
+    })?;
     let events: Vec<_> = batch.records.iter().map(Record::event).collect();
     let whole = [br#"{"Records":["#, &*events.join(&b','), b"]}"].concat();
     let sent = Event::of_records(&batch.records);
     ensure(sent.to_bytes() == whole, "I4", || {
-        "the event is not made of its records".to_owned()
+        "the event does not equal its records".to_owned()
     })
 }
 
-fn i5_batches_keep_their_limits(books: &Books, batch: &Batch) -> Checked {
+fn i5_batches_respect_their_limits(model: &Model, batch: &Batch) -> Checked {
     let n_records = batch.records.len();
     let bytes = event_bytes(batch.records.iter().map(Record::event_len));
-    let settings = &books.settings;
-    let holds = (1..=settings.batch_size).contains(&n_records) && bytes <= settings.payload_limit;
+    let settings = &model.settings;
+    let holds = (1..=settings.mapping.batch_size).contains(&n_records)
+        && bytes <= settings.limits.payload_limit;
     ensure(holds, "I5", || {
         format!("a batch of {n_records} records and {bytes} bytes")
     })
 }
 
-fn i6_reads_fit_the_buffer(books: &Books, limit: u32) -> Checked {
-    let room = books.read_room();
+fn i6_reads_fit_the_buffer(model: &Model, limit: u32) -> Checked {
+    let room = model.read_room();
     ensure(0 < limit && limit as usize <= room, "I6", || {
-        format!("asks for {limit} records with room for {room}")
+        format!("requests {limit} records with room for {room}")
     })?;
-    ensure(limit <= books.settings.read_limit, "I6", || {
-        format!("asks for {limit} records at once")
+    ensure(limit <= model.settings.limits.read_limit, "I6", || {
+        format!("requests {limit} records at once")
     })
 }
 
-fn i6_the_buffer_is_bounded(books: &Books) -> Checked {
-    let held = books.behind_run().max(books.waiting.len());
-    ensure(held <= books.settings.buffer_records, "I6", || {
-        format!("{held} records are held")
-    })
+fn i6_the_buffer_is_bounded(model: &Model) -> Checked {
+    let buffered = model.pending_len().max(model.pending.len());
+    ensure(
+        buffered <= model.settings.limits.buffer_records,
+        "I6",
+        || format!("{buffered} records are buffered"),
+    )
 }
 
-fn i7_nothing_after_drain(books: &Books, command: &ShardCommand) -> Checked {
+fn i7_nothing_begins_after_drain(model: &Model, command: &ShardCommand) -> Checked {
     let begins = matches!(command, ShardCommand::Invoke(_) | ShardCommand::Read { .. });
-    ensure(!(books.draining && begins), "I7", || {
-        format!("begins {command:?} while it drains")
+    ensure(!(model.draining && begins), "I7", || {
+        format!("{command:?} while draining")
     })
 }
 
-fn i8_nothing_after_the_lease(books: &Books, command: &ShardCommand) -> Checked {
+fn i8_nothing_after_the_lease_is_lost(model: &Model, command: &ShardCommand) -> Checked {
     let ends = matches!(command, ShardCommand::Finish(Finish::LeaseLost));
-    ensure(ends == books.lease_lost, "I8", || {
-        let lost = if books.lease_lost { "lost" } else { "held" };
+    ensure(ends == model.lease_lost, "I8", || {
+        let lost = if model.lease_lost { "lost" } else { "held" };
         format!("{command:?} while the lease is {lost}")
     })
 }
 
-fn i9_nothing_gets_stuck(books: &Books, timeout: Option<Timestamp>, now: Timestamp) -> Checked {
+fn i9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>, now: Timestamp) -> Checked {
     let by = |due: Timestamp, what: &str| {
         ensure(timeout.is_some_and(|at| at <= due), "I9", || {
             format!("{what} is due at {due:?}, the timer is at {timeout:?}")
         })
     };
-    ensure(!books.lease_lost, "I9", || {
-        "the lease is lost and it goes on".to_owned()
+    ensure(!model.lease_lost, "I9", || {
+        "the lease is lost, but the consumer continues".to_owned()
     })?;
-    let unsaved = books.has_unsaved();
-    if unsaved && books.save.is_none() {
-        let due = books.save_failed.map(|failed| failed.due.latest);
+    let unsaved = model.has_unsaved();
+    if unsaved && model.save.is_none() {
+        let due = model.save_failed.map(|failed| failed.due.latest);
         by(due.unwrap_or(now), "a save")?;
     }
-    if books.draining {
-        let busy = books.in_flight.is_some() || books.save.is_some() || unsaved;
-        return ensure(busy, "I9", || "a drain does not end".to_owned());
+    if model.draining {
+        let busy = model.in_flight.is_some() || model.save.is_some() || unsaved;
+        return ensure(busy, "I9", || {
+            "a drain with nothing to wait for does not end".to_owned()
+        });
     }
-    if books.in_flight.is_none() && !books.waiting.is_empty() {
-        by(books.batch_due().latest, "a batch")?;
+    if model.in_flight.is_none() && !model.pending.is_empty() {
+        by(model.batch_due().latest, "a batch")?;
     }
-    if books.read.is_none() && !books.ended && 0 < books.read_room() {
-        by(books.read_due.latest, "a read")?;
+    if model.read.is_none() && !model.ended && 0 < model.read_room() {
+        by(model.read_due.latest, "a read")?;
     }
-    let begun = books.read.is_some() || books.in_flight.is_some() || books.save.is_some();
+    let begun = model.read.is_some() || model.in_flight.is_some() || model.save.is_some();
     ensure(begun || timeout.is_some(), "I9", || "stuck".to_owned())
 }
 
-fn i10_timers_lie_ahead(timeout: Option<Timestamp>, now: Timestamp) -> Checked {
+fn i10_timers_are_in_the_future(timeout: Option<Timestamp>, now: Timestamp) -> Checked {
     ensure(timeout.is_none_or(|at| now < at), "I10", || {
         format!("the timer is at {timeout:?}, now is {now:?}")
     })
 }
 
 fn i10_timers_do_something(holds: bool, what: impl FnOnce() -> String) -> Checked {
-    ensure(holds, "I10", || format!("a timer does {}", what()))
+    ensure(holds, "I10", || format!("a timer causes {}", what()))
 }
 
-fn i10_reads_keep_their_pace(books: &Books, now: Timestamp) -> Checked {
-    ensure(books.read.is_none(), "I10", || {
+fn i10_reads_respect_their_interval(model: &Model, now: Timestamp) -> Checked {
+    ensure(model.read.is_none(), "I10", || {
         "two reads at a time".to_owned()
     })?;
-    let due = books.read_due.earliest;
-    ensure(!books.ended && due <= now, "I10", || {
+    let due = model.read_due.earliest;
+    ensure(!model.ended && due <= now, "I10", || {
         format!("a read at {now:?}, due at {due:?}")
     })
 }
 
-fn i10_invocations_keep_their_pace(books: &Books, now: Timestamp) -> Checked {
-    let earliest = books.failed.as_ref().map(|failed| failed.due.earliest);
+fn i10_invocations_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
+    let earliest = model.failed.as_ref().map(|failed| failed.due.earliest);
     ensure(earliest.is_none_or(|at| at <= now), "I10", || {
-        format!("a batch is tried again at {now:?}, due at {earliest:?}")
+        format!("a batch is retried at {now:?}, due at {earliest:?}")
     })
 }
 
-fn i10_saves_keep_their_pace(books: &Books, now: Timestamp) -> Checked {
-    let earliest = books.save_failed.map(|failed| failed.due.earliest);
+fn i10_saves_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
+    let earliest = model.save_failed.map(|failed| failed.due.earliest);
     ensure(earliest.is_none_or(|at| at <= now), "I10", || {
-        format!("a save is tried again at {now:?}, due at {earliest:?}")
+        format!("a save is retried at {now:?}, due at {earliest:?}")
     })
 }
 
-fn attempts_count(books: &Books, batch: &Batch) -> Checked {
-    let n_failed = books.failed.as_ref().map(|failed| failed.n_records);
+fn attempts_count(model: &Model, batch: &Batch) -> Checked {
+    let n_failed = model.failed.as_ref().map(|failed| failed.n_records);
     let n_records = batch.records.len();
     ensure(n_failed.is_none_or(|n| n == n_records), "attempt", || {
-        format!("a batch of {n_failed:?} records is tried again as {n_records}")
+        format!("a batch of {n_failed:?} records is retried with {n_records}")
     })?;
-    let expected = books.attempt();
+    let expected = model.attempt();
     ensure(batch.attempt == expected, "attempt", || {
-        format!("attempt {} is called {}", expected, batch.attempt)
+        format!("attempt {} instead of {expected}", batch.attempt)
     })
 }
 
-fn windows_close(books: &Books, batch: &Batch, now: Timestamp) -> Checked {
-    if books.failed.is_some() {
+fn batches_hold_the_next_records(model: &Model, batch: &Batch, now: Timestamp) -> Checked {
+    if model.failed.is_some() {
         return Ok(());
     }
-    let fill = books.fill();
+    let next = model.next_batch();
     let n_records = batch.records.len();
-    ensure(n_records == fill.n_records, "window", || {
-        format!("{n_records} records make a batch, {} fit", fill.n_records)
+    ensure(n_records == next.n_records, "window", || {
+        format!(
+            "a batch of {n_records} records instead of {}",
+            next.n_records
+        )
     })?;
-    let due = books.batch_due().earliest;
+    let due = model.batch_due().earliest;
     ensure(due <= now, "window", || {
         format!("a batch at {now:?}, due at {due:?}")
     })
 }
 
-fn reads_go_on(books: &Books, after: &Position) -> Checked {
-    ensure(books.after == *after, "reading", || {
-        format!("reads at {after:?} instead of {:?}", books.after)
+fn reads_continue(model: &Model, after: &Position) -> Checked {
+    ensure(model.after == *after, "reading", || {
+        format!("reads at {after:?} instead of {:?}", model.after)
     })
 }
 
-fn reports_are_owed(books: &mut Books, report: &Report, contents: &Contents) -> Checked {
-    let owed = books.owed.pop_front();
-    ensure(owed.as_ref() == Some(report), "report", || {
-        format!("{report:?} instead of {owed:?}")
+fn reports_are_expected(model: &mut Model, report: &Report, contents: &Contents) -> Checked {
+    let expected = model.expected_reports.pop_front();
+    ensure(expected.as_ref() == Some(report), "report", || {
+        format!("{report:?} instead of {expected:?}")
     })?;
     let known = match report {
         Report::RecordTooLarge {
@@ -365,76 +367,77 @@ fn reports_are_owed(books: &mut Books, report: &Report, contents: &Contents) -> 
         } => contents.index_of(sequence_number.as_str()).is_some(),
         Report::FilteredOut { .. } | Report::Trimmed { .. } => true,
     };
-    ensure(known, "report", || format!("{report:?} names no record"))
-}
-
-fn finishes_in_time(books: &Books, how: Finish) -> Checked {
-    let holds = match how {
-        Finish::LeaseLost => books.lease_lost,
-        Finish::ShardEnd => books.saved.position == Position::ShardEnd,
-        Finish::Drained => {
-            books.draining
-                && books.in_flight.is_none()
-                && books.save.is_none()
-                && !books.has_unsaved()
-        }
-    };
-    ensure(holds, "finish", || format!("ends with {how:?} too early"))
-}
-
-fn views_are_true(books: &Books, view: &ShardView, timeout: Option<Timestamp>) -> Checked {
-    let bytes = books.waiting_bytes;
-    let holds = view.buffered_records == books.waiting.len()
-        && view.buffered_bytes == bytes
-        && view.in_flight_records == books.in_flight.unwrap_or(0)
-        && view.attempt == books.attempt()
-        && view.checkpoint == books.saved.position
-        && view.behind == books.behind
-        && view.last_outcome == books.last_outcome
-        && view.oldest == books.oldest()
-        && view.waiting == expected_waiting(books)
-        && next_is_true(books, view, timeout);
-    ensure(holds, "view", || {
-        format!("{view:?} is not what {books:?} say")
+    ensure(known, "report", || {
+        format!("{report:?} is not about a record of the shard")
     })
 }
 
-/// Whether what is shown as the next moment is that of what it waits for.
-fn next_is_true(books: &Books, view: &ShardView, timeout: Option<Timestamp>) -> bool {
-    let failed = |due: Option<Due>| {
+fn finishes_when_done(model: &Model, how: Finish) -> Checked {
+    let holds = match how {
+        Finish::LeaseLost => model.lease_lost,
+        Finish::ShardEnd => model.saved.position == Position::ShardEnd,
+        Finish::Drained => {
+            model.draining
+                && model.in_flight.is_none()
+                && model.save.is_none()
+                && !model.has_unsaved()
+        }
+    };
+    ensure(holds, "finish", || format!("Finish({how:?}) too early"))
+}
+
+fn views_match(model: &Model, view: &ShardView, timeout: Option<Timestamp>) -> Checked {
+    let bytes = model.pending_bytes;
+    let holds = view.buffered_records == model.pending.len()
+        && view.buffered_bytes == bytes
+        && view.in_flight_records == model.in_flight.unwrap_or(0)
+        && view.attempt == model.attempt()
+        && view.checkpoint == model.saved.position
+        && view.behind == model.behind
+        && view.last_outcome == model.last_outcome
+        && view.oldest == model.oldest()
+        && view.waiting == expected_waiting(model)
+        && next_at_matches(model, view, timeout);
+    ensure(holds, "view", || {
+        format!("{view:?} does not match {model:?}")
+    })
+}
+
+fn next_at_matches(model: &Model, view: &ShardView, timeout: Option<Timestamp>) -> bool {
+    let failed = |due: Option<DueRange>| {
         let next = view.next_at.zip(due);
         next.is_some_and(|(at, due)| due.earliest <= at && at <= due.latest)
     };
     match view.waiting {
-        _ if books.draining => view.next_at == timeout,
+        _ if model.draining => view.next_at == timeout,
         None => view.next_at == timeout,
         Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => {
-            failed(books.failed.as_ref().map(|failed| failed.due))
+            failed(model.failed.as_ref().map(|failed| failed.due))
         }
-        Some(Waiting::Store(_)) => failed(books.save_failed.map(|failed| failed.due)),
-        Some(Waiting::Source(_)) => match books.read {
+        Some(Waiting::Store(_)) => failed(model.save_failed.map(|failed| failed.due)),
+        Some(Waiting::Source(_)) => match model.read {
             Some(_) => view.next_at.is_none(),
-            None => failed(Some(books.read_due)),
+            None => failed(Some(model.read_due)),
         },
     }
 }
 
-fn expected_waiting(books: &Books) -> Option<Waiting> {
-    let function = books.failed.as_ref().filter(|_| books.in_flight.is_none());
-    let waits = function.and_then(|_| match books.last_outcome.as_ref()? {
+fn expected_waiting(model: &Model) -> Option<Waiting> {
+    let function = model.failed.as_ref().filter(|_| model.in_flight.is_none());
+    let waits = function.and_then(|_| match model.last_outcome.as_ref()? {
         Outcome::Success => None,
         Outcome::FunctionError { .. } => Some(Waiting::FunctionErrors {
-            attempt: books.attempt(),
+            attempt: model.attempt(),
         }),
         Outcome::NotInvoked { cause } => Some(Waiting::NotInvoked(*cause)),
     });
-    let store = books.save_failed.filter(|_| books.save.is_none());
+    let store = model.save_failed.filter(|_| model.save.is_none());
     waits
         .or_else(|| store.map(|failed| Waiting::Store(failed.fault)))
-        .or_else(|| books.read_fault.map(Waiting::Source))
+        .or_else(|| model.read_fault.map(Waiting::Source))
 }
 
-/// The size of an event, computed anew: `{"Records":[a,b]}`.
+/// The size of `{"Records":[a,b]}` in bytes, computed a second time.
 fn event_bytes(sizes: impl Iterator<Item = usize>) -> usize {
     let (n_records, total) = sizes.fold((0, 0), |(n, total), size| (n + 1, total + size));
     r#"{"Records":[]}"#.len() + total + usize::saturating_sub(n_records, 1)

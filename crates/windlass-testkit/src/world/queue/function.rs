@@ -1,4 +1,4 @@
-//! The function behind the queue, and what is true about its work.
+//! The function of a queue's mapping, and which messages it has processed.
 
 use std::time::Duration;
 
@@ -9,23 +9,21 @@ use super::plan::FunctionPlan;
 use crate::rng::Rng;
 use crate::world::plan::{fault, function_error};
 
-/// The function.
 #[derive(Debug)]
 pub(super) struct Function {
     plan: FunctionPlan,
-    /// How long it may take.
     timeout: Duration,
-    /// How often each message was worked on with success, whatever was said about it.
+    /// How often each message was processed, whatever outcome was reported.
     pub(super) processed: Vec<u32>,
-    /// The messages of which success was reported.
+    /// Messages of batches whose outcome was success.
     pub(super) succeeded: Vec<bool>,
 }
 
-/// How one invocation will go.
+/// How one invocation will end.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Fate {
+pub(super) struct InvocationPlan {
     pub(super) duration: Duration,
-    /// There is no answer in time.
+    /// The function does not answer before its timeout.
     never: bool,
 }
 
@@ -39,20 +37,19 @@ impl Function {
         }
     }
 
-    /// An invocation begins.
-    pub(super) fn begin(&self, faulty: bool, rng: &mut Rng) -> Fate {
-        let timeout = u64::try_from(self.timeout.as_millis()).expect("minutes at the most");
+    pub(super) fn begin(&self, faulty: bool, rng: &mut Rng) -> InvocationPlan {
+        let timeout = u64::try_from(self.timeout.as_millis()).expect("at most minutes");
         let (low, high) = self.plan.latency;
         if !faulty {
-            // Without the heartbeat, whoever takes as long as he may is never done with a message.
-            let most = timeout / 10;
-            let duration = rng.millis(low.min(most), high.min(most));
+            // Without the heartbeat, a function that uses its whole timeout never completes a message.
+            let max = timeout / 10;
+            let duration = rng.millis(low.min(max), high.min(max));
             let never = false;
-            return Fate { duration, never };
+            return InvocationPlan { duration, never };
         }
         if rng.per_mille(self.plan.never) {
             let (duration, never) = (self.timeout, true);
-            return Fate { duration, never };
+            return InvocationPlan { duration, never };
         }
         let duration = if rng.per_mille(self.plan.slow) {
             rng.millis(timeout / 2, timeout - 1)
@@ -60,19 +57,19 @@ impl Function {
             rng.millis(low.min(timeout - 1), high.min(timeout - 1))
         };
         let never = false;
-        Fate { duration, never }
+        InvocationPlan { duration, never }
     }
 
-    /// An invocation ends. `batch`: the messages by their indices.
+    /// The outcome of an invocation of the messages with these indices.
     pub(super) fn end(
         &mut self,
         batch: &[usize],
-        fate: Fate,
+        plan: InvocationPlan,
         faulty: bool,
         now: Timestamp,
         rng: &mut Rng,
     ) -> Outcome {
-        let outcome = self.outcome(batch, fate, faulty, now, rng);
+        let outcome = self.outcome(batch, plan, faulty, now, rng);
         let reached = !matches!(outcome, Outcome::NotInvoked { .. });
         let success = outcome == Outcome::Success;
         let done_anyway = reached && rng.per_mille(self.plan.done_anyway);
@@ -85,12 +82,12 @@ impl Function {
     fn outcome(
         &mut self,
         batch: &[usize],
-        fate: Fate,
+        plan: InvocationPlan,
         faulty: bool,
         now: Timestamp,
         rng: &mut Rng,
     ) -> Outcome {
-        if fate.never {
+        if plan.never {
             return Outcome::FunctionError {
                 status: 0,
                 error: "timeout".to_owned(),

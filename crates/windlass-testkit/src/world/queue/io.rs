@@ -1,4 +1,4 @@
-//! What comes of the requests and invocations of one consumer, and whether they may be made.
+//! Results of the requests and invocations of a consumer, and checks that only the world can make.
 
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::message::Message;
@@ -6,30 +6,29 @@ use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::queue::{Batch, EntryResult, QueueCommand, QueueInput};
 use windlass_core::time::Timestamp;
 
-use super::function::Fate;
+use super::function::InvocationPlan;
 use super::sqs::{Sqs, index_of};
 use super::{Event, World, indices, since_start};
-use crate::checkers::{Violation, ensure};
+use crate::checkers::{BrokenInvariant, ensure};
 use crate::rng::Rng;
 use crate::world::Trace;
 use crate::world::plan::fault;
 
-/// What the queue does about a request.
+/// How the queue responds to a request.
 pub(super) enum Reply {
     Answer(QueueInput),
-    /// There are no messages; it looks again then.
+    /// No messages yet: a long poll looks again then.
     WaitUntil(Timestamp),
 }
 
 impl World {
-    /// An invocation ends.
-    pub(super) fn invoked(&mut self, batch: &Batch, fate: Fate) -> Outcome {
+    pub(super) fn invoked(&mut self, batch: &Batch, plan: InvocationPlan) -> Outcome {
         let (faulty, now) = (self.is_faulty(), self.now);
         let messages: Vec<_> = indices(batch).collect();
         let before = self.function.processed.clone();
         let outcome = self
             .function
-            .end(&messages, fate, faulty, now, &mut self.rng);
+            .end(&messages, plan, faulty, now, &mut self.rng);
         if outcome != Outcome::Success {
             for index in messages {
                 self.excused[index] |= before[index] < self.function.processed[index];
@@ -38,21 +37,21 @@ impl World {
         outcome
     }
 
-    /// An invocation begins: is it right that it does?
-    pub(super) fn check_invocation(&self, batch: &Batch) -> Result<(), Violation> {
+    /// Checks that the function may be invoked: no repeat without a cause, no overtaking in a group.
+    pub(super) fn check_invocation(&self, batch: &Batch) -> Result<(), BrokenInvariant> {
         let messages: Vec<_> = indices(batch).collect();
-        for (place, index) in messages.iter().enumerate() {
+        for (offset, index) in messages.iter().enumerate() {
             let done = self.function.processed[*index];
             ensure(done == 0 || self.excused[*index], "repeat", || {
-                format!("message {index} is given to the function again without a cause")
+                format!("message {index} is invoked again without a cause")
             })?;
             let group = self.plan.messages[*index].group;
             let earlier = (0..*index).filter(|it| self.plan.messages[*it].group == group);
             let overtaken = earlier
-                .filter(|_| self.plan.settings.fifo)
+                .filter(|_| self.plan.settings.mapping.fifo)
                 .filter(|it| !self.function.succeeded[*it] && !self.sqs.is_redriven(*it))
                 .filter(|it| !self.is_filtered_out(*it))
-                .find(|it| !messages[..place].contains(it));
+                .find(|it| !messages[..offset].contains(it));
             ensure(overtaken.is_none(), "Q4", || {
                 format!("message {index} overtakes {overtaken:?} of group {group}")
             })?;
@@ -60,16 +59,16 @@ impl World {
         Ok(())
     }
 
-    /// What the queue answers. `lives`: whoever has asked still hears it.
+    /// The response to a request; `alive` if the consumer that sent it still runs.
     pub(super) fn answer(
         &mut self,
         command: &QueueCommand,
         arrived: Timestamp,
-        lives: bool,
+        alive: bool,
         trace: &mut Trace,
-    ) -> Result<Reply, Violation> {
+    ) -> Result<Reply, BrokenInvariant> {
         match command {
-            QueueCommand::Receive { .. } => self.receive(command, arrived, lives, trace),
+            QueueCommand::Receive { .. } => self.receive(command, arrived, alive, trace),
             QueueCommand::Delete { request, receipts } => {
                 for receipt in receipts {
                     let index = index_of(receipt);
@@ -99,7 +98,7 @@ impl World {
                 }))
             }
             QueueCommand::Invoke(_) | QueueCommand::Report(_) | QueueCommand::Finish => {
-                unreachable!("the queue never sees these")
+                unreachable!("not a request to the queue")
             }
         }
     }
@@ -108,9 +107,9 @@ impl World {
         &mut self,
         command: &QueueCommand,
         arrived: Timestamp,
-        lives: bool,
+        alive: bool,
         trace: &mut Trace,
-    ) -> Result<Reply, Violation> {
+    ) -> Result<Reply, BrokenInvariant> {
         let QueueCommand::Receive {
             request,
             limit,
@@ -118,7 +117,7 @@ impl World {
             visibility,
         } = command
         else {
-            unreachable!("only receives come here");
+            unreachable!("not a receive");
         };
         let (faulty, now) = (self.is_faulty(), self.now);
         let failed = faulty && self.rng.per_mille(self.plan.sqs.receive_fault);
@@ -127,20 +126,20 @@ impl World {
         let mut messages = Vec::new();
         if lost || !failed {
             let limit = usize::from(*limit);
-            let given = self
+            let delivered = self
                 .sqs
                 .receive(limit, *visibility, faulty, now, &mut self.rng);
-            let heard = lives && !lost;
-            for it in given {
+            let heard = alive && !lost;
+            for it in delivered {
                 self.totals.redeliveries += u64::from(it.again);
                 self.excused[it.index] |= it.duplicate || !heard;
                 let held = self.is_held(&it.message);
-                trace.note(|| {
+                trace.record(|| {
                     let (now, index) = (since_start(now), it.index);
-                    format!("{now}     the queue gives {index}; held {held}, heard {heard}")
+                    format!("{now}     the queue delivers {index}; held {held}, heard {heard}")
                 });
                 ensure(!held || self.excused[it.index], "Q3", || {
-                    format!("message {} is held and given again", it.index)
+                    format!("message {} is held and delivered again", it.index)
                 })?;
                 messages.push(it.message);
             }
@@ -159,11 +158,11 @@ impl World {
     }
 
     fn is_held(&self, message: &Message) -> bool {
-        let checker = self.life.as_ref().map(|life| &life.checker);
+        let checker = self.instance.as_ref().map(|it| &it.checker);
         checker.is_some_and(|checker| checker.holds(&message.message_id))
     }
 
-    /// Carries out a deletion or visibility change, entry by entry.
+    /// Carries out a deletion or visibility change entry by entry.
     fn entries(
         &mut self,
         receipts: &[ReceiptHandle],
@@ -192,14 +191,14 @@ impl World {
         Ok(results)
     }
 
-    /// Receives that wait look again: there may be messages.
+    /// Long polls look again, since messages may be visible.
     fn wake_receives(&mut self) {
-        for coming in &mut self.coming {
+        for pending in &mut self.events {
             if let Event::Request {
                 arrived: Some(_), ..
-            } = coming.event
+            } = pending.event
             {
-                coming.at = self.now;
+                pending.at = self.now;
             }
         }
     }

@@ -1,8 +1,8 @@
-//! The world of one slot of one mapping on a queue.
+//! The world of one slot of a queue's mapping.
 //!
-//! What nobody inside can know is checked here, against the queue and the function themselves: that
-//! only what succeeded is deleted (Q1), that nobody else gets what is held (Q3), that groups keep
-//! their order (Q4), that nothing is done twice without a cause, and that in the end everything was.
+//! It checks what only the queue and the function know: that only processed messages are deleted
+//! (Q1), that no held message is delivered to another reader (Q3), that groups keep their order (Q4),
+//! that no message is processed twice without a cause, and that in the end every message is.
 
 mod function;
 mod io;
@@ -17,7 +17,7 @@ use windlass_core::outcome::Outcome;
 use windlass_core::queue::{Batch, QueueCommand, QueueConsumer, QueueInput};
 use windlass_core::time::Timestamp;
 
-use self::function::{Fate, Function};
+use self::function::{Function, InvocationPlan};
 use self::io::Reply;
 use self::plan::{Plan, Planned};
 use self::sqs::Sqs;
@@ -25,26 +25,26 @@ use self::text::{command_text, input_text};
 use super::plan::START;
 use super::{Totals, Trace};
 use crate::checkers::queue::QueueChecker;
-use crate::checkers::{Violation, ensure};
+use crate::checkers::{BrokenInvariant, ensure};
 use crate::rng::Rng;
 use crate::wanted;
 
-/// No world needs so many steps.
-const MOST_STEPS: u64 = 100_000;
+/// More steps than any world needs.
+const MAX_STEPS: u64 = 100_000;
 
-/// An answer may take so long and visibility must still be extended in time.
-const QUICK: u64 = 200;
+/// Up to this latency of the queue, in milliseconds, visibility must be extended in time.
+const MAX_LATENCY_FOR_EXTENSION: u64 = 200;
 
-/// When everything is done, the world stays quiet for so long.
-const QUIET_MILLIS: u64 = 10_000;
+/// How long the world runs on at most when everything is done, in milliseconds.
+const MAX_QUIET_MILLIS: u64 = 10_000;
 
 /// Runs the world of one seed to its end.
 ///
 /// # Errors
-/// An invariant was broken, or the world did not come to its end.
-pub fn run(seed: u64, trace: &mut Trace) -> Result<Totals, Violation> {
+/// An invariant was broken, or the world did not end.
+pub fn run(seed: u64, trace: &mut Trace) -> Result<Totals, BrokenInvariant> {
     let mut world = World::new(seed);
-    trace.note(|| format!("seed {seed}: {:?}", world.plan.settings));
+    trace.record(|| format!("seed {seed}: {:?}", world.plan.settings));
     while !world.is_over {
         world.step(trace)?;
     }
@@ -58,46 +58,46 @@ struct World {
     plan: Plan,
     sqs: Sqs,
     function: Function,
-    /// Messages that may be given or worked on again: something has gone wrong about them.
+    /// Messages that may be delivered or processed again, because a fault affected them.
     excused: Vec<bool>,
-    /// What is under way, in the order in which it was begun.
-    coming: Vec<Coming>,
-    life: Option<Life>,
-    /// The number of the present life, or of the last one.
-    n_lives: u64,
-    /// Since when everything is done.
+    /// Pending events, in the order in which they were scheduled.
+    events: Vec<Pending>,
+    instance: Option<Instance>,
+    /// Number of the current or last instance.
+    n_instances: u64,
+    /// When everything was done.
     quiet_since: Option<Timestamp>,
     is_over: bool,
     now: Timestamp,
     totals: Totals,
 }
 
-/// One consumer from its start to its end.
-struct Life {
+/// One consumer and its checker, from start to end.
+struct Instance {
     consumer: QueueConsumer,
     checker: QueueChecker,
 }
 
-struct Coming {
+struct Pending {
     at: Timestamp,
-    /// In which life it was begun; only that hears the answer.
-    life: u64,
+    /// The instance that caused it; no other receives the result.
+    instance: u64,
     event: Event,
 }
 
 enum Event {
-    /// A request reaches the queue, or waits there.
+    /// A request arrives at the queue, or waits there as a long poll.
     Request {
         command: QueueCommand,
         arrived: Option<Timestamp>,
     },
-    /// The function answers.
-    Invoke(Batch, Fate),
-    /// An answer of the queue arrives.
+    /// An invocation ends.
+    Invoke(Batch, InvocationPlan),
+    /// A response of the queue arrives.
     Answer(QueueInput),
     /// A consumer starts.
     Start,
-    /// Everything is done, and was for a while: the consumer is to end.
+    /// Everything has been done for a while: drain the consumer.
     Close,
 }
 
@@ -106,27 +106,27 @@ impl World {
         let mut rng = Rng::new(seed);
         let mut plan = Plan::draw(&mut rng);
         let n_messages = plan.messages.len();
-        let largest = plan.settings.payload_limit - ENVELOPE_LEN;
+        let max_len = plan.settings.limits.payload_limit - ENVELOPE_LEN;
         let function = mem::take(&mut plan.function);
-        let slow_queue = QUICK < plan.sqs.latency.1;
-        let excused = slow_queue || !plan.settings.visibility_heartbeat;
-        let start = Coming {
+        let slow_queue = MAX_LATENCY_FOR_EXTENSION < plan.sqs.latency.1;
+        let excused = slow_queue || !plan.settings.limits.visibility_heartbeat;
+        let start = Pending {
             at: START,
-            life: 0,
+            instance: 0,
             event: Event::Start,
         };
         Self {
             sqs: Sqs::new(
                 plan.sqs.clone(),
-                plan.settings.fifo,
-                largest,
+                plan.settings.mapping.fifo,
+                max_len,
                 &plan.messages,
             ),
             function: Function::new(function, plan.settings.function_timeout, n_messages),
             excused: vec![excused; n_messages],
-            coming: vec![start],
-            life: None,
-            n_lives: 0,
+            events: vec![start],
+            instance: None,
+            n_instances: 0,
             quiet_since: None,
             is_over: false,
             now: START,
@@ -139,33 +139,36 @@ impl World {
         }
     }
 
-    /// Safety first: faults come until they end. Then liveness: everything must finish.
+    /// Faults happen until `faults_end` (safety); after that everything works (liveness).
     fn is_faulty(&self) -> bool {
         self.now < self.plan.faults_end
     }
 
-    fn step(&mut self, trace: &mut Trace) -> Result<(), Violation> {
+    fn step(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         self.totals.steps += 1;
-        let stuck = MOST_STEPS < self.totals.steps;
-        ensure(!stuck, "Q9", || {
-            "the world does not come to its end".to_owned()
-        })?;
+        let stuck = MAX_STEPS < self.totals.steps;
+        ensure(!stuck, "Q9", || "the world does not end".to_owned())?;
         self.disturb(trace)?;
-        let consumer = self.life.as_ref().map(|life| &life.consumer);
+        let consumer = self.instance.as_ref().map(|instance| &instance.consumer);
         let timeout = consumer.and_then(QueueConsumer::poll_timeout);
-        let next = (0..self.coming.len()).min_by_key(|index| self.coming[*index].at);
-        match (next.map(|index| (self.coming[index].at, index)), timeout) {
+        let next = (0..self.events.len()).min_by_key(|index| self.events[*index].at);
+        match (next.map(|index| (self.events[index].at, index)), timeout) {
             (Some((at, index)), timeout) if timeout.is_none_or(|timeout| at <= timeout) => {
                 self.now = self.now.max(at);
-                let coming = self.coming.remove(index);
-                self.happen(coming, trace)?;
+                let pending = self.events.remove(index);
+                self.happen(pending, trace)?;
             }
             (_, Some(timeout)) => {
                 let late = if self.rng.per_mille(50) { 500 } else { 0 };
                 self.now = self.now.max(timeout + self.rng.millis(0, late));
                 self.fire(trace)?;
             }
-            (_, None) => return Err(Violation::new("Q9", "nothing is under way, no timer")),
+            (_, None) => {
+                return Err(BrokenInvariant::new(
+                    "Q9",
+                    "nothing is in flight, and no timer",
+                ));
+            }
         }
         self.close_when_quiet();
         Ok(())
@@ -174,44 +177,46 @@ impl World {
     fn close_when_quiet(&mut self) {
         let done =
             !self.is_faulty() && self.quiet_since.is_none() && self.nothing_is_lost().is_ok();
-        if done && self.life.is_some() {
+        if done && self.instance.is_some() {
             self.quiet_since = Some(self.now);
-            let pause = self.rng.millis(0, QUIET_MILLIS);
-            self.begin(self.now + pause, Event::Close);
+            let pause = self.rng.millis(0, MAX_QUIET_MILLIS);
+            self.schedule(self.now + pause, Event::Close);
         }
     }
 
-    /// What happens at any time, and without being asked for.
-    fn disturb(&mut self, trace: &mut Trace) -> Result<(), Violation> {
-        if !self.is_faulty() || self.life.is_none() {
+    /// Draws a drain, a timer that is not due, or a crash.
+    fn disturb(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+        if !self.is_faulty() || self.instance.is_none() {
             return Ok(());
         }
         if self.rng.per_mille(self.plan.drain) {
             self.feed(QueueInput::Drain, trace)?;
         }
-        if self.rng.per_mille(self.plan.idle_timer) && self.life.is_some() {
+        if self.rng.per_mille(self.plan.idle_timer) && self.instance.is_some() {
             self.fire(trace)?;
         }
-        if self.rng.per_mille(self.plan.crash) && self.life.is_some() {
-            trace.note(|| format!("{} crash", since_start(self.now)));
+        if self.rng.per_mille(self.plan.crash) && self.instance.is_some() {
+            trace.record(|| format!("{} crash", since_start(self.now)));
             self.totals.crashes += 1;
             self.crash();
         }
         Ok(())
     }
 
-    fn happen(&mut self, coming: Coming, trace: &mut Trace) -> Result<(), Violation> {
-        let Coming { life, event, .. } = coming;
-        let lives = life == self.n_lives && self.life.is_some();
+    fn happen(&mut self, pending: Pending, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+        let Pending {
+            instance, event, ..
+        } = pending;
+        let alive = instance == self.n_instances && self.instance.is_some();
         match event {
             Event::Start => self.start(trace),
-            Event::Close if self.life.is_some() => self.feed(QueueInput::Drain, trace),
+            Event::Close if self.instance.is_some() => self.feed(QueueInput::Drain, trace),
             Event::Close => Ok(()),
-            Event::Answer(input) if lives => self.feed(input, trace),
+            Event::Answer(input) if alive => self.feed(input, trace),
             Event::Answer(_) => Ok(()),
-            Event::Invoke(batch, fate) => {
-                let outcome = self.invoked(&batch, fate);
-                if !lives {
+            Event::Invoke(batch, plan) => {
+                let outcome = self.invoked(&batch, plan);
+                if !alive {
                     return Ok(());
                 }
                 if outcome == Outcome::Success {
@@ -224,7 +229,7 @@ impl World {
             }
             Event::Request { command, arrived } => {
                 let arrived = arrived.unwrap_or(self.now);
-                let (at, event) = match self.answer(&command, arrived, lives, trace)? {
+                let (at, event) = match self.answer(&command, arrived, alive, trace)? {
                     Reply::Answer(answer) => {
                         let latency = self.sqs.latency(self.is_faulty(), &mut self.rng);
                         (self.now + latency, Event::Answer(answer))
@@ -234,68 +239,74 @@ impl World {
                         (at, Event::Request { command, arrived })
                     }
                 };
-                self.coming.push(Coming { at, life, event });
+                self.events.push(Pending {
+                    at,
+                    instance,
+                    event,
+                });
                 Ok(())
             }
         }
     }
 
-    // Lives.
-
-    fn start(&mut self, trace: &mut Trace) -> Result<(), Violation> {
-        self.n_lives += 1;
-        trace.note(|| format!("{} start", since_start(self.now)));
+    fn start(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+        self.n_instances += 1;
+        trace.record(|| format!("{} start", since_start(self.now)));
         if self.rng.per_mille(200) {
-            self.plan.redraw_batches(&mut self.rng);
+            self.plan.redraw_batch_size(&mut self.rng);
         }
         let settings = self.plan.settings.clone();
         let seed = self.rng.any();
-        self.life = Some(Life {
+        self.instance = Some(Instance {
             checker: QueueChecker::new(settings.clone(), self.now),
             consumer: QueueConsumer::new(settings, seed, self.now),
         });
         self.settle(trace)
     }
 
-    fn feed(&mut self, input: QueueInput, trace: &mut Trace) -> Result<(), Violation> {
-        trace.note(|| format!("{} {}", since_start(self.now), input_text(&input)));
-        let life = self.life.as_mut().expect("answers die with their life");
-        life.checker.input(&input, self.now);
-        life.consumer.handle(input, self.now);
+    fn feed(&mut self, input: QueueInput, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+        trace.record(|| format!("{} {}", since_start(self.now), input_text(&input)));
+        let instance = self
+            .instance
+            .as_mut()
+            .expect("events are dropped with their consumer");
+        instance.checker.input(&input, self.now);
+        instance.consumer.handle(input, self.now);
         self.settle(trace)
     }
 
-    fn fire(&mut self, trace: &mut Trace) -> Result<(), Violation> {
-        trace.note(|| format!("{} timer", since_start(self.now)));
-        let life = self.life.as_mut().expect("a timer belongs to a life");
-        let named = life.consumer.poll_timeout();
+    fn fire(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+        trace.record(|| format!("{} timer", since_start(self.now)));
+        let instance = self.instance.as_mut().expect("a timer needs a consumer");
+        let named = instance.consumer.poll_timeout();
         let due = named.is_some_and(|at| at <= self.now);
-        life.checker.timer(due, self.now);
-        life.consumer.handle_timeout(self.now);
+        instance.checker.timer(due, self.now);
+        instance.consumer.handle_timeout(self.now);
         self.settle(trace)
     }
 
-    /// Takes every command and begins what it asks for.
-    fn settle(&mut self, trace: &mut Trace) -> Result<(), Violation> {
+    /// Takes all commands and schedules their results.
+    fn settle(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         let mut commands = Vec::new();
-        let life = self.life.as_mut().expect("somebody was fed");
-        while let Some(command) = life.consumer.poll_command() {
-            trace.note(|| format!("{}     → {}", since_start(self.now), command_text(&command)));
-            life.checker.command(&command, self.now)?;
+        let instance = self.instance.as_mut().expect("a consumer was fed");
+        while let Some(command) = instance.consumer.poll_command() {
+            trace.record(|| format!("{}     → {}", since_start(self.now), command_text(&command)));
+            instance.checker.command(&command, self.now)?;
             commands.push(command);
         }
-        let timeout = life.consumer.poll_timeout();
-        life.checker
-            .settled(&life.consumer.view(), timeout, self.now)?;
-        let is_finished = life.checker.is_finished();
+        let timeout = instance.consumer.poll_timeout();
+        instance
+            .checker
+            .settled(&instance.consumer.view(), timeout, self.now)?;
+        let is_finished = instance.checker.is_finished();
         for command in commands {
             let (latency, event) = match command {
                 QueueCommand::Report(_) | QueueCommand::Finish => continue,
                 QueueCommand::Invoke(batch) => {
                     self.totals.invocations += 1;
                     self.check_invocation(&batch)?;
-                    let fate = self.function.begin(self.is_faulty(), &mut self.rng);
-                    (fate.duration, Event::Invoke(batch, fate))
+                    let plan = self.function.begin(self.is_faulty(), &mut self.rng);
+                    (plan.duration, Event::Invoke(batch, plan))
                 }
                 QueueCommand::Receive { .. }
                 | QueueCommand::Delete { .. }
@@ -305,65 +316,70 @@ impl World {
                     (latency, Event::Request { command, arrived })
                 }
             };
-            self.begin(self.now + latency, event);
+            self.schedule(self.now + latency, event);
         }
         if is_finished {
             self.totals.drains += 1;
-            self.end_life();
+            self.end_instance();
         }
         Ok(())
     }
 
-    /// The process is gone with all that it knew; what it had sent may still be carried out.
+    /// The process is gone; requests and invocations that were in flight may still be carried out.
     fn crash(&mut self) {
         for index in 0..self.excused.len() {
             self.excused[index] |= self.sqs.is_in_flight(index, self.now);
         }
-        let (rng, life) = (&mut self.rng, self.n_lives);
-        self.coming.retain(|coming| match coming.event {
-            Event::Request { .. } | Event::Invoke(..) => coming.life != life || rng.per_mille(500),
+        let (rng, current) = (&mut self.rng, self.n_instances);
+        self.events.retain(|pending| match pending.event {
+            Event::Request { .. } | Event::Invoke(..) => {
+                pending.instance != current || rng.per_mille(500)
+            }
             Event::Answer(_) => false,
             Event::Start | Event::Close => true,
         });
-        self.end_life();
+        self.end_instance();
     }
 
-    fn end_life(&mut self) {
-        self.life = None;
+    fn end_instance(&mut self) {
+        self.instance = None;
         if self.quiet_since.is_some() {
             self.is_over = true;
             return;
         }
         let pause = self.rng.pick(&[0, 10, 5_000]);
         let pause = self.rng.millis(0, pause);
-        self.begin(self.now + pause, Event::Start);
+        self.schedule(self.now + pause, Event::Start);
     }
 
-    fn begin(&mut self, at: Timestamp, event: Event) {
-        let life = self.n_lives;
-        self.coming.push(Coming { at, life, event });
+    fn schedule(&mut self, at: Timestamp, event: Event) {
+        let instance = self.n_instances;
+        self.events.push(Pending {
+            at,
+            instance,
+            event,
+        });
     }
 
-    /// Whether the function is not to see a message.
     fn is_filtered_out(&self, index: usize) -> bool {
         let Planned { len, wanted, .. } = self.plan.messages[index];
         self.plan.settings.filter.is_some() && !wanted::is_wanted(&wanted::event(len, wanted))
     }
 
-    fn nothing_is_lost(&self) -> Result<(), Violation> {
+    fn nothing_is_lost(&self) -> Result<(), BrokenInvariant> {
         for index in 0..self.plan.messages.len() {
             let processed = 0 < self.function.processed[index];
             let redriven = self.sqs.is_redriven(index);
             let filtered_out = self.is_filtered_out(index);
             let done = (processed || filtered_out) && self.sqs.is_deleted(index);
             ensure(!(filtered_out && processed), "lost", || {
-                format!("message {index} was filtered out and given to the function")
+                format!("message {index} was filtered out and invoked")
             })?;
             ensure(done || redriven, "lost", || {
-                format!("message {index} is not delivered and deleted")
+                format!("message {index} is not processed and deleted")
             })?;
             ensure(!(redriven && processed), "lost", || {
-                format!("message {index} was too large and was given to the function")
+                format!("message {index} was too large and invoked")
             })?;
         }
         Ok(())
@@ -371,7 +387,7 @@ impl World {
 }
 
 fn indices(batch: &Batch) -> impl Iterator<Item = usize> {
-    let index = |id: &str| id.parse().expect("the queue's own name for it");
+    let index = |id: &str| id.parse().expect("the id is the index");
     batch
         .messages
         .iter()

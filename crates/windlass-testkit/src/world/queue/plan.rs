@@ -1,27 +1,27 @@
-//! What a seed draws for the world of a queue, before it begins.
+//! What a seed draws for the world of a queue before it starts.
 
 use std::time::Duration;
 
 use windlass_core::event::ENVELOPE_LEN;
+use windlass_core::mapping::QueueSettings;
 use windlass_core::outcome::Outcome;
-use windlass_core::queue::QueueConsumerSettings;
+use windlass_core::queue::{QueueConsumerSettings, QueueLimits};
 use windlass_core::time::Timestamp;
 
 use crate::rng::Rng;
 use crate::wanted;
 use crate::world::plan::{START, outages, poison};
 
-/// Everything that is settled before the world begins.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) settings: QueueConsumerSettings,
-    /// In the order in which they are sent.
+    /// In the order of sending.
     pub(super) messages: Vec<Planned>,
-    /// From here on everything works.
+    /// From this time on everything works.
     pub(super) faults_end: Timestamp,
     pub(super) sqs: SqsPlan,
     pub(super) function: FunctionPlan,
-    /// In so many of a thousand steps: a crash, a drain, a timer that nobody asked for.
+    /// Chances of each step, per mille: a crash, a drain, a timer that is not due.
     pub(super) crash: u64,
     pub(super) drain: u64,
     pub(super) idle_timer: u64,
@@ -30,52 +30,52 @@ pub(super) struct Plan {
 /// One message of the queue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Planned {
-    /// Its message group; on a standard queue it means nothing.
+    /// The message group; ignored on a standard queue.
     pub(super) group: u64,
     pub(super) len: usize,
-    /// A filter, if there is one, lets it through.
+    /// It matches the filter of the world.
     pub(super) wanted: bool,
     pub(super) sent: Timestamp,
 }
 
-/// How the queue behaves. Chances are out of a thousand.
+/// How the queue behaves. Latencies in milliseconds, chances per mille.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SqsPlan {
-    /// Of each way, there and back.
+    /// Of each direction.
     pub(super) latency: (u64, u64),
     pub(super) receive_fault: u64,
-    /// A receive that fails has been carried out all the same.
+    /// A receive that fails was carried out anyway.
     pub(super) lost_answer: u64,
-    /// An answer is empty, or short, although there is more.
+    /// A response is empty or short although there are more messages.
     pub(super) empty: u64,
     pub(super) short: u64,
-    /// Standard queues: out of order; and messages that somebody holds already.
+    /// Standard queues: messages out of order, and messages that are invisible.
     pub(super) reordered: u64,
     pub(super) duplicate: u64,
     pub(super) delete_fault: u64,
     pub(super) change_fault: u64,
     /// One entry of a request fails.
     pub(super) entry_fault: u64,
-    /// What fails is done all the same.
+    /// What fails was carried out anyway.
     pub(super) done_anyway: u64,
     /// So often a message that can never be delivered is given before it is redriven.
-    pub(super) most_receives: u32,
+    pub(super) max_receives: u32,
 }
 
 /// How the function behaves.
 #[derive(Debug, Default)]
 pub(super) struct FunctionPlan {
     pub(super) latency: (u64, u64),
-    /// It takes nearly as long as it may, or longer.
+    /// It takes nearly its whole timeout, or longer.
     pub(super) slow: u64,
     pub(super) never: u64,
     pub(super) error: u64,
     pub(super) not_reached: u64,
-    /// It has done its work although it is said to have failed.
+    /// It has processed the batch although it reports a failure.
     pub(super) done_anyway: u64,
-    /// Messages that fail their batch, and how often.
+    /// Messages that fail their batch, and how many times.
     pub(super) poison: Vec<(usize, u32)>,
-    /// Times in which nothing succeeds.
+    /// Periods in which every invocation has this outcome.
     pub(super) outages: Vec<(Timestamp, Timestamp, Outcome)>,
 }
 
@@ -107,9 +107,9 @@ impl Plan {
         }
     }
 
-    /// What changes when a mapping is updated between two lives.
-    pub(super) fn redraw_batches(&mut self, rng: &mut Rng) {
-        self.settings.batch_size = rng.size(1, self.settings.buffer_messages * 2);
+    /// Changes the batch size, as an update of the mapping between two consumers does.
+    pub(super) fn redraw_batch_size(&mut self, rng: &mut Rng) {
+        self.settings.mapping.batch_size = rng.size(1, self.settings.limits.buffer_messages * 2);
     }
 }
 
@@ -117,7 +117,7 @@ fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
     let n_messages = rng.pick(&[0, 1, 5, 20, 20, 60]);
     let n_groups = rng.pick(&[1, 3, 10]);
     let room = payload_limit - ENVELOPE_LEN;
-    let largest = rng.pick(&[room / 20 + 2, room / 2, room]);
+    let max_len = rng.pick(&[room / 20 + 2, room / 2, room]);
     let too_large = rng.pick(&[0, 0, 100]);
     let wanted = rng.pick(&[20, 500, 950]);
     let spacing = rng.pick(&[0, 20, 400, 3_000]);
@@ -131,7 +131,7 @@ fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
         let len = if rng.per_mille(too_large) {
             rng.size(room + 1, room + 9)
         } else {
-            rng.size(2, largest)
+            rng.size(2, max_len)
         };
         let group = rng.between(1, n_groups);
         Planned {
@@ -148,23 +148,27 @@ fn settings(rng: &mut Rng, payload_limit: usize) -> QueueConsumerSettings {
     let seconds = |rng: &mut Rng, values: &[u64]| Duration::from_secs(rng.pick(values));
     QueueConsumerSettings {
         filter: rng.per_mille(300).then(wanted::filter),
-        fifo: rng.per_mille(500),
-        batch_size: rng.pick(&[1, 2, 5, 10, 20, 100]),
-        maximum_batching_window: rng.pick(&[
-            Duration::ZERO,
-            Duration::ZERO,
-            Duration::from_millis(300),
-            Duration::from_secs(5),
-            Duration::from_secs(60),
-        ]),
+        mapping: QueueSettings {
+            fifo: rng.per_mille(500),
+            batch_size: rng.pick(&[1, 2, 5, 10, 20, 100]),
+            maximum_batching_window: rng.pick(&[
+                Duration::ZERO,
+                Duration::ZERO,
+                Duration::from_millis(300),
+                Duration::from_secs(5),
+                Duration::from_secs(60),
+            ]),
+        },
         visibility_timeout: seconds(rng, &[0, 2, 10, 30, 30, 120]),
-        visibility_heartbeat: rng.per_mille(700),
         function_timeout: seconds(rng, &[1, 3, 30, 200]),
-        wait_time: seconds(rng, &[0, 1, 20, 20]),
-        maximum_concurrency: rng.pick(&[1, 2, 5, 20]),
-        buffer_messages: rng.pick(&[1, 5, 20, 60]),
-        payload_limit,
-        hold_limit: seconds(rng, &[5, 60, 900]),
+        limits: QueueLimits {
+            visibility_heartbeat: rng.per_mille(700),
+            wait_time: seconds(rng, &[0, 1, 20, 20]),
+            maximum_concurrency: rng.pick(&[1, 2, 5, 20]),
+            buffer_messages: rng.pick(&[1, 5, 20, 60]),
+            payload_limit,
+            hold_limit: seconds(rng, &[5, 60, 900]),
+        },
     }
 }
 
@@ -181,6 +185,6 @@ fn sqs(rng: &mut Rng) -> SqsPlan {
         change_fault: rng.pick(&[0, 0, 50, 400]),
         entry_fault: rng.pick(&[0, 0, 50, 400]),
         done_anyway: rng.pick(&[0, 300]),
-        most_receives: rng.pick(&[1, 3]),
+        max_receives: rng.pick(&[1, 3]),
     }
 }

@@ -1,4 +1,4 @@
-//! A queue as SQS serves it: visibility timeouts, receipt handles, receive counts, message groups.
+//! A simulated SQS queue: visibility timeouts, receipt handles, receive counts, message groups.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,16 +12,15 @@ use super::plan::{Planned, SqsPlan};
 use crate::rng::Rng;
 use crate::wanted;
 
-/// A world has no more duplicates: with answers that take no time, they would come for ever.
-const MOST_DUPLICATES: u32 = 100;
+/// Duplicates per world: with zero latency there would be no end of them.
+const MAX_DUPLICATES: u32 = 100;
 
-/// The queue.
 #[derive(Debug)]
 pub(super) struct Sqs {
     pub(super) plan: SqsPlan,
     fifo: bool,
-    /// What is larger can never be delivered, and is redriven in the end.
-    largest: usize,
+    /// A longer event can never be delivered; the queue redrives its message.
+    max_len: usize,
     messages: Vec<Stored>,
     n_duplicates: u32,
 }
@@ -30,48 +29,48 @@ pub(super) struct Sqs {
 struct Stored {
     planned: Planned,
     visible_at: Timestamp,
-    /// How often it was received; the newest handle has this number.
+    /// The receive count; the newest receipt handle has this number.
     receives: u32,
     state: State,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    There,
+    Available,
     Deleted,
-    /// In the queue for dead letters.
+    /// Moved to the dead-letter queue.
     Redriven,
 }
 
-/// What one receive has given.
+/// A message that a receive returned.
 #[derive(Debug)]
-pub(super) struct Given {
+pub(super) struct Delivered {
     pub(super) index: usize,
     pub(super) message: Message,
-    /// It was given before.
+    /// It was delivered before.
     pub(super) again: bool,
-    /// It should have been invisible: standard queues may do that.
+    /// It should have been invisible, but standard queues deliver at least once.
     pub(super) duplicate: bool,
 }
 
 impl Sqs {
-    pub(super) fn new(plan: SqsPlan, fifo: bool, largest: usize, messages: &[Planned]) -> Self {
+    pub(super) fn new(plan: SqsPlan, fifo: bool, max_len: usize, messages: &[Planned]) -> Self {
         let stored = |planned: &Planned| Stored {
             planned: *planned,
             visible_at: planned.sent,
             receives: 0,
-            state: State::There,
+            state: State::Available,
         };
         Self {
             plan,
             fifo,
-            largest,
+            max_len,
             messages: messages.iter().map(stored).collect(),
             n_duplicates: 0,
         }
     }
 
-    /// One way of a request, there or back.
+    /// The latency of a request or of its response.
     pub(super) fn latency(&self, faulty: bool, rng: &mut Rng) -> Duration {
         let (low, high) = self.plan.latency;
         if faulty {
@@ -81,7 +80,7 @@ impl Sqs {
         }
     }
 
-    /// Gives messages that nobody holds, and makes them invisible.
+    /// Returns visible messages and makes them invisible.
     pub(super) fn receive(
         &mut self,
         limit: usize,
@@ -89,7 +88,7 @@ impl Sqs {
         faulty: bool,
         now: Timestamp,
         rng: &mut Rng,
-    ) -> Vec<Given> {
+    ) -> Vec<Delivered> {
         let mut happens = |chance: u64| faulty && rng.per_mille(chance);
         if happens(self.plan.empty) {
             return Vec::new();
@@ -107,14 +106,20 @@ impl Sqs {
         };
         let chosen = chosen.into_iter().take(limit);
         chosen
-            .map(|index| self.give(index, now + visibility, now))
+            .map(|index| self.deliver(index, now + visibility, now))
             .collect()
     }
 
-    /// When a receive may have an answer, if nothing is done to the queue before.
+    /// When the next message becomes visible by itself.
     pub(super) fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
-        let there = self.messages.iter().filter(|it| it.state == State::There);
-        there.map(|it| it.visible_at).filter(|at| now < *at).min()
+        let available = self
+            .messages
+            .iter()
+            .filter(|it| it.state == State::Available);
+        available
+            .map(|it| it.visible_at)
+            .filter(|at| now < *at)
+            .min()
     }
 
     pub(super) fn delete(
@@ -129,13 +134,13 @@ impl Sqs {
         match stored.state {
             State::Deleted => return EntryResult::Done,
             State::Redriven => return EntryResult::Refused,
-            State::There => {}
+            State::Available => {}
         }
         if self.fifo && (outdated || stored.visible_at <= now) {
             return EntryResult::Refused;
         }
         if outdated && rng.per_mille(700) {
-            // A standard queue does not always say that it was of no use.
+            // A standard queue may report success for an outdated handle.
             return rng.pick(&[EntryResult::Refused, EntryResult::Done]);
         }
         stored.state = State::Deleted;
@@ -151,7 +156,7 @@ impl Sqs {
         let (index, number) = parse(receipt);
         let stored = &mut self.messages[index];
         let outdated = number != stored.receives;
-        if outdated || stored.state != State::There || stored.visible_at <= now {
+        if outdated || stored.state != State::Available || stored.visible_at <= now {
             return EntryResult::Refused;
         }
         stored.visible_at = now + timeout;
@@ -166,22 +171,21 @@ impl Sqs {
         self.messages[index].state == State::Redriven
     }
 
-    /// Whether it was received and is neither deleted nor visible again.
     pub(super) fn is_in_flight(&self, index: usize, now: Timestamp) -> bool {
         self.messages[index].is_in_flight(now)
     }
 
     fn redrive(&mut self, now: Timestamp) {
         for stored in &mut self.messages {
-            let hopeless = self.largest < stored.planned.len;
-            let enough = self.plan.most_receives <= stored.receives;
-            if hopeless && enough && stored.visible_at <= now {
+            let too_large = self.max_len < stored.planned.len;
+            let exhausted = self.plan.max_receives <= stored.receives;
+            if too_large && exhausted && stored.visible_at <= now {
                 stored.state = State::Redriven;
             }
         }
     }
 
-    /// In order; nothing of a group of which a message is in flight.
+    /// Visible messages in order, without the groups that have a message in flight.
     fn next_of_groups(&self, now: Timestamp) -> Vec<usize> {
         let in_flight = self.messages.iter().filter(|it| it.is_in_flight(now));
         let locked: BTreeSet<_> = in_flight.map(|it| it.planned.group).collect();
@@ -192,7 +196,7 @@ impl Sqs {
     }
 
     fn any(&self, faulty: bool, now: Timestamp, rng: &mut Rng) -> Vec<usize> {
-        let likely = faulty && self.n_duplicates < MOST_DUPLICATES;
+        let likely = faulty && self.n_duplicates < MAX_DUPLICATES;
         let duplicate = if likely { self.plan.duplicate } else { 0 };
         let mut chosen: Vec<_> = (0..self.messages.len())
             .filter(|index| {
@@ -200,16 +204,16 @@ impl Sqs {
                 stored.is_visible(now) || stored.is_in_flight(now) && rng.per_mille(duplicate)
             })
             .collect();
-        for place in 0..chosen.len() {
+        for index in 0..chosen.len() {
             if rng.per_mille(self.plan.reordered) {
                 let other = rng.size(0, chosen.len() - 1);
-                chosen.swap(place, other);
+                chosen.swap(index, other);
             }
         }
         chosen
     }
 
-    fn give(&mut self, index: usize, visible_at: Timestamp, now: Timestamp) -> Given {
+    fn deliver(&mut self, index: usize, visible_at: Timestamp, now: Timestamp) -> Delivered {
         let stored = &mut self.messages[index];
         let duplicate = now < stored.visible_at;
         self.n_duplicates += u32::from(duplicate);
@@ -225,7 +229,7 @@ impl Sqs {
             event: wanted::event(stored.planned.len, stored.planned.wanted),
             body: 0..0,
         };
-        Given {
+        Delivered {
             index,
             message,
             again,
@@ -236,22 +240,22 @@ impl Sqs {
 
 impl Stored {
     fn is_visible(&self, now: Timestamp) -> bool {
-        self.state == State::There && self.visible_at <= now
+        self.state == State::Available && self.visible_at <= now
     }
 
     fn is_in_flight(&self, now: Timestamp) -> bool {
-        self.state == State::There && 0 < self.receives && now < self.visible_at
+        self.state == State::Available && 0 < self.receives && now < self.visible_at
     }
 }
 
-/// Which message a handle is of.
+/// The index of the message that a receipt handle belongs to.
 pub(super) fn index_of(receipt: &ReceiptHandle) -> usize {
     parse(receipt).0
 }
 
 fn parse(receipt: &ReceiptHandle) -> (usize, u32) {
     let parts = receipt.as_str().split_once('-');
-    let (index, number) = parts.expect("a handle that the queue gave");
+    let (index, number) = parts.expect("a handle of this queue");
     (
         index.parse().expect("the index of a message"),
         number.parse().expect("the number of a receive"),

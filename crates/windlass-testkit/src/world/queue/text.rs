@@ -1,4 +1,4 @@
-//! Inputs and commands as short lines, for the steps before a failure.
+//! Inputs and commands as short lines, for the trace of a failure.
 
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::message::Message;
@@ -9,7 +9,7 @@ pub(super) fn input_text(input: &QueueInput) -> String {
         QueueInput::Received {
             request,
             result: Ok(messages),
-        } => format!("received {} {}", request.0, names(messages)),
+        } => format!("received {} {}", request.0, handles_of(messages)),
         QueueInput::Received { .. }
         | QueueInput::Invoked { .. }
         | QueueInput::Deleted { .. }
@@ -21,7 +21,7 @@ pub(super) fn input_text(input: &QueueInput) -> String {
 pub(super) fn command_text(command: &QueueCommand) -> String {
     match command {
         QueueCommand::Invoke(batch) => {
-            format!("invoke {} {}", batch.id.0, names(&batch.messages))
+            format!("invoke {} {}", batch.id.0, handles_of(&batch.messages))
         }
         QueueCommand::Delete { request, receipts } => {
             format!("delete {} {}", request.0, handles(receipts))
@@ -37,13 +37,13 @@ pub(super) fn command_text(command: &QueueCommand) -> String {
     }
 }
 
-fn names(messages: &[Message]) -> String {
-    let name = |message: &Message| match message.group {
+fn handles_of(messages: &[Message]) -> String {
+    let handle = |message: &Message| match message.group {
         Some(group) => format!("{}/{}", group.0, message.receipt_handle),
         None => message.receipt_handle.to_string(),
     };
-    let names: Vec<_> = messages.iter().map(name).collect();
-    format!("[{}]", names.join(" "))
+    let handles: Vec<_> = messages.iter().map(handle).collect();
+    format!("[{}]", handles.join(" "))
 }
 
 fn handles(receipts: &[ReceiptHandle]) -> String {

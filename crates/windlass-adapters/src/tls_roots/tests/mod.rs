@@ -1,0 +1,128 @@
+//! Servers whose authority no machine knows. The files hold an authority made for these tests, the
+//! certificate it gave to `localhost`, and that one's key; they are good for a century.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustls::pki_types::PrivateKeyDer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use windlass_core::arn::SourceArn;
+use windlass_core::mapping::MappingId;
+use windlass_core::outcome::{Fault, Outcome};
+use windlass_engine::ports::{Invocation, Target};
+
+use super::*;
+use crate::aws::{Aws, AwsSettings, Service, source_exists};
+use crate::targets::{HttpFunction, HttpTarget};
+
+fn file(name: &str) -> PathBuf {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tls_roots/tests");
+    PathBuf::from(folder).join(name)
+}
+
+fn bundle() -> CaBundle {
+    CaBundle::read(&file("authority.pem")).unwrap()
+}
+
+/// A server at `https://localhost` that answers every request alike.
+async fn server(answer: &'static str) -> (String, JoinSet<()>) {
+    let certificates = CertificateDer::pem_file_iter(file("server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(certificates.collect::<Result<_, _>>().unwrap(), key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!(
+        "https://localhost:{}",
+        listener.local_addr().unwrap().port()
+    );
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // Who does not trust the server goes away here.
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut request = [0; 16 * 1024];
+            if stream.read(&mut request).await.is_ok() {
+                drop(stream.write_all(answer.as_bytes()).await);
+                drop(stream.shutdown().await);
+            }
+        }
+    });
+    (url, tasks)
+}
+
+#[tokio::test]
+async fn functions_are_reached_by_the_authority_of_the_bundle() {
+    let (url, _server) =
+        server("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}").await;
+    let invoke = async |ca_bundle| {
+        let function = HttpFunction::new(&url);
+        let target = HttpTarget::new(&function, Duration::from_secs(20), None, ca_bundle);
+        let invocation = Invocation {
+            event: Bytes::from_static(b"{}").into(),
+            mapping: MappingId::new("14e0db71-5d35-4eb5-b481-8945cf9d10c2"),
+            attempt: 1,
+        };
+        match target {
+            Ok(target) => target.invoke(invocation).await,
+            // Where a machine trusts nobody, there is nothing to connect with.
+            Err(_) => Outcome::NotInvoked {
+                cause: Fault::Transient,
+            },
+        }
+    };
+    let not_reached = Outcome::NotInvoked {
+        cause: Fault::Transient,
+    };
+    assert_eq!(invoke(None).await, not_reached);
+    assert_eq!(invoke(Some(&bundle())).await, Outcome::Success);
+}
+
+#[tokio::test]
+async fn sources_are_reached_by_the_authority_of_the_bundle() {
+    let (url, _server) = server(
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/x-amz-json-1.1\r\n\
+         connection: close\r\ncontent-length: 38\r\n\r\n{\"__type\":\"ResourceNotFoundException\"}",
+    )
+    .await;
+    let ask = async |ca_bundle| {
+        let aws = Aws::load(&AwsSettings {
+            region: "us-east-1".to_owned(),
+            endpoints: BTreeMap::from([(Service::Kinesis, url.clone())]),
+            placeholder_credentials: true,
+            ca_bundle,
+        })
+        .await;
+        let source = SourceArn::parse("arn:aws:kinesis:us-east-1:000000000000:stream/s").unwrap();
+        source_exists(&aws.clients_for(source.arn()), &source)
+            .await
+            .unwrap_err()
+            .fault
+    };
+    assert_eq!(ask(None).await, Fault::Transient);
+    assert_eq!(ask(Some(bundle())).await, Fault::Gone);
+}
+
+#[test]
+fn what_is_no_bundle_is_refused_in_words() {
+    for (name, says) in [
+        ("nothing.pem", "cannot be read"),
+        ("mod.rs", "holds no certificate"),
+        ("server.key", "holds no certificate"),
+    ] {
+        let error = CaBundle::read(&file(name)).unwrap_err();
+        assert!(error.contains(name) && error.contains(says), "{error}");
+    }
+}

@@ -1,0 +1,80 @@
+//! One invocation, whatever its source: rendered, sent, measured and counted.
+
+use std::sync::Arc;
+
+use windlass_core::event::Event;
+use windlass_core::mapping::MappingId;
+use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::time::Timestamp;
+
+use crate::clock::Clock;
+use crate::memory::Account;
+use crate::memory::{Backpressure, Limit};
+use crate::metrics::InvocationMetrics;
+use crate::ports::{Invocation, Target};
+use crate::status::{Counts, StatusBoard};
+
+/// Invokes the function of one mapping.
+#[derive(Clone)]
+pub(crate) struct Invoker {
+    pub(crate) mapping: MappingId,
+    pub(crate) target: Arc<dyn Target>,
+    pub(crate) metrics: InvocationMetrics,
+    /// The daemon's limit of concurrent invocations.
+    pub(crate) slots: Account,
+    /// Where the consumer says which limits it waits for.
+    pub(crate) backpressure: Backpressure,
+    pub(crate) clock: Clock,
+    pub(crate) board: Arc<StatusBoard>,
+    pub(crate) counts: Arc<Counts>,
+}
+
+impl Invoker {
+    /// Invokes with an event of so many records; `newest` is when the last of them arrived. The
+    /// event is made once its turn has come.
+    pub(crate) async fn invoke(
+        &self,
+        attempt: u32,
+        n_records: usize,
+        newest: Timestamp,
+        event: impl FnOnce() -> Event,
+    ) -> Outcome {
+        let slot = self
+            .backpressure
+            .reserve(Limit::Invocations, &self.slots, 1)
+            .await;
+        let sent = self.clock.now();
+        self.metrics.iterator_age(sent.since(newest));
+        let mapping = self.mapping.clone();
+        let outcome = self
+            .target
+            .invoke(Invocation {
+                event: event(),
+                mapping,
+                attempt,
+            })
+            .await;
+        drop(slot);
+        let took = self.clock.now().since(sent);
+        self.metrics.invocation(&outcome, took);
+        self.board.outcome(&self.mapping, &outcome);
+        match &outcome {
+            Outcome::Success => self.counts.invoked.add(n_records),
+            Outcome::FunctionError { status, error } => {
+                tracing::warn!(status, error, attempt, n_records, "the function failed");
+                self.counts.invoked.add(n_records);
+                self.counts.failed_invocations.add(1);
+                self.counts.failed_events.add(n_records);
+            }
+            // A function at its limit of concurrency is nothing out of the ordinary.
+            Outcome::NotInvoked {
+                cause: Fault::Throttled { .. },
+            } => {}
+            Outcome::NotInvoked { cause } => {
+                tracing::warn!(?cause, n_records, "the function was not reached");
+            }
+        }
+        tracing::debug!(n_records, attempt, ?took, ?outcome, "invoked");
+        outcome
+    }
+}

@@ -1,0 +1,209 @@
+//! What is taken and given back adds up, and nobody can take it all.
+
+use std::collections::BTreeSet;
+
+use futures::FutureExt as _;
+
+use super::*;
+
+const MIB: usize = 1024 * 1024;
+
+fn budget() -> Budget {
+    Budget::new(512 * MIB)
+}
+
+fn account(budget: &Budget, number: usize) -> Account {
+    budget.account(&MappingId::new(&format!("m{number:04}")))
+}
+
+/// Takes pieces until there is no room for another, as one mapping does whose function hangs.
+fn fill(account: &Account, piece: usize) -> Reservation {
+    let mut all = account.nothing();
+    while let Some(more) = account.try_reserve(piece) {
+        all.merge(more);
+    }
+    all
+}
+
+#[test]
+fn what_is_given_back_can_be_taken_again() {
+    let budget = Budget::new(1_600);
+    let account = account(&budget, 0);
+    let mut first = account.try_reserve(80).unwrap();
+    assert_eq!(budget.used(), 80);
+    first.set(30);
+    first.merge(account.try_reserve(70).unwrap());
+    assert_eq!(budget.used(), 100);
+    first.shrink_to(1_000);
+    assert_eq!(budget.used(), 100);
+    drop(first);
+    assert_eq!(budget.used(), 0);
+    assert!(budget.lock().holders.is_empty());
+}
+
+#[test]
+fn what_has_turned_out_larger_is_counted_as_it_is() {
+    let budget = Budget::new(1_600);
+    let mut reservation = account(&budget, 0).try_reserve(100).unwrap();
+    reservation.set(2_000);
+    assert_eq!(budget.used(), 2_000);
+    assert!(account(&budget, 1).try_reserve(1).is_none());
+    reservation.set(0);
+    assert!(account(&budget, 1).try_reserve(1).is_some());
+}
+
+#[test]
+fn nobody_is_given_more_than_a_share_at_a_time() {
+    let budget = Budget::new(1_600);
+    let reservation = account(&budget, 0).try_reserve(1_000_000).unwrap();
+    assert_eq!((budget.used(), budget.total()), (100, 1_600));
+    drop(reservation);
+}
+
+#[test]
+fn each_that_hangs_leaves_half_of_the_common_part() {
+    let budget = budget();
+    let held: Vec<_> = (0..3)
+        .map(|number| fill(&account(&budget, number), MIB))
+        .collect();
+    let held: Vec<_> = held.iter().map(|it| it.amount / MIB).collect();
+    assert_eq!(held, [192, 96, 48]);
+}
+
+#[test]
+fn one_that_comes_late_finds_its_share() {
+    let budget = budget();
+    let hanging: Vec<_> = (0..7)
+        .map(|number| fill(&account(&budget, number), 32 * MIB))
+        .collect();
+    let late = account(&budget, 7).try_reserve(32 * MIB).unwrap();
+    assert!(late.is_scarce() && !hanging[0].is_scarce());
+    assert_eq!(late.amount, 32 * MIB);
+}
+
+#[test]
+fn a_thousand_find_room_for_a_batch_each() {
+    let budget = budget();
+    let _hanging: Vec<_> = (0..4)
+        .map(|number| fill(&account(&budget, number), 32 * MIB))
+        .collect();
+    let mut held = Vec::new();
+    for number in 4..1_000 {
+        let mut batch = account(&budget, number).try_reserve(8 * MIB).unwrap();
+        batch.set(MIB / 8);
+        held.push(batch);
+    }
+    assert!(budget.used() <= budget.total());
+}
+
+#[test]
+fn one_mapping_alone_has_most_of_the_invocations() {
+    let budget = Budget::of_invocations(1_000);
+    let alone = fill(&account(&budget, 0), 1);
+    assert_eq!(alone.amount, 800);
+    let others: Vec<_> = (1..50)
+        .map(|number| fill(&account(&budget, number), 1))
+        .collect();
+    assert!(others.iter().all(|other| 0 < other.amount));
+}
+
+#[test]
+fn who_holds_least_is_served_first() {
+    let budget = Budget::new(1_600);
+    let accounts = [0, 1, 2].map(|number| account(&budget, number));
+    let _held = [80, 50].map(|amount| accounts[amount / 80].try_reserve(amount).unwrap());
+    let mut full = account(&budget, 9).nothing();
+    full.set(1_600 - 130);
+    let mut waiting: Vec<_> = accounts.iter().map(|it| it.wait(10)).collect();
+    let (mut order, mut served) = (Vec::new(), Vec::new());
+    for free in [10, 20, 30] {
+        // The common part is three quarters.
+        full.set(1_200 - 130 - free);
+        for (number, wait) in waiting.iter_mut().enumerate() {
+            if let Ok(reservation) = wait.try_recv() {
+                order.push(number);
+                served.push(reservation);
+            }
+        }
+    }
+    // The first holds 50, the second 80.
+    assert_eq!(order, [2, 0, 1]);
+}
+
+#[test]
+fn who_gives_up_waiting_is_given_nothing() {
+    let budget = Budget::new(1_600);
+    let mut full = account(&budget, 0).try_reserve(1).unwrap();
+    full.set(1_600);
+    let (impatient, patient) = (account(&budget, 1), account(&budget, 2));
+    let mut first = Box::pin(impatient.reserve(100));
+    let mut second = Box::pin(patient.reserve(100));
+    assert!(first.as_mut().now_or_never().is_none());
+    assert!(second.as_mut().now_or_never().is_none());
+    drop(first);
+    full.set(0);
+    let second = second.now_or_never().expect("there is room");
+    assert_eq!(budget.used(), second.amount);
+}
+
+#[test]
+fn what_was_granted_and_never_taken_goes_back() {
+    let budget = Budget::new(1_600);
+    let wait = account(&budget, 1).wait(100);
+    assert_eq!(budget.used(), 100);
+    drop(wait);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn a_small_one_is_not_kept_waiting_by_a_large_one_that_finds_no_room() {
+    let budget = budget();
+    let mut rest = account(&budget, 20).nothing();
+    rest.set(budget.total() - budget.used() - MIB);
+    let large = account(&budget, 21);
+    let mut large = Box::pin(large.reserve(32 * MIB));
+    assert!(large.as_mut().now_or_never().is_none());
+    let small = account(&budget, 22).reserve(MIB / 8).now_or_never();
+    assert!(small.expect("it fits").is_scarce());
+}
+
+/// Whatever is taken and given back in whatever order: the books agree, and nobody waits for what
+/// is free.
+#[test]
+fn the_books_agree() {
+    for seed in 0..200 {
+        let mut random = windlass_testkit::rng::Rng::new(seed);
+        let budget = Budget::new(10_000);
+        let (mut held, mut waiting) = (Vec::new(), Vec::new());
+        for _ in 0..200 {
+            let number = random.size(0, 5);
+            let amount = random.size(0, 900);
+            match random.between(0, 3) {
+                0 => held.extend(account(&budget, number).try_reserve(amount)),
+                1 => waiting.push(account(&budget, number).wait(amount)),
+                2 if number < held.len() => drop(held.swap_remove(number)),
+                _ if number < waiting.len() => drop(waiting.swap_remove(number)),
+                _ => {}
+            }
+            waiting.retain_mut(|wait| {
+                let granted = wait.try_recv().ok();
+                let waits = granted.is_none();
+                held.extend(granted);
+                waits
+            });
+            let sum: usize = held.iter().map(|it| it.amount).sum();
+            assert_eq!(budget.used(), sum);
+            assert!(sum <= budget.total());
+            let stuck = budget.lock().next(&BTreeSet::new());
+            if let Some((mapping, amount)) = stuck {
+                let state = budget.lock();
+                let room = budget
+                    .0
+                    .availability(state.used, state.held(&mapping), amount);
+                assert_eq!(room, Availability::None, "who is first waits for room");
+            }
+        }
+        drop((held, waiting));
+        assert_eq!(budget.used(), 0);
+    }
+}

@@ -1,0 +1,154 @@
+//! What follows from the model: what the consumer may do, and by when it must.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use windlass_core::ids::{KeyHash, MessageId};
+use windlass_core::time::Timestamp;
+
+use super::event_bytes;
+use super::model::{Extension, HeldMessage, Model, State, TrackedBatch};
+
+/// The batch that the buffered messages make.
+#[derive(Clone, Debug)]
+pub(super) struct NextBatch {
+    pub(super) messages: Vec<MessageId>,
+    pub(super) full: bool,
+}
+
+impl Model {
+    /// The visibility timeout with which messages are received and extended.
+    pub(super) fn visibility(&self) -> Duration {
+        let settings = &self.settings;
+        settings
+            .visibility_timeout
+            .max(if settings.limits.visibility_heartbeat {
+                Duration::from_secs(30)
+            } else {
+                settings.function_timeout
+            })
+    }
+
+    /// `WaitTimeSeconds` of a receive.
+    pub(super) fn wait(&self) -> Duration {
+        let settings = &self.settings;
+        if settings.limits.visibility_heartbeat {
+            return settings.limits.wait_time;
+        }
+        let half = self.visibility().as_secs() / 2;
+        settings.limits.wait_time.min(Duration::from_secs(half))
+    }
+
+    /// How many messages the buffer has room for.
+    pub(super) fn room(&self) -> usize {
+        let requested: usize = self.receives.values().map(|receive| receive.limit).sum();
+        let reserved = self.held.len() + requested;
+        self.settings
+            .limits
+            .buffer_messages
+            .saturating_sub(reserved)
+    }
+
+    /// Whether an unreachable function can be probed with what is held.
+    pub(super) fn has_probe_messages(&self) -> bool {
+        let has_messages = !self.batches.is_empty() || !self.buffered().is_empty();
+        self.function_backoff.is_failing() && has_messages
+    }
+
+    pub(super) fn n_running(&self) -> usize {
+        let running = self.batches.values().filter(|it| it.since.is_some());
+        running.count()
+    }
+
+    /// Messages that are in no batch yet, in the order of receipt.
+    pub(super) fn buffered(&self) -> Vec<MessageId> {
+        let held = self.held.iter();
+        let mut buffered: Vec<_> = held
+            .filter(|(_, message)| message.state == State::Buffered)
+            .map(|(id, message)| (message.number, id.clone()))
+            .collect();
+        buffered.sort();
+        buffered.into_iter().map(|(_, id)| id).collect()
+    }
+
+    pub(super) fn groups_of(&self, ids: &[MessageId]) -> BTreeSet<KeyHash> {
+        let groups = ids.iter().map(|id| self.held[id].message.group);
+        groups.flatten().collect()
+    }
+
+    /// The next batch, if any buffered message may be in one.
+    pub(super) fn next_batch(&self) -> Option<NextBatch> {
+        let in_flight = self.batches.values().flat_map(|it| it.messages.iter());
+        let in_flight: Vec<_> = in_flight.cloned().collect();
+        let blocked = self.groups_of(&in_flight);
+        let mut free = self.buffered();
+        free.retain(|id| {
+            let group = self.held[id].message.group;
+            group.is_none_or(|group| !blocked.contains(&group))
+        });
+        let settings = &self.settings;
+        let max_messages = settings
+            .mapping
+            .batch_size
+            .min(settings.limits.buffer_messages);
+        let size = |id: &MessageId| self.held[id].message.event.len();
+        let mut n_messages = 0;
+        while n_messages < free.len().min(max_messages) {
+            let sizes = free[..=n_messages].iter().map(size);
+            if settings.limits.payload_limit < event_bytes(sizes) {
+                break;
+            }
+            n_messages += 1;
+        }
+        let bytes = event_bytes(free[..n_messages].iter().map(size));
+        let full = n_messages == max_messages
+            || n_messages < free.len()
+            || bytes == settings.limits.payload_limit;
+        free.truncate(n_messages);
+        let messages = free;
+        (!messages.is_empty()).then_some(NextBatch { messages, full })
+    }
+
+    /// When the next batch closes; the epoch if it is full.
+    pub(super) fn closes_at(&self, batch: &NextBatch) -> Timestamp {
+        if batch.full {
+            return Timestamp::EPOCH;
+        }
+        let settings = &self.settings;
+        let first = &self.held[&batch.messages[0]];
+        let window = first.received + settings.mapping.maximum_batching_window;
+        if settings.limits.visibility_heartbeat {
+            return window;
+        }
+        let buffered = self.buffered();
+        let ends = buffered.iter().map(|id| self.held[id].visible_at);
+        let ends = ends.min().expect("a message is buffered").as_millis();
+        let reserve = settings.function_timeout + Duration::from_secs(1);
+        let reserve = u64::try_from(reserve.as_millis()).expect("at most minutes");
+        window.min(Timestamp::from_millis(ends - reserve))
+    }
+
+    /// When the visibility of a message must be extended; `None` if it cannot or need not be.
+    pub(super) fn extension_due(&self, held: &HeldMessage) -> Option<Timestamp> {
+        let possible = held.extension == Extension::Possible;
+        if !self.settings.limits.visibility_heartbeat || !possible {
+            return None;
+        }
+        let half = u64::try_from(self.visibility().as_millis() / 2).expect("at most hours");
+        let due = Timestamp::from_millis(held.visible_at.as_millis() - half);
+        Some(due.max(self.extend_from))
+    }
+
+    /// When a batch that waits for its next attempt is released; `None` while it runs.
+    pub(super) fn release_at(&self, batch: &TrackedBatch) -> Option<Timestamp> {
+        if batch.since.is_some() {
+            return None;
+        }
+        let held = batch.messages.iter().map(|id| &self.held[id]);
+        let ends = held.map(|it| {
+            it.visible_at
+                .min(it.received + self.settings.limits.hold_limit)
+        });
+        ends.min()
+    }
+}

@@ -1,0 +1,451 @@
+//! The reference model of a queue consumer: the same facts, kept in a simpler way.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use windlass_core::batch::BatchId;
+use windlass_core::ids::{KeyHash, MessageId, ReceiptHandle};
+use windlass_core::message::Message;
+use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::queue::{Batch, EntryResult, QueueConsumerSettings, Report, RequestId};
+use windlass_core::time::Timestamp;
+
+use super::backoff_bounds::BackoffBounds;
+use super::event_bytes;
+use crate::wanted;
+
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) settings: QueueConsumerSettings,
+
+    pub(super) receives: BTreeMap<RequestId, Receive>,
+    /// How many receives should be in tracked.
+    pub(super) target_receives: usize,
+    /// No receive before this time.
+    pub(super) receive_from: Timestamp,
+    pub(super) receive_backoff: BackoffBounds,
+    pub(super) receive_fault: Option<Fault>,
+    pub(super) received: u64,
+
+    pub(super) held: BTreeMap<MessageId, HeldMessage>,
+    n_accepted: u64,
+    pub(super) batches: BTreeMap<BatchId, TrackedBatch>,
+    pub(super) function_backoff: BackoffBounds,
+    /// Why the function could not be reached last.
+    pub(super) cause: Option<Fault>,
+    /// The batch in tracked while the function is unreachable.
+    pub(super) probe: Option<BatchId>,
+    pub(super) last_outcome: Option<Outcome>,
+
+    pub(super) deletions: BTreeMap<RequestId, EntryRequest>,
+    pub(super) delete_backoff: BackoffBounds,
+    pub(super) extensions: BTreeMap<RequestId, EntryRequest>,
+    /// No extension before this time.
+    pub(super) extend_from: Timestamp,
+    pub(super) returns: BTreeSet<RequestId>,
+
+    /// Messages to release at once, and the visibility timeout to set.
+    pub(super) expected_returns: BTreeMap<ReceiptHandle, Duration>,
+    pub(super) expected_reports: Vec<Report>,
+    pub(super) draining: bool,
+    pub(super) finished: bool,
+    /// After a timer: whether it must cause a command (it was due), or must not.
+    pub(super) must_act: Option<bool>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Receive {
+    pub(super) limit: usize,
+    pub(super) sent: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct HeldMessage {
+    /// Grows in the order of receipt.
+    pub(super) number: u64,
+    pub(super) message: Message,
+    pub(super) receipt: ReceiptHandle,
+    /// When the receive that brought it was sent.
+    requested: Timestamp,
+    pub(super) received: Timestamp,
+    pub(super) visible_at: Timestamp,
+    pub(super) state: State,
+    filtered_out: bool,
+    pub(super) extension: Extension,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Buffered,
+    InBatch,
+    ToDelete,
+    Deleting,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extension {
+    Possible,
+    InFlight,
+    Refused,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct TrackedBatch {
+    pub(super) messages: Vec<MessageId>,
+    /// When the attempt in tracked began; `None` while the batch waits for the next one.
+    pub(super) since: Option<Timestamp>,
+}
+
+/// A deletion or visibility change in tracked.
+#[derive(Clone, Debug)]
+pub(super) struct EntryRequest {
+    pub(super) entries: Vec<Entry>,
+    pub(super) sent: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) id: MessageId,
+    /// [`HeldMessage::number`]: a message may be released and received again.
+    pub(super) number: u64,
+    pub(super) receipt: ReceiptHandle,
+}
+
+impl Model {
+    pub(super) fn new(settings: QueueConsumerSettings, now: Timestamp) -> Self {
+        Self {
+            settings,
+            receives: BTreeMap::new(),
+            target_receives: 1,
+            receive_from: now,
+            receive_backoff: BackoffBounds::default(),
+            receive_fault: None,
+            received: 0,
+            held: BTreeMap::new(),
+            n_accepted: 0,
+            batches: BTreeMap::new(),
+            function_backoff: BackoffBounds::default(),
+            cause: None,
+            probe: None,
+            last_outcome: None,
+            deletions: BTreeMap::new(),
+            delete_backoff: BackoffBounds::default(),
+            extensions: BTreeMap::new(),
+            extend_from: now,
+            returns: BTreeSet::new(),
+            expected_returns: BTreeMap::new(),
+            expected_reports: Vec::new(),
+            draining: false,
+            finished: false,
+            must_act: None,
+        }
+    }
+
+    pub(super) fn received(
+        &mut self,
+        request: RequestId,
+        result: &Result<Vec<Message>, Fault>,
+        now: Timestamp,
+    ) {
+        let receive = self.receives.remove(&request).expect("it was requested");
+        let messages = match result {
+            Ok(messages) => messages,
+            Err(fault) => {
+                self.target_receives = 1;
+                self.receive_fault = Some(*fault);
+                return self.receive_backoff.record_failure(*fault, now);
+            }
+        };
+        self.receive_backoff.record_success(receive.sent);
+        if self.receive_backoff.is_clear() {
+            self.receive_fault = None;
+        }
+        if messages.is_empty() {
+            self.target_receives = (self.target_receives - 1).max(1);
+            let soonest = receive.sent + Duration::from_secs(1);
+            self.receive_from = self.receive_from.max(soonest);
+        } else {
+            self.receive_from = now;
+        }
+        if messages.len() == receive.limit {
+            self.target_receives = (self.target_receives + 1).min(5);
+        }
+        self.received += messages.len() as u64;
+        if now < receive.sent + self.visibility() {
+            self.accept(messages, receive.sent, now);
+        } else {
+            self.expire(messages.len());
+        }
+    }
+
+    fn expire(&mut self, n_messages: usize) {
+        if 0 < n_messages {
+            self.expected_reports.push(Report::Expired { n_messages });
+        }
+    }
+
+    fn accept(&mut self, messages: &[Message], requested: Timestamp, now: Timestamp) {
+        let visible_at = requested + self.visibility();
+        let (mut blocked_groups, mut n_filtered_out) = (BTreeSet::new(), 0);
+        for message in messages {
+            let bytes = message.event.len();
+            let filtered_out = self.settings.filter.is_some() && !wanted::is_wanted(&message.event);
+            n_filtered_out += usize::from(filtered_out);
+            if !filtered_out
+                && self.settings.limits.payload_limit < event_bytes(std::iter::once(bytes))
+            {
+                let message_id = message.message_id.clone();
+                self.expected_reports
+                    .push(Report::MessageTooLarge { message_id, bytes });
+                self.leave_to_queue(message.receipt_handle.clone());
+                blocked_groups.extend(message.group);
+                continue;
+            }
+            if !filtered_out
+                && message
+                    .group
+                    .is_some_and(|group| blocked_groups.contains(&group))
+            {
+                let receipt = message.receipt_handle.clone();
+                self.expected_returns.insert(receipt, Duration::ZERO);
+                continue;
+            }
+            if let Some(held) = self.held.get_mut(&message.message_id) {
+                if held.requested <= requested {
+                    held.receipt = message.receipt_handle.clone();
+                    (held.requested, held.visible_at) = (requested, visible_at);
+                    if held.extension == Extension::Refused {
+                        held.extension = Extension::Possible;
+                    }
+                }
+                continue;
+            }
+            self.n_accepted += 1;
+            let held = HeldMessage {
+                number: self.n_accepted,
+                receipt: message.receipt_handle.clone(),
+                message: message.clone(),
+                requested,
+                received: now,
+                visible_at,
+                state: if filtered_out {
+                    State::ToDelete
+                } else {
+                    State::Buffered
+                },
+                filtered_out,
+                extension: Extension::Possible,
+            };
+            self.held.insert(message.message_id.clone(), held);
+        }
+        if n_filtered_out != 0 {
+            let n_messages = n_filtered_out;
+            self.expected_reports
+                .push(Report::FilteredOut { n_messages });
+        }
+    }
+
+    pub(super) fn invoked(&mut self, batch: BatchId, outcome: &Outcome, now: Timestamp) {
+        let tracked = self.batches.get_mut(&batch).expect("it was invoked");
+        let since = tracked.since.take().expect("it is in flight");
+        self.last_outcome = Some(outcome.clone());
+        if self.probe == Some(batch) {
+            self.probe = None;
+        }
+        if let Outcome::NotInvoked { cause } = outcome {
+            self.cause = Some(*cause);
+            return self.function_backoff.record_failure(*cause, now);
+        }
+        self.function_backoff.record_success(since);
+        let tracked = self.batches.remove(&batch).expect("it was just found");
+        if *outcome == Outcome::Success {
+            for id in tracked.messages {
+                let held = self.held.get_mut(&id).expect("its messages are held");
+                held.state = State::ToDelete;
+            }
+            return;
+        }
+        let groups = self.groups_of(&tracked.messages);
+        for id in tracked.messages {
+            let held = self.held.remove(&id).expect("its messages are held");
+            self.leave_to_queue(held.receipt);
+        }
+        self.release_groups(&groups);
+    }
+
+    pub(super) fn deleted(
+        &mut self,
+        id: RequestId,
+        results: &Result<Vec<EntryResult>, Fault>,
+        now: Timestamp,
+    ) {
+        let request = self.deletions.remove(&id).expect("it was requested");
+        let (mut n_done, mut n_filtered, mut n_not_deleted, mut failed) = (0, 0, 0, false);
+        for (index, entry) in request.entries.iter().enumerate() {
+            let result = entry_result(results, index);
+            failed |= result == EntryResult::Failed;
+            let held = self.held.get_mut(&entry.id);
+            let held = held.expect("it is held until deleted");
+            let retry = result == EntryResult::Failed && now < held.visible_at;
+            if retry || held.receipt != entry.receipt {
+                held.state = State::ToDelete;
+                continue;
+            }
+            if result == EntryResult::Done {
+                n_done += usize::from(!held.filtered_out);
+                n_filtered += usize::from(held.filtered_out);
+            }
+            n_not_deleted += usize::from(result != EntryResult::Done);
+            self.held.remove(&entry.id);
+        }
+        if !failed || 0 < n_done + n_filtered {
+            self.delete_backoff.record_success(request.sent);
+        }
+        if failed {
+            let fault = results.as_ref().err().copied();
+            self.delete_backoff
+                .record_failure(fault.unwrap_or(Fault::Transient), now);
+        }
+        if 0 < n_done {
+            let n_messages = n_done;
+            self.expected_reports.push(Report::Deleted { n_messages });
+        }
+        if 0 < n_not_deleted {
+            let n_messages = n_not_deleted;
+            self.expected_reports
+                .push(Report::NotDeleted { n_messages });
+        }
+    }
+
+    pub(super) fn visibility_changed(
+        &mut self,
+        id: RequestId,
+        results: &Result<Vec<EntryResult>, Fault>,
+        now: Timestamp,
+    ) {
+        if self.returns.remove(&id) {
+            return;
+        }
+        let request = self.extensions.remove(&id).expect("it was requested");
+        let visibility = self.visibility();
+        for (index, entry) in request.entries.iter().enumerate() {
+            let result = entry_result(results, index);
+            if result == EntryResult::Failed {
+                self.extend_from = now + Duration::from_secs(2);
+            }
+            let held = self.held.get_mut(&entry.id);
+            let Some(held) = held.filter(|held| held.number == entry.number) else {
+                continue;
+            };
+            held.extension = Extension::Possible;
+            if held.receipt != entry.receipt {
+                continue;
+            }
+            match result {
+                EntryResult::Done => {
+                    held.visible_at = held.visible_at.max(request.sent + visibility);
+                }
+                EntryResult::Refused => {
+                    held.extension = Extension::Refused;
+                    held.visible_at = held.visible_at.min(now);
+                }
+                EntryResult::Failed => {}
+            }
+        }
+    }
+
+    /// Advances to `now`: messages that are visible again expire, and batches that have waited too
+    /// long are released.
+    pub(super) fn pass_time(&mut self, now: Timestamp) {
+        self.function_backoff.expire(now);
+        let expired: Vec<_> = self
+            .buffered()
+            .into_iter()
+            .filter(|id| self.held[id].visible_at <= now)
+            .collect();
+        self.expire(expired.len());
+        let mut groups = self.groups_of(&expired);
+        for id in expired {
+            self.held.remove(&id);
+        }
+        let mut released = Vec::new();
+        for (id, tracked) in &self.batches {
+            let is_late = self.release_at(tracked).is_some_and(|at| at <= now);
+            if is_late || (self.draining && tracked.since.is_none()) {
+                released.push((*id, is_late));
+            }
+        }
+        for (id, is_late) in released {
+            let tracked = self.batches.remove(&id).expect("it was just seen");
+            if is_late {
+                let n_messages = tracked.messages.len();
+                self.expected_reports.push(Report::Released { n_messages });
+            }
+            groups.append(&mut self.groups_of(&tracked.messages));
+            for id in tracked.messages {
+                self.release(&id);
+            }
+        }
+        if self.draining {
+            for id in self.buffered() {
+                self.release(&id);
+            }
+        }
+        self.release_groups(&groups);
+    }
+
+    fn release_groups(&mut self, groups: &BTreeSet<KeyHash>) {
+        for id in self.buffered() {
+            let group = self.held[&id].message.group;
+            if group.is_some_and(|group| groups.contains(&group)) {
+                self.release(&id);
+            }
+        }
+    }
+
+    fn release(&mut self, id: &MessageId) {
+        let held = self.held.remove(id).expect("it is held");
+        self.expected_returns.insert(held.receipt, Duration::ZERO);
+    }
+
+    fn leave_to_queue(&mut self, receipt: ReceiptHandle) {
+        let timeout = self.settings.visibility_timeout;
+        let timeout = timeout.max(Duration::from_secs(1));
+        if timeout < self.visibility() {
+            self.expected_returns.insert(receipt, timeout);
+        }
+    }
+
+    pub(super) fn begin_invocation(&mut self, batch: &Batch, now: Timestamp) {
+        let ids = batch.messages.iter().map(|it| it.message_id.clone());
+        let tracked = TrackedBatch {
+            messages: ids.collect(),
+            since: Some(now),
+        };
+        for id in &tracked.messages {
+            self.held.get_mut(id).expect("it is held").state = State::InBatch;
+        }
+        self.batches.insert(batch.id, tracked);
+        self.function_backoff.begin_attempt();
+        self.function_backoff.expire(now);
+        if self.function_backoff.is_failing() {
+            self.probe = Some(batch.id);
+        }
+    }
+}
+
+impl HeldMessage {
+    pub(super) fn entry(&self, id: &MessageId) -> Entry {
+        Entry {
+            id: id.clone(),
+            number: self.number,
+            receipt: self.receipt.clone(),
+        }
+    }
+}
+
+fn entry_result(results: &Result<Vec<EntryResult>, Fault>, index: usize) -> EntryResult {
+    let results = results.as_ref().ok();
+    let result = results.and_then(|results| results.get(index).copied());
+    result.unwrap_or(EntryResult::Failed)
+}

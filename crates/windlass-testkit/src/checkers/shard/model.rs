@@ -1,0 +1,383 @@
+//! The reference model of a shard consumer: the same facts, kept in a simpler way.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::position::Position;
+use windlass_core::record::Record;
+use windlass_core::shard::ReadResult;
+use windlass_core::shard::{Batch, Finish, Report, ShardConsumerSettings};
+use windlass_core::time::Timestamp;
+
+use super::event_bytes;
+use crate::checkers::due_range::DueRange;
+use crate::checkers::{BrokenInvariant, ensure};
+use crate::wanted;
+use crate::world::Contents;
+
+#[derive(Debug)]
+pub(super) struct Model {
+    pub(super) settings: ShardConsumerSettings,
+
+    /// Where the next read must start.
+    pub(super) after: Position,
+    /// The read in flight: its limit, and when it was sent.
+    pub(super) read: Option<(usize, Timestamp)>,
+    pub(super) read_due: DueRange,
+    read_failures: u32,
+    pub(super) read_fault: Option<Fault>,
+    pub(super) behind: Option<Duration>,
+    /// Whether the end of the shard was read.
+    pub(super) ended: bool,
+
+    /// Every record that was read.
+    records: Vec<TrackedRecord>,
+    /// Length of the unbroken run of resolved records at the start of `records`.
+    pub(super) resolved_prefix: usize,
+    /// Indices of the records that the function still has to process, those in flight included.
+    pub(super) pending: VecDeque<usize>,
+    sizes: VecDeque<usize>,
+    arrivals: VecDeque<Timestamp>,
+    pub(super) pending_bytes: usize,
+    /// When the batching window began.
+    window: Option<Timestamp>,
+
+    /// How many pending records are in flight.
+    pub(super) in_flight: Option<usize>,
+    pub(super) failed: Option<FailedBatch>,
+    pub(super) last_outcome: Option<Outcome>,
+
+    /// The checkpoint that is saved, and the one being saved.
+    pub(super) saved: Checkpoint,
+    pub(super) save: Option<Checkpoint>,
+    pub(super) save_failed: Option<FailedSave>,
+
+    pub(super) expected_reports: VecDeque<Report>,
+    pub(super) draining: bool,
+    pub(super) lease_lost: bool,
+    pub(super) finished: Option<Finish>,
+    /// After a timer: whether it must cause a command (it was due), or must not.
+    pub(super) must_act: Option<bool>,
+}
+
+/// A record that was read.
+#[derive(Clone, Copy, Debug)]
+struct TrackedRecord {
+    /// Its index in the shard.
+    index: usize,
+    /// The function must not see it: filtered out, skipped or too large.
+    unseen: bool,
+    resolved: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Checkpoint {
+    pub(super) resolved_prefix: usize,
+    pub(super) position: Position,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FailedSave {
+    n: u32,
+    pub(super) fault: Fault,
+    pub(super) due: DueRange,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct FailedBatch {
+    pub(super) n_records: usize,
+    /// Failed attempts that reached the function.
+    reached: u32,
+    /// Failures in a row that did not reach it.
+    not_reached: u32,
+    pub(super) due: DueRange,
+}
+
+/// The batch that the pending records make.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NextBatch {
+    pub(super) n_records: usize,
+    full: bool,
+}
+
+impl Model {
+    pub(super) fn new(settings: ShardConsumerSettings, from: Position, now: Timestamp) -> Self {
+        Self {
+            settings,
+            after: from.clone(),
+            read: None,
+            read_due: DueRange::exactly(now),
+            read_failures: 0,
+            read_fault: None,
+            behind: None,
+            ended: from == Position::ShardEnd,
+            records: Vec::new(),
+            resolved_prefix: 0,
+            pending: VecDeque::new(),
+            sizes: VecDeque::new(),
+            arrivals: VecDeque::new(),
+            pending_bytes: 0,
+            window: None,
+            in_flight: None,
+            failed: None,
+            last_outcome: None,
+            saved: Checkpoint {
+                resolved_prefix: 0,
+                position: from,
+            },
+            save: None,
+            save_failed: None,
+            expected_reports: VecDeque::new(),
+            draining: false,
+            lease_lost: false,
+            finished: None,
+            must_act: None,
+        }
+    }
+
+    pub(super) fn begin_read(&mut self, limit: usize, now: Timestamp) {
+        self.read = Some((limit, now));
+    }
+
+    pub(super) fn read(
+        &mut self,
+        result: &Result<ReadResult, Fault>,
+        contents: &Contents,
+        now: Timestamp,
+    ) -> Result<(), BrokenInvariant> {
+        let (limit, started) = self.read.take().expect("a read was requested");
+        if self.draining {
+            return Ok(());
+        }
+        let soon = started + self.settings.limits.catch_up_interval;
+        match result {
+            Ok(page) => {
+                self.read_failures = 0;
+                self.read_fault = None;
+                self.behind = Some(page.behind);
+                self.read_due = DueRange::exactly(if page.behind.is_zero() {
+                    started + self.settings.limits.poll_interval
+                } else {
+                    soon
+                });
+                let records = &page.records[..limit.min(page.records.len())];
+                self.ended = page.next.is_none() && records.len() == page.records.len();
+                if let Some(last) = records.last() {
+                    self.after = Position::After(last.sequence_number().into());
+                }
+                self.accept(records, contents, now)?;
+            }
+            Err(Fault::Trimmed) if self.after != Position::TrimHorizon => {
+                let after = std::mem::replace(&mut self.after, Position::TrimHorizon);
+                self.read_due = DueRange::exactly(soon);
+                self.expected_reports.push_back(Report::Trimmed { after });
+            }
+            Err(fault) => {
+                self.read_failures += 1;
+                self.read_fault = Some(*fault);
+                self.read_due =
+                    DueRange::after_failure(self.read_failures, *fault, now).not_before(soon);
+            }
+        }
+        Ok(())
+    }
+
+    fn accept(
+        &mut self,
+        records: &[Record],
+        contents: &Contents,
+        now: Timestamp,
+    ) -> Result<(), BrokenInvariant> {
+        let mut n_filtered_out = 0;
+        for record in records {
+            let index = contents.index_of(record.sequence_number());
+            let index = index.expect("the source returns its own records");
+            let last = self.records.last().map(|last| last.index);
+            ensure(last.is_none_or(|last| last < index), "reading", || {
+                format!("record {index} was read after record {last:?}")
+            })?;
+            let size = record.event_len();
+            let early = |earliest| record.approximate_arrival() < earliest;
+            let filtered_out = self.settings.filter.is_some() && !wanted::is_wanted(record.event());
+            let unwanted = filtered_out || self.settings.mapping.skip_before.is_some_and(early);
+            let too_large = self.settings.limits.payload_limit < event_bytes(std::iter::once(size));
+            let unseen = unwanted || too_large;
+            self.records.push(TrackedRecord {
+                index,
+                unseen,
+                resolved: unseen,
+            });
+            if unwanted {
+                n_filtered_out += 1;
+                continue;
+            }
+            if too_large {
+                self.expected_reports.push_back(Report::RecordTooLarge {
+                    sequence_number: record.sequence_number().into(),
+                    bytes: size,
+                });
+                continue;
+            }
+            if self.pending.is_empty() {
+                let last_end = self.window.take();
+                let still_open = last_end.filter(|&end| now < end + self.window());
+                self.window = Some(still_open.unwrap_or(now));
+            }
+            self.pending.push_back(index);
+            self.sizes.push_back(size);
+            self.arrivals.push_back(record.approximate_arrival());
+            self.pending_bytes += size;
+        }
+        if n_filtered_out != 0 {
+            let n_records = n_filtered_out;
+            self.expected_reports
+                .push_back(Report::FilteredOut { n_records });
+        }
+        self.advance_resolved();
+        Ok(())
+    }
+
+    pub(super) fn begin_invocation(&mut self, batch: &Batch) {
+        self.in_flight = Some(batch.records.len());
+    }
+
+    pub(super) fn invoked(&mut self, outcome: &Outcome, now: Timestamp) {
+        let n_records = self.in_flight.take().expect("an invocation was requested");
+        self.last_outcome = Some(outcome.clone());
+        let (mut reached, mut not_reached) = self
+            .failed
+            .as_ref()
+            .map_or((0, 0), |failed| (failed.reached, failed.not_reached));
+        let due = match outcome {
+            Outcome::Success => {
+                self.failed = None;
+                for index in self.pending.drain(..n_records) {
+                    let at = self.records.binary_search_by_key(&index, |it| it.index);
+                    self.records[at.expect("it was read")].resolved = true;
+                }
+                self.pending_bytes -= self.sizes.drain(..n_records).sum::<usize>();
+                self.arrivals.drain(..n_records);
+                self.window = Some(now);
+                return self.advance_resolved();
+            }
+            Outcome::FunctionError { .. } => {
+                (reached, not_reached) = (reached + 1, 0);
+                DueRange::after_failure(reached, Fault::Transient, now)
+            }
+            Outcome::NotInvoked { cause } => {
+                not_reached += 1;
+                DueRange::after_failure(not_reached, *cause, now)
+            }
+        };
+        self.failed = Some(FailedBatch {
+            n_records,
+            reached,
+            not_reached,
+            due,
+        });
+    }
+
+    pub(super) fn begin_save(&mut self, position: &Position) {
+        self.save = Some(Checkpoint {
+            resolved_prefix: self.resolved_prefix,
+            position: position.clone(),
+        });
+    }
+
+    pub(super) fn saved(&mut self) {
+        self.saved = self.save.take().expect("a save was requested");
+        self.save_failed = None;
+    }
+
+    pub(super) fn save_failed(&mut self, fault: Fault, now: Timestamp) {
+        self.save = None;
+        let n = self.save_failed.map_or(1, |failed| failed.n + 1);
+        let due = DueRange::after_failure(n, fault, now);
+        self.save_failed = Some(FailedSave { n, fault, due });
+    }
+
+    /// The index in the shard after the resolved prefix; `None` if nothing is resolved yet.
+    pub(super) fn resolved_end(&self) -> Option<usize> {
+        let last = self.resolved_prefix.checked_sub(1)?;
+        Some(self.records[last].index + 1)
+    }
+
+    /// Number of records after the resolved prefix that the function has to see.
+    pub(super) fn pending_len(&self) -> usize {
+        let pending = self.records[self.resolved_prefix..].iter();
+        pending.filter(|it| !it.unseen).count()
+    }
+
+    pub(super) fn has_unsaved(&self) -> bool {
+        let at_end = self.ended && self.pending_len() == 0;
+        self.saved.resolved_prefix < self.resolved_prefix
+            || (at_end && self.saved.position != Position::ShardEnd)
+    }
+
+    pub(super) fn attempt(&self) -> u32 {
+        self.failed.as_ref().map_or(1, |failed| failed.reached + 1)
+    }
+
+    pub(super) fn read_room(&self) -> usize {
+        let settings = &self.settings;
+        let unsaved = self.resolved_prefix - self.saved.resolved_prefix;
+        if self.buffer_is_full() || settings.limits.buffer_records <= unsaved {
+            return 0;
+        }
+        settings.limits.buffer_records - self.pending_len()
+    }
+
+    /// When the oldest pending record arrived at the stream.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.arrivals.front().copied()
+    }
+
+    pub(super) fn next_batch(&self) -> NextBatch {
+        let settings = &self.settings;
+        // A comma precedes every record but the first.
+        let (mut n_records, mut bytes) = (0, event_bytes(std::iter::empty()) - 1);
+        for size in self.sizes.iter().take(settings.mapping.batch_size) {
+            if settings.limits.payload_limit < bytes + 1 + size {
+                break;
+            }
+            n_records += 1;
+            bytes += 1 + size;
+        }
+        let full = n_records < self.sizes.len()
+            || n_records == settings.mapping.batch_size
+            || bytes == settings.limits.payload_limit;
+        NextBatch { n_records, full }
+    }
+
+    /// When the next batch must be invoked.
+    pub(super) fn batch_due(&self) -> DueRange {
+        if let Some(failed) = &self.failed {
+            return failed.due;
+        }
+        let window = self.window.expect("records are pending");
+        if self.next_batch().full || self.ended || self.buffer_is_full() {
+            return DueRange::exactly(window);
+        }
+        DueRange::exactly(window + self.window())
+    }
+
+    fn buffer_is_full(&self) -> bool {
+        self.settings.limits.buffer_records <= self.pending_len()
+            || self.settings.limits.buffer_bytes <= self.pending_bytes
+    }
+
+    fn window(&self) -> Duration {
+        self.settings.mapping.maximum_batching_window
+    }
+
+    fn advance_resolved(&mut self) {
+        while self
+            .records
+            .get(self.resolved_prefix)
+            .is_some_and(|it| it.resolved)
+        {
+            self.resolved_prefix += 1;
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The programs of a measurement: the source, the function, and windlass or the floor between them.
+//!
+//! The source and the function are one process, which counts the records that arrive. Records are
+//! released by HTTP, so that a measurement can start after the warm-up. The watchdog terminates the
+//! processes if this one is killed.
+
+use std::fs;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::command::{last_lines, program};
+use crate::http;
+use crate::process::sleep;
+use crate::watchdog::Watchdog;
+
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Between two reads of a shard with a backlog, as windlass does: Kinesis allows five reads per second
+/// and shard.
+const READ_INTERVAL: Duration = Duration::from_millis(200);
+
+const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/bench";
+
+pub(super) struct Launcher<'a> {
+    pub(super) programs_dir: &'a Path,
+    pub(super) work_dir: &'a Path,
+    pub(super) watchdog: &'a Watchdog,
+}
+
+/// The program between source and function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Client {
+    Windlass,
+    /// Copies the same bytes through the same sockets at the same pace.
+    Floor,
+    /// The floor without pauses between reads.
+    UnpacedFloor,
+}
+
+pub(super) struct Load {
+    pub(super) shards: u32,
+    pub(super) record_bytes: u32,
+    /// Records per invocation.
+    pub(super) batch_size: u32,
+    /// Mappings of the stream, each with its own function.
+    pub(super) mappings: u32,
+    pub(super) function: Function,
+}
+
+/// How a function responds to a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Function {
+    Answers,
+    /// Accepts the request and never responds.
+    Hangs,
+}
+
+/// Counters of the source since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SourceStatus {
+    /// Records returned to readers.
+    pub(super) read: u64,
+    /// Records that reached the function.
+    pub(super) delivered: u64,
+    /// Shards that were read at least once.
+    pub(super) shards_read: u64,
+}
+
+/// A running program, killed on drop.
+pub(super) struct Program {
+    child: Child,
+    log: PathBuf,
+    /// The port of its API, if it has one.
+    api: Option<u16>,
+}
+
+/// The process that is both source and function.
+pub(super) struct Source {
+    _program: Program,
+    port: u16,
+}
+
+impl Launcher<'_> {
+    /// Starts a source that has no records yet.
+    pub(super) fn start_source(&self, load: &Load) -> Result<Source> {
+        let port = http::free_port()?;
+        let mut command = program(self.programs_dir.join("windlass-emulator"));
+        command.arg("bench-source");
+        command.args(["--listen", &format!("127.0.0.1:{port}")]);
+        command.args(["--shards", &load.shards.to_string()]);
+        command.args(["--record-bytes", &load.record_bytes.to_string()]);
+        let mut program = self.spawn("bench-source", &mut command)?;
+        program.wait_until("bench-source", || {
+            http::send(port, "GET", "/bench/status", &[], "").map(|answer| answer.status == 200)
+        })?;
+        Ok(Source {
+            _program: program,
+            port,
+        })
+    }
+
+    /// Starts the reader of the source, and waits until it has read each shard once.
+    pub(super) fn start_client(
+        &self,
+        client: Client,
+        load: &Load,
+        source: &Source,
+    ) -> Result<Program> {
+        let (name, mut command, api) = match client {
+            Client::Windlass => {
+                let port = http::free_port()?;
+                ("windlass", self.windlass(load, source, port)?, Some(port))
+            }
+            Client::Floor => ("floor", self.floor(load, source, READ_INTERVAL), None),
+            Client::UnpacedFloor => ("floor", self.floor(load, source, Duration::ZERO), None),
+        };
+        let mut program = self.spawn(name, &mut command)?;
+        program.api = api;
+        program.wait_until(name, || {
+            Ok(source.status()?.shards_read >= u64::from(load.shards))
+        })?;
+        Ok(program)
+    }
+
+    fn windlass(&self, load: &Load, source: &Source, port: u16) -> Result<Command> {
+        let store = self.work_dir.join("store");
+        if store.exists() {
+            fs::remove_dir_all(&store).with_context(|| format!("removing {}", store.display()))?;
+        }
+        let file = self.work_dir.join("windlass.yaml");
+        fs::write(&file, configuration(load, source, &store, port))
+            .with_context(|| format!("writing {}", file.display()))?;
+        let mut command = program(self.programs_dir.join("windlass"));
+        command.args(["serve", "--config"]).arg(file);
+        command.env("AWS_ACCESS_KEY_ID", "bench");
+        command.env("AWS_SECRET_ACCESS_KEY", "bench");
+        // As in deploy/.
+        command.env("MIMALLOC_PURGE_DELAY", "10000");
+        Ok(command)
+    }
+
+    fn floor(&self, load: &Load, source: &Source, read_interval: Duration) -> Command {
+        let mut command = program(self.programs_dir.join("windlass-emulator"));
+        command.args(["floor", "--source", &source.endpoint()]);
+        command.args(["--shards", &load.shards.to_string()]);
+        command.args(["--batch-size", &load.batch_size.to_string()]);
+        let read_interval = read_interval.as_millis().to_string();
+        command.args(["--read-interval", &read_interval]);
+        command
+    }
+
+    fn spawn(&self, name: &str, command: &mut Command) -> Result<Program> {
+        let log = self.work_dir.join(format!("{name}.log"));
+        let output = File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+        let errors = output.try_clone().context("sharing a log")?;
+        let child = command
+            .stdout(Stdio::from(output))
+            .stderr(Stdio::from(errors))
+            .spawn()
+            .with_context(|| format!("starting {}", command.get_program().display()))?;
+        let program = Program {
+            child,
+            log,
+            api: None,
+        };
+        self.watchdog.watch_process(program.pid())?;
+        Ok(program)
+    }
+}
+
+impl Source {
+    /// Makes records available, spread evenly over the shards.
+    pub(super) fn release(&self, records: u64) -> Result<()> {
+        let path = format!("/bench/release?records={records}");
+        let answer = http::send(self.port, "POST", &path, &[], "")?;
+        if answer.status != 200 {
+            bail!(
+                "the source responds {} to {path}: {}",
+                answer.status,
+                answer.body
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn status(&self) -> Result<SourceStatus> {
+        let answer = http::send(self.port, "GET", "/bench/status", &[], "")?;
+        parse_status(&answer.body).with_context(|| format!("the source's status: {}", answer.body))
+    }
+
+    fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Program {
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The value of an integer metric without labels.
+    pub(super) fn metric(&self, name: &str) -> Result<u64> {
+        let port = self.api.context("the program has no API")?;
+        let answer = http::send(port, "GET", "/metrics", &[], "")?;
+        metric_in(&answer.body, name).with_context(|| format!("the metrics have no {name}"))
+    }
+
+    /// Fails, with the end of the log, if the program has ended.
+    pub(super) fn expect_alive(&mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait().context("polling a program")? {
+            bail!("the program ended with {status}; {}", self.end_of_log());
+        }
+        Ok(())
+    }
+
+    pub(super) fn end_of_log(&self) -> String {
+        format!("{}:\n{}", self.log.display(), last_lines(&self.log, 15))
+    }
+
+    fn wait_until(&mut self, name: &str, is_ready: impl Fn() -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + READY_TIMEOUT;
+        loop {
+            let ready = is_ready();
+            if let Ok(true) = ready {
+                return Ok(());
+            }
+            self.expect_alive().with_context(|| name.to_owned())?;
+            if Instant::now() >= deadline {
+                let why = ready
+                    .err()
+                    .map_or(String::new(), |error| format!(" ({error:#})"));
+                let seconds = READY_TIMEOUT.as_secs();
+                bail!(
+                    "{name} is not ready after {seconds} s{why}; {}",
+                    self.end_of_log()
+                );
+            }
+            sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Err(error) = self.child.kill().and_then(|()| self.child.wait().map(drop)) {
+            eprintln!("warning: cannot kill process {}: {error}", self.pid());
+        }
+    }
+}
+
+fn configuration(load: &Load, source: &Source, store: &Path, port: u16) -> String {
+    let endpoint = source.endpoint();
+    let path = match load.function {
+        Function::Answers => "function",
+        Function::Hangs => "hang",
+    };
+    let (store, batch_size) = (store.display(), load.batch_size);
+    let mut text = format!(
+        "listen: 127.0.0.1:{port}\n\
+         store: \"sqlite:{store}\"\n\
+         aws: {{endpoints: {{kinesis: \"{endpoint}\"}}}}\n\
+         functions:\n"
+    );
+    for number in 0..load.mappings {
+        let url = format!("{endpoint}/{path}");
+        text.push_str(&format!(
+            "  bench{number}: {{url: \"{url}\", timeout: 15m}}\n"
+        ));
+    }
+    text.push_str("mappings:\n");
+    for number in 0..load.mappings {
+        text.push_str(&format!(
+            "  - FunctionName: bench{number}\n    EventSourceArn: {STREAM}\n    \
+             StartingPosition: TRIM_HORIZON\n    BatchSize: {batch_size}\n"
+        ));
+    }
+    text
+}
+
+fn metric_in(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines.find(|(it, _)| *it == name)?.1.trim().parse().ok()
+}
+
+fn parse_status(body: &str) -> Result<SourceStatus> {
+    let status: Value = serde_json::from_str(body).context("parsing it as JSON")?;
+    let number = |name: &str| {
+        let number = status[name].as_u64();
+        number.with_context(|| format!("it has no `{name}`"))
+    };
+    Ok(SourceStatus {
+        read: number("read")?,
+        delivered: number("delivered")?,
+        shards_read: number("shards_read")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_found_by_its_whole_name() {
+        let text = "# HELP a b\n# TYPE a gauge\na_b 1\na{c=\"d\"} 2\na 35\n";
+        assert_eq!(metric_in(text, "a"), Some(35));
+        assert_eq!(metric_in(text, "c"), None);
+    }
+}
