@@ -26,6 +26,7 @@ pub mod time;
 pub mod arn;
 pub mod function;
 pub mod mapping;
+pub mod parameters;
 pub mod spec;
 pub mod validate;
 

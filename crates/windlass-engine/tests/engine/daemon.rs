@@ -90,7 +90,7 @@ impl Daemon {
     /// Creates a mapping on the stream `stream/NAME` or the queue `NAME`.
     pub(crate) async fn map(&self, source: &str, function: &str, batch_size: i64) -> MappingId {
         let (service, position) = if source.starts_with("stream/") {
-            ("kinesis", Some("TRIM_HORIZON".to_owned()))
+            ("kinesis", Some("TRIM_HORIZON"))
         } else {
             ("sqs", None)
         };
@@ -111,10 +111,12 @@ impl Daemon {
             last_modified: self.clock.now(),
             from_config: false,
         };
-        row.spec.function_name = Some(function.to_owned());
-        row.spec.event_source_arn = Some(source_arn);
-        row.spec.starting_position = position;
-        row.spec.batch_size = Some(batch_size);
+        row.spec.set("FunctionName", function);
+        row.spec.set("EventSourceArn", source_arn);
+        if let Some(position) = position {
+            row.spec.set("StartingPosition", position);
+        }
+        row.spec.set("BatchSize", batch_size);
         let put = self.store.put(&row, None).await;
         assert_eq!(put.expect("the store works"), Swap::Done);
         self.wakeup.wake();

@@ -81,7 +81,7 @@ async fn an_update_continues_at_the_checkpoint() {
     .await;
     daemon
         .change(&id, |row| {
-            row.spec.batch_size = Some(1);
+            row.spec.set("BatchSize", 1);
             row.change = Change::Updated;
         })
         .await;
