@@ -5,7 +5,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_util::MetricKindMask;
 use thiserror::Error;
-use windlass_engine::budget::Budget;
+use windlass_engine::memory::Budget;
 use windlass_engine::status::StatusBoard;
 
 /// How often the exporter is given a chance to fold what it has gathered.

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderValue, Method, Uri};
 use tokio::sync::watch;
-use windlass_engine::budget::Budget;
+use windlass_engine::memory::Budget;
 
 use crate::control::Control;
 use crate::errors::{ApiError, Code};

@@ -140,7 +140,7 @@ fn queue_members(unit: Option<&UnitStatus>, now: Timestamp) -> Value {
     let number = |of: fn(&QueueView) -> usize| running.map_or(0, of);
     json!({
         "received": running.map_or(0, |view| view.received),
-        "held_messages": number(|view| view.held_messages),
+        "held_messages": number(|view| view.buffered_messages),
         "in_flight_messages": number(|view| view.in_flight_messages),
         "concurrency": number(|view| view.concurrency),
         "last_result": result(running.and_then(|view| view.last_outcome.as_ref())),

@@ -14,7 +14,7 @@ pub struct Clock {
     started: Instant,
 }
 
-/// Waits for moments, most often for the same one again and again.
+/// WaitGuard for moments, most often for the same one again and again.
 #[derive(Debug)]
 pub(crate) struct Timer {
     clock: Clock,

@@ -1,23 +1,22 @@
-//! Drives the core's machines against ports, and supervises the drivers.
+//! Drives the consumers of the core against ports, and supervises the drivers.
 //!
-//! The engine knows no AWS type: what touches the world is behind the traits of [`ports`]. One
-//! [`supervisor::Supervisor`] compares what should run with what runs; one short loop for each
-//! shard or queue takes the commands of its machine, starts the I/O and feeds the results back.
+//! The engine knows no AWS type: I/O happens in implementations of the traits in [`ports`]. One
+//! [`supervisor::Supervisor`] compares what should run with what runs; one driver for each shard or
+//! queue executes the commands of its consumer and feeds the results back.
 
+pub mod backoff;
 pub mod clock;
 pub mod ports;
 pub mod settings;
+pub mod stop;
 
-pub mod at_limit;
-pub mod budget;
-mod invoking;
-mod message_memory;
-mod page_memory;
+pub mod memory;
+
+mod invoker;
 mod queue_driver;
 mod shard_driver;
 
-mod discovery;
-mod launch;
+mod run_unit;
 pub mod supervisor;
 
 pub mod metrics;

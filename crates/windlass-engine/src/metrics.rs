@@ -16,8 +16,8 @@ use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Outcome;
 
-use crate::budget::Budget;
-use crate::settings::{MOST_BUFFERED_BYTES, MOST_BUFFERED_MESSAGES, MOST_BUFFERED_RECORDS};
+use crate::memory::Budget;
+use crate::settings::{MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES, MAX_BUFFERED_RECORDS};
 use crate::status::{Counts, LeaseCounts, StatusBoard};
 
 /// The name of a counter, what it counts, and where the count is.
@@ -131,9 +131,9 @@ pub fn publish(board: &StatusBoard, budget: &Budget) {
         gauge!(QUEUE_INVOCATIONS, labels.iter()).set(as_f64(n_invocations));
     }
     limit("buffered_bytes", budget.total());
-    limit("buffered_bytes_per_shard", MOST_BUFFERED_BYTES);
-    limit("buffered_records_per_shard", MOST_BUFFERED_RECORDS);
-    limit("buffered_messages_per_queue", MOST_BUFFERED_MESSAGES);
+    limit("buffered_bytes_per_shard", MAX_BUFFERED_BYTES);
+    limit("buffered_records_per_shard", MAX_BUFFERED_RECORDS);
+    limit("buffered_messages_per_queue", MAX_BUFFERED_MESSAGES);
     limit("payload_bytes", PAYLOAD_LIMIT);
     if let Some(limits) = board.limits() {
         gauge!(INVOCATIONS).set(as_f64(limits.invocations.used()));

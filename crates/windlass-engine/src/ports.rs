@@ -208,3 +208,14 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// Logs an error after which the call is repeated; returns what decisions depend on.
+pub(crate) fn log_fault(error: &PortError) -> Fault {
+    match error.fault {
+        Fault::Throttled { .. } => tracing::debug!("{}", chain(error)),
+        Fault::Transient | Fault::Denied | Fault::Gone | Fault::Trimmed => {
+            tracing::warn!("{}", chain(error));
+        }
+    }
+    error.fault
+}

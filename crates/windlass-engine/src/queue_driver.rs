@@ -11,26 +11,27 @@ use windlass_core::ids::ReceiptHandle;
 use windlass_core::mapping::QueueSettings;
 use windlass_core::message::Message;
 use windlass_core::queue::{
-    Batch, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, Report, RequestId,
+    Batch, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, QueueLimits, Report,
+    RequestId,
 };
 use windlass_filter::Criteria;
 
-use crate::at_limit::Limit;
-use crate::budget::{Account, Reservation};
 use crate::clock::{Clock, Timer};
-use crate::invoking::Invoker;
-use crate::message_memory::{MessageMemory, detach};
-use crate::ports::{QueueAttributes, QueueReader};
-use crate::settings::{EngineSettings, HOLD_LIMIT, MOST_BUFFERED_MESSAGES, MOST_QUEUE_CONCURRENCY};
-use crate::shard_driver::{Stop, note, wait_for_stop};
+use crate::invoker::Invoker;
+use crate::memory::Limit;
+use crate::memory::{Account, Reservation};
+use crate::memory::{MessageMemory, detach};
+use crate::ports::{QueueAttributes, QueueReader, log_fault};
+use crate::settings::{EngineSettings, HOLD_LIMIT, MAX_BUFFERED_MESSAGES, MAX_QUEUE_CONCURRENCY};
 use crate::status::{UnitHandle, UnitView};
+use crate::stop::{Stop, wait_for_stop};
 
 /// Between attempts to learn what the queue says of itself.
 const DESCRIBE_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long a receive may wait for room in memory and still be sent as it was asked for: the
 /// machine counts the visibility of what it brings from when it asked.
-const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+const MAX_RESERVATION_WAIT: Duration = Duration::from_secs(1);
 
 /// The loop around the consumer of one slot of a queue.
 pub(crate) struct QueueDriver {
@@ -146,7 +147,7 @@ impl QueueDriver {
                 answer = self.io.reader.attributes() => match answer {
                     Ok(attributes) => return Some(attributes),
                     Err(error) => {
-                        let fault = Some(note(&error));
+                        let fault = Some(log_fault(&error));
                         self.status.publish(UnitView::Starting { fault });
                         tokio::select! {
                             _ = wait_for_stop(&mut self.stop) => return None,
@@ -162,25 +163,25 @@ impl QueueDriver {
         let maximum_concurrency = self
             .settings
             .queue_concurrency
-            .clamp(1, MOST_QUEUE_CONCURRENCY);
-        // Room for every concurrent batch and for the next one to gather.
+            .clamp(1, MAX_QUEUE_CONCURRENCY);
+        // Availability for every concurrent batch and for the next one to gather.
         let batches = self
             .mapping
             .batch_size
             .saturating_mul(maximum_concurrency + 1);
         QueueConsumerSettings {
+            mapping: self.mapping.clone(),
             filter: self.filter.clone(),
-            fifo: self.mapping.fifo,
-            batch_size: self.mapping.batch_size,
-            maximum_batching_window: self.mapping.maximum_batching_window,
             visibility_timeout: attributes.visibility_timeout,
-            visibility_heartbeat: self.settings.sqs_visibility_heartbeat,
             function_timeout: self.io.invoker.target.timeout(),
-            wait_time: self.settings.sqs_wait_time,
-            maximum_concurrency,
-            buffer_messages: batches.min(MOST_BUFFERED_MESSAGES),
-            payload_limit: PAYLOAD_LIMIT,
-            hold_limit: HOLD_LIMIT,
+            limits: QueueLimits {
+                visibility_heartbeat: self.settings.sqs_visibility_heartbeat,
+                wait_time: self.settings.sqs_wait_time,
+                maximum_concurrency,
+                buffer_messages: batches.min(MAX_BUFFERED_MESSAGES),
+                payload_limit: PAYLOAD_LIMIT,
+                hold_limit: HOLD_LIMIT,
+            },
         }
     }
 
@@ -201,7 +202,7 @@ impl QueueDriver {
                 n_messages,
                 "messages became visible again before their function could have them"
             ),
-            Report::Returned { n_messages } => tracing::warn!(
+            Report::Released { n_messages } => tracing::warn!(
                 n_messages,
                 "messages go back to the queue: their function could not be reached"
             ),
@@ -224,13 +225,13 @@ impl QueueIo {
             request,
             result: Ok(Vec::new()),
         };
-        let at_limit = &self.invoker.at_limit;
+        let backpressure = &self.invoker.backpressure;
         let reservation = tokio::select! {
             biased;
             _ = self.stop.wait_for(|stop| *stop != Stop::No) => return (nothing(), None),
-            it = at_limit.reserve(Limit::Memory, &self.account, bytes) => it,
+            it = backpressure.reserve(Limit::Memory, &self.account, bytes) => it,
         };
-        if ROOM_PATIENCE < self.clock.now().since(asked) {
+        if MAX_RESERVATION_WAIT < self.clock.now().since(asked) {
             return (nothing(), None);
         }
         let mut received = self.reader.receive(limit, wait, visibility).await;
@@ -238,7 +239,7 @@ impl QueueIo {
             self.invoker.counts.polled.add(messages.len());
             detach(messages);
         }
-        let result = received.map_err(|error| note(&error));
+        let result = received.map_err(|error| log_fault(&error));
         (QueueInput::Received { request, result }, Some(reservation))
     }
 
@@ -256,7 +257,7 @@ impl QueueIo {
 
     async fn delete(self, request: RequestId, receipts: Vec<ReceiptHandle>) -> Done {
         let deleted = self.reader.delete(&receipts).await;
-        let result = deleted.map_err(|error| note(&error));
+        let result = deleted.map_err(|error| log_fault(&error));
         (QueueInput::Deleted { request, result }, None)
     }
 
@@ -267,7 +268,7 @@ impl QueueIo {
         timeout: Duration,
     ) -> Done {
         let changed = self.reader.change_visibility(&receipts, timeout).await;
-        let result = changed.map_err(|error| note(&error));
+        let result = changed.map_err(|error| log_fault(&error));
         (QueueInput::VisibilityChanged { request, result }, None)
     }
 }

@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
-/// Most records held for one shard: this many batches, within [`FEWEST_BUFFERED_RECORDS`] and
-/// [`MOST_BUFFERED_RECORDS`].
+/// Most records held for one shard: this many batches, within [`MIN_BUFFERED_RECORDS`] and
+/// [`MAX_BUFFERED_RECORDS`].
 pub const BUFFERED_BATCHES: usize = 10;
 
 /// So many records may be held for one shard however small its batches are: a read costs the same
 /// for one record as for hundreds, and five reads a second of so many are the 2 MB that Kinesis
 /// gives of a shard, if its records have 200 bytes.
-pub const FEWEST_BUFFERED_RECORDS: usize = 2_000;
+pub const MIN_BUFFERED_RECORDS: usize = 2_000;
 
 /// Most records held for one shard.
-pub const MOST_BUFFERED_RECORDS: usize = 20_000;
+pub const MAX_BUFFERED_RECORDS: usize = 20_000;
 
 /// Most bytes of rendered events held for one shard; the largest page of Kinesis fits.
-pub const MOST_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
+pub const MAX_BUFFERED_BYTES: usize = 32 * 1024 * 1024;
 
 /// The most that one read of a shard of Kinesis takes: the page, 10 MB of data in base64 with what
 /// stands around them, and what it takes beside that while it grows.
@@ -32,10 +32,10 @@ pub const DYNAMODB_STREAMS_READ_BYTES: usize = 4 * 1024 * 1024;
 /// Most invocations of one mapping on a queue at a time, as many as AWS allows.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>
-pub const MOST_QUEUE_CONCURRENCY: usize = 1_250;
+pub const MAX_QUEUE_CONCURRENCY: usize = 1_250;
 
 /// Most messages held for one mapping on a queue.
-pub const MOST_BUFFERED_MESSAGES: usize = 10_000;
+pub const MAX_BUFFERED_MESSAGES: usize = 10_000;
 
 /// How long messages are held while their function cannot be reached.
 pub const HOLD_LIMIT: Duration = Duration::from_secs(15 * 60);

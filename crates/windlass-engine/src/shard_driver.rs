@@ -13,28 +13,18 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, ShardInput};
 
-use crate::at_limit::Limit;
-use crate::budget::{Account, Reservation};
 use crate::clock::{Clock, Timer};
-use crate::invoking::Invoker;
-use crate::page_memory::{PageMemory, Plan};
-use crate::ports::{PortError, ReadLimits, Store, StreamReader, chain};
+use crate::invoker::Invoker;
+use crate::memory::Limit;
+use crate::memory::{Account, Reservation};
+use crate::memory::{PageMemory, Plan};
+use crate::ports::{ReadLimits, Store, StreamReader, log_fault};
 use crate::status::{UnitHandle, UnitView};
+use crate::stop::{Stop, wait_for_stop};
 
 /// A page may have so many bytes however little room there is: a read that brings a record or two
 /// costs as much as one that brings hundreds.
-const LEAST_PAGE: usize = 256 * 1024;
-
-/// Whether a driver should go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// It should.
-    No,
-    /// It finishes what is in flight, and saves.
-    Drain,
-    /// It drops everything at once: the right to write is gone, or the grace period is over.
-    Now,
-}
+const MIN_PAGE_BYTES: usize = 256 * 1024;
 
 /// The loop around the consumer of one shard.
 pub(crate) struct ShardDriver {
@@ -155,8 +145,8 @@ impl ShardDriver {
 impl ShardIo {
     /// Reads a page once there is room for it.
     async fn read(self: Arc<Self>, from: Cursor, plan: Plan) -> Done {
-        let at_limit = &self.invoker.at_limit;
-        let wanted = at_limit.reserve(Limit::Memory, &self.account, plan.bytes());
+        let backpressure = &self.invoker.backpressure;
+        let wanted = backpressure.reserve(Limit::Memory, &self.account, plan.bytes());
         let mut reservation = wanted.await;
         let plan = plan.fit(
             reservation.amount(),
@@ -167,7 +157,7 @@ impl ShardIo {
         let limit = plan.limit;
         let limits = ReadLimits {
             max_records: limit,
-            max_bytes: reservation.amount().max(LEAST_PAGE),
+            max_bytes: reservation.amount().max(MIN_PAGE_BYTES),
         };
         let page = self.reader.read(&self.shard, &from, limits).await;
         if let Ok(page) = &page {
@@ -175,7 +165,7 @@ impl ShardIo {
             tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");
         }
         Done::Read {
-            result: page.map_err(|error| note(&error)),
+            result: page.map_err(|error| log_fault(&error)),
             limit,
             reservation,
         }
@@ -196,25 +186,6 @@ impl ShardIo {
 
     async fn save(self: Arc<Self>, position: Position) -> Done {
         let saved = self.store.save(&self.key, self.epoch, &position).await;
-        Done::Other(ShardInput::Saved(saved.map_err(|error| note(&error))))
-    }
-}
-
-/// Logs an error that will be retried, and gives what decisions depend on.
-pub(crate) fn note(error: &PortError) -> Fault {
-    match error.fault {
-        Fault::Throttled { .. } => tracing::debug!("{}", chain(error)),
-        Fault::Transient | Fault::Denied | Fault::Gone | Fault::Trimmed => {
-            tracing::warn!("{}", chain(error));
-        }
-    }
-    error.fault
-}
-
-/// The next thing that a driver is told; never if nobody can tell it anything any more.
-pub(crate) async fn wait_for_stop(stop: &mut watch::Receiver<Stop>) -> Stop {
-    match stop.changed().await {
-        Ok(()) => *stop.borrow_and_update(),
-        Err(_) => std::future::pending().await,
+        Done::Other(ShardInput::Saved(saved.map_err(|error| log_fault(&error))))
     }
 }

@@ -15,12 +15,13 @@ use windlass_adapters::aws::{AwsSettings, Service};
 use windlass_adapters::{AdapterSettings, Adapters, stores};
 use windlass_admin::{Control, ControlParts, Declared, Metrics, Readiness, Server, ServerParts};
 use windlass_core::lease::WorkerId;
-use windlass_engine::budget::Budget;
 use windlass_engine::clock::Clock;
+use windlass_engine::memory::Budget;
 use windlass_engine::ports::Store;
 use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::StatusBoard;
-use windlass_engine::supervisor::{Stop, Supervisor, SupervisorParts};
+use windlass_engine::stop::Stop;
+use windlass_engine::supervisor::{Supervisor, SupervisorParts};
 
 use crate::config::Config;
 
@@ -60,7 +61,7 @@ impl App {
         let (clock, budget) = (Clock::start(), Budget::new(settings.buffer_limit));
         let supervisor = Supervisor::new(SupervisorParts {
             store: Arc::clone(&store),
-            connect: Arc::clone(&world) as _,
+            adapters: Arc::clone(&world) as _,
             board: Arc::clone(&board),
             clock,
             worker: worker_id(),

@@ -80,16 +80,22 @@ impl QueueConsumer {
     /// # Panics
     /// If a setting leaves no room for a single message.
     pub fn new(settings: QueueConsumerSettings, seed: u64, now: Timestamp) -> Self {
-        let least = settings.batch_size.min(settings.buffer_messages);
+        let least = settings
+            .mapping
+            .batch_size
+            .min(settings.limits.buffer_messages);
         assert!(0 < least, "a batch holds at least one message");
-        assert!(0 < settings.maximum_concurrency, "something can be invoked");
+        assert!(
+            0 < settings.limits.maximum_concurrency,
+            "something can be invoked"
+        );
         let limits = BatchLimits {
             // A buffer that is full of one batch can bring it nothing more.
             items: least,
-            payload: settings.payload_limit,
+            payload: settings.limits.payload_limit,
         };
         let visibility = Visibility::new(&settings, now);
-        let window = settings.maximum_batching_window;
+        let window = settings.mapping.maximum_batching_window;
         let mut consumer = Self {
             limits,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -169,8 +175,8 @@ impl QueueConsumer {
         let (waiting, next_at) = self.waiting();
         QueueView {
             received: self.received,
-            held_messages: self.held.len(),
-            held_bytes: self.held.bytes(),
+            buffered_messages: self.held.len(),
+            buffered_bytes: self.held.bytes(),
             in_flight_messages: self.invoking.n_in_flight(),
             concurrency: self.invoking.running(),
             last_outcome: self.last_outcome.clone(),
@@ -344,7 +350,7 @@ impl QueueConsumer {
         self.report_expired(expired.len());
         for tokens in self.invoking.take_over(&self.held, now) {
             let n_messages = tokens.len();
-            self.report(Report::Returned { n_messages });
+            self.report(Report::Released { n_messages });
             groups.append(&mut self.groups_of(&tokens));
             let receipts = self.release(&tokens);
             self.change_visibility(receipts, Duration::ZERO);
@@ -412,7 +418,7 @@ impl QueueConsumer {
             self.commands.push_back(QueueCommand::Receive {
                 request,
                 limit,
-                wait: self.visibility.wait(self.settings.wait_time),
+                wait: self.visibility.wait(self.settings.limits.wait_time),
                 visibility: self.visibility.timeout(),
             });
         }
@@ -433,7 +439,7 @@ impl QueueConsumer {
     /// How many more messages may be asked for.
     fn room(&self) -> usize {
         let taken = self.held.len() + self.receiving.asked_for();
-        self.settings.buffer_messages.saturating_sub(taken)
+        self.settings.limits.buffer_messages.saturating_sub(taken)
     }
 
     fn groups_of(&self, tokens: &[Token]) -> BTreeSet<KeyHash> {
@@ -490,7 +496,7 @@ impl QueueConsumer {
     fn check(&self, now: Timestamp) {
         let asked_for = self.held.len() + self.receiving.asked_for();
         assert!(
-            asked_for <= self.settings.buffer_messages,
+            asked_for <= self.settings.limits.buffer_messages,
             "the buffer is bounded"
         );
         let timeout = self.poll_timeout();

@@ -59,9 +59,9 @@ pub(super) enum Ended {
 impl Invoking {
     pub(super) fn new(settings: &QueueConsumerSettings) -> Self {
         Self {
-            most: settings.maximum_concurrency,
-            fifo: settings.fifo,
-            hold_limit: settings.hold_limit,
+            most: settings.limits.maximum_concurrency,
+            fifo: settings.mapping.fifo,
+            hold_limit: settings.limits.hold_limit,
             flights: BTreeMap::new(),
             blocked: BTreeSet::new(),
             unreached: Pause::default(),

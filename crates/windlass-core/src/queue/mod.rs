@@ -42,36 +42,36 @@ use windlass_filter::Criteria;
 
 use crate::batch::BatchId;
 use crate::ids::ReceiptHandle;
+use crate::mapping::QueueSettings;
 use crate::message::Message;
 use crate::outcome::{Fault, Outcome};
 use crate::time::Timestamp;
 
-/// How a queue is consumed: the mapping's settings, the queue's own, and the daemon's limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueConsumerSettings {
-    /// Which messages reach the function; `None`: all. The others are deleted.
+    pub mapping: QueueSettings,
+    /// Messages that no filter matches are deleted without an invocation; `None` matches all.
     pub filter: Option<Arc<Criteria>>,
-    /// Whether order within message groups must be kept.
-    pub fifo: bool,
-    /// Most messages of one batch.
-    pub batch_size: usize,
-    /// How long a batch gathers.
-    pub maximum_batching_window: Duration,
-    /// The queue's own visibility timeout: a failed message comes back when it has passed.
+    /// The queue's own: a failed message becomes visible again after it.
     pub visibility_timeout: Duration,
-    /// Whether visibility is extended while messages are held.
-    pub visibility_heartbeat: bool,
-    /// How long the function may take.
     pub function_timeout: Duration,
-    /// How long one receive waits for messages: 0 to 20 seconds.
+    pub limits: QueueLimits,
+}
+
+/// The daemon's limits for one slot of a queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueLimits {
+    /// Whether the visibility timeout of messages in memory is extended.
+    pub visibility_heartbeat: bool,
+    /// Long polling of one receive: 0 to 20 seconds.
     pub wait_time: Duration,
-    /// Most invocations at a time.
+    /// Invocations in flight.
     pub maximum_concurrency: usize,
-    /// Most messages held in memory; receiving stops there.
+    /// Messages in memory; a full buffer stops receiving.
     pub buffer_messages: usize,
-    /// Most bytes of one event, envelope included.
+    /// Bytes of one event, envelope included.
     pub payload_limit: usize,
-    /// How long messages are held while the function cannot be reached.
+    /// Time in memory while the function cannot be reached; then messages are released.
     pub hold_limit: Duration,
 }
 
@@ -206,7 +206,7 @@ pub enum Report {
         n_messages: usize,
     },
     /// Messages were returned to the queue: the function could not be reached for too long.
-    Returned {
+    Released {
         /// How many.
         n_messages: usize,
     },
@@ -217,10 +217,10 @@ pub enum Report {
 pub struct QueueView {
     /// Messages received since the consumer started.
     pub received: u64,
-    /// Messages held, those in flight included.
-    pub held_messages: usize,
-    /// Their rendered size in bytes.
-    pub held_bytes: usize,
+    /// Messages in memory, those in flight included.
+    pub buffered_messages: usize,
+    /// Bytes of their events.
+    pub buffered_bytes: usize,
     /// Messages of invocations that are under way.
     pub in_flight_messages: usize,
     /// Invocations that are under way.

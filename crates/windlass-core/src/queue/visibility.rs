@@ -34,7 +34,7 @@ pub(super) struct Visibility {
 
 impl Visibility {
     pub(super) fn new(settings: &QueueConsumerSettings, now: Timestamp) -> Self {
-        let heartbeat = settings.visibility_heartbeat;
+        let heartbeat = settings.limits.visibility_heartbeat;
         let function_timeout = settings.function_timeout;
         // A function that could outlast every visibility would never be done with a message.
         let least = if heartbeat {

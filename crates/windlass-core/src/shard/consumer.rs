@@ -13,7 +13,7 @@ use super::lane::Lane;
 use super::reading::{Arrival, Reading};
 use super::saving::{Mark, Saving};
 use super::sifting::{self, Item};
-use super::{Finish, Report, ShardCommand, ShardInput, ShardSettings, ShardView, Waiting};
+use super::{Finish, Report, ShardCommand, ShardConsumerSettings, ShardInput, ShardView, Waiting};
 use crate::event;
 use crate::outcome::{Fault, Outcome, Swap};
 use crate::position::Position;
@@ -41,7 +41,7 @@ use crate::time::Timestamp;
 /// release builds: a consumer that is wrong about itself must not write a checkpoint.
 #[derive(Debug)]
 pub struct ShardConsumer {
-    settings: ShardSettings,
+    settings: ShardConsumerSettings,
     random: ChaCha8Rng,
     reading: Reading,
     lane: Lane,
@@ -59,16 +59,17 @@ impl ShardConsumer {
     ///
     /// # Panics
     /// If a limit of the settings is zero, or no event fits the payload limit.
-    pub fn new(settings: ShardSettings, from: Position, seed: u64, now: Timestamp) -> Self {
-        let limits = [
-            settings.batch_size,
-            settings.buffer_records,
-            settings.buffer_bytes,
-            settings.read_limit as usize,
+    pub fn new(settings: ShardConsumerSettings, from: Position, seed: u64, now: Timestamp) -> Self {
+        let limits = &settings.limits;
+        let positive = [
+            settings.mapping.batch_size,
+            limits.buffer_records,
+            limits.buffer_bytes,
+            limits.read_limit as usize,
         ];
-        assert!(!limits.contains(&0), "every limit is at least 1");
+        assert!(!positive.contains(&0), "every limit is at least 1");
         assert!(
-            event::ENVELOPE_LEN < settings.payload_limit,
+            event::ENVELOPE_LEN < limits.payload_limit,
             "an event fits the payload limit"
         );
         let mut consumer = Self {
@@ -179,7 +180,7 @@ impl ShardConsumer {
         }
         let arrival = self
             .reading
-            .end(result, &self.settings, &mut self.random, now);
+            .end(result, &self.settings.limits, &mut self.random, now);
         match arrival {
             Arrival::Records(records) => self.take_in(records, now),
             Arrival::Nothing => {}
@@ -188,7 +189,7 @@ impl ShardConsumer {
             }
         }
         assert!(
-            self.progress.behind_run() <= self.settings.buffer_records,
+            self.progress.behind_run() <= self.settings.limits.buffer_records,
             "the buffer is bounded"
         );
     }
@@ -249,6 +250,7 @@ impl ShardConsumer {
         }
         let limit = self
             .settings
+            .limits
             .read_limit
             .min(u32::try_from(room).unwrap_or(u32::MAX));
         if let Some(from) = self.reading.start(limit as usize, now) {
@@ -296,17 +298,17 @@ impl ShardConsumer {
 
     /// How many records the buffer can take.
     fn buffer_room(&self) -> usize {
-        if self.settings.buffer_bytes <= self.lane.bytes() {
+        if self.settings.limits.buffer_bytes <= self.lane.bytes() {
             return 0;
         }
-        self.settings.buffer_records - self.progress.behind_run()
+        self.settings.limits.buffer_records - self.progress.behind_run()
     }
 
     /// How many records may be read. What is resolved and not saved will be repeated after a crash,
     /// so that it has a bound too.
     fn read_room(&self) -> usize {
         let unsaved = self.progress.run() - self.saving.saved().run;
-        if self.settings.buffer_records as u64 <= unsaved {
+        if self.settings.limits.buffer_records as u64 <= unsaved {
             return 0;
         }
         self.buffer_room()

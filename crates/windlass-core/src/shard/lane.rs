@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::{Batch, ShardSettings, Waiting};
+use super::{Batch, ShardConsumerSettings, Waiting};
 use crate::batch::{BatchId, BatchLimits};
 use crate::event;
 use crate::outcome::Outcome;
@@ -68,13 +68,13 @@ struct Held {
 }
 
 impl Lane {
-    pub(super) fn new(settings: &ShardSettings) -> Self {
+    pub(super) fn new(settings: &ShardConsumerSettings) -> Self {
         Self {
             limits: BatchLimits {
-                items: settings.batch_size,
-                payload: settings.payload_limit,
+                items: settings.mapping.batch_size,
+                payload: settings.limits.payload_limit,
             },
-            window: settings.maximum_batching_window,
+            window: settings.mapping.maximum_batching_window,
             queue: VecDeque::new(),
             bytes: 0,
             n_batches: 0,

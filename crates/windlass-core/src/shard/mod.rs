@@ -36,6 +36,7 @@ use windlass_filter::Criteria;
 
 use crate::batch::BatchId;
 use crate::ids::SequenceNumber;
+use crate::mapping::StreamSettings;
 use crate::outcome::{Fault, Outcome, Swap};
 use crate::position::{Cursor, Position};
 use crate::record::Record;
@@ -43,29 +44,28 @@ use crate::time::Timestamp;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How a shard is consumed: the mapping's settings, and the daemon's limits.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ShardSettings {
-    /// Which records reach the function; `None`: all.
+pub struct ShardConsumerSettings {
+    pub mapping: StreamSettings,
+    /// Records that no filter matches are resolved without an invocation; `None` matches all.
     pub filter: Option<Arc<Criteria>>,
-    /// Records that arrived earlier are resolved unseen; see
-    /// [`crate::mapping::StreamSettings::skip_before`].
-    pub skip_before: Option<Timestamp>,
-    /// Most records of one batch.
-    pub batch_size: usize,
-    /// How long a batch gathers.
-    pub maximum_batching_window: Duration,
-    /// Pause between reads at the tip of the shard.
+    pub limits: ShardLimits,
+}
+
+/// The daemon's limits for one shard.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShardLimits {
+    /// From the start of one read to the start of the next at the tip of the shard.
     pub poll_interval: Duration,
-    /// Pause between reads while behind the tip.
+    /// The same while the shard is behind its tip.
     pub catch_up_interval: Duration,
-    /// Most records of one read.
+    /// Records of one read.
     pub read_limit: u32,
-    /// Most records held in memory; reading stops there.
+    /// Records in memory; a full buffer stops reading.
     pub buffer_records: usize,
-    /// Most bytes of rendered events held in memory; reading stops there.
+    /// Bytes of their events; a full buffer stops reading.
     pub buffer_bytes: usize,
-    /// Most bytes of one event, envelope included.
+    /// Bytes of one event, envelope included.
     pub payload_limit: usize,
 }
 

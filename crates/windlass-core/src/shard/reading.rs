@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 
 use super::ReadResult;
-use super::ShardSettings;
+use super::ShardLimits;
 use crate::outcome::Fault;
 use crate::position::{Cursor, Position};
 use crate::record::Record;
@@ -93,7 +93,7 @@ impl Reading {
     pub(super) fn end(
         &mut self,
         result: Result<ReadResult, Fault>,
-        settings: &ShardSettings,
+        limits: &ShardLimits,
         random: &mut ChaCha8Rng,
         now: Timestamp,
     ) -> Arrival {
@@ -105,14 +105,14 @@ impl Reading {
         else {
             panic!("a read ends that was not begun");
         };
-        let soon = started + settings.catch_up_interval;
+        let soon = started + limits.catch_up_interval;
         match result {
             Ok(page) => {
                 self.backoff.reset();
                 self.fault = None;
                 self.behind = Some(page.behind);
                 let due = if page.behind.is_zero() {
-                    started + settings.poll_interval
+                    started + limits.poll_interval
                 } else {
                     soon
                 };

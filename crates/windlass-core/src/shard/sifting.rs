@@ -5,7 +5,7 @@
 
 use windlass_filter::{Scratch, Subject};
 
-use super::{Report, ShardSettings};
+use super::{Report, ShardConsumerSettings};
 use crate::batch::BatchLimits;
 use crate::record::Record;
 use crate::record_page::RecordPageBuilder;
@@ -33,15 +33,15 @@ pub(super) enum Item {
 }
 
 /// Sifts the records of a page.
-pub(super) fn sift(records: Vec<Record>, settings: &ShardSettings) -> Sifted {
+pub(super) fn sift(records: Vec<Record>, settings: &ShardConsumerSettings) -> Sifted {
     let mut sifted = Sifted {
         items: Vec::with_capacity(records.len()),
         reports: Vec::new(),
     };
     let mut scratch = Scratch::default();
     let limits = BatchLimits {
-        items: settings.batch_size,
-        payload: settings.payload_limit,
+        items: settings.mapping.batch_size,
+        payload: settings.limits.payload_limit,
     };
     let (mut n_filtered_out, mut all, mut kept) = (0, 0, 0);
     for record in records {
@@ -72,9 +72,9 @@ pub(super) fn sift(records: Vec<Record>, settings: &ShardSettings) -> Sifted {
 }
 
 /// Whether a record is from after the start, and a filter lets it through.
-fn is_wanted(record: &Record, settings: &ShardSettings, scratch: &mut Scratch) -> bool {
+fn is_wanted(record: &Record, settings: &ShardConsumerSettings, scratch: &mut Scratch) -> bool {
     let too_early = |earliest| record.approximate_arrival() < earliest;
-    if settings.skip_before.is_some_and(too_early) {
+    if settings.mapping.skip_before.is_some_and(too_early) {
         return false;
     }
     settings.filter.as_ref().is_none_or(|filter| {

@@ -11,12 +11,13 @@ use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revisi
 use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
 use windlass_core::time::Timestamp;
-use windlass_engine::budget::Budget;
 use windlass_engine::clock::Clock;
+use windlass_engine::memory::Budget;
 use windlass_engine::ports::MappingStore as _;
 use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{MappingStatus, StatusBoard, waiting_for};
-use windlass_engine::supervisor::{Stop, Supervisor, SupervisorParts, Wakeup};
+use windlass_engine::stop::Stop;
+use windlass_engine::supervisor::{Supervisor, SupervisorParts, Wakeup};
 use windlass_testkit::fakes::{ErrorsFail, FakeAdapters, FakeQueue, FakeStore, FakeStream};
 
 /// A test that has not come to its end after so long waits for something that will not happen.
@@ -49,7 +50,7 @@ impl Daemon {
         let budget = Budget::new(settings.buffer_limit);
         let supervisor = Supervisor::new(SupervisorParts {
             store: Arc::clone(&store) as _,
-            connect: Arc::clone(&places) as _,
+            adapters: Arc::clone(&places) as _,
             board: Arc::clone(&board),
             clock,
             worker: WorkerId::new("this daemon"),
@@ -165,7 +166,7 @@ impl Daemon {
         self.stop.send_replace(stop);
     }
 
-    /// Waits until the supervisor has ended.
+    /// WaitGuard until the supervisor has ended.
     pub(crate) async fn ended(&mut self) {
         let ended = tokio::time::timeout(PATIENCE, self.supervisor.join_next()).await;
         ended
@@ -175,7 +176,7 @@ impl Daemon {
     }
 }
 
-/// Waits until something is so.
+/// WaitGuard until something is so.
 #[track_caller]
 pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();

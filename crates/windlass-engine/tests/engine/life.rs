@@ -6,7 +6,7 @@ use windlass_core::mapping::{Change, DesiredState};
 use windlass_core::outcome::Outcome;
 use windlass_core::position::Position;
 use windlass_engine::status::LeaseCounts;
-use windlass_engine::supervisor::Stop;
+use windlass_engine::stop::Stop;
 use windlass_testkit::fakes::Answer;
 
 use crate::daemon::{Daemon, after, pass, until};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Outcome;
-use windlass_engine::budget::Reservation;
-use windlass_engine::supervisor::Stop;
+use windlass_engine::memory::Reservation;
+use windlass_engine::stop::Stop;
 use windlass_testkit::fakes::Answer;
 
 use crate::daemon::{Daemon, pass, until};

@@ -28,11 +28,12 @@ use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{KeyHash, MessageId, ReceiptHandle};
+use windlass_core::mapping::QueueSettings;
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::queue::{
-    EntryResult, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, Report, RequestId,
-    Waiting,
+    EntryResult, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, QueueLimits,
+    Report, RequestId, Waiting,
 };
 use windlass_core::time::Timestamp;
 
@@ -112,18 +113,22 @@ impl QueueRunner {
 
     fn start(&mut self, arguments: &mut Arguments) -> Result<(), ScriptError> {
         let settings = QueueConsumerSettings {
+            mapping: QueueSettings {
+                fifo: arguments.flag("fifo"),
+                batch_size: arguments.number("batch_size", 10)?,
+                maximum_batching_window: arguments.duration("window", "0s")?,
+            },
             filter: (arguments.key("filter").as_deref() == Some("wanted")).then(wanted::filter),
-            fifo: arguments.flag("fifo"),
-            batch_size: arguments.number("batch_size", 10)?,
-            maximum_batching_window: arguments.duration("window", "0s")?,
             visibility_timeout: arguments.duration("visibility", "30s")?,
-            visibility_heartbeat: !arguments.flag("no_heartbeat"),
             function_timeout: arguments.duration("function_timeout", "3s")?,
-            wait_time: arguments.duration("wait", "20s")?,
-            maximum_concurrency: arguments.number("concurrency", 2)?,
-            buffer_messages: arguments.number("buffer", 30)?,
-            payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
-            hold_limit: arguments.duration("hold_limit", "15m")?,
+            limits: QueueLimits {
+                visibility_heartbeat: !arguments.flag("no_heartbeat"),
+                wait_time: arguments.duration("wait", "20s")?,
+                maximum_concurrency: arguments.number("concurrency", 2)?,
+                buffer_messages: arguments.number("buffer", 30)?,
+                payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
+                hold_limit: arguments.duration("hold_limit", "15m")?,
+            },
         };
         let seed = arguments.number("seed", 0)? as u64;
         *self = Self {
@@ -252,8 +257,8 @@ impl QueueRunner {
         };
         let text = [
             format!("received {}", view.received),
-            format!("held {} messages", view.held_messages),
-            format!("held {} bytes", view.held_bytes),
+            format!("held {} messages", view.buffered_messages),
+            format!("held {} bytes", view.buffered_bytes),
             format!("in flight {}", view.in_flight_messages),
             format!("invocations {}", view.concurrency),
             format!("held back by {waiting}"),
@@ -348,7 +353,7 @@ fn report_text(report: &Report) -> String {
         Report::Deleted { n_messages } => format!("report {n_messages} deleted"),
         Report::NotDeleted { n_messages } => format!("report {n_messages} not deleted"),
         Report::Expired { n_messages } => format!("report {n_messages} expired"),
-        Report::Returned { n_messages } => format!("report {n_messages} returned"),
+        Report::Released { n_messages } => format!("report {n_messages} returned"),
     }
 }
 

@@ -23,13 +23,14 @@ use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{KeyHash, SequenceNumber};
+use windlass_core::mapping::StreamSettings;
 use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::{
-    Report, ShardCommand, ShardConsumer, ShardInput, ShardSettings, Waiting,
+    Report, ShardCommand, ShardConsumer, ShardConsumerSettings, ShardInput, ShardLimits, Waiting,
 };
 use windlass_core::time::Timestamp;
 
@@ -107,17 +108,22 @@ impl ShardRunner {
         };
         let skip_before = arguments.key("skip_before");
         let skip_before = skip_before.as_deref().map(duration).transpose()?;
-        let settings = ShardSettings {
+        let settings = ShardConsumerSettings {
+            mapping: StreamSettings {
+                starting_position: from.clone(),
+                skip_before: skip_before.map(|after| START + after),
+                batch_size: arguments.number("batch_size", 100)?,
+                maximum_batching_window: arguments.duration("window", "0s")?,
+            },
             filter: (arguments.key("filter").as_deref() == Some("wanted")).then(wanted::filter),
-            skip_before: skip_before.map(|after| START + after),
-            batch_size: arguments.number("batch_size", 100)?,
-            maximum_batching_window: arguments.duration("window", "0s")?,
-            poll_interval: arguments.duration("poll_interval", "1s")?,
-            catch_up_interval: arguments.duration("catch_up_interval", "200ms")?,
-            read_limit: u32::try_from(arguments.number("read_limit", 1000)?)?,
-            buffer_records: arguments.number("buffer_records", 1000)?,
-            buffer_bytes: arguments.number("buffer_bytes", 10 * PAYLOAD_LIMIT)?,
-            payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
+            limits: ShardLimits {
+                poll_interval: arguments.duration("poll_interval", "1s")?,
+                catch_up_interval: arguments.duration("catch_up_interval", "200ms")?,
+                read_limit: u32::try_from(arguments.number("read_limit", 1000)?)?,
+                buffer_records: arguments.number("buffer_records", 1000)?,
+                buffer_bytes: arguments.number("buffer_bytes", 10 * PAYLOAD_LIMIT)?,
+                payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
+            },
         };
         let seed = arguments.number("seed", 0)? as u64;
         self.consumer = Some(ShardConsumer::new(settings, from, seed, self.now));

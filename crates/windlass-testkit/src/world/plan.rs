@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use windlass_core::event::ENVELOPE_LEN;
+use windlass_core::mapping::StreamSettings;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::Position;
-use windlass_core::shard::ShardSettings;
+use windlass_core::shard::{ShardConsumerSettings, ShardLimits};
 use windlass_core::time::Timestamp;
 
 use super::Contents;
@@ -20,7 +21,7 @@ pub(super) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) settings: ShardSettings,
+    pub(super) settings: ShardConsumerSettings,
     pub(super) from: Position,
     pub(super) contents: Contents,
     /// From this time on everything works.
@@ -117,8 +118,8 @@ impl Plan {
 
     /// Changes the batch size, as an update of the mapping between two consumers does.
     pub(super) fn redraw_batch_size(&mut self, rng: &mut Rng) {
-        let max = self.settings.buffer_records * 2;
-        self.settings.batch_size = rng.size(1, max);
+        let max = self.settings.limits.buffer_records * 2;
+        self.settings.mapping.batch_size = rng.size(1, max);
     }
 }
 
@@ -179,31 +180,36 @@ fn settings(
     payload_limit: usize,
     length: Duration,
     contents: &Contents,
-) -> ShardSettings {
+) -> ShardConsumerSettings {
     // Otherwise most steps of a long world would be polls.
     let poll_interval = Duration::from_millis(rng.pick(&[20, 250, 1000])).max(length / 100);
     let buffer_records = rng.size(1, 40);
     let skip = rng.per_mille(200) && !contents.is_empty();
-    ShardSettings {
+    ShardConsumerSettings {
         filter: rng.per_mille(300).then(wanted::filter),
-        skip_before: skip.then(|| {
-            let index = rng.size(0, contents.len() - 1);
-            contents.records()[index].approximate_arrival()
-        }),
-        batch_size: rng.pick(&[1, 2, 5, 20, 100]),
-        maximum_batching_window: rng.pick(&[
-            Duration::ZERO,
-            Duration::ZERO,
-            Duration::from_millis(300),
-            Duration::from_secs(5),
-            Duration::from_secs(60),
-        ]),
-        poll_interval,
-        catch_up_interval: poll_interval / rng.pick(&[1, 4, 5]),
-        read_limit: rng.pick(&[1, 5, 10, 1000]),
-        buffer_records,
-        buffer_bytes: rng.pick(&[50, 1_000, 100_000]),
-        payload_limit,
+        mapping: StreamSettings {
+            starting_position: Position::TrimHorizon,
+            skip_before: skip.then(|| {
+                let index = rng.size(0, contents.len() - 1);
+                contents.records()[index].approximate_arrival()
+            }),
+            batch_size: rng.pick(&[1, 2, 5, 20, 100]),
+            maximum_batching_window: rng.pick(&[
+                Duration::ZERO,
+                Duration::ZERO,
+                Duration::from_millis(300),
+                Duration::from_secs(5),
+                Duration::from_secs(60),
+            ]),
+        },
+        limits: ShardLimits {
+            poll_interval,
+            catch_up_interval: poll_interval / rng.pick(&[1, 4, 5]),
+            read_limit: rng.pick(&[1, 5, 10, 1000]),
+            buffer_records,
+            buffer_bytes: rng.pick(&[50, 1_000, 100_000]),
+            payload_limit,
+        },
     }
 }
 

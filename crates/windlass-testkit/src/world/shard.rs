@@ -119,9 +119,7 @@ impl World {
     fn step(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         self.totals.steps += 1;
         let stuck = MAX_STEPS < self.totals.steps;
-        ensure(!stuck, "I9", || {
-            "the world does not end".to_owned()
-        })?;
+        ensure(!stuck, "I9", || "the world does not end".to_owned())?;
         self.disturb(trace)?;
         let timeout = self
             .instance
@@ -316,8 +314,8 @@ impl World {
             let settings = &self.plan.settings;
             let early = |earliest| record.approximate_arrival() < earliest;
             let filtered_out = settings.filter.is_some() && !wanted::is_wanted(record.event());
-            let unwanted = filtered_out || settings.skip_before.is_some_and(early);
-            let too_large = settings.payload_limit < record.event_len() + 14;
+            let unwanted = filtered_out || settings.mapping.skip_before.is_some_and(early);
+            let too_large = settings.limits.payload_limit < record.event_len() + 14;
             let processed = self.function.processed[index];
             let resolved = processed || unwanted || too_large || self.source.excused[index];
             ensure(resolved, "I9", || format!("record {index} is lost"))?;

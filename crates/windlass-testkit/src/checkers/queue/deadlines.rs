@@ -22,7 +22,7 @@ impl Model {
         let settings = &self.settings;
         settings
             .visibility_timeout
-            .max(if settings.visibility_heartbeat {
+            .max(if settings.limits.visibility_heartbeat {
                 Duration::from_secs(30)
             } else {
                 settings.function_timeout
@@ -32,18 +32,21 @@ impl Model {
     /// `WaitTimeSeconds` of a receive.
     pub(super) fn wait(&self) -> Duration {
         let settings = &self.settings;
-        if settings.visibility_heartbeat {
-            return settings.wait_time;
+        if settings.limits.visibility_heartbeat {
+            return settings.limits.wait_time;
         }
         let half = self.visibility().as_secs() / 2;
-        settings.wait_time.min(Duration::from_secs(half))
+        settings.limits.wait_time.min(Duration::from_secs(half))
     }
 
     /// How many messages the buffer has room for.
     pub(super) fn room(&self) -> usize {
         let requested: usize = self.receives.values().map(|receive| receive.limit).sum();
         let reserved = self.held.len() + requested;
-        self.settings.buffer_messages.saturating_sub(reserved)
+        self.settings
+            .limits
+            .buffer_messages
+            .saturating_sub(reserved)
     }
 
     /// Whether an unreachable function can be probed with what is held.
@@ -84,12 +87,15 @@ impl Model {
             group.is_none_or(|group| !blocked.contains(&group))
         });
         let settings = &self.settings;
-        let max_messages = settings.batch_size.min(settings.buffer_messages);
+        let max_messages = settings
+            .mapping
+            .batch_size
+            .min(settings.limits.buffer_messages);
         let size = |id: &MessageId| self.held[id].message.event.len();
         let mut n_messages = 0;
         while n_messages < free.len().min(max_messages) {
             let sizes = free[..=n_messages].iter().map(size);
-            if settings.payload_limit < event_bytes(sizes) {
+            if settings.limits.payload_limit < event_bytes(sizes) {
                 break;
             }
             n_messages += 1;
@@ -97,7 +103,7 @@ impl Model {
         let bytes = event_bytes(free[..n_messages].iter().map(size));
         let full = n_messages == max_messages
             || n_messages < free.len()
-            || bytes == settings.payload_limit;
+            || bytes == settings.limits.payload_limit;
         free.truncate(n_messages);
         let messages = free;
         (!messages.is_empty()).then_some(NextBatch { messages, full })
@@ -110,8 +116,8 @@ impl Model {
         }
         let settings = &self.settings;
         let first = &self.held[&batch.messages[0]];
-        let window = first.received + settings.maximum_batching_window;
-        if settings.visibility_heartbeat {
+        let window = first.received + settings.mapping.maximum_batching_window;
+        if settings.limits.visibility_heartbeat {
             return window;
         }
         let buffered = self.buffered();
@@ -125,7 +131,7 @@ impl Model {
     /// When the visibility of a message must be extended; `None` if it cannot or need not be.
     pub(super) fn extension_due(&self, held: &HeldMessage) -> Option<Timestamp> {
         let possible = held.extension == Extension::Possible;
-        if !self.settings.visibility_heartbeat || !possible {
+        if !self.settings.limits.visibility_heartbeat || !possible {
             return None;
         }
         let half = u64::try_from(self.visibility().as_millis() / 2).expect("at most hours");
@@ -139,7 +145,10 @@ impl Model {
             return None;
         }
         let held = batch.messages.iter().map(|id| &self.held[id]);
-        let ends = held.map(|it| it.visible_at.min(it.received + self.settings.hold_limit));
+        let ends = held.map(|it| {
+            it.visible_at
+                .min(it.received + self.settings.limits.hold_limit)
+        });
         ends.min()
     }
 }

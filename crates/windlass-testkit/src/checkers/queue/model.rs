@@ -191,7 +191,9 @@ impl Model {
             let bytes = message.event.len();
             let filtered_out = self.settings.filter.is_some() && !wanted::is_wanted(&message.event);
             n_filtered_out += usize::from(filtered_out);
-            if !filtered_out && self.settings.payload_limit < event_bytes(std::iter::once(bytes)) {
+            if !filtered_out
+                && self.settings.limits.payload_limit < event_bytes(std::iter::once(bytes))
+            {
                 let message_id = message.message_id.clone();
                 self.expected_reports
                     .push(Report::MessageTooLarge { message_id, bytes });
@@ -377,7 +379,7 @@ impl Model {
             let tracked = self.batches.remove(&id).expect("it was just seen");
             if is_late {
                 let n_messages = tracked.messages.len();
-                self.expected_reports.push(Report::Returned { n_messages });
+                self.expected_reports.push(Report::Released { n_messages });
             }
             groups.append(&mut self.groups_of(&tracked.messages));
             for id in tracked.messages {

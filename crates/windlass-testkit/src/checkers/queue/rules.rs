@@ -99,12 +99,15 @@ pub(super) fn q4_one_batch_for_each_group(model: &Model, batch: &Batch) -> Check
 pub(super) fn q5_batches_respect_their_limits(model: &Model, batch: &Batch) -> Checked {
     let settings = &model.settings;
     let n_running = model.n_running();
-    ensure(n_running < settings.maximum_concurrency, "Q5", || {
-        format!("invokes while {n_running} invocations are in flight")
-    })?;
+    ensure(
+        n_running < settings.limits.maximum_concurrency,
+        "Q5",
+        || format!("invokes while {n_running} invocations are in flight"),
+    )?;
     let n_messages = batch.messages.len();
     let bytes = event_bytes(batch.messages.iter().map(|message| message.event.len()));
-    let holds = (1..=settings.batch_size).contains(&n_messages) && bytes <= settings.payload_limit;
+    let holds = (1..=settings.mapping.batch_size).contains(&n_messages)
+        && bytes <= settings.limits.payload_limit;
     ensure(holds, "Q5", || {
         format!("a batch of {n_messages} messages and {bytes} bytes")
     })?;
@@ -138,9 +141,11 @@ pub(super) fn q6_receives_scale(model: &Model, wait: Duration, visibility: Durat
 
 pub(super) fn q6_the_buffer_is_bounded(model: &Model) -> Checked {
     let n_held = model.held.len();
-    ensure(n_held <= model.settings.buffer_messages, "Q6", || {
-        format!("{n_held} messages are held")
-    })
+    ensure(
+        n_held <= model.settings.limits.buffer_messages,
+        "Q6",
+        || format!("{n_held} messages are held"),
+    )
 }
 
 pub(super) fn q7_nothing_begins_after_drain(model: &Model, command: &QueueCommand) -> Checked {
@@ -197,7 +202,7 @@ pub(super) fn q9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>) -
         });
     }
     let probing = model.function_backoff.is_failing() && model.probe.is_some();
-    if !probing && model.n_running() < model.settings.maximum_concurrency {
+    if !probing && model.n_running() < model.settings.limits.maximum_concurrency {
         let not_before = model.function_backoff.latest();
         if model.batches.values().any(|it| it.since.is_none()) {
             by(not_before, "a retry")?;
@@ -324,8 +329,8 @@ pub(super) fn views_match(model: &Model, view: &QueueView, timeout: Option<Times
     let sizes = model.held.values().map(|held| held.message.event.len());
     let running = model.batches.values().filter(|it| it.since.is_some());
     let holds = view.received == model.received
-        && view.held_messages == model.held.len()
-        && view.held_bytes == sizes.sum::<usize>()
+        && view.buffered_messages == model.held.len()
+        && view.buffered_bytes == sizes.sum::<usize>()
         && view.in_flight_messages == running.map(|it| it.messages.len()).sum::<usize>()
         && view.concurrency == model.n_running()
         && view.last_outcome == model.last_outcome

@@ -13,7 +13,7 @@ use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::Position;
 use windlass_core::record::Record;
 use windlass_core::shard::{
-    Batch, Finish, Report, ShardCommand, ShardInput, ShardSettings, ShardView, Waiting,
+    Batch, Finish, Report, ShardCommand, ShardConsumerSettings, ShardInput, ShardView, Waiting,
 };
 use windlass_core::time::Timestamp;
 
@@ -29,7 +29,7 @@ pub struct ShardChecker(Model);
 type Checked = Result<(), BrokenInvariant>;
 
 impl ShardChecker {
-    pub fn new(settings: ShardSettings, from: Position, now: Timestamp) -> Self {
+    pub fn new(settings: ShardConsumerSettings, from: Position, now: Timestamp) -> Self {
         Self(Model::new(settings, from, now))
     }
 
@@ -215,7 +215,8 @@ fn i5_batches_respect_their_limits(model: &Model, batch: &Batch) -> Checked {
     let n_records = batch.records.len();
     let bytes = event_bytes(batch.records.iter().map(Record::event_len));
     let settings = &model.settings;
-    let holds = (1..=settings.batch_size).contains(&n_records) && bytes <= settings.payload_limit;
+    let holds = (1..=settings.mapping.batch_size).contains(&n_records)
+        && bytes <= settings.limits.payload_limit;
     ensure(holds, "I5", || {
         format!("a batch of {n_records} records and {bytes} bytes")
     })
@@ -226,16 +227,18 @@ fn i6_reads_fit_the_buffer(model: &Model, limit: u32) -> Checked {
     ensure(0 < limit && limit as usize <= room, "I6", || {
         format!("requests {limit} records with room for {room}")
     })?;
-    ensure(limit <= model.settings.read_limit, "I6", || {
+    ensure(limit <= model.settings.limits.read_limit, "I6", || {
         format!("requests {limit} records at once")
     })
 }
 
 fn i6_the_buffer_is_bounded(model: &Model) -> Checked {
     let buffered = model.pending_len().max(model.pending.len());
-    ensure(buffered <= model.settings.buffer_records, "I6", || {
-        format!("{buffered} records are buffered")
-    })
+    ensure(
+        buffered <= model.settings.limits.buffer_records,
+        "I6",
+        || format!("{buffered} records are buffered"),
+    )
 }
 
 fn i7_nothing_begins_after_drain(model: &Model, command: &ShardCommand) -> Checked {

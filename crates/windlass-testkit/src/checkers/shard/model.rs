@@ -7,7 +7,7 @@ use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::Position;
 use windlass_core::record::Record;
 use windlass_core::shard::ReadResult;
-use windlass_core::shard::{Batch, Finish, Report, ShardSettings};
+use windlass_core::shard::{Batch, Finish, Report, ShardConsumerSettings};
 use windlass_core::time::Timestamp;
 
 use super::event_bytes;
@@ -18,7 +18,7 @@ use crate::world::Contents;
 
 #[derive(Debug)]
 pub(super) struct Model {
-    pub(super) settings: ShardSettings,
+    pub(super) settings: ShardConsumerSettings,
 
     /// Where the next read must start.
     pub(super) after: Position,
@@ -102,7 +102,7 @@ pub(super) struct NextBatch {
 }
 
 impl Model {
-    pub(super) fn new(settings: ShardSettings, from: Position, now: Timestamp) -> Self {
+    pub(super) fn new(settings: ShardConsumerSettings, from: Position, now: Timestamp) -> Self {
         Self {
             settings,
             after: from.clone(),
@@ -150,14 +150,14 @@ impl Model {
         if self.draining {
             return Ok(());
         }
-        let soon = started + self.settings.catch_up_interval;
+        let soon = started + self.settings.limits.catch_up_interval;
         match result {
             Ok(page) => {
                 self.read_failures = 0;
                 self.read_fault = None;
                 self.behind = Some(page.behind);
                 self.read_due = DueRange::exactly(if page.behind.is_zero() {
-                    started + self.settings.poll_interval
+                    started + self.settings.limits.poll_interval
                 } else {
                     soon
                 });
@@ -200,8 +200,8 @@ impl Model {
             let size = record.event_len();
             let early = |earliest| record.approximate_arrival() < earliest;
             let filtered_out = self.settings.filter.is_some() && !wanted::is_wanted(record.event());
-            let unwanted = filtered_out || self.settings.skip_before.is_some_and(early);
-            let too_large = self.settings.payload_limit < event_bytes(std::iter::once(size));
+            let unwanted = filtered_out || self.settings.mapping.skip_before.is_some_and(early);
+            let too_large = self.settings.limits.payload_limit < event_bytes(std::iter::once(size));
             let unseen = unwanted || too_large;
             self.records.push(TrackedRecord {
                 index,
@@ -322,10 +322,10 @@ impl Model {
     pub(super) fn read_room(&self) -> usize {
         let settings = &self.settings;
         let unsaved = self.resolved_prefix - self.saved.resolved_prefix;
-        if self.buffer_is_full() || settings.buffer_records <= unsaved {
+        if self.buffer_is_full() || settings.limits.buffer_records <= unsaved {
             return 0;
         }
-        settings.buffer_records - self.pending_len()
+        settings.limits.buffer_records - self.pending_len()
     }
 
     /// When the oldest pending record arrived at the stream.
@@ -337,16 +337,16 @@ impl Model {
         let settings = &self.settings;
         // A comma precedes every record but the first.
         let (mut n_records, mut bytes) = (0, event_bytes(std::iter::empty()) - 1);
-        for size in self.sizes.iter().take(settings.batch_size) {
-            if settings.payload_limit < bytes + 1 + size {
+        for size in self.sizes.iter().take(settings.mapping.batch_size) {
+            if settings.limits.payload_limit < bytes + 1 + size {
                 break;
             }
             n_records += 1;
             bytes += 1 + size;
         }
         let full = n_records < self.sizes.len()
-            || n_records == settings.batch_size
-            || bytes == settings.payload_limit;
+            || n_records == settings.mapping.batch_size
+            || bytes == settings.limits.payload_limit;
         NextBatch { n_records, full }
     }
 
@@ -363,12 +363,12 @@ impl Model {
     }
 
     fn buffer_is_full(&self) -> bool {
-        self.settings.buffer_records <= self.pending_len()
-            || self.settings.buffer_bytes <= self.pending_bytes
+        self.settings.limits.buffer_records <= self.pending_len()
+            || self.settings.limits.buffer_bytes <= self.pending_bytes
     }
 
     fn window(&self) -> Duration {
-        self.settings.maximum_batching_window
+        self.settings.mapping.maximum_batching_window
     }
 
     fn advance_resolved(&mut self) {

@@ -48,7 +48,7 @@ impl World {
             let group = self.plan.messages[*index].group;
             let earlier = (0..*index).filter(|it| self.plan.messages[*it].group == group);
             let overtaken = earlier
-                .filter(|_| self.plan.settings.fifo)
+                .filter(|_| self.plan.settings.mapping.fifo)
                 .filter(|it| !self.function.succeeded[*it] && !self.sqs.is_redriven(*it))
                 .filter(|it| !self.is_filtered_out(*it))
                 .find(|it| !messages[..offset].contains(it));

@@ -106,10 +106,10 @@ impl World {
         let mut rng = Rng::new(seed);
         let mut plan = Plan::draw(&mut rng);
         let n_messages = plan.messages.len();
-        let max_len = plan.settings.payload_limit - ENVELOPE_LEN;
+        let max_len = plan.settings.limits.payload_limit - ENVELOPE_LEN;
         let function = mem::take(&mut plan.function);
         let slow_queue = MAX_LATENCY_FOR_EXTENSION < plan.sqs.latency.1;
-        let excused = slow_queue || !plan.settings.visibility_heartbeat;
+        let excused = slow_queue || !plan.settings.limits.visibility_heartbeat;
         let start = Pending {
             at: START,
             instance: 0,
@@ -118,7 +118,7 @@ impl World {
         Self {
             sqs: Sqs::new(
                 plan.sqs.clone(),
-                plan.settings.fifo,
+                plan.settings.mapping.fifo,
                 max_len,
                 &plan.messages,
             ),

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use windlass_core::event::ENVELOPE_LEN;
+use windlass_core::mapping::QueueSettings;
 use windlass_core::outcome::Outcome;
-use windlass_core::queue::QueueConsumerSettings;
+use windlass_core::queue::{QueueConsumerSettings, QueueLimits};
 use windlass_core::time::Timestamp;
 
 use crate::rng::Rng;
@@ -108,7 +109,7 @@ impl Plan {
 
     /// Changes the batch size, as an update of the mapping between two consumers does.
     pub(super) fn redraw_batch_size(&mut self, rng: &mut Rng) {
-        self.settings.batch_size = rng.size(1, self.settings.buffer_messages * 2);
+        self.settings.mapping.batch_size = rng.size(1, self.settings.limits.buffer_messages * 2);
     }
 }
 
@@ -147,23 +148,27 @@ fn settings(rng: &mut Rng, payload_limit: usize) -> QueueConsumerSettings {
     let seconds = |rng: &mut Rng, values: &[u64]| Duration::from_secs(rng.pick(values));
     QueueConsumerSettings {
         filter: rng.per_mille(300).then(wanted::filter),
-        fifo: rng.per_mille(500),
-        batch_size: rng.pick(&[1, 2, 5, 10, 20, 100]),
-        maximum_batching_window: rng.pick(&[
-            Duration::ZERO,
-            Duration::ZERO,
-            Duration::from_millis(300),
-            Duration::from_secs(5),
-            Duration::from_secs(60),
-        ]),
+        mapping: QueueSettings {
+            fifo: rng.per_mille(500),
+            batch_size: rng.pick(&[1, 2, 5, 10, 20, 100]),
+            maximum_batching_window: rng.pick(&[
+                Duration::ZERO,
+                Duration::ZERO,
+                Duration::from_millis(300),
+                Duration::from_secs(5),
+                Duration::from_secs(60),
+            ]),
+        },
         visibility_timeout: seconds(rng, &[0, 2, 10, 30, 30, 120]),
-        visibility_heartbeat: rng.per_mille(700),
         function_timeout: seconds(rng, &[1, 3, 30, 200]),
-        wait_time: seconds(rng, &[0, 1, 20, 20]),
-        maximum_concurrency: rng.pick(&[1, 2, 5, 20]),
-        buffer_messages: rng.pick(&[1, 5, 20, 60]),
-        payload_limit,
-        hold_limit: seconds(rng, &[5, 60, 900]),
+        limits: QueueLimits {
+            visibility_heartbeat: rng.per_mille(700),
+            wait_time: seconds(rng, &[0, 1, 20, 20]),
+            maximum_concurrency: rng.pick(&[1, 2, 5, 20]),
+            buffer_messages: rng.pick(&[1, 5, 20, 60]),
+            payload_limit,
+            hold_limit: seconds(rng, &[5, 60, 900]),
+        },
     }
 }
 

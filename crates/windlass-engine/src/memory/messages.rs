@@ -8,7 +8,7 @@
 use windlass_core::message::Message;
 use windlass_core::queue::QueueView;
 
-use crate::budget::{Account, Reservation};
+use crate::memory::{Account, Reservation};
 
 /// What a message is expected to have, rendered, before one was seen.
 const EXPECTED_MESSAGE: usize = 4 * 1024;
@@ -49,7 +49,7 @@ impl MessageMemory {
 
     /// Counts what the consumer holds, and gives back what goes beyond it.
     pub(crate) fn settle(&mut self, view: &QueueView) {
-        let held = in_memory(view.held_bytes, view.held_messages);
+        let held = in_memory(view.buffered_bytes, view.buffered_messages);
         self.reservation.set(held);
     }
 }
@@ -77,7 +77,7 @@ mod tests {
     use windlass_core::time::Timestamp;
 
     use super::*;
-    use crate::budget::Budget;
+    use crate::memory::Budget;
 
     fn message(answer: &bytes::Bytes) -> Message {
         let slice = |range| answer.slice(range);

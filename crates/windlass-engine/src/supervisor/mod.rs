@@ -4,6 +4,8 @@
 //! and leases and reconciles. It takes no hint about what has changed, so there is one path for a
 //! start, an update, a failure and a restart.
 
+mod discovery;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +22,14 @@ use windlass_core::shard::lineage::{self, Shard};
 use windlass_core::time::Timestamp;
 use windlass_core::validate;
 
-use crate::budget::Budget;
+use self::discovery::Discovery;
 use crate::clock::Clock;
-use crate::discovery::Discovery;
-use crate::launch::{self, Connection, Reader, Shared};
+use crate::memory::Budget;
 use crate::ports::{AdapterFactory, PortError, Store, chain};
+use crate::run_unit::{self, Connection, EngineContext, Reader};
 use crate::settings::EngineSettings;
-pub use crate::shard_driver::Stop;
 use crate::status::{DaemonLimits, LeaseCounts, StatusBoard};
+use crate::stop::{Stop, wait_for_stop};
 
 /// Before the store is tried again after it has failed.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
@@ -45,7 +47,7 @@ pub struct SupervisorParts {
     /// Mappings, leases and checkpoints.
     pub store: Arc<dyn Store>,
     /// Makes readers and targets.
-    pub connect: Arc<dyn AdapterFactory>,
+    pub adapters: Arc<dyn AdapterFactory>,
     /// Where the drivers say how it goes.
     pub board: Arc<StatusBoard>,
     /// The daemon's clock.
@@ -62,8 +64,8 @@ pub struct SupervisorParts {
 
 /// Supervises the drivers of one daemon.
 pub struct Supervisor {
-    shared: Shared,
-    connect: Arc<dyn AdapterFactory>,
+    context: EngineContext,
+    adapters: Arc<dyn AdapterFactory>,
     worker: WorkerId,
     wakeup: Wakeup,
     tasks: JoinSet<TaskEnd>,
@@ -106,7 +108,7 @@ impl Supervisor {
             invocations: slots.clone(),
             queue_concurrency: parts.settings.queue_concurrency,
         });
-        let shared = Shared {
+        let context = EngineContext {
             store: parts.store,
             board: parts.board,
             clock: parts.clock,
@@ -116,8 +118,8 @@ impl Supervisor {
             seed: parts.seed,
         };
         Self {
-            shared,
-            connect: parts.connect,
+            context,
+            adapters: parts.adapters,
             worker: parts.worker,
             wakeup: Wakeup::default(),
             tasks: JoinSet::new(),
@@ -142,37 +144,37 @@ impl Supervisor {
                 Ok(()) => self.until_next_round(),
                 Err(error) => {
                     tracing::error!("{}; trying again", chain(&error));
-                    self.shared.board.show_leases(None);
+                    self.context.board.show_leases(None);
                     STORE_PAUSE
                 }
             };
             let wakeup = Arc::clone(&self.wakeup.0);
             tokio::select! {
                 biased;
-                told = crate::shard_driver::wait_for_stop(&mut stop) => match told {
+                told = wait_for_stop(&mut stop) => match told {
                     Stop::No => {}
                     Stop::Drain => return self.drain(stop).await,
                     Stop::Now => return,
                 },
-                Some(end) = self.tasks.join_next_with_id() => self.ended(end),
+                Some(end) = self.tasks.join_next_with_id() => self.handle_task_end(end),
                 () = wakeup.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
             while let Some(end) = self.tasks.try_join_next_with_id() {
-                self.ended(end);
+                self.handle_task_end(end);
             }
         }
     }
 
     /// One comparison of what should run with what runs.
     async fn round(&mut self) -> Result<(), PortError> {
-        let rows = self.shared.store.mappings().await?;
-        let mut leases = self.shared.store.leases().await?;
-        self.shared.board.keep(&rows);
+        let rows = self.context.store.mappings().await?;
+        let mut leases = self.context.store.leases().await?;
+        self.context.board.keep(&rows);
         let mappings = self.connect_all(&rows);
         self.discover(&mappings);
-        if self.extend_leases(&mappings, &leases).await? {
-            leases = self.shared.store.leases().await?;
+        if self.sync_lease_rows(&mappings, &leases).await? {
+            leases = self.context.store.leases().await?;
         }
         let wanted = rows
             .iter()
@@ -196,13 +198,13 @@ impl Supervisor {
             }
         }
         for row in &rows {
-            self.conclude(row, &leases).await?;
+            self.finish_transition(row, &leases).await?;
         }
         let leases = leases.iter();
         let of_mappings = leases.filter(|lease| mappings.contains_key(&lease.key.mapping));
         let runs = |key: &LeaseKey| self.running.contains_key(key);
         let counts = LeaseCounts::of(of_mappings, runs, &self.worker);
-        self.shared.board.show_leases(Some(counts));
+        self.context.board.show_leases(Some(counts));
         Ok(())
     }
 
@@ -227,21 +229,21 @@ impl Supervisor {
                         .join("; ")
                 })
                 .and_then(|mapping| {
-                    let connection = Connection::new(&*self.connect, &mapping);
+                    let connection = Connection::new(&*self.adapters, &mapping);
                     connection
                         .map(|it| (mapping, it))
                         .map_err(|error| chain(&error))
                 });
             match connected {
                 Ok((mapping, connection)) => {
-                    self.shared.board.problem(&row.id, None);
+                    self.context.board.problem(&row.id, None);
                     mappings.insert(row.id.clone(), mapping.clone());
                     self.connections
                         .insert(row.id.clone(), (mapping, connection));
                 }
                 Err(problem) => {
                     tracing::error!(uuid = %row.id, problem, "a mapping cannot run");
-                    self.shared.board.problem(&row.id, Some(problem));
+                    self.context.board.problem(&row.id, Some(problem));
                 }
             }
         }
@@ -252,7 +254,7 @@ impl Supervisor {
 
     /// Starts the listings that are due.
     fn discover(&mut self, mappings: &BTreeMap<MappingId, Mapping>) {
-        let now = self.shared.clock.now();
+        let now = self.context.clock.now();
         for id in mappings.keys() {
             let (_, connection) = &self.connections[id];
             let Reader::Stream(reader) = &connection.reader else {
@@ -267,7 +269,7 @@ impl Supervisor {
     }
 
     /// Adds and removes rows as the shards of streams come and go; whether anything changed.
-    async fn extend_leases(
+    async fn sync_lease_rows(
         &mut self,
         mappings: &BTreeMap<MappingId, Mapping>,
         leases: &[Lease],
@@ -314,14 +316,14 @@ impl Supervisor {
         if added.is_empty() && removed.is_empty() {
             return Ok(false);
         }
-        self.shared.store.insert(&added).await?;
-        self.shared.store.remove_leases(&removed).await?;
+        self.context.store.insert(&added).await?;
+        self.context.store.remove_leases(&removed).await?;
         Ok(true)
     }
 
     /// Takes a lease and starts its consumer.
     async fn start(&mut self, lease: &Lease, mapping: &Mapping) -> Result<(), PortError> {
-        let now = self.shared.clock.now();
+        let now = self.context.clock.now();
         if self
             .restarts
             .get(&lease.key)
@@ -335,7 +337,7 @@ impl Supervisor {
             epoch: lease.epoch + 1,
             ..lease.clone()
         };
-        if self.shared.store.compare_and_swap(lease, &taken).await? == Swap::Conflict {
+        if self.context.store.compare_and_swap(lease, &taken).await? == Swap::Conflict {
             return Ok(()); // Somebody else was faster; the next round looks again.
         }
         let (_, connection) = &self.connections[&mapping.id];
@@ -349,8 +351,8 @@ impl Supervisor {
             uuid = %mapping.id, unit = key.unit.name(), epoch = taken.epoch,
             position = taken.checkpoint.kind(), "started"
         );
-        let run = launch::run(
-            self.shared.clone(),
+        let run = run_unit::run(
+            self.context.clone(),
             mapping.clone(),
             connection.clone(),
             taken,
@@ -376,13 +378,13 @@ impl Supervisor {
     }
 
     /// What is left to do for a mapping whose consumers are as they should be.
-    async fn conclude(&self, row: &MappingRow, leases: &[Lease]) -> Result<(), PortError> {
+    async fn finish_transition(&self, row: &MappingRow, leases: &[Lease]) -> Result<(), PortError> {
         let mut units = self.running.iter().filter(|(key, _)| key.mapping == row.id);
         match row.desired {
             DesiredState::Disabled => {}
             DesiredState::Deleted => {
                 if units.next().is_none()
-                    && self.shared.store.remove(&row.id, row.revision).await? == Swap::Done
+                    && self.context.store.remove(&row.id, row.revision).await? == Swap::Done
                 {
                     tracing::info!(uuid = %row.id, "mapping deleted");
                 }
@@ -402,15 +404,15 @@ impl Supervisor {
                     .filter(open)
                     .all(|it| self.running.contains_key(&it.key));
                 if listed && up_to_date && all_run {
-                    self.shared.board.applied(&row.id, row.revision);
+                    self.context.board.applied(&row.id, row.revision);
                 }
             }
         }
         Ok(())
     }
 
-    fn ended(&mut self, end: Result<(tokio::task::Id, TaskEnd), JoinError>) {
-        let now = self.shared.clock.now();
+    fn handle_task_end(&mut self, end: Result<(tokio::task::Id, TaskEnd), JoinError>) {
+        let now = self.context.clock.now();
         match end {
             Ok((task, TaskEnd::Unit(key, finish))) => {
                 self.units_by_task.remove(&task);
@@ -432,12 +434,12 @@ impl Supervisor {
                 }
             }
             Ok((_, TaskEnd::Listed(mapping, listed))) => {
-                let interval = self.shared.settings.discovery_interval;
+                let interval = self.context.settings.discovery_interval;
                 let problem = listed.as_ref().err().map(|error| chain(error));
                 if let Some(problem) = &problem {
                     tracing::warn!(uuid = %mapping, problem, "the shards cannot be listed");
                 }
-                self.shared.board.problem(&mapping, problem);
+                self.context.board.problem(&mapping, problem);
                 self.discovery.ended(&mapping, listed.ok(), interval, now);
             }
             Err(error) => {
@@ -463,8 +465,8 @@ impl Supervisor {
     }
 
     fn until_next_round(&self) -> Duration {
-        let now = self.shared.clock.now();
-        let regular = now + self.shared.settings.reconcile_interval;
+        let now = self.context.clock.now();
+        let regular = now + self.context.settings.reconcile_interval;
         let restarts = self.restarts.values().map(|restart| restart.not_before);
         let due = restarts.filter(|at| now < *at).chain(self.discovery.due());
         due.fold(regular, Timestamp::min).since(now)
@@ -478,12 +480,12 @@ impl Supervisor {
         while !self.running.is_empty() {
             tokio::select! {
                 biased;
-                told = crate::shard_driver::wait_for_stop(&mut stop) => {
+                told = wait_for_stop(&mut stop) => {
                     if told == Stop::Now {
                         return;
                     }
                 }
-                Some(end) = self.tasks.join_next_with_id() => self.ended(end),
+                Some(end) = self.tasks.join_next_with_id() => self.handle_task_end(end),
             }
         }
         if let Err(error) = self.release().await {
@@ -492,14 +494,14 @@ impl Supervisor {
     }
 
     async fn release(&self) -> Result<(), PortError> {
-        for lease in self.shared.store.leases().await? {
+        for lease in self.context.store.leases().await? {
             if lease.owner.as_ref() == Some(&self.worker) {
                 let free = Lease {
                     owner: None,
                     ..lease.clone()
                 };
                 // A lost race means that somebody else has it already.
-                self.shared.store.compare_and_swap(&lease, &free).await?;
+                self.context.store.compare_and_swap(&lease, &free).await?;
             }
         }
         Ok(())

@@ -12,27 +12,28 @@ use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::mapping::{
     Mapping, QueueSettings, QueueSource, Source, StreamSettings, StreamSource,
 };
-use windlass_core::shard::{Finish, ShardConsumer, ShardSettings};
+use windlass_core::shard::{Finish, ShardConsumer, ShardConsumerSettings, ShardLimits};
 use windlass_filter::Criteria;
 
-use crate::budget::{Account, Budget};
 use crate::clock::Clock;
-use crate::invoking::Invoker;
+use crate::invoker::Invoker;
+use crate::memory::PageMemory;
+use crate::memory::{Account, Budget};
 use crate::metrics::{InvocationMetrics, Labels};
-use crate::page_memory::PageMemory;
 use crate::ports::{AdapterFactory, PortError, QueueReader, Store, StreamReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
     BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES, DYNAMODB_STREAMS_READ_LIMIT, EngineSettings,
-    FEWEST_BUFFERED_RECORDS, KINESIS_READ_BYTES, KINESIS_READ_LIMIT, MOST_BUFFERED_BYTES,
-    MOST_BUFFERED_RECORDS,
+    KINESIS_READ_BYTES, KINESIS_READ_LIMIT, MAX_BUFFERED_BYTES, MAX_BUFFERED_RECORDS,
+    MIN_BUFFERED_RECORDS,
 };
-use crate::shard_driver::{ShardDriver, ShardIo, Stop};
+use crate::shard_driver::{ShardDriver, ShardIo};
 use crate::status::{StatusBoard, UnitHandle, UnitView};
+use crate::stop::Stop;
 
 /// What all drivers of a daemon share.
 #[derive(Clone)]
-pub(crate) struct Shared {
+pub(crate) struct EngineContext {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) clock: Clock,
@@ -73,7 +74,7 @@ impl Connection {
 
 /// Runs one unit of a mapping until it ends; `None`: nothing was finished that others build on.
 pub(crate) async fn run(
-    shared: Shared,
+    context: EngineContext,
     mapping: Mapping,
     connection: Connection,
     lease: Lease,
@@ -82,25 +83,25 @@ pub(crate) async fn run(
     let unit = lease.key.unit.name();
     let span = tracing::info_span!("mapping", uuid = %mapping.id, unit);
     let starting = UnitView::Starting { fault: None };
-    let status = shared.board.unit(&mapping.id, &lease.key.unit, starting);
+    let status = context.board.unit(&mapping.id, &lease.key.unit, starting);
     let invoker = Invoker {
         mapping: mapping.id.clone(),
         metrics: InvocationMetrics::new(&Labels::new(&mapping.id, &mapping.function)),
         target: connection.target,
-        slots: shared.slots.account(&mapping.id),
-        at_limit: status.at_limit().clone(),
-        clock: shared.clock,
-        counts: shared.board.counts_of(&mapping.id),
-        board: Arc::clone(&shared.board),
+        slots: context.slots.account(&mapping.id),
+        backpressure: status.backpressure().clone(),
+        clock: context.clock,
+        counts: context.board.counts_of(&mapping.id),
+        board: Arc::clone(&context.board),
     };
-    let pace = pace(&shared.settings, &mapping.source);
-    let running = Ingredients {
-        seed: seed(shared.seed, &lease),
-        account: shared.budget.account(&mapping.id),
+    let poll = poll_settings(&context.settings, &mapping.source);
+    let running = DriverParts {
+        seed: seed(context.seed, &lease),
+        account: context.budget.account(&mapping.id),
         invoker,
         stop,
         status,
-        shared,
+        context,
     };
     match (connection.reader, mapping.source, &lease.key.unit) {
         (
@@ -109,8 +110,8 @@ pub(crate) async fn run(
             Unit::Shard(shard),
         ) => {
             let shard = shard.clone();
-            let settings = shard_settings(&settings, mapping.filter, pace);
-            let driver = running.shard(reader, settings, lease, shard, pace);
+            let settings = shard_settings(settings, mapping.filter, poll);
+            let driver = running.shard(reader, settings, lease, shard, poll);
             driver.run().instrument(span).await
         }
         (
@@ -130,26 +131,26 @@ pub(crate) async fn run(
 }
 
 /// What the drivers of both kinds are made of.
-struct Ingredients {
+struct DriverParts {
     invoker: Invoker,
     account: Account,
     seed: u64,
     stop: watch::Receiver<Stop>,
     status: UnitHandle,
-    shared: Shared,
+    context: EngineContext,
 }
 
-impl Ingredients {
+impl DriverParts {
     fn shard(
         self,
         reader: Arc<dyn StreamReader>,
-        settings: ShardSettings,
+        settings: ShardConsumerSettings,
         lease: Lease,
         shard: ShardId,
-        pace: Pace,
+        pace: PollSettings,
     ) -> ShardDriver {
-        let Shared { clock, store, .. } = self.shared;
-        let batch_size = u32::try_from(settings.batch_size).unwrap_or(u32::MAX);
+        let EngineContext { clock, store, .. } = self.context;
+        let batch_size = u32::try_from(settings.mapping.batch_size).unwrap_or(u32::MAX);
         ShardDriver {
             memory: PageMemory::new(&self.account, pace.read_bytes),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
@@ -175,9 +176,9 @@ impl Ingredients {
         mapping: QueueSettings,
         filter: Option<Arc<Criteria>>,
     ) -> QueueDriver {
-        let Shared {
+        let EngineContext {
             clock, settings, ..
-        } = self.shared;
+        } = self.context;
         QueueDriver {
             io: QueueIo {
                 reader,
@@ -198,7 +199,7 @@ impl Ingredients {
 
 /// The pace at which a source is read.
 #[derive(Clone, Copy)]
-struct Pace {
+struct PollSettings {
     poll_interval: Duration,
     catch_up_interval: Duration,
     read_limit: u32,
@@ -214,18 +215,18 @@ fn seed(of_daemon: u64, lease: &Lease) -> u64 {
     of_daemon ^ KeyHash::of(text.as_bytes()).0
 }
 
-fn pace(settings: &EngineSettings, source: &Source) -> Pace {
+fn poll_settings(settings: &EngineSettings, source: &Source) -> PollSettings {
     match source {
         Source::Stream(StreamSource {
             kind: StreamKind::DynamoDbStreams,
             ..
-        }) => Pace {
+        }) => PollSettings {
             poll_interval: settings.dynamodb_streams_poll_interval,
             catch_up_interval: settings.dynamodb_streams_catch_up_interval,
             read_limit: DYNAMODB_STREAMS_READ_LIMIT,
             read_bytes: DYNAMODB_STREAMS_READ_BYTES,
         },
-        Source::Stream(_) | Source::Queue(_) => Pace {
+        Source::Stream(_) | Source::Queue(_) => PollSettings {
             poll_interval: settings.kinesis_poll_interval,
             catch_up_interval: settings.kinesis_catch_up_interval,
             read_limit: KINESIS_READ_LIMIT,
@@ -235,22 +236,22 @@ fn pace(settings: &EngineSettings, source: &Source) -> Pace {
 }
 
 fn shard_settings(
-    mapping: &StreamSettings,
+    mapping: StreamSettings,
     filter: Option<Arc<Criteria>>,
-    pace: Pace,
-) -> ShardSettings {
+    pace: PollSettings,
+) -> ShardConsumerSettings {
     let batches = mapping.batch_size.saturating_mul(BUFFERED_BATCHES);
-    ShardSettings {
+    ShardConsumerSettings {
+        mapping,
         filter,
-        skip_before: mapping.skip_before,
-        batch_size: mapping.batch_size,
-        maximum_batching_window: mapping.maximum_batching_window,
-        poll_interval: pace.poll_interval,
-        catch_up_interval: pace.catch_up_interval.min(pace.poll_interval),
-        read_limit: pace.read_limit,
-        buffer_records: batches.clamp(FEWEST_BUFFERED_RECORDS, MOST_BUFFERED_RECORDS),
-        buffer_bytes: MOST_BUFFERED_BYTES,
-        payload_limit: PAYLOAD_LIMIT,
+        limits: ShardLimits {
+            poll_interval: pace.poll_interval,
+            catch_up_interval: pace.catch_up_interval.min(pace.poll_interval),
+            read_limit: pace.read_limit,
+            buffer_records: batches.clamp(MIN_BUFFERED_RECORDS, MAX_BUFFERED_RECORDS),
+            buffer_bytes: MAX_BUFFERED_BYTES,
+            payload_limit: PAYLOAD_LIMIT,
+        },
     }
 }
 

@@ -197,8 +197,10 @@ fn the_books_agree() {
             let stuck = budget.lock().next(&BTreeSet::new());
             if let Some((mapping, amount)) = stuck {
                 let state = budget.lock();
-                let room = budget.0.room(state.used, state.held(&mapping), amount);
-                assert_eq!(room, Room::None, "who is first waits for room");
+                let room = budget
+                    .0
+                    .availability(state.used, state.held(&mapping), amount);
+                assert_eq!(room, Availability::None, "who is first waits for room");
             }
         }
         drop((held, waiting));

@@ -6,7 +6,7 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 
 use super::*;
-use crate::budget::Budget;
+use crate::memory::Budget;
 
 const MOST: usize = 32 * 1024 * 1024;
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);

@@ -41,7 +41,7 @@ const INVOCATIONS: Division = Division {
 
 /// A number of bytes or of invocations that all mappings share.
 #[derive(Clone, Debug)]
-pub struct Budget(Arc<Shared>);
+pub struct Budget(Arc<Pool>);
 
 /// The budget as one mapping sees it.
 #[derive(Clone, Debug)]
@@ -67,7 +67,7 @@ struct Division {
 }
 
 #[derive(Debug)]
-struct Shared {
+struct Pool {
     limit: usize,
     common: usize,
     share: usize,
@@ -103,7 +103,7 @@ type Granted = (oneshot::Sender<Reservation>, Reservation);
 
 /// What there is of what is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Room {
+enum Availability {
     Ample,
     /// Outside of the common part.
     Scarce,
@@ -124,7 +124,7 @@ impl Budget {
     fn with(limit: usize, division: &Division) -> Self {
         let limit = limit.max(1);
         let part = |(n, of): (usize, usize)| limit / of * n + limit % of * n / of;
-        Self(Arc::new(Shared {
+        Self(Arc::new(Pool {
             limit,
             common: part(division.common),
             share: part(division.share).max(1),
@@ -165,19 +165,19 @@ impl Budget {
     }
 
     fn grant(&self, state: &mut State) -> Vec<Granted> {
-        state.forget_who_gave_up();
+        state.drop_cancelled();
         let mut granted = Vec::new();
         let mut refused = BTreeSet::new();
         while let Some((mapping, amount)) = state.next(&refused) {
             let held = state.held(&mapping);
-            let room = self.0.room(state.used, held, amount);
+            let room = self.0.availability(state.used, held, amount);
             // Nobody takes more than a share where one that holds less was refused.
             let overtakes = !refused.is_empty() && self.0.share < held + amount;
-            if room == Room::None || overtakes {
+            if room == Availability::None || overtakes {
                 refused.insert(mapping);
                 continue;
             }
-            let waiter = state.take(&mapping, amount);
+            let waiter = state.pop_waiter(&mapping, amount);
             let account = self.account(&mapping);
             granted.push((waiter.answer, account.reservation(amount, room)));
         }
@@ -186,7 +186,7 @@ impl Budget {
 }
 
 impl Account {
-    /// Waits until there is room for so much and takes it. Nobody is given more than a share at a
+    /// WaitGuard until there is room for so much and takes it. Nobody is given more than a share at a
     /// time.
     pub async fn reserve(&self, amount: usize) -> Reservation {
         let granted = self.wait(amount);
@@ -199,14 +199,14 @@ impl Account {
     pub fn try_reserve(&self, amount: usize) -> Option<Reservation> {
         let amount = amount.min(self.budget.0.share);
         let mut state = self.budget.lock();
-        if state.somebody_waits() {
+        if state.has_waiters() {
             return None;
         }
         let room = self
             .budget
             .0
-            .room(state.used, state.held(&self.mapping), amount);
-        if room == Room::None {
+            .availability(state.used, state.held(&self.mapping), amount);
+        if room == Availability::None {
             return None;
         }
         state.change(&self.mapping, 0, amount);
@@ -216,7 +216,7 @@ impl Account {
 
     /// A reservation of nothing, to be merged with others.
     pub fn nothing(&self) -> Reservation {
-        self.reservation(0, Room::Ample)
+        self.reservation(0, Availability::Ample)
     }
 
     fn wait(&self, amount: usize) -> oneshot::Receiver<Reservation> {
@@ -235,11 +235,11 @@ impl Account {
         granted
     }
 
-    fn reservation(&self, amount: usize, room: Room) -> Reservation {
+    fn reservation(&self, amount: usize, room: Availability) -> Reservation {
         Reservation {
             account: self.clone(),
             amount,
-            scarce: room == Room::Scarce,
+            scarce: room == Availability::Scarce,
         }
     }
 }
@@ -286,21 +286,21 @@ impl Drop for Reservation {
     }
 }
 
-impl Shared {
-    fn room(&self, used: usize, held: usize, amount: usize) -> Room {
+impl Pool {
+    fn availability(&self, used: usize, held: usize, amount: usize) -> Availability {
         let (used, wanted) = (used + amount, held + amount);
         if self.limit < used {
-            return Room::None;
+            return Availability::None;
         }
         let left = self.common.saturating_sub(used);
         if wanted <= left * self.weight || (wanted <= self.share && used <= self.common) {
-            return Room::Ample;
+            return Availability::Ample;
         }
         let little = wanted <= (self.limit - used) / SCARCE_PARTS;
         if little || (held == 0 && amount <= self.share) {
-            Room::Scarce
+            Availability::Scarce
         } else {
-            Room::None
+            Availability::None
         }
     }
 }
@@ -310,12 +310,12 @@ impl State {
         self.holders.get(mapping).map_or(0, |holder| holder.held)
     }
 
-    fn somebody_waits(&self) -> bool {
+    fn has_waiters(&self) -> bool {
         let mut waiting = self.holders.values().flat_map(|holder| &holder.waiting);
         waiting.any(|waiter| !waiter.answer.is_closed())
     }
 
-    fn forget_who_gave_up(&mut self) {
+    fn drop_cancelled(&mut self) {
         self.holders.retain(|_, holder| {
             holder.waiting.retain(|waiter| !waiter.answer.is_closed());
             0 < holder.held || !holder.waiting.is_empty()
@@ -336,7 +336,7 @@ impl State {
     }
 
     /// Gives the first who waits for a mapping what it wants.
-    fn take(&mut self, mapping: &MappingId, amount: usize) -> Waiter {
+    fn pop_waiter(&mut self, mapping: &MappingId, amount: usize) -> Waiter {
         let holder = self.holders.get_mut(mapping);
         let waiter = holder.and_then(|holder| holder.waiting.pop_front());
         self.change(mapping, 0, amount);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::budget::{Account, Reservation};
+use crate::memory::{Account, Reservation};
 
 /// A limit of the daemon that all consumers share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,28 +16,28 @@ pub enum Limit {
 
 /// Which limits of the daemon one consumer waits for.
 #[derive(Clone, Debug, Default)]
-pub struct AtLimit(Arc<LimitCounts>);
+pub struct Backpressure(Arc<WaitCounts>);
 
 /// How many of its requests wait: those of a queue run side by side.
 #[derive(Debug, Default)]
-struct LimitCounts {
+struct WaitCounts {
     memory: AtomicUsize,
     invocations: AtomicUsize,
 }
 
 /// A request waits for a limit until this is dropped.
 #[derive(Debug)]
-struct Waits {
-    at_limit: AtLimit,
+struct WaitGuard {
+    backpressure: Backpressure,
     limit: Limit,
 }
 
-impl AtLimit {
+impl Backpressure {
     /// A request of the consumer waits for a limit.
-    fn wait(&self, limit: Limit) -> Waits {
+    fn wait(&self, limit: Limit) -> WaitGuard {
         self.count(limit).fetch_add(1, Ordering::Relaxed);
-        Waits {
-            at_limit: self.clone(),
+        WaitGuard {
+            backpressure: self.clone(),
             limit,
         }
     }
@@ -71,9 +71,9 @@ impl AtLimit {
     }
 }
 
-impl Drop for Waits {
+impl Drop for WaitGuard {
     fn drop(&mut self) {
-        let count = self.at_limit.count(self.limit);
+        let count = self.backpressure.count(self.limit);
         count.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -14,14 +14,14 @@ use windlass_core::shard::ReadResult;
 use windlass_core::shard::ShardView;
 use windlass_core::time::Timestamp;
 
-use crate::budget::{Account, Reservation};
+use crate::memory::{Account, Reservation};
 
 /// What a record takes besides its rendered text: its place in the page, in its lane and in the
 /// account of what is resolved.
 const RECORD_OVERHEAD: usize = 128;
 
 /// How long a read at the tip of a shard says what the next can bring.
-const TIP_LASTS: Duration = Duration::from_secs(2);
+const TIP_TTL: Duration = Duration::from_secs(2);
 
 /// What a read soon after another one at the tip may ask for, and what is reserved for it: Kinesis
 /// lets a shard take in 1,000 records and 1 MB a second.
@@ -96,7 +96,7 @@ impl PageMemory {
 
     /// What a read of at most `limit` records can be expected to take.
     pub(crate) fn plan(&self, limit: u32, now: Timestamp) -> Plan {
-        let recent = |tip: Timestamp| now.since(tip) <= TIP_LASTS;
+        let recent = |tip: Timestamp| now.since(tip) <= TIP_TTL;
         let at_tip = self.at_tip.is_some_and(recent);
         Plan {
             limit: if at_tip {

@@ -7,9 +7,9 @@ use windlass_core::mapping::MappingId;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::time::Timestamp;
 
-use crate::at_limit::{AtLimit, Limit};
-use crate::budget::Account;
 use crate::clock::Clock;
+use crate::memory::Account;
+use crate::memory::{Backpressure, Limit};
 use crate::metrics::InvocationMetrics;
 use crate::ports::{Invocation, Target};
 use crate::status::{Counts, StatusBoard};
@@ -23,7 +23,7 @@ pub(crate) struct Invoker {
     /// The daemon's limit of concurrent invocations.
     pub(crate) slots: Account,
     /// Where the consumer says which limits it waits for.
-    pub(crate) at_limit: AtLimit,
+    pub(crate) backpressure: Backpressure,
     pub(crate) clock: Clock,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) counts: Arc<Counts>,
@@ -40,7 +40,7 @@ impl Invoker {
         event: impl FnOnce() -> Event,
     ) -> Outcome {
         let slot = self
-            .at_limit
+            .backpressure
             .reserve(Limit::Invocations, &self.slots, 1)
             .await;
         let sent = self.clock.now();

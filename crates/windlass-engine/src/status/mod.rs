@@ -14,8 +14,8 @@ use windlass_core::queue::{self, QueueView};
 use windlass_core::shard::{self, ShardView};
 use windlass_core::time::Timestamp;
 
-use crate::at_limit::{AtLimit, Limit};
-use crate::budget::Budget;
+use crate::memory::Budget;
+use crate::memory::{Backpressure, Limit};
 use crate::metrics::Labels;
 
 /// Events of one mapping since the daemon started.
@@ -90,7 +90,7 @@ struct Entry {
 #[derive(Debug)]
 struct Shown {
     view: UnitView,
-    at_limit: AtLimit,
+    backpressure: Backpressure,
 }
 
 /// What one consumer last said of itself.
@@ -137,7 +137,7 @@ pub struct UnitHandle {
     board: Arc<StatusBoard>,
     mapping: MappingId,
     unit: Unit,
-    at_limit: AtLimit,
+    backpressure: Backpressure,
 }
 
 impl Count {
@@ -245,10 +245,10 @@ impl StatusBoard {
 
     /// Puts a consumer on the board.
     pub fn unit(self: &Arc<Self>, mapping: &MappingId, unit: &Unit, view: UnitView) -> UnitHandle {
-        let at_limit = AtLimit::default();
+        let backpressure = Backpressure::default();
         let shown = Shown {
             view,
-            at_limit: at_limit.clone(),
+            backpressure: backpressure.clone(),
         };
         self.lock()
             .entry(mapping.clone())
@@ -259,7 +259,7 @@ impl StatusBoard {
             board: Arc::clone(self),
             mapping: mapping.clone(),
             unit: unit.clone(),
-            at_limit,
+            backpressure,
         }
     }
 
@@ -303,15 +303,15 @@ impl Shown {
     fn status(&self) -> UnitStatus {
         UnitStatus {
             view: self.view.clone(),
-            limit: self.at_limit.limit(),
+            limit: self.backpressure.limit(),
         }
     }
 }
 
 impl UnitHandle {
     /// Where the consumer says which limits it waits for.
-    pub const fn at_limit(&self) -> &AtLimit {
-        &self.at_limit
+    pub const fn backpressure(&self) -> &Backpressure {
+        &self.backpressure
     }
 
     /// Shows a new view.
