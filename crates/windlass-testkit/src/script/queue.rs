@@ -118,7 +118,7 @@ impl QueueRunner {
                 batch_size: arguments.number("batch_size", 10)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,
             },
-            filter: (arguments.key("filter").as_deref() == Some("wanted")).then(wanted::filter),
+            filter: (arguments.key("filter").as_deref() == Some("on")).then(wanted::filter),
             visibility_timeout: arguments.duration("visibility", "30s")?,
             function_timeout: arguments.duration("function_timeout", "3s")?,
             limits: QueueLimits {

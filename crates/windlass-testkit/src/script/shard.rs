@@ -115,7 +115,7 @@ impl ShardRunner {
                 batch_size: arguments.number("batch_size", 100)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,
             },
-            filter: (arguments.key("filter").as_deref() == Some("wanted")).then(wanted::filter),
+            filter: (arguments.key("filter").as_deref() == Some("on")).then(wanted::filter),
             limits: ShardLimits {
                 poll_interval: arguments.duration("poll_interval", "1s")?,
                 catch_up_interval: arguments.duration("catch_up_interval", "200ms")?,
