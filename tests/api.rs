@@ -1,14 +1,14 @@
-//! Every exchange under `api/` goes as it says there: requests to the API, and its answers.
+//! Golden exchanges under `api/`: requests to the API and their responses.
 //!
 //! ```text
 //! GET|POST|PUT|DELETE PATH [BODY] [HEADER=VALUE…]
-//! > POST|PUT PATH BODY         the same, with every backslash as it is
-//! settle                       what is wanted of every mapping becomes what runs
+//! > POST|PUT PATH BODY         the same, with backslashes taken literally
+//! settle                       every mapping reaches its desired state
 //! ```
 //!
-//! UUIDs are written `UUID-1`, `UUID-2`, … in the order in which they come up, in requests too. In a
-//! body `FILTERS 10` is as many filters, and `CHARACTERS 10` as many characters.
-//! Functions and streams are there unless their names say otherwise: `missing`, `denied`, `silent`.
+//! UUIDs are written `UUID-1`, `UUID-2`, … in the order of appearance, also in requests. In a body,
+//! `FILTERS 10` stands for ten filters and `CHARACTERS 10` for ten characters.
+//! All functions and streams exist, except those named `missing`, `denied` and `silent`.
 
 use std::error::Error;
 use std::net::TcpListener;
@@ -24,8 +24,8 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use windlass_admin::{Control, ControlParts, Metrics, Readiness, Server, ServerParts};
-use windlass_core::arn::Arn;
-use windlass_core::function::{FunctionName, Place};
+use windlass_core::arn::{Arn, ArnScope, SourceArn};
+use windlass_core::function::FunctionName;
 use windlass_core::mapping::DesiredState;
 use windlass_core::outcome::Fault;
 use windlass_engine::clock::Clock;
@@ -36,16 +36,16 @@ use windlass_engine::supervisor::Wakeup;
 
 type Failure = Box<dyn Error>;
 
-/// So many characters that are the same are shown as a number.
-const LONG: usize = 100;
+/// From this length, a run of the same character is shown as a number.
+const LONG_RUN: usize = 100;
 
-/// Headers that are worth showing; the others are HTTP's own.
+/// Headers that are part of the API; the others belong to HTTP.
 const SHOWN: [&str; 1] = ["x-amzn-errortype"];
 
 #[test]
 fn exchanges() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("api");
-    let entries = std::fs::read_dir(&folder).unwrap();
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("api");
+    let entries = std::fs::read_dir(&dir).unwrap();
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     assert!(!paths.is_empty());
@@ -55,19 +55,19 @@ fn exchanges() {
     }
 }
 
-/// One API, with nothing behind it but a store.
+/// An API server with a store, without an engine.
 struct Exchange {
     runtime: Runtime,
     client: Client<hyper_util::client::legacy::connect::HttpConnector, Full<Bytes>>,
     store: Arc<dyn Store>,
     board: Arc<StatusBoard>,
     server: Server,
-    /// The UUIDs that have come up, in that order.
+    /// In the order of appearance.
     uuids: Vec<String>,
 }
 
-/// Knows everything but what is called otherwise.
-struct Names;
+/// Finds every function and stream, unless its name requests an error.
+struct FakeResources;
 
 impl Exchange {
     fn new() -> Self {
@@ -76,11 +76,11 @@ impl Exchange {
         board.show_leases(Some(LeaseCounts::default()));
         let control = Control::new(ControlParts {
             store: Arc::clone(&store),
-            directory: Arc::new(Names),
+            directory: Arc::new(FakeResources),
             board: Arc::clone(&board),
             wakeup: Wakeup::default(),
             clock: Clock::start(),
-            here: here(),
+            home: home(),
         });
         let parts = ServerParts {
             control,
@@ -105,7 +105,7 @@ impl Exchange {
         let method = words.next().unwrap_or_default();
         let mut next = || words.next().or_else(|| arguments.next_pos());
         let path = next().ok_or("a path is needed")?;
-        let mut body = written_out(&self.with_uuids(next().unwrap_or("")))?;
+        let mut body = expand(&self.with_uuids(next().unwrap_or("")))?;
         if let Some(length) = body.strip_prefix("BYTES ") {
             body = " ".repeat(length.parse()?);
         }
@@ -131,14 +131,14 @@ impl Exchange {
         match serde_json::from_slice::<Value>(body) {
             Ok(mut json) => {
                 self.hide(&mut json);
-                shown.push_str(&shortened(&format!("{json:#}\n")));
+                shown.push_str(&collapse(&format!("{json:#}\n")));
             }
             Err(_) => shown.push_str(&String::from_utf8_lossy(body)),
         }
         Ok(shown)
     }
 
-    /// Does what the supervisor and its drivers would.
+    /// Stands in for the supervisor and its drivers.
     fn settle(&self) -> Result<String, Failure> {
         self.runtime.block_on(async {
             for row in self.store.mappings().await? {
@@ -152,17 +152,17 @@ impl Exchange {
         })
     }
 
-    /// A text in which `UUID-1` stands for the first that came up.
+    /// Replaces `UUID-1` by the first UUID that appeared, and so on.
     fn with_uuids(&self, text: &str) -> String {
         let mut text = text.to_owned();
-        // From the last: `UUID-1` is also how `UUID-10` begins.
+        // From the last: `UUID-1` is a prefix of `UUID-10`.
         for (number, uuid) in (1..).zip(&self.uuids).collect::<Vec<_>>().into_iter().rev() {
             text = text.replace(&format!("UUID-{number}"), uuid);
         }
         text
     }
 
-    /// Replaces what differs from run to run.
+    /// Replaces values that differ between runs.
     fn hide(&mut self, json: &mut Value) {
         match json {
             Value::Object(members) => {
@@ -190,8 +190,8 @@ impl Exchange {
     }
 }
 
-/// A body in which what would be too long to read is written out.
-fn written_out(body: &str) -> Result<String, Failure> {
+/// Expands `FILTERS n` and `CHARACTERS n`.
+fn expand(body: &str) -> Result<String, Failure> {
     let mut body = body.to_owned();
     let filter = r#"{"Pattern": "{\"body\": [\"ready\"]}"}"#;
     for (word, one, between) in [("FILTERS ", filter, ","), ("CHARACTERS ", "x", "")] {
@@ -206,15 +206,15 @@ fn written_out(body: &str) -> Result<String, Failure> {
     Ok(body)
 }
 
-/// An answer in which a long run of characters that were written out is a number again.
-fn shortened(answer: &str) -> String {
-    let Some(start) = answer.find(&"x".repeat(LONG)) else {
+/// Collapses long runs of `x` to `CHARACTERS n`.
+fn collapse(answer: &str) -> String {
+    let Some(start) = answer.find(&"x".repeat(LONG_RUN)) else {
         return answer.to_owned();
     };
     let (before, run) = answer.split_at(start);
     let rest = run.trim_start_matches('x');
     let n_characters = run.len() - rest.len();
-    format!("{before}CHARACTERS {n_characters}{}", shortened(rest))
+    format!("{before}CHARACTERS {n_characters}{}", collapse(rest))
 }
 
 impl Runner for Exchange {
@@ -224,13 +224,13 @@ impl Runner for Exchange {
         match command.name.split(' ').next().unwrap_or_default() {
             "GET" | "POST" | "PUT" | "DELETE" => self.send(command),
             "settle" => self.settle(),
-            name => Err(format!("there is no command '{name}'").into()),
+            name => Err(format!("unknown command '{name}'").into()),
         }
     }
 }
 
 #[async_trait::async_trait]
-impl ResourceLookup for Names {
+impl ResourceLookup for FakeResources {
     async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError> {
         match name.name.as_str() {
             "missing" => Ok(None),
@@ -238,12 +238,12 @@ impl ResourceLookup for Names {
                 "GetFunctionConfiguration of silent",
                 Fault::Transient,
             )),
-            _ => Ok(Some(name.resolve(&here()))),
+            _ => Ok(Some(name.resolve(&home()))),
         }
     }
 
-    async fn source(&self, arn: &Arn) -> Result<(), PortError> {
-        match arn.source_name() {
+    async fn source(&self, source: &SourceArn) -> Result<(), PortError> {
+        match source.arn().source_name() {
             "missing" => Err(error("looking it up", Fault::Gone)),
             "denied" => Err(error("looking it up", Fault::Denied)),
             "silent" => Err(error("DescribeStreamSummary of silent", Fault::Transient)),
@@ -260,18 +260,18 @@ fn error(operation: &str, fault: Fault) -> PortError {
     }
 }
 
-fn here() -> Place {
-    Place {
+fn home() -> ArnScope {
+    ArnScope {
         partition: "aws".to_owned(),
         region: "us-east-1".to_owned(),
         account_id: "000000000000".to_owned(),
     }
 }
 
-/// They are gathered once in a process.
+/// A process can install them only once.
 fn metrics() -> Metrics {
     static METRICS: OnceLock<Metrics> = OnceLock::new();
     METRICS
-        .get_or_init(|| Metrics::install().expect("nobody else gathers metrics"))
+        .get_or_init(|| Metrics::install().expect("no other recorder is installed"))
         .clone()
 }

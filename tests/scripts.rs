@@ -1,4 +1,4 @@
-//! Every script under `scripts/` does what it says.
+//! Runs all scripts under `scripts/`.
 
 use std::path::{Path, PathBuf};
 
@@ -30,15 +30,15 @@ fn filter() {
     }
 }
 
-fn scripts(folder: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+fn scripts(dir: &str) -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("scripts")
-        .join(folder);
-    let entries = std::fs::read_dir(&folder).expect("the scripts lie beside this file");
+        .join(dir);
+    let entries = std::fs::read_dir(&dir).expect("the scripts are next to this file");
     let mut paths: Vec<_> = entries
-        .map(|entry| entry.expect("a folder can be listed").path())
+        .map(|entry| entry.expect("the directory is readable").path())
         .collect();
     paths.sort();
-    assert!(!paths.is_empty(), "{} has scripts", folder.display());
+    assert!(!paths.is_empty(), "{} has scripts", dir.display());
     paths
 }

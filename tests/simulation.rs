@@ -1,4 +1,4 @@
-//! Simulated worlds: the seeds here always, any number of others by `windlass-sim`.
+//! Simulated worlds with a fixed range of seeds; `windlass-sim` runs others.
 
 use windlass_testkit::world::{self, Run, Totals};
 
@@ -20,20 +20,20 @@ fn simulate(run: Run) -> Totals {
 fn a_shard_keeps_its_invariants() {
     let totals = simulate(world::shard::run);
     println!("{totals}");
-    // Worlds without trouble would prove nothing.
-    let troubles = [
+    // Worlds without faults would prove nothing.
+    let faults = [
         totals.crashes,
         totals.drains,
         totals.leases_lost,
         totals.trims,
     ];
-    assert!(troubles.iter().all(|n| 100 < *n), "{totals}");
+    assert!(faults.iter().all(|n| 100 < *n), "{totals}");
 }
 
 #[test]
 fn a_queue_keeps_its_invariants() {
     let totals = simulate(world::queue::run);
     println!("{totals}");
-    let troubles = [totals.crashes, totals.drains, totals.redeliveries];
-    assert!(troubles.iter().all(|n| 100 < *n), "{totals}");
+    let faults = [totals.crashes, totals.drains, totals.redeliveries];
+    assert!(faults.iter().all(|n| 100 < *n), "{totals}");
 }

@@ -6,16 +6,16 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use windlass_emulator::Emulator;
 use windlass_tests::daemon::{self, Daemon};
-use windlass_tests::scratch::Scratch;
+use windlass_tests::temp_dir::TempDir;
 
-use crate::{FAILED, PATIENCE, answering, answering_at, run};
+use crate::{FAILED, TIMEOUT, answering, answering_at, run};
 
 const NO_MAPPINGS: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
                            connection: close\r\ncontent-length: 2\r\n\r\n[]";
 
 #[tokio::test]
 async fn a_client_of_something_else() {
-    let folder = Scratch::new("stranger");
+    let dir = TempDir::new("stranger");
     for (answer, says) in [
         (
             "HTTP/1.1 404 Not Found\r\nserver: other\r\ncontent-type: text/html\r\n\
@@ -34,7 +34,7 @@ async fn a_client_of_something_else() {
         let (endpoint, _, _server) = answering(answer).await;
         for command in [&["mappings", "list"][..], &["status"]] {
             let arguments = [command, &["--endpoint", &endpoint]].concat();
-            let ended = run(folder.path(), &arguments).await;
+            let ended = run(dir.path(), &arguments).await;
             let says = [&endpoint, "no windlass daemon", says, "--endpoint"];
             ended.assert(FAILED, &says);
         }
@@ -54,7 +54,7 @@ async fn a_daemon_that_is_restarted_while_it_is_watched() {
         .unwrap();
     let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
     let mut until = async |says: &str| {
-        let found = tokio::time::timeout(PATIENCE, async {
+        let found = tokio::time::timeout(TIMEOUT, async {
             loop {
                 let line = lines.next_line().await.unwrap();
                 let line = line.expect("it goes on");
@@ -75,24 +75,24 @@ async fn a_daemon_that_is_restarted_while_it_is_watched() {
 
     // It ends with its reader.
     drop(lines);
-    let ended = tokio::time::timeout(PATIENCE, watching.wait()).await;
+    let ended = tokio::time::timeout(TIMEOUT, watching.wait()).await;
     assert!(ended.expect("it ends").unwrap().success());
 }
 
 #[tokio::test]
 async fn a_file_that_is_applied() {
-    let folder = Scratch::new("apply");
+    let dir = TempDir::new("apply");
     let config = format!(
         "store: sqlite:{}\nfunctions: {{f: {{url: 'http://127.0.0.1:9'}}}}\n\
          aws: {{endpoints: {{sqs: 'ENDPOINT'}}}}\n",
-        folder.path().join("store").display()
+        dir.path().join("store").display()
     );
     let emulator = Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let emulator = emulator.await.unwrap();
     let queue = emulator.sqs().create_queue("jobs", &[]).unwrap();
     let config = config.replace("ENDPOINT", &emulator.endpoint());
-    let daemon = Daemon::start(folder.path(), &config).await.unwrap();
-    let file = folder.path().join("list.yaml");
+    let daemon = Daemon::start(dir.path(), &config).await.unwrap();
+    let file = dir.path().join("list.yaml");
     let apply = async |text: &str, code: i32, says: &[&str]| {
         std::fs::write(&file, text).unwrap();
         let arguments = [
@@ -105,7 +105,7 @@ async fn a_file_that_is_applied() {
             "-f",
             "list.yaml",
         ];
-        let ended = run(folder.path(), &arguments).await;
+        let ended = run(dir.path(), &arguments).await;
         ended.assert(code, says);
     };
     let mappings = async || {

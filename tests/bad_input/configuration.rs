@@ -1,16 +1,16 @@
 //! Configurations and command lines that are wrong.
 
-use windlass_tests::scratch::Scratch;
+use windlass_tests::temp_dir::TempDir;
 
 use crate::{FAILED, USAGE, run, serve};
 
 /// `serve` and `check` say the same of a file, and neither does anything.
 async fn assert_refused(config: &str, says: &[&str]) {
-    let folder = Scratch::new("config");
-    serve(folder.path(), config).await.assert(USAGE, says);
-    let check = run(folder.path(), &["check", "--config", "windlass.yaml"]).await;
+    let dir = TempDir::new("config");
+    serve(dir.path(), config).await.assert(USAGE, says);
+    let check = run(dir.path(), &["check", "--config", "windlass.yaml"]).await;
     check.assert(USAGE, says);
-    let left = std::fs::read_dir(folder.path()).expect("the folder is there");
+    let left = std::fs::read_dir(dir.path()).expect("the folder is there");
     assert_eq!(left.count(), 1, "nothing but the file is there");
 }
 
@@ -141,22 +141,22 @@ async fn a_store_of_another_kind() {
 async fn an_address_that_others_can_reach() {
     let says = ["can be reached from other machines", "auth: none"];
     assert_refused("listen: 0.0.0.0:9870\n", &says).await;
-    let folder = Scratch::new("listen");
-    let serve = run(folder.path(), &["serve", "--listen", "0.0.0.0:0"]).await;
+    let dir = TempDir::new("listen");
+    let serve = run(dir.path(), &["serve", "--listen", "0.0.0.0:0"]).await;
     serve.assert(USAGE, &["--listen", says[0], says[1]]);
     // Whoever means it says so; checked only, since tests keep to loopback.
     let config = "listen: 0.0.0.0:9870\nauth: none\n";
-    std::fs::write(folder.path().join("open.yaml"), config).unwrap();
-    let check = run(folder.path(), &["check", "--config", "open.yaml"]).await;
+    std::fs::write(dir.path().join("open.yaml"), config).unwrap();
+    let check = run(dir.path(), &["check", "--config", "open.yaml"]).await;
     check.assert(0, &["is right"]);
 }
 
 #[tokio::test]
 async fn files_that_cannot_be_read() {
-    let folder = Scratch::new("files");
+    let dir = TempDir::new("files");
     for command in ["serve", "check"] {
         for file in ["missing.yaml", "."] {
-            let ended = run(folder.path(), &[command, "--config", file]).await;
+            let ended = run(dir.path(), &[command, "--config", file]).await;
             ended.assert(USAGE, &[file, "cannot be read"]);
         }
     }
@@ -164,7 +164,7 @@ async fn files_that_cannot_be_read() {
 
 #[tokio::test]
 async fn command_lines_that_are_wrong() {
-    let folder = Scratch::new("usage");
+    let dir = TempDir::new("usage");
     for (arguments, says) in [
         (&["serve", "--nonsense"][..], "--nonsense"),
         (&["server"], "serve"),
@@ -180,18 +180,18 @@ async fn command_lines_that_are_wrong() {
         ),
         (&["serve", "--store", "nowhere"], "sqlite:FOLDER"),
     ] {
-        run(folder.path(), arguments).await.assert(USAGE, &[says]);
+        run(dir.path(), arguments).await.assert(USAGE, &[says]);
     }
-    run(folder.path(), &["--help"]).await.assert(0, &["Usage"]);
+    run(dir.path(), &["--help"]).await.assert(0, &["Usage"]);
 }
 
 #[tokio::test]
 async fn a_client_without_a_daemon() {
-    let folder = Scratch::new("client");
+    let dir = TempDir::new("client");
     for command in [&["mappings", "list"][..], &["status"]] {
         // The discard port: nobody listens there.
         let arguments = [command, &["--endpoint", "http://127.0.0.1:9"]].concat();
-        let ended = run(folder.path(), &arguments).await;
+        let ended = run(dir.path(), &arguments).await;
         ended.assert(FAILED, &["http://127.0.0.1:9", "windlass serve"]);
     }
 }

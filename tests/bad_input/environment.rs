@@ -4,14 +4,14 @@ use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use windlass_tests::daemon::{self, Daemon};
-use windlass_tests::scratch::Scratch;
+use windlass_tests::temp_dir::TempDir;
 
-use crate::{PATIENCE, USAGE, run_with};
+use crate::{TIMEOUT, USAGE, run_with};
 
 #[tokio::test]
 async fn variables_that_are_wrong() {
-    let folder = Scratch::new("variables");
-    std::fs::write(folder.path().join("windlass.yaml"), "region: ''\n").unwrap();
+    let dir = TempDir::new("variables");
+    std::fs::write(dir.path().join("windlass.yaml"), "region: ''\n").unwrap();
     let check = &["check", "--config", "windlass.yaml"][..];
     let serve = &["serve", "--listen", "127.0.0.1:0"][..];
     for (name, value, arguments, says) in [
@@ -34,18 +34,18 @@ async fn variables_that_are_wrong() {
             &["RUST_LOG: ", "info,windlass_engine=debug"],
         ),
     ] {
-        let ended = run_with(folder.path(), &[(name, value)], arguments).await;
+        let ended = run_with(dir.path(), &[(name, value)], arguments).await;
         ended.assert(USAGE, says);
     }
-    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    let left = std::fs::read_dir(dir.path()).unwrap().count();
     assert_eq!(left, 1, "no store was made");
 }
 
 /// Compose files and unit files set a variable to nothing where they mean that it is not set.
 #[tokio::test]
 async fn variables_that_are_empty_count_as_unset() {
-    let folder = Scratch::new("empty");
-    let store = folder.path().join("store").display().to_string();
+    let dir = TempDir::new("empty");
+    let store = dir.path().join("store").display().to_string();
     let variables = [
         ("WINDLASS_LISTEN", ""),
         ("WINDLASS_STORE", ""),
@@ -56,32 +56,32 @@ async fn variables_that_are_empty_count_as_unset() {
         ("AWS_REGION", ""),
     ];
     let config = format!("store: sqlite:{store}\n");
-    let daemon = Daemon::start_with(folder.path(), &config, &variables)
+    let daemon = Daemon::start_with(dir.path(), &config, &variables)
         .await
         .unwrap();
     daemon.stop().await.unwrap();
     // The default endpoint is asked, and not the empty one; the file says where to listen.
-    std::fs::write(folder.path().join("windlass.yaml"), "listen: nowhere\n").unwrap();
+    std::fs::write(dir.path().join("windlass.yaml"), "listen: nowhere\n").unwrap();
     let serve = ["serve", "--config", "windlass.yaml"];
-    let ended = run_with(folder.path(), &variables, &serve).await;
+    let ended = run_with(dir.path(), &variables, &serve).await;
     ended.assert(USAGE, &["windlass.yaml:1: listen: 'nowhere'"]);
 }
 
 #[tokio::test]
 async fn the_region_of_the_profile() {
-    let folder = Scratch::new("profile");
-    let file = folder.path().join("aws");
+    let dir = TempDir::new("profile");
+    let file = dir.path().join("aws");
     let profiles = "[default]\nregion = eu-west-3\n[profile far]\nregion = sa-east-1\n";
     std::fs::write(&file, profiles).unwrap();
     let config = format!(
         "store: sqlite:{}\nfunctions: {{f: {{url: 'http://127.0.0.1:9'}}}}\nmappings:\n\
          - {{FunctionName: f, Enabled: false, EventSourceArn: 'arn:aws:sqs:us-east-1:000000000000:q'}}\n",
-        folder.path().join("store").display()
+        dir.path().join("store").display()
     );
     let file = file.to_str().unwrap();
     for (profile, region) in [("default", "eu-west-3"), ("far", "sa-east-1")] {
         let variables = [("AWS_CONFIG_FILE", file), ("AWS_PROFILE", profile)];
-        let daemon = Daemon::start_with(folder.path(), &config, &variables)
+        let daemon = Daemon::start_with(dir.path(), &config, &variables)
             .await
             .unwrap();
         let (_, mappings) = daemon
@@ -98,7 +98,7 @@ async fn the_region_of_the_profile() {
 
 #[tokio::test]
 async fn a_demo_that_is_told_to_end_tidies_up() {
-    let folder = Scratch::new("demo");
+    let dir = TempDir::new("demo");
     for (arguments, until, code) in [
         (&["--records", "100", "--keep"][..], "still running", 0),
         (&["--records", "10000"], "delivered", 1),
@@ -107,7 +107,7 @@ async fn a_demo_that_is_told_to_end_tidies_up() {
         let mut demo = command
             .arg("demo")
             .args(arguments)
-            .env("TMPDIR", folder.path())
+            .env("TMPDIR", dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -115,7 +115,7 @@ async fn a_demo_that_is_told_to_end_tidies_up() {
             .unwrap();
         let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
         // All records take a while to flow.
-        let told = tokio::time::timeout(PATIENCE * 3, async {
+        let told = tokio::time::timeout(TIMEOUT * 3, async {
             while let Some(line) = lines.next_line().await.unwrap() {
                 if line.contains(until) {
                     return true;
@@ -133,11 +133,9 @@ async fn a_demo_that_is_told_to_end_tidies_up() {
             while let Some(_line) = lines.next_line().await.unwrap() {}
             demo.wait().await.unwrap()
         };
-        let ended = tokio::time::timeout(PATIENCE, ended)
-            .await
-            .expect("it ends");
+        let ended = tokio::time::timeout(TIMEOUT, ended).await.expect("it ends");
         assert_eq!(ended.code(), Some(code));
-        let left = std::fs::read_dir(folder.path()).unwrap().count();
+        let left = std::fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(left, 0, "its folder is gone");
     }
 }

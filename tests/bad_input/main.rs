@@ -19,7 +19,7 @@ mod network;
 mod store;
 
 /// A mistake is found within this.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Wrong usage or configuration.
 const USAGE: i32 = 64;
@@ -50,24 +50,24 @@ impl Ended {
     }
 }
 
-/// Runs the program in a folder.
+/// Runs the program in a directory.
 ///
 /// # Panics
 /// If it does not end.
-async fn run(folder: &Path, arguments: &[&str]) -> Ended {
-    run_with(folder, &[], arguments).await
+async fn run(dir: &Path, arguments: &[&str]) -> Ended {
+    run_with(dir, &[], arguments).await
 }
 
 /// The same with variables of the environment.
-async fn run_with(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
+async fn run_with(dir: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
     let mut command = tokio::process::Command::from(daemon::command());
     command
         .args(arguments)
         .envs(variables.iter().copied())
-        .current_dir(folder)
+        .current_dir(dir)
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    let output = tokio::time::timeout(PATIENCE, command.output()).await;
+    let output = tokio::time::timeout(TIMEOUT, command.output()).await;
     let output = output
         .expect("it ends by itself")
         .expect("it can be started");
@@ -78,10 +78,10 @@ async fn run_with(folder: &Path, variables: &[(&str, &str)], arguments: &[&str])
 }
 
 /// Writes a configuration and starts a daemon with it, which is to end by itself.
-async fn serve(folder: &Path, config: &str) -> Ended {
-    std::fs::write(folder.join("windlass.yaml"), config).expect("a folder of a test is writable");
+async fn serve(dir: &Path, config: &str) -> Ended {
+    std::fs::write(dir.join("windlass.yaml"), config).expect("a folder of a test is writable");
     run(
-        folder,
+        dir,
         &[
             "serve",
             "--listen",

@@ -6,30 +6,30 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 use windlass_emulator::Emulator;
 use windlass_tests::daemon::Daemon;
-use windlass_tests::scratch::Scratch;
-use windlass_tests::waiting;
+use windlass_tests::temp_dir::TempDir;
+use windlass_tests::wait;
 
-use crate::{FAILED, PATIENCE, answering, run, serve};
+use crate::{FAILED, TIMEOUT, answering, run, serve};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 
 #[tokio::test]
 async fn a_port_in_use() {
-    let folder = Scratch::new("port");
+    let dir = TempDir::new("port");
     let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let ended = run(folder.path(), &["serve", "--listen", &address]).await;
+    let ended = run(dir.path(), &["serve", "--listen", &address]).await;
     ended.assert(
         FAILED,
         &[&address, "another program may use the port", "--listen"],
     );
-    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    let left = std::fs::read_dir(dir.path()).unwrap().count();
     assert_eq!(left, 0, "no store was made");
 }
 
 #[tokio::test]
 async fn functions_that_do_not_exist() {
-    let folder = Scratch::new("function");
+    let dir = TempDir::new("function");
     let (lambda, asked, _server) = answering(
         "HTTP/1.1 404 Not Found\r\nx-amzn-errortype: ResourceNotFoundException\r\n\
          content-type: application/json\r\nconnection: close\r\ncontent-length: 46\r\n\r\n\
@@ -50,7 +50,7 @@ async fn functions_that_do_not_exist() {
             {"FunctionName": "thumbs", "EventSourceArn": STREAM, "StartingPosition": "LATEST"},
         ],
     });
-    let ended = serve(folder.path(), &config.to_string()).await;
+    let ended = serve(dir.path(), &config.to_string()).await;
     let says = [
         "mappings[2] (line 1)",
         "'resize'",
@@ -62,8 +62,8 @@ async fn functions_that_do_not_exist() {
     ];
     ended.assert(FAILED, &says);
     // Those before it were not written either.
-    let config = format!("store: sqlite:{}\n", folder.path().join("store").display());
-    let daemon = Daemon::start(folder.path(), &config).await.unwrap();
+    let config = format!("store: sqlite:{}\n", dir.path().join("store").display());
+    let daemon = Daemon::start(dir.path(), &config).await.unwrap();
     let (_, mappings) = daemon
         .call("GET", "/windlass/v1/mappings", None)
         .await
@@ -73,14 +73,14 @@ async fn functions_that_do_not_exist() {
     assert_ne!(asked.load(Ordering::Relaxed), 0, "Lambda was asked");
 }
 
-fn config(folder: &Scratch, kinesis: &str, function_url: &str) -> String {
+fn config(dir: &TempDir, kinesis: &str, function_url: &str) -> String {
     let mapping = json!({
         "FunctionName": "f",
         "EventSourceArn": STREAM,
         "StartingPosition": "TRIM_HORIZON",
     });
     let config = json!({
-        "store": format!("sqlite:{}", folder.path().join("store").display()),
+        "store": format!("sqlite:{}", dir.path().join("store").display()),
         "aws": {"endpoints": {"kinesis": kinesis}},
         "kinesis": {"poll_interval": "50ms"},
         "functions": {"f": {"url": function_url}},
@@ -92,7 +92,7 @@ fn config(folder: &Scratch, kinesis: &str, function_url: &str) -> String {
 /// Waits until the only mapping has a problem that is told with these words.
 async fn until_problem(daemon: &Daemon, words: &[&str]) -> anyhow::Result<()> {
     let mut last = json!(null);
-    let found = waiting::until_some("the problem is told", PATIENCE, async || {
+    let found = wait::until_some("the problem is told", TIMEOUT, async || {
         (_, last) = daemon.call("GET", "/windlass/v1/mappings", None).await?;
         let problem = last[0]["problem"].as_str().unwrap_or_default();
         Ok(words
@@ -106,10 +106,10 @@ async fn until_problem(daemon: &Daemon, words: &[&str]) -> anyhow::Result<()> {
 
 #[tokio::test]
 async fn no_credentials() {
-    let folder = Scratch::new("credentials");
+    let dir = TempDir::new("credentials");
     let (kinesis, called, _server) = answering("HTTP/1.1 500 Oh\r\n\r\n").await;
-    let config = config(&folder, &kinesis, "http://127.0.0.1:9");
-    let daemon = Daemon::start_without_credentials(folder.path(), &config)
+    let config = config(&dir, &kinesis, "http://127.0.0.1:9");
+    let daemon = Daemon::start_without_credentials(dir.path(), &config)
         .await
         .unwrap();
     let words = [
@@ -144,19 +144,19 @@ async fn no_credentials() {
 
 #[tokio::test]
 async fn a_stream_that_does_not_exist_yet() {
-    let folder = Scratch::new("stream");
+    let dir = TempDir::new("stream");
     let emulator = Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         .await
         .unwrap();
-    let config = config(&folder, &emulator.endpoint(), &emulator.function_url("f"));
-    let daemon = Daemon::start(folder.path(), &config).await.unwrap();
+    let config = config(&dir, &emulator.endpoint(), &emulator.function_url("f"));
+    let daemon = Daemon::start(dir.path(), &config).await.unwrap();
     until_problem(&daemon, &["stream orders", "ResourceNotFoundException"])
         .await
         .unwrap();
 
     // The table says it too.
     let arguments = ["status", "--endpoint", &daemon.endpoint];
-    let shown = run(folder.path(), &arguments).await;
+    let shown = run(dir.path(), &arguments).await;
     shown.assert(
         0,
         &["Creating", "cannot run: ", "orders", "ResourceNotFound"],
@@ -171,7 +171,7 @@ async fn a_stream_that_does_not_exist_yet() {
         .put("orders", "key", payload.as_bytes())
         .unwrap();
     let delivered = || emulator.ledger().counts().delivered == 1;
-    waiting::until("the record arrives", PATIENCE, delivered)
+    wait::until("the record arrives", TIMEOUT, delivered)
         .await
         .unwrap();
     daemon.stop().await.unwrap();
@@ -179,13 +179,13 @@ async fn a_stream_that_does_not_exist_yet() {
 
 #[tokio::test]
 async fn mappings_through_the_api_that_cannot_be() {
-    let folder = Scratch::new("api");
+    let dir = TempDir::new("api");
     let emulator = Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         .await
         .unwrap();
     emulator.kinesis().create_stream("orders", 1).unwrap();
-    let config = config(&folder, &emulator.endpoint(), &emulator.function_url("f"));
-    let daemon = Daemon::start(folder.path(), &config).await.unwrap();
+    let config = config(&dir, &emulator.endpoint(), &emulator.function_url("f"));
+    let daemon = Daemon::start(dir.path(), &config).await.unwrap();
     let arguments = |arn: &str, more: &[&str]| {
         let mut all = vec!["mappings", "create", "--function-name", "f"];
         all.extend(["--endpoint", &daemon.endpoint, "--event-source-arn"]);
@@ -210,7 +210,7 @@ async fn mappings_through_the_api_that_cannot_be() {
         (arguments(&missing, &many), "'10001' at 'batchSize'"),
     ] {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        run(folder.path(), &arguments).await.assert(FAILED, &[says]);
+        run(dir.path(), &arguments).await.assert(FAILED, &[says]);
     }
     let (_, listed) = daemon
         .call("GET", "/2015-03-31/event-source-mappings/", None)

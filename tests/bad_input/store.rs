@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use windlass_tests::daemon::Daemon;
-use windlass_tests::scratch::Scratch;
+use windlass_tests::temp_dir::TempDir;
 
 use crate::{FAILED, serve};
 
@@ -12,23 +12,23 @@ use crate::{FAILED, serve};
 /// <https://www.sqlite.org/fileformat.html#the_database_header>
 const USER_VERSION: usize = 60;
 
-fn config(folder: &Scratch) -> String {
-    format!("store: sqlite:{}\n", folder.path().join("store").display())
+fn config(dir: &TempDir) -> String {
+    format!("store: sqlite:{}\n", dir.path().join("store").display())
 }
 
 /// A store that a daemon has made and left; its database.
-async fn used_store(folder: &Scratch) -> PathBuf {
-    let daemon = Daemon::start(folder.path(), &config(folder))
+async fn used_store(dir: &TempDir) -> PathBuf {
+    let daemon = Daemon::start(dir.path(), &config(dir))
         .await
         .expect("it starts");
     daemon.stop().await.expect("it stops");
-    folder.path().join("store/windlass.db")
+    dir.path().join("store/windlass.db")
 }
 
 /// Starts a daemon on a store that it must refuse, and must leave as it is.
-async fn assert_refused(folder: &Scratch, database: &Path, says: &[&str]) {
+async fn assert_refused(dir: &TempDir, database: &Path, says: &[&str]) {
     let before = std::fs::read(database).expect("it is there");
-    let ended = serve(folder.path(), &config(folder)).await;
+    let ended = serve(dir.path(), &config(dir)).await;
     ended.assert(FAILED, says);
     assert!(
         before == std::fs::read(database).expect("it is there"),
@@ -38,8 +38,8 @@ async fn assert_refused(folder: &Scratch, database: &Path, says: &[&str]) {
 
 #[tokio::test]
 async fn a_store_of_a_newer_version() {
-    let folder = Scratch::new("newer");
-    let database = used_store(&folder).await;
+    let dir = TempDir::new("newer");
+    let database = used_store(&dir).await;
     let mut bytes = std::fs::read(&database).unwrap();
     bytes[USER_VERSION..USER_VERSION + 4].copy_from_slice(&999_u32.to_be_bytes());
     std::fs::write(&database, bytes).unwrap();
@@ -48,82 +48,78 @@ async fn a_store_of_a_newer_version() {
         "newer version (schema 999",
         "give another folder",
     ];
-    assert_refused(&folder, &database, &says).await;
+    assert_refused(&dir, &database, &says).await;
 }
 
 #[tokio::test]
 async fn a_store_that_is_no_database() {
-    let folder = Scratch::new("garbage");
-    let database = used_store(&folder).await;
+    let dir = TempDir::new("garbage");
+    let database = used_store(&dir).await;
     std::fs::write(&database, vec![7; 8192]).unwrap();
     let says = ["windlass.db", "damaged", "backup"];
-    assert_refused(&folder, &database, &says).await;
+    assert_refused(&dir, &database, &says).await;
 }
 
 #[tokio::test]
 async fn a_store_with_pages_that_are_damaged() {
-    let folder = Scratch::new("damaged");
-    let database = used_store(&folder).await;
+    let dir = TempDir::new("damaged");
+    let database = used_store(&dir).await;
     let mut bytes = std::fs::read(&database).unwrap();
     assert!(4096 < bytes.len(), "it has pages besides the first");
     bytes[4096..].fill(0xa5);
     std::fs::write(&database, bytes).unwrap();
     let says = ["windlass.db", "damaged", "backup"];
-    assert_refused(&folder, &database, &says).await;
+    assert_refused(&dir, &database, &says).await;
 }
 
 #[tokio::test]
 async fn a_store_that_was_cut_short() {
-    let folder = Scratch::new("short");
-    let database = used_store(&folder).await;
+    let dir = TempDir::new("short");
+    let database = used_store(&dir).await;
     let bytes = std::fs::read(&database).unwrap();
     std::fs::write(&database, &bytes[..bytes.len() / 2]).unwrap();
     let says = ["windlass.db", "damaged", "backup"];
-    assert_refused(&folder, &database, &says).await;
+    assert_refused(&dir, &database, &says).await;
 }
 
 #[tokio::test]
 async fn a_database_of_another_program() {
-    let folder = Scratch::new("other");
-    let database = used_store(&folder).await;
+    let dir = TempDir::new("other");
+    let database = used_store(&dir).await;
     let mut bytes = std::fs::read(&database).unwrap();
     // The field after the version and the two behind it: `application_id`.
     bytes[68..72].fill(0);
     std::fs::write(&database, bytes).unwrap();
     let says = ["windlass.db", "another program", "another folder"];
-    assert_refused(&folder, &database, &says).await;
+    assert_refused(&dir, &database, &says).await;
 }
 
 /// Whoever runs the tests may be allowed to write anywhere, so permissions would prove nothing.
 #[tokio::test]
 async fn a_store_that_cannot_be_written() {
-    let folder = Scratch::new("readonly");
-    std::fs::write(folder.path().join("store"), "a file").unwrap();
-    let ended = serve(folder.path(), &config(&folder)).await;
+    let dir = TempDir::new("readonly");
+    std::fs::write(dir.path().join("store"), "a file").unwrap();
+    let ended = serve(dir.path(), &config(&dir)).await;
     ended.assert(FAILED, &["store cannot be made", "is a file", "--store"]);
 
-    let folder = Scratch::new("readonly");
-    std::fs::create_dir_all(folder.path().join("store/windlass.db")).unwrap();
-    let ended = serve(folder.path(), &config(&folder)).await;
+    let dir = TempDir::new("readonly");
+    std::fs::create_dir_all(dir.path().join("store/windlass.db")).unwrap();
+    let ended = serve(dir.path(), &config(&dir)).await;
     ended.assert(FAILED, &["windlass.db", "cannot be written", "permissions"]);
 }
 
 #[tokio::test]
 async fn a_second_daemon_on_the_same_store() {
-    let folder = Scratch::new("second");
-    let first = Daemon::start(folder.path(), &config(&folder))
-        .await
-        .unwrap();
+    let dir = TempDir::new("second");
+    let first = Daemon::start(dir.path(), &config(&dir)).await.unwrap();
     let process = format!("process {}", first.pid().unwrap());
-    let ended = serve(folder.path(), &config(&folder)).await;
+    let ended = serve(dir.path(), &config(&dir)).await;
     ended.assert(FAILED, &[&process, "stop that one, or give another folder"]);
 
     // The first is not disturbed; once it is gone, however it went, the store is free.
     let (status, _) = first.call("GET", "/readyz", None).await.unwrap();
     assert_eq!(status, 200);
     first.kill().await.unwrap();
-    let second = Daemon::start(folder.path(), &config(&folder))
-        .await
-        .unwrap();
+    let second = Daemon::start(dir.path(), &config(&dir)).await.unwrap();
     second.stop().await.unwrap();
 }

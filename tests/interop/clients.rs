@@ -9,9 +9,9 @@ use tokio::process::Command;
 use windlass_tests::daemon::Daemon;
 use windlass_tests::producer::Producer;
 use windlass_tests::servers::Servers;
-use windlass_tests::waiting;
+use windlass_tests::wait;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::setup::{Setup, assert_once_and_in_order, emulator, until_delivered};
 
 /// One call of a client, its start included.
@@ -175,7 +175,7 @@ async fn delete(cli: &Cli<'_>, by_uuid: &str) -> anyhow::Result<()> {
         .lambda(&["delete-event-source-mapping", by_uuid])
         .await?;
     assert_eq!(deleted["State"], "Deleting");
-    waiting::until_some("it is gone", PATIENCE, async || {
+    wait::until_some("it is gone", TIMEOUT, async || {
         let listed = cli.lambda(&LIST).await?;
         Ok((listed["EventSourceMappings"] == json!([])).then_some(()))
     })
@@ -220,7 +220,7 @@ async fn by_boto3() -> anyhow::Result<()> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/interop/clients.py");
     let mut command = client(servers.python());
     command.args([script, &daemon.endpoint, &stream, &queue]);
-    let output = tokio::time::timeout(PATIENCE, command.output()).await;
+    let output = tokio::time::timeout(TIMEOUT, command.output()).await;
     let output = output.context("the script does not end")??;
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{said}");

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde_json::json;
 use windlass_tests::producer::Producer;
-use windlass_tests::relay::{Relay, Way};
+use windlass_tests::proxy::{Proxy, ProxyMode};
 use windlass_tests::servers::Servers;
-use windlass_tests::waiting;
+use windlass_tests::wait;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::setup::{Setup, assert_once_and_in_order, emulator, until_delivered};
 
-/// How long a request takes to the function, and its answer back: an invocation is under way at
+/// How long a request takes to the function, and its answer back: an invocation is in progress at
 /// nearly every moment.
 const SLOW: Duration = Duration::from_millis(100);
 
@@ -26,15 +26,15 @@ async fn a_stream_goes_on_where_it_was_without_a_repeat() {
 async fn stream() -> anyhow::Result<()> {
     let aws = Servers::running().aws("ferrokinesis");
     let (emulator, arn) = (emulator().await?, aws.create_stream("drain", 4).await?);
-    let relay = Relay::start(&emulator.endpoint()).await?;
-    relay.go(Way::Slow(SLOW)).await?;
+    let proxy = Proxy::start(&emulator.endpoint()).await?;
+    proxy.set_mode(ProxyMode::Delay(SLOW)).await?;
     let url = emulator.function_url("orders");
     let members = json!({"StartingPosition": "TRIM_HORIZON", "BatchSize": 20});
     let setup = Setup::new("drain")
         .endpoint("kinesis", aws.endpoint())
         .function(
             "orders",
-            &url.replace(&emulator.endpoint(), &relay.endpoint()),
+            &url.replace(&emulator.endpoint(), &proxy.endpoint()),
         )
         .mapping("orders", &arn, members);
     let ledger = emulator.ledger();
@@ -48,7 +48,7 @@ async fn stream() -> anyhow::Result<()> {
     for stop in 0..STOPS {
         let daemon = setup.start().await?;
         let before = ledger.counts().delivered;
-        waiting::until("records flow", PATIENCE, || {
+        wait::until("records flow", TIMEOUT, || {
             before < ledger.counts().delivered
         })
         .await?;
@@ -77,14 +77,14 @@ async fn queue() -> anyhow::Result<()> {
         emulator().await?,
         aws.create_queue("drain", false, json!({})).await?,
     );
-    let relay = Relay::start(&emulator.endpoint()).await?;
-    relay.go(Way::Slow(SLOW)).await?;
+    let proxy = Proxy::start(&emulator.endpoint()).await?;
+    proxy.set_mode(ProxyMode::Delay(SLOW)).await?;
     let function = emulator.function_url("jobs");
     let setup = Setup::new("drain")
         .endpoint("sqs", aws.endpoint())
         .function(
             "jobs",
-            &function.replace(&emulator.endpoint(), &relay.endpoint()),
+            &function.replace(&emulator.endpoint(), &proxy.endpoint()),
         )
         .mapping("jobs", &arn, json!({"BatchSize": 1}));
     let ledger = emulator.ledger();
@@ -98,7 +98,7 @@ async fn queue() -> anyhow::Result<()> {
     for stop in 0..STOPS {
         let daemon = setup.start().await?;
         let before = ledger.counts().delivered;
-        waiting::until("messages flow", PATIENCE, || {
+        wait::until("messages flow", TIMEOUT, || {
             before < ledger.counts().delivered
         })
         .await?;

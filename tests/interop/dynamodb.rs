@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use windlass_tests::aws::Aws;
 use windlass_tests::function::Function;
 use windlass_tests::servers::Servers;
-use windlass_tests::waiting;
+use windlass_tests::wait;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::setup::Setup;
 
 const ITEMS: usize = 40;
@@ -36,7 +36,7 @@ async fn every_change() -> anyhow::Result<()> {
         change(&aws, &table, round).await?;
     }
     let all = ITEMS * (UPDATES + 2);
-    waiting::until("every change has arrived", PATIENCE, || {
+    wait::until("every change has arrived", TIMEOUT, || {
         all <= function.records().len()
     })
     .await?;
@@ -133,12 +133,12 @@ async fn latest() -> anyhow::Result<()> {
             .map_or(0, |it| it.as_secs())
     };
     let put_in = second();
-    waiting::until("the next second", PATIENCE, || put_in + 1 < second()).await?;
+    wait::until("the next second", TIMEOUT, || put_in + 1 < second()).await?;
     let daemon = setup(&aws, &function, &arn, "LATEST").start().await?;
     for round in 0..20 {
         put(&aws, &table, item("after", round)).await?;
     }
-    waiting::until("everything has arrived", PATIENCE, || {
+    wait::until("everything has arrived", TIMEOUT, || {
         20 <= function.records().len()
     })
     .await?;

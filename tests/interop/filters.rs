@@ -7,9 +7,9 @@ use windlass_tests::aws::Aws;
 use windlass_tests::daemon::Daemon;
 use windlass_tests::function::Function;
 use windlass_tests::servers::Servers;
-use windlass_tests::waiting;
+use windlass_tests::wait;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::clients::Cli;
 use crate::numbered::{
     KEYS, Numbered, check_delivered, in_order_of_sending, put_records, send_messages,
@@ -162,7 +162,7 @@ async fn queue(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
         "polled": MESSAGES, "filtered_out": MESSAGES - kept, "invoked": kept, "deleted": kept,
     });
     until_counts(&daemon, &counts).await?;
-    waiting::until_some("the queue is empty", PATIENCE, async || {
+    wait::until_some("the queue is empty", TIMEOUT, async || {
         Ok((aws.queue_depth(&url).await? == 0).then_some(()))
     })
     .await?;
@@ -313,7 +313,7 @@ async fn counts(daemon: &Daemon) -> anyhow::Result<Value> {
 async fn until_counts(daemon: &Daemon, expected: &Value) -> anyhow::Result<()> {
     let expected = expected.as_object().context("counts have names")?;
     let mut last = Value::Null;
-    let waited = waiting::until_some("everything is counted", PATIENCE, async || {
+    let waited = wait::until_some("everything is counted", TIMEOUT, async || {
         last = counts(daemon).await?;
         let holds = expected.iter().all(|(name, n)| last[name] == *n);
         Ok(holds.then_some(()))

@@ -9,20 +9,20 @@ use serde_json::{Value, json};
 use windlass_tests::aws::Aws;
 use windlass_tests::daemon::spawn;
 use windlass_tests::producer::Producer;
-use windlass_tests::relay::{Relay, Way};
+use windlass_tests::proxy::{Proxy, ProxyMode};
 use windlass_tests::servers::Servers;
-use windlass_tests::waiting;
+use windlass_tests::wait;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::setup::{Setup, assert_complete_and_in_order, emulator, until_delivered};
 
 /// How long a request takes to the function, and its answer back: most kills find an invocation
-/// under way, and the function has it or has it not.
+/// in progress, and the function has it or has it not.
 const SLOW: Duration = Duration::from_millis(60);
 
 /// A life is no longer, in milliseconds from the start of the process: so some end before they have
-/// read anything, and some while an invocation or a save is under way.
-const LONGEST_LIFE: u64 = 1_500;
+/// read anything, and some while an invocation or a save is in progress.
+const MAX_LIFETIME_MS: u64 = 1_500;
 
 /// Between two puts: shorter than an invocation takes, so that no moment is a quiet one.
 const PORTION: Duration = Duration::from_millis(50);
@@ -39,7 +39,7 @@ struct Experiment {
     records: u64,
     kills: u64,
     /// In milliseconds.
-    longest_life: u64,
+    max_lifetime_ms: u64,
     /// What one kill may cost at the most.
     repeats_of_a_kill: u64,
 }
@@ -70,8 +70,8 @@ async fn kinesis_stream(seed: u64) -> anyhow::Result<String> {
         keys: 100,
         records: 20_000,
         kills: 20,
-        longest_life: LONGEST_LIFE,
-        // On each shard the batch that is under way, and that whose checkpoint is being saved.
+        max_lifetime_ms: MAX_LIFETIME_MS,
+        // On each shard the batch that is in progress, and that whose checkpoint is being saved.
         repeats_of_a_kill: 4 * 2 * BATCH,
     };
     experiment.run(seed).await
@@ -94,7 +94,7 @@ async fn dynamodb_stream(seed: u64) -> anyhow::Result<String> {
         keys: 50,
         records: 3_000,
         kills: 8,
-        longest_life: LONGEST_LIFE,
+        max_lifetime_ms: MAX_LIFETIME_MS,
         repeats_of_a_kill: 2 * BATCH,
     };
     experiment.run(seed).await
@@ -121,12 +121,12 @@ async fn fifo_queue(seed: u64) -> anyhow::Result<String> {
         keys,
         records,
         kills: 6,
-        longest_life: 3 * LONGEST_LIFE,
-        // Of each group the message that is under way, and that which is being deleted.
+        max_lifetime_ms: 3 * MAX_LIFETIME_MS,
+        // Of each group the message that is in progress, and that which is being deleted.
         repeats_of_a_kill: keys * 2,
     };
     let said = experiment.run(seed).await?;
-    let empty = waiting::until_some("the queue is empty", PATIENCE, async || {
+    let empty = wait::until_some("the queue is empty", TIMEOUT, async || {
         Ok((aws.queue_depth(&url).await? == 0).then_some(()))
     });
     empty.await?;
@@ -157,14 +157,14 @@ impl Experiment {
     /// Kills a daemon again and again and lets the last one live; gives a line for people.
     async fn run(&self, seed: u64) -> anyhow::Result<String> {
         let emulator = emulator().await?;
-        let relay = Relay::start(&emulator.endpoint()).await?;
-        relay.go(Way::Slow(SLOW)).await?;
+        let proxy = Proxy::start(&emulator.endpoint()).await?;
+        proxy.set_mode(ProxyMode::Delay(SLOW)).await?;
         let url = emulator.function_url("orders");
         let setup = Setup::new("kill")
             .endpoint(self.service(), self.aws.endpoint())
             .function(
                 "orders",
-                &url.replace(&emulator.endpoint(), &relay.endpoint()),
+                &url.replace(&emulator.endpoint(), &proxy.endpoint()),
             )
             .without_heartbeat("orders")
             .mapping("orders", &self.arn, self.members.clone());
@@ -180,7 +180,7 @@ impl Experiment {
         let share = self.records / (self.kills + 1);
         let mut lives_that_delivered = 0;
         for life in 0..self.kills {
-            let span = Duration::from_millis(50 + random.next_u64() % (self.longest_life - 50));
+            let span = Duration::from_millis(50 + random.next_u64() % (self.max_lifetime_ms - 50));
             let before = ledger.counts().delivered;
             let numbers = life * share..(life + 1) * share;
             tokio::try_join!(
@@ -257,7 +257,7 @@ impl Experiment {
 
 /// One life of the daemon.
 async fn live_and_die(setup: &Setup, span: Duration) -> anyhow::Result<()> {
-    let mut child = spawn(setup.folder(), &setup.text())?;
+    let mut child = spawn(setup.dir(), &setup.text())?;
     // The end of its life is the experiment itself; nothing is waited for.
     tokio::time::sleep(span).await;
     Ok(child.kill().await?)

@@ -9,9 +9,9 @@ use windlass_tests::aws::Aws;
 use windlass_tests::function::Function;
 use windlass_tests::producer::Producer;
 use windlass_tests::servers::Servers;
-use windlass_tests::waiting;
+use windlass_tests::wait;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::setup::{Setup, assert_once_and_in_order, emulator, numbers_in_order, until_delivered};
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn two_mappings() -> anyhow::Result<()> {
     };
     producer.put_records(0..1_000).await?;
     until_delivered(&emulator).await?;
-    waiting::until("the failing function is retried", PATIENCE, || {
+    wait::until("the failing function is retried", TIMEOUT, || {
         6 <= failing.events().len()
     })
     .await?;
@@ -86,8 +86,8 @@ async fn two_mappings() -> anyhow::Result<()> {
         .collect();
     assert_eq!(firsts.len(), 2, "{firsts:?}");
 
-    failing.answer(200);
-    waiting::until("it has caught up", PATIENCE, || {
+    failing.set_status(200);
+    wait::until("it has caught up", TIMEOUT, || {
         1_000 <= failing.records().len()
     })
     .await?;
@@ -131,7 +131,7 @@ async fn starting_position(members: Value) -> anyhow::Result<()> {
     let moment = members["StartingPositionTimestamp"].as_u64();
     if let Some(moment) = moment.map(Duration::from_secs) {
         anyhow::ensure!(now() < moment, "the machine is too slow for this test");
-        waiting::until("the moment", PATIENCE, || moment < now()).await?;
+        wait::until("the moment", TIMEOUT, || moment < now()).await?;
         Producer {
             ledger: emulator.ledger(),
             ..producer

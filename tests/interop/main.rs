@@ -14,4 +14,4 @@ mod setup;
 mod sqs;
 
 /// What a test waits for takes seconds; where it does not come, the test ends after this.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(120);

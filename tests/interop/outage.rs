@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use windlass_tests::producer::Producer;
-use windlass_tests::relay::{Relay, Way};
-use windlass_tests::scratch::Scratch;
+use windlass_tests::proxy::{Proxy, ProxyMode};
 use windlass_tests::servers::Servers;
-use windlass_tests::waiting;
+use windlass_tests::temp_dir::TempDir;
+use windlass_tests::wait;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::setup::{Setup, assert_complete_and_in_order, emulator, until_delivered};
 
 const RECORDS: u64 = 2_000;
@@ -22,28 +22,28 @@ const GONE: Duration = Duration::from_secs(3);
 
 #[tokio::test]
 async fn nothing_listens_for_ten_seconds_where_the_function_was() {
-    let repeats = function_is_down(Way::Cut).await.unwrap();
+    let repeats = function_is_down(ProxyMode::Refuse).await.unwrap();
     println!("repeats {repeats}, lost 0");
 }
 
 #[tokio::test]
 async fn the_function_answers_503_for_ten_seconds() {
-    let repeats = function_is_down(Way::Unavailable).await.unwrap();
+    let repeats = function_is_down(ProxyMode::Unavailable).await.unwrap();
     println!("repeats {repeats}, lost 0");
 }
 
 /// Records flow before, during and after the outage. Gives the number of repeats.
-async fn function_is_down(way: Way) -> anyhow::Result<u64> {
+async fn function_is_down(mode: ProxyMode) -> anyhow::Result<u64> {
     let aws = Servers::running().aws("ferrokinesis");
     let (emulator, arn) = (emulator().await?, aws.create_stream("down", 4).await?);
-    let relay = Relay::start(&emulator.endpoint()).await?;
+    let proxy = Proxy::start(&emulator.endpoint()).await?;
     let url = emulator.function_url("orders");
     let members = json!({"StartingPosition": "TRIM_HORIZON"});
     let setup = Setup::new("down")
         .endpoint("kinesis", aws.endpoint())
         .function(
             "orders",
-            &url.replace(&emulator.endpoint(), &relay.endpoint()),
+            &url.replace(&emulator.endpoint(), &proxy.endpoint()),
         )
         .mapping("orders", &arn, members);
     let daemon = setup.start().await?;
@@ -55,9 +55,9 @@ async fn function_is_down(way: Way) -> anyhow::Result<u64> {
         keys: 50,
     };
     producer.put_records(0..500).await?;
-    waiting::until("records flow", PATIENCE, || 0 < ledger.counts().delivered).await?;
+    wait::until("records flow", TIMEOUT, || 0 < ledger.counts().delivered).await?;
 
-    relay.go(way).await?;
+    proxy.set_mode(mode).await?;
     let before = ledger.counts();
     let mut from = 500;
     let mut pace = tokio::time::interval(DOWN / 10);
@@ -69,7 +69,7 @@ async fn function_is_down(way: Way) -> anyhow::Result<u64> {
     pace.tick().await;
     assert_eq!(ledger.counts().delivered, before.delivered, "it was down");
 
-    relay.go(Way::Open).await?;
+    proxy.set_mode(ProxyMode::Forward).await?;
     producer.put_records(from..RECORDS).await?;
     until_delivered(&emulator).await?;
     daemon.stop().await?;
@@ -82,12 +82,12 @@ async fn a_source_that_is_killed_and_comes_back_is_survived() {
     source_is_killed().await.unwrap();
 }
 
-/// The server keeps its streams in a folder.
+/// The server keeps its streams in a directory.
 async fn source_is_killed() -> anyhow::Result<()> {
-    let state = Scratch::new("source");
-    let folder = state.path().to_string_lossy();
+    let state = TempDir::new("source");
+    let dir = state.path().to_string_lossy();
     let mut server = Servers::running()
-        .own("ferrokinesis", &["--state-dir", &folder])
+        .start_own("ferrokinesis", &["--state-dir", &dir])
         .await?;
     let aws = server.aws();
     let (emulator, arn) = (emulator().await?, aws.create_stream("gone", 4).await?);
@@ -104,7 +104,7 @@ async fn source_is_killed() -> anyhow::Result<()> {
         keys: 50,
     };
     producer.put_records(0..1_000).await?;
-    waiting::until("records flow", PATIENCE, || 0 < ledger.counts().delivered).await?;
+    wait::until("records flow", TIMEOUT, || 0 < ledger.counts().delivered).await?;
 
     server.kill().await?;
     tokio::time::sleep(GONE).await;
@@ -129,12 +129,12 @@ async fn a_source_that_cannot_be_reached_for_a_while_is_survived() {
 async fn source_cannot_be_reached() -> anyhow::Result<()> {
     let aws = Servers::running().aws("kinesis_mock");
     let (emulator, arn) = (emulator().await?, aws.create_stream("cut", 2).await?);
-    let relay = Relay::start(aws.endpoint()).await?;
+    let proxy = Proxy::start(aws.endpoint()).await?;
     let setup = Setup::new("cut")
-        .endpoint("kinesis", &relay.endpoint())
+        .endpoint("kinesis", &proxy.endpoint())
         .function("orders", &emulator.function_url("orders"))
         .mapping("orders", &arn, json!({"StartingPosition": "TRIM_HORIZON"}));
-    relay.go(Way::Cut).await?;
+    proxy.set_mode(ProxyMode::Refuse).await?;
     // It is not there even when the daemon starts.
     let daemon = setup.start().await?;
     let ledger = emulator.ledger();
@@ -145,13 +145,13 @@ async fn source_cannot_be_reached() -> anyhow::Result<()> {
         keys: 20,
     };
     producer.put_records(0..200).await?;
-    relay.go(Way::Open).await?;
-    waiting::until("records flow", PATIENCE, || 0 < ledger.counts().delivered).await?;
-    for (way, from) in [(Way::Cut, 200), (Way::Unavailable, 400)] {
-        relay.go(way).await?;
+    proxy.set_mode(ProxyMode::Forward).await?;
+    wait::until("records flow", TIMEOUT, || 0 < ledger.counts().delivered).await?;
+    for (mode, from) in [(ProxyMode::Refuse, 200), (ProxyMode::Unavailable, 400)] {
+        proxy.set_mode(mode).await?;
         let gone = tokio::time::sleep(GONE);
         tokio::join!(gone, producer.put_records(from..from + 200)).1?;
-        relay.go(Way::Open).await?;
+        proxy.set_mode(ProxyMode::Forward).await?;
         until_delivered(&emulator).await?;
     }
     daemon.stop().await?;

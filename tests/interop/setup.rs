@@ -1,4 +1,4 @@
-//! What surrounds a daemon in these tests: its folder, its configuration, a function with a ledger.
+//! What surrounds a daemon in these tests: its directory, its configuration, a function with a ledger.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,22 +7,22 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use windlass_emulator::{Counts, Emulator};
 use windlass_tests::daemon::Daemon;
-use windlass_tests::scratch::Scratch;
-use windlass_tests::waiting;
+use windlass_tests::temp_dir::TempDir;
+use windlass_tests::wait;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 
-/// A configuration, and the folder of its store.
+/// A configuration, and the directory of its store.
 pub(crate) struct Setup {
-    folder: Scratch,
+    dir: TempDir,
     config: Value,
 }
 
 impl Setup {
     /// A daemon that polls often, with nothing to poll yet.
     pub(crate) fn new(name: &str) -> Self {
-        let folder = Scratch::new(name);
-        let store = format!("sqlite:{}", folder.path().join("store").display());
+        let dir = TempDir::new(name);
+        let store = format!("sqlite:{}", dir.path().join("store").display());
         let config = json!({
             "store": store,
             "aws": {"endpoints": {}},
@@ -32,7 +32,7 @@ impl Setup {
             "functions": {},
             "mappings": [],
         });
-        Self { folder, config }
+        Self { dir, config }
     }
 
     /// Where a service of AWS is.
@@ -65,12 +65,12 @@ impl Setup {
 
     /// Starts a daemon on the store of this setup.
     pub(crate) async fn start(&self) -> anyhow::Result<Daemon> {
-        Daemon::start(self.folder.path(), &self.text()).await
+        Daemon::start(self.dir.path(), &self.text()).await
     }
 
-    /// The folder of the configuration.
-    pub(crate) fn folder(&self) -> &std::path::Path {
-        self.folder.path()
+    /// The directory of the configuration.
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     /// The configuration: JSON is YAML.
@@ -86,7 +86,7 @@ pub(crate) async fn emulator() -> anyhow::Result<Emulator> {
 
 /// Waits until everything that was put has been delivered.
 pub(crate) async fn until_delivered(emulator: &Emulator) -> anyhow::Result<()> {
-    let waited = waiting::until("everything is delivered", PATIENCE, || {
+    let waited = wait::until("everything is delivered", TIMEOUT, || {
         let counts = emulator.ledger().counts();
         0 < counts.put && counts.missing() == 0
     });

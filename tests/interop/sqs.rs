@@ -10,9 +10,9 @@ use windlass_tests::aws::Aws;
 use windlass_tests::function::Function;
 use windlass_tests::producer::Producer;
 use windlass_tests::servers::Servers;
-use windlass_tests::waiting;
+use windlass_tests::wait;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::setup::{Setup, emulator, numbers_in_order, until_delivered};
 
 const SERVERS: [&str; 3] = ["elasticmq", "ministack", "fauxqs"];
@@ -88,7 +88,7 @@ async fn come_back(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
     };
     producer.send_messages(&url, 0..9).await?;
     let daemon = setup(aws, &function.url, &arn, json!({})).start().await?;
-    waiting::until("a message comes back", PATIENCE, || {
+    wait::until("a message comes back", TIMEOUT, || {
         received(&function.events())
             .values()
             .any(|counts| 2 <= counts.len())
@@ -98,8 +98,8 @@ async fn come_back(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
         aws.queue_depth(&url).await? == 9,
         "nothing is deleted after an error"
     );
-    function.answer(200);
-    waiting::until("all come back", PATIENCE, || 9 <= function.records().len()).await?;
+    function.set_status(200);
+    wait::until("all come back", TIMEOUT, || 9 <= function.records().len()).await?;
     until_depth(aws, &url, 0).await?;
     daemon.stop().await?;
     let records = function.records();
@@ -167,9 +167,9 @@ fn received(events: &[Value]) -> BTreeMap<String, Vec<Value>> {
 }
 
 async fn until_depth(aws: &Aws, url: &str, depth: u64) -> anyhow::Result<()> {
-    waiting::until_some(
+    wait::until_some(
         &format!("{url} has {depth} messages"),
-        PATIENCE,
+        TIMEOUT,
         async || Ok((aws.queue_depth(url).await? == depth).then_some(())),
     )
     .await

@@ -1,5 +1,5 @@
-//! A client of AWS's JSON protocols that signs nothing: none of the servers on this machine checks
-//! a signature. It shares no code with the adapters it helps to test.
+//! A client of AWS's JSON protocols with a fake signature, which no local server verifies. It shares
+//! no code with the adapters that it helps to test.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -13,16 +13,15 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
-/// The account that every server on this machine uses.
+/// The account of all local servers.
 pub const ACCOUNT: &str = "000000000000";
 
-/// The region that every server on this machine uses.
+/// The region of all local servers.
 pub const REGION: &str = "us-east-1";
 
-/// No call to a server on this machine takes longer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Talks to one server.
+/// A client of one server.
 #[derive(Clone, Debug)]
 pub struct Aws {
     endpoint: String,
@@ -30,7 +29,6 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// A client of the server at `endpoint`.
     pub fn new(endpoint: &str) -> Self {
         let http = Client::builder(TokioExecutor::new()).build_http();
         Self {
@@ -39,15 +37,11 @@ impl Aws {
         }
     }
 
-    /// Where the server is.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// One call of Kinesis.
-    ///
-    /// # Errors
-    /// No answer, or one that is not a success.
+    /// Calls Kinesis. Any status except a success is an error, as in all methods.
     pub async fn kinesis(&self, operation: &str, body: Value) -> anyhow::Result<Value> {
         self.call(
             "kinesis",
@@ -58,10 +52,6 @@ impl Aws {
         .await
     }
 
-    /// One call of DynamoDB.
-    ///
-    /// # Errors
-    /// No answer, or one that is not a success.
     pub async fn dynamodb(&self, operation: &str, body: Value) -> anyhow::Result<Value> {
         self.call(
             "dynamodb",
@@ -72,19 +62,12 @@ impl Aws {
         .await
     }
 
-    /// One call of SQS.
-    ///
-    /// # Errors
-    /// No answer, or one that is not a success.
     pub async fn sqs(&self, operation: &str, body: Value) -> anyhow::Result<Value> {
         self.call("sqs", &format!("AmazonSQS.{operation}"), "1.0", &body)
             .await
     }
 
-    /// A new Kinesis stream with a name of its own, active; gives its ARN.
-    ///
-    /// # Errors
-    /// The server refuses it, or it is not active in time.
+    /// Creates a Kinesis stream with a unique name, waits until it is active and returns its ARN.
     pub async fn create_stream(&self, prefix: &str, shards: u32) -> anyhow::Result<String> {
         let name = unique_name(prefix);
         self.kinesis(
@@ -107,11 +90,8 @@ impl Aws {
         bail!("the stream {name} is not active after 10 s")
     }
 
-    /// A new table with a name of its own and a stream with both images, keyed by the text `key`;
-    /// gives its name and the ARN of its stream.
-    ///
-    /// # Errors
-    /// The server refuses it.
+    /// Creates a table with a unique name, the string key `key` and a stream of new and old images.
+    /// Returns its name and the ARN of the stream.
     pub async fn create_table(&self, prefix: &str) -> anyhow::Result<(String, String)> {
         let name = unique_name(prefix);
         let body = json!({
@@ -129,10 +109,7 @@ impl Aws {
         Ok((name, arn.context("a table has a stream")?.to_owned()))
     }
 
-    /// A new queue with a name of its own; gives its URL and its ARN.
-    ///
-    /// # Errors
-    /// The server refuses it.
+    /// Creates a queue with a unique name and returns its URL and ARN.
     pub async fn create_queue(
         &self,
         prefix: &str,
@@ -154,10 +131,7 @@ impl Aws {
         ))
     }
 
-    /// Messages that are visible, in flight and delayed: what a queue still has.
-    ///
-    /// # Errors
-    /// No answer, or one that is not a success.
+    /// The number of messages of a queue: visible, in flight and delayed.
     pub async fn queue_depth(&self, url: &str) -> anyhow::Result<u64> {
         let names = [
             "ApproximateNumberOfMessages",
@@ -198,22 +172,22 @@ impl Aws {
         };
         let answer = tokio::time::timeout(CALL_TIMEOUT, answer).await;
         let (status, body) = answer
-            .with_context(|| format!("{target} at {} has no answer", self.endpoint))?
+            .with_context(|| format!("{target} at {} timed out", self.endpoint))?
             .with_context(|| format!("{target} at {}", self.endpoint))?;
         if !status.is_success() {
             bail!(
-                "{target} answers {status}: {}",
+                "{target} returned {status}: {}",
                 String::from_utf8_lossy(&body)
             );
         }
         if body.is_empty() {
             return Ok(Value::Null);
         }
-        serde_json::from_slice(&body).with_context(|| format!("{target} answers with no JSON"))
+        serde_json::from_slice(&body).with_context(|| format!("parsing the response to {target}"))
     }
 }
 
-/// A name that no other test of this run uses.
+/// A name that no other test uses.
 pub fn unique_name(prefix: &str) -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     format!(

@@ -1,4 +1,4 @@
-//! The daemon as a process of its own: started, asked, stopped and killed.
+//! The daemon as a process: started, called, stopped and killed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,39 +15,35 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
 
-/// What the daemon logs once its API can be called, before the address.
+/// The daemon logs this and its address once its API accepts connections.
 const LISTENING: &str = "listening on http://";
 
-/// A daemon starts, answers and ends within this.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Of starting and stopping a daemon.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where mappings are created and listed.
 const MAPPINGS: &str = "/2015-03-31/event-source-mappings";
 
-/// Any value will do for local servers.
+/// Local servers accept any value.
 const CREDENTIALS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 
-/// A running daemon; it is killed when this is dropped.
+/// A running daemon, killed on drop.
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
-    /// Its API: `http://127.0.0.1:PORT`.
+    /// Of its API: `http://127.0.0.1:PORT`.
     pub endpoint: String,
-    /// Reads its log to the end, so that it never waits for us; gives it when the daemon is gone.
+    /// Reads the log, so that the daemon never blocks on a full pipe, and returns it at the end.
     log: tokio::task::JoinSet<String>,
 }
 
-/// Starts the daemon with a configuration and does not wait for anything; its log goes to the pipe
-/// of its standard error. It is killed when the child is dropped.
-///
-/// # Errors
-/// It cannot be started.
-pub fn spawn(folder: &Path, config: &str) -> anyhow::Result<Child> {
-    started(&mut serving(folder, config)?)
+/// Starts the daemon with a configuration, without waiting for it. It logs to its standard error,
+/// which is a pipe, and is killed when the child is dropped.
+pub fn spawn(dir: &Path, config: &str) -> anyhow::Result<Child> {
+    started(&mut serving(dir, config)?)
 }
 
-fn serving(folder: &Path, config: &str) -> anyhow::Result<tokio::process::Command> {
-    let file = folder.join("windlass.yaml");
+fn serving(dir: &Path, config: &str) -> anyhow::Result<tokio::process::Command> {
+    let file = dir.join("windlass.yaml");
     std::fs::write(&file, config)?;
     let mut command = tokio::process::Command::from(command());
     command
@@ -66,8 +62,8 @@ fn started(command: &mut tokio::process::Command) -> anyhow::Result<Child> {
         .with_context(|| format!("starting {}", binary().display()))
 }
 
-/// The program, with credentials that every local server takes, and nothing of the AWS account of
-/// whoever runs the tests.
+/// The program with fake credentials, isolated from the AWS configuration of the user who runs the
+/// tests.
 pub fn command() -> Command {
     let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os() {
@@ -88,70 +84,57 @@ pub fn command() -> Command {
     command
 }
 
-/// The program, built if need be.
-///
-/// # Panics
-/// If it cannot be built.
+/// The path of the program, which is built if necessary.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let built = Command::new(cargo)
-            // Asked for like this, cargo takes the features that a test of the workspace has, and
-            // with them what that has built; there are no examples.
+            // There are no examples: the flag makes cargo select the features of a test run of the
+            // workspace, so that it reuses those artifacts.
             .args(["build", "--quiet", "--workspace", "--examples"])
             .args(["--bin", "windlass"])
             .status();
         assert!(
             built.is_ok_and(|status| status.success()),
-            "windlass can be built"
+            "cannot build windlass"
         );
-        let test = std::env::current_exe().expect("a test knows where it is");
-        let folder = test
+        let test = std::env::current_exe().expect("the test has a path");
+        let dir = test
             .ancestors()
             .nth(2)
-            .expect("tests lie in target/PROFILE/deps");
-        folder.join("windlass")
+            .expect("tests are in target/PROFILE/deps");
+        dir.join("windlass")
     })
 }
 
 impl Daemon {
-    /// Starts a daemon with a configuration, whose store should lie in a folder of the test; it
-    /// listens on a port of its own.
-    ///
-    /// # Errors
-    /// It ends or says nothing before it listens; its log is in the error.
-    pub async fn start(folder: &Path, config: &str) -> anyhow::Result<Self> {
-        Self::listening(spawn(folder, config)?).await
+    /// Starts a daemon with a configuration on a free port and waits until it listens. The error
+    /// contains its log.
+    pub async fn start(dir: &Path, config: &str) -> anyhow::Result<Self> {
+        Self::listening(spawn(dir, config)?).await
     }
 
-    /// Starts a daemon that finds no AWS credentials anywhere.
-    ///
-    /// # Errors
-    /// As [`Daemon::start`].
-    pub async fn start_without_credentials(folder: &Path, config: &str) -> anyhow::Result<Self> {
-        let mut command = serving(folder, config)?;
+    /// Starts a daemon that has no AWS credentials.
+    pub async fn start_without_credentials(dir: &Path, config: &str) -> anyhow::Result<Self> {
+        let mut command = serving(dir, config)?;
         for variable in CREDENTIALS {
             command.env_remove(variable);
         }
         Self::listening(started(&mut command)?).await
     }
 
-    /// Starts a daemon with variables of the environment besides those that every one has.
-    ///
-    /// # Errors
-    /// As [`Daemon::start`].
+    /// Starts a daemon with additional environment variables.
     pub async fn start_with(
-        folder: &Path,
+        dir: &Path,
         config: &str,
         variables: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
-        let mut command = serving(folder, config)?;
+        let mut command = serving(dir, config)?;
         command.envs(variables.iter().copied());
         Self::listening(started(&mut command)?).await
     }
 
-    /// Waits until it listens.
     async fn listening(mut child: Child) -> anyhow::Result<Self> {
         let stderr = child.stderr.take().context("standard error is piped")?;
         let mut lines = BufReader::new(stderr).lines();
@@ -168,9 +151,9 @@ impl Daemon {
             }
             Ok(None)
         };
-        let endpoint = tokio::time::timeout(PATIENCE, listening).await;
-        let Ok(Some(endpoint)) = endpoint.context("the daemon says nothing")? else {
-            bail!("the daemon does not start:\n{text}");
+        let endpoint = tokio::time::timeout(TIMEOUT, listening).await;
+        let Ok(Some(endpoint)) = endpoint.context("the daemon does not listen in time")? else {
+            bail!("the daemon did not start:\n{text}");
         };
         let mut log = tokio::task::JoinSet::new();
         log.spawn(async move {
@@ -188,15 +171,12 @@ impl Daemon {
         })
     }
 
-    /// Its process id; `None` once it has ended.
+    /// `None` once it has ended.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// One call of its API: status and JSON.
-    ///
-    /// # Errors
-    /// No answer.
+    /// Calls the API and returns the status and the JSON.
     pub async fn call(
         &self,
         method: &str,
@@ -215,23 +195,16 @@ impl Daemon {
         Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
     }
 
-    /// Creates a mapping and waits until it is enabled; gives its UUID.
-    ///
-    /// # Errors
-    /// It is refused, or not enabled in time.
+    /// Creates a mapping, waits until it is enabled and returns its UUID.
     pub async fn create_mapping(&self, members: &Value) -> anyhow::Result<String> {
         let (status, mapping) = self.call("POST", MAPPINGS, Some(members)).await?;
         let Some(uuid) = mapping["UUID"].as_str().filter(|_| status == 202) else {
-            bail!("the mapping is refused: {status} {mapping}");
+            bail!("the mapping was rejected: {status} {mapping}");
         };
         self.wait_for_state(uuid, "Enabled").await?;
         Ok(uuid.to_owned())
     }
 
-    /// Waits until a mapping is in a state.
-    ///
-    /// # Errors
-    /// It is not in time.
     pub async fn wait_for_state(&self, uuid: &str, state: &str) -> anyhow::Result<()> {
         let mut last = Value::Null;
         for _ in 0..600 {
@@ -246,29 +219,23 @@ impl Daemon {
         bail!("the mapping {uuid} is not {state} after 60 s: {last}")
     }
 
-    /// `kill -9`: it has no chance to do anything. Gives its log.
-    ///
-    /// # Errors
-    /// It cannot be killed.
+    /// Sends SIGKILL and returns the log.
     pub async fn kill(mut self) -> anyhow::Result<String> {
         self.child.kill().await?;
         self.rest_of_log().await
     }
 
-    /// SIGTERM, and waits for it to end by itself; gives its log.
-    ///
-    /// # Errors
-    /// It does not end in time, or not with success.
+    /// Sends SIGTERM, waits until the daemon exits with success and returns the log.
     pub async fn stop(mut self) -> anyhow::Result<String> {
         let pid = self.child.id().context("it runs")?;
         Command::new("kill")
             .args(["-TERM", &pid.to_string()])
             .status()?;
-        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        let status = status.context("the daemon does not stop")??;
+        let status = tokio::time::timeout(TIMEOUT, self.child.wait()).await;
+        let status = status.context("the daemon does not stop in time")??;
         let log = self.rest_of_log().await?;
         if !status.success() {
-            bail!("the daemon ends with {status}:\n{log}");
+            bail!("the daemon failed with {status}:\n{log}");
         }
         Ok(log)
     }
@@ -278,10 +245,9 @@ impl Daemon {
     }
 }
 
-/// Shows a line of a daemon's log, in case the test fails.
 #[expect(
     clippy::print_stderr,
-    reason = "the harness keeps it, and shows it only when the test fails"
+    reason = "the test harness captures it and shows it only on failure"
 )]
 fn show(line: &str) {
     eprintln!("daemon: {line}");

@@ -1,4 +1,4 @@
-//! A function that keeps every event it is given and answers as it is told.
+//! A function that records its events and responds with a configurable status.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,10 +12,9 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-/// A function; it ends when this is dropped.
+/// A running function, stopped on drop.
 #[derive(Debug)]
 pub struct Function {
-    /// Where it is invoked.
     pub url: String,
     state: Arc<State>,
     _task: JoinSet<()>,
@@ -24,15 +23,12 @@ pub struct Function {
 #[derive(Debug)]
 struct State {
     status: Mutex<u16>,
-    /// Each with the status that it was answered with.
+    /// Each with the status of its response.
     events: Mutex<Vec<(u16, Value)>>,
 }
 
 impl Function {
-    /// A function that answers with a status: 200 is success, 500 is a function error.
-    ///
-    /// # Errors
-    /// No port is free.
+    /// Starts a function that responds with a status: 200 is success, 500 is a function error.
     pub async fn start(status: u16) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let url = format!("http://{}/function", listener.local_addr()?);
@@ -49,18 +45,18 @@ impl Function {
         })
     }
 
-    /// Answers with another status from now on.
-    pub fn answer(&self, status: u16) {
+    /// Sets the status of future responses.
+    pub fn set_status(&self, status: u16) {
         *lock(&self.state.status) = status;
     }
 
-    /// Every event so far, whatever was answered.
+    /// All events so far, whatever the response.
     pub fn events(&self) -> Vec<Value> {
         let events = lock(&self.state.events);
         events.iter().map(|(_, event)| event.clone()).collect()
     }
 
-    /// The records of all events that were answered with success, in the order of their arrival.
+    /// The records of all successful invocations, in the order of arrival.
     pub fn records(&self) -> Vec<Value> {
         let events = lock(&self.state.events);
         let good = events.iter().filter(|(status, _)| *status == 200);
@@ -80,7 +76,7 @@ async fn listen(listener: TcpListener, state: Arc<State>) {
                     let service = service_fn(|request| answer(Arc::clone(&state), request));
                     let connection = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(stream), service);
-                    drop(connection.await); // Who called sees the same.
+                    drop(connection.await); // The caller sees the same error.
                 });
             }
             Some(_) = connections.join_next() => {}

@@ -1,11 +1,11 @@
-//! What the tests across crates share: a client of AWS's protocols, the daemon as a process, a
-//! function and a relay to stand around it, and the servers that others wrote.
+//! Shared parts of the tests across crates: a client of AWS's protocols, the daemon as a process, a
+//! function, a proxy, and the third-party servers.
 
 pub mod aws;
 pub mod daemon;
 pub mod function;
 pub mod producer;
-pub mod relay;
-pub mod scratch;
+pub mod proxy;
 pub mod servers;
-pub mod waiting;
+pub mod temp_dir;
+pub mod wait;

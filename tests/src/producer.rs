@@ -1,5 +1,5 @@
-//! Puts numbered records, messages and items, each written into the ledger first: record `n` has the key
-//! `n` modulo the number of keys, so numbers grow for each key.
+//! Produces numbered records, messages and items, and enters each into the ledger first. Record `n`
+//! has the key `n` modulo the number of keys, so the numbers of each key increase.
 
 use std::ops::Range;
 
@@ -9,36 +9,30 @@ use windlass_emulator::Ledger;
 
 use crate::aws::Aws;
 
-/// Most records of one PutRecords.
-const RECORDS: usize = 500;
+/// Per PutRecords.
+const MAX_RECORDS: usize = 500;
 
-/// Most messages of one SendMessageBatch.
-const MESSAGES: usize = 10;
+/// Per SendMessageBatch.
+const MAX_MESSAGES: usize = 10;
 
-/// Most items of one BatchWriteItem.
-const ITEMS: usize = 25;
+/// Per BatchWriteItem.
+const MAX_ITEMS: usize = 25;
 
-/// Where records go, and how many keys they have.
 #[derive(Clone, Copy, Debug)]
 pub struct Producer<'a> {
-    /// The server of the source.
     pub aws: &'a Aws,
-    /// Where every put is noted.
     pub ledger: &'a Ledger,
-    /// The stream's or queue's ARN.
+    /// ARN of the stream or queue.
     pub arn: &'a str,
-    /// How many keys, or message groups.
+    /// Number of partition keys or message groups.
     pub keys: u64,
 }
 
 impl Producer<'_> {
-    /// Puts records into a Kinesis stream, in their order.
-    ///
-    /// # Errors
-    /// The server does not take one of them.
+    /// Puts records into a Kinesis stream, in order.
     pub async fn put_records(&self, numbers: Range<u64>) -> anyhow::Result<()> {
         let (_, stream) = self.arn.rsplit_once('/').unwrap_or_default();
-        for some in chunks(numbers, RECORDS) {
+        for some in chunks(numbers, MAX_RECORDS) {
             let records = some.map(|n| {
                 let (key, payload) = self.note(n);
                 let data = base64_simd::STANDARD.encode_to_string(payload);
@@ -48,19 +42,15 @@ impl Producer<'_> {
             let body = json!({"StreamName": stream, "Records": records});
             let answer = self.aws.kinesis("PutRecords", body).await?;
             let failed = answer["FailedRecordCount"].as_u64().unwrap_or(0);
-            ensure!(failed == 0, "{failed} records were not taken: {answer}");
+            ensure!(failed == 0, "{failed} records were rejected: {answer}");
         }
         Ok(())
     }
 
-    /// Sends messages to a queue, in their order; to a FIFO queue, if its URL says that it is one,
-    /// with the key as the group.
-    ///
-    /// # Errors
-    /// The server does not take one of them.
+    /// Sends messages to a queue, in order; in a FIFO queue, the key is the message group.
     pub async fn send_messages(&self, url: &str, numbers: Range<u64>) -> anyhow::Result<()> {
         let fifo = url.ends_with(".fifo");
-        for some in chunks(numbers, MESSAGES) {
+        for some in chunks(numbers, MAX_MESSAGES) {
             let entries = some.map(|n| {
                 let (key, payload) = self.note(n);
                 let mut entry = json!({"Id": n.to_string(), "MessageBody": payload});
@@ -74,18 +64,15 @@ impl Producer<'_> {
             let body = json!({"QueueUrl": url, "Entries": entries});
             let answer = self.aws.sqs("SendMessageBatch", body).await?;
             let failed = answer["Failed"].as_array().map_or(0, Vec::len);
-            ensure!(failed == 0, "{failed} messages were not taken: {answer}");
+            ensure!(failed == 0, "{failed} messages were rejected: {answer}");
         }
         Ok(())
     }
 
-    /// Writes items of a table, one for each key: each is written again and again, so there must
-    /// be at least as many keys as items in one request.
-    ///
-    /// # Errors
-    /// The server does not take one of them.
+    /// Writes items of a table, one per key, each again and again. A request must not contain an item
+    /// twice, so there must be at least 25 keys.
     pub async fn write_items(&self, table: &str, numbers: Range<u64>) -> anyhow::Result<()> {
-        for some in chunks(numbers, ITEMS) {
+        for some in chunks(numbers, MAX_ITEMS) {
             let requests = some.map(|n| {
                 let key = format!("key-{}", n % self.keys);
                 let at_us = self.ledger.put(self.arn, &key, n).to_string();
@@ -102,7 +89,7 @@ impl Producer<'_> {
             let left = answer["UnprocessedItems"].as_object();
             ensure!(
                 left.is_none_or(Map::is_empty),
-                "items were not taken: {answer}"
+                "items were rejected: {answer}"
             );
         }
         Ok(())

@@ -1,34 +1,40 @@
-//! The time as the services tell it: milliseconds since 1970, on tokio's clock.
+//! The time of the services and the ledger, on tokio's clock.
 //!
-//! Visibility timeouts, windows of deduplication and lives of iterators so follow the clock that
-//! tests stop and move, and agree with the timers of the same runtime.
+//! Visibility timeouts and ages of iterators follow the clock that tests pause and advance, and
+//! agree with the timers of the same runtime.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-/// A clock, set by the system's when it is started.
+/// A clock that is set by the system's once, at its start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
-    /// Milliseconds from 1970 to the start.
-    epoch: u64,
+    /// From 1970 to the start.
+    epoch: Duration,
     start: Instant,
 }
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let millis = since.map_or(0, |since| since.as_millis());
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
-            epoch: u64::try_from(millis).unwrap_or(u64::MAX),
+            epoch: since_1970.unwrap_or_default(),
             start: Instant::now(),
         }
     }
 
     /// Milliseconds since 1970.
-    pub(crate) fn now(&self) -> u64 {
-        let millis = self.start.elapsed().as_millis();
-        self.epoch
-            .saturating_add(u64::try_from(millis).unwrap_or(u64::MAX))
+    pub(crate) fn now_ms(&self) -> u64 {
+        u64::try_from(self.now().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Microseconds since 1970.
+    pub(crate) fn now_us(&self) -> u64 {
+        u64::try_from(self.now().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn now(&self) -> Duration {
+        self.epoch + self.start.elapsed()
     }
 }

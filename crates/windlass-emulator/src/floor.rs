@@ -1,8 +1,8 @@
-//! The floor of a measurement: the bytes of a mapping's work, moved by nothing but sockets and
+//! The floor of a benchmark: the least work that moves the bytes of a mapping, which is sockets and
 //! copies.
 //!
-//! It reads the same pages as a mapping and posts events of the same length, but knows beforehand
-//! where each record begins, understands none of them, and remembers nothing.
+//! It reads the same pages as a mapping and posts events of the same length, but knows in advance
+//! where each record starts, parses none of them, and stores no position.
 
 use std::time::Duration;
 
@@ -17,71 +17,67 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use windlass_emulator::{BEFORE_RECORDS, RECORD_LENGTH};
+use windlass_emulator::{PAGE_PREFIX, RECORD_LENGTH_HEADER};
 
-/// Batches of one page, as many as a mapping holds of a shard.
-const BATCHES_READ: usize = 20;
+/// Batches per page: as many as a mapping buffers for a shard.
+const BATCHES_PER_PAGE: usize = 20;
 
-/// Between two reads while there is nothing.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The delay after an empty page.
+const EMPTY_PAGE_DELAY: Duration = Duration::from_millis(50);
 
-const BEFORE_RECORD: &[u8] = b"{\"kinesis\":";
+const RECORD_PREFIX: &[u8] = b"{\"kinesis\":";
 
-/// As long as what Lambda's events say of each record beside its data.
-const AFTER_RECORD: &[u8] = b",\"eventSource\":\"aws:kinesis\",\"eventVersion\":\"1.0\",\
+/// As long as the members that Lambda's events add to each record.
+const RECORD_SUFFIX: &[u8] = b",\"eventSource\":\"aws:kinesis\",\"eventVersion\":\"1.0\",\
     \"eventID\":\"shardId-000000000000:\
     00000000000000000000000000000000000000000000000000000000\",\
     \"eventName\":\"aws:kinesis:record\",\
     \"invokeIdentityArn\":\"arn:aws:iam::000000000000:role/bench\",\"awsRegion\":\"us-east-1\",\
     \"eventSourceARN\":\"arn:aws:kinesis:us-east-1:000000000000:stream/bench\"}";
 
-/// What is moved.
 #[derive(Clone, Debug)]
 pub(crate) struct Floor {
-    /// Host and port of source and function.
+    /// Host and port of the source and its function.
     pub(crate) authority: String,
     pub(crate) shards: u32,
-    /// Records of one event.
     pub(crate) batch_size: usize,
-    /// From one read of a shard to the next at least. Kinesis allows five a second; work that
-    /// comes in such pieces costs more than work without a pause.
+    /// The minimum time between two reads of a shard. Kinesis allows five reads per second, and
+    /// work in such portions costs more than work without pauses.
     pub(crate) read_interval: Duration,
 }
 
 impl Floor {
     /// Moves records of all shards until something fails.
-    ///
-    /// # Errors
-    /// Whatever fails first.
     pub(crate) async fn run(self) -> Result<()> {
-        ensure!(self.batch_size != 0, "a batch has at least one record");
+        ensure!(self.batch_size != 0, "the batch size must be at least 1");
         let mut shards = JoinSet::new();
         for shard in 0..self.shards {
             let floor = self.clone();
             shards.spawn(async move {
-                let moved = floor.shard(shard).await;
-                moved.with_context(|| format!("moving the records of shard {shard}"))
+                let result = floor.move_shard(shard).await;
+                result.with_context(|| format!("moving the records of shard {shard}"))
             });
         }
         match shards.join_next().await {
-            Some(ended) => ended.context("waiting for a shard")?,
-            None => bail!("there is no shard to read"),
+            Some(result) => result.context("a task panicked")?,
+            None => bail!("there are no shards to read"),
         }
     }
 
-    async fn shard(&self, shard: u32) -> Result<()> {
+    async fn move_shard(&self, shard: u32) -> Result<()> {
         let mut source = Connection::open(&self.authority).await?;
         let mut function = Connection::open(&self.authority).await?;
-        let limit = self.batch_size * BATCHES_READ;
-        let mut place = 0;
+        let limit = self.batch_size * BATCHES_PER_PAGE;
+        let mut index = 0;
         loop {
             let next_read = Instant::now() + self.read_interval;
-            let request = format!("{{\"ShardIterator\":\"{shard}:{place}\",\"Limit\":{limit}}}");
-            let answer = source.post("/", Bytes::from(request)).await?;
-            let length = answer.headers().get(RECORD_LENGTH);
+            let request = format!("{{\"ShardIterator\":\"{shard}:{index}\",\"Limit\":{limit}}}");
+            let response = source.post("/", Bytes::from(request)).await?;
+            let length = response.headers().get(RECORD_LENGTH_HEADER);
             let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-            let length: usize = length.context("the source does not tell the records' length")?;
-            let page = answer
+            let length: usize =
+                length.context("the source does not return the length of records")?;
+            let page = response
                 .into_body()
                 .collect()
                 .await
@@ -89,37 +85,36 @@ impl Floor {
             let page = page.to_bytes();
             let n_records = count(&page, length);
             for batch in batches(&page, length, n_records, self.batch_size) {
-                let answer = function.post("/function", event(batch, length)).await?;
-                let body = answer.into_body().collect().await;
-                body.context("reading the function's answer")?;
+                let response = function.post("/function", event(batch, length)).await?;
+                let body = response.into_body().collect().await;
+                body.context("reading the response of the function")?;
             }
-            place += n_records;
+            index += n_records;
             if n_records == 0 {
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(EMPTY_PAGE_DELAY).await;
             }
             tokio::time::sleep_until(next_read).await;
         }
     }
 }
 
-/// A connection that takes one request at a time.
+/// A connection for one request at a time.
 struct Connection {
     authority: String,
     sender: SendRequest<Full<Bytes>>,
-    /// Drives the connection.
     _driver: JoinSet<()>,
 }
 
 impl Connection {
     async fn open(authority: &str) -> Result<Self> {
-        let opening = || format!("connecting to {authority}");
-        let socket = TcpStream::connect(authority).await.with_context(opening)?;
-        socket.set_nodelay(true).with_context(opening)?;
+        let context = || format!("connecting to {authority}");
+        let socket = TcpStream::connect(authority).await.with_context(context)?;
+        socket.set_nodelay(true).with_context(context)?;
         let (sender, connection) = handshake(TokioIo::new(socket))
             .await
-            .with_context(opening)?;
+            .with_context(context)?;
         let mut driver = JoinSet::new();
-        // How it ends is told to the request that waits.
+        // Its error also fails the request in progress.
         driver.spawn(async move { connection.await.unwrap_or_default() });
         Ok(Self {
             authority: authority.to_owned(),
@@ -129,28 +124,28 @@ impl Connection {
     }
 
     async fn post(&mut self, path: &str, body: Bytes) -> Result<Response<Incoming>> {
-        let posting = || format!("posting to {path}");
+        let context = || format!("posting to {path}");
         let request = Request::post(path)
             .header(HOST, &self.authority)
             .header(CONTENT_TYPE, "application/x-amz-json-1.1")
             .header("x-amz-target", "Kinesis_20131202.GetRecords")
             .body(Full::new(body))
-            .with_context(posting)?;
-        self.sender.ready().await.with_context(posting)?;
-        let answer = self
+            .with_context(context)?;
+        self.sender.ready().await.with_context(context)?;
+        let response = self
             .sender
             .send_request(request)
             .await
-            .with_context(posting)?;
-        let status = answer.status();
-        ensure!(status.is_success(), "{path} answers {status}");
-        Ok(answer)
+            .with_context(context)?;
+        let status = response.status();
+        ensure!(status.is_success(), "POST {path} returned {status}");
+        Ok(response)
     }
 }
 
-/// How many records a page has: each begins with a brace, and at the place of one more is none.
+/// Counts the records of a page: each starts with a brace, and none follows the last.
 fn count(page: &[u8], length: usize) -> usize {
-    let records = &page[BEFORE_RECORDS.len()..];
+    let records = &page[PAGE_PREFIX.len()..];
     let mut n_records = 0;
     while records.get(n_records * (length + 1)) == Some(&b'{') {
         n_records += 1;
@@ -158,29 +153,29 @@ fn count(page: &[u8], length: usize) -> usize {
     n_records
 }
 
-/// The batches of a page, each with the commas between its records.
+/// Cuts a page into batches of records, each followed by a comma.
 fn batches(
     page: &[u8],
     length: usize,
     n_records: usize,
     batch_size: usize,
 ) -> impl Iterator<Item = &[u8]> {
-    let records = &page[BEFORE_RECORDS.len()..][..n_records * (length + 1)];
+    let records = &page[PAGE_PREFIX.len()..][..n_records * (length + 1)];
     records.chunks(batch_size * (length + 1))
 }
 
 fn event(batch: &[u8], length: usize) -> Bytes {
     let n_records = batch.len() / (length + 1);
-    let each = BEFORE_RECORD.len() + length + AFTER_RECORD.len() + 1;
-    let mut event = Vec::with_capacity(BEFORE_RECORDS.len() + n_records * each + 2);
-    event.extend_from_slice(BEFORE_RECORDS.as_bytes());
+    let each = RECORD_PREFIX.len() + length + RECORD_SUFFIX.len() + 1;
+    let mut event = Vec::with_capacity(PAGE_PREFIX.len() + n_records * each + 2);
+    event.extend_from_slice(PAGE_PREFIX.as_bytes());
     for (number, record) in batch.chunks_exact(length + 1).enumerate() {
         if number != 0 {
             event.push(b',');
         }
-        event.extend_from_slice(BEFORE_RECORD);
+        event.extend_from_slice(RECORD_PREFIX);
         event.extend_from_slice(&record[..length]);
-        event.extend_from_slice(AFTER_RECORD);
+        event.extend_from_slice(RECORD_SUFFIX);
     }
     event.extend_from_slice(b"]}");
     event.into()
@@ -193,7 +188,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn each_record_that_is_released_is_delivered_once() {
+    async fn each_released_record_is_delivered_once() {
         let load = BenchLoad {
             shards: 3,
             record_bytes: 20,
@@ -209,22 +204,22 @@ mod tests {
         };
         source.release(1000);
         let delivered = async {
-            while source.seen().delivered < 1000 {
+            while source.counts().delivered < 1000 {
                 tokio::task::yield_now().await;
             }
         };
-        let moved = async {
+        let all_moved = async {
             tokio::select! {
-                ended = floor.run() => panic!("it ended: {ended:?}"),
+                result = floor.run() => panic!("the floor ended: {result:?}"),
                 () = delivered => {}
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), moved)
+        tokio::time::timeout(Duration::from_secs(30), all_moved)
             .await
             .unwrap();
-        let seen = source.seen();
+        let counts = source.counts();
         assert_eq!(
-            (seen.read, seen.delivered, seen.shards_read),
+            (counts.read, counts.delivered, counts.shards_read),
             (1000, 1000, 3)
         );
     }

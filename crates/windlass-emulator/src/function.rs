@@ -1,18 +1,18 @@
-//! A sample function: takes what event source mappings send and writes it into the ledger.
+//! A sample function that records the events of event source mappings in the ledger.
 
 use serde_json::json;
 
-use crate::answer::Answer;
 use crate::ledger::Ledger;
+use crate::protocol::Response;
 
-/// What the paths of functions begin with; their names follow.
+/// Path prefix of all functions; the name follows.
 pub(crate) const PATH: &str = "/function/";
 
-/// Takes an event. It succeeds with all records, in the form of a partial batch response, which
-/// mappings that do not ask for one ignore.
-pub(crate) fn invoke(ledger: &Ledger, event: &[u8]) -> Answer {
+/// Succeeds with all records, in the form of a partial batch response; mappings without
+/// `ReportBatchItemFailures` ignore it.
+pub(crate) fn invoke(ledger: &Ledger, event: &[u8]) -> Response {
     match ledger.deliver(event) {
-        Ok(_) => Answer::ok(json!({"batchItemFailures": []})),
-        Err(error) => Answer::error(400, "InvalidRequestContentException", &error.to_string()),
+        Ok(()) => Response::json(&json!({"batchItemFailures": []})),
+        Err(error) => Response::error(400, "InvalidRequestContentException", &error.to_string()),
     }
 }

@@ -1,5 +1,4 @@
-//! The HTTP server beneath everything here: connections, whole request bodies, and answers that
-//! can go wrong.
+//! The HTTP server: connections, request bodies, and responses that can break off.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -9,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{HeaderName, HeaderValue, Request};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
@@ -18,151 +17,142 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::answer::Answer;
+use crate::protocol::Response;
 
-/// Bytes of a request's body: more than any service takes.
-const LARGEST_BODY: usize = 64 * 1024 * 1024;
+/// Larger than any service accepts.
+const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
 
-/// Before another connection is taken when one could not be, as without a free descriptor.
-const PAUSE: Duration = Duration::from_millis(50);
+/// After a failed accept, for example when there is no free file descriptor.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// The header by which clients of an older protocol know an error.
 const QUERY_ERROR: HeaderName = HeaderName::from_static("x-amzn-query-error");
 
-/// A connection that ends without an answer.
+/// Closes the connection.
 #[derive(Debug, thiserror::Error)]
-#[error("the connection is dropped")]
-pub(crate) struct Dropped;
+#[error("the connection is dropped on purpose")]
+pub(crate) struct DropConnection;
 
-/// What a request is answered.
-pub(crate) type Reply = Result<Response<Content>, Dropped>;
+pub(crate) type HttpResult = Result<http::Response<ResponseBody>, DropConnection>;
 
-/// The body of an answer.
 #[derive(Debug)]
-pub(crate) struct Content {
+pub(crate) struct ResponseBody {
     bytes: Option<Bytes>,
-    end: End,
+    end: BodyEnd,
 }
 
-/// What comes behind the bytes of a body.
+/// What follows the bytes of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Good,
-    /// The connection is to break, but what was written is sent before.
-    Flush,
+enum BodyEnd {
+    Complete,
+    /// The connection breaks once the bytes have been sent.
+    FlushThenBreak,
     Break,
 }
 
-/// Answers requests until it is dropped.
+/// Serves requests until it is dropped.
 pub(crate) async fn serve<H, F>(listener: TcpListener, handle: H) -> Infallible
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Reply> + Send + 'static,
+    F: Future<Output = HttpResult> + Send + 'static,
 {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, _)) => {
-                    connections.spawn(converse(socket, handle.clone()));
+                    connections.spawn(serve_connection(socket, handle.clone()));
                 }
-                Err(_) => tokio::time::sleep(PAUSE).await,
+                Err(_) => tokio::time::sleep(ACCEPT_RETRY_DELAY).await,
             },
             Some(_) = connections.join_next() => {}
         }
     }
 }
 
-async fn converse<H, F>(socket: TcpStream, handle: H)
+async fn serve_connection<H, F>(socket: TcpStream, handle: H)
 where
     H: Fn(Request<Incoming>) -> F,
-    F: Future<Output = Reply>,
+    F: Future<Output = HttpResult>,
 {
-    // Without it, small answers would wait for the client's acknowledgement.
+    // Otherwise small responses wait for the client's acknowledgement.
     if socket.set_nodelay(true).is_err() {
         return;
     }
     let connection =
         http1::Builder::new().serve_connection(TokioIo::new(socket), service_fn(handle));
-    // It ends with an error when the client goes away, or when it is told to drop.
+    // Fails when the client disconnects, and for `DropConnection`.
     connection.await.unwrap_or_default();
 }
 
-/// The whole body of a request.
-///
-/// # Errors
-/// The answer, if it is too large or breaks off.
-pub(crate) async fn read(body: Incoming) -> Result<Bytes, Answer> {
-    let collected = Limited::new(body, LARGEST_BODY).collect().await;
+/// Reads a whole request body; the error is the response to send.
+pub(crate) async fn read_body(body: Incoming) -> Result<Bytes, Response> {
+    let collected = Limited::new(body, MAX_REQUEST_BYTES).collect().await;
     let body = collected.map_err(|error| {
-        let message = format!("the body of the request cannot be read: {error}");
-        Answer::error(413, "RequestEntityTooLargeException", &message)
+        let message = format!("cannot read the request body: {error}");
+        Response::error(413, "RequestEntityTooLargeException", &message)
     })?;
     Ok(body.to_bytes())
 }
 
-/// An answer as it should be.
-pub(crate) fn whole(answer: Answer) -> Response<Content> {
-    respond(answer, End::Good)
+pub(crate) fn complete(response: Response) -> http::Response<ResponseBody> {
+    build(response, BodyEnd::Complete)
 }
 
-/// An answer whose connection breaks in the middle of the body.
-pub(crate) fn cut(answer: Answer) -> Response<Content> {
-    respond(answer, End::Flush)
+/// A response whose connection breaks in the middle of the body.
+pub(crate) fn truncated(response: Response) -> http::Response<ResponseBody> {
+    build(response, BodyEnd::FlushThenBreak)
 }
 
-fn respond(answer: Answer, end: End) -> Response<Content> {
-    let length = answer.body.len();
-    let query_error = answer.query_error.map(HeaderValue::try_from);
+fn build(response: Response, end: BodyEnd) -> http::Response<ResponseBody> {
+    let length = response.body.len();
     let (bytes, length) = match end {
-        End::Good => (answer.body, length),
-        End::Flush | End::Break => (answer.body.slice(..length / 2), length.max(1)),
+        BodyEnd::Complete => (response.body, length),
+        BodyEnd::FlushThenBreak | BodyEnd::Break => {
+            (response.body.slice(..length / 2), length.max(1))
+        }
     };
-    let mut builder = Response::builder()
-        .status(answer.status)
-        .header(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-amz-json-1.1"),
-        )
+    let mut builder = http::Response::builder()
+        .status(response.status)
+        .header(CONTENT_TYPE, "application/x-amz-json-1.1")
         .header(CONTENT_LENGTH, length);
-    if let Some(Ok(query_error)) = query_error {
+    if let Some(Ok(query_error)) = response.query_error.map(HeaderValue::try_from) {
         builder = builder.header(QUERY_ERROR, query_error);
     }
     let bytes = Some(bytes).filter(|bytes| !bytes.is_empty());
-    let response = builder.body(Content { bytes, end });
-    response.expect("services answer with statuses that there are")
+    let response = builder.body(ResponseBody { bytes, end });
+    response.expect("services return valid statuses")
 }
 
-impl Body for Content {
+impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = Dropped;
+    type Error = DropConnection;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Dropped>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, DropConnection>>> {
         if let Some(bytes) = self.bytes.take() {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
         match self.end {
-            End::Good => Poll::Ready(None),
-            End::Flush => {
-                // The server flushes when a body keeps it waiting.
-                self.end = End::Break;
+            BodyEnd::Complete => Poll::Ready(None),
+            BodyEnd::FlushThenBreak => {
+                // The server flushes when a body is pending.
+                self.end = BodyEnd::Break;
                 context.waker().wake_by_ref();
                 Poll::Pending
             }
-            End::Break => Poll::Ready(Some(Err(Dropped))),
+            BodyEnd::Break => Poll::Ready(Some(Err(DropConnection))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.bytes.is_none() && self.end == End::Good
+        self.bytes.is_none() && self.end == BodyEnd::Complete
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.bytes {
-            _ if self.end != End::Good => SizeHint::default(),
+            _ if self.end != BodyEnd::Complete => SizeHint::default(),
             Some(bytes) => SizeHint::with_exact(bytes.len() as u64),
             None => SizeHint::with_exact(0),
         }

@@ -1,10 +1,9 @@
-//! Stands in for AWS's services on loopback: their wire protocols, just enough, fast, and with
-//! faults by script.
+//! Emulates Kinesis, DynamoDB Streams and SQS on loopback: the operations that a reader of these
+//! sources calls, with scripted faults.
 //!
-//! It serves the demo, the tests and the measurements. It shares no code with what it is used to
-//! test, so that it shares no mistakes with it either.
+//! Serves the demo, the tests and the benchmarks. Sources are created and filled in process. It
+//! shares no code with the adapters, because shared code would share their mistakes.
 
-mod answer;
 mod bench;
 mod clock;
 mod dynamodb;
@@ -13,15 +12,16 @@ mod function;
 mod http;
 mod kinesis;
 mod ledger;
-mod md5;
+mod protocol;
 mod server;
+mod shard_iterator;
 mod sqs;
 
-pub use answer::Answer;
-pub use bench::{BEFORE_RECORDS, BenchLoad, BenchSeen, BenchSource, RECORD_LENGTH};
-pub use dynamodb::{Changed, DynamoDb, DynamoDbRefusal};
-pub use faults::{Fault, Faults, Script};
-pub use kinesis::{IteratorLife, Kinesis, Placed, Refusal};
-pub use ledger::{Counts, Ledger, LedgerError, Summary};
+pub use bench::{BenchCounts, BenchLoad, BenchSource, PAGE_PREFIX, RECORD_LENGTH_HEADER};
+pub use dynamodb::DynamoDb;
+pub use faults::{Fault, Faults};
+pub use kinesis::{Kinesis, PutResult};
+pub use ledger::{Counts, Ledger, Summary};
+pub use protocol::AwsError;
 pub use server::Emulator;
-pub use sqs::{QueueCounts, SentMessage, Sqs, SqsRefusal};
+pub use sqs::Sqs;

@@ -1,7 +1,7 @@
-//! The emulator: all services, the functions and the faults at one address.
+//! The emulator: all services and functions at one address.
 //!
-//! AWS's JSON protocols name service and operation in the header `X-Amz-Target`, so one address is
-//! enough for all of them.
+//! AWS's JSON protocols name service and operation in the header `X-Amz-Target`, so all services
+//! share one address.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,69 +12,62 @@ use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::answer::Answer;
 use crate::dynamodb::DynamoDb;
-use crate::faults::{Fault, Faults, Script};
-use crate::http::{Dropped, Reply, cut, read, whole};
+use crate::faults::{Fault, Faults};
+use crate::function;
+use crate::http::{DropConnection, HttpResult, complete, read_body, serve, truncated};
 use crate::kinesis::Kinesis;
 use crate::ledger::Ledger;
-use crate::sqs::{self, Sqs};
-use crate::{function, http as server};
+use crate::protocol::Response;
+use crate::sqs::Sqs;
 
-/// A running emulator; it ends when dropped.
+/// A running emulator, which stops when dropped.
 #[derive(Debug)]
 pub struct Emulator {
     addr: SocketAddr,
-    state: Arc<State>,
-    tasks: JoinSet<()>,
+    services: Arc<Services>,
+    _server: JoinSet<()>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Services {
     kinesis: Kinesis,
-    sqs: Sqs,
     dynamodb: DynamoDb,
+    sqs: Sqs,
     faults: Faults,
     ledger: Ledger,
 }
 
-/// A service, as `X-Amz-Target` tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Service {
     Kinesis,
-    Sqs,
-    DynamoDb,
     DynamoDbStreams,
+    Sqs,
 }
 
 impl Emulator {
-    /// Starts one in the current runtime. Port 0 takes any that is free.
-    ///
-    /// # Errors
-    /// If it cannot listen there.
+    /// Starts an emulator in the current runtime. Port 0 takes a free port.
     pub async fn start(listen: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let addr = listener.local_addr()?;
-        let state = Arc::new(State {
+        let services = Arc::new(Services {
             kinesis: Kinesis::new(),
-            sqs: Sqs::new(format!("http://{addr}")),
             dynamodb: DynamoDb::new(),
-            faults: Faults::new(),
+            sqs: Sqs::new(format!("http://{addr}")),
+            faults: Faults::default(),
             ledger: Ledger::new(),
         });
-        let mut tasks = JoinSet::new();
-        let served = Arc::clone(&state);
-        tasks.spawn(async move {
-            let handle = move |request| answer(Arc::clone(&served), request);
-            match server::serve(listener, handle).await {}
+        let mut server = JoinSet::new();
+        let shared = Arc::clone(&services);
+        server.spawn(async move {
+            let handle = move |request| handle(Arc::clone(&shared), request);
+            match serve(listener, handle).await {}
         });
-        Ok(Self { addr, state, tasks })
-    }
-
-    /// Where it listens.
-    #[must_use]
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
+        Ok(Self {
+            addr,
+            services,
+            _server: server,
+        })
     }
 
     /// The endpoint of all services, such as `http://127.0.0.1:4566`.
@@ -83,203 +76,160 @@ impl Emulator {
         format!("http://{}", self.addr)
     }
 
-    /// The address of a function. It need not be made: each name is one.
+    /// The URL of a function. Functions need not be created: every name is one.
     #[must_use]
     pub fn function_url(&self, name: &str) -> String {
         format!("http://{}{}{name}", self.addr, function::PATH)
     }
 
-    /// The streams, to be used in process.
+    /// The streams, to create and fill them.
     #[must_use]
     pub fn kinesis(&self) -> &Kinesis {
-        &self.state.kinesis
+        &self.services.kinesis
     }
 
-    /// The queues, to be used in process.
-    #[must_use]
-    pub fn sqs(&self) -> &Sqs {
-        &self.state.sqs
-    }
-
-    /// The tables with their streams, to be used in process.
+    /// The tables, to create and fill them.
     #[must_use]
     pub fn dynamodb(&self) -> &DynamoDb {
-        &self.state.dynamodb
+        &self.services.dynamodb
     }
 
-    /// What is to go wrong.
+    /// The queues, to create and fill them.
+    #[must_use]
+    pub fn sqs(&self) -> &Sqs {
+        &self.services.sqs
+    }
+
+    /// The faults that calls will meet.
     #[must_use]
     pub fn faults(&self) -> &Faults {
-        &self.state.faults
+        &self.services.faults
     }
 
-    /// What was put, and what the functions were given.
+    /// The record of what was put and what the functions received.
     #[must_use]
     pub fn ledger(&self) -> &Ledger {
-        &self.state.ledger
-    }
-
-    /// Ends it, with all connections.
-    pub async fn shutdown(mut self) {
-        self.tasks.shutdown().await;
-    }
-
-    /// Waits until it ends, which it does not by itself.
-    pub async fn run(mut self) {
-        while self.tasks.join_next().await.is_some() {}
+        &self.services.ledger
     }
 }
 
 impl Service {
-    fn of_target(prefix: &str) -> Option<Self> {
+    fn from_target_prefix(prefix: &str) -> Option<Self> {
         match prefix {
             "Kinesis_20131202" => Some(Self::Kinesis),
-            "AmazonSQS" => Some(Self::Sqs),
-            "DynamoDB_20120810" => Some(Self::DynamoDb),
             "DynamoDBStreams_20120810" => Some(Self::DynamoDbStreams),
+            "AmazonSQS" => Some(Self::Sqs),
             _ => None,
         }
     }
 
-    /// Its name in a script of faults.
+    /// The name in scripted faults.
     fn name(self) -> &'static str {
         match self {
             Self::Kinesis => "Kinesis",
-            Self::Sqs => "SQS",
-            Self::DynamoDb => "DynamoDB",
             Self::DynamoDbStreams => "DynamoDBStreams",
+            Self::Sqs => "SQS",
         }
     }
 
-    /// What it calls a call too many.
-    fn throttle(self) -> &'static str {
+    fn throttling_code(self) -> &'static str {
         match self {
-            Self::Kinesis | Self::DynamoDb => "ProvisionedThroughputExceededException",
-            Self::Sqs => "RequestThrottled",
+            Self::Kinesis => "ProvisionedThroughputExceededException",
             Self::DynamoDbStreams => "LimitExceededException",
+            Self::Sqs => "RequestThrottled",
         }
     }
 
-    async fn call(self, state: &State, operation: &str, body: &[u8]) -> Answer {
+    async fn call(self, services: &Services, operation: &str, body: &[u8]) -> Response {
         match self {
-            Self::Kinesis => state.kinesis.call(operation, body),
-            Self::Sqs => state.sqs.call(operation, body).await,
-            Self::DynamoDb => state.dynamodb.call(operation, body),
-            Self::DynamoDbStreams => state.dynamodb.call_streams(operation, body),
+            Self::Kinesis => services.kinesis.call(operation, body),
+            Self::DynamoDbStreams => services.dynamodb.call(operation, body),
+            Self::Sqs => services.sqs.call(operation, body).await,
         }
     }
 }
 
-async fn answer(state: Arc<State>, request: Request<Incoming>) -> Reply {
-    let path = request.uri().path().to_owned();
+async fn handle(services: Arc<Services>, request: Request<Incoming>) -> HttpResult {
+    let path = request.uri().path();
     if let Some(name) = path.strip_prefix(function::PATH) {
-        return invoke(&state, name, request).await;
+        let name = name.to_owned();
+        return invoke_function(&services, &name, request).await;
     }
-    match (request.method(), path.as_str()) {
-        (_, "/emulator/faults") => Ok(whole(script(&state.faults, request).await)),
-        (&Method::GET, "/emulator/ledger") => Ok(whole(Answer::ok(state.ledger.to_json()))),
-        (&Method::POST, path) if path == "/" || path.starts_with(sqs::PATH) => {
-            serve(&state, request).await
-        }
+    match (request.method(), path) {
+        (&Method::POST, "/") => call_service(&services, request).await,
         (method, path) => {
-            let message = format!("the emulator has nothing at {method} {path}");
-            Ok(whole(Answer::error(404, "NotFound", &message)))
+            let message = format!("the emulator does not serve {method} {path}");
+            Ok(complete(Response::error(404, "NotFound", &message)))
         }
     }
 }
 
-/// A call of a service.
-async fn serve(state: &State, request: Request<Incoming>) -> Reply {
+async fn call_service(services: &Services, request: Request<Incoming>) -> HttpResult {
     let target = request.headers().get("x-amz-target");
     let target = target.and_then(|target| target.to_str().ok()).unwrap_or("");
     let (prefix, operation) = target.split_once('.').unwrap_or((target, ""));
-    let Some(service) = Service::of_target(prefix) else {
+    let Some(service) = Service::from_target_prefix(prefix) else {
         let message = format!("the emulator has no service for X-Amz-Target '{target}'");
-        return Ok(whole(Answer::error(
-            400,
-            "UnknownOperationException",
-            &message,
-        )));
+        let response = Response::error(400, "UnknownOperationException", &message);
+        return Ok(complete(response));
     };
     let operation = operation.to_owned();
-    let fault = state
+    let fault = services
         .faults
-        .take(&format!("{}.{operation}", service.name()));
-    let body = match read(request.into_body()).await {
+        .next(&format!("{}.{operation}", service.name()));
+    let body = match read_body(request.into_body()).await {
         Ok(body) => body,
-        Err(refusal) => return Ok(whole(refusal)),
+        Err(response) => return Ok(complete(response)),
     };
-    if let Some(early) = fault
-        .as_ref()
-        .and_then(|fault| before(fault, 400, service.throttle()))
-    {
-        return early;
+    if let Some(result) = fault_before(fault.as_ref(), 400, service.throttling_code()) {
+        return result;
     }
-    let answer = service.call(state, &operation, &body).await;
-    after(fault.as_ref(), answer)
+    let response = service.call(services, &operation, &body).await;
+    fault_after(fault.as_ref(), response)
 }
 
-/// A call of a function.
-async fn invoke(state: &State, name: &str, request: Request<Incoming>) -> Reply {
-    let fault = state.faults.take(&format!("function.{name}"));
-    let body = match read(request.into_body()).await {
+async fn invoke_function(
+    services: &Services,
+    name: &str,
+    request: Request<Incoming>,
+) -> HttpResult {
+    let fault = services.faults.next(&format!("function.{name}"));
+    let body = match read_body(request.into_body()).await {
         Ok(body) => body,
-        Err(refusal) => return Ok(whole(refusal)),
+        Err(response) => return Ok(complete(response)),
     };
-    if let Some(early) = fault
-        .as_ref()
-        .and_then(|fault| before(fault, 429, "TooManyRequestsException"))
-    {
-        return early;
+    if let Some(result) = fault_before(fault.as_ref(), 429, "TooManyRequestsException") {
+        return result;
     }
-    after(fault.as_ref(), function::invoke(&state.ledger, &body))
+    fault_after(fault.as_ref(), function::invoke(&services.ledger, &body))
 }
 
-/// What a fault answers where the call is not executed.
-fn before(fault: &Fault, status: u16, throttle: &str) -> Option<Reply> {
-    let refuse = |status, code: &str| Some(Ok(whole(Answer::error(status, code, "as scripted"))));
+/// The result of a call that a fault keeps from being executed.
+fn fault_before(
+    fault: Option<&Fault>,
+    throttling_status: u16,
+    throttling_code: &str,
+) -> Option<HttpResult> {
+    let (status, code) = match fault? {
+        Fault::Throttle => (throttling_status, throttling_code),
+        Fault::InternalFailure => (500, "InternalFailure"),
+        Fault::Error(code) => (400, code.as_str()),
+        Fault::DropRequest => return Some(Err(DropConnection)),
+        Fault::DropResponse | Fault::TruncateResponse => return None,
+    };
+    Some(Ok(complete(Response::error(
+        status,
+        code,
+        "scripted fault",
+    ))))
+}
+
+/// The result of a call that was executed.
+fn fault_after(fault: Option<&Fault>, response: Response) -> HttpResult {
     match fault {
-        Fault::Throttle => refuse(status, throttle),
-        Fault::InternalFailure => refuse(500, "InternalFailure"),
-        Fault::ExpiredIterator => refuse(400, "ExpiredIteratorException"),
-        Fault::Refuse(code) => refuse(400, code),
-        Fault::Drop => Some(Err(Dropped)),
-        Fault::DropAnswer | Fault::Truncate => None,
-    }
-}
-
-/// What a fault makes of the answer of a call that was executed.
-fn after(fault: Option<&Fault>, answer: Answer) -> Reply {
-    match fault {
-        Some(Fault::DropAnswer) => Err(Dropped),
-        Some(Fault::Truncate) => Ok(cut(answer)),
-        _ => Ok(whole(answer)),
-    }
-}
-
-/// `POST` adds a fault, `GET` shows those to come, `DELETE` forgets them.
-async fn script(faults: &Faults, request: Request<Incoming>) -> Answer {
-    let pending = |faults: &Faults| Answer::ok(serde_json::json!({"pending": faults.pending()}));
-    match *request.method() {
-        Method::GET => pending(faults),
-        Method::DELETE => {
-            faults.clear_all();
-            pending(faults)
-        }
-        Method::POST => {
-            let body = match read(request.into_body()).await {
-                Ok(body) => body,
-                Err(refusal) => return refusal,
-            };
-            match serde_json::from_slice::<Script>(&body) {
-                Ok(script) => {
-                    faults.script(script);
-                    pending(faults)
-                }
-                Err(error) => Answer::error(400, "SerializationException", &error.to_string()),
-            }
-        }
-        _ => Answer::error(405, "MethodNotAllowed", "faults take GET, POST and DELETE"),
+        Some(Fault::DropResponse) => Err(DropConnection),
+        Some(Fault::TruncateResponse) => Ok(truncated(response)),
+        _ => Ok(complete(response)),
     }
 }
 

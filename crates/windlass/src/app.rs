@@ -13,7 +13,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use windlass_adapters::aws::{AwsSettings, Service};
 use windlass_adapters::{AdapterSettings, Adapters, stores};
-use windlass_admin::{Control, ControlParts, Declared, Metrics, Readiness, Server, ServerParts};
+use windlass_admin::{
+    ConfigMapping, Control, ControlParts, Metrics, Readiness, Server, ServerParts,
+};
 use windlass_core::lease::WorkerId;
 use windlass_engine::clock::Clock;
 use windlass_engine::memory::Budget;
@@ -95,7 +97,7 @@ impl App {
     /// A declared mapping names a function that does not exist, or the store fails.
     pub(crate) async fn spawn(self) -> anyhow::Result<Running> {
         let declared = &self.config.mappings;
-        Declared::apply(declared, &*self.store, &*self.world, self.clock, self.prune).await?;
+        ConfigMapping::apply(declared, &*self.store, &*self.world, self.clock, self.prune).await?;
         let readiness = Readiness::default();
         let control = Control::new(ControlParts {
             store: self.store,
@@ -103,7 +105,7 @@ impl App {
             board: self.board,
             wakeup: self.supervisor.wakeup(),
             clock: self.clock,
-            here: self.config.place(),
+            home: self.config.place(),
         });
         let parts = ServerParts {
             control,

@@ -1,8 +1,8 @@
-//! Everything that is checked, in one order, stopping at the first step that fails.
+//! All checks in a fixed order; stops at the first step that fails.
 //!
-//! `.ci/run` calls this and nothing more, so a developer sees what CI sees. All builds are of one
-//! profile and of the whole workspace, so that the features of a dependency, and with them its
-//! artifacts, are the same in every step: the AWS SDK is built once to check and once to run.
+//! `.ci/run` calls this and nothing else, so a developer sees what CI sees. Every step builds the
+//! whole workspace in the same profile, so the features of a dependency, and with them its artifacts,
+//! are the same in every step: the AWS SDK is built once to check and once to run.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use crate::{bench, deny, sim, tidy};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Run these steps only, in the usual order
+    /// Run only these steps, separated by commas, in the usual order
     #[arg(long, value_delimiter = ',', value_parser = step_named)]
     only: Vec<&'static str>,
 }
@@ -81,10 +81,7 @@ const STEPS: &[Step] = &[
     },
 ];
 
-/// Runs the steps, each announced by its name, and closes with a table of their times.
-///
-/// # Errors
-/// With the name of the step that failed; the ones after it are not run.
+/// Runs the steps, each announced by its name, and prints a table of their durations.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let chosen: Vec<&Step> = STEPS
         .iter()
@@ -117,8 +114,8 @@ fn clippy() -> Result<()> {
     run_command(cargo().args(workspace).args(["--", "-D", "warnings"]))
 }
 
-/// There are no examples. Asking for them has cargo choose the features that the tests bring, which
-/// are those of the other steps; without, the dependencies would be checked a second time.
+/// There are no examples: `--examples` makes cargo select the features that dev-dependencies enable,
+/// as in the other steps. Without it, the dependencies would be checked a second time.
 fn doc() -> Result<()> {
     let workspace = [
         "doc",
@@ -132,7 +129,7 @@ fn doc() -> Result<()> {
     run_command(command.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// Also builds the plain programs, which `cargo test` alone does not, for the steps that run them.
+/// Also builds the binaries, which `cargo test` alone does not, for the steps that run them.
 fn build() -> Result<()> {
     run_command(cargo().args(["build", "--workspace", "--all-targets"]))
 }
@@ -146,8 +143,8 @@ fn servers() -> Result<()> {
     test_servers::check(&Selection::default())
 }
 
-/// Only the targets that need the servers: the others have run already. The features are those of
-/// the whole workspace, so that nothing is built again for this.
+/// Only the targets that need the servers; the others have run already. The features are those of
+/// the whole workspace, so nothing is rebuilt.
 fn interop() -> Result<()> {
     let targets = interop_targets(&tidy::metadata()?)?;
     let mut command = cargo();
@@ -163,7 +160,7 @@ fn interop() -> Result<()> {
     test_servers::run_with(&Selection::default(), &mut command)
 }
 
-/// The test targets that are only built with the feature `interop`.
+/// The test targets that require the feature `interop`.
 fn interop_targets(metadata: &Value) -> Result<Vec<String>> {
     let packages = metadata["packages"].as_array().into_iter().flatten();
     let targets = packages
@@ -182,7 +179,7 @@ fn interop_targets(metadata: &Value) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The seeds that are always the same, and a handful that nobody has chosen.
+/// A fixed range of seeds, then a random one.
 fn sim() -> Result<()> {
     sim::run(&sim::Options::seeds(20_000, 1_000))
 }
@@ -191,7 +188,7 @@ fn mutants() -> Result<()> {
     sim::run(&sim::Options::mutants(5_000))
 }
 
-/// The first thing anybody does with the program. It has to end by itself and lose nothing.
+/// The demo is a user's first contact with the program: it must finish and lose nothing.
 fn demo() -> Result<()> {
     let mut command = program(target().join("debug/windlass"));
     let output = read_output_within(command.arg("demo"), Duration::from_secs(180))?;
@@ -199,16 +196,16 @@ fn demo() -> Result<()> {
     let lost_nothing = output
         .lines()
         .any(|line| count_after(line, "lost") == Some(0));
-    ensure!(lost_nothing, "the demo's summary does not say `lost 0`");
+    ensure!(lost_nothing, "the demo's summary has no `lost 0`");
     Ok(())
 }
 
-/// Only that it runs: figures of a development build on a busy machine mean nothing.
+/// Only checks that it runs: figures of a debug build on a busy machine mean nothing.
 fn bench() -> Result<()> {
     bench::run(&bench::Options::smoke())
 }
 
-/// The number that follows a word, with anything but letters and digits between them.
+/// The number that follows a word, separated by anything but letters and digits.
 fn count_after(line: &str, word: &str) -> Option<u64> {
     let words: Vec<&str> = line
         .split(|character: char| !character.is_alphanumeric())
@@ -223,7 +220,7 @@ fn count_after(line: &str, word: &str) -> Option<u64> {
 fn step_named(name: &str) -> Result<&'static str> {
     let Some(step) = STEPS.iter().find(|step| step.name == name) else {
         let names: Vec<&str> = STEPS.iter().map(|step| step.name).collect();
-        bail!("no step has this name; there are {}", names.join(", "));
+        bail!("unknown step, expected one of {}", names.join(", "));
     };
     Ok(step.name)
 }
@@ -234,7 +231,7 @@ fn print_times(times: &[(&str, Duration)]) {
         println!("{name:<16}{:>10}", in_seconds(*time));
     }
     let total = times.iter().map(|(_, time)| *time).sum();
-    println!("{:<16}{:>10}", "together", in_seconds(total));
+    println!("{:<16}{:>10}", "total", in_seconds(total));
 }
 
 fn in_seconds(time: Duration) -> String {

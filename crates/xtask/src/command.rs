@@ -1,4 +1,4 @@
-//! Runs the programs that the chores are made of, and says what it runs.
+//! Runs programs for the tasks and prints their command lines.
 
 use std::env;
 use std::ffi::OsStr;
@@ -13,38 +13,35 @@ use anyhow::{Context, Result, bail};
 
 use crate::process::sleep;
 
-/// The root of the workspace, wherever the task was called from.
+/// The root of the workspace, independent of the current directory.
 pub(crate) fn root() -> PathBuf {
     let manifest = env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     manifest
         .ancestors()
         .nth(2)
-        .expect("the crate lies two levels below the root")
+        .expect("the crate is two levels below the root")
         .to_path_buf()
 }
 
-/// Where cargo puts what it builds: `CARGO_TARGET_DIR`, else `target`.
+/// Cargo's target directory: `CARGO_TARGET_DIR`, or `target`.
 pub(crate) fn target() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
-/// The cargo that started this task, to be run at the root.
+/// The cargo that started this task; runs in the root directory.
 pub(crate) fn cargo() -> Command {
     program(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// A program to be run at the root, with nothing to read.
+/// A program that runs in the root directory with an empty standard input.
 pub(crate) fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
     command.current_dir(root()).stdin(Stdio::null());
     command
 }
 
-/// Runs a command, showing its line and its output.
-///
-/// # Errors
-/// If it cannot be started, or ends with anything but 0; the error holds its line.
+/// Runs a command and shows its command line and its output. An exit status other than 0 is an error.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = command_line(command);
     println!("$ {line}");
@@ -54,10 +51,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     expect_success(&line, status)
 }
 
-/// Runs a command and returns what it wrote to its standard output.
-///
-/// # Errors
-/// As [`run`], and if the output is not UTF-8.
+/// Runs a command and returns its standard output.
 pub(crate) fn read_output(command: &mut Command) -> Result<String> {
     let line = command_line(command);
     let output = command
@@ -68,31 +62,31 @@ pub(crate) fn read_output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("reading the output of `{line}`"))
 }
 
-/// Runs a command and returns what it wrote to its standard output, if it ends in time.
-///
-/// # Errors
-/// As [`read_output`], and if it does not end in time; then it is killed.
-pub(crate) fn read_output_within(command: &mut Command, within: Duration) -> Result<String> {
+/// Runs a command and returns its standard output. Kills it after the timeout.
+pub(crate) fn read_output_within(command: &mut Command, timeout: Duration) -> Result<String> {
     let line = command_line(command);
     println!("$ {line}");
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("starting `{line}`"))?;
-    let mut output = child.stdout.take().context("there is no output to read")?;
+    let mut output = child
+        .stdout
+        .take()
+        .context("standard output is not piped")?;
     let reader = thread::spawn(move || {
         let mut text = String::new();
         output.read_to_string(&mut text).map(|_| text)
     });
-    let end = Instant::now() + within;
+    let deadline = Instant::now() + timeout;
     let status = loop {
         if let Some(status) = child.try_wait().context("waiting for a program")? {
             break status;
         }
-        if Instant::now() >= end {
+        if Instant::now() >= deadline {
             child.kill().context("killing a program")?;
             child.wait().context("killing a program")?;
-            bail!("`{line}` did not end within {} s", within.as_secs());
+            bail!("`{line}` did not end within {} s", timeout.as_secs());
         }
         sleep(Duration::from_millis(20));
     };
@@ -103,10 +97,7 @@ pub(crate) fn read_output_within(command: &mut Command, within: Duration) -> Res
     }
 }
 
-/// The files of the repository, from its root: those that git tracks or would track.
-///
-/// # Errors
-/// If git cannot list them.
+/// The paths of the repository's files from its root: those that git tracks or would track.
 pub(crate) fn repository_files() -> Result<Vec<String>> {
     let mut list = program("git");
     list.args([
@@ -123,7 +114,7 @@ pub(crate) fn repository_files() -> Result<Vec<String>> {
     Ok(present.map(str::to_owned).collect())
 }
 
-/// The path of a program that can be run by its name alone, if there is one.
+/// Looks a program up in `PATH`.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
         .map(|dir| dir.join(name))
@@ -143,7 +134,7 @@ pub(crate) fn command_line(command: &Command) -> String {
     words.join(" ")
 }
 
-/// The end of a file, for an error that points at it; says so if it cannot be read.
+/// The last lines of a log, for an error message; if it cannot be read, the reason.
 pub(crate) fn last_lines(path: &Path, n_lines: usize) -> String {
     match fs::read(path) {
         Ok(bytes) => {
@@ -157,7 +148,7 @@ pub(crate) fn last_lines(path: &Path, n_lines: usize) -> String {
 
 fn expect_success(line: &str, status: ExitStatus) -> Result<()> {
     if !status.success() {
-        bail!("`{line}` ended with {status}");
+        bail!("`{line}` failed with {status}");
     }
     Ok(())
 }

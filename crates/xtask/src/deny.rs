@@ -1,28 +1,24 @@
 //! Checks the dependencies against `deny.toml`: bans, licences, sources, advisories.
 //!
-//! `cargo-deny` is not part of the toolchain, and its database of advisories is a git repository
-//! that not every machine can reach. So the task runs what it can and names what it did not run.
+//! `cargo-deny` is not part of the toolchain, and its advisory database is a git repository that not
+//! every machine can reach. The task runs what it can and prints what it skipped.
 
 use anyhow::Result;
 
 use crate::command;
 
-/// Runs the checks that this machine can run.
-///
-/// # Errors
-/// If a check that could be run found something.
 pub(crate) fn run() -> Result<()> {
     if command::find_program("cargo-deny").is_none() {
         println!(
-            "not run: bans, licences, sources, advisories (there is no cargo-deny here; \
-             `cargo install cargo-deny --locked` gives it)"
+            "skipped: bans, licences, sources, advisories (cargo-deny is not installed; \
+             `cargo install cargo-deny --locked` installs it)"
         );
         return Ok(());
     }
     check(&["bans", "licenses", "sources"])?;
     let mut fetch = command::cargo();
     if command::run(fetch.args(["deny", "fetch", "db"])).is_err() {
-        println!("not run: advisories (their database cannot be fetched from here)");
+        println!("skipped: advisories (cannot fetch their database)");
         return Ok(());
     }
     check(&["advisories"])

@@ -1,4 +1,4 @@
-//! Just enough of HTTP to ask a server on loopback a question, and a port to put one on.
+//! A minimal HTTP client for servers on loopback, and free ports for them.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,20 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-/// For connecting, and for each read and write.
+/// Of connecting, and of each read and write.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What a server answered.
 pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) body: String,
 }
 
-/// Asks the server on this port of 127.0.0.1 one question, on a connection of its own. Each header
-/// is a whole line.
-///
-/// # Errors
-/// If there is no answer in time, or none that this client understands.
+/// Sends one request to 127.0.0.1 on a new connection. Each header is a whole line.
 pub(crate) fn send(
     port: u16,
     method: &str,
@@ -27,16 +22,13 @@ pub(crate) fn send(
     headers: &[String],
     body: &str,
 ) -> Result<Response> {
-    let what = || format!("{method} http://127.0.0.1:{port}{path}");
+    let request = || format!("{method} http://127.0.0.1:{port}{path}");
     exchange(port, &format_request(port, method, path, headers, body))
         .and_then(|response| parse(&response))
-        .with_context(what)
+        .with_context(request)
 }
 
-/// A port of loopback that nothing listens on at this moment.
-///
-/// # Errors
-/// If the machine has none.
+/// A port of loopback that nothing listens on right now.
 pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).context("looking for a free port")?;
     let address = listener.local_addr().context("looking for a free port")?;
@@ -74,17 +66,17 @@ fn exchange(port: u16, request: &str) -> Result<String> {
 fn parse(response: &str) -> Result<Response> {
     let (head, body) = response
         .split_once("\r\n\r\n")
-        .context("the answer has no end of its head")?;
+        .context("the response has no end of headers")?;
     let status = head
         .strip_prefix("HTTP/1.1 ")
         .and_then(|rest| rest.get(..3)?.parse().ok())
-        .context("the answer has no status")?;
+        .context("the response has no status")?;
     let is_chunked = head.lines().any(|line| {
         let line = line.to_ascii_lowercase();
         line.starts_with("transfer-encoding:") && line.contains("chunked")
     });
     if is_chunked {
-        bail!("the answer comes in chunks, which this client does not read");
+        bail!("the response is chunked, which this client does not support");
     }
     Ok(Response {
         status,
@@ -97,13 +89,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_taken_apart() {
+    fn a_response_is_parsed() {
         let response = parse("HTTP/1.1 404 Not Found\r\nserver: x\r\n\r\n{}").unwrap();
         assert_eq!((response.status, response.body.as_str()), (404, "{}"));
     }
 
     #[test]
-    fn what_is_not_an_answer_is_an_error() {
+    fn a_malformed_response_is_an_error() {
         for text in [
             "SSH-2.0-Open\r\n\r\n",
             "HTTP/1.1 200 OK\r\n",
@@ -114,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_its_headers_and_its_body() {
+    fn a_request_has_headers_and_a_body() {
         let text = format_request(80, "POST", "/x", &["a: b".to_owned()], "{}");
         assert!(text.starts_with("POST /x HTTP/1.1\r\nhost: 127.0.0.1:80\r\n"));
         assert!(text.contains("\r\ncontent-length: 2\r\n"));

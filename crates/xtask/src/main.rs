@@ -1,12 +1,12 @@
-//! The project's own checks and chores, as `cargo xtask COMMAND`.
+//! The project's checks and tasks, run as `cargo xtask COMMAND`.
 //!
-//! Rust rather than shell scripts: nothing has to be installed, the rules have unit tests, and the
-//! commands that CI runs are the ones a developer runs. It depends on no crate of ours, so that it
-//! still builds, and can say what is wrong, while those do not.
+//! Rust instead of shell scripts: there is nothing to install, the rules have unit tests, and CI runs
+//! the same commands as a developer. It depends on no other crate of the workspace, so it builds, and
+//! reports what is wrong, while those do not compile.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "printing is what a task is for"
+    reason = "a task reports to the terminal"
 )]
 
 mod bench;
@@ -24,9 +24,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// What can be asked of it.
 #[derive(Parser)]
-#[command(name = "cargo xtask", about, version)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about, version)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -34,19 +33,19 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Checks everything, in order, and stops at the first step that fails
+    /// Run all checks in order; stop at the first step that fails
     Ci(ci::Options),
-    /// Checks what neither the compiler nor clippy can: edges between crates, file length, the map
+    /// Check what the compiler and clippy cannot: dependencies, import cycles, wording, the code map
     Tidy,
-    /// Checks bans, licences and sources of the dependencies, and advisories where they can be had
+    /// Check bans, licences and sources of the dependencies, and advisories if they can be fetched
     Deny,
-    /// Runs the simulation, or shows that it catches faults planted on purpose
+    /// Run the simulation, or prove that it catches faults planted on purpose (mutants)
     Sim(sim::Options),
-    /// Installs, starts and stops the servers that others wrote and our tests need
+    /// Install, start and stop the third-party servers that the interop tests need
     TestServers(test_servers::Options),
-    /// Measures CPU per record and memory, and compares with the least that could be done
+    /// Measure CPU per record and memory, compared with a program that only moves the bytes
     Bench(bench::Options),
-    /// Ends the processes named on its standard input when that closes
+    /// Terminate the processes listed on standard input when it closes
     #[command(hide = true)]
     Watchdog,
 }

@@ -1,4 +1,4 @@
-//! Processes that a task started: whether they still run, and how they are ended.
+//! Child processes of a task: whether they still run, and how to terminate them.
 
 use std::fmt;
 use std::fs;
@@ -6,28 +6,28 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a process may take to end by itself before it is killed.
-const GRACE: Duration = Duration::from_secs(5);
+/// Time between SIGTERM and SIGKILL.
+const GRACE_PERIOD: Duration = Duration::from_secs(5);
 
-/// One process, and not another that was given its number later.
+/// A process; its start time tells it from a later one with the same id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) pid: u32,
-    /// In clock ticks since the machine started.
+    /// In clock ticks since boot.
     pub(crate) started: u64,
 }
 
-/// What is ended.
+/// What is terminated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// The process and everything in the group it leads.
+    /// The process and the process group it leads.
     Group,
     /// The process alone.
     Process,
 }
 
 impl Identity {
-    /// The process that has this number, unless it has ended.
+    /// The process with this id, unless it has ended.
     pub(crate) fn of(pid: u32) -> Option<Self> {
         let stat = Stat::of(pid)?;
         (!stat.has_ended).then_some(Self {
@@ -36,48 +36,46 @@ impl Identity {
         })
     }
 
-    /// Whether it still runs.
     pub(crate) fn is_alive(self) -> bool {
         Self::of(self.pid) == Some(self)
     }
 }
 
-/// Asks all of them to end, waits a little, and kills those that have not.
+/// Sends SIGTERM to all, then SIGKILL to those that still run after the grace period.
 pub(crate) fn terminate_all(processes: &[(Scope, Identity)]) {
     signal_living(processes, "TERM");
-    let end = Instant::now() + GRACE;
-    while Instant::now() < end && processes.iter().any(|(_, process)| process.is_alive()) {
+    let deadline = Instant::now() + GRACE_PERIOD;
+    while Instant::now() < deadline && processes.iter().any(|(_, process)| process.is_alive()) {
         sleep(Duration::from_millis(20));
     }
     signal_living(processes, "KILL");
 }
 
-/// Waits, for something that cannot be waited for otherwise.
+/// Between two polls of something that sends no notification.
 #[expect(
     clippy::disallowed_methods,
-    reason = "a task has no runtime that this could block"
+    reason = "a task has no async runtime that could be blocked"
 )]
 pub(crate) fn sleep(time: Duration) {
     thread::sleep(time);
 }
 
-/// A process that ends between the question and the signal is no error, so the answer of the shell
-/// is not looked at.
+/// A process may end between the check and the signal, so the exit status of `kill` is ignored.
 fn signal_living(processes: &[(Scope, Identity)], signal: &str) {
-    for (what, process) in processes {
+    for (scope, process) in processes {
         if !process.is_alive() {
             continue;
         }
-        let to = match what {
+        let target = match scope {
             Scope::Group => format!("-{}", process.pid),
             Scope::Process => process.pid.to_string(),
         };
         let sent = Command::new("sh")
-            .args(["-c", r#"kill -s "$0" -- "$1""#, signal, &to])
+            .args(["-c", r#"kill -s "$0" -- "$1""#, signal, &target])
             .stderr(Stdio::null())
             .status();
         if let Err(error) = sent {
-            eprintln!("warning: process {} cannot be ended: {error}", process.pid);
+            eprintln!("warning: cannot signal process {}: {error}", process.pid);
         }
     }
 }
@@ -88,8 +86,8 @@ struct Stat {
 }
 
 impl Stat {
-    /// Reads the process's line in the table of processes. Its second field is the program's name,
-    /// which may hold anything, blanks and brackets too.
+    /// Reads `/proc/PID/stat`. The second field is the program's name in brackets, which may itself
+    /// contain blanks and brackets.
     fn of(pid: u32) -> Option<Self> {
         let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (_, rest) = line.rsplit_once(')')?;
@@ -117,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_ended_with_its_children_and_an_ended_process_is_not_alive() {
+    fn a_group_is_terminated_with_its_children() {
         let child = Command::new("sh")
             .args(["-c", "sleep 600 & echo started; wait"])
             .stdout(Stdio::piped())
@@ -128,13 +126,13 @@ mod tests {
         assert!(identity.is_alive());
         terminate_all(&[(Scope::Group, identity)]);
         assert!(!identity.is_alive());
-        // The pipe is open as long as the grandchild lives, so this ends only if it was ended too.
+        // The grandchild keeps the pipe open, so this returns only if it was terminated too.
         let output = child.wait_with_output();
         assert!(output.is_ok());
     }
 
     #[test]
-    fn a_number_that_was_given_to_another_process_is_left_alone() {
+    fn another_process_with_a_reused_id_is_left_alone() {
         let own = Identity::of(std::process::id()).unwrap();
         let earlier = Identity {
             started: own.started - 1,

@@ -1,9 +1,8 @@
-//! Ends servers whose owner is gone, however it went.
+//! Terminates child processes whose owner is gone, even if it was killed.
 //!
-//! A process that is killed cannot tidy up after itself. So another one, in a group of its own where
-//! no Ctrl-C reaches it, holds the reading end of a pipe from the owner: when the owner ends, the
-//! pipe closes, and the watchdog ends what it was told about. Should they have ended already, there is
-//! nothing left for it to do.
+//! A killed process cannot clean up. The watchdog is a second process, in its own process group so
+//! that Ctrl-C does not reach it. It reads from a pipe that its owner writes to: when the owner ends,
+//! the pipe closes, and the watchdog terminates the registered processes that still run.
 
 use std::env;
 use std::io::{self, BufRead as _, Write as _};
@@ -15,18 +14,14 @@ use anyhow::{Context, Result};
 
 use crate::process::{Identity, Scope, terminate_all};
 
-/// The owner's end of the pipe.
+/// The owner's side.
 pub(crate) struct Watchdog {
-    /// Taken when the watchdog is to see that the owner is done.
+    /// `None` once closed, which makes the watchdog end.
     pipe: Option<ChildStdin>,
     child: Child,
 }
 
 impl Watchdog {
-    /// Starts the watchdog.
-    ///
-    /// # Errors
-    /// If this program cannot start itself.
     pub(crate) fn start() -> Result<Self> {
         let mut child = Command::new(own_program()?)
             .arg("watchdog")
@@ -38,33 +33,24 @@ impl Watchdog {
         Ok(Self { pipe, child })
     }
 
-    /// Has a process ended together with its group when the owner is gone.
-    ///
-    /// # Errors
-    /// If the watchdog is gone.
+    /// Registers a process to be terminated with its process group.
     pub(crate) fn watch_group(&self, pid: u32) -> Result<()> {
         self.watch(Scope::Group, pid)
     }
 
-    /// Has a single process ended when the owner is gone.
-    ///
-    /// # Errors
-    /// If the watchdog is gone.
+    /// Registers a single process to be terminated.
     pub(crate) fn watch_process(&self, pid: u32) -> Result<()> {
         self.watch(Scope::Process, pid)
     }
 
-    fn watch(&self, what: Scope, pid: u32) -> Result<()> {
+    fn watch(&self, scope: Scope, pid: u32) -> Result<()> {
         let Some(identity) = Identity::of(pid) else {
             return Ok(());
         };
-        let mut pipe = self
-            .pipe
-            .as_ref()
-            .context("the watchdog is not listening")?;
-        writeln!(pipe, "{what} {} {}", identity.pid, identity.started)
+        let mut pipe = self.pipe.as_ref().context("the watchdog is closed")?;
+        writeln!(pipe, "{scope} {} {}", identity.pid, identity.started)
             .and_then(|()| pipe.flush())
-            .context("telling the watchdog")
+            .context("writing to the watchdog")
     }
 }
 
@@ -72,28 +58,24 @@ impl Drop for Watchdog {
     fn drop(&mut self) {
         self.pipe.take();
         if let Err(error) = self.child.wait() {
-            eprintln!("warning: the watchdog cannot be waited for: {error}");
+            eprintln!("warning: cannot wait for the watchdog: {error}");
         }
     }
 }
 
-/// This very program. A build that runs meanwhile may put another file in its place; Linux still
-/// knows the one that runs.
+/// The path of this program. A concurrent build may replace the file; Linux keeps the one that runs.
 fn own_program() -> Result<PathBuf> {
     if cfg!(target_os = "linux") {
         return Ok(PathBuf::from("/proc/self/exe"));
     }
-    env::current_exe().context("finding this program")
+    env::current_exe().context("finding the path of this program")
 }
 
-/// What the watchdog does: reads until the pipe closes, then ends what it has read about.
-///
-/// # Errors
-/// If the pipe cannot be read.
+/// The watchdog process: reads registrations until the pipe closes, then terminates the processes.
 pub(crate) fn run() -> Result<()> {
     let mut watched = Vec::new();
     for line in io::stdin().lock().lines() {
-        let line = line.context("reading what to watch")?;
+        let line = line.context("reading the processes to watch")?;
         watched.extend(parse(&line));
     }
     terminate_all(&watched);
@@ -102,12 +84,12 @@ pub(crate) fn run() -> Result<()> {
 
 fn parse(line: &str) -> Option<(Scope, Identity)> {
     let mut words = line.split_whitespace();
-    let what = match words.next()? {
+    let scope = match words.next()? {
         "group" => Scope::Group,
         "process" => Scope::Process,
         _ => return None,
     };
     let pid = words.next()?.parse().ok()?;
     let started = words.next()?.parse().ok()?;
-    Some((what, Identity { pid, started }))
+    Some((scope, Identity { pid, started }))
 }

@@ -1,53 +1,50 @@
-//! Answers to GetRecords that are copied from one rendered before.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! Pages of GetRecords, copied from one that was rendered at the start.
 
 use bytes::Bytes;
 
-use super::BEFORE_RECORDS;
-use crate::kinesis::number::SequenceNumber;
+use crate::clock::Clock;
+use crate::kinesis::sequence_number::SequenceNumber;
 
-/// What one GetRecords returns at most.
-const MOST_RECORDS: usize = 10_000;
-const MOST_BYTES: usize = 10 * 1024 * 1024;
+/// The start of a page; the records follow, with commas between them.
+pub const PAGE_PREFIX: &str = "{\"Records\":[";
 
-/// Partition keys take turns within a page.
+const MAX_RECORDS: usize = 10_000;
+const MAX_BYTES: usize = 10 * 1024 * 1024;
+
+/// Partition keys in a page.
 const N_KEYS: usize = 1_000;
 
-/// The largest page, to be cut and numbered.
+/// The largest page; each page is its beginning, with other sequence numbers.
 #[derive(Debug)]
-pub(super) struct Pages {
-    /// Records with a comma behind each, all of the same length.
+pub(super) struct PageTemplate {
+    /// Records of equal length, each followed by a comma.
     records: Vec<u8>,
     n_records: usize,
-    /// Bytes of a record with its comma.
+    /// Bytes of a record and its comma.
     step: usize,
-    /// Where in a record its number is.
-    number_at: usize,
+    /// Where the sequence number is in a record.
+    number_offset: usize,
     /// Milliseconds since 1970.
     created: u64,
 }
 
-/// An answer.
 pub(super) struct Page {
     pub(super) n_records: u64,
     pub(super) body: Bytes,
 }
 
-impl Pages {
-    /// Renders a page whose records have data of this size.
+impl PageTemplate {
     pub(super) fn new(record_bytes: usize) -> Self {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let created = since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0));
-        let n_records = (MOST_BYTES / record_bytes.max(1)).clamp(1, MOST_RECORDS);
+        let created = Clock::start().now_ms();
+        let n_records = (MAX_BYTES / record_bytes.max(1)).clamp(1, MAX_RECORDS);
         let number = SequenceNumber::new(created, 0, 0, created);
-        let before_number = "{\"SequenceNumber\":\"";
+        let prefix = "{\"SequenceNumber\":\"";
         let mut records = Vec::new();
         let mut random = 0x9e37_79b9_7f4a_7c15_u64;
         for record in 0..n_records {
             let data = base64_simd::STANDARD.encode_to_string(noise(record_bytes, &mut random));
             let text = format!(
-                "{before_number}{number}\",\"ApproximateArrivalTimestamp\":{}.{:03},\
+                "{prefix}{number}\",\"ApproximateArrivalTimestamp\":{}.{:03},\
                  \"Data\":\"{data}\",\"PartitionKey\":\"key-{:03}\"}},",
                 created / 1000,
                 created % 1000,
@@ -59,7 +56,7 @@ impl Pages {
             step: records.len() / n_records,
             records,
             n_records,
-            number_at: before_number.len(),
+            number_offset: prefix.len(),
             created,
         }
     }
@@ -69,42 +66,44 @@ impl Pages {
         self.step - 1
     }
 
-    /// The number of the record at this place of a shard.
-    pub(super) fn number(&self, shard: u32, place: u64) -> SequenceNumber {
-        SequenceNumber::new(self.created, shard, place, self.created)
+    pub(super) fn sequence_number(&self, shard: u32, index: u64) -> SequenceNumber {
+        SequenceNumber::new(self.created, shard, index, self.created)
     }
 
-    /// A page of at most `limit` records, where `left` are there to be read.
-    pub(super) fn answer(&self, shard: u32, place: u64, limit: u64, left: u64) -> Page {
-        let n_records = usize::try_from(limit)
+    /// A page of up to `limit` records that starts at an index, after which the shard has
+    /// `available` records.
+    pub(super) fn page(&self, shard: u32, index: u64, limit: u64, available: u64) -> Page {
+        let n_records = usize::try_from(limit.min(available))
             .unwrap_or(usize::MAX)
             .min(self.n_records);
         let mut body = Vec::with_capacity(n_records * self.step + 256);
-        body.extend_from_slice(BEFORE_RECORDS.as_bytes());
+        body.extend_from_slice(PAGE_PREFIX.as_bytes());
         body.extend_from_slice(&self.records[..n_records * self.step]);
-        let records = body[BEFORE_RECORDS.len()..].chunks_exact_mut(self.step);
-        for (place, record) in (place..).zip(records) {
-            let number = self.number(shard, place);
+        let records = body[PAGE_PREFIX.len()..].chunks_exact_mut(self.step);
+        for (index, record) in (index..).zip(records) {
+            let number = self.sequence_number(shard, index);
             let digits = number.as_str().as_bytes();
-            record[self.number_at..][..digits.len()].copy_from_slice(digits);
+            record[self.number_offset..][..digits.len()].copy_from_slice(digits);
         }
         if n_records != 0 {
-            // The comma behind the last record.
+            // The comma after the last record.
             body.pop();
         }
-        let next = place + n_records as u64;
-        let behind = if n_records as u64 == left { 0 } else { 1000 };
-        let rest =
-            format!("],\"NextShardIterator\":\"{shard}:{next}\",\"MillisBehindLatest\":{behind}}}");
-        body.extend_from_slice(rest.as_bytes());
+        let n_records = n_records as u64;
+        let next = index + n_records;
+        let millis_behind = if n_records == available { 0 } else { 1000 };
+        let suffix = format!(
+            "],\"NextShardIterator\":\"{shard}:{next}\",\"MillisBehindLatest\":{millis_behind}}}"
+        );
+        body.extend_from_slice(suffix.as_bytes());
         Page {
-            n_records: n_records as u64,
+            n_records,
             body: body.into(),
         }
     }
 }
 
-/// Bytes without a pattern; the same in each run.
+/// Incompressible bytes, the same in each run.
 fn noise(length: usize, random: &mut u64) -> Vec<u8> {
     let next = |_| {
         *random ^= *random << 13;

@@ -1,217 +1,203 @@
-//! The stream of a table: its shards, and how they follow each other.
+//! The stream of a table: its shards, and how they succeed each other.
 //!
-//! Partition keys are spread over lanes, and a lane has one open shard at a time. AWS closes it
-//! after about four hours and opens a child; here that happens when it is asked for.
+//! Partition keys are distributed over a fixed number of lanes, each of which has one open shard.
 
 use std::collections::BTreeMap;
 
+use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
-use super::record::{Place, ViewType};
-use super::refusal::DynamoDbRefusal;
-use super::shard::{MOST_SHARDS_EVER, Shard, shard_number};
-use super::table::{Change, KeySchema};
-use crate::md5;
+use super::attribute::{self, Attributes};
+use super::shard::{Shard, shard_number};
+use crate::protocol::AwsError;
 
-/// How long records are kept, in milliseconds.
-///
-/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Streams.html>
-const RETENTION: u64 = 24 * 3_600_000;
+const REGION: &str = "us-east-1";
 
-/// Where a stream keeps the record of a change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Changed {
-    /// The shard that took it.
-    pub shard_id: String,
-    /// Its number there: a decimal of 38 digits.
-    pub sequence_number: String,
-}
+/// Open shards of a stream.
+const MAX_SHARDS: u32 = 1_000;
 
-/// A stream. Times are milliseconds since 1970.
+/// The streams, by the name of their table.
+#[derive(Debug, Default)]
+pub(super) struct Streams(BTreeMap<String, Stream>);
+
+/// Times are milliseconds since 1970.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) table: String,
-    pub(super) created: u64,
-    pub(super) view: ViewType,
-    schema: KeySchema,
+    created: u64,
     arn: String,
-    /// False when its table is gone.
-    is_enabled: bool,
-    shards: BTreeMap<u32, Shard>,
-    /// The youngest shard of each lane.
-    lanes: Vec<u32>,
-    next_number: u32,
+    hash_key: String,
+    /// The items of the table, by the value of their key.
+    items: BTreeMap<String, Attributes>,
+    /// Indexed by their number.
+    shards: Vec<Shard>,
+    /// The open shard of each lane.
+    lanes: Vec<usize>,
+}
+
+impl Streams {
+    pub(super) fn create(
+        &mut self,
+        table: &str,
+        hash_key: &str,
+        n_shards: u32,
+        now: u64,
+    ) -> Result<String, AwsError> {
+        if !(1..=MAX_SHARDS).contains(&n_shards) {
+            let message = format!("a stream must have between 1 and {MAX_SHARDS} open shards");
+            return Err(AwsError::validation(message));
+        }
+        if self.0.contains_key(table) {
+            let message = format!("Table already exists: {table}");
+            return Err(AwsError::new("ResourceInUseException", message));
+        }
+        let arn = format!(
+            "arn:aws:dynamodb:{REGION}:000000000000:table/{table}/stream/{}",
+            label(now)
+        );
+        let stream = Stream {
+            table: table.to_owned(),
+            created: now,
+            arn: arn.clone(),
+            hash_key: hash_key.to_owned(),
+            items: BTreeMap::new(),
+            shards: (0..n_shards)
+                .map(|number| Shard::new(number, None, now))
+                .collect(),
+            lanes: (0..n_shards as usize).collect(),
+        };
+        self.0.insert(table.to_owned(), stream);
+        Ok(arn)
+    }
+
+    pub(super) fn of_table(&self, table: &str) -> Result<&Stream, AwsError> {
+        self.0.get(table).ok_or_else(|| no_table(table))
+    }
+
+    pub(super) fn of_table_mut(&mut self, table: &str) -> Result<&mut Stream, AwsError> {
+        self.0.get_mut(table).ok_or_else(|| no_table(table))
+    }
+
+    pub(super) fn of_arn(&self, arn: &str) -> Result<&Stream, AwsError> {
+        let mut streams = self.0.values();
+        let stream = streams.find(|stream| stream.arn == arn);
+        stream.ok_or_else(|| not_found(&format!("Stream: {arn}")))
+    }
 }
 
 impl Stream {
-    pub(super) fn new(
-        table: &str,
-        schema: &KeySchema,
-        view: ViewType,
-        n_shards: u32,
-        created: u64,
-    ) -> Self {
-        let shards = (0..n_shards).map(|number| (number, Shard::new(number, None, created)));
-        Self {
-            table: table.to_owned(),
-            created,
-            view,
-            schema: schema.clone(),
-            arn: arn_of(table, created),
-            is_enabled: true,
-            shards: shards.collect(),
-            lanes: (0..n_shards).collect(),
-            next_number: n_shards,
+    pub(super) fn put_item(&mut self, key: &str, mut item: Attributes, now: u64) {
+        let key_value = json!({"S": key});
+        item.insert(self.hash_key.clone(), key_value.clone());
+        let old = self.items.insert(key.to_owned(), item.clone());
+        if old.as_ref() == Some(&item) {
+            return;
         }
-    }
-
-    pub(super) fn arn(&self) -> &str {
-        &self.arn
-    }
-
-    /// Writes down a change.
-    pub(super) fn put(&mut self, change: &Change, now: u64) -> Changed {
-        let hash = u128::from_be_bytes(md5::digest(change.partition.as_bytes()));
-        let lane = usize::try_from(hash % self.lanes.len() as u128).expect("a lane's place");
-        let shard = self.shards.get_mut(&self.lanes[lane]);
-        let shard = shard.expect("the youngest shard of a lane is kept");
-        shard.trim(now.saturating_sub(RETENTION));
-        let sequence_number = shard.next_number().to_string();
-        let place = Place {
-            stream_arn: &self.arn,
-            sequence_number: &sequence_number,
-            created: now,
-        };
-        let (record, size) = self.view.record(change, &place);
-        shard.push(&record, size, now);
-        Changed {
-            shard_id: shard.id(),
-            sequence_number,
-        }
+        let hash = u128::from_be_bytes(Md5::digest(key).into());
+        let lane = usize::try_from(hash % self.lanes.len() as u128).expect("lanes are few");
+        let shard = &mut self.shards[self.lanes[lane]];
+        let keys = Attributes::from_iter([(self.hash_key.clone(), key_value)]);
+        let number = shard.next_sequence_number().to_string();
+        let (record, size) = record(&self.arn, &number, &keys, old.as_ref(), &item, now);
+        shard.push(&record, size);
     }
 
     /// Closes each open shard and opens a child of it.
-    pub(super) fn roll(&mut self, now: u64) -> Result<(), DynamoDbRefusal> {
-        let n_lanes = u32::try_from(self.lanes.len()).unwrap_or(u32::MAX);
-        if MOST_SHARDS_EVER - self.next_number < n_lanes {
-            return Err(DynamoDbRefusal::new(
-                "LimitExceededException",
-                format!("a stream has at most {MOST_SHARDS_EVER} shards here"),
-            ));
-        }
+    pub(super) fn roll(&mut self, now: u64) {
         for lane in &mut self.lanes {
-            let parent = self.shards.get_mut(lane);
-            let parent = parent.expect("the youngest shard of a lane is kept");
-            // Never before its parent, so that numbers grow: a stream that follows another of the
-            // same millisecond was made ahead of the clock.
-            let created = now.max(parent.created);
-            parent.closed = Some(created);
-            let child = Shard::new(self.next_number, Some(parent), created);
-            *lane = child.number;
-            self.next_number += 1;
-            self.shards.insert(child.number, child);
-        }
-        Ok(())
-    }
-
-    /// Closes all shards: there will be no more changes.
-    pub(super) fn disable(&mut self, now: u64) {
-        self.is_enabled = false;
-        for shard in self.shards.values_mut() {
-            shard.closed.get_or_insert(now);
+            let number = u32::try_from(self.shards.len()).expect("shard ids have eight digits");
+            let parent = &mut self.shards[*lane];
+            parent.close();
+            let child = Shard::new(number, Some(parent), now);
+            *lane = self.shards.len();
+            self.shards.push(child);
         }
     }
 
-    /// Forgets what is older than AWS keeps; a closed shard goes with its last records.
-    pub(super) fn expire(&mut self, now: u64) {
-        let horizon = now.saturating_sub(RETENTION);
-        self.trim(horizon);
-        self.forget_closed(horizon);
+    pub(super) fn trim_all(&mut self) {
+        self.shards.iter_mut().for_each(Shard::trim_all);
     }
 
-    /// Whether it has nothing left, and never will have.
-    pub(super) fn is_over(&self) -> bool {
-        self.shards.is_empty()
-    }
-
-    /// Forgets the records created before this time.
-    pub(super) fn trim(&mut self, horizon: u64) {
-        for shard in self.shards.values_mut() {
-            shard.trim(horizon);
-        }
-    }
-
-    /// Forgets the shards closed before this time.
-    pub(super) fn forget_closed(&mut self, horizon: u64) {
-        self.shards
-            .retain(|_, shard| shard.closed.is_none_or(|closed| horizon <= closed));
-    }
-
-    /// A shard by its name.
-    pub(super) fn shard(&self, id: &str) -> Result<&Shard, DynamoDbRefusal> {
-        let shard = self.shards.get(&shard_number(id)?);
+    pub(super) fn shard(&self, id: &str) -> Result<&Shard, AwsError> {
+        let shard = shard_number(id).and_then(|number| self.shard_by_number(number));
         let shard = shard.filter(|shard| shard.id() == id);
-        shard.ok_or_else(|| no_shard(id, &self.arn))
+        shard.ok_or_else(|| not_found(&format!("Shard: {id} in Stream: {}", self.arn)))
     }
 
-    /// The shard of an iterator.
-    pub(super) fn shard_by_number(&self, number: u32) -> Result<&Shard, DynamoDbRefusal> {
-        let shard = self.shards.get(&number);
-        shard.ok_or_else(|| no_shard(&number.to_string(), &self.arn))
+    pub(super) fn shard_by_number(&self, number: u32) -> Option<&Shard> {
+        self.shards.get(number as usize)
     }
 
-    /// It as DescribeStream shows it: at most `limit` shards, after another, of one parent.
-    pub(super) fn to_json(&self, after: Option<u32>, limit: usize, parent: Option<u32>) -> Value {
-        let shards = self.shards.values().filter(|shard| {
-            after.is_none_or(|after| after < shard.number)
-                && parent.is_none_or(|parent| shard.parent == Some(parent))
-        });
-        let mut shards = shards.peekable();
-        let shown: Vec<&Shard> = shards.by_ref().take(limit).collect();
-        let rendered: Vec<Value> = shown.iter().map(|shard| shard.to_json()).collect();
-        let status = if self.is_enabled {
-            "ENABLED"
-        } else {
-            "DISABLED"
-        };
-        let mut stream = json!({
+    /// The `StreamDescription`, with up to `limit` shards from this number on.
+    pub(super) fn describe(&self, first_shard: usize, limit: usize) -> Value {
+        let shards = self.shards.get(first_shard..).unwrap_or_default();
+        let page = &shards[..shards.len().min(limit)];
+        let mut description = json!({
             "StreamArn": self.arn,
             "StreamLabel": label(self.created),
-            "StreamStatus": status,
-            "StreamViewType": self.view.name(),
+            "StreamStatus": "ENABLED",
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
             "CreationRequestDateTime": self.created / 1000,
             "TableName": self.table,
-            "KeySchema": self.schema.to_json(),
-            "Shards": rendered,
+            "KeySchema": [{"AttributeName": self.hash_key, "KeyType": "HASH"}],
+            "Shards": page.iter().map(Shard::to_json).collect::<Vec<_>>(),
         });
-        if let Some(last) = shown.last().filter(|_| shards.peek().is_some()) {
-            stream["LastEvaluatedShardId"] = last.id().into();
+        if let Some(last) = page.last().filter(|_| page.len() < shards.len()) {
+            description["LastEvaluatedShardId"] = last.id().into();
         }
-        stream
+        description
     }
 }
 
-/// The ARN of a table, in the one account and region that there is.
-pub(super) fn table_arn(table: &str) -> String {
-    format!(
-        "arn:aws:dynamodb:{}:000000000000:table/{table}",
-        super::REGION
-    )
+/// The record of a change, and its `SizeBytes`. The creation time has whole seconds, as in AWS.
+///
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_Record.html>
+fn record(
+    stream_arn: &str,
+    sequence_number: &str,
+    keys: &Attributes,
+    old: Option<&Attributes>,
+    new: &Attributes,
+    now: u64,
+) -> (Value, usize) {
+    let size = attribute::size(keys) + attribute::size(new) + old.map_or(0, attribute::size);
+    let mut change = json!({
+        "ApproximateCreationDateTime": now / 1000,
+        "Keys": keys,
+        "NewImage": new,
+        "SequenceNumber": sequence_number,
+        "SizeBytes": size,
+        "StreamViewType": "NEW_AND_OLD_IMAGES",
+    });
+    if let Some(old) = old {
+        change["OldImage"] = old.clone().into();
+    }
+    let id = Md5::digest(format!("{stream_arn}/{sequence_number}"));
+    let record = json!({
+        "awsRegion": REGION,
+        "dynamodb": change,
+        "eventID": format!("{id:x}"),
+        "eventName": if old.is_some() { "MODIFY" } else { "INSERT" },
+        "eventSource": "aws:dynamodb",
+        "eventVersion": "1.1",
+    });
+    (record, size)
 }
 
-/// The ARN of a stream made at this time.
-pub(super) fn arn_of(table: &str, created: u64) -> String {
-    format!("{}/stream/{}", table_arn(table), label(created))
-}
-
-/// What tells the streams of a table apart: when each was made.
-pub(super) fn label(created: u64) -> String {
+/// The stream's label: its creation time.
+fn label(created: u64) -> String {
     let time = i64::try_from(created).ok();
     let time = time.and_then(|time| jiff::Timestamp::from_millisecond(time).ok());
     let time = time.unwrap_or(jiff::Timestamp::MAX);
     time.strftime("%Y-%m-%dT%H:%M:%S.%3f").to_string()
 }
 
-fn no_shard(shard: &str, arn: &str) -> DynamoDbRefusal {
-    DynamoDbRefusal::not_found(&format!("Shard: {shard} in Stream: {arn}"))
+fn no_table(name: &str) -> AwsError {
+    not_found(&format!("Table: {name}"))
+}
+
+fn not_found(resource: &str) -> AwsError {
+    AwsError::not_found(format!(
+        "Requested resource not found: {resource} not found"
+    ))
 }

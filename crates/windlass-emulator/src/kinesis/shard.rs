@@ -1,34 +1,33 @@
-//! One shard: the records of a range of hash keys, in the order of their arrival.
+//! A shard: the records of a range of hash keys, in order of arrival.
 //!
-//! Each record is kept as GetRecords shows it, so that reading is copying.
+//! Records are stored as the JSON of GetRecords, so a read only copies.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
 use serde_json::{Value, json};
 
-use super::number::SequenceNumber;
+use super::sequence_number::SequenceNumber;
 
-/// Data that one GetRecords returns at most, in bytes before base64.
+/// Bytes of data and partition keys in one GetRecords, before base64.
 ///
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
-const LARGEST_PAGE: usize = 10 * 1024 * 1024;
+const MAX_PAGE_BYTES: usize = 10 * 1024 * 1024;
 
-/// A shard. Times are milliseconds since 1970.
+/// Times are milliseconds since 1970.
 #[derive(Debug)]
 pub(super) struct Shard {
     pub(super) number: u32,
-    /// The shards it came from: none, one by a split, two by a merge.
+    /// None, one after a split, two after a merge.
     pub(super) parents: Vec<u32>,
     pub(super) hash_keys: RangeInclusive<u128>,
     pub(super) created: u64,
     pub(super) closed: Option<Closed>,
-    records: VecDeque<Stored>,
-    /// Records that are gone from the front, which is the place of the first that is left.
-    trimmed: u64,
+    records: VecDeque<StoredRecord>,
+    /// Records that were trimmed, which is also the offset of the oldest one left.
+    n_trimmed: u64,
 }
 
-/// What is known of a shard that takes no more records.
 #[derive(Debug)]
 pub(super) struct Closed {
     pub(super) at: u64,
@@ -36,7 +35,7 @@ pub(super) struct Closed {
 }
 
 #[derive(Debug)]
-struct Stored {
+struct StoredRecord {
     number: SequenceNumber,
     arrived: u64,
     /// Bytes of data and partition key.
@@ -44,15 +43,11 @@ struct Stored {
     json: String,
 }
 
-/// A place to read from: the number of records of the shard that lie before it.
-pub(super) type Place = u64;
-
-/// What one read found.
 #[derive(Debug)]
-pub(super) struct Read {
-    /// The records as JSON with commas between.
+pub(super) struct Page {
+    /// The records as JSON, with commas between them.
     pub(super) records: Vec<u8>,
-    pub(super) next: Place,
+    pub(super) next_offset: u64,
     pub(super) end_of_shard: bool,
     pub(super) millis_behind_latest: u64,
 }
@@ -71,7 +66,7 @@ impl Shard {
             created,
             closed: None,
             records: VecDeque::new(),
-            trimmed: 0,
+            n_trimmed: 0,
         }
     }
 
@@ -79,114 +74,96 @@ impl Shard {
         self.closed.is_none()
     }
 
-    /// Whether it took records at this time.
-    pub(super) fn was_open_at(&self, time: u64) -> bool {
-        self.created <= time && self.closed.as_ref().is_none_or(|closed| time < closed.at)
-    }
-
-    /// Takes a record whose data is given in base64, and its size before that.
-    pub(super) fn put(&mut self, key: &str, data: &str, size: usize, now: u64) -> SequenceNumber {
-        let number = SequenceNumber::new(self.created, self.number, self.end() + 1, now);
+    pub(super) fn put(&mut self, key: &str, data: &[u8], now: u64) -> SequenceNumber {
+        let index = self.end_offset() + 1;
+        let number = SequenceNumber::new(self.created, self.number, index, now);
         let json = format!(
             "{{\"SequenceNumber\":\"{number}\",\"ApproximateArrivalTimestamp\":{}.{:03},\
-             \"Data\":\"{data}\",\"PartitionKey\":{}}}",
+             \"Data\":\"{}\",\"PartitionKey\":{}}}",
             now / 1000,
             now % 1000,
+            base64_simd::STANDARD.encode_to_string(data),
             Value::from(key)
         );
-        self.records.push_back(Stored {
+        self.records.push_back(StoredRecord {
             number,
             arrived: now,
-            size: size + key.len(),
+            size: data.len() + key.len(),
             json,
         });
         number
     }
 
-    /// Forgets what arrived before this time.
-    pub(super) fn trim(&mut self, horizon: u64) {
-        while self
-            .records
-            .front()
-            .is_some_and(|record| record.arrived < horizon)
-        {
-            self.records.pop_front();
-            self.trimmed += 1;
-        }
+    pub(super) fn trim_all(&mut self) {
+        self.n_trimmed = self.end_offset();
+        self.records.clear();
     }
 
-    /// Reads at most `limit` records from a place on.
-    pub(super) fn read(&self, from: Place, limit: usize, now: u64) -> Read {
-        let from = from.clamp(self.trimmed, self.end());
-        let skipped = usize::try_from(from - self.trimmed).expect("no more than records kept");
-        let (mut records, mut size, mut next) = (Vec::new(), 0, from);
-        for record in self.records.iter().skip(skipped).take(limit) {
-            if next != from {
-                if LARGEST_PAGE < size + record.size {
+    /// Reads up to `limit` records. An offset that was trimmed becomes that of the oldest record.
+    pub(super) fn read(&self, offset: u64, limit: usize, now: u64) -> Page {
+        let first = offset.clamp(self.n_trimmed, self.end_offset());
+        let (mut records, mut size, mut next_offset) = (Vec::new(), 0, first);
+        for record in self.records.range(self.index_of(first)..).take(limit) {
+            if next_offset != first {
+                if MAX_PAGE_BYTES < size + record.size {
                     break;
                 }
                 records.push(b',');
             }
             records.extend_from_slice(record.json.as_bytes());
             size += record.size;
-            next += 1;
+            next_offset += 1;
         }
-        let unread = usize::try_from(next - self.trimmed).expect("no more than records kept");
-        let behind = self.records.get(unread);
-        Read {
+        let next = self.records.get(self.index_of(next_offset));
+        Page {
             records,
-            next,
-            end_of_shard: behind.is_none() && !self.is_open(),
-            millis_behind_latest: behind.map_or(0, |record| now.saturating_sub(record.arrived)),
+            next_offset,
+            end_of_shard: next.is_none() && !self.is_open(),
+            millis_behind_latest: next.map_or(0, |record| now.saturating_sub(record.arrived)),
         }
     }
 
-    /// The place of the oldest record.
-    pub(super) fn horizon(&self) -> Place {
-        self.trimmed
+    pub(super) fn trim_horizon(&self) -> u64 {
+        self.n_trimmed
     }
 
-    /// The place behind the youngest record.
-    pub(super) fn end(&self) -> Place {
-        self.trimmed + self.records.len() as u64
+    /// The offset after the newest record.
+    pub(super) fn end_offset(&self) -> u64 {
+        self.n_trimmed + self.records.len() as u64
     }
 
-    /// The place of the first record with this number or a higher one.
-    pub(super) fn at_or_above(&self, number: SequenceNumber) -> Place {
-        self.trimmed
-            + self
-                .records
-                .partition_point(|record| record.number < number) as u64
+    pub(super) fn offset_at(&self, number: SequenceNumber) -> u64 {
+        self.offset_after(|record| record.number < number)
     }
 
-    /// The place of the first record with a higher number.
-    pub(super) fn above(&self, number: SequenceNumber) -> Place {
-        self.trimmed
-            + self
-                .records
-                .partition_point(|record| record.number <= number) as u64
+    pub(super) fn offset_after_number(&self, number: SequenceNumber) -> u64 {
+        self.offset_after(|record| record.number <= number)
     }
 
-    /// The place of the first record that arrived at this time or later.
-    pub(super) fn at_time(&self, time: u64) -> Place {
-        let older = self
-            .records
-            .iter()
-            .take_while(|record| record.arrived < time);
-        self.trimmed + older.count() as u64
+    pub(super) fn offset_at_time(&self, time: u64) -> u64 {
+        self.offset_after(|record| record.arrived < time)
     }
 
-    /// The lowest number that it can give, and, once closed, one that is above all that it gave.
+    /// The lowest number of the shard, and, once it is closed, one above all that were assigned.
     pub(super) fn number_range(&self) -> (SequenceNumber, Option<SequenceNumber>) {
         let first = SequenceNumber::new(self.created, self.number, 0, self.created);
         let last = self.closed.as_ref().map(|closed| {
-            SequenceNumber::new(self.created, self.number, self.end() + 1, closed.at)
+            SequenceNumber::new(self.created, self.number, self.end_offset() + 1, closed.at)
         });
         (first, last)
     }
 
-    /// It as ListShards shows it.
-    pub(super) fn to_json(&self) -> Value {
+    /// The offset after the oldest records, for which the predicate holds.
+    fn offset_after(&self, is_older: impl FnMut(&StoredRecord) -> bool) -> u64 {
+        self.n_trimmed + self.records.partition_point(is_older) as u64
+    }
+
+    fn index_of(&self, offset: u64) -> usize {
+        usize::try_from(offset - self.n_trimmed).expect("the offset is at most that of the end")
+    }
+
+    /// The shard in ListShards.
+    pub(super) fn to_listed_json(&self) -> Value {
         let (first, last) = self.number_range();
         let mut numbers = json!({"StartingSequenceNumber": first.as_str()});
         if let Some(last) = last {
@@ -206,7 +183,7 @@ impl Shard {
         shard
     }
 
-    /// It as GetRecords shows it at the end of a parent.
+    /// The shard in `ChildShards` of the last GetRecords of a parent.
     pub(super) fn to_child_json(&self) -> Value {
         let parents: Vec<String> = self.parents.iter().copied().map(shard_id).collect();
         json!({
@@ -224,12 +201,11 @@ impl Shard {
     }
 }
 
-/// A shard's name.
 pub(crate) fn shard_id(number: u32) -> String {
     format!("shardId-{number:012}")
 }
 
-/// The number in a shard's name. AWS takes the bare number too.
+/// The number in a shard id. AWS also accepts the number alone.
 pub(crate) fn shard_number(id: &str) -> Option<u32> {
     let digits = id.strip_prefix("shardId-").unwrap_or(id);
     let is_number = digits.len() <= 12 && digits.bytes().all(|digit| digit.is_ascii_digit());

@@ -1,23 +1,29 @@
-//! What the ledger needs of an event of Lambda: for each record its source, key and number.
+//! The parts of a Lambda event that the ledger needs: source, key and number of each record.
 //!
-//! The forms of the three sources are in
+//! The events of the three sources are documented at
 //! <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html>.
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::LedgerError;
+/// Gives the position and not the content, which may be confidential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body is not an event of Lambda, at line {line} column {column}")]
+pub(crate) struct InvalidEvent {
+    line: usize,
+    column: usize,
+}
 
 /// A record that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Arrival {
     pub(super) source: String,
-    /// `None`: it has not the fields of the ledger.
+    /// `None`: the record does not have the fields of the ledger.
     pub(super) payload: Option<Payload>,
 }
 
-/// The fields by which a record is known; others may stand beside them.
+/// Other fields are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(super) struct Payload {
     pub(super) key: String,
@@ -70,9 +76,8 @@ struct Attribute<'a> {
     number: Option<Cow<'a, str>>,
 }
 
-/// Reads an event.
-pub(super) fn read(event: &[u8]) -> Result<Vec<Arrival>, LedgerError> {
-    let event: Event<'_> = serde_json::from_slice(event).map_err(|error| LedgerError {
+pub(super) fn parse(event: &[u8]) -> Result<Vec<Arrival>, InvalidEvent> {
+    let event: Event<'_> = serde_json::from_slice(event).map_err(|error| InvalidEvent {
         line: error.line(),
         column: error.column(),
     })?;
@@ -83,8 +88,8 @@ pub(super) fn read(event: &[u8]) -> Result<Vec<Arrival>, LedgerError> {
     Ok(arrivals.collect())
 }
 
-/// A source's name in the ledger: `kinesis/orders` of a stream's ARN, and `sqs/…` and `dynamodb/…`
-/// (with the table's name) of the others. What is no ARN stands for itself.
+/// Converts the ARN of a stream, table or queue to a name such as `kinesis/orders`; other text is
+/// already a name.
 pub(super) fn source_name(arn: &str) -> Cow<'_, str> {
     let mut parts = arn.splitn(6, ':');
     if parts.next() != Some("arn") {

@@ -1,60 +1,63 @@
-//! Calls with a batch of entries: each has a result of its own.
+//! Requests with a batch of entries, each of which has its own result.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
-use super::refusal::SqsRefusal;
-use super::requests::Entry;
+use super::error::query_code;
+use crate::protocol::AwsError;
 
-/// Entries of one batch.
-///
-/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html>
-const MOST_ENTRIES: usize = 10;
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessageBatch.html>
+const MAX_ENTRIES: usize = 10;
 
-/// Executes the entries in turn. What `each` answers is the entry's result, to which its id is
-/// added.
-///
-/// # Errors
-/// If it is no batch that AWS takes; then no entry is executed.
-pub(super) fn execute<E: Entry>(
-    entries: Vec<E>,
-    mut each: impl FnMut(E) -> Result<Value, SqsRefusal>,
-) -> Result<Bytes, SqsRefusal> {
-    check(&entries)?;
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct BatchRequest<E> {
+    pub(super) queue_url: String,
+    #[serde(default = "Vec::new")]
+    pub(super) entries: Vec<E>,
+}
+
+pub(super) trait BatchEntry {
+    fn id(&self) -> &str;
+}
+
+/// Executes the entries one by one, unless the batch is invalid as a whole.
+pub(super) fn execute<E: BatchEntry>(
+    entries: &[E],
+    mut execute_entry: impl FnMut(&E) -> Result<(), AwsError>,
+) -> Result<Bytes, AwsError> {
+    validate(entries)?;
     let (mut successful, mut failed) = (Vec::new(), Vec::new());
     for entry in entries {
-        let id = entry.id().to_owned();
-        match each(entry) {
-            Ok(mut result) => {
-                result["Id"] = id.into();
-                successful.push(result);
-            }
-            Err(refusal) => failed.push(json!({
-                "Id": id,
+        match execute_entry(entry) {
+            Ok(()) => successful.push(json!({"Id": entry.id()})),
+            Err(error) => failed.push(json!({
+                "Id": entry.id(),
                 "SenderFault": true,
-                "Code": refusal.query_code(),
-                "Message": refusal.message,
+                "Code": query_code(&error),
+                "Message": error.message,
             })),
         }
     }
-    let answer = json!({"Successful": successful, "Failed": failed});
-    Ok(Bytes::from(answer.to_string()))
+    let response = json!({"Successful": successful, "Failed": failed});
+    Ok(response.to_string().into())
 }
 
-fn check<E: Entry>(entries: &[E]) -> Result<(), SqsRefusal> {
+fn validate<E: BatchEntry>(entries: &[E]) -> Result<(), AwsError> {
     if entries.is_empty() {
-        return Err(SqsRefusal::new(
+        return Err(AwsError::new(
             "EmptyBatchRequest",
             "There should be at least one entry in the request.",
         ));
     }
-    if MOST_ENTRIES < entries.len() {
-        return Err(SqsRefusal::new(
+    if MAX_ENTRIES < entries.len() {
+        return Err(AwsError::new(
             "TooManyEntriesInBatchRequest",
             format!(
-                "Maximum number of entries per request are {MOST_ENTRIES}. You have sent {}.",
+                "Maximum number of entries per request are {MAX_ENTRIES}. You have sent {}.",
                 entries.len()
             ),
         ));
@@ -62,19 +65,17 @@ fn check<E: Entry>(entries: &[E]) -> Result<(), SqsRefusal> {
     let mut ids = BTreeSet::new();
     for entry in entries {
         let id = entry.id();
-        let is_id_character = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-        if !(1..=80).contains(&id.len()) || !id.bytes().all(is_id_character) {
-            return Err(SqsRefusal::new(
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+        if !(1..=80).contains(&id.len()) || !id.bytes().all(is_allowed) {
+            return Err(AwsError::new(
                 "InvalidBatchEntryId",
                 "A batch entry id can only contain alphanumeric characters, hyphens and \
                  underscores. It can be at most 80 letters long.",
             ));
         }
         if !ids.insert(id) {
-            return Err(SqsRefusal::new(
-                "BatchEntryIdsNotDistinct",
-                format!("Id {id} repeated."),
-            ));
+            let message = format!("Id {id} repeated.");
+            return Err(AwsError::new("BatchEntryIdsNotDistinct", message));
         }
     }
     Ok(())

@@ -162,7 +162,7 @@ fn read_headers(node: &Node, path: &str, problems: &mut Vec<Problem>) -> BTreeMa
 
 fn read_lambda(node: &Node, path: &str, problems: &mut Vec<Problem>) -> Option<FunctionKind> {
     if let Value::Text(text) = &node.value
-        && FunctionName::parse(text).is_some_and(|it| it.place.is_some())
+        && FunctionName::parse(text).is_some_and(|it| it.scope.is_some())
         && let Ok(arn) = Arn::parse(text)
     {
         return Some(FunctionKind::Lambda(arn));

@@ -10,8 +10,8 @@ use std::time::Duration;
 use windlass_adapters::stores;
 use windlass_adapters::targets::{FunctionSettings, validate_url};
 use windlass_adapters::tls_roots::CaBundle;
-use windlass_admin::{Declared, Mistake};
-use windlass_core::function::Place;
+use windlass_admin::{ConfigMapping, ConfigMappingError};
+use windlass_core::function::ArnScope;
 use windlass_engine::clock::Clock;
 
 mod functions;
@@ -64,7 +64,7 @@ pub(crate) struct Config {
     /// How long a stop may take before what runs is abandoned.
     pub(crate) drain_timeout: Duration,
     pub(crate) functions: BTreeMap<String, FunctionSettings>,
-    pub(crate) mappings: Vec<Declared>,
+    pub(crate) mappings: Vec<ConfigMapping>,
     /// Whether calls are signed with credentials that mean nothing. No key of the file: the demo
     /// needs none, since its sources check no signature.
     pub(crate) placeholder_credentials: bool,
@@ -107,7 +107,7 @@ impl Config {
     }
 
     /// Partition, region and account of what is named without an ARN.
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> ArnScope {
         place(&self.region, &self.account_id)
     }
 
@@ -386,8 +386,8 @@ fn endpoints(top: &mut Section<'_>, problems: &mut Vec<Problem>) -> BTreeMap<Str
 }
 
 /// Partition, region and account of what is named without an ARN.
-fn place(region: &str, account_id: &str) -> Place {
-    Place {
+fn place(region: &str, account_id: &str) -> ArnScope {
+    ArnScope {
         partition: "aws".to_owned(),
         region: region.to_owned(),
         account_id: account_id.to_owned(),
@@ -395,7 +395,11 @@ fn place(region: &str, account_id: &str) -> Place {
 }
 
 /// The mappings of the file, with everything that is wrong with any of them.
-fn mappings(top: &mut Section<'_>, here: &Place, problems: &mut Vec<Problem>) -> Vec<Declared> {
+fn mappings(
+    top: &mut Section<'_>,
+    home: &ArnScope,
+    problems: &mut Vec<Problem>,
+) -> Vec<ConfigMapping> {
     let Some(node) = top.take("mappings") else {
         return Vec::new();
     };
@@ -404,7 +408,7 @@ fn mappings(top: &mut Section<'_>, here: &Place, problems: &mut Vec<Problem>) ->
         return Vec::new();
     };
     let now = Clock::start().now();
-    let mut mappings: Vec<(u32, Declared)> = Vec::new();
+    let mut mappings: Vec<(u32, ConfigMapping)> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let path = format!("mappings[{index}]");
         let Value::Map(members) = &item.value else {
@@ -413,12 +417,14 @@ fn mappings(top: &mut Section<'_>, here: &Place, problems: &mut Vec<Problem>) ->
             continue;
         };
         let place = format!("{path} (line {})", item.line);
-        match Declared::parse(&place, &tree::entries_to_json(members), here, now) {
+        match ConfigMapping::parse(&place, &tree::entries_to_json(members), home, now) {
             Err(mistakes) => {
                 problems.extend(mistakes.iter().filter_map(|it| in_file(item, &path, it)))
             }
             Ok(declared) => {
-                let twin = mappings.iter().find(|(_, it)| it.is_twin_of(&declared));
+                let twin = mappings
+                    .iter()
+                    .find(|(_, it)| it.is_duplicate_of(&declared));
                 if let Some((line, _)) = twin {
                     let text =
                         format!("the mapping at line {line} has the same source and function");
@@ -433,7 +439,7 @@ fn mappings(top: &mut Section<'_>, here: &Place, problems: &mut Vec<Problem>) ->
 
 /// A mistake in a mapping, with the line of its member. What is said of a member whose variable has
 /// no value is no mistake of its own.
-fn in_file(mapping: &Node, path: &str, mistake: &Mistake) -> Option<Problem> {
+fn in_file(mapping: &Node, path: &str, mistake: &ConfigMappingError) -> Option<Problem> {
     let (line, value) = mapping.find(&mistake.member);
     let message = format!("{path}: {}", mistake.message);
     (*value != Value::Unset).then_some(Problem { line, message })

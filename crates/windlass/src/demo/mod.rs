@@ -1,7 +1,7 @@
-//! `windlass demo`: the main job on one machine, with nothing installed.
+//! `windlass demo`: event source mappings on one machine, with nothing installed.
 //!
-//! A whole daemon runs beside an emulator of the sources. Three mappings are made through the API,
-//! records flow for a while, and the emulator's ledger proves in the end that every one of them
+//! A daemon and an emulator of the sources run in one process. Three mappings are created through
+//! the API, records flow for some seconds, and the emulator's ledger proves that each of them
 //! arrived, in order for each key.
 
 use std::path::{Path, PathBuf};
@@ -20,21 +20,18 @@ use crate::config::{Config, Surroundings};
 use crate::serve::Signals;
 use crate::{output, refuse, telemetry};
 
+mod progress;
 mod records;
-mod show;
 
-use show::{Seen, Show};
+use progress::{Progress, Snapshot};
 
-/// Between two looks at how it goes.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What has not arrived by then, counted from the start, is lost.
-const PATIENCE: Duration = Duration::from_secs(45);
+/// Records that have not arrived this long after the start are lost.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// How long the stop may take.
-const GRACE: Duration = Duration::from_secs(8);
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Runs the demo to its end.
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     if let Err(problem) = telemetry::start(LogFormat::Text, Some("warn")) {
         return Ok(refuse(None, &[problem]));
@@ -46,17 +43,17 @@ pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
-    // Before the folder is made, so that however it is told to end, the folder goes.
+    // Registered first, so that a signal does not leave the directory in place.
     let mut signals = Signals::new()?;
     let emulator = Emulator::start(([127, 0, 0, 1], 0).into()).await;
-    let emulator = emulator.context("starting the stand-in for AWS")?;
-    let folder = Folder::new()?;
-    let config = configuration(&emulator, folder.path(), args.port)?;
+    let emulator = emulator.context("starting the emulator")?;
+    let directory = TempDir::new()?;
+    let config = build_config(&emulator, directory.path(), args.port)?;
     let running = App::build(config, false).await?.spawn().await?;
     let api = format!("http://{}", running.address());
     let client = Client::new(&api);
-    introduce(&emulator, &api)?;
-    for (source, starting_position) in records::sources(&emulator)? {
+    print_introduction(&emulator, &api)?;
+    for (source, starting_position) in records::create_sources(&emulator)? {
         let mapping = json!({
             "FunctionName": "hello",
             "EventSourceArn": source,
@@ -64,32 +61,33 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         });
         client.create(&mapping).await?;
     }
-    let interrupted = flow(args, &emulator, &client, &mut signals).await?;
+    let interrupted = run_until_delivered(args, &emulator, &client, &mut signals).await?;
     if args.keep && !interrupted {
-        report(&emulator.ledger().summary())?;
+        print_summary(&emulator.ledger().summary())?;
         output::print(&format!(
-            "still running: the API is at {api}, the sources are at {}; Ctrl-C ends it",
+            "still running: API at {api}, sources at {}; press Ctrl-C to stop",
             emulator.endpoint()
         ))?;
         signals.next().await;
-        running.stop(GRACE, signals.next()).await;
+        running.stop(STOP_TIMEOUT, signals.next()).await;
         return Ok(ExitCode::SUCCESS);
     }
-    running.stop(GRACE, signals.next()).await;
+    running.stop(STOP_TIMEOUT, signals.next()).await;
     if interrupted {
-        // What is still on its way is not lost, so there is nothing to sum up.
-        bail!("interrupted before everything had arrived");
+        // Records in flight are not lost, so a summary would mislead.
+        bail!("interrupted before all records had arrived");
     }
     let summary = emulator.ledger().summary();
-    report(&summary)?;
+    print_summary(&summary)?;
     if summary.lost() != 0 || summary.counts.out_of_order != 0 {
-        bail!("records are missing or came out of order: this is a defect of windlass");
+        bail!("records are missing or arrived out of order: this is a bug in windlass");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Puts the records and shows how they arrive, until all have; whether somebody interrupted it.
-async fn flow(
+/// Puts the records and shows the progress until all have arrived. Returns whether a signal
+/// interrupted it.
+async fn run_until_delivered(
     args: &DemoArgs,
     emulator: &Emulator,
     client: &Client,
@@ -97,13 +95,13 @@ async fn flow(
 ) -> anyhow::Result<bool> {
     let total = u64::from(args.records);
     let started = Instant::now();
-    let mut show = Show::start(total);
-    let watching = async {
-        while started.elapsed() < PATIENCE {
-            tokio::time::sleep(LOOK_INTERVAL).await;
+    let mut progress = Progress::start(total);
+    let watch = async {
+        while started.elapsed() < DELIVERY_TIMEOUT {
+            tokio::time::sleep(SNAPSHOT_INTERVAL).await;
             let counts = emulator.ledger().counts();
             let statuses = client.statuses().await?;
-            show.update(&Seen {
+            progress.update(&Snapshot {
                 elapsed: started.elapsed(),
                 put: counts.put,
                 delivered: counts.delivered,
@@ -116,27 +114,27 @@ async fn flow(
         }
         anyhow::Ok(())
     };
-    let both = async { tokio::try_join!(records::put(emulator, total), watching) };
+    let both = async { tokio::try_join!(records::put(emulator, total), watch) };
     let interrupted = tokio::select! {
         done = both => done.map(|_| false)?,
         _ = signals.next() => true,
     };
-    show.finish();
+    progress.finish();
     Ok(interrupted)
 }
 
-fn introduce(emulator: &Emulator, api: &str) -> anyhow::Result<()> {
+fn print_introduction(emulator: &Emulator, api: &str) -> anyhow::Result<()> {
     output::print(&format!(
-        "a Kinesis stream, a DynamoDB stream and an SQS queue at {}, a function behind HTTP,\n\
-         and windlass between them; its API is at {api}\n",
+        "windlass reads a Kinesis stream, a DynamoDB stream and an SQS queue at {}\n\
+         and invokes a function over HTTP; its API is at {api}\n",
         emulator.endpoint()
     ))
 }
 
-fn report(summary: &Summary) -> anyhow::Result<()> {
+fn print_summary(summary: &Summary) -> anyhow::Result<()> {
     let Summary { counts, p50, p99 } = summary;
-    let time = |time: &Option<Duration>| match time {
-        Some(time) => format!("{} ms", time.as_millis()),
+    let millis = |latency: &Option<Duration>| match latency {
+        Some(latency) => format!("{} ms", latency.as_millis()),
         None => "unknown".to_owned(),
     };
     output::print(&format!(
@@ -145,26 +143,26 @@ fn report(summary: &Summary) -> anyhow::Result<()> {
          records delivered   {}\n\
          lost                {}\n\
          out of order        {}\n\
-         delivered again     {}\n\
+         repeated            {}\n\
          batches             {}\n\
-         from put to invoke  p50 {}, p99 {}\n",
+         put to invoke       p50 {}, p99 {}\n",
         counts.put,
         counts.delivered,
         summary.lost(),
         counts.out_of_order,
         counts.repeated,
         counts.batches,
-        time(p50),
-        time(p99),
+        millis(p50),
+        millis(p99),
     ))
 }
 
-/// A daemon like any other, with all sources at the emulator.
-fn configuration(emulator: &Emulator, folder: &Path, port: u16) -> anyhow::Result<Config> {
+/// The configuration of an ordinary daemon whose endpoints are the emulator.
+fn build_config(emulator: &Emulator, directory: &Path, port: u16) -> anyhow::Result<Config> {
     let endpoint = emulator.endpoint();
     let text = json!({
         "listen": format!("127.0.0.1:{port}"),
-        "store": format!("sqlite:{}", folder.display()),
+        "store": format!("sqlite:{}", directory.display()),
         "region": "us-east-1",
         "account_id": "000000000000",
         "aws": {"endpoints": {"kinesis": endpoint, "dynamodb_streams": endpoint, "sqs": endpoint}},
@@ -179,16 +177,19 @@ fn configuration(emulator: &Emulator, folder: &Path, port: u16) -> anyhow::Resul
     let config = Config::parse(&text.to_string(), nothing);
     let mut config = config.map_err(|problems| {
         let problems: Vec<_> = problems.into_iter().map(|it| it.message).collect();
-        anyhow::anyhow!("the demo's configuration is wrong: {}", problems.join("; "))
+        anyhow::anyhow!(
+            "the configuration of the demo is invalid: {}",
+            problems.join("; ")
+        )
     })?;
     config.placeholder_credentials = true;
     Ok(config)
 }
 
-/// A folder that is removed in the end.
-struct Folder(PathBuf);
+/// A directory that is removed when dropped.
+struct TempDir(PathBuf);
 
-impl Folder {
+impl TempDir {
     fn new() -> anyhow::Result<Self> {
         let name = format!("windlass-demo-{}", uuid::Uuid::new_v4().simple());
         let path = std::env::temp_dir().join(name);
@@ -201,10 +202,10 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TempDir {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "a temporary folder could not be removed");
+            tracing::warn!(path = %self.0.display(), %error, "cannot remove a temporary directory");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What filters cost: nanoseconds a record, beside a walk over the structure of the same texts.
+//! The cost of filters: nanoseconds per record, compared with a plain walk over the same JSON.
 //!
-//! The program measures both in turns and in its own process; here it is built, run, and its figures
-//! are kept.
+//! `windlass-filter-bench` measures both in turns in its own process; this module builds and runs it,
+//! and writes its figures to a file.
 
 use std::fs;
 
@@ -13,12 +13,12 @@ use crate::command::{cargo, program, read_output_within, run as run_command, tar
 
 const PROGRAM: &str = "windlass-filter-bench";
 
-/// It takes seconds; a development build on a busy machine a minute.
+/// It takes seconds; a debug build on a busy machine, a minute.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(600);
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// How often both are measured, in turns, for each kind of filter and record
+    /// Number of rounds per kind of filter and record; a round measures both
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Print the figures as JSON
@@ -27,9 +27,6 @@ pub(crate) struct Options {
 }
 
 /// Measures, prints the figures and writes them to `target/bench/filter.json`.
-///
-/// # Errors
-/// If the program cannot be built, fails, or does not answer with figures.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let mut build = cargo();
     build.args(["build", "--quiet", "--release"]);
@@ -37,7 +34,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     run_command(&mut build)?;
     let figures = measure("release", options.rounds)?;
     let file = target().join("bench/filter.json");
-    fs::create_dir_all(target().join("bench")).context("creating the directory of the figures")?;
+    fs::create_dir_all(target().join("bench")).context("creating target/bench")?;
     let rendered = format!("{figures:#}\n");
     fs::write(&file, &rendered).with_context(|| format!("writing {}", file.display()))?;
     if options.json {
@@ -49,15 +46,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Only to see that it runs, with the development build.
-///
-/// # Errors
-/// If the program fails, or does not answer with figures.
+/// Only checks that it runs, with the debug build.
 pub(super) fn smoke() -> Result<()> {
     let figures = measure("debug", 1)?;
     let n_cases = figures.as_array().map_or(0, Vec::len);
-    ensure!(n_cases != 0, "{PROGRAM} has measured nothing");
-    println!("filters: {n_cases} kinds of filter and record were measured");
+    ensure!(n_cases != 0, "{PROGRAM} returned no figures");
+    println!("filters: measured {n_cases} kinds of filter and record");
     Ok(())
 }
 
@@ -69,13 +63,13 @@ fn measure(profile: &str, rounds: u32) -> Result<Value> {
 }
 
 fn print_table(figures: &Value) -> Result<()> {
-    println!("filters on the data of Kinesis records, nanoseconds of one core a record;");
+    println!("filters on the data of Kinesis records, CPU nanoseconds per record;");
     println!("ratio: to decoding the data and one walk over its structure, median of the rounds");
     println!(
         "\n{:>8} {:>7}  {:<14} {:>9} {:>9} {:>6}",
         "bytes", "passing", "pattern", "filter", "walk", "ratio"
     );
-    for case in figures.as_array().context("the figures are no list")? {
+    for case in figures.as_array().context("the figures are not a list")? {
         let number = |name: &str| case[name].as_f64().unwrap_or(f64::NAN);
         println!(
             "{:>8.0} {:>5.0} %  {:<14} {:>9.0} {:>9.0} {:>6.2}",

@@ -1,4 +1,4 @@
-//! Takes the figures of one process: CPU over a known number of records, and resident memory.
+//! Measures one process: CPU over a known number of records, and resident memory.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -10,33 +10,29 @@ use super::report::{Cost, Hanging, Idle};
 use crate::command::{program, read_output};
 use crate::process::sleep;
 
-/// Without any progress for so long, a measurement has failed.
-const STALLED_AFTER: Duration = Duration::from_secs(30);
+/// A measurement without progress for this long has failed.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long an idle daemon is watched.
-const IDLE_FOR: Duration = Duration::from_secs(10);
+/// Measurement time of an idle daemon.
+const IDLE_TIME: Duration = Duration::from_secs(10);
 
-/// The reading has stopped when nothing was read for so long.
-const QUIET_FOR: Duration = Duration::from_secs(5);
+/// Reading has stopped if nothing was read for this long.
+const QUIET_TIME: Duration = Duration::from_secs(5);
 
-/// A daemon that still reads after this, though its function hangs, has no limit.
-const READS_AT_MOST: Duration = Duration::from_secs(120);
+/// A daemon that still reads after this long while its functions hang has no memory limit.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What the daemon says of what it holds.
-const HELD: &str = "windlass_buffered_bytes";
-const LIMIT: &str = "windlass_buffer_limit_bytes";
+const BUFFERED_METRIC: &str = "windlass_buffered_bytes";
+const LIMIT_METRIC: &str = "windlass_buffer_limit_bytes";
 
-/// What a daemon may take beside what it says it holds: the program itself with its connections,
-/// about a quarter of this, and what the allocator keeps of the room that pages were read into.
+/// Allowed resident memory in addition to the record memory: the program and its connections, about a
+/// quarter of this, and the pages of memory that the allocator keeps after reads.
 const OVERHEAD: u64 = 192 * 1024 * 1024;
 
-/// More than any limit lets the daemon hold.
-const ENDLESS: u64 = 10_000_000;
+/// More records than fit into the daemon's record memory.
+const BACKLOG: u64 = 10_000_000;
 
-/// What the client uses for `records`, once everything is warm.
-///
-/// # Errors
-/// If a program does not start, or the records do not arrive.
+/// The CPU that the client uses for `records`, after a warm-up.
 pub(super) fn cost(
     launcher: &Launcher<'_>,
     client: Client,
@@ -65,15 +61,12 @@ pub(super) fn cost(
     })
 }
 
-/// What windlass weighs, and uses, while there is nothing on its shards.
-///
-/// # Errors
-/// If a program does not start or ends.
+/// Memory and CPU of windlass with empty shards.
 pub(super) fn idle(launcher: &Launcher<'_>, load: &Load) -> Result<Idle> {
     let source = launcher.start_source(load)?;
     let mut program = launcher.start_client(Client::Windlass, load, &source)?;
     let before = cpu_of(&program)?;
-    sleep(IDLE_FOR);
+    sleep(IDLE_TIME);
     program
         .expect_alive()
         .context("windlass with idle shards")?;
@@ -81,22 +74,19 @@ pub(super) fn idle(launcher: &Launcher<'_>, load: &Load) -> Result<Idle> {
     Ok(Idle {
         shards: load.shards,
         resident_bytes: memory_of(&program, "VmRSS")?,
-        cpu_per_second: cpu.as_secs_f64() / IDLE_FOR.as_secs_f64(),
+        cpu_per_second: cpu.as_secs_f64() / IDLE_TIME.as_secs_f64(),
     })
 }
 
-/// What windlass weighs when its functions hang and it has stopped reading.
-///
-/// # Errors
-/// If a program does not start or ends, if the reading never stops, or if windlass holds more than
-/// it may or more than it says.
+/// Memory of windlass once its functions hang and it has stopped reading. Fails if it never stops
+/// reading, or uses more memory than its limit or than it reports.
 pub(super) fn hanging(launcher: &Launcher<'_>, load: &Load) -> Result<Hanging> {
     let source = launcher.start_source(load)?;
     let mut program = launcher.start_client(Client::Windlass, load, &source)?;
-    source.release(ENDLESS)?;
+    source.release(BACKLOG)?;
     let start = Instant::now();
     let mut read = (source.status()?.read, Instant::now());
-    while read.1.elapsed() < QUIET_FOR {
+    while read.1.elapsed() < QUIET_TIME {
         sleep(Duration::from_millis(100));
         program
             .expect_alive()
@@ -105,37 +95,38 @@ pub(super) fn hanging(launcher: &Launcher<'_>, load: &Load) -> Result<Hanging> {
         if status.read != read.0 {
             read = (status.read, Instant::now());
         }
-        if start.elapsed() > READS_AT_MOST {
-            let seconds = READS_AT_MOST.as_secs();
+        if start.elapsed() > READ_TIMEOUT {
+            let seconds = READ_TIMEOUT.as_secs();
             bail!(
-                "{} records read in {seconds} s while the function hangs",
+                "windlass still reads after {seconds} s and {} records while its functions hang",
                 status.read
             );
         }
     }
-    ensure!(read.0 > 0, "nothing was read; {}", program.end_of_log());
+    ensure!(read.0 > 0, "no records were read; {}", program.end_of_log());
     let hanging = Hanging {
         shards: load.shards,
         mappings: load.mappings,
         records_read: read.0,
         record_bytes: load.record_bytes,
-        held_bytes: program.metric(HELD)?,
-        limit_bytes: program.metric(LIMIT)?,
+        held_bytes: program.metric(BUFFERED_METRIC)?,
+        limit_bytes: program.metric(LIMIT_METRIC)?,
         resident_bytes: memory_of(&program, "VmRSS")?,
         peak_bytes: memory_of(&program, "VmHWM")?,
     };
     ensure!(
         hanging.held_bytes <= hanging.limit_bytes,
-        "more is held than may be: {hanging}"
+        "the record memory exceeds its limit: {hanging}"
     );
     ensure!(
         hanging.resident_bytes <= hanging.held_bytes + OVERHEAD,
-        "more is resident than is held: {hanging}"
+        "the resident memory exceeds the reported record memory by more than {} MiB: {hanging}",
+        OVERHEAD / 1024 / 1024
     );
     Ok(hanging)
 }
 
-/// Releases records and waits until all that there are have been delivered.
+/// Releases records and waits until `expected` records have been delivered in total.
 fn deliver(program: &mut Program, source: &Source, records: u64, expected: u64) -> Result<()> {
     source.release(records)?;
     let mut progress = (0, Instant::now());
@@ -150,9 +141,9 @@ fn deliver(program: &mut Program, source: &Source, records: u64, expected: u64) 
             progress = (status.delivered, Instant::now());
         }
         program.expect_alive()?;
-        if progress.1.elapsed() > STALLED_AFTER {
+        if progress.1.elapsed() > STALL_TIMEOUT {
             bail!(
-                "stuck at {} of {expected} records; {}",
+                "no progress after {} of {expected} records; {}",
                 status.delivered,
                 program.end_of_log()
             );
@@ -161,15 +152,15 @@ fn deliver(program: &mut Program, source: &Source, records: u64, expected: u64) 
     }
 }
 
-/// User and system time of the process with all its threads.
+/// User and system time of all threads of the process.
 fn cpu_of(program: &Program) -> Result<Duration> {
     let path = format!("/proc/{}/stat", program.pid());
     let line = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let ticks = ticks_in(&line).with_context(|| format!("{path} reads {line}"))?;
+    let ticks = ticks_in(&line).with_context(|| format!("parsing {path}: {line}"))?;
     Ok(Duration::from_secs_f64(ticks as f64 / ticks_per_second()?))
 }
 
-/// The fourteenth and fifteenth field; the second, in brackets, may hold blanks.
+/// Fields 14 and 15; field 2, in brackets, may contain blanks and brackets.
 fn ticks_in(line: &str) -> Option<u32> {
     let (_, rest) = line.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(11);
@@ -179,12 +170,12 @@ fn ticks_in(line: &str) -> Option<u32> {
 }
 
 fn ticks_per_second() -> Result<f64> {
-    let answer = read_output(program("getconf").arg("CLK_TCK"))?;
-    let number = answer.trim().parse().ok().filter(|ticks| *ticks > 0.0);
-    number.with_context(|| format!("`getconf CLK_TCK` answers {answer}"))
+    let output = read_output(program("getconf").arg("CLK_TCK"))?;
+    let number = output.trim().parse().ok().filter(|ticks| *ticks > 0.0);
+    number.with_context(|| format!("`getconf CLK_TCK` printed {output}"))
 }
 
-/// A line of the process's status that is given in KiB, in bytes.
+/// A size in the process's status, which is given in KiB; returns bytes.
 fn memory_of(program: &Program, name: &str) -> Result<u64> {
     let path = format!("/proc/{}/status", program.pid());
     let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
@@ -202,13 +193,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_times_are_read_behind_a_name_with_blanks_and_brackets() {
+    fn times_are_read_after_a_name_with_blanks_and_brackets() {
         let line = "42 (a b) c) S 1 42 42 0 -1 4194560 100 0 0 0 250 50 7 8 20 0 3 0 999 0 0";
         assert_eq!(ticks_in(line), Some(300));
     }
 
     #[test]
-    fn memory_is_read_in_bytes() {
+    fn memory_is_converted_to_bytes() {
         let status = "Name:\twindlass\nVmHWM:\t   2048 kB\nVmRSS:\t   1024 kB\n";
         assert_eq!(memory_in(status, "VmRSS"), Some(1024 * 1024));
         assert_eq!(memory_in(status, "VmSwap"), None);

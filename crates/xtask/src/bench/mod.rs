@@ -1,9 +1,9 @@
-//! Measures what the daemon costs: CPU for each record, and memory.
+//! Measures the cost of the daemon: CPU per record, and memory.
 //!
-//! CPU is user plus system time of the process alone, over a known number of records, and stands
-//! beside the floor: a program that moves the same bytes through the same sockets and does nothing
-//! else. The two take turns, and what is compared is the ratio within a round: on a machine that
-//! others use, ratios hold where microseconds do not.
+//! CPU is the user and system time of the process over a known number of records, compared with the
+//! floor: a program that moves the same bytes through the same sockets and does nothing else. The two
+//! take turns, and the result is the ratio within a round: on a shared machine, ratios are stable
+//! where microseconds are not.
 
 mod filter;
 mod measure;
@@ -26,29 +26,28 @@ use report::{Hanging, Idle, Pipeline, Report, Round};
 pub(crate) struct Options {
     #[command(subcommand)]
     part: Option<Part>,
-    /// How often windlass and the floor are measured, in turns, for each size of record
+    /// Number of rounds per record size; a round measures windlass and the floor
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
-    /// How many records are counted in each measurement
+    /// Number of records per measurement, after a warm-up with a tenth as many
     #[arg(long, default_value_t = 400_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     records: u64,
     /// Print the figures as JSON
     #[arg(long)]
     json: bool,
-    /// Only see that it runs: the development build, one round, few records, figures of no meaning
+    /// Only check that it runs: debug build, one round, few records, meaningless figures
     #[arg(long, conflicts_with_all = ["rounds", "records"])]
     smoke: bool,
 }
 
-/// A part of the program, measured by itself.
 #[derive(Subcommand)]
 enum Part {
-    /// Measures filters, beside a walk over the structure of the same texts
+    /// Measure filters, compared with a plain walk over the structure of the same JSON
     Filter(filter::Options),
 }
 
 impl Options {
-    /// Only to see that it runs.
+    /// Only checks that it runs.
     pub(crate) fn smoke() -> Self {
         Self {
             part: None,
@@ -60,35 +59,30 @@ impl Options {
     }
 }
 
-/// How much is measured.
 struct Plan {
     rounds: u32,
     records: u64,
     idle_shards: u32,
-    /// Where the programs are.
     programs_dir: PathBuf,
     figures: PathBuf,
 }
 
 const RECORD_BYTES: [u32; 2] = [1024, 200];
 
-/// Shards of the pipelines: enough that something is to be done at nearly any time, although each
-/// shard is read five times a second.
+/// Shards of the pipelines: enough to keep the daemon busy, although each shard is read only five
+/// times a second.
 const SHARDS: u32 = 16;
 
-/// Records of one call of the function.
+/// Records per invocation.
 const BATCH_SIZE: u32 = 100;
 
-/// Enough shards that, with the largest batches, more than the daemon may hold could be read.
+/// Enough shards that, with batches of 10,000, more records could be read than memory is allowed for.
 const HANGING_SHARDS: u32 = 100;
 
-/// Enough mappings that they hold nearly all that the daemon may hold together: one alone holds less.
+/// Enough mappings to use nearly all of the daemon's record memory: the share of one is limited.
 const HANGING_MAPPINGS: u32 = 8;
 
-/// Measures everything, prints the figures and writes them to `target/bench/latest.json`.
-///
-/// # Errors
-/// If a program cannot be built or started, or a measurement does not come to its end in time.
+/// Measures everything, prints a report and writes it to `target/bench/latest.json`.
 pub(crate) fn run(options: &Options) -> Result<()> {
     if let Some(Part::Filter(options)) = &options.part {
         return filter::run(options);
@@ -154,8 +148,7 @@ fn prepare(options: &Options) -> Result<Plan> {
     })
 }
 
-/// The same load through windlass and through the floor, whose turns are in one order and in the
-/// other.
+/// Sends the same load through windlass and the floor; every second round reverses their order.
 fn pipeline(launcher: &Launcher<'_>, plan: &Plan, record_bytes: u32) -> Result<Pipeline> {
     let load = Load {
         shards: SHARDS,
@@ -195,7 +188,7 @@ fn pipeline(launcher: &Launcher<'_>, plan: &Plan, record_bytes: u32) -> Result<P
     })
 }
 
-/// What a daemon weighs that has many shards and nothing to do.
+/// A daemon with many shards and no records.
 fn idle(launcher: &Launcher<'_>, shards: u32) -> Result<Idle> {
     let load = Load {
         shards,
@@ -207,7 +200,7 @@ fn idle(launcher: &Launcher<'_>, shards: u32) -> Result<Idle> {
     measure::idle(launcher, &load)
 }
 
-/// What a daemon weighs whose functions never answer while there is ever more to read.
+/// A daemon whose functions never respond while there are always more records to read.
 fn hanging(launcher: &Launcher<'_>) -> Result<Hanging> {
     let load = Load {
         shards: HANGING_SHARDS,

@@ -1,8 +1,8 @@
-//! The programs of a measurement: the source, and windlass or the floor between it and the function.
+//! The programs of a measurement: the source, the function, and windlass or the floor between them.
 //!
-//! The source and the function are one process, so that it can count what arrives. It is told by
-//! HTTP how many records there are to be read, which lets a measurement begin when everybody is
-//! warm. Each process ends with this one, however that ends.
+//! The source and the function are one process, which counts the records that arrive. Records are
+//! released by HTTP, so that a measurement can start after the warm-up. The watchdog terminates the
+//! processes if this one is killed.
 
 use std::fs;
 use std::fs::File;
@@ -18,56 +18,52 @@ use crate::http;
 use crate::process::sleep;
 use crate::watchdog::Watchdog;
 
-/// How long a program may take until it answers.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Windlass reads a shard that has more no sooner after the read before: Kinesis allows five a
-/// second.
+/// Between two reads of a shard with a backlog, as windlass does: Kinesis allows five reads per second
+/// and shard.
 const READ_INTERVAL: Duration = Duration::from_millis(200);
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/bench";
 
-/// Where the programs are and where they write.
 pub(super) struct Launcher<'a> {
     pub(super) programs_dir: &'a Path,
     pub(super) work_dir: &'a Path,
     pub(super) watchdog: &'a Watchdog,
 }
 
-/// What is between source and function.
+/// The program between source and function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Client {
     Windlass,
-    /// The same bytes at the same pace through the same sockets, and nothing done to them but the
-    /// copy.
+    /// Copies the same bytes through the same sockets at the same pace.
     Floor,
-    /// The same without pauses between reads.
+    /// The floor without pauses between reads.
     UnpacedFloor,
 }
 
-/// What the source offers and how it is taken.
 pub(super) struct Load {
     pub(super) shards: u32,
     pub(super) record_bytes: u32,
-    /// Records of one call of a function.
+    /// Records per invocation.
     pub(super) batch_size: u32,
-    /// Mappings of windlass on the one stream, each with a function of its own.
+    /// Mappings of the stream, each with its own function.
     pub(super) mappings: u32,
     pub(super) function: Function,
 }
 
-/// What a function does with a batch.
+/// How a function responds to a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Function {
     Answers,
-    /// Takes the request and never answers.
+    /// Accepts the request and never responds.
     Hangs,
 }
 
-/// What the source has seen since it was started.
+/// Counters of the source since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SourceStatus {
-    /// Records handed out.
+    /// Records returned to readers.
     pub(super) read: u64,
     /// Records that reached the function.
     pub(super) delivered: u64,
@@ -75,25 +71,22 @@ pub(super) struct SourceStatus {
     pub(super) shards_read: u64,
 }
 
-/// A program that runs until this is dropped.
+/// A running program, killed on drop.
 pub(super) struct Program {
     child: Child,
     log: PathBuf,
-    /// Where its API is, if it has one.
+    /// The port of its API, if it has one.
     api: Option<u16>,
 }
 
-/// The source and the function.
+/// The process that is both source and function.
 pub(super) struct Source {
     _program: Program,
     port: u16,
 }
 
 impl Launcher<'_> {
-    /// Starts a source without records.
-    ///
-    /// # Errors
-    /// If it does not answer in time.
+    /// Starts a source that has no records yet.
     pub(super) fn start_source(&self, load: &Load) -> Result<Source> {
         let port = http::free_port()?;
         let mut command = program(self.programs_dir.join("windlass-emulator"));
@@ -111,10 +104,7 @@ impl Launcher<'_> {
         })
     }
 
-    /// Starts what reads the source, and waits until it has asked each shard.
-    ///
-    /// # Errors
-    /// If it ends, or does not read in time.
+    /// Starts the reader of the source, and waits until it has read each shard once.
     pub(super) fn start_client(
         &self,
         client: Client,
@@ -149,7 +139,7 @@ impl Launcher<'_> {
         command.args(["serve", "--config"]).arg(file);
         command.env("AWS_ACCESS_KEY_ID", "bench");
         command.env("AWS_SECRET_ACCESS_KEY", "bench");
-        // As the service's files in deploy/ say.
+        // As in deploy/.
         command.env("MIMALLOC_PURGE_DELAY", "10000");
         Ok(command)
     }
@@ -184,16 +174,13 @@ impl Launcher<'_> {
 }
 
 impl Source {
-    /// Adds records to be read, spread evenly over the shards.
-    ///
-    /// # Errors
-    /// If the source refuses.
+    /// Makes records available, spread evenly over the shards.
     pub(super) fn release(&self, records: u64) -> Result<()> {
         let path = format!("/bench/release?records={records}");
         let answer = http::send(self.port, "POST", &path, &[], "")?;
         if answer.status != 200 {
             bail!(
-                "the source answers {} to {path}: {}",
+                "the source responds {} to {path}: {}",
                 answer.status,
                 answer.body
             );
@@ -201,10 +188,6 @@ impl Source {
         Ok(())
     }
 
-    /// What has been read and delivered so far.
-    ///
-    /// # Errors
-    /// If the source does not answer in the form of a status.
     pub(super) fn status(&self) -> Result<SourceStatus> {
         let answer = http::send(self.port, "GET", "/bench/status", &[], "")?;
         parse_status(&answer.body).with_context(|| format!("the source's status: {}", answer.body))
@@ -216,47 +199,39 @@ impl Source {
 }
 
 impl Program {
-    /// Its number.
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// A metric without labels that is a whole number, by its name.
-    ///
-    /// # Errors
-    /// If the program has none of that name, or does not answer.
+    /// The value of an integer metric without labels.
     pub(super) fn metric(&self, name: &str) -> Result<u64> {
-        let port = self.api.context("the program has no metrics")?;
+        let port = self.api.context("the program has no API")?;
         let answer = http::send(port, "GET", "/metrics", &[], "")?;
         metric_in(&answer.body, name).with_context(|| format!("the metrics have no {name}"))
     }
 
-    /// Fails if it has ended, with the end of its log.
-    ///
-    /// # Errors
-    /// If it has.
+    /// Fails, with the end of the log, if the program has ended.
     pub(super) fn expect_alive(&mut self) -> Result<()> {
-        if let Some(status) = self.child.try_wait().context("looking after a program")? {
-            bail!("it ended with {status}; {}", self.end_of_log());
+        if let Some(status) = self.child.try_wait().context("polling a program")? {
+            bail!("the program ended with {status}; {}", self.end_of_log());
         }
         Ok(())
     }
 
-    /// The end of what it wrote, for an error.
     pub(super) fn end_of_log(&self) -> String {
         format!("{}:\n{}", self.log.display(), last_lines(&self.log, 15))
     }
 
-    fn wait_until(&mut self, name: &str, is_so: impl Fn() -> Result<bool>) -> Result<()> {
-        let end = Instant::now() + READY_TIMEOUT;
+    fn wait_until(&mut self, name: &str, is_ready: impl Fn() -> Result<bool>) -> Result<()> {
+        let deadline = Instant::now() + READY_TIMEOUT;
         loop {
-            let answer = is_so();
-            if let Ok(true) = answer {
+            let ready = is_ready();
+            if let Ok(true) = ready {
                 return Ok(());
             }
             self.expect_alive().with_context(|| name.to_owned())?;
-            if Instant::now() >= end {
-                let why = answer
+            if Instant::now() >= deadline {
+                let why = ready
                     .err()
                     .map_or(String::new(), |error| format!(" ({error:#})"));
                 let seconds = READY_TIMEOUT.as_secs();
@@ -273,7 +248,7 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         if let Err(error) = self.child.kill().and_then(|()| self.child.wait().map(drop)) {
-            eprintln!("warning: process {} cannot be ended: {error}", self.pid());
+            eprintln!("warning: cannot kill process {}: {error}", self.pid());
         }
     }
 }
@@ -313,10 +288,10 @@ fn metric_in(text: &str, name: &str) -> Option<u64> {
 }
 
 fn parse_status(body: &str) -> Result<SourceStatus> {
-    let status: Value = serde_json::from_str(body).context("reading it as JSON")?;
+    let status: Value = serde_json::from_str(body).context("parsing it as JSON")?;
     let number = |name: &str| {
         let number = status[name].as_u64();
-        number.with_context(|| format!("`{name}` is missing"))
+        number.with_context(|| format!("it has no `{name}`"))
     };
     Ok(SourceStatus {
         read: number("read")?,

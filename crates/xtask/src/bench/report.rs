@@ -1,35 +1,35 @@
-//! What was measured, and how it is shown.
+//! The results of a benchmark, as JSON and as text.
 
 use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// Everything of one run.
 pub(super) struct Report {
-    /// Counted in each measurement.
+    /// Per measurement.
     pub(super) records: u64,
     pub(super) pipelines: Vec<Pipeline>,
     pub(super) idle: Idle,
     pub(super) hanging: Hanging,
 }
 
-/// Kinesis to HTTP with records of one size.
+/// Kinesis to HTTP, with one record size.
 pub(super) struct Pipeline {
     pub(super) record_bytes: u32,
     pub(super) rounds: Vec<Round>,
 }
 
-/// Measurements that followed each other.
+/// Consecutive measurements, compared with each other.
 pub(super) struct Round {
     pub(super) windlass: Cost,
-    /// At windlass's pace, which is that of Kinesis: five reads a second of each shard.
+    /// At the pace that Kinesis allows: five reads per second and shard.
     pub(super) floor: Cost,
-    /// As fast as it can: work that comes without a pause costs less, whoever does it.
+    /// As fast as possible: CPU per record is lower without pauses. Called `hurried` in the JSON, which
+    /// keeps it comparable with earlier runs.
     pub(super) unpaced_floor: Cost,
 }
 
-/// What a process used for some records.
+/// Resources used for a number of records.
 #[derive(Clone, Copy)]
 pub(super) struct Cost {
     pub(super) records: u64,
@@ -37,30 +37,29 @@ pub(super) struct Cost {
     pub(super) wall: Duration,
 }
 
-/// A daemon with nothing to do.
+/// A daemon without records.
 pub(super) struct Idle {
     pub(super) shards: u32,
     pub(super) resident_bytes: u64,
-    /// Seconds of CPU in each second.
+    /// CPU seconds per second.
     pub(super) cpu_per_second: f64,
 }
 
-/// A daemon whose functions never answer.
+/// A daemon whose functions never respond.
 pub(super) struct Hanging {
     pub(super) shards: u32,
     pub(super) mappings: u32,
     pub(super) records_read: u64,
     pub(super) record_bytes: u32,
-    /// What the daemon says it holds.
+    /// Record memory in use, as reported by the daemon.
     pub(super) held_bytes: u64,
-    /// What it may hold.
+    /// Limit of the record memory.
     pub(super) limit_bytes: u64,
     pub(super) resident_bytes: u64,
     pub(super) peak_bytes: u64,
 }
 
 impl Report {
-    /// As it is written to the file.
     pub(super) fn to_json(&self) -> Value {
         let pipelines: Vec<Value> = self.pipelines.iter().map(Pipeline::to_json).collect();
         json!({
@@ -147,7 +146,6 @@ impl Cost {
     }
 }
 
-/// The middle one, or the mean of the two in the middle.
 fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
@@ -162,14 +160,14 @@ impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
-            "Kinesis to HTTP: CPU for each of {} records, user and system; the floor at the same \
-             pace, and in a hurry",
+            "Kinesis to HTTP: user and system CPU per record, over {} records; the floor at the \
+             same pace, and without pauses",
             self.records
         )?;
         writeln!(
             formatter,
             "{:>8}{:>8}{:>14}{:>14}{:>8}{:>14}{:>8}",
-            "bytes", "round", "windlass", "floor", "ratio", "in a hurry", "ratio"
+            "bytes", "round", "windlass", "floor", "ratio", "no pauses", "ratio"
         )?;
         for pipeline in &self.pipelines {
             write!(formatter, "{pipeline}")?;
@@ -205,7 +203,7 @@ impl fmt::Display for Round {
         write!(
             formatter,
             "windlass {:.2} µs ({:.0} records/s), floor {:.2} µs ({:.0} records/s), ratio {:.2}; \
-             floor in a hurry {:.2} µs ({:.0} records/s), ratio {:.2}",
+             floor without pauses {:.2} µs ({:.0} records/s), ratio {:.2}",
             self.windlass.us_per_record(),
             self.windlass.records_per_second(),
             self.floor.us_per_record(),
@@ -222,7 +220,7 @@ impl fmt::Display for Idle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{} idle shards: {:.1} MiB resident, {:.0} ms of CPU a second",
+            "{} idle shards: {:.1} MiB resident, {:.0} ms of CPU per second",
             self.shards,
             mib(self.resident_bytes),
             self.cpu_per_second * 1e3
@@ -234,8 +232,8 @@ impl fmt::Display for Hanging {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             formatter,
-            "{} functions that hang: {:.1} MiB resident, {:.1} at most, where {:.1} of {:.1} MiB \
-             are held, after {} records of {} B from {} shards",
+            "{} functions that hang: {:.1} MiB resident, {:.1} MiB peak, {:.1} of {:.1} MiB of \
+             record memory in use, after {} records of {} B from {} shards",
             self.mappings,
             mib(self.resident_bytes),
             mib(self.peak_bytes),
@@ -265,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ratio_is_the_median_of_the_rounds_and_not_the_ratio_of_the_medians() {
+    fn the_ratio_is_the_median_of_the_ratios_and_not_the_ratio_of_the_medians() {
         let rounds = [(2, 1), (9, 3), (4, 4)].map(|(windlass, floor)| Round {
             windlass: cost(windlass),
             floor: cost(floor),
@@ -283,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn the_median_of_an_even_number_lies_between_the_two_in_the_middle() {
+    fn the_median_of_an_even_count_is_the_mean_of_the_middle_two() {
         assert!((median(vec![4.0, 1.0, 3.0, 2.0]) - 2.5).abs() < 1e-9);
     }
 }

@@ -1,7 +1,7 @@
-//! Runs the simulation: seeded worlds in which the core's machines meet faults and crashes.
+//! Runs the simulation: seeded worlds in which the core's consumers meet faults and crashes.
 //!
-//! The simulation itself is a program of the testkit, `windlass-sim`. Here it is built, given its
-//! seeds, and, with `--mutants`, shown to be able to fail.
+//! The simulation is a program of the testkit, `windlass-sim`. This module builds it, passes it its
+//! seeds and, with `--mutants`, proves that it can fail.
 
 mod mutant;
 mod mutants;
@@ -19,25 +19,25 @@ use crate::command::{cargo, program, root, run as run_command, target};
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// How many worlds, one for each seed
+    /// Number of worlds, one per seed
     #[arg(long, default_value_t = 2_000)]
     seeds: u64,
     /// The first seed
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// How many worlds more, of seeds that nobody has chosen; the first of them is printed
+    /// Number of additional worlds with random seeds; the first seed is printed
     #[arg(long, default_value_t = 0)]
     fresh: u64,
-    /// Break the core on purpose, once for each file below tests/mutants, and require a failure
+    /// Apply each mutant under tests/mutants to a copy of the code and require that a seed fails
     #[arg(long, conflicts_with = "fresh")]
     mutants: bool,
-    /// Only the mutants of these names, or of these kinds of world
+    /// Only the mutants with these names, or of these kinds of world (`shard`, `queue`)
     #[arg(long, requires = "mutants", value_delimiter = ',')]
     only: Vec<String>,
 }
 
 impl Options {
-    /// Worlds of the seeds from 0, and as many more of seeds that nobody has chosen.
+    /// Worlds with the seeds from 0, and `fresh` more with random seeds.
     pub(crate) fn seeds(seeds: u64, fresh: u64) -> Self {
         Self {
             seeds,
@@ -48,7 +48,7 @@ impl Options {
         }
     }
 
-    /// Every mutant, each in so many worlds.
+    /// All mutants, each in up to `seeds` worlds.
     pub(crate) fn mutants(seeds: u64) -> Self {
         Self {
             mutants: true,
@@ -57,10 +57,7 @@ impl Options {
     }
 }
 
-/// Runs the worlds of the chosen seeds, or the mutants.
-///
-/// # Errors
-/// If a world breaks an invariant, with its seed; if a mutant is not caught.
+/// Runs the selected seeds or the mutants. A failure names its seed.
 pub(crate) fn run(options: &Options) -> Result<()> {
     let seeds = Seeds {
         count: options.seeds,
@@ -78,12 +75,12 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// The line that is printed names the first seed, so that a failure can be had again.
+/// The printed command line names the first seed, so a failure can be reproduced.
 fn simulate(target_dir: &Path, seeds: Seeds) -> Result<()> {
     run_command(program(binary(target_dir)).args(seeds.arguments()))
 }
 
-/// Seeds that follow each other.
+/// A range of seeds.
 #[derive(Clone, Copy)]
 struct Seeds {
     count: u64,
@@ -91,7 +88,7 @@ struct Seeds {
 }
 
 impl Seeds {
-    /// Seeds that nobody has chosen. Not the largest there are, so that people can copy them.
+    /// Random seeds, below 2^40 so that people can copy them.
     fn fresh(count: u64) -> Self {
         let random = RandomState::new().build_hasher().finish();
         let from = random >> 24;
@@ -104,8 +101,8 @@ impl Seeds {
     }
 }
 
-/// Builds the simulation of the sources in `sources`, into a target directory of its own: assertions
-/// and overflow checks stay on, as in every development build, but it is optimised a little.
+/// Builds the simulation from `sources` into its own target directory: a debug build, with assertions
+/// and overflow checks, but slightly optimised.
 fn build(sources: &Path, target_dir: &Path) -> Command {
     let mut command = cargo();
     command.current_dir(sources);

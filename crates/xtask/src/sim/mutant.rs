@@ -1,4 +1,4 @@
-//! One way to break the code on purpose: a text to find, and what to put in its place.
+//! A mutant: a find-and-replace patch that breaks the code on purpose.
 //!
 //! ```text
 //! # A checkpoint passes the records that are still in flight.
@@ -10,8 +10,8 @@
 //! >>>>>>>
 //! ```
 //!
-//! A mutant may have several such blocks, in one file or in more. The end of the line before a mark
-//! belongs to the mark: where a text is to end with its line, an empty line follows it.
+//! A mutant may have several blocks, for one file or several. The line break before a marker is not
+//! part of the text: to end a text with a line break, leave an empty line before the marker.
 
 use std::iter::Peekable;
 use std::str::Lines;
@@ -23,10 +23,9 @@ const FIND: &str = "<<<<<<<";
 const REPLACE: &str = "=======";
 const END: &str = ">>>>>>>";
 
-/// A mutant as its file describes it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mutant {
-    /// What it breaks, in words.
+    /// The fault, in words.
     pub(super) breaks: String,
     pub(super) changes: Vec<Change>,
 }
@@ -34,7 +33,7 @@ pub(super) struct Mutant {
 /// One replacement in one file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Change {
-    /// From the root of the repository.
+    /// Relative to the root of the repository.
     pub(super) file: String,
     find: String,
     replace: String,
@@ -42,9 +41,6 @@ pub(super) struct Change {
 
 impl Mutant {
     /// Reads the text of a mutant's file.
-    ///
-    /// # Errors
-    /// If a part is missing or out of place, with the line.
     pub(super) fn parse(text: &str) -> Result<Self> {
         let mut lines = text.lines().peekable();
         let mut breaks = Vec::new();
@@ -52,7 +48,7 @@ impl Mutant {
             breaks.extend(line.strip_prefix('#').map(str::trim));
         }
         if breaks.is_empty() {
-            bail!("the first line has to say after a `#` what the mutant breaks");
+            bail!("the first line must be a `#` comment that states what the mutant breaks");
         }
         let mut file = None;
         let mut changes = Vec::new();
@@ -60,14 +56,14 @@ impl Mutant {
             if let Some(path) = line.strip_prefix(FILE) {
                 file = Some(path.trim().to_owned());
             } else if line.starts_with(FIND) {
-                let file = file.clone().context("a block stands before any `file:`")?;
+                let file = file.clone().context("a block precedes the first `file:`")?;
                 changes.push(Change::parse(file, &mut lines)?);
             } else if !line.trim().is_empty() {
                 bail!("`{line}` is neither `{FILE}` nor the start of a block");
             }
         }
         if changes.is_empty() {
-            bail!("there is no block to find and replace");
+            bail!("it has no block to find and replace");
         }
         Ok(Self {
             breaks: breaks.join(" "),
@@ -77,15 +73,12 @@ impl Mutant {
 }
 
 impl Change {
-    /// Makes the replacement in the text of its file.
-    ///
-    /// # Errors
-    /// If what is to be found does not occur, or occurs more than once.
+    /// Replaces the text, which must occur exactly once.
     pub(super) fn apply(&self, text: &str) -> Result<String> {
         match text.matches(&self.find).count() {
             1 => Ok(text.replacen(&self.find, &self.replace, 1)),
             n_found => bail!(
-                "its text occurs {n_found} times in {}, not once; has the code moved on?\n{}",
+                "its text occurs {n_found} times in {}, expected once; has the code changed?\n{}",
                 self.file,
                 self.find
             ),
@@ -96,7 +89,7 @@ impl Change {
         let find = block(lines, REPLACE)?;
         let replace = block(lines, END)?;
         if find.trim().is_empty() {
-            bail!("a block for {file} finds nothing");
+            bail!("a block for {file} has no text to find");
         }
         if find == replace {
             bail!("a block for {file} changes nothing");
@@ -117,7 +110,7 @@ fn block(lines: &mut Peekable<Lines<'_>>, end: &str) -> Result<String> {
         }
         block.push(line);
     }
-    bail!("a block is not closed by `{end}`");
+    bail!("a block has no closing `{end}`");
 }
 
 #[cfg(test)]
@@ -153,14 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_line_at_the_end_takes_the_end_of_the_line_in() {
+    fn an_empty_line_at_the_end_includes_the_line_break() {
         let text = "# Breaks.\nfile: a.rs\n<<<<<<<\nb\n\n=======\n>>>>>>>\n";
         let mutant = Mutant::parse(text).unwrap();
         assert_eq!(mutant.changes[0].apply("a\nb\nc\n").unwrap(), "a\nc\n");
     }
 
     #[test]
-    fn text_that_is_missing_or_not_unique_is_an_error_that_names_the_file() {
+    fn missing_or_ambiguous_text_is_an_error_that_names_the_file() {
         let mutant = Mutant::parse(TEXT).unwrap();
         let change = &mutant.changes[0];
         for (text, expected) in [
@@ -176,21 +169,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_mutant_is_refused() {
+    fn a_malformed_mutant_is_an_error() {
         for (text, expected) in [
             ("file: a.rs\n", "what the mutant breaks"),
-            ("# Breaks.\n", "no block"),
+            ("# Breaks.\n", "no block to"),
             (
                 "# Breaks.\n<<<<<<<\na\n=======\n>>>>>>>\n",
-                "before any `file:`",
+                "precedes the first `file:`",
             ),
             (
                 "# Breaks.\nfile: a.rs\n<<<<<<<\na\n",
-                "not closed by `=======`",
+                "no closing `=======`",
             ),
             (
                 "# Breaks.\nfile: a.rs\n<<<<<<<\na\n=======\nb\n",
-                "not closed by `>>>>>>>`",
+                "no closing `>>>>>>>`",
             ),
             (
                 "# Breaks.\nfile: a.rs\n<<<<<<<\na\n=======\na\n>>>>>>>\n",

@@ -1,8 +1,8 @@
-//! Shows that the simulation can fail: every planted fault has to be caught by some seed.
+//! Proves that the simulation can fail: some seed must catch each planted fault.
 //!
-//! A simulation that has never failed proves nothing. Each file in `tests/mutants` breaks the code
-//! in one way, in a copy of the sources; the worlds that pass on the true code must fail on it. A
-//! mutant lies in the directory of its kind of world, and no others are run for it.
+//! A simulation that has never failed proves nothing. Each file in `tests/mutants` breaks the code in
+//! one way, in a copy of the sources; worlds that pass on the unmodified code must fail on it. The
+//! directory of a mutant names the kind of world it runs in.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,13 +20,10 @@ use crate::process::sleep;
 
 const MUTANTS: &str = "tests/mutants";
 
-/// How long the worlds of one mutant may take: many times what they need on the slowest machine.
+/// For all worlds of one mutant; many times what they take on the slowest machine.
 const SIMULATION_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Runs the worlds on the true code, which must pass, and on each mutant, which must fail.
-///
-/// # Errors
-/// If the true code fails, or a mutant is missed, does not fit, does not compile or does not end.
+/// Runs the worlds on the unmodified code, which must pass, and on each mutant, which must fail.
 pub(super) fn run(seeds: Seeds, only: &[String]) -> Result<()> {
     let chosen = load(&root().join(MUTANTS), only)?;
     let dir = target().join("mutants");
@@ -34,14 +31,20 @@ pub(super) fn run(seeds: Seeds, only: &[String]) -> Result<()> {
     let target_dir = dir.join("target");
     let log = dir.join("last.log");
 
-    run_command(&mut build(&copy.root, &target_dir)).context("building the true code")?;
+    run_command(&mut build(&copy.root, &target_dir)).context("building the unmodified code")?;
     let worlds: BTreeSet<&str> = chosen.iter().map(|(name, _)| world_kind(name)).collect();
     for world in worlds {
         if let SimulationResult::Failed { seed } = simulate(&target_dir, world, seeds, &log)? {
             let seed = seed.map_or(String::new(), |seed| format!(" by seed {seed}"));
-            bail!("the true code of a {world} fails{seed}; {}", end_of(&log));
+            bail!(
+                "the unmodified code of the {world} fails{seed}; {}",
+                end_of(&log)
+            );
         }
-        println!("true code: {} worlds of a {world} pass", seeds.count);
+        println!(
+            "unmodified code: {} worlds of the {world} pass",
+            seeds.count
+        );
     }
 
     let mut not_caught = Vec::new();
@@ -58,7 +61,7 @@ pub(super) fn run(seeds: Seeds, only: &[String]) -> Result<()> {
             }
             Err(error) => {
                 not_caught.push(name.as_str());
-                format!("NOT TRIED: {error:#}")
+                format!("NOT RUN: {error:#}")
             }
         };
         println!("{name:<46} {result}");
@@ -75,8 +78,8 @@ pub(super) fn run(seeds: Seeds, only: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// The outer error: the copy of the sources is spoilt. The inner one: there is something wrong with
-/// this mutant, which keeps none of the others from being tried.
+/// The outer error means that the copy of the sources could not be restored. The inner one concerns
+/// this mutant only; the others still run.
 fn test_mutant(
     copy: &SourceCopy,
     mutant: &Mutant,
@@ -87,13 +90,12 @@ fn test_mutant(
     Ok(result)
 }
 
-/// What came of the worlds.
 enum SimulationResult {
     Passed,
     Failed { seed: Option<u64> },
 }
 
-/// Reads the chosen mutants, in the order of their names: `directory/file`.
+/// Reads the selected mutants, sorted by name: `directory/file`.
 fn load(dir: &Path, only: &[String]) -> Result<Vec<(String, Mutant)>> {
     let mut names = Vec::new();
     for world in listed(dir)?.iter().filter(|path| path.is_dir()) {
@@ -108,11 +110,11 @@ fn load(dir: &Path, only: &[String]) -> Result<Vec<(String, Mutant)>> {
         .iter()
         .find(|chosen| !names.iter().any(|name| is_selected(name, chosen)))
     {
-        bail!("there is no {MUTANTS}/{chosen}.mutant, nor a directory {MUTANTS}/{chosen} with any");
+        bail!("neither {MUTANTS}/{chosen}.mutant nor a directory {MUTANTS}/{chosen} exists");
     }
     names.retain(|name| only.is_empty() || only.iter().any(|chosen| is_selected(name, chosen)));
     if names.is_empty() {
-        bail!("there is no mutant in a directory of {MUTANTS}");
+        bail!("{MUTANTS} contains no mutants");
     }
     let mut mutants = Vec::new();
     for name in names {
@@ -125,12 +127,12 @@ fn load(dir: &Path, only: &[String]) -> Result<Vec<(String, Mutant)>> {
     Ok(mutants)
 }
 
-/// Whether a mutant is chosen by this name: its own, that of its directory, or both.
+/// Whether `chosen` is the mutant's file name, its directory, or both.
 fn is_selected(name: &str, chosen: &str) -> bool {
     name == chosen || name.split('/').any(|part| part == chosen)
 }
 
-/// The kind of world that a mutant is to be caught in.
+/// The kind of world that must catch the mutant.
 fn world_kind(name: &str) -> &str {
     name.split_once('/').map_or(name, |(world, _)| world)
 }
@@ -156,8 +158,8 @@ fn simulate(target_dir: &Path, world: &str, seeds: Seeds, log: &Path) -> Result<
             break status;
         }
         if Instant::now() >= end {
-            child.kill().context("ending the simulation")?;
-            child.wait().context("ending the simulation")?;
+            child.kill().context("killing the simulation")?;
+            child.wait().context("killing the simulation")?;
             let seconds = SIMULATION_TIMEOUT.as_secs();
             bail!(
                 "the simulation did not end within {seconds} s; {}",
@@ -169,7 +171,7 @@ fn simulate(target_dir: &Path, world: &str, seeds: Seeds, log: &Path) -> Result<
     match status.code() {
         Some(0) => return Ok(SimulationResult::Passed),
         Some(1) => {}
-        _ => bail!("the simulation itself ended with {status}; {}", end_of(log)),
+        _ => bail!("the simulation failed with {status}; {}", end_of(log)),
     }
     let output = fs::read_to_string(log).with_context(|| format!("reading {}", log.display()))?;
     Ok(SimulationResult::Failed {
@@ -196,7 +198,7 @@ fn spawn_logged(command: &mut Command, log: &Path) -> Result<Child> {
         .with_context(|| format!("starting `{}`", command_line(command)))
 }
 
-/// The first number that the output calls a seed and that is not one of the command's own.
+/// The first number in the output that follows the word `seed`.
 fn seed_in(output: &str) -> Option<u64> {
     output.match_indices("seed").find_map(|(at, word)| {
         let after = output[at + word.len()..].trim_start_matches([' ', '=', ':']);
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mutant_is_chosen_by_its_name_or_by_its_folder() {
+    fn a_mutant_is_selected_by_its_name_or_its_directory() {
         for chosen in ["queue", "drain_invokes", "queue/drain_invokes"] {
             assert!(is_selected("queue/drain_invokes", chosen), "{chosen}");
         }
@@ -244,17 +246,17 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_mutants_and_an_unknown_name_are_errors() {
+    fn a_directory_without_mutants_and_an_unknown_name_are_errors() {
         let empty = std::env::temp_dir().join(format!("mutants-{}", std::process::id()));
         fs::create_dir_all(&empty).unwrap();
         let none = load(&empty, &[]).unwrap_err().to_string();
-        assert!(none.contains("there is no mutant"), "{none}");
+        assert!(none.contains("contains no mutants"), "{none}");
         let unknown = load(&empty, &["a".to_owned()]).unwrap_err().to_string();
         assert!(unknown.contains("a.mutant"), "{unknown}");
-        // A file beside the directories belongs to no world.
+        // A file outside the directories belongs to no kind of world.
         fs::write(empty.join("b.mutant"), "# Breaks.\n").unwrap();
-        let beside = load(&empty, &["b".to_owned()]).unwrap_err().to_string();
-        assert!(beside.contains("b.mutant"), "{beside}");
+        let misplaced = load(&empty, &["b".to_owned()]).unwrap_err().to_string();
+        assert!(misplaced.contains("b.mutant"), "{misplaced}");
         fs::remove_dir_all(&empty).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! A copy of the sources that may be broken, so that the work tree is never touched.
+//! A copy of the sources for mutants, so that the work tree is never modified.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,17 +9,13 @@ use anyhow::{Context, Result};
 use super::mutant::Mutant;
 use crate::command::{repository_files, root};
 
-/// The copy.
 pub(super) struct SourceCopy {
     pub(super) root: PathBuf,
 }
 
 impl SourceCopy {
-    /// Brings the copy up to date. A file that is the same is left alone, time and all, so that
-    /// cargo builds again only what depends on a change.
-    ///
-    /// # Errors
-    /// If git cannot list the files, or one cannot be read or written.
+    /// Updates the copy. Unchanged files keep their modification time, so cargo rebuilds only what
+    /// depends on a change.
     pub(super) fn copy_to(copy: PathBuf) -> Result<Self> {
         let wanted: BTreeSet<PathBuf> =
             repository_files()?.into_iter().map(PathBuf::from).collect();
@@ -32,10 +28,6 @@ impl SourceCopy {
         Ok(Self { root: copy })
     }
 
-    /// Breaks the copy as the mutant says.
-    ///
-    /// # Errors
-    /// If a change does not fit its file.
     pub(super) fn apply(&self, mutant: &Mutant) -> Result<()> {
         for change in &mutant.changes {
             let path = self.root.join(&change.file);
@@ -46,10 +38,7 @@ impl SourceCopy {
         Ok(())
     }
 
-    /// Makes good what [`SourceCopy::apply`] broke.
-    ///
-    /// # Errors
-    /// If a file cannot be read or written.
+    /// Undoes [`SourceCopy::apply`].
     pub(super) fn restore(&self, mutant: &Mutant) -> Result<()> {
         for change in &mutant.changes {
             let from = root().join(&change.file);

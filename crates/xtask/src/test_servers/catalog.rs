@@ -1,4 +1,4 @@
-//! The servers: what each is for, how it is started, and how one sees that it is ready.
+//! The servers: how each is started, and the request that shows that it is ready.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,23 +7,22 @@ use anyhow::{Result, bail};
 
 use super::install::Package;
 
-/// Stands in arguments and variables for the port that the server is to listen on.
+/// Placeholder in arguments and variables for the port to listen on.
 pub(super) const PORT: &str = "{port}";
 
-/// One server that can be started any number of times, each on its own port.
+/// A server; several instances can run, each on its own port.
 pub(crate) struct Server {
-    /// Its name in `running.json`.
+    /// The key in `running.json`.
     pub(super) name: &'static str,
-    /// What must be installed for it.
     pub(super) package: Package,
-    /// The `X-Amz-Target` of a request that it answers with 200 as soon as it is ready.
+    /// The `X-Amz-Target` of a request that succeeds once the server is ready.
     pub(super) ready_target: &'static str,
     /// The content type of that request: the version of AWS's JSON protocol.
     pub(super) ready_content_type: &'static str,
     pub(super) launch: fn(&Path) -> Launch,
 }
 
-/// How a server is started; [`PORT`] may stand in arguments and in variables.
+/// The command of a server; arguments and variables may contain [`PORT`].
 pub(super) struct Launch {
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<String>,
@@ -73,14 +72,10 @@ pub(super) const SERVERS: &[Server] = &[
     },
 ];
 
-/// Finds a server by its name, for the command line.
-///
-/// # Errors
-/// If there is none; the error lists those there are.
 pub(super) fn server_named(name: &str) -> Result<&'static Server> {
     let Some(server) = SERVERS.iter().find(|server| server.name == name) else {
         let names: Vec<&str> = SERVERS.iter().map(|server| server.name).collect();
-        bail!("no server has this name; there are {}", names.join(", "));
+        bail!("unknown server, expected one of {}", names.join(", "));
     };
     Ok(server)
 }
@@ -90,24 +85,23 @@ pub(super) fn python(dir: &Path) -> PathBuf {
     Package::Python.dir(dir).join("bin/python")
 }
 
-/// The AWS CLI.
 pub(super) fn aws(dir: &Path) -> PathBuf {
     Package::Python.dir(dir).join("bin/aws")
 }
 
-/// The directory with AWS's library for event patterns, and with the program that asks it, see
+/// The directory of AWS's library for event patterns and of the program that calls it,
 /// `tests/servers/EventRuler.java`.
 pub(super) fn event_ruler(dir: &Path) -> PathBuf {
     Package::EventRuler.dir(dir)
 }
 
-/// The library that keeps a server on loopback, see `tests/servers/loopback.c`.
+/// The preloaded library that restricts a server to loopback, `tests/servers/loopback.c`.
 pub(super) fn loopback(dir: &Path) -> PathBuf {
     Package::Loopback.dir(dir).join("loopback.so")
 }
 
-/// Listens on every interface by itself, hence the preloaded library; the second port, for TLS,
-/// cannot be switched off and takes any that is free.
+/// Listens on all interfaces, hence the preloaded library. The TLS port cannot be disabled; 0 selects
+/// a free one.
 fn kinesis_mock(dir: &Path) -> Launch {
     let package = modules(dir).join("kinesis-local");
     Launch {
@@ -182,7 +176,7 @@ fn elasticmq(dir: &Path) -> Launch {
     }
 }
 
-/// Needs a newer Node than the machine may have, so that one comes with it from the registry.
+/// Needs a newer Node than the machine may have, so npm installs one with it.
 fn fauxqs(dir: &Path) -> Launch {
     let modules = modules(dir);
     Launch {

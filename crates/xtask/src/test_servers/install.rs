@@ -1,8 +1,8 @@
-//! Installs what the servers need, each package by its own package manager.
+//! Installs the servers' packages, each with its own package manager.
 //!
-//! A package is described by a few pinned lines or files; a stamp beside it holds what it was installed
-//! from. Where the stamp says the same, nothing is done, so the command may be called any number of
-//! times; where it differs, the package is installed anew from nothing.
+//! A package is defined by a few pinned lines or files, and a stamp next to it holds their text as of
+//! the installation. If the two are equal, nothing is done; otherwise the package is reinstalled from
+//! scratch.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use crate::command::{self, program, root};
 
-/// One thing to install. Some servers share one, and some packages are no servers.
+/// Some servers share a package, and some packages are not servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Package {
     Elasticmq,
@@ -36,11 +36,7 @@ const PACKAGES: [Package; 6] = [
 
 const FERROKINESIS: &str = "0.7.0";
 
-/// Installs every package that is missing or of another version, side by side.
-///
-/// # Errors
-/// If a program is missing, with the command that installs it; if a package manager fails, with
-/// the end of what it wrote.
+/// Installs all packages that are missing or have another version, in parallel.
 pub(super) fn run(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     let lock = File::create(dir.join("install.lock")).context("creating install.lock")?;
@@ -60,17 +56,17 @@ pub(super) fn run(dir: &Path) -> Result<()> {
             .collect()
     });
     results.into_iter().collect::<Result<()>>()?;
-    println!("the test servers are installed in {}", dir.display());
+    println!("test servers installed in {}", dir.display());
     Ok(())
 }
 
 impl Package {
-    /// Where it is installed.
+    /// The directory of its files.
     pub(super) fn dir(self, dir: &Path) -> PathBuf {
         dir.join(self.name())
     }
 
-    /// Whether it is installed at the version that is pinned.
+    /// Whether the pinned version is installed.
     pub(super) fn is_installed(self, dir: &Path) -> bool {
         let pinned = self.pinned();
         pinned.is_ok_and(|pinned| {
@@ -89,7 +85,7 @@ impl Package {
         }
     }
 
-    /// The programs it is installed or run with, and the command that brings each of them.
+    /// The programs that it needs, each with the command that installs it.
     fn programs(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Package::Elasticmq => &[
@@ -113,16 +109,13 @@ impl Package {
     fn expect_programs(self) -> Result<()> {
         for (name, remedy) in self.programs() {
             if command::find_program(name).is_none() {
-                bail!(
-                    "`{name}` is missing, which {} needs: `{remedy}`",
-                    self.name()
-                );
+                bail!("{} needs `{name}`; install it with `{remedy}`", self.name(),);
             }
         }
         Ok(())
     }
 
-    /// Everything that decides what is installed.
+    /// The text that defines the package and its version.
     fn pinned(self) -> Result<String> {
         let files: &[&str] = match self {
             Package::Elasticmq => &["elasticmq.pom.xml"],
@@ -210,7 +203,7 @@ impl Package {
     }
 }
 
-/// Copies the libraries that a file of Maven names, and theirs.
+/// Copies the dependencies of a Maven project, transitive ones included.
 fn maven(file: &str, package_dir: &Path) -> Command {
     let mut command = program("mvn");
     command.args(["--quiet", "--batch-mode", "--file"]);
@@ -224,8 +217,8 @@ fn maven(file: &str, package_dir: &Path) -> Command {
     command
 }
 
-/// Built in a directory of its own, which cargo removes: the target directory of the workspace may be
-/// locked by the very build that waits for this.
+/// Built in a temporary directory: the workspace's target directory may be locked by the build that
+/// waits for this installation.
 fn ferrokinesis(package_dir: &Path) -> Command {
     let mut command = program("cargo");
     command.args(["install", "ferrokinesis", "--locked", "--version"]);
@@ -266,7 +259,7 @@ fn logged(command: &mut Command, log: &Path) -> Result<()> {
         .with_context(|| format!("starting `{line}`"))?;
     if !status.success() {
         let end = command::last_lines(log, 20);
-        bail!("`{line}` ended with {status}; {}:\n{end}", log.display());
+        bail!("`{line}` failed with {status}; {}:\n{end}", log.display());
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! Servers that others wrote, for the tests that need them: installs, starts and stops them.
+//! Installs, starts and stops third-party implementations of AWS services for the interop tests.
 //!
-//! Our emulator and our adapters could share one misunderstanding of AWS; servers written by others
-//! do not share it. Each is installed by its own package manager at a pinned version, below
-//! `target/test-servers` (or `WINDLASS_TEST_SERVERS`, so that several clones can share them).
-//! Every one listens on 127.0.0.1 alone, on a free port.
+//! Our emulator and our adapters could share a misunderstanding of AWS; servers written by others do
+//! not. Each is installed by its own package manager at a pinned version, under `target/test-servers`
+//! (or `WINDLASS_TEST_SERVERS`, so that several clones can share them), and listens on a free port of
+//! 127.0.0.1 only.
 
 mod catalog;
 mod install;
@@ -25,7 +25,7 @@ use crate::command::{self, program, root, target};
 use crate::watchdog::Watchdog;
 use runner::RunningServers;
 
-/// The variable that tells a test where the file about the running servers lies.
+/// The variable that holds the path of `running.json`.
 pub(crate) const JSON_VARIABLE: &str = "WINDLASS_TEST_SERVERS_JSON";
 
 #[derive(Args)]
@@ -36,13 +36,13 @@ pub(crate) struct Options {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Installs all of them at their pinned versions; what is there already is left as it is
+    /// Install all servers at their pinned versions; installed ones are left unchanged
     Install,
-    /// Starts them and leaves them running; `running.json` says where
+    /// Start the servers and leave them running; `running.json` holds their endpoints
     Start(Selection),
-    /// Ends what `start` started
+    /// Stop the servers that `start` started
     Stop,
-    /// Starts them, runs a command with WINDLASS_TEST_SERVERS_JSON set, and ends them in any case
+    /// Start the servers, run a command with WINDLASS_TEST_SERVERS_JSON set, and stop the servers
     Run {
         #[command(flatten)]
         selection: Selection,
@@ -50,23 +50,17 @@ enum Command {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
-    /// Starts them, puts one record or message through each, and ends them
+    /// Start the servers, send one record or message through each, and stop the servers
     Check(Selection),
 }
 
-/// Which servers.
 #[derive(Args, Default)]
 pub(crate) struct Selection {
-    /// Only these, by their names in `running.json`, with commas between them
+    /// Only these servers, by their names in `running.json`, separated by commas
     #[arg(long, value_delimiter = ',', value_parser = catalog::server_named)]
     only: Vec<&'static catalog::Server>,
 }
 
-/// Carries out one of the commands.
-///
-/// # Errors
-/// If a server cannot be installed or does not answer in time, or if the command that was run with
-/// them fails.
 pub(crate) fn run(options: Options) -> Result<()> {
     let dir = dir();
     match options.command {
@@ -74,34 +68,24 @@ pub(crate) fn run(options: Options) -> Result<()> {
         Command::Start(selection) => runner::start(&dir, &selection.servers()),
         Command::Stop => runner::stop(&dir),
         Command::Run { selection, command } => {
-            let (name, arguments) = command.split_first().context("no command was given")?;
+            let (name, arguments) = command.split_first().context("missing command")?;
             run_with(&selection, program(name).args(arguments))
         }
         Command::Check(selection) => check(&selection),
     }
 }
 
-/// Installs the servers, if that has not been done.
-///
-/// # Errors
-/// If one cannot be installed.
 pub(crate) fn install() -> Result<()> {
     install::run(&dir())
 }
 
-/// Puts one record or message through each server.
-///
-/// # Errors
-/// If one cannot be started, or does not give back what was put.
+/// Sends one record or message through each server.
 pub(crate) fn check(selection: &Selection) -> Result<()> {
     let python = catalog::python(&dir());
     run_with(selection, program(python).arg("tests/servers/check.py"))
 }
 
-/// Starts the servers, runs `command`, and ends the servers in any case.
-///
-/// # Errors
-/// If a server does not start, or the command fails.
+/// Starts the servers, runs `command`, and stops the servers even if it fails.
 pub(crate) fn run_with(selection: &Selection, command: &mut std::process::Command) -> Result<()> {
     let dir = dir();
     let work_dir = dir.join(format!("run-{}", std::process::id()));
@@ -116,7 +100,7 @@ pub(crate) fn run_with(selection: &Selection, command: &mut std::process::Comman
             Ok(())
         }
         Ok(status) => bail!(
-            "`{}` ended with {status}; the servers' logs are in {}",
+            "`{}` failed with {status}; the servers' logs are in {}",
             command::command_line(command),
             work_dir.display()
         ),

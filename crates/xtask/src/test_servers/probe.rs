@@ -1,13 +1,13 @@
-//! Asks a server one question, to see whether it is ready.
+//! Checks whether a server is ready.
 //!
-//! An open port is not enough: some of them listen seconds before they can answer.
+//! An open port is not enough: some servers listen seconds before they can answer.
 
 use super::catalog::Server;
 use crate::http;
 
-/// Whether the server on this port of loopback answers its question with 200.
+/// Whether the server on this port answers its request with 200.
 ///
-/// The signature is not a real one: none of the servers checks it, but some want to see one.
+/// The signature is a fake: no server verifies it, but some require one.
 pub(super) fn is_ready(port: u16, server: &Server) -> bool {
     let headers = [
         format!("x-amz-target: {}", server.ready_target),

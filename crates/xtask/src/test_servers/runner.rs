@@ -1,7 +1,8 @@
-//! Starts servers, waits until they answer, writes down where they are, and ends them.
+//! Starts servers, waits until they are ready, writes their endpoints to `running.json`, and stops
+//! them.
 //!
-//! What is written down, in `running.json`, is also what a test needs to start a server of its own
-//! on a port of its choice, so that it can stop it and start it again.
+//! The file also holds the commands, so that a test can start a server of its own on a chosen port,
+//! stop it and start it again.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -21,16 +22,15 @@ use crate::http;
 use crate::process::{Identity, Scope, sleep, terminate_all};
 use crate::watchdog::Watchdog;
 
-/// The name of the file that says what runs.
+/// Describes the running servers.
 pub(super) const FILE: &str = "running.json";
 
-/// How long a server may take until it answers. The slowest takes three seconds on a quiet machine.
+/// The slowest server takes three seconds on an idle machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// A port that was free may be taken before the server binds it.
+/// Another process may take the free port before the server binds it.
 const ATTEMPTS: usize = 3;
 
-/// Servers that were started and are to be ended.
 pub(super) struct RunningServers {
     servers: Vec<Started>,
     file: PathBuf,
@@ -44,10 +44,7 @@ struct Started {
     log: PathBuf,
 }
 
-/// Starts servers that go on when this process ends, and says where they are.
-///
-/// # Errors
-/// If one is not installed or does not answer in time.
+/// Starts servers that outlive this process, unless they already run.
 pub(super) fn start(dir: &Path, servers: &[&'static Server]) -> Result<()> {
     let file = dir.join(FILE);
     if file.exists() && all_run(&file, servers)? {
@@ -61,14 +58,11 @@ pub(super) fn start(dir: &Path, servers: &[&'static Server]) -> Result<()> {
     Ok(())
 }
 
-/// Ends what [`start`] started; nothing running is no error.
-///
-/// # Errors
-/// If the file that says what runs cannot be read or removed.
+/// Stops the servers of [`start`], if there are any.
 pub(super) fn stop(dir: &Path) -> Result<()> {
     let file = dir.join(FILE);
     if !file.exists() {
-        println!("nothing is running");
+        println!("no servers are running");
         return Ok(());
     }
     terminate_all(&groups_in(&read(&file)?));
@@ -76,11 +70,8 @@ pub(super) fn stop(dir: &Path) -> Result<()> {
 }
 
 impl RunningServers {
-    /// Starts servers, with their logs and the file that says what runs in `work_dir`, and waits until
-    /// all of them answer.
-    ///
-    /// # Errors
-    /// If one is not installed, ends, or does not answer in time; then none is left running.
+    /// Starts servers, with logs and `running.json` in `work_dir`, and waits until all are ready. If
+    /// one fails, none is left running.
     pub(super) fn start(
         dir: &Path,
         work_dir: &Path,
@@ -103,10 +94,7 @@ impl RunningServers {
         Ok(running)
     }
 
-    /// Ends them all and removes the file that says what runs.
-    ///
-    /// # Errors
-    /// If the file cannot be removed; the servers have ended by then.
+    /// Stops the servers and removes `running.json`.
     pub(super) fn stop(mut self) -> Result<()> {
         self.end();
         fs::remove_file(&self.file).with_context(|| format!("removing {}", self.file.display()))
@@ -149,7 +137,7 @@ impl RunningServers {
         for started in &mut self.servers {
             if let Err(error) = started.child.wait() {
                 let name = started.server.name;
-                eprintln!("warning: {name} cannot be waited for: {error}");
+                eprintln!("warning: cannot wait for {name}: {error}");
             }
         }
     }
@@ -175,7 +163,7 @@ impl RunningServers {
         about.insert("logs".to_owned(), logs.into());
         about.insert("commands".to_owned(), commands(dir));
         let text = serde_json::to_string_pretty(&Value::Object(about))
-            .context("rendering what is running")?;
+            .context("rendering running.json")?;
         let next = self.file.with_extension("json.next");
         fs::write(&next, text + "\n").with_context(|| format!("writing {}", next.display()))?;
         fs::rename(&next, &self.file).with_context(|| format!("writing {}", self.file.display()))
@@ -194,13 +182,13 @@ impl Started {
             if probe::is_ready(self.port, self.server) {
                 return Ok(());
             }
-            if let Some(status) = self.child.try_wait().context("looking after a server")? {
+            if let Some(status) = self.child.try_wait().context("polling a server")? {
                 bail!("{name} ended with {status}; {}", self.end_of_log());
             }
             if Instant::now() >= end {
                 let seconds = READY_TIMEOUT.as_secs();
                 bail!(
-                    "{name} did not answer within {seconds} s; {}",
+                    "{name} is not ready after {seconds} s; {}",
                     self.end_of_log()
                 );
             }
@@ -244,7 +232,7 @@ fn spawn(
         .spawn()
         .with_context(|| format!("starting {name}"))?;
     let identity = Identity::of(child.id())
-        .with_context(|| format!("{name} ended at once; see {}", log.display()))?;
+        .with_context(|| format!("{name} ended immediately; see {}", log.display()))?;
     if let Some(watchdog) = watchdog {
         watchdog.watch_group(child.id())?;
     }
@@ -257,7 +245,7 @@ fn spawn(
     })
 }
 
-/// The servers must not find the AWS account of whoever runs the tests.
+/// Without the AWS credentials of the user who runs the tests.
 fn to_command(launch: &Launch, port: u16) -> Command {
     let with_port = |text: &String| text.replace(PORT, &port.to_string());
     let mut command = program(&launch.program);
@@ -273,7 +261,7 @@ fn to_command(launch: &Launch, port: u16) -> Command {
     command
 }
 
-/// How each installed server is started, for tests that start one of their own.
+/// The commands of the installed servers, for tests that start one of their own.
 fn commands(dir: &Path) -> Value {
     let installed = SERVERS
         .iter()

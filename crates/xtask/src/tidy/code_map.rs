@@ -1,7 +1,7 @@
-//! Whether the code map, `crates/README.md`, names every crate and every top module.
+//! Checks that the code map, `crates/README.md`, names every crate and every top-level module.
 //!
-//! A map that is not checked is out of date within a month. Each crate has a heading with its name;
-//! below it, its modules stand between backticks or in a drawing of the directory.
+//! An unchecked map is out of date within a month. Each crate has a heading with its name; the section
+//! names its modules in backticks or in a code block.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -11,9 +11,6 @@ use super::{Files, Finding};
 const MAP: &str = "crates/README.md";
 
 /// Compares the map with the members of the workspace and their files.
-///
-/// # Errors
-/// If the metadata does not have cargo's form.
 pub(super) fn check(files: &Files, metadata: &Value) -> Result<Vec<Finding>> {
     let Some(map) = files.get(MAP) else {
         return Ok(vec![Finding::new(MAP, 0, "the code map is missing")]);
@@ -25,14 +22,14 @@ pub(super) fn check(files: &Files, metadata: &Value) -> Result<Vec<Finding>> {
     for package in packages {
         let name = package["name"].as_str().context("a package has no name")?;
         let Some(section) = section_of(map, name) else {
-            let text = format!("no heading names the crate {name}");
+            let text = format!("it has no heading for the crate {name}");
             findings.push(Finding::new(MAP, 0, text));
             continue;
         };
         let code = code_of(section);
         for module in modules_of(files, name) {
             if !names(&code, &module) {
-                let text = format!("the part about {name} does not name its module `{module}`");
+                let text = format!("the section about {name} does not name its module `{module}`");
                 findings.push(Finding::new(MAP, 0, text));
             }
         }
@@ -40,7 +37,7 @@ pub(super) fn check(files: &Files, metadata: &Value) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// What stands between the heading that names the crate and the next heading of its level.
+/// From the heading that names the crate to the next heading of the same level.
 fn section_of<'map>(map: &'map str, name: &str) -> Option<&'map str> {
     let mut start = None;
     let mut offset = 0;
@@ -56,7 +53,7 @@ fn section_of<'map>(map: &'map str, name: &str) -> Option<&'map str> {
     start.map(|(from, _)| &map[from..])
 }
 
-/// What the text marks as code: between backticks, and in fenced blocks.
+/// The inline code and the code blocks of a section.
 fn code_of(section: &str) -> String {
     section
         .split('`')
@@ -66,7 +63,7 @@ fn code_of(section: &str) -> String {
         .join("\n")
 }
 
-/// The modules directly below the crate's root, by their names.
+/// The modules directly under the crate's root.
 fn modules_of(files: &Files, name: &str) -> Vec<String> {
     let source = match name {
         "windlass-tests" => "tests/src/".to_owned(),
@@ -88,7 +85,7 @@ fn names(code: &str, module: &str) -> bool {
     code.lines().any(|line| has_word(line, module))
 }
 
-/// Whether `word` stands in `text` with nothing beside it that could belong to a name.
+/// Whether `text` contains `word`, and not only as a part of a longer name.
 fn has_word(text: &str, word: &str) -> bool {
     let is_inner = |character: Option<char>| {
         character.is_some_and(|character| {

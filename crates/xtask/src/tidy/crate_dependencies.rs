@@ -1,18 +1,18 @@
-//! Which crate of ours may depend on which, and which crates of others are kept out of some.
+//! Allowed dependencies between the workspace's crates, and banned third-party dependencies.
 //!
-//! A crate exists only where it makes a wrong dependency impossible; this table is what makes it so.
+//! A crate exists only if it makes a wrong dependency impossible; this table enforces it.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::Finding;
 
-/// A crate of ours, and what may stand in its manifest.
+/// A crate, and the dependencies that its manifest may contain.
 struct Rule {
     name: &'static str,
-    /// Crates of ours that it may depend on.
+    /// Allowed crates of the workspace.
     may: &'static [&'static str],
-    /// Crates of others that it must not depend on; `*` at the end stands for any ending.
+    /// Banned third-party crates; a final `*` matches any suffix.
     never: &'static [&'static str],
 }
 
@@ -96,9 +96,6 @@ const RULES: &[Rule] = &[
 ];
 
 /// Compares the manifests, as `cargo metadata` gives them, with the table.
-///
-/// # Errors
-/// If the metadata does not have cargo's form.
 pub(super) fn check(metadata: &Value) -> Result<Vec<Finding>> {
     let packages = metadata["packages"]
         .as_array()
@@ -110,7 +107,7 @@ pub(super) fn check(metadata: &Value) -> Result<Vec<Finding>> {
             findings.push(Finding::new(
                 &manifest(name),
                 0,
-                "no rule says what this crate may depend on; add one to tidy's edges",
+                "no rule for the dependencies of this crate; add one to tidy's crate_dependencies",
             ));
             continue;
         };

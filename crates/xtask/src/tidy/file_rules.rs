@@ -1,18 +1,17 @@
-//! The rules that look at one file at a time.
+//! Rules for a single file: length, module docs, blanks, leftovers.
 
 use super::{Files, Finding};
 
-/// Longest source file; see [`WARN_LINES`].
+/// A source file with this many lines is an error.
 const MAX_LINES: usize = 800;
 
-/// A source file this long is mentioned, so that somebody asks whether it is two.
+/// A source file with this many lines is reported, but is not an error.
 const WARN_LINES: usize = 500;
 
-/// Files that are written by people and hold no data: no tab may stand in them.
+/// Files that are written by people and hold no data; they must not contain tabs.
 const PROSE_AND_CODE: &[&str] = &[".rs", ".md", ".toml", ".yaml", ".yml", ".sh", ".c", ".xml"];
 
-/// What is left standing when something was not finished. In two parts, since this file is checked
-/// as well.
+/// Markers of unfinished work. In two parts, since this file is checked as well.
 const UNFINISHED: &[(&str, &str)] = &[
     ("FIX", "ME"),
     ("TO", "DO"),
@@ -22,10 +21,9 @@ const UNFINISHED: &[(&str, &str)] = &[
     ("allow(dead", "_code"),
 ];
 
-/// Where one machine keeps the files of its users. In two parts, as above.
+/// Home directories of one machine. In two parts, as above.
 const MACHINE_PATHS: &[(&str, &str)] = &[("/ro", "ot/"), ("/ho", "me/")];
 
-/// Every rule on one file.
 pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     if path.ends_with(".rs") {
@@ -39,21 +37,21 @@ pub(super) fn check(path: &str, text: &str) -> Vec<Finding> {
     findings
 }
 
-/// The files that are long enough to be mentioned, and allowed.
+/// The files that are long, but not too long.
 pub(super) fn notes(files: &Files) -> Vec<String> {
     files
         .iter()
         .filter(|(path, _)| path.ends_with(".rs"))
         .map(|(path, text)| (path, text.lines().count()))
         .filter(|(_, n_lines)| (WARN_LINES..MAX_LINES).contains(n_lines))
-        .map(|(path, n_lines)| format!("{path} has {n_lines} lines: is it one thing?"))
+        .map(|(path, n_lines)| format!("{path} has {n_lines} lines; consider splitting it"))
         .collect()
 }
 
 fn source_length(path: &str, text: &str) -> Option<Finding> {
     let n_lines = text.lines().count();
     (n_lines >= MAX_LINES).then(|| {
-        let text = format!("{n_lines} lines; {MAX_LINES} are too many, divide it");
+        let text = format!("{n_lines} lines; split it, the limit is {}", MAX_LINES - 1);
         Finding::new(path, 0, text)
     })
 }
@@ -64,7 +62,7 @@ fn module_doc(path: &str, text: &str) -> Option<Finding> {
         .strip_prefix("//!")
         .is_some_and(|doc| !doc.trim().is_empty());
     (!says_something).then(|| {
-        let text = "a module starts with `//!` and a sentence that says what it is";
+        let text = "a module must start with a `//!` comment that states its purpose";
         Finding::new(path, 1, text)
     })
 }
@@ -74,13 +72,17 @@ fn blanks(path: &str, text: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (line, number) in text.split('\n').zip(1..) {
         if line.ends_with([' ', '\t']) {
-            findings.push(Finding::new(path, number, "blanks at the end of the line"));
+            findings.push(Finding::new(path, number, "trailing blanks"));
         } else if no_tabs && line.contains('\t') {
             findings.push(Finding::new(path, number, "a tab"));
         }
     }
     if !text.is_empty() && !text.ends_with('\n') {
-        findings.push(Finding::new(path, 0, "the last line does not end"));
+        findings.push(Finding::new(
+            path,
+            0,
+            "no line break at the end of the file",
+        ));
     }
     findings
 }
@@ -90,13 +92,13 @@ fn words(path: &str, text: &str) -> Vec<Finding> {
     for (line, number) in text.lines().zip(1..) {
         for word in UNFINISHED.iter().map(join) {
             if contains_word(line, &word) {
-                let text = format!("`{word}`: finish it, or say in an issue why it stays");
+                let text = format!("`{word}`: finish it, or open an issue for it");
                 findings.push(Finding::new(path, number, text));
             }
         }
         for dir in MACHINE_PATHS.iter().map(join) {
             if line.contains(&dir) {
-                let text = format!("`{dir}` exists on somebody's machine only");
+                let text = format!("`{dir}` is a path of one machine");
                 findings.push(Finding::new(path, number, text));
             }
         }
@@ -108,7 +110,7 @@ fn join(parts: &(&str, &str)) -> String {
     format!("{}{}", parts.0, parts.1)
 }
 
-/// Whether `word` stands in `line` and is not part of a longer one.
+/// Whether `line` contains `word`, and not only as a part of a longer word.
 fn contains_word(line: &str, word: &str) -> bool {
     let is_inner = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric());
     line.match_indices(word).any(|(start, _)| {

@@ -1,7 +1,7 @@
-//! Checks what neither the compiler nor clippy can: the rules of the project about its own files.
+//! Checks the project's own rules, which neither the compiler nor clippy know.
 //!
-//! Every rule is a function from text to findings, so that a test can plant a text that breaks it.
-//! The files are those that git tracks, and those it would track.
+//! Each rule is a function from text to findings, so that tests can pass it a text that breaks it. The
+//! checked files are those that git tracks or would track.
 
 mod code_map;
 mod crate_dependencies;
@@ -24,22 +24,19 @@ use anyhow::{Context, Result, bail};
 
 use crate::command::{cargo, read_output, repository_files, root};
 
-/// One place that breaks one rule.
+/// A violation of a rule.
 #[derive(Debug, PartialEq, Eq)]
 struct Finding {
     path: String,
-    /// Counted from 1; 0 where the finding concerns the whole file.
+    /// From 1; 0 if the finding concerns the whole file.
     line: usize,
     text: String,
 }
 
-/// The files of the repository that hold text, by their path from the root.
+/// The text files of the repository by their paths from its root.
 type Files = BTreeMap<String, String>;
 
-/// Checks every rule and prints every finding.
-///
-/// # Errors
-/// If there is a finding, or if git or cargo cannot list the files and crates.
+/// Checks all rules and prints all findings.
 pub(crate) fn run() -> Result<()> {
     let files = read_files()?;
     let metadata = metadata()?;
@@ -60,16 +57,13 @@ pub(crate) fn run() -> Result<()> {
         println!("{finding}");
     }
     if !findings.is_empty() {
-        bail!("tidy found {} in {} files", findings.len(), files.len());
+        bail!("{} findings in {} files", findings.len(), files.len());
     }
-    println!("tidy: {} files, nothing found", files.len());
+    println!("tidy: {} files, no findings", files.len());
     Ok(())
 }
 
-/// What cargo says about the members of the workspace, as JSON.
-///
-/// # Errors
-/// If cargo cannot read the manifests.
+/// The packages of the workspace, as JSON.
 pub(crate) fn metadata() -> Result<serde_json::Value> {
     let mut command = cargo();
     command.args(["metadata", "--no-deps", "--format-version", "1"]);

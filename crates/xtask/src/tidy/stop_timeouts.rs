@@ -1,19 +1,18 @@
-//! Whether whoever stops the daemon gives it the time it takes to drain.
+//! Checks that service managers wait for a drain before they kill the daemon.
 //!
-//! Nothing is lost where it does not, but what is in flight is delivered a second time.
+//! If they do not, nothing is lost, but records in flight are delivered twice.
 
 use super::{Files, Finding};
 
-/// Where the default of the daemon's own limit stands.
+/// The default drain timeout of the daemon.
 const DRAIN: (&str, &str) = ("config/windlass.yaml", "drain_timeout:");
 
-/// Where the time is given that a manager waits before it kills.
+/// The time that a service manager waits before it kills the daemon.
 const STOPS: &[(&str, &str)] = &[
     ("deploy/systemd/windlass.service", "TimeoutStopSec="),
     ("deploy/compose.yaml", "stop_grace_period:"),
 ];
 
-/// Compares the times.
 pub(super) fn check(files: &Files) -> Vec<Finding> {
     let drain = match seconds_at(files, DRAIN) {
         Ok(seconds) => seconds,
@@ -39,11 +38,11 @@ fn seconds_at(files: &Files, (path, key): (&str, &str)) -> Result<u64, Finding> 
         .get(path)
         .and_then(|text| text.lines().find_map(|line| line.trim().strip_prefix(key)));
     let Some(value) = line else {
-        return Err(Finding::new(path, 0, format!("`{key}` is missing")));
+        return Err(Finding::new(path, 0, format!("missing `{key}`")));
     };
     let number = value.trim().strip_suffix('s').unwrap_or(value.trim());
     number.parse().map_err(|_| {
-        let text = format!("`{key}` is to be given in seconds, as in `35s`");
+        let text = format!("`{key}` must be in seconds, for example `35s`");
         Finding::new(path, 0, text)
     })
 }

@@ -1,4 +1,4 @@
-//! Each rule is seen failing on a text that breaks it, and passing on one that does not.
+//! Each rule fails on a text that breaks it, and passes on one that does not.
 
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ fn package(name: &str, dependencies: &[(&str, bool, Option<&str>)]) -> Value {
 }
 
 #[test]
-fn an_edge_against_the_direction_is_found() {
+fn a_dependency_against_the_direction_is_found() {
     let metadata = package("windlass-core", &[("windlass-engine", true, None)]);
     let findings = crate_dependencies::check(&metadata).unwrap();
     assert_one(
@@ -45,7 +45,7 @@ fn an_edge_against_the_direction_is_found() {
 }
 
 #[test]
-fn an_edge_for_tests_may_only_lead_to_the_testkit() {
+fn a_dev_dependency_may_only_be_the_testkit() {
     let testkit = package("windlass-core", &[("windlass-testkit", true, Some("dev"))]);
     assert_eq!(crate_dependencies::check(&testkit).unwrap(), []);
     let other = package(
@@ -60,14 +60,14 @@ fn an_edge_for_tests_may_only_lead_to_the_testkit() {
 }
 
 #[test]
-fn the_daemon_does_not_carry_the_testkit() {
+fn the_daemon_must_not_depend_on_the_testkit() {
     let metadata = package("windlass", &[("windlass-testkit", true, None)]);
     let findings = crate_dependencies::check(&metadata).unwrap();
     assert_one(&findings, "windlass must not depend on windlass-testkit");
 }
 
 #[test]
-fn the_core_does_no_io_whoever_wrote_it() {
+fn the_core_and_the_engine_must_not_depend_on_io_crates() {
     let metadata = package("windlass-core", &[("tokio", false, None)]);
     assert_one(
         &crate_dependencies::check(&metadata).unwrap(),
@@ -85,11 +85,11 @@ fn the_core_does_no_io_whoever_wrote_it() {
 #[test]
 fn a_crate_without_a_rule_is_found() {
     let findings = crate_dependencies::check(&package("windlass-extra", &[])).unwrap();
-    assert_one(&findings, "no rule says");
+    assert_one(&findings, "no rule for");
 }
 
 #[test]
-fn a_long_file_fails_and_a_longish_one_is_noted() {
+fn a_file_that_is_too_long_is_an_error_and_a_long_one_is_reported() {
     let of_lines = |n_lines: usize| format!("//! Long.\n{}", "//\n".repeat(n_lines - 1));
     assert_one(&file_rules::check("a.rs", &of_lines(800)), "800 lines");
     assert_clean("a.rs", &of_lines(799));
@@ -100,29 +100,35 @@ fn a_long_file_fails_and_a_longish_one_is_noted() {
 }
 
 #[test]
-fn a_module_without_its_sentence_is_found() {
+fn a_module_without_docs_is_found() {
     assert_one(
         &file_rules::check("a.rs", "use std::fmt;\n"),
-        "starts with `//!`",
+        "must start with a `//!`",
     );
     assert_one(
         &file_rules::check("a.rs", "//!\nuse std::fmt;\n"),
-        "starts with `//!`",
+        "must start with a `//!`",
     );
     assert_clean("a.rs", "//! What it is.\n");
 }
 
 #[test]
-fn blanks_and_tabs_are_found_with_their_line() {
-    assert_one(&file_rules::check("a.md", "one\ntwo \n"), "a.md:2: blanks");
-    assert_one(&file_rules::check("a.json", "{}\t\n"), "a.json:1: blanks");
+fn trailing_blanks_and_tabs_are_found_with_their_line() {
+    assert_one(
+        &file_rules::check("a.md", "one\ntwo \n"),
+        "a.md:2: trailing blanks",
+    );
+    assert_one(
+        &file_rules::check("a.json", "{}\t\n"),
+        "a.json:1: trailing blanks",
+    );
     assert_one(&file_rules::check("a.md", "one\n\ttwo\n"), "a.md:2: a tab");
     assert_clean("a.json", "{\n\t\"data\": \"tabs are data here\"\n}\n");
-    assert_one(&file_rules::check("a.md", "one"), "does not end");
+    assert_one(&file_rules::check("a.md", "one"), "no line break");
 }
 
 #[test]
-fn what_was_left_unfinished_is_found() {
+fn unfinished_work_is_found() {
     for (first, second) in [
         ("// FIX", "ME"),
         ("// TO", "DO(later)"),
@@ -134,14 +140,14 @@ fn what_was_left_unfinished_is_found() {
         let content = format!("//! Module.\n{first}{second}\n");
         assert_one(&file_rules::check("a.rs", &content), "finish it");
     }
-    let inside_a_word = format!("- {}{} are no notes\n", "TO", "DOS");
+    let inside_a_word = format!("- {}{} are not notes\n", "TO", "DOS");
     assert_clean("a.md", &inside_a_word);
 }
 
 #[test]
 fn a_path_of_one_machine_is_found() {
     let content = format!("run {}{}tool\n", "/ho", "me/somebody/");
-    assert_one(&file_rules::check("a.md", &content), "somebody's machine");
+    assert_one(&file_rules::check("a.md", &content), "path of one machine");
 }
 
 fn map_findings(map: &str) -> Vec<String> {
@@ -171,7 +177,7 @@ fn a_map_that_names_everything_passes() {
 }
 
 #[test]
-fn a_crate_or_module_that_the_map_leaves_out_is_found() {
+fn a_crate_or_module_that_is_missing_from_the_map_is_found() {
     let findings = map_findings("## windlass-core\nDecides: `shard`, a batch in words.\n");
     assert_eq!(findings.len(), 2, "{findings:?}");
     assert!(findings[0].contains("its module `batch`"), "{findings:?}");
@@ -198,7 +204,7 @@ fn deploy_findings(drain: &str, systemd: &str, compose: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_manager_that_kills_before_the_daemon_has_drained_is_found() {
+fn a_service_manager_that_kills_during_a_drain_is_found() {
     let (drain, compose) = ("drain_timeout: 25s\n", "    stop_grace_period: 35s\n");
     let clean = deploy_findings(drain, "TimeoutStopSec=26s\n", compose);
     assert_eq!(clean, Vec::<String>::new());
@@ -206,7 +212,10 @@ fn a_manager_that_kills_before_the_daemon_has_drained_is_found() {
     assert_eq!(early.len(), 1, "{early:?}");
     assert!(early[0].contains("above drain_timeout, 25 s"), "{early:?}");
     let missing = deploy_findings(drain, "", compose);
-    assert!(missing[0].contains("is missing"), "{missing:?}");
+    assert!(
+        missing[0].contains("missing `TimeoutStopSec=`"),
+        "{missing:?}"
+    );
     let minutes = deploy_findings(drain, "TimeoutStopSec=2min\n", compose);
     assert!(minutes[0].contains("in seconds"), "{minutes:?}");
 }

@@ -15,9 +15,6 @@ const WORKSPACE: &str = "Cargo.toml";
 const UNNAMED: &[(&str, &str, &str)] = &[];
 
 /// Compares the manifests, as `cargo metadata` gives them, with the sources.
-///
-/// # Errors
-/// If the metadata does not have cargo's form.
 pub(super) fn check(files: &Files, metadata: &Value) -> Result<Vec<Finding>> {
     let packages = metadata["packages"]
         .as_array()

@@ -1,9 +1,9 @@
 //! Sequence numbers: decimals of 56 digits that grow within a shard, and from a shard to its
 //! children.
 //!
-//! Clients may rely on no more than that, and on not being able to keep one in 128 bits. Ours can
-//! be read by a person: `49`, the shard's creation in milliseconds (13 digits), the shard (6), the
-//! place in the shard (20), the arrival in milliseconds (13), `02`.
+//! Clients may rely on nothing else, and cannot store one in 128 bits. The digits are `49`, the
+//! shard's creation time (13), the shard (6), the index in the shard (20), the arrival time (13)
+//! and `02`; times are milliseconds since 1970.
 
 use std::fmt;
 use std::ops::Range;
@@ -12,27 +12,26 @@ const DIGITS: usize = 56;
 
 const CREATED: Range<usize> = 2..15;
 const SHARD: Range<usize> = 15..21;
-const PLACE: Range<usize> = 21..41;
+const INDEX: Range<usize> = 21..41;
 const ARRIVED: Range<usize> = 41..54;
 
-/// A sequence number; compares as the number does.
+/// Ordered as the number is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SequenceNumber([u8; DIGITS]);
 
 impl SequenceNumber {
-    /// The number of what arrived at this place of a shard. Times are milliseconds since 1970.
-    pub(crate) fn new(created: u64, shard: u32, place: u64, arrived: u64) -> Self {
+    pub(crate) fn new(created: u64, shard: u32, index: u64, arrived: u64) -> Self {
         let mut digits = [b'0'; DIGITS];
         digits[..2].copy_from_slice(b"49");
         write(&mut digits[CREATED], created);
         write(&mut digits[SHARD], u64::from(shard));
-        write(&mut digits[PLACE], place);
+        write(&mut digits[INDEX], index);
         write(&mut digits[ARRIVED], arrived);
         digits[DIGITS - 1] = b'2';
         Self(digits)
     }
 
-    /// Reads a decimal; `None` if it is none or has more digits than any of ours.
+    /// `None`: not a decimal of at most 56 digits.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let is_decimal = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
         if !is_decimal || DIGITS < text.len() {
@@ -43,17 +42,15 @@ impl SequenceNumber {
         Some(Self(digits))
     }
 
-    /// The shard that gave it.
     pub(crate) fn shard(&self) -> u32 {
         u32::try_from(self.field(SHARD)).expect("six digits fit")
     }
 
-    /// Its place in the shard.
-    pub(crate) fn place(&self) -> u64 {
-        self.field(PLACE)
+    pub(crate) fn index(&self) -> u64 {
+        self.field(INDEX)
     }
 
-    /// A part of it; what is no number of ours may be too large for it.
+    /// Saturates: 20 digits from a client may exceed 64 bits.
     fn field(&self, digits: Range<usize>) -> u64 {
         self.0[digits].iter().fold(0, |number: u64, digit| {
             number
@@ -80,8 +77,8 @@ impl fmt::Debug for SequenceNumber {
 }
 
 /// Writes the lowest digits of a number.
-fn write(place: &mut [u8], mut number: u64) {
-    for digit in place.iter_mut().rev() {
+fn write(digits: &mut [u8], mut number: u64) {
+    for digit in digits.iter_mut().rev() {
         *digit = b'0' + u8::try_from(number % 10).expect("a digit is below ten");
         number /= 10;
     }
@@ -92,26 +89,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_have_56_digits_and_grow_with_place_and_creation() {
+    fn numbers_have_56_digits_and_grow_with_index_and_creation_time() {
         let first = SequenceNumber::new(1_700_000_000_000, 3, 1, 1_700_000_000_001);
         let second = SequenceNumber::new(1_700_000_000_000, 3, 2, 1_700_000_000_001);
         let child = SequenceNumber::new(1_700_000_000_500, 4, 0, 1_700_000_000_500);
         assert_eq!(first.to_string().len(), 56);
         assert!(first < second && second < child);
-        assert_eq!((child.shard(), second.place()), (4, 2));
+        assert_eq!((child.shard(), second.index()), (4, 2));
         assert!(
             first.to_string().parse::<u128>().is_err(),
-            "it must not fit into 128 bits"
+            "it does not fit into 128 bits"
         );
     }
 
     #[test]
-    fn a_number_is_read_back_and_others_compare_as_numbers() {
+    fn numbers_are_parsed_and_compared_as_decimals() {
         let number = SequenceNumber::new(1_700_000_000_000, 0, 7, 1_700_000_000_000);
         assert_eq!(SequenceNumber::parse(number.as_str()), Some(number));
         assert!(SequenceNumber::parse("9").unwrap() < SequenceNumber::parse("10").unwrap());
-        for wrong in ["", "1a", "-1", &"1".repeat(57)] {
-            assert_eq!(SequenceNumber::parse(wrong), None, "{wrong}");
+        for invalid in ["", "1a", "-1", &"1".repeat(57)] {
+            assert_eq!(SequenceNumber::parse(invalid), None, "{invalid}");
         }
     }
 }

@@ -7,8 +7,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 use thiserror::Error;
 use uuid::Uuid;
-use windlass_core::arn::Arn;
-use windlass_core::function::Place;
+use windlass_core::arn::{Arn, ArnScope, SourceArn};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::Swap;
 use windlass_core::spec::MappingSpec;
@@ -19,7 +18,7 @@ use windlass_engine::ports::{PortError, ResourceLookup, Store, chain};
 
 mod members;
 
-pub use members::Mistake;
+pub use members::ConfigMappingError;
 
 use members::Members;
 
@@ -31,7 +30,7 @@ const WRITE_ATTEMPTS: usize = 10;
 
 /// One mapping of the file, in which nothing is wrong as far as can be told offline.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Declared {
+pub struct ConfigMapping {
     /// Where it stands in the file, for messages.
     place: String,
     checked: Checked,
@@ -41,10 +40,10 @@ pub struct Declared {
 
 /// The declared mappings cannot be applied.
 #[derive(Debug, Error)]
-pub enum DeclaredError {
+pub enum ApplyError {
     /// Functions are neither configured nor known to AWS Lambda.
     #[error("{}; put what is missing under 'functions', or create it in AWS Lambda", listed(.0))]
-    NoFunctions(Vec<NoFunction>),
+    MissingFunctions(Vec<MissingFunction>),
     /// The store failed.
     #[error("applying the declared mappings")]
     Store(#[from] PortError),
@@ -55,15 +54,15 @@ pub enum DeclaredError {
 
 /// A declared mapping whose function does not exist.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NoFunction {
+pub struct MissingFunction {
     /// Where the mapping stands in the file.
     place: String,
     /// As the file names it.
     name: String,
-    source_arn: Arn,
+    source_arn: SourceArn,
 }
 
-impl fmt::Display for NoFunction {
+impl fmt::Display for MissingFunction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             place,
@@ -77,12 +76,12 @@ impl fmt::Display for NoFunction {
     }
 }
 
-fn listed(functions: &[NoFunction]) -> String {
+fn listed(functions: &[MissingFunction]) -> String {
     let all: Vec<String> = functions.iter().map(ToString::to_string).collect();
     all.join("; ")
 }
 
-impl Declared {
+impl ConfigMapping {
     /// Checks the members of one mapping that stands at `place`; nobody is asked.
     ///
     /// # Errors
@@ -90,14 +89,14 @@ impl Declared {
     pub fn parse(
         place: &str,
         members: &Map<String, Value>,
-        here: &Place,
+        home: &ArnScope,
         now: Timestamp,
-    ) -> Result<Self, Vec<Mistake>> {
+    ) -> Result<Self, Vec<ConfigMappingError>> {
         let members = Members::read(members);
         let checked = validate::create(&members.spec, now);
         match checked {
             Ok(checked) if members.mistakes.is_empty() => {
-                let function = checked.function.resolve(here);
+                let function = checked.function.resolve(home);
                 Ok(Self {
                     place: place.to_owned(),
                     checked,
@@ -107,7 +106,7 @@ impl Declared {
             checked => {
                 let violations = checked.err().into_iter().flatten();
                 let violations = violations.filter(|it| members.is_whole(&it.member));
-                let broken = violations.map(|it| Mistake {
+                let broken = violations.map(|it| ConfigMappingError {
                     message: it.in_words(),
                     member: it.member,
                 });
@@ -117,10 +116,15 @@ impl Declared {
         }
     }
 
-    /// Whether both are of the same source and function; a file can have only one of them.
+    /// Whether both have the same source and function; a file can have only one of them.
     #[must_use]
-    pub fn is_twin_of(&self, other: &Self) -> bool {
-        self.checked.source == other.checked.source && self.function == other.function
+    pub fn is_duplicate_of(&self, other: &Self) -> bool {
+        self.id(&self.function) == other.id(&other.function)
+    }
+
+    fn id(&self, function_arn: &Arn) -> MappingId {
+        let name = format!("{} {function_arn}", self.checked.source);
+        MappingId::new(&Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string())
     }
 
     /// Makes the store's mappings those of the file. Mappings that were made through the API stay
@@ -138,7 +142,7 @@ impl Declared {
         directory: &dyn ResourceLookup,
         clock: Clock,
         prune: bool,
-    ) -> Result<(), DeclaredError> {
+    ) -> Result<(), ApplyError> {
         let (mut functions, mut missing) = (Vec::new(), Vec::new());
         for declared in all {
             match declared.look_up(directory).await {
@@ -147,7 +151,7 @@ impl Declared {
             }
         }
         if !missing.is_empty() {
-            return Err(DeclaredError::NoFunctions(missing));
+            return Err(ApplyError::MissingFunctions(missing));
         }
         let mut kept = Vec::new();
         for (declared, function_arn) in all.iter().zip(functions) {
@@ -155,11 +159,11 @@ impl Declared {
         }
         for row in store.mappings().await? {
             let left =
-                row.declared && row.desired != DesiredState::Deleted && !kept.contains(&row.id);
+                row.from_config && row.desired != DesiredState::Deleted && !kept.contains(&row.id);
             if !left {
                 continue;
             }
-            let source = row.spec.event_source_arn.as_deref().unwrap_or_default();
+            let source = row.source.as_str();
             if !prune {
                 tracing::warn!(
                     uuid = %row.id, source, function = %row.function_arn,
@@ -172,7 +176,7 @@ impl Declared {
             let next = MappingRow {
                 desired,
                 change,
-                ..successor(&row, clock.now())
+                ..row.next_revision(clock.now())
             };
             // Whoever changed it meanwhile is another daemon with a file of its own.
             store.put(&next, Some(row.revision)).await?;
@@ -182,10 +186,10 @@ impl Declared {
 
     /// The ARN of the function. One that cannot be looked up now will be invoked all the same; one
     /// that is known to be missing is a mistake in the file.
-    async fn look_up(&self, directory: &dyn ResourceLookup) -> Result<Arn, NoFunction> {
+    async fn look_up(&self, directory: &dyn ResourceLookup) -> Result<Arn, MissingFunction> {
         match directory.function(&self.checked.function).await {
             Ok(Some(arn)) => Ok(arn),
-            Ok(None) => Err(NoFunction {
+            Ok(None) => Err(MissingFunction {
                 place: self.place.clone(),
                 name: self.checked.spec.function_name.clone().unwrap_or_default(),
                 source_arn: self.checked.source.clone(),
@@ -207,27 +211,18 @@ impl Declared {
         store: &dyn Store,
         function_arn: Arn,
         now: Timestamp,
-    ) -> Result<MappingId, DeclaredError> {
-        let name = format!("{} {function_arn}", self.checked.source);
-        let id = MappingId::new(&Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string());
+    ) -> Result<MappingId, ApplyError> {
         let wanted = if self.checked.enabled == Some(false) {
             DesiredState::Disabled
         } else {
             DesiredState::Enabled
         };
+        let new = self.new_row(function_arn, wanted, now);
         for _ in 0..WRITE_ATTEMPTS {
-            let there = store.mappings().await?.into_iter().find(|row| {
-                row.id == id
-                    || (row.desired != DesiredState::Deleted
-                        && row.function_arn == function_arn
-                        && row.spec.event_source_arn.as_deref()
-                            == Some(self.checked.source.as_str()))
-            });
-            let (next, seen) = match there {
-                None => (
-                    self.first(id.clone(), function_arn.clone(), wanted, now),
-                    None,
-                ),
+            let mut rows = store.mappings().await?.into_iter();
+            let existing = rows.find(|row| row.id == new.id || row.conflicts_with(&new));
+            let (next, seen) = match existing {
+                None => (new.clone(), None),
                 Some(row) => {
                     let spec = self.spec_for(&row);
                     let change = change(&row, &spec, wanted);
@@ -235,10 +230,10 @@ impl Declared {
                         spec,
                         desired: wanted,
                         change: change.unwrap_or(row.change),
-                        declared: true,
-                        ..successor(&row, now)
+                        from_config: true,
+                        ..row.next_revision(now)
                     };
-                    if change.is_none() && row.declared {
+                    if change.is_none() && row.from_config {
                         return Ok(row.id);
                     }
                     (next, Some(row.revision))
@@ -249,7 +244,7 @@ impl Declared {
                 return Ok(next.id);
             }
         }
-        Err(DeclaredError::Contended(id))
+        Err(ApplyError::Contended(new.id))
     }
 
     /// What the mapping's parameters become. Where it starts was decided when it was created, and
@@ -270,33 +265,19 @@ impl Declared {
         spec
     }
 
-    fn first(
-        &self,
-        id: MappingId,
-        function_arn: Arn,
-        desired: DesiredState,
-        now: Timestamp,
-    ) -> MappingRow {
+    fn new_row(&self, function_arn: Arn, desired: DesiredState, now: Timestamp) -> MappingRow {
         MappingRow {
-            id,
+            id: self.id(&function_arn),
             revision: Revision(1),
             spec: self.checked.spec.clone(),
+            source: self.checked.source.clone(),
             function_arn,
             desired,
             change: Change::Created,
             created: now,
             last_modified: now,
-            declared: true,
+            from_config: true,
         }
-    }
-}
-
-/// The same mapping, changed once more.
-fn successor(row: &MappingRow, now: Timestamp) -> MappingRow {
-    MappingRow {
-        revision: Revision(row.revision.0 + 1),
-        last_modified: now,
-        ..row.clone()
     }
 }
 

@@ -1,4 +1,4 @@
-//! How the demo shows itself: a live table and a bar on a terminal, plain lines in a pipe.
+//! The progress of the demo: a live table and a bar on a terminal, plain lines in a pipe.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -8,23 +8,21 @@ use serde_json::Value;
 
 use crate::output::{self, Look};
 
-/// Between two plain lines.
+/// The time between two plain lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What is seen at one look.
-pub(super) struct Seen {
+pub(super) struct Snapshot {
     /// Since the first record was put.
     pub(super) elapsed: Duration,
     pub(super) put: u64,
     pub(super) delivered: u64,
-    /// How many will be put.
+    /// The number of records that will be put.
     pub(super) total: u64,
-    /// What the API says of each mapping.
+    /// The status of each mapping, from the API.
     pub(super) statuses: Vec<Value>,
 }
 
-/// Shows one look after the other.
-pub(super) enum Show {
+pub(super) enum Progress {
     Terminal {
         table: ProgressBar,
         bar: ProgressBar,
@@ -35,19 +33,19 @@ pub(super) enum Show {
     },
 }
 
-impl Show {
+impl Progress {
     pub(super) fn start(total: u64) -> Self {
         if !std::io::stdout().is_terminal() {
             return Self::Pipe {
                 next_line: Duration::ZERO,
             };
         }
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
-        let plain =
-            |template| ProgressStyle::with_template(template).expect("it names known fields");
-        let table = all.add(ProgressBar::no_length().with_style(plain("{msg}")));
-        let style = plain("\n delivered {bar:40} {human_pos} of {human_len}, {elapsed} ");
-        let bar = all.add(ProgressBar::new(total).with_style(style));
+        let lines = MultiProgress::with_draw_target(ProgressDrawTarget::stdout());
+        let style =
+            |template| ProgressStyle::with_template(template).expect("the template is valid");
+        let table = lines.add(ProgressBar::no_length().with_style(style("{msg}")));
+        let style = style("\n delivered {bar:40} {human_pos} of {human_len}, {elapsed} ");
+        let bar = lines.add(ProgressBar::new(total).with_style(style));
         Self::Terminal {
             table,
             bar,
@@ -55,29 +53,30 @@ impl Show {
         }
     }
 
-    pub(super) fn update(&mut self, seen: &Seen) -> anyhow::Result<()> {
+    pub(super) fn update(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
         match self {
             Self::Terminal { table, bar, last } => {
-                let look = Look::at(Instant::now(), &seen.statuses);
+                let look = Look::at(Instant::now(), &snapshot.statuses);
                 let rates = last.replace(look).zip(last.as_ref());
                 let rates = rates.map(|(earlier, now)| now.rates_since(&earlier));
                 let width = output::terminal_width();
-                let shown = output::status_table(&seen.statuses, &rates.unwrap_or_default(), width);
-                table.set_message(shown);
-                bar.set_position(seen.delivered);
+                let text =
+                    output::status_table(&snapshot.statuses, &rates.unwrap_or_default(), width);
+                table.set_message(text);
+                bar.set_position(snapshot.delivered);
             }
             Self::Pipe { next_line } => {
-                let last = seen.delivered == seen.total;
-                if !last && seen.elapsed < *next_line {
+                let is_last = snapshot.delivered == snapshot.total;
+                if !is_last && snapshot.elapsed < *next_line {
                     return Ok(());
                 }
-                *next_line = seen.elapsed + LINE_INTERVAL;
+                *next_line = snapshot.elapsed + LINE_INTERVAL;
                 output::print(&format!(
                     "{:5.1} s   put {:>6}   delivered {:>6} of {}",
-                    seen.elapsed.as_secs_f64(),
-                    seen.put,
-                    seen.delivered,
-                    seen.total
+                    snapshot.elapsed.as_secs_f64(),
+                    snapshot.put,
+                    snapshot.delivered,
+                    snapshot.total
                 ))?;
             }
         }

@@ -1,5 +1,5 @@
-//! A relay between the daemon and a server, which can be cut, made unavailable or slow: the server
-//! itself keeps what it has.
+//! A TCP proxy between the daemon and a server that simulates outages and delays, while the server
+//! keeps its state.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -16,66 +16,61 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::waiting;
+use crate::wait;
 
-/// What becomes of connections.
+/// How connections are treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// They lead to the server.
-    Open,
-    /// They lead to the server; requests reach it late, and not at all if who called goes away
-    /// before, and what it answers is late as well.
-    Slow(Duration),
-    /// Nothing listens; those that were open are gone.
-    Cut,
-    /// Every request is answered 503.
+pub enum ProxyMode {
+    Forward,
+    /// Delays requests and responses. A request is lost if the client disconnects before the delay is
+    /// over.
+    Delay(Duration),
+    /// Closes connections and the port.
+    Refuse,
+    /// Responds 503 to every request.
     Unavailable,
 }
 
-/// A relay; it ends when this is dropped.
+/// A running proxy, stopped on drop.
 #[derive(Debug)]
-pub struct Relay {
+pub struct Proxy {
     addr: SocketAddr,
-    asked: watch::Sender<Way>,
-    done: watch::Receiver<Option<Way>>,
+    requested: watch::Sender<ProxyMode>,
+    /// `None` while the port cannot be bound.
+    active: watch::Receiver<Option<ProxyMode>>,
     _task: JoinSet<()>,
 }
 
-impl Relay {
-    /// Starts a relay to a server, which is given by its address: `http://127.0.0.1:PORT`.
-    ///
-    /// # Errors
-    /// No port is free, or the address is none.
+impl Proxy {
+    /// Starts a proxy to a server, `http://127.0.0.1:PORT`.
     pub async fn start(server: &str) -> anyhow::Result<Self> {
         let server: SocketAddr = server.trim_start_matches("http://").parse()?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let addr = listener.local_addr()?;
-        let (asked, ask) = watch::channel(Way::Open);
-        let (tell, done) = watch::channel(Some(Way::Open));
+        let (requested, request) = watch::channel(ProxyMode::Forward);
+        let (activate, active) = watch::channel(Some(ProxyMode::Forward));
         let mut task = JoinSet::new();
-        task.spawn(run(listener, addr, server, ask, tell));
+        task.spawn(run(listener, addr, server, request, activate));
         Ok(Self {
             addr,
-            asked,
-            done,
+            requested,
+            active,
             _task: task,
         })
     }
 
-    /// Where it listens: `http://127.0.0.1:PORT`.
+    /// `http://127.0.0.1:PORT`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// Goes another way from now on. Connections that are open end.
-    ///
-    /// # Errors
-    /// Its port has been taken by another program meanwhile.
-    pub async fn go(&self, way: Way) -> anyhow::Result<()> {
-        self.asked.send_replace(way);
+    /// Changes the mode and closes open connections. Fails if another program has taken the port since
+    /// it was closed.
+    pub async fn set_mode(&self, mode: ProxyMode) -> anyhow::Result<()> {
+        self.requested.send_replace(mode);
         let limit = Duration::from_secs(10);
-        waiting::until("the relay's port is free", limit, || {
-            *self.done.borrow() == Some(way)
+        wait::until("the proxy's port is free", limit, || {
+            *self.active.borrow() == Some(mode)
         })
         .await
     }
@@ -85,28 +80,28 @@ async fn run(
     first: TcpListener,
     addr: SocketAddr,
     server: SocketAddr,
-    mut ask: watch::Receiver<Way>,
-    tell: watch::Sender<Option<Way>>,
+    mut request: watch::Receiver<ProxyMode>,
+    activate: watch::Sender<Option<ProxyMode>>,
 ) {
     let mut listener = Some(first);
     loop {
-        let way = *ask.borrow_and_update();
-        if way == Way::Cut {
+        let mode = *request.borrow_and_update();
+        if mode == ProxyMode::Refuse {
             listener = None;
         } else if listener.is_none() {
             listener = TcpListener::bind(addr).await.ok();
         }
-        let bound = way == Way::Cut || listener.is_some();
-        tell.send_replace(bound.then_some(way));
+        let bound = mode == ProxyMode::Refuse || listener.is_some();
+        activate.send_replace(bound.then_some(mode));
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                changed = ask.changed() => match changed {
-                    Ok(()) => break, // Which ends the connections.
+                changed = request.changed() => match changed {
+                    Ok(()) => break, // Drops the connections.
                     Err(_) => return,
                 },
                 Some(accepted) = accept(listener.as_ref()) => {
-                    connections.spawn(serve(accepted, server, way));
+                    connections.spawn(serve(accepted, server, mode));
                 }
                 Some(_) = connections.join_next() => {}
             }
@@ -114,7 +109,7 @@ async fn run(
     }
 }
 
-/// The next connection; never one where nothing listens.
+/// The next connection; pending forever while the port is closed.
 async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
     let Some(listener) = listener else {
         return std::future::pending().await;
@@ -122,17 +117,17 @@ async fn accept(listener: Option<&TcpListener>) -> Option<TcpStream> {
     listener.accept().await.ok().map(|(stream, _)| stream)
 }
 
-/// Serves one connection to its end; an error of either side ends it.
-async fn serve(stream: TcpStream, server: SocketAddr, way: Way) {
-    match way {
-        Way::Cut => {}
-        Way::Unavailable => {
+/// Serves one connection until either side closes it or fails.
+async fn serve(stream: TcpStream, server: SocketAddr, mode: ProxyMode) {
+    match mode {
+        ProxyMode::Refuse => {}
+        ProxyMode::Unavailable => {
             let connection = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service_fn(unavailable));
             drop(connection.await);
         }
-        Way::Open => drop(forward(stream, server, Duration::ZERO).await),
-        Way::Slow(delay) => drop(forward(stream, server, delay).await),
+        ProxyMode::Forward => drop(forward(stream, server, Duration::ZERO).await),
+        ProxyMode::Delay(delay) => drop(forward(stream, server, delay).await),
     }
 }
 
@@ -149,25 +144,25 @@ async fn forward(client: TcpStream, server: SocketAddr, delay: Duration) -> std:
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let requests = pass(from_client, to_server, delay, Rest::Lost);
-    let answers = pass(from_server, to_client, delay, Rest::PassedOn);
-    tokio::try_join!(requests, answers)?;
+    let requests = copy(from_client, to_server, delay, OnClose::Discard);
+    let responses = copy(from_server, to_client, delay, OnClose::Flush);
+    tokio::try_join!(requests, responses)?;
     Ok(())
 }
 
-/// What becomes of what was not passed on yet when the side that it comes from goes away.
+/// Treatment of delayed bytes when their sender closes the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rest {
-    Lost,
-    PassedOn,
+enum OnClose {
+    Discard,
+    Flush,
 }
 
-/// Passes on what comes from one side, each part of it late.
-async fn pass(
+/// Copies bytes in one direction, with a delay.
+async fn copy(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     delay: Duration,
-    rest: Rest,
+    on_close: OnClose,
 ) -> std::io::Result<()> {
     let mut part = Vec::with_capacity(64 * 1024);
     let mut ended = false;
@@ -182,7 +177,7 @@ async fn pass(
                 more = from.read_buf(&mut part) => ended = more? == 0,
             }
         }
-        if !ended || rest == Rest::PassedOn {
+        if !ended || on_close == OnClose::Flush {
             to.write_all(&part).await?;
         }
     }

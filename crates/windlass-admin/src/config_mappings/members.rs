@@ -10,7 +10,7 @@ use windlass_core::spec::MappingSpec;
 
 /// One thing that is wrong with a declared mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
+pub struct ConfigMappingError {
     /// The member it is about: `BatchSize`, `FilterCriteria.Filters[0].Pattern`.
     pub member: String,
     /// What is wrong, the member's name included.
@@ -22,7 +22,7 @@ pub(super) struct Members {
     /// Those that fit.
     pub(super) spec: MappingSpec,
     /// Those that do not.
-    pub(super) mistakes: Vec<Mistake>,
+    pub(super) mistakes: Vec<ConfigMappingError>,
     /// The members, at the top, that are incomplete for this.
     broken: BTreeSet<String>,
 }
@@ -52,7 +52,7 @@ impl Members {
             }
         }
         let spec = serde_json::from_value(Value::Object(fitting)).unwrap_or_else(|error| {
-            mistakes.push(Mistake {
+            mistakes.push(ConfigMappingError {
                 member: String::new(),
                 message: error.to_string(),
             });
@@ -74,7 +74,11 @@ impl Members {
 }
 
 /// The value as it is to be read; `None` if it does not fit, which is told.
-fn fit(value: &Value, path: &mut Vec<Step>, mistakes: &mut Vec<Mistake>) -> Option<Value> {
+fn fit(
+    value: &Value,
+    path: &mut Vec<Step>,
+    mistakes: &mut Vec<ConfigMappingError>,
+) -> Option<Value> {
     let shell = match value {
         Value::Object(_) => Value::Object(Map::new()),
         Value::Array(_) => Value::Array(Vec::new()),
@@ -133,7 +137,7 @@ fn meant(text: &str, path: &[Step]) -> Option<Value> {
     candidates.find(|it| try_alone(path, it.clone()).is_ok())
 }
 
-fn mistake(path: &[Step], value: &Value, error: &serde_json::Error) -> Mistake {
+fn mistake(path: &[Step], value: &Value, error: &serde_json::Error) -> ConfigMappingError {
     let member = written(path);
     let found = match value {
         Value::Null => "nothing".to_owned(),
@@ -144,7 +148,7 @@ fn mistake(path: &[Step], value: &Value, error: &serde_json::Error) -> Mistake {
         Value::Object(_) => "keys and values".to_owned(),
     };
     let message = format!("{member}: expected {}, found {found}", wanted(error));
-    Mistake { member, message }
+    ConfigMappingError { member, message }
 }
 
 fn written(path: &[Step]) -> String {

@@ -1,0 +1,198 @@
+//! The stream of a benchmark: all records are equal except for their sequence numbers, so none is
+//! stored.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::page::PageTemplate;
+use crate::kinesis::sequence_number::SequenceNumber;
+use crate::kinesis::shard::{shard_id, shard_number};
+use crate::protocol::{AwsError, parse_request};
+
+/// Shards of one ListShards.
+const MAX_LISTED_SHARDS: u32 = 1_000;
+
+/// The shape of a benchmark's stream.
+#[derive(Clone, Copy, Debug)]
+pub struct BenchLoad {
+    /// Open shards, at least 1.
+    pub shards: u32,
+    /// Bytes of data of each record.
+    pub record_bytes: u32,
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BenchCounts {
+    /// Records returned by reads.
+    pub read: u64,
+    /// Records that reached the function.
+    pub delivered: u64,
+    /// Shards that were read at least once.
+    pub shards_read: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    template: PageTemplate,
+    n_shards: u32,
+    /// Records that may be read, over all shards.
+    released: AtomicU64,
+    read: AtomicU64,
+    delivered: AtomicU64,
+    shards_read: AtomicU64,
+    /// By shard.
+    was_read: Vec<AtomicBool>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListShards {
+    next_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct GetShardIterator {
+    shard_id: String,
+    shard_iterator_type: String,
+    starting_sequence_number: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct GetRecords {
+    shard_iterator: String,
+    limit: Option<u32>,
+}
+
+impl Stream {
+    pub(super) fn new(load: BenchLoad) -> Self {
+        Self {
+            template: PageTemplate::new(load.record_bytes as usize),
+            n_shards: load.shards,
+            released: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+            delivered: AtomicU64::new(0),
+            shards_read: AtomicU64::new(0),
+            was_read: (0..load.shards).map(|_| AtomicBool::new(false)).collect(),
+        }
+    }
+
+    pub(super) fn release(&self, records: u64) {
+        self.released.fetch_add(records, Ordering::Relaxed);
+    }
+
+    pub(super) fn deliver(&self, records: u64) {
+        self.delivered.fetch_add(records, Ordering::Relaxed);
+    }
+
+    pub(super) fn counts(&self) -> BenchCounts {
+        BenchCounts {
+            read: self.read.load(Ordering::Relaxed),
+            delivered: self.delivered.load(Ordering::Relaxed),
+            shards_read: self.shards_read.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Released records of one shard.
+    pub(super) fn available(&self, shard: u32) -> u64 {
+        let n_shards = u64::from(self.n_shards);
+        let released = self.released.load(Ordering::Relaxed);
+        released / n_shards + u64::from(u64::from(shard) < released % n_shards)
+    }
+
+    pub(super) fn record_length(&self) -> usize {
+        self.template.record_length()
+    }
+
+    pub(super) fn describe_summary(&self) -> Value {
+        json!({"StreamDescriptionSummary": {
+            "StreamName": "bench",
+            "StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/bench",
+            "StreamStatus": "ACTIVE",
+            "RetentionPeriodHours": 24,
+            "StreamCreationTimestamp": 1_700_000_000,
+            "EnhancedMonitoring": [{"ShardLevelMetrics": []}],
+            "OpenShardCount": self.n_shards,
+        }})
+    }
+
+    pub(super) fn list_shards(&self, body: &[u8]) -> Result<Value, AwsError> {
+        let request: ListShards = parse_request(body)?;
+        let first: u32 = match request.next_token {
+            Some(token) => token.parse().map_err(|_| invalid("NextToken"))?,
+            None => 0,
+        };
+        let end = self.n_shards.min(first.saturating_add(MAX_LISTED_SHARDS));
+        let step = u128::MAX / u128::from(self.n_shards);
+        let shards = (first..end).map(|shard| {
+            let first = step * u128::from(shard);
+            let last = if shard + 1 == self.n_shards {
+                u128::MAX
+            } else {
+                first + step - 1
+            };
+            json!({
+                "ShardId": shard_id(shard),
+                "HashKeyRange": {
+                    "StartingHashKey": first.to_string(), "EndingHashKey": last.to_string(),
+                },
+                "SequenceNumberRange": {
+                    "StartingSequenceNumber": self.template.sequence_number(shard, 0).as_str(),
+                },
+            })
+        });
+        let shards: Vec<Value> = shards.collect();
+        let mut response = json!({"Shards": shards});
+        if end < self.n_shards {
+            response["NextToken"] = end.to_string().into();
+        }
+        Ok(response)
+    }
+
+    pub(super) fn get_shard_iterator(&self, body: &[u8]) -> Result<Value, AwsError> {
+        let request: GetShardIterator = parse_request(body)?;
+        let shard = shard_number(&request.shard_id);
+        let shard = shard.filter(|shard| *shard < self.n_shards);
+        let shard = shard.ok_or_else(|| invalid("ShardId"))?;
+        let number = || {
+            let number = request.starting_sequence_number.as_deref();
+            let number = number.and_then(SequenceNumber::parse);
+            number.ok_or_else(|| invalid("StartingSequenceNumber"))
+        };
+        let index = match request.shard_iterator_type.as_str() {
+            "TRIM_HORIZON" => 0,
+            "LATEST" => self.available(shard),
+            "AT_SEQUENCE_NUMBER" => number()?.index(),
+            "AFTER_SEQUENCE_NUMBER" => number()?.index() + 1,
+            _ => return Err(invalid("ShardIteratorType")),
+        };
+        Ok(json!({"ShardIterator": format!("{shard}:{index}")}))
+    }
+
+    pub(super) fn get_records(&self, body: &[u8]) -> Result<Bytes, AwsError> {
+        let request: GetRecords = parse_request(body)?;
+        let iterator = request.shard_iterator.split_once(':');
+        let iterator =
+            iterator.and_then(|(shard, index)| Some((shard.parse().ok()?, index.parse().ok()?)));
+        let (shard, index): (u32, u64) = iterator.ok_or_else(|| invalid("ShardIterator"))?;
+        let was_read = self.was_read.get(shard as usize);
+        let was_read = was_read.ok_or_else(|| invalid("ShardIterator"))?;
+        let available = self.available(shard).saturating_sub(index);
+        let limit = u64::from(request.limit.unwrap_or(u32::MAX).max(1));
+        let page = self.template.page(shard, index, limit, available);
+        self.read.fetch_add(page.n_records, Ordering::Relaxed);
+        if !was_read.swap(true, Ordering::Relaxed) {
+            self.shards_read.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(page.body)
+    }
+}
+
+fn invalid(member: &str) -> AwsError {
+    AwsError::invalid_argument(format!("{member} is not valid for the bench source"))
+}
