@@ -8,11 +8,9 @@ use thiserror::Error;
 use windlass_engine::ports::{BoxError, Store};
 
 mod lock;
-mod memory;
 mod rows;
 mod sqlite;
 
-pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 
 /// A store that cannot be opened.
@@ -25,14 +23,13 @@ pub struct StoreError {
     source: Option<BoxError>,
 }
 
-/// Opens the store of a configuration: `sqlite:FOLDER`, or `memory:` for what may be forgotten.
+/// Opens the store of a configuration: `sqlite:FOLDER`.
 ///
 /// # Errors
 /// The store is of another kind, is in use, damaged, of a newer version, or cannot be written.
 pub fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
-    match Kind::of(url) {
-        Some(Kind::Sqlite(folder)) => Ok(Arc::new(SqliteStore::open(folder)?)),
-        Some(Kind::Memory) => Ok(Arc::new(MemoryStore::default())),
+    match sqlite_folder(url) {
+        Some(folder) => Ok(Arc::new(SqliteStore::open(folder)?)),
         None => Err(StoreError::new(
             url,
             "only sqlite:FOLDER is supported, for example sqlite:./windlass-data",
@@ -43,23 +40,12 @@ pub fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
 /// Whether [`open`] knows this kind of store; nothing is opened.
 #[must_use]
 pub fn is_known(url: &str) -> bool {
-    Kind::of(url).is_some()
+    sqlite_folder(url).is_some()
 }
 
-/// The kinds of stores.
-enum Kind<'a> {
-    Sqlite(&'a Path),
-    Memory,
-}
-
-impl<'a> Kind<'a> {
-    fn of(url: &'a str) -> Option<Self> {
-        match url.split_once(':')? {
-            ("sqlite", folder) if !folder.is_empty() => Some(Self::Sqlite(Path::new(folder))),
-            ("memory", "") => Some(Self::Memory),
-            _ => None,
-        }
-    }
+fn sqlite_folder(url: &str) -> Option<&Path> {
+    let folder = url.strip_prefix("sqlite:")?;
+    (!folder.is_empty()).then(|| Path::new(folder))
 }
 
 impl StoreError {
