@@ -1,63 +1,60 @@
 //! Where a shard is read next, and when.
 //!
-//! A read starts a fixed time after the one before it has started, so that the rate of reads does
+//! A read starts at a fixed interval after the start of the previous one, so the rate of reads does
 //! not depend on how long they take.
 
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::ReadResult;
-use super::ShardLimits;
+use super::interface::ReadResult;
+use super::settings::ShardLimits;
 use crate::outcome::Fault;
 use crate::position::{Cursor, Position};
 use crate::record::Record;
 use crate::retry::Backoff;
 use crate::time::Timestamp;
 
-/// The reading of one shard.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct ReadState {
     state: State,
     backoff: Backoff,
-    /// What went wrong with the last read.
+    /// Of the last read.
     fault: Option<Fault>,
-    /// How far behind the tip the last page ended.
+    /// From the end of the last page to the tip of the shard.
     behind: Option<Duration>,
 }
 
 #[derive(Debug)]
 enum State {
-    /// The next read may start when `due` has come.
-    Paused { from: Cursor, due: Timestamp },
-    /// A read is under way.
-    UnderWay {
+    Paused {
+        from: Cursor,
+        due: Timestamp,
+    },
+    InFlight {
         from: Cursor,
         limit: usize,
         started: Timestamp,
     },
     /// The shard has no more records.
-    Ended,
+    ShardEnd,
 }
 
-/// What came of a read.
+/// What a finished read means for the consumer.
 #[derive(Debug)]
-pub(super) enum Arrival {
-    /// Records, perhaps none.
+pub(super) enum ReadEnd {
+    /// May be empty.
     Records(Vec<Record>),
-    /// Nothing; it will be tried again.
-    Nothing,
-    /// The source no longer has what comes after this place.
-    Trimmed {
-        /// Where reading should have gone on.
-        after: Position,
-    },
+    /// The read will be repeated.
+    Failed,
+    /// The source no longer has the records after this position.
+    Trimmed { after: Position },
 }
 
-impl Reading {
+impl ReadState {
     pub(super) fn new(from: Position, now: Timestamp) -> Self {
         let state = if from == Position::ShardEnd {
-            State::Ended
+            State::ShardEnd
         } else {
             State::Paused {
                 from: Cursor::at(from),
@@ -72,7 +69,7 @@ impl Reading {
         }
     }
 
-    /// Begins a read of at most `limit` records if one is due.
+    /// Starts a read of up to `limit` records, if one is due.
     pub(super) fn start(&mut self, limit: usize, now: Timestamp) -> Option<Cursor> {
         let State::Paused { from, due } = &self.state else {
             return None;
@@ -81,7 +78,7 @@ impl Reading {
             return None;
         }
         let from = from.clone();
-        self.state = State::UnderWay {
+        self.state = State::InFlight {
             from: from.clone(),
             limit,
             started: now,
@@ -89,23 +86,23 @@ impl Reading {
         Some(from)
     }
 
-    /// Says how the read under way has ended.
+    /// Ends the read in flight.
     pub(super) fn end(
         &mut self,
         result: Result<ReadResult, Fault>,
         limits: &ShardLimits,
-        random: &mut ChaCha8Rng,
+        rng: &mut ChaCha8Rng,
         now: Timestamp,
-    ) -> Arrival {
-        let State::UnderWay {
+    ) -> ReadEnd {
+        let State::InFlight {
             from,
             limit,
             started,
-        } = std::mem::replace(&mut self.state, State::Ended)
+        } = std::mem::replace(&mut self.state, State::ShardEnd)
         else {
-            panic!("a read ends that was not begun");
+            panic!("no read is in flight");
         };
-        let soon = started + limits.catch_up_interval;
+        let earliest = started + limits.catch_up_interval;
         match result {
             Ok(page) => {
                 self.backoff.reset();
@@ -114,24 +111,24 @@ impl Reading {
                 let due = if page.behind.is_zero() {
                     started + limits.poll_interval
                 } else {
-                    soon
+                    earliest
                 };
-                let (records, next) = accept(page, from.after, limit);
-                self.state = next.map_or(State::Ended, |from| State::Paused { from, due });
-                Arrival::Records(records)
+                let (records, next) = split_page(page, from.after, limit);
+                self.state = next.map_or(State::ShardEnd, |from| State::Paused { from, due });
+                ReadEnd::Records(records)
             }
             Err(Fault::Trimmed) if from.after != Position::TrimHorizon => {
                 self.state = State::Paused {
                     from: Cursor::at(Position::TrimHorizon),
-                    due: soon,
+                    due: earliest,
                 };
-                Arrival::Trimmed { after: from.after }
+                ReadEnd::Trimmed { after: from.after }
             }
             Err(fault) => {
                 self.fault = Some(fault);
-                let due = soon.max(now + self.backoff.next(fault, random));
-                // An iterator at the oldest record that has gone stays there for minutes; a new one
-                // begins where the oldest record is now.
+                let due = earliest.max(now + self.backoff.next(fault, rng));
+                // An iterator whose record has been trimmed stays invalid for minutes; a new one
+                // starts at what is the oldest record by then.
                 let from = match fault {
                     Fault::Trimmed => Cursor::at(from.after),
                     Fault::Throttled { .. } | Fault::Transient | Fault::Denied | Fault::Gone => {
@@ -139,27 +136,26 @@ impl Reading {
                     }
                 };
                 self.state = State::Paused { from, due };
-                Arrival::Nothing
+                ReadEnd::Failed
             }
         }
     }
 
-    /// When a read is due; `None` while one is under way and after the end of the shard.
+    /// When a read is due; `None` while one is in flight and after the end of the shard.
     pub(super) const fn due(&self) -> Option<Timestamp> {
         match &self.state {
             State::Paused { due, .. } => Some(*due),
-            State::UnderWay { .. } | State::Ended => None,
+            State::InFlight { .. } | State::ShardEnd => None,
         }
     }
 
-    /// Whether a read is under way.
-    pub(super) const fn is_under_way(&self) -> bool {
-        matches!(self.state, State::UnderWay { .. })
+    pub(super) const fn is_in_flight(&self) -> bool {
+        matches!(self.state, State::InFlight { .. })
     }
 
-    /// Whether everything that the shard will ever have was read.
-    pub(super) const fn has_ended(&self) -> bool {
-        matches!(self.state, State::Ended)
+    /// Whether every record of the shard was read.
+    pub(super) const fn is_at_shard_end(&self) -> bool {
+        matches!(self.state, State::ShardEnd)
     }
 
     pub(super) const fn fault(&self) -> Option<Fault> {
@@ -171,17 +167,17 @@ impl Reading {
     }
 }
 
-/// The records of a page and where to go on behind them. A page that has more records than were
-/// asked for is cut: the rest is read again, and memory stays bounded whatever the source does.
-fn accept(page: ReadResult, after: Position, limit: usize) -> (Vec<Record>, Option<Cursor>) {
+/// Splits a page into its records and the cursor after them. Records in excess of the limit are
+/// discarded and read again, so memory is bounded whatever the source returns.
+fn split_page(page: ReadResult, after: Position, limit: usize) -> (Vec<Record>, Option<Cursor>) {
     let mut records = page.records;
-    let cut = limit < records.len();
+    let is_truncated = limit < records.len();
     records.truncate(limit);
     let after = match records.last() {
         Some(last) => Position::After(last.sequence_number().into()),
         None => after,
     };
-    let next = if cut {
+    let next = if is_truncated {
         Some(Cursor::at(after))
     } else {
         page.next.map(|next| Cursor {
