@@ -22,7 +22,10 @@ use crate::memory::Limit;
 use crate::memory::{Account, Reservation};
 use crate::memory::{MessageMemory, detach};
 use crate::ports::{QueueAttributes, QueueReader, log_fault};
-use crate::settings::{EngineSettings, HOLD_LIMIT, MAX_BUFFERED_MESSAGES, MAX_QUEUE_CONCURRENCY};
+use crate::settings::{
+    BACKOFF_JITTER_PERCENT, EngineSettings, HOLD_LIMIT, MAX_BUFFERED_MESSAGES,
+    MAX_QUEUE_CONCURRENCY,
+};
 use crate::status::{UnitHandle, UnitView};
 use crate::stop::{Stop, wait_for_stop};
 
@@ -181,6 +184,7 @@ impl QueueDriver {
                 buffer_messages: batches.min(MAX_BUFFERED_MESSAGES),
                 payload_limit: PAYLOAD_LIMIT,
                 hold_limit: HOLD_LIMIT,
+                backoff_jitter_percent: BACKOFF_JITTER_PERCENT,
             },
         }
     }

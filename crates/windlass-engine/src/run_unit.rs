@@ -23,9 +23,9 @@ use crate::metrics::{InvocationMetrics, Labels};
 use crate::ports::{AdapterFactory, PortError, QueueReader, Store, StreamReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
-    BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES, DYNAMODB_STREAMS_READ_LIMIT, EngineSettings,
-    KINESIS_READ_BYTES, KINESIS_READ_LIMIT, MAX_BUFFERED_BYTES, MAX_BUFFERED_RECORDS,
-    MIN_BUFFERED_RECORDS,
+    BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
+    DYNAMODB_STREAMS_READ_LIMIT, EngineSettings, KINESIS_READ_BYTES, KINESIS_READ_LIMIT,
+    MAX_BUFFERED_BYTES, MAX_BUFFERED_RECORDS, MIN_BUFFERED_RECORDS,
 };
 use crate::shard_driver::{ShardDriver, ShardIo};
 use crate::status::{StatusBoard, UnitHandle, UnitView};
@@ -251,6 +251,7 @@ fn shard_settings(
             buffer_records: batches.clamp(MIN_BUFFERED_RECORDS, MAX_BUFFERED_RECORDS),
             buffer_bytes: MAX_BUFFERED_BYTES,
             payload_limit: PAYLOAD_LIMIT,
+            backoff_jitter_percent: BACKOFF_JITTER_PERCENT,
         },
     }
 }

@@ -56,6 +56,15 @@ impl Arguments {
         duration(self.key(key).as_deref().unwrap_or(default))
     }
 
+    /// `jitter=on`; otherwise backoff has none.
+    pub(super) fn jitter_percent(&mut self) -> u32 {
+        if self.key("jitter").as_deref() == Some("on") {
+            20
+        } else {
+            0
+        }
+    }
+
     pub(super) fn fault(&mut self) -> Result<Fault, ScriptError> {
         match self.word()?.as_str() {
             "throttled" => {

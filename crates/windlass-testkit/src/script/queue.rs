@@ -107,6 +107,7 @@ impl QueueRunner {
                 buffer_messages: arguments.number("buffer", 30)?,
                 payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
                 hold_limit: arguments.duration("hold_limit", "900s")?,
+                backoff_jitter_percent: arguments.jitter_percent(),
             },
         };
         let seed = arguments.number("seed", 0)? as u64;
@@ -221,8 +222,10 @@ impl QueueRunner {
 
     fn show_timer(&mut self) -> Result<(), ScriptError> {
         let now = self.now;
-        if let Some(at) = self.consumer()?.poll_timeout() {
-            writeln!(self.output, "timer in {:?}", at.since(now))?;
+        if let Some((at, timer)) = self.consumer()?.next_timer() {
+            let timer = format!("{timer:?}").to_lowercase();
+            let time = duration_text(at.since(now));
+            writeln!(self.output, "timer {timer} in {time}")?;
         }
         Ok(())
     }

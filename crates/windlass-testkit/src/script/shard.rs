@@ -108,6 +108,7 @@ impl ShardRunner {
                 buffer_records: arguments.number("buffer_records", 1000)?,
                 buffer_bytes: arguments.number("buffer_bytes", 10 * PAYLOAD_LIMIT)?,
                 payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
+                backoff_jitter_percent: arguments.jitter_percent(),
             },
         };
         let seed = arguments.number("seed", 0)? as u64;
@@ -195,8 +196,10 @@ impl ShardRunner {
 
     fn show_timer(&mut self) -> Result<(), ScriptError> {
         let now = self.now;
-        if let Some(at) = self.consumer()?.poll_timeout() {
-            writeln!(self.output, "timer in {:?}", at.since(now))?;
+        if let Some((at, timer)) = self.consumer()?.next_timer() {
+            let timer = format!("{timer:?}").to_lowercase();
+            let time = duration_text(at.since(now));
+            writeln!(self.output, "timer {timer} in {time}")?;
         }
         Ok(())
     }

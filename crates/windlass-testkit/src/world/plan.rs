@@ -209,6 +209,7 @@ fn settings(
             buffer_records,
             buffer_bytes: rng.pick(&[50, 1_000, 100_000]),
             payload_limit,
+            backoff_jitter_percent: 20,
         },
     }
 }

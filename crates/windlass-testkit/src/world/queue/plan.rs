@@ -168,6 +168,7 @@ fn settings(rng: &mut Rng, payload_limit: usize) -> QueueConsumerSettings {
             buffer_messages: rng.pick(&[1, 5, 20, 60]),
             payload_limit,
             hold_limit: seconds(rng, &[5, 60, 900]),
+            backoff_jitter_percent: 20,
         },
     }
 }
