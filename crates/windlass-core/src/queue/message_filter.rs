@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use windlass_filter::{Scratch, Subject};
+use windlass_filter::{Event, MatchBuffers};
 
 use super::interface::Report;
 use super::settings::QueueConsumerSettings;
@@ -35,7 +35,7 @@ pub(super) fn filter_messages(
     limits: BatchLimits,
 ) -> FilteredMessages {
     let mut filtered = FilteredMessages::default();
-    let mut scratch = Scratch::default();
+    let mut scratch = MatchBuffers::default();
     let (mut barred_groups, mut n_filtered_out) = (BTreeSet::new(), 0);
     for message in messages {
         let bytes = message.event.len();
@@ -61,12 +61,16 @@ pub(super) fn filter_messages(
     filtered
 }
 
-fn is_match(message: &Message, settings: &QueueConsumerSettings, scratch: &mut Scratch) -> bool {
+fn is_match(
+    message: &Message,
+    settings: &QueueConsumerSettings,
+    scratch: &mut MatchBuffers,
+) -> bool {
     settings.filter.as_ref().is_none_or(|filter| {
-        let subject = Subject {
-            event: &message.event,
+        let event = Event {
+            json: &message.event,
             data: &message.event[message.body.clone()],
         };
-        filter.passes(subject, scratch)
+        filter.matches(event, scratch)
     })
 }

@@ -4,7 +4,7 @@
 //! The others are skipped. If less than half of a page remains, the remaining records are copied
 //! to a page of their own: a record keeps its whole page in memory.
 
-use windlass_filter::{Scratch, Subject};
+use windlass_filter::{Event, MatchBuffers};
 
 use super::interface::Report;
 use super::settings::ShardConsumerSettings;
@@ -34,7 +34,7 @@ pub(super) fn filter_page(records: Vec<Record>, settings: &ShardConsumerSettings
         items: Vec::with_capacity(records.len()),
         reports: Vec::new(),
     };
-    let mut scratch = Scratch::default();
+    let mut scratch = MatchBuffers::default();
     let limits = BatchLimits {
         max_items: settings.mapping.batch_size,
         max_bytes: settings.limits.payload_limit,
@@ -68,17 +68,17 @@ pub(super) fn filter_page(records: Vec<Record>, settings: &ShardConsumerSettings
 }
 
 /// Whether a record arrived after the starting position and a filter matches it.
-fn is_match(record: &Record, settings: &ShardConsumerSettings, scratch: &mut Scratch) -> bool {
+fn is_match(record: &Record, settings: &ShardConsumerSettings, scratch: &mut MatchBuffers) -> bool {
     let is_too_early = |earliest| record.approximate_arrival() < earliest;
     if settings.mapping.skip_before.is_some_and(is_too_early) {
         return false;
     }
     settings.filter.as_ref().is_none_or(|filter| {
-        let subject = Subject {
-            event: record.event(),
+        let event = Event {
+            json: record.event(),
             data: record.data(),
         };
-        filter.passes(subject, scratch)
+        filter.matches(event, scratch)
     })
 }
 
