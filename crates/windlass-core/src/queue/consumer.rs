@@ -1,6 +1,6 @@
 //! [`QueueConsumer`]: connects the parts of a queue slot's state and issues the commands.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::batch_buffer::BatchBuffer;
@@ -10,6 +10,7 @@ use super::interface::{EntryResult, QueueCommand, QueueInput, QueueTimer, Report
 use super::invocations::{InvocationEnd, Invocations};
 use super::message_filter::{Item, filter_messages};
 use super::receive_pacer::ReceivePacer;
+use super::requests::{Request, Requests};
 use super::settings::QueueConsumerSettings;
 use super::view::{QueueView, Waiting};
 use super::visibility::Visibility;
@@ -37,32 +38,12 @@ pub struct QueueConsumer {
     invocations: Invocations,
     delete_queue: DeleteQueue,
     batch_ids: BatchIds,
-    requests: BTreeMap<RequestId, Request>,
-    next_request: u64,
+    requests: Requests,
     commands: VecDeque<QueueCommand>,
     lifecycle: Lifecycle,
     received: u64,
     last_outcome: Option<Outcome>,
     now: Timestamp,
-}
-
-/// A request in flight.
-#[derive(Debug)]
-enum Request {
-    Receive {
-        limit: u8,
-        sent: Timestamp,
-    },
-    Delete {
-        entries: Vec<Entry>,
-        sent: Timestamp,
-    },
-    Extend {
-        entries: Vec<Entry>,
-        sent: Timestamp,
-    },
-    /// Its messages have left the inbox; if it fails, they become visible by themselves.
-    Release,
 }
 
 impl QueueConsumer {
@@ -95,8 +76,7 @@ impl QueueConsumer {
             invocations: Invocations::new(&settings),
             delete_queue: DeleteQueue::default(),
             batch_ids: BatchIds::default(),
-            requests: BTreeMap::new(),
-            next_request: 1,
+            requests: Requests::default(),
             commands: VecDeque::new(),
             lifecycle: Lifecycle::Running,
             received: 0,
@@ -205,7 +185,7 @@ impl QueueConsumer {
         result: Result<Vec<Message>, Fault>,
         now: Timestamp,
     ) {
-        let Request::Receive { limit, sent } = self.end_request(request) else {
+        let Request::Receive { limit, sent } = self.requests.end(request) else {
             panic!("{request:?} is not a receive");
         };
         match result {
@@ -270,7 +250,7 @@ impl QueueConsumer {
         result: &Result<Vec<EntryResult>, Fault>,
         now: Timestamp,
     ) {
-        let Request::Delete { entries, sent } = self.end_request(request) else {
+        let Request::Delete { entries, sent } = self.requests.end(request) else {
             panic!("{request:?} is not a deletion");
         };
         let (inbox, jitter) = (&mut self.inbox, &mut self.jitter);
@@ -293,7 +273,7 @@ impl QueueConsumer {
         result: &Result<Vec<EntryResult>, Fault>,
         now: Timestamp,
     ) {
-        match self.end_request(request) {
+        match self.requests.end(request) {
             Request::Extend { entries, sent } => {
                 let inbox = &mut self.inbox;
                 self.visibility.end(&entries, sent, result, inbox, now);
@@ -337,7 +317,7 @@ impl QueueConsumer {
         }
         let receipts = receipts_of(&entries);
         let timeout = self.visibility.timeout();
-        let request = self.start_request(Request::Extend { entries, sent: now });
+        let request = self.requests.start(Request::Extend { entries, sent: now });
         self.command(QueueCommand::ChangeVisibility {
             request,
             receipts,
@@ -351,7 +331,7 @@ impl QueueConsumer {
             return;
         }
         let receipts = receipts_of(&entries);
-        let request = self.start_request(Request::Delete { entries, sent: now });
+        let request = self.requests.start(Request::Delete { entries, sent: now });
         self.command(QueueCommand::Delete { request, receipts });
     }
 
@@ -378,7 +358,7 @@ impl QueueConsumer {
             return;
         }
         while let Some(limit) = self.receive_pacer.start(self.receive_room(), now) {
-            let request = self.start_request(Request::Receive { limit, sent: now });
+            let request = self.requests.start(Request::Receive { limit, sent: now });
             self.command(QueueCommand::Receive {
                 request,
                 limit,
@@ -467,7 +447,7 @@ impl QueueConsumer {
         if receipts.is_empty() {
             return;
         }
-        let request = self.start_request(Request::Release);
+        let request = self.requests.start(Request::Release);
         self.command(QueueCommand::ChangeVisibility {
             request,
             receipts,
@@ -478,18 +458,6 @@ impl QueueConsumer {
     fn groups_of(&self, tokens: &[Token]) -> BTreeSet<KeyHash> {
         let messages = tokens.iter().map(|token| &self.inbox.get(*token).message);
         messages.filter_map(|message| message.group).collect()
-    }
-
-    fn start_request(&mut self, request: Request) -> RequestId {
-        let id = RequestId(self.next_request);
-        self.next_request += 1;
-        self.requests.insert(id, request);
-        id
-    }
-
-    fn end_request(&mut self, id: RequestId) -> Request {
-        let request = self.requests.remove(&id);
-        request.unwrap_or_else(|| panic!("no request is in flight: {id:?}"))
     }
 
     fn report_expired(&mut self, n_messages: usize) {

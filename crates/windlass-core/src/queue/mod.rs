@@ -40,6 +40,7 @@ mod invocations;
 mod message_filter;
 mod pause;
 mod receive_pacer;
+mod requests;
 mod settings;
 mod view;
 mod visibility;

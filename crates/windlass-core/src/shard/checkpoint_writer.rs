@@ -108,3 +108,21 @@ impl CheckpointWriter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "no save is in flight")]
+    fn a_save_is_answered_once() {
+        let mut writer = CheckpointWriter::new(Position::TrimHorizon);
+        let watermark = Watermark {
+            resolved_prefix: 1,
+            position: Position::After("1".into()),
+        };
+        writer.start(&watermark, Timestamp::EPOCH);
+        writer.succeeded();
+        writer.succeeded();
+    }
+}
