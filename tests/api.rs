@@ -33,6 +33,7 @@ use windlass_engine::memory::Budget;
 use windlass_engine::ports::{PortError, ResourceLookup, Store};
 use windlass_engine::status::{LeaseCounts, StatusBoard};
 use windlass_engine::supervisor::Wakeup;
+use windlass_testkit::fakes::FakeStore;
 
 type Failure = Box<dyn Error>;
 
@@ -71,7 +72,7 @@ struct FakeResources;
 
 impl Exchange {
     fn new() -> Self {
-        let store = windlass_adapters::stores::open("memory:").expect("memory opens");
+        let store: Arc<dyn Store> = Arc::new(FakeStore::default());
         let board = Arc::new(StatusBoard::default());
         board.show_leases(Some(LeaseCounts::default()));
         let control = Control::new(ControlParts {

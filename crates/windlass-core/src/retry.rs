@@ -1,13 +1,12 @@
 //! What follows an outcome, and how long to wait before something is repeated.
 //!
 //! The whole retry policy is the one `match` in [`Attempts::decide`]; everything in the core that
-//! waits takes its delays from [`Backoff`]. Both draw from a seeded generator, so a run can be
-//! replayed.
+//! waits takes its delays from [`Backoff`]. The [`Jitter`] of both is seeded, so a run can be replayed.
 
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
-use rand_core::RngCore;
+use rand_core::{RngCore, SeedableRng};
 
 use crate::outcome::{Fault, Outcome};
 
@@ -39,15 +38,15 @@ impl Attempts {
     /// which the function was reached uses an attempt.
     ///
     /// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
-    pub(crate) fn decide(&mut self, outcome: &Outcome, rng: &mut ChaCha8Rng) -> RetryDecision {
+    pub(crate) fn decide(&mut self, outcome: &Outcome, jitter: &mut Jitter) -> RetryDecision {
         match outcome {
             Outcome::Success => RetryDecision::Resolve,
             Outcome::FunctionError { .. } => {
                 self.not_reached.reset();
-                RetryDecision::Retry(self.failed.next(Fault::Transient, rng))
+                RetryDecision::Retry(self.failed.next(Fault::Transient, jitter))
             }
             Outcome::NotInvoked { cause } => {
-                RetryDecision::Retry(self.not_reached.next(*cause, rng))
+                RetryDecision::Retry(self.not_reached.next(*cause, jitter))
             }
         }
     }
@@ -58,9 +57,7 @@ impl Attempts {
     }
 }
 
-/// Exponential backoff: 500 ms, doubled with every failure, at most 60 s, with a jitter of ±20 %.
-///
-/// At 60 s the jitter only shortens the delay.
+/// Exponential backoff: 500 ms, doubled with every failure, at most 60 s.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
@@ -69,7 +66,7 @@ pub(crate) struct Backoff {
 impl Backoff {
     /// Counts a failure and returns the delay after it. A `retry_after` that exceeds the scheduled
     /// delay is honored. Faults that need an operator wait for the maximum delay.
-    pub(crate) fn next(&mut self, fault: Fault, rng: &mut ChaCha8Rng) -> Duration {
+    pub(crate) fn next(&mut self, fault: Fault, jitter: &mut Jitter) -> Duration {
         let scheduled = 2_u32
             .checked_pow(self.failures)
             .and_then(|factor| MIN_DELAY.checked_mul(factor))
@@ -77,10 +74,10 @@ impl Backoff {
         self.failures = self.failures.saturating_add(1);
         match fault {
             Fault::Throttled { retry_after } => {
-                jitter(scheduled, rng).max(retry_after.unwrap_or_default())
+                jitter.apply(scheduled).max(retry_after.unwrap_or_default())
             }
-            Fault::Transient | Fault::Trimmed => jitter(scheduled, rng),
-            Fault::Denied | Fault::Gone => jitter(MAX_DELAY, rng),
+            Fault::Transient | Fault::Trimmed => jitter.apply(scheduled),
+            Fault::Denied | Fault::Gone => jitter.apply(MAX_DELAY),
         }
     }
 
@@ -90,17 +87,34 @@ impl Backoff {
     }
 }
 
-fn jitter(delay: Duration, rng: &mut ChaCha8Rng) -> Duration {
-    let low = delay * 4 / 5;
-    let high = (delay * 6 / 5).min(MAX_DELAY);
-    let spread = u64::try_from((high - low).as_millis()).expect("at most 24 s in milliseconds");
-    low + Duration::from_millis(rng.next_u64() % (spread + 1))
+/// Varies delays, so that units that failed together are not retried together.
+#[derive(Clone, Debug)]
+pub(crate) struct Jitter {
+    rng: ChaCha8Rng,
+    percent: u32,
+}
+
+impl Jitter {
+    /// Varies delays by up to `percent`, 0 to 100.
+    pub(crate) fn new(seed: u64, percent: u32) -> Self {
+        assert!(percent <= 100, "a delay is not negative");
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            percent,
+        }
+    }
+
+    /// Never exceeds the maximum delay: there the jitter only shortens.
+    fn apply(&mut self, delay: Duration) -> Duration {
+        let low = delay * (100 - self.percent) / 100;
+        let high = (delay * (100 + self.percent) / 100).min(MAX_DELAY);
+        let spread = u64::try_from((high - low).as_millis()).expect("at most two minutes");
+        low + Duration::from_millis(self.rng.next_u64() % (spread + 1))
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use rand_core::SeedableRng;
-
     use super::*;
 
     fn unreached(cause: Fault) -> Outcome {
@@ -117,15 +131,15 @@ mod tests {
     #[track_caller]
     fn check(attempts: &mut Attempts, outcome: &Outcome, scheduled: u64, attempt: u32) {
         for seed in 0..50 {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            let RetryDecision::Retry(delay) = attempts.clone().decide(outcome, &mut rng) else {
+            let mut jitter = Jitter::new(seed, 20);
+            let RetryDecision::Retry(delay) = attempts.clone().decide(outcome, &mut jitter) else {
                 panic!("{outcome:?} is retried");
             };
             let scheduled = Duration::from_millis(scheduled);
             let range = scheduled * 4 / 5..=(scheduled * 6 / 5).min(MAX_DELAY);
             assert!(range.contains(&delay), "{delay:?}");
         }
-        attempts.decide(outcome, &mut ChaCha8Rng::seed_from_u64(0));
+        attempts.decide(outcome, &mut Jitter::new(0, 20));
         assert_eq!(attempts.next_attempt(), attempt);
     }
 
@@ -153,12 +167,12 @@ mod tests {
 
     #[test]
     fn retry_after_is_honored_and_a_denied_call_waits_for_the_maximum_delay() {
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut jitter = Jitter::new(1, 20);
         let retry_after = Some(Duration::from_secs(90));
-        let delay = Backoff::default().next(Fault::Throttled { retry_after }, &mut rng);
+        let delay = Backoff::default().next(Fault::Throttled { retry_after }, &mut jitter);
         assert_eq!(delay, Duration::from_secs(90));
         for fault in [Fault::Denied, Fault::Gone] {
-            let delay = Backoff::default().next(fault, &mut rng);
+            let delay = Backoff::default().next(fault, &mut jitter);
             assert!(Duration::from_secs(48) <= delay && delay <= MAX_DELAY);
         }
     }

@@ -23,9 +23,10 @@ use crate::metrics::InvocationMetrics;
 use crate::ports::{QueueAttributes, QueueReader, Store, StreamReader, Target, log_fault};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
-    BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES, DYNAMODB_STREAMS_READ_LIMIT, EngineSettings,
-    HOLD_LIMIT, KINESIS_READ_BYTES, KINESIS_READ_LIMIT, MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES,
-    MAX_BUFFERED_RECORDS, MAX_QUEUE_CONCURRENCY, MIN_BUFFERED_RECORDS,
+    BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
+    DYNAMODB_STREAMS_READ_LIMIT, EngineSettings, HOLD_LIMIT, KINESIS_READ_BYTES,
+    KINESIS_READ_LIMIT, MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES, MAX_BUFFERED_RECORDS,
+    MAX_QUEUE_CONCURRENCY, MIN_BUFFERED_RECORDS,
 };
 use crate::shard_driver::{ShardDriver, ShardIo};
 use crate::status::{StatusBoard, UnitHandle, UnitView};
@@ -238,6 +239,7 @@ impl DriverParts {
                 buffer_messages: buffer_messages.min(MAX_BUFFERED_MESSAGES),
                 payload_limit: PAYLOAD_LIMIT,
                 hold_limit: HOLD_LIMIT,
+                backoff_jitter_percent: BACKOFF_JITTER_PERCENT,
             },
         }
     }
@@ -284,6 +286,7 @@ fn shard_settings(
             buffer_records: buffer_records.clamp(MIN_BUFFERED_RECORDS, MAX_BUFFERED_RECORDS),
             buffer_bytes: MAX_BUFFERED_BYTES,
             payload_limit: PAYLOAD_LIMIT,
+            backoff_jitter_percent: BACKOFF_JITTER_PERCENT,
         },
     }
 }

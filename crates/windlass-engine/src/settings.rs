@@ -39,6 +39,10 @@ pub const MAX_BUFFERED_MESSAGES: usize = 10_000;
 /// How long messages stay in memory while their function cannot be reached.
 pub const HOLD_LIMIT: Duration = Duration::from_secs(15 * 60);
 
+/// By how much the delay of a consumer's backoff varies, so that units that failed together are not
+/// retried together.
+pub const BACKOFF_JITTER_PERCENT: u32 = 20;
+
 /// Records of one GetRecords of Kinesis.
 ///
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>

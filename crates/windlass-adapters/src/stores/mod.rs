@@ -8,11 +8,9 @@ use thiserror::Error;
 use windlass_engine::ports::{BoxError, Store};
 
 mod lock;
-mod memory;
 mod rows;
 mod sqlite;
 
-pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 
 /// Failure to open a store.
@@ -25,17 +23,16 @@ pub struct StoreError {
     source: Option<BoxError>,
 }
 
-/// Opens a store by its URL: `sqlite:FOLDER`, or `memory:` for one that is not durable.
+/// Opens the store of a configuration: `sqlite:DIRECTORY`.
 ///
 /// # Errors
 /// The URL is of another kind, or the store is in use, damaged, of a newer version or not writable.
 pub fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
-    match Kind::of(url) {
-        Some(Kind::Sqlite(folder)) => Ok(Arc::new(SqliteStore::open(folder)?)),
-        Some(Kind::Memory) => Ok(Arc::new(MemoryStore::default())),
+    match sqlite_directory(url) {
+        Some(directory) => Ok(Arc::new(SqliteStore::open(directory)?)),
         None => Err(StoreError::new(
             url,
-            "only sqlite:FOLDER is supported, for example sqlite:./windlass-data",
+            "only sqlite:DIRECTORY is supported, for example sqlite:./windlass-data",
         )),
     }
 }
@@ -43,22 +40,12 @@ pub fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
 /// Whether [`open`] supports this kind of store.
 #[must_use]
 pub fn is_known(url: &str) -> bool {
-    Kind::of(url).is_some()
+    sqlite_directory(url).is_some()
 }
 
-enum Kind<'a> {
-    Sqlite(&'a Path),
-    Memory,
-}
-
-impl<'a> Kind<'a> {
-    fn of(url: &'a str) -> Option<Self> {
-        match url.split_once(':')? {
-            ("sqlite", folder) if !folder.is_empty() => Some(Self::Sqlite(Path::new(folder))),
-            ("memory", "") => Some(Self::Memory),
-            _ => None,
-        }
-    }
+fn sqlite_directory(url: &str) -> Option<&Path> {
+    let directory = url.strip_prefix("sqlite:")?;
+    (!directory.is_empty()).then(|| Path::new(directory))
 }
 
 impl StoreError {
@@ -93,18 +80,18 @@ impl StoreError {
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            "make it writable for the daemon's user, or set another folder with 'store' or --store"
+            "make it writable for the daemon's user, or set another directory with 'store' or --store"
         }
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
-            "a part of this path is a file; set the path of a folder with 'store' or --store"
+            "a part of this path is a file; set the path of a directory with 'store' or --store"
         }
         ErrorKind::IsADirectory => {
-            "it is a folder; move it away, or set another folder with 'store' or --store"
+            "it is a directory; move it away, or set another directory with 'store' or --store"
         }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "free some space, or set another folder with 'store' or --store"
+            "free some space, or set another directory with 'store' or --store"
         }
-        _ => "check the path, or set another folder with 'store' or --store",
+        _ => "check the path, or set another directory with 'store' or --store",
     }
 }
 

@@ -3,13 +3,10 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-use rand_core::SeedableRng;
-
 use super::batch_buffer::BatchBuffer;
 use super::delete_queue::DeleteQueue;
 use super::inbox::{Entry, Inbox, Token};
-use super::interface::{EntryResult, QueueCommand, QueueInput, Report, RequestId};
+use super::interface::{EntryResult, QueueCommand, QueueInput, QueueTimer, Report, RequestId};
 use super::invocations::{InvocationEnd, Invocations};
 use super::message_filter::{Item, filter_messages};
 use super::receive_pacer::ReceivePacer;
@@ -22,6 +19,7 @@ use crate::ids::{KeyHash, ReceiptHandle};
 use crate::lifecycle::Lifecycle;
 use crate::message::Message;
 use crate::outcome::{Fault, Outcome};
+use crate::retry::Jitter;
 use crate::time::Timestamp;
 
 /// Processes one slot of one mapping on a queue.
@@ -31,7 +29,7 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct QueueConsumer {
     settings: QueueConsumerSettings,
-    rng: ChaCha8Rng,
+    jitter: Jitter,
     batch_limits: BatchLimits,
     receive_pacer: ReceivePacer,
     inbox: Inbox,
@@ -69,7 +67,7 @@ impl QueueConsumer {
         let visibility = Visibility::new(&settings, now);
         let window = settings.mapping.maximum_batching_window;
         let mut consumer = Self {
-            rng: ChaCha8Rng::seed_from_u64(seed),
+            jitter: Jitter::new(seed, limits.backoff_jitter_percent),
             batch_limits,
             receive_pacer: ReceivePacer::default(),
             inbox: Inbox::default(),
@@ -118,23 +116,32 @@ impl QueueConsumer {
 
     /// When to call [`QueueConsumer::handle_timeout`]; `None` if only an input can cause a command.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.next_timer().map(|(at, _)| at)
+    }
+
+    /// The next timeout, and what the consumer does then.
+    pub fn next_timer(&self) -> Option<(Timestamp, QueueTimer)> {
         if self.lifecycle == Lifecycle::Finished {
             return None;
         }
+        let inbox = &self.inbox;
         let always = [
-            self.inbox.next_expiry(),
-            self.invocations.next_expiry(&self.inbox),
-            self.visibility.due(&self.inbox),
-            self.delete_queue.due(),
+            (inbox.next_expiry(), QueueTimer::Expiry),
+            (self.invocations.next_expiry(inbox), QueueTimer::Release),
+            (self.visibility.due(inbox), QueueTimer::Visibility),
+            (self.delete_queue.due(), QueueTimer::Delete),
         ];
-        let due = always.into_iter().flatten().min();
+        let timers = always
+            .into_iter()
+            .filter_map(|(at, timer)| Some((at?, timer)));
         if self.lifecycle == Lifecycle::Draining {
-            return due;
+            return timers.min();
         }
         let blocked = self.invocations.blocked();
-        let closes_at = self.batch_buffer.closes_at(blocked, &self.inbox);
-        let running = [self.invocations.due(closes_at), self.receive_due()];
-        running.into_iter().flatten().chain(due).min()
+        let closes_at = self.batch_buffer.closes_at(blocked, inbox);
+        let receive = self.receive_due().map(|at| (at, QueueTimer::Receive));
+        let running = [self.invocations.due(closes_at), receive];
+        timers.chain(running.into_iter().flatten()).min()
     }
 
     pub fn view(&self) -> QueueView {
@@ -187,7 +194,9 @@ impl QueueConsumer {
                     .succeeded(limit, messages.len(), sent, now);
                 self.accept(messages, sent, now);
             }
-            Err(fault) => self.receive_pacer.failed(limit, fault, now, &mut self.rng),
+            Err(fault) => self
+                .receive_pacer
+                .failed(limit, fault, now, &mut self.jitter),
         }
     }
 
@@ -222,7 +231,7 @@ impl QueueConsumer {
     }
 
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
-        match self.invocations.end(batch, &outcome, now, &mut self.rng) {
+        match self.invocations.end(batch, &outcome, now, &mut self.jitter) {
             InvocationEnd::Succeeded(tokens) => self.delete_queue.push(tokens),
             InvocationEnd::Failed(tokens) => {
                 let groups = self.groups_of(&tokens);
@@ -244,10 +253,10 @@ impl QueueConsumer {
         let Request::Delete { entries, sent } = self.requests.end(request) else {
             panic!("{request:?} is not a deletion");
         };
-        let (inbox, rng) = (&mut self.inbox, &mut self.rng);
+        let (inbox, jitter) = (&mut self.inbox, &mut self.jitter);
         let deleted = self
             .delete_queue
-            .end(&entries, sent, result, inbox, now, rng);
+            .end(&entries, sent, result, inbox, now, jitter);
         if 0 < deleted.n_processed {
             let n_messages = deleted.n_processed;
             self.report(Report::Deleted { n_messages });

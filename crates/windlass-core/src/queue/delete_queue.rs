@@ -2,12 +2,11 @@
 
 use std::collections::VecDeque;
 
-use rand_chacha::ChaCha8Rng;
-
 use super::inbox::{Entry, Inbox, Token};
 use super::interface::EntryResult;
 use super::pause::Pause;
 use crate::outcome::Fault;
+use crate::retry::Jitter;
 use crate::time::Timestamp;
 
 #[derive(Debug, Default)]
@@ -55,7 +54,7 @@ impl DeleteQueue {
         result: &Result<Vec<EntryResult>, Fault>,
         inbox: &mut Inbox,
         now: Timestamp,
-        rng: &mut ChaCha8Rng,
+        jitter: &mut Jitter,
     ) -> Deleted {
         let results = result.as_deref().unwrap_or_default();
         let mut deleted = Deleted::default();
@@ -87,7 +86,7 @@ impl DeleteQueue {
         if failed {
             let fault = result.as_ref().err().copied();
             self.pause
-                .failed(fault.unwrap_or(Fault::Transient), now, rng);
+                .failed(fault.unwrap_or(Fault::Transient), now, jitter);
         }
         deleted
     }

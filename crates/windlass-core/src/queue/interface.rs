@@ -104,3 +104,22 @@ pub enum Report {
     /// Messages were released: the function could not be reached for too long.
     Released { n_messages: usize },
 }
+
+/// What a queue consumer does at its next timeout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum QueueTimer {
+    /// The next receive.
+    Receive,
+    /// The batching window ends, or the function would have too little time.
+    Window,
+    /// The next attempt after the function was not reached.
+    Retry,
+    /// A failed deletion is repeated.
+    Delete,
+    /// Visibility timeouts are extended.
+    Visibility,
+    /// A message that is not in flight becomes visible.
+    Expiry,
+    /// A batch that waits for its next attempt is released.
+    Release,
+}

@@ -5,16 +5,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-
 use super::inbox::{Inbox, Token};
-use super::interface::Batch;
+use super::interface::{Batch, QueueTimer};
 use super::pause::Pause;
 use super::settings::QueueConsumerSettings;
 use crate::batch::BatchId;
 use crate::ids::KeyHash;
 use crate::message::Message;
 use crate::outcome::{Fault, Outcome};
+use crate::retry::Jitter;
 use crate::time::Timestamp;
 
 #[derive(Debug)]
@@ -118,9 +117,9 @@ impl Invocations {
         until <= now && self.probe.is_none()
     }
 
-    /// When an invocation can start, if a new batch closes at `closes_at`; `None` if only the end of
-    /// another invocation makes that possible.
-    pub(super) fn due(&self, closes_at: Option<Timestamp>) -> Option<Timestamp> {
+    /// When an invocation can start, and why then, if a new batch closes at `closes_at`; `None` if
+    /// only the end of another invocation makes that possible.
+    pub(super) fn due(&self, closes_at: Option<Timestamp>) -> Option<(Timestamp, QueueTimer)> {
         let is_probing = self.pause.is_failing() && self.probe.is_some();
         if is_probing || self.max_concurrency <= self.n_in_flight() {
             return None;
@@ -131,11 +130,10 @@ impl Invocations {
         } else {
             closes_at?
         };
-        Some(
-            self.pause
-                .until()
-                .map_or(ready_at, |until| until.max(ready_at)),
-        )
+        match self.pause.until() {
+            Some(until) if ready_at < until => Some((until, QueueTimer::Retry)),
+            Some(_) | None => Some((ready_at, QueueTimer::Window)),
+        }
     }
 
     /// Starts the first of the batches that wait.
@@ -185,7 +183,7 @@ impl Invocations {
         id: BatchId,
         outcome: &Outcome,
         now: Timestamp,
-        rng: &mut ChaCha8Rng,
+        jitter: &mut Jitter,
     ) -> InvocationEnd {
         let invocation = self.by_id.get_mut(&id);
         let state = invocation.map(|it| std::mem::replace(&mut it.state, State::Waiting));
@@ -200,7 +198,7 @@ impl Invocations {
             Outcome::FunctionError { .. } => InvocationEnd::Failed,
             Outcome::NotInvoked { cause } => {
                 self.cause = *cause;
-                self.pause.failed(*cause, now, rng);
+                self.pause.failed(*cause, now, jitter);
                 return InvocationEnd::Waits;
             }
         };

@@ -46,6 +46,6 @@ mod view;
 mod visibility;
 
 pub use consumer::QueueConsumer;
-pub use interface::{Batch, EntryResult, QueueCommand, QueueInput, Report, RequestId};
+pub use interface::{Batch, EntryResult, QueueCommand, QueueInput, QueueTimer, Report, RequestId};
 pub use settings::{QueueConsumerSettings, QueueLimits};
 pub use view::{QueueView, Waiting};

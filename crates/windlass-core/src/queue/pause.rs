@@ -1,9 +1,7 @@
 //! A pause after failures: [`Backoff`] with the time at which it ends.
 
-use rand_chacha::ChaCha8Rng;
-
 use crate::outcome::Fault;
-use crate::retry::Backoff;
+use crate::retry::{Backoff, Jitter};
 use crate::time::Timestamp;
 
 /// Consecutive failures of one kind of call, and when to call again. Calls overlap, so a success
@@ -19,10 +17,10 @@ pub(super) struct Pause {
 impl Pause {
     /// A call has failed. Of failures during a pause only the first counts, but each `retry_after`
     /// is honored.
-    pub(super) fn failed(&mut self, fault: Fault, now: Timestamp, rng: &mut ChaCha8Rng) {
+    pub(super) fn failed(&mut self, fault: Fault, now: Timestamp, jitter: &mut Jitter) {
         self.has_succeeded = false;
         let Some(until) = self.until.filter(|until| now < *until) else {
-            self.until = Some(now + self.backoff.next(fault, rng));
+            self.until = Some(now + self.backoff.next(fault, jitter));
             return;
         };
         if let Fault::Throttled { retry_after } = fault {

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-
 use super::pause::Pause;
 use crate::outcome::Fault;
+use crate::retry::Jitter;
 use crate::time::Timestamp;
 
 /// Messages of one receive.
@@ -104,11 +103,11 @@ impl ReceivePacer {
         }
     }
 
-    pub(super) fn failed(&mut self, limit: u8, fault: Fault, now: Timestamp, rng: &mut ChaCha8Rng) {
+    pub(super) fn failed(&mut self, limit: u8, fault: Fault, now: Timestamp, jitter: &mut Jitter) {
         self.end(limit);
         self.target = 1;
         self.fault = Some(fault);
-        self.pause.failed(fault, now, rng);
+        self.pause.failed(fault, now, jitter);
     }
 
     fn end(&mut self, limit: u8) {

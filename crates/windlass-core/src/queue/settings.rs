@@ -33,4 +33,6 @@ pub struct QueueLimits {
     pub payload_limit: usize,
     /// How long messages stay in the inbox while the function cannot be reached.
     pub hold_limit: Duration,
+    /// By how much the delay of a backoff varies, up or down.
+    pub backoff_jitter_percent: u32,
 }

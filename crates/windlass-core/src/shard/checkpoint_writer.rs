@@ -3,11 +3,9 @@
 //! One save is in flight at a time and progress accumulates meanwhile, so a slow store receives
 //! fewer writes, not more.
 
-use rand_chacha::ChaCha8Rng;
-
 use crate::outcome::Fault;
 use crate::position::Position;
-use crate::retry::Backoff;
+use crate::retry::{Backoff, Jitter};
 use crate::time::Timestamp;
 
 /// A position that may be saved.
@@ -67,10 +65,10 @@ impl CheckpointWriter {
         self.backoff.reset();
     }
 
-    pub(super) fn failed(&mut self, fault: Fault, rng: &mut ChaCha8Rng, now: Timestamp) {
+    pub(super) fn failed(&mut self, fault: Fault, jitter: &mut Jitter, now: Timestamp) {
         self.take_in_flight();
         self.state = State::Waiting {
-            until: now + self.backoff.next(fault, rng),
+            until: now + self.backoff.next(fault, jitter),
             fault,
         };
     }

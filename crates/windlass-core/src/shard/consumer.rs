@@ -5,11 +5,8 @@
 
 use std::collections::VecDeque;
 
-use rand_chacha::ChaCha8Rng;
-use rand_core::SeedableRng;
-
 use super::checkpoint_writer::{CheckpointWriter, Watermark};
-use super::interface::{Finish, ReadResult, Report, ShardCommand, ShardInput};
+use super::interface::{Finish, ReadResult, Report, ShardCommand, ShardInput, ShardTimer};
 use super::lane::Lane;
 use super::page_filter::{Item, filter_page};
 use super::read_state::{ReadEnd, ReadState};
@@ -22,6 +19,7 @@ use crate::outcome::{Fault, Outcome, Swap};
 use crate::position::Position;
 use crate::progress::Progress;
 use crate::record::Record;
+use crate::retry::Jitter;
 use crate::time::Timestamp;
 
 /// Processes one leased shard of one mapping.
@@ -31,7 +29,7 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub struct ShardConsumer {
     settings: ShardConsumerSettings,
-    rng: ChaCha8Rng,
+    jitter: Jitter,
     read_state: ReadState,
     lane: Lane,
     progress: Progress,
@@ -62,7 +60,7 @@ impl ShardConsumer {
             "an event fits the payload limit"
         );
         let mut consumer = Self {
-            rng: ChaCha8Rng::seed_from_u64(seed),
+            jitter: Jitter::new(seed, limits.backoff_jitter_percent),
             read_state: ReadState::new(from.clone(), now),
             lane: Lane::new(&settings),
             progress: Progress::new(from.clone()),
@@ -103,14 +101,21 @@ impl ShardConsumer {
 
     /// When to call [`ShardConsumer::handle_timeout`]; `None` if only an input can cause a command.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.next_timer().map(|(at, _)| at)
+    }
+
+    /// The next timeout, and what the consumer does then.
+    pub fn next_timer(&self) -> Option<(Timestamp, ShardTimer)> {
         if self.lifecycle == Lifecycle::Finished {
             return None;
         }
         let save = self.checkpoint_writer.due().filter(|_| self.has_unsaved());
+        let save = save.map(|at| (at, ShardTimer::Save));
         if self.lifecycle == Lifecycle::Draining {
             return save;
         }
         let read = self.read_state.due().filter(|_| 0 < self.read_room());
+        let read = read.map(|at| (at, ShardTimer::Read));
         [read, save, self.lane.due()].into_iter().flatten().min()
     }
 
@@ -137,7 +142,7 @@ impl ShardConsumer {
         let store = self.checkpoint_writer.fault().map(Waiting::Store);
         let source = self.read_state.fault().map(Waiting::Source);
         let causes = [
-            (function, self.lane.due()),
+            (function, self.lane.due().map(|(at, _)| at)),
             (store, self.checkpoint_writer.due()),
             (source, self.read_state.due()),
         ];
@@ -157,7 +162,7 @@ impl ShardConsumer {
             return;
         }
         let limits = &self.settings.limits;
-        match self.read_state.end(result, limits, &mut self.rng, now) {
+        match self.read_state.end(result, limits, &mut self.jitter, now) {
             ReadEnd::Records(records) => self.accept(records, now),
             ReadEnd::Failed => {}
             ReadEnd::Trimmed { after } => self.report(Report::Trimmed { after }),
@@ -185,7 +190,7 @@ impl ShardConsumer {
     }
 
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
-        let resolved = self.lane.end(batch, &outcome, &mut self.rng, now);
+        let resolved = self.lane.end(batch, &outcome, &mut self.jitter, now);
         self.progress.resolve(resolved);
         self.last_outcome = Some(outcome);
     }
@@ -194,7 +199,7 @@ impl ShardConsumer {
         match result {
             Ok(Swap::Done) => self.checkpoint_writer.succeeded(),
             Ok(Swap::Conflict) => self.finish(Finish::LeaseLost),
-            Err(fault) => self.checkpoint_writer.failed(fault, &mut self.rng, now),
+            Err(fault) => self.checkpoint_writer.failed(fault, &mut self.jitter, now),
         }
     }
 

@@ -75,6 +75,19 @@ pub enum Report {
     Trimmed { after: Position },
 }
 
+/// What a shard consumer does at its next timeout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ShardTimer {
+    /// The next read.
+    Read,
+    /// The batching window ends.
+    Window,
+    /// The next attempt of a batch.
+    Retry,
+    /// A failed save is repeated.
+    Save,
+}
+
 /// Why a consumer has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {

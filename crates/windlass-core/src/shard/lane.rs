@@ -9,9 +9,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-
-use super::interface::Batch;
+use super::interface::{Batch, ShardTimer};
 use super::settings::ShardConsumerSettings;
 use super::view::Waiting;
 use crate::batch::{BatchId, BatchIds, BatchLimits};
@@ -19,7 +17,7 @@ use crate::event;
 use crate::outcome::Outcome;
 use crate::progress::Ticket;
 use crate::record::Record;
-use crate::retry::{Attempts, RetryDecision};
+use crate::retry::{Attempts, Jitter, RetryDecision};
 use crate::time::Timestamp;
 
 #[derive(Debug)]
@@ -139,14 +137,14 @@ impl Lane {
         &mut self,
         batch: BatchId,
         outcome: &Outcome,
-        rng: &mut ChaCha8Rng,
+        jitter: &mut Jitter,
         now: Timestamp,
     ) -> Vec<Ticket> {
         let State::InFlight(mut current) = self.replace(State::Idle { window_start: None }) else {
             panic!("no invocation is in flight: {batch:?}");
         };
         assert_eq!(current.batch.id, batch, "I3: one invocation is in flight");
-        match current.attempts.decide(outcome, rng) {
+        match current.attempts.decide(outcome, jitter) {
             RetryDecision::Resolve => {
                 self.bytes -= current.bytes;
                 self.state = if self.queue.is_empty() {
@@ -176,12 +174,14 @@ impl Lane {
         }
     }
 
-    /// When a batch will be due if nothing else happens.
-    pub(super) fn due(&self) -> Option<Timestamp> {
+    /// When a batch will be due if nothing else happens, and why.
+    pub(super) fn due(&self) -> Option<(Timestamp, ShardTimer)> {
         match &self.state {
             State::Idle { .. } | State::InFlight(_) => None,
-            State::Filling { window_start } => Some(*window_start + self.window),
-            State::Waiting { until, .. } => Some(*until),
+            State::Filling { window_start } => {
+                Some((*window_start + self.window, ShardTimer::Window))
+            }
+            State::Waiting { until, .. } => Some((*until, ShardTimer::Retry)),
         }
     }
 

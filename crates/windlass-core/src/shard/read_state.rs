@@ -5,14 +5,12 @@
 
 use std::time::Duration;
 
-use rand_chacha::ChaCha8Rng;
-
 use super::interface::ReadResult;
 use super::settings::ShardLimits;
 use crate::outcome::Fault;
 use crate::position::{Cursor, Position};
 use crate::record::Record;
-use crate::retry::Backoff;
+use crate::retry::{Backoff, Jitter};
 use crate::time::Timestamp;
 
 #[derive(Debug)]
@@ -91,7 +89,7 @@ impl ReadState {
         &mut self,
         result: Result<ReadResult, Fault>,
         limits: &ShardLimits,
-        rng: &mut ChaCha8Rng,
+        jitter: &mut Jitter,
         now: Timestamp,
     ) -> ReadEnd {
         let State::InFlight {
@@ -126,7 +124,7 @@ impl ReadState {
             }
             Err(fault) => {
                 self.fault = Some(fault);
-                let due = earliest.max(now + self.backoff.next(fault, rng));
+                let due = earliest.max(now + self.backoff.next(fault, jitter));
                 // An iterator whose record has been trimmed stays invalid for minutes; a new one
                 // starts at what is the oldest record by then.
                 let from = match fault {

@@ -30,4 +30,6 @@ pub struct ShardLimits {
     pub buffer_bytes: usize,
     /// Bytes of one event, envelope included.
     pub payload_limit: usize,
+    /// By how much the delay of a backoff varies, up or down.
+    pub backoff_jitter_percent: u32,
 }

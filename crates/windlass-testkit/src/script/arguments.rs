@@ -1,4 +1,4 @@
-//! What stands behind a command's name in a script: words, and keys with values.
+//! The arguments of a script command: words, and keys with values.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use windlass_core::outcome::Fault;
 
 use super::{ScriptError, duration};
 
-/// What is left of what stands behind a command's name, in order: words, and keys with values.
+/// The arguments that are not consumed yet, in order.
 pub(super) struct Arguments(Vec<(String, Option<String>)>);
 
 impl Arguments {
@@ -26,7 +26,7 @@ impl Arguments {
 
     pub(super) fn word(&mut self) -> Result<String, ScriptError> {
         let index = self.0.iter().position(|(_, value)| value.is_none());
-        Ok(self.0.remove(index.ok_or("an argument is missing")?).0)
+        Ok(self.0.remove(index.ok_or("missing argument")?).0)
     }
 
     pub(super) fn flag(&mut self, name: &str) -> bool {
@@ -47,13 +47,22 @@ impl Arguments {
         Ok(given.transpose()?.unwrap_or(default))
     }
 
-    /// The next word, which is a number.
+    /// The next word, as a number.
     pub(super) fn number_word(&mut self) -> Result<usize, ScriptError> {
         Ok(self.word()?.parse()?)
     }
 
     pub(super) fn duration(&mut self, key: &str, default: &str) -> Result<Duration, ScriptError> {
         duration(self.key(key).as_deref().unwrap_or(default))
+    }
+
+    /// `jitter=on`; otherwise backoff has none.
+    pub(super) fn jitter_percent(&mut self) -> u32 {
+        if self.key("jitter").as_deref() == Some("on") {
+            20
+        } else {
+            0
+        }
     }
 
     pub(super) fn fault(&mut self) -> Result<Fault, ScriptError> {
@@ -67,11 +76,11 @@ impl Arguments {
             "denied" => Ok(Fault::Denied),
             "gone" => Ok(Fault::Gone),
             "trimmed" => Ok(Fault::Trimmed),
-            word => Err(format!("there is no fault {word:?}").into()),
+            word => Err(format!("unknown fault {word:?}").into()),
         }
     }
 
-    /// All that is left: names, with sizes in bytes or without.
+    /// All remaining arguments: names, each with or without a size in bytes.
     pub(super) fn sized(&mut self, default: usize) -> Result<Vec<(String, usize)>, ScriptError> {
         let sized = self.0.drain(..).map(|(name, bytes)| {
             let bytes = bytes.map_or(Ok(default), |bytes| bytes.parse())?;
@@ -84,6 +93,6 @@ impl Arguments {
         if self.0.is_empty() {
             return Ok(());
         }
-        Err(format!("not understood: {:?}", self.0).into())
+        Err(format!("unknown arguments: {:?}", self.0).into())
     }
 }

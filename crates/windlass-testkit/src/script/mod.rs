@@ -1,9 +1,7 @@
-//! Runs `tests/scripts/**/*.txt`: behaviour as text that a person can read.
+//! Runs `tests/scripts/**/*.txt`: behavior as text; `tests/scripts/README.md` explains the format.
 //!
-//! A script feeds one machine one input at a time and shows every command that comes out; those about
-//! filters give them events and show what they say. The expected parts are written by
-//! `UPDATE_GOLDENFILES=1 cargo test -p windlass-tests --test scripts` and read by whoever reviews the
-//! change.
+//! A script feeds one consumer one input at a time and shows every command that it gives. Scripts
+//! about filters show which events match.
 
 mod arguments;
 pub mod filter;
@@ -14,22 +12,42 @@ pub mod shard;
 use std::error::Error;
 use std::time::Duration;
 
+use windlass_core::outcome::Fault;
+
 use self::arguments::Arguments;
 
-/// A mistake in a script.
 type ScriptError = Box<dyn Error>;
 
-/// Reads `250ms`, `5s` or `2m`.
+/// Parses `250ms` or `5s`.
 fn duration(text: &str) -> Result<Duration, ScriptError> {
     let split = text.find(|c: char| !c.is_ascii_digit());
     let (number, unit) = text.split_at(split.unwrap_or(text.len()));
     let number: u64 = number
         .parse()
-        .map_err(|_| format!("no duration: {text:?}"))?;
+        .map_err(|_| format!("not a duration: {text:?}"))?;
     match unit {
         "ms" => Ok(Duration::from_millis(number)),
         "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number * 60)),
-        _ => Err(format!("a duration ends with ms, s or m: {text:?}").into()),
+        _ => Err(format!("a duration ends with ms or s: {text:?}").into()),
+    }
+}
+
+fn duration_text(duration: Duration) -> String {
+    if duration.is_zero() {
+        return "0s".to_owned();
+    }
+    format!("{duration:?}")
+}
+
+fn fault_text(fault: Fault) -> String {
+    match fault {
+        Fault::Throttled { retry_after: None } => "throttled".to_owned(),
+        Fault::Throttled {
+            retry_after: Some(time),
+        } => format!("throttled retry_after={}", duration_text(time)),
+        Fault::Transient => "transient".to_owned(),
+        Fault::Denied => "denied".to_owned(),
+        Fault::Gone => "gone".to_owned(),
+        Fault::Trimmed => "trimmed".to_owned(),
     }
 }

@@ -1,24 +1,4 @@
-//! Scripts about one slot of a queue.
-//!
-//! ```text
-//! consumer [filter=wanted] [fifo] [no_heartbeat] [batch_size=N] [window=DURATION] [visibility=DURATION] …
-//! received [MESSAGE…] [MESSAGE=BYTES…]     the oldest receive under way ends
-//! receive_fails FAULT                      so, too
-//! succeed | fail | not_reached FAULT       the oldest invocation under way ends
-//! deleted [failed=MESSAGE…] [refused=MESSAGE…]    the oldest deletion under way ends
-//! delete_fails FAULT
-//! changed [failed=MESSAGE…] [refused=MESSAGE…]    the oldest visibility change under way ends
-//! change_fails FAULT
-//! drain
-//! advance DURATION                         lets time pass, timers included
-//! view
-//! ```
-//!
-//! With `request=N` or `batch=N` the one of that number ends instead of the oldest. A `MESSAGE` is
-//! `1`, or `a/1` for message 1 of group a; its handle has the same name, and `1.2` when it is
-//! received for the second time. With `filter=wanted` a filter lets through all messages but those
-//! written with a tilde in front: `'~1'`, `'~a/1'`. A `FAULT` is `transient`, `denied`, `gone` or
-//! `throttled` with an optional `retry_after=DURATION`.
+//! Scripts about one slot of a queue; `tests/scripts/README.md` is the legend.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -37,28 +17,27 @@ use windlass_core::queue::{
 };
 use windlass_core::time::Timestamp;
 
-use super::{Arguments, ScriptError, duration};
+use super::{Arguments, ScriptError, duration, duration_text, fault_text};
 use crate::sample_filter;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
-/// Runs one script.
 #[derive(Debug)]
 pub struct QueueRunner {
     consumer: Option<QueueConsumer>,
     now: Timestamp,
     receives: Vec<RequestId>,
     invocations: Vec<BatchId>,
-    deletions: Vec<Asked>,
-    changes: Vec<Asked>,
-    /// How often each message was received.
+    deletions: Vec<EntryRequest>,
+    changes: Vec<EntryRequest>,
+    /// How many times each message was received.
     n_received: BTreeMap<String, usize>,
-    /// What has come out and is not yet shown.
+    /// Output of the current block.
     output: String,
 }
 
 #[derive(Debug)]
-struct Asked {
+struct EntryRequest {
     request: RequestId,
     receipts: Vec<ReceiptHandle>,
 }
@@ -107,7 +86,7 @@ impl Runner for QueueRunner {
 
 impl QueueRunner {
     fn consumer(&mut self) -> Result<&mut QueueConsumer, ScriptError> {
-        let missing = "a script begins with `consumer`";
+        let missing = "a script starts with `consumer`";
         self.consumer.as_mut().ok_or_else(|| missing.into())
     }
 
@@ -118,7 +97,7 @@ impl QueueRunner {
                 batch_size: arguments.number("batch_size", 10)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,
             },
-            filter: (arguments.key("filter").as_deref() == Some("wanted"))
+            filter: (arguments.key("filter").as_deref() == Some("on"))
                 .then(sample_filter::criteria),
             visibility_timeout: arguments.duration("visibility", "30s")?,
             function_timeout: arguments.duration("function_timeout", "3s")?,
@@ -128,7 +107,8 @@ impl QueueRunner {
                 maximum_concurrency: arguments.number("concurrency", 2)?,
                 buffer_messages: arguments.number("buffer", 30)?,
                 payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
-                hold_limit: arguments.duration("hold_limit", "15m")?,
+                hold_limit: arguments.duration("hold_limit", "900s")?,
+                backoff_jitter_percent: arguments.jitter_percent(),
             },
         };
         let seed = arguments.number("seed", 0)? as u64;
@@ -160,15 +140,15 @@ impl QueueRunner {
                 self.invoked(arguments, Outcome::NotInvoked { cause })?
             }
             "deleted" | "delete_fails" => {
-                let (request, result) = asked(&mut self.deletions, name, arguments)?;
+                let (request, result) = end_request(&mut self.deletions, name, arguments)?;
                 QueueInput::Deleted { request, result }
             }
             "changed" | "change_fails" => {
-                let (request, result) = asked(&mut self.changes, name, arguments)?;
+                let (request, result) = end_request(&mut self.changes, name, arguments)?;
                 QueueInput::VisibilityChanged { request, result }
             }
             "drain" => QueueInput::Drain,
-            _ => return Err(format!("there is no command {name:?}").into()),
+            _ => return Err(format!("unknown command {name:?}").into()),
         })
     }
 
@@ -215,7 +195,7 @@ impl QueueRunner {
         let end = begin + time;
         while let Some(at) = self.consumer()?.poll_timeout().filter(|at| *at <= end) {
             self.now = at;
-            writeln!(self.output, "after {:?}", at.since(begin))?;
+            writeln!(self.output, "after {}", duration_text(at.since(begin)))?;
             self.consumer()?.handle_timeout(at);
             self.show_commands()?;
         }
@@ -230,11 +210,11 @@ impl QueueRunner {
                 QueueCommand::Receive { request, .. } => self.receives.push(request),
                 QueueCommand::Invoke(batch) => self.invocations.push(batch.id),
                 QueueCommand::Delete { request, receipts } => {
-                    self.deletions.push(Asked { request, receipts });
+                    self.deletions.push(EntryRequest { request, receipts });
                 }
                 QueueCommand::ChangeVisibility {
                     request, receipts, ..
-                } => self.changes.push(Asked { request, receipts }),
+                } => self.changes.push(EntryRequest { request, receipts }),
                 QueueCommand::Report(_) | QueueCommand::Finish => {}
             }
         }
@@ -243,8 +223,10 @@ impl QueueRunner {
 
     fn show_timer(&mut self) -> Result<(), ScriptError> {
         let now = self.now;
-        if let Some(at) = self.consumer()?.poll_timeout() {
-            writeln!(self.output, "timer in {:?}", at.since(now))?;
+        if let Some((at, timer)) = self.consumer()?.next_timer() {
+            let timer = format!("{timer:?}").to_lowercase();
+            let time = duration_text(at.since(now));
+            writeln!(self.output, "timer {timer} in {time}")?;
         }
         Ok(())
     }
@@ -252,64 +234,70 @@ impl QueueRunner {
     fn view(&mut self) -> Result<(), ScriptError> {
         let view = self.consumer()?.view();
         let waiting = match view.waiting {
-            None => "nothing".to_owned(),
-            Some(Waiting::NotInvoked(fault)) => format!("function not reached, {fault:?}"),
-            Some(Waiting::Source(fault)) => format!("queue, {fault:?}"),
+            None => "none".to_owned(),
+            Some(Waiting::NotInvoked(fault)) => {
+                format!("function not reached, {}", fault_text(fault))
+            }
+            Some(Waiting::Source(fault)) => format!("queue, {}", fault_text(fault)),
         };
         let text = [
-            format!("received {}", view.received),
-            format!("held {} messages", view.buffered_messages),
-            format!("held {} bytes", view.buffered_bytes),
-            format!("in flight {}", view.in_flight_messages),
-            format!("invocations {}", view.concurrency),
-            format!("held back by {waiting}"),
+            format!("received {} messages", view.received),
+            format!(
+                "buffered {} messages, {} bytes",
+                view.buffered_messages, view.buffered_bytes
+            ),
+            format!(
+                "in flight {} messages, {} invocations",
+                view.in_flight_messages, view.concurrency
+            ),
+            format!("waiting: {waiting}"),
         ];
         writeln!(self.output, "{}", text.join("\n"))?;
         Ok(())
     }
 }
 
-/// Takes out the one of this number, or else the oldest.
+/// Removes the one with this number, or the oldest.
 fn take<T>(
-    under_way: &mut Vec<T>,
+    in_flight: &mut Vec<T>,
     number: Option<String>,
     number_of: fn(&T) -> u64,
     what: &str,
 ) -> Result<T, ScriptError> {
     let index = match number {
-        None => (!under_way.is_empty()).then_some(0),
+        None => (!in_flight.is_empty()).then_some(0),
         Some(number) => {
             let number: u64 = number.parse()?;
-            under_way.iter().position(|it| number_of(it) == number)
+            in_flight.iter().position(|it| number_of(it) == number)
         }
     };
-    let index = index.ok_or_else(|| format!("no such {what} is under way"))?;
-    Ok(under_way.remove(index))
+    let index = index.ok_or_else(|| format!("no such {what} is in flight"))?;
+    Ok(in_flight.remove(index))
 }
 
-/// Ends a deletion or visibility change: what is not named is done.
-fn asked(
-    under_way: &mut Vec<Asked>,
+/// Ends a deletion or visibility change; entries that are not named succeed.
+fn end_request(
+    in_flight: &mut Vec<EntryRequest>,
     name: &str,
     arguments: &mut Arguments,
 ) -> Result<(RequestId, Result<Vec<EntryResult>, Fault>), ScriptError> {
     let number = arguments.key("request");
-    let asked = take(under_way, number, |it| it.request.0, "request")?;
+    let ended = take(in_flight, number, |it| it.request.0, "request")?;
     if name.ends_with("fails") {
-        return Ok((asked.request, Err(arguments.fault()?)));
+        return Ok((ended.request, Err(arguments.fault()?)));
     }
-    let mut results = vec![EntryResult::Done; asked.receipts.len()];
+    let mut results = vec![EntryResult::Done; ended.receipts.len()];
     for (key, result) in [
         ("failed", EntryResult::Failed),
         ("refused", EntryResult::Refused),
     ] {
         while let Some(handle) = arguments.key(key) {
-            let mut receipts = asked.receipts.iter();
+            let mut receipts = ended.receipts.iter();
             let index = receipts.position(|receipt| receipt.as_str() == handle);
-            results[index.ok_or_else(|| format!("{handle} was not asked for"))?] = result;
+            results[index.ok_or_else(|| format!("{handle} is not in the request"))?] = result;
         }
     }
-    Ok((asked.request, Ok(results)))
+    Ok((ended.request, Ok(results)))
 }
 
 fn command_text(command: &QueueCommand) -> String {
@@ -320,8 +308,10 @@ fn command_text(command: &QueueCommand) -> String {
             wait,
             visibility,
         } => format!(
-            "receive r{} limit={limit} wait={wait:?} visibility={visibility:?}",
-            request.0
+            "receive r{} limit={limit} wait={} visibility={}",
+            request.0,
+            duration_text(*wait),
+            duration_text(*visibility)
         ),
         QueueCommand::Invoke(batch) => {
             let ids = batch.messages.iter().map(|it| it.message_id.as_str());
@@ -336,8 +326,9 @@ fn command_text(command: &QueueCommand) -> String {
             receipts,
             timeout,
         } => format!(
-            "visibility r{} {timeout:?} [{}]",
+            "visibility r{} {} [{}]",
             request.0,
+            duration_text(*timeout),
             handles(receipts)
         ),
         QueueCommand::Report(report) => report_text(report),

@@ -1,19 +1,4 @@
-//! Scripts about one shard.
-//!
-//! ```text
-//! consumer [filter=wanted] [from=NUMBER|trim_horizon|shard_end|DURATION] [batch_size=N] [window=DURATION] …
-//! page [NUMBER…] [NUMBER=BYTES…] [behind=DURATION] [arrived=DURATION] [end_of_shard]
-//! succeed | fail | not_reached FAULT       the invocation under way ends
-//! read_fails FAULT                         the read under way ends
-//! saved | save_fails FAULT | conflict      the save under way ends
-//! drain
-//! advance DURATION                         lets time pass, timers included
-//! view
-//! ```
-//!
-//! With `filter=wanted` a filter lets through all records but those written with a tilde in front:
-//! `'~1'`. A `FAULT` is `transient`, `denied`, `gone`, `trimmed` or `throttled` with an optional
-//! `retry_after=DURATION`. Times of arrival count from the start of the script.
+//! Scripts about one shard; `tests/scripts/README.md` is the legend.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -34,7 +19,7 @@ use windlass_core::shard::{
 };
 use windlass_core::time::Timestamp;
 
-use super::{Arguments, ScriptError, duration};
+use super::{Arguments, ScriptError, duration, duration_text, fault_text};
 use crate::sample_filter;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -48,7 +33,7 @@ pub struct ShardRunner {
     is_reading: bool,
     is_saving: bool,
     n_iterators: usize,
-    /// What has come out and is not yet shown.
+    /// Output of the current block.
     output: String,
 }
 
@@ -95,7 +80,7 @@ impl Runner for ShardRunner {
 
 impl ShardRunner {
     fn consumer(&mut self) -> Result<&mut ShardConsumer, ScriptError> {
-        let missing = "a script begins with `consumer`";
+        let missing = "a script starts with `consumer`";
         self.consumer.as_mut().ok_or_else(|| missing.into())
     }
 
@@ -115,7 +100,7 @@ impl ShardRunner {
                 batch_size: arguments.number("batch_size", 100)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,
             },
-            filter: (arguments.key("filter").as_deref() == Some("wanted"))
+            filter: (arguments.key("filter").as_deref() == Some("on"))
                 .then(sample_filter::criteria),
             limits: ShardLimits {
                 poll_interval: arguments.duration("poll_interval", "1s")?,
@@ -124,6 +109,7 @@ impl ShardRunner {
                 buffer_records: arguments.number("buffer_records", 1000)?,
                 buffer_bytes: arguments.number("buffer_bytes", 10 * PAYLOAD_LIMIT)?,
                 payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
+                backoff_jitter_percent: arguments.jitter_percent(),
             },
         };
         let seed = arguments.number("seed", 0)? as u64;
@@ -134,8 +120,8 @@ impl ShardRunner {
 
     fn input(&mut self, name: &str, arguments: &mut Arguments) -> Result<ShardInput, ScriptError> {
         match name {
-            "page" | "read_fails" => ends(&mut self.is_reading, "read")?,
-            "saved" | "save_fails" | "conflict" => ends(&mut self.is_saving, "save")?,
+            "page" | "read_fails" => end(&mut self.is_reading, "read")?,
+            "saved" | "save_fails" | "conflict" => end(&mut self.is_saving, "save")?,
             _ => {}
         }
         Ok(match name {
@@ -154,12 +140,12 @@ impl ShardRunner {
             "conflict" => ShardInput::Saved(Ok(Swap::Conflict)),
             "save_fails" => ShardInput::Saved(Err(arguments.fault()?)),
             "drain" => ShardInput::Drain,
-            _ => return Err(format!("there is no command {name:?}").into()),
+            _ => return Err(format!("unknown command {name:?}").into()),
         })
     }
 
     fn invoked(&mut self, outcome: Outcome) -> Result<ShardInput, ScriptError> {
-        let batch = self.in_flight.take().ok_or("no invocation is under way")?;
+        let batch = self.in_flight.take().ok_or("no invocation is in flight")?;
         Ok(ShardInput::Invoked { batch, outcome })
     }
 
@@ -188,7 +174,7 @@ impl ShardRunner {
         let begin = self.now;
         while let Some(at) = self.consumer()?.poll_timeout().filter(|at| *at <= end) {
             self.now = at;
-            writeln!(self.output, "after {:?}", at.since(begin))?;
+            writeln!(self.output, "after {}", duration_text(at.since(begin)))?;
             self.consumer()?.handle_timeout(at);
             self.show_commands()?;
         }
@@ -211,8 +197,10 @@ impl ShardRunner {
 
     fn show_timer(&mut self) -> Result<(), ScriptError> {
         let now = self.now;
-        if let Some(at) = self.consumer()?.poll_timeout() {
-            writeln!(self.output, "timer in {:?}", at.since(now))?;
+        if let Some((at, timer)) = self.consumer()?.next_timer() {
+            let timer = format!("{timer:?}").to_lowercase();
+            let time = duration_text(at.since(now));
+            writeln!(self.output, "timer {timer} in {time}")?;
         }
         Ok(())
     }
@@ -220,31 +208,36 @@ impl ShardRunner {
     fn view(&mut self) -> Result<(), ScriptError> {
         let view = self.consumer()?.view();
         let waiting = match view.waiting {
-            None => "nothing".to_owned(),
+            None => "none".to_owned(),
             Some(Waiting::FunctionErrors { attempt }) => {
-                format!("function errors, attempt {attempt} is next")
+                format!("function error, next attempt {attempt}")
             }
-            Some(Waiting::NotInvoked(fault)) => format!("function not reached, {fault:?}"),
-            Some(Waiting::Source(fault)) => format!("source, {fault:?}"),
-            Some(Waiting::Store(fault)) => format!("store, {fault:?}"),
+            Some(Waiting::NotInvoked(fault)) => {
+                format!("function not reached, {}", fault_text(fault))
+            }
+            Some(Waiting::Source(fault)) => format!("source, {}", fault_text(fault)),
+            Some(Waiting::Store(fault)) => format!("store, {}", fault_text(fault)),
         };
+        let behind = view.behind.map_or("unknown".to_owned(), duration_text);
         let text = [
-            format!("checkpoint {}", place(&view.checkpoint)),
-            format!("behind {:?}", view.behind),
-            format!("buffered {} records", view.buffered_records),
-            format!("buffered {} bytes", view.buffered_bytes),
-            format!("in flight {}", view.in_flight_records),
+            format!("checkpoint {}", position_text(&view.checkpoint)),
+            format!("behind {behind}"),
+            format!(
+                "buffered {} records, {} bytes",
+                view.buffered_records, view.buffered_bytes
+            ),
+            format!("in flight {} records", view.in_flight_records),
             format!("attempt {}", view.attempt),
-            format!("held back by {waiting}"),
+            format!("waiting: {waiting}"),
         ];
         writeln!(self.output, "{}", text.join("\n"))?;
         Ok(())
     }
 }
 
-fn ends(under_way: &mut bool, what: &str) -> Result<(), ScriptError> {
-    if !std::mem::take(under_way) {
-        return Err(format!("no {what} is under way").into());
+fn end(in_flight: &mut bool, what: &str) -> Result<(), ScriptError> {
+    if !std::mem::take(in_flight) {
+        return Err(format!("no {what} is in flight").into());
     }
     Ok(())
 }
@@ -252,9 +245,9 @@ fn ends(under_way: &mut bool, what: &str) -> Result<(), ScriptError> {
 fn command_text(command: &ShardCommand) -> String {
     match command {
         ShardCommand::Read { from, limit } => {
-            let place = place(&from.after);
+            let position = position_text(&from.after);
             let iterator = from.iterator.as_deref().unwrap_or("none");
-            format!("read {place} iterator={iterator} limit={limit}")
+            format!("read {position} iterator={iterator} limit={limit}")
         }
         ShardCommand::Invoke(batch) => {
             let numbers = batch.records.iter();
@@ -265,7 +258,7 @@ fn command_text(command: &ShardCommand) -> String {
                 batch.id.0, batch.attempt
             )
         }
-        ShardCommand::Save(position) => format!("save {}", place(position)),
+        ShardCommand::Save(position) => format!("save {}", position_text(position)),
         ShardCommand::Report(Report::FilteredOut { n_records }) => {
             format!("report {n_records} filtered out")
         }
@@ -274,22 +267,22 @@ fn command_text(command: &ShardCommand) -> String {
             bytes,
         }) => format!("report {sequence_number} too large: {bytes} bytes"),
         ShardCommand::Report(Report::Trimmed { after }) => {
-            format!("report trimmed {}", place(after))
+            format!("report trimmed {}", position_text(after))
         }
         ShardCommand::Finish(how) => format!("finish {how:?}"),
     }
 }
 
-fn place(position: &Position) -> String {
+fn position_text(position: &Position) -> String {
     match position {
         Position::After(number) => format!("after {number}"),
-        Position::AtTimestamp(moment) => format!("at_timestamp {:?}", moment.since(START)),
+        Position::AtTimestamp(time) => format!("at_timestamp {}", duration_text(time.since(START))),
         Position::TrimHorizon | Position::ShardEnd => position.kind().to_owned(),
     }
 }
 
-/// All words and all pairs that are left: numbers of records, with sizes or without. `~` in front
-/// says that the filter does not let the record through.
+/// All remaining arguments: sequence numbers with or without sizes; `~` marks a record that the filter
+/// does not match.
 fn records(arguments: &mut Arguments, arrival: Timestamp) -> Result<Vec<Record>, ScriptError> {
     let mut builder = RecordPageBuilder::default();
     for (name, bytes) in arguments.sized(10)? {

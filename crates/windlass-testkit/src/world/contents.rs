@@ -22,15 +22,15 @@ pub struct Contents {
 }
 
 impl Contents {
-    /// Adds a record of `len` bytes that can be read from `readable` on; `wanted` if it matches the
-    /// filter of the world.
+    /// Adds a record of `len` bytes that can be read from `readable` on; `matches` if the filter of the
+    /// world matches it.
     ///
     /// # Panics
     /// If the shard has 9,900 records, or the record is readable before its predecessor.
     pub fn push(
         &mut self,
         key: u64,
-        (len, wanted): (usize, bool),
+        (len, matches): (usize, bool),
         arrival: Timestamp,
         readable: Timestamp,
     ) {
@@ -45,7 +45,7 @@ impl Contents {
             key: KeyHash(key),
             approximate_arrival: arrival,
         };
-        let event = sample_filter::event(len, wanted);
+        let event = sample_filter::event(len, matches);
         self.records.push(Record::standalone(&meta, &event, 0..0));
         self.readable.push(readable);
     }

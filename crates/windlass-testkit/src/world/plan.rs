@@ -149,7 +149,7 @@ fn contents(rng: &mut Rng, payload_limit: usize) -> Contents {
     let room = payload_limit - ENVELOPE_LEN;
     let max_len = rng.pick(&[room / 20 + 2, room / 2, room]);
     let too_large = rng.pick(&[0, 0, 100]);
-    let wanted = rng.pick(&[20, 500, 950]);
+    let match_chance = rng.pick(&[20, 500, 950]);
     let spacing = rng.pick(&[0, 20, 400, 3_000]);
     let gaps = rng.pick(&[0, 50]);
     let skew = rng.pick(&[0, 0, 5_000]);
@@ -166,7 +166,7 @@ fn contents(rng: &mut Rng, payload_limit: usize) -> Contents {
             rng.size(2, max_len)
         };
         let arrival = Timestamp::from_millis(readable.as_millis() + rng.between(0, skew));
-        let event = (len, rng.per_mille(wanted));
+        let event = (len, rng.per_mille(match_chance));
         contents.push(rng.between(1, n_keys), event, arrival, readable);
     }
     if rng.per_mille(800) {
@@ -209,6 +209,7 @@ fn settings(
             buffer_records,
             buffer_bytes: rng.pick(&[50, 1_000, 100_000]),
             payload_limit,
+            backoff_jitter_percent: 20,
         },
     }
 }

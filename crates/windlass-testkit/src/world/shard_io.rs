@@ -98,7 +98,7 @@ impl Source {
         }
 
         let readable = contents.n_readable(now);
-        let wanted = if happens(self.plan.long_page) {
+        let max_records = if happens(self.plan.long_page) {
             limit as usize + rng.size(1, 5)
         } else if happens(self.plan.empty_page) {
             0
@@ -107,7 +107,7 @@ impl Source {
         } else {
             limit as usize
         };
-        let end = readable.min(begin + wanted).max(begin);
+        let end = readable.min(begin + max_records).max(begin);
         Ok(Ok(page(contents, begin, end, now)))
     }
 }

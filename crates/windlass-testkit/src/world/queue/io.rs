@@ -72,8 +72,8 @@ impl World {
             QueueCommand::Delete { request, receipts } => {
                 for receipt in receipts {
                     let index = index_of(receipt);
-                    let unwanted = self.is_filtered_out(index);
-                    ensure(unwanted || self.function.succeeded[index], "Q1", || {
+                    let filtered_out = self.is_filtered_out(index);
+                    ensure(filtered_out || self.function.succeeded[index], "Q1", || {
                         format!("message {index} is deleted without success")
                     })?;
                 }

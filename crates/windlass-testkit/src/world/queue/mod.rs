@@ -362,9 +362,9 @@ impl World {
     }
 
     fn is_filtered_out(&self, index: usize) -> bool {
-        let Planned { len, wanted, .. } = self.plan.messages[index];
+        let Planned { len, matches, .. } = self.plan.messages[index];
         self.plan.settings.filter.is_some()
-            && !sample_filter::matches(&sample_filter::event(len, wanted))
+            && !sample_filter::matches(&sample_filter::event(len, matches))
     }
 
     fn nothing_is_lost(&self) -> Result<(), BrokenInvariant> {

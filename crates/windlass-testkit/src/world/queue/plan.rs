@@ -33,8 +33,8 @@ pub(super) struct Planned {
     /// The message group; ignored on a standard queue.
     pub(super) group: u64,
     pub(super) len: usize,
-    /// It matches the filter of the world.
-    pub(super) wanted: bool,
+    /// The filter of the world matches it.
+    pub(super) matches: bool,
     pub(super) sent: Timestamp,
 }
 
@@ -119,7 +119,7 @@ fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
     let room = payload_limit - ENVELOPE_LEN;
     let max_len = rng.pick(&[room / 20 + 2, room / 2, room]);
     let too_large = rng.pick(&[0, 0, 100]);
-    let wanted = rng.pick(&[20, 500, 950]);
+    let match_chance = rng.pick(&[20, 500, 950]);
     let spacing = rng.pick(&[0, 20, 400, 3_000]);
     let gaps = rng.pick(&[0, 50]);
     let mut sent = START;
@@ -137,7 +137,7 @@ fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
         Planned {
             group,
             len,
-            wanted: rng.per_mille(wanted),
+            matches: rng.per_mille(match_chance),
             sent,
         }
     };
@@ -168,6 +168,7 @@ fn settings(rng: &mut Rng, payload_limit: usize) -> QueueConsumerSettings {
             buffer_messages: rng.pick(&[1, 5, 20, 60]),
             payload_limit,
             hold_limit: seconds(rng, &[5, 60, 900]),
+            backoff_jitter_percent: 20,
         },
     }
 }

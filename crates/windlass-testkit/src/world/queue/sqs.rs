@@ -226,7 +226,7 @@ impl Sqs {
             receipt_handle: ReceiptHandle::from(receipt.as_str()),
             group: self.fifo.then_some(KeyHash(stored.planned.group)),
             sent: stored.planned.sent,
-            event: sample_filter::event(stored.planned.len, stored.planned.wanted),
+            event: sample_filter::event(stored.planned.len, stored.planned.matches),
             body: 0..0,
         };
         Delivered {
