@@ -174,7 +174,7 @@ pub(crate) struct ClientArgs {
         value_name = "URL",
         env = "WINDLASS_ENDPOINT",
         default_value = "http://127.0.0.1:9870",
-        value_parser = crate::client::endpoint
+        value_parser = crate::client::parse_endpoint
     )]
     pub(crate) endpoint: String,
     /// How to print.

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 use windlass_filter::{Criteria, Event, EventFormat, Explanation};
 
 use crate::cli::{FilterTestArgs, SourceName};
-use crate::config::Problem;
-use crate::{EXIT_USAGE, complain, output};
+use crate::config::ConfigError;
+use crate::{EXIT_USAGE, eprint_error, output};
 
 /// Exit code if no record passes.
 const DOES_NOT_PASS: u8 = 1;
@@ -60,7 +60,7 @@ pub(crate) fn test(args: &FilterTestArgs) -> anyhow::Result<ExitCode> {
             for (index, error) in errors {
                 let (name, text) = &patterns[index];
                 let (line, column) = error.line_and_column(text);
-                complain(&format!("{name}:{line}:{column}: {error}"));
+                eprint_error(&format!("{name}:{line}:{column}: {error}"));
             }
             return Ok(ExitCode::from(EXIT_USAGE));
         }
@@ -76,8 +76,8 @@ pub(crate) fn test(args: &FilterTestArgs) -> anyhow::Result<ExitCode> {
             let passes = explanations.iter().any(|it| it.matches);
             Ok(ExitCode::from(if passes { 0 } else { DOES_NOT_PASS }))
         }
-        Err(Problem { line, message }) => {
-            complain(&format!("event:{line}: {message}"));
+        Err(ConfigError { line, message }) => {
+            eprint_error(&format!("event:{line}: {message}"));
             Ok(ExitCode::from(EXIT_USAGE))
         }
     }
@@ -88,7 +88,7 @@ fn evaluate(
     criteria: &Criteria,
     format: EventFormat,
     event: &str,
-) -> Result<Vec<Explanation>, Problem> {
+) -> Result<Vec<Explanation>, ConfigError> {
     let whole: &RawValue = from_json(event)?;
     if !whole.get().starts_with('{') {
         return Err(problem("the event must be a JSON object"));
@@ -163,15 +163,15 @@ fn text(explanations: &[Explanation]) -> String {
     lines.join("\n")
 }
 
-fn from_json<'e, T: Deserialize<'e>>(text: &'e str) -> Result<T, Problem> {
-    serde_json::from_str(text).map_err(|error| Problem {
+fn from_json<'e, T: Deserialize<'e>>(text: &'e str) -> Result<T, ConfigError> {
+    serde_json::from_str(text).map_err(|error| ConfigError {
         line: u32::try_from(error.line()).unwrap_or(u32::MAX),
         message: error.to_string(),
     })
 }
 
-fn problem(message: &str) -> Problem {
-    Problem {
+fn problem(message: &str) -> ConfigError {
+    ConfigError {
         line: 1,
         message: message.to_owned(),
     }

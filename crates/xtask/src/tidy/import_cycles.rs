@@ -29,7 +29,6 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ("windlass-core", "validate/filters.rs", "validate/mod.rs"),
     ("windlass-core", "validate/filters.rs", "validate/rules.rs"),
     ("windlass-core", "validate/rules.rs", "validate/mod.rs"),
-    ("windlass-engine", "metrics.rs", "status.rs"),
     ("windlass-admin", "api.rs", "server.rs"),
     ("windlass-admin", "health.rs", "server.rs"),
     ("windlass-admin", "server.rs", "status.rs"),
