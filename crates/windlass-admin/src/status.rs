@@ -66,7 +66,7 @@ fn summary(row: &MappingRow, status: &MappingStatus, now: Timestamp) -> MappingR
             on_failure_delivered: counts.on_failure_delivered.get(),
             deleted: counts.deleted.get(),
         },
-        events_per_second: 0.0,
+        events_per_second: counts.polled.per_second(),
         behind_ms: max_behind(status, now).map(millis),
         shards: None,
         queue: None,
