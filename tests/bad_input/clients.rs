@@ -20,7 +20,7 @@ async fn a_server_that_is_not_a_daemon() {
         (
             "HTTP/1.1 404 Not Found\r\nserver: other\r\ncontent-type: text/html\r\n\
              connection: close\r\ncontent-length: 4\r\n\r\n<p/>",
-            "404 Not Found by the server 'other' with text/html",
+            "404 Not Found from the server 'other' with text/html",
         ),
         (
             "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\n<p/>",
