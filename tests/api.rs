@@ -24,8 +24,8 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use windlass_admin::{Control, ControlParts, Metrics, Readiness, Server, ServerParts};
-use windlass_core::arn::Arn;
-use windlass_core::function::{FunctionName, Place};
+use windlass_core::arn::{Arn, ArnScope, SourceArn};
+use windlass_core::function::FunctionName;
 use windlass_core::mapping::DesiredState;
 use windlass_core::outcome::Fault;
 use windlass_engine::clock::Clock;
@@ -80,7 +80,7 @@ impl Exchange {
             board: Arc::clone(&board),
             wakeup: Wakeup::default(),
             clock: Clock::start(),
-            here: here(),
+            home: home(),
         });
         let parts = ServerParts {
             control,
@@ -238,12 +238,12 @@ impl ResourceLookup for FakeResources {
                 "GetFunctionConfiguration of silent",
                 Fault::Transient,
             )),
-            _ => Ok(Some(name.resolve(&here()))),
+            _ => Ok(Some(name.resolve(&home()))),
         }
     }
 
-    async fn source(&self, arn: &Arn) -> Result<(), PortError> {
-        match arn.source_name() {
+    async fn source(&self, source: &SourceArn) -> Result<(), PortError> {
+        match source.arn().source_name() {
             "missing" => Err(error("looking it up", Fault::Gone)),
             "denied" => Err(error("looking it up", Fault::Denied)),
             "silent" => Err(error("DescribeStreamSummary of silent", Fault::Transient)),
@@ -260,8 +260,8 @@ fn error(operation: &str, fault: Fault) -> PortError {
     }
 }
 
-fn here() -> Place {
-    Place {
+fn home() -> ArnScope {
+    ArnScope {
         partition: "aws".to_owned(),
         region: "us-east-1".to_owned(),
         account_id: "000000000000".to_owned(),

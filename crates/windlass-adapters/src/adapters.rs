@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use windlass_core::arn::{Arn, StreamKind};
-use windlass_core::function::{FunctionName, Place};
+use windlass_core::arn::{Arn, ArnScope, SourceArn, StreamKind};
+use windlass_core::function::FunctionName;
 use windlass_core::mapping::{QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
 use windlass_engine::ports::{
@@ -31,8 +31,8 @@ pub struct AdapterSettings {
 
 impl AdapterSettings {
     /// Partition, region and account of names without an ARN.
-    pub fn home(&self) -> Place {
-        Place {
+    pub fn home(&self) -> ArnScope {
+        ArnScope {
             partition: "aws".to_owned(),
             region: self.aws.region.clone(),
             account_id: self.account_id.clone(),
@@ -44,7 +44,7 @@ impl AdapterSettings {
 pub struct Adapters {
     aws: Aws,
     ca_bundle: Option<CaBundle>,
-    home: Place,
+    home: ArnScope,
     functions: BTreeMap<String, FunctionSettings>,
     /// One target per function: all mappings of a function share its concurrency limit.
     targets: Mutex<BTreeMap<Arn, Arc<dyn Target>>>,
@@ -65,7 +65,7 @@ impl Adapters {
     /// The function of the configuration that an ARN of our own region and account names.
     fn configured(&self, arn: &Arn) -> Option<&FunctionSettings> {
         let name = FunctionName::parse(arn.as_str())?;
-        if name.place.as_ref() != Some(&self.home) {
+        if name.scope.as_ref() != Some(&self.home) {
             return None;
         }
         self.functions.get(&name.name)
@@ -166,8 +166,8 @@ impl ResourceLookup for Adapters {
         Ok(exists.then_some(arn))
     }
 
-    async fn source(&self, arn: &Arn) -> Result<(), PortError> {
-        source_exists(&self.aws.clients_for(arn), arn).await
+    async fn source(&self, source: &SourceArn) -> Result<(), PortError> {
+        source_exists(&self.aws.clients_for(source.arn()), source).await
     }
 }
 
@@ -195,7 +195,7 @@ mod tests {
         })
         .await;
         let arn = format!("arn:aws:kinesis:{region}:000000000000:stream/s");
-        let arn = Arn::parse(&arn).unwrap();
+        let source = SourceArn::parse(&arn).unwrap();
         let answering = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = vec![0; 16 * 1024];
@@ -204,7 +204,7 @@ mod tests {
             stream.write_all(answer).await.unwrap();
             String::from_utf8_lossy(&request[..length]).into_owned()
         };
-        let (request, answer) = tokio::join!(answering, adapters.source(&arn));
+        let (request, answer) = tokio::join!(answering, adapters.source(&source));
         assert!(answer.is_err());
         let (_, scope) = request.split_once("Credential=none/").unwrap();
         scope.split('/').nth(1).unwrap().to_owned()

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use uuid::Uuid;
-use windlass_core::arn::{Arn, SourceKind, StreamKind};
-use windlass_core::function::{FunctionName, Place};
+use windlass_core::arn::{Arn, ArnScope, SourceKind, StreamKind};
+use windlass_core::function::FunctionName;
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::spec::MappingSpec;
@@ -37,7 +37,7 @@ pub struct ControlParts {
     /// The daemon's clock.
     pub clock: Clock,
     /// For names given without an ARN, and for the ARNs of mappings.
-    pub here: Place,
+    pub home: ArnScope,
 }
 
 /// The operations of the API.
@@ -84,6 +84,7 @@ impl Control {
             id: MappingId::new(&Uuid::new_v4().to_string()),
             revision: Revision(1),
             spec: checked.spec,
+            source: checked.source,
             function_arn,
             desired: if enabled {
                 DesiredState::Enabled
@@ -94,14 +95,14 @@ impl Control {
             // `LATEST` is what arrives after this answer, so the moment is taken here at the latest.
             created: now,
             last_modified: now,
-            declared: false,
+            from_config: false,
         };
         for _ in 0..WRITE_ATTEMPTS {
             if self.store().put(&row, None).await? == Swap::Done {
                 return Ok(self.written(&row, &row));
             }
-            if let Some(twin) = self.twin_of(&row).await? {
-                return Err(already_exists(&twin));
+            if let Some(existing) = self.conflicting(&row).await? {
+                return Err(already_exists(&existing));
             }
         }
         Err(ApiError::new(
@@ -128,11 +129,10 @@ impl Control {
         let (source, function) = (event_source_arn.as_deref(), function_name.as_deref());
         validate::list(source, function, max_items.as_deref())?;
         let function = function.and_then(FunctionName::parse);
-        let function = function.map(|name| name.resolve(&self.parts.here));
+        let function = function.map(|name| name.resolve(&self.parts.home));
         let mut rows = self.store().mappings().await?;
         rows.retain(|row| {
-            let of_source =
-                source.is_none_or(|arn| row.spec.event_source_arn.as_deref() == Some(arn));
+            let of_source = source.is_none_or(|arn| row.source.as_str() == arn);
             of_source && function.as_ref().is_none_or(|arn| self.invokes(row, arn))
         });
         let (page, next) = pagination::page(rows, marker.as_deref(), max_items.as_deref())?;
@@ -152,8 +152,8 @@ impl Control {
             if self.store().put(&next, Some(current.revision)).await? == Swap::Done {
                 return Ok(self.updated(&current, &next));
             }
-            if let Some(twin) = self.twin_of(&next).await? {
-                return Err(already_exists(&twin));
+            if let Some(existing) = self.conflicting(&next).await? {
+                return Err(already_exists(&existing));
             }
         }
         Err(ApiError::new(
@@ -169,11 +169,9 @@ impl Control {
                 return Err(in_use("delete"));
             }
             let next = MappingRow {
-                revision: Revision(current.revision.0 + 1),
                 desired: DesiredState::Deleted,
                 change: Change::Deleted,
-                last_modified: self.parts.clock.now(),
-                ..current.clone()
+                ..current.next_revision(self.parts.clock.now())
             };
             if self.store().put(&next, Some(current.revision)).await? == Swap::Done {
                 return Ok(self.written(&next, &next));
@@ -197,7 +195,7 @@ impl Control {
         current: &MappingRow,
         change: &MappingSpec,
     ) -> Result<MappingRow, ApiError> {
-        let checked = validate::update(&current.spec, change)?;
+        let checked = validate::update(current, change)?;
         let function_arn = match &change.function_name {
             Some(_) => self.function(&checked.function).await?,
             None => current.function_arn.clone(),
@@ -208,7 +206,6 @@ impl Control {
             None => current.desired,
         };
         Ok(MappingRow {
-            revision: Revision(current.revision.0 + 1),
             spec: checked.spec,
             function_arn,
             desired,
@@ -219,8 +216,7 @@ impl Control {
             } else {
                 Change::Disabled
             },
-            last_modified: self.parts.clock.now(),
-            ..current.clone()
+            ..current.next_revision(self.parts.clock.now())
         })
     }
 
@@ -228,9 +224,7 @@ impl Control {
     ///
     /// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
     fn updated(&self, current: &MappingRow, next: &MappingRow) -> Value {
-        let source = next.spec.event_source_arn.as_deref().unwrap_or_default();
-        let kind = Arn::parse(source).ok().and_then(|arn| arn.source_kind());
-        if kind == Some(SourceKind::Queue) {
+        if next.source.kind() == SourceKind::Queue {
             return self.written(next, next);
         }
         let shown = MappingRow {
@@ -251,7 +245,7 @@ impl Control {
     }
 
     fn shown(&self, row: &MappingRow) -> Value {
-        rendering::mapping(row, &self.parts.board.mapping(row), &self.parts.here)
+        rendering::mapping(row, &self.parts.board.mapping(row), &self.parts.home)
     }
 
     async fn function(&self, name: &FunctionName) -> Result<Arn, ApiError> {
@@ -263,7 +257,7 @@ impl Control {
         let Err(error) = self.parts.directory.source(&checked.source).await else {
             return Ok(());
         };
-        let (arn, kind) = (&checked.source, checked.kind);
+        let (arn, kind) = (checked.source.arn(), checked.source.kind());
         match error.fault {
             Fault::Gone => Err(ApiError::invalid(match kind {
                 SourceKind::Stream(_) => {
@@ -283,15 +277,10 @@ impl Control {
         }
     }
 
-    /// Another mapping of the same source and function that is not being deleted.
-    async fn twin_of(&self, row: &MappingRow) -> Result<Option<MappingRow>, ApiError> {
+    /// The mapping because of which `row` cannot be written.
+    async fn conflicting(&self, row: &MappingRow) -> Result<Option<MappingRow>, ApiError> {
         let rows = self.store().mappings().await?;
-        Ok(rows.into_iter().find(|it| {
-            it.id != row.id
-                && it.desired != DesiredState::Deleted
-                && it.spec.event_source_arn == row.spec.event_source_arn
-                && it.function_arn == row.function_arn
-        }))
+        Ok(rows.into_iter().find(|other| row.conflicts_with(other)))
     }
 
     /// Whether a mapping's function was addressed just so; a function of the configuration may
@@ -303,7 +292,7 @@ impl Control {
             .as_deref()
             .and_then(FunctionName::parse);
         row.function_arn == *function
-            || name.is_some_and(|name| name.resolve(&self.parts.here) == *function)
+            || name.is_some_and(|name| name.resolve(&self.parts.home) == *function)
     }
 }
 
@@ -335,13 +324,12 @@ fn in_use(verb: &str) -> ApiError {
     ApiError::new(Code::ResourceInUse, text)
 }
 
-fn already_exists(twin: &MappingRow) -> ApiError {
-    let arn = twin.spec.event_source_arn.as_deref().unwrap_or_default();
-    let function = FunctionName::parse(twin.function_arn.as_str());
-    let function = function.map_or_else(|| twin.function_arn.to_string(), |it| it.name);
-    let uuid = &twin.id;
-    let queue = Arn::parse(arn).is_ok_and(|arn| arn.source_kind() == Some(SourceKind::Queue));
-    let first = if queue {
+fn already_exists(existing: &MappingRow) -> ApiError {
+    let arn = &existing.source;
+    let function = FunctionName::parse(existing.function_arn.as_str());
+    let function = function.map_or_else(|| existing.function_arn.to_string(), |it| it.name);
+    let uuid = &existing.id;
+    let first = if arn.kind() == SourceKind::Queue {
         format!(
             "An event source mapping with SQS arn (\" {arn} \") and function (\" {function} \") already exists."
         )

@@ -4,18 +4,19 @@
 //! The server runs on a thread and a runtime of its own, so it answers while the data path is busy.
 
 mod api;
+mod config_mappings;
 mod control;
-mod declared;
 mod errors;
-mod guard;
 mod health;
 mod metrics;
 mod pagination;
+mod rebinding_guard;
 mod rendering;
+pub mod report;
 mod server;
 mod status;
 
+pub use config_mappings::{ApplyError, ConfigMapping, ConfigMappingError, MissingFunction};
 pub use control::{Control, ControlParts};
-pub use declared::{Declared, DeclaredError, Mistake, NoFunction};
 pub use metrics::Metrics;
 pub use server::{Readiness, Server, ServerParts};

@@ -42,7 +42,7 @@ fn last_shown(marker: &str) -> Result<MappingId, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use windlass_core::arn::Arn;
+    use windlass_core::arn::{Arn, SourceArn};
     use windlass_core::mapping::{Change, DesiredState, Revision};
     use windlass_core::spec::MappingSpec;
     use windlass_core::time::Timestamp;
@@ -54,12 +54,13 @@ mod tests {
             id: MappingId::new(&format!("00000000-0000-4000-8000-{number:012}")),
             revision: Revision(1),
             spec: MappingSpec::default(),
+            source: SourceArn::parse("arn:aws:sqs:r:1:q").unwrap(),
             function_arn: Arn::parse("arn:aws:lambda:r:1:function:f").unwrap(),
             desired: DesiredState::Enabled,
             change: Change::Created,
             created: Timestamp::EPOCH,
             last_modified: Timestamp::EPOCH,
-            declared: false,
+            from_config: false,
         };
         (0..count).map(row).collect()
     }

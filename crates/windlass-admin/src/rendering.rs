@@ -5,26 +5,24 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use windlass_core::arn::{Arn, SourceKind};
-use windlass_core::function::Place;
+use windlass_core::arn::{ArnScope, SourceKind};
 use windlass_core::mapping::{MappingId, MappingRow};
 use windlass_core::time::Timestamp;
 use windlass_core::validate;
 use windlass_engine::status::MappingStatus;
 
 /// The members of one mapping.
-pub(crate) fn mapping(row: &MappingRow, status: &MappingStatus, here: &Place) -> Value {
+pub(crate) fn mapping(row: &MappingRow, status: &MappingStatus, home: &ArnScope) -> Value {
     let mut members = Map::new();
     let mut set = |name: &str, value: Value| members.insert(name.to_owned(), value);
     let spec = &row.spec;
-    let source = spec.event_source_arn.as_deref().unwrap_or_default();
-    let kind = Arn::parse(source).ok().and_then(|arn| arn.source_kind());
-    let queue = kind == Some(SourceKind::Queue);
-    let batch_size = kind.map_or(0, validate::default_batch_size);
+    let kind = row.source.kind();
+    let queue = kind == SourceKind::Queue;
+    let batch_size = validate::default_batch_size(kind);
 
     set("UUID", json!(row.id.as_str()));
-    set("EventSourceMappingArn", json!(mapping_arn(&row.id, here)));
-    set("EventSourceArn", json!(source));
+    set("EventSourceMappingArn", json!(mapping_arn(&row.id, home)));
+    set("EventSourceArn", json!(row.source.as_str()));
     set("FunctionArn", json!(row.function_arn.as_str()));
     set("State", json!(status.state));
     let reason = if queue {
@@ -75,12 +73,12 @@ fn of_stream(row: &MappingRow, status: &MappingStatus, members: &mut Map<String,
     set("TumblingWindowInSeconds", json!(tumbling));
 }
 
-fn mapping_arn(id: &MappingId, here: &Place) -> String {
-    let Place {
+fn mapping_arn(id: &MappingId, home: &ArnScope) -> String {
+    let ArnScope {
         partition,
         region,
         account_id,
-    } = here;
+    } = home;
     format!("arn:{partition}:lambda:{region}:{account_id}:event-source-mapping:{id}")
 }
 

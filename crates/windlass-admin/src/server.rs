@@ -20,7 +20,7 @@ use windlass_engine::memory::Budget;
 use crate::control::Control;
 use crate::errors::{ApiError, Code};
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
-use crate::{api, guard, health, status};
+use crate::{api, health, rebinding_guard, status};
 
 /// The most bytes of a request's body: 1 MiB.
 pub(crate) const MAXIMUM_REQUEST: usize = 1024 * 1024;
@@ -164,7 +164,7 @@ fn router(served: Arc<Served>) -> Router {
     Router::new()
         .merge(api::routes())
         .route("/windlass/v1/mappings", get(status::list))
-        .route("/windlass/v1/mappings/{uuid}", get(status::one))
+        .route("/windlass/v1/mappings/{uuid}", get(status::get))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics))
@@ -179,7 +179,7 @@ fn router(served: Arc<Served>) -> Router {
 async fn around(State(served): State<Arc<Served>>, request: Request, next: Next) -> Response {
     let refusal = served
         .loopback
-        .then(|| guard::check(request.headers()))
+        .then(|| rebinding_guard::check(request.headers()))
         .and_then(Result::err);
     let mut response = match refusal {
         Some(refusal) => refusal.into_response(),

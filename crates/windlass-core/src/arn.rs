@@ -13,6 +13,24 @@ pub struct Arn {
     text: Arc<str>,
 }
 
+/// The ARN of a source that windlass reads.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceArn {
+    kind: SourceKind,
+    arn: Arn,
+}
+
+/// What a name without an ARN belongs to, and what the ARNs of mappings begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArnScope {
+    /// `aws`, `aws-cn`, …
+    pub partition: String,
+    /// For example `us-east-1`.
+    pub region: String,
+    /// Twelve digits.
+    pub account_id: String,
+}
+
 /// A text that is not an ARN.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("'{text}' is not an ARN: expected arn:partition:service:region:account:resource")]
@@ -85,7 +103,7 @@ impl Arn {
     }
 
     /// Which event source this names, if it is one that windlass reads.
-    pub fn source_kind(&self) -> Option<SourceKind> {
+    fn source_kind(&self) -> Option<SourceKind> {
         let resource = self.resource();
         match self.service() {
             "kinesis" => {
@@ -116,15 +134,47 @@ impl Arn {
         }
     }
 
-    /// Whether this is a FIFO queue: SQS asks that such names end in `.fifo`.
+    fn part(&self, index: usize) -> &str {
+        self.text.splitn(6, ':').nth(index).unwrap_or_default()
+    }
+}
+
+impl SourceArn {
+    /// `None` if the ARN is not that of a source, or has no region or account.
+    pub fn new(arn: Arn) -> Option<Self> {
+        let kind = arn.source_kind()?;
+        let is_addressable = !arn.region().is_empty() && !arn.account_id().is_empty();
+        is_addressable.then_some(Self { kind, arn })
+    }
+
+    /// As [`SourceArn::new`]; also `None` if the text is not an ARN.
+    pub fn parse(text: &str) -> Option<Self> {
+        Arn::parse(text).ok().and_then(Self::new)
+    }
+
+    pub const fn kind(&self) -> SourceKind {
+        self.kind
+    }
+
+    pub const fn arn(&self) -> &Arn {
+        &self.arn
+    }
+
+    pub fn as_str(&self) -> &str {
+        self.arn.as_str()
+    }
+
+    /// The names of FIFO queues, and of no others, end in `.fifo`.
     ///
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/fifo-queues.html>
     pub fn is_fifo_queue(&self) -> bool {
-        self.source_kind() == Some(SourceKind::Queue) && self.resource().ends_with(".fifo")
+        self.kind == SourceKind::Queue && self.arn.resource().ends_with(".fifo")
     }
+}
 
-    fn part(&self, index: usize) -> &str {
-        self.text.splitn(6, ':').nth(index).unwrap_or_default()
+impl fmt::Display for SourceArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.arn.fmt(f)
     }
 }
 

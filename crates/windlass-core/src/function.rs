@@ -1,6 +1,6 @@
 //! The ways to name a function, and the ARN each stands for.
 
-use crate::arn::Arn;
+use crate::arn::{Arn, ArnScope};
 
 /// A `FunctionName` of the API, taken apart.
 ///
@@ -10,25 +10,14 @@ use crate::arn::Arn;
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionName {
-    /// The partition, region and account of a full ARN.
-    pub place: Option<Place>,
-    /// The account of a partial ARN; with a full ARN, the same as in `place`.
+    /// `None` unless the text is a full ARN.
+    pub scope: Option<ArnScope>,
+    /// The account of a full or partial ARN.
     pub account_id: Option<String>,
     /// The function's own name, 1 to 64 characters.
     pub name: String,
     /// Version, alias or `$LATEST`, exactly as it was given.
     pub qualifier: Option<String>,
-}
-
-/// Partition, region and account of an ARN.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// `aws`, `aws-cn`, …
-    pub partition: String,
-    /// For example `us-east-1`.
-    pub region: String,
-    /// Twelve digits.
-    pub account_id: String,
 }
 
 impl FunctionName {
@@ -40,16 +29,16 @@ impl FunctionName {
         if text.starts_with("arn:") {
             let arn = Arn::parse(text).ok()?;
             let rest = arn.resource().strip_prefix("function:")?;
-            let place = Place {
+            let scope = ArnScope {
                 partition: arn.partition().to_owned(),
                 region: arn.region().to_owned(),
                 account_id: arn.account_id().to_owned(),
             };
             let complete = arn.service() == "lambda"
-                && !place.region.is_empty()
-                && is_account_id(&place.account_id);
+                && !scope.region.is_empty()
+                && is_account_id(&scope.account_id);
             return if complete {
-                Self::from_tail(Some(place), None, rest)
+                Self::from_tail(Some(scope), None, rest)
             } else {
                 None
             };
@@ -62,14 +51,14 @@ impl FunctionName {
         Self::from_tail(None, account_id, rest)
     }
 
-    /// The ARN this stands for, seen from `here`: what the text leaves out is taken from there.
+    /// The ARN this stands for, with `home` for what the text leaves out.
     /// The qualifier stays exactly as it was given.
-    pub fn resolve(&self, here: &Place) -> Arn {
-        let place = self.place.as_ref().unwrap_or(here);
-        let account_id = self.account_id.as_ref().unwrap_or(&place.account_id);
-        let Place {
+    pub fn resolve(&self, home: &ArnScope) -> Arn {
+        let scope = self.scope.as_ref().unwrap_or(home);
+        let account_id = self.account_id.as_ref().unwrap_or(&scope.account_id);
+        let ArnScope {
             partition, region, ..
-        } = place;
+        } = scope;
         let name = &self.name;
         let mut text = format!("arn:{partition}:lambda:{region}:{account_id}:function:{name}");
         if let Some(qualifier) = &self.qualifier {
@@ -79,7 +68,7 @@ impl FunctionName {
         Arn::parse(&text).expect("all six parts were just written")
     }
 
-    fn from_tail(place: Option<Place>, account_id: Option<String>, tail: &str) -> Option<Self> {
+    fn from_tail(scope: Option<ArnScope>, account_id: Option<String>, tail: &str) -> Option<Self> {
         let (name, qualifier) = match tail.split_once(':') {
             Some((name, qualifier)) => (name, Some(qualifier)),
             None => (tail, None),
@@ -97,12 +86,12 @@ impl FunctionName {
         if !name_fits || !qualifier_fits {
             return None;
         }
-        let account_id = place
+        let account_id = scope
             .as_ref()
-            .map(|place| place.account_id.clone())
+            .map(|scope| scope.account_id.clone())
             .or(account_id);
         Some(Self {
-            place,
+            scope,
             account_id,
             name: name.to_owned(),
             qualifier: qualifier.map(str::to_owned),
@@ -118,8 +107,8 @@ fn is_account_id(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn here() -> Place {
-        Place {
+    fn home() -> ArnScope {
+        ArnScope {
             partition: "aws".to_owned(),
             region: "eu-west-1".to_owned(),
             account_id: "000000000000".to_owned(),
@@ -129,7 +118,7 @@ mod tests {
     #[track_caller]
     fn resolves(text: &str, to: &str) {
         let name = FunctionName::parse(text).unwrap();
-        assert_eq!(name.resolve(&here()).as_str(), to);
+        assert_eq!(name.resolve(&home()).as_str(), to);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::arn::{Arn, SourceKind, StreamKind};
+use crate::arn::{Arn, SourceArn, SourceKind, StreamKind};
 use crate::position::Position;
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
@@ -29,6 +29,8 @@ pub struct MappingRow {
     pub revision: Revision,
     /// The parameters, with defaults left out.
     pub spec: MappingSpec,
+    /// The `EventSourceArn` of `spec`.
+    pub source: SourceArn,
     /// The `FunctionArn`: resolved once, qualifier as it was given.
     pub function_arn: Arn,
     /// What the user wants of it.
@@ -39,8 +41,8 @@ pub struct MappingRow {
     pub created: Timestamp,
     /// When it was last changed (`LastModified`).
     pub last_modified: Timestamp,
-    /// Whether it stands in the configuration file.
-    pub declared: bool,
+    /// Whether the configuration file defines it.
+    pub from_config: bool,
 }
 
 /// What the user wants of a mapping.
@@ -140,6 +142,28 @@ impl MappingId {
     /// The text of the UUID.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl MappingRow {
+    /// Whether both cannot exist at a time: of each source and function, qualifier included, there
+    /// is one mapping. A mapping that is being deleted conflicts with none.
+    pub fn conflicts_with(&self, other: &Self) -> bool {
+        self.id != other.id
+            && self.source == other.source
+            && self.function_arn == other.function_arn
+            && self.desired != DesiredState::Deleted
+            && other.desired != DesiredState::Deleted
+    }
+
+    /// The same mapping as its next revision.
+    #[must_use]
+    pub fn next_revision(&self, now: Timestamp) -> Self {
+        Self {
+            revision: Revision(self.revision.0 + 1),
+            last_modified: now,
+            ..self.clone()
+        }
     }
 }
 

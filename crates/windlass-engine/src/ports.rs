@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
-use windlass_core::arn::Arn;
+use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::event::Event;
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{ReceiptHandle, ShardId};
@@ -142,7 +142,7 @@ pub trait ResourceLookup: Send + Sync {
 
     /// Checks that a stream or queue exists and can be read; otherwise the error has the fault
     /// `Gone` or `Denied`.
-    async fn source(&self, arn: &Arn) -> Result<(), PortError>;
+    async fn source(&self, source: &SourceArn) -> Result<(), PortError>;
 }
 
 /// Stores mappings.

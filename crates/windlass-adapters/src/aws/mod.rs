@@ -16,8 +16,7 @@ pub(crate) use clients::timeouts;
 pub use clients::{Aws, AwsClients, AwsSettings, Service, region_of_profile};
 use listing::Listed;
 
-use windlass_core::arn::{Arn, SourceKind, StreamKind};
-use windlass_core::outcome::Fault;
+use windlass_core::arn::{SourceArn, SourceKind, StreamKind};
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_engine::ports::PortError;
@@ -30,18 +29,14 @@ const MOST_PAGES: usize = 1_000;
 ///
 /// # Errors
 /// `Gone` if it does not exist, `Denied` if it may not be read, else why that is not known.
-pub async fn source_exists(clients: &AwsClients, arn: &Arn) -> Result<(), PortError> {
-    match arn.source_kind() {
-        Some(SourceKind::Stream(StreamKind::Kinesis)) => kinesis::exists(clients, arn).await,
-        Some(SourceKind::Stream(StreamKind::DynamoDbStreams)) => {
+pub async fn source_exists(clients: &AwsClients, source: &SourceArn) -> Result<(), PortError> {
+    let arn = source.arn();
+    match source.kind() {
+        SourceKind::Stream(StreamKind::Kinesis) => kinesis::exists(clients, arn).await,
+        SourceKind::Stream(StreamKind::DynamoDbStreams) => {
             dynamodb_streams::exists(clients, arn).await
         }
-        Some(SourceKind::Queue) => sqs::exists(clients, arn).await,
-        None => Err(PortError {
-            operation: format!("reading {arn}"),
-            fault: Fault::Gone,
-            source: "it is no stream and no queue".into(),
-        }),
+        SourceKind::Queue => sqs::exists(clients, arn).await,
     }
 }
 

@@ -10,8 +10,6 @@ use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
 use windlass_engine::ports::{LeaseStore, MappingStore, PortError};
 
-use super::collides;
-
 /// Keeps everything in memory.
 #[derive(Debug, Default)]
 pub struct MemoryStore {
@@ -43,9 +41,8 @@ impl MappingStore for MemoryStore {
     async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError> {
         let mut tables = self.tables();
         let there = tables.mappings.get(&row.id).map(|old| old.revision);
-        let mut others = tables.mappings.values().filter(|old| old.id != row.id);
-        let may = there == seen && !others.any(|other| collides(row, other));
-        if !may {
+        let mut rows = tables.mappings.values();
+        if there != seen || rows.any(|other| row.conflicts_with(other)) {
             return Ok(Swap::Conflict);
         }
         tables.mappings.insert(row.id.clone(), row.clone());

@@ -5,8 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use thiserror::Error;
-use windlass_core::arn::Arn;
-use windlass_core::mapping::{DesiredState, MappingRow};
 use windlass_engine::ports::{BoxError, Store};
 
 mod lock;
@@ -110,20 +108,6 @@ fn remedy(error: &io::Error) -> &'static str {
         }
         _ => "check the path, or give another folder with 'store' or --store",
     }
-}
-
-/// What no two mappings may share: the source and the function with its qualifier.
-fn pair(row: &MappingRow) -> (&str, &Arn) {
-    (
-        row.spec.event_source_arn.as_deref().unwrap_or_default(),
-        &row.function_arn,
-    )
-}
-
-/// Whether a mapping may not be there beside another: what is being deleted needs no pair.
-fn collides(new: &MappingRow, other: &MappingRow) -> bool {
-    let lives = |row: &MappingRow| row.desired != DesiredState::Deleted;
-    lives(new) && lives(other) && pair(new) == pair(other)
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Rows of the database, read and written.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
-use windlass_core::arn::Arn;
+use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::Swap;
@@ -41,8 +41,8 @@ pub(super) const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-const MAPPING_COLUMNS: &str =
-    "id, revision, spec, function_arn, desired, change, created, last_modified, declared";
+const MAPPING_COLUMNS: &str = "id, revision, spec, source_arn, function_arn, desired, change,
+                               created, last_modified, declared";
 const LEASE_COLUMNS: &str = "mapping, unit, owner, epoch, checkpoint_kind, checkpoint_value";
 
 /// A row that this version cannot read.
@@ -72,20 +72,19 @@ pub(super) fn put(
     row: &MappingRow,
     seen: Option<Revision>,
 ) -> rusqlite::Result<Swap> {
-    let (source_arn, function_arn) = super::pair(row);
     let spec = serde_json::to_string(&row.spec)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     let values = params![
         row.id.as_str(),
         integer(row.revision.0),
         spec,
-        source_arn,
-        function_arn.as_str(),
+        row.source.as_str(),
+        row.function_arn.as_str(),
         row.desired.as_str(),
         row.change.as_str(),
         integer(row.created.as_millis()),
         integer(row.last_modified.as_millis()),
-        row.declared,
+        row.from_config,
         seen.map(|seen| integer(seen.0)),
     ];
     let statement = if seen.is_none() {
@@ -208,12 +207,13 @@ fn read_mapping(row: &Row<'_>) -> rusqlite::Result<MappingRow> {
         id: MappingId::new(&row.get::<_, String>(0)?),
         revision: Revision(row.get::<_, i64>(1)?.unsigned_abs()),
         spec,
-        function_arn: text(row, 3, "function ARN", |text| Arn::parse(text).ok())?,
-        desired: text(row, 4, "desired state", DesiredState::from_name)?,
-        change: text(row, 5, "change", Change::from_name)?,
-        created: millis(6)?,
-        last_modified: millis(7)?,
-        declared: row.get(8)?,
+        source: text(row, 3, "source ARN", SourceArn::parse)?,
+        function_arn: text(row, 4, "function ARN", |text| Arn::parse(text).ok())?,
+        desired: text(row, 5, "desired state", DesiredState::from_name)?,
+        change: text(row, 6, "change", Change::from_name)?,
+        created: millis(7)?,
+        last_modified: millis(8)?,
+        from_config: row.get(9)?,
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
-use windlass_filter::{Scratch, Subject};
+use windlass_filter::{Event, MatchBuffers};
 
 use super::deleting::Deleting;
 use super::gathered::Gathered;
@@ -225,7 +225,7 @@ impl QueueConsumer {
         }
         let (mut too_large, mut behind) = (Vec::new(), Vec::new());
         let (mut barred, mut n_filtered_out) = (BTreeSet::new(), 0);
-        let mut scratch = Scratch::default();
+        let mut scratch = MatchBuffers::default();
         for message in messages {
             let bytes = message.event.len();
             if !self.is_wanted(&message, &mut scratch) {
@@ -254,13 +254,13 @@ impl QueueConsumer {
     }
 
     /// Whether a filter lets a message through.
-    fn is_wanted(&self, message: &Message, scratch: &mut Scratch) -> bool {
+    fn is_wanted(&self, message: &Message, scratch: &mut MatchBuffers) -> bool {
         self.settings.filter.as_ref().is_none_or(|filter| {
-            let subject = Subject {
-                event: &message.event,
+            let event = Event {
+                json: &message.event,
                 data: &message.event[message.body.clone()],
             };
-            filter.passes(subject, scratch)
+            filter.matches(event, scratch)
         })
     }
 

@@ -3,7 +3,7 @@
 //! What is not is passed over. If little of a page is left, what is left moves to a buffer of its
 //! own: a record would otherwise hold the page it was cut from, all of it.
 
-use windlass_filter::{Scratch, Subject};
+use windlass_filter::{Event, MatchBuffers};
 
 use super::{Report, ShardConsumerSettings};
 use crate::batch::BatchLimits;
@@ -38,7 +38,7 @@ pub(super) fn sift(records: Vec<Record>, settings: &ShardConsumerSettings) -> Si
         items: Vec::with_capacity(records.len()),
         reports: Vec::new(),
     };
-    let mut scratch = Scratch::default();
+    let mut scratch = MatchBuffers::default();
     let limits = BatchLimits {
         items: settings.mapping.batch_size,
         payload: settings.limits.payload_limit,
@@ -72,17 +72,21 @@ pub(super) fn sift(records: Vec<Record>, settings: &ShardConsumerSettings) -> Si
 }
 
 /// Whether a record is from after the start, and a filter lets it through.
-fn is_wanted(record: &Record, settings: &ShardConsumerSettings, scratch: &mut Scratch) -> bool {
+fn is_wanted(
+    record: &Record,
+    settings: &ShardConsumerSettings,
+    scratch: &mut MatchBuffers,
+) -> bool {
     let too_early = |earliest| record.approximate_arrival() < earliest;
     if settings.mapping.skip_before.is_some_and(too_early) {
         return false;
     }
     settings.filter.as_ref().is_none_or(|filter| {
-        let subject = Subject {
-            event: record.event(),
+        let event = Event {
+            json: record.event(),
             data: record.data(),
         };
-        filter.passes(subject, scratch)
+        filter.matches(event, scratch)
     })
 }
 

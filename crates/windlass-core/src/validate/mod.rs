@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::arn::{Arn, SourceKind, StreamKind};
+use crate::arn::{SourceArn, SourceKind, StreamKind};
 use crate::function::FunctionName;
 use crate::mapping::{
     Mapping, MappingRow, QueueSettings, QueueSource, Source, StreamSettings, StreamSource,
@@ -65,9 +65,7 @@ pub struct Checked {
     /// `Enabled`, if it was given.
     pub enabled: Option<bool>,
     /// The stream or queue.
-    pub source: Arn,
-    /// What kind of source that is.
-    pub kind: SourceKind,
+    pub source: SourceArn,
     /// The function, not yet looked up.
     pub function: FunctionName,
 }
@@ -77,7 +75,7 @@ pub struct Checked {
 /// # Errors
 /// Everything that is wrong, in the order in which AWS would find it.
 pub fn create(spec: &MappingSpec, now: Timestamp) -> Result<Checked, Vec<Violation>> {
-    examine(spec, Some(now))
+    examine(spec, None, Some(now))
 }
 
 /// Checks a change of a mapping: `change` holds what is to be different, all else stays as it is
@@ -85,9 +83,9 @@ pub fn create(spec: &MappingSpec, now: Timestamp) -> Result<Checked, Vec<Violati
 ///
 /// # Errors
 /// Everything that is wrong with the change, or with what it would make of the mapping.
-pub fn update(current: &MappingSpec, change: &MappingSpec) -> Result<Checked, Vec<Violation>> {
+pub fn update(current: &MappingRow, change: &MappingSpec) -> Result<Checked, Vec<Violation>> {
     let mut violations = rules::unchangeable(change);
-    match examine(&merge(current, change), None) {
+    match examine(&merge(&current.spec, change), Some(&current.source), None) {
         Ok(checked) if violations.is_empty() => return Ok(checked),
         Ok(_) => {}
         Err(more) => violations.extend(more),
@@ -102,15 +100,14 @@ pub fn update(current: &MappingSpec, change: &MappingSpec) -> Result<Checked, Ve
 /// Everything that is wrong with the stored parameters. It cannot happen to what [`create`] and
 /// [`update`] have passed, except in a store that another version has written.
 pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
-    let Checked {
-        spec, source, kind, ..
-    } = examine(&row.spec, None)?;
+    let Checked { spec, source, .. } = examine(&row.spec, Some(&row.source), None)?;
+    let kind = source.kind();
     let filter = filters::compile(&spec, kind)?.map(Arc::new);
     let source = match kind {
         SourceKind::Stream(kind) => Source::Stream(StreamSource {
             kind,
             settings: stream_settings(&spec, kind, row.created),
-            arn: source,
+            arn: source.arn().clone(),
         }),
         SourceKind::Queue => Source::Queue(QueueSource {
             settings: QueueSettings {
@@ -118,7 +115,7 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
                 batch_size: batch_size(&spec, kind),
                 maximum_batching_window: window(&spec),
             },
-            arn: source,
+            arn: source.arn().clone(),
         }),
     };
     Ok(Mapping {
@@ -175,22 +172,23 @@ pub const fn default_batch_size(kind: SourceKind) -> i64 {
     }
 }
 
-/// `now` is what a starting position is compared with, if it still is to be chosen.
-fn examine(spec: &MappingSpec, now: Option<Timestamp>) -> Result<Checked, Vec<Violation>> {
+/// `known` is the source of a mapping that exists; `now` is what the starting position of a new one
+/// is compared with.
+fn examine(
+    spec: &MappingSpec,
+    known: Option<&SourceArn>,
+    now: Option<Timestamp>,
+) -> Result<Checked, Vec<Violation>> {
     let mut violations = constraints::violations(spec);
-    let source = spec
-        .event_source_arn
-        .as_deref()
-        .and_then(|text| Arn::parse(text).ok());
+    let given = spec.event_source_arn.as_deref();
+    let source = known.cloned().or_else(|| given.and_then(SourceArn::parse));
     let function = spec.function_name.as_deref().and_then(FunctionName::parse);
     violations.extend(rules::violations(spec, source.as_ref(), now));
-    let kind = source.as_ref().and_then(rules::readable_kind);
-    match (source, kind, function) {
-        (Some(source), Some(kind), Some(function)) if violations.is_empty() => Ok(Checked {
-            spec: without_defaults(spec, kind),
+    match (source, function) {
+        (Some(source), Some(function)) if violations.is_empty() => Ok(Checked {
+            spec: without_defaults(spec, source.kind()),
             enabled: spec.enabled,
             source,
-            kind,
             function,
         }),
         _ => {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::arn::{Arn, SourceKind, StreamKind};
+use crate::arn::{Arn, SourceArn, SourceKind, StreamKind};
 use crate::spec::{DestinationConfig, MappingSpec};
 use crate::time::Timestamp;
 use crate::validate::{ErrorCode, Violation, default_batch_size, filters};
@@ -23,15 +23,16 @@ const MAXIMUM_BATCH_WITHOUT_WINDOW: i64 = 10;
 
 pub(super) fn violations(
     spec: &MappingSpec,
-    source: Option<&Arn>,
+    source: Option<&SourceArn>,
     now: Option<Timestamp>,
 ) -> Vec<Violation> {
     let mut found = Vec::new();
-    let kind = source.and_then(readable_kind);
+    let kind = source.map(SourceArn::kind);
     // A malformed ARN is a violated constraint; an absent or foreign one is a broken rule. Brokers
     // that are not AWS's have no ARN, and are refused by their own member.
     let self_managed = given(spec, "SelfManagedEventSource");
-    let malformed = spec.event_source_arn.is_some() && source.is_none();
+    let given_arn = spec.event_source_arn.as_deref();
+    let malformed = given_arn.is_some_and(|text| Arn::parse(text).is_err());
     if kind.is_none() && !malformed && !self_managed {
         found.push(invalid("EventSourceArn", "Unrecognized event source."));
     }
@@ -49,12 +50,6 @@ pub(super) fn violations(
         }
     }
     found
-}
-
-/// The kind of a source that can be addressed: one that also has a region and an account.
-pub(super) fn readable_kind(source: &Arn) -> Option<SourceKind> {
-    let addressed = !source.region().is_empty() && !source.account_id().is_empty();
-    source.source_kind().filter(|_| addressed)
 }
 
 /// The members of Create that Update does not have.
@@ -173,7 +168,7 @@ fn names_destination(spec: &MappingSpec, queue: bool) -> bool {
 fn starting_position(
     spec: &MappingSpec,
     kind: StreamKind,
-    source: &Arn,
+    source: &SourceArn,
     now: Option<Timestamp>,
     found: &mut Vec<Violation>,
 ) {
@@ -214,7 +209,7 @@ fn starting_position(
 }
 
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>
-fn queue_batches(spec: &MappingSpec, source: &Arn, found: &mut Vec<Violation>) {
+fn queue_batches(spec: &MappingSpec, source: &SourceArn, found: &mut Vec<Violation>) {
     for (member, is_given) in [
         ("StartingPosition", spec.starting_position.is_some()),
         (

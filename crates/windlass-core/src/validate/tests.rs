@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::arn::Arn;
 use crate::mapping::{Change, DesiredState, MappingId, Revision};
 use crate::validate::{ErrorCode, Violation, create, mapping, update};
 
@@ -52,16 +53,19 @@ fn unsupported(member: &str) -> String {
 }
 
 fn row(spec: MappingSpec) -> MappingRow {
+    let source = spec.event_source_arn.as_deref().unwrap();
+    let source = SourceArn::parse(source).unwrap();
     MappingRow {
         id: MappingId::new("11111111-2222-3333-4444-555555555555"),
         revision: Revision(1),
         spec,
+        source,
         function_arn: Arn::parse("arn:aws:lambda:us-east-1:000000000000:function:f").unwrap(),
         desired: DesiredState::Enabled,
         change: Change::Created,
         created: NOW,
         last_modified: NOW,
-        declared: false,
+        from_config: false,
     }
 }
 
@@ -204,7 +208,7 @@ fn a_pattern_that_is_none_is_refused_in_the_words_of_aws() {
     assert_eq!(
         violations.unwrap_err()[0].in_words(),
         "FilterCriteria.Filters[1].Pattern: Invalid filter pattern definition. At line 2, \
-         column 17: data.a: `prefix` takes a text."
+         column 17: data.a: `prefix` takes a string."
     );
     let eleven = vec![json!({"Pattern": "{\"data\":{\"a\":[1]}}"}); 11];
     let spec = stream(json!({"FilterCriteria": {"Filters": eleven}}));
@@ -282,7 +286,10 @@ fn a_queue_needs_a_window_for_more_than_ten_messages() {
     let current = create(&spec(QUEUE, both.clone()), NOW).unwrap().spec;
     let change: MappingSpec =
         serde_json::from_value(json!({"MaximumBatchingWindowInSeconds": 0})).unwrap();
-    assert_eq!(update(&current, &change).unwrap_err()[0].message, text);
+    assert_eq!(
+        update(&row(current.clone()), &change).unwrap_err()[0].message,
+        text
+    );
 
     invalid(
         &spec(FIFO, both),
@@ -351,14 +358,14 @@ fn everything_that_is_wrong_is_told_at_once_constraints_first() {
 fn a_change_leaves_the_rest_as_it_is() {
     let current = create(&stream(json!({"BatchSize": 7})), NOW).unwrap().spec;
     let change = serde_json::from_value(json!({"MaximumBatchingWindowInSeconds": 5})).unwrap();
-    let changed = update(&current, &change).unwrap();
+    let changed = update(&row(current.clone()), &change).unwrap();
     assert_eq!(changed.spec.batch_size, Some(7));
     assert_eq!(changed.spec.maximum_batching_window_in_seconds, Some(5));
     assert_eq!(changed.enabled, None);
 
     for member in ["EventSourceArn", "StartingPosition"] {
         let change = serde_json::from_value(json!({member: "LATEST"})).unwrap();
-        let violations = update(&current, &change).unwrap_err();
+        let violations = update(&row(current.clone()), &change).unwrap_err();
         let text = format!("{member} is not a parameter of UpdateEventSourceMapping.");
         assert_eq!(violations[0].message, text);
     }

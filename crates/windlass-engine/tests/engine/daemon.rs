@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use windlass_core::arn::Arn;
+use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::lease::{Unit, WorkerId};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::Swap;
@@ -95,10 +95,12 @@ impl Daemon {
             ("sqs", None)
         };
         let id = MappingId::new(&format!("{source} to {function}"));
+        let source_arn = format!("arn:aws:{service}:us-east-1:000000000000:{source}");
         let mut row = MappingRow {
             id: id.clone(),
             revision: Revision(1),
             spec: Default::default(),
+            source: SourceArn::parse(&source_arn).expect("it is a source's ARN"),
             function_arn: Arn::parse(&format!(
                 "arn:aws:lambda:us-east-1:000000000000:function:{function}"
             ))
@@ -107,11 +109,10 @@ impl Daemon {
             change: Change::Created,
             created: self.clock.now(),
             last_modified: self.clock.now(),
-            declared: false,
+            from_config: false,
         };
         row.spec.function_name = Some(function.to_owned());
-        row.spec.event_source_arn =
-            Some(format!("arn:aws:{service}:us-east-1:000000000000:{source}"));
+        row.spec.event_source_arn = Some(source_arn);
         row.spec.starting_position = position;
         row.spec.batch_size = Some(batch_size);
         let put = self.store.put(&row, None).await;
@@ -122,11 +123,10 @@ impl Daemon {
 
     /// Changes a mapping as the API does.
     pub(crate) async fn change(&self, id: &MappingId, change: impl FnOnce(&mut MappingRow)) {
-        let mut row = self.store.row(id).expect("the mapping exists");
-        let seen = row.revision;
-        row.revision = Revision(seen.0 + 1);
+        let current = self.store.row(id).expect("the mapping exists");
+        let mut row = current.next_revision(self.clock.now());
         change(&mut row);
-        let put = self.store.put(&row, Some(seen)).await;
+        let put = self.store.put(&row, Some(current.revision)).await;
         assert_eq!(put.expect("the store works"), Swap::Done);
         self.wakeup.wake();
     }

@@ -17,7 +17,7 @@ pub(super) async fn are_read_back_unchanged(store: &dyn Store) {
         desired: DesiredState::Disabled,
         change: Change::Updated,
         revision: Revision(7),
-        declared: true,
+        from_config: true,
         last_modified: Timestamp::from_millis(4_102_444_800_000),
         function_arn: function("f:$LATEST"),
         ..row(2)
@@ -129,9 +129,10 @@ pub(super) async fn change_only_at_the_expected_revision(store: &dyn Store) {
         desired: DesiredState::Disabled,
         change: Change::Disabled,
         last_modified: Timestamp::from_millis(1),
-        declared: true,
+        from_config: true,
         function_arn: function("g"),
         spec: row(9).spec,
+        source: row(9).source,
         ..row(1)
     };
     assert_eq!(

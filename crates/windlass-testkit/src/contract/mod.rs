@@ -9,7 +9,7 @@ mod races;
 
 use std::sync::Arc;
 
-use windlass_core::arn::Arn;
+use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
@@ -77,12 +77,13 @@ fn row(number: u32) -> MappingRow {
         id: id(number),
         revision: Revision(1),
         spec,
+        source: SourceArn::parse(&source).expect("it is a stream's ARN"),
         function_arn: function("f"),
         desired: DesiredState::Enabled,
         change: Change::Created,
         created: Timestamp::from_millis(1_732_552_345_678),
         last_modified: Timestamp::from_millis(0),
-        declared: false,
+        from_config: false,
     }
 }
 

@@ -103,12 +103,8 @@ pub(super) async fn no_update_is_lost(store: Arc<dyn Store>) {
         let mut n_done = 0;
         while n_done < CHANGES {
             let seen = mappings(&*store).await.remove(0);
-            let Revision(revision) = seen.revision;
-            let next = MappingRow {
-                revision: Revision(revision + 1),
-                ..seen
-            };
-            if put(&*store, &next, Some(revision)).await == Swap::Done {
+            let next = seen.next_revision(seen.last_modified);
+            if put(&*store, &next, Some(seen.revision.0)).await == Swap::Done {
                 n_done += 1;
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
-use windlass_core::mapping::{DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::position::Position;
 use windlass_engine::ports::{LeaseStore, MappingStore, PortError};
@@ -57,13 +57,6 @@ impl FakeStore {
     }
 }
 
-/// Whether two mappings may not be there beside each other.
-fn collide(one: &MappingRow, other: &MappingRow) -> bool {
-    let lives = |row: &MappingRow| row.desired != DesiredState::Deleted;
-    let pair = |row: &MappingRow| (row.spec.event_source_arn.clone(), row.function_arn.clone());
-    lives(one) && lives(other) && pair(one) == pair(other)
-}
-
 #[async_trait]
 impl MappingStore for FakeStore {
     async fn mappings(&self) -> Result<Vec<MappingRow>, PortError> {
@@ -79,9 +72,9 @@ impl MappingStore for FakeStore {
     async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError> {
         self.call("writing a mapping")?;
         let mut mappings = lock(&self.mappings);
-        let current = mappings.get(&row.id).map(|old| old.revision);
-        let mut others = mappings.values().filter(|old| old.id != row.id);
-        if current != seen || others.any(|other| collide(row, other)) {
+        let there = mappings.get(&row.id).map(|old| old.revision);
+        let mut rows = mappings.values();
+        if there != seen || rows.any(|other| row.conflicts_with(other)) {
             return Ok(Swap::Conflict);
         }
         mappings.insert(row.id.clone(), row.clone());

@@ -78,7 +78,7 @@ fn differences(wanted: &Value, there: &Value) -> anyhow::Result<Map<String, Valu
     let failed = |mistakes: Vec<String>| anyhow::anyhow!(mistakes.join("; "));
     let wanted = check(wanted).map_err(failed)?;
     let is_enabled = !matches!(there["State"].as_str(), Some("Disabled" | "Disabling"));
-    let kind = wanted.kind;
+    let kind = wanted.source.kind();
     let (enabled, wanted) = (wanted.enabled.unwrap_or(true), known(&wanted.spec)?);
     let there = known(&shown(there, &wanted))?;
     let mut changes = Map::new();

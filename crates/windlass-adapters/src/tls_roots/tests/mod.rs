@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use windlass_core::arn::Arn;
+use windlass_core::arn::SourceArn;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_engine::ports::{Invocation, Target};
@@ -105,8 +105,8 @@ async fn sources_are_reached_by_the_authority_of_the_bundle() {
             ca_bundle,
         })
         .await;
-        let arn = Arn::parse("arn:aws:kinesis:us-east-1:000000000000:stream/s").unwrap();
-        source_exists(&aws.clients_for(&arn), &arn)
+        let source = SourceArn::parse("arn:aws:kinesis:us-east-1:000000000000:stream/s").unwrap();
+        source_exists(&aws.clients_for(source.arn()), &source)
             .await
             .unwrap_err()
             .fault
