@@ -1,4 +1,4 @@
-//! The stores: where mappings, leases and checkpoints are kept.
+//! Stores of mappings, leases and checkpoints.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -15,9 +15,9 @@ mod sqlite;
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 
-/// A store that cannot be opened.
+/// Failure to open a store.
 #[derive(Debug, Error)]
-#[error("the store {store} cannot be opened: {reason}")]
+#[error("cannot open store {store}: {reason}")]
 pub struct StoreError {
     store: String,
     reason: String,
@@ -25,10 +25,10 @@ pub struct StoreError {
     source: Option<BoxError>,
 }
 
-/// Opens the store of a configuration: `sqlite:FOLDER`, or `memory:` for what may be forgotten.
+/// Opens a store by its URL: `sqlite:FOLDER`, or `memory:` for one that is not durable.
 ///
 /// # Errors
-/// The store is of another kind, is in use, damaged, of a newer version, or cannot be written.
+/// The URL is of another kind, or the store is in use, damaged, of a newer version or not writable.
 pub fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     match Kind::of(url) {
         Some(Kind::Sqlite(folder)) => Ok(Arc::new(SqliteStore::open(folder)?)),
@@ -40,13 +40,12 @@ pub fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     }
 }
 
-/// Whether [`open`] knows this kind of store; nothing is opened.
+/// Whether [`open`] supports this kind of store.
 #[must_use]
 pub fn is_known(url: &str) -> bool {
     Kind::of(url).is_some()
 }
 
-/// The kinds of stores.
 enum Kind<'a> {
     Sqlite(&'a Path),
     Memory,
@@ -71,9 +70,9 @@ impl StoreError {
         }
     }
 
-    /// Something about a file went wrong; what that is says what can be done.
-    fn of_file(store: &str, what: &str, error: io::Error) -> Self {
-        Self::with(store, &format!("{what}; {}", remedy(&error)), error)
+    /// A file operation failed; the reason includes a remedy.
+    fn of_file(store: &str, reason: &str, error: io::Error) -> Self {
+        Self::with(store, &format!("{reason}; {}", remedy(&error)), error)
     }
 
     fn with(store: &str, reason: &str, source: impl Into<BoxError>) -> Self {
@@ -86,27 +85,26 @@ impl StoreError {
     }
 }
 
-/// What a person can do about a file that cannot be used.
+/// What an operator can do about a file that cannot be used.
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "only a few of the kinds have a remedy of their own"
+    reason = "only a few kinds have a specific remedy"
 )]
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            "let the daemon's user write there, or give another folder with 'store' or --store"
+            "make it writable for the daemon's user, or set another folder with 'store' or --store"
         }
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
-            "a part of this path is a file; give the path of a folder with 'store' or --store"
+            "a part of this path is a file; set the path of a folder with 'store' or --store"
         }
         ErrorKind::IsADirectory => {
-            "a folder is in its place; move that away, or give another folder with 'store' or \
-             --store"
+            "it is a folder; move it away, or set another folder with 'store' or --store"
         }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "make room there, or give another folder with 'store' or --store"
+            "free some space, or set another folder with 'store' or --store"
         }
-        _ => "check the path, or give another folder with 'store' or --store",
+        _ => "check the path, or set another folder with 'store' or --store",
     }
 }
 

@@ -1,4 +1,4 @@
-//! The stores keep their contract, and the one on disk says what is wrong with it.
+//! The stores implement their contract, and the one on disk reports what is wrong with it.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -15,14 +15,12 @@ use super::lock::StoreLock;
 use super::sqlite::prepare;
 use super::{MemoryStore, SqliteStore, StoreError, open};
 
-/// A folder of a test's own, removed at its end.
+/// A folder of one test, removed at its end.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("windlass-store-{}-{number}", std::process::id());
+        let name = format!("windlass-store-{:016x}", fastrand::u64(..));
         Self(std::env::temp_dir().join(name))
     }
 
@@ -33,18 +31,18 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left in the system's own temporary folder does no harm.
+        // A folder that remains in the system's temporary folder does no harm.
         drop(std::fs::remove_dir_all(&self.0));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn memory_keeps_the_contract() {
+async fn the_memory_store_implements_the_contract() {
     contract::store(|| Arc::new(MemoryStore::default())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sqlite_keeps_the_contract() {
+async fn the_sqlite_store_implements_the_contract() {
     let folder = Folder::new();
     let number = AtomicU32::new(0);
     contract::store(|| {
@@ -56,7 +54,7 @@ async fn sqlite_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn a_store_that_is_opened_again_has_everything() {
+async fn a_reopened_store_has_everything() {
     let folder = Folder::new();
     let (mappings, leases) = {
         let store = SqliteStore::open(&folder.0).unwrap();
@@ -68,9 +66,9 @@ async fn a_store_that_is_opened_again_has_everything() {
     assert_eq!(contents(&store).await, (mappings, leases));
 }
 
-/// What a crash leaves: the database and its log as they are at some moment, without a close.
+/// A crash leaves the database and its log as they are, without closing them.
 #[tokio::test]
-async fn a_store_that_was_never_closed_has_all_that_was_answered() {
+async fn a_store_has_all_confirmed_writes_after_a_crash() {
     let (folder, copy) = (Folder::new(), Folder::new());
     let store = SqliteStore::open(&folder.0).unwrap();
     contract::fill(&store).await;
@@ -96,21 +94,21 @@ async fn contents(
 }
 
 #[test]
-fn a_second_daemon_is_told_who_uses_the_store() {
+fn a_store_in_use_names_its_process() {
     let folder = Folder::new();
     let first = SqliteStore::open(&folder.0).unwrap();
     for _ in 0..2 {
-        let error = refusal(&folder.0);
-        let me = format!("process {} uses it", std::process::id());
-        assert!(error.contains(&me), "{error}");
-        assert!(error.contains("give another folder"), "{error}");
+        let error = open_error(&folder.0);
+        let holder = format!("in use by process {};", std::process::id());
+        assert!(error.contains(&holder), "{error}");
+        assert!(error.contains("set another folder"), "{error}");
     }
     drop(first);
     SqliteStore::open(&folder.0).unwrap();
 }
 
 #[test]
-fn a_store_of_a_newer_version_is_left_alone() {
+fn a_store_of_a_newer_version_is_not_changed() {
     let folder = Folder::new();
     drop(SqliteStore::open(&folder.0).unwrap());
     let db = Connection::open(folder.database()).unwrap();
@@ -118,51 +116,55 @@ fn a_store_of_a_newer_version_is_left_alone() {
         .unwrap();
     drop(db);
     let before = std::fs::read(folder.database()).unwrap();
-    let error = refusal(&folder.0);
+    let error = open_error(&folder.0);
     assert!(
-        error.contains("newer version (schema 2, this one knows 1)"),
+        error.contains("newer version of windlass (schema 2, this one supports 1)"),
         "{error}"
     );
     assert!(
         std::fs::read(folder.database()).unwrap() == before,
-        "it was written"
+        "the file was changed"
     );
 }
 
 #[test]
-fn a_database_of_another_program_is_left_alone() {
+fn a_database_of_another_program_is_not_changed() {
     let folder = Folder::new();
     std::fs::create_dir_all(&folder.0).unwrap();
     let db = Connection::open(folder.database()).unwrap();
     db.execute_batch("CREATE TABLE bookmarks (url)").unwrap();
     drop(db);
     let before = std::fs::read(folder.database()).unwrap();
-    let error = refusal(&folder.0);
+    let error = open_error(&folder.0);
     assert!(
-        error.contains("of another program; give another folder"),
+        error.contains("of another program; set another folder"),
         "{error}"
     );
     assert!(
         std::fs::read(folder.database()).unwrap() == before,
-        "it was written"
+        "the file was changed"
     );
 }
 
 #[tokio::test]
-async fn a_damaged_store_is_refused_with_a_remedy() {
+async fn a_damaged_store_is_rejected_with_a_remedy() {
     let folder = Folder::new();
     let store = SqliteStore::open(&folder.0).unwrap();
     contract::fill(&store).await;
     drop(store);
     let whole = std::fs::read(folder.database()).unwrap();
-    let mut no_head = whole.clone();
-    no_head[..64].fill(b'x');
+    let mut no_header = whole.clone();
+    no_header[..64].fill(b'x');
     let mut broken_page = whole.clone();
     broken_page[4096..4096 + 512].fill(0xff);
-    let cut_off = whole[..whole.len() / 2].to_vec();
-    for (what, bytes) in [("head", no_head), ("page", broken_page), ("cut", cut_off)] {
+    let truncated = whole[..whole.len() / 2].to_vec();
+    for (what, bytes) in [
+        ("header", no_header),
+        ("page", broken_page),
+        ("truncated", truncated),
+    ] {
         std::fs::write(folder.database(), &bytes).unwrap();
-        let error = refusal(&folder.0);
+        let error = open_error(&folder.0);
         assert!(error.contains("is damaged"), "{what}: {error}");
         assert!(
             error.contains("restore it from a backup"),
@@ -173,14 +175,13 @@ async fn a_damaged_store_is_refused_with_a_remedy() {
     SqliteStore::open(&folder.0).unwrap();
 }
 
-/// Somebody else holds the database: who asks is told so, and is served afterwards.
 #[tokio::test]
-async fn a_database_that_another_program_holds_is_an_error_of_the_moment() {
+async fn a_lock_of_another_program_is_a_transient_fault() {
     let folder = Folder::new();
     drop(SqliteStore::open(&folder.0).unwrap());
     let db = prepare("sqlite:x", &folder.database()).unwrap();
     db.busy_timeout(Duration::ZERO).unwrap();
-    let lock = StoreLock::take("sqlite:x", &folder.0.join("windlass.lock")).unwrap();
+    let lock = StoreLock::acquire("sqlite:x", &folder.0.join("windlass.lock")).unwrap();
     let store = SqliteStore::start("sqlite:x", db, lock).unwrap();
     let other = Connection::open(folder.database()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -196,61 +197,66 @@ async fn a_database_that_another_program_holds_is_an_error_of_the_moment() {
     assert_eq!(store.mappings().await.unwrap(), []);
 }
 
-/// Places that nobody can write to, whatever their permissions say.
+/// The tests may run as root, so the paths are unusable whatever their permissions.
 #[test]
-fn a_place_that_cannot_be_written_is_named() {
+fn a_path_that_is_not_writable_is_named() {
     let folder = Folder::new();
     std::fs::create_dir_all(folder.database()).unwrap();
-    let error = refusal(&folder.0);
-    assert!(
-        error.contains("windlass.db: it cannot be written"),
-        "{error}"
-    );
+    let error = open_error(&folder.0);
+    assert!(error.contains("windlass.db: it is not writable"), "{error}");
     assert!(error.contains("check the permissions"), "{error}");
     let file = folder.0.join("file");
     std::fs::write(&file, "").unwrap();
-    let error = refusal(&file.join("store"));
+    let error = open_error(&file.join("store"));
     assert!(
-        error.contains("file/store cannot be made; a part of this path is a file"),
+        error.contains("cannot create folder") && error.contains("a part of this path is a file"),
         "{error}"
     );
     let locked = folder.0.join("locked");
     std::fs::create_dir_all(locked.join("windlass.lock")).unwrap();
-    let error = refusal(&locked);
-    let says = "windlass.lock cannot be opened; a folder is in its place";
-    assert!(error.contains(says), "{error}");
+    let error = open_error(&locked);
+    let reason = "windlass.lock; it is a folder";
+    assert!(error.contains(reason), "{error}");
 }
 
 #[test]
-fn a_store_of_another_kind_is_refused() {
+fn an_unknown_kind_of_store_is_rejected() {
     for url in ["postgres://db", "sqlite:", "sqlite", "memory:x", ""] {
         let error = open(url).err().map(|error| error.to_string());
-        let error = error.expect("there is no such store");
+        let error = error.expect("it is not a store");
         assert!(error.contains("sqlite:FOLDER"), "{error}");
     }
     open("memory:").unwrap();
 }
 
 #[track_caller]
-fn refusal(folder: &Path) -> String {
-    let error = SqliteStore::open(folder).expect_err("it must be refused");
+fn open_error(folder: &Path) -> String {
+    let error = SqliteStore::open(folder).expect_err("it must fail");
     let error = chain(&error);
-    assert!(error.starts_with("the store sqlite:"), "{error}");
+    assert!(error.starts_with("cannot open store sqlite:"), "{error}");
     error
 }
 
-/// Whoever runs the tests may write anywhere, so the refusals of the operating system are made up.
+/// The tests may run as root, so the errors of the operating system are simulated.
 #[test]
-fn every_refusal_of_a_file_says_what_can_be_done() {
-    for (kind, says) in [
-        (ErrorKind::PermissionDenied, "let the daemon's user write"),
-        (ErrorKind::ReadOnlyFilesystem, "let the daemon's user write"),
-        (ErrorKind::StorageFull, "make room"),
+fn every_file_error_has_a_remedy() {
+    for (kind, remedy) in [
+        (
+            ErrorKind::PermissionDenied,
+            "make it writable for the daemon's user",
+        ),
+        (
+            ErrorKind::ReadOnlyFilesystem,
+            "make it writable for the daemon's user",
+        ),
+        (ErrorKind::StorageFull, "free some space"),
         (ErrorKind::Other, "check the path"),
     ] {
-        let error =
-            StoreError::of_file("sqlite:x", "x/windlass.lock cannot be opened", kind.into());
+        let error = StoreError::of_file("sqlite:x", "cannot open x/windlass.lock", kind.into());
         let error = chain(&error);
-        assert!(error.contains(says) && error.contains("--store"), "{error}");
+        assert!(
+            error.contains(remedy) && error.contains("--store"),
+            "{error}"
+        );
     }
 }

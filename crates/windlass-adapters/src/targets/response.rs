@@ -1,0 +1,198 @@
+//! Outcomes of HTTP responses.
+
+use std::time::{Duration, SystemTime};
+
+use aws_smithy_types::date_time::{DateTime, Format};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use windlass_core::outcome::{Fault, Outcome};
+
+/// Body that a Runtime Interface Emulator sends with status 200 when a function times out.
+const EMULATOR_TIMEOUT: &[u8] = b"Task timed out";
+
+/// Body of a Lambda runtime, and of its emulator, for a function that failed.
+#[derive(Deserialize)]
+struct ErrorBody {
+    #[serde(rename = "errorType")]
+    kind: String,
+    #[serde(rename = "errorMessage")]
+    _message: serde::de::IgnoredAny,
+}
+
+/// The outcome that status and headers determine; `None` if the body decides.
+pub(super) fn outcome_of_head(
+    status: StatusCode,
+    headers: &HeaderMap,
+    emulator: bool,
+) -> Option<Outcome> {
+    if emulator && status == StatusCode::BAD_GATEWAY {
+        return None;
+    }
+    match status {
+        StatusCode::TOO_MANY_REQUESTS => Some(not_invoked(Fault::Throttled {
+            retry_after: retry_after(headers),
+        })),
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+            Some(not_invoked(match retry_after(headers) {
+                None => Fault::Transient,
+                retry_after => Fault::Throttled { retry_after },
+            }))
+        }
+        status if !status.is_success() => {
+            Some(function_error(status, &format!("HTTP {}", status.as_u16())))
+        }
+        status => {
+            let kind = headers.get("x-amz-function-error")?;
+            let kind = error_kind(kind.to_str().unwrap_or_default());
+            Some(function_error(status, kind))
+        }
+    }
+}
+
+/// The outcome of a response whose head does not determine it.
+pub(super) fn outcome_of_body(status: StatusCode, body: &[u8], emulator: bool) -> Outcome {
+    if emulator {
+        if let Ok(error) = serde_json::from_slice::<ErrorBody>(body) {
+            return function_error(status, error_kind(&error.kind));
+        }
+        if status.is_success() && body.starts_with(EMULATOR_TIMEOUT) {
+            return function_error(status, "timeout");
+        }
+        if status == StatusCode::BAD_GATEWAY {
+            return not_invoked(Fault::Transient);
+        }
+    }
+    Outcome::Success
+}
+
+pub(super) const fn not_invoked(cause: Fault) -> Outcome {
+    Outcome::NotInvoked { cause }
+}
+
+pub(super) fn function_error(status: StatusCode, error: &str) -> Outcome {
+    Outcome::FunctionError {
+        status: status.as_u16(),
+        error: error.to_owned(),
+    }
+}
+
+/// The request was sent and no response arrived: the function may have run.
+pub(super) fn no_response(error: &str) -> Outcome {
+    Outcome::FunctionError {
+        status: 0,
+        error: error.to_owned(),
+    }
+}
+
+/// The kind of an error in a form that can be logged: a plain word. Anything else could contain data
+/// of a record.
+pub(super) fn error_kind(kind: &str) -> &str {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_';
+    let shown = !kind.is_empty() && kind.len() <= 64 && kind.bytes().all(plain);
+    if shown { kind } else { "Unhandled" }
+}
+
+/// <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers
+        .get(http::header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let time = DateTime::from_str(value, Format::HttpDate).ok()?;
+    let time = SystemTime::try_from(time).ok()?;
+    Some(
+        time.duration_since(SystemTime::now())
+            .unwrap_or(Duration::ZERO),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[track_caller]
+    fn check(status: u16, headers: &[(&'static str, &'static str)], expected: Option<Outcome>) {
+        let status = StatusCode::from_u16(status).unwrap();
+        let pairs = headers.iter();
+        let headers = pairs.map(|(name, value)| {
+            (
+                http::HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        });
+        assert_eq!(outcome_of_head(status, &headers.collect(), false), expected);
+    }
+
+    fn error(status: u16, kind: &str) -> Outcome {
+        Outcome::FunctionError {
+            status,
+            error: kind.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_status_determines_the_outcome() {
+        check(200, &[], None);
+        check(204, &[], None);
+        check(
+            200,
+            &[("x-amz-function-error", "Unhandled")],
+            Some(error(200, "Unhandled")),
+        );
+        check(400, &[], Some(error(400, "HTTP 400")));
+        check(302, &[], Some(error(302, "HTTP 302")));
+        check(500, &[], Some(error(500, "HTTP 500")));
+        for status in [502, 503, 504] {
+            check(status, &[], Some(not_invoked(Fault::Transient)));
+        }
+        let throttled = |seconds: Option<u64>| {
+            let retry_after = seconds.map(Duration::from_secs);
+            Some(not_invoked(Fault::Throttled { retry_after }))
+        };
+        check(429, &[], throttled(None));
+        check(429, &[("retry-after", "7")], throttled(Some(7)));
+        check(503, &[("retry-after", "7")], throttled(Some(7)));
+        check(
+            503,
+            &[("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")],
+            throttled(Some(0)),
+        );
+    }
+
+    #[test]
+    fn an_emulator_reports_errors_in_the_body() {
+        let failed = br#"{"errorMessage":"secret","errorType":"ValueError","stackTrace":[]}"#;
+        let exited = br#"{"errorType":"Runtime.ExitError","errorMessage":"x"}"#;
+        let (ok, bad) = (StatusCode::OK, StatusCode::BAD_GATEWAY);
+        assert_eq!(outcome_of_body(ok, failed, true), error(200, "ValueError"));
+        assert_eq!(
+            outcome_of_body(bad, exited, true),
+            error(502, "Runtime.ExitError")
+        );
+        assert_eq!(
+            outcome_of_body(bad, b"", true),
+            not_invoked(Fault::Transient)
+        );
+        let late = b"Task timed out after 3.00 seconds";
+        assert_eq!(outcome_of_body(ok, late, true), error(200, "timeout"));
+        assert_eq!(
+            outcome_of_body(ok, b"{\"ok\":true}", true),
+            Outcome::Success
+        );
+        assert_eq!(outcome_of_body(ok, failed, false), Outcome::Success);
+        assert_eq!(outcome_of_head(bad, &HeaderMap::new(), true), None);
+    }
+
+    #[test]
+    fn an_error_kind_that_is_not_a_word_is_replaced() {
+        assert_eq!(error_kind("Runtime.ExitError"), "Runtime.ExitError");
+        assert_eq!(error_kind("card 4111"), "Unhandled");
+        assert_eq!(error_kind(""), "Unhandled");
+    }
+}
