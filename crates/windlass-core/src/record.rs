@@ -100,11 +100,9 @@ impl Record {
         self.page.count_in(total);
     }
 
-    /// Counts its page where the page of `other` is counted.
-    pub(crate) fn count_page_like(&self, other: &Self) {
-        if let Some(total) = other.page.counted_in() {
-            self.page.count_in(total);
-        }
+    /// Where its page is counted.
+    pub(crate) fn page_counted_in(&self) -> Option<&RetainedBytes> {
+        self.page.counted_in()
     }
 
     /// Whether the event of `next` directly follows this one on the same page, after a comma.

@@ -96,6 +96,14 @@ impl FilteredPage {
     }
 }
 
+impl Item {
+    const fn record(&self) -> &Record {
+        match self {
+            Self::Deliver(record) | Self::Skip { last: record, .. } => record,
+        }
+    }
+}
+
 /// Copies the delivered records (`delivered_bytes` of events) to a new page. Of skipped records only
 /// the sequence numbers are copied.
 fn compact(items: Vec<Item>, delivered_bytes: usize) -> Vec<Item> {
@@ -107,14 +115,13 @@ fn compact(items: Vec<Item>, delivered_bytes: usize) -> Vec<Item> {
         };
         builder.push(&record.meta(), event, data);
     }
-    let copies = Record::of_page(builder.finish());
-    if let (Some(Item::Deliver(record) | Item::Skip { last: record, .. }), Some(copy)) =
-        (items.first(), copies.first())
+    let records = Record::of_page(builder.finish());
+    if let (Some(original), Some(copy)) = (items.first(), records.first())
+        && let Some(total) = original.record().page_counted_in()
     {
-        copy.count_page_like(record);
+        copy.count_page_in(total);
     }
-    let copies = items.iter().zip(copies);
-    let copies = copies.map(|(item, record)| match *item {
+    let copies = items.iter().zip(records).map(|(item, record)| match *item {
         Item::Deliver(_) => Item::Deliver(record),
         Item::Skip { n_records, .. } => Item::Skip {
             n_records,
