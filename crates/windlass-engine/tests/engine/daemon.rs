@@ -125,7 +125,7 @@ impl Daemon {
 
     /// Changes a mapping as the API does.
     pub(crate) async fn change(&self, id: &MappingId, change: impl FnOnce(&mut MappingRow)) {
-        let current = self.store.row(id).expect("the mapping is there");
+        let current = self.store.row(id).expect("the mapping exists");
         let mut row = current.next_revision(self.clock.now());
         change(&mut row);
         let put = self.store.put(&row, Some(current.revision)).await;

@@ -33,15 +33,16 @@ impl Shard {
 
     /// Reads a page of up to 100 records.
     fn read(&mut self, n_records: usize, size: usize, behind: Duration) -> Vec<Record> {
-        let grant = self.memory.grant_read(100, NOW).now_or_never();
+        let records = page(n_records, size);
         let result = Ok(ReadResult {
-            records: page(n_records, size),
+            records: records.clone(),
             next: Some(Cursor::at(Position::TrimHorizon)),
             behind,
         });
+        let grant = self.memory.grant_read(100, NOW).now_or_never();
         let grant = grant.expect("there is memory");
         self.memory.handle_read(grant, &result, NOW);
-        result.unwrap().records
+        records
     }
 
     /// The memory in use when the consumer has these records.
