@@ -133,7 +133,7 @@ async fn every_mistake_is_told_at_once() {
 
 #[tokio::test]
 async fn a_store_of_another_kind() {
-    let says = ["windlass.yaml:1: store: ", "sqlite:FOLDER"];
+    let says = ["windlass.yaml:1: store: ", "sqlite:DIRECTORY"];
     assert_refused("store: postgres://me:hush@127.0.0.1/db\n", &says).await;
 }
 
@@ -178,7 +178,7 @@ async fn command_lines_that_are_wrong() {
             &["mappings", "list", "--endpoint", "nowhere"],
             "http://127.0.0.1:9870",
         ),
-        (&["serve", "--store", "nowhere"], "sqlite:FOLDER"),
+        (&["serve", "--store", "nowhere"], "sqlite:DIRECTORY"),
     ] {
         run(dir.path(), arguments).await.assert(USAGE, &[says]);
     }

@@ -25,17 +25,17 @@ pub struct StoreError {
     source: Option<BoxError>,
 }
 
-/// Opens a store by its URL: `sqlite:FOLDER`, or `memory:` for one that is not durable.
+/// Opens a store by its URL: `sqlite:DIRECTORY`, or `memory:` for one that is not durable.
 ///
 /// # Errors
 /// The URL is of another kind, or the store is in use, damaged, of a newer version or not writable.
 pub fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     match Kind::of(url) {
-        Some(Kind::Sqlite(folder)) => Ok(Arc::new(SqliteStore::open(folder)?)),
+        Some(Kind::Sqlite(directory)) => Ok(Arc::new(SqliteStore::open(directory)?)),
         Some(Kind::Memory) => Ok(Arc::new(MemoryStore::default())),
         None => Err(StoreError::new(
             url,
-            "only sqlite:FOLDER is supported, for example sqlite:./windlass-data",
+            "only sqlite:DIRECTORY is supported, for example sqlite:./windlass-data",
         )),
     }
 }
@@ -54,7 +54,9 @@ enum Kind<'a> {
 impl<'a> Kind<'a> {
     fn of(url: &'a str) -> Option<Self> {
         match url.split_once(':')? {
-            ("sqlite", folder) if !folder.is_empty() => Some(Self::Sqlite(Path::new(folder))),
+            ("sqlite", directory) if !directory.is_empty() => {
+                Some(Self::Sqlite(Path::new(directory)))
+            }
             ("memory", "") => Some(Self::Memory),
             _ => None,
         }
@@ -93,18 +95,18 @@ impl StoreError {
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            "make it writable for the daemon's user, or set another folder with 'store' or --store"
+            "make it writable for the daemon's user, or set another directory with 'store' or --store"
         }
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
-            "a part of this path is a file; set the path of a folder with 'store' or --store"
+            "a part of this path is a file; set the path of a directory with 'store' or --store"
         }
         ErrorKind::IsADirectory => {
-            "it is a folder; move it away, or set another folder with 'store' or --store"
+            "it is a directory; move it away, or set another directory with 'store' or --store"
         }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "free some space, or set another folder with 'store' or --store"
+            "free some space, or set another directory with 'store' or --store"
         }
-        _ => "check the path, or set another folder with 'store' or --store",
+        _ => "check the path, or set another directory with 'store' or --store",
     }
 }
 

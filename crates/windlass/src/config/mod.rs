@@ -25,7 +25,7 @@ use tree::{Node, Value};
 
 /// Said of a store of another kind.
 const UNKNOWN_STORE: &str =
-    "not a kind of store; write sqlite:FOLDER, for example sqlite:./windlass-data";
+    "not a kind of store; write sqlite:DIRECTORY, for example sqlite:./windlass-data";
 
 /// More threads than any machine has processors for.
 const MOST_THREADS: usize = 1024;
@@ -274,7 +274,7 @@ fn ca_bundle(around: Surroundings<'_>, problems: &mut Vec<Problem>) -> Option<Ca
     match CaBundle::read(Path::new(&path)) {
         Ok(bundle) => Some(bundle),
         Err(message) => {
-            let remedy = "name a file of certificates in the form of PEM, or unset the variable";
+            let remedy = "set it to a file of PEM certificates, or unset the variable";
             problems.push(Problem {
                 line: 0,
                 message: format!("{VARIABLE}: {message}; {remedy}"),

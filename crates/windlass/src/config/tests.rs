@@ -81,7 +81,7 @@ fn a_store_of_another_kind_is_refused_and_its_password_is_not_shown() {
     let (line, message) = problems("store: postgres://me:hush@db/x").remove(0);
     assert_eq!(line, 1);
     assert!(
-        message.contains("sqlite:FOLDER") && !message.contains("hush"),
+        message.contains("sqlite:DIRECTORY") && !message.contains("hush"),
         "{message}"
     );
     let mut config = Config::without_file(NOTHING).unwrap();
@@ -283,11 +283,8 @@ fn the_region_is_found_where_programs_of_aws_find_it() {
 #[test]
 fn a_bundle_that_cannot_be_read_is_refused() {
     for (path, says) in [
-        ("/nowhere/at/all", "cannot be read"),
-        (
-            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
-            "holds no",
-        ),
+        ("/nowhere/at/all", "cannot read"),
+        (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "has no"),
     ] {
         let set = |name: &str| (name == "AWS_CA_BUNDLE").then(|| path.to_owned());
         let problems = Config::parse("region: ''", with(&set)).unwrap_err();
