@@ -1,21 +1,21 @@
-//! What records of Kinesis and messages carry is judged as an event of its own would be: the filters
-//! of these sources against a second filter that knows of no sources.
+//! The data of Kinesis records and SQS messages matches as an event of its own would: compares the
+//! filters of these sources with the naive filter, which knows no sources.
 
 use base64_simd::STANDARD;
 use serde_json::value::RawValue;
-use windlass_filter::{Criteria, Scratch, Subject, View};
+use windlass_filter::{Criteria, Event, EventFormat, MatchBuffers};
 use windlass_testkit::naive_filter;
 use windlass_testkit::patterns::{Case, any_case};
 
 const N_CASES: u64 = 10_000;
 
 #[test]
-fn data_of_kinesis_is_judged_as_an_event() {
+fn kinesis_data_matches_as_an_event_would() {
     compare(|event| {
         let data = STANDARD.encode_to_string(event);
         Carrier {
-            view: View::Kinesis,
-            key: "data",
+            format: EventFormat::Kinesis,
+            field: "data",
             record: format!(r#"{{"kinesis":{{"data":"{data}"}},"from":"here"}}"#),
             data,
         }
@@ -23,12 +23,12 @@ fn data_of_kinesis_is_judged_as_an_event() {
 }
 
 #[test]
-fn a_body_is_judged_as_an_event() {
+fn a_body_matches_as_an_event_would() {
     compare(|event| {
         let quoted = serde_json::Value::from(event).to_string();
         Carrier {
-            view: View::Sqs,
-            key: "body",
+            format: EventFormat::Sqs,
+            field: "body",
             record: format!(r#"{{"body":{quoted},"from":"here"}}"#),
             data: quoted[1..quoted.len() - 1].to_owned(),
         }
@@ -37,45 +37,45 @@ fn a_body_is_judged_as_an_event() {
 
 /// A record with an event as its data.
 struct Carrier {
-    view: View,
-    /// Under which name patterns find the data.
-    key: &'static str,
+    format: EventFormat,
+    /// The field of patterns for the data.
+    field: &'static str,
     record: String,
-    /// As it stands in the record.
+    /// As written in the record.
     data: String,
 }
 
 fn compare(carrier: impl Fn(&str) -> Carrier) {
-    let mut scratch = Scratch::default();
-    let (mut n_judged, mut n_matches) = (0, 0);
+    let mut buffers = MatchBuffers::default();
+    let (mut n_compared, mut n_matches) = (0, 0);
     for seed in 0..N_CASES {
         let case = any_case(seed);
         let Some(expected) = expected(&case) else {
             continue;
         };
         let carrier = carrier(&case.event);
-        let own = format!(r#""{}":{}"#, carrier.key, case.pattern);
+        let own = format!(r#""{}":{}"#, carrier.field, case.pattern);
         let mut check = |patterns: &[&str], expected: bool| {
-            let passes = carrier.passes(patterns, &mut scratch);
-            assert_eq!(passes, expected, "seed {seed}, {patterns:?}: {case:#?}");
+            let matches = carrier.matches(patterns, &mut buffers);
+            assert_eq!(matches, expected, "seed {seed}, {patterns:?}: {case:#?}");
         };
         check(&[&format!("{{{own}}}")], expected);
-        // Beside a condition on the record, before it and behind it.
+        // With a condition on the record, before and after it.
         check(&[&format!(r#"{{"from":["here"],{own}}}"#)], expected);
         check(&[&format!(r#"{{{own},"from":["there"]}}"#)], false);
-        // Beside another filter.
+        // With another filter.
         let [here, there] = [r#"{"from":["here"]}"#, r#"{"from":["there"]}"#];
         check(&[there, &format!("{{{own}}}")], expected);
         check(&[&format!("{{{own}}}"), here], true);
-        n_judged += 1;
+        n_compared += 1;
         n_matches += u64::from(expected);
     }
-    assert!(N_CASES / 2 < n_judged, "only {n_judged} are judged");
+    assert!(N_CASES / 2 < n_compared, "only {n_compared} are compared");
     assert!(N_CASES / 5 < n_matches, "only {n_matches} match");
 }
 
-/// Whether the event matches; `None`: there is no such pattern, or something stands behind it, or
-/// the event is no object, while data may be something else.
+/// Whether the event matches. `None` for cases that do not apply to data: the pattern is invalid or
+/// followed by more text, or the event is not an object, which data need not be.
 fn expected(case: &Case) -> Option<bool> {
     let pattern = naive_filter::compile(&case.pattern).ok()?;
     serde_json::from_str::<&RawValue>(&case.pattern).ok()?;
@@ -84,16 +84,16 @@ fn expected(case: &Case) -> Option<bool> {
 }
 
 impl Carrier {
-    fn passes(&self, patterns: &[&str], scratch: &mut Scratch) -> bool {
-        let criteria = Criteria::compile(self.view, patterns);
+    fn matches(&self, patterns: &[&str], buffers: &mut MatchBuffers) -> bool {
+        let criteria = Criteria::compile(self.format, patterns);
         let criteria = criteria.expect("the patterns are valid");
-        let subject = Subject {
-            event: self.record.as_bytes(),
+        let event = Event {
+            json: self.record.as_bytes(),
             data: self.data.as_bytes(),
         };
-        let passes = criteria.passes(subject, scratch);
-        let explained = criteria.explain(subject).passes;
-        assert_eq!(passes, explained, "explained: {patterns:?}");
-        passes
+        let matches = criteria.matches(event, buffers);
+        let explained = criteria.explain(event).matches;
+        assert_eq!(matches, explained, "explained: {patterns:?}");
+        matches
     }
 }

@@ -1,21 +1,21 @@
-//! The filter against a second one, written slowly and obviously by others, on generated patterns
-//! and events, whole and damaged; and against what is meant to take it long.
+//! Compares the filter with the naive filter on generated and corrupted patterns and events, and
+//! checks that adversarial ones do not make it slow.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use windlass_filter::{Criteria, Scratch, Subject, View};
+use windlass_filter::{Criteria, Event, EventFormat, MatchBuffers};
 use windlass_testkit::naive_filter;
 use windlass_testkit::patterns::{Case, any_case};
 use windlass_testkit::rng::Rng;
 
-/// Cases of seeds that are always the same.
+/// Cases with fixed seeds.
 const N_FIXED: u64 = 20_000;
 
-/// Cases more, of seeds that nobody has chosen.
+/// Additional cases, with seeds from the clock.
 const N_FRESH: u64 = 4_000;
 
 #[test]
-fn both_filters_say_the_same() {
+fn both_filters_agree() {
     let mut n_matches = 0;
     for seed in seeds() {
         let case = any_case(seed);
@@ -24,18 +24,18 @@ fn both_filters_say_the_same() {
     assert!(N_FIXED / 5 < n_matches, "only {n_matches} match");
 }
 
-/// Bytes are lost, changed and repeated, in the pattern and in the event.
+/// With bytes removed, changed and inserted, in the pattern and in the event.
 #[test]
-fn both_filters_say_the_same_of_what_is_damaged() {
+fn both_filters_agree_on_corrupted_input() {
     let mut n_valid = 0;
     for seed in seeds() {
         let mut case = any_case(seed);
         let mut rng = Rng::new(seed);
         if rng.per_mille(300) {
-            case.pattern = damage(&case.pattern, &mut rng);
+            case.pattern = corrupt(&case.pattern, &mut rng);
         }
         if rng.per_mille(800) {
-            case.event = damage(&case.event, &mut rng);
+            case.event = corrupt(&case.event, &mut rng);
         }
         n_valid += u64::from(compare(seed, &case).is_some());
     }
@@ -48,57 +48,57 @@ fn seeds() -> impl Iterator<Item = u64> {
     (0..N_FIXED).chain(fresh..fresh + N_FRESH)
 }
 
-/// Whether the event matches, as both say; `None`: the pattern is refused.
+/// Whether the event matches according to both filters; `None` if the pattern is invalid.
 fn compare(seed: u64, case: &Case) -> Option<bool> {
-    let criteria = Criteria::compile(View::Whole, &[case.pattern.as_str()]).ok();
-    let answer = criteria.map(|criteria| {
-        let passes = criteria.passes(subject(&case.event), &mut Scratch::default());
-        let explained = criteria.explain(subject(&case.event)).passes;
-        assert_eq!(passes, explained, "seed {seed}, explained: {case:#?}");
-        passes
+    let criteria = Criteria::compile(EventFormat::Json, &[case.pattern.as_str()]).ok();
+    let actual = criteria.map(|criteria| {
+        let matches = criteria.matches(event(&case.event), &mut MatchBuffers::default());
+        let explained = criteria.explain(event(&case.event)).matches;
+        assert_eq!(matches, explained, "seed {seed}, explained: {case:#?}");
+        matches
     });
     let expected = naive_filter::compile(&case.pattern).ok();
     let expected = expected.map(|pattern| pattern.matches(&case.event));
-    assert_eq!(answer, expected, "seed {seed}: {case:#?}");
-    answer
+    assert_eq!(actual, expected, "seed {seed}: {case:#?}");
+    actual
 }
 
-fn subject(event: &str) -> Subject<'_> {
-    Subject {
-        event: event.as_bytes(),
+fn event(json: &str) -> Event<'_> {
+    Event {
+        json: json.as_bytes(),
         data: b"",
     }
 }
 
-/// What is left of a text when some of its bytes have changed; characters stay whole.
-fn damage(text: &str, rng: &mut Rng) -> String {
+/// Changes up to three bytes of a text; characters stay whole.
+fn corrupt(text: &str, rng: &mut Rng) -> String {
     const BYTES: &[u8] = b"\"\\{}[]:,0-1.eE+ \n\tutfnrlsa\0\x1f\x7f";
     let mut bytes = text.as_bytes().to_vec();
     for _ in 0..rng.between(1, 3) {
         if bytes.is_empty() {
             break;
         }
-        let at = rng.size(0, bytes.len() - 1);
+        let index = rng.size(0, bytes.len() - 1);
         match rng.between(0, 3) {
-            0 => drop(bytes.remove(at)),
-            1 => bytes[at] = rng.pick(BYTES),
-            2 => bytes.insert(at, rng.pick(BYTES)),
-            _ => bytes.truncate(at),
+            0 => drop(bytes.remove(index)),
+            1 => bytes[index] = rng.pick(BYTES),
+            2 => bytes.insert(index, rng.pick(BYTES)),
+            _ => bytes.truncate(index),
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[track_caller]
-fn check(pattern: &str, event: &str, expected: bool) {
-    let criteria = Criteria::compile(View::Whole, &[pattern]).expect("the pattern is valid");
-    let passes = criteria.passes(subject(event), &mut Scratch::default());
-    assert_eq!(passes, expected, "{pattern}");
+fn check(pattern: &str, json: &str, expected: bool) {
+    let criteria = Criteria::compile(EventFormat::Json, &[pattern]).expect("the pattern is valid");
+    let matches = criteria.matches(event(json), &mut MatchBuffers::default());
+    assert_eq!(matches, expected, "{pattern}");
 }
 
-/// Where time grew with more than the size of what is judged, these would not come to an end.
+/// If the time grew faster than the size of the input, this would not finish.
 #[test]
-fn what_is_meant_to_take_long_does_not() {
+fn adversarial_input_takes_linear_time() {
     let deep = |open: &str, close: &str, n: usize| open.repeat(n) + "1" + &close.repeat(n);
     check(
         r#"{"a":[1]}"#,
@@ -119,7 +119,7 @@ fn what_is_meant_to_take_long_does_not() {
     check(&stars, &format!("{{\"a\":\"{letters}\"}}"), false);
     check(&stars, &format!("{{\"a\":\"{letters}b\"}}"), true);
 
-    // One element of each list must have both; only one of a hundred thousand does.
+    // One element must satisfy both conditions; only one of 100,000 does.
     let element = |one: usize, two: usize| format!("{{\"x\":{one},\"y\":{two}}}");
     let many: Vec<String> = (0..100_000).map(|n| element(1, n)).collect();
     let event = format!("{{\"a\":[{}]}}", many.join(","));
@@ -128,24 +128,24 @@ fn what_is_meant_to_take_long_does_not() {
     check(r#"{"a":{"y":[{"exists":true}],"x":[2]}}"#, &event, false);
 }
 
-/// Lists that have nothing to do with each other are not tried in every combination.
+/// The elements of unrelated arrays are not tried in every combination.
 #[test]
-fn lists_beside_each_other_are_judged_one_by_one() {
-    let list = |names: [&str; 2]| {
+fn unrelated_arrays_are_matched_independently() {
+    let array = |names: [&str; 2]| {
         let element = |n: usize| format!("{{\"{}\":1,\"{}\":{n}}}", names[0], names[1]);
         let elements: Vec<String> = (0..500).map(element).collect();
         format!("[{}]", elements.join(","))
     };
-    let lists = ["a", "b", "c", "d", "e"].map(|name| format!("\"{name}\":{}", list(["x", "y"])));
-    let inner = format!("{{{}}}", lists.join(","));
-    let wanted = |last: i32| {
+    let arrays = ["a", "b", "c", "d", "e"].map(|name| format!("\"{name}\":{}", array(["x", "y"])));
+    let inner = format!("{{{}}}", arrays.join(","));
+    let pattern = |last: i32| {
         let both = |name: &str, y: i32| format!("\"{name}\":{{\"x\":[1],\"y\":[{y}]}}");
         let fields = ["a", "b", "c", "d"].map(|name| both(name, 499));
         format!("{{{},{}}}", fields.join(","), both("e", last))
     };
-    check(&wanted(499), &inner, true);
-    check(&wanted(500), &inner, false);
+    check(&pattern(499), &inner, true);
+    check(&pattern(500), &inner, false);
     let outer = format!("{{\"o\":[{inner},{inner},{inner}]}}");
-    check(&format!("{{\"o\":{}}}", wanted(499)), &outer, true);
-    check(&format!("{{\"o\":{}}}", wanted(500)), &outer, false);
+    check(&format!("{{\"o\":{}}}", pattern(499)), &outer, true);
+    check(&format!("{{\"o\":{}}}", pattern(500)), &outer, false);
 }

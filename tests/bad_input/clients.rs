@@ -35,7 +35,7 @@ async fn a_client_of_something_else() {
         for command in [&["mappings", "list"][..], &["status"]] {
             let arguments = [command, &["--endpoint", &endpoint]].concat();
             let ended = run(dir.path(), &arguments).await;
-            let says = [&endpoint, "no windlass daemon", says, "--endpoint"];
+            let says = [&endpoint, "is not a windlass daemon", says, "--endpoint"];
             ended.assert(FAILED, &says);
         }
     }
@@ -68,7 +68,7 @@ async fn a_daemon_that_is_restarted_while_it_is_watched() {
     };
     until("no mappings").await;
     drop(server);
-    until("trying again").await;
+    until("retrying").await;
     let address = endpoint.strip_prefix("http://").unwrap().parse().unwrap();
     let (_, _, _server) = answering_at(address, NO_MAPPINGS).await;
     until("no mappings").await;

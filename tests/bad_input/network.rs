@@ -21,7 +21,7 @@ async fn a_port_in_use() {
     let ended = run(dir.path(), &["serve", "--listen", &address]).await;
     ended.assert(
         FAILED,
-        &[&address, "another program may use the port", "--listen"],
+        &[&address, "if another program uses the port", "--listen"],
     );
     let left = std::fs::read_dir(dir.path()).unwrap().count();
     assert_eq!(left, 0, "no store was made");

@@ -1,7 +1,7 @@
-//! Event patterns against event-ruler, the library that AWS itself matches them with.
+//! Compares both filters with event-ruler, the library in which AWS matches event patterns.
 //!
-//! Its answers are the truth, except where it errs by the way it is built; those cases are left out
-//! by `windlass_testkit::patterns::defects`.
+//! Its results are the reference, except in cases that may run into one of its known bugs, which are
+//! listed in `windlass_testkit::patterns::event_ruler_bugs`.
 
 use std::io::{BufWriter, Read as _, Write as _};
 use std::ops::Range;
@@ -11,23 +11,22 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail, ensure};
 use serde_json::json;
-use windlass_filter::{Criteria, Scratch, Subject, View};
+use windlass_filter::{Criteria, Event, EventFormat, MatchBuffers};
 use windlass_testkit::naive_filter;
-use windlass_testkit::patterns::defects::event_ruler_errs;
+use windlass_testkit::patterns::event_ruler_bugs::possible_bug;
 use windlass_testkit::patterns::{Case, any_case};
 use windlass_tests::servers::Servers;
 
 const FIXED: Range<u64> = 0..20_000;
 
-/// Cases more, of seeds that nobody has chosen.
+/// Additional cases, with seeds from the clock.
 const N_FRESH: u64 = 2_000;
 
-/// What comes of a pattern and an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Match,
     NoMatch,
-    /// The pattern is refused.
+    /// The pattern is invalid.
     Invalid,
 }
 
@@ -44,14 +43,14 @@ fn the_naive_filter_agrees_with_event_ruler() {
 #[test]
 fn the_filter_agrees_with_event_ruler() {
     agrees_with_event_ruler(|case| {
-        let Ok(criteria) = Criteria::compile(View::Whole, &[case.pattern.as_str()]) else {
+        let Ok(criteria) = Criteria::compile(EventFormat::Json, &[case.pattern.as_str()]) else {
             return Answer::Invalid;
         };
-        let subject = Subject {
-            event: case.event.as_bytes(),
+        let event = Event {
+            json: case.event.as_bytes(),
             data: b"",
         };
-        if criteria.passes(subject, &mut Scratch::default()) {
+        if criteria.matches(event, &mut MatchBuffers::default()) {
             Answer::Match
         } else {
             Answer::NoMatch
@@ -60,10 +59,10 @@ fn the_filter_agrees_with_event_ruler() {
     .unwrap();
 }
 
-/// Asks `ours` and event-ruler the same questions.
+/// Compares `ours` with event-ruler.
 ///
 /// # Errors
-/// If they answer one differently; the error shows which.
+/// The first case in which the answers differ.
 fn agrees_with_event_ruler(ours: impl Fn(&Case) -> Answer) -> anyhow::Result<()> {
     let first = first_fresh_seed()?;
     let seeds = FIXED.chain(first..first + N_FRESH);
@@ -77,11 +76,11 @@ fn agrees_with_event_ruler(ours: impl Fn(&Case) -> Answer) -> anyhow::Result<()>
         if ours == theirs {
             n_matches += u64::from(ours == Answer::Match);
             n_compared += 1;
-        } else if event_ruler_errs(case).is_none() {
-            bail!("seed {seed}: {ours:?} and not {theirs:?} comes of {case:#?}");
+        } else if possible_bug(case).is_none() {
+            bail!("seed {seed}: {ours:?}, event-ruler: {theirs:?}, for {case:#?}");
         }
     }
-    // Cases that are all alike would prove nothing.
+    // Cases that hardly ever match would prove nothing.
     ensure!(
         n_compared <= 4 * n_matches,
         "{n_matches} of {n_compared} match"
@@ -92,9 +91,9 @@ fn agrees_with_event_ruler(ours: impl Fn(&Case) -> Answer) -> anyhow::Result<()>
 /// The answers of event-ruler, in the order of the cases.
 fn ask_event_ruler<'a>(cases: impl Iterator<Item = &'a Case>) -> anyhow::Result<Vec<Answer>> {
     let servers = Servers::running();
-    let folder = servers.event_ruler();
+    let directory = servers.event_ruler();
     let mut child = Command::new("java")
-        .args(["-cp", &format!("{folder}:{folder}/*"), "EventRuler"])
+        .args(["-cp", &format!("{directory}:{directory}/*"), "EventRuler"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -105,7 +104,7 @@ fn ask_event_ruler<'a>(cases: impl Iterator<Item = &'a Case>) -> anyhow::Result<
     let mut input = BufWriter::new(child.stdin.take().context("its input is ours")?);
     let mut output = child.stdout.take().context("its output is ours")?;
     let mut text = String::new();
-    // It answers while it is asked, and would wait for ever for somebody who only asks.
+    // It answers each question at once; writing all of them before reading would deadlock.
     thread::scope(|scope| {
         let asking = scope.spawn(move || {
             questions
@@ -125,14 +124,14 @@ fn answer_of(line: &str) -> anyhow::Result<Answer> {
     let (kind, _) = line.split_once(':').unwrap_or((line, ""));
     match kind {
         "match" => Ok(Answer::Match),
-        // An error says that the event is not valid, and so it matches nothing.
+        // An error means that the event is invalid, and so it does not match.
         "no_match" | "error" => Ok(Answer::NoMatch),
         "invalid" => Ok(Answer::Invalid),
-        _ => bail!("event-ruler answers {line:?}"),
+        _ => bail!("unexpected answer of event-ruler: {line:?}"),
     }
 }
 
-/// Printed first, so that a failure shows it.
+/// Printed before the test runs, so that a failure shows it.
 fn first_fresh_seed() -> anyhow::Result<u64> {
     let chosen = std::env::var("WINDLASS_SEED").ok();
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
@@ -144,7 +143,7 @@ fn first_fresh_seed() -> anyhow::Result<u64> {
 
 #[expect(
     clippy::print_stdout,
-    reason = "the harness keeps it, and shows it when the test fails"
+    reason = "the test harness captures it and shows it on failure"
 )]
 fn show(line: &str) {
     println!("{line}");

@@ -1,5 +1,5 @@
-//! Filters on sources of servers that others wrote: what matches is delivered, in its order, and
-//! nothing else is; streams pass the rest, and queues lose it.
+//! Filters on third-party servers: exactly the matching records are delivered, in order. Streams skip
+//! the others, and queues delete them.
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
@@ -23,68 +23,68 @@ const MESSAGES: u64 = 120;
 const ITEMS: u64 = 30;
 
 #[tokio::test]
-async fn a_stream_of_kinesis_passes_what_does_not_match() {
-    stream_of_kinesis().await.unwrap();
+async fn a_kinesis_stream_skips_records_that_do_not_match() {
+    kinesis_stream().await.unwrap();
 }
 
-async fn stream_of_kinesis() -> anyhow::Result<()> {
+async fn kinesis_stream() -> anyhow::Result<()> {
     let aws = Servers::running().aws("kinesis_mock");
     let (function, arn) = (
         Function::start(200).await?,
-        aws.create_stream("sift", 3).await?,
+        aws.create_stream("filter", 3).await?,
     );
     let criteria = filters(&[
         r#"{"data": {"kind": ["keep"], "n": [{"numeric": [">=", 100]}]}}"#,
         r#"{"partitionKey": ["key-3"]}"#,
     ]);
     let members = json!({"StartingPosition": "TRIM_HORIZON", "FilterCriteria": criteria});
-    let setup = Setup::new("sift")
+    let setup = Setup::new("filter")
         .endpoint("kinesis", aws.endpoint())
         .function("orders", &function.url)
         .mapping("orders", &arn, members);
-    let passes = |it: &Numbered| {
+    let matches = |it: &Numbered| {
         let by_data = !it.is_plain() && it.kind() == "keep" && 100 <= it.0;
         by_data || it.key() == "key-3"
     };
     put_records(&aws, &arn, 0..RECORDS / 2).await?;
     let daemon = setup.start().await?;
     put_records(&aws, &arn, RECORDS / 2..RECORDS).await?;
-    let expected = (0..RECORDS).map(Numbered).filter(passes).count() as u64;
+    let expected = (0..RECORDS).map(Numbered).filter(matches).count() as u64;
     let counts = json!({
         "polled": RECORDS, "filtered_out": RECORDS - expected, "invoked": expected, "deleted": 0,
     });
     until_counts(&daemon, &counts).await?;
     daemon.stop().await?;
-    check_delivered(&function.records(), 0..RECORDS, passes)?;
+    check_delivered(&function.records(), 0..RECORDS, matches)?;
 
-    // Whoever comes next reads nothing again, also of a shard that had nothing to deliver last.
+    // After a restart nothing is read again, not even from a shard whose last records did not match.
     let daemon = setup.start().await?;
     put_records(&aws, &arn, RECORDS..RECORDS + KEYS).await?;
-    let more = (RECORDS..RECORDS + KEYS).map(Numbered).filter(passes);
+    let more = (RECORDS..RECORDS + KEYS).map(Numbered).filter(matches);
     let more = more.count() as u64;
     let counts = json!({
         "polled": KEYS, "filtered_out": KEYS - more, "invoked": more, "deleted": 0,
     });
     until_counts(&daemon, &counts).await?;
     daemon.stop().await?;
-    check_delivered(&function.records(), 0..RECORDS + KEYS, passes)
+    check_delivered(&function.records(), 0..RECORDS + KEYS, matches)
 }
 
 #[tokio::test]
-async fn a_stream_of_dynamodb_passes_what_does_not_match() {
-    stream_of_dynamodb().await.unwrap();
+async fn a_dynamodb_stream_skips_records_that_do_not_match() {
+    dynamodb_stream().await.unwrap();
 }
 
-async fn stream_of_dynamodb() -> anyhow::Result<()> {
+async fn dynamodb_stream() -> anyhow::Result<()> {
     let aws = Servers::running().aws("ministack");
-    let (table, arn) = aws.create_table("sift").await?;
+    let (table, arn) = aws.create_table("filter").await?;
     let function = Function::start(200).await?;
     let criteria = filters(&[
         r#"{"eventName": ["INSERT"], "dynamodb": {"NewImage": {"kind": {"S": ["keep"]}}}}"#,
         r#"{"eventName": ["REMOVE"], "dynamodb": {"OldImage": {"n": {"N": ["7", "9"]}}}}"#,
     ]);
     let members = json!({"StartingPosition": "TRIM_HORIZON", "FilterCriteria": criteria});
-    let setup = Setup::new("sift-dynamodb")
+    let setup = Setup::new("filter-dynamodb")
         .endpoint("dynamodb_streams", aws.endpoint())
         .function("changes", &function.url)
         .mapping("changes", &arn, members);
@@ -114,11 +114,11 @@ async fn stream_of_dynamodb() -> anyhow::Result<()> {
     });
     until_counts(&daemon, &counts).await?;
     daemon.stop().await?;
-    let told = |record: &Value| {
+    let describe = |record: &Value| {
         let (name, keys) = (&record["eventName"], &record["dynamodb"]["Keys"]);
         format!("{} {}", name, keys["key"]["S"])
     };
-    let mut delivered: Vec<_> = function.records().iter().map(told).collect();
+    let mut delivered: Vec<_> = function.records().iter().map(describe).collect();
     let inserted = items().filter(|it| it.kind() == "keep");
     let mut expected: Vec<_> = inserted
         .map(|it| format!(r#""INSERT" "item-{}""#, it.0))
@@ -131,7 +131,7 @@ async fn stream_of_dynamodb() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_queue_loses_what_does_not_match() {
+async fn a_queue_deletes_messages_that_do_not_match() {
     let servers = Servers::running();
     for name in ["elasticmq", "ministack", "fauxqs"] {
         for fifo in [false, true] {
@@ -144,20 +144,20 @@ async fn a_queue_loses_what_does_not_match() {
 
 async fn queue(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
     let function = Function::start(200).await?;
-    let (url, arn) = aws.create_queue("sift", fifo, json!({})).await?;
+    let (url, arn) = aws.create_queue("filter", fifo, json!({})).await?;
     let criteria = filters(&[
         r#"{"body": {"kind": ["keep"]}}"#,
         r#"{"body": [{"prefix": "keep "}]}"#,
     ]);
-    let setup = Setup::new("sift-queue")
+    let setup = Setup::new("filter-queue")
         .endpoint("sqs", aws.endpoint())
         .function("jobs", &function.url)
         .mapping("jobs", &arn, json!({"FilterCriteria": criteria}));
     send_messages(aws, &url, 0..MESSAGES / 2).await?;
     let daemon = setup.start().await?;
     send_messages(aws, &url, MESSAGES / 2..MESSAGES).await?;
-    let passes = |it: &Numbered| it.kind() == "keep";
-    let kept = (0..MESSAGES).map(Numbered).filter(passes).count() as u64;
+    let matches = |it: &Numbered| it.kind() == "keep";
+    let kept = (0..MESSAGES).map(Numbered).filter(matches).count() as u64;
     let counts = json!({
         "polled": MESSAGES, "filtered_out": MESSAGES - kept, "invoked": kept, "deleted": kept,
     });
@@ -170,12 +170,12 @@ async fn queue(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
     check_delivered(
         &in_order_of_sending(function.records(), fifo),
         0..MESSAGES,
-        passes,
+        matches,
     )
 }
 
 #[tokio::test]
-async fn filters_change_while_their_mapping_runs() {
+async fn filters_change_while_a_stream_is_polled() {
     changing_filters().await.unwrap();
 }
 
@@ -184,9 +184,9 @@ async fn changing_filters() -> anyhow::Result<()> {
     let aws = servers.aws("kinesis_mock");
     let (function, arn) = (
         Function::start(200).await?,
-        aws.create_stream("resift", 2).await?,
+        aws.create_stream("refilter", 2).await?,
     );
-    let setup = Setup::new("resift")
+    let setup = Setup::new("refilter")
         .endpoint("kinesis", aws.endpoint())
         .function("orders", &function.url);
     let daemon = setup.start().await?;
@@ -226,12 +226,12 @@ async fn changing_filters() -> anyhow::Result<()> {
     ensure!(got.get("FilterCriteria").is_none(), "{got}");
     put_records(&aws, &arn, 120..180).await?;
 
-    let passes = |it: &Numbered| match it.0 {
+    let matches = |it: &Numbered| match it.0 {
         0..60 => !it.is_plain() && it.kind() == "keep",
         60..120 => !it.is_plain() && it.kind() == "drop",
         _ => true,
     };
-    let expected = (0..180).map(Numbered).filter(passes).count();
+    let expected = (0..180).map(Numbered).filter(matches).count();
     let counts = json!({
         "polled": 180, "filtered_out": 180 - expected, "invoked": expected, "deleted": 0,
     });
@@ -240,17 +240,17 @@ async fn changing_filters() -> anyhow::Result<()> {
     let broken = filters(&[r#"{"data": {"kind": "keep"}}"#]);
     let broken = format!("--filter-criteria={broken}");
     let update = ["update-event-source-mapping", &by_uuid, &broken];
-    let refused = cli.refused(&update).await?;
+    let error = cli.refused(&update).await?;
     ensure!(
-        refused.contains("Invalid filter pattern definition."),
-        "{refused}"
+        error.contains("Invalid filter pattern definition."),
+        "{error}"
     );
     daemon.stop().await?;
-    check_delivered(&function.records(), 0..180, passes)
+    check_delivered(&function.records(), 0..180, matches)
 }
 
 #[tokio::test]
-async fn filters_change_while_their_queue_is_polled() {
+async fn filters_change_while_a_queue_is_polled() {
     let servers = Servers::running();
     for fifo in [false, true] {
         changing_filters_of_a_queue(&servers.aws("elasticmq"), fifo)
@@ -261,8 +261,8 @@ async fn filters_change_while_their_queue_is_polled() {
 
 async fn changing_filters_of_a_queue(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
     let function = Function::start(200).await?;
-    let (url, arn) = aws.create_queue("resift", fifo, json!({})).await?;
-    let setup = Setup::new("resift-queue")
+    let (url, arn) = aws.create_queue("refilter", fifo, json!({})).await?;
+    let setup = Setup::new("refilter-queue")
         .endpoint("sqs", aws.endpoint())
         .function("jobs", &function.url);
     let daemon = setup.start().await?;
@@ -280,8 +280,8 @@ async fn changing_filters_of_a_queue(aws: &Aws, fifo: bool) -> anyhow::Result<()
     ensure!(status == 202, "{status} {mapping}");
     daemon.wait_for_state(&uuid, "Enabled").await?;
     send_messages(aws, &url, 60..MESSAGES).await?;
-    let passes = |it: &Numbered| 60 <= it.0 || (!it.is_plain() && it.kind() == "keep");
-    let kept = (0..MESSAGES).map(Numbered).filter(passes).count() as u64;
+    let matches = |it: &Numbered| 60 <= it.0 || (!it.is_plain() && it.kind() == "keep");
+    let kept = (0..MESSAGES).map(Numbered).filter(matches).count() as u64;
     let counts = json!({
         "polled": MESSAGES, "filtered_out": MESSAGES - kept, "invoked": kept, "deleted": kept,
     });
@@ -291,11 +291,10 @@ async fn changing_filters_of_a_queue(aws: &Aws, fifo: bool) -> anyhow::Result<()
     check_delivered(
         &in_order_of_sending(function.records(), fifo),
         0..MESSAGES,
-        passes,
+        matches,
     )
 }
 
-/// Criteria with these patterns.
 fn filters(patterns: &[&str]) -> Value {
     let filters: Vec<_> = patterns.iter().map(|it| json!({"Pattern": it})).collect();
     json!({"Filters": filters})
@@ -309,7 +308,7 @@ async fn counts(daemon: &Daemon) -> anyhow::Result<Value> {
     Ok(mapping["counts"].take())
 }
 
-/// Waits until the only mapping has counted so many of each.
+/// Waits until the counts of the only mapping are as expected.
 async fn until_counts(daemon: &Daemon, expected: &Value) -> anyhow::Result<()> {
     let expected = expected.as_object().context("counts have names")?;
     let mut last = Value::Null;

@@ -12,6 +12,7 @@ mod metrics;
 mod pagination;
 mod rebinding_guard;
 mod rendering;
+pub mod report;
 mod server;
 mod status;
 

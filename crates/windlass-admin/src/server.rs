@@ -164,7 +164,7 @@ fn router(served: Arc<Served>) -> Router {
     Router::new()
         .merge(api::routes())
         .route("/windlass/v1/mappings", get(status::list))
-        .route("/windlass/v1/mappings/{uuid}", get(status::one))
+        .route("/windlass/v1/mappings/{uuid}", get(status::get))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics))

@@ -1,55 +1,70 @@
-//! The limits of a batch: how many items, how many bytes.
+//! Batch ids, and the limits of a batch by count and bytes.
 //!
-//! The third limit, the batching window, is time and so belongs to the machines.
+//! The third limit, the batching window, depends on time and belongs to the consumers.
 
 use crate::event;
 
-/// Counts the batches of one consumer.
+/// Identifies a batch of one consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BatchId(pub u64);
 
-/// What may go into one invocation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BatchLimits {
-    /// Most records or messages; at least 1.
-    pub items: usize,
-    /// Most bytes of the event, envelope included.
-    pub payload: usize,
+/// Assigns the batch ids of one consumer, from 1.
+#[derive(Debug, Default)]
+pub(crate) struct BatchIds {
+    last: u64,
 }
 
-/// The batch that can be made of what has gathered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fill {
-    /// How many of the first items belong to it; 0 if there are none.
-    pub items: usize,
-    /// Whether waiting for more cannot make it larger.
-    pub full: bool,
+pub(crate) struct BatchLimits {
+    /// Records or messages; at least 1.
+    pub(crate) max_items: usize,
+    /// Bytes of the event, envelope included.
+    pub(crate) max_bytes: usize,
+}
+
+/// The batch that can be made of the items that wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fill {
+    /// The first `n_items` belong to it; 0 if none wait.
+    pub(crate) n_items: usize,
+    /// Whether no more items can be added.
+    pub(crate) is_full: bool,
+}
+
+impl BatchIds {
+    pub(crate) fn assign(&mut self) -> BatchId {
+        self.last += 1;
+        BatchId(self.last)
+    }
 }
 
 impl BatchLimits {
-    /// Takes items from the front, each given by its rendered size in bytes, until one does not
-    /// fit. The first is always taken: whether it fits alone is for the caller to ask, by
-    /// [`BatchLimits::fits_alone`].
-    pub fn fill(self, sizes: impl IntoIterator<Item = usize>) -> Fill {
-        let (mut items, mut total) = (0, 0);
+    /// Counts items from the front, each given by the bytes of its event, until one does not fit.
+    /// The first always counts; callers check it with [`BatchLimits::fits_alone`].
+    pub(crate) fn fill(self, sizes: impl IntoIterator<Item = usize>) -> Fill {
+        let (mut n_items, mut total) = (0, 0);
         for size in sizes {
-            let too_large = self.payload < event::event_len(items + 1, total + size);
-            if items == self.items || (too_large && 0 < items) {
-                return Fill { items, full: true };
+            let is_too_large = self.max_bytes < event::event_len(n_items + 1, total + size);
+            if n_items == self.max_items || (is_too_large && 0 < n_items) {
+                return Fill {
+                    n_items,
+                    is_full: true,
+                };
             }
-            items += 1;
+            n_items += 1;
             total += size;
         }
-        let full = items == self.items || self.payload <= event::event_len(items, total);
+        let is_full =
+            n_items == self.max_items || self.max_bytes <= event::event_len(n_items, total);
         Fill {
-            items,
-            full: full && 0 < items,
+            n_items,
+            is_full: is_full && 0 < n_items,
         }
     }
 
-    /// Whether an item of this rendered size in bytes can be delivered at all.
-    pub fn fits_alone(self, size: usize) -> bool {
-        event::event_len(1, size) <= self.payload
+    /// Whether an item whose event has `size` bytes can be delivered at all.
+    pub(crate) fn fits_alone(self, size: usize) -> bool {
+        event::event_len(1, size) <= self.max_bytes
     }
 }
 
@@ -58,14 +73,14 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(sizes: &[usize], items: usize, full: bool) {
+    fn check(sizes: &[usize], n_items: usize, is_full: bool) {
         let limits = BatchLimits {
-            items: 3,
-            payload: event::ENVELOPE_LEN + 100,
+            max_items: 3,
+            max_bytes: event::ENVELOPE_LEN + 100,
         };
         assert_eq!(
             limits.fill(sizes.iter().copied()),
-            Fill { items, full },
+            Fill { n_items, is_full },
             "{sizes:?}"
         );
     }

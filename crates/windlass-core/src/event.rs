@@ -1,6 +1,6 @@
-//! The event a function receives: an envelope around rendered records.
+//! The event that a function receives: an envelope around records or messages.
 //!
-//! Records that are neighbours on their page are sent as they stand there, in one piece.
+//! Neighboring records of a page are sent as one piece of it, without a copy.
 
 use bytes::Bytes;
 
@@ -10,42 +10,42 @@ const OPEN: &[u8] = b"{\"Records\":[";
 const CLOSE: &[u8] = b"]}";
 const COMMA: &[u8] = b",";
 
-/// An event of more pieces is copied into one: sending many small ones costs more than that.
-const MOST_PIECES: usize = 16;
+/// An event of more pieces is copied into one: sending many small pieces costs more than the copy.
+const MAX_PIECES: usize = 16;
 
-/// The largest event one invocation may carry, in bytes: 6 MiB.
+/// Maximum size of the event of one invocation, in bytes: 6 MiB.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 pub const PAYLOAD_LIMIT: usize = 6 * 1024 * 1024;
 
-/// The bytes of the event around its records, commas apart.
+/// Bytes of an event in addition to its records and the commas between them.
 pub const ENVELOPE_LEN: usize = OPEN.len() + CLOSE.len();
 
-/// The event of one invocation, in the pieces in which it is sent.
+/// The event of one invocation, in the pieces that are sent.
 #[derive(Clone, Debug)]
 pub struct Event {
     pieces: Vec<Bytes>,
 }
 
-/// The size in bytes of an event of `n_records` records that are `total` bytes together.
+/// Bytes of an event of `n_records` records with `total` bytes.
 pub const fn event_len(n_records: usize, total: usize) -> usize {
     ENVELOPE_LEN + total + n_records.saturating_sub(1)
 }
 
 impl Event {
-    /// The event of records: `{"Records":[…]}`, in the order given.
+    /// `{"Records":[…]}`, in the order of the slice.
     pub fn of_records(records: &[Record]) -> Self {
-        let runs = records.chunk_by(Record::is_followed_by);
-        Self::around(runs.map(|run| run[0].text_through(&run[run.len() - 1])))
+        let spans = records.chunk_by(Record::is_followed_by);
+        Self::enclose(spans.map(|span| span[0].text_through(&span[span.len() - 1])))
     }
 
-    /// The event of messages, each given as it is rendered: `{"Records":[…]}`, in the order given.
+    /// `{"Records":[…]}`, in the order of the iterator; each item is the JSON of one message.
     pub fn of_messages<'a>(messages: impl Iterator<Item = &'a Bytes>) -> Self {
-        Self::around(messages.cloned())
+        Self::enclose(messages.cloned())
     }
 
-    /// The envelope around texts, each of one record or of several with their commas.
-    fn around(texts: impl Iterator<Item = Bytes>) -> Self {
+    /// Encloses texts in the envelope. Each is one record, or several with commas between them.
+    fn enclose(texts: impl Iterator<Item = Bytes>) -> Self {
         let mut pieces = vec![Bytes::from_static(OPEN)];
         for text in texts {
             if 1 < pieces.len() {
@@ -55,24 +55,22 @@ impl Event {
         }
         pieces.push(Bytes::from_static(CLOSE));
         let event = Self { pieces };
-        if MOST_PIECES < event.pieces.len() {
+        if MAX_PIECES < event.pieces.len() {
             Self::from(event.to_bytes())
         } else {
             event
         }
     }
 
-    /// Its pieces, one behind the other.
     pub fn pieces(&self) -> &[Bytes] {
         &self.pieces
     }
 
-    /// Its pieces, to be sent.
     pub fn into_pieces(self) -> Vec<Bytes> {
         self.pieces
     }
 
-    /// The whole of it in one piece, which costs a copy if it has several.
+    /// The event in one piece, which costs a copy if it has several.
     pub fn to_bytes(&self) -> Bytes {
         match &*self.pieces {
             [whole] => whole.clone(),
@@ -110,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_as_long_as_it_was_said_to_be() {
+    fn event_len_is_the_length_of_the_event() {
         let messages = [Bytes::from_static(b"{\"a\":1}"), Bytes::from_static(b"{}")];
         let records = page(&["{\"a\":1}", "{}"]);
         for n in 0..=messages.len() {
@@ -131,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_are_sent_in_one_piece() {
+    fn neighboring_records_are_sent_in_one_piece() {
         let (first, second) = (page(&["1", "2", "3", "4"]), page(&["5", "6"]));
         let records = [&first[..2], &first[3..], &second[..]].concat();
         let event = Event::of_records(&records);

@@ -1,4 +1,4 @@
-//! Names and numbers that sources give: sequence numbers, shards, messages, receipts, keys.
+//! Identifiers that sources assign: sequence numbers, shards, messages, receipt handles, keys.
 
 use std::fmt;
 
@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 /// A stable 64-bit hash of a partition key, item key or message group.
 ///
-/// Two keys with one hash share a lane, which costs concurrency and never order.
+/// Two keys with the same hash share a lane, which costs concurrency but never order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyHash(pub u64);
 
 impl KeyHash {
-    /// FNV-1a with a final mix, so that its low bits are usable for lanes. It must never change:
-    /// daemons of different versions may share a stream.
+    /// FNV-1a with a final mix, so that its low bits can select a lane. Must never change: daemons
+    /// of different versions may share a stream.
     pub fn of(key: &[u8]) -> Self {
         let mut hash = 0xcbf2_9ce4_8422_2325_u64;
         for &byte in key {
@@ -30,17 +30,16 @@ macro_rules! text_slice {
         pub struct $name(Bytes);
 
         impl $name {
-            /// From a slice of a page; `None` if it is not UTF-8.
+            /// Refers to a slice of a page; `None` if it is not UTF-8.
             pub fn from_slice(slice: Bytes) -> Option<Self> {
                 std::str::from_utf8(&slice).is_ok().then_some(Self(slice))
             }
 
-            /// The text.
             pub fn as_str(&self) -> &str {
                 std::str::from_utf8(&self.0).expect("checked on construction")
             }
 
-            /// A copy that does not keep the page alive it was cut from.
+            /// A copy that does not keep its page in memory.
             #[must_use]
             pub fn detached(&self) -> Self {
                 Self(Bytes::copy_from_slice(&self.0))

@@ -1,12 +1,25 @@
 //! Decides: mappings, batches, retries, checkpoints, lineage and reconciliation.
 //!
-//! Everything here is plain synchronous Rust that is handed inputs and the time and hands back
-//! commands. Nothing here performs I/O, reads a clock or draws from an unseeded generator, so any
-//! situation can be set up in a test in microseconds.
+//! Everything here is plain synchronous Rust: inputs and the time go in, commands come out. Nothing
+//! performs I/O, reads a clock or draws from an unseeded generator, so a test can set up any
+//! situation in microseconds.
 //!
-//! The machines ([`shard::ShardConsumer`], [`queue::QueueConsumer`]) have four kinds of method:
-//! *getters*, `handle` and `handle_timeout` (something happened), `poll_command` (what to do next)
-//! and `poll_timeout` (when to call again).
+//! # How to call a consumer
+//!
+//! A [`shard::ShardConsumer`] and a [`queue::QueueConsumer`] are called in the same way:
+//!
+//! - After `new` and after every `handle` and `handle_timeout`, take commands until `poll_command`
+//!   returns `None`. Only then read `poll_timeout` and pass the next input. A command that was
+//!   taken must be executed, even if the next input is `Drain`.
+//! - Every command is answered by exactly one input, except `Report` and `Finish`, which have no
+//!   answer. After `Finish`, I/O in flight may be dropped and inputs have no effect.
+//! - `now` must not decrease.
+//! - `handle` also fires every timer that is due, so a busy unit cannot starve its own batching
+//!   window or backoff. A late or repeated `handle_timeout` has no effect.
+//!
+//! A consumer panics, also in release builds, if the caller breaks this contract (an answer to
+//! something that is not in flight) or the consumer breaks one of its invariants: a consumer whose
+//! state is wrong must not write a checkpoint or delete a message.
 
 pub mod time;
 
@@ -25,6 +38,7 @@ pub mod record;
 pub mod record_page;
 
 pub mod batch;
+mod lifecycle;
 mod progress;
 mod retry;
 

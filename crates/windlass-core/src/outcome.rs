@@ -1,55 +1,52 @@
-//! What can come of an I/O, as far as decisions depend on it.
+//! Results of I/O calls, as far as decisions depend on them.
 
 use std::time::Duration;
 
-/// What came of one invocation: every way it can end is one of these.
+/// Result of one invocation.
 ///
-/// Whether the function was *reached* is the one fact the retry rules need: attempts are counted
-/// only when the function was invoked.
+/// The retry rules depend on whether the function was *reached*: an attempt counts only if the
+/// function was invoked.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html>
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The function answered without an error.
     Success,
-    /// The function ran, or may have run, and failed: this uses up an attempt.
+    /// The function ran, or may have run, and failed: this uses an attempt.
     FunctionError {
-        /// The status of the answer; 0 if there was none (a timeout, a closed connection).
+        /// Of the response; 0 without one (a timeout, a closed connection).
         status: u16,
-        /// The kind of error in a word, for people: `Unhandled`, `timeout`, `HTTP 500`. Never a
-        /// part of the answer's body.
+        /// The kind of error in a word, for people: `Unhandled`, `timeout`, `HTTP 500`. Never part
+        /// of the response body.
         error: String,
     },
-    /// The function was not reached: this uses up no attempt.
+    /// The function was not reached: this uses no attempt.
     NotInvoked {
-        /// Why.
         cause: Fault,
     },
 }
 
-/// The little about an I/O failure that decisions depend on.
+/// What went wrong with an I/O call, as far as decisions depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The other side asks to be called less often.
+    /// The service requests fewer calls.
     Throttled {
-        /// How long it asks to be left alone, if it says so.
+        /// The requested pause, if the response has one.
         retry_after: Option<Duration>,
     },
-    /// It may work next time: no connection, a timeout, an internal error, a malformed answer.
+    /// A retry may succeed: no connection, a timeout, an internal error, a malformed response.
     Transient,
-    /// It will not work until somebody changes a permission, a credential or a configuration.
+    /// Fails until an operator changes a permission, a credential or the configuration.
     Denied,
     /// The stream, queue, shard or function does not exist.
     Gone,
-    /// The place to read at is older than the oldest record the source still has.
+    /// The position to read from is older than the oldest record of the source.
     Trimmed,
 }
 
-/// Whether a conditional write was done.
+/// Result of a conditional write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Swap {
-    /// The row was as expected, and is written.
     Done,
-    /// Somebody else has changed the row; nothing was written.
+    /// The row was changed by someone else; nothing was written.
     Conflict,
 }

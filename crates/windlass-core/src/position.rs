@@ -1,39 +1,39 @@
-//! Places in a shard: what is stored as a checkpoint, and where to read next.
+//! Positions in a shard: what a checkpoint stores, and where to read next.
 
 use std::sync::Arc;
 
 use crate::ids::SequenceNumber;
 use crate::time::Timestamp;
 
-/// A place in a shard, and the form in which a checkpoint is kept.
+/// A position in a shard, as a checkpoint stores it.
 ///
-/// There is no `Latest`: were it stored, a restart before the first checkpoint would skip all that
-/// arrived meanwhile. A mapping's `LATEST` becomes [`Position::AtTimestamp`] when it is created.
+/// There is no `Latest`: a restart before the first checkpoint would skip all records that arrived
+/// meanwhile. A mapping's `LATEST` becomes [`Position::AtTimestamp`] when the mapping is created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Position {
-    /// The oldest record the source still has.
+    /// The oldest record of the source.
     TrimHorizon,
-    /// The first record that arrived at or after this moment.
+    /// The first record that arrived at or after this time.
     AtTimestamp(Timestamp),
-    /// The record behind the one with this sequence number.
+    /// The record after the one with this sequence number.
     After(SequenceNumber),
-    /// Every record of the shard is resolved, and no more will come.
+    /// Every record of the shard is resolved, and there will be no more.
     ShardEnd,
 }
 
 /// Where to read next.
 ///
-/// `iterator` is a hint that saves a call: it expires, and then reading starts again at `after`.
+/// `iterator` is a hint that saves a call. It expires; reading then restarts at `after`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// The place behind the last record that was read.
+    /// The position after the last record that was read.
     pub after: Position,
-    /// The source's own token for that place, if it has given one.
+    /// The source's own token for that position.
     pub iterator: Option<Arc<str>>,
 }
 
 impl Position {
-    /// The name under which it is stored and shown: `trim_horizon`, `at_timestamp`, `after` or
+    /// Its name in the store and in the status: `trim_horizon`, `at_timestamp`, `after` or
     /// `shard_end`.
     pub const fn kind(&self) -> &'static str {
         match self {
@@ -44,7 +44,7 @@ impl Position {
         }
     }
 
-    /// What is stored beside the kind: the sequence number, or milliseconds since the epoch.
+    /// What is stored with the kind: the sequence number, or milliseconds since the epoch.
     pub fn value(&self) -> Option<String> {
         match self {
             Self::TrimHorizon | Self::ShardEnd => None,
@@ -53,7 +53,7 @@ impl Position {
         }
     }
 
-    /// The reverse of [`Position::kind`] and [`Position::value`]; `None` if they do not fit.
+    /// The reverse of [`Position::kind`] and [`Position::value`]; `None` if they do not match.
     pub fn from_parts(kind: &str, value: Option<&str>) -> Option<Self> {
         match (kind, value) {
             ("trim_horizon", None) => Some(Self::TrimHorizon),
@@ -68,7 +68,7 @@ impl Position {
 }
 
 impl Cursor {
-    /// A cursor that knows no iterator.
+    /// A cursor without an iterator.
     pub const fn at(after: Position) -> Self {
         Self {
             after,
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_stored_form_reads_back() {
+    fn a_stored_position_reads_back() {
         let all = [
             Position::TrimHorizon,
             Position::AtTimestamp(Timestamp::from_millis(1_732_552_345_678)),

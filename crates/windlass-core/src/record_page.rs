@@ -193,7 +193,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_no_larger_than_its_records() {
+    fn a_page_has_the_size_of_its_records() {
         let mut builder = RecordPageBuilder::with_capacity(1_000_000, 10);
         let text = builder.begin();
         text.extend_from_slice(b"{\"n\":17}");

@@ -1,7 +1,8 @@
-//! What follows an outcome, and how long to wait before something is tried again.
+//! What follows an outcome, and how long to wait before something is repeated.
 //!
-//! The whole policy is the one `match` in [`Tries::judge`]; every machine that waits takes its
-//! delays from [`Backoff`]. Both are told a seeded generator, so that a run can be replayed.
+//! The whole retry policy is the one `match` in [`Attempts::decide`]; everything in the core that
+//! waits takes its delays from [`Backoff`]. Both draw from a seeded generator, so a run can be
+//! replayed.
 
 use std::time::Duration;
 
@@ -10,91 +11,90 @@ use rand_core::RngCore;
 
 use crate::outcome::{Fault, Outcome};
 
-/// The first delay of the schedule.
-const SHORTEST: Duration = Duration::from_millis(500);
+const MIN_DELAY: Duration = Duration::from_millis(500);
 
-/// The last delay of the schedule, and the only one where waiting alone will not help.
-const LONGEST: Duration = Duration::from_secs(60);
+/// Also the delay after faults that waiting does not remove.
+const MAX_DELAY: Duration = Duration::from_secs(60);
 
-/// How often one batch was handed out, and how that ended.
+/// The failures of one batch.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tries {
-    /// How often the function was reached and failed.
+pub(crate) struct Attempts {
+    /// The function was reached and failed.
     failed: Backoff,
-    /// How often the function was not reached since it was reached last.
+    /// The function was not reached; restarts when it is reached.
     not_reached: Backoff,
 }
 
-/// What is to be done with a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// It is finished with.
+pub(crate) enum RetryDecision {
     Resolve,
-    /// It is tried again, whole, when this time has passed.
+    /// Repeat the whole batch after this delay.
     Retry(Duration),
 }
 
-impl Tries {
+impl Attempts {
     /// Decides what follows an outcome of this batch.
     ///
-    /// Attempts are unlimited: a batch is tried until the function succeeds. Only an outcome with
-    /// which the function was reached uses one up.
+    /// Attempts are unlimited: a batch is repeated until the function succeeds. Only an outcome with
+    /// which the function was reached uses an attempt.
     ///
     /// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
-    pub(crate) fn judge(&mut self, outcome: &Outcome, random: &mut ChaCha8Rng) -> Verdict {
+    pub(crate) fn decide(&mut self, outcome: &Outcome, rng: &mut ChaCha8Rng) -> RetryDecision {
         match outcome {
-            Outcome::Success => Verdict::Resolve,
+            Outcome::Success => RetryDecision::Resolve,
             Outcome::FunctionError { .. } => {
                 self.not_reached.reset();
-                Verdict::Retry(self.failed.next(Fault::Transient, random))
+                RetryDecision::Retry(self.failed.next(Fault::Transient, rng))
             }
-            Outcome::NotInvoked { cause } => Verdict::Retry(self.not_reached.next(*cause, random)),
+            Outcome::NotInvoked { cause } => {
+                RetryDecision::Retry(self.not_reached.next(*cause, rng))
+            }
         }
     }
 
-    /// The number of the next attempt, from 1.
-    pub(crate) fn attempt(&self) -> u32 {
+    /// From 1.
+    pub(crate) fn next_attempt(&self) -> u32 {
         self.failed.failures.saturating_add(1)
     }
 }
 
-/// A schedule of delays: 500 ms, doubled with every failure, at most 60 s, up to 20 % more or less.
+/// Exponential backoff: 500 ms, doubled with every failure, at most 60 s, with a jitter of ±20 %.
 ///
-/// At the longest delay the jitter only shortens.
+/// At 60 s the jitter only shortens the delay.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// Counts a failure and gives the time to wait after it. A request to be left alone for longer
-    /// than the schedule says is honoured; what needs a person waits the longest delay.
-    pub(crate) fn next(&mut self, fault: Fault, random: &mut ChaCha8Rng) -> Duration {
+    /// Counts a failure and returns the delay after it. A `retry_after` that exceeds the scheduled
+    /// delay is honored. Faults that need an operator wait for the maximum delay.
+    pub(crate) fn next(&mut self, fault: Fault, rng: &mut ChaCha8Rng) -> Duration {
         let scheduled = 2_u32
             .checked_pow(self.failures)
-            .and_then(|factor| SHORTEST.checked_mul(factor))
-            .map_or(LONGEST, |delay| delay.min(LONGEST));
+            .and_then(|factor| MIN_DELAY.checked_mul(factor))
+            .map_or(MAX_DELAY, |delay| delay.min(MAX_DELAY));
         self.failures = self.failures.saturating_add(1);
         match fault {
             Fault::Throttled { retry_after } => {
-                jitter(scheduled, random).max(retry_after.unwrap_or_default())
+                jitter(scheduled, rng).max(retry_after.unwrap_or_default())
             }
-            Fault::Transient | Fault::Trimmed => jitter(scheduled, random),
-            Fault::Denied | Fault::Gone => jitter(LONGEST, random),
+            Fault::Transient | Fault::Trimmed => jitter(scheduled, rng),
+            Fault::Denied | Fault::Gone => jitter(MAX_DELAY, rng),
         }
     }
 
-    /// Starts the schedule anew.
+    /// Restarts the schedule.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }
 }
 
-fn jitter(delay: Duration, random: &mut ChaCha8Rng) -> Duration {
+fn jitter(delay: Duration, rng: &mut ChaCha8Rng) -> Duration {
     let low = delay * 4 / 5;
-    let high = (delay * 6 / 5).min(LONGEST);
-    let spread = u64::try_from((high - low).as_millis()).expect("a fifth of a minute is small");
-    low + Duration::from_millis(random.next_u64() % (spread + 1))
+    let high = (delay * 6 / 5).min(MAX_DELAY);
+    let spread = u64::try_from((high - low).as_millis()).expect("at most 24 s in milliseconds");
+    low + Duration::from_millis(rng.next_u64() % (spread + 1))
 }
 
 #[cfg(test)]
@@ -115,51 +115,51 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(tries: &mut Tries, outcome: &Outcome, scheduled: u64, attempt: u32) {
+    fn check(attempts: &mut Attempts, outcome: &Outcome, scheduled: u64, attempt: u32) {
         for seed in 0..50 {
-            let mut random = ChaCha8Rng::seed_from_u64(seed);
-            let Verdict::Retry(delay) = tries.clone().judge(outcome, &mut random) else {
-                panic!("{outcome:?} is tried again");
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let RetryDecision::Retry(delay) = attempts.clone().decide(outcome, &mut rng) else {
+                panic!("{outcome:?} is retried");
             };
             let scheduled = Duration::from_millis(scheduled);
-            let range = scheduled * 4 / 5..=(scheduled * 6 / 5).min(LONGEST);
+            let range = scheduled * 4 / 5..=(scheduled * 6 / 5).min(MAX_DELAY);
             assert!(range.contains(&delay), "{delay:?}");
         }
-        tries.judge(outcome, &mut ChaCha8Rng::seed_from_u64(0));
-        assert_eq!(tries.attempt(), attempt);
+        attempts.decide(outcome, &mut ChaCha8Rng::seed_from_u64(0));
+        assert_eq!(attempts.next_attempt(), attempt);
     }
 
     #[test]
     fn only_a_reached_function_uses_an_attempt_and_each_kind_has_its_schedule() {
-        let mut tries = Tries::default();
-        check(&mut tries, &unreached(Fault::Transient), 500, 1);
-        check(&mut tries, &unreached(Fault::Transient), 1_000, 1);
-        check(&mut tries, &failed(), 500, 2);
-        check(&mut tries, &failed(), 1_000, 3);
-        check(&mut tries, &unreached(Fault::Transient), 500, 3);
-        check(&mut tries, &failed(), 2_000, 4);
+        let mut attempts = Attempts::default();
+        check(&mut attempts, &unreached(Fault::Transient), 500, 1);
+        check(&mut attempts, &unreached(Fault::Transient), 1_000, 1);
+        check(&mut attempts, &failed(), 500, 2);
+        check(&mut attempts, &failed(), 1_000, 3);
+        check(&mut attempts, &unreached(Fault::Transient), 500, 3);
+        check(&mut attempts, &failed(), 2_000, 4);
     }
 
     #[test]
-    fn the_schedule_ends_at_a_minute() {
-        let mut tries = Tries::default();
+    fn the_delay_is_at_most_a_minute() {
+        let mut attempts = Attempts::default();
         for scheduled in [500, 1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 60_000] {
-            let attempt = tries.attempt() + 1;
-            check(&mut tries, &failed(), scheduled, attempt);
+            let attempt = attempts.next_attempt() + 1;
+            check(&mut attempts, &failed(), scheduled, attempt);
         }
-        tries.failed.failures = u32::MAX;
-        check(&mut tries, &failed(), 60_000, u32::MAX);
+        attempts.failed.failures = u32::MAX;
+        check(&mut attempts, &failed(), 60_000, u32::MAX);
     }
 
     #[test]
-    fn a_request_for_peace_is_honoured_and_a_refusal_waits_longest() {
-        let mut random = ChaCha8Rng::seed_from_u64(1);
+    fn retry_after_is_honored_and_a_denied_call_waits_for_the_maximum_delay() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
         let retry_after = Some(Duration::from_secs(90));
-        let delay = Backoff::default().next(Fault::Throttled { retry_after }, &mut random);
+        let delay = Backoff::default().next(Fault::Throttled { retry_after }, &mut rng);
         assert_eq!(delay, Duration::from_secs(90));
         for fault in [Fault::Denied, Fault::Gone] {
-            let delay = Backoff::default().next(fault, &mut random);
-            assert!(Duration::from_secs(48) <= delay && delay <= LONGEST);
+            let delay = Backoff::default().next(fault, &mut rng);
+            assert!(Duration::from_secs(48) <= delay && delay <= MAX_DELAY);
         }
     }
 }

@@ -1,35 +1,32 @@
-//! The one kind of time: milliseconds since the Unix epoch.
+//! Time: milliseconds since the Unix epoch.
 //!
-//! Record age needs a wall clock and windows need a clock that never jumps. The engine's clock is
-//! both (wall time at start plus monotonic time since), so the core needs only one type.
+//! Record age needs a wall clock, and windows need a clock that never jumps. The engine's clock is
+//! both (wall time at start plus monotonic time since then), so the core needs only one type.
 
 use std::ops::Add;
 use std::time::Duration;
 
-/// Milliseconds since the Unix epoch. The core is always told the time; it never asks.
+/// Milliseconds since the Unix epoch. The core receives the time and never reads a clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The Unix epoch.
     pub const EPOCH: Self = Self(0);
 
-    /// From milliseconds since the Unix epoch.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since the Unix epoch.
     pub const fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// How long before `self` the moment `earlier` was; zero if it was not before.
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
-    /// The start of the second this moment lies in, for sources that tell time in whole seconds.
+    /// The start of its second, for sources that report time in whole seconds.
     pub const fn floor_to_second(self) -> Self {
         Self(self.0 - self.0 % 1000)
     }

@@ -15,7 +15,7 @@ use windlass_emulator::{BenchLoad, BenchSource};
 use floor::Floor;
 
 #[derive(Parser)]
-#[command(version, about)]
+#[command(version, about = "Runs the source or the floor of a benchmark")]
 struct Options {
     #[command(subcommand)]
     command: Command,

@@ -51,7 +51,7 @@ pub const KINESIS_READ_LIMIT: u32 = 10_000;
 pub const DYNAMODB_STREAMS_READ_LIMIT: u32 = 1_000;
 
 /// How the engine behaves, for all mappings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EngineSettings {
     /// Between reads at the tip of a Kinesis shard.
     pub kinesis_poll_interval: Duration,

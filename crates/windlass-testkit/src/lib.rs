@@ -7,6 +7,6 @@ pub mod filter_bench;
 pub mod naive_filter;
 pub mod patterns;
 pub mod rng;
+pub mod sample_filter;
 pub mod script;
-pub mod wanted;
 pub mod world;

@@ -1,7 +1,7 @@
-//! Composition: the parts of a daemon put together, started and stopped.
+//! Composes a daemon from its parts, starts and stops it.
 //!
-//! Four verbs: a [`Config`] is loaded, [`App::build`] opens and binds everything that can fail,
-//! [`App::spawn`] lets it run, [`Running::stop`] drains it.
+//! A [`Config`] is loaded, [`App::build`] opens and binds everything that can fail, [`App::spawn`]
+//! starts the work, [`Running::stop`] drains it.
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -11,8 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use windlass_adapters::aws::{AwsSettings, Service};
-use windlass_adapters::{AdapterSettings, Adapters, stores};
+use windlass_adapters::{Adapters, stores};
 use windlass_admin::{
     ConfigMapping, Control, ControlParts, Metrics, Readiness, Server, ServerParts,
 };
@@ -20,19 +19,18 @@ use windlass_core::lease::WorkerId;
 use windlass_engine::clock::Clock;
 use windlass_engine::memory::Budget;
 use windlass_engine::ports::Store;
-use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::StatusBoard;
 use windlass_engine::stop::Stop;
 use windlass_engine::supervisor::{Supervisor, SupervisorParts};
 
 use crate::config::Config;
 
-/// A daemon that can run: its store is open, its port is bound.
+/// A daemon with an open store and a bound port.
 pub(crate) struct App {
     config: Config,
     prune: bool,
     store: Arc<dyn Store>,
-    world: Arc<Adapters>,
+    adapters: Arc<Adapters>,
     board: Arc<StatusBoard>,
     clock: Clock,
     budget: Budget,
@@ -41,7 +39,7 @@ pub(crate) struct App {
     metrics: Metrics,
 }
 
-/// A daemon that runs.
+/// A running daemon.
 pub(crate) struct Running {
     stop: watch::Sender<Stop>,
     supervisor: JoinSet<()>,
@@ -55,20 +53,19 @@ impl App {
     /// # Errors
     /// The store cannot be opened, or the port is in use.
     pub(crate) async fn build(config: Config, prune: bool) -> anyhow::Result<Self> {
-        let listener = listen(config.listen)?;
+        let listener = bind(config.listen.address)?;
         let store = stores::open(&config.store)?;
-        let world = Arc::new(Adapters::load(adapter_settings(&config)).await);
-        let settings = engine_settings(&config);
+        let adapters = Arc::new(Adapters::load(config.adapters.clone()).await);
         let board = Arc::new(StatusBoard::default());
-        let (clock, budget) = (Clock::start(), Budget::new(settings.buffer_limit));
+        let (clock, budget) = (Clock::start(), Budget::new(config.engine.buffer_limit));
         let supervisor = Supervisor::new(SupervisorParts {
             store: Arc::clone(&store),
-            adapters: Arc::clone(&world) as _,
+            adapters: Arc::clone(&adapters) as _,
             board: Arc::clone(&board),
             clock,
             worker: worker_id(),
             budget: budget.clone(),
-            settings,
+            settings: config.engine.clone(),
             seed: uuid::Uuid::new_v4().as_u64_pair().0,
         });
         let metrics = Metrics::install()?;
@@ -76,7 +73,7 @@ impl App {
             config,
             prune,
             store,
-            world,
+            adapters,
             board,
             clock,
             budget,
@@ -86,26 +83,26 @@ impl App {
         })
     }
 
-    /// How long a stop may take.
     pub(crate) const fn drain_timeout(&self) -> Duration {
         self.config.drain_timeout
     }
 
-    /// Applies the declared mappings and lets it run.
+    /// Applies the mappings of the configuration and starts the work.
     ///
     /// # Errors
-    /// A declared mapping names a function that does not exist, or the store fails.
+    /// A mapping names a function that does not exist, or the store fails.
     pub(crate) async fn spawn(self) -> anyhow::Result<Running> {
-        let declared = &self.config.mappings;
-        ConfigMapping::apply(declared, &*self.store, &*self.world, self.clock, self.prune).await?;
+        let (store, lookup) = (&*self.store, &*self.adapters);
+        let mappings = &self.config.mappings;
+        ConfigMapping::apply(mappings, store, lookup, self.clock, self.prune).await?;
         let readiness = Readiness::default();
         let control = Control::new(ControlParts {
             store: self.store,
-            directory: self.world,
+            directory: self.adapters,
             board: self.board,
             wakeup: self.supervisor.wakeup(),
             clock: self.clock,
-            home: self.config.place(),
+            home: self.config.adapters.home(),
         });
         let parts = ServerParts {
             control,
@@ -113,8 +110,7 @@ impl App {
             metrics: self.metrics,
             budget: self.budget,
         };
-        let server =
-            Server::start(self.listener, parts).context("starting the server of the API")?;
+        let server = Server::start(self.listener, parts).context("starting the API server")?;
         let (stop, stopped) = watch::channel(Stop::No);
         let mut supervisor = JoinSet::new();
         supervisor.spawn(self.supervisor.run(stopped));
@@ -129,23 +125,23 @@ impl App {
 }
 
 impl Running {
-    /// Where its API is.
+    /// The address of its API.
     pub(crate) const fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
-    /// Drains within a grace period; a second request ends everything at once, which costs repeated
-    /// invocations and nothing else. The API answers until the last.
+    /// Drains within `grace`; a second signal ends everything at once, at the cost of repeated
+    /// invocations. The API answers until the end.
     pub(crate) async fn stop(mut self, grace: Duration, again: impl Future<Output = &'static str>) {
         self.readiness.drain();
         self.stop.send_replace(Stop::Drain);
         tokio::select! {
             _ = self.supervisor.join_next() => {}
             () = tokio::time::sleep(grace) => {
-                tracing::warn!("not everything has finished in {grace:?}; what runs will be repeated");
+                tracing::warn!("the drain exceeded {grace:?}; invocations in flight will be repeated");
             }
             signal = again => {
-                tracing::warn!(signal, "stopping at once; what runs will be repeated");
+                tracing::warn!(signal, "stopping at once; invocations in flight will be repeated");
             }
         }
         self.stop.send_replace(Stop::Now);
@@ -155,17 +151,17 @@ impl Running {
             .await
             .is_err()
         {
-            tracing::error!("the server of the API could not be stopped");
+            tracing::error!("the API server could not be stopped");
         }
         tracing::info!("stopped");
     }
 }
 
-/// Takes the port, so that a mistake shows before anything else is done.
-fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+/// Binds the port first, so that an error shows before anything else happens.
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).with_context(|| {
         format!(
-            "listening on {address}; another program may use the port: stop it, or choose another \
+            "cannot listen on {address}; if another program uses the port, stop it or choose another \
              address with 'listen' or --listen"
         )
     })
@@ -177,38 +173,4 @@ fn worker_id() -> WorkerId {
         std::process::id(),
         uuid::Uuid::new_v4().simple()
     ))
-}
-
-fn engine_settings(config: &Config) -> EngineSettings {
-    let defaults = EngineSettings::default();
-    EngineSettings {
-        kinesis_poll_interval: config.kinesis_poll_interval,
-        kinesis_catch_up_interval: defaults
-            .kinesis_catch_up_interval
-            .min(config.kinesis_poll_interval),
-        dynamodb_streams_poll_interval: config.dynamodb_streams_poll_interval,
-        dynamodb_streams_catch_up_interval: defaults
-            .dynamodb_streams_catch_up_interval
-            .min(config.dynamodb_streams_poll_interval),
-        sqs_wait_time: config.sqs_wait_time,
-        sqs_visibility_heartbeat: config.sqs_visibility_heartbeat,
-        ..defaults
-    }
-}
-
-fn adapter_settings(config: &Config) -> AdapterSettings {
-    let endpoints = Service::ALL.into_iter().filter_map(|service| {
-        let url = config.endpoints.get(service.name())?;
-        Some((service, url.clone()))
-    });
-    AdapterSettings {
-        aws: AwsSettings {
-            region: config.region.clone(),
-            endpoints: endpoints.collect(),
-            placeholder_credentials: config.placeholder_credentials,
-            ca_bundle: config.ca_bundle.clone(),
-        },
-        account_id: config.account_id.clone(),
-        functions: config.functions.clone(),
-    }
 }

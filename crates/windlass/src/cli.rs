@@ -89,24 +89,23 @@ pub(crate) enum Command {
 /// What to do with filters.
 #[derive(Debug, Subcommand)]
 pub(crate) enum FilterCommand {
-    /// Say whether an event would pass, and if not, which field stopped it.
+    /// Print whether an event would pass, and if not, which fields do not match.
     ///
-    /// Exit code 0: it passes, of several records at least one; 1: it does not; 64: a pattern or the
-    /// event is invalid.
+    /// Exit code 0: the event, or at least one of its records, passes; 1: it does not; 64: a pattern
+    /// or the event is invalid.
     Test(FilterTestArgs),
 }
 
-/// A filter and an event to try it on.
 #[derive(Debug, Args)]
 pub(crate) struct FilterTestArgs {
-    /// The event pattern: JSON, @FILE, or @- for standard input. Of several, one is enough.
+    /// The event pattern: JSON, @FILE, or @- for standard input. One of several has to match.
     #[arg(long = "pattern", value_name = "PATTERN", required = true)]
     pub(crate) patterns: Vec<String>,
-    /// The event: a file, - for standard input, or JSON itself.
+    /// The event: a file, - for standard input, or JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) event: String,
-    /// What the event comes from: it is a record as the function would see it, or an event with
-    /// several Records. Without this it is matched as it stands.
+    /// Source of the event, which is then a record as the function receives it, or an object with
+    /// Records. Without this option the event is matched as it is.
     #[arg(long, value_enum)]
     pub(crate) source: Option<SourceName>,
 }
@@ -175,7 +174,7 @@ pub(crate) struct ClientArgs {
         value_name = "URL",
         env = "WINDLASS_ENDPOINT",
         default_value = "http://127.0.0.1:9870",
-        value_parser = crate::client::endpoint
+        value_parser = crate::client::parse_endpoint
     )]
     pub(crate) endpoint: String,
     /// How to print.

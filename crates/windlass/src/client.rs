@@ -1,4 +1,4 @@
-//! A client of a daemon's API, for the commands that ask one.
+//! A client of the daemon's API.
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -7,28 +7,29 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use windlass_admin::report::MappingReport;
 
-/// Where the API of mappings is served.
-const MAPPINGS: &str = "/2015-03-31/event-source-mappings";
+const MAPPINGS_PATH: &str = "/2015-03-31/event-source-mappings";
+const STATUS_PATH: &str = "/windlass/v1/mappings";
 
-/// Talks to one daemon.
 #[derive(Debug)]
 pub(crate) struct Client {
     endpoint: String,
     http: HttpClient<HttpConnector, Full<Bytes>>,
 }
 
-/// A refusal by the daemon.
+/// An error that the daemon returned.
 #[derive(Debug)]
-pub(crate) struct Refusal {
+pub(crate) struct ApiError {
     pub(crate) status: StatusCode,
     /// AWS's name of the error.
     pub(crate) code: String,
     pub(crate) message: String,
 }
 
-impl std::fmt::Display for Refusal {
+impl std::fmt::Display for ApiError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
@@ -40,10 +41,10 @@ impl std::fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for ApiError {}
 
 impl Client {
-    /// A client of the daemon at an endpoint that [`endpoint`] has read.
+    /// `endpoint`: see [`parse_endpoint`].
     pub(crate) fn new(endpoint: &str) -> Self {
         let http = HttpClient::builder(TokioExecutor::new()).build_http();
         Self {
@@ -52,7 +53,7 @@ impl Client {
         }
     }
 
-    /// Every mapping, all pages.
+    /// All mappings, from all pages.
     pub(crate) async fn list(
         &self,
         event_source_arn: Option<&str>,
@@ -69,10 +70,10 @@ impl Client {
             ] {
                 query.extend(value.map(|value| format!("{name}={}", percent_encode(value))));
             }
-            let path = format!("{MAPPINGS}?{}", query.join("&"));
+            let path = format!("{MAPPINGS_PATH}?{}", query.join("&"));
             let mut page = self.call(Method::GET, &path, None).await?;
             let Value::Array(items) = page["EventSourceMappings"].take() else {
-                bail!("{}", self.stranger("JSON without EventSourceMappings"));
+                bail!("{}", self.not_a_daemon("JSON without EventSourceMappings"));
             };
             mappings.extend(items);
             match page["NextMarker"].as_str() {
@@ -82,40 +83,38 @@ impl Client {
         }
     }
 
-    /// One mapping.
     pub(crate) async fn get(&self, uuid: &str) -> anyhow::Result<Value> {
         self.call(Method::GET, &mapping_path(uuid), None).await
     }
 
-    /// A new mapping.
     pub(crate) async fn create(&self, members: &Value) -> anyhow::Result<Value> {
-        self.call(Method::POST, MAPPINGS, Some(members)).await
+        self.call(Method::POST, MAPPINGS_PATH, Some(members)).await
     }
 
-    /// Changes a mapping.
     pub(crate) async fn update(&self, uuid: &str, members: &Value) -> anyhow::Result<Value> {
         self.call(Method::PUT, &mapping_path(uuid), Some(members))
             .await
     }
 
-    /// Deletes a mapping.
     pub(crate) async fn delete(&self, uuid: &str) -> anyhow::Result<Value> {
         self.call(Method::DELETE, &mapping_path(uuid), None).await
     }
 
-    /// What every mapping is doing.
-    pub(crate) async fn statuses(&self) -> anyhow::Result<Vec<Value>> {
-        let statuses = self.call(Method::GET, "/windlass/v1/mappings", None);
-        let Value::Array(statuses) = statuses.await? else {
-            bail!("{}", self.stranger("JSON that is no list of mappings"));
-        };
-        Ok(statuses)
+    /// The status of every mapping, without shards and queues.
+    pub(crate) async fn statuses(&self) -> anyhow::Result<Vec<MappingReport>> {
+        let value = self.call(Method::GET, STATUS_PATH, None).await?;
+        self.parse(value)
     }
 
-    /// What one mapping is doing, with its shards or its queue.
-    pub(crate) async fn status(&self, uuid: &str) -> anyhow::Result<Value> {
-        let path = format!("/windlass/v1/mappings/{}", percent_encode(uuid));
-        self.call(Method::GET, &path, None).await
+    /// The status of one mapping, with its shards or its queue.
+    pub(crate) async fn status(&self, uuid: &str) -> anyhow::Result<MappingReport> {
+        let path = format!("{STATUS_PATH}/{}", percent_encode(uuid));
+        let value = self.call(Method::GET, &path, None).await?;
+        self.parse(value)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, value: Value) -> anyhow::Result<T> {
+        serde_json::from_value(value).with_context(|| self.not_a_daemon("other JSON than a status"))
     }
 
     async fn call(
@@ -130,7 +129,7 @@ impl Client {
             .uri(format!("{}{path}", self.endpoint))
             .header("content-type", "application/json")
             .body(Full::new(Bytes::from(body)))
-            .with_context(|| format!("the endpoint '{}' cannot be called", self.endpoint))?;
+            .with_context(|| format!("cannot call the endpoint '{}'", self.endpoint))?;
         let response = self.http.request(request).await.with_context(|| {
             format!(
                 "no daemon answers at {}; start one with 'windlass serve'",
@@ -141,7 +140,7 @@ impl Client {
         let body = body
             .collect()
             .await
-            .context("the daemon's answer broke off")?
+            .context("the connection closed before the end of the response")?
             .to_bytes();
         let value = serde_json::from_slice::<Value>(&body).ok();
         let header = |name| head.headers.get(name).and_then(|it| it.to_str().ok());
@@ -150,38 +149,34 @@ impl Client {
             (value, Some(code)) => {
                 let value = value.unwrap_or_default();
                 let message = value["message"].as_str().or(value["Message"].as_str());
-                Err(Refusal {
+                Err(ApiError {
                     status: head.status,
                     code: code.to_owned(),
-                    message: message.unwrap_or("no explanation was given").to_owned(),
+                    message: message.unwrap_or("no message").to_owned(),
                 }
                 .into())
             }
             (_, None) => {
                 let (status, kind) = (head.status, header("content-type").unwrap_or("no type"));
-                let server = header("server").map(|name| format!(" by the server '{name}'"));
+                let server = header("server").map(|name| format!(" from the server '{name}'"));
                 let answer = format!("{status}{} with {kind}", server.unwrap_or_default());
-                bail!("{}", self.stranger(&answer))
+                bail!("{}", self.not_a_daemon(&answer))
             }
         }
     }
 
-    /// Said of a server that is there and is none of ours.
-    fn stranger(&self, answer: &str) -> String {
+    fn not_a_daemon(&self, answer: &str) -> String {
         format!(
-            "what answers at {} is no windlass daemon: it answers {answer}, where the JSON of \
-             windlass's API is expected; give the daemon's address with --endpoint or \
-             WINDLASS_ENDPOINT",
+            "{} is not a windlass daemon: it returned {answer}; give the daemon's address with \
+             --endpoint or WINDLASS_ENDPOINT",
             self.endpoint
         )
     }
 }
 
-/// Reads where a daemon is; anything else is wrong usage.
-///
 /// # Errors
-/// It is not an `http://` URL.
-pub(crate) fn endpoint(text: &str) -> Result<String, String> {
+/// The text is not an `http://` URL.
+pub(crate) fn parse_endpoint(text: &str) -> Result<String, String> {
     let uri = text.parse::<http::Uri>();
     let is_http = uri.is_ok_and(|uri| uri.scheme_str() == Some("http"));
     if is_http {
@@ -192,10 +187,10 @@ pub(crate) fn endpoint(text: &str) -> Result<String, String> {
 }
 
 fn mapping_path(uuid: &str) -> String {
-    format!("{MAPPINGS}/{}", percent_encode(uuid))
+    format!("{MAPPINGS_PATH}/{}", percent_encode(uuid))
 }
 
-/// Encodes what is not plain in a path segment or a query value.
+/// Percent-encodes a path segment or a query value.
 fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {

@@ -1,4 +1,4 @@
-//! `windlass filter test`: whether an event would pass, and what decided.
+//! `windlass filter test`: whether an event passes filters, and why not.
 
 use std::io::Read;
 use std::path::Path;
@@ -7,23 +7,23 @@ use std::process::ExitCode;
 use anyhow::Context;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use windlass_filter::{Criteria, Explanation, Subject, View};
+use windlass_filter::{Criteria, Event, EventFormat, Explanation};
 
 use crate::cli::{FilterTestArgs, SourceName};
-use crate::config::Problem;
-use crate::{EXIT_USAGE, complain, output};
+use crate::config::ConfigError;
+use crate::{EXIT_USAGE, eprint_error, output};
 
-/// Exit code of an event that does not pass.
+/// Exit code if no record passes.
 const DOES_NOT_PASS: u8 = 1;
 
-/// An event as a function gets it.
+/// The event of an invocation.
 #[derive(Deserialize)]
-struct Event<'e> {
+struct Invocation<'e> {
     #[serde(rename = "Records", borrow)]
     records: Option<Vec<&'e RawValue>>,
 }
 
-/// The part of a record that filters look into.
+/// The data of a record.
 #[derive(Deserialize)]
 struct Record<'e> {
     #[serde(borrow)]
@@ -38,7 +38,7 @@ struct Kinesis<'e> {
     data: Option<&'e RawValue>,
 }
 
-/// Judges an event by patterns and says why.
+/// Evaluates an event with the given patterns and prints the result.
 pub(crate) fn test(args: &FilterTestArgs) -> anyhow::Result<ExitCode> {
     let mut patterns = Vec::new();
     for pattern in &args.patterns {
@@ -47,20 +47,20 @@ pub(crate) fn test(args: &FilterTestArgs) -> anyhow::Result<ExitCode> {
             None => ("pattern".to_owned(), pattern.clone()),
         });
     }
-    let view = match args.source {
-        None => View::Whole,
-        Some(SourceName::Kinesis) => View::Kinesis,
-        Some(SourceName::Dynamodb) => View::DynamoDbStreams,
-        Some(SourceName::Sqs) => View::Sqs,
+    let format = match args.source {
+        None => EventFormat::Json,
+        Some(SourceName::Kinesis) => EventFormat::Kinesis,
+        Some(SourceName::Dynamodb) => EventFormat::DynamoDbStreams,
+        Some(SourceName::Sqs) => EventFormat::Sqs,
     };
     let texts: Vec<&str> = patterns.iter().map(|(_, text)| text.as_str()).collect();
-    let criteria = match Criteria::compile(view, &texts) {
+    let criteria = match Criteria::compile(format, &texts) {
         Ok(criteria) => criteria,
         Err(errors) => {
-            for (number, error) in errors {
-                let (name, text) = &patterns[number];
-                let (line, column) = error.place(text);
-                complain(&format!("{name}:{line}:{column}: {error}"));
+            for (index, error) in errors {
+                let (name, text) = &patterns[index];
+                let (line, column) = error.line_and_column(text);
+                eprint_error(&format!("{name}:{line}:{column}: {error}"));
             }
             return Ok(ExitCode::from(EXIT_USAGE));
         }
@@ -70,100 +70,108 @@ pub(crate) fn test(args: &FilterTestArgs) -> anyhow::Result<ExitCode> {
     } else {
         read(&args.event)?
     };
-    match judge(&criteria, view, &event) {
-        Ok(answers) => {
-            output::print(&text(&answers))?;
-            let passes = answers.iter().any(|answer| answer.passes);
+    match evaluate(&criteria, format, &event) {
+        Ok(explanations) => {
+            output::print(&text(&explanations))?;
+            let passes = explanations.iter().any(|it| it.matches);
             Ok(ExitCode::from(if passes { 0 } else { DOES_NOT_PASS }))
         }
-        Err(Problem { line, message }) => {
-            complain(&format!("event:{line}: {message}"));
+        Err(ConfigError { line, message }) => {
+            eprint_error(&format!("event:{line}: {message}"));
             Ok(ExitCode::from(EXIT_USAGE))
         }
     }
 }
 
-/// The answer for the event, or for each record of one that has several.
-fn judge(criteria: &Criteria, view: View, event: &str) -> Result<Vec<Explanation>, Problem> {
+/// The result for the event, or for each of its records.
+fn evaluate(
+    criteria: &Criteria,
+    format: EventFormat,
+    event: &str,
+) -> Result<Vec<Explanation>, ConfigError> {
     let whole: &RawValue = from_json(event)?;
     if !whole.get().starts_with('{') {
-        return Err(problem("an event is a JSON object"));
+        return Err(problem("the event must be a JSON object"));
     }
-    if view == View::Whole {
-        let subject = Subject {
-            event: whole.get().as_bytes(),
+    if format == EventFormat::Json {
+        let event = Event {
+            json: whole.get().as_bytes(),
             data: b"",
         };
-        return Ok(vec![criteria.explain(subject)]);
+        return Ok(vec![criteria.explain(event)]);
     }
-    let Event { records } = from_json(event)?;
+    let Invocation { records } = from_json(event)?;
     let records = records.unwrap_or_else(|| vec![whole]);
-    let answers = records.iter().map(|record| {
+    let explanations = records.iter().map(|record| {
         let parts: Record<'_> = from_json(record.get())?;
-        let data = match view {
-            View::Kinesis => Some(parts.kinesis.and_then(|it| it.data).ok_or("kinesis.data")),
-            View::Sqs => Some(parts.body.ok_or("body")),
-            View::DynamoDbStreams | View::Whole => None,
+        let data = match format {
+            EventFormat::Kinesis => {
+                Some(parts.kinesis.and_then(|it| it.data).ok_or("kinesis.data"))
+            }
+            EventFormat::Sqs => Some(parts.body.ok_or("body")),
+            EventFormat::DynamoDbStreams | EventFormat::Json => None,
         };
         let data = match data {
             None => "",
             Some(data) => data.ok().and_then(between_quotes).ok_or_else(|| {
-                let name = data.err().unwrap_or("its data");
-                problem(&format!("a record of this source has a text {name}"))
+                let name = data.err().unwrap_or("data");
+                problem(&format!(
+                    "a record of this source must have a string {name}"
+                ))
             })?,
         };
-        Ok(criteria.explain(Subject {
-            event: record.get().as_bytes(),
+        Ok(criteria.explain(Event {
+            json: record.get().as_bytes(),
             data: data.as_bytes(),
         }))
     });
-    answers.collect()
+    explanations.collect()
 }
 
 fn between_quotes(value: &RawValue) -> Option<&str> {
     value.get().strip_prefix('"')?.strip_suffix('"')
 }
 
-/// What people read.
-fn text(answers: &[Explanation]) -> String {
+fn text(explanations: &[Explanation]) -> String {
     let mut lines = Vec::new();
-    for (answer, number) in answers.iter().zip(1..) {
-        let record = if answers.len() == 1 {
+    for (explanation, number) in explanations.iter().zip(1..) {
+        let record = if explanations.len() == 1 {
             String::new()
         } else {
             format!("record {number} ")
         };
-        if answer.passes {
-            let matching = answer.reasons.iter().position(Vec::is_empty);
+        let mismatches = &explanation.mismatches;
+        if explanation.matches {
+            let matching = mismatches.iter().position(Vec::is_empty);
             let by = match matching {
-                Some(index) if 1 < answer.reasons.len() => format!(": pattern {}", index + 1),
+                Some(index) if 1 < mismatches.len() => format!(": pattern {}", index + 1),
                 _ => String::new(),
             };
             lines.push(format!("{record}passes{by}"));
             continue;
         }
         lines.push(format!("{record}does not pass"));
-        for (reasons, number) in answer.reasons.iter().zip(1..) {
-            let of = if answer.reasons.len() == 1 {
+        for (fields, number) in mismatches.iter().zip(1..) {
+            let pattern = if mismatches.len() == 1 {
                 String::new()
             } else {
                 format!("pattern {number}: ")
             };
-            lines.extend(reasons.iter().map(|reason| format!("  {of}{reason}")));
+            lines.extend(fields.iter().map(|it| format!("  {pattern}{it}")));
         }
     }
     lines.join("\n")
 }
 
-fn from_json<'e, T: Deserialize<'e>>(text: &'e str) -> Result<T, Problem> {
-    serde_json::from_str(text).map_err(|error| Problem {
+fn from_json<'e, T: Deserialize<'e>>(text: &'e str) -> Result<T, ConfigError> {
+    serde_json::from_str(text).map_err(|error| ConfigError {
         line: u32::try_from(error.line()).unwrap_or(u32::MAX),
         message: error.to_string(),
     })
 }
 
-fn problem(message: &str) -> Problem {
-    Problem {
+fn problem(message: &str) -> ConfigError {
+    ConfigError {
         line: 1,
         message: message.to_owned(),
     }

@@ -1,6 +1,6 @@
-//! The daemon: command line, configuration, composition, signals.
+//! The `windlass` program: its commands and their exit codes.
 //!
-//! Exit codes: 0 done, 64 wrong usage or configuration, 1 anything else.
+//! 0: success; 64: invalid usage or configuration; 1: any other failure.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -21,13 +21,13 @@ mod status;
 mod telemetry;
 
 use cli::{Cli, Command, FilterCommand};
-use config::{Config, Problem, Surroundings};
+use config::{Config, ConfigError, Environment};
 
-/// Pages of records are large and come and go all the time: glibc maps and unmaps each of them.
+/// Pages of records are large and short-lived: glibc would map and unmap each of them.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Wrong usage or configuration: `EX_USAGE` of sysexits.
+/// `EX_USAGE` of sysexits.
 const EXIT_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(message) => {
             let code = if message.use_stderr() { EXIT_USAGE } else { 0 };
-            // Nothing more can be done where even this cannot be written.
+            // Nothing else can be done if this cannot be written.
             drop(message.print());
             return ExitCode::from(code);
         }
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(error) => {
-            complain(&format!("error: {error:#}"));
+            eprint_error(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -76,54 +76,52 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says everything that is wrong with a file, its mappings included.
+/// Validates a file, its mappings included.
 fn check(file: &Path) -> anyhow::Result<ExitCode> {
-    match Config::load(file, surroundings()) {
+    match Config::load(file, process_environment()) {
         Ok(config) => {
-            let (functions, mappings) = (config.functions.len(), config.mappings.len());
+            let (functions, mappings) = (config.adapters.functions.len(), config.mappings.len());
             output::print(&format!(
-                "{} is right: {functions} functions, {mappings} mappings",
+                "{} is valid: {functions} functions, {mappings} mappings",
                 file.display()
             ))?;
             Ok(ExitCode::SUCCESS)
         }
-        Err(problems) => Ok(refuse(Some(file), &problems)),
+        Err(errors) => Ok(print_config_errors(Some(file), &errors)),
     }
 }
 
-/// Prints every problem of a configuration.
-fn refuse(file: Option<&Path>, problems: &[Problem]) -> ExitCode {
+fn print_config_errors(file: Option<&Path>, errors: &[ConfigError]) -> ExitCode {
     let file = file.map_or_else(
         || "configuration".to_owned(),
         |file| file.display().to_string(),
     );
-    for Problem { line, message } in problems {
-        let place = if *line == 0 {
+    for ConfigError { line, message } in errors {
+        let location = if *line == 0 {
             file.clone()
         } else {
             format!("{file}:{line}")
         };
-        complain(&format!("{place}: {message}"));
+        eprint_error(&format!("{location}: {message}"));
     }
     ExitCode::from(EXIT_USAGE)
 }
 
-/// The environment and the files of AWS's own programs.
-fn surroundings() -> Surroundings<'static> {
-    Surroundings {
-        variable: &environment,
+fn process_environment() -> Environment<'static> {
+    Environment {
+        variable: &env_variable,
         region_of_profile: &region_of_profile,
     }
 }
 
-/// Reads a file or two, before there is any other runtime.
+/// Reads the profile files of AWS, before any other runtime exists.
 fn region_of_profile() -> Option<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().ok()?;
     runtime.block_on(windlass_adapters::aws::region_of_profile())
 }
 
-/// A variable of the environment; one that is not Unicode counts as unset.
-fn environment(name: &str) -> Option<String> {
+/// A variable that is not Unicode counts as unset.
+fn env_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
@@ -131,6 +129,6 @@ fn environment(name: &str) -> Option<String> {
     clippy::print_stderr,
     reason = "errors of the command line belong there"
 )]
-fn complain(message: &str) {
+fn eprint_error(message: &str) {
     eprintln!("{message}");
 }

@@ -1,7 +1,6 @@
-//! `windlass serve`: the daemon's life, from its configuration to its last save.
+//! `windlass serve`: the daemon, from its configuration to its last save.
 
 use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -12,30 +11,26 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::App;
 use crate::cli::ServeArgs;
-use crate::config::{Config, Problem};
-use crate::{refuse, surroundings, telemetry};
+use crate::config::{Config, ConfigError};
+use crate::{print_config_errors, process_environment, telemetry};
 
-/// Runs the daemon until it is told to stop.
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let config = match configuration(args) {
         Ok(config) => config,
-        Err(problems) => return Ok(refuse(args.config.as_deref(), &problems)),
+        Err(errors) => return Ok(print_config_errors(args.config.as_deref(), &errors)),
     };
-    if let Err(problem) = telemetry::start(args.log_format, None) {
-        return Ok(refuse(None, &[problem]));
+    if let Err(error) = telemetry::start(args.log_format, None) {
+        return Ok(print_config_errors(None, &[error]));
     }
     let runtime = runtime(config.threads).context("starting the runtime")?;
-    runtime.block_on(life(config, args.prune))?;
-    // Whatever still hangs has had its time.
+    runtime.block_on(run_until_stopped(config, args.prune))?;
+    // Tasks that still hang had their time.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the daemon's work runs on.
-///
-/// One thread moves hundreds of megabytes a second. Where one is enough, another makes each record
-/// dearer: what one has in its caches the other one works on, and they wake each other. Therefore
-/// there are fewer of them than processors, which also leaves some to the functions.
+/// One thread moves hundreds of MB/s. A second one makes each record more expensive (cache misses,
+/// wake-ups), so half of the processors do the work, and the functions have the rest.
 fn runtime(threads: Option<usize>) -> io::Result<Runtime> {
     let half = || available_parallelism().map_or(1, |processors| processors.get().div_ceil(2));
     let threads = threads.unwrap_or_else(half);
@@ -43,24 +38,26 @@ fn runtime(threads: Option<usize>) -> io::Result<Runtime> {
     builder.worker_threads(threads).enable_all().build()
 }
 
-/// The file's configuration, or the defaults, with what the command line puts above it.
-fn configuration(args: &ServeArgs) -> Result<Config, Vec<Problem>> {
+/// The configuration of the file, or the defaults, overridden by the command line.
+fn configuration(args: &ServeArgs) -> Result<Config, Vec<ConfigError>> {
+    let env = process_environment();
     let mut config = match &args.config {
-        Some(file) => Config::load(Path::new(file), surroundings())?,
-        None => Config::without_file(surroundings())?,
+        Some(file) => Config::load(file, env)?,
+        None => Config::without_file(env)?,
     };
     if let Some(listen) = &args.listen {
-        config.listen_at(listen).map_err(|problem| vec![problem])?;
+        config
+            .override_listen(listen)
+            .map_err(|error| vec![error])?;
     }
     if let Some(store) = &args.store {
-        config.store_at(store).map_err(|problem| vec![problem])?;
+        config.override_store(store).map_err(|error| vec![error])?;
     }
     Ok(config)
 }
 
-/// Starts, runs until it is told to stop, and stops.
-async fn life(config: Config, prune: bool) -> anyhow::Result<()> {
-    // Before anything else: from here on no request to stop goes unheard.
+async fn run_until_stopped(config: Config, prune: bool) -> anyhow::Result<()> {
+    // First of all: from here on no signal is missed.
     let mut signals = Signals::new()?;
     let start = async {
         let app = App::build(config, prune).await?;
@@ -70,24 +67,27 @@ async fn life(config: Config, prune: bool) -> anyhow::Result<()> {
     let (grace, running) = tokio::select! {
         started = start => started?,
         signal = signals.next() => {
-            tracing::info!(signal, "stopped before it had started");
+            tracing::info!(signal, "stopped before the start was complete");
             return Ok(());
         }
     };
     let signal = signals.next().await;
-    tracing::info!(signal, "stopping: what has begun is finished and saved");
+    tracing::info!(
+        signal,
+        "stopping: draining invocations and saving checkpoints"
+    );
     running.stop(grace, signals.next()).await;
     Ok(())
 }
 
-/// The signals that ask for a stop.
+/// Signals that request a stop.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    /// From here on none goes unheard.
+    /// From here on no signal is missed.
     pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("waiting for SIGTERM")?,
@@ -95,7 +95,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one; gives its name.
+    /// Waits for the next signal and returns its name.
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",

@@ -1,23 +1,22 @@
-//! `windlass status`: what each mapping and shard is doing.
+//! `windlass status`: what each mapping, shard and queue is doing.
 
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use anyhow::bail;
 use http::StatusCode;
-use serde_json::Value;
+use windlass_admin::report::MappingReport;
 
 use crate::cli::{ClientArgs, OutputFormat};
-use crate::client::{Client, Refusal};
-use crate::output::{self, Look, Rates};
+use crate::client::{ApiError, Client};
+use crate::output;
 
-/// Between two looks. The rate is the difference of two, so one that is shown once needs two as
-/// well.
-const INTERVAL: Duration = Duration::from_secs(1);
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Moves the cursor to the top and clears what is below.
 const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 
-/// Shows one mapping or all, once or again and again.
+/// Shows one mapping or all of them, once or repeatedly.
 pub(crate) async fn run(
     args: &ClientArgs,
     mapping: Option<&str>,
@@ -25,56 +24,47 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let client = Client::new(&args.endpoint);
     if watch {
-        return again_and_again(args, &client, mapping).await;
+        return watch_status(args, &client, mapping).await;
     }
-    let mut statuses = look(&client, mapping).await?;
-    let mut rates = Rates::new();
-    if args.output == OutputFormat::Table && !statuses.is_empty() {
-        let first = Look::at(Instant::now(), &statuses);
-        tokio::time::sleep(INTERVAL).await;
-        statuses = look(&client, mapping).await?;
-        rates = Look::at(Instant::now(), &statuses).rates_since(&first);
-    }
-    output::print(&output::statuses(args.output, &statuses, &rates)?)
+    let reports = fetch(&client, mapping).await?;
+    output::print(&output::statuses(args.output, &reports)?)
 }
 
-/// Shows it until interrupted, or until nobody reads it any more.
-async fn again_and_again(
+/// Repeats until it is interrupted or its output is closed.
+async fn watch_status(
     args: &ClientArgs,
     client: &Client,
     mapping: Option<&str>,
 ) -> anyhow::Result<()> {
-    let table = args.output == OutputFormat::Table;
-    let live = table && std::io::stdout().is_terminal();
-    let mut last: Option<Look> = None;
+    let is_table = args.output == OutputFormat::Table;
+    let is_live = is_table && std::io::stdout().is_terminal();
+    let mut was_reached = false;
     loop {
-        let shown = match look(client, mapping).await {
-            Ok(statuses) => {
-                let now = Look::at(Instant::now(), &statuses);
-                let earlier = last.replace(now).zip(last.as_ref());
-                let rates = earlier.map(|(earlier, now)| now.rates_since(&earlier));
-                let shown = output::statuses(args.output, &statuses, &rates.unwrap_or_default())?;
-                // In a file or a pipe each table is set apart from the last.
-                if table && !live {
+        let shown = match fetch(client, mapping).await {
+            Ok(reports) => {
+                was_reached = true;
+                let shown = output::statuses(args.output, &reports)?;
+                // In a file or a pipe an empty line separates the tables.
+                if is_table && !is_live {
                     format!("\n{shown}")
                 } else {
                     shown
                 }
             }
-            // A daemon that has answered once may be restarted: it comes back.
-            Err(error) if last.is_some() && may_pass(&error) => {
-                let text = format!("{error:#}; trying again");
-                // Programs read the other forms: words are not for them.
-                if table {
+            // The daemon may be restarting.
+            Err(error) if was_reached && is_retryable(&error) => {
+                let text = format!("{error:#}; retrying");
+                // The other formats are for programs.
+                if is_table {
                     text
                 } else {
-                    crate::complain(&text);
+                    crate::eprint_error(&text);
                     String::new()
                 }
             }
             Err(error) => return Err(error),
         };
-        let shown = if live {
+        let shown = if is_live {
             format!("{CLEAR}{shown}")
         } else {
             shown
@@ -83,40 +73,42 @@ async fn again_and_again(
             return Ok(());
         }
         tokio::select! {
-            () = tokio::time::sleep(INTERVAL) => {}
+            () = tokio::time::sleep(WATCH_INTERVAL) => {}
             signal = tokio::signal::ctrl_c() => return Ok(signal?),
         }
     }
 }
 
-/// Whether an error may be gone at the next look: everything but a refusal of what is asked for.
-fn may_pass(error: &anyhow::Error) -> bool {
-    let refusal = error.downcast_ref::<Refusal>();
+/// Everything but a refusal of the request itself.
+fn is_retryable(error: &anyhow::Error) -> bool {
+    let refusal = error.downcast_ref::<ApiError>();
     refusal.is_none_or(|refusal| !refusal.status.is_client_error())
 }
 
-/// The status of one mapping or of all, shards included.
-pub(crate) async fn look(client: &Client, mapping: Option<&str>) -> anyhow::Result<Vec<Value>> {
-    if let Some(uuid) = mapping {
-        return Ok(vec![client.status(uuid).await?]);
+/// The status of one mapping or of all, with their shards and queues.
+async fn fetch(client: &Client, mapping: Option<&str>) -> anyhow::Result<Vec<MappingReport>> {
+    let mut summaries = client.statuses().await?;
+    if let Some(prefix) = mapping {
+        summaries.retain(|it| it.uuid.starts_with(prefix));
+        match summaries.len() {
+            1 => {}
+            0 => bail!("no mapping has the UUID {prefix}; 'windlass mappings list' shows all"),
+            n => bail!("the UUIDs of {n} mappings start with {prefix}; give more of it"),
+        }
     }
-    let mut statuses = Vec::new();
-    for brief in client.statuses().await? {
-        let Some(uuid) = brief["uuid"].as_str() else {
-            statuses.push(brief);
-            continue;
-        };
-        match client.status(uuid).await {
-            Ok(status) => statuses.push(status),
-            // One that has just been deleted is passed over.
+    let mut reports = Vec::new();
+    for summary in summaries {
+        match client.status(&summary.uuid).await {
+            Ok(report) => reports.push(report),
+            // Deleted since the list was made.
             Err(error) if is_gone(&error) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(statuses)
+    Ok(reports)
 }
 
 fn is_gone(error: &anyhow::Error) -> bool {
-    let refusal = error.downcast_ref::<Refusal>();
+    let refusal = error.downcast_ref::<ApiError>();
     refusal.is_some_and(|refusal| refusal.status == StatusCode::NOT_FOUND)
 }

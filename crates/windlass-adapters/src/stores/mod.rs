@@ -95,7 +95,8 @@ impl StoreError {
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            "make it writable for the daemon's user, or set another directory with 'store' or --store"
+            "make it writable for the daemon's user, or set another directory with 'store' or \
+             --store"
         }
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
             "a part of this path is a file; set the path of a directory with 'store' or --store"

@@ -1,114 +1,86 @@
-//! The queue machine itself: it brings its parts together and is the one place that issues commands.
+//! [`QueueConsumer`]: connects the parts of a queue slot's state and issues the commands.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
-use windlass_filter::{Scratch, Subject};
 
-use super::deleting::Deleting;
-use super::gathered::Gathered;
-use super::held::{Entry, HeldMessages, Token};
-use super::invoking::{Ended, Invoking};
-use super::receiving::Receiving;
+use super::batch_buffer::BatchBuffer;
+use super::delete_queue::DeleteQueue;
+use super::inbox::{Entry, Inbox, Token};
+use super::interface::{EntryResult, QueueCommand, QueueInput, Report, RequestId};
+use super::invocations::{InvocationEnd, Invocations};
+use super::message_filter::{Item, filter_messages};
+use super::receive_pacer::ReceivePacer;
+use super::requests::{Request, Requests};
+use super::settings::QueueConsumerSettings;
+use super::view::{QueueView, Waiting};
 use super::visibility::Visibility;
-use super::{
-    EntryResult, QueueCommand, QueueConsumerSettings, QueueInput, QueueView, Report, RequestId,
-    Waiting,
-};
-use crate::batch::{BatchId, BatchLimits};
+use crate::batch::{BatchId, BatchIds, BatchLimits};
 use crate::ids::{KeyHash, ReceiptHandle};
+use crate::lifecycle::Lifecycle;
 use crate::message::Message;
 use crate::outcome::{Fault, Outcome};
 use crate::time::Timestamp;
 
-/// One slot of one mapping on a queue.
+/// Processes one slot of one mapping on a queue.
 ///
-/// After every [`handle`](Self::handle) or [`handle_timeout`](Self::handle_timeout), take commands
-/// until [`poll_command`](Self::poll_command) returns `None`, and only then read
-/// [`poll_timeout`](Self::poll_timeout) and feed the next input. `now` must not decrease. `handle`
-/// also fires any timer that is due; a late or repeated `handle_timeout` does nothing.
+/// How to call it, and when it panics: [crate documentation](crate#how-to-call-a-consumer). Its
+/// invariants: [module documentation](super#invariants).
 #[derive(Debug)]
 pub struct QueueConsumer {
     settings: QueueConsumerSettings,
-    limits: BatchLimits,
-    visibility: Visibility,
     rng: ChaCha8Rng,
-    held: HeldMessages,
-    gathered: Gathered,
-    invoking: Invoking,
-    deleting: Deleting,
-    receiving: Receiving,
-    requests: BTreeMap<RequestId, Request>,
-    next_request: u64,
+    batch_limits: BatchLimits,
+    receive_pacer: ReceivePacer,
+    inbox: Inbox,
+    visibility: Visibility,
+    batch_buffer: BatchBuffer,
+    invocations: Invocations,
+    delete_queue: DeleteQueue,
+    batch_ids: BatchIds,
+    requests: Requests,
     commands: VecDeque<QueueCommand>,
-    life: Life,
+    lifecycle: Lifecycle,
     received: u64,
     last_outcome: Option<Outcome>,
     now: Timestamp,
 }
 
-#[derive(Debug)]
-enum Request {
-    Receive {
-        limit: u8,
-        sent: Timestamp,
-    },
-    Delete {
-        entries: Vec<Entry>,
-        sent: Timestamp,
-    },
-    Extend {
-        entries: Vec<Entry>,
-        sent: Timestamp,
-    },
-    /// What it concerns is no longer held, and comes back by itself if this fails.
-    Return,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Running,
-    Draining,
-    Finished,
-}
-
 impl QueueConsumer {
-    /// A consumer that holds nothing yet.
+    /// Starts with an empty inbox. `seed` determines the jitter of the backoff.
     ///
     /// # Panics
-    /// If a setting leaves no room for a single message.
+    /// If a limit is zero.
     pub fn new(settings: QueueConsumerSettings, seed: u64, now: Timestamp) -> Self {
-        let least = settings
-            .mapping
-            .batch_size
-            .min(settings.limits.buffer_messages);
-        assert!(0 < least, "a batch holds at least one message");
-        assert!(
-            0 < settings.limits.maximum_concurrency,
-            "something can be invoked"
-        );
-        let limits = BatchLimits {
-            // A buffer that is full of one batch can bring it nothing more.
-            items: least,
-            payload: settings.limits.payload_limit,
+        let limits = &settings.limits;
+        let counts = [
+            settings.mapping.batch_size,
+            limits.buffer_messages,
+            limits.maximum_concurrency,
+        ];
+        assert!(!counts.contains(&0), "every limit is at least 1");
+        let batch_limits = BatchLimits {
+            // A batch that fills the inbox cannot grow.
+            max_items: settings.mapping.batch_size.min(limits.buffer_messages),
+            max_bytes: limits.payload_limit,
         };
         let visibility = Visibility::new(&settings, now);
         let window = settings.mapping.maximum_batching_window;
         let mut consumer = Self {
-            limits,
             rng: ChaCha8Rng::seed_from_u64(seed),
-            held: HeldMessages::default(),
-            gathered: Gathered::new(limits, window, visibility.reserve()),
+            batch_limits,
+            receive_pacer: ReceivePacer::default(),
+            inbox: Inbox::default(),
+            batch_buffer: BatchBuffer::new(batch_limits, window, visibility.reserve()),
             visibility,
-            invoking: Invoking::new(&settings),
-            deleting: Deleting::default(),
-            receiving: Receiving::default(),
-            requests: BTreeMap::new(),
-            next_request: 1,
+            invocations: Invocations::new(&settings),
+            delete_queue: DeleteQueue::default(),
+            batch_ids: BatchIds::default(),
+            requests: Requests::default(),
             commands: VecDeque::new(),
-            life: Life::Running,
+            lifecycle: Lifecycle::Running,
             received: 0,
             last_outcome: None,
             now,
@@ -118,304 +90,267 @@ impl QueueConsumer {
         consumer
     }
 
-    /// Something happened. Answers to requests that were never made are ignored.
     pub fn handle(&mut self, input: QueueInput, now: Timestamp) {
         assert!(self.commands.is_empty(), "commands are taken before input");
+        if self.lifecycle == Lifecycle::Finished {
+            return;
+        }
         match input {
-            QueueInput::Received { request, result } => self.received(request, result, now),
-            QueueInput::Invoked { batch, outcome } => self.invoked(batch, outcome, now),
-            QueueInput::Deleted { request, result } => self.deleted(request, &result, now),
+            QueueInput::Received { request, result } => self.handle_received(request, result, now),
+            QueueInput::Invoked { batch, outcome } => self.handle_invoked(batch, outcome, now),
+            QueueInput::Deleted { request, result } => self.handle_deleted(request, &result, now),
             QueueInput::VisibilityChanged { request, result } => {
-                self.visibility_changed(request, &result, now);
+                self.handle_visibility_changed(request, &result, now);
             }
-            QueueInput::Drain if self.life == Life::Running => self.life = Life::Draining,
-            QueueInput::Drain => {}
+            QueueInput::Drain => self.lifecycle = Lifecycle::Draining,
         }
         self.advance(now);
     }
 
-    /// Time has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         assert!(self.commands.is_empty(), "commands are taken before input");
         self.advance(now);
     }
 
-    /// What to do next, if anything.
     pub fn poll_command(&mut self) -> Option<QueueCommand> {
         self.commands.pop_front()
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout), unless something happens before.
+    /// When to call [`QueueConsumer::handle_timeout`]; `None` if only an input can cause a command.
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        if self.life == Life::Finished {
+        if self.lifecycle == Lifecycle::Finished {
             return None;
         }
-        let expiry = self.held.gathered_until();
-        let over = self.invoking.next_over(&self.held);
-        let mut due = [
-            expiry,
-            over,
-            self.visibility.due(&self.held),
-            self.deleting.due(),
-        ]
-        .into_iter()
-        .flatten()
-        .min();
-        if self.life == Life::Running {
-            let blocked = self.invoking.blocked();
-            let ready_at = self.gathered.ready_at(blocked, &self.held);
-            let running = [self.invoking.due(ready_at), self.receive_due()];
-            due = running.into_iter().flatten().chain(due).min();
+        let always = [
+            self.inbox.next_expiry(),
+            self.invocations.next_expiry(&self.inbox),
+            self.visibility.due(&self.inbox),
+            self.delete_queue.due(),
+        ];
+        let due = always.into_iter().flatten().min();
+        if self.lifecycle == Lifecycle::Draining {
+            return due;
         }
-        due
+        let blocked = self.invocations.blocked();
+        let closes_at = self.batch_buffer.closes_at(blocked, &self.inbox);
+        let running = [self.invocations.due(closes_at), self.receive_due()];
+        running.into_iter().flatten().chain(due).min()
     }
 
-    /// What a person may want to know.
     pub fn view(&self) -> QueueView {
         let (waiting, next_at) = self.waiting();
         QueueView {
             received: self.received,
-            buffered_messages: self.held.len(),
-            buffered_bytes: self.held.bytes(),
-            in_flight_messages: self.invoking.n_in_flight(),
-            concurrency: self.invoking.running(),
+            buffered_messages: self.inbox.len(),
+            buffered_bytes: self.inbox.bytes(),
+            in_flight_messages: self.invocations.n_messages_in_flight(),
+            concurrency: self.invocations.n_in_flight(),
             last_outcome: self.last_outcome.clone(),
             waiting,
             next_at,
         }
     }
 
-    /// What holds the queue back, and when it is tried again; without such a thing, when the
-    /// consumer goes on by itself.
+    /// The fault that delays the queue and the time of the next try; without a fault, the next
+    /// timer.
     fn waiting(&self) -> (Option<Waiting>, Option<Timestamp>) {
-        let source = self.receiving.fault().map(Waiting::Source);
-        let function = self.invoking.fault().map(Waiting::NotInvoked);
-        let (waiting, until) = match source {
-            Some(_) => (source, self.receiving.until()),
-            None => (function, self.invoking.until()),
-        };
-        if waiting.is_none() || self.life != Life::Running {
-            return (waiting, self.poll_timeout());
+        let source = self.receive_pacer.fault().map(Waiting::Source);
+        let function = self.invocations.fault().map(Waiting::NotInvoked);
+        let causes = [
+            (source, self.receive_pacer.paused_until()),
+            (function, self.invocations.paused_until()),
+        ];
+        let first = causes.into_iter().find(|(waiting, _)| waiting.is_some());
+        match first {
+            // A pause whose time has passed ends with the probe in flight.
+            Some((waiting, until)) if self.lifecycle == Lifecycle::Running => {
+                (waiting, until.filter(|until| self.now < *until))
+            }
+            first => (first.and_then(|(waiting, _)| waiting), self.poll_timeout()),
         }
-        // A pause that is over ends with the try under way.
-        (waiting, until.filter(|until| self.now < *until))
     }
 
-    // What happened.
+    // Inputs
 
-    fn received(
+    fn handle_received(
         &mut self,
         request: RequestId,
         result: Result<Vec<Message>, Fault>,
         now: Timestamp,
     ) {
-        let Some(Request::Receive { limit, sent }) = self.requests.remove(&request) else {
-            return;
+        let Request::Receive { limit, sent } = self.requests.end(request) else {
+            panic!("{request:?} is not a receive");
         };
-        let messages = match result {
-            Ok(messages) => messages,
-            Err(fault) => return self.receiving.failed(limit, fault, now, &mut self.rng),
-        };
-        self.receiving.ended(limit, messages.len(), sent, now);
+        match result {
+            Ok(messages) => {
+                self.receive_pacer
+                    .succeeded(limit, messages.len(), sent, now);
+                self.accept(messages, sent, now);
+            }
+            Err(fault) => self.receive_pacer.failed(limit, fault, now, &mut self.rng),
+        }
+    }
+
+    fn accept(&mut self, messages: Vec<Message>, sent: Timestamp, now: Timestamp) {
         self.received += messages.len() as u64;
-        // Counted from before the request: the queue's own clock starts later.
+        // Counted from the request, since the queue's own clock starts later.
         let visible_at = sent + self.visibility.timeout();
         if visible_at <= now {
             return self.report_expired(messages.len());
         }
-        let (mut too_large, mut behind) = (Vec::new(), Vec::new());
-        let (mut barred, mut n_filtered_out) = (BTreeSet::new(), 0);
-        let mut scratch = Scratch::default();
-        for message in messages {
-            let bytes = message.event.len();
-            if !self.is_wanted(&message, &mut scratch) {
-                n_filtered_out += 1;
-                if let Some(token) = self.held.insert(message, sent, visible_at, now) {
-                    self.held.give_up(token);
-                    self.deleting.push(vec![token]);
+        let filtered = filter_messages(messages, &self.settings, self.batch_limits);
+        for item in filtered.items {
+            match item {
+                Item::Deliver(message) => {
+                    if let Some(token) = self.inbox.insert(message, sent, visible_at, now) {
+                        self.batch_buffer.push(token, &self.inbox);
+                    }
                 }
-            } else if !self.limits.fits_alone(bytes) {
-                let message_id = message.message_id.detached();
-                self.report(Report::MessageTooLarge { message_id, bytes });
-                barred.extend(message.group);
-                too_large.push(message.receipt_handle);
-            } else if message.group.is_some_and(|it| barred.contains(&it)) {
-                behind.push(message.receipt_handle);
-            } else if let Some(token) = self.held.insert(message, sent, visible_at, now) {
-                self.gathered.push(token, &self.held);
+                Item::Delete(message) => {
+                    if let Some(token) = self.inbox.insert(message, sent, visible_at, now) {
+                        self.inbox.mark_filtered_out(token);
+                        self.delete_queue.push(vec![token]);
+                    }
+                }
             }
         }
-        if n_filtered_out != 0 {
-            let n_messages = n_filtered_out;
-            self.report(Report::FilteredOut { n_messages });
+        for report in filtered.reports {
+            self.report(report);
         }
-        self.leave(too_large);
-        self.change_visibility(behind, Duration::ZERO);
+        self.release_failed(filtered.too_large);
+        self.release(filtered.followers);
     }
 
-    /// Whether a filter lets a message through.
-    fn is_wanted(&self, message: &Message, scratch: &mut Scratch) -> bool {
-        self.settings.filter.as_ref().is_none_or(|filter| {
-            let subject = Subject {
-                event: &message.event,
-                data: &message.event[message.body.clone()],
-            };
-            filter.passes(subject, scratch)
-        })
-    }
-
-    fn invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
-        match self.invoking.end(batch, &outcome, now, &mut self.rng) {
-            Some(Ended::Succeeded(tokens)) => self.deleting.push(tokens),
-            Some(Ended::Failed(tokens)) => {
+    fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
+        match self.invocations.end(batch, &outcome, now, &mut self.rng) {
+            InvocationEnd::Succeeded(tokens) => self.delete_queue.push(tokens),
+            InvocationEnd::Failed(tokens) => {
                 let groups = self.groups_of(&tokens);
-                let receipts = self.release(&tokens);
-                self.leave(receipts);
-                self.let_followers_go(&groups);
+                let receipts = self.remove(&tokens);
+                self.release_failed(receipts);
+                self.release_followers(&groups);
             }
-            Some(Ended::Waits) => {}
-            None => return,
+            InvocationEnd::Waits => {}
         }
         self.last_outcome = Some(outcome);
     }
 
-    fn deleted(
+    fn handle_deleted(
         &mut self,
         request: RequestId,
         result: &Result<Vec<EntryResult>, Fault>,
         now: Timestamp,
     ) {
-        let Some(Request::Delete { entries, sent }) = self.requests.remove(&request) else {
-            return;
+        let Request::Delete { entries, sent } = self.requests.end(request) else {
+            panic!("{request:?} is not a deletion");
         };
-        let (held, rng) = (&mut self.held, &mut self.rng);
-        let deleted = self.deleting.end(&entries, sent, result, held, now, rng);
-        if 0 < deleted.n_done {
-            let n_messages = deleted.n_done;
+        let (inbox, rng) = (&mut self.inbox, &mut self.rng);
+        let deleted = self
+            .delete_queue
+            .end(&entries, sent, result, inbox, now, rng);
+        if 0 < deleted.n_processed {
+            let n_messages = deleted.n_processed;
             self.report(Report::Deleted { n_messages });
         }
-        if 0 < deleted.n_lost {
-            let n_messages = deleted.n_lost;
+        if 0 < deleted.n_not_deleted {
+            let n_messages = deleted.n_not_deleted;
             self.report(Report::NotDeleted { n_messages });
         }
     }
 
-    fn visibility_changed(
+    fn handle_visibility_changed(
         &mut self,
         request: RequestId,
         result: &Result<Vec<EntryResult>, Fault>,
         now: Timestamp,
     ) {
-        let Some(Request::Extend { entries, sent }) = self.requests.remove(&request) else {
-            return;
-        };
-        self.visibility
-            .end(&entries, sent, result, &mut self.held, now);
+        match self.requests.end(request) {
+            Request::Extend { entries, sent } => {
+                let inbox = &mut self.inbox;
+                self.visibility.end(&entries, sent, result, inbox, now);
+            }
+            Request::Release => {}
+            Request::Receive { .. } | Request::Delete { .. } => {
+                panic!("{request:?} is not a visibility change")
+            }
+        }
     }
 
-    // What to do.
+    // Commands
 
-    /// Moves everything that can move.
+    /// Issues every command that is possible at `now`.
     fn advance(&mut self, now: Timestamp) {
-        assert!(self.now <= now, "time does not run backwards");
+        assert!(self.now <= now, "time does not decrease");
         self.now = now;
-        if self.life == Life::Finished {
+        if self.lifecycle == Lifecycle::Finished {
             return;
         }
-        self.invoking.lapse(now);
-        self.let_expired_go(now);
-        if self.life == Life::Draining {
-            let mut tokens = self.gathered.tokens();
-            tokens.extend(self.invoking.take_waiting());
-            let receipts = self.release(&tokens);
-            self.change_visibility(receipts, Duration::ZERO);
+        self.invocations.end_elapsed_pause(now);
+        self.release_expired(now);
+        if self.lifecycle == Lifecycle::Draining {
+            self.release_not_in_flight();
         }
-        self.extend(now);
-        self.delete(now);
-        if self.life == Life::Running {
-            self.invoke(now);
-            self.receive(now);
-        } else if self.held.is_empty() && self.requests.is_empty() {
-            self.life = Life::Finished;
-            self.commands.push_back(QueueCommand::Finish);
-            return;
+        self.advance_visibility(now);
+        self.advance_deletes(now);
+        if self.lifecycle == Lifecycle::Running {
+            self.advance_invocations(now);
+            self.advance_receives(now);
+        } else if self.inbox.is_empty() && self.requests.is_empty() {
+            self.finish();
         }
         self.check(now);
     }
 
-    fn let_expired_go(&mut self, now: Timestamp) {
-        let expired = self.held.expired(now);
-        let mut groups = self.groups_of(&expired);
-        self.release(&expired);
-        self.report_expired(expired.len());
-        for tokens in self.invoking.take_over(&self.held, now) {
-            let n_messages = tokens.len();
-            self.report(Report::Released { n_messages });
-            groups.append(&mut self.groups_of(&tokens));
-            let receipts = self.release(&tokens);
-            self.change_visibility(receipts, Duration::ZERO);
-        }
-        self.let_followers_go(&groups);
-    }
-
-    /// Returns the gathered messages of groups of which an earlier message has gone back: were
-    /// they kept, they would overtake it.
-    fn let_followers_go(&mut self, groups: &BTreeSet<KeyHash>) {
-        let followers = self.gathered.of_groups(groups, &self.held);
-        let receipts = self.release(&followers);
-        self.change_visibility(receipts, Duration::ZERO);
-    }
-
-    fn extend(&mut self, now: Timestamp) {
-        let entries = self.visibility.start(&mut self.held, now);
+    fn advance_visibility(&mut self, now: Timestamp) {
+        let entries = self.visibility.start(&mut self.inbox, now);
         if entries.is_empty() {
             return;
         }
         let receipts = receipts_of(&entries);
         let timeout = self.visibility.timeout();
-        let request = self.request(Request::Extend { entries, sent: now });
-        self.commands.push_back(QueueCommand::ChangeVisibility {
+        let request = self.requests.start(Request::Extend { entries, sent: now });
+        self.command(QueueCommand::ChangeVisibility {
             request,
             receipts,
             timeout,
         });
     }
 
-    fn delete(&mut self, now: Timestamp) {
-        let entries = self.deleting.start(&self.held, now);
+    fn advance_deletes(&mut self, now: Timestamp) {
+        let entries = self.delete_queue.start(&self.inbox, now);
         if entries.is_empty() {
             return;
         }
         let receipts = receipts_of(&entries);
-        let request = self.request(Request::Delete { entries, sent: now });
-        self.commands
-            .push_back(QueueCommand::Delete { request, receipts });
+        let request = self.requests.start(Request::Delete { entries, sent: now });
+        self.command(QueueCommand::Delete { request, receipts });
     }
 
-    fn invoke(&mut self, now: Timestamp) {
-        while self.invoking.may_start(now) {
-            let batch = if let Some(batch) = self.invoking.restart(now) {
+    fn advance_invocations(&mut self, now: Timestamp) {
+        while self.invocations.can_start(now) {
+            let batch = if let Some(batch) = self.invocations.retry(now) {
                 batch
             } else {
-                let blocked = self.invoking.blocked();
-                let tokens = self.gathered.take_batch(blocked, &self.held, now);
+                let blocked = self.invocations.blocked();
+                let tokens = self.batch_buffer.take_batch(blocked, &self.inbox, now);
                 if tokens.is_empty() {
                     return;
                 }
-                self.held.leave_gathering(&tokens);
-                self.invoking.start(tokens, &self.held, now)
+                self.inbox.mark_batched(&tokens);
+                let id = self.batch_ids.assign();
+                self.invocations.start(id, tokens, &self.inbox, now)
             };
-            self.commands.push_back(QueueCommand::Invoke(batch));
+            self.command(QueueCommand::Invoke(batch));
         }
     }
 
-    fn receive(&mut self, now: Timestamp) {
-        if self.holds_enough() {
+    fn advance_receives(&mut self, now: Timestamp) {
+        if self.has_enough() {
             return;
         }
-        while let Some(limit) = self.receiving.start(self.room(), now) {
-            let request = self.request(Request::Receive { limit, sent: now });
-            self.commands.push_back(QueueCommand::Receive {
+        while let Some(limit) = self.receive_pacer.start(self.receive_room(), now) {
+            let request = self.requests.start(Request::Receive { limit, sent: now });
+            self.command(QueueCommand::Receive {
                 request,
                 limit,
                 wait: self.visibility.wait(self.settings.limits.wait_time),
@@ -425,62 +360,95 @@ impl QueueConsumer {
     }
 
     fn receive_due(&self) -> Option<Timestamp> {
-        if self.holds_enough() {
+        if self.has_enough() {
             return None;
         }
-        self.receiving.due(self.room())
+        self.receive_pacer.due(self.receive_room())
     }
 
-    /// While the function is out of reach, one batch to try it with is enough.
-    fn holds_enough(&self) -> bool {
-        self.invoking.is_failing() && !(self.invoking.is_empty() && self.gathered.is_empty())
+    /// Whether there is a batch to probe a function with that cannot be reached.
+    fn has_enough(&self) -> bool {
+        self.invocations.is_failing()
+            && !(self.invocations.is_empty() && self.batch_buffer.is_empty())
     }
 
-    /// How many more messages may be asked for.
-    fn room(&self) -> usize {
-        let taken = self.held.len() + self.receiving.asked_for();
+    /// How many more messages may be requested.
+    fn receive_room(&self) -> usize {
+        let taken = self.inbox.len() + self.receive_pacer.requested();
         self.settings.limits.buffer_messages.saturating_sub(taken)
     }
 
-    fn groups_of(&self, tokens: &[Token]) -> BTreeSet<KeyHash> {
-        let messages = tokens.iter().map(|token| &self.held.get(*token).message);
-        messages.filter_map(|message| message.group).collect()
+    // Releasing messages
+
+    /// Releases what must not be invoked any more: messages that have become visible, and batches
+    /// that waited for too long.
+    fn release_expired(&mut self, now: Timestamp) {
+        let expired = self.inbox.expired(now);
+        let mut groups = self.groups_of(&expired);
+        self.remove(&expired);
+        self.report_expired(expired.len());
+        for tokens in self.invocations.take_expired(&self.inbox, now) {
+            let n_messages = tokens.len();
+            self.report(Report::Released { n_messages });
+            groups.append(&mut self.groups_of(&tokens));
+            let receipts = self.remove(&tokens);
+            self.release(receipts);
+        }
+        self.release_followers(&groups);
     }
 
-    /// Holds messages no longer, and gives their handles.
-    fn release(&mut self, tokens: &[Token]) -> Vec<ReceiptHandle> {
+    fn release_not_in_flight(&mut self) {
+        let mut tokens = self.batch_buffer.tokens();
+        tokens.extend(self.invocations.take_waiting());
+        let receipts = self.remove(&tokens);
+        self.release(receipts);
+    }
+
+    /// Releases the buffered messages of groups whose earlier messages were released: they would
+    /// overtake them.
+    fn release_followers(&mut self, groups: &BTreeSet<KeyHash>) {
+        let followers = self.batch_buffer.of_groups(groups, &self.inbox);
+        let receipts = self.remove(&followers);
+        self.release(receipts);
+    }
+
+    /// Removes messages from the inbox; returns their handles.
+    fn remove(&mut self, tokens: &[Token]) -> Vec<ReceiptHandle> {
         if tokens.is_empty() {
             return Vec::new();
         }
-        self.gathered.remove(tokens, &self.held);
-        let released = tokens.iter().filter_map(|token| self.held.remove(*token));
-        released.map(|held| held.receipt).collect()
+        self.batch_buffer.remove(tokens, &self.inbox);
+        let removed = tokens.iter().filter_map(|token| self.inbox.remove(*token));
+        removed.map(|it| it.receipt).collect()
     }
 
-    /// Leaves messages to the queue, which gives them again when its visibility timeout has passed.
-    fn leave(&mut self, receipts: Vec<ReceiptHandle>) {
-        if let Some(timeout) = self.visibility.shorter() {
-            self.change_visibility(receipts, timeout);
+    /// Makes messages visible again at once.
+    fn release(&mut self, receipts: Vec<ReceiptHandle>) {
+        self.release_after(Duration::ZERO, receipts);
+    }
+
+    /// Makes messages visible again after the queue's own visibility timeout.
+    fn release_failed(&mut self, receipts: Vec<ReceiptHandle>) {
+        if let Some(timeout) = self.visibility.failed_timeout() {
+            self.release_after(timeout, receipts);
         }
     }
 
-    fn change_visibility(&mut self, receipts: Vec<ReceiptHandle>, timeout: Duration) {
+    fn release_after(&mut self, timeout: Duration, receipts: Vec<ReceiptHandle>) {
         if receipts.is_empty() {
             return;
         }
-        let request = self.request(Request::Return);
-        self.commands.push_back(QueueCommand::ChangeVisibility {
+        let request = self.requests.start(Request::Release);
+        self.command(QueueCommand::ChangeVisibility {
             request,
             receipts,
             timeout,
         });
     }
 
-    fn request(&mut self, request: Request) -> RequestId {
-        let id = RequestId(self.next_request);
-        self.next_request += 1;
-        self.requests.insert(id, request);
-        id
+    fn groups_of(&self, tokens: &[Token]) -> BTreeSet<KeyHash> {
+        let messages = tokens.iter().map(|token| &self.inbox.get(*token).message);
+        messages.filter_map(|message| message.group).collect()
     }
 
     fn report_expired(&mut self, n_messages: usize) {
@@ -490,21 +458,42 @@ impl QueueConsumer {
     }
 
     fn report(&mut self, report: Report) {
-        self.commands.push_back(QueueCommand::Report(report));
+        self.command(QueueCommand::Report(report));
+    }
+
+    fn finish(&mut self) {
+        self.command(QueueCommand::Finish);
+        self.lifecycle = Lifecycle::Finished;
+    }
+
+    fn command(&mut self, command: QueueCommand) {
+        let starts = matches!(
+            command,
+            QueueCommand::Invoke(_) | QueueCommand::Receive { .. }
+        );
+        match self.lifecycle {
+            Lifecycle::Running => {}
+            Lifecycle::Draining => assert!(!starts, "Q7: a drain starts nothing"),
+            Lifecycle::Finished => panic!("nothing follows the end"),
+        }
+        self.commands.push_back(command);
     }
 
     fn check(&self, now: Timestamp) {
-        let asked_for = self.held.len() + self.receiving.asked_for();
+        if self.lifecycle == Lifecycle::Finished {
+            return;
+        }
+        let requested = self.inbox.len() + self.receive_pacer.requested();
         assert!(
-            asked_for <= self.settings.limits.buffer_messages,
-            "the buffer is bounded"
+            requested <= self.settings.limits.buffer_messages,
+            "Q6: the buffer is bounded"
         );
+        let in_flight = !self.requests.is_empty() || 0 < self.invocations.n_in_flight();
         let timeout = self.poll_timeout();
-        let under_way = !self.requests.is_empty() || 0 < self.invoking.running();
-        assert!(under_way || timeout.is_some(), "it is never stuck");
+        assert!(in_flight || timeout.is_some(), "Q9: it never gets stuck");
         assert!(
             timeout.is_none_or(|at| now < at),
-            "what is due has been done"
+            "Q10: everything that was due is done"
         );
     }
 }

@@ -1,32 +1,31 @@
-//! For how long messages are invisible to others, and how that is extended while they are held.
+//! The visibility timeout of messages, and its extension while they are in the inbox.
 
 use std::time::Duration;
 
-use super::held::{Entry, Extended, HeldMessages};
-use super::{EntryResult, QueueConsumerSettings};
+use super::inbox::{Entry, ExtensionResult, Inbox};
+use super::interface::EntryResult;
+use super::settings::QueueConsumerSettings;
 use crate::outcome::Fault;
 use crate::time::Timestamp;
 
-/// With the heartbeat, no message is received for less: a shorter visibility would have to be
-/// extended more often than a slow network can.
-const SHORTEST_HEARTBEAT: Duration = Duration::from_secs(30);
+/// Minimum visibility timeout with the heartbeat: a shorter one would need extensions at shorter
+/// intervals than a slow network allows.
+const MIN_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Without the heartbeat, a batch closes so long before its function could outlast its visibility.
+/// Without the heartbeat, a batch closes this much earlier than the function's timeout requires.
 const CLOSING_MARGIN: Duration = Duration::from_secs(1);
 
-/// After a failed extension, the next one starts at the earliest so long after; half the
-/// visibility is left by then.
+/// Minimum delay after a failed extension; half of the visibility timeout remains by then.
 const EXTENSION_RETRY: Duration = Duration::from_secs(2);
 
-/// A failed message is left alone for so long at least, however short the queue's own timeout is: a
-/// function that fails would be called in a tight loop.
-const SHORTEST_RETURN: Duration = Duration::from_secs(1);
+/// Minimum delay until a failed message becomes visible again, however short the queue's own timeout
+/// is: otherwise a function that fails would be invoked in a tight loop.
+const MIN_FAILED_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The visibility of the messages of one consumer.
 #[derive(Debug)]
 pub(super) struct Visibility {
     timeout: Duration,
-    of_queue: Duration,
+    queue_timeout: Duration,
     function_timeout: Duration,
     heartbeat: bool,
     extend_not_before: Timestamp,
@@ -36,86 +35,87 @@ impl Visibility {
     pub(super) fn new(settings: &QueueConsumerSettings, now: Timestamp) -> Self {
         let heartbeat = settings.limits.visibility_heartbeat;
         let function_timeout = settings.function_timeout;
-        // A function that could outlast every visibility would never be done with a message.
-        let least = if heartbeat {
-            SHORTEST_HEARTBEAT
+        // Messages of a function that runs longer than their visibility would be invoked again and
+        // again.
+        let min_timeout = if heartbeat {
+            MIN_HEARTBEAT_TIMEOUT
         } else {
             function_timeout
         };
         Self {
-            timeout: settings.visibility_timeout.max(least),
-            of_queue: settings.visibility_timeout,
+            timeout: settings.visibility_timeout.max(min_timeout),
+            queue_timeout: settings.visibility_timeout,
             function_timeout,
             heartbeat,
             extend_not_before: now,
         }
     }
 
-    /// For how long messages are received and extended.
+    /// The timeout of receives and extensions.
     pub(super) const fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// What messages are set to that are left to the queue, if it is less than they were received
-    /// for.
-    pub(super) fn shorter(&self) -> Option<Duration> {
-        let left = self.of_queue.max(SHORTEST_RETURN);
-        (left < self.timeout).then_some(left)
+    /// The timeout to set on messages that are left to the queue; `None` if the timeout that they
+    /// were received with is not longer.
+    pub(super) fn failed_timeout(&self) -> Option<Duration> {
+        let timeout = self.queue_timeout.max(MIN_FAILED_TIMEOUT);
+        (timeout < self.timeout).then_some(timeout)
     }
 
-    /// How long before a message becomes visible the function must have it; `None` if visibility
-    /// is extended instead.
+    /// How long before a message becomes visible the function must receive it; `None` if visibility
+    /// is extended.
     pub(super) fn reserve(&self) -> Option<Duration> {
         (!self.heartbeat).then(|| self.function_timeout + CLOSING_MARGIN)
     }
 
-    /// How long a receive may wait: a message that comes at its end must have visibility left, since
-    /// that is counted from the start of the receive. Queues wait whole seconds.
-    pub(super) fn wait(&self, wanted: Duration) -> Duration {
+    /// How long a receive may wait. Visibility counts from the start of the receive, so a message
+    /// that arrives at its end must have enough of it left. In whole seconds, as queues wait.
+    pub(super) fn wait(&self, wait_time: Duration) -> Duration {
         if self.heartbeat {
-            wanted
+            wait_time
         } else {
-            wanted.min(Duration::from_secs(self.timeout.as_secs() / 2))
+            wait_time.min(Duration::from_secs(self.timeout.as_secs() / 2))
         }
     }
 
-    /// When visibility must be extended next.
-    pub(super) fn due(&self, held: &HeldMessages) -> Option<Timestamp> {
+    /// When the next extension is due.
+    pub(super) fn due(&self, inbox: &Inbox) -> Option<Timestamp> {
         if !self.heartbeat {
             return None;
         }
-        let due = held.next_extension(self.timeout)?;
+        let due = inbox.next_extension(self.timeout)?;
         Some(due.max(self.extend_not_before))
     }
 
     /// Starts the extensions that are due.
-    pub(super) fn start(&self, held: &mut HeldMessages, now: Timestamp) -> Vec<Entry> {
-        if self.due(held).is_none_or(|due| now < due) {
+    pub(super) fn start(&self, inbox: &mut Inbox, now: Timestamp) -> Vec<Entry> {
+        if self.due(inbox).is_none_or(|due| now < due) {
             return Vec::new();
         }
-        held.start_extension(self.timeout, now)
+        inbox.start_extensions(self.timeout, now)
     }
 
-    /// Extensions have ended that began at `begun`.
+    /// Ends extensions that started at `started`.
     pub(super) fn end(
         &mut self,
         entries: &[Entry],
-        begun: Timestamp,
+        started: Timestamp,
         result: &Result<Vec<EntryResult>, Fault>,
-        held: &mut HeldMessages,
+        inbox: &mut Inbox,
         now: Timestamp,
     ) {
         let results = result.as_deref().unwrap_or_default();
         for (index, entry) in entries.iter().enumerate() {
-            let how = match results.get(index).unwrap_or(&EntryResult::Failed) {
-                EntryResult::Done => Extended::Until(begun + self.timeout),
-                EntryResult::Refused => Extended::Refused,
+            let result = match results.get(index).unwrap_or(&EntryResult::Failed) {
+                EntryResult::Done => ExtensionResult::Until(started + self.timeout),
+                EntryResult::Refused => ExtensionResult::Refused,
                 EntryResult::Failed => {
                     self.extend_not_before = now + EXTENSION_RETRY;
-                    Extended::Failed
+                    ExtensionResult::Failed
                 }
             };
-            held.end_extension(entry, how, now);
+            inbox.end_extension(entry, result, now);
         }
     }
 }

@@ -1,9 +1,9 @@
-//! One lane: records that are invoked strictly one batch after the other.
+//! One ordered sub-stream of a shard: its batches are invoked strictly one after the other.
 //!
 //! ```text
 //!   idle ──record──▶ filling ──full, window over, shard ended──▶ in flight ──failed──▶ waiting
 //!    ▲                  ▲                                         │   ▲                  │
-//!    └──────────────────┴───────────────resolved──────────────────┘   └──────its time────┘
+//!    └──────────────────┴───────────────resolved──────────────────┘   └───backoff over───┘
 //! ```
 
 use std::collections::VecDeque;
@@ -11,25 +11,25 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
-use super::{Batch, ShardConsumerSettings, Waiting};
-use crate::batch::{BatchId, BatchLimits};
+use super::interface::Batch;
+use super::settings::ShardConsumerSettings;
+use super::view::Waiting;
+use crate::batch::{BatchId, BatchIds, BatchLimits};
 use crate::event;
 use crate::outcome::Outcome;
 use crate::progress::Ticket;
 use crate::record::Record;
-use crate::retry::{Tries, Verdict};
+use crate::retry::{Attempts, RetryDecision};
 use crate::time::Timestamp;
 
-/// Records of one lane and what is being done with those at its head.
 #[derive(Debug)]
 pub(super) struct Lane {
     limits: BatchLimits,
     window: Duration,
-    /// Records behind the batch, in the order of the shard.
+    /// Records after the current batch, in the order of the shard.
     queue: VecDeque<Queued>,
-    /// Rendered size of everything held, the batch included.
+    /// Bytes of the events of all records, the current batch included.
     bytes: usize,
-    n_batches: u64,
     /// The last record that was put into a batch.
     last_batched: Option<Ticket>,
     state: State,
@@ -43,211 +43,224 @@ struct Queued {
 
 #[derive(Debug)]
 enum State {
-    /// There are no records. `window`: it is running since then, from the end of the last
-    /// invocation.
-    Idle { window: Option<Timestamp> },
-    /// Records gather.
-    Filling { window: Timestamp },
-    /// The function works.
-    InFlight(Held),
-    /// The batch failed and is tried again later.
+    /// There are no records. `window_start` is the end of the last invocation.
+    Idle {
+        window_start: Option<Timestamp>,
+    },
+    /// Records wait for the batch to fill.
+    Filling {
+        window_start: Timestamp,
+    },
+    InFlight(CurrentBatch),
+    /// The batch failed and is repeated after a backoff.
     Waiting {
-        held: Held,
+        current: CurrentBatch,
         until: Timestamp,
-        why: Waiting,
+        cause: Waiting,
     },
 }
 
-/// A batch on its way, with what is needed to try it again.
+/// The batch at the head of the lane, with what is needed to repeat it.
 #[derive(Debug)]
-struct Held {
+struct CurrentBatch {
     batch: Batch,
     tickets: Vec<Ticket>,
     bytes: usize,
-    tries: Tries,
+    attempts: Attempts,
 }
 
 impl Lane {
     pub(super) fn new(settings: &ShardConsumerSettings) -> Self {
         Self {
             limits: BatchLimits {
-                items: settings.mapping.batch_size,
-                payload: settings.limits.payload_limit,
+                max_items: settings.mapping.batch_size,
+                max_bytes: settings.limits.payload_limit,
             },
             window: settings.mapping.maximum_batching_window,
             queue: VecDeque::new(),
             bytes: 0,
-            n_batches: 0,
             last_batched: None,
-            state: State::Idle { window: None },
+            state: State::Idle { window_start: None },
         }
     }
 
-    /// Takes in a record behind all others.
+    /// Appends a record.
     ///
-    /// A window begins when the invocation before it ends; if it passed without a record, or there
-    /// was no invocation yet, with the first record.
+    /// A batching window starts when the previous invocation ends. If that window passed without a
+    /// record, or nothing was invoked yet, it starts with the first record.
     ///
     /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html>
     pub(super) fn push(&mut self, ticket: Ticket, record: Record, now: Timestamp) {
         self.bytes += record.event_len();
         self.queue.push_back(Queued { ticket, record });
-        if let State::Idle { window } = self.state {
-            let running = window.filter(|&begun| now < begun + self.window);
+        if let State::Idle { window_start } = self.state {
+            let running = window_start.filter(|&start| now < start + self.window);
             self.state = State::Filling {
-                window: running.unwrap_or(now),
+                window_start: running.unwrap_or(now),
             };
         }
     }
 
-    /// The batch that is due, if one is. `no_more`: nothing can be added, so that there is nothing
-    /// to wait for.
-    pub(super) fn next_batch(&mut self, no_more: bool, now: Timestamp) -> Option<Batch> {
+    /// The batch to invoke, if one is due: a new one or a repeated one. `no_more`: no record can be
+    /// added, so there is nothing to wait for.
+    pub(super) fn next_batch(
+        &mut self,
+        no_more: bool,
+        ids: &mut BatchIds,
+        now: Timestamp,
+    ) -> Option<Batch> {
         match self.state {
-            State::Filling { window } => {
+            State::Filling { window_start } => {
                 let fill = self.limits.fill(self.sizes());
-                if !(fill.full || no_more || window + self.window <= now) {
+                if !(fill.is_full || no_more || window_start + self.window <= now) {
                     return None;
                 }
-                let held = self.take(fill.items);
-                let batch = held.batch.clone();
-                self.state = State::InFlight(held);
+                let current = self.take_batch(fill.n_items, ids.assign());
+                let batch = current.batch.clone();
+                self.state = State::InFlight(current);
                 Some(batch)
             }
             State::Waiting { until, .. } if until <= now => {
-                let State::Waiting { held, .. } = self.replace(State::Idle { window: None }) else {
-                    unreachable!("the state was just looked at");
+                let State::Waiting { current, .. } =
+                    self.replace(State::Idle { window_start: None })
+                else {
+                    unreachable!("the state was matched above");
                 };
-                let batch = held.batch.clone();
-                self.state = State::InFlight(held);
+                let batch = current.batch.clone();
+                self.state = State::InFlight(current);
                 Some(batch)
             }
             State::Idle { .. } | State::InFlight(_) | State::Waiting { .. } => None,
         }
     }
 
-    /// Says how the invocation under way has ended. Gives the records that are resolved by that.
+    /// Ends the invocation in flight. Returns the records that are resolved by that.
     pub(super) fn end(
         &mut self,
         batch: BatchId,
         outcome: &Outcome,
-        random: &mut ChaCha8Rng,
+        rng: &mut ChaCha8Rng,
         now: Timestamp,
     ) -> Vec<Ticket> {
-        let State::InFlight(mut held) = self.replace(State::Idle { window: None }) else {
-            panic!("an invocation ends that was not begun: {batch:?}");
+        let State::InFlight(mut current) = self.replace(State::Idle { window_start: None }) else {
+            panic!("no invocation is in flight: {batch:?}");
         };
-        assert_eq!(held.batch.id, batch, "one invocation is in flight");
-        match held.tries.judge(outcome, random) {
-            Verdict::Resolve => {
-                self.bytes -= held.bytes;
+        assert_eq!(current.batch.id, batch, "I3: one invocation is in flight");
+        match current.attempts.decide(outcome, rng) {
+            RetryDecision::Resolve => {
+                self.bytes -= current.bytes;
                 self.state = if self.queue.is_empty() {
-                    State::Idle { window: Some(now) }
+                    State::Idle {
+                        window_start: Some(now),
+                    }
                 } else {
-                    State::Filling { window: now }
+                    State::Filling { window_start: now }
                 };
-                held.tickets
+                current.tickets
             }
-            Verdict::Retry(delay) => {
-                held.batch.attempt = held.tries.attempt();
-                let why = match outcome {
+            RetryDecision::Retry(delay) => {
+                current.batch.attempt = current.attempts.next_attempt();
+                let cause = match outcome {
                     Outcome::NotInvoked { cause } => Waiting::NotInvoked(*cause),
                     Outcome::Success | Outcome::FunctionError { .. } => Waiting::FunctionErrors {
-                        attempt: held.batch.attempt,
+                        attempt: current.batch.attempt,
                     },
                 };
                 self.state = State::Waiting {
-                    held,
+                    current,
                     until: now + delay,
-                    why,
+                    cause,
                 };
                 Vec::new()
             }
         }
     }
 
-    /// When a batch will be due without anything else happening.
-    pub(super) fn timeout(&self) -> Option<Timestamp> {
+    /// When a batch will be due if nothing else happens.
+    pub(super) fn due(&self) -> Option<Timestamp> {
         match &self.state {
             State::Idle { .. } | State::InFlight(_) => None,
-            State::Filling { window } => Some(*window + self.window),
+            State::Filling { window_start } => Some(*window_start + self.window),
             State::Waiting { until, .. } => Some(*until),
         }
     }
 
-    /// The first record held.
+    /// The first record in memory.
     pub(super) fn first(&self) -> Option<Ticket> {
-        let in_batch = self.held().and_then(|held| held.tickets.first());
+        let in_batch = self.current().and_then(|current| current.tickets.first());
         let in_queue = || self.queue.front().map(|queued| &queued.ticket);
         in_batch.or_else(in_queue).copied()
     }
 
-    /// When the first record held arrived at the stream.
+    /// Arrival at the stream of the first record in memory.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
-        let in_batch = self.held().and_then(|held| held.batch.records.first());
+        let in_batch = self
+            .current()
+            .and_then(|current| current.batch.records.first());
         let in_queue = || self.queue.front().map(|queued| &queued.record);
         in_batch.or_else(in_queue).map(Record::approximate_arrival)
     }
 
-    /// The rendered size of all records held.
+    /// Bytes of the events of all records in memory.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// How many records are held.
+    /// Records in memory.
     pub(super) fn n_records(&self) -> usize {
-        self.queue.len() + self.held().map_or(0, |held| held.tickets.len())
+        self.queue.len() + self.current().map_or(0, |current| current.tickets.len())
     }
 
-    /// How many records the function has been given and not yet answered for.
+    /// Records of the invocation in flight.
     pub(super) fn n_in_flight(&self) -> usize {
         match &self.state {
-            State::InFlight(held) => held.tickets.len(),
+            State::InFlight(current) => current.tickets.len(),
             State::Idle { .. } | State::Filling { .. } | State::Waiting { .. } => 0,
         }
     }
 
-    /// The attempt of the batch at the head.
+    /// Of the batch at the head; 1 if there is none.
     pub(super) fn attempt(&self) -> u32 {
-        self.held().map_or(1, |held| held.batch.attempt)
+        self.current().map_or(1, |current| current.batch.attempt)
     }
 
-    /// Why the batch at the head waits, if it does.
     pub(super) fn waiting(&self) -> Option<&Waiting> {
         match &self.state {
-            State::Waiting { why, .. } => Some(why),
+            State::Waiting { cause, .. } => Some(cause),
             State::Idle { .. } | State::Filling { .. } | State::InFlight(_) => None,
         }
     }
 
-    fn take(&mut self, n_records: usize) -> Held {
+    fn take_batch(&mut self, n_records: usize, id: BatchId) -> CurrentBatch {
         let mut tickets = Vec::with_capacity(n_records);
         let mut records = Vec::with_capacity(n_records);
         let mut bytes = 0;
         for Queued { ticket, record } in self.queue.drain(..n_records) {
-            assert!(self.last_batched < Some(ticket), "a lane keeps its order");
+            assert!(
+                self.last_batched < Some(ticket),
+                "I4: a lane keeps its order"
+            );
             self.last_batched = Some(ticket);
             bytes += record.event_len();
             tickets.push(ticket);
             records.push(record);
         }
         assert!(
-            (1..=self.limits.items).contains(&n_records)
-                && event::event_len(n_records, bytes) <= self.limits.payload,
-            "a batch keeps within its limits"
+            (1..=self.limits.max_items).contains(&n_records)
+                && event::event_len(n_records, bytes) <= self.limits.max_bytes,
+            "I5: a batch does not exceed its limits"
         );
-        self.n_batches += 1;
-        let tries = Tries::default();
+        let attempts = Attempts::default();
         let batch = Batch {
-            id: BatchId(self.n_batches),
-            attempt: tries.attempt(),
+            id,
+            attempt: attempts.next_attempt(),
             records: records.into(),
         };
-        Held {
+        CurrentBatch {
             batch,
             tickets,
             bytes,
-            tries,
+            attempts,
         }
     }
 
@@ -259,9 +272,9 @@ impl Lane {
         self.queue.iter().map(|queued| queued.record.event_len())
     }
 
-    fn held(&self) -> Option<&Held> {
+    fn current(&self) -> Option<&CurrentBatch> {
         match &self.state {
-            State::InFlight(held) | State::Waiting { held, .. } => Some(held),
+            State::InFlight(current) | State::Waiting { current, .. } => Some(current),
             State::Idle { .. } | State::Filling { .. } => None,
         }
     }

@@ -1,17 +1,18 @@
-//! The filters of a mapping.
+//! Validates and compiles the filter criteria of a mapping.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_FilterCriteria.html>
+
+use windlass_filter::{Criteria, EventFormat, MAX_FILTERS};
 
 use crate::arn::{SourceKind, StreamKind};
 use crate::spec::MappingSpec;
 use crate::validate::Violation;
 use crate::validate::rules::invalid;
-use windlass_filter::{Criteria, MAXIMUM_FILTERS, View};
 
-/// What the filters of a mapping mean; `None`: there are none, and everything passes.
+/// Compiles the filters of a mapping; `None` without filters, which let every record through.
 ///
 /// # Errors
-/// Every pattern that is none, in AWS's words, with the place and the reason beside them.
+/// Every invalid pattern, in AWS's words; the detail adds the position and the reason.
 pub(super) fn compile(
     spec: &MappingSpec,
     kind: SourceKind,
@@ -22,24 +23,24 @@ pub(super) fn compile(
     if filters.is_empty() {
         return Ok(None);
     }
-    if MAXIMUM_FILTERS < filters.len() {
-        let text = format!("Number of filters must not exceed {MAXIMUM_FILTERS}.");
+    if MAX_FILTERS < filters.len() {
+        let text = format!("Number of filters must not exceed {MAX_FILTERS}.");
         return Err(vec![invalid("FilterCriteria.Filters", &text)]);
     }
-    let view = match kind {
-        SourceKind::Stream(StreamKind::Kinesis) => View::Kinesis,
-        SourceKind::Stream(StreamKind::DynamoDbStreams) => View::DynamoDbStreams,
-        SourceKind::Queue => View::Sqs,
+    let format = match kind {
+        SourceKind::Stream(StreamKind::Kinesis) => EventFormat::Kinesis,
+        SourceKind::Stream(StreamKind::DynamoDbStreams) => EventFormat::DynamoDbStreams,
+        SourceKind::Queue => EventFormat::Sqs,
     };
-    // A filter without a pattern has one that is empty, and so is invalid.
+    // A filter without a pattern counts as an empty pattern, which is invalid.
     let pattern = |index: usize| filters[index].pattern.as_deref().unwrap_or_default();
     let patterns: Vec<&str> = (0..filters.len()).map(pattern).collect();
-    let errors = match Criteria::compile(view, &patterns) {
+    let errors = match Criteria::compile(format, &patterns) {
         Ok(criteria) => return Ok(Some(criteria)),
         Err(errors) => errors,
     };
     let violations = errors.into_iter().map(|(index, error)| {
-        let (line, column) = error.place(patterns[index]);
+        let (line, column) = error.line_and_column(patterns[index]);
         let member = format!("FilterCriteria.Filters[{index}].Pattern");
         Violation {
             detail: Some(format!("At line {line}, column {column}: {error}.")),

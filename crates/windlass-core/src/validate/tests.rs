@@ -208,7 +208,7 @@ fn a_pattern_that_is_none_is_refused_in_the_words_of_aws() {
     assert_eq!(
         violations.unwrap_err()[0].in_words(),
         "FilterCriteria.Filters[1].Pattern: Invalid filter pattern definition. At line 2, \
-         column 17: data.a: `prefix` takes a text."
+         column 17: data.a: `prefix` takes a string."
     );
     let eleven = vec![json!({"Pattern": "{\"data\":{\"a\":[1]}}"}); 11];
     let spec = stream(json!({"FilterCriteria": {"Filters": eleven}}));

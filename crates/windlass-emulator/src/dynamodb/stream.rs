@@ -1,6 +1,6 @@
 //! The stream of a table: its shards, and how they succeed each other.
 //!
-//! Partition keys are distributed over a fixed number of lanes, each of which has one open shard.
+//! Partition keys are distributed over a fixed number of lanes. Each lane has one open shard.
 
 use std::collections::BTreeMap;
 

@@ -22,7 +22,7 @@ async fn advance(millis: u64) {
 impl DynamoDb {
     fn try_json(&self, operation: &str, request: &Value) -> Result<Value, String> {
         let response = self.call(operation, request.to_string().as_bytes());
-        let body: Value = serde_json::from_slice(&response.body).unwrap();
+        let body = body_of(&response);
         if response.status == 200 {
             return Ok(body);
         }
@@ -84,6 +84,10 @@ impl DynamoDb {
     fn whole_shard(&self, shard: usize) -> Vec<Value> {
         self.read_from(shard, "TRIM_HORIZON", None)
     }
+}
+
+fn body_of(response: &Response) -> Value {
+    serde_json::from_slice(&response.body).unwrap()
 }
 
 fn records_of(page: &Value) -> Vec<Value> {

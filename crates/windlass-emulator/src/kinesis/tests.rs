@@ -24,7 +24,7 @@ async fn advance(millis: u64) {
 impl Kinesis {
     fn try_json(&self, operation: &str, request: &Value) -> Result<Value, String> {
         let response = self.call(operation, request.to_string().as_bytes());
-        let body: Value = serde_json::from_slice(&response.body).unwrap();
+        let body = body_of(&response);
         match response.status {
             200 => Ok(body),
             _ => Err(body["__type"].as_str().unwrap().to_owned()),
@@ -65,6 +65,10 @@ impl Kinesis {
         let iterator = self.try_iterator(ZERO, kind, rest).unwrap();
         data_of(&self.read(&iterator, 100))
     }
+}
+
+fn body_of(response: &Response) -> Value {
+    serde_json::from_slice(&response.body).unwrap()
 }
 
 fn data_of(page: &Value) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! Requests with a batch of entries, each of which has its own result.
+//! Requests with a batch of entries. Each entry has its own result.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Records as filters meet them: an order in JSON, in a record of Kinesis.
+//! Sample records: an order as JSON in a Kinesis record.
 
 use std::ops::Range;
 
@@ -6,26 +6,27 @@ use base64_simd::STANDARD;
 
 use crate::rng::Rng;
 
-/// A record, and whether the filters want it.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
-    /// As a function sees it.
+    /// As a function receives it.
     pub(super) event: Vec<u8>,
-    /// Where its data is.
+    /// Range of the data in the event.
     pub(super) data: Range<usize>,
-    pub(super) wanted: bool,
+    /// Whether the patterns match it.
+    pub(super) matching: bool,
 }
 
 impl Order {
-    /// An order of about so many bytes. What filters look for stands early, in the middle and late.
-    pub(super) fn draw(bytes: usize, wanted: bool, rng: &mut Rng) -> Self {
+    /// A random order of about `bytes`. The fields of the patterns are at its start, in its middle and
+    /// at its end.
+    pub(super) fn random(bytes: usize, matching: bool, rng: &mut Rng) -> Self {
         let number = rng.between(1_000_000, 9_999_999);
-        let (mark, zone) = if wanted { ('w', "eu") } else { ('x', "us") };
+        let (mark, zone) = if matching { ('w', "eu") } else { ('x', "us") };
         let mut json = format!(
             "{{\"id\":\"order-{mark}{number}\",\"path\":\"/{zone}/{number}/orders/{number}.json\""
         );
-        let late = late_fields(wanted, rng);
-        // Small orders have nothing else; in larger ones the items lie between.
+        let late = late_fields(matching, rng);
+        // Small orders have no items; in larger ones they fill the rest.
         if bytes < 300 {
             json.push_str(&late);
         } else {
@@ -34,10 +35,10 @@ impl Order {
             fill(&mut json, bytes, rng);
         }
         json.push('}');
-        Self::of(&json, wanted)
+        Self::of(&json, matching)
     }
 
-    fn of(json: &str, wanted: bool) -> Self {
+    fn of(json: &str, matching: bool) -> Self {
         let before = "{\"kinesis\":{\"kinesisSchemaVersion\":\"1.0\",\"partitionKey\":\"k\",\
             \"sequenceNumber\":\"4959033827149025660855969\",\"data\":\"";
         let after = "\",\"approximateArrivalTimestamp\":1545084650.987},\
@@ -46,18 +47,18 @@ impl Order {
         Self {
             data: before.len()..before.len() + data.len(),
             event: [before, &data, after].concat().into_bytes(),
-            wanted,
+            matching,
         }
     }
 }
 
-fn late_fields(wanted: bool, rng: &mut Rng) -> String {
-    let (status, region, tier) = if wanted {
+fn late_fields(matching: bool, rng: &mut Rng) -> String {
+    let (status, region, tier) = if matching {
         ("paid", "eu-west-1", "gold")
     } else {
         ("open", "us-east-1", "none")
     };
-    let amount = if wanted {
+    let amount = if matching {
         rng.between(101, 500)
     } else {
         rng.between(501, 9_000)
@@ -68,7 +69,7 @@ fn late_fields(wanted: bool, rng: &mut Rng) -> String {
     )
 }
 
-/// Adds fields with lists of items until the text is so long.
+/// Adds fields with arrays of items until the text has `bytes`.
 fn fill(json: &mut String, bytes: usize, rng: &mut Rng) {
     while json.len() < bytes {
         let name = rng.between(100, 999);

@@ -1,19 +1,19 @@
-//! IP addresses, as AWS's library reads them, and blocks of them.
+//! IP addresses, parsed like event-ruler, and CIDR blocks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A longer text is not read as an IPv4 address, however many zeros it begins with.
+/// Longer strings are not IPv4 addresses, even if leading zeros make them so long.
 const MAX_IPV4_LENGTH: usize = 15;
 
-/// Reads an address.
+/// Parses an address.
 ///
-/// Zeros before a number count for nothing: `10.0.0.01` is `10.0.0.1`. An IPv6 address that stands
-/// for one of IPv4 is that one: `::ffff:a00:1` is `10.0.0.1`.
+/// Leading zeros are ignored: `10.0.0.01` is `10.0.0.1`. An IPv4-mapped IPv6 address is that IPv4
+/// address: `::ffff:a00:1` is `10.0.0.1`.
 pub(crate) fn address(text: &str) -> Option<IpAddr> {
     if text.contains(':') {
         let groups: Vec<&str> = text.split(':').map(|group| shorten(group, 4)).collect();
         let address: Ipv6Addr = groups.join(":").parse().ok()?;
-        // With dots it would not even be looked at.
+        // event-ruler does not accept dots in IPv6 addresses.
         let plain = text
             .chars()
             .all(|char| char == ':' || char.is_ascii_hexdigit());
@@ -27,7 +27,7 @@ pub(crate) fn address(text: &str) -> Option<IpAddr> {
     Some(address.into())
 }
 
-/// Removes zeros from the front, as long as more than so many digits are there.
+/// Removes leading zeros while there are more than `keep` digits.
 fn shorten(digits: &str, keep: usize) -> &str {
     let mut short = digits;
     while keep < short.len() && short.starts_with('0') {
@@ -36,7 +36,7 @@ fn shorten(digits: &str, keep: usize) -> &str {
     short
 }
 
-/// The addresses with the same first bits.
+/// The addresses with a common prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Block {
     address: IpAddr,
@@ -44,29 +44,29 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Reads `10.0.0.0/24`. A block of a single address is refused, as by AWS's library.
+    /// Parses `10.0.0.0/24`. Like event-ruler, rejects a block of a single address.
     pub(super) fn of(text: &str) -> Result<Self, String> {
         let parts: Vec<&str> = text.trim_end_matches('/').split('/').collect();
         let [host, bits] = parts.as_slice() else {
             return Err(format!(
-                "`{text}` is no block of addresses: one / is required"
+                "`{text}` is not a CIDR block: exactly one / is required"
             ));
         };
         let n_bits: u32 = bits
             .parse()
-            .map_err(|_| format!("`{bits}` is no number of bits"))?;
-        let address = address(host).ok_or_else(|| format!("`{host}` is no address"))?;
+            .map_err(|_| format!("`{bits}` is not a number of bits"))?;
+        let address = address(host).ok_or_else(|| format!("`{host}` is not an IP address"))?;
         let limit = match address {
             IpAddr::V4(_) => 32,
             IpAddr::V6(_) => 128,
         };
         if limit <= n_bits {
-            return Err(format!("a block has less than {limit} bits"));
+            return Err(format!("the prefix must be shorter than {limit} bits"));
         }
         Ok(Self { address, n_bits })
     }
 
-    pub(super) fn holds(&self, other: IpAddr) -> bool {
+    pub(super) fn contains(&self, other: IpAddr) -> bool {
         let n_bits = usize::try_from(self.n_bits).expect("they are at most 128");
         match (self.address, other) {
             (IpAddr::V4(ours), IpAddr::V4(theirs)) => {

@@ -1,57 +1,56 @@
-//! JSON as a tree that keeps what a pattern can tell apart: the literal of a number, the order of
-//! members, and members of the same name.
+//! JSON as a tree that keeps everything patterns depend on: the text of numbers, the order of members,
+//! and duplicate members.
 //!
-//! It is strict: what [RFC 8259](https://www.rfc-editor.org/rfc/rfc8259) does not allow is an error.
+//! It is strict: only [RFC 8259](https://www.rfc-editor.org/rfc/rfc8259) is valid.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Arrays and objects inside one another; the library of AWS refuses more as well.
+/// Nested arrays and objects; event-ruler has the same limit.
 const MAX_DEPTH: usize = 1000;
 
-/// Halves of surrogate pairs are kept from here on, where no text has characters.
-const PRIVATE: u32 = 0x10_0000;
+/// Lone surrogates become characters from here on, a private-use area that no test uses.
+const LONE_SURROGATES: u32 = 0x10_0000;
 
-/// A value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Json {
     Null,
     Bool(bool),
-    /// As it is written.
+    /// As written.
     Number(String),
     Text(String),
     Array(Vec<Json>),
-    /// In the order of the text; a name may occur more than once.
+    /// In the order of the text, including duplicates.
     Object(Vec<(String, Json)>),
 }
 
-/// Reads a text that is one value.
+/// Parses text that consists of one value.
 pub(super) fn parse(text: &str) -> Result<Json, String> {
     let mut parser = Parser::of(text, true);
     let value = parser.value(0)?;
     parser.skip_space();
     match parser.chars.next() {
         None => Ok(value),
-        Some(more) => Err(format!("{more:?} follows the value")),
+        Some(more) => Err(format!("unexpected {more:?} after the value")),
     }
 }
 
-/// Reads the value that a text begins with, whatever follows it.
+/// Parses the value at the start of the text and ignores the rest.
 pub(crate) fn parse_beginning(text: &str) -> Result<Json, String> {
     Parser::of(text, false).value(0)
 }
 
 struct Parser<'a> {
     chars: Peekable<Chars<'a>>,
-    /// Whether half of a surrogate pair may stand alone.
-    halves: bool,
+    /// Whether lone surrogates are valid.
+    lone_surrogates: bool,
 }
 
 impl<'a> Parser<'a> {
-    fn of(text: &'a str, halves: bool) -> Self {
+    fn of(text: &'a str, lone_surrogates: bool) -> Self {
         Self {
             chars: text.chars().peekable(),
-            halves,
+            lone_surrogates,
         }
     }
 
@@ -65,8 +64,8 @@ impl<'a> Parser<'a> {
             Some('n') => self.word("null", Json::Null),
             Some('t') => self.word("true", Json::Bool(true)),
             Some('f') => self.word("false", Json::Bool(false)),
-            Some(other) => Err(format!("no value begins with {other:?}")),
-            None => Err("the text ends where a value was expected".to_owned()),
+            Some(other) => Err(format!("unexpected {other:?}, expected a value")),
+            None => Err("expected a value, found the end of the text".to_owned()),
         }
     }
 
@@ -118,7 +117,7 @@ impl<'a> Parser<'a> {
                 '"' => return Ok(text),
                 '\\' => text.push(self.escaped()?),
                 control if control < ' ' => {
-                    return Err(format!("{control:?} is not escaped in a string"));
+                    return Err(format!("unescaped {control:?} in a string"));
                 }
                 other => text.push(other),
             }
@@ -134,12 +133,12 @@ impl<'a> Parser<'a> {
             'r' => Ok('\r'),
             't' => Ok('\t'),
             'u' => self.unicode(),
-            other => Err(format!("`\\{other}` is no escape")),
+            other => Err(format!("invalid escape `\\{other}`")),
         }
     }
 
-    /// Four digits of one character, or two times four digits of a surrogate pair. Half of a pair is
-    /// no character: an event may have it all the same, as something that no pattern can name.
+    /// The four digits after `\u`, or both escapes of a surrogate pair. Events, unlike patterns, may
+    /// contain a lone surrogate.
     fn unicode(&mut self) -> Result<char, String> {
         let first = self.unit()?;
         let mut ahead = Self {
@@ -153,12 +152,14 @@ impl<'a> Parser<'a> {
         {
             self.chars = ahead.chars;
             let pair = u32::from(first - 0xd800) << 10 | u32::from(second - 0xdc00);
-            return char::from_u32(0x1_0000 + pair).ok_or_else(|| "no character".to_owned());
+            return char::from_u32(0x1_0000 + pair).ok_or_else(|| "not a character".to_owned());
         }
-        let half = self.halves.then(|| PRIVATE + u32::from(first));
+        let lone = self
+            .lone_surrogates
+            .then(|| LONE_SURROGATES + u32::from(first));
         char::from_u32(u32::from(first))
-            .or_else(|| char::from_u32(half?))
-            .ok_or_else(|| "half of a surrogate pair".to_owned())
+            .or_else(|| char::from_u32(lone?))
+            .ok_or_else(|| "lone surrogate".to_owned())
     }
 
     fn unit(&mut self) -> Result<u16, String> {
@@ -166,7 +167,7 @@ impl<'a> Parser<'a> {
         for _ in 0..4 {
             let digit = self.next()?;
             if !digit.is_ascii_hexdigit() {
-                return Err(format!("{digit:?} is no hexadecimal digit"));
+                return Err(format!("{digit:?} is not a hexadecimal digit"));
             }
             digits.push(digit);
         }
@@ -181,7 +182,7 @@ impl<'a> Parser<'a> {
         if self.take('0') {
             literal.push('0');
             if matches!(self.chars.peek(), Some('0'..='9')) {
-                return Err("a number begins with 0".to_owned());
+                return Err("a number has a leading zero".to_owned());
             }
         } else {
             self.digits(&mut literal)?;
@@ -206,7 +207,7 @@ impl<'a> Parser<'a> {
             literal.push(digit);
         }
         if literal.len() == before {
-            return Err("a digit is missing in a number".to_owned());
+            return Err("a number lacks a digit".to_owned());
         }
         Ok(())
     }
@@ -226,27 +227,27 @@ impl<'a> Parser<'a> {
         {}
     }
 
-    fn take(&mut self, wanted: char) -> bool {
-        self.chars.next_if_eq(&wanted).is_some()
+    fn take(&mut self, expected: char) -> bool {
+        self.chars.next_if_eq(&expected).is_some()
     }
 
-    fn expect(&mut self, wanted: char) -> Result<(), String> {
+    fn expect(&mut self, expected: char) -> Result<(), String> {
         match self.next()? {
-            found if found == wanted => Ok(()),
-            found => Err(format!("{found:?} where {wanted:?} was expected")),
+            found if found == expected => Ok(()),
+            found => Err(format!("unexpected {found:?}, expected {expected:?}")),
         }
     }
 
     fn next(&mut self) -> Result<char, String> {
         self.chars
             .next()
-            .ok_or_else(|| "the text ends too early".to_owned())
+            .ok_or_else(|| "unexpected end of the text".to_owned())
     }
 }
 
 fn too_deep(depth: usize) -> Result<(), String> {
     if MAX_DEPTH < depth {
-        return Err(format!("deeper than {MAX_DEPTH} arrays and objects"));
+        return Err(format!("more than {MAX_DEPTH} nested arrays and objects"));
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! An event as a list of leaves.
+//! Turns an event into a list of leaves.
 
 use std::collections::BTreeMap;
 
@@ -7,55 +7,53 @@ use super::json::Json;
 /// A value of an event that is neither an object nor an array.
 #[derive(Clone, Debug)]
 pub(super) struct Leaf {
-    /// The names that lead to it, with dots between them.
+    /// The names that lead to it, joined by dots.
     pub(super) path: String,
     pub(super) value: Json,
     pub(super) memberships: Memberships,
 }
 
-/// In which element of which arrays something lies.
+/// Array number → index of the element that contains a leaf, for each array around it.
 ///
-/// Only an element that is an object or an array itself can hold more than one leaf, so only those
-/// count.
+/// Only elements that are objects or arrays are recorded: others have no more than one leaf.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memberships(BTreeMap<usize, usize>);
 
 impl Memberships {
-    /// Whether no array holds the two in different elements.
-    pub(super) fn agree_with(&self, other: &Self) -> bool {
+    /// Whether the two are not in different elements of one array.
+    pub(super) fn is_compatible_with(&self, other: &Self) -> bool {
         let mut ours = self.0.iter();
         ours.all(|(array, index)| other.0.get(array).is_none_or(|theirs| theirs == index))
     }
 
-    /// Both together.
-    pub(super) fn with(&self, other: &Self) -> Self {
+    pub(super) fn union(&self, other: &Self) -> Self {
         let mut both = self.clone();
         both.0.extend(&other.0);
         both
     }
 }
 
-/// The leaves of an event, or nothing if it is no object.
+/// The leaves of an event; `None` if it is not an object.
 pub(super) fn leaves_of(event: &Json) -> Option<Vec<Leaf>> {
     let Json::Object(members) = event else {
         return None;
     };
-    let mut walk = Walk::default();
-    walk.members(&[], members, &Memberships::default());
-    Some(walk.leaves)
+    let mut collector = Collector::default();
+    collector.members(&[], members, &Memberships::default());
+    Some(collector.leaves)
 }
 
 #[derive(Default)]
-struct Walk {
+struct Collector {
     n_arrays: usize,
     leaves: Vec<Leaf>,
 }
 
-impl Walk {
-    /// Of members with the same name the first counts.
+impl Collector {
+    /// Of duplicate members the first counts.
     fn members(&mut self, names: &[&str], members: &[(String, Json)], inside: &Memberships) {
-        for (place, (name, value)) in members.iter().enumerate() {
-            if members[..place].iter().any(|(earlier, _)| earlier == name) {
+        for (index, (name, value)) in members.iter().enumerate() {
+            if members[..index].iter().any(|(earlier, _)| earlier == name) {
                 continue;
             }
             let names = [names, &[name.as_str()]].concat();

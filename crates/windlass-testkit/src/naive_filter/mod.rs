@@ -1,13 +1,12 @@
-//! Event patterns a second time, as slow and as obvious as possible.
+//! A second implementation of event patterns, as slow and as obvious as possible.
 //!
-//! The filters of the program are judged against this one: two implementations that were written
-//! apart from each other rarely share a mistake. So nothing here is taken from the program, and
-//! where a fast way and a plain way exist, this takes the plain one. It is itself held against
-//! AWS's own library by `tests/interop/event_ruler.rs`.
+//! Tests compare `windlass-filter` with it: independent implementations rarely share a bug. So it
+//! shares no code with the product, and always does things the plain way rather than the fast one.
+//! `tests/interop/event_ruler.rs` compares it with event-ruler, AWS's own matcher.
 //!
-//! A pattern becomes a list of sub-rules, each a map from a path to tests of values; an event
-//! becomes a list of leaves. The pattern matches if one of its sub-rules finds leaves that satisfy
-//! all its fields and that do not lie in different elements of one array.
+//! A pattern becomes a list of sub-rules, each a map from paths to tests of values; an event becomes
+//! a list of leaves. The pattern matches if a sub-rule finds leaves that satisfy all its fields and
+//! that are not in different elements of one array.
 
 pub(crate) mod address;
 pub(crate) mod json;
@@ -18,23 +17,20 @@ pub(crate) mod rules;
 mod text;
 mod value;
 
-#[cfg(test)]
-mod tests;
-
 use self::leaf::{Leaf, Memberships, leaves_of};
 use self::rules::SubRule;
 use self::value::Test;
 
-/// A pattern that was found valid.
+/// A valid pattern.
 #[derive(Clone, Debug)]
 pub struct NaivePattern {
     sub_rules: Vec<SubRule>,
 }
 
-/// Reads a pattern.
+/// Parses a pattern.
 ///
 /// # Errors
-/// If the pattern is not valid; the text says why.
+/// Why the pattern is invalid.
 pub fn compile(pattern: &str) -> Result<NaivePattern, String> {
     let json = json::parse_beginning(pattern)?;
     let sub_rules = rules::sub_rules_of(&json)?;
@@ -42,7 +38,7 @@ pub fn compile(pattern: &str) -> Result<NaivePattern, String> {
 }
 
 impl NaivePattern {
-    /// Whether an event matches. What is not a JSON object never does.
+    /// Whether an event matches. Text that is not a JSON object never does.
     pub fn matches(&self, event: &str) -> bool {
         let Ok(json) = json::parse(event) else {
             return false;
@@ -57,23 +53,23 @@ impl NaivePattern {
     }
 }
 
-/// Whether leaves can be chosen for all fields, after others were chosen for the fields before.
+/// Whether leaves can be chosen for all `fields`, given the leaves `chosen` for previous fields.
 ///
-/// A field that may be absent is absent if no leaf agrees with what is chosen so far; what will be
-/// chosen for the fields after it does not count. That is how AWS's library has it.
+/// A field that may be absent is absent if no leaf is compatible with those chosen so far; the fields
+/// after it do not matter. event-ruler does the same.
 fn satisfied(fields: &[(&str, &[Test])], leaves: &[Leaf], chosen: &Memberships) -> bool {
     let Some(((path, tests), rest)) = fields.split_first() else {
         return true;
     };
     let candidates: Vec<&Leaf> = leaves
         .iter()
-        .filter(|leaf| leaf.path == *path && leaf.memberships.agree_with(chosen))
+        .filter(|leaf| leaf.path == *path && leaf.memberships.is_compatible_with(chosen))
         .collect();
     if candidates.is_empty() {
         return tests.contains(&Test::Absent) && satisfied(rest, leaves, chosen);
     }
     candidates.iter().any(|leaf| {
         tests.iter().any(|test| test.accepts(&leaf.value))
-            && satisfied(rest, leaves, &chosen.with(&leaf.memberships))
+            && satisfied(rest, leaves, &chosen.union(&leaf.memberships))
     })
 }

@@ -1,10 +1,10 @@
-//! Numbers, as far as they can be compared.
+//! Numbers that can be compared by value.
 
-/// The value of a literal, if it can be compared with others.
+/// The value of a literal, if it is comparable.
 ///
-/// AWS's library compares numbers as doubles, and only those whose decimal is the shortest one of
-/// their double: `0.1` and `1e2` are, but `12345678901234567` is nearest to a double whose shortest
-/// decimal is another.
+/// event-ruler compares numbers as doubles, and only those that equal the shortest decimal of their
+/// double: `0.1` and `1e2` do, but the shortest decimal of the double nearest to `12345678901234567`
+/// is a different number.
 pub(super) fn comparable(literal: &str) -> Option<f64> {
     let value: f64 = literal.parse().ok()?;
     if !value.is_finite() {
@@ -14,7 +14,7 @@ pub(super) fn comparable(literal: &str) -> Option<f64> {
     (Decimal::of(literal)? == Decimal::of(&shortest)?).then_some(value)
 }
 
-/// A decimal: its significant digits, and the power of ten that the last of them counts.
+/// A decimal: its significant digits, and the power of ten of the last one.
 #[derive(Debug, PartialEq, Eq)]
 struct Decimal {
     negative: bool,
@@ -40,7 +40,7 @@ impl Decimal {
             exponent += 1;
         }
         if digits.is_empty() {
-            // Zero has one form, whatever its sign and its exponent.
+            // Zero has one form, regardless of sign and exponent.
             return Some(Self {
                 negative: false,
                 digits,

@@ -1,4 +1,4 @@
-//! A pattern as a list of sub-rules, of which one has to be satisfied.
+//! Turns a pattern into a list of sub-rules, one of which must be satisfied.
 
 use std::collections::BTreeMap;
 
@@ -7,13 +7,13 @@ use super::value::{Test, tests_of};
 
 const OR: &str = "$or";
 
-/// Sub-rules of one pattern. `$or` multiplies them, so a short pattern could ask for very many.
+/// Sub-rules of one pattern: `$or` multiplies them.
 const MAX_SUB_RULES: usize = 1000;
 
-/// Fields of one sub-rule; AWS's library has the same limit.
+/// Fields of one sub-rule; event-ruler has the same limit.
 const MAX_FIELDS: usize = 256;
 
-/// Names that no field inside `$or` may have, so that no test can be mistaken for a field.
+/// Field names that are reserved inside `$or`, so that no operator can be mistaken for a field.
 pub(crate) const RESERVED: [&str; 24] = [
     "exactly",
     "equals-ignore-case",
@@ -41,12 +41,12 @@ pub(crate) const RESERVED: [&str; 24] = [
     "ip-address-not-in-range",
 ];
 
-/// Fields that have to be satisfied together.
+/// Fields that must be satisfied together.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SubRule(BTreeMap<String, Vec<Test>>);
 
 impl SubRule {
-    /// The fields in the order in which they are looked at: that of Java's strings.
+    /// The fields in the order of Java's strings, UTF-16, in which event-ruler visits them.
     pub(super) fn fields(&self) -> Vec<(&str, &[Test])> {
         let mut fields: Vec<(&str, &[Test])> = self
             .0
@@ -74,7 +74,7 @@ pub(super) fn sub_rules_of(pattern: &Json) -> Result<Vec<SubRule>, String> {
     Ok(sub_rules)
 }
 
-/// Adds the fields of an object to every sub-rule there is so far, in the order of the text.
+/// Adds the fields of an object, in the order of the text, to every sub-rule so far.
 fn add_members(
     sub_rules: &mut Vec<SubRule>,
     names: &[&str],
@@ -90,7 +90,7 @@ fn add_members(
             continue;
         }
         if inside_or && RESERVED.contains(&name.as_str()) {
-            return Err(format!("`{name}` cannot be a field inside {OR}"));
+            return Err(format!("`{name}` is reserved inside {OR}"));
         }
         let names = [names, &[name.as_str()]].concat();
         match value {
@@ -109,22 +109,22 @@ fn add_members(
     Ok(())
 }
 
-/// Adds each branch of `$or` to a copy of the sub-rules there are so far.
+/// Adds each branch of `$or` to a copy of the sub-rules so far.
 fn add_branches(
     sub_rules: &mut Vec<SubRule>,
     names: &[&str],
     branches: &Json,
 ) -> Result<(), String> {
     let Json::Array(branches) = branches else {
-        return Err(format!("{OR} is no array"));
+        return Err(format!("{OR} is not an array"));
     };
     if branches.len() < 2 {
-        return Err(format!("{OR} has less than two branches"));
+        return Err(format!("{OR} has fewer than two branches"));
     }
     let mut all = Vec::new();
     for branch in branches {
         let Json::Object(members) = branch else {
-            return Err(format!("a branch of {OR} is no object"));
+            return Err(format!("a branch of {OR} is not an object"));
         };
         let mut copy = sub_rules.clone();
         add_members(&mut copy, names, members, true)?;

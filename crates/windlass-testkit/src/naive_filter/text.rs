@@ -1,6 +1,6 @@
-//! Texts that match without being equal: wildcards, and letters of either case.
+//! Wildcards, and strings compared without regard to case.
 
-/// A wildcard pattern: characters, and places where anything may stand.
+/// A wildcard pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wildcard(Vec<Part>);
 
@@ -11,19 +11,19 @@ enum Part {
 }
 
 impl Wildcard {
-    /// Reads `a*b`; `\*` and `\\` stand for the characters themselves.
+    /// Parses `a*b`; `\*` and `\\` are literal.
     pub(super) fn of(text: &str) -> Result<Self, String> {
         let mut parts = Vec::new();
         let mut chars = text.chars().peekable();
         while let Some(char) = chars.next() {
             match char {
                 '*' if chars.peek() == Some(&'*') => {
-                    return Err(format!("two wildcards follow each other in `{text}`"));
+                    return Err(format!("consecutive wildcards in `{text}`"));
                 }
                 '*' => parts.push(Part::Any),
                 '\\' => match chars.next() {
                     Some(escaped @ ('*' | '\\')) => parts.push(Part::One(escaped)),
-                    Some(_) | None => return Err(format!("a wrong escape in `{text}`")),
+                    Some(_) | None => return Err(format!("invalid escape in `{text}`")),
                 },
                 other => parts.push(Part::One(other)),
             }
@@ -40,8 +40,8 @@ impl Wildcard {
 fn parts_match(parts: &[Part], chars: &[char]) -> bool {
     match parts.split_first() {
         None => chars.is_empty(),
-        Some((Part::One(wanted), rest)) => {
-            chars.first() == Some(wanted) && parts_match(rest, &chars[1..])
+        Some((Part::One(expected), rest)) => {
+            chars.first() == Some(expected) && parts_match(rest, &chars[1..])
         }
         Some((Part::Any, rest)) => {
             (0..=chars.len()).any(|n_skipped| parts_match(rest, &chars[n_skipped..]))
@@ -49,10 +49,10 @@ fn parts_match(parts: &[Part], chars: &[char]) -> bool {
     }
 }
 
-/// A text of which every character stands for its small form and for its capital form.
+/// A string whose characters match in lower and in upper case.
 ///
-/// A form may be longer than the character, `ß` has `SS`. The forms are those of the pattern's
-/// characters alone, so `ß` accepts `SS`, but `SS` does not accept `ß`.
+/// A form may be longer than the character: `ß` becomes `SS`. Only the pattern's characters are
+/// converted, so `ß` accepts `SS`, but `SS` does not accept `ß`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct EitherCase(Vec<[String; 2]>);
 
@@ -71,11 +71,11 @@ impl EitherCase {
     }
 
     pub(super) fn ends(&self, text: &str) -> bool {
-        let mut places = (0..=text.len()).filter(|place| text.is_char_boundary(*place));
-        places.any(|place| self.equals(&text[place..]))
+        let mut offsets = (0..=text.len()).filter(|offset| text.is_char_boundary(*offset));
+        offsets.any(|offset| self.equals(&text[offset..]))
     }
 
-    /// What can be left of a text behind this one.
+    /// The possible rests of `text` after this string.
     fn rests<'a>(&self, text: &'a str) -> Vec<&'a str> {
         let mut rests = vec![text];
         for forms in &self.0 {

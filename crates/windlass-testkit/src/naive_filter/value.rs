@@ -1,4 +1,4 @@
-//! The tests of one value: what stands in the arrays of a pattern.
+//! Tests of one value: the entries of a pattern's arrays.
 
 use std::net::IpAddr;
 
@@ -7,18 +7,17 @@ use super::json::Json;
 use super::number::comparable;
 use super::text::{EitherCase, Wildcard};
 
-/// A test of a value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Test {
     /// `true`, `false` or `null`.
     Word(Json),
-    /// A number: equal by value, or written with the same literal.
+    /// Equal by value or by literal.
     Number {
         literal: String,
         value: Option<f64>,
     },
     Text(String),
-    /// A text that is an address equals every other way to write it.
+    /// A string that is an IP address equals its other spellings.
     Address(IpAddr),
     Prefix(String),
     Suffix(String),
@@ -26,7 +25,7 @@ pub(super) enum Test {
     PrefixEitherCase(EitherCase),
     SuffixEitherCase(EitherCase),
     Wildcard(Wildcard),
-    /// What satisfies none of these.
+    /// Accepts values that satisfy none of these.
     AnythingBut(Vec<Test>),
     Range {
         low: Option<Bound>,
@@ -34,7 +33,7 @@ pub(super) enum Test {
     },
     Block(Block),
     Exists,
-    /// Satisfied by no value: the field must be absent.
+    /// The field must be absent.
     Absent,
 }
 
@@ -46,7 +45,6 @@ pub(super) struct Bound {
 }
 
 impl Test {
-    /// Whether a leaf satisfies it.
     pub(super) fn accepts(&self, leaf: &Json) -> bool {
         match (self, leaf) {
             (Test::Exists, _) => true,
@@ -77,7 +75,7 @@ impl Test {
             Test::PrefixEitherCase(prefix) => prefix.begins(text),
             Test::SuffixEitherCase(suffix) => suffix.ends(text),
             Test::Wildcard(wildcard) => wildcard.matches(text),
-            Test::Block(block) => address(text).is_some_and(|address| block.holds(address)),
+            Test::Block(block) => address(text).is_some_and(|address| block.contains(address)),
             Test::Word(_)
             | Test::Number { .. }
             | Test::Range { .. }
@@ -98,7 +96,7 @@ impl Bound {
     }
 }
 
-/// The tests of a field, of which one has to be satisfied.
+/// The tests of a field, one of which must be satisfied.
 pub(super) fn tests_of(elements: &[Json]) -> Result<Vec<Test>, String> {
     if elements.is_empty() {
         return Err("an array is empty".to_owned());
@@ -117,7 +115,7 @@ fn test_of(element: &Json) -> Result<Test, String> {
             value: comparable(literal),
         }),
         Json::Null | Json::Bool(_) => Ok(Test::Word(element.clone())),
-        Json::Array(_) => Err("an array inside an array".to_owned()),
+        Json::Array(_) => Err("nested arrays".to_owned()),
         Json::Object(members) => {
             let (name, argument) = only_member(members)?;
             match_expression(name, argument)
@@ -128,7 +126,7 @@ fn test_of(element: &Json) -> Result<Test, String> {
 fn only_member(members: &[(String, Json)]) -> Result<(&str, &Json), String> {
     match members {
         [(name, argument)] => Ok((name, argument)),
-        [] | [_, _, ..] => Err("a match expression has one member".to_owned()),
+        [] | [_, _, ..] => Err("an operator object needs exactly one member".to_owned()),
     }
 }
 
@@ -146,11 +144,11 @@ fn match_expression(name: &str, argument: &Json) -> Result<Test, String> {
         ("equals-ignore-case", Json::Text(text)) => Ok(Test::EitherCase(EitherCase::of(text))),
         ("wildcard", Json::Text(text)) => Ok(Test::Wildcard(Wildcard::of(text)?)),
         ("cidr", Json::Text(text)) => Ok(Test::Block(Block::of(text)?)),
-        _ => Err(format!("no match expression: `{name}` of {argument:?}")),
+        _ => Err(format!("invalid operator `{name}` with {argument:?}")),
     }
 }
 
-/// What stands inside `{"prefix": {…}}`.
+/// The argument of `{"prefix": {…}}`.
 fn either_case(members: &[(String, Json)]) -> Result<EitherCase, String> {
     match only_member(members)? {
         ("equals-ignore-case", Json::Text(text)) => Ok(EitherCase::of(text)),
@@ -175,17 +173,17 @@ fn anything_but(argument: &Json) -> Result<Test, String> {
         }
     };
     if values.is_empty() {
-        return Err("anything-but of nothing".to_owned());
+        return Err("anything-but without values".to_owned());
     }
     let is_number = |value: &Json| matches!(value, Json::Number(_));
     if values.iter().any(is_number) && !values.iter().all(is_number) {
-        return Err("anything-but of numbers and others".to_owned());
+        return Err("anything-but with numbers and other values".to_owned());
     }
     let others = values.iter().map(|value| excluded(name, value));
     Ok(Test::AnythingBut(others.collect::<Result<_, _>>()?))
 }
 
-/// One of the values that `anything-but` excludes; without a name, what is equal to it.
+/// The test for a value that `anything-but` excludes; without an operator name, equality.
 fn excluded(name: Option<&str>, value: &Json) -> Result<Test, String> {
     match (name, value) {
         (None, Json::Text(text)) => Ok(Test::Text(text.clone())),
@@ -194,16 +192,16 @@ fn excluded(name: Option<&str>, value: &Json) -> Result<Test, String> {
             value: Some(number(literal)?),
         }),
         (Some("prefix" | "suffix"), Json::Text(text)) if text.is_empty() => {
-            Err("anything-but of every text".to_owned())
+            Err("anything-but with every string".to_owned())
         }
         (Some(name @ ("prefix" | "suffix" | "equals-ignore-case" | "wildcard")), Json::Text(_)) => {
             match_expression(name, value)
         }
-        _ => Err(format!("anything-but {name:?} of {value:?}")),
+        _ => Err(format!("anything-but {name:?} with {value:?}")),
     }
 }
 
-/// What stands inside `{"numeric": […]}`.
+/// The argument of `{"numeric": […]}`.
 fn numeric(terms: &[Json]) -> Result<Test, String> {
     match terms {
         [Json::Text(operator), Json::Number(literal)] => {
@@ -215,7 +213,7 @@ fn numeric(terms: &[Json]) -> Result<Test, String> {
                 ">=" => (at(true), None),
                 "<" => (None, at(false)),
                 "<=" => (None, at(true)),
-                other => return Err(format!("`{other}` compares no numbers")),
+                other => return Err(format!("unknown comparison `{other}`")),
             };
             Ok(Test::Range { low, high })
         }
@@ -226,11 +224,11 @@ fn numeric(terms: &[Json]) -> Result<Test, String> {
             Json::Number(high),
         ] => {
             if !matches!(above.as_str(), ">" | ">=") || !matches!(below.as_str(), "<" | "<=") {
-                return Err(format!("`{above}` and `{below}` are no range"));
+                return Err(format!("`{above}` and `{below}` are not a range"));
             }
             let (low, high) = (number(low)?, number(high)?);
             if high <= low {
-                return Err("a range begins below its end".to_owned());
+                return Err("the upper bound must be greater than the lower bound".to_owned());
             }
             Ok(Test::Range {
                 low: Some(Bound {
@@ -243,10 +241,10 @@ fn numeric(terms: &[Json]) -> Result<Test, String> {
                 }),
             })
         }
-        _ => Err(format!("no comparison of numbers: {terms:?}")),
+        _ => Err(format!("invalid comparison {terms:?}")),
     }
 }
 
 fn number(literal: &str) -> Result<f64, String> {
-    comparable(literal).ok_or_else(|| format!("{literal} cannot be compared"))
+    comparable(literal).ok_or_else(|| format!("{literal} is not comparable"))
 }

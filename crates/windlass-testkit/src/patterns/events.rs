@@ -1,10 +1,9 @@
-//! Events that match a pattern, or almost.
+//! Generates events that match a pattern, or nearly do.
 
 use super::values::Values;
 use crate::naive_filter::json::Json;
 use crate::rng::Rng;
 
-/// An event made for a pattern.
 pub(super) fn event_for(rng: &mut Rng, values: &Values, pattern: &Json) -> Json {
     let mut event = Json::Object(Vec::new());
     if let Json::Object(members) = pattern {
@@ -12,7 +11,7 @@ pub(super) fn event_for(rng: &mut Rng, values: &Values, pattern: &Json) -> Json 
     }
     let change = Change {
         values,
-        // Many cases have one kind of change only, so that a mistake shows by itself.
+        // Many cases have a single kind of change, which makes a failure easier to understand.
         other_values: rng.pick(&[0, 0, 100, 300]),
         more_members: rng.pick(&[0, 0, 200]),
         arrays: rng.pick(if values.are_few() {
@@ -25,8 +24,7 @@ pub(super) fn event_for(rng: &mut Rng, values: &Values, pattern: &Json) -> Json 
     event
 }
 
-/// Puts values into the event that satisfy the members of a pattern, as far as they can be
-/// satisfied together.
+/// Adds values to the event that satisfy the members of a pattern, as far as they are compatible.
 fn satisfy(rng: &mut Rng, values: &Values, members: &[(String, Json)], event: &mut Json) {
     for (name, value) in members {
         match value {
@@ -52,12 +50,12 @@ fn satisfy(rng: &mut Rng, values: &Values, members: &[(String, Json)], event: &m
     }
 }
 
-/// Adds a member; what is an object on both sides becomes one.
+/// Adds a member. If the event has an object of this name, merges the objects.
 fn put(rng: &mut Rng, event: &mut Json, name: &str, value: Json) {
     let Json::Object(members) = event else {
         return;
     };
-    // A dot in a name can as well be two names.
+    // A name with a dot is the same path as two names.
     if let Some((first, rest)) = name.split_once('.')
         && rng.per_mille(500)
     {
@@ -76,7 +74,7 @@ fn put(rng: &mut Rng, event: &mut Json, name: &str, value: Json) {
     }
 }
 
-/// What is changed in an event, and how often in a thousand places.
+/// Changes of an event, with their probabilities in per mille.
 struct Change<'a> {
     values: &'a Values,
     other_values: u64,
@@ -92,8 +90,8 @@ impl Change<'_> {
         if rng.per_mille(self.more_members) {
             let name = self.values.name(rng);
             if members.iter().all(|(other, _)| other != name) {
-                let place = rng.size(0, members.len());
-                members.insert(place, (name.to_owned(), self.values.any(rng)));
+                let index = rng.size(0, members.len());
+                members.insert(index, (name.to_owned(), self.values.any(rng)));
             }
         }
         if rng.per_mille(self.other_values) && 1 < members.len() {
@@ -120,14 +118,14 @@ impl Change<'_> {
                 elements.insert(rng.size(0, elements.len()), other);
             }
             *value = Json::Array(elements);
-            // An array in an array is the same field.
+            // An array in an array belongs to the same field.
             if rng.per_mille(200) {
                 *value = Json::Array(vec![value.clone(), self.another(rng)]);
             }
         }
     }
 
-    /// Makes another element of an array from one: fields go to other elements, values differ.
+    /// Turns a copy of an array element into a different element.
     fn vary(&self, rng: &mut Rng, value: &mut Json) {
         match value {
             Json::Object(members) => {

@@ -1,12 +1,12 @@
-//! Patterns and events for them, each pair from a seed.
+//! Generates pairs of a pattern and an event, each from a seed.
 //!
-//! Drawn apart from each other, a pattern and an event hardly ever match. So the event is made from
-//! the pattern: first one that should match, then changed here and there. About half of the pairs
-//! match, and those that do not fail by little.
+//! An independent pattern and event hardly ever match. So the event is derived from the pattern:
+//! first an event that should match, then with a few changes. About half of the pairs match, and most
+//! of the others nearly do.
 
-pub mod defects;
+pub mod event_ruler_bugs;
 
-mod damage;
+mod corrupt;
 mod events;
 mod render;
 mod rules;
@@ -22,17 +22,17 @@ use crate::rng::Rng;
 /// A pattern and an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Case {
-    /// The pattern, as JSON.
+    /// As JSON.
     pub pattern: String,
-    /// The event, as JSON.
+    /// As JSON.
     pub event: String,
 }
 
-/// A case of any kind. In most of them the pattern and the event are whole.
+/// A case of any kind; in most of them neither the pattern nor the event is corrupted.
 pub fn any_case(seed: u64) -> Case {
     match seed % 20 {
-        0..=3 => damaged_pattern(seed),
-        4 => damaged_event(seed),
+        0..=3 => corrupted_pattern(seed),
+        4 => corrupted_event(seed),
         _ => case(seed),
     }
 }
@@ -47,23 +47,23 @@ pub fn case(seed: u64) -> Case {
     }
 }
 
-/// A pattern with something wrong in it, which it may survive, and an event that is whole.
-pub fn damaged_pattern(seed: u64) -> Case {
+/// A corrupted pattern, which may still be valid, and a valid event.
+pub fn corrupted_pattern(seed: u64) -> Case {
     let (pattern, event) = trees(&mut Rng::new(seed));
     let rng = &mut Rng::new(!seed);
     Case {
-        pattern: damage::pattern(rng, pattern),
+        pattern: corrupt::pattern(rng, pattern),
         event: render::text(rng, &event),
     }
 }
 
-/// A valid pattern, and an event that is no JSON object.
-pub fn damaged_event(seed: u64) -> Case {
+/// A valid pattern, and an event that is not a JSON object.
+pub fn corrupted_event(seed: u64) -> Case {
     let (pattern, event) = trees(&mut Rng::new(seed));
     let rng = &mut Rng::new(!seed);
     Case {
         pattern: render::text(rng, &pattern),
-        event: damage::event(rng, &event),
+        event: corrupt::event(rng, &event),
     }
 }
 

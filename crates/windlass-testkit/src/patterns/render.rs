@@ -1,11 +1,10 @@
-//! A tree as text, in the many ways that JSON allows.
+//! Renders JSON, with random white space and escapes.
 
 use std::fmt::Write as _;
 
 use crate::naive_filter::json::Json;
 use crate::rng::Rng;
 
-/// Some text of a tree: space and escapes are drawn.
 pub(super) fn text(rng: &mut Rng, json: &Json) -> String {
     let mut out = String::new();
     let style = Style {
@@ -16,7 +15,7 @@ pub(super) fn text(rng: &mut Rng, json: &Json) -> String {
     out
 }
 
-/// The plainest text of a tree.
+/// Renders without white space and unnecessary escapes.
 pub(super) fn plain(rng: &mut Rng, json: &Json) -> String {
     let mut out = String::new();
     let style = Style {
@@ -27,7 +26,7 @@ pub(super) fn plain(rng: &mut Rng, json: &Json) -> String {
     out
 }
 
-/// How often, in a thousand places, there is a space or an escape that could be left out.
+/// Probabilities of optional white space and escapes, in per mille.
 struct Style {
     space: u64,
     escapes: u64,
@@ -43,8 +42,8 @@ impl Style {
             Json::Text(text) => self.string(rng, text, out),
             Json::Array(elements) => {
                 out.push('[');
-                for (place, element) in elements.iter().enumerate() {
-                    out.push_str(if place == 0 { "" } else { "," });
+                for (index, element) in elements.iter().enumerate() {
+                    out.push_str(if index == 0 { "" } else { "," });
                     self.value(rng, element, out);
                 }
                 self.space(rng, out);
@@ -52,8 +51,8 @@ impl Style {
             }
             Json::Object(members) => {
                 out.push('{');
-                for (place, (name, value)) in members.iter().enumerate() {
-                    out.push_str(if place == 0 { "" } else { "," });
+                for (index, (name, value)) in members.iter().enumerate() {
+                    out.push_str(if index == 0 { "" } else { "," });
                     self.space(rng, out);
                     self.string(rng, name, out);
                     self.space(rng, out);

@@ -1,35 +1,34 @@
-//! Valid patterns.
+//! Generates valid patterns.
 
 use super::values::Values;
 use crate::naive_filter::json::Json;
 use crate::rng::Rng;
 
-/// Objects inside one another.
+/// Nested objects.
 const MAX_DEPTH: usize = 3;
 
-/// Each `$or` multiplies the sub-rules, and AWS's library can need minutes for a thousand of them.
+/// Each `$or` multiplies the sub-rules, and event-ruler may need minutes for a thousand of them.
 const MAX_ORS: usize = 3;
 
-/// A valid pattern.
 pub(super) fn pattern(rng: &mut Rng, values: &Values) -> Json {
-    let mut drawing = Drawing {
+    let mut generator = Generator {
         values,
         n_ors_left: rng.size(0, MAX_ORS),
     };
     if values.are_few() {
-        // A list of objects is where fields must come from the same element.
-        let fields = drawing.object(rng, 1);
+        // Nested fields, for array consistency: the event may have an array of objects here.
+        let fields = generator.object(rng, 1);
         return Json::Object(vec![(values.name(rng).to_owned(), fields)]);
     }
-    drawing.object(rng, MAX_DEPTH)
+    generator.object(rng, MAX_DEPTH)
 }
 
-struct Drawing<'a> {
+struct Generator<'a> {
     values: &'a Values,
     n_ors_left: usize,
 }
 
-impl Drawing<'_> {
+impl Generator<'_> {
     fn object(&mut self, rng: &mut Rng, depth: usize) -> Json {
         let n_members = rng.pick(if self.values.are_few() {
             &[2, 3]
@@ -39,7 +38,7 @@ impl Drawing<'_> {
         let mut members: Vec<(String, Json)> = Vec::new();
         for _ in 0..n_members {
             let name = self.values.name(rng);
-            // A pattern may repeat a name, and the last one counts; but not often.
+            // A pattern may repeat a name, and the last one counts. Rarely.
             if members.iter().any(|(other, _)| other == name) && !rng.per_mille(100) {
                 continue;
             }

@@ -1,19 +1,17 @@
-//! Values and tests of values, from small alphabets, so that they meet.
+//! Generates values and tests of values, from small alphabets, so that they often match.
 //!
-//! Two numbers are left out that AWS's library would be right to compare and does not: it takes the
-//! decimal of a double from Java, and that is not the shortest one for `1e23` (before JDK 19) and for
-//! `5e-324`.
+//! Two comparable numbers are left out because event-ruler does not compare them: it relies on Java's
+//! decimal of a double, which is not the shortest one for `1e23` (before JDK 19) and for `5e-324`.
 
 use crate::naive_filter::json::Json;
 use crate::rng::Rng;
 
-/// Names of members; some hold the dot that also joins them, and the last two are in another order
-/// in UTF-8 than in UTF-16.
+/// Names of members. Some contain a dot, and the last two sort differently in UTF-8 than in UTF-16.
 const NAMES: &[&str] = &[
     "a", "b", "c", "a.b", "b.c", "é", "A", "a-b", "\u{ff5e}", "😀",
 ];
 
-/// Names for cases of few values.
+/// Names for cases with few values.
 const FEW_NAMES: &[&str] = &["a", "b", "\u{ff5e}", "😀"];
 
 const TEXTS: &[&str] = &[
@@ -32,7 +30,7 @@ const WILDCARDS: &[&str] = &[
     "*😀", "a\\*b", "\\*", "*\\**", "a\\\\b", "*\\\\*", "**", "a**b", "\\a", "a\\",
 ];
 
-/// Wildcards are valid up to here.
+/// The wildcards after these are invalid.
 const N_VALID_WILDCARDS: usize = 20;
 
 const NUMBERS: &[&str] = &[
@@ -67,7 +65,7 @@ const NUMBERS: &[&str] = &[
     "0.1000000000000000055511151231257827",
 ];
 
-/// The numbers that can be compared, in rising order.
+/// Comparable numbers, in ascending order.
 const COMPARABLE: &[&str] = &[
     "-1e300",
     "-300.0",
@@ -156,10 +154,10 @@ struct Family {
     blocks: &'static [&'static str],
 }
 
-/// What values are drawn from in one case.
+/// The alphabet of one case.
 pub(super) struct Values {
     families: &'static [Family],
-    /// Only a handful of names and values, so that they meet in every combination.
+    /// Only a handful of names and values, so that all combinations occur.
     few: bool,
 }
 
@@ -194,7 +192,7 @@ impl Values {
         text(rng.pick(family.blocks))
     }
 
-    /// A value without a thought of any test.
+    /// A value independent of any test.
     pub(super) fn any(&self, rng: &mut Rng) -> Json {
         if self.few {
             return [text("a"), text("b"), number("1")][rng.size(0, 2)].clone();
@@ -209,7 +207,6 @@ impl Values {
         }
     }
 
-    /// A test, and a value that often satisfies it.
     pub(super) fn test(&self, rng: &mut Rng) -> Json {
         if self.few {
             return match rng.between(0, 5) {
@@ -247,7 +244,7 @@ impl Values {
         }
     }
 
-    /// A value that a test accepts, or nothing if it wants the field to be absent.
+    /// A value that often satisfies a test; `None` for a test that requires absence.
     pub(super) fn accepted(&self, rng: &mut Rng, test: &Json) -> Option<Json> {
         let (name, argument) = match test {
             Json::Object(members) => members.first()?,
@@ -298,8 +295,7 @@ fn wildcard(rng: &mut Rng) -> &'static str {
     rng.pick(&WILDCARDS[..N_VALID_WILDCARDS])
 }
 
-/// A wildcard that is refused.
-pub(super) fn wrong_wildcard(rng: &mut Rng) -> &'static str {
+pub(super) fn invalid_wildcard(rng: &mut Rng) -> &'static str {
     rng.pick(&WILDCARDS[N_VALID_WILDCARDS..])
 }
 
@@ -350,7 +346,7 @@ fn numeric(rng: &mut Rng) -> Json {
     Json::Array(terms)
 }
 
-/// The text in an argument, below any names.
+/// The string in the argument of an operator, however deeply it is nested.
 fn innermost_text(argument: &Json) -> String {
     match argument {
         Json::Text(text) => text.clone(),

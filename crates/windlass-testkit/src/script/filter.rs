@@ -1,49 +1,48 @@
 //! Scripts about filters.
 //!
 //! ```text
-//! source kinesis|dynamodb|sqs    of which source the filters are; without it events are any JSON
-//! > pattern PATTERN              the filter from here on
-//! > or PATTERN                   one more
-//! > check PATTERN                whether it is a pattern, or what is wrong where
-//! > event JSON                   an event, or a record as the function would get it
-//! > data TEXT                    a record of Kinesis with this data
-//! > bytes HEX                    so, too
-//! > body TEXT                    a message with this body
-//! check_fields N                 `check` of a pattern with so many fields
-//! check_combinations N…          `check` of a pattern with `$or` of so many branches, side by side
-//! check_filters N                whether a mapping may have so many filters
+//! source kinesis|dynamodb|sqs    format of the events; without it they are any JSON
+//! > pattern PATTERN              replaces the filters
+//! > or PATTERN                   adds a filter
+//! > check PATTERN                whether a pattern is valid; if not, position and reason
+//! > event JSON                   an event, or a record as a function receives it
+//! > data TEXT                    a Kinesis record with this data
+//! > bytes HEX                    a Kinesis record with this data
+//! > body TEXT                    an SQS message with this body
+//! check_fields N                 `check` of a pattern with N fields
+//! check_combinations N…          `check` of a pattern with one `$or` of N branches for each N
+//! check_filters N                whether a mapping may have N filters
 //! ```
 //!
-//! What stands behind `>` is taken as it is, to the end of the line. Each event, record and check
-//! has one line of answer. Without a source everything is also judged by the naive filter, which has
-//! to say the same.
+//! Text after `>` is taken literally, to the end of the line. Each event, record and check prints one
+//! line. Without a source the naive filter evaluates everything too, and must agree.
 
 use std::fmt::Write as _;
 
 use base64_simd::STANDARD;
 use goldenscript::{Command, Context, Runner};
-use windlass_filter::{Criteria, Explanation, PatternError, Scratch, Subject, View};
+use windlass_filter::{Criteria, Event, EventFormat, Explanation, MatchBuffers, PatternError};
 
 use super::{Arguments, ScriptError as Mistake};
 use crate::naive_filter;
 
-/// A record of Kinesis without its data.
+/// A Kinesis record; `DATA` is replaced.
 const KINESIS_RECORD: &str = r#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":"customer-7","sequenceNumber":"4950","data":"DATA","approximateArrivalTimestamp":1700000000.25},"eventSource":"aws:kinesis","eventVersion":"1.0","eventID":"shardId-000000000000:4950","eventName":"aws:kinesis:record","invokeIdentityArn":"arn:aws:iam::000000000000:role/role","awsRegion":"us-east-1","eventSourceARN":"arn:aws:kinesis:us-east-1:000000000000:stream/orders"}"#;
 
-/// A message without its body.
+/// An SQS message; `BODY` is replaced.
 const MESSAGE: &str = r#"{"messageId":"19dd0b57","receiptHandle":"MessageReceiptHandle","body":"BODY","attributes":{"ApproximateReceiveCount":"1","SentTimestamp":"1700000000250","SenderId":"123456789012","ApproximateFirstReceiveTimestamp":"1700000000260"},"messageAttributes":{"urgency":{"stringValue":"high","stringListValues":[],"binaryListValues":[],"dataType":"String"}},"md5OfBody":"7b27","eventSource":"aws:sqs","eventSourceARN":"arn:aws:sqs:us-east-1:000000000000:jobs","awsRegion":"us-east-1"}"#;
 
 /// Runs one script.
 #[derive(Debug)]
 pub struct FilterRunner {
-    view: View,
+    format: EventFormat,
     patterns: Vec<String>,
 }
 
 impl Default for FilterRunner {
     fn default() -> Self {
         Self {
-            view: View::Whole,
+            format: EventFormat::Json,
             patterns: Vec::new(),
         }
     }
@@ -58,7 +57,7 @@ impl Runner for FilterRunner {
             None => (command.name.as_str(), ""),
         };
         let mut arguments = Arguments::of(command);
-        let answer = match name {
+        let output = match name {
             "source" => self.set_source(&arguments.word()?)?,
             "pattern" => self.set_patterns(vec![text.to_owned()])?,
             "or" => {
@@ -67,10 +66,10 @@ impl Runner for FilterRunner {
                 self.set_patterns(patterns)?
             }
             "check" => self.check(text)?,
-            "event" => self.judge(text, data_in(text))?,
-            "data" => self.judge_data(text.as_bytes())?,
-            "bytes" => self.judge_data(&bytes(text)?)?,
-            "body" => self.judge_body(text)?,
+            "event" => self.evaluate(text, data_in(text))?,
+            "data" => self.evaluate_data(text.as_bytes())?,
+            "bytes" => self.evaluate_data(&bytes(text)?)?,
+            "body" => self.evaluate_body(text)?,
             "check_fields" => self.check(&with_fields(arguments.number_word()?))?,
             "check_combinations" => {
                 let mut branches = vec![arguments.number_word()?];
@@ -80,20 +79,20 @@ impl Runner for FilterRunner {
                 self.check(&with_branches(&branches))?
             }
             "check_filters" => self.check_filters(arguments.number_word()?),
-            _ => return Err(format!("there is no command {name:?}").into()),
+            _ => return Err(format!("unknown command {name:?}").into()),
         };
         arguments.none_left()?;
-        Ok(answer)
+        Ok(output)
     }
 }
 
 impl FilterRunner {
     fn set_source(&mut self, name: &str) -> Result<String, Mistake> {
-        self.view = match name {
-            "kinesis" => View::Kinesis,
-            "dynamodb" => View::DynamoDbStreams,
-            "sqs" => View::Sqs,
-            _ => return Err(format!("there is no source {name:?}").into()),
+        self.format = match name {
+            "kinesis" => EventFormat::Kinesis,
+            "dynamodb" => EventFormat::DynamoDbStreams,
+            "sqs" => EventFormat::Sqs,
+            _ => return Err(format!("unknown source {name:?}").into()),
         };
         Ok(String::new())
     }
@@ -106,21 +105,21 @@ impl FilterRunner {
 
     fn criteria(&self) -> Result<Criteria, Mistake> {
         if self.patterns.is_empty() {
-            return Err("a pattern comes before what it judges".into());
+            return Err("`pattern` must come first".into());
         }
         let patterns: Vec<&str> = self.patterns.iter().map(String::as_str).collect();
-        Criteria::compile(self.view, &patterns).map_err(|mut errors| {
-            let (number, error) = errors.remove(0);
-            invalid(patterns[number], &error).into()
+        Criteria::compile(self.format, &patterns).map_err(|mut errors| {
+            let (index, error) = errors.remove(0);
+            invalid(patterns[index], &error).into()
         })
     }
 
     fn check(&self, pattern: &str) -> Result<String, Mistake> {
-        let result = Criteria::compile(self.view, &[pattern]);
-        if self.view == View::Whole {
+        let result = Criteria::compile(self.format, &[pattern]);
+        if self.format == EventFormat::Json {
             let naive = naive_filter::compile(pattern);
             if naive.is_ok() != result.is_ok() {
-                return Err(format!("the naive filter says {naive:?}").into());
+                return Err(format!("the naive filter disagrees: {naive:?}").into());
             }
         }
         Ok(match result {
@@ -131,62 +130,64 @@ impl FilterRunner {
 
     fn check_filters(&self, n_filters: usize) -> String {
         let patterns = vec![r#"{"a":["x"]}"#; n_filters];
-        match Criteria::compile(self.view, &patterns) {
+        match Criteria::compile(self.format, &patterns) {
             Ok(_) => "valid\n".to_owned(),
             Err(errors) => format!("invalid: {}\n", errors[0].1),
         }
     }
 
-    fn judge_data(&self, data: &[u8]) -> Result<String, Mistake> {
+    fn evaluate_data(&self, data: &[u8]) -> Result<String, Mistake> {
         let encoded = STANDARD.encode_to_string(data);
-        self.judge(&KINESIS_RECORD.replace("DATA", &encoded), &encoded)
+        self.evaluate(&KINESIS_RECORD.replace("DATA", &encoded), &encoded)
     }
 
-    fn judge_body(&self, body: &str) -> Result<String, Mistake> {
+    fn evaluate_body(&self, body: &str) -> Result<String, Mistake> {
         let quoted = serde_json::Value::from(body).to_string();
         let escaped = &quoted[1..quoted.len() - 1];
-        self.judge(&MESSAGE.replace("BODY", escaped), escaped)
+        self.evaluate(&MESSAGE.replace("BODY", escaped), escaped)
     }
 
-    fn judge(&self, event: &str, data: &str) -> Result<String, Mistake> {
+    fn evaluate(&self, json: &str, data: &str) -> Result<String, Mistake> {
         let criteria = self.criteria()?;
-        let subject = Subject {
-            event: event.as_bytes(),
+        let event = Event {
+            json: json.as_bytes(),
             data: data.as_bytes(),
         };
-        let explanation = criteria.explain(subject);
-        let passes = criteria.passes(subject, &mut Scratch::default());
-        if passes != explanation.passes {
-            return Err(format!("passes: {passes}, but explained: {explanation:?}").into());
+        let explanation = criteria.explain(event);
+        let matches = criteria.matches(event, &mut MatchBuffers::default());
+        if matches != explanation.matches {
+            return Err(format!("matches: {matches}, but explained as {explanation:?}").into());
         }
-        if self.view == View::Whole {
+        if self.format == EventFormat::Json {
             let naive = self.patterns.iter().any(|pattern| {
-                naive_filter::compile(pattern).is_ok_and(|pattern| pattern.matches(event))
+                naive_filter::compile(pattern).is_ok_and(|pattern| pattern.matches(json))
             });
-            if passes != naive {
-                return Err(format!("passes: {passes}, but not for the naive filter").into());
+            if matches != naive {
+                return Err(format!("matches: {matches}, but the naive filter disagrees").into());
             }
         }
         Ok(text(&explanation)?)
     }
 }
 
-/// One line.
 fn text(explanation: &Explanation) -> Result<String, std::fmt::Error> {
-    let Explanation { passes, reasons } = explanation;
+    let Explanation {
+        matches,
+        mismatches,
+    } = explanation;
     let mut text = String::new();
-    if *passes {
+    if *matches {
         write!(text, "passes")?;
-        let by = reasons.iter().position(Vec::is_empty);
-        if let Some(index) = by.filter(|_| 1 < reasons.len()) {
+        let matching = mismatches.iter().position(Vec::is_empty);
+        if let Some(index) = matching.filter(|_| 1 < mismatches.len()) {
             write!(text, " by pattern {}", index + 1)?;
         }
     } else {
         write!(text, "does not pass")?;
-        for (number, reasons) in (1..).zip(reasons) {
-            for reason in reasons {
-                let of = (1 < explanation.reasons.len()).then(|| format!("pattern {number}: "));
-                write!(text, "; {}{reason}", of.unwrap_or_default())?;
+        for (number, fields) in (1..).zip(mismatches) {
+            for field in fields {
+                let pattern = (1 < mismatches.len()).then(|| format!("pattern {number}: "));
+                write!(text, "; {}{field}", pattern.unwrap_or_default())?;
             }
         }
     }
@@ -195,11 +196,11 @@ fn text(explanation: &Explanation) -> Result<String, std::fmt::Error> {
 }
 
 fn invalid(pattern: &str, error: &PatternError) -> String {
-    let (line, column) = error.place(pattern);
+    let (line, column) = error.line_and_column(pattern);
     format!("invalid at {line}:{column}: {error}")
 }
 
-/// What stands between the quotes of the data of a record that is given whole.
+/// The data of a record, as written between its quotes.
 fn data_in(record: &str) -> &str {
     let data = [r#""data":""#, r#""body":""#].iter().find_map(|start| {
         let (_, rest) = record.split_once(start)?;

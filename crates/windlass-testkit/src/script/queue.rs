@@ -38,7 +38,7 @@ use windlass_core::queue::{
 use windlass_core::time::Timestamp;
 
 use super::{Arguments, ScriptError, duration};
-use crate::wanted;
+use crate::sample_filter;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -118,7 +118,8 @@ impl QueueRunner {
                 batch_size: arguments.number("batch_size", 10)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,
             },
-            filter: (arguments.key("filter").as_deref() == Some("wanted")).then(wanted::filter),
+            filter: (arguments.key("filter").as_deref() == Some("wanted"))
+                .then(sample_filter::criteria),
             visibility_timeout: arguments.duration("visibility", "30s")?,
             function_timeout: arguments.duration("function_timeout", "3s")?,
             limits: QueueLimits {
@@ -202,7 +203,7 @@ impl QueueRunner {
                 receipt_handle: ReceiptHandle::from(receipt.as_str()),
                 group: group.map(|group| KeyHash::of(group.as_bytes())),
                 sent: self.now,
-                event: wanted::event(bytes, name == written),
+                event: sample_filter::event(bytes, name == written),
                 body: 0..0,
             });
         }

@@ -35,7 +35,7 @@ use windlass_core::shard::{
 use windlass_core::time::Timestamp;
 
 use super::{Arguments, ScriptError, duration};
-use crate::wanted;
+use crate::sample_filter;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -115,7 +115,8 @@ impl ShardRunner {
                 batch_size: arguments.number("batch_size", 100)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,
             },
-            filter: (arguments.key("filter").as_deref() == Some("wanted")).then(wanted::filter),
+            filter: (arguments.key("filter").as_deref() == Some("wanted"))
+                .then(sample_filter::criteria),
             limits: ShardLimits {
                 poll_interval: arguments.duration("poll_interval", "1s")?,
                 catch_up_interval: arguments.duration("catch_up_interval", "200ms")?,
@@ -298,7 +299,7 @@ fn records(arguments: &mut Arguments, arrival: Timestamp) -> Result<Vec<Record>,
             key: KeyHash::of(number.as_bytes()),
             approximate_arrival: arrival,
         };
-        builder.push(&meta, &wanted::event(bytes, number == name), 0..0);
+        builder.push(&meta, &sample_filter::event(bytes, number == name), 0..0);
     }
     Ok(Record::of_page(builder.finish()))
 }

@@ -6,7 +6,7 @@ use windlass_core::record::Record;
 use windlass_core::record_page::RecordMeta;
 use windlass_core::time::Timestamp;
 
-use crate::wanted;
+use crate::sample_filter;
 
 /// Sequence numbers count down from here, so that code which orders records by them fails.
 const FIRST_NUMBER: u64 = 9_900;
@@ -45,7 +45,7 @@ impl Contents {
             key: KeyHash(key),
             approximate_arrival: arrival,
         };
-        let event = wanted::event(len, wanted);
+        let event = sample_filter::event(len, wanted);
         self.records.push(Record::standalone(&meta, &event, 0..0));
         self.readable.push(readable);
     }

@@ -14,7 +14,7 @@ use windlass_core::time::Timestamp;
 
 use super::Contents;
 use crate::rng::Rng;
-use crate::wanted;
+use crate::sample_filter;
 
 /// When every world starts.
 pub(super) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -186,7 +186,7 @@ fn settings(
     let buffer_records = rng.size(1, 40);
     let skip = rng.per_mille(200) && !contents.is_empty();
     ShardConsumerSettings {
-        filter: rng.per_mille(300).then(wanted::filter),
+        filter: rng.per_mille(300).then(sample_filter::criteria),
         mapping: StreamSettings {
             starting_position: Position::TrimHorizon,
             skip_before: skip.then(|| {

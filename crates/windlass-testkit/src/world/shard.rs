@@ -12,7 +12,7 @@ use super::{Totals, Trace};
 use crate::checkers::shard::ShardChecker;
 use crate::checkers::{BrokenInvariant, ensure};
 use crate::rng::Rng;
-use crate::wanted;
+use crate::sample_filter;
 
 /// More steps than any world needs.
 const MAX_STEPS: u64 = 100_000;
@@ -313,7 +313,7 @@ impl World {
         for (index, record) in contents.records().iter().enumerate().skip(begin) {
             let settings = &self.plan.settings;
             let early = |earliest| record.approximate_arrival() < earliest;
-            let filtered_out = settings.filter.is_some() && !wanted::is_wanted(record.event());
+            let filtered_out = settings.filter.is_some() && !sample_filter::matches(record.event());
             let unwanted = filtered_out || settings.mapping.skip_before.is_some_and(early);
             let too_large = settings.limits.payload_limit < record.event_len() + 14;
             let processed = self.function.processed[index];

@@ -1,4 +1,4 @@
-//! What a configuration file may say, and what is said about one that is wrong.
+//! Valid configurations, and the errors of invalid ones.
 
 use windlass_adapters::targets::FunctionKind;
 
@@ -8,43 +8,40 @@ fn variable(name: &str) -> Option<String> {
     (name == "SECRET").then(|| "hush".to_owned())
 }
 
-const NOTHING: Surroundings<'static> = with(&|_| None);
+const EMPTY: Environment<'static> = with(&|_| None);
 
-const fn with(variable: &dyn Fn(&str) -> Option<String>) -> Surroundings<'_> {
-    Surroundings {
+const fn with(variable: &dyn Fn(&str) -> Option<String>) -> Environment<'_> {
+    Environment {
         variable,
         region_of_profile: &|| None,
     }
 }
 
 #[track_caller]
-fn problems(text: &str) -> Vec<(u32, String)> {
-    let problems = Config::parse(text, with(&variable)).unwrap_err();
-    problems
-        .into_iter()
-        .map(|problem| (problem.line, problem.message))
-        .collect()
+fn errors(text: &str) -> Vec<(u32, String)> {
+    let errors = Config::parse(text, with(&variable)).unwrap_err();
+    errors.into_iter().map(|it| (it.line, it.message)).collect()
 }
 
 #[test]
 fn no_file_is_the_defaults() {
-    let config = Config::without_file(NOTHING).unwrap();
-    assert_eq!(config.listen.to_string(), "127.0.0.1:9870");
+    let config = Config::without_file(EMPTY).unwrap();
+    assert_eq!(config.listen.address.to_string(), "127.0.0.1:9870");
     assert_eq!(config.store, "sqlite:./windlass-data");
-    assert_eq!(config.region, "us-east-1");
+    assert_eq!(config.adapters.aws.region, "us-east-1");
     assert_eq!(config.drain_timeout, Duration::from_secs(25));
-    assert!(config.sqs_visibility_heartbeat);
+    assert!(config.engine.sqs_visibility_heartbeat);
 }
 
 #[test]
 fn the_file_that_lists_every_key_is_the_defaults() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/windlass.yaml");
-    let written = Config::load(Path::new(file), NOTHING).unwrap();
-    assert_eq!(written, Config::without_file(NOTHING).unwrap());
+    let written = Config::load(Path::new(file), EMPTY).unwrap();
+    assert_eq!(written, Config::without_file(EMPTY).unwrap());
 }
 
 #[test]
-fn every_mistake_is_reported_with_its_line() {
+fn every_error_is_reported_with_its_line() {
     let text = "\
 listen: 0.0.0.0:80
 stroe: sqlite:x
@@ -56,20 +53,20 @@ functions:
   d: {url: 'http://x', signing_secret: '${NONE}'}
 mappings: {}
 ";
-    let found = problems(text);
+    let found = errors(text);
     let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
     assert_eq!(lines, [1, 2, 3, 5, 5, 6, 7, 8, 9], "{found:#?}");
     assert!(found[0].1.contains("auth: none"));
-    assert!(found[1].1.contains("stroe: unknown key; known here:"));
+    assert!(found[1].1.contains("stroe: unknown key, expected one of"));
 }
 
 #[test]
-fn threads_are_counted_or_left_to_the_machine() {
+fn threads_are_auto_or_a_number() {
     let threads = |text| Config::parse(text, with(&variable)).unwrap().threads;
     assert_eq!(threads("threads: auto"), None);
     assert_eq!(threads("threads: 3"), Some(3));
     for wrong in ["0", "1025", "-1", "1.5", "many", "[1]"] {
-        let (line, message) = problems(&format!("threads: {wrong}")).remove(0);
+        let (line, message) = errors(&format!("threads: {wrong}")).remove(0);
         assert_eq!(line, 1);
         let expected = "threads: expected auto or a whole number from 1 to 1024, found";
         assert!(message.starts_with(expected), "{message}");
@@ -78,15 +75,15 @@ fn threads_are_counted_or_left_to_the_machine() {
 
 #[test]
 fn a_store_of_another_kind_is_refused_and_its_password_is_not_shown() {
-    let (line, message) = problems("store: postgres://me:hush@db/x").remove(0);
+    let (line, message) = errors("store: postgres://me:hush@db/x").remove(0);
     assert_eq!(line, 1);
     assert!(
         message.contains("sqlite:DIRECTORY") && !message.contains("hush"),
         "{message}"
     );
-    let mut config = Config::without_file(NOTHING).unwrap();
-    assert!(config.store_at("nowhere").is_err());
-    assert!(config.store_at("memory:").is_ok());
+    let mut config = Config::without_file(EMPTY).unwrap();
+    assert!(config.override_store("nowhere").is_err());
+    assert!(config.override_store("memory:").is_ok());
 }
 
 #[test]
@@ -109,13 +106,16 @@ mappings:
     BatchSize: 10
 ";
     let config = Config::parse(text, with(&variable)).unwrap();
-    let resize = &config.functions["resize"];
+    let resize = &config.adapters.functions["resize"];
     assert_eq!(resize.maximum_concurrency, Some(10));
-    let FunctionKind::Http(http) = &resize.kind else {
+    let FunctionKind::Http(function) = &resize.kind else {
         panic!("it has a url")
     };
-    assert_eq!(http.signing_secret.as_deref(), Some("hush"));
-    assert_eq!(config.functions["local"].maximum_concurrency, Some(1));
+    assert_eq!(function.signing_secret.as_deref(), Some("hush"));
+    assert_eq!(
+        config.adapters.functions["local"].maximum_concurrency,
+        Some(1)
+    );
     assert_eq!(config.mappings.len(), 1);
 }
 
@@ -136,11 +136,11 @@ mappings:
     FunctionResponseTypes: [ReportBatchItemFailures, 7]
     Unknown: 1
 ";
-    let found = problems(text);
+    let found = errors(text);
     let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
     assert_eq!(lines, [3, 5, 6, 6, 7, 9, 10, 11, 12, 13], "{found:#?}");
     for (at, says) in [
-        (0, "the mapping at line 2"),
+        (0, "the mapping on line 2"),
         (1, "mappings[2]: StartingPosition: "),
         (4, "mappings[4]: FunctionName: expected text, found a list"),
         (
@@ -160,7 +160,7 @@ mappings:
 }
 
 #[test]
-fn variables_work_in_mappings_wherever_they_work_elsewhere() {
+fn variables_are_replaced_in_mappings() {
     let text = "\
 functions: {f: {url: '${NONE}'}}
 mappings:
@@ -170,8 +170,8 @@ mappings:
     Enabled: ${X:-false}
     MaximumBatchingWindowInSeconds: ${NONE}
 ";
-    // What follows from a variable without a value is not told as well.
-    let found = problems(text);
+    // Consequences of a variable that is not set are not reported.
+    let found = errors(text);
     let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
     assert_eq!(lines, [1, 7], "{found:#?}");
     let url = "functions.f.url: the variable NONE is not set";
@@ -183,7 +183,7 @@ mappings:
 }
 
 #[test]
-fn what_is_written_twice_is_told_with_every_other_mistake() {
+fn duplicates_are_reported_with_all_other_errors() {
     let text = "\
 listen: nowhere
 region: us-east-1
@@ -196,21 +196,21 @@ mappings:
 ---
 listen: 127.0.0.1:1
 ";
-    let found = problems(text);
+    let found = errors(text);
     let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
     assert_eq!(lines, [1, 3, 8, 10], "{found:#?}");
     assert!(
         found[2]
             .1
-            .contains("mappings[0].BatchSize: written before, in line 7; keep one")
+            .contains("mappings[0].BatchSize: duplicate key, first defined on line 7")
     );
     assert!(found.iter().all(|(_, text)| !text.contains("Options")));
 }
 
 #[test]
-fn an_address_for_others_needs_auth_none() {
-    let config = Config::parse("listen: 0.0.0.0:9870\nauth: none\n", NOTHING).unwrap();
-    assert!(config.auth_none);
+fn an_address_that_others_can_reach_needs_auth_none() {
+    let config = Config::parse("listen: 0.0.0.0:9870\nauth: none\n", EMPTY).unwrap();
+    assert!(config.listen.auth_none);
 }
 
 #[test]
@@ -230,7 +230,7 @@ functions:
   b: {url: 'http://user:pw@127.0.0.1:9000/'}
   c: {url: 'http://127.0.0.1:9000/', signing_secret: ''}
 ";
-    let found = problems(text);
+    let found = errors(text);
     for (at, line, says) in [
         (
             0,
@@ -242,14 +242,14 @@ functions:
         (
             3,
             8,
-            "functions.a.headers.content-type: the body is JSON; remove this header",
+            "functions.a.headers.content-type: the body is JSON; remove",
         ),
         (
             4,
             9,
             "functions.a.headers.x-windlass-attempt: windlass sets",
         ),
-        (5, 11, "functions.a.headers.X-Team: written twice"),
+        (5, 11, "functions.a.headers.X-Team: duplicate header"),
         (6, 12, "functions.b.url: user names in URLs"),
         (7, 13, "functions.c.signing_secret: is empty"),
     ] {
@@ -261,17 +261,17 @@ functions:
 }
 
 #[test]
-fn the_region_is_found_where_programs_of_aws_find_it() {
+fn the_region_is_looked_up_where_aws_programs_look() {
     let find = |text: &str, set: &[(&str, &str)]| {
         let set = |name: &str| {
             let found = set.iter().find(|(it, _)| *it == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        let around = Surroundings {
+        let env = Environment {
             variable: &set,
             region_of_profile: &|| Some("eu-north-1".to_owned()),
         };
-        Config::parse(text, around).unwrap().region
+        Config::parse(text, env).unwrap().adapters.aws.region
     };
     let both = [("AWS_REGION", "a-1"), ("AWS_DEFAULT_REGION", "b-1")];
     assert_eq!(find("region: c-1", &both), "c-1");
@@ -287,9 +287,9 @@ fn a_bundle_that_cannot_be_read_is_refused() {
         (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "has no"),
     ] {
         let set = |name: &str| (name == "AWS_CA_BUNDLE").then(|| path.to_owned());
-        let problems = Config::parse("region: ''", with(&set)).unwrap_err();
-        assert_eq!(problems.len(), 2, "the file's own mistakes are told too");
-        let message = &problems[0].message;
+        let errors = Config::parse("region: ''", with(&set)).unwrap_err();
+        assert_eq!(errors.len(), 2, "the errors of the file are reported too");
+        let message = &errors[0].message;
         assert!(message.starts_with("AWS_CA_BUNDLE: "), "{message}");
         assert!(message.contains(says), "{message}");
         assert!(message.contains("unset the variable"), "{message}");

@@ -16,9 +16,9 @@ use windlass_emulator::{Emulator, Summary};
 use crate::app::App;
 use crate::cli::{DemoArgs, LogFormat};
 use crate::client::Client;
-use crate::config::{Config, Surroundings};
+use crate::config::{Config, Environment};
 use crate::serve::Signals;
-use crate::{output, refuse, telemetry};
+use crate::{output, print_config_errors, telemetry};
 
 mod progress;
 mod records;
@@ -34,7 +34,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     if let Err(problem) = telemetry::start(LogFormat::Text, Some("warn")) {
-        return Ok(refuse(None, &[problem]));
+        return Ok(print_config_errors(None, &[problem]));
     }
     let runtime = Runtime::new().context("starting the runtime")?;
     let code = runtime.block_on(demo(args));
@@ -170,7 +170,7 @@ fn build_config(emulator: &Emulator, directory: &Path, port: u16) -> anyhow::Res
         "functions": {"hello": {"url": emulator.function_url("hello")}},
     });
     // JSON is YAML.
-    let nothing = Surroundings {
+    let nothing = Environment {
         variable: &|_| None,
         region_of_profile: &|| None,
     };
@@ -182,7 +182,7 @@ fn build_config(emulator: &Emulator, directory: &Path, port: u16) -> anyhow::Res
             problems.join("; ")
         )
     })?;
-    config.placeholder_credentials = true;
+    config.adapters.aws.placeholder_credentials = true;
     Ok(config)
 }
 

@@ -1,12 +1,12 @@
 //! The progress of the demo: a live table and a bar on a terminal, plain lines in a pipe.
 
 use std::io::IsTerminal;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::Value;
+use windlass_admin::report::MappingReport;
 
-use crate::output::{self, Look};
+use crate::output;
 
 /// The time between two plain lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(2);
@@ -19,14 +19,13 @@ pub(super) struct Snapshot {
     /// The number of records that will be put.
     pub(super) total: u64,
     /// The status of each mapping, from the API.
-    pub(super) statuses: Vec<Value>,
+    pub(super) statuses: Vec<MappingReport>,
 }
 
 pub(super) enum Progress {
     Terminal {
         table: ProgressBar,
         bar: ProgressBar,
-        last: Option<Look>,
     },
     Pipe {
         next_line: Duration,
@@ -46,22 +45,14 @@ impl Progress {
         let table = lines.add(ProgressBar::no_length().with_style(style("{msg}")));
         let style = style("\n delivered {bar:40} {human_pos} of {human_len}, {elapsed} ");
         let bar = lines.add(ProgressBar::new(total).with_style(style));
-        Self::Terminal {
-            table,
-            bar,
-            last: None,
-        }
+        Self::Terminal { table, bar }
     }
 
     pub(super) fn update(&mut self, snapshot: &Snapshot) -> anyhow::Result<()> {
         match self {
-            Self::Terminal { table, bar, last } => {
-                let look = Look::at(Instant::now(), &snapshot.statuses);
-                let rates = last.replace(look).zip(last.as_ref());
-                let rates = rates.map(|(earlier, now)| now.rates_since(&earlier));
+            Self::Terminal { table, bar } => {
                 let width = output::terminal_width();
-                let text =
-                    output::status_table(&snapshot.statuses, &rates.unwrap_or_default(), width);
+                let text = output::status_table(&snapshot.statuses, width);
                 table.set_message(text);
                 bar.set_position(snapshot.delivered);
             }
@@ -84,7 +75,7 @@ impl Progress {
     }
 
     pub(super) fn finish(self) {
-        if let Self::Terminal { table, bar, .. } = self {
+        if let Self::Terminal { table, bar } = self {
             table.finish();
             bar.finish();
         }

@@ -1,38 +1,41 @@
-//! What the client commands print: tables for people, JSON and YAML for programs.
+//! Output of the client commands: tables for people, JSON and YAML for programs.
 
 use std::io::Write;
 
 use anyhow::Context;
+use serde::Serialize;
 use serde_json::Value;
+use windlass_admin::report::MappingReport;
 
 use crate::cli::OutputFormat;
 
 mod status;
 mod table;
 
-pub(crate) use status::{Look, Rates, status_table};
+pub(crate) use status::status_table;
 pub(crate) use table::terminal_width;
 
 use table::{Column, Narrow, resource};
 
-/// Prints text; a closed pipe is no error.
+/// Prints text; a closed pipe is not an error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     show(text).map(drop)
 }
 
-/// Prints text; whether somebody still reads it.
+/// Prints text; `false` if standard output is closed.
 pub(crate) fn show(text: &str) -> anyhow::Result<bool> {
     let written = writeln!(std::io::stdout().lock(), "{}", text.trim_end());
     match written {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        other => other.map(|()| true).context("writing to standard output"),
+        other => other
+            .map(|()| true)
+            .context("cannot write to standard output"),
     }
 }
 
-/// Prints a list of mappings.
 pub(crate) fn mappings(format: OutputFormat, mappings: &[Value]) -> anyhow::Result<()> {
     if format != OutputFormat::Table {
-        return structured(format, &Value::from(mappings.to_vec()));
+        return print(&serialize(format, &mappings)?);
     }
     if mappings.is_empty() {
         return print("no mappings");
@@ -63,10 +66,10 @@ fn mapping_table(mappings: &[Value], width: Option<usize>) -> String {
     table::render(columns, width)
 }
 
-/// Prints one mapping, a member a line.
+/// Prints a mapping, one member per line.
 pub(crate) fn mapping(format: OutputFormat, mapping: &Value) -> anyhow::Result<()> {
     if format != OutputFormat::Table {
-        return structured(format, mapping);
+        return print(&serialize(format, mapping)?);
     }
     let mut columns = ["Member", "Value"].map(|name| Column::new(name, Narrow::Keep));
     if let Value::Object(members) = mapping {
@@ -77,28 +80,20 @@ pub(crate) fn mapping(format: OutputFormat, mapping: &Value) -> anyhow::Result<(
     print(&table::render(columns, None))
 }
 
-/// What mappings are doing, in one of the forms for programs, or as tables.
-pub(crate) fn statuses(
-    format: OutputFormat,
-    statuses: &[Value],
-    rates: &Rates,
-) -> anyhow::Result<String> {
-    let value = || Value::from(statuses.to_vec());
-    Ok(match format {
-        OutputFormat::Table => status_table(statuses, rates, terminal_width()),
-        OutputFormat::Json | OutputFormat::Yaml => written(format, &value())?,
-    })
-}
-
-fn structured(format: OutputFormat, value: &Value) -> anyhow::Result<()> {
-    print(&written(format, value)?)
-}
-
-fn written(format: OutputFormat, value: &Value) -> anyhow::Result<String> {
+pub(crate) fn statuses(format: OutputFormat, reports: &[MappingReport]) -> anyhow::Result<String> {
     match format {
-        OutputFormat::Yaml => serde_saphyr::to_string(value).context("writing the answer as YAML"),
+        OutputFormat::Table => Ok(status_table(reports, terminal_width())),
+        OutputFormat::Json | OutputFormat::Yaml => serialize(format, &reports),
+    }
+}
+
+fn serialize(format: OutputFormat, value: &impl Serialize) -> anyhow::Result<String> {
+    match format {
+        OutputFormat::Yaml => {
+            serde_saphyr::to_string(value).context("cannot write the result as YAML")
+        }
         OutputFormat::Json | OutputFormat::Table => {
-            serde_json::to_string_pretty(value).context("writing the answer as JSON")
+            serde_json::to_string_pretty(value).context("cannot write the result as JSON")
         }
     }
 }
@@ -112,10 +107,7 @@ fn text(value: &Value) -> String {
         .map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn millis(value: &Value) -> String {
-    let Some(millis) = value.as_u64() else {
-        return String::new();
-    };
+fn display_millis(millis: u64) -> String {
     match millis {
         0..1000 => format!("{millis} ms"),
         1000..120_000 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
@@ -130,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_of_mappings_breaks_no_identifier() {
+    fn a_list_of_mappings_fits_and_keeps_uuids_whole() {
         let uuid = "14e0db71-5d35-4eb5-b481-8945cf9d10c2";
         let (source, function) = (
             "arn:aws:kinesis:us-east-1:000000000000:stream/orders",

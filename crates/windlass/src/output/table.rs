@@ -1,29 +1,23 @@
-//! Tables for people, in which nothing is ever broken over two lines: what is shown of an
-//! identifier can be copied.
+//! Tables for people. No cell is wrapped, so identifiers can be copied.
 //!
-//! Where a terminal is too narrow, columns are shortened or left out, in an order that each table
-//! gives; everything is there in the other forms of output, and in a pipe.
+//! In a narrow terminal columns are shortened or dropped, in an order that each table chooses; a
+//! pipe and the other output formats have everything.
 
 use std::io::IsTerminal;
 
-/// Between two columns.
 const GAP: &str = "  ";
 
-/// A column, from its name downwards.
 pub(super) struct Column {
     name: &'static str,
     cells: Vec<String>,
     narrow: Narrow,
 }
 
-/// What becomes of a column where there is too little room.
+/// What happens to a column in a narrow terminal.
 #[derive(Clone, Copy)]
 pub(super) enum Narrow {
-    /// It stays as it is.
     Keep,
-    /// Each cell is shortened.
     Shorten(fn(&str) -> String),
-    /// It is left out.
     Drop,
 }
 
@@ -42,15 +36,15 @@ impl Column {
     }
 }
 
-/// Puts a row below the others.
+/// Adds a row.
 pub(super) fn push<const N: usize>(columns: &mut [Column; N], row: [String; N]) {
     for (column, cell) in columns.iter_mut().zip(row) {
         column.cells.push(cell);
     }
 }
 
-/// The table. The columns give way one after the other, the last one first, until the rest fits
-/// into `width`; `None` is room for all.
+/// Renders the table. Columns are shortened or dropped one after the other, the last one first,
+/// until the rest fits into `width`; `None`: no limit.
 pub(super) fn render(columns: impl IntoIterator<Item = Column>, width: Option<usize>) -> String {
     let mut columns: Vec<Column> = columns.into_iter().collect();
     let mut next = columns.len();
@@ -87,7 +81,7 @@ fn total(columns: &[Column]) -> usize {
     widths + GAP.len() * columns.len().saturating_sub(1)
 }
 
-/// How many characters fit into a line of standard output; `None`: it is no terminal.
+/// Characters per line of standard output; `None` if it is not a terminal.
 pub(crate) fn terminal_width() -> Option<usize> {
     let output = std::io::stdout();
     if !output.is_terminal() {
@@ -97,19 +91,19 @@ pub(crate) fn terminal_width() -> Option<usize> {
     Some(usize::from(width.0))
 }
 
-/// What an ARN says beside its service, region and account: `stream/orders`.
+/// The resource part of an ARN: `stream/orders`.
 pub(super) fn resource(arn: &str) -> String {
     arn.splitn(6, ':').last().unwrap_or(arn).to_owned()
 }
 
-/// The end of a sequence number, which is where it moves.
+/// The last digits of a sequence number, which are the ones that change.
 pub(super) fn tail(number: &str) -> String {
-    const SHOWN: usize = 12;
+    const MAX_LEN: usize = 12;
     let length = number.chars().count();
-    if length <= SHOWN || !number.bytes().all(|it| it.is_ascii_digit()) {
+    if length <= MAX_LEN || !number.bytes().all(|it| it.is_ascii_digit()) {
         return number.to_owned();
     }
-    let tail: String = number.chars().skip(length - SHOWN).collect();
+    let tail: String = number.chars().skip(length - MAX_LEN).collect();
     format!("…{tail}")
 }
 
@@ -129,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_give_way_and_identifiers_stay_whole() {
+    fn columns_are_shortened_and_dropped_from_the_end() {
         assert_eq!(
             table(None),
             "id       position              result\nshard-1  49590338271490256608  OK"

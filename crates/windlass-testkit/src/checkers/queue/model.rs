@@ -12,7 +12,7 @@ use windlass_core::time::Timestamp;
 
 use super::backoff_bounds::BackoffBounds;
 use super::event_bytes;
-use crate::wanted;
+use crate::sample_filter;
 
 #[derive(Debug)]
 pub(super) struct Model {
@@ -189,7 +189,8 @@ impl Model {
         let (mut blocked_groups, mut n_filtered_out) = (BTreeSet::new(), 0);
         for message in messages {
             let bytes = message.event.len();
-            let filtered_out = self.settings.filter.is_some() && !wanted::is_wanted(&message.event);
+            let filtered_out =
+                self.settings.filter.is_some() && !sample_filter::matches(&message.event);
             n_filtered_out += usize::from(filtered_out);
             if !filtered_out
                 && self.settings.limits.payload_limit < event_bytes(std::iter::once(bytes))

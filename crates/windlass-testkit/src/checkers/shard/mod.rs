@@ -409,7 +409,7 @@ fn next_at_matches(model: &Model, view: &ShardView, timeout: Option<Timestamp>) 
         next.is_some_and(|(at, due)| due.earliest <= at && at <= due.latest)
     };
     match view.waiting {
-        _ if model.draining => view.next_at == timeout,
+        _ if model.draining || model.finished.is_some() => view.next_at == timeout,
         None => view.next_at == timeout,
         Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => {
             failed(model.failed.as_ref().map(|failed| failed.due))

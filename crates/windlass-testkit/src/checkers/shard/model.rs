@@ -13,7 +13,7 @@ use windlass_core::time::Timestamp;
 use super::event_bytes;
 use crate::checkers::due_range::DueRange;
 use crate::checkers::{BrokenInvariant, ensure};
-use crate::wanted;
+use crate::sample_filter;
 use crate::world::Contents;
 
 #[derive(Debug)]
@@ -199,7 +199,8 @@ impl Model {
             })?;
             let size = record.event_len();
             let early = |earliest| record.approximate_arrival() < earliest;
-            let filtered_out = self.settings.filter.is_some() && !wanted::is_wanted(record.event());
+            let filtered_out =
+                self.settings.filter.is_some() && !sample_filter::matches(record.event());
             let unwanted = filtered_out || self.settings.mapping.skip_before.is_some_and(early);
             let too_large = self.settings.limits.payload_limit < event_bytes(std::iter::once(size));
             let unseen = unwanted || too_large;

@@ -27,7 +27,7 @@ use super::{Totals, Trace};
 use crate::checkers::queue::QueueChecker;
 use crate::checkers::{BrokenInvariant, ensure};
 use crate::rng::Rng;
-use crate::wanted;
+use crate::sample_filter;
 
 /// More steps than any world needs.
 const MAX_STEPS: u64 = 100_000;
@@ -363,7 +363,8 @@ impl World {
 
     fn is_filtered_out(&self, index: usize) -> bool {
         let Planned { len, wanted, .. } = self.plan.messages[index];
-        self.plan.settings.filter.is_some() && !wanted::is_wanted(&wanted::event(len, wanted))
+        self.plan.settings.filter.is_some()
+            && !sample_filter::matches(&sample_filter::event(len, wanted))
     }
 
     fn nothing_is_lost(&self) -> Result<(), BrokenInvariant> {

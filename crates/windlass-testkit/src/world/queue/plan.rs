@@ -9,7 +9,7 @@ use windlass_core::queue::{QueueConsumerSettings, QueueLimits};
 use windlass_core::time::Timestamp;
 
 use crate::rng::Rng;
-use crate::wanted;
+use crate::sample_filter;
 use crate::world::plan::{START, outages, poison};
 
 #[derive(Debug)]
@@ -147,7 +147,7 @@ fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
 fn settings(rng: &mut Rng, payload_limit: usize) -> QueueConsumerSettings {
     let seconds = |rng: &mut Rng, values: &[u64]| Duration::from_secs(rng.pick(values));
     QueueConsumerSettings {
-        filter: rng.per_mille(300).then(wanted::filter),
+        filter: rng.per_mille(300).then(sample_filter::criteria),
         mapping: QueueSettings {
             fifo: rng.per_mille(500),
             batch_size: rng.pick(&[1, 2, 5, 10, 20, 100]),

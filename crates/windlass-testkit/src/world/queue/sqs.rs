@@ -10,7 +10,7 @@ use windlass_core::time::Timestamp;
 
 use super::plan::{Planned, SqsPlan};
 use crate::rng::Rng;
-use crate::wanted;
+use crate::sample_filter;
 
 /// Duplicates per world: with zero latency there would be no end of them.
 const MAX_DUPLICATES: u32 = 100;
@@ -226,7 +226,7 @@ impl Sqs {
             receipt_handle: ReceiptHandle::from(receipt.as_str()),
             group: self.fifo.then_some(KeyHash(stored.planned.group)),
             sent: stored.planned.sent,
-            event: wanted::event(stored.planned.len, stored.planned.wanted),
+            event: sample_filter::event(stored.planned.len, stored.planned.wanted),
             body: 0..0,
         };
         Delivered {

@@ -1,0 +1,110 @@
+//! What a mapping is doing, as `/windlass/v1/mappings` returns it and `windlass status` shows it.
+
+use serde::{Deserialize, Serialize};
+use windlass_core::position::Position;
+use windlass_core::time::Timestamp;
+
+/// One mapping. A list of mappings has neither `shards` nor `queue`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MappingReport {
+    pub uuid: String,
+    pub event_source_arn: Option<String>,
+    pub function_arn: String,
+    /// The API's `State`.
+    pub state: String,
+    /// The API's `LastProcessingResult`.
+    pub last_processing_result: String,
+    /// Why the mapping cannot run.
+    pub problem: Option<String>,
+    pub counts: CountsReport,
+    /// Events polled, over the last ten seconds.
+    pub events_per_second: f64,
+    /// Of the shard that is furthest behind.
+    pub behind_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shards: Option<Vec<ShardReport>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueReport>,
+}
+
+/// Events since the daemon started; `failed_invocations` counts invocations.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountsReport {
+    pub polled: u64,
+    pub filtered_out: u64,
+    pub invoked: u64,
+    pub failed_invocations: u64,
+    pub dropped: u64,
+    pub on_failure_delivered: u64,
+    pub deleted: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardReport {
+    pub shard_id: String,
+    /// The daemon that owns its lease.
+    pub daemon: Option<String>,
+    pub checkpoint: CheckpointReport,
+    pub behind_ms: Option<u64>,
+    pub buffered_records: usize,
+    pub in_flight_records: usize,
+    /// Of the batch at the head; 1 if nothing has failed.
+    pub attempt: u32,
+    pub last_result: String,
+    /// What holds the shard back.
+    pub waiting_for: Option<String>,
+    /// RFC 3339.
+    pub next_at: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueueReport {
+    /// The daemon that owns its lease.
+    pub daemon: Option<String>,
+    pub received: u64,
+    pub held_messages: usize,
+    pub in_flight_messages: usize,
+    /// Invocations in flight.
+    pub concurrency: usize,
+    pub last_result: String,
+    /// What holds the queue back.
+    pub waiting_for: Option<String>,
+    /// RFC 3339.
+    pub next_at: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum CheckpointReport {
+    TrimHorizon,
+    AtTimestamp {
+        /// RFC 3339; `None` after the year 9999.
+        timestamp: Option<String>,
+    },
+    After {
+        sequence_number: String,
+    },
+    ShardEnd,
+}
+
+impl From<&Position> for CheckpointReport {
+    fn from(position: &Position) -> Self {
+        match position {
+            Position::TrimHorizon => Self::TrimHorizon,
+            Position::AtTimestamp(at) => Self::AtTimestamp {
+                timestamp: rfc3339(*at),
+            },
+            Position::After(number) => Self::After {
+                sequence_number: number.as_str().to_owned(),
+            },
+            Position::ShardEnd => Self::ShardEnd,
+        }
+    }
+}
+
+/// To the millisecond; `None` after the year 9999.
+pub(crate) fn rfc3339(moment: Timestamp) -> Option<String> {
+    let millis = i64::try_from(moment.as_millis()).ok()?;
+    let moment = jiff::Timestamp::from_millisecond(millis).ok()?;
+    Some(format!("{moment:.3}"))
+}

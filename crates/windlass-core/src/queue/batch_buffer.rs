@@ -1,0 +1,135 @@
+//! The messages that wait to be put into a batch, and when the next batch closes.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::inbox::{Inbox, Token};
+use crate::batch::{BatchLimits, Fill};
+use crate::event;
+use crate::ids::KeyHash;
+use crate::time::Timestamp;
+
+#[derive(Debug)]
+pub(super) struct BatchBuffer {
+    limits: BatchLimits,
+    window: Duration,
+    /// A batch closes this long before the first buffered message becomes visible; `None` if
+    /// visibility is extended.
+    reserve: Option<Duration>,
+    /// In the order of receipt.
+    tokens: VecDeque<Token>,
+    /// Bytes of their events.
+    bytes: usize,
+}
+
+impl BatchBuffer {
+    pub(super) const fn new(
+        limits: BatchLimits,
+        window: Duration,
+        reserve: Option<Duration>,
+    ) -> Self {
+        Self {
+            limits,
+            window,
+            reserve,
+            tokens: VecDeque::new(),
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    pub(super) fn tokens(&self) -> Vec<Token> {
+        self.tokens.iter().copied().collect()
+    }
+
+    pub(super) fn push(&mut self, token: Token, inbox: &Inbox) {
+        self.bytes += inbox.size(token);
+        self.tokens.push_back(token);
+    }
+
+    /// Removes those of the messages that are buffered. All of them must still be in the inbox.
+    pub(super) fn remove(&mut self, tokens: &[Token], inbox: &Inbox) {
+        let removed: BTreeSet<_> = tokens.iter().copied().collect();
+        let bytes = &mut self.bytes;
+        self.tokens.retain(|token| {
+            let stays = !removed.contains(token);
+            if !stays {
+                *bytes -= inbox.size(*token);
+            }
+            stays
+        });
+    }
+
+    /// The buffered messages of these groups.
+    pub(super) fn of_groups(&self, groups: &BTreeSet<KeyHash>, inbox: &Inbox) -> Vec<Token> {
+        let group = |token: &Token| inbox.get(*token).message.group;
+        let tokens = self.tokens.iter().copied();
+        tokens
+            .filter(|token| group(token).is_some_and(|group| groups.contains(&group)))
+            .collect()
+    }
+
+    /// When the next batch closes: the epoch if it is full; `None` without a message for it.
+    /// Messages of `blocked` groups do not count: a batch of these groups is in flight.
+    pub(super) fn closes_at(
+        &self,
+        blocked: &BTreeSet<KeyHash>,
+        inbox: &Inbox,
+    ) -> Option<Timestamp> {
+        let first = self.candidates(blocked, inbox).next()?;
+        if self.may_be_full() && self.fill(blocked, inbox).is_full {
+            return Some(Timestamp::EPOCH);
+        }
+        let window_end = inbox.get(first).received + self.window;
+        let Some(reserve) = self.reserve else {
+            return Some(window_end);
+        };
+        let visible_at = inbox.next_expiry()?;
+        let reserve = u64::try_from(reserve.as_millis()).unwrap_or(u64::MAX);
+        let latest = visible_at.as_millis().saturating_sub(reserve);
+        Some(window_end.min(Timestamp::from_millis(latest)))
+    }
+
+    /// Removes and returns the messages of the next batch; empty if none closes by now.
+    pub(super) fn take_batch(
+        &mut self,
+        blocked: &BTreeSet<KeyHash>,
+        inbox: &Inbox,
+        now: Timestamp,
+    ) -> Vec<Token> {
+        let closes_at = self.closes_at(blocked, inbox);
+        if closes_at.is_none_or(|at| now < at) {
+            return Vec::new();
+        }
+        let n_messages = self.fill(blocked, inbox).n_items;
+        let candidates = self.candidates(blocked, inbox);
+        let batch: Vec<_> = candidates.take(n_messages).collect();
+        self.remove(&batch, inbox);
+        batch
+    }
+
+    /// A cheap test that spares most calls a look at every message.
+    fn may_be_full(&self) -> bool {
+        let n_messages = self.tokens.len();
+        self.limits.max_items <= n_messages
+            || self.limits.max_bytes <= event::event_len(n_messages, self.bytes)
+    }
+
+    fn fill(&self, blocked: &BTreeSet<KeyHash>, inbox: &Inbox) -> Fill {
+        let candidates = self.candidates(blocked, inbox);
+        self.limits.fill(candidates.map(|token| inbox.size(token)))
+    }
+
+    fn candidates(
+        &self,
+        blocked: &BTreeSet<KeyHash>,
+        inbox: &Inbox,
+    ) -> impl Iterator<Item = Token> {
+        let group = |token: &Token| inbox.get(*token).message.group;
+        let tokens = self.tokens.iter().copied();
+        tokens.filter(move |token| group(token).is_none_or(|group| !blocked.contains(&group)))
+    }
+}

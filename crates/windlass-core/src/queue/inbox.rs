@@ -1,0 +1,232 @@
+//! The messages of a consumer, and until when each is invisible to other readers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::ids::{MessageId, ReceiptHandle};
+use crate::message::Message;
+use crate::time::Timestamp;
+
+/// Identifies a message of the inbox; grows in the order of receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Token(u64);
+
+/// One message, from its receipt until it is deleted or released.
+#[derive(Debug)]
+pub(super) struct ReceivedMessage {
+    pub(super) message: Message,
+    /// The newest one: every receive of a message returns another handle.
+    pub(super) receipt: ReceiptHandle,
+    pub(super) received: Timestamp,
+    /// Until then no other reader receives it.
+    pub(super) visible_at: Timestamp,
+    /// It waits to be put into a batch.
+    buffered: bool,
+    /// It only waits to be deleted.
+    pub(super) filtered_out: bool,
+    /// Start of the receive that returned the handle.
+    requested: Timestamp,
+    extension: Extension,
+}
+
+/// Whether visibility can be extended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extension {
+    Possible,
+    InFlight,
+    /// The queue has refused the handle.
+    Refused,
+}
+
+/// A message in a request to the queue.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) token: Token,
+    pub(super) receipt: ReceiptHandle,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ExtensionResult {
+    /// The message is invisible until then.
+    Until(Timestamp),
+    Failed,
+    Refused,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    by_token: BTreeMap<Token, ReceivedMessage>,
+    by_id: BTreeMap<MessageId, Token>,
+    /// The messages that wait to be put into a batch, by when they become visible.
+    buffered: BTreeSet<(Timestamp, Token)>,
+    /// The messages whose visibility can be extended, by when they become visible.
+    extendable: BTreeSet<(Timestamp, Token)>,
+    next_token: u64,
+    bytes: usize,
+}
+
+impl Inbox {
+    pub(super) fn len(&self) -> usize {
+        self.by_token.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_token.is_empty()
+    }
+
+    /// Bytes of the events of all messages.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a message of a receive that started at `requested`. `None` if the message is in the
+    /// inbox already, from another receive; then only its handle and visibility are updated.
+    pub(super) fn insert(
+        &mut self,
+        message: Message,
+        requested: Timestamp,
+        visible_at: Timestamp,
+        now: Timestamp,
+    ) -> Option<Token> {
+        if let Some(token) = self.by_id.get(&message.message_id).copied() {
+            // Receives may end in another order: the handle of an earlier one is outdated.
+            if self.get(token).requested <= requested {
+                self.update(token, |it| {
+                    it.receipt = message.receipt_handle;
+                    it.visible_at = visible_at;
+                    it.requested = requested;
+                    if it.extension == Extension::Refused {
+                        it.extension = Extension::Possible;
+                    }
+                });
+            }
+            return None;
+        }
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.bytes += message.event.len();
+        self.by_id.insert(message.message_id.clone(), token);
+        let received = ReceivedMessage {
+            receipt: message.receipt_handle.clone(),
+            message,
+            received: now,
+            visible_at,
+            buffered: true,
+            filtered_out: false,
+            requested,
+            extension: Extension::Possible,
+        };
+        self.buffered.insert((visible_at, token));
+        self.extendable.insert((visible_at, token));
+        self.by_token.insert(token, received);
+        Some(token)
+    }
+
+    pub(super) fn get(&self, token: Token) -> &ReceivedMessage {
+        self.by_token
+            .get(&token)
+            .expect("a token is valid while its message is in the inbox")
+    }
+
+    /// Bytes of its event.
+    pub(super) fn size(&self, token: Token) -> usize {
+        self.get(token).message.event.len()
+    }
+
+    /// Refers to a message by its newest handle.
+    pub(super) fn entry(&self, token: Token) -> Entry {
+        let receipt = self.get(token).receipt.clone();
+        Entry { token, receipt }
+    }
+
+    pub(super) fn mark_filtered_out(&mut self, token: Token) {
+        self.update(token, |it| (it.buffered, it.filtered_out) = (false, true));
+    }
+
+    pub(super) fn mark_batched(&mut self, tokens: &[Token]) {
+        for token in tokens {
+            self.update(*token, |it| it.buffered = false);
+        }
+    }
+
+    pub(super) fn remove(&mut self, token: Token) -> Option<ReceivedMessage> {
+        let removed = self.by_token.remove(&token)?;
+        self.buffered.remove(&(removed.visible_at, token));
+        self.extendable.remove(&(removed.visible_at, token));
+        self.by_id.remove(&removed.message.message_id);
+        self.bytes -= removed.message.event.len();
+        Some(removed)
+    }
+
+    /// When the first of the buffered messages becomes visible.
+    pub(super) fn next_expiry(&self) -> Option<Timestamp> {
+        self.buffered.first().map(|(at, _)| *at)
+    }
+
+    /// The buffered messages that have become visible.
+    pub(super) fn expired(&self, now: Timestamp) -> Vec<Token> {
+        let expired = self.buffered.iter().take_while(|(at, _)| *at <= now);
+        expired.map(|(_, token)| *token).collect()
+    }
+
+    /// When the next extension is due, so that half of `visibility` remains.
+    pub(super) fn next_extension(&self, visibility: Duration) -> Option<Timestamp> {
+        let (visible_at, _) = self.extendable.first()?;
+        Some(extension_due(*visible_at, visibility))
+    }
+
+    /// Marks and returns the messages whose extension is due.
+    pub(super) fn start_extensions(&mut self, visibility: Duration, now: Timestamp) -> Vec<Entry> {
+        let due: Vec<_> = (self.extendable.iter())
+            .take_while(|(visible_at, _)| extension_due(*visible_at, visibility) <= now)
+            .map(|(_, token)| *token)
+            .collect();
+        for token in &due {
+            self.update(*token, |it| it.extension = Extension::InFlight);
+        }
+        due.into_iter().map(|token| self.entry(token)).collect()
+    }
+
+    /// Ends the extension of a message. The result for an outdated handle has no effect.
+    pub(super) fn end_extension(&mut self, entry: &Entry, result: ExtensionResult, now: Timestamp) {
+        if !self.by_token.contains_key(&entry.token) {
+            return;
+        }
+        self.update(entry.token, |it| {
+            it.extension = Extension::Possible;
+            if it.receipt != entry.receipt {
+                return;
+            }
+            match result {
+                ExtensionResult::Until(visible_at) => it.visible_at = it.visible_at.max(visible_at),
+                ExtensionResult::Failed => {}
+                ExtensionResult::Refused => {
+                    it.extension = Extension::Refused;
+                    it.visible_at = it.visible_at.min(now);
+                }
+            }
+        });
+    }
+
+    /// Changes a message and keeps the indexes in step.
+    fn update(&mut self, token: Token, change: impl FnOnce(&mut ReceivedMessage)) {
+        let message = self
+            .by_token
+            .get_mut(&token)
+            .expect("a token is valid while its message is in the inbox");
+        self.buffered.remove(&(message.visible_at, token));
+        self.extendable.remove(&(message.visible_at, token));
+        change(message);
+        if message.buffered {
+            self.buffered.insert((message.visible_at, token));
+        }
+        if message.extension == Extension::Possible {
+            self.extendable.insert((message.visible_at, token));
+        }
+    }
+}
+
+fn extension_due(visible_at: Timestamp, visibility: Duration) -> Timestamp {
+    let half = u64::try_from(visibility.as_millis() / 2).unwrap_or(u64::MAX);
+    Timestamp::from_millis(visible_at.as_millis().saturating_sub(half))
+}

@@ -1,0 +1,106 @@
+//! The inputs and commands of a queue consumer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::batch::BatchId;
+use crate::ids::{MessageId, ReceiptHandle};
+use crate::message::Message;
+use crate::outcome::{Fault, Outcome};
+
+/// Identifies a receive, deletion or visibility change of one consumer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// Messages that the function receives in one invocation.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub id: BatchId,
+    /// Always 1: a batch that the function failed is not repeated.
+    pub attempt: u32,
+    /// At least one; those of one message group in order.
+    pub messages: Arc<[Message]>,
+}
+
+/// Result of one entry of a deletion or visibility change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryResult {
+    Done,
+    /// The receipt handle is outdated or unknown: a retry fails as well.
+    Refused,
+    /// A retry may succeed.
+    Failed,
+}
+
+#[derive(Debug)]
+pub enum QueueInput {
+    /// May be empty.
+    Received {
+        request: RequestId,
+        result: Result<Vec<Message>, Fault>,
+    },
+    Invoked {
+        batch: BatchId,
+        outcome: Outcome,
+    },
+    /// One result per entry, in the order of the request.
+    Deleted {
+        request: RequestId,
+        result: Result<Vec<EntryResult>, Fault>,
+    },
+    /// One result per entry, in the order of the request.
+    VisibilityChanged {
+        request: RequestId,
+        result: Result<Vec<EntryResult>, Fault>,
+    },
+    /// Finish what is in flight, start nothing new, and release the rest.
+    Drain,
+}
+
+#[derive(Debug)]
+pub enum QueueCommand {
+    Receive {
+        request: RequestId,
+        /// Messages: 1 to 10.
+        limit: u8,
+        /// Long polling, until the first message.
+        wait: Duration,
+        /// Visibility timeout of the messages.
+        visibility: Duration,
+    },
+    Invoke(Batch),
+    Delete {
+        request: RequestId,
+        receipts: Vec<ReceiptHandle>,
+    },
+    /// Make messages visible again after `timeout` from now; zero is at once.
+    ChangeVisibility {
+        request: RequestId,
+        receipts: Vec<ReceiptHandle>,
+        timeout: Duration,
+    },
+    /// Log or count; has no answer.
+    Report(Report),
+    /// The last command.
+    Finish,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// A message that alone exceeds the payload limit was left to the queue's redrive policy.
+    MessageTooLarge {
+        message_id: MessageId,
+        /// Length of its event.
+        bytes: usize,
+    },
+    /// Messages of a receive that no filter matches; they are deleted.
+    FilteredOut { n_messages: usize },
+    /// Messages were deleted from the queue after success.
+    Deleted { n_messages: usize },
+    /// Messages could not be deleted; they will be received again.
+    NotDeleted { n_messages: usize },
+    /// Messages became visible before they were invoked, so another reader may receive them.
+    Expired { n_messages: usize },
+    /// Messages were released: the function could not be reached for too long.
+    Released { n_messages: usize },
+}

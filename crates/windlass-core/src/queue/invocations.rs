@@ -1,0 +1,265 @@
+//! The batches in flight, and those that wait because their function was not reached.
+//!
+//! While the function cannot be reached, one batch at a time is invoked as a probe.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+
+use super::inbox::{Inbox, Token};
+use super::interface::Batch;
+use super::pause::Pause;
+use super::settings::QueueConsumerSettings;
+use crate::batch::BatchId;
+use crate::ids::KeyHash;
+use crate::message::Message;
+use crate::outcome::{Fault, Outcome};
+use crate::time::Timestamp;
+
+#[derive(Debug)]
+pub(super) struct Invocations {
+    max_concurrency: usize,
+    fifo: bool,
+    hold_limit: Duration,
+    by_id: BTreeMap<BatchId, Invocation>,
+    /// The message groups with a batch that is in flight or waits.
+    blocked: BTreeSet<KeyHash>,
+    pause: Pause,
+    /// Why the function was last not reached.
+    cause: Fault,
+    /// The batch that shows whether the function can be reached again.
+    probe: Option<BatchId>,
+}
+
+#[derive(Debug)]
+struct Invocation {
+    batch: Batch,
+    tokens: Vec<Token>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    InFlight { since: Timestamp },
+    Waiting,
+}
+
+/// What a finished invocation means for its messages.
+#[derive(Debug)]
+pub(super) enum InvocationEnd {
+    Succeeded(Vec<Token>),
+    Failed(Vec<Token>),
+    /// The function was not reached; the batch will be retried.
+    Waits,
+}
+
+impl Invocations {
+    pub(super) fn new(settings: &QueueConsumerSettings) -> Self {
+        Self {
+            max_concurrency: settings.limits.maximum_concurrency,
+            fifo: settings.mapping.fifo,
+            hold_limit: settings.limits.hold_limit,
+            by_id: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            pause: Pause::default(),
+            cause: Fault::Transient,
+            probe: None,
+        }
+    }
+
+    /// Whether no batch is in flight or waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// Invocations in flight.
+    pub(super) fn n_in_flight(&self) -> usize {
+        self.by_id.values().filter(|it| it.is_in_flight()).count()
+    }
+
+    /// Messages of the invocations in flight.
+    pub(super) fn n_messages_in_flight(&self) -> usize {
+        let in_flight = self.by_id.values().filter(|it| it.is_in_flight());
+        in_flight.map(|it| it.tokens.len()).sum()
+    }
+
+    /// Why the function cannot be reached.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.pause.until().map(|_| self.cause)
+    }
+
+    pub(super) const fn paused_until(&self) -> Option<Timestamp> {
+        self.pause.until()
+    }
+
+    /// Whether a probe must precede other invocations.
+    pub(super) const fn is_failing(&self) -> bool {
+        self.pause.is_failing()
+    }
+
+    /// The message groups that no other batch may contain.
+    pub(super) const fn blocked(&self) -> &BTreeSet<KeyHash> {
+        &self.blocked
+    }
+
+    /// Ends the pause if its time has passed and no probe is needed.
+    pub(super) fn end_elapsed_pause(&mut self, now: Timestamp) {
+        self.pause.end_if_elapsed(now);
+    }
+
+    pub(super) fn can_start(&self, now: Timestamp) -> bool {
+        if self.max_concurrency <= self.n_in_flight() {
+            return false;
+        }
+        let Some(until) = self.pause.until() else {
+            return true;
+        };
+        until <= now && self.probe.is_none()
+    }
+
+    /// When an invocation can start, if a new batch closes at `closes_at`; `None` if only the end of
+    /// another invocation makes that possible.
+    pub(super) fn due(&self, closes_at: Option<Timestamp>) -> Option<Timestamp> {
+        let is_probing = self.pause.is_failing() && self.probe.is_some();
+        if is_probing || self.max_concurrency <= self.n_in_flight() {
+            return None;
+        }
+        let any_waits = self.by_id.values().any(|it| !it.is_in_flight());
+        let ready_at = if any_waits {
+            Timestamp::EPOCH
+        } else {
+            closes_at?
+        };
+        Some(
+            self.pause
+                .until()
+                .map_or(ready_at, |until| until.max(ready_at)),
+        )
+    }
+
+    /// Starts the first of the batches that wait.
+    pub(super) fn retry(&mut self, now: Timestamp) -> Option<Batch> {
+        let invocation = self.by_id.values_mut().find(|it| !it.is_in_flight())?;
+        invocation.state = State::InFlight { since: now };
+        let batch = invocation.batch.clone();
+        self.mark_probe(batch.id);
+        Some(batch)
+    }
+
+    /// Starts a new batch.
+    pub(super) fn start(
+        &mut self,
+        id: BatchId,
+        tokens: Vec<Token>,
+        inbox: &Inbox,
+        now: Timestamp,
+    ) -> Batch {
+        assert!(
+            self.n_in_flight() < self.max_concurrency,
+            "Q5: concurrency is limited"
+        );
+        let messages = tokens.iter().map(|token| &inbox.get(*token).message);
+        let batch = Batch {
+            id,
+            attempt: 1,
+            messages: messages.cloned().collect::<Vec<Message>>().into(),
+        };
+        let groups = groups_of(&batch).filter(|_| self.fifo);
+        for group in groups.collect::<BTreeSet<_>>() {
+            assert!(self.blocked.insert(group), "Q4: a group has one batch");
+        }
+        let invocation = Invocation {
+            batch: batch.clone(),
+            tokens,
+            state: State::InFlight { since: now },
+        };
+        self.by_id.insert(id, invocation);
+        self.mark_probe(id);
+        batch
+    }
+
+    /// Ends an invocation in flight.
+    pub(super) fn end(
+        &mut self,
+        id: BatchId,
+        outcome: &Outcome,
+        now: Timestamp,
+        rng: &mut ChaCha8Rng,
+    ) -> InvocationEnd {
+        let invocation = self.by_id.get_mut(&id);
+        let state = invocation.map(|it| std::mem::replace(&mut it.state, State::Waiting));
+        let Some(State::InFlight { since }) = state else {
+            panic!("no invocation is in flight: {id:?}");
+        };
+        if self.probe == Some(id) {
+            self.probe = None;
+        }
+        let end: fn(Vec<Token>) -> InvocationEnd = match outcome {
+            Outcome::Success => InvocationEnd::Succeeded,
+            Outcome::FunctionError { .. } => InvocationEnd::Failed,
+            Outcome::NotInvoked { cause } => {
+                self.cause = *cause;
+                self.pause.failed(*cause, now, rng);
+                return InvocationEnd::Waits;
+            }
+        };
+        self.pause.succeeded(since);
+        end(self.remove(id))
+    }
+
+    /// When the first of the batches that wait must be released.
+    pub(super) fn next_expiry(&self, inbox: &Inbox) -> Option<Timestamp> {
+        let waiting = self.by_id.values().filter(|it| !it.is_in_flight());
+        waiting.map(|it| self.expiry(it, inbox)).min()
+    }
+
+    /// Removes the batches that must wait no longer: a message has become visible, or they reached
+    /// the hold limit.
+    pub(super) fn take_expired(&mut self, inbox: &Inbox, now: Timestamp) -> Vec<Vec<Token>> {
+        let waiting = self.by_id.iter().filter(|(_, it)| !it.is_in_flight());
+        let expired: Vec<_> = waiting
+            .filter(|(_, it)| self.expiry(it, inbox) <= now)
+            .map(|(id, _)| *id)
+            .collect();
+        expired.into_iter().map(|id| self.remove(id)).collect()
+    }
+
+    /// Removes all batches that wait.
+    pub(super) fn take_waiting(&mut self) -> Vec<Token> {
+        let waiting = self.by_id.iter().filter(|(_, it)| !it.is_in_flight());
+        let waiting: Vec<_> = waiting.map(|(id, _)| *id).collect();
+        let tokens = waiting.into_iter().map(|id| self.remove(id));
+        tokens.flatten().collect()
+    }
+
+    fn remove(&mut self, id: BatchId) -> Vec<Token> {
+        let invocation = self.by_id.remove(&id).expect("the id was just found");
+        for group in groups_of(&invocation.batch) {
+            self.blocked.remove(&group);
+        }
+        invocation.tokens
+    }
+
+    fn mark_probe(&mut self, id: BatchId) {
+        if self.pause.until().is_some() {
+            self.probe = Some(id);
+        }
+    }
+
+    fn expiry(&self, invocation: &Invocation, inbox: &Inbox) -> Timestamp {
+        let messages = invocation.tokens.iter().map(|token| inbox.get(*token));
+        let expiries = messages.map(|it| it.visible_at.min(it.received + self.hold_limit));
+        expiries.min().expect("a batch has at least one message")
+    }
+}
+
+impl Invocation {
+    const fn is_in_flight(&self) -> bool {
+        matches!(self.state, State::InFlight { .. })
+    }
+}
+
+fn groups_of(batch: &Batch) -> impl Iterator<Item = KeyHash> {
+    batch.messages.iter().filter_map(|message| message.group)
+}

@@ -1,0 +1,76 @@
+//! Which messages of a receive the function receives: those that match the filter and fit into an
+//! event.
+
+use std::collections::BTreeSet;
+
+use windlass_filter::{Event, MatchBuffers};
+
+use super::interface::Report;
+use super::settings::QueueConsumerSettings;
+use crate::batch::BatchLimits;
+use crate::ids::ReceiptHandle;
+use crate::message::Message;
+
+#[derive(Debug, Default)]
+pub(super) struct FilteredMessages {
+    /// In the order of receipt.
+    pub(super) items: Vec<Item>,
+    /// Messages that exceed the payload limit.
+    pub(super) too_large: Vec<ReceiptHandle>,
+    /// Later messages of the groups of those, which must not overtake them.
+    pub(super) followers: Vec<ReceiptHandle>,
+    pub(super) reports: Vec<Report>,
+}
+
+#[derive(Debug)]
+pub(super) enum Item {
+    Deliver(Message),
+    /// No filter matches it.
+    Delete(Message),
+}
+
+pub(super) fn filter_messages(
+    messages: Vec<Message>,
+    settings: &QueueConsumerSettings,
+    limits: BatchLimits,
+) -> FilteredMessages {
+    let mut filtered = FilteredMessages::default();
+    let mut scratch = MatchBuffers::default();
+    let (mut barred_groups, mut n_filtered_out) = (BTreeSet::new(), 0);
+    for message in messages {
+        let bytes = message.event.len();
+        if !is_match(&message, settings, &mut scratch) {
+            n_filtered_out += 1;
+            filtered.items.push(Item::Delete(message));
+        } else if !limits.fits_alone(bytes) {
+            let message_id = message.message_id.detached();
+            let report = Report::MessageTooLarge { message_id, bytes };
+            filtered.reports.push(report);
+            barred_groups.extend(message.group);
+            filtered.too_large.push(message.receipt_handle);
+        } else if message.group.is_some_and(|it| barred_groups.contains(&it)) {
+            filtered.followers.push(message.receipt_handle);
+        } else {
+            filtered.items.push(Item::Deliver(message));
+        }
+    }
+    if n_filtered_out != 0 {
+        let n_messages = n_filtered_out;
+        filtered.reports.push(Report::FilteredOut { n_messages });
+    }
+    filtered
+}
+
+fn is_match(
+    message: &Message,
+    settings: &QueueConsumerSettings,
+    scratch: &mut MatchBuffers,
+) -> bool {
+    settings.filter.as_ref().is_none_or(|filter| {
+        let event = Event {
+            json: &message.event,
+            data: &message.event[message.body.clone()],
+        };
+        filter.matches(event, scratch)
+    })
+}

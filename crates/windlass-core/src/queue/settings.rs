@@ -1,0 +1,36 @@
+//! What a queue consumer is configured with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use windlass_filter::Criteria;
+
+use crate::mapping::QueueSettings;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueConsumerSettings {
+    pub mapping: QueueSettings,
+    /// Messages that no filter matches are deleted without an invocation; `None` matches all.
+    pub filter: Option<Arc<Criteria>>,
+    /// The queue's own: a failed message becomes visible again after it.
+    pub visibility_timeout: Duration,
+    pub function_timeout: Duration,
+    pub limits: QueueLimits,
+}
+
+/// The daemon's limits for one slot of a queue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueLimits {
+    /// Whether the visibility timeout of messages in the inbox is extended.
+    pub visibility_heartbeat: bool,
+    /// Long polling of one receive: 0 to 20 seconds.
+    pub wait_time: Duration,
+    /// Invocations in flight.
+    pub maximum_concurrency: usize,
+    /// Messages in the inbox; a full inbox stops receiving.
+    pub buffer_messages: usize,
+    /// Bytes of one event, envelope included.
+    pub payload_limit: usize,
+    /// How long messages stay in the inbox while the function cannot be reached.
+    pub hold_limit: Duration,
+}

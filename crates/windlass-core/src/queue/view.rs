@@ -1,0 +1,31 @@
+//! What a queue consumer shows of its state.
+
+use crate::outcome::{Fault, Outcome};
+use crate::time::Timestamp;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct QueueView {
+    /// Messages since the consumer started.
+    pub received: u64,
+    /// Messages in the inbox, those in flight included.
+    pub buffered_messages: usize,
+    /// Bytes of their events.
+    pub buffered_bytes: usize,
+    /// Messages of the invocations in flight.
+    pub in_flight_messages: usize,
+    /// Invocations in flight.
+    pub concurrency: usize,
+    pub last_outcome: Option<Outcome>,
+    /// The fault that delays the queue.
+    pub waiting: Option<Waiting>,
+    /// The next try after that fault; without a fault, the next timer.
+    pub next_at: Option<Timestamp>,
+}
+
+/// Why a consumer waits before it tries again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    NotInvoked(Fault),
+    /// The queue cannot be read.
+    Source(Fault),
+}

@@ -1,0 +1,130 @@
+//! When a checkpoint is saved, and when a failed save is repeated.
+//!
+//! One save is in flight at a time and progress accumulates meanwhile, so a slow store receives
+//! fewer writes, not more.
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::outcome::Fault;
+use crate::position::Position;
+use crate::retry::Backoff;
+use crate::time::Timestamp;
+
+/// A position that may be saved.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Watermark {
+    /// Resolved records up to the position; orders watermarks.
+    pub(super) resolved_prefix: u64,
+    pub(super) position: Position,
+}
+
+#[derive(Debug)]
+pub(super) struct CheckpointWriter {
+    saved: Watermark,
+    state: State,
+    backoff: Backoff,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    InFlight(Watermark),
+    Waiting { until: Timestamp, fault: Fault },
+}
+
+impl CheckpointWriter {
+    pub(super) fn new(from: Position) -> Self {
+        Self {
+            saved: Watermark {
+                resolved_prefix: 0,
+                position: from,
+            },
+            state: State::Idle,
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// Starts a save, if the watermark is not saved yet and no save or backoff prevents it. Returns
+    /// the position to write.
+    pub(super) fn start(&mut self, watermark: &Watermark, now: Timestamp) -> Option<Position> {
+        let due = match &self.state {
+            State::Idle => true,
+            State::InFlight(_) => false,
+            State::Waiting { until, .. } => *until <= now,
+        };
+        if !due || !self.differs_from_saved(watermark) {
+            return None;
+        }
+        let forward = self.saved.resolved_prefix < watermark.resolved_prefix
+            || watermark.position == Position::ShardEnd;
+        assert!(forward, "I2: a checkpoint only moves forward");
+        self.state = State::InFlight(watermark.clone());
+        Some(watermark.position.clone())
+    }
+
+    pub(super) fn succeeded(&mut self) {
+        self.saved = self.take_in_flight();
+        self.backoff.reset();
+    }
+
+    pub(super) fn failed(&mut self, fault: Fault, rng: &mut ChaCha8Rng, now: Timestamp) {
+        self.take_in_flight();
+        self.state = State::Waiting {
+            until: now + self.backoff.next(fault, rng),
+            fault,
+        };
+    }
+
+    pub(super) fn differs_from_saved(&self, watermark: &Watermark) -> bool {
+        self.saved != *watermark
+    }
+
+    /// When a failed save is repeated.
+    pub(super) const fn due(&self) -> Option<Timestamp> {
+        match &self.state {
+            State::Waiting { until, .. } => Some(*until),
+            State::Idle | State::InFlight(_) => None,
+        }
+    }
+
+    pub(super) const fn is_in_flight(&self) -> bool {
+        matches!(self.state, State::InFlight(_))
+    }
+
+    /// Why the last save failed.
+    pub(super) const fn fault(&self) -> Option<Fault> {
+        match &self.state {
+            State::Waiting { fault, .. } => Some(*fault),
+            State::Idle | State::InFlight(_) => None,
+        }
+    }
+
+    pub(super) const fn saved(&self) -> &Watermark {
+        &self.saved
+    }
+
+    fn take_in_flight(&mut self) -> Watermark {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::InFlight(watermark) => watermark,
+            State::Idle | State::Waiting { .. } => panic!("no save is in flight"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "no save is in flight")]
+    fn a_save_is_answered_once() {
+        let mut writer = CheckpointWriter::new(Position::TrimHorizon);
+        let watermark = Watermark {
+            resolved_prefix: 1,
+            position: Position::After("1".into()),
+        };
+        writer.start(&watermark, Timestamp::EPOCH);
+        writer.succeeded();
+        writer.succeeded();
+    }
+}

@@ -1,0 +1,87 @@
+//! The inputs and commands of a shard consumer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::batch::BatchId;
+use crate::ids::SequenceNumber;
+use crate::outcome::{Fault, Outcome, Swap};
+use crate::position::{Cursor, Position};
+use crate::record::Record;
+
+/// Records that the function receives in one invocation.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub id: BatchId,
+    /// From 1; grows only when the function was reached.
+    pub attempt: u32,
+    /// At least one, in the order of the shard.
+    pub records: Arc<[Record]>,
+}
+
+/// The result of one read of a shard.
+#[derive(Clone, Debug)]
+pub struct ReadResult {
+    /// In the order of the shard; may be empty although there are more.
+    pub records: Vec<Record>,
+    /// Where to read next; `None` at the end of the shard.
+    pub next: Option<Cursor>,
+    /// From the last record to the tip of the shard; zero at the tip.
+    pub behind: Duration,
+}
+
+#[derive(Debug)]
+pub enum ShardInput {
+    Read(Result<ReadResult, Fault>),
+    Invoked {
+        batch: BatchId,
+        outcome: Outcome,
+    },
+    /// `Conflict`: another daemon holds the lease; nothing more may be written.
+    Saved(Result<Swap, Fault>),
+    /// Finish what is in flight and start nothing new.
+    Drain,
+}
+
+#[derive(Debug)]
+pub enum ShardCommand {
+    /// Read up to `limit` records. At most one read is in flight.
+    Read {
+        from: Cursor,
+        limit: u32,
+    },
+    Invoke(Batch),
+    /// Write the checkpoint. At most one save is in flight.
+    Save(Position),
+    /// Log or count; has no answer.
+    Report(Report),
+    /// The last command.
+    Finish(Finish),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// Records of a page that no filter matches, or that arrived before the mapping's starting
+    /// position.
+    FilteredOut { n_records: usize },
+    /// A record that alone exceeds the payload limit was dropped.
+    RecordTooLarge {
+        sequence_number: SequenceNumber,
+        /// Length of its event.
+        bytes: usize,
+    },
+    /// Records after this position have left the source's retention period before they were read.
+    /// How many is unknown. Reading continues at the oldest record.
+    Trimmed { after: Position },
+}
+
+/// Why a consumer has finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// Every record of the shard is resolved, and the end of the shard is saved.
+    ShardEnd,
+    /// It was drained: everything that was in flight is resolved and saved.
+    Drained,
+    /// Another daemon holds the lease.
+    LeaseLost,
+}

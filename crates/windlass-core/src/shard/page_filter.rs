@@ -1,0 +1,161 @@
+//! Which records of a page the function receives: those that match the filter, arrived after the
+//! mapping's starting position, and fit into an event.
+//!
+//! The others are skipped. If less than half of a page remains, the remaining records are copied
+//! to a page of their own: a record keeps its whole page in memory.
+
+use windlass_filter::{Event, MatchBuffers};
+
+use super::interface::Report;
+use super::settings::ShardConsumerSettings;
+use crate::batch::BatchLimits;
+use crate::record::Record;
+use crate::record_page::RecordPageBuilder;
+
+#[derive(Debug, Default)]
+pub(super) struct FilteredPage {
+    /// All records of the page, in the order of the shard.
+    pub(super) items: Vec<Item>,
+    pub(super) reports: Vec<Report>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    Deliver(Record),
+    /// Consecutive records that the function does not receive.
+    Skip {
+        n_records: u64,
+        last: Record,
+    },
+}
+
+pub(super) fn filter_page(records: Vec<Record>, settings: &ShardConsumerSettings) -> FilteredPage {
+    let mut page = FilteredPage {
+        items: Vec::with_capacity(records.len()),
+        reports: Vec::new(),
+    };
+    let mut scratch = MatchBuffers::default();
+    let limits = BatchLimits {
+        max_items: settings.mapping.batch_size,
+        max_bytes: settings.limits.payload_limit,
+    };
+    let (mut n_filtered_out, mut page_bytes, mut delivered_bytes) = (0, 0, 0);
+    for record in records {
+        let bytes = record.event_len();
+        page_bytes += bytes;
+        if !is_match(&record, settings, &mut scratch) {
+            n_filtered_out += 1;
+            page.skip(record);
+        } else if !limits.fits_alone(bytes) {
+            page.reports.push(Report::RecordTooLarge {
+                sequence_number: record.sequence_number().into(),
+                bytes,
+            });
+            page.skip(record);
+        } else {
+            delivered_bytes += bytes;
+            page.items.push(Item::Deliver(record));
+        }
+    }
+    if n_filtered_out != 0 {
+        let n_records = n_filtered_out;
+        page.reports.push(Report::FilteredOut { n_records });
+    }
+    if delivered_bytes < page_bytes / 2 {
+        page.items = compact(page.items, delivered_bytes);
+    }
+    page
+}
+
+/// Whether a record arrived after the starting position and a filter matches it.
+fn is_match(record: &Record, settings: &ShardConsumerSettings, scratch: &mut MatchBuffers) -> bool {
+    let is_too_early = |earliest| record.approximate_arrival() < earliest;
+    if settings.mapping.skip_before.is_some_and(is_too_early) {
+        return false;
+    }
+    settings.filter.as_ref().is_none_or(|filter| {
+        let event = Event {
+            json: record.event(),
+            data: record.data(),
+        };
+        filter.matches(event, scratch)
+    })
+}
+
+impl FilteredPage {
+    fn skip(&mut self, record: Record) {
+        if let Some(Item::Skip { n_records, last }) = self.items.last_mut() {
+            *n_records += 1;
+            *last = record;
+        } else {
+            self.items.push(Item::Skip {
+                n_records: 1,
+                last: record,
+            });
+        }
+    }
+}
+
+/// Copies the delivered records (`delivered_bytes` of events) to a new page. Of skipped records only
+/// the sequence numbers are copied.
+fn compact(items: Vec<Item>, delivered_bytes: usize) -> Vec<Item> {
+    let mut builder = RecordPageBuilder::with_capacity(delivered_bytes + items.len(), items.len());
+    for item in &items {
+        let (record, event, data) = match item {
+            Item::Deliver(record) => (record, record.event(), record.data_range()),
+            Item::Skip { last, .. } => (last, &[][..], 0..0),
+        };
+        builder.push(&record.meta(), event, data);
+    }
+    let copies = items.iter().zip(Record::of_page(builder.finish()));
+    let copies = copies.map(|(item, record)| match *item {
+        Item::Deliver(_) => Item::Deliver(record),
+        Item::Skip { n_records, .. } => Item::Skip {
+            n_records,
+            last: record,
+        },
+    });
+    copies.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::KeyHash;
+    use crate::record_page::RecordMeta;
+    use crate::time::Timestamp;
+
+    #[test]
+    fn compacted_records_are_equal_and_release_their_page() {
+        let mut builder = RecordPageBuilder::default();
+        for (sequence_number, event) in [("17", "{\"a\":\"x\"}"), ("18", "{}"), ("19", "{}")] {
+            let meta = RecordMeta {
+                sequence_number,
+                key: KeyHash(1),
+                approximate_arrival: Timestamp::EPOCH,
+            };
+            builder.push(&meta, event.as_bytes(), 0..1);
+        }
+        let mut records = Record::of_page(builder.finish());
+        let page = records[0].watch_page();
+        let items = vec![
+            Item::Deliver(records.remove(0)),
+            Item::Skip {
+                n_records: 2,
+                last: records.remove(1),
+            },
+        ];
+        drop(records);
+        let compacted = compact(items, 9);
+        assert!(!page.is_retained());
+        let [Item::Deliver(record), Item::Skip { n_records, last }] = &compacted[..] else {
+            panic!("{compacted:?}");
+        };
+        assert_eq!(
+            (record.event(), record.data()),
+            (&b"{\"a\":\"x\"}"[..], &b"{"[..])
+        );
+        assert_eq!(record.sequence_number(), "17");
+        assert_eq!((*n_records, last.sequence_number()), (2, "19"));
+    }
+}

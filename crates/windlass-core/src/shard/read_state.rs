@@ -1,0 +1,189 @@
+//! Where a shard is read next, and when.
+//!
+//! A read starts at a fixed interval after the start of the previous one, so the rate of reads does
+//! not depend on how long they take.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+
+use super::interface::ReadResult;
+use super::settings::ShardLimits;
+use crate::outcome::Fault;
+use crate::position::{Cursor, Position};
+use crate::record::Record;
+use crate::retry::Backoff;
+use crate::time::Timestamp;
+
+#[derive(Debug)]
+pub(super) struct ReadState {
+    state: State,
+    backoff: Backoff,
+    /// Of the last read.
+    fault: Option<Fault>,
+    /// From the end of the last page to the tip of the shard.
+    behind: Option<Duration>,
+}
+
+#[derive(Debug)]
+enum State {
+    Paused {
+        from: Cursor,
+        due: Timestamp,
+    },
+    InFlight {
+        from: Cursor,
+        limit: usize,
+        started: Timestamp,
+    },
+    /// The shard has no more records.
+    ShardEnd,
+}
+
+/// What a finished read means for the consumer.
+#[derive(Debug)]
+pub(super) enum ReadEnd {
+    /// May be empty.
+    Records(Vec<Record>),
+    /// The read will be repeated.
+    Failed,
+    /// The source no longer has the records after this position.
+    Trimmed { after: Position },
+}
+
+impl ReadState {
+    pub(super) fn new(from: Position, now: Timestamp) -> Self {
+        let state = if from == Position::ShardEnd {
+            State::ShardEnd
+        } else {
+            State::Paused {
+                from: Cursor::at(from),
+                due: now,
+            }
+        };
+        Self {
+            state,
+            backoff: Backoff::default(),
+            fault: None,
+            behind: None,
+        }
+    }
+
+    /// Starts a read of up to `limit` records, if one is due.
+    pub(super) fn start(&mut self, limit: usize, now: Timestamp) -> Option<Cursor> {
+        let State::Paused { from, due } = &self.state else {
+            return None;
+        };
+        if now < *due {
+            return None;
+        }
+        let from = from.clone();
+        self.state = State::InFlight {
+            from: from.clone(),
+            limit,
+            started: now,
+        };
+        Some(from)
+    }
+
+    /// Ends the read in flight.
+    pub(super) fn end(
+        &mut self,
+        result: Result<ReadResult, Fault>,
+        limits: &ShardLimits,
+        rng: &mut ChaCha8Rng,
+        now: Timestamp,
+    ) -> ReadEnd {
+        let State::InFlight {
+            from,
+            limit,
+            started,
+        } = std::mem::replace(&mut self.state, State::ShardEnd)
+        else {
+            panic!("no read is in flight");
+        };
+        let earliest = started + limits.catch_up_interval;
+        match result {
+            Ok(page) => {
+                self.backoff.reset();
+                self.fault = None;
+                self.behind = Some(page.behind);
+                let due = if page.behind.is_zero() {
+                    started + limits.poll_interval
+                } else {
+                    earliest
+                };
+                let (records, next) = split_page(page, from.after, limit);
+                self.state = next.map_or(State::ShardEnd, |from| State::Paused { from, due });
+                ReadEnd::Records(records)
+            }
+            Err(Fault::Trimmed) if from.after != Position::TrimHorizon => {
+                self.state = State::Paused {
+                    from: Cursor::at(Position::TrimHorizon),
+                    due: earliest,
+                };
+                ReadEnd::Trimmed { after: from.after }
+            }
+            Err(fault) => {
+                self.fault = Some(fault);
+                let due = earliest.max(now + self.backoff.next(fault, rng));
+                // An iterator whose record has been trimmed stays invalid for minutes; a new one
+                // starts at what is the oldest record by then.
+                let from = match fault {
+                    Fault::Trimmed => Cursor::at(from.after),
+                    Fault::Throttled { .. } | Fault::Transient | Fault::Denied | Fault::Gone => {
+                        from
+                    }
+                };
+                self.state = State::Paused { from, due };
+                ReadEnd::Failed
+            }
+        }
+    }
+
+    /// When a read is due; `None` while one is in flight and after the end of the shard.
+    pub(super) const fn due(&self) -> Option<Timestamp> {
+        match &self.state {
+            State::Paused { due, .. } => Some(*due),
+            State::InFlight { .. } | State::ShardEnd => None,
+        }
+    }
+
+    pub(super) const fn is_in_flight(&self) -> bool {
+        matches!(self.state, State::InFlight { .. })
+    }
+
+    /// Whether every record of the shard was read.
+    pub(super) const fn is_at_shard_end(&self) -> bool {
+        matches!(self.state, State::ShardEnd)
+    }
+
+    pub(super) const fn fault(&self) -> Option<Fault> {
+        self.fault
+    }
+
+    pub(super) const fn behind(&self) -> Option<Duration> {
+        self.behind
+    }
+}
+
+/// Splits a page into its records and the cursor after them. Records in excess of the limit are
+/// discarded and read again, so memory is bounded whatever the source returns.
+fn split_page(page: ReadResult, after: Position, limit: usize) -> (Vec<Record>, Option<Cursor>) {
+    let mut records = page.records;
+    let is_truncated = limit < records.len();
+    records.truncate(limit);
+    let after = match records.last() {
+        Some(last) => Position::After(last.sequence_number().into()),
+        None => after,
+    };
+    let next = if is_truncated {
+        Some(Cursor::at(after))
+    } else {
+        page.next.map(|next| Cursor {
+            after,
+            iterator: next.iterator,
+        })
+    };
+    (records, next)
+}

@@ -1,0 +1,52 @@
+//! What a shard consumer shows of its state.
+
+use std::time::Duration;
+
+use crate::outcome::{Fault, Outcome};
+use crate::position::Position;
+use crate::time::Timestamp;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShardView {
+    /// The last one saved.
+    pub checkpoint: Position,
+    /// From the end of the last read to the tip of the shard; see [`ShardView::behind_at`].
+    pub behind: Option<Duration>,
+    /// Arrival at the stream of the oldest record in memory.
+    pub oldest: Option<Timestamp>,
+    /// Records in memory, those in flight included.
+    pub buffered_records: usize,
+    /// Bytes of their events.
+    pub buffered_bytes: usize,
+    /// Records of the invocation in flight.
+    pub in_flight_records: usize,
+    /// Of the batch at the head of the lane; 1 if nothing failed.
+    pub attempt: u32,
+    pub last_outcome: Option<Outcome>,
+    /// The fault that delays the shard.
+    pub waiting: Option<Waiting>,
+    /// The next try after that fault; without a fault, the next timer.
+    pub next_at: Option<Timestamp>,
+}
+
+impl ShardView {
+    /// How far the shard is behind its tip: records are behind until they are resolved.
+    pub fn behind_at(&self, now: Timestamp) -> Option<Duration> {
+        let age = self.oldest.map(|oldest| now.since(oldest));
+        self.behind.max(age)
+    }
+}
+
+/// Why a consumer waits before it tries again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    FunctionErrors {
+        /// The next one.
+        attempt: u32,
+    },
+    NotInvoked(Fault),
+    /// The source cannot be read.
+    Source(Fault),
+    /// The store cannot be written.
+    Store(Fault),
+}

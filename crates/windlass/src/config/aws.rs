@@ -1,0 +1,95 @@
+//! The region, the account, the endpoints and the certificates of AWS.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use windlass_adapters::aws::{AwsSettings, Service};
+use windlass_adapters::targets::validate_url;
+use windlass_adapters::tls_roots::CaBundle;
+
+use super::Environment;
+use super::error::Errors;
+use super::reader::Section;
+
+const DEFAULT_REGION: &str = "us-east-1";
+const DEFAULT_ACCOUNT_ID: &str = "000000000000";
+
+pub(super) fn read(file: &mut Section<'_>, env: Environment<'_>, errors: &Errors) -> AwsSettings {
+    AwsSettings {
+        region: region(file, env),
+        endpoints: endpoints(file),
+        placeholder_credentials: false,
+        ca_bundle: ca_bundle(env, errors),
+    }
+}
+
+/// The account of names without an ARN: twelve digits.
+pub(super) fn account_id(file: &mut Section<'_>) -> String {
+    let twelve_digits =
+        |text: &&str| text.len() == 12 && text.bytes().all(|it| it.is_ascii_digit());
+    let id = file.take("account_id").and_then(|field| {
+        let id = field.node.text().filter(twelve_digits);
+        if id.is_none() {
+            field.expected("twelve digits, in quotes");
+        }
+        id
+    });
+    id.unwrap_or(DEFAULT_ACCOUNT_ID).to_owned()
+}
+
+/// Looked up where AWS's own programs look, except for the metadata service of EC2: elsewhere than
+/// on EC2 a program would wait for an answer that never comes.
+///
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html>
+fn region(file: &mut Section<'_>, env: Environment<'_>) -> String {
+    let variable = |name| (env.variable)(name).filter(|region| !region.is_empty());
+    configured_region(file)
+        .or_else(|| variable("AWS_REGION"))
+        .or_else(|| variable("AWS_DEFAULT_REGION"))
+        .or_else(env.region_of_profile)
+        .unwrap_or_else(|| DEFAULT_REGION.to_owned())
+}
+
+/// The region becomes part of host names and ARNs.
+fn configured_region(file: &mut Section<'_>) -> Option<String> {
+    let field = file.take("region")?;
+    let is_plain = |region: &&str| {
+        let mut bytes = region.bytes();
+        !region.is_empty() && bytes.all(|it| it.is_ascii_alphanumeric() || it == b'-')
+    };
+    let region = field.node.text().filter(is_plain);
+    if region.is_none() {
+        field.expected("a region such as us-east-1");
+    }
+    region.map(str::to_owned)
+}
+
+fn endpoints(file: &mut Section<'_>) -> BTreeMap<Service, String> {
+    let mut endpoints = file.section("aws").section("endpoints");
+    let mut urls = BTreeMap::new();
+    for service in Service::ALL {
+        let Some(field) = endpoints.take(service.name()) else {
+            continue;
+        };
+        match field.node.text().filter(|url| validate_url(url).is_ok()) {
+            Some(url) => {
+                urls.insert(service, url.trim_end_matches('/').to_owned());
+            }
+            None => field.expected("a URL such as http://127.0.0.1:4566"),
+        }
+    }
+    urls
+}
+
+fn ca_bundle(env: Environment<'_>, errors: &Errors) -> Option<CaBundle> {
+    const VARIABLE: &str = "AWS_CA_BUNDLE";
+    let path = (env.variable)(VARIABLE).filter(|path| !path.is_empty())?;
+    match CaBundle::read(Path::new(&path)) {
+        Ok(bundle) => Some(bundle),
+        Err(message) => {
+            let remedy = "name a PEM file of certificates, or unset the variable";
+            errors.push(0, format!("{VARIABLE}: {message}; {remedy}"));
+            None
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Reads sections of the file key by key. What remains at the end of a section is an unknown key.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use super::error::Errors;
+use super::yaml::{Key, Node, Value, join};
+
+/// A map of the file while it is read. Dropping it reports the keys that were not taken.
+pub(super) struct Section<'a> {
+    /// `functions.resize`; empty for the file.
+    path: String,
+    line: u32,
+    entries: Vec<(&'a Key, &'a Node)>,
+    known: Vec<&'static str>,
+    errors: &'a Errors,
+}
+
+/// A value of the file with its path, for error messages.
+pub(super) struct Field<'a> {
+    pub(super) node: &'a Node,
+    pub(super) path: String,
+    errors: &'a Errors,
+}
+
+impl<'a> Section<'a> {
+    /// The whole file.
+    pub(super) fn root(node: &'a Node, errors: &'a Errors) -> Self {
+        let path = String::new();
+        Field { node, path, errors }.section()
+    }
+
+    /// The value of a key, if it has one.
+    pub(super) fn take(&mut self, name: &'static str) -> Option<Field<'a>> {
+        self.known.push(name);
+        let index = self.entries.iter().position(|(key, _)| key.name == name)?;
+        let (_, node) = self.entries.remove(index);
+        let has_value = !matches!(node.value, Value::Null | Value::Unset);
+        has_value.then(|| Field {
+            node,
+            path: join(&self.path, name),
+            errors: self.errors,
+        })
+    }
+
+    /// The section under a key; an empty one if the key is absent.
+    pub(super) fn section(&mut self, name: &'static str) -> Self {
+        self.take(name).map_or_else(
+            || Self {
+                path: join(&self.path, name),
+                line: self.line,
+                entries: Vec::new(),
+                known: Vec::new(),
+                errors: self.errors,
+            },
+            Field::section,
+        )
+    }
+
+    /// Whether the value of a key is a variable that is not set, which was reported already.
+    pub(super) fn is_unset(&self, name: &str) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|(key, node)| key.name == name && node.value == Value::Unset)
+    }
+
+    /// Reports an error of the section as a whole.
+    pub(super) fn error(&self, message: impl Display) {
+        self.errors
+            .push(self.line, format!("{}: {message}", self.path));
+    }
+
+    /// See [`Field::text`].
+    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
+        self.take(name)?.text()
+    }
+
+    pub(super) fn bool(&mut self, name: &'static str) -> Option<bool> {
+        let field = self.take(name)?;
+        let value = match (&field.node.value, field.node.text()) {
+            (Value::Bool(value), _) => Some(*value),
+            (_, Some(text)) => text.parse().ok(),
+            (_, None) => None,
+        };
+        if value.is_none() {
+            field.expected("true or false");
+        }
+        value
+    }
+
+    /// A duration within bounds: `250ms`, `30s`, `5m`, `1h`.
+    pub(super) fn duration(
+        &mut self,
+        name: &'static str,
+        (min, max): (Duration, Duration),
+    ) -> Option<Duration> {
+        let field = self.take(name)?;
+        let Some(duration) = field.node.text().and_then(parse_duration) else {
+            field.expected("a duration such as 250ms, 30s or 5m");
+            return None;
+        };
+        if !(min..=max).contains(&duration) {
+            let (min, max) = (display_duration(min), display_duration(max));
+            field.error(format!("must be between {min} and {max}"));
+            return None;
+        }
+        Some(duration)
+    }
+}
+
+impl Drop for Section<'_> {
+    fn drop(&mut self) {
+        let known = self.known.join(", ");
+        for (key, _) in &self.entries {
+            let path = join(&self.path, &key.name);
+            let message = format!("{path}: unknown key, expected one of {known}");
+            self.errors.push(key.line, message);
+        }
+    }
+}
+
+impl<'a> Field<'a> {
+    /// A value of this map or list; `suffix` continues its path.
+    pub(super) fn child(&self, node: &'a Node, suffix: &str) -> Self {
+        Self {
+            node,
+            path: format!("{}{suffix}", self.path),
+            errors: self.errors,
+        }
+    }
+
+    /// Its keys and values; `what` it should be if it is not a map.
+    pub(super) fn entries(&self, what: &str) -> &'a [(Key, Node)] {
+        if let Value::Map(entries) = &self.node.value {
+            return entries;
+        }
+        self.expected(what);
+        &[]
+    }
+
+    pub(super) fn section(self) -> Section<'a> {
+        let entries = match &self.node.value {
+            Value::Null | Value::Unset => &[],
+            _ => self.entries("keys and values"),
+        };
+        Section {
+            line: self.node.line,
+            path: self.path,
+            entries: entries.iter().map(|(key, value)| (key, value)).collect(),
+            known: Vec::new(),
+            errors: self.errors,
+        }
+    }
+
+    /// Text that is not empty: a secret from an empty variable would protect nothing.
+    pub(super) fn text(&self) -> Option<String> {
+        match self.node.text() {
+            Some("") => self.error("is empty; write a value, or remove the key"),
+            Some(text) => return Some(text.to_owned()),
+            None => self.expected("text"),
+        }
+        None
+    }
+
+    /// A whole number within bounds, with or without quotes.
+    pub(super) fn whole_number(&self, min: u64, max: u64) -> Option<u64> {
+        let number = match (&self.node.value, self.node.text()) {
+            (Value::Number(number), _) => number.as_u64(),
+            (_, Some(text)) => text.parse().ok(),
+            (_, None) => None,
+        };
+        number.filter(|number| (min..=max).contains(number))
+    }
+
+    /// Reports an error of this value.
+    pub(super) fn error(&self, message: impl Display) {
+        self.error_at(self.node.line, message);
+    }
+
+    /// Reports an error of this value at another line.
+    pub(super) fn error_at(&self, line: u32, message: impl Display) {
+        let path = if self.path.is_empty() {
+            "the file"
+        } else {
+            &self.path
+        };
+        self.errors.push(line, format!("{path}: {message}"));
+    }
+
+    /// Reports that this value should be something else.
+    pub(super) fn expected(&self, what: &str) {
+        self.error(format!("expected {what}, found {}", self.node.describe()));
+    }
+}
+
+/// A duration as the file spells it.
+fn display_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    for (unit, length) in [("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
+        if millis != 0 && millis.is_multiple_of(length) {
+            return format!("{}{unit}", millis / length);
+        }
+    }
+    if millis == 0 {
+        "0s".to_owned()
+    } else {
+        format!("{millis}ms")
+    }
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let millis = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.checked_mul(millis)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_parsed() {
+        assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_duration("5m"), Some(Duration::from_secs(300)));
+        for text in ["", "5", "s", "5 s", "1d", "-1s", "99999999999999999999s"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_displayed_as_the_file_spells_them() {
+        for text in ["0s", "1ms", "250ms", "20s", "15m", "1h", "90s"] {
+            assert_eq!(display_duration(parse_duration(text).unwrap()), text);
+        }
+    }
+}
