@@ -19,13 +19,13 @@ async fn invalid_variables() {
             "AWS_CA_BUNDLE",
             "nowhere.pem",
             check,
-            &["AWS_CA_BUNDLE: nowhere.pem cannot be read", "region"][..],
+            &["AWS_CA_BUNDLE: cannot read nowhere.pem", "region"][..],
         ),
         (
             "AWS_CA_BUNDLE",
             "windlass.yaml",
             serve,
-            &["holds no certificate", "unset the variable"],
+            &["has no PEM certificate", "unset the variable"],
         ),
         (
             "RUST_LOG",

@@ -114,7 +114,7 @@ async fn no_credentials() {
         .unwrap();
     let words = [
         "orders",
-        "no AWS credentials were found",
+        "no AWS credentials found",
         "AWS_ACCESS_KEY_ID",
         "AWS_PROFILE",
     ];

@@ -20,8 +20,7 @@ const CRATES: &[&str] = &[
 
 /// Dependencies that close a cycle today: crate, file, and the file it depends on. Remove entries, and
 /// add none.
-const KNOWN: &[(&str, &str, &str)] = &[
-];
+const KNOWN: &[(&str, &str, &str)] = &[];
 
 /// What each file depends on, with the first line that names it.
 type Graph = BTreeMap<String, BTreeMap<String, usize>>;
