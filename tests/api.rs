@@ -77,7 +77,7 @@ impl Exchange {
         board.show_leases(Some(LeaseCounts::default()));
         let control = Control::new(ControlParts {
             store: Arc::clone(&store),
-            directory: Arc::new(FakeResources),
+            lookup: Arc::new(FakeResources),
             board: Arc::clone(&board),
             wakeup: Wakeup::default(),
             clock: Clock::start(),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use windlass_testkit::script::filter::FilterRunner;
+use windlass_testkit::script::lease::LeaseRunner;
 use windlass_testkit::script::queue::QueueRunner;
 use windlass_testkit::script::shard::ShardRunner;
 
@@ -19,6 +20,14 @@ fn queue() {
     for path in scripts("queue") {
         println!("{}", path.display());
         goldenscript::run(&mut QueueRunner::default(), path).unwrap();
+    }
+}
+
+#[test]
+fn lease() {
+    for path in scripts("lease") {
+        println!("{}", path.display());
+        goldenscript::run(&mut LeaseRunner::default(), path).unwrap();
     }
 }
 

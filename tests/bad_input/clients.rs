@@ -1,4 +1,4 @@
-//! Commands that ask a daemon, and what answers is none, or goes away.
+//! Client commands against servers that are not a daemon, or that disappear.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
@@ -14,13 +14,13 @@ const NO_MAPPINGS: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n
                            connection: close\r\ncontent-length: 2\r\n\r\n[]";
 
 #[tokio::test]
-async fn a_client_of_something_else() {
+async fn a_server_that_is_not_a_daemon() {
     let dir = TempDir::new("stranger");
     for (answer, says) in [
         (
             "HTTP/1.1 404 Not Found\r\nserver: other\r\ncontent-type: text/html\r\n\
              connection: close\r\ncontent-length: 4\r\n\r\n<p/>",
-            "404 Not Found by the server 'other' with text/html",
+            "404 Not Found from the server 'other' with text/html",
         ),
         (
             "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\n<p/>",
@@ -57,8 +57,8 @@ async fn a_daemon_that_is_restarted_while_it_is_watched() {
         let found = tokio::time::timeout(TIMEOUT, async {
             loop {
                 let line = lines.next_line().await.unwrap();
-                let line = line.expect("it goes on");
-                assert!(!line.contains('\u{1b}'), "a pipe is no terminal: {line:?}");
+                let line = line.expect("the command keeps running");
+                assert!(!line.contains('\u{1b}'), "escape codes in a pipe: {line:?}");
                 if line.contains(says) {
                     return;
                 }
@@ -73,14 +73,14 @@ async fn a_daemon_that_is_restarted_while_it_is_watched() {
     let (_, _, _server) = answering_at(address, NO_MAPPINGS).await;
     until("no mappings").await;
 
-    // It ends with its reader.
+    // It exits when its reader closes the pipe.
     drop(lines);
     let ended = tokio::time::timeout(TIMEOUT, watching.wait()).await;
-    assert!(ended.expect("it ends").unwrap().success());
+    assert!(ended.expect("it exits").unwrap().success());
 }
 
 #[tokio::test]
-async fn a_file_that_is_applied() {
+async fn a_file_is_applied_completely_or_not_at_all() {
     let dir = TempDir::new("apply");
     let config = format!(
         "store: sqlite:{}\nfunctions: {{f: {{url: 'http://127.0.0.1:9'}}}}\n\
@@ -113,7 +113,7 @@ async fn a_file_that_is_applied() {
         let (_, list) = daemon.call("GET", path, None).await.unwrap();
         list["EventSourceMappings"].as_array().unwrap().clone()
     };
-    // A mistake in the second is told before the first is sent.
+    // An error in the second mapping is reported before the first is sent.
     let one = format!("- FunctionName: f\n  EventSourceArn: {queue}\n");
     let two = format!("{one}  BatchSize: 5\n- FunctionName: f\n  EventSourceArn: nothing\n");
     apply(&two, FAILED, &["list.yaml: mapping 2: EventSourceArn: "]).await;
@@ -128,7 +128,7 @@ async fn a_file_that_is_applied() {
     let again = mappings().await;
     assert_eq!(first[0]["LastModified"], again[0]["LastModified"]);
 
-    // What has left the file has its default again.
+    // A member that was removed from the file is reset to its default.
     apply(&one, 0, &["\"BatchSize\": 10"]).await;
     assert_ne!(
         first[0]["LastModified"],

@@ -1,27 +1,27 @@
-//! Configurations and command lines that are wrong.
+//! Invalid configurations and command lines.
 
 use windlass_tests::temp_dir::TempDir;
 
 use crate::{FAILED, USAGE, run, serve};
 
-/// `serve` and `check` say the same of a file, and neither does anything.
+/// `serve` and `check` report the same errors, and neither writes anything.
 async fn assert_refused(config: &str, says: &[&str]) {
     let dir = TempDir::new("config");
     serve(dir.path(), config).await.assert(USAGE, says);
     let check = run(dir.path(), &["check", "--config", "windlass.yaml"]).await;
     check.assert(USAGE, says);
-    let left = std::fs::read_dir(dir.path()).expect("the folder is there");
-    assert_eq!(left.count(), 1, "nothing but the file is there");
+    let left = std::fs::read_dir(dir.path()).expect("the directory exists");
+    assert_eq!(left.count(), 1, "only the configuration exists");
 }
 
 #[tokio::test]
-async fn yaml_that_is_broken() {
+async fn invalid_yaml() {
     let says = ["windlass.yaml:3: "];
     assert_refused("region: eu-west-1\nsqs:\n\twait_time: 1s\n", &says).await;
 }
 
 #[tokio::test]
-async fn a_file_of_another_kind() {
+async fn a_file_that_is_not_a_mapping_of_keys() {
     let says = ["windlass.yaml:1: the file: expected keys and values, found a list"];
     assert_refused("- FunctionName: f\n", &says).await;
 }
@@ -33,14 +33,14 @@ async fn values_out_of_bounds() {
 }
 
 #[tokio::test]
-async fn keys_that_are_unknown() {
+async fn unknown_keys() {
     let says =
         ["windlass.yaml:2: kinesis.poll_intervall: unknown key, expected one of poll_interval"];
     assert_refused("kinesis:\n  poll_intervall: 1s\n", &says).await;
 }
 
 #[tokio::test]
-async fn a_variable_that_is_not_set() {
+async fn an_unset_variable() {
     let config = "region: us-east-1\nstore: sqlite:${NOWHERE_AT_ALL}\n";
     let says = [
         "windlass.yaml:2: ",
@@ -53,7 +53,7 @@ async fn a_variable_that_is_not_set() {
 const FUNCTION: &str = "functions: {f: {url: 'http://127.0.0.1:9'}}\n";
 
 #[tokio::test]
-async fn arns_that_are_wrong() {
+async fn invalid_arns() {
     for (arn, says) in [
         (
             "arn:aws:kinesis:nowhere",
@@ -72,7 +72,7 @@ async fn arns_that_are_wrong() {
 }
 
 #[tokio::test]
-async fn members_that_are_not_supported() {
+async fn unsupported_members() {
     for member in [
         "BisectBatchOnFunctionError: true",
         "ParallelizationFactor: 2",
@@ -88,7 +88,7 @@ async fn members_that_are_not_supported() {
 }
 
 #[tokio::test]
-async fn members_of_a_wrong_kind() {
+async fn members_of_the_wrong_type() {
     let config = format!(
         "{FUNCTION}mappings:\n- FunctionName: f\n  BatchSize: ten\n  Enabled: 1\n  Nothing: 1\n"
     );
@@ -102,7 +102,7 @@ async fn members_of_a_wrong_kind() {
 }
 
 #[tokio::test]
-async fn keys_and_documents_that_are_written_twice() {
+async fn duplicate_keys_and_documents() {
     let says = [
         "windlass.yaml:1: listen: ",
         "windlass.yaml:3: region: duplicate key, first defined on line 2",
@@ -113,7 +113,7 @@ async fn keys_and_documents_that_are_written_twice() {
 }
 
 #[tokio::test]
-async fn one_mapping_written_twice() {
+async fn duplicate_mappings() {
     let arn = "arn:aws:sqs:us-east-1:000000000000:q";
     let mapping = format!("- FunctionName: f\n  EventSourceArn: {arn}\n");
     let again = format!("- FunctionName: 000000000000:f\n  EventSourceArn: {arn}\n");
@@ -126,26 +126,26 @@ async fn one_mapping_written_twice() {
 }
 
 #[tokio::test]
-async fn every_mistake_is_told_at_once() {
+async fn all_errors_are_reported_at_once() {
     let config = "listen: nowhere\nstore: 7\nfunctions: {f: {url: ftp://x}}\ndrain_timeout: 9\n";
     let says = [1, 2, 3, 4].map(|line| format!("windlass.yaml:{line}: "));
     assert_refused(config, &says.each_ref().map(String::as_str)).await;
 }
 
 #[tokio::test]
-async fn a_store_of_another_kind() {
+async fn an_unknown_kind_of_store() {
     let says = ["windlass.yaml:1: store: ", "sqlite:DIRECTORY"];
     assert_refused("store: postgres://me:hush@127.0.0.1/db\n", &says).await;
 }
 
 #[tokio::test]
-async fn an_address_that_others_can_reach() {
+async fn an_address_that_is_not_loopback() {
     let says = ["reachable from other machines", "auth: none"];
     assert_refused("listen: 0.0.0.0:9870\n", &says).await;
     let dir = TempDir::new("listen");
     let serve = run(dir.path(), &["serve", "--listen", "0.0.0.0:0"]).await;
     serve.assert(USAGE, &["--listen", says[0], says[1]]);
-    // Whoever means it says so; checked only, since tests keep to loopback.
+    // `auth: none` allows it. Only checked, because tests stay on loopback.
     let config = "listen: 0.0.0.0:9870\nauth: none\n";
     std::fs::write(dir.path().join("open.yaml"), config).unwrap();
     let check = run(dir.path(), &["check", "--config", "open.yaml"]).await;
@@ -153,7 +153,7 @@ async fn an_address_that_others_can_reach() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_read() {
+async fn unreadable_files() {
     let dir = TempDir::new("files");
     for command in ["serve", "check"] {
         for file in ["missing.yaml", "."] {
@@ -164,7 +164,7 @@ async fn files_that_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn command_lines_that_are_wrong() {
+async fn invalid_command_lines() {
     let dir = TempDir::new("usage");
     for (arguments, says) in [
         (&["serve", "--nonsense"][..], "--nonsense"),
@@ -190,7 +190,7 @@ async fn command_lines_that_are_wrong() {
 async fn a_client_without_a_daemon() {
     let dir = TempDir::new("client");
     for command in [&["mappings", "list"][..], &["status"]] {
-        // The discard port: nobody listens there.
+        // The discard port, where nothing listens.
         let arguments = [command, &["--endpoint", "http://127.0.0.1:9"]].concat();
         let ended = run(dir.path(), &arguments).await;
         ended.assert(FAILED, &["http://127.0.0.1:9", "windlass serve"]);

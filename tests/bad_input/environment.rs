@@ -1,4 +1,4 @@
-//! What the environment says: variables, AWS's own files, and signals.
+//! The environment: variables, AWS's configuration files, and signals.
 
 use std::process::Stdio;
 
@@ -9,7 +9,7 @@ use windlass_tests::temp_dir::TempDir;
 use crate::{TIMEOUT, USAGE, run_with};
 
 #[tokio::test]
-async fn variables_that_are_wrong() {
+async fn invalid_variables() {
     let dir = TempDir::new("variables");
     std::fs::write(dir.path().join("windlass.yaml"), "region: ''\n").unwrap();
     let check = &["check", "--config", "windlass.yaml"][..];
@@ -19,13 +19,13 @@ async fn variables_that_are_wrong() {
             "AWS_CA_BUNDLE",
             "nowhere.pem",
             check,
-            &["AWS_CA_BUNDLE: nowhere.pem cannot be read", "region"][..],
+            &["AWS_CA_BUNDLE: cannot read nowhere.pem", "region"][..],
         ),
         (
             "AWS_CA_BUNDLE",
             "windlass.yaml",
             serve,
-            &["holds no certificate", "unset the variable"],
+            &["has no PEM certificate", "unset the variable"],
         ),
         (
             "RUST_LOG",
@@ -38,12 +38,12 @@ async fn variables_that_are_wrong() {
         ended.assert(USAGE, says);
     }
     let left = std::fs::read_dir(dir.path()).unwrap().count();
-    assert_eq!(left, 1, "no store was made");
+    assert_eq!(left, 1, "no store was created");
 }
 
-/// Compose files and unit files set a variable to nothing where they mean that it is not set.
+/// Compose files and unit files cannot unset a variable, only empty it.
 #[tokio::test]
-async fn variables_that_are_empty_count_as_unset() {
+async fn empty_variables_count_as_unset() {
     let dir = TempDir::new("empty");
     let store = dir.path().join("store").display().to_string();
     let variables = [
@@ -60,7 +60,7 @@ async fn variables_that_are_empty_count_as_unset() {
         .await
         .unwrap();
     daemon.stop().await.unwrap();
-    // The default endpoint is asked, and not the empty one; the file says where to listen.
+    // The empty variable does not override the file.
     std::fs::write(dir.path().join("windlass.yaml"), "listen: nowhere\n").unwrap();
     let serve = ["serve", "--config", "windlass.yaml"];
     let ended = run_with(dir.path(), &variables, &serve).await;
@@ -97,7 +97,7 @@ async fn the_region_of_the_profile() {
 }
 
 #[tokio::test]
-async fn a_demo_that_is_told_to_end_tidies_up() {
+async fn a_demo_removes_its_files_on_sigterm() {
     let dir = TempDir::new("demo");
     for (arguments, until, code) in [
         (&["--records", "100", "--keep"][..], "still running", 0),
@@ -114,8 +114,8 @@ async fn a_demo_that_is_told_to_end_tidies_up() {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
-        // All records take a while to flow.
-        let told = tokio::time::timeout(TIMEOUT * 3, async {
+        // Delivering all records takes a while.
+        let found = tokio::time::timeout(TIMEOUT * 3, async {
             while let Some(line) = lines.next_line().await.unwrap() {
                 if line.contains(until) {
                     return true;
@@ -123,7 +123,7 @@ async fn a_demo_that_is_told_to_end_tidies_up() {
             }
             false
         });
-        assert!(told.await.expect(until), "{until}");
+        assert!(found.await.expect(until), "{until}");
         let pid = demo.id().unwrap().to_string();
         let killed = std::process::Command::new("kill")
             .args(["-TERM", &pid])
@@ -133,9 +133,11 @@ async fn a_demo_that_is_told_to_end_tidies_up() {
             while let Some(_line) = lines.next_line().await.unwrap() {}
             demo.wait().await.unwrap()
         };
-        let ended = tokio::time::timeout(TIMEOUT, ended).await.expect("it ends");
+        let ended = tokio::time::timeout(TIMEOUT, ended)
+            .await
+            .expect("it exits");
         assert_eq!(ended.code(), Some(code));
         let left = std::fs::read_dir(dir.path()).unwrap().count();
-        assert_eq!(left, 0, "its folder is gone");
+        assert_eq!(left, 0, "its directory is removed");
     }
 }

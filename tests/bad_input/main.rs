@@ -1,4 +1,4 @@
-//! What the program says to what it cannot do: its exit code, the place and the remedy.
+//! Exit codes and error messages of the program on bad input: each names the position and the remedy.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -18,16 +18,15 @@ mod environment;
 mod network;
 mod store;
 
-/// A mistake is found within this.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Wrong usage or configuration.
+/// Exit code for wrong usage or configuration.
 const USAGE: i32 = 64;
 
-/// Anything else.
+/// Exit code for any other error.
 const FAILED: i32 = 1;
 
-/// How a run of the program ended.
+/// Result of a run of the program.
 #[derive(Debug)]
 struct Ended {
     code: i32,
@@ -36,7 +35,7 @@ struct Ended {
 }
 
 impl Ended {
-    /// It ended with this code, and says each of these.
+    /// The exit code is `code`, and the output contains each of `says`.
     #[track_caller]
     fn assert(&self, code: i32, says: &[&str]) {
         assert_eq!(self.code, code, "{}", self.text);
@@ -50,15 +49,12 @@ impl Ended {
     }
 }
 
-/// Runs the program in a directory.
-///
-/// # Panics
-/// If it does not end.
+/// Runs the program in a directory until it exits.
 async fn run(dir: &Path, arguments: &[&str]) -> Ended {
     run_with(dir, &[], arguments).await
 }
 
-/// The same with variables of the environment.
+/// The same with environment variables.
 async fn run_with(dir: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
     let mut command = tokio::process::Command::from(daemon::command());
     command
@@ -69,17 +65,17 @@ async fn run_with(dir: &Path, variables: &[(&str, &str)], arguments: &[&str]) ->
         .kill_on_drop(true);
     let output = tokio::time::timeout(TIMEOUT, command.output()).await;
     let output = output
-        .expect("it ends by itself")
-        .expect("it can be started");
+        .expect("the program exits in time")
+        .expect("the program starts");
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
-    let code = output.status.code().expect("it ends by itself");
+    let code = output.status.code().expect("no signal killed it");
     Ended { code, text }
 }
 
-/// Writes a configuration and starts a daemon with it, which is to end by itself.
+/// Writes a configuration and runs a daemon that must exit because of it.
 async fn serve(dir: &Path, config: &str) -> Ended {
-    std::fs::write(dir.join("windlass.yaml"), config).expect("a folder of a test is writable");
+    std::fs::write(dir.join("windlass.yaml"), config).expect("the directory is writable");
     run(
         dir,
         &[
@@ -93,7 +89,7 @@ async fn serve(dir: &Path, config: &str) -> Ended {
     .await
 }
 
-/// A server that answers every request alike and counts its connections.
+/// A server that sends the same response to every request and counts its connections.
 async fn answering(answer: &'static str) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
     answering_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), answer).await
 }
@@ -104,7 +100,7 @@ async fn answering_at(
     answer: &'static str,
 ) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
     let listener = TcpListener::bind(address).await.expect("the port is free");
-    let address = listener.local_addr().expect("it is bound");
+    let address = listener.local_addr().expect("the socket is bound");
     let endpoint = format!("http://{address}");
     let connections = Arc::new(AtomicUsize::new(0));
     let (counted, mut tasks) = (Arc::clone(&connections), JoinSet::new());
@@ -112,7 +108,7 @@ async fn answering_at(
         while let Ok((mut stream, _)) = listener.accept().await {
             counted.fetch_add(1, Ordering::Relaxed);
             let mut request = [0; 16 * 1024];
-            // Who goes away early gets no answer, which is no matter here.
+            // A client may disconnect early.
             if stream.read(&mut request).await.is_ok() {
                 drop(stream.write_all(answer.as_bytes()).await);
             }

@@ -1,4 +1,4 @@
-//! What is wrong with the world around the daemon: ports, credentials, functions, streams.
+//! Errors outside the daemon: ports, credentials, functions, streams.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::Ordering;
@@ -24,7 +24,7 @@ async fn a_port_in_use() {
         &[&address, "if another program uses the port", "--listen"],
     );
     let left = std::fs::read_dir(dir.path()).unwrap().count();
-    assert_eq!(left, 0, "no store was made");
+    assert_eq!(left, 0, "no store was created");
 }
 
 #[tokio::test]
@@ -61,7 +61,7 @@ async fn functions_that_do_not_exist() {
         "under 'functions'",
     ];
     ended.assert(FAILED, &says);
-    // Those before it were not written either.
+    // The valid mappings of the file were not written either.
     let config = format!("store: sqlite:{}\n", dir.path().join("store").display());
     let daemon = Daemon::start(dir.path(), &config).await.unwrap();
     let (_, mappings) = daemon
@@ -70,7 +70,7 @@ async fn functions_that_do_not_exist() {
         .unwrap();
     assert_eq!(mappings, json!([]));
     daemon.stop().await.unwrap();
-    assert_ne!(asked.load(Ordering::Relaxed), 0, "Lambda was asked");
+    assert_ne!(asked.load(Ordering::Relaxed), 0, "Lambda was called");
 }
 
 fn config(dir: &TempDir, kinesis: &str, function_url: &str) -> String {
@@ -89,10 +89,10 @@ fn config(dir: &TempDir, kinesis: &str, function_url: &str) -> String {
     config.to_string()
 }
 
-/// Waits until the only mapping has a problem that is told with these words.
+/// Waits until the problem of the only mapping contains these words.
 async fn until_problem(daemon: &Daemon, words: &[&str]) -> anyhow::Result<()> {
     let mut last = json!(null);
-    let found = wait::until_some("the problem is told", TIMEOUT, async || {
+    let found = wait::until_some("the problem is reported", TIMEOUT, async || {
         (_, last) = daemon.call("GET", "/windlass/v1/mappings", None).await?;
         let problem = last[0]["problem"].as_str().unwrap_or_default();
         Ok(words
@@ -114,13 +114,13 @@ async fn no_credentials() {
         .unwrap();
     let words = [
         "orders",
-        "no AWS credentials were found",
+        "no AWS credentials found",
         "AWS_ACCESS_KEY_ID",
         "AWS_PROFILE",
     ];
     until_problem(&daemon, &words).await.unwrap();
 
-    // Who asks for a mapping is told the same, and not that a role lacks permissions.
+    // Creating a mapping reports the same problem, and not that a role lacks permissions.
     let mapping = json!({
         "FunctionName": "f",
         "EventSourceArn": STREAM.replace("orders", "others"),
@@ -138,7 +138,7 @@ async fn no_credentials() {
     assert_eq!(
         called.load(Ordering::Relaxed),
         0,
-        "nothing is sent without a signature"
+        "an unsigned request was sent"
     );
 }
 
@@ -154,7 +154,7 @@ async fn a_stream_that_does_not_exist_yet() {
         .await
         .unwrap();
 
-    // The table says it too.
+    // `windlass status` shows it too.
     let arguments = ["status", "--endpoint", &daemon.endpoint];
     let shown = run(dir.path(), &arguments).await;
     shown.assert(
@@ -162,7 +162,7 @@ async fn a_stream_that_does_not_exist_yet() {
         &["Creating", "cannot run: ", "orders", "ResourceNotFound"],
     );
 
-    // It is waited for, and read from its beginning once it is there.
+    // Once the stream exists, it is read from its beginning.
     let arn = emulator.kinesis().create_stream("orders", 1).unwrap();
     assert_eq!(arn, STREAM);
     let payload = emulator.ledger().put_payload(STREAM, "key", 1);
@@ -178,7 +178,7 @@ async fn a_stream_that_does_not_exist_yet() {
 }
 
 #[tokio::test]
-async fn mappings_through_the_api_that_cannot_be() {
+async fn mappings_that_the_api_rejects() {
     let dir = TempDir::new("api");
     let emulator = Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
         .await

@@ -1,7 +1,7 @@
-"""Event source mappings of a running daemon, made and changed by boto3 as any program would.
+"""Creates, updates and deletes event source mappings of a running daemon with boto3.
 
-Arguments: the daemon's endpoint, the ARN of a stream, the ARN of a queue. Leaves a mapping for each
-of the two, enabled; that they deliver is seen by whoever runs this.
+Arguments: the daemon's endpoint, the ARN of a stream, the ARN of a queue. Leaves one enabled mapping
+for each of the two; the caller checks that they deliver.
 """
 
 import sys
@@ -11,21 +11,21 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-BOUND_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 def wait_for_state(api, uuid, state):
-    end = time.monotonic() + BOUND_SECONDS
+    end = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < end:
         mapping = api.get_event_source_mapping(UUID=uuid)
         if mapping["State"] == state:
             return mapping
         time.sleep(0.05)
-    raise AssertionError(f"{mapping} is not {state} after {BOUND_SECONDS} s")
+    raise AssertionError(f"{mapping} is not {state} after {TIMEOUT_SECONDS} s")
 
 
 def expect(error, status, call, **members):
-    """A call that must be refused with an error that boto3 knows by its name."""
+    """Makes a call that must fail with an error that boto3 knows by name."""
     try:
         call(**members)
     except error as refusal:
@@ -81,18 +81,18 @@ def main(endpoint, stream, queue):
     assert mapping["BatchSize"] == 7, mapping
     assert mapping["EventSourceArn"] == stream, mapping
 
-    # One more, to delete: nothing but a UUID is left of it, and soon not even that.
+    # A third one, to delete.
     again = {**of_queue, "FunctionName": "arn:aws:lambda:us-east-1:000000000000:function:orders:two"}
     third = api.create_event_source_mapping(**again, Enabled=False)["UUID"]
     wait_for_state(api, third, "Disabled")
     assert api.delete_event_source_mapping(UUID=third)["State"] == "Deleting"
-    end = time.monotonic() + BOUND_SECONDS
+    end = time.monotonic() + TIMEOUT_SECONDS
     while True:
         try:
             api.get_event_source_mapping(UUID=third)
         except errors.ResourceNotFoundException:
             break
-        assert time.monotonic() < end, "it is not gone"
+        assert time.monotonic() < end, "the mapping is not deleted in time"
         time.sleep(0.05)
     unknown = "00000000-0000-4000-8000-000000000000"
     expect(errors.ResourceNotFoundException, 404, api.delete_event_source_mapping, UUID=unknown)

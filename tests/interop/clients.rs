@@ -1,4 +1,4 @@
-//! Our API as its users call it: with the AWS CLI and boto3, unchanged.
+//! Our API as its users call it: with the unmodified AWS CLI and boto3.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -14,29 +14,32 @@ use windlass_tests::wait;
 use crate::TIMEOUT;
 use crate::setup::{Setup, assert_once_and_in_order, emulator, until_delivered};
 
-/// One call of a client, its start included.
-const CALL: Duration = Duration::from_secs(30);
+/// Per call, the start of the client included.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The AWS CLI, pointed at a daemon.
+/// The AWS CLI with the endpoint of a daemon.
 pub(crate) struct Cli<'a> {
     pub(crate) program: &'a str,
     pub(crate) daemon: &'a Daemon,
 }
 
 impl Cli<'_> {
-    /// One command of `aws lambda`; its output.
+    /// Runs `aws lambda` and returns its output.
     pub(crate) async fn lambda(&self, arguments: &[&str]) -> anyhow::Result<Value> {
         let (code, output) = self.run(arguments).await?;
         ensure!(code == Some(0), "{arguments:?}: {output}");
         serde_json::from_str(&output).with_context(|| output)
     }
 
-    /// One command that is to be refused; what it says.
+    /// Runs `aws lambda`, which must fail, and returns its output.
     pub(crate) async fn refused(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let (code, output) = self.run(arguments).await?;
-        // What this CLI ends with after an error of the service, and its next major version.
-        let known = matches!(code, Some(255 | 254));
-        ensure!(known, "{arguments:?} ends with {code:?}: {output}");
+        // The exit codes of versions 1 and 2 of the CLI after an error of the service.
+        let is_service_error = matches!(code, Some(255 | 254));
+        ensure!(
+            is_service_error,
+            "{arguments:?} exits with {code:?}: {output}"
+        );
         Ok(output)
     }
 
@@ -51,15 +54,15 @@ impl Cli<'_> {
                 "lambda",
             ])
             .args(arguments);
-        let output = tokio::time::timeout(CALL, command.output()).await;
-        let output = output.context("the AWS CLI does not end")??;
+        let output = tokio::time::timeout(CALL_TIMEOUT, command.output()).await;
+        let output = output.context("the AWS CLI does not exit in time")??;
         let mut text = String::from_utf8(output.stdout)?;
         text.push_str(&String::from_utf8_lossy(&output.stderr));
         Ok((output.status.code(), text))
     }
 }
 
-/// A client with credentials that mean nothing, and no configuration of whoever runs the tests.
+/// A client with fake credentials, isolated from the AWS configuration of the user who runs the tests.
 fn client(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
@@ -81,7 +84,7 @@ fn client(program: &str) -> Command {
 }
 
 #[tokio::test]
-async fn a_mapping_by_the_aws_cli_delivers() {
+async fn a_mapping_created_by_the_aws_cli_delivers() {
     by_the_cli().await.unwrap();
 }
 
@@ -132,7 +135,7 @@ async fn by_the_cli() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes the mapping, once; gives its UUID.
+/// Creates the mapping and returns its UUID; a second attempt is a conflict.
 async fn create(cli: &Cli<'_>, arn: &str) -> anyhow::Result<String> {
     let create = [
         "create-event-source-mapping",
@@ -175,7 +178,7 @@ async fn delete(cli: &Cli<'_>, by_uuid: &str) -> anyhow::Result<()> {
         .lambda(&["delete-event-source-mapping", by_uuid])
         .await?;
     assert_eq!(deleted["State"], "Deleting");
-    wait::until_some("it is gone", TIMEOUT, async || {
+    wait::until_some("the mapping is deleted", TIMEOUT, async || {
         let listed = cli.lambda(&LIST).await?;
         Ok((listed["EventSourceMappings"] == json!([])).then_some(()))
     })
@@ -186,11 +189,11 @@ async fn delete(cli: &Cli<'_>, by_uuid: &str) -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn mappings_by_boto3() {
+async fn mappings_created_by_boto3_deliver() {
     by_boto3().await.unwrap();
 }
 
-/// The script asserts; here it only gets its world: a stream, a queue, a function.
+/// The assertions are in the script; this sets up its stream, queue and function.
 async fn by_boto3() -> anyhow::Result<()> {
     let servers = Servers::running();
     let kinesis = servers.aws("ferrokinesis");
@@ -221,9 +224,9 @@ async fn by_boto3() -> anyhow::Result<()> {
     let mut command = client(servers.python());
     command.args([script, &daemon.endpoint, &stream, &queue]);
     let output = tokio::time::timeout(TIMEOUT, command.output()).await;
-    let output = output.context("the script does not end")??;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{said}");
+    let output = output.context("the script does not exit in time")??;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{errors}");
     until_delivered(&emulator).await?;
     daemon.stop().await?;
     let counts = ledger.counts();

@@ -1,4 +1,4 @@
-//! SIGTERM: what has begun is finished and saved, so a restart repeats nothing.
+//! SIGTERM: invocations in flight finish and are saved, so a restart repeats nothing.
 
 use std::time::Duration;
 
@@ -11,15 +11,14 @@ use windlass_tests::wait;
 use crate::TIMEOUT;
 use crate::setup::{Setup, assert_once_and_in_order, emulator, until_delivered};
 
-/// How long a request takes to the function, and its answer back: an invocation is in progress at
-/// nearly every moment.
-const SLOW: Duration = Duration::from_millis(100);
+/// Delay of requests and responses of the function, so that an invocation is nearly always in flight.
+const DELAY: Duration = Duration::from_millis(100);
 
-/// Stops and starts between the first and the last.
+/// Number of restarts.
 const STOPS: u64 = 3;
 
 #[tokio::test]
-async fn a_stream_goes_on_where_it_was_without_a_repeat() {
+async fn a_restart_continues_a_stream_without_repeats() {
     stream().await.unwrap();
 }
 
@@ -27,7 +26,7 @@ async fn stream() -> anyhow::Result<()> {
     let aws = Servers::running().aws("ferrokinesis");
     let (emulator, arn) = (emulator().await?, aws.create_stream("drain", 4).await?);
     let proxy = Proxy::start(&emulator.endpoint()).await?;
-    proxy.set_mode(ProxyMode::Delay(SLOW)).await?;
+    proxy.set_mode(ProxyMode::Delay(DELAY)).await?;
     let url = emulator.function_url("orders");
     let members = json!({"StartingPosition": "TRIM_HORIZON", "BatchSize": 20});
     let setup = Setup::new("drain")
@@ -67,7 +66,7 @@ async fn stream() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn a_queue_goes_on_where_it_was_without_a_repeat() {
+async fn a_restart_continues_a_queue_without_repeats() {
     queue().await.unwrap();
 }
 
@@ -78,7 +77,7 @@ async fn queue() -> anyhow::Result<()> {
         aws.create_queue("drain", false, json!({})).await?,
     );
     let proxy = Proxy::start(&emulator.endpoint()).await?;
-    proxy.set_mode(ProxyMode::Delay(SLOW)).await?;
+    proxy.set_mode(ProxyMode::Delay(DELAY)).await?;
     let function = emulator.function_url("jobs");
     let setup = Setup::new("drain")
         .endpoint("sqs", aws.endpoint())
@@ -104,7 +103,7 @@ async fn queue() -> anyhow::Result<()> {
         .await?;
         daemon.stop().await?;
         let counts = ledger.counts();
-        // What the function has taken is deleted, and what it has not is to be had again.
+        // Delivered messages are deleted; the others are still in the queue.
         assert_eq!(
             aws.queue_depth(&url).await?,
             counts.missing(),

@@ -1,4 +1,4 @@
-//! DynamoDB streams of MiniStack.
+//! DynamoDB streams, on MiniStack.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,7 +15,7 @@ use crate::setup::Setup;
 
 const ITEMS: usize = 40;
 
-/// One put, some updates, one delete.
+/// Between the put and the delete of an item.
 const UPDATES: usize = 4;
 
 #[tokio::test]
@@ -28,7 +28,7 @@ async fn every_change() -> anyhow::Result<()> {
     let (table, arn) = aws.create_table("items").await?;
     let function = Function::start(200).await?;
     let setup = setup(&aws, &function, &arn, "TRIM_HORIZON");
-    // Half of the changes are there before the daemon, the others come while it runs.
+    // Some changes precede the start of the daemon, the others happen while it runs.
     change(&aws, &table, 0).await?;
     change(&aws, &table, 1).await?;
     let daemon = setup.start().await?;
@@ -52,7 +52,7 @@ async fn every_change() -> anyhow::Result<()> {
         assert_eq!(record["dynamodb"]["StreamViewType"], "NEW_AND_OLD_IMAGES");
         let key = record["dynamodb"]["Keys"]["key"]["S"].as_str();
         by_key
-            .entry(key.context("it has its keys")?.to_owned())
+            .entry(key.context("a record has keys")?.to_owned())
             .or_default()
             .push(record);
     }
@@ -65,7 +65,7 @@ async fn every_change() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One change of every item: round 0 puts it, the last one deletes it.
+/// Changes every item once: round 0 puts it, the last round deletes it.
 async fn change(aws: &Aws, table: &str, round: usize) -> anyhow::Result<()> {
     for number in 0..ITEMS {
         let key = format!("item-{number}");
@@ -85,7 +85,7 @@ async fn put(aws: &Aws, table: &str, item: Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Attributes of many types, with what is not easily copied.
+/// Attributes of many types, with characters that need escaping.
 fn item(key: &str, round: usize) -> Value {
     json!({
         "key": {"S": key},
@@ -116,12 +116,12 @@ fn assert_change(key: &str, round: usize, record: &Value) {
 }
 
 #[tokio::test]
-async fn latest_begins_with_what_comes_after_the_mapping() {
+async fn latest_starts_with_changes_after_the_mapping() {
     latest().await.unwrap();
 }
 
-/// The source tells times in full seconds: what comes within the second of the mapping belongs to
-/// it, or something could be missed.
+/// The source reports times in full seconds: changes within the second of the mapping are delivered,
+/// because otherwise some could be missed.
 async fn latest() -> anyhow::Result<()> {
     let aws = Servers::running().aws("ministack");
     let (table, arn) = aws.create_table("latest").await?;

@@ -1,4 +1,4 @@
-//! `kill -9` at random moments, while records flow.
+//! SIGKILL at random times, while records flow.
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,20 +16,20 @@ use windlass_tests::wait;
 use crate::TIMEOUT;
 use crate::setup::{Setup, assert_complete_and_in_order, emulator, until_delivered};
 
-/// How long a request takes to the function, and its answer back: most kills find an invocation
-/// in progress, and the function has it or has it not.
-const SLOW: Duration = Duration::from_millis(60);
+/// Delay of requests and responses of the function: most kills hit an invocation in flight, before or
+/// after the function has received it.
+const DELAY: Duration = Duration::from_millis(60);
 
-/// A life is no longer, in milliseconds from the start of the process: so some end before they have
-/// read anything, and some while an invocation or a save is in progress.
+/// From the start of a daemon to its kill. Some daemons are killed before they have read anything, some
+/// during an invocation or a save.
 const MAX_LIFETIME_MS: u64 = 1_500;
 
-/// Between two puts: shorter than an invocation takes, so that no moment is a quiet one.
-const PORTION: Duration = Duration::from_millis(50);
+/// Between two puts: shorter than an invocation, so that the daemon is never idle.
+const PUT_INTERVAL: Duration = Duration::from_millis(50);
 
 const BATCH: u64 = 50;
 
-/// One source, and how often its daemon is killed.
+/// A source and the kills of its daemon.
 struct Experiment {
     aws: Aws,
     source: Source,
@@ -38,19 +38,15 @@ struct Experiment {
     keys: u64,
     records: u64,
     kills: u64,
-    /// In milliseconds.
     max_lifetime_ms: u64,
-    /// What one kill may cost at the most.
-    repeats_of_a_kill: u64,
+    /// Allowed repeats per kill.
+    max_repeats: u64,
 }
 
-/// What records are put into.
 enum Source {
     Stream,
-    /// Its URL.
-    Queue(String),
-    /// Its name.
-    Table(String),
+    Queue { url: String },
+    Table { name: String },
 }
 
 #[tokio::test]
@@ -71,8 +67,8 @@ async fn kinesis_stream(seed: u64) -> anyhow::Result<String> {
         records: 20_000,
         kills: 20,
         max_lifetime_ms: MAX_LIFETIME_MS,
-        // On each shard the batch that is in progress, and that whose checkpoint is being saved.
-        repeats_of_a_kill: 4 * 2 * BATCH,
+        // Per shard, the batch in flight and the batch whose checkpoint is being saved.
+        max_repeats: 4 * 2 * BATCH,
     };
     experiment.run(seed).await
 }
@@ -88,14 +84,14 @@ async fn dynamodb_stream(seed: u64) -> anyhow::Result<String> {
     let (table, arn) = aws.create_table("kill").await?;
     let experiment = Experiment {
         aws,
-        source: Source::Table(table),
+        source: Source::Table { name: table },
         arn,
         members: json!({"StartingPosition": "TRIM_HORIZON", "BatchSize": BATCH}),
         keys: 50,
         records: 3_000,
         kills: 8,
         max_lifetime_ms: MAX_LIFETIME_MS,
-        repeats_of_a_kill: 2 * BATCH,
+        max_repeats: 2 * BATCH,
     };
     experiment.run(seed).await
 }
@@ -108,32 +104,32 @@ async fn kills_on_a_fifo_queue_lose_nothing_and_keep_the_order() {
 
 async fn fifo_queue(seed: u64) -> anyhow::Result<String> {
     let aws = Servers::running().aws("elasticmq");
-    // What a dead daemon has received comes back after this, and holds up its group until then.
+    // Messages of a killed daemon become visible again after this, and block their groups until then.
     let attributes = json!({"VisibilityTimeout": "1"});
     let (url, arn) = aws.create_queue("kill", true, attributes).await?;
     let (keys, records) = (20, 1_600);
     let experiment = Experiment {
         aws: aws.clone(),
-        source: Source::Queue(url.clone()),
+        source: Source::Queue { url: url.clone() },
         arn,
-        // One message of a group after the other, so that groups are busy at every moment.
+        // One message of a group at a time, so that the groups are always busy.
         members: json!({"BatchSize": 1}),
         keys,
         records,
         kills: 6,
         max_lifetime_ms: 3 * MAX_LIFETIME_MS,
-        // Of each group the message that is in progress, and that which is being deleted.
-        repeats_of_a_kill: keys * 2,
+        // Per group, the message in flight and the message that is being deleted.
+        max_repeats: keys * 2,
     };
-    let said = experiment.run(seed).await?;
+    let summary = experiment.run(seed).await?;
     let empty = wait::until_some("the queue is empty", TIMEOUT, async || {
         Ok((aws.queue_depth(&url).await? == 0).then_some(()))
     });
     empty.await?;
-    Ok(said)
+    Ok(summary)
 }
 
-/// Printed first, so that a failure shows it.
+/// The seed, which is printed first so that a failure shows it.
 fn seed() -> u64 {
     let seed = std::env::var("WINDLASS_SEED").ok();
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -147,18 +143,18 @@ fn seed() -> u64 {
 
 #[expect(
     clippy::print_stdout,
-    reason = "the harness keeps it, and shows it when the test fails"
+    reason = "the test harness captures it and shows it on failure"
 )]
 fn show(line: &str) {
     println!("{line}");
 }
 
 impl Experiment {
-    /// Kills a daemon again and again and lets the last one live; gives a line for people.
+    /// Starts and kills daemons, lets the last one finish, and returns a summary.
     async fn run(&self, seed: u64) -> anyhow::Result<String> {
         let emulator = emulator().await?;
         let proxy = Proxy::start(&emulator.endpoint()).await?;
-        proxy.set_mode(ProxyMode::Delay(SLOW)).await?;
+        proxy.set_mode(ProxyMode::Delay(DELAY)).await?;
         let url = emulator.function_url("orders");
         let setup = Setup::new("kill")
             .endpoint(self.service(), self.aws.endpoint())
@@ -176,18 +172,18 @@ impl Experiment {
             keys: self.keys,
         };
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        // Records of one life of the daemon; the rest flows when it is left alone.
+        // Records per daemon; the last one gets the rest.
         let share = self.records / (self.kills + 1);
-        let mut lives_that_delivered = 0;
-        for life in 0..self.kills {
+        let mut daemons_that_delivered = 0;
+        for number in 0..self.kills {
             let span = Duration::from_millis(50 + random.next_u64() % (self.max_lifetime_ms - 50));
             let before = ledger.counts().delivered;
-            let numbers = life * share..(life + 1) * share;
+            let numbers = number * share..(number + 1) * share;
             tokio::try_join!(
-                live_and_die(&setup, span),
+                run_and_kill(&setup, span),
                 self.flow(&producer, numbers, span),
             )?;
-            lives_that_delivered += u64::from(before < ledger.counts().delivered);
+            daemons_that_delivered += u64::from(before < ledger.counts().delivered);
         }
         let before = ledger.counts().delivered;
         let daemon = setup.start().await?;
@@ -198,20 +194,17 @@ impl Experiment {
 
         let (kills, counts) = (self.kills, ledger.counts());
         assert_complete_and_in_order(counts, self.records);
-        // Kills while nothing happens would prove nothing.
+        // Kills of idle daemons would prove nothing.
         assert!(
-            kills / 2 < lives_that_delivered,
-            "{lives_that_delivered} lives delivered"
+            kills / 2 < daemons_that_delivered,
+            "only {daemons_that_delivered} of {kills} daemons delivered anything"
         );
         let repeats = counts.repeated;
-        assert_ne!(repeats, 0, "no kill has hit an invocation");
-        assert!(
-            repeats <= kills * self.repeats_of_a_kill,
-            "{repeats} repeats"
-        );
+        assert_ne!(repeats, 0, "no kill hit an invocation");
+        assert!(repeats <= kills * self.max_repeats, "{repeats} repeats");
         Ok(format!(
             "{}: kills {kills}, repeats {repeats}, lost {} (of {}; {before} before the last kill, \
-             in {lives_that_delivered} lives)",
+             by {daemons_that_delivered} daemons)",
             self.service(),
             counts.missing(),
             self.records,
@@ -221,25 +214,25 @@ impl Experiment {
     fn service(&self) -> &'static str {
         match self.source {
             Source::Stream => "kinesis",
-            Source::Queue(_) => "sqs",
-            Source::Table(_) => "dynamodb_streams",
+            Source::Queue { .. } => "sqs",
+            Source::Table { .. } => "dynamodb_streams",
         }
     }
 
-    /// Puts records throughout a span of time.
+    /// Puts records, spread evenly over a span of time.
     async fn flow(
         &self,
         producer: &Producer<'_>,
         numbers: Range<u64>,
         span: Duration,
     ) -> anyhow::Result<()> {
-        let portions = u64::try_from(span.as_millis().div_ceil(PORTION.as_millis()))?;
-        let mut pace = tokio::time::interval(PORTION);
+        let n_puts = u64::try_from(span.as_millis().div_ceil(PUT_INTERVAL.as_millis()))?;
+        let mut interval = tokio::time::interval(PUT_INTERVAL);
         let mut from = numbers.start;
-        for portion in 1..=portions {
-            pace.tick().await;
+        for put in 1..=n_puts {
+            interval.tick().await;
             let length = numbers.end - numbers.start;
-            let to = numbers.start + length * portion / portions;
+            let to = numbers.start + length * put / n_puts;
             self.put(producer, from..to).await?;
             from = to;
         }
@@ -249,16 +242,15 @@ impl Experiment {
     async fn put(&self, producer: &Producer<'_>, numbers: Range<u64>) -> anyhow::Result<()> {
         match &self.source {
             Source::Stream => producer.put_records(numbers).await,
-            Source::Queue(url) => producer.send_messages(url, numbers).await,
-            Source::Table(name) => producer.write_items(name, numbers).await,
+            Source::Queue { url } => producer.send_messages(url, numbers).await,
+            Source::Table { name } => producer.write_items(name, numbers).await,
         }
     }
 }
 
-/// One life of the daemon.
-async fn live_and_die(setup: &Setup, span: Duration) -> anyhow::Result<()> {
+async fn run_and_kill(setup: &Setup, span: Duration) -> anyhow::Result<()> {
     let mut child = spawn(setup.dir(), &setup.text())?;
-    // The end of its life is the experiment itself; nothing is waited for.
+    // A fixed time, not a condition: the kill must be able to hit any state.
     tokio::time::sleep(span).await;
     Ok(child.kill().await?)
 }

@@ -1,4 +1,4 @@
-//! Kinesis streams of two servers.
+//! Kinesis streams, on two servers.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -26,7 +26,7 @@ async fn five_thousand_records_over_four_shards_of_ferrokinesis() {
     println!("{:?}", five_thousand_records(&aws).await.unwrap());
 }
 
-/// They arrive once each, in order for each key.
+/// Each record arrives once, in order per key.
 async fn five_thousand_records(aws: &Aws) -> anyhow::Result<Summary> {
     let (emulator, arn) = (emulator().await?, aws.create_stream("orders", 4).await?);
     let setup = Setup::new("kinesis")
@@ -43,14 +43,14 @@ async fn five_thousand_records(aws: &Aws) -> anyhow::Result<Summary> {
     };
     producer.put_records(0..5_000).await?;
     until_delivered(&emulator).await?;
-    // Once it has stopped, nothing comes any more that would not be seen here.
+    // After the stop, no repeat can arrive unseen.
     daemon.stop().await?;
     assert_once_and_in_order(ledger.counts(), 5_000);
     Ok(ledger.summary())
 }
 
 #[tokio::test]
-async fn two_mappings_on_one_stream_do_not_disturb_each_other() {
+async fn a_failing_mapping_does_not_affect_another_on_the_same_stream() {
     two_mappings().await.unwrap();
 }
 
@@ -78,7 +78,7 @@ async fn two_mappings() -> anyhow::Result<()> {
         6 <= failing.events().len()
     })
     .await?;
-    // Of each shard it has seen the first batch and nothing after it.
+    // It received only the first batch of each shard.
     let firsts: BTreeSet<String> = failing
         .events()
         .iter()
@@ -87,7 +87,7 @@ async fn two_mappings() -> anyhow::Result<()> {
     assert_eq!(firsts.len(), 2, "{firsts:?}");
 
     failing.set_status(200);
-    wait::until("it has caught up", TIMEOUT, || {
+    wait::until("the function has caught up", TIMEOUT, || {
         1_000 <= failing.records().len()
     })
     .await?;
@@ -99,15 +99,15 @@ async fn two_mappings() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn latest_begins_with_what_comes_after_the_mapping() {
+async fn latest_starts_with_records_after_the_mapping() {
     starting_position(json!({"StartingPosition": "LATEST"}))
         .await
         .unwrap();
 }
 
 #[tokio::test]
-async fn at_timestamp_begins_with_its_moment() {
-    // A moment to come, in full seconds: what is put before it must be older.
+async fn at_timestamp_starts_at_its_time() {
+    // In the future and in full seconds, so that records put before it are older.
     let moment = now().as_secs() + 2;
     let members = json!({
         "StartingPosition": "AT_TIMESTAMP",
@@ -116,11 +116,11 @@ async fn at_timestamp_begins_with_its_moment() {
     starting_position(members).await.unwrap();
 }
 
-/// Puts records before and after the starting position; those after it arrive, and no others.
+/// Puts records before and after the starting position; only those after it arrive.
 async fn starting_position(members: Value) -> anyhow::Result<()> {
     let aws = Servers::running().aws("kinesis_mock");
     let (emulator, arn) = (emulator().await?, aws.create_stream("begin", 2).await?);
-    let before = Ledger::new(); // What is noted here must not arrive.
+    let before = Ledger::new(); // These records must not arrive.
     let producer = Producer {
         aws: &aws,
         ledger: &before,

@@ -1,5 +1,4 @@
-//! The daemon, as a process, against servers that others wrote; and event patterns against AWS's
-//! own library.
+//! The daemon as a process against third-party servers, and event patterns against AWS's own library.
 
 mod clients;
 mod drain;
@@ -13,5 +12,5 @@ mod outage;
 mod setup;
 mod sqs;
 
-/// What a test waits for takes seconds; where it does not come, the test ends after this.
+/// For everything that a test waits for, which takes seconds.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(120);

@@ -1,4 +1,4 @@
-//! What tests about filters put: records and messages with a number, a key and a kind.
+//! Numbered records and messages with a key and a kind, for the tests of filters.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -7,12 +7,10 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 use windlass_tests::aws::Aws;
 
-/// How many keys, or message groups, there are.
+/// Number of partition keys or message groups.
 pub(crate) const KEYS: u64 = 20;
 
-/// What is put: a number, a key, and whether a filter is to let it through.
-///
-/// Every seventh is no JSON but a plain text that says the same.
+/// A record with a number, a key and a kind to filter by. Every seventh is plain text, not JSON.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Numbered(pub(crate) u64);
 
@@ -37,7 +35,7 @@ impl Numbered {
     }
 }
 
-/// Puts those of these numbers into a Kinesis stream.
+/// Puts the records with these numbers into a Kinesis stream.
 pub(crate) async fn put_records(aws: &Aws, arn: &str, numbers: Range<u64>) -> anyhow::Result<()> {
     let (_, stream) = arn.rsplit_once('/').context("a stream has a name")?;
     let records: Vec<_> = numbers
@@ -50,11 +48,11 @@ pub(crate) async fn put_records(aws: &Aws, arn: &str, numbers: Range<u64>) -> an
     let body = json!({"StreamName": stream, "Records": records});
     let answer = aws.kinesis("PutRecords", body).await?;
     let failed = answer["FailedRecordCount"].as_u64().unwrap_or(0);
-    ensure!(failed == 0, "{failed} records were not taken: {answer}");
+    ensure!(failed == 0, "{failed} records were rejected: {answer}");
     Ok(())
 }
 
-/// Sends those of these numbers to a queue; to a FIFO queue with their keys as groups.
+/// Sends the messages with these numbers to a queue; in a FIFO queue, the key is the message group.
 pub(crate) async fn send_messages(aws: &Aws, url: &str, numbers: Range<u64>) -> anyhow::Result<()> {
     let numbers: Vec<_> = numbers.map(Numbered).collect();
     for some in numbers.chunks(10) {
@@ -70,12 +68,12 @@ pub(crate) async fn send_messages(aws: &Aws, url: &str, numbers: Range<u64>) -> 
         let body = json!({"QueueUrl": url, "Entries": entries});
         let answer = aws.sqs("SendMessageBatch", body).await?;
         let failed = answer["Failed"].as_array().map_or(0, Vec::len);
-        ensure!(failed == 0, "{failed} messages were not taken: {answer}");
+        ensure!(failed == 0, "{failed} messages were rejected: {answer}");
     }
     Ok(())
 }
 
-/// What a queue has given, to be compared: a standard queue promises no order.
+/// Sorts the records of a standard queue, which does not keep the order.
 pub(crate) fn in_order_of_sending(mut records: Vec<Value>, fifo: bool) -> Vec<Value> {
     if !fifo {
         records.sort_by_key(|record| number_in(record).unwrap_or_default());
@@ -83,7 +81,7 @@ pub(crate) fn in_order_of_sending(mut records: Vec<Value>, fifo: bool) -> Vec<Va
     records
 }
 
-/// Exactly those that pass were delivered, once each, in order for each key.
+/// Checks that exactly the passing records were delivered, once each, in order per key.
 pub(crate) fn check_delivered(
     records: &[Value],
     numbers: Range<u64>,
@@ -109,13 +107,13 @@ pub(crate) fn check_delivered(
 fn number_in(record: &Value) -> anyhow::Result<u64> {
     let text = match (&record["kinesis"]["data"], &record["body"]) {
         (Value::String(data), _) => String::from_utf8(base64_simd::STANDARD.decode_to_vec(data)?)?,
-        (_, body) => body.as_str().context("it has a body")?.to_owned(),
+        (_, body) => body.as_str().context("a message has a body")?.to_owned(),
     };
     let number = match text.split_once(' ') {
         Some((_, number)) if !text.starts_with('{') => number.parse()?,
         _ => {
             let json: Value = serde_json::from_str(&text)?;
-            json["n"].as_u64().context("it has a number")?
+            json["n"].as_u64().context("a record has a number")?
         }
     };
     ensure!(text == Numbered(number).text(), "{text:?} was not put");

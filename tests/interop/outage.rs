@@ -1,4 +1,4 @@
-//! A function that is down, and a source that is gone and comes back.
+//! Outages of a function and of a source.
 
 use std::time::Duration;
 
@@ -14,25 +14,25 @@ use crate::setup::{Setup, assert_complete_and_in_order, emulator, until_delivere
 
 const RECORDS: u64 = 2_000;
 
-/// How long the function is down.
+/// Outage of the function.
 const DOWN: Duration = Duration::from_secs(10);
 
-/// How long the source is gone: long enough to be noticed by several polls.
+/// Outage of the source: several poll intervals.
 const GONE: Duration = Duration::from_secs(3);
 
 #[tokio::test]
-async fn nothing_listens_for_ten_seconds_where_the_function_was() {
+async fn the_function_refuses_connections_for_ten_seconds() {
     let repeats = function_is_down(ProxyMode::Refuse).await.unwrap();
     println!("repeats {repeats}, lost 0");
 }
 
 #[tokio::test]
-async fn the_function_answers_503_for_ten_seconds() {
+async fn the_function_responds_503_for_ten_seconds() {
     let repeats = function_is_down(ProxyMode::Unavailable).await.unwrap();
     println!("repeats {repeats}, lost 0");
 }
 
-/// Records flow before, during and after the outage. Gives the number of repeats.
+/// Puts records before, during and after the outage, and returns the number of repeats.
 async fn function_is_down(mode: ProxyMode) -> anyhow::Result<u64> {
     let aws = Servers::running().aws("ferrokinesis");
     let (emulator, arn) = (emulator().await?, aws.create_stream("down", 4).await?);
@@ -67,7 +67,8 @@ async fn function_is_down(mode: ProxyMode) -> anyhow::Result<u64> {
         from += 100;
     }
     pace.tick().await;
-    assert_eq!(ledger.counts().delivered, before.delivered, "it was down");
+    let counts = ledger.counts();
+    assert_eq!(counts.delivered, before.delivered, "the function is down");
 
     proxy.set_mode(ProxyMode::Forward).await?;
     producer.put_records(from..RECORDS).await?;
@@ -78,11 +79,11 @@ async fn function_is_down(mode: ProxyMode) -> anyhow::Result<u64> {
 }
 
 #[tokio::test]
-async fn a_source_that_is_killed_and_comes_back_is_survived() {
+async fn the_source_is_killed_and_restarted() {
     source_is_killed().await.unwrap();
 }
 
-/// The server keeps its streams in a directory.
+/// The server keeps its streams in a directory, so they survive the restart.
 async fn source_is_killed() -> anyhow::Result<()> {
     let state = TempDir::new("source");
     let dir = state.path().to_string_lossy();
@@ -114,18 +115,18 @@ async fn source_is_killed() -> anyhow::Result<()> {
     let log = daemon.stop().await?;
     assert!(
         log.contains("GetRecords"),
-        "the daemon has noticed nothing:\n{log}"
+        "the daemon did not log the outage:\n{log}"
     );
     assert_complete_and_in_order(ledger.counts(), RECORDS);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_source_that_cannot_be_reached_for_a_while_is_survived() {
+async fn the_source_is_unreachable_for_a_while() {
     source_cannot_be_reached().await.unwrap();
 }
 
-/// The way to the server is cut, and records are put meanwhile.
+/// Records are put while the daemon cannot reach the server.
 async fn source_cannot_be_reached() -> anyhow::Result<()> {
     let aws = Servers::running().aws("kinesis_mock");
     let (emulator, arn) = (emulator().await?, aws.create_stream("cut", 2).await?);
@@ -135,7 +136,7 @@ async fn source_cannot_be_reached() -> anyhow::Result<()> {
         .function("orders", &emulator.function_url("orders"))
         .mapping("orders", &arn, json!({"StartingPosition": "TRIM_HORIZON"}));
     proxy.set_mode(ProxyMode::Refuse).await?;
-    // It is not there even when the daemon starts.
+    // The source is already unreachable when the daemon starts.
     let daemon = setup.start().await?;
     let ledger = emulator.ledger();
     let producer = Producer {

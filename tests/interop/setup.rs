@@ -1,4 +1,4 @@
-//! What surrounds a daemon in these tests: its directory, its configuration, a function with a ledger.
+//! The environment of a daemon in these tests: directory, configuration, functions with a ledger.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -12,14 +12,14 @@ use windlass_tests::wait;
 
 use crate::TIMEOUT;
 
-/// A configuration, and the directory of its store.
+/// A configuration and the directory of its store.
 pub(crate) struct Setup {
     dir: TempDir,
     config: Value,
 }
 
 impl Setup {
-    /// A daemon that polls often, with nothing to poll yet.
+    /// A daemon with short poll intervals and no mappings.
     pub(crate) fn new(name: &str) -> Self {
         let dir = TempDir::new(name);
         let store = format!("sqlite:{}", dir.path().join("store").display());
@@ -35,58 +35,56 @@ impl Setup {
         Self { dir, config }
     }
 
-    /// Where a service of AWS is.
+    /// Sets the endpoint of an AWS service.
     pub(crate) fn endpoint(mut self, service: &str, url: &str) -> Self {
         self.config["aws"]["endpoints"][service] = url.into();
         self
     }
 
-    /// A function that is invoked at a URL.
+    /// Adds a function.
     pub(crate) fn function(mut self, name: &str, url: &str) -> Self {
         self.config["functions"][name] = json!({"url": url});
         self
     }
 
-    /// Messages are invisible as on AWS: for as long as the queue says, and never longer.
+    /// Disables the extension of visibility: messages stay invisible for the queue's timeout, as on AWS.
     pub(crate) fn without_heartbeat(mut self, function: &str) -> Self {
         self.config["sqs"]["visibility_heartbeat"] = false.into();
         self.config["functions"][function]["timeout"] = "1s".into();
         self
     }
 
-    /// A mapping of the file, with members besides source and function.
+    /// Adds a mapping with additional members.
     pub(crate) fn mapping(mut self, function: &str, arn: &str, mut members: Value) -> Self {
         members["FunctionName"] = function.into();
         members["EventSourceArn"] = arn.into();
         let mappings = self.config["mappings"].as_array_mut();
-        mappings.expect("it was made as a list").push(members);
+        mappings.expect("it is a list").push(members);
         self
     }
 
-    /// Starts a daemon on the store of this setup.
     pub(crate) async fn start(&self) -> anyhow::Result<Daemon> {
         Daemon::start(self.dir.path(), &self.text()).await
     }
 
-    /// The directory of the configuration.
     pub(crate) fn dir(&self) -> &std::path::Path {
         self.dir.path()
     }
 
-    /// The configuration: JSON is YAML.
+    /// The configuration; JSON is valid YAML.
     pub(crate) fn text(&self) -> String {
         self.config.to_string()
     }
 }
 
-/// Functions with a ledger.
+/// Serves functions that record deliveries in a ledger.
 pub(crate) async fn emulator() -> anyhow::Result<Emulator> {
     Ok(Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?)
 }
 
-/// Waits until everything that was put has been delivered.
+/// Waits until all records that were put have been delivered.
 pub(crate) async fn until_delivered(emulator: &Emulator) -> anyhow::Result<()> {
-    let waited = wait::until("everything is delivered", TIMEOUT, || {
+    let waited = wait::until("all records are delivered", TIMEOUT, || {
         let counts = emulator.ledger().counts();
         0 < counts.put && counts.missing() == 0
     });
@@ -94,7 +92,7 @@ pub(crate) async fn until_delivered(emulator: &Emulator) -> anyhow::Result<()> {
     waited.map_err(|error| error.context(format!("{:?}", emulator.ledger().counts())))
 }
 
-/// Everything that was put has arrived once, in its order, and nothing else.
+/// Each record that was put has arrived once, in order, and nothing else has.
 #[track_caller]
 pub(crate) fn assert_once_and_in_order(counts: Counts, put: u64) {
     let expected = Counts {
@@ -106,7 +104,7 @@ pub(crate) fn assert_once_and_in_order(counts: Counts, put: u64) {
     assert_eq!(counts, expected);
 }
 
-/// Everything that was put has arrived, in its order, and nothing else; repeats do no harm.
+/// Each record that was put has arrived, in order and possibly repeated, and nothing else has.
 #[track_caller]
 pub(crate) fn assert_complete_and_in_order(counts: Counts, put: u64) {
     let without_repeats = Counts {
@@ -116,7 +114,8 @@ pub(crate) fn assert_complete_and_in_order(counts: Counts, put: u64) {
     assert_once_and_in_order(without_repeats, put);
 }
 
-/// The numbers of Kinesis records and SQS messages as they came, which must grow for each key.
+/// The numbers of Kinesis records or SQS messages in the order of arrival; those of each key must
+/// increase.
 pub(crate) fn numbers_in_order(records: &[Value]) -> anyhow::Result<Vec<u64>> {
     let mut last = BTreeMap::new();
     let mut numbers = Vec::new();
@@ -125,11 +124,11 @@ pub(crate) fn numbers_in_order(records: &[Value]) -> anyhow::Result<Vec<u64>> {
             (Value::String(data), _) => {
                 serde_json::from_slice(&base64_simd::STANDARD.decode_to_vec(data)?)?
             }
-            (_, body) => serde_json::from_str(body.as_str().context("it has a body")?)?,
+            (_, body) => serde_json::from_str(body.as_str().context("a message has a body")?)?,
         };
-        let n = payload["n"].as_u64().context("it has a number")?;
+        let n = payload["n"].as_u64().context("a payload has a number")?;
         let before = last.insert(payload["key"].to_string(), n);
-        ensure!(before < Some(n), "{before:?} comes before {n}");
+        ensure!(before < Some(n), "{before:?} precedes {n}");
         numbers.push(n);
     }
     Ok(numbers)

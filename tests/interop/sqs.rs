@@ -1,5 +1,4 @@
-//! Queues, standard and FIFO, of three servers: two of them refuse what has been deleted before,
-//! one does not.
+//! Standard and FIFO queues, on three servers. Two of them reject a second deletion of a message.
 
 use std::collections::BTreeMap;
 
@@ -58,24 +57,24 @@ async fn every_message(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
         (counts.delivered, counts.repeated) == (500, 0),
         "{counts:?}"
     );
-    // A standard queue promises no order.
+    // A standard queue does not keep the order.
     ensure!(!fifo || counts.out_of_order == 0, "{counts:?}");
     Ok(())
 }
 
 #[tokio::test]
-async fn messages_that_a_function_fails_with_come_back() {
+async fn messages_of_a_failed_batch_are_redelivered() {
     let servers = Servers::running();
     for name in SERVERS {
         for fifo in [false, true] {
-            let done = come_back(&servers.aws(name), fifo).await;
+            let done = redelivered(&servers.aws(name), fifo).await;
             done.with_context(|| format!("{name}, FIFO: {fifo}"))
                 .unwrap();
         }
     }
 }
 
-async fn come_back(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
+async fn redelivered(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
     let function = Function::start(500).await?;
     let attributes = json!({"VisibilityTimeout": "2"});
     let (url, arn) = aws.create_queue("failing", fifo, attributes).await?;
@@ -88,7 +87,7 @@ async fn come_back(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
     };
     producer.send_messages(&url, 0..9).await?;
     let daemon = setup(aws, &function.url, &arn, json!({})).start().await?;
-    wait::until("a message comes back", TIMEOUT, || {
+    wait::until("a message is redelivered", TIMEOUT, || {
         received(&function.events())
             .values()
             .any(|counts| 2 <= counts.len())
@@ -96,14 +95,17 @@ async fn come_back(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
     .await?;
     ensure!(
         aws.queue_depth(&url).await? == 9,
-        "nothing is deleted after an error"
+        "a message was deleted after an error"
     );
     function.set_status(200);
-    wait::until("all come back", TIMEOUT, || 9 <= function.records().len()).await?;
+    wait::until("all are redelivered", TIMEOUT, || {
+        9 <= function.records().len()
+    })
+    .await?;
     until_depth(aws, &url, 0).await?;
     daemon.stop().await?;
     let records = function.records();
-    ensure!(records.len() == 9, "each is accepted once");
+    ensure!(records.len() == 9, "a message was delivered twice");
     if fifo {
         numbers_in_order(&records)?;
     }
@@ -114,16 +116,16 @@ async fn come_back(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
 async fn messages_that_always_fail_go_to_the_dead_letter_queue() {
     let servers = Servers::running();
     for name in SERVERS {
-        // MiniStack takes out what goes to the dead letter queue at one moment and looks for what may
-        // be received at the next: a message that comes back in between is given once more.
-        let most = if name == "ministack" { 3 } else { 2 };
-        let done = dead_letters(&servers.aws(name), most).await;
+        // MiniStack moves messages to the dead-letter queue and then selects those to return, without
+        // a lock: a message that becomes visible in between is received once more.
+        let max_receives = if name == "ministack" { 3 } else { 2 };
+        let done = dead_letters(&servers.aws(name), max_receives).await;
         done.with_context(|| name).unwrap();
     }
 }
 
-/// Each message may be received twice, and `most` times is what the server makes of that.
-async fn dead_letters(aws: &Aws, most: usize) -> anyhow::Result<()> {
+/// The redrive policy allows two receives; the server allows `max_receives`.
+async fn dead_letters(aws: &Aws, max_receives: usize) -> anyhow::Result<()> {
     let function = Function::start(500).await?;
     let (dead_url, dead_arn) = aws.create_queue("dead", false, json!({})).await?;
     let redrive = json!({"deadLetterTargetArn": dead_arn, "maxReceiveCount": "2"});
@@ -145,15 +147,15 @@ async fn dead_letters(aws: &Aws, most: usize) -> anyhow::Result<()> {
     let received = received(&function.events());
     ensure!(received.len() == 5, "{received:?}");
     for counts in received.values() {
-        ensure!((2..=most).contains(&counts.len()), "{received:?}");
-        // The function was given what was received, each time and once.
+        ensure!((2..=max_receives).contains(&counts.len()), "{received:?}");
+        // Each receive led to exactly one invocation.
         let expected = (1..=counts.len()).map(|count| json!(count.to_string()));
         ensure!(expected.eq(counts.iter().cloned()), "{received:?}");
     }
     Ok(())
 }
 
-/// The server's count of receives each time that the function was given a message, by message.
+/// The server's receive counts of each message, one for each time the function received it.
 fn received(events: &[Value]) -> BTreeMap<String, Vec<Value>> {
     let mut counts: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for event in events {

@@ -8,10 +8,10 @@ import software.amazon.event.ruler.JsonRuleCompiler;
 import software.amazon.event.ruler.Machine;
 
 /**
- * Asks AWS's own library which events match which patterns.
+ * Matches events against patterns with AWS's own library, event-ruler.
  *
- * Every line of the input is an object with two texts, "pattern" and "event". Every line of the
- * output answers one of them: "match", "no_match", "invalid: …" if the pattern is refused, or
+ * Each line of the input is an object with two strings, "pattern" and "event". Each line of the output
+ * is the result for one of them: "match", "no_match", "invalid: …" if the pattern is rejected, or
  * "error: …" if the library fails on the event.
  */
 public class EventRuler {
@@ -21,13 +21,13 @@ public class EventRuler {
             new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         PrintStream output = new PrintStream(System.out, false, StandardCharsets.UTF_8);
         for (String line = input.readLine(); line != null; line = input.readLine()) {
-            JsonNode asked = json.readTree(line);
-            output.println(answer(asked.get("pattern").asText(), asked.get("event").asText()));
+            JsonNode request = json.readTree(line);
+            output.println(match(request.get("pattern").asText(), request.get("event").asText()));
         }
         output.flush();
     }
 
-    private static String answer(String pattern, String event) {
+    private static String match(String pattern, String event) {
         String invalid = JsonRuleCompiler.check(pattern);
         if (invalid != null) {
             return "invalid: " + firstLine(invalid);
@@ -36,7 +36,7 @@ public class EventRuler {
         try {
             machine.addRule("rule", pattern);
         } catch (Exception error) {
-            // A rule with too many fields passes the check and is refused here.
+            // A rule with too many fields passes the check and is rejected here.
             return "invalid: " + firstLine(error.toString());
         }
         try {

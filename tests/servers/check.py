@@ -1,6 +1,6 @@
-"""Puts one record or message through each running server and takes it out again.
+"""Sends one record or message through each running server.
 
-Says, before any test of ours has run, whether the servers are fit to be tested against.
+Shows, before any interop test runs, whether the servers work.
 Run by `cargo xtask test-servers check`; reads the file named by WINDLASS_TEST_SERVERS_JSON.
 """
 
@@ -13,7 +13,7 @@ import time
 import boto3
 from botocore.config import Config
 
-BOUND_SECONDS = 30
+TIMEOUT_SECONDS = 30
 
 
 def client(service, endpoint):
@@ -28,14 +28,14 @@ def client(service, endpoint):
 
 
 def wait_for(what, ask):
-    """Asks until the answer is not empty; the servers change states and deliver in their own time."""
-    end = time.monotonic() + BOUND_SECONDS
+    """Polls until the answer is not empty: servers change states and deliver asynchronously."""
+    end = time.monotonic() + TIMEOUT_SECONDS
     while time.monotonic() < end:
         answer = ask()
         if answer:
             return answer
         time.sleep(0.05)
-    raise AssertionError(f"{what} did not come within {BOUND_SECONDS} s")
+    raise AssertionError(f"still waiting for {what} after {TIMEOUT_SECONDS} s")
 
 
 def kinesis(endpoint):
@@ -111,7 +111,7 @@ def main():
             try:
                 check(running[name])
                 result = "ok"
-            except Exception as error:  # whatever it is, the other servers are still to be asked
+            except Exception as error:  # any error; the other servers are still checked
                 result, failed = f"failed: {type(error).__name__}: {error}", failed + 1
             print(f"{name:<14}{check.__name__:<18}{time.monotonic() - start:6.2f} s  {result}")
     version = subprocess.run(

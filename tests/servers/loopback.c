@@ -1,5 +1,5 @@
-/* Preloaded into servers that cannot be told which address to bind: a TCP socket that would listen
- * on every interface listens on 127.0.0.1 only. Built by `cargo xtask test-servers install`. */
+/* Preloaded into servers whose listen address cannot be configured: a TCP socket that would listen on
+ * all interfaces listens on 127.0.0.1 only. Built by `cargo xtask test-servers install`. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <dlfcn.h>
@@ -16,8 +16,8 @@ static int bind_v4(bind_function next, int socket, const struct sockaddr *addres
     return next(socket, (struct sockaddr *)&loopback, sizeof loopback);
 }
 
-/* The address stays one of IPv6, which the caller asks the socket for later; it is the mapped form
- * of 127.0.0.1, so that clients reach it by IPv4. */
+/* The socket keeps an IPv6 address, which the caller queries later; it is the mapped form of
+ * 127.0.0.1, so that IPv4 clients reach it. */
 static int bind_v6(bind_function next, int socket, const struct sockaddr *address) {
     struct sockaddr_in6 loopback;
     int v6_only = 0;

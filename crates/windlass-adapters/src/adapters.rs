@@ -71,7 +71,7 @@ impl Adapters {
         self.functions.get(&name.name)
     }
 
-    /// Settings of a function by its own name, or by the ARN it is configured to stand for.
+    /// Settings of a function, by its own ARN or by that of its Lambda function.
     fn settings_of(&self, arn: &Arn) -> Option<&FunctionSettings> {
         self.configured(arn).or_else(|| {
             let mut functions = self.functions.values();
@@ -196,16 +196,16 @@ mod tests {
         .await;
         let arn = format!("arn:aws:kinesis:{region}:000000000000:stream/s");
         let source = SourceArn::parse(&arn).unwrap();
-        let answering = async {
+        let server = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = vec![0; 16 * 1024];
             let length = stream.read(&mut request).await.unwrap();
-            let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
-            stream.write_all(answer).await.unwrap();
+            let response = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(response).await.unwrap();
             String::from_utf8_lossy(&request[..length]).into_owned()
         };
-        let (request, answer) = tokio::join!(answering, adapters.source(&source));
-        assert!(answer.is_err());
+        let (request, result) = tokio::join!(server, adapters.source(&source));
+        assert!(result.is_err());
         let (_, scope) = request.split_once("Credential=none/").unwrap();
         scope.split('/').nth(1).unwrap().to_owned()
     }

@@ -4,7 +4,6 @@
 
 mod adapters;
 pub mod aws;
-mod open_retry;
 pub mod stores;
 pub mod targets;
 #[cfg(test)]

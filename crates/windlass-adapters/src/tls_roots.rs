@@ -1,4 +1,4 @@
-//! Which authorities are trusted to say who a server is.
+//! Certificate authorities that TLS connections trust.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// The certificates of `AWS_CA_BUNDLE`, which have been read and can be used.
+/// The certificates of `AWS_CA_BUNDLE`, read and checked.
 ///
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-gen-config.html>
 #[derive(Clone, PartialEq, Eq)]
@@ -28,26 +28,25 @@ impl fmt::Debug for CaBundle {
 }
 
 impl CaBundle {
-    /// Reads a file of certificates in the form of PEM.
+    /// Reads a file of PEM certificates.
     ///
     /// # Errors
-    /// It cannot be read, holds no certificate, or one that is damaged: in words.
+    /// A message for people: the file cannot be read, or has no or an invalid certificate.
     pub fn read(path: &Path) -> Result<Self, String> {
-        let place = path.display();
-        let pem =
-            std::fs::read(path).map_err(|error| format!("{place} cannot be read: {error}"))?;
+        let file = path.display();
+        let pem = std::fs::read(path).map_err(|error| format!("cannot read {file}: {error}"))?;
         let bundle = Self { pem: pem.into() };
-        let certificates = bundle.certificates();
-        let certificates =
-            certificates.map_err(|error| format!("{place} is no file of PEM: {error}"))?;
+        let certificates = bundle
+            .certificates()
+            .map_err(|error| format!("{file} is not a PEM file: {error}"))?;
         if certificates.is_empty() {
-            return Err(format!("{place} holds no certificate in the form of PEM"));
+            return Err(format!("{file} has no PEM certificate"));
         }
         let mut roots = RootCertStore::empty();
         for (index, certificate) in certificates.into_iter().enumerate() {
-            roots
-                .add(certificate)
-                .map_err(|error| format!("certificate {} of {place}: {error}", index + 1))?;
+            roots.add(certificate).map_err(|error| {
+                format!("certificate {} of {file} is invalid: {error}", index + 1)
+            })?;
         }
         Ok(bundle)
     }
@@ -56,17 +55,17 @@ impl CaBundle {
         CertificateDer::pem_slice_iter(&self.pem).collect()
     }
 
-    /// What the SDK connects with: as it would by itself, but these authorities are trusted in
-    /// place of the machine's, as in the AWS CLI.
+    /// An HTTP client for the SDK like its default one, except that it trusts these authorities
+    /// instead of the machine's, as the AWS CLI does.
     pub(crate) fn http_client(&self) -> SharedHttpClient {
         let pem = Arc::clone(&self.pem);
         Builder::new().build_with_connector_fn(move |settings, components| {
-            let trusted = TrustStore::empty().with_pem_certificate(pem.to_vec());
-            let context = TlsContext::builder().with_trust_store(trusted).build();
+            let roots = TrustStore::empty().with_pem_certificate(pem.to_vec());
+            let context = TlsContext::builder().with_trust_store(roots).build();
             let provider = Provider::Rustls(rustls_provider::CryptoMode::AwsLc);
             let mut connector = ConnectorBuilder::default()
                 .tls_provider(provider)
-                .tls_context(context.expect("the certificates were read before"));
+                .tls_context(context.expect("the certificates have been checked"));
             connector.set_connector_settings(settings.cloned());
             if let Some(components) = components {
                 connector.set_sleep_impl(components.sleep_impl());
@@ -77,13 +76,13 @@ impl CaBundle {
     }
 }
 
-/// The machine's authorities and those of a bundle.
+/// The machine's authorities and those of a bundle, for calls of functions.
 ///
-/// Functions are not AWS: those with a certificate that everybody trusts stay within reach of a
-/// daemon whose bundle holds only the authority of a company.
+/// Functions are not AWS: a bundle with only a company's authority must not cut off functions with
+/// publicly trusted certificates.
 ///
 /// # Errors
-/// There are none.
+/// There are no authorities at all.
 pub(crate) fn roots(bundle: Option<&CaBundle>) -> io::Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let machine = rustls_native_certs::load_native_certs();
@@ -95,13 +94,13 @@ pub(crate) fn roots(bundle: Option<&CaBundle>) -> io::Result<RootCertStore> {
     if !roots.is_empty() {
         return Ok(roots);
     }
-    let why = machine.errors.first().map(|error| format!(": {error}"));
+    let cause = machine.errors.first().map(|error| format!(": {error}"));
     Err(io::Error::new(
         io::ErrorKind::NotFound,
         format!(
-            "this machine has no root certificates{}; install them (the package is often called \
-             ca-certificates), or set AWS_CA_BUNDLE to a file of PEM",
-            why.unwrap_or_default()
+            "no root certificates found on this machine{}; install them (the package is often \
+             called ca-certificates), or set AWS_CA_BUNDLE to a PEM file",
+            cause.unwrap_or_default()
         ),
     ))
 }

@@ -1,4 +1,4 @@
-//! The routes of AWS's API of mappings.
+//! The routes of AWS's API of event source mappings.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_Operations.html>
 
@@ -17,11 +17,14 @@ use windlass_core::spec::MappingSpec;
 
 use crate::control::ListQuery;
 use crate::errors::{ApiError, Code};
-use crate::server::{MAXIMUM_REQUEST, Served};
+use crate::state::ServerState;
+
+/// Bytes of the body: 1 MiB.
+pub(crate) const MAX_REQUEST_SIZE: usize = 1024 * 1024;
 
 type Body = Result<Bytes, BytesRejection>;
 
-/// The UUID in a path. What is no text is refused as AWS refuses every other UUID that is none.
+/// The UUID of a path. One that is not UTF-8 is refused like any other invalid UUID.
 pub(crate) struct Uuid(pub(crate) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Uuid {
@@ -35,8 +38,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Uuid {
     }
 }
 
-/// The routes. Clients write the path of all mappings with and without a slash at its end.
-pub(crate) fn routes() -> Router<Arc<Served>> {
+/// Clients send the path of all mappings with and without a trailing slash.
+pub(crate) fn routes() -> Router<Arc<ServerState>> {
     let all = || post(create).get(list);
     let one = get(get_one).put(update).delete(delete);
     Router::new()
@@ -45,51 +48,54 @@ pub(crate) fn routes() -> Router<Arc<Served>> {
         .route("/2015-03-31/event-source-mappings/{uuid}", one)
 }
 
-async fn create(State(served): State<Arc<Served>>, body: Body) -> Result<Response, ApiError> {
-    let mapping = served.control.create(&members(body)?).await?;
-    Ok(answer(StatusCode::ACCEPTED, &mapping))
+async fn create(State(state): State<Arc<ServerState>>, body: Body) -> Result<Response, ApiError> {
+    let mapping = state.control.create(&members(body)?).await?;
+    Ok(respond(StatusCode::ACCEPTED, &mapping))
 }
 
 async fn list(
-    State(served): State<Arc<Served>>,
+    State(state): State<Arc<ServerState>>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|error| ApiError::invalid(error.body_text()))?;
-    let (mappings, next) = served.control.list(&query).await?;
+    let (mappings, next) = state.control.list(&query).await?;
     let mut list = json!({"EventSourceMappings": mappings});
     if let Some(next) = next {
         list["NextMarker"] = Value::String(next);
     }
-    Ok(answer(StatusCode::OK, &list))
+    Ok(respond(StatusCode::OK, &list))
 }
 
 async fn get_one(
-    State(served): State<Arc<Served>>,
+    State(state): State<Arc<ServerState>>,
     Uuid(uuid): Uuid,
 ) -> Result<Response, ApiError> {
-    let mapping = served.control.get(&uuid).await?;
-    Ok(answer(StatusCode::OK, &mapping))
+    let mapping = state.control.get(&uuid).await?;
+    Ok(respond(StatusCode::OK, &mapping))
 }
 
 async fn update(
-    State(served): State<Arc<Served>>,
+    State(state): State<Arc<ServerState>>,
     Uuid(uuid): Uuid,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let mapping = served.control.update(&uuid, &members(body)?).await?;
-    Ok(answer(StatusCode::ACCEPTED, &mapping))
+    let mapping = state.control.update(&uuid, &members(body)?).await?;
+    Ok(respond(StatusCode::ACCEPTED, &mapping))
 }
 
-async fn delete(State(served): State<Arc<Served>>, Uuid(uuid): Uuid) -> Result<Response, ApiError> {
-    let mapping = served.control.delete(&uuid).await?;
-    Ok(answer(StatusCode::ACCEPTED, &mapping))
+async fn delete(
+    State(state): State<Arc<ServerState>>,
+    Uuid(uuid): Uuid,
+) -> Result<Response, ApiError> {
+    let mapping = state.control.delete(&uuid).await?;
+    Ok(respond(StatusCode::ACCEPTED, &mapping))
 }
 
-/// The members of a request; no body at all has none.
+/// The parameters of a request; an empty body has none.
 fn members(body: Body) -> Result<MappingSpec, ApiError> {
     let body = body.map_err(|rejection| match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => {
-            let text = format!("Request must be smaller than {MAXIMUM_REQUEST} bytes");
+            let text = format!("Request must be smaller than {MAX_REQUEST_SIZE} bytes");
             ApiError::new(Code::RequestTooLarge, text)
         }
         _ => ApiError::new(Code::Serialization, rejection.body_text()),
@@ -97,13 +103,13 @@ fn members(body: Body) -> Result<MappingSpec, ApiError> {
     if body.is_empty() {
         return Ok(MappingSpec::default());
     }
-    // A list would be read as a mapping's members in their order.
+    // In two steps, so that an error about a type has no position in its text.
     let object = serde_json::from_slice::<serde_json::Map<String, Value>>(&body);
     let spec = object.and_then(|members| serde_json::from_value(Value::Object(members)));
     spec.map_err(|error| ApiError::new(Code::Serialization, error.to_string()))
 }
 
-fn answer(status: StatusCode, body: &Value) -> Response {
+fn respond(status: StatusCode, body: &Value) -> Response {
     (
         status,
         [(header::CONTENT_TYPE, "application/json")],

@@ -1,5 +1,4 @@
-//! What the API does to mappings: each operation checks, looks up, writes one row and wakes the
-//! supervisor.
+//! The operations of the API: each checks, looks up, writes one row and wakes the supervisor.
 //!
 //! Writes are conditional on the revision that was read, so two callers cannot undo each other.
 
@@ -21,22 +20,16 @@ use windlass_engine::supervisor::Wakeup;
 use crate::errors::{ApiError, Code};
 use crate::{pagination, rendering};
 
-/// How often a write is tried again that another writer came before.
+/// Attempts at a conditional write before it fails as contended.
 const WRITE_ATTEMPTS: usize = 10;
 
-/// What [`Control`] is made of.
 pub struct ControlParts {
-    /// Keeps the mappings.
     pub store: Arc<dyn Store>,
-    /// Knows functions and sources.
-    pub directory: Arc<dyn ResourceLookup>,
-    /// Knows what runs.
+    pub lookup: Arc<dyn ResourceLookup>,
     pub board: Arc<StatusBoard>,
-    /// Wakes the supervisor after a write.
     pub wakeup: Wakeup,
-    /// The daemon's clock.
     pub clock: Clock,
-    /// For names given without an ARN, and for the ARNs of mappings.
+    /// For function names that are not ARNs, and for the ARNs of mappings.
     pub home: ArnScope,
 }
 
@@ -45,7 +38,7 @@ pub struct Control {
     parts: ControlParts,
 }
 
-/// What a list is narrowed by, and which page of it is asked for.
+/// The query of ListEventSourceMappings.
 #[derive(Clone, Debug, Default, serde::Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct ListQuery {
@@ -56,7 +49,6 @@ pub(crate) struct ListQuery {
 }
 
 impl Control {
-    /// Operations on the mappings of one store.
     #[must_use]
     pub fn new(parts: ControlParts) -> Self {
         Self { parts }
@@ -78,7 +70,7 @@ impl Control {
         let now = self.parts.clock.now();
         let checked = validate::create(spec, now)?;
         let function_arn = self.function(&checked.function).await?;
-        self.source_is_there(&checked).await?;
+        self.check_source_exists(&checked).await?;
         let enabled = checked.enabled != Some(false);
         let row = MappingRow {
             id: MappingId::new(&Uuid::new_v4().to_string()),
@@ -92,7 +84,7 @@ impl Control {
                 DesiredState::Disabled
             },
             change: Change::Created,
-            // `LATEST` is what arrives after this answer, so the moment is taken here at the latest.
+            // `LATEST` is what arrives after the response, so this is before it.
             created: now,
             last_modified: now,
             from_config: false,
@@ -107,7 +99,7 @@ impl Control {
         }
         Err(ApiError::new(
             Code::Service,
-            "the mapping could not be written: others kept changing it",
+            "cannot write the mapping: other writers keep changing it",
         ))
     }
 
@@ -142,9 +134,9 @@ impl Control {
     pub(crate) async fn update(&self, uuid: &str, change: &MappingSpec) -> Result<Value, ApiError> {
         for _ in 0..WRITE_ATTEMPTS {
             let current = self.row(uuid).await?;
-            let stops = change.enabled == Some(false);
+            let stops = change.enabled() == Some(false);
             let state = self.parts.board.mapping(&current).state;
-            // One that cannot get running, its source being gone, can still be stopped.
+            // A mapping that never becomes Enabled, because its source is gone, can be disabled.
             if current.desired == DesiredState::Deleted || (state == "Creating" && !stops) {
                 return Err(in_use("update"));
             }
@@ -158,7 +150,7 @@ impl Control {
         }
         Err(ApiError::new(
             Code::Service,
-            "the mapping could not be written: others kept changing it",
+            "cannot write the mapping: other writers keep changing it",
         ))
     }
 
@@ -179,24 +171,23 @@ impl Control {
         }
         Err(ApiError::new(
             Code::Service,
-            "the mapping could not be deleted: others kept changing it",
+            "cannot delete the mapping: other writers keep changing it",
         ))
     }
 
     pub(crate) async fn row(&self, uuid: &str) -> Result<MappingRow, ApiError> {
         validate::uuid(uuid)?;
         let row = self.store().mapping(&MappingId::new(uuid)).await?;
-        row.ok_or_else(ApiError::no_such_mapping)
+        row.ok_or_else(ApiError::mapping_not_found)
     }
 
-    /// What an update makes of a mapping.
     async fn changed(
         &self,
         current: &MappingRow,
         change: &MappingSpec,
     ) -> Result<MappingRow, ApiError> {
         let checked = validate::update(current, change)?;
-        let function_arn = match &change.function_name {
+        let function_arn = match change.function_name() {
             Some(_) => self.function(&checked.function).await?,
             None => current.function_arn.clone(),
         };
@@ -220,7 +211,7 @@ impl Control {
         })
     }
 
-    /// The answer to an update: a stream's shows the values before it, a queue's those after it.
+    /// The response to an update has the old values for a stream, and the new ones for a queue.
     ///
     /// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
     fn updated(&self, current: &MappingRow, next: &MappingRow) -> Value {
@@ -235,13 +226,13 @@ impl Control {
         self.written(next, &shown)
     }
 
-    /// After a write: the supervisor learns of it, the caller sees what became of it.
+    /// Wakes the supervisor and returns the response.
     fn written(&self, row: &MappingRow, shown: &MappingRow) -> Value {
         let (uuid, revision) = (&row.id, row.revision.0);
         tracing::info!(%uuid, revision, change = row.change.as_str(), "mapping written");
-        let answer = self.shown(shown);
+        let response = self.shown(shown);
         self.parts.wakeup.wake();
-        answer
+        response
     }
 
     fn shown(&self, row: &MappingRow) -> Value {
@@ -249,12 +240,12 @@ impl Control {
     }
 
     async fn function(&self, name: &FunctionName) -> Result<Arn, ApiError> {
-        let found = self.parts.directory.function(name).await?;
+        let found = self.parts.lookup.function(name).await?;
         found.ok_or_else(|| ApiError::invalid("Function does not exist"))
     }
 
-    async fn source_is_there(&self, checked: &Checked) -> Result<(), ApiError> {
-        let Err(error) = self.parts.directory.source(&checked.source).await else {
+    async fn check_source_exists(&self, checked: &Checked) -> Result<(), ApiError> {
+        let Err(error) = self.parts.lookup.source(&checked.source).await else {
             return Ok(());
         };
         let (arn, kind) = (checked.source.arn(), checked.source.kind());
@@ -269,7 +260,7 @@ impl Control {
                 tracing::warn!("{}", chain(&error));
                 Err(ApiError::invalid(denied(arn, kind)))
             }
-            // Nobody said no: the source is out of reach, or the daemon has nothing to sign with.
+            // The source is not reachable, or the daemon has no credentials.
             Fault::Throttled { .. } | Fault::Transient | Fault::Trimmed => {
                 tracing::warn!("{}", chain(&error));
                 Err(error.into())
@@ -277,20 +268,16 @@ impl Control {
         }
     }
 
-    /// The mapping because of which `row` cannot be written.
+    /// The mapping that prevents `row` from being written.
     async fn conflicting(&self, row: &MappingRow) -> Result<Option<MappingRow>, ApiError> {
         let rows = self.store().mappings().await?;
         Ok(rows.into_iter().find(|other| row.conflicts_with(other)))
     }
 
-    /// Whether a mapping's function was addressed just so; a function of the configuration may
-    /// have another ARN than its name stands for.
+    /// Whether the mapping addresses the function by this ARN. A function of the configuration can
+    /// have another ARN than the one to which its name resolves.
     fn invokes(&self, row: &MappingRow, function: &Arn) -> bool {
-        let name = row
-            .spec
-            .function_name
-            .as_deref()
-            .and_then(FunctionName::parse);
+        let name = row.spec.function_name().and_then(FunctionName::parse);
         row.function_arn == *function
             || name.is_some_and(|name| name.resolve(&self.parts.home) == *function)
     }

@@ -1,4 +1,4 @@
-//! Refusals, with the names, texts and shapes that AWS gives them.
+//! Errors of the API, with AWS's names, texts and shapes.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -7,22 +7,17 @@ use thiserror::Error;
 use windlass_core::validate::{ErrorCode, Violation};
 use windlass_engine::ports::{PortError, chain};
 
-/// What begins AWS's text about one violated constraint.
+/// AWS's text about one violated constraint starts with this.
 const ONE_VIOLATION: &str = "1 validation error detected: ";
 
-/// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{code}: {message}")]
 pub(crate) struct ApiError {
-    /// AWS's name of the error.
     pub(crate) code: Code,
-    /// For people.
     pub(crate) message: String,
 }
 
-/// The names of errors that this API has.
-///
-/// <https://docs.aws.amazon.com/lambda/latest/api/CommonErrors.html>
+/// /// <https://docs.aws.amazon.com/lambda/latest/api/CommonErrors.html>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     AccessDenied,
@@ -37,7 +32,7 @@ pub(crate) enum Code {
     Validation,
 }
 
-/// How the body of an error is written: AWS is not of one mind.
+/// JSON of an error response, which differs between AWS's errors.
 enum Shape {
     /// `{"Type":…,"message":…}`
     Small(&'static str),
@@ -59,14 +54,14 @@ impl ApiError {
         Self::new(Code::InvalidParameterValue, message)
     }
 
-    pub(crate) fn no_such_mapping() -> Self {
+    pub(crate) fn mapping_not_found() -> Self {
         let text = "The resource you requested does not exist.";
         Self::new(Code::ResourceNotFound, text)
     }
 }
 
 impl From<Vec<Violation>> for ApiError {
-    /// AWS tells all violated constraints at once, but of the rules only the first that is broken.
+    /// AWS reports every violated constraint, or else only the first violated rule.
     fn from(violations: Vec<Violation>) -> Self {
         let constraints: Vec<&str> = violations
             .iter()
@@ -79,7 +74,7 @@ impl From<Vec<Violation>> for ApiError {
             .collect();
         match (&constraints[..], violations.first()) {
             ([], Some(rule)) => Self::invalid(&rule.message),
-            ([], None) => Self::new(Code::Service, "nothing is wrong, yet it was refused"),
+            ([], None) => Self::new(Code::Service, "refused without a violation"),
             ([only], _) => Self::new(Code::Validation, format!("{ONE_VIOLATION}{only}")),
             (all, _) => {
                 let (n, all) = (all.len(), all.join("; "));
@@ -180,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn constraints_are_told_together_and_before_the_rules() {
+    fn constraints_are_reported_together_and_hide_the_rules() {
         let rule = violation(ErrorCode::InvalidParameterValueException, "a rule");
         let first = violation(
             ErrorCode::ValidationException,

@@ -1,4 +1,4 @@
-//! Whether the process is up, and whether it does its work.
+//! Whether the process runs, and whether it does its work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,48 +8,47 @@ use http::StatusCode;
 use windlass_engine::ports::chain;
 use windlass_engine::status::LeaseCounts;
 
-use crate::server::Served;
+use crate::state::ServerState;
 
-/// How long the store may take to answer.
-const STORE_PATIENCE: Duration = Duration::from_secs(2);
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// `GET /livez`: this answer is all there is to it.
+/// `GET /livez`.
 pub(crate) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the store answers, every lease that this daemon should hold is held and used, and
-/// the daemon is not about to stop. A source or a function that is out of reach is nothing that
-/// another daemon would do better with.
-pub(crate) async fn ready(State(served): State<Arc<Served>>) -> (StatusCode, String) {
+/// `GET /readyz`: the store responds, every lease that this daemon should hold is held and has a
+/// consumer, and the daemon is not stopping. Unreachable sources and functions do not count: another
+/// daemon would not reach them either.
+pub(crate) async fn ready(State(state): State<Arc<ServerState>>) -> (StatusCode, String) {
     let unready = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
-    if served.readiness.is_draining() {
+    if state.readiness.is_draining() {
         return unready("draining");
     }
-    match tokio::time::timeout(STORE_PATIENCE, served.control.store().mappings()).await {
+    match tokio::time::timeout(STORE_TIMEOUT, state.control.store().mappings()).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => {
-            return unready(&format!("the store does not answer: {}", chain(&error)));
+            return unready(&format!("the store fails: {}", chain(&error)));
         }
         Err(_) => {
             return unready(&format!(
-                "the store does not answer within {STORE_PATIENCE:?}"
+                "the store does not respond within {STORE_TIMEOUT:?}"
             ));
         }
     }
-    match missing(served.control.board().leases()) {
+    match missing(state.control.board().leases()) {
         None => (StatusCode::OK, "ok\n".to_owned()),
         Some(why) => unready(&why),
     }
 }
 
-/// What is missing of the leases; `None` if nothing is. Those of other daemons are none of ours.
+/// Why leases are not all in use. Those of other daemons do not count.
 fn missing(leases: Option<LeaseCounts>) -> Option<String> {
     let Some(leases) = leases else {
-        return Some("the leases could not be looked at yet".to_owned());
+        return Some("the leases have not been read yet".to_owned());
     };
     let waiting = leases.waiting;
-    (0 < waiting).then(|| format!("{waiting} leases wait for a consumer to be started again"))
+    (0 < waiting).then(|| format!("{waiting} leases wait for their consumer to restart"))
 }
 
 #[cfg(test)]

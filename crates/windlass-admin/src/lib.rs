@@ -1,7 +1,7 @@
-//! The daemon's face: AWS's API of mappings, the status of what runs, health and metrics.
+//! The HTTP server of the daemon: AWS's API of event source mappings, status, health and metrics.
 //!
 //! Handlers write mappings and read the status board, nothing else: no request can drive a poller.
-//! The server runs on a thread and a runtime of its own, so it answers while the data path is busy.
+//! The server has its own thread and runtime, so it responds while the data path is busy.
 
 mod api;
 mod config_mappings;
@@ -14,9 +14,11 @@ mod rebinding_guard;
 mod rendering;
 pub mod report;
 mod server;
+mod state;
 mod status;
 
 pub use config_mappings::{ApplyError, ConfigMapping, ConfigMappingError, MissingFunction};
 pub use control::{Control, ControlParts};
 pub use metrics::Metrics;
-pub use server::{Readiness, Server, ServerParts};
+pub use server::{Server, ServerParts};
+pub use state::Readiness;

@@ -8,56 +8,54 @@ use thiserror::Error;
 use windlass_engine::memory::Budget;
 use windlass_engine::status::StatusBoard;
 
-/// How often the exporter is given a chance to fold what it has gathered.
+/// Interval at which the exporter aggregates its samples.
 pub(crate) const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Upper bounds of the buckets, in seconds: from a fast function to records that wait for hours.
+/// Upper bounds in seconds, from fast functions to records that wait for hours.
 const BUCKETS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 3_600.0, 86_400.0,
 ];
 
-/// A series that nothing has been added to for so long goes. That is how those of deleted mappings
-/// go; one of a mapping that had nothing to do begins again at zero, as after a restart.
-const SERIES_LAST: Duration = Duration::from_secs(60 * 60);
+/// A series without a new sample for this long is dropped, as are those of deleted mappings. One of
+/// an idle mapping starts again at zero, as after a restart.
+const SERIES_TTL: Duration = Duration::from_secs(60 * 60);
 
-/// Gathers the metrics of this process.
+/// The metrics of this process.
 #[derive(Clone)]
 pub struct Metrics {
     handle: PrometheusHandle,
 }
 
-/// Metrics cannot be gathered.
 #[derive(Debug, Error)]
-#[error("metrics cannot be gathered")]
+#[error("cannot install the metrics recorder")]
 pub struct MetricsError(#[from] BuildError);
 
 impl Metrics {
-    /// Begins to gather; once for a process.
+    /// Once per process.
     ///
     /// # Errors
-    /// It was done before.
+    /// A recorder is installed already.
     pub fn install() -> Result<Self, MetricsError> {
-        let handle = builder(SERIES_LAST)?.install_recorder()?;
+        let handle = builder(SERIES_TTL)?.install_recorder()?;
         windlass_engine::metrics::describe();
         Ok(Self { handle })
     }
 
-    /// What a scrape sees now.
     pub(crate) fn render(&self, board: &StatusBoard, budget: &Budget) -> String {
         windlass_engine::metrics::publish(board, budget);
         self.handle.render()
     }
 
-    /// Folds what has been gathered; without it, memory grows until the next scrape.
+    /// Aggregates the samples; without it, memory grows until the next scrape.
     pub(crate) fn upkeep(&self) {
         self.handle.run_upkeep();
     }
 }
 
-fn builder(series_last: Duration) -> Result<PrometheusBuilder, BuildError> {
+fn builder(series_ttl: Duration) -> Result<PrometheusBuilder, BuildError> {
     let seconds = Matcher::Suffix("_seconds".to_owned());
     let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &BUCKETS)?;
-    Ok(builder.idle_timeout(MetricKindMask::ALL, Some(series_last)))
+    Ok(builder.idle_timeout(MetricKindMask::ALL, Some(series_ttl)))
 }
 
 #[cfg(test)]
@@ -67,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn series_to_which_nothing_is_added_go() {
+    fn idle_series_are_dropped() {
         let recorder = builder(Duration::ZERO).unwrap().build_recorder();
         let handle = recorder.handle();
         with_local_recorder(&recorder, || {

@@ -1,4 +1,4 @@
-//! Pages of a list: at most 100 mappings each, whatever was asked for.
+//! Pages of a list of mappings.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_ListEventSourceMappings.html>
 
@@ -6,17 +6,17 @@ use windlass_core::mapping::{MappingId, MappingRow};
 
 use crate::errors::ApiError;
 
-/// The most mappings of one page.
-const MAXIMUM_PAGE: usize = 100;
+/// Whatever `MaxItems` requests.
+const MAX_PAGE_SIZE: usize = 100;
 
-/// One page, and the marker of the next if there is one.
+/// One page, and the marker of the next.
 pub(crate) fn page(
     rows: Vec<MappingRow>,
     marker: Option<&str>,
     max_items: Option<&str>,
 ) -> Result<(Vec<MappingRow>, Option<String>), ApiError> {
     let size = max_items.and_then(|text| text.parse().ok());
-    let size = size.unwrap_or(MAXIMUM_PAGE).clamp(1, MAXIMUM_PAGE);
+    let size = size.unwrap_or(MAX_PAGE_SIZE).clamp(1, MAX_PAGE_SIZE);
     let after = marker
         .filter(|text| !text.is_empty())
         .map(last_shown)
@@ -31,10 +31,10 @@ pub(crate) fn page(
     Ok((page, next))
 }
 
-/// A marker is the id of the last mapping of the page before: it stays good if that is deleted.
+/// A marker is the id of the last mapping of a page. It stays valid when that mapping is deleted.
 fn last_shown(marker: &str) -> Result<MappingId, ApiError> {
     if uuid::Uuid::try_parse(marker).is_err() {
-        let text = format!("Invalid Marker: '{marker}'; use the NextMarker of the page before.");
+        let text = format!("Invalid Marker: '{marker}'; use the NextMarker of the previous page.");
         return Err(ApiError::invalid(text));
     }
     Ok(MappingId::new(marker))
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_stays_good_when_its_mapping_is_gone() {
+    fn a_marker_stays_valid_when_its_mapping_is_deleted() {
         let mut all = rows(4);
         let (_, marker) = page(all.clone(), None, Some("2")).unwrap();
         all.remove(1);

@@ -1,8 +1,8 @@
-//! Keeps web pages away from a daemon on loopback.
+//! Rejects requests of web pages to a daemon on loopback.
 //!
-//! A page that somebody has open can send requests to 127.0.0.1, by a name of its own that resolves
-//! to it (DNS rebinding) or across origins. The first shows in `Host`, the second in `Origin`; no
-//! client of this API sends either.
+//! A page in a browser can send requests to 127.0.0.1: under a host name of its own that resolves
+//! to it (DNS rebinding), or across origins. `Host` shows the first, `Origin` the second; clients of
+//! this API send neither.
 
 use std::net::IpAddr;
 
@@ -10,7 +10,6 @@ use http::{HeaderMap, header};
 
 use crate::errors::{ApiError, Code};
 
-/// Refuses what a web page may have sent.
 pub(crate) fn check(headers: &HeaderMap) -> Result<(), ApiError> {
     if headers.contains_key(header::ORIGIN) {
         let text = "a request with an Origin comes from a web page, and none may call this API";
@@ -43,7 +42,7 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn answers(host: &'static str, passes: bool) {
+    fn check_host(host: &'static str, passes: bool) {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static(host));
         assert_eq!(check(&headers).is_ok(), passes, "{host}");
@@ -51,21 +50,21 @@ mod tests {
 
     #[test]
     fn a_host_is_a_loopback_name_or_address() {
-        answers("localhost", true);
-        answers("LocalHost:9870", true);
-        answers("127.0.0.1:9870", true);
-        answers("127.3.2.1", true);
-        answers("[::1]:9870", true);
-        answers("evil.example:9870", false);
-        answers("localhost.evil.example", false);
-        answers("127.0.0.1.evil.example", false);
-        answers("10.0.0.1:9870", false);
-        answers("", false);
+        check_host("localhost", true);
+        check_host("LocalHost:9870", true);
+        check_host("127.0.0.1:9870", true);
+        check_host("127.3.2.1", true);
+        check_host("[::1]:9870", true);
+        check_host("evil.example:9870", false);
+        check_host("localhost.evil.example", false);
+        check_host("127.0.0.1.evil.example", false);
+        check_host("10.0.0.1:9870", false);
+        check_host("", false);
         check(&HeaderMap::new()).unwrap_err();
     }
 
     #[test]
-    fn no_origin_may_call() {
+    fn requests_with_an_origin_are_rejected() {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("localhost"));
         headers.insert(header::ORIGIN, HeaderValue::from_static("http://localhost"));

@@ -19,15 +19,15 @@ use crate::errors::ApiError;
 use crate::report::{
     CheckpointReport, CountsReport, MappingReport, QueueReport, ShardReport, rfc3339,
 };
-use crate::server::Served;
+use crate::state::ServerState;
 
 /// `GET /windlass/v1/mappings`: every mapping, without its shards.
 pub(crate) async fn list(
-    State(served): State<Arc<Served>>,
+    State(state): State<Arc<ServerState>>,
 ) -> Result<Json<Vec<MappingReport>>, ApiError> {
-    let rows = served.control.store().mappings().await?;
-    let board = served.control.board();
-    let now = served.control.clock().now();
+    let rows = state.control.store().mappings().await?;
+    let board = state.control.board();
+    let now = state.control.clock().now();
     let reports = rows
         .iter()
         .map(|row| summary(row, &board.mapping(row), now));
@@ -36,13 +36,13 @@ pub(crate) async fn list(
 
 /// `GET /windlass/v1/mappings/{uuid}`: one mapping, with its shards or its queue.
 pub(crate) async fn get(
-    State(served): State<Arc<Served>>,
+    State(state): State<Arc<ServerState>>,
     Uuid(uuid): Uuid,
 ) -> Result<Json<MappingReport>, ApiError> {
-    let row = served.control.row(&uuid).await?;
-    let status = served.control.board().mapping(&row);
-    let leases = served.control.store().leases().await?;
-    let now = served.control.clock().now();
+    let row = state.control.row(&uuid).await?;
+    let status = state.control.board().mapping(&row);
+    let leases = state.control.store().leases().await?;
+    let now = state.control.clock().now();
     let mut report = summary(&row, &status, now);
     add_units(&mut report, &row.id, &status, &leases, now);
     Ok(Json(report))
@@ -52,7 +52,7 @@ fn summary(row: &MappingRow, status: &MappingStatus, now: Timestamp) -> MappingR
     let counts = &status.counts;
     MappingReport {
         uuid: row.id.as_str().to_owned(),
-        event_source_arn: row.spec.event_source_arn.clone(),
+        event_source_arn: Some(row.source.as_str().to_owned()),
         function_arn: row.function_arn.as_str().to_owned(),
         state: status.state.to_owned(),
         last_processing_result: status.last_processing_result.to_owned(),
@@ -66,7 +66,7 @@ fn summary(row: &MappingRow, status: &MappingStatus, now: Timestamp) -> MappingR
             on_failure_delivered: counts.on_failure_delivered.get(),
             deleted: counts.deleted.get(),
         },
-        events_per_second: 0.0,
+        events_per_second: counts.polled.per_second(),
         behind_ms: max_behind(status, now).map(millis),
         shards: None,
         queue: None,

@@ -1,4 +1,4 @@
-//! Amazon Resource Names, and which event source one names.
+//! Amazon Resource Names, and those of event sources.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ pub struct SourceArn {
     arn: Arn,
 }
 
-/// What a name without an ARN belongs to, and what the ARNs of mappings begin with.
+/// Partition, region and account. Those of the daemon complete function names that are not full
+/// ARNs, and start the ARNs of mappings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArnScope {
     /// `aws`, `aws-cn`, …
@@ -31,7 +32,6 @@ pub struct ArnScope {
     pub account_id: String,
 }
 
-/// A text that is not an ARN.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("'{text}' is not an ARN: expected arn:partition:service:region:account:resource")]
 pub struct ArnError {
@@ -55,10 +55,10 @@ pub enum StreamKind {
 }
 
 impl Arn {
-    /// Reads an ARN; every part but region and account must be there.
+    /// Only region and account may be empty.
     ///
     /// # Errors
-    /// The text does not have the six parts of an ARN.
+    /// The text does not have the six parts of an ARN, or another part is empty.
     pub fn parse(text: &str) -> Result<Self, ArnError> {
         let mut parts = text.splitn(6, ':');
         let mut next = || parts.next().unwrap_or_default();
@@ -72,7 +72,6 @@ impl Arn {
         Ok(Self { text: text.into() })
     }
 
-    /// The whole ARN.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -87,22 +86,21 @@ impl Arn {
         self.part(2)
     }
 
-    /// The region; empty for global resources.
+    /// Empty for global resources.
     pub fn region(&self) -> &str {
         self.part(3)
     }
 
-    /// The account id; empty where the resource has none.
+    /// Empty where the resource has none.
     pub fn account_id(&self) -> &str {
         self.part(4)
     }
 
-    /// What follows the account id, colons included.
+    /// Everything after the account id, colons included.
     pub fn resource(&self) -> &str {
         self.part(5)
     }
 
-    /// Which event source this names, if it is one that windlass reads.
     fn source_kind(&self) -> Option<SourceKind> {
         let resource = self.resource();
         match self.service() {
@@ -124,7 +122,7 @@ impl Arn {
         }
     }
 
-    /// The stream's, table's or queue's own name.
+    /// The name of the stream, table or queue.
     pub fn source_name(&self) -> &str {
         let resource = self.resource();
         match self.service() {
@@ -200,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn names_the_source_it_stands_for() {
+    fn the_kind_of_source_comes_from_service_and_resource() {
         assert_eq!(
             kind("arn:aws:kinesis:r:1:stream/s"),
             Some(SourceKind::Stream(StreamKind::Kinesis))
@@ -217,14 +215,14 @@ mod tests {
     }
 
     #[test]
-    fn keeps_colons_of_the_resource() {
+    fn a_resource_keeps_its_colons() {
         let arn = Arn::parse("arn:aws:lambda:us-east-1:1:function:f:live").unwrap();
         assert_eq!(arn.resource(), "function:f:live");
         assert_eq!(arn.account_id(), "1");
     }
 
     #[test]
-    fn refuses_what_is_not_an_arn() {
+    fn a_text_without_six_parts_is_not_an_arn() {
         for text in [
             "",
             "arn",

@@ -1,8 +1,8 @@
-//! The ways to name a function, and the ARN each stands for.
+//! The forms of a function's name, and the ARN to which each resolves.
 
 use crate::arn::{Arn, ArnScope};
 
-/// A `FunctionName` of the API, taken apart.
+/// The parts of a `FunctionName` of the API.
 ///
 /// A name (`resize`), a partial ARN (`111122223333:function:resize`, `111122223333:resize`,
 /// `function:resize`) or an ARN, each with an optional qualifier: a version, an alias or `$LATEST`.
@@ -14,14 +14,14 @@ pub struct FunctionName {
     pub scope: Option<ArnScope>,
     /// The account of a full or partial ARN.
     pub account_id: Option<String>,
-    /// The function's own name, 1 to 64 characters.
+    /// 1 to 64 characters.
     pub name: String,
-    /// Version, alias or `$LATEST`, exactly as it was given.
+    /// Version, alias or `$LATEST`, exactly as given.
     pub qualifier: Option<String>,
 }
 
 impl FunctionName {
-    /// Reads any of the forms; `None` if the text has none of them.
+    /// `None` if the text has none of the forms.
     pub fn parse(text: &str) -> Option<Self> {
         if text.is_empty() || 256 < text.len() {
             return None;
@@ -51,8 +51,7 @@ impl FunctionName {
         Self::from_tail(None, account_id, rest)
     }
 
-    /// The ARN this stands for, with `home` for what the text leaves out.
-    /// The qualifier stays exactly as it was given.
+    /// Takes what the text leaves out from `home`. The qualifier stays exactly as given.
     pub fn resolve(&self, home: &ArnScope) -> Arn {
         let scope = self.scope.as_ref().unwrap_or(home);
         let account_id = self.account_id.as_ref().unwrap_or(&scope.account_id);
@@ -65,7 +64,7 @@ impl FunctionName {
             text.push(':');
             text.push_str(qualifier);
         }
-        Arn::parse(&text).expect("all six parts were just written")
+        Arn::parse(&text).expect("the text has all six parts")
     }
 
     fn from_tail(scope: Option<ArnScope>, account_id: Option<String>, tail: &str) -> Option<Self> {
@@ -136,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_names_no_function() {
+    fn other_texts_are_not_function_names() {
         for text in [
             "",
             "a b",

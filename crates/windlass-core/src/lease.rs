@@ -1,7 +1,7 @@
 //! The right to process one unit of work, and the checkpoint that belongs to it.
 //!
-//! One row for each unit: a shard of a mapping, or a slot of a queue. `epoch` is the fencing token:
-//! it grows when the owner changes, and a checkpoint is written only while it still holds.
+//! The store has one row for each unit. `epoch` is the fencing token: it grows when the owner
+//! changes, and a checkpoint is written only while the epoch is unchanged.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,23 +10,20 @@ use crate::ids::ShardId;
 use crate::mapping::MappingId;
 use crate::position::Position;
 
-/// Which daemon this is, unique for each start of a process.
+/// Identifies a daemon; unique for each start of the process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct WorkerId(Arc<str>);
 
-/// What a lease is about.
+/// Identifies a lease.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaseKey {
-    /// The mapping.
     pub mapping: MappingId,
-    /// The part of its source.
     pub unit: Unit,
 }
 
-/// The part of a source that one consumer works on.
+/// The part of a source that one consumer processes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Unit {
-    /// A shard of a stream.
     Shard(ShardId),
     /// A share of a queue's concurrency, counted from 0.
     QueueSlot(u16),
@@ -35,30 +32,27 @@ pub enum Unit {
 /// One row of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// What it is about.
     pub key: LeaseKey,
-    /// Who processes it; `None` if nobody does.
+    /// `None` if nobody processes the unit.
     pub owner: Option<WorkerId>,
     /// +1 when the owner changes.
     pub epoch: u64,
-    /// How far it has been processed. For a queue it stays at the trim horizon.
+    /// The saved position. For a queue it stays at the trim horizon.
     pub checkpoint: Position,
 }
 
 impl WorkerId {
-    /// From any text.
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl Unit {
-    /// The name under which it is stored: `shard:ID` or `queue:SLOT`.
+    /// The name in the store: `shard:ID` or `queue:SLOT`.
     pub fn name(&self) -> String {
         match self {
             Self::Shard(shard) => format!("shard:{shard}"),

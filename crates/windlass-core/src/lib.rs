@@ -26,6 +26,7 @@ pub mod time;
 pub mod arn;
 pub mod function;
 pub mod mapping;
+pub mod parameters;
 pub mod spec;
 pub mod validate;
 
@@ -46,4 +47,5 @@ pub mod queue;
 pub mod shard;
 
 pub mod lease;
+pub mod lease_rows;
 pub mod reconcile;

@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::ids::KeyHash;
-use crate::record_page::{RecordEntry, RecordMeta, RecordPage, RecordPageBuilder, Span};
+use crate::record_page::{
+    RecordEntry, RecordMeta, RecordPage, RecordPageBuilder, RetainedBytes, Span,
+};
 use crate::time::Timestamp;
 
 /// One record of a stream. It keeps its page in memory.
@@ -16,10 +18,6 @@ pub struct Record {
     page: Arc<RecordPage>,
     index: u32,
 }
-
-/// Observes a page without keeping it in memory.
-#[derive(Clone, Debug, Default)]
-pub struct PageWatch(Weak<RecordPage>);
 
 impl Record {
     /// All records of a page, in its order.
@@ -96,8 +94,15 @@ impl Record {
         start..start + data.len()
     }
 
-    pub fn watch_page(&self) -> PageWatch {
-        PageWatch(Arc::downgrade(&self.page))
+    /// Counts its page in `total` as long as any record of the page is in memory. A page is counted
+    /// only once.
+    pub fn count_page_in(&self, total: &RetainedBytes) {
+        self.page.count_in(total);
+    }
+
+    /// Where its page is counted.
+    pub(crate) fn page_counted_in(&self) -> Option<&RetainedBytes> {
+        self.page.counted_in()
     }
 
     /// Whether the event of `next` directly follows this one on the same page, after a comma.
@@ -122,13 +127,6 @@ impl Record {
 
     fn text(&self, span: Span) -> &[u8] {
         self.page.text(span)
-    }
-}
-
-impl PageWatch {
-    /// Whether any record of the page is still in memory.
-    pub fn is_retained(&self) -> bool {
-        self.0.strong_count() != 0
     }
 }
 
@@ -178,11 +176,25 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_observed_without_being_retained() {
-        let record = Record::standalone(&meta("1"), b"{}", 0..0);
-        let watch = record.watch_page();
-        assert!(watch.is_retained());
-        drop(record);
-        assert!(!watch.is_retained());
+    fn a_page_is_counted_until_its_last_record_is_dropped_in_any_order() {
+        let total = RetainedBytes::default();
+        let page = || {
+            let mut builder = RecordPageBuilder::default();
+            builder.push(&meta("1"), b"{}", 0..0);
+            builder.push(&meta("2"), b"{}", 0..0);
+            let records = Record::of_page(builder.finish());
+            records[0].count_page_in(&total);
+            records[1].count_page_in(&total);
+            records
+        };
+        let (mut first, second) = (page(), page());
+        let bytes = "{},{}12".len();
+        assert_eq!(total.get(), 2 * bytes);
+        drop(second);
+        assert_eq!(total.get(), bytes);
+        drop(first.remove(0));
+        assert_eq!(total.get(), bytes);
+        drop(first);
+        assert_eq!(total.get(), 0);
     }
 }

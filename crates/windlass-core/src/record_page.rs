@@ -5,6 +5,8 @@
 //! is sent without a copy.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -16,6 +18,18 @@ use crate::time::Timestamp;
 pub struct RecordPage {
     text: Bytes,
     entries: Vec<RecordEntry>,
+    retained: OnceLock<Retained>,
+}
+
+/// The bytes of text of those pages that are still in memory, of all that are counted here.
+#[derive(Clone, Debug, Default)]
+pub struct RetainedBytes(Arc<AtomicUsize>);
+
+/// A page's share of [`RetainedBytes`]; subtracted on drop.
+#[derive(Debug)]
+struct Retained {
+    total: RetainedBytes,
+    bytes: usize,
 }
 
 /// Builds a page, event by event.
@@ -66,6 +80,19 @@ impl RecordPage {
         self.entries.is_empty()
     }
 
+    /// Counts the page in `total` until it is dropped. A page is counted only once.
+    pub(crate) fn count_in(&self, total: &RetainedBytes) {
+        self.retained.get_or_init(|| Retained {
+            total: total.clone(),
+            bytes: total.add(self.text.len()),
+        });
+    }
+
+    /// Where the page is counted.
+    pub(crate) fn counted_in(&self) -> Option<&RetainedBytes> {
+        self.retained.get().map(|retained| &retained.total)
+    }
+
     #[inline]
     pub(crate) fn entry(&self, index: usize) -> &RecordEntry {
         &self.entries[index]
@@ -78,6 +105,23 @@ impl RecordPage {
 
     pub(crate) fn slice(&self, span: Span) -> Bytes {
         self.text.slice(span.start as usize..span.end as usize)
+    }
+}
+
+impl RetainedBytes {
+    pub fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: usize) -> usize {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        bytes
+    }
+}
+
+impl Drop for Retained {
+    fn drop(&mut self) {
+        self.total.0.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -160,6 +204,7 @@ impl RecordPageBuilder {
         RecordPage {
             text: fit(self.text),
             entries: self.entries,
+            retained: OnceLock::new(),
         }
     }
 }

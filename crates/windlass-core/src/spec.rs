@@ -1,148 +1,306 @@
-//! The AWS JSON shape of a mapping's parameters: the only serialised type of the domain.
+//! The parameters of a mapping in AWS's JSON form, the only serialized type of the domain.
 //!
-//! The API receives it, mapping files contain it, the stores keep it. It can hold anything that a
-//! user may write; [`crate::validate`] says what is wrong with it.
+//! The API receives it, mapping files contain it, the stores keep it. Its values have the right
+//! types; [`crate::validate`] checks everything else.
 
-use std::collections::BTreeMap;
+use serde::de::{Error as _, Unexpected};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Number, Value};
+use thiserror::Error;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use crate::arn::SourceKind;
+use crate::parameters::{self, Type};
 
 /// The members of `CreateEventSourceMapping`.
 ///
-/// Those that windlass knows are typed. All others are kept as they came, in
-/// [`other`](MappingSpec::other), so that they can be refused by name: nothing is dropped unseen.
+/// Those of [`parameters::PARAMETERS`] have values of their type. All others are kept as they
+/// came, so that they can be refused by name. A member that is null is absent.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(transparent)]
 pub struct MappingSpec {
-    /// The function, in any form that the API takes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub function_name: Option<String>,
-    /// The stream or queue.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub event_source_arn: Option<String>,
-    /// Whether pollers run; `true` by default.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub enabled: Option<bool>,
-    /// Most records of one batch.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub batch_size: Option<i64>,
-    /// How long a batch gathers, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub maximum_batching_window_in_seconds: Option<i64>,
-    /// `TRIM_HORIZON`, `LATEST` or `AT_TIMESTAMP`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub starting_position: Option<String>,
-    /// Seconds since the epoch, for `AT_TIMESTAMP`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub starting_position_timestamp: Option<f64>,
-    /// Batches of one shard that may run at a time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub parallelization_factor: Option<i64>,
-    /// Retries after the first attempt; -1 for ever.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub maximum_retry_attempts: Option<i64>,
-    /// Age in seconds at which a record is given up; -1 never.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub maximum_record_age_in_seconds: Option<i64>,
-    /// Whether a failed batch is split.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bisect_batch_on_function_error: Option<bool>,
-    /// Length of a tumbling window in seconds; 0 is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tumbling_window_in_seconds: Option<i64>,
-    /// `ReportBatchItemFailures`, or empty.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub function_response_types: Option<Vec<String>>,
-    /// Which records reach the function; nothing in it is every record.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub filter_criteria: Option<FilterCriteria>,
-    /// Where records go that are given up; nothing in it is nowhere.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub destination_config: Option<DestinationConfig>,
-    /// Which groups of metrics are kept.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub metrics_config: Option<MetricsConfig>,
-    /// Every other member, whether AWS has it or not.
-    #[serde(flatten)]
-    pub other: BTreeMap<String, Value>,
+    members: Map<String, Value>,
 }
 
-/// `FilterCriteria`: a record that matches any of the filters reaches the function.
-///
-/// <https://docs.aws.amazon.com/lambda/latest/api/API_FilterCriteria.html>
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct FilterCriteria {
-    /// The filters; none of them passes every record.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub filters: Option<Vec<Filter>>,
-    /// Every other member.
-    #[serde(flatten)]
-    pub other: BTreeMap<String, Value>,
+/// A value of another type than its member has.
+#[derive(Clone, Debug, PartialEq, Error)]
+#[error("{}", invalid_type(.found, .expected))]
+pub struct TypeError {
+    /// `BatchSize`, `FilterCriteria.Filters[0].Pattern`.
+    pub member: String,
+    pub expected: Type,
+    pub found: Value,
 }
 
-/// One filter.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Filter {
-    /// An event pattern, as JSON text.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pattern: Option<String>,
-    /// Every other member.
-    #[serde(flatten)]
-    pub other: BTreeMap<String, Value>,
+impl MappingSpec {
+    /// Keeps the members whose values have the right type, and reports the others.
+    ///
+    /// With `convert_texts`, a text that reads as a number or a boolean is one where that type is
+    /// expected: a variable of the environment is always a text.
+    pub fn read(members: &Map<String, Value>, convert_texts: bool) -> (Self, Vec<TypeError>) {
+        let mut reader = Reader {
+            convert_texts,
+            errors: Vec::new(),
+        };
+        let top = |name: &str| parameters::find(name).map(|parameter| &parameter.value_type);
+        let members = reader.members(members, top, "");
+        (Self { members }, reader.errors)
+    }
+
+    pub const fn members(&self) -> &Map<String, Value> {
+        &self.members
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.members.get(name)
+    }
+
+    pub fn set(&mut self, name: &str, value: impl Into<Value>) {
+        self.members.insert(name.to_owned(), value.into());
+    }
+
+    pub fn remove(&mut self, name: &str) -> Option<Value> {
+        self.members.remove(name)
+    }
+
+    /// The function, in any form that the API accepts.
+    pub fn function_name(&self) -> Option<&str> {
+        self.get("FunctionName")?.as_str()
+    }
+
+    pub fn event_source_arn(&self) -> Option<&str> {
+        self.get("EventSourceArn")?.as_str()
+    }
+
+    pub fn enabled(&self) -> Option<bool> {
+        self.get("Enabled")?.as_bool()
+    }
+
+    pub fn batch_size(&self, kind: SourceKind) -> i64 {
+        self.integer("BatchSize", kind)
+    }
+
+    pub fn maximum_batching_window_in_seconds(&self, kind: SourceKind) -> i64 {
+        self.integer("MaximumBatchingWindowInSeconds", kind)
+    }
+
+    pub fn starting_position(&self) -> Option<&str> {
+        self.get("StartingPosition")?.as_str()
+    }
+
+    /// Seconds since the epoch.
+    pub fn starting_position_timestamp(&self) -> Option<f64> {
+        self.get("StartingPositionTimestamp")?.as_f64()
+    }
+
+    /// The pattern of each filter, empty where none is given.
+    pub fn filter_patterns(&self) -> Vec<&str> {
+        let filters = self.items("FilterCriteria", "Filters");
+        let patterns = filters.map(|filter| filter.get("Pattern").and_then(Value::as_str));
+        patterns.map(Option::unwrap_or_default).collect()
+    }
+
+    /// The groups of metrics that are kept.
+    pub fn metrics(&self) -> impl Iterator<Item = &str> {
+        self.items("MetricsConfig", "Metrics")
+            .filter_map(Value::as_str)
+    }
+
+    /// A number that has a default.
+    fn integer(&self, name: &str, kind: SourceKind) -> i64 {
+        let default = || parameters::find(name)?.default_for(kind)?.as_i64();
+        let value = self.get(name).and_then(Value::as_i64);
+        value
+            .or_else(default)
+            .expect("the table has a default for it")
+    }
+
+    fn items(&self, name: &str, list: &str) -> impl Iterator<Item = &Value> {
+        let items = self.get(name).and_then(|it| it.get(list)?.as_array());
+        items.into_iter().flatten()
+    }
 }
 
-/// `DestinationConfig`.
-///
-/// <https://docs.aws.amazon.com/lambda/latest/api/API_DestinationConfig.html>
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct DestinationConfig {
-    /// Never supported for streams and queues; here to be refused by name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub on_success: Option<Destination>,
-    /// Where records go that are given up.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub on_failure: Option<Destination>,
-    /// Every other member.
-    #[serde(flatten)]
-    pub other: BTreeMap<String, Value>,
+impl<'de> Deserialize<'de> for MappingSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let members = Map::deserialize(deserializer)?;
+        let (spec, errors) = Self::read(&members, false);
+        match errors.into_iter().next() {
+            None => Ok(spec),
+            Some(error) => Err(D::Error::custom(error)),
+        }
+    }
 }
 
-/// One destination; empty means none.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct Destination {
-    /// Its ARN; an empty text is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub destination: Option<String>,
-    /// Every other member.
-    #[serde(flatten)]
-    pub other: BTreeMap<String, Value>,
+struct Reader {
+    convert_texts: bool,
+    errors: Vec<TypeError>,
 }
 
-/// `MetricsConfig`.
-///
-/// <https://docs.aws.amazon.com/lambda/latest/api/API_EventSourceMappingMetricsConfig.html>
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-pub struct MetricsConfig {
-    /// `EventCount`, `ErrorCount`, `KafkaMetrics`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub metrics: Option<Vec<String>>,
-    /// Every other member.
-    #[serde(flatten)]
-    pub other: BTreeMap<String, Value>,
+impl Reader {
+    fn members(
+        &mut self,
+        members: &Map<String, Value>,
+        type_of: impl Fn(&str) -> Option<&'static Type>,
+        path: &str,
+    ) -> Map<String, Value> {
+        let mut read = Map::new();
+        for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
+            let value = match type_of(name) {
+                Some(expected) => self.value(expected, value, &format!("{path}{name}")),
+                None => Some(value.clone()),
+            };
+            read.extend(value.map(|value| (name.clone(), value)));
+        }
+        read
+    }
+
+    /// `None` if the type is wrong, which is reported. Of lists and structures, the items and
+    /// members that fit are kept.
+    fn value(&mut self, expected: &'static Type, value: &Value, path: &str) -> Option<Value> {
+        let text = value.as_str().filter(|_| self.convert_texts);
+        let converted = text.and_then(|text| convert(expected, text));
+        let value = converted.as_ref().unwrap_or(value);
+        match (expected, value) {
+            (Type::List { item, .. }, Value::Array(items)) => {
+                let items = items.iter().enumerate();
+                let read = items
+                    .filter_map(|(index, it)| self.value(item, it, &format!("{path}[{index}]")));
+                Some(read.collect())
+            }
+            (Type::Structure { members: known, .. }, Value::Object(members)) => {
+                let type_of = |name: &str| known.iter().find(|it| it.0 == name).map(|it| &it.1);
+                let read = self.members(members, type_of, &format!("{path}."));
+                Some(Value::Object(read))
+            }
+            (Type::Boolean, Value::Bool(_))
+            | (
+                Type::Text { .. } | Type::FunctionName | Type::SourceArn | Type::Enum(_),
+                Value::String(_),
+            ) => Some(value.clone()),
+            (Type::Integer { .. }, Value::Number(number)) if number.is_i64() => Some(value.clone()),
+            (Type::Number, Value::Number(number)) => number.as_f64().map(Value::from),
+            _ => {
+                self.errors.push(TypeError {
+                    member: path.to_owned(),
+                    expected: *expected,
+                    found: value.clone(),
+                });
+                None
+            }
+        }
+    }
 }
 
-impl DestinationConfig {
-    /// The destination of records that are given up, if one is named.
-    pub fn on_failure(&self) -> Option<&str> {
-        let text = self.on_failure.as_ref()?.destination.as_deref()?;
-        (!text.is_empty()).then_some(text)
+/// The number or boolean that a text reads as.
+fn convert(expected: &Type, text: &str) -> Option<Value> {
+    match expected {
+        Type::Boolean => text.parse::<bool>().ok().map(Value::from),
+        Type::Integer { .. } => text.parse::<i64>().ok().map(Value::from),
+        Type::Number => Number::from_f64(text.parse().ok()?).map(Value::Number),
+        Type::Text { .. }
+        | Type::FunctionName
+        | Type::SourceArn
+        | Type::Enum(_)
+        | Type::List { .. }
+        | Type::Structure { .. } => None,
+    }
+}
+
+/// The text of serde, which the API reports.
+fn invalid_type(found: &Value, expected: &Type) -> String {
+    let found = match found {
+        Value::Null => Unexpected::Unit,
+        Value::Bool(value) => Unexpected::Bool(*value),
+        Value::Number(number) => match number.as_i64() {
+            Some(integer) => Unexpected::Signed(integer),
+            None => Unexpected::Float(number.as_f64().unwrap_or_default()),
+        },
+        Value::String(text) => Unexpected::Str(text),
+        Value::Array(_) => Unexpected::Seq,
+        Value::Object(_) => Unexpected::Map,
+    };
+    let expected = match expected {
+        Type::Boolean => "a boolean",
+        Type::Number => "f64",
+        Type::Integer { .. } => "i64",
+        Type::Text { .. } | Type::FunctionName | Type::SourceArn | Type::Enum(_) => "a string",
+        Type::List { .. } => "a sequence",
+        Type::Structure { name, .. } => &format!("struct {name}"),
+    };
+    serde_json::Error::invalid_type(found, &expected).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(value: &Value, convert_texts: bool) -> (MappingSpec, Vec<TypeError>) {
+        MappingSpec::read(value.as_object().unwrap(), convert_texts)
+    }
+
+    #[test]
+    fn the_first_wrong_type_ends_deserialization() {
+        let filters = |filters: Value| json!({"FilterCriteria": {"Filters": filters}});
+        for (members, text) in [
+            (
+                json!({"BatchSize": "5"}),
+                r#"invalid type: string "5", expected i64"#,
+            ),
+            (
+                json!({"BatchSize": 1.5}),
+                "invalid type: floating point `1.5`, expected i64",
+            ),
+            (
+                json!({"Enabled": 1}),
+                "invalid type: integer `1`, expected a boolean",
+            ),
+            (
+                filters(json!([null])),
+                "invalid type: null, expected struct Filter",
+            ),
+            (
+                filters(json!([{"Pattern": {}}])),
+                "invalid type: map, expected a string",
+            ),
+        ] {
+            let error = serde_json::from_value::<MappingSpec>(members).unwrap_err();
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn null_is_absent_and_unknown_members_are_kept() {
+        let members = json!({"BatchSize": null, "Tags": {"a": null}, "KMSKeyArn": null});
+        let (spec, errors) = read(&members, false);
+        assert_eq!(errors, []);
+        assert_eq!(
+            Value::from(spec.members().clone()),
+            json!({"Tags": {"a": null}})
+        );
+    }
+
+    #[test]
+    fn a_text_can_be_a_number_or_a_boolean() {
+        let members = json!({
+            "BatchSize": "7", "Enabled": "false", "StartingPositionTimestamp": "1.5",
+            "FunctionName": "7",
+        });
+        let (spec, errors) = read(&members, true);
+        assert_eq!(errors, []);
+        let expected = json!({
+            "BatchSize": 7, "Enabled": false, "StartingPositionTimestamp": 1.5,
+            "FunctionName": "7",
+        });
+        assert_eq!(Value::from(spec.members().clone()), expected);
+        assert_eq!(
+            read(&json!({"StartingPositionTimestamp": "inf"}), true)
+                .1
+                .len(),
+            1
+        );
     }
 }

@@ -6,25 +6,25 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, Sleep};
 use windlass_core::time::Timestamp;
 
-/// Wall time at start plus monotonic time since: it never jumps, and tokio's paused time moves it
-/// in tests.
+/// Wall time at start plus monotonic time since: it never jumps, and in tests it follows tokio's
+/// paused time.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     wall: Timestamp,
     started: Instant,
 }
 
-/// WaitGuard for moments, most often for the same one again and again.
+/// Waits for a time. Waiting for the same time again costs nothing.
 #[derive(Debug)]
 pub(crate) struct Timer {
     clock: Clock,
-    /// For which it is set.
-    moment: Option<Timestamp>,
+    /// The time it is set to.
+    at: Option<Timestamp>,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl Clock {
-    /// A clock that starts at the machine's wall time.
+    /// Starts at the system's wall time.
     pub fn start() -> Self {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let millis = since_epoch.unwrap_or(Duration::ZERO).as_millis();
@@ -33,7 +33,6 @@ impl Clock {
         ))
     }
 
-    /// A clock that starts at a moment of one's choice.
     pub fn starting_at(wall: Timestamp) -> Self {
         Self {
             wall,
@@ -41,38 +40,35 @@ impl Clock {
         }
     }
 
-    /// The time.
     pub fn now(&self) -> Timestamp {
         let elapsed = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         Timestamp::from_millis(self.wall.as_millis().saturating_add(elapsed))
     }
 
-    fn instant(&self, moment: Timestamp) -> Instant {
-        self.started + moment.since(self.wall)
+    fn instant(&self, at: Timestamp) -> Instant {
+        self.started + at.since(self.wall)
     }
 }
 
 impl Timer {
-    /// A timer that is not set.
     pub(crate) fn new(clock: Clock) -> Self {
         Self {
             clock,
-            moment: None,
+            at: None,
             sleep: Box::pin(tokio::time::sleep_until(clock.started)),
         }
     }
 
-    /// Returns at a moment; `None` is never. To ask for the moment that was asked for before costs
-    /// nothing.
-    pub(crate) async fn sleep_until(&mut self, moment: Option<Timestamp>) {
-        let Some(at) = moment else {
+    /// Returns at a time; `None` is never.
+    pub(crate) async fn sleep_until(&mut self, at: Option<Timestamp>) {
+        let Some(time) = at else {
             return std::future::pending().await;
         };
-        if self.moment != moment {
-            self.moment = moment;
-            self.sleep.as_mut().reset(self.clock.instant(at));
+        if self.at != at {
+            self.at = at;
+            self.sleep.as_mut().reset(self.clock.instant(time));
         }
         self.sleep.as_mut().await;
-        self.moment = None;
+        self.at = None;
     }
 }

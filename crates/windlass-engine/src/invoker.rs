@@ -1,4 +1,4 @@
-//! One invocation, whatever its source: rendered, sent, measured and counted.
+//! One invocation, of any source: sent, measured and counted.
 
 use std::sync::Arc;
 
@@ -20,9 +20,8 @@ pub(crate) struct Invoker {
     pub(crate) mapping: MappingId,
     pub(crate) target: Arc<dyn Target>,
     pub(crate) metrics: InvocationMetrics,
-    /// The daemon's limit of concurrent invocations.
+    /// The daemon's concurrent invocations.
     pub(crate) slots: Account,
-    /// Where the consumer says which limits it waits for.
     pub(crate) backpressure: Backpressure,
     pub(crate) clock: Clock,
     pub(crate) board: Arc<StatusBoard>,
@@ -30,8 +29,8 @@ pub(crate) struct Invoker {
 }
 
 impl Invoker {
-    /// Invokes with an event of so many records; `newest` is when the last of them arrived. The
-    /// event is made once its turn has come.
+    /// Waits for a slot, then builds the event and sends it. `newest` is the time at which the last
+    /// record arrived at its source.
     pub(crate) async fn invoke(
         &self,
         attempt: u32,
@@ -61,17 +60,17 @@ impl Invoker {
         match &outcome {
             Outcome::Success => self.counts.invoked.add(n_records),
             Outcome::FunctionError { status, error } => {
-                tracing::warn!(status, error, attempt, n_records, "the function failed");
+                tracing::warn!(status, error, attempt, n_records, "function failed");
                 self.counts.invoked.add(n_records);
                 self.counts.failed_invocations.add(1);
                 self.counts.failed_events.add(n_records);
             }
-            // A function at its limit of concurrency is nothing out of the ordinary.
+            // A function at its concurrency limit is normal.
             Outcome::NotInvoked {
                 cause: Fault::Throttled { .. },
             } => {}
             Outcome::NotInvoked { cause } => {
-                tracing::warn!(?cause, n_records, "the function was not reached");
+                tracing::warn!(?cause, n_records, "function not reached");
             }
         }
         tracing::debug!(n_records, attempt, ?took, ?outcome, "invoked");

@@ -19,5 +19,6 @@ mod shard_driver;
 mod run_unit;
 pub mod supervisor;
 
+mod labels;
 pub mod metrics;
 pub mod status;

@@ -1,29 +1,27 @@
 //! Every metric by name.
 //!
-//! Counters carry the names of AWS's event source mapping metrics. They mirror the counts of the
-//! status board, so that the two always agree.
+//! Counters have the names of AWS's event source mapping metrics. They are copies of the status
+//! board's counts, so the two always agree.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html>
 
 use std::time::Duration;
 
 use metrics::{
-    Histogram, Label, SharedString, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
+    Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
-use windlass_core::arn::Arn;
 use windlass_core::event::PAYLOAD_LIMIT;
-use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Outcome;
 
+use crate::labels::Labels;
 use crate::memory::Budget;
 use crate::settings::{MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES, MAX_BUFFERED_RECORDS};
 use crate::status::{Counts, LeaseCounts, StatusBoard};
 
-/// The name of a counter, what it counts, and where the count is.
+/// Name, help text and value of a counter.
 type CounterOfCounts = (&'static str, &'static str, fn(&Counts) -> u64);
 
-/// A state of leases, and how many have it.
+/// A state, and the number of leases in it.
 type StateOfLeases = (&'static str, fn(&LeaseCounts) -> usize);
 
 const POLLED: &str = "windlass_polled_events_total";
@@ -43,11 +41,7 @@ const INVOCATIONS: &str = "windlass_concurrent_invocations";
 const QUEUE_INVOCATIONS: &str = "windlass_queue_concurrent_invocations";
 const LIMIT: &str = "windlass_limit";
 
-/// How the series of one mapping are labelled: by its UUID and by the name of its function.
-#[derive(Clone, Debug)]
-pub(crate) struct Labels([Label; 2]);
-
-/// The series of the invocations of one consumer, looked up once.
+/// Series of the invocations of one consumer, looked up once.
 #[derive(Clone)]
 pub(crate) struct InvocationMetrics {
     iterator_age: Histogram,
@@ -60,7 +54,7 @@ const COUNTERS: [CounterOfCounts; 7] = [
     (POLLED, "events read from the source", |counts| {
         counts.polled.get()
     }),
-    (FILTERED_OUT, "events passed over", |counts| {
+    (FILTERED_OUT, "events that no filter matched", |counts| {
         counts.filtered_out.get()
     }),
     (
@@ -68,10 +62,16 @@ const COUNTERS: [CounterOfCounts; 7] = [
         "events sent to the function, retries included",
         |counts| counts.invoked.get(),
     ),
-    (FAILED_INVOKE, "events the function failed", |counts| {
-        counts.failed_events.get()
-    }),
-    (DROPPED, "events given up", |counts| counts.dropped.get()),
+    (
+        FAILED_INVOKE,
+        "events of invocations that ended with a function error",
+        |counts| counts.failed_events.get(),
+    ),
+    (
+        DROPPED,
+        "events dropped: too large for an invocation",
+        |counts| counts.dropped.get(),
+    ),
     (
         DELIVERED,
         "events delivered to the on-failure destination",
@@ -91,29 +91,29 @@ const STATES: [StateOfLeases; 4] = [
     ("ended", |leases| leases.ended),
 ];
 
-/// Describes every metric; once for a recorder.
+/// Sets the help texts; call it once for each recorder.
 pub fn describe() {
     for (name, text, _) in COUNTERS {
         describe_counter!(name, text);
     }
     describe_histogram!(
         ITERATOR_AGE,
-        "age of the last record of a batch when it was sent"
+        "age of the last record of a batch when the batch is sent"
     );
-    describe_histogram!(INVOCATION, "how long invocations took, by result");
-    describe_gauge!(DRIVERS, "consumers that run");
-    describe_gauge!(LEASES, "shards and slots of queues, by who processes them");
-    describe_gauge!(BUFFERED, "bytes that events take in memory");
-    describe_gauge!(BUFFER_LIMIT, "bytes that events may take in memory");
-    describe_gauge!(INVOCATIONS, "invocations that are under way");
+    describe_histogram!(INVOCATION, "duration of invocations, by result");
+    describe_gauge!(DRIVERS, "running consumers");
+    describe_gauge!(LEASES, "shards and queue slots, by state");
+    describe_gauge!(BUFFERED, "bytes of events in memory");
+    describe_gauge!(BUFFER_LIMIT, "limit of the bytes of events in memory");
+    describe_gauge!(INVOCATIONS, "invocations in flight");
     describe_gauge!(
         QUEUE_INVOCATIONS,
-        "invocations that are under way for a queue"
+        "invocations in flight of a mapping on a queue"
     );
-    describe_gauge!(LIMIT, "every limit of the daemon, by name");
+    describe_gauge!(LIMIT, "limits of the daemon, by name");
 }
 
-/// Brings counters and gauges up to date; before each scrape.
+/// Updates counters and gauges; call it before each scrape.
 pub fn publish(board: &StatusBoard, budget: &Budget) {
     for (labels, counts) in board.counts() {
         for (name, _, count) in COUNTERS {
@@ -146,33 +146,6 @@ fn limit(name: &'static str, value: usize) {
     gauge!(LIMIT, "limit" => name).set(as_f64(value));
 }
 
-impl Labels {
-    pub(crate) fn new(mapping: &MappingId, function: &Arn) -> Self {
-        let mapping = SharedString::from(mapping.to_string());
-        Self([
-            Label::new("mapping", mapping),
-            Label::new("function", function_name(function)),
-        ])
-    }
-
-    fn iter(&self) -> std::slice::Iter<'_, Label> {
-        self.0.iter()
-    }
-
-    fn with(&self, name: &'static str, value: &'static str) -> Vec<Label> {
-        let mut labels = self.0.to_vec();
-        labels.push(Label::from_static_parts(name, value));
-        labels
-    }
-}
-
-/// The name of a function, with its qualifier if it has one.
-fn function_name(arn: &Arn) -> SharedString {
-    let resource = arn.resource();
-    let name = resource.strip_prefix("function:").unwrap_or(resource);
-    name.to_owned().into()
-}
-
 impl InvocationMetrics {
     pub(crate) fn new(labels: &Labels) -> Self {
         let invocation = |result| histogram!(INVOCATION, labels.with("result", result));
@@ -184,12 +157,11 @@ impl InvocationMetrics {
         }
     }
 
-    /// A batch is sent whose last record has this age.
+    /// Records the age of a batch's last record when the batch is sent.
     pub(crate) fn iterator_age(&self, age: Duration) {
         self.iterator_age.record(age.as_secs_f64());
     }
 
-    /// An invocation has ended.
     pub(crate) fn invocation(&self, outcome: &Outcome, took: Duration) {
         let series = match outcome {
             Outcome::Success => &self.success,

@@ -1,7 +1,7 @@
-//! The ports: what the engine and the API ask of the world.
+//! The ports: traits for the I/O of the engine and the API.
 //!
-//! Every one is object safe and can be faked. Deadlines of a call belong to the adapter; a call
-//! that takes too long ends as a [`Fault`] or an [`Outcome`], never in a hanging future.
+//! All are object safe and can be faked. The timeout of a call belongs to its adapter: a call that
+//! takes too long ends as a [`Fault`] or an [`Outcome`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,30 +21,29 @@ use windlass_core::queue::EntryResult;
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
 
-/// The cause of an error, for people.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// An I/O that failed.
+/// A failed I/O call.
 #[derive(Debug, Error)]
 #[error("{operation} failed ({fault:?})")]
 pub struct PortError {
-    /// What was tried, with the object's name: `GetRecords of stream orders`.
+    /// With the name of the object: `GetRecords of stream orders`.
     pub operation: String,
-    /// The little that decisions depend on.
+    /// What decisions depend on; the cause is for people.
     pub fault: Fault,
-    /// The cause.
     #[source]
     pub source: BoxError,
 }
 
-/// Reads one stream for one mapping; rendered events name the mapping's source and role.
+/// Reads one stream for one mapping. Events contain the ARN of the stream, and for Kinesis the role
+/// of the function.
 #[async_trait]
 pub trait StreamReader: Send + Sync {
-    /// Every shard that still has records, open and closed, all pages of the answer.
+    /// Every shard that still has records, open or closed.
     async fn list_shards(&self) -> Result<Vec<Shard>, PortError>;
 
-    /// One page of a shard. Nothing is remembered between calls: the place is in the cursor. An
-    /// expired iterator is replaced by one at `from.after` within the call.
+    /// One page of a shard. The reader is stateless: the position is in the cursor. An expired
+    /// iterator is replaced by one at `from.after` within the call.
     async fn read(
         &self,
         shard: &ShardId,
@@ -63,17 +62,15 @@ pub struct ReadLimits {
     pub max_bytes: usize,
 }
 
-/// What a queue says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueAttributes {
-    /// How long a received message stays invisible unless the receive says otherwise.
+    /// How long a received message stays invisible, unless the receive sets another time.
     pub visibility_timeout: Duration,
 }
 
-/// Reads one queue for one mapping; rendered events name the mapping's source.
+/// Reads one queue for one mapping. Events contain the ARN of the queue.
 #[async_trait]
 pub trait QueueReader: Send + Sync {
-    /// What the queue says of itself.
     async fn attributes(&self) -> Result<QueueAttributes, PortError>;
 
     /// Up to `limit` (1 to 10) messages, waiting up to `wait` (0 to 20 s) for the first; they stay
@@ -100,27 +97,25 @@ pub trait QueueReader: Send + Sync {
 /// One call of a function.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    /// The event.
     pub event: Event,
-    /// For which mapping.
     pub mapping: MappingId,
-    /// From 1; it grows only when the function was reached.
+    /// From 1; +1 when the function was reached and failed.
     pub attempt: u32,
 }
 
 /// Invokes one function.
 #[async_trait]
 pub trait Target: Send + Sync {
-    /// Invokes it and waits for the answer. Every way this can end is an [`Outcome`].
+    /// Invokes the function and waits for its answer.
     async fn invoke(&self, invocation: Invocation) -> Outcome;
 
-    /// The longest that one invocation may take.
+    /// The time after which an invocation is given up.
     fn timeout(&self) -> Duration;
 }
 
 /// Creates the readers and targets of mappings.
 pub trait AdapterFactory: Send + Sync {
-    /// `function`: some sources show its identity in the events.
+    /// `function`: some sources write its identity into the events.
     ///
     /// # Errors
     /// The daemon cannot reach the stream as it is configured.
@@ -139,48 +134,47 @@ pub trait AdapterFactory: Send + Sync {
     fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError>;
 }
 
-/// Looks up what a new mapping names, as AWS does before it accepts one.
+/// Looks up the source and the function of a new mapping, as AWS does before it accepts one.
 #[async_trait]
 pub trait ResourceLookup: Send + Sync {
-    /// The ARN of a function, its qualifier as given; `None` if there is no such function.
+    /// The ARN of a function, with the qualifier as given; `None` if there is no such function.
     async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError>;
 
-    /// Whether a stream or queue exists and may be read. `Gone` and `Denied` come as errors with
-    /// that fault.
+    /// Checks that a stream or queue exists and can be read; otherwise the error has the fault
+    /// `Gone` or `Denied`.
     async fn source(&self, source: &SourceArn) -> Result<(), PortError>;
 }
 
-/// Keeps mappings.
+/// Stores mappings.
 #[async_trait]
 pub trait MappingStore: Send + Sync {
-    /// Every mapping, those being deleted included, ordered by id.
+    /// Every mapping, ordered by id. Those being deleted are included.
     async fn mappings(&self) -> Result<Vec<MappingRow>, PortError>;
 
-    /// One mapping.
     async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError>;
 
-    /// Writes a mapping if its revision is still `seen`; `None`: if there is none of that id, and
-    /// none of the same source and function that is not being deleted.
+    /// Writes a mapping if its revision is still `seen`. With `None`, adds it unless there is a
+    /// mapping with its id, or one with its source and function that is not being deleted.
     async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError>;
 
     /// Removes a mapping and its leases if its revision is still `seen`.
     async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError>;
 }
 
-/// Keeps leases and checkpoints.
+/// Stores leases and checkpoints.
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
     /// Every lease, ordered by key.
     async fn leases(&self) -> Result<Vec<Lease>, PortError>;
 
-    /// Adds rows; one that is there already stays as it is.
+    /// Adds rows; existing ones are unchanged.
     async fn insert(&self, leases: &[Lease]) -> Result<(), PortError>;
 
-    /// Writes owner and epoch if both are still what `seen` says; never touches the checkpoint.
+    /// Writes owner and epoch if both are still as in `seen`; the checkpoint is unchanged.
     async fn compare_and_swap(&self, seen: &Lease, next: &Lease) -> Result<Swap, PortError>;
 
-    /// Writes a checkpoint while `epoch` still holds; durable when it returns. Saves that fall due
-    /// together are written together.
+    /// Writes a checkpoint if the epoch is still `epoch`; durable when it returns. Concurrent saves
+    /// are written together.
     async fn save(
         &self,
         key: &LeaseKey,
@@ -188,16 +182,15 @@ pub trait LeaseStore: Send + Sync {
         checkpoint: &Position,
     ) -> Result<Swap, PortError>;
 
-    /// Removes rows whose epoch still holds; others stay.
+    /// Removes rows whose epochs are unchanged.
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError>;
 }
 
-/// Everything a daemon keeps.
 pub trait Store: MappingStore + LeaseStore {}
 
 impl<T: MappingStore + LeaseStore> Store for T {}
 
-/// An error with all its causes in one line.
+/// An error with its causes in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! From a mapping and a lease to a driver that can run.
+//! Runs one unit of a mapping: builds its consumer and driver from the mapping and the lease.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,28 +8,32 @@ use tracing::Instrument;
 use windlass_core::arn::StreamKind;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{KeyHash, ShardId};
-use windlass_core::lease::{Lease, LeaseKey, Unit};
-use windlass_core::mapping::{
-    Mapping, QueueSettings, QueueSource, Source, StreamSettings, StreamSource,
-};
+use windlass_core::lease::{Lease, LeaseKey};
+use windlass_core::mapping::{Mapping, QueueSource, StreamSettings, StreamSource};
+use windlass_core::queue::{QueueConsumer, QueueConsumerSettings, QueueLimits};
 use windlass_core::shard::{Finish, ShardConsumer, ShardConsumerSettings, ShardLimits};
 use windlass_filter::Criteria;
 
+use crate::backoff::RetryDelay;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
-use crate::memory::PageMemory;
-use crate::memory::{Account, Budget};
-use crate::metrics::{InvocationMetrics, Labels};
-use crate::ports::{AdapterFactory, PortError, QueueReader, Store, StreamReader, Target};
+use crate::labels::Labels;
+use crate::memory::{Account, Budget, MessageMemory, PageMemory};
+use crate::metrics::InvocationMetrics;
+use crate::ports::{QueueAttributes, QueueReader, Store, StreamReader, Target, log_fault};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
     BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
-    DYNAMODB_STREAMS_READ_LIMIT, EngineSettings, KINESIS_READ_BYTES, KINESIS_READ_LIMIT,
-    MAX_BUFFERED_BYTES, MAX_BUFFERED_RECORDS, MIN_BUFFERED_RECORDS,
+    DYNAMODB_STREAMS_READ_LIMIT, EngineSettings, HOLD_LIMIT, KINESIS_READ_BYTES,
+    KINESIS_READ_LIMIT, MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES, MAX_BUFFERED_RECORDS,
+    MAX_QUEUE_CONCURRENCY, MIN_BUFFERED_RECORDS,
 };
 use crate::shard_driver::{ShardDriver, ShardIo};
 use crate::status::{StatusBoard, UnitHandle, UnitView};
-use crate::stop::Stop;
+use crate::stop::{Stop, wait_for_stop};
+
+/// Delays between attempts to describe a queue.
+const DESCRIBE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// What all drivers of a daemon share.
 #[derive(Clone)]
@@ -38,121 +42,120 @@ pub(crate) struct EngineContext {
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) clock: Clock,
     pub(crate) settings: EngineSettings,
-    /// The bytes that may be held.
+    /// Bytes of events in memory.
     pub(crate) budget: Budget,
-    /// The invocations that may be under way.
+    /// Concurrent invocations.
     pub(crate) slots: Budget,
     pub(crate) seed: u64,
 }
 
-/// The adapters of one mapping, made once for all its units.
-#[derive(Clone)]
-pub(crate) struct Connection {
-    pub(crate) reader: Reader,
-    target: Arc<dyn Target>,
+/// One unit of a mapping, with the adapter of its source.
+pub(crate) enum UnitSource {
+    Shard {
+        shard: ShardId,
+        reader: Arc<dyn StreamReader>,
+        source: StreamSource,
+    },
+    Queue {
+        reader: Arc<dyn QueueReader>,
+        source: QueueSource,
+    },
 }
 
-/// The adapter of the source.
-#[derive(Clone)]
-pub(crate) enum Reader {
-    Stream(Arc<dyn StreamReader>),
-    Queue(Arc<dyn QueueReader>),
-}
-
-impl Connection {
-    pub(crate) fn new(connect: &dyn AdapterFactory, mapping: &Mapping) -> Result<Self, PortError> {
-        let reader = match &mapping.source {
-            Source::Stream(source) => Reader::Stream(connect.stream(source, &mapping.function)?),
-            Source::Queue(source) => Reader::Queue(connect.queue(source)?),
-        };
-        Ok(Self {
-            reader,
-            target: connect.target(&mapping.function)?,
-        })
-    }
-}
-
-/// Runs one unit of a mapping until it ends; `None`: nothing was finished that others build on.
-pub(crate) async fn run(
-    context: EngineContext,
-    mapping: Mapping,
-    connection: Connection,
-    lease: Lease,
-    stop: watch::Receiver<Stop>,
-) -> Option<Finish> {
-    let unit = lease.key.unit.name();
-    let span = tracing::info_span!("mapping", uuid = %mapping.id, unit);
-    let starting = UnitView::Starting { fault: None };
-    let status = context.board.unit(&mapping.id, &lease.key.unit, starting);
-    let invoker = Invoker {
-        mapping: mapping.id.clone(),
-        metrics: InvocationMetrics::new(&Labels::new(&mapping.id, &mapping.function)),
-        target: connection.target,
-        slots: context.slots.account(&mapping.id),
-        backpressure: status.backpressure().clone(),
-        clock: context.clock,
-        counts: context.board.counts_of(&mapping.id),
-        board: Arc::clone(&context.board),
-    };
-    let poll = poll_settings(&context.settings, &mapping.source);
-    let running = DriverParts {
-        seed: seed(context.seed, &lease),
-        account: context.budget.account(&mapping.id),
-        invoker,
-        stop,
-        status,
-        context,
-    };
-    match (connection.reader, mapping.source, &lease.key.unit) {
-        (
-            Reader::Stream(reader),
-            Source::Stream(StreamSource { settings, .. }),
-            Unit::Shard(shard),
-        ) => {
-            let shard = shard.clone();
-            let settings = shard_settings(settings, mapping.filter, poll);
-            let driver = running.shard(reader, settings, lease, shard, poll);
-            driver.run().instrument(span).await
-        }
-        (
-            Reader::Queue(reader),
-            Source::Queue(QueueSource { settings, .. }),
-            Unit::QueueSlot(_),
-        ) => {
-            let driver = running.queue(reader, settings, mapping.filter);
-            driver.run().instrument(span).await;
-            None
-        }
-        (Reader::Stream(_) | Reader::Queue(_), _, unit) => {
-            tracing::error!(unit = unit.name(), "a lease does not fit its mapping");
-            None
-        }
-    }
-}
-
-/// What the drivers of both kinds are made of.
+/// What the drivers of both kinds need.
 struct DriverParts {
     invoker: Invoker,
     account: Account,
+    filter: Option<Arc<Criteria>>,
     seed: u64,
     stop: watch::Receiver<Stop>,
     status: UnitHandle,
     context: EngineContext,
 }
 
+/// How often a source is read, and how much at once.
+#[derive(Clone, Copy)]
+struct PollSettings {
+    poll_interval: Duration,
+    catch_up_interval: Duration,
+    read_limit: u32,
+    /// Memory of the largest page.
+    read_bytes: usize,
+}
+
+/// Returns how a shard ended, if other units depend on it.
+pub(crate) async fn run_unit(
+    context: EngineContext,
+    mapping: Mapping,
+    source: UnitSource,
+    target: Arc<dyn Target>,
+    lease: Lease,
+    stop: watch::Receiver<Stop>,
+) -> Option<Finish> {
+    let unit = &lease.key.unit;
+    let span = tracing::info_span!("mapping", uuid = %mapping.id, unit = unit.name());
+    let starting = UnitView::Starting { fault: None };
+    let status = context.board.unit(&mapping.id, unit, starting);
+    let invoker = Invoker {
+        metrics: InvocationMetrics::new(&Labels::new(&mapping.id, &mapping.function)),
+        target,
+        slots: context.slots.account(&mapping.id),
+        backpressure: status.backpressure().clone(),
+        clock: context.clock,
+        counts: context.board.counts_of(&mapping.id),
+        board: Arc::clone(&context.board),
+        mapping: mapping.id.clone(),
+    };
+    let parts = DriverParts {
+        invoker,
+        account: context.budget.account(&mapping.id),
+        filter: mapping.filter,
+        seed: seed(context.seed, &lease),
+        stop,
+        status,
+        context,
+    };
+    match source {
+        UnitSource::Shard {
+            shard,
+            reader,
+            source,
+        } => {
+            let driver = parts.shard_driver(shard, reader, source, lease);
+            driver.run().instrument(span).await
+        }
+        UnitSource::Queue { reader, source } => {
+            let run = async {
+                if let Some(driver) = parts.queue_driver(reader, source).await {
+                    driver.run().await;
+                }
+            };
+            run.instrument(span).await;
+            None
+        }
+    }
+}
+
 impl DriverParts {
-    fn shard(
+    fn shard_driver(
         self,
-        reader: Arc<dyn StreamReader>,
-        settings: ShardConsumerSettings,
-        lease: Lease,
         shard: ShardId,
-        pace: PollSettings,
+        reader: Arc<dyn StreamReader>,
+        source: StreamSource,
+        lease: Lease,
     ) -> ShardDriver {
-        let EngineContext { clock, store, .. } = self.context;
-        let batch_size = u32::try_from(settings.mapping.batch_size).unwrap_or(u32::MAX);
+        let EngineContext {
+            clock,
+            store,
+            settings,
+            ..
+        } = self.context;
+        let poll = poll_settings(&settings, source.kind);
+        let backpressure = self.invoker.backpressure.clone();
+        let batch_size = source.settings.batch_size;
+        let settings = shard_settings(source.settings, self.filter, poll);
         ShardDriver {
-            memory: PageMemory::new(&self.account, pace.read_bytes),
+            memory: PageMemory::new(self.account, backpressure, poll.read_bytes, batch_size),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
             io: Arc::new(ShardIo {
                 key: lease.key,
@@ -161,76 +164,108 @@ impl DriverParts {
                 reader,
                 store,
                 invoker: self.invoker,
-                account: self.account,
                 clock,
-                batch_size,
             }),
             stop: self.stop,
             status: self.status,
         }
     }
 
-    fn queue(
-        self,
+    /// `None` if it is asked to stop before the queue can be described.
+    async fn queue_driver(
+        mut self,
         reader: Arc<dyn QueueReader>,
-        mapping: QueueSettings,
-        filter: Option<Arc<Criteria>>,
-    ) -> QueueDriver {
-        let EngineContext {
-            clock, settings, ..
-        } = self.context;
-        QueueDriver {
-            io: QueueIo {
+        source: QueueSource,
+    ) -> Option<QueueDriver> {
+        let attributes = self.describe(&*reader).await?;
+        let clock = self.context.clock;
+        let backpressure = self.invoker.backpressure.clone();
+        let settings = self.queue_settings(source, attributes);
+        Some(QueueDriver {
+            memory: MessageMemory::new(self.account, backpressure),
+            consumer: QueueConsumer::new(settings, self.seed, clock.now()),
+            io: Arc::new(QueueIo {
                 reader,
                 invoker: self.invoker,
-                account: self.account,
                 clock,
                 stop: self.stop.clone(),
-            },
-            mapping,
-            filter,
-            settings,
-            seed: self.seed,
+            }),
             stop: self.stop,
             status: self.status,
+        })
+    }
+
+    async fn describe(&mut self, reader: &dyn QueueReader) -> Option<QueueAttributes> {
+        let (initial, max) = DESCRIBE_DELAYS;
+        let mut delay = RetryDelay::new(initial, max);
+        let described = async {
+            loop {
+                match reader.attributes().await {
+                    Ok(attributes) => return attributes,
+                    Err(error) => {
+                        let fault = Some(log_fault(&error));
+                        self.status.publish(UnitView::Starting { fault });
+                        tokio::time::sleep(delay.next_delay()).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = wait_for_stop(&mut self.stop) => None,
+            attributes = described => Some(attributes),
+        }
+    }
+
+    fn queue_settings(
+        &self,
+        source: QueueSource,
+        attributes: QueueAttributes,
+    ) -> QueueConsumerSettings {
+        let settings = &self.context.settings;
+        let maximum_concurrency = settings.queue_concurrency.clamp(1, MAX_QUEUE_CONCURRENCY);
+        // Every concurrent batch, and the next one that is being filled.
+        let n_batches = maximum_concurrency + 1;
+        let buffer_messages = source.settings.batch_size.saturating_mul(n_batches);
+        QueueConsumerSettings {
+            mapping: source.settings,
+            filter: self.filter.clone(),
+            visibility_timeout: attributes.visibility_timeout,
+            function_timeout: self.invoker.target.timeout(),
+            limits: QueueLimits {
+                visibility_heartbeat: settings.sqs_visibility_heartbeat,
+                wait_time: settings.sqs_wait_time,
+                maximum_concurrency,
+                buffer_messages: buffer_messages.min(MAX_BUFFERED_MESSAGES),
+                payload_limit: PAYLOAD_LIMIT,
+                hold_limit: HOLD_LIMIT,
+                backoff_jitter_percent: BACKOFF_JITTER_PERCENT,
+            },
         }
     }
 }
 
-/// The pace at which a source is read.
-#[derive(Clone, Copy)]
-struct PollSettings {
-    poll_interval: Duration,
-    catch_up_interval: Duration,
-    read_limit: u32,
-    /// The most that one read takes in memory.
-    read_bytes: usize,
-}
-
-/// Each unit of each mapping draws its own jitter, and a restart draws another: two mappings on one
-/// stream whose functions fail together are not tried again together.
+/// Different for each unit, mapping and restart: consumers that fail together do not retry
+/// together.
 fn seed(of_daemon: u64, lease: &Lease) -> u64 {
     let LeaseKey { mapping, unit } = &lease.key;
     let text = format!("{mapping}/{}/{}", unit.name(), lease.epoch);
     of_daemon ^ KeyHash::of(text.as_bytes()).0
 }
 
-fn poll_settings(settings: &EngineSettings, source: &Source) -> PollSettings {
-    match source {
-        Source::Stream(StreamSource {
-            kind: StreamKind::DynamoDbStreams,
-            ..
-        }) => PollSettings {
-            poll_interval: settings.dynamodb_streams_poll_interval,
-            catch_up_interval: settings.dynamodb_streams_catch_up_interval,
-            read_limit: DYNAMODB_STREAMS_READ_LIMIT,
-            read_bytes: DYNAMODB_STREAMS_READ_BYTES,
-        },
-        Source::Stream(_) | Source::Queue(_) => PollSettings {
+fn poll_settings(settings: &EngineSettings, kind: StreamKind) -> PollSettings {
+    match kind {
+        StreamKind::Kinesis => PollSettings {
             poll_interval: settings.kinesis_poll_interval,
             catch_up_interval: settings.kinesis_catch_up_interval,
             read_limit: KINESIS_READ_LIMIT,
             read_bytes: KINESIS_READ_BYTES,
+        },
+        StreamKind::DynamoDbStreams => PollSettings {
+            poll_interval: settings.dynamodb_streams_poll_interval,
+            catch_up_interval: settings.dynamodb_streams_catch_up_interval,
+            read_limit: DYNAMODB_STREAMS_READ_LIMIT,
+            read_bytes: DYNAMODB_STREAMS_READ_BYTES,
         },
     }
 }
@@ -238,17 +273,17 @@ fn poll_settings(settings: &EngineSettings, source: &Source) -> PollSettings {
 fn shard_settings(
     mapping: StreamSettings,
     filter: Option<Arc<Criteria>>,
-    pace: PollSettings,
+    poll: PollSettings,
 ) -> ShardConsumerSettings {
-    let batches = mapping.batch_size.saturating_mul(BUFFERED_BATCHES);
+    let buffer_records = mapping.batch_size.saturating_mul(BUFFERED_BATCHES);
     ShardConsumerSettings {
         mapping,
         filter,
         limits: ShardLimits {
-            poll_interval: pace.poll_interval,
-            catch_up_interval: pace.catch_up_interval.min(pace.poll_interval),
-            read_limit: pace.read_limit,
-            buffer_records: batches.clamp(MIN_BUFFERED_RECORDS, MAX_BUFFERED_RECORDS),
+            poll_interval: poll.poll_interval,
+            catch_up_interval: poll.catch_up_interval.min(poll.poll_interval),
+            read_limit: poll.read_limit,
+            buffer_records: buffer_records.clamp(MIN_BUFFERED_RECORDS, MAX_BUFFERED_RECORDS),
             buffer_bytes: MAX_BUFFERED_BYTES,
             payload_limit: PAYLOAD_LIMIT,
             backoff_jitter_percent: BACKOFF_JITTER_PERCENT,
@@ -258,13 +293,14 @@ fn shard_settings(
 
 #[cfg(test)]
 mod tests {
+    use windlass_core::lease::Unit;
     use windlass_core::mapping::MappingId;
     use windlass_core::position::Position;
 
     use super::*;
 
     #[test]
-    fn each_unit_of_each_mapping_draws_its_own_jitter() {
+    fn each_unit_of_each_mapping_has_its_own_jitter() {
         let lease = |mapping: &str, shard: &str, epoch| Lease {
             key: LeaseKey {
                 mapping: MappingId::new(mapping),

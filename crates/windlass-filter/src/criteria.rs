@@ -7,7 +7,7 @@ use crate::event_format::EventFormat;
 use crate::pattern::compile::compile;
 use crate::pattern::error::PatternError;
 
-/// Filter criteria: one or more patterns, one of which an event must match.
+/// Filter criteria: one or more patterns. An event must match one of them.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html>
 #[derive(Clone, Debug, PartialEq)]

@@ -98,7 +98,7 @@ impl App {
         let readiness = Readiness::default();
         let control = Control::new(ControlParts {
             store: self.store,
-            directory: self.adapters,
+            lookup: self.adapters,
             board: self.board,
             wakeup: self.supervisor.wakeup(),
             clock: self.clock,

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::builder::Resettable;
-use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+use crate::mappings::MappingArgs;
 
 /// AWS Lambda's event source mapping as a program of its own: polls Kinesis streams, DynamoDB
 /// streams and SQS queues, and invokes functions wherever they run.
@@ -193,45 +195,44 @@ pub(crate) enum OutputFormat {
     Yaml,
 }
 
-/// What to do with mappings.
 #[derive(Debug, Subcommand)]
 pub(crate) enum MappingsCommand {
-    /// Every mapping.
+    /// List mappings.
     List {
-        /// Only those of this source.
+        /// Of this source only.
         #[arg(long, value_name = "ARN")]
         event_source_arn: Option<String>,
-        /// Only those of this function.
+        /// Of this function only.
         #[arg(long, value_name = "NAME")]
         function_name: Option<String>,
     },
-    /// One mapping.
+    /// Show a mapping.
     Get {
-        /// Its UUID.
+        /// The UUID of the mapping.
         uuid: String,
     },
-    /// A new mapping.
+    /// Create a mapping.
     Create(Box<MappingArgs>),
     /// Change a mapping.
     Update {
-        /// Its UUID.
+        /// The UUID of the mapping.
         uuid: String,
         #[command(flatten)]
         mapping: Box<MappingArgs>,
     },
-    /// Stop and remove a mapping, its checkpoints included.
+    /// Delete a mapping with its checkpoints.
     Delete {
-        /// Its UUID.
+        /// The UUID of the mapping.
         uuid: String,
     },
-    /// Let a mapping run.
+    /// Enable a mapping.
     Enable {
-        /// Its UUID.
+        /// The UUID of the mapping.
         uuid: String,
     },
-    /// Stop a mapping; its checkpoints are kept.
+    /// Disable a mapping; its checkpoints are kept.
     Disable {
-        /// Its UUID.
+        /// The UUID of the mapping.
         uuid: String,
     },
     /// Create or update every mapping of a file.
@@ -241,66 +242,4 @@ pub(crate) enum MappingsCommand {
         #[arg(short, long, value_name = "FILE")]
         file: PathBuf,
     },
-}
-
-/// The members of a mapping, spelled as the AWS CLI does.
-#[derive(Debug, Default, Args)]
-pub(crate) struct MappingArgs {
-    /// A file with AWS's members, YAML or JSON, `-` for standard input; options go before it.
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: Option<PathBuf>,
-    /// The function: a name or an ARN.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) function_name: Option<String>,
-    /// The stream or queue.
-    #[arg(long, value_name = "ARN")]
-    pub(crate) event_source_arn: Option<String>,
-    /// Whether it runs.
-    #[arg(long, overrides_with = "no_enabled", action = ArgAction::SetTrue)]
-    pub(crate) enabled: bool,
-    /// Do not let it run yet.
-    #[arg(long, overrides_with = "enabled", action = ArgAction::SetTrue)]
-    pub(crate) no_enabled: bool,
-    /// Most records of one batch.
-    #[arg(long, value_name = "COUNT")]
-    pub(crate) batch_size: Option<i64>,
-    /// How long a batch gathers.
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) maximum_batching_window_in_seconds: Option<i64>,
-    /// TRIM_HORIZON, LATEST or AT_TIMESTAMP.
-    #[arg(long, value_name = "POSITION")]
-    pub(crate) starting_position: Option<String>,
-    /// For AT_TIMESTAMP: seconds since the epoch.
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) starting_position_timestamp: Option<f64>,
-    /// Batches of one shard that may run at a time.
-    #[arg(long, value_name = "COUNT")]
-    pub(crate) parallelization_factor: Option<i64>,
-    /// Retries after the first attempt; -1 for ever.
-    #[arg(long, value_name = "COUNT", allow_negative_numbers = true)]
-    pub(crate) maximum_retry_attempts: Option<i64>,
-    /// Age at which a record is given up; -1 never.
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
-    pub(crate) maximum_record_age_in_seconds: Option<i64>,
-    /// Split a failed batch.
-    #[arg(long, overrides_with = "no_bisect_batch_on_function_error", action = ArgAction::SetTrue)]
-    pub(crate) bisect_batch_on_function_error: bool,
-    /// Do not split a failed batch.
-    #[arg(long, overrides_with = "bisect_batch_on_function_error", action = ArgAction::SetTrue)]
-    pub(crate) no_bisect_batch_on_function_error: bool,
-    /// Length of a tumbling window; 0 is none.
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) tumbling_window_in_seconds: Option<i64>,
-    /// ReportBatchItemFailures.
-    #[arg(long, value_name = "TYPE", num_args = 0..)]
-    pub(crate) function_response_types: Option<Vec<String>>,
-    /// As JSON: {"OnFailure":{"Destination":"ARN"}}.
-    #[arg(long, value_name = "JSON")]
-    pub(crate) destination_config: Option<String>,
-    /// As JSON: {"Filters":[{"Pattern":"…"}]}.
-    #[arg(long, value_name = "JSON")]
-    pub(crate) filter_criteria: Option<String>,
-    /// As JSON: {"MaximumConcurrency":10}.
-    #[arg(long, value_name = "JSON")]
-    pub(crate) scaling_config: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! One client for each service and region, made of one configuration.
+//! SDK clients for each service and region, from one configuration.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -14,14 +14,13 @@ use windlass_core::arn::Arn;
 
 use crate::tls_roots::CaBundle;
 
-/// A service that does not accept a connection within this cannot be reached.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// No answer takes longer: the longest wait is a receive's of 20 s.
+/// Limit of one attempt: long polling of SQS takes up to 20 s.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// The machines have their own backoff; the SDK tries once more where a connection was lost.
-const ATTEMPTS: u32 = 2;
+/// The SDK retries once, for lost connections; all further retries are those of the consumers.
+const MAX_ATTEMPTS: u32 = 2;
 
 /// A service of AWS that windlass calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,43 +63,43 @@ pub struct AwsSettings {
     pub ca_bundle: Option<CaBundle>,
 }
 
-/// AWS in every region. What an ARN names is called in its own region, wherever the daemon is.
+/// Clients of all regions. A resource is called in the region of its ARN, whatever the daemon's.
 #[derive(Debug)]
 pub struct Aws {
     shared: SdkConfig,
     endpoints: BTreeMap<Service, String>,
     region: String,
     home: AwsClients,
-    /// By region; they share connections and credentials with those at home.
-    elsewhere: Mutex<BTreeMap<String, AwsClients>>,
+    /// Clients of other regions; they share connections and credentials with `home`.
+    others: Mutex<BTreeMap<String, AwsClients>>,
 }
 
-/// The clients of all services in one region. Cheap to clone.
+/// Clients of all services in one region. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AwsClients {
     pub(crate) kinesis: aws_sdk_kinesis::Client,
     pub(crate) dynamodb_streams: aws_sdk_dynamodbstreams::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) lambda: aws_sdk_lambda::Client,
-    /// Whether Kinesis is somewhere else than at AWS.
+    /// Whether Kinesis has an endpoint other than AWS's.
     pub(crate) custom_kinesis: bool,
 }
 
 impl Aws {
-    /// Makes the clients: region and endpoints as given, everything else from the standard
-    /// environment and its files.
+    /// Region and endpoints come from the settings, everything else from the standard environment
+    /// variables and files of AWS.
     pub async fn load(settings: &AwsSettings) -> Self {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(settings.region.clone()))
             .timeout_config(timeouts())
-            // Each call has its limit in time; to watch the pace of each body beside that costs more
-            // than it finds.
+            // Each call has a timeout; watching the throughput of each body costs more than it
+            // finds.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS));
+            .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS));
         if settings.placeholder_credentials {
-            let none =
+            let placeholder =
                 aws_sdk_kinesis::config::Credentials::new("none", "none", None, None, "none");
-            loader = loader.credentials_provider(none);
+            loader = loader.credentials_provider(placeholder);
         }
         if let Some(bundle) = &settings.ca_bundle {
             loader = loader.http_client(bundle.http_client());
@@ -112,22 +111,22 @@ impl Aws {
             endpoints: settings.endpoints.clone(),
             region: settings.region.clone(),
             home,
-            elsewhere: Mutex::default(),
+            others: Mutex::default(),
         }
     }
 
-    /// The clients of the region where something is.
+    /// The clients of an ARN's region.
     ///
-    /// Servers that are not AWS's name regions that are none, `ddblocal` and `elasticmq`; those are
-    /// called as at home, since the configured region is the one in which others call them too.
+    /// Local servers use ARNs with regions that do not exist, `ddblocal` and `elasticmq`. They are
+    /// called in the daemon's region, in which their other clients call them, too.
     pub fn clients_for(&self, arn: &Arn) -> AwsClients {
         let region = arn.region();
         if region == self.region || !is_region(region) {
             return self.home.clone();
         }
-        let elsewhere = self.elsewhere.lock();
-        let mut elsewhere = elsewhere.unwrap_or_else(PoisonError::into_inner);
-        let clients = elsewhere
+        let others = self.others.lock();
+        let mut others = others.unwrap_or_else(PoisonError::into_inner);
+        let clients = others
             .entry(region.to_owned())
             .or_insert_with(|| AwsClients::new(&self.shared, &self.endpoints, region));
         clients.clone()
@@ -144,7 +143,7 @@ impl AwsClients {
             aws_sdk_dynamodbstreams::config::Builder::from(shared).region(Some(region.clone()));
         let mut sqs = aws_sdk_sqs::config::Builder::from(shared).region(Some(region.clone()));
         let mut lambda = aws_sdk_lambda::config::Builder::from(shared).region(Some(region));
-        // Where the settings say nothing, the SDK has found what environment and profile say.
+        // Without an endpoint in the settings, that of the environment or the profile applies.
         if let Some(url) = endpoint(Service::Kinesis) {
             kinesis = kinesis.endpoint_url(url);
         }
@@ -157,7 +156,7 @@ impl AwsClients {
         if let Some(url) = endpoint(Service::Lambda) {
             lambda = lambda.endpoint_url(url);
         }
-        let custom_kinesis = endpoint(Service::Kinesis).is_some() || kinesis_is_elsewhere(shared);
+        let custom_kinesis = endpoint(Service::Kinesis).is_some() || has_custom_kinesis(shared);
         Self {
             kinesis: aws_sdk_kinesis::Client::from_conf(kinesis.build()),
             dynamodb_streams: aws_sdk_dynamodbstreams::Client::from_conf(streams.build()),
@@ -168,7 +167,7 @@ impl AwsClients {
     }
 }
 
-/// The region that the profile names, which applies where the environment names none.
+/// The region of the AWS profile, which applies if the environment has none.
 ///
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html>
 pub async fn region_of_profile() -> Option<String> {
@@ -179,7 +178,7 @@ pub async fn region_of_profile() -> Option<String> {
         .filter(|region| !region.is_empty())
 }
 
-/// The limits of every call that sets no others.
+/// Timeouts of calls that do not set their own.
 pub(crate) fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
@@ -187,13 +186,13 @@ pub(crate) fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// Whether the environment gives an endpoint for Kinesis or for all services.
-fn kinesis_is_elsewhere(shared: &SdkConfig) -> bool {
+/// Whether the environment has an endpoint for Kinesis or for all services.
+fn has_custom_kinesis(shared: &SdkConfig) -> bool {
     let own = std::env::var("AWS_ENDPOINT_URL_KINESIS");
     own.is_ok_and(|url| !url.is_empty()) || shared.endpoint_url().is_some()
 }
 
-/// Whether this is how AWS names its regions: `us-east-1`, `us-gov-west-1`.
+/// Whether a text has the form of an AWS region: `us-east-1`, `us-gov-west-1`.
 fn is_region(text: &str) -> bool {
     let mut parts = text.rsplit('-');
     let number = parts.next().unwrap_or_default();
@@ -211,34 +210,34 @@ fn is_region(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn region(client: &AwsClients) -> Vec<String> {
-        let named = [
+    fn regions(client: &AwsClients) -> Vec<String> {
+        let regions = [
             client.kinesis.config().region(),
             client.dynamodb_streams.config().region(),
             client.sqs.config().region(),
             client.lambda.config().region(),
         ];
-        let named = named.into_iter().flatten();
-        named.map(ToString::to_string).collect()
+        let regions = regions.into_iter().flatten();
+        regions.map(ToString::to_string).collect()
     }
 
     #[tokio::test]
-    async fn what_an_arn_names_is_called_in_its_own_region() {
+    async fn a_resource_is_called_in_the_region_of_its_arn() {
         let aws = Aws::load(&AwsSettings {
             region: "eu-west-1".to_owned(),
             placeholder_credentials: true,
             ..AwsSettings::default()
         })
         .await;
-        let of = |text: &str| region(&aws.clients_for(&Arn::parse(text).unwrap()));
+        let of = |text: &str| regions(&aws.clients_for(&Arn::parse(text).unwrap()));
         let queue = "arn:aws:sqs:us-gov-west-1:000000000000:q";
         assert_eq!(of(queue), ["us-gov-west-1"; 4]);
         assert_eq!(of(queue), ["us-gov-west-1"; 4]);
-        assert_eq!(aws.elsewhere.lock().unwrap().len(), 1, "they are kept");
-        let here = "arn:aws:kinesis:eu-west-1:000000000000:stream/s";
-        assert_eq!(of(here), ["eu-west-1"; 4]);
-        for place in ["elasticmq", "ddblocal", "", "000000000000", "a-b-1"] {
-            let arn = format!("arn:aws:sqs:{place}:000000000000:q");
+        assert_eq!(aws.others.lock().unwrap().len(), 1, "clients are reused");
+        let home = "arn:aws:kinesis:eu-west-1:000000000000:stream/s";
+        assert_eq!(of(home), ["eu-west-1"; 4]);
+        for region in ["elasticmq", "ddblocal", "", "000000000000", "a-b-1"] {
+            let arn = format!("arn:aws:sqs:{region}:000000000000:q");
             assert_eq!(of(&arn), ["eu-west-1"; 4], "{arn}");
         }
     }

@@ -1,4 +1,4 @@
-//! The SDK's errors, as far as decisions depend on them.
+//! Classifies the SDK's errors and describes them to operators.
 
 use std::error::Error;
 
@@ -7,9 +7,9 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_core::outcome::Fault;
-use windlass_engine::ports::{PortError, chain};
+use windlass_engine::ports::{BoxError, PortError, chain};
 
-/// Codes that ask to be called less often.
+/// Codes that request fewer calls.
 const THROTTLED: [&str; 9] = [
     "KMSThrottlingException",
     "LimitExceededException",
@@ -22,31 +22,35 @@ const THROTTLED: [&str; 9] = [
     "TooManyRequestsException",
 ];
 
-/// Codes that will not change until a person does something.
-const DENIED: [&str; 17] = [
-    "AccessDenied",
-    "AccessDeniedException",
+/// Codes of missing permissions.
+const FORBIDDEN: [&str; 3] = ["AccessDenied", "AccessDeniedException", "NotAuthorized"];
+
+/// Codes of credentials that are not accepted.
+const INVALID_CREDENTIALS: [&str; 10] = [
     "ExpiredToken",
     "ExpiredTokenException",
     "IncompleteSignature",
     "InvalidAccessKeyId",
     "InvalidClientTokenId",
     "InvalidSignatureException",
-    "KMSAccessDeniedException",
-    "KMSDisabledException",
-    "KMSInvalidStateException",
-    "KMSNotFoundException",
     "MissingAuthenticationToken",
     "MissingAuthenticationTokenException",
-    "NotAuthorized",
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 ];
 
-/// What the SDK says of a call that there is nothing to sign with.
+/// Codes of an encryption key that cannot be used.
+const UNUSABLE_KEY: [&str; 4] = [
+    "KMSAccessDeniedException",
+    "KMSDisabledException",
+    "KMSInvalidStateException",
+    "KMSNotFoundException",
+];
+
+/// The SDK's message for a call without credentials.
 const NO_IDENTITY: &str = "failed to select an auth scheme";
 
-/// Codes for what does not exist.
+/// Codes of resources that do not exist.
 const GONE: [&str; 5] = [
     "AWS.SimpleQueueService.NonExistentQueue",
     "NonExistentQueue",
@@ -55,31 +59,34 @@ const GONE: [&str; 5] = [
     "ResourceNotFoundException",
 ];
 
-/// The error of one call: `operation` names the call and its object.
+/// The error of a call. `operation` names the call and its resource.
 pub(crate) fn port_error<E>(operation: String, error: SdkError<E, HttpResponse>) -> PortError
 where
     E: Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
     let fault = fault_of(&error);
-    if let Some(source) = without_credentials(&error) {
+    if let Some(source) = credentials_error(&error) {
         return PortError {
             operation,
             fault,
             source: source.into(),
         };
     }
-    // The cause says more than «service error» and «dispatch failure» do.
+    // The SDK's own texts, "service error" and "dispatch failure", say nothing about the cause.
     let source = if let SdkError::ServiceError(service) = &error {
         let (error, status) = (service.err(), service.raw().status().as_u16());
-        // Answers without a code come from what stands between: a proxy, a load balancer.
-        let code = error.code().map_or_else(
+        // Responses without a code come from a proxy or a load balancer.
+        let mut text = error.code().map_or_else(
             || format!("HTTP {status} without an error code"),
             str::to_owned,
         );
-        match error.message() {
-            Some(message) if !message.is_empty() => format!("{code}: {message}").into(),
-            _ => code.into(),
+        if let Some(message) = error.message().filter(|message| !message.is_empty()) {
+            text = format!("{text}: {message}");
         }
+        if let Some(remedy) = error.code().and_then(remedy) {
+            text = format!("{text}; {remedy}");
+        }
+        text.into()
     } else {
         error.into_source().unwrap_or_else(|error| error.into())
     };
@@ -90,23 +97,49 @@ where
     }
 }
 
-/// What an error of the SDK means for decisions.
+/// The error of a successful call whose response cannot be used; it may be better next time.
+pub(super) fn unusable_response(operation: String, cause: impl Into<BoxError>) -> PortError {
+    PortError {
+        operation,
+        fault: Fault::Transient,
+        source: cause.into(),
+    }
+}
+
+/// What an operator can do about an error that does not resolve itself.
+fn remedy(code: &str) -> Option<&'static str> {
+    let code = without_prefix(code);
+    if FORBIDDEN.contains(&code) {
+        Some("grant this action on this resource to the daemon's AWS credentials")
+    } else if INVALID_CREDENTIALS.contains(&code) {
+        Some("renew the daemon's AWS credentials; a wrong clock of the machine is rejected, too")
+    } else if UNUSABLE_KEY.contains(&code) {
+        Some("check the state of the KMS key, and that its policy admits the daemon's credentials")
+    } else if GONE.contains(&code) {
+        Some("check the name, the account and the region in its ARN")
+    } else {
+        None
+    }
+}
+
 pub(crate) fn fault_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Fault {
     let SdkError::ServiceError(service) = error else {
         return Fault::Transient;
     };
-    of_code(
+    fault_of_code(
         service.err().code().unwrap_or_default(),
         service.raw().status().as_u16(),
     )
 }
 
-/// What an error's code means for decisions, with the status of its answer.
-pub(crate) fn of_code(code: &str, status: u16) -> Fault {
-    let code = code.rsplit('#').next().unwrap_or(code);
+pub(crate) fn fault_of_code(code: &str, status: u16) -> Fault {
+    let code = without_prefix(code);
     if THROTTLED.contains(&code) || status == 429 {
         Fault::Throttled { retry_after: None }
-    } else if DENIED.contains(&code) {
+    } else if [&FORBIDDEN[..], &INVALID_CREDENTIALS, &UNUSABLE_KEY]
+        .iter()
+        .any(|codes| codes.contains(&code))
+    {
         Fault::Denied
     } else if GONE.contains(&code) {
         Fault::Gone
@@ -117,11 +150,16 @@ pub(crate) fn of_code(code: &str, status: u16) -> Fault {
     }
 }
 
-/// Why a call was never sent, if that is because nobody could sign it: with the remedy.
+/// The code of `com.amazonaws.sqs#Code`.
+fn without_prefix(code: &str) -> &str {
+    code.rsplit('#').next().unwrap_or(code)
+}
+
+/// Reason and remedy, if a call was not sent for lack of credentials.
 ///
-/// Such a call is not `Denied`: nobody was asked, and credentials may come while the daemon runs,
-/// from a file, an instance's role or a login.
-pub(crate) fn without_credentials<E: Error + 'static>(
+/// Such a call is not `Denied`: it was never sent, and credentials may appear while the daemon
+/// runs, from a file, an instance's role or a login.
+pub(crate) fn credentials_error<E: Error + 'static>(
     error: &SdkError<E, HttpResponse>,
 ) -> Option<String> {
     if !matches!(
@@ -134,19 +172,20 @@ pub(crate) fn without_credentials<E: Error + 'static>(
     let mut reason = None;
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<CredentialsError>() {
-            let nothing = matches!(error, CredentialsError::CredentialsNotLoaded(_));
-            reason = Some((!nothing).then(|| chain(error)));
+            let not_found = matches!(error, CredentialsError::CredentialsNotLoaded(_));
+            reason = Some((!not_found).then(|| chain(error)));
         } else if reason.is_none() && error.to_string().contains(NO_IDENTITY) {
             reason = Some(None);
         }
         cause = error.source();
     }
     Some(match reason? {
-        None => "no AWS credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
-                 (any value will do for most local servers), or AWS_PROFILE, or give the machine \
-                 a role"
-            .to_owned(),
-        Some(cause) => format!("the AWS credentials cannot be loaded: {cause}"),
+        None => {
+            "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (most local \
+                 servers accept any value), set AWS_PROFILE, or assign a role to the machine"
+                .to_owned()
+        }
+        Some(cause) => format!("cannot load AWS credentials: {cause}"),
     })
 }
 
@@ -157,24 +196,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_told_apart() {
+    fn codes_are_classified() {
         let throttled = Fault::Throttled { retry_after: None };
         assert_eq!(
-            of_code("ProvisionedThroughputExceededException", 400),
+            fault_of_code("ProvisionedThroughputExceededException", 400),
             throttled
         );
-        assert_eq!(of_code("Anything", 429), throttled);
+        assert_eq!(fault_of_code("Anything", 429), throttled);
         assert_eq!(
-            of_code("com.amazonaws.sqs#QueueDoesNotExist", 400),
+            fault_of_code("com.amazonaws.sqs#QueueDoesNotExist", 400),
             Fault::Gone
         );
-        assert_eq!(of_code("UnrecognizedClientException", 400), Fault::Denied);
-        assert_eq!(of_code("TrimmedDataAccessException", 400), Fault::Trimmed);
-        assert_eq!(of_code("InternalFailure", 500), Fault::Transient);
-        assert_eq!(of_code("", 502), Fault::Transient);
+        assert_eq!(
+            fault_of_code("UnrecognizedClientException", 400),
+            Fault::Denied
+        );
+        assert_eq!(
+            fault_of_code("TrimmedDataAccessException", 400),
+            Fault::Trimmed
+        );
+        assert_eq!(fault_of_code("InternalFailure", 500), Fault::Transient);
+        assert_eq!(fault_of_code("", 502), Fault::Transient);
     }
 
-    async fn ask(credentials: SharedCredentialsProvider) -> PortError {
+    async fn call_with(credentials: SharedCredentialsProvider) -> PortError {
         let config = aws_sdk_kinesis::Config::builder()
             .behavior_version(aws_sdk_kinesis::config::BehaviorVersion::latest())
             .region(aws_sdk_kinesis::config::Region::new("us-east-1"))
@@ -182,15 +227,15 @@ mod tests {
             .credentials_provider(credentials)
             .build();
         let client = aws_sdk_kinesis::Client::from_conf(config);
-        let answer = client.list_streams().send().await;
-        port_error("ListStreams".to_owned(), answer.unwrap_err())
+        let response = client.list_streams().send().await;
+        port_error("ListStreams".to_owned(), response.unwrap_err())
     }
 
-    /// Gives no credentials, for one reason or another.
+    /// A provider that always fails.
     #[derive(Debug)]
-    struct Empty(fn() -> CredentialsError);
+    struct Failing(fn() -> CredentialsError);
 
-    impl ProvideCredentials for Empty {
+    impl ProvideCredentials for Failing {
         fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
         where
             Self: 'a,
@@ -200,24 +245,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn missing_credentials_are_told_apart_from_refused_ones() {
-        let none = Empty(|| CredentialsError::not_loaded("nothing is set"));
-        let error = ask(SharedCredentialsProvider::new(none)).await;
+    async fn missing_credentials_are_distinguished_from_rejected_ones() {
+        let none = Failing(|| CredentialsError::not_loaded("nothing is set"));
+        let error = call_with(SharedCredentialsProvider::new(none)).await;
         assert_eq!(error.fault, Fault::Transient);
         let text = chain(&error);
-        assert!(text.contains("no AWS credentials were found"), "{text}");
+        assert!(text.contains("no AWS credentials found"), "{text}");
         assert!(text.contains("AWS_ACCESS_KEY_ID"), "{text}");
 
-        let broken = Empty(|| CredentialsError::invalid_configuration("no profile 'x'"));
-        let error = ask(SharedCredentialsProvider::new(broken)).await;
+        let broken = Failing(|| CredentialsError::invalid_configuration("no profile 'x'"));
+        let error = call_with(SharedCredentialsProvider::new(broken)).await;
         assert_eq!(error.fault, Fault::Transient);
         let text = chain(&error);
-        assert!(text.contains("cannot be loaded"), "{text}");
+        assert!(text.contains("cannot load AWS credentials"), "{text}");
         assert!(text.contains("no profile 'x'"), "{text}");
 
-        // What is signed and finds nobody is something else.
+        // A signed call that fails to connect is another error.
         let some = aws_sdk_kinesis::config::Credentials::new("a", "b", None, None, "test");
-        let error = ask(SharedCredentialsProvider::new(some)).await;
+        let error = call_with(SharedCredentialsProvider::new(some)).await;
         assert!(!chain(&error).contains("credentials"), "{error:?}");
     }
 }

@@ -1,7 +1,6 @@
-//! Kinesis data streams, shared throughput.
+//! Kinesis data streams with shared throughput.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::operation::get_records::{GetRecordsError, GetRecordsOutput};
@@ -15,30 +14,32 @@ use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
-use windlass_engine::ports::{BoxError, PortError, ReadLimits, StreamReader};
+use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
 
+use super::AwsClients;
 use super::fault::port_error;
 use super::raw::RawCall;
-use super::{AwsClients, Listed, MOST_PAGES, place_behind};
-use crate::wire::kinesis::{Answer, Frame, GetRecords};
+use super::shard_api::{ListedShard, MAX_LIST_PAGES, ShardApi, list_shards, read_page};
+use crate::wire::kinesis::{EventTemplate, GetRecordsParser};
+use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
 
-/// Codes of a shard iterator that is of no use any more: a new one must be had.
-const STALE_ITERATOR: [&str; 2] = ["ExpiredIteratorException", "InvalidArgumentException"];
+/// Error codes of a shard iterator that must be replaced.
+const EXPIRED_ITERATOR: [&str; 2] = ["ExpiredIteratorException", "InvalidArgumentException"];
 
 /// Reads one stream for one mapping.
 #[derive(Debug)]
 pub struct KinesisReader {
     clients: AwsClients,
     stream: Stream,
-    /// The `invokeIdentityArn` of its records.
     identity_arn: String,
+    estimate: PageEstimate,
 }
 
-/// A stream, as its calls name it.
+/// A stream, as calls name it.
 #[derive(Clone, Debug)]
 struct Stream {
     arn: Arn,
-    /// Some servers know streams by name alone; AWS needs the ARN for those of other accounts.
+    /// Some servers accept only names; AWS needs the ARN for streams of other accounts.
     by_name: bool,
 }
 
@@ -58,70 +59,99 @@ impl Stream {
         self.by_name.then(|| self.arn.source_name().to_owned())
     }
 
-    /// A call went well, but its answer is of no use.
-    fn broken(&self, call: &str, cause: impl Into<BoxError>) -> PortError {
-        PortError {
-            operation: format!("{call} of stream {}", self.arn.source_name()),
-            fault: Fault::Transient,
-            source: cause.into(),
-        }
-    }
-
-    fn failed<E>(&self, call: &str, error: aws_sdk_kinesis::error::SdkError<E>) -> PortError
-    where
-        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
-    {
-        port_error(
-            format!("{call} of stream {}", self.arn.source_name()),
-            error,
-        )
+    fn operation(&self, call: &str) -> String {
+        format!("{call} of stream {}", self.arn.source_name())
     }
 }
 
-/// Whether a stream exists and may be listed.
+/// Checks that a stream exists and can be described.
 pub(super) async fn exists(clients: &AwsClients, arn: &Arn) -> Result<(), PortError> {
     let stream = Stream::new(clients, arn);
     let call = clients.kinesis.describe_stream_summary();
     let call = call
         .set_stream_arn(stream.arn())
         .set_stream_name(stream.name());
-    call.send()
-        .await
-        .map_err(|error| stream.failed("DescribeStreamSummary", error))?;
+    let response = call.send().await;
+    response.map_err(|error| port_error(stream.operation("DescribeStreamSummary"), error))?;
     Ok(())
 }
 
 impl KinesisReader {
-    /// A reader of the stream of a mapping. `identity_arn` is shown to the function as
-    /// `invokeIdentityArn`.
-    ///
-    /// # Panics
-    /// If the mapping is of another kind of source.
+    /// `identity_arn` is shown to the function as `invokeIdentityArn`.
     pub fn new(clients: &AwsClients, stream: &Arn, identity_arn: &str) -> Self {
-        let stream = Stream::new(clients, stream);
         Self {
             clients: clients.clone(),
-            stream,
+            stream: Stream::new(clients, stream),
             identity_arn: identity_arn.to_owned(),
+            estimate: PageEstimate::default(),
         }
     }
+}
 
-    async fn iterator(&self, shard: &ShardId, after: &Position) -> Result<Arc<str>, PortError> {
-        let (kind, number, moment) = match after {
+impl ShardApi for KinesisReader {
+    fn operation(&self, call: &str) -> String {
+        self.stream.operation(call)
+    }
+
+    async fn all_shards(&self) -> Result<Vec<ListedShard>, PortError> {
+        let mut shards = Vec::new();
+        let mut token: Option<String> = None;
+        for _ in 0..MAX_LIST_PAGES {
+            let call = self.clients.kinesis.list_shards();
+            // A token identifies the stream; naming both is an error.
+            let call = match token.take() {
+                Some(token) => call.next_token(token),
+                None => call
+                    .set_stream_arn(self.stream.arn())
+                    .set_stream_name(self.stream.name()),
+            };
+            let response = call.send().await;
+            let response = response.map_err(|error| self.failed("ListShards", error))?;
+            for shard in response.shards.unwrap_or_default() {
+                let parents = [shard.parent_shard_id, shard.adjacent_parent_shard_id];
+                let parents = parents.into_iter().flatten();
+                let range = shard.sequence_number_range;
+                shards.push(ListedShard {
+                    is_closed: range.is_some_and(|range| range.ending_sequence_number.is_some()),
+                    shard: Shard {
+                        id: ShardId::from(shard.shard_id.as_str()),
+                        parents: parents
+                            .map(|parent| ShardId::from(parent.as_str()))
+                            .collect(),
+                    },
+                });
+            }
+            token = response.next_token;
+            if token.is_none() {
+                return Ok(shards);
+            }
+        }
+        Err(self.unusable("ListShards", "the list of shards never ends"))
+    }
+
+    async fn shard_iterator(
+        &self,
+        shard: &ShardId,
+        after: &Position,
+    ) -> Result<Arc<str>, PortError> {
+        let (kind, number, time) = match after {
             Position::TrimHorizon => (ShardIteratorType::TrimHorizon, None, None),
-            Position::AtTimestamp(moment) => {
-                let millis = i64::try_from(moment.as_millis()).unwrap_or(i64::MAX);
-                (
-                    ShardIteratorType::AtTimestamp,
-                    None,
-                    Some(DateTime::from_millis(millis)),
-                )
+            Position::AtTimestamp(time) => {
+                let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+                let time = Some(DateTime::from_millis(millis));
+                (ShardIteratorType::AtTimestamp, None, time)
             }
             Position::After(number) => {
                 let number = Some(number.to_string());
                 (ShardIteratorType::AfterSequenceNumber, number, None)
             }
-            Position::ShardEnd => return Err(self.nothing_left()),
+            Position::ShardEnd => {
+                return Err(PortError {
+                    operation: self.operation("GetShardIterator"),
+                    fault: Fault::Gone,
+                    source: "the shard has been read to its end".into(),
+                });
+            }
         };
         let call = self.clients.kinesis.get_shard_iterator();
         let call = call
@@ -130,24 +160,21 @@ impl KinesisReader {
         let call = call.shard_id(shard.as_str()).shard_iterator_type(kind);
         let call = call
             .set_starting_sequence_number(number)
-            .set_timestamp(moment);
-        let answer = call.send().await;
-        let answer = answer.map_err(|error| self.stream.failed("GetShardIterator", error))?;
-        let iterator = answer.shard_iterator;
-        let iterator = iterator.ok_or_else(|| {
-            self.stream
-                .broken("GetShardIterator", "the answer has no iterator")
-        })?;
+            .set_timestamp(time);
+        let response = call.send().await;
+        let response = response.map_err(|error| self.failed("GetShardIterator", error))?;
+        let iterator = response.shard_iterator;
+        let iterator = iterator
+            .ok_or_else(|| self.unusable("GetShardIterator", "the response has no iterator"))?;
         Ok(iterator.into())
     }
 
-    /// One page; `None`: the iterator is of no use any more.
-    async fn page(
+    async fn get_records(
         &self,
-        frame: &Frame,
+        shard: &ShardId,
         iterator: &str,
         limits: ReadLimits,
-    ) -> Result<Option<Answer>, PortError> {
+    ) -> Result<Option<GetRecordsResponse>, PortError> {
         let raw = RawCall::new(
             || {
                 let empty = GetRecordsOutput::builder()
@@ -163,78 +190,36 @@ impl KinesisReader {
             .shard_iterator(iterator);
         let call = call.limit(i32::try_from(limits.max_records).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
-            Ok(_) => {
-                let answer = raw.answer(|length| GetRecords::new(frame, length, limits.max_bytes));
-                let answer = answer.await;
-                let answer = answer.map_err(|cause| self.stream.broken("GetRecords", cause))?;
-                Ok(Some(answer))
-            }
-            Err(error) => {
-                let stale = error
+            Ok(_) => {}
+            Err(error)
+                if error
                     .code()
-                    .is_some_and(|code| STALE_ITERATOR.contains(&code));
-                if stale {
-                    Ok(None)
-                } else {
-                    Err(self.stream.failed("GetRecords", error))
-                }
+                    .is_some_and(|it| EXPIRED_ITERATOR.contains(&it)) =>
+            {
+                return Ok(None);
             }
+            Err(error) => return Err(self.failed("GetRecords", error)),
         }
-    }
-
-    /// Every shard that is listed, all pages.
-    async fn listed(&self) -> Result<Vec<Listed>, PortError> {
-        let mut shards = Vec::new();
-        let mut token: Option<String> = None;
-        for _ in 0..MOST_PAGES {
-            let call = self.clients.kinesis.list_shards();
-            // A token stands for the stream, which must not be named beside it.
-            let call = match token.take() {
-                Some(token) => call.next_token(token),
-                None => call
-                    .set_stream_arn(self.stream.arn())
-                    .set_stream_name(self.stream.name()),
-            };
-            let answer = call.send().await;
-            let answer = answer.map_err(|error| self.stream.failed("ListShards", error))?;
-            for shard in answer.shards.unwrap_or_default() {
-                let parents = shard
-                    .parent_shard_id
-                    .into_iter()
-                    .chain(shard.adjacent_parent_shard_id);
-                let range = shard.sequence_number_range;
-                shards.push(Listed {
-                    closed: range.is_some_and(|range| range.ending_sequence_number.is_some()),
-                    shard: Shard {
-                        id: ShardId::from(shard.shard_id.as_str()),
-                        parents: parents
-                            .map(|parent| ShardId::from(parent.as_str()))
-                            .collect(),
-                    },
-                });
-            }
-            token = answer.next_token;
-            if token.is_none() {
-                return Ok(shards);
-            }
-        }
-        Err(self.stream.broken("ListShards", "the list has no end"))
-    }
-
-    fn nothing_left(&self) -> PortError {
-        PortError {
-            operation: format!("reading stream {}", self.stream.arn.source_name()),
-            fault: Fault::Gone,
-            source: "the shard has been read to its end".into(),
-        }
+        let arn = &self.stream.arn;
+        let template = EventTemplate::new(
+            shard.as_str(),
+            arn.as_str(),
+            arn.region(),
+            &self.identity_arn,
+        );
+        let parser =
+            |length| GetRecordsParser::new(&template, &self.estimate, length, limits.max_bytes);
+        let response = raw.response(parser).await;
+        Ok(Some(
+            response.map_err(|cause| self.unusable("GetRecords", cause))?,
+        ))
     }
 }
 
 #[async_trait]
 impl StreamReader for KinesisReader {
     async fn list_shards(&self) -> Result<Vec<Shard>, PortError> {
-        let listed = self.listed().await?;
-        Ok(listed.into_iter().map(|it| it.shard).collect())
+        list_shards(self).await
     }
 
     async fn read(
@@ -243,37 +228,6 @@ impl StreamReader for KinesisReader {
         from: &Cursor,
         limits: ReadLimits,
     ) -> Result<ReadResult, PortError> {
-        let arn = &self.stream.arn;
-        let frame = Frame::new(
-            shard.as_str(),
-            arn.as_str(),
-            arn.region(),
-            &self.identity_arn,
-        );
-        let mut answer = None;
-        if let Some(iterator) = &from.iterator {
-            answer = self.page(&frame, iterator, limits).await?;
-        }
-        if answer.is_none() {
-            let iterator = self.iterator(shard, &from.after).await?;
-            answer = self.page(&frame, &iterator, limits).await?;
-        }
-        let Some(answer) = answer else {
-            let cause = "an iterator that was just given is refused";
-            return Err(self.stream.broken("GetRecords", cause));
-        };
-        if answer.next_iterator.is_none() && !answer.has_children && !answer.is_cut {
-            let listed = self.listed().await?;
-            Listed::confirm_end(&listed, shard)
-                .map_err(|cause| self.stream.broken("GetRecords", cause))?;
-        }
-        let next = place_behind(&answer.records, from, answer.next_iterator, answer.is_cut);
-        // What was left out is behind the tip, wherever the answer ended.
-        let least = Duration::from_millis(u64::from(answer.is_cut));
-        Ok(ReadResult {
-            records: answer.records,
-            next,
-            behind: answer.behind.max(least),
-        })
+        read_page(self, shard, from, limits).await
     }
 }

@@ -1,9 +1,9 @@
-//! The way to an answer's raw body: the SDK calls, and our walker reads.
+//! Gives a parser of ours the raw body of a response to an SDK call.
 //!
-//! For one call, an interceptor puts a deserializer of ours in place of the SDK's. Of a success it
-//! takes the body as it begins to arrive and gives the SDK an empty output; the walker reads the
-//! body when the call has ended. Errors are read for their code, which is all that the SDK's retries
-//! and our decisions look at.
+//! For one call, an interceptor replaces the SDK's deserializer. For a success, ours takes the body
+//! as it begins to arrive and returns an empty output to the SDK; the parser reads the body after
+//! the SDK's call has ended. For an error, it reads only code and message, which is all that the
+//! SDK's retries and our decisions use.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,71 +22,76 @@ use http_body_util::BodyExt as _;
 use serde_json::Value;
 
 use super::clients::ATTEMPT_TIMEOUT;
-use crate::wire::arriving::{Arriving, Walker};
+use crate::wire::streaming_parser::{ResponseParser, StreamingParser};
 
-/// No server has room made for more by saying so: the largest page of Kinesis, 10 MB in base64.
-const MOST_ANNOUNCED: u64 = 16 * 1024 * 1024;
+/// Limit of the memory reserved because of a `content-length`: the largest page of Kinesis, 10 MB
+/// in base64.
+const MAX_RESERVED: u64 = 16 * 1024 * 1024;
 
-/// Reads the body of one call.
+/// One call whose response is parsed by us.
 pub(super) struct RawCall {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    /// Of an answer that is a success.
+    /// Body of a successful response.
     body: Mutex<Option<SdkBody>>,
-    /// What the SDK's operation is given for a success, and for an error.
-    empty: fn() -> Output,
-    failed: fn(ErrorMetadata) -> Error,
+    /// Makes the output that the SDK receives for a success.
+    empty_output: fn() -> Output,
+    /// Makes the error that the SDK receives.
+    make_error: fn(ErrorMetadata) -> Error,
 }
 
-/// The interceptor that puts the deserializer in its place.
+/// Installs the deserializer.
 pub(super) struct RawInterceptor(Arc<Shared>);
 
 struct RawDeserializer(Arc<Shared>);
 
 impl RawCall {
-    /// A call of an operation whose output and errors are made by these.
-    pub(super) fn new(empty: fn() -> Output, failed: fn(ErrorMetadata) -> Error) -> Self {
+    pub(super) fn new(
+        empty_output: fn() -> Output,
+        make_error: fn(ErrorMetadata) -> Error,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 body: Mutex::new(None),
-                empty,
-                failed,
+                empty_output,
+                make_error,
             }),
         }
     }
 
-    /// What must be part of the call.
+    /// Must be added to the call.
     pub(super) fn interceptor(&self) -> RawInterceptor {
         RawInterceptor(Arc::clone(&self.shared))
     }
 
-    /// Reads the answer of a call that was a success. The walker is made for an answer of about so
-    /// many bytes, zero if that is not known before.
+    /// Parses the response of a successful call. `new_parser` receives its length in bytes, zero if
+    /// that is unknown.
     ///
     /// # Errors
-    /// If the answer breaks off, takes longer than an attempt may, or is malformed.
-    pub(super) async fn answer<W: Walker>(
+    /// The response is incomplete, malformed, or takes longer than one attempt may.
+    pub(super) async fn response<P: ResponseParser>(
         self,
-        walker: impl FnOnce(usize) -> W,
-    ) -> Result<W::Answer, BoxError> {
+        new_parser: impl FnOnce(usize) -> P,
+    ) -> Result<P::Response, BoxError> {
         let body = self.shared.body.lock();
         let body = body.unwrap_or_else(PoisonError::into_inner).take();
         let mut body = body.expect("a success has a body");
-        let mut arriving = Arriving::new(walker(announced(body.content_length())));
-        let reading = async {
+        let parser = new_parser(capacity(body.content_length()));
+        let mut parser = StreamingParser::new(parser);
+        let parse = async {
             while let Some(frame) = body.frame().await {
                 if let Some(piece) = frame?.data_ref() {
-                    arriving.push(piece)?;
+                    parser.push(piece)?;
                 }
             }
-            Ok(arriving.finish()?)
+            Ok(parser.finish()?)
         };
-        let read = tokio::time::timeout(ATTEMPT_TIMEOUT, reading).await;
-        read.map_err(|_| {
+        let response = tokio::time::timeout(ATTEMPT_TIMEOUT, parse).await;
+        response.map_err(|_| {
             let seconds = ATTEMPT_TIMEOUT.as_secs();
-            format!("the answer has begun, but not ended within {seconds} s")
+            format!("timeout: the response began, but was not complete within {seconds} s")
         })?
     }
 }
@@ -121,10 +126,10 @@ impl DeserializeResponse for RawDeserializer {
         }
         let body = std::mem::replace(response.body_mut(), SdkBody::taken());
         *self.0.body.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
-        Some(Ok((self.0.empty)()))
+        Some(Ok((self.0.empty_output)()))
     }
 
-    /// Of what is no success.
+    /// Deserializes an error.
     fn deserialize_nonstreaming_with_config(
         &self,
         response: &HttpResponse,
@@ -132,18 +137,18 @@ impl DeserializeResponse for RawDeserializer {
     ) -> Result<Output, OrchestratorError<Error>> {
         let body = response.body().bytes().unwrap_or_default();
         let metadata = metadata(response, body);
-        Err(OrchestratorError::operation((self.0.failed)(metadata)))
+        Err(OrchestratorError::operation((self.0.make_error)(metadata)))
     }
 }
 
-/// For how many bytes room is made before they are there.
-fn announced(length: Option<u64>) -> usize {
-    let length = length.unwrap_or_default().min(MOST_ANNOUNCED);
+/// Bytes to reserve for a response with this `content-length`.
+fn capacity(length: Option<u64>) -> usize {
+    let length = length.unwrap_or_default().min(MAX_RESERVED);
     usize::try_from(length).unwrap_or_default()
 }
 
-/// Code and message of an error in AWS's JSON protocols. Servers differ in the names, and some send
-/// several of them.
+/// Code and message of an error in AWS's JSON protocols. Servers differ in the member names, and
+/// some send several of them.
 fn metadata(response: &HttpResponse, body: &[u8]) -> ErrorMetadata {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |names: [&str; 2]| names.into_iter().find_map(|name| body.get(name)?.as_str());
@@ -179,9 +184,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_length_that_cannot_be_is_not_believed() {
-        assert_eq!(announced(None), 0);
-        assert_eq!(announced(Some(1_000)), 1_000);
-        assert_eq!(announced(Some(u64::MAX)), 16 * 1024 * 1024);
+    fn the_reserved_capacity_is_limited() {
+        assert_eq!(capacity(None), 0);
+        assert_eq!(capacity(Some(1_000)), 1_000);
+        assert_eq!(capacity(Some(u64::MAX)), 16 * 1024 * 1024);
     }
 }

@@ -17,25 +17,24 @@ use windlass_core::arn::Arn;
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::mapping::QueueSource;
 use windlass_core::message::Message;
-use windlass_core::outcome::Fault;
 use windlass_core::queue::EntryResult;
 use windlass_engine::ports::{PortError, QueueAttributes, QueueReader};
 
 use super::AwsClients;
-use super::fault::port_error;
+use super::fault::{port_error, unusable_response};
 use super::raw::RawCall;
-use crate::wire::sqs::{Frame, ReceiveMessage};
+use crate::wire::sqs::{EventTemplate, ReceiveMessageParser};
 
-/// Most entries of one batch call.
+/// Limit of entries of one batch call.
 ///
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessageBatch.html>
-const BATCH: usize = 10;
+const MAX_BATCH_ENTRIES: usize = 10;
 
-/// Batch calls of one request that run at a time.
-const CONCURRENT_CALLS: usize = 8;
+/// Limit of concurrent batch calls of one request.
+const MAX_CONCURRENT_CALLS: usize = 8;
 
-/// What a queue's visibility timeout is unless it says otherwise.
-const DEFAULT_VISIBILITY: Duration = Duration::from_secs(30);
+/// Default of SQS.
+const DEFAULT_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reads one queue for one mapping.
 #[derive(Debug)]
@@ -43,47 +42,49 @@ pub struct SqsReader {
     clients: AwsClients,
     queue: Arn,
     url: OnceCell<String>,
-    frame: Frame,
+    template: EventTemplate,
+}
+
+/// Names a call and the queue in errors.
+fn operation_on(queue: &Arn, call: &str) -> String {
+    format!("{call} of queue {}", queue.resource())
 }
 
 fn failed<E>(queue: &Arn, call: &str, error: SdkError<E>) -> PortError
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
-    port_error(format!("{call} of queue {}", queue.resource()), error)
+    port_error(operation_on(queue, call), error)
 }
 
 async fn url_of(clients: &AwsClients, queue: &Arn) -> Result<String, PortError> {
     let call = clients.sqs.get_queue_url().queue_name(queue.resource());
     let owner = queue.account_id();
     let call = call.set_queue_owner_aws_account_id((!owner.is_empty()).then(|| owner.to_owned()));
-    let answer = call
-        .send()
-        .await
-        .map_err(|error| failed(queue, "GetQueueUrl", error))?;
-    answer.queue_url.ok_or_else(|| PortError {
-        operation: format!("GetQueueUrl of queue {}", queue.resource()),
-        fault: Fault::Transient,
-        source: "the answer has no URL".into(),
+    let response = call.send().await;
+    let response = response.map_err(|error| failed(queue, "GetQueueUrl", error))?;
+    let url = response.queue_url;
+    url.ok_or_else(|| {
+        let operation = operation_on(queue, "GetQueueUrl");
+        unusable_response(operation, "the response has no URL")
     })
 }
 
-/// Whether a queue exists and may be described.
+/// Checks that a queue exists and is accessible.
 pub(super) async fn exists(clients: &AwsClients, queue: &Arn) -> Result<(), PortError> {
     url_of(clients, queue).await.map(|_| ())
 }
 
 impl SqsReader {
-    /// A reader of the queue of a mapping.
     pub fn new(clients: &AwsClients, source: &QueueSource) -> Self {
         let QueueSource { arn, settings } = source;
         let window = !settings.maximum_batching_window.is_zero();
-        let frame = Frame::new(arn.as_str(), arn.region(), window, settings.fifo);
+        let template = EventTemplate::new(arn.as_str(), arn.region(), window, settings.fifo);
         Self {
             clients: clients.clone(),
             queue: arn.clone(),
             url: OnceCell::new(),
-            frame,
+            template,
         }
     }
 
@@ -95,7 +96,10 @@ impl SqsReader {
         Ok(url)
     }
 
-    async fn delete_ten(&self, receipts: &[ReceiptHandle]) -> Result<Vec<EntryResult>, PortError> {
+    async fn delete_chunk(
+        &self,
+        receipts: &[ReceiptHandle],
+    ) -> Result<Vec<EntryResult>, PortError> {
         let entries = receipts.iter().enumerate().map(|(index, receipt)| {
             DeleteMessageBatchRequestEntry::builder()
                 .id(index.to_string())
@@ -108,13 +112,14 @@ impl SqsReader {
             .sqs
             .delete_message_batch()
             .queue_url(self.url().await?);
-        let answer = call.set_entries(Some(entries.collect())).send().await;
-        let answer = answer.map_err(|error| failed(&self.queue, "DeleteMessageBatch", error))?;
-        let done = answer.successful.iter().map(|entry| entry.id.as_str());
-        Ok(results(receipts.len(), done, &answer.failed))
+        let response = call.set_entries(Some(entries.collect())).send().await;
+        let response =
+            response.map_err(|error| failed(&self.queue, "DeleteMessageBatch", error))?;
+        let done = response.successful.iter().map(|entry| entry.id.as_str());
+        Ok(results(receipts.len(), done, &response.failed))
     }
 
-    async fn change_ten(
+    async fn change_chunk(
         &self,
         receipts: &[ReceiptHandle],
         timeout: Duration,
@@ -130,11 +135,11 @@ impl SqsReader {
         });
         let call = self.clients.sqs.change_message_visibility_batch();
         let call = call.queue_url(self.url().await?);
-        let answer = call.set_entries(Some(entries.collect())).send().await;
+        let response = call.set_entries(Some(entries.collect())).send().await;
         let call = "ChangeMessageVisibilityBatch";
-        let answer = answer.map_err(|error| failed(&self.queue, call, error))?;
-        let done = answer.successful.iter().map(|entry| entry.id.as_str());
-        Ok(results(receipts.len(), done, &answer.failed))
+        let response = response.map_err(|error| failed(&self.queue, call, error))?;
+        let done = response.successful.iter().map(|entry| entry.id.as_str());
+        Ok(results(receipts.len(), done, &response.failed))
     }
 }
 
@@ -147,12 +152,13 @@ impl QueueReader for SqsReader {
             .get_queue_attributes()
             .queue_url(self.url().await?);
         let call = call.attribute_names(QueueAttributeName::VisibilityTimeout);
-        let answer = call.send().await;
-        let answer = answer.map_err(|error| failed(&self.queue, "GetQueueAttributes", error))?;
-        let attributes = answer.attributes.unwrap_or_default();
+        let response = call.send().await;
+        let response =
+            response.map_err(|error| failed(&self.queue, "GetQueueAttributes", error))?;
+        let attributes = response.attributes.unwrap_or_default();
         let seconds = attributes.get(&QueueAttributeName::VisibilityTimeout);
         let seconds = seconds.and_then(|seconds| seconds.parse().ok());
-        let visibility_timeout = seconds.map_or(DEFAULT_VISIBILITY, Duration::from_secs);
+        let visibility_timeout = seconds.map_or(DEFAULT_VISIBILITY_TIMEOUT, Duration::from_secs);
         Ok(QueueAttributes { visibility_timeout })
     }
 
@@ -181,21 +187,22 @@ impl QueueReader for SqsReader {
         let call = call.message_system_attribute_names(MessageSystemAttributeName::All);
         let sent = call.customize().interceptor(raw.interceptor()).send().await;
         sent.map_err(|error| failed(&self.queue, "ReceiveMessage", error))?;
-        let answer = raw.answer(|length| ReceiveMessage::new(&self.frame, length));
-        answer.await.map_err(|cause| PortError {
-            operation: format!("ReceiveMessage of queue {}", self.queue.resource()),
-            fault: Fault::Transient,
-            source: cause,
-        })
+        let response = raw.response(|length| ReceiveMessageParser::new(&self.template, length));
+        response
+            .await
+            .map_err(|cause| unusable_response(operation_on(&self.queue, "ReceiveMessage"), cause))
     }
 
     async fn delete(&self, receipts: &[ReceiptHandle]) -> Result<Vec<EntryResult>, PortError> {
-        let tens: Vec<_> = receipts.chunks(BATCH).map(<[_]>::to_vec).collect();
-        let calls = tens
+        let chunks: Vec<_> = receipts
+            .chunks(MAX_BATCH_ENTRIES)
+            .map(<[_]>::to_vec)
+            .collect();
+        let calls = chunks
             .into_iter()
-            .map(|ten| async move { self.delete_ten(&ten).await });
+            .map(|chunk| async move { self.delete_chunk(&chunk).await });
         let results: Vec<_> = stream::iter(calls)
-            .buffered(CONCURRENT_CALLS)
+            .buffered(MAX_CONCURRENT_CALLS)
             .try_collect()
             .await?;
         Ok(results.concat())
@@ -206,19 +213,22 @@ impl QueueReader for SqsReader {
         receipts: &[ReceiptHandle],
         timeout: Duration,
     ) -> Result<Vec<EntryResult>, PortError> {
-        let tens: Vec<_> = receipts.chunks(BATCH).map(<[_]>::to_vec).collect();
-        let calls = tens
+        let chunks: Vec<_> = receipts
+            .chunks(MAX_BATCH_ENTRIES)
+            .map(<[_]>::to_vec)
+            .collect();
+        let calls = chunks
             .into_iter()
-            .map(|ten| async move { self.change_ten(&ten, timeout).await });
+            .map(|chunk| async move { self.change_chunk(&chunk, timeout).await });
         let results: Vec<_> = stream::iter(calls)
-            .buffered(CONCURRENT_CALLS)
+            .buffered(MAX_CONCURRENT_CALLS)
             .try_collect()
             .await?;
         Ok(results.concat())
     }
 }
 
-/// One result for each entry; what the answer does not mention has failed.
+/// One result per entry; an entry that is missing in the response has failed.
 fn results<'a>(
     n_entries: usize,
     done: impl Iterator<Item = &'a str>,
@@ -236,7 +246,8 @@ fn results<'a>(
     };
     done.for_each(|id| set(id, EntryResult::Done));
     for entry in failed {
-        // The sender's fault is the handle: outdated, or the message is no longer in flight.
+        // A fault of the sender: the receipt handle has expired, or the message is no longer in
+        // flight.
         let result = if entry.sender_fault {
             EntryResult::Refused
         } else {

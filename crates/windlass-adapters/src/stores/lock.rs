@@ -1,4 +1,5 @@
-//! One daemon at a time: a file beside the database, locked as long as the process lives.
+//! Lets one daemon at a time use a store: a file next to the database is locked until the process
+//! ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -6,16 +7,16 @@ use std::path::Path;
 
 use super::StoreError;
 
-/// The lock of a store. The operating system gives it back when the process ends, however it ends.
+/// The lock of a store. The operating system releases it when the process ends, however it ends.
 #[derive(Debug)]
 pub(super) struct StoreLock {
     _file: File,
 }
 
 impl StoreLock {
-    /// Takes the lock and writes down whose it is.
-    pub(super) fn take(store: &str, path: &Path) -> Result<Self, StoreError> {
-        let place = path.display();
+    /// Locks the file and writes the process id into it.
+    pub(super) fn acquire(store: &str, path: &Path) -> Result<Self, StoreError> {
+        let file_name = path.display();
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -23,26 +24,26 @@ impl StoreLock {
             .truncate(false)
             .open(path)
             .map_err(|error| {
-                StoreError::of_file(store, &format!("{place} cannot be opened"), error)
+                StoreError::of_file(store, &format!("cannot open {file_name}"), error)
             })?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                // What cannot be read is only missing from the message.
+                // An unreadable process id is only missing from the message.
                 let read = file.read_to_string(&mut holder);
                 let process = match holder.trim() {
                     pid if read.is_ok() && !pid.is_empty() => format!("process {pid}"),
                     _ => "another process".to_owned(),
                 };
-                let reason = format!("{process} uses it; stop that one, or give another folder");
+                let reason = format!(
+                    "it is in use by {process}; stop that process, or set another directory"
+                );
                 return Err(StoreError::new(store, &reason));
             }
             Err(TryLockError::Error(error)) => {
-                let what = format!(
-                    "{place} cannot be locked, perhaps because its file system is a network's"
-                );
-                return Err(StoreError::of_file(store, &what, error));
+                let reason = format!("cannot lock {file_name}, perhaps on a network file system");
+                return Err(StoreError::of_file(store, &reason, error));
             }
         }
         let written = file
@@ -51,7 +52,7 @@ impl StoreLock {
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .and_then(|()| file.flush());
         written.map_err(|error| {
-            StoreError::of_file(store, &format!("{place} cannot be written"), error)
+            StoreError::of_file(store, &format!("cannot write {file_name}"), error)
         })?;
         Ok(Self { _file: file })
     }

@@ -1,4 +1,4 @@
-//! The stores: where mappings, leases and checkpoints are kept.
+//! Stores of mappings, leases and checkpoints.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -13,9 +13,9 @@ mod sqlite;
 
 pub use sqlite::SqliteStore;
 
-/// A store that cannot be opened.
+/// Failure to open a store.
 #[derive(Debug, Error)]
-#[error("the store {store} cannot be opened: {reason}")]
+#[error("cannot open store {store}: {reason}")]
 pub struct StoreError {
     store: String,
     reason: String,
@@ -23,29 +23,29 @@ pub struct StoreError {
     source: Option<BoxError>,
 }
 
-/// Opens the store of a configuration: `sqlite:FOLDER`.
+/// Opens the store of a configuration: `sqlite:DIRECTORY`.
 ///
 /// # Errors
-/// The store is of another kind, is in use, damaged, of a newer version, or cannot be written.
+/// The URL is of another kind, or the store is in use, damaged, of a newer version or not writable.
 pub fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
-    match sqlite_folder(url) {
-        Some(folder) => Ok(Arc::new(SqliteStore::open(folder)?)),
+    match sqlite_directory(url) {
+        Some(directory) => Ok(Arc::new(SqliteStore::open(directory)?)),
         None => Err(StoreError::new(
             url,
-            "only sqlite:FOLDER is supported, for example sqlite:./windlass-data",
+            "only sqlite:DIRECTORY is supported, for example sqlite:./windlass-data",
         )),
     }
 }
 
-/// Whether [`open`] knows this kind of store; nothing is opened.
+/// Whether [`open`] supports this kind of store.
 #[must_use]
 pub fn is_known(url: &str) -> bool {
-    sqlite_folder(url).is_some()
+    sqlite_directory(url).is_some()
 }
 
-fn sqlite_folder(url: &str) -> Option<&Path> {
-    let folder = url.strip_prefix("sqlite:")?;
-    (!folder.is_empty()).then(|| Path::new(folder))
+fn sqlite_directory(url: &str) -> Option<&Path> {
+    let directory = url.strip_prefix("sqlite:")?;
+    (!directory.is_empty()).then(|| Path::new(directory))
 }
 
 impl StoreError {
@@ -57,9 +57,9 @@ impl StoreError {
         }
     }
 
-    /// Something about a file went wrong; what that is says what can be done.
-    fn of_file(store: &str, what: &str, error: io::Error) -> Self {
-        Self::with(store, &format!("{what}; {}", remedy(&error)), error)
+    /// A file operation failed; the reason includes a remedy.
+    fn of_file(store: &str, reason: &str, error: io::Error) -> Self {
+        Self::with(store, &format!("{reason}; {}", remedy(&error)), error)
     }
 
     fn with(store: &str, reason: &str, source: impl Into<BoxError>) -> Self {
@@ -72,27 +72,26 @@ impl StoreError {
     }
 }
 
-/// What a person can do about a file that cannot be used.
+/// What an operator can do about a file that cannot be used.
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "only a few of the kinds have a remedy of their own"
+    reason = "only a few kinds have a specific remedy"
 )]
 fn remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-            "let the daemon's user write there, or give another folder with 'store' or --store"
+            "make it writable for the daemon's user, or set another directory with 'store' or --store"
         }
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => {
-            "a part of this path is a file; give the path of a folder with 'store' or --store"
+            "a part of this path is a file; set the path of a directory with 'store' or --store"
         }
         ErrorKind::IsADirectory => {
-            "a folder is in its place; move that away, or give another folder with 'store' or \
-             --store"
+            "it is a directory; move it away, or set another directory with 'store' or --store"
         }
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "make room there, or give another folder with 'store' or --store"
+            "free some space, or set another directory with 'store' or --store"
         }
-        _ => "check the path, or give another folder with 'store' or --store",
+        _ => "check the path, or set another directory with 'store' or --store",
     }
 }
 

@@ -1,4 +1,4 @@
-//! Rows of the database, read and written.
+//! SQL statements: rows of the database, read and written.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use windlass_core::arn::{Arn, SourceArn};
@@ -8,13 +8,13 @@ use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
 use windlass_core::time::Timestamp;
 
-/// Marks a file as ours: "wdls".
+/// Marks a file as a store of windlass: "wdls".
 pub(super) const APPLICATION_ID: i64 = 0x7764_6c73;
 
-/// Grows with every change of the schema.
+/// Incremented by every change of the schema.
 pub(super) const SCHEMA_VERSION: i64 = 1;
 
-/// The tables. Leases of a mapping go with it.
+/// The tables. Removing a mapping removes its leases.
 pub(super) const SCHEMA: &str = "
     CREATE TABLE mappings (
         id            TEXT PRIMARY KEY,
@@ -45,10 +45,10 @@ const MAPPING_COLUMNS: &str = "id, revision, spec, source_arn, function_arn, des
                                created, last_modified, declared";
 const LEASE_COLUMNS: &str = "mapping, unit, owner, epoch, checkpoint_kind, checkpoint_value";
 
-/// A row that this version cannot read.
+/// A value that this version does not support.
 #[derive(Debug, thiserror::Error)]
-#[error("the {column} '{value}' cannot be read")]
-struct Unreadable {
+#[error("unsupported {column} '{value}' in the database")]
+struct UnsupportedValue {
     column: &'static str,
     value: String,
 }
@@ -121,7 +121,7 @@ pub(super) fn leases(db: &Connection) -> rusqlite::Result<Vec<Lease>> {
     let mut statement = db.prepare_cached(&query)?;
     let leases: rusqlite::Result<Vec<_>> = statement.query_map([], read_lease)?.collect();
     let mut leases = leases?;
-    // A key is not ordered as its text is: slot 10 comes after slot 2.
+    // The order of keys is not that of their texts: slot 10 comes after slot 2.
     leases.sort_unstable_by(|one, other| one.key.cmp(&other.key));
     Ok(leases)
 }
@@ -201,7 +201,7 @@ fn read_mapping(row: &Row<'_>) -> rusqlite::Result<MappingRow> {
     })?;
     let millis = |index| {
         row.get(index)
-            .map(|it: i64| Timestamp::from_millis(it.unsigned_abs()))
+            .map(|millis: i64| Timestamp::from_millis(millis.unsigned_abs()))
     };
     Ok(MappingRow {
         id: MappingId::new(&row.get::<_, String>(0)?),
@@ -242,7 +242,7 @@ fn text<T>(
     let value: String = row.get(index)?;
     read(&value).ok_or_else(|| {
         let kind = rusqlite::types::Type::Text;
-        let error = Unreadable { column, value };
+        let error = UnsupportedValue { column, value };
         rusqlite::Error::FromSqlConversionFailure(index, kind, Box::new(error))
     })
 }
@@ -255,7 +255,7 @@ fn swap(changed: usize) -> Swap {
     }
 }
 
-/// Revisions, epochs and milliseconds stay far below the largest integer of the database.
+/// Revisions, epochs and milliseconds are far below the maximum.
 fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }

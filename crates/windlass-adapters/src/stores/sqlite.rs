@@ -1,7 +1,7 @@
-//! The embedded store: one SQLite database in a folder, one thread that writes it.
+//! The embedded store: one SQLite database in a directory, used by one thread.
 //!
-//! Whatever is asked while the thread is busy is done together in one transaction, and saves wait
-//! a moment for others, so the cost of durable saves grows with time and not with shards.
+//! All requests that arrive while the thread is busy share one transaction, and checkpoints wait up
+//! to 100 ms for others. So the number of durable writes grows with time and not with shards.
 
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -19,28 +19,24 @@ use windlass_engine::ports::{LeaseStore, MappingStore, PortError};
 
 use super::lock::StoreLock;
 use super::{StoreError, rows};
-use crate::open_retry;
 
-/// The database's name in its folder.
-const DATABASE: &str = "windlass.db";
+const DATABASE_FILE: &str = "windlass.db";
 
-/// The lock's name in the folder.
-const LOCK: &str = "windlass.lock";
+const LOCK_FILE: &str = "windlass.lock";
 
-/// Requests that wait for the thread; beyond, callers wait to ask.
-const QUEUE: usize = 1_024;
+/// Requests that wait for the thread. When the queue is full, callers wait.
+const QUEUE_LEN: usize = 1_024;
 
-/// Most requests of one transaction.
-const MOST_TOGETHER: usize = 1_024;
+/// Limit of requests in one transaction.
+const MAX_TRANSACTION_REQUESTS: usize = 1_024;
 
-/// From one transaction of nothing but saves to the next. A crash in between costs repeats of what
-/// was processed in so short a time.
+/// Interval between transactions that only save checkpoints. After a crash, what was processed in
+/// the last interval is repeated.
 const SAVE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Another program (a backup, a person) may hold the database for a moment.
+/// Another program (a backup, a shell) may lock the database for a moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Keeps everything in one SQLite database.
 #[derive(Debug)]
 pub struct SqliteStore {
     requests: Option<mpsc::Sender<Request>>,
@@ -48,51 +44,49 @@ pub struct SqliteStore {
     _lock: StoreLock,
 }
 
-/// What the thread is asked to do.
 struct Request {
     job: Job,
-    /// Whether it may wait for others, so that all are done in one transaction.
-    patient: bool,
+    /// Whether it may wait up to [`SAVE_INTERVAL`] for others, to share a transaction.
+    can_wait: bool,
 }
 
-/// Something to be done inside a transaction, if there is one. What it gives back is called after
-/// the commit, with whether that went well.
+/// Work inside a transaction, or the error of beginning one. It returns a closure to call with the
+/// result of the commit.
 type Job = Box<dyn FnOnce(Result<&Transaction<'_>, &rusqlite::Error>) -> Finish + Send>;
 type Finish = Box<dyn FnOnce(Result<(), &rusqlite::Error>) + Send>;
 
-/// An error of the database, for people.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 struct DatabaseError(String);
 
 impl SqliteStore {
-    /// Opens the database in a folder, and makes both if they are not there.
+    /// Opens the database in a directory, and creates both if they do not exist.
     ///
     /// # Errors
-    /// Another daemon uses it, it is damaged or of a newer version, or it cannot be written.
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let store = format!("sqlite:{}", folder.display());
-        std::fs::create_dir_all(folder).map_err(|error| {
-            let what = format!("the folder {} cannot be made", folder.display());
-            StoreError::of_file(&store, &what, error)
+    /// Another daemon uses it, or it is damaged, of a newer version or not writable.
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let store = format!("sqlite:{}", directory.display());
+        std::fs::create_dir_all(directory).map_err(|error| {
+            let reason = format!("cannot create directory {}", directory.display());
+            StoreError::of_file(&store, &reason, error)
         })?;
-        let lock = StoreLock::take(&store, &folder.join(LOCK))?;
-        let file = folder.join(DATABASE);
+        let lock = StoreLock::acquire(&store, &directory.join(LOCK_FILE))?;
+        let file = directory.join(DATABASE_FILE);
         let db = prepare(&store, &file)?;
         Self::start(&store, db, lock)
     }
 
-    /// Serves a database that is ready.
+    /// Starts the thread of a database.
     pub(super) fn start(store: &str, db: Connection, lock: StoreLock) -> Result<Self, StoreError> {
-        let (requests, asked) = mpsc::channel(QUEUE);
-        let failed = |error| StoreError::with(store, "its thread cannot be started", error);
+        let (requests, received) = mpsc::channel(QUEUE_LEN);
+        let failed = |error| StoreError::with(store, "cannot start its thread", error);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build();
         let runtime = runtime.map_err(failed)?;
         let thread = std::thread::Builder::new()
             .name("windlass-store".to_owned())
-            .spawn(move || runtime.block_on(serve(db, asked)))
+            .spawn(move || runtime.block_on(serve(db, received)))
             .map_err(failed)?;
         Ok(Self {
             requests: Some(requests),
@@ -101,22 +95,22 @@ impl SqliteStore {
         })
     }
 
-    /// Does something in a transaction and waits until it is durable.
+    /// Runs work in a transaction and waits until it is durable.
     async fn call<T: Send + 'static>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, PortError> {
-        self.ask(operation, false, work).await
+        self.request(operation, false, work).await
     }
 
-    async fn ask<T: Send + 'static>(
+    async fn request<T: Send + 'static>(
         &self,
         operation: &'static str,
-        patient: bool,
+        can_wait: bool,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, PortError> {
-        let (answer, answered) = oneshot::channel();
+        let (result_sender, result) = oneshot::channel();
         let job: Job = Box::new(move |tx| {
             let result = match tx {
                 Ok(tx) => work(tx).map_err(|error| DatabaseError(error.to_string())),
@@ -124,8 +118,8 @@ impl SqliteStore {
             };
             Box::new(move |committed| {
                 let committed = committed.map_err(|error| DatabaseError(error.to_string()));
-                // Who no longer waits does not want the answer.
-                drop(answer.send(committed.and(result)));
+                // The caller may have been cancelled.
+                drop(result_sender.send(committed.and(result)));
             })
         });
         let failed = |error: DatabaseError| PortError {
@@ -134,85 +128,75 @@ impl SqliteStore {
             source: error.into(),
         };
         let gone = || failed(DatabaseError("the store's thread has ended".to_owned()));
-        let requests = self
-            .requests
-            .as_ref()
-            .expect("it is taken only when dropped");
-        let request = Request { job, patient };
+        let requests = self.requests.as_ref().expect("it is taken only by drop");
+        let request = Request { job, can_wait };
         requests.send(request).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?.map_err(failed)
+        result.await.map_err(|_| gone())?.map_err(failed)
     }
 }
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        // The thread ends when it has done what was asked and nobody can ask any more.
+        // Without a sender, the thread ends after the last request.
         self.requests = None;
         if let Some(thread) = self.thread.take() {
-            // A panic has been reported where it happened.
+            // A panic of the thread has been printed.
             drop(thread.join());
         }
     }
 }
 
-/// Opens the file, looks whether it is ours, and makes the tables of a new one.
+/// Opens the file, checks that it is a store of this version, and creates the tables of a new one.
 pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError> {
-    let place = file.display();
-    let failed = |what: &str, error: rusqlite::Error| {
-        let remedy = match error.sqlite_error_code() {
+    let file_name = file.display();
+    let failed = |reason: &str, error: rusqlite::Error| {
+        let reason = match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
-                "it is damaged; restore it from a backup, or move it away to start anew from the \
+                "it is damaged; restore it from a backup, or move it away to start again at the \
                  mappings' starting positions"
             }
             Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::CannotOpen) => {
-                "it cannot be written; check the permissions of the folder and of the file, or give \
-                 another folder with 'store' or --store"
+                "it is not writable; check the permissions of the directory and the file, or set \
+                 another directory with 'store' or --store"
             }
-            _ => what,
+            _ => reason,
         };
-        StoreError::with(store, &format!("{place}: {remedy}"), error)
+        StoreError::with(store, &format!("{file_name}: {reason}"), error)
     };
-    let busy = |error: &rusqlite::Error| {
-        let code = error.sqlite_error_code();
-        matches!(
-            code,
-            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
-        )
-    };
-    let mut db = open_retry::blocking(|| Connection::open(file), busy)
-        .map_err(|error| failed("it cannot be opened", error))?;
+    // Opening takes no lock; every later statement waits for those of other programs.
+    let mut db = Connection::open(file).map_err(|error| failed("cannot open it", error))?;
     db.busy_timeout(BUSY_TIMEOUT)
-        .map_err(|error| failed("it cannot be set up", error))?;
+        .map_err(|error| failed("cannot set it up", error))?;
     let number =
         |db: &Connection, name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let application = number(&db, "application_id");
-    let application = application.map_err(|error| failed("it cannot be read", error))?;
+    let application = application.map_err(|error| failed("cannot read it", error))?;
     let version = number(&db, "user_version");
-    let version = version.map_err(|error| failed("it cannot be read", error))?;
+    let version = version.map_err(|error| failed("cannot read it", error))?;
     let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
         row.get::<_, i64>(0)
     });
-    let tables = tables.map_err(|error| failed("it cannot be read", error))?;
+    let tables = tables.map_err(|error| failed("cannot read it", error))?;
     if (tables != 0 || application != 0) && application != rows::APPLICATION_ID {
-        let reason = format!("{place} is a database of another program; give another folder");
+        let reason = format!("{file_name} is a database of another program; set another directory");
         return Err(StoreError::new(store, &reason));
     }
     if rows::SCHEMA_VERSION < version {
         let reason = format!(
-            "{place} was written by a newer version (schema {version}, this one knows {}); run \
-             that version, or give another folder",
+            "{file_name} was written by a newer version of windlass (schema {version}, this one \
+             supports {}); run that version, or set another directory",
             rows::SCHEMA_VERSION
         );
         return Err(StoreError::new(store, &reason));
     }
-    // Before anything is written: what is damaged is left as it is, for whoever repairs it.
+    // Before anything is written: a damaged file stays as it is, for its repair.
     let check = db.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0));
-    let check = check.map_err(|error| failed("it cannot be read", error))?;
+    let check = check.map_err(|error| failed("cannot read it", error))?;
     if check != "ok" {
-        let reason = format!("{place} is damaged ({check}); restore it from a backup");
+        let reason = format!("{file_name} is damaged ({check}); restore it from a backup");
         return Err(StoreError::new(store, &reason));
     }
-    set_up(&mut db, tables == 0).map_err(|error| failed("it cannot be set up", error))?;
+    set_up(&mut db, tables == 0).map_err(|error| failed("cannot set it up", error))?;
     Ok(db)
 }
 
@@ -226,28 +210,29 @@ fn set_up(db: &mut Connection, new: bool) -> rusqlite::Result<()> {
         tx.pragma_update(None, "application_id", rows::APPLICATION_ID)?;
         tx.pragma_update(None, "user_version", rows::SCHEMA_VERSION)?;
     } else {
-        // Finds out now whether it can be written.
+        // Fails now if the file is not writable.
         tx.pragma_update(None, "user_version", rows::SCHEMA_VERSION)?;
     }
     tx.commit()
 }
 
-/// The thread: takes what waits, does it in one transaction, answers when that is durable.
+/// The loop of the thread: runs waiting requests in one transaction and returns their results when
+/// it is durable.
 async fn serve(mut db: Connection, mut requests: mpsc::Receiver<Request>) {
     let mut due = Instant::now();
     while let Some(first) = requests.recv().await {
-        let together = gather(first, &mut requests, due).await;
+        let jobs = next_jobs(first, &mut requests, due).await;
         due = Instant::now() + SAVE_INTERVAL;
         let tx = match db.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(tx) => tx,
             Err(error) => {
-                for job in together {
+                for job in jobs {
                     job(Err(&error))(Ok(()));
                 }
                 continue;
             }
         };
-        let finishes: Vec<_> = together.into_iter().map(|job| job(Ok(&tx))).collect();
+        let finishes: Vec<_> = jobs.into_iter().map(|job| job(Ok(&tx))).collect();
         let committed = tx.commit();
         for finish in finishes {
             finish(committed.as_ref().copied());
@@ -255,13 +240,17 @@ async fn serve(mut db: Connection, mut requests: mpsc::Receiver<Request>) {
     }
 }
 
-/// What is done together: all that waits, and, as long as nobody is in a hurry, what comes until
-/// `due`.
-async fn gather(first: Request, requests: &mut mpsc::Receiver<Request>, due: Instant) -> Vec<Job> {
-    let mut patient = first.patient;
-    let mut together = vec![first.job];
-    while together.len() < MOST_TOGETHER {
-        let next = if patient {
+/// The jobs of the next transaction: all that are waiting and, while all of them can wait, those
+/// that arrive until `due`.
+async fn next_jobs(
+    first: Request,
+    requests: &mut mpsc::Receiver<Request>,
+    due: Instant,
+) -> Vec<Job> {
+    let mut can_wait = first.can_wait;
+    let mut jobs = vec![first.job];
+    while jobs.len() < MAX_TRANSACTION_REQUESTS {
+        let next = if can_wait {
             tokio::time::timeout_at(due, requests.recv())
                 .await
                 .ok()
@@ -270,10 +259,10 @@ async fn gather(first: Request, requests: &mut mpsc::Receiver<Request>, due: Ins
             requests.try_recv().ok()
         };
         let Some(next) = next else { break };
-        patient &= next.patient;
-        together.push(next.job);
+        can_wait &= next.can_wait;
+        jobs.push(next.job);
     }
-    together
+    jobs
 }
 
 #[async_trait]
@@ -320,7 +309,7 @@ impl LeaseStore for SqliteStore {
 
     async fn compare_and_swap(&self, seen: &Lease, next: &Lease) -> Result<Swap, PortError> {
         let (seen, next) = (seen.clone(), next.clone());
-        self.call("taking a lease", move |tx| {
+        self.call("updating a lease", move |tx| {
             rows::compare_and_swap(tx, &seen, &next)
         })
         .await
@@ -333,7 +322,7 @@ impl LeaseStore for SqliteStore {
         checkpoint: &Position,
     ) -> Result<Swap, PortError> {
         let (key, checkpoint) = (key.clone(), checkpoint.clone());
-        self.ask("saving a checkpoint", true, move |tx| {
+        self.request("saving a checkpoint", true, move |tx| {
             rows::save(tx, &key, epoch, &checkpoint)
         })
         .await

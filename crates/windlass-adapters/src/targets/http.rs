@@ -1,4 +1,4 @@
-//! Functions that are invoked by URL.
+//! Functions that are invoked by HTTP.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -17,39 +17,37 @@ use windlass_core::outcome::{Fault, Outcome};
 use windlass_engine::ports::{BoxError, Invocation, Target};
 
 use super::MAX_RESPONSE_BYTES;
-use super::answer::{function_error, not_invoked, of_body, of_head};
-use super::pool::{Connection, Pieces, Pool};
+use super::pool::{Connection, EventBody, Pool};
+use super::response::{function_error, no_response, not_invoked, outcome_of_body, outcome_of_head};
 use super::settings::{HttpFunction, validate_header, validate_url};
 use crate::tls_roots::CaBundle;
 
-/// Invokes one function by POST, the event as the body.
+/// Invokes one function by POST, with the event as the body.
 #[derive(Debug)]
 pub struct HttpTarget {
     pool: Pool,
     path: Uri,
-    /// What every request has.
+    /// Headers of every request.
     headers: HeaderMap,
     signing_secret: Option<String>,
     timeout: Duration,
     slots: Option<Arc<Semaphore>>,
-    emulator: bool,
+    /// A Runtime Interface Emulator.
+    is_emulator: bool,
 }
 
-/// What came of sending a request.
-enum Sent {
-    Answer(Connection, Response<Incoming>),
-    /// It did not go out.
-    Returned,
-    /// It went out, and the connection closed before an answer began.
+/// Result of sending a request.
+enum SendResult {
+    Response(Connection, Response<Incoming>),
+    NotSent,
+    /// The request was sent, and the connection closed before a response began.
     Closed,
     TimedOut,
 }
 
 impl HttpTarget {
-    /// A target for one function.
-    ///
     /// # Errors
-    /// The URL or a header is not valid, or the machine's root certificates cannot be read.
+    /// The URL or a header is invalid, or the machine's root certificates cannot be read.
     pub fn new(
         function: &HttpFunction,
         timeout: Duration,
@@ -58,7 +56,7 @@ impl HttpTarget {
     ) -> Result<Self, BoxError> {
         validate_url(&function.url)?;
         let uri: Uri = function.url.parse()?;
-        let host = uri.authority().ok_or("the URL names no host")?.as_str();
+        let host = uri.authority().ok_or("the URL has no host")?.as_str();
         let host = HeaderValue::from_str(host)?;
         let path = uri
             .path_and_query()
@@ -89,29 +87,29 @@ impl HttpTarget {
             signing_secret: function.signing_secret.clone(),
             timeout,
             slots: maximum_concurrency.map(|limit| Arc::new(Semaphore::new(limit))),
-            emulator: function.is_runtime_interface_emulator(),
+            is_emulator: function.is_runtime_interface_emulator(),
         })
     }
 
     async fn call(&self, invocation: &Invocation) -> Outcome {
         let mut deadline = pin!(tokio::time::sleep(self.timeout));
-        // The function may have closed an idle connection just as the request went out: that says
-        // nothing about the function, so the request is sent once more, on a fresh one.
-        if let Some(used) = self.pool.take_idle() {
-            match self.send(used, invocation, deadline.as_mut()).await {
-                Sent::Returned | Sent::Closed => {}
-                sent @ (Sent::Answer(..) | Sent::TimedOut) => {
-                    return self.judge(sent, deadline.as_mut()).await;
+        // The server may close an idle connection at the moment the request is sent. That says
+        // nothing about the function, so the request is sent again on a new connection.
+        if let Some(idle) = self.pool.take_idle() {
+            match self.send(idle, invocation, deadline.as_mut()).await {
+                SendResult::NotSent | SendResult::Closed => {}
+                sent @ (SendResult::Response(..) | SendResult::TimedOut) => {
+                    return self.outcome_of(sent, deadline.as_mut()).await;
                 }
             }
         }
         match self.pool.connect().await {
-            Ok(fresh) => {
-                let sent = self.send(fresh, invocation, deadline.as_mut()).await;
-                self.judge(sent, deadline).await
+            Ok(new) => {
+                let sent = self.send(new, invocation, deadline.as_mut()).await;
+                self.outcome_of(sent, deadline).await
             }
             Err(error) => {
-                tracing::debug!(error, "the function cannot be reached");
+                tracing::debug!(error, "cannot connect to the function");
                 not_invoked(Fault::Transient)
             }
         }
@@ -122,62 +120,62 @@ impl HttpTarget {
         mut connection: Connection,
         invocation: &Invocation,
         deadline: Pin<&mut Sleep>,
-    ) -> Sent {
+    ) -> SendResult {
         let request = self.request(invocation);
-        match before(deadline, connection.send(request)).await {
-            None => Sent::TimedOut,
-            Some(Ok(response)) => Sent::Answer(connection, response),
-            // A request that is given back has not gone out.
+        match timeout_at(deadline, connection.send(request)).await {
+            None => SendResult::TimedOut,
+            Some(Ok(response)) => SendResult::Response(connection, response),
+            // An error that contains the request means that it was not sent.
             Some(Err(mut error)) => {
                 if error.take_message().is_some() {
-                    Sent::Returned
+                    SendResult::NotSent
                 } else {
-                    Sent::Closed
+                    SendResult::Closed
                 }
             }
         }
     }
 
-    async fn judge(&self, sent: Sent, deadline: Pin<&mut Sleep>) -> Outcome {
+    async fn outcome_of(&self, sent: SendResult, deadline: Pin<&mut Sleep>) -> Outcome {
         let (mut connection, response) = match sent {
-            Sent::Answer(connection, response) => (connection, response),
-            Sent::Returned => return not_invoked(Fault::Transient),
-            Sent::Closed => return lost("connection closed"),
-            Sent::TimedOut => return lost("timeout"),
+            SendResult::Response(connection, response) => (connection, response),
+            SendResult::NotSent => return not_invoked(Fault::Transient),
+            SendResult::Closed => return no_response("connection closed"),
+            SendResult::TimedOut => return no_response("timeout"),
         };
         let (head, body) = response.into_parts();
-        let body = before(deadline, connection.drive(read(body))).await;
-        let known = of_head(head.status, &head.headers, self.emulator);
-        match (known, body) {
-            (known, Some(Ok(Some(body)))) => {
+        let body = timeout_at(deadline, connection.drive(read(body))).await;
+        let outcome = outcome_of_head(head.status, &head.headers, self.is_emulator);
+        match (outcome, body) {
+            (outcome, Some(Ok(Some(body)))) => {
                 self.pool.put_back(connection);
-                known.unwrap_or_else(|| of_body(head.status, &body, self.emulator))
+                outcome.unwrap_or_else(|| outcome_of_body(head.status, &body, self.is_emulator))
             }
-            // The head alone has said enough.
-            (Some(known), _) => known,
+            // The head is enough, whatever became of the body.
+            (Some(outcome), _) => outcome,
             (None, Some(Ok(None))) => function_error(head.status, "response too large"),
             (None, Some(Err(_))) => function_error(head.status, "response broken off"),
             (None, None) => function_error(head.status, "timeout"),
         }
     }
 
-    fn request(&self, invocation: &Invocation) -> Request<Pieces> {
-        let mut request = Request::new(Pieces::from(invocation.event.clone()));
+    fn request(&self, invocation: &Invocation) -> Request<EventBody> {
+        let mut request = Request::new(EventBody::from(invocation.event.clone()));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.path.clone();
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
         let mut set = |name: &'static str, value: String| {
-            let value = HeaderValue::from_str(&value).expect("only plain characters");
+            let value = HeaderValue::from_str(&value).expect("the value is ASCII");
             headers.insert(HeaderName::from_static(name), value);
         };
         set("x-windlass-attempt", invocation.attempt.to_string());
-        // Neither part may be zero; https://www.w3.org/TR/trace-context/#traceparent-header
+        // Neither may be zero: https://www.w3.org/TR/trace-context/#traceparent-header
         let (trace, span) = (fastrand::u128(1..), fastrand::u64(1..));
         set("traceparent", format!("00-{trace:032x}-{span:016x}-00"));
         if let Some(secret) = &self.signing_secret {
             let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
-                .expect("a key of any length is taken");
+                .expect("HMAC accepts keys of any length");
             for piece in invocation.event.pieces() {
                 mac.update(piece);
             }
@@ -208,16 +206,16 @@ impl Target for HttpTarget {
     }
 }
 
-/// What comes before a deadline; `None` if nothing does.
-async fn before<T>(deadline: Pin<&mut Sleep>, wanted: impl Future<Output = T>) -> Option<T> {
+/// The output of a future; `None` if it does not complete before the deadline.
+async fn timeout_at<T>(deadline: Pin<&mut Sleep>, future: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
-        it = wanted => Some(it),
+        output = future => Some(output),
         () = deadline => None,
     }
 }
 
-/// The body; `None` if it is too large.
+/// Reads a body; `None` if it is too large.
 async fn read(mut body: Incoming) -> Result<Option<Bytes>, hyper::Error> {
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -230,14 +228,6 @@ async fn read(mut body: Incoming) -> Result<Option<Bytes>, hyper::Error> {
         whole.extend_from_slice(&data);
     }
     Ok(Some(whole.freeze()))
-}
-
-/// The request went out, and no answer came: the function may have run.
-fn lost(error: &str) -> Outcome {
-    Outcome::FunctionError {
-        status: 0,
-        error: error.to_owned(),
-    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -17,13 +17,13 @@ use windlass_core::arn::Arn;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_engine::ports::{Invocation, PortError, Target};
 
-use super::answer::{not_invoked, word};
+use super::response::{error_kind, no_response, not_invoked};
 use crate::aws::fault;
 
-/// A call may take so much longer than its function, until it is given up.
+/// Time that a call may take in addition to the timeout of its function.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// Codes for what a person must mend: permissions, keys, code, network.
+/// Codes that an operator must resolve: permissions, keys, code, network.
 const CONFIGURATION: [&str; 19] = [
     "CodeArtifactUserDeletedException",
     "CodeArtifactUserFailedException",
@@ -46,28 +46,25 @@ const CONFIGURATION: [&str; 19] = [
     "UnsupportedMediaTypeException",
 ];
 
-/// Codes for a request that Lambda has looked at and that will never be taken as it is: like a
-/// function that fails.
-const NEVER: [&str; 4] = [
+/// Codes of requests that Lambda will never accept: treated as a function that fails.
+const REJECTED: [&str; 4] = [
     "InvalidRequestContentException",
     "RecursiveInvocationException",
     "RequestTooLargeException",
     "SerializedRequestEntityTooLargeException",
 ];
 
-/// Invokes one function, and waits for its answer.
+/// Invokes one function of AWS Lambda synchronously.
 #[derive(Debug)]
 pub struct LambdaTarget {
     client: Client,
-    /// The ARN with the qualifier, if there is one.
+    /// The ARN, with the qualifier if it has one.
     function: Arn,
     timeout: Duration,
     slots: Option<Arc<Semaphore>>,
 }
 
 impl LambdaTarget {
-    /// A target for one function, which may take at most `timeout`; with a limit, further
-    /// invocations wait.
     pub fn new(
         client: &Client,
         function: &Arn,
@@ -83,16 +80,16 @@ impl LambdaTarget {
     }
 
     async fn call(&self, invocation: Invocation) -> Outcome {
-        // What is not set here is as for other calls, which are shorter.
+        // The timeouts that are not set here are those of other, shorter calls.
         let timeouts = TimeoutConfig::builder()
             .operation_timeout(self.timeout + MARGIN)
             .operation_attempt_timeout(self.timeout + MARGIN)
             .build();
-        // The machines try again themselves, and count.
+        // The consumers retry, and count attempts.
         let config = aws_sdk_lambda::config::Builder::new()
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts);
-        let answer = self
+        let response = self
             .client
             .invoke()
             .function_name(self.function.as_str())
@@ -102,14 +99,14 @@ impl LambdaTarget {
             .config_override(config)
             .send()
             .await;
-        match answer {
-            Ok(answer) => match answer.function_error {
+        match response {
+            Ok(response) => match response.function_error {
                 None => Outcome::Success,
                 Some(kind) => {
-                    let status = u16::try_from(answer.status_code).unwrap_or_default();
+                    let status = u16::try_from(response.status_code).unwrap_or_default();
                     Outcome::FunctionError {
                         status,
-                        error: word(&kind).to_owned(),
+                        error: error_kind(&kind).to_owned(),
                     }
                 }
             },
@@ -135,10 +132,10 @@ impl Target for LambdaTarget {
     }
 }
 
-/// Whether Lambda has a function of this ARN.
+/// Whether Lambda has a function with this ARN.
 ///
 /// # Errors
-/// Lambda cannot be asked.
+/// The lookup failed.
 pub async fn find_function(client: &Client, function: &Arn) -> Result<bool, PortError> {
     match client
         .get_function_configuration()
@@ -155,29 +152,25 @@ pub async fn find_function(client: &Client, function: &Arn) -> Result<bool, Port
     }
 }
 
-/// What an error of the call means.
+/// The outcome of a failed call.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
 #[expect(
     clippy::wildcard_enum_match_arm,
-    reason = "the SDK may add kinds of errors; what is known of them is that nothing was sent"
+    reason = "the SDK may add kinds of errors; for all others, nothing was sent"
 )]
 fn outcome_of(error: &SdkError<InvokeError>, function: &Arn) -> Outcome {
-    let lost = |error: &str| Outcome::FunctionError {
-        status: 0,
-        error: error.to_owned(),
-    };
     match error {
         SdkError::ServiceError(service) => {
             let (code, status) = (
                 service.err().code().unwrap_or_default(),
                 service.raw().status().as_u16(),
             );
-            tracing::debug!(%function, code, status, "the function was not invoked");
-            if NEVER.contains(&code) {
+            tracing::debug!(%function, code, status, "Lambda did not invoke the function");
+            if REJECTED.contains(&code) {
                 return Outcome::FunctionError {
                     status,
-                    error: word(code).to_owned(),
+                    error: error_kind(code).to_owned(),
                 };
             }
             if status == 429 {
@@ -190,16 +183,15 @@ fn outcome_of(error: &SdkError<InvokeError>, function: &Arn) -> Outcome {
             if CONFIGURATION.contains(&code) || code.starts_with("KMS") || status == 403 {
                 return not_invoked(Fault::Denied);
             }
-            not_invoked(fault::of_code(code, status))
+            not_invoked(fault::fault_of_code(code, status))
         }
-        // The request may have gone out, and the function may have run.
-        SdkError::TimeoutError(_) => lost("timeout"),
-        SdkError::ResponseError(_) => lost("response broken off"),
-        // Functions do not hold the connection: when it fails, the service or the network has, or
-        // there is nothing to sign with.
+        SdkError::TimeoutError(_) => no_response("timeout"),
+        SdkError::ResponseError(_) => no_response("response broken off"),
+        // The connection is to the service and not to the function: the service or the network has
+        // failed, or there are no credentials.
         SdkError::DispatchFailure(_) => {
-            if let Some(reason) = fault::without_credentials(error) {
-                tracing::warn!(%function, reason, "the function cannot be invoked");
+            if let Some(reason) = fault::credentials_error(error) {
+                tracing::warn!(%function, reason, "cannot invoke the function");
             }
             not_invoked(Fault::Transient)
         }

@@ -1,9 +1,9 @@
 //! Functions: how they are configured and invoked.
 
-mod answer;
 mod http;
 mod lambda;
 mod pool;
+mod response;
 mod settings;
 
 pub use http::HttpTarget;

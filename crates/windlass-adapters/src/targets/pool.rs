@@ -1,7 +1,7 @@
-//! The connections of one HTTP function.
+//! The connection pool of one HTTP function.
 //!
-//! A pool of our own, because a client library's does not tell what the retry rules ask: whether a
-//! request went out on a connection that had been used before, and whether it went out at all.
+//! The pools of client libraries do not report what the retry rules need: whether a request was
+//! sent on a reused connection, and whether it was sent at all.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -29,49 +29,40 @@ use windlass_engine::ports::BoxError;
 
 use crate::tls_roots::{self, CaBundle};
 
-/// An idle connection is closed after so long; most servers wait longer.
-const IDLE_LIMIT: Duration = Duration::from_secs(30);
+/// An idle connection is closed after this time; most servers wait longer.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Most idle connections that are kept.
-const MOST_IDLE: usize = 64;
+const MAX_IDLE: usize = 64;
 
-/// A function that does not accept a connection within this cannot be reached.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// An event on its way, as it is.
+/// An event as a request body, without copying it.
 #[derive(Debug)]
-pub(super) struct Pieces(std::vec::IntoIter<Bytes>);
+pub(super) struct EventBody(std::vec::IntoIter<Bytes>);
 
-/// A connection that takes one request at a time. Nobody drives it but the request that it carries:
-/// a request, its answer and their bytes are one task, which costs less than several that wake each
-/// other. That the other side has closed one that is idle is seen when it is to be used again.
+/// A connection that carries one request at a time. It is driven by the future of that request: one
+/// task for the request, its response and their bytes costs less than several that wake each other.
+/// While it is idle it is not driven, so a close by the server is noticed at the next use.
 pub(super) struct Connection {
-    sender: SendRequest<Pieces>,
-    /// Ends when the connection is closed.
+    sender: SendRequest<EventBody>,
+    /// Completes when the connection is closed.
     driver: Pin<Box<dyn Future<Output = ()> + Send>>,
     closed: bool,
 }
 
-/// The connections of one function.
 #[derive(Debug)]
 pub(super) struct Pool {
     uri: Uri,
     connector: HttpsConnector<HttpConnector>,
-    state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// The newest at the back.
-    idle: VecDeque<(Connection, Instant)>,
+    /// Idle connections and since when they are; the newest is at the back.
+    idle: Mutex<VecDeque<(Connection, Instant)>>,
 }
 
 impl Pool {
-    /// Connects to where `uri` says, by HTTP or HTTPS; a bundle adds to the authorities that the
-    /// machine trusts.
+    /// `bundle` adds to the authorities that the machine trusts.
     ///
     /// # Errors
-    /// It is HTTPS, and no root certificates can be read.
+    /// The URI is HTTPS and no root certificates can be read.
     pub(super) fn new(uri: Uri, bundle: Option<&CaBundle>) -> std::io::Result<Self> {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
@@ -81,7 +72,7 @@ impl Pool {
         let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(std::io::Error::other)?;
-        // A machine without any root certificates can still call plain HTTP.
+        // A machine without root certificates can still use plain HTTP.
         let roots = if uri.scheme() == Some(&Scheme::HTTPS) {
             tls_roots::roots(bundle)?
         } else {
@@ -97,17 +88,17 @@ impl Pool {
         Ok(Self {
             uri,
             connector,
-            state: Mutex::default(),
+            idle: Mutex::default(),
         })
     }
 
-    /// A connection that was used before and is still open, if there is one.
+    /// An idle connection that is still open.
     pub(super) fn take_idle(&self) -> Option<Connection> {
-        let mut state = self.state();
-        while let Some((mut connection, since)) = state.idle.pop_back() {
-            if IDLE_LIMIT <= since.elapsed() {
-                // The others are older still.
-                state.idle.clear();
+        let mut idle = self.idle();
+        while let Some((mut connection, since)) = idle.pop_back() {
+            if IDLE_TIMEOUT <= since.elapsed() {
+                // All others are older.
+                idle.clear();
                 return None;
             }
             if connection.is_usable() {
@@ -117,63 +108,60 @@ impl Pool {
         None
     }
 
-    /// A new connection.
     pub(super) async fn connect(&self) -> Result<Connection, BoxError> {
         let mut connector = self.connector.clone();
         let stream = tokio::time::timeout(CONNECT_TIMEOUT, async {
             poll_fn(|context| connector.poll_ready(context)).await?;
             connector.call(self.uri.clone()).await
         });
-        let stream = stream
-            .await
-            .map_err(|_| "no connection within five seconds")??;
+        let stream = stream.await.map_err(|_| "no connection within 5 s")??;
         let (sender, connection) = http1::handshake(stream).await?;
         Ok(Connection {
             sender,
-            // How it ends is seen by the request that it carries.
+            // Errors are reported to the request.
             driver: Box::pin(connection.map(drop)),
             closed: false,
         })
     }
 
-    /// Keeps a connection whose answer was read to the end.
+    /// Keeps a connection whose response was read to its end.
     pub(super) fn put_back(&self, connection: Connection) {
-        let mut state = self.state();
-        state.idle.push_back((connection, Instant::now()));
-        if MOST_IDLE < state.idle.len() {
-            state.idle.pop_front();
+        let mut idle = self.idle();
+        idle.push_back((connection, Instant::now()));
+        if MAX_IDLE < idle.len() {
+            idle.pop_front();
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle(&self) -> MutexGuard<'_, VecDeque<(Connection, Instant)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Connection {
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of the response.
     ///
     /// # Errors
-    /// The connection failed. The request is given back if it has not gone out.
+    /// The connection failed. The error contains the request if it was not sent.
     pub(super) async fn send(
         &mut self,
-        request: Request<Pieces>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Pieces>>> {
-        let answer = self.sender.try_send_request(request);
-        self.drive(answer).await
+        request: Request<EventBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<EventBody>>> {
+        let response = self.sender.try_send_request(request);
+        self.drive(response).await
     }
 
-    /// Waits for something that comes by this connection.
-    pub(super) async fn drive<T>(&mut self, wanted: impl Future<Output = T>) -> T {
-        let mut wanted = pin!(wanted);
+    /// Drives the connection until a future that depends on it completes.
+    pub(super) async fn drive<T>(&mut self, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
         poll_fn(|context| {
             self.advance(context);
-            wanted.as_mut().poll(context)
+            future.as_mut().poll(context)
         })
         .await
     }
 
-    /// Whether it is open and has nothing more to do for the request before.
+    /// Whether it is open and the previous request is complete.
     fn is_usable(&mut self) -> bool {
         self.advance(&mut Context::from_waker(Waker::noop()));
         !self.closed && self.sender.is_ready()
@@ -186,13 +174,13 @@ impl Connection {
     }
 }
 
-impl From<Event> for Pieces {
+impl From<Event> for EventBody {
     fn from(event: Event) -> Self {
         Self(event.into_pieces().into_iter())
     }
 }
 
-impl Body for Pieces {
+impl Body for EventBody {
     type Data = Bytes;
     type Error = Infallible;
 

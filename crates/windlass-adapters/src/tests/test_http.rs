@@ -1,4 +1,4 @@
-//! Clients that are answered from memory.
+//! SDK clients whose responses come from memory.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -25,55 +25,52 @@ use windlass_core::mapping::{QueueSettings, QueueSource};
 
 use crate::aws::{AwsClients, timeouts};
 
-/// Answers every call with what it was last given.
+/// An HTTP client with scripted responses.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Canned(Arc<Mutex<State>>);
+pub(crate) struct TestHttp(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Given once each, before `answer`.
-    script: VecDeque<Answer>,
-    answer: Answer,
+    /// Sent once each, before `default`.
+    script: VecDeque<ScriptedResponse>,
+    default: ScriptedResponse,
     requests: Vec<Request>,
 }
 
 #[derive(Clone, Debug, Default)]
-struct Answer {
+struct ScriptedResponse {
     status: u16,
     headers: Vec<(&'static str, &'static str)>,
     body: Vec<u8>,
-    /// How long it takes.
-    after: Duration,
+    delay: Duration,
     ending: Ending,
 }
 
-/// What comes behind the body of an answer.
+/// What follows the body of a response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// Nothing.
     #[default]
-    Whole,
-    /// The connection is lost.
-    Lost,
-    /// It is never said that nothing more comes.
-    Open,
+    Complete,
+    ConnectionLost,
+    /// Nothing, but the body does not end either.
+    Hanging,
 }
 
 impl Ending {
-    fn behind(self, body: Vec<u8>) -> SdkBody {
+    fn append_to(self, body: Vec<u8>) -> SdkBody {
         let body = stream::iter([Ok(Frame::data(Bytes::from(body)))]);
         match self {
-            Self::Whole => SdkBody::from_body_1_x(StreamBody::new(body)),
-            Self::Lost => {
+            Self::Complete => SdkBody::from_body_1_x(StreamBody::new(body)),
+            Self::ConnectionLost => {
                 let lost = io::Error::other("the connection was lost");
                 SdkBody::from_body_1_x(StreamBody::new(body.chain(stream::iter([Err(lost)]))))
             }
-            Self::Open => SdkBody::from_body_1_x(StreamBody::new(body.chain(stream::pending()))),
+            Self::Hanging => SdkBody::from_body_1_x(StreamBody::new(body.chain(stream::pending()))),
         }
     }
 }
 
-/// A request as it would have gone out.
+/// A request as it would have been sent.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) uri: String,
@@ -82,7 +79,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The operation of a JSON protocol, and what was sent.
+    /// The operation of a JSON protocol, and its input.
     pub(crate) fn call(&self) -> (&str, Value) {
         let target = self.headers.get("x-amz-target").map_or("", String::as_str);
         let operation = target.rsplit('.').next().unwrap_or_default();
@@ -90,10 +87,10 @@ impl Request {
     }
 }
 
-impl Canned {
-    /// A connector and clients that use it.
+impl TestHttp {
+    /// An HTTP client, and SDK clients that use it.
     pub(crate) fn new() -> (Self, AwsClients) {
-        let canned = Self::default();
+        let http = Self::default();
         let keys = Credentials::new("id", "secret", None, None, "test");
         macro_rules! client {
             ($sdk:ident) => {
@@ -104,7 +101,7 @@ impl Canned {
                         .credentials_provider(keys.clone())
                         .retry_config(RetryConfig::disabled())
                         .timeout_config(timeouts())
-                        .http_client(canned.clone())
+                        .http_client(http.clone())
                         .build(),
                 )
             };
@@ -116,45 +113,50 @@ impl Canned {
             lambda: client!(aws_sdk_lambda),
             custom_kinesis: false,
         };
-        (canned, clients)
+        (http, clients)
     }
 
-    /// What is answered from now on, with status 200.
-    pub(crate) fn answer(&self, body: &[u8]) {
-        self.fail(200, &[], body);
+    /// Sets the response to all further calls, with status 200.
+    pub(crate) fn respond(&self, body: &[u8]) {
+        self.respond_with(200, &[], body);
     }
 
-    /// What is answered from now on.
-    pub(crate) fn fail(&self, status: u16, headers: &[(&'static str, &'static str)], body: &[u8]) {
-        self.state().answer = Answer {
+    /// Sets the response to all further calls.
+    pub(crate) fn respond_with(
+        &self,
+        status: u16,
+        headers: &[(&'static str, &'static str)],
+        body: &[u8],
+    ) {
+        self.state().default = ScriptedResponse {
             status,
             headers: headers.to_vec(),
             body: body.to_vec(),
-            ..Answer::default()
+            ..ScriptedResponse::default()
         };
     }
 
-    /// What one of the next calls is answered, in the order in which this is called.
-    pub(crate) fn next(&self, status: u16, body: &str) {
-        let answer = Answer {
+    /// Appends the response to one call; it takes precedence over the response to all calls.
+    pub(crate) fn respond_once(&self, status: u16, body: &str) {
+        let response = ScriptedResponse {
             status,
             body: body.as_bytes().to_vec(),
-            ..Answer::default()
+            ..ScriptedResponse::default()
         };
-        self.state().script.push_back(answer);
+        self.state().script.push_back(response);
     }
 
-    /// How long the answer that is set takes.
-    pub(crate) fn delay(&self, after: Duration) {
-        self.state().answer.after = after;
+    /// Delays the response to all further calls.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.state().default.delay = delay;
     }
 
-    /// What comes behind the body of the answer that is set.
+    /// Sets what follows the body of the response to all further calls.
     pub(crate) fn end(&self, ending: Ending) {
-        self.state().answer.ending = ending;
+        self.state().default.ending = ending;
     }
 
-    /// What has been asked since this was last asked.
+    /// The requests since the last call of this.
     pub(crate) fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.state().requests)
     }
@@ -164,45 +166,46 @@ impl Canned {
     }
 }
 
-impl HttpConnector for Canned {
+impl HttpConnector for TestHttp {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let headers = request.headers().iter();
         let headers: BTreeMap<_, _> = headers
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         let target = headers.get("x-amz-target");
-        let answer = if target.is_some_and(|target| target.ends_with(".GetQueueUrl")) {
-            Answer {
+        let response = if target.is_some_and(|target| target.ends_with(".GetQueueUrl")) {
+            ScriptedResponse {
                 status: 200,
                 body: br#"{"QueueUrl":"https://sqs.us-east-1.amazonaws.com/1/q"}"#.to_vec(),
-                ..Answer::default()
+                ..ScriptedResponse::default()
             }
         } else {
             let mut state = self.state();
             let next = state.script.pop_front();
-            next.unwrap_or_else(|| state.answer.clone())
+            next.unwrap_or_else(|| state.default.clone())
         };
-        let (canned, uri) = (self.clone(), request.uri().to_owned());
+        let (client, uri) = (self.clone(), request.uri().to_owned());
         HttpConnectorFuture::new(async move {
-            // The SDK watches how the body is taken.
+            // The SDK observes how the body is read.
             let body = ByteStream::new(request.into_body())
                 .collect()
                 .await
                 .unwrap();
             let body = body.to_vec();
-            canned.state().requests.push(Request { uri, headers, body });
-            tokio::time::sleep(answer.after).await;
-            let status = answer.status.try_into().expect("a status");
-            let mut response = HttpResponse::new(status, answer.ending.behind(answer.body));
-            for (name, value) in answer.headers {
-                response.headers_mut().insert(name, value);
+            client.state().requests.push(Request { uri, headers, body });
+            tokio::time::sleep(response.delay).await;
+            let status = response.status.try_into().expect("a valid status");
+            let body = response.ending.append_to(response.body);
+            let mut sent = HttpResponse::new(status, body);
+            for (name, value) in response.headers {
+                sent.headers_mut().insert(name, value);
             }
-            Ok(response)
+            Ok(sent)
         })
     }
 }
 
-impl HttpClient for Canned {
+impl HttpClient for TestHttp {
     fn http_connector(
         &self,
         _: &HttpConnectorSettings,
@@ -212,12 +215,10 @@ impl HttpClient for Canned {
     }
 }
 
-/// A runtime for one test.
 pub(crate) fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// A queue with a batching window.
 pub(crate) fn queue(arn: &str, fifo: bool, maximum_batching_window: Duration) -> QueueSource {
     QueueSource {
         settings: QueueSettings {

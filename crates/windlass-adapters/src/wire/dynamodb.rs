@@ -1,38 +1,29 @@
-//! Answers of DynamoDB Streams GetRecords.
+//! GetRecords of DynamoDB Streams.
 //!
 //! <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html>
 
+use std::ops::Range;
+
 use windlass_core::ids::KeyHash;
-use windlass_core::record::Record;
 use windlass_core::record_page::RecordPageBuilder;
 use windlass_core::time::Timestamp;
 
-use super::arriving::Walker;
-use super::cursor::{Cursor, WireError};
-use super::number::push_seconds;
-use super::page::{Page, push_all};
-use super::text::{plain, unescape};
+use super::json_cursor::{JsonCursor, WireError};
+use super::page_builder::{GetRecordsResponse, PageBuilder, PageEstimate, push_all};
+use super::streaming_parser::ResponseParser;
+use super::text::{identifier, unescape};
+use super::timestamp::push_seconds;
 
-/// What all records of a stream have in common: the end of each, with the stream's ARN.
+/// The constant parts of the events of one stream.
 #[derive(Clone, Debug)]
-pub(crate) struct Frame {
+pub(crate) struct EventTemplate {
+    /// The end of each event, with the stream's ARN.
     end: Vec<u8>,
 }
 
-/// An answer.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) records: Vec<Record>,
-    /// None at the end of the shard.
-    pub(crate) next_iterator: Option<String>,
-    /// Whether it had more records than there was room for. The place to go on is behind the last
-    /// one, and not where the answer says.
-    pub(crate) is_cut: bool,
-}
-
-/// The members of a record's `dynamodb`, as they stand.
+/// The raw members of a record's `dynamodb`.
 #[derive(Default)]
-struct Change<'a> {
+struct StreamRecord<'a> {
     created: Option<Timestamp>,
     keys: Option<&'a [u8]>,
     new_image: Option<&'a [u8]>,
@@ -42,9 +33,9 @@ struct Change<'a> {
     view_type: Option<&'a [u8]>,
 }
 
-/// The other members of a record, as they stand.
+/// The other members of a record, raw.
 #[derive(Default)]
-struct Outer<'a> {
+struct Envelope<'a> {
     id: Option<&'a [u8]>,
     name: Option<&'a [u8]>,
     version: Option<&'a [u8]>,
@@ -53,15 +44,14 @@ struct Outer<'a> {
     identity: Option<Identity<'a>>,
 }
 
-/// Who changed an item, if it was not a user: the time to live.
+/// The service that changed an item: the time to live.
 #[derive(Default)]
 struct Identity<'a> {
     kind: Option<&'a [u8]>,
     principal: Option<&'a [u8]>,
 }
 
-impl Frame {
-    /// The part of a record that names its stream.
+impl EventTemplate {
     pub(crate) fn new(stream_arn: &str) -> Self {
         let arn = serde_json::Value::from(stream_arn);
         Self {
@@ -70,40 +60,45 @@ impl Frame {
     }
 }
 
-/// Reads an answer and renders its records.
+/// Parses a response and renders its records.
 #[derive(Debug)]
-pub(crate) struct GetRecords<'f> {
-    frame: &'f Frame,
-    page: Page,
+pub(crate) struct GetRecordsParser<'t> {
+    template: &'t EventTemplate,
+    page: PageBuilder<'t>,
     next_iterator: Option<String>,
 }
 
-impl<'f> GetRecords<'f> {
-    /// For an answer of about so many bytes. Its page ends with the record that brings it to `most`
-    /// bytes.
-    pub(crate) fn new(frame: &'f Frame, length: usize, most: usize) -> Self {
+impl<'t> GetRecordsParser<'t> {
+    /// For a response of about `length` bytes; the page ends with the record that reaches
+    /// `max_bytes`.
+    pub(crate) fn new(
+        template: &'t EventTemplate,
+        estimate: &'t PageEstimate,
+        length: usize,
+        max_bytes: usize,
+    ) -> Self {
         Self {
-            frame,
-            page: Page::begin(length, most),
+            template,
+            page: PageBuilder::new(estimate, length, max_bytes),
             next_iterator: None,
         }
     }
 }
 
-impl Walker for GetRecords<'_> {
-    type Answer = Answer;
+impl ResponseParser for GetRecordsParser<'_> {
+    type Response = GetRecordsResponse;
 
     const LIST: &'static [u8] = b"Records";
     const LIST_IS_OPTIONAL: bool = false;
 
-    fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WireError> {
+    fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError> {
         if !self.page.has_room() {
             return cursor.skip();
         }
-        record(cursor, self.frame, &mut self.page.builder)
+        record(cursor, self.template, &mut self.page.records)
     }
 
-    fn member(&mut self, cursor: &mut Cursor<'_>, name: &[u8]) -> Result<(), WireError> {
+    fn member(&mut self, cursor: &mut JsonCursor<'_>, name: &[u8]) -> Result<(), WireError> {
         match name {
             b"NextShardIterator" => self.next_iterator = cursor.optional_text()?,
             _ => cursor.skip()?,
@@ -111,53 +106,55 @@ impl Walker for GetRecords<'_> {
         Ok(())
     }
 
-    fn finish(self, length: usize) -> Answer {
-        let (records, is_cut) = self.page.finish(length);
-        Answer {
+    fn finish(self, length: usize) -> GetRecordsResponse {
+        let (records, is_truncated) = self.page.finish(length);
+        GetRecordsResponse {
             records,
             next_iterator: self.next_iterator,
-            is_cut,
+            is_truncated,
+            has_children: false,
+            behind_latest: None,
         }
     }
 }
 
 fn record(
-    cursor: &mut Cursor<'_>,
-    frame: &Frame,
+    cursor: &mut JsonCursor<'_>,
+    template: &EventTemplate,
     page: &mut RecordPageBuilder,
 ) -> Result<(), WireError> {
-    let (mut outer, mut change) = (Outer::default(), None);
+    let (mut envelope, mut change) = (Envelope::default(), None);
     cursor.object(|cursor, name| {
         match name {
-            b"eventID" => outer.id = cursor.optional_string()?,
-            b"eventName" => outer.name = cursor.optional_string()?,
-            b"eventVersion" => outer.version = cursor.optional_string()?,
-            b"eventSource" => outer.source = cursor.optional_string()?,
-            b"awsRegion" => outer.region = cursor.optional_string()?,
+            b"eventID" => envelope.id = cursor.optional_string()?,
+            b"eventName" => envelope.name = cursor.optional_string()?,
+            b"eventVersion" => envelope.version = cursor.optional_string()?,
+            b"eventSource" => envelope.source = cursor.optional_string()?,
+            b"awsRegion" => envelope.region = cursor.optional_string()?,
             b"dynamodb" => change = Some(read_change(cursor)?),
-            b"userIdentity" => outer.identity = read_identity(cursor)?,
+            b"userIdentity" => envelope.identity = read_identity(cursor)?,
             _ => cursor.skip()?,
         }
         Ok(())
     })?;
-    let change = change.ok_or_else(|| cursor.error("a record without its change"))?;
+    let change = change.ok_or_else(|| cursor.error("record without dynamodb"))?;
     let number = change
         .sequence_number
-        .and_then(plain)
-        .ok_or_else(|| cursor.error("a record without a sequence number"))?;
+        .and_then(identifier)
+        .ok_or_else(|| cursor.error("record without a valid SequenceNumber"))?;
     let keys = change
         .keys
-        .ok_or_else(|| cursor.error("a record without its item's key"))?;
+        .ok_or_else(|| cursor.error("record without Keys"))?;
     let key = hash_of_key(keys)?;
-    // Without it, a starting position in time could not be kept: the record might be passed over.
+    // A record without it could not be compared with a starting position in time.
     let created = change
         .created
-        .ok_or_else(|| cursor.error("a record without a time of creation"))?;
+        .ok_or_else(|| cursor.error("record without ApproximateCreationDateTime"))?;
     let text = page.begin();
     let start = text.len();
-    push_outer(text, &outer);
-    let place = push_change(text, &change, &number);
-    if let Some(identity) = &outer.identity {
+    push_envelope(text, &envelope);
+    let number_span = push_change(text, &change, &number);
+    if let Some(identity) = &envelope.identity {
         text.extend_from_slice(b",\"userIdentity\":{");
         let mut comma: &[u8] = b"";
         for (name, value) in [("type", identity.kind), ("principalId", identity.principal)] {
@@ -170,17 +167,17 @@ fn record(
         }
         text.push(b'}');
     }
-    text.extend_from_slice(&frame.end);
-    page.end(start, place, start..start, key, created);
+    text.extend_from_slice(&template.end);
+    page.end(start, number_span, start..start, key, created);
     Ok(())
 }
 
-fn read_change<'a>(cursor: &mut Cursor<'a>) -> Result<Change<'a>, WireError> {
-    let mut change = Change::default();
+fn read_change<'a>(cursor: &mut JsonCursor<'a>) -> Result<StreamRecord<'a>, WireError> {
+    let mut change = StreamRecord::default();
     cursor.object(|cursor, name| {
         match name {
             b"ApproximateCreationDateTime" => {
-                change.created = Some(cursor.moment()?);
+                change.created = Some(cursor.timestamp()?);
             }
             b"Keys" => change.keys = Some(cursor.value()?),
             b"NewImage" => change.new_image = not_null(cursor.value()?),
@@ -195,7 +192,7 @@ fn read_change<'a>(cursor: &mut Cursor<'a>) -> Result<Change<'a>, WireError> {
     Ok(change)
 }
 
-fn read_identity<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Identity<'a>>, WireError> {
+fn read_identity<'a>(cursor: &mut JsonCursor<'a>) -> Result<Option<Identity<'a>>, WireError> {
     let mut identity = Identity::default();
     let mut whole = *cursor;
     let value = cursor.value()?;
@@ -213,22 +210,22 @@ fn read_identity<'a>(cursor: &mut Cursor<'a>) -> Result<Option<Identity<'a>>, Wi
     Ok(Some(identity))
 }
 
-fn push_outer(text: &mut Vec<u8>, outer: &Outer<'_>) {
+fn push_envelope(text: &mut Vec<u8>, envelope: &Envelope<'_>) {
     text.push(b'{');
     for (name, value) in [
-        ("eventID", outer.id),
-        ("eventName", outer.name),
-        ("eventVersion", outer.version),
-        ("eventSource", outer.source),
-        ("awsRegion", outer.region),
+        ("eventID", envelope.id),
+        ("eventName", envelope.name),
+        ("eventVersion", envelope.version),
+        ("eventSource", envelope.source),
+        ("awsRegion", envelope.region),
     ] {
         let Some(value) = value else { continue };
         push_all(text, &[b"\"", name.as_bytes(), b"\":\"", value, b"\","]);
     }
 }
 
-/// Writes the change; gives the place of its sequence number.
-fn push_change(text: &mut Vec<u8>, change: &Change<'_>, number: &[u8]) -> std::ops::Range<usize> {
+/// Writes the member `dynamodb`; returns the span of the sequence number.
+fn push_change(text: &mut Vec<u8>, change: &StreamRecord<'_>, number: &[u8]) -> Range<usize> {
     text.extend_from_slice(b"\"dynamodb\":{");
     if let Some(created) = change.created {
         text.extend_from_slice(b"\"ApproximateCreationDateTime\":");
@@ -244,7 +241,7 @@ fn push_change(text: &mut Vec<u8>, change: &Change<'_>, number: &[u8]) -> std::o
         push_all(text, &[b"\"", name.as_bytes(), b"\":", value, b","]);
     }
     text.extend_from_slice(b"\"SequenceNumber\":\"");
-    let place = text.len()..text.len() + number.len();
+    let number_span = text.len()..text.len() + number.len();
     push_all(text, &[number, b"\""]);
     if let Some(size) = change.size {
         push_all(text, &[b",\"SizeBytes\":", size]);
@@ -253,23 +250,24 @@ fn push_change(text: &mut Vec<u8>, change: &Change<'_>, number: &[u8]) -> std::o
         push_all(text, &[b",\"StreamViewType\":\"", view_type, b"\""]);
     }
     text.push(b'}');
-    place
+    number_span
 }
 
-/// A hash of an item's key, however the answer spells it: an item's changes must have one hash.
+/// Hash of an item's key, the same however the response writes it: all changes of an item must have
+/// the same hash.
 fn hash_of_key(keys: &[u8]) -> Result<KeyHash, WireError> {
     let mut attributes = Vec::with_capacity(2);
-    let mut cursor = Cursor::new(keys);
+    let mut cursor = JsonCursor::new(keys);
     cursor.map(|cursor, name| {
         cursor.map(|cursor, kind| {
             let value = cursor.string()?;
-            let text = |raw| unescape(raw).ok_or_else(|| cursor.error("a broken key"));
+            let text = |raw| unescape(raw).ok_or_else(|| cursor.error("invalid key"));
             attributes.push((text(name)?, text(kind)?, text(value)?));
             Ok(())
         })
     })?;
     if attributes.is_empty() {
-        return Err(cursor.error("an item's key without attributes"));
+        return Err(cursor.error("key without attributes"));
     }
     attributes.sort_unstable();
     let mut whole = Vec::new();
@@ -286,12 +284,12 @@ fn not_null(value: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::arriving;
+    use crate::wire::streaming_parser::parse_pieces;
 
     const ARN: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/T/stream/2024";
 
     #[test]
-    fn a_record_looks_as_lambda_shows_it() {
+    fn a_record_is_rendered_as_lambda_does() {
         let body = br#"{"Records":[{"awsRegion":"us-east-1","dynamodb":{
             "ApproximateCreationDateTime":1732552345,"Keys":{"id":{"S":"a"}},
             "NewImage":{"b":{"B":"Zm9v"},"id":{"S":"a"}},"SequenceNumber":"100",
@@ -299,12 +297,12 @@ mod tests {
             "eventSource":"aws:dynamodb","eventVersion":"1.1",
             "userIdentity":{"PrincipalId":"dynamodb.amazonaws.com","Type":"Service"}}],
             "NextShardIterator":null}"#;
-        let frame = Frame::new(ARN);
-        let answer =
-            arriving::read(&[body], GetRecords::new(&frame, body.len(), usize::MAX)).unwrap();
-        assert_eq!(answer.next_iterator, None);
+        let (template, estimate) = (EventTemplate::new(ARN), PageEstimate::default());
+        let parser = GetRecordsParser::new(&template, &estimate, body.len(), usize::MAX);
+        let response = parse_pieces(&[body], parser).unwrap();
+        assert_eq!(response.next_iterator, None);
         assert_eq!(
-            std::str::from_utf8(answer.records[0].event()).unwrap(),
+            std::str::from_utf8(response.records[0].event()).unwrap(),
             concat!(
                 r#"{"eventID":"0f","eventName":"REMOVE","eventVersion":"1.1","#,
                 r#""eventSource":"aws:dynamodb","awsRegion":"us-east-1","dynamodb":{"#,

@@ -1,65 +1,50 @@
-//! Answers of Kinesis GetRecords.
+//! GetRecords of Kinesis.
 //!
 //! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
 
 use std::time::Duration;
 
 use windlass_core::ids::KeyHash;
-use windlass_core::record::Record;
 use windlass_core::record_page::RecordPageBuilder;
 
-use super::arriving::Walker;
-use super::cursor::{Cursor, WireError};
-use super::names::Names;
-use super::number::push_seconds;
-use super::page::{Page, push_all};
-use super::text::{plain, unescape};
+use super::json_cursor::{JsonCursor, WireError};
+use super::member_table::MemberTable;
+use super::page_builder::{GetRecordsResponse, PageBuilder, PageEstimate, push_all};
+use super::streaming_parser::ResponseParser;
+use super::text::{identifier, unescape};
+use super::timestamp::push_seconds;
 
-/// What is read of a record.
+/// Members of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Member {
     Arrival,
     Data,
-    Key,
-    Number,
+    PartitionKey,
+    SequenceNumber,
 }
 
-/// In the order in which AWS writes them.
+/// In the order that AWS uses.
 const MEMBERS: [(&str, Member); 4] = [
     ("\"ApproximateArrivalTimestamp\":", Member::Arrival),
     ("\"Data\":", Member::Data),
-    ("\"PartitionKey\":", Member::Key),
-    ("\"SequenceNumber\":", Member::Number),
+    ("\"PartitionKey\":", Member::PartitionKey),
+    ("\"SequenceNumber\":", Member::SequenceNumber),
 ];
 
 const WITH_KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":""#;
 const WITHOUT_KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","sequenceNumber":""#;
 
-/// What all records of a shard have in common, written once for a reader.
+/// The constant parts of the events of one shard.
 #[derive(Clone, Debug)]
-pub(crate) struct Frame {
-    /// From the event's id to its sequence number.
+pub(crate) struct EventTemplate {
+    /// From the end of `kinesis` to the sequence number in `eventID`.
     before_id: Vec<u8>,
-    /// What follows the sequence number in the event's id.
+    /// From the sequence number in `eventID` to the end of the event.
     after_id: Vec<u8>,
 }
 
-/// An answer.
-#[derive(Debug, Default)]
-pub(crate) struct Answer {
-    pub(crate) records: Vec<Record>,
-    /// None at the end of the shard.
-    pub(crate) next_iterator: Option<String>,
-    /// Whether it names the shards that follow this one, as only its end has them.
-    pub(crate) has_children: bool,
-    pub(crate) behind: Duration,
-    /// Whether it had more records than there was room for. The place to go on is behind the last
-    /// one, and not where the answer says.
-    pub(crate) is_cut: bool,
-}
-
-impl Frame {
-    /// The parts of a record that name its shard, its stream and the role of its function.
+impl EventTemplate {
+    /// `identity_arn` is the function's `invokeIdentityArn`.
     ///
     /// <https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html>
     pub(crate) fn new(shard: &str, stream_arn: &str, region: &str, identity_arn: &str) -> Self {
@@ -83,59 +68,68 @@ impl Frame {
     }
 }
 
-/// Reads an answer and renders its records.
+/// Parses a response and renders its records.
 #[derive(Debug)]
-pub(crate) struct GetRecords<'f> {
-    frame: &'f Frame,
-    names: Names<'static, Member>,
-    page: Page,
-    answer: Answer,
+pub(crate) struct GetRecordsParser<'t> {
+    template: &'t EventTemplate,
+    members: MemberTable<'static, Member>,
+    page: PageBuilder<'t>,
+    next_iterator: Option<String>,
+    has_children: bool,
+    behind_latest: Duration,
 }
 
-impl<'f> GetRecords<'f> {
-    /// For an answer of about so many bytes. Its page ends with the record that brings it to `most`
-    /// bytes.
-    pub(crate) fn new(frame: &'f Frame, length: usize, most: usize) -> Self {
+impl<'t> GetRecordsParser<'t> {
+    /// For a response of about `length` bytes; the page ends with the record that reaches
+    /// `max_bytes`.
+    pub(crate) fn new(
+        template: &'t EventTemplate,
+        estimate: &'t PageEstimate,
+        length: usize,
+        max_bytes: usize,
+    ) -> Self {
         Self {
-            frame,
-            names: Names::new(&MEMBERS),
-            page: Page::begin(length, most),
-            answer: Answer::default(),
+            template,
+            members: MemberTable::new(&MEMBERS),
+            page: PageBuilder::new(estimate, length, max_bytes),
+            next_iterator: None,
+            has_children: false,
+            behind_latest: Duration::ZERO,
         }
     }
 }
 
-impl Walker for GetRecords<'_> {
-    type Answer = Answer;
+impl ResponseParser for GetRecordsParser<'_> {
+    type Response = GetRecordsResponse;
 
     const LIST: &'static [u8] = b"Records";
     const LIST_IS_OPTIONAL: bool = false;
 
-    fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WireError> {
+    fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError> {
         if !self.page.has_room() {
             return cursor.skip();
         }
-        record(cursor, &mut self.names, self.frame, &mut self.page.builder)
+        let records = &mut self.page.records;
+        record(cursor, &mut self.members, self.template, records)
     }
 
-    fn member(&mut self, cursor: &mut Cursor<'_>, name: &[u8]) -> Result<(), WireError> {
-        let answer = &mut self.answer;
+    fn member(&mut self, cursor: &mut JsonCursor<'_>, name: &[u8]) -> Result<(), WireError> {
         match name {
-            b"NextShardIterator" => answer.next_iterator = cursor.optional_text()?,
+            b"NextShardIterator" => self.next_iterator = cursor.optional_text()?,
             b"MillisBehindLatest" => {
-                answer.behind = Duration::ZERO;
-                if !cursor.value_is_null()? {
+                self.behind_latest = Duration::ZERO;
+                if !cursor.take_null()? {
                     let millis = std::str::from_utf8(cursor.number()?).ok();
                     let millis = millis.and_then(|millis| millis.parse::<f64>().ok());
                     let seconds = millis.unwrap_or(0.0) / 1000.0;
-                    answer.behind = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO);
+                    self.behind_latest = Duration::try_from_secs_f64(seconds).unwrap_or_default();
                 }
             }
             b"ChildShards" => {
-                answer.has_children = false;
-                if !cursor.value_is_null()? {
+                self.has_children = false;
+                if !cursor.take_null()? {
                     cursor.array(|cursor| {
-                        answer.has_children = true;
+                        self.has_children = true;
                         cursor.skip()
                     })?;
                 }
@@ -145,44 +139,47 @@ impl Walker for GetRecords<'_> {
         Ok(())
     }
 
-    fn finish(self, length: usize) -> Answer {
-        let (records, is_cut) = self.page.finish(length);
-        Answer {
+    fn finish(self, length: usize) -> GetRecordsResponse {
+        let (records, is_truncated) = self.page.finish(length);
+        GetRecordsResponse {
             records,
-            is_cut,
-            ..self.answer
+            next_iterator: self.next_iterator,
+            is_truncated,
+            has_children: self.has_children,
+            behind_latest: Some(self.behind_latest),
         }
     }
 }
 
 fn record(
-    cursor: &mut Cursor<'_>,
-    names: &mut Names<'_, Member>,
-    frame: &Frame,
+    cursor: &mut JsonCursor<'_>,
+    members: &mut MemberTable<'_, Member>,
+    template: &EventTemplate,
     page: &mut RecordPageBuilder,
 ) -> Result<(), WireError> {
     let (mut arrival, mut data, mut key, mut number) = (None, None, None, None);
-    cursor.object_of(names, |cursor, name| {
-        match name {
-            Some(Member::Arrival) => arrival = Some(cursor.moment()?),
+    cursor.object_with(members, |cursor, member| {
+        match member {
+            Some(Member::Arrival) => arrival = Some(cursor.timestamp()?),
             Some(Member::Data) => data = Some(cursor.base64()?),
-            Some(Member::Key) => key = cursor.optional_string()?,
-            Some(Member::Number) => number = Some(cursor.string()?),
+            Some(Member::PartitionKey) => key = cursor.optional_string()?,
+            Some(Member::SequenceNumber) => number = Some(cursor.string()?),
             None => cursor.skip()?,
         }
         Ok(())
     })?;
-    let data = data.ok_or_else(|| cursor.error("a record without data"))?;
+    let data = data.ok_or_else(|| cursor.error("record without Data"))?;
     let number = number
-        .and_then(plain)
-        .ok_or_else(|| cursor.error("a record without a sequence number"))?;
-    let arrival = arrival.ok_or_else(|| cursor.error("a record without a time of arrival"))?;
+        .and_then(identifier)
+        .ok_or_else(|| cursor.error("record without a valid SequenceNumber"))?;
+    let arrival =
+        arrival.ok_or_else(|| cursor.error("record without ApproximateArrivalTimestamp"))?;
     let hash = match key {
         Some(key) => {
-            let key = unescape(key).ok_or_else(|| cursor.error("a broken partition key"))?;
+            let key = unescape(key).ok_or_else(|| cursor.error("invalid PartitionKey"))?;
             KeyHash::of(&key)
         }
-        // Streams may distribute records themselves, without a key and so without order.
+        // A stream may distribute records itself: without a key they have no order.
         None => KeyHash::of(&number),
     };
     let text = page.begin();
@@ -191,47 +188,46 @@ fn record(
         Some(key) => push_all(text, &[WITH_KEY, key, b"\",\"sequenceNumber\":\""]),
         None => text.extend_from_slice(WITHOUT_KEY),
     }
-    let place = text.len()..text.len() + number.len();
+    let number_span = text.len()..text.len() + number.len();
     push_all(text, &[&number, b"\",\"data\":\""]);
-    let data_place = text.len()..text.len() + data.len();
+    let data_span = text.len()..text.len() + data.len();
     push_all(text, &[data, b"\",\"approximateArrivalTimestamp\":"]);
     push_seconds(text, arrival);
-    push_all(text, &[&frame.before_id, &number, &frame.after_id]);
-    page.end(start, place, data_place, hash, arrival);
+    push_all(text, &[&template.before_id, &number, &template.after_id]);
+    page.end(start, number_span, data_span, hash, arrival);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::arriving;
+    use crate::wire::streaming_parser::parse_pieces;
 
-    fn read(body: &[u8], frame: &Frame) -> Result<Answer, WireError> {
-        arriving::read(&[body], GetRecords::new(frame, body.len(), usize::MAX))
+    fn parse(body: &[u8], max_bytes: usize) -> Result<GetRecordsResponse, WireError> {
+        let (template, estimate) = (template(), PageEstimate::default());
+        let parser = GetRecordsParser::new(&template, &estimate, body.len(), max_bytes);
+        parse_pieces(&[body], parser)
     }
 
-    fn frame() -> Frame {
+    fn template() -> EventTemplate {
         let arn = "arn:aws:kinesis:us-east-2:123456789012:stream/lambda-stream";
         let role = "arn:aws:iam::123456789012:role/lambda-role";
-        Frame::new("shardId-000000000006", arn, "us-east-2", role)
+        EventTemplate::new("shardId-000000000006", arn, "us-east-2", role)
     }
 
     #[test]
-    fn a_record_looks_as_lambda_shows_it() {
+    fn a_record_is_rendered_as_lambda_does() {
         let body = br#"{"MillisBehindLatest":1500,"NextShardIterator":"AAA=","Records":[{
             "ApproximateArrivalTimestamp":1.545084650987E9,"Data":"SGVsbG8=","PartitionKey":"1",
             "SequenceNumber":"4959033827149025660855969","EncryptionType":"NONE"}]}"#;
-        let answer = read(body, &frame()).unwrap();
-        assert_eq!(answer.next_iterator.as_deref(), Some("AAA="));
-        assert_eq!(answer.behind, Duration::from_millis(1500));
-        assert_eq!(
-            answer.records[0].sequence_number(),
-            "4959033827149025660855969"
-        );
-        let record = &answer.records[0];
+        let response = parse(body, usize::MAX).unwrap();
+        assert_eq!(response.next_iterator.as_deref(), Some("AAA="));
+        assert_eq!(response.behind_latest, Some(Duration::from_millis(1500)));
+        let record = &response.records[0];
+        assert_eq!(record.sequence_number(), "4959033827149025660855969");
         assert_eq!(record.data(), b"SGVsbG8=");
         assert_eq!(
-            std::str::from_utf8(answer.records[0].event()).unwrap(),
+            std::str::from_utf8(record.event()).unwrap(),
             concat!(
                 r#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":"1","#,
                 r#""sequenceNumber":"4959033827149025660855969","data":"SGVsbG8=","#,
@@ -247,38 +243,31 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_cut_where_there_is_no_more_room() {
+    fn a_page_is_truncated_where_there_is_no_more_room() {
         let record = r#"{"ApproximateArrivalTimestamp":1,"Data":"","SequenceNumber":"1"}"#;
         let body = format!(r#"{{"Records":[{record},{record},{record}],"NextShardIterator":"n"}}"#);
-        let frame = frame();
-        let length = read(body.as_bytes(), &frame).unwrap().records[0].event_len();
-        for (most, expected) in [
+        let body = body.as_bytes();
+        let length = parse(body, usize::MAX).unwrap().records[0].event_len();
+        for (max_bytes, expected) in [
             (1, (1, true)),
             (length, (1, true)),
             (length + 1, (2, true)),
             (3 * length, (3, false)),
         ] {
-            let walker = GetRecords::new(&frame, body.len(), most);
-            let answer = arriving::read(&[body.as_bytes()], walker).unwrap();
-            assert_eq!((answer.records.len(), answer.is_cut), expected);
+            let response = parse(body, max_bytes).unwrap();
+            assert_eq!((response.records.len(), response.is_truncated), expected);
         }
     }
 
     #[test]
-    fn the_end_of_a_shard_is_told_from_an_answer_that_says_nothing() {
-        let answer = read(
-            br#"{"Records":[],"ChildShards":[{"ShardId":"s"}]}"#,
-            &frame(),
-        )
-        .unwrap();
-        assert_eq!((answer.next_iterator, answer.has_children), (None, true));
-        assert!(
-            !read(br#"{"Records":[],"ChildShards":[]}"#, &frame())
-                .unwrap()
-                .has_children
-        );
-        assert!(read(b"{}", &frame()).is_err());
-        assert!(read(b"", &frame()).is_err());
-        assert!(read(br#"{"Records":[{}]}"#, &frame()).is_err());
+    fn an_empty_response_is_not_the_end_of_a_shard() {
+        let parse = |body: &str| parse(body.as_bytes(), usize::MAX);
+        let end = parse(r#"{"Records":[],"ChildShards":[{"ShardId":"s"}]}"#).unwrap();
+        assert_eq!((end.next_iterator, end.has_children), (None, true));
+        let no_children = parse(r#"{"Records":[],"ChildShards":[]}"#).unwrap();
+        assert!(!no_children.has_children);
+        for body in ["{}", "", r#"{"Records":[{}]}"#] {
+            assert!(parse(body).is_err(), "{body}");
+        }
     }
 }

@@ -1,54 +1,55 @@
-//! Answers of SQS ReceiveMessage.
+//! ReceiveMessage of SQS.
 //!
 //! <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>
 
-use bytes::Bytes;
+use std::borrow::Cow;
 use std::ops::Range;
 
+use bytes::Bytes;
 use windlass_core::ids::{KeyHash, MessageId, ReceiptHandle};
 use windlass_core::message::Message;
 use windlass_core::time::Timestamp;
 
-use super::arriving::Walker;
-use super::cursor::{Cursor, WireError};
-use super::page::push_all;
-use super::text::{plain, unescape};
+use super::json_cursor::{JsonCursor, WireError};
+use super::page_builder::push_all;
+use super::streaming_parser::ResponseParser;
+use super::text::{identifier, unescape};
 
-/// An answer has at most ten messages of 1 MiB. One that has more is refused: messages that are left
-/// out could not be read again.
+/// Limit of the messages of one response; SQS sends at most ten of 1 MiB. A larger response
+/// is an error, because messages that were left out could not be read again.
 ///
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
-const MOST: usize = 64 * 1024 * 1024;
+const MAX_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
 
-/// What all messages of a mapping have in common.
+/// The constant parts of the events of one mapping.
 #[derive(Clone, Debug)]
-pub(crate) struct Frame {
-    /// The end of each, with the queue's ARN and region.
+pub(crate) struct EventTemplate {
+    /// The end of each event, with the queue's ARN and region.
     end: Vec<u8>,
-    /// Whether a message without attributes says so with a `null`, as AWS does for mappings with a
-    /// batching window.
+    /// Whether `md5OfMessageAttributes` is `null` without attributes, as AWS renders it for
+    /// mappings with a batching window, instead of missing.
     null_md5: bool,
-    /// Whether the order within message groups counts.
+    /// Whether messages have groups.
     fifo: bool,
 }
 
-/// The members of a message, as they stand.
+/// The raw members of a message.
 #[derive(Default)]
-struct Raw<'a> {
+struct RawMessage<'a> {
     id: Option<&'a [u8]>,
     receipt: Option<&'a [u8]>,
     body: Option<&'a [u8]>,
     attributes: Option<&'a [u8]>,
-    message_attributes: Option<Cursor<'a>>,
+    message_attributes: Option<JsonCursor<'a>>,
     md5_of_body: Option<&'a [u8]>,
     md5_of_attributes: Option<&'a [u8]>,
     sent: Timestamp,
     group: Option<KeyHash>,
 }
 
-/// Where a message is in the buffer.
+/// A rendered message in the buffer.
 #[derive(Debug)]
-struct Place {
+struct RenderedMessage {
     event: Range<usize>,
     body: Range<usize>,
     id: Range<usize>,
@@ -57,8 +58,8 @@ struct Place {
     group: Option<KeyHash>,
 }
 
-impl Frame {
-    /// The parts of a message that name its queue.
+impl EventTemplate {
+    /// `window`: whether the mapping has a batching window.
     pub(crate) fn new(queue_arn: &str, region: &str, window: bool, fifo: bool) -> Self {
         let (arn, region) = (
             serde_json::Value::from(queue_arn),
@@ -75,63 +76,66 @@ impl Frame {
     }
 }
 
-/// Reads an answer and renders its messages.
+/// Parses a response and renders its messages.
 #[derive(Debug)]
-pub(crate) struct ReceiveMessage<'f> {
-    frame: &'f Frame,
+pub(crate) struct ReceiveMessageParser<'t> {
+    template: &'t EventTemplate,
     text: Vec<u8>,
-    places: Vec<Place>,
+    messages: Vec<RenderedMessage>,
 }
 
-impl<'f> ReceiveMessage<'f> {
-    /// For an answer of about so many bytes.
-    pub(crate) fn new(frame: &'f Frame, length: usize) -> Self {
+impl<'t> ReceiveMessageParser<'t> {
+    /// For a response of about `length` bytes.
+    pub(crate) fn new(template: &'t EventTemplate, length: usize) -> Self {
         Self {
-            frame,
+            template,
             text: Vec::with_capacity(length + length / 2),
-            places: Vec::new(),
+            messages: Vec::new(),
         }
     }
 }
 
-impl Walker for ReceiveMessage<'_> {
-    type Answer = Vec<Message>;
+impl ResponseParser for ReceiveMessageParser<'_> {
+    type Response = Vec<Message>;
 
     const LIST: &'static [u8] = b"Messages";
     const LIST_IS_OPTIONAL: bool = true;
 
-    fn element(&mut self, cursor: &mut Cursor<'_>) -> Result<(), WireError> {
-        if MOST <= self.text.len() {
-            return Err(cursor.error("more messages than any answer has"));
+    fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError> {
+        if MAX_RESPONSE_BYTES <= self.text.len() {
+            return Err(cursor.error("more than 64 MiB of messages"));
         }
-        let raw = message(cursor, self.frame)?;
+        let raw = message(cursor, self.template)?;
         let start = self.text.len();
-        let place = render(cursor, &raw, self.frame, &mut self.text);
-        self.places
-            .push(place.inspect_err(|_| self.text.truncate(start))?);
+        let rendered = render(cursor, &raw, self.template, &mut self.text);
+        self.messages
+            .push(rendered.inspect_err(|_| self.text.truncate(start))?);
         Ok(())
     }
 
-    fn member(&mut self, cursor: &mut Cursor<'_>, _: &[u8]) -> Result<(), WireError> {
+    fn member(&mut self, cursor: &mut JsonCursor<'_>, _: &[u8]) -> Result<(), WireError> {
         cursor.skip()
     }
 
     fn finish(self, _: usize) -> Vec<Message> {
         let text = Bytes::from(self.text);
-        let messages = self.places.into_iter().map(|place| Message {
-            message_id: MessageId::from_slice(text.slice(place.id)).expect("the answer is UTF-8"),
-            receipt_handle: place.receipt,
-            group: place.group,
-            sent: place.sent,
-            body: place.body.start - place.event.start..place.body.end - place.event.start,
-            event: text.slice(place.event),
+        let messages = self.messages.into_iter().map(|it| Message {
+            message_id: MessageId::from_slice(text.slice(it.id)).expect("the id is ASCII"),
+            receipt_handle: it.receipt,
+            group: it.group,
+            sent: it.sent,
+            body: it.body.start - it.event.start..it.body.end - it.event.start,
+            event: text.slice(it.event),
         });
         messages.collect()
     }
 }
 
-fn message<'a>(cursor: &mut Cursor<'a>, frame: &Frame) -> Result<Raw<'a>, WireError> {
-    let mut raw = Raw::default();
+fn message<'a>(
+    cursor: &mut JsonCursor<'a>,
+    template: &EventTemplate,
+) -> Result<RawMessage<'a>, WireError> {
+    let mut raw = RawMessage::default();
     cursor.object(|cursor, name| {
         match name {
             b"MessageId" => raw.id = cursor.optional_string()?,
@@ -144,7 +148,7 @@ fn message<'a>(cursor: &mut Cursor<'a>, frame: &Frame) -> Result<Raw<'a>, WireEr
                 let value = cursor.value()?;
                 if value != b"null" {
                     raw.attributes = Some(value);
-                    system_attributes(&mut inner, frame, &mut raw)?;
+                    system_attributes(&mut inner, template, &mut raw)?;
                 }
             }
             b"MessageAttributes" => {
@@ -161,21 +165,22 @@ fn message<'a>(cursor: &mut Cursor<'a>, frame: &Frame) -> Result<Raw<'a>, WireEr
 }
 
 fn system_attributes<'a>(
-    cursor: &mut Cursor<'a>,
-    frame: &Frame,
-    raw: &mut Raw<'a>,
+    cursor: &mut JsonCursor<'a>,
+    template: &EventTemplate,
+    raw: &mut RawMessage<'a>,
 ) -> Result<(), WireError> {
     cursor.object(|cursor, name| {
         let value = cursor.string()?;
         match name {
             b"SentTimestamp" => {
-                let millis =
-                    plain(value).and_then(|millis| std::str::from_utf8(&millis).ok()?.parse().ok());
-                let millis = millis.ok_or_else(|| cursor.error("a broken time of sending"))?;
+                let millis = identifier(value)
+                    .and_then(|millis| std::str::from_utf8(&millis).ok()?.parse().ok());
+                let millis = millis.ok_or_else(|| cursor.error("invalid SentTimestamp"))?;
                 raw.sent = Timestamp::from_millis(millis);
             }
-            b"MessageGroupId" if frame.fifo => {
-                let group = unescape(value).ok_or_else(|| cursor.error("a broken group"))?;
+            b"MessageGroupId" if template.fifo => {
+                let group =
+                    unescape(value).ok_or_else(|| cursor.error("invalid MessageGroupId"))?;
                 raw.group = Some(KeyHash::of(&group));
             }
             _ => {}
@@ -185,34 +190,32 @@ fn system_attributes<'a>(
 }
 
 fn render(
-    cursor: &Cursor<'_>,
-    raw: &Raw<'_>,
-    frame: &Frame,
+    cursor: &JsonCursor<'_>,
+    raw: &RawMessage<'_>,
+    template: &EventTemplate,
     text: &mut Vec<u8>,
-) -> Result<Place, WireError> {
+) -> Result<RenderedMessage, WireError> {
     let id = raw
         .id
-        .and_then(plain)
-        .ok_or_else(|| cursor.error("a message without an id"))?;
+        .and_then(identifier)
+        .ok_or_else(|| cursor.error("message without a valid MessageId"))?;
     let receipt = raw
         .receipt
-        .ok_or_else(|| cursor.error("a message without a receipt handle"))?;
+        .ok_or_else(|| cursor.error("message without ReceiptHandle"))?;
     let body = raw
         .body
-        .ok_or_else(|| cursor.error("a message without a body"))?;
-    let handle = unescape(receipt)
-        .map(std::borrow::Cow::into_owned)
-        .map(Bytes::from);
+        .ok_or_else(|| cursor.error("message without Body"))?;
+    let handle = unescape(receipt).map(Cow::into_owned).map(Bytes::from);
     let handle = handle.and_then(ReceiptHandle::from_slice);
-    let handle = handle.ok_or_else(|| cursor.error("a broken receipt handle"))?;
+    let handle = handle.ok_or_else(|| cursor.error("invalid ReceiptHandle"))?;
     let start = text.len();
     text.extend_from_slice(b"{\"messageId\":\"");
-    let id_place = text.len()..text.len() + id.len();
+    let id_span = text.len()..text.len() + id.len();
     push_all(
         text,
         &[&id, b"\",\"receiptHandle\":\"", receipt, b"\",\"body\":\""],
     );
-    let body_place = text.len()..text.len() + body.len();
+    let body_span = text.len()..text.len() + body.len();
     push_all(text, &[body, b"\","]);
     push_all(text, &[b"\"attributes\":", raw.attributes.unwrap_or(b"{}")]);
     text.extend_from_slice(b",\"messageAttributes\":{");
@@ -229,23 +232,23 @@ fn render(
     );
     match raw.md5_of_attributes {
         Some(md5) => push_all(text, &[b",\"md5OfMessageAttributes\":\"", md5, b"\""]),
-        None if frame.null_md5 => text.extend_from_slice(b",\"md5OfMessageAttributes\":null"),
+        None if template.null_md5 => text.extend_from_slice(b",\"md5OfMessageAttributes\":null"),
         None => {}
     }
-    text.extend_from_slice(&frame.end);
+    text.extend_from_slice(&template.end);
     let (sent, group) = (raw.sent, raw.group);
-    Ok(Place {
+    Ok(RenderedMessage {
         event: start..text.len(),
-        body: body_place,
-        id: id_place,
+        body: body_span,
+        id: id_span,
         receipt: handle,
         sent,
         group,
     })
 }
 
-/// The attributes of the sender, in the form and order of a Lambda event.
-fn message_attributes(cursor: &mut Cursor<'_>, text: &mut Vec<u8>) -> Result<(), WireError> {
+/// Renders the sender's attributes in the form and member order of a Lambda event.
+fn message_attributes(cursor: &mut JsonCursor<'_>, text: &mut Vec<u8>) -> Result<(), WireError> {
     let mut comma: &[u8] = b"";
     cursor.map(|cursor, name| {
         let (mut string, mut binary, mut data_type) = (None, None, None);
@@ -278,22 +281,22 @@ fn message_attributes(cursor: &mut Cursor<'_>, text: &mut Vec<u8>) -> Result<(),
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::arriving;
+    use crate::wire::streaming_parser::parse_pieces;
 
-    fn read(body: &[u8], frame: &Frame) -> Result<Vec<Message>, WireError> {
-        arriving::read(&[body], ReceiveMessage::new(frame, body.len()))
+    fn parse(body: &[u8], template: &EventTemplate) -> Result<Vec<Message>, WireError> {
+        parse_pieces(&[body], ReceiveMessageParser::new(template, body.len()))
     }
 
     const ARN: &str = "arn:aws:sqs:us-east-2:123456789012:my-queue";
 
     fn event(body: &str, window: bool) -> String {
-        let frame = Frame::new(ARN, "us-east-2", window, false);
-        let messages = read(body.as_bytes(), &frame).unwrap();
+        let template = EventTemplate::new(ARN, "us-east-2", window, false);
+        let messages = parse(body.as_bytes(), &template).unwrap();
         String::from_utf8(messages[0].event.to_vec()).unwrap()
     }
 
     #[test]
-    fn a_message_looks_as_lambda_shows_it() {
+    fn a_message_is_rendered_as_lambda_does() {
         let body = r#"{"Messages":[{"Attributes":{"ApproximateReceiveCount":"1",
 "SentTimestamp":"1545082649183"},"Body":"a \"b\" é","MD5OfBody":"e4e6","MD5OfMessageAttributes":"d25a",
 "MessageAttributes":{"Author":{"DataType":"String","StringValue":"John"}},
@@ -314,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_shows_the_missing_hash_as_null() {
+    fn a_batching_window_renders_a_missing_hash_as_null() {
         let body =
             r#"{"Messages":[{"Body":"b","MD5OfBody":"m","MessageId":"i","ReceiptHandle":"r"}]}"#;
         assert!(!event(body, false).contains("md5OfMessageAttributes"));
@@ -322,11 +325,11 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_queue_answers_with_nothing() {
-        let frame = Frame::new(ARN, "us-east-2", false, false);
+    fn an_empty_response_has_no_messages() {
+        let template = EventTemplate::new(ARN, "us-east-2", false, false);
         for body in ["{}", r#"{"Messages":[]}"#, r#"{"Messages":null}"#] {
-            assert_eq!(read(body.as_bytes(), &frame).unwrap(), []);
+            assert_eq!(parse(body.as_bytes(), &template).unwrap(), []);
         }
-        assert!(read(b"", &frame).is_err());
+        assert!(parse(b"", &template).is_err());
     }
 }

@@ -1,119 +1,74 @@
-//! The mappings of the configuration file: what stands there is what there is.
+//! The mappings of the configuration file: the file defines them completely.
 //!
-//! Their UUID comes from source and function, so that starting again never makes a second one.
-
-use std::fmt;
+//! Their UUID is derived from source and function, so that a restart creates no second one.
 
 use serde_json::{Map, Value};
-use thiserror::Error;
 use uuid::Uuid;
-use windlass_core::arn::{Arn, ArnScope, SourceArn};
+use windlass_core::arn::{Arn, ArnScope};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::Swap;
+use windlass_core::parameters::PARAMETERS;
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_core::validate::{self, Checked};
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{PortError, ResourceLookup, Store, chain};
+use windlass_engine::ports::{ResourceLookup, Store, chain};
 
-mod members;
+mod error;
 
-pub use members::ConfigMappingError;
+pub use error::{ApplyError, ConfigMappingError, MissingFunction};
 
-use members::Members;
-
-/// The UUIDs of declared mappings are of version 5, in this name space.
+/// Of the UUIDs, which are of version 5.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7f0d_1c39_5f0e_4c0a_9d5b_2a6c_7e41_88d3);
 
-/// How often a write is tried again that another writer came before.
+/// Writes of one mapping before it counts as contended.
 const WRITE_ATTEMPTS: usize = 10;
 
-/// One mapping of the file, in which nothing is wrong as far as can be told offline.
+/// A mapping of the file that has passed every check that needs no I/O.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfigMapping {
-    /// Where it stands in the file, for messages.
-    place: String,
+    /// Where the file defines it, for messages.
+    location: String,
     checked: Checked,
-    /// The ARN that the function's name stands for.
+    /// The ARN to which the function's name resolves.
     function: Arn,
 }
 
-/// The declared mappings cannot be applied.
-#[derive(Debug, Error)]
-pub enum ApplyError {
-    /// Functions are neither configured nor known to AWS Lambda.
-    #[error("{}; put what is missing under 'functions', or create it in AWS Lambda", listed(.0))]
-    MissingFunctions(Vec<MissingFunction>),
-    /// The store failed.
-    #[error("applying the declared mappings")]
-    Store(#[from] PortError),
-    /// Other daemons kept changing the same mapping.
-    #[error("the declared mapping {0} could not be written: others kept changing it")]
-    Contended(MappingId),
-}
-
-/// A declared mapping whose function does not exist.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MissingFunction {
-    /// Where the mapping stands in the file.
-    place: String,
-    /// As the file names it.
-    name: String,
-    source_arn: SourceArn,
-}
-
-impl fmt::Display for MissingFunction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            place,
-            name,
-            source_arn,
-        } = self;
-        write!(
-            f,
-            "{place}: the function '{name}' of the mapping on {source_arn} does not exist"
-        )
-    }
-}
-
-fn listed(functions: &[MissingFunction]) -> String {
-    let all: Vec<String> = functions.iter().map(ToString::to_string).collect();
-    all.join("; ")
-}
-
 impl ConfigMapping {
-    /// Checks the members of one mapping that stands at `place`; nobody is asked.
+    /// Checks the members of one mapping, without I/O.
     ///
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(
-        place: &str,
+        location: &str,
         members: &Map<String, Value>,
         home: &ArnScope,
         now: Timestamp,
     ) -> Result<Self, Vec<ConfigMappingError>> {
-        let members = Members::read(members);
-        let checked = validate::create(&members.spec, now);
-        match checked {
-            Ok(checked) if members.mistakes.is_empty() => {
-                let function = checked.function.resolve(home);
-                Ok(Self {
-                    place: place.to_owned(),
+        let (spec, type_errors) = MappingSpec::read(members, true);
+        let violations = match validate::create(&spec, now) {
+            Ok(checked) if type_errors.is_empty() => {
+                return Ok(Self {
+                    location: location.to_owned(),
+                    function: checked.function.resolve(home),
                     checked,
-                    function,
-                })
-            }
-            checked => {
-                let violations = checked.err().into_iter().flatten();
-                let violations = violations.filter(|it| members.is_whole(&it.member));
-                let broken = violations.map(|it| ConfigMappingError {
-                    message: it.in_words(),
-                    member: it.member,
                 });
-                let broken: Vec<_> = broken.collect();
-                Err(members.mistakes.into_iter().chain(broken).collect())
             }
-        }
+            checked => checked.err().unwrap_or_default(),
+        };
+        // A member with a wrong type is incomplete: further violations in it are noise.
+        let top_level = |member: &str| member.split(['.', '[']).next().map(str::to_owned);
+        let is_incomplete = |member: &str| {
+            let mut incomplete = type_errors.iter().map(|error| top_level(&error.member));
+            incomplete.any(|name| name == top_level(member))
+        };
+        let violations = violations
+            .into_iter()
+            .filter(|violation| !is_incomplete(&violation.member))
+            .map(ConfigMappingError::from)
+            .collect::<Vec<_>>();
+        let type_errors = type_errors.into_iter().map(ConfigMappingError::from);
+        Err(type_errors.chain(violations).collect())
     }
 
     /// Whether both have the same source and function; a file can have only one of them.
@@ -127,25 +82,24 @@ impl ConfigMapping {
         MappingId::new(&Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string())
     }
 
-    /// Makes the store's mappings those of the file. Mappings that were made through the API stay
-    /// as they are; those that have left the file are reported, and deleted if `prune` says so.
+    /// Writes the mappings of the file to the store. Mappings that the API created stay as they are.
+    /// Mappings that are no longer in the file are logged, or deleted with `prune`.
     ///
-    /// Every function is looked up before anything is written, so that a mistake in one mapping
-    /// leaves no others behind that run.
+    /// Every function is looked up before the first write, so that an error in one mapping leaves no
+    /// others running.
     ///
     /// # Errors
-    /// Functions do not exist, and nothing was written; or the store fails, and what was written
-    /// before stays.
+    /// A function does not exist: nothing was written. The store fails: earlier writes stay.
     pub async fn apply(
         all: &[Self],
         store: &dyn Store,
-        directory: &dyn ResourceLookup,
+        lookup: &dyn ResourceLookup,
         clock: Clock,
         prune: bool,
     ) -> Result<(), ApplyError> {
         let (mut functions, mut missing) = (Vec::new(), Vec::new());
-        for declared in all {
-            match declared.look_up(directory).await {
+        for mapping in all {
+            match mapping.look_up(lookup).await {
                 Ok(arn) => functions.push(arn),
                 Err(function) => missing.push(function),
             }
@@ -154,50 +108,61 @@ impl ConfigMapping {
             return Err(ApplyError::MissingFunctions(missing));
         }
         let mut kept = Vec::new();
-        for (declared, function_arn) in all.iter().zip(functions) {
-            kept.push(declared.write(store, function_arn, clock.now()).await?);
+        for (mapping, function_arn) in all.iter().zip(functions) {
+            kept.push(mapping.write(store, function_arn, clock.now()).await?);
         }
         for row in store.mappings().await? {
-            let left =
-                row.from_config && row.desired != DesiredState::Deleted && !kept.contains(&row.id);
-            if !left {
+            let is_deleted = row.desired == DesiredState::Deleted;
+            if !row.from_config || is_deleted || kept.contains(&row.id) {
                 continue;
             }
-            let source = row.source.as_str();
+            let MappingRow {
+                id,
+                source,
+                function_arn,
+                ..
+            } = &row;
             if !prune {
                 tracing::warn!(
-                    uuid = %row.id, source, function = %row.function_arn,
-                    "a mapping has left the configuration and still runs; start with --prune to delete it"
+                    uuid = %id, %source, function = %function_arn,
+                    "a mapping was removed from the configuration and still runs; start with --prune to delete it"
                 );
                 continue;
             }
-            tracing::info!(uuid = %row.id, source, function = %row.function_arn, "deleting a mapping that has left the configuration");
-            let (desired, change) = (DesiredState::Deleted, Change::Deleted);
+            tracing::info!(
+                uuid = %id, %source, function = %function_arn,
+                "deleting a mapping that was removed from the configuration"
+            );
             let next = MappingRow {
-                desired,
-                change,
+                desired: DesiredState::Deleted,
+                change: Change::Deleted,
                 ..row.next_revision(clock.now())
             };
-            // Whoever changed it meanwhile is another daemon with a file of its own.
+            // A conflict means that another daemon, with another file, has changed it.
             store.put(&next, Some(row.revision)).await?;
         }
         Ok(())
     }
 
-    /// The ARN of the function. One that cannot be looked up now will be invoked all the same; one
-    /// that is known to be missing is a mistake in the file.
-    async fn look_up(&self, directory: &dyn ResourceLookup) -> Result<Arn, MissingFunction> {
-        match directory.function(&self.checked.function).await {
+    /// The ARN of the function. It is an error if the function does not exist, but not if the lookup
+    /// fails: it may exist.
+    async fn look_up(&self, lookup: &dyn ResourceLookup) -> Result<Arn, MissingFunction> {
+        match lookup.function(&self.checked.function).await {
             Ok(Some(arn)) => Ok(arn),
             Ok(None) => Err(MissingFunction {
-                place: self.place.clone(),
-                name: self.checked.spec.function_name.clone().unwrap_or_default(),
-                source_arn: self.checked.source.clone(),
+                location: self.location.clone(),
+                name: self
+                    .checked
+                    .spec
+                    .function_name()
+                    .unwrap_or_default()
+                    .to_owned(),
+                source: self.checked.source.clone(),
             }),
             Err(error) => {
                 tracing::warn!(
-                    "{}: whether the function exists is not known: {}",
-                    self.place,
+                    "{}: cannot look up the function: {}",
+                    self.location,
                     chain(&error)
                 );
                 Ok(self.function.clone())
@@ -205,7 +170,7 @@ impl ConfigMapping {
         }
     }
 
-    /// Creates the mapping, or changes the one that is there; its id.
+    /// Creates or updates the mapping, and returns its id.
     async fn write(
         &self,
         store: &dyn Store,
@@ -240,26 +205,30 @@ impl ConfigMapping {
                 }
             };
             if store.put(&next, seen).await? == Swap::Done {
-                tracing::info!(uuid = %next.id, source = %self.checked.source, function = %next.function_arn, "mapping declared");
+                tracing::info!(uuid = %next.id, source = %self.checked.source, function = %next.function_arn, "configured mapping written");
                 return Ok(next.id);
             }
         }
         Err(ApplyError::Contended(new.id))
     }
 
-    /// What the mapping's parameters become. Where it starts was decided when it was created, and
-    /// cannot be changed.
+    /// The new parameters of an existing mapping: those that an update cannot change stay.
     fn spec_for(&self, row: &MappingRow) -> MappingSpec {
-        let spec = MappingSpec {
-            starting_position: row.spec.starting_position.clone(),
-            starting_position_timestamp: row.spec.starting_position_timestamp,
-            ..self.checked.spec.clone()
-        };
+        let mut spec = self.checked.spec.clone();
+        for parameter in PARAMETERS
+            .iter()
+            .filter(|parameter| !parameter.is_updatable)
+        {
+            spec.remove(parameter.name);
+            if let Some(value) = row.spec.get(parameter.name) {
+                spec.set(parameter.name, value.clone());
+            }
+        }
         if spec != self.checked.spec {
             tracing::warn!(
                 uuid = %row.id,
-                "the starting position of a mapping that exists cannot be changed; delete the \
-                 mapping to start anew"
+                "the starting position of an existing mapping cannot change; delete the mapping to \
+                 create it again"
             );
         }
         spec
@@ -281,7 +250,7 @@ impl ConfigMapping {
     }
 }
 
-/// What the file changes about a mapping, if it changes anything.
+/// `None` if the file changes nothing.
 fn change(row: &MappingRow, spec: &MappingSpec, wanted: DesiredState) -> Option<Change> {
     if row.desired == wanted {
         return (row.spec != *spec).then_some(Change::Updated);

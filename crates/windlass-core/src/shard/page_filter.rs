@@ -96,6 +96,14 @@ impl FilteredPage {
     }
 }
 
+impl Item {
+    const fn record(&self) -> &Record {
+        match self {
+            Self::Deliver(record) | Self::Skip { last: record, .. } => record,
+        }
+    }
+}
+
 /// Copies the delivered records (`delivered_bytes` of events) to a new page. Of skipped records only
 /// the sequence numbers are copied.
 fn compact(items: Vec<Item>, delivered_bytes: usize) -> Vec<Item> {
@@ -107,8 +115,13 @@ fn compact(items: Vec<Item>, delivered_bytes: usize) -> Vec<Item> {
         };
         builder.push(&record.meta(), event, data);
     }
-    let copies = items.iter().zip(Record::of_page(builder.finish()));
-    let copies = copies.map(|(item, record)| match *item {
+    let records = Record::of_page(builder.finish());
+    if let (Some(original), Some(copy)) = (items.first(), records.first())
+        && let Some(total) = original.record().page_counted_in()
+    {
+        copy.count_page_in(total);
+    }
+    let copies = items.iter().zip(records).map(|(item, record)| match *item {
         Item::Deliver(_) => Item::Deliver(record),
         Item::Skip { n_records, .. } => Item::Skip {
             n_records,
@@ -122,7 +135,7 @@ fn compact(items: Vec<Item>, delivered_bytes: usize) -> Vec<Item> {
 mod tests {
     use super::*;
     use crate::ids::KeyHash;
-    use crate::record_page::RecordMeta;
+    use crate::record_page::{RecordMeta, RetainedBytes};
     use crate::time::Timestamp;
 
     #[test]
@@ -137,7 +150,8 @@ mod tests {
             builder.push(&meta, event.as_bytes(), 0..1);
         }
         let mut records = Record::of_page(builder.finish());
-        let page = records[0].watch_page();
+        let retained = RetainedBytes::default();
+        records[0].count_page_in(&retained);
         let items = vec![
             Item::Deliver(records.remove(0)),
             Item::Skip {
@@ -147,7 +161,7 @@ mod tests {
         ];
         drop(records);
         let compacted = compact(items, 9);
-        assert!(!page.is_retained());
+        assert_eq!(retained.get(), "{\"a\":\"x\"},1719".len());
         let [Item::Deliver(record), Item::Skip { n_records, last }] = &compacted[..] else {
             panic!("{compacted:?}");
         };

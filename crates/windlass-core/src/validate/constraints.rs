@@ -1,135 +1,117 @@
-//! Constraints of the API's model: lengths, ranges, sets and patterns, whatever the source is.
+//! Constraints of the API's model: lengths, ranges, enums and patterns, whatever the source is.
 //!
-//! AWS checks them before anything else, and names the member with a small first letter.
+//! AWS checks them before anything else.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 
 use std::cmp::Ordering;
 
+use serde_json::Value;
+
 use crate::arn::Arn;
 use crate::function::FunctionName;
+use crate::parameters::{Member, PARAMETERS, Type};
 use crate::spec::MappingSpec;
-use crate::validate::{ErrorCode, Violation};
+use crate::validate::violation::Violation;
 
 const FUNCTION_NAME_PATTERN: &str = "(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}(-gov)?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?";
 const ARN_PATTERN: &str =
     "arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:([a-z]{2}(-gov)?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)";
 
 const UUID_LENGTH: usize = 36;
-const MAXIMUM_ARN_LENGTH: usize = 10_000;
-const MAXIMUM_FUNCTION_NAME_LENGTH: usize = 256;
-const MAXIMUM_DESTINATION_LENGTH: usize = 350;
-const MAXIMUM_PATTERN_LENGTH: usize = 4_096;
+const MAX_ARN_LENGTH: usize = 10_000;
+const MAX_FUNCTION_NAME_LENGTH: usize = 256;
 
-pub(super) fn violations(spec: &MappingSpec) -> Vec<Violation> {
+pub(super) fn spec(spec: &MappingSpec) -> Vec<Violation> {
     let mut found = Vec::new();
-    match spec.function_name.as_deref() {
-        Some(text) => function_name(text, &mut found),
-        None => found.push(violation("FunctionName", "null", "Member must not be null")),
+    if spec.function_name().is_none() {
+        let constraint = "Member must not be null";
+        found.push(Violation::constraint("FunctionName", "null", constraint));
     }
-    if let Some(text) = &spec.event_source_arn {
-        source_arn(text, &mut found);
+    for parameter in &PARAMETERS {
+        if let Some(value) = spec.get(parameter.name) {
+            check(&parameter.value_type, parameter.name, value, &mut found);
+        }
     }
-    let ranges = [
-        ("BatchSize", spec.batch_size, 1, 10_000),
-        (
-            "MaximumBatchingWindowInSeconds",
-            spec.maximum_batching_window_in_seconds,
-            0,
-            300,
-        ),
-        ("ParallelizationFactor", spec.parallelization_factor, 1, 10),
-        (
-            "MaximumRetryAttempts",
-            spec.maximum_retry_attempts,
-            -1,
-            10_000,
-        ),
-        (
-            "MaximumRecordAgeInSeconds",
-            spec.maximum_record_age_in_seconds,
-            -1,
-            604_800,
-        ),
-        (
-            "TumblingWindowInSeconds",
-            spec.tumbling_window_in_seconds,
-            0,
-            900,
-        ),
-    ];
-    for (member, value, least, most) in ranges {
-        range(member, value, least, most, &mut found);
-    }
-    one_of(
-        "StartingPosition",
-        spec.starting_position.as_deref(),
-        &["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"],
-        &mut found,
-    );
-    list(
-        "FunctionResponseTypes",
-        spec.function_response_types.as_deref(),
-        1,
-        &["ReportBatchItemFailures"],
-        &mut found,
-    );
-    let metrics = spec
-        .metrics_config
-        .as_ref()
-        .and_then(|config| config.metrics.as_deref());
-    let known = ["EventCount", "ErrorCount", "KafkaMetrics"];
-    list("MetricsConfig.Metrics", metrics, 3, &known, &mut found);
-    nested_lengths(spec, &mut found);
     found
 }
 
-pub(super) fn of_list(
+pub(super) fn list_query(
     event_source_arn: Option<&str>,
     name: Option<&str>,
     max_items: Option<&str>,
 ) -> Vec<Violation> {
     let mut found = Vec::new();
     if let Some(text) = event_source_arn {
-        source_arn(text, &mut found);
+        source_arn("EventSourceArn", text, &mut found);
     }
     if let Some(text) = name {
-        function_name(text, &mut found);
+        function_name("FunctionName", text, &mut found);
     }
     match max_items.map(|text| (text, text.parse::<i64>())) {
-        Some((_, Ok(number))) => range("MaxItems", Some(number), 1, 10_000, &mut found),
+        Some((_, Ok(number))) => integer("MaxItems", number, 1, 10_000, &mut found),
         Some((text, Err(_))) => {
             let constraint = "Member must be an integer";
-            found.push(violation("MaxItems", &format!("'{text}'"), constraint));
+            found.push(Violation::constraint("MaxItems", &quoted(text), constraint));
         }
         None => {}
     }
     found
 }
 
-pub(super) fn of_uuid(text: &str) -> Vec<Violation> {
+pub(super) fn uuid(text: &str) -> Option<Violation> {
     let constraint = match text.chars().count().cmp(&UUID_LENGTH) {
         Ordering::Less => "Member must have length greater than or equal to 36",
         Ordering::Greater => "Member must have length less than or equal to 36",
-        Ordering::Equal => return Vec::new(),
+        Ordering::Equal => return None,
     };
-    vec![violation("UUID", &format!("'{text}'"), constraint)]
+    Some(Violation::constraint("UUID", &quoted(text), constraint))
 }
 
-fn function_name(text: &str, found: &mut Vec<Violation>) {
-    let member = "FunctionName";
+fn check(value_type: &Type, member: &str, value: &Value, found: &mut Vec<Violation>) {
+    match (value_type, value) {
+        (Type::Text { max_length }, Value::String(text)) => {
+            length(member, text, *max_length, found)
+        }
+        (Type::FunctionName, Value::String(text)) => function_name(member, text, found),
+        (Type::SourceArn, Value::String(text)) => source_arn(member, text, found),
+        (Type::Enum(values), Value::String(text)) if !values.contains(&text.as_str()) => {
+            let constraint = enum_set(values);
+            found.push(Violation::constraint(member, &quoted(text), &constraint));
+        }
+        (Type::Integer { min, max }, Value::Number(number)) => {
+            let number = number
+                .as_i64()
+                .expect("the type was checked when the spec was read");
+            integer(member, number, *min, *max, found);
+        }
+        (Type::List { item, max_items }, Value::Array(items)) => {
+            list(item, *max_items, member, items, found);
+        }
+        (Type::Structure { members, .. }, Value::Object(values)) => {
+            for Member(name, value_type) in *members {
+                if let Some(value) = values.get(*name) {
+                    check(value_type, &format!("{member}.{name}"), value, found);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn function_name(member: &str, text: &str, found: &mut Vec<Violation>) {
     if text.is_empty() {
         let constraint = "Member must have length greater than or equal to 1";
-        found.push(violation(member, "''", constraint));
-    } else if MAXIMUM_FUNCTION_NAME_LENGTH < text.len() {
-        length(member, text, MAXIMUM_FUNCTION_NAME_LENGTH, found);
+        found.push(Violation::constraint(member, "''", constraint));
+    } else if MAX_FUNCTION_NAME_LENGTH < text.len() {
+        length(member, text, MAX_FUNCTION_NAME_LENGTH, found);
     } else if FunctionName::parse(text).is_none() {
         found.push(mismatch(member, text, FUNCTION_NAME_PATTERN));
     }
 }
 
-/// Regions are read more freely than by AWS: the endpoints of emulators have names of their own.
-fn source_arn(text: &str, found: &mut Vec<Violation>) {
+/// The form of a region is not checked: emulators have regions that AWS does not.
+fn source_arn(member: &str, text: &str, found: &mut Vec<Violation>) {
     let plain = |part: &str| {
         part.bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -144,124 +126,67 @@ fn source_arn(text: &str, found: &mut Vec<Violation>) {
             && (account.is_empty() || (account.len() == 12 && digits))
             && !arn.resource().contains(char::is_control)
     });
-    if MAXIMUM_ARN_LENGTH < text.len() {
-        length("EventSourceArn", text, MAXIMUM_ARN_LENGTH, found);
+    if MAX_ARN_LENGTH < text.len() {
+        length(member, text, MAX_ARN_LENGTH, found);
     } else if !well_formed {
-        found.push(mismatch("EventSourceArn", text, ARN_PATTERN));
+        found.push(mismatch(member, text, ARN_PATTERN));
     }
 }
 
-fn range(member: &str, value: Option<i64>, least: i64, most: i64, found: &mut Vec<Violation>) {
-    let Some(value) = value else { return };
-    let constraint = if value < least {
-        format!("Member must have value greater than or equal to {least}")
-    } else if most < value {
-        format!("Member must have value less than or equal to {most}")
+fn integer(member: &str, value: i64, min: i64, max: i64, found: &mut Vec<Violation>) {
+    let constraint = if value < min {
+        format!("Member must have value greater than or equal to {min}")
+    } else if max < value {
+        format!("Member must have value less than or equal to {max}")
     } else {
         return;
     };
-    found.push(violation(member, &format!("'{value}'"), &constraint));
+    found.push(Violation::constraint(
+        member,
+        &format!("'{value}'"),
+        &constraint,
+    ));
 }
 
-fn one_of(member: &str, value: Option<&str>, set: &[&str], found: &mut Vec<Violation>) {
-    let Some(value) = value else { return };
-    if !set.contains(&value) {
-        let set = set.join(", ");
-        let constraint = format!("Member must satisfy enum value set: [{set}]");
-        found.push(violation(member, &format!("'{value}'"), &constraint));
+/// A list of enum values is reported as a whole, any other by its items.
+fn list(item: &Type, max_items: usize, member: &str, items: &[Value], found: &mut Vec<Violation>) {
+    let texts: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+    let shown = format!("'[{}]'", texts.join(", "));
+    if max_items < items.len() {
+        let constraint = format!("Member must have length less than or equal to {max_items}");
+        found.push(Violation::constraint(member, &shown, &constraint));
     }
-}
-
-fn list(
-    member: &str,
-    values: Option<&[String]>,
-    most: usize,
-    set: &[&str],
-    found: &mut Vec<Violation>,
-) {
-    let Some(values) = values else { return };
-    let shown = format!("'[{}]'", values.join(", "));
-    if most < values.len() {
-        let constraint = format!("Member must have length less than or equal to {most}");
-        found.push(violation(member, &shown, &constraint));
+    if let Type::Enum(values) = item {
+        if !texts.iter().all(|text| values.contains(text)) {
+            let constraint = format!("Member must satisfy constraint: [{}]", enum_set(values));
+            found.push(Violation::constraint(member, &shown, &constraint));
+        }
+        return;
     }
-    if values.iter().any(|value| !set.contains(&value.as_str())) {
-        let set = set.join(", ");
-        let constraint = format!(
-            "Member must satisfy constraint: [Member must satisfy enum value set: [{set}]]"
-        );
-        found.push(violation(member, &shown, &constraint));
+    for (index, value) in items.iter().enumerate() {
+        check(item, &format!("{member}[{index}]"), value, found);
     }
 }
 
-fn nested_lengths(spec: &MappingSpec, found: &mut Vec<Violation>) {
-    let destinations = spec.destination_config.iter().flat_map(|config| {
-        [
-            (
-                "DestinationConfig.OnSuccess.Destination",
-                &config.on_success,
-            ),
-            (
-                "DestinationConfig.OnFailure.Destination",
-                &config.on_failure,
-            ),
-        ]
-    });
-    for (member, destination) in destinations {
-        let text = destination
-            .as_ref()
-            .and_then(|it| it.destination.as_deref());
-        length(
-            member,
-            text.unwrap_or(""),
-            MAXIMUM_DESTINATION_LENGTH,
-            found,
-        );
-    }
-    let filters = spec
-        .filter_criteria
-        .iter()
-        .flat_map(|criteria| criteria.filters.iter().flatten());
-    for (index, filter) in filters.enumerate() {
-        let member = format!("FilterCriteria.Filters.{}.Member.Pattern", index + 1);
-        let text = filter.pattern.as_deref().unwrap_or("");
-        length(&member, text, MAXIMUM_PATTERN_LENGTH, found);
-    }
+fn enum_set(values: &[&str]) -> String {
+    format!(
+        "Member must satisfy enum value set: [{}]",
+        values.join(", ")
+    )
 }
 
-fn length(member: &str, text: &str, most: usize, found: &mut Vec<Violation>) {
-    if most < text.chars().count() {
-        let constraint = format!("Member must have length less than or equal to {most}");
-        found.push(violation(member, &format!("'{text}'"), &constraint));
+fn length(member: &str, text: &str, max: usize, found: &mut Vec<Violation>) {
+    if max < text.chars().count() {
+        let constraint = format!("Member must have length less than or equal to {max}");
+        found.push(Violation::constraint(member, &quoted(text), &constraint));
     }
 }
 
 fn mismatch(member: &str, text: &str, pattern: &str) -> Violation {
     let constraint = format!("Member must satisfy regular expression pattern: {pattern}");
-    violation(member, &format!("'{text}'"), &constraint)
+    Violation::constraint(member, &quoted(text), &constraint)
 }
 
-fn violation(member: &str, shown: &str, constraint: &str) -> Violation {
-    let at = wire_path(member);
-    Violation {
-        code: ErrorCode::ValidationException,
-        member: member.to_owned(),
-        message: format!(
-            "1 validation error detected: Value {shown} at '{at}' failed to satisfy constraint: {constraint}"
-        ),
-        detail: None,
-    }
-}
-
-/// `DestinationConfig.OnFailure` as AWS writes it in these texts: `destinationConfig.onFailure`.
-fn wire_path(member: &str) -> String {
-    let small = |part: &str| {
-        let mut letters = part.chars();
-        match letters.next() {
-            Some(first) => first.to_lowercase().chain(letters).collect(),
-            None => String::new(),
-        }
-    };
-    let parts: Vec<String> = member.split('.').map(small).collect();
-    parts.join(".")
+fn quoted(text: &str) -> String {
+    format!("'{text}'")
 }

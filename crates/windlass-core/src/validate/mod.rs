@@ -1,24 +1,22 @@
-//! What may be asked of a mapping: every rule about its parameters, in AWS's words.
+//! Checks the parameters of mappings, with AWS's error texts.
 //!
-//! A [`MappingSpec`] can hold anything that a user may write. [`create`] and [`update`] say
-//! everything that is wrong with it at once, in the order in which AWS looks; [`mapping`] makes what
-//! the machines run from a stored row. There is no other way to a [`Mapping`], so what runs has
-//! always passed the rules of this version, even if a store was written by another.
+//! A [`MappingSpec`] can hold anything that a user may write. [`create`] and [`update`] report every
+//! violation at once, in AWS's order of checks; [`mapping`] builds a [`Mapping`] from a stored row.
+//! Nothing else builds one, so what runs has passed the rules of this version, even if another
+//! version wrote the store.
 //!
 //! Two layers, as in AWS: *constraints* (lengths, ranges, patterns; `ValidationException`) come
 //! first and know nothing of the source; *rules* (`InvalidParameterValueException`) depend on it.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-
-use thiserror::Error;
 
 use crate::arn::{SourceArn, SourceKind, StreamKind};
 use crate::function::FunctionName;
 use crate::mapping::{
     Mapping, MappingRow, QueueSettings, QueueSource, Source, StreamSettings, StreamSource,
 };
+use crate::parameters::{self, PARAMETERS};
 use crate::position::Position;
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
@@ -26,66 +24,38 @@ use crate::time::Timestamp;
 mod constraints;
 mod filters;
 mod rules;
+mod violation;
 
-/// The batch size of a stream for which none is given.
-pub const DEFAULT_STREAM_BATCH_SIZE: i64 = 100;
+pub use violation::{ErrorCode, Violation};
 
-/// The batch size of a queue for which none is given.
-pub const DEFAULT_QUEUE_BATCH_SIZE: i64 = 10;
-
-/// One thing that is wrong with a mapping's parameters.
-#[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{code}: {message}")]
-pub struct Violation {
-    /// AWS's name for this kind of error.
-    pub code: ErrorCode,
-    /// The member it is about, as AWS spells it: `BatchSize`.
-    pub member: String,
-    /// AWS's text.
-    pub message: String,
-    /// What AWS keeps to itself: the place within the member, and the reason.
-    pub detail: Option<String>,
-}
-
-/// The names under which AWS refuses parameters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ErrorCode {
-    /// A constraint of the API's model is not satisfied.
-    ValidationException,
-    /// The value is none for this source, or this source does not have the parameter.
-    InvalidParameterValueException,
-}
-
-/// Parameters in which nothing is wrong, as far as can be told without asking anybody.
+/// Parameters that passed every check that needs no I/O.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
-    /// The parameters as they are stored: those that equal their default are left out, and so is
-    /// `Enabled`, which a stored mapping has as its desired state.
+    /// As stored: without those that equal their default, and without `Enabled`, which becomes the
+    /// desired state of the row.
     pub spec: MappingSpec,
-    /// `Enabled`, if it was given.
+    /// `None` if it is not given.
     pub enabled: Option<bool>,
-    /// The stream or queue.
     pub source: SourceArn,
-    /// The function, not yet looked up.
+    /// Not looked up yet.
     pub function: FunctionName,
 }
 
-/// Checks the parameters of a mapping that is to be created.
+/// Checks the parameters of a new mapping.
 ///
 /// # Errors
-/// Everything that is wrong, in the order in which AWS would find it.
+/// Every violation, in AWS's order of checks.
 pub fn create(spec: &MappingSpec, now: Timestamp) -> Result<Checked, Vec<Violation>> {
-    examine(spec, None, Some(now))
+    check(spec, None, Some(now))
 }
 
-/// Checks a change of a mapping: `change` holds what is to be different, all else stays as it is
-/// in `current`.
+/// Checks an update: parameters that are not in `change` keep the values of `current`.
 ///
 /// # Errors
-/// Everything that is wrong with the change, or with what it would make of the mapping.
+/// Every violation, of the change alone and of the mapping after it.
 pub fn update(current: &MappingRow, change: &MappingSpec) -> Result<Checked, Vec<Violation>> {
     let mut violations = rules::unchangeable(change);
-    match examine(&merge(&current.spec, change), Some(&current.source), None) {
+    match check(&merge(&current.spec, change), Some(&current.source), None) {
         Ok(checked) if violations.is_empty() => return Ok(checked),
         Ok(_) => {}
         Err(more) => violations.extend(more),
@@ -94,13 +64,13 @@ pub fn update(current: &MappingRow, change: &MappingSpec) -> Result<Checked, Vec
     Err(violations)
 }
 
-/// What a stored mapping means to the machines.
+/// Builds the mapping that consumers run from its stored row.
 ///
 /// # Errors
-/// Everything that is wrong with the stored parameters. It cannot happen to what [`create`] and
-/// [`update`] have passed, except in a store that another version has written.
+/// Every violation in the stored parameters. [`create`] and [`update`] let none pass; a store that
+/// another version wrote may have some.
 pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
-    let Checked { spec, source, .. } = examine(&row.spec, Some(&row.source), None)?;
+    let Checked { spec, source, .. } = check(&row.spec, Some(&row.source), None)?;
     let kind = source.kind();
     let filter = filters::compile(&spec, kind)?.map(Arc::new);
     let source = match kind {
@@ -113,7 +83,7 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
             settings: QueueSettings {
                 fifo: source.is_fifo_queue(),
                 batch_size: batch_size(&spec, kind),
-                maximum_batching_window: window(&spec),
+                maximum_batching_window: batching_window(&spec, kind),
             },
             arn: source.arn().clone(),
         }),
@@ -128,10 +98,10 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
     })
 }
 
-/// Checks what a list of mappings is narrowed by: `MaxItems` too, which is a number in a text.
+/// Checks the query of ListEventSourceMappings, where `MaxItems` is a number as text.
 ///
 /// # Errors
-/// Everything that is wrong with them.
+/// Every violation.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_ListEventSourceMappings.html>
 pub fn list(
@@ -139,148 +109,80 @@ pub fn list(
     function_name: Option<&str>,
     max_items: Option<&str>,
 ) -> Result<(), Vec<Violation>> {
-    none_of(constraints::of_list(
-        event_source_arn,
-        function_name,
-        max_items,
-    ))
+    let found = constraints::list_query(event_source_arn, function_name, max_items);
+    if found.is_empty() { Ok(()) } else { Err(found) }
 }
 
-/// Checks the text that stands for a mapping's `UUID` in a path: it has 36 characters.
+/// Checks the `UUID` of a path: it has 36 characters.
 ///
 /// # Errors
 /// The text is shorter or longer.
 pub fn uuid(text: &str) -> Result<(), Vec<Violation>> {
-    none_of(constraints::of_uuid(text))
+    constraints::uuid(text).map_or(Ok(()), |violation| Err(vec![violation]))
 }
 
-fn none_of(violations: Vec<Violation>) -> Result<(), Vec<Violation>> {
-    if violations.is_empty() {
-        Ok(())
-    } else {
-        Err(violations)
-    }
-}
-
-/// The batch size that applies where none is given.
-///
-/// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
-pub const fn default_batch_size(kind: SourceKind) -> i64 {
-    match kind {
-        SourceKind::Stream(_) => DEFAULT_STREAM_BATCH_SIZE,
-        SourceKind::Queue => DEFAULT_QUEUE_BATCH_SIZE,
-    }
-}
-
-/// `known` is the source of a mapping that exists; `now` is what the starting position of a new one
-/// is compared with.
-fn examine(
+/// `source` is that of an existing mapping. `now` is the limit for the starting position of a new
+/// one.
+fn check(
     spec: &MappingSpec,
-    known: Option<&SourceArn>,
+    source: Option<&SourceArn>,
     now: Option<Timestamp>,
 ) -> Result<Checked, Vec<Violation>> {
-    let mut violations = constraints::violations(spec);
-    let given = spec.event_source_arn.as_deref();
-    let source = known.cloned().or_else(|| given.and_then(SourceArn::parse));
-    let function = spec.function_name.as_deref().and_then(FunctionName::parse);
-    violations.extend(rules::violations(spec, source.as_ref(), now));
+    let mut violations = constraints::spec(spec);
+    let source = match source {
+        Some(source) => Some(source.clone()),
+        None => spec.event_source_arn().and_then(SourceArn::parse),
+    };
+    rules::check(spec, source.as_ref(), now, &mut violations);
+    let function = spec.function_name().and_then(FunctionName::parse);
     match (source, function) {
         (Some(source), Some(function)) if violations.is_empty() => Ok(Checked {
             spec: without_defaults(spec, source.kind()),
-            enabled: spec.enabled,
+            enabled: spec.enabled(),
             source,
             function,
         }),
         _ => {
-            assert!(!violations.is_empty(), "what cannot be read is a violation");
+            assert!(
+                !violations.is_empty(),
+                "a missing or malformed source or function is a violation"
+            );
             Err(violations)
         }
     }
 }
 
+/// Parameters that an update cannot change keep their values.
 fn merge(current: &MappingSpec, change: &MappingSpec) -> MappingSpec {
-    let change = change.clone();
     let mut merged = current.clone();
-    fn take<T>(to: &mut Option<T>, from: Option<T>) {
-        if from.is_some() {
-            *to = from;
+    for (name, value) in change.members() {
+        if parameters::find(name).is_none_or(|parameter| parameter.is_updatable) {
+            merged.set(name, value.clone());
         }
     }
-    take(&mut merged.function_name, change.function_name);
-    take(&mut merged.enabled, change.enabled);
-    take(&mut merged.batch_size, change.batch_size);
-    take(
-        &mut merged.maximum_batching_window_in_seconds,
-        change.maximum_batching_window_in_seconds,
-    );
-    take(
-        &mut merged.parallelization_factor,
-        change.parallelization_factor,
-    );
-    take(
-        &mut merged.maximum_retry_attempts,
-        change.maximum_retry_attempts,
-    );
-    take(
-        &mut merged.maximum_record_age_in_seconds,
-        change.maximum_record_age_in_seconds,
-    );
-    take(
-        &mut merged.bisect_batch_on_function_error,
-        change.bisect_batch_on_function_error,
-    );
-    take(
-        &mut merged.tumbling_window_in_seconds,
-        change.tumbling_window_in_seconds,
-    );
-    take(
-        &mut merged.function_response_types,
-        change.function_response_types,
-    );
-    take(&mut merged.filter_criteria, change.filter_criteria);
-    take(&mut merged.destination_config, change.destination_config);
-    take(&mut merged.metrics_config, change.metrics_config);
-    merged.other.extend(change.other);
     merged
 }
 
 fn without_defaults(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
-    fn drop_if<T: PartialEq>(value: &mut Option<T>, default: &T) {
-        if value.as_ref() == Some(default) {
-            *value = None;
+    let mut stored = spec.clone();
+    stored.remove("Enabled");
+    for parameter in &PARAMETERS {
+        let value = spec.get(parameter.name);
+        if value.is_some_and(|value| parameter.is_default(value, kind)) {
+            stored.remove(parameter.name);
         }
     }
-    let mut spec = spec.clone();
-    spec.enabled = None;
-    drop_if(&mut spec.batch_size, &default_batch_size(kind));
-    drop_if(&mut spec.maximum_batching_window_in_seconds, &0);
-    drop_if(&mut spec.parallelization_factor, &1);
-    drop_if(&mut spec.maximum_retry_attempts, &-1);
-    drop_if(&mut spec.maximum_record_age_in_seconds, &-1);
-    drop_if(&mut spec.bisect_batch_on_function_error, &false);
-    drop_if(&mut spec.tumbling_window_in_seconds, &0);
-    drop_if(&mut spec.function_response_types, &Vec::new());
-    spec.filter_criteria = spec
-        .filter_criteria
-        .filter(|criteria| criteria.filters.as_ref().is_some_and(|all| !all.is_empty()));
-    spec.destination_config = spec
-        .destination_config
-        .filter(|config| config.on_failure().is_some());
-    spec.metrics_config = spec
-        .metrics_config
-        .filter(|config| config.metrics.as_ref().is_some_and(|all| !all.is_empty()));
-    spec.other.clear();
-    spec
+    stored
 }
 
-/// A starting position of `LATEST` is the moment of creation. DynamoDB has no iterator by time:
-/// there the stream is read from its start and older records are passed over, and since DynamoDB
-/// tells arrival in whole seconds, so is the moment.
+/// A starting position of `LATEST` means the time of creation. DynamoDB has no iterator by time, so
+/// its stream is read from the trim horizon and older records are skipped. It reports arrival in
+/// whole seconds, so the time is rounded down to them.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> StreamSettings {
-    let latest = spec.starting_position.as_deref() == Some("LATEST");
-    let (starting_position, skip_before) = match spec.starting_position_timestamp {
+    let latest = spec.starting_position() == Some("LATEST");
+    let (starting_position, skip_before) = match spec.starting_position_timestamp() {
         Some(seconds) => (Position::AtTimestamp(rules::from_seconds(seconds)), None),
         None if latest && kind == StreamKind::DynamoDbStreams => {
             (Position::TrimHorizon, Some(created.floor_to_second()))
@@ -292,47 +194,17 @@ fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> 
         starting_position,
         skip_before,
         batch_size: batch_size(spec, SourceKind::Stream(kind)),
-        maximum_batching_window: window(spec),
+        maximum_batching_window: batching_window(spec, SourceKind::Stream(kind)),
     }
 }
 
 fn batch_size(spec: &MappingSpec, kind: SourceKind) -> usize {
-    let size = spec.batch_size.unwrap_or(default_batch_size(kind));
-    usize::try_from(size).expect("the range of BatchSize was checked")
+    usize::try_from(spec.batch_size(kind)).expect("constraints limit BatchSize to 1 to 10,000")
 }
 
-fn window(spec: &MappingSpec) -> Duration {
-    let seconds = spec.maximum_batching_window_in_seconds.unwrap_or(0);
-    Duration::from_secs(u64::try_from(seconds).expect("the range of the window was checked"))
-}
-
-impl Violation {
-    /// The member, and everything that is known to be wrong with it: for whoever wrote it.
-    pub fn in_words(&self) -> String {
-        let Self {
-            member, message, ..
-        } = self;
-        match &self.detail {
-            Some(detail) => format!("{member}: {message} {detail}"),
-            None => format!("{member}: {message}"),
-        }
-    }
-}
-
-impl ErrorCode {
-    /// AWS's name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ValidationException => "ValidationException",
-            Self::InvalidParameterValueException => "InvalidParameterValueException",
-        }
-    }
-}
-
-impl fmt::Display for ErrorCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
+fn batching_window(spec: &MappingSpec, kind: SourceKind) -> Duration {
+    let seconds = u64::try_from(spec.maximum_batching_window_in_seconds(kind));
+    Duration::from_secs(seconds.expect("constraints limit the window to 0 to 300"))
 }
 
 #[cfg(test)]

@@ -1,167 +1,147 @@
 //! Rules that depend on the source: which parameters it has, and which values go together.
 //!
-//! What is not supported is refused by its name, also if AWS would know it: nothing is accepted
-//! and ignored. A parameter that windlass does not support yet may be sent with its default.
+//! An unsupported parameter is refused by name, even if AWS has it: nothing is accepted and ignored.
+//! A parameter that windlass does not support yet is accepted with its default.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-parameters.html>
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html>
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html>
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
-use crate::arn::{Arn, SourceArn, SourceKind, StreamKind};
-use crate::spec::{DestinationConfig, MappingSpec};
+use crate::arn::{SourceArn, SourceKind, StreamKind};
+use crate::parameters::{self, Member, PARAMETERS, Parameter, Support, Type};
+use crate::spec::MappingSpec;
 use crate::time::Timestamp;
-use crate::validate::{ErrorCode, Violation, default_batch_size, filters};
+use crate::validate::filters;
+use crate::validate::violation::Violation;
 
-/// The most messages of a FIFO queue in one batch; also the most that need no batching window.
+/// The largest batch of a FIFO queue, and of a standard queue without a batching window.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html>
-const MAXIMUM_BATCH_WITHOUT_WINDOW: i64 = 10;
+const MAX_BATCH_WITHOUT_WINDOW: i64 = 10;
 
-pub(super) fn violations(
+/// Adds to `found`, which holds the violated constraints.
+pub(super) fn check(
     spec: &MappingSpec,
     source: Option<&SourceArn>,
     now: Option<Timestamp>,
-) -> Vec<Violation> {
-    let mut found = Vec::new();
-    let kind = source.map(SourceArn::kind);
-    // A malformed ARN is a violated constraint; an absent or foreign one is a broken rule. Brokers
-    // that are not AWS's have no ARN, and are refused by their own member.
-    let self_managed = given(spec, "SelfManagedEventSource");
-    let given_arn = spec.event_source_arn.as_deref();
-    let malformed = given_arn.is_some_and(|text| Arn::parse(text).is_err());
-    if kind.is_none() && !malformed && !self_managed {
-        found.push(invalid("EventSourceArn", "Unrecognized event source."));
+    found: &mut Vec<Violation>,
+) {
+    // A malformed ARN violates a constraint. Brokers that are not AWS's have no ARN, and are refused
+    // by their own member.
+    let is_malformed = found.iter().any(|it| it.member == "EventSourceArn");
+    let is_self_managed = spec.get("SelfManagedEventSource").is_some();
+    if source.is_none() && !is_malformed && !is_self_managed {
+        found.push(Violation::rule(
+            "EventSourceArn",
+            "Unrecognized event source.",
+        ));
     }
-    if let Some(kind) = kind {
-        unsupported_parameters(spec, kind, &mut found);
-        found.extend(filters::compile(spec, kind).err().into_iter().flatten());
-    }
-    unknown_members(spec, &mut found);
-    if let Some((kind, source)) = kind.zip(source) {
-        match kind {
-            SourceKind::Stream(kind) => {
-                starting_position(spec, kind, source, now, &mut found);
-            }
-            SourceKind::Queue => queue_batches(spec, source, &mut found),
+    if let Some(source) = source {
+        unsupported_parameters(spec, source.kind(), found);
+        if let Err(violations) = filters::compile(spec, source.kind()) {
+            found.extend(violations);
         }
     }
-    found
+    unknown_members(spec, found);
+    match source.map(|source| (source, source.kind())) {
+        Some((source, SourceKind::Stream(kind))) => {
+            starting_position(spec, kind, source, now, found);
+        }
+        Some((source, SourceKind::Queue)) => queue_batches(spec, source, found),
+        None => {}
+    }
 }
 
 /// The members of Create that Update does not have.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_UpdateEventSourceMapping.html>
 pub(super) fn unchangeable(change: &MappingSpec) -> Vec<Violation> {
-    let members = [
-        ("EventSourceArn", change.event_source_arn.is_some()),
-        ("StartingPosition", change.starting_position.is_some()),
-        (
-            "StartingPositionTimestamp",
-            change.starting_position_timestamp.is_some(),
-        ),
-    ];
-    members
-        .into_iter()
-        .filter(|&(_, given)| given)
-        .map(|(member, _)| {
-            let text = format!("{member} is not a parameter of UpdateEventSourceMapping.");
-            invalid(member, &text)
+    let is_refused = |it: &&Parameter| !it.is_updatable && change.get(it.name).is_some();
+    PARAMETERS
+        .iter()
+        .filter(is_refused)
+        .map(|Parameter { name, .. }| {
+            let text = format!("{name} is not a parameter of UpdateEventSourceMapping.");
+            Violation::rule(name, text)
         })
         .collect()
 }
 
-/// The moment that a number of seconds since the epoch stands for, to the millisecond.
+/// A number of seconds since the epoch, to the millisecond.
 pub(super) fn from_seconds(seconds: f64) -> Timestamp {
     let millis = (seconds * 1000.0).round();
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "`as` saturates: before 1970 is the epoch, and what is too large is the far future"
+        reason = "`as` saturates: before 1970 is the epoch, too large is the far future"
     )]
     let millis = millis as u64;
     Timestamp::from_millis(millis)
 }
 
 fn unsupported_parameters(spec: &MappingSpec, kind: SourceKind, found: &mut Vec<Violation>) {
-    let queue = kind == SourceKind::Queue;
-    // What a queue does not have is refused with any value, what windlass does not do yet only
-    // with another value than its default.
-    fn differs<T: PartialEq>(value: Option<&T>, default: &T, queue: bool) -> bool {
-        value.is_some_and(|value| queue || value != default)
-    }
-    let retries = spec.maximum_retry_attempts.as_ref();
-    let age = spec.maximum_record_age_in_seconds.as_ref();
-    let bisect = spec.bisect_batch_on_function_error.as_ref();
-    let factor = spec.parallelization_factor.as_ref();
-    let tumbling = spec.tumbling_window_in_seconds.as_ref();
-    let responses = spec.function_response_types.as_deref().unwrap_or_default();
-    let metrics = spec
-        .metrics_config
-        .iter()
-        .flat_map(|config| config.metrics.iter().flatten());
-    let members = [
-        ("DestinationConfig", names_destination(spec, queue)),
-        ("ParallelizationFactor", differs(factor, &1, queue)),
-        ("MaximumRecordAgeInSeconds", differs(age, &-1, queue)),
-        ("MaximumRetryAttempts", differs(retries, &-1, queue)),
-        ("BisectBatchOnFunctionError", differs(bisect, &false, queue)),
-        ("TumblingWindowInSeconds", differs(tumbling, &0, queue)),
-        ("FunctionResponseTypes", !responses.is_empty()),
-        (
-            "MetricsConfig",
-            metrics.into_iter().any(|metric| metric != "EventCount"),
-        ),
-    ];
-    for (member, refused) in members {
-        if refused {
-            found.push(unsupported(member));
+    for parameter in &PARAMETERS {
+        let Some(value) = spec.get(parameter.name) else {
+            continue;
+        };
+        let is_refused = match parameter.support_for(kind) {
+            Support::Yes | Support::Invalid => false,
+            Support::NotYet => !parameter.is_default(value, kind),
+            Support::No => value.as_object().is_none_or(|members| !members.is_empty()),
+        };
+        if is_refused {
+            found.push(unsupported(parameter.name));
         }
+    }
+    if spec.metrics().any(|metric| metric != "EventCount") {
+        found.push(unsupported("MetricsConfig"));
     }
 }
 
-/// Members that the typed ones leave over, at every level.
+/// Members that AWS does not have for streams and queues, at every level.
 fn unknown_members(spec: &MappingSpec, found: &mut Vec<Violation>) {
-    let mut refuse = |path: &str, members: &BTreeMap<String, Value>| {
-        for (member, value) in members {
-            if !value.is_null() {
-                found.push(unsupported(&format!("{path}{member}")));
-            }
-        }
-    };
-    refuse("", &spec.other);
-    if let Some(config) = &spec.destination_config {
-        refuse("DestinationConfig.", &config.other);
-        for (path, destination) in [
-            ("DestinationConfig.OnSuccess.", &config.on_success),
-            ("DestinationConfig.OnFailure.", &config.on_failure),
-        ] {
-            if let Some(destination) = destination {
-                refuse(path, &destination.other);
-            }
+    for name in spec.members().keys() {
+        if parameters::find(name).is_none() {
+            found.push(unsupported(name));
         }
     }
-    if let Some(criteria) = &spec.filter_criteria {
-        refuse("FilterCriteria.", &criteria.other);
-        for filter in criteria.filters.iter().flatten() {
-            refuse("FilterCriteria.Filters.", &filter.other);
+    for Parameter {
+        name, value_type, ..
+    } in &PARAMETERS
+    {
+        if let Some(value) = spec.get(name) {
+            unknown_nested_members(value_type, name, value, found);
         }
-    }
-    if let Some(config) = &spec.metrics_config {
-        refuse("MetricsConfig.", &config.other);
     }
 }
 
-fn names_destination(spec: &MappingSpec, queue: bool) -> bool {
-    let refused = |config: &DestinationConfig| {
-        config.on_success.is_some()
-            || config.on_failure().is_some()
-            || (queue && config.on_failure.is_some())
-    };
-    spec.destination_config.as_ref().is_some_and(refused)
+fn unknown_nested_members(
+    value_type: &Type,
+    path: &str,
+    value: &Value,
+    found: &mut Vec<Violation>,
+) {
+    match (value_type, value) {
+        (Type::Structure { members, .. }, Value::Object(values)) => {
+            let is_known = |name: &str| members.iter().any(|member| member.0 == name);
+            for name in values.keys().filter(|name| !is_known(name)) {
+                found.push(unsupported(&format!("{path}.{name}")));
+            }
+            for Member(name, value_type) in *members {
+                if let Some(value) = values.get(*name) {
+                    unknown_nested_members(value_type, &format!("{path}.{name}"), value, found);
+                }
+            }
+        }
+        (Type::List { item, .. }, Value::Array(values)) => {
+            for value in values {
+                unknown_nested_members(item, path, value, found);
+            }
+        }
+        _ => {}
+    }
 }
 
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
@@ -172,8 +152,8 @@ fn starting_position(
     now: Option<Timestamp>,
     found: &mut Vec<Violation>,
 ) {
-    let Some(position) = spec.starting_position.as_deref() else {
-        found.push(invalid(
+    let Some(position) = spec.starting_position() else {
+        found.push(Violation::rule(
             "StartingPosition",
             "1 validation error detected: Value null at 'startingPosition' failed to satisfy constraint: Member must not be null.",
         ));
@@ -183,26 +163,20 @@ fn starting_position(
     let at_timestamp = position == "AT_TIMESTAMP";
     if at_timestamp && kind == StreamKind::DynamoDbStreams {
         let text = format!("Unsupported starting position for arn type: {source}");
-        found.push(invalid("StartingPosition", &text));
+        found.push(Violation::rule("StartingPosition", text));
         return;
     }
-    match spec.starting_position_timestamp {
-        None if at_timestamp => found.push(invalid(member, "Need to specify a timestamp")),
-        Some(seconds) if !seconds.is_finite() => {
-            found.push(invalid(
-                member,
-                &format!("{member} is not a point in time."),
-            ));
-        }
+    match spec.starting_position_timestamp() {
+        None if at_timestamp => found.push(Violation::rule(member, "Need to specify a timestamp")),
         Some(seconds) if now.is_some_and(|now| now < from_seconds(seconds)) => {
-            found.push(invalid(
+            found.push(Violation::rule(
                 member,
-                &format!("{member} must not be in the future."),
+                format!("{member} must not be in the future."),
             ));
         }
         Some(_) if !at_timestamp => {
             let text = format!("{member} is valid only with a StartingPosition of AT_TIMESTAMP.");
-            found.push(invalid(member, &text));
+            found.push(Violation::rule(member, text));
         }
         None | Some(_) => {}
     }
@@ -210,57 +184,37 @@ fn starting_position(
 
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html>
 fn queue_batches(spec: &MappingSpec, source: &SourceArn, found: &mut Vec<Violation>) {
-    for (member, is_given) in [
-        ("StartingPosition", spec.starting_position.is_some()),
-        (
-            "StartingPositionTimestamp",
-            spec.starting_position_timestamp.is_some(),
-        ),
-    ] {
-        if is_given {
-            let text = format!("{member} is not valid for SQS event sources.");
-            found.push(invalid(member, &text));
+    for parameter in &PARAMETERS {
+        let (name, support) = (parameter.name, parameter.support_for(source.kind()));
+        if support == Support::Invalid && spec.get(name).is_some() {
+            let text = format!("{name} is not valid for SQS event sources.");
+            found.push(Violation::rule(name, text));
         }
     }
-    let size = spec
-        .batch_size
-        .unwrap_or(default_batch_size(SourceKind::Queue));
-    let window = spec.maximum_batching_window_in_seconds.unwrap_or(0);
+    let size = spec.batch_size(source.kind());
+    let window = spec.maximum_batching_window_in_seconds(source.kind());
     if source.is_fifo_queue() {
         if 0 < window {
-            found.push(invalid(
+            found.push(Violation::rule(
                 "MaximumBatchingWindowInSeconds",
                 "Batching window is not supported for FIFO queues",
             ));
         }
-        if MAXIMUM_BATCH_WITHOUT_WINDOW < size {
-            found.push(invalid(
+        if MAX_BATCH_WITHOUT_WINDOW < size {
+            found.push(Violation::rule(
                 "BatchSize",
                 "Maximum batch size must be less than or equal to 10 for FIFO queues",
             ));
         }
-    } else if MAXIMUM_BATCH_WITHOUT_WINDOW < size && window == 0 {
-        found.push(invalid(
+    } else if MAX_BATCH_WITHOUT_WINDOW < size && window == 0 {
+        found.push(Violation::rule(
             "MaximumBatchingWindowInSeconds",
             "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10",
         ));
     }
 }
 
-fn given(spec: &MappingSpec, member: &str) -> bool {
-    spec.other.get(member).is_some_and(|value| !value.is_null())
-}
-
 fn unsupported(member: &str) -> Violation {
     let text = format!("Unsupported {member} parameter for given event source mapping type.");
-    invalid(member, &text)
-}
-
-pub(super) fn invalid(member: &str, message: &str) -> Violation {
-    Violation {
-        code: ErrorCode::InvalidParameterValueException,
-        member: member.to_owned(),
-        message: message.to_owned(),
-        detail: None,
-    }
+    Violation::rule(member, text)
 }

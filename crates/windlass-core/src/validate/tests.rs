@@ -1,4 +1,4 @@
-//! What is refused of a mapping's parameters, and in which words.
+//! The parameters that are refused, and the texts.
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -25,8 +25,9 @@ fn spec(source: &str, more: Value) -> MappingSpec {
 
 fn stream(more: Value) -> MappingSpec {
     let mut spec = spec(STREAM, more);
-    spec.starting_position
-        .get_or_insert_with(|| "TRIM_HORIZON".to_owned());
+    if spec.starting_position().is_none() {
+        spec.set("StartingPosition", "TRIM_HORIZON");
+    }
     spec
 }
 
@@ -53,7 +54,7 @@ fn unsupported(member: &str) -> String {
 }
 
 fn row(spec: MappingSpec) -> MappingRow {
-    let source = spec.event_source_arn.as_deref().unwrap();
+    let source = spec.event_source_arn().unwrap();
     let source = SourceArn::parse(source).unwrap();
     MappingRow {
         id: MappingId::new("11111111-2222-3333-4444-555555555555"),
@@ -129,7 +130,7 @@ fn function_names_and_arns_have_patterns() {
 }
 
 #[test]
-fn sets_are_closed() {
+fn enums_are_closed() {
     constraint(
         &stream(json!({"StartingPosition": "invalid"})),
         "Value 'invalid' at 'startingPosition' failed to satisfy constraint: Member must satisfy enum value set: [LATEST, AT_TIMESTAMP, TRIM_HORIZON]",
@@ -145,7 +146,7 @@ fn sets_are_closed() {
 }
 
 #[test]
-fn a_source_must_be_one_that_is_read() {
+fn other_event_sources_are_unrecognized() {
     let text = "Unrecognized event source.";
     let without: MappingSpec = serde_json::from_value(json!({"FunctionName": "f"})).unwrap();
     invalid(&without, text);
@@ -159,7 +160,7 @@ fn a_source_must_be_one_that_is_read() {
 }
 
 #[test]
-fn what_the_source_does_not_have_is_refused_by_name() {
+fn parameters_of_other_sources_are_refused_by_name() {
     for (member, value) in [
         ("ParallelizationFactor", json!(1)),
         ("MaximumRetryAttempts", json!(-1)),
@@ -188,7 +189,7 @@ fn what_the_source_does_not_have_is_refused_by_name() {
 }
 
 #[test]
-fn a_pattern_that_is_none_is_refused_in_the_words_of_aws() {
+fn an_invalid_pattern_is_refused_with_the_text_of_aws() {
     for patterns in [
         json!([{"Pattern": "not json"}]),
         json!([{"Pattern": "null"}]),
@@ -206,7 +207,7 @@ fn a_pattern_that_is_none_is_refused_in_the_words_of_aws() {
     ]);
     let violations = create(&stream(json!({"FilterCriteria": {"Filters": two}})), NOW);
     assert_eq!(
-        violations.unwrap_err()[0].in_words(),
+        violations.unwrap_err()[0].to_string(),
         "FilterCriteria.Filters[1].Pattern: Invalid filter pattern definition. At line 2, \
          column 17: data.a: `prefix` takes a string."
     );
@@ -216,7 +217,7 @@ fn a_pattern_that_is_none_is_refused_in_the_words_of_aws() {
 }
 
 #[test]
-fn what_windlass_does_not_do_is_refused_by_name() {
+fn unsupported_parameters_are_refused_by_name() {
     for (member, value) in [
         ("ParallelizationFactor", json!(2)),
         ("MaximumRetryAttempts", json!(3)),
@@ -256,7 +257,7 @@ fn what_windlass_does_not_do_is_refused_by_name() {
 }
 
 #[test]
-fn defaults_may_be_sent_and_are_not_stored() {
+fn defaults_are_accepted_and_not_stored() {
     let given = stream(json!({
         "BatchSize": 100,
         "MaximumBatchingWindowInSeconds": 0,
@@ -283,13 +284,10 @@ fn a_queue_needs_a_window_for_more_than_ten_messages() {
     let text = "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10";
     invalid(&spec(QUEUE, json!({"BatchSize": 11})), text);
     let both = json!({"BatchSize": 11, "MaximumBatchingWindowInSeconds": 1});
-    let current = create(&spec(QUEUE, both.clone()), NOW).unwrap().spec;
+    let current = row(create(&spec(QUEUE, both.clone()), NOW).unwrap().spec);
     let change: MappingSpec =
         serde_json::from_value(json!({"MaximumBatchingWindowInSeconds": 0})).unwrap();
-    assert_eq!(
-        update(&row(current.clone()), &change).unwrap_err()[0].message,
-        text
-    );
+    assert_eq!(update(&current, &change).unwrap_err()[0].message, text);
 
     invalid(
         &spec(FIFO, both),
@@ -333,19 +331,19 @@ fn a_stream_needs_a_starting_position() {
 }
 
 #[test]
-fn everything_that_is_wrong_is_told_at_once_constraints_first() {
+fn every_violation_is_reported_constraints_first() {
     let wrong = spec(
         QUEUE,
         json!({"BatchSize": 0, "Topics": ["t"], "StartingPosition": "LATEST"}),
     );
-    let told: Vec<(ErrorCode, String)> = create(&wrong, NOW)
+    let found: Vec<(ErrorCode, String)> = create(&wrong, NOW)
         .unwrap_err()
         .into_iter()
         .map(|Violation { code, member, .. }| (code, member))
         .collect();
     let invalid = ErrorCode::InvalidParameterValueException;
     assert_eq!(
-        told,
+        found,
         [
             (ErrorCode::ValidationException, "BatchSize".to_owned()),
             (invalid, "Topics".to_owned()),
@@ -355,24 +353,24 @@ fn everything_that_is_wrong_is_told_at_once_constraints_first() {
 }
 
 #[test]
-fn a_change_leaves_the_rest_as_it_is() {
-    let current = create(&stream(json!({"BatchSize": 7})), NOW).unwrap().spec;
+fn an_update_keeps_other_parameters() {
+    let current = row(create(&stream(json!({"BatchSize": 7})), NOW).unwrap().spec);
     let change = serde_json::from_value(json!({"MaximumBatchingWindowInSeconds": 5})).unwrap();
-    let changed = update(&row(current.clone()), &change).unwrap();
-    assert_eq!(changed.spec.batch_size, Some(7));
-    assert_eq!(changed.spec.maximum_batching_window_in_seconds, Some(5));
+    let changed = update(&current, &change).unwrap();
+    let expected = json!({"BatchSize": 7, "MaximumBatchingWindowInSeconds": 5});
+    assert_eq!(changed.spec, stream(expected));
     assert_eq!(changed.enabled, None);
 
     for member in ["EventSourceArn", "StartingPosition"] {
         let change = serde_json::from_value(json!({member: "LATEST"})).unwrap();
-        let violations = update(&row(current.clone()), &change).unwrap_err();
+        let violations = update(&current, &change).unwrap_err();
         let text = format!("{member} is not a parameter of UpdateEventSourceMapping.");
         assert_eq!(violations[0].message, text);
     }
 }
 
 #[test]
-fn latest_is_the_moment_of_creation() {
+fn latest_means_the_time_of_creation() {
     let latest = json!({"StartingPosition": "LATEST"});
     let Source::Stream(StreamSource { settings, .. }) =
         mapping(&row(stream(latest.clone()))).unwrap().source
@@ -392,7 +390,7 @@ fn latest_is_the_moment_of_creation() {
 }
 
 #[test]
-fn a_stored_mapping_becomes_one_that_runs() {
+fn a_stored_row_becomes_a_mapping() {
     let at =
         json!({"StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": 1_541_139_109.123});
     let Source::Stream(StreamSource {
@@ -433,7 +431,7 @@ fn a_stored_mapping_becomes_one_that_runs() {
 }
 
 #[test]
-fn the_query_of_a_list_has_constraints_too() {
+fn the_query_of_a_list_has_constraints() {
     assert_eq!(list(Some(QUEUE), Some("f:live"), Some("10000")), Ok(()));
     let violations = list(Some("x"), Some("a b"), Some("0")).unwrap_err();
     let members: Vec<&str> = violations.iter().map(|it| it.member.as_str()).collect();
@@ -472,19 +470,25 @@ fn any_spec() -> impl Strategy<Value = MappingSpec> {
         any::<Option<bool>>(),
         others,
     )
-        .prop_map(|(source, position, millis, numbers, enabled, other)| {
-            let mut spec = spec(source, json!({}));
-            spec.starting_position = position.map(str::to_owned);
+        .prop_map(|(source, position, millis, numbers, enabled, others)| {
+            let mut spec = spec(source, json!(others));
             #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
             let seconds = millis.map(|millis| millis as f64 / 1000.0);
-            spec.starting_position_timestamp = seconds;
-            spec.batch_size = numbers.0;
-            spec.maximum_batching_window_in_seconds = numbers.1;
-            spec.parallelization_factor = numbers.2;
-            spec.maximum_retry_attempts = numbers.3;
-            spec.maximum_record_age_in_seconds = numbers.4;
-            spec.enabled = enabled;
-            spec.other = other;
+            let members = [
+                ("StartingPosition", position.map(Value::from)),
+                ("StartingPositionTimestamp", seconds.map(Value::from)),
+                ("BatchSize", numbers.0.map(Value::from)),
+                ("MaximumBatchingWindowInSeconds", numbers.1.map(Value::from)),
+                ("ParallelizationFactor", numbers.2.map(Value::from)),
+                ("MaximumRetryAttempts", numbers.3.map(Value::from)),
+                ("MaximumRecordAgeInSeconds", numbers.4.map(Value::from)),
+                ("Enabled", enabled.map(Value::from)),
+            ];
+            for (name, value) in members {
+                if let Some(value) = value {
+                    spec.set(name, value);
+                }
+            }
             spec
         })
 }
@@ -496,9 +500,9 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<MappingSpec>(&text).unwrap(), spec);
     }
 
-    /// Leaving out defaults changes nothing: what is stored passes, and means the same.
+    /// Dropping the defaults changes nothing: the stored parameters pass, and mean the same.
     #[test]
-    fn what_is_stored_runs(spec in any_spec()) {
+    fn stored_parameters_pass_again(spec in any_spec()) {
         if let Ok(checked) = create(&spec, NOW) {
             let again = create(&checked.spec, NOW).unwrap();
             prop_assert_eq!(&again.spec, &checked.spec);

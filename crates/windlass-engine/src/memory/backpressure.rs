@@ -1,31 +1,31 @@
-//! Which limits of the daemon a consumer waits for, so that the status can say so.
+//! Which of the daemon's limits a consumer waits for, as the status shows it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::memory::{Account, Reservation};
+use super::budget::{Account, Reservation};
 
-/// A limit of the daemon that all consumers share.
+/// A limit that all consumers of the daemon share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// The bytes that may be held.
+    /// Bytes of events in memory.
     Memory,
-    /// The invocations that may run at a time.
+    /// Concurrent invocations.
     Invocations,
 }
 
-/// Which limits of the daemon one consumer waits for.
+/// The waits of one consumer.
 #[derive(Clone, Debug, Default)]
 pub struct Backpressure(Arc<WaitCounts>);
 
-/// How many of its requests wait: those of a queue run side by side.
+/// A consumer can wait several times at once: the requests of a queue run concurrently.
 #[derive(Debug, Default)]
 struct WaitCounts {
     memory: AtomicUsize,
     invocations: AtomicUsize,
 }
 
-/// A request waits for a limit until this is dropped.
+/// Counts as one wait until it is dropped.
 #[derive(Debug)]
 struct WaitGuard {
     backpressure: Backpressure,
@@ -33,16 +33,7 @@ struct WaitGuard {
 }
 
 impl Backpressure {
-    /// A request of the consumer waits for a limit.
-    fn wait(&self, limit: Limit) -> WaitGuard {
-        self.count(limit).fetch_add(1, Ordering::Relaxed);
-        WaitGuard {
-            backpressure: self.clone(),
-            limit,
-        }
-    }
-
-    /// Reserves a part of a limit, and says so while that has to wait.
+    /// Reserves a part of a limit; counts as a wait if it is not available immediately.
     pub(crate) async fn reserve(
         &self,
         limit: Limit,
@@ -52,15 +43,23 @@ impl Backpressure {
         if let Some(reservation) = account.try_reserve(amount) {
             return reservation;
         }
-        let _waits = self.wait(limit);
+        let _guard = self.wait(limit);
         account.reserve(amount).await
     }
 
-    /// What it waits for. Invocations come first: they are what makes room in memory.
+    /// The limit it waits for. Invocations come first: they release memory.
     pub(crate) fn limit(&self) -> Option<Limit> {
         [Limit::Invocations, Limit::Memory]
             .into_iter()
             .find(|limit| 0 < self.count(*limit).load(Ordering::Relaxed))
+    }
+
+    fn wait(&self, limit: Limit) -> WaitGuard {
+        self.count(limit).fetch_add(1, Ordering::Relaxed);
+        WaitGuard {
+            backpressure: self.clone(),
+            limit,
+        }
     }
 
     fn count(&self, limit: Limit) -> &AtomicUsize {

@@ -1,20 +1,17 @@
-//! What the daemon may have in use, shared so that no mapping can take it all.
+//! A number of bytes or invocations, divided so that no mapping can take all of it.
 //!
-//! At the limit reading stops; nothing is dropped. But what a function that hangs was given may
-//! never come back, so that a limit alone would let one mapping stop all others. Three rules keep
-//! room for them:
+//! At the limit reading stops; nothing is dropped. A function that hangs may never give its part
+//! back, so with a limit alone one mapping could stop all others. Three rules prevent that. For a
+//! budget of bytes:
 //!
-//! - Beyond its *share*, a small part of the whole, a mapping may hold no more than it leaves free
-//!   of the *common* part.
-//! - A share it may hold as long as there is room in the common part.
-//! - Outside of the common part room is *scarce*: who holds nothing may take a share, so that it
-//!   gets on, and who holds something only a small part of what is left.
+//! - Above its guaranteed *share* (1/16), a mapping may hold at most as much as remains free in the
+//!   *common* pool (3/4): one stuck mapping takes half of the pool, the next a quarter, and so on.
+//! - Up to its share, a mapping may take whatever is free in the common pool.
+//! - Outside of the common pool the rest is *scarce*: a mapping that holds nothing may take a
+//!   share, so that it makes progress; any other may hold 1/16 of the rest.
 //!
-//! So one mapping that hangs holds half of the common part, a second one a quarter, and so on, and
-//! however many hang, each takes little of what is left to the others.
-//!
-//! Who waits is served when something is given back, and who holds least is served first: with much
-//! wanted and little free, it is the largest that stops.
+//! Waiting mappings are served as soon as a part is released, first the one that holds least: under
+//! pressure the largest mappings stop.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,35 +19,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use windlass_core::mapping::MappingId;
 
-/// Who holds something already takes no more of what is scarce than one part in so many.
+/// While the budget is scarce, a mapping may hold this fraction of what is free.
 const SCARCE_PARTS: usize = 16;
 
-/// How a budget of bytes is divided.
 const BYTES: Division = Division {
     common: (3, 4),
     share: (1, 16),
     weight: 1,
 };
 
-/// How a budget of invocations is divided: they come and go, so that little needs to be kept.
+/// Invocations end soon, so less is kept for others.
 const INVOCATIONS: Division = Division {
     common: (9, 10),
     share: (1, 100),
     weight: 8,
 };
 
-/// A number of bytes or of invocations that all mappings share.
+/// Bytes or invocations that all mappings share.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Pool>);
 
-/// The budget as one mapping sees it.
+/// The budget from the point of view of one mapping.
 #[derive(Clone, Debug)]
 pub struct Account {
     budget: Budget,
     mapping: MappingId,
 }
 
-/// A part of the budget; it goes back when it is dropped.
+/// A part of the budget; released on drop.
 #[derive(Debug)]
 pub struct Reservation {
     account: Account,
@@ -58,11 +54,12 @@ pub struct Reservation {
     scarce: bool,
 }
 
-/// How a budget is divided: fractions of the whole, and how many times as much a mapping may hold
-/// as it leaves free.
 struct Division {
+    /// Fraction of the whole.
     common: (usize, usize),
+    /// Fraction of the whole.
     share: (usize, usize),
+    /// Above its share, a mapping may hold this many times as much as remains free.
     weight: usize,
 }
 
@@ -78,9 +75,8 @@ struct Pool {
 #[derive(Debug, Default)]
 struct State {
     used: usize,
-    /// How often somebody has begun to wait.
     n_waits: u64,
-    /// The mappings that hold something or wait.
+    /// Mappings that hold a part or wait for one.
     holders: BTreeMap<MappingId, Holder>,
 }
 
@@ -92,31 +88,29 @@ struct Holder {
 
 #[derive(Debug)]
 struct Waiter {
-    /// Of two mappings that hold the same, the one that has waited longer is served first.
+    /// Order of arrival: breaks ties between mappings that hold the same amount.
     number: u64,
     amount: usize,
     answer: oneshot::Sender<Reservation>,
 }
 
-/// What is granted, and to whom.
 type Granted = (oneshot::Sender<Reservation>, Reservation);
 
-/// What there is of what is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Availability {
     Ample,
-    /// Outside of the common part.
+    /// Outside of the common pool.
     Scarce,
     None,
 }
 
 impl Budget {
-    /// A budget of so many bytes.
+    /// A budget of bytes.
     pub fn new(bytes: usize) -> Self {
         Self::with(bytes, &BYTES)
     }
 
-    /// A budget of so many invocations at a time.
+    /// A budget of concurrent invocations.
     pub fn of_invocations(limit: usize) -> Self {
         Self::with(limit, &INVOCATIONS)
     }
@@ -133,7 +127,7 @@ impl Budget {
         }))
     }
 
-    /// What one mapping takes is counted as its own, whichever of its consumers takes it.
+    /// The account that all consumers of a mapping share.
     pub fn account(&self, mapping: &MappingId) -> Account {
         Account {
             budget: self.clone(),
@@ -141,12 +135,11 @@ impl Budget {
         }
     }
 
-    /// What is taken; more than the whole if something turned out larger than was expected.
+    /// Exceeds the total if a page or message was larger than expected.
     pub fn used(&self) -> usize {
         self.lock().used
     }
 
-    /// The whole budget.
     pub fn total(&self) -> usize {
         self.0.limit
     }
@@ -155,8 +148,8 @@ impl Budget {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serves those who wait and can be served. Who no longer waits gives back what it is granted,
-    /// which takes the lock again: so everything is handed out without it.
+    /// Serves waiters. A waiter that was cancelled meanwhile drops its reservation, which takes the
+    /// lock: reservations are sent without holding it.
     fn serve(&self) {
         let granted = self.grant(&mut self.lock());
         for (answer, reservation) in granted {
@@ -170,52 +163,50 @@ impl Budget {
         let mut refused = BTreeSet::new();
         while let Some((mapping, amount)) = state.next(&refused) {
             let held = state.held(&mapping);
-            let room = self.0.availability(state.used, held, amount);
-            // Nobody takes more than a share where one that holds less was refused.
+            let available = self.0.availability(state.used, held, amount);
+            // A mapping that holds less was refused: only shares are granted after it.
             let overtakes = !refused.is_empty() && self.0.share < held + amount;
-            if room == Availability::None || overtakes {
+            if available == Availability::None || overtakes {
                 refused.insert(mapping);
                 continue;
             }
             let waiter = state.pop_waiter(&mapping, amount);
             let account = self.account(&mapping);
-            granted.push((waiter.answer, account.reservation(amount, room)));
+            granted.push((waiter.answer, account.reservation(amount, available)));
         }
         granted
     }
 }
 
 impl Account {
-    /// WaitGuard until there is room for so much and takes it. Nobody is given more than a share at a
-    /// time.
+    /// Waits for `amount`, or for a share if that is less.
     pub async fn reserve(&self, amount: usize) -> Reservation {
         let granted = self.wait(amount);
         granted
             .await
-            .expect("who waits is kept until it is served or has given up")
+            .expect("a waiter is removed only when it is served or cancelled")
     }
 
-    /// Takes so much if there is room for it and nobody waits.
+    /// Takes `amount`, or a share if that is less. Returns `None` if it is not available or others
+    /// wait.
     pub fn try_reserve(&self, amount: usize) -> Option<Reservation> {
         let amount = amount.min(self.budget.0.share);
         let mut state = self.budget.lock();
         if state.has_waiters() {
             return None;
         }
-        let room = self
-            .budget
-            .0
-            .availability(state.used, state.held(&self.mapping), amount);
-        if room == Availability::None {
+        let held = state.held(&self.mapping);
+        let available = self.budget.0.availability(state.used, held, amount);
+        if available == Availability::None {
             return None;
         }
         state.change(&self.mapping, 0, amount);
         drop(state);
-        Some(self.reservation(amount, room))
+        Some(self.reservation(amount, available))
     }
 
-    /// A reservation of nothing, to be merged with others.
-    pub fn nothing(&self) -> Reservation {
+    /// An empty reservation, to merge others into.
+    pub fn empty(&self) -> Reservation {
         self.reservation(0, Availability::Ample)
     }
 
@@ -235,17 +226,17 @@ impl Account {
         granted
     }
 
-    fn reservation(&self, amount: usize, room: Availability) -> Reservation {
+    fn reservation(&self, amount: usize, available: Availability) -> Reservation {
         Reservation {
             account: self.clone(),
             amount,
-            scarce: room == Availability::Scarce,
+            scarce: available == Availability::Scarce,
         }
     }
 }
 
 impl Reservation {
-    /// Whether there was room only in what is kept for mappings that hold little.
+    /// Whether it was taken from outside of the common pool.
     pub const fn is_scarce(&self) -> bool {
         self.scarce
     }
@@ -255,18 +246,16 @@ impl Reservation {
         self.amount += std::mem::take(&mut other.amount);
     }
 
-    /// What is reserved.
     pub const fn amount(&self) -> usize {
         self.amount
     }
 
-    /// Gives back what goes beyond this amount.
+    /// Releases what exceeds `amount`.
     pub fn shrink_to(&mut self, amount: usize) {
         self.set(self.amount.min(amount));
     }
 
-    /// From here on it is of this amount, even if there is not as much: what is held already is
-    /// counted as it is.
+    /// Changes the amount, even if there is not enough: memory that is in use must be counted.
     pub fn set(&mut self, amount: usize) {
         let before = std::mem::replace(&mut self.amount, amount);
         if before == amount {
@@ -288,16 +277,16 @@ impl Drop for Reservation {
 
 impl Pool {
     fn availability(&self, used: usize, held: usize, amount: usize) -> Availability {
-        let (used, wanted) = (used + amount, held + amount);
+        let (used, held_then) = (used + amount, held + amount);
         if self.limit < used {
             return Availability::None;
         }
         let left = self.common.saturating_sub(used);
-        if wanted <= left * self.weight || (wanted <= self.share && used <= self.common) {
+        if held_then <= left * self.weight || (held_then <= self.share && used <= self.common) {
             return Availability::Ample;
         }
-        let little = wanted <= (self.limit - used) / SCARCE_PARTS;
-        if little || (held == 0 && amount <= self.share) {
+        let is_little = held_then <= (self.limit - used) / SCARCE_PARTS;
+        if is_little || (held == 0 && amount <= self.share) {
             Availability::Scarce
         } else {
             Availability::None
@@ -322,8 +311,8 @@ impl State {
         });
     }
 
-    /// Who is served next, and what it wants: of those that were not refused, the one that holds
-    /// least.
+    /// The next mapping to serve, with the requested amount: of those not refused, the one that
+    /// holds least.
     fn next(&self, refused: &BTreeSet<MappingId>) -> Option<(MappingId, usize)> {
         let waiting = self.holders.iter().filter_map(|(mapping, holder)| {
             let first = holder.waiting.front()?;
@@ -335,15 +324,14 @@ impl State {
         Some((mapping.clone(), amount))
     }
 
-    /// Gives the first who waits for a mapping what it wants.
+    /// Removes a mapping's first waiter and books the amount that it waits for.
     fn pop_waiter(&mut self, mapping: &MappingId, amount: usize) -> Waiter {
         let holder = self.holders.get_mut(mapping);
         let waiter = holder.and_then(|holder| holder.waiting.pop_front());
         self.change(mapping, 0, amount);
-        waiter.expect("who is served next waits")
+        waiter.expect("the next mapping to serve has a waiter")
     }
 
-    /// A part of what a mapping holds becomes larger or smaller.
     fn change(&mut self, mapping: &MappingId, before: usize, after: usize) {
         self.used = self.used - before + after;
         let holder = self.holders.entry(mapping.clone()).or_default();

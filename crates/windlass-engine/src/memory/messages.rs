@@ -1,67 +1,97 @@
-//! What the messages of one queue take in memory: what is reserved for a receive, and what is held.
+//! Memory of one slot of a queue: reserved before each receive, and kept for messages in memory.
 //!
-//! A receive is paid for before it begins: what has arrived is invisible to others and counts as
-//! received, so that it must not wait for room. A long poll brings nothing most of the time, and
-//! many of them are under way, so that the most it could bring cannot be reserved: what it brings
-//! beyond what was expected is counted as it is, and the next receive waits.
+//! Memory is reserved before the receive: a message that has arrived is invisible to others and
+//! its receive is counted, so it must not wait. A long poll usually returns nothing, and many are
+//! in flight, so the largest possible answer cannot be reserved. A larger answer than expected
+//! counts with its actual size, and the next receive waits.
 
 use windlass_core::message::Message;
+use windlass_core::outcome::Fault;
 use windlass_core::queue::QueueView;
 
-use crate::memory::{Account, Reservation};
+use super::backpressure::{Backpressure, Limit};
+use super::budget::{Account, Reservation};
 
-/// What a message is expected to have, rendered, before one was seen.
+/// Expected bytes of an event before the first message.
 const EXPECTED_MESSAGE: usize = 4 * 1024;
 
-/// What a message takes besides its rendered text: its places in the orders in which messages are
-/// kept, and the handles under which they are known.
+/// Memory of a message in addition to its event: its entries in the consumer's collections, and
+/// its handles.
 const MESSAGE_OVERHEAD: usize = 1024;
 
-/// The memory of one slot of a queue.
 #[derive(Debug)]
 pub(crate) struct MessageMemory {
+    account: Account,
+    backpressure: Backpressure,
     reservation: Reservation,
-    /// The largest message seen lately, rendered.
+    /// Bytes of the largest recent event.
     largest: usize,
 }
 
+/// Permission to receive, with the memory that is reserved for it.
+#[derive(Debug)]
+pub(crate) struct ReceiveGrant {
+    reservation: Reservation,
+}
+
 impl MessageMemory {
-    pub(crate) fn new(account: &Account) -> Self {
+    pub(crate) fn new(account: Account, backpressure: Backpressure) -> Self {
         Self {
-            reservation: account.nothing(),
+            reservation: account.empty(),
+            account,
+            backpressure,
             largest: EXPECTED_MESSAGE,
         }
     }
 
-    /// What a receive of so many messages can be expected to take.
-    pub(crate) fn expected(&self, n_messages: u8) -> usize {
-        usize::from(n_messages) * in_memory(self.largest, 1)
-    }
-
-    /// Messages have arrived, with what was reserved for them.
-    pub(crate) fn arrive(&mut self, messages: &[Message], reservation: Reservation) {
-        self.reservation.merge(reservation);
-        if let Some(largest) = messages.iter().map(|it| it.event.len()).max() {
-            let before = self.largest - self.largest / 8;
-            self.largest = largest.max(before).max(EXPECTED_MESSAGE);
+    /// Waits for the memory of a receive of up to `max_messages` messages.
+    pub(crate) fn grant_receive(
+        &self,
+        max_messages: u8,
+    ) -> impl Future<Output = ReceiveGrant> + Send + use<> {
+        let bytes = self.expected(max_messages);
+        let (account, backpressure) = (self.account.clone(), self.backpressure.clone());
+        async move {
+            let reservation = backpressure.reserve(Limit::Memory, &account, bytes);
+            ReceiveGrant {
+                reservation: reservation.await,
+            }
         }
     }
 
-    /// Counts what the consumer holds, and gives back what goes beyond it.
+    /// Accounts for the result of a receive.
+    pub(crate) fn handle_receive(
+        &mut self,
+        grant: ReceiveGrant,
+        result: &Result<Vec<Message>, Fault>,
+    ) {
+        self.reservation.merge(grant.reservation);
+        let messages = result.as_deref().unwrap_or_default();
+        if let Some(largest) = messages.iter().map(|it| it.event.len()).max() {
+            let previous = self.largest - self.largest / 8;
+            self.largest = largest.max(previous).max(EXPECTED_MESSAGE);
+        }
+    }
+
+    /// Releases what the consumer no longer needs. Call it after each input of the consumer.
     pub(crate) fn settle(&mut self, view: &QueueView) {
-        let held = in_memory(view.buffered_bytes, view.buffered_messages);
-        self.reservation.set(held);
+        let bytes = in_memory(view.buffered_bytes, view.buffered_messages);
+        self.reservation.set(bytes);
+    }
+
+    fn expected(&self, n_messages: u8) -> usize {
+        usize::from(n_messages) * in_memory(self.largest, 1)
     }
 }
 
-/// Twice the text: nearly all that a queue holds can be in flight at a time, and what is in flight
-/// is copied when it is sent.
+/// Twice the events: nearly all messages in memory can be in flight at once, and an event is copied
+/// when it is sent.
 const fn in_memory(bytes: usize, n_messages: usize) -> usize {
     2 * bytes + n_messages * MESSAGE_OVERHEAD
 }
 
-/// Gives each message of an answer a buffer of its own: one that is held would otherwise hold the
-/// whole answer, though all others are done with.
+/// Copies each message of an answer to a buffer of its own. Otherwise one message would keep the
+/// whole answer in memory.
 pub(crate) fn detach(messages: &mut [Message]) {
     for message in messages {
         message.event = bytes::Bytes::copy_from_slice(&message.event);
@@ -72,6 +102,7 @@ pub(crate) fn detach(messages: &mut [Message]) {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
     use windlass_core::ids::{MessageId, ReceiptHandle};
     use windlass_core::mapping::MappingId;
     use windlass_core::time::Timestamp;
@@ -92,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_does_not_hold_the_answer_it_came_with() {
+    fn a_message_does_not_keep_its_answer_in_memory() {
         let answer = bytes::Bytes::from("idrhevent".to_owned());
         let mut messages = [message(&answer)];
         assert!(!answer.is_unique());
@@ -102,16 +133,18 @@ mod tests {
     }
 
     #[test]
-    fn what_arrived_tells_what_will_arrive() {
+    fn recent_messages_tell_the_size_of_the_next_ones() {
         let account = Budget::new(1 << 30).account(&MappingId::new("m"));
-        let mut memory = MessageMemory::new(&account);
-        let before = memory.expected(10);
+        let mut memory = MessageMemory::new(account, Backpressure::default());
+        let mut receive = |message: Message| {
+            let grant = memory.grant_receive(10).now_or_never();
+            memory.handle_receive(grant.expect("there is memory"), &Ok(vec![message]));
+            memory.expected(10)
+        };
         let answer = bytes::Bytes::from(vec![b'x'; 100_000]);
-        memory.arrive(&[message(&answer)], account.nothing());
-        assert!(2_000_000 <= memory.expected(10));
-        for _ in 0..50 {
-            memory.arrive(&[message(&answer.slice(0..9))], account.nothing());
-        }
-        assert_eq!(memory.expected(10), before);
+        assert!(2_000_000 <= receive(message(&answer)));
+        let expected = (0..50).map(|_| receive(message(&answer.slice(0..9))));
+        let at_first = 10 * in_memory(EXPECTED_MESSAGE, 1);
+        assert_eq!(expected.last(), Some(at_first));
     }
 }

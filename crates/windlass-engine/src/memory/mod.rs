@@ -10,5 +10,5 @@ mod pages;
 
 pub use backpressure::{Backpressure, Limit};
 pub use budget::{Account, Budget, Reservation};
-pub(crate) use messages::{MessageMemory, detach};
-pub(crate) use pages::{PageMemory, Plan};
+pub(crate) use messages::{MessageMemory, ReceiveGrant, detach};
+pub(crate) use pages::{PageMemory, ReadGrant};

@@ -1,195 +1,189 @@
-//! What the pages of one shard take in memory: what is reserved for a read, and what is held of it.
+//! Memory of one shard: reserved before each read, and kept until the pages are dropped.
 //!
-//! A read is paid for before it begins, since nobody can refuse what has arrived. What it will
-//! bring is not known, so that the most it can bring is reserved, unless what came before tells
-//! more. Afterwards what is held is counted as it is: a page is held as long as one of its records
-//! is, and a batch is copied when it is sent.
+//! The size of a page is unknown before the read. The largest possible page is reserved, or less if
+//! earlier records tell how large records are. Afterwards the actual size counts: a page stays in
+//! memory as long as one of its records does, and a batch is copied when it is sent.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use windlass_core::event::PAYLOAD_LIMIT;
-use windlass_core::record::{PageWatch, Record};
-use windlass_core::shard::ReadResult;
-use windlass_core::shard::ShardView;
+use windlass_core::outcome::Fault;
+use windlass_core::record::Record;
+use windlass_core::record_page::RetainedBytes;
+use windlass_core::shard::{ReadResult, ShardView};
 use windlass_core::time::Timestamp;
 
-use crate::memory::{Account, Reservation};
+use super::backpressure::{Backpressure, Limit};
+use super::budget::{Account, Reservation};
+use crate::ports::ReadLimits;
 
-/// What a record takes besides its rendered text: its place in the page, in its lane and in the
-/// account of what is resolved.
+/// Memory of a record in addition to its event: its entries in its page, its lane and the progress.
 const RECORD_OVERHEAD: usize = 128;
 
-/// How long a read at the tip of a shard says what the next can bring.
+/// How long after a read at the tip of a shard [`TIP_RECORDS`] and [`TIP_BYTES`] apply.
 const TIP_TTL: Duration = Duration::from_secs(2);
 
-/// What a read soon after another one at the tip may ask for, and what is reserved for it: Kinesis
-/// lets a shard take in 1,000 records and 1 MB a second.
+/// Limits of a read shortly after another one at the tip: a shard of Kinesis accepts 1,000 records
+/// and 1 MB a second.
 ///
 /// <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>
 const TIP_RECORDS: u32 = 1_000;
 const TIP_BYTES: usize = 8 * 1024 * 1024;
 
-/// With little room so many records are read of which nothing is known: enough to know them.
-const FEW_RECORDS: u32 = 10;
+/// Records of a first read while memory is scarce: enough to learn how large they are.
+const PROBE_RECORDS: u32 = 10;
 
-/// The memory of one shard.
+/// Minimum page size, even under memory pressure: a tiny read costs as much as a large one.
+const MIN_PAGE_BYTES: usize = 256 * 1024;
+
 #[derive(Debug)]
 pub(crate) struct PageMemory {
+    account: Account,
+    backpressure: Backpressure,
+    /// Records of one batch: the most to read while memory is scarce.
+    batch_size: u32,
+    /// Memory of the largest page that this source returns.
+    max_page: usize,
     reservation: Reservation,
-    /// The most that a read of this source takes.
-    most: usize,
-    /// The largest record seen lately, rendered.
+    /// All pages in memory.
+    retained: RetainedBytes,
+    /// Bytes of the largest recent event.
     largest: Option<usize>,
     /// When a read last reached the tip of the shard.
     at_tip: Option<Timestamp>,
-    /// A page that has arrived and is not taken in yet.
-    arriving: Option<Arriving>,
-    /// The pages of which records are held, oldest first.
-    pages: VecDeque<Held>,
-    /// What all of them take.
-    bytes: usize,
-    /// What their records take that were taken in, whether they are still held or not.
-    kept: usize,
-    /// The rendered size of the records that are held.
-    buffered: usize,
 }
 
-/// A read that is about to begin.
+/// Permission to read, with the memory that is reserved for it.
+#[derive(Debug)]
+pub(crate) struct ReadGrant {
+    pub(crate) limits: ReadLimits,
+    reservation: Reservation,
+}
+
+/// What a read may need.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
-    /// At most so many records.
-    pub(crate) limit: u32,
+struct ReadPlan {
+    max_records: u32,
+    /// Bytes of the largest recent event.
     largest: Option<usize>,
-    most: usize,
-}
-
-#[derive(Debug)]
-struct Arriving {
-    bytes: usize,
-    /// Tells whether anybody still holds it.
-    page: PageWatch,
-}
-
-#[derive(Debug)]
-struct Held {
-    bytes: usize,
-    /// What its records take that were taken in.
-    kept: usize,
+    max_page: usize,
 }
 
 impl PageMemory {
-    /// Of a shard of which one read takes `most` bytes at the most.
-    pub(crate) fn new(account: &Account, most: usize) -> Self {
+    pub(crate) fn new(
+        account: Account,
+        backpressure: Backpressure,
+        max_page: usize,
+        batch_size: usize,
+    ) -> Self {
         Self {
-            reservation: account.nothing(),
-            most,
+            reservation: account.empty(),
+            account,
+            backpressure,
+            batch_size: u32::try_from(batch_size).unwrap_or(u32::MAX),
+            max_page,
+            retained: RetainedBytes::default(),
             largest: None,
             at_tip: None,
-            arriving: None,
-            pages: VecDeque::new(),
-            bytes: 0,
-            kept: 0,
-            buffered: 0,
         }
     }
 
-    /// What a read of at most `limit` records can be expected to take.
-    pub(crate) fn plan(&self, limit: u32, now: Timestamp) -> Plan {
-        let recent = |tip: Timestamp| now.since(tip) <= TIP_TTL;
-        let at_tip = self.at_tip.is_some_and(recent);
-        Plan {
-            limit: if at_tip {
-                limit.min(TIP_RECORDS)
-            } else {
-                limit
-            },
-            largest: self.largest,
-            most: if at_tip {
-                self.most.min(TIP_BYTES)
-            } else {
-                self.most
-            },
+    /// Waits for the memory of a read of up to `max_records` records.
+    pub(crate) fn grant_read(
+        &self,
+        max_records: u32,
+        now: Timestamp,
+    ) -> impl Future<Output = ReadGrant> + Send + use<> {
+        let plan = self.plan(max_records, now);
+        let (account, backpressure) = (self.account.clone(), self.backpressure.clone());
+        let batch_size = self.batch_size;
+        async move {
+            let bytes = plan.bytes();
+            let reservation = backpressure.reserve(Limit::Memory, &account, bytes);
+            let mut reservation = reservation.await;
+            let is_scarce = reservation.is_scarce();
+            let plan = plan.fit(reservation.amount(), is_scarce, batch_size);
+            reservation.shrink_to(plan.bytes());
+            ReadGrant {
+                limits: ReadLimits {
+                    max_records: plan.max_records,
+                    max_bytes: reservation.amount().max(MIN_PAGE_BYTES),
+                },
+                reservation,
+            }
         }
     }
 
-    /// A page has arrived that was asked for with `limit`, with what was reserved for it.
-    pub(crate) fn arrives(&mut self, page: &ReadResult, limit: u32, now: Timestamp) {
-        let sizes = page.records.iter().map(Record::event_len);
-        let full = limit as usize <= page.records.len();
-        self.at_tip = (page.behind.is_zero() && !full).then_some(now);
-        let Some(last) = page.records.last() else {
+    /// Accounts for the result of a read.
+    pub(crate) fn handle_read(
+        &mut self,
+        grant: ReadGrant,
+        result: &Result<ReadResult, Fault>,
+        now: Timestamp,
+    ) {
+        self.reservation.merge(grant.reservation);
+        let Ok(page) = result else {
             return;
         };
-        let before = self.largest.unwrap_or(0);
-        self.largest = sizes.clone().max().max(Some(before - before / 8));
-        self.arriving = Some(Arriving {
-            bytes: sizes.sum(),
-            page: last.watch_page(),
-        });
+        let is_full = grant.limits.max_records as usize <= page.records.len();
+        self.at_tip = (page.behind.is_zero() && !is_full).then_some(now);
+        let Some(record) = page.records.first() else {
+            return;
+        };
+        record.count_page_in(&self.retained);
+        let previous = self.largest.unwrap_or(0);
+        let largest = page.records.iter().map(Record::event_len).max();
+        self.largest = largest.max(Some(previous - previous / 8));
     }
 
-    /// Adds what was reserved for a read that has ended.
-    pub(crate) fn add(&mut self, reservation: Reservation) {
-        self.reservation.merge(reservation);
-    }
-
-    /// Counts what the consumer holds, and gives back what goes beyond it.
+    /// Releases what the consumer no longer needs. Call it after each input of the consumer.
     pub(crate) fn settle(&mut self, view: &ShardView) {
-        if let Some(Arriving { bytes, page }) = self.arriving.take() {
-            let kept = view.buffered_bytes.saturating_sub(self.buffered);
-            // The consumer moves what it keeps of a page elsewhere if that is little.
-            let bytes = if page.is_retained() { bytes } else { kept };
-            if 0 < kept {
-                self.pages.push_back(Held { bytes, kept });
-                self.bytes += bytes;
-                self.kept += kept;
-            }
-        }
-        self.buffered = view.buffered_bytes;
-        // Records are resolved in the order of the shard, or nearly so.
-        while let Some(page) = self.pages.front() {
-            if self.kept < self.buffered + page.kept {
-                break;
-            }
-            self.bytes -= page.bytes;
-            self.kept -= page.kept;
-            self.pages.pop_front();
-        }
+        let pages = self.retained.get();
         let records = view.buffered_records * RECORD_OVERHEAD;
-        // The event of the next invocation is another copy: it cannot wait for room.
-        let event = self.bytes.min(PAYLOAD_LIMIT);
-        self.reservation.set(self.bytes + records + event);
+        // The event of the next invocation is another copy, and its memory cannot be waited for.
+        let event = pages.min(PAYLOAD_LIMIT);
+        self.reservation.set(pages + records + event);
+    }
+
+    fn plan(&self, max_records: u32, now: Timestamp) -> ReadPlan {
+        let at_tip = self.at_tip.is_some_and(|tip| now.since(tip) <= TIP_TTL);
+        let (tip_records, tip_bytes) = if at_tip {
+            (TIP_RECORDS, TIP_BYTES)
+        } else {
+            (u32::MAX, usize::MAX)
+        };
+        ReadPlan {
+            max_records: max_records.min(tip_records),
+            largest: self.largest,
+            max_page: self.max_page.min(tip_bytes),
+        }
     }
 }
 
-impl Plan {
-    /// What must be reserved for a read: for the page, and for as much again, first while it grows
-    /// and later for the copy that is sent.
-    pub(crate) fn bytes(&self) -> usize {
-        let records = self.limit as usize;
-        let expected = self
-            .record()
-            .map(|bytes| bytes.saturating_mul(records))
-            .unwrap_or(self.most);
-        expected.min(self.most)
+impl ReadPlan {
+    /// Memory of the page, and the same again: first for the buffer that grows, later for the copy
+    /// that is sent.
+    fn bytes(&self) -> usize {
+        let records = self.max_records as usize;
+        let expected = self.record().map(|bytes| bytes.saturating_mul(records));
+        expected.unwrap_or(self.max_page).min(self.max_page)
     }
 
-    /// The same read, for which less room was found than it wanted, or room that is scarce.
-    pub(crate) fn fit(self, room: usize, scarce: bool, batch_size: u32) -> Self {
-        let fitting = if room < self.bytes() || scarce {
-            self.record().map_or(FEW_RECORDS, |bytes| {
-                u32::try_from(room / bytes).unwrap_or(u32::MAX)
-            })
-        } else {
-            self.limit
-        };
-        let most = if scarce { batch_size } else { self.limit };
-        let limit = self.limit.min(most).min(fitting.max(1));
-        Self { limit, ..self }
+    /// Reads fewer records if less memory is available than planned, or if it is scarce.
+    fn fit(mut self, available: usize, is_scarce: bool, batch_size: u32) -> Self {
+        if available < self.bytes() || is_scarce {
+            let fitting = self.record().map_or(PROBE_RECORDS, |bytes| {
+                u32::try_from(available / bytes).unwrap_or(u32::MAX)
+            });
+            self.max_records = self.max_records.min(fitting.max(1));
+        }
+        if is_scarce {
+            self.max_records = self.max_records.min(batch_size);
+        }
+        self
     }
 
-    /// What one record takes, as large as they have been lately.
+    /// Memory of one record, if it is as large as recent ones.
     fn record(&self) -> Option<usize> {
         let largest = self.largest?;
         Some(

@@ -1,4 +1,4 @@
-//! Which shards the streams of mappings have, as far as is known, and when to ask again.
+//! The known shards of each mapping's stream, and when to list them again.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,42 +7,44 @@ use windlass_core::mapping::MappingId;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 
-/// The pauses after failed listings: the first, doubled each time, and the last.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+use crate::backoff::RetryDelay;
 
-/// The listings of all mappings on streams.
+/// Delays after failed listings.
+const LISTING_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
 #[derive(Debug, Default)]
-pub(crate) struct Discovery {
+pub(super) struct Discovery {
     listings: BTreeMap<MappingId, Listing>,
 }
 
 #[derive(Debug)]
 struct Listing {
     due: Timestamp,
-    under_way: bool,
-    /// A shard has ended while a listing was under way: what that brings is too old.
-    again: bool,
-    failures: u32,
+    in_flight: bool,
+    /// A shard ended while this listing was in flight: its result may miss the children.
+    is_outdated: bool,
+    delay: RetryDelay,
     shards: Option<Vec<Shard>>,
 }
 
 impl Discovery {
-    /// Whether the shards of a mapping must be listed now; if so, that counts as begun.
-    pub(crate) fn begin(&mut self, mapping: &MappingId, now: Timestamp) -> bool {
-        let listing = self.listings.entry(mapping.clone()).or_insert(Listing {
+    /// Whether a listing is due; if so, it counts as started.
+    pub(super) fn start(&mut self, mapping: &MappingId, now: Timestamp) -> bool {
+        let listings = self.listings.entry(mapping.clone());
+        let listing = listings.or_insert_with(|| Listing {
             due: now,
-            under_way: false,
-            again: false,
-            failures: 0,
+            in_flight: false,
+            is_outdated: false,
+            delay: RetryDelay::new(LISTING_DELAYS.0, LISTING_DELAYS.1),
             shards: None,
         });
-        let begin = !listing.under_way && listing.due <= now;
-        listing.under_way |= begin;
-        begin
+        let starts = !listing.in_flight && listing.due <= now;
+        listing.in_flight |= starts;
+        starts
     }
 
-    /// A listing has ended; `None`: it failed.
-    pub(crate) fn ended(
+    /// A listing has ended; `None` if it failed.
+    pub(super) fn handle_end(
         &mut self,
         mapping: &MappingId,
         shards: Option<Vec<Shard>>,
@@ -52,47 +54,44 @@ impl Discovery {
         let Some(listing) = self.listings.get_mut(mapping) else {
             return;
         };
-        listing.under_way = false;
-        if let Some(shards) = shards {
-            listing.shards = Some(shards);
-            listing.failures = 0;
-            listing.due = if std::mem::take(&mut listing.again) {
-                now
-            } else {
-                now + interval
-            };
+        listing.in_flight = false;
+        let Some(shards) = shards else {
+            listing.due = now + listing.delay.next_delay();
+            return;
+        };
+        listing.shards = Some(shards);
+        listing.delay.reset();
+        listing.due = if std::mem::take(&mut listing.is_outdated) {
+            now
         } else {
-            let (first, last) = PAUSES;
-            listing.due = now + (first * 2_u32.pow(listing.failures.min(6))).min(last);
-            listing.failures = listing.failures.saturating_add(1);
-        }
+            now + interval
+        };
     }
 
-    /// A shard has ended: its children may be listed by now.
-    pub(crate) fn shard_ended(&mut self, mapping: &MappingId, now: Timestamp) {
+    /// A shard has ended: its children may be listed now.
+    pub(super) fn handle_shard_end(&mut self, mapping: &MappingId, now: Timestamp) {
         let Some(listing) = self.listings.get_mut(mapping) else {
             return;
         };
-        if listing.under_way {
-            listing.again = true;
+        if listing.in_flight {
+            listing.is_outdated = true;
         } else {
             listing.due = listing.due.min(now);
         }
     }
 
-    /// The shards of a mapping's stream; `None`: not known yet.
-    pub(crate) fn shards(&self, mapping: &MappingId) -> Option<&[Shard]> {
+    /// `None` before the first listing.
+    pub(super) fn shards(&self, mapping: &MappingId) -> Option<&[Shard]> {
         self.listings.get(mapping)?.shards.as_deref()
     }
 
-    /// Forgets the mappings that need no listing.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&MappingId) -> bool) {
+    pub(super) fn retain(&mut self, keep: impl Fn(&MappingId) -> bool) {
         self.listings.retain(|mapping, _| keep(mapping));
     }
 
     /// When the next listing is due.
-    pub(crate) fn due(&self) -> Option<Timestamp> {
-        let idle = self.listings.values().filter(|listing| !listing.under_way);
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        let idle = self.listings.values().filter(|listing| !listing.in_flight);
         idle.map(|listing| listing.due).min()
     }
 }
@@ -106,15 +105,16 @@ mod tests {
         let (mapping, mut discovery) = (MappingId::new("m"), Discovery::default());
         let at = |seconds: u64| Timestamp::from_millis(seconds * 1000);
         let interval = Duration::from_secs(30);
-        assert!(discovery.begin(&mapping, at(0)));
-        assert!(!discovery.begin(&mapping, at(0)));
-        discovery.shard_ended(&mapping, at(1));
-        discovery.ended(&mapping, Some(Vec::new()), interval, at(2));
-        assert!(discovery.begin(&mapping, at(2)));
-        discovery.ended(&mapping, None, interval, at(3));
-        assert_eq!(discovery.due(), Some(at(4)));
-        assert!(discovery.begin(&mapping, at(4)));
-        discovery.ended(&mapping, Some(Vec::new()), interval, at(5));
+        assert!(discovery.start(&mapping, at(0)));
+        assert!(!discovery.start(&mapping, at(0)));
+        discovery.handle_shard_end(&mapping, at(1));
+        discovery.handle_end(&mapping, Some(Vec::new()), interval, at(2));
+        assert!(discovery.start(&mapping, at(2)));
+        discovery.handle_end(&mapping, None, interval, at(3));
+        let due = discovery.due().unwrap();
+        assert!(at(3) < due && due < at(5));
+        assert!(discovery.start(&mapping, due));
+        discovery.handle_end(&mapping, Some(Vec::new()), interval, at(5));
         assert_eq!(discovery.due(), Some(at(35)));
     }
 }

@@ -1,4 +1,4 @@
-//! The engine of one daemon, with everything it touches.
+//! The engine of one daemon with its fakes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,12 +20,12 @@ use windlass_engine::stop::Stop;
 use windlass_engine::supervisor::{Supervisor, SupervisorParts, Wakeup};
 use windlass_testkit::fakes::{ErrorsFail, FakeAdapters, FakeQueue, FakeStore, FakeStream};
 
-/// A test that has not come to its end after so long waits for something that will not happen.
-const PATIENCE: Duration = Duration::from_secs(3_600);
+/// A test that takes longer waits for something that does not happen.
+const TEST_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 pub(crate) struct Daemon {
     pub(crate) store: Arc<FakeStore>,
-    pub(crate) places: Arc<FakeAdapters>,
+    pub(crate) adapters: Arc<FakeAdapters>,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) budget: Budget,
     pub(crate) clock: Clock,
@@ -45,12 +45,12 @@ impl Daemon {
         let mut settings = EngineSettings::default();
         change(&mut settings);
         let clock = Clock::starting_at(Timestamp::from_millis(1_700_000_000_000));
-        let (store, places) = (Arc::new(FakeStore::default()), Arc::default());
+        let (store, adapters) = (Arc::new(FakeStore::default()), Arc::default());
         let board = Arc::new(StatusBoard::default());
         let budget = Budget::new(settings.buffer_limit);
         let supervisor = Supervisor::new(SupervisorParts {
             store: Arc::clone(&store) as _,
-            adapters: Arc::clone(&places) as _,
+            adapters: Arc::clone(&adapters) as _,
             board: Arc::clone(&board),
             clock,
             worker: WorkerId::new("this daemon"),
@@ -64,7 +64,7 @@ impl Daemon {
         tasks.spawn(supervisor.run(stopped));
         Self {
             store,
-            places,
+            adapters,
             board,
             budget,
             clock,
@@ -75,22 +75,22 @@ impl Daemon {
         }
     }
 
-    /// A stream with so many shards.
+    /// Adds a stream with open shards.
     pub(crate) fn stream(&self, name: &str, n_shards: usize) -> Arc<FakeStream> {
-        self.places
+        self.adapters
             .stream(name, FakeStream::new(self.clock, n_shards))
     }
 
-    /// A queue whose messages are dead letters when they were received once in vain.
+    /// Adds a queue whose messages become dead letters after one failed receive.
     pub(crate) fn queue(&self, name: &str) -> Arc<FakeQueue> {
         let visibility = Duration::from_secs(30);
-        self.places.queue(name, FakeQueue::new(visibility, 1))
+        self.adapters.queue(name, FakeQueue::new(visibility, 1))
     }
 
     /// Creates a mapping on the stream `stream/NAME` or the queue `NAME`.
     pub(crate) async fn map(&self, source: &str, function: &str, batch_size: i64) -> MappingId {
         let (service, position) = if source.starts_with("stream/") {
-            ("kinesis", Some("TRIM_HORIZON".to_owned()))
+            ("kinesis", Some("TRIM_HORIZON"))
         } else {
             ("sqs", None)
         };
@@ -104,17 +104,19 @@ impl Daemon {
             function_arn: Arn::parse(&format!(
                 "arn:aws:lambda:us-east-1:000000000000:function:{function}"
             ))
-            .expect("it is an ARN"),
+            .expect("the ARN is valid"),
             desired: DesiredState::Enabled,
             change: Change::Created,
             created: self.clock.now(),
             last_modified: self.clock.now(),
             from_config: false,
         };
-        row.spec.function_name = Some(function.to_owned());
-        row.spec.event_source_arn = Some(source_arn);
-        row.spec.starting_position = position;
-        row.spec.batch_size = Some(batch_size);
+        row.spec.set("FunctionName", function);
+        row.spec.set("EventSourceArn", source_arn);
+        if let Some(position) = position {
+            row.spec.set("StartingPosition", position);
+        }
+        row.spec.set("BatchSize", batch_size);
         let put = self.store.put(&row, None).await;
         assert_eq!(put.expect("the store works"), Swap::Done);
         self.wakeup.wake();
@@ -123,7 +125,7 @@ impl Daemon {
 
     /// Changes a mapping as the API does.
     pub(crate) async fn change(&self, id: &MappingId, change: impl FnOnce(&mut MappingRow)) {
-        let current = self.store.row(id).expect("the mapping is there");
+        let current = self.store.row(id).expect("the mapping exists");
         let mut row = current.next_revision(self.clock.now());
         change(&mut row);
         let put = self.store.put(&row, Some(current.revision)).await;
@@ -132,7 +134,7 @@ impl Daemon {
     }
 
     pub(crate) fn status(&self, id: &MappingId) -> MappingStatus {
-        let row = self.store.row(id).expect("the mapping is there");
+        let row = self.store.row(id).expect("the mapping exists");
         self.board.mapping(&row)
     }
 
@@ -140,19 +142,18 @@ impl Daemon {
         self.status(id).state
     }
 
-    /// What holds the units of a mapping back that something holds back, in words.
+    /// Why units of a mapping wait, of those that do.
     pub(crate) fn all_waiting_for(&self, id: &MappingId) -> Vec<String> {
         let (status, now) = (self.status(id), self.clock.now());
         let units = status.units.values();
         units.filter_map(|unit| waiting_for(unit, now)).collect()
     }
 
-    /// What holds the first of them back.
+    /// Why the first of them waits.
     pub(crate) fn waiting_for(&self, id: &MappingId) -> Option<String> {
         self.all_waiting_for(id).into_iter().next()
     }
 
-    /// The checkpoint of one shard.
     pub(crate) fn checkpoint(&self, id: &MappingId, shard: &str) -> Position {
         let leases = self.store.leases_of(id);
         let of_shard = leases
@@ -161,14 +162,13 @@ impl Daemon {
         of_shard.expect("the shard has a lease").checkpoint
     }
 
-    /// Tells the supervisor to stop.
     pub(crate) fn stop(&self, stop: Stop) {
         self.stop.send_replace(stop);
     }
 
-    /// WaitGuard until the supervisor has ended.
+    /// Waits until the supervisor has ended.
     pub(crate) async fn ended(&mut self) {
-        let ended = tokio::time::timeout(PATIENCE, self.supervisor.join_next()).await;
+        let ended = tokio::time::timeout(TEST_TIMEOUT, self.supervisor.join_next()).await;
         ended
             .expect("it ends in time")
             .expect("it was running")
@@ -176,20 +176,22 @@ impl Daemon {
     }
 }
 
-/// WaitGuard until something is so.
+/// Waits for a condition.
 #[track_caller]
-pub(crate) fn until(what: &str, is_so: impl Fn() -> bool) -> impl Future<Output = ()> {
-    let place = std::panic::Location::caller();
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) -> impl Future<Output = ()> {
+    let location = std::panic::Location::caller();
     async move {
-        let end = tokio::time::Instant::now() + PATIENCE;
-        while !is_so() {
-            assert!(tokio::time::Instant::now() < end, "{place}: never: {what}");
+        let end = tokio::time::Instant::now() + TEST_TIMEOUT;
+        while !holds() {
+            assert!(
+                tokio::time::Instant::now() < end,
+                "{location}: never: {what}"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 }
 
-/// Lets time pass.
 pub(crate) async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }

@@ -1,4 +1,4 @@
-//! The life of a mapping: created, updated, disabled, deleted; and of the daemon.
+//! A mapping is created, updated, disabled and deleted; a daemon starts and stops.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::daemon::{Daemon, after, pass, until};
 async fn a_mapping_runs_from_creation_to_invocation_to_checkpoint() {
     let daemon = Daemon::start();
     let stream = daemon.stream("orders", 2);
-    let function = daemon.places.function("f");
+    let function = daemon.adapters.function("f");
     stream.put(0, b"{\"n\":0}");
     stream.put(0, b"{\"n\":1}");
     stream.put(1, b"{\"n\":2}");
@@ -59,7 +59,7 @@ async fn a_mapping_runs_from_creation_to_invocation_to_checkpoint() {
 async fn a_message_is_deleted_after_success() {
     let daemon = Daemon::start();
     let queue = daemon.queue("jobs");
-    let function = daemon.places.function("f");
+    let function = daemon.adapters.function("f");
     let id = daemon.map("jobs", "f", 10).await;
     until("it runs", || daemon.state(&id) == "Enabled").await;
     queue.send(b"{}");
@@ -69,10 +69,10 @@ async fn a_message_is_deleted_after_success() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_update_goes_on_at_the_checkpoint() {
+async fn an_update_continues_at_the_checkpoint() {
     let daemon = Daemon::start();
     let stream = daemon.stream("orders", 1);
-    let function = daemon.places.function("f");
+    let function = daemon.adapters.function("f");
     stream.put(0, b"{\"n\":0}");
     let id = daemon.map("stream/orders", "f", 100).await;
     until("it is saved", || {
@@ -81,7 +81,7 @@ async fn an_update_goes_on_at_the_checkpoint() {
     .await;
     daemon
         .change(&id, |row| {
-            row.spec.batch_size = Some(1);
+            row.spec.set("BatchSize", 1);
             row.change = Change::Updated;
         })
         .await;
@@ -104,75 +104,75 @@ async fn an_update_goes_on_at_the_checkpoint() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disabled_mapping_stands_still_and_goes_on_where_it_was() {
+async fn a_disabled_mapping_stops_and_continues_at_its_checkpoint() {
     let daemon = Daemon::start();
     let stream = daemon.stream("orders", 1);
-    let function = daemon.places.function("f");
+    let function = daemon.adapters.function("f");
     stream.put(0, b"{\"n\":0}");
     let id = daemon.map("stream/orders", "f", 100).await;
-    until("it has run", || function.n_calls() == 1).await;
+    until("it is invoked", || function.n_calls() == 1).await;
     let set = async |desired, change| {
         daemon
             .change(&id, |row| (row.desired, row.change) = (desired, change))
             .await;
     };
     set(DesiredState::Disabled, Change::Disabled).await;
-    until("it stands still", || daemon.state(&id) == "Disabled").await;
+    until("it is disabled", || daemon.state(&id) == "Disabled").await;
     stream.put(0, b"{\"n\":1}");
     let reads = stream.n_reads(0);
     pass(60).await;
     assert_eq!((function.n_calls(), stream.n_reads(0)), (1, reads));
     set(DesiredState::Enabled, Change::Enabled).await;
-    until("it goes on", || function.n_calls() == 2).await;
+    until("it continues", || function.n_calls() == 2).await;
     assert_eq!(function.calls()[1].event, "{\"Records\":[{\"n\":1}]}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deleted_mapping_finishes_what_runs_and_leaves_nothing() {
+async fn a_deleted_mapping_finishes_its_invocation_and_leaves_nothing() {
     let daemon = Daemon::start();
     let stream = daemon.stream("orders", 1);
-    let function = daemon.places.function("f");
+    let function = daemon.adapters.function("f");
     function.answers(Answer::After(Duration::from_secs(10), Outcome::Success));
     stream.put(0, b"{}");
     let id = daemon.map("stream/orders", "f", 100).await;
-    until("it works", || function.n_running() == 1).await;
+    until("it runs", || function.n_running() == 1).await;
     daemon
         .change(&id, |row| row.desired = DesiredState::Deleted)
         .await;
     pass(5).await;
     assert_eq!(daemon.state(&id), "Deleting");
-    until("it is gone", || daemon.store.row(&id).is_none()).await;
+    until("it is removed", || daemon.store.row(&id).is_none()).await;
     assert_eq!(daemon.store.saves().last().unwrap().1, after("0"));
     assert_eq!(daemon.board.n_units(), 0);
     until("memory is free", || daemon.budget.used() == 0).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_child_begins_when_its_parent_is_done_with() {
+async fn a_child_starts_when_its_parent_is_resolved() {
     let daemon = Daemon::start();
     let stream = daemon.stream("orders", 1);
-    let function = daemon.places.function("f");
+    let function = daemon.adapters.function("f");
     stream.put(0, b"{\"n\":0}");
     stream.follow(0, 1);
     stream.put(1, b"{\"n\":1}");
     let id = daemon.map("stream/orders", "f", 100).await;
-    until("the child has run", || function.n_calls() == 2).await;
+    until("the child is invoked", || function.n_calls() == 2).await;
     assert_eq!(daemon.checkpoint(&id, "0"), Position::ShardEnd);
     assert_eq!(function.calls()[1].event, "{\"Records\":[{\"n\":1}]}");
     assert_eq!(daemon.board.leases().unwrap().ended, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_finishes_what_runs_saves_and_gives_the_leases_back() {
+async fn a_drain_finishes_invocations_saves_and_releases_the_leases() {
     let mut daemon = Daemon::start();
     let (stream, queue) = (daemon.stream("orders", 1), daemon.queue("jobs"));
-    let function = daemon.places.function("f");
+    let function = daemon.adapters.function("f");
     function.answers(Answer::After(Duration::from_secs(10), Outcome::Success));
     stream.put(0, b"{\"n\":0}");
     queue.send(b"{\"n\":1}");
     let on_stream = daemon.map("stream/orders", "f", 1).await;
     daemon.map("jobs", "f", 1).await;
-    until("both work", || function.n_running() == 2).await;
+    until("both run", || function.n_running() == 2).await;
     stream.put(0, b"{\"n\":2}");
     daemon.stop(Stop::Drain);
     daemon.ended().await;
@@ -183,14 +183,14 @@ async fn a_drain_finishes_what_runs_saves_and_gives_the_leases_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_at_once_writes_nothing_more() {
+async fn an_immediate_stop_writes_nothing_more() {
     let mut daemon = Daemon::start();
     let stream = daemon.stream("orders", 1);
-    let function = daemon.places.function("f");
+    let function = daemon.adapters.function("f");
     function.answers(Answer::After(Duration::from_secs(10), Outcome::Success));
     stream.put(0, b"{}");
     daemon.map("stream/orders", "f", 1).await;
-    until("it works", || function.n_running() == 1).await;
+    until("it runs", || function.n_running() == 1).await;
     daemon.stop(Stop::Drain);
     pass(1).await;
     daemon.stop(Stop::Now);
@@ -206,8 +206,8 @@ async fn two_mappings_on_one_stream_do_not_disturb_each_other() {
     let daemon = Daemon::start();
     let stream = daemon.stream("orders", 1);
     let (broken, works) = (
-        daemon.places.function("broken"),
-        daemon.places.function("works"),
+        daemon.adapters.function("broken"),
+        daemon.adapters.function("works"),
     );
     broken.answers(Answer::After(
         Duration::ZERO,
@@ -222,17 +222,14 @@ async fn two_mappings_on_one_stream_do_not_disturb_each_other() {
         stream.put(0, b"{}");
         pass(1).await;
     }
-    until("the second is done", || {
+    until("the second is saved", || {
         daemon.checkpoint(&second, "0") == after("49")
     })
     .await;
     assert_eq!(works.n_calls(), 50);
     assert_eq!(daemon.checkpoint(&first, "0"), Position::TrimHorizon);
     let waiting = daemon.waiting_for(&first).unwrap();
-    assert!(
-        waiting.starts_with("function answers with errors"),
-        "{waiting}"
-    );
+    assert!(waiting.starts_with("function returns errors"), "{waiting}");
     assert_eq!(daemon.waiting_for(&second), None);
 }
 
@@ -240,7 +237,7 @@ async fn two_mappings_on_one_stream_do_not_disturb_each_other() {
 async fn two_mappings_on_one_stream_do_not_share_their_jitter() {
     let daemon = Daemon::start();
     let stream = daemon.stream("orders", 1);
-    let functions = ["f", "g"].map(|name| daemon.places.function(name));
+    let functions = ["f", "g"].map(|name| daemon.adapters.function(name));
     for function in &functions {
         function.answers(Answer::After(
             Duration::ZERO,

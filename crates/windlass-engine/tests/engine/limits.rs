@@ -1,4 +1,4 @@
-//! At a limit reading stops, and goes on when there is room.
+//! At the memory limit reading stops; it continues when memory is released.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use windlass_testkit::fakes::Answer;
 
 use crate::daemon::{Daemon, pass, until};
 
-/// All memory is taken, by nobody in particular.
+/// Reserves all memory for another mapping.
 fn fill(daemon: &Daemon) -> Reservation {
     let other = daemon.budget.account(&MappingId::new("other"));
-    let mut all = other.nothing();
+    let mut all = other.empty();
     all.set(daemon.budget.total());
     all
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_receives_only_when_there_is_room() {
+async fn a_queue_receives_only_with_memory() {
     let daemon = Daemon::start();
     let full = fill(&daemon);
     let queue = daemon.queue("jobs");
-    let function = daemon.places.function("f");
+    let function = daemon.adapters.function("f");
     queue.send(b"{}");
     let id = daemon.map("jobs", "f", 1).await;
     pass(600).await;
@@ -32,7 +32,7 @@ async fn a_queue_receives_only_when_there_is_room() {
         daemon
             .waiting_for(&id)
             .unwrap()
-            .starts_with("memory is full")
+            .starts_with("memory limit reached")
     );
     drop(full);
     until("it is deleted", || queue.n_messages() == 0).await;
@@ -43,11 +43,11 @@ async fn a_queue_receives_only_when_there_is_room() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shard_is_read_only_when_there_is_room() {
+async fn a_shard_is_read_only_with_memory() {
     let daemon = Daemon::start();
     let full = fill(&daemon);
     let stream = daemon.stream("orders", 1);
-    let function = daemon.places.function("f");
+    let function = daemon.adapters.function("f");
     stream.put(0, b"{}");
     let id = daemon.map("stream/orders", "f", 1).await;
     pass(600).await;
@@ -56,20 +56,20 @@ async fn a_shard_is_read_only_when_there_is_room() {
         daemon
             .waiting_for(&id)
             .unwrap()
-            .starts_with("memory is full")
+            .starts_with("memory limit reached")
     );
     drop(full);
-    until("it has run", || function.n_calls() == 1).await;
+    until("it is invoked", || function.n_calls() == 1).await;
     assert_eq!(daemon.waiting_for(&id), None);
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_room_can_be_stopped() {
+async fn a_consumer_that_waits_for_memory_can_be_stopped() {
     let mut daemon = Daemon::start();
     let _full = fill(&daemon);
     daemon.queue("jobs");
     daemon.stream("orders", 1);
-    daemon.places.function("f");
+    daemon.adapters.function("f");
     let queue = daemon.map("jobs", "f", 1).await;
     let stream = daemon.map("stream/orders", "f", 1).await;
     until("both wait", || {
@@ -83,7 +83,7 @@ async fn who_waits_for_room_can_be_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn memory_stays_at_the_limit_while_a_function_takes_its_time() {
+async fn memory_stays_within_the_limit_while_a_function_is_slow() {
     let daemon = Daemon::with(|settings| settings.buffer_limit = 8 * 1024 * 1024);
     let stream = daemon.stream("orders", 20);
     for shard in 0..20 {
@@ -91,7 +91,7 @@ async fn memory_stays_at_the_limit_while_a_function_takes_its_time() {
             stream.put(shard, &[b' '; 5_000]);
         }
     }
-    let function = daemon.places.function("f");
+    let function = daemon.adapters.function("f");
     function.answers(Answer::After(Duration::from_secs(2), Outcome::Success));
     daemon.map("stream/orders", "f", 100).await;
     let mut most = 0;

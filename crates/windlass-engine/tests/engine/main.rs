@@ -1,6 +1,6 @@
-//! A daemon's engine, whole, with fakes behind the ports, under paused time.
+//! Tests of the whole engine of a daemon with fake ports, under paused time.
 //!
-//! Whatever is logged as an error fails the test, unless the test is about that.
+//! A logged error fails the test, unless the test takes it.
 
 mod daemon;
 mod fairness;

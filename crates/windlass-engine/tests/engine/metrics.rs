@@ -1,4 +1,4 @@
-//! What a scrape sees.
+//! The output of a scrape.
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use windlass_core::mapping::DesiredState;
@@ -14,7 +14,7 @@ async fn metrics_name_the_mapping_and_its_function_and_every_limit() {
     let _recorder = metrics::set_default_local_recorder(&recorder);
     let daemon = Daemon::start();
     let (stream, queue) = (daemon.stream("orders", 2), daemon.queue("jobs"));
-    let function = daemon.places.function("f");
+    let function = daemon.adapters.function("f");
     function.answers(Answer::Hangs);
     stream.put(0, b"{}");
     queue.send(b"{}");
@@ -39,16 +39,16 @@ async fn metrics_name_the_mapping_and_its_function_and_every_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_added_to_the_series_of_a_mapping_that_is_gone() {
+async fn a_deleted_mapping_has_no_series() {
     let daemon = Daemon::start();
     daemon.stream("orders", 1);
-    daemon.places.function("f");
+    daemon.adapters.function("f");
     let id = daemon.map("stream/orders", "f", 1).await;
     until("it runs", || daemon.state(&id) == "Enabled").await;
     daemon
         .change(&id, |row| row.desired = DesiredState::Deleted)
         .await;
-    until("it is gone", || daemon.store.row(&id).is_none()).await;
+    until("it is removed", || daemon.store.row(&id).is_none()).await;
     crate::daemon::pass(10).await;
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();

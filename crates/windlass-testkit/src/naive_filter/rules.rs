@@ -1,4 +1,4 @@
-//! Turns a pattern into a list of sub-rules, one of which must be satisfied.
+//! Turns a pattern into sub-rules. An event must satisfy one of them.
 
 use std::collections::BTreeMap;
 

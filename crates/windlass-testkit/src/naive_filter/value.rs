@@ -96,7 +96,7 @@ impl Bound {
     }
 }
 
-/// The tests of a field, one of which must be satisfied.
+/// The tests of a field. A value must satisfy one of them.
 pub(super) fn tests_of(elements: &[Json]) -> Result<Vec<Test>, String> {
     if elements.is_empty() {
         return Err("an array is empty".to_owned());

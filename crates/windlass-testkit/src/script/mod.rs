@@ -5,6 +5,7 @@
 
 mod arguments;
 pub mod filter;
+pub mod lease;
 pub mod queue;
 pub mod shard;
 

@@ -1,149 +1,121 @@
-//! `windlass mappings apply`: what is written in a file is what there is.
+//! `windlass mappings apply`: makes the mappings of the daemon those of a file.
 //!
-//! Only differences are sent. An update starts a mapping anew, so one that says nothing new would
-//! stop what runs for nothing. What is not written has its default, as it has when the daemon reads
-//! the file.
+//! Only differences are sent: every update restarts a mapping. A parameter that is not in the file
+//! has its default, as it has when the daemon reads the file.
 
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use serde_json::{Map, Value, json};
-use windlass_core::arn::SourceKind;
+use serde_json::{Map, Value};
+use windlass_core::parameters;
 use windlass_core::spec::MappingSpec;
 use windlass_core::validate::{self, Checked};
 use windlass_engine::clock::Clock;
 
 use crate::client::Client;
 
-/// Members that belong to a mapping for good and so are not part of an update. The function is
-/// what the mapping was found by.
-const FIXED: [&str; 4] = [
-    "EventSourceArn",
-    "FunctionName",
-    "StartingPosition",
-    "StartingPositionTimestamp",
-];
-
-/// Creates or updates every mapping of a file; what became of each. What is wrong with any of them,
-/// as far as can be told offline, is told before the first is sent.
+/// Creates or updates every mapping of a file and returns them. All are checked, as far as that
+/// needs no daemon, before the first is sent.
 pub(super) async fn run(client: &Client, file: &Path) -> anyhow::Result<Vec<Value>> {
     let mappings = listed(file)?;
-    let mut mistakes = Vec::new();
-    for (index, mapping) in mappings.iter().enumerate() {
-        let wrong = check(mapping).err().unwrap_or_default();
-        mistakes.extend(
-            wrong
+    let mut errors = Vec::new();
+    for (number, mapping) in (1..).zip(&mappings) {
+        let found = check(mapping).err().unwrap_or_default();
+        errors.extend(
+            found
                 .iter()
-                .map(|it| format!("mapping {}: {it}", index + 1)),
+                .map(|error| format!("mapping {number}: {error}")),
         );
     }
-    if !mistakes.is_empty() {
-        bail!("{}: {}", file.display(), mistakes.join("\n"));
+    if !errors.is_empty() {
+        bail!("{}: {}", file.display(), errors.join("\n"));
     }
     let mut applied = Vec::new();
-    for (index, mapping) in mappings.iter().enumerate() {
-        let one = apply(client, mapping).await;
-        applied.push(one.with_context(|| format!("mapping {} of {}", index + 1, file.display()))?);
+    for (number, mapping) in (1..).zip(&mappings) {
+        let result = apply(client, mapping).await;
+        applied.push(result.with_context(|| format!("mapping {number} of {}", file.display()))?);
     }
     Ok(applied)
 }
 
 fn listed(file: &Path) -> anyhow::Result<Vec<Value>> {
-    let written = super::read_file(file)?;
-    let listed = written.get("mappings").unwrap_or(&written).as_array();
-    let listed = listed.with_context(|| {
+    let document = super::read_file(file)?;
+    let mappings = document.get("mappings").unwrap_or(&document).as_array();
+    let mappings = mappings.with_context(|| {
         let file = file.display();
         format!("{file}: expected a list of mappings, or the key 'mappings' with one")
     })?;
-    Ok(listed.clone())
+    Ok(mappings.clone())
 }
 
 /// Creates a mapping, or updates the one of the same source and function.
 async fn apply(client: &Client, mapping: &Value) -> anyhow::Result<Value> {
     let source = mapping["EventSourceArn"].as_str();
     let function = mapping["FunctionName"].as_str();
-    let there = client.list(source, function).await?;
-    let Some(there) = there.first() else {
+    let existing = client.list(source, function).await?;
+    let Some(current) = existing.first() else {
         return client.create(mapping).await;
     };
-    let changes = differences(mapping, there)?;
-    match there["UUID"].as_str() {
+    let changes = differences(mapping, current)?;
+    match current["UUID"].as_str() {
         Some(uuid) if !changes.is_empty() => client.update(uuid, &Value::Object(changes)).await,
-        _ => Ok(there.clone()),
+        _ => Ok(current.clone()),
     }
 }
 
-/// The members of an update that makes of a mapping, as the API shows it, what the file says.
-fn differences(wanted: &Value, there: &Value) -> anyhow::Result<Map<String, Value>> {
-    let failed = |mistakes: Vec<String>| anyhow::anyhow!(mistakes.join("; "));
+/// The members of the update that turns a mapping, as the API shows it, into that of the file.
+fn differences(wanted: &Value, current: &Value) -> anyhow::Result<Map<String, Value>> {
+    let failed = |errors: Vec<String>| anyhow::anyhow!(errors.join("; "));
     let wanted = check(wanted).map_err(failed)?;
-    let is_enabled = !matches!(there["State"].as_str(), Some("Disabled" | "Disabling"));
-    let kind = wanted.source.kind();
-    let (enabled, wanted) = (wanted.enabled.unwrap_or(true), known(&wanted.spec)?);
-    let there = known(&shown(there, &wanted))?;
+    let current_spec = spec_of(current, &wanted);
     let mut changes = Map::new();
-    for name in wanted.keys().chain(there.keys()) {
-        let (new, old) = (wanted.get(name), there.get(name));
-        if new != old && !FIXED.contains(&name.as_str()) {
-            let value = new.cloned().unwrap_or_else(|| default(name, kind));
-            changes.insert(name.clone(), value);
+    for parameter in &parameters::PARAMETERS {
+        let name = parameter.name;
+        let new = wanted.spec.get(name);
+        if parameter.is_updatable && new != current_spec.get(name) {
+            let reset = || parameter.default_for(wanted.source.kind());
+            let value = new.cloned().or_else(reset);
+            changes.extend(value.map(|value| (name.to_owned(), value)));
         }
     }
+    let is_enabled = !matches!(current["State"].as_str(), Some("Disabled" | "Disabling"));
+    let enabled = wanted.enabled.unwrap_or(true);
     if enabled != is_enabled {
         changes.insert("Enabled".to_owned(), enabled.into());
     }
     Ok(changes)
 }
 
-/// The parameters of a mapping that the API shows, without those that equal their default.
-fn shown(there: &Value, wanted: &Map<String, Value>) -> MappingSpec {
-    let mut spec: MappingSpec = serde_json::from_value(there.clone()).unwrap_or_default();
-    // The API shows the function's ARN in a member of its own, and more that is no parameter.
-    let name = wanted.get("FunctionName").and_then(Value::as_str);
-    spec.function_name = name.map(str::to_owned);
-    spec.other.clear();
+/// The parameters of a mapping that the API shows, without defaults.
+fn spec_of(shown: &Value, wanted: &Checked) -> MappingSpec {
+    let mut members = shown.as_object().cloned().unwrap_or_default();
+    members.retain(|name, _| parameters::find(name).is_some());
+    let (mut spec, _) = MappingSpec::read(&members, false);
+    // The API shows the function as its ARN; the mapping was found by the name.
+    if let Some(name) = wanted.spec.function_name() {
+        spec.set("FunctionName", name);
+    }
     match validate::create(&spec, Clock::start().now()) {
         Ok(checked) => checked.spec,
         Err(_) => spec,
     }
 }
 
-fn known(spec: &MappingSpec) -> anyhow::Result<Map<String, Value>> {
-    let Value::Object(members) = serde_json::to_value(spec).context("writing a mapping as JSON")?
-    else {
-        bail!("a mapping is no list of members");
-    };
-    Ok(members)
-}
-
-/// What is wrong with the members of a mapping, in words; nobody is asked.
+/// Every error in the members of a mapping that can be found without a daemon.
 fn check(mapping: &Value) -> Result<Checked, Vec<String>> {
     let spec = serde_json::from_value::<MappingSpec>(mapping.clone());
     let spec = spec.map_err(|error| vec![error.to_string()])?;
     let checked = validate::create(&spec, Clock::start().now());
-    checked.map_err(|violations| violations.iter().map(|it| it.in_words()).collect())
-}
-
-/// What an update must say so that a member has its default again.
-fn default(member: &str, kind: SourceKind) -> Value {
-    match member {
-        "BatchSize" => validate::default_batch_size(kind).into(),
-        "ParallelizationFactor" => 1.into(),
-        "MaximumRetryAttempts" | "MaximumRecordAgeInSeconds" => (-1).into(),
-        "BisectBatchOnFunctionError" => false.into(),
-        "FunctionResponseTypes" => json!([]),
-        "FilterCriteria" => json!({"Filters": []}),
-        "MetricsConfig" => json!({"Metrics": []}),
-        "DestinationConfig" => json!({}),
-        _ => 0.into(),
-    }
+    checked.map_err(|violations| violations.iter().map(ToString::to_string).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn there() -> Value {
+    fn current() -> Value {
         json!({
             "UUID": "14e0db71-5d35-4eb5-b481-8945cf9d10c2",
             "State": "Enabled",
@@ -175,7 +147,7 @@ mod tests {
         if let (Value::Object(wanted), Value::Object(more)) = (&mut wanted, more) {
             wanted.extend(more.clone());
         }
-        differences(&wanted, &there()).unwrap().into()
+        differences(&wanted, &current()).unwrap().into()
     }
 
     #[test]
@@ -187,33 +159,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_written_has_its_default_again() {
+    fn a_parameter_that_left_the_file_is_reset() {
         let reset = json!({"BatchSize": 100, "MaximumBatchingWindowInSeconds": 0});
         assert_eq!(changes(&json!({})), reset);
-    }
-
-    #[test]
-    fn every_member_that_can_be_reset_is_known() {
-        let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
-        for name in [
-            "BatchSize",
-            "MaximumBatchingWindowInSeconds",
-            "ParallelizationFactor",
-            "MaximumRetryAttempts",
-            "MaximumRecordAgeInSeconds",
-            "BisectBatchOnFunctionError",
-            "TumblingWindowInSeconds",
-            "FunctionResponseTypes",
-            "FilterCriteria",
-            "DestinationConfig",
-            "MetricsConfig",
-        ] {
-            let members = json!({
-                "EventSourceArn": arn, "FunctionName": "f", "StartingPosition": "LATEST",
-                name: default(name, SourceKind::Stream(windlass_core::arn::StreamKind::Kinesis)),
-            });
-            let spec = check(&members).unwrap().spec;
-            assert!(known(&spec).unwrap().get(name).is_none(), "{name}");
-        }
     }
 }

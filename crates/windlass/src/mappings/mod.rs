@@ -3,14 +3,17 @@
 use std::io::Read;
 use std::path::Path;
 
-use anyhow::{Context, bail};
-use serde_json::{Map, Value};
+use anyhow::Context;
+use serde_json::Value;
 
-use crate::cli::{ClientArgs, MappingArgs, MappingsCommand};
+use crate::cli::{ClientArgs, MappingsCommand};
 use crate::client::Client;
 use crate::output;
 
 mod apply;
+mod options;
+
+pub(crate) use options::MappingArgs;
 
 /// Runs one of the subcommands.
 pub(crate) async fn run(client_args: &ClientArgs, command: MappingsCommand) -> anyhow::Result<()> {
@@ -28,10 +31,10 @@ pub(crate) async fn run(client_args: &ClientArgs, command: MappingsCommand) -> a
         }
         MappingsCommand::Get { uuid } => output::mapping(format, &client.get(&uuid).await?),
         MappingsCommand::Create(args) => {
-            output::mapping(format, &client.create(&members(&args)?).await?)
+            output::mapping(format, &client.create(&args.members()?).await?)
         }
         MappingsCommand::Update { uuid, mapping } => {
-            output::mapping(format, &client.update(&uuid, &members(&mapping)?).await?)
+            output::mapping(format, &client.update(&uuid, &mapping.members()?).await?)
         }
         MappingsCommand::Delete { uuid } => output::mapping(format, &client.delete(&uuid).await?),
         MappingsCommand::Enable { uuid } => {
@@ -47,77 +50,6 @@ pub(crate) async fn run(client_args: &ClientArgs, command: MappingsCommand) -> a
             output::mappings(format, &applied)
         }
     }
-}
-
-/// The members that the options and the file give; an option goes before the file.
-fn members(args: &MappingArgs) -> anyhow::Result<Value> {
-    let mut members = match &args.file {
-        None => Map::new(),
-        Some(file) => {
-            let Value::Object(members) = read_file(file)? else {
-                bail!("{}: expected the members of one mapping", file.display());
-            };
-            members
-        }
-    };
-    let mut set = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            members.insert(name.to_owned(), value);
-        }
-    };
-    let flag = |yes: bool, no: bool| (yes || no).then_some(Value::Bool(yes));
-    set("FunctionName", args.function_name.clone().map(Value::from));
-    set(
-        "EventSourceArn",
-        args.event_source_arn.clone().map(Value::from),
-    );
-    set("Enabled", flag(args.enabled, args.no_enabled));
-    set("BatchSize", args.batch_size.map(Value::from));
-    let window = args.maximum_batching_window_in_seconds;
-    set("MaximumBatchingWindowInSeconds", window.map(Value::from));
-    set(
-        "StartingPosition",
-        args.starting_position.clone().map(Value::from),
-    );
-    set(
-        "StartingPositionTimestamp",
-        args.starting_position_timestamp.map(Value::from),
-    );
-    set(
-        "ParallelizationFactor",
-        args.parallelization_factor.map(Value::from),
-    );
-    set(
-        "MaximumRetryAttempts",
-        args.maximum_retry_attempts.map(Value::from),
-    );
-    set(
-        "MaximumRecordAgeInSeconds",
-        args.maximum_record_age_in_seconds.map(Value::from),
-    );
-    let (yes, no) = (
-        args.bisect_batch_on_function_error,
-        args.no_bisect_batch_on_function_error,
-    );
-    set("BisectBatchOnFunctionError", flag(yes, no));
-    set(
-        "TumblingWindowInSeconds",
-        args.tumbling_window_in_seconds.map(Value::from),
-    );
-    set(
-        "FunctionResponseTypes",
-        args.function_response_types.clone().map(Value::from),
-    );
-    for (name, json) in [
-        ("DestinationConfig", &args.destination_config),
-        ("FilterCriteria", &args.filter_criteria),
-        ("ScalingConfig", &args.scaling_config),
-    ] {
-        let Some(json) = json else { continue };
-        let value = serde_json::from_str(json).with_context(|| format!("{name} is not JSON"))?;
-        set(name, Some(value));
-    }
-    Ok(Value::Object(members))
 }
 
 fn read_file(file: &Path) -> anyhow::Result<Value> {

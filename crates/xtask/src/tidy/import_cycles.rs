@@ -20,23 +20,7 @@ const CRATES: &[&str] = &[
 
 /// Dependencies that close a cycle today: crate, file, and the file it depends on. Remove entries, and
 /// add none.
-const KNOWN: &[(&str, &str, &str)] = &[
-    (
-        "windlass-core",
-        "validate/constraints.rs",
-        "validate/mod.rs",
-    ),
-    ("windlass-core", "validate/filters.rs", "validate/mod.rs"),
-    ("windlass-core", "validate/filters.rs", "validate/rules.rs"),
-    ("windlass-core", "validate/rules.rs", "validate/mod.rs"),
-    ("windlass-filter", "criteria.rs", "findings.rs"),
-    ("windlass-filter", "criteria.rs", "walk.rs"),
-    ("windlass-filter", "reader.rs", "text.rs"),
-    ("windlass-engine", "metrics.rs", "status.rs"),
-    ("windlass-admin", "api.rs", "server.rs"),
-    ("windlass-admin", "health.rs", "server.rs"),
-    ("windlass-admin", "server.rs", "status.rs"),
-];
+const KNOWN: &[(&str, &str, &str)] = &[];
 
 /// What each file depends on, with the first line that names it.
 type Graph = BTreeMap<String, BTreeMap<String, usize>>;

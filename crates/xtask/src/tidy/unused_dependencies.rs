@@ -11,8 +11,8 @@ use crate::command::root;
 
 const WORKSPACE: &str = "Cargo.toml";
 
-/// Dependencies that are there for their features or their linking alone: package, dependency, why.
-const UNNAMED: &[(&str, &str, &str)] = &[];
+/// Packages whose library has another name: package, library.
+const LIBRARY_NAMES: &[(&str, &str)] = &[("md-5", "md5")];
 
 /// Compares the manifests, as `cargo metadata` gives them, with the sources.
 pub(super) fn check(files: &Files, metadata: &Value) -> Result<Vec<Finding>> {
@@ -48,14 +48,8 @@ fn check_package(files: &Files, package: &Value) -> Result<Vec<Finding>> {
             .or_else(|| dependency["name"].as_str())
             .with_context(|| format!("a dependency of {package_name} has no name"))?;
         let is_named = sources.iter().any(|source| names_crate(source, name));
-        let exception = UNNAMED
-            .iter()
-            .any(|(package, dependency, _)| (*package, *dependency) == (package_name, name));
-        if !is_named && !exception {
+        if !is_named {
             let text = format!("no source of {package_name} names its dependency {name}");
-            findings.push(Finding::new(manifest, 0, text));
-        } else if is_named && exception {
-            let text = format!("{name} is named: remove it from tidy's list of exceptions");
             findings.push(Finding::new(manifest, 0, text));
         }
     }
@@ -95,7 +89,11 @@ fn check_workspace(files: &Files) -> Vec<Finding> {
 
 /// Whether the source has a path that starts with this crate, or a `use` of the crate itself.
 fn names_crate(source: &str, dependency: &str) -> bool {
-    let name = dependency.replace('-', "_");
+    let library = LIBRARY_NAMES.iter().find(|(name, _)| *name == dependency);
+    let name = library.map_or_else(
+        || dependency.replace('-', "_"),
+        |(_, name)| (*name).to_owned(),
+    );
     source.match_indices(&name).any(|(start, _)| {
         let (before, after) = (&source[..start], &source[start + name.len()..]);
         let is_inner = |character: char| character.is_alphanumeric() || character == '_';

@@ -15,19 +15,21 @@ use windlass_core::shard::ReadResult;
 use windlass_engine::ports::StreamReader;
 
 use super::json::{self, Json, binary, digits, maybe, maybe_text, object, others, spell, text};
-use super::{CASES, for_many, limits, parsed, same_moment, take_seconds};
+use super::{CASES, assert_same_time, for_many, limits, parsed, take_seconds};
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
-use crate::tests::test_http::{Canned, runtime};
-use crate::wire::{arriving, dynamodb as wire};
+use crate::tests::test_http::{TestHttp, runtime};
+use crate::wire::dynamodb::{EventTemplate, GetRecordsParser};
+use crate::wire::page_builder::PageEstimate;
+use crate::wire::streaming_parser::parse_pieces;
 
 const STREAM: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026";
 
-/// What the end of a shard is confirmed with: it is no longer listed.
+/// Confirms the end of a shard: it is no longer listed.
 const NO_SHARDS: &[u8] = br#"{"StreamDescription":{"Shards":[]}}"#;
 
 #[test]
-fn raw_and_typed_answers_are_the_same() {
-    let (canned, clients) = Canned::new();
+fn our_parser_and_the_sdk_agree() {
+    let (http, clients) = TestHttp::new();
     let stream = Arn::parse(STREAM).unwrap();
     let reader = DynamoDbStreamsReader::new(&clients, &stream);
     let (runtime, shard) = (runtime(), ShardId::from("shardId-1"));
@@ -35,26 +37,23 @@ fn raw_and_typed_answers_are_the_same() {
         after: Position::TrimHorizon,
         iterator: Some("iterator".into()),
     };
-    let spellings = (answer(), any::<u64>(), any::<u64>());
-    let spellings =
-        spellings.prop_map(|(answer, one, other)| (spell(&answer, one), spell(&answer, other)));
-    let frame = wire::Frame::new(STREAM);
+    let spellings = (response(), any::<u64>(), any::<u64>());
+    let spellings = spellings
+        .prop_map(|(response, one, other)| (spell(&response, one), spell(&response, other)));
+    let (template, estimate) = (EventTemplate::new(STREAM), PageEstimate::default());
     for_many(CASES, &spellings, |(body, other_body)| {
-        canned.next(200, &body);
-        canned.answer(NO_SHARDS);
+        http.respond_once(200, &body);
+        http.respond(NO_SHARDS);
         let (typed, raw) = runtime.block_on(async {
             let raw = reader.read(&shard, &cursor, limits(100)).await.unwrap();
-            canned.answer(body.as_bytes());
+            http.respond(body.as_bytes());
             let call = clients.dynamodb_streams.get_records();
             (call.shard_iterator("i").send().await.unwrap(), raw)
         });
         compare(&typed, &raw);
-        // The hash of an item's key is that of what it says, not of how.
-        let again = arriving::read(
-            &[other_body.as_bytes()],
-            wire::GetRecords::new(&frame, other_body.len(), usize::MAX),
-        );
-        let again = again.unwrap();
+        // The hash of a key does not depend on how the response writes it.
+        let parser = GetRecordsParser::new(&template, &estimate, other_body.len(), usize::MAX);
+        let again = parse_pieces(&[other_body.as_bytes()], parser).unwrap();
         let keys = |records: &[Raw]| records.iter().map(Raw::key).collect::<Vec<_>>();
         assert_eq!(keys(&raw.records), keys(&again.records));
         Ok(())
@@ -75,10 +74,10 @@ fn compare(typed: &GetRecordsOutput, raw: &ReadResult) {
         let mut event = parsed(raw.event());
         let seconds = take_seconds(&mut event, "/dynamodb/ApproximateCreationDateTime");
         let created = change.approximate_creation_date_time.as_ref().unwrap();
-        same_moment(raw.approximate_arrival(), seconds, created);
+        assert_same_time(raw.approximate_arrival(), seconds, created);
         assert_eq!(event, expected(typed, change));
     }
-    // Records of one key have one hash, and those of two keys that differ have two.
+    // Two records have the same hash if and only if they have the same key.
     for (index, one) in records.iter().enumerate() {
         for (other_index, other) in records.iter().enumerate().take(index) {
             let keys = |record: &Record| record.dynamodb.as_ref().and_then(|it| it.keys.clone());
@@ -158,12 +157,12 @@ fn attribute(value: &AttributeValue) -> Value {
         AttributeValue::Null(value) => json!({"NULL": value}),
         AttributeValue::S(text) => json!({"S": text}),
         AttributeValue::Ss(texts) => json!({"SS": texts}),
-        other => panic!("no attribute has this type: {other:?}"),
+        other => panic!("unknown attribute type: {other:?}"),
     }
 }
 
-/// Any answer of the service.
-pub(super) fn answer() -> impl Strategy<Value = Json> {
+/// Any response of the service.
+pub(super) fn response() -> impl Strategy<Value = Json> {
     (vec(record(), 0..5), maybe_text(), others()).prop_map(|(records, iterator, others)| {
         let known = vec![
             ("Records", Some(Json::Array(records))),
@@ -209,7 +208,7 @@ fn record() -> impl Strategy<Value = Json> {
 fn change() -> impl Strategy<Value = Json> {
     let size = any::<u32>().prop_map(|size| Json::Number(size.to_string()));
     (
-        json::moment(),
+        json::timestamp(),
         keys(),
         maybe(attributes()),
         maybe(attributes()),
@@ -232,7 +231,7 @@ fn change() -> impl Strategy<Value = Json> {
         })
 }
 
-/// One or two attributes, often the same ones.
+/// One or two attributes, often the same.
 fn keys() -> impl Strategy<Value = Json> {
     let text = prop_oneof![Just(String::new()), Just("a".to_owned()), text()];
     let value = prop_oneof![
@@ -251,7 +250,7 @@ fn attributes() -> impl Strategy<Value = Json> {
     vec((text(), value()), 0..4).prop_map(map)
 }
 
-/// A map as the service sends it: no name comes twice.
+/// A map as the service sends it: without duplicate names.
 fn map(mut members: Vec<(String, Json)>) -> Json {
     members.sort_by(|one, other| one.0.cmp(&other.0));
     members.dedup_by(|one, other| one.0 == other.0);

@@ -1,4 +1,4 @@
-//! Errors of calls whose answers are read raw: their codes and texts are those the SDK finds.
+//! Errors of calls with our parsers have the codes and messages that the SDK finds.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use super::limits;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
-use crate::tests::test_http::{Canned, Ending, queue, runtime};
+use crate::tests::test_http::{Ending, TestHttp, queue, runtime};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
 const TABLE: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026";
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
 
-/// What GetRecords of Kinesis makes of the answer that is set.
+/// Calls GetRecords of Kinesis.
 async fn read(clients: &crate::aws::AwsClients) -> Result<(), PortError> {
     let reader = KinesisReader::new(clients, &Arn::parse(STREAM).unwrap(), "role");
     let (shard, cursor) = (ShardId::from("shardId-1"), cursor());
@@ -34,12 +34,12 @@ fn cursor() -> Cursor {
 }
 
 #[test]
-fn codes_and_texts_are_those_the_sdk_finds() {
+fn codes_and_messages_are_those_of_the_sdk() {
     const THROTTLED: &str = "ProvisionedThroughputExceededException";
-    let (canned, clients) = Canned::new();
+    let (http, clients) = TestHttp::new();
     let type_header = |value| vec![("x-amzn-errortype", value)];
     let url = "ThrottlingException:http://internal.amazon.com/coral/#x";
-    let answers: [(Vec<(&str, &str)>, &str); 7] = [
+    let responses: [(Vec<(&str, &str)>, &str); 7] = [
         (
             vec![],
             r#"{"__type":"ResourceNotFoundException","message":"no such stream"}"#,
@@ -57,8 +57,8 @@ fn codes_and_texts_are_those_the_sdk_finds() {
         ),
         (vec![], "{}"),
     ];
-    for (headers, body) in answers {
-        canned.fail(400, &headers, body.as_bytes());
+    for (headers, body) in responses {
+        http.respond_with(400, &headers, body.as_bytes());
         runtime().block_on(async {
             let typed = clients
                 .kinesis
@@ -74,15 +74,16 @@ fn codes_and_texts_are_those_the_sdk_finds() {
                 Some(message) => format!("{code}: {message}"),
                 None => code.to_owned(),
             };
-            assert_eq!(raw.source.to_string(), text, "{body}");
+            let source = raw.source.to_string();
+            assert!(source.starts_with(&text), "{source}");
             assert_eq!(raw.operation, "GetRecords of stream s");
         });
     }
 }
 
 #[test]
-fn what_is_not_json_is_an_error_of_the_other_side() {
-    let (canned, clients) = Canned::new();
+fn a_response_that_is_not_json_is_a_transient_fault() {
+    let (http, clients) = TestHttp::new();
     let html = b"<html>Bad Gateway</html>";
     for (status, body) in [
         (502, &html[..]),
@@ -91,7 +92,7 @@ fn what_is_not_json_is_an_error_of_the_other_side() {
         (200, b"{}"),
         (500, b"[1]"),
     ] {
-        canned.fail(status, &[], body);
+        http.respond_with(status, &[], body);
         let error = runtime().block_on(read(&clients)).unwrap_err();
         assert_eq!(error.fault, Fault::Transient, "{status}");
     }
@@ -106,35 +107,39 @@ fn what_is_not_json_is_an_error_of_the_other_side() {
         ),
     ];
     for (body, fault) in codes {
-        canned.fail(400, &[], body.as_bytes());
+        http.respond_with(400, &[], body.as_bytes());
         let error = runtime().block_on(read(&clients)).unwrap_err();
         assert_eq!(error.fault, fault, "{body}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_does_not_come_to_its_end_is_an_error_of_the_call() {
-    let (canned, clients) = Canned::new();
+async fn an_incomplete_response_is_a_transient_fault() {
+    let (http, clients) = TestHttp::new();
     let table = Arn::parse(TABLE).unwrap();
     let table = DynamoDbStreamsReader::new(&clients, &table);
     let queue = SqsReader::new(&clients, &queue(QUEUE, false, Duration::ZERO));
     let shard = ShardId::from("shardId-1");
     let whole = br#"{"Records":[],"Messages":[],"NextShardIterator":"next"}"#;
     let cases = [
-        // However much has come: what is lost may have been more.
-        (&whole[..], Ending::Lost, "the connection was lost"),
-        (&whole[..20], Ending::Lost, "the connection was lost"),
+        // Even if the object is complete: more may have been lost.
+        (
+            &whole[..],
+            Ending::ConnectionLost,
+            "the connection was lost",
+        ),
         (
             &whole[..20],
-            Ending::Whole,
-            "the answer is malformed at byte",
+            Ending::ConnectionLost,
+            "the connection was lost",
         ),
-        (&whole[..20], Ending::Open, "not ended within 40 s"),
+        (&whole[..20], Ending::Complete, "malformed response at byte"),
+        (&whole[..20], Ending::Hanging, "not complete within 40 s"),
     ];
     for (body, ending, cause) in cases {
-        canned.fail(200, &[], body);
-        canned.end(ending);
-        let found = [
+        http.respond_with(200, &[], body);
+        http.end(ending);
+        let results = [
             read(&clients).await,
             table.read(&shard, &cursor(), limits(10)).await.map(drop),
             queue
@@ -147,20 +152,20 @@ async fn an_answer_that_does_not_come_to_its_end_is_an_error_of_the_call() {
             "table t",
             "ReceiveMessage of queue q",
         ];
-        for (found, call) in found.into_iter().zip(calls) {
-            let error = found.unwrap_err();
+        for (result, call) in results.into_iter().zip(calls) {
+            let error = result.unwrap_err();
             assert_eq!(error.fault, Fault::Transient);
             let text = chain(&error);
             assert!(text.contains(call) && text.contains(cause), "{text}");
         }
     }
-    canned.fail(200, &[], whole);
+    http.respond_with(200, &[], whole);
     read(&clients).await.unwrap();
 }
 
 #[test]
-fn a_queue_that_is_gone_is_known_by_either_of_its_codes() {
-    let (canned, clients) = Canned::new();
+fn both_codes_of_a_missing_queue_are_known() {
+    let (http, clients) = TestHttp::new();
     let reader = SqsReader::new(&clients, &queue(QUEUE, false, Duration::ZERO));
     let query = (
         "x-amzn-query-error",
@@ -168,11 +173,35 @@ fn a_queue_that_is_gone_is_known_by_either_of_its_codes() {
     );
     let body = br#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"gone"}"#;
     for headers in [&[query][..], &[]] {
-        canned.fail(400, headers, body);
+        http.respond_with(400, headers, body);
         let received = runtime().block_on(reader.receive(1, Duration::ZERO, Duration::ZERO));
         let error = received.unwrap_err();
         assert_eq!(error.fault, Fault::Gone);
         assert_eq!(error.operation, "ReceiveMessage of queue q");
-        assert_eq!(error.source.to_string(), "QueueDoesNotExist: gone");
+        let source = error.source.to_string();
+        assert!(source.starts_with("QueueDoesNotExist: gone; "), "{source}");
+    }
+}
+
+#[test]
+fn an_error_that_an_operator_must_resolve_has_a_remedy() {
+    let (http, clients) = TestHttp::new();
+    for (code, remedy) in [
+        ("AccessDeniedException", Some("grant this action")),
+        ("ExpiredTokenException", Some("renew")),
+        ("KMSDisabledException", Some("KMS key")),
+        ("ResourceNotFoundException", Some("check the name")),
+        ("InternalFailure", None),
+    ] {
+        let body = format!(r#"{{"__type":"{code}","message":"reason"}}"#);
+        http.respond_with(400, &[], body.as_bytes());
+        let error = runtime().block_on(read(&clients)).unwrap_err();
+        let source = error.source.to_string();
+        let Some(remedy) = remedy else {
+            assert_eq!(source, format!("{code}: reason"));
+            continue;
+        };
+        assert!(source.starts_with(&format!("{code}: reason; ")), "{source}");
+        assert!(source.contains(remedy), "{source}");
     }
 }

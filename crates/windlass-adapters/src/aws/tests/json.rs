@@ -1,4 +1,4 @@
-//! JSON of any content in any spelling.
+//! Generates JSON values, and the many ways to write each.
 
 use proptest::collection::vec;
 use proptest::option;
@@ -12,16 +12,16 @@ pub(super) enum Json {
     Bool(bool),
     Number(String),
     String(String),
-    /// A string that is written as it stands.
+    /// A string without optional escapes.
     Plain(String),
     Array(Vec<Json>),
     Object(Vec<(String, Json)>),
 }
 
-/// Members of an object; those that are `None` are left out.
+/// Members of an object; `None` is left out.
 pub(super) type Members = Vec<(&'static str, Option<Json>)>;
 
-/// An object of known members and of others.
+/// An object with known and other members.
 pub(super) fn object(known: Members, others: Vec<(String, Json)>) -> Json {
     let known = known
         .into_iter()
@@ -29,8 +29,8 @@ pub(super) fn object(known: Members, others: Vec<(String, Json)>) -> Json {
     Json::Object(known.chain(others).collect())
 }
 
-/// Writes a value down in one of its many spellings: members in any order, white space anywhere,
-/// any character escaped in any way that JSON has for it.
+/// Writes a value in one of many ways: members in any order, white space anywhere, and any
+/// character escaped in any form that JSON allows.
 pub(super) fn spell(value: &Json, seed: u64) -> String {
     let mut speller = Speller {
         rng: Rng::new(seed),
@@ -38,7 +38,7 @@ pub(super) fn spell(value: &Json, seed: u64) -> String {
         escapes: 0,
         spaces: 0,
     };
-    // Most answers are plain; some are wild.
+    // Most responses are plain.
     speller.escapes = speller.rng.pick(&[0, 0, 20, 500]);
     speller.spaces = speller.rng.pick(&[0, 0, 50, 500]);
     speller.value(value);
@@ -46,17 +46,17 @@ pub(super) fn spell(value: &Json, seed: u64) -> String {
     speller.text
 }
 
-/// Answers as they go over the wire.
-pub(super) fn spelled(answer: impl Strategy<Value = Json>) -> impl Strategy<Value = String> {
-    (answer, any::<u64>()).prop_map(|(answer, seed)| spell(&answer, seed))
+/// Responses as they are sent.
+pub(super) fn spelled(response: impl Strategy<Value = Json>) -> impl Strategy<Value = String> {
+    (response, any::<u64>()).prop_map(|(response, seed)| spell(&response, seed))
 }
 
 struct Speller {
     rng: Rng,
     text: String,
-    /// Of a thousand characters, so many are escaped without need.
+    /// Optional escapes per thousand characters.
     escapes: u64,
-    /// Of a thousand places, so many have white space.
+    /// White space per thousand positions.
     spaces: u64,
 }
 
@@ -150,7 +150,7 @@ impl Speller {
     }
 }
 
-/// Text with everything that is awkward in JSON.
+/// Text with all kinds of characters that are special in JSON.
 pub(super) fn text() -> impl Strategy<Value = String> {
     let character = prop_oneof![
         6 => (b' '..=b'~').prop_map(char::from),
@@ -162,7 +162,7 @@ pub(super) fn text() -> impl Strategy<Value = String> {
     vec(character, 0..12).prop_map(|characters| characters.into_iter().collect())
 }
 
-/// A decimal number of many digits.
+/// A decimal number with up to 56 digits.
 pub(super) fn digits() -> impl Strategy<Value = String> {
     "[1-9][0-9]{0,55}"
 }
@@ -172,12 +172,12 @@ pub(super) fn base64() -> impl Strategy<Value = String> {
     vec(any::<u8>(), 0..40).prop_map(|bytes| base64_simd::STANDARD.encode_to_string(bytes))
 }
 
-/// Bytes in base64 that hold no escapes: most of the SDK's readers refuse them there.
+/// Bytes in base64 without escapes, which most of the SDK's parsers reject there.
 pub(super) fn binary() -> impl Strategy<Value = Json> {
     base64().prop_map(Json::Plain)
 }
 
-/// Something, `null`, or nothing at all.
+/// A value, `null`, or no member.
 pub(super) fn maybe(value: impl Strategy<Value = Json>) -> impl Strategy<Value = Option<Json>> {
     prop_oneof![
         3 => value.prop_map(Some),
@@ -186,14 +186,14 @@ pub(super) fn maybe(value: impl Strategy<Value = Json>) -> impl Strategy<Value =
     ]
 }
 
-/// A string, `null`, or nothing at all.
+/// A string, `null`, or no member.
 pub(super) fn maybe_text() -> impl Strategy<Value = Option<Json>> {
     maybe(text().prop_map(Json::String))
 }
 
-/// A moment of the years 1970 to 2100, in seconds and in any form of a number.
-pub(super) fn moment() -> impl Strategy<Value = Json> {
-    // Not half a millisecond: which way that is rounded depends on the last bit of the number.
+/// A time of the years 1970 to 2100, in seconds, in any form of a number.
+pub(super) fn timestamp() -> impl Strategy<Value = Json> {
+    // Not half a millisecond: its rounding depends on the last bit of the number.
     let micros = prop_oneof![3 => Just(0_u64), 1 => 1..498_u64, 1 => 502..999_u64];
     (0..4_102_444_800_000_u64, micros, 0..6_u8).prop_map(|(millis, micros, form)| {
         let micros = millis * 1000 + micros;
@@ -208,13 +208,13 @@ pub(super) fn moment() -> impl Strategy<Value = Json> {
     })
 }
 
-/// Any number that JSON can say.
+/// Any JSON number.
 fn number() -> impl Strategy<Value = Json> {
     let number = "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,20})?([eE][+-]?[0-9]{1,2})?";
     number.prop_map(Json::Number)
 }
 
-/// Any value at all.
+/// Any JSON value.
 pub(super) fn anything() -> impl Strategy<Value = Json> {
     let leaf = prop_oneof![
         Just(Json::Null),

@@ -13,33 +13,33 @@ use windlass_core::shard::ReadResult;
 use windlass_engine::ports::StreamReader;
 
 use super::json::{self, Json, base64, digits, maybe, maybe_text, object, others, spelled};
-use super::{CASES, for_many, hash, limits, parsed, same_moment, take_seconds};
+use super::{CASES, assert_same_time, for_many, hash, limits, parsed, take_seconds};
 use crate::aws::kinesis::KinesisReader;
-use crate::tests::test_http::{Canned, runtime};
+use crate::tests::test_http::{TestHttp, runtime};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
 const SHARD: &str = "shardId-000000000007";
 const ROLE: &str = "arn:aws:iam::123456789012:role/r";
 
-/// What the end of a shard is confirmed with: it is no longer listed.
+/// Confirms the end of a shard: it is no longer listed.
 const NO_SHARDS: &[u8] = br#"{"Shards":[]}"#;
 
 #[test]
-fn raw_and_typed_answers_are_the_same() {
-    let (canned, clients) = Canned::new();
+fn our_parser_and_the_sdk_agree() {
+    let (http, clients) = TestHttp::new();
     let reader = KinesisReader::new(&clients, &Arn::parse(STREAM).unwrap(), ROLE);
     let (runtime, shard) = (runtime(), ShardId::from(SHARD));
     let cursor = Cursor {
         after: Position::TrimHorizon,
         iterator: Some("iterator".into()),
     };
-    for_many(CASES, &spelled(answer()), |body| {
-        canned.next(200, &body);
-        canned.answer(NO_SHARDS);
+    for_many(CASES, &spelled(response()), |body| {
+        http.respond_once(200, &body);
+        http.respond(NO_SHARDS);
         let (typed, raw) = runtime.block_on(async {
             let typed = clients.kinesis.get_records().shard_iterator("iterator");
             let raw = reader.read(&shard, &cursor, limits(100)).await.unwrap();
-            canned.answer(body.as_bytes());
+            http.respond(body.as_bytes());
             (typed.send().await.unwrap(), raw)
         });
         compare(&typed, &raw);
@@ -67,12 +67,12 @@ fn compare(typed: &GetRecordsOutput, raw: &ReadResult) {
         let mut event = parsed(raw.event());
         let seconds = take_seconds(&mut event, "/kinesis/approximateArrivalTimestamp");
         let arrival = typed.approximate_arrival_timestamp.as_ref().unwrap();
-        same_moment(raw.approximate_arrival(), seconds, arrival);
+        assert_same_time(raw.approximate_arrival(), seconds, arrival);
         assert_eq!(event, expected(typed));
     }
 }
 
-/// The event, but for its time.
+/// The event, without its time.
 fn expected(record: &aws_sdk_kinesis::types::Record) -> Value {
     let mut event = json!({
         "kinesis": {
@@ -95,8 +95,8 @@ fn expected(record: &aws_sdk_kinesis::types::Record) -> Value {
     event
 }
 
-/// Any answer of the service.
-pub(super) fn answer() -> impl Strategy<Value = Json> {
+/// Any response of the service.
+pub(super) fn response() -> impl Strategy<Value = Json> {
     let behind = prop_oneof![Just(0), 0..86_400_000_u32];
     let child =
         json::text().prop_map(|id| object(vec![("ShardId", Some(Json::String(id)))], Vec::new()));
@@ -121,7 +121,7 @@ pub(super) fn answer() -> impl Strategy<Value = Json> {
 fn record() -> impl Strategy<Value = Json> {
     (
         digits(),
-        json::moment(),
+        json::timestamp(),
         base64(),
         maybe_text(),
         maybe_text(),

@@ -1,4 +1,4 @@
-//! Which calls a queue gets, and what their results mean for each message.
+//! The calls for a queue, and what their results mean for each message.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use windlass_core::queue::EntryResult;
 use windlass_engine::ports::QueueReader;
 
 use crate::aws::sqs::SqsReader;
-use crate::tests::test_http::{Canned, queue};
+use crate::tests::test_http::{TestHttp, queue};
 
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
 const URL: &str = "https://sqs.us-east-1.amazonaws.com/1/q";
 
-fn reader() -> (Canned, SqsReader) {
-    let (canned, clients) = Canned::new();
+fn reader() -> (TestHttp, SqsReader) {
+    let (http, clients) = TestHttp::new();
     let reader = SqsReader::new(&clients, &queue(QUEUE, false, Duration::ZERO));
-    (canned, reader)
+    (http, reader)
 }
 
 fn receipts(n: usize) -> Vec<ReceiptHandle> {
@@ -25,8 +25,8 @@ fn receipts(n: usize) -> Vec<ReceiptHandle> {
     handles.map(|it| ReceiptHandle::from(it.as_str())).collect()
 }
 
-/// What is answered when these entries succeed and those fail.
-fn entries(done: std::ops::Range<usize>, failed: &[(usize, bool)]) -> String {
+/// The response of a batch call with these successful and failed entries.
+fn batch_response(done: std::ops::Range<usize>, failed: &[(usize, bool)]) -> String {
     let done: Vec<_> = done.map(|id| json!({"Id": id.to_string()})).collect();
     let failed = failed.iter().map(|(id, sender)| {
         json!({"Id": id.to_string(), "SenderFault": sender, "Code": "ReceiptHandleIsInvalid"})
@@ -36,15 +36,15 @@ fn entries(done: std::ops::Range<usize>, failed: &[(usize, bool)]) -> String {
 }
 
 #[tokio::test]
-async fn a_receive_asks_for_all_that_an_event_shows() {
-    let (canned, reader) = reader();
-    canned.answer(b"{}");
+async fn a_receive_requests_all_attributes_of_an_event() {
+    let (http, reader) = reader();
+    http.respond(b"{}");
     for _ in 0..2 {
         let wait = Duration::from_secs(20);
         let messages = reader.receive(7, wait, Duration::from_secs(90)).await;
         assert_eq!(messages.unwrap(), []);
     }
-    let requests = canned.requests();
+    let requests = http.requests();
     let url = json!({"QueueName": "q", "QueueOwnerAWSAccountId": "123456789012"});
     assert_eq!(requests[0].call(), ("GetQueueUrl", url));
     let receive = json!({"QueueUrl": URL, "MaxNumberOfMessages": 7, "WaitTimeSeconds": 20,
@@ -53,16 +53,16 @@ async fn a_receive_asks_for_all_that_an_event_shows() {
     for request in &requests[1..] {
         assert_eq!(request.call(), ("ReceiveMessage", receive.clone()));
     }
-    assert_eq!(requests.len(), 3, "where the queue is is asked once");
+    assert_eq!(requests.len(), 3, "the URL of the queue is requested once");
 }
 
 #[tokio::test]
-async fn messages_are_deleted_ten_at_a_time_and_each_has_its_result() {
-    let (canned, reader) = reader();
-    canned.next(200, &entries(0..10, &[]));
-    // 3 has failed by the queue's fault, 4 is refused, and of 5 nothing is said.
-    canned.next(200, &entries(6..10, &[(3, false), (4, true)]));
-    canned.next(200, &entries(0..3, &[]));
+async fn messages_are_deleted_ten_at_a_time_with_one_result_each() {
+    let (http, reader) = reader();
+    http.respond_once(200, &batch_response(0..10, &[]));
+    // 3 failed by a fault of the queue, 4 was refused, and 5 is missing.
+    http.respond_once(200, &batch_response(6..10, &[(3, false), (4, true)]));
+    http.respond_once(200, &batch_response(0..3, &[]));
     let results = reader.delete(&receipts(23)).await.unwrap();
     let mut expected = vec![EntryResult::Done; 23];
     expected[10..13].fill(EntryResult::Failed);
@@ -72,7 +72,7 @@ async fn messages_are_deleted_ten_at_a_time_and_each_has_its_result() {
         EntryResult::Failed,
     ]);
     assert_eq!(results, expected);
-    let requests = canned.requests();
+    let requests = http.requests();
     let deletes: Vec<_> = requests
         .iter()
         .map(|it| it.call())
@@ -89,21 +89,21 @@ async fn messages_are_deleted_ten_at_a_time_and_each_has_its_result() {
     );
     assert_eq!(reader.delete(&[]).await.unwrap(), []);
     assert_eq!(
-        canned.requests().len(),
+        http.requests().len(),
         0,
-        "nothing to delete, nothing to call"
+        "without messages there is no call"
     );
 }
 
 #[tokio::test]
 async fn visibility_is_changed_in_whole_seconds() {
-    let (canned, reader) = reader();
-    canned.next(200, &entries(0..2, &[]));
+    let (http, reader) = reader();
+    http.respond_once(200, &batch_response(0..2, &[]));
     let results = reader
         .change_visibility(&receipts(2), Duration::from_secs(43_200))
         .await;
     assert_eq!(results.unwrap(), [EntryResult::Done; 2]);
-    let requests = canned.requests();
+    let requests = http.requests();
     let entry = |id: &str, handle: &str| -> Value {
         json!({"Id": id, "ReceiptHandle": handle, "VisibilityTimeout": 43_200})
     };
@@ -112,20 +112,20 @@ async fn visibility_is_changed_in_whole_seconds() {
 }
 
 #[tokio::test]
-async fn what_a_queue_says_of_itself_is_read() {
-    let (canned, reader) = reader();
-    let says = [
+async fn the_visibility_timeout_of_a_queue_is_read() {
+    let (http, reader) = reader();
+    let responses = [
         (r#"{"Attributes":{"VisibilityTimeout":"600"}}"#, 600),
         (r#"{"Attributes":{"VisibilityTimeout":"0"}}"#, 0),
         (r#"{"Attributes":{}}"#, 30),
         ("{}", 30),
     ];
-    for (body, seconds) in says {
-        canned.answer(body.as_bytes());
+    for (body, seconds) in responses {
+        http.respond(body.as_bytes());
         let timeout = reader.attributes().await.unwrap().visibility_timeout;
         assert_eq!(timeout, Duration::from_secs(seconds));
     }
-    canned.fail(
+    http.respond_with(
         403,
         &[],
         br#"{"__type":"AccessDeniedException","message":"no"}"#,

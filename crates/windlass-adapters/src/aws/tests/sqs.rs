@@ -12,22 +12,22 @@ use windlass_engine::ports::QueueReader;
 use super::json::{Json, Members, binary, digits, maybe, object, others, spelled, text};
 use super::{CASES, for_many, hash, parsed};
 use crate::aws::sqs::SqsReader;
-use crate::tests::test_http::{Canned, queue, runtime};
+use crate::tests::test_http::{TestHttp, queue, runtime};
 
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q.fifo";
 
 #[test]
-fn raw_and_typed_answers_are_the_same() {
-    let (canned, clients) = Canned::new();
+fn our_parser_and_the_sdk_agree() {
+    let (http, clients) = TestHttp::new();
     let runtime = runtime();
     let window = |seconds| Duration::from_secs(seconds);
     let standard = SqsReader::new(&clients, &queue(QUEUE, false, window(0)));
     let fifo = SqsReader::new(&clients, &queue(QUEUE, true, window(5)));
     for_many(
         CASES,
-        &(spelled(answer()), any::<bool>()),
+        &(spelled(response()), any::<bool>()),
         |(body, is_fifo)| {
-            canned.answer(body.as_bytes());
+            http.respond(body.as_bytes());
             let reader = if is_fifo { &fifo } else { &standard };
             let (typed, raw) = runtime.block_on(async {
                 let typed = clients.sqs.receive_message().queue_url("https://q").send();
@@ -55,7 +55,7 @@ fn compare(typed: &Message, raw: &Raw, fifo: bool) {
     let sent = attribute(MessageSystemAttributeName::SentTimestamp);
     let sent = sent.map_or(0, |sent| sent.parse().unwrap());
     assert_eq!(raw.sent.as_millis(), sent);
-    // Only the mapping that is FIFO here has a batching window.
+    // Only the FIFO queue has a batching window.
     assert_eq!(parsed(&raw.event), expected(typed, fifo));
 }
 
@@ -98,8 +98,8 @@ fn expected(message: &Message, window: bool) -> Value {
     event
 }
 
-/// Any answer of the service.
-pub(super) fn answer() -> impl Strategy<Value = Json> {
+/// Any response of the service.
+pub(super) fn response() -> impl Strategy<Value = Json> {
     let messages = prop_oneof![
         8 => vec(message(), 0..5).prop_map(|messages| Some(Json::Array(messages))),
         1 => Just(Some(Json::Null)),

@@ -1,4 +1,4 @@
-//! Which calls reading a stream makes: iterators, their expiry, and lists of shards.
+//! The calls for a stream: iterators, their expiry, and lists of shards.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::limits;
 use crate::aws::AwsClients;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
-use crate::tests::test_http::Canned;
+use crate::tests::test_http::TestHttp;
 
 const KINESIS: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
 const DYNAMODB: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026";
@@ -47,21 +47,21 @@ fn after(number: &str) -> Position {
 }
 
 #[track_caller]
-fn calls(canned: &Canned, expected: &[(&str, Value)]) {
-    let requests = canned.requests();
+fn assert_calls(http: &TestHttp, expected: &[(&str, Value)]) {
+    let requests = http.requests();
     let calls: Vec<_> = requests.iter().map(|request| request.call()).collect();
     assert_eq!(calls, expected);
 }
 
 #[tokio::test]
-async fn an_iterator_that_expired_is_replaced_where_reading_stands() {
-    let (canned, clients) = Canned::new();
+async fn an_expired_iterator_is_replaced_at_the_position_of_the_read() {
+    let (http, clients) = TestHttp::new();
     let shard = ShardId::from(SHARD);
     let from = at(after("42"), Some("old"));
     let expired = || {
-        canned.next(400, EXPIRED);
-        canned.next(200, ITERATOR);
-        canned.next(200, EMPTY);
+        http.respond_once(400, EXPIRED);
+        http.respond_once(200, ITERATOR);
+        http.respond_once(200, EMPTY);
     };
     expired();
     let page = kinesis(&clients)
@@ -69,20 +69,24 @@ async fn an_iterator_that_expired_is_replaced_where_reading_stands() {
         .await
         .unwrap();
     let next = page.next.unwrap();
-    assert_eq!(next.after, after("42"), "an empty page does not move");
+    assert_eq!(
+        next.after,
+        after("42"),
+        "an empty page does not move the position"
+    );
     assert_eq!(next.iterator.as_deref(), Some("next"));
     assert_eq!(page.behind, Duration::from_millis(5));
     let read = |iterator: &str, limit: u32| {
         let body = json!({"ShardIterator": iterator, "Limit": limit, "StreamARN": KINESIS});
         ("GetRecords", body)
     };
-    let place = json!({"StreamARN": KINESIS, "ShardId": SHARD, "StartingSequenceNumber": "42",
+    let position = json!({"StreamARN": KINESIS, "ShardId": SHARD, "StartingSequenceNumber": "42",
         "ShardIteratorType": "AFTER_SEQUENCE_NUMBER"});
-    calls(
-        &canned,
+    assert_calls(
+        &http,
         &[
             read("old", 100),
-            ("GetShardIterator", place),
+            ("GetShardIterator", position),
             read("new", 100),
         ],
     );
@@ -97,101 +101,98 @@ async fn an_iterator_that_expired_is_replaced_where_reading_stands() {
             json!({"ShardIterator": iterator, "Limit": 1000}),
         )
     };
-    let place = json!({"StreamArn": DYNAMODB, "ShardId": SHARD, "SequenceNumber": "42",
+    let position = json!({"StreamArn": DYNAMODB, "ShardId": SHARD, "SequenceNumber": "42",
         "ShardIteratorType": "AFTER_SEQUENCE_NUMBER"});
-    calls(
-        &canned,
-        &[read("old"), ("GetShardIterator", place), read("new")],
+    assert_calls(
+        &http,
+        &[read("old"), ("GetShardIterator", position), read("new")],
     );
 }
 
 #[tokio::test]
-async fn reading_begins_where_it_should() {
-    let (canned, clients) = Canned::new();
+async fn reading_begins_at_the_starting_position() {
+    let (http, clients) = TestHttp::new();
     let shard = ShardId::from(SHARD);
-    let moment = Position::AtTimestamp(Timestamp::from_millis(1_732_552_345_678));
-    let places = [
+    let time = Position::AtTimestamp(Timestamp::from_millis(1_732_552_345_678));
+    let positions = [
         (
             Position::TrimHorizon,
             json!({"ShardIteratorType": "TRIM_HORIZON"}),
             "TRIM_HORIZON",
         ),
         (
-            moment,
+            time,
             json!({"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": 1_732_552_345.678}),
             "TRIM_HORIZON",
         ),
     ];
-    for (place, for_kinesis, for_dynamodb) in places {
-        canned.next(200, ITERATOR);
-        canned.next(200, EMPTY);
-        let from = at(place, None);
+    for (position, for_kinesis, for_dynamodb) in positions {
+        http.respond_once(200, ITERATOR);
+        http.respond_once(200, EMPTY);
+        let from = at(position, None);
         kinesis(&clients)
             .read(&shard, &from, limits(10))
             .await
             .unwrap();
-        let requests = canned.requests();
+        let requests = http.requests();
         let (operation, mut body) = requests[0].call();
         let named = body.as_object_mut().unwrap();
         assert_eq!(named.remove("StreamARN"), Some(json!(KINESIS)));
         assert_eq!(named.remove("ShardId"), Some(json!(SHARD)));
         assert_eq!((operation, body), ("GetShardIterator", for_kinesis));
-        canned.next(200, ITERATOR);
-        canned.next(200, EMPTY);
+        http.respond_once(200, ITERATOR);
+        http.respond_once(200, EMPTY);
         dynamodb(&clients)
             .read(&shard, &from, limits(10))
             .await
             .unwrap();
-        let requests = canned.requests();
+        let requests = http.requests();
         assert_eq!(requests[0].call().1["ShardIteratorType"], for_dynamodb);
     }
 }
 
 #[tokio::test]
-async fn the_end_of_a_shard_is_where_no_iterator_follows() {
-    let (canned, clients) = Canned::new();
+async fn a_shard_without_a_next_iterator_has_ended() {
+    let (http, clients) = TestHttp::new();
     let shard = ShardId::from(SHARD);
     let from = at(after("1"), Some("i"));
-    canned.next(200, r#"{"Records":[],"ChildShards":[{"ShardId":"s"}]}"#);
+    http.respond_once(200, r#"{"Records":[],"ChildShards":[{"ShardId":"s"}]}"#);
     let page = kinesis(&clients)
         .read(&shard, &from, limits(10))
         .await
         .unwrap();
     assert_eq!(page.next, None);
-    assert_eq!(canned.requests().len(), 1, "its children are proof enough");
+    assert_eq!(http.requests().len(), 1, "child shards confirm the end");
     for listed in [
         "[]",
         r#"[{"ShardId":"shardId-1","SequenceNumberRange":
         {"StartingSequenceNumber":"1","EndingSequenceNumber":"9"},"HashKeyRange":
         {"StartingHashKey":"0","EndingHashKey":"1"}}]"#,
     ] {
-        canned.next(200, ENDED);
-        canned.next(200, &format!(r#"{{"Shards":{listed}}}"#));
+        http.respond_once(200, ENDED);
+        http.respond_once(200, &format!(r#"{{"Shards":{listed}}}"#));
         let page = kinesis(&clients)
             .read(&shard, &from, limits(10))
             .await
             .unwrap();
         assert_eq!(page.next, None);
-        canned.next(200, ENDED);
-        canned.next(200, &described(listed, "ENABLED"));
+        http.respond_once(200, ENDED);
+        http.respond_once(200, &described(listed, "ENABLED"));
         let page = dynamodb(&clients)
             .read(&shard, &from, limits(10))
             .await
             .unwrap();
         assert_eq!(page.next, None);
-        assert_eq!(canned.requests().len(), 4);
+        assert_eq!(http.requests().len(), 4);
     }
-    canned.next(200, ENDED);
-    canned.next(200, &described(OPEN, "DISABLED"));
+    http.respond_once(200, ENDED);
+    http.respond_once(200, &described(OPEN, "DISABLED"));
     let page = dynamodb(&clients)
         .read(&shard, &from, limits(10))
         .await
         .unwrap();
-    assert_eq!(
-        page.next, None,
-        "a stream that is switched off has no open shards"
-    );
-    canned.requests();
+    assert_eq!(page.next, None, "a disabled stream has no open shards");
+    http.requests();
     let ended = at(Position::ShardEnd, None);
     kinesis(&clients)
         .read(&shard, &ended, limits(10))
@@ -201,27 +202,27 @@ async fn the_end_of_a_shard_is_where_no_iterator_follows() {
         .read(&shard, &ended, limits(10))
         .await
         .unwrap_err();
-    assert_eq!(canned.requests().len(), 0, "there is nothing to ask for");
+    assert_eq!(http.requests().len(), 0, "after the end there is no call");
 }
 
 #[tokio::test]
-async fn a_shard_that_is_open_does_not_end_with_an_answer_cut_short() {
-    let (canned, clients) = Canned::new();
+async fn an_open_shard_does_not_end_with_an_incomplete_response() {
+    let (http, clients) = TestHttp::new();
     let shard = ShardId::from(SHARD);
     let from = at(after("1"), Some("i"));
-    canned.next(200, ENDED);
-    canned.next(200, &format!(r#"{{"Shards":{OPEN}}}"#));
+    http.respond_once(200, ENDED);
+    http.respond_once(200, &format!(r#"{{"Shards":{OPEN}}}"#));
     let read = kinesis(&clients).read(&shard, &from, limits(10)).await;
     assert_eq!(read.unwrap_err().fault, Fault::Transient);
-    canned.next(200, ENDED);
-    canned.next(200, &described(OPEN, "ENABLED"));
+    http.respond_once(200, ENDED);
+    http.respond_once(200, &described(OPEN, "ENABLED"));
     let read = dynamodb(&clients).read(&shard, &from, limits(10)).await;
     assert_eq!(read.unwrap_err().fault, Fault::Transient);
 }
 
 #[tokio::test]
-async fn a_page_that_is_too_large_is_cut_and_read_on_behind_its_last_record() {
-    let (canned, clients) = Canned::new();
+async fn a_truncated_page_is_continued_after_its_last_record() {
+    let (http, clients) = TestHttp::new();
     let shard = ShardId::from(SHARD);
     let from = at(after("1"), Some("i"));
     let long = "A".repeat(40_000);
@@ -246,17 +247,17 @@ async fn a_page_that_is_too_large_is_cut_and_read_on_behind_its_last_record() {
         (&dynamodb(&clients), page([11, 12, 13, 14].map(of_dynamodb))),
     ];
     for (reader, body) in readers {
-        canned.next(200, &body);
-        let most = ReadLimits {
+        http.respond_once(200, &body);
+        let limits = ReadLimits {
             max_records: 10,
             max_bytes: 100_000,
         };
-        let page = reader.read(&shard, &from, most).await.unwrap();
+        let page = reader.read(&shard, &from, limits).await.unwrap();
         assert_eq!(page.records.len(), 3);
-        // That the shard has ended is not believed before its end was read.
+        // The end of the shard counts only after its last record was read.
         assert_eq!(page.next, Some(at(after("13"), None)));
         assert_ne!(page.behind, Duration::ZERO);
-        assert_eq!(canned.requests().len(), 1);
+        assert_eq!(http.requests().len(), 1);
     }
 }
 
@@ -265,25 +266,25 @@ fn described(shards: &str, status: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_iterator_that_is_refused_at_once_is_not_asked_for_again_and_again() {
-    let (canned, clients) = Canned::new();
+async fn an_iterator_is_replaced_only_once_per_read() {
+    let (http, clients) = TestHttp::new();
     let shard = ShardId::from(SHARD);
     for reader in [&kinesis(&clients) as &dyn StreamReader, &dynamodb(&clients)] {
         for (status, body) in [(400, EXPIRED), (200, ITERATOR), (400, EXPIRED)] {
-            canned.next(status, body);
+            http.respond_once(status, body);
         }
         let from = at(Position::TrimHorizon, Some("old"));
         let error = reader.read(&shard, &from, limits(10)).await.unwrap_err();
         assert_eq!(error.fault, Fault::Transient);
-        assert_eq!(canned.requests().len(), 3);
+        assert_eq!(http.requests().len(), 3);
     }
 }
 
 #[tokio::test]
-async fn a_place_that_the_stream_has_dropped_is_told_as_such() {
-    let (canned, clients) = Canned::new();
-    canned.next(200, ITERATOR);
-    canned.next(
+async fn a_trimmed_position_is_reported() {
+    let (http, clients) = TestHttp::new();
+    http.respond_once(200, ITERATOR);
+    http.respond_once(
         400,
         r#"{"__type":"TrimmedDataAccessException","message":"gone"}"#,
     );
@@ -298,15 +299,15 @@ async fn a_place_that_the_stream_has_dropped_is_told_as_such() {
 
 #[tokio::test]
 async fn every_page_of_shards_is_read() {
-    let (canned, clients) = Canned::new();
+    let (http, clients) = TestHttp::new();
     let range = r#""HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"1"},
         "SequenceNumberRange":{"StartingSequenceNumber":"1"}"#;
-    canned.next(
+    http.respond_once(
         200,
         &format!(r#"{{"Shards":[{{"ShardId":"a",{range}}}],"NextToken":"more"}}"#),
     );
-    canned.next(200, r#"{"Shards":[],"NextToken":"and more"}"#);
-    canned.next(
+    http.respond_once(200, r#"{"Shards":[],"NextToken":"and more"}"#);
+    http.respond_once(
         200,
         &format!(
             r#"{{"Shards":[{{"ShardId":"c","ParentShardId":"a","AdjacentParentShardId":"b",{range}}}]}}"#
@@ -321,8 +322,8 @@ async fn every_page_of_shards_is_read() {
     let list = |body| ("ListShards", body);
     let tokens = [json!({"StreamARN": KINESIS}), json!({"NextToken": "more"})];
     let [first, second] = tokens;
-    calls(
-        &canned,
+    assert_calls(
+        &http,
         &[
             list(first),
             list(second),
@@ -332,57 +333,61 @@ async fn every_page_of_shards_is_read() {
     let page = |shards: &str, last: &str| {
         format!(r#"{{"StreamDescription":{{"Shards":[{shards}]{last}}}}}"#)
     };
-    canned.next(
+    http.respond_once(
         200,
         &page(r#"{"ShardId":"a"}"#, r#","LastEvaluatedShardId":"a""#),
     );
-    canned.next(
+    http.respond_once(
         200,
         &page(r#"{"ShardId":"a"},{"ShardId":"b","ParentShardId":"a"}"#, ""),
     );
     let shards = dynamodb(&clients).list_shards().await.unwrap();
     let ids: Vec<_> = shards.iter().map(|shard| shard.id.as_str()).collect();
-    assert_eq!(ids, ["a", "b"], "one that comes twice is one");
+    assert_eq!(ids, ["a", "b"], "a duplicate counts once");
     assert_eq!(shards[1].parents.len(), 1);
     let describe = |body| ("DescribeStream", body);
     let second = json!({"StreamArn": DYNAMODB, "ExclusiveStartShardId": "a"});
-    calls(
-        &canned,
+    assert_calls(
+        &http,
         &[describe(json!({"StreamArn": DYNAMODB})), describe(second)],
     );
 }
 
 #[tokio::test]
 async fn a_list_of_shards_without_an_end_is_an_error() {
-    let (canned, clients) = Canned::new();
-    canned.answer(br#"{"Shards":[],"NextToken":"same"}"#);
+    let (http, clients) = TestHttp::new();
+    http.respond(br#"{"Shards":[],"NextToken":"same"}"#);
     let error = kinesis(&clients).list_shards().await.unwrap_err();
     assert_eq!(error.fault, Fault::Transient);
-    canned.answer(br#"{"StreamDescription":{"Shards":[],"LastEvaluatedShardId":"same"}}"#);
+    http.respond(br#"{"StreamDescription":{"Shards":[],"LastEvaluatedShardId":"same"}}"#);
     let error = dynamodb(&clients).list_shards().await.unwrap_err();
     assert_eq!(error.fault, Fault::Transient);
-    assert_eq!(canned.requests().len(), 2 * crate::aws::MOST_PAGES);
+    assert_eq!(
+        http.requests().len(),
+        2 * crate::aws::shard_api::MAX_LIST_PAGES
+    );
 }
 
 #[tokio::test]
-async fn some_servers_know_streams_by_name_alone() {
-    let (canned, clients) = Canned::new();
+async fn streams_on_a_custom_endpoint_are_named_without_an_arn() {
+    let (http, clients) = TestHttp::new();
     let clients = AwsClients {
         custom_kinesis: true,
         ..clients
     };
-    canned.next(200, ITERATOR);
-    canned.next(200, EMPTY);
+    http.respond_once(200, ITERATOR);
+    http.respond_once(200, EMPTY);
     let reader = kinesis(&clients);
     let from = at(Position::TrimHorizon, None);
     reader
         .read(&ShardId::from(SHARD), &from, limits(10))
         .await
         .unwrap();
-    let place = json!({"StreamName": "s", "ShardId": SHARD, "ShardIteratorType": "TRIM_HORIZON"});
+    let position =
+        json!({"StreamName": "s", "ShardId": SHARD, "ShardIteratorType": "TRIM_HORIZON"});
     let read = json!({"ShardIterator": "new", "Limit": 10});
-    calls(
-        &canned,
-        &[("GetShardIterator", place), ("GetRecords", read)],
+    assert_calls(
+        &http,
+        &[("GetShardIterator", position), ("GetRecords", read)],
     );
 }

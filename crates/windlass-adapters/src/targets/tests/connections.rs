@@ -1,4 +1,4 @@
-//! Connections of functions by URL: refused, closed, hanging, used again.
+//! Connections of HTTP functions: refused, closed, hanging, reused.
 
 use std::sync::Arc;
 
@@ -7,30 +7,30 @@ use tokio::task::JoinSet;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_engine::ports::Target;
 
-use super::server::{Act, Server, answer};
-use super::{error, invocation, not_reached, target};
+use super::server::{Act, Server, response};
+use super::{error, invocation, not_invoked, target};
 
-/// What closes a connection before an answer begins.
+/// Closes the connection before a response begins.
 fn close() -> Act {
-    Act::AnswerAndClose(Vec::new())
+    Act::RespondAndClose(Vec::new())
 }
 
 fn fine() -> Act {
-    Act::Answer(answer(200, &[], b"{}"))
+    Act::Respond(response(200, &[], b"{}"))
 }
 
 #[tokio::test]
-async fn a_function_that_accepts_no_connection_is_not_reached() {
+async fn a_function_that_accepts_no_connection_is_not_invoked() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     let target = target(&format!("http://{address}/"));
     let outcome = target.invoke(invocation(1)).await;
-    assert_eq!(outcome, not_reached(Fault::Transient));
+    assert_eq!(outcome, not_invoked(Fault::Transient));
 }
 
 #[tokio::test]
-async fn a_connection_that_is_new_and_closes_without_an_answer_is_a_function_error() {
+async fn a_new_connection_that_closes_without_a_response_is_a_function_error() {
     let mut server = Server::start([close()]).await;
     let target = target(&server.url("/"));
     let outcome = target.invoke(invocation(1)).await;
@@ -41,7 +41,7 @@ async fn a_connection_that_is_new_and_closes_without_an_answer_is_a_function_err
 }
 
 #[tokio::test]
-async fn a_connection_that_was_used_and_closes_without_an_answer_is_replaced_once() {
+async fn a_reused_connection_that_closes_without_a_response_is_replaced_once() {
     let mut server = Server::start([fine(), close(), fine()]).await;
     let target_ = target(&server.url("/"));
     assert_eq!(target_.invoke(invocation(1)).await, Outcome::Success);
@@ -64,9 +64,9 @@ async fn a_connection_that_was_used_and_closes_without_an_answer_is_replaced_onc
 }
 
 #[tokio::test]
-async fn a_connection_that_the_server_closed_meanwhile_is_not_used() {
+async fn a_connection_that_the_server_closed_is_not_reused() {
     for headers in [&[][..], &["connection: close"]] {
-        let ended = Act::AnswerAndClose(answer(200, headers, b"{}"));
+        let ended = Act::RespondAndClose(response(200, headers, b"{}"));
         let mut server = Server::start([ended.clone(), ended, fine()]).await;
         let target = target(&server.url("/"));
         for _ in 0..3 {
@@ -77,7 +77,7 @@ async fn a_connection_that_the_server_closed_meanwhile_is_not_used() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_are_used_again() {
+async fn connections_are_reused() {
     let mut server = Server::start([]).await;
     let target = Arc::new(target(&server.url("/")));
     for _ in 0..50 {
@@ -100,7 +100,7 @@ async fn connections_are_used_again() {
 }
 
 #[tokio::test]
-async fn a_function_that_takes_too_long_may_have_run() {
+async fn a_function_that_times_out_may_have_run() {
     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n".to_vec();
     let started = [head.as_slice(), b"abc"].concat();
     let busy = b"HTTP/1.1 503 Busy\r\ncontent-length: 10\r\n\r\n".to_vec();
@@ -109,7 +109,7 @@ async fn a_function_that_takes_too_long_may_have_run() {
         (b"HTTP/1.1 200 O".to_vec(), error(0, "timeout")),
         (head, error(200, "timeout")),
         (started, error(200, "timeout")),
-        (busy, not_reached(Fault::Transient)),
+        (busy, not_invoked(Fault::Transient)),
     ];
     for (sent, expected) in hanging {
         let mut server = Server::start([Act::Hang(sent)]).await;
@@ -117,30 +117,30 @@ async fn a_function_that_takes_too_long_may_have_run() {
         let mut call = JoinSet::new();
         let called = Arc::clone(&target);
         call.spawn(async move { called.invoke(invocation(1)).await });
-        server.seen().await;
-        // From here on time passes as soon as nothing else is left to do.
+        server.received().await;
+        // From here on, the clock advances whenever all tasks are idle.
         tokio::time::pause();
         let outcome = call.join_next().await.unwrap().unwrap();
         tokio::time::resume();
         assert_eq!(outcome, expected);
         assert_eq!(target.invoke(invocation(2)).await, Outcome::Success);
         assert_eq!(
-            server.seen().await.connection,
+            server.received().await.connection,
             1,
-            "the first is of no use any more"
+            "the first connection is not reused"
         );
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_a_function_error() {
+async fn an_incomplete_response_is_a_function_error() {
     let broken = [
         b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc".as_slice(),
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnonsense",
     ];
     for sent in broken {
-        let server = Server::start([Act::AnswerAndClose(sent.to_vec())]).await;
+        let server = Server::start([Act::RespondAndClose(sent.to_vec())]).await;
         let outcome = target(&server.url("/")).invoke(invocation(1)).await;
         assert_eq!(outcome, error(200, "response broken off"));
     }
@@ -149,7 +149,7 @@ async fn an_answer_that_breaks_off_is_a_function_error() {
         b"nonsense\r\n\r\n",
         b"HTTP/1.1 999999 X\r\n\r\n",
     ] {
-        let server = Server::start([Act::AnswerAndClose(sent.to_vec())]).await;
+        let server = Server::start([Act::RespondAndClose(sent.to_vec())]).await;
         let outcome = target(&server.url("/")).invoke(invocation(1)).await;
         assert_eq!(outcome, error(0, "connection closed"));
     }

@@ -1,4 +1,4 @@
-//! What is sent to a function by URL, and what its answers mean.
+//! Requests to HTTP functions, and the outcomes of their responses.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{Invocation, Target};
 
-use super::server::{Act, Seen, Server, answer};
-use super::{MINUTE, error, invocation, not_reached, target, throttled};
+use super::server::{Act, Received, Server, response};
+use super::{MINUTE, error, invocation, not_invoked, target, throttled};
 use crate::targets::{HttpFunction, HttpTarget, MAX_RESPONSE_BYTES};
 
 const EMULATOR: &str = "/2015-03-31/functions/function/invocations";
 
-/// Answers one request on each path, and compares what came of it.
-async fn outcomes(path: &str, answers: &[(Vec<u8>, Outcome)]) {
-    for (bytes, expected) in answers {
-        let server = Server::start([Act::Answer(bytes.clone())]).await;
+/// Invokes a function once per response, and asserts the outcomes.
+async fn assert_outcomes(path: &str, responses: &[(Vec<u8>, Outcome)]) {
+    for (bytes, expected) in responses {
+        let server = Server::start([Act::Respond(bytes.clone())]).await;
         let outcome = target(&server.url(path)).invoke(invocation(1)).await;
         let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
         assert_eq!(outcome, *expected, "{shown}");
@@ -30,10 +30,10 @@ async fn outcomes(path: &str, answers: &[(Vec<u8>, Outcome)]) {
 }
 
 #[tokio::test]
-async fn statuses_say_whether_a_function_failed_or_was_not_reached() {
-    let plain = |status| answer(status, &[], b"secret");
-    let after = |status, value: &str| answer(status, &[&format!("retry-after: {value}")], b"");
-    outcomes(
+async fn a_status_determines_whether_a_function_failed_or_was_not_invoked() {
+    let plain = |status| response(status, &[], b"secret");
+    let after = |status, value: &str| response(status, &[&format!("retry-after: {value}")], b"");
+    assert_outcomes(
         "/",
         &[
             (plain(200), Outcome::Success),
@@ -46,9 +46,9 @@ async fn statuses_say_whether_a_function_failed_or_was_not_reached() {
             (plain(400), error(400, "HTTP 400")),
             (plain(500), error(500, "HTTP 500")),
             (plain(501), error(501, "HTTP 501")),
-            (plain(502), not_reached(Fault::Transient)),
-            (plain(503), not_reached(Fault::Transient)),
-            (plain(504), not_reached(Fault::Transient)),
+            (plain(502), not_invoked(Fault::Transient)),
+            (plain(503), not_invoked(Fault::Transient)),
+            (plain(504), not_invoked(Fault::Transient)),
             (plain(429), throttled(None)),
             (after(429, "120"), throttled(Some(120))),
             (after(502, "5"), throttled(Some(5))),
@@ -57,7 +57,7 @@ async fn statuses_say_whether_a_function_failed_or_was_not_reached() {
                 after(504, "Wed, 21 Oct 2015 07:28:00 GMT"),
                 throttled(Some(0)),
             ),
-            (after(503, "soon"), not_reached(Fault::Transient)),
+            (after(503, "soon"), not_invoked(Fault::Transient)),
             (after(429, "-1"), throttled(None)),
             (after(500, "5"), error(500, "HTTP 500")),
         ],
@@ -66,9 +66,9 @@ async fn statuses_say_whether_a_function_failed_or_was_not_reached() {
 }
 
 #[tokio::test]
-async fn a_function_error_is_named_and_never_quoted() {
-    let with = |value: &str| answer(200, &[&format!("X-Amz-Function-Error: {value}")], b"{}");
-    outcomes(
+async fn a_function_error_is_reported_without_its_message() {
+    let with = |value: &str| response(200, &[&format!("X-Amz-Function-Error: {value}")], b"{}");
+    assert_outcomes(
         "/",
         &[
             (with("Unhandled"), error(200, "Unhandled")),
@@ -81,67 +81,74 @@ async fn a_function_error_is_named_and_never_quoted() {
 }
 
 #[tokio::test]
-async fn an_emulator_says_in_its_body_what_went_wrong() {
+async fn an_emulator_reports_errors_in_the_body() {
     let failed = br#"{"errorMessage": "secret", "errorType": "ValueError", "stackTrace": []}"#;
     let late = b"Task timed out after 3.00 seconds";
-    outcomes(
+    assert_outcomes(
         EMULATOR,
         &[
-            (answer(200, &[], failed), error(200, "ValueError")),
-            (answer(502, &[], failed), error(502, "ValueError")),
-            (answer(502, &[], b""), not_reached(Fault::Transient)),
-            (answer(200, &[], late), error(200, "timeout")),
-            (answer(200, &[], b"null"), Outcome::Success),
-            (answer(200, &[], b""), Outcome::Success),
-            (answer(503, &[], failed), not_reached(Fault::Transient)),
-            (answer(500, &[], failed), error(500, "HTTP 500")),
+            (response(200, &[], failed), error(200, "ValueError")),
+            (response(502, &[], failed), error(502, "ValueError")),
+            (response(502, &[], b""), not_invoked(Fault::Transient)),
+            (response(200, &[], late), error(200, "timeout")),
+            (response(200, &[], b"null"), Outcome::Success),
+            (response(200, &[], b""), Outcome::Success),
+            (response(503, &[], failed), not_invoked(Fault::Transient)),
+            (response(500, &[], failed), error(500, "HTTP 500")),
         ],
     )
     .await;
     for path in ["/", "/2015-03-31/functions/other/invocations"] {
         let fine = [
-            (answer(200, &[], failed), Outcome::Success),
-            (answer(200, &[], late), Outcome::Success),
-            (answer(502, &[], failed), not_reached(Fault::Transient)),
+            (response(200, &[], failed), Outcome::Success),
+            (response(200, &[], late), Outcome::Success),
+            (response(502, &[], failed), not_invoked(Fault::Transient)),
         ];
-        outcomes(path, &fine).await;
+        assert_outcomes(path, &fine).await;
     }
 }
 
 #[tokio::test]
-async fn a_response_has_a_largest_size() {
-    let largest = vec![b'x'; MAX_RESPONSE_BYTES];
-    let larger = vec![b'x'; MAX_RESPONSE_BYTES + 1];
+async fn the_size_of_a_response_is_limited() {
+    let max = vec![b'x'; MAX_RESPONSE_BYTES];
+    let too_large = vec![b'x'; MAX_RESPONSE_BYTES + 1];
     let chunked = [
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n600001\r\n".as_slice(),
-        &larger,
+        &too_large,
         b"\r\n0\r\n\r\n",
     ];
-    outcomes(
+    assert_outcomes(
         "/",
         &[
-            (answer(200, &[], &largest), Outcome::Success),
-            (answer(200, &[], &larger), error(200, "response too large")),
+            (response(200, &[], &max), Outcome::Success),
+            (
+                response(200, &[], &too_large),
+                error(200, "response too large"),
+            ),
             (chunked.concat(), error(200, "response too large")),
-            (answer(500, &[], &larger), error(500, "HTTP 500")),
-            (answer(429, &[], &larger), throttled(None)),
+            (response(500, &[], &too_large), error(500, "HTTP 500")),
+            (response(429, &[], &too_large), throttled(None)),
         ],
     )
     .await;
 }
 
-async fn request_of(function: HttpFunction, server: &mut Server, event: impl Into<Event>) -> Seen {
+async fn request_of(
+    function: HttpFunction,
+    server: &mut Server,
+    event: impl Into<Event>,
+) -> Received {
     let target = HttpTarget::new(&function, MINUTE, None, None).unwrap();
     let invocation = Invocation {
         event: event.into(),
         ..invocation(3)
     };
     assert_eq!(target.invoke(invocation).await, Outcome::Success);
-    server.seen().await
+    server.received().await
 }
 
 #[tokio::test]
-async fn a_request_says_what_it_is() {
+async fn a_request_has_the_documented_headers() {
     let mut server = Server::start([]).await;
     let event = Bytes::from(format!("{{\"Records\":[\"{}\"]}}", "é".repeat(100_000)));
     let function = HttpFunction {
@@ -153,10 +160,10 @@ async fn a_request_says_what_it_is() {
         .into(),
         ..HttpFunction::new(&server.url("/a/b?c=d%20e#f"))
     };
-    let seen = request_of(function, &mut server, event.clone()).await;
-    assert_eq!(seen.line, "POST /a/b?c=d%20e HTTP/1.1");
-    assert_eq!(seen.body, event);
-    let traceparent = &seen.headers["traceparent"];
+    let received = request_of(function, &mut server, event.clone()).await;
+    assert_eq!(received.line, "POST /a/b?c=d%20e HTTP/1.1");
+    assert_eq!(received.body, event);
+    let traceparent = &received.headers["traceparent"];
     let parts: Vec<_> = traceparent.split('-').collect();
     assert_eq!(
         parts.iter().map(|part| part.len()).collect::<Vec<_>>(),
@@ -178,27 +185,32 @@ async fn a_request_says_what_it_is() {
         ("x-windlass-mapping", "14e0db71-5d35-4eb5-b481-8945cf9d10c2"),
     ];
     for (name, value) in others {
-        assert_eq!(seen.headers[name], value, "{name}");
+        assert_eq!(received.headers[name], value, "{name}");
     }
-    assert_eq!(seen.headers.len(), others.len() + 1, "{:?}", seen.headers);
+    assert_eq!(
+        received.headers.len(),
+        others.len() + 1,
+        "{:?}",
+        received.headers
+    );
 }
 
 #[tokio::test]
-async fn every_request_has_a_trace_of_its_own_and_json_by_default() {
+async fn every_request_has_its_own_trace_and_is_json_by_default() {
     let mut server = Server::start([]).await;
     let mut traces = Vec::new();
     for _ in 0..2 {
         let function = HttpFunction::new(&server.url(""));
-        let seen = request_of(function, &mut server, Bytes::from_static(b"{}")).await;
-        assert_eq!(seen.line, "POST / HTTP/1.1");
-        assert_eq!(seen.headers["content-type"], "application/json");
-        assert!(!seen.headers.contains_key("x-windlass-signature"));
-        traces.push(seen.headers["traceparent"].clone());
+        let received = request_of(function, &mut server, Bytes::from_static(b"{}")).await;
+        assert_eq!(received.line, "POST / HTTP/1.1");
+        assert_eq!(received.headers["content-type"], "application/json");
+        assert!(!received.headers.contains_key("x-windlass-signature"));
+        traces.push(received.headers["traceparent"].clone());
     }
     assert_ne!(traces[0], traces[1]);
 }
 
-/// The body and key of a published example of HMAC-SHA256.
+/// Key and body of a published example of HMAC-SHA256.
 #[tokio::test]
 async fn a_secret_signs_the_body() {
     let mut server = Server::start([]).await;
@@ -207,15 +219,15 @@ async fn a_secret_signs_the_body() {
         ..HttpFunction::new(&server.url("/"))
     };
     let event = Bytes::from_static(b"The quick brown fox jumps over the lazy dog");
-    let seen = request_of(function, &mut server, event).await;
+    let received = request_of(function, &mut server, event).await;
     assert_eq!(
-        seen.headers["x-windlass-signature"],
+        received.headers["x-windlass-signature"],
         "sha256=f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8"
     );
 }
 
-/// Records of two pages, of one of them not all, each larger than what a socket takes at once.
-fn event_of_pieces() -> Event {
+/// Records of two pages, not all of one of them, each larger than a socket buffer.
+fn event_of_several_pieces() -> Event {
     let mut records = Vec::new();
     for page in ["a", "b"] {
         let mut builder = RecordPageBuilder::default();
@@ -242,24 +254,24 @@ async fn an_event_of_several_pieces_arrives_as_one() {
         ..HttpFunction::new(&server.url("/"))
     };
     let (function, again) = (signed(), signed());
-    let event = event_of_pieces();
+    let event = event_of_several_pieces();
     assert_eq!(event.pieces().len(), 7);
-    let seen = request_of(function, &mut server, event.clone()).await;
-    assert_eq!(seen.body, event.to_bytes());
+    let received = request_of(function, &mut server, event.clone()).await;
+    assert_eq!(received.body, event.to_bytes());
     assert_eq!(
-        seen.headers["content-length"],
+        received.headers["content-length"],
         event.to_bytes().len().to_string()
     );
     let whole = request_of(again, &mut server, event.to_bytes()).await;
     let signature = "x-windlass-signature";
-    assert_eq!(seen.headers[signature], whole.headers[signature]);
+    assert_eq!(received.headers[signature], whole.headers[signature]);
 }
 
 #[tokio::test]
-async fn a_limit_of_concurrency_holds() {
+async fn concurrent_invocations_are_limited() {
     for (path, limit) in [("/", 2), (EMULATOR, 1), (EMULATOR, 3)] {
         let permits = Arc::new(Semaphore::new(0));
-        let gated = Act::AnswerWhen(Arc::clone(&permits), answer(200, &[], b"{}"));
+        let gated = Act::RespondWhen(Arc::clone(&permits), response(200, &[], b"{}"));
         let mut server = Server::start(vec![gated; 6]).await;
         let function = HttpFunction::new(&server.url(path));
         let target = Arc::new(HttpTarget::new(&function, MINUTE, Some(limit), None).unwrap());
@@ -269,16 +281,16 @@ async fn a_limit_of_concurrency_holds() {
             calls.spawn(async move { target.invoke(invocation(1)).await });
         }
         for _ in 0..limit {
-            server.seen().await;
+            server.received().await;
         }
         for _ in limit..6 {
-            // All that can be done without an answer is done, and no further request was sent.
+            // Everything that is possible without a response is done; no further request was sent.
             for _ in 0..100 {
                 tokio::task::yield_now().await;
             }
             server.connections(0).await;
             permits.add_permits(1);
-            server.seen().await;
+            server.received().await;
         }
         permits.add_permits(limit);
         assert_eq!(calls.join_all().await, vec![Outcome::Success; 6]);

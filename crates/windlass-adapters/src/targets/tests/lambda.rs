@@ -1,4 +1,4 @@
-//! Functions of AWS Lambda: what is sent, and what its answers mean.
+//! Functions of AWS Lambda: requests, and the outcomes of their responses.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,29 +13,28 @@ use windlass_core::arn::Arn;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_engine::ports::Target;
 
-use super::server::{Act, Server, answer};
-use super::{MINUTE, error, invocation, not_reached, throttled};
+use super::server::{Act, Server, response};
+use super::{MINUTE, error, invocation, not_invoked, throttled};
 use crate::targets::{LambdaTarget, find_function};
-use crate::tests::test_http::Canned;
+use crate::tests::test_http::TestHttp;
 
 fn arn(qualifier: &str) -> Arn {
     let arn = format!("arn:aws:lambda:us-east-1:123456789012:function:f{qualifier}");
     Arn::parse(&arn).unwrap()
 }
 
-/// A target with this timeout whose calls are answered from memory.
-fn canned(timeout: Duration) -> (Canned, LambdaTarget) {
-    let (canned, clients) = Canned::new();
+fn lambda_target(timeout: Duration) -> (TestHttp, LambdaTarget) {
+    let (http, clients) = TestHttp::new();
     let target = LambdaTarget::new(&clients.lambda, &arn(":live"), timeout, None);
-    (canned, target)
+    (http, target)
 }
 
 #[tokio::test]
-async fn a_function_is_invoked_and_waited_for() {
-    let (canned, target) = canned(MINUTE);
-    canned.answer(b"{\"batchItemFailures\":[]}");
+async fn a_function_is_invoked_synchronously() {
+    let (http, target) = lambda_target(MINUTE);
+    http.respond(b"{\"batchItemFailures\":[]}");
     assert_eq!(target.invoke(invocation(2)).await, Outcome::Success);
-    let [request] = canned.requests().try_into().unwrap();
+    let [request] = http.requests().try_into().unwrap();
     assert_eq!(
         request.uri,
         "https://lambda.us-east-1.amazonaws.com/2015-03-31/functions/\
@@ -48,22 +47,22 @@ async fn a_function_is_invoked_and_waited_for() {
 }
 
 #[tokio::test]
-async fn a_function_error_is_named_and_never_quoted() {
-    let (canned, target) = canned(MINUTE);
+async fn a_function_error_is_reported_without_its_message() {
+    let (http, target) = lambda_target(MINUTE);
     let body = br#"{"errorMessage":"secret","errorType":"ValueError"}"#;
     for (kind, shown) in [
         ("Unhandled", "Unhandled"),
         ("Handled", "Handled"),
         ("a b", "Unhandled"),
     ] {
-        canned.fail(200, &[("x-amz-function-error", kind)], body);
+        http.respond_with(200, &[("x-amz-function-error", kind)], body);
         assert_eq!(target.invoke(invocation(1)).await, error(200, shown));
     }
 }
 
 #[tokio::test]
-async fn every_kind_of_throttling_is_left_alone_as_long_as_it_asks() {
-    let (canned, target) = canned(MINUTE);
+async fn every_kind_of_throttling_has_the_requested_delay() {
+    let (http, target) = lambda_target(MINUTE);
     let reasons = [
         "ConcurrentInvocationLimitExceeded",
         "FunctionInvocationRateLimitExceeded",
@@ -75,22 +74,18 @@ async fn every_kind_of_throttling_is_left_alone_as_long_as_it_asks() {
     for reason in reasons {
         let body = format!(r#"{{"Reason":"{reason}","Type":"User","message":"Rate Exceeded."}}"#);
         let kind = ("x-amzn-errortype", "TooManyRequestsException");
-        canned.fail(429, &[kind], body.as_bytes());
+        http.respond_with(429, &[kind], body.as_bytes());
         assert_eq!(target.invoke(invocation(1)).await, throttled(None));
-        canned.fail(429, &[kind, ("retry-after", "9")], body.as_bytes());
+        http.respond_with(429, &[kind, ("retry-after", "9")], body.as_bytes());
         assert_eq!(target.invoke(invocation(1)).await, throttled(Some(9)));
     }
-    assert_eq!(
-        canned.requests().len(),
-        12,
-        "nothing is tried again by itself"
-    );
+    assert_eq!(http.requests().len(), 12, "the SDK does not retry");
 }
 
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_Invoke.html>
 #[tokio::test]
 async fn errors_of_the_service_use_no_attempt() {
-    let (canned, target) = canned(MINUTE);
+    let (http, target) = lambda_target(MINUTE);
     let transient = [
         (500, "ServiceException"),
         (502, "EC2ThrottledException"),
@@ -125,10 +120,10 @@ async fn errors_of_the_service_use_no_attempt() {
         (400, "InvalidParameterValueException"),
         (415, "UnsupportedMediaTypeException"),
     ];
-    let transient = transient.map(|it| (it, not_reached(Fault::Transient)));
-    let denied = denied.map(|it| (it, not_reached(Fault::Denied)));
+    let transient = transient.map(|it| (it, not_invoked(Fault::Transient)));
+    let denied = denied.map(|it| (it, not_invoked(Fault::Denied)));
     let others = [
-        ((404, "ResourceNotFoundException"), not_reached(Fault::Gone)),
+        ((404, "ResourceNotFoundException"), not_invoked(Fault::Gone)),
         (
             (413, "RequestTooLargeException"),
             error(413, "RequestTooLargeException"),
@@ -144,32 +139,32 @@ async fn errors_of_the_service_use_no_attempt() {
     ];
     for ((status, code), expected) in transient.into_iter().chain(denied).chain(others) {
         let kind = Some(("x-amzn-errortype", code)).filter(|_| !code.is_empty());
-        canned.fail(status, kind.as_slice(), br#"{"Message":"secret"}"#);
+        http.respond_with(status, kind.as_slice(), br#"{"Message":"secret"}"#);
         let outcome = target.invoke(invocation(1)).await;
         assert_eq!(outcome, expected, "{status} {code}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_function_may_take_as_long_as_it_is_allowed_to() {
-    let (canned, target) = canned(15 * MINUTE);
-    canned.answer(b"null");
+async fn a_call_may_take_the_timeout_of_its_function_and_five_seconds() {
+    let (http, target) = lambda_target(15 * MINUTE);
+    http.respond(b"null");
     for seconds in [30, 41, 899, 902] {
-        canned.delay(Duration::from_secs(seconds));
+        http.delay(Duration::from_secs(seconds));
         let outcome = target.invoke(invocation(1)).await;
         assert_eq!(outcome, Outcome::Success, "after {seconds} s");
     }
     let started = Instant::now();
-    canned.delay(60 * MINUTE);
+    http.delay(60 * MINUTE);
     assert_eq!(target.invoke(invocation(1)).await, error(0, "timeout"));
     assert_eq!(started.elapsed().as_secs(), 15 * 60 + 5);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_of_concurrency_holds() {
-    let (canned, clients) = Canned::new();
-    canned.answer(b"null");
-    canned.delay(Duration::from_secs(10));
+async fn concurrent_invocations_are_limited() {
+    let (http, clients) = TestHttp::new();
+    http.respond(b"null");
+    http.delay(Duration::from_secs(10));
     let target = LambdaTarget::new(&clients.lambda, &arn(""), MINUTE, Some(2));
     let target = Arc::new(target);
     let started = Instant::now();
@@ -186,7 +181,7 @@ async fn a_limit_of_concurrency_holds() {
     );
 }
 
-/// A client that uses the network, without any retry of its own.
+/// A client that uses the network.
 fn client(address: &str) -> Client {
     let config = aws_sdk_lambda::Config::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -198,19 +193,19 @@ fn client(address: &str) -> Client {
 }
 
 #[tokio::test]
-async fn what_the_network_does_is_told_apart() {
+async fn network_errors_are_distinguished() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
     let target = LambdaTarget::new(&client(&address), &arn(""), MINUTE, None);
     let refused = target.invoke(invocation(1)).await;
-    assert_eq!(refused, not_reached(Fault::Transient));
+    assert_eq!(refused, not_invoked(Fault::Transient));
     let broken = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc".to_vec();
     let script = [
-        Act::Answer(answer(200, &[], b"null")),
-        Act::AnswerAndClose(broken),
-        Act::Answer(answer(500, &[], b"")),
-        Act::AnswerAndClose(Vec::new()),
+        Act::Respond(response(200, &[], b"null")),
+        Act::RespondAndClose(broken),
+        Act::Respond(response(500, &[], b"")),
+        Act::RespondAndClose(Vec::new()),
         Act::Hang(Vec::new()),
     ];
     let mut server = Server::start(script).await;
@@ -222,17 +217,17 @@ async fn what_the_network_does_is_told_apart() {
     );
     assert_eq!(
         target.invoke(invocation(1)).await,
-        not_reached(Fault::Transient)
+        not_invoked(Fault::Transient)
     );
     assert_eq!(
         target.invoke(invocation(1)).await,
-        not_reached(Fault::Transient)
+        not_invoked(Fault::Transient)
     );
-    // Each is sent once.
+    // Each request is sent once.
     server.connections(4).await;
     let mut call = JoinSet::new();
     call.spawn(async move { target.invoke(invocation(1)).await });
-    server.seen().await;
+    server.received().await;
     tokio::time::pause();
     assert_eq!(
         call.join_next().await.unwrap().unwrap(),
@@ -242,13 +237,13 @@ async fn what_the_network_does_is_told_apart() {
 
 #[tokio::test]
 async fn a_function_is_looked_up() {
-    let (canned, clients) = Canned::new();
-    canned.answer(br#"{"FunctionName":"f"}"#);
+    let (http, clients) = TestHttp::new();
+    http.respond(br#"{"FunctionName":"f"}"#);
     assert!(find_function(&clients.lambda, &arn(":live")).await.unwrap());
     let missing = [("x-amzn-errortype", "ResourceNotFoundException")];
-    canned.fail(404, &missing, b"{}");
+    http.respond_with(404, &missing, b"{}");
     assert!(!find_function(&clients.lambda, &arn("")).await.unwrap());
-    canned.fail(403, &[("x-amzn-errortype", "AccessDeniedException")], b"{}");
+    http.respond_with(403, &[("x-amzn-errortype", "AccessDeniedException")], b"{}");
     let error = find_function(&clients.lambda, &arn("")).await.unwrap_err();
     assert_eq!(error.fault, Fault::Denied);
     assert!(

@@ -1,4 +1,4 @@
-//! Functions against servers that do what functions and their servers do wrong.
+//! Targets against servers with the faults that functions and their servers have.
 
 mod connections;
 mod http;
@@ -36,12 +36,12 @@ fn error(status: u16, error: &str) -> Outcome {
     }
 }
 
-fn not_reached(cause: Fault) -> Outcome {
+fn not_invoked(cause: Fault) -> Outcome {
     Outcome::NotInvoked { cause }
 }
 
 fn throttled(seconds: Option<u64>) -> Outcome {
-    not_reached(Fault::Throttled {
+    not_invoked(Fault::Throttled {
         retry_after: seconds.map(Duration::from_secs),
     })
 }

@@ -1,4 +1,4 @@
-//! A function's server on loopback that does what a script says, to the byte.
+//! A function's server on loopback that follows a script, to the byte.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -10,53 +10,53 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-/// What is done with one request.
+/// Reaction to one request.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
-    /// It is answered, and the connection stays open.
-    Answer(Vec<u8>),
-    /// It is answered when a permit is there.
-    AnswerWhen(Arc<Semaphore>, Vec<u8>),
-    /// It is answered, and the connection is closed.
-    AnswerAndClose(Vec<u8>),
-    /// This is sent, and then nothing any more.
+    /// Sends a response and keeps the connection open.
+    Respond(Vec<u8>),
+    /// Sends a response after it got a permit.
+    RespondWhen(Arc<Semaphore>, Vec<u8>),
+    /// Sends a response and closes the connection.
+    RespondAndClose(Vec<u8>),
+    /// Sends this, and then nothing more.
     Hang(Vec<u8>),
 }
 
-/// A request as it came in.
+/// A request as it was received.
 #[derive(Debug)]
-pub(super) struct Seen {
-    /// On which connection, counted from 0.
+pub(super) struct Received {
+    /// Number of the connection, from 0.
     pub(super) connection: usize,
     /// Method, path and version.
     pub(super) line: String,
-    /// By name in lower case.
+    /// By lower-case name.
     pub(super) headers: BTreeMap<String, String>,
     pub(super) body: Bytes,
 }
 
-/// The server; it ends when it is dropped.
+/// The server. Dropping it stops it.
 pub(super) struct Server {
     address: String,
-    seen: mpsc::UnboundedReceiver<Seen>,
+    received: mpsc::UnboundedReceiver<Received>,
     _accepting: JoinSet<()>,
 }
 
 #[derive(Clone)]
 struct Play {
     script: Arc<Mutex<VecDeque<Act>>>,
-    seen: mpsc::UnboundedSender<Seen>,
+    received: mpsc::UnboundedSender<Received>,
 }
 
 impl Server {
-    /// Does one act for each request; after the last, every request is answered with `{}`.
+    /// Follows a script with one act per request, and then responds `{}` to all requests.
     pub(super) async fn start(script: impl IntoIterator<Item = Act>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (sender, seen) = mpsc::unbounded_channel();
+        let (sender, received) = mpsc::unbounded_channel();
         let play = Play {
             script: Arc::new(Mutex::new(script.into_iter().collect())),
-            seen: sender,
+            received: sender,
         };
         let mut accepting = JoinSet::new();
         accepting.spawn(async move {
@@ -68,7 +68,7 @@ impl Server {
         });
         Self {
             address,
-            seen,
+            received,
             _accepting: accepting,
         }
     }
@@ -81,58 +81,59 @@ impl Server {
         &self.address
     }
 
-    /// The next request, once its act is done (or has begun to wait).
-    pub(super) async fn seen(&mut self) -> Seen {
-        self.seen.recv().await.unwrap()
+    /// The next request, after its act is done or has begun to wait.
+    pub(super) async fn received(&mut self) -> Received {
+        self.received.recv().await.unwrap()
     }
 
-    /// The connections on which the next requests came; there must be no more than these.
+    /// The connections of the next requests; asserts that there are no more requests.
     pub(super) async fn connections(&mut self, n_requests: usize) -> Vec<usize> {
         let mut connections = Vec::new();
         for _ in 0..n_requests {
-            connections.push(self.seen().await.connection);
+            connections.push(self.received().await.connection);
         }
-        let more = self.seen.try_recv();
-        assert!(more.is_err(), "there was another request: {more:?}");
+        let more = self.received.try_recv();
+        assert!(more.is_err(), "unexpected request: {more:?}");
         connections
     }
 }
 
 impl Play {
-    /// How it ends is seen by the client.
+    /// Errors are visible to the client.
     async fn serve(self, connection: usize, stream: TcpStream) -> io::Result<()> {
         let mut stream = BufReader::new(stream);
         loop {
-            let seen = read(connection, &mut stream).await?;
+            let received = read(connection, &mut stream).await?;
             let act = self.script.lock().unwrap().pop_front();
-            let (answer, open) = match act.unwrap_or_else(|| Act::Answer(answer(200, &[], b"{}"))) {
-                Act::Answer(answer) => (answer, true),
-                Act::AnswerAndClose(answer) => (answer, false),
-                Act::AnswerWhen(permits, answer) => {
-                    drop(self.seen.send(seen));
+            let default = || Act::Respond(response(200, &[], b"{}"));
+            let (response, keep_open) = match act.unwrap_or_else(default) {
+                Act::Respond(response) => (response, true),
+                Act::RespondAndClose(response) => (response, false),
+                Act::RespondWhen(permits, response) => {
+                    drop(self.received.send(received));
                     permits.acquire().await.unwrap().forget();
-                    stream.write_all(&answer).await?;
+                    stream.write_all(&response).await?;
                     continue;
                 }
                 Act::Hang(start) => {
                     stream.write_all(&start).await?;
-                    drop(self.seen.send(seen));
+                    drop(self.received.send(received));
                     return std::future::pending().await;
                 }
             };
-            stream.write_all(&answer).await?;
-            if !open {
+            stream.write_all(&response).await?;
+            if !keep_open {
                 stream.shutdown().await?;
             }
-            drop(self.seen.send(seen));
-            if !open {
+            drop(self.received.send(received));
+            if !keep_open {
                 return Ok(());
             }
         }
     }
 }
 
-async fn read(connection: usize, stream: &mut BufReader<TcpStream>) -> io::Result<Seen> {
+async fn read(connection: usize, stream: &mut BufReader<TcpStream>) -> io::Result<Received> {
     let mut head = Vec::new();
     loop {
         let mut line = String::new();
@@ -152,7 +153,7 @@ async fn read(connection: usize, stream: &mut BufReader<TcpStream>) -> io::Resul
     let length = headers.get("content-length").map_or("0", String::as_str);
     let mut body = vec![0; length.parse().unwrap()];
     stream.read_exact(&mut body).await?;
-    Ok(Seen {
+    Ok(Received {
         connection,
         line: head.swap_remove(0),
         headers,
@@ -160,8 +161,8 @@ async fn read(connection: usize, stream: &mut BufReader<TcpStream>) -> io::Resul
     })
 }
 
-/// An answer with a length.
-pub(super) fn answer(status: u16, headers: &[&str], body: &[u8]) -> Vec<u8> {
+/// A response with a `content-length`.
+pub(super) fn response(status: u16, headers: &[&str], body: &[u8]) -> Vec<u8> {
     let mut text = format!("HTTP/1.1 {status} Whatever\r\n");
     for header in headers {
         text += &format!("{header}\r\n");

@@ -1,5 +1,5 @@
-//! Servers whose authority no machine knows. The files hold an authority made for these tests, the
-//! certificate it gave to `localhost`, and that one's key; they are good for a century.
+//! Servers with a certificate of a private authority. The files are an authority made for these
+//! tests, the certificate it issued to `localhost`, and its key; they are valid for a century.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,8 +29,8 @@ fn bundle() -> CaBundle {
     CaBundle::read(&file("authority.pem")).unwrap()
 }
 
-/// A server at `https://localhost` that answers every request alike.
-async fn server(answer: &'static str) -> (String, JoinSet<()>) {
+/// A server at `https://localhost` that sends the same response to every request.
+async fn server(response: &'static str) -> (String, JoinSet<()>) {
     let certificates = CertificateDer::pem_file_iter(file("server.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -49,13 +49,13 @@ async fn server(answer: &'static str) -> (String, JoinSet<()>) {
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            // Who does not trust the server goes away here.
+            // The handshake fails if the client does not trust the server.
             let Ok(mut stream) = acceptor.accept(stream).await else {
                 continue;
             };
             let mut request = [0; 16 * 1024];
             if stream.read(&mut request).await.is_ok() {
-                drop(stream.write_all(answer.as_bytes()).await);
+                drop(stream.write_all(response.as_bytes()).await);
                 drop(stream.shutdown().await);
             }
         }
@@ -64,7 +64,7 @@ async fn server(answer: &'static str) -> (String, JoinSet<()>) {
 }
 
 #[tokio::test]
-async fn functions_are_reached_by_the_authority_of_the_bundle() {
+async fn functions_are_called_with_the_authorities_of_the_bundle() {
     let (url, _server) =
         server("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}").await;
     let invoke = async |ca_bundle| {
@@ -77,27 +77,27 @@ async fn functions_are_reached_by_the_authority_of_the_bundle() {
         };
         match target {
             Ok(target) => target.invoke(invocation).await,
-            // Where a machine trusts nobody, there is nothing to connect with.
+            // A machine without root certificates cannot connect.
             Err(_) => Outcome::NotInvoked {
                 cause: Fault::Transient,
             },
         }
     };
-    let not_reached = Outcome::NotInvoked {
+    let not_connected = Outcome::NotInvoked {
         cause: Fault::Transient,
     };
-    assert_eq!(invoke(None).await, not_reached);
+    assert_eq!(invoke(None).await, not_connected);
     assert_eq!(invoke(Some(&bundle())).await, Outcome::Success);
 }
 
 #[tokio::test]
-async fn sources_are_reached_by_the_authority_of_the_bundle() {
+async fn sources_are_called_with_the_authorities_of_the_bundle() {
     let (url, _server) = server(
         "HTTP/1.1 400 Bad Request\r\ncontent-type: application/x-amz-json-1.1\r\n\
          connection: close\r\ncontent-length: 38\r\n\r\n{\"__type\":\"ResourceNotFoundException\"}",
     )
     .await;
-    let ask = async |ca_bundle| {
+    let fault_with = async |ca_bundle| {
         let aws = Aws::load(&AwsSettings {
             region: "us-east-1".to_owned(),
             endpoints: BTreeMap::from([(Service::Kinesis, url.clone())]),
@@ -111,18 +111,18 @@ async fn sources_are_reached_by_the_authority_of_the_bundle() {
             .unwrap_err()
             .fault
     };
-    assert_eq!(ask(None).await, Fault::Transient);
-    assert_eq!(ask(Some(bundle())).await, Fault::Gone);
+    assert_eq!(fault_with(None).await, Fault::Transient);
+    assert_eq!(fault_with(Some(bundle())).await, Fault::Gone);
 }
 
 #[test]
-fn what_is_no_bundle_is_refused_in_words() {
-    for (name, says) in [
-        ("nothing.pem", "cannot be read"),
-        ("mod.rs", "holds no certificate"),
-        ("server.key", "holds no certificate"),
+fn an_invalid_bundle_is_rejected_with_its_reason() {
+    for (name, reason) in [
+        ("nothing.pem", "cannot read"),
+        ("mod.rs", "has no PEM certificate"),
+        ("server.key", "has no PEM certificate"),
     ] {
         let error = CaBundle::read(&file(name)).unwrap_err();
-        assert!(error.contains(name) && error.contains(says), "{error}");
+        assert!(error.contains(name) && error.contains(reason), "{error}");
     }
 }

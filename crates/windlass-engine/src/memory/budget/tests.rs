@@ -1,4 +1,4 @@
-//! What is taken and given back adds up, and nobody can take it all.
+//! Reservations add up, and no mapping can take the whole budget.
 
 use std::collections::BTreeSet;
 
@@ -16,9 +16,9 @@ fn account(budget: &Budget, number: usize) -> Account {
     budget.account(&MappingId::new(&format!("m{number:04}")))
 }
 
-/// Takes pieces until there is no room for another, as one mapping does whose function hangs.
+/// Takes pieces as long as it can, like a mapping whose function hangs.
 fn fill(account: &Account, piece: usize) -> Reservation {
-    let mut all = account.nothing();
+    let mut all = account.empty();
     while let Some(more) = account.try_reserve(piece) {
         all.merge(more);
     }
@@ -26,7 +26,7 @@ fn fill(account: &Account, piece: usize) -> Reservation {
 }
 
 #[test]
-fn what_is_given_back_can_be_taken_again() {
+fn what_is_released_can_be_reserved_again() {
     let budget = Budget::new(1_600);
     let account = account(&budget, 0);
     let mut first = account.try_reserve(80).unwrap();
@@ -42,7 +42,7 @@ fn what_is_given_back_can_be_taken_again() {
 }
 
 #[test]
-fn what_has_turned_out_larger_is_counted_as_it_is() {
+fn a_reservation_can_grow_beyond_the_budget() {
     let budget = Budget::new(1_600);
     let mut reservation = account(&budget, 0).try_reserve(100).unwrap();
     reservation.set(2_000);
@@ -53,7 +53,7 @@ fn what_has_turned_out_larger_is_counted_as_it_is() {
 }
 
 #[test]
-fn nobody_is_given_more_than_a_share_at_a_time() {
+fn a_reservation_is_at_most_a_share() {
     let budget = Budget::new(1_600);
     let reservation = account(&budget, 0).try_reserve(1_000_000).unwrap();
     assert_eq!((budget.used(), budget.total()), (100, 1_600));
@@ -61,7 +61,7 @@ fn nobody_is_given_more_than_a_share_at_a_time() {
 }
 
 #[test]
-fn each_that_hangs_leaves_half_of_the_common_part() {
+fn each_mapping_that_hangs_leaves_half_of_the_common_pool() {
     let budget = budget();
     let held: Vec<_> = (0..3)
         .map(|number| fill(&account(&budget, number), MIB))
@@ -71,7 +71,7 @@ fn each_that_hangs_leaves_half_of_the_common_part() {
 }
 
 #[test]
-fn one_that_comes_late_finds_its_share() {
+fn a_late_mapping_gets_its_share() {
     let budget = budget();
     let hanging: Vec<_> = (0..7)
         .map(|number| fill(&account(&budget, number), 32 * MIB))
@@ -82,7 +82,7 @@ fn one_that_comes_late_finds_its_share() {
 }
 
 #[test]
-fn a_thousand_find_room_for_a_batch_each() {
+fn a_thousand_mappings_get_memory_for_a_batch_each() {
     let budget = budget();
     let _hanging: Vec<_> = (0..4)
         .map(|number| fill(&account(&budget, number), 32 * MIB))
@@ -97,7 +97,7 @@ fn a_thousand_find_room_for_a_batch_each() {
 }
 
 #[test]
-fn one_mapping_alone_has_most_of_the_invocations() {
+fn one_mapping_alone_gets_most_of_the_invocations() {
     let budget = Budget::of_invocations(1_000);
     let alone = fill(&account(&budget, 0), 1);
     assert_eq!(alone.amount, 800);
@@ -108,16 +108,16 @@ fn one_mapping_alone_has_most_of_the_invocations() {
 }
 
 #[test]
-fn who_holds_least_is_served_first() {
+fn the_mapping_that_holds_least_is_served_first() {
     let budget = Budget::new(1_600);
     let accounts = [0, 1, 2].map(|number| account(&budget, number));
     let _held = [80, 50].map(|amount| accounts[amount / 80].try_reserve(amount).unwrap());
-    let mut full = account(&budget, 9).nothing();
+    let mut full = account(&budget, 9).empty();
     full.set(1_600 - 130);
     let mut waiting: Vec<_> = accounts.iter().map(|it| it.wait(10)).collect();
     let (mut order, mut served) = (Vec::new(), Vec::new());
     for free in [10, 20, 30] {
-        // The common part is three quarters.
+        // The common pool is three quarters.
         full.set(1_200 - 130 - free);
         for (number, wait) in waiting.iter_mut().enumerate() {
             if let Ok(reservation) = wait.try_recv() {
@@ -131,7 +131,7 @@ fn who_holds_least_is_served_first() {
 }
 
 #[test]
-fn who_gives_up_waiting_is_given_nothing() {
+fn a_cancelled_waiter_gets_nothing() {
     let budget = Budget::new(1_600);
     let mut full = account(&budget, 0).try_reserve(1).unwrap();
     full.set(1_600);
@@ -142,12 +142,12 @@ fn who_gives_up_waiting_is_given_nothing() {
     assert!(second.as_mut().now_or_never().is_none());
     drop(first);
     full.set(0);
-    let second = second.now_or_never().expect("there is room");
+    let second = second.now_or_never().expect("it is available");
     assert_eq!(budget.used(), second.amount);
 }
 
 #[test]
-fn what_was_granted_and_never_taken_goes_back() {
+fn a_grant_that_is_never_received_is_released() {
     let budget = Budget::new(1_600);
     let wait = account(&budget, 1).wait(100);
     assert_eq!(budget.used(), 100);
@@ -156,9 +156,9 @@ fn what_was_granted_and_never_taken_goes_back() {
 }
 
 #[test]
-fn a_small_one_is_not_kept_waiting_by_a_large_one_that_finds_no_room() {
+fn a_small_request_does_not_wait_for_a_large_one_that_cannot_be_served() {
     let budget = budget();
-    let mut rest = account(&budget, 20).nothing();
+    let mut rest = account(&budget, 20).empty();
     rest.set(budget.total() - budget.used() - MIB);
     let large = account(&budget, 21);
     let mut large = Box::pin(large.reserve(32 * MIB));
@@ -167,10 +167,8 @@ fn a_small_one_is_not_kept_waiting_by_a_large_one_that_finds_no_room() {
     assert!(small.expect("it fits").is_scarce());
 }
 
-/// Whatever is taken and given back in whatever order: the books agree, and nobody waits for what
-/// is free.
 #[test]
-fn the_books_agree() {
+fn in_any_order_amounts_add_up_and_no_waiter_is_stuck() {
     for seed in 0..200 {
         let mut random = windlass_testkit::rng::Rng::new(seed);
         let budget = Budget::new(10_000);
@@ -197,10 +195,10 @@ fn the_books_agree() {
             let stuck = budget.lock().next(&BTreeSet::new());
             if let Some((mapping, amount)) = stuck {
                 let state = budget.lock();
-                let room = budget
+                let available = budget
                     .0
                     .availability(state.used, state.held(&mapping), amount);
-                assert_eq!(room, Availability::None, "who is first waits for room");
+                assert_eq!(available, Availability::None, "the first waiter is stuck");
             }
         }
         drop((held, waiting));

@@ -1,5 +1,6 @@
-//! What is counted is what is held, and what is reserved is what may come.
+//! Counted is what is in memory; reserved is what may arrive.
 
+use futures::FutureExt;
 use windlass_core::ids::KeyHash;
 use windlass_core::mapping::MappingId;
 use windlass_core::position::{Cursor, Position};
@@ -8,14 +9,8 @@ use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 use super::*;
 use crate::memory::Budget;
 
-const MOST: usize = 32 * 1024 * 1024;
+const MAX_PAGE: usize = 32 * 1024 * 1024;
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
-
-fn memory() -> (Budget, PageMemory) {
-    let budget = Budget::new(1 << 30);
-    let memory = PageMemory::new(&budget.account(&MappingId::new("m")), MOST);
-    (budget, memory)
-}
 
 const META: RecordMeta<'_> = RecordMeta {
     sequence_number: "1",
@@ -23,17 +18,51 @@ const META: RecordMeta<'_> = RecordMeta {
     approximate_arrival: NOW,
 };
 
-/// A page in one buffer, as the adapters render it.
-fn page(n_records: usize, size: usize, behind: Duration) -> ReadResult {
+struct Shard {
+    budget: Budget,
+    memory: PageMemory,
+}
+
+impl Shard {
+    fn new() -> Self {
+        let budget = Budget::new(1 << 30);
+        let account = budget.account(&MappingId::new("m"));
+        let memory = PageMemory::new(account, Backpressure::default(), MAX_PAGE, 100);
+        Self { budget, memory }
+    }
+
+    /// Reads a page of up to 100 records.
+    fn read(&mut self, n_records: usize, size: usize, behind: Duration) -> Vec<Record> {
+        let records = page(n_records, size);
+        let result = Ok(ReadResult {
+            records: records.clone(),
+            next: Some(Cursor::at(Position::TrimHorizon)),
+            behind,
+        });
+        let grant = self.memory.grant_read(100, NOW).now_or_never();
+        let grant = grant.expect("there is memory");
+        self.memory.handle_read(grant, &result, NOW);
+        records
+    }
+
+    /// The memory in use when the consumer has these records.
+    fn used_by(&mut self, records: &[Record]) -> usize {
+        self.memory.settle(&view(records));
+        self.budget.used()
+    }
+}
+
+fn page(n_records: usize, size: usize) -> Vec<Record> {
     let mut builder = RecordPageBuilder::default();
     for _ in 0..n_records {
         builder.push(&META, &vec![b'x'; size], 0..0);
     }
-    ReadResult {
-        records: Record::of_page(builder.finish()),
-        next: Some(Cursor::at(Position::TrimHorizon)),
-        behind,
-    }
+    Record::of_page(builder.finish())
+}
+
+/// Events, commas between them, and sequence numbers.
+fn page_len(n_records: usize, size: usize) -> usize {
+    n_records * size + (n_records - 1) + n_records
 }
 
 fn view(records: &[Record]) -> ShardView {
@@ -52,102 +81,77 @@ fn view(records: &[Record]) -> ShardView {
 }
 
 #[test]
-fn a_page_is_held_until_the_last_of_its_records_is_resolved() {
-    let (budget, mut memory) = memory();
-    let page = page(10, 1_000, Duration::ZERO);
-    memory.arrives(&page, 100, NOW);
-    let mut records = page.records;
-    memory.settle(&view(&records));
-    assert_eq!(budget.used(), 10_000 + 10 * RECORD_OVERHEAD + 10_000);
+fn a_page_counts_until_the_last_of_its_records_is_resolved() {
+    let mut shard = Shard::new();
+    let mut records = shard.read(10, 1_000, Duration::ZERO);
+    // The page, and the copy that is sent.
+    let bytes = 2 * page_len(10, 1_000);
+    assert_eq!(shard.used_by(&records), bytes + 10 * RECORD_OVERHEAD);
     records.drain(..9);
-    memory.settle(&view(&records));
-    assert_eq!(budget.used(), 10_000 + RECORD_OVERHEAD + 10_000);
-    memory.settle(&view(&[]));
-    assert_eq!(budget.used(), 0);
+    assert_eq!(shard.used_by(&records), bytes + RECORD_OVERHEAD);
+    records.clear();
+    assert_eq!(shard.used_by(&records), 0);
 }
 
 #[test]
-fn a_page_of_which_a_filter_keeps_most_is_counted_whole() {
-    let (budget, mut memory) = memory();
-    let page = page(10, 1_000, Duration::ZERO);
-    memory.arrives(&page, 100, NOW);
-    let kept = page.records[..6].to_vec();
-    drop(page);
-    memory.settle(&view(&kept));
-    assert_eq!(budget.used(), 10_000 + 6 * RECORD_OVERHEAD + 10_000);
-    memory.settle(&view(&kept[5..]));
-    assert_eq!(budget.used(), 10_000 + RECORD_OVERHEAD + 10_000);
-    memory.settle(&view(&[]));
-    assert_eq!(budget.used(), 0);
+fn pages_are_released_in_any_order() {
+    let mut shard = Shard::new();
+    let pages = [(); 3].map(|()| shard.read(2, 4_000_000, Duration::ZERO));
+    let [first, second, third] = pages;
+    let bytes = page_len(2, 4_000_000);
+    // The copy that is sent is not larger than the payload of one invocation.
+    let of_records = |n| PAYLOAD_LIMIT + n * RECORD_OVERHEAD;
+    let all = [&first[..], &second, &third].concat();
+    assert_eq!(shard.used_by(&all), 3 * bytes + of_records(6));
+    drop((all, second));
+    let rest = [&first[..], &third].concat();
+    assert_eq!(shard.used_by(&rest), 2 * bytes + of_records(4));
+    drop((rest, third));
+    assert_eq!(shard.used_by(&first[1..]), bytes + of_records(1));
+    drop(first);
+    assert_eq!(shard.used_by(&[]), 0);
 }
 
 #[test]
-fn pages_go_one_after_the_other() {
-    let (budget, mut memory) = memory();
-    let mut records = Vec::new();
-    for _ in 0..3 {
-        let page = page(2, 4_000_000, Duration::ZERO);
-        memory.arrives(&page, 100, NOW);
-        records.extend(page.records);
-        memory.settle(&view(&records));
-    }
-    // The copy that is sent is never larger than what one invocation may carry.
-    let overhead = PAYLOAD_LIMIT + 6 * RECORD_OVERHEAD;
-    assert_eq!(budget.used(), 24_000_000 + overhead);
-    records.drain(..3);
-    memory.settle(&view(&records));
-    let overhead = PAYLOAD_LIMIT + 3 * RECORD_OVERHEAD;
-    assert_eq!(budget.used(), 16_000_000 + overhead);
-}
-
-#[test]
-fn what_was_moved_out_of_its_page_is_counted_alone() {
-    let (budget, mut memory) = memory();
-    let page = page(10, 1_000, Duration::ZERO);
-    memory.arrives(&page, 100, NOW);
-    let kept = Record::standalone(&META, page.records[3].event(), 0..0);
-    drop(page);
-    memory.settle(&view(&[kept]));
-    assert_eq!(budget.used(), 1_000 + RECORD_OVERHEAD + 1_000);
-}
-
-#[test]
-fn a_read_takes_the_most_until_something_is_known() {
-    let (_, mut memory) = memory();
-    let plan = memory.plan(10_000, NOW);
-    assert_eq!((plan.limit, plan.bytes()), (10_000, MOST));
-    memory.arrives(&page(10, 2_000, Duration::from_secs(9)), 100, NOW);
-    let plan = memory.plan(10_000, NOW);
-    assert_eq!((plan.limit, plan.bytes()), (10_000, MOST));
+fn a_first_read_reserves_the_largest_page() {
+    let mut shard = Shard::new();
+    let plan = shard.memory.plan(10_000, NOW);
+    assert_eq!((plan.max_records, plan.bytes()), (10_000, MAX_PAGE));
+    shard.read(10, 2_000, Duration::from_secs(9));
+    let plan = shard.memory.plan(10_000, NOW);
+    assert_eq!((plan.max_records, plan.bytes()), (10_000, MAX_PAGE));
     let record = 4_000 + 2 * RECORD_OVERHEAD;
-    assert_eq!(memory.plan(100, NOW).bytes(), 100 * record);
+    assert_eq!(shard.memory.plan(100, NOW).bytes(), 100 * record);
 }
 
 #[test]
-fn soon_after_the_tip_a_read_brings_little() {
-    let (_, mut memory) = memory();
-    memory.arrives(&page(0, 0, Duration::ZERO), 100, NOW);
-    let plan = memory.plan(10_000, NOW + Duration::from_secs(1));
-    assert_eq!((plan.limit, plan.bytes()), (1_000, TIP_BYTES));
-    let plan = memory.plan(10_000, NOW + Duration::from_secs(3));
-    assert_eq!((plan.limit, plan.bytes()), (10_000, MOST));
-    // Some servers say of every page that it ends at the tip; one that is full does not.
-    memory.arrives(&page(100, 10, Duration::ZERO), 100, NOW);
-    assert_eq!(memory.plan(10_000, NOW).limit, 10_000);
+fn a_read_shortly_after_the_tip_reserves_little() {
+    let mut shard = Shard::new();
+    shard.read(0, 0, Duration::ZERO);
+    let plan = shard.memory.plan(10_000, NOW + Duration::from_secs(1));
+    assert_eq!((plan.max_records, plan.bytes()), (1_000, TIP_BYTES));
+    let plan = shard.memory.plan(10_000, NOW + Duration::from_secs(3));
+    assert_eq!((plan.max_records, plan.bytes()), (10_000, MAX_PAGE));
+    // Some servers report every page to end at the tip; a full one does not.
+    shard.read(100, 10, Duration::ZERO);
+    assert_eq!(shard.memory.plan(10_000, NOW).max_records, 10_000);
 }
 
 #[test]
-fn a_read_asks_for_what_there_is_room_for() {
-    let (_, mut memory) = memory();
-    let unknown = memory.plan(10_000, NOW);
-    assert_eq!(unknown.fit(MOST, false, 100).limit, 10_000);
-    assert_eq!(unknown.fit(MOST, true, 100).limit, 10);
-    assert_eq!(unknown.fit(MOST / 2, false, 100).limit, 10);
-    memory.arrives(&page(1, 1_000, Duration::from_secs(9)), 100, NOW);
-    let known = memory.plan(1_000, NOW);
+fn a_read_requests_what_fits_into_its_reservation() {
+    let mut shard = Shard::new();
+    let granted = |plan: ReadPlan, available, is_scarce, batch_size| {
+        plan.fit(available, is_scarce, batch_size).max_records
+    };
+    let unknown = shard.memory.plan(10_000, NOW);
+    assert_eq!(granted(unknown, MAX_PAGE, false, 100), 10_000);
+    assert_eq!(granted(unknown, MAX_PAGE, true, 100), 10);
+    assert_eq!(granted(unknown, MAX_PAGE / 2, false, 100), 10);
+    shard.read(1, 1_000, Duration::from_secs(9));
+    let known = shard.memory.plan(1_000, NOW);
     let record = 2_000 + 2 * RECORD_OVERHEAD;
-    assert_eq!(known.fit(known.bytes(), false, 100).limit, 1_000);
-    assert_eq!(known.fit(50 * record, false, 100).limit, 50);
-    assert_eq!(known.fit(50 * record, true, 10).limit, 10);
-    assert_eq!(known.fit(1, true, 100).limit, 1);
+    assert_eq!(granted(known, known.bytes(), false, 100), 1_000);
+    assert_eq!(granted(known, 50 * record, false, 100), 50);
+    assert_eq!(granted(known, 50 * record, true, 10), 10);
+    assert_eq!(granted(known, 1, true, 100), 1);
 }

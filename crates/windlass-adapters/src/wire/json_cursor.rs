@@ -1,8 +1,8 @@
 //! A cursor over the bytes of a JSON text.
 //!
-//! It gives slices of the text and builds nothing. It takes members in any order, white space and
-//! members that nobody asked for; whatever is not JSON is an error with its place. It is as strict
-//! as a parser, since what it passes over or copies ends up in a function's event.
+//! It returns slices of the text and builds no values. Members may be in any order, unknown members
+//! and white space are skipped, and invalid JSON is an error with its position. It is as strict as
+//! a full parser, because text that is copied ends up in a function's event.
 
 use std::borrow::Cow;
 
@@ -11,59 +11,57 @@ use memchr::memchr2;
 use thiserror::Error;
 use windlass_core::time::Timestamp;
 
-use super::names::Names;
-use super::number::{exact_moment, near_moment};
-use super::text::{run_of_base64, run_of_plain, unescape};
+use super::member_table::MemberTable;
+use super::text::{base64_prefix_len, plain_prefix_len, unescape};
+use super::timestamp::{parse_exact, parse_rounded};
 
-/// Deeper values than any source sends are refused: DynamoDB nests 32 levels, each two deep. With
-/// what is put around it, an event stays below the 128 levels that parsers of JSON commonly allow.
-const DEEPEST: usize = 100;
+/// Limit of nesting. DynamoDB nests 32 levels, each two deep. Together with the levels that an
+/// event adds, a value stays below the 128 levels that JSON parsers commonly allow.
+const MAX_DEPTH: usize = 100;
 
-/// An answer that is not what its protocol says.
+/// A response that violates its protocol.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("the answer is malformed at byte {at}: {what}")]
+#[error("malformed response at byte {offset}: {reason}")]
 pub struct WireError {
-    at: usize,
-    what: &'static str,
+    offset: usize,
+    reason: &'static str,
 }
 
 impl WireError {
-    pub(super) const fn at(at: usize, what: &'static str) -> Self {
-        Self { at, what }
+    pub(super) const fn new(offset: usize, reason: &'static str) -> Self {
+        Self { offset, reason }
     }
 
-    /// The same error in a text that stands behind so many bytes.
-    pub(super) const fn behind(mut self, bytes: usize) -> Self {
-        self.at += bytes;
+    /// The same error in a text that has `n_bytes` more at its start.
+    pub(super) const fn shifted_by(mut self, n_bytes: usize) -> Self {
+        self.offset += n_bytes;
         self
     }
 }
 
-/// A place in a JSON text.
+/// A position in a JSON text.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cursor<'a> {
+pub(crate) struct JsonCursor<'a> {
     text: &'a [u8],
-    at: usize,
+    offset: usize,
 }
 
-impl<'a> Cursor<'a> {
-    /// A cursor at the start of a text.
+impl<'a> JsonCursor<'a> {
     pub(super) const fn new(text: &'a [u8]) -> Self {
-        Self { text, at: 0 }
+        Self { text, offset: 0 }
     }
 
-    /// How many bytes have been passed.
-    pub(super) const fn place(&self) -> usize {
-        self.at
+    pub(super) const fn offset(&self) -> usize {
+        self.offset
     }
 
-    /// An error at this place.
-    pub(super) const fn error(&self, what: &'static str) -> WireError {
-        WireError { at: self.at, what }
+    /// An error at this position.
+    pub(super) const fn error(&self, reason: &'static str) -> WireError {
+        WireError::new(self.offset, reason)
     }
 
-    /// Visits the members of an object by their names: `visit` is called with the cursor before
-    /// each value, which it must take or skip.
+    /// Visits the members of an object with their names. `visit` is called with the cursor at each
+    /// value and must read or skip it.
     pub(super) fn object(
         &mut self,
         mut visit: impl FnMut(&mut Self, &[u8]) -> Result<(), WireError>,
@@ -72,29 +70,29 @@ impl<'a> Cursor<'a> {
         self.members(Self::member_name, visit)
     }
 
-    /// As [`Cursor::object`] for an object that comes again and again: of members that are among
-    /// `names` it is told which they are, of others nothing. What was seen of the order of the
-    /// members makes the next object of the kind cheaper.
-    pub(super) fn object_of<T: Copy>(
+    /// As [`Self::object`], for an object that is repeated: `visit` receives the meaning of a
+    /// member in `table`, or `None` for any other. The table predicts the order of the members in
+    /// the next object, which makes it cheaper to read.
+    pub(super) fn object_with<T: Copy>(
         &mut self,
-        names: &mut Names<'_, T>,
+        table: &mut MemberTable<'_, T>,
         visit: impl FnMut(&mut Self, Option<T>) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
-        names.begin();
-        let name = |cursor: &mut Self| match names.expected(&cursor.text[cursor.at..]) {
-            Some((length, known)) => {
-                cursor.at += length;
-                Ok(Some(known))
+        table.start_object();
+        let name = |cursor: &mut Self| match table.match_predicted(&cursor.text[cursor.offset..]) {
+            Some((length, meaning)) => {
+                cursor.offset += length;
+                Ok(Some(meaning))
             }
             None => {
                 let name = cursor.member_name()?;
-                Ok(names.find(&name))
+                Ok(table.look_up(&name))
             }
         };
         self.members(name, visit)
     }
 
-    /// As [`Cursor::object`], where the names are data: they come as they stand.
+    /// As [`Self::object`], for an object whose names are data: they are passed on with escapes.
     pub(super) fn map(
         &mut self,
         visit: impl FnMut(&mut Self, &'a [u8]) -> Result<(), WireError>,
@@ -102,13 +100,13 @@ impl<'a> Cursor<'a> {
         self.members(Self::name, visit)
     }
 
-    /// Visits the members of an object, of each with what `name` makes of its name and its colon.
+    /// Visits the members of an object; `name` reads a name and its colon.
     fn members<N>(
         &mut self,
         mut name: impl FnMut(&mut Self) -> Result<N, WireError>,
         mut visit: impl FnMut(&mut Self, N) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
-        self.expect(b'{', "an object was expected")?;
+        self.expect(b'{', "expected an object")?;
         if self.take(b'}') {
             return Ok(());
         }
@@ -118,16 +116,16 @@ impl<'a> Cursor<'a> {
             if self.take(b'}') {
                 return Ok(());
             }
-            self.expect(b',', "a comma or the end of the object was expected")?;
+            self.expect(b',', "expected a comma or the end of the object")?;
         }
     }
 
-    /// Visits the elements of an array, as [`Cursor::object`] does members.
+    /// Visits the elements of an array, as [`Self::object`] does members.
     pub(super) fn array(
         &mut self,
         mut visit: impl FnMut(&mut Self) -> Result<(), WireError>,
     ) -> Result<(), WireError> {
-        self.expect(b'[', "an array was expected")?;
+        self.expect(b'[', "expected an array")?;
         if self.take(b']') {
             return Ok(());
         }
@@ -136,119 +134,115 @@ impl<'a> Cursor<'a> {
             if self.take(b']') {
                 return Ok(());
             }
-            self.expect(b',', "a comma or the end of the array was expected")?;
+            self.expect(b',', "expected a comma or the end of the array")?;
         }
     }
 
-    /// A string as it stands between its quotes, escapes included: UTF-8 without control characters.
+    /// The raw text of a string, escapes included: UTF-8 without control characters.
     pub(super) fn string(&mut self) -> Result<&'a [u8], WireError> {
         if let Some(string) = self.plain_string() {
             return Ok(string);
         }
-        let string = self.any_string()?;
+        let string = self.unchecked_string()?;
         if std::str::from_utf8(string).is_ok() && string.iter().all(|byte| b' ' <= *byte) {
             Ok(string)
         } else {
-            Err(self.error("a string that is not UTF-8 or has control characters"))
+            Err(self.error("string with invalid UTF-8 or control characters"))
         }
     }
 
-    /// A string of base64 as it stands between its quotes, in which slashes may be escaped.
+    /// The raw text of a base64 string, in which slashes may be escaped.
     pub(super) fn base64(&mut self) -> Result<&'a [u8], WireError> {
         if let Some(string) = self.plain_base64() {
             return Ok(string);
         }
-        let string = self.any_string()?;
+        let string = self.unchecked_string()?;
         let unescaped = unescape(string);
         if unescaped.is_some_and(|text| STANDARD.check(&text).is_ok()) {
             Ok(string)
         } else {
-            Err(self.error("base64 was expected"))
+            Err(self.error("expected base64"))
         }
     }
 
-    /// Base64 without escapes; `None`: there is none, and the cursor has not moved.
+    /// Base64 without escapes; otherwise `None`, and the cursor does not move.
     fn plain_base64(&mut self) -> Option<&'a [u8]> {
-        let start = self.begin_string()?;
+        let start = self.start_of_string()?;
         let rest = &self.text[start..];
-        let letters = run_of_base64(rest);
+        let letters = base64_prefix_len(rest);
         let padding = rest[letters..].iter().take(2);
         let length = letters + padding.take_while(|byte| **byte == b'=').count();
         let (string, after) = rest.split_at(length);
-        // What comes before the last four is right if it is nothing but letters.
+        // Only the last four characters can be invalid: all others are base64 characters.
         let valid =
             length.is_multiple_of(4) && STANDARD.check(&string[length.saturating_sub(4)..]).is_ok();
         if !valid || after.first() != Some(&b'"') {
             return None;
         }
-        self.at = start + length + 1;
+        self.offset = start + length + 1;
         Some(string)
     }
 
-    /// A string of nothing but plain bytes; `None`: there is none, and the cursor has not moved.
+    /// A string of plain bytes; otherwise `None`, and the cursor does not move.
     fn plain_string(&mut self) -> Option<&'a [u8]> {
-        let start = self.begin_string()?;
+        let start = self.start_of_string()?;
         let rest = &self.text[start..];
-        let (string, after) = rest.split_at(run_of_plain(rest));
+        let (string, after) = rest.split_at(plain_prefix_len(rest));
         if after.first() != Some(&b'"') {
             return None;
         }
-        self.at = start + string.len() + 1;
+        self.offset = start + string.len() + 1;
         Some(string)
     }
 
-    /// Where a string begins behind its quote, if one comes next.
-    fn begin_string(&mut self) -> Option<usize> {
-        (self.peek() == Some(b'"')).then_some(self.at + 1)
+    /// The offset after the opening quote, if a string comes next.
+    fn start_of_string(&mut self) -> Option<usize> {
+        (self.peek() == Some(b'"')).then_some(self.offset + 1)
     }
 
-    /// What stands between the quotes of a string. Escapes are as they should be; nothing else is
-    /// known of it.
-    fn any_string(&mut self) -> Result<&'a [u8], WireError> {
-        self.expect(b'"', "a string was expected")?;
-        let start = self.at;
+    /// The raw text of a string. Its escapes are valid, nothing else is checked.
+    fn unchecked_string(&mut self) -> Result<&'a [u8], WireError> {
+        self.expect(b'"', "expected a string")?;
+        let start = self.offset;
         loop {
-            let rest = self.text.get(self.at..).unwrap_or_default();
+            let rest = self.text.get(self.offset..).unwrap_or_default();
             let Some(found) = memchr2(b'"', b'\\', rest) else {
-                return Err(WireError {
-                    at: start,
-                    what: "a string without an end",
-                });
+                return Err(WireError::new(start, "string without an end"));
             };
-            self.at += found;
-            if self.text[self.at] == b'"' {
-                self.at += 1;
-                return Ok(&self.text[start..self.at - 1]);
+            self.offset += found;
+            if self.text[self.offset] == b'"' {
+                self.offset += 1;
+                return Ok(&self.text[start..self.offset - 1]);
             }
             self.escape()?;
         }
     }
 
-    /// The name of a member, and its colon.
+    /// The unescaped name of a member; its colon is skipped.
     pub(super) fn member_name(&mut self) -> Result<Cow<'a, [u8]>, WireError> {
         let raw = self.name()?;
-        unescape(raw).ok_or_else(|| self.error("a broken name"))
+        unescape(raw).ok_or_else(|| self.error("invalid name"))
     }
 
-    /// The text that a string stands for, or `None` for `null`.
+    /// An unescaped string; `None` for `null`.
     pub(super) fn optional_text(&mut self) -> Result<Option<String>, WireError> {
         let Some(raw) = self.optional_string()? else {
             return Ok(None);
         };
         let text = unescape(raw).and_then(|text| String::from_utf8(text.into_owned()).ok());
-        text.map(Some).ok_or_else(|| self.error("a broken string"))
+        text.map(Some).ok_or_else(|| self.error("invalid string"))
     }
 
-    /// A string, or `None` for `null`.
+    /// The raw text of a string; `None` for `null`.
     pub(super) fn optional_string(&mut self) -> Result<Option<&'a [u8]>, WireError> {
-        if self.value_is_null()? {
+        if self.take_null()? {
             return Ok(None);
         }
         self.string().map(Some)
     }
 
-    /// Passes over a `null`, if that is what comes.
-    pub(super) fn value_is_null(&mut self) -> Result<bool, WireError> {
+    /// Skips a `null`, if it comes next.
+    pub(super) fn take_null(&mut self) -> Result<bool, WireError> {
         let null = self.peek() == Some(b'n');
         if null {
             self.skip()?;
@@ -256,40 +250,40 @@ impl<'a> Cursor<'a> {
         Ok(null)
     }
 
-    /// A number as it stands.
+    /// The text of a number.
     pub(super) fn number(&mut self) -> Result<&'a [u8], WireError> {
         match self.peek() {
             Some(b'-' | b'0'..=b'9') => {
-                let start = self.at;
+                let start = self.offset;
                 self.skip_number()?;
-                Ok(&self.text[start..self.at])
+                Ok(&self.text[start..self.offset])
             }
-            _ => Err(self.error("a number was expected")),
+            _ => Err(self.error("expected a number")),
         }
     }
 
-    /// A number of seconds.
-    pub(super) fn moment(&mut self) -> Result<Timestamp, WireError> {
+    /// A time as a number of seconds.
+    pub(super) fn timestamp(&mut self) -> Result<Timestamp, WireError> {
         self.skip_space();
-        if let Some((length, moment)) = exact_moment(&self.text[self.at..]) {
-            self.at += length;
-            return Ok(moment);
+        if let Some((length, time)) = parse_exact(&self.text[self.offset..]) {
+            self.offset += length;
+            return Ok(time);
         }
-        let seconds = near_moment(self.number()?);
-        seconds.ok_or_else(|| self.error("a time before 1970 or after the year 9999"))
+        let time = parse_rounded(self.number()?);
+        time.ok_or_else(|| self.error("time before 1970 or after the year 9999"))
     }
 
-    /// Any value as it stands.
+    /// The text of any value.
     pub(super) fn value(&mut self) -> Result<&'a [u8], WireError> {
         self.skip_space();
-        let start = self.at;
+        let start = self.offset;
         self.skip()?;
-        Ok(&self.text[start..self.at])
+        Ok(&self.text[start..self.offset])
     }
 
-    /// Passes over a value of any kind.
+    /// Skips a value of any kind.
     pub(super) fn skip(&mut self) -> Result<(), WireError> {
-        // What is open: true for an object, false for an array.
+        // The enclosing values: true for an object, false for an array.
         let mut open: Vec<bool> = Vec::new();
         loop {
             match self.peek() {
@@ -297,10 +291,10 @@ impl<'a> Cursor<'a> {
                     self.string()?;
                 }
                 Some(opening @ (b'{' | b'[')) => {
-                    self.at += 1;
+                    self.offset += 1;
                     let object = opening == b'{';
                     if !self.take(if object { b'}' } else { b']' }) {
-                        if DEEPEST <= open.len() {
+                        if MAX_DEPTH <= open.len() {
                             return Err(self.error("nested too deeply"));
                         }
                         open.push(object);
@@ -314,7 +308,7 @@ impl<'a> Cursor<'a> {
                 Some(b't') => self.literal(b"true")?,
                 Some(b'f') => self.literal(b"false")?,
                 Some(b'n') => self.literal(b"null")?,
-                _ => return Err(self.error("a value was expected")),
+                _ => return Err(self.error("expected a value")),
             }
             loop {
                 let Some(&object) = open.last() else {
@@ -324,7 +318,7 @@ impl<'a> Cursor<'a> {
                     open.pop();
                     continue;
                 }
-                self.expect(b',', "a comma or an end was expected")?;
+                self.expect(b',', "expected a comma or the end of the value")?;
                 if object {
                     self.name()?;
                 }
@@ -333,42 +327,42 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Nothing but white space may follow.
+    /// Only white space may follow.
     pub(super) fn end(&mut self) -> Result<(), WireError> {
         match self.peek() {
             None => Ok(()),
-            Some(_) => Err(self.error("something follows the answer")),
+            Some(_) => Err(self.error("unexpected data after the response")),
         }
     }
 
-    /// The name of a member as it stands, and its colon.
+    /// The raw name of a member; its colon is skipped.
     fn name(&mut self) -> Result<&'a [u8], WireError> {
         let name = self.string()?;
-        self.expect(b':', "a colon was expected")?;
+        self.expect(b':', "expected a colon")?;
         Ok(name)
     }
 
     fn escape(&mut self) -> Result<(), WireError> {
-        let length = match self.text.get(self.at + 1) {
+        let length = match self.text.get(self.offset + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
-            Some(b'u') => match self.code_unit(self.at) {
-                Some(0xd800..=0xdbff) => match self.code_unit(self.at + 6) {
+            Some(b'u') => match self.code_unit(self.offset) {
+                Some(0xd800..=0xdbff) => match self.code_unit(self.offset + 6) {
                     Some(0xdc00..=0xdfff) => 12,
-                    _ => return Err(self.error("half of a surrogate pair")),
+                    _ => return Err(self.error("unpaired surrogate")),
                 },
-                Some(0xdc00..=0xdfff) => return Err(self.error("half of a surrogate pair")),
+                Some(0xdc00..=0xdfff) => return Err(self.error("unpaired surrogate")),
                 Some(_) => 6,
-                None => return Err(self.error("a broken escape")),
+                None => return Err(self.error("invalid escape")),
             },
-            _ => return Err(self.error("a broken escape")),
+            _ => return Err(self.error("invalid escape")),
         };
-        self.at += length;
+        self.offset += length;
         Ok(())
     }
 
-    /// What the escape at a place stands for, if it is one of four digits.
-    fn code_unit(&self, at: usize) -> Option<u16> {
-        let digits = self.text.get(at..at + 6)?.strip_prefix(b"\\u")?;
+    /// The value of a `\u` escape at an offset.
+    fn code_unit(&self, offset: usize) -> Option<u16> {
+        let digits = self.text.get(offset..offset + 6)?.strip_prefix(b"\\u")?;
         if !digits.iter().all(u8::is_ascii_hexdigit) {
             return None;
         }
@@ -377,71 +371,71 @@ impl<'a> Cursor<'a> {
 
     /// <https://www.rfc-editor.org/rfc/rfc8259#section-6>
     fn skip_number(&mut self) -> Result<(), WireError> {
-        self.at += usize::from(self.is_at(b"-"));
+        self.offset += usize::from(self.is_at(b"-"));
         let leading_zero = self.is_at(b"0");
         let whole = self.skip_digits();
         let mut valid = whole == 1 || (whole != 0 && !leading_zero);
         if self.is_at(b".") {
-            self.at += 1;
+            self.offset += 1;
             valid &= self.skip_digits() != 0;
         }
         if self.is_at(b"eE") {
-            self.at += 1;
-            self.at += usize::from(self.is_at(b"+-"));
+            self.offset += 1;
+            self.offset += usize::from(self.is_at(b"+-"));
             valid &= self.skip_digits() != 0;
         }
         if valid {
             Ok(())
         } else {
-            Err(self.error("a broken number"))
+            Err(self.error("invalid number"))
         }
     }
 
     fn skip_digits(&mut self) -> usize {
-        let rest = &self.text[self.at..];
+        let rest = &self.text[self.offset..];
         let n_digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.at += n_digits;
+        self.offset += n_digits;
         n_digits
     }
 
-    /// Whether any of these bytes comes next.
+    /// Whether one of these bytes comes next.
     fn is_at(&self, bytes: &[u8]) -> bool {
-        let next = self.text.get(self.at);
+        let next = self.text.get(self.offset);
         next.is_some_and(|next| bytes.contains(next))
     }
 
     fn literal(&mut self, literal: &'static [u8]) -> Result<(), WireError> {
-        if !self.text[self.at..].starts_with(literal) {
-            return Err(self.error("a value was expected"));
+        if !self.text[self.offset..].starts_with(literal) {
+            return Err(self.error("expected a value"));
         }
-        self.at += literal.len();
+        self.offset += literal.len();
         Ok(())
     }
 
-    /// Passes over a byte that must come next.
-    pub(super) fn expect(&mut self, byte: u8, what: &'static str) -> Result<(), WireError> {
+    /// Skips a byte that must come next.
+    pub(super) fn expect(&mut self, byte: u8, reason: &'static str) -> Result<(), WireError> {
         if self.take(byte) {
             Ok(())
         } else {
-            Err(self.error(what))
+            Err(self.error(reason))
         }
     }
 
-    /// Passes over a byte, if it comes next.
+    /// Skips a byte, if it comes next.
     pub(super) fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
-        self.at += usize::from(found);
+        self.offset += usize::from(found);
         found
     }
 
     fn peek(&mut self) -> Option<u8> {
         self.skip_space();
-        self.text.get(self.at).copied()
+        self.text.get(self.offset).copied()
     }
 
     fn skip_space(&mut self) {
-        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(self.at) {
-            self.at += 1;
+        while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.text.get(self.offset) {
+            self.offset += 1;
         }
     }
 }
@@ -451,12 +445,12 @@ mod tests {
     use super::*;
 
     fn skips(text: &str) -> bool {
-        let mut cursor = Cursor::new(text.as_bytes());
+        let mut cursor = JsonCursor::new(text.as_bytes());
         cursor.skip().and_then(|()| cursor.end()).is_ok()
     }
 
     #[test]
-    fn passes_over_every_kind_of_value() {
+    fn every_kind_of_value_is_skipped() {
         for text in [
             "1",
             "-1.5e3",
@@ -503,11 +497,11 @@ mod tests {
     }
 
     #[test]
-    fn depth_has_a_bound() {
+    fn nesting_is_limited() {
         assert!(skips(&format!(
             "{}{}",
-            "[".repeat(DEEPEST),
-            "]".repeat(DEEPEST)
+            "[".repeat(MAX_DEPTH),
+            "]".repeat(MAX_DEPTH)
         )));
         assert!(!skips(&"[".repeat(100_000)));
     }

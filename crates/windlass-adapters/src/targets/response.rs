@@ -1,4 +1,4 @@
-//! What an HTTP answer means: the table of how functions are invoked by URL.
+//! Outcomes of HTTP responses.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,10 +7,10 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use windlass_core::outcome::{Fault, Outcome};
 
-/// What a Runtime Interface Emulator answers with status 200 when a function took too long.
+/// Body that a Runtime Interface Emulator sends with status 200 when a function times out.
 const EMULATOR_TIMEOUT: &[u8] = b"Task timed out";
 
-/// What both a Lambda runtime and its emulator answer for a function that failed.
+/// Body of a Lambda runtime, and of its emulator, for a function that failed.
 #[derive(Deserialize)]
 struct ErrorBody {
     #[serde(rename = "errorType")]
@@ -19,8 +19,12 @@ struct ErrorBody {
     _message: serde::de::IgnoredAny,
 }
 
-/// What an answer with this head means, before its body is known; `None`: the body decides.
-pub(super) fn of_head(status: StatusCode, headers: &HeaderMap, emulator: bool) -> Option<Outcome> {
+/// The outcome that status and headers determine; `None` if the body decides.
+pub(super) fn outcome_of_head(
+    status: StatusCode,
+    headers: &HeaderMap,
+    emulator: bool,
+) -> Option<Outcome> {
     if emulator && status == StatusCode::BAD_GATEWAY {
         return None;
     }
@@ -39,19 +43,17 @@ pub(super) fn of_head(status: StatusCode, headers: &HeaderMap, emulator: bool) -
         }
         status => {
             let kind = headers.get("x-amz-function-error")?;
-            Some(function_error(
-                status,
-                word(kind.to_str().unwrap_or_default()),
-            ))
+            let kind = error_kind(kind.to_str().unwrap_or_default());
+            Some(function_error(status, kind))
         }
     }
 }
 
-/// What an answer means whose head was not enough.
-pub(super) fn of_body(status: StatusCode, body: &[u8], emulator: bool) -> Outcome {
+/// The outcome of a response whose head does not determine it.
+pub(super) fn outcome_of_body(status: StatusCode, body: &[u8], emulator: bool) -> Outcome {
     if emulator {
         if let Ok(error) = serde_json::from_slice::<ErrorBody>(body) {
-            return function_error(status, word(&error.kind));
+            return function_error(status, error_kind(&error.kind));
         }
         if status.is_success() && body.starts_with(EMULATOR_TIMEOUT) {
             return function_error(status, "timeout");
@@ -74,9 +76,17 @@ pub(super) fn function_error(status: StatusCode, error: &str) -> Outcome {
     }
 }
 
-/// The kind of an error as it may be shown: a plain word. Anything else could be a part of a
-/// record.
-pub(super) fn word(kind: &str) -> &str {
+/// The request was sent and no response arrived: the function may have run.
+pub(super) fn no_response(error: &str) -> Outcome {
+    Outcome::FunctionError {
+        status: 0,
+        error: error.to_owned(),
+    }
+}
+
+/// The kind of an error in a form that can be logged: a plain word. Anything else could contain
+/// data of a record.
+pub(super) fn error_kind(kind: &str) -> &str {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_';
     let shown = !kind.is_empty() && kind.len() <= 64 && kind.bytes().all(plain);
     if shown { kind } else { "Unhandled" }
@@ -92,11 +102,10 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let moment = DateTime::from_str(value, Format::HttpDate).ok()?;
-    let moment = SystemTime::try_from(moment).ok()?;
+    let time = DateTime::from_str(value, Format::HttpDate).ok()?;
+    let time = SystemTime::try_from(time).ok()?;
     Some(
-        moment
-            .duration_since(SystemTime::now())
+        time.duration_since(SystemTime::now())
             .unwrap_or(Duration::ZERO),
     )
 }
@@ -117,7 +126,7 @@ mod tests {
                 HeaderValue::from_static(value),
             )
         });
-        assert_eq!(of_head(status, &headers.collect(), false), expected);
+        assert_eq!(outcome_of_head(status, &headers.collect(), false), expected);
     }
 
     fn error(status: u16, kind: &str) -> Outcome {
@@ -128,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_of_statuses() {
+    fn a_status_determines_the_outcome() {
         check(200, &[], None);
         check(204, &[], None);
         check(
@@ -157,24 +166,33 @@ mod tests {
     }
 
     #[test]
-    fn an_emulator_says_in_the_body_what_went_wrong() {
+    fn an_emulator_reports_errors_in_the_body() {
         let failed = br#"{"errorMessage":"secret","errorType":"ValueError","stackTrace":[]}"#;
         let exited = br#"{"errorType":"Runtime.ExitError","errorMessage":"x"}"#;
         let (ok, bad) = (StatusCode::OK, StatusCode::BAD_GATEWAY);
-        assert_eq!(of_body(ok, failed, true), error(200, "ValueError"));
-        assert_eq!(of_body(bad, exited, true), error(502, "Runtime.ExitError"));
-        assert_eq!(of_body(bad, b"", true), not_invoked(Fault::Transient));
+        assert_eq!(outcome_of_body(ok, failed, true), error(200, "ValueError"));
+        assert_eq!(
+            outcome_of_body(bad, exited, true),
+            error(502, "Runtime.ExitError")
+        );
+        assert_eq!(
+            outcome_of_body(bad, b"", true),
+            not_invoked(Fault::Transient)
+        );
         let late = b"Task timed out after 3.00 seconds";
-        assert_eq!(of_body(ok, late, true), error(200, "timeout"));
-        assert_eq!(of_body(ok, b"{\"ok\":true}", true), Outcome::Success);
-        assert_eq!(of_body(ok, failed, false), Outcome::Success);
-        assert_eq!(of_head(bad, &HeaderMap::new(), true), None);
+        assert_eq!(outcome_of_body(ok, late, true), error(200, "timeout"));
+        assert_eq!(
+            outcome_of_body(ok, b"{\"ok\":true}", true),
+            Outcome::Success
+        );
+        assert_eq!(outcome_of_body(ok, failed, false), Outcome::Success);
+        assert_eq!(outcome_of_head(bad, &HeaderMap::new(), true), None);
     }
 
     #[test]
-    fn what_is_not_a_word_is_not_shown() {
-        assert_eq!(word("Runtime.ExitError"), "Runtime.ExitError");
-        assert_eq!(word("card 4111"), "Unhandled");
-        assert_eq!(word(""), "Unhandled");
+    fn an_error_kind_that_is_not_a_word_is_replaced() {
+        assert_eq!(error_kind("Runtime.ExitError"), "Runtime.ExitError");
+        assert_eq!(error_kind("card 4111"), "Unhandled");
+        assert_eq!(error_kind(""), "Unhandled");
     }
 }

@@ -1,0 +1,107 @@
+//! The state of mappings and consumers in the words of the API and of windlass's status.
+
+use windlass_core::mapping::{DesiredState, MappingRow, Revision};
+use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::time::Timestamp;
+use windlass_core::{queue, shard};
+
+use super::view::{UnitStatus, UnitView};
+use crate::memory::Limit;
+
+/// The API's `State`, computed from the desired state, the applied revision and the number of
+/// running consumers.
+pub fn state(row: &MappingRow, applied: Option<Revision>, running: usize) -> &'static str {
+    use windlass_core::mapping::Change;
+
+    match row.desired {
+        DesiredState::Deleted => "Deleting",
+        DesiredState::Disabled if running == 0 => "Disabled",
+        DesiredState::Disabled => "Disabling",
+        DesiredState::Enabled if applied == Some(row.revision) => "Enabled",
+        DesiredState::Enabled => match row.change {
+            Change::Created => "Creating",
+            Change::Enabled => "Enabling",
+            Change::Updated | Change::Disabled | Change::Deleted => "Updating",
+        },
+    }
+}
+
+/// The API's `LastProcessingResult`.
+pub(super) fn last_processing_result(outcome: Option<&Outcome>) -> &'static str {
+    match outcome {
+        None => "No records processed",
+        Some(Outcome::Success) => "OK",
+        Some(Outcome::FunctionError { .. }) => "PROBLEM: Function call failed",
+        Some(Outcome::NotInvoked {
+            cause: Fault::Denied,
+        }) => "PROBLEM: Function may not be invoked",
+        Some(Outcome::NotInvoked { cause: Fault::Gone }) => "PROBLEM: Function does not exist",
+        Some(Outcome::NotInvoked { .. }) => "PROBLEM: Function could not be reached",
+    }
+}
+
+/// The last invocation of a consumer.
+pub fn last_result(outcome: Option<&Outcome>) -> &'static str {
+    last_processing_result(outcome)
+}
+
+/// Why a consumer waits, if it does. Limits of the daemon come last: while the function fails, a
+/// higher limit would not help.
+pub fn waiting_for(unit: &UnitStatus, now: Timestamp) -> Option<String> {
+    let limit = |limit| match limit {
+        Limit::Memory => "memory limit reached: events of unfinished invocations fill the daemon",
+        Limit::Invocations => "the daemon's limit of concurrent invocations is reached",
+    };
+    describe_view(&unit.view, now).or_else(|| unit.limit.map(limit).map(ToOwned::to_owned))
+}
+
+fn describe_view(view: &UnitView, now: Timestamp) -> Option<String> {
+    let next = |at: Option<Timestamp>| match at.map(|at| at.since(now)) {
+        Some(pause) => format!(", next in {:.1} s", pause.as_secs_f64()),
+        None => String::new(),
+    };
+    match view {
+        UnitView::Starting { fault } => {
+            let fault = (*fault)?;
+            Some(format!("the source {}", describe_fault(fault)))
+        }
+        UnitView::Shard(view) => {
+            let next = next(view.next_at);
+            Some(match view.waiting.as_ref()? {
+                shard::Waiting::FunctionErrors { attempt } => {
+                    format!("function returns errors, attempt {attempt}{next}")
+                }
+                shard::Waiting::NotInvoked(fault) => {
+                    format!("function {}{next}", describe_fault(*fault))
+                }
+                shard::Waiting::Source(fault) => {
+                    format!("the stream {}{next}", describe_fault(*fault))
+                }
+                shard::Waiting::Store(fault) => {
+                    format!("the store {}{next}", describe_fault(*fault))
+                }
+            })
+        }
+        UnitView::Queue(view) => {
+            let next = next(view.next_at);
+            Some(match view.waiting.as_ref()? {
+                queue::Waiting::NotInvoked(fault) => {
+                    format!("function {}{next}", describe_fault(*fault))
+                }
+                queue::Waiting::Source(fault) => {
+                    format!("the queue {}{next}", describe_fault(*fault))
+                }
+            })
+        }
+    }
+}
+
+fn describe_fault(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Throttled { .. } => "throttles requests",
+        Fault::Transient => "cannot be reached",
+        Fault::Denied => "denies access",
+        Fault::Gone => "does not exist",
+        Fault::Trimmed => "no longer has the records at this position",
+    }
+}

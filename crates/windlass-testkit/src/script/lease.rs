@@ -1,0 +1,253 @@
+//! Scripts about leases: which rows a mapping has, and which consumers run.
+//!
+//! ```text
+//! stream [from=POSITION]     the source of the mapping; the default is a stream from trim_horizon
+//! queue
+//! > list SHARDS              plans the rows for a listing of shards, and changes them
+//! sync                       plans the rows without a listing, and changes them
+//! save UNIT POSITION         writes the checkpoint of a row
+//! row UNIT                   adds a row
+//! enable | disable | delete | update
+//!                            changes the mapping
+//! steal UNIT                 another daemon takes the lease
+//! reconcile                  starts and stops consumers
+//! ended UNIT                 the consumer of the unit ends
+//! ```
+//!
+//! `SHARDS` are drawings, separated by commas: `a` is a shard, `a -> b` a shard `b` with the parent
+//! `a`, and `a b -> c` the merge of `a` and `b`. A `POSITION` is `trim_horizon`, `shard_end`, a time
+//! (`@MILLISECONDS`), or the sequence number of the last resolved record. A `UNIT` is the name of a
+//! shard or the number of a queue slot.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use goldenscript::{Command, Context, Runner};
+use windlass_core::arn::{Arn, StreamKind};
+use windlass_core::ids::ShardId;
+use windlass_core::lease::{Lease, LeaseKey, Unit};
+use windlass_core::lease_rows::{RemovalReason, plan_lease_rows};
+use windlass_core::mapping::{
+    DesiredState, MappingId, QueueSettings, QueueSource, Revision, Source, StreamSettings,
+    StreamSource,
+};
+use windlass_core::position::Position;
+use windlass_core::reconcile::{Action, Running, reconcile};
+use windlass_core::shard::lineage::Shard;
+use windlass_core::time::Timestamp;
+
+use super::{Arguments, ScriptError};
+
+/// Runs one script.
+#[derive(Debug)]
+pub struct LeaseRunner {
+    mapping: MappingId,
+    source: Source,
+    desired: DesiredState,
+    revision: Revision,
+    rows: BTreeMap<LeaseKey, Lease>,
+    running: BTreeMap<LeaseKey, Running>,
+}
+
+impl Default for LeaseRunner {
+    fn default() -> Self {
+        Self {
+            mapping: MappingId::new("m"),
+            source: stream(Position::TrimHorizon),
+            desired: DesiredState::Enabled,
+            revision: Revision(1),
+            rows: BTreeMap::new(),
+            running: BTreeMap::new(),
+        }
+    }
+}
+
+impl Runner for LeaseRunner {
+    type Command = Command;
+
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String, ScriptError> {
+        if let Some(drawings) = command.name.strip_prefix("list ") {
+            let shards: Vec<_> = drawings.split(',').map(shard).collect();
+            return self.sync(Some(&shards));
+        }
+        let mut arguments = Arguments::of(command);
+        let output = match command.name.as_str() {
+            "list" => self.sync(Some(&[]))?,
+            "sync" => self.sync(None)?,
+            "reconcile" => self.reconcile()?,
+            name => {
+                self.change(name, &mut arguments)?;
+                String::new()
+            }
+        };
+        arguments.none_left()?;
+        Ok(output)
+    }
+}
+
+impl LeaseRunner {
+    fn change(&mut self, name: &str, arguments: &mut Arguments) -> Result<(), ScriptError> {
+        match name {
+            "stream" => {
+                let from = arguments.key("from");
+                self.source = stream(position(from.as_deref().unwrap_or("trim_horizon"))?);
+            }
+            "queue" => self.source = queue(),
+            "save" => {
+                let key = self.key(&arguments.word()?);
+                self.row(&key)?.checkpoint = position(&arguments.word()?)?;
+            }
+            "row" => {
+                let key = self.key(&arguments.word()?);
+                let row = Lease {
+                    key: key.clone(),
+                    owner: None,
+                    epoch: 0,
+                    checkpoint: Position::TrimHorizon,
+                };
+                self.rows.insert(key, row);
+            }
+            "enable" => self.set_desired(DesiredState::Enabled),
+            "disable" => self.set_desired(DesiredState::Disabled),
+            "delete" => self.set_desired(DesiredState::Deleted),
+            "update" => self.set_desired(self.desired),
+            "steal" => {
+                let key = self.key(&arguments.word()?);
+                self.row(&key)?.epoch += 1;
+            }
+            "ended" => {
+                let key = self.key(&arguments.word()?);
+                self.running.remove(&key).ok_or("the unit does not run")?;
+            }
+            _ => return Err(format!("there is no command {name:?}").into()),
+        }
+        Ok(())
+    }
+
+    fn set_desired(&mut self, desired: DesiredState) {
+        self.desired = desired;
+        self.revision.0 += 1;
+    }
+
+    fn sync(&mut self, listed: Option<&[Shard]>) -> Result<String, ScriptError> {
+        let rows: Vec<_> = self.rows.values().cloned().collect();
+        let plan = plan_lease_rows(&self.mapping, &self.source, listed, &rows);
+        let mut output = String::new();
+        for row in plan.insert {
+            let from = text(&row.checkpoint);
+            writeln!(output, "insert {} at {from}", name(&row.key))?;
+            self.rows.insert(row.key.clone(), row);
+        }
+        for (row, reason) in plan.remove {
+            let reason = match reason {
+                RemovalReason::Resolved => "resolved",
+                RemovalReason::Expired => "expired",
+                RemovalReason::WrongUnit => "wrong unit",
+            };
+            writeln!(output, "remove {}: {reason}", name(&row.key))?;
+            self.rows.remove(&row.key);
+        }
+        Ok(output)
+    }
+
+    fn reconcile(&mut self) -> Result<String, ScriptError> {
+        let mapping = (self.revision, self.desired);
+        let mappings = BTreeMap::from([(self.mapping.clone(), mapping)]);
+        let rows: Vec<_> = self.rows.values().cloned().collect();
+        let mut output = String::new();
+        for action in reconcile(&mappings, &rows, &self.running) {
+            match action {
+                Action::Start(key) => {
+                    writeln!(output, "start {}", name(&key))?;
+                    self.row(&key)?.epoch += 1;
+                    let running = Running {
+                        revision: self.revision,
+                        epoch: self.rows[&key].epoch,
+                    };
+                    self.running.insert(key, running);
+                }
+                Action::Stop(key) => writeln!(output, "stop {}", name(&key))?,
+            }
+        }
+        Ok(output)
+    }
+
+    fn row(&mut self, key: &LeaseKey) -> Result<&mut Lease, ScriptError> {
+        let row = self.rows.get_mut(key);
+        row.ok_or_else(|| format!("{} has no row", name(key)).into())
+    }
+
+    /// A number is a queue slot, anything else a shard.
+    fn key(&self, name: &str) -> LeaseKey {
+        let slot = name.parse().map(Unit::QueueSlot);
+        LeaseKey {
+            mapping: self.mapping.clone(),
+            unit: slot.unwrap_or_else(|_| Unit::Shard(ShardId::from(name))),
+        }
+    }
+}
+
+fn name(key: &LeaseKey) -> String {
+    match &key.unit {
+        Unit::Shard(shard) => shard.to_string(),
+        Unit::QueueSlot(slot) => slot.to_string(),
+    }
+}
+
+/// Reads `b`, `a -> b` or `a b -> c`.
+fn shard(drawing: &str) -> Shard {
+    let (parents, id) = drawing.split_once("->").unwrap_or(("", drawing));
+    Shard {
+        id: ShardId::from(id.trim()),
+        parents: parents.split_whitespace().map(ShardId::from).collect(),
+    }
+}
+
+fn position(text: &str) -> Result<Position, ScriptError> {
+    Ok(match text {
+        "trim_horizon" => Position::TrimHorizon,
+        "shard_end" => Position::ShardEnd,
+        _ => match text.strip_prefix('@') {
+            Some(millis) => Position::AtTimestamp(Timestamp::from_millis(millis.parse()?)),
+            None => Position::After(text.into()),
+        },
+    })
+}
+
+fn text(position: &Position) -> String {
+    match position {
+        Position::TrimHorizon | Position::ShardEnd => position.kind().to_owned(),
+        Position::AtTimestamp(time) => format!("@{}", time.as_millis()),
+        Position::After(number) => number.to_string(),
+    }
+}
+
+fn stream(starting_position: Position) -> Source {
+    Source::Stream(StreamSource {
+        kind: StreamKind::Kinesis,
+        arn: arn("kinesis", "stream/s"),
+        settings: StreamSettings {
+            starting_position,
+            skip_before: None,
+            batch_size: 100,
+            maximum_batching_window: Duration::ZERO,
+        },
+    })
+}
+
+fn queue() -> Source {
+    Source::Queue(QueueSource {
+        arn: arn("sqs", "q"),
+        settings: QueueSettings {
+            fifo: false,
+            batch_size: 10,
+            maximum_batching_window: Duration::ZERO,
+        },
+    })
+}
+
+fn arn(service: &str, resource: &str) -> Arn {
+    let arn = format!("arn:aws:{service}:us-east-1:000000000000:{resource}");
+    Arn::parse(&arn).expect("it is an ARN")
+}
