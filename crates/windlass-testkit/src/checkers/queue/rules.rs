@@ -194,7 +194,7 @@ pub(super) fn q9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>) -
         }
     }
     let requests = model.receives.len() + model.deletions.len() + model.extensions.len();
-    let begun = 0 < model.n_running() + requests + model.returns.len();
+    let begun = 0 < model.n_running() + requests + model.releases.len();
     if model.draining {
         let busy = begun || !model.held.is_empty();
         return ensure(busy, "Q9", || {
@@ -280,19 +280,19 @@ pub(super) fn batches_hold_the_next_messages(
 }
 
 /// Returns whether the messages are released; otherwise they must be extended.
-pub(super) fn returns_are_expected(
+pub(super) fn releases_are_expected(
     model: &mut Model,
     receipts: &[ReceiptHandle],
     timeout: Duration,
 ) -> Result<bool, BrokenInvariant> {
     let first = receipts.first();
-    ensure(first.is_some(), "return", || "no messages".to_owned())?;
-    if first.is_none_or(|first| !model.expected_returns.contains_key(first)) {
+    ensure(first.is_some(), "release", || "no messages".to_owned())?;
+    if first.is_none_or(|first| !model.expected_releases.contains_key(first)) {
         return Ok(false);
     }
     for receipt in receipts {
-        let expected = model.expected_returns.remove(receipt);
-        ensure(expected == Some(timeout), "return", || {
+        let expected = model.expected_releases.remove(receipt);
+        ensure(expected == Some(timeout), "release", || {
             format!("{receipt} is released with {timeout:?} instead of {expected:?}")
         })?;
     }
@@ -313,14 +313,14 @@ pub(super) fn nothing_is_missing(model: &Model) -> Checked {
     ensure(model.expected_reports.is_empty(), "report", || {
         format!("missing: {:?}", model.expected_reports)
     })?;
-    ensure(model.expected_returns.is_empty(), "return", || {
-        format!("missing: {:?}", model.expected_returns)
+    ensure(model.expected_releases.is_empty(), "release", || {
+        format!("missing: {:?}", model.expected_releases)
     })
 }
 
 pub(super) fn finishes_when_idle(model: &Model) -> Checked {
     let requests = model.receives.len() + model.deletions.len() + model.extensions.len();
-    let idle = requests + model.returns.len() + model.batches.len() == 0;
+    let idle = requests + model.releases.len() + model.batches.len() == 0;
     let holds = model.draining && idle && model.held.is_empty();
     ensure(holds, "finish", || format!("Finish too early: {model:?}"))
 }
