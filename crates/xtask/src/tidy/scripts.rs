@@ -38,7 +38,7 @@ fn check_index(files: &Files, scripts: &BTreeSet<&str>) -> Vec<Finding> {
     for (line, number) in index.lines().zip(1..) {
         for name in line.split('`').skip(1).step_by(2) {
             let is_script = dir_of(name).is_some_and(|dir| dirs.contains(dir));
-            if is_script && !name.contains([' ', '*']) && !name.ends_with('/') {
+            if is_script && !name.contains([' ', '*', ':']) && !name.ends_with('/') {
                 listed.insert(name);
                 if !scripts.contains(name) {
                     let text = format!("there is no script `{name}`");

@@ -80,12 +80,7 @@ impl QueueChecker {
                 model.receives.insert(*request, Receive { limit, sent });
             }
             QueueCommand::Invoke(batch) => {
-                rules::q3_nothing_visible_is_invoked(model, batch, now)?;
-                rules::q4_one_batch_for_each_group(model, batch)?;
-                rules::q5_batches_respect_their_limits(model, batch)?;
-                rules::q8_one_attempt_at_a_time(model)?;
-                rules::q10_invocations_respect_their_backoff(model, now)?;
-                rules::batches_hold_the_next_messages(model, batch, now)?;
+                rules::invocations_are_allowed(model, batch, now)?;
                 model.begin_invocation(batch, now);
             }
             QueueCommand::Delete { request, receipts } => {

@@ -31,11 +31,16 @@ pub(super) fn q1_only_what_succeeded(
     Ok(receipts.iter().filter_map(entry).cloned().collect())
 }
 
-pub(super) fn q3_nothing_visible_is_invoked(
-    model: &Model,
-    batch: &Batch,
-    now: Timestamp,
-) -> Checked {
+pub(super) fn invocations_are_allowed(model: &Model, batch: &Batch, now: Timestamp) -> Checked {
+    q3_nothing_visible_is_invoked(model, batch, now)?;
+    q4_one_batch_for_each_group(model, batch)?;
+    q5_batches_respect_their_limits(model, batch)?;
+    q8_one_attempt_at_a_time(model)?;
+    q10_invocations_respect_their_backoff(model, now)?;
+    batches_hold_the_next_messages(model, batch, now)
+}
+
+fn q3_nothing_visible_is_invoked(model: &Model, batch: &Batch, now: Timestamp) -> Checked {
     for message in &*batch.messages {
         let held = model.held.get(&message.message_id);
         ensure(held.is_some(), "Q2", || {
@@ -84,7 +89,7 @@ pub(super) fn q3_extensions_are_due(
     Ok(entries)
 }
 
-pub(super) fn q4_one_batch_for_each_group(model: &Model, batch: &Batch) -> Checked {
+fn q4_one_batch_for_each_group(model: &Model, batch: &Batch) -> Checked {
     for (id, tracked) in &model.batches {
         let groups = model.groups_of(&tracked.messages);
         let mut messages = batch.messages.iter();
@@ -96,7 +101,7 @@ pub(super) fn q4_one_batch_for_each_group(model: &Model, batch: &Batch) -> Check
     Ok(())
 }
 
-pub(super) fn q5_batches_respect_their_limits(model: &Model, batch: &Batch) -> Checked {
+fn q5_batches_respect_their_limits(model: &Model, batch: &Batch) -> Checked {
     let settings = &model.settings;
     let n_running = model.n_running();
     ensure(
@@ -164,7 +169,7 @@ pub(super) fn q8_receives_stop_while_the_function_is_unreachable(model: &Model) 
     })
 }
 
-pub(super) fn q8_one_attempt_at_a_time(model: &Model) -> Checked {
+fn q8_one_attempt_at_a_time(model: &Model) -> Checked {
     let second = model.function_backoff.is_failing() && model.probe.is_some();
     ensure(!second, "Q8", || {
         format!("a second attempt while {:?} is in flight", model.probe)
@@ -238,7 +243,7 @@ pub(super) fn q10_receives_respect_their_backoff(model: &Model, now: Timestamp) 
     })
 }
 
-pub(super) fn q10_invocations_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
+fn q10_invocations_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
     ensure(model.function_backoff.may_begin(now), "Q10", || {
         format!("an invocation at {now:?}, {:?}", model.function_backoff)
     })
@@ -250,11 +255,7 @@ pub(super) fn q10_deletions_respect_their_backoff(model: &Model, now: Timestamp)
     })
 }
 
-pub(super) fn batches_hold_the_next_messages(
-    model: &Model,
-    batch: &Batch,
-    now: Timestamp,
-) -> Checked {
+fn batches_hold_the_next_messages(model: &Model, batch: &Batch, now: Timestamp) -> Checked {
     let given: Vec<_> = batch.messages.iter().map(|it| &it.message_id).collect();
     if let Some(tracked) = model.batches.get(&batch.id) {
         let same = tracked.messages.iter().eq(given.iter().copied());
