@@ -46,7 +46,7 @@ async fn a_store_of_a_newer_version() {
     let says = [
         "windlass.db",
         "newer version of windlass (schema 999",
-        "set another folder",
+        "set another directory",
     ];
     assert_refused(&dir, &database, &says).await;
 }
@@ -90,7 +90,7 @@ async fn a_database_of_another_program() {
     // `application_id`.
     bytes[68..72].fill(0);
     std::fs::write(&database, bytes).unwrap();
-    let says = ["windlass.db", "another program", "another folder"];
+    let says = ["windlass.db", "another program", "another directory"];
     assert_refused(&dir, &database, &says).await;
 }
 
@@ -100,12 +100,12 @@ async fn a_store_that_cannot_be_written() {
     let dir = TempDir::new("readonly");
     std::fs::write(dir.path().join("store"), "a file").unwrap();
     let ended = serve(dir.path(), &config(&dir)).await;
-    ended.assert(FAILED, &["cannot create folder", "is a file", "--store"]);
+    ended.assert(FAILED, &["cannot create directory", "is a file", "--store"]);
 
     let dir = TempDir::new("readonly");
     std::fs::create_dir_all(dir.path().join("store/windlass.db")).unwrap();
     let ended = serve(dir.path(), &config(&dir)).await;
-    ended.assert(FAILED, &["windlass.db", "not writable", "permissions"]);
+    ended.assert(FAILED, &["windlass.db", "is not writable", "permissions"]);
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn a_second_daemon_on_the_same_store() {
     let ended = serve(dir.path(), &config(&dir)).await;
     ended.assert(
         FAILED,
-        &[&process, "stop that process, or set another folder"],
+        &[&process, "stop that process, or set another directory"],
     );
 
     // The first keeps running. Once it is gone, even if it was killed, the store is free.

@@ -71,7 +71,7 @@ impl Adapters {
         self.functions.get(&name.name)
     }
 
-    /// Settings of a function by its own name, or by the ARN it is configured to stand for.
+    /// Settings of a function, by its own ARN or by that of its Lambda function.
     fn settings_of(&self, arn: &Arn) -> Option<&FunctionSettings> {
         self.configured(arn).or_else(|| {
             let mut functions = self.functions.values();

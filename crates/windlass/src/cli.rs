@@ -115,9 +115,9 @@ pub(crate) struct FilterTestArgs {
 /// The kinds of source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SourceName {
-    /// The pattern sees `data`, decoded, beside the record's other members.
+    /// The pattern matches `data`, decoded, and the record's other members
     Kinesis,
-    /// The pattern sees the record as it is.
+    /// The pattern matches the record as it is
     Dynamodb,
     /// The pattern sees `body` as JSON, if it is JSON.
     Sqs,

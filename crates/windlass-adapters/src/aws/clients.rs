@@ -92,7 +92,8 @@ impl Aws {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(settings.region.clone()))
             .timeout_config(timeouts())
-            // Each call has a timeout; watching the throughput of each body costs more than it finds.
+            // Each call has a timeout; watching the throughput of each body costs more than it
+            // finds.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS));
         if settings.placeholder_credentials {

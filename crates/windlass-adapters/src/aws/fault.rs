@@ -157,8 +157,8 @@ fn without_prefix(code: &str) -> &str {
 
 /// Reason and remedy, if a call was not sent for lack of credentials.
 ///
-/// Such a call is not `Denied`: it was never sent, and credentials may appear while the daemon runs,
-/// from a file, an instance's role or a login.
+/// Such a call is not `Denied`: it was never sent, and credentials may appear while the daemon
+/// runs, from a file, an instance's role or a login.
 pub(crate) fn credentials_error<E: Error + 'static>(
     error: &SdkError<E, HttpResponse>,
 ) -> Option<String> {

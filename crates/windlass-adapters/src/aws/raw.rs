@@ -1,9 +1,9 @@
 //! Gives a parser of ours the raw body of a response to an SDK call.
 //!
-//! For one call, an interceptor replaces the SDK's deserializer. For a success, ours takes the body as
-//! it begins to arrive and returns an empty output to the SDK; the parser reads the body after the
-//! SDK's call has ended. For an error, it reads only code and message, which is all that the SDK's
-//! retries and our decisions use.
+//! For one call, an interceptor replaces the SDK's deserializer. For a success, ours takes the body
+//! as it begins to arrive and returns an empty output to the SDK; the parser reads the body after
+//! the SDK's call has ended. For an error, it reads only code and message, which is all that the
+//! SDK's retries and our decisions use.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,8 +24,8 @@ use serde_json::Value;
 use super::clients::ATTEMPT_TIMEOUT;
 use crate::wire::streaming_parser::{ResponseParser, StreamingParser};
 
-/// Limit of the memory reserved because of a `content-length`: the largest page of Kinesis, 10 MB in
-/// base64.
+/// Limit of the memory reserved because of a `content-length`: the largest page of Kinesis, 10 MB
+/// in base64.
 const MAX_RESERVED: u64 = 16 * 1024 * 1024;
 
 /// One call whose response is parsed by us.
@@ -147,8 +147,8 @@ fn capacity(length: Option<u64>) -> usize {
     usize::try_from(length).unwrap_or_default()
 }
 
-/// Code and message of an error in AWS's JSON protocols. Servers differ in the member names, and some
-/// send several of them.
+/// Code and message of an error in AWS's JSON protocols. Servers differ in the member names, and
+/// some send several of them.
 fn metadata(response: &HttpResponse, body: &[u8]) -> ErrorMetadata {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |names: [&str; 2]| names.into_iter().find_map(|name| body.get(name)?.as_str());

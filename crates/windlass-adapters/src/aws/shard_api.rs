@@ -18,8 +18,8 @@ use windlass_engine::ports::{BoxError, PortError, ReadLimits};
 use super::fault::{port_error, unusable_response};
 use crate::wire::page_builder::GetRecordsResponse;
 
-/// Limit of pages of one list of shards; each has a hundred shards or more. Without a limit, a server
-/// whose list never ends would be called forever.
+/// Limit of pages of one list of shards; each has a hundred shards or more. Without a limit, a
+/// server whose list never ends would be called forever.
 pub(super) const MAX_LIST_PAGES: usize = 1_000;
 
 /// The calls of a stream.
@@ -102,9 +102,9 @@ pub(super) async fn read_page(
     })
 }
 
-/// Confirms the end of a shard, which a response without a next iterator signals. A shard that still
-/// receives records has no end: an incomplete response would end it for good. A shard that is no
-/// longer listed has no more records.
+/// Confirms the end of a shard, which a response without a next iterator signals. A shard that
+/// still receives records has no end: an incomplete response would end it for good. A shard that is
+/// no longer listed has no more records.
 async fn confirm_end(api: &impl ShardApi, shard: &ShardId) -> Result<(), PortError> {
     let shards = api.all_shards().await?;
     let is_open = |listed: &ListedShard| listed.shard.id == *shard && !listed.is_closed;

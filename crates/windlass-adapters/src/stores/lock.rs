@@ -36,8 +36,9 @@ impl StoreLock {
                     pid if read.is_ok() && !pid.is_empty() => format!("process {pid}"),
                     _ => "another process".to_owned(),
                 };
-                let reason =
-                    format!("it is in use by {process}; stop that process, or set another folder");
+                let reason = format!(
+                    "it is in use by {process}; stop that process, or set another directory"
+                );
                 return Err(StoreError::new(store, &reason));
             }
             Err(TryLockError::Error(error)) => {

@@ -1,4 +1,4 @@
-//! The embedded store: one SQLite database in a folder, used by one thread.
+//! The embedded store: one SQLite database in a directory, used by one thread.
 //!
 //! All requests that arrive while the thread is busy share one transaction, and checkpoints wait up
 //! to 100 ms for others. So the number of durable writes grows with time and not with shards.
@@ -60,18 +60,18 @@ type Finish = Box<dyn FnOnce(Result<(), &rusqlite::Error>) + Send>;
 struct DatabaseError(String);
 
 impl SqliteStore {
-    /// Opens the database in a folder, and creates both if they do not exist.
+    /// Opens the database in a directory, and creates both if they do not exist.
     ///
     /// # Errors
     /// Another daemon uses it, or it is damaged, of a newer version or not writable.
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        let store = format!("sqlite:{}", folder.display());
-        std::fs::create_dir_all(folder).map_err(|error| {
-            let reason = format!("cannot create folder {}", folder.display());
+    pub fn open(directory: &Path) -> Result<Self, StoreError> {
+        let store = format!("sqlite:{}", directory.display());
+        std::fs::create_dir_all(directory).map_err(|error| {
+            let reason = format!("cannot create directory {}", directory.display());
             StoreError::of_file(&store, &reason, error)
         })?;
-        let lock = StoreLock::acquire(&store, &folder.join(LOCK_FILE))?;
-        let file = folder.join(DATABASE_FILE);
+        let lock = StoreLock::acquire(&store, &directory.join(LOCK_FILE))?;
+        let file = directory.join(DATABASE_FILE);
         let db = prepare(&store, &file)?;
         Self::start(&store, db, lock)
     }
@@ -156,8 +156,8 @@ pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError
                  mappings' starting positions"
             }
             Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::CannotOpen) => {
-                "it is not writable; check the permissions of the folder and the file, or set \
-                 another folder with 'store' or --store"
+                "it is not writable; check the permissions of the directory and the file, or set \
+                 another directory with 'store' or --store"
             }
             _ => reason,
         };
@@ -178,13 +178,13 @@ pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError
     });
     let tables = tables.map_err(|error| failed("cannot read it", error))?;
     if (tables != 0 || application != 0) && application != rows::APPLICATION_ID {
-        let reason = format!("{file_name} is a database of another program; set another folder");
+        let reason = format!("{file_name} is a database of another program; set another directory");
         return Err(StoreError::new(store, &reason));
     }
     if rows::SCHEMA_VERSION < version {
         let reason = format!(
             "{file_name} was written by a newer version of windlass (schema {version}, this one \
-             supports {}); run that version, or set another folder",
+             supports {}); run that version, or set another directory",
             rows::SCHEMA_VERSION
         );
         return Err(StoreError::new(store, &reason));
@@ -240,8 +240,8 @@ async fn serve(mut db: Connection, mut requests: mpsc::Receiver<Request>) {
     }
 }
 
-/// The jobs of the next transaction: all that are waiting and, while all of them can wait, those that
-/// arrive until `due`.
+/// The jobs of the next transaction: all that are waiting and, while all of them can wait, those
+/// that arrive until `due`.
 async fn next_jobs(
     first: Request,
     requests: &mut mpsc::Receiver<Request>,

@@ -15,10 +15,10 @@ use super::lock::StoreLock;
 use super::sqlite::prepare;
 use super::{SqliteStore, StoreError, open};
 
-/// A folder of one test, removed at its end.
-struct Folder(PathBuf);
+/// A directory of one test, removed at its end.
+struct TempDir(PathBuf);
 
-impl Folder {
+impl TempDir {
     fn new() -> Self {
         let name = format!("windlass-store-{:016x}", fastrand::u64(..));
         Self(std::env::temp_dir().join(name))
@@ -29,48 +29,48 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TempDir {
     fn drop(&mut self) {
-        // A folder that remains in the system's temporary folder does no harm.
+        // A directory that remains in the system's temporary directory does no harm.
         drop(std::fs::remove_dir_all(&self.0));
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sqlite_store_implements_the_contract() {
-    let folder = Folder::new();
+    let directory = TempDir::new();
     let number = AtomicU32::new(0);
     contract::store(|| {
         let number = number.fetch_add(1, Ordering::Relaxed);
-        let folder = folder.0.join(number.to_string());
-        Arc::new(SqliteStore::open(&folder).unwrap())
+        let directory = directory.0.join(number.to_string());
+        Arc::new(SqliteStore::open(&directory).unwrap())
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_reopened_store_has_everything() {
-    let folder = Folder::new();
+    let directory = TempDir::new();
     let (mappings, leases) = {
-        let store = SqliteStore::open(&folder.0).unwrap();
+        let store = SqliteStore::open(&directory.0).unwrap();
         contract::fill(&store).await;
         contents(&store).await
     };
     assert!(!mappings.is_empty() && !leases.is_empty());
-    let store = SqliteStore::open(&folder.0).unwrap();
+    let store = SqliteStore::open(&directory.0).unwrap();
     assert_eq!(contents(&store).await, (mappings, leases));
 }
 
 /// A crash leaves the database and its log as they are, without closing them.
 #[tokio::test]
 async fn a_store_has_all_confirmed_writes_after_a_crash() {
-    let (folder, copy) = (Folder::new(), Folder::new());
-    let store = SqliteStore::open(&folder.0).unwrap();
+    let (directory, copy) = (TempDir::new(), TempDir::new());
+    let store = SqliteStore::open(&directory.0).unwrap();
     contract::fill(&store).await;
     let before = contents(&store).await;
     std::fs::create_dir_all(&copy.0).unwrap();
     for name in ["windlass.db", "windlass.db-wal"] {
-        std::fs::copy(folder.0.join(name), copy.0.join(name)).unwrap();
+        std::fs::copy(directory.0.join(name), copy.0.join(name)).unwrap();
     }
     let reopened = SqliteStore::open(&copy.0).unwrap();
     assert_eq!(contents(&reopened).await, before);
@@ -90,64 +90,64 @@ async fn contents(
 
 #[test]
 fn a_store_in_use_names_its_process() {
-    let folder = Folder::new();
-    let first = SqliteStore::open(&folder.0).unwrap();
+    let directory = TempDir::new();
+    let first = SqliteStore::open(&directory.0).unwrap();
     for _ in 0..2 {
-        let error = open_error(&folder.0);
+        let error = open_error(&directory.0);
         let holder = format!("in use by process {};", std::process::id());
         assert!(error.contains(&holder), "{error}");
-        assert!(error.contains("set another folder"), "{error}");
+        assert!(error.contains("set another directory"), "{error}");
     }
     drop(first);
-    SqliteStore::open(&folder.0).unwrap();
+    SqliteStore::open(&directory.0).unwrap();
 }
 
 #[test]
 fn a_store_of_a_newer_version_is_not_changed() {
-    let folder = Folder::new();
-    drop(SqliteStore::open(&folder.0).unwrap());
-    let db = Connection::open(folder.database()).unwrap();
+    let directory = TempDir::new();
+    drop(SqliteStore::open(&directory.0).unwrap());
+    let db = Connection::open(directory.database()).unwrap();
     db.execute_batch("PRAGMA user_version = 2; CREATE TABLE newer (x); ")
         .unwrap();
     drop(db);
-    let before = std::fs::read(folder.database()).unwrap();
-    let error = open_error(&folder.0);
+    let before = std::fs::read(directory.database()).unwrap();
+    let error = open_error(&directory.0);
     assert!(
         error.contains("newer version of windlass (schema 2, this one supports 1)"),
         "{error}"
     );
     assert!(
-        std::fs::read(folder.database()).unwrap() == before,
+        std::fs::read(directory.database()).unwrap() == before,
         "the file was changed"
     );
 }
 
 #[test]
 fn a_database_of_another_program_is_not_changed() {
-    let folder = Folder::new();
-    std::fs::create_dir_all(&folder.0).unwrap();
-    let db = Connection::open(folder.database()).unwrap();
+    let directory = TempDir::new();
+    std::fs::create_dir_all(&directory.0).unwrap();
+    let db = Connection::open(directory.database()).unwrap();
     db.execute_batch("CREATE TABLE bookmarks (url)").unwrap();
     drop(db);
-    let before = std::fs::read(folder.database()).unwrap();
-    let error = open_error(&folder.0);
+    let before = std::fs::read(directory.database()).unwrap();
+    let error = open_error(&directory.0);
     assert!(
-        error.contains("of another program; set another folder"),
+        error.contains("of another program; set another directory"),
         "{error}"
     );
     assert!(
-        std::fs::read(folder.database()).unwrap() == before,
+        std::fs::read(directory.database()).unwrap() == before,
         "the file was changed"
     );
 }
 
 #[tokio::test]
 async fn a_damaged_store_is_rejected_with_a_remedy() {
-    let folder = Folder::new();
-    let store = SqliteStore::open(&folder.0).unwrap();
+    let directory = TempDir::new();
+    let store = SqliteStore::open(&directory.0).unwrap();
     contract::fill(&store).await;
     drop(store);
-    let whole = std::fs::read(folder.database()).unwrap();
+    let whole = std::fs::read(directory.database()).unwrap();
     let mut no_header = whole.clone();
     no_header[..64].fill(b'x');
     let mut broken_page = whole.clone();
@@ -158,27 +158,27 @@ async fn a_damaged_store_is_rejected_with_a_remedy() {
         ("page", broken_page),
         ("truncated", truncated),
     ] {
-        std::fs::write(folder.database(), &bytes).unwrap();
-        let error = open_error(&folder.0);
+        std::fs::write(directory.database(), &bytes).unwrap();
+        let error = open_error(&directory.0);
         assert!(error.contains("is damaged"), "{what}: {error}");
         assert!(
             error.contains("restore it from a backup"),
             "{what}: {error}"
         );
     }
-    std::fs::write(folder.database(), &whole).unwrap();
-    SqliteStore::open(&folder.0).unwrap();
+    std::fs::write(directory.database(), &whole).unwrap();
+    SqliteStore::open(&directory.0).unwrap();
 }
 
 #[tokio::test]
 async fn a_lock_of_another_program_is_a_transient_fault() {
-    let folder = Folder::new();
-    drop(SqliteStore::open(&folder.0).unwrap());
-    let db = prepare("sqlite:x", &folder.database()).unwrap();
+    let directory = TempDir::new();
+    drop(SqliteStore::open(&directory.0).unwrap());
+    let db = prepare("sqlite:x", &directory.database()).unwrap();
     db.busy_timeout(Duration::ZERO).unwrap();
-    let lock = StoreLock::acquire("sqlite:x", &folder.0.join("windlass.lock")).unwrap();
+    let lock = StoreLock::acquire("sqlite:x", &directory.0.join("windlass.lock")).unwrap();
     let store = SqliteStore::start("sqlite:x", db, lock).unwrap();
-    let other = Connection::open(folder.database()).unwrap();
+    let other = Connection::open(directory.database()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = store.mappings().await.unwrap_err();
     assert_eq!(error.fault, Fault::Transient);
@@ -195,22 +195,23 @@ async fn a_lock_of_another_program_is_a_transient_fault() {
 /// The tests may run as root, so the paths are unusable whatever their permissions.
 #[test]
 fn a_path_that_is_not_writable_is_named() {
-    let folder = Folder::new();
-    std::fs::create_dir_all(folder.database()).unwrap();
-    let error = open_error(&folder.0);
+    let directory = TempDir::new();
+    std::fs::create_dir_all(directory.database()).unwrap();
+    let error = open_error(&directory.0);
     assert!(error.contains("windlass.db: it is not writable"), "{error}");
     assert!(error.contains("check the permissions"), "{error}");
-    let file = folder.0.join("file");
+    let file = directory.0.join("file");
     std::fs::write(&file, "").unwrap();
     let error = open_error(&file.join("store"));
     assert!(
-        error.contains("cannot create folder") && error.contains("a part of this path is a file"),
+        error.contains("cannot create directory")
+            && error.contains("a part of this path is a file"),
         "{error}"
     );
-    let locked = folder.0.join("locked");
+    let locked = directory.0.join("locked");
     std::fs::create_dir_all(locked.join("windlass.lock")).unwrap();
     let error = open_error(&locked);
-    let reason = "windlass.lock; it is a folder";
+    let reason = "windlass.lock; it is a directory";
     assert!(error.contains(reason), "{error}");
 }
 
@@ -219,13 +220,13 @@ fn an_unknown_kind_of_store_is_rejected() {
     for url in ["postgres://db", "sqlite:", "sqlite", "memory:", ""] {
         let error = open(url).err().map(|error| error.to_string());
         let error = error.expect("it is not a store");
-        assert!(error.contains("sqlite:FOLDER"), "{error}");
+        assert!(error.contains("sqlite:DIRECTORY"), "{error}");
     }
 }
 
 #[track_caller]
-fn open_error(folder: &Path) -> String {
-    let error = SqliteStore::open(folder).expect_err("it must fail");
+fn open_error(directory: &Path) -> String {
+    let error = SqliteStore::open(directory).expect_err("it must fail");
     let error = chain(&error);
     assert!(error.starts_with("cannot open store sqlite:"), "{error}");
     error

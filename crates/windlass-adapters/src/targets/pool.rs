@@ -1,7 +1,7 @@
 //! The connection pool of one HTTP function.
 //!
-//! The pools of client libraries do not report what the retry rules need: whether a request was sent
-//! on a reused connection, and whether it was sent at all.
+//! The pools of client libraries do not report what the retry rules need: whether a request was
+//! sent on a reused connection, and whether it was sent at all.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -84,8 +84,8 @@ pub(super) fn no_response(error: &str) -> Outcome {
     }
 }
 
-/// The kind of an error in a form that can be logged: a plain word. Anything else could contain data
-/// of a record.
+/// The kind of an error in a form that can be logged: a plain word. Anything else could contain
+/// data of a record.
 pub(super) fn error_kind(kind: &str) -> &str {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_';
     let shown = !kind.is_empty() && kind.len() <= 64 && kind.bytes().all(plain);

@@ -75,7 +75,10 @@ impl FunctionSettings {
 
     /// The defaults of a function of this kind.
     pub fn new(kind: FunctionKind) -> Self {
-        let is_emulator = matches!(&kind, FunctionKind::Http(function) if function.is_runtime_interface_emulator());
+        let is_emulator = match &kind {
+            FunctionKind::Http(function) => function.is_runtime_interface_emulator(),
+            FunctionKind::Lambda(_) => false,
+        };
         Self {
             kind,
             timeout: Self::DEFAULT_TIMEOUT,

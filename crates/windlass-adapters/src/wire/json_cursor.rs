@@ -1,8 +1,8 @@
 //! A cursor over the bytes of a JSON text.
 //!
-//! It returns slices of the text and allocates nothing. Members may be in any order, unknown members
-//! and white space are skipped, and invalid JSON is an error with its position. It is as strict as a
-//! full parser, because text that is copied ends up in a function's event.
+//! It returns slices of the text and builds no values. Members may be in any order, unknown members
+//! and white space are skipped, and invalid JSON is an error with its position. It is as strict as
+//! a full parser, because text that is copied ends up in a function's event.
 
 use std::borrow::Cow;
 
@@ -15,8 +15,8 @@ use super::member_table::MemberTable;
 use super::text::{base64_prefix_len, plain_prefix_len, unescape};
 use super::timestamp::{parse_exact, parse_rounded};
 
-/// Limit of nesting. DynamoDB nests 32 levels, each two deep. Together with the levels that an event
-/// adds, a value stays below the 128 levels that JSON parsers commonly allow.
+/// Limit of nesting. DynamoDB nests 32 levels, each two deep. Together with the levels that an
+/// event adds, a value stays below the 128 levels that JSON parsers commonly allow.
 const MAX_DEPTH: usize = 100;
 
 /// A response that violates its protocol.
@@ -70,9 +70,9 @@ impl<'a> JsonCursor<'a> {
         self.members(Self::member_name, visit)
     }
 
-    /// As [`Self::object`], for an object that is repeated: `visit` receives the meaning of a member
-    /// in `table`, or `None` for any other. The table predicts the order of the members in the next
-    /// object, which makes it cheaper to read.
+    /// As [`Self::object`], for an object that is repeated: `visit` receives the meaning of a
+    /// member in `table`, or `None` for any other. The table predicts the order of the members in
+    /// the next object, which makes it cheaper to read.
     pub(super) fn object_with<T: Copy>(
         &mut self,
         table: &mut MemberTable<'_, T>,

@@ -2,8 +2,8 @@
 //!
 //! Building the SDK's types and serializing them again costs 15 to 80 times as much as this: a
 //! response is scanned once, while it arrives, and all of its records are rendered into one buffer.
-//! Text is copied verbatim, escapes included; only values that the function sees in another form are
-//! parsed.
+//! Text is copied verbatim, escapes included; only values that the function sees in another form
+//! are parsed.
 
 pub(crate) mod dynamodb;
 mod json_cursor;

@@ -26,8 +26,8 @@ const MAX_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
 pub(crate) struct EventTemplate {
     /// The end of each event, with the queue's ARN and region.
     end: Vec<u8>,
-    /// Whether `md5OfMessageAttributes` is `null` without attributes, as AWS renders it for mappings
-    /// with a batching window, instead of missing.
+    /// Whether `md5OfMessageAttributes` is `null` without attributes, as AWS renders it for
+    /// mappings with a batching window, instead of missing.
     null_md5: bool,
     /// Whether messages have groups.
     fifo: bool,

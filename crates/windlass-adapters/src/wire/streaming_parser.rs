@@ -2,7 +2,8 @@
 //!
 //! Every large response is an object with one long list. Bytes are parsed up to the last complete
 //! element, while they are still in the cache, and then released; only the start of an incomplete
-//! element is kept until the rest arrives. Neither the response nor the list is ever buffered whole.
+//! element is kept until the rest arrives. Neither the response nor the list is ever buffered
+//! whole.
 
 use super::json_cursor::{JsonCursor, WireError};
 
@@ -58,8 +59,8 @@ enum Expected {
     End,
 }
 
-/// Bytes to collect before an incomplete element is tried again. From then on its length must double
-/// each time, so that a large element in many pieces is not parsed once per piece.
+/// Bytes to collect before an incomplete element is tried again. From then on its length must
+/// double each time, so that a large element in many pieces is not parsed once per piece.
 const MIN_RETRY_LEN: usize = 2048;
 
 /// Limit of one element or member: the largest record of any service has 10 MiB of data, in base64.

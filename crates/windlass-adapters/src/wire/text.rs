@@ -68,8 +68,8 @@ pub(super) fn unescape(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
     Some(text.into_bytes().into())
 }
 
-/// An identifier that a service assigned (a sequence number, a message id), unescaped; `None` unless
-/// it is printable ASCII that needs no escapes, and not empty.
+/// An identifier that a service assigned (a sequence number, a message id), unescaped; `None`
+/// unless it is printable ASCII that needs no escapes, and not empty.
 pub(super) fn identifier(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
     let is_valid = |text: &[u8]| !text.is_empty() && visible_prefix_len(text) == text.len();
     if is_valid(raw) {

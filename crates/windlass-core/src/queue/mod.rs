@@ -1,11 +1,12 @@
 //! The consumer of one slot of one mapping on a queue: [`QueueConsumer`].
 //!
 //! ```text
-//!          receive, filter              close batch                  success
-//!  queue ──────────────────▶ batch buffer ─────────▶ invocations ─────────────▶ delete queue ──▶ deleted
-//!    ▲                            │                    │    ▲
-//!    │           drain            │     function error │    └─ not reached: retried after a pause
-//!    └─────────released───────────┴────────────────────┘
+//!  queue ──▶ message filter ──▶ batch buffer ──▶ invocations ──▶ delete queue ──▶ deleted
+//!    ▲             │                 │             │   ▲  │              ▲
+//!    │             │                 │             │   └──┘ not reached  │
+//!    │             └─── filtered out ┼─────────────┼─────────────────────┘
+//!    └───── released ────────────────┴─────────────┘
+//!                                  drain     function error
 //! ```
 //!
 //! A message is in the *inbox* from its receipt until it is deleted or *released*, that is, made

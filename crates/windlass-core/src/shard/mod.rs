@@ -1,8 +1,9 @@
 //! The consumer of one shard of one mapping: [`ShardConsumer`].
 //!
 //! ```text
-//!           read                 filter, skip              batch, invoke       resolve              save
-//!  source ───────▶ read state ───────────────▶ page filter ──────────▶ lane ──────────▶ progress ───────────▶ checkpoint writer ──▶ store
+//!  source ──▶ read state ──▶ page filter ──▶ lane ──▶ progress ──▶ checkpoint writer ──▶ store
+//!                                 │                       ▲
+//!                                 └─────────skip──────────┘
 //! ```
 //!
 //! A record only moves to the right. It is *resolved* once it is processed, filtered out, skipped or

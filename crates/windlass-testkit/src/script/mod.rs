@@ -1,7 +1,8 @@
 //! Runs `tests/scripts/**/*.txt`: behavior as text; `tests/scripts/README.md` explains the format.
 //!
 //! A script feeds one consumer one input at a time and shows every command that it gives. Scripts
-//! about filters show which events match.
+//! about leases show which rows there are and which consumers run, those about filters which events
+//! match.
 
 mod arguments;
 pub mod filter;

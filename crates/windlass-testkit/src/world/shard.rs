@@ -139,7 +139,7 @@ impl World {
             }
             (_, None) => Err(BrokenInvariant::new(
                 "I9",
-                "stuck: nothing is under way, no timer",
+                "stuck: nothing is in flight, and no timer",
             )),
         }
     }

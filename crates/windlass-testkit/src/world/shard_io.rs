@@ -27,7 +27,6 @@ pub(super) struct Source {
     pub(super) excused: Vec<bool>,
 }
 
-/// The function.
 #[derive(Debug)]
 pub(super) struct Function {
     plan: FunctionPlan,
@@ -35,7 +34,7 @@ pub(super) struct Function {
     pub(super) processed: Vec<bool>,
 }
 
-/// The row of the shard's lease.
+/// The lease row of the shard.
 #[derive(Debug)]
 pub(super) struct Store {
     plan: StorePlan,

@@ -43,7 +43,7 @@ fn read_function(function: Field<'_>) -> Option<FunctionSettings> {
     match &function.node.value {
         Value::Map(_) | Value::Null => {}
         Value::Unset => return None,
-        _ => {
+        Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
             function.expected("a map with url or lambda");
             return None;
         }

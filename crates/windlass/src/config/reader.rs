@@ -140,7 +140,9 @@ impl<'a> Field<'a> {
     pub(super) fn section(self) -> Section<'a> {
         let entries = match &self.node.value {
             Value::Null | Value::Unset => &[],
-            _ => self.entries("keys and values"),
+            Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Map(_) => {
+                self.entries("keys and values")
+            }
         };
         Section {
             line: self.node.line,

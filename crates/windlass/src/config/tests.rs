@@ -283,11 +283,8 @@ fn the_region_is_looked_up_where_aws_programs_look() {
 #[test]
 fn a_bundle_that_cannot_be_read_is_refused() {
     for (path, says) in [
-        ("/nowhere/at/all", "cannot be read"),
-        (
-            concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
-            "holds no",
-        ),
+        ("/nowhere/at/all", "cannot read"),
+        (concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), "has no"),
     ] {
         let set = |name: &str| (name == "AWS_CA_BUNDLE").then(|| path.to_owned());
         let errors = Config::parse("region: ''", with(&set)).unwrap_err();

@@ -17,7 +17,7 @@ const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(600);
 
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Number of measurements per kind of filter and record; the result is their median
+    /// Measurements of each kind of filter and record; the median is reported
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Print the figures as JSON

@@ -29,8 +29,8 @@ pub(super) fn object(known: Members, others: Vec<(String, Json)>) -> Json {
     Json::Object(known.chain(others).collect())
 }
 
-/// Writes a value in one of many ways: members in any order, white space anywhere, and any character
-/// escaped in any form that JSON allows.
+/// Writes a value in one of many ways: members in any order, white space anywhere, and any
+/// character escaped in any form that JSON allows.
 pub(super) fn spell(value: &Json, seed: u64) -> String {
     let mut speller = Speller {
         rng: Rng::new(seed),

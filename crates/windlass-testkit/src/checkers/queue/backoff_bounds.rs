@@ -5,9 +5,8 @@ use windlass_core::time::Timestamp;
 
 use crate::checkers::due_range::DueRange;
 
-/// The backoff of one kind of operation, of which several may be in flight.
-///
-/// Attempts that were in flight when the backoff began cannot end it.
+/// The backoff of one kind of operation. Several operations of a kind may be in flight; those that
+/// were when the backoff began cannot end it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BackoffBounds {
     /// Bounds of the number of failures in a row: whether a failure near the end of the backoff

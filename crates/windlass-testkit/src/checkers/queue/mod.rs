@@ -4,7 +4,7 @@
 //! What only the queue or the function knows, the simulated world checks: the order within a group
 //! (Q4), and that everything is finished in the end.
 //!
-//! Further checks: `window` (which messages a batch holds, and when it closes), `return` (what is
+//! Further checks: `window` (which messages a batch holds, and when it closes), `release` (what is
 //! released), `report`, `finish` and `view`.
 
 mod backoff_bounds;
@@ -16,7 +16,7 @@ use windlass_core::ids::MessageId;
 use windlass_core::queue::{QueueCommand, QueueConsumerSettings, QueueInput, QueueView};
 use windlass_core::time::Timestamp;
 
-use self::model::{EntryRequest, Extension, Model, Receive, State};
+use self::model::{Model, Receive};
 use super::{BrokenInvariant, ensure};
 
 /// Checks one consumer from its start to its end.
@@ -80,48 +80,25 @@ impl QueueChecker {
                 model.receives.insert(*request, Receive { limit, sent });
             }
             QueueCommand::Invoke(batch) => {
-                rules::q3_nothing_visible_is_invoked(model, batch, now)?;
-                rules::q4_one_batch_for_each_group(model, batch)?;
-                rules::q5_batches_respect_their_limits(model, batch)?;
-                rules::q8_one_attempt_at_a_time(model)?;
-                rules::q10_invocations_respect_their_backoff(model, now)?;
-                rules::batches_hold_the_next_messages(model, batch, now)?;
+                rules::invocations_are_allowed(model, batch, now)?;
                 model.begin_invocation(batch, now);
             }
             QueueCommand::Delete { request, receipts } => {
                 let entries = rules::q1_only_what_succeeded(model, receipts)?;
                 rules::q10_deletions_respect_their_backoff(model, now)?;
-                for entry in &entries {
-                    model
-                        .held
-                        .get_mut(&entry.id)
-                        .expect("it is to be deleted")
-                        .state = State::Deleting;
-                }
-                model.delete_backoff.begin_attempt();
-                let sent = now;
-                model
-                    .deletions
-                    .insert(*request, EntryRequest { entries, sent });
+                model.begin_deletion(*request, entries, now);
             }
             QueueCommand::ChangeVisibility {
                 request,
                 receipts,
                 timeout,
             } => {
-                if rules::returns_are_expected(model, receipts, *timeout)? {
-                    model.returns.insert(*request);
+                if rules::releases_are_expected(model, receipts, *timeout)? {
+                    model.releases.insert(*request);
                     return Ok(());
                 }
                 let entries = rules::q3_extensions_are_due(model, receipts, *timeout, now)?;
-                for entry in &entries {
-                    model.held.get_mut(&entry.id).expect("it is held").extension =
-                        Extension::InFlight;
-                }
-                let sent = now;
-                model
-                    .extensions
-                    .insert(*request, EntryRequest { entries, sent });
+                model.begin_extension(*request, entries, now);
             }
             QueueCommand::Report(report) => rules::reports_are_expected(model, report)?,
             QueueCommand::Finish => {

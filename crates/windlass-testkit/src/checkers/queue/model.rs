@@ -42,10 +42,10 @@ pub(super) struct Model {
     pub(super) extensions: BTreeMap<RequestId, EntryRequest>,
     /// No extension before this time.
     pub(super) extend_from: Timestamp,
-    pub(super) returns: BTreeSet<RequestId>,
+    pub(super) releases: BTreeSet<RequestId>,
 
     /// Messages to release at once, and the visibility timeout to set.
-    pub(super) expected_returns: BTreeMap<ReceiptHandle, Duration>,
+    pub(super) expected_releases: BTreeMap<ReceiptHandle, Duration>,
     pub(super) expected_reports: Vec<Report>,
     pub(super) draining: bool,
     pub(super) finished: bool,
@@ -132,8 +132,8 @@ impl Model {
             delete_backoff: BackoffBounds::default(),
             extensions: BTreeMap::new(),
             extend_from: now,
-            returns: BTreeSet::new(),
-            expected_returns: BTreeMap::new(),
+            releases: BTreeSet::new(),
+            expected_releases: BTreeMap::new(),
             expected_reports: Vec::new(),
             draining: false,
             finished: false,
@@ -208,7 +208,7 @@ impl Model {
                     .is_some_and(|group| blocked_groups.contains(&group))
             {
                 let receipt = message.receipt_handle.clone();
-                self.expected_returns.insert(receipt, Duration::ZERO);
+                self.expected_releases.insert(receipt, Duration::ZERO);
                 continue;
             }
             if let Some(held) = self.held.get_mut(&message.message_id) {
@@ -324,7 +324,7 @@ impl Model {
         results: &Result<Vec<EntryResult>, Fault>,
         now: Timestamp,
     ) {
-        if self.returns.remove(&id) {
+        if self.releases.remove(&id) {
             return;
         }
         let request = self.extensions.remove(&id).expect("it was requested");
@@ -406,15 +406,44 @@ impl Model {
 
     fn release(&mut self, id: &MessageId) {
         let held = self.held.remove(id).expect("it is held");
-        self.expected_returns.insert(held.receipt, Duration::ZERO);
+        self.expected_releases.insert(held.receipt, Duration::ZERO);
     }
 
     fn leave_to_queue(&mut self, receipt: ReceiptHandle) {
         let timeout = self.settings.visibility_timeout;
         let timeout = timeout.max(Duration::from_secs(1));
         if timeout < self.visibility() {
-            self.expected_returns.insert(receipt, timeout);
+            self.expected_releases.insert(receipt, timeout);
         }
+    }
+
+    pub(super) fn begin_deletion(
+        &mut self,
+        request: RequestId,
+        entries: Vec<Entry>,
+        sent: Timestamp,
+    ) {
+        for entry in &entries {
+            let held = self.held.get_mut(&entry.id);
+            held.expect("it is to be deleted").state = State::Deleting;
+        }
+        self.delete_backoff.begin_attempt();
+        let deletion = EntryRequest { entries, sent };
+        self.deletions.insert(request, deletion);
+    }
+
+    pub(super) fn begin_extension(
+        &mut self,
+        request: RequestId,
+        entries: Vec<Entry>,
+        sent: Timestamp,
+    ) {
+        for entry in &entries {
+            let held = self.held.get_mut(&entry.id);
+            held.expect("it is held").extension = Extension::InFlight;
+        }
+        let extension = EntryRequest { entries, sent };
+        self.extensions.insert(request, extension);
     }
 
     pub(super) fn begin_invocation(&mut self, batch: &Batch, now: Timestamp) {

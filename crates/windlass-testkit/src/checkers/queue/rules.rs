@@ -31,11 +31,16 @@ pub(super) fn q1_only_what_succeeded(
     Ok(receipts.iter().filter_map(entry).cloned().collect())
 }
 
-pub(super) fn q3_nothing_visible_is_invoked(
-    model: &Model,
-    batch: &Batch,
-    now: Timestamp,
-) -> Checked {
+pub(super) fn invocations_are_allowed(model: &Model, batch: &Batch, now: Timestamp) -> Checked {
+    q3_nothing_visible_is_invoked(model, batch, now)?;
+    q4_one_batch_for_each_group(model, batch)?;
+    q5_batches_respect_their_limits(model, batch)?;
+    q8_one_attempt_at_a_time(model)?;
+    q10_invocations_respect_their_backoff(model, now)?;
+    batches_hold_the_next_messages(model, batch, now)
+}
+
+fn q3_nothing_visible_is_invoked(model: &Model, batch: &Batch, now: Timestamp) -> Checked {
     for message in &*batch.messages {
         let held = model.held.get(&message.message_id);
         ensure(held.is_some(), "Q2", || {
@@ -84,7 +89,7 @@ pub(super) fn q3_extensions_are_due(
     Ok(entries)
 }
 
-pub(super) fn q4_one_batch_for_each_group(model: &Model, batch: &Batch) -> Checked {
+fn q4_one_batch_for_each_group(model: &Model, batch: &Batch) -> Checked {
     for (id, tracked) in &model.batches {
         let groups = model.groups_of(&tracked.messages);
         let mut messages = batch.messages.iter();
@@ -96,7 +101,7 @@ pub(super) fn q4_one_batch_for_each_group(model: &Model, batch: &Batch) -> Check
     Ok(())
 }
 
-pub(super) fn q5_batches_respect_their_limits(model: &Model, batch: &Batch) -> Checked {
+fn q5_batches_respect_their_limits(model: &Model, batch: &Batch) -> Checked {
     let settings = &model.settings;
     let n_running = model.n_running();
     ensure(
@@ -164,7 +169,7 @@ pub(super) fn q8_receives_stop_while_the_function_is_unreachable(model: &Model) 
     })
 }
 
-pub(super) fn q8_one_attempt_at_a_time(model: &Model) -> Checked {
+fn q8_one_attempt_at_a_time(model: &Model) -> Checked {
     let second = model.function_backoff.is_failing() && model.probe.is_some();
     ensure(!second, "Q8", || {
         format!("a second attempt while {:?} is in flight", model.probe)
@@ -194,7 +199,7 @@ pub(super) fn q9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>) -
         }
     }
     let requests = model.receives.len() + model.deletions.len() + model.extensions.len();
-    let begun = 0 < model.n_running() + requests + model.returns.len();
+    let begun = 0 < model.n_running() + requests + model.releases.len();
     if model.draining {
         let busy = begun || !model.held.is_empty();
         return ensure(busy, "Q9", || {
@@ -238,7 +243,7 @@ pub(super) fn q10_receives_respect_their_backoff(model: &Model, now: Timestamp) 
     })
 }
 
-pub(super) fn q10_invocations_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
+fn q10_invocations_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
     ensure(model.function_backoff.may_begin(now), "Q10", || {
         format!("an invocation at {now:?}, {:?}", model.function_backoff)
     })
@@ -250,11 +255,7 @@ pub(super) fn q10_deletions_respect_their_backoff(model: &Model, now: Timestamp)
     })
 }
 
-pub(super) fn batches_hold_the_next_messages(
-    model: &Model,
-    batch: &Batch,
-    now: Timestamp,
-) -> Checked {
+fn batches_hold_the_next_messages(model: &Model, batch: &Batch, now: Timestamp) -> Checked {
     let given: Vec<_> = batch.messages.iter().map(|it| &it.message_id).collect();
     if let Some(tracked) = model.batches.get(&batch.id) {
         let same = tracked.messages.iter().eq(given.iter().copied());
@@ -280,19 +281,19 @@ pub(super) fn batches_hold_the_next_messages(
 }
 
 /// Returns whether the messages are released; otherwise they must be extended.
-pub(super) fn returns_are_expected(
+pub(super) fn releases_are_expected(
     model: &mut Model,
     receipts: &[ReceiptHandle],
     timeout: Duration,
 ) -> Result<bool, BrokenInvariant> {
     let first = receipts.first();
-    ensure(first.is_some(), "return", || "no messages".to_owned())?;
-    if first.is_none_or(|first| !model.expected_returns.contains_key(first)) {
+    ensure(first.is_some(), "release", || "no messages".to_owned())?;
+    if first.is_none_or(|first| !model.expected_releases.contains_key(first)) {
         return Ok(false);
     }
     for receipt in receipts {
-        let expected = model.expected_returns.remove(receipt);
-        ensure(expected == Some(timeout), "return", || {
+        let expected = model.expected_releases.remove(receipt);
+        ensure(expected == Some(timeout), "release", || {
             format!("{receipt} is released with {timeout:?} instead of {expected:?}")
         })?;
     }
@@ -313,14 +314,14 @@ pub(super) fn nothing_is_missing(model: &Model) -> Checked {
     ensure(model.expected_reports.is_empty(), "report", || {
         format!("missing: {:?}", model.expected_reports)
     })?;
-    ensure(model.expected_returns.is_empty(), "return", || {
-        format!("missing: {:?}", model.expected_returns)
+    ensure(model.expected_releases.is_empty(), "release", || {
+        format!("missing: {:?}", model.expected_releases)
     })
 }
 
 pub(super) fn finishes_when_idle(model: &Model) -> Checked {
     let requests = model.receives.len() + model.deletions.len() + model.extensions.len();
-    let idle = requests + model.returns.len() + model.batches.len() == 0;
+    let idle = requests + model.releases.len() + model.batches.len() == 0;
     let holds = model.draining && idle && model.held.is_empty();
     ensure(holds, "finish", || format!("Finish too early: {model:?}"))
 }
