@@ -157,6 +157,10 @@ pub trait MappingStore: Send + Sync {
     /// mapping with its id, or one with its source and function that is not being deleted.
     async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError>;
 
+    /// Writes to the disk without changing anything: a store that can be read may still be full or
+    /// read-only.
+    async fn check_writable(&self) -> Result<(), PortError>;
+
     /// Removes a mapping and its leases if its revision is still `seen`.
     async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError>;
 }

@@ -81,6 +81,10 @@ impl MappingStore for FakeStore {
         Ok(Swap::Done)
     }
 
+    async fn check_writable(&self) -> Result<(), PortError> {
+        self.call("writing")
+    }
+
     async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError> {
         self.call("removing a mapping")?;
         let mut mappings = lock(&self.mappings);
