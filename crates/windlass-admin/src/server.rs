@@ -19,6 +19,7 @@ use windlass_engine::memory::Budget;
 use crate::api::{self, MAX_REQUEST_SIZE};
 use crate::control::Control;
 use crate::errors::{ApiError, Code};
+use crate::health::StoreCheck;
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
 use crate::state::{Readiness, ServerState};
 use crate::{health, rebinding_guard, status};
@@ -52,6 +53,7 @@ impl Server {
         let state = Arc::new(ServerState {
             control: parts.control,
             readiness: parts.readiness,
+            store_check: StoreCheck::default(),
             metrics: parts.metrics,
             budget: parts.budget,
             loopback: address.ip().is_loopback(),

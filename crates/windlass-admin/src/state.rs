@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use windlass_engine::memory::Budget;
 
 use crate::control::Control;
+use crate::health::StoreCheck;
 use crate::metrics::Metrics;
 
 pub(crate) struct ServerState {
     pub(crate) control: Control,
     pub(crate) readiness: Readiness,
+    pub(crate) store_check: StoreCheck,
     pub(crate) metrics: Metrics,
     pub(crate) budget: Budget,
     /// The server listens on loopback only.

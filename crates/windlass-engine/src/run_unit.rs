@@ -17,9 +17,7 @@ use windlass_filter::Criteria;
 use crate::backoff::RetryDelay;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
-use crate::labels::Labels;
 use crate::memory::{Account, Budget, MessageMemory, PageMemory};
-use crate::metrics::InvocationMetrics;
 use crate::ports::{QueueAttributes, QueueReader, Store, StreamReader, Target, log_fault};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
@@ -97,7 +95,7 @@ pub(crate) async fn run_unit(
     let starting = UnitView::Starting { fault: None };
     let status = context.board.unit(&mapping.id, unit, starting);
     let invoker = Invoker {
-        metrics: InvocationMetrics::new(&Labels::new(&mapping.id, &mapping.function)),
+        metrics: context.board.metrics_of(&mapping.id),
         target,
         slots: context.slots.account(&mapping.id),
         backpressure: status.backpressure().clone(),

@@ -12,7 +12,9 @@ pub use view::{UnitStatus, UnitView};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use windlass_core::lease::Unit;
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::Outcome;
@@ -20,6 +22,10 @@ use windlass_core::outcome::Outcome;
 use self::text::last_processing_result;
 use crate::labels::Labels;
 use crate::memory::{Backpressure, Budget};
+use crate::metrics::InvocationMetrics;
+
+/// A supervisor that misses so many rounds does not supervise.
+const MISSED_ROUNDS: u32 = 3;
 
 /// All mappings of this daemon.
 #[derive(Debug, Default)]
@@ -28,6 +34,16 @@ pub struct StatusBoard {
     /// `None` before the first round of the supervisor, and while the store fails.
     leases: Mutex<Option<LeaseCounts>>,
     limits: OnceLock<DaemonLimits>,
+    /// `None` before the first round of the supervisor.
+    last_round: Mutex<Option<Round>>,
+}
+
+/// A round that the supervisor has finished.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    at: Instant,
+    /// The longest time until the next one begins.
+    interval: Duration,
 }
 
 /// Limits that all drivers share, with their current use.
@@ -44,6 +60,7 @@ struct MappingEntry {
     /// `None` until the supervisor has seen the mapping.
     labels: Option<Labels>,
     counts: Arc<Counts>,
+    metrics: Arc<InvocationMetrics>,
     applied: Option<Revision>,
     last_outcome: Option<Outcome>,
     /// Why the mapping cannot run.
@@ -105,6 +122,14 @@ impl StatusBoard {
         labelled.collect()
     }
 
+    pub(crate) fn invocation_metrics(&self) -> Vec<(Labels, Arc<InvocationMetrics>)> {
+        let mappings = self.lock();
+        let labelled = mappings
+            .values()
+            .filter_map(|entry| Some((entry.labels.clone()?, Arc::clone(&entry.metrics))));
+        labelled.collect()
+    }
+
     /// Invocations in flight of each mapping on a queue.
     pub(crate) fn queue_invocations(&self) -> Vec<(Labels, usize)> {
         let mappings = self.lock();
@@ -127,6 +152,25 @@ impl StatusBoard {
     /// `None` if the store fails.
     pub fn show_leases(&self, counts: Option<LeaseCounts>) {
         *self.leases.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// The supervisor has finished a round, and begins the next one after `interval` at the latest.
+    pub fn round_finished(&self, interval: Duration) {
+        let at = Instant::now();
+        *self.last_round() = Some(Round { at, interval });
+    }
+
+    /// How long ago the supervisor finished its last round, if it has missed three since.
+    pub fn stalled_for(&self) -> Option<Duration> {
+        let round = (*self.last_round())?;
+        let elapsed = round.at.elapsed();
+        (round.interval * MISSED_ROUNDS < elapsed).then_some(elapsed)
+    }
+
+    fn last_round(&self) -> MutexGuard<'_, Option<Round>> {
+        self.last_round
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn limits(&self) -> Option<&DaemonLimits> {
@@ -165,6 +209,10 @@ impl StatusBoard {
 
     pub fn counts_of(&self, mapping: &MappingId) -> Arc<Counts> {
         Arc::clone(&self.lock().entry(mapping.clone()).or_default().counts)
+    }
+
+    pub(crate) fn metrics_of(&self, mapping: &MappingId) -> Arc<InvocationMetrics> {
+        Arc::clone(&self.lock().entry(mapping.clone()).or_default().metrics)
     }
 
     /// All consumers run, or have stopped, as this revision wants.

@@ -188,6 +188,9 @@ impl Supervisor {
         let runs = |key: &LeaseKey| self.tasks.is_running(key);
         let counts = LeaseCounts::of(of_connected, runs, &self.worker);
         self.context.board.show_leases(Some(counts));
+        self.context
+            .board
+            .round_finished(self.context.settings.reconcile_interval);
         Ok(())
     }
 

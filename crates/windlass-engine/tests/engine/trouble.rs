@@ -60,6 +60,30 @@ async fn nothing_is_written_after_a_lease_is_lost() {
     assert_eq!((daemon.store.saves().len(), function.n_calls()), (1, 2));
 }
 
+/// What `/readyz` reports: no round has finished for three reconcile intervals.
+#[tokio::test(start_paused = true)]
+async fn a_supervisor_is_stalled_while_it_finishes_no_round() {
+    let daemon = Daemon::start();
+    daemon.stream("orders", 1);
+    daemon.adapters.function("f");
+    assert_eq!(daemon.board.stalled_for(), None, "it has not begun");
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("it runs", || daemon.state(&id) == "Enabled").await;
+    for _ in 0..600 {
+        pass(1).await;
+        assert_eq!(daemon.board.stalled_for(), None);
+    }
+    daemon.store.fails(Some(Fault::Transient));
+    pass(9).await;
+    assert_eq!(daemon.board.stalled_for(), None);
+    pass(10).await;
+    let stalled = daemon.board.stalled_for().expect("it has missed three");
+    assert!(Duration::from_secs(15) < stalled, "{stalled:?}");
+    daemon.store.fails(None);
+    until("a round finishes", || daemon.board.stalled_for().is_none()).await;
+    assert!(!daemon.errors.take().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_down_stops_no_driver_and_is_written_when_it_is_back() {
     let daemon = Daemon::start();
