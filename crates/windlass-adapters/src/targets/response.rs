@@ -92,15 +92,20 @@ pub(super) fn error_kind(kind: &str) -> &str {
     if shown { kind } else { "Unhandled" }
 }
 
+/// The pause that `Retry-After` requests: seconds, or a date of HTTP. Anything else is ignored.
+///
 /// <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers
-        .get(http::header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+    let value = headers.get(http::header::RETRY_AFTER)?;
+    parse_retry_after(value.to_str().ok()?)
+}
+
+/// The value of `Retry-After`; see [`retry_after`].
+pub(super) fn parse_retry_after(value: &str) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than fits is long enough: the core limits the pause.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let time = DateTime::from_str(value, Format::HttpDate).ok()?;
     let time = SystemTime::try_from(time).ok()?;
@@ -163,6 +168,27 @@ mod tests {
             &[("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")],
             throttled(Some(0)),
         );
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        for (value, seconds) in [
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("99999999999999999999", Some(u64::MAX)),
+            ("Wed, 21 Oct 2015 07:28:00 GMT", Some(0)),
+            ("", None),
+            ("soon", None),
+            ("-1", None),
+            ("+1", None),
+            ("1.5", None),
+            ("2015-10-21T07:28:00Z", None),
+        ] {
+            let expected = seconds.map(Duration::from_secs);
+            assert_eq!(parse_retry_after(value), expected, "{value:?}");
+        }
+        let far = parse_retry_after("Fri, 31 Dec 9999 23:59:59 GMT").unwrap();
+        assert!(Duration::from_secs(7_000 * 365 * 86_400) < far, "{far:?}");
     }
 
     #[test]
