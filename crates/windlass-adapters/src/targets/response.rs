@@ -13,8 +13,9 @@ const EMULATOR_TIMEOUT: &[u8] = b"Task timed out";
 /// Body of a Lambda runtime, and of its emulator, for a function that failed.
 #[derive(Deserialize)]
 struct ErrorBody {
+    /// Any JSON: runtimes take it from what the function threw.
     #[serde(rename = "errorType")]
-    kind: String,
+    kind: serde_json::Value,
     #[serde(rename = "errorMessage")]
     _message: serde::de::IgnoredAny,
 }
@@ -32,7 +33,8 @@ pub(super) fn outcome_of_head(
         StatusCode::TOO_MANY_REQUESTS => Some(not_invoked(Fault::Throttled {
             retry_after: retry_after(headers),
         })),
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+        // Not 504, by which a gateway says that it has waited for the function: it may have run.
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => {
             Some(not_invoked(match retry_after(headers) {
                 None => Fault::Transient,
                 retry_after => Fault::Throttled { retry_after },
@@ -53,7 +55,7 @@ pub(super) fn outcome_of_head(
 pub(super) fn outcome_of_body(status: StatusCode, body: &[u8], emulator: bool) -> Outcome {
     if emulator {
         if let Ok(error) = serde_json::from_slice::<ErrorBody>(body) {
-            return function_error(status, error_kind(&error.kind));
+            return function_error(status, error_kind(error.kind.as_str().unwrap_or_default()));
         }
         if status.is_success() && body.starts_with(EMULATOR_TIMEOUT) {
             return function_error(status, "timeout");
@@ -153,7 +155,8 @@ mod tests {
         check(400, &[], Some(error(400, "HTTP 400")));
         check(302, &[], Some(error(302, "HTTP 302")));
         check(500, &[], Some(error(500, "HTTP 500")));
-        for status in [502, 503, 504] {
+        check(504, &[("retry-after", "7")], Some(error(504, "HTTP 504")));
+        for status in [502, 503] {
             check(status, &[], Some(not_invoked(Fault::Transient)));
         }
         let throttled = |seconds: Option<u64>| {
@@ -212,6 +215,8 @@ mod tests {
             Outcome::Success
         );
         assert_eq!(outcome_of_body(ok, failed, false), Outcome::Success);
+        let unnamed = br#"{"errorType":null,"errorMessage":null}"#;
+        assert_eq!(outcome_of_body(ok, unnamed, true), error(200, "Unhandled"));
         assert_eq!(outcome_of_head(bad, &HeaderMap::new(), true), None);
     }
 
