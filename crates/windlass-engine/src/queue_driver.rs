@@ -150,6 +150,11 @@ impl QueueDriver {
                 %message_id, bytes,
                 "message left to the queue's redrive policy: it alone exceeds the payload limit"
             ),
+            Report::Excess { n_messages } => tracing::warn!(
+                n_messages,
+                "messages released: the queue returned more than were requested and there is room \
+                 for"
+            ),
             Report::NotDeleted { n_messages } => tracing::warn!(
                 n_messages,
                 "messages could not be deleted: they are received again unless they were \

@@ -207,6 +207,12 @@ impl QueueConsumer {
         if visible_at <= now {
             return self.report_expired(messages.len());
         }
+        let (messages, excess) = self.split_off_excess(messages);
+        if !excess.is_empty() {
+            let n_messages = excess.len();
+            self.report(Report::Excess { n_messages });
+            self.release(excess);
+        }
         let filtered = filter_messages(messages, &self.settings, self.batch_limits);
         for item in filtered.items {
             match item {
@@ -228,6 +234,23 @@ impl QueueConsumer {
         }
         self.release_failed(filtered.too_large);
         self.release(filtered.followers);
+    }
+
+    /// Splits off the messages without room: a queue may return more than was requested.
+    fn split_off_excess(&self, messages: Vec<Message>) -> (Vec<Message>, Vec<ReceiptHandle>) {
+        let mut room = self.receive_room();
+        let (mut accepted, mut excess) = (Vec::with_capacity(messages.len()), Vec::new());
+        for message in messages {
+            if self.inbox.contains(&message.message_id) {
+                accepted.push(message);
+            } else if 0 < room {
+                room -= 1;
+                accepted.push(message);
+            } else {
+                excess.push(message.receipt_handle);
+            }
+        }
+        (accepted, excess)
     }
 
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {

@@ -74,6 +74,10 @@ impl Inbox {
         self.by_token.is_empty()
     }
 
+    pub(super) fn contains(&self, id: &MessageId) -> bool {
+        self.by_id.contains_key(id)
+    }
+
     /// Bytes of the events of all messages.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes

@@ -93,6 +93,8 @@ pub enum Report {
         /// Length of its event.
         bytes: usize,
     },
+    /// A receive returned more messages than there is room for; the rest was released.
+    Excess { n_messages: usize },
     /// Messages of a receive that no filter matches; they are deleted.
     FilteredOut { n_messages: usize },
     /// Messages were deleted from the queue after success.

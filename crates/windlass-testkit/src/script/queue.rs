@@ -339,6 +339,7 @@ fn command_text(command: &QueueCommand) -> String {
 fn report_text(report: &Report) -> String {
     match report {
         Report::FilteredOut { n_messages } => format!("report {n_messages} filtered out"),
+        Report::Excess { n_messages } => format!("report {n_messages} excess"),
         Report::MessageTooLarge { message_id, bytes } => {
             format!("report {message_id} too large: {bytes} bytes")
         }

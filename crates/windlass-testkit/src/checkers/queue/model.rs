@@ -167,7 +167,7 @@ impl Model {
         } else {
             self.receive_from = now;
         }
-        if messages.len() == receive.limit {
+        if receive.limit <= messages.len() {
             self.target_receives = (self.target_receives + 1).min(5);
         }
         self.received += messages.len() as u64;
@@ -187,7 +187,15 @@ impl Model {
     fn accept(&mut self, messages: &[Message], requested: Timestamp, now: Timestamp) {
         let visible_at = requested + self.visibility();
         let (mut blocked_groups, mut n_filtered_out) = (BTreeSet::new(), 0);
-        for message in messages {
+        let excess = self.excess(messages);
+        if !excess.is_empty() {
+            let n_messages = excess.len();
+            self.expected_reports.push(Report::Excess { n_messages });
+            let releases = excess.iter().map(|it| (it.clone(), Duration::ZERO));
+            self.expected_releases.extend(releases);
+        }
+        let has_room = |message: &&Message| !excess.contains(&message.receipt_handle);
+        for message in messages.iter().filter(has_room) {
             let bytes = message.event.len();
             let filtered_out =
                 self.settings.filter.is_some() && !sample_filter::matches(&message.event);
@@ -244,6 +252,15 @@ impl Model {
             self.expected_reports
                 .push(Report::FilteredOut { n_messages });
         }
+    }
+
+    /// The new messages for which there is no room.
+    fn excess(&self, messages: &[Message]) -> Vec<ReceiptHandle> {
+        let new = messages
+            .iter()
+            .filter(|message| !self.held.contains_key(&message.message_id));
+        let excess = new.skip(self.room());
+        excess.map(|it| it.receipt_handle.clone()).collect()
     }
 
     pub(super) fn invoked(&mut self, batch: BatchId, outcome: &Outcome, now: Timestamp) {
