@@ -15,7 +15,7 @@ use windlass_engine::ports::{
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
-use crate::aws::{Aws, AwsSettings, source_exists};
+use crate::aws::{Aws, AwsSettings, Partition, source_exists};
 use crate::targets::{FunctionKind, FunctionSettings, HttpTarget, LambdaTarget, find_function};
 use crate::tls_roots::CaBundle;
 
@@ -33,7 +33,7 @@ impl AdapterSettings {
     /// Partition, region and account of names without an ARN.
     pub fn home(&self) -> ArnScope {
         ArnScope {
-            partition: "aws".to_owned(),
+            partition: Partition::of(&self.aws.region).name.to_owned(),
             region: self.aws.region.clone(),
             account_id: self.account_id.clone(),
         }
@@ -65,10 +65,10 @@ impl Adapters {
     /// The function of the configuration that an ARN of our own region and account names.
     fn configured(&self, arn: &Arn) -> Option<&FunctionSettings> {
         let name = FunctionName::parse(arn.as_str())?;
-        if name.scope.as_ref() != Some(&self.home) {
-            return None;
-        }
-        self.functions.get(&name.name)
+        let scope = name.scope?;
+        // The partition is not compared: a region belongs to one.
+        let is_ours = scope.region == self.home.region && scope.account_id == self.home.account_id;
+        self.functions.get(&name.name).filter(|_| is_ours)
     }
 
     /// Settings of a function, by its own ARN or by that of its Lambda function.
@@ -100,7 +100,14 @@ impl Adapters {
         let role = self
             .settings_of(function)
             .and_then(|settings| settings.role_arn.clone());
-        role.unwrap_or_else(|| format!("arn:aws:iam::{}:role/windlass", self.home.account_id))
+        role.unwrap_or_else(|| {
+            let ArnScope {
+                partition,
+                account_id,
+                ..
+            } = &self.home;
+            format!("arn:{partition}:iam::{account_id}:role/windlass")
+        })
     }
 }
 
@@ -178,6 +185,7 @@ mod tests {
 
     use super::*;
     use crate::aws::Service;
+    use crate::targets::HttpFunction;
 
     /// The region that a call about a stream in `region` is signed for.
     async fn signed_for(region: &str) -> String {
@@ -211,8 +219,43 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn arns_are_of_the_partition_of_the_region() {
+        for (region, partition) in [
+            ("us-east-1", "aws"),
+            ("cn-north-1", "aws-cn"),
+            ("us-gov-west-1", "aws-us-gov"),
+            ("us-iso-east-1", "aws-iso"),
+            ("us-isob-east-1", "aws-iso-b"),
+            ("eusc-de-east-1", "aws-eusc"),
+            ("elsewhere", "aws"),
+        ] {
+            let resize =
+                FunctionSettings::new(FunctionKind::Http(HttpFunction::new("http://127.0.0.1:9")));
+            let adapters = Adapters::load(AdapterSettings {
+                aws: AwsSettings {
+                    region: region.to_owned(),
+                    placeholder_credentials: true,
+                    ..AwsSettings::default()
+                },
+                account_id: "000000000000".to_owned(),
+                functions: BTreeMap::from([("resize".to_owned(), resize)]),
+            })
+            .await;
+            let arn = format!("arn:{partition}:lambda:{region}:000000000000:function:resize");
+            for text in ["resize", &arn] {
+                let name = FunctionName::parse(text).unwrap();
+                let found = adapters.function(&name).await.unwrap();
+                assert_eq!(found.unwrap().as_str(), arn, "{text}");
+            }
+            let role = format!("arn:{partition}:iam::000000000000:role/windlass");
+            assert_eq!(adapters.identity_of(&Arn::parse(&arn).unwrap()), role);
+        }
+    }
+
+    #[tokio::test]
     async fn sources_are_called_in_the_region_of_their_arn() {
         assert_eq!(signed_for("us-east-1").await, "us-east-1");
+        assert_eq!(signed_for("eusc-de-east-1").await, "eusc-de-east-1");
         assert_eq!(signed_for("eu-central-1").await, "eu-central-1");
         // DynamoDB Local, ElasticMQ and others use names that are not regions of AWS.
         assert_eq!(signed_for("elsewhere").await, "us-east-1");

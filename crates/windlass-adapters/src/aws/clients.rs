@@ -12,6 +12,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use windlass_core::arn::Arn;
 
+use super::partition::is_region;
 use crate::tls_roots::CaBundle;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -192,20 +193,6 @@ fn has_custom_kinesis(shared: &SdkConfig) -> bool {
     own.is_ok_and(|url| !url.is_empty()) || shared.endpoint_url().is_some()
 }
 
-/// Whether a text has the form of an AWS region: `us-east-1`, `us-gov-west-1`.
-fn is_region(text: &str) -> bool {
-    let mut parts = text.rsplit('-');
-    let number = parts.next().unwrap_or_default();
-    let names: Vec<&str> = parts.collect();
-    2 <= names.len()
-        && names.last().is_some_and(|first| first.len() == 2)
-        && !number.is_empty()
-        && number.bytes().all(|it| it.is_ascii_digit())
-        && names
-            .iter()
-            .all(|name| !name.is_empty() && name.bytes().all(|it| it.is_ascii_lowercase()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +221,8 @@ mod tests {
         assert_eq!(of(queue), ["us-gov-west-1"; 4]);
         assert_eq!(of(queue), ["us-gov-west-1"; 4]);
         assert_eq!(aws.others.lock().unwrap().len(), 1, "clients are reused");
+        let long = "arn:aws-eusc:kinesis:eusc-de-east-1:000000000000:stream/s";
+        assert_eq!(of(long), ["eusc-de-east-1"; 4]);
         let home = "arn:aws:kinesis:eu-west-1:000000000000:stream/s";
         assert_eq!(of(home), ["eu-west-1"; 4]);
         for region in ["elasticmq", "ddblocal", "", "000000000000", "a-b-1"] {

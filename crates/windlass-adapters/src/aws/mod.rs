@@ -7,6 +7,7 @@ mod clients;
 pub mod dynamodb_streams;
 pub mod fault;
 pub mod kinesis;
+mod partition;
 mod raw;
 mod shard_api;
 pub mod sqs;
@@ -14,6 +15,7 @@ pub mod sqs;
 #[cfg(test)]
 pub(crate) use clients::timeouts;
 pub use clients::{Aws, AwsClients, AwsSettings, Service, region_of_profile};
+pub use partition::Partition;
 
 use windlass_core::arn::{SourceArn, SourceKind, StreamKind};
 use windlass_engine::ports::PortError;
