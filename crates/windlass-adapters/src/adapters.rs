@@ -1,7 +1,7 @@
 //! Makes adapters from ARNs and names.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
 use windlass_core::arn::{Arn, ArnScope, SourceArn, StreamKind};
@@ -43,11 +43,15 @@ impl AdapterSettings {
 /// Makes the adapters of one daemon from ARNs and names.
 pub struct Adapters {
     aws: Aws,
+    /// For lookups of the API, which has a thread of its own: a connection is driven by the thread
+    /// that opened it, and the connections of consumers must not depend on that one.
+    lookup_aws: Aws,
     ca_bundle: Option<CaBundle>,
     home: ArnScope,
     functions: BTreeMap<String, FunctionSettings>,
-    /// One target per function: all mappings of a function share its concurrency limit.
-    targets: Mutex<BTreeMap<Arn, Arc<dyn Target>>>,
+    /// One target per function: all mappings of a function share its concurrency limit. A target
+    /// ends with the last of its users.
+    targets: Mutex<BTreeMap<Arn, Weak<dyn Target>>>,
 }
 
 impl Adapters {
@@ -55,6 +59,7 @@ impl Adapters {
     pub async fn load(settings: AdapterSettings) -> Self {
         Self {
             aws: Aws::load(&settings.aws).await,
+            lookup_aws: Aws::load(&settings.aws).await,
             home: settings.home(),
             ca_bundle: settings.aws.ca_bundle,
             functions: settings.functions,
@@ -147,15 +152,16 @@ impl AdapterFactory for Adapters {
                 .resolve(&self.home)
             });
         let key = unqualified.as_ref().unwrap_or(function);
-        if let Some(target) = targets.get(key) {
-            return Ok(Arc::clone(target));
+        if let Some(target) = targets.get(key).and_then(Weak::upgrade) {
+            return Ok(target);
         }
+        targets.retain(|_, target| target.strong_count() != 0);
         let target = self.new_target(key).map_err(|source| PortError {
             operation: format!("preparing to invoke function {function}"),
             fault: Fault::Denied,
             source,
         })?;
-        targets.insert(key.clone(), Arc::clone(&target));
+        targets.insert(key.clone(), Arc::downgrade(&target));
         Ok(target)
     }
 }
@@ -169,12 +175,12 @@ impl ResourceLookup for Adapters {
             Some(FunctionKind::Lambda(lambda)) => lambda.clone(),
             None => arn,
         };
-        let exists = find_function(&self.aws.clients_for(&arn).lambda, &arn).await?;
+        let exists = find_function(&self.lookup_aws.clients_for(&arn).lambda, &arn).await?;
         Ok(exists.then_some(arn))
     }
 
     async fn source(&self, source: &SourceArn) -> Result<(), PortError> {
-        source_exists(&self.aws.clients_for(source.arn()), source).await
+        source_exists(&self.lookup_aws.clients_for(source.arn()), source).await
     }
 }
 
@@ -250,6 +256,31 @@ mod tests {
             let role = format!("arn:{partition}:iam::000000000000:role/windlass");
             assert_eq!(adapters.identity_of(&Arn::parse(&arn).unwrap()), role);
         }
+    }
+
+    #[tokio::test]
+    async fn a_target_lives_as_long_as_its_users() {
+        let adapters = Adapters::load(AdapterSettings {
+            aws: AwsSettings {
+                region: "us-east-1".to_owned(),
+                placeholder_credentials: true,
+                ..AwsSettings::default()
+            },
+            account_id: "000000000000".to_owned(),
+            functions: BTreeMap::new(),
+        })
+        .await;
+        let arn = |name: usize| {
+            let text = format!("arn:aws:lambda:us-east-1:000000000000:function:f{name}");
+            Arn::parse(&text).unwrap()
+        };
+        let first = adapters.target(&arn(0)).unwrap();
+        for name in 1..100 {
+            drop(adapters.target(&arn(name)).unwrap());
+        }
+        let again = adapters.target(&arn(0)).unwrap();
+        assert!(Arc::ptr_eq(&first, &again), "users share it");
+        assert!(adapters.targets.lock().unwrap().len() <= 2);
     }
 
     #[tokio::test]

@@ -114,7 +114,11 @@ impl Pool {
             poll_fn(|context| connector.poll_ready(context)).await?;
             connector.call(self.uri.clone()).await
         });
-        let stream = stream.await.map_err(|_| "no connection within 5 s")??;
+        let stream = stream.await.map_err(|_| "no connection within 5 s")?;
+        let stream = stream.map_err(|error| match tls_roots::explain(&*error) {
+            Some(explanation) => explanation.into(),
+            None => error,
+        })?;
         let (sender, connection) = http1::handshake(stream).await?;
         Ok(Connection {
             sender,
