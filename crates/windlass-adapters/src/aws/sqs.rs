@@ -21,7 +21,6 @@ use windlass_core::outcome::Fault;
 use windlass_core::queue::EntryResult;
 use windlass_engine::ports::{PortError, QueueAttributes, QueueReader};
 
-use super::AwsClients;
 use super::fault::{fault_of_code, port_error, unusable_response};
 use super::raw::RawCall;
 use super::{AwsClients, Partition};
