@@ -88,6 +88,7 @@ impl Exchange {
             readiness: Readiness::default(),
             metrics: metrics(),
             budget: Budget::new(1024),
+            allowed_hosts: Vec::new(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         Self {
@@ -273,6 +274,6 @@ fn home() -> ArnScope {
 fn metrics() -> Metrics {
     static METRICS: OnceLock<Metrics> = OnceLock::new();
     METRICS
-        .get_or_init(|| Metrics::install().expect("no other recorder is installed"))
+        .get_or_init(|| Metrics::install(Arc::default()).expect("no other recorder is installed"))
         .clone()
 }

@@ -88,25 +88,26 @@ async fn assert_works(mut daemon: Child, address: &str, emulator: &Emulator) {
     };
     wait::until_some("lines are dropped", TIMEOUT, dropped)
         .await
-        .unwrap();
+        .expect("it counts them");
     for number in 1..=5 {
         let payload = emulator.ledger().put_payload(STREAM, "key", number);
         let put = emulator.kinesis().put("orders", "key", payload.as_bytes());
-        put.unwrap();
+        put.expect("the stream exists");
     }
     let delivered = || emulator.ledger().counts().delivered == 5;
     wait::until("the records arrive", TIMEOUT, delivered)
         .await
-        .unwrap();
-    let ready = get(address, "/readyz").await.unwrap();
+        .expect("it delivers them");
+    let ready = get(address, "/readyz").await.expect("it answers");
     assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
     let pid = daemon.id().expect("it runs").to_string();
     let sent = std::process::Command::new("kill")
         .args(["-TERM", &pid])
         .status();
-    assert!(sent.unwrap().success());
+    assert!(sent.is_ok_and(|status| status.success()));
     let ended = tokio::time::timeout(TIMEOUT, daemon.wait()).await;
-    assert!(ended.expect("it stops in time").unwrap().success());
+    let status = ended.expect("it stops in time").expect("it was running");
+    assert!(status.success(), "{status}");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use windlass_engine::memory::Budget;
 use crate::control::Control;
 use crate::health::StoreCheck;
 use crate::metrics::Metrics;
+use crate::rebinding_guard::RebindingGuard;
 
 pub(crate) struct ServerState {
     pub(crate) control: Control,
@@ -15,8 +16,7 @@ pub(crate) struct ServerState {
     pub(crate) store_check: StoreCheck,
     pub(crate) metrics: Metrics,
     pub(crate) budget: Budget,
-    /// The server listens on loopback only.
-    pub(crate) loopback: bool,
+    pub(crate) guard: RebindingGuard,
 }
 
 /// Whether the daemon accepts work; shared with the code that stops it.

@@ -110,6 +110,7 @@ impl App {
             readiness: readiness.clone(),
             metrics: self.metrics,
             budget: self.budget,
+            allowed_hosts: self.config.listen.allowed_hosts,
         };
         let server = Server::start(self.listener, parts).context("starting the API server")?;
         let (stop, stopped) = watch::channel(Stop::No);
