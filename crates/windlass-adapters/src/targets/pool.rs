@@ -133,7 +133,11 @@ impl Pool {
             poll_fn(|context| connector.poll_ready(context)).await?;
             connector.call(self.uri.clone()).await
         });
-        let stream = stream.await.map_err(|_| "no connection within 5 s")??;
+        let stream = stream.await.map_err(|_| "no connection within 5 s")?;
+        let stream = stream.map_err(|error| match tls_roots::explain(&*error) {
+            Some(explanation) => explanation.into(),
+            None => error,
+        })?;
         let write_failed = Arc::new(AtomicBool::new(false));
         let stream = ReadableAfterWriteError::new(stream, Arc::clone(&write_failed));
         let (sender, connection) = http1::handshake(stream).await?;
