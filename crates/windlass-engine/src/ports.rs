@@ -109,8 +109,9 @@ pub trait Target: Send + Sync {
     /// Invokes the function and waits for its answer.
     async fn invoke(&self, invocation: Invocation) -> Outcome;
 
-    /// The time after which an invocation is given up.
-    fn timeout(&self) -> Duration;
+    /// The time after which an invocation is given up. It may have to be looked up, which takes a few
+    /// seconds at most.
+    async fn timeout(&self) -> Duration;
 }
 
 /// Creates the readers and targets of mappings.

@@ -176,9 +176,14 @@ impl DriverParts {
         source: QueueSource,
     ) -> Option<QueueDriver> {
         let attributes = self.describe(&*reader).await?;
+        let function_timeout = tokio::select! {
+            biased;
+            _ = wait_for_stop(&mut self.stop) => return None,
+            timeout = self.invoker.target.timeout() => timeout,
+        };
         let clock = self.context.clock;
         let backpressure = self.invoker.backpressure.clone();
-        let settings = self.queue_settings(source, attributes);
+        let settings = self.queue_settings(source, attributes, function_timeout);
         Some(QueueDriver {
             memory: MessageMemory::new(self.account, backpressure),
             consumer: QueueConsumer::new(settings, self.seed, clock.now()),
@@ -219,6 +224,7 @@ impl DriverParts {
         &self,
         source: QueueSource,
         attributes: QueueAttributes,
+        function_timeout: Duration,
     ) -> QueueConsumerSettings {
         let settings = &self.context.settings;
         let maximum_concurrency = settings.queue_concurrency.clamp(1, MAX_QUEUE_CONCURRENCY);
@@ -229,7 +235,7 @@ impl DriverParts {
             mapping: source.settings,
             filter: self.filter.clone(),
             visibility_timeout: attributes.visibility_timeout,
-            function_timeout: self.invoker.target.timeout(),
+            function_timeout,
             limits: QueueLimits {
                 visibility_heartbeat: settings.sqs_visibility_heartbeat,
                 wait_time: settings.sqs_wait_time,
