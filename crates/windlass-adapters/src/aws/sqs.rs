@@ -17,10 +17,11 @@ use windlass_core::arn::Arn;
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::mapping::QueueSource;
 use windlass_core::message::Message;
+use windlass_core::outcome::Fault;
 use windlass_core::queue::EntryResult;
 use windlass_engine::ports::{PortError, QueueAttributes, QueueReader};
 
-use super::fault::{port_error, unusable_response};
+use super::fault::{fault_of_code, port_error, unusable_response};
 use super::raw::RawCall;
 use super::{AwsClients, Partition};
 use crate::wire::sqs::{EventTemplate, ReceiveMessageParser};
@@ -32,6 +33,17 @@ const MAX_BATCH_ENTRIES: usize = 10;
 
 /// Limit of concurrent batch calls of one request.
 const MAX_CONCURRENT_CALLS: usize = 8;
+
+/// Codes of entries whose receipt handle cannot be used any more: it has expired, or its message is
+/// deleted or visible again.
+const USELESS_HANDLE: [&str; 6] = [
+    "InvalidParameterValue",
+    "InvalidParameterValueException",
+    "MessageNotInflight",
+    "MessageNotInflightException",
+    "ReceiptHandleIsInvalid",
+    "ReceiptHandleIsInvalidException",
+];
 
 /// Default of SQS.
 const DEFAULT_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -255,7 +267,7 @@ fn results<'a>(
     done: impl Iterator<Item = &'a str>,
     failed: &[BatchResultErrorEntry],
 ) -> Vec<EntryResult> {
-    let mut results = vec![EntryResult::Failed; n_entries];
+    let mut results = vec![EntryResult::Failed(Fault::Transient); n_entries];
     let mut set = |id: &str, result: EntryResult| {
         if let Some(slot) = id
             .parse()
@@ -267,14 +279,46 @@ fn results<'a>(
     };
     done.for_each(|id| set(id, EntryResult::Done));
     for entry in failed {
-        // A fault of the sender: the receipt handle has expired, or the message is no longer in
-        // flight.
-        let result = if entry.sender_fault {
-            EntryResult::Refused
-        } else {
-            EntryResult::Failed
-        };
-        set(&entry.id, result);
+        set(&entry.id, entry_result(&entry.code));
     }
     results
+}
+
+/// The result of an entry that failed with this code. `SenderFault` does not tell: it is also set
+/// on entries that were throttled or denied.
+fn entry_result(code: &str) -> EntryResult {
+    let name = code.rsplit(['#', '.']).next().unwrap_or(code);
+    if USELESS_HANDLE.contains(&name) {
+        EntryResult::Refused
+    } else {
+        EntryResult::Failed(fault_of_code(code, 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_classified_by_their_code() {
+        let throttled = Fault::Throttled { retry_after: None };
+        for (code, result) in [
+            ("ReceiptHandleIsInvalid", EntryResult::Refused),
+            ("InvalidParameterValue", EntryResult::Refused),
+            ("InvalidParameterValueException", EntryResult::Refused),
+            (
+                "AWS.SimpleQueueService.MessageNotInflight",
+                EntryResult::Refused,
+            ),
+            ("com.amazonaws.sqs#MessageNotInflight", EntryResult::Refused),
+            ("RequestThrottled", EntryResult::Failed(throttled)),
+            ("ThrottlingException", EntryResult::Failed(throttled)),
+            ("AccessDenied", EntryResult::Failed(Fault::Denied)),
+            ("InternalError", EntryResult::Failed(Fault::Transient)),
+            ("ServiceUnavailable", EntryResult::Failed(Fault::Transient)),
+            ("", EntryResult::Failed(Fault::Transient)),
+        ] {
+            assert_eq!(entry_result(code), result, "{code}");
+        }
+    }
 }

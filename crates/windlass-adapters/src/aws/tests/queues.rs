@@ -31,7 +31,12 @@ fn receipts(n: usize) -> Vec<ReceiptHandle> {
 fn batch_response(done: std::ops::Range<usize>, failed: &[(usize, bool)]) -> String {
     let done: Vec<_> = done.map(|id| json!({"Id": id.to_string()})).collect();
     let failed = failed.iter().map(|(id, sender)| {
-        json!({"Id": id.to_string(), "SenderFault": sender, "Code": "ReceiptHandleIsInvalid"})
+        let code = if *sender {
+            "ReceiptHandleIsInvalid"
+        } else {
+            "InternalError"
+        };
+        json!({"Id": id.to_string(), "SenderFault": sender, "Code": code})
     });
     let failed: Vec<_> = failed.collect();
     json!({"Successful": done, "Failed": failed}).to_string()
@@ -123,12 +128,9 @@ async fn messages_are_deleted_ten_at_a_time_with_one_result_each() {
     http.respond_once(200, &batch_response(0..3, &[]));
     let results = reader.delete(&receipts(23)).await.unwrap();
     let mut expected = vec![EntryResult::Done; 23];
-    expected[10..13].fill(EntryResult::Failed);
-    expected[13..16].copy_from_slice(&[
-        EntryResult::Failed,
-        EntryResult::Refused,
-        EntryResult::Failed,
-    ]);
+    let failed = EntryResult::Failed(Fault::Transient);
+    expected[10..13].fill(failed);
+    expected[13..16].copy_from_slice(&[failed, EntryResult::Refused, failed]);
     assert_eq!(results, expected);
     let requests = http.requests();
     let deletes: Vec<_> = requests
