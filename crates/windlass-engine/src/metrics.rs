@@ -27,6 +27,8 @@ const FILTERED_OUT: &str = "windlass_filtered_out_events_total";
 const INVOKED: &str = "windlass_invoked_events_total";
 const FAILED_INVOKE: &str = "windlass_failed_invoke_events_total";
 const DROPPED: &str = "windlass_dropped_events_total";
+const RECREATED: &str = "windlass_recreated_shards_total";
+const LOST: &str = "windlass_lost_shards_total";
 const DELIVERED: &str = "windlass_on_failure_destination_delivered_events_total";
 const DELETED: &str = "windlass_deleted_events_total";
 const ITERATOR_AGE: &str = "windlass_iterator_age_seconds";
@@ -49,7 +51,7 @@ pub(crate) struct InvocationMetrics {
     not_invoked: Histogram,
 }
 
-const COUNTERS: [CounterOfCounts; 7] = [
+const COUNTERS: [CounterOfCounts; 9] = [
     (POLLED, "events read from the source", |counts| {
         counts.polled.get()
     }),
@@ -70,6 +72,16 @@ const COUNTERS: [CounterOfCounts; 7] = [
         DROPPED,
         "events dropped: too large for an invocation",
         |counts| counts.dropped.get(),
+    ),
+    (
+        RECREATED,
+        "shards read from the start because their stream was deleted and created again",
+        |counts| counts.recreated_shards.get(),
+    ),
+    (
+        LOST,
+        "shards that left their stream before they were resolved",
+        |counts| counts.lost_shards.get(),
     ),
     (
         DELIVERED,

@@ -188,6 +188,9 @@ pub trait LeaseStore: Send + Sync {
         checkpoint: &Position,
     ) -> Result<Swap, PortError>;
 
+    /// Writes `shard_start` of rows whose epochs are unchanged.
+    async fn set_shard_starts(&self, leases: &[Lease]) -> Result<(), PortError>;
+
     /// Removes rows whose epochs are unchanged.
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError>;
 }

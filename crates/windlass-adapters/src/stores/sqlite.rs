@@ -363,6 +363,16 @@ impl LeaseStore for SqliteStore {
         .await
     }
 
+    async fn set_shard_starts(&self, leases: &[Lease]) -> Result<(), PortError> {
+        let leases = leases.to_vec();
+        let set = move |tx: &Transaction<'_>| {
+            leases
+                .iter()
+                .try_for_each(|lease| rows::set_shard_start(tx, lease))
+        };
+        self.call("updating leases", set).await
+    }
+
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError> {
         let leases = leases.to_vec();
         let remove = move |tx: &Transaction<'_>| {

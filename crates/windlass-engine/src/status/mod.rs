@@ -65,6 +65,8 @@ struct MappingEntry {
     last_outcome: Option<Outcome>,
     /// Why the mapping cannot run.
     problem: Option<String>,
+    /// See [`MappingStatus::notice`].
+    notice: Option<String>,
     units: BTreeMap<Unit, UnitEntry>,
 }
 
@@ -85,6 +87,9 @@ pub struct MappingStatus {
     pub counts: Arc<Counts>,
     /// Why it cannot run.
     pub problem: Option<String>,
+    /// The last thing that happened to its source and that an operator should know, since the
+    /// daemon started.
+    pub notice: Option<String>,
     pub units: BTreeMap<Unit, UnitStatus>,
 }
 
@@ -106,6 +111,7 @@ impl StatusBoard {
             last_processing_result: last_processing_result(entry.last_outcome.as_ref()),
             counts: Arc::clone(&entry.counts),
             problem: entry.problem.clone(),
+            notice: entry.notice.clone(),
             units: entry
                 .units
                 .iter()
@@ -228,6 +234,11 @@ impl StatusBoard {
     /// Sets why a mapping cannot run; `None` if it can.
     pub fn problem(&self, mapping: &MappingId, problem: Option<String>) {
         self.lock().entry(mapping.clone()).or_default().problem = problem;
+    }
+
+    /// Shows what happened to the source of a mapping.
+    pub fn notice(&self, mapping: &MappingId, notice: String) {
+        self.lock().entry(mapping.clone()).or_default().notice = Some(notice);
     }
 
     /// Adds new mappings, and removes those that are not in the store and have ended.

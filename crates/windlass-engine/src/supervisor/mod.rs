@@ -4,6 +4,7 @@
 //! leases and reconciles. It takes no hint about what has changed, so a start, an update, a failure
 //! and a restart take the same path.
 
+mod absent_shards;
 mod connections;
 mod discovery;
 mod leases;
@@ -225,7 +226,7 @@ impl Supervisor {
             DesiredState::Enabled => {
                 let connected = self.connections.get(&row.id);
                 let is_listed = connected.is_some_and(|connected| match connected.connection {
-                    Connection::Stream { .. } => self.discovery.shards(&row.id).is_some(),
+                    Connection::Stream { .. } => self.discovery.history(&row.id).is_some(),
                     Connection::Queue { .. } => true,
                 });
                 let is_up_to_date = running.all(|versions| versions.revision == row.revision);

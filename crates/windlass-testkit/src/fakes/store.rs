@@ -162,6 +162,18 @@ impl LeaseStore for FakeStore {
         }
     }
 
+    async fn set_shard_starts(&self, changed: &[Lease]) -> Result<(), PortError> {
+        self.call("updating leases")?;
+        let mut leases = lock(&self.leases);
+        for lease in changed {
+            let current = leases.get_mut(&lease.key);
+            if let Some(current) = current.filter(|current| current.epoch == lease.epoch) {
+                current.shard_start.clone_from(&lease.shard_start);
+            }
+        }
+        Ok(())
+    }
+
     async fn remove_leases(&self, removed: &[Lease]) -> Result<(), PortError> {
         self.call("removing leases")?;
         let mut leases = lock(&self.leases);
