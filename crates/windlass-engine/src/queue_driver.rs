@@ -159,6 +159,10 @@ impl QueueDriver {
                 "messages released: the queue returned more than were requested and there is room \
                  for"
             ),
+            Report::Unreadable { message_id, reason } => tracing::warn!(
+                %message_id, reason,
+                "message left to the queue's redrive policy: it cannot be read"
+            ),
             Report::NotDeleted { n_messages } => tracing::warn!(
                 n_messages,
                 "messages could not be deleted: they are received again unless they were \

@@ -241,7 +241,7 @@ impl QueueConsumer {
         for report in filtered.reports {
             self.report(report);
         }
-        self.release_failed(filtered.too_large);
+        self.release_failed(filtered.undeliverable);
         self.release(filtered.followers);
     }
 

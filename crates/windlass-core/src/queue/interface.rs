@@ -114,6 +114,11 @@ pub enum Report {
         /// Length of its event.
         bytes: usize,
     },
+    /// A message that cannot be rendered was left to the queue's redrive policy.
+    Unreadable {
+        message_id: MessageId,
+        reason: &'static str,
+    },
     /// A receive returned more messages than there is room for; the rest was released.
     Excess { n_messages: usize },
     /// Messages of a receive that no filter matches; they are deleted.

@@ -105,6 +105,7 @@ impl FakeQueue {
                 sent: Timestamp::EPOCH,
                 event: message.event.clone(),
                 body: 0..0,
+                unreadable: None,
             }
         });
         taken.collect()

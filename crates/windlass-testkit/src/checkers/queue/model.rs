@@ -194,7 +194,8 @@ impl Model {
 
     fn accept(&mut self, messages: &[Message], requested: Timestamp, now: Timestamp) {
         let visible_at = requested + self.visibility();
-        let (mut blocked_groups, mut n_filtered_out) = (BTreeSet::new(), 0);
+        let (mut blocked_groups, mut all_blocked) = (BTreeSet::new(), false);
+        let mut n_filtered_out = 0;
         let excess = self.excess(messages);
         if !excess.is_empty() {
             let n_messages = excess.len();
@@ -205,6 +206,15 @@ impl Model {
         let has_room = |message: &&Message| !excess.contains(&message.receipt_handle);
         for message in messages.iter().filter(has_room) {
             let bytes = message.event.len();
+            if let Some(reason) = message.unreadable {
+                let message_id = message.message_id.clone();
+                self.expected_reports
+                    .push(Report::Unreadable { message_id, reason });
+                self.leave_to_queue(message.receipt_handle.clone());
+                all_blocked |= self.settings.mapping.fifo && message.group.is_none();
+                blocked_groups.extend(message.group);
+                continue;
+            }
             let filtered_out =
                 self.settings.filter.is_some() && !sample_filter::matches(&message.event);
             n_filtered_out += usize::from(filtered_out);
@@ -218,11 +228,10 @@ impl Model {
                 blocked_groups.extend(message.group);
                 continue;
             }
-            if !filtered_out
-                && message
-                    .group
-                    .is_some_and(|group| blocked_groups.contains(&group))
-            {
+            let group_blocked = message
+                .group
+                .is_some_and(|group| blocked_groups.contains(&group));
+            if !filtered_out && (all_blocked || group_blocked) {
                 let receipt = message.receipt_handle.clone();
                 self.expected_releases.insert(receipt, Duration::ZERO);
                 continue;

@@ -362,8 +362,14 @@ impl World {
     }
 
     fn is_filtered_out(&self, index: usize) -> bool {
-        let Planned { len, matches, .. } = self.plan.messages[index];
-        self.plan.settings.filter.is_some()
+        let Planned {
+            len,
+            matches,
+            unreadable,
+            ..
+        } = self.plan.messages[index];
+        !unreadable
+            && self.plan.settings.filter.is_some()
             && !sample_filter::matches(&sample_filter::event(len, matches))
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Planned {
     pub(super) len: usize,
     /// The filter of the world matches it.
     pub(super) matches: bool,
+    /// Its text cannot be rendered.
+    pub(super) unreadable: bool,
     pub(super) sent: Timestamp,
 }
 
@@ -121,6 +123,7 @@ fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
     let room = payload_limit - ENVELOPE_LEN;
     let max_len = rng.pick(&[room / 20 + 2, room / 2, room]);
     let too_large = rng.pick(&[0, 0, 100]);
+    let unreadable = rng.pick(&[0, 0, 0, 50]);
     let match_chance = rng.pick(&[20, 500, 950]);
     let spacing = rng.pick(&[0, 20, 400, 3_000]);
     let gaps = rng.pick(&[0, 50]);
@@ -140,6 +143,7 @@ fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
             group,
             len,
             matches: rng.per_mille(match_chance),
+            unreadable: rng.per_mille(unreadable),
             sent,
         }
     };
