@@ -183,6 +183,7 @@ impl DriverParts {
         let settings = self.queue_settings(source, attributes);
         Some(QueueDriver {
             memory: MessageMemory::new(self.account, backpressure),
+            described: Some(clock.now()),
             consumer: QueueConsumer::new(settings, self.seed, clock.now()),
             io: Arc::new(QueueIo {
                 reader,

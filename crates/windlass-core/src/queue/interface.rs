@@ -74,6 +74,8 @@ pub enum QueueInput {
         request: RequestId,
         result: Result<Vec<EntryResult>, Fault>,
     },
+    /// The queue's own visibility timeout, read again.
+    QueueTimeout(Duration),
     /// Finish what is in flight, start nothing new, and release the rest.
     Drain,
 }

@@ -147,6 +147,7 @@ impl QueueRunner {
                 let (request, result) = end_request(&mut self.changes, name, arguments)?;
                 QueueInput::VisibilityChanged { request, result }
             }
+            "queue_timeout" => QueueInput::QueueTimeout(duration(&arguments.word()?)?),
             "drain" => QueueInput::Drain,
             _ => return Err(format!("unknown command {name:?}").into()),
         })

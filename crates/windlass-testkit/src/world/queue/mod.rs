@@ -192,6 +192,10 @@ impl World {
         if self.rng.per_mille(self.plan.drain) {
             self.feed(QueueInput::Drain, trace)?;
         }
+        if self.rng.per_mille(self.plan.new_timeout) && self.instance.is_some() {
+            let timeout = self.plan.redraw_timeout(&mut self.rng);
+            self.feed(QueueInput::QueueTimeout(timeout), trace)?;
+        }
         if self.rng.per_mille(self.plan.idle_timer) && self.instance.is_some() {
             self.fire(trace)?;
         }

@@ -21,10 +21,12 @@ pub(super) struct Plan {
     pub(super) faults_end: Timestamp,
     pub(super) sqs: SqsPlan,
     pub(super) function: FunctionPlan,
-    /// Chances of each step, per mille: a crash, a drain, a timer that is not due.
+    /// Chances of each step, per mille: a crash, a drain, a timer that is not due, a change of the
+    /// queue's visibility timeout.
     pub(super) crash: u64,
     pub(super) drain: u64,
     pub(super) idle_timer: u64,
+    pub(super) new_timeout: u64,
 }
 
 /// One message of the queue.
@@ -107,8 +109,16 @@ impl Plan {
             crash: rng.pick(&[0, 0, 5, 30]),
             drain: rng.pick(&[0, 0, 5, 30]),
             idle_timer: rng.pick(&[0, 50]),
+            new_timeout: rng.pick(&[0, 0, 0, 20]),
             messages,
         }
+    }
+
+    /// Changes the queue's own visibility timeout.
+    pub(super) fn redraw_timeout(&mut self, rng: &mut Rng) -> Duration {
+        let timeout = Duration::from_secs(rng.pick(&[0, 2, 30, 120]));
+        self.settings.visibility_timeout = timeout;
+        timeout
     }
 
     /// Changes the batch size, as an update of the mapping between two consumers does.
