@@ -21,9 +21,9 @@ use windlass_core::outcome::Fault;
 use windlass_core::queue::EntryResult;
 use windlass_engine::ports::{PortError, QueueAttributes, QueueReader};
 
-use super::AwsClients;
 use super::fault::{fault_of_code, port_error, unusable_response};
 use super::raw::RawCall;
+use super::{AwsClients, Partition};
 use crate::wire::sqs::{EventTemplate, ReceiveMessageParser};
 
 /// Limit of entries of one batch call.
@@ -69,7 +69,20 @@ where
     port_error(operation_on(queue, call), error)
 }
 
+/// The URL of a queue at AWS. Asking for it would need a permission that AWS's own event source
+/// mappings do not need.
+///
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-queue-message-identifiers.html>
+fn url_at_aws(queue: &Arn) -> String {
+    let (region, account, name) = (queue.region(), queue.account_id(), queue.resource());
+    let suffix = Partition::of(region).dns_suffix;
+    format!("https://sqs.{region}.{suffix}/{account}/{name}")
+}
+
 async fn url_of(clients: &AwsClients, queue: &Arn) -> Result<String, PortError> {
+    if !clients.custom_sqs {
+        return Ok(url_at_aws(queue));
+    }
     let call = clients.sqs.get_queue_url().queue_name(queue.resource());
     let owner = queue.account_id();
     let call = call.set_queue_owner_aws_account_id((!owner.is_empty()).then(|| owner.to_owned()));
@@ -84,7 +97,15 @@ async fn url_of(clients: &AwsClients, queue: &Arn) -> Result<String, PortError> 
 
 /// Checks that a queue exists and is accessible.
 pub(super) async fn exists(clients: &AwsClients, queue: &Arn) -> Result<(), PortError> {
-    url_of(clients, queue).await.map(|_| ())
+    let url = url_of(clients, queue).await?;
+    if clients.custom_sqs {
+        return Ok(());
+    }
+    let call = clients.sqs.get_queue_attributes().queue_url(url);
+    let call = call.attribute_names(QueueAttributeName::VisibilityTimeout);
+    let response = call.send().await;
+    response.map_err(|error| failed(queue, "GetQueueAttributes", error))?;
+    Ok(())
 }
 
 impl SqsReader {

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use windlass_core::arn::SourceArn;
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::outcome::Fault;
 use windlass_core::queue::EntryResult;
-use windlass_engine::ports::QueueReader;
+use windlass_engine::ports::{QueueReader, chain};
 
+use crate::aws::source_exists;
 use crate::aws::sqs::SqsReader;
 use crate::tests::test_http::{TestHttp, queue};
 
@@ -59,6 +61,62 @@ async fn a_receive_requests_all_attributes_of_an_event() {
         assert_eq!(request.call(), ("ReceiveMessage", receive.clone()));
     }
     assert_eq!(requests.len(), 3, "the URL of the queue is requested once");
+}
+
+#[tokio::test]
+async fn at_aws_the_url_of_a_queue_comes_from_its_arn() {
+    let (http, mut clients) = TestHttp::new();
+    clients.custom_sqs = false;
+    http.respond(b"{}");
+    for (arn, url) in [
+        (QUEUE, "https://sqs.us-east-1.amazonaws.com/123456789012/q"),
+        (
+            "arn:aws-cn:sqs:cn-north-1:123456789012:q.fifo",
+            "https://sqs.cn-north-1.amazonaws.com.cn/123456789012/q.fifo",
+        ),
+    ] {
+        let reader = SqsReader::new(&clients, &queue(arn, false, Duration::ZERO));
+        let received = reader.receive(1, Duration::ZERO, Duration::ZERO).await;
+        assert_eq!(received.unwrap(), []);
+        let source = SourceArn::parse(arn).unwrap();
+        source_exists(&clients, &source).await.unwrap();
+        let requests = http.requests();
+        let calls = requests.iter().map(|request| {
+            let (call, body) = request.call();
+            assert_eq!(body["QueueUrl"], url);
+            call
+        });
+        let calls: Vec<_> = calls.collect();
+        assert_eq!(calls, ["ReceiveMessage", "GetQueueAttributes"]);
+    }
+}
+
+#[tokio::test]
+async fn a_denied_call_names_its_action() {
+    let (http, reader) = reader();
+    http.respond_with(403, &[], br#"{"__type":"AccessDeniedException"}"#);
+    let receipts = receipts(1);
+    for (error, action) in [
+        (reader.attributes().await.err(), "sqs:GetQueueAttributes"),
+        (
+            reader
+                .receive(1, Duration::ZERO, Duration::ZERO)
+                .await
+                .err(),
+            "sqs:ReceiveMessage",
+        ),
+        (reader.delete(&receipts).await.err(), "sqs:DeleteMessage"),
+        (
+            reader
+                .change_visibility(&receipts, Duration::ZERO)
+                .await
+                .err(),
+            "sqs:ChangeMessageVisibility",
+        ),
+    ] {
+        let text = chain(&error.unwrap());
+        assert!(text.contains(&format!("grant {action} on this")), "{text}");
+    }
 }
 
 #[tokio::test]
