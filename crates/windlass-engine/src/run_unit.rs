@@ -186,6 +186,7 @@ impl DriverParts {
         let settings = self.queue_settings(source, attributes, function_timeout);
         Some(QueueDriver {
             memory: MessageMemory::new(self.account, backpressure),
+            described: Some(clock.now()),
             consumer: QueueConsumer::new(settings, self.seed, clock.now()),
             io: Arc::new(QueueIo {
                 reader,

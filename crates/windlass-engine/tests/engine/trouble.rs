@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_testkit::fakes::Answer;
+use windlass_testkit::fakes::{Answer, FakeQueue};
 
 use crate::daemon::{Daemon, after, pass, until};
 
@@ -106,4 +106,50 @@ async fn a_store_that_is_down_stops_no_driver_and_is_written_when_it_is_back() {
     until("it is saved", || daemon.checkpoint(&id, "0") == after("9")).await;
     until("leases are known again", || daemon.board.leases().is_some()).await;
     assert!(!daemon.errors.take().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_cannot_be_described_is_asked_ever_more_rarely() {
+    let daemon = Daemon::start();
+    let queue = daemon.queue("jobs");
+    daemon.adapters.function("f");
+    queue.set_fault(Some(Fault::Gone));
+    let id = daemon.map("jobs", "f", 1).await;
+    pass(40).await;
+    let waiting = daemon.waiting_for(&id);
+    assert_eq!(waiting.as_deref(), Some("the source does not exist"));
+    assert!(queue.n_descriptions() <= 7, "{}", queue.n_descriptions());
+    queue.set_fault(None);
+    queue.send(b"{}");
+    until("it is deleted", || queue.n_messages() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_visibility_timeout_of_a_queue_is_noticed() {
+    let daemon = Daemon::start();
+    let queue = daemon
+        .adapters
+        .queue("jobs", FakeQueue::new(Duration::from_secs(2), 1_000));
+    let function = daemon.adapters.function("f");
+    function.answers(Answer::After(
+        Duration::ZERO,
+        Outcome::FunctionError {
+            status: 500,
+            error: "broken".to_owned(),
+        },
+    ));
+    queue.send(b"{}");
+    daemon.map("jobs", "f", 1).await;
+    until("it is retried", || 10 <= function.n_calls()).await;
+    queue.set_visibility(Duration::from_secs(60));
+    pass(15).await;
+    let n_calls = function.n_calls();
+    pass(45).await;
+    assert!(function.n_calls() <= n_calls + 1);
+    // Without failures the attributes are read once an hour.
+    function.answers(Answer::After(Duration::ZERO, Outcome::Success));
+    until("it is deleted", || queue.n_messages() == 0).await;
+    let n_descriptions = queue.n_descriptions();
+    pass(3_600 + 60).await;
+    assert_eq!(queue.n_descriptions(), n_descriptions + 1);
 }
