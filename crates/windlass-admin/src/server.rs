@@ -47,6 +47,8 @@ pub struct ServerParts {
 pub struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
+    /// Closed when the thread ends, also by a panic.
+    running: watch::Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -68,10 +70,15 @@ impl Server {
             .build()?;
         let (stop, stopped) = watch::channel(false);
         let thread = std::thread::Builder::new().name("windlass-admin".to_owned());
-        let thread = thread.spawn(move || runtime.block_on(serve(listener, state, stopped)))?;
+        let (thread_runs, running) = watch::channel(());
+        let thread = thread.spawn(move || {
+            let _thread_runs = thread_runs;
+            runtime.block_on(serve(listener, state, stopped));
+        })?;
         Ok(Self {
             address,
             stop,
+            running,
             thread: Some(thread),
         })
     }
@@ -79,6 +86,11 @@ impl Server {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits until the server has ended, which it does unasked only after a failure or a panic.
+    pub async fn ended(&mut self) {
+        while self.running.changed().await.is_ok() {}
     }
 
     /// Accepts no more requests, and returns when those in progress have finished, at most after a

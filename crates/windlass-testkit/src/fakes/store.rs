@@ -17,6 +17,8 @@ use super::{failed, lock};
 pub struct FakeStore {
     mappings: Mutex<BTreeMap<MappingId, MappingRow>>,
     leases: Mutex<BTreeMap<LeaseKey, Lease>>,
+    /// Of rows that are inserted: larger than the epochs of all rows that were removed.
+    next_epoch: Mutex<u64>,
     saves: Mutex<Vec<(LeaseKey, Position)>>,
     fault: Mutex<Option<Fault>>,
     reads_of_mappings: AtomicUsize,
@@ -58,6 +60,11 @@ impl FakeStore {
         lock(&self.saves).clone()
     }
 
+    fn retire(&self, epoch: u64) {
+        let mut next = lock(&self.next_epoch);
+        *next = (*next).max(epoch + 1);
+    }
+
     fn call(&self, operation: &str) -> Result<(), PortError> {
         let fault = *lock(&self.fault);
         fault.map_or(Ok(()), |fault| Err(failed(operation, fault)))
@@ -96,7 +103,13 @@ impl MappingStore for FakeStore {
             return Ok(Swap::Conflict);
         }
         mappings.remove(id);
-        lock(&self.leases).retain(|key, _| key.mapping != *id);
+        lock(&self.leases).retain(|key, lease| {
+            let is_kept = key.mapping != *id;
+            if !is_kept {
+                self.retire(lease.epoch);
+            }
+            is_kept
+        });
         Ok(Swap::Done)
     }
 }
@@ -115,7 +128,10 @@ impl LeaseStore for FakeStore {
         for lease in new {
             if mappings.contains_key(&lease.key.mapping) {
                 let row = leases.entry(lease.key.clone());
-                row.or_insert_with(|| lease.clone());
+                row.or_insert_with(|| Lease {
+                    epoch: lease.epoch.max(*lock(&self.next_epoch)),
+                    ..lease.clone()
+                });
             }
         }
         Ok(())
@@ -157,6 +173,7 @@ impl LeaseStore for FakeStore {
             let current = leases.get(&lease.key);
             if current.is_some_and(|current| current.epoch == lease.epoch) {
                 leases.remove(&lease.key);
+                self.retire(lease.epoch);
             }
         }
         Ok(())
