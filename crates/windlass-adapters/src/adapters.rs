@@ -180,6 +180,14 @@ impl ResourceLookup for Adapters {
         Ok(exists.then_some(arn))
     }
 
+    fn function_arn(&self, name: &FunctionName) -> Option<Arn> {
+        let arn = name.resolve(&self.home);
+        Some(match self.configured(&arn).map(|function| &function.kind) {
+            Some(FunctionKind::Lambda(lambda)) => lambda.clone(),
+            Some(FunctionKind::Http(_)) | None => arn,
+        })
+    }
+
     async fn source(&self, source: &SourceArn) -> Result<(), PortError> {
         source_exists(&self.lookup_aws.clients_for(source.arn()), source).await
     }

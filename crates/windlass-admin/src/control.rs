@@ -17,6 +17,7 @@ use windlass_engine::ports::{PortError, ResourceLookup, Store, chain};
 use windlass_engine::status::StatusBoard;
 use windlass_engine::supervisor::Wakeup;
 
+use crate::config_mappings::ConfigProblems;
 use crate::errors::{ApiError, Code};
 use crate::{pagination, rendering};
 
@@ -29,6 +30,7 @@ pub struct ControlParts {
     pub board: Arc<StatusBoard>,
     pub wakeup: Wakeup,
     pub clock: Clock,
+    pub config_problems: ConfigProblems,
     /// For function names that are not ARNs, and for the ARNs of mappings.
     pub home: ArnScope,
 }
@@ -60,6 +62,10 @@ impl Control {
 
     pub(crate) fn board(&self) -> &StatusBoard {
         &self.parts.board
+    }
+
+    pub(crate) const fn config_problems(&self) -> &ConfigProblems {
+        &self.parts.config_problems
     }
 
     pub(crate) fn clock(&self) -> Clock {

@@ -141,6 +141,11 @@ pub trait ResourceLookup: Send + Sync {
     /// The ARN of a function, with the qualifier as given; `None` if there is no such function.
     async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError>;
 
+    /// The ARN of a function, where it is known without a call; the function may not exist.
+    fn function_arn(&self, _name: &FunctionName) -> Option<Arn> {
+        None
+    }
+
     /// Checks that a stream or queue exists and can be read; otherwise the error has the fault
     /// `Gone` or `Denied`.
     async fn source(&self, source: &SourceArn) -> Result<(), PortError>;
