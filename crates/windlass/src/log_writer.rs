@@ -157,7 +157,8 @@ mod tests {
             if !self.results.recv().unwrap_or(true) {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
-            self.written.send(line.to_vec()).unwrap();
+            let sent = self.written.send(line.to_vec());
+            sent.map_err(io::Error::other)?;
             Ok(line.len())
         }
 
