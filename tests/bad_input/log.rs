@@ -1,4 +1,4 @@
-//! A log that cannot be written loses lines, and the daemon goes on.
+//! A log that cannot be written loses lines, and the daemon continues.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};

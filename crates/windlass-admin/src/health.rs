@@ -1,20 +1,12 @@
 //! Whether the process runs, and whether it does its work.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use http::StatusCode;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
-use windlass_engine::ports::{Store, chain};
 use windlass_engine::status::{LeaseCounts, StatusBoard};
 
 use crate::state::ServerState;
-
-const STORE_TIMEOUT: Duration = Duration::from_secs(2);
-
-const STORE_CHECK_TTL: Duration = Duration::from_secs(1);
 
 /// `GET /livez`.
 pub(crate) async fn live() -> &'static str {
@@ -37,30 +29,6 @@ pub(crate) async fn ready(State(state): State<Arc<ServerState>>) -> (StatusCode,
     }
 }
 
-/// Whether the store can be written. Anybody may ask, so the disk is asked once a second at most.
-#[derive(Debug, Default)]
-pub(crate) struct StoreCheck(Mutex<Option<(Instant, Result<(), String>)>>);
-
-impl StoreCheck {
-    async fn run(&self, store: &dyn Store) -> Result<(), String> {
-        let mut last = self.0.lock().await;
-        if let Some((at, result)) = &*last
-            && at.elapsed() < STORE_CHECK_TTL
-        {
-            return result.clone();
-        }
-        let result = match tokio::time::timeout(STORE_TIMEOUT, store.check_writable()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(format!("the store fails: {}", chain(&error))),
-            Err(_) => Err(format!(
-                "the store does not respond within {STORE_TIMEOUT:?}"
-            )),
-        };
-        *last = Some((Instant::now(), result.clone()));
-        result
-    }
-}
-
 fn unready(board: &StatusBoard) -> Option<String> {
     let stalled = board.stalled_for().map(|elapsed| {
         let seconds = elapsed.as_secs();
@@ -80,6 +48,8 @@ fn missing(leases: Option<LeaseCounts>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]

@@ -19,10 +19,9 @@ use crate::api::{self, MAX_REQUEST_SIZE};
 use crate::connections::{self, ConnectionLimits};
 use crate::control::Control;
 use crate::errors::{ApiError, Code};
-use crate::health::StoreCheck;
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
 use crate::rebinding_guard::{AllowedHost, RebindingGuard};
-use crate::state::{Readiness, ServerState};
+use crate::state::{Readiness, ServerState, StoreCheck};
 use crate::{health, status};
 
 /// For requests in progress when the server stops.

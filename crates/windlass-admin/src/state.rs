@@ -2,13 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use windlass_engine::memory::Budget;
+use windlass_engine::ports::{Store, chain};
 
 use crate::control::Control;
-use crate::health::StoreCheck;
 use crate::metrics::Metrics;
 use crate::rebinding_guard::RebindingGuard;
+
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+const STORE_CHECK_TTL: Duration = Duration::from_secs(1);
 
 pub(crate) struct ServerState {
     pub(crate) control: Control,
@@ -31,5 +38,29 @@ impl Readiness {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether the store can be written. Anybody may ask, so the disk is asked once a second at most.
+#[derive(Debug, Default)]
+pub(crate) struct StoreCheck(Mutex<Option<(Instant, Result<(), String>)>>);
+
+impl StoreCheck {
+    pub(crate) async fn run(&self, store: &dyn Store) -> Result<(), String> {
+        let mut last = self.0.lock().await;
+        if let Some((at, result)) = &*last
+            && at.elapsed() < STORE_CHECK_TTL
+        {
+            return result.clone();
+        }
+        let result = match tokio::time::timeout(STORE_TIMEOUT, store.check_writable()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(format!("the store fails: {}", chain(&error))),
+            Err(_) => Err(format!(
+                "the store does not respond within {STORE_TIMEOUT:?}"
+            )),
+        };
+        *last = Some((Instant::now(), result.clone()));
+        result
     }
 }

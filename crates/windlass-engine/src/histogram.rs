@@ -1,24 +1,50 @@
 //! Durations counted by size, in the text format of Prometheus.
 //!
-//! They live on the status board with their mapping, so that a mapping that was idle for a day goes
-//! on counting, and one that was deleted leaves nothing.
+//! They live on the status board with their mapping, so that a mapping that was idle for a day
+//! continues counting, and one that was deleted leaves nothing.
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::Label;
+use windlass_core::outcome::Outcome;
 
 /// Upper bounds in seconds, from fast functions to records that wait for hours.
 const BOUNDS: [f64; 14] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 3_600.0, 86_400.0,
 ];
 
+/// Durations of the invocations of one mapping.
+#[derive(Debug, Default)]
+pub(crate) struct InvocationMetrics {
+    pub(crate) iterator_age: Histogram,
+    pub(crate) success: Histogram,
+    pub(crate) function_error: Histogram,
+    pub(crate) not_invoked: Histogram,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Histogram {
     /// By bound; the last one has what is above all bounds.
     buckets: [AtomicU64; BOUNDS.len() + 1],
     sum_micros: AtomicU64,
+}
+
+impl InvocationMetrics {
+    /// Records the age of a batch's last record when the batch is sent.
+    pub(crate) fn iterator_age(&self, age: Duration) {
+        self.iterator_age.record(age);
+    }
+
+    pub(crate) fn invocation(&self, outcome: &Outcome, took: Duration) {
+        let series = match outcome {
+            Outcome::Success => &self.success,
+            Outcome::FunctionError { .. } => &self.function_error,
+            Outcome::NotInvoked { .. } => &self.not_invoked,
+        };
+        series.record(took);
+    }
 }
 
 impl Histogram {

@@ -8,9 +8,9 @@ use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::time::Timestamp;
 
 use crate::clock::Clock;
+use crate::histogram::InvocationMetrics;
 use crate::memory::Account;
 use crate::memory::{Backpressure, Limit};
-use crate::metrics::InvocationMetrics;
 use crate::ports::{Invocation, Target};
 use crate::status::{Counts, StatusBoard};
 

@@ -5,13 +5,10 @@
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html>
 
-use std::time::Duration;
-
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use windlass_core::event::PAYLOAD_LIMIT;
-use windlass_core::outcome::Outcome;
 
-use crate::histogram::{Histogram, render_head};
+use crate::histogram::render_head;
 use crate::memory::Budget;
 use crate::settings::{MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES, MAX_BUFFERED_RECORDS};
 use crate::status::{Counts, LeaseCounts, StatusBoard};
@@ -41,15 +38,6 @@ const INVOCATIONS: &str = "windlass_concurrent_invocations";
 const QUEUE_INVOCATIONS: &str = "windlass_queue_concurrent_invocations";
 const LIMIT: &str = "windlass_limit";
 const LOG_LINES_DROPPED: &str = "windlass_log_lines_dropped_total";
-
-/// Durations of the invocations of one mapping.
-#[derive(Debug, Default)]
-pub(crate) struct InvocationMetrics {
-    iterator_age: Histogram,
-    success: Histogram,
-    function_error: Histogram,
-    not_invoked: Histogram,
-}
 
 const COUNTERS: [CounterOfCounts; 9] = [
     (POLLED, "events read from the source", |counts| {
@@ -184,22 +172,6 @@ pub fn render_histograms(board: &StatusBoard) -> String {
 
 fn limit(name: &'static str, value: usize) {
     gauge!(LIMIT, "limit" => name).set(as_f64(value));
-}
-
-impl InvocationMetrics {
-    /// Records the age of a batch's last record when the batch is sent.
-    pub(crate) fn iterator_age(&self, age: Duration) {
-        self.iterator_age.record(age);
-    }
-
-    pub(crate) fn invocation(&self, outcome: &Outcome, took: Duration) {
-        let series = match outcome {
-            Outcome::Success => &self.success,
-            Outcome::FunctionError { .. } => &self.function_error,
-            Outcome::NotInvoked { .. } => &self.not_invoked,
-        };
-        series.record(took);
-    }
 }
 
 fn as_f64(number: usize) -> f64 {

@@ -8,13 +8,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const OTHER_FILES: u64 = 512;
 
 /// The largest soft limit that macOS accepts while its hard limit is unlimited.
-const LARGEST_FINITE: u64 = 10_240;
+const MAX_FINITE_LIMIT: u64 = 10_240;
 
 /// Raises the soft limit to the hard limit, and warns if that is too low for a number of concurrent
 /// invocations.
 pub(crate) fn raise_limit(invocations: usize) {
     let limit = getrlimit(Resource::Nofile);
-    let candidates = [limit.maximum, Some(LARGEST_FINITE)];
+    let candidates = [limit.maximum, Some(MAX_FINITE_LIMIT)];
     let raised = candidates.into_iter().any(|current| {
         let is_higher = limit
             .current

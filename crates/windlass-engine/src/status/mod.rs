@@ -20,11 +20,11 @@ use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::Outcome;
 
 use self::text::last_processing_result;
+use crate::histogram::InvocationMetrics;
 use crate::labels::Labels;
 use crate::memory::{Backpressure, Budget};
-use crate::metrics::InvocationMetrics;
 
-/// A supervisor that misses so many rounds does not supervise.
+/// A supervisor that misses more rounds is stalled.
 const MISSED_ROUNDS: u32 = 3;
 
 /// All mappings of this daemon.
