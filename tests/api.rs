@@ -277,6 +277,6 @@ fn home() -> ArnScope {
 fn metrics() -> Metrics {
     static METRICS: OnceLock<Metrics> = OnceLock::new();
     METRICS
-        .get_or_init(|| Metrics::install().expect("no other recorder is installed"))
+        .get_or_init(|| Metrics::install(Arc::default()).expect("no other recorder is installed"))
         .clone()
 }

@@ -91,6 +91,7 @@ impl Adapters {
         let (timeout, limit) = (settings.timeout, settings.maximum_concurrency);
         Ok(match &settings.kind {
             FunctionKind::Http(http) => {
+                let timeout = timeout.unwrap_or(FunctionSettings::DEFAULT_TIMEOUT);
                 let ca_bundle = self.ca_bundle.as_ref();
                 Arc::new(HttpTarget::new(http, timeout, limit, ca_bundle)?)
             }

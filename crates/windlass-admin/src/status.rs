@@ -91,6 +91,7 @@ fn summary(row: &MappingRow, status: &MappingStatus, now: Timestamp) -> MappingR
         state: status.state.to_owned(),
         last_processing_result: status.last_processing_result.to_owned(),
         problem: status.problem.clone(),
+        notice: status.notice.clone(),
         counts: CountsReport {
             polled: counts.polled.get(),
             filtered_out: counts.filtered_out.get(),

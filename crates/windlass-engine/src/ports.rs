@@ -109,8 +109,9 @@ pub trait Target: Send + Sync {
     /// Invokes the function and waits for its answer.
     async fn invoke(&self, invocation: Invocation) -> Outcome;
 
-    /// The time after which an invocation is given up.
-    fn timeout(&self) -> Duration;
+    /// The time after which an invocation is given up. It may have to be looked up, which takes a few
+    /// seconds at most.
+    async fn timeout(&self) -> Duration;
 }
 
 /// Creates the readers and targets of mappings.
@@ -162,6 +163,10 @@ pub trait MappingStore: Send + Sync {
     /// mapping with its id, or one with its source and function that is not being deleted.
     async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError>;
 
+    /// Writes to the disk without changing anything: a store that can be read may still be full or
+    /// read-only.
+    async fn check_writable(&self) -> Result<(), PortError>;
+
     /// Removes a mapping and its leases if its revision is still `seen`.
     async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError>;
 }
@@ -187,6 +192,9 @@ pub trait LeaseStore: Send + Sync {
         epoch: u64,
         checkpoint: &Position,
     ) -> Result<Swap, PortError>;
+
+    /// Writes `shard_start` of rows whose epochs are unchanged.
+    async fn set_shard_starts(&self, leases: &[Lease]) -> Result<(), PortError>;
 
     /// Removes rows whose epochs are unchanged.
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError>;

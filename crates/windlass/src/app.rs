@@ -25,6 +25,7 @@ use windlass_engine::stop::Stop;
 use windlass_engine::supervisor::{Supervisor, SupervisorParts};
 
 use crate::config::Config;
+use crate::telemetry::Log;
 
 /// A daemon with an open store and a bound port.
 pub(crate) struct App {
@@ -55,7 +56,7 @@ impl App {
     ///
     /// # Errors
     /// The store cannot be opened, or the port is in use.
-    pub(crate) async fn build(config: Config, prune: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn build(config: Config, prune: bool, log: &Log) -> anyhow::Result<Self> {
         let listener = bind(config.listen.address)?;
         let store = stores::open(&config.store)?;
         let adapters = Arc::new(Adapters::load(config.adapters.clone()).await);
@@ -71,7 +72,7 @@ impl App {
             settings: config.engine.clone(),
             seed: uuid::Uuid::new_v4().as_u64_pair().0,
         });
-        let metrics = Metrics::install()?;
+        let metrics = Metrics::install(log.dropped())?;
         Ok(Self {
             config,
             prune,

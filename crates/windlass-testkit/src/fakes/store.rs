@@ -96,6 +96,10 @@ impl MappingStore for FakeStore {
         Ok(Swap::Done)
     }
 
+    async fn check_writable(&self) -> Result<(), PortError> {
+        self.call("writing")
+    }
+
     async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError> {
         self.call("removing a mapping")?;
         let mut mappings = lock(&self.mappings);
@@ -164,6 +168,18 @@ impl LeaseStore for FakeStore {
             }
             _ => Ok(Swap::Conflict),
         }
+    }
+
+    async fn set_shard_starts(&self, changed: &[Lease]) -> Result<(), PortError> {
+        self.call("updating leases")?;
+        let mut leases = lock(&self.leases);
+        for lease in changed {
+            let current = leases.get_mut(&lease.key);
+            if let Some(current) = current.filter(|current| current.epoch == lease.epoch) {
+                current.shard_start.clone_from(&lease.shard_start);
+            }
+        }
+        Ok(())
     }
 
     async fn remove_leases(&self, removed: &[Lease]) -> Result<(), PortError> {
