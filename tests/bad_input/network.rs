@@ -40,7 +40,7 @@ async fn functions_that_do_not_exist() {
         |function: &str, source: &str| json!({"FunctionName": function, "EventSourceArn": source});
     let queue = "arn:aws:sqs:us-east-1:000000000000:jobs";
     let config = json!({
-        "store": "sqlite:store",
+        "store": format!("sqlite:{}", dir.path().join("store").display()),
         "aws": {"endpoints": {"lambda": lambda}},
         "functions": {"f": {"url": "http://127.0.0.1:9"}, "g": {"url": "http://127.0.0.1:9"}},
         "mappings": [

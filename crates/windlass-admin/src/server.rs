@@ -38,7 +38,7 @@ pub struct ServerParts {
     pub readiness: Readiness,
     pub metrics: Metrics,
     pub budget: Budget,
-    /// Names in the `Host` of requests, besides IP addresses and loopback names.
+    /// Names in the `Host` of requests, in addition to IP addresses and loopback names.
     pub allowed_hosts: Vec<AllowedHost>,
 }
 

@@ -597,7 +597,7 @@ proptest! {
         }
         let listed = list(Some(&text), Some(&text), Some(&text));
         prop_assert!(!listed.is_err_and(|it| it.is_empty()));
-        // A name that is no violation is a filter.
+        // A name that passes is a filter.
         if let Ok(function) = list(None, Some(&text), None) {
             prop_assert!(function.is_some());
         }
