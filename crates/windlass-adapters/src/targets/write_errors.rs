@@ -95,3 +95,73 @@ impl<S: Write + Unpin> Write for ReadableAfterWriteError<S> {
         Poll::Ready(Ok(self.written(result, len)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::Request;
+    use http_body_util::Full;
+    use hyper::client::conn::http1;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// A connection that is reset while the request is sent, with a response in the receive buffer.
+    struct ResetStream {
+        response: Vec<u8>,
+        is_reset: bool,
+    }
+
+    impl Read for ResetStream {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            mut buffer: ReadBufCursor<'_>,
+        ) -> Poll<io::Result<()>> {
+            if !self.is_reset {
+                return Poll::Pending;
+            }
+            buffer.put_slice(&std::mem::take(&mut self.response));
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl Write for ResetStream {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.is_reset = true;
+            context.waker().wake_by_ref();
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_response_is_read_after_a_failed_write() {
+        let response = b"HTTP/1.1 429 Busy\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        let stream = ResetStream {
+            response: response.to_vec(),
+            is_reset: false,
+        };
+        let write_failed = Arc::new(AtomicBool::new(false));
+        let stream = ReadableAfterWriteError::new(stream, Arc::clone(&write_failed));
+        let (mut sender, connection) = http1::handshake(stream).await.unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(connection);
+        let request = Request::post("/").header("host", "x");
+        let request = request.body(Full::new(Bytes::from_static(b"event")));
+        let response = sender.send_request(request.unwrap()).await.unwrap();
+        assert_eq!(response.status(), 429);
+        assert!(write_failed.load(Ordering::Relaxed));
+    }
+}
