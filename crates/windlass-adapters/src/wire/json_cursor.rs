@@ -238,7 +238,7 @@ impl<'a> JsonCursor<'a> {
         }
     }
 
-    /// The raw text of a string of which nothing is checked.
+    /// The raw text of a string without any check of it.
     fn lenient_string(&mut self) -> Result<&'a [u8], WireError> {
         self.expect(b'"', "expected a string")?;
         let start = self.offset;

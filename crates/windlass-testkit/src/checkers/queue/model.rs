@@ -205,21 +205,12 @@ impl Model {
     ) {
         let (mut blocked_groups, mut all_blocked) = (BTreeSet::new(), false);
         let mut n_filtered_out = 0;
-        let excess = self.excess(messages);
-        if !excess.is_empty() {
-            let n_messages = excess.len();
-            self.expected_reports.push(Report::Excess { n_messages });
-            let releases = excess.iter().map(|it| (it.clone(), Duration::ZERO));
-            self.expected_releases.extend(releases);
-        }
+        let excess = self.release_excess(messages);
         let has_room = |message: &&Message| !excess.contains(&message.receipt_handle);
         for message in messages.iter().filter(has_room) {
             let bytes = message.event.len();
             if let Some(reason) = message.unreadable {
-                let message_id = message.message_id.clone();
-                self.expected_reports
-                    .push(Report::Unreadable { message_id, reason });
-                self.leave_to_queue(message.receipt_handle.clone());
+                self.leave_unreadable(message, reason);
                 all_blocked |= self.settings.mapping.fifo && message.group.is_none();
                 blocked_groups.extend(message.group);
                 continue;
@@ -281,13 +272,27 @@ impl Model {
         }
     }
 
-    /// The new messages for which there is no room.
-    fn excess(&self, messages: &[Message]) -> Vec<ReceiptHandle> {
+    fn leave_unreadable(&mut self, message: &Message, reason: &'static str) {
+        let message_id = message.message_id.clone();
+        self.expected_reports
+            .push(Report::Unreadable { message_id, reason });
+        self.leave_to_queue(message.receipt_handle.clone());
+    }
+
+    /// Releases the new messages without room and returns them.
+    fn release_excess(&mut self, messages: &[Message]) -> Vec<ReceiptHandle> {
         let new = messages
             .iter()
             .filter(|message| !self.held.contains_key(&message.message_id));
         let excess = new.skip(self.room());
-        excess.map(|it| it.receipt_handle.clone()).collect()
+        let excess: Vec<_> = excess.map(|it| it.receipt_handle.clone()).collect();
+        if !excess.is_empty() {
+            let n_messages = excess.len();
+            self.expected_reports.push(Report::Excess { n_messages });
+            let releases = excess.iter().map(|it| (it.clone(), Duration::ZERO));
+            self.expected_releases.extend(releases);
+        }
+        excess
     }
 
     pub(super) fn invoked(&mut self, batch: BatchId, outcome: &Outcome, now: Timestamp) {
