@@ -67,7 +67,7 @@ impl Control {
     }
 
     pub(crate) async fn create(&self, spec: &MappingSpec) -> Result<Value, ApiError> {
-        let now = self.parts.clock.now();
+        let now = self.parts.clock.wall();
         let checked = validate::create(spec, now)?;
         let function_arn = self.function(&checked.function).await?;
         self.check_source_exists(&checked).await?;
@@ -163,7 +163,7 @@ impl Control {
             let next = MappingRow {
                 desired: DesiredState::Deleted,
                 change: Change::Deleted,
-                ..current.next_revision(self.parts.clock.now())
+                ..current.next_revision(self.parts.clock.wall())
             };
             if self.store().put(&next, Some(current.revision)).await? == Swap::Done {
                 return Ok(self.written(&next, &next));
@@ -207,7 +207,7 @@ impl Control {
             } else {
                 Change::Disabled
             },
-            ..current.next_revision(self.parts.clock.now())
+            ..current.next_revision(self.parts.clock.wall())
         })
     }
 

@@ -12,6 +12,7 @@ use windlass_core::outcome::Fault;
 use windlass_core::queue;
 use windlass_core::shard;
 use windlass_core::time::Timestamp;
+use windlass_engine::clock::Clock;
 use windlass_engine::status::{MappingStatus, UnitStatus, UnitView, last_result, waiting_for};
 
 use crate::api::Uuid;
@@ -27,10 +28,10 @@ pub(crate) async fn list(
 ) -> Result<Json<Vec<MappingReport>>, ApiError> {
     let rows = state.control.store().mappings().await?;
     let board = state.control.board();
-    let now = state.control.clock().now();
+    let clock = state.control.clock();
     let reports = rows
         .iter()
-        .map(|row| summary(row, &board.mapping(row), now));
+        .map(|row| summary(row, &board.mapping(row), clock));
     Ok(Json(reports.collect()))
 }
 
@@ -42,13 +43,13 @@ pub(crate) async fn get(
     let row = state.control.row(&uuid).await?;
     let status = state.control.board().mapping(&row);
     let leases = state.control.store().leases().await?;
-    let now = state.control.clock().now();
-    let mut report = summary(&row, &status, now);
-    add_units(&mut report, &row.id, &status, &leases, now);
+    let clock = state.control.clock();
+    let mut report = summary(&row, &status, clock);
+    add_units(&mut report, &row.id, &status, &leases, clock);
     Ok(Json(report))
 }
 
-fn summary(row: &MappingRow, status: &MappingStatus, now: Timestamp) -> MappingReport {
+fn summary(row: &MappingRow, status: &MappingStatus, clock: Clock) -> MappingReport {
     let counts = &status.counts;
     MappingReport {
         uuid: row.id.as_str().to_owned(),
@@ -67,15 +68,15 @@ fn summary(row: &MappingRow, status: &MappingStatus, now: Timestamp) -> MappingR
             deleted: counts.deleted.get(),
         },
         events_per_second: counts.polled.per_second(),
-        behind_ms: max_behind(status, now).map(millis),
+        behind_ms: max_behind(status, clock.wall()).map(millis),
         shards: None,
         queue: None,
     }
 }
 
-fn max_behind(status: &MappingStatus, now: Timestamp) -> Option<Duration> {
+fn max_behind(status: &MappingStatus, wall: Timestamp) -> Option<Duration> {
     let shards = status.units.values().filter_map(|unit| match &unit.view {
-        UnitView::Shard(view) => view.behind_at(now),
+        UnitView::Shard(view) => view.behind_at(wall),
         UnitView::Starting { .. } | UnitView::Queue(_) => None,
     });
     shards.max()
@@ -87,14 +88,14 @@ fn add_units(
     mapping: &MappingId,
     status: &MappingStatus,
     leases: &[Lease],
-    now: Timestamp,
+    clock: Clock,
 ) {
     let mut shards = Vec::new();
     for lease in leases.iter().filter(|lease| lease.key.mapping == *mapping) {
         let unit = status.units.get(&lease.key.unit);
         match &lease.key.unit {
-            Unit::Shard(shard) => shards.push(shard_report(shard, lease, unit, now)),
-            Unit::QueueSlot(_) => report.queue = Some(queue_report(lease, unit, now)),
+            Unit::Shard(shard) => shards.push(shard_report(shard, lease, unit, clock)),
+            Unit::QueueSlot(_) => report.queue = Some(queue_report(lease, unit, clock)),
         }
     }
     report.shards = report.queue.is_none().then_some(shards);
@@ -104,7 +105,7 @@ fn shard_report(
     shard: &ShardId,
     lease: &Lease,
     unit: Option<&UnitStatus>,
-    now: Timestamp,
+    clock: Clock,
 ) -> ShardReport {
     let running = match unit.map(|unit| &unit.view) {
         Some(UnitView::Shard(view)) => Some(view),
@@ -115,17 +116,21 @@ fn shard_report(
         shard_id: shard.to_string(),
         daemon: owner(lease),
         checkpoint: CheckpointReport::from(checkpoint),
-        behind_ms: running.and_then(|view| view.behind_at(now)).map(millis),
+        behind_ms: running
+            .and_then(|view| view.behind_at(clock.wall()))
+            .map(millis),
         buffered_records: running.map_or(0, |view| view.buffered_records),
         in_flight_records: running.map_or(0, |view| view.in_flight_records),
         attempt: running.map_or(1, |view| view.attempt),
         last_result: last_result(running.and_then(|view| view.last_outcome.as_ref())).to_owned(),
-        waiting_for: unit.and_then(|unit| waiting_for_with_remedy(unit, now)),
-        next_at: running.and_then(|view| view.next_at).and_then(rfc3339),
+        waiting_for: unit.and_then(|unit| waiting_for_with_remedy(unit, clock.now())),
+        next_at: running
+            .and_then(|view| view.next_at)
+            .and_then(|at| rfc3339(clock.to_wall(at))),
     }
 }
 
-fn queue_report(lease: &Lease, unit: Option<&UnitStatus>, now: Timestamp) -> QueueReport {
+fn queue_report(lease: &Lease, unit: Option<&UnitStatus>, clock: Clock) -> QueueReport {
     let running = match unit.map(|unit| &unit.view) {
         Some(UnitView::Queue(view)) => Some(view),
         _ => None,
@@ -137,8 +142,10 @@ fn queue_report(lease: &Lease, unit: Option<&UnitStatus>, now: Timestamp) -> Que
         in_flight_messages: running.map_or(0, |view| view.in_flight_messages),
         concurrency: running.map_or(0, |view| view.concurrency),
         last_result: last_result(running.and_then(|view| view.last_outcome.as_ref())).to_owned(),
-        waiting_for: unit.and_then(|unit| waiting_for_with_remedy(unit, now)),
-        next_at: running.and_then(|view| view.next_at).and_then(rfc3339),
+        waiting_for: unit.and_then(|unit| waiting_for_with_remedy(unit, clock.now())),
+        next_at: running
+            .and_then(|view| view.next_at)
+            .and_then(|at| rfc3339(clock.to_wall(at))),
     }
 }
 

@@ -43,7 +43,7 @@ impl Invoker {
             .reserve(Limit::Invocations, &self.slots, 1)
             .await;
         let sent = self.clock.now();
-        self.metrics.iterator_age(sent.since(newest));
+        self.metrics.iterator_age(self.clock.wall().since(newest));
         let mapping = self.mapping.clone();
         let outcome = self
             .target

@@ -109,7 +109,7 @@ impl ConfigMapping {
         }
         let mut kept = Vec::new();
         for (mapping, function_arn) in all.iter().zip(functions) {
-            kept.push(mapping.write(store, function_arn, clock.now()).await?);
+            kept.push(mapping.write(store, function_arn, clock.wall()).await?);
         }
         for row in store.mappings().await? {
             let is_deleted = row.desired == DesiredState::Deleted;
@@ -136,7 +136,7 @@ impl ConfigMapping {
             let next = MappingRow {
                 desired: DesiredState::Deleted,
                 change: Change::Deleted,
-                ..row.next_revision(clock.now())
+                ..row.next_revision(clock.wall())
             };
             // A conflict means that another daemon, with another file, has changed it.
             store.put(&next, Some(row.revision)).await?;
