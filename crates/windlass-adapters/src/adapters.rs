@@ -8,6 +8,7 @@ use windlass_core::arn::{Arn, ArnScope, SourceArn, StreamKind};
 use windlass_core::function::FunctionName;
 use windlass_core::mapping::{QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
+use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
     AdapterFactory, BoxError, PortError, QueueReader, ResourceLookup, StreamReader, Target,
 };
@@ -166,7 +167,7 @@ impl ResourceLookup for Adapters {
         Ok(exists.then_some(arn))
     }
 
-    async fn source(&self, source: &SourceArn) -> Result<(), PortError> {
+    async fn source(&self, source: &SourceArn) -> Result<Option<Timestamp>, PortError> {
         source_exists(&self.aws.clients_for(source.arn()), source).await
     }
 }

@@ -22,6 +22,9 @@ use crate::report::{
 };
 use crate::state::ServerState;
 
+/// Clocks that differ by up to so many milliseconds are not worth a word.
+const MAX_SILENT_DIFFERENCE: u64 = 1_000;
+
 /// `GET /windlass/v1/mappings`: every mapping, without its shards.
 pub(crate) async fn list(
     State(state): State<Arc<ServerState>>,
@@ -68,10 +71,18 @@ fn summary(row: &MappingRow, status: &MappingStatus, clock: Clock) -> MappingRep
             deleted: counts.deleted.get(),
         },
         events_per_second: counts.polled.per_second(),
-        behind_ms: max_behind(status, clock.wall()).map(millis),
+        behind_ms: max_behind(status, source_time(status, clock)).map(millis),
+        clock_difference_ms: status
+            .clock_difference
+            .filter(|millis| MAX_SILENT_DIFFERENCE < millis.unsigned_abs()),
         shards: None,
         queue: None,
     }
+}
+
+/// Wall time by the clock of the mapping's source, as far as it is known.
+fn source_time(status: &MappingStatus, clock: Clock) -> Timestamp {
+    clock.wall().shifted(status.clock_difference.unwrap_or(0))
 }
 
 fn max_behind(status: &MappingStatus, wall: Timestamp) -> Option<Duration> {
@@ -94,7 +105,10 @@ fn add_units(
     for lease in leases.iter().filter(|lease| lease.key.mapping == *mapping) {
         let unit = status.units.get(&lease.key.unit);
         match &lease.key.unit {
-            Unit::Shard(shard) => shards.push(shard_report(shard, lease, unit, clock)),
+            Unit::Shard(shard) => {
+                let source_time = source_time(status, clock);
+                shards.push(shard_report(shard, lease, unit, clock, source_time));
+            }
             Unit::QueueSlot(_) => report.queue = Some(queue_report(lease, unit, clock)),
         }
     }
@@ -106,6 +120,7 @@ fn shard_report(
     lease: &Lease,
     unit: Option<&UnitStatus>,
     clock: Clock,
+    source_time: Timestamp,
 ) -> ShardReport {
     let running = match unit.map(|unit| &unit.view) {
         Some(UnitView::Shard(view)) => Some(view),
@@ -117,7 +132,7 @@ fn shard_report(
         daemon: owner(lease),
         checkpoint: CheckpointReport::from(checkpoint),
         behind_ms: running
-            .and_then(|view| view.behind_at(clock.wall()))
+            .and_then(|view| view.behind_at(source_time))
             .map(millis),
         buffered_records: running.map_or(0, |view| view.buffered_records),
         in_flight_records: running.map_or(0, |view| view.in_flight_records),

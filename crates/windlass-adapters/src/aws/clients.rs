@@ -12,6 +12,7 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use windlass_core::arn::Arn;
 
+use super::server_clock::ServerClock;
 use crate::tls_roots::CaBundle;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -81,6 +82,9 @@ pub struct AwsClients {
     pub(crate) dynamodb_streams: aws_sdk_dynamodbstreams::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) lambda: aws_sdk_lambda::Client,
+    /// The clocks of the servers of both, as their answers show them.
+    pub(crate) kinesis_clock: ServerClock,
+    pub(crate) dynamodb_streams_clock: ServerClock,
     /// Whether Kinesis has an endpoint other than AWS's.
     pub(crate) custom_kinesis: bool,
 }
@@ -137,10 +141,13 @@ impl AwsClients {
     fn new(shared: &SdkConfig, endpoints: &BTreeMap<Service, String>, region: &str) -> Self {
         let endpoint = |service| endpoints.get(&service).cloned();
         let region = Region::new(region.to_owned());
-        let mut kinesis =
-            aws_sdk_kinesis::config::Builder::from(shared).region(Some(region.clone()));
-        let mut streams =
-            aws_sdk_dynamodbstreams::config::Builder::from(shared).region(Some(region.clone()));
+        let (kinesis_clock, dynamodb_streams_clock) = <(ServerClock, ServerClock)>::default();
+        let mut kinesis = aws_sdk_kinesis::config::Builder::from(shared)
+            .region(Some(region.clone()))
+            .interceptor(kinesis_clock.clone());
+        let mut streams = aws_sdk_dynamodbstreams::config::Builder::from(shared)
+            .region(Some(region.clone()))
+            .interceptor(dynamodb_streams_clock.clone());
         let mut sqs = aws_sdk_sqs::config::Builder::from(shared).region(Some(region.clone()));
         let mut lambda = aws_sdk_lambda::config::Builder::from(shared).region(Some(region));
         // Without an endpoint in the settings, that of the environment or the profile applies.
@@ -162,6 +169,8 @@ impl AwsClients {
             dynamodb_streams: aws_sdk_dynamodbstreams::Client::from_conf(streams.build()),
             sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
             lambda: aws_sdk_lambda::Client::from_conf(lambda.build()),
+            kinesis_clock,
+            dynamodb_streams_clock,
             custom_kinesis,
         }
     }

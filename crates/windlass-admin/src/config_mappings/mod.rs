@@ -2,10 +2,13 @@
 //!
 //! Their UUID is derived from source and function, so that a restart creates no second one.
 
+use std::time::Duration;
+
+use futures::future::join_all;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 use windlass_core::arn::{Arn, ArnScope};
-use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision, latest};
 use windlass_core::outcome::Swap;
 use windlass_core::parameters::PARAMETERS;
 use windlass_core::spec::MappingSpec;
@@ -23,6 +26,9 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x7f0d_1c39_5f0e_4c0a_9d5b_2a6c_7e41_88d
 
 /// Writes of one mapping before it counts as contended.
 const WRITE_ATTEMPTS: usize = 10;
+
+/// How long a start waits for the sources of its new mappings.
+const SOURCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A mapping of the file that has passed every check that needs no I/O.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,9 +113,13 @@ impl ConfigMapping {
         if !missing.is_empty() {
             return Err(ApplyError::MissingFunctions(missing));
         }
+        let rows = store.mappings().await?;
+        let new = all.iter().zip(functions);
+        let new = new.map(|(mapping, function)| mapping.new_row(function, &rows, lookup, clock));
+        let new = join_all(new).await;
         let mut kept = Vec::new();
-        for (mapping, function_arn) in all.iter().zip(functions) {
-            kept.push(mapping.write(store, function_arn, clock.wall()).await?);
+        for (mapping, new) in all.iter().zip(new) {
+            kept.push(mapping.write(store, new, clock.wall()).await?);
         }
         for row in store.mappings().await? {
             let is_deleted = row.desired == DesiredState::Deleted;
@@ -174,15 +184,10 @@ impl ConfigMapping {
     async fn write(
         &self,
         store: &dyn Store,
-        function_arn: Arn,
+        new: MappingRow,
         now: Timestamp,
     ) -> Result<MappingId, ApplyError> {
-        let wanted = if self.checked.enabled == Some(false) {
-            DesiredState::Disabled
-        } else {
-            DesiredState::Enabled
-        };
-        let new = self.new_row(function_arn, wanted, now);
+        let wanted = new.desired;
         for _ in 0..WRITE_ATTEMPTS {
             let mut rows = store.mappings().await?.into_iter();
             let existing = rows.find(|row| row.id == new.id || row.conflicts_with(&new));
@@ -234,19 +239,53 @@ impl ConfigMapping {
         spec
     }
 
-    fn new_row(&self, function_arn: Arn, desired: DesiredState, now: Timestamp) -> MappingRow {
-        MappingRow {
+    /// The row, if it is not among `rows`.
+    async fn new_row(
+        &self,
+        function_arn: Arn,
+        rows: &[MappingRow],
+        lookup: &dyn ResourceLookup,
+        clock: Clock,
+    ) -> MappingRow {
+        let now = clock.wall();
+        let mut new = MappingRow {
             id: self.id(&function_arn),
             revision: Revision(1),
             spec: self.checked.spec.clone(),
             source: self.checked.source.clone(),
             function_arn,
-            desired,
+            desired: if self.checked.enabled == Some(false) {
+                DesiredState::Disabled
+            } else {
+                DesiredState::Enabled
+            },
             change: Change::Created,
-            created: now,
+            created: latest(None, now),
             last_modified: now,
             from_config: true,
+        };
+        let exists = |row: &MappingRow| row.id == new.id || row.conflicts_with(&new);
+        if new.spec.starting_position() == Some("LATEST") && !rows.iter().any(exists) {
+            new.created = latest(self.source_time(lookup).await, clock.wall());
         }
+        new
+    }
+
+    /// What the clock of the source shows. The mapping is written even if that cannot be found out:
+    /// its source may appear later.
+    async fn source_time(&self, lookup: &dyn ResourceLookup) -> Option<Timestamp> {
+        let answer = lookup.source(&self.checked.source);
+        let reason = match tokio::time::timeout(SOURCE_TIMEOUT, answer).await {
+            Ok(Ok(answered)) => return answered,
+            Ok(Err(error)) => chain(&error),
+            Err(_) => "no answer".to_owned(),
+        };
+        tracing::warn!(
+            "{}: cannot ask the source for its time, so LATEST is a minute ago by the daemon's \
+             clock: {reason}",
+            self.location
+        );
+        None
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use windlass_core::lease::Unit;
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::Outcome;
+use windlass_core::time::Timestamp;
 
 use self::text::last_processing_result;
 use crate::labels::Labels;
@@ -48,6 +49,8 @@ struct MappingEntry {
     last_outcome: Option<Outcome>,
     /// Why the mapping cannot run.
     problem: Option<String>,
+    /// See [`MappingStatus::clock_difference`].
+    clock_difference: Option<i64>,
     units: BTreeMap<Unit, UnitEntry>,
 }
 
@@ -68,6 +71,9 @@ pub struct MappingStatus {
     pub counts: Arc<Counts>,
     /// Why it cannot run.
     pub problem: Option<String>,
+    /// How many milliseconds the clock of its source is ahead of the daemon's wall time; `None` if
+    /// that is unknown.
+    pub clock_difference: Option<i64>,
     pub units: BTreeMap<Unit, UnitStatus>,
 }
 
@@ -89,6 +95,7 @@ impl StatusBoard {
             last_processing_result: last_processing_result(entry.last_outcome.as_ref()),
             counts: Arc::clone(&entry.counts),
             problem: entry.problem.clone(),
+            clock_difference: entry.clock_difference,
             units: entry
                 .units
                 .iter()
@@ -180,6 +187,22 @@ impl StatusBoard {
     /// Sets why a mapping cannot run; `None` if it can.
     pub fn problem(&self, mapping: &MappingId, problem: Option<String>) {
         self.lock().entry(mapping.clone()).or_default().problem = problem;
+    }
+
+    /// Wall time by the clock of a mapping's source, as far as it is known.
+    pub(crate) fn source_time(&self, mapping: &MappingId, wall: Timestamp) -> Timestamp {
+        let mappings = self.lock();
+        let difference = mappings.get(mapping).and_then(|it| it.clock_difference);
+        wall.shifted(difference.unwrap_or(0))
+    }
+
+    /// Sets how many milliseconds the clock of a mapping's source is ahead of the daemon's.
+    pub fn set_clock_difference(&self, mapping: &MappingId, millis: Option<i64>) {
+        let mut mappings = self.lock();
+        mappings
+            .entry(mapping.clone())
+            .or_default()
+            .clock_difference = millis;
     }
 
     /// Adds new mappings, and removes those that are not in the store and have ended.
