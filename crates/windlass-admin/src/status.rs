@@ -22,7 +22,7 @@ use crate::report::{
 };
 use crate::state::ServerState;
 
-/// Clocks that differ by up to so many milliseconds are not worth a word.
+/// In milliseconds: a smaller difference is not shown, since it is not known more exactly.
 const MAX_SILENT_DIFFERENCE: u64 = 1_000;
 
 /// `GET /windlass/v1/mappings`: every mapping, without its shards.

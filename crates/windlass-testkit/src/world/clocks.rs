@@ -1,4 +1,4 @@
-//! Clocks of the parties of a world, none of which shows the world's own time.
+//! Clocks of the parties of a world: they differ from its time, step and stop.
 
 use std::time::Duration;
 
