@@ -20,7 +20,7 @@ use super::AwsClients;
 use super::fault::port_error;
 use super::raw::RawCall;
 use super::server_clock::ServerClock;
-use super::shard_api::{ListedShard, MAX_LIST_PAGES, ShardApi, list_shards, read_page};
+use super::shard_api::{MAX_LIST_PAGES, ShardApi, list_shards, read_page, sequence_number};
 use crate::wire::dynamodb::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
 
@@ -79,9 +79,9 @@ impl ShardApi for DynamoDbStreamsReader {
         &self.clients.dynamodb_streams_clock
     }
 
-    async fn all_shards(&self) -> Result<Vec<ListedShard>, PortError> {
+    async fn all_shards(&self) -> Result<Vec<Shard>, PortError> {
         const CALL: &str = "DescribeStream";
-        let mut shards: Vec<ListedShard> = Vec::new();
+        let mut shards: Vec<Shard> = Vec::new();
         let mut seen = BTreeSet::new();
         let mut last: Option<String> = None;
         for _ in 0..MAX_LIST_PAGES {
@@ -100,15 +100,16 @@ impl ShardApi for DynamoDbStreamsReader {
                 if seen.insert(id.clone()) {
                     let parents = shard.parent_shard_id.into_iter();
                     let range = shard.sequence_number_range;
-                    let ended = range.is_some_and(|it| it.ending_sequence_number.is_some());
-                    shards.push(ListedShard {
-                        is_closed: is_disabled || ended,
-                        shard: Shard {
-                            id: ShardId::from(id.as_str()),
-                            parents: parents
-                                .map(|parent| ShardId::from(parent.as_str()))
-                                .collect(),
-                        },
+                    let (start, end) = range.map_or((None, None), |range| {
+                        (range.starting_sequence_number, range.ending_sequence_number)
+                    });
+                    shards.push(Shard {
+                        id: ShardId::from(id.as_str()),
+                        parents: parents
+                            .map(|parent| ShardId::from(parent.as_str()))
+                            .collect(),
+                        starting_sequence_number: sequence_number(start.as_deref()),
+                        is_closed: is_disabled || end.is_some(),
                     });
                 }
             }

@@ -21,7 +21,7 @@ use super::AwsClients;
 use super::fault::port_error;
 use super::raw::RawCall;
 use super::server_clock::ServerClock;
-use super::shard_api::{ListedShard, MAX_LIST_PAGES, ShardApi, list_shards, read_page};
+use super::shard_api::{MAX_LIST_PAGES, ShardApi, list_shards, read_page, sequence_number};
 use crate::wire::kinesis::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
 
@@ -104,7 +104,7 @@ impl ShardApi for KinesisReader {
         &self.clients.kinesis_clock
     }
 
-    async fn all_shards(&self) -> Result<Vec<ListedShard>, PortError> {
+    async fn all_shards(&self) -> Result<Vec<Shard>, PortError> {
         let mut shards = Vec::new();
         let mut token: Option<String> = None;
         for _ in 0..MAX_LIST_PAGES {
@@ -122,14 +122,17 @@ impl ShardApi for KinesisReader {
                 let parents = [shard.parent_shard_id, shard.adjacent_parent_shard_id];
                 let parents = parents.into_iter().flatten();
                 let range = shard.sequence_number_range;
-                shards.push(ListedShard {
-                    is_closed: range.is_some_and(|range| range.ending_sequence_number.is_some()),
-                    shard: Shard {
-                        id: ShardId::from(shard.shard_id.as_str()),
-                        parents: parents
-                            .map(|parent| ShardId::from(parent.as_str()))
-                            .collect(),
-                    },
+                let (start, end) = range.map_or((None, None), |range| {
+                    let start = Some(range.starting_sequence_number);
+                    (start, range.ending_sequence_number)
+                });
+                shards.push(Shard {
+                    id: ShardId::from(shard.shard_id.as_str()),
+                    parents: parents
+                        .map(|parent| ShardId::from(parent.as_str()))
+                        .collect(),
+                    starting_sequence_number: sequence_number(start.as_deref()),
+                    is_closed: end.is_some(),
                 });
             }
             token = response.next_token;

@@ -7,11 +7,11 @@ use std::time::{Duration, SystemTime};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use windlass_core::ids::ShardId;
+use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::ReadResult;
-use windlass_core::shard::lineage::Shard;
+use windlass_core::shard::lineage::{Shard, close_parents};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{BoxError, PortError, ReadLimits};
 
@@ -43,7 +43,7 @@ pub(super) trait ShardApi: Sync {
     }
 
     /// All shards, from all pages of the list.
-    fn all_shards(&self) -> impl Future<Output = Result<Vec<ListedShard>, PortError>> + Send;
+    fn all_shards(&self) -> impl Future<Output = Result<Vec<Shard>, PortError>> + Send;
 
     fn shard_iterator(
         &self,
@@ -60,17 +60,16 @@ pub(super) trait ShardApi: Sync {
     ) -> impl Future<Output = Result<Option<GetRecordsResponse>, PortError>> + Send;
 }
 
-/// A shard in the list of a stream.
-#[derive(Clone, Debug)]
-pub(super) struct ListedShard {
-    pub(super) shard: Shard,
-    /// Whether it receives no more records.
-    pub(super) is_closed: bool,
+pub(super) async fn list_shards(api: &impl ShardApi) -> Result<Vec<Shard>, PortError> {
+    let mut shards = api.all_shards().await?;
+    close_parents(&mut shards);
+    Ok(shards)
 }
 
-pub(super) async fn list_shards(api: &impl ShardApi) -> Result<Vec<Shard>, PortError> {
-    let shards = api.all_shards().await?;
-    Ok(shards.into_iter().map(|listed| listed.shard).collect())
+/// A sequence number of a listing; some servers send an empty one in place of none.
+pub(super) fn sequence_number(text: Option<&str>) -> Option<SequenceNumber> {
+    let number = text.filter(|number| !number.is_empty());
+    number.map(SequenceNumber::from)
 }
 
 /// Reads one page. An expired iterator is replaced once.
@@ -110,8 +109,8 @@ pub(super) async fn read_page(
 /// still receives records has no end: an incomplete response would end it for good. A shard that is
 /// no longer listed has no more records.
 async fn confirm_end(api: &impl ShardApi, shard: &ShardId) -> Result<(), PortError> {
-    let shards = api.all_shards().await?;
-    let is_open = |listed: &ListedShard| listed.shard.id == *shard && !listed.is_closed;
+    let shards = list_shards(api).await?;
+    let is_open = |listed: &Shard| listed.id == *shard && !listed.is_closed;
     if shards.iter().any(is_open) {
         let cause = "the response has no next iterator although the shard is open";
         return Err(api.unusable("GetRecords", cause));

@@ -125,12 +125,12 @@ impl ReadState {
             Err(fault) => {
                 self.fault = Some(fault);
                 let due = earliest.max(now + self.backoff.next(fault, jitter));
-                // An iterator whose record has been trimmed stays invalid for minutes; a new one
-                // starts at what is the oldest record by then.
+                // An iterator is a hint: the fault may be its own (expired, unknown after a restart of
+                // the server, its record trimmed), and only a new one is certain to work.
                 let from = match fault {
-                    Fault::Trimmed => Cursor::at(from.after),
-                    Fault::Throttled { .. } | Fault::Transient | Fault::Denied | Fault::Gone => {
-                        from
+                    Fault::Throttled { .. } => from,
+                    Fault::Transient | Fault::Denied | Fault::Gone | Fault::Trimmed => {
+                        Cursor::at(from.after)
                     }
                 };
                 self.state = State::Paused { from, due };

@@ -187,7 +187,7 @@ fn both_codes_of_a_missing_queue_are_known() {
 fn an_error_that_an_operator_must_resolve_has_a_remedy() {
     let (http, clients) = TestHttp::new();
     for (code, remedy) in [
-        ("AccessDeniedException", Some("grant this action")),
+        ("AccessDeniedException", Some("grant kinesis:GetRecords on")),
         ("ExpiredTokenException", Some("renew")),
         ("KMSDisabledException", Some("KMS key")),
         ("ResourceNotFoundException", Some("check the name")),

@@ -10,7 +10,7 @@ mod model;
 
 use windlass_core::event::Event;
 use windlass_core::outcome::{Outcome, Swap};
-use windlass_core::position::Position;
+use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::{
     Batch, Finish, Report, ShardCommand, ShardConsumerSettings, ShardInput, ShardView, Waiting,
@@ -91,7 +91,7 @@ impl ShardChecker {
             ShardCommand::Read { from, limit } => {
                 i6_reads_fit_the_buffer(model, *limit)?;
                 i10_reads_respect_their_interval(model, now)?;
-                reads_continue(model, &from.after)?;
+                reads_continue(model, from)?;
                 model.begin_read(*limit as usize, now);
             }
             ShardCommand::Invoke(batch) => {
@@ -350,10 +350,17 @@ fn batches_hold_the_next_records(model: &Model, batch: &Batch, now: Timestamp) -
     })
 }
 
-fn reads_continue(model: &Model, after: &Position) -> Checked {
+fn reads_continue(model: &Model, from: &Cursor) -> Checked {
+    let after = &from.after;
     ensure(model.after == *after, "reading", || {
         format!("reads at {after:?} instead of {:?}", model.after)
-    })
+    })?;
+    let iterator = from.iterator.as_ref();
+    ensure(
+        iterator.is_none() || !model.iterator_is_suspect,
+        "reading",
+        || format!("the iterator {iterator:?} is used after a failure"),
+    )
 }
 
 fn reports_are_expected(model: &mut Model, report: &Report, contents: &Contents) -> Checked {

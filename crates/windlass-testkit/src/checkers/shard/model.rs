@@ -22,6 +22,8 @@ pub(super) struct Model {
 
     /// Where the next read must start.
     pub(super) after: Position,
+    /// Whether the last read failed in a way that may be the fault of its iterator.
+    pub(super) iterator_is_suspect: bool,
     /// The read in flight: its limit, and when it was sent.
     pub(super) read: Option<(usize, Timestamp)>,
     pub(super) read_due: DueRange,
@@ -106,6 +108,7 @@ impl Model {
         Self {
             settings,
             after: from.clone(),
+            iterator_is_suspect: false,
             read: None,
             read_due: DueRange::exactly(now),
             read_failures: 0,
@@ -151,6 +154,11 @@ impl Model {
             return Ok(());
         }
         let soon = started + self.settings.limits.catch_up_interval;
+        match result {
+            Ok(_) => self.iterator_is_suspect = false,
+            Err(Fault::Throttled { .. }) => {}
+            Err(_) => self.iterator_is_suspect = true,
+        }
         match result {
             Ok(page) => {
                 self.read_failures = 0;
