@@ -24,7 +24,8 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use windlass_admin::{
-    ConfigMapping, Control, ControlParts, Metrics, Readiness, Server, ServerParts,
+    ApplyParts, ConfigMapping, ConfigProblems, Control, ControlParts, Metrics, PendingMappings,
+    Readiness, Server, ServerParts,
 };
 use windlass_core::arn::{Arn, ArnScope, SourceArn};
 use windlass_core::function::FunctionName;
@@ -102,26 +103,31 @@ fn latest_is_measured_by_the_clock_of_the_source() {
 #[test]
 fn configured_mappings_start_by_the_clock_of_the_source() {
     let runtime = Runtime::new().unwrap();
-    let mapping = |answered, store: &FakeStore| {
+    let mapping = |answered, store: &Arc<FakeStore>| {
         let members = serde_json::json!({
             "EventSourceArn": TABLE, "FunctionName": "hello", "StartingPosition": "LATEST",
         });
         let members = members.as_object().unwrap();
         let parsed = ConfigMapping::parse("here", members, &home(), NOON).unwrap();
-        let (resources, clock) = (FakeResources { answered }, corrected_clock(600_000));
+        let parts = ApplyParts {
+            store: Arc::clone(store) as _,
+            lookup: Arc::new(FakeResources { answered }),
+            problems: ConfigProblems::default(),
+            wakeup: Wakeup::default(),
+            clock: corrected_clock(600_000),
+            prune: false,
+        };
         runtime.block_on(async {
-            let all = [parsed];
-            let applied = ConfigMapping::apply(&all, store, &resources, clock, false).await;
-            applied.unwrap();
+            PendingMappings::apply(vec![parsed], parts).await.unwrap();
             store.mappings().await.unwrap().remove(0)
         })
     };
-    let store = FakeStore::default();
+    let store = Arc::default();
     let row = mapping(Some(NOON.shifted(-8_000)), &store);
     assert_eq!(row.created, NOON.shifted(-9_000));
     let again = mapping(Some(NOON.shifted(500_000)), &store);
     assert_eq!(again, row, "a mapping that exists keeps its starting time");
-    let row = mapping(None, &FakeStore::default());
+    let row = mapping(None, &Arc::default());
     assert!(NOON.shifted(-60_000) <= row.created && row.created < NOON);
 }
 
@@ -158,6 +164,7 @@ impl Exchange {
             board: Arc::clone(&board),
             wakeup: Wakeup::default(),
             clock,
+            config_problems: ConfigProblems::default(),
             home: home(),
         });
         let parts = ServerParts {
@@ -369,6 +376,6 @@ fn home() -> ArnScope {
 fn metrics() -> Metrics {
     static METRICS: OnceLock<Metrics> = OnceLock::new();
     METRICS
-        .get_or_init(|| Metrics::install().expect("no other recorder is installed"))
+        .get_or_init(|| Metrics::install(Arc::default()).expect("no other recorder is installed"))
         .clone()
 }

@@ -25,6 +25,10 @@ pub struct Counts {
     /// Events of those invocations.
     pub failed_events: Count,
     pub dropped: Count,
+    /// Shards of a former stream with the same name, whose checkpoints were dropped.
+    pub recreated_shards: Count,
+    /// Shards that left their stream before they were resolved.
+    pub lost_shards: Count,
     /// Delivered to the on-failure destination.
     pub on_failure_delivered: Count,
     /// Deleted from the queue after success.

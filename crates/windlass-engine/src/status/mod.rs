@@ -12,7 +12,9 @@ pub use view::{UnitStatus, UnitView};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use windlass_core::lease::Unit;
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::Outcome;
@@ -21,6 +23,10 @@ use windlass_core::time::Timestamp;
 use self::text::last_processing_result;
 use crate::labels::Labels;
 use crate::memory::{Backpressure, Budget};
+use crate::metrics::InvocationMetrics;
+
+/// A supervisor that misses so many rounds does not supervise.
+const MISSED_ROUNDS: u32 = 3;
 
 /// All mappings of this daemon.
 #[derive(Debug, Default)]
@@ -29,6 +35,16 @@ pub struct StatusBoard {
     /// `None` before the first round of the supervisor, and while the store fails.
     leases: Mutex<Option<LeaseCounts>>,
     limits: OnceLock<DaemonLimits>,
+    /// `None` before the first round of the supervisor.
+    last_round: Mutex<Option<Round>>,
+}
+
+/// A round that the supervisor has finished.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    at: Instant,
+    /// The longest time until the next one begins.
+    interval: Duration,
 }
 
 /// Limits that all drivers share, with their current use.
@@ -45,12 +61,15 @@ struct MappingEntry {
     /// `None` until the supervisor has seen the mapping.
     labels: Option<Labels>,
     counts: Arc<Counts>,
+    metrics: Arc<InvocationMetrics>,
     applied: Option<Revision>,
     last_outcome: Option<Outcome>,
     /// Why the mapping cannot run.
     problem: Option<String>,
     /// See [`MappingStatus::clock_difference`].
     clock_difference: Option<i64>,
+    /// See [`MappingStatus::notice`].
+    notice: Option<String>,
     units: BTreeMap<Unit, UnitEntry>,
 }
 
@@ -74,6 +93,9 @@ pub struct MappingStatus {
     /// How many milliseconds the clock of its source is ahead of the daemon's wall time; `None` if
     /// that is unknown.
     pub clock_difference: Option<i64>,
+    /// The last thing that happened to its source and that an operator should know, since the
+    /// daemon started.
+    pub notice: Option<String>,
     pub units: BTreeMap<Unit, UnitStatus>,
 }
 
@@ -96,6 +118,7 @@ impl StatusBoard {
             counts: Arc::clone(&entry.counts),
             problem: entry.problem.clone(),
             clock_difference: entry.clock_difference,
+            notice: entry.notice.clone(),
             units: entry
                 .units
                 .iter()
@@ -109,6 +132,14 @@ impl StatusBoard {
         let labelled = mappings
             .values()
             .filter_map(|entry| Some((entry.labels.clone()?, Arc::clone(&entry.counts))));
+        labelled.collect()
+    }
+
+    pub(crate) fn invocation_metrics(&self) -> Vec<(Labels, Arc<InvocationMetrics>)> {
+        let mappings = self.lock();
+        let labelled = mappings
+            .values()
+            .filter_map(|entry| Some((entry.labels.clone()?, Arc::clone(&entry.metrics))));
         labelled.collect()
     }
 
@@ -134,6 +165,25 @@ impl StatusBoard {
     /// `None` if the store fails.
     pub fn show_leases(&self, counts: Option<LeaseCounts>) {
         *self.leases.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// The supervisor has finished a round, and begins the next one after `interval` at the latest.
+    pub fn round_finished(&self, interval: Duration) {
+        let at = Instant::now();
+        *self.last_round() = Some(Round { at, interval });
+    }
+
+    /// How long ago the supervisor finished its last round, if it has missed three since.
+    pub fn stalled_for(&self) -> Option<Duration> {
+        let round = (*self.last_round())?;
+        let elapsed = round.at.elapsed();
+        (round.interval * MISSED_ROUNDS < elapsed).then_some(elapsed)
+    }
+
+    fn last_round(&self) -> MutexGuard<'_, Option<Round>> {
+        self.last_round
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn limits(&self) -> Option<&DaemonLimits> {
@@ -174,6 +224,10 @@ impl StatusBoard {
         Arc::clone(&self.lock().entry(mapping.clone()).or_default().counts)
     }
 
+    pub(crate) fn metrics_of(&self, mapping: &MappingId) -> Arc<InvocationMetrics> {
+        Arc::clone(&self.lock().entry(mapping.clone()).or_default().metrics)
+    }
+
     /// All consumers run, or have stopped, as this revision wants.
     pub fn applied(&self, mapping: &MappingId, revision: Revision) {
         self.lock().entry(mapping.clone()).or_default().applied = Some(revision);
@@ -203,6 +257,11 @@ impl StatusBoard {
             .entry(mapping.clone())
             .or_default()
             .clock_difference = millis;
+    }
+
+    /// Shows what happened to the source of a mapping.
+    pub fn notice(&self, mapping: &MappingId, notice: String) {
+        self.lock().entry(mapping.clone()).or_default().notice = Some(notice);
     }
 
     /// Adds new mappings, and removes those that are not in the store and have ended.

@@ -219,6 +219,7 @@ mod tests {
             events_per_second: 112.5,
             behind_ms: Some(1250),
             clock_difference_ms: Some(-8_000),
+            notice: None,
             shards: Some(vec![ShardReport {
                 shard_id: "shardId-000000000000".to_owned(),
                 daemon: None,
