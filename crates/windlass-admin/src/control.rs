@@ -162,7 +162,10 @@ impl Control {
     pub(crate) async fn delete(&self, uuid: &str) -> Result<Value, ApiError> {
         for _ in 0..WRITE_ATTEMPTS {
             let current = self.row(uuid).await?;
-            if current.desired == DesiredState::Deleted {
+            let status = self.parts.board.mapping(&current);
+            // One whose update cannot end, because its source is gone, can be deleted.
+            let is_updating = status.state == "Updating" && status.problem.is_none();
+            if current.desired == DesiredState::Deleted || is_updating {
                 return Err(in_use("delete"));
             }
             let next = MappingRow {

@@ -71,6 +71,14 @@ struct Write {
     seen: Option<Revision>,
 }
 
+/// What the file changes about a mapping.
+enum Plan {
+    /// The row of this id is as the file wants it.
+    Nothing(MappingId),
+    /// This row, with the revision that it replaces.
+    Write(MappingRow, Option<Revision>),
+}
+
 /// The rows of the store, read once.
 struct Rows {
     by_id: BTreeMap<MappingId, MappingRow>,
@@ -107,8 +115,8 @@ impl PendingMappings {
             };
             match found {
                 Some(Found::Yes(arn)) => match rows.plan(&mapping, &arn, now) {
-                    Ok(row) => drop(kept.insert(row)),
-                    Err((next, seen)) => {
+                    Plan::Nothing(id) => drop(kept.insert(id)),
+                    Plan::Write(next, seen) => {
                         kept.insert(next.id.clone());
                         writes.push(Write {
                             mapping,
@@ -168,8 +176,8 @@ impl PendingMappings {
                 Found::Unknown(_) => {
                     let planned = rows.plan(&it.mapping, &it.function_arn, now);
                     it.is_written = match planned {
-                        Ok(_) => true,
-                        Err((mut next, seen)) => {
+                        Plan::Nothing(_) => true,
+                        Plan::Write(mut next, seen) => {
                             if seen.is_none() {
                                 set_latest(&mut next, &*self.parts.lookup, self.parts.clock).await;
                             }
@@ -181,7 +189,7 @@ impl PendingMappings {
                     pending.push(it);
                 }
                 Found::Yes(arn) => {
-                    if let Err((next, seen)) = rows.plan(&it.mapping, &arn, now) {
+                    if let Plan::Write(next, seen) = rows.plan(&it.mapping, &arn, now) {
                         let mapping = it.mapping;
                         writes.push(Write {
                             mapping,
@@ -247,23 +255,17 @@ impl Rows {
         self.by_id.get(self.by_pair.get(&pair)?)
     }
 
-    /// The row to write with the revision that it replaces, or the id of a row that is as the file
-    /// wants it. A row that is being deleted is revived, unless another has its source and function.
-    fn plan(
-        &self,
-        mapping: &ConfigMapping,
-        function_arn: &Arn,
-        now: Timestamp,
-    ) -> Result<MappingId, (MappingRow, Option<Revision>)> {
+    /// A row that is being deleted is revived, unless another has its source and function.
+    fn plan(&self, mapping: &ConfigMapping, function_arn: &Arn, now: Timestamp) -> Plan {
         let new = mapping.new_row(function_arn.clone(), now);
         let live = self.live(mapping, function_arn);
         let Some(row) = live.or_else(|| self.by_id.get(&new.id)) else {
-            return Err((new, None));
+            return Plan::Write(new, None);
         };
         let spec = mapping.spec_for(row);
         let change = super::change(row, &spec, &new);
         if change.is_none() && row.from_config {
-            return Ok(row.id.clone());
+            return Plan::Nothing(row.id.clone());
         }
         let next = MappingRow {
             spec,
@@ -273,7 +275,7 @@ impl Rows {
             from_config: true,
             ..row.next_revision(now)
         };
-        Err((next, Some(row.revision)))
+        Plan::Write(next, Some(row.revision))
     }
 }
 
