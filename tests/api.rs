@@ -24,15 +24,17 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use windlass_admin::{
-    ConfigProblems, Control, ControlParts, Metrics, Readiness, Server, ServerParts,
+    ApplyParts, ConfigMapping, ConfigProblems, Control, ControlParts, Metrics, PendingMappings,
+    Readiness, Server, ServerParts,
 };
 use windlass_core::arn::{Arn, ArnScope, SourceArn};
 use windlass_core::function::FunctionName;
-use windlass_core::mapping::DesiredState;
+use windlass_core::mapping::{DesiredState, MappingRow};
 use windlass_core::outcome::Fault;
+use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::memory::Budget;
-use windlass_engine::ports::{PortError, ResourceLookup, Store};
+use windlass_engine::ports::{MappingStore as _, PortError, ResourceLookup, Store};
 use windlass_engine::status::{LeaseCounts, StatusBoard};
 use windlass_engine::supervisor::Wakeup;
 use windlass_testkit::fakes::FakeStore;
@@ -58,6 +60,77 @@ fn exchanges() {
     }
 }
 
+/// When the tests of clocks take place.
+const NOON: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
+const TABLE: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/orders/stream/2027";
+
+/// A daemon that started while its wall time was wrong by `error` milliseconds, corrected since.
+fn corrected_clock(error: i64) -> Clock {
+    let clock = Clock::starting_at(NOON.shifted(error));
+    clock.step_wall(-error);
+    clock
+}
+
+#[test]
+fn times_are_those_of_the_corrected_wall_clock() {
+    let mut exchange = Exchange::with(corrected_clock(-3_600_000), FakeResources::default());
+    let start = NOON.as_millis() / 1000 - 600;
+    let members =
+        format!(r#""StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": {start}"#);
+    let row = exchange.create(STREAM, &members);
+    assert!(NOON <= row.last_modified, "{:?}", row.last_modified);
+}
+
+#[test]
+fn latest_is_measured_by_the_clock_of_the_source() {
+    for source in [STREAM, TABLE] {
+        for offset in [-600_000, 0, 8_000] {
+            let answered = Some(NOON.shifted(offset));
+            let resources = FakeResources { answered };
+            let mut exchange = Exchange::with(corrected_clock(600_000), resources);
+            let row = exchange.create(source, r#""StartingPosition": "LATEST""#);
+            assert_eq!(row.created, NOON.shifted(offset - 1_000), "{source}");
+        }
+        let mut exchange = Exchange::with(corrected_clock(600_000), FakeResources::default());
+        let row = exchange.create(source, r#""StartingPosition": "LATEST""#);
+        let expected = row.last_modified.shifted(-60_000);
+        assert_eq!(row.created, expected, "{source} has no clock");
+    }
+}
+
+#[test]
+fn configured_mappings_start_by_the_clock_of_the_source() {
+    let runtime = Runtime::new().unwrap();
+    let mapping = |answered, store: &Arc<FakeStore>| {
+        let members = serde_json::json!({
+            "EventSourceArn": TABLE, "FunctionName": "hello", "StartingPosition": "LATEST",
+        });
+        let members = members.as_object().unwrap();
+        let parsed = ConfigMapping::parse("here", members, &home(), NOON).unwrap();
+        let parts = ApplyParts {
+            store: Arc::clone(store) as _,
+            lookup: Arc::new(FakeResources { answered }),
+            problems: ConfigProblems::default(),
+            wakeup: Wakeup::default(),
+            clock: corrected_clock(600_000),
+            prune: false,
+        };
+        runtime.block_on(async {
+            PendingMappings::apply(vec![parsed], parts).await.unwrap();
+            store.mappings().await.unwrap().remove(0)
+        })
+    };
+    let store = Arc::default();
+    let row = mapping(Some(NOON.shifted(-8_000)), &store);
+    assert_eq!(row.created, NOON.shifted(-9_000));
+    let again = mapping(Some(NOON.shifted(500_000)), &store);
+    assert_eq!(again, row, "a mapping that exists keeps its starting time");
+    let row = mapping(None, &Arc::default());
+    assert!(NOON.shifted(-60_000) <= row.created && row.created < NOON);
+}
+
 /// An API server with a store, without an engine.
 struct Exchange {
     runtime: Runtime,
@@ -70,19 +143,27 @@ struct Exchange {
 }
 
 /// Finds every function and stream, unless its name requests an error.
-struct FakeResources;
+#[derive(Default)]
+struct FakeResources {
+    /// When every source answers, by its own clock.
+    answered: Option<Timestamp>,
+}
 
 impl Exchange {
     fn new() -> Self {
+        Self::with(Clock::start(), FakeResources::default())
+    }
+
+    fn with(clock: Clock, resources: FakeResources) -> Self {
         let store: Arc<dyn Store> = Arc::new(FakeStore::default());
         let board = Arc::new(StatusBoard::default());
         board.show_leases(Some(LeaseCounts::default()));
         let control = Control::new(ControlParts {
             store: Arc::clone(&store),
-            lookup: Arc::new(FakeResources),
+            lookup: Arc::new(resources),
             board: Arc::clone(&board),
             wakeup: Wakeup::default(),
-            clock: Clock::start(),
+            clock,
             config_problems: ConfigProblems::default(),
             home: home(),
         });
@@ -141,6 +222,24 @@ impl Exchange {
             Err(_) => shown.push_str(&String::from_utf8_lossy(body)),
         }
         Ok(shown)
+    }
+
+    /// Creates a mapping, and returns its row.
+    fn create(&mut self, source: &str, members: &str) -> MappingRow {
+        let body =
+            format!(r#"{{"FunctionName": "hello", "EventSourceArn": "{source}", {members}}}"#);
+        let url = format!(
+            "http://{}/2015-03-31/event-source-mappings",
+            self.server.address()
+        );
+        let request = Request::post(url).body(Full::new(Bytes::from(body)));
+        self.runtime.block_on(async {
+            let response = self.client.request(request.unwrap()).await.unwrap();
+            let status = response.status();
+            let body = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(status, 202, "{}", String::from_utf8_lossy(&body));
+            self.store.mappings().await.unwrap().remove(0)
+        })
     }
 
     /// Stands in for the supervisor and its drivers.
@@ -247,12 +346,12 @@ impl ResourceLookup for FakeResources {
         }
     }
 
-    async fn source(&self, source: &SourceArn) -> Result<(), PortError> {
+    async fn source(&self, source: &SourceArn) -> Result<Option<Timestamp>, PortError> {
         match source.arn().source_name() {
             "missing" => Err(error("looking it up", Fault::Gone)),
             "denied" => Err(error("looking it up", Fault::Denied)),
             "silent" => Err(error("DescribeStreamSummary of silent", Fault::Transient)),
-            _ => Ok(()),
+            _ => Ok(self.answered),
         }
     }
 }

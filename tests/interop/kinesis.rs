@@ -139,6 +139,9 @@ async fn starting_position(members: Value) -> anyhow::Result<()> {
         .put_records(100..200)
         .await?;
     }
+    // LATEST includes the last second, and the source reports its time in full seconds.
+    let begin = now() + Duration::from_secs(3);
+    wait::until("LATEST to be later", TIMEOUT, || begin < now()).await?;
     let setup = Setup::new("begin")
         .endpoint("kinesis", aws.endpoint())
         .function("orders", &emulator.function_url("orders"))

@@ -8,6 +8,7 @@ use windlass_core::arn::{Arn, ArnScope, SourceArn, StreamKind};
 use windlass_core::function::FunctionName;
 use windlass_core::mapping::{QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
+use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
     AdapterFactory, BoxError, PortError, QueueReader, ResourceLookup, StreamReader, Target,
 };
@@ -188,7 +189,7 @@ impl ResourceLookup for Adapters {
         })
     }
 
-    async fn source(&self, source: &SourceArn) -> Result<(), PortError> {
+    async fn source(&self, source: &SourceArn) -> Result<Option<Timestamp>, PortError> {
         source_exists(&self.lookup_aws.clients_for(source.arn()), source).await
     }
 }

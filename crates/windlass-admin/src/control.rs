@@ -8,9 +8,10 @@ use serde_json::Value;
 use uuid::Uuid;
 use windlass_core::arn::{Arn, ArnScope, SourceKind, StreamKind};
 use windlass_core::function::FunctionName;
-use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision, latest};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::spec::MappingSpec;
+use windlass_core::time::Timestamp;
 use windlass_core::validate::{self, Checked};
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{PortError, ResourceLookup, Store, chain};
@@ -73,11 +74,11 @@ impl Control {
     }
 
     pub(crate) async fn create(&self, spec: &MappingSpec) -> Result<Value, ApiError> {
-        let now = self.parts.clock.now();
-        let checked = validate::create(spec, now)?;
+        let checked = validate::create(spec, self.parts.clock.wall())?;
         let function_arn = self.function(&checked.function).await?;
-        self.check_source_exists(&checked).await?;
+        let answered = self.check_source_exists(&checked).await?;
         let enabled = checked.enabled != Some(false);
+        let now = self.parts.clock.wall();
         let row = MappingRow {
             id: MappingId::new(&Uuid::new_v4().to_string()),
             revision: Revision(1),
@@ -90,8 +91,7 @@ impl Control {
                 DesiredState::Disabled
             },
             change: Change::Created,
-            // `LATEST` is what arrives after the response, so this is before it.
-            created: now,
+            created: latest(answered, now),
             last_modified: now,
             from_config: false,
         };
@@ -171,7 +171,7 @@ impl Control {
             let next = MappingRow {
                 desired: DesiredState::Deleted,
                 change: Change::Deleted,
-                ..current.next_revision(self.parts.clock.now())
+                ..current.next_revision(self.parts.clock.wall())
             };
             if self.store().put(&next, Some(current.revision)).await? == Swap::Done {
                 return Ok(self.written(&next, &next));
@@ -215,7 +215,7 @@ impl Control {
             } else {
                 Change::Disabled
             },
-            ..current.next_revision(self.parts.clock.now())
+            ..current.next_revision(self.parts.clock.wall())
         })
     }
 
@@ -252,9 +252,11 @@ impl Control {
         found.ok_or_else(|| ApiError::invalid("Function does not exist"))
     }
 
-    async fn check_source_exists(&self, checked: &Checked) -> Result<(), ApiError> {
-        let Err(error) = self.parts.lookup.source(&checked.source).await else {
-            return Ok(());
+    /// Returns when the source answered by its own clock.
+    async fn check_source_exists(&self, checked: &Checked) -> Result<Option<Timestamp>, ApiError> {
+        let error = match self.parts.lookup.source(&checked.source).await {
+            Ok(answered) => return Ok(answered),
+            Err(error) => error,
         };
         let (arn, kind) = (checked.source.arn(), checked.source.kind());
         match error.fault {

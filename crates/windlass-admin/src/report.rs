@@ -24,6 +24,10 @@ pub struct MappingReport {
     pub events_per_second: f64,
     /// Of the shard that is furthest behind.
     pub behind_ms: Option<u64>,
+    /// How far the clock of the source is ahead of the daemon's, if they differ by more than a
+    /// second.
+    #[serde(default)]
+    pub clock_difference_ms: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shards: Option<Vec<ShardReport>>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -12,6 +12,7 @@ use windlass_core::outcome::Fault;
 use windlass_core::queue;
 use windlass_core::shard;
 use windlass_core::time::Timestamp;
+use windlass_engine::clock::Clock;
 use windlass_engine::status::{MappingStatus, UnitStatus, UnitView, last_result, waiting_for};
 
 use crate::api::Uuid;
@@ -22,17 +23,20 @@ use crate::report::{
 };
 use crate::state::ServerState;
 
+/// In milliseconds: a smaller difference is not shown, since it is not known more exactly.
+const MAX_SILENT_DIFFERENCE: u64 = 1_000;
+
 /// `GET /windlass/v1/mappings`: every mapping, without its shards.
 pub(crate) async fn list(
     State(state): State<Arc<ServerState>>,
 ) -> Result<Json<Vec<MappingReport>>, ApiError> {
     let rows = state.control.store().mappings().await?;
     let board = state.control.board();
-    let now = state.control.clock().now();
+    let clock = state.control.clock();
     let mut problems = state.control.config_problems().all();
     let mut reports = Vec::with_capacity(rows.len());
     for row in &rows {
-        let mut report = summary(row, &board.mapping(row), now);
+        let mut report = summary(row, &board.mapping(row), clock);
         let problem = problems.remove(&row.id);
         report.problem = report.problem.or_else(|| problem.map(|it| it.text));
         reports.push(report);
@@ -58,9 +62,9 @@ pub(crate) async fn get(
     };
     let status = state.control.board().mapping(&row);
     let leases = state.control.store().leases().await?;
-    let now = state.control.clock().now();
-    let mut report = summary(&row, &status, now);
-    add_units(&mut report, &row.id, &status, &leases, now);
+    let clock = state.control.clock();
+    let mut report = summary(&row, &status, clock);
+    add_units(&mut report, &row.id, &status, &leases, clock);
     report.problem = report.problem.or_else(|| problem.map(|it| it.text));
     Ok(Json(report))
 }
@@ -78,12 +82,13 @@ fn not_created(id: &MappingId, problem: &ConfigProblem) -> MappingReport {
         counts: CountsReport::default(),
         events_per_second: 0.0,
         behind_ms: None,
+        clock_difference_ms: None,
         shards: None,
         queue: None,
     }
 }
 
-fn summary(row: &MappingRow, status: &MappingStatus, now: Timestamp) -> MappingReport {
+fn summary(row: &MappingRow, status: &MappingStatus, clock: Clock) -> MappingReport {
     let counts = &status.counts;
     MappingReport {
         uuid: row.id.as_str().to_owned(),
@@ -103,15 +108,23 @@ fn summary(row: &MappingRow, status: &MappingStatus, now: Timestamp) -> MappingR
             deleted: counts.deleted.get(),
         },
         events_per_second: counts.polled.per_second(),
-        behind_ms: max_behind(status, now).map(millis),
+        behind_ms: max_behind(status, source_time(status, clock)).map(millis),
+        clock_difference_ms: status
+            .clock_difference
+            .filter(|millis| MAX_SILENT_DIFFERENCE < millis.unsigned_abs()),
         shards: None,
         queue: None,
     }
 }
 
-fn max_behind(status: &MappingStatus, now: Timestamp) -> Option<Duration> {
+/// Wall time by the clock of the mapping's source, as far as it is known.
+fn source_time(status: &MappingStatus, clock: Clock) -> Timestamp {
+    clock.wall().shifted(status.clock_difference.unwrap_or(0))
+}
+
+fn max_behind(status: &MappingStatus, wall: Timestamp) -> Option<Duration> {
     let shards = status.units.values().filter_map(|unit| match &unit.view {
-        UnitView::Shard(view) => view.behind_at(now),
+        UnitView::Shard(view) => view.behind_at(wall),
         UnitView::Starting { .. } | UnitView::Queue(_) => None,
     });
     shards.max()
@@ -123,14 +136,17 @@ fn add_units(
     mapping: &MappingId,
     status: &MappingStatus,
     leases: &[Lease],
-    now: Timestamp,
+    clock: Clock,
 ) {
     let mut shards = Vec::new();
     for lease in leases.iter().filter(|lease| lease.key.mapping == *mapping) {
         let unit = status.units.get(&lease.key.unit);
         match &lease.key.unit {
-            Unit::Shard(shard) => shards.push(shard_report(shard, lease, unit, now)),
-            Unit::QueueSlot(_) => report.queue = Some(queue_report(lease, unit, now)),
+            Unit::Shard(shard) => {
+                let source_time = source_time(status, clock);
+                shards.push(shard_report(shard, lease, unit, clock, source_time));
+            }
+            Unit::QueueSlot(_) => report.queue = Some(queue_report(lease, unit, clock)),
         }
     }
     report.shards = report.queue.is_none().then_some(shards);
@@ -140,7 +156,8 @@ fn shard_report(
     shard: &ShardId,
     lease: &Lease,
     unit: Option<&UnitStatus>,
-    now: Timestamp,
+    clock: Clock,
+    source_time: Timestamp,
 ) -> ShardReport {
     let running = match unit.map(|unit| &unit.view) {
         Some(UnitView::Shard(view)) => Some(view),
@@ -151,17 +168,21 @@ fn shard_report(
         shard_id: shard.to_string(),
         daemon: owner(lease),
         checkpoint: CheckpointReport::from(checkpoint),
-        behind_ms: running.and_then(|view| view.behind_at(now)).map(millis),
+        behind_ms: running
+            .and_then(|view| view.behind_at(source_time))
+            .map(millis),
         buffered_records: running.map_or(0, |view| view.buffered_records),
         in_flight_records: running.map_or(0, |view| view.in_flight_records),
         attempt: running.map_or(1, |view| view.attempt),
         last_result: last_result(running.and_then(|view| view.last_outcome.as_ref())).to_owned(),
-        waiting_for: unit.and_then(|unit| waiting_for_with_remedy(unit, now)),
-        next_at: running.and_then(|view| view.next_at).and_then(rfc3339),
+        waiting_for: unit.and_then(|unit| waiting_for_with_remedy(unit, clock.now())),
+        next_at: running
+            .and_then(|view| view.next_at)
+            .and_then(|at| rfc3339(clock.to_wall(at))),
     }
 }
 
-fn queue_report(lease: &Lease, unit: Option<&UnitStatus>, now: Timestamp) -> QueueReport {
+fn queue_report(lease: &Lease, unit: Option<&UnitStatus>, clock: Clock) -> QueueReport {
     let running = match unit.map(|unit| &unit.view) {
         Some(UnitView::Queue(view)) => Some(view),
         _ => None,
@@ -173,8 +194,10 @@ fn queue_report(lease: &Lease, unit: Option<&UnitStatus>, now: Timestamp) -> Que
         in_flight_messages: running.map_or(0, |view| view.in_flight_messages),
         concurrency: running.map_or(0, |view| view.concurrency),
         last_result: last_result(running.and_then(|view| view.last_outcome.as_ref())).to_owned(),
-        waiting_for: unit.and_then(|unit| waiting_for_with_remedy(unit, now)),
-        next_at: running.and_then(|view| view.next_at).and_then(rfc3339),
+        waiting_for: unit.and_then(|unit| waiting_for_with_remedy(unit, clock.now())),
+        next_at: running
+            .and_then(|view| view.next_at)
+            .and_then(|at| rfc3339(clock.to_wall(at))),
     }
 }
 

@@ -36,7 +36,8 @@ pub struct MappingRow {
     pub desired: DesiredState,
     /// The last change, which names the state while it is in progress.
     pub change: Change,
-    /// A starting position of `LATEST` means this time.
+    /// When it was created by the clock of the source, less a margin: a starting position of
+    /// `LATEST` means this time. See [`latest`].
     pub created: Timestamp,
     pub last_modified: Timestamp,
     /// Whether the configuration file defines it.
@@ -62,6 +63,23 @@ pub enum Change {
     /// Parameters other than `Enabled` were changed.
     Updated,
     Deleted,
+}
+
+/// Margins of [`latest`]: servers of one source have clocks of their own, and the answer has whole
+/// seconds; of a source whose clock is unknown, ours may differ by much more.
+const SOURCE_CLOCK_MARGIN: i64 = 1_000;
+const OWN_CLOCK_MARGIN: i64 = 60_000;
+
+/// The time that a starting position of `LATEST` means for a mapping that is being created.
+///
+/// Records carry times of their source's clock, so it is measured by that clock: `answered` is when
+/// the source last answered, by its clock. A record that arrives after the mapping exists is never
+/// earlier; some that arrived shortly before may be delivered as well.
+pub fn latest(answered: Option<Timestamp>, wall: Timestamp) -> Timestamp {
+    match answered {
+        Some(answered) => answered.shifted(-SOURCE_CLOCK_MARGIN),
+        None => wall.shifted(-OWN_CLOCK_MARGIN),
+    }
 }
 
 /// A mapping that may run. Built only by [`crate::validate::mapping`].

@@ -1,12 +1,16 @@
-//! Time: milliseconds since the Unix epoch.
+//! Times, in milliseconds.
 //!
-//! Record age needs a wall clock, and windows need a clock that never jumps. The engine's clock is
-//! both (wall time at start plus monotonic time since then), so the core needs only one type.
+//! The core is given two kinds. *Monotonic time* is the `now` of every input and the time of every
+//! timer; it has no date. *Wall time* is what outside parties write: when a record arrived, where a
+//! mapping starts. The two are never compared: a clock that is corrected by an hour must neither
+//! fire a timer nor delay one. What needs both, such as the age of a record, is computed where it
+//! is shown.
 
 use std::ops::Add;
 use std::time::Duration;
 
-/// Milliseconds since the Unix epoch. The core receives the time and never reads a clock.
+/// Milliseconds since the Unix epoch (wall time), or since the start of the daemon's clock
+/// (monotonic time). The core receives the time and never reads a clock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -24,6 +28,19 @@ impl Timestamp {
     /// The time from `earlier` to `self`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The time from `earlier` to `self` in milliseconds; negative if `earlier` is later.
+    pub fn millis_since(self, earlier: Self) -> i64 {
+        let millis = |from: Self, to: Self| i64::try_from(to.0.saturating_sub(from.0));
+        let (forth, back) = (millis(earlier, self), millis(self, earlier));
+        forth.unwrap_or(i64::MAX) - back.unwrap_or(i64::MAX)
+    }
+
+    /// Later by `millis`, or earlier if they are negative.
+    #[must_use]
+    pub const fn shifted(self, millis: i64) -> Self {
+        Self(self.0.saturating_add_signed(millis))
     }
 
     /// The start of its second, for sources that report time in whole seconds.

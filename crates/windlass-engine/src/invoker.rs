@@ -30,7 +30,7 @@ pub(crate) struct Invoker {
 
 impl Invoker {
     /// Waits for a slot, then builds the event and sends it. `newest` is the time at which the last
-    /// record arrived at its source.
+    /// record arrived, by the clock of its source.
     pub(crate) async fn invoke(
         &self,
         attempt: u32,
@@ -43,7 +43,8 @@ impl Invoker {
             .reserve(Limit::Invocations, &self.slots, 1)
             .await;
         let sent = self.clock.now();
-        self.metrics.iterator_age(sent.since(newest));
+        let source_time = self.board.source_time(&self.mapping, self.clock.wall());
+        self.metrics.iterator_age(source_time.since(newest));
         let mapping = self.mapping.clone();
         let outcome = self
             .target

@@ -20,6 +20,7 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::queue::EntryResult;
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
+use windlass_core::time::Timestamp;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -50,6 +51,12 @@ pub trait StreamReader: Send + Sync {
         from: &Cursor,
         limits: ReadLimits,
     ) -> Result<ReadResult, PortError>;
+
+    /// How many milliseconds the clock of the source is ahead of the daemon's wall time; negative
+    /// if it is behind, `None` while that is unknown. Records are stamped by that clock.
+    fn clock_difference(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// Limits of one read.
@@ -147,8 +154,9 @@ pub trait ResourceLookup: Send + Sync {
     }
 
     /// Checks that a stream or queue exists and can be read; otherwise the error has the fault
-    /// `Gone` or `Denied`.
-    async fn source(&self, source: &SourceArn) -> Result<(), PortError>;
+    /// `Gone` or `Denied`. Returns when the source answered by its own clock; `None` if the answer
+    /// does not say.
+    async fn source(&self, source: &SourceArn) -> Result<Option<Timestamp>, PortError>;
 }
 
 /// Stores mappings.

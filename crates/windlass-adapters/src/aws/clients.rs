@@ -19,6 +19,7 @@ use windlass_core::arn::Arn;
 use super::call_rules::{CallRules, OnlyLostConnections};
 use super::credentials::CurrentCredentials;
 use super::partition::is_region;
+use super::server_clock::ServerClock;
 use crate::tls_roots::CaBundle;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -92,6 +93,9 @@ pub struct AwsClients {
     pub(crate) dynamodb_streams: aws_sdk_dynamodbstreams::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) lambda: aws_sdk_lambda::Client,
+    /// The clocks of the servers of both, as their answers show them.
+    pub(crate) kinesis_clock: ServerClock,
+    pub(crate) dynamodb_streams_clock: ServerClock,
     /// Whether Kinesis has an endpoint other than AWS's.
     pub(crate) custom_kinesis: bool,
     /// The same for SQS.
@@ -177,11 +181,12 @@ impl AwsClients {
         region: &str,
     ) -> Self {
         macro_rules! client {
-            ($sdk:ident, $service:expr) => {{
+            ($sdk:ident, $service:expr, $clock:expr) => {{
                 let config = $sdk::config::Builder::from(shared)
                     .region(Region::new(region.to_owned()))
                     .retry_classifier(OnlyLostConnections)
-                    .interceptor(rules.clone());
+                    .interceptor(rules.clone())
+                    .interceptor($clock.clone());
                 // Without an endpoint in the settings, that of the environment or the profile
                 // applies.
                 let config = match endpoints.get(&$service) {
@@ -191,13 +196,21 @@ impl AwsClients {
                 $sdk::Client::from_conf(config.build())
             }};
         }
+        let clocks: [ServerClock; 3] = Default::default();
+        let [kinesis_clock, dynamodb_streams_clock, unwatched] = clocks;
         let is_custom =
             |service| endpoints.contains_key(&service) || has_custom_endpoint(shared, service);
         Self {
-            kinesis: client!(aws_sdk_kinesis, Service::Kinesis),
-            dynamodb_streams: client!(aws_sdk_dynamodbstreams, Service::DynamoDbStreams),
-            sqs: client!(aws_sdk_sqs, Service::Sqs),
-            lambda: client!(aws_sdk_lambda, Service::Lambda),
+            kinesis: client!(aws_sdk_kinesis, Service::Kinesis, kinesis_clock),
+            dynamodb_streams: client!(
+                aws_sdk_dynamodbstreams,
+                Service::DynamoDbStreams,
+                dynamodb_streams_clock
+            ),
+            sqs: client!(aws_sdk_sqs, Service::Sqs, unwatched),
+            lambda: client!(aws_sdk_lambda, Service::Lambda, unwatched),
+            kinesis_clock,
+            dynamodb_streams_clock,
             custom_kinesis: is_custom(Service::Kinesis),
             custom_sqs: is_custom(Service::Sqs),
         }

@@ -13,11 +13,13 @@ use windlass_core::ids::ShardId;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
+use windlass_core::time::Timestamp;
 use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
 
 use super::AwsClients;
 use super::fault::port_error;
 use super::raw::RawCall;
+use super::server_clock::ServerClock;
 use super::shard_api::{MAX_LIST_PAGES, ShardApi, list_shards, read_page, sequence_number};
 use crate::wire::dynamodb::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
@@ -43,12 +45,18 @@ fn operation_on(stream: &Arn, call: &str) -> String {
     format!("{call} of the stream of table {}", stream.source_name())
 }
 
-/// Checks that a stream exists and can be described.
-pub(super) async fn exists(clients: &AwsClients, arn: &Arn) -> Result<(), PortError> {
+/// Checks that a stream exists and can be described. Returns when its server answered, by the
+/// server's clock.
+pub(super) async fn exists(
+    clients: &AwsClients,
+    arn: &Arn,
+) -> Result<Option<Timestamp>, PortError> {
     let call = clients.dynamodb_streams.describe_stream();
-    let response = call.stream_arn(arn.as_str()).limit(1).send().await;
+    let call = call.stream_arn(arn.as_str()).limit(1);
+    let clock = ServerClock::default();
+    let response = call.customize().interceptor(clock.clone()).send().await;
     response.map_err(|error| port_error(operation_on(arn, "DescribeStream"), error))?;
-    Ok(())
+    Ok(clock.answered())
 }
 
 impl DynamoDbStreamsReader {
@@ -65,6 +73,10 @@ impl DynamoDbStreamsReader {
 impl ShardApi for DynamoDbStreamsReader {
     fn operation(&self, call: &str) -> String {
         operation_on(&self.stream, call)
+    }
+
+    fn server_clock(&self) -> &ServerClock {
+        &self.clients.dynamodb_streams_clock
     }
 
     async fn all_shards(&self) -> Result<Vec<Shard>, PortError> {
@@ -189,5 +201,9 @@ impl StreamReader for DynamoDbStreamsReader {
         limits: ReadLimits,
     ) -> Result<ReadResult, PortError> {
         read_page(self, shard, from, limits).await
+    }
+
+    fn clock_difference(&self) -> Option<i64> {
+        self.clients.dynamodb_streams_clock.difference()
     }
 }

@@ -14,11 +14,13 @@ use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
+use windlass_core::time::Timestamp;
 use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
 
 use super::AwsClients;
 use super::fault::port_error;
 use super::raw::RawCall;
+use super::server_clock::ServerClock;
 use super::shard_api::{MAX_LIST_PAGES, ShardApi, list_shards, read_page, sequence_number};
 use crate::wire::kinesis::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
@@ -64,16 +66,21 @@ impl Stream {
     }
 }
 
-/// Checks that a stream exists and can be described.
-pub(super) async fn exists(clients: &AwsClients, arn: &Arn) -> Result<(), PortError> {
+/// Checks that a stream exists and can be described. Returns when its server answered, by the
+/// server's clock.
+pub(super) async fn exists(
+    clients: &AwsClients,
+    arn: &Arn,
+) -> Result<Option<Timestamp>, PortError> {
     let stream = Stream::new(clients, arn);
     let call = clients.kinesis.describe_stream_summary();
     let call = call
         .set_stream_arn(stream.arn())
         .set_stream_name(stream.name());
-    let response = call.send().await;
+    let clock = ServerClock::default();
+    let response = call.customize().interceptor(clock.clone()).send().await;
     response.map_err(|error| port_error(stream.operation("DescribeStreamSummary"), error))?;
-    Ok(())
+    Ok(clock.answered())
 }
 
 impl KinesisReader {
@@ -91,6 +98,10 @@ impl KinesisReader {
 impl ShardApi for KinesisReader {
     fn operation(&self, call: &str) -> String {
         self.stream.operation(call)
+    }
+
+    fn server_clock(&self) -> &ServerClock {
+        &self.clients.kinesis_clock
     }
 
     async fn all_shards(&self) -> Result<Vec<Shard>, PortError> {
@@ -232,5 +243,9 @@ impl StreamReader for KinesisReader {
         limits: ReadLimits,
     ) -> Result<ReadResult, PortError> {
         read_page(self, shard, from, limits).await
+    }
+
+    fn clock_difference(&self) -> Option<i64> {
+        self.clients.kinesis_clock.difference()
     }
 }

@@ -11,29 +11,35 @@ pub mod fault;
 pub mod kinesis;
 mod partition;
 mod raw;
+mod server_clock;
 mod shard_api;
 pub mod sqs;
 
 pub use clients::{Aws, AwsClients, AwsSettings, Service, region_of_profile};
 pub use partition::Partition;
 #[cfg(test)]
-pub(crate) use {call_rules::CallRules, clients::timeouts};
+pub(crate) use {call_rules::CallRules, clients::timeouts, server_clock::ServerClock};
 
 use windlass_core::arn::{SourceArn, SourceKind, StreamKind};
+use windlass_core::time::Timestamp;
 use windlass_engine::ports::PortError;
 
-/// Checks that a stream or queue exists and can be read.
+/// Checks that a stream or queue exists and can be read. Returns when a stream answered, by its
+/// server's clock.
 ///
 /// # Errors
 /// `Gone` if it does not exist, `Denied` if access is denied, any other fault if the check failed.
-pub async fn source_exists(clients: &AwsClients, source: &SourceArn) -> Result<(), PortError> {
+pub async fn source_exists(
+    clients: &AwsClients,
+    source: &SourceArn,
+) -> Result<Option<Timestamp>, PortError> {
     let arn = source.arn();
     match source.kind() {
         SourceKind::Stream(StreamKind::Kinesis) => kinesis::exists(clients, arn).await,
         SourceKind::Stream(StreamKind::DynamoDbStreams) => {
             dynamodb_streams::exists(clients, arn).await
         }
-        SourceKind::Queue => sqs::exists(clients, arn).await,
+        SourceKind::Queue => sqs::exists(clients, arn).await.map(|()| None),
     }
 }
 

@@ -16,6 +16,7 @@ use windlass_core::time::Timestamp;
 use windlass_engine::ports::{BoxError, PortError, ReadLimits};
 
 use super::fault::{port_error, unusable_response};
+use super::server_clock::ServerClock;
 use crate::wire::page_builder::GetRecordsResponse;
 
 /// Limit of pages of one list of shards; each has a hundred shards or more. Without a limit, a
@@ -26,6 +27,9 @@ pub(super) const MAX_LIST_PAGES: usize = 1_000;
 pub(super) trait ShardApi: Sync {
     /// Names a call and the stream in errors.
     fn operation(&self, call: &str) -> String;
+
+    /// The clock by which records are stamped.
+    fn server_clock(&self) -> &ServerClock;
 
     fn failed<E>(&self, call: &str, error: SdkError<E, HttpResponse>) -> PortError
     where
@@ -91,7 +95,7 @@ pub(super) async fn read_page(
     }
     let behind = response
         .behind_latest
-        .unwrap_or_else(|| estimate_behind(&response.records));
+        .unwrap_or_else(|| estimate_behind(&response.records, api.server_clock()));
     // Records that were left out are still to be read, even if the response ended at the tip.
     let min_behind = Duration::from_millis(u64::from(response.is_truncated));
     Ok(ReadResult {
@@ -131,13 +135,12 @@ fn next_cursor(response: &GetRecordsResponse, from: &Cursor) -> Option<Cursor> {
 
 /// Distance from the tip, of an API that does not report it. After an empty page it is zero; after
 /// records there may be more: the age of the last one, at least 1 ms.
-fn estimate_behind(records: &[Record]) -> Duration {
+fn estimate_behind(records: &[Record], clock: &ServerClock) -> Duration {
     let age = |arrival: Timestamp| {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let arrival = Duration::from_millis(arrival.as_millis());
-        now.saturating_sub(arrival).max(Duration::from_millis(1))
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = Timestamp::EPOCH + now.unwrap_or_default();
+        let now = now.shifted(clock.difference().unwrap_or(0));
+        now.since(arrival).max(Duration::from_millis(1))
     };
     let last = records.last();
     last.map_or(Duration::ZERO, |record| age(record.approximate_arrival()))

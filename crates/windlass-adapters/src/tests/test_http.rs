@@ -25,7 +25,7 @@ use tokio::runtime::{Builder, Runtime};
 use windlass_core::arn::Arn;
 use windlass_core::mapping::{QueueSettings, QueueSource};
 
-use crate::aws::{AwsClients, CallRules, timeouts};
+use crate::aws::{AwsClients, CallRules, ServerClock, timeouts};
 
 /// An HTTP client with scripted responses.
 #[derive(Clone, Debug, Default)]
@@ -96,7 +96,7 @@ impl TestHttp {
         let http = Self::default();
         let keys = Credentials::new("id", "secret", None, None, "test");
         macro_rules! client {
-            ($sdk:ident) => {
+            ($sdk:ident, $clock:expr) => {
                 $sdk::Client::from_conf(
                     $sdk::Config::builder()
                         .behavior_version(BehaviorVersion::latest())
@@ -106,15 +106,20 @@ impl TestHttp {
                         .timeout_config(timeouts())
                         .http_client(http.clone())
                         .interceptor(CallRules::default())
+                        .interceptor($clock.clone())
                         .build(),
                 )
             };
         }
+        let clocks: [ServerClock; 3] = Default::default();
+        let [kinesis_clock, streams_clock, unwatched] = clocks;
         let clients = AwsClients {
-            kinesis: client!(aws_sdk_kinesis),
-            dynamodb_streams: client!(aws_sdk_dynamodbstreams),
-            sqs: client!(aws_sdk_sqs),
-            lambda: client!(aws_sdk_lambda),
+            kinesis: client!(aws_sdk_kinesis, kinesis_clock),
+            dynamodb_streams: client!(aws_sdk_dynamodbstreams, streams_clock),
+            sqs: client!(aws_sdk_sqs, unwatched),
+            lambda: client!(aws_sdk_lambda, unwatched),
+            kinesis_clock,
+            dynamodb_streams_clock: streams_clock,
             custom_kinesis: false,
             custom_sqs: true,
         };

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::function::FunctionName;
-use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision, latest};
 use windlass_core::outcome::Swap;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
@@ -95,7 +95,7 @@ impl PendingMappings {
     /// The store cannot be read.
     pub async fn apply(mappings: Vec<ConfigMapping>, parts: ApplyParts) -> Result<Self, PortError> {
         let rows = Rows::read(&*parts.store).await?;
-        let now = parts.clock.now();
+        let now = parts.clock.wall();
         let (mut kept, mut pairs) = (BTreeSet::new(), BTreeSet::new());
         let (mut writes, mut pending) = (Vec::new(), Vec::new());
         for mapping in mappings {
@@ -159,7 +159,7 @@ impl PendingMappings {
             Ok(rows) => rows,
             Err(error) => return tracing::warn!("{}", chain(&error)),
         };
-        let now = self.parts.clock.now();
+        let now = self.parts.clock.wall();
         let (mut writes, mut pending) = (Vec::new(), Vec::new());
         for (mut it, found) in std::mem::take(&mut self.mappings).into_iter().zip(found) {
             let problem = match &found {
@@ -177,7 +177,10 @@ impl PendingMappings {
                     let planned = rows.plan(&it.mapping, &it.function_arn, now);
                     it.is_written = match planned {
                         Plan::Nothing(_) => true,
-                        Plan::Write(next, seen) => {
+                        Plan::Write(mut next, seen) => {
+                            if seen.is_none() {
+                                set_latest(&mut next, &*self.parts.lookup, self.parts.clock).await;
+                            }
                             let put = self.parts.store.put(&next, seen).await;
                             matches!(put, Ok(Swap::Done))
                         }
@@ -324,6 +327,31 @@ async fn look_up(parts: &ApplyParts, mappings: &[Pending]) -> Vec<Found> {
     }
 }
 
+/// Measures the starting time of a new mapping by the clock of its source. The mapping is written
+/// even if that cannot be found out: its source may appear later.
+async fn set_latest(new: &mut MappingRow, lookup: &dyn ResourceLookup, clock: Clock) {
+    if new.spec.starting_position() != Some("LATEST") {
+        return;
+    }
+    let answer = tokio::time::timeout(LOOKUP_TIMEOUT, lookup.source(&new.source)).await;
+    let answered = match answer {
+        Ok(Ok(answered)) => answered,
+        failed => {
+            let reason = match failed {
+                Ok(Err(error)) => chain(&error),
+                _ => format!("no answer within {LOOKUP_TIMEOUT:?}"),
+            };
+            tracing::warn!(
+                uuid = %new.id, source = %new.source,
+                "cannot ask the source for its time, so LATEST is a minute ago by the daemon's \
+                 clock: {reason}"
+            );
+            None
+        }
+    };
+    new.created = latest(answered, clock.wall());
+}
+
 /// Writes rows together, and returns the mappings that could not be written.
 async fn write(parts: &ApplyParts, writes: Vec<Write>) -> Vec<Pending> {
     let mut failed = Vec::new();
@@ -331,10 +359,14 @@ async fn write(parts: &ApplyParts, writes: Vec<Write>) -> Vec<Pending> {
     let mut running = JoinSet::new();
     loop {
         while running.len() < MAX_WRITES
-            && let Some(write) = writes.next()
+            && let Some(mut write) = writes.next()
         {
-            let store = Arc::clone(&parts.store);
+            let (store, lookup) = (Arc::clone(&parts.store), Arc::clone(&parts.lookup));
+            let clock = parts.clock;
             running.spawn(async move {
+                if write.seen.is_none() {
+                    set_latest(&mut write.next, &*lookup, clock).await;
+                }
                 let result = store.put(&write.next, write.seen).await;
                 (write, result)
             });
@@ -426,7 +458,7 @@ async fn remove(parts: &ApplyParts, rows: &Rows, kept: &BTreeSet<MappingId>) {
         let next = MappingRow {
             desired: DesiredState::Deleted,
             change: Change::Deleted,
-            ..row.next_revision(parts.clock.now())
+            ..row.next_revision(parts.clock.wall())
         };
         // A conflict means that another daemon, with another file, has changed it.
         if let Err(error) = parts.store.put(&next, Some(row.revision)).await {

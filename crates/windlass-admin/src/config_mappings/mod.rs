@@ -5,7 +5,7 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 use windlass_core::arn::{Arn, ArnScope, SourceArn};
-use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision, latest};
 use windlass_core::parameters::PARAMETERS;
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
@@ -117,7 +117,8 @@ impl ConfigMapping {
             function_arn,
             desired,
             change: Change::Created,
-            created: now,
+            // Corrected by the clock of the source before it is written.
+            created: latest(None, now),
             last_modified: now,
             from_config: true,
         }

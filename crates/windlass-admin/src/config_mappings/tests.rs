@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::json;
 use windlass_core::function::FunctionName;
+use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{MappingStore as _, PortError, ResourceLookup, Store};
 use windlass_engine::supervisor::Wakeup;
@@ -36,8 +37,8 @@ impl ResourceLookup for FakeLookup {
         Ok((!is_missing).then(|| name.resolve(&home())))
     }
 
-    async fn source(&self, _source: &SourceArn) -> Result<(), PortError> {
-        Ok(())
+    async fn source(&self, _source: &SourceArn) -> Result<Option<Timestamp>, PortError> {
+        Ok(None)
     }
 }
 

@@ -30,9 +30,10 @@ pub struct ShardView {
 }
 
 impl ShardView {
-    /// How far the shard is behind its tip: records are behind until they are resolved.
-    pub fn behind_at(&self, now: Timestamp) -> Option<Duration> {
-        let age = self.oldest.map(|oldest| now.since(oldest));
+    /// How far the shard is behind its tip: records are behind until they are resolved. `wall` is
+    /// the time of the clock by which the source stamps its records.
+    pub fn behind_at(&self, wall: Timestamp) -> Option<Duration> {
+        let age = self.oldest.map(|oldest| wall.since(oldest));
         self.behind.max(age)
     }
 }

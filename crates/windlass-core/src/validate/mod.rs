@@ -189,9 +189,10 @@ fn without_defaults(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
     stored
 }
 
-/// A starting position of `LATEST` means the time of creation. DynamoDB has no iterator by time, so
-/// its stream is read from the trim horizon and older records are skipped. It reports arrival in
-/// whole seconds, so the time is rounded down to them.
+/// A starting position of `LATEST` means the time of creation by the clock of the source, see
+/// [`crate::mapping::latest`]. DynamoDB has no iterator by time, so its stream is read from the trim
+/// horizon and older records are skipped. It reports arrival in whole seconds, so the time is
+/// rounded down to them.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> StreamSettings {

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use windlass_core::lease::Unit;
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::Outcome;
+use windlass_core::time::Timestamp;
 
 use self::text::last_processing_result;
 use crate::histogram::InvocationMetrics;
@@ -65,6 +66,8 @@ struct MappingEntry {
     last_outcome: Option<Outcome>,
     /// Why the mapping cannot run.
     problem: Option<String>,
+    /// See [`MappingStatus::clock_difference`].
+    clock_difference: Option<i64>,
     /// See [`MappingStatus::notice`].
     notice: Option<String>,
     units: BTreeMap<Unit, UnitEntry>,
@@ -87,6 +90,9 @@ pub struct MappingStatus {
     pub counts: Arc<Counts>,
     /// Why it cannot run.
     pub problem: Option<String>,
+    /// How many milliseconds the clock of its source is ahead of the daemon's wall time; `None` if
+    /// that is unknown.
+    pub clock_difference: Option<i64>,
     /// The last thing that happened to its source and that an operator should know, since the
     /// daemon started.
     pub notice: Option<String>,
@@ -111,6 +117,7 @@ impl StatusBoard {
             last_processing_result: last_processing_result(entry.last_outcome.as_ref()),
             counts: Arc::clone(&entry.counts),
             problem: entry.problem.clone(),
+            clock_difference: entry.clock_difference,
             notice: entry.notice.clone(),
             units: entry
                 .units
@@ -234,6 +241,22 @@ impl StatusBoard {
     /// Sets why a mapping cannot run; `None` if it can.
     pub fn problem(&self, mapping: &MappingId, problem: Option<String>) {
         self.lock().entry(mapping.clone()).or_default().problem = problem;
+    }
+
+    /// Wall time by the clock of a mapping's source, as far as it is known.
+    pub(crate) fn source_time(&self, mapping: &MappingId, wall: Timestamp) -> Timestamp {
+        let mappings = self.lock();
+        let difference = mappings.get(mapping).and_then(|it| it.clock_difference);
+        wall.shifted(difference.unwrap_or(0))
+    }
+
+    /// Sets how many milliseconds the clock of a mapping's source is ahead of the daemon's.
+    pub fn set_clock_difference(&self, mapping: &MappingId, millis: Option<i64>) {
+        let mut mappings = self.lock();
+        mappings
+            .entry(mapping.clone())
+            .or_default()
+            .clock_difference = millis;
     }
 
     /// Shows what happened to the source of a mapping.

@@ -195,13 +195,15 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Starts the listings that are due.
+    /// Starts the listings that are due, and shows what earlier calls found of the sources' clocks.
     fn discover(&mut self) {
         let now = self.context.clock.now();
         for (id, connected) in self.connections.iter() {
             let Connection::Stream { reader, .. } = &connected.connection else {
                 continue;
             };
+            let difference = reader.clock_difference();
+            self.context.board.set_clock_difference(id, difference);
             if self.discovery.start(id, now) {
                 let reader = Arc::clone(reader);
                 self.tasks

@@ -107,8 +107,8 @@ impl Daemon {
             .expect("the ARN is valid"),
             desired: DesiredState::Enabled,
             change: Change::Created,
-            created: self.clock.now(),
-            last_modified: self.clock.now(),
+            created: self.clock.wall(),
+            last_modified: self.clock.wall(),
             from_config: false,
         };
         row.spec.set("FunctionName", function);
@@ -126,7 +126,7 @@ impl Daemon {
     /// Changes a mapping as the API does.
     pub(crate) async fn change(&self, id: &MappingId, change: impl FnOnce(&mut MappingRow)) {
         let current = self.store.row(id).expect("the mapping exists");
-        let mut row = current.next_revision(self.clock.now());
+        let mut row = current.next_revision(self.clock.wall());
         change(&mut row);
         let put = self.store.put(&row, Some(current.revision)).await;
         assert_eq!(put.expect("the store works"), Swap::Done);

@@ -48,7 +48,7 @@ impl FakeStream {
 
     /// Puts a record that the function will see as `event`.
     pub fn put(&self, shard: usize, event: &[u8]) {
-        let record = (Bytes::copy_from_slice(event), self.clock.now());
+        let record = (Bytes::copy_from_slice(event), self.clock.wall());
         self.change(shard, |shard| shard.records.push(record));
     }
 

@@ -67,6 +67,11 @@ impl Contents {
         self.readable.partition_point(|readable| *readable <= now)
     }
 
+    /// When a record became readable.
+    pub fn readable_from(&self, index: usize) -> Timestamp {
+        self.readable[index]
+    }
+
     pub fn index_of(&self, sequence_number: &str) -> Option<usize> {
         let number: u64 = sequence_number.parse().ok()?;
         let index = usize::try_from(FIRST_NUMBER.checked_sub(number)?).ok()?;

@@ -8,6 +8,7 @@
 //! A seed reproduces a failure, so nothing is recorded at first; a world that fails runs a second
 //! time to record its last steps.
 
+mod clocks;
 mod contents;
 mod plan;
 pub mod queue;

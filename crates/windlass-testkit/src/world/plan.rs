@@ -13,6 +13,7 @@ use windlass_core::shard::{ShardConsumerSettings, ShardLimits};
 use windlass_core::time::Timestamp;
 
 use super::Contents;
+use super::clocks::{Creation, WallClock};
 use crate::rng::Rng;
 use crate::sample_filter;
 
@@ -23,6 +24,8 @@ pub(super) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub(super) struct Plan {
     pub(super) settings: ShardConsumerSettings,
     pub(super) from: Position,
+    /// Of a mapping that starts at `LATEST`.
+    pub(super) creation: Option<Creation>,
     pub(super) contents: Contents,
     /// From this time on everything works.
     pub(super) faults_end: Timestamp,
@@ -76,15 +79,28 @@ pub(super) struct StorePlan {
 impl Plan {
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let payload_limit = ENVELOPE_LEN + rng.pick(&[60, 200, 3000]);
-        let contents = contents(rng, payload_limit);
-        let readable_by = |index: usize| contents.records()[index].approximate_arrival();
-        let last = contents.len().checked_sub(1).map_or(START, readable_by);
+        let clock = WallClock::draw(rng);
+        let contents = contents(rng, payload_limit, &clock);
+        let readable_from = |index| contents.readable_from(index);
+        let last = contents.len().checked_sub(1).map_or(START, readable_from);
         let length = last.since(START).max(Duration::from_secs(5));
-        let settings = settings(rng, payload_limit, length, &contents);
+        let mut settings = settings(rng, payload_limit, length, &contents);
         let faults_end = START + length * rng.pick(&[0, 1, 2]) + rng.millis(0, 200_000);
-        let from = from(rng, &contents);
+        let mut from = from(rng, &contents);
+        let creation = rng.per_mille(250).then(|| {
+            let creation = Creation::draw(rng, &clock, length);
+            // With iterators by time, and without.
+            (from, settings.mapping.skip_before) = if rng.per_mille(500) {
+                (Position::AtTimestamp(creation.latest), None)
+            } else {
+                let second = creation.latest.floor_to_second();
+                (Position::TrimHorizon, Some(second))
+            };
+            creation
+        });
         Self {
             from,
+            creation,
             faults_end,
             source: SourcePlan {
                 latency: latency(rng),
@@ -109,7 +125,7 @@ impl Plan {
             crash: rng.pick(&[0, 0, 5, 30]),
             drain: rng.pick(&[0, 0, 5, 30]),
             lease_loss: rng.pick(&[0, 0, 0, 5]),
-            trim: rng.pick(&[0, 0, 0, 10]),
+            trim: rng.pick(&[0, 0, 0, 20]),
             idle_timer: rng.pick(&[0, 50]),
             settings,
             contents,
@@ -143,7 +159,8 @@ pub(super) fn function_error() -> Outcome {
     }
 }
 
-fn contents(rng: &mut Rng, payload_limit: usize) -> Contents {
+/// Records are stamped by the clock of the source, in full seconds or not.
+fn contents(rng: &mut Rng, payload_limit: usize, clock: &WallClock) -> Contents {
     let n_records = rng.pick(&[0, 1, 5, 20, 20, 60]) as usize;
     let n_keys = rng.pick(&[1, 3, 100]);
     let room = payload_limit - ENVELOPE_LEN;
@@ -153,6 +170,7 @@ fn contents(rng: &mut Rng, payload_limit: usize) -> Contents {
     let spacing = rng.pick(&[0, 20, 400, 3_000]);
     let gaps = rng.pick(&[0, 50]);
     let skew = rng.pick(&[0, 0, 5_000]);
+    let full_seconds = rng.per_mille(300);
     let mut contents = Contents::default();
     let mut readable = START;
     for _ in 0..n_records {
@@ -165,7 +183,10 @@ fn contents(rng: &mut Rng, payload_limit: usize) -> Contents {
         } else {
             rng.size(2, max_len)
         };
-        let arrival = Timestamp::from_millis(readable.as_millis() + rng.between(0, skew));
+        let mut arrival = clock.at(readable) + rng.millis(0, skew);
+        if full_seconds {
+            arrival = arrival.floor_to_second();
+        }
         let event = (len, rng.per_mille(match_chance));
         contents.push(rng.between(1, n_keys), event, arrival, readable);
     }

@@ -87,7 +87,10 @@ impl World {
             source: Source::new(source, &plan.contents),
             function: Function::new(function, &plan.contents),
             store: Store::new(store, checkpoint),
-            events: vec![(START, Event::Start)],
+            events: vec![(
+                plan.creation.as_ref().map_or(START, |it| it.at),
+                Event::Start,
+            )],
             instance: None,
             now: START,
             rng,
@@ -310,9 +313,15 @@ impl World {
     fn nothing_is_lost(&self) -> Result<(), BrokenInvariant> {
         let contents = &self.plan.contents;
         let begin = contents.offset_of(&self.plan.from, 0).unwrap_or(0);
-        for (index, record) in contents.records().iter().enumerate().skip(begin) {
+        for (index, record) in contents.records().iter().enumerate() {
             let settings = &self.plan.settings;
-            let early = |earliest| record.approximate_arrival() < earliest;
+            let creation = self.plan.creation.as_ref();
+            let arrived = contents.readable_from(index);
+            let is_after_creation = creation.is_some_and(|creation| creation.at < arrived);
+            if index < begin && !is_after_creation {
+                continue;
+            }
+            let early = |earliest| !is_after_creation && record.approximate_arrival() < earliest;
             let filtered_out = settings.filter.is_some() && !sample_filter::matches(record.event());
             let unwanted = filtered_out || settings.mapping.skip_before.is_some_and(early);
             let too_large = settings.limits.payload_limit < record.event_len() + 14;

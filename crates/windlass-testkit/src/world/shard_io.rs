@@ -124,7 +124,7 @@ fn page(contents: &Contents, begin: usize, end: usize, now: Timestamp) -> ReadRe
         iterator: Some(Arc::from(end.to_string())),
     });
     let behind = if end < contents.n_readable(now) {
-        now.since(contents.records()[end].approximate_arrival())
+        now.since(contents.readable_from(end))
             .max(Duration::from_millis(1))
     } else {
         Duration::ZERO

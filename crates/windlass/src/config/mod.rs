@@ -203,7 +203,7 @@ fn mappings(file: &mut Section<'_>, home: &ArnScope) -> Vec<ConfigMapping> {
         field.expected("a list");
         return Vec::new();
     };
-    let now = Clock::start().now();
+    let now = Clock::start().wall();
     let (mut mappings, mut lines) = (Vec::new(), HashMap::new());
     for (index, item) in items.iter().enumerate() {
         let item = field.child(item, &format!("[{index}]"));

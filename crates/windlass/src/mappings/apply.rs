@@ -102,7 +102,7 @@ fn spec_of(shown: &Value, wanted: &Checked) -> MappingSpec {
     if let Some(name) = wanted.spec.function_name() {
         spec.set("FunctionName", name);
     }
-    match validate::create(&spec, Clock::start().now()) {
+    match validate::create(&spec, Clock::start().wall()) {
         Ok(checked) => checked.spec,
         Err(_) => spec,
     }
@@ -112,7 +112,7 @@ fn spec_of(shown: &Value, wanted: &Checked) -> MappingSpec {
 fn check(mapping: &Value) -> Result<Checked, Vec<String>> {
     let spec = serde_json::from_value::<MappingSpec>(mapping.clone());
     let spec = spec.map_err(|error| vec![error.to_string()])?;
-    let checked = validate::create(&spec, Clock::start().now());
+    let checked = validate::create(&spec, Clock::start().wall());
     checked.map_err(|violations| violations.iter().map(ToString::to_string).collect())
 }
 

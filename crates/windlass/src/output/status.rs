@@ -130,6 +130,16 @@ fn notes(report: &MappingReport) -> Vec<String> {
         let result = &report.last_processing_result;
         notes.push(format!("{mapping}: last result: {result}"));
     }
+    if let Some(millis) = report.clock_difference_ms {
+        let (difference, way) = (
+            display_millis(millis.unsigned_abs()),
+            if millis < 0 { "behind" } else { "ahead of" },
+        );
+        notes.push(format!(
+            "{mapping}: the clock of the source is {difference} {way} the daemon's; the ages of \
+             its records are measured by it"
+        ));
+    }
     for shard in report.shards.iter().flatten() {
         if let Some(reason) = &shard.waiting_for {
             notes.push(format!("{mapping}, {}: waiting: {reason}", shard.shard_id));
@@ -212,6 +222,7 @@ mod tests {
             },
             events_per_second: 112.5,
             behind_ms: Some(1250),
+            clock_difference_ms: Some(-8_000),
             shards: Some(vec![ShardReport {
                 shard_id: "shardId-000000000000".to_owned(),
                 daemon: None,
@@ -241,6 +252,7 @@ mod tests {
             "…989136588898",
             &format!("{LABEL}: cannot run: ListShards of stream orders failed (Gone)"),
             &format!("{LABEL}: last result: PROBLEM: Function call failed"),
+            &format!("{LABEL}: the clock of the source is 8.0 s behind the daemon's"),
             &waiting,
         ] {
             assert!(shown.contains(part), "'{part}' is not in:\n{shown}");

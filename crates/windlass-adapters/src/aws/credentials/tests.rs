@@ -67,7 +67,9 @@ impl Drop for Profiles {
 async fn call(aws: &Aws) -> Result<(), PortError> {
     let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
     let clients = aws.clients_for(&Arn::parse(arn).unwrap());
-    source_exists(&clients, &SourceArn::parse(arn).unwrap()).await
+    source_exists(&clients, &SourceArn::parse(arn).unwrap())
+        .await
+        .map(drop)
 }
 
 /// The keys that signed the calls since the last time.

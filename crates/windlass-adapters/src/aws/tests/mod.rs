@@ -7,6 +7,7 @@ mod json;
 mod kinesis;
 mod malformed;
 mod queues;
+mod server_clock;
 mod sqs;
 mod streams;
 
