@@ -12,7 +12,9 @@ use windlass_core::outcome::Fault;
 use windlass_core::queue;
 use windlass_core::shard;
 use windlass_core::time::Timestamp;
-use windlass_engine::status::{MappingStatus, UnitStatus, UnitView, last_result, waiting_for};
+use windlass_engine::status::{
+    MappingStatus, UnitStatus, UnitView, describe_gap, last_result, waiting_for,
+};
 
 use crate::api::Uuid;
 use crate::errors::ApiError;
@@ -122,6 +124,7 @@ fn shard_report(
         last_result: last_result(running.and_then(|view| view.last_outcome.as_ref())).to_owned(),
         waiting_for: unit.and_then(|unit| waiting_for_with_remedy(unit, now)),
         next_at: running.and_then(|view| view.next_at).and_then(rfc3339),
+        gap: running.and_then(|view| view.gap.as_ref().map(describe_gap)),
     }
 }
 
@@ -165,7 +168,8 @@ fn waiting_for_with_remedy(unit: &UnitStatus, now: Timestamp) -> Option<String> 
             "{words}; allow it to the daemon's credentials (the daemon's log has the refusal in full)"
         ),
         Some(Fault::Transient) => format!("{words}; the daemon's log has the cause"),
-        Some(Fault::Throttled { .. } | Fault::Gone | Fault::Trimmed) | None => words,
+        Some(Fault::Throttled { .. } | Fault::Gone | Fault::Trimmed | Fault::UnknownPosition)
+        | None => words,
     })
 }
 

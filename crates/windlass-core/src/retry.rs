@@ -76,7 +76,7 @@ impl Backoff {
             Fault::Throttled { retry_after } => {
                 jitter.apply(scheduled).max(retry_after.unwrap_or_default())
             }
-            Fault::Transient | Fault::Trimmed => jitter.apply(scheduled),
+            Fault::Transient | Fault::Trimmed | Fault::UnknownPosition => jitter.apply(scheduled),
             Fault::Denied | Fault::Gone => jitter.apply(MAX_DELAY),
         }
     }

@@ -29,6 +29,7 @@ const FILTERED_OUT: &str = "windlass_filtered_out_events_total";
 const INVOKED: &str = "windlass_invoked_events_total";
 const FAILED_INVOKE: &str = "windlass_failed_invoke_events_total";
 const DROPPED: &str = "windlass_dropped_events_total";
+const TRIMMED_GAPS: &str = "windlass_trimmed_gaps_total";
 const DELIVERED: &str = "windlass_on_failure_destination_delivered_events_total";
 const DELETED: &str = "windlass_deleted_events_total";
 const ITERATOR_AGE: &str = "windlass_iterator_age_seconds";
@@ -50,7 +51,7 @@ pub(crate) struct InvocationMetrics {
     not_invoked: Histogram,
 }
 
-const COUNTERS: [CounterOfCounts; 7] = [
+const COUNTERS: [CounterOfCounts; 8] = [
     (POLLED, "events read from the source", |counts| {
         counts.polled.get()
     }),
@@ -71,6 +72,11 @@ const COUNTERS: [CounterOfCounts; 7] = [
         DROPPED,
         "events dropped: too large for an invocation",
         |counts| counts.dropped.get(),
+    ),
+    (
+        TRIMMED_GAPS,
+        "times that records left the source before they were read, or its position was unknown",
+        |counts| counts.trimmed_gaps.get(),
     ),
     (
         DELIVERED,

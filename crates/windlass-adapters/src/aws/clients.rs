@@ -83,6 +83,8 @@ pub struct AwsClients {
     pub(crate) lambda: aws_sdk_lambda::Client,
     /// Whether Kinesis has an endpoint other than AWS's.
     pub(crate) custom_kinesis: bool,
+    /// The same of DynamoDB Streams.
+    pub(crate) custom_dynamodb_streams: bool,
 }
 
 impl Aws {
@@ -156,13 +158,21 @@ impl AwsClients {
         if let Some(url) = endpoint(Service::Lambda) {
             lambda = lambda.endpoint_url(url);
         }
-        let custom_kinesis = endpoint(Service::Kinesis).is_some() || has_custom_kinesis(shared);
+        let is_custom = |service, variable| {
+            endpoint(service).is_some() || has_custom_endpoint(shared, variable)
+        };
+        let custom_kinesis = is_custom(Service::Kinesis, "AWS_ENDPOINT_URL_KINESIS");
+        let custom_dynamodb_streams = is_custom(
+            Service::DynamoDbStreams,
+            "AWS_ENDPOINT_URL_DYNAMODB_STREAMS",
+        );
         Self {
             kinesis: aws_sdk_kinesis::Client::from_conf(kinesis.build()),
             dynamodb_streams: aws_sdk_dynamodbstreams::Client::from_conf(streams.build()),
             sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
             lambda: aws_sdk_lambda::Client::from_conf(lambda.build()),
             custom_kinesis,
+            custom_dynamodb_streams,
         }
     }
 }
@@ -186,9 +196,9 @@ pub(crate) fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// Whether the environment has an endpoint for Kinesis or for all services.
-fn has_custom_kinesis(shared: &SdkConfig) -> bool {
-    let own = std::env::var("AWS_ENDPOINT_URL_KINESIS");
+/// Whether the environment has an endpoint for a service, in this variable, or for all services.
+fn has_custom_endpoint(shared: &SdkConfig, variable: &str) -> bool {
+    let own = std::env::var(variable);
     own.is_ok_and(|url| !url.is_empty()) || shared.endpoint_url().is_some()
 }
 

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use aws_sdk_dynamodbstreams::operation::get_records::{GetRecordsError, GetRecordsOutput};
 use aws_sdk_dynamodbstreams::types::{ShardIteratorType, StreamStatus};
 use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_core::arn::Arn;
 use windlass_core::ids::ShardId;
 use windlass_core::position::{Cursor, Position};
@@ -18,7 +17,9 @@ use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
 use super::AwsClients;
 use super::fault::port_error;
 use super::raw::RawCall;
-use super::shard_api::{ListedShard, MAX_LIST_PAGES, ShardApi, list_shards, read_page};
+use super::shard_api::{
+    ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, list_shards, read_page,
+};
 use crate::wire::dynamodb::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
 
@@ -27,9 +28,6 @@ use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html>
 const MAX_RECORDS: u32 = 1_000;
 
-/// Error codes of a shard iterator that must be replaced.
-const EXPIRED_ITERATOR: [&str; 2] = ["ExpiredIteratorException", "ValidationException"];
-
 /// Reads one stream for one mapping.
 #[derive(Debug)]
 pub struct DynamoDbStreamsReader {
@@ -37,6 +35,7 @@ pub struct DynamoDbStreamsReader {
     stream: Arn,
     template: EventTemplate,
     estimate: PageEstimate,
+    closed: ClosedShards,
 }
 
 fn operation_on(stream: &Arn, call: &str) -> String {
@@ -58,6 +57,7 @@ impl DynamoDbStreamsReader {
             stream: stream.clone(),
             template: EventTemplate::new(stream.as_str()),
             estimate: PageEstimate::default(),
+            closed: ClosedShards::default(),
         }
     }
 }
@@ -65,6 +65,10 @@ impl DynamoDbStreamsReader {
 impl ShardApi for DynamoDbStreamsReader {
     fn operation(&self, call: &str) -> String {
         operation_on(&self.stream, call)
+    }
+
+    fn closed_shards(&self) -> Option<&ClosedShards> {
+        self.clients.custom_dynamodb_streams.then_some(&self.closed)
     }
 
     async fn all_shards(&self) -> Result<Vec<ListedShard>, PortError> {
@@ -88,9 +92,9 @@ impl ShardApi for DynamoDbStreamsReader {
                 if seen.insert(id.clone()) {
                     let parents = shard.parent_shard_id.into_iter();
                     let range = shard.sequence_number_range;
-                    let ended = range.is_some_and(|it| it.ending_sequence_number.is_some());
                     shards.push(ListedShard {
-                        is_closed: is_disabled || ended,
+                        is_closed: is_disabled,
+                        end: range.and_then(|range| range.ending_sequence_number),
                         shard: Shard {
                             id: ShardId::from(id.as_str()),
                             parents: parents
@@ -145,7 +149,7 @@ impl ShardApi for DynamoDbStreamsReader {
         _: &ShardId,
         iterator: &str,
         limits: ReadLimits,
-    ) -> Result<Option<GetRecordsResponse>, PortError> {
+    ) -> Result<GetRecordsResponse, ReadError> {
         const CALL: &str = "GetRecords";
         let raw = RawCall::new(
             || Output::erase(GetRecordsOutput::builder().build()),
@@ -158,20 +162,13 @@ impl ShardApi for DynamoDbStreamsReader {
             .limit(i32::try_from(limit).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
             Ok(_) => {}
-            Err(error)
-                if error
-                    .code()
-                    .is_some_and(|it| EXPIRED_ITERATOR.contains(&it)) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(self.failed(CALL, error)),
+            Err(error) => return Err(ReadError::new(self, error)),
         }
         let parser = |length| {
             GetRecordsParser::new(&self.template, &self.estimate, length, limits.max_bytes)
         };
         let response = raw.response(parser).await;
-        Ok(Some(response.map_err(|cause| self.unusable(CALL, cause))?))
+        response.map_err(|cause| ReadError::Other(self.unusable(CALL, cause)))
     }
 }
 

@@ -7,7 +7,6 @@ use aws_sdk_kinesis::operation::get_records::{GetRecordsError, GetRecordsOutput}
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_core::arn::Arn;
 use windlass_core::ids::ShardId;
 use windlass_core::outcome::Fault;
@@ -19,12 +18,11 @@ use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
 use super::AwsClients;
 use super::fault::port_error;
 use super::raw::RawCall;
-use super::shard_api::{ListedShard, MAX_LIST_PAGES, ShardApi, list_shards, read_page};
+use super::shard_api::{
+    ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, list_shards, read_page,
+};
 use crate::wire::kinesis::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
-
-/// Error codes of a shard iterator that must be replaced.
-const EXPIRED_ITERATOR: [&str; 2] = ["ExpiredIteratorException", "InvalidArgumentException"];
 
 /// Reads one stream for one mapping.
 #[derive(Debug)]
@@ -33,6 +31,7 @@ pub struct KinesisReader {
     stream: Stream,
     identity_arn: String,
     estimate: PageEstimate,
+    closed: ClosedShards,
 }
 
 /// A stream, as calls name it.
@@ -84,6 +83,7 @@ impl KinesisReader {
             stream: Stream::new(clients, stream),
             identity_arn: identity_arn.to_owned(),
             estimate: PageEstimate::default(),
+            closed: ClosedShards::default(),
         }
     }
 }
@@ -91,6 +91,10 @@ impl KinesisReader {
 impl ShardApi for KinesisReader {
     fn operation(&self, call: &str) -> String {
         self.stream.operation(call)
+    }
+
+    fn closed_shards(&self) -> Option<&ClosedShards> {
+        self.clients.custom_kinesis.then_some(&self.closed)
     }
 
     async fn all_shards(&self) -> Result<Vec<ListedShard>, PortError> {
@@ -112,7 +116,8 @@ impl ShardApi for KinesisReader {
                 let parents = parents.into_iter().flatten();
                 let range = shard.sequence_number_range;
                 shards.push(ListedShard {
-                    is_closed: range.is_some_and(|range| range.ending_sequence_number.is_some()),
+                    is_closed: false,
+                    end: range.and_then(|range| range.ending_sequence_number),
                     shard: Shard {
                         id: ShardId::from(shard.shard_id.as_str()),
                         parents: parents
@@ -174,7 +179,7 @@ impl ShardApi for KinesisReader {
         shard: &ShardId,
         iterator: &str,
         limits: ReadLimits,
-    ) -> Result<Option<GetRecordsResponse>, PortError> {
+    ) -> Result<GetRecordsResponse, ReadError> {
         let raw = RawCall::new(
             || {
                 let empty = GetRecordsOutput::builder()
@@ -191,14 +196,7 @@ impl ShardApi for KinesisReader {
         let call = call.limit(i32::try_from(limits.max_records).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
             Ok(_) => {}
-            Err(error)
-                if error
-                    .code()
-                    .is_some_and(|it| EXPIRED_ITERATOR.contains(&it)) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(self.failed("GetRecords", error)),
+            Err(error) => return Err(ReadError::new(self, error)),
         }
         let arn = &self.stream.arn;
         let template = EventTemplate::new(
@@ -210,9 +208,7 @@ impl ShardApi for KinesisReader {
         let parser =
             |length| GetRecordsParser::new(&template, &self.estimate, length, limits.max_bytes);
         let response = raw.response(parser).await;
-        Ok(Some(
-            response.map_err(|cause| self.unusable("GetRecords", cause))?,
-        ))
+        response.map_err(|cause| ReadError::Other(self.unusable("GetRecords", cause)))
     }
 }
 

@@ -112,6 +112,7 @@ impl TestHttp {
             sqs: client!(aws_sdk_sqs),
             lambda: client!(aws_sdk_lambda),
             custom_kinesis: false,
+            custom_dynamodb_streams: false,
         };
         (http, clients)
     }

@@ -25,6 +25,8 @@ pub struct Counts {
     /// Events of those invocations.
     pub failed_events: Count,
     pub dropped: Count,
+    /// Positions at which a stream could not continue, so that records may be lost.
+    pub trimmed_gaps: Count,
     /// Delivered to the on-failure destination.
     pub on_failure_delivered: Count,
     /// Deleted from the queue after success.

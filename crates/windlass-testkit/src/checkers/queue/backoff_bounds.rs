@@ -28,7 +28,11 @@ impl BackoffBounds {
                 Fault::Throttled { retry_after } => {
                     due.not_before(now + retry_after.unwrap_or_default())
                 }
-                Fault::Transient | Fault::Denied | Fault::Gone | Fault::Trimmed => due,
+                Fault::Transient
+                | Fault::Denied
+                | Fault::Gone
+                | Fault::Trimmed
+                | Fault::UnknownPosition => due,
             };
             if now < due.earliest {
                 self.due = Some(within);
