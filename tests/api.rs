@@ -88,6 +88,7 @@ impl Exchange {
             readiness: Readiness::default(),
             metrics: metrics(),
             budget: Budget::new(1024),
+            allowed_hosts: Vec::new(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         Self {

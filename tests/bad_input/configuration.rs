@@ -40,6 +40,18 @@ async fn unknown_keys() {
 }
 
 #[tokio::test]
+async fn endpoints_of_services_that_are_never_called() {
+    for service in ["dynamodb", "s3", "sns", "sts"] {
+        let config = format!("aws: {{endpoints: {{{service}: 'http://127.0.0.1:9'}}}}\n");
+        let says = format!(
+            "windlass.yaml:1: aws.endpoints.{service}: unknown key, expected one of \
+             kinesis, dynamodb_streams, sqs, lambda"
+        );
+        assert_refused(&config, &[&says]).await;
+    }
+}
+
+#[tokio::test]
 async fn an_unset_variable() {
     let config = "region: us-east-1\nstore: sqlite:${NOWHERE_AT_ALL}\n";
     let says = [

@@ -1,7 +1,7 @@
 //! Makes adapters from ARNs and names.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use async_trait::async_trait;
 use windlass_core::arn::{Arn, ArnScope, SourceArn, StreamKind};
@@ -15,7 +15,7 @@ use windlass_engine::ports::{
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
-use crate::aws::{Aws, AwsSettings, source_exists};
+use crate::aws::{Aws, AwsSettings, Partition, source_exists};
 use crate::targets::{FunctionKind, FunctionSettings, HttpTarget, LambdaTarget, find_function};
 use crate::tls_roots::CaBundle;
 
@@ -33,7 +33,7 @@ impl AdapterSettings {
     /// Partition, region and account of names without an ARN.
     pub fn home(&self) -> ArnScope {
         ArnScope {
-            partition: "aws".to_owned(),
+            partition: Partition::of(&self.aws.region).name.to_owned(),
             region: self.aws.region.clone(),
             account_id: self.account_id.clone(),
         }
@@ -43,11 +43,15 @@ impl AdapterSettings {
 /// Makes the adapters of one daemon from ARNs and names.
 pub struct Adapters {
     aws: Aws,
+    /// For lookups of the API, which has a thread of its own: a connection is driven by the thread
+    /// that opened it, and the connections of consumers must not depend on that one.
+    lookup_aws: Aws,
     ca_bundle: Option<CaBundle>,
     home: ArnScope,
     functions: BTreeMap<String, FunctionSettings>,
-    /// One target per function: all mappings of a function share its concurrency limit.
-    targets: Mutex<BTreeMap<Arn, Arc<dyn Target>>>,
+    /// One target per function: all mappings of a function share its concurrency limit. A target
+    /// ends with the last of its users.
+    targets: Mutex<BTreeMap<Arn, Weak<dyn Target>>>,
 }
 
 impl Adapters {
@@ -55,6 +59,7 @@ impl Adapters {
     pub async fn load(settings: AdapterSettings) -> Self {
         Self {
             aws: Aws::load(&settings.aws).await,
+            lookup_aws: Aws::load(&settings.aws).await,
             home: settings.home(),
             ca_bundle: settings.aws.ca_bundle,
             functions: settings.functions,
@@ -65,10 +70,10 @@ impl Adapters {
     /// The function of the configuration that an ARN of our own region and account names.
     fn configured(&self, arn: &Arn) -> Option<&FunctionSettings> {
         let name = FunctionName::parse(arn.as_str())?;
-        if name.scope.as_ref() != Some(&self.home) {
-            return None;
-        }
-        self.functions.get(&name.name)
+        let scope = name.scope?;
+        // The partition is not compared: a region belongs to one.
+        let is_ours = scope.region == self.home.region && scope.account_id == self.home.account_id;
+        self.functions.get(&name.name).filter(|_| is_ours)
     }
 
     /// Settings of a function, by its own ARN or by that of its Lambda function.
@@ -100,7 +105,14 @@ impl Adapters {
         let role = self
             .settings_of(function)
             .and_then(|settings| settings.role_arn.clone());
-        role.unwrap_or_else(|| format!("arn:aws:iam::{}:role/windlass", self.home.account_id))
+        role.unwrap_or_else(|| {
+            let ArnScope {
+                partition,
+                account_id,
+                ..
+            } = &self.home;
+            format!("arn:{partition}:iam::{account_id}:role/windlass")
+        })
     }
 }
 
@@ -140,15 +152,16 @@ impl AdapterFactory for Adapters {
                 .resolve(&self.home)
             });
         let key = unqualified.as_ref().unwrap_or(function);
-        if let Some(target) = targets.get(key) {
-            return Ok(Arc::clone(target));
+        if let Some(target) = targets.get(key).and_then(Weak::upgrade) {
+            return Ok(target);
         }
+        targets.retain(|_, target| target.strong_count() != 0);
         let target = self.new_target(key).map_err(|source| PortError {
             operation: format!("preparing to invoke function {function}"),
             fault: Fault::Denied,
             source,
         })?;
-        targets.insert(key.clone(), Arc::clone(&target));
+        targets.insert(key.clone(), Arc::downgrade(&target));
         Ok(target)
     }
 }
@@ -162,12 +175,12 @@ impl ResourceLookup for Adapters {
             Some(FunctionKind::Lambda(lambda)) => lambda.clone(),
             None => arn,
         };
-        let exists = find_function(&self.aws.clients_for(&arn).lambda, &arn).await?;
+        let exists = find_function(&self.lookup_aws.clients_for(&arn).lambda, &arn).await?;
         Ok(exists.then_some(arn))
     }
 
     async fn source(&self, source: &SourceArn) -> Result<(), PortError> {
-        source_exists(&self.aws.clients_for(source.arn()), source).await
+        source_exists(&self.lookup_aws.clients_for(source.arn()), source).await
     }
 }
 
@@ -178,6 +191,7 @@ mod tests {
 
     use super::*;
     use crate::aws::Service;
+    use crate::targets::HttpFunction;
 
     /// The region that a call about a stream in `region` is signed for.
     async fn signed_for(region: &str) -> String {
@@ -211,8 +225,68 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn arns_are_of_the_partition_of_the_region() {
+        for (region, partition) in [
+            ("us-east-1", "aws"),
+            ("cn-north-1", "aws-cn"),
+            ("us-gov-west-1", "aws-us-gov"),
+            ("us-iso-east-1", "aws-iso"),
+            ("us-isob-east-1", "aws-iso-b"),
+            ("eusc-de-east-1", "aws-eusc"),
+            ("elsewhere", "aws"),
+        ] {
+            let resize =
+                FunctionSettings::new(FunctionKind::Http(HttpFunction::new("http://127.0.0.1:9")));
+            let adapters = Adapters::load(AdapterSettings {
+                aws: AwsSettings {
+                    region: region.to_owned(),
+                    placeholder_credentials: true,
+                    ..AwsSettings::default()
+                },
+                account_id: "000000000000".to_owned(),
+                functions: BTreeMap::from([("resize".to_owned(), resize)]),
+            })
+            .await;
+            let arn = format!("arn:{partition}:lambda:{region}:000000000000:function:resize");
+            for text in ["resize", &arn] {
+                let name = FunctionName::parse(text).unwrap();
+                let found = adapters.function(&name).await.unwrap();
+                assert_eq!(found.unwrap().as_str(), arn, "{text}");
+            }
+            let role = format!("arn:{partition}:iam::000000000000:role/windlass");
+            assert_eq!(adapters.identity_of(&Arn::parse(&arn).unwrap()), role);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_target_lives_as_long_as_its_users() {
+        let adapters = Adapters::load(AdapterSettings {
+            aws: AwsSettings {
+                region: "us-east-1".to_owned(),
+                placeholder_credentials: true,
+                ..AwsSettings::default()
+            },
+            account_id: "000000000000".to_owned(),
+            functions: BTreeMap::new(),
+        })
+        .await;
+        let arn = |name: usize| {
+            let text = format!("arn:aws:lambda:us-east-1:000000000000:function:f{name}");
+            Arn::parse(&text).unwrap()
+        };
+        let first = adapters.target(&arn(0)).unwrap();
+        for name in 1..100 {
+            drop(adapters.target(&arn(name)).unwrap());
+        }
+        let again = adapters.target(&arn(0)).unwrap();
+        assert!(Arc::ptr_eq(&first, &again), "users share it");
+        assert!(adapters.targets.lock().unwrap().len() <= 2);
+    }
+
+    #[tokio::test]
     async fn sources_are_called_in_the_region_of_their_arn() {
         assert_eq!(signed_for("us-east-1").await, "us-east-1");
+        assert_eq!(signed_for("eusc-de-east-1").await, "eusc-de-east-1");
         assert_eq!(signed_for("eu-central-1").await, "eu-central-1");
         // DynamoDB Local, ElasticMQ and others use names that are not regions of AWS.
         assert_eq!(signed_for("elsewhere").await, "us-east-1");

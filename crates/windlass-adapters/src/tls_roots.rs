@@ -1,5 +1,6 @@
 //! Certificate authorities that TLS connections trust.
 
+use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -12,6 +13,10 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+
+/// How rustls spells that a server presents a certificate that is marked as an authority's. This is
+/// the default of `openssl req -x509`, and other TLS libraries accept it.
+const AUTHORITY: &str = "CaUsedAsEndEntity";
 
 /// The certificates of `AWS_CA_BUNDLE`, read and checked.
 ///
@@ -74,6 +79,22 @@ impl CaBundle {
             connector.build()
         })
     }
+}
+
+/// What is wrong with the certificate of a server, where the words of the TLS library do not say.
+pub(crate) fn explain(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    // Its own error is hidden in one of I/O, whose text names it.
+    let mut cause = Some(error);
+    while let Some(error) = cause.filter(|error| !error.to_string().contains(AUTHORITY)) {
+        cause = error.source();
+    }
+    cause.map(|_| {
+        "the server presents the certificate of an authority (CA:TRUE), which is good for issuing \
+         others and not for a server itself; make one with CA:FALSE, for example by openssl req \
+         -x509 -newkey rsa:2048 -nodes -days 365 -subj /CN=localhost -addext \
+         subjectAltName=DNS:localhost,IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+         -keyout server.key -out server.pem, and name it in AWS_CA_BUNDLE"
+    })
 }
 
 /// The machine's authorities and those of a bundle, for calls of functions.

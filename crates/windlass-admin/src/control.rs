@@ -119,8 +119,7 @@ impl Control {
             max_items,
         } = query;
         let (source, function) = (event_source_arn.as_deref(), function_name.as_deref());
-        validate::list(source, function, max_items.as_deref())?;
-        let function = function.and_then(FunctionName::parse);
+        let function = validate::list(source, function, max_items.as_deref())?;
         let function = function.map(|name| name.resolve(&self.parts.home));
         let mut rows = self.store().mappings().await?;
         rows.retain(|row| {

@@ -22,6 +22,7 @@ pub(crate) struct ApiError {
 pub(crate) enum Code {
     AccessDenied,
     InvalidParameterValue,
+    RequestTimeout,
     RequestTooLarge,
     ResourceConflict,
     ResourceInUse,
@@ -96,6 +97,7 @@ impl Code {
         match self {
             Self::AccessDenied => "AccessDeniedException",
             Self::InvalidParameterValue => "InvalidParameterValueException",
+            Self::RequestTimeout => "RequestTimeoutException",
             Self::RequestTooLarge => "RequestTooLargeException",
             Self::ResourceConflict => "ResourceConflictException",
             Self::ResourceInUse => "ResourceInUseException",
@@ -114,6 +116,7 @@ impl Code {
             | Self::ResourceInUse
             | Self::Serialization
             | Self::Validation => StatusCode::BAD_REQUEST,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ResourceConflict => StatusCode::CONFLICT,
             Self::ResourceNotFound | Self::UnknownOperation => StatusCode::NOT_FOUND,
@@ -129,6 +132,7 @@ impl Code {
             }
             Self::Service => Shape::Capital("Service"),
             Self::AccessDenied
+            | Self::RequestTimeout
             | Self::Serialization
             | Self::UnknownOperation
             | Self::Validation => Shape::Bare,

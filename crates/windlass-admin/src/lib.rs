@@ -5,6 +5,7 @@
 
 mod api;
 mod config_mappings;
+mod connections;
 mod control;
 mod errors;
 mod health;
@@ -20,5 +21,6 @@ mod status;
 pub use config_mappings::{ApplyError, ConfigMapping, ConfigMappingError, MissingFunction};
 pub use control::{Control, ControlParts};
 pub use metrics::Metrics;
+pub use rebinding_guard::{AllowedHost, AllowedHostError};
 pub use server::{Server, ServerParts};
 pub use state::Readiness;

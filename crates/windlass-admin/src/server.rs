@@ -1,6 +1,5 @@
 //! The HTTP server, on its own thread and runtime.
 
-use std::future::IntoFuture;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -17,20 +16,30 @@ use tokio::sync::watch;
 use windlass_engine::memory::Budget;
 
 use crate::api::{self, MAX_REQUEST_SIZE};
+use crate::connections::{self, ConnectionLimits};
 use crate::control::Control;
 use crate::errors::{ApiError, Code};
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
+use crate::rebinding_guard::{AllowedHost, RebindingGuard};
 use crate::state::{Readiness, ServerState};
-use crate::{health, rebinding_guard, status};
+use crate::{health, status};
 
 /// For requests in progress when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// From the headers of a request to its response. Clients of AWS wait as long by default.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Paths of probes, which address the daemon by whatever name they have.
+const PROBES: [&str; 2] = ["/livez", "/readyz"];
 
 pub struct ServerParts {
     pub control: Control,
     pub readiness: Readiness,
     pub metrics: Metrics,
     pub budget: Budget,
+    /// Names in the `Host` of requests, besides IP addresses and loopback names.
+    pub allowed_hosts: Vec<AllowedHost>,
 }
 
 /// Stops when it is dropped.
@@ -38,6 +47,8 @@ pub struct ServerParts {
 pub struct Server {
     address: SocketAddr,
     stop: watch::Sender<bool>,
+    /// Closed when the thread ends, also by a panic.
+    running: watch::Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -52,17 +63,22 @@ impl Server {
             readiness: parts.readiness,
             metrics: parts.metrics,
             budget: parts.budget,
-            loopback: address.ip().is_loopback(),
+            guard: RebindingGuard::new(parts.allowed_hosts),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let (stop, stopped) = watch::channel(false);
         let thread = std::thread::Builder::new().name("windlass-admin".to_owned());
-        let thread = thread.spawn(move || runtime.block_on(serve(listener, state, stopped)))?;
+        let (thread_runs, running) = watch::channel(());
+        let thread = thread.spawn(move || {
+            let _thread_runs = thread_runs;
+            runtime.block_on(serve(listener, state, stopped));
+        })?;
         Ok(Self {
             address,
             stop,
+            running,
             thread: Some(thread),
         })
     }
@@ -70,6 +86,11 @@ impl Server {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits until the server has ended, which it does unasked only after a failure or a panic.
+    pub async fn ended(&mut self) {
+        while self.running.changed().await.is_ok() {}
     }
 
     /// Accepts no more requests, and returns when those in progress have finished, at most after a
@@ -101,22 +122,15 @@ async fn serve(listener: TcpListener, state: Arc<ServerState>, stopped: watch::R
             state.metrics.upkeep();
         }
     };
-    let stop = |mut stopped: watch::Receiver<bool>| async move {
-        // A dropped sender means the same.
-        drop(stopped.wait_for(|stopped| *stopped).await);
-    };
-    let server = axum::serve(listener, router(Arc::clone(&state)))
-        .with_graceful_shutdown(stop(stopped.clone()));
+    let router = router(Arc::clone(&state));
+    let limits = ConnectionLimits::default();
+    let server = connections::serve(listener, router, limits, stopped.clone());
     let timeout = async {
-        stop(stopped).await;
+        connections::stop(stopped).await;
         tokio::time::sleep(STOP_TIMEOUT).await;
     };
     tokio::select! {
-        result = server.into_future() => {
-            if let Err(error) = result {
-                tracing::error!(%error, "the API server failed");
-            }
-        }
+        () = server => {}
         () = upkeep => {}
         () = timeout => {}
     }
@@ -140,25 +154,29 @@ fn router(state: Arc<ServerState>) -> Router {
         .with_state(state)
 }
 
-/// Rejects web pages, and adds the request id that AWS's clients show.
+/// Rejects web pages, ends what takes too long, and adds the request id that AWS's clients show.
 async fn filter_request(
     State(state): State<Arc<ServerState>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let checked = if state.loopback {
-        rebinding_guard::check(request.headers())
-    } else {
-        Ok(())
-    };
-    let mut response = match checked {
-        Ok(()) => next.run(request).await,
+    let is_probe = PROBES.contains(&request.uri().path());
+    let mut response = match state.guard.check(request.headers(), is_probe) {
+        Ok(()) => {
+            let response = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
+            response.unwrap_or_else(|_| timed_out().into_response())
+        }
         Err(error) => error.into_response(),
     };
     let id = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string());
     let id = id.expect("a UUID has only letters, digits and hyphens");
     response.headers_mut().insert("x-amzn-requestid", id);
     response
+}
+
+fn timed_out() -> ApiError {
+    let text = format!("the request took longer than {REQUEST_TIMEOUT:?}");
+    ApiError::new(Code::Service, text)
 }
 
 async fn metrics(State(state): State<Arc<ServerState>>) -> Response {

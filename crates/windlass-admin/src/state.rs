@@ -7,14 +7,14 @@ use windlass_engine::memory::Budget;
 
 use crate::control::Control;
 use crate::metrics::Metrics;
+use crate::rebinding_guard::RebindingGuard;
 
 pub(crate) struct ServerState {
     pub(crate) control: Control,
     pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,
     pub(crate) budget: Budget,
-    /// The server listens on loopback only.
-    pub(crate) loopback: bool,
+    pub(crate) guard: RebindingGuard,
 }
 
 /// Whether the daemon accepts work; shared with the code that stops it.

@@ -159,7 +159,12 @@ fn waiting_for_with_remedy(unit: &UnitStatus, now: Timestamp) -> Option<String> 
             Some(shard::Waiting::FunctionErrors { .. }) | None => None,
         },
         UnitView::Queue(view) => match view.waiting {
-            Some(queue::Waiting::NotInvoked(fault) | queue::Waiting::Source(fault)) => Some(fault),
+            Some(
+                queue::Waiting::NotInvoked(fault)
+                | queue::Waiting::Source(fault)
+                | queue::Waiting::Deleting(fault)
+                | queue::Waiting::Extending(fault),
+            ) => Some(fault),
             None => None,
         },
     };

@@ -101,6 +101,18 @@ impl Arn {
         self.part(5)
     }
 
+    /// Whether partition, service and region consist of ASCII letters, digits and hyphens: they
+    /// become parts of host names and of signatures.
+    pub fn is_plain(&self) -> bool {
+        let plain = |part: &str| {
+            part.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        [self.partition(), self.service(), self.region()]
+            .into_iter()
+            .all(plain)
+    }
+
     fn source_kind(&self) -> Option<SourceKind> {
         let resource = self.resource();
         match self.service() {

@@ -35,6 +35,7 @@ impl FunctionName {
                 account_id: arn.account_id().to_owned(),
             };
             let complete = arn.service() == "lambda"
+                && arn.is_plain()
                 && !scope.region.is_empty()
                 && is_account_id(&scope.account_id);
             return if complete {
@@ -143,6 +144,8 @@ mod tests {
             "f:$OTHER",
             "arn:aws:sqs:r:000000000000:q",
             "f:a:b",
+            "arn:aws:lambda:us east:000000000000:function:f",
+            "arn:aws:lambda:é:000000000000:function:f",
         ] {
             assert_eq!(FunctionName::parse(text), None, "{text}");
         }

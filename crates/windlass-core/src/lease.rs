@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ids::ShardId;
+use crate::ids::{SequenceNumber, ShardId};
 use crate::mapping::MappingId;
 use crate::position::Position;
 
@@ -39,6 +39,10 @@ pub struct Lease {
     pub epoch: u64,
     /// The saved position. For a queue it stays at the trim horizon.
     pub checkpoint: Position,
+    /// The starting sequence number of the shard. Names of shards are used again when a stream is
+    /// deleted and created again; starting sequence numbers are not. `None` for a queue, and while
+    /// the source has not reported it.
+    pub shard_start: Option<SequenceNumber>,
 }
 
 impl WorkerId {

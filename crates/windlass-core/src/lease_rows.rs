@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::ShardId;
+use crate::ids::{SequenceNumber, ShardId};
 use crate::lease::{Lease, LeaseKey, Unit};
 use crate::mapping::{MappingId, Source, StreamSettings};
 use crate::position::Position;
@@ -36,7 +36,13 @@ impl LeaseRowPlan {
         self.insert.is_empty() && self.remove.is_empty()
     }
 
-    fn insert(&mut self, mapping: &MappingId, unit: Unit, checkpoint: Position) {
+    fn insert(
+        &mut self,
+        mapping: &MappingId,
+        unit: Unit,
+        checkpoint: Position,
+        shard_start: Option<SequenceNumber>,
+    ) {
         self.insert.push(Lease {
             key: LeaseKey {
                 mapping: mapping.clone(),
@@ -45,6 +51,7 @@ impl LeaseRowPlan {
             owner: None,
             epoch: 0,
             checkpoint,
+            shard_start,
         });
     }
 }
@@ -72,7 +79,7 @@ pub fn plan_lease_rows(
     }
     match source {
         Source::Queue(_) if n_slots == 0 => {
-            plan.insert(mapping, Unit::QueueSlot(0), Position::TrimHorizon);
+            plan.insert(mapping, Unit::QueueSlot(0), Position::TrimHorizon, None);
         }
         Source::Queue(_) => {}
         Source::Stream(stream) => {
@@ -99,7 +106,8 @@ fn plan_shards(
     for shard in lineage::readable(listed, &checkpoints.collect()) {
         if !rows.contains_key(&shard.id) {
             let unit = Unit::Shard(shard.id.detached());
-            plan.insert(mapping, unit, settings.starting_position.clone());
+            let start = shard.starting_sequence_number.clone();
+            plan.insert(mapping, unit, settings.starting_position.clone(), start);
         }
     }
     let ids: BTreeSet<_> = listed.iter().map(|shard| &shard.id).collect();

@@ -30,7 +30,7 @@ pub enum Outcome {
 pub enum Fault {
     /// The service requests fewer calls.
     Throttled {
-        /// The requested pause, if the response has one.
+        /// The requested pause, if the response has one, as received: the core limits it.
         retry_after: Option<Duration>,
     },
     /// A retry may succeed: no connection, a timeout, an internal error, a malformed response.

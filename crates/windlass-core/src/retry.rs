@@ -15,6 +15,10 @@ const MIN_DELAY: Duration = Duration::from_millis(500);
 /// Also the delay after faults that waiting does not remove.
 const MAX_DELAY: Duration = Duration::from_secs(60);
 
+/// The longest `Retry-After` that is honored; a longer one counts as this. Functions and the proxies
+/// in front of them send moments in place of seconds, and dates far in the future.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+
 /// The failures of one batch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attempts {
@@ -64,26 +68,40 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// Counts a failure and returns the delay after it. A `retry_after` that exceeds the scheduled
-    /// delay is honored. Faults that need an operator wait for the maximum delay.
+    /// Counts a failure and returns the delay after it. A [`requested_pause`] that exceeds the
+    /// scheduled delay is honored. Faults that need an operator wait for the maximum delay.
     pub(crate) fn next(&mut self, fault: Fault, jitter: &mut Jitter) -> Duration {
         let scheduled = 2_u32
             .checked_pow(self.failures)
             .and_then(|factor| MIN_DELAY.checked_mul(factor))
             .map_or(MAX_DELAY, |delay| delay.min(MAX_DELAY));
         self.failures = self.failures.saturating_add(1);
-        match fault {
-            Fault::Throttled { retry_after } => {
-                jitter.apply(scheduled).max(retry_after.unwrap_or_default())
-            }
-            Fault::Transient | Fault::Trimmed | Fault::UnknownPosition => jitter.apply(scheduled),
-            Fault::Denied | Fault::Gone => jitter.apply(MAX_DELAY),
-        }
+        let delay = match fault {
+            Fault::Throttled { .. }
+            | Fault::Transient
+            | Fault::Trimmed
+            | Fault::UnknownPosition => scheduled,
+            Fault::Denied | Fault::Gone => MAX_DELAY,
+        };
+        jitter.apply(delay).max(requested_pause(fault))
     }
 
     /// Restarts the schedule.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
+    }
+}
+
+/// The pause that a service requests with `Retry-After`, up to the limit; zero if it requests none.
+/// Every use of a `retry_after` goes through here.
+pub(crate) fn requested_pause(fault: Fault) -> Duration {
+    match fault {
+        Fault::Throttled { retry_after } => retry_after.unwrap_or_default().min(MAX_RETRY_AFTER),
+        Fault::Transient
+        | Fault::Denied
+        | Fault::Gone
+        | Fault::Trimmed
+        | Fault::UnknownPosition => Duration::ZERO,
     }
 }
 
@@ -166,11 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_honored_and_a_denied_call_waits_for_the_maximum_delay() {
+    fn retry_after_is_honored_up_to_its_limit_and_a_denied_call_waits_for_the_maximum_delay() {
         let mut jitter = Jitter::new(1, 20);
-        let retry_after = Some(Duration::from_secs(90));
-        let delay = Backoff::default().next(Fault::Throttled { retry_after }, &mut jitter);
-        assert_eq!(delay, Duration::from_secs(90));
+        for (requested, honored) in [(90, 90), (300, 300), (301, 300), (u64::MAX, 300)] {
+            let retry_after = Some(Duration::from_secs(requested));
+            let delay = Backoff::default().next(Fault::Throttled { retry_after }, &mut jitter);
+            assert_eq!(delay, Duration::from_secs(honored));
+        }
         for fault in [Fault::Denied, Fault::Gone] {
             let delay = Backoff::default().next(fault, &mut jitter);
             assert!(Duration::from_secs(48) <= delay && delay <= MAX_DELAY);

@@ -167,7 +167,8 @@ pub trait LeaseStore: Send + Sync {
     /// Every lease, ordered by key.
     async fn leases(&self) -> Result<Vec<Lease>, PortError>;
 
-    /// Adds rows; existing ones are unchanged.
+    /// Adds rows; existing ones are unchanged. The epoch of a row is at least the given one, and
+    /// larger than that of every row that was removed before.
     async fn insert(&self, leases: &[Lease]) -> Result<(), PortError>;
 
     /// Writes owner and epoch if both are still as in `seen`; the checkpoint is unchanged.

@@ -24,6 +24,10 @@ use crate::stop::{Stop, wait_for_stop};
 /// from its command, so a later receive is not sent.
 const MAX_GRANT_WAIT: Duration = Duration::from_secs(1);
 
+/// How long a receive may go on after the driver is asked to stop: long enough for messages that are
+/// on their way, so that they can be released; a long poll would wait up to 20 s for new ones.
+const MAX_LAST_RECEIVE: Duration = Duration::from_millis(500);
+
 pub(crate) struct QueueDriver {
     pub(crate) consumer: QueueConsumer,
     pub(crate) io: Arc<QueueIo>,
@@ -37,7 +41,7 @@ pub(crate) struct QueueIo {
     pub(crate) reader: Arc<dyn QueueReader>,
     pub(crate) invoker: Invoker,
     pub(crate) clock: Clock,
-    /// Ends a receive's wait for memory.
+    /// Ends a receive.
     pub(crate) stop: watch::Receiver<Stop>,
 }
 
@@ -150,6 +154,11 @@ impl QueueDriver {
                 %message_id, bytes,
                 "message left to the queue's redrive policy: it alone exceeds the payload limit"
             ),
+            Report::Excess { n_messages } => tracing::warn!(
+                n_messages,
+                "messages released: the queue returned more than were requested and there is room \
+                 for"
+            ),
             Report::NotDeleted { n_messages } => tracing::warn!(
                 n_messages,
                 "messages could not be deleted: they are received again unless they were \
@@ -167,9 +176,19 @@ impl QueueDriver {
     }
 }
 
+/// Waits until the driver is asked to stop and messages that were on their way have had time to
+/// arrive.
+async fn receives_are_cut(mut stop: watch::Receiver<Stop>) {
+    if stop.wait_for(|stop| *stop != Stop::No).await.is_err() {
+        return std::future::pending().await;
+    }
+    tokio::time::sleep(MAX_LAST_RECEIVE).await;
+}
+
 impl QueueIo {
     /// A receive that has waited too long for memory, or that a stop has overtaken, ends without
-    /// messages: the consumer receives again if it needs to.
+    /// messages: the consumer receives again if it needs to. A message that the queue sends after
+    /// that becomes visible by its timeout.
     async fn receive(
         self: Arc<Self>,
         receive: Receive,
@@ -197,7 +216,12 @@ impl QueueIo {
         if MAX_GRANT_WAIT < self.clock.now().since(requested) {
             return nothing();
         }
-        let mut result = self.reader.receive(limit, wait, visibility).await;
+        let received = self.reader.receive(limit, wait, visibility);
+        let mut result = tokio::select! {
+            biased;
+            result = received => result,
+            () = receives_are_cut(stop) => return nothing(),
+        };
         if let Ok(messages) = &mut result {
             self.invoker.counts.polled.add(messages.len());
             tracing::trace!(n_messages = messages.len(), "received");

@@ -309,6 +309,7 @@ mod tests {
             owner: None,
             epoch,
             checkpoint: Position::TrimHorizon,
+            shard_start: None,
         };
         let first = seed(7, &lease("a", "0", 1));
         assert_eq!(first, seed(7, &lease("a", "0", 1)));

@@ -109,6 +109,7 @@ impl App {
             readiness: readiness.clone(),
             metrics: self.metrics,
             budget: self.budget,
+            allowed_hosts: self.config.listen.allowed_hosts,
         };
         let server = Server::start(self.listener, parts).context("starting the API server")?;
         let (stop, stopped) = watch::channel(Stop::No);
@@ -130,13 +131,31 @@ impl Running {
         self.server.address()
     }
 
+    /// Waits until a part that must run until it is stopped has ended, and returns the cause.
+    /// Without it the process would live on, look healthy and do nothing.
+    pub(crate) async fn failed(&mut self) -> anyhow::Error {
+        first_failure(&mut self.supervisor, self.server.ended()).await
+    }
+
     /// Drains within `grace`; a second signal ends everything at once, at the cost of repeated
     /// invocations. The API answers until the end.
-    pub(crate) async fn stop(mut self, grace: Duration, again: impl Future<Output = &'static str>) {
+    ///
+    /// # Errors
+    /// The supervisor panicked.
+    pub(crate) async fn stop(
+        mut self,
+        grace: Duration,
+        again: impl Future<Output = &'static str>,
+    ) -> anyhow::Result<()> {
         self.readiness.drain();
         self.stop.send_replace(Stop::Drain);
+        let mut drained = Ok(());
         tokio::select! {
-            _ = self.supervisor.join_next() => {}
+            end = self.supervisor.join_next() => {
+                if let Some(Err(panic)) = end {
+                    drained = Err(anyhow::Error::new(panic).context("draining"));
+                }
+            }
             () = tokio::time::sleep(grace) => {
                 tracing::warn!("the drain exceeded {grace:?}; invocations in flight will be repeated");
             }
@@ -154,6 +173,20 @@ impl Running {
             tracing::error!("the API server could not be stopped");
         }
         tracing::info!("stopped");
+        drained
+    }
+}
+
+async fn first_failure(
+    supervisor: &mut JoinSet<()>,
+    server: impl Future<Output = ()>,
+) -> anyhow::Error {
+    tokio::select! {
+        end = supervisor.join_next() => match end {
+            Some(Err(panic)) => anyhow::Error::new(panic).context("the supervisor failed"),
+            Some(Ok(())) | None => anyhow::anyhow!("the supervisor ended without being stopped"),
+        },
+        () = server => anyhow::anyhow!("the API server ended without being stopped"),
     }
 }
 
@@ -173,4 +206,30 @@ fn worker_id() -> WorkerId {
         std::process::id(),
         uuid::Uuid::new_v4().simple()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    async fn failure(supervisor: impl Future<Output = ()> + Send + 'static) -> String {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(supervisor);
+        format!("{:#}", first_failure(&mut tasks, pending()).await)
+    }
+
+    #[tokio::test]
+    async fn a_supervisor_or_server_that_ends_unasked_is_a_failure() {
+        let panicked = failure(async { panic!("a fault of ours") }).await;
+        assert!(panicked.contains("the supervisor failed"), "{panicked}");
+        assert!(panicked.contains("a fault of ours"), "{panicked}");
+        let ended = failure(async {}).await;
+        assert!(ended.contains("the supervisor ended"), "{ended}");
+        let mut supervisor = JoinSet::new();
+        supervisor.spawn(pending());
+        let server = first_failure(&mut supervisor, ready(())).await.to_string();
+        assert!(server.contains("the API server ended"), "{server}");
+    }
 }

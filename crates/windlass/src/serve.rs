@@ -23,9 +23,10 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         return Ok(print_config_errors(None, &[error]));
     }
     let runtime = runtime(config.threads).context("starting the runtime")?;
-    runtime.block_on(run_until_stopped(config, args.prune))?;
+    let ended = runtime.block_on(run_until_stopped(config, args.prune));
     // Tasks that still hang had their time.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    ended?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -64,42 +65,72 @@ async fn run_until_stopped(config: Config, prune: bool) -> anyhow::Result<()> {
         let grace = app.drain_timeout();
         anyhow::Ok((grace, app.spawn().await?))
     };
-    let (grace, running) = tokio::select! {
+    let (grace, mut running) = tokio::select! {
         started = start => started?,
         signal = signals.next() => {
             tracing::info!(signal, "stopped before the start was complete");
             return Ok(());
         }
     };
-    let signal = signals.next().await;
-    tracing::info!(
-        signal,
-        "stopping: draining invocations and saving checkpoints"
-    );
-    running.stop(grace, signals.next()).await;
-    Ok(())
+    let failure = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(
+                signal,
+                "stopping: draining invocations and saving checkpoints"
+            );
+            None
+        }
+        failure = running.failed() => {
+            tracing::error!("{failure:#}; stopping");
+            Some(failure)
+        }
+    };
+    let stopped = running.stop(grace, signals.next()).await;
+    failure.map_or(stopped, Err)
 }
 
 /// Signals that request a stop.
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// The terminal or the SSH session was closed; `None` where `nohup` keeps the process running.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
     /// From here on no signal is missed.
     pub(crate) fn new() -> anyhow::Result<Self> {
+        let hangup = (!ignores_hangup()).then(|| signal(SignalKind::hangup()));
         Ok(Self {
             terminate: signal(SignalKind::terminate()).context("waiting for SIGTERM")?,
             interrupt: signal(SignalKind::interrupt()).context("waiting for SIGINT")?,
+            hangup: hangup.transpose().context("waiting for SIGHUP")?,
         })
     }
 
     /// Waits for the next signal and returns its name.
     pub(crate) async fn next(&mut self) -> &'static str {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => drop(hangup.recv().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            () = hangup => "SIGHUP",
         }
     }
+}
+
+/// Whether the process was started with SIGHUP ignored, as `nohup` does. Known on Linux only.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Bit 0 is signal 1, which is SIGHUP.
+    mask.is_some_and(|mask| mask & 1 == 1)
 }

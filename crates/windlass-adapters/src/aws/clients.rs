@@ -7,11 +7,18 @@ use std::time::Duration;
 use aws_config::meta::region::ProvideRegion;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::service_config::ServiceConfigKey;
+use futures::FutureExt as _;
 use windlass_core::arn::Arn;
 
+use super::call_rules::{CallRules, OnlyLostConnections};
+use super::credentials::CurrentCredentials;
+use super::partition::is_region;
 use crate::tls_roots::CaBundle;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -19,8 +26,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Limit of one attempt: long polling of SQS takes up to 20 s.
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// The SDK retries once, for lost connections; all further retries are those of the consumers.
+/// The SDK repeats a call once, for a lost connection; see [`OnlyLostConnections`].
 const MAX_ATTEMPTS: u32 = 2;
+
+/// Clients of so many other regions are kept; AWS has fewer.
+const MAX_REGIONS: usize = 64;
 
 /// A service of AWS that windlass calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +77,7 @@ pub struct AwsSettings {
 #[derive(Debug)]
 pub struct Aws {
     shared: SdkConfig,
+    rules: CallRules,
     endpoints: BTreeMap<Service, String>,
     region: String,
     home: AwsClients,
@@ -85,36 +96,57 @@ pub struct AwsClients {
     pub(crate) custom_kinesis: bool,
     /// The same of DynamoDB Streams.
     pub(crate) custom_dynamodb_streams: bool,
+    /// The same for SQS.
+    pub(crate) custom_sqs: bool,
 }
 
 impl Aws {
     /// Region and endpoints come from the settings, everything else from the standard environment
     /// variables and files of AWS.
     pub async fn load(settings: &AwsSettings) -> Self {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(settings.region.clone()))
-            .timeout_config(timeouts())
-            // Each call has a timeout; watching the throughput of each body costs more than it
-            // finds.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS));
-        if settings.placeholder_credentials {
-            let placeholder =
-                aws_sdk_kinesis::config::Credentials::new("none", "none", None, None, "none");
-            loader = loader.credentials_provider(placeholder);
-        }
-        if let Some(bundle) = &settings.ca_bundle {
-            loader = loader.http_client(bundle.http_client());
-        }
+        let http = settings.ca_bundle.as_ref().map(CaBundle::http_client);
+        let region = settings.region.clone();
+        let credentials = (!settings.placeholder_credentials).then(|| {
+            let http = http.clone();
+            CurrentCredentials::new(move || {
+                let loader = loader(&region, http.clone());
+                async move { loader.load().await.credentials_provider() }.boxed()
+            })
+        });
+        Self::with(settings, http, credentials).await
+    }
+
+    pub(super) async fn with(
+        settings: &AwsSettings,
+        http: Option<SharedHttpClient>,
+        credentials: Option<CurrentCredentials>,
+    ) -> Self {
+        let loader = loader(&settings.region, http);
+        let loader = if let Some(current) = &credentials {
+            loader
+                .identity_cache(current.clone())
+                .credentials_provider(current.clone())
+        } else {
+            let keys = Credentials::new("none", "none", None, None, "none");
+            loader.credentials_provider(keys)
+        };
         let shared = loader.load().await;
-        let home = AwsClients::new(&shared, &settings.endpoints, &settings.region);
+        let rules = CallRules { credentials };
+        let home = AwsClients::new(&shared, &rules, &settings.endpoints, &settings.region);
         Self {
             shared,
+            rules,
             endpoints: settings.endpoints.clone(),
             region: settings.region.clone(),
             home,
             others: Mutex::default(),
         }
+    }
+
+    /// The clients of the daemon's region.
+    #[cfg(test)]
+    pub(super) const fn home(&self) -> &AwsClients {
+        &self.home
     }
 
     /// The clients of an ARN's region.
@@ -128,52 +160,64 @@ impl Aws {
         }
         let others = self.others.lock();
         let mut others = others.unwrap_or_else(PoisonError::into_inner);
+        // Callers of the API name regions, too. Clients in use outlive their place here.
+        if MAX_REGIONS <= others.len() && !others.contains_key(region) {
+            others.clear();
+        }
         let clients = others
             .entry(region.to_owned())
-            .or_insert_with(|| AwsClients::new(&self.shared, &self.endpoints, region));
+            .or_insert_with(|| AwsClients::new(&self.shared, &self.rules, &self.endpoints, region));
         clients.clone()
     }
 }
 
 impl AwsClients {
-    fn new(shared: &SdkConfig, endpoints: &BTreeMap<Service, String>, region: &str) -> Self {
-        let endpoint = |service| endpoints.get(&service).cloned();
-        let region = Region::new(region.to_owned());
-        let mut kinesis =
-            aws_sdk_kinesis::config::Builder::from(shared).region(Some(region.clone()));
-        let mut streams =
-            aws_sdk_dynamodbstreams::config::Builder::from(shared).region(Some(region.clone()));
-        let mut sqs = aws_sdk_sqs::config::Builder::from(shared).region(Some(region.clone()));
-        let mut lambda = aws_sdk_lambda::config::Builder::from(shared).region(Some(region));
-        // Without an endpoint in the settings, that of the environment or the profile applies.
-        if let Some(url) = endpoint(Service::Kinesis) {
-            kinesis = kinesis.endpoint_url(url);
+    fn new(
+        shared: &SdkConfig,
+        rules: &CallRules,
+        endpoints: &BTreeMap<Service, String>,
+        region: &str,
+    ) -> Self {
+        macro_rules! client {
+            ($sdk:ident, $service:expr) => {{
+                let config = $sdk::config::Builder::from(shared)
+                    .region(Region::new(region.to_owned()))
+                    .retry_classifier(OnlyLostConnections)
+                    .interceptor(rules.clone());
+                // Without an endpoint in the settings, that of the environment or the profile
+                // applies.
+                let config = match endpoints.get(&$service) {
+                    Some(url) => config.endpoint_url(url),
+                    None => config,
+                };
+                $sdk::Client::from_conf(config.build())
+            }};
         }
-        if let Some(url) = endpoint(Service::DynamoDbStreams) {
-            streams = streams.endpoint_url(url);
-        }
-        if let Some(url) = endpoint(Service::Sqs) {
-            sqs = sqs.endpoint_url(url);
-        }
-        if let Some(url) = endpoint(Service::Lambda) {
-            lambda = lambda.endpoint_url(url);
-        }
-        let is_custom = |service, variable| {
-            endpoint(service).is_some() || has_custom_endpoint(shared, variable)
-        };
-        let custom_kinesis = is_custom(Service::Kinesis, "AWS_ENDPOINT_URL_KINESIS");
-        let custom_dynamodb_streams = is_custom(
-            Service::DynamoDbStreams,
-            "AWS_ENDPOINT_URL_DYNAMODB_STREAMS",
-        );
+        let is_custom =
+            |service| endpoints.contains_key(&service) || has_custom_endpoint(shared, service);
         Self {
-            kinesis: aws_sdk_kinesis::Client::from_conf(kinesis.build()),
-            dynamodb_streams: aws_sdk_dynamodbstreams::Client::from_conf(streams.build()),
-            sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
-            lambda: aws_sdk_lambda::Client::from_conf(lambda.build()),
-            custom_kinesis,
-            custom_dynamodb_streams,
+            kinesis: client!(aws_sdk_kinesis, Service::Kinesis),
+            dynamodb_streams: client!(aws_sdk_dynamodbstreams, Service::DynamoDbStreams),
+            sqs: client!(aws_sdk_sqs, Service::Sqs),
+            lambda: client!(aws_sdk_lambda, Service::Lambda),
+            custom_kinesis: is_custom(Service::Kinesis),
+            custom_dynamodb_streams: is_custom(Service::DynamoDbStreams),
+            custom_sqs: is_custom(Service::Sqs),
         }
+    }
+}
+
+/// Reads the standard environment variables and files of AWS.
+fn loader(region: &str, http: Option<SharedHttpClient>) -> ConfigLoader {
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .timeout_config(timeouts())
+        // Each call has a timeout; watching the throughput of each body costs more than it finds.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .retry_config(RetryConfig::standard().with_max_attempts(MAX_ATTEMPTS));
+    match http {
+        Some(http) => loader.http_client(http),
+        None => loader,
     }
 }
 
@@ -196,24 +240,24 @@ pub(crate) fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// Whether the environment has an endpoint for a service, in this variable, or for all services.
-fn has_custom_endpoint(shared: &SdkConfig, variable: &str) -> bool {
-    let own = std::env::var(variable);
-    own.is_ok_and(|url| !url.is_empty()) || shared.endpoint_url().is_some()
-}
-
-/// Whether a text has the form of an AWS region: `us-east-1`, `us-gov-west-1`.
-fn is_region(text: &str) -> bool {
-    let mut parts = text.rsplit('-');
-    let number = parts.next().unwrap_or_default();
-    let names: Vec<&str> = parts.collect();
-    2 <= names.len()
-        && names.last().is_some_and(|first| first.len() == 2)
-        && !number.is_empty()
-        && number.bytes().all(|it| it.is_ascii_digit())
-        && names
-            .iter()
-            .all(|name| !name.is_empty() && name.bytes().all(|it| it.is_ascii_lowercase()))
+/// Whether the environment or the profile has an endpoint for a service, or one for all services.
+fn has_custom_endpoint(shared: &SdkConfig, service: Service) -> bool {
+    // The identifiers of the SDK.
+    let id = match service {
+        Service::Kinesis => "Kinesis",
+        Service::DynamoDbStreams => "DynamoDB Streams",
+        Service::Sqs => "SQS",
+        Service::Lambda => "Lambda",
+    };
+    let key = ServiceConfigKey::builder()
+        .service_id(id)
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build();
+    let own = key
+        .ok()
+        .and_then(|key| shared.service_config()?.load_config(key));
+    own.is_some_and(|url| !url.is_empty()) || shared.endpoint_url().is_some()
 }
 
 #[cfg(test)]
@@ -244,6 +288,8 @@ mod tests {
         assert_eq!(of(queue), ["us-gov-west-1"; 4]);
         assert_eq!(of(queue), ["us-gov-west-1"; 4]);
         assert_eq!(aws.others.lock().unwrap().len(), 1, "clients are reused");
+        let long = "arn:aws-eusc:kinesis:eusc-de-east-1:000000000000:stream/s";
+        assert_eq!(of(long), ["eusc-de-east-1"; 4]);
         let home = "arn:aws:kinesis:eu-west-1:000000000000:stream/s";
         assert_eq!(of(home), ["eu-west-1"; 4]);
         for region in ["elasticmq", "ddblocal", "", "000000000000", "a-b-1"] {

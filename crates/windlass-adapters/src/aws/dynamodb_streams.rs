@@ -19,6 +19,7 @@ use super::fault::port_error;
 use super::raw::RawCall;
 use super::shard_api::{
     ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, list_shards, read_page,
+    sequence_number,
 };
 use crate::wire::dynamodb::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
@@ -92,15 +93,20 @@ impl ShardApi for DynamoDbStreamsReader {
                 if seen.insert(id.clone()) {
                     let parents = shard.parent_shard_id.into_iter();
                     let range = shard.sequence_number_range;
+                    let (start, end) = range.map_or((None, None), |range| {
+                        (range.starting_sequence_number, range.ending_sequence_number)
+                    });
+                    let end = sequence_number(end.as_deref());
                     shards.push(ListedShard {
-                        is_closed: is_disabled,
-                        end: range.and_then(|range| range.ending_sequence_number),
                         shard: Shard {
                             id: ShardId::from(id.as_str()),
                             parents: parents
                                 .map(|parent| ShardId::from(parent.as_str()))
                                 .collect(),
+                            starting_sequence_number: sequence_number(start.as_deref()),
+                            is_closed: is_disabled || end.is_some(),
                         },
+                        end,
                     });
                 }
             }

@@ -9,6 +9,9 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_core::outcome::Fault;
 use windlass_engine::ports::{BoxError, PortError, chain};
 
+use super::call_rules::Action;
+use crate::tls_roots;
+
 /// Codes that request fewer calls.
 const THROTTLED: [&str; 9] = [
     "KMSThrottlingException",
@@ -50,6 +53,10 @@ const UNUSABLE_KEY: [&str; 4] = [
 /// The SDK's message for a call without credentials.
 const NO_IDENTITY: &str = "failed to select an auth scheme";
 
+/// In the SDK's message for a profile of `aws login`: the feature of the SDK that it needs, which
+/// brings cryptography that nothing else uses.
+const LOGIN_FEATURE: &str = "credentials-login";
+
 /// Codes of resources that do not exist.
 const GONE: [&str; 5] = [
     "AWS.SimpleQueueService.NonExistentQueue",
@@ -90,11 +97,14 @@ where
         if let Some(message) = error.message().filter(|message| !message.is_empty()) {
             text = format!("{text}: {message}");
         }
-        let remedy = error.code().and_then(remedy);
+        let action = service.raw().extension::<Action>();
+        let remedy = error.code().and_then(|code| remedy(code, action));
         if let Some(remedy) = remedy.filter(|_| fault != Fault::UnknownPosition) {
             text = format!("{text}; {remedy}");
         }
         text.into()
+    } else if let Some(explanation) = tls_roots::explain(&error) {
+        explanation.into()
     } else {
         error.into_source().unwrap_or_else(|error| error.into())
     };
@@ -115,19 +125,23 @@ pub(super) fn unusable_response(operation: String, cause: impl Into<BoxError>) -
 }
 
 /// What an operator can do about an error that does not resolve itself.
-fn remedy(code: &str) -> Option<&'static str> {
+fn remedy(code: &str, action: Option<&Action>) -> Option<String> {
     let code = without_prefix(code);
-    if FORBIDDEN.contains(&code) {
-        Some("grant this action on this resource to the daemon's AWS credentials")
+    let text = if FORBIDDEN.contains(&code) {
+        let action = action.map_or("this action", |action| &action.0);
+        return Some(format!(
+            "grant {action} on this resource to the daemon's AWS credentials"
+        ));
     } else if INVALID_CREDENTIALS.contains(&code) {
-        Some("renew the daemon's AWS credentials; a wrong clock of the machine is rejected, too")
+        "renew the daemon's AWS credentials; a wrong clock of the machine is rejected, too"
     } else if UNUSABLE_KEY.contains(&code) {
-        Some("check the state of the KMS key, and that its policy admits the daemon's credentials")
+        "check the state of the KMS key, and that its policy admits the daemon's credentials"
     } else if GONE.contains(&code) {
-        Some("check the name, the account and the region in its ARN")
+        "check the name, the account and the region in its ARN"
     } else {
-        None
-    }
+        return None;
+    };
+    Some(text.to_owned())
 }
 
 pub(crate) fn fault_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Fault {
@@ -170,6 +184,11 @@ pub(crate) fn fault_of_code(code: &str, status: u16) -> Fault {
     }
 }
 
+/// Whether a code says that other credentials are needed.
+pub(super) fn is_rejection_of_credentials(code: &str) -> bool {
+    INVALID_CREDENTIALS.contains(&without_prefix(code))
+}
+
 /// The code of `com.amazonaws.sqs#Code`.
 fn without_prefix(code: &str) -> &str {
     code.rsplit('#').next().unwrap_or(code)
@@ -203,6 +222,13 @@ pub(crate) fn credentials_error<E: Error + 'static>(
         None => {
             "no AWS credentials found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (most local \
                  servers accept any value), set AWS_PROFILE, or assign a role to the machine"
+                .to_owned()
+        }
+        Some(cause) if cause.contains(LOGIN_FEATURE) => {
+            "cannot load AWS credentials: the profile signs in with 'aws login' (its key is \
+                 login_session), which windlass does not support; add a profile with \
+                 credential_process = aws configure export-credentials --profile NAME, where NAME \
+                 is this profile, and set AWS_PROFILE to the new one"
                 .to_owned()
         }
         Some(cause) => format!("cannot load AWS credentials: {cause}"),

@@ -20,6 +20,7 @@ use super::fault::port_error;
 use super::raw::RawCall;
 use super::shard_api::{
     ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, list_shards, read_page,
+    sequence_number,
 };
 use crate::wire::kinesis::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
@@ -115,15 +116,21 @@ impl ShardApi for KinesisReader {
                 let parents = [shard.parent_shard_id, shard.adjacent_parent_shard_id];
                 let parents = parents.into_iter().flatten();
                 let range = shard.sequence_number_range;
+                let (start, end) = range.map_or((None, None), |range| {
+                    let start = Some(range.starting_sequence_number);
+                    (start, range.ending_sequence_number)
+                });
+                let end = sequence_number(end.as_deref());
                 shards.push(ListedShard {
-                    is_closed: false,
-                    end: range.and_then(|range| range.ending_sequence_number),
                     shard: Shard {
                         id: ShardId::from(shard.shard_id.as_str()),
                         parents: parents
                             .map(|parent| ShardId::from(parent.as_str()))
                             .collect(),
+                        starting_sequence_number: sequence_number(start.as_deref()),
+                        is_closed: end.is_some(),
                     },
+                    end,
                 });
             }
             token = response.next_token;

@@ -3,17 +3,21 @@
 //! The SDK handles credentials, signing, endpoints, retries and connections. Responses with records
 //! are parsed by `wire` instead, which is many times faster than the SDK's types.
 
+mod call_rules;
 mod clients;
+mod credentials;
 pub mod dynamodb_streams;
 pub mod fault;
 pub mod kinesis;
+mod partition;
 mod raw;
 mod shard_api;
 pub mod sqs;
 
-#[cfg(test)]
-pub(crate) use clients::timeouts;
 pub use clients::{Aws, AwsClients, AwsSettings, Service, region_of_profile};
+pub use partition::Partition;
+#[cfg(test)]
+pub(crate) use {call_rules::CallRules, clients::timeouts};
 
 use windlass_core::arn::{SourceArn, SourceKind, StreamKind};
 use windlass_engine::ports::PortError;

@@ -149,7 +149,7 @@ fn capacity(length: Option<u64>) -> usize {
 
 /// Code and message of an error in AWS's JSON protocols. Servers differ in the member names, and
 /// some send several of them.
-fn metadata(response: &HttpResponse, body: &[u8]) -> ErrorMetadata {
+pub(super) fn metadata(response: &HttpResponse, body: &[u8]) -> ErrorMetadata {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |names: [&str; 2]| names.into_iter().find_map(|name| body.get(name)?.as_str());
     let header = response.headers().get("x-amzn-errortype");

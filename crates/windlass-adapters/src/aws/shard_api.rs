@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use windlass_core::ids::ShardId;
+use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::ReadResult;
-use windlass_core::shard::lineage::Shard;
+use windlass_core::shard::lineage::{Shard, close_parents};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{BoxError, PortError, ReadLimits};
 
@@ -103,10 +103,8 @@ impl ReadError {
 #[derive(Clone, Debug)]
 pub(super) struct ListedShard {
     pub(super) shard: Shard,
-    /// Whether it receives no more records, although it has no ending sequence number.
-    pub(super) is_closed: bool,
     /// Its ending sequence number.
-    pub(super) end: Option<String>,
+    pub(super) end: Option<SequenceNumber>,
 }
 
 /// The closed shards of a stream, as it was last listed.
@@ -115,7 +113,7 @@ pub(super) struct ClosedShards(Mutex<BTreeMap<ShardId, ClosedShard>>);
 
 #[derive(Clone, Debug)]
 struct ClosedShard {
-    end: Option<String>,
+    end: Option<SequenceNumber>,
     has_children: bool,
 }
 
@@ -140,9 +138,9 @@ impl ClosedShard {
                 .all(|it| it.is_ascii_digit())
                 .then_some((digits.len(), digits))
         };
-        match (decimal(end), decimal(number.as_str())) {
+        match (decimal(end.as_str()), decimal(number.as_str())) {
             (Some(end), Some(number)) => end <= number,
-            _ => end == number.as_str(),
+            _ => end == number,
         }
     }
 }
@@ -152,7 +150,15 @@ pub(super) async fn list_shards(api: &impl ShardApi) -> Result<Vec<Shard>, PortE
     if let Some(closed) = api.closed_shards() {
         *closed.0.lock().unwrap_or_else(PoisonError::into_inner) = closed_shards(&shards);
     }
-    Ok(shards.into_iter().map(|listed| listed.shard).collect())
+    let mut shards: Vec<_> = shards.into_iter().map(|listed| listed.shard).collect();
+    close_parents(&mut shards);
+    Ok(shards)
+}
+
+/// A sequence number of a listing; some servers send an empty one in place of none.
+pub(super) fn sequence_number(text: Option<&str>) -> Option<SequenceNumber> {
+    let number = text.filter(|number| !number.is_empty());
+    number.map(SequenceNumber::from)
 }
 
 /// The closed ones of the listed shards: those that say so, and those that have children, which
@@ -163,7 +169,7 @@ fn closed_shards(listed: &[ListedShard]) -> BTreeMap<ShardId, ClosedShard> {
     let closed = listed.iter().filter_map(|listed| {
         let id = &listed.shard.id;
         let has_children = parents.contains(id);
-        let is_closed = listed.is_closed || listed.end.is_some() || has_children;
+        let is_closed = listed.shard.is_closed || has_children;
         let end = listed.end.clone();
         is_closed.then(|| (id.clone(), ClosedShard { end, has_children }))
     });

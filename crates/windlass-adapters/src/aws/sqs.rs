@@ -17,12 +17,13 @@ use windlass_core::arn::Arn;
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::mapping::QueueSource;
 use windlass_core::message::Message;
+use windlass_core::outcome::Fault;
 use windlass_core::queue::EntryResult;
 use windlass_engine::ports::{PortError, QueueAttributes, QueueReader};
 
-use super::AwsClients;
-use super::fault::{port_error, unusable_response};
+use super::fault::{fault_of_code, port_error, unusable_response};
 use super::raw::RawCall;
+use super::{AwsClients, Partition};
 use crate::wire::sqs::{EventTemplate, ReceiveMessageParser};
 
 /// Limit of entries of one batch call.
@@ -32,6 +33,17 @@ const MAX_BATCH_ENTRIES: usize = 10;
 
 /// Limit of concurrent batch calls of one request.
 const MAX_CONCURRENT_CALLS: usize = 8;
+
+/// Codes of entries whose receipt handle cannot be used any more: it has expired, or its message is
+/// deleted or visible again.
+const USELESS_HANDLE: [&str; 6] = [
+    "InvalidParameterValue",
+    "InvalidParameterValueException",
+    "MessageNotInflight",
+    "MessageNotInflightException",
+    "ReceiptHandleIsInvalid",
+    "ReceiptHandleIsInvalidException",
+];
 
 /// Default of SQS.
 const DEFAULT_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -57,7 +69,20 @@ where
     port_error(operation_on(queue, call), error)
 }
 
+/// The URL of a queue at AWS. Asking for it would need a permission that AWS's own event source
+/// mappings do not need.
+///
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-queue-message-identifiers.html>
+fn url_at_aws(queue: &Arn) -> String {
+    let (region, account, name) = (queue.region(), queue.account_id(), queue.resource());
+    let suffix = Partition::of(region).dns_suffix;
+    format!("https://sqs.{region}.{suffix}/{account}/{name}")
+}
+
 async fn url_of(clients: &AwsClients, queue: &Arn) -> Result<String, PortError> {
+    if !clients.custom_sqs {
+        return Ok(url_at_aws(queue));
+    }
     let call = clients.sqs.get_queue_url().queue_name(queue.resource());
     let owner = queue.account_id();
     let call = call.set_queue_owner_aws_account_id((!owner.is_empty()).then(|| owner.to_owned()));
@@ -72,7 +97,15 @@ async fn url_of(clients: &AwsClients, queue: &Arn) -> Result<String, PortError> 
 
 /// Checks that a queue exists and is accessible.
 pub(super) async fn exists(clients: &AwsClients, queue: &Arn) -> Result<(), PortError> {
-    url_of(clients, queue).await.map(|_| ())
+    let url = url_of(clients, queue).await?;
+    if clients.custom_sqs {
+        return Ok(());
+    }
+    let call = clients.sqs.get_queue_attributes().queue_url(url);
+    let call = call.attribute_names(QueueAttributeName::VisibilityTimeout);
+    let response = call.send().await;
+    response.map_err(|error| failed(queue, "GetQueueAttributes", error))?;
+    Ok(())
 }
 
 impl SqsReader {
@@ -234,7 +267,7 @@ fn results<'a>(
     done: impl Iterator<Item = &'a str>,
     failed: &[BatchResultErrorEntry],
 ) -> Vec<EntryResult> {
-    let mut results = vec![EntryResult::Failed; n_entries];
+    let mut results = vec![EntryResult::Failed(Fault::Transient); n_entries];
     let mut set = |id: &str, result: EntryResult| {
         if let Some(slot) = id
             .parse()
@@ -246,14 +279,46 @@ fn results<'a>(
     };
     done.for_each(|id| set(id, EntryResult::Done));
     for entry in failed {
-        // A fault of the sender: the receipt handle has expired, or the message is no longer in
-        // flight.
-        let result = if entry.sender_fault {
-            EntryResult::Refused
-        } else {
-            EntryResult::Failed
-        };
-        set(&entry.id, result);
+        set(&entry.id, entry_result(&entry.code));
     }
     results
+}
+
+/// The result of an entry that failed with this code. `SenderFault` does not tell: it is also set
+/// on entries that were throttled or denied.
+fn entry_result(code: &str) -> EntryResult {
+    let name = code.rsplit(['#', '.']).next().unwrap_or(code);
+    if USELESS_HANDLE.contains(&name) {
+        EntryResult::Refused
+    } else {
+        EntryResult::Failed(fault_of_code(code, 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_classified_by_their_code() {
+        let throttled = Fault::Throttled { retry_after: None };
+        for (code, result) in [
+            ("ReceiptHandleIsInvalid", EntryResult::Refused),
+            ("InvalidParameterValue", EntryResult::Refused),
+            ("InvalidParameterValueException", EntryResult::Refused),
+            (
+                "AWS.SimpleQueueService.MessageNotInflight",
+                EntryResult::Refused,
+            ),
+            ("com.amazonaws.sqs#MessageNotInflight", EntryResult::Refused),
+            ("RequestThrottled", EntryResult::Failed(throttled)),
+            ("ThrottlingException", EntryResult::Failed(throttled)),
+            ("AccessDenied", EntryResult::Failed(Fault::Denied)),
+            ("InternalError", EntryResult::Failed(Fault::Transient)),
+            ("ServiceUnavailable", EntryResult::Failed(Fault::Transient)),
+            ("", EntryResult::Failed(Fault::Transient)),
+        ] {
+            assert_eq!(entry_result(code), result, "{code}");
+        }
+    }
 }

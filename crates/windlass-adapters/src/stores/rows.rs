@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use windlass_core::arn::{Arn, SourceArn};
+use windlass_core::ids::SequenceNumber;
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::Swap;
@@ -12,10 +13,12 @@ use windlass_core::time::Timestamp;
 pub(super) const APPLICATION_ID: i64 = 0x7764_6c73;
 
 /// Incremented by every change of the schema.
-pub(super) const SCHEMA_VERSION: i64 = 1;
+pub(super) const SCHEMA_VERSION: u16 = 2;
 
-/// The tables. Removing a mapping removes its leases.
-pub(super) const SCHEMA: &str = "
+/// The changes of the schema: a database whose `user_version` is N has the first N of them. What
+/// has been released is never edited. Removing a mapping removes its leases.
+pub(super) const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
+    "
     CREATE TABLE mappings (
         id            TEXT PRIMARY KEY,
         revision      INTEGER NOT NULL,
@@ -39,11 +42,21 @@ pub(super) const SCHEMA: &str = "
         checkpoint_value TEXT,
         PRIMARY KEY (mapping, unit)
     ) STRICT, WITHOUT ROWID;
-";
+",
+    "
+    ALTER TABLE leases ADD COLUMN shard_start TEXT;
+    CREATE TABLE epochs (next INTEGER NOT NULL) STRICT;
+    INSERT INTO epochs (next) VALUES (0);
+    CREATE TRIGGER epochs_never_repeat AFTER DELETE ON leases BEGIN
+        UPDATE epochs SET next = max(next, OLD.epoch + 1);
+    END;
+",
+];
 
 const MAPPING_COLUMNS: &str = "id, revision, spec, source_arn, function_arn, desired, change,
                                created, last_modified, declared";
-const LEASE_COLUMNS: &str = "mapping, unit, owner, epoch, checkpoint_kind, checkpoint_value";
+const LEASE_COLUMNS: &str = "mapping, unit, owner, epoch, checkpoint_kind, checkpoint_value,
+                             shard_start";
 
 /// A value that this version does not support.
 #[derive(Debug, thiserror::Error)]
@@ -128,8 +141,10 @@ pub(super) fn leases(db: &Connection) -> rusqlite::Result<Vec<Lease>> {
 
 pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
     let mut insert = tx.prepare_cached(
-        "INSERT INTO leases (mapping, unit, owner, epoch, checkpoint_kind, checkpoint_value)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE EXISTS (SELECT 1 FROM mappings WHERE id = ?1)
+        "INSERT INTO leases (mapping, unit, owner, epoch, checkpoint_kind, checkpoint_value,
+                             shard_start)
+         SELECT ?1, ?2, ?3, max(?4, (SELECT next FROM epochs)), ?5, ?6, ?7
+         WHERE EXISTS (SELECT 1 FROM mappings WHERE id = ?1)
          ON CONFLICT DO NOTHING",
     )?;
     insert.execute(params![
@@ -139,6 +154,7 @@ pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Res
         integer(lease.epoch),
         lease.checkpoint.kind(),
         lease.checkpoint.value(),
+        lease.shard_start.as_ref().map(SequenceNumber::as_str),
     ])?;
     Ok(())
 }
@@ -230,6 +246,9 @@ fn read_lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
             .map(|owner| WorkerId::new(&owner)),
         epoch: row.get::<_, i64>(3)?.unsigned_abs(),
         checkpoint: text(row, 4, "checkpoint", position)?,
+        shard_start: row
+            .get::<_, Option<String>>(6)?
+            .map(|start| SequenceNumber::from(start.as_str())),
     })
 }
 

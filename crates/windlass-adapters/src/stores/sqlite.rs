@@ -146,7 +146,7 @@ impl Drop for SqliteStore {
     }
 }
 
-/// Opens the file, checks that it is a store of this version, and creates the tables of a new one.
+/// Opens the file, checks that it is a store, and brings its tables to the schema of this version.
 pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError> {
     let file_name = file.display();
     let failed = |reason: &str, error: rusqlite::Error| {
@@ -181,11 +181,11 @@ pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError
         let reason = format!("{file_name} is a database of another program; set another directory");
         return Err(StoreError::new(store, &reason));
     }
-    if rows::SCHEMA_VERSION < version {
+    let supported = rows::SCHEMA_VERSION;
+    if i64::from(supported) < version {
         let reason = format!(
             "{file_name} was written by a newer version of windlass (schema {version}, this one \
-             supports {}); run that version, or set another directory",
-            rows::SCHEMA_VERSION
+             supports {supported}); run that version, or set another directory"
         );
         return Err(StoreError::new(store, &reason));
     }
@@ -196,23 +196,23 @@ pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError
         let reason = format!("{file_name} is damaged ({check}); restore it from a backup");
         return Err(StoreError::new(store, &reason));
     }
-    set_up(&mut db, tables == 0).map_err(|error| failed("cannot set it up", error))?;
+    let applied = usize::try_from(version).unwrap_or_default();
+    set_up(&mut db, applied).map_err(|error| failed("cannot set it up", error))?;
     Ok(db)
 }
 
-fn set_up(db: &mut Connection, new: bool) -> rusqlite::Result<()> {
+/// Applies the changes of the schema that the database does not have, all or none.
+fn set_up(db: &mut Connection, applied: usize) -> rusqlite::Result<()> {
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if new {
-        tx.execute_batch(rows::SCHEMA)?;
-        tx.pragma_update(None, "application_id", rows::APPLICATION_ID)?;
-        tx.pragma_update(None, "user_version", rows::SCHEMA_VERSION)?;
-    } else {
-        // Fails now if the file is not writable.
-        tx.pragma_update(None, "user_version", rows::SCHEMA_VERSION)?;
+    for migration in rows::MIGRATIONS.iter().skip(applied) {
+        tx.execute_batch(migration)?;
     }
+    // Also if nothing has changed: fails now if the file is not writable.
+    tx.pragma_update(None, "application_id", rows::APPLICATION_ID)?;
+    tx.pragma_update(None, "user_version", rows::SCHEMA_VERSION)?;
     tx.commit()
 }
 

@@ -48,6 +48,75 @@ async fn the_sqlite_store_implements_the_contract() {
     .await;
 }
 
+/// A store of the first version, as it was written then.
+const FIRST_VERSION: &str = r#"
+    PRAGMA application_id = 0x77646c73;
+    PRAGMA user_version = 1;
+    CREATE TABLE mappings (
+        id            TEXT PRIMARY KEY,
+        revision      INTEGER NOT NULL,
+        spec          TEXT NOT NULL,
+        source_arn    TEXT NOT NULL,
+        function_arn  TEXT NOT NULL,
+        desired       TEXT NOT NULL,
+        change        TEXT NOT NULL,
+        created       INTEGER NOT NULL,
+        last_modified INTEGER NOT NULL,
+        declared      INTEGER NOT NULL
+    ) STRICT;
+    CREATE UNIQUE INDEX one_mapping_a_pair ON mappings (source_arn, function_arn)
+        WHERE desired <> 'deleted';
+    CREATE TABLE leases (
+        mapping          TEXT NOT NULL REFERENCES mappings (id) ON DELETE CASCADE,
+        unit             TEXT NOT NULL,
+        owner            TEXT,
+        epoch            INTEGER NOT NULL,
+        checkpoint_kind  TEXT NOT NULL,
+        checkpoint_value TEXT,
+        PRIMARY KEY (mapping, unit)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO mappings VALUES ('m', 3, '{"BatchSize":7}',
+        'arn:aws:kinesis:us-east-1:123456789012:stream/s',
+        'arn:aws:lambda:us-east-1:123456789012:function:f',
+        'enabled', 'updated', 1732552345678, 1732552345679, 1);
+    INSERT INTO leases VALUES
+        ('m', 'shard:a', 'daemon', 4, 'after', '49590338271490256608559692'),
+        ('m', 'shard:b', NULL, 2, 'shard_end', NULL),
+        ('m', 'shard:c', NULL, 0, 'at_timestamp', '1732552345000');
+"#;
+
+#[tokio::test]
+async fn a_store_of_the_first_version_keeps_its_rows_and_checkpoints() {
+    let directory = TempDir::new();
+    std::fs::create_dir_all(&directory.0).unwrap();
+    let db = Connection::open(directory.database()).unwrap();
+    db.execute_batch(FIRST_VERSION).unwrap();
+    drop(db);
+    for _ in 0..2 {
+        let store = SqliteStore::open(&directory.0).unwrap();
+        let (mappings, leases) = contents(&store).await;
+        let [mapping] = &mappings[..] else {
+            panic!("{mappings:?}")
+        };
+        assert_eq!((mapping.id.as_str(), mapping.revision.0), ("m", 3));
+        assert!(mapping.from_config);
+        let leases: Vec<_> = leases
+            .iter()
+            .map(|it| (it.key.unit.name(), it.epoch, it.checkpoint.value()))
+            .collect();
+        let value = |value: &str| Some(value.to_owned());
+        let expected = [
+            ("shard:a".to_owned(), 4, value("49590338271490256608559692")),
+            ("shard:b".to_owned(), 2, None),
+            ("shard:c".to_owned(), 0, value("1732552345000")),
+        ];
+        assert_eq!(leases, expected);
+    }
+    let db = Connection::open(directory.database()).unwrap();
+    let version = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
+    assert_eq!(version.unwrap(), 2);
+}
+
 #[tokio::test]
 async fn a_reopened_store_has_everything() {
     let directory = TempDir::new();
@@ -107,13 +176,13 @@ fn a_store_of_a_newer_version_is_not_changed() {
     let directory = TempDir::new();
     drop(SqliteStore::open(&directory.0).unwrap());
     let db = Connection::open(directory.database()).unwrap();
-    db.execute_batch("PRAGMA user_version = 2; CREATE TABLE newer (x); ")
+    db.execute_batch("PRAGMA user_version = 3; CREATE TABLE newer (x); ")
         .unwrap();
     drop(db);
     let before = std::fs::read(directory.database()).unwrap();
     let error = open_error(&directory.0);
     assert!(
-        error.contains("newer version of windlass (schema 2, this one supports 1)"),
+        error.contains("newer version of windlass (schema 3, this one supports 2)"),
         "{error}"
     );
     assert!(

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
 use hmac::{Hmac, Mac};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::BodyExt as _;
@@ -16,9 +15,9 @@ use tokio::time::Sleep;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_engine::ports::{BoxError, Invocation, Target};
 
-use super::MAX_RESPONSE_BYTES;
 use super::pool::{Connection, EventBody, Pool};
 use super::response::{function_error, no_response, not_invoked, outcome_of_body, outcome_of_head};
+use super::response_body::{ResponseBody, TooLarge};
 use super::settings::{HttpFunction, validate_header, validate_url};
 use crate::tls_roots::CaBundle;
 
@@ -144,16 +143,22 @@ impl HttpTarget {
             SendResult::TimedOut => return no_response("timeout"),
         };
         let (head, body) = response.into_parts();
-        let body = timeout_at(deadline, connection.drive(read(body))).await;
         let outcome = outcome_of_head(head.status, &head.headers, self.is_emulator);
+        let is_needed = self.is_emulator && outcome.is_none();
+        let body = ResponseBody::new(body, is_needed).collect();
+        let body = timeout_at(deadline, connection.drive(body)).await;
         match (outcome, body) {
-            (outcome, Some(Ok(Some(body)))) => {
+            (outcome, Some(Ok(body))) => {
                 self.pool.put_back(connection);
-                outcome.unwrap_or_else(|| outcome_of_body(head.status, &body, self.is_emulator))
+                outcome.unwrap_or_else(|| {
+                    outcome_of_body(head.status, &body.to_bytes(), self.is_emulator)
+                })
             }
             // The head is enough, whatever became of the body.
             (Some(outcome), _) => outcome,
-            (None, Some(Ok(None))) => function_error(head.status, "response too large"),
+            (None, Some(Err(error))) if error.is::<TooLarge>() => {
+                function_error(head.status, "response too large")
+            }
             (None, Some(Err(_))) => function_error(head.status, "response broken off"),
             (None, None) => function_error(head.status, "timeout"),
         }
@@ -213,21 +218,6 @@ async fn timeout_at<T>(deadline: Pin<&mut Sleep>, future: impl Future<Output = T
         output = future => Some(output),
         () = deadline => None,
     }
-}
-
-/// Reads a body; `None` if it is too large.
-async fn read(mut body: Incoming) -> Result<Option<Bytes>, hyper::Error> {
-    let mut whole = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else {
-            continue;
-        };
-        if MAX_RESPONSE_BYTES < whole.len() + data.len() {
-            return Ok(None);
-        }
-        whole.extend_from_slice(&data);
-    }
-    Ok(Some(whole.freeze()))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -17,7 +17,7 @@ use windlass_core::arn::Arn;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_engine::ports::{Invocation, PortError, Target};
 
-use super::response::{error_kind, no_response, not_invoked};
+use super::response::{error_kind, no_response, not_invoked, parse_retry_after};
 use crate::aws::fault;
 
 /// Time that a call may take in addition to the timeout of its function.
@@ -174,10 +174,8 @@ fn outcome_of(error: &SdkError<InvokeError>, function: &Arn) -> Outcome {
                 };
             }
             if status == 429 {
-                let seconds = service.raw().headers().get("retry-after");
-                let retry_after = seconds
-                    .and_then(|it| it.parse().ok())
-                    .map(Duration::from_secs);
+                let headers = service.raw().headers();
+                let retry_after = headers.get("retry-after").and_then(parse_retry_after);
                 return not_invoked(Fault::Throttled { retry_after });
             }
             if CONFIGURATION.contains(&code) || code.starts_with("KMS") || status == 403 {

@@ -4,7 +4,9 @@ mod http;
 mod lambda;
 mod pool;
 mod response;
+mod response_body;
 mod settings;
+mod write_errors;
 
 pub use http::HttpTarget;
 pub use lambda::{LambdaTarget, find_function};

@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -27,6 +28,7 @@ use tower_service::Service as _;
 use windlass_core::event::Event;
 use windlass_engine::ports::BoxError;
 
+use super::write_errors::ReadableAfterWriteError;
 use crate::tls_roots::{self, CaBundle};
 
 /// An idle connection is closed after this time; most servers wait longer.
@@ -48,6 +50,8 @@ pub(super) struct Connection {
     /// Completes when the connection is closed.
     driver: Pin<Box<dyn Future<Output = ()> + Send>>,
     closed: bool,
+    /// The server does not read any more.
+    write_failed: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -114,13 +118,20 @@ impl Pool {
             poll_fn(|context| connector.poll_ready(context)).await?;
             connector.call(self.uri.clone()).await
         });
-        let stream = stream.await.map_err(|_| "no connection within 5 s")??;
+        let stream = stream.await.map_err(|_| "no connection within 5 s")?;
+        let stream = stream.map_err(|error| match tls_roots::explain(&*error) {
+            Some(explanation) => explanation.into(),
+            None => error,
+        })?;
+        let write_failed = Arc::new(AtomicBool::new(false));
+        let stream = ReadableAfterWriteError::new(stream, Arc::clone(&write_failed));
         let (sender, connection) = http1::handshake(stream).await?;
         Ok(Connection {
             sender,
             // Errors are reported to the request.
             driver: Box::pin(connection.map(drop)),
             closed: false,
+            write_failed,
         })
     }
 
@@ -164,7 +175,7 @@ impl Connection {
     /// Whether it is open and the previous request is complete.
     fn is_usable(&mut self) -> bool {
         self.advance(&mut Context::from_waker(Waker::noop()));
-        !self.closed && self.sender.is_ready()
+        !self.closed && !self.write_failed.load(Ordering::Relaxed) && self.sender.is_ready()
     }
 
     fn advance(&mut self, context: &mut Context<'_>) {

@@ -13,8 +13,9 @@ const EMULATOR_TIMEOUT: &[u8] = b"Task timed out";
 /// Body of a Lambda runtime, and of its emulator, for a function that failed.
 #[derive(Deserialize)]
 struct ErrorBody {
+    /// Any JSON: runtimes take it from what the function threw.
     #[serde(rename = "errorType")]
-    kind: String,
+    kind: serde_json::Value,
     #[serde(rename = "errorMessage")]
     _message: serde::de::IgnoredAny,
 }
@@ -32,7 +33,8 @@ pub(super) fn outcome_of_head(
         StatusCode::TOO_MANY_REQUESTS => Some(not_invoked(Fault::Throttled {
             retry_after: retry_after(headers),
         })),
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
+        // Not 504, by which a gateway says that it has waited for the function: it may have run.
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => {
             Some(not_invoked(match retry_after(headers) {
                 None => Fault::Transient,
                 retry_after => Fault::Throttled { retry_after },
@@ -53,7 +55,7 @@ pub(super) fn outcome_of_head(
 pub(super) fn outcome_of_body(status: StatusCode, body: &[u8], emulator: bool) -> Outcome {
     if emulator {
         if let Ok(error) = serde_json::from_slice::<ErrorBody>(body) {
-            return function_error(status, error_kind(&error.kind));
+            return function_error(status, error_kind(error.kind.as_str().unwrap_or_default()));
         }
         if status.is_success() && body.starts_with(EMULATOR_TIMEOUT) {
             return function_error(status, "timeout");
@@ -92,15 +94,20 @@ pub(super) fn error_kind(kind: &str) -> &str {
     if shown { kind } else { "Unhandled" }
 }
 
+/// The pause that `Retry-After` requests: seconds, or a date of HTTP. Anything else is ignored.
+///
 /// <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers
-        .get(http::header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+    let value = headers.get(http::header::RETRY_AFTER)?;
+    parse_retry_after(value.to_str().ok()?)
+}
+
+/// The value of `Retry-After`; see [`retry_after`].
+pub(super) fn parse_retry_after(value: &str) -> Option<Duration> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than fits is long enough: the core limits the pause.
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let time = DateTime::from_str(value, Format::HttpDate).ok()?;
     let time = SystemTime::try_from(time).ok()?;
@@ -148,7 +155,8 @@ mod tests {
         check(400, &[], Some(error(400, "HTTP 400")));
         check(302, &[], Some(error(302, "HTTP 302")));
         check(500, &[], Some(error(500, "HTTP 500")));
-        for status in [502, 503, 504] {
+        check(504, &[("retry-after", "7")], Some(error(504, "HTTP 504")));
+        for status in [502, 503] {
             check(status, &[], Some(not_invoked(Fault::Transient)));
         }
         let throttled = |seconds: Option<u64>| {
@@ -163,6 +171,27 @@ mod tests {
             &[("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT")],
             throttled(Some(0)),
         );
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        for (value, seconds) in [
+            ("0", Some(0)),
+            (" 120 ", Some(120)),
+            ("99999999999999999999", Some(u64::MAX)),
+            ("Wed, 21 Oct 2015 07:28:00 GMT", Some(0)),
+            ("", None),
+            ("soon", None),
+            ("-1", None),
+            ("+1", None),
+            ("1.5", None),
+            ("2015-10-21T07:28:00Z", None),
+        ] {
+            let expected = seconds.map(Duration::from_secs);
+            assert_eq!(parse_retry_after(value), expected, "{value:?}");
+        }
+        let far = parse_retry_after("Fri, 31 Dec 9999 23:59:59 GMT").unwrap();
+        assert!(Duration::from_secs(7_000 * 365 * 86_400) < far, "{far:?}");
     }
 
     #[test]
@@ -186,6 +215,8 @@ mod tests {
             Outcome::Success
         );
         assert_eq!(outcome_of_body(ok, failed, false), Outcome::Success);
+        let unnamed = br#"{"errorType":null,"errorMessage":null}"#;
+        assert_eq!(outcome_of_body(ok, unnamed, true), error(200, "Unhandled"));
         assert_eq!(outcome_of_head(bad, &HeaderMap::new(), true), None);
     }
 

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region};
 use aws_smithy_runtime_api::client::http::{
-    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
+    SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
@@ -23,7 +25,7 @@ use tokio::runtime::{Builder, Runtime};
 use windlass_core::arn::Arn;
 use windlass_core::mapping::{QueueSettings, QueueSource};
 
-use crate::aws::{AwsClients, timeouts};
+use crate::aws::{AwsClients, CallRules, timeouts};
 
 /// An HTTP client with scripted responses.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +37,7 @@ struct State {
     script: VecDeque<ScriptedResponse>,
     default: ScriptedResponse,
     requests: Vec<Request>,
+    unreachable: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -102,6 +105,7 @@ impl TestHttp {
                         .retry_config(RetryConfig::disabled())
                         .timeout_config(timeouts())
                         .http_client(http.clone())
+                        .interceptor(CallRules::default())
                         .build(),
                 )
             };
@@ -113,8 +117,14 @@ impl TestHttp {
             lambda: client!(aws_sdk_lambda),
             custom_kinesis: false,
             custom_dynamodb_streams: false,
+            custom_sqs: true,
         };
         (http, clients)
+    }
+
+    /// The same for clients that are made elsewhere.
+    pub(crate) fn shared(&self) -> SharedHttpClient {
+        SharedHttpClient::new(self.clone())
     }
 
     /// Sets the response to all further calls, with status 200.
@@ -150,6 +160,11 @@ impl TestHttp {
     /// Delays the response to all further calls.
     pub(crate) fn delay(&self, delay: Duration) {
         self.state().default.delay = delay;
+    }
+
+    /// Fails all further calls before they are sent.
+    pub(crate) fn fail_to_connect(&self) {
+        self.state().unreachable = true;
     }
 
     /// Sets what follows the body of the response to all further calls.
@@ -194,6 +209,9 @@ impl HttpConnector for TestHttp {
                 .unwrap();
             let body = body.to_vec();
             client.state().requests.push(Request { uri, headers, body });
+            if client.state().unreachable {
+                return Err(ConnectorError::io("connection refused".into()));
+            }
             tokio::time::sleep(response.delay).await;
             let status = response.status.try_into().expect("a valid status");
             let body = response.ending.append_to(response.body);

@@ -73,14 +73,16 @@ impl BatchBuffer {
     }
 
     /// When the next batch closes: the epoch if it is full; `None` without a message for it.
-    /// Messages of `blocked` groups do not count: a batch of these groups is in flight.
+    /// Messages of `blocked` groups do not count: a batch of these groups is in flight. With
+    /// `at_once` no batch waits for more messages.
     pub(super) fn closes_at(
         &self,
         blocked: &BTreeSet<KeyHash>,
+        at_once: bool,
         inbox: &Inbox,
     ) -> Option<Timestamp> {
         let first = self.candidates(blocked, inbox).next()?;
-        if self.may_be_full() && self.fill(blocked, inbox).is_full {
+        if at_once || (self.may_be_full() && self.fill(blocked, inbox).is_full) {
             return Some(Timestamp::EPOCH);
         }
         let window_end = inbox.get(first).received + self.window;
@@ -97,10 +99,11 @@ impl BatchBuffer {
     pub(super) fn take_batch(
         &mut self,
         blocked: &BTreeSet<KeyHash>,
+        at_once: bool,
         inbox: &Inbox,
         now: Timestamp,
     ) -> Vec<Token> {
-        let closes_at = self.closes_at(blocked, inbox);
+        let closes_at = self.closes_at(blocked, at_once, inbox);
         if closes_at.is_none_or(|at| now < at) {
             return Vec::new();
         }

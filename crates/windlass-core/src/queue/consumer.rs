@@ -100,7 +100,11 @@ impl QueueConsumer {
             QueueInput::VisibilityChanged { request, result } => {
                 self.handle_visibility_changed(request, &result, now);
             }
-            QueueInput::Drain => self.lifecycle = Lifecycle::Draining,
+            QueueInput::Drain if self.lifecycle == Lifecycle::Running => {
+                self.lifecycle = Lifecycle::Draining;
+                self.delete_queue.drain(now);
+            }
+            QueueInput::Drain => {}
         }
         self.advance(now);
     }
@@ -138,7 +142,8 @@ impl QueueConsumer {
             return timers.min();
         }
         let blocked = self.invocations.blocked();
-        let closes_at = self.batch_buffer.closes_at(blocked, inbox);
+        let at_once = self.visibility.is_denied();
+        let closes_at = self.batch_buffer.closes_at(blocked, at_once, inbox);
         let receive = self.receive_due().map(|at| (at, QueueTimer::Receive));
         let running = [self.invocations.due(closes_at), receive];
         timers.chain(running.into_iter().flatten()).min()
@@ -163,9 +168,13 @@ impl QueueConsumer {
     fn waiting(&self) -> (Option<Waiting>, Option<Timestamp>) {
         let source = self.receive_pacer.fault().map(Waiting::Source);
         let function = self.invocations.fault().map(Waiting::NotInvoked);
+        let deleting = self.delete_queue.fault().map(Waiting::Deleting);
+        let extending = self.visibility.fault(self.now).map(Waiting::Extending);
         let causes = [
             (source, self.receive_pacer.paused_until()),
             (function, self.invocations.paused_until()),
+            (deleting, self.delete_queue.paused_until()),
+            (extending, Some(self.visibility.paused_until())),
         ];
         let first = causes.into_iter().find(|(waiting, _)| waiting.is_some());
         match first {
@@ -207,6 +216,12 @@ impl QueueConsumer {
         if visible_at <= now {
             return self.report_expired(messages.len());
         }
+        let (messages, excess) = self.split_off_excess(messages);
+        if !excess.is_empty() {
+            let n_messages = excess.len();
+            self.report(Report::Excess { n_messages });
+            self.release(excess);
+        }
         let filtered = filter_messages(messages, &self.settings, self.batch_limits);
         for item in filtered.items {
             match item {
@@ -228,6 +243,23 @@ impl QueueConsumer {
         }
         self.release_failed(filtered.too_large);
         self.release(filtered.followers);
+    }
+
+    /// Splits off the messages without room: a queue may return more than was requested.
+    fn split_off_excess(&self, messages: Vec<Message>) -> (Vec<Message>, Vec<ReceiptHandle>) {
+        let mut room = self.receive_room();
+        let (mut accepted, mut excess) = (Vec::with_capacity(messages.len()), Vec::new());
+        for message in messages {
+            if self.inbox.contains(&message.message_id) {
+                accepted.push(message);
+            } else if 0 < room {
+                room -= 1;
+                accepted.push(message);
+            } else {
+                excess.push(message.receipt_handle);
+            }
+        }
+        (accepted, excess)
     }
 
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
@@ -278,7 +310,7 @@ impl QueueConsumer {
                 let inbox = &mut self.inbox;
                 self.visibility.end(&entries, sent, result, inbox, now);
             }
-            Request::Release => {}
+            Request::Release { n_messages } => self.visibility.end_release(n_messages, result),
             Request::Receive { .. } | Request::Delete { .. } => {
                 panic!("{request:?} is not a visibility change")
             }
@@ -341,7 +373,8 @@ impl QueueConsumer {
                 batch
             } else {
                 let blocked = self.invocations.blocked();
-                let tokens = self.batch_buffer.take_batch(blocked, &self.inbox, now);
+                let (at_once, inbox) = (self.visibility.is_denied(), &self.inbox);
+                let tokens = self.batch_buffer.take_batch(blocked, at_once, inbox, now);
                 if tokens.is_empty() {
                     return;
                 }
@@ -416,6 +449,10 @@ impl QueueConsumer {
     /// Releases the buffered messages of groups whose earlier messages were released: they would
     /// overtake them.
     fn release_followers(&mut self, groups: &BTreeSet<KeyHash>) {
+        if groups.is_empty() {
+            // This is called at every step, and the buffer may be long.
+            return;
+        }
         let followers = self.batch_buffer.of_groups(groups, &self.inbox);
         let receipts = self.remove(&followers);
         self.release(receipts);
@@ -447,7 +484,9 @@ impl QueueConsumer {
         if receipts.is_empty() {
             return;
         }
-        let request = self.requests.start(Request::Release);
+        let request = self.requests.start(Request::Release {
+            n_messages: receipts.len(),
+        });
         self.command(QueueCommand::ChangeVisibility {
             request,
             receipts,

@@ -9,10 +9,15 @@ use crate::outcome::Fault;
 use crate::retry::Jitter;
 use crate::time::Timestamp;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct DeleteQueue {
     tokens: VecDeque<Token>,
+    /// Messages of the deletions in flight.
+    n_in_flight: usize,
     pause: Pause,
+    /// Why a deletion last failed.
+    cause: Fault,
+    drained_at: Option<Timestamp>,
 }
 
 /// Messages that left the inbox at the end of a deletion.
@@ -25,7 +30,36 @@ pub(super) struct Deleted {
     pub(super) n_not_deleted: usize,
 }
 
+impl Default for DeleteQueue {
+    fn default() -> Self {
+        Self {
+            tokens: VecDeque::new(),
+            n_in_flight: 0,
+            pause: Pause::default(),
+            cause: Fault::Transient,
+            drained_at: None,
+        }
+    }
+}
+
 impl DeleteQueue {
+    /// From now on no message is kept for long: each deletion that has failed is repeated once, at
+    /// once.
+    pub(super) fn drain(&mut self, now: Timestamp) {
+        self.drained_at = Some(now);
+        self.pause = Pause::default();
+    }
+
+    /// Why messages cannot be deleted.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        let any = !self.tokens.is_empty() || 0 < self.n_in_flight;
+        (any && self.pause.is_failing()).then_some(self.cause)
+    }
+
+    pub(super) const fn paused_until(&self) -> Option<Timestamp> {
+        self.pause.until()
+    }
+
     pub(super) fn push(&mut self, tokens: Vec<Token>) {
         self.tokens.extend(tokens);
     }
@@ -41,6 +75,7 @@ impl DeleteQueue {
         if self.due().is_none_or(|due| now < due) {
             return Vec::new();
         }
+        self.n_in_flight += self.tokens.len();
         let tokens = self.tokens.drain(..);
         tokens.map(|token| inbox.entry(token)).collect()
     }
@@ -56,12 +91,15 @@ impl DeleteQueue {
         now: Timestamp,
         jitter: &mut Jitter,
     ) -> Deleted {
-        let results = result.as_deref().unwrap_or_default();
+        self.n_in_flight -= entries.len();
+        let is_repeat = self.drained_at.is_some_and(|at| at <= started);
         let mut deleted = Deleted::default();
-        let mut failed = false;
-        for (index, entry) in entries.iter().enumerate() {
-            let result = results.get(index).unwrap_or(&EntryResult::Failed);
-            failed |= *result == EntryResult::Failed;
+        let mut failed = None;
+        for (entry, result) in entries
+            .iter()
+            .zip(EntryResult::of_each(result, entries.len()))
+        {
+            failed = failed.or(result.fault());
             let message = inbox.get(entry.token);
             if message.receipt != entry.receipt {
                 // It was received again meanwhile: only the newest handle is sure to delete it.
@@ -72,22 +110,36 @@ impl DeleteQueue {
                 EntryResult::Done if message.filtered_out => deleted.n_filtered_out += 1,
                 EntryResult::Done => deleted.n_processed += 1,
                 EntryResult::Refused => deleted.n_not_deleted += 1,
-                EntryResult::Failed if message.visible_at <= now => deleted.n_not_deleted += 1,
-                EntryResult::Failed => {
+                EntryResult::Failed(_) if message.visible_at <= now => deleted.n_not_deleted += 1,
+                EntryResult::Failed(fault)
+                    if self.drained_at.is_some()
+                        && (is_lasting(fault) || is_repeat && message.deletion_failed) =>
+                {
+                    deleted.n_not_deleted += 1;
+                }
+                EntryResult::Failed(_) => {
+                    inbox.mark_deletion_failed(entry.token);
                     self.tokens.push_back(entry.token);
                     continue;
                 }
             }
             inbox.remove(entry.token);
         }
-        if !failed || 0 < deleted.n_processed + deleted.n_filtered_out {
+        if failed.is_none() || 0 < deleted.n_processed + deleted.n_filtered_out {
             self.pause.succeeded(started);
         }
-        if failed {
-            let fault = result.as_ref().err().copied();
-            self.pause
-                .failed(fault.unwrap_or(Fault::Transient), now, jitter);
+        if let Some(fault) = failed {
+            self.cause = fault;
+            // A drain does not wait as long as the queue may request.
+            let draining = self.drained_at.is_some();
+            let fault = if draining { Fault::Transient } else { fault };
+            self.pause.failed(fault, now, jitter);
         }
         deleted
     }
+}
+
+/// Whether only an operator can remove the fault.
+const fn is_lasting(fault: Fault) -> bool {
+    matches!(fault, Fault::Denied | Fault::Gone)
 }

@@ -24,6 +24,8 @@ pub(super) struct ReceivedMessage {
     buffered: bool,
     /// It only waits to be deleted.
     pub(super) filtered_out: bool,
+    /// A deletion of it has failed.
+    pub(super) deletion_failed: bool,
     /// Start of the receive that returned the handle.
     requested: Timestamp,
     extension: Extension,
@@ -74,6 +76,10 @@ impl Inbox {
         self.by_token.is_empty()
     }
 
+    pub(super) fn contains(&self, id: &MessageId) -> bool {
+        self.by_id.contains_key(id)
+    }
+
     /// Bytes of the events of all messages.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
@@ -113,6 +119,7 @@ impl Inbox {
             visible_at,
             buffered: true,
             filtered_out: false,
+            deletion_failed: false,
             requested,
             extension: Extension::Possible,
         };
@@ -141,6 +148,10 @@ impl Inbox {
 
     pub(super) fn mark_filtered_out(&mut self, token: Token) {
         self.update(token, |it| (it.buffered, it.filtered_out) = (false, true));
+    }
+
+    pub(super) fn mark_deletion_failed(&mut self, token: Token) {
+        self.update(token, |it| it.deletion_failed = true);
     }
 
     pub(super) fn mark_batched(&mut self, tokens: &[Token]) {

@@ -29,7 +29,28 @@ pub enum EntryResult {
     /// The receipt handle is outdated or unknown: a retry fails as well.
     Refused,
     /// A retry may succeed.
-    Failed,
+    Failed(Fault),
+}
+
+impl EntryResult {
+    /// The result of each of `n_entries` entries. An entry that is missing in the response has
+    /// failed.
+    pub(super) fn of_each(
+        result: &Result<Vec<Self>, Fault>,
+        n_entries: usize,
+    ) -> impl Iterator<Item = Self> {
+        let missing = Self::Failed(result.as_ref().err().copied().unwrap_or(Fault::Transient));
+        let results = result.as_deref().unwrap_or_default().iter().copied();
+        let results = results.chain(std::iter::repeat(missing));
+        results.take(n_entries)
+    }
+
+    pub(super) fn fault(self) -> Option<Fault> {
+        match self {
+            Self::Failed(fault) => Some(fault),
+            Self::Done | Self::Refused => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -93,6 +114,8 @@ pub enum Report {
         /// Length of its event.
         bytes: usize,
     },
+    /// A receive returned more messages than there is room for; the rest was released.
+    Excess { n_messages: usize },
     /// Messages of a receive that no filter matches; they are deleted.
     FilteredOut { n_messages: usize },
     /// Messages were deleted from the queue after success.

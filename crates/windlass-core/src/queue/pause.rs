@@ -1,7 +1,7 @@
 //! A pause after failures: [`Backoff`] with the time at which it ends.
 
 use crate::outcome::Fault;
-use crate::retry::{Backoff, Jitter};
+use crate::retry::{Backoff, Jitter, requested_pause};
 use crate::time::Timestamp;
 
 /// Consecutive failures of one kind of call, and when to call again. Calls overlap, so a success
@@ -15,18 +15,16 @@ pub(super) struct Pause {
 }
 
 impl Pause {
-    /// A call has failed. Of failures during a pause only the first counts, but each `retry_after`
-    /// is honored.
+    /// A call has failed. Of failures during a pause only the first counts, but each requested
+    /// pause is honored.
     pub(super) fn failed(&mut self, fault: Fault, now: Timestamp, jitter: &mut Jitter) {
         self.has_succeeded = false;
         let Some(until) = self.until.filter(|until| now < *until) else {
             self.until = Some(now + self.backoff.next(fault, jitter));
             return;
         };
-        if let Fault::Throttled { retry_after } = fault {
-            let requested = now + retry_after.unwrap_or_default();
-            self.until = Some(until.max(requested));
-        }
+        let requested = now + requested_pause(fault);
+        self.until = Some(until.max(requested));
     }
 
     /// A call that started at `started` has succeeded.

@@ -27,7 +27,9 @@ pub(super) enum Request {
         sent: Timestamp,
     },
     /// Its messages have left the inbox; if it fails, they become visible by themselves.
-    Release,
+    Release {
+        n_messages: usize,
+    },
 }
 
 impl Requests {
@@ -56,7 +58,7 @@ mod tests {
     #[should_panic(expected = "no request is in flight")]
     fn a_request_is_answered_once() {
         let mut requests = Requests::default();
-        let id = requests.start(Request::Release);
+        let id = requests.start(Request::Release { n_messages: 1 });
         requests.end(id);
         requests.end(id);
     }

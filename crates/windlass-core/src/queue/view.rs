@@ -28,4 +28,8 @@ pub enum Waiting {
     NotInvoked(Fault),
     /// The queue cannot be read.
     Source(Fault),
+    /// Messages that are finished cannot be deleted.
+    Deleting(Fault),
+    /// The visibility timeout of messages cannot be changed.
+    Extending(Fault),
 }

@@ -29,6 +29,8 @@ pub(super) struct Visibility {
     function_timeout: Duration,
     heartbeat: bool,
     extend_not_before: Timestamp,
+    /// Why the last change of a visibility timeout failed.
+    fault: Option<Fault>,
 }
 
 impl Visibility {
@@ -48,6 +50,7 @@ impl Visibility {
             function_timeout,
             heartbeat,
             extend_not_before: now,
+            fault: None,
         }
     }
 
@@ -67,6 +70,22 @@ impl Visibility {
     /// is extended.
     pub(super) fn reserve(&self) -> Option<Duration> {
         (!self.heartbeat).then(|| self.function_timeout + CLOSING_MARGIN)
+    }
+
+    /// Why visibility timeouts cannot be changed. A missing permission is known until a change
+    /// succeeds, any other fault until the next try.
+    pub(super) fn fault(&self, now: Timestamp) -> Option<Fault> {
+        let waits = now < self.extend_not_before;
+        self.fault.filter(|fault| waits || *fault == Fault::Denied)
+    }
+
+    pub(super) const fn paused_until(&self) -> Timestamp {
+        self.extend_not_before
+    }
+
+    /// Whether messages that wait become visible, since their timeout cannot be extended.
+    pub(super) fn is_denied(&self) -> bool {
+        self.heartbeat && self.fault == Some(Fault::Denied)
     }
 
     /// How long a receive may wait. Visibility counts from the start of the receive, so a message
@@ -105,17 +124,29 @@ impl Visibility {
         inbox: &mut Inbox,
         now: Timestamp,
     ) {
-        let results = result.as_deref().unwrap_or_default();
-        for (index, entry) in entries.iter().enumerate() {
-            let result = match results.get(index).unwrap_or(&EntryResult::Failed) {
+        self.end_release(entries.len(), result);
+        for (entry, result) in entries
+            .iter()
+            .zip(EntryResult::of_each(result, entries.len()))
+        {
+            let result = match result {
                 EntryResult::Done => ExtensionResult::Until(started + self.timeout),
                 EntryResult::Refused => ExtensionResult::Refused,
-                EntryResult::Failed => {
+                EntryResult::Failed(_) => {
                     self.extend_not_before = now + EXTENSION_RETRY;
                     ExtensionResult::Failed
                 }
             };
             inbox.end_extension(entry, result, now);
         }
+    }
+
+    /// Ends the release of `n_messages`, which have left the inbox.
+    pub(super) fn end_release(
+        &mut self,
+        n_messages: usize,
+        result: &Result<Vec<EntryResult>, Fault>,
+    ) {
+        self.fault = EntryResult::of_each(result, n_messages).find_map(EntryResult::fault);
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ids::ShardId;
+use crate::ids::{SequenceNumber, ShardId};
 use crate::position::Position;
 
 /// A shard as its stream lists it.
@@ -14,6 +14,20 @@ pub struct Shard {
     pub id: ShardId,
     /// None, one (split) or two (merge). They may no longer be listed.
     pub parents: Vec<ShardId>,
+    /// `None` if the source does not report it.
+    pub starting_sequence_number: Option<SequenceNumber>,
+    /// Whether it receives no more records.
+    pub is_closed: bool,
+}
+
+/// Closes the shards that are listed as parents: a source may show a parent as open after its
+/// children have begun.
+pub fn close_parents(shards: &mut [Shard]) {
+    let parents = shards.iter().flat_map(|shard| shard.parents.clone());
+    let parents: BTreeSet<_> = parents.collect();
+    for shard in shards {
+        shard.is_closed |= parents.contains(&shard.id);
+    }
 }
 
 /// The listed shards whose parents are resolved, by their checkpoints. A parent that is not listed

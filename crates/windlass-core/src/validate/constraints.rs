@@ -50,10 +50,7 @@ pub(super) fn list_query(
     }
     match max_items.map(|text| (text, text.parse::<i64>())) {
         Some((_, Ok(number))) => integer("MaxItems", number, 1, 10_000, &mut found),
-        Some((text, Err(_))) => {
-            let constraint = "Member must be an integer";
-            found.push(Violation::constraint("MaxItems", &quoted(text), constraint));
-        }
+        Some((text, Err(_))) => found.push(not_an_integer("MaxItems", text)),
         None => {}
     }
     found
@@ -71,7 +68,7 @@ pub(super) fn uuid(text: &str) -> Option<Violation> {
 fn check(value_type: &Type, member: &str, value: &Value, found: &mut Vec<Violation>) {
     match (value_type, value) {
         (Type::Text { max_length }, Value::String(text)) => {
-            length(member, text, *max_length, found)
+            fits(member, text, *max_length, found);
         }
         (Type::FunctionName, Value::String(text)) => function_name(member, text, found),
         (Type::SourceArn, Value::String(text)) => source_arn(member, text, found),
@@ -79,12 +76,10 @@ fn check(value_type: &Type, member: &str, value: &Value, found: &mut Vec<Violati
             let constraint = enum_set(values);
             found.push(Violation::constraint(member, &quoted(text), &constraint));
         }
-        (Type::Integer { min, max }, Value::Number(number)) => {
-            let number = number
-                .as_i64()
-                .expect("the type was checked when the spec was read");
-            integer(member, number, *min, *max, found);
-        }
+        (Type::Integer { min, max }, Value::Number(number)) => match number.as_i64() {
+            Some(number) => integer(member, number, *min, *max, found),
+            None => found.push(not_an_integer(member, &number.to_string())),
+        },
         (Type::List { item, max_items }, Value::Array(items)) => {
             list(item, *max_items, member, items, found);
         }
@@ -103,32 +98,28 @@ fn function_name(member: &str, text: &str, found: &mut Vec<Violation>) {
     if text.is_empty() {
         let constraint = "Member must have length greater than or equal to 1";
         found.push(Violation::constraint(member, "''", constraint));
-    } else if MAX_FUNCTION_NAME_LENGTH < text.len() {
-        length(member, text, MAX_FUNCTION_NAME_LENGTH, found);
-    } else if FunctionName::parse(text).is_none() {
-        found.push(mismatch(member, text, FUNCTION_NAME_PATTERN));
+    } else if fits(member, text, MAX_FUNCTION_NAME_LENGTH, found)
+        && FunctionName::parse(text).is_none()
+    {
+        found.push(malformed_function_name(member, text));
     }
+}
+
+pub(super) fn malformed_function_name(member: &str, text: &str) -> Violation {
+    mismatch(member, text, FUNCTION_NAME_PATTERN)
 }
 
 /// The form of a region is not checked: emulators have regions that AWS does not.
 fn source_arn(member: &str, text: &str, found: &mut Vec<Violation>) {
-    let plain = |part: &str| {
-        part.bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
     let well_formed = Arn::parse(text).is_ok_and(|arn| {
         let account = arn.account_id();
         let digits = account.bytes().all(|byte| byte.is_ascii_digit());
         arn.partition().starts_with("aws")
-            && [arn.partition(), arn.service(), arn.region()]
-                .into_iter()
-                .all(plain)
+            && arn.is_plain()
             && (account.is_empty() || (account.len() == 12 && digits))
             && !arn.resource().contains(char::is_control)
     });
-    if MAX_ARN_LENGTH < text.len() {
-        length(member, text, MAX_ARN_LENGTH, found);
-    } else if !well_formed {
+    if fits(member, text, MAX_ARN_LENGTH, found) && !well_formed {
         found.push(mismatch(member, text, ARN_PATTERN));
     }
 }
@@ -175,11 +166,18 @@ fn enum_set(values: &[&str]) -> String {
     )
 }
 
-fn length(member: &str, text: &str, max: usize, found: &mut Vec<Violation>) {
-    if max < text.chars().count() {
+/// Whether a text is short enough. Lengths are in characters, here and everywhere.
+fn fits(member: &str, text: &str, max: usize, found: &mut Vec<Violation>) -> bool {
+    let fits = text.chars().count() <= max;
+    if !fits {
         let constraint = format!("Member must have length less than or equal to {max}");
         found.push(Violation::constraint(member, &quoted(text), &constraint));
     }
+    fits
+}
+
+fn not_an_integer(member: &str, text: &str) -> Violation {
+    Violation::constraint(member, &quoted(text), "Member must be an integer")
 }
 
 fn mismatch(member: &str, text: &str, pattern: &str) -> Violation {

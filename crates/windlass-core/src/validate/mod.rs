@@ -98,7 +98,8 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
     })
 }
 
-/// Checks the query of ListEventSourceMappings, where `MaxItems` is a number as text.
+/// Checks the query of ListEventSourceMappings, where `MaxItems` is a number as text, and returns
+/// the function to list.
 ///
 /// # Errors
 /// Every violation.
@@ -108,9 +109,14 @@ pub fn list(
     event_source_arn: Option<&str>,
     function_name: Option<&str>,
     max_items: Option<&str>,
-) -> Result<(), Vec<Violation>> {
-    let found = constraints::list_query(event_source_arn, function_name, max_items);
-    if found.is_empty() { Ok(()) } else { Err(found) }
+) -> Result<Option<FunctionName>, Vec<Violation>> {
+    let mut found = constraints::list_query(event_source_arn, function_name, max_items);
+    let function = function_name.map(|text| function(text, &mut found));
+    if found.is_empty() {
+        Ok(function.flatten())
+    } else {
+        Err(found)
+    }
 }
 
 /// Checks the `UUID` of a path: it has 36 characters.
@@ -134,7 +140,7 @@ fn check(
         None => spec.event_source_arn().and_then(SourceArn::parse),
     };
     rules::check(spec, source.as_ref(), now, &mut violations);
-    let function = spec.function_name().and_then(FunctionName::parse);
+    let function = function(spec.function_name().unwrap_or_default(), &mut violations);
     match (source, function) {
         (Some(source), Some(function)) if violations.is_empty() => Ok(Checked {
             spec: without_defaults(spec, source.kind()),
@@ -142,14 +148,22 @@ fn check(
             source,
             function,
         }),
-        _ => {
-            assert!(
-                !violations.is_empty(),
-                "a missing or malformed source or function is a violation"
-            );
+        (source, _) => {
+            if source.is_none() && violations.is_empty() {
+                violations.push(rules::unrecognized_source());
+            }
             Err(violations)
         }
     }
+}
+
+/// Parses a function's name. If that fails, there is at least one violation afterwards.
+fn function(text: &str, violations: &mut Vec<Violation>) -> Option<FunctionName> {
+    let name = FunctionName::parse(text);
+    if name.is_none() && violations.is_empty() {
+        violations.push(constraints::malformed_function_name("FunctionName", text));
+    }
+    name
 }
 
 /// Parameters that an update cannot change keep their values.

@@ -33,10 +33,7 @@ pub(super) fn check(
     let is_malformed = found.iter().any(|it| it.member == "EventSourceArn");
     let is_self_managed = spec.get("SelfManagedEventSource").is_some();
     if source.is_none() && !is_malformed && !is_self_managed {
-        found.push(Violation::rule(
-            "EventSourceArn",
-            "Unrecognized event source.",
-        ));
+        found.push(unrecognized_source());
     }
     if let Some(source) = source {
         unsupported_parameters(spec, source.kind(), found);
@@ -212,6 +209,10 @@ fn queue_batches(spec: &MappingSpec, source: &SourceArn, found: &mut Vec<Violati
             "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10",
         ));
     }
+}
+
+pub(super) fn unrecognized_source() -> Violation {
+    Violation::rule("EventSourceArn", "Unrecognized event source.")
 }
 
 fn unsupported(member: &str) -> Violation {

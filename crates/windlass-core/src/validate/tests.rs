@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::arn::Arn;
+use crate::arn::{Arn, ArnScope};
 use crate::mapping::{Change, DesiredState, MappingId, Revision};
 use crate::validate::{ErrorCode, Violation, create, mapping, update};
 
@@ -432,7 +432,8 @@ fn a_stored_row_becomes_a_mapping() {
 
 #[test]
 fn the_query_of_a_list_has_constraints() {
-    assert_eq!(list(Some(QUEUE), Some("f:live"), Some("10000")), Ok(()));
+    let function = list(Some(QUEUE), Some("f:live"), Some("10000")).unwrap();
+    assert_eq!(function, FunctionName::parse("f:live"));
     let violations = list(Some("x"), Some("a b"), Some("0")).unwrap_err();
     let members: Vec<&str> = violations.iter().map(|it| it.member.as_str()).collect();
     assert_eq!(members, ["EventSourceArn", "FunctionName", "MaxItems"]);
@@ -509,5 +510,97 @@ proptest! {
             let stored = mapping(&row(checked.spec)).unwrap();
             prop_assert_eq!(stored, mapping(&row(spec)).unwrap());
         }
+    }
+}
+
+#[test]
+fn lengths_are_in_characters_and_patterns_are_always_checked() {
+    // 200 characters of 2 bytes, and as an ARN 6,000 of them.
+    let name = "é".repeat(200);
+    let arn = format!("arn:aws:sqs:{}:000000000000:jobs", "é".repeat(5_900));
+    for (spec, member) in [
+        (stream(json!({"FunctionName": name})), "functionName"),
+        (spec(&arn, json!({})), "eventSourceArn"),
+    ] {
+        let violations = create(&spec, NOW).unwrap_err();
+        let text = &violations[0].message;
+        let says = format!("at '{member}' failed to satisfy constraint: Member must satisfy");
+        assert!(text.contains(&says), "{text}");
+    }
+    // As the filter of a list, where it would list everything.
+    assert_eq!(list(None, Some(&name), None).unwrap_err().len(), 1);
+    assert_eq!(list(Some(&arn), None, None).unwrap_err().len(), 1);
+}
+
+/// Texts of 0 to 12,000 bytes: of anything, and of what is nearly valid.
+fn any_text() -> impl Strategy<Value = String> {
+    let valid = || {
+        prop::sample::select(vec![
+            "",
+            "f",
+            "arn:",
+            "000000000000:function:f:",
+            "arn:aws:lambda:us-east-1:000000000000:function:",
+            STREAM,
+            TABLE,
+            FIFO,
+            "AT_TIMESTAMP",
+            "{\"a\": [",
+        ])
+    };
+    let part = prop_oneof![
+        any::<String>(),
+        prop::sample::select(vec!["a", "é", "\u{1f980}", " ", ":", "/", "\0", "9"])
+            .prop_flat_map(|unit| (0..=12_000 / unit.len()).prop_map(|n| unit.repeat(n))),
+    ];
+    (valid(), part, valid()).prop_map(|(start, middle, end)| {
+        let mut text = [start, &middle, end].concat();
+        text.truncate(text.floor_char_boundary(12_000));
+        text
+    })
+}
+
+proptest! {
+    /// Every text that a caller or a file can send is accepted or violates something.
+    #[test]
+    fn texts_never_panic(text in any_text(), source in prop::sample::select(vec![STREAM, TABLE, QUEUE, FIFO])) {
+        let stored = row(spec(source, json!({"StartingPosition": "TRIM_HORIZON"})));
+        for (name, value) in [
+            ("FunctionName", json!(text)),
+            ("EventSourceArn", json!(text)),
+            ("StartingPosition", json!(text)),
+            ("FunctionResponseTypes", json!([text])),
+            ("DestinationConfig", json!({"OnFailure": {"Destination": text}})),
+            ("DestinationConfig", json!({"OnSuccess": {"Destination": text}})),
+            ("DestinationConfig", json!({&text: text})),
+            ("FilterCriteria", json!({"Filters": [{"Pattern": text}]})),
+            ("MetricsConfig", json!({"Metrics": [text]})),
+            (&text, json!(text)),
+        ] {
+            let spec = spec(source, json!({"StartingPosition": "TRIM_HORIZON", name: value}));
+            let home = ArnScope {
+                partition: "aws".to_owned(),
+                region: "us-east-1".to_owned(),
+                account_id: "000000000000".to_owned(),
+            };
+            match create(&spec, NOW) {
+                Ok(checked) => {
+                    let arn = checked.function.resolve(&home);
+                    prop_assert!(FunctionName::parse(arn.as_str()).is_some());
+                }
+                Err(violations) => prop_assert!(!violations.is_empty()),
+            }
+            let change = serde_json::from_value(json!({name: value})).unwrap();
+            prop_assert!(!update(&stored, &change).is_err_and(|it| it.is_empty()));
+            let row = MappingRow { spec, ..stored.clone() };
+            prop_assert!(!mapping(&row).is_err_and(|it| it.is_empty()));
+        }
+        let listed = list(Some(&text), Some(&text), Some(&text));
+        prop_assert!(!listed.is_err_and(|it| it.is_empty()));
+        // A name that is no violation is a filter.
+        if let Ok(function) = list(None, Some(&text), None) {
+            prop_assert!(function.is_some());
+        }
+        prop_assert!(!uuid(&text).is_err_and(|it| it.is_empty()));
     }
 }

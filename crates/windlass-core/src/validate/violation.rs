@@ -74,7 +74,9 @@ fn wire_path(member: &str) -> String {
         };
         let mut letters = name.chars();
         let first = letters.next().into_iter().flat_map(char::to_lowercase);
-        let index = index.map_or_else(String::new, |index| format!(".{}.member", index + 1));
+        let index = index.map_or_else(String::new, |index| {
+            format!(".{}.member", index.saturating_add(1))
+        });
         first.chain(letters).collect::<String>() + &index
     });
     parts.collect::<Vec<_>>().join(".")

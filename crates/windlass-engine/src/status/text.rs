@@ -111,6 +111,15 @@ fn describe_view(view: &UnitView, now: Timestamp) -> Option<String> {
                 queue::Waiting::Source(fault) => {
                     format!("the queue {}{next}", describe_fault(*fault))
                 }
+                queue::Waiting::Deleting(fault) => format!(
+                    "messages cannot be deleted (sqs:DeleteMessage): the queue {}{next}",
+                    describe_fault(*fault)
+                ),
+                queue::Waiting::Extending(fault) => format!(
+                    "visibility timeouts cannot be changed (sqs:ChangeMessageVisibility): the \
+                     queue {}{next}",
+                    describe_fault(*fault)
+                ),
             })
         }
     }
@@ -124,5 +133,39 @@ fn describe_fault(fault: Fault) -> &'static str {
         Fault::Gone => "does not exist",
         Fault::Trimmed => "no longer has the records at this position",
         Fault::UnknownPosition => "does not have a record with this sequence number",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use windlass_core::queue::{QueueView, Waiting};
+
+    use super::*;
+
+    #[test]
+    fn a_blocked_queue_names_the_missing_action() {
+        let now = Timestamp::from_millis(1_000);
+        let waiting = |waiting| {
+            let view = QueueView {
+                received: 0,
+                buffered_messages: 0,
+                buffered_bytes: 0,
+                in_flight_messages: 0,
+                concurrency: 0,
+                last_outcome: None,
+                waiting: Some(waiting),
+                next_at: Some(Timestamp::from_millis(3_000)),
+            };
+            describe_view(&UnitView::Queue(view), now).unwrap()
+        };
+        assert_eq!(
+            waiting(Waiting::Deleting(Fault::Denied)),
+            "messages cannot be deleted (sqs:DeleteMessage): the queue denies access, next in 2.0 s"
+        );
+        assert_eq!(
+            waiting(Waiting::Extending(Fault::Denied)),
+            "visibility timeouts cannot be changed (sqs:ChangeMessageVisibility): the queue denies \
+             access, next in 2.0 s"
+        );
     }
 }

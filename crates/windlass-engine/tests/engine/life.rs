@@ -183,6 +183,39 @@ async fn a_drain_finishes_invocations_saves_and_releases_the_leases() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_drain_does_not_wait_for_a_long_poll() {
+    let mut daemon = Daemon::start();
+    daemon.queue("jobs");
+    daemon.adapters.function("f");
+    let id = daemon.map("jobs", "f", 10).await;
+    until("it runs", || daemon.state(&id) == "Enabled").await;
+    pass(5).await;
+    let asked = daemon.clock.now();
+    daemon.stop(Stop::Drain);
+    daemon.ended().await;
+    let waited = daemon.clock.now().since(asked);
+    assert!(waited <= Duration::from_secs(2), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disabled_queue_does_not_wait_for_a_long_poll() {
+    let daemon = Daemon::start();
+    daemon.queue("jobs");
+    daemon.adapters.function("f");
+    let id = daemon.map("jobs", "f", 10).await;
+    until("it runs", || daemon.state(&id) == "Enabled").await;
+    pass(5).await;
+    let asked = daemon.clock.now();
+    let (desired, change) = (DesiredState::Disabled, Change::Disabled);
+    daemon
+        .change(&id, |row| (row.desired, row.change) = (desired, change))
+        .await;
+    until("it is disabled", || daemon.state(&id) == "Disabled").await;
+    let waited = daemon.clock.now().since(asked);
+    assert!(waited <= Duration::from_secs(2), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_immediate_stop_writes_nothing_more() {
     let mut daemon = Daemon::start();
     let stream = daemon.stream("orders", 1);

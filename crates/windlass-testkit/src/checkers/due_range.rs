@@ -25,14 +25,7 @@ impl DueRange {
             | Fault::Trimmed
             | Fault::UnknownPosition => (500_u64 << n.saturating_sub(1).min(10)).min(60_000),
         };
-        let retry_after = match fault {
-            Fault::Throttled { retry_after } => retry_after.unwrap_or_default(),
-            Fault::Transient
-            | Fault::Denied
-            | Fault::Gone
-            | Fault::Trimmed
-            | Fault::UnknownPosition => Duration::ZERO,
-        };
+        let retry_after = requested(fault);
         let at = |millis: u64| now + Duration::from_millis(millis).max(retry_after);
         Self {
             earliest: at(step * 4 / 5),
@@ -53,4 +46,12 @@ impl DueRange {
             latest: self.latest.max(at),
         }
     }
+}
+
+/// The pause that a fault requests; at most five minutes are honored.
+pub(super) fn requested(fault: Fault) -> Duration {
+    let Fault::Throttled { retry_after } = fault else {
+        return Duration::ZERO;
+    };
+    retry_after.map_or(Duration::ZERO, |it| it.min(Duration::from_secs(300)))
 }

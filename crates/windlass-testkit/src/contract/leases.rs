@@ -16,6 +16,7 @@ pub(super) async fn are_read_back_unchanged(store: &dyn Store) {
         owner: Some(WorkerId::new("host'1 é")),
         epoch: 41,
         checkpoint: after(&"9".repeat(56)),
+        shard_start: Some(SequenceNumber::from("8")),
         ..free(shard(1, "shardId-000000000000"))
     };
     let all = [owned, free(shard(1, "shardId: 'é"))];
@@ -189,6 +190,37 @@ pub(super) async fn are_removed_only_at_the_expected_epoch(store: &dyn Store) {
     let remove = store.remove_leases(&[as_it_is]).await;
     remove.expect("leases can be removed");
     assert_eq!(leases(store).await.len(), 1);
+}
+
+/// A daemon that still holds a removed row must not write into the one that replaces it.
+pub(super) async fn never_have_an_epoch_twice(store: &dyn Store) {
+    put(store, &row(1), None).await;
+    let lease = free(shard(1, "a"));
+    insert(store, std::slice::from_ref(&lease)).await;
+    let former = Lease {
+        epoch: 7,
+        ..taken(&lease, "one")
+    };
+    swap(store, &lease, &former).await;
+    let remove = store.remove_leases(std::slice::from_ref(&former)).await;
+    remove.expect("leases can be removed");
+    insert(store, std::slice::from_ref(&lease)).await;
+    let again = leases(store).await;
+    assert!(former.epoch < again[0].epoch, "{again:?}");
+    assert_eq!(
+        save(store, &lease.key, former.epoch, &after("5")).await,
+        Swap::Conflict,
+        "the checkpoint of a removed row is not saved"
+    );
+    let removed = store.remove(&row(1).id, row(1).revision).await;
+    assert_eq!(removed.expect("a mapping can be removed"), Swap::Done);
+    put(store, &row(1), None).await;
+    insert(store, &[lease]).await;
+    let third = leases(store).await;
+    assert!(
+        again[0].epoch < third[0].epoch,
+        "also when the mapping is removed: {third:?}"
+    );
 }
 
 fn after(number: &str) -> Position {

@@ -16,6 +16,8 @@ use super::{failed, lock};
 pub struct FakeStore {
     mappings: Mutex<BTreeMap<MappingId, MappingRow>>,
     leases: Mutex<BTreeMap<LeaseKey, Lease>>,
+    /// Of rows that are inserted: larger than the epochs of all rows that were removed.
+    next_epoch: Mutex<u64>,
     saves: Mutex<Vec<(LeaseKey, Position)>>,
     fault: Mutex<Option<Fault>>,
 }
@@ -49,6 +51,11 @@ impl FakeStore {
     /// Saved checkpoints in order.
     pub fn saves(&self) -> Vec<(LeaseKey, Position)> {
         lock(&self.saves).clone()
+    }
+
+    fn retire(&self, epoch: u64) {
+        let mut next = lock(&self.next_epoch);
+        *next = (*next).max(epoch + 1);
     }
 
     fn call(&self, operation: &str) -> Result<(), PortError> {
@@ -88,7 +95,13 @@ impl MappingStore for FakeStore {
             return Ok(Swap::Conflict);
         }
         mappings.remove(id);
-        lock(&self.leases).retain(|key, _| key.mapping != *id);
+        lock(&self.leases).retain(|key, lease| {
+            let is_kept = key.mapping != *id;
+            if !is_kept {
+                self.retire(lease.epoch);
+            }
+            is_kept
+        });
         Ok(Swap::Done)
     }
 }
@@ -107,7 +120,10 @@ impl LeaseStore for FakeStore {
         for lease in new {
             if mappings.contains_key(&lease.key.mapping) {
                 let row = leases.entry(lease.key.clone());
-                row.or_insert_with(|| lease.clone());
+                row.or_insert_with(|| Lease {
+                    epoch: lease.epoch.max(*lock(&self.next_epoch)),
+                    ..lease.clone()
+                });
             }
         }
         Ok(())
@@ -149,6 +165,7 @@ impl LeaseStore for FakeStore {
             let current = leases.get(&lease.key);
             if current.is_some_and(|current| current.epoch == lease.epoch) {
                 leases.remove(&lease.key);
+                self.retire(lease.epoch);
             }
         }
         Ok(())

@@ -95,6 +95,8 @@ impl StreamReader for FakeStream {
         let shards = shards.iter().map(|(id, shard)| Shard {
             id: id.clone(),
             parents: shard.parents.clone(),
+            starting_sequence_number: None,
+            is_closed: shard.closed,
         });
         Ok(shards.collect())
     }

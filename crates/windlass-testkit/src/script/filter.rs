@@ -23,7 +23,7 @@ use base64_simd::STANDARD;
 use goldenscript::{Command, Context, Runner};
 use windlass_filter::{Criteria, Event, EventFormat, Explanation, MatchBuffers, PatternError};
 
-use super::{Arguments, ScriptError as Mistake};
+use super::{Arguments, ScriptError};
 use crate::naive_filter;
 
 /// A Kinesis record; `DATA` is replaced.
@@ -51,7 +51,7 @@ impl Default for FilterRunner {
 impl Runner for FilterRunner {
     type Command = Command;
 
-    fn run(&mut self, command: &Command, _: &Context) -> Result<String, Mistake> {
+    fn run(&mut self, command: &Command, _: &Context) -> Result<String, ScriptError> {
         let (name, text) = match command.name.split_once(' ') {
             Some((name, text)) => (name, text),
             None => (command.name.as_str(), ""),
@@ -87,7 +87,7 @@ impl Runner for FilterRunner {
 }
 
 impl FilterRunner {
-    fn set_source(&mut self, name: &str) -> Result<String, Mistake> {
+    fn set_source(&mut self, name: &str) -> Result<String, ScriptError> {
         self.format = match name {
             "kinesis" => EventFormat::Kinesis,
             "dynamodb" => EventFormat::DynamoDbStreams,
@@ -97,13 +97,13 @@ impl FilterRunner {
         Ok(String::new())
     }
 
-    fn set_patterns(&mut self, patterns: Vec<String>) -> Result<String, Mistake> {
+    fn set_patterns(&mut self, patterns: Vec<String>) -> Result<String, ScriptError> {
         self.patterns = patterns;
         self.criteria()?;
         Ok(String::new())
     }
 
-    fn criteria(&self) -> Result<Criteria, Mistake> {
+    fn criteria(&self) -> Result<Criteria, ScriptError> {
         if self.patterns.is_empty() {
             return Err("`pattern` must come first".into());
         }
@@ -114,7 +114,7 @@ impl FilterRunner {
         })
     }
 
-    fn check(&self, pattern: &str) -> Result<String, Mistake> {
+    fn check(&self, pattern: &str) -> Result<String, ScriptError> {
         let result = Criteria::compile(self.format, &[pattern]);
         if self.format == EventFormat::Json {
             let naive = naive_filter::compile(pattern);
@@ -136,18 +136,18 @@ impl FilterRunner {
         }
     }
 
-    fn evaluate_data(&self, data: &[u8]) -> Result<String, Mistake> {
+    fn evaluate_data(&self, data: &[u8]) -> Result<String, ScriptError> {
         let encoded = STANDARD.encode_to_string(data);
         self.evaluate(&KINESIS_RECORD.replace("DATA", &encoded), &encoded)
     }
 
-    fn evaluate_body(&self, body: &str) -> Result<String, Mistake> {
+    fn evaluate_body(&self, body: &str) -> Result<String, ScriptError> {
         let quoted = serde_json::Value::from(body).to_string();
         let escaped = &quoted[1..quoted.len() - 1];
         self.evaluate(&MESSAGE.replace("BODY", escaped), escaped)
     }
 
-    fn evaluate(&self, json: &str, data: &str) -> Result<String, Mistake> {
+    fn evaluate(&self, json: &str, data: &str) -> Result<String, ScriptError> {
         let criteria = self.criteria()?;
         let event = Event {
             json: json.as_bytes(),
@@ -209,7 +209,7 @@ fn data_in(record: &str) -> &str {
     data.unwrap_or_default()
 }
 
-fn bytes(hex: &str) -> Result<Vec<u8>, Mistake> {
+fn bytes(hex: &str) -> Result<Vec<u8>, ScriptError> {
     let digits = hex.as_bytes().chunks(2);
     let bytes = digits.map(|pair| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?));
     bytes.collect()

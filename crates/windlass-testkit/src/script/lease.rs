@@ -105,6 +105,7 @@ impl LeaseRunner {
                     owner: None,
                     epoch: 0,
                     checkpoint: Position::TrimHorizon,
+                    shard_start: None,
                 };
                 self.rows.insert(key, row);
             }
@@ -201,6 +202,8 @@ fn shard(drawing: &str) -> Shard {
     Shard {
         id: ShardId::from(id.trim()),
         parents: parents.split_whitespace().map(ShardId::from).collect(),
+        starting_sequence_number: None,
+        is_closed: false,
     }
 }
 

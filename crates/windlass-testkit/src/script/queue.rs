@@ -239,6 +239,10 @@ impl QueueRunner {
                 format!("function not reached, {}", fault_text(fault))
             }
             Some(Waiting::Source(fault)) => format!("queue, {}", fault_text(fault)),
+            Some(Waiting::Deleting(fault)) => format!("deletions, {}", fault_text(fault)),
+            Some(Waiting::Extending(fault)) => {
+                format!("visibility changes, {}", fault_text(fault))
+            }
         };
         let text = [
             format!("received {} messages", view.received),
@@ -288,7 +292,8 @@ fn end_request(
     }
     let mut results = vec![EntryResult::Done; ended.receipts.len()];
     for (key, result) in [
-        ("failed", EntryResult::Failed),
+        ("failed", EntryResult::Failed(Fault::Transient)),
+        ("denied", EntryResult::Failed(Fault::Denied)),
         ("refused", EntryResult::Refused),
     ] {
         while let Some(handle) = arguments.key(key) {
@@ -339,6 +344,7 @@ fn command_text(command: &QueueCommand) -> String {
 fn report_text(report: &Report) -> String {
     match report {
         Report::FilteredOut { n_messages } => format!("report {n_messages} filtered out"),
+        Report::Excess { n_messages } => format!("report {n_messages} excess"),
         Report::MessageTooLarge { message_id, bytes } => {
             format!("report {message_id} too large: {bytes} bytes")
         }

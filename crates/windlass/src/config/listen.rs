@@ -2,15 +2,19 @@
 
 use std::net::SocketAddr;
 
+use windlass_admin::AllowedHost;
+
 use super::reader::Section;
 use super::yaml::Value;
 
 /// The address of the API, status, metrics and health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listen {
     pub(crate) address: SocketAddr,
     /// `auth: none`: callers from other machines are not authenticated.
     pub(super) auth_none: bool,
+    /// Names under which clients address the daemon.
+    pub(crate) allowed_hosts: Vec<AllowedHost>,
 }
 
 impl Listen {
@@ -18,6 +22,7 @@ impl Listen {
         let mut listen = Self {
             address: SocketAddr::from(([127, 0, 0, 1], 9870)),
             auth_none: false,
+            allowed_hosts: allowed_hosts(file),
         };
         if let Some(field) = file.take("auth") {
             if field.node.value != Value::Text("none".to_owned()) {
@@ -52,4 +57,24 @@ impl Listen {
         }
         Ok(address)
     }
+}
+
+fn allowed_hosts(file: &mut Section<'_>) -> Vec<AllowedHost> {
+    let Some(field) = file.take("allowed_hosts") else {
+        return Vec::new();
+    };
+    let Value::List(items) = &field.node.value else {
+        field.expected("a list of host names");
+        return Vec::new();
+    };
+    let mut hosts = Vec::new();
+    for (index, node) in items.iter().enumerate() {
+        let item = field.child(node, &format!("[{index}]"));
+        match item.text().map(|text| AllowedHost::parse(&text)) {
+            Some(Ok(host)) => hosts.push(host),
+            Some(Err(error)) => item.error(error),
+            None => {}
+        }
+    }
+    hosts
 }

@@ -295,3 +295,20 @@ fn a_bundle_that_cannot_be_read_is_refused() {
         assert!(message.contains("unset the variable"), "{message}");
     }
 }
+
+#[test]
+fn allowed_hosts_are_names_with_or_without_a_port() {
+    let text = "allowed_hosts: [windlass.internal, 'proxy:8080']\n";
+    let config = Config::parse(text, EMPTY).unwrap();
+    assert_eq!(config.listen.allowed_hosts.len(), 2);
+    let found = errors("allowed_hosts: [a, 'http://b', 7]\n");
+    assert_eq!(found.len(), 2, "{found:#?}");
+    let says = "a host name with or without a port";
+    assert!(found[0].1.starts_with("allowed_hosts[1]: "), "{found:#?}");
+    assert!(found[0].1.contains(says), "{found:#?}");
+    assert!(
+        errors("allowed_hosts: a")[0]
+            .1
+            .contains("a list of host names")
+    );
+}

@@ -69,10 +69,10 @@ async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
             emulator.endpoint()
         ))?;
         signals.next().await;
-        running.stop(STOP_TIMEOUT, signals.next()).await;
+        running.stop(STOP_TIMEOUT, signals.next()).await?;
         return Ok(ExitCode::SUCCESS);
     }
-    running.stop(STOP_TIMEOUT, signals.next()).await;
+    running.stop(STOP_TIMEOUT, signals.next()).await?;
     if interrupted {
         // Records in flight are not lost, so a summary would mislead.
         bail!("interrupted before all records had arrived");

@@ -18,40 +18,18 @@ const CRATES: &[&str] = &[
     "windlass-admin",
 ];
 
-/// Dependencies that close a cycle today: crate, file, and the file it depends on. Remove entries, and
-/// add none.
-const KNOWN: &[(&str, &str, &str)] = &[];
-
 /// What each file depends on, with the first line that names it.
 type Graph = BTreeMap<String, BTreeMap<String, usize>>;
 
 /// Checks the crates one by one.
 pub(super) fn check(files: &Files) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for name in CRATES {
-        let root = format!("crates/{name}/src/");
-        let known = KNOWN.iter().filter(|(in_crate, _, _)| in_crate == name);
-        let known: Vec<_> = known.map(|&(_, from, to)| (from, to)).collect();
-        findings.extend(check_crate(files, &root, &known));
-    }
-    findings
+    let roots = CRATES.iter().map(|name| format!("crates/{name}/src/"));
+    roots.flat_map(|root| check_crate(files, &root)).collect()
 }
 
-fn check_crate(files: &Files, root: &str, known: &[(&str, &str)]) -> Vec<Finding> {
+fn check_crate(files: &Files, root: &str) -> Vec<Finding> {
     let mut graph = graph_of(&sources_of(files, root));
     let mut findings = Vec::new();
-    let known = known
-        .iter()
-        .map(|(from, to)| (format!("{root}{from}"), format!("{root}{to}")));
-    let known: Vec<_> = known
-        .map(|(from, to)| (remove(&mut graph, &from, &to), from, to))
-        .collect();
-    for (existed, from, to) in known {
-        if !existed || shortest_path(&graph, &to, &from).is_none() {
-            let text = format!("its dependency on {to} closes no cycle: remove the exception");
-            findings.push(Finding::new(&from, 0, text));
-        }
-    }
     while let Some(mut cycle) = shortest_cycle(&graph) {
         let (from, to) = edge_to_cut(&cycle);
         let line = graph[&from][&to];
@@ -204,10 +182,10 @@ fn shortest_path(graph: &Graph, from: &str, to: &str) -> Option<Vec<String>> {
 mod tests {
     use super::*;
 
-    fn findings(sources: &[(&str, &str)], known: &[(&str, &str)]) -> Vec<String> {
+    fn findings(sources: &[(&str, &str)]) -> Vec<String> {
         let named = |(path, text): &(&str, &str)| (format!("src/{path}"), (*text).to_owned());
         let files: Files = sources.iter().map(named).collect();
-        let found = check_crate(&files, "src/", known);
+        let found = check_crate(&files, "src/");
         found.iter().map(ToString::to_string).collect()
     }
 
@@ -219,18 +197,8 @@ mod tests {
 
     #[test]
     fn a_cycle_is_found_by_imports_and_by_paths() {
-        let found = findings(CYCLE, &[]);
+        let found = findings(CYCLE);
         assert_eq!(found, ["src/a.rs:1: import cycle: a.rs → b.rs → a.rs"]);
-    }
-
-    #[test]
-    fn a_known_cycle_passes_and_an_exception_that_is_not_needed_is_found() {
-        assert_eq!(findings(CYCLE, &[("b.rs", "a.rs")]), Vec::<String>::new());
-        for unneeded in [("b.rs", "lib.rs"), ("c.rs", "a.rs")] {
-            let found = findings(CYCLE, &[("a.rs", "b.rs"), unneeded]);
-            assert_eq!(found.len(), 1, "{found:?}");
-            assert!(found[0].contains("remove the exception"), "{found:?}");
-        }
     }
 
     #[test]
@@ -245,10 +213,10 @@ mod tests {
             ("shard/lane.rs", lane),
             ("shard/settings.rs", "pub(super) struct Limits;\n"),
         ];
-        assert_eq!(findings(&sources, &[]), Vec::<String>::new());
+        assert_eq!(findings(&sources), Vec::<String>::new());
         let mut used = sources;
         used[1].1 = "mod lane;\nmod settings;\npub struct Batch(lane::Lane);\n";
-        let found = findings(&used, &[]);
+        let found = findings(&used);
         let expected = "src/shard/lane.rs:1: import cycle: ";
         assert!(
             found.len() == 1 && found[0].starts_with(expected),
@@ -258,19 +226,16 @@ mod tests {
 
     #[test]
     fn an_item_is_followed_through_re_exports_and_imported_modules() {
-        let found = findings(
-            &[
-                ("lib.rs", "mod a;\nmod b;\n"),
-                ("a/mod.rs", "mod one;\nmod two;\npub(crate) use one::One;\n"),
-                ("a/one.rs", "use crate::b;\npub(crate) struct One(b::B);\n"),
-                ("a/two.rs", "use super::One;\n"),
-                (
-                    "b.rs",
-                    "use crate::a::{self, One as First};\nuse a::two::Two;\n",
-                ),
-            ],
-            &[],
-        );
+        let found = findings(&[
+            ("lib.rs", "mod a;\nmod b;\n"),
+            ("a/mod.rs", "mod one;\nmod two;\npub(crate) use one::One;\n"),
+            ("a/one.rs", "use crate::b;\npub(crate) struct One(b::B);\n"),
+            ("a/two.rs", "use super::One;\n"),
+            (
+                "b.rs",
+                "use crate::a::{self, One as First};\nuse a::two::Two;\n",
+            ),
+        ]);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(
             found[0].contains("b.rs → a/one.rs → b.rs")
@@ -289,6 +254,6 @@ mod tests {
             ("a/tests.rs", "use crate::b::B;\n"),
             ("b.rs", "use crate::a::A;\npub(crate) struct B;\n"),
         ];
-        assert_eq!(findings(&sources, &[]), Vec::<String>::new());
+        assert_eq!(findings(&sources), Vec::<String>::new());
     }
 }

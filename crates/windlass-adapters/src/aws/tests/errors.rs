@@ -76,7 +76,8 @@ fn codes_and_messages_are_those_of_the_sdk() {
             };
             let source = raw.source.to_string();
             assert!(source.starts_with(&text), "{source}");
-            assert_eq!(raw.operation, "GetRecords of stream s");
+            // After a rejected iterator a new one is requested.
+            assert!(raw.operation.ends_with(" of stream s"), "{}", raw.operation);
         });
     }
 }
@@ -187,7 +188,7 @@ fn both_codes_of_a_missing_queue_are_known() {
 fn an_error_that_an_operator_must_resolve_has_a_remedy() {
     let (http, clients) = TestHttp::new();
     for (code, remedy) in [
-        ("AccessDeniedException", Some("grant this action")),
+        ("AccessDeniedException", Some("grant kinesis:GetRecords on")),
         ("ExpiredTokenException", Some("renew")),
         ("KMSDisabledException", Some("KMS key")),
         ("ResourceNotFoundException", Some("check the name")),

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use windlass_core::arn::SourceArn;
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::outcome::Fault;
 use windlass_core::queue::EntryResult;
-use windlass_engine::ports::QueueReader;
+use windlass_engine::ports::{QueueReader, chain};
 
+use crate::aws::source_exists;
 use crate::aws::sqs::SqsReader;
 use crate::tests::test_http::{TestHttp, queue};
 
@@ -29,7 +31,12 @@ fn receipts(n: usize) -> Vec<ReceiptHandle> {
 fn batch_response(done: std::ops::Range<usize>, failed: &[(usize, bool)]) -> String {
     let done: Vec<_> = done.map(|id| json!({"Id": id.to_string()})).collect();
     let failed = failed.iter().map(|(id, sender)| {
-        json!({"Id": id.to_string(), "SenderFault": sender, "Code": "ReceiptHandleIsInvalid"})
+        let code = if *sender {
+            "ReceiptHandleIsInvalid"
+        } else {
+            "InternalError"
+        };
+        json!({"Id": id.to_string(), "SenderFault": sender, "Code": code})
     });
     let failed: Vec<_> = failed.collect();
     json!({"Successful": done, "Failed": failed}).to_string()
@@ -57,6 +64,62 @@ async fn a_receive_requests_all_attributes_of_an_event() {
 }
 
 #[tokio::test]
+async fn at_aws_the_url_of_a_queue_comes_from_its_arn() {
+    let (http, mut clients) = TestHttp::new();
+    clients.custom_sqs = false;
+    http.respond(b"{}");
+    for (arn, url) in [
+        (QUEUE, "https://sqs.us-east-1.amazonaws.com/123456789012/q"),
+        (
+            "arn:aws-cn:sqs:cn-north-1:123456789012:q.fifo",
+            "https://sqs.cn-north-1.amazonaws.com.cn/123456789012/q.fifo",
+        ),
+    ] {
+        let reader = SqsReader::new(&clients, &queue(arn, false, Duration::ZERO));
+        let received = reader.receive(1, Duration::ZERO, Duration::ZERO).await;
+        assert_eq!(received.unwrap(), []);
+        let source = SourceArn::parse(arn).unwrap();
+        source_exists(&clients, &source).await.unwrap();
+        let requests = http.requests();
+        let calls = requests.iter().map(|request| {
+            let (call, body) = request.call();
+            assert_eq!(body["QueueUrl"], url);
+            call
+        });
+        let calls: Vec<_> = calls.collect();
+        assert_eq!(calls, ["ReceiveMessage", "GetQueueAttributes"]);
+    }
+}
+
+#[tokio::test]
+async fn a_denied_call_names_its_action() {
+    let (http, reader) = reader();
+    http.respond_with(403, &[], br#"{"__type":"AccessDeniedException"}"#);
+    let receipts = receipts(1);
+    for (error, action) in [
+        (reader.attributes().await.err(), "sqs:GetQueueAttributes"),
+        (
+            reader
+                .receive(1, Duration::ZERO, Duration::ZERO)
+                .await
+                .err(),
+            "sqs:ReceiveMessage",
+        ),
+        (reader.delete(&receipts).await.err(), "sqs:DeleteMessage"),
+        (
+            reader
+                .change_visibility(&receipts, Duration::ZERO)
+                .await
+                .err(),
+            "sqs:ChangeMessageVisibility",
+        ),
+    ] {
+        let text = chain(&error.unwrap());
+        assert!(text.contains(&format!("grant {action} on this")), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn messages_are_deleted_ten_at_a_time_with_one_result_each() {
     let (http, reader) = reader();
     http.respond_once(200, &batch_response(0..10, &[]));
@@ -65,12 +128,9 @@ async fn messages_are_deleted_ten_at_a_time_with_one_result_each() {
     http.respond_once(200, &batch_response(0..3, &[]));
     let results = reader.delete(&receipts(23)).await.unwrap();
     let mut expected = vec![EntryResult::Done; 23];
-    expected[10..13].fill(EntryResult::Failed);
-    expected[13..16].copy_from_slice(&[
-        EntryResult::Failed,
-        EntryResult::Refused,
-        EntryResult::Failed,
-    ]);
+    let failed = EntryResult::Failed(Fault::Transient);
+    expected[10..13].fill(failed);
+    expected[13..16].copy_from_slice(&[failed, EntryResult::Refused, failed]);
     assert_eq!(results, expected);
     let requests = http.requests();
     let deletes: Vec<_> = requests

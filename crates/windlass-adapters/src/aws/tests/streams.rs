@@ -399,6 +399,13 @@ async fn every_page_of_shards_is_read() {
         ),
     );
     let shards = kinesis(&clients).list_shards().await.unwrap();
+    let start = shards[1].starting_sequence_number.as_ref();
+    assert_eq!(start.map(SequenceNumber::as_str), Some("1"));
+    assert_eq!(
+        shards.iter().map(|it| it.is_closed).collect::<Vec<_>>(),
+        [true, false],
+        "a parent is closed, whatever else is listed of it"
+    );
     let parents: Vec<_> = shards[1].parents.iter().map(ShardId::as_str).collect();
     assert_eq!(
         (shards.len(), shards[1].id.as_str(), parents),
@@ -424,12 +431,19 @@ async fn every_page_of_shards_is_read() {
     );
     http.respond_once(
         200,
-        &page(r#"{"ShardId":"a"},{"ShardId":"b","ParentShardId":"a"}"#, ""),
+        &page(
+            r#"{"ShardId":"a"},{"ShardId":"b","ParentShardId":"a",
+            "SequenceNumberRange":{"StartingSequenceNumber":"7","EndingSequenceNumber":"9"}}"#,
+            "",
+        ),
     );
     let shards = dynamodb(&clients).list_shards().await.unwrap();
     let ids: Vec<_> = shards.iter().map(|shard| shard.id.as_str()).collect();
     assert_eq!(ids, ["a", "b"], "a duplicate counts once");
     assert_eq!(shards[1].parents.len(), 1);
+    let start = shards[1].starting_sequence_number.as_ref();
+    assert_eq!(start.map(SequenceNumber::as_str), Some("7"));
+    assert!(shards.iter().all(|shard| shard.is_closed));
     let describe = |body| ("DescribeStream", body);
     let second = json!({"StreamArn": DYNAMODB, "ExclusiveStartShardId": "a"});
     assert_calls(

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_engine::ports::Target;
+use windlass_engine::ports::{Invocation, Target};
 
 use super::server::{Act, Server, response};
-use super::{error, invocation, not_invoked, target};
+use super::{error, invocation, not_invoked, target, throttled};
 
 /// Closes the connection before a response begins.
 fn close() -> Act {
@@ -153,4 +154,42 @@ async fn an_incomplete_response_is_a_function_error() {
         let outcome = target(&server.url("/")).invoke(invocation(1)).await;
         assert_eq!(outcome, error(0, "connection closed"));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_response_counts_that_arrives_before_the_request_was_sent_to_its_end() {
+    let event = Bytes::from(vec![b'x'; 900_000]);
+    for (status, expected) in [
+        (429, throttled(None)),
+        (503, not_invoked(Fault::Transient)),
+        (413, error(413, "HTTP 413")),
+    ] {
+        let early = response(status, &["connection: close"], b"busy");
+        let mut server = Server::start(vec![Act::RespondToHead(early); 20]).await;
+        let target = target(&server.url("/"));
+        for _ in 0..20 {
+            let invocation = Invocation {
+                event: event.clone().into(),
+                ..invocation(1)
+            };
+            assert_eq!(target.invoke(invocation).await, expected);
+        }
+        let connections = server.connections(20).await;
+        assert_eq!(connections, (0..20).collect::<Vec<_>>(), "none is reused");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_reset_during_the_request_without_a_response_is_a_function_error() {
+    let mut server = Server::start(vec![Act::RespondToHead(Vec::new()); 5]).await;
+    let target = target(&server.url("/"));
+    for _ in 0..5 {
+        let invocation = Invocation {
+            event: Bytes::from(vec![b'x'; 900_000]).into(),
+            ..invocation(1)
+        };
+        let outcome = target.invoke(invocation).await;
+        assert_eq!(outcome, error(0, "connection closed"));
+    }
+    server.connections(5).await;
 }

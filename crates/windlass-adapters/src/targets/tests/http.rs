@@ -1,6 +1,7 @@
 //! Requests to HTTP functions, and the outcomes of their responses.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -29,40 +30,77 @@ async fn assert_outcomes(path: &str, responses: &[(Vec<u8>, Outcome)]) {
     }
 }
 
+/// The rows of the table of functions: which responses are function errors, which mean that the
+/// function was not reached, and which are neither.
 #[tokio::test]
 async fn a_status_determines_whether_a_function_failed_or_was_not_invoked() {
     let plain = |status| response(status, &[], b"secret");
     let after = |status, value: &str| response(status, &[&format!("retry-after: {value}")], b"");
-    assert_outcomes(
-        "/",
-        &[
-            (plain(200), Outcome::Success),
-            (plain(201), Outcome::Success),
-            (
-                b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
-                Outcome::Success,
-            ),
-            (plain(302), error(302, "HTTP 302")),
-            (plain(400), error(400, "HTTP 400")),
-            (plain(500), error(500, "HTTP 500")),
-            (plain(501), error(501, "HTTP 501")),
-            (plain(502), not_invoked(Fault::Transient)),
-            (plain(503), not_invoked(Fault::Transient)),
-            (plain(504), not_invoked(Fault::Transient)),
-            (plain(429), throttled(None)),
-            (after(429, "120"), throttled(Some(120))),
-            (after(502, "5"), throttled(Some(5))),
-            (after(503, " 0 "), throttled(Some(0))),
-            (
-                after(504, "Wed, 21 Oct 2015 07:28:00 GMT"),
-                throttled(Some(0)),
-            ),
-            (after(503, "soon"), not_invoked(Fault::Transient)),
-            (after(429, "-1"), throttled(None)),
-            (after(500, "5"), error(500, "HTTP 500")),
-        ],
-    )
-    .await;
+    let kind = "x-amz-function-error: Unhandled";
+    let far = "Fri, 31 Dec 9999 23:59:59 GMT";
+    let rows = [
+        ("200", plain(200), Outcome::Success),
+        ("another 2xx", plain(201), Outcome::Success),
+        (
+            "a 2xx without a body",
+            b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(),
+            Outcome::Success,
+        ),
+        (
+            "a 2xx whose X-Amz-Function-Error is set",
+            response(202, &[kind], b"{}"),
+            error(202, "Unhandled"),
+        ),
+        ("3xx", plain(302), error(302, "HTTP 302")),
+        ("4xx", plain(400), error(400, "HTTP 400")),
+        ("413", plain(413), error(413, "HTTP 413")),
+        ("500", plain(500), error(500, "HTTP 500")),
+        ("another 5xx", plain(501), error(501, "HTTP 501")),
+        ("504: it may have run", plain(504), error(504, "HTTP 504")),
+        ("504 with a pause", after(504, "5"), error(504, "HTTP 504")),
+        ("500 with a pause", after(500, "5"), error(500, "HTTP 500")),
+        ("429", plain(429), throttled(None)),
+        ("502", plain(502), not_invoked(Fault::Transient)),
+        ("503", plain(503), not_invoked(Fault::Transient)),
+        (
+            "503 with X-Amz-Function-Error",
+            response(503, &[kind], b""),
+            not_invoked(Fault::Transient),
+        ),
+        (
+            "a pause in seconds",
+            after(429, "120"),
+            throttled(Some(120)),
+        ),
+        ("a pause after 502", after(502, "5"), throttled(Some(5))),
+        ("no pause", after(503, " 0 "), throttled(Some(0))),
+        (
+            "a date that has passed",
+            after(503, "Wed, 21 Oct 2015 07:28:00 GMT"),
+            throttled(Some(0)),
+        ),
+        (
+            "no number",
+            after(503, "soon"),
+            not_invoked(Fault::Transient),
+        ),
+        ("a negative number", after(429, "-1"), throttled(None)),
+    ];
+    for (row, bytes, expected) in rows {
+        let server = Server::start([Act::Respond(bytes)]).await;
+        let outcome = target(&server.url("/")).invoke(invocation(1)).await;
+        assert_eq!(outcome, expected, "{row}");
+    }
+    // The pause of a date is the time until then, which the core limits.
+    let server = Server::start([Act::Respond(after(429, far))]).await;
+    let outcome = target(&server.url("/")).invoke(invocation(1)).await;
+    let Outcome::NotInvoked {
+        cause: Fault::Throttled { retry_after },
+    } = outcome
+    else {
+        panic!("{outcome:?}");
+    };
+    assert!(Some(Duration::from_secs(3_600)) < retry_after);
 }
 
 #[tokio::test]
@@ -84,8 +122,29 @@ async fn a_function_error_is_reported_without_its_message() {
 async fn an_emulator_reports_errors_in_the_body() {
     let failed = br#"{"errorMessage": "secret", "errorType": "ValueError", "stackTrace": []}"#;
     let late = b"Task timed out after 3.00 seconds";
+    let prefixed = format!("/team-a{EMULATOR}");
+    for path in [
+        EMULATOR.to_owned(),
+        format!("{EMULATOR}/"),
+        format!("{EMULATOR}?a=b"),
+        format!("{prefixed}/?a=b"),
+        prefixed,
+    ] {
+        assert_emulator_outcomes(&path, failed, late).await;
+    }
+    for path in ["/", "/2015-03-31/functions/other/invocations"] {
+        let fine = [
+            (response(200, &[], failed), Outcome::Success),
+            (response(200, &[], late), Outcome::Success),
+            (response(502, &[], failed), not_invoked(Fault::Transient)),
+        ];
+        assert_outcomes(path, &fine).await;
+    }
+}
+
+async fn assert_emulator_outcomes(path: &str, failed: &[u8], late: &[u8]) {
     assert_outcomes(
-        EMULATOR,
+        path,
         &[
             (response(200, &[], failed), error(200, "ValueError")),
             (response(502, &[], failed), error(502, "ValueError")),
@@ -98,14 +157,6 @@ async fn an_emulator_reports_errors_in_the_body() {
         ],
     )
     .await;
-    for path in ["/", "/2015-03-31/functions/other/invocations"] {
-        let fine = [
-            (response(200, &[], failed), Outcome::Success),
-            (response(200, &[], late), Outcome::Success),
-            (response(502, &[], failed), not_invoked(Fault::Transient)),
-        ];
-        assert_outcomes(path, &fine).await;
-    }
 }
 
 #[tokio::test]

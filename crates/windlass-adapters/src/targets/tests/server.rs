@@ -19,6 +19,9 @@ pub(super) enum Act {
     RespondWhen(Arc<Semaphore>, Vec<u8>),
     /// Sends a response and closes the connection.
     RespondAndClose(Vec<u8>),
+    /// Sends a response after the head of the request and closes the connection, which resets it:
+    /// the body is unread.
+    RespondToHead(Vec<u8>),
     /// Sends this, and then nothing more.
     Hang(Vec<u8>),
 }
@@ -103,10 +106,18 @@ impl Play {
     async fn serve(self, connection: usize, stream: TcpStream) -> io::Result<()> {
         let mut stream = BufReader::new(stream);
         loop {
-            let received = read(connection, &mut stream).await?;
+            let mut received = read_head(connection, &mut stream).await?;
             let act = self.script.lock().unwrap().pop_front();
             let default = || Act::Respond(response(200, &[], b"{}"));
-            let (response, keep_open) = match act.unwrap_or_else(default) {
+            let act = act.unwrap_or_else(default);
+            if let Act::RespondToHead(response) = act {
+                stream.write_all(&response).await?;
+                drop(self.received.send(received));
+                return Ok(());
+            }
+            received.body = read_body(&received, &mut stream).await?;
+            let (response, keep_open) = match act {
+                Act::RespondToHead(_) => unreachable!("see above"),
                 Act::Respond(response) => (response, true),
                 Act::RespondAndClose(response) => (response, false),
                 Act::RespondWhen(permits, response) => {
@@ -133,7 +144,7 @@ impl Play {
     }
 }
 
-async fn read(connection: usize, stream: &mut BufReader<TcpStream>) -> io::Result<Received> {
+async fn read_head(connection: usize, stream: &mut BufReader<TcpStream>) -> io::Result<Received> {
     let mut head = Vec::new();
     loop {
         let mut line = String::new();
@@ -150,15 +161,19 @@ async fn read(connection: usize, stream: &mut BufReader<TcpStream>) -> io::Resul
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
         .collect();
-    let length = headers.get("content-length").map_or("0", String::as_str);
-    let mut body = vec![0; length.parse().unwrap()];
-    stream.read_exact(&mut body).await?;
     Ok(Received {
         connection,
         line: head.swap_remove(0),
         headers,
-        body: body.into(),
+        body: Bytes::new(),
     })
+}
+
+async fn read_body(received: &Received, stream: &mut BufReader<TcpStream>) -> io::Result<Bytes> {
+    let length = received.headers.get("content-length");
+    let mut body = vec![0; length.map_or("0", String::as_str).parse().unwrap()];
+    stream.read_exact(&mut body).await?;
+    Ok(body.into())
 }
 
 /// A response with a `content-length`.

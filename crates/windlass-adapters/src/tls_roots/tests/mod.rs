@@ -1,5 +1,6 @@
 //! Servers with a certificate of a private authority. The files are an authority made for these
-//! tests, the certificate it issued to `localhost`, and its key; they are valid for a century.
+//! tests, the certificate it issued to `localhost`, and its key; then two self-signed certificates,
+//! as an authority's and as a server's, and their key. They are valid for a century.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use windlass_core::arn::SourceArn;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_engine::ports::{Invocation, Target};
+use windlass_engine::ports::{Invocation, PortError, Target, chain};
 
 use super::*;
 use crate::aws::{Aws, AwsSettings, Service, source_exists};
@@ -31,8 +32,16 @@ fn bundle() -> CaBundle {
 
 /// A server at `https://localhost` that sends the same response to every request.
 async fn server(response: &'static str) -> (String, JoinSet<()>) {
-    let certificates = CertificateDer::pem_file_iter(file("server.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(file("server.key")).unwrap();
+    server_with("server.pem", "server.key", response).await
+}
+
+async fn server_with(
+    certificate: &str,
+    key: &str,
+    response: &'static str,
+) -> (String, JoinSet<()>) {
+    let certificates = CertificateDer::pem_file_iter(file(certificate)).unwrap();
+    let key = PrivateKeyDer::from_pem_file(file(key)).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -90,27 +99,48 @@ async fn functions_are_called_with_the_authorities_of_the_bundle() {
     assert_eq!(invoke(Some(&bundle())).await, Outcome::Success);
 }
 
+const NOT_FOUND: &str = "HTTP/1.1 400 Bad Request\r\n\
+    content-type: application/x-amz-json-1.1\r\nconnection: close\r\n\
+    content-length: 38\r\n\r\n{\"__type\":\"ResourceNotFoundException\"}";
+
+/// The error of a call to a server that knows no streams.
+async fn call_source(url: &str, ca_bundle: Option<CaBundle>) -> PortError {
+    let aws = Aws::load(&AwsSettings {
+        region: "us-east-1".to_owned(),
+        endpoints: BTreeMap::from([(Service::Kinesis, url.to_owned())]),
+        placeholder_credentials: true,
+        ca_bundle,
+    })
+    .await;
+    let source = SourceArn::parse("arn:aws:kinesis:us-east-1:000000000000:stream/s").unwrap();
+    let found = source_exists(&aws.clients_for(source.arn()), &source).await;
+    found.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_is_accepted_or_the_error_says_how_to_make_one() {
+    let key = "self_signed.key";
+    let own = |name: &str| Some(CaBundle::read(&file(name)).unwrap());
+    let (url, _server) = server_with("self_signed.pem", key, NOT_FOUND).await;
+    let error = call_source(&url, own("self_signed.pem")).await;
+    assert_eq!(error.fault, Fault::Gone, "{error:?}");
+
+    let authority = "self_signed_authority.pem";
+    let (url, _server) = server_with(authority, key, NOT_FOUND).await;
+    let error = call_source(&url, own(authority)).await;
+    let text = chain(&error);
+    assert!(text.contains("CA:TRUE"), "{text}");
+    assert!(text.contains("openssl req -x509"), "{text}");
+    assert!(
+        text.contains("basicConstraints=critical,CA:FALSE"),
+        "{text}"
+    );
+}
+
 #[tokio::test]
 async fn sources_are_called_with_the_authorities_of_the_bundle() {
-    let (url, _server) = server(
-        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/x-amz-json-1.1\r\n\
-         connection: close\r\ncontent-length: 38\r\n\r\n{\"__type\":\"ResourceNotFoundException\"}",
-    )
-    .await;
-    let fault_with = async |ca_bundle| {
-        let aws = Aws::load(&AwsSettings {
-            region: "us-east-1".to_owned(),
-            endpoints: BTreeMap::from([(Service::Kinesis, url.clone())]),
-            placeholder_credentials: true,
-            ca_bundle,
-        })
-        .await;
-        let source = SourceArn::parse("arn:aws:kinesis:us-east-1:000000000000:stream/s").unwrap();
-        source_exists(&aws.clients_for(source.arn()), &source)
-            .await
-            .unwrap_err()
-            .fault
-    };
+    let (url, _server) = server(NOT_FOUND).await;
+    let fault_with = async |ca_bundle| call_source(&url, ca_bundle).await.fault;
     assert_eq!(fault_with(None).await, Fault::Transient);
     assert_eq!(fault_with(Some(bundle())).await, Fault::Gone);
 }

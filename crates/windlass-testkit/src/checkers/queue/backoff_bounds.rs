@@ -3,7 +3,7 @@
 use windlass_core::outcome::Fault;
 use windlass_core::time::Timestamp;
 
-use crate::checkers::due_range::DueRange;
+use crate::checkers::due_range::{DueRange, requested};
 
 /// The backoff of one kind of operation. Several operations of a kind may be in flight; those that
 /// were when the backoff began cannot end it.
@@ -24,16 +24,7 @@ impl BackoffBounds {
     pub(super) fn record_failure(&mut self, fault: Fault, now: Timestamp) {
         self.recovered = false;
         if let Some(due) = self.due.filter(|due| !self.over && now < due.latest) {
-            let within = match fault {
-                Fault::Throttled { retry_after } => {
-                    due.not_before(now + retry_after.unwrap_or_default())
-                }
-                Fault::Transient
-                | Fault::Denied
-                | Fault::Gone
-                | Fault::Trimmed
-                | Fault::UnknownPosition => due,
-            };
+            let within = due.not_before(now + requested(fault));
             if now < due.earliest {
                 self.due = Some(within);
                 return;

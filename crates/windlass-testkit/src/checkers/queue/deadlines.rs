@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use windlass_core::ids::{KeyHash, MessageId};
+use windlass_core::outcome::Fault;
 use windlass_core::time::Timestamp;
 
 use super::event_bytes;
@@ -111,7 +112,8 @@ impl Model {
 
     /// When the next batch closes; the epoch if it is full.
     pub(super) fn closes_at(&self, batch: &NextBatch) -> Timestamp {
-        if batch.full {
+        let denied = self.change_fault == Some(Fault::Denied);
+        if batch.full || (denied && self.settings.limits.visibility_heartbeat) {
             return Timestamp::EPOCH;
         }
         let settings = &self.settings;

@@ -41,7 +41,7 @@ impl QueueChecker {
             QueueInput::VisibilityChanged { request, result } => {
                 model.visibility_changed(*request, result, now);
             }
-            QueueInput::Drain => model.draining = true,
+            QueueInput::Drain => model.drain(now),
         }
         model.pass_time(now);
     }
@@ -94,7 +94,7 @@ impl QueueChecker {
                 timeout,
             } => {
                 if rules::releases_are_expected(model, receipts, *timeout)? {
-                    model.releases.insert(*request);
+                    model.releases.insert(*request, receipts.len());
                     return Ok(());
                 }
                 let entries = rules::q3_extensions_are_due(model, receipts, *timeout, now)?;
@@ -122,7 +122,7 @@ impl QueueChecker {
         let model = &self.0;
         rules::q10_timers_do_something(model.must_act != Some(true), || "nothing".to_owned())?;
         rules::nothing_is_missing(model)?;
-        rules::views_match(model, view, timeout)?;
+        rules::views_match(model, view, timeout, now)?;
         if model.finished {
             return Ok(());
         }

@@ -39,15 +39,20 @@ pub(super) struct Model {
 
     pub(super) deletions: BTreeMap<RequestId, EntryRequest>,
     pub(super) delete_backoff: BackoffBounds,
+    pub(super) delete_fault: Option<Fault>,
     pub(super) extensions: BTreeMap<RequestId, EntryRequest>,
     /// No extension before this time.
     pub(super) extend_from: Timestamp,
-    pub(super) releases: BTreeSet<RequestId>,
+    /// Why the last visibility change failed.
+    pub(super) change_fault: Option<Fault>,
+    /// Releases in flight, with the number of their messages.
+    pub(super) releases: BTreeMap<RequestId, usize>,
 
     /// Messages to release at once, and the visibility timeout to set.
     pub(super) expected_releases: BTreeMap<ReceiptHandle, Duration>,
     pub(super) expected_reports: Vec<Report>,
-    pub(super) draining: bool,
+    /// When the drain began.
+    pub(super) drained_at: Option<Timestamp>,
     pub(super) finished: bool,
     /// After a timer: whether it must cause a command (it was due), or must not.
     pub(super) must_act: Option<bool>,
@@ -71,6 +76,7 @@ pub(super) struct HeldMessage {
     pub(super) visible_at: Timestamp,
     pub(super) state: State,
     filtered_out: bool,
+    deletion_failed: bool,
     pub(super) extension: Extension,
 }
 
@@ -130,12 +136,14 @@ impl Model {
             last_outcome: None,
             deletions: BTreeMap::new(),
             delete_backoff: BackoffBounds::default(),
+            delete_fault: None,
             extensions: BTreeMap::new(),
             extend_from: now,
-            releases: BTreeSet::new(),
+            change_fault: None,
+            releases: BTreeMap::new(),
             expected_releases: BTreeMap::new(),
             expected_reports: Vec::new(),
-            draining: false,
+            drained_at: None,
             finished: false,
             must_act: None,
         }
@@ -167,7 +175,7 @@ impl Model {
         } else {
             self.receive_from = now;
         }
-        if messages.len() == receive.limit {
+        if receive.limit <= messages.len() {
             self.target_receives = (self.target_receives + 1).min(5);
         }
         self.received += messages.len() as u64;
@@ -187,7 +195,15 @@ impl Model {
     fn accept(&mut self, messages: &[Message], requested: Timestamp, now: Timestamp) {
         let visible_at = requested + self.visibility();
         let (mut blocked_groups, mut n_filtered_out) = (BTreeSet::new(), 0);
-        for message in messages {
+        let excess = self.excess(messages);
+        if !excess.is_empty() {
+            let n_messages = excess.len();
+            self.expected_reports.push(Report::Excess { n_messages });
+            let releases = excess.iter().map(|it| (it.clone(), Duration::ZERO));
+            self.expected_releases.extend(releases);
+        }
+        let has_room = |message: &&Message| !excess.contains(&message.receipt_handle);
+        for message in messages.iter().filter(has_room) {
             let bytes = message.event.len();
             let filtered_out =
                 self.settings.filter.is_some() && !sample_filter::matches(&message.event);
@@ -235,6 +251,7 @@ impl Model {
                     State::Buffered
                 },
                 filtered_out,
+                deletion_failed: false,
                 extension: Extension::Possible,
             };
             self.held.insert(message.message_id.clone(), held);
@@ -244,6 +261,15 @@ impl Model {
             self.expected_reports
                 .push(Report::FilteredOut { n_messages });
         }
+    }
+
+    /// The new messages for which there is no room.
+    fn excess(&self, messages: &[Message]) -> Vec<ReceiptHandle> {
+        let new = messages
+            .iter()
+            .filter(|message| !self.held.contains_key(&message.message_id));
+        let excess = new.skip(self.room());
+        excess.map(|it| it.receipt_handle.clone()).collect()
     }
 
     pub(super) fn invoked(&mut self, batch: BatchId, outcome: &Outcome, now: Timestamp) {
@@ -281,15 +307,24 @@ impl Model {
         now: Timestamp,
     ) {
         let request = self.deletions.remove(&id).expect("it was requested");
-        let (mut n_done, mut n_filtered, mut n_not_deleted, mut failed) = (0, 0, 0, false);
+        let (mut n_done, mut n_filtered, mut n_not_deleted, mut failed) = (0, 0, 0, None);
+        let repeated = self.drained_at.is_some_and(|at| at <= request.sent);
         for (index, entry) in request.entries.iter().enumerate() {
             let result = entry_result(results, index);
-            failed |= result == EntryResult::Failed;
+            let fault = fault_of(result);
+            failed = failed.or(fault);
             let held = self.held.get_mut(&entry.id);
             let held = held.expect("it is held until deleted");
-            let retry = result == EntryResult::Failed && now < held.visible_at;
-            if retry || held.receipt != entry.receipt {
+            if held.receipt != entry.receipt {
                 held.state = State::ToDelete;
+                continue;
+            }
+            let lasting = matches!(fault, Some(Fault::Denied | Fault::Gone));
+            let given_up =
+                self.drained_at.is_some() && (lasting || repeated && held.deletion_failed);
+            if fault.is_some() && now < held.visible_at && !given_up {
+                held.state = State::ToDelete;
+                held.deletion_failed = true;
                 continue;
             }
             if result == EntryResult::Done {
@@ -299,13 +334,14 @@ impl Model {
             n_not_deleted += usize::from(result != EntryResult::Done);
             self.held.remove(&entry.id);
         }
-        if !failed || 0 < n_done + n_filtered {
+        if failed.is_none() || 0 < n_done + n_filtered {
             self.delete_backoff.record_success(request.sent);
         }
-        if failed {
-            let fault = results.as_ref().err().copied();
-            self.delete_backoff
-                .record_failure(fault.unwrap_or(Fault::Transient), now);
+        if let Some(fault) = failed {
+            self.delete_fault = Some(fault);
+            let draining = self.drained_at.is_some();
+            let fault = if draining { Fault::Transient } else { fault };
+            self.delete_backoff.record_failure(fault, now);
         }
         if 0 < n_done {
             let n_messages = n_done;
@@ -324,14 +360,16 @@ impl Model {
         results: &Result<Vec<EntryResult>, Fault>,
         now: Timestamp,
     ) {
-        if self.releases.remove(&id) {
+        if let Some(n_messages) = self.releases.remove(&id) {
+            self.change_fault = first_fault(results, n_messages);
             return;
         }
         let request = self.extensions.remove(&id).expect("it was requested");
+        self.change_fault = first_fault(results, request.entries.len());
         let visibility = self.visibility();
         for (index, entry) in request.entries.iter().enumerate() {
             let result = entry_result(results, index);
-            if result == EntryResult::Failed {
+            if fault_of(result).is_some() {
                 self.extend_from = now + Duration::from_secs(2);
             }
             let held = self.held.get_mut(&entry.id);
@@ -350,8 +388,16 @@ impl Model {
                     held.extension = Extension::Refused;
                     held.visible_at = held.visible_at.min(now);
                 }
-                EntryResult::Failed => {}
+                EntryResult::Failed(_) => {}
             }
+        }
+    }
+
+    /// The drain begins: deletions that failed are repeated at once.
+    pub(super) fn drain(&mut self, now: Timestamp) {
+        if self.drained_at.is_none() {
+            self.drained_at = Some(now);
+            self.delete_backoff = BackoffBounds::default();
         }
     }
 
@@ -372,7 +418,7 @@ impl Model {
         let mut released = Vec::new();
         for (id, tracked) in &self.batches {
             let is_late = self.release_at(tracked).is_some_and(|at| at <= now);
-            if is_late || (self.draining && tracked.since.is_none()) {
+            if is_late || (self.drained_at.is_some() && tracked.since.is_none()) {
                 released.push((*id, is_late));
             }
         }
@@ -387,7 +433,7 @@ impl Model {
                 self.release(&id);
             }
         }
-        if self.draining {
+        if self.drained_at.is_some() {
             for id in self.buffered() {
                 self.release(&id);
             }
@@ -475,7 +521,20 @@ impl HeldMessage {
 }
 
 fn entry_result(results: &Result<Vec<EntryResult>, Fault>, index: usize) -> EntryResult {
-    let results = results.as_ref().ok();
-    let result = results.and_then(|results| results.get(index).copied());
-    result.unwrap_or(EntryResult::Failed)
+    match results {
+        Ok(results) => results.get(index).copied(),
+        Err(fault) => Some(EntryResult::Failed(*fault)),
+    }
+    .unwrap_or(EntryResult::Failed(Fault::Transient))
+}
+
+fn fault_of(result: EntryResult) -> Option<Fault> {
+    match result {
+        EntryResult::Failed(fault) => Some(fault),
+        EntryResult::Done | EntryResult::Refused => None,
+    }
+}
+
+fn first_fault(results: &Result<Vec<EntryResult>, Fault>, n_entries: usize) -> Option<Fault> {
+    (0..n_entries).find_map(|index| fault_of(entry_result(results, index)))
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use windlass_core::ids::ReceiptHandle;
+use windlass_core::outcome::Fault;
 use windlass_core::queue::{Batch, QueueCommand, QueueView, Report, Waiting};
 use windlass_core::time::Timestamp;
 
-use super::model::{Entry, Model, State};
+use super::model::{Entry, HeldMessage, Model, State};
 use super::{Checked, event_bytes};
 use crate::checkers::{BrokenInvariant, ensure};
 
@@ -158,7 +159,7 @@ pub(super) fn q7_nothing_begins_after_drain(model: &Model, command: &QueueComman
         command,
         QueueCommand::Invoke(_) | QueueCommand::Receive { .. }
     );
-    ensure(!(model.draining && begins), "Q7", || {
+    ensure(!(model.drained_at.is_some() && begins), "Q7", || {
         format!("{command:?} while draining")
     })
 }
@@ -200,7 +201,7 @@ pub(super) fn q9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>) -
     }
     let requests = model.receives.len() + model.deletions.len() + model.extensions.len();
     let begun = 0 < model.n_running() + requests + model.releases.len();
-    if model.draining {
+    if model.drained_at.is_some() {
         let busy = begun || !model.held.is_empty();
         return ensure(busy, "Q9", || {
             "a drain with nothing to wait for does not end".to_owned()
@@ -322,11 +323,16 @@ pub(super) fn nothing_is_missing(model: &Model) -> Checked {
 pub(super) fn finishes_when_idle(model: &Model) -> Checked {
     let requests = model.receives.len() + model.deletions.len() + model.extensions.len();
     let idle = requests + model.releases.len() + model.batches.len() == 0;
-    let holds = model.draining && idle && model.held.is_empty();
+    let holds = model.drained_at.is_some() && idle && model.held.is_empty();
     ensure(holds, "finish", || format!("Finish too early: {model:?}"))
 }
 
-pub(super) fn views_match(model: &Model, view: &QueueView, timeout: Option<Timestamp>) -> Checked {
+pub(super) fn views_match(
+    model: &Model,
+    view: &QueueView,
+    timeout: Option<Timestamp>,
+    now: Timestamp,
+) -> Checked {
     let sizes = model.held.values().map(|held| held.message.event.len());
     let running = model.batches.values().filter(|it| it.since.is_some());
     let holds = view.received == model.received
@@ -335,26 +341,41 @@ pub(super) fn views_match(model: &Model, view: &QueueView, timeout: Option<Times
         && view.in_flight_messages == running.map(|it| it.messages.len()).sum::<usize>()
         && view.concurrency == model.n_running()
         && view.last_outcome == model.last_outcome
-        && waiting_matches(model, view.waiting.as_ref())
+        && waiting_matches(model, view.waiting.as_ref(), now)
         && next_at_matches(model, view, timeout);
     ensure(holds, "view", || {
         format!("{view:?} does not match {model:?}")
     })
 }
 
+/// The fault of deletions or visibility changes.
+fn entry_fault(model: &Model, now: Timestamp) -> Option<Waiting> {
+    let to_delete = |held: &HeldMessage| matches!(held.state, State::ToDelete | State::Deleting);
+    let deleting = model.delete_backoff.is_failing() && model.held.values().any(to_delete);
+    if deleting {
+        return model.delete_fault.map(Waiting::Deleting);
+    }
+    let shown = |fault: &Fault| *fault == Fault::Denied || now < model.extend_from;
+    model.change_fault.filter(shown).map(Waiting::Extending)
+}
+
 fn next_at_matches(model: &Model, view: &QueueView, timeout: Option<Timestamp>) -> bool {
     let pause = match &view.waiting {
         Some(Waiting::Source(_)) => &model.receive_backoff,
         Some(Waiting::NotInvoked(_)) => &model.function_backoff,
-        None => return view.next_at == timeout,
+        Some(Waiting::Deleting(_)) => &model.delete_backoff,
+        Some(Waiting::Extending(_)) if model.drained_at.is_none() => {
+            return view.next_at.is_none_or(|at| at == model.extend_from);
+        }
+        Some(Waiting::Extending(_)) | None => return view.next_at == timeout,
     };
-    if model.draining {
+    if model.drained_at.is_some() {
         return view.next_at == timeout;
     }
     view.next_at.is_none_or(|at| pause.may_end(at))
 }
 
-fn waiting_matches(model: &Model, waiting: Option<&Waiting>) -> bool {
+fn waiting_matches(model: &Model, waiting: Option<&Waiting>, now: Timestamp) -> bool {
     match waiting {
         Some(Waiting::Source(fault)) => model.receive_fault == Some(*fault),
         Some(Waiting::NotInvoked(fault)) => {
@@ -363,6 +384,10 @@ fn waiting_matches(model: &Model, waiting: Option<&Waiting>) -> bool {
                 && model.cause == Some(*fault)
         }
         // When a backoff ends that no attempt has to end is not visible from outside.
-        None => model.receive_fault.is_none() && !model.function_backoff.is_failing(),
+        other => {
+            model.receive_fault.is_none()
+                && !model.function_backoff.is_failing()
+                && other == entry_fault(model, now).as_ref()
+        }
     }
 }

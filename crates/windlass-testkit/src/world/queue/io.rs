@@ -174,7 +174,7 @@ impl World {
         let mut results = Vec::new();
         for receipt in receipts {
             let entry_fails = fails || faulty && rng.per_mille(self.plan.sqs.entry_fault);
-            let mut result = EntryResult::Failed;
+            let mut result = EntryResult::Failed(fault(rng));
             if !entry_fails || rng.per_mille(self.plan.sqs.done_anyway) {
                 let done = one(&mut self.sqs, receipt, now, rng);
                 if !entry_fails {

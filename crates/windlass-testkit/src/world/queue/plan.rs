@@ -49,6 +49,8 @@ pub(super) struct SqsPlan {
     /// A response is empty or short although there are more messages.
     pub(super) empty: u64,
     pub(super) short: u64,
+    /// A response has more messages than were requested.
+    pub(super) excess: u64,
     /// Standard queues: messages out of order, and messages that are invisible.
     pub(super) reordered: u64,
     pub(super) duplicate: u64,
@@ -180,6 +182,7 @@ fn sqs(rng: &mut Rng) -> SqsPlan {
         lost_answer: rng.pick(&[0, 300]),
         empty: rng.pick(&[0, 0, 100, 500]),
         short: rng.pick(&[0, 100, 500]),
+        excess: rng.pick(&[0, 0, 100, 500]),
         reordered: rng.pick(&[0, 500]),
         duplicate: rng.pick(&[0, 0, 20, 200]),
         delete_fault: rng.pick(&[0, 0, 50, 400]),

@@ -95,6 +95,8 @@ impl Sqs {
         }
         let limit = if happens(self.plan.short) {
             rng.size(1, limit)
+        } else if happens(self.plan.excess) {
+            limit + rng.size(1, 10)
         } else {
             limit
         };
