@@ -23,7 +23,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::runtime::Runtime;
-use windlass_admin::{Control, ControlParts, Metrics, Readiness, Server, ServerParts};
+use windlass_admin::{
+    ConfigProblems, Control, ControlParts, Metrics, Readiness, Server, ServerParts,
+};
 use windlass_core::arn::{Arn, ArnScope, SourceArn};
 use windlass_core::function::FunctionName;
 use windlass_core::mapping::DesiredState;
@@ -81,6 +83,7 @@ impl Exchange {
             board: Arc::clone(&board),
             wakeup: Wakeup::default(),
             clock: Clock::start(),
+            config_problems: ConfigProblems::default(),
             home: home(),
         });
         let parts = ServerParts {
@@ -274,6 +277,6 @@ fn home() -> ArnScope {
 fn metrics() -> Metrics {
     static METRICS: OnceLock<Metrics> = OnceLock::new();
     METRICS
-        .get_or_init(|| Metrics::install().expect("no other recorder is installed"))
+        .get_or_init(|| Metrics::install(Arc::default()).expect("no other recorder is installed"))
         .clone()
 }

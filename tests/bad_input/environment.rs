@@ -141,3 +141,34 @@ async fn a_demo_removes_its_files_on_sigterm() {
         assert_eq!(left, 0, "its directory is removed");
     }
 }
+
+#[tokio::test]
+async fn a_hangup_stops_the_daemon() {
+    let dir = TempDir::new("hangup");
+    let config = format!("store: sqlite:{}\n", dir.path().join("store").display());
+    let daemon = Daemon::start(dir.path(), &config).await.unwrap();
+    let log = daemon.stop_by("HUP").await.unwrap();
+    assert!(log.contains("SIGHUP"), "{log}");
+    // Unless nohup has told it to ignore them.
+    let daemon = Daemon::start_after(dir.path(), &config, "trap '' HUP")
+        .await
+        .unwrap();
+    daemon.signal("HUP").unwrap();
+    let log = daemon.stop_by("TERM").await.unwrap();
+    assert!(!log.contains("SIGHUP") && log.contains("SIGTERM"), "{log}");
+}
+
+#[tokio::test]
+async fn the_limit_of_open_files_is_raised_and_reported_if_it_is_too_low() {
+    let dir = TempDir::new("files");
+    let config = format!("store: sqlite:{}\n", dir.path().join("store").display());
+    for (setup, is_too_low) in [("ulimit -S -n 256", false), ("ulimit -n 600", true)] {
+        let daemon = Daemon::start_after(dir.path(), &config, setup)
+            .await
+            .unwrap();
+        let log = daemon.stop().await.unwrap();
+        let says = "the limit of open files is 600, below the 1512";
+        assert_eq!(log.contains(says), is_too_low, "{log}");
+        assert_eq!(log.contains("limit of open files"), is_too_low, "{log}");
+    }
+}

@@ -15,6 +15,7 @@ use windlass_tests::daemon;
 mod clients;
 mod configuration;
 mod environment;
+mod log;
 mod network;
 mod store;
 

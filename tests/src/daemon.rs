@@ -65,7 +65,10 @@ fn started(command: &mut tokio::process::Command) -> anyhow::Result<Child> {
 /// The program with fake credentials, isolated from the AWS configuration of the user who runs the
 /// tests.
 pub fn command() -> Command {
-    let mut command = Command::new(binary());
+    isolated(Command::new(binary()))
+}
+
+fn isolated(mut command: Command) -> Command {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         if ["AWS_", "WINDLASS_"].iter().any(|it| text.starts_with(it)) {
@@ -133,6 +136,17 @@ impl Daemon {
         let mut command = serving(dir, config)?;
         command.envs(variables.iter().copied());
         Self::listening(started(&mut command)?).await
+    }
+
+    /// Starts a daemon in a process that a shell has prepared, for example by `ulimit`.
+    pub async fn start_after(dir: &Path, config: &str, setup: &str) -> anyhow::Result<Self> {
+        let serving = serving(dir, config)?;
+        let mut shell = isolated(Command::new("sh"));
+        shell
+            .args(["-c", &format!("{setup}; exec \"$0\" \"$@\"")])
+            .arg(binary())
+            .args(serving.as_std().get_args());
+        Self::listening(started(&mut shell.into())?).await
     }
 
     async fn listening(mut child: Child) -> anyhow::Result<Self> {
@@ -219,6 +233,17 @@ impl Daemon {
         bail!("the mapping {uuid} is not {state} after 60 s: {last}")
     }
 
+    pub fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let pid = self.child.id().context("it runs")?;
+        let sent = Command::new("kill")
+            .args(["-s", signal, &pid.to_string()])
+            .status()?;
+        if !sent.success() {
+            bail!("cannot send {signal} to process {pid}");
+        }
+        Ok(())
+    }
+
     /// Sends SIGKILL and returns the log.
     pub async fn kill(mut self) -> anyhow::Result<String> {
         self.child.kill().await?;
@@ -226,11 +251,13 @@ impl Daemon {
     }
 
     /// Sends SIGTERM, waits until the daemon exits with success and returns the log.
-    pub async fn stop(mut self) -> anyhow::Result<String> {
-        let pid = self.child.id().context("it runs")?;
-        Command::new("kill")
-            .args(["-TERM", &pid.to_string()])
-            .status()?;
+    pub async fn stop(self) -> anyhow::Result<String> {
+        self.stop_by("TERM").await
+    }
+
+    /// The same with another signal.
+    pub async fn stop_by(mut self, signal: &str) -> anyhow::Result<String> {
+        self.signal(signal)?;
         let status = tokio::time::timeout(TIMEOUT, self.child.wait()).await;
         let status = status.context("the daemon does not stop in time")??;
         let log = self.rest_of_log().await?;

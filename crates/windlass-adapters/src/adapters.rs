@@ -91,6 +91,7 @@ impl Adapters {
         let (timeout, limit) = (settings.timeout, settings.maximum_concurrency);
         Ok(match &settings.kind {
             FunctionKind::Http(http) => {
+                let timeout = timeout.unwrap_or(FunctionSettings::DEFAULT_TIMEOUT);
                 let ca_bundle = self.ca_bundle.as_ref();
                 Arc::new(HttpTarget::new(http, timeout, limit, ca_bundle)?)
             }
@@ -177,6 +178,14 @@ impl ResourceLookup for Adapters {
         };
         let exists = find_function(&self.lookup_aws.clients_for(&arn).lambda, &arn).await?;
         Ok(exists.then_some(arn))
+    }
+
+    fn function_arn(&self, name: &FunctionName) -> Option<Arn> {
+        let arn = name.resolve(&self.home);
+        Some(match self.configured(&arn).map(|function| &function.kind) {
+            Some(FunctionKind::Lambda(lambda)) => lambda.clone(),
+            Some(FunctionKind::Http(_)) | None => arn,
+        })
     }
 
     async fn source(&self, source: &SourceArn) -> Result<(), PortError> {

@@ -13,10 +13,11 @@ use windlass_core::outcome::{Fault, Swap};
 use windlass_core::spec::MappingSpec;
 use windlass_core::validate::{self, Checked};
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{ResourceLookup, Store, chain};
+use windlass_engine::ports::{PortError, ResourceLookup, Store, chain};
 use windlass_engine::status::StatusBoard;
 use windlass_engine::supervisor::Wakeup;
 
+use crate::config_mappings::ConfigProblems;
 use crate::errors::{ApiError, Code};
 use crate::{pagination, rendering};
 
@@ -29,6 +30,7 @@ pub struct ControlParts {
     pub board: Arc<StatusBoard>,
     pub wakeup: Wakeup,
     pub clock: Clock,
+    pub config_problems: ConfigProblems,
     /// For function names that are not ARNs, and for the ARNs of mappings.
     pub home: ArnScope,
 }
@@ -60,6 +62,10 @@ impl Control {
 
     pub(crate) fn board(&self) -> &StatusBoard {
         &self.parts.board
+    }
+
+    pub(crate) const fn config_problems(&self) -> &ConfigProblems {
+        &self.parts.config_problems
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -156,7 +162,10 @@ impl Control {
     pub(crate) async fn delete(&self, uuid: &str) -> Result<Value, ApiError> {
         for _ in 0..WRITE_ATTEMPTS {
             let current = self.row(uuid).await?;
-            if current.desired == DesiredState::Deleted {
+            let status = self.parts.board.mapping(&current);
+            // One whose update cannot end, because its source is gone, can be deleted.
+            let is_updating = status.state == "Updating" && status.problem.is_none();
+            if current.desired == DesiredState::Deleted || is_updating {
                 return Err(in_use("delete"));
             }
             let next = MappingRow {
@@ -257,7 +266,7 @@ impl Control {
             })),
             Fault::Denied => {
                 tracing::warn!("{}", chain(&error));
-                Err(ApiError::invalid(denied(arn, kind)))
+                Err(ApiError::invalid(denied(arn, kind, &error)))
             }
             // The source is not reachable, or the daemon has no credentials.
             Fault::Throttled { .. }
@@ -288,7 +297,10 @@ impl Control {
 const NO_SUCH_QUEUE: &str = "Error occurred while ReceiveMessage. SQS Error Code: \
     AWS.SimpleQueueService.NonExistentQueue. SQS Error Message: The specified queue does not exist.";
 
-fn denied(arn: &Arn, kind: SourceKind) -> String {
+/// AWS's text, with the call that was denied where AWS would name another one.
+fn denied(arn: &Arn, kind: SourceKind, error: &PortError) -> String {
+    // `GetQueueAttributes of queue jobs`
+    let call = error.operation.split(' ').next().unwrap_or_default();
     let actions = match kind {
         SourceKind::Stream(StreamKind::Kinesis) => {
             "GetRecords, GetShardIterator, DescribeStream, ListShards, and ListStreams"
@@ -297,15 +309,24 @@ fn denied(arn: &Arn, kind: SourceKind) -> String {
             "GetRecords, GetShardIterator, DescribeStream, and ListStreams"
         }
         SourceKind::Queue => {
-            return "The provided execution role does not have permissions to call ReceiveMessage \
-                    on SQS"
-                .to_owned();
+            let call = if matches!(call, "GetQueueAttributes" | "GetQueueUrl") {
+                call
+            } else {
+                "ReceiveMessage"
+            };
+            return format!(
+                "The provided execution role does not have permissions to call {call} on SQS"
+            );
         }
     };
-    format!(
+    let mut text = format!(
         "Cannot access stream {arn}. Please ensure the role can perform the {actions} Actions on \
          your stream in IAM."
-    )
+    );
+    if call == "DescribeStreamSummary" {
+        text.push_str(" The denied action is kinesis:DescribeStreamSummary.");
+    }
+    text
 }
 
 fn in_use(verb: &str) -> ApiError {
@@ -329,4 +350,36 @@ fn already_exists(existing: &MappingRow) -> ApiError {
     };
     let text = format!("{first} Please update or delete the existing mapping with UUID {uuid}");
     ApiError::new(Code::ResourceConflict, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use windlass_core::arn::SourceArn;
+
+    use super::*;
+
+    #[test]
+    fn a_denied_source_is_reported_with_the_call_that_was_denied() {
+        let text_of = |arn: &str, operation: &str| {
+            let source = SourceArn::parse(arn).unwrap();
+            let error = PortError {
+                operation: operation.to_owned(),
+                fault: Fault::Denied,
+                source: "AccessDenied".into(),
+            };
+            denied(source.arn(), source.kind(), &error)
+        };
+        let queue = "arn:aws:sqs:us-east-1:000000000000:jobs";
+        for (operation, call) in [
+            ("GetQueueAttributes of queue jobs", "GetQueueAttributes"),
+            ("GetQueueUrl of queue jobs", "GetQueueUrl"),
+            ("checking", "ReceiveMessage"),
+        ] {
+            let text = text_of(queue, operation);
+            assert!(text.contains(&format!("to call {call} on SQS")), "{text}");
+        }
+        let stream = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
+        let text = text_of(stream, "DescribeStreamSummary of stream s");
+        assert!(text.contains("kinesis:DescribeStreamSummary"), "{text}");
+    }
 }

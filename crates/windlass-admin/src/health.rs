@@ -5,41 +5,68 @@ use std::time::Duration;
 
 use axum::extract::State;
 use http::StatusCode;
-use windlass_engine::ports::chain;
-use windlass_engine::status::LeaseCounts;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+use windlass_engine::ports::{Store, chain};
+use windlass_engine::status::{LeaseCounts, StatusBoard};
 
 use crate::state::ServerState;
 
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+
+const STORE_CHECK_TTL: Duration = Duration::from_secs(1);
 
 /// `GET /livez`.
 pub(crate) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: the store responds, every lease that this daemon should hold is held and has a
-/// consumer, and the daemon is not stopping. Unreachable sources and functions do not count: another
-/// daemon would not reach them either.
+/// `GET /readyz`: the store can be written, the supervisor makes its rounds, every lease that this
+/// daemon should hold is held and has a consumer, and the daemon is not stopping. Unreachable sources
+/// and functions do not count: another daemon would not reach them either.
 pub(crate) async fn ready(State(state): State<Arc<ServerState>>) -> (StatusCode, String) {
-    let unready = |why: &str| (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"));
-    if state.readiness.is_draining() {
-        return unready("draining");
-    }
-    match tokio::time::timeout(STORE_TIMEOUT, state.control.store().mappings()).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(error)) => {
-            return unready(&format!("the store fails: {}", chain(&error)));
-        }
-        Err(_) => {
-            return unready(&format!(
-                "the store does not respond within {STORE_TIMEOUT:?}"
-            ));
-        }
-    }
-    match missing(state.control.board().leases()) {
+    let why = if state.readiness.is_draining() {
+        Some("draining".to_owned())
+    } else {
+        let store = state.store_check.run(state.control.store()).await;
+        store.err().or_else(|| unready(state.control.board()))
+    };
+    match why {
         None => (StatusCode::OK, "ok\n".to_owned()),
-        Some(why) => unready(&why),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
+}
+
+/// Whether the store can be written. Anybody may ask, so the disk is asked once a second at most.
+#[derive(Debug, Default)]
+pub(crate) struct StoreCheck(Mutex<Option<(Instant, Result<(), String>)>>);
+
+impl StoreCheck {
+    async fn run(&self, store: &dyn Store) -> Result<(), String> {
+        let mut last = self.0.lock().await;
+        if let Some((at, result)) = &*last
+            && at.elapsed() < STORE_CHECK_TTL
+        {
+            return result.clone();
+        }
+        let result = match tokio::time::timeout(STORE_TIMEOUT, store.check_writable()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(format!("the store fails: {}", chain(&error))),
+            Err(_) => Err(format!(
+                "the store does not respond within {STORE_TIMEOUT:?}"
+            )),
+        };
+        *last = Some((Instant::now(), result.clone()));
+        result
+    }
+}
+
+fn unready(board: &StatusBoard) -> Option<String> {
+    let stalled = board.stalled_for().map(|elapsed| {
+        let seconds = elapsed.as_secs();
+        format!("the mappings were last compared with what runs {seconds} s ago")
+    });
+    stalled.or_else(|| missing(board.leases()))
 }
 
 /// Why leases are not all in use. Those of other daemons do not count.
@@ -54,6 +81,19 @@ fn missing(leases: Option<LeaseCounts>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_daemon_whose_supervisor_makes_no_rounds_is_not_ready() {
+        let board = StatusBoard::default();
+        assert!(unready(&board).is_some(), "nothing has been read");
+        board.show_leases(Some(LeaseCounts::default()));
+        board.round_finished(Duration::from_secs(5));
+        tokio::time::advance(Duration::from_secs(15)).await;
+        assert_eq!(unready(&board), None);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let why = unready(&board).unwrap();
+        assert!(why.contains("16 s ago"), "{why}");
+    }
 
     #[test]
     fn a_daemon_is_ready_when_all_its_leases_are_in_use() {

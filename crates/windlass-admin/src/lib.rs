@@ -18,7 +18,9 @@ mod server;
 mod state;
 mod status;
 
-pub use config_mappings::{ApplyError, ConfigMapping, ConfigMappingError, MissingFunction};
+pub use config_mappings::{
+    ApplyParts, ConfigMapping, ConfigMappingError, ConfigProblems, PendingMappings,
+};
 pub use control::{Control, ControlParts};
 pub use metrics::Metrics;
 pub use rebinding_guard::{AllowedHost, AllowedHostError};

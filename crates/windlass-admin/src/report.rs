@@ -16,6 +16,9 @@ pub struct MappingReport {
     pub last_processing_result: String,
     /// Why the mapping cannot run.
     pub problem: Option<String>,
+    /// What happened to its source, if an operator should know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<String>,
     pub counts: CountsReport,
     /// Events polled, over the last ten seconds.
     pub events_per_second: f64,

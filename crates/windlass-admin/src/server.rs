@@ -19,6 +19,7 @@ use crate::api::{self, MAX_REQUEST_SIZE};
 use crate::connections::{self, ConnectionLimits};
 use crate::control::Control;
 use crate::errors::{ApiError, Code};
+use crate::health::StoreCheck;
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
 use crate::rebinding_guard::{AllowedHost, RebindingGuard};
 use crate::state::{Readiness, ServerState};
@@ -61,6 +62,7 @@ impl Server {
         let state = Arc::new(ServerState {
             control: parts.control,
             readiness: parts.readiness,
+            store_check: StoreCheck::default(),
             metrics: parts.metrics,
             budget: parts.budget,
             guard: RebindingGuard::new(parts.allowed_hosts),

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use windlass_engine::memory::Budget;
 
 use crate::control::Control;
+use crate::health::StoreCheck;
 use crate::metrics::Metrics;
 use crate::rebinding_guard::RebindingGuard;
 
 pub(crate) struct ServerState {
     pub(crate) control: Control,
     pub(crate) readiness: Readiness,
+    pub(crate) store_check: StoreCheck,
     pub(crate) metrics: Metrics,
     pub(crate) budget: Budget,
     pub(crate) guard: RebindingGuard,

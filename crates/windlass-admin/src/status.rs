@@ -17,6 +17,7 @@ use windlass_engine::status::{
 };
 
 use crate::api::Uuid;
+use crate::config_mappings::ConfigProblem;
 use crate::errors::ApiError;
 use crate::report::{
     CheckpointReport, CountsReport, MappingReport, QueueReport, ShardReport, rfc3339,
@@ -30,10 +31,19 @@ pub(crate) async fn list(
     let rows = state.control.store().mappings().await?;
     let board = state.control.board();
     let now = state.control.clock().now();
-    let reports = rows
+    let mut problems = state.control.config_problems().all();
+    let mut reports = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let mut report = summary(row, &board.mapping(row), now);
+        let problem = problems.remove(&row.id);
+        report.problem = report.problem.or_else(|| problem.map(|it| it.text));
+        reports.push(report);
+    }
+    let unwritten = problems
         .iter()
-        .map(|row| summary(row, &board.mapping(row), now));
-    Ok(Json(reports.collect()))
+        .map(|(id, problem)| not_created(id, problem));
+    reports.extend(unwritten);
+    Ok(Json(reports))
 }
 
 /// `GET /windlass/v1/mappings/{uuid}`: one mapping, with its shards or its queue.
@@ -41,13 +51,37 @@ pub(crate) async fn get(
     State(state): State<Arc<ServerState>>,
     Uuid(uuid): Uuid,
 ) -> Result<Json<MappingReport>, ApiError> {
-    let row = state.control.row(&uuid).await?;
+    let problem = state.control.config_problems();
+    let problem = problem.get(&MappingId::new(&uuid));
+    let row = match (state.control.row(&uuid).await, &problem) {
+        (Ok(row), _) => row,
+        (Err(_), Some(problem)) => return Ok(Json(not_created(&MappingId::new(&uuid), problem))),
+        (Err(error), None) => return Err(error),
+    };
     let status = state.control.board().mapping(&row);
     let leases = state.control.store().leases().await?;
     let now = state.control.clock().now();
     let mut report = summary(&row, &status, now);
     add_units(&mut report, &row.id, &status, &leases, now);
+    report.problem = report.problem.or_else(|| problem.map(|it| it.text));
     Ok(Json(report))
+}
+
+/// A mapping of the configuration file that could not be written to the store yet.
+fn not_created(id: &MappingId, problem: &ConfigProblem) -> MappingReport {
+    MappingReport {
+        uuid: id.to_string(),
+        event_source_arn: Some(problem.source.as_str().to_owned()),
+        function_arn: problem.function_arn.as_str().to_owned(),
+        state: "Creating".to_owned(),
+        last_processing_result: "No records processed".to_owned(),
+        problem: Some(problem.text.clone()),
+        counts: CountsReport::default(),
+        events_per_second: 0.0,
+        behind_ms: None,
+        shards: None,
+        queue: None,
+    }
 }
 
 fn summary(row: &MappingRow, status: &MappingStatus, now: Timestamp) -> MappingReport {
@@ -59,6 +93,7 @@ fn summary(row: &MappingRow, status: &MappingStatus, now: Timestamp) -> MappingR
         state: status.state.to_owned(),
         last_processing_result: status.last_processing_result.to_owned(),
         problem: status.problem.clone(),
+        notice: status.notice.clone(),
         counts: CountsReport {
             polled: counts.polled.get(),
             filtered_out: counts.filtered_out.get(),

@@ -14,7 +14,7 @@ pub struct Arn {
 }
 
 /// The ARN of a source that windlass reads.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceArn {
     kind: SourceKind,
     arn: Arn,
@@ -39,14 +39,14 @@ pub struct ArnError {
 }
 
 /// The kinds of event source that windlass reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceKind {
     Stream(StreamKind),
     /// An SQS queue, standard or FIFO: `arn:aws:sqs:…:NAME`.
     Queue,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StreamKind {
     /// A Kinesis data stream: `arn:aws:kinesis:…:stream/NAME`.
     Kinesis,

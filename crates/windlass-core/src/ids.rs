@@ -68,8 +68,24 @@ macro_rules! text_slice {
 
 text_slice! {
     /// The sequence number of a record: a decimal number of 128 bits and more, kept as text.
-    /// Never compared for order: the order of records is the order in which the shard returns them.
+    /// The order of records is the order in which the shard returns them, not that of the numbers;
+    /// see [`SequenceNumber::is_lower_than`].
     SequenceNumber
+}
+
+impl SequenceNumber {
+    /// Compares the numbers. Only for telling streams apart: a number that is not decimal has no
+    /// order and is not lower.
+    pub fn is_lower_than(&self, other: &Self) -> bool {
+        let digits = |number: &Self| {
+            let is_decimal = number.as_str().bytes().all(|byte| byte.is_ascii_digit());
+            is_decimal.then(|| number.as_str().trim_start_matches('0').to_owned())
+        };
+        match (digits(self), digits(other)) {
+            (Some(one), Some(other)) => (one.len(), one) < (other.len(), other),
+            (None, _) | (_, None) => false,
+        }
+    }
 }
 text_slice! {
     /// The `messageId` of a message, the same for every receive.

@@ -1,8 +1,12 @@
 //! Which lease rows a mapping has: one for each shard that may be read, or one for its queue.
 //!
 //! A child shard gets its row when its parents are resolved (see [`crate::shard::lineage`]). The
-//! row of a resolved shard stays until the stream no longer lists the shard, or it would be read
-//! again.
+//! row of a resolved shard stays until the stream no longer has the shard, or it would be read
+//! again. The row of a shard that is not resolved stays, whatever is listed: only reading the shard
+//! can show that it no longer exists, and its consumer then ends it.
+//!
+//! A row belongs to a shard with its name and its starting sequence number. The same name with
+//! another start is a shard of a stream that was deleted and created again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,13 +14,18 @@ use crate::ids::{SequenceNumber, ShardId};
 use crate::lease::{Lease, LeaseKey, Unit};
 use crate::mapping::{MappingId, Source, StreamSettings};
 use crate::position::Position;
-use crate::shard::lineage::{self, Shard};
+use crate::shard::lineage::{self, ListingHistory, Shard};
 
-/// Changes to the lease rows of one mapping.
+/// Changes to the lease rows of one mapping, in this order: a row may be removed and inserted again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeaseRowPlan {
-    pub insert: Vec<Lease>,
     pub remove: Vec<(Lease, RemovalReason)>,
+    pub insert: Vec<Lease>,
+    /// Rows that differ from those of the store by their `shard_start`.
+    pub set_start: Vec<Lease>,
+    /// The listing lacks the parent of a listed shard although the parent is not resolved. It says
+    /// nothing about that family of shards, and should be repeated soon.
+    pub is_inconsistent: bool,
 }
 
 /// Why a lease row is removed.
@@ -24,16 +33,15 @@ pub struct LeaseRowPlan {
 pub enum RemovalReason {
     /// The shard is resolved and no longer listed.
     Resolved,
-    /// The shard is no longer listed, though not resolved: the retention period of its last records
-    /// has passed.
-    Expired,
+    /// The stream was deleted and created again: another shard has the name.
+    Recreated,
     /// The mapping's source has no such unit.
     WrongUnit,
 }
 
 impl LeaseRowPlan {
     pub fn is_empty(&self) -> bool {
-        self.insert.is_empty() && self.remove.is_empty()
+        self.insert.is_empty() && self.remove.is_empty() && self.set_start.is_empty()
     }
 
     fn insert(
@@ -60,7 +68,7 @@ impl LeaseRowPlan {
 pub fn plan_lease_rows(
     mapping: &MappingId,
     source: &Source,
-    listed: Option<&[Shard]>,
+    listings: Option<&ListingHistory>,
     rows: &[Lease],
 ) -> LeaseRowPlan {
     let mut plan = LeaseRowPlan::default();
@@ -83,40 +91,92 @@ pub fn plan_lease_rows(
         }
         Source::Queue(_) => {}
         Source::Stream(stream) => {
-            let listed = listed.unwrap_or_default();
-            plan_shards(&mut plan, mapping, &stream.settings, listed, &shards);
+            if let Some(listings) = listings {
+                plan_shards(&mut plan, mapping, &stream.settings, listings, shards);
+            }
         }
     }
     plan
 }
 
 /// New shards start at the mapping's position, children included: one that is a time excludes no
-/// record that arrived in a child later. An empty listing changes nothing.
+/// record that arrived in a child later.
 fn plan_shards(
     plan: &mut LeaseRowPlan,
     mapping: &MappingId,
     settings: &StreamSettings,
-    listed: &[Shard],
-    rows: &BTreeMap<&ShardId, &Lease>,
+    listings: &ListingHistory,
+    mut rows: BTreeMap<&ShardId, &Lease>,
 ) {
-    if listed.is_empty() {
-        return;
+    let listed = listings.shards();
+    let mut position = &settings.starting_position;
+    for shard in listed {
+        let Some(row) = rows.get(&shard.id) else {
+            continue;
+        };
+        match identity(shard, row) {
+            Identity::Same => {}
+            Identity::NewStart => plan.set_start.push(Lease {
+                shard_start: detached_start(shard),
+                ..(*row).clone()
+            }),
+            Identity::Recreated => {
+                plan.remove.push(((*row).clone(), RemovalReason::Recreated));
+                position = &settings.recreated_position;
+                rows.remove(&shard.id);
+            }
+        }
     }
     let checkpoints = rows.iter().map(|(shard, row)| (*shard, &row.checkpoint));
-    for shard in lineage::readable(listed, &checkpoints.collect()) {
+    let checkpoints = checkpoints.collect();
+    plan.is_inconsistent = lineage::is_inconsistent(listed, &checkpoints);
+    for shard in lineage::readable(listed, &checkpoints) {
         if !rows.contains_key(&shard.id) {
             let unit = Unit::Shard(shard.id.detached());
-            let start = shard.starting_sequence_number.clone();
-            plan.insert(mapping, unit, settings.starting_position.clone(), start);
+            plan.insert(mapping, unit, position.clone(), detached_start(shard));
         }
     }
     let ids: BTreeSet<_> = listed.iter().map(|shard| &shard.id).collect();
-    for (_, row) in rows.iter().filter(|(shard, _)| !ids.contains(*shard)) {
-        let reason = if row.checkpoint == Position::ShardEnd {
-            RemovalReason::Resolved
-        } else {
-            RemovalReason::Expired
-        };
-        plan.remove.push(((*row).clone(), reason));
+    for (shard, row) in rows {
+        let is_absent = !ids.contains(shard) && listings.is_absent(shard);
+        if is_absent && row.checkpoint == Position::ShardEnd {
+            plan.remove.push((row.clone(), RemovalReason::Resolved));
+        }
     }
+}
+
+/// Whether a listed shard is the one of a row.
+enum Identity {
+    Same,
+    /// The same shard, with another start to remember.
+    NewStart,
+    Recreated,
+}
+
+/// Without a start of both, the name decides.
+///
+/// Some servers report the oldest record they have as the start. Their start moves forward, up to
+/// the checkpoint at most, while that of a stream that was created again is after every earlier
+/// record, or anywhere before the former start.
+fn identity(listed: &Shard, row: &Lease) -> Identity {
+    let (Some(start), former) = (&listed.starting_sequence_number, &row.shard_start) else {
+        return Identity::Same;
+    };
+    let Some(former) = former else {
+        return Identity::NewStart;
+    };
+    if start == former {
+        return Identity::Same;
+    }
+    let is_read = matches!(&row.checkpoint, Position::After(read) if !read.is_lower_than(start));
+    if is_read && former.is_lower_than(start) {
+        Identity::NewStart
+    } else {
+        Identity::Recreated
+    }
+}
+
+fn detached_start(shard: &Shard) -> Option<SequenceNumber> {
+    let start = shard.starting_sequence_number.as_ref();
+    start.map(SequenceNumber::detached)
 }

@@ -100,6 +100,9 @@ pub struct QueueSource {
 pub struct StreamSettings {
     /// For shards that exist when the mapping is created; children start at the trim horizon.
     pub starting_position: Position,
+    /// For shards of a stream that was deleted and created again: everything in it is new, so it is
+    /// read from its oldest record unless the mapping starts at a time that was given.
+    pub recreated_position: Position,
     /// Records that arrived earlier are skipped: `LATEST` for a source that has no iterator by
     /// time.
     pub skip_before: Option<Timestamp>,

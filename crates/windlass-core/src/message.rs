@@ -20,4 +20,6 @@ pub struct Message {
     pub event: Bytes,
     /// The range of its body in `event`, without quotes; filters evaluate it.
     pub body: Range<usize>,
+    /// Why it cannot be rendered; it has no event then and is left to its queue.
+    pub unreadable: Option<&'static str>,
 }

@@ -53,6 +53,16 @@ impl Position {
         }
     }
 
+    /// For people: `sequence number 7`, `the trim horizon`.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::TrimHorizon => "the trim horizon".to_owned(),
+            Self::AtTimestamp(time) => format!("the time {} ms", time.as_millis()),
+            Self::After(number) => format!("sequence number {number}"),
+            Self::ShardEnd => "the end of the shard".to_owned(),
+        }
+    }
+
     /// The reverse of [`Position::kind`] and [`Position::value`]; `None` if they do not match.
     pub fn from_parts(kind: &str, value: Option<&str>) -> Option<Self> {
         match (kind, value) {

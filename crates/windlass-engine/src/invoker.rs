@@ -19,7 +19,7 @@ use crate::status::{Counts, StatusBoard};
 pub(crate) struct Invoker {
     pub(crate) mapping: MappingId,
     pub(crate) target: Arc<dyn Target>,
-    pub(crate) metrics: InvocationMetrics,
+    pub(crate) metrics: Arc<InvocationMetrics>,
     /// The daemon's concurrent invocations.
     pub(crate) slots: Account,
     pub(crate) backpressure: Backpressure,

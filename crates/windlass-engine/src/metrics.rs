@@ -7,13 +7,11 @@
 
 use std::time::Duration;
 
-use metrics::{
-    Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
-};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::outcome::Outcome;
 
-use crate::labels::Labels;
+use crate::histogram::{Histogram, render_head};
 use crate::memory::Budget;
 use crate::settings::{MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES, MAX_BUFFERED_RECORDS};
 use crate::status::{Counts, LeaseCounts, StatusBoard};
@@ -30,6 +28,8 @@ const INVOKED: &str = "windlass_invoked_events_total";
 const FAILED_INVOKE: &str = "windlass_failed_invoke_events_total";
 const DROPPED: &str = "windlass_dropped_events_total";
 const TRIMMED_GAPS: &str = "windlass_trimmed_gaps_total";
+const RECREATED: &str = "windlass_recreated_shards_total";
+const LOST: &str = "windlass_lost_shards_total";
 const DELIVERED: &str = "windlass_on_failure_destination_delivered_events_total";
 const DELETED: &str = "windlass_deleted_events_total";
 const ITERATOR_AGE: &str = "windlass_iterator_age_seconds";
@@ -41,9 +41,10 @@ const BUFFER_LIMIT: &str = "windlass_buffer_limit_bytes";
 const INVOCATIONS: &str = "windlass_concurrent_invocations";
 const QUEUE_INVOCATIONS: &str = "windlass_queue_concurrent_invocations";
 const LIMIT: &str = "windlass_limit";
+const LOG_LINES_DROPPED: &str = "windlass_log_lines_dropped_total";
 
-/// Series of the invocations of one consumer, looked up once.
-#[derive(Clone)]
+/// Durations of the invocations of one mapping.
+#[derive(Debug, Default)]
 pub(crate) struct InvocationMetrics {
     iterator_age: Histogram,
     success: Histogram,
@@ -51,7 +52,7 @@ pub(crate) struct InvocationMetrics {
     not_invoked: Histogram,
 }
 
-const COUNTERS: [CounterOfCounts; 8] = [
+const COUNTERS: [CounterOfCounts; 10] = [
     (POLLED, "events read from the source", |counts| {
         counts.polled.get()
     }),
@@ -79,6 +80,16 @@ const COUNTERS: [CounterOfCounts; 8] = [
         |counts| counts.trimmed_gaps.get(),
     ),
     (
+        RECREATED,
+        "shards read from the start because their stream was deleted and created again",
+        |counts| counts.recreated_shards.get(),
+    ),
+    (
+        LOST,
+        "shards that left their stream before they were resolved",
+        |counts| counts.lost_shards.get(),
+    ),
+    (
         DELIVERED,
         "events delivered to the on-failure destination",
         |counts| counts.on_failure_delivered.get(),
@@ -102,11 +113,6 @@ pub fn describe() {
     for (name, text, _) in COUNTERS {
         describe_counter!(name, text);
     }
-    describe_histogram!(
-        ITERATOR_AGE,
-        "age of the last record of a batch when the batch is sent"
-    );
-    describe_histogram!(INVOCATION, "duration of invocations, by result");
     describe_gauge!(DRIVERS, "running consumers");
     describe_gauge!(LEASES, "shards and queue slots, by state");
     describe_gauge!(BUFFERED, "bytes of events in memory");
@@ -117,6 +123,10 @@ pub fn describe() {
         "invocations in flight of a mapping on a queue"
     );
     describe_gauge!(LIMIT, "limits of the daemon, by name");
+    describe_counter!(
+        LOG_LINES_DROPPED,
+        "lines of the log that could not be written, or not in time"
+    );
 }
 
 /// Updates counters and gauges; call it before each scrape.
@@ -148,24 +158,44 @@ pub fn publish(board: &StatusBoard, budget: &Budget) {
     }
 }
 
+/// Updates the counter of lines that the log has dropped; call it before each scrape.
+pub fn publish_log(dropped: u64) {
+    counter!(LOG_LINES_DROPPED).absolute(dropped);
+}
+
+/// The histograms of all mappings, in the text format of Prometheus.
+pub fn render_histograms(board: &StatusBoard) -> String {
+    let mut text = String::new();
+    let mappings = board.invocation_metrics();
+    let help = "age of the last record of a batch when the batch is sent";
+    render_head(&mut text, ITERATOR_AGE, help);
+    for (labels, metrics) in &mappings {
+        let labels = labels.iter().cloned().collect::<Vec<_>>();
+        metrics
+            .iterator_age
+            .render(&mut text, ITERATOR_AGE, &labels);
+    }
+    render_head(&mut text, INVOCATION, "duration of invocations, by result");
+    for (labels, metrics) in &mappings {
+        for (result, histogram) in [
+            ("success", &metrics.success),
+            ("function_error", &metrics.function_error),
+            ("not_invoked", &metrics.not_invoked),
+        ] {
+            histogram.render(&mut text, INVOCATION, &labels.with("result", result));
+        }
+    }
+    text
+}
+
 fn limit(name: &'static str, value: usize) {
     gauge!(LIMIT, "limit" => name).set(as_f64(value));
 }
 
 impl InvocationMetrics {
-    pub(crate) fn new(labels: &Labels) -> Self {
-        let invocation = |result| histogram!(INVOCATION, labels.with("result", result));
-        Self {
-            iterator_age: histogram!(ITERATOR_AGE, labels.iter()),
-            success: invocation("success"),
-            function_error: invocation("function_error"),
-            not_invoked: invocation("not_invoked"),
-        }
-    }
-
     /// Records the age of a batch's last record when the batch is sent.
     pub(crate) fn iterator_age(&self, age: Duration) {
-        self.iterator_age.record(age.as_secs_f64());
+        self.iterator_age.record(age);
     }
 
     pub(crate) fn invocation(&self, outcome: &Outcome, took: Duration) {
@@ -174,7 +204,7 @@ impl InvocationMetrics {
             Outcome::FunctionError { .. } => &self.function_error,
             Outcome::NotInvoked { .. } => &self.not_invoked,
         };
-        series.record(took.as_secs_f64());
+        series.record(took);
     }
 }
 

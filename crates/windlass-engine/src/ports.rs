@@ -109,8 +109,9 @@ pub trait Target: Send + Sync {
     /// Invokes the function and waits for its answer.
     async fn invoke(&self, invocation: Invocation) -> Outcome;
 
-    /// The time after which an invocation is given up.
-    fn timeout(&self) -> Duration;
+    /// The time after which an invocation is given up. It may have to be looked up, which takes a few
+    /// seconds at most.
+    async fn timeout(&self) -> Duration;
 }
 
 /// Creates the readers and targets of mappings.
@@ -140,6 +141,11 @@ pub trait ResourceLookup: Send + Sync {
     /// The ARN of a function, with the qualifier as given; `None` if there is no such function.
     async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError>;
 
+    /// The ARN of a function, where it is known without a call; the function may not exist.
+    fn function_arn(&self, _name: &FunctionName) -> Option<Arn> {
+        None
+    }
+
     /// Checks that a stream or queue exists and can be read; otherwise the error has the fault
     /// `Gone` or `Denied`.
     async fn source(&self, source: &SourceArn) -> Result<(), PortError>;
@@ -156,6 +162,10 @@ pub trait MappingStore: Send + Sync {
     /// Writes a mapping if its revision is still `seen`. With `None`, adds it unless there is a
     /// mapping with its id, or one with its source and function that is not being deleted.
     async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError>;
+
+    /// Writes to the disk without changing anything: a store that can be read may still be full or
+    /// read-only.
+    async fn check_writable(&self) -> Result<(), PortError>;
 
     /// Removes a mapping and its leases if its revision is still `seen`.
     async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError>;
@@ -182,6 +192,9 @@ pub trait LeaseStore: Send + Sync {
         epoch: u64,
         checkpoint: &Position,
     ) -> Result<Swap, PortError>;
+
+    /// Writes `shard_start` of rows whose epochs are unchanged.
+    async fn set_shard_starts(&self, leases: &[Lease]) -> Result<(), PortError>;
 
     /// Removes rows whose epochs are unchanged.
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError>;

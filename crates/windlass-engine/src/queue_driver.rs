@@ -10,8 +10,9 @@ use tokio::sync::watch;
 use windlass_core::event::Event;
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::message::Message;
-use windlass_core::outcome::Fault;
+use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::queue::{Batch, QueueCommand, QueueConsumer, QueueInput, Report, RequestId};
+use windlass_core::time::Timestamp;
 
 use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
@@ -28,12 +29,20 @@ const MAX_GRANT_WAIT: Duration = Duration::from_secs(1);
 /// on their way, so that they can be released; a long poll would wait up to 20 s for new ones.
 const MAX_LAST_RECEIVE: Duration = Duration::from_millis(500);
 
+/// How often the attributes of a queue are read.
+const DESCRIBE_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// How often they are read while the function fails.
+const MIN_DESCRIBE_INTERVAL: Duration = Duration::from_secs(10);
+
 pub(crate) struct QueueDriver {
     pub(crate) consumer: QueueConsumer,
     pub(crate) io: Arc<QueueIo>,
     pub(crate) memory: MessageMemory,
     pub(crate) stop: watch::Receiver<Stop>,
     pub(crate) status: UnitHandle,
+    /// When the attributes of the queue were last requested; `None` while a request is in flight.
+    pub(crate) described: Option<Timestamp>,
 }
 
 /// What the I/O of a queue needs.
@@ -54,6 +63,8 @@ enum Completion {
         result: Result<Vec<Message>, Fault>,
         grant: ReceiveGrant,
     },
+    /// The queue's visibility timeout, if it could be read.
+    Described(Option<Duration>),
     Other(QueueInput),
 }
 
@@ -86,7 +97,13 @@ impl QueueDriver {
                     Stop::Drain => self.consumer.handle(QueueInput::Drain, self.io.clock.now()),
                     Stop::No => {}
                 },
-                Some(completion) = in_flight.next() => self.handle_completion(completion),
+                Some(completion) = in_flight.next() => {
+                    if self.is_description_due(&completion) {
+                        self.described = None;
+                        in_flight.push(Box::pin(Arc::clone(&self.io).describe()));
+                    }
+                    self.handle_completion(completion);
+                }
                 () = timer.sleep_until(self.consumer.poll_timeout()) => {
                     self.consumer.handle_timeout(self.io.clock.now());
                 }
@@ -129,6 +146,25 @@ impl QueueDriver {
         ControlFlow::Continue(())
     }
 
+    /// The attributes of a queue may change while it is read. Its visibility timeout matters when a
+    /// function fails.
+    fn is_description_due(&self, completion: &Completion) -> bool {
+        let failed = matches!(
+            completion,
+            Completion::Other(QueueInput::Invoked {
+                outcome: Outcome::FunctionError { .. },
+                ..
+            })
+        );
+        let interval = if failed {
+            MIN_DESCRIBE_INTERVAL
+        } else {
+            DESCRIBE_INTERVAL
+        };
+        let now = self.io.clock.now();
+        self.described.is_some_and(|at| interval <= now.since(at))
+    }
+
     fn handle_completion(&mut self, completion: Completion) {
         let now = self.io.clock.now();
         let input = match completion {
@@ -139,6 +175,11 @@ impl QueueDriver {
             } => {
                 self.memory.handle_receive(grant, &result);
                 QueueInput::Received { request, result }
+            }
+            Completion::Described(timeout) => {
+                self.described = Some(now);
+                let Some(timeout) = timeout else { return };
+                QueueInput::QueueTimeout(timeout)
             }
             Completion::Other(input) => input,
         };
@@ -158,6 +199,10 @@ impl QueueDriver {
                 n_messages,
                 "messages released: the queue returned more than were requested and there is room \
                  for"
+            ),
+            Report::Unreadable { message_id, reason } => tracing::warn!(
+                %message_id, reason,
+                "message left to the queue's redrive policy: it cannot be read"
             ),
             Report::NotDeleted { n_messages } => tracing::warn!(
                 n_messages,
@@ -232,6 +277,14 @@ impl QueueIo {
             result: result.map_err(|error| log_fault(&error)),
             grant,
         }
+    }
+
+    async fn describe(self: Arc<Self>) -> Completion {
+        let attributes = self.reader.attributes().await;
+        let attributes = attributes.inspect_err(|error| {
+            log_fault(error);
+        });
+        Completion::Described(attributes.ok().map(|it| it.visibility_timeout))
     }
 
     async fn invoke(self: Arc<Self>, batch: Batch) -> Completion {

@@ -17,9 +17,7 @@ use windlass_filter::Criteria;
 use crate::backoff::RetryDelay;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
-use crate::labels::Labels;
 use crate::memory::{Account, Budget, MessageMemory, PageMemory};
-use crate::metrics::InvocationMetrics;
 use crate::ports::{QueueAttributes, QueueReader, Store, StreamReader, Target, log_fault};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
@@ -97,7 +95,7 @@ pub(crate) async fn run_unit(
     let starting = UnitView::Starting { fault: None };
     let status = context.board.unit(&mapping.id, unit, starting);
     let invoker = Invoker {
-        metrics: InvocationMetrics::new(&Labels::new(&mapping.id, &mapping.function)),
+        metrics: context.board.metrics_of(&mapping.id),
         target,
         slots: context.slots.account(&mapping.id),
         backpressure: status.backpressure().clone(),
@@ -178,11 +176,17 @@ impl DriverParts {
         source: QueueSource,
     ) -> Option<QueueDriver> {
         let attributes = self.describe(&*reader).await?;
+        let function_timeout = tokio::select! {
+            biased;
+            _ = wait_for_stop(&mut self.stop) => return None,
+            timeout = self.invoker.target.timeout() => timeout,
+        };
         let clock = self.context.clock;
         let backpressure = self.invoker.backpressure.clone();
-        let settings = self.queue_settings(source, attributes);
+        let settings = self.queue_settings(source, attributes, function_timeout);
         Some(QueueDriver {
             memory: MessageMemory::new(self.account, backpressure),
+            described: Some(clock.now()),
             consumer: QueueConsumer::new(settings, self.seed, clock.now()),
             io: Arc::new(QueueIo {
                 reader,
@@ -221,6 +225,7 @@ impl DriverParts {
         &self,
         source: QueueSource,
         attributes: QueueAttributes,
+        function_timeout: Duration,
     ) -> QueueConsumerSettings {
         let settings = &self.context.settings;
         let maximum_concurrency = settings.queue_concurrency.clamp(1, MAX_QUEUE_CONCURRENCY);
@@ -231,7 +236,7 @@ impl DriverParts {
             mapping: source.settings,
             filter: self.filter.clone(),
             visibility_timeout: attributes.visibility_timeout,
-            function_timeout: self.invoker.target.timeout(),
+            function_timeout,
             limits: QueueLimits {
                 visibility_heartbeat: settings.sqs_visibility_heartbeat,
                 wait_time: settings.sqs_wait_time,

@@ -13,7 +13,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use windlass_adapters::{Adapters, stores};
 use windlass_admin::{
-    ConfigMapping, Control, ControlParts, Metrics, Readiness, Server, ServerParts,
+    ApplyParts, ConfigProblems, Control, ControlParts, Metrics, PendingMappings, Readiness, Server,
+    ServerParts,
 };
 use windlass_core::lease::WorkerId;
 use windlass_engine::clock::Clock;
@@ -24,6 +25,7 @@ use windlass_engine::stop::Stop;
 use windlass_engine::supervisor::{Supervisor, SupervisorParts};
 
 use crate::config::Config;
+use crate::telemetry::Log;
 
 /// A daemon with an open store and a bound port.
 pub(crate) struct App {
@@ -43,6 +45,8 @@ pub(crate) struct App {
 pub(crate) struct Running {
     stop: watch::Sender<Stop>,
     supervisor: JoinSet<()>,
+    /// Looks up and writes mappings of the file; cancelled on drop.
+    _config: JoinSet<()>,
     readiness: Readiness,
     server: Server,
 }
@@ -52,7 +56,7 @@ impl App {
     ///
     /// # Errors
     /// The store cannot be opened, or the port is in use.
-    pub(crate) async fn build(config: Config, prune: bool) -> anyhow::Result<Self> {
+    pub(crate) async fn build(config: Config, prune: bool, log: &Log) -> anyhow::Result<Self> {
         let listener = bind(config.listen.address)?;
         let store = stores::open(&config.store)?;
         let adapters = Arc::new(Adapters::load(config.adapters.clone()).await);
@@ -68,7 +72,7 @@ impl App {
             settings: config.engine.clone(),
             seed: uuid::Uuid::new_v4().as_u64_pair().0,
         });
-        let metrics = Metrics::install()?;
+        let metrics = Metrics::install(log.dropped())?;
         Ok(Self {
             config,
             prune,
@@ -90,11 +94,17 @@ impl App {
     /// Applies the mappings of the configuration and starts the work.
     ///
     /// # Errors
-    /// A mapping names a function that does not exist, or the store fails.
+    /// The store fails, or the API server cannot be started.
     pub(crate) async fn spawn(self) -> anyhow::Result<Running> {
-        let (store, lookup) = (&*self.store, &*self.adapters);
-        let mappings = &self.config.mappings;
-        ConfigMapping::apply(mappings, store, lookup, self.clock, self.prune).await?;
+        let config_problems = ConfigProblems::default();
+        let apply = ApplyParts {
+            store: Arc::clone(&self.store),
+            lookup: Arc::clone(&self.adapters) as _,
+            problems: config_problems.clone(),
+            wakeup: self.supervisor.wakeup(),
+            clock: self.clock,
+            prune: self.prune,
+        };
         let readiness = Readiness::default();
         let control = Control::new(ControlParts {
             store: self.store,
@@ -102,6 +112,7 @@ impl App {
             board: self.board,
             wakeup: self.supervisor.wakeup(),
             clock: self.clock,
+            config_problems,
             home: self.config.adapters.home(),
         });
         let parts = ServerParts {
@@ -112,6 +123,11 @@ impl App {
             allowed_hosts: self.config.listen.allowed_hosts,
         };
         let server = Server::start(self.listener, parts).context("starting the API server")?;
+        // The API answers already. What the file changes is written before anything runs, except for
+        // mappings whose functions must be looked up.
+        let pending = PendingMappings::apply(self.config.mappings, apply).await?;
+        let mut config = JoinSet::new();
+        config.spawn(pending.finish());
         let (stop, stopped) = watch::channel(Stop::No);
         let mut supervisor = JoinSet::new();
         supervisor.spawn(self.supervisor.run(stopped));
@@ -119,6 +135,7 @@ impl App {
         Ok(Running {
             stop,
             supervisor,
+            _config: config,
             readiness,
             server,
         })

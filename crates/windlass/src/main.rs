@@ -2,6 +2,7 @@
 //!
 //! 0: success; 64: invalid usage or configuration; 1: any other failure.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -14,7 +15,9 @@ mod client;
 mod config;
 mod demo;
 mod filter;
+mod log_writer;
 mod mappings;
+mod open_files;
 mod output;
 mod serve;
 mod status;
@@ -125,10 +128,7 @@ fn env_variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-#[expect(
-    clippy::print_stderr,
-    reason = "errors of the command line belong there"
-)]
 fn eprint_error(message: &str) {
-    eprintln!("{message}");
+    // Nothing else can be done if this cannot be written.
+    drop(writeln!(std::io::stderr(), "{message}"));
 }

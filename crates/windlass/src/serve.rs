@@ -12,22 +12,31 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::app::App;
 use crate::cli::ServeArgs;
 use crate::config::{Config, ConfigError};
-use crate::{print_config_errors, process_environment, telemetry};
+use crate::telemetry::Log;
+use crate::{open_files, print_config_errors, process_environment, telemetry};
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let config = match configuration(args) {
         Ok(config) => config,
         Err(errors) => return Ok(print_config_errors(args.config.as_deref(), &errors)),
     };
-    if let Err(error) = telemetry::start(args.log_format, None) {
-        return Ok(print_config_errors(None, &[error]));
-    }
+    let log = match telemetry::start(args.log_format, None) {
+        Ok(log) => log,
+        Err(error) => return Ok(print_config_errors(None, &[error])),
+    };
+    open_files::raise_limit(config.engine.invocation_limit);
     let runtime = runtime(config.threads).context("starting the runtime")?;
-    let ended = runtime.block_on(run_until_stopped(config, args.prune));
+    let ended = runtime.block_on(run_until_stopped(config, args.prune, &log));
     // Tasks that still hang had their time.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    ended?;
-    Ok(ExitCode::SUCCESS)
+    Ok(match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Through the log, which does not wait for a reader that stalls.
+            log.print(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    })
 }
 
 /// One thread moves hundreds of MB/s. A second one makes each record more expensive (cache misses,
@@ -57,11 +66,11 @@ fn configuration(args: &ServeArgs) -> Result<Config, Vec<ConfigError>> {
     Ok(config)
 }
 
-async fn run_until_stopped(config: Config, prune: bool) -> anyhow::Result<()> {
+async fn run_until_stopped(config: Config, prune: bool, log: &Log) -> anyhow::Result<()> {
     // First of all: from here on no signal is missed.
     let mut signals = Signals::new()?;
     let start = async {
-        let app = App::build(config, prune).await?;
+        let app = App::build(config, prune, log).await?;
         let grace = app.drain_timeout();
         anyhow::Ok((grace, app.spawn().await?))
     };

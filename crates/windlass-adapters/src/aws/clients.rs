@@ -29,7 +29,7 @@ pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(40);
 /// The SDK repeats a call once, for a lost connection; see [`OnlyLostConnections`].
 const MAX_ATTEMPTS: u32 = 2;
 
-/// Clients of so many other regions are kept; AWS has fewer.
+/// Limit of the other regions whose clients are kept; AWS has fewer.
 const MAX_REGIONS: usize = 64;
 
 /// A service of AWS that windlass calls.

@@ -218,6 +218,8 @@ impl QueueReader for SqsReader {
             .visibility_timeout(seconds(visibility))
             .message_attribute_names("All");
         let call = call.message_system_attribute_names(MessageSystemAttributeName::All);
+        #[expect(deprecated, reason = "servers of before 2024 know only the older name")]
+        let call = call.attribute_names(QueueAttributeName::All);
         let sent = call.customize().interceptor(raw.interceptor()).send().await;
         sent.map_err(|error| failed(&self.queue, "ReceiveMessage", error))?;
         let response = raw.response(|length| ReceiveMessageParser::new(&self.template, length));

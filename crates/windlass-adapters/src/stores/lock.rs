@@ -3,9 +3,17 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
 use super::StoreError;
+use super::sqlite::FILE_MODE;
+
+/// A process id and the end of its line.
+const MAX_LOCK_FILE_LEN: u64 = 21;
 
 /// The lock of a store. The operating system releases it when the process ends, however it ends.
 #[derive(Debug)]
@@ -22,8 +30,17 @@ impl StoreLock {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(FILE_MODE)
+            // In a directory of others, a link would let them choose the file that is written.
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(path)
             .map_err(|error| {
+                if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
+                    let reason = format!(
+                        "{file_name} is a symbolic link; remove it, or set another directory"
+                    );
+                    return StoreError::new(store, &reason);
+                }
                 StoreError::of_file(store, &format!("cannot open {file_name}"), error)
             })?;
         match file.try_lock() {
@@ -46,6 +63,12 @@ impl StoreLock {
                 return Err(StoreError::of_file(store, &reason, error));
             }
         }
+        if !is_lock_file(&mut file) {
+            let reason = format!(
+                "{file_name} is a file of another program; move it away, or set another directory"
+            );
+            return Err(StoreError::new(store, &reason));
+        }
         let written = file
             .set_len(0)
             .and_then(|()| file.rewind())
@@ -56,4 +79,14 @@ impl StoreLock {
         })?;
         Ok(Self { _file: file })
     }
+}
+
+/// Whether a file has nothing but a process id, so that it can be overwritten.
+fn is_lock_file(file: &mut File) -> bool {
+    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
+    let mut start = Vec::new();
+    let read = file.take(MAX_LOCK_FILE_LEN + 1).read_to_end(&mut start);
+    is_file
+        && read.is_ok_and(|len| len as u64 <= MAX_LOCK_FILE_LEN)
+        && start.trim_ascii().iter().all(u8::is_ascii_digit)
 }

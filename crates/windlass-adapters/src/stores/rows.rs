@@ -197,6 +197,19 @@ pub(super) fn save(
     ])?))
 }
 
+pub(super) fn set_shard_start(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
+    let mut update = tx.prepare_cached(
+        "UPDATE leases SET shard_start = ?1 WHERE mapping = ?2 AND unit = ?3 AND epoch = ?4",
+    )?;
+    update.execute(params![
+        lease.shard_start.as_ref().map(SequenceNumber::as_str),
+        lease.key.mapping.as_str(),
+        lease.key.unit.name(),
+        integer(lease.epoch),
+    ])?;
+    Ok(())
+}
+
 pub(super) fn remove_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
     let mut delete =
         tx.prepare_cached("DELETE FROM leases WHERE mapping = ?1 AND unit = ?2 AND epoch = ?3")?;

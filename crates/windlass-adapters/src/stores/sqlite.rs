@@ -3,6 +3,8 @@
 //! All requests that arrive while the thread is busy share one transaction, and checkpoints wait up
 //! to 100 ms for others. So the number of durable writes grows with time and not with shards.
 
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,6 +25,10 @@ use super::{StoreError, rows};
 const DATABASE_FILE: &str = "windlass.db";
 
 const LOCK_FILE: &str = "windlass.lock";
+
+/// Rights of what is created here: the store names sources and functions, and has the checkpoints.
+const DIRECTORY_MODE: u32 = 0o700;
+pub(super) const FILE_MODE: u32 = 0o600;
 
 /// Requests that wait for the thread. When the queue is full, callers wait.
 const QUEUE_LEN: usize = 1_024;
@@ -66,7 +72,9 @@ impl SqliteStore {
     /// Another daemon uses it, or it is damaged, of a newer version or not writable.
     pub fn open(directory: &Path) -> Result<Self, StoreError> {
         let store = format!("sqlite:{}", directory.display());
-        std::fs::create_dir_all(directory).map_err(|error| {
+        let mut new_directory = DirBuilder::new();
+        new_directory.recursive(true).mode(DIRECTORY_MODE);
+        new_directory.create(directory).map_err(|error| {
             let reason = format!("cannot create directory {}", directory.display());
             StoreError::of_file(&store, &reason, error)
         })?;
@@ -96,7 +104,7 @@ impl SqliteStore {
     }
 
     /// Runs work in a transaction and waits until it is durable.
-    async fn call<T: Send + 'static>(
+    pub(super) async fn call<T: Send + 'static>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
@@ -163,6 +171,15 @@ pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError
         };
         StoreError::with(store, &format!("{file_name}: {reason}"), error)
     };
+    // SQLite gives its other files the rights of this one. If it cannot be created, opening says why.
+    let mut new_file = OpenOptions::new();
+    drop(
+        new_file
+            .write(true)
+            .create_new(true)
+            .mode(FILE_MODE)
+            .open(file),
+    );
     // Opening takes no lock; every later statement waits for those of other programs.
     let mut db = Connection::open(file).map_err(|error| failed("cannot open it", error))?;
     db.busy_timeout(BUSY_TIMEOUT)
@@ -232,12 +249,23 @@ async fn serve(mut db: Connection, mut requests: mpsc::Receiver<Request>) {
                 continue;
             }
         };
-        let finishes: Vec<_> = jobs.into_iter().map(|job| job(Ok(&tx))).collect();
+        let finishes: Vec<_> = jobs.into_iter().map(|job| run(job, &tx)).collect();
         let committed = tx.commit();
         for finish in finishes {
             finish(committed.as_ref().copied());
         }
     }
+}
+
+/// Runs a job, unless SQLite has rolled back the whole transaction because a statement before failed,
+/// as it does on a full disk: what the job writes would be durable at once, and reported as failed.
+fn run(job: Job, tx: &Transaction<'_>) -> Finish {
+    if tx.is_autocommit() {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT_ROLLBACK);
+        let reason = "the transaction was rolled back after an earlier error".to_owned();
+        return job(Err(&rusqlite::Error::SqliteFailure(code, Some(reason))));
+    }
+    job(Ok(tx))
 }
 
 /// The jobs of the next transaction: all that are waiting and, while all of them can wait, those
@@ -284,6 +312,13 @@ impl MappingStore for SqliteStore {
             .await
     }
 
+    async fn check_writable(&self) -> Result<(), PortError> {
+        self.call("writing", |tx| {
+            tx.pragma_update(None, "user_version", rows::SCHEMA_VERSION)
+        })
+        .await
+    }
+
     async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError> {
         let id = id.clone();
         self.call("removing a mapping", move |tx| rows::remove(tx, &id, seen))
@@ -326,6 +361,16 @@ impl LeaseStore for SqliteStore {
             rows::save(tx, &key, epoch, &checkpoint)
         })
         .await
+    }
+
+    async fn set_shard_starts(&self, leases: &[Lease]) -> Result<(), PortError> {
+        let leases = leases.to_vec();
+        let set = move |tx: &Transaction<'_>| {
+            leases
+                .iter()
+                .try_for_each(|lease| rows::set_shard_start(tx, lease))
+        };
+        self.call("updating leases", set).await
     }
 
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError> {

@@ -1,6 +1,7 @@
 //! The stores implement their contract, and the one on disk reports what is wrong with it.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -155,6 +156,81 @@ async fn contents(
         store.mappings().await.unwrap(),
         store.leases().await.unwrap(),
     )
+}
+
+#[test]
+fn only_the_owner_can_read_what_a_store_creates() {
+    let directory = TempDir::new();
+    let store = SqliteStore::open(&directory.0.join("nested")).unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&directory.0), 0o700);
+    assert_eq!(mode(&directory.0.join("nested")), 0o700);
+    let files = std::fs::read_dir(directory.0.join("nested")).unwrap();
+    let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    assert!(3 <= files.len(), "{files:?}");
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+    drop(store);
+}
+
+#[test]
+fn a_lock_that_is_another_file_is_not_overwritten() {
+    let (directory, other) = (TempDir::new(), TempDir::new());
+    std::fs::create_dir_all(&directory.0).unwrap();
+    std::fs::create_dir_all(&other.0).unwrap();
+    let (lock, foreign) = (directory.0.join("windlass.lock"), other.0.join("foreign"));
+    std::fs::write(&foreign, "important").unwrap();
+    std::os::unix::fs::symlink(&foreign, &lock).unwrap();
+    let error = open_error(&directory.0);
+    assert!(
+        error.contains("windlass.lock is a symbolic link; remove it"),
+        "{error}"
+    );
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::hard_link(&foreign, &lock).unwrap();
+    let error = open_error(&directory.0);
+    assert!(
+        error.contains("windlass.lock is a file of another program"),
+        "{error}"
+    );
+    assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "important");
+}
+
+#[tokio::test]
+async fn checking_that_a_store_is_writable_writes() {
+    let directory = TempDir::new();
+    let store = SqliteStore::open(&directory.0).unwrap();
+    let log = || std::fs::read(directory.0.join("windlass.db-wal")).unwrap();
+    let before = log();
+    store.check_writable().await.unwrap();
+    assert_ne!(before, log());
+}
+
+/// SQLite rolls back by itself when a disk is full, for example.
+#[tokio::test]
+async fn nothing_runs_outside_of_a_transaction_that_was_rolled_back() {
+    let directory = TempDir::new();
+    let store = SqliteStore::open(&directory.0).unwrap();
+    let (release, released) = std::sync::mpsc::channel();
+    // While the first one holds the thread, the others wait for one transaction, unless the first one
+    // is in it too.
+    let holds = store.call("holding", move |_| {
+        released.recv().unwrap();
+        Ok(())
+    });
+    let rolls_back = store.call("rolling back", |tx| tx.execute_batch("ROLLBACK"));
+    let writes = store.call("writing", |tx| tx.execute_batch("CREATE TABLE late (x)"));
+    let releases = async { release.send(()).unwrap() };
+    let (_, rolled_back, written, ()) = tokio::join!(holds, rolls_back, writes, releases);
+    rolled_back.unwrap_err();
+    let error = chain(&written.unwrap_err());
+    assert!(error.contains("writing in the SQLite store"), "{error}");
+    let count = "SELECT count(*) FROM sqlite_schema WHERE name = 'late'";
+    let tables = store.call("reading", |tx| {
+        tx.query_row(count, [], |row| row.get::<_, i64>(0))
+    });
+    assert_eq!(tables.await.unwrap(), 0, "it was not written");
 }
 
 #[test]

@@ -36,6 +36,10 @@ pub struct HttpTarget {
 }
 
 /// Result of sending a request.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would be an allocation for each invocation"
+)]
 enum SendResult {
     Response(Connection, Response<Incoming>),
     NotSent,
@@ -206,7 +210,7 @@ impl Target for HttpTarget {
         outcome
     }
 
-    fn timeout(&self) -> Duration {
+    async fn timeout(&self) -> Duration {
         self.timeout
     }
 }

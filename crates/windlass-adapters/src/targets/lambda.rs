@@ -1,5 +1,6 @@
 //! Functions of AWS Lambda, invoked through the SDK.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,15 +10,22 @@ use aws_sdk_lambda::error::SdkError;
 use aws_sdk_lambda::operation::invoke::InvokeError;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use tokio::sync::Semaphore;
 use windlass_core::arn::Arn;
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_engine::ports::{Invocation, PortError, Target};
+use windlass_engine::ports::{BoxError, Invocation, PortError, Target};
 
+use super::own_timeout::OwnTimeout;
 use super::response::{error_kind, no_response, not_invoked, parse_retry_after};
+use super::response_body::{ResponseBody, TooLarge};
 use crate::aws::fault;
 
 /// Time that a call may take in addition to the timeout of its function.
@@ -46,9 +54,9 @@ const CONFIGURATION: [&str; 19] = [
     "UnsupportedMediaTypeException",
 ];
 
-/// Codes of requests that Lambda will never accept: treated as a function that fails.
-const REJECTED: [&str; 4] = [
-    "InvalidRequestContentException",
+/// Codes about the records of the event: treated as a function that fails, so that the messages of
+/// a queue return to it and its redrive policy applies.
+const REJECTED: [&str; 3] = [
     "RecursiveInvocationException",
     "RequestTooLargeException",
     "SerializedRequestEntityTooLargeException",
@@ -60,30 +68,47 @@ pub struct LambdaTarget {
     client: Client,
     /// The ARN, with the qualifier if it has one.
     function: Arn,
-    timeout: Duration,
+    /// The configured one.
+    timeout: Option<Duration>,
+    own_timeout: OwnTimeout,
     slots: Option<Arc<Semaphore>>,
 }
+
+/// Limits the response and discards it where the headers say all that is needed.
+#[derive(Debug)]
+struct LimitResponse;
 
 impl LambdaTarget {
     pub fn new(
         client: &Client,
         function: &Arn,
-        timeout: Duration,
+        timeout: Option<Duration>,
         maximum_concurrency: Option<usize>,
     ) -> Self {
         Self {
             client: client.clone(),
             function: function.clone(),
             timeout,
+            own_timeout: OwnTimeout::default(),
             slots: maximum_concurrency.map(|limit| Arc::new(Semaphore::new(limit))),
         }
     }
 
+    /// The time after which an invocation is given up.
+    async fn time_limit(&self) -> Duration {
+        let timeout = match self.timeout {
+            Some(timeout) => timeout,
+            None => self.own_timeout.get(&self.client, &self.function).await,
+        };
+        timeout + MARGIN
+    }
+
     async fn call(&self, invocation: Invocation) -> Outcome {
+        let limit = self.time_limit().await;
         // The timeouts that are not set here are those of other, shorter calls.
         let timeouts = TimeoutConfig::builder()
-            .operation_timeout(self.timeout + MARGIN)
-            .operation_attempt_timeout(self.timeout + MARGIN)
+            .operation_timeout(limit)
+            .operation_attempt_timeout(limit)
             .build();
         // The consumers retry, and count attempts.
         let config = aws_sdk_lambda::config::Builder::new()
@@ -97,6 +122,7 @@ impl LambdaTarget {
             .payload(Blob::new(invocation.event.to_bytes()))
             .customize()
             .config_override(config)
+            .interceptor(LimitResponse)
             .send()
             .await;
         match response {
@@ -110,7 +136,12 @@ impl LambdaTarget {
                     }
                 }
             },
-            Err(error) => outcome_of(&error, &self.function),
+            Err(error) => {
+                if matches!(error, SdkError::TimeoutError(_)) {
+                    self.own_timeout.read_again().await;
+                }
+                outcome_of(&error, &self.function)
+            }
         }
     }
 }
@@ -127,8 +158,30 @@ impl Target for LambdaTarget {
         outcome
     }
 
-    fn timeout(&self) -> Duration {
-        self.timeout
+    async fn timeout(&self) -> Duration {
+        self.time_limit().await
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for LimitResponse {
+    fn name(&self) -> &'static str {
+        "LimitResponse"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let response = context.response_mut();
+        // The body of an error has its code.
+        let is_needed = !response.status().is_success();
+        let body = std::mem::replace(response.body_mut(), SdkBody::taken());
+        let body = ResponseBody::new(body, is_needed);
+        *response.body_mut() = SdkBody::from_body_1_x(body);
+        Ok(())
     }
 }
 
@@ -167,7 +220,7 @@ fn outcome_of(error: &SdkError<InvokeError>, function: &Arn) -> Outcome {
                 service.raw().status().as_u16(),
             );
             tracing::debug!(%function, code, status, "Lambda did not invoke the function");
-            if REJECTED.contains(&code) {
+            if REJECTED.contains(&code) || status == 413 {
                 return Outcome::FunctionError {
                     status,
                     error: error_kind(code).to_owned(),
@@ -181,10 +234,25 @@ fn outcome_of(error: &SdkError<InvokeError>, function: &Arn) -> Outcome {
             if CONFIGURATION.contains(&code) || code.starts_with("KMS") || status == 403 {
                 return not_invoked(Fault::Denied);
             }
-            not_invoked(fault::fault_of_code(code, status))
+            not_invoked(match fault::fault_of_code(code, status) {
+                // A request that Lambda does not accept is not accepted a second later either; 408
+                // and 409 are about the function's surroundings.
+                Fault::Transient if matches!(status, 400..500) && !matches!(status, 408 | 409) => {
+                    Fault::Denied
+                }
+                fault => fault,
+            })
         }
         SdkError::TimeoutError(_) => no_response("timeout"),
-        SdkError::ResponseError(_) => no_response("response broken off"),
+        SdkError::ResponseError(response) => {
+            if is_too_large(error) {
+                return Outcome::FunctionError {
+                    status: response.raw().status().as_u16(),
+                    error: "response too large".to_owned(),
+                };
+            }
+            no_response("response broken off")
+        }
         // The connection is to the service and not to the function: the service or the network has
         // failed, or there are no credentials.
         SdkError::DispatchFailure(_) => {
@@ -195,4 +263,15 @@ fn outcome_of(error: &SdkError<InvokeError>, function: &Arn) -> Outcome {
         }
         _ => not_invoked(Fault::Denied),
     }
+}
+
+fn is_too_large(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<TooLarge>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

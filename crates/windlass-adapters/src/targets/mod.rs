@@ -2,6 +2,7 @@
 
 mod http;
 mod lambda;
+mod own_timeout;
 mod pool;
 mod response;
 mod response_body;

@@ -36,6 +36,17 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 const MAX_IDLE: usize = 64;
 
+/// A connection that is older is closed after its response, so that new addresses of the function
+/// are followed.
+const MAX_AGE: Duration = Duration::from_secs(5 * 60);
+
+/// Time after which an idle TCP connection is probed: firewalls and NAT gateways forget connections
+/// that are silent for 350 s and less, and functions may take longer. Four probes without an answer,
+/// 15 s apart, end it.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);
+const KEEP_ALIVE_PROBES: u32 = 4;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// An event as a request body, without copying it.
@@ -50,6 +61,7 @@ pub(super) struct Connection {
     /// Completes when the connection is closed.
     driver: Pin<Box<dyn Future<Output = ()> + Send>>,
     closed: bool,
+    opened: Instant,
     /// The server does not read any more.
     write_failed: Arc<AtomicBool>,
 }
@@ -71,6 +83,9 @@ impl Pool {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
+        http.set_keepalive(Some(KEEP_ALIVE));
+        http.set_keepalive_interval(Some(KEEP_ALIVE_INTERVAL));
+        http.set_keepalive_retries(Some(KEEP_ALIVE_PROBES));
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let tls = rustls::ClientConfig::builder_with_provider(provider)
@@ -105,7 +120,7 @@ impl Pool {
                 idle.clear();
                 return None;
             }
-            if connection.is_usable() {
+            if !connection.is_old() && connection.is_usable() {
                 return Some(connection);
             }
         }
@@ -131,12 +146,16 @@ impl Pool {
             // Errors are reported to the request.
             driver: Box::pin(connection.map(drop)),
             closed: false,
+            opened: Instant::now(),
             write_failed,
         })
     }
 
-    /// Keeps a connection whose response was read to its end.
+    /// Keeps a connection whose response was read to its end; closes an old one.
     pub(super) fn put_back(&self, connection: Connection) {
+        if connection.is_old() {
+            return;
+        }
         let mut idle = self.idle();
         idle.push_back((connection, Instant::now()));
         if MAX_IDLE < idle.len() {
@@ -170,6 +189,10 @@ impl Connection {
             future.as_mut().poll(context)
         })
         .await
+    }
+
+    fn is_old(&self) -> bool {
+        MAX_AGE <= self.opened.elapsed()
     }
 
     /// Whether it is open and the previous request is complete.

@@ -38,8 +38,9 @@ const INVALID_URL: &str = "not a URL with http:// or https:// and a host, such a
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionSettings {
     pub kind: FunctionKind,
-    /// Limit of one invocation.
-    pub timeout: Duration,
+    /// Limit of one invocation. By default [`Self::DEFAULT_TIMEOUT`], for a Lambda function the
+    /// `Timeout` that it has on AWS.
+    pub timeout: Option<Duration>,
     /// Limit of concurrent invocations; further ones wait.
     pub maximum_concurrency: Option<usize>,
     /// Shown to the function as `invokeIdentityArn`; a role of the daemon's account by default.
@@ -73,6 +74,9 @@ impl FunctionSettings {
     /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
     pub const MAX_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
+    /// The longest timeout of a Lambda function: that of durable functions on Managed Instances.
+    pub const MAX_LAMBDA_TIMEOUT: Duration = Duration::from_secs(90 * 60);
+
     /// The defaults of a function of this kind.
     pub fn new(kind: FunctionKind) -> Self {
         let is_emulator = match &kind {
@@ -81,7 +85,7 @@ impl FunctionSettings {
         };
         Self {
             kind,
-            timeout: Self::DEFAULT_TIMEOUT,
+            timeout: None,
             // A Runtime Interface Emulator exits when it receives a second concurrent request.
             maximum_concurrency: is_emulator.then_some(1),
             role_arn: None,

@@ -28,8 +28,12 @@ pub struct WireError {
 }
 
 impl WireError {
-    pub(super) const fn new(offset: usize, reason: &'static str) -> Self {
+    pub(crate) const fn new(offset: usize, reason: &'static str) -> Self {
         Self { offset, reason }
+    }
+
+    pub(super) const fn reason(&self) -> &'static str {
+        self.reason
     }
 
     /// The same error in a text that has `n_bytes` more at its start.
@@ -44,11 +48,24 @@ impl WireError {
 pub(crate) struct JsonCursor<'a> {
     text: &'a [u8],
     offset: usize,
+    /// Whether the contents of strings are not checked.
+    lenient: bool,
 }
 
 impl<'a> JsonCursor<'a> {
     pub(super) const fn new(text: &'a [u8]) -> Self {
-        Self { text, offset: 0 }
+        Self {
+            text,
+            offset: 0,
+            lenient: false,
+        }
+    }
+
+    /// The same position, but the contents of strings are not checked from here on: they must not be
+    /// copied into an event.
+    pub(super) const fn lenient(mut self) -> Self {
+        self.lenient = true;
+        self
     }
 
     pub(super) const fn offset(&self) -> usize {
@@ -143,6 +160,9 @@ impl<'a> JsonCursor<'a> {
         if let Some(string) = self.plain_string() {
             return Ok(string);
         }
+        if self.lenient {
+            return self.lenient_string();
+        }
         let string = self.unchecked_string()?;
         if std::str::from_utf8(string).is_ok() && string.iter().all(|byte| b' ' <= *byte) {
             Ok(string)
@@ -215,6 +235,24 @@ impl<'a> JsonCursor<'a> {
                 return Ok(&self.text[start..self.offset - 1]);
             }
             self.escape()?;
+        }
+    }
+
+    /// The raw text of a string of which nothing is checked.
+    fn lenient_string(&mut self) -> Result<&'a [u8], WireError> {
+        self.expect(b'"', "expected a string")?;
+        let start = self.offset;
+        loop {
+            let rest = self.text.get(self.offset..).unwrap_or_default();
+            let Some(found) = memchr2(b'"', b'\\', rest) else {
+                return Err(WireError::new(start, "string without an end"));
+            };
+            self.offset += found;
+            if self.text[self.offset] == b'"' {
+                self.offset += 1;
+                return Ok(&self.text[start..self.offset - 1]);
+            }
+            self.offset += 2;
         }
     }
 
@@ -325,6 +363,11 @@ impl<'a> JsonCursor<'a> {
                 break;
             }
         }
+    }
+
+    /// Moves to the position of another cursor over the same text.
+    pub(super) const fn skip_to(&mut self, other: &Self) {
+        self.offset = other.offset;
     }
 
     /// Only white space may follow.

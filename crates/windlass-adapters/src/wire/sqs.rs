@@ -56,6 +56,7 @@ struct RenderedMessage {
     receipt: ReceiptHandle,
     sent: Timestamp,
     group: Option<KeyHash>,
+    unreadable: Option<&'static str>,
 }
 
 impl EventTemplate {
@@ -105,11 +106,25 @@ impl ResponseParser for ReceiveMessageParser<'_> {
         if MAX_RESPONSE_BYTES <= self.text.len() {
             return Err(cursor.error("more than 64 MiB of messages"));
         }
-        let raw = message(cursor, self.template)?;
-        let start = self.text.len();
-        let rendered = render(cursor, &raw, self.template, &mut self.text);
-        self.messages
-            .push(rendered.inspect_err(|_| self.text.truncate(start))?);
+        let (before, start) = (*cursor, self.text.len());
+        let rendered = message(cursor, self.template)
+            .and_then(|raw| render(cursor, &raw, self.template, &mut self.text));
+        let rendered = match rendered {
+            Ok(rendered) => rendered,
+            Err(error) => {
+                self.text.truncate(start);
+                *cursor = before;
+                unreadable(cursor, &error, self.template, &mut self.text).ok_or(error)?
+            }
+        };
+        let has_group = rendered.group.is_some() || rendered.unreadable.is_some();
+        if self.template.fifo && !has_group {
+            // Without it, messages of one group would be invoked side by side.
+            self.text.truncate(start);
+            *cursor = before;
+            return Err(cursor.error("message of a FIFO queue without MessageGroupId"));
+        }
+        self.messages.push(rendered);
         Ok(())
     }
 
@@ -126,6 +141,7 @@ impl ResponseParser for ReceiveMessageParser<'_> {
             sent: it.sent,
             body: it.body.start - it.event.start..it.body.end - it.event.start,
             event: text.slice(it.event),
+            unreadable: it.unreadable,
         });
         messages.collect()
     }
@@ -222,19 +238,14 @@ fn render(
     if let Some(mut attributes) = raw.message_attributes {
         message_attributes(&mut attributes, text)?;
     }
-    push_all(
-        text,
-        &[
-            b"},\"md5OfBody\":\"",
-            raw.md5_of_body.unwrap_or_default(),
-            b"\"",
-        ],
-    );
+    text.extend_from_slice(b"},");
     match raw.md5_of_attributes {
-        Some(md5) => push_all(text, &[b",\"md5OfMessageAttributes\":\"", md5, b"\""]),
-        None if template.null_md5 => text.extend_from_slice(b",\"md5OfMessageAttributes\":null"),
+        Some(md5) => push_all(text, &[b"\"md5OfMessageAttributes\":\"", md5, b"\","]),
+        None if template.null_md5 => text.extend_from_slice(b"\"md5OfMessageAttributes\":null,"),
         None => {}
     }
+    let md5 = raw.md5_of_body.unwrap_or_default();
+    push_all(text, &[b"\"md5OfBody\":\"", md5, b"\""]);
     text.extend_from_slice(&template.end);
     let (sent, group) = (raw.sent, raw.group);
     Ok(RenderedMessage {
@@ -244,6 +255,53 @@ fn render(
         receipt: handle,
         sent,
         group,
+        unreadable: None,
+    })
+}
+
+/// Reads of a message that cannot be rendered what identifies it; the other messages of the response
+/// do not depend on it. `None` if that is not possible, or if the message is incomplete.
+fn unreadable(
+    cursor: &mut JsonCursor<'_>,
+    error: &WireError,
+    template: &EventTemplate,
+    text: &mut Vec<u8>,
+) -> Option<RenderedMessage> {
+    let (mut id, mut receipt, mut group) = (None, None, None);
+    let mut lenient = cursor.lenient();
+    let read = lenient.object(|cursor, name| {
+        match name {
+            b"MessageId" => id = cursor.optional_string()?,
+            b"ReceiptHandle" => receipt = cursor.optional_string()?,
+            b"Attributes" if template.fifo && !cursor.take_null()? => {
+                cursor.object(|cursor, name| {
+                    if name == b"MessageGroupId" {
+                        group = Some(cursor.string()?);
+                        return Ok(());
+                    }
+                    cursor.skip()
+                })?;
+            }
+            b"Attributes" if template.fifo => {}
+            _ => cursor.skip()?,
+        }
+        Ok(())
+    });
+    read.ok()?;
+    let id = identifier(id?)?;
+    let receipt = ReceiptHandle::from_slice(Bytes::from(unescape(receipt?)?.into_owned()))?;
+    let group = group.and_then(unescape);
+    cursor.skip_to(&lenient);
+    let start = text.len();
+    text.extend_from_slice(&id);
+    Some(RenderedMessage {
+        event: text.len()..text.len(),
+        body: text.len()..text.len(),
+        id: start..text.len(),
+        receipt,
+        sent: Timestamp::EPOCH,
+        group: group.map(|group| KeyHash::of(&group)),
+        unreadable: Some(error.reason()),
     })
 }
 
@@ -308,8 +366,8 @@ mod tests {
                 r#"{"messageId":"059f","receiptHandle":"AQEB\/x","body":"a \"b\" é","#,
                 r#""attributes":{"ApproximateReceiveCount":"1","SentTimestamp":"1545082649183"},"#,
                 r#""messageAttributes":{"Author":{"stringValue":"John","stringListValues":[],"#,
-                r#""binaryListValues":[],"dataType":"String"}},"md5OfBody":"e4e6","#,
-                r#""md5OfMessageAttributes":"d25a","eventSource":"aws:sqs","#,
+                r#""binaryListValues":[],"dataType":"String"}},"md5OfMessageAttributes":"d25a","#,
+                r#""md5OfBody":"e4e6","eventSource":"aws:sqs","#,
                 r#""eventSourceARN":"arn:aws:sqs:us-east-2:123456789012:my-queue","#,
                 r#""awsRegion":"us-east-2"}"#
             )
@@ -321,7 +379,57 @@ mod tests {
         let body =
             r#"{"Messages":[{"Body":"b","MD5OfBody":"m","MessageId":"i","ReceiptHandle":"r"}]}"#;
         assert!(!event(body, false).contains("md5OfMessageAttributes"));
-        assert!(event(body, true).contains(r#""md5OfMessageAttributes":null"#));
+        assert!(event(body, true).contains(r#""md5OfMessageAttributes":null,"md5OfBody":"m""#));
+    }
+
+    const FIFO_MESSAGE: &str = r#"{"Body":"b","MessageId":"@","ReceiptHandle":"r@",
+"Attributes":{"MessageGroupId":"g"}}"#;
+
+    #[test]
+    fn a_message_that_cannot_be_rendered_costs_only_itself() {
+        let good = FIFO_MESSAGE.replace('@', "1");
+        let control = FIFO_MESSAGE.replace('@', "2").replace("\"b\"", "\"\u{1}\"");
+        let cases = [
+            (
+                FIFO_MESSAGE.replace("\"b\"", r#""\ud800""#),
+                "unpaired surrogate",
+            ),
+            (
+                FIFO_MESSAGE.replace("\"Body\"", "\"x\""),
+                "message without Body",
+            ),
+            (control, "string with invalid UTF-8 or control characters"),
+        ];
+        let template = EventTemplate::new(ARN, "us-east-2", false, true);
+        for (bad, reason) in cases {
+            let bad = bad.replace('@', "2");
+            let body = format!(r#"{{"Messages":[{good},{bad},{good}]}}"#);
+            let messages = parse(body.as_bytes(), &template).unwrap();
+            let unreadable: Vec<_> = messages.iter().map(|it| it.unreadable).collect();
+            assert_eq!(unreadable, [None, Some(reason), None]);
+            assert_eq!(messages[1].message_id.as_str(), "2");
+            assert_eq!(messages[1].receipt_handle.as_str(), "r2");
+            assert_eq!(messages[1].group, messages[0].group);
+            assert_eq!(messages[0], messages[2]);
+            let pieces: Vec<&[u8]> = body.as_bytes().chunks(3).collect();
+            let parser = ReceiveMessageParser::new(&template, body.len());
+            assert_eq!(parse_pieces(&pieces, parser).unwrap(), messages);
+        }
+    }
+
+    #[test]
+    fn a_message_of_a_fifo_queue_has_a_group() {
+        let good = FIFO_MESSAGE.replace('@', "1");
+        let body = |message: &str| format!(r#"{{"Messages":[{good},{message}]}}"#);
+        for without in ["\"x\":{\"MessageGroupId\"", "\"Attributes\":{\"x\""] {
+            let message = good.replace("\"Attributes\":{\"MessageGroupId\"", without);
+            let standard = EventTemplate::new(ARN, "us-east-2", false, false);
+            assert!(parse(body(&message).as_bytes(), &standard).is_ok());
+            let fifo = EventTemplate::new(ARN, "us-east-2", false, true);
+            let error = parse(body(&message).as_bytes(), &fifo).unwrap_err();
+            let error = error.to_string();
+            assert!(error.ends_with("without MessageGroupId"), "{error}");
+        }
     }
 
     #[test]

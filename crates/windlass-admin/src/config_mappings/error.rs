@@ -1,15 +1,9 @@
 //! What can be wrong with the mappings of the configuration file.
 
-use std::fmt;
-
 use serde_json::Value;
-use thiserror::Error;
-use windlass_core::arn::SourceArn;
-use windlass_core::mapping::MappingId;
 use windlass_core::parameters::Type;
 use windlass_core::spec::TypeError;
 use windlass_core::validate::Violation;
-use windlass_engine::ports::PortError;
 
 /// An error in the members of a mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,28 +12,6 @@ pub struct ConfigMappingError {
     pub member: String,
     /// With the name of the member.
     pub message: String,
-}
-
-/// The mappings of the file cannot be applied.
-#[derive(Debug, Error)]
-pub enum ApplyError {
-    /// Functions are neither configured nor known to AWS Lambda.
-    #[error("{}; add the missing functions under 'functions', or create them in AWS Lambda", joined(.0))]
-    MissingFunctions(Vec<MissingFunction>),
-    #[error("applying the mappings of the configuration")]
-    Store(#[from] PortError),
-    #[error("the configured mapping {0} could not be written: other daemons kept changing it")]
-    Contended(MappingId),
-}
-
-/// A mapping of the file whose function does not exist.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MissingFunction {
-    /// Where the file defines the mapping.
-    pub(super) location: String,
-    /// As the file names it.
-    pub(super) name: String,
-    pub(super) source: SourceArn,
 }
 
 impl From<Violation> for ConfigMappingError {
@@ -75,25 +47,6 @@ impl From<TypeError> for ConfigMappingError {
             member,
         }
     }
-}
-
-impl fmt::Display for MissingFunction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            location,
-            name,
-            source,
-        } = self;
-        write!(
-            f,
-            "{location}: the function '{name}' of the mapping on {source} does not exist"
-        )
-    }
-}
-
-fn joined(functions: &[MissingFunction]) -> String {
-    let all: Vec<String> = functions.iter().map(ToString::to_string).collect();
-    all.join("; ")
 }
 
 #[cfg(test)]

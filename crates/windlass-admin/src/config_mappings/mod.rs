@@ -4,25 +4,24 @@
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
-use windlass_core::arn::{Arn, ArnScope};
+use windlass_core::arn::{Arn, ArnScope, SourceArn};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
-use windlass_core::outcome::Swap;
 use windlass_core::parameters::PARAMETERS;
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_core::validate::{self, Checked};
-use windlass_engine::clock::Clock;
-use windlass_engine::ports::{ResourceLookup, Store, chain};
 
+mod apply;
 mod error;
+mod problems;
 
-pub use error::{ApplyError, ConfigMappingError, MissingFunction};
+pub use apply::{ApplyParts, PendingMappings};
+pub use error::ConfigMappingError;
+pub(crate) use problems::ConfigProblem;
+pub use problems::ConfigProblems;
 
 /// Of the UUIDs, which are of version 5.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7f0d_1c39_5f0e_4c0a_9d5b_2a6c_7e41_88d3);
-
-/// Writes of one mapping before it counts as contended.
-const WRITE_ATTEMPTS: usize = 10;
 
 /// A mapping of the file that has passed every check that needs no I/O.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,145 +70,15 @@ impl ConfigMapping {
         Err(type_errors.chain(violations).collect())
     }
 
-    /// Whether both have the same source and function; a file can have only one of them.
+    /// Source and function; a file can have only one mapping of them.
     #[must_use]
-    pub fn is_duplicate_of(&self, other: &Self) -> bool {
-        self.id(&self.function) == other.id(&other.function)
+    pub fn pair(&self) -> (SourceArn, Arn) {
+        (self.checked.source.clone(), self.function.clone())
     }
 
     fn id(&self, function_arn: &Arn) -> MappingId {
         let name = format!("{} {function_arn}", self.checked.source);
         MappingId::new(&Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string())
-    }
-
-    /// Writes the mappings of the file to the store. Mappings that the API created stay as they are.
-    /// Mappings that are no longer in the file are logged, or deleted with `prune`.
-    ///
-    /// Every function is looked up before the first write, so that an error in one mapping leaves no
-    /// others running.
-    ///
-    /// # Errors
-    /// A function does not exist: nothing was written. The store fails: earlier writes stay.
-    pub async fn apply(
-        all: &[Self],
-        store: &dyn Store,
-        lookup: &dyn ResourceLookup,
-        clock: Clock,
-        prune: bool,
-    ) -> Result<(), ApplyError> {
-        let (mut functions, mut missing) = (Vec::new(), Vec::new());
-        for mapping in all {
-            match mapping.look_up(lookup).await {
-                Ok(arn) => functions.push(arn),
-                Err(function) => missing.push(function),
-            }
-        }
-        if !missing.is_empty() {
-            return Err(ApplyError::MissingFunctions(missing));
-        }
-        let mut kept = Vec::new();
-        for (mapping, function_arn) in all.iter().zip(functions) {
-            kept.push(mapping.write(store, function_arn, clock.now()).await?);
-        }
-        for row in store.mappings().await? {
-            let is_deleted = row.desired == DesiredState::Deleted;
-            if !row.from_config || is_deleted || kept.contains(&row.id) {
-                continue;
-            }
-            let MappingRow {
-                id,
-                source,
-                function_arn,
-                ..
-            } = &row;
-            if !prune {
-                tracing::warn!(
-                    uuid = %id, %source, function = %function_arn,
-                    "a mapping was removed from the configuration and still runs; start with --prune to delete it"
-                );
-                continue;
-            }
-            tracing::info!(
-                uuid = %id, %source, function = %function_arn,
-                "deleting a mapping that was removed from the configuration"
-            );
-            let next = MappingRow {
-                desired: DesiredState::Deleted,
-                change: Change::Deleted,
-                ..row.next_revision(clock.now())
-            };
-            // A conflict means that another daemon, with another file, has changed it.
-            store.put(&next, Some(row.revision)).await?;
-        }
-        Ok(())
-    }
-
-    /// The ARN of the function. It is an error if the function does not exist, but not if the lookup
-    /// fails: it may exist.
-    async fn look_up(&self, lookup: &dyn ResourceLookup) -> Result<Arn, MissingFunction> {
-        match lookup.function(&self.checked.function).await {
-            Ok(Some(arn)) => Ok(arn),
-            Ok(None) => Err(MissingFunction {
-                location: self.location.clone(),
-                name: self
-                    .checked
-                    .spec
-                    .function_name()
-                    .unwrap_or_default()
-                    .to_owned(),
-                source: self.checked.source.clone(),
-            }),
-            Err(error) => {
-                tracing::warn!(
-                    "{}: cannot look up the function: {}",
-                    self.location,
-                    chain(&error)
-                );
-                Ok(self.function.clone())
-            }
-        }
-    }
-
-    /// Creates or updates the mapping, and returns its id.
-    async fn write(
-        &self,
-        store: &dyn Store,
-        function_arn: Arn,
-        now: Timestamp,
-    ) -> Result<MappingId, ApplyError> {
-        let wanted = if self.checked.enabled == Some(false) {
-            DesiredState::Disabled
-        } else {
-            DesiredState::Enabled
-        };
-        let new = self.new_row(function_arn, wanted, now);
-        for _ in 0..WRITE_ATTEMPTS {
-            let mut rows = store.mappings().await?.into_iter();
-            let existing = rows.find(|row| row.id == new.id || row.conflicts_with(&new));
-            let (next, seen) = match existing {
-                None => (new.clone(), None),
-                Some(row) => {
-                    let spec = self.spec_for(&row);
-                    let change = change(&row, &spec, wanted);
-                    let next = MappingRow {
-                        spec,
-                        desired: wanted,
-                        change: change.unwrap_or(row.change),
-                        from_config: true,
-                        ..row.next_revision(now)
-                    };
-                    if change.is_none() && row.from_config {
-                        return Ok(row.id);
-                    }
-                    (next, Some(row.revision))
-                }
-            };
-            if store.put(&next, seen).await? == Swap::Done {
-                tracing::info!(uuid = %next.id, source = %self.checked.source, function = %next.function_arn, "configured mapping written");
-                return Ok(next.id);
-            }
-        }
-        Err(ApplyError::Contended(new.id))
     }
 
     /// The new parameters of an existing mapping: those that an update cannot change stay.
@@ -234,7 +103,12 @@ impl ConfigMapping {
         spec
     }
 
-    fn new_row(&self, function_arn: Arn, desired: DesiredState, now: Timestamp) -> MappingRow {
+    fn new_row(&self, function_arn: Arn, now: Timestamp) -> MappingRow {
+        let desired = if self.checked.enabled == Some(false) {
+            DesiredState::Disabled
+        } else {
+            DesiredState::Enabled
+        };
         MappingRow {
             id: self.id(&function_arn),
             revision: Revision(1),
@@ -251,13 +125,17 @@ impl ConfigMapping {
 }
 
 /// `None` if the file changes nothing.
-fn change(row: &MappingRow, spec: &MappingSpec, wanted: DesiredState) -> Option<Change> {
-    if row.desired == wanted {
-        return (row.spec != *spec).then_some(Change::Updated);
+fn change(row: &MappingRow, spec: &MappingSpec, wanted: &MappingRow) -> Option<Change> {
+    if row.desired == wanted.desired {
+        let is_changed = row.spec != *spec || row.function_arn != wanted.function_arn;
+        return is_changed.then_some(Change::Updated);
     }
-    Some(if wanted == DesiredState::Enabled {
+    Some(if wanted.desired == DesiredState::Enabled {
         Change::Enabled
     } else {
         Change::Disabled
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,6 +100,7 @@ impl QueueConsumer {
             QueueInput::VisibilityChanged { request, result } => {
                 self.handle_visibility_changed(request, &result, now);
             }
+            QueueInput::QueueTimeout(timeout) => self.visibility.set_queue_timeout(timeout),
             QueueInput::Drain if self.lifecycle == Lifecycle::Running => {
                 self.lifecycle = Lifecycle::Draining;
                 self.delete_queue.drain(now);
@@ -194,14 +195,19 @@ impl QueueConsumer {
         result: Result<Vec<Message>, Fault>,
         now: Timestamp,
     ) {
-        let Request::Receive { limit, sent } = self.requests.end(request) else {
+        let Request::Receive {
+            limit,
+            sent,
+            visibility,
+        } = self.requests.end(request)
+        else {
             panic!("{request:?} is not a receive");
         };
         match result {
             Ok(messages) => {
                 self.receive_pacer
                     .succeeded(limit, messages.len(), sent, now);
-                self.accept(messages, sent, now);
+                self.accept(messages, sent, sent + visibility, now);
             }
             Err(fault) => self
                 .receive_pacer
@@ -209,10 +215,15 @@ impl QueueConsumer {
         }
     }
 
-    fn accept(&mut self, messages: Vec<Message>, sent: Timestamp, now: Timestamp) {
+    /// `visible_at` is counted from the request, since the queue's own clock starts later.
+    fn accept(
+        &mut self,
+        messages: Vec<Message>,
+        sent: Timestamp,
+        visible_at: Timestamp,
+        now: Timestamp,
+    ) {
         self.received += messages.len() as u64;
-        // Counted from the request, since the queue's own clock starts later.
-        let visible_at = sent + self.visibility.timeout();
         if visible_at <= now {
             return self.report_expired(messages.len());
         }
@@ -241,7 +252,7 @@ impl QueueConsumer {
         for report in filtered.reports {
             self.report(report);
         }
-        self.release_failed(filtered.too_large);
+        self.release_failed(filtered.undeliverable);
         self.release(filtered.followers);
     }
 
@@ -306,9 +317,13 @@ impl QueueConsumer {
         now: Timestamp,
     ) {
         match self.requests.end(request) {
-            Request::Extend { entries, sent } => {
+            Request::Extend {
+                entries,
+                visible_at,
+            } => {
                 let inbox = &mut self.inbox;
-                self.visibility.end(&entries, sent, result, inbox, now);
+                self.visibility
+                    .end(&entries, visible_at, result, inbox, now);
             }
             Request::Release { n_messages } => self.visibility.end_release(n_messages, result),
             Request::Receive { .. } | Request::Delete { .. } => {
@@ -349,7 +364,11 @@ impl QueueConsumer {
         }
         let receipts = receipts_of(&entries);
         let timeout = self.visibility.timeout();
-        let request = self.requests.start(Request::Extend { entries, sent: now });
+        let visible_at = now + timeout;
+        let request = self.requests.start(Request::Extend {
+            entries,
+            visible_at,
+        });
         self.command(QueueCommand::ChangeVisibility {
             request,
             receipts,
@@ -391,12 +410,17 @@ impl QueueConsumer {
             return;
         }
         while let Some(limit) = self.receive_pacer.start(self.receive_room(), now) {
-            let request = self.requests.start(Request::Receive { limit, sent: now });
+            let visibility = self.visibility.timeout();
+            let request = self.requests.start(Request::Receive {
+                limit,
+                sent: now,
+                visibility,
+            });
             self.command(QueueCommand::Receive {
                 request,
                 limit,
                 wait: self.visibility.wait(self.settings.limits.wait_time),
-                visibility: self.visibility.timeout(),
+                visibility,
             });
         }
     }

@@ -74,6 +74,8 @@ pub enum QueueInput {
         request: RequestId,
         result: Result<Vec<EntryResult>, Fault>,
     },
+    /// The queue's own visibility timeout, read again.
+    QueueTimeout(Duration),
     /// Finish what is in flight, start nothing new, and release the rest.
     Drain,
 }
@@ -113,6 +115,11 @@ pub enum Report {
         message_id: MessageId,
         /// Length of its event.
         bytes: usize,
+    },
+    /// A message that cannot be rendered was left to the queue's redrive policy.
+    Unreadable {
+        message_id: MessageId,
+        reason: &'static str,
     },
     /// A receive returned more messages than there is room for; the rest was released.
     Excess { n_messages: usize },

@@ -15,8 +15,8 @@ use crate::message::Message;
 pub(super) struct FilteredMessages {
     /// In the order of receipt.
     pub(super) items: Vec<Item>,
-    /// Messages that exceed the payload limit.
-    pub(super) too_large: Vec<ReceiptHandle>,
+    /// Messages that cannot be rendered or exceed the payload limit.
+    pub(super) undeliverable: Vec<ReceiptHandle>,
     /// Later messages of the groups of those, which must not overtake them.
     pub(super) followers: Vec<ReceiptHandle>,
     pub(super) reports: Vec<Report>,
@@ -36,10 +36,19 @@ pub(super) fn filter_messages(
 ) -> FilteredMessages {
     let mut filtered = FilteredMessages::default();
     let mut scratch = MatchBuffers::default();
-    let (mut barred_groups, mut n_filtered_out) = (BTreeSet::new(), 0);
+    let (mut barred_groups, mut all_barred) = (BTreeSet::new(), false);
+    let mut n_filtered_out = 0;
     for message in messages {
         let bytes = message.event.len();
-        if !is_match(&message, settings, &mut scratch) {
+        if let Some(reason) = message.unreadable {
+            let message_id = message.message_id.detached();
+            let report = Report::Unreadable { message_id, reason };
+            filtered.reports.push(report);
+            // Any later message may be of the same group if its group is unknown.
+            all_barred |= settings.mapping.fifo && message.group.is_none();
+            barred_groups.extend(message.group);
+            filtered.undeliverable.push(message.receipt_handle);
+        } else if !is_match(&message, settings, &mut scratch) {
             n_filtered_out += 1;
             filtered.items.push(Item::Delete(message));
         } else if !limits.fits_alone(bytes) {
@@ -47,8 +56,8 @@ pub(super) fn filter_messages(
             let report = Report::MessageTooLarge { message_id, bytes };
             filtered.reports.push(report);
             barred_groups.extend(message.group);
-            filtered.too_large.push(message.receipt_handle);
-        } else if message.group.is_some_and(|it| barred_groups.contains(&it)) {
+            filtered.undeliverable.push(message.receipt_handle);
+        } else if all_barred || message.group.is_some_and(|it| barred_groups.contains(&it)) {
             filtered.followers.push(message.receipt_handle);
         } else {
             filtered.items.push(Item::Deliver(message));

@@ -1,6 +1,7 @@
 //! The receives, deletions and visibility changes in flight.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::inbox::Entry;
 use super::interface::RequestId;
@@ -17,6 +18,7 @@ pub(super) enum Request {
     Receive {
         limit: u8,
         sent: Timestamp,
+        visibility: Duration,
     },
     Delete {
         entries: Vec<Entry>,
@@ -24,12 +26,11 @@ pub(super) enum Request {
     },
     Extend {
         entries: Vec<Entry>,
-        sent: Timestamp,
+        /// When they become visible after success.
+        visible_at: Timestamp,
     },
     /// Its messages have left the inbox; if it fails, they become visible by themselves.
-    Release {
-        n_messages: usize,
-    },
+    Release { n_messages: usize },
 }
 
 impl Requests {

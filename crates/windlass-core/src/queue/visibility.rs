@@ -24,6 +24,7 @@ const MIN_FAILED_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Visibility {
+    min_timeout: Duration,
     timeout: Duration,
     queue_timeout: Duration,
     function_timeout: Duration,
@@ -45,6 +46,7 @@ impl Visibility {
             function_timeout
         };
         Self {
+            min_timeout,
             timeout: settings.visibility_timeout.max(min_timeout),
             queue_timeout: settings.visibility_timeout,
             function_timeout,
@@ -52,6 +54,13 @@ impl Visibility {
             extend_not_before: now,
             fault: None,
         }
+    }
+
+    /// The queue's own timeout may have changed. What is in flight keeps the timeout that it was sent
+    /// with.
+    pub(super) fn set_queue_timeout(&mut self, queue_timeout: Duration) {
+        self.queue_timeout = queue_timeout;
+        self.timeout = queue_timeout.max(self.min_timeout);
     }
 
     /// The timeout of receives and extensions.
@@ -115,11 +124,11 @@ impl Visibility {
         inbox.start_extensions(self.timeout, now)
     }
 
-    /// Ends extensions that started at `started`.
+    /// Ends extensions with which messages become visible at `visible_at`.
     pub(super) fn end(
         &mut self,
         entries: &[Entry],
-        started: Timestamp,
+        visible_at: Timestamp,
         result: &Result<Vec<EntryResult>, Fault>,
         inbox: &mut Inbox,
         now: Timestamp,
@@ -130,7 +139,7 @@ impl Visibility {
             .zip(EntryResult::of_each(result, entries.len()))
         {
             let result = match result {
-                EntryResult::Done => ExtensionResult::Until(started + self.timeout),
+                EntryResult::Done => ExtensionResult::Until(visible_at),
                 EntryResult::Refused => ExtensionResult::Refused,
                 EntryResult::Failed(_) => {
                     self.extend_not_before = now + EXTENSION_RETRY;

@@ -2,11 +2,23 @@
 //!
 //! A record whose key moved from a parent to a child must not overtake the earlier records of that
 //! key. A shard may therefore be read only when every record of its parents is resolved.
+//!
+//! A listing is not a snapshot: it may lack a shard that exists. So a shard is absent only when
+//! several listings in a row lack it ([`ListingHistory`]), and a parent whose row is not resolved
+//! is never resolved by its absence.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::ids::{SequenceNumber, ShardId};
 use crate::position::Position;
+use crate::time::Timestamp;
+
+/// Listings in a row that must lack a shard before it counts as absent.
+const MIN_ABSENCES: u64 = 3;
+
+/// Listings that follow sooner count as one.
+const LISTING_DISTANCE: Duration = Duration::from_secs(10);
 
 /// A shard as its stream lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +32,17 @@ pub struct Shard {
     pub is_closed: bool,
 }
 
+/// The shards of the last listing, and which shards the listings before it had.
+#[derive(Clone, Debug, Default)]
+pub struct ListingHistory {
+    shards: Vec<Shard>,
+    /// Listings so far; those that follow sooner than [`LISTING_DISTANCE`] count as one.
+    n_listings: u64,
+    counted_at: Option<Timestamp>,
+    /// The last listing that had a shard. Entries that no longer matter are removed.
+    last_seen: BTreeMap<ShardId, u64>,
+}
+
 /// Closes the shards that are listed as parents: a source may show a parent as open after its
 /// children have begun.
 pub fn close_parents(shards: &mut [Shard]) {
@@ -30,19 +53,74 @@ pub fn close_parents(shards: &mut [Shard]) {
     }
 }
 
-/// The listed shards whose parents are resolved, by their checkpoints. A parent that is not listed
-/// has no records left and counts as resolved.
+impl ListingHistory {
+    /// A listing has succeeded. A stream always has shards: an empty listing is a mistake of the
+    /// source and is ignored.
+    pub fn record(&mut self, shards: Vec<Shard>, now: Timestamp) {
+        if shards.is_empty() {
+            return;
+        }
+        if self
+            .counted_at
+            .is_none_or(|at| LISTING_DISTANCE <= now.since(at))
+        {
+            self.n_listings += 1;
+            self.counted_at = Some(now);
+        }
+        for shard in &shards {
+            self.last_seen.insert(shard.id.clone(), self.n_listings);
+        }
+        self.shards = shards;
+        let n_listings = self.n_listings;
+        self.last_seen
+            .retain(|_, seen| n_listings - *seen < MIN_ABSENCES);
+    }
+
+    /// The shards of the last listing; empty before the first.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// Whether several listings in a row lack a shard. A shard whose iterator is refused as well no
+    /// longer exists.
+    pub fn is_absent(&self, shard: &ShardId) -> bool {
+        MIN_ABSENCES <= self.n_listings && !self.last_seen.contains_key(shard)
+    }
+}
+
+/// The listed shards whose parents are resolved, by their checkpoints.
+///
+/// A parent that has neither a row nor a place in the listing has no records left: its retention
+/// period was over before the mapping began.
 ///
 /// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-after-resharding.html>
 pub(crate) fn readable<'a>(
     listed: &'a [Shard],
     checkpoints: &BTreeMap<&ShardId, &Position>,
 ) -> impl Iterator<Item = &'a Shard> {
-    let ids: BTreeSet<_> = listed.iter().map(|shard| &shard.id).collect();
+    let ids = ids(listed);
     listed.iter().filter(move |shard| {
         let mut parents = shard.parents.iter();
-        parents.all(|parent| {
-            !ids.contains(parent) || checkpoints.get(parent) == Some(&&Position::ShardEnd)
+        parents.all(|parent| match checkpoints.get(parent) {
+            Some(checkpoint) => **checkpoint == Position::ShardEnd,
+            None => !ids.contains(parent),
         })
     })
+}
+
+/// Whether a listing lacks the parent of a listed shard although the parent is not resolved.
+pub(crate) fn is_inconsistent(
+    listed: &[Shard],
+    checkpoints: &BTreeMap<&ShardId, &Position>,
+) -> bool {
+    let ids = ids(listed);
+    let mut parents = listed.iter().flat_map(|shard| &shard.parents);
+    parents.any(|parent| {
+        let checkpoint = checkpoints.get(parent);
+        !ids.contains(parent) && checkpoint.is_some_and(|it| **it != Position::ShardEnd)
+    })
+}
+
+fn ids(listed: &[Shard]) -> BTreeSet<&ShardId> {
+    listed.iter().map(|shard| &shard.id).collect()
 }

@@ -204,8 +204,13 @@ fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> 
         None if latest => (Position::AtTimestamp(created), None),
         None => (Position::TrimHorizon, None),
     };
+    let recreated_position = match spec.starting_position_timestamp() {
+        Some(_) => starting_position.clone(),
+        None => Position::TrimHorizon,
+    };
     StreamSettings {
         starting_position,
+        recreated_position,
         skip_before,
         batch_size: batch_size(spec, SourceKind::Stream(kind)),
         maximum_batching_window: batching_window(spec, SourceKind::Stream(kind)),

@@ -119,6 +119,7 @@ mod tests {
             sent: Timestamp::EPOCH,
             event: slice(0..answer.len()),
             body: 0..0,
+            unreadable: None,
         }
     }
 

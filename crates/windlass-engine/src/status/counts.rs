@@ -27,6 +27,10 @@ pub struct Counts {
     pub dropped: Count,
     /// Positions at which a stream could not continue, so that records may be lost.
     pub trimmed_gaps: Count,
+    /// Shards of a former stream with the same name, whose checkpoints were dropped.
+    pub recreated_shards: Count,
+    /// Shards that left their stream before they were resolved.
+    pub lost_shards: Count,
     /// Delivered to the on-failure destination.
     pub on_failure_delivered: Count,
     /// Deleted from the queue after success.

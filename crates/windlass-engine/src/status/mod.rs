@@ -12,7 +12,9 @@ pub use view::{UnitStatus, UnitView};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use windlass_core::lease::Unit;
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::Outcome;
@@ -20,6 +22,10 @@ use windlass_core::outcome::Outcome;
 use self::text::last_processing_result;
 use crate::labels::Labels;
 use crate::memory::{Backpressure, Budget};
+use crate::metrics::InvocationMetrics;
+
+/// A supervisor that misses so many rounds does not supervise.
+const MISSED_ROUNDS: u32 = 3;
 
 /// All mappings of this daemon.
 #[derive(Debug, Default)]
@@ -28,6 +34,16 @@ pub struct StatusBoard {
     /// `None` before the first round of the supervisor, and while the store fails.
     leases: Mutex<Option<LeaseCounts>>,
     limits: OnceLock<DaemonLimits>,
+    /// `None` before the first round of the supervisor.
+    last_round: Mutex<Option<Round>>,
+}
+
+/// A round that the supervisor has finished.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    at: Instant,
+    /// The longest time until the next one begins.
+    interval: Duration,
 }
 
 /// Limits that all drivers share, with their current use.
@@ -44,10 +60,13 @@ struct MappingEntry {
     /// `None` until the supervisor has seen the mapping.
     labels: Option<Labels>,
     counts: Arc<Counts>,
+    metrics: Arc<InvocationMetrics>,
     applied: Option<Revision>,
     last_outcome: Option<Outcome>,
     /// Why the mapping cannot run.
     problem: Option<String>,
+    /// See [`MappingStatus::notice`].
+    notice: Option<String>,
     units: BTreeMap<Unit, UnitEntry>,
 }
 
@@ -68,6 +87,9 @@ pub struct MappingStatus {
     pub counts: Arc<Counts>,
     /// Why it cannot run.
     pub problem: Option<String>,
+    /// The last thing that happened to its source and that an operator should know, since the
+    /// daemon started.
+    pub notice: Option<String>,
     pub units: BTreeMap<Unit, UnitStatus>,
 }
 
@@ -89,6 +111,7 @@ impl StatusBoard {
             last_processing_result: last_processing_result(entry.last_outcome.as_ref()),
             counts: Arc::clone(&entry.counts),
             problem: entry.problem.clone(),
+            notice: entry.notice.clone(),
             units: entry
                 .units
                 .iter()
@@ -102,6 +125,14 @@ impl StatusBoard {
         let labelled = mappings
             .values()
             .filter_map(|entry| Some((entry.labels.clone()?, Arc::clone(&entry.counts))));
+        labelled.collect()
+    }
+
+    pub(crate) fn invocation_metrics(&self) -> Vec<(Labels, Arc<InvocationMetrics>)> {
+        let mappings = self.lock();
+        let labelled = mappings
+            .values()
+            .filter_map(|entry| Some((entry.labels.clone()?, Arc::clone(&entry.metrics))));
         labelled.collect()
     }
 
@@ -127,6 +158,25 @@ impl StatusBoard {
     /// `None` if the store fails.
     pub fn show_leases(&self, counts: Option<LeaseCounts>) {
         *self.leases.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+    }
+
+    /// The supervisor has finished a round, and begins the next one after `interval` at the latest.
+    pub fn round_finished(&self, interval: Duration) {
+        let at = Instant::now();
+        *self.last_round() = Some(Round { at, interval });
+    }
+
+    /// How long ago the supervisor finished its last round, if it has missed three since.
+    pub fn stalled_for(&self) -> Option<Duration> {
+        let round = (*self.last_round())?;
+        let elapsed = round.at.elapsed();
+        (round.interval * MISSED_ROUNDS < elapsed).then_some(elapsed)
+    }
+
+    fn last_round(&self) -> MutexGuard<'_, Option<Round>> {
+        self.last_round
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn limits(&self) -> Option<&DaemonLimits> {
@@ -167,6 +217,10 @@ impl StatusBoard {
         Arc::clone(&self.lock().entry(mapping.clone()).or_default().counts)
     }
 
+    pub(crate) fn metrics_of(&self, mapping: &MappingId) -> Arc<InvocationMetrics> {
+        Arc::clone(&self.lock().entry(mapping.clone()).or_default().metrics)
+    }
+
     /// All consumers run, or have stopped, as this revision wants.
     pub fn applied(&self, mapping: &MappingId, revision: Revision) {
         self.lock().entry(mapping.clone()).or_default().applied = Some(revision);
@@ -180,6 +234,11 @@ impl StatusBoard {
     /// Sets why a mapping cannot run; `None` if it can.
     pub fn problem(&self, mapping: &MappingId, problem: Option<String>) {
         self.lock().entry(mapping.clone()).or_default().problem = problem;
+    }
+
+    /// Shows what happened to the source of a mapping.
+    pub fn notice(&self, mapping: &MappingId, notice: String) {
+        self.lock().entry(mapping.clone()).or_default().notice = Some(notice);
     }
 
     /// Adds new mappings, and removes those that are not in the store and have ended.

@@ -1,16 +1,21 @@
-//! The known shards of each mapping's stream, and when to list them again.
+//! The listings of each mapping's stream, and when to repeat them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use windlass_core::ids::ShardId;
 use windlass_core::mapping::MappingId;
-use windlass_core::shard::lineage::Shard;
+use windlass_core::shard::lineage::{ListingHistory, Shard};
 use windlass_core::time::Timestamp;
 
+use super::absent_shards::AbsentShards;
 use crate::backoff::RetryDelay;
 
 /// Delays after failed listings.
 const LISTING_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Delays after listings that lack the parent of a listed shard.
+const INCONSISTENT_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 #[derive(Debug, Default)]
 pub(super) struct Discovery {
@@ -24,7 +29,13 @@ struct Listing {
     /// A shard ended while this listing was in flight: its result may miss the children.
     is_outdated: bool,
     delay: RetryDelay,
-    shards: Option<Vec<Shard>>,
+    history: ListingHistory,
+    /// Whether any listing has succeeded.
+    is_known: bool,
+    /// Whether the lease rows were compared with the last listing.
+    is_compared: bool,
+    inconsistent_delay: RetryDelay,
+    absent: AbsentShards,
 }
 
 impl Discovery {
@@ -36,7 +47,11 @@ impl Discovery {
             in_flight: false,
             is_outdated: false,
             delay: RetryDelay::new(LISTING_DELAYS.0, LISTING_DELAYS.1),
-            shards: None,
+            history: ListingHistory::default(),
+            is_known: false,
+            is_compared: true,
+            inconsistent_delay: RetryDelay::new(INCONSISTENT_DELAYS.0, INCONSISTENT_DELAYS.1),
+            absent: AbsentShards::default(),
         });
         let starts = !listing.in_flight && listing.due <= now;
         listing.in_flight |= starts;
@@ -59,7 +74,9 @@ impl Discovery {
             listing.due = now + listing.delay.next_delay();
             return;
         };
-        listing.shards = Some(shards);
+        listing.history.record(shards, now);
+        listing.is_known = true;
+        listing.is_compared = false;
         listing.delay.reset();
         listing.due = if std::mem::take(&mut listing.is_outdated) {
             now
@@ -80,9 +97,41 @@ impl Discovery {
         }
     }
 
+    /// The lease rows were compared with the last listing, which is repeated soon if it is
+    /// inconsistent. `rows` are the shards that have one.
+    pub(super) fn handle_comparison<'a>(
+        &mut self,
+        mapping: &MappingId,
+        is_inconsistent: bool,
+        rows: impl Iterator<Item = &'a ShardId>,
+        now: Timestamp,
+    ) {
+        let Some(listing) = self.listings.get_mut(mapping) else {
+            return;
+        };
+        if std::mem::replace(&mut listing.is_compared, true) {
+            return;
+        }
+        let absent = rows.filter(|shard| listing.history.is_absent(shard));
+        listing.absent.replace(absent.cloned().collect());
+        if is_inconsistent {
+            let delay = listing.inconsistent_delay.next_delay();
+            listing.due = listing.due.min(now + delay);
+        } else {
+            listing.inconsistent_delay.reset();
+        }
+    }
+
     /// `None` before the first listing.
-    pub(super) fn shards(&self, mapping: &MappingId) -> Option<&[Shard]> {
-        self.listings.get(mapping)?.shards.as_deref()
+    pub(super) fn history(&self, mapping: &MappingId) -> Option<&ListingHistory> {
+        let listing = self.listings.get(mapping)?;
+        listing.is_known.then_some(&listing.history)
+    }
+
+    /// The shards of a mapping's rows that several listings in a row lack.
+    pub(super) fn absent(&self, mapping: &MappingId) -> AbsentShards {
+        let listing = self.listings.get(mapping);
+        listing.map_or_else(AbsentShards::default, |listing| listing.absent.clone())
     }
 
     pub(super) fn retain(&mut self, keep: impl Fn(&MappingId) -> bool) {
@@ -116,5 +165,32 @@ mod tests {
         assert!(discovery.start(&mapping, due));
         discovery.handle_end(&mapping, Some(Vec::new()), interval, at(5));
         assert_eq!(discovery.due(), Some(at(35)));
+    }
+
+    #[test]
+    fn an_inconsistent_listing_is_repeated_after_growing_delays() {
+        let (mapping, mut discovery) = (MappingId::new("m"), Discovery::default());
+        let interval = Duration::from_secs(30);
+        let mut now = Timestamp::EPOCH;
+        let mut next = |is_inconsistent: bool| {
+            assert!(discovery.start(&mapping, now));
+            discovery.handle_end(&mapping, Some(Vec::new()), interval, now);
+            for _ in 0..2 {
+                let rows = std::iter::empty();
+                discovery.handle_comparison(&mapping, is_inconsistent, rows, now);
+            }
+            let due = discovery.due().unwrap();
+            let delay = due.since(now).as_secs_f64();
+            now = due;
+            delay
+        };
+        for seconds in [1.0, 2.0, 4.0, 8.0, 16.0] {
+            let delay = next(true);
+            let range = 0.8 * seconds..=1.2 * seconds + 0.001;
+            assert!(range.contains(&delay), "{delay} s, not {range:?}");
+        }
+        assert!(next(true) <= 30.0);
+        assert!((next(false) - 30.0).abs() < f64::EPSILON);
+        assert!(next(true) < 1.3);
     }
 }

@@ -4,52 +4,79 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use windlass_core::lease::Lease;
-use windlass_core::lease_rows::{RemovalReason, plan_lease_rows};
+use windlass_core::lease::{Lease, Unit};
+use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason, plan_lease_rows};
 use windlass_core::outcome::Swap;
 use windlass_core::reconcile::Running;
 
 use super::Supervisor;
+use super::absent_shards::EndingReader;
 use crate::ports::PortError;
-use crate::run_unit::run_unit;
+use crate::run_unit::{UnitSource, run_unit};
 
 impl Supervisor {
     /// Inserts and removes rows as shards come and go; returns whether anything changed.
-    pub(super) async fn sync_lease_rows(&self, leases: &[Lease]) -> Result<bool, PortError> {
+    pub(super) async fn sync_lease_rows(&mut self, leases: &[Lease]) -> Result<bool, PortError> {
         let by_mapping = leases.chunk_by(|one, next| one.key.mapping == next.key.mapping);
         let by_mapping: BTreeMap<_, _> = by_mapping
             .map(|leases| (&leases[0].key.mapping, leases))
             .collect();
-        let (mut insert, mut remove) = (Vec::new(), Vec::new());
+        let now = self.context.clock.now();
+        let mut changes = LeaseRowPlan::default();
         for (id, connected) in self.connections.iter() {
             let rows = by_mapping.get(id).copied().unwrap_or_default();
-            let listed = self.discovery.shards(id);
-            let plan = plan_lease_rows(id, &connected.mapping.source, listed, rows);
-            insert.extend(plan.insert);
-            for (lease, reason) in plan.remove {
-                let unit = lease.key.unit.name();
-                match reason {
-                    RemovalReason::Resolved => {
-                        tracing::debug!(uuid = %id, unit, "lease row of a resolved shard removed");
-                    }
-                    RemovalReason::Expired => tracing::warn!(
-                        uuid = %id, unit,
-                        "records lost: the shard has left the stream before it was resolved"
-                    ),
-                    RemovalReason::WrongUnit => tracing::warn!(
-                        uuid = %id, unit,
-                        "lease row removed: the mapping's source has no such unit"
-                    ),
-                }
-                remove.push(lease);
-            }
+            let history = self.discovery.history(id);
+            let plan = plan_lease_rows(id, &connected.mapping.source, history, rows);
+            let shards = rows.iter().filter_map(|row| match &row.key.unit {
+                Unit::Shard(shard) => Some(shard),
+                Unit::QueueSlot(_) => None,
+            });
+            self.discovery
+                .handle_comparison(id, plan.is_inconsistent, shards, now);
+            changes.insert.extend(plan.insert);
+            changes.remove.extend(plan.remove);
+            changes.set_start.extend(plan.set_start);
         }
-        if insert.is_empty() && remove.is_empty() {
+        if changes.is_empty() {
             return Ok(false);
         }
-        self.context.store.insert(&insert).await?;
-        self.context.store.remove_leases(&remove).await?;
+        let removed: Vec<_> = changes.remove.iter().map(|it| it.0.clone()).collect();
+        self.context.store.remove_leases(&removed).await?;
+        self.context.store.insert(&changes.insert).await?;
+        self.context
+            .store
+            .set_shard_starts(&changes.set_start)
+            .await?;
+        for (lease, reason) in &changes.remove {
+            self.report_removal(lease, *reason);
+        }
         Ok(true)
+    }
+
+    fn report_removal(&self, lease: &Lease, reason: RemovalReason) {
+        let (id, unit) = (&lease.key.mapping, lease.key.unit.name());
+        match reason {
+            RemovalReason::Resolved => {
+                tracing::debug!(uuid = %id, unit, "lease row of a resolved shard removed");
+            }
+            RemovalReason::Recreated => {
+                let position = lease.checkpoint.describe();
+                tracing::warn!(
+                    uuid = %id, unit, position,
+                    "the stream was deleted and created again: another shard has this name; the \
+                     checkpoint of the former one is dropped"
+                );
+                let board = &self.context.board;
+                board.counts_of(id).recreated_shards.add(1);
+                let notice = "the stream was deleted and created again, and is read from its \
+                              oldest record, or from the time at which the mapping starts";
+                board.notice(id, notice.to_owned());
+            }
+            RemovalReason::WrongUnit => tracing::warn!(
+                uuid = %id, unit,
+                "lease row removed: the mapping's source has no such unit"
+            ),
+        }
     }
 
     /// Takes a lease and starts its consumer.
@@ -61,9 +88,17 @@ impl Supervisor {
         }
         let connected = self.connections.get(&key.mapping);
         let unit = connected.and_then(|connected| Some((connected, connected.unit(&key.unit)?)));
-        let Some((connected, source)) = unit else {
+        let Some((connected, mut source)) = unit else {
             return Ok(());
         };
+        if let UnitSource::Shard { reader, .. } = &mut source {
+            *reader = Arc::new(EndingReader {
+                inner: Arc::clone(reader),
+                absent: self.discovery.absent(&key.mapping),
+                board: Arc::clone(&self.context.board),
+                mapping: key.mapping.clone(),
+            });
+        }
         let taken = Lease {
             owner: Some(self.worker.clone()),
             epoch: lease.epoch + 1,

@@ -4,6 +4,7 @@
 //! leases and reconciles. It takes no hint about what has changed, so a start, an update, a failure
 //! and a restart take the same path.
 
+mod absent_shards;
 mod connections;
 mod discovery;
 mod leases;
@@ -188,6 +189,9 @@ impl Supervisor {
         let runs = |key: &LeaseKey| self.tasks.is_running(key);
         let counts = LeaseCounts::of(of_connected, runs, &self.worker);
         self.context.board.show_leases(Some(counts));
+        self.context
+            .board
+            .round_finished(self.context.settings.reconcile_interval);
         Ok(())
     }
 
@@ -222,7 +226,7 @@ impl Supervisor {
             DesiredState::Enabled => {
                 let connected = self.connections.get(&row.id);
                 let is_listed = connected.is_some_and(|connected| match connected.connection {
-                    Connection::Stream { .. } => self.discovery.shards(&row.id).is_some(),
+                    Connection::Stream { .. } => self.discovery.history(&row.id).is_some(),
                     Connection::Queue { .. } => true,
                 });
                 let is_up_to_date = running.all(|versions| versions.revision == row.revision);

@@ -6,5 +6,6 @@ mod daemon;
 mod fairness;
 mod life;
 mod limits;
+mod listings;
 mod metrics;
 mod trouble;

@@ -2,7 +2,7 @@
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use windlass_core::mapping::DesiredState;
-use windlass_engine::metrics::publish;
+use windlass_engine::metrics::{publish, render_histograms};
 use windlass_testkit::fakes::Answer;
 
 use crate::daemon::{Daemon, until};
@@ -22,7 +22,7 @@ async fn metrics_name_the_mapping_and_its_function_and_every_limit() {
     daemon.map("jobs", "f", 1).await;
     until("both hang", || function.n_running() == 2).await;
     publish(&daemon.board, &daemon.budget);
-    let text = handle.render();
+    let text = handle.render() + &render_histograms(&daemon.board);
     for line in [
         "windlass_polled_events_total{mapping=\"stream/orders to f\",function=\"f\"} 1",
         "windlass_leases{state=\"running\"} 3",
@@ -38,13 +38,42 @@ async fn metrics_name_the_mapping_and_its_function_and_every_limit() {
     }
 }
 
+/// Counts and durations go on where they were, however long nothing was invoked.
+#[tokio::test(start_paused = true)]
+async fn an_idle_mapping_keeps_its_series_over_idle_hours_and_restarts() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    let id = daemon.map("stream/orders", "f", 1).await;
+    for n_invocations in 1..=3 {
+        stream.put(0, b"{}");
+        until("it is invoked", || function.n_calls() == n_invocations).await;
+        crate::daemon::pass(2 * 60 * 60).await;
+        let count = format!(
+            "windlass_invocation_seconds_count{{mapping=\"stream/orders to f\",function=\"f\",\
+             result=\"success\"}} {n_invocations}"
+        );
+        let text = render_histograms(&daemon.board);
+        assert!(text.contains(&count), "{count} is not in\n{text}");
+        // Its driver ends, and another one begins.
+        for desired in [DesiredState::Disabled, DesiredState::Enabled] {
+            daemon.change(&id, |row| row.desired = desired).await;
+            crate::daemon::pass(10).await;
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deleted_mapping_has_no_series() {
     let daemon = Daemon::start();
-    daemon.stream("orders", 1);
+    let stream = daemon.stream("orders", 1);
     daemon.adapters.function("f");
     let id = daemon.map("stream/orders", "f", 1).await;
-    until("it runs", || daemon.state(&id) == "Enabled").await;
+    stream.put(0, b"{}");
+    until("it is invoked", || {
+        render_histograms(&daemon.board).contains("mapping=")
+    })
+    .await;
     daemon
         .change(&id, |row| row.desired = DesiredState::Deleted)
         .await;
@@ -54,4 +83,5 @@ async fn a_deleted_mapping_has_no_series() {
     let handle = recorder.handle();
     metrics::with_local_recorder(&recorder, || publish(&daemon.board, &daemon.budget));
     assert!(!handle.render().contains("mapping="));
+    assert!(!render_histograms(&daemon.board).contains("mapping="));
 }

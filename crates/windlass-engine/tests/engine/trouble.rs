@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_testkit::fakes::Answer;
+use windlass_testkit::fakes::{Answer, FakeQueue};
 
 use crate::daemon::{Daemon, after, pass, until};
 
@@ -60,6 +60,30 @@ async fn nothing_is_written_after_a_lease_is_lost() {
     assert_eq!((daemon.store.saves().len(), function.n_calls()), (1, 2));
 }
 
+/// What `/readyz` reports: no round has finished for three reconcile intervals.
+#[tokio::test(start_paused = true)]
+async fn a_supervisor_is_stalled_while_it_finishes_no_round() {
+    let daemon = Daemon::start();
+    daemon.stream("orders", 1);
+    daemon.adapters.function("f");
+    assert_eq!(daemon.board.stalled_for(), None, "it has not begun");
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("it runs", || daemon.state(&id) == "Enabled").await;
+    for _ in 0..600 {
+        pass(1).await;
+        assert_eq!(daemon.board.stalled_for(), None);
+    }
+    daemon.store.fails(Some(Fault::Transient));
+    pass(9).await;
+    assert_eq!(daemon.board.stalled_for(), None);
+    pass(10).await;
+    let stalled = daemon.board.stalled_for().expect("it has missed three");
+    assert!(Duration::from_secs(15) < stalled, "{stalled:?}");
+    daemon.store.fails(None);
+    until("a round finishes", || daemon.board.stalled_for().is_none()).await;
+    assert!(!daemon.errors.take().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_down_stops_no_driver_and_is_written_when_it_is_back() {
     let daemon = Daemon::start();
@@ -82,4 +106,50 @@ async fn a_store_that_is_down_stops_no_driver_and_is_written_when_it_is_back() {
     until("it is saved", || daemon.checkpoint(&id, "0") == after("9")).await;
     until("leases are known again", || daemon.board.leases().is_some()).await;
     assert!(!daemon.errors.take().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_cannot_be_described_is_asked_ever_more_rarely() {
+    let daemon = Daemon::start();
+    let queue = daemon.queue("jobs");
+    daemon.adapters.function("f");
+    queue.set_fault(Some(Fault::Gone));
+    let id = daemon.map("jobs", "f", 1).await;
+    pass(40).await;
+    let waiting = daemon.waiting_for(&id);
+    assert_eq!(waiting.as_deref(), Some("the source does not exist"));
+    assert!(queue.n_descriptions() <= 7, "{}", queue.n_descriptions());
+    queue.set_fault(None);
+    queue.send(b"{}");
+    until("it is deleted", || queue.n_messages() == 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_visibility_timeout_of_a_queue_is_noticed() {
+    let daemon = Daemon::start();
+    let queue = daemon
+        .adapters
+        .queue("jobs", FakeQueue::new(Duration::from_secs(2), 1_000));
+    let function = daemon.adapters.function("f");
+    function.answers(Answer::After(
+        Duration::ZERO,
+        Outcome::FunctionError {
+            status: 500,
+            error: "broken".to_owned(),
+        },
+    ));
+    queue.send(b"{}");
+    daemon.map("jobs", "f", 1).await;
+    until("it is retried", || 10 <= function.n_calls()).await;
+    queue.set_visibility(Duration::from_secs(60));
+    pass(15).await;
+    let n_calls = function.n_calls();
+    pass(45).await;
+    assert!(function.n_calls() <= n_calls + 1);
+    // Without failures the attributes are read once an hour.
+    function.answers(Answer::After(Duration::ZERO, Outcome::Success));
+    until("it is deleted", || queue.n_messages() == 0).await;
+    let n_descriptions = queue.n_descriptions();
+    pass(3_600 + 60).await;
+    assert_eq!(queue.n_descriptions(), n_descriptions + 1);
 }

@@ -192,6 +192,25 @@ pub(super) async fn are_removed_only_at_the_expected_epoch(store: &dyn Store) {
     assert_eq!(leases(store).await.len(), 1);
 }
 
+pub(super) async fn take_a_shard_start_only_at_the_expected_epoch(store: &dyn Store) {
+    put(store, &row(1), None).await;
+    let (a, b) = (free(shard(1, "a")), free(shard(1, "b")));
+    insert(store, &[a.clone(), b.clone()]).await;
+    let owned = taken(&b, "one");
+    swap(store, &b, &owned).await;
+    let with_start = |lease: &Lease| Lease {
+        shard_start: Some(SequenceNumber::from("7")),
+        ..lease.clone()
+    };
+    let moved = Lease {
+        checkpoint: after("9"),
+        ..with_start(&a)
+    };
+    let set = store.set_shard_starts(&[moved, with_start(&b)]).await;
+    set.expect("leases can be written");
+    assert_eq!(leases(store).await, [with_start(&a), owned]);
+}
+
 /// A daemon that still holds a removed row must not write into the one that replaces it.
 pub(super) async fn never_have_an_epoch_twice(store: &dyn Store) {
     put(store, &row(1), None).await;

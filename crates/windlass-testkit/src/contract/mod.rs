@@ -37,6 +37,7 @@ pub async fn store(open: impl Fn() -> Arc<dyn Store>) {
     leases::change_owner_only_at_the_expected_epoch(&*open()).await;
     leases::save_checkpoints_only_in_their_epoch(&*open()).await;
     leases::are_removed_only_at_the_expected_epoch(&*open()).await;
+    leases::take_a_shard_start_only_at_the_expected_epoch(&*open()).await;
     leases::never_have_an_epoch_twice(&*open()).await;
     races::one_daemon_gets_a_lease(open()).await;
     races::a_former_owner_saves_no_checkpoint(open()).await;

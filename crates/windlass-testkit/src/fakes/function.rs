@@ -92,7 +92,7 @@ impl Target for FakeFunction {
         }
     }
 
-    fn timeout(&self) -> Duration {
+    async fn timeout(&self) -> Duration {
         Duration::from_secs(60)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,15 +11,19 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use windlass_core::ids::{MessageId, ReceiptHandle};
 use windlass_core::message::Message;
+use windlass_core::outcome::Fault;
 use windlass_core::queue::EntryResult;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{PortError, QueueAttributes, QueueReader};
 
-use super::lock;
+use super::{failed, lock};
 
 #[derive(Debug)]
 pub struct FakeQueue {
-    visibility: Duration,
+    visibility: Mutex<Duration>,
+    n_descriptions: AtomicUsize,
+    /// What describing it fails with.
+    fault: Mutex<Option<Fault>>,
     /// `maxReceiveCount` of the redrive policy.
     max_receives: u32,
     messages: Mutex<VecDeque<Queued>>,
@@ -38,12 +43,28 @@ impl FakeQueue {
     /// `max_receives` is the `maxReceiveCount` of the redrive policy.
     pub fn new(visibility: Duration, max_receives: u32) -> Self {
         Self {
-            visibility,
+            visibility: Mutex::new(visibility),
+            n_descriptions: AtomicUsize::new(0),
+            fault: Mutex::default(),
             max_receives,
             messages: Mutex::default(),
             dead_letters: Mutex::default(),
             sent: Notify::new(),
         }
+    }
+
+    pub fn set_visibility(&self, visibility: Duration) {
+        *lock(&self.visibility) = visibility;
+    }
+
+    /// From now on it cannot be described, or can again.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        *lock(&self.fault) = fault;
+    }
+
+    /// How many times its attributes were requested.
+    pub fn n_descriptions(&self) -> usize {
+        self.n_descriptions.load(Ordering::Relaxed)
     }
 
     /// Sends a message that the function will see as `event`.
@@ -105,6 +126,7 @@ impl FakeQueue {
                 sent: Timestamp::EPOCH,
                 event: message.event.clone(),
                 body: 0..0,
+                unreadable: None,
             }
         });
         taken.collect()
@@ -120,8 +142,12 @@ impl Queued {
 #[async_trait]
 impl QueueReader for FakeQueue {
     async fn attributes(&self) -> Result<QueueAttributes, PortError> {
+        self.n_descriptions.fetch_add(1, Ordering::Relaxed);
+        if let Some(fault) = *lock(&self.fault) {
+            return Err(failed("describing the queue", fault));
+        }
         Ok(QueueAttributes {
-            visibility_timeout: self.visibility,
+            visibility_timeout: *lock(&self.visibility),
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
@@ -20,6 +21,7 @@ pub struct FakeStore {
     next_epoch: Mutex<u64>,
     saves: Mutex<Vec<(LeaseKey, Position)>>,
     fault: Mutex<Option<Fault>>,
+    reads_of_mappings: AtomicUsize,
 }
 
 impl FakeStore {
@@ -36,6 +38,11 @@ impl FakeStore {
             lease.owner = Some(WorkerId::new("thief"));
             lease.epoch += 1;
         }
+    }
+
+    /// How often all mappings were read.
+    pub fn reads_of_mappings(&self) -> usize {
+        self.reads_of_mappings.load(Ordering::Relaxed)
     }
 
     pub fn row(&self, id: &MappingId) -> Option<MappingRow> {
@@ -68,6 +75,7 @@ impl FakeStore {
 impl MappingStore for FakeStore {
     async fn mappings(&self) -> Result<Vec<MappingRow>, PortError> {
         self.call("reading mappings")?;
+        self.reads_of_mappings.fetch_add(1, Ordering::Relaxed);
         Ok(lock(&self.mappings).values().cloned().collect())
     }
 
@@ -86,6 +94,10 @@ impl MappingStore for FakeStore {
         }
         mappings.insert(row.id.clone(), row.clone());
         Ok(Swap::Done)
+    }
+
+    async fn check_writable(&self) -> Result<(), PortError> {
+        self.call("writing")
     }
 
     async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError> {
@@ -156,6 +168,18 @@ impl LeaseStore for FakeStore {
             }
             _ => Ok(Swap::Conflict),
         }
+    }
+
+    async fn set_shard_starts(&self, changed: &[Lease]) -> Result<(), PortError> {
+        self.call("updating leases")?;
+        let mut leases = lock(&self.leases);
+        for lease in changed {
+            let current = leases.get_mut(&lease.key);
+            if let Some(current) = current.filter(|current| current.epoch == lease.epoch) {
+                current.shard_start.clone_from(&lease.shard_start);
+            }
+        }
+        Ok(())
     }
 
     async fn remove_leases(&self, removed: &[Lease]) -> Result<(), PortError> {

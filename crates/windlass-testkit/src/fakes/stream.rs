@@ -30,6 +30,9 @@ struct FakeShard {
     parents: Vec<ShardId>,
     records: Vec<(Bytes, Timestamp)>,
     closed: bool,
+    /// Whether listings lack it.
+    hidden: bool,
+    start: usize,
     n_reads: usize,
 }
 
@@ -57,6 +60,26 @@ impl FakeStream {
             ..FakeShard::default()
         };
         lock(&self.shards).insert(name(child), shard);
+    }
+
+    /// Leaves a shard out of listings, or lists it again.
+    pub fn hide(&self, shard: usize, hidden: bool) {
+        self.change(shard, |shard| shard.hidden = hidden);
+    }
+
+    /// Removes a shard, as if its retention period had passed.
+    pub fn remove(&self, shard: usize) {
+        lock(&self.shards).remove(&name(shard));
+    }
+
+    /// Deletes the stream and creates it again with one open shard, `0`, whose starting sequence
+    /// number is `start`. Those of the first stream are 0.
+    pub fn recreate(&self, start: usize) {
+        let shard = FakeShard {
+            start,
+            ..FakeShard::default()
+        };
+        *lock(&self.shards) = BTreeMap::from([(name(0), shard)]);
     }
 
     /// Number of reads of a shard.
@@ -92,10 +115,11 @@ impl FakeShard {
 impl StreamReader for FakeStream {
     async fn list_shards(&self) -> Result<Vec<Shard>, PortError> {
         let shards = lock(&self.shards);
-        let shards = shards.iter().map(|(id, shard)| Shard {
+        let shards = shards.iter().filter(|(_, shard)| !shard.hidden);
+        let shards = shards.map(|(id, shard)| Shard {
             id: id.clone(),
             parents: shard.parents.clone(),
-            starting_sequence_number: None,
+            starting_sequence_number: Some(shard.start.to_string().as_str().into()),
             is_closed: shard.closed,
         });
         Ok(shards.collect())

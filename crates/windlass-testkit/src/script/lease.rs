@@ -4,7 +4,8 @@
 //! stream [from=POSITION]     the source of the mapping; the default is a stream from trim_horizon
 //! queue
 //! > list SHARDS              plans the rows for a listing of shards, and changes them
-//! sync                       plans the rows without a listing, and changes them
+//! sync                       plans the rows by the last listing again, and changes them
+//! pause DURATION             the next listing comes so long after the one before, instead of 30 s
 //! save UNIT POSITION         writes the checkpoint of a row
 //! row UNIT                   adds a row
 //! enable | disable | delete | update
@@ -15,8 +16,9 @@
 //! ```
 //!
 //! `SHARDS` are drawings, separated by commas: `a` is a shard, `a -> b` a shard `b` with the parent
-//! `a`, and `a b -> c` the merge of `a` and `b`. A `POSITION` is `trim_horizon`, `shard_end`, a time
-//! (`@MILLISECONDS`), or the sequence number of the last resolved record. A `UNIT` is the name of a
+//! `a`, and `a b -> c` the merge of `a` and `b`; `from NUMBER` after a shard is its starting sequence
+//! number. A `POSITION` is `trim_horizon`, `shard_end`, a time
+//! (`@MILLISECONDS`), `latest` (only of a stream), or the sequence number of the last resolved record. A `UNIT` is the name of a
 //! shard or the number of a queue slot.
 
 use std::collections::BTreeMap;
@@ -25,7 +27,7 @@ use std::time::Duration;
 
 use goldenscript::{Command, Context, Runner};
 use windlass_core::arn::{Arn, StreamKind};
-use windlass_core::ids::ShardId;
+use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::lease_rows::{RemovalReason, plan_lease_rows};
 use windlass_core::mapping::{
@@ -34,10 +36,12 @@ use windlass_core::mapping::{
 };
 use windlass_core::position::Position;
 use windlass_core::reconcile::{Action, Running, reconcile};
-use windlass_core::shard::lineage::Shard;
+use windlass_core::shard::lineage::{ListingHistory, Shard};
 use windlass_core::time::Timestamp;
 
-use super::{Arguments, ScriptError};
+use super::{Arguments, ScriptError, duration};
+
+const LISTING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Runs one script.
 #[derive(Debug)]
@@ -48,17 +52,24 @@ pub struct LeaseRunner {
     revision: Revision,
     rows: BTreeMap<LeaseKey, Lease>,
     running: BTreeMap<LeaseKey, Running>,
+    listings: ListingHistory,
+    now: Timestamp,
+    /// Until the next listing.
+    pause: Duration,
 }
 
 impl Default for LeaseRunner {
     fn default() -> Self {
         Self {
             mapping: MappingId::new("m"),
-            source: stream(Position::TrimHorizon),
+            source: stream(Position::TrimHorizon, Position::TrimHorizon),
             desired: DesiredState::Enabled,
             revision: Revision(1),
             rows: BTreeMap::new(),
             running: BTreeMap::new(),
+            listings: ListingHistory::default(),
+            now: Timestamp::EPOCH,
+            pause: LISTING_INTERVAL,
         }
     }
 }
@@ -68,13 +79,14 @@ impl Runner for LeaseRunner {
 
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, ScriptError> {
         if let Some(drawings) = command.name.strip_prefix("list ") {
-            let shards: Vec<_> = drawings.split(',').map(shard).collect();
-            return self.sync(Some(&shards));
+            let shards: Result<Vec<_>, _> =
+                drawings.split(',').map(shard).collect::<Result<_, _>>();
+            return self.list(shards?);
         }
         let mut arguments = Arguments::of(command);
         let output = match command.name.as_str() {
-            "list" => self.sync(Some(&[]))?,
-            "sync" => self.sync(None)?,
+            "list" => self.list(Vec::new())?,
+            "sync" => self.sync()?,
             "reconcile" => self.reconcile()?,
             name => {
                 self.change(name, &mut arguments)?;
@@ -91,9 +103,20 @@ impl LeaseRunner {
         match name {
             "stream" => {
                 let from = arguments.key("from");
-                self.source = stream(position(from.as_deref().unwrap_or("trim_horizon"))?);
+                self.source = match from.as_deref() {
+                    // The time at which the mapping was created.
+                    Some("latest") => {
+                        let created = Position::AtTimestamp(Timestamp::from_millis(1_000));
+                        stream(created, Position::TrimHorizon)
+                    }
+                    from => {
+                        let from = position(from.unwrap_or("trim_horizon"))?;
+                        stream(from.clone(), from)
+                    }
+                };
             }
             "queue" => self.source = queue(),
+            "pause" => self.pause = duration(&arguments.word()?)?,
             "save" => {
                 let key = self.key(&arguments.word()?);
                 self.row(&key)?.checkpoint = position(&arguments.word()?)?;
@@ -131,23 +154,37 @@ impl LeaseRunner {
         self.revision.0 += 1;
     }
 
-    fn sync(&mut self, listed: Option<&[Shard]>) -> Result<String, ScriptError> {
+    fn list(&mut self, shards: Vec<Shard>) -> Result<String, ScriptError> {
+        self.now = self.now + std::mem::replace(&mut self.pause, LISTING_INTERVAL);
+        self.listings.record(shards, self.now);
+        self.sync()
+    }
+
+    fn sync(&mut self) -> Result<String, ScriptError> {
         let rows: Vec<_> = self.rows.values().cloned().collect();
-        let plan = plan_lease_rows(&self.mapping, &self.source, listed, &rows);
+        let plan = plan_lease_rows(&self.mapping, &self.source, Some(&self.listings), &rows);
         let mut output = String::new();
+        if plan.is_inconsistent {
+            writeln!(output, "inconsistent")?;
+        }
+        for (row, reason) in plan.remove {
+            let reason = match reason {
+                RemovalReason::Resolved => "resolved",
+                RemovalReason::Recreated => "recreated",
+                RemovalReason::WrongUnit => "wrong unit",
+            };
+            writeln!(output, "remove {}: {reason}", name(&row.key))?;
+            self.rows.remove(&row.key);
+        }
         for row in plan.insert {
             let from = text(&row.checkpoint);
             writeln!(output, "insert {} at {from}", name(&row.key))?;
             self.rows.insert(row.key.clone(), row);
         }
-        for (row, reason) in plan.remove {
-            let reason = match reason {
-                RemovalReason::Resolved => "resolved",
-                RemovalReason::Expired => "expired",
-                RemovalReason::WrongUnit => "wrong unit",
-            };
-            writeln!(output, "remove {}: {reason}", name(&row.key))?;
-            self.rows.remove(&row.key);
+        for row in plan.set_start {
+            let start = row.shard_start.as_ref().ok_or("a start is never removed")?;
+            writeln!(output, "set the start of {} to {start}", name(&row.key))?;
+            self.rows.insert(row.key.clone(), row);
         }
         Ok(output)
     }
@@ -196,15 +233,21 @@ fn name(key: &LeaseKey) -> String {
     }
 }
 
-/// Reads `b`, `a -> b` or `a b -> c`.
-fn shard(drawing: &str) -> Shard {
+/// Reads `b`, `a -> b`, `a b -> c` or `a from 7`.
+fn shard(drawing: &str) -> Result<Shard, ScriptError> {
     let (parents, id) = drawing.split_once("->").unwrap_or(("", drawing));
-    Shard {
-        id: ShardId::from(id.trim()),
+    let words: Vec<_> = id.split_whitespace().collect();
+    let (id, start) = match words[..] {
+        [id] => (id, None),
+        [id, "from", start] => (id, Some(SequenceNumber::from(start))),
+        _ => return Err(format!("{drawing:?} is not a shard").into()),
+    };
+    Ok(Shard {
+        id: ShardId::from(id),
         parents: parents.split_whitespace().map(ShardId::from).collect(),
-        starting_sequence_number: None,
+        starting_sequence_number: start,
         is_closed: false,
-    }
+    })
 }
 
 fn position(text: &str) -> Result<Position, ScriptError> {
@@ -226,12 +269,13 @@ fn text(position: &Position) -> String {
     }
 }
 
-fn stream(starting_position: Position) -> Source {
+fn stream(starting_position: Position, recreated_position: Position) -> Source {
     Source::Stream(StreamSource {
         kind: StreamKind::Kinesis,
         arn: arn("kinesis", "stream/s"),
         settings: StreamSettings {
             starting_position,
+            recreated_position,
             skip_before: None,
             batch_size: 100,
             maximum_batching_window: Duration::ZERO,

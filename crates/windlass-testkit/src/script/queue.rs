@@ -147,6 +147,7 @@ impl QueueRunner {
                 let (request, result) = end_request(&mut self.changes, name, arguments)?;
                 QueueInput::VisibilityChanged { request, result }
             }
+            "queue_timeout" => QueueInput::QueueTimeout(duration(&arguments.word()?)?),
             "drain" => QueueInput::Drain,
             _ => return Err(format!("unknown command {name:?}").into()),
         })
@@ -170,7 +171,8 @@ impl QueueRunner {
     fn messages(&mut self, arguments: &mut Arguments) -> Result<Vec<Message>, ScriptError> {
         let mut messages = Vec::new();
         for (written, bytes) in arguments.sized(10)? {
-            let name = written.trim_start_matches('~').to_owned();
+            let name = written.trim_start_matches(['~', '!']).to_owned();
+            let unreadable = written.starts_with('!').then_some("invalid text");
             let n_received = self.n_received.entry(name.clone()).or_default();
             *n_received += 1;
             let receipt = match *n_received {
@@ -185,6 +187,7 @@ impl QueueRunner {
                 sent: self.now,
                 event: sample_filter::event(bytes, name == written),
                 body: 0..0,
+                unreadable,
             });
         }
         Ok(messages)
@@ -345,6 +348,9 @@ fn report_text(report: &Report) -> String {
     match report {
         Report::FilteredOut { n_messages } => format!("report {n_messages} filtered out"),
         Report::Excess { n_messages } => format!("report {n_messages} excess"),
+        Report::Unreadable { message_id, reason } => {
+            format!("report {message_id} unreadable: {reason}")
+        }
         Report::MessageTooLarge { message_id, bytes } => {
             format!("report {message_id} too large: {bytes} bytes")
         }

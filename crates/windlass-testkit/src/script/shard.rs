@@ -96,6 +96,7 @@ impl ShardRunner {
         let settings = ShardConsumerSettings {
             mapping: StreamSettings {
                 starting_position: from.clone(),
+                recreated_position: Position::TrimHorizon,
                 skip_before: skip_before.map(|after| START + after),
                 batch_size: arguments.number("batch_size", 100)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,

@@ -189,6 +189,7 @@ fn settings(
         filter: rng.per_mille(300).then(sample_filter::criteria),
         mapping: StreamSettings {
             starting_position: Position::TrimHorizon,
+            recreated_position: Position::TrimHorizon,
             skip_before: skip.then(|| {
                 let index = rng.size(0, contents.len() - 1);
                 contents.records()[index].approximate_arrival()

@@ -12,7 +12,7 @@ use windlass_core::function::FunctionName;
 use super::reader::{Field, Section};
 use super::yaml::Value;
 
-const TIMEOUTS: (Duration, Duration) = (Duration::from_millis(1), FunctionSettings::MAX_TIMEOUT);
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
 const MAX_CONCURRENCY: u64 = 10_000;
 
@@ -49,13 +49,17 @@ fn read_function(function: Field<'_>) -> Option<FunctionSettings> {
         }
     }
     let mut section = function.section();
-    let timeout = section.duration("timeout", TIMEOUTS);
     let maximum_concurrency = maximum_concurrency(&mut section);
     let role_arn = section.text("role_arn");
-    let kind = read_kind(&mut section)?;
-    let defaults = FunctionSettings::new(kind);
+    let kind = read_kind(&mut section);
+    let max_timeout = match &kind {
+        Some(FunctionKind::Lambda(_)) => FunctionSettings::MAX_LAMBDA_TIMEOUT,
+        Some(FunctionKind::Http(_)) | None => FunctionSettings::MAX_TIMEOUT,
+    };
+    let timeout = section.duration("timeout", (MIN_TIMEOUT, max_timeout));
+    let defaults = FunctionSettings::new(kind?);
     Some(FunctionSettings {
-        timeout: timeout.unwrap_or(defaults.timeout),
+        timeout: timeout.or(defaults.timeout),
         maximum_concurrency: maximum_concurrency.or(defaults.maximum_concurrency),
         role_arn: role_arn.or(defaults.role_arn),
         kind: defaults.kind,

@@ -2,6 +2,8 @@
 //!
 //! Every error is reported, each with its line, before anything is opened or written.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::time::Duration;
 
@@ -202,22 +204,23 @@ fn mappings(file: &mut Section<'_>, home: &ArnScope) -> Vec<ConfigMapping> {
         return Vec::new();
     };
     let now = Clock::start().now();
-    let mut mappings: Vec<(u32, ConfigMapping)> = Vec::new();
+    let (mut mappings, mut lines) = (Vec::new(), HashMap::new());
     for (index, item) in items.iter().enumerate() {
         let item = field.child(item, &format!("[{index}]"));
         let Some(mapping) = mapping(&item, home, now) else {
             continue;
         };
         let line = item.node.line;
-        let mut earlier = mappings.iter();
-        if let Some((line, _)) = earlier.find(|(_, it)| it.is_duplicate_of(&mapping)) {
-            item.error(format!(
-                "the mapping on line {line} has the same source and function"
-            ));
+        match lines.entry(mapping.pair()) {
+            Entry::Vacant(entry) => drop(entry.insert(line)),
+            Entry::Occupied(first) => item.error(format!(
+                "the mapping on line {} has the same source and function",
+                first.get()
+            )),
         }
-        mappings.push((line, mapping));
+        mappings.push(mapping);
     }
-    mappings.into_iter().map(|(_, mapping)| mapping).collect()
+    mappings
 }
 
 /// A mapping whose members are reported with their own lines.

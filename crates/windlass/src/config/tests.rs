@@ -120,6 +120,22 @@ mappings:
 }
 
 #[test]
+fn a_lambda_function_may_have_a_longer_timeout_than_others() {
+    let arn = "arn:aws:lambda:us-east-1:111122223333:function:f";
+    let timeout = |kind: &str, timeout: &str| {
+        let text = format!("functions: {{f: {{{kind}, timeout: {timeout}}}}}");
+        Config::parse(&text, with(&variable)).map(|it| it.adapters.functions["f"].timeout)
+    };
+    let (lambda, url) = (format!("lambda: '{arn}'"), "url: 'http://x'");
+    let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+    assert_eq!(timeout(&lambda, "90m").unwrap(), minutes(90));
+    assert_eq!(timeout(url, "15m").unwrap(), minutes(15));
+    assert_eq!(timeout(&lambda, "~").unwrap(), None, "its own");
+    assert!(timeout(&lambda, "91m").is_err());
+    assert!(timeout(url, "16m").is_err());
+}
+
+#[test]
 fn mappings_are_checked_with_their_lines() {
     let text = "\
 mappings:

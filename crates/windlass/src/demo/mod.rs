@@ -18,6 +18,7 @@ use crate::cli::{DemoArgs, LogFormat};
 use crate::client::Client;
 use crate::config::{Config, Environment};
 use crate::serve::Signals;
+use crate::telemetry::Log;
 use crate::{output, print_config_errors, telemetry};
 
 mod progress;
@@ -33,23 +34,24 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(45);
 const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 
 pub(crate) fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
-    if let Err(problem) = telemetry::start(LogFormat::Text, Some("warn")) {
-        return Ok(print_config_errors(None, &[problem]));
-    }
+    let log = match telemetry::start(LogFormat::Text, Some("warn")) {
+        Ok(log) => log,
+        Err(error) => return Ok(print_config_errors(None, &[error])),
+    };
     let runtime = Runtime::new().context("starting the runtime")?;
-    let code = runtime.block_on(demo(args));
+    let code = runtime.block_on(demo(args, &log));
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
 }
 
-async fn demo(args: &DemoArgs) -> anyhow::Result<ExitCode> {
+async fn demo(args: &DemoArgs, log: &Log) -> anyhow::Result<ExitCode> {
     // Registered first, so that a signal does not leave the directory in place.
     let mut signals = Signals::new()?;
     let emulator = Emulator::start(([127, 0, 0, 1], 0).into()).await;
     let emulator = emulator.context("starting the emulator")?;
     let directory = TempDir::new()?;
     let config = build_config(&emulator, directory.path(), args.port)?;
-    let running = App::build(config, false).await?.spawn().await?;
+    let running = App::build(config, false, log).await?.spawn().await?;
     let api = format!("http://{}", running.address());
     let client = Client::new(&api);
     print_introduction(&emulator, &api)?;

@@ -53,7 +53,7 @@ async fn apply(client: &Client, mapping: &Value) -> anyhow::Result<Value> {
     let source = mapping["EventSourceArn"].as_str();
     let function = mapping["FunctionName"].as_str();
     let existing = client.list(source, function).await?;
-    let Some(current) = existing.first() else {
+    let Some(current) = current(&existing) else {
         return client.create(mapping).await;
     };
     let changes = differences(mapping, current)?;
@@ -61,6 +61,13 @@ async fn apply(client: &Client, mapping: &Value) -> anyhow::Result<Value> {
         Some(uuid) if !changes.is_empty() => client.update(uuid, &Value::Object(changes)).await,
         _ => Ok(current.clone()),
     }
+}
+
+/// The mapping to update, of all those of one source and function: at most one is not being deleted.
+fn current(existing: &[Value]) -> Option<&Value> {
+    existing
+        .iter()
+        .find(|mapping| mapping["State"] != "Deleting")
 }
 
 /// The members of the update that turns a mapping, as the API shows it, into that of the file.
@@ -115,7 +122,17 @@ mod tests {
 
     use super::*;
 
-    fn current() -> Value {
+    #[test]
+    fn a_mapping_that_is_being_deleted_is_created_again() {
+        let deleting = json!({"UUID": "a", "State": "Deleting"});
+        let live = json!({"UUID": "b", "State": "Disabled"});
+        let existing = [deleting, live.clone()];
+        assert_eq!(current(&existing), Some(&live));
+        assert_eq!(current(&existing[..1]), None);
+        assert_eq!(current(&[]), None);
+    }
+
+    fn shown() -> Value {
         json!({
             "UUID": "14e0db71-5d35-4eb5-b481-8945cf9d10c2",
             "State": "Enabled",
@@ -147,7 +164,7 @@ mod tests {
         if let (Value::Object(wanted), Value::Object(more)) = (&mut wanted, more) {
             wanted.extend(more.clone());
         }
-        differences(&wanted, &current()).unwrap().into()
+        differences(&wanted, &shown()).unwrap().into()
     }
 
     #[test]

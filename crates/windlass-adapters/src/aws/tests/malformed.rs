@@ -75,8 +75,12 @@ fn events(records: &[Record]) -> Vec<Bytes> {
 }
 
 fn parse_sqs(pieces: &[&[u8]]) -> Result<Vec<Bytes>, WireError> {
-    let template = sqs::EventTemplate::new("arn", "us-east-1", true, true);
+    let template = sqs::EventTemplate::new("arn", "us-east-1", true, false);
     let messages = parse_pieces(pieces, sqs::ReceiveMessageParser::new(&template, 0))?;
+    // One that cannot be rendered counts as rejected here.
+    if let Some(reason) = messages.iter().find_map(|it| it.unreadable) {
+        return Err(WireError::new(0, reason));
+    }
     Ok(messages.into_iter().map(|it| it.event).collect())
 }
 

@@ -55,7 +55,7 @@ async fn a_receive_requests_all_attributes_of_an_event() {
     let url = json!({"QueueName": "q", "QueueOwnerAWSAccountId": "123456789012"});
     assert_eq!(requests[0].call(), ("GetQueueUrl", url));
     let receive = json!({"QueueUrl": URL, "MaxNumberOfMessages": 7, "WaitTimeSeconds": 20,
-        "VisibilityTimeout": 90, "MessageAttributeNames": ["All"],
+        "VisibilityTimeout": 90, "AttributeNames": ["All"], "MessageAttributeNames": ["All"],
         "MessageSystemAttributeNames": ["All"]});
     for request in &requests[1..] {
         assert_eq!(request.call(), ("ReceiveMessage", receive.clone()));

@@ -1,15 +1,18 @@
 //! Connections of HTTP functions: refused, closed, hanging, reused.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_engine::ports::{Invocation, Target};
 
 use super::server::{Act, Server, response};
-use super::{error, invocation, not_invoked, target, throttled};
+use super::{MINUTE, error, invocation, not_invoked, target, throttled};
+use crate::targets::{HttpFunction, HttpTarget};
 
 /// Closes the connection before a response begins.
 fn close() -> Act {
@@ -98,6 +101,62 @@ async fn connections_are_reused() {
     callers.join_all().await;
     let connections = server.connections(200).await;
     assert!(*connections.iter().max().unwrap() <= 16, "{connections:?}");
+}
+
+/// <https://docs.kernel.org/networking/proc_net_tcp.html>
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_connection_has_tcp_keep_alive() {
+    let server = Server::start([]).await;
+    let target = target(&server.url("/"));
+    assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
+    let (_, port) = server.address().split_once(':').unwrap();
+    let peer = format!("0100007F:{:04X}", port.parse::<u16>().unwrap());
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let sockets = sockets.lines().map(|it| it.split_whitespace().collect());
+    let ours: Vec<Vec<_>> = sockets.filter(|it: &Vec<_>| it[2] == peer).collect();
+    let [socket] = ours.try_into().unwrap();
+    assert!(
+        socket[5].starts_with("02:"),
+        "the keep-alive timer: {socket:?}"
+    );
+}
+
+/// Invokes a function every 20 s, so that its connection is never idle for long.
+#[tokio::test]
+async fn a_connection_is_used_for_five_minutes() {
+    let mut server = Server::start([]).await;
+    let target = target(&server.url("/"));
+    let mut connections = Vec::new();
+    for _ in 0..17 {
+        assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
+        connections.push(server.received().await.connection);
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(20)).await;
+        tokio::time::resume();
+    }
+    let expected = [[0; 15].as_slice(), &[1, 1]].concat();
+    assert_eq!(connections, expected);
+}
+
+#[tokio::test]
+async fn an_old_connection_is_closed_after_its_response() {
+    let permits = Arc::new(Semaphore::new(0));
+    let slow = Act::RespondWhen(Arc::clone(&permits), response(200, &[], b"{}"));
+    let mut server = Server::start([slow]).await;
+    let function = HttpFunction::new(&server.url("/"));
+    let target = Arc::new(HttpTarget::new(&function, 15 * MINUTE, None, None).unwrap());
+    let mut call = JoinSet::new();
+    let called = Arc::clone(&target);
+    call.spawn(async move { called.invoke(invocation(1)).await });
+    server.received().await;
+    tokio::time::pause();
+    tokio::time::advance(6 * MINUTE).await;
+    tokio::time::resume();
+    permits.add_permits(1);
+    assert_eq!(call.join_next().await.unwrap().unwrap(), Outcome::Success);
+    assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
+    assert_eq!(server.connections(1).await, [1]);
 }
 
 #[tokio::test]

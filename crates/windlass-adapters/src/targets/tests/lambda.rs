@@ -15,8 +15,8 @@ use windlass_engine::ports::Target;
 
 use super::server::{Act, Server, response};
 use super::{MINUTE, error, invocation, not_invoked, throttled};
-use crate::targets::{LambdaTarget, find_function};
-use crate::tests::test_http::TestHttp;
+use crate::targets::{LambdaTarget, MAX_RESPONSE_BYTES, find_function};
+use crate::tests::test_http::{Ending, TestHttp};
 
 fn arn(qualifier: &str) -> Arn {
     let arn = format!("arn:aws:lambda:us-east-1:123456789012:function:f{qualifier}");
@@ -25,7 +25,7 @@ fn arn(qualifier: &str) -> Arn {
 
 fn lambda_target(timeout: Duration) -> (TestHttp, LambdaTarget) {
     let (http, clients) = TestHttp::new();
-    let target = LambdaTarget::new(&clients.lambda, &arn(":live"), timeout, None);
+    let target = LambdaTarget::new(&clients.lambda, &arn(":live"), Some(timeout), None);
     (http, target)
 }
 
@@ -43,7 +43,7 @@ async fn a_function_is_invoked_synchronously() {
     assert_eq!(request.headers["x-amz-invocation-type"], "RequestResponse");
     assert_eq!(request.body, invocation(2).event.to_bytes());
     assert!(request.headers["authorization"].contains("/us-east-1/lambda/aws4_request"));
-    assert_eq!(target.timeout(), MINUTE);
+    assert_eq!(target.timeout().await, MINUTE + Duration::from_secs(5));
 }
 
 #[tokio::test]
@@ -119,6 +119,11 @@ async fn errors_of_the_service_use_no_attempt() {
         (400, "SnapStartException"),
         (400, "InvalidParameterValueException"),
         (415, "UnsupportedMediaTypeException"),
+        (400, "InvalidRequestContentException"),
+        (402, "ServiceQuotaExceededException"),
+        (400, ""),
+        (404, ""),
+        (422, "Unknown"),
     ];
     let transient = transient.map(|it| (it, not_invoked(Fault::Transient)));
     let denied = denied.map(|it| (it, not_invoked(Fault::Denied)));
@@ -128,10 +133,7 @@ async fn errors_of_the_service_use_no_attempt() {
             (413, "RequestTooLargeException"),
             error(413, "RequestTooLargeException"),
         ),
-        (
-            (400, "InvalidRequestContentException"),
-            error(400, "InvalidRequestContentException"),
-        ),
+        ((413, ""), error(413, "Unhandled")),
         (
             (400, "RecursiveInvocationException"),
             error(400, "RecursiveInvocationException"),
@@ -160,12 +162,74 @@ async fn a_call_may_take_the_timeout_of_its_function_and_five_seconds() {
     assert_eq!(started.elapsed().as_secs(), 15 * 60 + 5);
 }
 
+#[tokio::test]
+async fn the_size_of_a_response_is_limited() {
+    let (http, target) = lambda_target(MINUTE);
+    http.respond(&vec![b'x'; MAX_RESPONSE_BYTES]);
+    assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
+    http.respond(&vec![b'x'; MAX_RESPONSE_BYTES + 1]);
+    let outcome = target.invoke(invocation(1)).await;
+    assert_eq!(outcome, error(200, "response too large"));
+    http.respond(b"{}");
+    http.end(Ending::ConnectionLost);
+    let outcome = target.invoke(invocation(1)).await;
+    assert_eq!(outcome, error(0, "response broken off"));
+}
+
+/// Requests for the configuration of the function, of those since the last call.
+fn n_lookups(http: &TestHttp) -> usize {
+    let requests = http.requests();
+    let lookups = requests
+        .iter()
+        .filter(|it| it.uri.ends_with("/configuration"));
+    lookups.count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_without_a_configured_timeout_has_its_own() {
+    let (http, clients) = TestHttp::new();
+    let target = LambdaTarget::new(&clients.lambda, &arn(""), None, None);
+    http.respond_once(200, r#"{"FunctionName":"f","Timeout":120}"#);
+    assert_eq!(target.timeout().await.as_secs(), 125);
+    http.respond(b"null");
+    http.delay(Duration::from_secs(75));
+    assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
+    assert_eq!(n_lookups(&http), 1, "it is read once");
+    // After an invocation that took longer it is read again.
+    http.delay(20 * MINUTE);
+    let started = Instant::now();
+    assert_eq!(target.invoke(invocation(1)).await, error(0, "timeout"));
+    assert_eq!(started.elapsed().as_secs(), 125);
+    http.respond_once(200, r#"{"FunctionName":"f","Timeout":300}"#);
+    assert_eq!(target.timeout().await.as_secs(), 305);
+    // And after an hour; what is known stays if it cannot be read, because of the delay here.
+    tokio::time::advance(61 * MINUTE).await;
+    http.requests();
+    let started = Instant::now();
+    assert_eq!(target.timeout().await.as_secs(), 305);
+    assert_eq!(started.elapsed().as_secs(), 5);
+    assert_eq!(n_lookups(&http), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_whose_timeout_cannot_be_read_may_take_the_longest_possible_time() {
+    for (status, configuration) in [(403, "{}"), (500, "{}"), (200, r#"{"FunctionName":"f"}"#)] {
+        let (http, clients) = TestHttp::new();
+        let target = LambdaTarget::new(&clients.lambda, &arn(""), None, None);
+        http.respond_once(status, configuration);
+        http.respond(b"null");
+        assert_eq!(target.timeout().await.as_secs(), 15 * 60 + 5);
+        assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
+        assert_eq!(n_lookups(&http), 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn concurrent_invocations_are_limited() {
     let (http, clients) = TestHttp::new();
     http.respond(b"null");
     http.delay(Duration::from_secs(10));
-    let target = LambdaTarget::new(&clients.lambda, &arn(""), MINUTE, Some(2));
+    let target = LambdaTarget::new(&clients.lambda, &arn(""), Some(MINUTE), Some(2));
     let target = Arc::new(target);
     let started = Instant::now();
     let mut calls = JoinSet::new();
@@ -197,7 +261,7 @@ async fn network_errors_are_distinguished() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     drop(listener);
-    let target = LambdaTarget::new(&client(&address), &arn(""), MINUTE, None);
+    let target = LambdaTarget::new(&client(&address), &arn(""), Some(MINUTE), None);
     let refused = target.invoke(invocation(1)).await;
     assert_eq!(refused, not_invoked(Fault::Transient));
     let broken = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc".to_vec();
@@ -209,7 +273,7 @@ async fn network_errors_are_distinguished() {
         Act::Hang(Vec::new()),
     ];
     let mut server = Server::start(script).await;
-    let target = LambdaTarget::new(&client(server.address()), &arn(""), MINUTE, None);
+    let target = LambdaTarget::new(&client(server.address()), &arn(""), Some(MINUTE), None);
     assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
     assert_eq!(
         target.invoke(invocation(1)).await,

@@ -41,6 +41,7 @@ impl QueueChecker {
             QueueInput::VisibilityChanged { request, result } => {
                 model.visibility_changed(*request, result, now);
             }
+            QueueInput::QueueTimeout(timeout) => model.settings.visibility_timeout = *timeout,
             QueueInput::Drain => model.drain(now),
         }
         model.pass_time(now);
@@ -75,9 +76,13 @@ impl QueueChecker {
                 rules::q6_receives_scale(model, *wait, *visibility)?;
                 rules::q8_receives_stop_while_the_function_is_unreachable(model)?;
                 rules::q10_receives_respect_their_backoff(model, now)?;
-                let (limit, sent) = (usize::from(*limit), now);
+                let receive = Receive {
+                    limit: usize::from(*limit),
+                    sent: now,
+                    visibility: *visibility,
+                };
                 model.receive_backoff.begin_attempt();
-                model.receives.insert(*request, Receive { limit, sent });
+                model.receives.insert(*request, receive);
             }
             QueueCommand::Invoke(batch) => {
                 rules::invocations_are_allowed(model, batch, now)?;

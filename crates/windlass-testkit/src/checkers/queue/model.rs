@@ -62,6 +62,7 @@ pub(super) struct Model {
 pub(super) struct Receive {
     pub(super) limit: usize,
     pub(super) sent: Timestamp,
+    pub(super) visibility: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -107,6 +108,8 @@ pub(super) struct TrackedBatch {
 pub(super) struct EntryRequest {
     pub(super) entries: Vec<Entry>,
     pub(super) sent: Timestamp,
+    /// The new visibility timeout, if it is an extension.
+    timeout: Duration,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,8 +182,9 @@ impl Model {
             self.target_receives = (self.target_receives + 1).min(5);
         }
         self.received += messages.len() as u64;
-        if now < receive.sent + self.visibility() {
-            self.accept(messages, receive.sent, now);
+        let visible_at = receive.sent + receive.visibility;
+        if now < visible_at {
+            self.accept(messages, receive.sent, visible_at, now);
         } else {
             self.expire(messages.len());
         }
@@ -192,9 +196,15 @@ impl Model {
         }
     }
 
-    fn accept(&mut self, messages: &[Message], requested: Timestamp, now: Timestamp) {
-        let visible_at = requested + self.visibility();
-        let (mut blocked_groups, mut n_filtered_out) = (BTreeSet::new(), 0);
+    fn accept(
+        &mut self,
+        messages: &[Message],
+        requested: Timestamp,
+        visible_at: Timestamp,
+        now: Timestamp,
+    ) {
+        let (mut blocked_groups, mut all_blocked) = (BTreeSet::new(), false);
+        let mut n_filtered_out = 0;
         let excess = self.excess(messages);
         if !excess.is_empty() {
             let n_messages = excess.len();
@@ -205,6 +215,15 @@ impl Model {
         let has_room = |message: &&Message| !excess.contains(&message.receipt_handle);
         for message in messages.iter().filter(has_room) {
             let bytes = message.event.len();
+            if let Some(reason) = message.unreadable {
+                let message_id = message.message_id.clone();
+                self.expected_reports
+                    .push(Report::Unreadable { message_id, reason });
+                self.leave_to_queue(message.receipt_handle.clone());
+                all_blocked |= self.settings.mapping.fifo && message.group.is_none();
+                blocked_groups.extend(message.group);
+                continue;
+            }
             let filtered_out =
                 self.settings.filter.is_some() && !sample_filter::matches(&message.event);
             n_filtered_out += usize::from(filtered_out);
@@ -218,11 +237,10 @@ impl Model {
                 blocked_groups.extend(message.group);
                 continue;
             }
-            if !filtered_out
-                && message
-                    .group
-                    .is_some_and(|group| blocked_groups.contains(&group))
-            {
+            let group_blocked = message
+                .group
+                .is_some_and(|group| blocked_groups.contains(&group));
+            if !filtered_out && (all_blocked || group_blocked) {
                 let receipt = message.receipt_handle.clone();
                 self.expected_releases.insert(receipt, Duration::ZERO);
                 continue;
@@ -366,7 +384,6 @@ impl Model {
         }
         let request = self.extensions.remove(&id).expect("it was requested");
         self.change_fault = first_fault(results, request.entries.len());
-        let visibility = self.visibility();
         for (index, entry) in request.entries.iter().enumerate() {
             let result = entry_result(results, index);
             if fault_of(result).is_some() {
@@ -382,7 +399,7 @@ impl Model {
             }
             match result {
                 EntryResult::Done => {
-                    held.visible_at = held.visible_at.max(request.sent + visibility);
+                    held.visible_at = held.visible_at.max(request.sent + request.timeout);
                 }
                 EntryResult::Refused => {
                     held.extension = Extension::Refused;
@@ -474,7 +491,12 @@ impl Model {
             held.expect("it is to be deleted").state = State::Deleting;
         }
         self.delete_backoff.begin_attempt();
-        let deletion = EntryRequest { entries, sent };
+        let timeout = Duration::ZERO;
+        let deletion = EntryRequest {
+            entries,
+            sent,
+            timeout,
+        };
         self.deletions.insert(request, deletion);
     }
 
@@ -488,7 +510,12 @@ impl Model {
             let held = self.held.get_mut(&entry.id);
             held.expect("it is held").extension = Extension::InFlight;
         }
-        let extension = EntryRequest { entries, sent };
+        let timeout = self.visibility();
+        let extension = EntryRequest {
+            entries,
+            sent,
+            timeout,
+        };
         self.extensions.insert(request, extension);
     }
 

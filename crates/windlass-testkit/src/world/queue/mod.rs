@@ -192,6 +192,10 @@ impl World {
         if self.rng.per_mille(self.plan.drain) {
             self.feed(QueueInput::Drain, trace)?;
         }
+        if self.rng.per_mille(self.plan.new_timeout) && self.instance.is_some() {
+            let timeout = self.plan.redraw_timeout(&mut self.rng);
+            self.feed(QueueInput::QueueTimeout(timeout), trace)?;
+        }
         if self.rng.per_mille(self.plan.idle_timer) && self.instance.is_some() {
             self.fire(trace)?;
         }
@@ -362,8 +366,14 @@ impl World {
     }
 
     fn is_filtered_out(&self, index: usize) -> bool {
-        let Planned { len, matches, .. } = self.plan.messages[index];
-        self.plan.settings.filter.is_some()
+        let Planned {
+            len,
+            matches,
+            unreadable,
+            ..
+        } = self.plan.messages[index];
+        !unreadable
+            && self.plan.settings.filter.is_some()
             && !sample_filter::matches(&sample_filter::event(len, matches))
     }
 

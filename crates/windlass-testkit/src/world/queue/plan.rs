@@ -21,10 +21,12 @@ pub(super) struct Plan {
     pub(super) faults_end: Timestamp,
     pub(super) sqs: SqsPlan,
     pub(super) function: FunctionPlan,
-    /// Chances of each step, per mille: a crash, a drain, a timer that is not due.
+    /// Chances of each step, per mille: a crash, a drain, a timer that is not due, a change of the
+    /// queue's visibility timeout.
     pub(super) crash: u64,
     pub(super) drain: u64,
     pub(super) idle_timer: u64,
+    pub(super) new_timeout: u64,
 }
 
 /// One message of the queue.
@@ -35,6 +37,8 @@ pub(super) struct Planned {
     pub(super) len: usize,
     /// The filter of the world matches it.
     pub(super) matches: bool,
+    /// Its text cannot be rendered.
+    pub(super) unreadable: bool,
     pub(super) sent: Timestamp,
 }
 
@@ -105,8 +109,16 @@ impl Plan {
             crash: rng.pick(&[0, 0, 5, 30]),
             drain: rng.pick(&[0, 0, 5, 30]),
             idle_timer: rng.pick(&[0, 50]),
+            new_timeout: rng.pick(&[0, 0, 0, 20]),
             messages,
         }
+    }
+
+    /// Changes the queue's own visibility timeout.
+    pub(super) fn redraw_timeout(&mut self, rng: &mut Rng) -> Duration {
+        let timeout = Duration::from_secs(rng.pick(&[0, 2, 30, 120]));
+        self.settings.visibility_timeout = timeout;
+        timeout
     }
 
     /// Changes the batch size, as an update of the mapping between two consumers does.
@@ -121,6 +133,7 @@ fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
     let room = payload_limit - ENVELOPE_LEN;
     let max_len = rng.pick(&[room / 20 + 2, room / 2, room]);
     let too_large = rng.pick(&[0, 0, 100]);
+    let unreadable = rng.pick(&[0, 0, 0, 50]);
     let match_chance = rng.pick(&[20, 500, 950]);
     let spacing = rng.pick(&[0, 20, 400, 3_000]);
     let gaps = rng.pick(&[0, 50]);
@@ -140,6 +153,7 @@ fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
             group,
             len,
             matches: rng.per_mille(match_chance),
+            unreadable: rng.per_mille(unreadable),
             sent,
         }
     };

@@ -179,9 +179,9 @@ impl Sqs {
 
     fn redrive(&mut self, now: Timestamp) {
         for stored in &mut self.messages {
-            let too_large = self.max_len < stored.planned.len;
+            let undeliverable = stored.planned.unreadable || self.max_len < stored.planned.len;
             let exhausted = self.plan.max_receives <= stored.receives;
-            if too_large && exhausted && stored.visible_at <= now {
+            if undeliverable && exhausted && stored.visible_at <= now {
                 stored.state = State::Redriven;
             }
         }
@@ -230,6 +230,7 @@ impl Sqs {
             sent: stored.planned.sent,
             event: sample_filter::event(stored.planned.len, stored.planned.matches),
             body: 0..0,
+            unreadable: stored.planned.unreadable.then_some("invalid text"),
         };
         Delivered {
             index,

@@ -14,6 +14,7 @@ pub(super) fn input_text(input: &QueueInput) -> String {
         | QueueInput::Invoked { .. }
         | QueueInput::Deleted { .. }
         | QueueInput::VisibilityChanged { .. }
+        | QueueInput::QueueTimeout(_)
         | QueueInput::Drain => format!("{input:?}"),
     }
 }

@@ -1,0 +1,159 @@
+//! Mappings of the file, applied to a store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use serde_json::json;
+use windlass_core::function::FunctionName;
+use windlass_engine::clock::Clock;
+use windlass_engine::ports::{MappingStore as _, PortError, ResourceLookup, Store};
+use windlass_engine::supervisor::Wakeup;
+use windlass_testkit::fakes::FakeStore;
+
+use super::*;
+
+/// Functions whose names start with `f` exist and need no call. Those of `slow` never answer.
+#[derive(Default)]
+struct FakeLookup {
+    missing: Mutex<BTreeSet<String>>,
+    slow: BTreeSet<String>,
+    calls: AtomicUsize,
+}
+
+#[async_trait]
+impl ResourceLookup for FakeLookup {
+    async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if self.slow.contains(&name.name) {
+            std::future::pending::<()>().await;
+        }
+        if !name.name.starts_with('f') {
+            tokio::task::yield_now().await;
+        }
+        let is_missing = self.missing.lock().unwrap().contains(&name.name);
+        Ok((!is_missing).then(|| name.resolve(&home())))
+    }
+
+    async fn source(&self, _source: &SourceArn) -> Result<(), PortError> {
+        Ok(())
+    }
+}
+
+fn home() -> ArnScope {
+    ArnScope {
+        partition: "aws".to_owned(),
+        region: "us-east-1".to_owned(),
+        account_id: "000000000000".to_owned(),
+    }
+}
+
+fn mapping(function: &str) -> ConfigMapping {
+    let arn = "arn:aws:sqs:us-east-1:000000000000:jobs";
+    let members = json!({"FunctionName": function, "EventSourceArn": arn});
+    let members = members.as_object().unwrap();
+    ConfigMapping::parse("line 1", members, &home(), Clock::start().now()).unwrap()
+}
+
+fn parts(store: &Arc<FakeStore>, lookup: &Arc<FakeLookup>) -> ApplyParts {
+    ApplyParts {
+        store: Arc::clone(store) as _,
+        lookup: Arc::clone(lookup) as _,
+        problems: ConfigProblems::default(),
+        wakeup: Wakeup::default(),
+        clock: Clock::start(),
+        prune: false,
+    }
+}
+
+async fn functions(store: &dyn Store) -> BTreeMap<String, DesiredState> {
+    let rows = store.mappings().await.unwrap();
+    let name = |row: &MappingRow| row.spec.function_name().unwrap().to_owned();
+    rows.iter().map(|row| (name(row), row.desired)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_stored_is_not_looked_up_again() {
+    let (store, lookup) = (Arc::new(FakeStore::default()), Arc::default());
+    let all: Vec<_> = (0..1_000).map(|n| mapping(&format!("f{n}"))).collect();
+    for calls in [1_000, 1_000] {
+        let parts = parts(&store, &lookup);
+        let pending = PendingMappings::apply(all.clone(), parts).await.unwrap();
+        assert_eq!(functions(&*store).await.len(), 1_000);
+        assert_eq!(lookup.calls.load(Ordering::Relaxed), calls);
+        pending.finish().await;
+    }
+    let rows = store.mappings().await.unwrap();
+    assert!(rows.iter().all(|row| row.revision == Revision(1)));
+    assert_eq!(store.reads_of_mappings(), 2 + 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mapping_that_cannot_be_looked_up_holds_up_no_other() {
+    let store = Arc::new(FakeStore::default());
+    let lookup = Arc::new(FakeLookup {
+        missing: Mutex::new(BTreeSet::from([
+            "f-missing".to_owned(),
+            "missing".to_owned(),
+        ])),
+        slow: BTreeSet::from(["slow".to_owned()]),
+        calls: AtomicUsize::new(0),
+    });
+    let parts = parts(&store, &lookup);
+    let problems = parts.problems.clone();
+    let all = ["f-missing", "missing", "slow", "lambda", "f"].map(mapping);
+    // Without waiting for anything.
+    let pending = PendingMappings::apply(all.to_vec(), parts).await.unwrap();
+    assert!(functions(&*store).await.keys().eq(["f"]));
+
+    let mut finish = tokio::task::JoinSet::new();
+    finish.spawn(pending.finish());
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    assert!(functions(&*store).await.keys().eq(["f", "lambda", "slow"]));
+    let texts: BTreeSet<_> = problems.all().into_values().map(|it| it.text).collect();
+    let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+    assert_eq!(texts.len(), 3, "{texts:?}");
+    assert!(texts[0].starts_with("the function 'f-missing' does not exist"));
+    assert!(texts[2].starts_with("the function could not be checked: no answer"));
+
+    lookup.missing.lock().unwrap().clear();
+    tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+    assert_eq!(functions(&*store).await.len(), 5);
+    let left = problems.all();
+    assert!(left.values().all(|it| it.text.contains("no answer")) && left.len() == 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_is_being_deleted_blocks_nothing() {
+    let (store, lookup) = (Arc::new(FakeStore::default()), Arc::default());
+    let apply =
+        |all: &[ConfigMapping]| PendingMappings::apply(all.to_vec(), parts(&store, &lookup));
+    let all = [mapping("f"), mapping("f2")];
+    apply(&all).await.unwrap();
+    // Both are deleted by the API, and one is created by it again.
+    for row in store.mappings().await.unwrap() {
+        let deleted = MappingRow {
+            desired: DesiredState::Deleted,
+            change: Change::Deleted,
+            ..row.next_revision(row.created)
+        };
+        store.put(&deleted, Some(row.revision)).await.unwrap();
+        if row.spec.function_name() == Some("f") {
+            let twin = MappingRow {
+                id: MappingId::new("00000000-0000-4000-8000-000000000000"),
+                from_config: false,
+                ..row
+            };
+            store.put(&twin, None).await.unwrap();
+        }
+    }
+    apply(&all).await.unwrap().finish().await;
+    let rows = store.mappings().await.unwrap();
+    let live = rows
+        .iter()
+        .filter(|row| row.desired == DesiredState::Enabled);
+    let names: BTreeSet<_> = live.map(|row| row.spec.function_name().unwrap()).collect();
+    assert!(names.iter().eq(&["f", "f2"]), "{rows:#?}");
+    assert_eq!(rows.len(), 3);
+}

@@ -1,0 +1,101 @@
+//! Listings that lack shards, shards that are gone, and streams that are created again.
+
+use std::time::Duration;
+
+use windlass_core::outcome::Outcome;
+use windlass_core::position::Position;
+use windlass_testkit::fakes::Answer;
+
+use crate::daemon::{Daemon, after, pass, until};
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_listings_lack_keeps_its_checkpoint_and_its_children_wait() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    stream.put(0, b"{}");
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("it is saved", || is_saved(&daemon, "0", &after("0"))).await;
+    function.answers(Answer::Hangs);
+    stream.put(0, b"{}");
+    stream.follow(0, 1);
+    stream.put(1, b"{}");
+    stream.hide(0, true);
+    pass(300).await;
+    assert_eq!(function.n_calls(), 2, "the child has not begun");
+    assert_eq!(daemon.checkpoint(&id, "0"), after("0"));
+    assert_eq!(daemon.store.leases_of(&id).len(), 1);
+    stream.hide(0, false);
+    pass(60).await;
+    assert_eq!(daemon.store.leases_of(&id).len(), 1);
+    assert_eq!(daemon.status(&id).counts.lost_shards.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_is_gone_ends_after_what_was_read_of_it_is_processed() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    let work = Answer::After(Duration::from_secs(200), Outcome::Success);
+    function.answers(work);
+    stream.put(0, br#"{"n":0}"#);
+    stream.put(0, br#"{"n":1}"#);
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("it is read", || function.n_calls() == 1).await;
+    stream.follow(0, 1);
+    stream.put(1, br#"{"n":2}"#);
+    stream.remove(0);
+    until("the child is processed", || {
+        is_saved(&daemon, "1", &after("0"))
+    })
+    .await;
+    let calls = function.calls();
+    assert_eq!(calls.len(), 3);
+    assert!(is_saved(&daemon, "0", &Position::ShardEnd));
+    let status = daemon.status(&id);
+    assert_eq!(status.counts.lost_shards.get(), 1);
+    let notice = status.notice.expect("it is shown");
+    assert!(
+        notice.contains("after sequence number 1 are lost"),
+        "{notice}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_is_created_again_is_read_from_its_oldest_record() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 2);
+    let function = daemon.adapters.function("f");
+    for _ in 0..3 {
+        stream.put(0, b"{}");
+    }
+    stream.follow(1, 2);
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("all is saved", || is_saved(&daemon, "0", &after("2"))).await;
+    until("a shard has ended", || {
+        is_saved(&daemon, "1", &Position::ShardEnd)
+    })
+    .await;
+    until("its child runs", || daemon.store.leases_of(&id).len() == 3).await;
+    stream.recreate(1_000);
+    stream.put(0, b"{}");
+    until("it is read", || function.n_calls() == 4).await;
+    until("it is saved", || daemon.checkpoint(&id, "0") == after("0")).await;
+    let status = daemon.status(&id);
+    assert_eq!(status.counts.recreated_shards.get(), 1);
+    assert!(status.notice.is_some_and(|it| it.contains("created again")));
+    // The other rows of the former stream end as their shards are gone.
+    until("its rows are gone", || {
+        daemon.store.leases_of(&id).len() == 1
+    })
+    .await;
+    assert_eq!(function.n_calls(), 4);
+}
+
+/// Whether a checkpoint was ever saved.
+fn is_saved(daemon: &Daemon, shard: &str, position: &Position) -> bool {
+    let name = format!("shard:{shard}");
+    let saves = daemon.store.saves();
+    let mut saves = saves.iter();
+    saves.any(|(key, saved)| key.unit.name() == name && saved == position)
+}
