@@ -76,6 +76,7 @@ fn not_created(id: &MappingId, problem: &ConfigProblem) -> MappingReport {
         state: "Creating".to_owned(),
         last_processing_result: "No records processed".to_owned(),
         problem: Some(problem.text.clone()),
+        notice: None,
         counts: CountsReport::default(),
         events_per_second: 0.0,
         behind_ms: None,

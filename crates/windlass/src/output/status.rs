@@ -123,6 +123,9 @@ fn notes(report: &MappingReport) -> Vec<String> {
     if let Some(problem) = &report.problem {
         notes.push(format!("{mapping}: cannot run: {problem}"));
     }
+    if let Some(notice) = &report.notice {
+        notes.push(format!("{mapping}: {notice}"));
+    }
     if report.last_processing_result.starts_with("PROBLEM") {
         let result = &report.last_processing_result;
         notes.push(format!("{mapping}: last result: {result}"));
@@ -203,6 +206,7 @@ mod tests {
             state: "Creating".to_owned(),
             last_processing_result: "PROBLEM: Function call failed".to_owned(),
             problem: Some("ListShards of stream orders failed (Gone)".to_owned()),
+            notice: None,
             counts: CountsReport {
                 polled: 5,
                 invoked: 7,
