@@ -271,7 +271,10 @@ impl Control {
                 Err(ApiError::invalid(denied(arn, kind, &error)))
             }
             // The source is not reachable, or the daemon has no credentials.
-            Fault::Throttled { .. } | Fault::Transient | Fault::Trimmed => {
+            Fault::Throttled { .. }
+            | Fault::Transient
+            | Fault::Trimmed
+            | Fault::UnknownPosition => {
                 tracing::warn!("{}", chain(&error));
                 Err(error.into())
             }

@@ -62,6 +62,9 @@ pub struct ShardReport {
     pub waiting_for: Option<String>,
     /// RFC 3339.
     pub next_at: Option<String>,
+    /// What was lost before it could be read, if anything was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gap: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

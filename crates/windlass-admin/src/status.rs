@@ -13,7 +13,9 @@ use windlass_core::queue;
 use windlass_core::shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::status::{MappingStatus, UnitStatus, UnitView, last_result, waiting_for};
+use windlass_engine::status::{
+    MappingStatus, UnitStatus, UnitView, describe_gap, last_result, waiting_for,
+};
 
 use crate::api::Uuid;
 use crate::config_mappings::ConfigProblem;
@@ -179,6 +181,7 @@ fn shard_report(
         next_at: running
             .and_then(|view| view.next_at)
             .and_then(|at| rfc3339(clock.to_wall(at))),
+        gap: running.and_then(|view| view.gap.as_ref().map(describe_gap)),
     }
 }
 
@@ -229,7 +232,8 @@ fn waiting_for_with_remedy(unit: &UnitStatus, now: Timestamp) -> Option<String> 
             "{words}; allow it to the daemon's credentials (the daemon's log has the refusal in full)"
         ),
         Some(Fault::Transient) => format!("{words}; the daemon's log has the cause"),
-        Some(Fault::Throttled { .. } | Fault::Gone | Fault::Trimmed) | None => words,
+        Some(Fault::Throttled { .. } | Fault::Gone | Fault::Trimmed | Fault::UnknownPosition)
+        | None => words,
     })
 }
 

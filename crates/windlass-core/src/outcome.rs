@@ -41,6 +41,9 @@ pub enum Fault {
     Gone,
     /// The position to read from is older than the oldest record of the source.
     Trimmed,
+    /// The source has no record with the sequence number to read from: the stream was created again,
+    /// or its server has lost its data.
+    UnknownPosition,
 }
 
 /// Result of a conditional write.

@@ -77,7 +77,10 @@ impl Backoff {
             .map_or(MAX_DELAY, |delay| delay.min(MAX_DELAY));
         self.failures = self.failures.saturating_add(1);
         let delay = match fault {
-            Fault::Throttled { .. } | Fault::Transient | Fault::Trimmed => scheduled,
+            Fault::Throttled { .. }
+            | Fault::Transient
+            | Fault::Trimmed
+            | Fault::UnknownPosition => scheduled,
             Fault::Denied | Fault::Gone => MAX_DELAY,
         };
         jitter.apply(delay).max(requested_pause(fault))
@@ -94,7 +97,11 @@ impl Backoff {
 pub(crate) fn requested_pause(fault: Fault) -> Duration {
     match fault {
         Fault::Throttled { retry_after } => retry_after.unwrap_or_default().min(MAX_RETRY_AFTER),
-        Fault::Transient | Fault::Denied | Fault::Gone | Fault::Trimmed => Duration::ZERO,
+        Fault::Transient
+        | Fault::Denied
+        | Fault::Gone
+        | Fault::Trimmed
+        | Fault::UnknownPosition => Duration::ZERO,
     }
 }
 

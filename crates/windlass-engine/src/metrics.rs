@@ -24,6 +24,7 @@ const FILTERED_OUT: &str = "windlass_filtered_out_events_total";
 const INVOKED: &str = "windlass_invoked_events_total";
 const FAILED_INVOKE: &str = "windlass_failed_invoke_events_total";
 const DROPPED: &str = "windlass_dropped_events_total";
+const TRIMMED_GAPS: &str = "windlass_trimmed_gaps_total";
 const RECREATED: &str = "windlass_recreated_shards_total";
 const LOST: &str = "windlass_lost_shards_total";
 const DELIVERED: &str = "windlass_on_failure_destination_delivered_events_total";
@@ -39,7 +40,7 @@ const QUEUE_INVOCATIONS: &str = "windlass_queue_concurrent_invocations";
 const LIMIT: &str = "windlass_limit";
 const LOG_LINES_DROPPED: &str = "windlass_log_lines_dropped_total";
 
-const COUNTERS: [CounterOfCounts; 9] = [
+const COUNTERS: [CounterOfCounts; 10] = [
     (POLLED, "events read from the source", |counts| {
         counts.polled.get()
     }),
@@ -60,6 +61,11 @@ const COUNTERS: [CounterOfCounts; 9] = [
         DROPPED,
         "events dropped: too large for an invocation",
         |counts| counts.dropped.get(),
+    ),
+    (
+        TRIMMED_GAPS,
+        "times that records left the source before they were read, or its position was unknown",
+        |counts| counts.trimmed_gaps.get(),
     ),
     (
         RECREATED,

@@ -228,7 +228,11 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 pub(crate) fn log_fault(error: &PortError) -> Fault {
     match error.fault {
         Fault::Throttled { .. } => tracing::debug!("{}", chain(error)),
-        Fault::Transient | Fault::Denied | Fault::Gone | Fault::Trimmed => {
+        Fault::Transient
+        | Fault::Denied
+        | Fault::Gone
+        | Fault::Trimmed
+        | Fault::UnknownPosition => {
             tracing::warn!("{}", chain(error));
         }
     }

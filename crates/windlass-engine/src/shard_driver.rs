@@ -18,7 +18,7 @@ use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{PageMemory, ReadGrant};
 use crate::ports::{Store, StreamReader, log_fault};
-use crate::status::{UnitHandle, UnitView};
+use crate::status::{UnitHandle, UnitView, describe_gap};
 use crate::stop::{Stop, wait_for_stop};
 
 pub(crate) struct ShardDriver {
@@ -125,12 +125,10 @@ impl ShardDriver {
                     "record dropped: it alone exceeds the payload limit"
                 );
             }
-            Report::Trimmed { after } => tracing::warn!(
-                position = after.kind(),
-                sequence_number = after.value(),
-                "records lost: the retention period of the records after the checkpoint has \
-                 passed; reading continues at the oldest record"
-            ),
+            Report::Gap(gap) => {
+                counts.trimmed_gaps.add(1);
+                tracing::warn!("{}", describe_gap(gap));
+            }
         }
     }
 }

@@ -98,6 +98,8 @@ pub struct AwsClients {
     pub(crate) dynamodb_streams_clock: ServerClock,
     /// Whether Kinesis has an endpoint other than AWS's.
     pub(crate) custom_kinesis: bool,
+    /// The same of DynamoDB Streams.
+    pub(crate) custom_dynamodb_streams: bool,
     /// The same for SQS.
     pub(crate) custom_sqs: bool,
 }
@@ -212,6 +214,7 @@ impl AwsClients {
             kinesis_clock,
             dynamodb_streams_clock,
             custom_kinesis: is_custom(Service::Kinesis),
+            custom_dynamodb_streams: is_custom(Service::DynamoDbStreams),
             custom_sqs: is_custom(Service::Sqs),
         }
     }

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use aws_sdk_dynamodbstreams::operation::get_records::{GetRecordsError, GetRecordsOutput};
 use aws_sdk_dynamodbstreams::types::{ShardIteratorType, StreamStatus};
 use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_core::arn::Arn;
 use windlass_core::ids::ShardId;
 use windlass_core::position::{Cursor, Position};
@@ -20,7 +19,10 @@ use super::AwsClients;
 use super::fault::port_error;
 use super::raw::RawCall;
 use super::server_clock::ServerClock;
-use super::shard_api::{MAX_LIST_PAGES, ShardApi, list_shards, read_page, sequence_number};
+use super::shard_api::{
+    ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, list_shards, read_page,
+    sequence_number,
+};
 use crate::wire::dynamodb::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
 
@@ -29,9 +31,6 @@ use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_GetRecords.html>
 const MAX_RECORDS: u32 = 1_000;
 
-/// Error codes of a shard iterator that must be replaced.
-const EXPIRED_ITERATOR: [&str; 2] = ["ExpiredIteratorException", "ValidationException"];
-
 /// Reads one stream for one mapping.
 #[derive(Debug)]
 pub struct DynamoDbStreamsReader {
@@ -39,6 +38,7 @@ pub struct DynamoDbStreamsReader {
     stream: Arn,
     template: EventTemplate,
     estimate: PageEstimate,
+    closed: ClosedShards,
 }
 
 fn operation_on(stream: &Arn, call: &str) -> String {
@@ -66,6 +66,7 @@ impl DynamoDbStreamsReader {
             stream: stream.clone(),
             template: EventTemplate::new(stream.as_str()),
             estimate: PageEstimate::default(),
+            closed: ClosedShards::default(),
         }
     }
 }
@@ -79,9 +80,13 @@ impl ShardApi for DynamoDbStreamsReader {
         &self.clients.dynamodb_streams_clock
     }
 
-    async fn all_shards(&self) -> Result<Vec<Shard>, PortError> {
+    fn closed_shards(&self) -> Option<&ClosedShards> {
+        self.clients.custom_dynamodb_streams.then_some(&self.closed)
+    }
+
+    async fn all_shards(&self) -> Result<Vec<ListedShard>, PortError> {
         const CALL: &str = "DescribeStream";
-        let mut shards: Vec<Shard> = Vec::new();
+        let mut shards: Vec<ListedShard> = Vec::new();
         let mut seen = BTreeSet::new();
         let mut last: Option<String> = None;
         for _ in 0..MAX_LIST_PAGES {
@@ -103,13 +108,17 @@ impl ShardApi for DynamoDbStreamsReader {
                     let (start, end) = range.map_or((None, None), |range| {
                         (range.starting_sequence_number, range.ending_sequence_number)
                     });
-                    shards.push(Shard {
-                        id: ShardId::from(id.as_str()),
-                        parents: parents
-                            .map(|parent| ShardId::from(parent.as_str()))
-                            .collect(),
-                        starting_sequence_number: sequence_number(start.as_deref()),
-                        is_closed: is_disabled || end.is_some(),
+                    let end = sequence_number(end.as_deref());
+                    shards.push(ListedShard {
+                        shard: Shard {
+                            id: ShardId::from(id.as_str()),
+                            parents: parents
+                                .map(|parent| ShardId::from(parent.as_str()))
+                                .collect(),
+                            starting_sequence_number: sequence_number(start.as_deref()),
+                            is_closed: is_disabled || end.is_some(),
+                        },
+                        end,
                     });
                 }
             }
@@ -158,7 +167,7 @@ impl ShardApi for DynamoDbStreamsReader {
         _: &ShardId,
         iterator: &str,
         limits: ReadLimits,
-    ) -> Result<Option<GetRecordsResponse>, PortError> {
+    ) -> Result<GetRecordsResponse, ReadError> {
         const CALL: &str = "GetRecords";
         let raw = RawCall::new(
             || Output::erase(GetRecordsOutput::builder().build()),
@@ -171,20 +180,13 @@ impl ShardApi for DynamoDbStreamsReader {
             .limit(i32::try_from(limit).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
             Ok(_) => {}
-            Err(error)
-                if error
-                    .code()
-                    .is_some_and(|it| EXPIRED_ITERATOR.contains(&it)) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(self.failed(CALL, error)),
+            Err(error) => return Err(ReadError::new(self, error)),
         }
         let parser = |length| {
             GetRecordsParser::new(&self.template, &self.estimate, length, limits.max_bytes)
         };
         let response = raw.response(parser).await;
-        Ok(Some(response.map_err(|cause| self.unusable(CALL, cause))?))
+        response.map_err(|cause| ReadError::Other(self.unusable(CALL, cause)))
     }
 }
 

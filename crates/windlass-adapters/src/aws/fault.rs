@@ -66,6 +66,13 @@ const GONE: [&str; 5] = [
     "ResourceNotFoundException",
 ];
 
+/// Codes with which servers reject a sequence number, and much else.
+const UNKNOWN_POSITION: [&str; 3] = [
+    "InvalidArgumentException",
+    "ResourceNotFoundException",
+    "ValidationException",
+];
+
 /// The error of a call. `operation` names the call and its resource.
 pub(crate) fn port_error<E>(operation: String, error: SdkError<E, HttpResponse>) -> PortError
 where
@@ -91,7 +98,8 @@ where
             text = format!("{text}: {message}");
         }
         let action = service.raw().extension::<Action>();
-        if let Some(remedy) = error.code().and_then(|code| remedy(code, action)) {
+        let remedy = error.code().and_then(|code| remedy(code, action));
+        if let Some(remedy) = remedy.filter(|_| fault != Fault::UnknownPosition) {
             text = format!("{text}; {remedy}");
         }
         text.into()
@@ -140,10 +148,22 @@ pub(crate) fn fault_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse
     let SdkError::ServiceError(service) = error else {
         return Fault::Transient;
     };
-    fault_of_code(
-        service.err().code().unwrap_or_default(),
-        service.raw().status().as_u16(),
-    )
+    let (code, message) = (service.err().code(), service.err().message());
+    if is_unknown_position(code.unwrap_or_default(), message.unwrap_or_default()) {
+        return Fault::UnknownPosition;
+    }
+    fault_of_code(code.unwrap_or_default(), service.raw().status().as_u16())
+}
+
+/// Whether a call failed because the stream does not have its sequence number, however the server
+/// words that: "StartingSequenceNumber 49… is invalid because it did not come from this stream",
+/// "Unable to find record with provided SequenceNumber 49…".
+fn is_unknown_position(code: &str, message: &str) -> bool {
+    let names_position = || {
+        let words = message.split_ascii_whitespace().collect::<String>();
+        words.to_ascii_lowercase().contains("sequencenumber")
+    };
+    UNKNOWN_POSITION.contains(&without_prefix(code)) && names_position()
 }
 
 pub(crate) fn fault_of_code(code: &str, status: u16) -> Fault {
@@ -243,6 +263,38 @@ mod tests {
         );
         assert_eq!(fault_of_code("InternalFailure", 500), Fault::Transient);
         assert_eq!(fault_of_code("", 502), Fault::Transient);
+    }
+
+    #[test]
+    fn a_rejected_sequence_number_is_recognized_in_the_words_of_every_server() {
+        for (code, message) in [
+            (
+                "InvalidArgumentException",
+                "StartingSequenceNumber 49 used in GetShardIterator on shard s in stream t under \
+                 account 1 is invalid because it did not come from this stream.",
+            ),
+            (
+                "ResourceNotFoundException",
+                "Unable to find record with provided SequenceNumber 49 in stream t",
+            ),
+            (
+                "ResourceNotFoundException",
+                "Record for provided SequenceNumber not found",
+            ),
+            ("ValidationException", "Invalid sequence number"),
+        ] {
+            assert!(is_unknown_position(code, message), "{message}");
+        }
+        for (code, message) in [
+            ("InvalidArgumentException", "Invalid ShardIterator."),
+            (
+                "ResourceNotFoundException",
+                "Stream t under account 1 not found.",
+            ),
+            ("InternalFailure", "SequenceNumber"),
+        ] {
+            assert!(!is_unknown_position(code, message), "{message}");
+        }
     }
 
     async fn call_with(credentials: SharedCredentialsProvider) -> PortError {

@@ -7,7 +7,6 @@ use aws_sdk_kinesis::operation::get_records::{GetRecordsError, GetRecordsOutput}
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
 use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_core::arn::Arn;
 use windlass_core::ids::ShardId;
 use windlass_core::outcome::Fault;
@@ -21,12 +20,12 @@ use super::AwsClients;
 use super::fault::port_error;
 use super::raw::RawCall;
 use super::server_clock::ServerClock;
-use super::shard_api::{MAX_LIST_PAGES, ShardApi, list_shards, read_page, sequence_number};
+use super::shard_api::{
+    ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, list_shards, read_page,
+    sequence_number,
+};
 use crate::wire::kinesis::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
-
-/// Error codes of a shard iterator that must be replaced.
-const EXPIRED_ITERATOR: [&str; 2] = ["ExpiredIteratorException", "InvalidArgumentException"];
 
 /// Reads one stream for one mapping.
 #[derive(Debug)]
@@ -35,6 +34,7 @@ pub struct KinesisReader {
     stream: Stream,
     identity_arn: String,
     estimate: PageEstimate,
+    closed: ClosedShards,
 }
 
 /// A stream, as calls name it.
@@ -91,6 +91,7 @@ impl KinesisReader {
             stream: Stream::new(clients, stream),
             identity_arn: identity_arn.to_owned(),
             estimate: PageEstimate::default(),
+            closed: ClosedShards::default(),
         }
     }
 }
@@ -104,7 +105,11 @@ impl ShardApi for KinesisReader {
         &self.clients.kinesis_clock
     }
 
-    async fn all_shards(&self) -> Result<Vec<Shard>, PortError> {
+    fn closed_shards(&self) -> Option<&ClosedShards> {
+        self.clients.custom_kinesis.then_some(&self.closed)
+    }
+
+    async fn all_shards(&self) -> Result<Vec<ListedShard>, PortError> {
         let mut shards = Vec::new();
         let mut token: Option<String> = None;
         for _ in 0..MAX_LIST_PAGES {
@@ -126,13 +131,17 @@ impl ShardApi for KinesisReader {
                     let start = Some(range.starting_sequence_number);
                     (start, range.ending_sequence_number)
                 });
-                shards.push(Shard {
-                    id: ShardId::from(shard.shard_id.as_str()),
-                    parents: parents
-                        .map(|parent| ShardId::from(parent.as_str()))
-                        .collect(),
-                    starting_sequence_number: sequence_number(start.as_deref()),
-                    is_closed: end.is_some(),
+                let end = sequence_number(end.as_deref());
+                shards.push(ListedShard {
+                    shard: Shard {
+                        id: ShardId::from(shard.shard_id.as_str()),
+                        parents: parents
+                            .map(|parent| ShardId::from(parent.as_str()))
+                            .collect(),
+                        starting_sequence_number: sequence_number(start.as_deref()),
+                        is_closed: end.is_some(),
+                    },
+                    end,
                 });
             }
             token = response.next_token;
@@ -188,7 +197,7 @@ impl ShardApi for KinesisReader {
         shard: &ShardId,
         iterator: &str,
         limits: ReadLimits,
-    ) -> Result<Option<GetRecordsResponse>, PortError> {
+    ) -> Result<GetRecordsResponse, ReadError> {
         let raw = RawCall::new(
             || {
                 let empty = GetRecordsOutput::builder()
@@ -205,14 +214,7 @@ impl ShardApi for KinesisReader {
         let call = call.limit(i32::try_from(limits.max_records).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
             Ok(_) => {}
-            Err(error)
-                if error
-                    .code()
-                    .is_some_and(|it| EXPIRED_ITERATOR.contains(&it)) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(self.failed("GetRecords", error)),
+            Err(error) => return Err(ReadError::new(self, error)),
         }
         let arn = &self.stream.arn;
         let template = EventTemplate::new(
@@ -224,9 +226,7 @@ impl ShardApi for KinesisReader {
         let parser =
             |length| GetRecordsParser::new(&template, &self.estimate, length, limits.max_bytes);
         let response = raw.response(parser).await;
-        Ok(Some(
-            response.map_err(|cause| self.unusable("GetRecords", cause))?,
-        ))
+        response.map_err(|cause| ReadError::Other(self.unusable("GetRecords", cause)))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Reading of shards: the rules that Kinesis and DynamoDB Streams have in common.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -23,6 +24,15 @@ use crate::wire::page_builder::GetRecordsResponse;
 /// server whose list never ends would be called forever.
 pub(super) const MAX_LIST_PAGES: usize = 1_000;
 
+/// Error codes with which servers reject a shard iterator: it has expired, or it is unknown after a
+/// restart of the server.
+const REJECTED_ITERATOR: [&str; 4] = [
+    "ExpiredIteratorException",
+    "InvalidArgumentException",
+    "ResourceNotFoundException",
+    "ValidationException",
+];
+
 /// The calls of a stream.
 pub(super) trait ShardApi: Sync {
     /// Names a call and the stream in errors.
@@ -43,7 +53,7 @@ pub(super) trait ShardApi: Sync {
     }
 
     /// All shards, from all pages of the list.
-    fn all_shards(&self) -> impl Future<Output = Result<Vec<Shard>, PortError>> + Send;
+    fn all_shards(&self) -> impl Future<Output = Result<Vec<ListedShard>, PortError>> + Send;
 
     fn shard_iterator(
         &self,
@@ -51,17 +61,100 @@ pub(super) trait ShardApi: Sync {
         after: &Position,
     ) -> impl Future<Output = Result<Arc<str>, PortError>> + Send;
 
-    /// `None`: the iterator has expired.
     fn get_records(
         &self,
         shard: &ShardId,
         iterator: &str,
         limits: ReadLimits,
-    ) -> impl Future<Output = Result<Option<GetRecordsResponse>, PortError>> + Send;
+    ) -> impl Future<Output = Result<GetRecordsResponse, ReadError>> + Send;
+
+    /// The closed shards of the last listing, if the source may return iterators of a shard after
+    /// its end. AWS does not.
+    fn closed_shards(&self) -> Option<&ClosedShards>;
+}
+
+/// A failed GetRecords.
+#[derive(Debug)]
+pub(super) enum ReadError {
+    /// The iterator was rejected; a new one may be accepted.
+    Iterator(PortError),
+    Other(PortError),
+}
+
+impl ReadError {
+    pub(super) fn new<E>(api: &impl ShardApi, error: SdkError<E, HttpResponse>) -> Self
+    where
+        E: Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        let code = error.code().unwrap_or_default();
+        let of_iterator = REJECTED_ITERATOR.contains(&code);
+        let error = api.failed("GetRecords", error);
+        if of_iterator {
+            Self::Iterator(error)
+        } else {
+            Self::Other(error)
+        }
+    }
+
+    fn into_inner(self) -> PortError {
+        match self {
+            Self::Iterator(error) | Self::Other(error) => error,
+        }
+    }
+}
+
+/// A shard in the list of a stream.
+#[derive(Clone, Debug)]
+pub(super) struct ListedShard {
+    pub(super) shard: Shard,
+    /// Its ending sequence number.
+    pub(super) end: Option<SequenceNumber>,
+}
+
+/// The closed shards of a stream, as it was last listed.
+#[derive(Debug, Default)]
+pub(super) struct ClosedShards(Mutex<BTreeMap<ShardId, ClosedShard>>);
+
+#[derive(Clone, Debug)]
+struct ClosedShard {
+    end: Option<SequenceNumber>,
+    has_children: bool,
+}
+
+impl ClosedShards {
+    fn of(&self, shard: &ShardId) -> Option<ClosedShard> {
+        let shards = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shards.get(shard).cloned()
+    }
+}
+
+impl ClosedShard {
+    /// Whether the shard has no records after this position.
+    fn ends_at(&self, position: &Position) -> bool {
+        let (Some(end), Position::After(number)) = (&self.end, position) else {
+            return false;
+        };
+        // Decimal numbers that no integer type holds.
+        let decimal = |text: &str| {
+            let digits = text.trim_start_matches('0').to_owned();
+            digits
+                .bytes()
+                .all(|it| it.is_ascii_digit())
+                .then_some((digits.len(), digits))
+        };
+        match (decimal(end.as_str()), decimal(number.as_str())) {
+            (Some(end), Some(number)) => end <= number,
+            _ => end == number,
+        }
+    }
 }
 
 pub(super) async fn list_shards(api: &impl ShardApi) -> Result<Vec<Shard>, PortError> {
-    let mut shards = api.all_shards().await?;
+    let shards = api.all_shards().await?;
+    if let Some(closed) = api.closed_shards() {
+        *closed.0.lock().unwrap_or_else(PoisonError::into_inner) = closed_shards(&shards);
+    }
+    let mut shards: Vec<_> = shards.into_iter().map(|listed| listed.shard).collect();
     close_parents(&mut shards);
     Ok(shards)
 }
@@ -72,7 +165,22 @@ pub(super) fn sequence_number(text: Option<&str>) -> Option<SequenceNumber> {
     number.map(SequenceNumber::from)
 }
 
-/// Reads one page. An expired iterator is replaced once.
+/// The closed ones of the listed shards: those that say so, and those that have children, which
+/// begin only after their parents.
+fn closed_shards(listed: &[ListedShard]) -> BTreeMap<ShardId, ClosedShard> {
+    let parents = listed.iter().flat_map(|listed| &listed.shard.parents);
+    let parents: BTreeSet<_> = parents.collect();
+    let closed = listed.iter().filter_map(|listed| {
+        let id = &listed.shard.id;
+        let has_children = parents.contains(id);
+        let is_closed = listed.shard.is_closed || has_children;
+        let end = listed.end.clone();
+        is_closed.then(|| (id.clone(), ClosedShard { end, has_children }))
+    });
+    closed.collect()
+}
+
+/// Reads one page. A rejected iterator is replaced once.
 pub(super) async fn read_page(
     api: &impl ShardApi,
     shard: &ShardId,
@@ -81,56 +189,72 @@ pub(super) async fn read_page(
 ) -> Result<ReadResult, PortError> {
     let mut response = None;
     if let Some(iterator) = &from.iterator {
-        response = api.get_records(shard, iterator, limits).await?;
+        response = match api.get_records(shard, iterator, limits).await {
+            Ok(response) => Some(response),
+            Err(ReadError::Iterator(_)) => None,
+            Err(error) => return Err(error.into_inner()),
+        };
     }
-    if response.is_none() {
+    let response = if let Some(response) = response {
+        response
+    } else {
         let iterator = api.shard_iterator(shard, &from.after).await?;
-        response = api.get_records(shard, &iterator, limits).await?;
-    }
-    let response = response.ok_or_else(|| {
-        api.unusable("GetRecords", "a new shard iterator was rejected as expired")
-    })?;
-    if response.next_iterator.is_none() && !response.has_children && !response.is_truncated {
-        confirm_end(api, shard).await?;
-    }
+        let response = api.get_records(shard, &iterator, limits).await;
+        response.map_err(ReadError::into_inner)?
+    };
     let behind = response
         .behind_latest
         .unwrap_or_else(|| estimate_behind(&response.records, api.server_clock()));
     // Records that were left out are still to be read, even if the response ended at the tip.
     let min_behind = Duration::from_millis(u64::from(response.is_truncated));
+    let behind = behind.max(min_behind);
+    let closed = api.closed_shards().and_then(|closed| closed.of(shard));
+    let next = next_cursor(api, shard, &response, from).await?;
+    let is_last = |next: &Cursor| {
+        let closed = closed.as_ref().filter(|_| !response.is_truncated);
+        closed.is_some_and(|closed| closed.ends_at(&next.after))
+    };
     Ok(ReadResult {
-        next: next_cursor(&response, from),
-        behind: behind.max(min_behind),
+        next: next.filter(|next| !is_last(next)),
+        behind,
+        has_children: closed.as_ref().is_some_and(|closed| closed.has_children),
         records: response.records,
     })
 }
 
-/// Confirms the end of a shard, which a response without a next iterator signals. A shard that
-/// still receives records has no end: an incomplete response would end it for good. A shard that is
-/// no longer listed has no more records.
-async fn confirm_end(api: &impl ShardApi, shard: &ShardId) -> Result<(), PortError> {
-    let shards = list_shards(api).await?;
-    let is_open = |listed: &Shard| listed.id == *shard && !listed.is_closed;
-    if shards.iter().any(is_open) {
-        let cause = "the response has no next iterator although the shard is open";
-        return Err(api.unusable("GetRecords", cause));
-    }
-    Ok(())
-}
-
 /// Where the next read begins; `None` at the end of the shard. After a truncated page it begins
 /// after the last record and not at the next iterator.
-fn next_cursor(response: &GetRecordsResponse, from: &Cursor) -> Option<Cursor> {
-    let iterator = response.next_iterator.as_deref();
-    if iterator.is_none() && !response.is_truncated {
-        return None;
-    }
+///
+/// A response without a next iterator signals the end, which the listing must confirm: the end of a
+/// shard that still receives records would be an end for good. In doubt reading continues after the
+/// last record, so that the records of the response are used whatever the listing says.
+async fn next_cursor(
+    api: &impl ShardApi,
+    shard: &ShardId,
+    response: &GetRecordsResponse,
+    from: &Cursor,
+) -> Result<Option<Cursor>, PortError> {
     let last = response.records.last();
     let after = last.map(|record| Position::After(record.sequence_number().into()));
-    Some(Cursor {
-        after: after.unwrap_or_else(|| from.after.clone()),
-        iterator: iterator.filter(|_| !response.is_truncated).map(Into::into),
-    })
+    let after = after.unwrap_or_else(|| from.after.clone());
+    if response.is_truncated {
+        return Ok(Some(Cursor::at(after)));
+    }
+    // Some servers return an empty one in place of none.
+    let iterator = response.next_iterator.as_deref();
+    if let Some(iterator) = iterator.filter(|iterator| !iterator.is_empty()) {
+        let iterator = Some(iterator.into());
+        return Ok(Some(Cursor { after, iterator }));
+    }
+    if response.has_children {
+        return Ok(None);
+    }
+    match api.all_shards().await {
+        Ok(listed) if closed_shards(&listed).contains_key(shard) => Ok(None),
+        // An empty page has nothing to lose, so the failure may be shown.
+        Err(error) if response.records.is_empty() => Err(error),
+        Ok(_) | Err(_) => Ok(Some(Cursor::at(after))),
+    }
 }
 
 /// Distance from the tip, of an API that does not report it. After an empty page it is zero; after

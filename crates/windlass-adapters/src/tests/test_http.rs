@@ -121,6 +121,7 @@ impl TestHttp {
             kinesis_clock,
             dynamodb_streams_clock: streams_clock,
             custom_kinesis: false,
+            custom_dynamodb_streams: false,
             custom_sqs: true,
         };
         (http, clients)

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::checkpoint_writer::{CheckpointWriter, Watermark};
-use super::interface::{Finish, ReadResult, Report, ShardCommand, ShardInput, ShardTimer};
+use super::interface::{Finish, Gap, ReadResult, Report, ShardCommand, ShardInput, ShardTimer};
 use super::lane::Lane;
 use super::page_filter::{Item, filter_page};
 use super::read_state::{ReadEnd, ReadState};
@@ -38,6 +38,7 @@ pub struct ShardConsumer {
     commands: VecDeque<ShardCommand>,
     lifecycle: Lifecycle,
     last_outcome: Option<Outcome>,
+    gap: Option<Gap>,
     now: Timestamp,
 }
 
@@ -69,6 +70,7 @@ impl ShardConsumer {
             commands: VecDeque::new(),
             lifecycle: Lifecycle::Running,
             last_outcome: None,
+            gap: None,
             now,
             settings,
         };
@@ -131,6 +133,7 @@ impl ShardConsumer {
             attempt: self.lane.attempt(),
             last_outcome: self.last_outcome.clone(),
             waiting,
+            gap: self.gap.clone(),
             next_at,
         }
     }
@@ -165,7 +168,10 @@ impl ShardConsumer {
         match self.read_state.end(result, limits, &mut self.jitter, now) {
             ReadEnd::Records(records) => self.accept(records, now),
             ReadEnd::Failed => {}
-            ReadEnd::Trimmed { after } => self.report(Report::Trimmed { after }),
+            ReadEnd::Gap(gap) => {
+                self.gap = Some(gap.clone());
+                self.report(Report::Gap(gap));
+            }
         }
         assert!(
             self.progress.pending_len() <= self.settings.limits.buffer_records,

@@ -28,6 +28,9 @@ pub struct ReadResult {
     pub next: Option<Cursor>,
     /// From the last record to the tip of the shard; zero at the tip.
     pub behind: Duration,
+    /// Whether the shard may have ended although the source returns `next`: the stream lists children
+    /// of it. Never set for a source that is known to end its shards itself.
+    pub has_children: bool,
 }
 
 #[derive(Debug)]
@@ -70,9 +73,17 @@ pub enum Report {
         /// Length of its event.
         bytes: usize,
     },
-    /// Records after this position have left the source's retention period before they were read.
-    /// How many is unknown. Reading continues at the oldest record.
-    Trimmed { after: Position },
+    /// Records after this position have left the source before they were read. How many is unknown.
+    /// Reading continues at the oldest record.
+    Gap(Gap),
+}
+
+/// A position at which the source could not continue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    pub after: Position,
+    /// `Trimmed` or `UnknownPosition`.
+    pub cause: Fault,
 }
 
 /// What a shard consumer does at its next timeout.

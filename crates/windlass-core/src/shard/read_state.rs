@@ -5,13 +5,17 @@
 
 use std::time::Duration;
 
-use super::interface::ReadResult;
+use super::interface::{Gap, ReadResult};
 use super::settings::ShardLimits;
 use crate::outcome::Fault;
 use crate::position::{Cursor, Position};
 use crate::record::Record;
 use crate::retry::{Backoff, Jitter};
 use crate::time::Timestamp;
+
+/// How long the pages of a shard that has children must be empty until that is taken for its end. A
+/// page may be empty although there are more records, but not for so long.
+const IDLE_END: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct ReadState {
@@ -21,6 +25,8 @@ pub(super) struct ReadState {
     fault: Option<Fault>,
     /// From the end of the last page to the tip of the shard.
     behind: Option<Duration>,
+    /// Since when the pages of a shard that has children are empty.
+    idle_since: Option<Timestamp>,
 }
 
 #[derive(Debug)]
@@ -45,8 +51,8 @@ pub(super) enum ReadEnd {
     Records(Vec<Record>),
     /// The read will be repeated.
     Failed,
-    /// The source no longer has the records after this position.
-    Trimmed { after: Position },
+    /// The source cannot continue at this position; reading restarts at the oldest record.
+    Gap(Gap),
 }
 
 impl ReadState {
@@ -64,6 +70,7 @@ impl ReadState {
             backoff: Backoff::default(),
             fault: None,
             behind: None,
+            idle_since: None,
         }
     }
 
@@ -111,16 +118,21 @@ impl ReadState {
                 } else {
                     earliest
                 };
+                let has_ended = self.is_idle_for_good(&page, now);
                 let (records, next) = split_page(page, from.after, limit);
+                let next = next.filter(|_| !has_ended);
                 self.state = next.map_or(State::ShardEnd, |from| State::Paused { from, due });
                 ReadEnd::Records(records)
             }
-            Err(Fault::Trimmed) if from.after != Position::TrimHorizon => {
+            Err(cause @ (Fault::Trimmed | Fault::UnknownPosition))
+                if from.after != Position::TrimHorizon =>
+            {
                 self.state = State::Paused {
                     from: Cursor::at(Position::TrimHorizon),
                     due: earliest,
                 };
-                ReadEnd::Trimmed { after: from.after }
+                let after = from.after;
+                ReadEnd::Gap(Gap { after, cause })
             }
             Err(fault) => {
                 self.fault = Some(fault);
@@ -129,14 +141,26 @@ impl ReadState {
                 // the server, its record trimmed), and only a new one is certain to work.
                 let from = match fault {
                     Fault::Throttled { .. } => from,
-                    Fault::Transient | Fault::Denied | Fault::Gone | Fault::Trimmed => {
-                        Cursor::at(from.after)
-                    }
+                    Fault::Transient
+                    | Fault::Denied
+                    | Fault::Gone
+                    | Fault::Trimmed
+                    | Fault::UnknownPosition => Cursor::at(from.after),
                 };
                 self.state = State::Paused { from, due };
                 ReadEnd::Failed
             }
         }
+    }
+
+    /// Whether the page confirms the end of a shard whose source goes on returning iterators.
+    fn is_idle_for_good(&mut self, page: &ReadResult, now: Timestamp) -> bool {
+        if !(page.has_children && page.records.is_empty() && page.behind.is_zero()) {
+            self.idle_since = None;
+            return false;
+        }
+        let since = *self.idle_since.get_or_insert(now);
+        since + IDLE_END <= now
     }
 
     /// When a read is due; `None` while one is in flight and after the end of the shard.

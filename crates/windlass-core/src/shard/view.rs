@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::interface::Gap;
 use crate::outcome::{Fault, Outcome};
 use crate::position::Position;
 use crate::time::Timestamp;
@@ -25,6 +26,8 @@ pub struct ShardView {
     pub last_outcome: Option<Outcome>,
     /// The fault that delays the shard.
     pub waiting: Option<Waiting>,
+    /// The last gap, since the consumer started.
+    pub gap: Option<Gap>,
     /// The next try after that fault; without a fault, the next timer.
     pub next_at: Option<Timestamp>,
 }

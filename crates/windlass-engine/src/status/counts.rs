@@ -25,6 +25,8 @@ pub struct Counts {
     /// Events of those invocations.
     pub failed_events: Count,
     pub dropped: Count,
+    /// Positions at which a stream could not continue, so that records may be lost.
+    pub trimmed_gaps: Count,
     /// Shards of a former stream with the same name, whose checkpoints were dropped.
     pub recreated_shards: Count,
     /// Shards that left their stream before they were resolved.

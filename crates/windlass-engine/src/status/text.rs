@@ -55,6 +55,26 @@ pub fn waiting_for(unit: &UnitStatus, now: Timestamp) -> Option<String> {
     describe_view(&unit.view, now).or_else(|| unit.limit.map(limit).map(ToOwned::to_owned))
 }
 
+/// What a shard has lost, if it has, since its consumer started.
+pub fn describe_gap(gap: &shard::Gap) -> String {
+    let position = gap.after.value();
+    let position = position.map_or_else(
+        || gap.after.kind().to_owned(),
+        |value| format!("{} {value}", gap.after.kind()),
+    );
+    let cause = match gap.cause {
+        Fault::UnknownPosition => {
+            "the stream does not have this record: it was created again, or its server has lost its \
+             data"
+        }
+        _ => "the retention period of the records that follow has passed",
+    };
+    format!(
+        "records may be lost at the position {position}: {cause}; reading has continued at the \
+         oldest record"
+    )
+}
+
 fn describe_view(view: &UnitView, now: Timestamp) -> Option<String> {
     let next = |at: Option<Timestamp>| match at.map(|at| at.since(now)) {
         Some(pause) => format!(", next in {:.1} s", pause.as_secs_f64()),
@@ -112,6 +132,7 @@ fn describe_fault(fault: Fault) -> &'static str {
         Fault::Denied => "denies access",
         Fault::Gone => "does not exist",
         Fault::Trimmed => "no longer has the records at this position",
+        Fault::UnknownPosition => "does not have a record with this sequence number",
     }
 }
 

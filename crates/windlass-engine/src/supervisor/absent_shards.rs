@@ -69,6 +69,7 @@ impl StreamReader for EndingReader {
                     records: Vec::new(),
                     next: None,
                     behind: Duration::ZERO,
+                    has_children: false,
                 })
             }
             result => result,

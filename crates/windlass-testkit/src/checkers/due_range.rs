@@ -20,9 +20,10 @@ impl DueRange {
     pub(crate) fn after_failure(n: u32, fault: Fault, now: Timestamp) -> Self {
         let step = match fault {
             Fault::Denied | Fault::Gone => 60_000,
-            Fault::Throttled { .. } | Fault::Transient | Fault::Trimmed => {
-                (500_u64 << n.saturating_sub(1).min(10)).min(60_000)
-            }
+            Fault::Throttled { .. }
+            | Fault::Transient
+            | Fault::Trimmed
+            | Fault::UnknownPosition => (500_u64 << n.saturating_sub(1).min(10)).min(60_000),
         };
         let retry_after = requested(fault);
         let at = |millis: u64| now + Duration::from_millis(millis).max(retry_after);

@@ -76,6 +76,7 @@ impl Arguments {
             "denied" => Ok(Fault::Denied),
             "gone" => Ok(Fault::Gone),
             "trimmed" => Ok(Fault::Trimmed),
+            "unknown_position" => Ok(Fault::UnknownPosition),
             word => Err(format!("unknown fault {word:?}").into()),
         }
     }

@@ -50,5 +50,6 @@ fn fault_text(fault: Fault) -> String {
         Fault::Denied => "denied".to_owned(),
         Fault::Gone => "gone".to_owned(),
         Fault::Trimmed => "trimmed".to_owned(),
+        Fault::UnknownPosition => "unknown_position".to_owned(),
     }
 }

@@ -157,6 +157,7 @@ impl ShardRunner {
             None => self.now,
         };
         let end_of_shard = arguments.flag("end_of_shard");
+        let has_children = arguments.flag("has_children");
         let records = records(arguments, arrival)?;
         self.n_iterators += 1;
         let next = (!end_of_shard).then(|| Cursor {
@@ -167,6 +168,7 @@ impl ShardRunner {
             records,
             next,
             behind,
+            has_children,
         })
     }
 
@@ -231,7 +233,14 @@ impl ShardRunner {
             format!("attempt {}", view.attempt),
             format!("waiting: {waiting}"),
         ];
+        let gap = view.gap.map(|gap| {
+            let cause = fault_text(gap.cause);
+            format!("gap: {cause} {}", position_text(&gap.after))
+        });
         writeln!(self.output, "{}", text.join("\n"))?;
+        if let Some(gap) = gap {
+            writeln!(self.output, "{gap}")?;
+        }
         Ok(())
     }
 }
@@ -267,8 +276,12 @@ fn command_text(command: &ShardCommand) -> String {
             sequence_number,
             bytes,
         }) => format!("report {sequence_number} too large: {bytes} bytes"),
-        ShardCommand::Report(Report::Trimmed { after }) => {
-            format!("report trimmed {}", position_text(after))
+        ShardCommand::Report(Report::Gap(gap)) => {
+            format!(
+                "report {} {}",
+                fault_text(gap.cause),
+                position_text(&gap.after)
+            )
         }
         ShardCommand::Finish(how) => format!("finish {how:?}"),
     }

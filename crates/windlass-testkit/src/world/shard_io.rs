@@ -133,6 +133,7 @@ fn page(contents: &Contents, begin: usize, end: usize, now: Timestamp) -> ReadRe
         records: Record::of_page(builder.finish()),
         next,
         behind,
+        has_children: false,
     }
 }
 

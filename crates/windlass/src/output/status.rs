@@ -144,6 +144,9 @@ fn notes(report: &MappingReport) -> Vec<String> {
         if let Some(reason) = &shard.waiting_for {
             notes.push(format!("{mapping}, {}: waiting: {reason}", shard.shard_id));
         }
+        if let Some(gap) = &shard.gap {
+            notes.push(format!("{mapping}, {}: {gap}", shard.shard_id));
+        }
     }
     if let Some(reason) = report.queue.as_ref().and_then(|it| it.waiting_for.as_ref()) {
         notes.push(format!("{mapping}, queue: waiting: {reason}"));
@@ -236,6 +239,7 @@ mod tests {
                 last_result: "PROBLEM: Function call failed".to_owned(),
                 waiting_for: Some("function answers with errors, attempt 4, next in 3.2 s".into()),
                 next_at: None,
+                gap: None,
             }]),
             queue: None,
         }

@@ -64,7 +64,8 @@ fn our_parser_and_the_sdk_agree() {
 fn compare(typed: &GetRecordsOutput, raw: &ReadResult) {
     let next = raw.next.as_ref();
     let iterator = next.and_then(|next| next.iterator.as_deref());
-    assert_eq!(iterator, typed.next_shard_iterator.as_deref());
+    let typed_iterator = typed.next_shard_iterator.as_deref();
+    assert_eq!(iterator, typed_iterator.filter(|it| !it.is_empty()));
     let records = typed.records.as_deref().unwrap_or_default();
     assert_eq!(raw.records.len(), records.len());
     for (raw, typed) in raw.records.iter().zip(records) {

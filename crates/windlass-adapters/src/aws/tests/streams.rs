@@ -164,7 +164,10 @@ async fn a_shard_without_a_next_iterator_has_ended() {
     assert_eq!(page.next, None);
     assert_eq!(http.requests().len(), 1, "child shards confirm the end");
     for listed in [
-        "[]",
+        r#"[{"ShardId":"shardId-1","SequenceNumberRange":{"StartingSequenceNumber":"1"},
+        "HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"1"}},
+        {"ShardId":"child","ParentShardId":"shardId-1","SequenceNumberRange":
+        {"StartingSequenceNumber":"2"},"HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"1"}}]"#,
         r#"[{"ShardId":"shardId-1","SequenceNumberRange":
         {"StartingSequenceNumber":"1","EndingSequenceNumber":"9"},"HashKeyRange":
         {"StartingHashKey":"0","EndingHashKey":"1"}}]"#,
@@ -206,18 +209,100 @@ async fn a_shard_without_a_next_iterator_has_ended() {
 }
 
 #[tokio::test]
-async fn an_open_shard_does_not_end_with_an_incomplete_response() {
+async fn an_open_shard_without_a_next_iterator_continues_after_its_last_record() {
     let (http, clients) = TestHttp::new();
     let shard = ShardId::from(SHARD);
     let from = at(after("1"), Some("i"));
-    http.respond_once(200, ENDED);
-    http.respond_once(200, &format!(r#"{{"Shards":{OPEN}}}"#));
-    let read = kinesis(&clients).read(&shard, &from, limits(10)).await;
-    assert_eq!(read.unwrap_err().fault, Fault::Transient);
-    http.respond_once(200, ENDED);
-    http.respond_once(200, &described(OPEN, "ENABLED"));
-    let read = dynamodb(&clients).read(&shard, &from, limits(10)).await;
-    assert_eq!(read.unwrap_err().fault, Fault::Transient);
+    let of_kinesis = r#"{"Records":[{"SequenceNumber":"2","Data":"","PartitionKey":"k",
+        "ApproximateArrivalTimestamp":1}],"NextShardIterator":""}"#;
+    let of_dynamodb = r#"{"Records":[{"dynamodb":{"SequenceNumber":"2","Keys":{"k":{"S":"a"}},
+        "ApproximateCreationDateTime":1}}]}"#;
+    let failed = (500, r#"{"__type":"InternalFailure"}"#.to_owned());
+    let of = |listed: &str| (200, format!(r#"{{"Shards":{listed}}}"#));
+    let described = |listed: &str| (200, described(listed, "ENABLED"));
+    let readers: [(&dyn StreamReader, &str, _); 2] = [
+        (
+            &kinesis(&clients),
+            of_kinesis,
+            [of(OPEN), of("[]"), failed.clone()],
+        ),
+        (
+            &dynamodb(&clients),
+            of_dynamodb,
+            [described(OPEN), described("[]"), failed],
+        ),
+    ];
+    for (reader, page, listings) in readers {
+        for (status, listing) in listings {
+            http.respond_once(200, page);
+            http.respond_once(status, &listing);
+            let page = reader.read(&shard, &from, limits(10)).await.unwrap();
+            assert_eq!(page.records.len(), 1, "the records are used in any case");
+            assert_eq!(page.next, Some(at(after("2"), None)));
+            // An empty page has nothing to lose: a failed check is a failed read.
+            http.respond_once(200, ENDED);
+            http.respond_once(status, &listing);
+            let page = reader.read(&shard, &from, limits(10)).await;
+            match status {
+                200 => assert_eq!(page.unwrap().next, Some(at(after("1"), None))),
+                _ => assert_eq!(page.unwrap_err().fault, Fault::Transient),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_closed_shard_with_endless_iterators_ends_at_its_ending_sequence_number() {
+    let (http, clients) = TestHttp::new();
+    let clients = AwsClients {
+        custom_kinesis: true,
+        custom_dynamodb_streams: true,
+        ..clients
+    };
+    let shard = ShardId::from(SHARD);
+    let listed = r#"[{"ShardId":"shardId-1","SequenceNumberRange":{"StartingSequenceNumber":"1",
+        "EndingSequenceNumber":"100"},"HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"1"}},
+        {"ShardId":"child","ParentShardId":"shardId-1","SequenceNumberRange":
+        {"StartingSequenceNumber":"101"},"HashKeyRange":
+        {"StartingHashKey":"0","EndingHashKey":"1"}}]"#;
+    let readers: [(&dyn StreamReader, String); 2] = [
+        (&kinesis(&clients), format!(r#"{{"Shards":{listed}}}"#)),
+        (&dynamodb(&clients), described(listed, "ENABLED")),
+    ];
+    for (reader, listing) in readers {
+        http.respond_once(200, &listing);
+        reader.list_shards().await.unwrap();
+        for (number, has_ended) in [("99", false), ("100", true), ("0101", true), ("9", false)] {
+            http.respond_once(200, EMPTY);
+            let from = at(after(number), Some("i"));
+            let page = reader.read(&shard, &from, limits(10)).await.unwrap();
+            assert_eq!(page.next.is_none(), has_ended, "{number}");
+            assert!(page.has_children);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rejected_iterator_is_replaced_and_a_rejected_position_reported() {
+    let (http, clients) = TestHttp::new();
+    let shard = ShardId::from(SHARD);
+    let from = at(after("1"), Some("old"));
+    let gone =
+        r#"{"__type":"ResourceNotFoundException","message":"Invalid ShardId in ShardIterator"}"#;
+    let unknown = r#"{"__type":"ResourceNotFoundException",
+        "message":"Unable to find record with provided SequenceNumber 1 in stream s"}"#;
+    for reader in [&kinesis(&clients) as &dyn StreamReader, &dynamodb(&clients)] {
+        for (status, body) in [(400, gone), (200, ITERATOR), (200, EMPTY)] {
+            http.respond_once(status, body);
+        }
+        let page = reader.read(&shard, &from, limits(10)).await.unwrap();
+        assert_eq!(page.next.unwrap().iterator.as_deref(), Some("next"));
+        for body in [gone, unknown] {
+            http.respond_once(400, body);
+        }
+        let error = reader.read(&shard, &from, limits(10)).await.unwrap_err();
+        assert_eq!(error.fault, Fault::UnknownPosition);
+    }
 }
 
 #[tokio::test]

@@ -38,6 +38,7 @@ impl Shard {
             records: records.clone(),
             next: Some(Cursor::at(Position::TrimHorizon)),
             behind,
+            has_children: false,
         });
         let grant = self.memory.grant_read(100, NOW).now_or_never();
         let grant = grant.expect("there is memory");
@@ -76,6 +77,7 @@ fn view(records: &[Record]) -> ShardView {
         attempt: 1,
         last_outcome: None,
         waiting: None,
+        gap: None,
         next_at: None,
     }
 }

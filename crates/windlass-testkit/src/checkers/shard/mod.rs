@@ -372,7 +372,7 @@ fn reports_are_expected(model: &mut Model, report: &Report, contents: &Contents)
         Report::RecordTooLarge {
             sequence_number, ..
         } => contents.index_of(sequence_number.as_str()).is_some(),
-        Report::FilteredOut { .. } | Report::Trimmed { .. } => true,
+        Report::FilteredOut { .. } | Report::Gap(_) => true,
     };
     ensure(known, "report", || {
         format!("{report:?} is not about a record of the shard")

@@ -7,7 +7,7 @@ use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::Position;
 use windlass_core::record::Record;
 use windlass_core::shard::ReadResult;
-use windlass_core::shard::{Batch, Finish, Report, ShardConsumerSettings};
+use windlass_core::shard::{Batch, Finish, Gap, Report, ShardConsumerSettings};
 use windlass_core::time::Timestamp;
 
 use super::event_bytes;
@@ -176,10 +176,14 @@ impl Model {
                 }
                 self.accept(records, contents, now)?;
             }
-            Err(Fault::Trimmed) if self.after != Position::TrimHorizon => {
+            Err(cause @ (Fault::Trimmed | Fault::UnknownPosition))
+                if self.after != Position::TrimHorizon =>
+            {
                 let after = std::mem::replace(&mut self.after, Position::TrimHorizon);
                 self.read_due = DueRange::exactly(soon);
-                self.expected_reports.push_back(Report::Trimmed { after });
+                let cause = *cause;
+                self.expected_reports
+                    .push_back(Report::Gap(Gap { after, cause }));
             }
             Err(fault) => {
                 self.read_failures += 1;
