@@ -234,11 +234,15 @@ impl Exchange {
         );
         let request = Request::post(url).body(Full::new(Bytes::from(body)));
         self.runtime.block_on(async {
-            let response = self.client.request(request.unwrap()).await.unwrap();
+            let request = request.expect("the request is valid");
+            let response = self.client.request(request).await;
+            let response = response.expect("the server responds");
             let status = response.status();
-            let body = response.into_body().collect().await.unwrap().to_bytes();
+            let body = response.into_body().collect().await;
+            let body = body.expect("the body is complete").to_bytes();
             assert_eq!(status, 202, "{}", String::from_utf8_lossy(&body));
-            self.store.mappings().await.unwrap().remove(0)
+            let rows = self.store.mappings().await;
+            rows.expect("the store works").remove(0)
         })
     }
 

@@ -153,7 +153,7 @@ impl ReadState {
         }
     }
 
-    /// Whether the page confirms the end of a shard whose source goes on returning iterators.
+    /// Whether the page confirms the end of a shard whose source continues to return iterators.
     fn is_idle_for_good(&mut self, page: &ReadResult, now: Timestamp) -> bool {
         if !(page.has_children && page.records.is_empty() && page.behind.is_zero()) {
             self.idle_since = None;

@@ -67,7 +67,11 @@ pub fn describe_gap(gap: &shard::Gap) -> String {
             "the stream does not have this record: it was created again, or its server has lost its \
              data"
         }
-        _ => "the retention period of the records that follow has passed",
+        Fault::Trimmed
+        | Fault::Throttled { .. }
+        | Fault::Transient
+        | Fault::Denied
+        | Fault::Gone => "the retention period of the records that follow has passed",
     };
     format!(
         "records may be lost at the position {position}: {cause}; reading has continued at the \
