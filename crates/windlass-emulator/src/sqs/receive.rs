@@ -30,6 +30,9 @@ pub(super) struct ReceiveMessage {
     queue_url: String,
     #[serde(default)]
     message_system_attribute_names: Vec<String>,
+    /// The name of the former before May 2024.
+    #[serde(default)]
+    attribute_names: Vec<String>,
     /// Messages have no attributes.
     #[serde(default, rename = "MessageAttributeNames")]
     _message_attribute_names: Vec<String>,
@@ -86,7 +89,11 @@ impl Receive {
             visibility,
             waits: wait != 0,
             deadline: now + wait * 1_000,
-            system_attributes: request.message_system_attribute_names,
+            system_attributes: [
+                request.message_system_attribute_names,
+                request.attribute_names,
+            ]
+            .concat(),
         })
     }
 
