@@ -14,7 +14,7 @@ use windlass_core::shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::status::{
-    MappingStatus, UnitStatus, UnitView, describe_gap, last_result, waiting_for,
+    MappingStatus, UnitStatus, UnitView, describe_gap, last_processing_result, waiting_for,
 };
 
 use crate::api::Uuid;
@@ -165,6 +165,7 @@ fn shard_report(
         Some(UnitView::Shard(view)) => Some(view),
         _ => None,
     };
+    let outcome = running.and_then(|view| view.last_outcome.as_ref());
     let checkpoint = running.map_or(&lease.checkpoint, |view| &view.checkpoint);
     ShardReport {
         shard_id: shard.to_string(),
@@ -176,7 +177,7 @@ fn shard_report(
         buffered_records: running.map_or(0, |view| view.buffered_records),
         in_flight_records: running.map_or(0, |view| view.in_flight_records),
         attempt: running.map_or(1, |view| view.attempt),
-        last_result: last_result(running.and_then(|view| view.last_outcome.as_ref())).to_owned(),
+        last_result: last_processing_result(outcome).to_owned(),
         waiting_for: unit.and_then(|unit| waiting_for_with_remedy(unit, clock.now())),
         next_at: running
             .and_then(|view| view.next_at)
@@ -190,13 +191,14 @@ fn queue_report(lease: &Lease, unit: Option<&UnitStatus>, clock: Clock) -> Queue
         Some(UnitView::Queue(view)) => Some(view),
         _ => None,
     };
+    let outcome = running.and_then(|view| view.last_outcome.as_ref());
     QueueReport {
         daemon: owner(lease),
         received: running.map_or(0, |view| view.received),
         held_messages: running.map_or(0, |view| view.buffered_messages),
         in_flight_messages: running.map_or(0, |view| view.in_flight_messages),
         concurrency: running.map_or(0, |view| view.concurrency),
-        last_result: last_result(running.and_then(|view| view.last_outcome.as_ref())).to_owned(),
+        last_result: last_processing_result(outcome).to_owned(),
         waiting_for: unit.and_then(|unit| waiting_for_with_remedy(unit, clock.now())),
         next_at: running
             .and_then(|view| view.next_at)

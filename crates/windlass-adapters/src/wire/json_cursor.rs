@@ -222,24 +222,23 @@ impl<'a> JsonCursor<'a> {
 
     /// The raw text of a string. Its escapes are valid, nothing else is checked.
     fn unchecked_string(&mut self) -> Result<&'a [u8], WireError> {
-        self.expect(b'"', "expected a string")?;
-        let start = self.offset;
-        loop {
-            let rest = self.text.get(self.offset..).unwrap_or_default();
-            let Some(found) = memchr2(b'"', b'\\', rest) else {
-                return Err(WireError::new(start, "string without an end"));
-            };
-            self.offset += found;
-            if self.text[self.offset] == b'"' {
-                self.offset += 1;
-                return Ok(&self.text[start..self.offset - 1]);
-            }
-            self.escape()?;
-        }
+        self.raw_string(Self::escape)
     }
 
     /// The raw text of a string without any check of it.
     fn lenient_string(&mut self) -> Result<&'a [u8], WireError> {
+        self.raw_string(|cursor| {
+            cursor.offset += 2;
+            Ok(())
+        })
+    }
+
+    /// The raw text of a string; `skip_escape` moves past the escape at the offset.
+    #[inline]
+    fn raw_string<T>(
+        &mut self,
+        skip_escape: impl Fn(&mut Self) -> Result<T, WireError>,
+    ) -> Result<&'a [u8], WireError> {
         self.expect(b'"', "expected a string")?;
         let start = self.offset;
         loop {
@@ -252,7 +251,7 @@ impl<'a> JsonCursor<'a> {
                 self.offset += 1;
                 return Ok(&self.text[start..self.offset - 1]);
             }
-            self.offset += 2;
+            skip_escape(self)?;
         }
     }
 

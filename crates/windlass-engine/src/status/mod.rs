@@ -7,7 +7,7 @@ mod text;
 mod view;
 
 pub use counts::{Count, Counts, LeaseCounts};
-pub use text::{describe_gap, last_result, state, waiting_for};
+pub use text::{describe_gap, last_processing_result, state, waiting_for};
 pub use view::{UnitStatus, UnitView};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +20,6 @@ use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::Outcome;
 use windlass_core::time::Timestamp;
 
-use self::text::last_processing_result;
 use crate::histogram::InvocationMetrics;
 use crate::labels::Labels;
 use crate::memory::{Backpressure, Budget};

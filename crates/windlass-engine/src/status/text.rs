@@ -26,8 +26,8 @@ pub fn state(row: &MappingRow, applied: Option<Revision>, running: usize) -> &'s
     }
 }
 
-/// The API's `LastProcessingResult`.
-pub(super) fn last_processing_result(outcome: Option<&Outcome>) -> &'static str {
+/// The API's `LastProcessingResult`, of a mapping or of one consumer.
+pub fn last_processing_result(outcome: Option<&Outcome>) -> &'static str {
     match outcome {
         None => "No records processed",
         Some(Outcome::Success) => "OK",
@@ -38,11 +38,6 @@ pub(super) fn last_processing_result(outcome: Option<&Outcome>) -> &'static str 
         Some(Outcome::NotInvoked { cause: Fault::Gone }) => "PROBLEM: Function does not exist",
         Some(Outcome::NotInvoked { .. }) => "PROBLEM: Function could not be reached",
     }
-}
-
-/// The last invocation of a consumer.
-pub fn last_result(outcome: Option<&Outcome>) -> &'static str {
-    last_processing_result(outcome)
 }
 
 /// Why a consumer waits, if it does. Limits of the daemon come last: while the function fails, a
