@@ -42,15 +42,15 @@ impl WallClock {
 
     /// What it shows at a time of the world.
     pub(super) fn at(&self, now: Timestamp) -> Timestamp {
+        let (stepped, step) = self.step;
+        let step = if stepped <= now { step } else { 0 };
         let (begin, end) = self.stop;
-        let now = if begin <= now && now < end {
+        let shown = if begin <= now && now < end {
             begin
         } else {
             now
         };
-        let (stepped, step) = self.step;
-        let step = if stepped <= now { step } else { 0 };
-        now.shifted(self.offset + step)
+        shown.shifted(self.offset + step)
     }
 
     /// No time after a step back that is too large to be made good.
