@@ -17,7 +17,7 @@ use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, Strea
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
-use windlass_core::queue::EntryResult;
+use windlass_core::queue::{EntryResult, QueueAttributes};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
@@ -67,12 +67,6 @@ pub struct ReadLimits {
     /// Bytes of rendered events: the page ends with the record that reaches them, whatever the
     /// source returns. It always has at least one record.
     pub max_bytes: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueAttributes {
-    /// How long a received message stays invisible, unless the receive sets another time.
-    pub visibility_timeout: Duration,
 }
 
 /// Reads one queue for one mapping. Events contain the ARN of the queue.
