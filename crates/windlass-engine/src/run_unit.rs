@@ -18,7 +18,7 @@ use crate::backoff::RetryDelay;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MessageMemory, PageMemory};
-use crate::ports::{QueueReader, Store, StreamReader, Target, log_fault};
+use crate::ports::{QueueReader, Store, StreamReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
     BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
@@ -27,7 +27,7 @@ use crate::settings::{
     MAX_QUEUE_CONCURRENCY, MIN_BUFFERED_RECORDS,
 };
 use crate::shard_driver::{ShardDriver, ShardIo};
-use crate::status::{StatusBoard, UnitHandle, UnitView};
+use crate::status::{SourceCall, StatusBoard, UnitHandle, UnitView};
 use crate::stop::{Stop, wait_for_stop};
 
 /// Delays between attempts to describe a queue.
@@ -162,6 +162,7 @@ impl DriverParts {
                 reader,
                 store,
                 invoker: self.invoker,
+                calls: self.status.source_calls().clone(),
                 clock,
             }),
             stop: self.stop,
@@ -191,6 +192,7 @@ impl DriverParts {
             io: Arc::new(QueueIo {
                 reader,
                 invoker: self.invoker,
+                calls: self.status.source_calls().clone(),
                 clock,
                 stop: self.stop.clone(),
             }),
@@ -204,10 +206,15 @@ impl DriverParts {
         let mut delay = RetryDelay::new(initial, max);
         let described = async {
             loop {
-                match reader.attributes().await {
+                let response = reader.attributes();
+                let calls = self.status.source_calls();
+                match calls
+                    .run(SourceCall::Describe, Duration::ZERO, response)
+                    .await
+                {
                     Ok(attributes) => return attributes,
-                    Err(error) => {
-                        let fault = Some(log_fault(&error));
+                    Err(fault) => {
+                        let fault = Some(fault);
                         self.status.publish(UnitView::Starting { fault });
                         tokio::time::sleep(delay.next_delay()).await;
                     }

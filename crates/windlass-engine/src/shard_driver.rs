@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -18,7 +19,7 @@ use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{PageMemory, ReadGrant};
 use crate::ports::{Store, StreamReader, log_fault};
-use crate::status::{UnitHandle, UnitView, describe_gap};
+use crate::status::{SourceCall, SourceCalls, UnitHandle, UnitView, describe_gap};
 use crate::stop::{Stop, wait_for_stop};
 
 pub(crate) struct ShardDriver {
@@ -37,6 +38,7 @@ pub(crate) struct ShardIo {
     pub(crate) reader: Arc<dyn StreamReader>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) invoker: Invoker,
+    pub(crate) calls: SourceCalls,
     pub(crate) clock: Clock,
 }
 
@@ -140,15 +142,14 @@ impl ShardIo {
         grant: impl Future<Output = ReadGrant>,
     ) -> Completion {
         let grant = grant.await;
-        let result = self.reader.read(&self.shard, &from, grant.limits).await;
+        let response = self.reader.read(&self.shard, &from, grant.limits);
+        let calls = &self.calls;
+        let result = calls.run(SourceCall::Read, Duration::ZERO, response).await;
         if let Ok(page) = &result {
             self.invoker.counts.polled.add(page.records.len());
             tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");
         }
-        Completion::Read {
-            result: result.map_err(|error| log_fault(&error)),
-            grant,
-        }
+        Completion::Read { result, grant }
     }
 
     async fn invoke(self: Arc<Self>, batch: Batch) -> Completion {
