@@ -11,6 +11,7 @@ mod errors;
 mod health;
 mod metrics;
 mod pagination;
+mod problems;
 mod rebinding_guard;
 mod rendering;
 pub mod report;
@@ -18,11 +19,10 @@ mod server;
 mod state;
 mod status;
 
-pub use config_mappings::{
-    ApplyParts, ConfigMapping, ConfigMappingError, ConfigProblems, PendingMappings,
-};
+pub use config_mappings::{ApplyParts, ConfigMapping, ConfigMappingError, PendingMappings};
 pub use control::{Control, ControlParts};
 pub use metrics::Metrics;
+pub use problems::MappingProblems;
 pub use rebinding_guard::{AllowedHost, AllowedHostError};
 pub use server::{Server, ServerParts};
 pub use state::Readiness;

@@ -142,11 +142,25 @@ pub trait AdapterFactory: Send + Sync {
     fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError>;
 }
 
+/// Result of looking up a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FunctionLookup {
+    /// Its ARN, with the qualifier as given.
+    Found(Arn),
+    Missing,
+    /// It may exist and may be invoked, but this daemon cannot look it up, now or later.
+    Unchecked {
+        arn: Arn,
+        reason: String,
+    },
+}
+
 /// Looks up the source and the function of a new mapping, as AWS does before it accepts one.
 #[async_trait]
 pub trait ResourceLookup: Send + Sync {
-    /// The ARN of a function, with the qualifier as given; `None` if there is no such function.
-    async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError>;
+    /// # Errors
+    /// The lookup failed, and may succeed later.
+    async fn function(&self, name: &FunctionName) -> Result<FunctionLookup, PortError>;
 
     /// The ARN of a function, where it is known without a call; the function may not exist.
     fn function_arn(&self, _name: &FunctionName) -> Option<Arn> {

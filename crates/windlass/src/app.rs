@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use windlass_adapters::{Adapters, stores};
 use windlass_admin::{
-    ApplyParts, ConfigProblems, Control, ControlParts, Metrics, PendingMappings, Readiness, Server,
-    ServerParts,
+    ApplyParts, Control, ControlParts, MappingProblems, Metrics, PendingMappings, Readiness,
+    Server, ServerParts,
 };
 use windlass_core::lease::WorkerId;
 use windlass_engine::clock::Clock;
@@ -96,11 +96,11 @@ impl App {
     /// # Errors
     /// The store fails, or the API server cannot be started.
     pub(crate) async fn spawn(self) -> anyhow::Result<Running> {
-        let config_problems = ConfigProblems::default();
+        let problems = MappingProblems::default();
         let apply = ApplyParts {
             store: Arc::clone(&self.store),
             lookup: Arc::clone(&self.adapters) as _,
-            problems: config_problems.clone(),
+            problems: problems.clone(),
             wakeup: self.supervisor.wakeup(),
             clock: self.clock,
             prune: self.prune,
@@ -112,7 +112,7 @@ impl App {
             board: self.board,
             wakeup: self.supervisor.wakeup(),
             clock: self.clock,
-            config_problems,
+            problems,
             home: self.config.adapters.home(),
         });
         let parts = ServerParts {
