@@ -19,10 +19,12 @@ mod server;
 mod state;
 mod status;
 
-pub use config_mappings::{ApplyParts, ConfigMapping, ConfigMappingError, PendingMappings};
+pub use config_mappings::{
+    ApplyParts, ConfigMapping, ConfigMappingError, MappingProblem, PendingMappings,
+};
 pub use control::{Control, ControlParts};
 pub use metrics::Metrics;
 pub use problems::MappingProblems;
-pub use rebinding_guard::{AllowedHost, AllowedHostError};
+pub use rebinding_guard::AllowedHost;
 pub use server::{Server, ServerParts};
 pub use state::Readiness;

@@ -15,7 +15,7 @@ mod apply;
 mod error;
 
 pub use apply::{ApplyParts, PendingMappings};
-pub use error::ConfigMappingError;
+pub use error::{ConfigMappingError, MappingProblem};
 
 /// Of the UUIDs, which are of version 5.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7f0d_1c39_5f0e_4c0a_9d5b_2a6c_7e41_88d3);
