@@ -96,6 +96,17 @@ impl App {
     /// # Errors
     /// The store fails, or the API server cannot be started.
     pub(crate) async fn spawn(self) -> anyhow::Result<Running> {
+        self.spawn_with(Supervisor::run).await
+    }
+
+    /// The same, with what the supervisor does.
+    pub(crate) async fn spawn_with<F>(
+        self,
+        supervise: impl FnOnce(Supervisor, watch::Receiver<Stop>) -> F,
+    ) -> anyhow::Result<Running>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let problems = MappingProblems::default();
         let apply = ApplyParts {
             store: Arc::clone(&self.store),
@@ -130,7 +141,7 @@ impl App {
         config.spawn(pending.finish());
         let (stop, stopped) = watch::channel(Stop::No);
         let mut supervisor = JoinSet::new();
-        supervisor.spawn(self.supervisor.run(stopped));
+        supervisor.spawn(supervise(self.supervisor, stopped));
         tracing::info!("listening on http://{}", server.address());
         Ok(Running {
             stop,
