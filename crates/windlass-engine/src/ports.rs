@@ -18,7 +18,7 @@ use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, Strea
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
-use windlass_core::queue::EntryResult;
+use windlass_core::queue::{EntryResult, QueueAttributes};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
@@ -77,12 +77,6 @@ pub trait ResponseMemory: fmt::Debug + Send + Sync {
     /// read. `event_bytes` is the expected size of the rendered events, `None` if the response does
     /// not tell. Returns how many bytes of events there is memory for.
     async fn reserve(&self, event_bytes: Option<usize>) -> usize;
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueAttributes {
-    /// How long a received message stays invisible, unless the receive sets another time.
-    pub visibility_timeout: Duration,
 }
 
 /// Reads one queue for one mapping. Events contain the ARN of the queue.

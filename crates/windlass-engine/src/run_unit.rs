@@ -10,7 +10,7 @@ use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
 use windlass_core::mapping::{Mapping, QueueSource, StreamSettings, StreamSource};
-use windlass_core::queue::{QueueConsumer, QueueConsumerSettings, QueueLimits};
+use windlass_core::queue::{QueueAttributes, QueueConsumer, QueueConsumerSettings, QueueLimits};
 use windlass_core::shard::{Finish, ShardConsumer, ShardConsumerSettings, ShardLimits};
 use windlass_filter::Criteria;
 
@@ -18,7 +18,7 @@ use crate::backoff::RetryDelay;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MessageMemory, PageMemory};
-use crate::ports::{QueueAttributes, QueueReader, Store, StreamReader, Target, log_fault};
+use crate::ports::{QueueReader, Store, StreamReader, Target, log_fault};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
     BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
@@ -241,7 +241,7 @@ impl DriverParts {
         QueueConsumerSettings {
             mapping: source.settings,
             filter: self.filter.clone(),
-            visibility_timeout: attributes.visibility_timeout,
+            attributes,
             function_timeout,
             limits: QueueLimits {
                 visibility_heartbeat: settings.sqs_visibility_heartbeat,

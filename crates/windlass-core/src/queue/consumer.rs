@@ -3,17 +3,20 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::batch_buffer::BatchBuffer;
+use super::batch_buffer::{BatchBuffer, Closing};
 use super::delete_queue::DeleteQueue;
-use super::inbox::{Entry, Inbox, Token};
-use super::interface::{EntryResult, QueueCommand, QueueInput, QueueTimer, Report, RequestId};
+use super::inbox::{Entry, Inbox, Origin, Token};
+use super::interface::{
+    EntryResult, QueueAttributes, QueueCommand, QueueInput, QueueTimer, Report, RequestId,
+};
 use super::invocations::{InvocationEnd, Invocations};
-use super::message_filter::{Item, filter_messages};
+use super::message_filter::{FilteredMessages, Item, filter_messages};
 use super::receive_pacer::ReceivePacer;
 use super::requests::{Request, Requests};
 use super::settings::QueueConsumerSettings;
 use super::view::{QueueView, Waiting};
 use super::visibility::Visibility;
+use super::whole_receives::WholeReceives;
 use crate::batch::{BatchId, BatchIds, BatchLimits};
 use crate::ids::{KeyHash, ReceiptHandle};
 use crate::lifecycle::Lifecycle;
@@ -32,6 +35,7 @@ pub struct QueueConsumer {
     jitter: Jitter,
     batch_limits: BatchLimits,
     receive_pacer: ReceivePacer,
+    whole_receives: WholeReceives,
     inbox: Inbox,
     visibility: Visibility,
     batch_buffer: BatchBuffer,
@@ -70,6 +74,7 @@ impl QueueConsumer {
             jitter: Jitter::new(seed, limits.backoff_jitter_percent),
             batch_limits,
             receive_pacer: ReceivePacer::default(),
+            whole_receives: WholeReceives::new(&settings),
             inbox: Inbox::default(),
             batch_buffer: BatchBuffer::new(batch_limits, window, visibility.reserve()),
             visibility,
@@ -100,7 +105,7 @@ impl QueueConsumer {
             QueueInput::VisibilityChanged { request, result } => {
                 self.handle_visibility_changed(request, &result, now);
             }
-            QueueInput::QueueTimeout(timeout) => self.visibility.set_queue_timeout(timeout),
+            QueueInput::Attributes(attributes) => self.set_attributes(attributes),
             QueueInput::Drain if self.lifecycle == Lifecycle::Running => {
                 self.lifecycle = Lifecycle::Draining;
                 self.delete_queue.drain(now);
@@ -142,9 +147,7 @@ impl QueueConsumer {
         if self.lifecycle == Lifecycle::Draining {
             return timers.min();
         }
-        let blocked = self.invocations.blocked();
-        let at_once = self.visibility.is_denied();
-        let closes_at = self.batch_buffer.closes_at(blocked, at_once, inbox);
+        let closes_at = self.batch_buffer.closes_at(self.closing(), inbox);
         let receive = self.receive_due().map(|at| (at, QueueTimer::Receive));
         let running = [self.invocations.due(closes_at), receive];
         timers.chain(running.into_iter().flatten()).min()
@@ -207,7 +210,12 @@ impl QueueConsumer {
             Ok(messages) => {
                 self.receive_pacer
                     .succeeded(limit, messages.len(), sent, now);
-                self.accept(messages, sent, sent + visibility, now);
+                let origin = Origin {
+                    receive: request,
+                    sent,
+                    visible_at: sent + visibility,
+                };
+                self.accept(messages, usize::from(limit), origin, now);
             }
             Err(fault) => self
                 .receive_pacer
@@ -215,34 +223,31 @@ impl QueueConsumer {
         }
     }
 
-    /// `visible_at` is counted from the request, since the queue's own clock starts later.
-    fn accept(
-        &mut self,
-        messages: Vec<Message>,
-        sent: Timestamp,
-        visible_at: Timestamp,
-        now: Timestamp,
-    ) {
+    /// Accepts the messages of a receive that requested up to `limit`.
+    fn accept(&mut self, messages: Vec<Message>, limit: usize, origin: Origin, now: Timestamp) {
         self.received += messages.len() as u64;
-        if visible_at <= now {
+        if origin.visible_at <= now {
             return self.report_expired(messages.len());
         }
-        let (messages, excess) = self.split_off_excess(messages);
+        let (messages, excess) = self.split_off_excess(messages, limit);
         if !excess.is_empty() {
             let n_messages = excess.len();
             self.report(Report::Excess { n_messages });
             self.release(excess);
         }
-        let filtered = filter_messages(messages, &self.settings, self.batch_limits);
+        let mut filtered = filter_messages(messages, &self.settings, self.batch_limits);
+        if self.whole_receives.apply() {
+            self.cut_to_one_batch(&mut filtered, now);
+        }
         for item in filtered.items {
             match item {
                 Item::Deliver(message) => {
-                    if let Some(token) = self.inbox.insert(message, sent, visible_at, now) {
+                    if let Some(token) = self.inbox.insert(message, origin, now) {
                         self.batch_buffer.push(token, &self.inbox);
                     }
                 }
                 Item::Delete(message) => {
-                    if let Some(token) = self.inbox.insert(message, sent, visible_at, now) {
+                    if let Some(token) = self.inbox.insert(message, origin, now) {
                         self.inbox.mark_filtered_out(token);
                         self.delete_queue.push(vec![token]);
                     }
@@ -257,8 +262,15 @@ impl QueueConsumer {
     }
 
     /// Splits off the messages without room: a queue may return more than was requested.
-    fn split_off_excess(&self, messages: Vec<Message>) -> (Vec<Message>, Vec<ReceiptHandle>) {
+    fn split_off_excess(
+        &self,
+        messages: Vec<Message>,
+        limit: usize,
+    ) -> (Vec<Message>, Vec<ReceiptHandle>) {
         let mut room = self.receive_room();
+        if self.whole_receives.apply() {
+            room = room.min(limit);
+        }
         let (mut accepted, mut excess) = (Vec::with_capacity(messages.len()), Vec::new());
         for message in messages {
             if self.inbox.contains(&message.message_id) {
@@ -273,6 +285,47 @@ impl QueueConsumer {
         (accepted, excess)
     }
 
+    /// Leaves only messages that can be in one batch: the others would wait for it, and go back if
+    /// it fails. Following receives are smaller.
+    fn cut_to_one_batch(&mut self, filtered: &mut FilteredMessages, now: Timestamp) {
+        let queue_timeout = self.visibility.queue_timeout();
+        let inbox = &self.inbox;
+        let is_new = |message: &Message| !inbox.contains(&message.message_id);
+        let new = filtered.items.iter().filter_map(|item| match item {
+            Item::Deliver(message) => is_new(message).then(|| message.event.len()),
+            Item::Delete(_) => None,
+        });
+        let n_new = new.clone().count();
+        let n_fitting = self.batch_limits.fill(new).n_items;
+        if n_fitting < n_new {
+            let mut left = n_fitting;
+            filtered.items.retain(|item| {
+                let Item::Deliver(message) = item else {
+                    return true;
+                };
+                if is_new(message) {
+                    if left == 0 {
+                        filtered.followers.push(message.receipt_handle.clone());
+                        return false;
+                    }
+                    left -= 1;
+                }
+                true
+            });
+            self.whole_receives.reduce(n_fitting, queue_timeout, now);
+        }
+        if !filtered.undeliverable.is_empty() {
+            // It comes again, at the head of its group.
+            self.whole_receives.reduce(1, queue_timeout, now);
+        }
+    }
+
+    fn set_attributes(&mut self, attributes: QueueAttributes) {
+        self.visibility
+            .set_queue_timeout(attributes.visibility_timeout);
+        self.whole_receives.set_attributes(attributes);
+    }
+
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
         match self.invocations.end(batch, &outcome, now, &mut self.jitter) {
             InvocationEnd::Succeeded(tokens) => self.delete_queue.push(tokens),
@@ -281,6 +334,8 @@ impl QueueConsumer {
                 let receipts = self.remove(&tokens);
                 self.release_failed(receipts);
                 self.release_followers(&groups);
+                let queue_timeout = self.visibility.queue_timeout();
+                self.whole_receives.batch_failed(queue_timeout, now);
             }
             InvocationEnd::Waits => {}
         }
@@ -391,12 +446,12 @@ impl QueueConsumer {
             let batch = if let Some(batch) = self.invocations.retry(now) {
                 batch
             } else {
-                let blocked = self.invocations.blocked();
-                let (at_once, inbox) = (self.visibility.is_denied(), &self.inbox);
-                let tokens = self.batch_buffer.take_batch(blocked, at_once, inbox, now);
+                let closing = self.closing();
+                let tokens = self.batch_buffer.next_batch(closing, &self.inbox, now);
                 if tokens.is_empty() {
                     return;
                 }
+                self.batch_buffer.remove(&tokens, &self.inbox);
                 self.inbox.mark_batched(&tokens);
                 let id = self.batch_ids.assign();
                 self.invocations.start(id, tokens, &self.inbox, now)
@@ -405,11 +460,20 @@ impl QueueConsumer {
         }
     }
 
+    fn closing(&self) -> Closing<'_> {
+        Closing {
+            blocked: self.invocations.blocked(),
+            at_once: self.visibility.is_denied(),
+            whole_receives: self.whole_receives.apply(),
+        }
+    }
+
     fn advance_receives(&mut self, now: Timestamp) {
         if self.has_enough() {
             return;
         }
-        while let Some(limit) = self.receive_pacer.start(self.receive_room(), now) {
+        let max_messages = self.whole_receives.max_messages(now);
+        while let Some(limit) = (self.receive_pacer).start(self.receive_room(), max_messages, now) {
             let visibility = self.visibility.timeout();
             let request = self.requests.start(Request::Receive {
                 limit,

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::interface::RequestId;
 use crate::ids::{MessageId, ReceiptHandle};
 use crate::message::Message;
 use crate::time::Timestamp;
@@ -18,6 +19,8 @@ pub(super) struct ReceivedMessage {
     /// The newest one: every receive of a message returns another handle.
     pub(super) receipt: ReceiptHandle,
     pub(super) received: Timestamp,
+    /// The receive that first returned it.
+    pub(super) receive: RequestId,
     /// Until then no other reader receives it.
     pub(super) visible_at: Timestamp,
     /// It waits to be put into a batch.
@@ -29,6 +32,15 @@ pub(super) struct ReceivedMessage {
     /// Start of the receive that returned the handle.
     requested: Timestamp,
     extension: Extension,
+}
+
+/// The receive that returned a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub(super) receive: RequestId,
+    pub(super) sent: Timestamp,
+    /// Counted from `sent`, since the queue's own clock starts later.
+    pub(super) visible_at: Timestamp,
 }
 
 /// Whether visibility can be extended.
@@ -85,15 +97,19 @@ impl Inbox {
         self.bytes
     }
 
-    /// Adds a message of a receive that started at `requested`. `None` if the message is in the
+    /// Adds a received message. `None` if the message is in the
     /// inbox already, from another receive; then only its handle and visibility are updated.
     pub(super) fn insert(
         &mut self,
         message: Message,
-        requested: Timestamp,
-        visible_at: Timestamp,
+        origin: Origin,
         now: Timestamp,
     ) -> Option<Token> {
+        let Origin {
+            receive,
+            sent: requested,
+            visible_at,
+        } = origin;
         if let Some(token) = self.by_id.get(&message.message_id).copied() {
             // Receives may end in another order: the handle of an earlier one is outdated.
             if self.get(token).requested <= requested {
@@ -116,6 +132,7 @@ impl Inbox {
             receipt: message.receipt_handle.clone(),
             message,
             received: now,
+            receive,
             visible_at,
             buffered: true,
             filtered_out: false,

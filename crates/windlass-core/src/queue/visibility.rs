@@ -38,6 +38,7 @@ impl Visibility {
     pub(super) fn new(settings: &QueueConsumerSettings, now: Timestamp) -> Self {
         let heartbeat = settings.limits.visibility_heartbeat;
         let function_timeout = settings.function_timeout;
+        let queue_timeout = settings.attributes.visibility_timeout;
         // Messages of a function that runs longer than their visibility would be invoked again and
         // again.
         let min_timeout = if heartbeat {
@@ -47,8 +48,8 @@ impl Visibility {
         };
         Self {
             min_timeout,
-            timeout: settings.visibility_timeout.max(min_timeout),
-            queue_timeout: settings.visibility_timeout,
+            timeout: queue_timeout.max(min_timeout),
+            queue_timeout,
             function_timeout,
             heartbeat,
             extend_not_before: now,
@@ -61,6 +62,10 @@ impl Visibility {
     pub(super) fn set_queue_timeout(&mut self, queue_timeout: Duration) {
         self.queue_timeout = queue_timeout;
         self.timeout = queue_timeout.max(self.min_timeout);
+    }
+
+    pub(super) const fn queue_timeout(&self) -> Duration {
+        self.queue_timeout
     }
 
     /// The timeout of receives and extensions.

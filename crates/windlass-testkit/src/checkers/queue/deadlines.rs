@@ -22,6 +22,7 @@ impl Model {
     pub(super) fn visibility(&self) -> Duration {
         let settings = &self.settings;
         settings
+            .attributes
             .visibility_timeout
             .max(if settings.limits.visibility_heartbeat {
                 Duration::from_secs(30)
@@ -48,6 +49,29 @@ impl Model {
             .limits
             .buffer_messages
             .saturating_sub(reserved)
+    }
+
+    pub(super) fn max_batch_messages(&self) -> usize {
+        let settings = &self.settings;
+        let batch_size = settings.mapping.batch_size;
+        batch_size.min(settings.limits.buffer_messages)
+    }
+
+    /// Whether each receive is one batch: messages of a FIFO queue with a redrive policy are not
+    /// received to wait for others.
+    pub(super) const fn receives_are_whole(&self) -> bool {
+        self.settings.mapping.fifo && self.settings.attributes.has_redrive_policy
+    }
+
+    /// How many messages a receive requests.
+    pub(super) fn receive_limit(&self, now: Timestamp) -> usize {
+        let limit = self.room().min(10);
+        if !self.receives_are_whole() {
+            return limit;
+        }
+        let reduced = self.reduced.filter(|(_, until)| now < *until);
+        let batch_size = self.settings.mapping.batch_size;
+        limit.min(reduced.map_or(batch_size, |(n_messages, _)| n_messages))
     }
 
     /// Whether an unreachable function can be probed with what is held.
@@ -87,11 +111,14 @@ impl Model {
             let group = self.held[id].message.group;
             group.is_none_or(|group| !blocked.contains(&group))
         });
+        if self.receives_are_whole()
+            && let Some(first) = free.first()
+        {
+            let receive = self.held[first].receive;
+            free.retain(|id| self.held[id].receive == receive);
+        }
         let settings = &self.settings;
-        let max_messages = settings
-            .mapping
-            .batch_size
-            .min(settings.limits.buffer_messages);
+        let max_messages = self.max_batch_messages();
         let size = |id: &MessageId| self.held[id].message.event.len();
         let mut n_messages = 0;
         while n_messages < free.len().min(max_messages) {
@@ -113,7 +140,8 @@ impl Model {
     /// When the next batch closes; the epoch if it is full.
     pub(super) fn closes_at(&self, batch: &NextBatch) -> Timestamp {
         let denied = self.change_fault == Some(Fault::Denied);
-        if batch.full || (denied && self.settings.limits.visibility_heartbeat) {
+        let denied = denied && self.settings.limits.visibility_heartbeat;
+        if batch.full || denied || self.receives_are_whole() {
             return Timestamp::EPOCH;
         }
         let settings = &self.settings;

@@ -26,6 +26,8 @@ pub(super) struct Model {
     pub(super) receive_backoff: BackoffBounds,
     pub(super) receive_fault: Option<Fault>,
     pub(super) received: u64,
+    /// Receives are limited to so many messages until then, since more did not fit into one batch.
+    pub(super) reduced: Option<(usize, Timestamp)>,
 
     pub(super) held: BTreeMap<MessageId, HeldMessage>,
     n_accepted: u64,
@@ -70,6 +72,8 @@ pub(super) struct HeldMessage {
     /// Grows in the order of receipt.
     pub(super) number: u64,
     pub(super) message: Message,
+    /// The receive that first brought it.
+    pub(super) receive: RequestId,
     pub(super) receipt: ReceiptHandle,
     /// When the receive that brought it was sent.
     requested: Timestamp,
@@ -130,6 +134,7 @@ impl Model {
             receive_backoff: BackoffBounds::default(),
             receive_fault: None,
             received: 0,
+            reduced: None,
             held: BTreeMap::new(),
             n_accepted: 0,
             batches: BTreeMap::new(),
@@ -184,7 +189,7 @@ impl Model {
         self.received += messages.len() as u64;
         let visible_at = receive.sent + receive.visibility;
         if now < visible_at {
-            self.accept(messages, receive.sent, visible_at, now);
+            self.accept(messages, request, receive, now);
         } else {
             self.expire(messages.len());
         }
@@ -199,18 +204,21 @@ impl Model {
     fn accept(
         &mut self,
         messages: &[Message],
-        requested: Timestamp,
-        visible_at: Timestamp,
+        request: RequestId,
+        receive: Receive,
         now: Timestamp,
     ) {
+        let (requested, visible_at) = (receive.sent, receive.sent + receive.visibility);
         let (mut blocked_groups, mut all_blocked) = (BTreeSet::new(), false);
+        let (mut sizes, mut max_messages) = (Vec::new(), None);
         let mut n_filtered_out = 0;
-        let excess = self.release_excess(messages);
+        let excess = self.release_excess(messages, receive.limit);
         let has_room = |message: &&Message| !excess.contains(&message.receipt_handle);
         for message in messages.iter().filter(has_room) {
             let bytes = message.event.len();
             if let Some(reason) = message.unreadable {
                 self.leave_unreadable(message, reason);
+                max_messages = Some(1);
                 all_blocked |= self.settings.mapping.fifo && message.group.is_none();
                 blocked_groups.extend(message.group);
                 continue;
@@ -225,6 +233,7 @@ impl Model {
                 self.expected_reports
                     .push(Report::MessageTooLarge { message_id, bytes });
                 self.leave_to_queue(message.receipt_handle.clone());
+                max_messages = Some(1);
                 blocked_groups.extend(message.group);
                 continue;
             }
@@ -246,9 +255,22 @@ impl Model {
                 }
                 continue;
             }
+            if !filtered_out && self.receives_are_whole() {
+                sizes.push(bytes);
+                // A receive that was sent before the queue had the policy may have more messages.
+                let too_many = self.max_batch_messages() < sizes.len();
+                let bytes = event_bytes(sizes.iter().copied());
+                if too_many || self.settings.limits.payload_limit < bytes {
+                    let receipt = message.receipt_handle.clone();
+                    self.expected_releases.insert(receipt, Duration::ZERO);
+                    max_messages = max_messages.or_else(|| Some(sizes.len() - 1));
+                    continue;
+                }
+            }
             self.n_accepted += 1;
             let held = HeldMessage {
                 number: self.n_accepted,
+                receive: request,
                 receipt: message.receipt_handle.clone(),
                 message: message.clone(),
                 requested,
@@ -265,11 +287,19 @@ impl Model {
             };
             self.held.insert(message.message_id.clone(), held);
         }
+        if let Some(n_messages) = max_messages.filter(|_| self.receives_are_whole()) {
+            self.reduced = Some((n_messages, self.reduced_until(now)));
+        }
         if n_filtered_out != 0 {
             let n_messages = n_filtered_out;
             self.expected_reports
                 .push(Report::FilteredOut { n_messages });
         }
+    }
+
+    /// Until when receives are smaller: a minute from when failed messages are visible again.
+    fn reduced_until(&self, now: Timestamp) -> Timestamp {
+        now + self.settings.attributes.visibility_timeout + Duration::from_secs(60)
     }
 
     fn leave_unreadable(&mut self, message: &Message, reason: &'static str) {
@@ -280,11 +310,16 @@ impl Model {
     }
 
     /// Releases the new messages without room and returns them.
-    fn release_excess(&mut self, messages: &[Message]) -> Vec<ReceiptHandle> {
+    fn release_excess(&mut self, messages: &[Message], limit: usize) -> Vec<ReceiptHandle> {
+        let limit = if self.receives_are_whole() {
+            limit
+        } else {
+            usize::MAX
+        };
         let new = messages
             .iter()
             .filter(|message| !self.held.contains_key(&message.message_id));
-        let excess = new.skip(self.room());
+        let excess = new.skip(self.room().min(limit));
         let excess: Vec<_> = excess.map(|it| it.receipt_handle.clone()).collect();
         if !excess.is_empty() {
             let n_messages = excess.len();
@@ -321,6 +356,10 @@ impl Model {
             self.leave_to_queue(held.receipt);
         }
         self.release_groups(&groups);
+        if self.reduced.is_some_and(|(_, until)| now < until) {
+            let until = self.reduced_until(now);
+            self.reduced = self.reduced.map(|(n_messages, _)| (n_messages, until));
+        }
     }
 
     pub(super) fn deleted(
@@ -478,7 +517,7 @@ impl Model {
     }
 
     fn leave_to_queue(&mut self, receipt: ReceiptHandle) {
-        let timeout = self.settings.visibility_timeout;
+        let timeout = self.settings.attributes.visibility_timeout;
         let timeout = timeout.max(Duration::from_secs(1));
         if timeout < self.visibility() {
             self.expected_releases.insert(receipt, timeout);

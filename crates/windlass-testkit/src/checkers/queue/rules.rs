@@ -122,13 +122,11 @@ fn q5_batches_respect_their_limits(model: &Model, batch: &Batch) -> Checked {
     })
 }
 
-pub(super) fn q6_receives_have_room(model: &Model, limit: u8) -> Checked {
-    let room = model.room();
-    ensure(
-        usize::from(limit) == room.min(10) && 0 < limit,
-        "Q6",
-        || format!("requests {limit} messages with room for {room}"),
-    )
+pub(super) fn q6_receives_have_room(model: &Model, limit: u8, now: Timestamp) -> Checked {
+    let expected = model.receive_limit(now);
+    ensure(usize::from(limit) == expected && 0 < limit, "Q6", || {
+        format!("requests {limit} messages instead of {expected}")
+    })
 }
 
 pub(super) fn q6_receives_scale(model: &Model, wait: Duration, visibility: Duration) -> Checked {
