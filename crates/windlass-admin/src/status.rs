@@ -19,8 +19,8 @@ use windlass_engine::status::{
 };
 
 use crate::api::Uuid;
-use crate::config_mappings::ConfigProblem;
 use crate::errors::ApiError;
+use crate::problems::{ConfigProblem, MappingProblems};
 use crate::report::{
     CheckpointReport, CountsReport, MappingReport, QueueReport, ShardReport, rfc3339,
 };
@@ -36,19 +36,23 @@ pub(crate) async fn list(
     let rows = state.control.store().mappings().await?;
     let board = state.control.board();
     let clock = state.control.clock();
-    let mut problems = state.control.config_problems().all();
+    let problems = state.control.problems();
+    let mut config_problems = problems.all_config();
     let mut reports = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let mut report = summary(row, &board.mapping(row), clock);
-        let problem = problems.remove(&row.id);
+    let unreadable_mappings = board.unreadable();
+    // The row itself may be readable, and one of the leases not.
+    let readable = rows.iter();
+    for row in readable.filter(|row| !unreadable_mappings.contains_key(&row.id)) {
+        let mut report = summary(row, &board.mapping(row), problems, clock);
+        let problem = config_problems.remove(&row.id);
         report.problem = report.problem.or_else(|| problem.map(|it| it.text));
         reports.push(report);
     }
-    for (id, mapping) in board.unreadable() {
-        problems.remove(&id);
+    for (id, mapping) in unreadable_mappings {
+        config_problems.remove(&id);
         reports.push(unreadable(&id, mapping));
     }
-    let unwritten = problems
+    let unwritten = config_problems
         .iter()
         .map(|(id, problem)| not_created(id, problem));
     reports.extend(unwritten);
@@ -64,7 +68,8 @@ pub(crate) async fn get(
     if let Some(mapping) = state.control.board().unreadable().remove(&id) {
         return Ok(Json(unreadable(&id, mapping)));
     }
-    let problem = state.control.config_problems().get(&id);
+    let problems = state.control.problems();
+    let problem = problems.config(&id);
     let row = match (state.control.row(&uuid).await, &problem) {
         (Ok(row), _) => row,
         (Err(_), Some(problem)) => return Ok(Json(not_created(&id, problem))),
@@ -73,7 +78,7 @@ pub(crate) async fn get(
     let status = state.control.board().mapping(&row);
     let leases = state.control.store().leases_of(&id).await?;
     let clock = state.control.clock();
-    let mut report = summary(&row, &status, clock);
+    let mut report = summary(&row, &status, problems, clock);
     add_units(&mut report, &status, &leases, clock);
     report.problem = report.problem.or_else(|| problem.map(|it| it.text));
     Ok(Json(report))
@@ -124,8 +129,15 @@ fn without_row(
     }
 }
 
-fn summary(row: &MappingRow, status: &MappingStatus, clock: Clock) -> MappingReport {
+fn summary(
+    row: &MappingRow,
+    status: &MappingStatus,
+    problems: &MappingProblems,
+    clock: Clock,
+) -> MappingReport {
     let counts = &status.counts;
+    let unchecked = problems.unchecked(&row.id, counts.invoked.get());
+    let notices: Vec<String> = status.notice.clone().into_iter().chain(unchecked).collect();
     MappingReport {
         uuid: row.id.as_str().to_owned(),
         event_source_arn: Some(row.source.as_str().to_owned()),
@@ -133,7 +145,7 @@ fn summary(row: &MappingRow, status: &MappingStatus, clock: Clock) -> MappingRep
         state: status.state.to_owned(),
         last_processing_result: status.last_processing_result.to_owned(),
         problem: status.problem.clone(),
-        notice: status.notice.clone(),
+        notice: (!notices.is_empty()).then(|| notices.join("; ")),
         counts: CountsReport {
             polled: counts.polled.get(),
             filtered_out: counts.filtered_out.get(),
@@ -142,6 +154,7 @@ fn summary(row: &MappingRow, status: &MappingStatus, clock: Clock) -> MappingRep
             dropped: counts.dropped.get(),
             on_failure_delivered: counts.on_failure_delivered.get(),
             deleted: counts.deleted.get(),
+            late_receives: counts.late_receives.get(),
         },
         events_per_second: counts.polled.per_second(),
         behind_ms: max_behind(status, source_time(status, clock)).map(millis),
