@@ -15,10 +15,11 @@ use windlass_core::shard::{Finish, ShardConsumer, ShardConsumerSettings, ShardLi
 use windlass_filter::Criteria;
 
 use crate::backoff::RetryDelay;
+use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MessageMemory, PageMemory};
-use crate::ports::{QueueReader, Store, StreamReader, Target, log_fault};
+use crate::ports::{QueueReader, StreamReader, Target, log_fault};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
     BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
@@ -36,7 +37,7 @@ const DESCRIBE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration:
 /// What all drivers of a daemon share.
 #[derive(Clone)]
 pub(crate) struct EngineContext {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) saver: CheckpointSaver,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) clock: Clock,
     pub(crate) settings: EngineSettings,
@@ -144,7 +145,7 @@ impl DriverParts {
     ) -> ShardDriver {
         let EngineContext {
             clock,
-            store,
+            saver,
             settings,
             ..
         } = self.context;
@@ -166,7 +167,7 @@ impl DriverParts {
                 shard,
                 epoch: lease.epoch,
                 reader,
-                store,
+                saver,
                 invoker: self.invoker,
                 clock,
             }),
