@@ -61,6 +61,24 @@ impl BatchBuffer {
         self.tokens.push_back(token);
     }
 
+    /// When the first message has been buffered for `limit`.
+    pub(super) fn held_until(&self, limit: Duration, inbox: &Inbox) -> Option<Timestamp> {
+        let first = self.tokens.front()?;
+        Some(inbox.get(*first).received + limit)
+    }
+
+    /// The messages that have been buffered for `limit`.
+    pub(super) fn held_too_long(
+        &self,
+        limit: Duration,
+        inbox: &Inbox,
+        now: Timestamp,
+    ) -> Vec<Token> {
+        let tokens = self.tokens.iter().copied();
+        let is_late = |token: &Token| inbox.get(*token).received + limit <= now;
+        tokens.take_while(is_late).collect()
+    }
+
     /// Removes those of the messages that are buffered. All of them must still be in the inbox.
     pub(super) fn remove(&mut self, tokens: &[Token], inbox: &Inbox) {
         let removed: BTreeSet<_> = tokens.iter().copied().collect();

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::batch_buffer::{BatchBuffer, Closing};
 use super::delete_queue::DeleteQueue;
-use super::inbox::{Entry, Inbox, Origin, Token};
+use super::inbox::{Entry, Inbox, Origin, ReceivedMessage, Token};
 use super::interface::{
     EntryResult, QueueAttributes, QueueCommand, QueueInput, QueueTimer, Report, RequestId,
 };
 use super::invocations::{InvocationEnd, Invocations};
 use super::message_filter::{FilteredMessages, Item, filter_messages};
 use super::receive_pacer::ReceivePacer;
+use super::releases::Releases;
 use super::requests::{Request, Requests};
 use super::settings::QueueConsumerSettings;
 use super::view::{QueueView, Waiting};
@@ -38,6 +39,7 @@ pub struct QueueConsumer {
     whole_receives: WholeReceives,
     inbox: Inbox,
     visibility: Visibility,
+    releases: Releases,
     batch_buffer: BatchBuffer,
     invocations: Invocations,
     delete_queue: DeleteQueue,
@@ -78,6 +80,7 @@ impl QueueConsumer {
             inbox: Inbox::default(),
             batch_buffer: BatchBuffer::new(batch_limits, window, visibility.reserve()),
             visibility,
+            releases: Releases::default(),
             invocations: Invocations::new(&settings),
             delete_queue: DeleteQueue::default(),
             batch_ids: BatchIds::default(),
@@ -138,6 +141,7 @@ impl QueueConsumer {
         let always = [
             (inbox.next_expiry(), QueueTimer::Expiry),
             (self.invocations.next_expiry(inbox), QueueTimer::Release),
+            (self.buffered_until(), QueueTimer::Release),
             (self.visibility.due(inbox), QueueTimer::Visibility),
             (self.delete_queue.due(), QueueTimer::Delete),
         ];
@@ -257,7 +261,7 @@ impl QueueConsumer {
         for report in filtered.reports {
             self.report(report);
         }
-        self.release_failed(filtered.undeliverable);
+        self.release_undeliverable(filtered.undeliverable, origin);
         self.release(filtered.followers);
     }
 
@@ -331,8 +335,7 @@ impl QueueConsumer {
             InvocationEnd::Succeeded(tokens) => self.delete_queue.push(tokens),
             InvocationEnd::Failed(tokens) => {
                 let groups = self.groups_of(&tokens);
-                let receipts = self.remove(&tokens);
-                self.release_failed(receipts);
+                self.remove_failed(&tokens, now);
                 self.release_followers(&groups);
                 let queue_timeout = self.visibility.queue_timeout();
                 self.whole_receives.batch_failed(queue_timeout, now);
@@ -379,6 +382,11 @@ impl QueueConsumer {
                 let inbox = &mut self.inbox;
                 self.visibility
                     .end(&entries, visible_at, result, inbox, now);
+                let results = EntryResult::of_each(result, entries.len());
+                let ready = self.releases.ready(&entries, results, &self.inbox, now);
+                for (timeout, receipts) in ready {
+                    self.release_after(timeout, receipts);
+                }
             }
             Request::Release { n_messages } => self.visibility.end_release(n_messages, result),
             Request::Receive { .. } | Request::Delete { .. } => {
@@ -463,17 +471,16 @@ impl QueueConsumer {
     fn closing(&self) -> Closing<'_> {
         Closing {
             blocked: self.invocations.blocked(),
-            at_once: self.visibility.is_denied(),
+            // A probe does not wait for other messages: it might be released before.
+            at_once: self.visibility.is_denied() || self.invocations.is_failing(),
             whole_receives: self.whole_receives.apply(),
         }
     }
 
     fn advance_receives(&mut self, now: Timestamp) {
-        if self.has_enough() {
-            return;
-        }
-        let max_messages = self.whole_receives.max_messages(now);
-        while let Some(limit) = (self.receive_pacer).start(self.receive_room(), max_messages, now) {
+        while !self.has_enough()
+            && let Some(limit) = self.start_receive(now)
+        {
             let visibility = self.visibility.timeout();
             let request = self.requests.start(Request::Receive {
                 limit,
@@ -489,6 +496,17 @@ impl QueueConsumer {
         }
     }
 
+    /// A probe of a function that cannot be reached needs one message.
+    fn start_receive(&mut self, now: Timestamp) -> Option<u8> {
+        let max_messages = if self.invocations.is_failing() {
+            1
+        } else {
+            self.whole_receives.max_messages(now)
+        };
+        let room = self.receive_room();
+        self.receive_pacer.start(room, max_messages, now)
+    }
+
     fn receive_due(&self) -> Option<Timestamp> {
         if self.has_enough() {
             return None;
@@ -496,10 +514,12 @@ impl QueueConsumer {
         self.receive_pacer.due(self.receive_room())
     }
 
-    /// Whether there is a batch to probe a function with that cannot be reached.
+    /// Whether there is, or may soon be, a batch to probe a function with that cannot be reached.
     fn has_enough(&self) -> bool {
         self.invocations.is_failing()
-            && !(self.invocations.is_empty() && self.batch_buffer.is_empty())
+            && !(self.invocations.is_empty()
+                && self.batch_buffer.is_empty()
+                && self.receive_pacer.requested() == 0)
     }
 
     /// How many more messages may be requested.
@@ -517,21 +537,31 @@ impl QueueConsumer {
         let mut groups = self.groups_of(&expired);
         self.remove(&expired);
         self.report_expired(expired.len());
-        for tokens in self.invocations.take_expired(&self.inbox, now) {
+        let mut held_too_long = self.invocations.take_expired(&self.inbox, now);
+        if self.invocations.is_failing() {
+            let limit = self.settings.limits.hold_limit;
+            held_too_long.push(self.batch_buffer.held_too_long(limit, &self.inbox, now));
+        }
+        for tokens in held_too_long.into_iter().filter(|it| !it.is_empty()) {
             let n_messages = tokens.len();
             self.report(Report::Released { n_messages });
             groups.append(&mut self.groups_of(&tokens));
-            let receipts = self.remove(&tokens);
-            self.release(receipts);
+            self.remove_and_release(&tokens);
         }
         self.release_followers(&groups);
+    }
+
+    /// When the first buffered message must be released, since the function cannot be reached.
+    fn buffered_until(&self) -> Option<Timestamp> {
+        let limit = self.settings.limits.hold_limit;
+        let until = self.batch_buffer.held_until(limit, &self.inbox);
+        until.filter(|_| self.invocations.is_failing())
     }
 
     fn release_not_in_flight(&mut self) {
         let mut tokens = self.batch_buffer.tokens();
         tokens.extend(self.invocations.take_waiting());
-        let receipts = self.remove(&tokens);
-        self.release(receipts);
+        self.remove_and_release(&tokens);
     }
 
     /// Releases the buffered messages of groups whose earlier messages were released: they would
@@ -542,18 +572,44 @@ impl QueueConsumer {
             return;
         }
         let followers = self.batch_buffer.of_groups(groups, &self.inbox);
-        let receipts = self.remove(&followers);
-        self.release(receipts);
+        self.remove_and_release(&followers);
     }
 
-    /// Removes messages from the inbox; returns their handles.
-    fn remove(&mut self, tokens: &[Token]) -> Vec<ReceiptHandle> {
+    /// Removes messages from the inbox.
+    fn remove(&mut self, tokens: &[Token]) -> Vec<(Token, ReceivedMessage)> {
         if tokens.is_empty() {
             return Vec::new();
         }
         self.batch_buffer.remove(tokens, &self.inbox);
-        let removed = tokens.iter().filter_map(|token| self.inbox.remove(*token));
-        removed.map(|it| it.receipt).collect()
+        let inbox = &mut self.inbox;
+        let removed = tokens.iter();
+        removed
+            .filter_map(|token| Some((*token, inbox.remove(*token)?)))
+            .collect()
+    }
+
+    /// Removes messages from the inbox and makes them visible again at once.
+    fn remove_and_release(&mut self, tokens: &[Token]) {
+        let (now, removed) = (self.now, self.remove(tokens));
+        let removed = removed.into_iter();
+        let receipts = removed.filter_map(|(token, it)| self.releases.add(token, it, now));
+        let receipts = receipts.collect();
+        self.release(receipts);
+    }
+
+    /// Removes messages that the function failed from the inbox. They become visible again after the
+    /// queue's own visibility timeout, which counts from now.
+    fn remove_failed(&mut self, tokens: &[Token], now: Timestamp) {
+        let timeout = self.visibility.failed_timeout();
+        let mut receipts = Vec::new();
+        for (token, message) in self.remove(tokens) {
+            let is_extended = message.is_extended || message.is_being_extended();
+            let kept = message.requested + timeout;
+            if is_extended || message.visible_at != kept {
+                receipts.extend(self.releases.add(token, message, now + timeout));
+            }
+        }
+        self.release_after(timeout, receipts);
     }
 
     /// Makes messages visible again at once.
@@ -561,9 +617,10 @@ impl QueueConsumer {
         self.release_after(Duration::ZERO, receipts);
     }
 
-    /// Makes messages visible again after the queue's own visibility timeout.
-    fn release_failed(&mut self, receipts: Vec<ReceiptHandle>) {
-        if let Some(timeout) = self.visibility.failed_timeout() {
+    /// Makes messages that were just received visible again after the queue's own timeout.
+    fn release_undeliverable(&mut self, receipts: Vec<ReceiptHandle>, origin: Origin) {
+        let timeout = self.visibility.failed_timeout();
+        if origin.visible_at != origin.sent + timeout {
             self.release_after(timeout, receipts);
         }
     }

@@ -42,6 +42,7 @@ mod invocations;
 mod message_filter;
 mod pause;
 mod receive_pacer;
+mod releases;
 mod requests;
 mod settings;
 mod view;

@@ -66,6 +66,9 @@ impl Model {
     /// How many messages a receive requests.
     pub(super) fn receive_limit(&self, now: Timestamp) -> usize {
         let limit = self.room().min(10);
+        if self.function_backoff.is_failing() {
+            return limit.min(1);
+        }
         if !self.receives_are_whole() {
             return limit;
         }
@@ -74,9 +77,10 @@ impl Model {
         limit.min(reduced.map_or(batch_size, |(n_messages, _)| n_messages))
     }
 
-    /// Whether an unreachable function can be probed with what is held.
+    /// Whether an unreachable function can be probed with what is held or may arrive.
     pub(super) fn has_probe_messages(&self) -> bool {
-        let has_messages = !self.batches.is_empty() || !self.buffered().is_empty();
+        let has_messages =
+            !self.batches.is_empty() || !self.buffered().is_empty() || !self.receives.is_empty();
         self.function_backoff.is_failing() && has_messages
     }
 
@@ -141,7 +145,8 @@ impl Model {
     pub(super) fn closes_at(&self, batch: &NextBatch) -> Timestamp {
         let denied = self.change_fault == Some(Fault::Denied);
         let denied = denied && self.settings.limits.visibility_heartbeat;
-        if batch.full || denied || self.receives_are_whole() {
+        let is_probe = self.function_backoff.is_failing();
+        if batch.full || denied || is_probe || self.receives_are_whole() {
             return Timestamp::EPOCH;
         }
         let settings = &self.settings;
@@ -164,9 +169,13 @@ impl Model {
         if !self.settings.limits.visibility_heartbeat || !possible {
             return None;
         }
-        let half = u64::try_from(self.visibility().as_millis() / 2).expect("at most hours");
-        let due = Timestamp::from_millis(held.visible_at.as_millis() - half);
-        Some(due.max(self.extend_from))
+        Some(held.extend_at.max(self.extend_from))
+    }
+
+    /// When a buffered message is released, since the function cannot be reached.
+    pub(super) fn buffered_until(&self, held: &HeldMessage) -> Option<Timestamp> {
+        let is_held = held.state == State::Buffered && self.function_backoff.is_failing();
+        is_held.then(|| held.received + self.settings.limits.hold_limit)
     }
 
     /// When a batch that waits for its next attempt is released; `None` while it runs.

@@ -98,8 +98,9 @@ impl QueueChecker {
                 receipts,
                 timeout,
             } => {
+                rules::q3_one_change_at_a_time(model, receipts)?;
                 if rules::releases_are_expected(model, receipts, *timeout)? {
-                    model.releases.insert(*request, receipts.len());
+                    model.releases.insert(*request, receipts.clone());
                     return Ok(());
                 }
                 let entries = rules::q3_extensions_are_due(model, receipts, *timeout, now)?;
