@@ -67,6 +67,8 @@ pub struct ReadLimits {
     /// Bytes of rendered events: the page ends with the record that reaches them, whatever the
     /// source returns. It always has at least one record.
     pub max_bytes: usize,
+    /// Of the response; then the read ends as [`Fault::TimedOut`].
+    pub timeout: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,6 +231,7 @@ pub(crate) fn log_fault(error: &PortError) -> Fault {
     match error.fault {
         Fault::Throttled { .. } => tracing::debug!("{}", chain(error)),
         Fault::Transient
+        | Fault::TimedOut
         | Fault::Denied
         | Fault::Gone
         | Fault::Trimmed

@@ -18,7 +18,7 @@ use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{PageMemory, ReadGrant};
 use crate::ports::{Store, StreamReader, log_fault};
-use crate::status::{UnitHandle, UnitView, describe_gap};
+use crate::status::{UnitHandle, UnitView, describe_gap, describe_unreadable};
 use crate::stop::{Stop, wait_for_stop};
 
 pub(crate) struct ShardDriver {
@@ -83,8 +83,12 @@ impl ShardDriver {
     fn execute(&self, command: ShardCommand, in_flight: &InFlight) -> ControlFlow<Finish> {
         let io = Arc::clone(&self.io);
         let future: BoxFuture<'static, Completion> = match command {
-            ShardCommand::Read { from, limit } => {
-                let grant = self.memory.grant_read(limit, io.clock.now());
+            ShardCommand::Read {
+                from,
+                limit,
+                timeout,
+            } => {
+                let grant = self.memory.grant_read(limit, timeout, io.clock.now());
                 Box::pin(io.read(from, grant))
             }
             ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch)),
@@ -124,6 +128,9 @@ impl ShardDriver {
                     %sequence_number, bytes,
                     "record dropped: it alone exceeds the payload limit"
                 );
+            }
+            Report::Unreadable(record) => {
+                tracing::warn!("{}", describe_unreadable(record));
             }
             Report::Gap(gap) => {
                 counts.trimmed_gaps.add(1);

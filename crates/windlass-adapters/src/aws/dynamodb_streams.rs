@@ -64,7 +64,7 @@ impl DynamoDbStreamsReader {
         Self {
             clients: clients.clone(),
             stream: stream.clone(),
-            template: EventTemplate::new(stream.as_str()),
+            template: EventTemplate::new(stream.as_str(), stream.region()),
             estimate: PageEstimate::default(),
             closed: ClosedShards::default(),
         }
@@ -168,8 +168,8 @@ impl ShardApi for DynamoDbStreamsReader {
         iterator: &str,
         limits: ReadLimits,
     ) -> Result<GetRecordsResponse, ReadError> {
-        const CALL: &str = "GetRecords";
         let raw = RawCall::new(
+            limits.timeout,
             || Output::erase(GetRecordsOutput::builder().build()),
             |metadata| Error::erase(GetRecordsError::generic(metadata)),
         );
@@ -182,11 +182,13 @@ impl ShardApi for DynamoDbStreamsReader {
             Ok(_) => {}
             Err(error) => return Err(ReadError::new(self, error)),
         }
+        let now = self.server_clock().now();
         let parser = |length| {
-            GetRecordsParser::new(&self.template, &self.estimate, length, limits.max_bytes)
+            let (template, estimate) = (&self.template, &self.estimate);
+            GetRecordsParser::new(template, estimate, length, limits.max_bytes, now)
         };
         let response = raw.response(parser).await;
-        response.map_err(|cause| ReadError::Other(self.unusable(CALL, cause)))
+        response.map_err(|cause| ReadError::of_response(self, cause))
     }
 }
 

@@ -88,10 +88,11 @@ impl PageMemory {
         }
     }
 
-    /// Waits for the memory of a read of up to `max_records` records.
+    /// Waits for the memory of a read of up to `max_records` records, which then has `timeout`.
     pub(crate) fn grant_read(
         &self,
         max_records: u32,
+        timeout: Duration,
         now: Timestamp,
     ) -> impl Future<Output = ReadGrant> + Send + use<> {
         let plan = self.plan(max_records, now);
@@ -108,6 +109,7 @@ impl PageMemory {
                 limits: ReadLimits {
                     max_records: plan.max_records,
                     max_bytes: reservation.amount().max(MIN_PAGE_BYTES),
+                    timeout,
                 },
                 reservation,
             }

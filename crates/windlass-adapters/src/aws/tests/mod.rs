@@ -10,6 +10,9 @@ mod queues;
 mod server_clock;
 mod sqs;
 mod streams;
+mod timeouts;
+
+use std::time::Duration;
 
 use aws_smithy_types::DateTime;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -21,11 +24,14 @@ use windlass_engine::ports::ReadLimits;
 /// Generated responses of each service.
 const CASES: u32 = 800;
 
+const READ_TIMEOUT: Duration = Duration::from_secs(40);
+
 /// Limits the number of records, but not their size.
 const fn limits(max_records: u32) -> ReadLimits {
     ReadLimits {
         max_records,
         max_bytes: usize::MAX,
+        timeout: READ_TIMEOUT,
     }
 }
 

@@ -10,6 +10,7 @@ use super::*;
 use crate::memory::Budget;
 
 const MAX_PAGE: usize = 32 * 1024 * 1024;
+const TIMEOUT: Duration = Duration::from_secs(40);
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
 const META: RecordMeta<'_> = RecordMeta {
@@ -39,8 +40,9 @@ impl Shard {
             next: Some(Cursor::at(Position::TrimHorizon)),
             behind,
             has_children: false,
+            unreadable: None,
         });
-        let grant = self.memory.grant_read(100, NOW).now_or_never();
+        let grant = self.memory.grant_read(100, TIMEOUT, NOW).now_or_never();
         let grant = grant.expect("there is memory");
         self.memory.handle_read(grant, &result, NOW);
         records
