@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -88,8 +89,8 @@ impl ShardDriver {
                 limit,
                 timeout,
             } => {
-                let grant = self.memory.grant_read(limit, timeout, io.clock.now());
-                Box::pin(io.read(from, grant))
+                let grant = self.memory.grant_read(limit);
+                Box::pin(io.read(from, timeout, grant))
             }
             ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch)),
             ShardCommand::Save(position) => Box::pin(io.save(position)),
@@ -107,7 +108,7 @@ impl ShardDriver {
         let now = self.io.clock.now();
         let input = match completion {
             Completion::Read { result, grant } => {
-                self.memory.handle_read(grant, &result, now);
+                self.memory.handle_read(grant, &result);
                 ShardInput::Read(result)
             }
             Completion::Other(input) => input,
@@ -144,10 +145,12 @@ impl ShardIo {
     async fn read(
         self: Arc<Self>,
         from: Cursor,
+        timeout: Duration,
         grant: impl Future<Output = ReadGrant>,
     ) -> Completion {
         let grant = grant.await;
-        let result = self.reader.read(&self.shard, &from, grant.limits).await;
+        let limits = grant.limits(timeout);
+        let result = self.reader.read(&self.shard, &from, limits).await;
         if let Ok(page) = &result {
             self.invoker.counts.polled.add(page.records.len());
             tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");

@@ -166,7 +166,7 @@ impl ShardApi for DynamoDbStreamsReader {
         &self,
         _: &ShardId,
         iterator: &str,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<GetRecordsResponse, ReadError> {
         let raw = RawCall::new(
             limits.timeout,
@@ -182,12 +182,12 @@ impl ShardApi for DynamoDbStreamsReader {
             Ok(_) => {}
             Err(error) => return Err(ReadError::new(self, error)),
         }
+        let event_bytes = |length| self.estimate.event_bytes(length);
         let now = self.server_clock().now();
-        let parser = |length| {
-            let (template, estimate) = (&self.template, &self.estimate);
-            GetRecordsParser::new(template, estimate, length, limits.max_bytes, now)
+        let parser = |length, max_bytes| {
+            GetRecordsParser::new(&self.template, &self.estimate, length, max_bytes, now)
         };
-        let response = raw.response(parser).await;
+        let response = raw.response(limits.memory, event_bytes, parser).await;
         response.map_err(|cause| ReadError::of_response(self, cause))
     }
 }
@@ -202,7 +202,7 @@ impl StreamReader for DynamoDbStreamsReader {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         read_page(self, shard, from, limits).await
     }

@@ -214,7 +214,7 @@ impl ShardApi for KinesisReader {
         &self,
         shard: &ShardId,
         iterator: &str,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<GetRecordsResponse, ReadError> {
         let raw = RawCall::new(
             limits.timeout,
@@ -242,11 +242,12 @@ impl ShardApi for KinesisReader {
             arn.region(),
             &self.identity_arn,
         );
+        let event_bytes = |length| self.estimate.event_bytes(length);
         let now = self.server_clock().now();
-        let parser = |length| {
-            GetRecordsParser::new(&template, &self.estimate, length, limits.max_bytes, now)
+        let parser = |length, max_bytes| {
+            GetRecordsParser::new(&template, &self.estimate, length, max_bytes, now)
         };
-        let response = raw.response(parser).await;
+        let response = raw.response(limits.memory, event_bytes, parser).await;
         response.map_err(|cause| ReadError::of_response(self, cause))
     }
 }
@@ -261,7 +262,7 @@ impl StreamReader for KinesisReader {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         let mut page = read_page(self, shard, from, limits).await?;
         if let Some(start) = self.skips_to(&from.after) {

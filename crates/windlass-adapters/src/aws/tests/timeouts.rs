@@ -11,7 +11,7 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{PortError, QueueReader, ReadLimits, StreamReader, chain};
 
-use super::limits;
+use super::{ROOM, limits};
 use crate::aws::AwsClients;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
@@ -92,7 +92,7 @@ async fn a_call_without_records_has_10_seconds() {
     }
     let queue = SqsReader::new(&clients, &queue(QUEUE, false, Duration::ZERO));
     timed_out(failed(queue.attributes()).await);
-    let receive = queue.receive(1, Duration::from_secs(20), Duration::ZERO);
+    let receive = queue.receive(1, Duration::from_secs(20), Duration::ZERO, &ROOM);
     let (fault, seconds, _) = failed(receive).await;
     assert_eq!((fault, seconds), (Fault::Transient, 40), "a receive waits");
 }
