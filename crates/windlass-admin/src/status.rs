@@ -258,7 +258,9 @@ fn waiting_for_with_remedy(unit: &UnitStatus, now: Timestamp) -> Option<String> 
                 | shard::Waiting::Source(fault)
                 | shard::Waiting::Store(fault),
             ) => Some(fault),
-            Some(shard::Waiting::FunctionErrors { .. }) | None => None,
+            Some(shard::Waiting::FunctionErrors { .. } | shard::Waiting::Unreadable(_)) | None => {
+                None
+            }
         },
         UnitView::Queue(view) => match view.waiting {
             Some(
@@ -274,7 +276,9 @@ fn waiting_for_with_remedy(unit: &UnitStatus, now: Timestamp) -> Option<String> 
         Some(Fault::Denied) => format!(
             "{words}; allow it to the daemon's credentials (the daemon's log has the refusal in full)"
         ),
-        Some(Fault::Transient) => format!("{words}; the daemon's log has the cause"),
+        Some(Fault::Transient | Fault::TimedOut) => {
+            format!("{words}; the daemon's log has the cause")
+        }
         Some(Fault::Throttled { .. } | Fault::Gone | Fault::Trimmed | Fault::UnknownPosition)
         | None => words,
     })

@@ -7,7 +7,7 @@ mod text;
 mod view;
 
 pub use counts::{Count, Counts, LeaseCounts};
-pub use text::{describe_gap, last_processing_result, state, waiting_for};
+pub use text::{describe_gap, describe_unreadable, last_processing_result, state, waiting_for};
 pub use view::{UnitStatus, UnitView};
 
 use std::collections::BTreeMap;
