@@ -11,7 +11,9 @@ use windlass_core::event::Event;
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_core::queue::{Batch, QueueCommand, QueueConsumer, QueueInput, Report, RequestId};
+use windlass_core::queue::{
+    Batch, QueueAttributes, QueueCommand, QueueConsumer, QueueInput, Report, RequestId,
+};
 use windlass_core::time::Timestamp;
 
 use crate::clock::{Clock, Timer};
@@ -62,9 +64,10 @@ enum Completion {
         request: RequestId,
         result: Result<Vec<Message>, Fault>,
         grant: ReceiveGrant,
+        visibility: Duration,
     },
-    /// The queue's visibility timeout, if it could be read.
-    Described(Option<Duration>),
+    /// The attributes of the queue, if they could be read.
+    Described(Option<QueueAttributes>),
     Other(QueueInput),
 }
 
@@ -172,18 +175,34 @@ impl QueueDriver {
                 request,
                 result,
                 grant,
+                visibility,
             } => {
-                self.memory.handle_receive(grant, &result);
+                let waited = self.memory.handle_receive(grant, &result);
+                self.count_late_receive(waited, visibility);
                 QueueInput::Received { request, result }
             }
-            Completion::Described(timeout) => {
+            Completion::Described(attributes) => {
                 self.described = Some(now);
-                let Some(timeout) = timeout else { return };
-                QueueInput::QueueTimeout(timeout)
+                let Some(attributes) = attributes else { return };
+                QueueInput::Attributes(attributes)
             }
             Completion::Other(input) => input,
         };
         self.consumer.handle(input, now);
+    }
+
+    /// Messages that waited for memory were invisible meanwhile: their visibility timeout runs from
+    /// the receive.
+    fn count_late_receive(&self, waited: Duration, visibility: Duration) {
+        if visibility / 2 < waited {
+            self.io.invoker.counts.late_receives.add(1);
+            tracing::warn!(
+                ?waited,
+                ?visibility,
+                "messages waited for memory beyond half of their visibility timeout; raise \
+                 buffer_limit, or run fewer mappings on this daemon"
+            );
+        }
     }
 
     fn report(&self, report: &Report) {
@@ -261,7 +280,7 @@ impl QueueIo {
         if MAX_GRANT_WAIT < self.clock.now().since(requested) {
             return nothing();
         }
-        let received = self.reader.receive(limit, wait, visibility);
+        let received = self.reader.receive(limit, wait, visibility, grant.memory());
         let mut result = tokio::select! {
             biased;
             result = received => result,
@@ -276,6 +295,7 @@ impl QueueIo {
             request,
             result: result.map_err(|error| log_fault(&error)),
             grant,
+            visibility,
         }
     }
 
@@ -284,7 +304,7 @@ impl QueueIo {
         let attributes = attributes.inspect_err(|error| {
             log_fault(error);
         });
-        Completion::Described(attributes.ok().map(|it| it.visibility_timeout))
+        Completion::Described(attributes.ok())
     }
 
     async fn invoke(self: Arc<Self>, batch: Batch) -> Completion {

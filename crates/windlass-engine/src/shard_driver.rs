@@ -14,10 +14,11 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, ShardInput};
 
+use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{PageMemory, ReadGrant};
-use crate::ports::{Store, StreamReader, log_fault};
+use crate::ports::{CheckpointSave, StreamReader, log_fault};
 use crate::status::{UnitHandle, UnitView, describe_gap};
 use crate::stop::{Stop, wait_for_stop};
 
@@ -35,7 +36,7 @@ pub(crate) struct ShardIo {
     pub(crate) shard: ShardId,
     pub(crate) epoch: u64,
     pub(crate) reader: Arc<dyn StreamReader>,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) saver: CheckpointSaver,
     pub(crate) invoker: Invoker,
     pub(crate) clock: Clock,
 }
@@ -84,7 +85,7 @@ impl ShardDriver {
         let io = Arc::clone(&self.io);
         let future: BoxFuture<'static, Completion> = match command {
             ShardCommand::Read { from, limit } => {
-                let grant = self.memory.grant_read(limit, io.clock.now());
+                let grant = self.memory.grant_read(limit);
                 Box::pin(io.read(from, grant))
             }
             ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch)),
@@ -103,7 +104,7 @@ impl ShardDriver {
         let now = self.io.clock.now();
         let input = match completion {
             Completion::Read { result, grant } => {
-                self.memory.handle_read(grant, &result, now);
+                self.memory.handle_read(grant, &result);
                 ShardInput::Read(result)
             }
             Completion::Other(input) => input,
@@ -140,7 +141,7 @@ impl ShardIo {
         grant: impl Future<Output = ReadGrant>,
     ) -> Completion {
         let grant = grant.await;
-        let result = self.reader.read(&self.shard, &from, grant.limits).await;
+        let result = self.reader.read(&self.shard, &from, grant.limits()).await;
         if let Ok(page) = &result {
             self.invoker.counts.polled.add(page.records.len());
             tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");
@@ -165,8 +166,11 @@ impl ShardIo {
     }
 
     async fn save(self: Arc<Self>, position: Position) -> Completion {
-        let result = self.store.save(&self.key, self.epoch, &position).await;
-        let result = result.map_err(|error| log_fault(&error));
-        Completion::Other(ShardInput::Saved(result))
+        let result = self.saver.save(CheckpointSave {
+            key: self.key.clone(),
+            epoch: self.epoch,
+            checkpoint: position,
+        });
+        Completion::Other(ShardInput::Saved(result.await))
     }
 }

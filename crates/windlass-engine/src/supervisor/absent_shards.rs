@@ -52,7 +52,7 @@ impl StreamReader for EndingReader {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         match self.inner.read(shard, from, limits).await {
             Err(error) if is_gone(self.absent.contains(shard), error.fault) => {
