@@ -65,6 +65,7 @@ enum Completion {
         request: RequestId,
         result: Result<Vec<Message>, Fault>,
         grant: ReceiveGrant,
+        visibility: Duration,
     },
     /// The attributes of the queue, if they could be read.
     Described(Option<QueueAttributes>),
@@ -175,8 +176,10 @@ impl QueueDriver {
                 request,
                 result,
                 grant,
+                visibility,
             } => {
-                self.memory.handle_receive(grant, &result);
+                let waited = self.memory.handle_receive(grant, &result);
+                self.count_late_receive(waited, visibility);
                 QueueInput::Received { request, result }
             }
             Completion::Described(attributes) => {
@@ -187,6 +190,20 @@ impl QueueDriver {
             Completion::Other(input) => input,
         };
         self.consumer.handle(input, now);
+    }
+
+    /// Messages that waited for memory were invisible meanwhile: their visibility timeout runs from
+    /// the receive.
+    fn count_late_receive(&self, waited: Duration, visibility: Duration) {
+        if visibility / 2 < waited {
+            self.io.invoker.counts.late_receives.add(1);
+            tracing::warn!(
+                ?waited,
+                ?visibility,
+                "messages waited for memory beyond half of their visibility timeout; raise \
+                 buffer_limit, or run fewer mappings on this daemon"
+            );
+        }
     }
 
     fn report(&self, report: &Report) {
@@ -264,7 +281,7 @@ impl QueueIo {
         if MAX_GRANT_WAIT < self.clock.now().since(requested) {
             return nothing();
         }
-        let response = self.reader.receive(limit, wait, visibility);
+        let response = (self.reader).receive(limit, wait, visibility, grant.memory());
         let received = self.calls.run(SourceCall::Read, wait, response);
         let mut result = tokio::select! {
             biased;
@@ -280,6 +297,7 @@ impl QueueIo {
             request,
             result,
             grant,
+            visibility,
         }
     }
 

@@ -15,10 +15,11 @@ use windlass_core::shard::{Finish, ShardConsumer, ShardConsumerSettings, ShardLi
 use windlass_filter::Criteria;
 
 use crate::backoff::RetryDelay;
+use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MessageMemory, PageMemory};
-use crate::ports::{QueueReader, Store, StreamReader, Target};
+use crate::ports::{QueueReader, StreamReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
     BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
@@ -36,7 +37,7 @@ const DESCRIBE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration:
 /// What all drivers of a daemon share.
 #[derive(Clone)]
 pub(crate) struct EngineContext {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) saver: CheckpointSaver,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) clock: Clock,
     pub(crate) settings: EngineSettings,
@@ -144,7 +145,7 @@ impl DriverParts {
     ) -> ShardDriver {
         let EngineContext {
             clock,
-            store,
+            saver,
             settings,
             ..
         } = self.context;
@@ -153,14 +154,20 @@ impl DriverParts {
         let batch_size = source.settings.batch_size;
         let settings = shard_settings(source.settings, self.filter, poll);
         ShardDriver {
-            memory: PageMemory::new(self.account, backpressure, poll.read_bytes, batch_size),
+            memory: PageMemory::new(
+                self.account,
+                backpressure,
+                clock,
+                poll.read_bytes,
+                batch_size,
+            ),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
             io: Arc::new(ShardIo {
                 key: lease.key,
                 shard,
                 epoch: lease.epoch,
                 reader,
-                store,
+                saver,
                 invoker: self.invoker,
                 calls: self.status.source_calls().clone(),
                 clock,
@@ -186,7 +193,7 @@ impl DriverParts {
         let backpressure = self.invoker.backpressure.clone();
         let settings = self.queue_settings(source, attributes, function_timeout);
         Some(QueueDriver {
-            memory: MessageMemory::new(self.account, backpressure),
+            memory: MessageMemory::new(self.account, backpressure, clock),
             described: Some(clock.now()),
             consumer: QueueConsumer::new(settings, self.seed, clock.now()),
             io: Arc::new(QueueIo {

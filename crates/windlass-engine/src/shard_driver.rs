@@ -15,11 +15,14 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, ShardInput};
 
+use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{PageMemory, ReadGrant};
-use crate::ports::{Store, StreamReader, log_fault};
-use crate::status::{SourceCall, SourceCalls, UnitHandle, UnitView, describe_gap};
+use crate::ports::{CheckpointSave, StreamReader};
+use crate::status::{
+    SourceCall, SourceCalls, UnitHandle, UnitView, describe_gap, describe_unreadable,
+};
 use crate::stop::{Stop, wait_for_stop};
 
 pub(crate) struct ShardDriver {
@@ -36,7 +39,7 @@ pub(crate) struct ShardIo {
     pub(crate) shard: ShardId,
     pub(crate) epoch: u64,
     pub(crate) reader: Arc<dyn StreamReader>,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) saver: CheckpointSaver,
     pub(crate) invoker: Invoker,
     pub(crate) calls: SourceCalls,
     pub(crate) clock: Clock,
@@ -85,9 +88,13 @@ impl ShardDriver {
     fn execute(&self, command: ShardCommand, in_flight: &InFlight) -> ControlFlow<Finish> {
         let io = Arc::clone(&self.io);
         let future: BoxFuture<'static, Completion> = match command {
-            ShardCommand::Read { from, limit } => {
-                let grant = self.memory.grant_read(limit, io.clock.now());
-                Box::pin(io.read(from, grant))
+            ShardCommand::Read {
+                from,
+                limit,
+                timeout,
+            } => {
+                let grant = self.memory.grant_read(limit);
+                Box::pin(io.read(from, timeout, grant))
             }
             ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch)),
             ShardCommand::Save(position) => Box::pin(io.save(position)),
@@ -105,7 +112,7 @@ impl ShardDriver {
         let now = self.io.clock.now();
         let input = match completion {
             Completion::Read { result, grant } => {
-                self.memory.handle_read(grant, &result, now);
+                self.memory.handle_read(grant, &result);
                 ShardInput::Read(result)
             }
             Completion::Other(input) => input,
@@ -127,6 +134,9 @@ impl ShardDriver {
                     "record dropped: it alone exceeds the payload limit"
                 );
             }
+            Report::Unreadable(record) => {
+                tracing::warn!("{}", describe_unreadable(record));
+            }
             Report::Gap(gap) => {
                 counts.trimmed_gaps.add(1);
                 tracing::warn!("{}", describe_gap(gap));
@@ -139,10 +149,12 @@ impl ShardIo {
     async fn read(
         self: Arc<Self>,
         from: Cursor,
+        timeout: Duration,
         grant: impl Future<Output = ReadGrant>,
     ) -> Completion {
         let grant = grant.await;
-        let response = self.reader.read(&self.shard, &from, grant.limits);
+        let limits = grant.limits(timeout);
+        let response = self.reader.read(&self.shard, &from, limits);
         let calls = &self.calls;
         let result = calls.run(SourceCall::Read, Duration::ZERO, response).await;
         if let Ok(page) = &result {
@@ -166,8 +178,11 @@ impl ShardIo {
     }
 
     async fn save(self: Arc<Self>, position: Position) -> Completion {
-        let result = self.store.save(&self.key, self.epoch, &position).await;
-        let result = result.map_err(|error| log_fault(&error));
-        Completion::Other(ShardInput::Saved(result))
+        let result = self.saver.save(CheckpointSave {
+            key: self.key.clone(),
+            epoch: self.epoch,
+            checkpoint: position,
+        });
+        Completion::Other(ShardInput::Saved(result.await))
     }
 }

@@ -64,7 +64,7 @@ impl DynamoDbStreamsReader {
         Self {
             clients: clients.clone(),
             stream: stream.clone(),
-            template: EventTemplate::new(stream.as_str()),
+            template: EventTemplate::new(stream.as_str(), stream.region()),
             estimate: PageEstimate::default(),
             closed: ClosedShards::default(),
         }
@@ -166,10 +166,10 @@ impl ShardApi for DynamoDbStreamsReader {
         &self,
         _: &ShardId,
         iterator: &str,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<GetRecordsResponse, ReadError> {
-        const CALL: &str = "GetRecords";
         let raw = RawCall::new(
+            limits.timeout,
             || Output::erase(GetRecordsOutput::builder().build()),
             |metadata| Error::erase(GetRecordsError::generic(metadata)),
         );
@@ -182,11 +182,13 @@ impl ShardApi for DynamoDbStreamsReader {
             Ok(_) => {}
             Err(error) => return Err(ReadError::new(self, error)),
         }
-        let parser = |length| {
-            GetRecordsParser::new(&self.template, &self.estimate, length, limits.max_bytes)
+        let event_bytes = |length| self.estimate.event_bytes(length);
+        let now = self.server_clock().now();
+        let parser = |length, max_bytes| {
+            GetRecordsParser::new(&self.template, &self.estimate, length, max_bytes, now)
         };
-        let response = raw.response(parser).await;
-        response.map_err(|cause| ReadError::Other(self.unusable(CALL, cause)))
+        let response = raw.response(limits.memory, event_bytes, parser).await;
+        response.map_err(|cause| ReadError::of_response(self, cause))
     }
 }
 
@@ -200,7 +202,7 @@ impl StreamReader for DynamoDbStreamsReader {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         read_page(self, shard, from, limits).await
     }

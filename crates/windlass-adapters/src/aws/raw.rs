@@ -7,10 +7,11 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    BeforeSerializationInterceptorContextRef, Error, Output,
+    BeforeSerializationInterceptorContextRef, Error as ErrorOutput, Output,
 };
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
@@ -18,15 +19,18 @@ use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponse
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::ErrorMetadata;
+use aws_smithy_types::timeout::TimeoutConfig;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
+use thiserror::Error;
 
-use super::clients::ATTEMPT_TIMEOUT;
+use windlass_engine::ports::ResponseMemory;
+
 use crate::wire::streaming_parser::{ResponseParser, StreamingParser};
 
-/// Limit of the memory reserved because of a `content-length`: the largest page of Kinesis, 10 MB
+/// Limit of the buffer allocated because of a `content-length`: the largest page of Kinesis, 10 MB
 /// in base64.
-const MAX_RESERVED: u64 = 16 * 1024 * 1024;
+const MAX_ALLOCATED: usize = 16 * 1024 * 1024;
 
 /// One call whose response is parsed by us.
 pub(super) struct RawCall {
@@ -36,10 +40,21 @@ pub(super) struct RawCall {
 struct Shared {
     /// Body of a successful response.
     body: Mutex<Option<SdkBody>>,
+    /// Limit of the time until the response begins, and again of that until it is complete.
+    timeout: Duration,
     /// Makes the output that the SDK receives for a success.
     empty_output: fn() -> Output,
     /// Makes the error that the SDK receives.
-    make_error: fn(ErrorMetadata) -> Error,
+    make_error: fn(ErrorMetadata) -> ErrorOutput,
+}
+
+/// Why a successful response is not used.
+#[derive(Debug, Error)]
+pub(super) enum ResponseError {
+    #[error("timeout: the response began, but was not complete within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    #[error(transparent)]
+    Unusable(BoxError),
 }
 
 /// Installs the deserializer.
@@ -49,12 +64,14 @@ struct RawDeserializer(Arc<Shared>);
 
 impl RawCall {
     pub(super) fn new(
+        timeout: Duration,
         empty_output: fn() -> Output,
-        make_error: fn(ErrorMetadata) -> Error,
+        make_error: fn(ErrorMetadata) -> ErrorOutput,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 body: Mutex::new(None),
+                timeout,
                 empty_output,
                 make_error,
             }),
@@ -66,33 +83,39 @@ impl RawCall {
         RawInterceptor(Arc::clone(&self.shared))
     }
 
-    /// Parses the response of a successful call. `new_parser` receives its length in bytes, zero if
-    /// that is unknown.
+    /// Waits for memory and parses the response of a successful call. `event_bytes` computes the
+    /// expected size of its events from its length in bytes. `new_parser` receives the length, zero if
+    /// that is unknown, and how many bytes of events there is memory for.
     ///
     /// # Errors
-    /// The response is incomplete, malformed, or takes longer than one attempt may.
+    /// The response is incomplete or malformed, or takes too long.
     pub(super) async fn response<P: ResponseParser>(
         self,
-        new_parser: impl FnOnce(usize) -> P,
-    ) -> Result<P::Response, BoxError> {
+        memory: &dyn ResponseMemory,
+        event_bytes: impl Fn(usize) -> usize,
+        new_parser: impl FnOnce(usize, usize) -> P,
+    ) -> Result<P::Response, ResponseError> {
         let body = self.shared.body.lock();
         let body = body.unwrap_or_else(PoisonError::into_inner).take();
         let mut body = body.expect("a success has a body");
-        let parser = new_parser(capacity(body.content_length()));
-        let mut parser = StreamingParser::new(parser);
+        let length = body.content_length();
+        let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+        let max_bytes = memory.reserve(length.map(event_bytes)).await;
+        let capacity = length.unwrap_or_default().min(MAX_ALLOCATED);
+        let mut parser = StreamingParser::new(new_parser(capacity, max_bytes));
         let parse = async {
             while let Some(frame) = body.frame().await {
                 if let Some(piece) = frame?.data_ref() {
                     parser.push(piece)?;
                 }
             }
-            Ok(parser.finish()?)
+            Ok::<_, BoxError>(parser.finish()?)
         };
-        let response = tokio::time::timeout(ATTEMPT_TIMEOUT, parse).await;
-        response.map_err(|_| {
-            let seconds = ATTEMPT_TIMEOUT.as_secs();
-            format!("timeout: the response began, but was not complete within {seconds} s")
-        })?
+        let timeout = self.shared.timeout;
+        match tokio::time::timeout(timeout, parse).await {
+            Ok(response) => response.map_err(ResponseError::Unusable),
+            Err(_) => Err(ResponseError::TimedOut(timeout)),
+        }
     }
 }
 
@@ -108,9 +131,10 @@ impl Intercept for RawInterceptor {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let deserializer = RawDeserializer(Arc::clone(&self.0));
-        config
-            .interceptor_state()
-            .store_put(SharedResponseDeserializer::new(deserializer));
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(self.0.timeout);
+        let state = config.interceptor_state();
+        state.store_put(SharedResponseDeserializer::new(deserializer));
+        state.store_put(timeouts.build());
         Ok(())
     }
 }
@@ -120,7 +144,7 @@ impl DeserializeResponse for RawDeserializer {
         &self,
         response: &mut HttpResponse,
         _: &ConfigBag,
-    ) -> Option<Result<Output, OrchestratorError<Error>>> {
+    ) -> Option<Result<Output, OrchestratorError<ErrorOutput>>> {
         if !response.status().is_success() {
             return None;
         }
@@ -134,17 +158,11 @@ impl DeserializeResponse for RawDeserializer {
         &self,
         response: &HttpResponse,
         _: &ConfigBag,
-    ) -> Result<Output, OrchestratorError<Error>> {
+    ) -> Result<Output, OrchestratorError<ErrorOutput>> {
         let body = response.body().bytes().unwrap_or_default();
         let metadata = metadata(response, body);
         Err(OrchestratorError::operation((self.0.make_error)(metadata)))
     }
-}
-
-/// Bytes to reserve for a response with this `content-length`.
-fn capacity(length: Option<u64>) -> usize {
-    let length = length.unwrap_or_default().min(MAX_RESERVED);
-    usize::try_from(length).unwrap_or_default()
 }
 
 /// Code and message of an error in AWS's JSON protocols. Servers differ in the member names, and
@@ -176,17 +194,5 @@ impl fmt::Debug for RawInterceptor {
 impl fmt::Debug for RawDeserializer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RawDeserializer")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_reserved_capacity_is_limited() {
-        assert_eq!(capacity(None), 0);
-        assert_eq!(capacity(Some(1_000)), 1_000);
-        assert_eq!(capacity(Some(u64::MAX)), 16 * 1024 * 1024);
     }
 }

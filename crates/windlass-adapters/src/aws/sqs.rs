@@ -19,7 +19,7 @@ use windlass_core::mapping::QueueSource;
 use windlass_core::message::Message;
 use windlass_core::outcome::Fault;
 use windlass_core::queue::{EntryResult, QueueAttributes};
-use windlass_engine::ports::{PortError, QueueReader};
+use windlass_engine::ports::{PortError, QueueReader, ResponseMemory};
 
 use super::fault::{fault_of_code, port_error, unusable_response};
 use super::raw::RawCall;
@@ -44,6 +44,9 @@ const USELESS_HANDLE: [&str; 6] = [
     "ReceiptHandleIsInvalid",
     "ReceiptHandleIsInvalidException",
 ];
+
+/// Limit of the time of a receive, which waits up to 20 s for the first message.
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Default of SQS.
 const DEFAULT_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -206,8 +209,10 @@ impl QueueReader for SqsReader {
         limit: u8,
         wait: Duration,
         visibility: Duration,
+        memory: &dyn ResponseMemory,
     ) -> Result<Vec<Message>, PortError> {
         let raw = RawCall::new(
+            RECEIVE_TIMEOUT,
             || Output::erase(ReceiveMessageOutput::builder().build()),
             |metadata| Error::erase(ReceiveMessageError::generic(metadata)),
         );
@@ -228,7 +233,8 @@ impl QueueReader for SqsReader {
         let call = call.attribute_names(QueueAttributeName::All);
         let sent = call.customize().interceptor(raw.interceptor()).send().await;
         sent.map_err(|error| failed(&self.queue, "ReceiveMessage", error))?;
-        let response = raw.response(|length| ReceiveMessageParser::new(&self.template, length));
+        let parser = |length, _| ReceiveMessageParser::new(&self.template, length);
+        let response = raw.response(memory, ReceiveMessageParser::event_bytes, parser);
         response
             .await
             .map_err(|cause| unusable_response(operation_on(&self.queue, "ReceiveMessage"), cause))

@@ -35,6 +35,8 @@ pub struct Counts {
     pub on_failure_delivered: Count,
     /// Deleted from the queue after success.
     pub deleted: Count,
+    /// Receives whose messages waited for memory beyond half of their visibility timeout.
+    pub late_receives: Count,
 }
 
 /// A number that only grows, and its recent growth.
@@ -158,6 +160,15 @@ impl LeaseCounts {
             *count += 1;
         }
         counts
+    }
+
+    /// Counts some leases anew.
+    pub(crate) fn replace(&mut self, former: &Self, current: &Self) {
+        let replace = |count: &mut usize, former, current| *count = *count - former + current;
+        replace(&mut self.running, former.running, current.running);
+        replace(&mut self.waiting, former.waiting, current.waiting);
+        replace(&mut self.elsewhere, former.elsewhere, current.elsewhere);
+        replace(&mut self.ended, former.ended, current.ended);
     }
 }
 

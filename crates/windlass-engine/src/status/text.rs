@@ -87,12 +87,26 @@ pub fn describe_gap(gap: &shard::Gap) -> String {
         Fault::Trimmed
         | Fault::Throttled { .. }
         | Fault::Transient
+        | Fault::TimedOut
         | Fault::Denied
         | Fault::Gone => "the retention period of the records that follow has passed",
     };
     format!(
         "records may be lost at the position {position}: {cause}; reading has continued at the \
          oldest record"
+    )
+}
+
+/// The record at which a shard waits.
+pub fn describe_unreadable(record: &shard::UnreadableRecord) -> String {
+    let number = match &record.sequence_number {
+        Some(number) => format!("record {number}"),
+        None => "the next record, whose sequence number cannot be read either,".to_owned(),
+    };
+    let reason = record.reason;
+    format!(
+        "the shard waits at {number}: it cannot be made into an event ({reason}); it is read again \
+         from time to time"
     )
 }
 
@@ -122,6 +136,9 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
                 shard::Waiting::Source(fault) => {
                     let cause = cause(SourceCall::Read);
                     format!("the stream {}{cause}{next}", describe_fault(*fault))
+                }
+                shard::Waiting::Unreadable(record) => {
+                    format!("{}{next}", describe_unreadable(record))
                 }
                 shard::Waiting::Store(fault) => {
                     format!("the store {}{next}", describe_fault(*fault))
@@ -158,6 +175,7 @@ fn describe_fault(fault: Fault) -> &'static str {
     match fault {
         Fault::Throttled { .. } => "throttles requests",
         Fault::Transient => "cannot be reached",
+        Fault::TimedOut => "does not send records in time",
         Fault::Denied => "denies access",
         Fault::Gone => "does not exist",
         Fault::Trimmed => "no longer has the records at this position",

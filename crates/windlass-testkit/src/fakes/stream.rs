@@ -1,7 +1,9 @@
 //! A stream whose records and shards the test adds.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,6 +25,7 @@ use super::{failed, lock};
 pub struct FakeStream {
     clock: Clock,
     shards: Mutex<BTreeMap<ShardId, FakeShard>>,
+    listing_panics: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +46,7 @@ impl FakeStream {
         Self {
             clock,
             shards: Mutex::new(shards.collect()),
+            listing_panics: AtomicBool::new(false),
         }
     }
 
@@ -82,11 +86,25 @@ impl FakeStream {
         *lock(&self.shards) = BTreeMap::from([(name(0), shard)]);
     }
 
+    /// Lets every listing panic, or none.
+    pub fn let_listings_panic(&self, panics: bool) {
+        self.listing_panics.store(panics, Ordering::Relaxed);
+    }
+
     /// Number of reads of a shard.
     pub fn n_reads(&self, shard: usize) -> usize {
         let mut n_reads = 0;
         self.change(shard, |shard| n_reads = shard.n_reads);
         n_reads
+    }
+
+    fn page_bytes(&self, shard: &ShardId, from: &Cursor, max_records: u32) -> usize {
+        let shards = lock(&self.shards);
+        let bytes = |shard: &FakeShard| {
+            let records = &shard.records[shard.page(&from.after, max_records)];
+            records.iter().map(|(event, _)| event.len()).sum()
+        };
+        shards.get(shard).map_or(0, bytes)
     }
 
     fn change(&self, shard: usize, change: impl FnOnce(&mut FakeShard)) {
@@ -96,6 +114,12 @@ impl FakeStream {
 }
 
 impl FakeShard {
+    fn page(&self, after: &Position, max_records: u32) -> Range<usize> {
+        // After a stream was created again, a position of the first one may be beyond its end.
+        let start = self.offset(after).min(self.records.len());
+        start..self.records.len().min(start + max_records as usize)
+    }
+
     fn offset(&self, after: &Position) -> usize {
         match after {
             Position::TrimHorizon => 0,
@@ -114,6 +138,8 @@ impl FakeShard {
 #[async_trait]
 impl StreamReader for FakeStream {
     async fn list_shards(&self) -> Result<Vec<Shard>, PortError> {
+        let panics = self.listing_panics.load(Ordering::Relaxed);
+        assert!(!panics, "injected by the test");
         let shards = lock(&self.shards);
         let shards = shards.iter().filter(|(_, shard)| !shard.hidden);
         let shards = shards.map(|(id, shard)| Shard {
@@ -129,19 +155,21 @@ impl StreamReader for FakeStream {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         tokio::time::sleep(Duration::from_millis(5)).await;
+        let expected = self.page_bytes(shard, from, limits.max_records);
+        let max_bytes = limits.memory.reserve(Some(expected)).await;
         let mut shards = lock(&self.shards);
         let Some(shard) = shards.get_mut(shard) else {
             return Err(failed("GetRecords", Fault::Gone));
         };
         shard.n_reads += 1;
-        let start = shard.offset(&from.after);
-        let end = shard.records.len().min(start + limits.max_records as usize);
+        let page = shard.page(&from.after, limits.max_records);
+        let start = page.start;
         let mut builder = RecordPageBuilder::default();
-        for index in start..end {
-            if !builder.is_empty() && limits.max_bytes <= builder.len() {
+        for index in page {
+            if !builder.is_empty() && max_bytes <= builder.len() {
                 break;
             }
             let (event, arrival) = &shard.records[index];
@@ -163,6 +191,7 @@ impl StreamReader for FakeStream {
             next: (!(at_tip && shard.closed)).then(|| Cursor::at(after)),
             behind: Duration::from_secs(u64::from(!at_tip)),
             has_children: false,
+            unreadable: None,
         })
     }
 }
