@@ -69,6 +69,7 @@ impl StreamReader for EndingReader {
                     next: None,
                     behind: Duration::ZERO,
                     has_children: false,
+                    unreadable: None,
                 })
             }
             result => result,
