@@ -106,7 +106,8 @@ impl Control {
         }
         Err(ApiError::new(
             Code::Service,
-            "cannot write the mapping: other writers keep changing it",
+            "cannot write the mapping: other writers keep changing it, or the store has a mapping of \
+             this source and function that this version of windlass cannot read",
         ))
     }
 
