@@ -281,7 +281,7 @@ impl QueueIo {
         if MAX_GRANT_WAIT < self.clock.now().since(requested) {
             return nothing();
         }
-        let response = (self.reader).receive(limit, wait, visibility, grant.memory());
+        let response = self.reader.receive(limit, wait, visibility, grant.memory());
         let received = self.calls.run(SourceCall::Read, wait, response);
         let mut result = tokio::select! {
             biased;

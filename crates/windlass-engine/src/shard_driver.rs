@@ -153,8 +153,7 @@ impl ShardIo {
         grant: impl Future<Output = ReadGrant>,
     ) -> Completion {
         let grant = grant.await;
-        let limits = grant.limits(timeout);
-        let response = self.reader.read(&self.shard, &from, limits);
+        let response = self.reader.read(&self.shard, &from, grant.limits(timeout));
         let calls = &self.calls;
         let result = calls.run(SourceCall::Read, Duration::ZERO, response).await;
         if let Ok(page) = &result {

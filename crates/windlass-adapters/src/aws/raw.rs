@@ -26,6 +26,7 @@ use thiserror::Error;
 
 use windlass_engine::ports::ResponseMemory;
 
+use super::fault::explain_xml;
 use crate::wire::streaming_parser::{ResponseParser, StreamingParser};
 
 /// Limit of the buffer allocated because of a `content-length`: the largest page of Kinesis, 10 MB
@@ -104,8 +105,13 @@ impl RawCall {
         let capacity = length.unwrap_or_default().min(MAX_ALLOCATED);
         let mut parser = StreamingParser::new(new_parser(capacity, max_bytes));
         let parse = async {
+            let mut is_start = true;
             while let Some(frame) = body.frame().await {
                 if let Some(piece) = frame?.data_ref() {
+                    if is_start && let Some(explanation) = explain_xml(piece) {
+                        return Err(explanation.into());
+                    }
+                    is_start = false;
                     parser.push(piece)?;
                 }
             }

@@ -193,6 +193,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_shard_names_the_record_at_which_it_waits() {
+        let text = |sequence_number: Option<&str>| {
+            describe_unreadable(&shard::UnreadableRecord {
+                sequence_number: sequence_number.map(Into::into),
+                reason: "expected base64",
+            })
+        };
+        assert_eq!(
+            text(Some("495")),
+            "the shard waits at record 495: it cannot be made into an event (expected base64); it is \
+             read again from time to time"
+        );
+        assert!(text(None).contains("sequence number cannot be read"));
+    }
+
+    #[test]
     fn a_blocked_queue_names_the_missing_action() {
         let now = Timestamp::from_millis(1_000);
         let waiting = |waiting, errors: &[(SourceCall, &str)]| {
