@@ -43,8 +43,7 @@ pub struct KinesisReader {
 struct Stream {
     arn: Arn,
     /// Whether calls have its name, too: some servers know streams by their names alone. A name
-    /// without the ARN would mean a stream of the caller's account, whoever's the ARN names. AWS
-    /// gets the ARN only.
+    /// without the ARN would mean a stream of the caller's account. AWS gets the ARN only.
     with_name: bool,
 }
 

@@ -83,7 +83,7 @@ pub fn describe_unreadable(record: &shard::UnreadableRecord) -> String {
     };
     let reason = record.reason;
     format!(
-        "the shard waits at {number}: it cannot be made into an event ({reason}); it is read again \
+        "the shard waits at {number}: it cannot be rendered as an event ({reason}); it is read again \
          from time to time"
     )
 }
@@ -169,7 +169,7 @@ mod tests {
         };
         assert_eq!(
             text(Some("495")),
-            "the shard waits at record 495: it cannot be made into an event (expected base64); it is \
+            "the shard waits at record 495: it cannot be rendered as an event (expected base64); it is \
              read again from time to time"
         );
         assert!(text(None).contains("sequence number cannot be read"));
