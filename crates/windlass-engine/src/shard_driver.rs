@@ -19,8 +19,10 @@ use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{PageMemory, ReadGrant};
-use crate::ports::{CheckpointSave, StreamReader, log_fault};
-use crate::status::{UnitHandle, UnitView, describe_gap, describe_unreadable};
+use crate::ports::{CheckpointSave, StreamReader};
+use crate::status::{
+    SourceCall, SourceCalls, UnitHandle, UnitView, describe_gap, describe_unreadable,
+};
 use crate::stop::{Stop, wait_for_stop};
 
 pub(crate) struct ShardDriver {
@@ -39,6 +41,7 @@ pub(crate) struct ShardIo {
     pub(crate) reader: Arc<dyn StreamReader>,
     pub(crate) saver: CheckpointSaver,
     pub(crate) invoker: Invoker,
+    pub(crate) calls: SourceCalls,
     pub(crate) clock: Clock,
 }
 
@@ -150,16 +153,14 @@ impl ShardIo {
         grant: impl Future<Output = ReadGrant>,
     ) -> Completion {
         let grant = grant.await;
-        let limits = grant.limits(timeout);
-        let result = self.reader.read(&self.shard, &from, limits).await;
+        let response = self.reader.read(&self.shard, &from, grant.limits(timeout));
+        let calls = &self.calls;
+        let result = calls.run(SourceCall::Read, Duration::ZERO, response).await;
         if let Ok(page) = &result {
             self.invoker.counts.polled.add(page.records.len());
             tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");
         }
-        Completion::Read {
-            result: result.map_err(|error| log_fault(&error)),
-            grant,
-        }
+        Completion::Read { result, grant }
     }
 
     async fn invoke(self: Arc<Self>, batch: Batch) -> Completion {

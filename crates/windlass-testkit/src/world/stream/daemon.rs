@@ -76,6 +76,7 @@ impl Daemon {
         }
         rows.apply(plan, &self.listed, source)?;
         rows.check_consistency(is_inconsistent, &self.listed)?;
+        rows.check_starts(&self.listed)?;
         self.reconcile(rows);
         Ok(is_inconsistent)
     }

@@ -9,7 +9,8 @@
 //! - `checkpoint`: a position short of the end is dropped only when the stream was created again, or
 //!   with the proof that its shard is gone: three listings without it, at least 10 s apart, and a
 //!   refused read; the row of a finished shard stays while the shard exists;
-//! - `start`: a shard of a stream that was created again is read from the mapping's position for that;
+//! - `start`: a row has the starting sequence number of its shard, if it is listed, and a shard of a
+//!   stream that was created again is read from the mapping's position for that;
 //! - `repeated`: a listing is repeated soon when it lacks a parent that is not resolved, and only then;
 //! - `phantom`: a row is of a shard that has existed;
 //! - `lost` and `stuck`: once the listings are true, everything is delivered within ten minutes, and

@@ -126,6 +126,19 @@ impl Rows {
         })
     }
 
+    /// Whether each row has a start if the last listing has one of its shard.
+    pub(super) fn check_starts(&self, listed: &[Listed]) -> Result<(), BrokenInvariant> {
+        for it in listed {
+            let row = self.of(&it.shard.id).map(|row| &row.lease);
+            let start = row.map(|row| row.shard_start.is_some());
+            let is_listed = it.shard.starting_sequence_number.is_some();
+            ensure(!is_listed || start != Some(false), "start", || {
+                format!("{row:?} has no start, and {it:?} is listed")
+            })?;
+        }
+        Ok(())
+    }
+
     pub(super) fn apply(
         &mut self,
         plan: LeaseRowPlan,
@@ -152,6 +165,12 @@ impl Rows {
         }
         for mut lease in plan.insert {
             self.check_insertion(&lease, generation(&lease), source)?;
+            let mut listed = listed.iter().map(|it| &it.shard);
+            let start = listed.find(|it| it.id == *id(&lease));
+            let start = start.and_then(|it| it.starting_sequence_number.as_ref());
+            ensure(lease.shard_start.as_ref() == start, "start", || {
+                format!("{lease:?} is of the shard that starts at {start:?}")
+            })?;
             ensure(lease.checkpoint == position, "start", || {
                 format!("{lease:?} begins elsewhere than at {position:?}")
             })?;
