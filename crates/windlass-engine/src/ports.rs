@@ -259,7 +259,7 @@ pub trait LeaseStore: Send + Sync {
 
     /// Makes `owner` the owner of the leases whose owner and epoch are still as given, each in its
     /// next epoch. Returns these leases as they are then: their checkpoints may be later than the
-    /// given ones.
+    /// given ones. A lease that this version cannot read is not returned.
     async fn take_many(&self, seen: &[Lease], owner: &WorkerId) -> Result<Vec<Lease>, PortError>;
 
     /// Removes the owner of the leases whose owner and epoch are still as given.

@@ -250,7 +250,8 @@ pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Res
     Ok(())
 }
 
-/// Returns the lease as it is then; `None` if it is not as `seen` any more.
+/// Returns the lease as it is then; `None` if it is not as `seen` any more, or if this version cannot
+/// read it, which [`changes`] then reports.
 pub(super) fn take(
     tx: &Transaction<'_>,
     seen: &Lease,
@@ -269,7 +270,8 @@ pub(super) fn take(
         integer(seen.epoch),
     ];
     let mut update = tx.prepare_cached(&update)?;
-    update.query_row(values, read_lease).optional()
+    let taken = update.query_row(values, |row| readable(read_lease(row)));
+    Ok(taken.optional()?.and_then(Result::ok))
 }
 
 pub(super) fn release(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use windlass_core::lease::Lease;
+use windlass_core::lease::{Lease, WorkerId};
 use windlass_core::mapping::MappingRow;
 use windlass_core::outcome::Fault;
-use windlass_engine::ports::{ChangeNumber, MappingStore as _, Store, StoredMapping, chain};
+use windlass_engine::ports::{
+    ChangeNumber, LeaseStore as _, MappingStore as _, Store, StoredMapping, chain,
+};
 use windlass_testkit::contract;
 
 use super::lock::StoreLock;
@@ -221,6 +223,33 @@ async fn a_row_that_cannot_be_read_makes_no_other_unreadable() {
     let readable = changes.mappings.iter();
     let readable = readable.filter(|(_, it)| matches!(it, StoredMapping::Readable(..)));
     assert_eq!(readable.count(), all.len() - 2);
+}
+
+/// What another version writes into a checkpoint is not a change, so it is found by taking the lease.
+#[tokio::test]
+async fn a_lease_that_cannot_be_read_is_not_taken_and_holds_up_no_other() {
+    let directory = TempDir::new();
+    let store = SqliteStore::open(&directory.0).unwrap();
+    contract::fill(&store).await;
+    let id = store.mappings().await.unwrap().remove(0).id;
+    let seen = store.changes(ChangeNumber::default()).await.unwrap().last;
+    let leases = store.leases_of(&id).await.unwrap();
+    assert_eq!(leases.len(), 2);
+    let statement = format!(
+        "UPDATE leases SET checkpoint_kind = 'window' WHERE mapping = '{id}' AND unit = 'queue:1'"
+    );
+    let write = store.call("writing", move |tx| tx.execute_batch(&statement));
+    write.await.unwrap();
+    assert_eq!(store.changes(seen).await.unwrap().mappings, []);
+    let owner = WorkerId::new("one");
+    let taken = store.take_many(&leases, &owner).await.unwrap();
+    let taken: Vec<_> = taken.iter().map(|it| it.key.unit.name()).collect();
+    assert_eq!(taken, ["shard:shardId-000000000000"]);
+    let changes = store.changes(seen).await.unwrap();
+    assert!(
+        matches!(&changes.mappings[..], [(changed, StoredMapping::Unreadable(_))] if *changed == id),
+        "{changes:?}"
+    );
 }
 
 #[tokio::test]

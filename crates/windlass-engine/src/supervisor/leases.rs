@@ -11,7 +11,7 @@ use windlass_core::time::Timestamp;
 
 use super::Supervisor;
 use super::absent_shards::EndingReader;
-use crate::ports::PortError;
+use crate::ports::{PortError, chain};
 use crate::run_unit::{UnitSource, run_unit};
 
 impl Supervisor {
@@ -25,11 +25,21 @@ impl Supervisor {
             };
             if !plan.remove.is_empty() || !plan.set_start.is_empty() {
                 // It may depend on a checkpoint, which may have been saved since.
-                let leases = self.store.leases_of(&id).await?;
-                if let Some(known) = self.known.get_mut(&id) {
-                    known.leases = leases;
+                match self.store.leases_of(&id).await {
+                    Ok(leases) => {
+                        if let Some(known) = self.known.get_mut(&id) {
+                            known.leases = leases;
+                        }
+                        plan = self.plan(&id).unwrap_or_default();
+                    }
+                    Err(error) => {
+                        // The next listing repeats it.
+                        let problem = chain(&error);
+                        tracing::error!(uuid = %id, problem, "cannot compare the shards");
+                        self.context.board.problem(&id, Some(problem));
+                        continue;
+                    }
                 }
-                plan = self.plan(&id).unwrap_or_default();
             }
             let rows = self.known.get(&id).map(|known| &known.leases);
             let rows = rows.into_iter().flatten();

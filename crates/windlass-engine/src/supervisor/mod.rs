@@ -426,6 +426,10 @@ impl Supervisor {
             not_before: now,
             delay: RetryDelay::new(RESTART_DELAYS.0, RESTART_DELAYS.1),
         });
+        if RESTART_DELAYS.1 < now.since(restart.not_before) {
+            // It has run well since the last failure.
+            restart.delay.reset();
+        }
         restart.not_before = now + restart.delay.next_delay();
     }
 
