@@ -12,11 +12,11 @@ use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::event::Event;
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{ReceiptHandle, ShardId};
-use windlass_core::lease::{Lease, LeaseKey};
+use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, StreamSource};
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome, Swap};
-use windlass_core::position::{Cursor, Position};
+use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::queue::EntryResult;
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
@@ -189,8 +189,13 @@ pub trait LeaseStore: Send + Sync {
     /// larger than that of every row that was removed before.
     async fn insert(&self, leases: &[Lease]) -> Result<(), PortError>;
 
-    /// Writes owner and epoch if both are still as in `seen`; the checkpoint is unchanged.
-    async fn compare_and_swap(&self, seen: &Lease, next: &Lease) -> Result<Swap, PortError>;
+    /// Takes a lease for `owner`, in its next epoch, if owner and epoch are still as in `seen`.
+    /// Returns it as it is then, since the former owner may have saved a checkpoint after `seen` was
+    /// read; `None` if another daemon was faster.
+    async fn take(&self, seen: &Lease, owner: &WorkerId) -> Result<Option<Lease>, PortError>;
+
+    /// Removes the owner of a lease if owner and epoch are still as in `held`.
+    async fn release(&self, held: &Lease) -> Result<Swap, PortError>;
 
     /// Writes a checkpoint if the epoch is still `epoch`; durable when it returns. Concurrent saves
     /// are written together.
@@ -198,7 +203,7 @@ pub trait LeaseStore: Send + Sync {
         &self,
         key: &LeaseKey,
         epoch: u64,
-        checkpoint: &Position,
+        checkpoint: &Checkpoint,
     ) -> Result<Swap, PortError>;
 
     /// Writes `shard_start` of rows whose epochs are unchanged.

@@ -10,7 +10,7 @@ use windlass_core::event::Event;
 use windlass_core::ids::ShardId;
 use windlass_core::lease::LeaseKey;
 use windlass_core::outcome::Fault;
-use windlass_core::position::{Cursor, Position};
+use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, ShardInput};
 
@@ -88,7 +88,7 @@ impl ShardDriver {
                 Box::pin(io.read(from, grant))
             }
             ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch)),
-            ShardCommand::Save(position) => Box::pin(io.save(position)),
+            ShardCommand::Save(checkpoint) => Box::pin(io.save(checkpoint)),
             ShardCommand::Report(report) => {
                 self.report(&report);
                 return ControlFlow::Continue(());
@@ -108,7 +108,10 @@ impl ShardDriver {
             }
             Completion::Other(input) => input,
         };
+        let n_read = self.consumer.n_read();
         self.consumer.handle(input, now);
+        let n_read = self.consumer.n_read() - n_read;
+        self.io.invoker.counts.polled.add(n_read);
     }
 
     fn report(&self, report: &Report) {
@@ -142,7 +145,6 @@ impl ShardIo {
         let grant = grant.await;
         let result = self.reader.read(&self.shard, &from, grant.limits).await;
         if let Ok(page) = &result {
-            self.invoker.counts.polled.add(page.records.len());
             tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");
         }
         Completion::Read {
@@ -164,8 +166,8 @@ impl ShardIo {
         })
     }
 
-    async fn save(self: Arc<Self>, position: Position) -> Completion {
-        let result = self.store.save(&self.key, self.epoch, &position).await;
+    async fn save(self: Arc<Self>, checkpoint: Checkpoint) -> Completion {
+        let result = self.store.save(&self.key, self.epoch, &checkpoint).await;
         let result = result.map_err(|error| log_fault(&error));
         Completion::Other(ShardInput::Saved(result))
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use windlass_core::arn::{Arn, StreamKind};
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit};
-use windlass_core::lease_rows::{RemovalReason, plan_lease_rows};
+use windlass_core::lease_rows::{Absence, RemovalReason, plan_lease_rows};
 use windlass_core::mapping::{MappingId, Source, StreamSettings, StreamSource};
 use windlass_core::position::Position;
 use windlass_core::shard::lineage::{ListingHistory, Shard, close_parents};
@@ -32,7 +32,6 @@ struct TrueShard {
     unread: usize,
     /// The last sequence number that was read.
     read: Option<u64>,
-    begun: bool,
     ended: bool,
 }
 
@@ -46,6 +45,7 @@ struct World {
     reports_start: bool,
     rows: BTreeMap<LeaseKey, Lease>,
     history: ListingHistory,
+    absent: BTreeMap<ShardId, Absence>,
     now: Timestamp,
     source: Source,
     mapping: MappingId,
@@ -77,6 +77,7 @@ impl World {
             reports_start,
             rows: BTreeMap::new(),
             history: ListingHistory::default(),
+            absent: BTreeMap::new(),
             now: Timestamp::EPOCH,
             source: Source::Stream(StreamSource {
                 kind: StreamKind::Kinesis,
@@ -154,7 +155,6 @@ impl World {
             closed: false,
             unread: self.rng.size(0, 3),
             read: None,
-            begun: false,
             ended: false,
         };
         // More than a shard ever has records: the numbers of streams do not overlap.
@@ -239,19 +239,27 @@ impl World {
         self.history.record(listed, self.now);
         let rows: Vec<_> = self.rows.values().cloned().collect();
         let plan = plan_lease_rows(&self.mapping, &self.source, Some(&self.history), &rows);
+        self.absent = plan.absent;
+        let recreated = plan.remove.iter();
+        let recreated = recreated.filter(|(_, reason)| *reason == RemovalReason::Recreated);
+        let recreated: Vec<_> = recreated.map(|(row, _)| row).collect();
+        let resolved = rows.iter().filter(|row| !recreated.contains(row));
+        let resolved = resolved.filter(|row| row.checkpoint.position == Position::ShardEnd);
+        let resolved: BTreeSet<_> = resolved.map(|row| id(row).clone()).collect();
         for (row, reason) in plan.remove {
             let id = id(&row);
             let exists = self.shards.get(id).is_some_and(|it| is_of(&row, it));
-            if exists && row.checkpoint != Position::ShardEnd {
+            if exists && row.checkpoint.position != Position::ShardEnd {
                 return Err(format!("the row of {id} is lost: {reason:?}"));
             }
-            if exists && reason == RemovalReason::Recreated {
+            // Without a start it may be another one.
+            if exists && row.shard_start.is_some() && reason == RemovalReason::Recreated {
                 return Err(format!("{id} is still the same shard"));
             }
             self.rows.remove(&row.key);
         }
         for row in plan.insert {
-            self.check_parents(id(&row))?;
+            self.check_parents(id(&row), &resolved)?;
             self.rows.insert(row.key.clone(), row);
         }
         for row in plan.set_start {
@@ -260,17 +268,20 @@ impl World {
         Ok(())
     }
 
-    /// A shard may begin only when its parents have ended, or have never been known.
-    fn check_parents(&self, id: &ShardId) -> Result<(), String> {
-        let Some(shard) = self.shards.get(id) else {
+    /// A shard may begin only when its parents have ended, whether or not they were ever listed. Of
+    /// one that is not listed they are not known; and the row of a former shard stands for one of the
+    /// same name until that is listed.
+    fn check_parents(&self, child: &ShardId, resolved: &BTreeSet<ShardId>) -> Result<(), String> {
+        let is_listed = self.history.shards().iter().any(|shard| shard.id == *child);
+        let Some(shard) = self.shards.get(child).filter(|_| is_listed) else {
             return Ok(());
         };
         for parent in &shard.parents {
-            if let Some(it) = self.shards.get(parent)
-                && it.begun
-                && !it.ended
-            {
-                return Err(format!("{id} begins before its parent {parent} has ended"));
+            let is_read = self.shards.get(parent).is_none_or(|parent| parent.ended);
+            if !is_read && !resolved.contains(parent) {
+                return Err(format!(
+                    "{child} begins before its parent {parent} has ended"
+                ));
             }
         }
         Ok(())
@@ -280,7 +291,7 @@ impl World {
     fn read(&mut self) {
         let open = self.rows.values();
         let open: Vec<_> = open
-            .filter(|row| row.checkpoint != Position::ShardEnd)
+            .filter(|row| row.checkpoint.position != Position::ShardEnd)
             .map(|row| row.key.clone())
             .collect();
         let Some(last) = open.len().checked_sub(1) else {
@@ -291,8 +302,8 @@ impl World {
         let id = id(row).clone();
         let Some(shard) = self.shards.get_mut(&id) else {
             // The read is refused: the shard ends if listings lack it as well.
-            if self.history.is_absent(&id) {
-                row.checkpoint = Position::ShardEnd;
+            if self.absent.contains_key(&id) {
+                row.checkpoint.position = Position::ShardEnd;
             }
             return;
         };
@@ -300,15 +311,14 @@ impl World {
             // The stream was created again, and does not know the position.
             return;
         }
-        shard.begun = true;
         if 0 < shard.unread {
             shard.unread -= 1;
             let number = shard.read.unwrap_or(shard.start) + 1;
             shard.read = Some(number);
-            row.checkpoint = Position::After(number.to_string().as_str().into());
+            row.checkpoint.position = Position::After(number.to_string().as_str().into());
         } else if shard.closed {
             shard.ended = true;
-            row.checkpoint = Position::ShardEnd;
+            row.checkpoint.position = Position::ShardEnd;
         }
     }
 }

@@ -13,10 +13,10 @@ use async_trait::async_trait;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use windlass_core::lease::{Lease, LeaseKey};
+use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
-use windlass_core::position::Position;
+use windlass_core::position::Checkpoint;
 use windlass_engine::ports::{LeaseStore, MappingStore, PortError};
 
 use super::lock::StoreLock;
@@ -342,19 +342,23 @@ impl LeaseStore for SqliteStore {
         self.call("adding leases", insert).await
     }
 
-    async fn compare_and_swap(&self, seen: &Lease, next: &Lease) -> Result<Swap, PortError> {
-        let (seen, next) = (seen.clone(), next.clone());
-        self.call("updating a lease", move |tx| {
-            rows::compare_and_swap(tx, &seen, &next)
-        })
-        .await
+    async fn take(&self, seen: &Lease, owner: &WorkerId) -> Result<Option<Lease>, PortError> {
+        let (seen, owner) = (seen.clone(), owner.clone());
+        self.call("taking a lease", move |tx| rows::take(tx, &seen, &owner))
+            .await
+    }
+
+    async fn release(&self, held: &Lease) -> Result<Swap, PortError> {
+        let held = held.clone();
+        self.call("releasing a lease", move |tx| rows::release(tx, &held))
+            .await
     }
 
     async fn save(
         &self,
         key: &LeaseKey,
         epoch: u64,
-        checkpoint: &Position,
+        checkpoint: &Checkpoint,
     ) -> Result<Swap, PortError> {
         let (key, checkpoint) = (key.clone(), checkpoint.clone());
         self.request("saving a checkpoint", true, move |tx| {

@@ -8,7 +8,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
+use windlass_core::ids::{SequenceNumber, ShardId};
+use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
+use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Fault;
+use windlass_core::position::{Checkpoint, Position};
+use windlass_core::time::Timestamp;
 use windlass_engine::ports::{MappingStore, Store, chain};
 use windlass_testkit::contract;
 
@@ -86,13 +91,33 @@ const FIRST_VERSION: &str = r#"
         ('m', 'shard:c', NULL, 0, 'at_timestamp', '1732552345000');
 "#;
 
+/// The rows of the first version in a store of the second one.
+const SECOND_VERSION: &str = "
+    PRAGMA user_version = 2;
+    ALTER TABLE leases ADD COLUMN shard_start TEXT;
+    CREATE TABLE epochs (next INTEGER NOT NULL) STRICT;
+    INSERT INTO epochs (next) VALUES (9);
+    CREATE TRIGGER epochs_never_repeat AFTER DELETE ON leases BEGIN
+        UPDATE epochs SET next = max(next, OLD.epoch + 1);
+    END;
+    UPDATE leases SET shard_start = '495' WHERE unit = 'shard:a';
+";
+
 #[tokio::test]
-async fn a_store_of_the_first_version_keeps_its_rows_and_checkpoints() {
+async fn a_store_of_an_earlier_version_keeps_its_rows_and_checkpoints() {
+    keeps_its_rows(&[FIRST_VERSION]).await;
+    keeps_its_rows(&[FIRST_VERSION, SECOND_VERSION]).await;
+}
+
+async fn keeps_its_rows(versions: &[&str]) {
     let directory = TempDir::new();
     std::fs::create_dir_all(&directory.0).unwrap();
     let db = Connection::open(directory.database()).unwrap();
-    db.execute_batch(FIRST_VERSION).unwrap();
+    for version in versions {
+        db.execute_batch(version).unwrap();
+    }
     drop(db);
+    let start = (versions.len() == 2).then(|| SequenceNumber::from("495"));
     for _ in 0..2 {
         let store = SqliteStore::open(&directory.0).unwrap();
         let (mappings, leases) = contents(&store).await;
@@ -101,21 +126,28 @@ async fn a_store_of_the_first_version_keeps_its_rows_and_checkpoints() {
         };
         assert_eq!((mapping.id.as_str(), mapping.revision.0), ("m", 3));
         assert!(mapping.from_config);
-        let leases: Vec<_> = leases
-            .iter()
-            .map(|it| (it.key.unit.name(), it.epoch, it.checkpoint.value()))
-            .collect();
-        let value = |value: &str| Some(value.to_owned());
+        let a = SequenceNumber::from("49590338271490256608559692");
+        let c = Timestamp::from_millis(1_732_552_345_000);
         let expected = [
-            ("shard:a".to_owned(), 4, value("49590338271490256608559692")),
-            ("shard:b".to_owned(), 2, None),
-            ("shard:c".to_owned(), 0, value("1732552345000")),
+            ("a", Some("daemon"), 4, Position::After(a), start.clone()),
+            ("b", None, 2, Position::ShardEnd, None),
+            ("c", None, 0, Position::AtTimestamp(c), None),
         ];
+        let expected = expected.map(|(shard, owner, epoch, position, shard_start)| Lease {
+            key: LeaseKey {
+                mapping: MappingId::new("m"),
+                unit: Unit::Shard(ShardId::from(shard)),
+            },
+            owner: owner.map(WorkerId::new),
+            epoch,
+            checkpoint: Checkpoint::at(position),
+            shard_start,
+        });
         assert_eq!(leases, expected);
     }
     let db = Connection::open(directory.database()).unwrap();
     let version = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
-    assert_eq!(version.unwrap(), 2);
+    assert_eq!(version.unwrap(), 3);
 }
 
 #[tokio::test]
@@ -146,12 +178,7 @@ async fn a_store_has_all_confirmed_writes_after_a_crash() {
     assert_eq!(contents(&reopened).await, before);
 }
 
-async fn contents(
-    store: &dyn Store,
-) -> (
-    Vec<windlass_core::mapping::MappingRow>,
-    Vec<windlass_core::lease::Lease>,
-) {
+async fn contents(store: &dyn Store) -> (Vec<windlass_core::mapping::MappingRow>, Vec<Lease>) {
     (
         store.mappings().await.unwrap(),
         store.leases().await.unwrap(),
@@ -252,13 +279,13 @@ fn a_store_of_a_newer_version_is_not_changed() {
     let directory = TempDir::new();
     drop(SqliteStore::open(&directory.0).unwrap());
     let db = Connection::open(directory.database()).unwrap();
-    db.execute_batch("PRAGMA user_version = 3; CREATE TABLE newer (x); ")
+    db.execute_batch("PRAGMA user_version = 4; CREATE TABLE newer (x); ")
         .unwrap();
     drop(db);
     let before = std::fs::read(directory.database()).unwrap();
     let error = open_error(&directory.0);
     assert!(
-        error.contains("newer version of windlass (schema 3, this one supports 2)"),
+        error.contains("newer version of windlass (schema 4, this one supports 3)"),
         "{error}"
     );
     assert!(

@@ -41,6 +41,8 @@ pub struct ListingHistory {
     counted_at: Option<Timestamp>,
     /// The last listing that had a shard. Entries that no longer matter are removed.
     last_seen: BTreeMap<ShardId, u64>,
+    /// Listed shards that an earlier listing lacked.
+    appeared: BTreeSet<ShardId>,
 }
 
 /// Closes the shards that are listed as parents: a source may show a parent as open after its
@@ -67,13 +69,19 @@ impl ListingHistory {
             self.n_listings += 1;
             self.counted_at = Some(now);
         }
+        let is_first = self.shards.is_empty();
         for shard in &shards {
+            if !is_first && self.is_unseen(&shard.id) {
+                self.appeared.insert(shard.id.clone());
+            }
             self.last_seen.insert(shard.id.clone(), self.n_listings);
         }
         self.shards = shards;
         let n_listings = self.n_listings;
         self.last_seen
             .retain(|_, seen| n_listings - *seen < MIN_ABSENCES);
+        self.appeared
+            .retain(|shard| self.last_seen.contains_key(shard));
     }
 
     /// The shards of the last listing; empty before the first.
@@ -84,28 +92,47 @@ impl ListingHistory {
     /// Whether several listings in a row lack a shard. A shard whose iterator is refused as well no
     /// longer exists.
     pub fn is_absent(&self, shard: &ShardId) -> bool {
-        MIN_ABSENCES <= self.n_listings && !self.last_seen.contains_key(shard)
+        MIN_ABSENCES <= self.n_listings && self.is_unseen(shard)
+    }
+
+    /// Whether earlier listings lacked a shard.
+    pub fn has_appeared(&self, shard: &ShardId) -> bool {
+        self.appeared.contains(shard)
+    }
+
+    /// Whether none of the last listings, however few, has a shard.
+    pub fn is_unseen(&self, shard: &ShardId) -> bool {
+        !self.last_seen.contains_key(shard)
     }
 }
 
 /// The listed shards whose parents are resolved, by their checkpoints.
-///
-/// A parent that has neither a row nor a place in the listing has no records left: its retention
-/// period was over before the mapping began.
 ///
 /// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-after-resharding.html>
 pub(crate) fn readable<'a>(
     listed: &'a [Shard],
     checkpoints: &BTreeMap<&ShardId, &Position>,
 ) -> impl Iterator<Item = &'a Shard> {
-    let ids = ids(listed);
-    listed.iter().filter(move |shard| {
+    listed.iter().filter(|shard| {
         let mut parents = shard.parents.iter();
-        parents.all(|parent| match checkpoints.get(parent) {
-            Some(checkpoint) => **checkpoint == Position::ShardEnd,
-            None => !ids.contains(parent),
-        })
+        parents.all(|parent| checkpoints.get(parent) == Some(&&Position::ShardEnd))
     })
+}
+
+/// The parents of new shards that have neither a row nor a place in the listing. Most often the
+/// retention period of their records was over before the mapping began, but the listing may also
+/// lack them by mistake: only a read can tell.
+pub(crate) fn unlisted_parents<'a>(
+    listed: &'a [Shard],
+    checkpoints: &BTreeMap<&ShardId, &Position>,
+) -> BTreeSet<&'a ShardId> {
+    let ids = ids(listed);
+    let new = listed.iter();
+    let new = new.filter(|shard| !checkpoints.contains_key(&shard.id));
+    let parents = new.flat_map(|shard| &shard.parents);
+    parents
+        .filter(|parent| !ids.contains(parent) && !checkpoints.contains_key(parent))
+        .collect()
 }
 
 /// Whether a listing lacks the parent of a listed shard although the parent is not resolved.

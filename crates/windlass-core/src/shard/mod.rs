@@ -40,6 +40,8 @@ mod settings;
 mod view;
 
 pub use consumer::ShardConsumer;
-pub use interface::{Batch, Finish, Gap, ReadResult, Report, ShardCommand, ShardInput, ShardTimer};
+pub use interface::{
+    Batch, Finish, Gap, PageStart, ReadResult, Report, ShardCommand, ShardInput, ShardTimer,
+};
 pub use settings::{ShardConsumerSettings, ShardLimits};
 pub use view::{ShardView, Waiting};

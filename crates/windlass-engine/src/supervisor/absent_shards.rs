@@ -1,46 +1,115 @@
-//! Ends the shards that no longer exist.
+//! Ends the shards that no longer exist, and holds back positions that are not known.
 //!
 //! A listing may lack a shard that exists, and a read may be refused for another reason. Only when
-//! several listings in a row lack a shard and its read is refused as well, it is gone: its consumer
-//! is told that the shard has ended, so that what was read is still processed, and its children
-//! follow.
+//! listings lack a shard and its read is refused as well, it is gone: its consumer is told that the
+//! shard has ended, so that what was read is still processed, and its children follow.
+//!
+//! A position that the source does not know may belong to a stream that was created again, which
+//! only a listing can tell: the shard then has another start, and its row is replaced. So its consumer
+//! learns that the position is unknown after a listing that began later.
 
-use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use windlass_core::ids::ShardId;
+use windlass_core::lease_rows::Absence;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Fault;
 use windlass_core::position::Cursor;
-use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
+use windlass_core::shard::{PageStart, ReadResult};
 
 use crate::ports::{PortError, ReadLimits, StreamReader, chain};
 use crate::status::StatusBoard;
 
-/// Shards of one mapping that several listings in a row lack.
+/// What the listings of one mapping's stream say, for its readers.
 #[derive(Clone, Debug, Default)]
-pub(super) struct AbsentShards(Arc<Mutex<BTreeSet<ShardId>>>);
+pub(super) struct KnownListings(Arc<Mutex<Known>>);
 
-impl AbsentShards {
-    pub(super) fn replace(&self, shards: BTreeSet<ShardId>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = shards;
+#[derive(Debug, Default)]
+struct Known {
+    absent: BTreeMap<ShardId, Absence>,
+    /// Listings that were started.
+    n_started: u64,
+    /// The number of the listing with which the lease rows were compared last.
+    n_compared: u64,
+}
+
+impl KnownListings {
+    pub(super) fn start(&self) {
+        self.lock().n_started += 1;
     }
 
-    fn contains(&self, shard: &ShardId) -> bool {
-        let shards = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        shards.contains(shard)
+    pub(super) fn n_started(&self) -> u64 {
+        self.lock().n_started
+    }
+
+    pub(super) fn set_compared(&self, n_compared: u64, absent: BTreeMap<ShardId, Absence>) {
+        let mut known = self.lock();
+        known.n_compared = n_compared;
+        known.absent = absent;
+    }
+
+    fn absence(&self, shard: &ShardId) -> Option<Absence> {
+        self.lock().absent.get(shard).copied()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The reader of one mapping, which ends shards that are gone.
+/// The reader of one shard of a mapping.
 pub(super) struct EndingReader {
     pub(super) inner: Arc<dyn StreamReader>,
-    pub(super) absent: AbsentShards,
+    pub(super) listings: KnownListings,
+    /// How many listings had started when the source first refused the position.
+    pub(super) refused_at: Mutex<Option<u64>>,
     pub(super) board: Arc<StatusBoard>,
     pub(super) mapping: MappingId,
+}
+
+impl EndingReader {
+    fn is_gone(&self, shard: &ShardId, from: &Cursor, error: &PortError) -> bool {
+        match (self.listings.absence(shard), error.fault) {
+            (Some(Absence::Left), Fault::Gone) => {
+                let notice = format!(
+                    "shard {shard} left the stream before it was resolved: its records after {} \
+                     are lost",
+                    from.after.describe()
+                );
+                tracing::warn!(uuid = %self.mapping, "{notice}; {}", chain(error));
+                self.board.counts_of(&self.mapping).lost_shards.add(1);
+                self.board.notice(&self.mapping, notice);
+                true
+            }
+            (Some(Absence::NeverListed), Fault::Gone | Fault::Trimmed | Fault::UnknownPosition) => {
+                tracing::debug!(
+                    uuid = %self.mapping,
+                    "parent shard {shard} left the stream before the mapping began; {}",
+                    chain(error)
+                );
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether the stream was listed after the source first refused the position.
+    fn was_listed_since(&self) -> bool {
+        let known = self.listings.lock();
+        let mut refused_at = self.lock_refused_at();
+        let first = *refused_at.get_or_insert(known.n_started);
+        first < known.n_compared
+    }
+
+    fn lock_refused_at(&self) -> MutexGuard<'_, Option<u64>> {
+        self.refused_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[async_trait]
@@ -56,23 +125,27 @@ impl StreamReader for EndingReader {
         limits: ReadLimits,
     ) -> Result<ReadResult, PortError> {
         match self.inner.read(shard, from, limits).await {
-            Err(error) if error.fault == Fault::Gone && self.absent.contains(shard) => {
-                let notice = format!(
-                    "shard {shard} left the stream before it was resolved: its records after {} \
-                     are lost",
-                    from.after.describe()
-                );
-                tracing::warn!(uuid = %self.mapping, "{notice}; {}", chain(&error));
-                self.board.counts_of(&self.mapping).lost_shards.add(1);
-                self.board.notice(&self.mapping, notice);
-                Ok(ReadResult {
-                    records: Vec::new(),
-                    next: None,
-                    behind: Duration::ZERO,
-                    has_children: false,
-                })
+            Err(error) if self.is_gone(shard, from, &error) => Ok(ReadResult {
+                start: PageStart::Continued,
+                records: Vec::new(),
+                next: None,
+                behind: Duration::ZERO,
+                has_children: false,
+            }),
+            Err(error) if error.fault == Fault::UnknownPosition && !self.was_listed_since() => {
+                let fault = Fault::Transient;
+                Err(PortError { fault, ..error })
             }
-            result => result,
+            // The consumer leaves a position that it learns to be unknown.
+            result => {
+                let is_settled = result
+                    .as_ref()
+                    .map_or_else(|error| error.fault == Fault::UnknownPosition, |_| true);
+                if is_settled {
+                    *self.lock_refused_at() = None;
+                }
+                result
+            }
         }
     }
 }

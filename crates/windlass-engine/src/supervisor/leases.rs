@@ -2,11 +2,10 @@
 //! released.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use windlass_core::lease::{Lease, Unit};
+use windlass_core::lease::Lease;
 use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason, plan_lease_rows};
-use windlass_core::outcome::Swap;
 use windlass_core::reconcile::Running;
 
 use super::Supervisor;
@@ -27,12 +26,8 @@ impl Supervisor {
             let rows = by_mapping.get(id).copied().unwrap_or_default();
             let history = self.discovery.history(id);
             let plan = plan_lease_rows(id, &connected.mapping.source, history, rows);
-            let shards = rows.iter().filter_map(|row| match &row.key.unit {
-                Unit::Shard(shard) => Some(shard),
-                Unit::QueueSlot(_) => None,
-            });
             self.discovery
-                .handle_comparison(id, plan.is_inconsistent, shards, now);
+                .handle_comparison(id, plan.is_inconsistent, plan.absent, now);
             changes.insert.extend(plan.insert);
             changes.remove.extend(plan.remove);
             changes.set_start.extend(plan.set_start);
@@ -60,7 +55,7 @@ impl Supervisor {
                 tracing::debug!(uuid = %id, unit, "lease row of a resolved shard removed");
             }
             RemovalReason::Recreated => {
-                let position = lease.checkpoint.describe();
+                let position = lease.checkpoint.position.describe();
                 tracing::warn!(
                     uuid = %id, unit, position,
                     "the stream was deleted and created again: another shard has this name; the \
@@ -94,20 +89,15 @@ impl Supervisor {
         if let UnitSource::Shard { reader, .. } = &mut source {
             *reader = Arc::new(EndingReader {
                 inner: Arc::clone(reader),
-                absent: self.discovery.absent(&key.mapping),
+                listings: self.discovery.listings(&key.mapping),
+                refused_at: Mutex::default(),
                 board: Arc::clone(&self.context.board),
                 mapping: key.mapping.clone(),
             });
         }
-        let taken = Lease {
-            owner: Some(self.worker.clone()),
-            epoch: lease.epoch + 1,
-            ..lease.clone()
-        };
-        let swap = self.context.store.compare_and_swap(lease, &taken).await?;
-        if swap == Swap::Conflict {
+        let Some(taken) = self.context.store.take(lease, &self.worker).await? else {
             return Ok(()); // Another daemon was faster; the next round looks again.
-        }
+        };
         let (mapping, target) = (connected.mapping.clone(), Arc::clone(&connected.target));
         let versions = Running {
             revision: mapping.revision,
@@ -115,7 +105,7 @@ impl Supervisor {
         };
         tracing::info!(
             uuid = %mapping.id, unit = key.unit.name(), epoch = taken.epoch,
-            position = taken.checkpoint.kind(), "started"
+            position = taken.checkpoint.position.kind(), "started"
         );
         let context = self.context.clone();
         self.tasks.spawn_unit(key.clone(), versions, |stop| {
@@ -127,12 +117,8 @@ impl Supervisor {
     pub(super) async fn release_leases(&self) -> Result<(), PortError> {
         for lease in self.context.store.leases().await? {
             if lease.owner.as_ref() == Some(&self.worker) {
-                let free = Lease {
-                    owner: None,
-                    ..lease.clone()
-                };
                 // After a conflict another daemon has the lease.
-                self.context.store.compare_and_swap(&lease, &free).await?;
+                self.context.store.release(&lease).await?;
             }
         }
         Ok(())

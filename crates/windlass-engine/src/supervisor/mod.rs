@@ -233,7 +233,7 @@ impl Supervisor {
                 });
                 let is_up_to_date = running.all(|versions| versions.revision == row.revision);
                 let mut open = leases.iter().filter(|lease| {
-                    lease.key.mapping == row.id && lease.checkpoint != Position::ShardEnd
+                    lease.key.mapping == row.id && lease.checkpoint.position != Position::ShardEnd
                 });
                 if is_listed && is_up_to_date && open.all(|it| self.tasks.is_running(&it.key)) {
                     self.context.board.applied(&row.id, row.revision);

@@ -3,11 +3,11 @@
 use windlass_core::ids::SequenceNumber;
 use windlass_core::lease::{Lease, Unit, WorkerId};
 use windlass_core::outcome::Swap;
-use windlass_core::position::Position;
+use windlass_core::position::{Checkpoint, Position};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::Store;
 
-use super::{free, insert, key, leases, put, row, save, shard, swap, taken};
+use super::{after, free, insert, key, leases, put, row, save, shard, take, taken};
 
 pub(super) async fn are_read_back_unchanged(store: &dyn Store) {
     assert_eq!(leases(store).await, [], "a new store has no leases");
@@ -47,8 +47,7 @@ pub(super) async fn are_not_overwritten_by_an_insert(store: &dyn Store) {
     put(store, &row(1), None).await;
     let lease = free(shard(1, "a"));
     insert(store, std::slice::from_ref(&lease)).await;
-    let owned = taken(&lease, "one");
-    swap(store, &lease, &owned).await;
+    let owned = take(store, &lease, "one").await.expect("it is free");
     save(store, &lease.key, 1, &after("7")).await;
     insert(store, &[lease, free(shard(1, "b"))]).await;
     let kept = Lease {
@@ -75,59 +74,51 @@ pub(super) async fn change_owner_only_at_the_expected_epoch(store: &dyn Store) {
     let lease = free(shard(1, "a"));
     let other = free(shard(1, "b"));
     let one = taken(&lease, "one");
-    assert_eq!(
-        swap(store, &lease, &one).await,
-        Swap::Conflict,
-        "the lease does not exist"
-    );
+    let none = take(store, &lease, "one").await;
+    assert_eq!(none, None, "the lease does not exist");
     insert(store, &[lease.clone(), other.clone()]).await;
-    let moved = Lease {
-        checkpoint: after("999"),
-        ..one.clone()
-    };
-    let swapped = swap(store, &moved, &moved).await;
-    assert_eq!(swapped, Swap::Conflict, "owner and epoch differ");
-    assert_eq!(swap(store, &lease, &moved).await, Swap::Done);
-    assert_eq!(
-        leases(store).await,
-        [one.clone(), other.clone()],
-        "the checkpoint is unchanged"
-    );
-    let two = taken(&one, "two");
-    assert_eq!(
-        swap(store, &lease, &two).await,
-        Swap::Conflict,
-        "the lease has an owner"
-    );
+    let none = take(store, &one, "one").await;
+    assert_eq!(none, None, "owner and epoch differ");
+    let first = take(store, &lease, "one").await;
+    assert_eq!(first.as_ref(), Some(&one));
+    assert_eq!(leases(store).await, [one.clone(), other.clone()]);
+    let none = take(store, &lease, "two").await;
+    assert_eq!(none, None, "the lease has an owner");
     let old = Lease {
         epoch: 0,
         ..one.clone()
     };
-    assert_eq!(
-        swap(store, &old, &two).await,
-        Swap::Conflict,
-        "the epoch differs"
-    );
     let stranger = Lease {
-        owner: two.owner.clone(),
+        owner: Some(WorkerId::new("two")),
         ..one.clone()
     };
-    assert_eq!(
-        swap(store, &stranger, &two).await,
-        Swap::Conflict,
-        "the owner differs"
-    );
-    assert_eq!(swap(store, &one, &two).await, Swap::Done);
-    let released = Lease {
-        owner: None,
-        ..two.clone()
-    };
-    assert_eq!(
-        swap(store, &two, &released).await,
-        Swap::Done,
-        "a lease can be released"
-    );
+    for (seen, what) in [(old, "the epoch differs"), (stranger, "the owner differs")] {
+        assert_eq!(take(store, &seen, "two").await, None, "{what}");
+        let released = store.release(&seen).await;
+        assert_eq!(released.expect("it can be tried"), Swap::Conflict, "{what}");
+    }
+    let two = taken(&one, "two");
+    let second = take(store, &one, "two").await;
+    assert_eq!(second.as_ref(), Some(&two));
+    let released = store.release(&two).await;
+    assert_eq!(released.expect("a lease can be released"), Swap::Done);
+    let released = Lease { owner: None, ..two };
     assert_eq!(leases(store).await, [released, other]);
+}
+
+/// The former owner may save after a daemon has read the lease that it takes.
+pub(super) async fn are_taken_with_the_checkpoint_that_is_saved(store: &dyn Store) {
+    put(store, &row(1), None).await;
+    let lease = free(shard(1, "a"));
+    insert(store, std::slice::from_ref(&lease)).await;
+    let seen = take(store, &lease, "one").await.expect("it is free");
+    save(store, &lease.key, seen.epoch, &after("7")).await;
+    let won = take(store, &seen, "two").await.expect("it was not taken");
+    let expected = Lease {
+        checkpoint: after("7"),
+        ..taken(&seen, "two")
+    };
+    assert_eq!(won, expected);
 }
 
 pub(super) async fn save_checkpoints_only_in_their_epoch(store: &dyn Store) {
@@ -139,8 +130,7 @@ pub(super) async fn save_checkpoints_only_in_their_epoch(store: &dyn Store) {
         "the lease does not exist"
     );
     insert(store, &[lease.clone(), other.clone()]).await;
-    let owned = taken(&lease, "one");
-    swap(store, &lease, &owned).await;
+    let owned = take(store, &lease, "one").await.expect("it is free");
     for epoch in [0, 2, u64::MAX] {
         let saved = save(store, &lease.key, epoch, &after("5")).await;
         assert_eq!(
@@ -150,14 +140,22 @@ pub(super) async fn save_checkpoints_only_in_their_epoch(store: &dyn Store) {
         );
     }
     assert_eq!(leases(store).await, [owned.clone(), other.clone()]);
-    let positions = [
-        Position::AtTimestamp(Timestamp::from_millis(1_732_552_345_678)),
+    let checkpoints = [
+        Checkpoint::at(Position::AtTimestamp(Timestamp::from_millis(
+            1_732_552_345_678,
+        ))),
         after("49590338271490256608559692538361571095921575989136588898"),
-        Position::TrimHorizon,
-        after("0"),
-        Position::ShardEnd,
+        Checkpoint::at(Position::TrimHorizon),
+        Checkpoint {
+            arrival: None,
+            ..after("0")
+        },
+        Checkpoint {
+            position: Position::ShardEnd,
+            ..after("0")
+        },
     ];
-    for checkpoint in positions {
+    for checkpoint in checkpoints {
         let saved = save(store, &lease.key, 1, &checkpoint).await;
         assert_eq!(saved, Swap::Done, "{checkpoint:?}");
         let written = Lease {
@@ -173,8 +171,7 @@ pub(super) async fn are_removed_only_at_the_expected_epoch(store: &dyn Store) {
     let all = ["a", "b", "c"].map(|name| free(shard(1, name)));
     insert(store, &all).await;
     let [a, b, c] = all;
-    let owned = taken(&b, "one");
-    swap(store, &b, &owned).await;
+    let owned = take(store, &b, "one").await.expect("it is free");
     let absent = free(shard(1, "z"));
     let remove = store.remove_leases(&[a, b, absent]).await;
     remove.expect("leases can be removed");
@@ -196,8 +193,7 @@ pub(super) async fn take_a_shard_start_only_at_the_expected_epoch(store: &dyn St
     put(store, &row(1), None).await;
     let (a, b) = (free(shard(1, "a")), free(shard(1, "b")));
     insert(store, &[a.clone(), b.clone()]).await;
-    let owned = taken(&b, "one");
-    swap(store, &b, &owned).await;
+    let owned = take(store, &b, "one").await.expect("it is free");
     let with_start = |lease: &Lease| Lease {
         shard_start: Some(SequenceNumber::from("7")),
         ..lease.clone()
@@ -216,11 +212,8 @@ pub(super) async fn never_have_an_epoch_twice(store: &dyn Store) {
     put(store, &row(1), None).await;
     let lease = free(shard(1, "a"));
     insert(store, std::slice::from_ref(&lease)).await;
-    let former = Lease {
-        epoch: 7,
-        ..taken(&lease, "one")
-    };
-    swap(store, &lease, &former).await;
+    let first = take(store, &lease, "one").await.expect("it is free");
+    let former = take(store, &first, "two").await.expect("it was not taken");
     let remove = store.remove_leases(std::slice::from_ref(&former)).await;
     remove.expect("leases can be removed");
     insert(store, std::slice::from_ref(&lease)).await;
@@ -240,8 +233,4 @@ pub(super) async fn never_have_an_epoch_twice(store: &dyn Store) {
         again[0].epoch < third[0].epoch,
         "also when the mapping is removed: {third:?}"
     );
-}
-
-fn after(number: &str) -> Position {
-    Position::After(SequenceNumber::from(number))
 }

@@ -14,7 +14,7 @@ use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::Swap;
-use windlass_core::position::Position;
+use windlass_core::position::{Checkpoint, Position};
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::Store;
@@ -35,6 +35,7 @@ pub async fn store(open: impl Fn() -> Arc<dyn Store>) {
     leases::are_not_overwritten_by_an_insert(&*open()).await;
     leases::need_their_mapping(&*open()).await;
     leases::change_owner_only_at_the_expected_epoch(&*open()).await;
+    leases::are_taken_with_the_checkpoint_that_is_saved(&*open()).await;
     leases::save_checkpoints_only_in_their_epoch(&*open()).await;
     leases::are_removed_only_at_the_expected_epoch(&*open()).await;
     leases::take_a_shard_start_only_at_the_expected_epoch(&*open()).await;
@@ -58,9 +59,8 @@ pub async fn fill(store: &dyn Store) {
             &[lease.clone(), free(key(number, Unit::QueueSlot(1)))],
         )
         .await;
-        let owned = taken(&lease, "daemon");
-        assert_eq!(swap(store, &lease, &owned).await, Swap::Done);
-        let checkpoint = Position::After(SequenceNumber::from("49590338271490256608559692"));
+        take(store, &lease, "daemon").await.expect("it is free");
+        let checkpoint = after("49590338271490256608559692");
         assert_eq!(save(store, &lease.key, 1, &checkpoint).await, Swap::Done);
     }
 }
@@ -115,8 +115,16 @@ fn free(key: LeaseKey) -> Lease {
         key,
         owner: None,
         epoch: 0,
-        checkpoint: Position::TrimHorizon,
+        checkpoint: Checkpoint::at(Position::TrimHorizon),
         shard_start: None,
+    }
+}
+
+/// The checkpoint after a record.
+fn after(number: &str) -> Checkpoint {
+    Checkpoint {
+        position: Position::After(SequenceNumber::from(number)),
+        arrival: Some(Timestamp::from_millis(1_732_552_345_678)),
     }
 }
 
@@ -146,12 +154,12 @@ async fn leases(store: &dyn Store) -> Vec<Lease> {
     store.leases().await.expect("leases can be read")
 }
 
-async fn swap(store: &dyn Store, seen: &Lease, next: &Lease) -> Swap {
-    let swap = store.compare_and_swap(seen, next).await;
-    swap.expect("a lease can be written")
+async fn take(store: &dyn Store, seen: &Lease, owner: &str) -> Option<Lease> {
+    let taken = store.take(seen, &WorkerId::new(owner)).await;
+    taken.expect("a lease can be written")
 }
 
-async fn save(store: &dyn Store, key: &LeaseKey, epoch: u64, checkpoint: &Position) -> Swap {
+async fn save(store: &dyn Store, key: &LeaseKey, epoch: u64, checkpoint: &Checkpoint) -> Swap {
     let save = store.save(key, epoch, checkpoint).await;
     save.expect("a checkpoint can be written")
 }

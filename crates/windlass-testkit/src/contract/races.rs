@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
-use windlass_core::ids::SequenceNumber;
 use windlass_core::mapping::{MappingRow, Revision};
 use windlass_core::outcome::Swap;
-use windlass_core::position::Position;
 use windlass_engine::ports::Store;
 
-use super::{free, id, insert, leases, mappings, put, row, save, shard, swap, taken};
+use super::{after, free, id, insert, leases, mappings, put, row, save, shard, take, taken};
 
 const DAEMONS: u32 = 8;
 
@@ -24,13 +22,13 @@ pub(super) async fn one_daemon_gets_a_lease(store: Arc<dyn Store>) {
         let wins = race(&store, {
             let lease = lease.clone();
             move |store, daemon| {
-                let (seen, next) = (lease.clone(), taken(&lease, &format!("daemon {daemon}")));
-                async move { (swap(&*store, &seen, &next).await, next) }
+                let seen = lease.clone();
+                async move { take(&*store, &seen, &format!("daemon {daemon}")).await }
             }
         });
         let wins = wins.await;
-        let mut winners = wins.into_iter().filter(|(swap, _)| *swap == Swap::Done);
-        let (_, next) = winners.next().expect("one daemon gets the lease");
+        let mut winners = wins.into_iter().flatten();
+        let next = winners.next().expect("one daemon gets the lease");
         assert_eq!(
             winners.next(),
             None,
@@ -61,8 +59,8 @@ pub(super) async fn a_former_owner_saves_no_checkpoint(store: Arc<dyn Store>) {
                 }
             });
         }
-        let next = taken(&lease, &format!("owner {round}"));
-        assert_eq!(swap(&*store, &lease, &next).await, Swap::Done);
+        let next = take(&*store, &lease, &format!("owner {round}")).await;
+        let next = next.expect("nobody else takes it");
         let mine = after(&format!("{round}"));
         assert_eq!(save(&*store, &key, next.epoch, &mine).await, Swap::Done);
         while let Some(ended) = saves.join_next().await {
@@ -129,8 +127,4 @@ async fn race<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
         });
     }
     daemons.join_all().await
-}
-
-fn after(number: &str) -> Position {
-    Position::After(SequenceNumber::from(number))
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
-use windlass_core::position::Position;
+use windlass_core::position::Checkpoint;
 use windlass_engine::ports::{LeaseStore, MappingStore, PortError};
 
 use super::{failed, lock};
@@ -19,7 +19,7 @@ pub struct FakeStore {
     leases: Mutex<BTreeMap<LeaseKey, Lease>>,
     /// Of rows that are inserted: larger than the epochs of all rows that were removed.
     next_epoch: Mutex<u64>,
-    saves: Mutex<Vec<(LeaseKey, Position)>>,
+    saves: Mutex<Vec<(LeaseKey, Checkpoint)>>,
     fault: Mutex<Option<Fault>>,
     reads_of_mappings: AtomicUsize,
 }
@@ -56,7 +56,7 @@ impl FakeStore {
     }
 
     /// Saved checkpoints in order.
-    pub fn saves(&self) -> Vec<(LeaseKey, Position)> {
+    pub fn saves(&self) -> Vec<(LeaseKey, Checkpoint)> {
         lock(&self.saves).clone()
     }
 
@@ -141,23 +141,36 @@ impl LeaseStore for FakeStore {
         Ok(())
     }
 
-    async fn compare_and_swap(&self, seen: &Lease, next: &Lease) -> Result<Swap, PortError> {
+    async fn take(&self, seen: &Lease, owner: &WorkerId) -> Result<Option<Lease>, PortError> {
         self.call("taking a lease")?;
-        match lock(&self.leases).get_mut(&seen.key) {
-            Some(lease) if lease.owner == seen.owner && lease.epoch == seen.epoch => {
-                lease.owner.clone_from(&next.owner);
-                lease.epoch = next.epoch;
-                Ok(Swap::Done)
-            }
-            _ => Ok(Swap::Conflict),
-        }
+        let mut leases = lock(&self.leases);
+        let lease = leases
+            .get_mut(&seen.key)
+            .filter(|it| (&it.owner, it.epoch) == (&seen.owner, seen.epoch));
+        Ok(lease.map(|lease| {
+            lease.owner = Some(owner.clone());
+            lease.epoch += 1;
+            lease.clone()
+        }))
+    }
+
+    async fn release(&self, held: &Lease) -> Result<Swap, PortError> {
+        self.call("releasing a lease")?;
+        let mut leases = lock(&self.leases);
+        let lease = leases
+            .get_mut(&held.key)
+            .filter(|it| (&it.owner, it.epoch) == (&held.owner, held.epoch));
+        Ok(lease.map_or(Swap::Conflict, |lease| {
+            lease.owner = None;
+            Swap::Done
+        }))
     }
 
     async fn save(
         &self,
         key: &LeaseKey,
         epoch: u64,
-        checkpoint: &Position,
+        checkpoint: &Checkpoint,
     ) -> Result<Swap, PortError> {
         self.call("saving a checkpoint")?;
         match lock(&self.leases).get_mut(key) {

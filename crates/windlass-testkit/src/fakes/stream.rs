@@ -11,8 +11,8 @@ use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
-use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
+use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
@@ -82,6 +82,11 @@ impl FakeStream {
         *lock(&self.shards) = BTreeMap::from([(name(0), shard)]);
     }
 
+    /// Loses the records of a shard, whose numbers begin again.
+    pub fn lose(&self, shard: usize) {
+        self.change(shard, |shard| shard.records.clear());
+    }
+
     /// Number of reads of a shard.
     pub fn n_reads(&self, shard: usize) -> usize {
         let mut n_reads = 0;
@@ -136,8 +141,19 @@ impl StreamReader for FakeStream {
         let Some(shard) = shards.get_mut(shard) else {
             return Err(failed("GetRecords", Fault::Gone));
         };
+        if matches!(from.after, Position::After(_))
+            && shard.records.len() < shard.offset(&from.after)
+        {
+            return Err(failed("GetShardIterator", Fault::UnknownPosition));
+        }
         shard.n_reads += 1;
-        let start = shard.offset(&from.after);
+        let mut start = shard.offset(&from.after);
+        let mut page_start = PageStart::AfterPosition;
+        if from.iterator.is_some() {
+            page_start = PageStart::Continued;
+        } else if from.inclusive {
+            (start, page_start) = (start - 1, PageStart::AtPosition);
+        }
         let end = shard.records.len().min(start + limits.max_records as usize);
         let mut builder = RecordPageBuilder::default();
         for index in start..end {
@@ -153,14 +169,18 @@ impl StreamReader for FakeStream {
             builder.push(&meta, event, 0..0);
         }
         let records = Record::of_page(builder.finish());
-        let at_tip = start + records.len() == shard.records.len();
+        let at_tip = shard.records.len() <= start + records.len();
         let after = records.last().map_or_else(
             || from.after.clone(),
             |record| Position::After(record.sequence_number().into()),
         );
         Ok(ReadResult {
+            start: page_start,
             records,
-            next: (!(at_tip && shard.closed)).then(|| Cursor::at(after)),
+            next: (!(at_tip && shard.closed)).then(|| Cursor {
+                iterator: Some("next".into()),
+                ..Cursor::at(after)
+            }),
             behind: Duration::from_secs(u64::from(!at_tip)),
             has_children: false,
         })
