@@ -18,8 +18,8 @@ use windlass_engine::status::{
 };
 
 use crate::api::Uuid;
-use crate::config_mappings::ConfigProblem;
 use crate::errors::ApiError;
+use crate::problems::{ConfigProblem, MappingProblems};
 use crate::report::{
     CheckpointReport, CountsReport, MappingReport, QueueReport, ShardReport, rfc3339,
 };
@@ -35,15 +35,16 @@ pub(crate) async fn list(
     let rows = state.control.store().mappings().await?;
     let board = state.control.board();
     let clock = state.control.clock();
-    let mut problems = state.control.config_problems().all();
+    let problems = state.control.problems();
+    let mut config_problems = problems.all_config();
     let mut reports = Vec::with_capacity(rows.len());
     for row in &rows {
-        let mut report = summary(row, &board.mapping(row), clock);
-        let problem = problems.remove(&row.id);
+        let mut report = summary(row, &board.mapping(row), problems, clock);
+        let problem = config_problems.remove(&row.id);
         report.problem = report.problem.or_else(|| problem.map(|it| it.text));
         reports.push(report);
     }
-    let unwritten = problems
+    let unwritten = config_problems
         .iter()
         .map(|(id, problem)| not_created(id, problem));
     reports.extend(unwritten);
@@ -55,8 +56,8 @@ pub(crate) async fn get(
     State(state): State<Arc<ServerState>>,
     Uuid(uuid): Uuid,
 ) -> Result<Json<MappingReport>, ApiError> {
-    let problem = state.control.config_problems();
-    let problem = problem.get(&MappingId::new(&uuid));
+    let problems = state.control.problems();
+    let problem = problems.config(&MappingId::new(&uuid));
     let row = match (state.control.row(&uuid).await, &problem) {
         (Ok(row), _) => row,
         (Err(_), Some(problem)) => return Ok(Json(not_created(&MappingId::new(&uuid), problem))),
@@ -65,7 +66,7 @@ pub(crate) async fn get(
     let status = state.control.board().mapping(&row);
     let leases = state.control.store().leases().await?;
     let clock = state.control.clock();
-    let mut report = summary(&row, &status, clock);
+    let mut report = summary(&row, &status, problems, clock);
     add_units(&mut report, &row.id, &status, &leases, clock);
     report.problem = report.problem.or_else(|| problem.map(|it| it.text));
     Ok(Json(report))
@@ -90,8 +91,15 @@ fn not_created(id: &MappingId, problem: &ConfigProblem) -> MappingReport {
     }
 }
 
-fn summary(row: &MappingRow, status: &MappingStatus, clock: Clock) -> MappingReport {
+fn summary(
+    row: &MappingRow,
+    status: &MappingStatus,
+    problems: &MappingProblems,
+    clock: Clock,
+) -> MappingReport {
     let counts = &status.counts;
+    let unchecked = problems.unchecked(&row.id, counts.invoked.get());
+    let notices: Vec<String> = status.notice.clone().into_iter().chain(unchecked).collect();
     MappingReport {
         uuid: row.id.as_str().to_owned(),
         event_source_arn: Some(row.source.as_str().to_owned()),
@@ -99,7 +107,7 @@ fn summary(row: &MappingRow, status: &MappingStatus, clock: Clock) -> MappingRep
         state: status.state.to_owned(),
         last_processing_result: status.last_processing_result.to_owned(),
         problem: status.problem.clone(),
-        notice: status.notice.clone(),
+        notice: (!notices.is_empty()).then(|| notices.join("; ")),
         counts: CountsReport {
             polled: counts.polled.get(),
             filtered_out: counts.filtered_out.get(),
@@ -108,6 +116,7 @@ fn summary(row: &MappingRow, status: &MappingStatus, clock: Clock) -> MappingRep
             dropped: counts.dropped.get(),
             on_failure_delivered: counts.on_failure_delivered.get(),
             deleted: counts.deleted.get(),
+            late_receives: counts.late_receives.get(),
         },
         events_per_second: counts.polled.per_second(),
         behind_ms: max_behind(status, source_time(status, clock)).map(millis),

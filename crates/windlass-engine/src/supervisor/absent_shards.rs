@@ -122,7 +122,7 @@ impl StreamReader for EndingReader {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         match self.inner.read(shard, from, limits).await {
             Err(error) if self.is_gone(shard, from, &error) => Ok(ReadResult {

@@ -1,6 +1,7 @@
 //! A stream whose records and shards the test adds.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -94,6 +95,16 @@ impl FakeStream {
         n_reads
     }
 
+    fn page_bytes(&self, shard: &ShardId, from: &Cursor, max_records: u32) -> usize {
+        let shards = lock(&self.shards);
+        let bytes = |shard: &FakeShard| {
+            let page = shard.page(from, max_records).map(|(_, page)| page);
+            let records = &shard.records[page.unwrap_or_default()];
+            records.iter().map(|(event, _)| event.len()).sum()
+        };
+        shards.get(shard).map_or(0, bytes)
+    }
+
     fn change(&self, shard: usize, change: impl FnOnce(&mut FakeShard)) {
         let mut shards = lock(&self.shards);
         change(shards.get_mut(&name(shard)).expect("the shard exists"));
@@ -101,6 +112,21 @@ impl FakeStream {
 }
 
 impl FakeShard {
+    /// `None` if the position is beyond the end, as one of a former stream.
+    fn page(&self, from: &Cursor, max_records: u32) -> Option<(PageStart, Range<usize>)> {
+        let end = self.records.len();
+        let start = self.offset(&from.after);
+        if end < start {
+            return None;
+        }
+        let (kind, start) = match from.iterator {
+            Some(_) => (PageStart::Continued, start),
+            None if from.inclusive => (PageStart::AtPosition, start - 1),
+            None => (PageStart::AfterPosition, start),
+        };
+        Some((kind, start..end.min(start + max_records as usize)))
+    }
+
     fn offset(&self, after: &Position) -> usize {
         match after {
             Position::TrimHorizon => 0,
@@ -134,30 +160,23 @@ impl StreamReader for FakeStream {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         tokio::time::sleep(Duration::from_millis(5)).await;
+        let expected = self.page_bytes(shard, from, limits.max_records);
+        let max_bytes = limits.memory.reserve(Some(expected)).await;
         let mut shards = lock(&self.shards);
         let Some(shard) = shards.get_mut(shard) else {
             return Err(failed("GetRecords", Fault::Gone));
         };
-        if matches!(from.after, Position::After(_))
-            && shard.records.len() < shard.offset(&from.after)
-        {
+        let Some((page_start, page)) = shard.page(from, limits.max_records) else {
             return Err(failed("GetShardIterator", Fault::UnknownPosition));
-        }
+        };
         shard.n_reads += 1;
-        let mut start = shard.offset(&from.after);
-        let mut page_start = PageStart::AfterPosition;
-        if from.iterator.is_some() {
-            page_start = PageStart::Continued;
-        } else if from.inclusive {
-            (start, page_start) = (start - 1, PageStart::AtPosition);
-        }
-        let end = shard.records.len().min(start + limits.max_records as usize);
+        let start = page.start;
         let mut builder = RecordPageBuilder::default();
-        for index in start..end {
-            if !builder.is_empty() && limits.max_bytes <= builder.len() {
+        for index in page {
+            if !builder.is_empty() && max_bytes <= builder.len() {
                 break;
             }
             let (event, arrival) = &shard.records[index];
@@ -169,7 +188,7 @@ impl StreamReader for FakeStream {
             builder.push(&meta, event, 0..0);
         }
         let records = Record::of_page(builder.finish());
-        let at_tip = shard.records.len() <= start + records.len();
+        let at_tip = shard.records.len() == start + records.len();
         let after = records.last().map_or_else(
             || from.after.clone(),
             |record| Position::After(record.sequence_number().into()),
