@@ -106,7 +106,8 @@ impl Control {
         }
         Err(ApiError::new(
             Code::Service,
-            "cannot write the mapping: other writers keep changing it",
+            "cannot write the mapping: other writers keep changing it, or the store has a mapping of \
+             this source and function that this version of windlass cannot read",
         ))
     }
 
@@ -294,6 +295,7 @@ impl Control {
             // The source is not reachable, or the daemon has no credentials.
             Fault::Throttled { .. }
             | Fault::Transient
+            | Fault::TimedOut
             | Fault::Trimmed
             | Fault::UnknownPosition => {
                 tracing::warn!("{}", chain(&error));

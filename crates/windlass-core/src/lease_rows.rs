@@ -1,7 +1,7 @@
 //! Which lease rows a mapping has: one for each shard that may be read, or one for its queue.
 //!
-//! A child shard gets its row when its parents are resolved (see [`crate::shard::lineage`]); a
-//! parent that is not listed gets one too, so that it is read or found to be gone. The row of a resolved shard stays until the stream no longer has the shard, or it would be read
+//! A child shard gets its row when its parents are resolved (see [`crate::shard::lineage`]). The
+//! row of a resolved shard stays until the stream no longer has the shard, or it would be read
 //! again. The row of a shard that is not resolved stays, whatever is listed: only reading the shard
 //! can show that it no longer exists, and its consumer then ends it.
 //!
@@ -23,20 +23,9 @@ pub struct LeaseRowPlan {
     pub insert: Vec<Lease>,
     /// Rows that differ from those of the store by their `shard_start`.
     pub set_start: Vec<Lease>,
-    /// Shards of rows that no longer exist if their read is refused as well.
-    pub absent: BTreeMap<ShardId, Absence>,
     /// The listing lacks the parent of a listed shard although the parent is not resolved. It says
     /// nothing about that family of shards, and should be repeated soon.
     pub is_inconsistent: bool,
-}
-
-/// Why a shard may no longer exist.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Absence {
-    /// Several listings in a row lack it.
-    Left,
-    /// It is known as a parent alone, and nothing of it was read.
-    NeverListed,
 }
 
 /// Why a lease row is removed.
@@ -125,7 +114,7 @@ fn plan_shards(
         let Some(row) = rows.get(&shard.id) else {
             continue;
         };
-        match identity(shard, row, listings) {
+        match identity(shard, row) {
             Identity::Same => {}
             Identity::NewStart => plan.set_start.push(Lease {
                 shard_start: detached_start(shard),
@@ -138,60 +127,22 @@ fn plan_shards(
             }
         }
     }
-    let checkpoints = rows.iter();
-    let checkpoints = checkpoints.map(|(shard, row)| (*shard, &row.checkpoint.position));
+    let checkpoints = rows
+        .iter()
+        .map(|(shard, row)| (*shard, &row.checkpoint.position));
     let checkpoints = checkpoints.collect();
     plan.is_inconsistent = lineage::is_inconsistent(listed, &checkpoints);
-    let unlisted = lineage::unlisted_parents(listed, &checkpoints).into_iter();
-    for parent in unlisted.filter(|parent| listings.is_unseen(parent)) {
-        plan.absent.insert(parent.detached(), Absence::NeverListed);
-        let unit = Unit::Shard(parent.detached());
-        plan.insert(mapping, unit, position.clone(), None);
-    }
-    let readable = lineage::readable(listed, &checkpoints);
-    let readable: BTreeMap<_, _> = readable.map(|shard| (&shard.id, shard)).collect();
-    for (id, shard) in &readable {
-        if !rows.contains_key(id) {
-            let unit = Unit::Shard(id.detached());
+    for shard in lineage::readable(listed, &checkpoints) {
+        if !rows.contains_key(&shard.id) {
+            let unit = Unit::Shard(shard.id.detached());
             plan.insert(mapping, unit, position.clone(), detached_start(shard));
         }
     }
-    let waiting = listed.iter();
-    let waiting =
-        waiting.filter(|shard| !rows.contains_key(&shard.id) && !readable.contains_key(&shard.id));
-    let awaited = waiting.flat_map(|shard| &shard.parents).collect();
-    plan_absent_shards(plan, listings, rows, &awaited);
-}
-
-/// The rows of shards that are not listed. A row stays while a shard waits for it and for another
-/// parent.
-fn plan_absent_shards(
-    plan: &mut LeaseRowPlan,
-    listings: &ListingHistory,
-    mut rows: BTreeMap<&ShardId, &Lease>,
-    awaited: &BTreeSet<&ShardId>,
-) {
-    let listed = listings.shards();
-    let parents: BTreeSet<_> = listed.iter().flat_map(|shard| &shard.parents).collect();
-    for shard in listed {
-        rows.remove(&shard.id);
-    }
+    let ids: BTreeSet<_> = listed.iter().map(|shard| &shard.id).collect();
     for (shard, row) in rows {
-        let is_absent = listings.is_absent(shard);
-        let has_ended = row.checkpoint.position == Position::ShardEnd;
-        if has_ended && is_absent && !awaited.contains(shard) {
+        let is_absent = !ids.contains(shard) && listings.is_absent(shard);
+        if is_absent && row.checkpoint.position == Position::ShardEnd {
             plan.remove.push((row.clone(), RemovalReason::Resolved));
-        }
-        let is_untouched = row.shard_start.is_none()
-            && row.checkpoint.arrival.is_none()
-            && !matches!(row.checkpoint.position, Position::After(_));
-        let absence = if is_untouched && parents.contains(shard) && listings.is_unseen(shard) {
-            Some(Absence::NeverListed)
-        } else {
-            is_absent.then_some(Absence::Left)
-        };
-        if let Some(absence) = absence.filter(|_| !has_ended) {
-            plan.absent.insert(shard.clone(), absence);
         }
     }
 }
@@ -209,19 +160,12 @@ enum Identity {
 /// Some servers report the oldest record they have as the start. Their start moves forward, up to
 /// the checkpoint at most, while that of a stream that was created again is after every earlier
 /// record, or anywhere before the former start.
-fn identity(listed: &Shard, row: &Lease, listings: &ListingHistory) -> Identity {
+fn identity(listed: &Shard, row: &Lease) -> Identity {
     let (Some(start), former) = (&listed.starting_sequence_number, &row.shard_start) else {
         return Identity::Same;
     };
     let Some(former) = former else {
-        // Of a parent that was not listed when its row was made. If it ended, this may be another
-        // shard, and to read the same one twice is better than never to read another.
-        let has_ended = row.checkpoint.position == Position::ShardEnd;
-        return if has_ended && listings.has_appeared(&listed.id) {
-            Identity::Recreated
-        } else {
-            Identity::NewStart
-        };
+        return Identity::NewStart;
     };
     if start == former {
         return Identity::Same;

@@ -155,7 +155,7 @@ impl ShardConsumer {
     fn waiting(&self) -> (Option<Waiting>, Option<Timestamp>) {
         let function = self.lane.waiting().cloned();
         let store = self.checkpoint_writer.fault().map(Waiting::Store);
-        let source = self.read_state.fault().map(Waiting::Source);
+        let source = self.read_state.waiting().cloned();
         let causes = [
             (function, self.lane.due().map(|(at, _)| at)),
             (store, self.checkpoint_writer.due()),
@@ -178,12 +178,20 @@ impl ShardConsumer {
         }
         let limits = &self.settings.limits;
         match self.read_state.end(result, limits, &mut self.jitter, now) {
-            ReadEnd::Records(records) => self.accept(records, now),
             ReadEnd::Failed => {}
-            ReadEnd::Gap { gap, records } => {
-                self.gap = Some(gap.clone());
-                self.report(Report::Gap(gap));
+            ReadEnd::Page {
+                gap,
+                records,
+                unreadable,
+            } => {
+                if let Some(gap) = gap {
+                    self.gap = Some(gap.clone());
+                    self.report(Report::Gap(gap));
+                }
                 self.accept(records, now);
+                if let Some(record) = unreadable {
+                    self.report(Report::Unreadable(record));
+                }
             }
         }
         assert!(
@@ -257,9 +265,9 @@ impl ShardConsumer {
         }
         let limit = self.settings.limits.read_limit;
         let limit = limit.min(u32::try_from(room).unwrap_or(u32::MAX));
-        if let Some((from, limit)) = self.read_state.start(limit, now) {
+        if let Some((command, limit)) = self.read_state.start(limit, now) {
             assert!(limit as usize <= room, "I6: a read fits the buffer");
-            self.command(ShardCommand::Read { from, limit });
+            self.command(command);
         }
     }
 

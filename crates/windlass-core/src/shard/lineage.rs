@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::ids::{SequenceNumber, ShardId};
+use crate::outcome::Fault;
 use crate::position::Position;
 use crate::time::Timestamp;
 
@@ -41,8 +42,6 @@ pub struct ListingHistory {
     counted_at: Option<Timestamp>,
     /// The last listing that had a shard. Entries that no longer matter are removed.
     last_seen: BTreeMap<ShardId, u64>,
-    /// Listed shards that an earlier listing lacked.
-    appeared: BTreeSet<ShardId>,
 }
 
 /// Closes the shards that are listed as parents: a source may show a parent as open after its
@@ -69,19 +68,13 @@ impl ListingHistory {
             self.n_listings += 1;
             self.counted_at = Some(now);
         }
-        let is_first = self.shards.is_empty();
         for shard in &shards {
-            if !is_first && self.is_unseen(&shard.id) {
-                self.appeared.insert(shard.id.clone());
-            }
             self.last_seen.insert(shard.id.clone(), self.n_listings);
         }
         self.shards = shards;
         let n_listings = self.n_listings;
         self.last_seen
             .retain(|_, seen| n_listings - *seen < MIN_ABSENCES);
-        self.appeared
-            .retain(|shard| self.last_seen.contains_key(shard));
     }
 
     /// The shards of the last listing; empty before the first.
@@ -92,47 +85,36 @@ impl ListingHistory {
     /// Whether several listings in a row lack a shard. A shard whose iterator is refused as well no
     /// longer exists.
     pub fn is_absent(&self, shard: &ShardId) -> bool {
-        MIN_ABSENCES <= self.n_listings && self.is_unseen(shard)
-    }
-
-    /// Whether earlier listings lacked a shard.
-    pub fn has_appeared(&self, shard: &ShardId) -> bool {
-        self.appeared.contains(shard)
-    }
-
-    /// Whether none of the last listings, however few, has a shard.
-    pub fn is_unseen(&self, shard: &ShardId) -> bool {
-        !self.last_seen.contains_key(shard)
+        MIN_ABSENCES <= self.n_listings && !self.last_seen.contains_key(shard)
     }
 }
 
+/// Whether a failed read shows that its shard no longer exists: several listings in a row lack it
+/// ([`ListingHistory::is_absent`]), and the source does not know it either.
+pub fn is_gone(is_absent: bool, fault: Fault) -> bool {
+    is_absent && fault == Fault::Gone
+}
+
 /// The listed shards whose parents are resolved, by their checkpoints.
+///
+/// A parent that has neither a row nor a place in the listing has no records left: its retention
+/// period was over before the mapping began. The row of a resolved parent counts only while the
+/// parent is listed: it may be that of a stream that was deleted and created again, whose shard of
+/// this name was not listed yet. It is removed once the parent is absent.
 ///
 /// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-after-resharding.html>
 pub(crate) fn readable<'a>(
     listed: &'a [Shard],
     checkpoints: &BTreeMap<&ShardId, &Position>,
 ) -> impl Iterator<Item = &'a Shard> {
-    listed.iter().filter(|shard| {
-        let mut parents = shard.parents.iter();
-        parents.all(|parent| checkpoints.get(parent) == Some(&&Position::ShardEnd))
-    })
-}
-
-/// The parents of new shards that have neither a row nor a place in the listing. Most often the
-/// retention period of their records was over before the mapping began, but the listing may also
-/// lack them by mistake: only a read can tell.
-pub(crate) fn unlisted_parents<'a>(
-    listed: &'a [Shard],
-    checkpoints: &BTreeMap<&ShardId, &Position>,
-) -> BTreeSet<&'a ShardId> {
     let ids = ids(listed);
-    let new = listed.iter();
-    let new = new.filter(|shard| !checkpoints.contains_key(&shard.id));
-    let parents = new.flat_map(|shard| &shard.parents);
-    parents
-        .filter(|parent| !ids.contains(parent) && !checkpoints.contains_key(parent))
-        .collect()
+    listed.iter().filter(move |shard| {
+        let mut parents = shard.parents.iter();
+        parents.all(|parent| match checkpoints.get(parent) {
+            Some(checkpoint) => **checkpoint == Position::ShardEnd && ids.contains(parent),
+            None => !ids.contains(parent),
+        })
+    })
 }
 
 /// Whether a listing lacks the parent of a listed shard although the parent is not resolved.

@@ -35,6 +35,7 @@ mod interface;
 mod lane;
 pub mod lineage;
 mod page_filter;
+mod read_pace;
 mod read_state;
 mod settings;
 mod view;
@@ -42,6 +43,7 @@ mod view;
 pub use consumer::ShardConsumer;
 pub use interface::{
     Batch, Finish, Gap, PageStart, ReadResult, Report, ShardCommand, ShardInput, ShardTimer,
+    UnreadableRecord,
 };
 pub use settings::{ShardConsumerSettings, ShardLimits};
 pub use view::{ShardView, Waiting};

@@ -11,8 +11,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::interface::{Gap, PageStart, ReadResult};
+use super::interface::{Gap, PageStart, ReadResult, ShardCommand, UnreadableRecord};
+use super::read_pace::ReadPace;
 use super::settings::ShardLimits;
+use super::view::Waiting;
 use crate::ids::SequenceNumber;
 use crate::outcome::Fault;
 use crate::position::{Checkpoint, Cursor, Position};
@@ -40,8 +42,9 @@ pub(super) struct ReadState {
     /// iterator no longer works.
     is_same_stream: bool,
     backoff: Backoff,
-    /// Of the last read.
-    fault: Option<Fault>,
+    pace: ReadPace,
+    /// What was wrong with the last read.
+    waiting: Option<Waiting>,
     /// From the end of the last page to the tip of the shard.
     behind: Option<Duration>,
     /// Since when the pages of a shard that has children are empty.
@@ -54,13 +57,16 @@ enum State {
         iterator: Option<Arc<str>>,
         due: Timestamp,
     },
-    InFlight {
-        from: Cursor,
-        limit: usize,
-        started: Timestamp,
-    },
+    InFlight(Read),
     /// The shard has no more records.
     ShardEnd,
+}
+
+#[derive(Debug)]
+struct Read {
+    from: Cursor,
+    limit: u32,
+    started: Timestamp,
 }
 
 /// What the next record shows.
@@ -79,12 +85,16 @@ enum Check {
 /// What a finished read means for the consumer.
 #[derive(Debug)]
 pub(super) enum ReadEnd {
-    /// May be empty.
-    Records(Vec<Record>),
+    Page {
+        /// Records may be missing before these, or before the next ones if there are none.
+        gap: Option<Gap>,
+        /// May be empty.
+        records: Vec<Record>,
+        /// The record after these, if it cannot be rendered. Reading continues there.
+        unreadable: Option<UnreadableRecord>,
+    },
     /// The read will be repeated.
     Failed,
-    /// Records may be missing before these, or before the next ones if these are empty.
-    Gap { gap: Gap, records: Vec<Record> },
 }
 
 impl ReadState {
@@ -104,14 +114,19 @@ impl ReadState {
             check: Check::None,
             is_same_stream: false,
             backoff: Backoff::default(),
-            fault: None,
+            pace: ReadPace::default(),
+            waiting: None,
             behind: None,
             idle_since: None,
         }
     }
 
-    /// Starts a read of up to `limit` records, if one is due. Returns where to read, and how many.
-    pub(super) fn start(&mut self, limit: u32, now: Timestamp) -> Option<(Cursor, u32)> {
+    /// Starts a read of up to `max_records` records, if one is due. Returns its limit as well.
+    pub(super) fn start(
+        &mut self,
+        max_records: u32,
+        now: Timestamp,
+    ) -> Option<(ShardCommand, u32)> {
         let State::Paused { iterator, due } = &mut self.state else {
             return None;
         };
@@ -120,31 +135,33 @@ impl ReadState {
         }
         let iterator = iterator.take();
         let (from, limit) = match self.check {
-            Check::OldestRecord => {
-                let horizon = Cursor {
-                    iterator,
-                    ..Cursor::at(Position::TrimHorizon)
-                };
-                (horizon, 1)
-            }
-            Check::None | Check::OwnRecord => {
-                let is_recent = self.proven_at.is_some_and(|at| now < at + PROOF_TTL);
-                let is_proven = is_recent && self.is_same_stream;
-                let after = self.position.position.clone();
-                let from = Cursor {
-                    inclusive: matches!(after, Position::After(_)) && !is_proven,
-                    after,
-                    iterator,
-                };
-                (from, limit)
-            }
+            Check::OldestRecord => (Cursor::at(Position::TrimHorizon), 1),
+            Check::None | Check::OwnRecord => (self.next_read(now), self.pace.limit(max_records)),
         };
-        self.state = State::InFlight {
+        let from = Cursor { iterator, ..from };
+        self.state = State::InFlight(Read {
             from: from.clone(),
-            limit: limit as usize,
+            limit,
             started: now,
+        });
+        let timeout = self.pace.timeout();
+        let command = ShardCommand::Read {
+            from,
+            limit,
+            timeout,
         };
-        Some((from, limit))
+        Some((command, limit))
+    }
+
+    /// The position, and whether it needs a proof.
+    fn next_read(&self, now: Timestamp) -> Cursor {
+        let is_recent = self.proven_at.is_some_and(|at| now < at + PROOF_TTL);
+        let is_proven = is_recent && self.is_same_stream;
+        let after = self.position.position.clone();
+        Cursor {
+            inclusive: matches!(after, Position::After(_)) && !is_proven,
+            ..Cursor::at(after)
+        }
     }
 
     /// Ends the read in flight.
@@ -155,126 +172,142 @@ impl ReadState {
         jitter: &mut Jitter,
         now: Timestamp,
     ) -> ReadEnd {
-        let State::InFlight {
-            from,
-            limit,
-            started,
-        } = std::mem::replace(&mut self.state, State::ShardEnd)
-        else {
+        let State::InFlight(read) = std::mem::replace(&mut self.state, State::ShardEnd) else {
             panic!("no read is in flight");
         };
-        let earliest = started + limits.catch_up_interval;
-        match result {
-            Ok(page) => {
-                self.backoff.reset();
-                self.fault = None;
-                if self.check != Check::OldestRecord {
-                    self.behind = Some(page.behind);
-                }
-                let due = if page.behind.is_zero() {
-                    started + limits.poll_interval
-                } else {
-                    earliest
-                };
-                // The source has rejected the iterator, as after a restart.
-                let was_rejected = page.start != PageStart::Continued && from.iterator.is_some();
-                let shows_nothing =
-                    page.start == PageStart::AfterPosition && page.records.is_empty();
-                self.is_same_stream &= !was_rejected && !shows_nothing;
-                let was_inclusive = from.inclusive;
-                self.end_page(page, limit, was_inclusive, (earliest, due), now)
-            }
-            Err(cause @ (Fault::Trimmed | Fault::UnknownPosition))
-                if from.after != Position::TrimHorizon =>
-            {
-                self.pause(None, earliest);
-                self.check = Check::None;
-                let horizon = Checkpoint::at(Position::TrimHorizon);
-                let former = std::mem::replace(&mut self.position, horizon);
-                let gap = gap(former, cause, None);
-                let records = Vec::new();
-                ReadEnd::Gap { gap, records }
-            }
-            Err(fault) => {
-                self.fault = Some(fault);
-                let due = earliest.max(now + self.backoff.next(fault, jitter));
-                // An iterator is a hint: the fault may be its own (expired, unknown after a restart of
-                // the server, its record trimmed), and only a new one is certain to work.
-                let iterator = match fault {
-                    Fault::Throttled { .. } => from.iterator,
-                    Fault::Transient
-                    | Fault::Denied
-                    | Fault::Gone
-                    | Fault::Trimmed
-                    | Fault::UnknownPosition => {
-                        self.is_same_stream = false;
-                        None
-                    }
-                };
-                self.pause(iterator, due);
-                ReadEnd::Failed
-            }
+        let earliest = read.started + limits.catch_up_interval;
+        let fault = match result {
+            Ok(page) => return self.end_page(page, read, limits, jitter, now),
+            Err(fault) => fault,
+        };
+        let Read { from, limit, .. } = read;
+        if matches!(fault, Fault::Trimmed | Fault::UnknownPosition)
+            && from.after != Position::TrimHorizon
+        {
+            self.pause(None, earliest);
+            self.check = Check::None;
+            let horizon = Checkpoint::at(Position::TrimHorizon);
+            let former = std::mem::replace(&mut self.position, horizon);
+            return ReadEnd::Page {
+                gap: Some(gap(former, fault, None)),
+                records: Vec::new(),
+                unreadable: None,
+            };
         }
+        if fault == Fault::TimedOut {
+            self.pace.timed_out(limit);
+        }
+        self.waiting = Some(Waiting::Source(fault));
+        let due = earliest.max(now + self.backoff.next(fault, jitter));
+        // An iterator is a hint: the fault may be its own (expired, unknown after a restart of the
+        // server, its record trimmed), and only a new one is certain to work.
+        let iterator = match fault {
+            Fault::Throttled { .. } => from.iterator,
+            Fault::Transient
+            | Fault::TimedOut
+            | Fault::Denied
+            | Fault::Gone
+            | Fault::Trimmed
+            | Fault::UnknownPosition => {
+                self.is_same_stream = false;
+                None
+            }
+        };
+        self.pause(iterator, due);
+        ReadEnd::Failed
     }
 
-    /// `earliest` is when the next read may start, `due` when it should.
     fn end_page(
         &mut self,
         mut page: ReadResult,
-        limit: usize,
-        was_inclusive: bool,
-        (earliest, due): (Timestamp, Timestamp),
+        read: Read,
+        limits: &ShardLimits,
+        jitter: &mut Jitter,
         now: Timestamp,
     ) -> ReadEnd {
+        self.pace.succeeded(now.since(read.started));
+        let earliest = read.started + limits.catch_up_interval;
         let is_at_tip = page.behind.is_zero();
+        if self.check != Check::OldestRecord {
+            self.behind = Some(page.behind);
+        }
         let shows_next = is_at_tip || !page.records.is_empty();
         let is_idle = self.is_idle_for_good(&page, now);
-        let gap = match self.check_page(&mut page) {
+        let gap = match self.check_page(&mut page, &read.from) {
             Checked::Follows => None,
             Checked::Gap(gap) => Some(gap),
             Checked::SameStream => {
+                self.backoff.reset();
+                self.waiting = None;
                 self.pause(None, earliest);
-                return ReadEnd::Records(Vec::new());
+                return ReadEnd::Page {
+                    gap: None,
+                    records: Vec::new(),
+                    unreadable: None,
+                };
             }
         };
         // Records in excess of the limit are read again, so memory is bounded whatever the source
         // returns.
+        let limit = read.limit as usize;
         let is_cut = limit < page.records.len();
         let mut records = page.records;
         records.truncate(limit);
-        let ends = !is_cut && (page.next.is_none() || is_idle);
-        let iterator = page.next.filter(|_| !is_cut);
-        let iterator = iterator.and_then(|next| next.iterator);
         if let Some(last) = records.last() {
             self.position = Checkpoint::after(last);
         }
+        let unreadable = page.unreadable.filter(|_| !is_cut);
+        if unreadable.is_none() || !records.is_empty() {
+            self.backoff.reset();
+        }
+        self.waiting = unreadable.clone().map(Waiting::Unreadable);
         if self.check == Check::None && shows_next {
             self.proven_at = Some(now);
         }
-        if ends {
+        if unreadable.is_some() {
+            let delay = self.backoff.next(Fault::Transient, jitter);
+            self.pause(None, earliest.max(now + delay));
+        } else if !is_cut && (page.next.is_none() || is_idle) {
             self.state = State::ShardEnd;
         } else if is_at_tip && self.is_doubtful() {
-            if was_inclusive {
+            if read.from.inclusive {
                 self.check = Check::OldestRecord;
             }
             self.pause(None, earliest);
         } else {
-            self.pause(iterator, due);
+            let next = page.next.filter(|_| !is_cut);
+            let due = if is_at_tip {
+                read.started + limits.poll_interval
+            } else {
+                earliest
+            };
+            self.pause(next.and_then(|next| next.iterator), due);
         }
-        match gap {
-            Some(gap) => ReadEnd::Gap { gap, records },
-            None => ReadEnd::Records(records),
+        ReadEnd::Page {
+            gap,
+            records,
+            unreadable,
         }
     }
 
     /// Removes the record at the position from a page that should start with it.
-    fn check_page(&mut self, page: &mut ReadResult) -> Checked {
+    fn check_page(&mut self, page: &mut ReadResult, from: &Cursor) -> Checked {
+        // The source has rejected the iterator, as after a restart.
+        let was_rejected = page.start != PageStart::Continued && from.iterator.is_some();
+        let shows_nothing = page.start == PageStart::AfterPosition && page.records.is_empty();
+        self.is_same_stream &= !was_rejected && !shows_nothing;
         match (self.check, page.start) {
             (Check::OldestRecord, _) | (_, PageStart::Continued) => {}
             (_, PageStart::AfterPosition) => self.check = Check::None,
             (_, PageStart::AtPosition) => self.check = Check::OwnRecord,
         }
         let Some(first) = page.records.first() else {
+            // Whose record it is cannot be known if it cannot be read.
+            if self.check == Check::OldestRecord && page.unreadable.is_some() {
+                self.is_same_stream = true;
+                self.check = Check::None;
+                return Checked::SameStream;
+            }
             return Checked::Follows;
         };
         self.is_same_stream = true;
@@ -334,12 +367,12 @@ impl ReadState {
     pub(super) const fn due(&self) -> Option<Timestamp> {
         match &self.state {
             State::Paused { due, .. } => Some(*due),
-            State::InFlight { .. } | State::ShardEnd => None,
+            State::InFlight(_) | State::ShardEnd => None,
         }
     }
 
     pub(super) const fn is_in_flight(&self) -> bool {
-        matches!(self.state, State::InFlight { .. })
+        matches!(self.state, State::InFlight(_))
     }
 
     /// Whether every record of the shard was read.
@@ -347,8 +380,8 @@ impl ReadState {
         matches!(self.state, State::ShardEnd)
     }
 
-    pub(super) const fn fault(&self) -> Option<Fault> {
-        self.fault
+    pub(super) const fn waiting(&self) -> Option<&Waiting> {
+        self.waiting.as_ref()
     }
 
     pub(super) const fn behind(&self) -> Option<Duration> {

@@ -1,24 +1,23 @@
 //! Ends the shards that no longer exist, and holds back positions that are not known.
 //!
 //! A listing may lack a shard that exists, and a read may be refused for another reason. Only when
-//! listings lack a shard and its read is refused as well, it is gone: its consumer is told that the
+//! several listings in a row lack a shard and its read is refused as well, it is gone: its consumer is told that the
 //! shard has ended, so that what was read is still processed, and its children follow.
 //!
 //! A position that the source does not know may belong to a stream that was created again, which
 //! only a listing can tell: the shard then has another start, and its row is replaced. So its consumer
 //! learns that the position is unknown after a listing that began later.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use windlass_core::ids::ShardId;
-use windlass_core::lease_rows::Absence;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Fault;
 use windlass_core::position::Cursor;
-use windlass_core::shard::lineage::Shard;
+use windlass_core::shard::lineage::{Shard, is_gone};
 use windlass_core::shard::{PageStart, ReadResult};
 
 use crate::ports::{PortError, ReadLimits, StreamReader, chain};
@@ -30,7 +29,8 @@ pub(super) struct KnownListings(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
-    absent: BTreeMap<ShardId, Absence>,
+    /// Shards of rows that several listings in a row lack.
+    absent: BTreeSet<ShardId>,
     /// Listings that were started.
     n_started: u64,
     /// The number of the listing with which the lease rows were compared last.
@@ -46,14 +46,14 @@ impl KnownListings {
         self.lock().n_started
     }
 
-    pub(super) fn set_compared(&self, n_compared: u64, absent: BTreeMap<ShardId, Absence>) {
+    pub(super) fn set_compared(&self, n_compared: u64, absent: BTreeSet<ShardId>) {
         let mut known = self.lock();
         known.n_compared = n_compared;
         known.absent = absent;
     }
 
-    fn absence(&self, shard: &ShardId) -> Option<Absence> {
-        self.lock().absent.get(shard).copied()
+    fn is_absent(&self, shard: &ShardId) -> bool {
+        self.lock().absent.contains(shard)
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
@@ -73,28 +73,18 @@ pub(super) struct EndingReader {
 
 impl EndingReader {
     fn is_gone(&self, shard: &ShardId, from: &Cursor, error: &PortError) -> bool {
-        match (self.listings.absence(shard), error.fault) {
-            (Some(Absence::Left), Fault::Gone) => {
-                let notice = format!(
-                    "shard {shard} left the stream before it was resolved: its records after {} \
-                     are lost",
-                    from.after.describe()
-                );
-                tracing::warn!(uuid = %self.mapping, "{notice}; {}", chain(error));
-                self.board.counts_of(&self.mapping).lost_shards.add(1);
-                self.board.notice(&self.mapping, notice);
-                true
-            }
-            (Some(Absence::NeverListed), Fault::Gone | Fault::Trimmed | Fault::UnknownPosition) => {
-                tracing::debug!(
-                    uuid = %self.mapping,
-                    "parent shard {shard} left the stream before the mapping began; {}",
-                    chain(error)
-                );
-                true
-            }
-            _ => false,
+        let is_gone = is_gone(self.listings.is_absent(shard), error.fault);
+        if is_gone {
+            let notice = format!(
+                "shard {shard} left the stream before it was resolved: its records after {} are \
+                 lost",
+                from.after.describe()
+            );
+            tracing::warn!(uuid = %self.mapping, "{notice}; {}", chain(error));
+            self.board.counts_of(&self.mapping).lost_shards.add(1);
+            self.board.notice(&self.mapping, notice);
         }
+        is_gone
     }
 
     /// Whether the stream was listed after the source first refused the position.
@@ -131,6 +121,7 @@ impl StreamReader for EndingReader {
                 next: None,
                 behind: Duration::ZERO,
                 has_children: false,
+                unreadable: None,
             }),
             Err(error) if error.fault == Fault::UnknownPosition && !self.was_listed_since() => {
                 let fault = Fault::Transient;

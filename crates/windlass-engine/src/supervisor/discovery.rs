@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use windlass_core::ids::ShardId;
-use windlass_core::lease_rows::Absence;
 use windlass_core::mapping::MappingId;
 use windlass_core::shard::lineage::{ListingHistory, Shard};
 use windlass_core::time::Timestamp;
@@ -106,21 +105,24 @@ impl Discovery {
     }
 
     /// The lease rows were compared with the last listing, which is repeated soon if it is
-    /// inconsistent.
-    pub(super) fn handle_comparison(
+    /// inconsistent. `rows` are the shards that have one.
+    pub(super) fn handle_comparison<'a>(
         &mut self,
         mapping: &MappingId,
         is_inconsistent: bool,
-        absent: BTreeMap<ShardId, Absence>,
+        rows: impl Iterator<Item = &'a ShardId>,
         now: Timestamp,
     ) {
         let Some(listing) = self.listings.get_mut(mapping) else {
             return;
         };
-        listing.known.set_compared(listing.n_ended, absent);
         if std::mem::replace(&mut listing.is_compared, true) {
             return;
         }
+        let absent = rows.filter(|shard| listing.history.is_absent(shard));
+        listing
+            .known
+            .set_compared(listing.n_ended, absent.cloned().collect());
         if is_inconsistent {
             let delay = listing.inconsistent_delay.next_delay();
             listing.due = listing.due.min(now + delay);
@@ -141,14 +143,14 @@ impl Discovery {
         listing.map_or_else(KnownListings::default, |listing| listing.known.clone())
     }
 
-    pub(super) fn retain(&mut self, keep: impl Fn(&MappingId) -> bool) {
-        self.listings.retain(|mapping, _| keep(mapping));
+    pub(super) fn remove(&mut self, mapping: &MappingId) {
+        self.listings.remove(mapping);
     }
 
-    /// When the next listing is due.
-    pub(super) fn due(&self) -> Option<Timestamp> {
-        let idle = self.listings.values().filter(|listing| !listing.in_flight);
-        idle.map(|listing| listing.due).min()
+    /// When the next listing of a mapping is due; `None` while one is in flight.
+    pub(super) fn due(&self, mapping: &MappingId) -> Option<Timestamp> {
+        let listing = self.listings.get(mapping)?;
+        (!listing.in_flight).then_some(listing.due)
     }
 }
 
@@ -167,11 +169,11 @@ mod tests {
         discovery.handle_end(&mapping, Some(Vec::new()), interval, at(2));
         assert!(discovery.start(&mapping, at(2)));
         discovery.handle_end(&mapping, None, interval, at(3));
-        let due = discovery.due().unwrap();
+        let due = discovery.due(&mapping).unwrap();
         assert!(at(3) < due && due < at(5));
         assert!(discovery.start(&mapping, due));
         discovery.handle_end(&mapping, Some(Vec::new()), interval, at(5));
-        assert_eq!(discovery.due(), Some(at(35)));
+        assert_eq!(discovery.due(&mapping), Some(at(35)));
     }
 
     #[test]
@@ -183,9 +185,10 @@ mod tests {
             assert!(discovery.start(&mapping, now));
             discovery.handle_end(&mapping, Some(Vec::new()), interval, now);
             for _ in 0..2 {
-                discovery.handle_comparison(&mapping, is_inconsistent, BTreeMap::new(), now);
+                let rows = std::iter::empty();
+                discovery.handle_comparison(&mapping, is_inconsistent, rows, now);
             }
-            let due = discovery.due().unwrap();
+            let due = discovery.due(&mapping).unwrap();
             let delay = due.since(now).as_secs_f64();
             now = due;
             delay

@@ -5,9 +5,12 @@ use windlass_core::lease::{Lease, Unit, WorkerId};
 use windlass_core::outcome::Swap;
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::Store;
+use windlass_engine::ports::{CheckpointSave, Store};
 
-use super::{after, free, insert, key, leases, put, row, save, shard, take, taken};
+use super::{
+    after, free, insert, key, leases, put, release, row, save, save_many, shard, take, take_many,
+    taken,
+};
 
 pub(super) async fn are_read_back_unchanged(store: &dyn Store) {
     assert_eq!(leases(store).await, [], "a new store has no leases");
@@ -47,7 +50,8 @@ pub(super) async fn are_not_overwritten_by_an_insert(store: &dyn Store) {
     put(store, &row(1), None).await;
     let lease = free(shard(1, "a"));
     insert(store, std::slice::from_ref(&lease)).await;
-    let owned = take(store, &lease, "one").await.expect("it is free");
+    let owned = taken(&lease, "one");
+    take(store, &lease, "one").await;
     save(store, &lease.key, 1, &after("7")).await;
     insert(store, &[lease, free(shard(1, "b"))]).await;
     let kept = Lease {
@@ -74,51 +78,111 @@ pub(super) async fn change_owner_only_at_the_expected_epoch(store: &dyn Store) {
     let lease = free(shard(1, "a"));
     let other = free(shard(1, "b"));
     let one = taken(&lease, "one");
-    let none = take(store, &lease, "one").await;
-    assert_eq!(none, None, "the lease does not exist");
+    assert_eq!(
+        take(store, &lease, "one").await,
+        None,
+        "the lease does not exist"
+    );
     insert(store, &[lease.clone(), other.clone()]).await;
-    let none = take(store, &one, "one").await;
-    assert_eq!(none, None, "owner and epoch differ");
-    let first = take(store, &lease, "one").await;
-    assert_eq!(first.as_ref(), Some(&one));
+    assert_eq!(
+        take(store, &one, "one").await,
+        None,
+        "owner and epoch differ"
+    );
+    let moved = Lease {
+        checkpoint: after("999"),
+        ..lease.clone()
+    };
+    assert_eq!(
+        take(store, &moved, "one").await.as_ref(),
+        Some(&one),
+        "its checkpoint is that of the store"
+    );
     assert_eq!(leases(store).await, [one.clone(), other.clone()]);
-    let none = take(store, &lease, "two").await;
-    assert_eq!(none, None, "the lease has an owner");
+    assert_eq!(
+        take(store, &lease, "two").await,
+        None,
+        "the lease has an owner"
+    );
     let old = Lease {
         epoch: 0,
         ..one.clone()
     };
+    assert_eq!(take(store, &old, "two").await, None, "the epoch differs");
+    let two = taken(&one, "two");
     let stranger = Lease {
         owner: Some(WorkerId::new("two")),
         ..one.clone()
     };
-    for (seen, what) in [(old, "the epoch differs"), (stranger, "the owner differs")] {
-        assert_eq!(take(store, &seen, "two").await, None, "{what}");
-        let released = store.release(&seen).await;
-        assert_eq!(released.expect("it can be tried"), Swap::Conflict, "{what}");
-    }
-    let two = taken(&one, "two");
-    let second = take(store, &one, "two").await;
-    assert_eq!(second.as_ref(), Some(&two));
-    let released = store.release(&two).await;
-    assert_eq!(released.expect("a lease can be released"), Swap::Done);
+    assert_eq!(
+        take(store, &stranger, "two").await,
+        None,
+        "the owner differs"
+    );
+    assert_eq!(take(store, &one, "two").await.as_ref(), Some(&two));
+    release(store, &[one, stranger, other.clone()]).await;
+    assert_eq!(
+        leases(store).await,
+        [two.clone(), other.clone()],
+        "only its owner can release a lease, in its epoch"
+    );
+    release(store, std::slice::from_ref(&two)).await;
     let released = Lease { owner: None, ..two };
     assert_eq!(leases(store).await, [released, other]);
 }
 
-/// The former owner may save after a daemon has read the lease that it takes.
-pub(super) async fn are_taken_with_the_checkpoint_that_is_saved(store: &dyn Store) {
+/// Some of the rows are not as they were seen: the others are written all the same.
+pub(super) async fn are_taken_released_and_saved_together(store: &dyn Store) {
     put(store, &row(1), None).await;
-    let lease = free(shard(1, "a"));
-    insert(store, std::slice::from_ref(&lease)).await;
-    let seen = take(store, &lease, "one").await.expect("it is free");
-    save(store, &lease.key, seen.epoch, &after("7")).await;
-    let won = take(store, &seen, "two").await.expect("it was not taken");
-    let expected = Lease {
-        checkpoint: after("7"),
-        ..taken(&seen, "two")
+    put(store, &row(2), None).await;
+    let of_two = free(shard(2, "a"));
+    let all = [free(shard(1, "a")), free(shard(1, "b")), of_two.clone()];
+    insert(store, &all).await;
+    let of_one = store.leases_of(&row(1).id).await;
+    assert_eq!(of_one.expect("leases can be read"), all[..2]);
+    let b = take(store, &all[1], "other").await.expect("it is free");
+    let mut taken_now = take_many(store, &all, "one").await;
+    taken_now.sort_by(|one, other| one.key.cmp(&other.key));
+    let expected = [taken(&all[0], "one"), taken(&of_two, "one")];
+    assert_eq!(taken_now, expected);
+    let save_of = |lease: &Lease, number: &str| CheckpointSave {
+        key: lease.key.clone(),
+        epoch: 1,
+        checkpoint: after(number),
     };
-    assert_eq!(won, expected);
+    let outdated = CheckpointSave {
+        epoch: 0,
+        ..save_of(&all[0], "9")
+    };
+    let saves = [
+        save_of(&all[0], "5"),
+        outdated,
+        save_of(&free(shard(3, "a")), "5"),
+        save_of(&of_two, "6"),
+        save_of(&of_two, "7"),
+    ];
+    let saved = save_many(store, &saves).await;
+    let swaps = [
+        Swap::Done,
+        Swap::Conflict,
+        Swap::Conflict,
+        Swap::Done,
+        Swap::Done,
+    ];
+    assert_eq!(saved, swaps);
+    let [first, last] = expected;
+    let mut stolen = b.clone();
+    stolen.owner = Some(WorkerId::new("one"));
+    release(store, &[first.clone(), stolen, last.clone()]).await;
+    let released = |lease: &Lease, number: &str| Lease {
+        owner: None,
+        checkpoint: after(number),
+        ..lease.clone()
+    };
+    let left = [released(&first, "5"), b, released(&last, "7")];
+    assert_eq!(leases(store).await, left);
+    assert_eq!(take_many(store, &[], "x").await, []);
+    assert_eq!(save_many(store, &[]).await, []);
 }
 
 pub(super) async fn save_checkpoints_only_in_their_epoch(store: &dyn Store) {
@@ -130,7 +194,8 @@ pub(super) async fn save_checkpoints_only_in_their_epoch(store: &dyn Store) {
         "the lease does not exist"
     );
     insert(store, &[lease.clone(), other.clone()]).await;
-    let owned = take(store, &lease, "one").await.expect("it is free");
+    let owned = taken(&lease, "one");
+    take(store, &lease, "one").await;
     for epoch in [0, 2, u64::MAX] {
         let saved = save(store, &lease.key, epoch, &after("5")).await;
         assert_eq!(
@@ -171,7 +236,8 @@ pub(super) async fn are_removed_only_at_the_expected_epoch(store: &dyn Store) {
     let all = ["a", "b", "c"].map(|name| free(shard(1, name)));
     insert(store, &all).await;
     let [a, b, c] = all;
-    let owned = take(store, &b, "one").await.expect("it is free");
+    let owned = taken(&b, "one");
+    take(store, &b, "one").await;
     let absent = free(shard(1, "z"));
     let remove = store.remove_leases(&[a, b, absent]).await;
     remove.expect("leases can be removed");
@@ -193,7 +259,8 @@ pub(super) async fn take_a_shard_start_only_at_the_expected_epoch(store: &dyn St
     put(store, &row(1), None).await;
     let (a, b) = (free(shard(1, "a")), free(shard(1, "b")));
     insert(store, &[a.clone(), b.clone()]).await;
-    let owned = take(store, &b, "one").await.expect("it is free");
+    let owned = taken(&b, "one");
+    take(store, &b, "one").await;
     let with_start = |lease: &Lease| Lease {
         shard_start: Some(SequenceNumber::from("7")),
         ..lease.clone()
@@ -212,8 +279,10 @@ pub(super) async fn never_have_an_epoch_twice(store: &dyn Store) {
     put(store, &row(1), None).await;
     let lease = free(shard(1, "a"));
     insert(store, std::slice::from_ref(&lease)).await;
-    let first = take(store, &lease, "one").await.expect("it is free");
-    let former = take(store, &first, "two").await.expect("it was not taken");
+    let mut former = lease.clone();
+    for owner in ["one", "two", "three"] {
+        former = take(store, &former, owner).await.expect("it is unchanged");
+    }
     let remove = store.remove_leases(std::slice::from_ref(&former)).await;
     remove.expect("leases can be removed");
     insert(store, std::slice::from_ref(&lease)).await;

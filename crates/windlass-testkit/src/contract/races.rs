@@ -60,7 +60,7 @@ pub(super) async fn a_former_owner_saves_no_checkpoint(store: Arc<dyn Store>) {
             });
         }
         let next = take(&*store, &lease, &format!("owner {round}")).await;
-        let next = next.expect("nobody else takes it");
+        let next = next.expect("the lease is as it was");
         let mine = after(&format!("{round}"));
         assert_eq!(save(&*store, &key, next.epoch, &mine).await, Swap::Done);
         while let Some(ended) = saves.join_next().await {

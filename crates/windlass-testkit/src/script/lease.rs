@@ -29,7 +29,7 @@ use goldenscript::{Command, Context, Runner};
 use windlass_core::arn::{Arn, StreamKind};
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit};
-use windlass_core::lease_rows::{Absence, RemovalReason, plan_lease_rows};
+use windlass_core::lease_rows::{RemovalReason, plan_lease_rows};
 use windlass_core::mapping::{
     DesiredState, MappingId, QueueSettings, QueueSource, Revision, Source, StreamSettings,
     StreamSource,
@@ -166,13 +166,6 @@ impl LeaseRunner {
         let mut output = String::new();
         if plan.is_inconsistent {
             writeln!(output, "inconsistent")?;
-        }
-        for (shard, absence) in plan.absent {
-            let absence = match absence {
-                Absence::Left => "left",
-                Absence::NeverListed => "never listed",
-            };
-            writeln!(output, "gone if refused {shard}: {absence}")?;
         }
         for (row, reason) in plan.remove {
             let reason = match reason {

@@ -60,6 +60,10 @@ pub(super) struct SourcePlan {
     /// Sequence numbers of a stream that was created again are refused. Otherwise nothing follows
     /// them.
     pub(super) refuses_former_numbers: bool,
+    /// A record of the page cannot be rendered; a later read may repair it.
+    pub(super) unreadable: u64,
+    /// Reads of more records time out. If it is 0, all do.
+    pub(super) max_records: u32,
 }
 
 /// How the function behaves.
@@ -121,6 +125,8 @@ impl Plan {
                 expired: rng.pick(&[0, 50, 500]),
                 trims_silently: rng.per_mille(500),
                 refuses_former_numbers: rng.per_mille(300),
+                unreadable: rng.pick(&[0, 0, 50, 500]),
+                max_records: rng.pick(&[u32::MAX, u32::MAX, u32::MAX, 7, 1, 0]),
             },
             function: FunctionPlan {
                 latency: latency(rng),
@@ -153,13 +159,14 @@ impl Plan {
 
 /// Draws the fault of a failed call.
 pub(super) fn fault(rng: &mut Rng) -> Fault {
-    match rng.between(0, 5) {
+    match rng.between(0, 6) {
         0 => Fault::Throttled { retry_after: None },
         1 => Fault::Throttled {
             retry_after: Some(rng.millis(0, 90_000)),
         },
         2 => Fault::Denied,
         3 => Fault::Gone,
+        4 => Fault::TimedOut,
         _ => Fault::Transient,
     }
 }
@@ -184,6 +191,7 @@ fn contents(rng: &mut Rng, payload_limit: usize, clock: &WallClock) -> Contents 
     let skew = rng.pick(&[0, 0, 5_000]);
     let full_seconds = rng.per_mille(300);
     let recreated = (1 < n_records && rng.per_mille(150)).then(|| rng.size(1, n_records - 1));
+    let undated = rng.pick(&[0, 0, 0, 100, 1_000]);
     let mut contents = Contents::default();
     let mut readable = START;
     let (mut latest, mut earliest) = (Timestamp::EPOCH, Timestamp::EPOCH);
@@ -211,6 +219,9 @@ fn contents(rng: &mut Rng, payload_limit: usize, clock: &WallClock) -> Contents 
         latest = latest.max(arrival);
         let event = (len, rng.per_mille(match_chance));
         contents.push(rng.between(1, n_keys), event, arrival, readable);
+        if rng.per_mille(undated) {
+            contents.hide_last_arrival();
+        }
     }
     if rng.per_mille(800) {
         contents.closes = Some(readable + rng.millis(0, 20_000));

@@ -8,8 +8,7 @@ use windlass_core::outcome::{Fault, Outcome, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::RecordPageBuilder;
-use windlass_core::shard::Batch;
-use windlass_core::shard::{PageStart, ReadResult};
+use windlass_core::shard::{Batch, PageStart, ReadResult, UnreadableRecord};
 use windlass_core::time::Timestamp;
 
 use super::plan::{self, FunctionPlan, SourcePlan, StorePlan};
@@ -67,6 +66,7 @@ impl Source {
         now: Timestamp,
         rng: &mut Rng,
     ) -> Result<Result<ReadResult, Fault>, BrokenInvariant> {
+        let unreadable = faulty && rng.per_mille(self.plan.unreadable);
         let mut happens = |chance: u64| faulty && rng.per_mille(chance);
         if happens(self.plan.fault) {
             let at_horizon = from.after == Position::TrimHorizon && rng.per_mille(100);
@@ -76,6 +76,9 @@ impl Source {
                 plan::fault(rng)
             };
             return Ok(Err(fault));
+        }
+        if faulty && self.plan.max_records < limit {
+            return Ok(Err(Fault::TimedOut));
         }
         let stream = contents.stream_start(now);
         self.trimmed = self.trimmed.max(stream);
@@ -123,6 +126,18 @@ impl Source {
             limit as usize
         };
         let end = readable.min(begin + max_records).max(begin);
+        if begin < end && unreadable {
+            let unreadable = rng.size(begin, end - 1);
+            let number = contents.records()[unreadable].sequence_number();
+            let number = rng.per_mille(800).then(|| number.into());
+            return Ok(Ok(ReadResult {
+                unreadable: Some(UnreadableRecord {
+                    sequence_number: number,
+                    reason: "broken",
+                }),
+                ..page(contents, start, begin..unreadable, now)
+            }));
+        }
         Ok(Ok(page(contents, start, begin..end, now)))
     }
 
@@ -146,6 +161,7 @@ impl Source {
             next: Some(cursor(stream, usize::MAX)),
             behind: Duration::ZERO,
             has_children: false,
+            unreadable: None,
         })
     }
 }
@@ -176,7 +192,10 @@ fn page(
     now: Timestamp,
 ) -> ReadResult {
     let mut builder = RecordPageBuilder::default();
-    for record in &contents.records()[begin..end] {
+    for (index, record) in contents.records()[begin..end].iter().enumerate() {
+        if contents.is_undated(begin + index) {
+            builder.undated(now);
+        }
         builder.push(&record.meta(), record.event(), 0..0);
     }
     let closed = contents.closes.is_some_and(|closes| closes <= now);
@@ -194,6 +213,7 @@ fn page(
         next,
         behind,
         has_children: false,
+        unreadable: None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::{self, Cursor, Position};
 use windlass_core::record::Record;
-use windlass_core::shard::{Batch, Finish, Gap, Report, ShardConsumerSettings};
+use windlass_core::shard::{Batch, Finish, Gap, Report, ShardConsumerSettings, Waiting};
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 
@@ -33,7 +33,10 @@ pub(super) struct Model {
     pub(super) read: Option<(Cursor, usize, Timestamp)>,
     pub(super) read_due: DueRange,
     read_failures: u32,
-    pub(super) read_fault: Option<Fault>,
+    pub(super) read_waiting: Option<Waiting>,
+    /// What reads that timed out have left of the limit, and the time of the next read.
+    pub(super) max_records: u32,
+    pub(super) timeout_secs: u64,
     pub(super) behind: Option<Duration>,
     /// Whether the end of the shard was read.
     pub(super) ended: bool,
@@ -134,7 +137,9 @@ impl Model {
             read: None,
             read_due: DueRange::exactly(now),
             read_failures: 0,
-            read_fault: None,
+            read_waiting: None,
+            max_records: u32::MAX,
+            timeout_secs: 40,
             behind: None,
             ended: from.position == Position::ShardEnd,
             records: Vec::new(),
@@ -207,8 +212,8 @@ impl Model {
         }
         match result {
             Ok(page) => {
-                self.read_failures = 0;
-                self.read_fault = None;
+                self.read_succeeded(now.since(started));
+                self.read_waiting = None;
                 if !self.looks_at_the_oldest() {
                     self.behind = Some(page.behind);
                 }
@@ -228,8 +233,11 @@ impl Model {
                 self.read_due = DueRange::exactly(soon);
             }
             Err(fault) => {
+                if *fault == Fault::TimedOut {
+                    self.read_timed_out(limit);
+                }
                 self.read_failures += 1;
-                self.read_fault = Some(*fault);
+                self.read_waiting = Some(Waiting::Source(*fault));
                 self.read_due =
                     DueRange::after_failure(self.read_failures, *fault, now).not_before(soon);
             }
@@ -259,6 +267,13 @@ impl Model {
         let mut records = &page.records[..];
         let is_at_tip = page.behind.is_zero();
         let shows_next = is_at_tip || !records.is_empty();
+        if self.looks_at_the_oldest() && records.is_empty() && page.unreadable.is_some() {
+            self.knows_stream = true;
+            self.expects = Expected::Next;
+            self.read_failures = 0;
+            self.read_due = DueRange::exactly(soon);
+            return Ok(());
+        }
         if let Some(first) = records.first() {
             self.knows_stream = true;
             let is_recreated = !self.is_of_same_stream(first, contents);
@@ -266,6 +281,7 @@ impl Model {
                 Expected::Next => {}
                 Expected::AtPosition if self.is_at(first) => records = &records[1..],
                 Expected::Oldest if !is_recreated => {
+                    self.read_failures = 0;
                     self.read_due = DueRange::exactly(soon);
                     return Ok(());
                 }
@@ -281,7 +297,8 @@ impl Model {
         }
         let n_excess = records.len().saturating_sub(limit);
         records = &records[..records.len() - n_excess];
-        self.ended = page.next.is_none() && n_excess == 0;
+        let unreadable = page.unreadable.as_ref().filter(|_| n_excess == 0);
+        self.ended = page.next.is_none() && n_excess == 0 && unreadable.is_none();
         if let Some(last) = records.last() {
             self.position = position::Checkpoint::after(last);
         }
@@ -289,13 +306,25 @@ impl Model {
             self.proven = Some(now);
         }
         let is_in_doubt = is_at_tip && self.is_after_record() && !self.knows_stream;
-        if is_in_doubt && !self.ended && !self.looks_at_the_oldest() {
+        if is_in_doubt && !self.ended && unreadable.is_none() && !self.looks_at_the_oldest() {
             self.read_due = DueRange::exactly(soon);
             if from.inclusive {
                 self.expects = Expected::Oldest;
             }
         }
-        self.accept(records, contents, now)
+        self.accept(records, contents, now)?;
+        if unreadable.is_none() || !records.is_empty() {
+            self.read_failures = 0;
+        }
+        if let Some(record) = unreadable {
+            self.read_failures += 1;
+            self.read_waiting = Some(Waiting::Unreadable(record.clone()));
+            let (n, fault) = (self.read_failures, Fault::Transient);
+            self.read_due = DueRange::after_failure(n, fault, now).not_before(soon);
+            let report = Report::Unreadable(record.clone());
+            self.expected_reports.push_back(report);
+        }
+        Ok(())
     }
 
     fn is_at(&self, record: &Record) -> bool {
@@ -321,6 +350,25 @@ impl Model {
         }));
     }
 
+    fn read_timed_out(&mut self, limit: usize) {
+        if limit == 1 {
+            self.timeout_secs = (self.timeout_secs * 2).min(600);
+        } else {
+            self.max_records = u32::try_from(limit / 2).expect("a limit is 32 bits long");
+        }
+    }
+
+    fn read_succeeded(&mut self, took: Duration) {
+        if u128::from(self.timeout_secs * 1_000) < took.as_millis() * 4 {
+            return;
+        }
+        if self.timeout_secs == 40 {
+            self.max_records = self.max_records.saturating_mul(2);
+        } else {
+            self.timeout_secs = (self.timeout_secs / 2).max(40);
+        }
+    }
+
     fn accept(
         &mut self,
         records: &[Record],
@@ -336,7 +384,8 @@ impl Model {
                 format!("record {index} was read after record {last:?}")
             })?;
             let size = record.event_len();
-            let early = |earliest| record.approximate_arrival() < earliest;
+            let has_time = !contents.is_undated(index);
+            let early = |earliest| has_time && record.approximate_arrival() < earliest;
             let filtered_out =
                 self.settings.filter.is_some() && !sample_filter::matches(record.event());
             let unwanted = filtered_out || self.settings.mapping.skip_before.is_some_and(early);
