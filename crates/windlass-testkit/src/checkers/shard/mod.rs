@@ -246,6 +246,11 @@ fn reads_have_their_pace(model: &Model, limit: u32, timeout: Duration) -> Checke
     let expected = room
         .min(model.settings.limits.read_limit)
         .min(model.max_records);
+    let expected = if model.looks_at_the_oldest() {
+        1
+    } else {
+        expected
+    };
     let holds = limit == expected && timeout == Duration::from_secs(model.timeout_secs);
     ensure(holds, "reading", || {
         let seconds = model.timeout_secs;
