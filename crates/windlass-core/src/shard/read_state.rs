@@ -302,9 +302,8 @@ impl ReadState {
             (_, PageStart::AtPosition) => self.check = Check::OwnRecord,
         }
         let Some(first) = page.records.first() else {
-            // Whose record it is cannot be known if it cannot be read.
+            // Whose record it is cannot be known yet: it is looked at again after the position.
             if self.check == Check::OldestRecord && page.unreadable.is_some() {
-                self.is_same_stream = true;
                 self.check = Check::None;
                 return Checked::SameStream;
             }

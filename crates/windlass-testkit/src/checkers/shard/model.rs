@@ -268,7 +268,6 @@ impl Model {
         let is_at_tip = page.behind.is_zero();
         let shows_next = is_at_tip || !records.is_empty();
         if self.looks_at_the_oldest() && records.is_empty() && page.unreadable.is_some() {
-            self.knows_stream = true;
             self.expects = Expected::Next;
             self.read_failures = 0;
             self.read_due = DueRange::exactly(soon);
