@@ -91,9 +91,12 @@ pub fn describe_gap(gap: &shard::Gap) -> String {
         | Fault::Denied
         | Fault::Gone => "the retention period of the records that follow has passed",
     };
+    let length = gap.length().map_or_else(String::new, |length| {
+        format!(", which arrived {} s later", length.as_secs())
+    });
     format!(
         "records may be lost at the position {position}: {cause}; reading has continued at the \
-         oldest record"
+         oldest record{length}"
     )
 }
 
