@@ -18,7 +18,7 @@ use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, Strea
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
-use windlass_core::queue::EntryResult;
+use windlass_core::queue::{EntryResult, QueueAttributes};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
@@ -68,6 +68,8 @@ pub struct ReadLimits<'a> {
     /// The page ends with the record that reaches the memory that it gets, whatever the source
     /// returns. It always has at least one record.
     pub memory: &'a dyn ResponseMemory,
+    /// Of the response; then the read ends as [`Fault::TimedOut`]. Waiting for memory does not count.
+    pub timeout: Duration,
 }
 
 /// Memory for the response of one call.
@@ -77,12 +79,6 @@ pub trait ResponseMemory: fmt::Debug + Send + Sync {
     /// read. `event_bytes` is the expected size of the rendered events, `None` if the response does
     /// not tell. Returns how many bytes of events there is memory for.
     async fn reserve(&self, event_bytes: Option<usize>) -> usize;
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueAttributes {
-    /// How long a received message stays invisible, unless the receive sets another time.
-    pub visibility_timeout: Duration,
 }
 
 /// Reads one queue for one mapping. Events contain the ARN of the queue.
@@ -300,6 +296,7 @@ pub(crate) fn log_fault(error: &PortError) -> Fault {
     match error.fault {
         Fault::Throttled { .. } => tracing::debug!("{}", chain(error)),
         Fault::Transient
+        | Fault::TimedOut
         | Fault::Denied
         | Fault::Gone
         | Fault::Trimmed

@@ -92,6 +92,30 @@ async fn a_stream_that_is_created_again_is_read_from_its_oldest_record() {
     assert_eq!(function.n_calls(), 4);
 }
 
+/// Whether it is another shard depends on the checkpoint, which was saved after the lease was read.
+#[tokio::test(start_paused = true)]
+async fn a_start_that_moves_up_to_the_checkpoint_is_not_another_shard() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("it runs", || daemon.state(&id) == "Enabled").await;
+    pass(10).await;
+    for _ in 0..10 {
+        stream.put(0, b"{}");
+    }
+    until("all is saved", || daemon.checkpoint(&id, "0") == after("9")).await;
+    stream.move_start(0, 5);
+    until("the new start is kept", || {
+        daemon.store.leases_of(&id)[0].shard_start == Some("5".into())
+    })
+    .await;
+    pass(60).await;
+    assert_eq!(daemon.status(&id).counts.recreated_shards.get(), 0);
+    assert_eq!(daemon.checkpoint(&id, "0"), after("9"));
+    assert_eq!(function.n_calls(), 10);
+}
+
 /// Whether a checkpoint was ever saved.
 fn is_saved(daemon: &Daemon, shard: &str, position: &Position) -> bool {
     let name = format!("shard:{shard}");
