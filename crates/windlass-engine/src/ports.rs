@@ -17,7 +17,7 @@ use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, StreamSource};
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome, Swap};
-use windlass_core::position::{Cursor, Position};
+use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::queue::{EntryResult, QueueAttributes};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
@@ -219,7 +219,7 @@ pub struct UnreadableMapping {
 pub struct CheckpointSave {
     pub key: LeaseKey,
     pub epoch: u64,
-    pub checkpoint: Position,
+    pub checkpoint: Checkpoint,
 }
 
 /// Stores mappings.

@@ -1,7 +1,7 @@
 //! What a supervisor does with leases: which rows there are, and which of them are taken and
 //! released.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason, plan_lease_rows};
@@ -93,7 +93,7 @@ impl Supervisor {
                 tracing::debug!(uuid = %id, unit, "lease row of a resolved shard removed");
             }
             RemovalReason::Recreated => {
-                let position = lease.checkpoint.describe();
+                let position = lease.checkpoint.position.describe();
                 tracing::warn!(
                     uuid = %id, unit, position,
                     "the stream was deleted and created again: another shard has this name; the \
@@ -164,7 +164,8 @@ impl Supervisor {
         if let UnitSource::Shard { reader, .. } = &mut source {
             *reader = Arc::new(EndingReader {
                 inner: Arc::clone(reader),
-                absent: self.discovery.absent(&key.mapping),
+                listings: self.discovery.listings(&key.mapping),
+                refused_at: Mutex::default(),
                 board: Arc::clone(&self.context.board),
                 mapping: key.mapping.clone(),
             });
@@ -176,7 +177,7 @@ impl Supervisor {
         };
         tracing::info!(
             uuid = %mapping.id, unit = key.unit.name(), epoch = taken.epoch,
-            position = taken.checkpoint.kind(), "started"
+            position = taken.checkpoint.position.kind(), "started"
         );
         if let Some(known) = self.known.get_mut(&key.mapping) {
             known.replace(taken.clone());

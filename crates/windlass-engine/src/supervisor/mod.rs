@@ -363,7 +363,7 @@ impl Supervisor {
                 let mut versions = running.values();
                 let is_up_to_date = versions.all(|versions| versions.revision == row.revision);
                 let leases = known.leases.iter();
-                let mut open = leases.filter(|it| it.checkpoint != Position::ShardEnd);
+                let mut open = leases.filter(|it| it.checkpoint.position != Position::ShardEnd);
                 if is_listed && is_up_to_date && open.all(|it| running.contains_key(&it.key)) {
                     self.context.board.applied(&row.id, row.revision);
                 }
