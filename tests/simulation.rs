@@ -37,3 +37,10 @@ fn a_queue_keeps_its_invariants() {
     let faults = [totals.crashes, totals.drains, totals.redeliveries];
     assert!(faults.iter().all(|n| 100 < *n), "{totals}");
 }
+
+#[test]
+fn slots_keep_their_invariants() {
+    let totals = simulate(world::slot::run);
+    println!("{totals}");
+    assert!(100 < totals.cancellations, "{totals}");
+}

@@ -42,6 +42,7 @@ pub mod batch;
 mod lifecycle;
 mod progress;
 mod retry;
+pub mod slots;
 
 pub mod queue;
 pub mod shard;

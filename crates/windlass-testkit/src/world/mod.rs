@@ -1,4 +1,4 @@
-//! Simulation: one consumer in a world that is drawn from a seed.
+//! Simulation: one consumer, or the arbiter of slots, in a world that is drawn from a seed.
 //!
 //! A world is a loop: take the commands; for each, draw its result and its latency; advance the
 //! clock to the next result or timer; feed it. Faults, crashes and drains happen until a drawn time
@@ -14,6 +14,7 @@ mod plan;
 pub mod queue;
 pub mod shard;
 mod shard_io;
+pub mod slot;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -68,6 +69,8 @@ pub struct Totals {
     pub trims: u64,
     /// Messages that the queue delivered again.
     pub redeliveries: u64,
+    /// Requests for a slot that were cancelled.
+    pub cancellations: u64,
     pub records: u64,
     pub invocations: u64,
 }
@@ -81,6 +84,7 @@ impl AddAssign for Totals {
         self.leases_lost += other.leases_lost;
         self.trims += other.trims;
         self.redeliveries += other.redeliveries;
+        self.cancellations += other.cancellations;
         self.records += other.records;
         self.invocations += other.invocations;
     }
@@ -97,6 +101,7 @@ impl fmt::Display for Totals {
             (self.leases_lost, "leases lost"),
             (self.trims, "trims"),
             (self.redeliveries, "redeliveries"),
+            (self.cancellations, "cancellations"),
             (self.records, "records"),
             (self.invocations, "invocations"),
         ];
