@@ -10,7 +10,8 @@ use windlass_core::mapping::{QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
-    AdapterFactory, BoxError, PortError, QueueReader, ResourceLookup, StreamReader, Target,
+    AdapterFactory, BoxError, FunctionLookup, PortError, QueueReader, ResourceLookup, StreamReader,
+    Target,
 };
 
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
@@ -170,15 +171,14 @@ impl AdapterFactory for Adapters {
 
 #[async_trait]
 impl ResourceLookup for Adapters {
-    async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError> {
+    async fn function(&self, name: &FunctionName) -> Result<FunctionLookup, PortError> {
         let arn = name.resolve(&self.home);
         let arn = match self.configured(&arn).map(|function| &function.kind) {
-            Some(FunctionKind::Http(_)) => return Ok(Some(arn)),
+            Some(FunctionKind::Http(_)) => return Ok(FunctionLookup::Found(arn)),
             Some(FunctionKind::Lambda(lambda)) => lambda.clone(),
             None => arn,
         };
-        let exists = find_function(&self.lookup_aws.clients_for(&arn).lambda, &arn).await?;
-        Ok(exists.then_some(arn))
+        find_function(&self.lookup_aws.clients_for(&arn).lambda, &arn).await
     }
 
     fn function_arn(&self, name: &FunctionName) -> Option<Arn> {
@@ -261,7 +261,8 @@ mod tests {
             for text in ["resize", &arn] {
                 let name = FunctionName::parse(text).unwrap();
                 let found = adapters.function(&name).await.unwrap();
-                assert_eq!(found.unwrap().as_str(), arn, "{text}");
+                let expected = FunctionLookup::Found(Arn::parse(&arn).unwrap());
+                assert_eq!(found, expected, "{text}");
             }
             let role = format!("arn:{partition}:iam::000000000000:role/windlass");
             assert_eq!(adapters.identity_of(&Arn::parse(&arn).unwrap()), role);

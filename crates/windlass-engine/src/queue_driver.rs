@@ -11,7 +11,9 @@ use windlass_core::event::Event;
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_core::queue::{Batch, QueueCommand, QueueConsumer, QueueInput, Report, RequestId};
+use windlass_core::queue::{
+    Batch, QueueAttributes, QueueCommand, QueueConsumer, QueueInput, Report, RequestId,
+};
 use windlass_core::time::Timestamp;
 
 use crate::clock::{Clock, Timer};
@@ -64,8 +66,8 @@ enum Completion {
         grant: ReceiveGrant,
         visibility: Duration,
     },
-    /// The queue's visibility timeout, if it could be read.
-    Described(Option<Duration>),
+    /// The attributes of the queue, if they could be read.
+    Described(Option<QueueAttributes>),
     Other(QueueInput),
 }
 
@@ -179,10 +181,10 @@ impl QueueDriver {
                 self.count_late_receive(waited, visibility);
                 QueueInput::Received { request, result }
             }
-            Completion::Described(timeout) => {
+            Completion::Described(attributes) => {
                 self.described = Some(now);
-                let Some(timeout) = timeout else { return };
-                QueueInput::QueueTimeout(timeout)
+                let Some(attributes) = attributes else { return };
+                QueueInput::Attributes(attributes)
             }
             Completion::Other(input) => input,
         };
@@ -302,7 +304,7 @@ impl QueueIo {
         let attributes = attributes.inspect_err(|error| {
             log_fault(error);
         });
-        Completion::Described(attributes.ok().map(|it| it.visibility_timeout))
+        Completion::Described(attributes.ok())
     }
 
     async fn invoke(self: Arc<Self>, batch: Batch) -> Completion {

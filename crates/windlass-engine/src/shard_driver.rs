@@ -14,10 +14,11 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, ShardInput};
 
+use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{PageMemory, ReadGrant};
-use crate::ports::{Store, StreamReader, log_fault};
+use crate::ports::{CheckpointSave, StreamReader, log_fault};
 use crate::status::{UnitHandle, UnitView, describe_gap};
 use crate::stop::{Stop, wait_for_stop};
 
@@ -35,7 +36,7 @@ pub(crate) struct ShardIo {
     pub(crate) shard: ShardId,
     pub(crate) epoch: u64,
     pub(crate) reader: Arc<dyn StreamReader>,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) saver: CheckpointSaver,
     pub(crate) invoker: Invoker,
     pub(crate) clock: Clock,
 }
@@ -165,8 +166,11 @@ impl ShardIo {
     }
 
     async fn save(self: Arc<Self>, position: Position) -> Completion {
-        let result = self.store.save(&self.key, self.epoch, &position).await;
-        let result = result.map_err(|error| log_fault(&error));
-        Completion::Other(ShardInput::Saved(result))
+        let result = self.saver.save(CheckpointSave {
+            key: self.key.clone(),
+            epoch: self.epoch,
+            checkpoint: position,
+        });
+        Completion::Other(ShardInput::Saved(result.await))
     }
 }

@@ -309,5 +309,10 @@ mod tests {
             let arn = format!("arn:aws:sqs:{region}:000000000000:q");
             assert_eq!(of(&arn), ["eu-west-1"; 4], "{arn}");
         }
+        for number in 1..=2 * MAX_REGIONS {
+            of(&format!("arn:aws:sqs:eu-south-{number}:000000000000:q"));
+            let kept = aws.others.lock().unwrap().len();
+            assert!(kept <= MAX_REGIONS, "{kept} regions are kept");
+        }
     }
 }

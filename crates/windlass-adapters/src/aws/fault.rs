@@ -127,7 +127,7 @@ pub(super) fn unusable_response(operation: String, cause: impl Into<BoxError>) -
 /// What an operator can do about an error that does not resolve itself.
 fn remedy(code: &str, action: Option<&Action>) -> Option<String> {
     let code = without_prefix(code);
-    let text = if FORBIDDEN.contains(&code) {
+    let text = if is_forbidden(code) {
         let action = action.map_or("this action", |action| &action.0);
         return Some(format!(
             "grant {action} on this resource to the daemon's AWS credentials"
@@ -182,6 +182,11 @@ pub(crate) fn fault_of_code(code: &str, status: u16) -> Fault {
     } else {
         Fault::Transient
     }
+}
+
+/// Whether a code says that a permission is missing.
+pub(crate) fn is_forbidden(code: &str) -> bool {
+    FORBIDDEN.contains(&without_prefix(code))
 }
 
 /// Whether a code says that other credentials are needed.

@@ -41,24 +41,22 @@ pub struct KinesisReader {
 #[derive(Clone, Debug)]
 struct Stream {
     arn: Arn,
-    /// Some servers accept only names; AWS needs the ARN for streams of other accounts.
-    by_name: bool,
+    /// Whether calls have its name, too: some servers know streams by their names alone. A name
+    /// without the ARN would mean a stream of the caller's account, whoever's the ARN names. AWS
+    /// gets the ARN only.
+    with_name: bool,
 }
 
 impl Stream {
     fn new(clients: &AwsClients, arn: &Arn) -> Self {
         Self {
             arn: arn.clone(),
-            by_name: clients.custom_kinesis,
+            with_name: clients.custom_kinesis,
         }
     }
 
-    fn arn(&self) -> Option<String> {
-        (!self.by_name).then(|| self.arn.to_string())
-    }
-
     fn name(&self) -> Option<String> {
-        self.by_name.then(|| self.arn.source_name().to_owned())
+        self.with_name.then(|| self.arn.source_name().to_owned())
     }
 
     fn operation(&self, call: &str) -> String {
@@ -75,7 +73,7 @@ pub(super) async fn exists(
     let stream = Stream::new(clients, arn);
     let call = clients.kinesis.describe_stream_summary();
     let call = call
-        .set_stream_arn(stream.arn())
+        .stream_arn(stream.arn.as_str())
         .set_stream_name(stream.name());
     let clock = ServerClock::default();
     let response = call.customize().interceptor(clock.clone()).send().await;
@@ -118,7 +116,7 @@ impl ShardApi for KinesisReader {
             let call = match token.take() {
                 Some(token) => call.next_token(token),
                 None => call
-                    .set_stream_arn(self.stream.arn())
+                    .stream_arn(self.stream.arn.as_str())
                     .set_stream_name(self.stream.name()),
             };
             let response = call.send().await;
@@ -178,7 +176,7 @@ impl ShardApi for KinesisReader {
         };
         let call = self.clients.kinesis.get_shard_iterator();
         let call = call
-            .set_stream_arn(self.stream.arn())
+            .stream_arn(self.stream.arn.as_str())
             .set_stream_name(self.stream.name());
         let call = call.shard_id(shard.as_str()).shard_iterator_type(kind);
         let call = call
@@ -209,7 +207,7 @@ impl ShardApi for KinesisReader {
         );
         let call = self.clients.kinesis.get_records();
         let call = call
-            .set_stream_arn(self.stream.arn())
+            .stream_arn(self.stream.arn.as_str())
             .shard_iterator(iterator);
         let call = call.limit(i32::try_from(limits.max_records).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {

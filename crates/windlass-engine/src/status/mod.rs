@@ -10,7 +10,7 @@ pub use counts::{Count, Counts, LeaseCounts};
 pub use text::{describe_gap, last_processing_result, state, waiting_for};
 pub use view::{UnitStatus, UnitView};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use windlass_core::time::Timestamp;
 use crate::histogram::InvocationMetrics;
 use crate::labels::Labels;
 use crate::memory::{Backpressure, Budget};
+use crate::ports::UnreadableMapping;
 
 /// A supervisor that misses more rounds is stalled.
 const MISSED_ROUNDS: u32 = 3;
@@ -31,6 +32,7 @@ const MISSED_ROUNDS: u32 = 3;
 #[derive(Debug, Default)]
 pub struct StatusBoard {
     mappings: Mutex<BTreeMap<MappingId, MappingEntry>>,
+    unreadable: Mutex<BTreeMap<MappingId, UnreadableMapping>>,
     /// `None` before the first round of the supervisor, and while the store fails.
     leases: Mutex<Option<LeaseCounts>>,
     limits: OnceLock<DaemonLimits>,
@@ -109,8 +111,10 @@ pub struct UnitHandle {
 
 impl StatusBoard {
     pub fn mapping(&self, row: &MappingRow) -> MappingStatus {
-        let mut mappings = self.lock();
-        let entry = mappings.entry(row.id.clone()).or_default();
+        let mappings = self.lock();
+        // The supervisor has not seen it yet, or the store no longer has it.
+        let unknown = MappingEntry::default();
+        let entry = mappings.get(&row.id).unwrap_or(&unknown);
         MappingStatus {
             state: state(row, entry.applied, entry.units.len()),
             last_processing_result: last_processing_result(entry.last_outcome.as_ref()),
@@ -263,15 +267,36 @@ impl StatusBoard {
         self.lock().entry(mapping.clone()).or_default().notice = Some(notice);
     }
 
-    /// Adds new mappings, and removes those that are not in the store and have ended.
-    pub(crate) fn keep(&self, rows: &[MappingRow]) {
-        let kept: BTreeSet<_> = rows.iter().map(|row| &row.id).collect();
+    /// Adds a mapping, or shows its changed row.
+    pub(crate) fn show(&self, row: &MappingRow) {
         let mut mappings = self.lock();
-        mappings.retain(|id, entry| kept.contains(id) || !entry.units.is_empty());
-        for row in rows {
-            let entry = mappings.entry(row.id.clone()).or_default();
-            entry.labels = Some(Labels::new(&row.id, &row.function_arn));
-        }
+        let entry = mappings.entry(row.id.clone()).or_default();
+        entry.labels = Some(Labels::new(&row.id, &row.function_arn));
+    }
+
+    /// Removes a mapping without consumers.
+    pub(crate) fn remove(&self, mapping: &MappingId) {
+        self.lock().remove(mapping);
+    }
+
+    /// The mappings that this version cannot read.
+    pub fn unreadable(&self) -> BTreeMap<MappingId, UnreadableMapping> {
+        self.lock_unreadable().clone()
+    }
+
+    /// Shows that this version cannot read a mapping; `None` if it can.
+    pub fn show_unreadable(&self, mapping: &MappingId, unreadable: Option<UnreadableMapping>) {
+        let mut all = self.lock_unreadable();
+        match unreadable {
+            Some(unreadable) => all.insert(mapping.clone(), unreadable),
+            None => all.remove(mapping),
+        };
+    }
+
+    fn lock_unreadable(&self) -> MutexGuard<'_, BTreeMap<MappingId, UnreadableMapping>> {
+        self.unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<MappingId, MappingEntry>> {
