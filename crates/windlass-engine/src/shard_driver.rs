@@ -19,6 +19,7 @@ use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{PageMemory, ReadGrant};
 use crate::ports::{CheckpointSave, StreamReader, log_fault};
+use crate::slots::{NextSlot, Slot};
 use crate::status::{UnitHandle, UnitView, describe_gap};
 use crate::stop::{Stop, wait_for_stop};
 
@@ -28,6 +29,7 @@ pub(crate) struct ShardDriver {
     pub(crate) memory: PageMemory,
     pub(crate) stop: watch::Receiver<Stop>,
     pub(crate) status: UnitHandle,
+    pub(crate) next_slot: NextSlot,
 }
 
 /// What the I/O of a shard needs.
@@ -63,6 +65,11 @@ impl ShardDriver {
                     return Some(finish);
                 }
             }
+            if self.next_slot.take_news() {
+                let now = self.io.clock.now();
+                self.consumer.handle(ShardInput::SlotGranted, now);
+                continue;
+            }
             let view = self.consumer.view();
             self.memory.settle(&view);
             self.status.publish(UnitView::Shard(view));
@@ -74,6 +81,10 @@ impl ShardDriver {
                     Stop::No => {}
                 },
                 Some(completion) = in_flight.next() => self.handle_completion(completion),
+                () = self.next_slot.granted() => {
+                    let now = self.io.clock.now();
+                    self.consumer.handle(ShardInput::SlotGranted, now);
+                }
                 () = timer.sleep_until(self.consumer.poll_timeout()) => {
                     self.consumer.handle_timeout(self.io.clock.now());
                 }
@@ -81,14 +92,27 @@ impl ShardDriver {
         }
     }
 
-    fn execute(&self, command: ShardCommand, in_flight: &InFlight) -> ControlFlow<Finish> {
+    fn execute(&mut self, command: ShardCommand, in_flight: &InFlight) -> ControlFlow<Finish> {
         let io = Arc::clone(&self.io);
         let future: BoxFuture<'static, Completion> = match command {
             ShardCommand::Read { from, limit } => {
                 let grant = self.memory.grant_read(limit);
                 Box::pin(io.read(from, grant))
             }
-            ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch)),
+            ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch, self.next_slot.take())),
+            ShardCommand::RequestSlot => {
+                let Invoker {
+                    slots,
+                    backpressure,
+                    ..
+                } = &io.invoker;
+                self.next_slot.request(slots, backpressure);
+                return ControlFlow::Continue(());
+            }
+            ShardCommand::CancelSlot => {
+                self.next_slot.cancel();
+                return ControlFlow::Continue(());
+            }
             ShardCommand::Save(position) => Box::pin(io.save(position)),
             ShardCommand::Report(report) => {
                 self.report(&report);
@@ -152,12 +176,13 @@ impl ShardIo {
         }
     }
 
-    async fn invoke(self: Arc<Self>, batch: Batch) -> Completion {
+    async fn invoke(self: Arc<Self>, batch: Batch, slot: Slot) -> Completion {
         let newest = batch.records.last().expect("a batch is never empty");
         let newest = newest.approximate_arrival();
         let n_records = batch.records.len();
         let event = || Event::of_records(&batch.records);
-        let outcome = self.invoker.invoke(batch.attempt, n_records, newest, event);
+        let invoker = &self.invoker;
+        let outcome = invoker.invoke(slot, batch.attempt, n_records, newest, event);
         let outcome = outcome.await;
         Completion::Other(ShardInput::Invoked {
             batch: batch.id,

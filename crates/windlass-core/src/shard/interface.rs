@@ -40,6 +40,8 @@ pub enum ShardInput {
         batch: BatchId,
         outcome: Outcome,
     },
+    /// The slot that was requested.
+    SlotGranted,
     /// `Conflict`: another daemon holds the lease; nothing more may be written.
     Saved(Result<Swap, Fault>),
     /// Finish what is in flight and start nothing new.
@@ -49,10 +51,12 @@ pub enum ShardInput {
 #[derive(Debug)]
 pub enum ShardCommand {
     /// Read up to `limit` records. At most one read is in flight.
-    Read {
-        from: Cursor,
-        limit: u32,
-    },
+    Read { from: Cursor, limit: u32 },
+    /// Wait for the slot of an invocation. At most one request is in flight.
+    RequestSlot,
+    /// The slot is not needed: cancel the request.
+    CancelSlot,
+    /// Takes the slot that was granted.
     Invoke(Batch),
     /// Write the checkpoint. At most one save is in flight.
     Save(Position),

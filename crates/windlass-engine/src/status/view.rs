@@ -21,6 +21,6 @@ pub enum UnitView {
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnitStatus {
     pub view: UnitView,
-    /// The limit of the daemon that it waits for.
+    /// The limit that it waits for.
     pub limit: Option<Limit>,
 }

@@ -7,6 +7,7 @@ mod due_range;
 pub mod queue;
 pub mod shard;
 pub mod slot;
+mod slot_request;
 
 use std::fmt;
 

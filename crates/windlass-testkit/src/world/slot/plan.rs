@@ -31,10 +31,10 @@ impl Plan {
         let n_functions = rng.pick(&[1, 2, 4, 8]);
         let n_mappings = rng.pick(&[1, 2, 5, 12]);
         let mut plan = Self {
-            limit: rng.pick(&[1, 2, 3, 7, 20, 60, 250]),
+            limit: rng.pick(&[1, 2, 3, 7, 20, 50, 150]),
             functions: (0..n_functions).map(|_| limit(rng)).collect(),
             mappings: Vec::new(),
-            n_steps: rng.pick(&[20, 60, 200]),
+            n_steps: rng.pick(&[20, 50, 100]),
             ends_untaken: rng.pick(&[0, 0, 50]),
         };
         let hanging = rng.pick(&[0, 0, 200]);
@@ -42,7 +42,7 @@ impl Plan {
             let mapping = PlannedMapping {
                 function: plan.any_function(rng),
                 limit: limit(rng),
-                burst: rng.pick(&[1, 1, 5, 30]),
+                burst: rng.pick(&[1, 1, 5, 15]),
                 hangs: rng.per_mille(hanging),
             };
             plan.mappings.push(mapping);
