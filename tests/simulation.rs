@@ -44,3 +44,16 @@ fn slots_keep_their_invariants() {
     println!("{totals}");
     assert!(100 < totals.cancellations, "{totals}");
 }
+
+#[test]
+fn the_rows_of_a_stream_keep_their_invariants() {
+    let totals = simulate(world::stream::run);
+    println!("{totals}");
+    let faults = [
+        totals.crashes,
+        totals.trims,
+        totals.expired,
+        totals.recreated,
+    ];
+    assert!(faults.iter().all(|n| 100 < *n), "{totals}");
+}

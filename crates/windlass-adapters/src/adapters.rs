@@ -196,6 +196,10 @@ impl ResourceLookup for Adapters {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::StreamExt as _;
+    use futures::stream::FuturesUnordered;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -203,11 +207,8 @@ mod tests {
     use crate::aws::Service;
     use crate::targets::HttpFunction;
 
-    /// The region that a call about a stream in `region` is signed for.
-    async fn signed_for(region: &str) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let adapters = Adapters::load(AdapterSettings {
+    async fn with_kinesis_at(url: String) -> Adapters {
+        Adapters::load(AdapterSettings {
             aws: AwsSettings {
                 region: "us-east-1".to_owned(),
                 endpoints: BTreeMap::from([(Service::Kinesis, url)]),
@@ -217,7 +218,57 @@ mod tests {
             account_id: "000000000000".to_owned(),
             functions: BTreeMap::new(),
         })
-        .await;
+        .await
+    }
+
+    /// The API has a thread of its own, on which connections would stand still with it.
+    #[tokio::test]
+    async fn lookups_of_the_api_share_no_connection_with_readers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let adapters = with_kinesis_at(url).await;
+        let source = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
+        let source = SourceArn::parse(source).unwrap();
+        let connections = AtomicUsize::new(0);
+        let server = async {
+            let mut open = FuturesUnordered::new();
+            loop {
+                tokio::select! {
+                    Ok((mut stream, _)) = listener.accept() => {
+                        connections.fetch_add(1, Ordering::Relaxed);
+                        open.push(async move {
+                            let mut request = vec![0; 16 * 1024];
+                            while stream.read(&mut request).await.is_ok_and(|length| 0 < length) {
+                                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                                stream.write_all(answer).await.unwrap();
+                            }
+                        });
+                    }
+                    Some(()) = open.next() => {}
+                }
+            }
+        };
+        let calls = async {
+            // Whether the answer is good does not matter.
+            for _ in 0..2 {
+                drop(adapters.source(&source).await);
+            }
+            assert_eq!(connections.load(Ordering::Relaxed), 1);
+            let clients = adapters.aws.clients_for(source.arn());
+            drop(source_exists(&clients, &source).await);
+            assert_eq!(connections.load(Ordering::Relaxed), 2);
+        };
+        tokio::select! {
+            () = calls => {}
+            () = server => unreachable!("it answers without an end"),
+        }
+    }
+
+    /// The region that a call about a stream in `region` is signed for.
+    async fn signed_for(region: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let adapters = with_kinesis_at(url).await;
         let arn = format!("arn:aws:kinesis:{region}:000000000000:stream/s");
         let source = SourceArn::parse(&arn).unwrap();
         let server = async {

@@ -295,6 +295,7 @@ impl Control {
             // The source is not reachable, or the daemon has no credentials.
             Fault::Throttled { .. }
             | Fault::Transient
+            | Fault::TimedOut
             | Fault::Trimmed
             | Fault::UnknownPosition => {
                 tracing::warn!("{}", chain(&error));

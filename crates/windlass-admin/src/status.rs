@@ -247,34 +247,38 @@ fn queue_report(lease: &Lease, unit: Option<&UnitStatus>, clock: Clock) -> Queue
     }
 }
 
-/// What holds a consumer back, and where an operator finds more.
+/// What holds a consumer back, and where an operator finds more. Of calls to the source, the words
+/// have the cause.
 fn waiting_for_with_remedy(unit: &UnitStatus, now: Timestamp) -> Option<String> {
     let words = waiting_for(unit, now)?;
     let fault = match &unit.view {
-        UnitView::Starting { fault } => *fault,
         UnitView::Shard(view) => match view.waiting {
+            Some(shard::Waiting::NotInvoked(fault) | shard::Waiting::Store(fault)) => Some(fault),
             Some(
-                shard::Waiting::NotInvoked(fault)
-                | shard::Waiting::Source(fault)
-                | shard::Waiting::Store(fault),
-            ) => Some(fault),
-            Some(shard::Waiting::FunctionErrors { .. }) | None => None,
+                shard::Waiting::FunctionErrors { .. }
+                | shard::Waiting::Source(_)
+                | shard::Waiting::Unreadable(_),
+            )
+            | None => None,
         },
         UnitView::Queue(view) => match view.waiting {
+            Some(queue::Waiting::NotInvoked(fault)) => Some(fault),
             Some(
-                queue::Waiting::NotInvoked(fault)
-                | queue::Waiting::Source(fault)
-                | queue::Waiting::Deleting(fault)
-                | queue::Waiting::Extending(fault),
-            ) => Some(fault),
-            None => None,
+                queue::Waiting::Source(_)
+                | queue::Waiting::Deleting(_)
+                | queue::Waiting::Extending(_),
+            )
+            | None => None,
         },
+        UnitView::Starting { .. } => None,
     };
     Some(match fault {
         Some(Fault::Denied) => format!(
             "{words}; allow it to the daemon's credentials (the daemon's log has the refusal in full)"
         ),
-        Some(Fault::Transient) => format!("{words}; the daemon's log has the cause"),
+        Some(Fault::Transient | Fault::TimedOut) => {
+            format!("{words}; the daemon's log has the cause")
+        }
         Some(Fault::Throttled { .. } | Fault::Gone | Fault::Trimmed | Fault::UnknownPosition)
         | None => words,
     })

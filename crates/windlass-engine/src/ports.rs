@@ -68,6 +68,8 @@ pub struct ReadLimits<'a> {
     /// The page ends with the record that reaches the memory that it gets, whatever the source
     /// returns. It always has at least one record.
     pub memory: &'a dyn ResponseMemory,
+    /// Of the response; then the read ends as [`Fault::TimedOut`]. Waiting for memory does not count.
+    pub timeout: Duration,
 }
 
 /// Memory for the response of one call.
@@ -302,6 +304,7 @@ pub(crate) fn log_fault(error: &PortError) -> Fault {
     match error.fault {
         Fault::Throttled { .. } => tracing::debug!("{}", chain(error)),
         Fault::Transient
+        | Fault::TimedOut
         | Fault::Denied
         | Fault::Gone
         | Fault::Trimmed

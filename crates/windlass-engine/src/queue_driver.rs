@@ -19,9 +19,9 @@ use windlass_core::time::Timestamp;
 use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{MessageMemory, ReceiveGrant, detach};
-use crate::ports::{QueueReader, log_fault};
+use crate::ports::QueueReader;
 use crate::slots::{NextSlot, Slot};
-use crate::status::{UnitHandle, UnitView};
+use crate::status::{SourceCall, SourceCalls, UnitHandle, UnitView};
 use crate::stop::{Stop, wait_for_stop};
 
 /// How long a receive may wait for memory. The consumer counts the visibility timeout of messages
@@ -53,6 +53,7 @@ pub(crate) struct QueueDriver {
 pub(crate) struct QueueIo {
     pub(crate) reader: Arc<dyn QueueReader>,
     pub(crate) invoker: Invoker,
+    pub(crate) calls: SourceCalls,
     pub(crate) clock: Clock,
     /// Ends a receive.
     pub(crate) stop: watch::Receiver<Stop>,
@@ -306,7 +307,8 @@ impl QueueIo {
         if MAX_GRANT_WAIT < self.clock.now().since(requested) {
             return nothing();
         }
-        let received = self.reader.receive(limit, wait, visibility, grant.memory());
+        let response = self.reader.receive(limit, wait, visibility, grant.memory());
+        let received = self.calls.run(SourceCall::Read, wait, response);
         let mut result = tokio::select! {
             biased;
             result = received => result,
@@ -319,17 +321,18 @@ impl QueueIo {
         }
         Completion::Received {
             request,
-            result: result.map_err(|error| log_fault(&error)),
+            result,
             grant,
             visibility,
         }
     }
 
     async fn describe(self: Arc<Self>) -> Completion {
-        let attributes = self.reader.attributes().await;
-        let attributes = attributes.inspect_err(|error| {
-            log_fault(error);
-        });
+        let response = self.reader.attributes();
+        let calls = &self.calls;
+        let attributes = calls
+            .run(SourceCall::Describe, Duration::ZERO, response)
+            .await;
         Completion::Described(attributes.ok())
     }
 
@@ -352,8 +355,11 @@ impl QueueIo {
         request: RequestId,
         receipts: Vec<ReceiptHandle>,
     ) -> Completion {
-        let result = self.reader.delete(&receipts).await;
-        let result = result.map_err(|error| log_fault(&error));
+        let response = self.reader.delete(&receipts);
+        let calls = &self.calls;
+        let result = calls
+            .run(SourceCall::Delete, Duration::ZERO, response)
+            .await;
         Completion::Other(QueueInput::Deleted { request, result })
     }
 
@@ -363,8 +369,9 @@ impl QueueIo {
         receipts: Vec<ReceiptHandle>,
         timeout: Duration,
     ) -> Completion {
-        let result = self.reader.change_visibility(&receipts, timeout).await;
-        let result = result.map_err(|error| log_fault(&error));
+        let response = self.reader.change_visibility(&receipts, timeout);
+        let call = SourceCall::ChangeVisibility;
+        let result = self.calls.run(call, Duration::ZERO, response).await;
         Completion::Other(QueueInput::VisibilityChanged { request, result })
     }
 }

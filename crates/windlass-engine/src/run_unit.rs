@@ -19,7 +19,7 @@ use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MessageMemory, PageMemory};
-use crate::ports::{QueueReader, StreamReader, Target, log_fault};
+use crate::ports::{QueueReader, StreamReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
     BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
@@ -29,7 +29,7 @@ use crate::settings::{
 };
 use crate::shard_driver::{ShardDriver, ShardIo};
 use crate::slots::{NextSlot, Slots};
-use crate::status::{StatusBoard, UnitHandle, UnitView};
+use crate::status::{SourceCall, StatusBoard, UnitHandle, UnitView};
 use crate::stop::{Stop, wait_for_stop};
 
 /// Delays between attempts to describe a queue.
@@ -177,6 +177,7 @@ impl DriverParts {
                 reader,
                 saver,
                 invoker: self.invoker,
+                calls: self.status.source_calls().clone(),
                 clock,
             }),
             stop: self.stop,
@@ -212,6 +213,7 @@ impl DriverParts {
             io: Arc::new(QueueIo {
                 reader,
                 invoker: self.invoker,
+                calls: self.status.source_calls().clone(),
                 clock,
                 stop: self.stop.clone(),
             }),
@@ -226,10 +228,15 @@ impl DriverParts {
         let mut delay = RetryDelay::new(initial, max);
         let described = async {
             loop {
-                match reader.attributes().await {
+                let response = reader.attributes();
+                let calls = self.status.source_calls();
+                match calls
+                    .run(SourceCall::Describe, Duration::ZERO, response)
+                    .await
+                {
                     Ok(attributes) => return attributes,
-                    Err(error) => {
-                        let fault = Some(log_fault(&error));
+                    Err(fault) => {
+                        let fault = Some(fault);
                         self.status.publish(UnitView::Starting { fault });
                         tokio::time::sleep(delay.next_delay()).await;
                     }

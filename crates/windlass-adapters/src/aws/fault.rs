@@ -86,6 +86,16 @@ where
             source: source.into(),
         };
     }
+    let response = error
+        .raw_response()
+        .filter(|it| !it.status().is_server_error());
+    if let Some(explanation) = response.and_then(|it| explain_xml(it.body().bytes()?)) {
+        return PortError {
+            operation,
+            fault,
+            source: explanation.into(),
+        };
+    }
     // The SDK's own texts, "service error" and "dispatch failure", say nothing about the cause.
     let source = if let SdkError::ServiceError(service) = &error {
         let (error, status) = (service.err(), service.raw().status().as_u16());
@@ -113,6 +123,17 @@ where
         fault,
         source,
     }
+}
+
+/// What is wrong with a server that answers in XML, if this is the start of such an answer. Pages of
+/// proxies, in HTML, are not meant.
+pub(super) fn explain_xml(body: &[u8]) -> Option<&'static str> {
+    let text = body.trim_ascii_start().get(..6)?.to_ascii_lowercase();
+    let is_xml = text.starts_with(b"<") && !text.starts_with(b"<!doc") && text != b"<html>"[..];
+    is_xml.then_some(
+        "the server answers in XML, not in AWS's JSON protocols: it is older than the JSON protocol \
+         of SQS (2023), or another service; update the server, or correct its endpoint",
+    )
 }
 
 /// The error of a successful call whose response cannot be used; it may be better next time.

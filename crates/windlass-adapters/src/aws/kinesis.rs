@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use aws_sdk_kinesis::error::SdkError;
 use aws_sdk_kinesis::operation::get_records::{GetRecordsError, GetRecordsOutput};
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
@@ -90,6 +91,18 @@ impl KinesisReader {
             identity_arn: identity_arn.to_owned(),
             estimate: PageEstimate::default(),
             closed: ClosedShards::default(),
+        }
+    }
+
+    /// The time before which records are skipped here, because the iterator may be at the oldest
+    /// record: kinesalite does not answer a request for one by time while a shard is empty.
+    fn skips_to(&self, after: &Position) -> Option<Timestamp> {
+        match after {
+            Position::AtTimestamp(time) if self.clients.custom_kinesis => Some(*time),
+            Position::AtTimestamp(_)
+            | Position::TrimHorizon
+            | Position::After(_)
+            | Position::ShardEnd => None,
         }
     }
 }
@@ -182,7 +195,14 @@ impl ShardApi for KinesisReader {
         let call = call
             .set_starting_sequence_number(number)
             .set_timestamp(time);
-        let response = call.send().await;
+        let response = match call.clone().send().await {
+            Err(SdkError::TimeoutError(_)) if self.skips_to(after).is_some() => {
+                let oldest = ShardIteratorType::TrimHorizon;
+                let call = call.shard_iterator_type(oldest).set_timestamp(None);
+                call.send().await
+            }
+            response => response,
+        };
         let response = response.map_err(|error| self.failed("GetShardIterator", error))?;
         let iterator = response.shard_iterator;
         let iterator = iterator
@@ -197,6 +217,7 @@ impl ShardApi for KinesisReader {
         limits: ReadLimits<'_>,
     ) -> Result<GetRecordsResponse, ReadError> {
         let raw = RawCall::new(
+            limits.timeout,
             || {
                 let empty = GetRecordsOutput::builder()
                     .set_records(Some(Vec::new()))
@@ -222,10 +243,12 @@ impl ShardApi for KinesisReader {
             &self.identity_arn,
         );
         let event_bytes = |length| self.estimate.event_bytes(length);
-        let parser =
-            |length, max_bytes| GetRecordsParser::new(&template, &self.estimate, length, max_bytes);
+        let now = self.server_clock().now();
+        let parser = |length, max_bytes| {
+            GetRecordsParser::new(&template, &self.estimate, length, max_bytes, now)
+        };
         let response = raw.response(limits.memory, event_bytes, parser).await;
-        response.map_err(|cause| ReadError::Other(self.unusable("GetRecords", cause)))
+        response.map_err(|cause| ReadError::of_response(self, cause))
     }
 }
 
@@ -241,7 +264,14 @@ impl StreamReader for KinesisReader {
         from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
-        read_page(self, shard, from, limits).await
+        let mut page = read_page(self, shard, from, limits).await?;
+        if let Some(start) = self.skips_to(&from.after) {
+            let records = page.records.iter();
+            let early =
+                records.take_while(|it| !it.is_undated() && it.approximate_arrival() < start);
+            page.records.drain(..early.count());
+        }
+        Ok(page)
     }
 
     fn clock_difference(&self) -> Option<i64> {

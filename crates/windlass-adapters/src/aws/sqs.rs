@@ -45,6 +45,9 @@ const USELESS_HANDLE: [&str; 6] = [
     "ReceiptHandleIsInvalidException",
 ];
 
+/// Limit of the time of a receive, which waits up to 20 s for the first message.
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(40);
+
 /// Default of SQS.
 const DEFAULT_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -209,6 +212,7 @@ impl QueueReader for SqsReader {
         memory: &dyn ResponseMemory,
     ) -> Result<Vec<Message>, PortError> {
         let raw = RawCall::new(
+            RECEIVE_TIMEOUT,
             || Output::erase(ReceiveMessageOutput::builder().build()),
             |metadata| Error::erase(ReceiveMessageError::generic(metadata)),
         );

@@ -3,11 +3,14 @@
 //! No decision depends on it.
 
 mod counts;
+mod source_calls;
 mod text;
 mod view;
 
 pub use counts::{Count, Counts, LeaseCounts};
-pub use text::{describe_gap, last_processing_result, state, waiting_for};
+pub use source_calls::SourceCall;
+pub(crate) use source_calls::SourceCalls;
+pub use text::{describe_gap, describe_unreadable, last_processing_result, state, waiting_for};
 pub use view::{UnitStatus, UnitView};
 
 use std::collections::BTreeMap;
@@ -80,6 +83,7 @@ struct MappingEntry {
 struct UnitEntry {
     view: UnitView,
     backpressure: Backpressure,
+    source_calls: SourceCalls,
 }
 
 /// The state of one mapping.
@@ -108,6 +112,7 @@ pub struct UnitHandle {
     mapping: MappingId,
     unit: Unit,
     backpressure: Backpressure,
+    source_calls: SourceCalls,
 }
 
 impl StatusBoard {
@@ -206,10 +211,11 @@ impl StatusBoard {
 
     /// Adds a consumer.
     pub fn unit(self: &Arc<Self>, mapping: &MappingId, unit: &Unit, view: UnitView) -> UnitHandle {
-        let backpressure = Backpressure::default();
+        let (backpressure, source_calls) = (Backpressure::default(), SourceCalls::default());
         let entry = UnitEntry {
             view,
             backpressure: backpressure.clone(),
+            source_calls: source_calls.clone(),
         };
         self.lock()
             .entry(mapping.clone())
@@ -221,6 +227,7 @@ impl StatusBoard {
             mapping: mapping.clone(),
             unit: unit.clone(),
             backpressure,
+            source_calls,
         }
     }
 
@@ -310,6 +317,8 @@ impl UnitEntry {
         UnitStatus {
             view: self.view.clone(),
             limit: self.backpressure.limit(),
+            errors: self.source_calls.errors(),
+            overdue: self.source_calls.overdue(),
         }
     }
 }
@@ -317,6 +326,10 @@ impl UnitEntry {
 impl UnitHandle {
     pub const fn backpressure(&self) -> &Backpressure {
         &self.backpressure
+    }
+
+    pub(crate) const fn source_calls(&self) -> &SourceCalls {
+        &self.source_calls
     }
 
     pub fn publish(&self, view: UnitView) {

@@ -191,6 +191,7 @@ impl StreamReader for FakeStream {
             next: (!(at_tip && shard.closed)).then(|| Cursor::at(after)),
             behind: Duration::from_secs(u64::from(!at_tip)),
             has_children: false,
+            unreadable: None,
         })
     }
 }

@@ -1,4 +1,5 @@
-//! Simulation: one consumer, or the arbiter of slots, in a world that is drawn from a seed.
+//! Simulation: one consumer, the lease rows of one stream, or the slots of one daemon, in a world that
+//! is drawn from a seed.
 //!
 //! A world is a loop: take the commands; for each, draw its result and its latency; advance the
 //! clock to the next result or timer; feed it. Faults, crashes and drains happen until a drawn time
@@ -15,6 +16,7 @@ pub mod queue;
 pub mod shard;
 mod shard_io;
 pub mod slot;
+pub mod stream;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -65,8 +67,12 @@ pub struct Totals {
     pub drains: u64,
     /// Leases that another owner took.
     pub leases_lost: u64,
-    /// Reads whose position the source had trimmed.
+    /// Of one shard: reads whose position the source had trimmed. Of a stream: how often it trimmed.
     pub trims: u64,
+    /// Shards that left their stream.
+    pub expired: u64,
+    /// Streams that were deleted and created again.
+    pub recreated: u64,
     /// Messages that the queue delivered again.
     pub redeliveries: u64,
     /// Requests for a slot that were cancelled.
@@ -83,6 +89,8 @@ impl AddAssign for Totals {
         self.drains += other.drains;
         self.leases_lost += other.leases_lost;
         self.trims += other.trims;
+        self.expired += other.expired;
+        self.recreated += other.recreated;
         self.redeliveries += other.redeliveries;
         self.cancellations += other.cancellations;
         self.records += other.records;
@@ -100,6 +108,8 @@ impl fmt::Display for Totals {
             (self.drains, "drains"),
             (self.leases_lost, "leases lost"),
             (self.trims, "trims"),
+            (self.expired, "shards expired"),
+            (self.recreated, "streams created again"),
             (self.redeliveries, "redeliveries"),
             (self.cancellations, "cancellations"),
             (self.records, "records"),

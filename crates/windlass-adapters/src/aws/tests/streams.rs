@@ -339,11 +339,37 @@ async fn a_truncated_page_is_continued_after_its_last_record() {
         let limits = ReadLimits {
             max_records: 10,
             memory: &Room { bytes: 100_000 },
+            ..limits(10)
         };
         let page = reader.read(&shard, &from, limits).await.unwrap();
         assert_eq!(page.records.len(), 3);
         // The end of the shard counts only after its last record was read.
         assert_eq!(page.next, Some(at(after("13"), None)));
+        assert_ne!(page.behind, Duration::ZERO);
+        assert_eq!(http.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn reading_continues_at_a_record_that_cannot_be_rendered() {
+    let (http, clients) = TestHttp::new();
+    let from = at(after("1"), Some("i"));
+    let of_kinesis = r#"{"Records":[{"SequenceNumber":"2","Data":""},{"SequenceNumber":"3"}],
+        "NextShardIterator":"next"}"#;
+    let of_dynamodb = r#"{"Records":[
+        {"dynamodb":{"SequenceNumber":"2","Keys":{"k":{"S":"a"}}}},
+        {"dynamodb":{"SequenceNumber":"3"}}],"NextShardIterator":null}"#;
+    let readers: [(&dyn StreamReader, &str); 2] = [
+        (&kinesis(&clients), of_kinesis),
+        (&dynamodb(&clients), of_dynamodb),
+    ];
+    for (reader, body) in readers {
+        http.respond_once(200, body);
+        let shard = ShardId::from(SHARD);
+        let page = reader.read(&shard, &from, limits(10)).await.unwrap();
+        assert_eq!(page.records.len(), 1);
+        assert_eq!(page.unreadable.unwrap().sequence_number, Some("3".into()));
+        assert_eq!(page.next, Some(at(after("2"), None)));
         assert_ne!(page.behind, Duration::ZERO);
         assert_eq!(http.requests().len(), 1);
     }

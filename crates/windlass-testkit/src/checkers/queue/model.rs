@@ -222,7 +222,6 @@ impl Model {
         receive: Receive,
         now: Timestamp,
     ) {
-        let (requested, visible_at) = (receive.sent, receive.sent + receive.visibility);
         let (mut blocked_groups, mut all_blocked) = (BTreeSet::new(), false);
         let (mut sizes, mut max_messages) = (Vec::new(), None);
         let mut n_filtered_out = 0;
@@ -259,15 +258,8 @@ impl Model {
                 self.expected_releases.insert(receipt, Duration::ZERO);
                 continue;
             }
-            if let Some(held) = self.held.get_mut(&message.message_id) {
-                if held.requested <= requested {
-                    held.receipt = message.receipt_handle.clone();
-                    (held.requested, held.visible_at) = (requested, visible_at);
-                    (held.extend_at, held.is_extended) = (middle(now, visible_at), true);
-                    if held.extension == Extension::Refused {
-                        held.extension = Extension::Possible;
-                    }
-                }
+            if self.held.contains_key(&message.message_id) {
+                self.update_held(message, receive, now);
                 continue;
             }
             if !filtered_out && self.receives_are_whole() {
@@ -282,27 +274,7 @@ impl Model {
                     continue;
                 }
             }
-            self.n_accepted += 1;
-            let held = HeldMessage {
-                number: self.n_accepted,
-                receive: request,
-                receipt: message.receipt_handle.clone(),
-                message: message.clone(),
-                requested,
-                received: now,
-                visible_at,
-                state: if filtered_out {
-                    State::ToDelete
-                } else {
-                    State::Buffered
-                },
-                filtered_out,
-                deletion_failed: false,
-                extension: Extension::Possible,
-                extend_at: middle(now, visible_at),
-                is_extended: false,
-            };
-            self.held.insert(message.message_id.clone(), held);
+            self.hold(message, request, receive, filtered_out, now);
         }
         if let Some(n_messages) = max_messages.filter(|_| self.receives_are_whole()) {
             self.reduced = Some((n_messages, self.reduced_until(now)));
@@ -312,6 +284,54 @@ impl Model {
             self.expected_reports
                 .push(Report::FilteredOut { n_messages });
         }
+    }
+
+    /// A message came again.
+    fn update_held(&mut self, message: &Message, receive: Receive, now: Timestamp) {
+        let held = self.held.get_mut(&message.message_id).expect("it is held");
+        if receive.sent < held.requested {
+            return;
+        }
+        let visible_at = receive.sent + receive.visibility;
+        held.receipt = message.receipt_handle.clone();
+        (held.requested, held.visible_at) = (receive.sent, visible_at);
+        (held.extend_at, held.is_extended) = (middle(now, visible_at), true);
+        if held.extension == Extension::Refused {
+            held.extension = Extension::Possible;
+        }
+    }
+
+    fn hold(
+        &mut self,
+        message: &Message,
+        request: RequestId,
+        receive: Receive,
+        filtered_out: bool,
+        now: Timestamp,
+    ) {
+        let visible_at = receive.sent + receive.visibility;
+        let state = if filtered_out {
+            State::ToDelete
+        } else {
+            State::Buffered
+        };
+        self.n_accepted += 1;
+        let held = HeldMessage {
+            number: self.n_accepted,
+            receive: request,
+            receipt: message.receipt_handle.clone(),
+            message: message.clone(),
+            requested: receive.sent,
+            received: now,
+            visible_at,
+            state,
+            filtered_out,
+            deletion_failed: false,
+            extension: Extension::Possible,
+            extend_at: middle(now, visible_at),
+            is_extended: false,
+        };
+        self.held.insert(message.message_id.clone(), held);
     }
 
     /// Until when receives are smaller: a minute from when failed messages are visible again.
