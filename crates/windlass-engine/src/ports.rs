@@ -17,7 +17,7 @@ use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, StreamSource};
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome, Swap};
-use windlass_core::position::{Cursor, Position};
+use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::queue::{EntryResult, QueueAttributes};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
@@ -227,7 +227,7 @@ pub struct UnreadableMapping {
 pub struct CheckpointSave {
     pub key: LeaseKey,
     pub epoch: u64,
-    pub checkpoint: Position,
+    pub checkpoint: Checkpoint,
 }
 
 /// Stores mappings.
@@ -267,7 +267,7 @@ pub trait LeaseStore: Send + Sync {
 
     /// Makes `owner` the owner of the leases whose owner and epoch are still as given, each in its
     /// next epoch. Returns these leases as they are then: their checkpoints may be later than the
-    /// given ones.
+    /// given ones. A lease that this version cannot read is not returned.
     async fn take_many(&self, seen: &[Lease], owner: &WorkerId) -> Result<Vec<Lease>, PortError>;
 
     /// Removes the owner of the leases whose owner and epoch are still as given.

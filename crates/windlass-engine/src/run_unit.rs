@@ -332,7 +332,7 @@ fn shard_settings(
 mod tests {
     use windlass_core::lease::Unit;
     use windlass_core::mapping::MappingId;
-    use windlass_core::position::Position;
+    use windlass_core::position::{Checkpoint, Position};
 
     use super::*;
 
@@ -345,7 +345,7 @@ mod tests {
             },
             owner: None,
             epoch,
-            checkpoint: Position::TrimHorizon,
+            checkpoint: Checkpoint::at(Position::TrimHorizon),
             shard_start: None,
         };
         let first = seed(7, &lease("a", "0", 1));

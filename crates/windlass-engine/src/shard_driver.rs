@@ -11,7 +11,7 @@ use windlass_core::event::Event;
 use windlass_core::ids::ShardId;
 use windlass_core::lease::LeaseKey;
 use windlass_core::outcome::Fault;
-use windlass_core::position::{Cursor, Position};
+use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, ShardInput};
 
@@ -121,7 +121,7 @@ impl ShardDriver {
                 self.next_slot.cancel();
                 return ControlFlow::Continue(());
             }
-            ShardCommand::Save(position) => Box::pin(io.save(position)),
+            ShardCommand::Save(checkpoint) => Box::pin(io.save(checkpoint)),
             ShardCommand::Report(report) => {
                 self.report(&report);
                 return ControlFlow::Continue(());
@@ -141,7 +141,10 @@ impl ShardDriver {
             }
             Completion::Other(input) => input,
         };
+        let n_read = self.consumer.n_read();
         self.consumer.handle(input, now);
+        let n_read = self.consumer.n_read() - n_read;
+        self.io.invoker.counts.polled.add(n_read);
     }
 
     fn report(&self, report: &Report) {
@@ -181,7 +184,6 @@ impl ShardIo {
         let calls = &self.calls;
         let result = calls.run(SourceCall::Read, Duration::ZERO, response).await;
         if let Ok(page) = &result {
-            self.invoker.counts.polled.add(page.records.len());
             tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");
         }
         Completion::Read { result, grant }
@@ -201,11 +203,11 @@ impl ShardIo {
         })
     }
 
-    async fn save(self: Arc<Self>, position: Position) -> Completion {
+    async fn save(self: Arc<Self>, checkpoint: Checkpoint) -> Completion {
         let result = self.saver.save(CheckpointSave {
             key: self.key.clone(),
             epoch: self.epoch,
-            checkpoint: position,
+            checkpoint,
         });
         Completion::Other(ShardInput::Saved(result.await))
     }

@@ -22,7 +22,7 @@ pub(super) struct BatchBuffer {
     bytes: usize,
 }
 
-/// What decides about the next batch, besides its messages.
+/// What decides about the next batch in addition to its messages.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Closing<'a> {
     /// Messages of these groups do not count: a batch of these groups is in flight.

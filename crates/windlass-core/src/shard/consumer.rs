@@ -16,7 +16,7 @@ use crate::batch::{BatchId, BatchIds};
 use crate::event;
 use crate::lifecycle::Lifecycle;
 use crate::outcome::{Fault, Outcome, Swap};
-use crate::position::Position;
+use crate::position::{Checkpoint, Position};
 use crate::progress::Progress;
 use crate::record::Record;
 use crate::retry::Jitter;
@@ -41,6 +41,7 @@ pub struct ShardConsumer {
     lifecycle: Lifecycle,
     last_outcome: Option<Outcome>,
     gap: Option<Gap>,
+    n_read: usize,
     now: Timestamp,
 }
 
@@ -49,7 +50,12 @@ impl ShardConsumer {
     ///
     /// # Panics
     /// If a limit is zero, or the payload limit is too small for any event.
-    pub fn new(settings: ShardConsumerSettings, from: Position, seed: u64, now: Timestamp) -> Self {
+    pub fn new(
+        settings: ShardConsumerSettings,
+        from: Checkpoint,
+        seed: u64,
+        now: Timestamp,
+    ) -> Self {
         let limits = &settings.limits;
         let counts = [
             settings.mapping.batch_size,
@@ -74,6 +80,7 @@ impl ShardConsumer {
             lifecycle: Lifecycle::Running,
             last_outcome: None,
             gap: None,
+            n_read: 0,
             now,
             settings,
         };
@@ -125,10 +132,15 @@ impl ShardConsumer {
         [read, save, self.lane_due()].into_iter().flatten().min()
     }
 
+    /// Records that were read since the start, each counted once.
+    pub const fn n_read(&self) -> usize {
+        self.n_read
+    }
+
     pub fn view(&self) -> ShardView {
         let (waiting, next_at) = self.waiting();
         ShardView {
-            checkpoint: self.checkpoint_writer.saved().position.clone(),
+            checkpoint: self.checkpoint_writer.saved().checkpoint.position.clone(),
             behind: self.read_state.behind(),
             oldest: self.lane.oldest(),
             buffered_records: self.lane.n_records(),
@@ -170,15 +182,20 @@ impl ShardConsumer {
         }
         let limits = &self.settings.limits;
         match self.read_state.end(result, limits, &mut self.jitter, now) {
-            ReadEnd::Records(records) => self.accept(records, now),
-            ReadEnd::Unreadable(records, record) => {
-                self.accept(records, now);
-                self.report(Report::Unreadable(record));
-            }
             ReadEnd::Failed => {}
-            ReadEnd::Gap(gap) => {
-                self.gap = Some(gap.clone());
-                self.report(Report::Gap(gap));
+            ReadEnd::Page {
+                gap,
+                records,
+                unreadable,
+            } => {
+                if let Some(gap) = gap {
+                    self.gap = Some(gap.clone());
+                    self.report(Report::Gap(gap));
+                }
+                self.accept(records, now);
+                if let Some(record) = unreadable {
+                    self.report(Report::Unreadable(record));
+                }
             }
         }
         assert!(
@@ -188,6 +205,10 @@ impl ShardConsumer {
     }
 
     fn accept(&mut self, records: Vec<Record>, now: Timestamp) {
+        self.n_read += records.len();
+        if let (Some(gap), Some(first)) = (&mut self.gap, records.first()) {
+            gap.until.get_or_insert(first.approximate_arrival());
+        }
         let page = filter_page(records, &self.settings);
         for item in page.items {
             match item {
@@ -270,7 +291,7 @@ impl ShardConsumer {
         }
         let limit = self.settings.limits.read_limit;
         let limit = limit.min(u32::try_from(room).unwrap_or(u32::MAX));
-        if let Some(command) = self.read_state.start(limit, now) {
+        if let Some((command, limit)) = self.read_state.start(limit, now) {
             assert!(limit as usize <= room, "I6: a read fits the buffer");
             self.command(command);
         }
@@ -278,20 +299,20 @@ impl ShardConsumer {
 
     fn advance_checkpoint(&mut self, now: Timestamp) {
         let watermark = self.watermark();
-        if let Some(position) = self.checkpoint_writer.start(&watermark, now) {
+        if let Some(checkpoint) = self.checkpoint_writer.start(&watermark, now) {
             let unresolved = self.lane.first();
             assert!(
                 unresolved.is_none_or(|ticket| self.progress.is_pending(ticket)),
                 "I1: a checkpoint never passes an unresolved record"
             );
-            self.command(ShardCommand::Save(position));
+            self.command(ShardCommand::Save(checkpoint));
         }
         if self.checkpoint_writer.differs_from_saved(&watermark)
             || self.checkpoint_writer.is_in_flight()
         {
             return;
         }
-        if watermark.position == Position::ShardEnd {
+        if watermark.checkpoint.position == Position::ShardEnd {
             self.finish(Finish::ShardEnd);
         } else if self.lifecycle == Lifecycle::Draining && self.lane.n_in_flight() == 0 {
             self.finish(Finish::Drained);
@@ -300,13 +321,13 @@ impl ShardConsumer {
 
     fn watermark(&self) -> Watermark {
         let is_complete = self.read_state.is_at_shard_end() && self.progress.all_resolved();
+        let mut checkpoint = self.progress.low_watermark().clone();
+        if is_complete {
+            checkpoint.position = Position::ShardEnd;
+        }
         Watermark {
             resolved_prefix: self.progress.resolved_prefix(),
-            position: if is_complete {
-                Position::ShardEnd
-            } else {
-                self.progress.low_watermark().clone()
-            },
+            checkpoint,
         }
     }
 

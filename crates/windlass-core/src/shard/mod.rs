@@ -42,7 +42,8 @@ mod view;
 
 pub use consumer::ShardConsumer;
 pub use interface::{
-    Batch, Finish, Gap, ReadResult, Report, ShardCommand, ShardInput, ShardTimer, UnreadableRecord,
+    Batch, Finish, Gap, PageStart, ReadResult, Report, ShardCommand, ShardInput, ShardTimer,
+    UnreadableRecord,
 };
 pub use settings::{ShardConsumerSettings, ShardLimits};
 pub use view::{ShardView, Waiting};

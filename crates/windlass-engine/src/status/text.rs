@@ -93,9 +93,12 @@ pub fn describe_gap(gap: &shard::Gap) -> String {
         | Fault::Denied
         | Fault::Gone => "the retention period of the records that follow has passed",
     };
+    let length = gap.length().map_or_else(String::new, |length| {
+        format!(", which arrived {} s later", length.as_secs())
+    });
     format!(
         "records may be lost at the position {position}: {cause}; reading has continued at the \
-         oldest record"
+         oldest record{length}"
     )
 }
 
@@ -107,7 +110,7 @@ pub fn describe_unreadable(record: &shard::UnreadableRecord) -> String {
     };
     let reason = record.reason;
     format!(
-        "the shard waits at {number}: it cannot be made into an event ({reason}); it is read again \
+        "the shard waits at {number}: its event cannot be rendered ({reason}); it is read again \
          from time to time"
     )
 }
@@ -204,7 +207,7 @@ mod tests {
         };
         assert_eq!(
             text(Some("495")),
-            "the shard waits at record 495: it cannot be made into an event (expected base64); it is \
+            "the shard waits at record 495: its event cannot be rendered (expected base64); it is \
              read again from time to time"
         );
         assert!(text(None).contains("sequence number cannot be read"));

@@ -360,7 +360,7 @@ impl Supervisor {
                 let mut versions = running.values();
                 let is_up_to_date = versions.all(|versions| versions.revision == row.revision);
                 let leases = known.leases.iter();
-                let mut open = leases.filter(|it| it.checkpoint != Position::ShardEnd);
+                let mut open = leases.filter(|it| it.checkpoint.position != Position::ShardEnd);
                 if is_listed && is_up_to_date && open.all(|it| running.contains_key(&it.key)) {
                     self.context.board.applied(&row.id, row.revision);
                 }
@@ -427,6 +427,10 @@ impl Supervisor {
             not_before: now,
             delay: RetryDelay::new(RESTART_DELAYS.0, RESTART_DELAYS.1),
         });
+        if RESTART_DELAYS.1 < now.since(restart.not_before) {
+            // It has run well since the last failure.
+            restart.delay.reset();
+        }
         restart.not_before = now + restart.delay.next_delay();
     }
 

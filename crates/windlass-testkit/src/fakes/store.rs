@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
-use windlass_core::position::Position;
+use windlass_core::position::{Checkpoint, Position};
 use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, LeaseStore, MappingStore, PortError, StoredMapping,
     UnreadableMapping,
@@ -25,7 +25,7 @@ pub struct FakeStore {
     changes: Mutex<BTreeMap<MappingId, ChangeNumber>>,
     /// Of rows that are inserted: larger than the epochs of all rows that were removed.
     next_epoch: Mutex<u64>,
-    saves: Mutex<Vec<(LeaseKey, Position)>>,
+    saves: Mutex<Vec<(LeaseKey, Checkpoint)>>,
     fault: Mutex<Option<Fault>>,
     /// How often each operation was called.
     calls: Mutex<BTreeMap<&'static str, usize>>,
@@ -91,7 +91,7 @@ impl FakeStore {
     }
 
     /// Saved checkpoints in order.
-    pub fn saves(&self) -> Vec<(LeaseKey, Position)> {
+    pub fn saves(&self) -> Vec<(LeaseKey, Checkpoint)> {
         lock(&self.saves).clone()
     }
 
@@ -266,7 +266,7 @@ impl LeaseStore for FakeStore {
                 return Swap::Conflict;
             };
             lease.checkpoint = save.checkpoint.clone();
-            if lease.checkpoint == Position::ShardEnd {
+            if lease.checkpoint.position == Position::ShardEnd {
                 self.changed(&save.key.mapping);
             }
             lock(&self.saves).push((save.key.clone(), save.checkpoint.clone()));

@@ -27,7 +27,7 @@ pub(super) struct Model {
     pub(super) receive_backoff: BackoffBounds,
     pub(super) receive_fault: Option<Fault>,
     pub(super) received: u64,
-    /// Receives are limited to so many messages until then, since more did not fit into one batch.
+    /// The limit of receives, and until when: more messages did not fit into one batch.
     pub(super) reduced: Option<(usize, Timestamp)>,
 
     pub(super) held: BTreeMap<MessageId, HeldMessage>,

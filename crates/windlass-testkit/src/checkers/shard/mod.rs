@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use windlass_core::event::Event;
 use windlass_core::outcome::{Outcome, Swap};
-use windlass_core::position::{Cursor, Position};
+use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::{
     Batch, Finish, Report, ShardCommand, ShardConsumerSettings, ShardInput, ShardView, Waiting,
@@ -32,7 +32,7 @@ pub struct ShardChecker(Model);
 type Checked = Result<(), BrokenInvariant>;
 
 impl ShardChecker {
-    pub fn new(settings: ShardConsumerSettings, from: Position, now: Timestamp) -> Self {
+    pub fn new(settings: ShardConsumerSettings, from: Checkpoint, now: Timestamp) -> Self {
         Self(Model::new(settings, from, now))
     }
 
@@ -103,8 +103,8 @@ impl ShardChecker {
                 i6_reads_fit_the_buffer(model, *limit)?;
                 reads_have_their_pace(model, *limit, *timeout)?;
                 i10_reads_respect_their_interval(model, now)?;
-                reads_continue(model, from)?;
-                model.begin_read(*limit as usize, now);
+                reads_continue(model, from, *limit, now)?;
+                model.begin_read(from, *limit as usize, now);
             }
             ShardCommand::RequestSlot => {
                 slots_are_requested_for_a_batch(model, now)?;
@@ -128,11 +128,11 @@ impl ShardChecker {
                 batches_hold_the_next_records(model, batch, now)?;
                 model.begin_invocation(batch);
             }
-            ShardCommand::Save(position) => {
-                i1_only_resolved(model, position, contents)?;
-                i2_forward(model, position)?;
+            ShardCommand::Save(checkpoint) => {
+                i1_only_resolved(model, checkpoint, contents)?;
+                i2_forward(model, &checkpoint.position)?;
                 i10_saves_respect_their_backoff(model, now)?;
-                model.begin_save(position);
+                model.begin_save(&checkpoint.position);
             }
             ShardCommand::Report(report) => reports_are_expected(model, report, contents)?,
             ShardCommand::Finish(how) => {
@@ -178,17 +178,19 @@ impl ShardChecker {
     }
 }
 
-fn i1_only_resolved(model: &Model, position: &Position, contents: &Contents) -> Checked {
+fn i1_only_resolved(model: &Model, checkpoint: &Checkpoint, contents: &Contents) -> Checked {
     let resolved_end = model.resolved_end();
-    let holds = match position {
+    let holds = match &checkpoint.position {
         Position::ShardEnd => model.ended && model.pending_len() == 0,
         Position::After(number) => {
-            contents.index_of(number.as_str()).map(|index| index + 1) == resolved_end
+            let index = contents.index_of(number.as_str());
+            let arrival = index.map(|index| contents.records()[index].approximate_arrival());
+            index.map(|index| index + 1) == resolved_end && arrival == checkpoint.arrival
         }
         Position::TrimHorizon | Position::AtTimestamp(_) => false,
     };
     ensure(holds, "I1", || {
-        format!("saves {position:?}, but the resolved prefix ends at {resolved_end:?}")
+        format!("saves {checkpoint:?}, but the resolved prefix ends at {resolved_end:?}")
     })
 }
 
@@ -274,6 +276,11 @@ fn reads_have_their_pace(model: &Model, limit: u32, timeout: Duration) -> Checke
     let expected = room
         .min(model.settings.limits.read_limit)
         .min(model.max_records);
+    let expected = if model.looks_at_the_oldest() {
+        1
+    } else {
+        expected
+    };
     let holds = limit == expected && timeout == Duration::from_secs(model.timeout_secs);
     ensure(holds, "reading", || {
         let seconds = model.timeout_secs;
@@ -410,11 +417,17 @@ fn batches_hold_the_next_records(model: &Model, batch: &Batch, now: Timestamp) -
     })
 }
 
-fn reads_continue(model: &Model, from: &Cursor) -> Checked {
-    let after = &from.after;
-    ensure(model.after == *after, "reading", || {
-        format!("reads at {after:?} instead of {:?}", model.after)
+fn reads_continue(model: &Model, from: &Cursor, limit: u32, now: Timestamp) -> Checked {
+    let next = model.next_read(now);
+    let asked = (&from.after, from.inclusive);
+    ensure(asked == (&next.after, next.inclusive), "reading", || {
+        format!("reads at {asked:?} instead of {next:?}")
     })?;
+    ensure(
+        !model.looks_at_the_oldest() || limit == 1,
+        "reading",
+        || format!("looks at the oldest record and {limit} more"),
+    )?;
     let iterator = from.iterator.as_ref();
     ensure(
         iterator.is_none() || !model.iterator_is_suspect,
