@@ -40,6 +40,7 @@ use crate::memory::Budget;
 use crate::ports::{AdapterFactory, ChangeNumber, PortError, Store, StoredMapping, chain};
 use crate::run_unit::EngineContext;
 use crate::settings::EngineSettings;
+use crate::slots::Slots;
 use crate::status::{DaemonLimits, LeaseCounts, StatusBoard};
 use crate::stop::{Stop, wait_for_stop};
 
@@ -133,7 +134,7 @@ impl Wakeup {
 
 impl Supervisor {
     pub fn new(parts: SupervisorParts) -> Self {
-        let slots = Budget::of_invocations(parts.settings.invocation_limit);
+        let slots = Slots::new(parts.settings.invocation_limit);
         parts.board.show_limits(DaemonLimits {
             invocations: slots.clone(),
             queue_concurrency: parts.settings.queue_concurrency,
@@ -447,7 +448,7 @@ impl Supervisor {
         first.map_or(regular, |at| at.min(regular)).since(now)
     }
 
-    /// Lets every consumer finish what is in flight, and releases the leases.
+    /// Lets every consumer finish what is in flight, releases the leases, and closes the functions.
     async fn drain(mut self, mut stop: watch::Receiver<Stop>) {
         self.tasks.drain_all();
         while !self.tasks.is_idle() {
@@ -464,5 +465,6 @@ impl Supervisor {
         if let Err(error) = self.release_leases().await {
             tracing::warn!("{}; leases not released", chain(&error));
         }
+        self.connections.close_targets().await;
     }
 }
