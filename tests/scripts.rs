@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use windlass_testkit::script::filter::FilterRunner;
 use windlass_testkit::script::lease::LeaseRunner;
+use windlass_testkit::script::process::ProcessRunner;
 use windlass_testkit::script::queue::QueueRunner;
 use windlass_testkit::script::shard::ShardRunner;
 
@@ -28,6 +29,14 @@ fn lease() {
     for path in scripts("lease") {
         println!("{}", path.display());
         goldenscript::run(&mut LeaseRunner::default(), path).unwrap();
+    }
+}
+
+#[test]
+fn process() {
+    for path in scripts("process") {
+        println!("{}", path.display());
+        goldenscript::run(&mut ProcessRunner::default(), path).unwrap();
     }
 }
 

@@ -43,6 +43,7 @@ mod lifecycle;
 mod progress;
 mod retry;
 
+pub mod process;
 pub mod queue;
 pub mod shard;
 
