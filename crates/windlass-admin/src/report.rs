@@ -44,6 +44,17 @@ pub struct CountsReport {
     pub dropped: u64,
     pub on_failure_delivered: u64,
     pub deleted: u64,
+    /// Receives whose messages waited for memory beyond half of their visibility timeout.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub late_receives: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

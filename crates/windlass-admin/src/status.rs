@@ -108,6 +108,7 @@ fn summary(row: &MappingRow, status: &MappingStatus, clock: Clock) -> MappingRep
             dropped: counts.dropped.get(),
             on_failure_delivered: counts.on_failure_delivered.get(),
             deleted: counts.deleted.get(),
+            late_receives: counts.late_receives.get(),
         },
         events_per_second: counts.polled.per_second(),
         behind_ms: max_behind(status, source_time(status, clock)).map(millis),

@@ -29,6 +29,7 @@ const RECREATED: &str = "windlass_recreated_shards_total";
 const LOST: &str = "windlass_lost_shards_total";
 const DELIVERED: &str = "windlass_on_failure_destination_delivered_events_total";
 const DELETED: &str = "windlass_deleted_events_total";
+const LATE_RECEIVES: &str = "windlass_late_receives_total";
 const ITERATOR_AGE: &str = "windlass_iterator_age_seconds";
 const INVOCATION: &str = "windlass_invocation_seconds";
 const DRIVERS: &str = "windlass_drivers";
@@ -40,7 +41,7 @@ const QUEUE_INVOCATIONS: &str = "windlass_queue_concurrent_invocations";
 const LIMIT: &str = "windlass_limit";
 const LOG_LINES_DROPPED: &str = "windlass_log_lines_dropped_total";
 
-const COUNTERS: [CounterOfCounts; 10] = [
+const COUNTERS: [CounterOfCounts; 11] = [
     (POLLED, "events read from the source", |counts| {
         counts.polled.get()
     }),
@@ -86,6 +87,11 @@ const COUNTERS: [CounterOfCounts; 10] = [
         DELETED,
         "messages deleted from the queue after success",
         |counts| counts.deleted.get(),
+    ),
+    (
+        LATE_RECEIVES,
+        "receives whose messages waited for memory beyond half of their visibility timeout",
+        |counts| counts.late_receives.get(),
     ),
 ];
 

@@ -3,6 +3,7 @@
 //! All are object safe and can be faked. The timeout of a call belongs to its adapter: a call that
 //! takes too long ends as a [`Fault`] or an [`Outcome`].
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,7 +50,7 @@ pub trait StreamReader: Send + Sync {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError>;
 
     /// How many milliseconds the clock of the source is ahead of the daemon's wall time; negative
@@ -60,13 +61,22 @@ pub trait StreamReader: Send + Sync {
 }
 
 /// Limits of one read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReadLimits {
+#[derive(Clone, Copy, Debug)]
+pub struct ReadLimits<'a> {
     /// The number of records to request.
     pub max_records: u32,
-    /// Bytes of rendered events: the page ends with the record that reaches them, whatever the
-    /// source returns. It always has at least one record.
-    pub max_bytes: usize,
+    /// The page ends with the record that reaches the memory that it gets, whatever the source
+    /// returns. It always has at least one record.
+    pub memory: &'a dyn ResponseMemory,
+}
+
+/// Memory for the response of one call.
+#[async_trait]
+pub trait ResponseMemory: fmt::Debug + Send + Sync {
+    /// Waits for the memory of a response that has begun to arrive. Called once, before the body is
+    /// read. `event_bytes` is the expected size of the rendered events, `None` if the response does
+    /// not tell. Returns how many bytes of events there is memory for.
+    async fn reserve(&self, event_bytes: Option<usize>) -> usize;
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +91,14 @@ pub trait QueueReader: Send + Sync {
     async fn attributes(&self) -> Result<QueueAttributes, PortError>;
 
     /// Up to `limit` (1 to 10) messages, waiting up to `wait` (0 to 20 s) for the first; they stay
-    /// invisible for `visibility`.
+    /// invisible for `visibility`. All messages of a response are returned, whatever memory it gets:
+    /// their receives are counted.
     async fn receive(
         &self,
         limit: u8,
         wait: Duration,
         visibility: Duration,
+        memory: &dyn ResponseMemory,
     ) -> Result<Vec<Message>, PortError>;
 
     /// Deletes any number of messages, ten to a call; one result for each, in the same order.

@@ -62,6 +62,7 @@ enum Completion {
         request: RequestId,
         result: Result<Vec<Message>, Fault>,
         grant: ReceiveGrant,
+        visibility: Duration,
     },
     /// The queue's visibility timeout, if it could be read.
     Described(Option<Duration>),
@@ -172,8 +173,10 @@ impl QueueDriver {
                 request,
                 result,
                 grant,
+                visibility,
             } => {
-                self.memory.handle_receive(grant, &result);
+                let waited = self.memory.handle_receive(grant, &result);
+                self.count_late_receive(waited, visibility);
                 QueueInput::Received { request, result }
             }
             Completion::Described(timeout) => {
@@ -184,6 +187,20 @@ impl QueueDriver {
             Completion::Other(input) => input,
         };
         self.consumer.handle(input, now);
+    }
+
+    /// Messages that waited for memory were invisible meanwhile: their visibility timeout runs from
+    /// the receive.
+    fn count_late_receive(&self, waited: Duration, visibility: Duration) {
+        if visibility / 2 < waited {
+            self.io.invoker.counts.late_receives.add(1);
+            tracing::warn!(
+                ?waited,
+                ?visibility,
+                "messages waited for memory beyond half of their visibility timeout; raise \
+                 buffer_limit, or run fewer mappings on this daemon"
+            );
+        }
     }
 
     fn report(&self, report: &Report) {
@@ -261,7 +278,7 @@ impl QueueIo {
         if MAX_GRANT_WAIT < self.clock.now().since(requested) {
             return nothing();
         }
-        let received = self.reader.receive(limit, wait, visibility);
+        let received = self.reader.receive(limit, wait, visibility, grant.memory());
         let mut result = tokio::select! {
             biased;
             result = received => result,
@@ -276,6 +293,7 @@ impl QueueIo {
             request,
             result: result.map_err(|error| log_fault(&error)),
             grant,
+            visibility,
         }
     }
 

@@ -153,7 +153,13 @@ impl DriverParts {
         let batch_size = source.settings.batch_size;
         let settings = shard_settings(source.settings, self.filter, poll);
         ShardDriver {
-            memory: PageMemory::new(self.account, backpressure, poll.read_bytes, batch_size),
+            memory: PageMemory::new(
+                self.account,
+                backpressure,
+                clock,
+                poll.read_bytes,
+                batch_size,
+            ),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
             io: Arc::new(ShardIo {
                 key: lease.key,
@@ -185,7 +191,7 @@ impl DriverParts {
         let backpressure = self.invoker.backpressure.clone();
         let settings = self.queue_settings(source, attributes, function_timeout);
         Some(QueueDriver {
-            memory: MessageMemory::new(self.account, backpressure),
+            memory: MessageMemory::new(self.account, backpressure, clock),
             described: Some(clock.now()),
             consumer: QueueConsumer::new(settings, self.seed, clock.now()),
             io: Arc::new(QueueIo {

@@ -84,7 +84,7 @@ impl ShardDriver {
         let io = Arc::clone(&self.io);
         let future: BoxFuture<'static, Completion> = match command {
             ShardCommand::Read { from, limit } => {
-                let grant = self.memory.grant_read(limit, io.clock.now());
+                let grant = self.memory.grant_read(limit);
                 Box::pin(io.read(from, grant))
             }
             ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch)),
@@ -103,7 +103,7 @@ impl ShardDriver {
         let now = self.io.clock.now();
         let input = match completion {
             Completion::Read { result, grant } => {
-                self.memory.handle_read(grant, &result, now);
+                self.memory.handle_read(grant, &result);
                 ShardInput::Read(result)
             }
             Completion::Other(input) => input,
@@ -140,7 +140,7 @@ impl ShardIo {
         grant: impl Future<Output = ReadGrant>,
     ) -> Completion {
         let grant = grant.await;
-        let result = self.reader.read(&self.shard, &from, grant.limits).await;
+        let result = self.reader.read(&self.shard, &from, grant.limits()).await;
         if let Ok(page) = &result {
             self.invoker.counts.polled.add(page.records.len());
             tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");

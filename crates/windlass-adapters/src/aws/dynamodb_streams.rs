@@ -166,7 +166,7 @@ impl ShardApi for DynamoDbStreamsReader {
         &self,
         _: &ShardId,
         iterator: &str,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<GetRecordsResponse, ReadError> {
         const CALL: &str = "GetRecords";
         let raw = RawCall::new(
@@ -182,10 +182,11 @@ impl ShardApi for DynamoDbStreamsReader {
             Ok(_) => {}
             Err(error) => return Err(ReadError::new(self, error)),
         }
-        let parser = |length| {
-            GetRecordsParser::new(&self.template, &self.estimate, length, limits.max_bytes)
+        let event_bytes = |length| self.estimate.event_bytes(length);
+        let parser = |length, max_bytes| {
+            GetRecordsParser::new(&self.template, &self.estimate, length, max_bytes)
         };
-        let response = raw.response(parser).await;
+        let response = raw.response(limits.memory, event_bytes, parser).await;
         response.map_err(|cause| ReadError::Other(self.unusable(CALL, cause)))
     }
 }
@@ -200,7 +201,7 @@ impl StreamReader for DynamoDbStreamsReader {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         read_page(self, shard, from, limits).await
     }

@@ -196,7 +196,7 @@ impl ShardApi for KinesisReader {
         &self,
         shard: &ShardId,
         iterator: &str,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<GetRecordsResponse, ReadError> {
         let raw = RawCall::new(
             || {
@@ -223,9 +223,10 @@ impl ShardApi for KinesisReader {
             arn.region(),
             &self.identity_arn,
         );
+        let event_bytes = |length| self.estimate.event_bytes(length);
         let parser =
-            |length| GetRecordsParser::new(&template, &self.estimate, length, limits.max_bytes);
-        let response = raw.response(parser).await;
+            |length, max_bytes| GetRecordsParser::new(&template, &self.estimate, length, max_bytes);
+        let response = raw.response(limits.memory, event_bytes, parser).await;
         response.map_err(|cause| ReadError::Other(self.unusable("GetRecords", cause)))
     }
 }
@@ -240,7 +241,7 @@ impl StreamReader for KinesisReader {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         read_page(self, shard, from, limits).await
     }

@@ -21,12 +21,14 @@ use aws_smithy_types::error::ErrorMetadata;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 
+use windlass_engine::ports::ResponseMemory;
+
 use super::clients::ATTEMPT_TIMEOUT;
 use crate::wire::streaming_parser::{ResponseParser, StreamingParser};
 
-/// Limit of the memory reserved because of a `content-length`: the largest page of Kinesis, 10 MB
+/// Limit of the buffer allocated because of a `content-length`: the largest page of Kinesis, 10 MB
 /// in base64.
-const MAX_RESERVED: u64 = 16 * 1024 * 1024;
+const MAX_ALLOCATED: usize = 16 * 1024 * 1024;
 
 /// One call whose response is parsed by us.
 pub(super) struct RawCall {
@@ -66,20 +68,26 @@ impl RawCall {
         RawInterceptor(Arc::clone(&self.shared))
     }
 
-    /// Parses the response of a successful call. `new_parser` receives its length in bytes, zero if
-    /// that is unknown.
+    /// Waits for memory and parses the response of a successful call. `event_bytes` computes the
+    /// expected size of its events from its length in bytes. `new_parser` receives the length, zero if
+    /// that is unknown, and how many bytes of events there is memory for.
     ///
     /// # Errors
     /// The response is incomplete, malformed, or takes longer than one attempt may.
     pub(super) async fn response<P: ResponseParser>(
         self,
-        new_parser: impl FnOnce(usize) -> P,
+        memory: &dyn ResponseMemory,
+        event_bytes: impl Fn(usize) -> usize,
+        new_parser: impl FnOnce(usize, usize) -> P,
     ) -> Result<P::Response, BoxError> {
         let body = self.shared.body.lock();
         let body = body.unwrap_or_else(PoisonError::into_inner).take();
         let mut body = body.expect("a success has a body");
-        let parser = new_parser(capacity(body.content_length()));
-        let mut parser = StreamingParser::new(parser);
+        let length = body.content_length();
+        let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+        let max_bytes = memory.reserve(length.map(event_bytes)).await;
+        let capacity = length.unwrap_or_default().min(MAX_ALLOCATED);
+        let mut parser = StreamingParser::new(new_parser(capacity, max_bytes));
         let parse = async {
             while let Some(frame) = body.frame().await {
                 if let Some(piece) = frame?.data_ref() {
@@ -141,12 +149,6 @@ impl DeserializeResponse for RawDeserializer {
     }
 }
 
-/// Bytes to reserve for a response with this `content-length`.
-fn capacity(length: Option<u64>) -> usize {
-    let length = length.unwrap_or_default().min(MAX_RESERVED);
-    usize::try_from(length).unwrap_or_default()
-}
-
 /// Code and message of an error in AWS's JSON protocols. Servers differ in the member names, and
 /// some send several of them.
 pub(super) fn metadata(response: &HttpResponse, body: &[u8]) -> ErrorMetadata {
@@ -176,17 +178,5 @@ impl fmt::Debug for RawInterceptor {
 impl fmt::Debug for RawDeserializer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RawDeserializer")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_reserved_capacity_is_limited() {
-        assert_eq!(capacity(None), 0);
-        assert_eq!(capacity(Some(1_000)), 1_000);
-        assert_eq!(capacity(Some(u64::MAX)), 16 * 1024 * 1024);
     }
 }

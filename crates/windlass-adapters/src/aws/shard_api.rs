@@ -65,7 +65,7 @@ pub(super) trait ShardApi: Sync {
         &self,
         shard: &ShardId,
         iterator: &str,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> impl Future<Output = Result<GetRecordsResponse, ReadError>> + Send;
 
     /// The closed shards of the last listing, if the source may return iterators of a shard after
@@ -185,7 +185,7 @@ pub(super) async fn read_page(
     api: &impl ShardApi,
     shard: &ShardId,
     from: &Cursor,
-    limits: ReadLimits,
+    limits: ReadLimits<'_>,
 ) -> Result<ReadResult, PortError> {
     let mut response = None;
     if let Some(iterator) = &from.iterator {

@@ -19,7 +19,7 @@ use windlass_core::mapping::QueueSource;
 use windlass_core::message::Message;
 use windlass_core::outcome::Fault;
 use windlass_core::queue::EntryResult;
-use windlass_engine::ports::{PortError, QueueAttributes, QueueReader};
+use windlass_engine::ports::{PortError, QueueAttributes, QueueReader, ResponseMemory};
 
 use super::fault::{fault_of_code, port_error, unusable_response};
 use super::raw::RawCall;
@@ -200,6 +200,7 @@ impl QueueReader for SqsReader {
         limit: u8,
         wait: Duration,
         visibility: Duration,
+        memory: &dyn ResponseMemory,
     ) -> Result<Vec<Message>, PortError> {
         let raw = RawCall::new(
             || Output::erase(ReceiveMessageOutput::builder().build()),
@@ -222,7 +223,8 @@ impl QueueReader for SqsReader {
         let call = call.attribute_names(QueueAttributeName::All);
         let sent = call.customize().interceptor(raw.interceptor()).send().await;
         sent.map_err(|error| failed(&self.queue, "ReceiveMessage", error))?;
-        let response = raw.response(|length| ReceiveMessageParser::new(&self.template, length));
+        let parser = |length, _| ReceiveMessageParser::new(&self.template, length);
+        let response = raw.response(memory, ReceiveMessageParser::event_bytes, parser);
         response
             .await
             .map_err(|cause| unusable_response(operation_on(&self.queue, "ReceiveMessage"), cause))

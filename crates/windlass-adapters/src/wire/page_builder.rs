@@ -54,13 +54,21 @@ impl Default for PageEstimate {
     }
 }
 
+impl PageEstimate {
+    /// Bytes of the events of a response of `body_len` bytes.
+    pub(crate) fn event_bytes(&self, body_len: usize) -> usize {
+        let per_kib = self.event_bytes_per_kib.load(Ordering::Relaxed);
+        let expected = (body_len / 1024).saturating_mul(per_kib);
+        body_len.max(expected.saturating_add(expected / 32))
+    }
+}
+
 impl<'e> PageBuilder<'e> {
-    /// Reserves capacity for a response of `body_len` bytes.
+    /// Allocates a buffer for a response of `body_len` bytes.
     pub(super) fn new(estimate: &'e PageEstimate, body_len: usize, max_bytes: usize) -> Self {
-        let expected = body_len / 1024 * estimate.event_bytes_per_kib.load(Ordering::Relaxed);
         let n_records = body_len / estimate.record_bytes.load(Ordering::Relaxed).max(1);
         let records = RecordPageBuilder::with_capacity(
-            body_len.max(expected + expected / 32),
+            estimate.event_bytes(body_len).min(max_bytes),
             n_records + n_records / 32,
         );
         Self {

@@ -86,11 +86,16 @@ pub(crate) struct ReceiveMessageParser<'t> {
 }
 
 impl<'t> ReceiveMessageParser<'t> {
+    /// Expected bytes of the events of a response of `length` bytes.
+    pub(crate) const fn event_bytes(length: usize) -> usize {
+        length.saturating_add(length / 2)
+    }
+
     /// For a response of about `length` bytes.
     pub(crate) fn new(template: &'t EventTemplate, length: usize) -> Self {
         Self {
             template,
-            text: Vec::with_capacity(length + length / 2),
+            text: Vec::with_capacity(Self::event_bytes(length)),
             messages: Vec::new(),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::budget::{Account, Reservation};
+use super::budget::{Account, Availability, Reservation};
 
 /// A limit that all consumers of the daemon share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,24 @@ impl Backpressure {
         }
         let _guard = self.wait(limit);
         account.reserve(amount).await
+    }
+
+    /// Waits until `bytes` of memory are available, and reserves none.
+    pub(super) async fn wait_until_available(
+        &self,
+        account: &Account,
+        bytes: usize,
+    ) -> Availability {
+        let available = account.availability(bytes);
+        if available != Availability::None {
+            return available;
+        }
+        let _guard = self.wait(Limit::Memory);
+        if account.reserve(bytes).await.is_scarce() {
+            Availability::Scarce
+        } else {
+            Availability::Ample
+        }
     }
 
     /// The limit it waits for. Invocations come first: they release memory.

@@ -10,8 +10,8 @@
 //! - Outside of the common pool the rest is *scarce*: a mapping that holds nothing may take a
 //!   share, so that it makes progress; any other may hold 1/16 of the rest.
 //!
-//! Waiting mappings are served as soon as a part is released, first the one that holds least: under
-//! pressure the largest mappings stop.
+//! Waiting mappings are served as soon as a part is released: first those that are [`Urgency::High`],
+//! then the one that holds least, so that under pressure the largest mappings stop.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,6 +44,15 @@ pub struct Budget(Arc<Pool>);
 pub struct Account {
     budget: Budget,
     mapping: MappingId,
+    urgency: Urgency,
+}
+
+/// Which mappings are served first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// Waiting costs something: messages that have arrived become visible again.
+    High,
+    Normal,
 }
 
 /// A part of the budget; released on drop.
@@ -76,6 +85,8 @@ struct Pool {
 struct State {
     used: usize,
     n_waits: u64,
+    /// Waiters that are neither served nor found to be cancelled.
+    n_waiting: usize,
     /// Mappings that hold a part or wait for one.
     holders: BTreeMap<MappingId, Holder>,
 }
@@ -90,6 +101,7 @@ struct Holder {
 struct Waiter {
     /// Order of arrival: breaks ties between mappings that hold the same amount.
     number: u64,
+    urgency: Urgency,
     amount: usize,
     answer: oneshot::Sender<Reservation>,
 }
@@ -97,7 +109,7 @@ struct Waiter {
 type Granted = (oneshot::Sender<Reservation>, Reservation);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Availability {
+pub(super) enum Availability {
     Ample,
     /// Outside of the common pool.
     Scarce,
@@ -132,6 +144,7 @@ impl Budget {
         Account {
             budget: self.clone(),
             mapping: mapping.clone(),
+            urgency: Urgency::Normal,
         }
     }
 
@@ -151,7 +164,12 @@ impl Budget {
     /// Serves waiters. A waiter that was cancelled meanwhile drops its reservation, which takes the
     /// lock: reservations are sent without holding it.
     fn serve(&self) {
-        let granted = self.grant(&mut self.lock());
+        let mut state = self.lock();
+        if state.n_waiting == 0 {
+            return;
+        }
+        let granted = self.grant(&mut state);
+        drop(state);
         for (answer, reservation) in granted {
             drop(answer.send(reservation));
         }
@@ -171,7 +189,8 @@ impl Budget {
                 continue;
             }
             let waiter = state.pop_waiter(&mapping, amount);
-            let account = self.account(&mapping);
+            let mut account = self.account(&mapping);
+            account.urgency = waiter.urgency;
             granted.push((waiter.answer, account.reservation(amount, available)));
         }
         granted
@@ -179,6 +198,26 @@ impl Budget {
 }
 
 impl Account {
+    pub(super) fn with_urgency(self, urgency: Urgency) -> Self {
+        Self { urgency, ..self }
+    }
+
+    /// What a reservation of `amount`, or of a share if that is less, would find now.
+    pub(super) fn availability(&self, amount: usize) -> Availability {
+        let amount = amount.min(self.budget.0.share);
+        let state = self.budget.lock();
+        if state.has_waiters() {
+            return Availability::None;
+        }
+        let held = state.held(&self.mapping);
+        self.budget.0.availability(state.used, held, amount)
+    }
+
+    /// The largest amount of one reservation.
+    pub(super) fn share(&self) -> usize {
+        self.budget.0.share
+    }
+
     /// Waits for `amount`, or for a share if that is less.
     pub async fn reserve(&self, amount: usize) -> Reservation {
         let granted = self.wait(amount);
@@ -214,8 +253,10 @@ impl Account {
         let (answer, granted) = oneshot::channel();
         let mut state = self.budget.lock();
         state.n_waits += 1;
+        state.n_waiting += 1;
         let waiter = Waiter {
             number: state.n_waits,
+            urgency: self.urgency,
             amount: amount.min(self.budget.0.share),
             answer,
         };
@@ -261,7 +302,9 @@ impl Reservation {
         if before == amount {
             return;
         }
-        let Account { budget, mapping } = &self.account;
+        let Account {
+            budget, mapping, ..
+        } = &self.account;
         budget.lock().change(mapping, before, amount);
         if amount < before {
             budget.serve();
@@ -300,23 +343,30 @@ impl State {
     }
 
     fn has_waiters(&self) -> bool {
+        if self.n_waiting == 0 {
+            return false;
+        }
         let mut waiting = self.holders.values().flat_map(|holder| &holder.waiting);
         waiting.any(|waiter| !waiter.answer.is_closed())
     }
 
     fn drop_cancelled(&mut self) {
+        let mut n_waiting = 0;
         self.holders.retain(|_, holder| {
             holder.waiting.retain(|waiter| !waiter.answer.is_closed());
+            n_waiting += holder.waiting.len();
             0 < holder.held || !holder.waiting.is_empty()
         });
+        self.n_waiting = n_waiting;
     }
 
-    /// The next mapping to serve, with the requested amount: of those not refused, the one that
-    /// holds least.
+    /// The next mapping to serve, with the requested amount: of those not refused, the most urgent
+    /// one that holds least.
     fn next(&self, refused: &BTreeSet<MappingId>) -> Option<(MappingId, usize)> {
         let waiting = self.holders.iter().filter_map(|(mapping, holder)| {
             let first = holder.waiting.front()?;
-            Some((mapping, (holder.held, first.number), first.amount))
+            let order = (first.urgency, holder.held, first.number);
+            Some((mapping, order, first.amount))
         });
         let (mapping, _, amount) = waiting
             .filter(|(mapping, ..)| !refused.contains(mapping))
@@ -328,6 +378,7 @@ impl State {
     fn pop_waiter(&mut self, mapping: &MappingId, amount: usize) -> Waiter {
         let holder = self.holders.get_mut(mapping);
         let waiter = holder.and_then(|holder| holder.waiting.pop_front());
+        self.n_waiting -= usize::from(waiter.is_some());
         self.change(mapping, 0, amount);
         waiter.expect("the next mapping to serve has a waiter")
     }

@@ -1,12 +1,13 @@
 //! The memory and the invocation slots that all mappings of a daemon share.
 //!
-//! A read or a receive reserves memory before it starts, since data that has arrived cannot be
-//! refused. What the consumer keeps of it stays reserved until it is resolved.
+//! A read or a receive starts when memory is available, and reserves it when its response begins to
+//! arrive. What the consumer keeps of the response stays reserved until it is resolved.
 
 mod backpressure;
 mod budget;
 mod messages;
 mod pages;
+mod response;
 
 pub use backpressure::{Backpressure, Limit};
 pub use budget::{Account, Budget, Reservation};

@@ -35,6 +35,8 @@ pub struct Counts {
     pub on_failure_delivered: Count,
     /// Deleted from the queue after success.
     pub deleted: Count,
+    /// Receives whose messages waited for memory beyond half of their visibility timeout.
+    pub late_receives: Count,
 }
 
 /// A number that only grows, and its recent growth.

@@ -53,7 +53,7 @@ impl StreamReader for EndingReader {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         match self.inner.read(shard, from, limits).await {
             Err(error) if error.fault == Fault::Gone && self.absent.contains(shard) => {

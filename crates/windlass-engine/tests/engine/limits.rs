@@ -83,6 +83,42 @@ async fn a_consumer_that_waits_for_memory_can_be_stopped() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn queues_that_fill_at_the_same_time_stay_within_the_limit() {
+    let daemon = Daemon::start();
+    let function = daemon.adapters.function("f");
+    function.answers(Answer::After(Duration::from_secs(1), Outcome::Success));
+    let queues: Vec<_> = (0..60).map(|n| daemon.queue(&format!("q{n}"))).collect();
+    for number in 0..60 {
+        daemon.map(&format!("q{number}"), "f", 10).await;
+    }
+    pass(5).await;
+    assert_eq!(daemon.budget.used(), 0, "a long poll reserves nothing");
+    let large = vec![b' '; 1024 * 1024 - 100];
+    for queue in &queues {
+        (0..10).for_each(|_| queue.send(&large));
+    }
+    let mut most = 0;
+    while queues.iter().any(|queue| 0 < queue.n_messages()) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        most = most.max(daemon.budget.used());
+    }
+    let total = daemon.budget.total();
+    assert!(total / 2 < most && most <= total + total / 20, "{most}");
+    assert!(queues.iter().all(|queue| queue.dead_letters().is_empty()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_shards_reserve_nothing() {
+    let daemon = Daemon::start();
+    daemon.adapters.function("f");
+    let stream = daemon.stream("orders", 50);
+    daemon.map("stream/orders", "f", 100).await;
+    pass(5).await;
+    assert!((0..50).all(|shard| 2 < stream.n_reads(shard)));
+    assert_eq!(daemon.budget.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn memory_stays_within_the_limit_while_a_function_is_slow() {
     let daemon = Daemon::with(|settings| settings.buffer_limit = 8 * 1024 * 1024);
     let stream = daemon.stream("orders", 20);

@@ -14,7 +14,7 @@ use windlass_core::message::Message;
 use windlass_core::outcome::Fault;
 use windlass_core::queue::EntryResult;
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{PortError, QueueAttributes, QueueReader};
+use windlass_engine::ports::{PortError, QueueAttributes, QueueReader, ResponseMemory};
 
 use super::{failed, lock};
 
@@ -156,12 +156,15 @@ impl QueueReader for FakeQueue {
         limit: u8,
         wait: Duration,
         visibility: Duration,
+        memory: &dyn ResponseMemory,
     ) -> Result<Vec<Message>, PortError> {
         let end = Instant::now() + wait;
         loop {
             let sent = self.sent.notified();
             let taken = self.take(usize::from(limit), visibility);
             if !taken.is_empty() || end <= Instant::now() {
+                let bytes = taken.iter().map(|message| message.event.len()).sum();
+                memory.reserve(Some(bytes)).await;
                 return Ok(taken);
             }
             // Messages become visible without a notification, so poll.

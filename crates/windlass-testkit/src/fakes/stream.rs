@@ -1,6 +1,7 @@
 //! A stream whose records and shards the test adds.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -89,6 +90,15 @@ impl FakeStream {
         n_reads
     }
 
+    fn page_bytes(&self, shard: &ShardId, from: &Cursor, max_records: u32) -> usize {
+        let shards = lock(&self.shards);
+        let bytes = |shard: &FakeShard| {
+            let records = &shard.records[shard.page(&from.after, max_records)];
+            records.iter().map(|(event, _)| event.len()).sum()
+        };
+        shards.get(shard).map_or(0, bytes)
+    }
+
     fn change(&self, shard: usize, change: impl FnOnce(&mut FakeShard)) {
         let mut shards = lock(&self.shards);
         change(shards.get_mut(&name(shard)).expect("the shard exists"));
@@ -96,6 +106,12 @@ impl FakeStream {
 }
 
 impl FakeShard {
+    fn page(&self, after: &Position, max_records: u32) -> Range<usize> {
+        // After a stream was created again, a position of the first one may be beyond its end.
+        let start = self.offset(after).min(self.records.len());
+        start..self.records.len().min(start + max_records as usize)
+    }
+
     fn offset(&self, after: &Position) -> usize {
         match after {
             Position::TrimHorizon => 0,
@@ -129,19 +145,21 @@ impl StreamReader for FakeStream {
         &self,
         shard: &ShardId,
         from: &Cursor,
-        limits: ReadLimits,
+        limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         tokio::time::sleep(Duration::from_millis(5)).await;
+        let expected = self.page_bytes(shard, from, limits.max_records);
+        let max_bytes = limits.memory.reserve(Some(expected)).await;
         let mut shards = lock(&self.shards);
         let Some(shard) = shards.get_mut(shard) else {
             return Err(failed("GetRecords", Fault::Gone));
         };
         shard.n_reads += 1;
-        let start = shard.offset(&from.after);
-        let end = shard.records.len().min(start + limits.max_records as usize);
+        let page = shard.page(&from.after, limits.max_records);
+        let start = page.start;
         let mut builder = RecordPageBuilder::default();
-        for index in start..end {
-            if !builder.is_empty() && limits.max_bytes <= builder.len() {
+        for index in page {
+            if !builder.is_empty() && max_bytes <= builder.len() {
                 break;
             }
             let (event, arrival) = &shard.records[index];

@@ -9,7 +9,7 @@ use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_engine::ports::{PortError, QueueReader, StreamReader, chain};
 
-use super::limits;
+use super::{ROOM, limits};
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
@@ -144,7 +144,7 @@ async fn an_incomplete_response_is_a_transient_fault() {
             read(&clients).await,
             table.read(&shard, &cursor(), limits(10)).await.map(drop),
             queue
-                .receive(1, Duration::ZERO, Duration::ZERO)
+                .receive(1, Duration::ZERO, Duration::ZERO, &ROOM)
                 .await
                 .map(drop),
         ];
@@ -175,7 +175,7 @@ fn both_codes_of_a_missing_queue_are_known() {
     let body = br#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"gone"}"#;
     for headers in [&[query][..], &[]] {
         http.respond_with(400, headers, body);
-        let received = runtime().block_on(reader.receive(1, Duration::ZERO, Duration::ZERO));
+        let received = runtime().block_on(reader.receive(1, Duration::ZERO, Duration::ZERO, &ROOM));
         let error = received.unwrap_err();
         assert_eq!(error.fault, Fault::Gone);
         assert_eq!(error.operation, "ReceiveMessage of queue q");

@@ -11,21 +11,38 @@ mod server_clock;
 mod sqs;
 mod streams;
 
+use async_trait::async_trait;
 use aws_smithy_types::DateTime;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::Value;
 use windlass_core::ids::KeyHash;
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::ReadLimits;
+use windlass_engine::ports::{ReadLimits, ResponseMemory};
 
 /// Generated responses of each service.
 const CASES: u32 = 800;
 
+/// Memory of a fixed size for each response.
+#[derive(Debug)]
+struct Room {
+    bytes: usize,
+}
+
+/// No limit.
+const ROOM: Room = Room { bytes: usize::MAX };
+
+#[async_trait]
+impl ResponseMemory for Room {
+    async fn reserve(&self, _: Option<usize>) -> usize {
+        self.bytes
+    }
+}
+
 /// Limits the number of records, but not their size.
-const fn limits(max_records: u32) -> ReadLimits {
+const fn limits(max_records: u32) -> ReadLimits<'static> {
     ReadLimits {
         max_records,
-        max_bytes: usize::MAX,
+        memory: &ROOM,
     }
 }
 

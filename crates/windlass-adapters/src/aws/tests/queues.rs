@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use windlass_core::arn::SourceArn;
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::outcome::Fault;
 use windlass_core::queue::EntryResult;
-use windlass_engine::ports::{QueueReader, chain};
+use windlass_engine::ports::{QueueReader, ResponseMemory, chain};
 
+use super::ROOM;
 use crate::aws::source_exists;
 use crate::aws::sqs::SqsReader;
 use crate::tests::test_http::{TestHttp, queue};
@@ -42,13 +45,54 @@ fn batch_response(done: std::ops::Range<usize>, failed: &[(usize, bool)]) -> Str
     json!({"Successful": done, "Failed": failed}).to_string()
 }
 
+/// Memory that is granted when the test says so.
+#[derive(Debug, Default)]
+struct HeldBack {
+    requested: Notify,
+    granted: Notify,
+}
+
+#[async_trait]
+impl ResponseMemory for HeldBack {
+    async fn reserve(&self, event_bytes: Option<usize>) -> usize {
+        assert_eq!(event_bytes, None, "the length of the response is unknown");
+        self.requested.notify_one();
+        self.granted.notified().await;
+        usize::MAX
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_waits_for_memory_is_still_complete() {
+    let (http, reader) = reader();
+    let message = json!({"MessageId": "m", "ReceiptHandle": "r", "Body": "b"});
+    http.respond(
+        json!({"QueueUrl": URL, "Messages": [message]})
+            .to_string()
+            .as_bytes(),
+    );
+    let memory = HeldBack::default();
+    let receive = reader.receive(1, Duration::ZERO, Duration::ZERO, &memory);
+    let grant = async {
+        memory.requested.notified().await;
+        assert_eq!(http.requests().len(), 2, "GetQueueUrl and ReceiveMessage");
+        // The time that a response may take runs only while it is read.
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        memory.granted.notify_one();
+    };
+    let (received, ()) = tokio::join!(receive, grant);
+    assert_eq!(received.unwrap().len(), 1);
+}
+
 #[tokio::test]
 async fn a_receive_requests_all_attributes_of_an_event() {
     let (http, reader) = reader();
     http.respond(b"{}");
     for _ in 0..2 {
         let wait = Duration::from_secs(20);
-        let messages = reader.receive(7, wait, Duration::from_secs(90)).await;
+        let messages = reader
+            .receive(7, wait, Duration::from_secs(90), &ROOM)
+            .await;
         assert_eq!(messages.unwrap(), []);
     }
     let requests = http.requests();
@@ -76,7 +120,9 @@ async fn at_aws_the_url_of_a_queue_comes_from_its_arn() {
         ),
     ] {
         let reader = SqsReader::new(&clients, &queue(arn, false, Duration::ZERO));
-        let received = reader.receive(1, Duration::ZERO, Duration::ZERO).await;
+        let received = reader
+            .receive(1, Duration::ZERO, Duration::ZERO, &ROOM)
+            .await;
         assert_eq!(received.unwrap(), []);
         let source = SourceArn::parse(arn).unwrap();
         source_exists(&clients, &source).await.unwrap();
@@ -100,7 +146,7 @@ async fn a_denied_call_names_its_action() {
         (reader.attributes().await.err(), "sqs:GetQueueAttributes"),
         (
             reader
-                .receive(1, Duration::ZERO, Duration::ZERO)
+                .receive(1, Duration::ZERO, Duration::ZERO, &ROOM)
                 .await
                 .err(),
             "sqs:ReceiveMessage",

@@ -10,7 +10,7 @@ use windlass_core::message::Message as Raw;
 use windlass_engine::ports::QueueReader;
 
 use super::json::{Json, Members, binary, digits, maybe, object, others, spelled, text};
-use super::{CASES, for_many, hash, parsed};
+use super::{CASES, ROOM, for_many, hash, parsed};
 use crate::aws::sqs::SqsReader;
 use crate::tests::test_http::{TestHttp, queue, runtime};
 
@@ -31,7 +31,7 @@ fn our_parser_and_the_sdk_agree() {
             let reader = if is_fifo { &fifo } else { &standard };
             let (typed, raw) = runtime.block_on(async {
                 let typed = clients.sqs.receive_message().queue_url("https://q").send();
-                let raw = reader.receive(10, window(0), window(30));
+                let raw = reader.receive(10, window(0), window(30), &ROOM);
                 (typed.await.unwrap(), raw.await)
             });
             let typed = typed.messages.unwrap_or_default();

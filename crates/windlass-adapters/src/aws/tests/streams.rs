@@ -10,7 +10,7 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{ReadLimits, StreamReader};
 
-use super::limits;
+use super::{Room, limits};
 use crate::aws::AwsClients;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
@@ -335,7 +335,7 @@ async fn a_truncated_page_is_continued_after_its_last_record() {
         http.respond_once(200, &body);
         let limits = ReadLimits {
             max_records: 10,
-            max_bytes: 100_000,
+            memory: &Room { bytes: 100_000 },
         };
         let page = reader.read(&shard, &from, limits).await.unwrap();
         assert_eq!(page.records.len(), 3);

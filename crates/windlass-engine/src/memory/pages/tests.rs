@@ -1,13 +1,17 @@
-//! Counted is what is in memory; reserved is what may arrive.
+//! Counted is what is in memory; reserved is what arrives.
+
+use std::time::Duration;
 
 use futures::FutureExt;
 use windlass_core::ids::KeyHash;
 use windlass_core::mapping::MappingId;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
+use windlass_core::time::Timestamp;
 
 use super::*;
 use crate::memory::Budget;
+use crate::ports::ResponseMemory;
 
 const MAX_PAGE: usize = 32 * 1024 * 1024;
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -27,7 +31,8 @@ impl Shard {
     fn new() -> Self {
         let budget = Budget::new(1 << 30);
         let account = budget.account(&MappingId::new("m"));
-        let memory = PageMemory::new(account, Backpressure::default(), MAX_PAGE, 100);
+        let (waits, clock) = (Backpressure::default(), Clock::start());
+        let memory = PageMemory::new(account, waits, clock, MAX_PAGE, 100);
         Self { budget, memory }
     }
 
@@ -40,10 +45,14 @@ impl Shard {
             behind,
             has_children: false,
         });
-        let grant = self.memory.grant_read(100, NOW).now_or_never();
-        let grant = grant.expect("there is memory");
-        self.memory.handle_read(grant, &result, NOW);
+        let grant = self.grant(100);
+        self.memory.handle_read(grant, &result);
         records
+    }
+
+    fn grant(&self, max_records: u32) -> ReadGrant {
+        let grant = self.memory.grant_read(max_records).now_or_never();
+        grant.expect("there is memory")
     }
 
     /// The memory in use when the consumer has these records.
@@ -115,45 +124,52 @@ fn pages_are_released_in_any_order() {
 }
 
 #[test]
-fn a_first_read_reserves_the_largest_page() {
-    let mut shard = Shard::new();
-    let plan = shard.memory.plan(10_000, NOW);
-    assert_eq!((plan.max_records, plan.bytes()), (10_000, MAX_PAGE));
-    shard.read(10, 2_000, Duration::from_secs(9));
-    let plan = shard.memory.plan(10_000, NOW);
-    assert_eq!((plan.max_records, plan.bytes()), (10_000, MAX_PAGE));
-    let record = 4_000 + 2 * RECORD_OVERHEAD;
-    assert_eq!(shard.memory.plan(100, NOW).bytes(), 100 * record);
+fn a_read_that_waits_for_its_response_reserves_nothing() {
+    let shard = Shard::new();
+    let grant = shard.grant(10_000);
+    assert_eq!((grant.max_records, shard.budget.used()), (10_000, 0));
+    // An idle shard returns less than a record.
+    let reserve = |bytes| grant.response.reserve(bytes).now_or_never();
+    assert_eq!(reserve(Some(200)), Some(MIN_PAGE_BYTES));
+    assert_eq!(shard.budget.used(), 0);
+    assert_eq!(reserve(Some(1_000_000)), Some(2_000_000));
+    assert_eq!(shard.budget.used(), 2_000_000);
 }
 
 #[test]
-fn a_read_shortly_after_the_tip_reserves_little() {
-    let mut shard = Shard::new();
-    shard.read(0, 0, Duration::ZERO);
-    let plan = shard.memory.plan(10_000, NOW + Duration::from_secs(1));
-    assert_eq!((plan.max_records, plan.bytes()), (1_000, TIP_BYTES));
-    let plan = shard.memory.plan(10_000, NOW + Duration::from_secs(3));
-    assert_eq!((plan.max_records, plan.bytes()), (10_000, MAX_PAGE));
-    // Some servers report every page to end at the tip; a full one does not.
-    shard.read(100, 10, Duration::ZERO);
-    assert_eq!(shard.memory.plan(10_000, NOW).max_records, 10_000);
+fn a_response_of_unknown_length_reserves_the_largest_page() {
+    let shard = Shard::new();
+    let grant = shard.grant(10_000);
+    let max_bytes = grant.response.reserve(None).now_or_never();
+    assert_eq!(max_bytes, Some(MAX_PAGE));
+    assert_eq!(shard.budget.used(), MAX_PAGE);
+    drop(grant);
+    assert_eq!(shard.budget.used(), 0);
 }
 
 #[test]
-fn a_read_requests_what_fits_into_its_reservation() {
+fn while_memory_is_scarce_a_read_requests_little() {
     let mut shard = Shard::new();
-    let granted = |plan: ReadPlan, available, is_scarce, batch_size| {
-        plan.fit(available, is_scarce, batch_size).max_records
-    };
-    let unknown = shard.memory.plan(10_000, NOW);
-    assert_eq!(granted(unknown, MAX_PAGE, false, 100), 10_000);
-    assert_eq!(granted(unknown, MAX_PAGE, true, 100), 10);
-    assert_eq!(granted(unknown, MAX_PAGE / 2, false, 100), 10);
-    shard.read(1, 1_000, Duration::from_secs(9));
-    let known = shard.memory.plan(1_000, NOW);
-    let record = 2_000 + 2 * RECORD_OVERHEAD;
-    assert_eq!(granted(known, known.bytes(), false, 100), 1_000);
-    assert_eq!(granted(known, 50 * record, false, 100), 50);
-    assert_eq!(granted(known, 50 * record, true, 10), 10);
-    assert_eq!(granted(known, 1, true, 100), 1);
+    let other = shard.budget.account(&MappingId::new("other"));
+    let mut full = other.empty();
+    full.set(shard.budget.total() / 8 * 7);
+    assert_eq!(shard.grant(10_000).max_records, PROBE_RECORDS);
+    drop(shard.read(1, 1_000, Duration::from_secs(9)));
+    assert_eq!(shard.grant(10_000).max_records, 100);
+    drop(shard.read(1, 10_000, Duration::from_secs(9)));
+    let record = 2 * (10_000 + RECORD_OVERHEAD);
+    let fitting = u32::try_from(MIN_PAGE_BYTES / record).unwrap();
+    assert_eq!(shard.grant(10_000).max_records, fitting);
+    full.set(shard.budget.total());
+    assert!(shard.memory.grant_read(1).now_or_never().is_none());
+}
+
+#[test]
+fn a_read_requests_no_more_records_than_fit_into_a_share() {
+    let mut shard = Shard::new();
+    shard.read(1, 1_000_000, Duration::from_secs(9));
+    let share = shard.budget.total() / 16;
+    let record = 2 * (1_000_000 + RECORD_OVERHEAD);
+    let fitting = u32::try_from(share / record).unwrap();
+    assert_eq!(shard.grant(10_000).max_records, fitting);
 }
