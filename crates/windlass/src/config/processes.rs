@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn every_key_is_read() {
         let function = "    command: [sh, -c, 'exit 3', 5]
-    directory: ../usr
+    directory: /usr
     handler: app.handler
     environment: {TABLE: words, COUNT: 3, ENABLED: true, EMPTY: ''}
     inherit_environment: [TEAM_*]
@@ -240,7 +240,7 @@ mod tests {
         ];
         let expected = ProcessFunction {
             command: ["sh", "-c", "exit 3", "5"].map(str::to_owned).to_vec(),
-            directory: PathBuf::from("/bin/../usr"),
+            directory: PathBuf::from("/usr"),
             handler: Some("app.handler".to_owned()),
             environment: pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             inherit_environment: vec!["TEAM_*".to_owned()],
