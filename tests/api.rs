@@ -24,17 +24,17 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use windlass_admin::{
-    ApplyParts, ConfigMapping, ConfigProblems, Control, ControlParts, Metrics, PendingMappings,
+    ApplyParts, ConfigMapping, Control, ControlParts, MappingProblems, Metrics, PendingMappings,
     Readiness, Server, ServerParts,
 };
-use windlass_core::arn::{Arn, ArnScope, SourceArn};
+use windlass_core::arn::{ArnScope, SourceArn};
 use windlass_core::function::FunctionName;
 use windlass_core::mapping::{DesiredState, MappingRow};
 use windlass_core::outcome::Fault;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::memory::Budget;
-use windlass_engine::ports::{MappingStore as _, PortError, ResourceLookup, Store};
+use windlass_engine::ports::{FunctionLookup, MappingStore as _, PortError, ResourceLookup, Store};
 use windlass_engine::status::{LeaseCounts, StatusBoard};
 use windlass_engine::supervisor::Wakeup;
 use windlass_testkit::fakes::FakeStore;
@@ -112,7 +112,7 @@ fn configured_mappings_start_by_the_clock_of_the_source() {
         let parts = ApplyParts {
             store: Arc::clone(store) as _,
             lookup: Arc::new(FakeResources { answered }),
-            problems: ConfigProblems::default(),
+            problems: MappingProblems::default(),
             wakeup: Wakeup::default(),
             clock: corrected_clock(600_000),
             prune: false,
@@ -164,7 +164,7 @@ impl Exchange {
             board: Arc::clone(&board),
             wakeup: Wakeup::default(),
             clock,
-            config_problems: ConfigProblems::default(),
+            problems: MappingProblems::default(),
             home: home(),
         });
         let parts = ServerParts {
@@ -339,14 +339,18 @@ impl Runner for Exchange {
 
 #[async_trait::async_trait]
 impl ResourceLookup for FakeResources {
-    async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError> {
+    async fn function(&self, name: &FunctionName) -> Result<FunctionLookup, PortError> {
         match name.name.as_str() {
-            "missing" => Ok(None),
+            "missing" => Ok(FunctionLookup::Missing),
+            "unchecked" => Ok(FunctionLookup::Unchecked {
+                arn: name.resolve(&home()),
+                reason: "GetFunctionConfiguration of unchecked: HTTP 404".to_owned(),
+            }),
             "silent" => Err(error(
                 "GetFunctionConfiguration of silent",
                 Fault::Transient,
             )),
-            _ => Ok(Some(name.resolve(&home()))),
+            _ => Ok(FunctionLookup::Found(name.resolve(&home()))),
         }
     }
 

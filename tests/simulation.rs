@@ -37,3 +37,16 @@ fn a_queue_keeps_its_invariants() {
     let faults = [totals.crashes, totals.drains, totals.redeliveries];
     assert!(faults.iter().all(|n| 100 < *n), "{totals}");
 }
+
+#[test]
+fn the_rows_of_a_stream_keep_their_invariants() {
+    let totals = simulate(world::stream::run);
+    println!("{totals}");
+    let faults = [
+        totals.crashes,
+        totals.trims,
+        totals.expired,
+        totals.recreated,
+    ];
+    assert!(faults.iter().all(|n| 100 < *n), "{totals}");
+}

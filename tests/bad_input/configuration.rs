@@ -28,7 +28,7 @@ async fn a_file_that_is_not_a_mapping_of_keys() {
 
 #[tokio::test]
 async fn values_out_of_bounds() {
-    let says = ["windlass.yaml:1: sqs.wait_time: must be between 0s and 20s"];
+    let says = ["windlass.yaml:1: sqs.wait_time: \"21s\" is not between 0s and 20s"];
     assert_refused("sqs: {wait_time: 21s}\n", &says).await;
 }
 
@@ -66,20 +66,13 @@ const FUNCTION: &str = "functions: {f: {url: 'http://127.0.0.1:9'}}\n";
 
 #[tokio::test]
 async fn invalid_arns() {
-    for (arn, says) in [
-        (
-            "arn:aws:kinesis:nowhere",
-            "at 'eventSourceArn' failed to satisfy constraint",
-        ),
-        ("arn:aws:s3:::bucket", "Unrecognized event source"),
-    ] {
+    for arn in ["arn:aws:kinesis:nowhere", "arn:aws:s3:::bucket"] {
         let mapping = format!("mappings:\n- FunctionName: f\n  EventSourceArn: {arn}\n");
         let config = format!("{FUNCTION}{mapping}  StartingPosition: LATEST\n");
-        assert_refused(
-            &config,
-            &["windlass.yaml:4: mappings[0]: EventSourceArn: ", says],
-        )
-        .await;
+        let says = format!(
+            "windlass.yaml:4: mappings[0]: EventSourceArn \"{arn}\" is not the ARN of a Kinesis stream"
+        );
+        assert_refused(&config, &[&says]).await;
     }
 }
 
@@ -90,11 +83,11 @@ async fn unsupported_members() {
         "ParallelizationFactor: 2",
         "BatchSiz: 3",
     ] {
-        let (name, _) = member.split_once(':').unwrap();
+        let shown = member.replace(':', "");
         let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
         let mapping = format!("mappings:\n- FunctionName: f\n  EventSourceArn: {arn}\n");
         let config = format!("{FUNCTION}{mapping}  StartingPosition: LATEST\n  {member}\n");
-        let says = format!("windlass.yaml:6: mappings[0]: {name}: ");
+        let says = format!("windlass.yaml:6: mappings[0]: {shown}: ");
         assert_refused(&config, &[&says]).await;
     }
 }
@@ -106,9 +99,9 @@ async fn members_of_the_wrong_type() {
     );
     let says = [
         "windlass.yaml:3: mappings[0]: EventSourceArn: ",
-        "windlass.yaml:4: mappings[0]: BatchSize: expected a whole number, found text",
-        "windlass.yaml:5: mappings[0]: Enabled: expected true or false, found the number 1",
-        "windlass.yaml:6: mappings[0]: Nothing: ",
+        "windlass.yaml:4: mappings[0]: BatchSize \"ten\" is not a whole number",
+        "windlass.yaml:5: mappings[0]: Enabled 1 is not true or false",
+        "windlass.yaml:6: mappings[0]: Nothing 1: ",
     ];
     assert_refused(&config, &says).await;
 }

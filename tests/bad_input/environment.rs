@@ -64,7 +64,7 @@ async fn empty_variables_count_as_unset() {
     std::fs::write(dir.path().join("windlass.yaml"), "listen: nowhere\n").unwrap();
     let serve = ["serve", "--config", "windlass.yaml"];
     let ended = run_with(dir.path(), &variables, &serve).await;
-    ended.assert(USAGE, &["windlass.yaml:1: listen: 'nowhere'"]);
+    ended.assert(USAGE, &["windlass.yaml:1: listen: \"nowhere\""]);
 }
 
 #[tokio::test]

@@ -6,14 +6,13 @@ use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStderr};
 use windlass_emulator::Emulator;
 use windlass_tests::temp_dir::TempDir;
 use windlass_tests::{daemon, wait};
 
-use crate::TIMEOUT;
+use crate::{TIMEOUT, get};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 
@@ -67,15 +66,6 @@ async fn address(log: &mut BufReader<ChildStderr>) -> String {
     tokio::time::timeout(TIMEOUT, found)
         .await
         .expect("it listens in time")
-}
-
-async fn get(address: &str, path: &str) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await?;
-    let mut response = String::new();
-    stream.read_to_string(&mut response).await?;
-    Ok(response)
 }
 
 /// The daemon loses lines, delivers records, is ready, and stops with success.

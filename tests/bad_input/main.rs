@@ -1,4 +1,5 @@
 //! Exit codes and error messages of the program on bad input: each names the position and the remedy.
+//! And what its probes answer when it cannot work.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use windlass_tests::daemon;
 
@@ -17,6 +18,7 @@ mod configuration;
 mod environment;
 mod log;
 mod network;
+mod readiness;
 mod store;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -88,6 +90,16 @@ async fn serve(dir: &Path, config: &str) -> Ended {
         ],
     )
     .await
+}
+
+/// The response of a daemon as HTTP writes it.
+async fn get(address: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await?;
+    Ok(response)
 }
 
 /// A server that sends the same response to every request and counts its connections.

@@ -75,6 +75,45 @@ async fn functions_that_do_not_exist() {
     assert_ne!(asked.load(Ordering::Relaxed), 0, "Lambda was called");
 }
 
+#[tokio::test]
+async fn functions_that_cannot_be_looked_up() {
+    let dir = TempDir::new("lookup");
+    // It accepts connections and never answers: a lookup would take longer than the test waits.
+    let silent = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let lambda = format!("http://{}", silent.local_addr().unwrap());
+    let queue = |name| format!("arn:aws:sqs:us-east-1:000000000000:{name}");
+    let config = json!({
+        "store": format!("sqlite:{}", dir.path().join("store").display()),
+        "aws": {"endpoints": {"lambda": lambda, "sqs": "http://127.0.0.1:9"}},
+        "functions": {"f": {"url": "http://127.0.0.1:9"}},
+        "mappings": [
+            {"FunctionName": "resize", "EventSourceArn": queue("a")},
+            {"FunctionName": "f", "EventSourceArn": queue("b")},
+        ],
+    });
+    let daemon = Daemon::start(dir.path(), &config.to_string())
+        .await
+        .unwrap();
+    let (status, _) = daemon.call("GET", "/livez", None).await.unwrap();
+    assert_eq!(status, 200);
+    let path = "/2015-03-31/event-source-mappings";
+    let (_, created) = daemon.call("GET", path, None).await.unwrap();
+    let created = created["EventSourceMappings"].as_array().unwrap();
+    assert_eq!(created.len(), 1, "the other runs already: {created:?}");
+    let reported = wait::until_some("the notice is shown", TIMEOUT, async || {
+        let (_, shown) = daemon.call("GET", "/windlass/v1/mappings", None).await?;
+        let all = shown.as_array().into_iter().flatten();
+        let mut notices = all.filter_map(|it| it["notice"].as_str());
+        let says = "the function could not be checked: no answer within 5s";
+        Ok(notices.any(|notice| notice == says).then_some(()))
+    });
+    reported.await.unwrap();
+    let (_, created) = daemon.call("GET", path, None).await.unwrap();
+    let created = created["EventSourceMappings"].as_array().unwrap();
+    assert_eq!(created.len(), 2, "it may be invoked: {created:?}");
+    daemon.stop().await.unwrap();
+}
+
 fn config(dir: &TempDir, kinesis: &str, function_url: &str) -> String {
     let mapping = json!({
         "FunctionName": "f",

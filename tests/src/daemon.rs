@@ -256,8 +256,13 @@ impl Daemon {
     }
 
     /// The same with another signal.
-    pub async fn stop_by(mut self, signal: &str) -> anyhow::Result<String> {
+    pub async fn stop_by(self, signal: &str) -> anyhow::Result<String> {
         self.signal(signal)?;
+        self.ended().await
+    }
+
+    /// Waits until the daemon exits with success and returns the log.
+    pub async fn ended(mut self) -> anyhow::Result<String> {
         let status = tokio::time::timeout(TIMEOUT, self.child.wait()).await;
         let status = status.context("the daemon does not stop in time")??;
         let log = self.rest_of_log().await?;

@@ -12,7 +12,8 @@ use windlass_core::outcome::Fault;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{
-    AdapterFactory, BoxError, PortError, QueueReader, ResourceLookup, StreamReader, Target,
+    AdapterFactory, BoxError, FunctionLookup, PortError, QueueReader, ResourceLookup, StreamReader,
+    Target,
 };
 
 use windlass_engine::status::StatusBoard;
@@ -233,15 +234,16 @@ impl AdapterFactory for Adapters {
 
 #[async_trait]
 impl ResourceLookup for Adapters {
-    async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError> {
+    async fn function(&self, name: &FunctionName) -> Result<FunctionLookup, PortError> {
         let arn = name.resolve(&self.home);
         let arn = match self.configured(&arn).map(|function| &function.kind) {
-            Some(FunctionKind::Http(_) | FunctionKind::Process(_)) => return Ok(Some(arn)),
+            Some(FunctionKind::Http(_) | FunctionKind::Process(_)) => {
+                return Ok(FunctionLookup::Found(arn));
+            }
             Some(FunctionKind::Lambda(lambda)) => lambda.clone(),
             None => arn,
         };
-        let exists = find_function(&self.lookup_aws.clients_for(&arn).lambda, &arn).await?;
-        Ok(exists.then_some(arn))
+        find_function(&self.lookup_aws.clients_for(&arn).lambda, &arn).await
     }
 
     fn function_arn(&self, name: &FunctionName) -> Option<Arn> {
@@ -259,6 +261,10 @@ impl ResourceLookup for Adapters {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::StreamExt as _;
+    use futures::stream::FuturesUnordered;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -266,11 +272,8 @@ mod tests {
     use crate::aws::Service;
     use crate::targets::HttpFunction;
 
-    /// The region that a call about a stream in `region` is signed for.
-    async fn signed_for(region: &str) -> String {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let adapters = Adapters::load(AdapterSettings {
+    async fn with_kinesis_at(url: String) -> Adapters {
+        Adapters::load(AdapterSettings {
             aws: AwsSettings {
                 region: "us-east-1".to_owned(),
                 endpoints: BTreeMap::from([(Service::Kinesis, url)]),
@@ -280,7 +283,57 @@ mod tests {
             account_id: "000000000000".to_owned(),
             functions: BTreeMap::new(),
         })
-        .await;
+        .await
+    }
+
+    /// The API has a thread of its own, on which connections would stand still with it.
+    #[tokio::test]
+    async fn lookups_of_the_api_share_no_connection_with_readers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let adapters = with_kinesis_at(url).await;
+        let source = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
+        let source = SourceArn::parse(source).unwrap();
+        let connections = AtomicUsize::new(0);
+        let server = async {
+            let mut open = FuturesUnordered::new();
+            loop {
+                tokio::select! {
+                    Ok((mut stream, _)) = listener.accept() => {
+                        connections.fetch_add(1, Ordering::Relaxed);
+                        open.push(async move {
+                            let mut request = vec![0; 16 * 1024];
+                            while stream.read(&mut request).await.is_ok_and(|length| 0 < length) {
+                                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                                stream.write_all(answer).await.unwrap();
+                            }
+                        });
+                    }
+                    Some(()) = open.next() => {}
+                }
+            }
+        };
+        let calls = async {
+            // Whether the answer is good does not matter.
+            for _ in 0..2 {
+                drop(adapters.source(&source).await);
+            }
+            assert_eq!(connections.load(Ordering::Relaxed), 1);
+            let clients = adapters.aws.clients_for(source.arn());
+            drop(source_exists(&clients, &source).await);
+            assert_eq!(connections.load(Ordering::Relaxed), 2);
+        };
+        tokio::select! {
+            () = calls => {}
+            () = server => unreachable!("it answers without an end"),
+        }
+    }
+
+    /// The region that a call about a stream in `region` is signed for.
+    async fn signed_for(region: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let adapters = with_kinesis_at(url).await;
         let arn = format!("arn:aws:kinesis:{region}:000000000000:stream/s");
         let source = SourceArn::parse(&arn).unwrap();
         let server = async {
@@ -324,7 +377,8 @@ mod tests {
             for text in ["resize", &arn] {
                 let name = FunctionName::parse(text).unwrap();
                 let found = adapters.function(&name).await.unwrap();
-                assert_eq!(found.unwrap().as_str(), arn, "{text}");
+                let expected = FunctionLookup::Found(Arn::parse(&arn).unwrap());
+                assert_eq!(found, expected, "{text}");
             }
             let role = format!("arn:{partition}:iam::000000000000:role/windlass");
             assert_eq!(adapters.identity_of(&Arn::parse(&arn).unwrap()), role);

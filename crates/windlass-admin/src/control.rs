@@ -14,12 +14,12 @@ use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_core::validate::{self, Checked};
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{PortError, ResourceLookup, Store, chain};
+use windlass_engine::ports::{FunctionLookup, PortError, ResourceLookup, Store, chain};
 use windlass_engine::status::StatusBoard;
 use windlass_engine::supervisor::Wakeup;
 
-use crate::config_mappings::ConfigProblems;
 use crate::errors::{ApiError, Code};
+use crate::problems::{MappingProblems, UncheckedFunction};
 use crate::{pagination, rendering};
 
 /// Attempts at a conditional write before it fails as contended.
@@ -31,7 +31,7 @@ pub struct ControlParts {
     pub board: Arc<StatusBoard>,
     pub wakeup: Wakeup,
     pub clock: Clock,
-    pub config_problems: ConfigProblems,
+    pub problems: MappingProblems,
     /// For function names that are not ARNs, and for the ARNs of mappings.
     pub home: ArnScope,
 }
@@ -65,8 +65,8 @@ impl Control {
         &self.parts.board
     }
 
-    pub(crate) const fn config_problems(&self) -> &ConfigProblems {
-        &self.parts.config_problems
+    pub(crate) const fn problems(&self) -> &MappingProblems {
+        &self.parts.problems
     }
 
     pub(crate) fn clock(&self) -> Clock {
@@ -75,7 +75,7 @@ impl Control {
 
     pub(crate) async fn create(&self, spec: &MappingSpec) -> Result<Value, ApiError> {
         let checked = validate::create(spec, self.parts.clock.wall())?;
-        let function_arn = self.function(&checked.function).await?;
+        let (function_arn, unchecked) = self.function(&checked.function).await?;
         let answered = self.check_source_exists(&checked).await?;
         let enabled = checked.enabled != Some(false);
         let now = self.parts.clock.wall();
@@ -97,6 +97,7 @@ impl Control {
         };
         for _ in 0..WRITE_ATTEMPTS {
             if self.store().put(&row, None).await? == Swap::Done {
+                self.set_unchecked(&row, unchecked);
                 return Ok(self.written(&row, &row));
             }
             if let Some(existing) = self.conflicting(&row).await? {
@@ -105,7 +106,8 @@ impl Control {
         }
         Err(ApiError::new(
             Code::Service,
-            "cannot write the mapping: other writers keep changing it",
+            "cannot write the mapping: other writers keep changing it, or the store has a mapping of \
+             this source and function that this version of windlass cannot read",
         ))
     }
 
@@ -145,8 +147,11 @@ impl Control {
             if current.desired == DesiredState::Deleted || (state == "Creating" && !stops) {
                 return Err(in_use("update"));
             }
-            let next = self.changed(&current, change).await?;
+            let (next, unchecked) = self.changed(&current, change).await?;
             if self.store().put(&next, Some(current.revision)).await? == Swap::Done {
+                if change.function_name().is_some() {
+                    self.set_unchecked(&next, unchecked);
+                }
                 return Ok(self.updated(&current, &next));
             }
             if let Some(existing) = self.conflicting(&next).await? {
@@ -174,6 +179,7 @@ impl Control {
                 ..current.next_revision(self.parts.clock.wall())
             };
             if self.store().put(&next, Some(current.revision)).await? == Swap::Done {
+                self.set_unchecked(&next, None);
                 return Ok(self.written(&next, &next));
             }
         }
@@ -189,22 +195,23 @@ impl Control {
         row.ok_or_else(ApiError::mapping_not_found)
     }
 
+    /// The next revision, and why its function could not be checked, if it could not.
     async fn changed(
         &self,
         current: &MappingRow,
         change: &MappingSpec,
-    ) -> Result<MappingRow, ApiError> {
+    ) -> Result<(MappingRow, Option<String>), ApiError> {
         let checked = validate::update(current, change)?;
-        let function_arn = match change.function_name() {
+        let (function_arn, unchecked) = match change.function_name() {
             Some(_) => self.function(&checked.function).await?,
-            None => current.function_arn.clone(),
+            None => (current.function_arn.clone(), None),
         };
         let desired = match checked.enabled {
             Some(true) => DesiredState::Enabled,
             Some(false) => DesiredState::Disabled,
             None => current.desired,
         };
-        Ok(MappingRow {
+        let next = MappingRow {
             spec: checked.spec,
             function_arn,
             desired,
@@ -216,7 +223,8 @@ impl Control {
                 Change::Disabled
             },
             ..current.next_revision(self.parts.clock.wall())
-        })
+        };
+        Ok((next, unchecked))
     }
 
     /// The response to an update has the old values for a stream, and the new ones for a queue.
@@ -247,9 +255,23 @@ impl Control {
         rendering::mapping(row, &self.parts.board.mapping(row), &self.parts.home)
     }
 
-    async fn function(&self, name: &FunctionName) -> Result<Arn, ApiError> {
-        let found = self.parts.lookup.function(name).await?;
-        found.ok_or_else(|| ApiError::invalid("Function does not exist"))
+    /// The ARN of a function, and why it could not be checked, if it could not.
+    async fn function(&self, name: &FunctionName) -> Result<(Arn, Option<String>), ApiError> {
+        match self.parts.lookup.function(name).await? {
+            FunctionLookup::Found(arn) => Ok((arn, None)),
+            FunctionLookup::Unchecked { arn, reason } => Ok((arn, Some(reason))),
+            FunctionLookup::Missing => Err(ApiError::invalid("Function does not exist")),
+        }
+    }
+
+    fn set_unchecked(&self, row: &MappingRow, reason: Option<String>) {
+        if let Some(reason) = &reason {
+            let (uuid, function) = (&row.id, &row.function_arn);
+            tracing::warn!(%uuid, %function, reason, "the function could not be checked");
+        }
+        let invoked = self.parts.board.mapping(row).counts.invoked.get();
+        let unchecked = reason.map(|reason| UncheckedFunction { reason, invoked });
+        self.parts.problems.set_unchecked(row.id.clone(), unchecked);
     }
 
     /// Returns when the source answered by its own clock.
@@ -273,6 +295,7 @@ impl Control {
             // The source is not reachable, or the daemon has no credentials.
             Fault::Throttled { .. }
             | Fault::Transient
+            | Fault::TimedOut
             | Fault::Trimmed
             | Fault::UnknownPosition => {
                 tracing::warn!("{}", chain(&error));

@@ -11,6 +11,7 @@ mod errors;
 mod health;
 mod metrics;
 mod pagination;
+mod problems;
 mod rebinding_guard;
 mod rendering;
 pub mod report;
@@ -19,10 +20,11 @@ mod state;
 mod status;
 
 pub use config_mappings::{
-    ApplyParts, ConfigMapping, ConfigMappingError, ConfigProblems, PendingMappings,
+    ApplyParts, ConfigMapping, ConfigMappingError, MappingProblem, PendingMappings,
 };
 pub use control::{Control, ControlParts};
 pub use metrics::Metrics;
-pub use rebinding_guard::{AllowedHost, AllowedHostError};
+pub use problems::MappingProblems;
+pub use rebinding_guard::AllowedHost;
 pub use server::{Server, ServerParts};
 pub use state::Readiness;

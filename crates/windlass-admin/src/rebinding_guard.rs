@@ -11,7 +11,6 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::{HeaderMap, HeaderValue, header};
-use thiserror::Error;
 
 use crate::errors::{ApiError, Code};
 
@@ -26,11 +25,6 @@ pub struct AllowedHost {
     port: Option<u16>,
 }
 
-/// A text is not a host name with or without a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("expected a host name with or without a port, such as windlass.internal:9870")]
-pub struct AllowedHostError;
-
 /// Which requests pass.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RebindingGuard {
@@ -38,15 +32,15 @@ pub(crate) struct RebindingGuard {
 }
 
 impl AllowedHost {
-    /// # Errors
-    /// The text has another form.
-    pub fn parse(text: &str) -> Result<Self, AllowedHostError> {
-        let (name, port) = split_port(text).ok_or(AllowedHostError)?;
+    /// Parses a host name with or without a port: `windlass.internal:9870`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, port) = split_port(text)?;
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
         if name.is_empty() || 253 < name.len() || !name.bytes().all(is_plain) {
-            return Err(AllowedHostError);
+            return None;
         }
-        Ok(Self {
+        Some(Self {
             name: name.to_ascii_lowercase(),
             port,
         })
@@ -232,7 +226,7 @@ mod tests {
         for text in [
             "", ":1", "a b", "http://a", "a:b", "a:70000", "a/b", "é", "[::1]",
         ] {
-            assert_eq!(AllowedHost::parse(text), Err(AllowedHostError), "{text}");
+            assert_eq!(AllowedHost::parse(text), None, "{text}");
         }
     }
 }

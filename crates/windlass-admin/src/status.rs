@@ -13,13 +13,14 @@ use windlass_core::queue;
 use windlass_core::shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
+use windlass_engine::ports::UnreadableMapping;
 use windlass_engine::status::{
     MappingStatus, UnitStatus, UnitView, describe_gap, last_processing_result, waiting_for,
 };
 
 use crate::api::Uuid;
-use crate::config_mappings::ConfigProblem;
 use crate::errors::ApiError;
+use crate::problems::{ConfigProblem, MappingProblems};
 use crate::report::{
     CheckpointReport, CountsReport, FunctionReport, FunctionsReport, MappingReport, QueueReport,
     ShardReport, rfc3339,
@@ -36,15 +37,23 @@ pub(crate) async fn list(
     let rows = state.control.store().mappings().await?;
     let board = state.control.board();
     let clock = state.control.clock();
-    let mut problems = state.control.config_problems().all();
+    let problems = state.control.problems();
+    let mut config_problems = problems.all_config();
     let mut reports = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let mut report = summary(row, &board.mapping(row), clock);
-        let problem = problems.remove(&row.id);
+    let unreadable_mappings = board.unreadable();
+    // The row itself may be readable, and one of the leases not.
+    let readable = rows.iter();
+    for row in readable.filter(|row| !unreadable_mappings.contains_key(&row.id)) {
+        let mut report = summary(row, &board.mapping(row), problems, clock);
+        let problem = config_problems.remove(&row.id);
         report.problem = report.problem.or_else(|| problem.map(|it| it.text));
         reports.push(report);
     }
-    let unwritten = problems
+    for (id, mapping) in unreadable_mappings {
+        config_problems.remove(&id);
+        reports.push(unreadable(&id, mapping));
+    }
+    let unwritten = config_problems
         .iter()
         .map(|(id, problem)| not_created(id, problem));
     reports.extend(unwritten);
@@ -56,18 +65,22 @@ pub(crate) async fn get(
     State(state): State<Arc<ServerState>>,
     Uuid(uuid): Uuid,
 ) -> Result<Json<MappingReport>, ApiError> {
-    let problem = state.control.config_problems();
-    let problem = problem.get(&MappingId::new(&uuid));
+    let id = MappingId::new(&uuid);
+    if let Some(mapping) = state.control.board().unreadable().remove(&id) {
+        return Ok(Json(unreadable(&id, mapping)));
+    }
+    let problems = state.control.problems();
+    let problem = problems.config(&id);
     let row = match (state.control.row(&uuid).await, &problem) {
         (Ok(row), _) => row,
-        (Err(_), Some(problem)) => return Ok(Json(not_created(&MappingId::new(&uuid), problem))),
+        (Err(_), Some(problem)) => return Ok(Json(not_created(&id, problem))),
         (Err(error), None) => return Err(error),
     };
     let status = state.control.board().mapping(&row);
-    let leases = state.control.store().leases().await?;
+    let leases = state.control.store().leases_of(&id).await?;
     let clock = state.control.clock();
-    let mut report = summary(&row, &status, clock);
-    add_units(&mut report, &row.id, &status, &leases, clock);
+    let mut report = summary(&row, &status, problems, clock);
+    add_units(&mut report, &status, &leases, clock);
     report.problem = report.problem.or_else(|| problem.map(|it| it.text));
     Ok(Json(report))
 }
@@ -91,13 +104,39 @@ pub(crate) async fn functions(State(state): State<Arc<ServerState>>) -> Json<Fun
 
 /// A mapping of the configuration file that could not be written to the store yet.
 fn not_created(id: &MappingId, problem: &ConfigProblem) -> MappingReport {
+    without_row(
+        id,
+        "Creating",
+        problem.source.as_str(),
+        problem.function_arn.as_str(),
+        problem.text.clone(),
+    )
+}
+
+/// A mapping that another version of the daemon has written.
+fn unreadable(id: &MappingId, mapping: UnreadableMapping) -> MappingReport {
+    let problem = format!(
+        "this version of windlass cannot read the mapping ({}); run the version that wrote it",
+        mapping.reason
+    );
+    let (source_arn, function_arn) = (&mapping.source_arn, &mapping.function_arn);
+    without_row(id, "Disabled", source_arn, function_arn, problem)
+}
+
+fn without_row(
+    id: &MappingId,
+    state: &str,
+    source_arn: &str,
+    function_arn: &str,
+    problem: String,
+) -> MappingReport {
     MappingReport {
         uuid: id.to_string(),
-        event_source_arn: Some(problem.source.as_str().to_owned()),
-        function_arn: problem.function_arn.as_str().to_owned(),
-        state: "Creating".to_owned(),
+        event_source_arn: Some(source_arn.to_owned()),
+        function_arn: function_arn.to_owned(),
+        state: state.to_owned(),
         last_processing_result: "No records processed".to_owned(),
-        problem: Some(problem.text.clone()),
+        problem: Some(problem),
         notice: None,
         counts: CountsReport::default(),
         events_per_second: 0.0,
@@ -108,8 +147,15 @@ fn not_created(id: &MappingId, problem: &ConfigProblem) -> MappingReport {
     }
 }
 
-fn summary(row: &MappingRow, status: &MappingStatus, clock: Clock) -> MappingReport {
+fn summary(
+    row: &MappingRow,
+    status: &MappingStatus,
+    problems: &MappingProblems,
+    clock: Clock,
+) -> MappingReport {
     let counts = &status.counts;
+    let unchecked = problems.unchecked(&row.id, counts.invoked.get());
+    let notices: Vec<String> = status.notice.clone().into_iter().chain(unchecked).collect();
     MappingReport {
         uuid: row.id.as_str().to_owned(),
         event_source_arn: Some(row.source.as_str().to_owned()),
@@ -117,7 +163,7 @@ fn summary(row: &MappingRow, status: &MappingStatus, clock: Clock) -> MappingRep
         state: status.state.to_owned(),
         last_processing_result: status.last_processing_result.to_owned(),
         problem: status.problem.clone(),
-        notice: status.notice.clone(),
+        notice: (!notices.is_empty()).then(|| notices.join("; ")),
         counts: CountsReport {
             polled: counts.polled.get(),
             filtered_out: counts.filtered_out.get(),
@@ -152,15 +198,9 @@ fn max_behind(status: &MappingStatus, wall: Timestamp) -> Option<Duration> {
 }
 
 /// Adds every lease of the mapping, whether or not its consumer runs on this daemon.
-fn add_units(
-    report: &mut MappingReport,
-    mapping: &MappingId,
-    status: &MappingStatus,
-    leases: &[Lease],
-    clock: Clock,
-) {
+fn add_units(report: &mut MappingReport, status: &MappingStatus, leases: &[Lease], clock: Clock) {
     let mut shards = Vec::new();
-    for lease in leases.iter().filter(|lease| lease.key.mapping == *mapping) {
+    for lease in leases {
         let unit = status.units.get(&lease.key.unit);
         match &lease.key.unit {
             Unit::Shard(shard) => {
@@ -225,34 +265,38 @@ fn queue_report(lease: &Lease, unit: Option<&UnitStatus>, clock: Clock) -> Queue
     }
 }
 
-/// What holds a consumer back, and where an operator finds more.
+/// What holds a consumer back, and where an operator finds more. Of calls to the source, the words
+/// have the cause.
 fn waiting_for_with_remedy(unit: &UnitStatus, now: Timestamp) -> Option<String> {
     let words = waiting_for(unit, now)?;
     let fault = match &unit.view {
-        UnitView::Starting { fault } => *fault,
         UnitView::Shard(view) => match view.waiting {
+            Some(shard::Waiting::NotInvoked(fault) | shard::Waiting::Store(fault)) => Some(fault),
             Some(
-                shard::Waiting::NotInvoked(fault)
-                | shard::Waiting::Source(fault)
-                | shard::Waiting::Store(fault),
-            ) => Some(fault),
-            Some(shard::Waiting::FunctionErrors { .. }) | None => None,
+                shard::Waiting::FunctionErrors { .. }
+                | shard::Waiting::Source(_)
+                | shard::Waiting::Unreadable(_),
+            )
+            | None => None,
         },
         UnitView::Queue(view) => match view.waiting {
+            Some(queue::Waiting::NotInvoked(fault)) => Some(fault),
             Some(
-                queue::Waiting::NotInvoked(fault)
-                | queue::Waiting::Source(fault)
-                | queue::Waiting::Deleting(fault)
-                | queue::Waiting::Extending(fault),
-            ) => Some(fault),
-            None => None,
+                queue::Waiting::Source(_)
+                | queue::Waiting::Deleting(_)
+                | queue::Waiting::Extending(_),
+            )
+            | None => None,
         },
+        UnitView::Starting { .. } => None,
     };
     Some(match fault {
         Some(Fault::Denied) => format!(
             "{words}; allow it to the daemon's credentials (the daemon's log has the refusal in full)"
         ),
-        Some(Fault::Transient) => format!("{words}; the daemon's log has the cause"),
+        Some(Fault::Transient | Fault::TimedOut) => {
+            format!("{words}; the daemon's log has the cause")
+        }
         Some(Fault::Throttled { .. } | Fault::Gone | Fault::Trimmed | Fault::UnknownPosition)
         | None => words,
     })

@@ -33,8 +33,11 @@ pub enum Fault {
         /// The requested pause, if the response has one, as received: the core limits it.
         retry_after: Option<Duration>,
     },
-    /// A retry may succeed: no connection, a timeout, an internal error, a malformed response.
+    /// A retry may succeed: no connection, an internal error, a malformed response, a call without
+    /// records that takes too long.
     Transient,
+    /// The records that were requested did not arrive in time; fewer may.
+    TimedOut,
     /// Fails until an operator changes a permission, a credential or the configuration.
     Denied,
     /// The stream, queue, shard or function does not exist.

@@ -67,6 +67,13 @@ impl Record {
         self.entry().approximate_arrival
     }
 
+    /// Whether it came without a time: then [`Self::approximate_arrival`] is that of the record before
+    /// it or of the read, and says nothing about whether it is older than another time.
+    #[inline]
+    pub fn is_undated(&self) -> bool {
+        self.page.is_undated(self.index as usize)
+    }
+
     /// The record as the function sees it: one JSON object.
     #[inline]
     pub fn event(&self) -> &[u8] {

@@ -18,6 +18,8 @@ use crate::time::Timestamp;
 pub struct RecordPage {
     text: Bytes,
     entries: Vec<RecordEntry>,
+    /// Indices of the records that came without a time, in ascending order.
+    undated: Vec<usize>,
     retained: OnceLock<Retained>,
 }
 
@@ -39,6 +41,7 @@ pub struct RecordPageBuilder {
     entries: Vec<RecordEntry>,
     /// Sequence numbers that are not part of their event, by the index of the record.
     sequence_numbers: Vec<(usize, String)>,
+    undated: Vec<usize>,
 }
 
 /// A record apart from its event.
@@ -99,6 +102,11 @@ impl RecordPage {
     }
 
     #[inline]
+    pub(crate) fn is_undated(&self, index: usize) -> bool {
+        !self.undated.is_empty() && self.undated.binary_search(&index).is_ok()
+    }
+
+    #[inline]
     pub(crate) fn text(&self, span: Span) -> &[u8] {
         &self.text[span.start as usize..span.end as usize]
     }
@@ -132,7 +140,17 @@ impl RecordPageBuilder {
             text: Vec::with_capacity(bytes),
             entries: Vec::with_capacity(n_records),
             sequence_numbers: Vec::new(),
+            undated: Vec::new(),
         }
+    }
+
+    /// The next record comes without a time: it has that of the record before it, or `read`, the
+    /// time of the read, if it is the first of its page. Returns the time to render and to pass to
+    /// [`Self::end`].
+    pub fn undated(&mut self, read: Timestamp) -> Timestamp {
+        self.undated.push(self.entries.len());
+        let last = self.entries.last();
+        last.map_or(read, |last| last.approximate_arrival)
     }
 
     /// Starts the next event: returns the buffer to append it to.
@@ -204,6 +222,7 @@ impl RecordPageBuilder {
         RecordPage {
             text: fit(self.text),
             entries: self.entries,
+            undated: self.undated,
             retained: OnceLock::new(),
         }
     }

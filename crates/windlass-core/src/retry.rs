@@ -79,6 +79,7 @@ impl Backoff {
         let delay = match fault {
             Fault::Throttled { .. }
             | Fault::Transient
+            | Fault::TimedOut
             | Fault::Trimmed
             | Fault::UnknownPosition => scheduled,
             Fault::Denied | Fault::Gone => MAX_DELAY,
@@ -98,6 +99,7 @@ pub(crate) fn requested_pause(fault: Fault) -> Duration {
     match fault {
         Fault::Throttled { retry_after } => retry_after.unwrap_or_default().min(MAX_RETRY_AFTER),
         Fault::Transient
+        | Fault::TimedOut
         | Fault::Denied
         | Fault::Gone
         | Fault::Trimmed

@@ -12,6 +12,7 @@ pub mod stop;
 
 pub mod memory;
 
+mod checkpoint_saver;
 mod histogram;
 mod invoker;
 mod queue_driver;

@@ -13,12 +13,12 @@ use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::event::Event;
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{ReceiptHandle, ShardId};
-use windlass_core::lease::{Lease, LeaseKey};
+use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, StreamSource};
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
-use windlass_core::queue::EntryResult;
+use windlass_core::queue::{EntryResult, QueueAttributes};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
@@ -68,6 +68,8 @@ pub struct ReadLimits<'a> {
     /// The page ends with the record that reaches the memory that it gets, whatever the source
     /// returns. It always has at least one record.
     pub memory: &'a dyn ResponseMemory,
+    /// Of the response; then the read ends as [`Fault::TimedOut`]. Waiting for memory does not count.
+    pub timeout: Duration,
 }
 
 /// Memory for the response of one call.
@@ -77,12 +79,6 @@ pub trait ResponseMemory: fmt::Debug + Send + Sync {
     /// read. `event_bytes` is the expected size of the rendered events, `None` if the response does
     /// not tell. Returns how many bytes of events there is memory for.
     async fn reserve(&self, event_bytes: Option<usize>) -> usize;
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueAttributes {
-    /// How long a received message stays invisible, unless the receive sets another time.
-    pub visibility_timeout: Duration,
 }
 
 /// Reads one queue for one mapping. Events contain the ARN of the queue.
@@ -154,11 +150,25 @@ pub trait AdapterFactory: Send + Sync {
     fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError>;
 }
 
+/// Result of looking up a function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FunctionLookup {
+    /// Its ARN, with the qualifier as given.
+    Found(Arn),
+    Missing,
+    /// It may exist and may be invoked, but this daemon cannot look it up, now or later.
+    Unchecked {
+        arn: Arn,
+        reason: String,
+    },
+}
+
 /// Looks up the source and the function of a new mapping, as AWS does before it accepts one.
 #[async_trait]
 pub trait ResourceLookup: Send + Sync {
-    /// The ARN of a function, with the qualifier as given; `None` if there is no such function.
-    async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError>;
+    /// # Errors
+    /// The lookup failed, and may succeed later.
+    async fn function(&self, name: &FunctionName) -> Result<FunctionLookup, PortError>;
 
     /// The ARN of a function, where it is known without a call; the function may not exist.
     fn function_arn(&self, _name: &FunctionName) -> Option<Arn> {
@@ -171,13 +181,58 @@ pub trait ResourceLookup: Send + Sync {
     async fn source(&self, source: &SourceArn) -> Result<Option<Timestamp>, PortError>;
 }
 
+/// A point in the history of a store; the default is before every change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChangeNumber(pub u64);
+
+/// The mappings that have changed since a [`ChangeNumber`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Changes {
+    /// The last change: the next call asks for what has changed since.
+    pub last: ChangeNumber,
+    /// Each mapping once, as it is at [`Changes::last`].
+    pub mappings: Vec<(MappingId, StoredMapping)>,
+}
+
+/// A mapping as the store has it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoredMapping {
+    /// Its row, and its leases ordered by key.
+    Readable(MappingRow, Vec<Lease>),
+    Unreadable(UnreadableMapping),
+    Removed,
+}
+
+/// A mapping whose row, or one of whose leases, has a value that this version does not support. It
+/// does not run, whatever the rest of it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableMapping {
+    /// The text in the store, which may not be an ARN.
+    pub source_arn: String,
+    /// The text in the store, which may not be an ARN.
+    pub function_arn: String,
+    pub reason: String,
+}
+
+/// A checkpoint to write if the epoch of its lease is still `epoch`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckpointSave {
+    pub key: LeaseKey,
+    pub epoch: u64,
+    pub checkpoint: Position,
+}
+
 /// Stores mappings.
 #[async_trait]
 pub trait MappingStore: Send + Sync {
-    /// Every mapping, ordered by id. Those being deleted are included.
+    /// Every mapping that this version can read, ordered by id. Those being deleted are included.
     async fn mappings(&self) -> Result<Vec<MappingRow>, PortError>;
 
     async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError>;
+
+    /// Every mapping whose row or leases have changed since then. The cost depends on their number
+    /// alone. A saved checkpoint is a change only if it is the end of its shard.
+    async fn changes(&self, since: ChangeNumber) -> Result<Changes, PortError>;
 
     /// Writes a mapping if its revision is still `seen`. With `None`, adds it unless there is a
     /// mapping with its id, or one with its source and function that is not being deleted.
@@ -191,27 +246,27 @@ pub trait MappingStore: Send + Sync {
     async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError>;
 }
 
-/// Stores leases and checkpoints.
+/// Stores leases and checkpoints. A call that writes several rows writes them in one transaction;
+/// each row is written or left out by its own condition.
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
-    /// Every lease, ordered by key.
-    async fn leases(&self) -> Result<Vec<Lease>, PortError>;
+    /// Every lease of a mapping, ordered by key.
+    async fn leases_of(&self, mapping: &MappingId) -> Result<Vec<Lease>, PortError>;
 
     /// Adds rows; existing ones are unchanged. The epoch of a row is at least the given one, and
     /// larger than that of every row that was removed before.
     async fn insert(&self, leases: &[Lease]) -> Result<(), PortError>;
 
-    /// Writes owner and epoch if both are still as in `seen`; the checkpoint is unchanged.
-    async fn compare_and_swap(&self, seen: &Lease, next: &Lease) -> Result<Swap, PortError>;
+    /// Makes `owner` the owner of the leases whose owner and epoch are still as given, each in its
+    /// next epoch. Returns these leases as they are then: their checkpoints may be later than the
+    /// given ones.
+    async fn take_many(&self, seen: &[Lease], owner: &WorkerId) -> Result<Vec<Lease>, PortError>;
 
-    /// Writes a checkpoint if the epoch is still `epoch`; durable when it returns. Concurrent saves
-    /// are written together.
-    async fn save(
-        &self,
-        key: &LeaseKey,
-        epoch: u64,
-        checkpoint: &Position,
-    ) -> Result<Swap, PortError>;
+    /// Removes the owner of the leases whose owner and epoch are still as given.
+    async fn release_many(&self, leases: &[Lease]) -> Result<(), PortError>;
+
+    /// Writes checkpoints, in order; durable when it returns. The results have the order of `saves`.
+    async fn save_many(&self, saves: &[CheckpointSave]) -> Result<Vec<Swap>, PortError>;
 
     /// Writes `shard_start` of rows whose epochs are unchanged.
     async fn set_shard_starts(&self, leases: &[Lease]) -> Result<(), PortError>;
@@ -241,6 +296,7 @@ pub(crate) fn log_fault(error: &PortError) -> Fault {
     match error.fault {
         Fault::Throttled { .. } => tracing::debug!("{}", chain(error)),
         Fault::Transient
+        | Fault::TimedOut
         | Fault::Denied
         | Fault::Gone
         | Fault::Trimmed

@@ -11,14 +11,16 @@ use windlass_core::event::Event;
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_core::queue::{Batch, QueueCommand, QueueConsumer, QueueInput, Report, RequestId};
+use windlass_core::queue::{
+    Batch, QueueAttributes, QueueCommand, QueueConsumer, QueueInput, Report, RequestId,
+};
 use windlass_core::time::Timestamp;
 
 use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{MessageMemory, ReceiveGrant, detach};
-use crate::ports::{QueueReader, log_fault};
-use crate::status::{UnitHandle, UnitView};
+use crate::ports::QueueReader;
+use crate::status::{SourceCall, SourceCalls, UnitHandle, UnitView};
 use crate::stop::{Stop, wait_for_stop};
 
 /// How long a receive may wait for memory. The consumer counts the visibility timeout of messages
@@ -49,6 +51,7 @@ pub(crate) struct QueueDriver {
 pub(crate) struct QueueIo {
     pub(crate) reader: Arc<dyn QueueReader>,
     pub(crate) invoker: Invoker,
+    pub(crate) calls: SourceCalls,
     pub(crate) clock: Clock,
     /// Ends a receive.
     pub(crate) stop: watch::Receiver<Stop>,
@@ -64,8 +67,8 @@ enum Completion {
         grant: ReceiveGrant,
         visibility: Duration,
     },
-    /// The queue's visibility timeout, if it could be read.
-    Described(Option<Duration>),
+    /// The attributes of the queue, if they could be read.
+    Described(Option<QueueAttributes>),
     Other(QueueInput),
 }
 
@@ -179,10 +182,10 @@ impl QueueDriver {
                 self.count_late_receive(waited, visibility);
                 QueueInput::Received { request, result }
             }
-            Completion::Described(timeout) => {
+            Completion::Described(attributes) => {
                 self.described = Some(now);
-                let Some(timeout) = timeout else { return };
-                QueueInput::QueueTimeout(timeout)
+                let Some(attributes) = attributes else { return };
+                QueueInput::Attributes(attributes)
             }
             Completion::Other(input) => input,
         };
@@ -278,7 +281,8 @@ impl QueueIo {
         if MAX_GRANT_WAIT < self.clock.now().since(requested) {
             return nothing();
         }
-        let received = self.reader.receive(limit, wait, visibility, grant.memory());
+        let response = self.reader.receive(limit, wait, visibility, grant.memory());
+        let received = self.calls.run(SourceCall::Read, wait, response);
         let mut result = tokio::select! {
             biased;
             result = received => result,
@@ -291,18 +295,19 @@ impl QueueIo {
         }
         Completion::Received {
             request,
-            result: result.map_err(|error| log_fault(&error)),
+            result,
             grant,
             visibility,
         }
     }
 
     async fn describe(self: Arc<Self>) -> Completion {
-        let attributes = self.reader.attributes().await;
-        let attributes = attributes.inspect_err(|error| {
-            log_fault(error);
-        });
-        Completion::Described(attributes.ok().map(|it| it.visibility_timeout))
+        let response = self.reader.attributes();
+        let calls = &self.calls;
+        let attributes = calls
+            .run(SourceCall::Describe, Duration::ZERO, response)
+            .await;
+        Completion::Described(attributes.ok())
     }
 
     async fn invoke(self: Arc<Self>, batch: Batch) -> Completion {
@@ -324,8 +329,11 @@ impl QueueIo {
         request: RequestId,
         receipts: Vec<ReceiptHandle>,
     ) -> Completion {
-        let result = self.reader.delete(&receipts).await;
-        let result = result.map_err(|error| log_fault(&error));
+        let response = self.reader.delete(&receipts);
+        let calls = &self.calls;
+        let result = calls
+            .run(SourceCall::Delete, Duration::ZERO, response)
+            .await;
         Completion::Other(QueueInput::Deleted { request, result })
     }
 
@@ -335,8 +343,9 @@ impl QueueIo {
         receipts: Vec<ReceiptHandle>,
         timeout: Duration,
     ) -> Completion {
-        let result = self.reader.change_visibility(&receipts, timeout).await;
-        let result = result.map_err(|error| log_fault(&error));
+        let response = self.reader.change_visibility(&receipts, timeout);
+        let call = SourceCall::ChangeVisibility;
+        let result = self.calls.run(call, Duration::ZERO, response).await;
         Completion::Other(QueueInput::VisibilityChanged { request, result })
     }
 }

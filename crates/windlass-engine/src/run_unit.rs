@@ -10,15 +10,16 @@ use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
 use windlass_core::mapping::{Mapping, QueueSource, StreamSettings, StreamSource};
-use windlass_core::queue::{QueueConsumer, QueueConsumerSettings, QueueLimits};
+use windlass_core::queue::{QueueAttributes, QueueConsumer, QueueConsumerSettings, QueueLimits};
 use windlass_core::shard::{Finish, ShardConsumer, ShardConsumerSettings, ShardLimits};
 use windlass_filter::Criteria;
 
 use crate::backoff::RetryDelay;
+use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MessageMemory, PageMemory};
-use crate::ports::{QueueAttributes, QueueReader, Store, StreamReader, Target, log_fault};
+use crate::ports::{QueueReader, StreamReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
     BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
@@ -27,7 +28,7 @@ use crate::settings::{
     MAX_QUEUE_CONCURRENCY, MIN_BUFFERED_RECORDS,
 };
 use crate::shard_driver::{ShardDriver, ShardIo};
-use crate::status::{StatusBoard, UnitHandle, UnitView};
+use crate::status::{SourceCall, StatusBoard, UnitHandle, UnitView};
 use crate::stop::{Stop, wait_for_stop};
 
 /// Delays between attempts to describe a queue.
@@ -36,7 +37,7 @@ const DESCRIBE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration:
 /// What all drivers of a daemon share.
 #[derive(Clone)]
 pub(crate) struct EngineContext {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) saver: CheckpointSaver,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) clock: Clock,
     pub(crate) settings: EngineSettings,
@@ -144,7 +145,7 @@ impl DriverParts {
     ) -> ShardDriver {
         let EngineContext {
             clock,
-            store,
+            saver,
             settings,
             ..
         } = self.context;
@@ -166,8 +167,9 @@ impl DriverParts {
                 shard,
                 epoch: lease.epoch,
                 reader,
-                store,
+                saver,
                 invoker: self.invoker,
+                calls: self.status.source_calls().clone(),
                 clock,
             }),
             stop: self.stop,
@@ -197,6 +199,7 @@ impl DriverParts {
             io: Arc::new(QueueIo {
                 reader,
                 invoker: self.invoker,
+                calls: self.status.source_calls().clone(),
                 clock,
                 stop: self.stop.clone(),
             }),
@@ -210,10 +213,15 @@ impl DriverParts {
         let mut delay = RetryDelay::new(initial, max);
         let described = async {
             loop {
-                match reader.attributes().await {
+                let response = reader.attributes();
+                let calls = self.status.source_calls();
+                match calls
+                    .run(SourceCall::Describe, Duration::ZERO, response)
+                    .await
+                {
                     Ok(attributes) => return attributes,
-                    Err(error) => {
-                        let fault = Some(log_fault(&error));
+                    Err(fault) => {
+                        let fault = Some(fault);
                         self.status.publish(UnitView::Starting { fault });
                         tokio::time::sleep(delay.next_delay()).await;
                     }
@@ -241,7 +249,7 @@ impl DriverParts {
         QueueConsumerSettings {
             mapping: source.settings,
             filter: self.filter.clone(),
-            visibility_timeout: attributes.visibility_timeout,
+            attributes,
             function_timeout,
             limits: QueueLimits {
                 visibility_heartbeat: settings.sqs_visibility_heartbeat,

@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -14,11 +15,14 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, ShardInput};
 
+use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{PageMemory, ReadGrant};
-use crate::ports::{Store, StreamReader, log_fault};
-use crate::status::{UnitHandle, UnitView, describe_gap};
+use crate::ports::{CheckpointSave, StreamReader};
+use crate::status::{
+    SourceCall, SourceCalls, UnitHandle, UnitView, describe_gap, describe_unreadable,
+};
 use crate::stop::{Stop, wait_for_stop};
 
 pub(crate) struct ShardDriver {
@@ -35,8 +39,9 @@ pub(crate) struct ShardIo {
     pub(crate) shard: ShardId,
     pub(crate) epoch: u64,
     pub(crate) reader: Arc<dyn StreamReader>,
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) saver: CheckpointSaver,
     pub(crate) invoker: Invoker,
+    pub(crate) calls: SourceCalls,
     pub(crate) clock: Clock,
 }
 
@@ -83,9 +88,13 @@ impl ShardDriver {
     fn execute(&self, command: ShardCommand, in_flight: &InFlight) -> ControlFlow<Finish> {
         let io = Arc::clone(&self.io);
         let future: BoxFuture<'static, Completion> = match command {
-            ShardCommand::Read { from, limit } => {
+            ShardCommand::Read {
+                from,
+                limit,
+                timeout,
+            } => {
                 let grant = self.memory.grant_read(limit);
-                Box::pin(io.read(from, grant))
+                Box::pin(io.read(from, timeout, grant))
             }
             ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch)),
             ShardCommand::Save(position) => Box::pin(io.save(position)),
@@ -125,6 +134,9 @@ impl ShardDriver {
                     "record dropped: it alone exceeds the payload limit"
                 );
             }
+            Report::Unreadable(record) => {
+                tracing::warn!("{}", describe_unreadable(record));
+            }
             Report::Gap(gap) => {
                 counts.trimmed_gaps.add(1);
                 tracing::warn!("{}", describe_gap(gap));
@@ -137,18 +149,18 @@ impl ShardIo {
     async fn read(
         self: Arc<Self>,
         from: Cursor,
+        timeout: Duration,
         grant: impl Future<Output = ReadGrant>,
     ) -> Completion {
         let grant = grant.await;
-        let result = self.reader.read(&self.shard, &from, grant.limits()).await;
+        let response = self.reader.read(&self.shard, &from, grant.limits(timeout));
+        let calls = &self.calls;
+        let result = calls.run(SourceCall::Read, Duration::ZERO, response).await;
         if let Ok(page) = &result {
             self.invoker.counts.polled.add(page.records.len());
             tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");
         }
-        Completion::Read {
-            result: result.map_err(|error| log_fault(&error)),
-            grant,
-        }
+        Completion::Read { result, grant }
     }
 
     async fn invoke(self: Arc<Self>, batch: Batch) -> Completion {
@@ -165,8 +177,11 @@ impl ShardIo {
     }
 
     async fn save(self: Arc<Self>, position: Position) -> Completion {
-        let result = self.store.save(&self.key, self.epoch, &position).await;
-        let result = result.map_err(|error| log_fault(&error));
-        Completion::Other(ShardInput::Saved(result))
+        let result = self.saver.save(CheckpointSave {
+            key: self.key.clone(),
+            epoch: self.epoch,
+            checkpoint: position,
+        });
+        Completion::Other(ShardInput::Saved(result.await))
     }
 }

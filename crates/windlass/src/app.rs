@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use windlass_adapters::{Adapters, stores};
 use windlass_admin::{
-    ApplyParts, ConfigProblems, Control, ControlParts, Metrics, PendingMappings, Readiness, Server,
-    ServerParts,
+    ApplyParts, Control, ControlParts, MappingProblems, Metrics, PendingMappings, Readiness,
+    Server, ServerParts,
 };
 use windlass_core::lease::WorkerId;
 use windlass_engine::clock::Clock;
@@ -97,11 +97,22 @@ impl App {
     /// # Errors
     /// The store fails, or the API server cannot be started.
     pub(crate) async fn spawn(self) -> anyhow::Result<Running> {
-        let config_problems = ConfigProblems::default();
+        self.spawn_with(Supervisor::run).await
+    }
+
+    /// The same, with what the supervisor does.
+    pub(crate) async fn spawn_with<F>(
+        self,
+        supervise: impl FnOnce(Supervisor, watch::Receiver<Stop>) -> F,
+    ) -> anyhow::Result<Running>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let problems = MappingProblems::default();
         let apply = ApplyParts {
             store: Arc::clone(&self.store),
             lookup: Arc::clone(&self.adapters) as _,
-            problems: config_problems.clone(),
+            problems: problems.clone(),
             wakeup: self.supervisor.wakeup(),
             clock: self.clock,
             prune: self.prune,
@@ -113,7 +124,7 @@ impl App {
             board: Arc::clone(&self.board),
             wakeup: self.supervisor.wakeup(),
             clock: self.clock,
-            config_problems,
+            problems,
             home: self.config.adapters.home(),
         });
         let parts = ServerParts {
@@ -133,7 +144,7 @@ impl App {
         config.spawn(pending.finish());
         let (stop, stopped) = watch::channel(Stop::No);
         let mut supervisor = JoinSet::new();
-        supervisor.spawn(self.supervisor.run(stopped));
+        supervisor.spawn(supervise(self.supervisor, stopped));
         tracing::info!("listening on http://{}", server.address());
         Ok(Running {
             stop,

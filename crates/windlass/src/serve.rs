@@ -9,7 +9,7 @@ use anyhow::Context;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::app::App;
+use crate::app::{App, Running};
 use crate::cli::ServeArgs;
 use crate::config::{Config, ConfigError};
 use crate::telemetry::Log;
@@ -25,8 +25,18 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(print_config_errors(None, &[error])),
     };
     open_files::raise_limit(config.engine.invocation_limit);
+    serve(config, args.prune, &log, App::spawn)
+}
+
+/// Runs a daemon that `spawn` starts, and returns how the process ends.
+fn serve(
+    config: Config,
+    prune: bool,
+    log: &Log,
+    spawn: impl AsyncFnOnce(App) -> anyhow::Result<Running>,
+) -> anyhow::Result<ExitCode> {
     let runtime = runtime(config.threads).context("starting the runtime")?;
-    let ended = runtime.block_on(run_until_stopped(config, args.prune, &log));
+    let ended = runtime.block_on(run_until_stopped(config, prune, log, spawn));
     // Tasks that still hang had their time.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(match ended {
@@ -66,13 +76,18 @@ fn configuration(args: &ServeArgs) -> Result<Config, Vec<ConfigError>> {
     Ok(config)
 }
 
-async fn run_until_stopped(config: Config, prune: bool, log: &Log) -> anyhow::Result<()> {
+async fn run_until_stopped(
+    config: Config,
+    prune: bool,
+    log: &Log,
+    spawn: impl AsyncFnOnce(App) -> anyhow::Result<Running>,
+) -> anyhow::Result<()> {
     // First of all: from here on no signal is missed.
     let mut signals = Signals::new()?;
     let start = async {
         let app = App::build(config, prune, log).await?;
         let grace = app.drain_timeout();
-        anyhow::Ok((grace, app.spawn().await?))
+        anyhow::Ok((grace, spawn(app).await?))
     };
     let (grace, mut running) = tokio::select! {
         started = start => started?,
@@ -142,4 +157,56 @@ fn ignores_hangup() -> bool {
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     // Bit 0 is signal 1, which is SIGHUP.
     mask.is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use super::*;
+
+    /// Keeps what is written.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut written = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            written.write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_supervisor_that_panics_ends_the_process_with_the_cause() {
+        let env = crate::config::Environment {
+            variable: &|_| None,
+            directory: None,
+            region_of_profile: &|| None,
+        };
+        let name = format!("windlass-serve-{}", uuid::Uuid::new_v4());
+        let dir = std::env::temp_dir().join(name);
+        let mut config = Config::without_file(env).unwrap();
+        config.override_listen("127.0.0.1:0").unwrap();
+        config
+            .override_store(&format!("sqlite:{}", dir.display()))
+            .unwrap();
+        let written = Written::default();
+        let log = Log::to(written.clone()).unwrap();
+        let spawn = async |app: App| {
+            let supervise = |_, _| async { panic!("a fault of ours") };
+            app.spawn_with(supervise).await
+        };
+        let ended = serve(config, false, &log, spawn).unwrap();
+        assert_eq!(ended, ExitCode::FAILURE);
+        drop(log);
+        std::fs::remove_dir_all(dir).unwrap();
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert!(text.contains("error: the supervisor failed: "), "{text}");
+        assert!(text.contains("a fault of ours"), "{text}");
+    }
 }

@@ -59,6 +59,12 @@ pub(crate) fn start(format: LogFormat, default_filter: Option<&str>) -> Result<L
 }
 
 impl Log {
+    /// A log without lines of tracing.
+    #[cfg(test)]
+    pub(crate) fn to(out: impl std::io::Write + Send + 'static) -> std::io::Result<Self> {
+        LogWriter::start(out, |_| {}).map(Self)
+    }
+
     /// The number of lines dropped since the start.
     pub(crate) fn dropped(&self) -> Arc<AtomicU64> {
         self.0.dropped()

@@ -24,8 +24,9 @@ use crate::tls_roots::CaBundle;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Limit of one attempt: long polling of SQS takes up to 20 s.
-pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(40);
+/// Limit of one attempt of a call that brings no records, messages or results of a function. The
+/// others set their own.
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The SDK repeats a call once, for a lost connection; see [`OnlyLostConnections`].
 const MAX_ATTEMPTS: u32 = 2;
@@ -308,6 +309,11 @@ mod tests {
         for region in ["elasticmq", "ddblocal", "", "000000000000", "a-b-1"] {
             let arn = format!("arn:aws:sqs:{region}:000000000000:q");
             assert_eq!(of(&arn), ["eu-west-1"; 4], "{arn}");
+        }
+        for number in 1..=2 * MAX_REGIONS {
+            of(&format!("arn:aws:sqs:eu-south-{number}:000000000000:q"));
+            let kept = aws.others.lock().unwrap().len();
+            assert!(kept <= MAX_REGIONS, "{kept} regions are kept");
         }
     }
 }

@@ -64,7 +64,7 @@ impl DynamoDbStreamsReader {
         Self {
             clients: clients.clone(),
             stream: stream.clone(),
-            template: EventTemplate::new(stream.as_str()),
+            template: EventTemplate::new(stream.as_str(), stream.region()),
             estimate: PageEstimate::default(),
             closed: ClosedShards::default(),
         }
@@ -168,8 +168,8 @@ impl ShardApi for DynamoDbStreamsReader {
         iterator: &str,
         limits: ReadLimits<'_>,
     ) -> Result<GetRecordsResponse, ReadError> {
-        const CALL: &str = "GetRecords";
         let raw = RawCall::new(
+            limits.timeout,
             || Output::erase(GetRecordsOutput::builder().build()),
             |metadata| Error::erase(GetRecordsError::generic(metadata)),
         );
@@ -183,11 +183,12 @@ impl ShardApi for DynamoDbStreamsReader {
             Err(error) => return Err(ReadError::new(self, error)),
         }
         let event_bytes = |length| self.estimate.event_bytes(length);
+        let now = self.server_clock().now();
         let parser = |length, max_bytes| {
-            GetRecordsParser::new(&self.template, &self.estimate, length, max_bytes)
+            GetRecordsParser::new(&self.template, &self.estimate, length, max_bytes, now)
         };
         let response = raw.response(limits.memory, event_bytes, parser).await;
-        response.map_err(|cause| ReadError::Other(self.unusable(CALL, cause)))
+        response.map_err(|cause| ReadError::of_response(self, cause))
     }
 }
 

@@ -86,6 +86,16 @@ where
             source: source.into(),
         };
     }
+    let response = error
+        .raw_response()
+        .filter(|it| !it.status().is_server_error());
+    if let Some(explanation) = response.and_then(|it| explain_xml(it.body().bytes()?)) {
+        return PortError {
+            operation,
+            fault,
+            source: explanation.into(),
+        };
+    }
     // The SDK's own texts, "service error" and "dispatch failure", say nothing about the cause.
     let source = if let SdkError::ServiceError(service) = &error {
         let (error, status) = (service.err(), service.raw().status().as_u16());
@@ -115,6 +125,17 @@ where
     }
 }
 
+/// What is wrong with a server that answers in XML, if this is the start of such an answer. Pages of
+/// proxies, in HTML, are not meant.
+pub(super) fn explain_xml(body: &[u8]) -> Option<&'static str> {
+    let text = body.trim_ascii_start().get(..6)?.to_ascii_lowercase();
+    let is_xml = text.starts_with(b"<") && !text.starts_with(b"<!doc") && text != b"<html>"[..];
+    is_xml.then_some(
+        "the server answers in XML, not in AWS's JSON protocols: it is older than the JSON protocol \
+         of SQS (2023), or another service; update the server, or correct its endpoint",
+    )
+}
+
 /// The error of a successful call whose response cannot be used; it may be better next time.
 pub(super) fn unusable_response(operation: String, cause: impl Into<BoxError>) -> PortError {
     PortError {
@@ -127,7 +148,7 @@ pub(super) fn unusable_response(operation: String, cause: impl Into<BoxError>) -
 /// What an operator can do about an error that does not resolve itself.
 fn remedy(code: &str, action: Option<&Action>) -> Option<String> {
     let code = without_prefix(code);
-    let text = if FORBIDDEN.contains(&code) {
+    let text = if is_forbidden(code) {
         let action = action.map_or("this action", |action| &action.0);
         return Some(format!(
             "grant {action} on this resource to the daemon's AWS credentials"
@@ -182,6 +203,11 @@ pub(crate) fn fault_of_code(code: &str, status: u16) -> Fault {
     } else {
         Fault::Transient
     }
+}
+
+/// Whether a code says that a permission is missing.
+pub(crate) fn is_forbidden(code: &str) -> bool {
+    FORBIDDEN.contains(&without_prefix(code))
 }
 
 /// Whether a code says that other credentials are needed.

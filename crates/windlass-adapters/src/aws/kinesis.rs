@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use aws_sdk_kinesis::error::SdkError;
 use aws_sdk_kinesis::operation::get_records::{GetRecordsError, GetRecordsOutput};
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
@@ -41,24 +42,22 @@ pub struct KinesisReader {
 #[derive(Clone, Debug)]
 struct Stream {
     arn: Arn,
-    /// Some servers accept only names; AWS needs the ARN for streams of other accounts.
-    by_name: bool,
+    /// Whether calls have its name, too: some servers know streams by their names alone. A name
+    /// without the ARN would mean a stream of the caller's account, not of the one in the ARN. AWS
+    /// gets the ARN only.
+    with_name: bool,
 }
 
 impl Stream {
     fn new(clients: &AwsClients, arn: &Arn) -> Self {
         Self {
             arn: arn.clone(),
-            by_name: clients.custom_kinesis,
+            with_name: clients.custom_kinesis,
         }
     }
 
-    fn arn(&self) -> Option<String> {
-        (!self.by_name).then(|| self.arn.to_string())
-    }
-
     fn name(&self) -> Option<String> {
-        self.by_name.then(|| self.arn.source_name().to_owned())
+        self.with_name.then(|| self.arn.source_name().to_owned())
     }
 
     fn operation(&self, call: &str) -> String {
@@ -75,7 +74,7 @@ pub(super) async fn exists(
     let stream = Stream::new(clients, arn);
     let call = clients.kinesis.describe_stream_summary();
     let call = call
-        .set_stream_arn(stream.arn())
+        .stream_arn(stream.arn.as_str())
         .set_stream_name(stream.name());
     let clock = ServerClock::default();
     let response = call.customize().interceptor(clock.clone()).send().await;
@@ -92,6 +91,18 @@ impl KinesisReader {
             identity_arn: identity_arn.to_owned(),
             estimate: PageEstimate::default(),
             closed: ClosedShards::default(),
+        }
+    }
+
+    /// The time before which records are skipped here, because the iterator may be at the oldest
+    /// record: kinesalite does not answer a request for one by time while a shard is empty.
+    fn skips_to(&self, after: &Position) -> Option<Timestamp> {
+        match after {
+            Position::AtTimestamp(time) if self.clients.custom_kinesis => Some(*time),
+            Position::AtTimestamp(_)
+            | Position::TrimHorizon
+            | Position::After(_)
+            | Position::ShardEnd => None,
         }
     }
 }
@@ -118,7 +129,7 @@ impl ShardApi for KinesisReader {
             let call = match token.take() {
                 Some(token) => call.next_token(token),
                 None => call
-                    .set_stream_arn(self.stream.arn())
+                    .stream_arn(self.stream.arn.as_str())
                     .set_stream_name(self.stream.name()),
             };
             let response = call.send().await;
@@ -178,13 +189,20 @@ impl ShardApi for KinesisReader {
         };
         let call = self.clients.kinesis.get_shard_iterator();
         let call = call
-            .set_stream_arn(self.stream.arn())
+            .stream_arn(self.stream.arn.as_str())
             .set_stream_name(self.stream.name());
         let call = call.shard_id(shard.as_str()).shard_iterator_type(kind);
         let call = call
             .set_starting_sequence_number(number)
             .set_timestamp(time);
-        let response = call.send().await;
+        let response = match call.clone().send().await {
+            Err(SdkError::TimeoutError(_)) if self.skips_to(after).is_some() => {
+                let oldest = ShardIteratorType::TrimHorizon;
+                let call = call.shard_iterator_type(oldest).set_timestamp(None);
+                call.send().await
+            }
+            response => response,
+        };
         let response = response.map_err(|error| self.failed("GetShardIterator", error))?;
         let iterator = response.shard_iterator;
         let iterator = iterator
@@ -199,6 +217,7 @@ impl ShardApi for KinesisReader {
         limits: ReadLimits<'_>,
     ) -> Result<GetRecordsResponse, ReadError> {
         let raw = RawCall::new(
+            limits.timeout,
             || {
                 let empty = GetRecordsOutput::builder()
                     .set_records(Some(Vec::new()))
@@ -209,7 +228,7 @@ impl ShardApi for KinesisReader {
         );
         let call = self.clients.kinesis.get_records();
         let call = call
-            .set_stream_arn(self.stream.arn())
+            .stream_arn(self.stream.arn.as_str())
             .shard_iterator(iterator);
         let call = call.limit(i32::try_from(limits.max_records).unwrap_or(i32::MAX));
         match call.customize().interceptor(raw.interceptor()).send().await {
@@ -224,10 +243,12 @@ impl ShardApi for KinesisReader {
             &self.identity_arn,
         );
         let event_bytes = |length| self.estimate.event_bytes(length);
-        let parser =
-            |length, max_bytes| GetRecordsParser::new(&template, &self.estimate, length, max_bytes);
+        let now = self.server_clock().now();
+        let parser = |length, max_bytes| {
+            GetRecordsParser::new(&template, &self.estimate, length, max_bytes, now)
+        };
         let response = raw.response(limits.memory, event_bytes, parser).await;
-        response.map_err(|cause| ReadError::Other(self.unusable("GetRecords", cause)))
+        response.map_err(|cause| ReadError::of_response(self, cause))
     }
 }
 
@@ -243,7 +264,14 @@ impl StreamReader for KinesisReader {
         from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
-        read_page(self, shard, from, limits).await
+        let mut page = read_page(self, shard, from, limits).await?;
+        if let Some(start) = self.skips_to(&from.after) {
+            let records = page.records.iter();
+            let early =
+                records.take_while(|it| !it.is_undated() && it.approximate_arrival() < start);
+            page.records.drain(..early.count());
+        }
+        Ok(page)
     }
 
     fn clock_difference(&self) -> Option<i64> {

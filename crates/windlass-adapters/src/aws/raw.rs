@@ -7,10 +7,11 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::context::{
-    BeforeSerializationInterceptorContextRef, Error, Output,
+    BeforeSerializationInterceptorContextRef, Error as ErrorOutput, Output,
 };
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
@@ -18,12 +19,14 @@ use aws_smithy_runtime_api::client::ser_de::{DeserializeResponse, SharedResponse
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::ErrorMetadata;
+use aws_smithy_types::timeout::TimeoutConfig;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
+use thiserror::Error;
 
 use windlass_engine::ports::ResponseMemory;
 
-use super::clients::ATTEMPT_TIMEOUT;
+use super::fault::explain_xml;
 use crate::wire::streaming_parser::{ResponseParser, StreamingParser};
 
 /// Limit of the buffer allocated because of a `content-length`: the largest page of Kinesis, 10 MB
@@ -38,10 +41,21 @@ pub(super) struct RawCall {
 struct Shared {
     /// Body of a successful response.
     body: Mutex<Option<SdkBody>>,
+    /// Limit of the time until the response begins, and again of that until it is complete.
+    timeout: Duration,
     /// Makes the output that the SDK receives for a success.
     empty_output: fn() -> Output,
     /// Makes the error that the SDK receives.
-    make_error: fn(ErrorMetadata) -> Error,
+    make_error: fn(ErrorMetadata) -> ErrorOutput,
+}
+
+/// Why a successful response is not used.
+#[derive(Debug, Error)]
+pub(super) enum ResponseError {
+    #[error("timeout: the response began, but was not complete within {} s", .0.as_secs())]
+    TimedOut(Duration),
+    #[error(transparent)]
+    Unusable(BoxError),
 }
 
 /// Installs the deserializer.
@@ -51,12 +65,14 @@ struct RawDeserializer(Arc<Shared>);
 
 impl RawCall {
     pub(super) fn new(
+        timeout: Duration,
         empty_output: fn() -> Output,
-        make_error: fn(ErrorMetadata) -> Error,
+        make_error: fn(ErrorMetadata) -> ErrorOutput,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 body: Mutex::new(None),
+                timeout,
                 empty_output,
                 make_error,
             }),
@@ -73,13 +89,13 @@ impl RawCall {
     /// that is unknown, and how many bytes of events there is memory for.
     ///
     /// # Errors
-    /// The response is incomplete, malformed, or takes longer than one attempt may.
+    /// The response is incomplete or malformed, or takes too long.
     pub(super) async fn response<P: ResponseParser>(
         self,
         memory: &dyn ResponseMemory,
         event_bytes: impl Fn(usize) -> usize,
         new_parser: impl FnOnce(usize, usize) -> P,
-    ) -> Result<P::Response, BoxError> {
+    ) -> Result<P::Response, ResponseError> {
         let body = self.shared.body.lock();
         let body = body.unwrap_or_else(PoisonError::into_inner).take();
         let mut body = body.expect("a success has a body");
@@ -89,18 +105,23 @@ impl RawCall {
         let capacity = length.unwrap_or_default().min(MAX_ALLOCATED);
         let mut parser = StreamingParser::new(new_parser(capacity, max_bytes));
         let parse = async {
+            let mut is_start = true;
             while let Some(frame) = body.frame().await {
                 if let Some(piece) = frame?.data_ref() {
+                    if is_start && let Some(explanation) = explain_xml(piece) {
+                        return Err(explanation.into());
+                    }
+                    is_start = false;
                     parser.push(piece)?;
                 }
             }
-            Ok(parser.finish()?)
+            Ok::<_, BoxError>(parser.finish()?)
         };
-        let response = tokio::time::timeout(ATTEMPT_TIMEOUT, parse).await;
-        response.map_err(|_| {
-            let seconds = ATTEMPT_TIMEOUT.as_secs();
-            format!("timeout: the response began, but was not complete within {seconds} s")
-        })?
+        let timeout = self.shared.timeout;
+        match tokio::time::timeout(timeout, parse).await {
+            Ok(response) => response.map_err(ResponseError::Unusable),
+            Err(_) => Err(ResponseError::TimedOut(timeout)),
+        }
     }
 }
 
@@ -116,9 +137,10 @@ impl Intercept for RawInterceptor {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let deserializer = RawDeserializer(Arc::clone(&self.0));
-        config
-            .interceptor_state()
-            .store_put(SharedResponseDeserializer::new(deserializer));
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(self.0.timeout);
+        let state = config.interceptor_state();
+        state.store_put(SharedResponseDeserializer::new(deserializer));
+        state.store_put(timeouts.build());
         Ok(())
     }
 }
@@ -128,7 +150,7 @@ impl DeserializeResponse for RawDeserializer {
         &self,
         response: &mut HttpResponse,
         _: &ConfigBag,
-    ) -> Option<Result<Output, OrchestratorError<Error>>> {
+    ) -> Option<Result<Output, OrchestratorError<ErrorOutput>>> {
         if !response.status().is_success() {
             return None;
         }
@@ -142,7 +164,7 @@ impl DeserializeResponse for RawDeserializer {
         &self,
         response: &HttpResponse,
         _: &ConfigBag,
-    ) -> Result<Output, OrchestratorError<Error>> {
+    ) -> Result<Output, OrchestratorError<ErrorOutput>> {
         let body = response.body().bytes().unwrap_or_default();
         let metadata = metadata(response, body);
         Err(OrchestratorError::operation((self.0.make_error)(metadata)))

@@ -46,6 +46,13 @@ impl ServerClock {
         self.seen().difference
     }
 
+    /// The time by the server's clock, as far as it is known; otherwise by the machine's.
+    pub(crate) fn now(&self) -> Timestamp {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = Timestamp::EPOCH + now.unwrap_or_default();
+        now.shifted(self.difference().unwrap_or(0))
+    }
+
     fn handle_answer(&self, answered: Timestamp, received: Timestamp, took: Duration) {
         let mut seen = self.seen();
         seen.answered = Some(answered);

@@ -3,20 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_core::ids::{SequenceNumber, ShardId};
+use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::{Shard, close_parents};
-use windlass_core::time::Timestamp;
 use windlass_engine::ports::{BoxError, PortError, ReadLimits};
 
 use super::fault::{port_error, unusable_response};
+use super::raw::ResponseError;
 use super::server_clock::ServerClock;
 use crate::wire::page_builder::GetRecordsResponse;
 
@@ -88,12 +89,26 @@ impl ReadError {
     {
         let code = error.code().unwrap_or_default();
         let of_iterator = REJECTED_ITERATOR.contains(&code);
-        let error = api.failed("GetRecords", error);
+        let timed_out = matches!(error, SdkError::TimeoutError(_));
+        let mut error = api.failed("GetRecords", error);
+        if timed_out {
+            error.fault = Fault::TimedOut;
+        }
         if of_iterator {
             Self::Iterator(error)
         } else {
             Self::Other(error)
         }
+    }
+
+    /// A success whose response is not used.
+    pub(super) fn of_response(api: &impl ShardApi, error: ResponseError) -> Self {
+        let timed_out = matches!(error, ResponseError::TimedOut(_));
+        let mut error = api.unusable("GetRecords", error);
+        if timed_out {
+            error.fault = Fault::TimedOut;
+        }
+        Self::Other(error)
     }
 
     fn into_inner(self) -> PortError {
@@ -219,6 +234,7 @@ pub(super) async fn read_page(
         behind,
         has_children: closed.as_ref().is_some_and(|closed| closed.has_children),
         records: response.records,
+        unreadable: response.unreadable,
     })
 }
 
@@ -260,12 +276,7 @@ async fn next_cursor(
 /// Distance from the tip, of an API that does not report it. After an empty page it is zero; after
 /// records there may be more: the age of the last one, at least 1 ms.
 fn estimate_behind(records: &[Record], clock: &ServerClock) -> Duration {
-    let age = |arrival: Timestamp| {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = Timestamp::EPOCH + now.unwrap_or_default();
-        let now = now.shifted(clock.difference().unwrap_or(0));
-        now.since(arrival).max(Duration::from_millis(1))
-    };
+    let age = |arrival| clock.now().since(arrival).max(Duration::from_millis(1));
     let last = records.last();
     last.map_or(Duration::ZERO, |record| age(record.approximate_arrival()))
 }

@@ -18,8 +18,8 @@ use windlass_core::ids::ReceiptHandle;
 use windlass_core::mapping::QueueSource;
 use windlass_core::message::Message;
 use windlass_core::outcome::Fault;
-use windlass_core::queue::EntryResult;
-use windlass_engine::ports::{PortError, QueueAttributes, QueueReader, ResponseMemory};
+use windlass_core::queue::{EntryResult, QueueAttributes};
+use windlass_engine::ports::{PortError, QueueReader, ResponseMemory};
 
 use super::fault::{fault_of_code, port_error, unusable_response};
 use super::raw::RawCall;
@@ -44,6 +44,9 @@ const USELESS_HANDLE: [&str; 6] = [
     "ReceiptHandleIsInvalid",
     "ReceiptHandleIsInvalidException",
 ];
+
+/// Limit of the time of a receive, which waits up to 20 s for the first message.
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Default of SQS.
 const DEFAULT_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -184,7 +187,8 @@ impl QueueReader for SqsReader {
             .sqs
             .get_queue_attributes()
             .queue_url(self.url().await?);
-        let call = call.attribute_names(QueueAttributeName::VisibilityTimeout);
+        // A server may refuse the name of an attribute that it does not know.
+        let call = call.attribute_names(QueueAttributeName::All);
         let response = call.send().await;
         let response =
             response.map_err(|error| failed(&self.queue, "GetQueueAttributes", error))?;
@@ -192,7 +196,12 @@ impl QueueReader for SqsReader {
         let seconds = attributes.get(&QueueAttributeName::VisibilityTimeout);
         let seconds = seconds.and_then(|seconds| seconds.parse().ok());
         let visibility_timeout = seconds.map_or(DEFAULT_VISIBILITY_TIMEOUT, Duration::from_secs);
-        Ok(QueueAttributes { visibility_timeout })
+        let policy = attributes.get(&QueueAttributeName::RedrivePolicy);
+        let has_redrive_policy = policy.is_some_and(|policy| !policy.trim().is_empty());
+        Ok(QueueAttributes {
+            visibility_timeout,
+            has_redrive_policy,
+        })
     }
 
     async fn receive(
@@ -203,6 +212,7 @@ impl QueueReader for SqsReader {
         memory: &dyn ResponseMemory,
     ) -> Result<Vec<Message>, PortError> {
         let raw = RawCall::new(
+            RECEIVE_TIMEOUT,
             || Output::erase(ReceiveMessageOutput::builder().build()),
             |metadata| Error::erase(ReceiveMessageError::generic(metadata)),
         );

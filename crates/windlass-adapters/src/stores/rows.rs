@@ -8,12 +8,15 @@ use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revisi
 use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
 use windlass_core::time::Timestamp;
+use windlass_engine::ports::{
+    ChangeNumber, Changes, CheckpointSave, StoredMapping, UnreadableMapping,
+};
 
 /// Marks a file as a store of windlass: "wdls".
 pub(super) const APPLICATION_ID: i64 = 0x7764_6c73;
 
 /// Incremented by every change of the schema.
-pub(super) const SCHEMA_VERSION: u16 = 2;
+pub(super) const SCHEMA_VERSION: u16 = 3;
 
 /// The changes of the schema: a database whose `user_version` is N has the first N of them. What
 /// has been released is never edited. Removing a mapping removes its leases.
@@ -51,6 +54,48 @@ pub(super) const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
         UPDATE epochs SET next = max(next, OLD.epoch + 1);
     END;
 ",
+    "
+    CREATE TABLE changes (
+        mapping TEXT PRIMARY KEY,
+        number  INTEGER NOT NULL UNIQUE
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO changes (mapping, number)
+        SELECT id, row_number() OVER (ORDER BY id) FROM mappings;
+    CREATE TRIGGER mapping_added AFTER INSERT ON mappings BEGIN
+        INSERT INTO changes (mapping, number)
+            SELECT NEW.id, coalesce(max(number), 0) + 1 FROM changes WHERE true
+            ON CONFLICT (mapping) DO UPDATE SET number = excluded.number;
+    END;
+    CREATE TRIGGER mapping_changed AFTER UPDATE ON mappings BEGIN
+        INSERT INTO changes (mapping, number)
+            SELECT NEW.id, coalesce(max(number), 0) + 1 FROM changes WHERE true
+            ON CONFLICT (mapping) DO UPDATE SET number = excluded.number;
+    END;
+    CREATE TRIGGER mapping_removed AFTER DELETE ON mappings BEGIN
+        INSERT INTO changes (mapping, number)
+            SELECT OLD.id, coalesce(max(number), 0) + 1 FROM changes WHERE true
+            ON CONFLICT (mapping) DO UPDATE SET number = excluded.number;
+    END;
+    CREATE TRIGGER lease_added AFTER INSERT ON leases BEGIN
+        INSERT INTO changes (mapping, number)
+            SELECT NEW.mapping, coalesce(max(number), 0) + 1 FROM changes WHERE true
+            ON CONFLICT (mapping) DO UPDATE SET number = excluded.number;
+    END;
+    CREATE TRIGGER lease_changed AFTER UPDATE ON leases
+    WHEN NEW.owner IS NOT OLD.owner OR NEW.epoch <> OLD.epoch
+        OR NEW.shard_start IS NOT OLD.shard_start
+        OR (NEW.checkpoint_kind = 'shard_end' AND OLD.checkpoint_kind <> 'shard_end')
+    BEGIN
+        INSERT INTO changes (mapping, number)
+            SELECT NEW.mapping, coalesce(max(number), 0) + 1 FROM changes WHERE true
+            ON CONFLICT (mapping) DO UPDATE SET number = excluded.number;
+    END;
+    CREATE TRIGGER lease_removed AFTER DELETE ON leases BEGIN
+        INSERT INTO changes (mapping, number)
+            SELECT OLD.mapping, coalesce(max(number), 0) + 1 FROM changes WHERE true
+            ON CONFLICT (mapping) DO UPDATE SET number = excluded.number;
+    END;
+",
 ];
 
 const MAPPING_COLUMNS: &str = "id, revision, spec, source_arn, function_arn, desired, change,
@@ -68,9 +113,10 @@ struct UnsupportedValue {
 
 pub(super) fn mappings(db: &Connection) -> rusqlite::Result<Vec<MappingRow>> {
     let query = format!("SELECT {MAPPING_COLUMNS} FROM mappings ORDER BY id");
-    db.prepare_cached(&query)?
-        .query_map([], read_mapping)?
-        .collect()
+    let mut statement = db.prepare_cached(&query)?;
+    let rows = statement.query_map([], |row| readable(read_mapping(row)))?;
+    let readable = rows.filter_map(|row| row.map(Result::ok).transpose());
+    readable.collect()
 }
 
 pub(super) fn mapping(db: &Connection, id: &MappingId) -> rusqlite::Result<Option<MappingRow>> {
@@ -129,14 +175,59 @@ pub(super) fn remove(
     Ok(swap(delete.execute(params![id.as_str(), integer(seen.0)])?))
 }
 
-pub(super) fn leases(db: &Connection) -> rusqlite::Result<Vec<Lease>> {
-    let query = format!("SELECT {LEASE_COLUMNS} FROM leases");
+pub(super) fn leases_of(db: &Connection, mapping: &MappingId) -> rusqlite::Result<Vec<Lease>> {
+    let query = format!("SELECT {LEASE_COLUMNS} FROM leases WHERE mapping = ?1");
     let mut statement = db.prepare_cached(&query)?;
-    let leases: rusqlite::Result<Vec<_>> = statement.query_map([], read_lease)?.collect();
-    let mut leases = leases?;
+    let leases = statement.query_map([mapping.as_str()], read_lease)?;
+    let mut leases = leases.collect::<rusqlite::Result<Vec<_>>>()?;
     // The order of keys is not that of their texts: slot 10 comes after slot 2.
     leases.sort_unstable_by(|one, other| one.key.cmp(&other.key));
     Ok(leases)
+}
+
+pub(super) fn changes(db: &Connection, since: ChangeNumber) -> rusqlite::Result<Changes> {
+    let mut statement =
+        db.prepare_cached("SELECT mapping, number FROM changes WHERE ?1 < number ORDER BY number")?;
+    let mut rows = statement.query([integer(since.0)])?;
+    let mut changes = Changes {
+        last: since,
+        mappings: Vec::new(),
+    };
+    while let Some(row) = rows.next()? {
+        let id = MappingId::new(&row.get::<_, String>(0)?);
+        changes.last = ChangeNumber(row.get::<_, i64>(1)?.unsigned_abs());
+        let stored = stored_mapping(db, &id)?;
+        changes.mappings.push((id, stored));
+    }
+    Ok(changes)
+}
+
+fn stored_mapping(db: &Connection, id: &MappingId) -> rusqlite::Result<StoredMapping> {
+    let read = || {
+        let Some(row) = mapping(db, id)? else {
+            return Ok(StoredMapping::Removed);
+        };
+        Ok(StoredMapping::Readable(row, leases_of(db, id)?))
+    };
+    let reason = match readable(read())? {
+        Ok(stored) => return Ok(stored),
+        Err(reason) => reason,
+    };
+    let mut texts =
+        db.prepare_cached("SELECT source_arn, function_arn FROM mappings WHERE id = ?1")?;
+    let unreadable = texts.query_row([id.as_str()], |row| {
+        Ok(UnreadableMapping {
+            source_arn: row.get(0)?,
+            function_arn: row.get(1)?,
+            reason,
+        })
+    })?;
+    Ok(StoredMapping::Unreadable(unreadable))
+}
+
+/// Forgets that mappings were removed: only a daemon that has read the store since needs to know.
+pub(super) fn forget_removals(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    tx.execute_batch("DELETE FROM changes WHERE mapping NOT IN (SELECT id FROM mappings)")
 }
 
 pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
@@ -159,41 +250,53 @@ pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Res
     Ok(())
 }
 
-pub(super) fn compare_and_swap(
+/// Returns the lease as it is then; `None` if it is not as `seen` any more.
+pub(super) fn take(
     tx: &Transaction<'_>,
     seen: &Lease,
-    next: &Lease,
-) -> rusqlite::Result<Swap> {
-    let mut update = tx.prepare_cached(
-        "UPDATE leases SET owner = ?1, epoch = ?2
-         WHERE mapping = ?3 AND unit = ?4 AND owner IS ?5 AND epoch = ?6",
-    )?;
-    Ok(swap(update.execute(params![
-        next.owner.as_ref().map(WorkerId::as_str),
-        integer(next.epoch),
+    owner: &WorkerId,
+) -> rusqlite::Result<Option<Lease>> {
+    let update = format!(
+        "UPDATE leases SET owner = ?1, epoch = epoch + 1
+         WHERE mapping = ?2 AND unit = ?3 AND owner IS ?4 AND epoch = ?5
+         RETURNING {LEASE_COLUMNS}"
+    );
+    let values = params![
+        owner.as_str(),
         seen.key.mapping.as_str(),
         seen.key.unit.name(),
         seen.owner.as_ref().map(WorkerId::as_str),
         integer(seen.epoch),
-    ])?))
+    ];
+    let mut update = tx.prepare_cached(&update)?;
+    update.query_row(values, read_lease).optional()
 }
 
-pub(super) fn save(
-    tx: &Transaction<'_>,
-    key: &LeaseKey,
-    epoch: u64,
-    checkpoint: &Position,
-) -> rusqlite::Result<Swap> {
+pub(super) fn release(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
+    let mut update = tx.prepare_cached(
+        "UPDATE leases SET owner = NULL
+         WHERE mapping = ?1 AND unit = ?2 AND owner IS ?3 AND epoch = ?4",
+    )?;
+    update.execute(params![
+        lease.key.mapping.as_str(),
+        lease.key.unit.name(),
+        lease.owner.as_ref().map(WorkerId::as_str),
+        integer(lease.epoch),
+    ])?;
+    Ok(())
+}
+
+pub(super) fn save(tx: &Transaction<'_>, save: &CheckpointSave) -> rusqlite::Result<Swap> {
     let mut update = tx.prepare_cached(
         "UPDATE leases SET checkpoint_kind = ?1, checkpoint_value = ?2
          WHERE mapping = ?3 AND unit = ?4 AND epoch = ?5",
     )?;
     Ok(swap(update.execute(params![
-        checkpoint.kind(),
-        checkpoint.value(),
-        key.mapping.as_str(),
-        key.unit.name(),
-        integer(epoch),
+        save.checkpoint.kind(),
+        save.checkpoint.value(),
+        save.key.mapping.as_str(),
+        save.key.unit.name(),
+        integer(save.epoch),
     ])?))
 }
 
@@ -263,6 +366,14 @@ fn read_lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
             .get::<_, Option<String>>(6)?
             .map(|start| SequenceNumber::from(start.as_str())),
     })
+}
+
+/// The reason why this version cannot read a row, apart from errors of the database.
+fn readable<T>(result: rusqlite::Result<T>) -> rusqlite::Result<Result<T, String>> {
+    match result {
+        Err(rusqlite::Error::FromSqlConversionFailure(_, _, cause)) => Ok(Err(cause.to_string())),
+        result => result.map(Ok),
+    }
 }
 
 fn text<T>(

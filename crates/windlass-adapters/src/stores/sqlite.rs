@@ -1,7 +1,6 @@
 //! The embedded store: one SQLite database in a directory, used by one thread.
 //!
-//! All requests that arrive while the thread is busy share one transaction, and checkpoints wait up
-//! to 100 ms for others. So the number of durable writes grows with time and not with shards.
+//! All requests that arrive while the thread is busy share one transaction.
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -12,12 +11,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
-use windlass_core::lease::{Lease, LeaseKey};
+use windlass_core::lease::{Lease, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
-use windlass_core::position::Position;
-use windlass_engine::ports::{LeaseStore, MappingStore, PortError};
+use windlass_engine::ports::{
+    ChangeNumber, Changes, CheckpointSave, LeaseStore, MappingStore, PortError,
+};
 
 use super::lock::StoreLock;
 use super::{StoreError, rows};
@@ -36,24 +35,14 @@ const QUEUE_LEN: usize = 1_024;
 /// Limit of requests in one transaction.
 const MAX_TRANSACTION_REQUESTS: usize = 1_024;
 
-/// Interval between transactions that only save checkpoints. After a crash, what was processed in
-/// the last interval is repeated.
-const SAVE_INTERVAL: Duration = Duration::from_millis(100);
-
 /// Another program (a backup, a shell) may lock the database for a moment.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct SqliteStore {
-    requests: Option<mpsc::Sender<Request>>,
+    requests: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
     _lock: StoreLock,
-}
-
-struct Request {
-    job: Job,
-    /// Whether it may wait up to [`SAVE_INTERVAL`] for others, to share a transaction.
-    can_wait: bool,
 }
 
 /// Work inside a transaction, or the error of beginning one. It returns a closure to call with the
@@ -88,13 +77,9 @@ impl SqliteStore {
     pub(super) fn start(store: &str, db: Connection, lock: StoreLock) -> Result<Self, StoreError> {
         let (requests, received) = mpsc::channel(QUEUE_LEN);
         let failed = |error| StoreError::with(store, "cannot start its thread", error);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build();
-        let runtime = runtime.map_err(failed)?;
         let thread = std::thread::Builder::new()
             .name("windlass-store".to_owned())
-            .spawn(move || runtime.block_on(serve(db, received)))
+            .spawn(move || serve(db, received))
             .map_err(failed)?;
         Ok(Self {
             requests: Some(requests),
@@ -107,15 +92,6 @@ impl SqliteStore {
     pub(super) async fn call<T: Send + 'static>(
         &self,
         operation: &'static str,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, PortError> {
-        self.request(operation, false, work).await
-    }
-
-    async fn request<T: Send + 'static>(
-        &self,
-        operation: &'static str,
-        can_wait: bool,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, PortError> {
         let (result_sender, result) = oneshot::channel();
@@ -137,8 +113,7 @@ impl SqliteStore {
         };
         let gone = || failed(DatabaseError("the store's thread has ended".to_owned()));
         let requests = self.requests.as_ref().expect("it is taken only by drop");
-        let request = Request { job, can_wait };
-        requests.send(request).await.map_err(|_| gone())?;
+        requests.send(job).await.map_err(|_| gone())?;
         result.await.map_err(|_| gone())?.map_err(failed)
     }
 }
@@ -228,6 +203,7 @@ fn set_up(db: &mut Connection, applied: usize) -> rusqlite::Result<()> {
         tx.execute_batch(migration)?;
     }
     // Also if nothing has changed: fails now if the file is not writable.
+    rows::forget_removals(&tx)?;
     tx.pragma_update(None, "application_id", rows::APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", rows::SCHEMA_VERSION)?;
     tx.commit()
@@ -235,11 +211,10 @@ fn set_up(db: &mut Connection, applied: usize) -> rusqlite::Result<()> {
 
 /// The loop of the thread: runs waiting requests in one transaction and returns their results when
 /// it is durable.
-async fn serve(mut db: Connection, mut requests: mpsc::Receiver<Request>) {
-    let mut due = Instant::now();
-    while let Some(first) = requests.recv().await {
-        let jobs = next_jobs(first, &mut requests, due).await;
-        due = Instant::now() + SAVE_INTERVAL;
+fn serve(mut db: Connection, mut requests: mpsc::Receiver<Job>) {
+    let mut jobs = Vec::new();
+    while requests.blocking_recv_many(&mut jobs, MAX_TRANSACTION_REQUESTS) != 0 {
+        let jobs = jobs.drain(..);
         let tx = match db.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(tx) => tx,
             Err(error) => {
@@ -249,7 +224,7 @@ async fn serve(mut db: Connection, mut requests: mpsc::Receiver<Request>) {
                 continue;
             }
         };
-        let finishes: Vec<_> = jobs.into_iter().map(|job| run(job, &tx)).collect();
+        let finishes: Vec<_> = jobs.map(|job| run(job, &tx)).collect();
         let committed = tx.commit();
         for finish in finishes {
             finish(committed.as_ref().copied());
@@ -268,31 +243,6 @@ fn run(job: Job, tx: &Transaction<'_>) -> Finish {
     job(Ok(tx))
 }
 
-/// The jobs of the next transaction: all that are waiting and, while all of them can wait, those
-/// that arrive until `due`.
-async fn next_jobs(
-    first: Request,
-    requests: &mut mpsc::Receiver<Request>,
-    due: Instant,
-) -> Vec<Job> {
-    let mut can_wait = first.can_wait;
-    let mut jobs = vec![first.job];
-    while jobs.len() < MAX_TRANSACTION_REQUESTS {
-        let next = if can_wait {
-            tokio::time::timeout_at(due, requests.recv())
-                .await
-                .ok()
-                .flatten()
-        } else {
-            requests.try_recv().ok()
-        };
-        let Some(next) = next else { break };
-        can_wait &= next.can_wait;
-        jobs.push(next.job);
-    }
-    jobs
-}
-
 #[async_trait]
 impl MappingStore for SqliteStore {
     async fn mappings(&self) -> Result<Vec<MappingRow>, PortError> {
@@ -304,6 +254,11 @@ impl MappingStore for SqliteStore {
         let id = id.clone();
         self.call("reading a mapping", move |tx| rows::mapping(tx, &id))
             .await
+    }
+
+    async fn changes(&self, since: ChangeNumber) -> Result<Changes, PortError> {
+        let read = move |tx: &Transaction<'_>| rows::changes(tx, since);
+        self.call("reading what has changed", read).await
     }
 
     async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError> {
@@ -328,8 +283,10 @@ impl MappingStore for SqliteStore {
 
 #[async_trait]
 impl LeaseStore for SqliteStore {
-    async fn leases(&self) -> Result<Vec<Lease>, PortError> {
-        self.call("reading the leases", |tx| rows::leases(tx)).await
+    async fn leases_of(&self, mapping: &MappingId) -> Result<Vec<Lease>, PortError> {
+        let mapping = mapping.clone();
+        let read = move |tx: &Transaction<'_>| rows::leases_of(tx, &mapping);
+        self.call("reading the leases of a mapping", read).await
     }
 
     async fn insert(&self, leases: &[Lease]) -> Result<(), PortError> {
@@ -342,25 +299,26 @@ impl LeaseStore for SqliteStore {
         self.call("adding leases", insert).await
     }
 
-    async fn compare_and_swap(&self, seen: &Lease, next: &Lease) -> Result<Swap, PortError> {
-        let (seen, next) = (seen.clone(), next.clone());
-        self.call("updating a lease", move |tx| {
-            rows::compare_and_swap(tx, &seen, &next)
-        })
-        .await
+    async fn take_many(&self, seen: &[Lease], owner: &WorkerId) -> Result<Vec<Lease>, PortError> {
+        let (seen, owner) = (seen.to_vec(), owner.clone());
+        let take = move |tx: &Transaction<'_>| {
+            let taken = seen.iter().map(|lease| rows::take(tx, lease, &owner));
+            taken.filter_map(Result::transpose).collect()
+        };
+        self.call("taking leases", take).await
     }
 
-    async fn save(
-        &self,
-        key: &LeaseKey,
-        epoch: u64,
-        checkpoint: &Position,
-    ) -> Result<Swap, PortError> {
-        let (key, checkpoint) = (key.clone(), checkpoint.clone());
-        self.request("saving a checkpoint", true, move |tx| {
-            rows::save(tx, &key, epoch, &checkpoint)
-        })
-        .await
+    async fn release_many(&self, leases: &[Lease]) -> Result<(), PortError> {
+        let leases = leases.to_vec();
+        let release =
+            move |tx: &Transaction<'_>| leases.iter().try_for_each(|it| rows::release(tx, it));
+        self.call("releasing leases", release).await
+    }
+
+    async fn save_many(&self, saves: &[CheckpointSave]) -> Result<Vec<Swap>, PortError> {
+        let saves = saves.to_vec();
+        let save = move |tx: &Transaction<'_>| saves.iter().map(|it| rows::save(tx, it)).collect();
+        self.call("saving checkpoints", save).await
     }
 
     async fn set_shard_starts(&self, leases: &[Lease]) -> Result<(), PortError> {

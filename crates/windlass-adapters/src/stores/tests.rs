@@ -8,11 +8,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
+use windlass_core::lease::Lease;
+use windlass_core::mapping::MappingRow;
 use windlass_core::outcome::Fault;
-use windlass_engine::ports::{MappingStore, Store, chain};
+use windlass_engine::ports::{ChangeNumber, MappingStore as _, Store, StoredMapping, chain};
 use windlass_testkit::contract;
 
 use super::lock::StoreLock;
+use super::rows::{MIGRATIONS, SCHEMA_VERSION};
 use super::sqlite::prepare;
 use super::{SqliteStore, StoreError, open};
 
@@ -115,7 +118,7 @@ async fn a_store_of_the_first_version_keeps_its_rows_and_checkpoints() {
     }
     let db = Connection::open(directory.database()).unwrap();
     let version = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
-    assert_eq!(version.unwrap(), 2);
+    assert_eq!(version.unwrap(), i64::from(SCHEMA_VERSION));
 }
 
 #[tokio::test]
@@ -146,16 +149,94 @@ async fn a_store_has_all_confirmed_writes_after_a_crash() {
     assert_eq!(contents(&reopened).await, before);
 }
 
-async fn contents(
-    store: &dyn Store,
-) -> (
-    Vec<windlass_core::mapping::MappingRow>,
-    Vec<windlass_core::lease::Lease>,
-) {
-    (
-        store.mappings().await.unwrap(),
-        store.leases().await.unwrap(),
-    )
+async fn contents(store: &dyn Store) -> (Vec<MappingRow>, Vec<Lease>) {
+    let mappings = store.mappings().await.unwrap();
+    let mut leases = Vec::new();
+    for row in &mappings {
+        leases.extend(store.leases_of(&row.id).await.unwrap());
+    }
+    (mappings, leases)
+}
+
+/// A store of the second version is one of the first with the changes that made it the second.
+#[tokio::test]
+async fn a_store_of_the_second_version_reports_its_mappings_as_changed() {
+    let directory = TempDir::new();
+    std::fs::create_dir_all(&directory.0).unwrap();
+    let db = Connection::open(directory.database()).unwrap();
+    db.execute_batch(FIRST_VERSION).unwrap();
+    db.execute_batch(MIGRATIONS[1]).unwrap();
+    db.pragma_update(None, "user_version", 2).unwrap();
+    drop(db);
+    let store = SqliteStore::open(&directory.0).unwrap();
+    let changes = store.changes(ChangeNumber::default()).await.unwrap();
+    let [(id, StoredMapping::Readable(row, leases))] = &changes.mappings[..] else {
+        panic!("{changes:?}")
+    };
+    assert_eq!((id.as_str(), row.revision.0), ("m", 3));
+    assert_eq!(leases.len(), 3);
+    let since = store.changes(changes.last).await.unwrap();
+    assert_eq!(since.mappings, []);
+}
+
+/// A version that is not this one has written it, without a change of the schema.
+#[tokio::test]
+async fn a_row_that_cannot_be_read_makes_no_other_unreadable() {
+    let directory = TempDir::new();
+    let store = SqliteStore::open(&directory.0).unwrap();
+    contract::fill(&store).await;
+    let all = store.mappings().await.unwrap();
+    let [row_of, lease_of, ..] = &all[..] else {
+        panic!("{all:?}")
+    };
+    let seen = store.changes(ChangeNumber::default()).await.unwrap().last;
+    let statement = format!(
+        "UPDATE mappings SET source_arn = 'arn:aws:kafka:us-east-1:1:c' WHERE id = '{}';
+         UPDATE leases SET checkpoint_kind = 'window', epoch = 9
+            WHERE mapping = '{}' AND unit = 'queue:1';",
+        row_of.id, lease_of.id
+    );
+    let write = store.call("writing", move |tx| tx.execute_batch(&statement));
+    write.await.unwrap();
+    assert_eq!(store.mappings().await.unwrap(), all[1..]);
+    store.mapping(&row_of.id).await.unwrap_err();
+    let changes = store.changes(seen).await.unwrap();
+    let [(first, one), (second, two)] = &changes.mappings[..] else {
+        panic!("{changes:?}")
+    };
+    assert_eq!((first, second), (&row_of.id, &lease_of.id));
+    let StoredMapping::Unreadable(one) = one else {
+        panic!("{one:?}")
+    };
+    assert_eq!(one.source_arn, "arn:aws:kafka:us-east-1:1:c");
+    assert!(one.reason.contains("unsupported source ARN"), "{one:?}");
+    let StoredMapping::Unreadable(two) = two else {
+        panic!("{two:?}")
+    };
+    assert!(
+        two.reason.contains("unsupported checkpoint 'window'"),
+        "{two:?}"
+    );
+    let changes = store.changes(ChangeNumber::default()).await.unwrap();
+    let readable = changes.mappings.iter();
+    let readable = readable.filter(|(_, it)| matches!(it, StoredMapping::Readable(..)));
+    assert_eq!(readable.count(), all.len() - 2);
+}
+
+#[tokio::test]
+async fn a_store_that_is_opened_again_forgets_what_was_removed() {
+    let directory = TempDir::new();
+    let store = SqliteStore::open(&directory.0).unwrap();
+    contract::fill(&store).await;
+    let row = store.mappings().await.unwrap().remove(0);
+    let seen = store.changes(ChangeNumber::default()).await.unwrap();
+    store.remove(&row.id, row.revision).await.unwrap();
+    let removed = store.changes(seen.last).await.unwrap();
+    assert_eq!(removed.mappings, [(row.id, StoredMapping::Removed)]);
+    drop(store);
+    let store = SqliteStore::open(&directory.0).unwrap();
+    let all = store.changes(ChangeNumber::default()).await.unwrap();
+    assert_eq!(all.mappings.len(), seen.mappings.len() - 1);
 }
 
 #[test]
@@ -252,15 +333,14 @@ fn a_store_of_a_newer_version_is_not_changed() {
     let directory = TempDir::new();
     drop(SqliteStore::open(&directory.0).unwrap());
     let db = Connection::open(directory.database()).unwrap();
-    db.execute_batch("PRAGMA user_version = 3; CREATE TABLE newer (x); ")
+    db.execute_batch("PRAGMA user_version = 99; CREATE TABLE newer (x); ")
         .unwrap();
     drop(db);
     let before = std::fs::read(directory.database()).unwrap();
     let error = open_error(&directory.0);
-    assert!(
-        error.contains("newer version of windlass (schema 3, this one supports 2)"),
-        "{error}"
-    );
+    let versions = format!("(schema 99, this one supports {SCHEMA_VERSION})");
+    assert!(error.contains("newer version of windlass"), "{error}");
+    assert!(error.contains(&versions), "{error}");
     assert!(
         std::fs::read(directory.database()).unwrap() == before,
         "the file was changed"

@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::error::SdkError;
+use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationError;
 use aws_sdk_lambda::operation::invoke::InvokeError;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
@@ -21,7 +22,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use tokio::sync::Semaphore;
 use windlass_core::arn::Arn;
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_engine::ports::{BoxError, Invocation, PortError, Target};
+use windlass_engine::ports::{BoxError, FunctionLookup, Invocation, PortError, Target, chain};
 
 use super::own_timeout::OwnTimeout;
 use super::response::{error_kind, no_response, not_invoked, parse_retry_after};
@@ -60,6 +61,22 @@ const REJECTED: [&str; 3] = [
     "RecursiveInvocationException",
     "RequestTooLargeException",
     "SerializedRequestEntityTooLargeException",
+];
+
+/// Codes of Lambda for lookups that may succeed later, in addition to those of all services.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_GetFunctionConfiguration.html>
+/// <https://docs.aws.amazon.com/lambda/latest/api/CommonErrors.html>
+const LOOKUP_ERRORS: [&str; 9] = [
+    "InternalFailure",
+    "InvalidParameterValueException",
+    "OptInRequired",
+    "RequestExpired",
+    "ServiceException",
+    "ServiceUnavailable",
+    "ServiceUnavailableException",
+    "ValidationError",
+    "ValidationException",
 ];
 
 /// Invokes one function of AWS Lambda synchronously.
@@ -187,21 +204,52 @@ impl Intercept for LimitResponse {
 
 /// Whether Lambda has a function with this ARN.
 ///
+/// Servers that only invoke functions do not know the call, and credentials that may only invoke are
+/// denied it. Neither keeps the function from being invoked.
+///
 /// # Errors
-/// The lookup failed.
-pub async fn find_function(client: &Client, function: &Arn) -> Result<bool, PortError> {
-    match client
-        .get_function_configuration()
-        .function_name(function.as_str())
-        .send()
-        .await
-    {
-        Ok(_) => Ok(true),
-        Err(error) if fault::fault_of(&error) == Fault::Gone => Ok(false),
-        Err(error) => {
-            let operation = format!("GetFunctionConfiguration of {function}");
-            Err(fault::port_error(operation, error))
+/// The lookup failed, and may succeed later.
+pub async fn find_function(client: &Client, function: &Arn) -> Result<FunctionLookup, PortError> {
+    let call = client.get_function_configuration();
+    let error = match call.function_name(function.as_str()).send().await {
+        Ok(_) => return Ok(FunctionLookup::Found(function.clone())),
+        Err(error) => error,
+    };
+    if fault::fault_of(&error) == Fault::Gone {
+        return Ok(FunctionLookup::Missing);
+    }
+    let is_final = cannot_be_looked_up(&error);
+    let operation = format!("GetFunctionConfiguration of {function}");
+    let error = fault::port_error(operation, error);
+    if is_final {
+        return Ok(FunctionLookup::Unchecked {
+            arn: function.clone(),
+            reason: chain(&error),
+        });
+    }
+    Err(error)
+}
+
+/// Whether a lookup was denied, or answered by a server that does not know the call.
+fn cannot_be_looked_up(error: &SdkError<GetFunctionConfigurationError>) -> bool {
+    if let SdkError::ResponseError(response) = error {
+        // A success that is not a function's configuration.
+        return response.raw().status().is_success();
+    }
+    let SdkError::ServiceError(service) = error else {
+        return false;
+    };
+    let (code, status) = (service.err().code(), service.raw().status().as_u16());
+    match code {
+        // AWS's code for a call that it does not know, and the status of local servers.
+        Some("UnknownOperationException") => true,
+        _ if status == 501 => true,
+        Some(code) => {
+            let fault = fault::fault_of_code(code, status);
+            fault::is_forbidden(code) || fault == Fault::Transient && !LOOKUP_ERRORS.contains(&code)
         }
+        // A gateway whose server does not respond.
+        None => !matches!(status, 429 | 502 | 503 | 504),
     }
 }
 

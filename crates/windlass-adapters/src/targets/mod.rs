@@ -12,7 +12,9 @@ mod write_errors;
 
 pub use http::HttpTarget;
 pub use lambda::{LambdaTarget, find_function};
-pub use settings::{FunctionKind, FunctionSettings, HttpFunction, validate_header, validate_url};
+pub use settings::{
+    FunctionKind, FunctionSettings, HttpFunction, UrlError, validate_header, validate_url,
+};
 
 /// Lambda's limit of a response.
 ///

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::Uri;
+use thiserror::Error;
 use windlass_core::arn::Arn;
 
 use super::process::ProcessFunction;
@@ -33,9 +34,17 @@ const CONNECTION_HEADERS: [&str; 13] = [
     "upgrade",
 ];
 
-const INVALID_URL: &str = "not a URL with http:// or https:// and a host, such as \
-                           http://127.0.0.1:9000/resize";
-
+/// Why a URL cannot be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum UrlError {
+    #[error("it is not a URL with http:// or https:// and a host")]
+    Invalid,
+    /// It may contain a password, so it should not be shown.
+    #[error(
+        "user names in URLs are not supported; set the header 'authorization: Basic …' under 'headers'"
+    )]
+    UserName,
+}
 /// A function of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionSettings {
@@ -145,18 +154,19 @@ pub fn validate_header(name: &str, value: &str) -> Result<(), &'static str> {
 /// Checks the URL of a function or an endpoint.
 ///
 /// # Errors
-/// The reason and the remedy.
-pub fn validate_url(text: &str) -> Result<(), &'static str> {
-    let uri: Uri = text.parse().map_err(|_| INVALID_URL)?;
-    let authority = uri.authority().ok_or(INVALID_URL)?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.host().is_empty() {
-        return Err(INVALID_URL);
+/// Why it cannot be called.
+pub fn validate_url(text: &str) -> Result<(), UrlError> {
+    if text.contains('@') {
+        let authority = text.split_once("//").map_or(text, |(_, rest)| rest);
+        let authority = authority.split(['/', '?', '#']).next().unwrap_or_default();
+        if authority.contains('@') {
+            return Err(UrlError::UserName);
+        }
     }
-    if authority.as_str().contains('@') {
-        return Err(
-            "user names in URLs are not supported; set the header 'authorization: Basic …' under \
-             'headers'",
-        );
+    let uri: Uri = text.parse().map_err(|_| UrlError::Invalid)?;
+    let authority = uri.authority().ok_or(UrlError::Invalid)?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.host().is_empty() {
+        return Err(UrlError::Invalid);
     }
     Ok(())
 }

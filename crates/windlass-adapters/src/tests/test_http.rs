@@ -154,9 +154,15 @@ impl TestHttp {
 
     /// Appends the response to one call; it takes precedence over the response to all calls.
     pub(crate) fn respond_once(&self, status: u16, body: &str) {
+        self.respond_once_after(Duration::ZERO, status, body);
+    }
+
+    /// The same, after a delay.
+    pub(crate) fn respond_once_after(&self, delay: Duration, status: u16, body: &str) {
         let response = ScriptedResponse {
             status,
             body: body.as_bytes().to_vec(),
+            delay,
             ..ScriptedResponse::default()
         };
         self.state().script.push_back(response);

@@ -5,7 +5,6 @@
 use std::ops::Range;
 
 use windlass_core::ids::KeyHash;
-use windlass_core::record_page::RecordPageBuilder;
 use windlass_core::time::Timestamp;
 
 use super::json_cursor::{JsonCursor, WireError};
@@ -17,6 +16,8 @@ use super::timestamp::push_seconds;
 /// The constant parts of the events of one stream.
 #[derive(Clone, Debug)]
 pub(crate) struct EventTemplate {
+    /// Of the stream, as the contents of a JSON string.
+    region: Vec<u8>,
     /// The end of each event, with the stream's ARN.
     end: Vec<u8>,
 }
@@ -39,7 +40,6 @@ struct Envelope<'a> {
     id: Option<&'a [u8]>,
     name: Option<&'a [u8]>,
     version: Option<&'a [u8]>,
-    source: Option<&'a [u8]>,
     region: Option<&'a [u8]>,
     identity: Option<Identity<'a>>,
 }
@@ -52,9 +52,11 @@ struct Identity<'a> {
 }
 
 impl EventTemplate {
-    pub(crate) fn new(stream_arn: &str) -> Self {
+    pub(crate) fn new(stream_arn: &str, region: &str) -> Self {
         let arn = serde_json::Value::from(stream_arn);
+        let region = serde_json::Value::from(region).to_string();
         Self {
+            region: region.as_bytes()[1..region.len() - 1].to_vec(),
             end: format!(",\"eventSourceARN\":{arn}}}").into_bytes(),
         }
     }
@@ -70,16 +72,17 @@ pub(crate) struct GetRecordsParser<'t> {
 
 impl<'t> GetRecordsParser<'t> {
     /// For a response of about `length` bytes; the page ends with the record that reaches
-    /// `max_bytes`.
+    /// `max_bytes`. Records without a time may have `read_at`.
     pub(crate) fn new(
         template: &'t EventTemplate,
         estimate: &'t PageEstimate,
         length: usize,
         max_bytes: usize,
+        read_at: Timestamp,
     ) -> Self {
         Self {
             template,
-            page: PageBuilder::new(estimate, length, max_bytes),
+            page: PageBuilder::new(estimate, length, max_bytes, read_at),
             next_iterator: None,
         }
     }
@@ -93,9 +96,14 @@ impl ResponseParser for GetRecordsParser<'_> {
 
     fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError> {
         if !self.page.has_room() {
-            return cursor.skip();
+            return cursor.skip_element();
         }
-        record(cursor, self.template, &mut self.page.records)
+        let start = *cursor;
+        let rendered = record(cursor, self.template, &mut self.page);
+        rendered.or_else(|error| {
+            *cursor = start;
+            self.page.reject(cursor, error, sequence_number)
+        })
     }
 
     fn member(&mut self, cursor: &mut JsonCursor<'_>, name: &[u8]) -> Result<(), WireError> {
@@ -107,21 +115,49 @@ impl ResponseParser for GetRecordsParser<'_> {
     }
 
     fn finish(self, length: usize) -> GetRecordsResponse {
-        let (records, is_truncated) = self.page.finish(length);
+        let page = self.page.finish(length);
         GetRecordsResponse {
-            records,
+            records: page.records,
             next_iterator: self.next_iterator,
-            is_truncated,
+            is_truncated: page.is_truncated,
+            unreadable: page.unreadable,
             has_children: false,
             behind_latest: None,
         }
     }
+
+    fn finish_before(
+        mut self,
+        error: WireError,
+        length: usize,
+    ) -> Result<GetRecordsResponse, WireError> {
+        self.page.end_before(&error, None);
+        Ok(self.finish(length))
+    }
+}
+
+/// The raw sequence number of a record.
+fn sequence_number<'a>(cursor: &mut JsonCursor<'a>) -> Option<&'a [u8]> {
+    let mut number = None;
+    let read = cursor.object(|cursor, name| {
+        if name != b"dynamodb" {
+            return cursor.skip();
+        }
+        cursor.object(|cursor, name| {
+            if name == b"SequenceNumber" {
+                number = cursor.optional_string()?;
+                return Ok(());
+            }
+            cursor.skip()
+        })
+    });
+    read.ok().and(number)
 }
 
 fn record(
     cursor: &mut JsonCursor<'_>,
     template: &EventTemplate,
-    page: &mut RecordPageBuilder,
+    page: &mut PageBuilder<'_>,
 ) -> Result<(), WireError> {
     let (mut envelope, mut change) = (Envelope::default(), None);
     cursor.object(|cursor, name| {
@@ -129,7 +165,6 @@ fn record(
             b"eventID" => envelope.id = cursor.optional_string()?,
             b"eventName" => envelope.name = cursor.optional_string()?,
             b"eventVersion" => envelope.version = cursor.optional_string()?,
-            b"eventSource" => envelope.source = cursor.optional_string()?,
             b"awsRegion" => envelope.region = cursor.optional_string()?,
             b"dynamodb" => change = Some(read_change(cursor)?),
             b"userIdentity" => envelope.identity = read_identity(cursor)?,
@@ -145,15 +180,14 @@ fn record(
     let keys = change
         .keys
         .ok_or_else(|| cursor.error("record without Keys"))?;
-    let key = hash_of_key(keys)?;
-    // A record without it could not be compared with a starting position in time.
+    let key = hash_of_key(keys).map_err(|error| cursor.error(error.reason()))?;
     let created = change
         .created
-        .ok_or_else(|| cursor.error("record without ApproximateCreationDateTime"))?;
-    let text = page.begin();
+        .unwrap_or_else(|| page.records.undated(page.read_at));
+    let text = page.records.begin();
     let start = text.len();
-    push_envelope(text, &envelope);
-    let number_span = push_change(text, &change, &number);
+    push_envelope(text, &envelope, template);
+    let number_span = push_change(text, &change, created, &number);
     if let Some(identity) = &envelope.identity {
         text.extend_from_slice(b",\"userIdentity\":{");
         let mut comma: &[u8] = b"";
@@ -168,7 +202,8 @@ fn record(
         text.push(b'}');
     }
     text.extend_from_slice(&template.end);
-    page.end(start, number_span, start..start, key, created);
+    page.records
+        .end(start, number_span, start..start, key, created);
     Ok(())
 }
 
@@ -177,7 +212,7 @@ fn read_change<'a>(cursor: &mut JsonCursor<'a>) -> Result<StreamRecord<'a>, Wire
     cursor.object(|cursor, name| {
         match name {
             b"ApproximateCreationDateTime" => {
-                change.created = Some(cursor.timestamp()?);
+                change.created = cursor.optional_timestamp()?;
             }
             b"Keys" => change.keys = Some(cursor.value()?),
             b"NewImage" => change.new_image = not_null(cursor.value()?),
@@ -210,14 +245,19 @@ fn read_identity<'a>(cursor: &mut JsonCursor<'a>) -> Result<Option<Identity<'a>>
     Ok(Some(identity))
 }
 
-fn push_envelope(text: &mut Vec<u8>, envelope: &Envelope<'_>) {
+/// Databases with the API of DynamoDB name themselves as the source, and leave members out that
+/// functions read.
+fn push_envelope(text: &mut Vec<u8>, envelope: &Envelope<'_>, template: &EventTemplate) {
     text.push(b'{');
     for (name, value) in [
         ("eventID", envelope.id),
         ("eventName", envelope.name),
-        ("eventVersion", envelope.version),
-        ("eventSource", envelope.source),
-        ("awsRegion", envelope.region),
+        ("eventVersion", Some(envelope.version.unwrap_or(b"1.1"))),
+        ("eventSource", Some(&b"aws:dynamodb"[..])),
+        (
+            "awsRegion",
+            Some(envelope.region.unwrap_or(&template.region)),
+        ),
     ] {
         let Some(value) = value else { continue };
         push_all(text, &[b"\"", name.as_bytes(), b"\":\"", value, b"\","]);
@@ -225,13 +265,15 @@ fn push_envelope(text: &mut Vec<u8>, envelope: &Envelope<'_>) {
 }
 
 /// Writes the member `dynamodb`; returns the span of the sequence number.
-fn push_change(text: &mut Vec<u8>, change: &StreamRecord<'_>, number: &[u8]) -> Range<usize> {
-    text.extend_from_slice(b"\"dynamodb\":{");
-    if let Some(created) = change.created {
-        text.extend_from_slice(b"\"ApproximateCreationDateTime\":");
-        push_seconds(text, created);
-        text.push(b',');
-    }
+fn push_change(
+    text: &mut Vec<u8>,
+    change: &StreamRecord<'_>,
+    created: Timestamp,
+    number: &[u8],
+) -> Range<usize> {
+    text.extend_from_slice(b"\"dynamodb\":{\"ApproximateCreationDateTime\":");
+    push_seconds(text, created);
+    text.push(b',');
     for (name, value) in [
         ("Keys", change.keys),
         ("NewImage", change.new_image),
@@ -297,8 +339,17 @@ mod tests {
             "eventSource":"aws:dynamodb","eventVersion":"1.1",
             "userIdentity":{"PrincipalId":"dynamodb.amazonaws.com","Type":"Service"}}],
             "NextShardIterator":null}"#;
-        let (template, estimate) = (EventTemplate::new(ARN), PageEstimate::default());
-        let parser = GetRecordsParser::new(&template, &estimate, body.len(), usize::MAX);
+        let (template, estimate) = (
+            EventTemplate::new(ARN, "us-east-1"),
+            PageEstimate::default(),
+        );
+        let parser = GetRecordsParser::new(
+            &template,
+            &estimate,
+            body.len(),
+            usize::MAX,
+            Timestamp::EPOCH,
+        );
         let response = parse_pieces(&[body], parser).unwrap();
         assert_eq!(response.next_iterator, None);
         assert_eq!(
@@ -313,6 +364,68 @@ mod tests {
                 r#""eventSourceARN":"arn:aws:dynamodb:us-east-1:123456789012:table/T/stream/2024"}"#
             )
         );
+    }
+
+    /// As Alternator of ScyllaDB sends it.
+    #[test]
+    fn what_another_database_leaves_out_or_calls_otherwise_is_as_lambda_has_it() {
+        let body = br#"{"Records":[{"eventID":"0f","eventName":"REMOVE",
+            "eventSource":"scylladb:alternator","dynamodb":{"Keys":{"id":{"S":"a"}},
+            "SequenceNumber":"1","ApproximateCreationDateTime":1}},
+            {"dynamodb":{"Keys":{"id":{"S":"a"}},"SequenceNumber":"2",
+            "ApproximateCreationDateTime":null}}]}"#;
+        let (template, estimate) = (
+            EventTemplate::new(ARN, "us-east-1"),
+            PageEstimate::default(),
+        );
+        let parser = GetRecordsParser::new(
+            &template,
+            &estimate,
+            body.len(),
+            usize::MAX,
+            Timestamp::EPOCH,
+        );
+        let records = parse_pieces(&[body], parser).unwrap().records;
+        assert_eq!(
+            std::str::from_utf8(records[0].event()).unwrap(),
+            concat!(
+                r#"{"eventID":"0f","eventName":"REMOVE","eventVersion":"1.1","#,
+                r#""eventSource":"aws:dynamodb","awsRegion":"us-east-1","dynamodb":{"#,
+                r#""ApproximateCreationDateTime":1.0,"Keys":{"id":{"S":"a"}},"#,
+                r#""SequenceNumber":"1"},"#,
+                r#""eventSourceARN":"arn:aws:dynamodb:us-east-1:123456789012:table/T/stream/2024"}"#
+            )
+        );
+        let time = Timestamp::from_millis(1000);
+        assert!(records.iter().all(|it| it.approximate_arrival() == time));
+        assert_eq!(
+            [0, 1].map(|index| records[index].is_undated()),
+            [false, true]
+        );
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_rendered_ends_the_page_before_it() {
+        let record = |number: u8, keys: &str| {
+            format!(r#"{{"dynamodb":{{"SequenceNumber":"{number}"{keys}}}}}"#)
+        };
+        let good = record(1, r#","Keys":{"id":{"S":"a"}}"#);
+        for keys in [
+            "",
+            r#","Keys":{}"#,
+            r#","Keys":{"id":{"S":1}}"#,
+            r#","Keys":{"id":{"S":"\ud800"}}"#,
+            r#","Keys":{"id":{"S":"a"}},"ApproximateCreationDateTime":-1"#,
+        ] {
+            let body = format!(r#"{{"Records":[{good},{},{good}]}}"#, record(2, keys));
+            let (template, estimate) = (EventTemplate::new(ARN, "r"), PageEstimate::default());
+            let parser =
+                GetRecordsParser::new(&template, &estimate, 0, usize::MAX, Timestamp::EPOCH);
+            let response = parse_pieces(&[body.as_bytes()], parser).unwrap();
+            assert_eq!(response.records.len(), 1, "{keys}");
+            let number = response.unreadable.unwrap().sequence_number;
+            assert_eq!(number, Some("2".into()), "{keys}");
+        }
     }
 
     #[test]

@@ -25,11 +25,21 @@ const MAX_DEPTH: usize = 100;
 pub struct WireError {
     offset: usize,
     reason: &'static str,
+    /// Whether the text ended too early: more of it may be what is missing.
+    is_incomplete: bool,
 }
 
 impl WireError {
     pub(crate) const fn new(offset: usize, reason: &'static str) -> Self {
-        Self { offset, reason }
+        Self {
+            offset,
+            reason,
+            is_incomplete: false,
+        }
+    }
+
+    pub(super) const fn is_incomplete(&self) -> bool {
+        self.is_incomplete
     }
 
     pub(super) const fn reason(&self) -> &'static str {
@@ -74,7 +84,11 @@ impl<'a> JsonCursor<'a> {
 
     /// An error at this position.
     pub(super) const fn error(&self, reason: &'static str) -> WireError {
-        WireError::new(self.offset, reason)
+        WireError {
+            offset: self.offset,
+            reason,
+            is_incomplete: self.text.len() <= self.offset,
+        }
     }
 
     /// Visits the members of an object with their names. `visit` is called with the cursor at each
@@ -244,7 +258,10 @@ impl<'a> JsonCursor<'a> {
         loop {
             let rest = self.text.get(self.offset..).unwrap_or_default();
             let Some(found) = memchr2(b'"', b'\\', rest) else {
-                return Err(WireError::new(start, "string without an end"));
+                return Err(WireError {
+                    is_incomplete: true,
+                    ..WireError::new(start, "string without an end")
+                });
             };
             self.offset += found;
             if self.text[self.offset] == b'"' {
@@ -299,15 +316,19 @@ impl<'a> JsonCursor<'a> {
         }
     }
 
-    /// A time as a number of seconds.
-    pub(super) fn timestamp(&mut self) -> Result<Timestamp, WireError> {
+    /// A time as a number of seconds; `None` for `null`.
+    pub(super) fn optional_timestamp(&mut self) -> Result<Option<Timestamp>, WireError> {
         self.skip_space();
         if let Some((length, time)) = parse_exact(&self.text[self.offset..]) {
             self.offset += length;
-            return Ok(time);
+            return Ok(Some(time));
+        }
+        if self.take_null()? {
+            return Ok(None);
         }
         let time = parse_rounded(self.number()?);
-        time.ok_or_else(|| self.error("time before 1970 or after the year 9999"))
+        let time = time.ok_or_else(|| self.error("time before 1970 or after the year 9999"))?;
+        Ok(Some(time))
     }
 
     /// The text of any value.
@@ -362,6 +383,18 @@ impl<'a> JsonCursor<'a> {
                 break;
             }
         }
+    }
+
+    /// Skips an element of a list, whatever its strings contain. Something must follow it: the
+    /// element itself may not be complete at the end of the text.
+    pub(super) fn skip_element(&mut self) -> Result<(), WireError> {
+        let mut end = self.lenient();
+        end.skip()?;
+        if end.peek().is_none() {
+            return Err(end.error("list without an end"));
+        }
+        self.skip_to(&end);
+        Ok(())
     }
 
     /// Moves to the position of another cursor over the same text.
@@ -447,8 +480,12 @@ impl<'a> JsonCursor<'a> {
     }
 
     fn literal(&mut self, literal: &'static [u8]) -> Result<(), WireError> {
-        if !self.text[self.offset..].starts_with(literal) {
-            return Err(self.error("expected a value"));
+        let rest = &self.text[self.offset..];
+        if !rest.starts_with(literal) {
+            return Err(WireError {
+                is_incomplete: literal.starts_with(rest),
+                ..self.error("expected a value")
+            });
         }
         self.offset += literal.len();
         Ok(())

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use windlass_core::ids::KeyHash;
-use windlass_core::record_page::RecordPageBuilder;
+use windlass_core::time::Timestamp;
 
 use super::json_cursor::{JsonCursor, WireError};
 use super::member_table::MemberTable;
@@ -81,17 +81,18 @@ pub(crate) struct GetRecordsParser<'t> {
 
 impl<'t> GetRecordsParser<'t> {
     /// For a response of about `length` bytes; the page ends with the record that reaches
-    /// `max_bytes`.
+    /// `max_bytes`. Records without a time may have `read_at`.
     pub(crate) fn new(
         template: &'t EventTemplate,
         estimate: &'t PageEstimate,
         length: usize,
         max_bytes: usize,
+        read_at: Timestamp,
     ) -> Self {
         Self {
             template,
             members: MemberTable::new(&MEMBERS),
-            page: PageBuilder::new(estimate, length, max_bytes),
+            page: PageBuilder::new(estimate, length, max_bytes, read_at),
             next_iterator: None,
             has_children: false,
             behind_latest: Duration::ZERO,
@@ -107,10 +108,14 @@ impl ResponseParser for GetRecordsParser<'_> {
 
     fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError> {
         if !self.page.has_room() {
-            return cursor.skip();
+            return cursor.skip_element();
         }
-        let records = &mut self.page.records;
-        record(cursor, &mut self.members, self.template, records)
+        let start = *cursor;
+        let rendered = record(cursor, &mut self.members, self.template, &mut self.page);
+        rendered.or_else(|error| {
+            *cursor = start;
+            self.page.reject(cursor, error, sequence_number)
+        })
     }
 
     fn member(&mut self, cursor: &mut JsonCursor<'_>, name: &[u8]) -> Result<(), WireError> {
@@ -140,27 +145,50 @@ impl ResponseParser for GetRecordsParser<'_> {
     }
 
     fn finish(self, length: usize) -> GetRecordsResponse {
-        let (records, is_truncated) = self.page.finish(length);
+        let page = self.page.finish(length);
         GetRecordsResponse {
-            records,
+            records: page.records,
             next_iterator: self.next_iterator,
-            is_truncated,
+            is_truncated: page.is_truncated,
+            unreadable: page.unreadable,
             has_children: self.has_children,
             behind_latest: Some(self.behind_latest),
         }
     }
+
+    fn finish_before(
+        mut self,
+        error: WireError,
+        length: usize,
+    ) -> Result<GetRecordsResponse, WireError> {
+        self.page.end_before(&error, None);
+        Ok(self.finish(length))
+    }
+}
+
+/// The raw sequence number of a record.
+fn sequence_number<'a>(cursor: &mut JsonCursor<'a>) -> Option<&'a [u8]> {
+    let mut number = None;
+    let read = cursor.object(|cursor, name| {
+        if name == b"SequenceNumber" {
+            number = cursor.optional_string()?;
+            return Ok(());
+        }
+        cursor.skip()
+    });
+    read.ok().and(number)
 }
 
 fn record(
     cursor: &mut JsonCursor<'_>,
     members: &mut MemberTable<'_, Member>,
     template: &EventTemplate,
-    page: &mut RecordPageBuilder,
+    page: &mut PageBuilder<'_>,
 ) -> Result<(), WireError> {
     let (mut arrival, mut data, mut key, mut number) = (None, None, None, None);
     cursor.object_with(members, |cursor, member| {
         match member {
-            Some(Member::Arrival) => arrival = Some(cursor.timestamp()?),
+            Some(Member::Arrival) => arrival = cursor.optional_timestamp()?,
             Some(Member::Data) => data = Some(cursor.base64()?),
             Some(Member::PartitionKey) => key = cursor.optional_string()?,
             Some(Member::SequenceNumber) => number = Some(cursor.string()?),
@@ -172,8 +200,6 @@ fn record(
     let number = number
         .and_then(identifier)
         .ok_or_else(|| cursor.error("record without a valid SequenceNumber"))?;
-    let arrival =
-        arrival.ok_or_else(|| cursor.error("record without ApproximateArrivalTimestamp"))?;
     let hash = match key {
         Some(key) => {
             let key = unescape(key).ok_or_else(|| cursor.error("invalid PartitionKey"))?;
@@ -182,7 +208,8 @@ fn record(
         // A stream may distribute records itself: without a key they have no order.
         None => KeyHash::of(&number),
     };
-    let text = page.begin();
+    let arrival = arrival.unwrap_or_else(|| page.records.undated(page.read_at));
+    let text = page.records.begin();
     let start = text.len();
     match key {
         Some(key) => push_all(text, &[WITH_KEY, key, b"\",\"sequenceNumber\":\""]),
@@ -194,18 +221,24 @@ fn record(
     push_all(text, &[data, b"\",\"approximateArrivalTimestamp\":"]);
     push_seconds(text, arrival);
     push_all(text, &[&template.before_id, &number, &template.after_id]);
-    page.end(start, number_span, data_span, hash, arrival);
+    page.records
+        .end(start, number_span, data_span, hash, arrival);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use windlass_core::ids::SequenceNumber;
+    use windlass_core::record::Record;
+
     use super::*;
     use crate::wire::streaming_parser::parse_pieces;
 
+    const READ_AT: Timestamp = Timestamp::from_millis(1_500_000_000_000);
+
     fn parse(body: &[u8], max_bytes: usize) -> Result<GetRecordsResponse, WireError> {
         let (template, estimate) = (template(), PageEstimate::default());
-        let parser = GetRecordsParser::new(&template, &estimate, body.len(), max_bytes);
+        let parser = GetRecordsParser::new(&template, &estimate, body.len(), max_bytes, READ_AT);
         parse_pieces(&[body], parser)
     }
 
@@ -243,6 +276,94 @@ mod tests {
     }
 
     #[test]
+    fn a_record_without_a_time_has_that_of_the_record_before_it_or_of_the_read() {
+        let record = |number: u8, time: &str| {
+            format!(r#"{{"SequenceNumber":"{number}","Data":"","PartitionKey":"k"{time}}}"#)
+        };
+        let records = [
+            record(1, ""),
+            record(2, r#","ApproximateArrivalTimestamp":7"#),
+            record(3, r#","ApproximateArrivalTimestamp":null"#),
+            record(4, ""),
+        ];
+        let body = format!(
+            r#"{{"Records":[{}],"NextShardIterator":"n"}}"#,
+            records.join(",")
+        );
+        let records = parse(body.as_bytes(), usize::MAX).unwrap().records;
+        let times: Vec<_> = records.iter().map(|it| it.approximate_arrival()).collect();
+        let before = Timestamp::from_millis(7_000);
+        assert_eq!(times, [READ_AT, before, before, before]);
+        let undated: Vec<_> = records.iter().map(Record::is_undated).collect();
+        assert_eq!(undated, [true, false, true, true]);
+        let event = std::str::from_utf8(records[3].event()).unwrap();
+        assert!(
+            event.contains(r#""approximateArrivalTimestamp":7.0}"#),
+            "{event}"
+        );
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_rendered_ends_the_page_before_it() {
+        let record = |number: u8, data: &[u8]| {
+            let (start, end) = (format!(r#"{{"SequenceNumber":"{number}","#), b"}".to_vec());
+            [start.into_bytes(), data.to_vec(), end].concat()
+        };
+        for (data, number, reason) in [
+            (&b"\"Data\":\"!\""[..], Some("2"), "expected base64"),
+            (
+                b"\"Data\":\"\",\"PartitionKey\":\"\xff\"",
+                Some("2"),
+                "string with",
+            ),
+            (
+                b"\"Data\":\"\",\"PartitionKey\":\"\\ud800\"",
+                Some("2"),
+                "unpaired",
+            ),
+            (
+                b"\"Data\":\"\",\"PartitionKey\":1",
+                Some("2"),
+                "expected a string",
+            ),
+            (
+                b"\"Data\":\"\",\"ApproximateArrivalTimestamp\":-1",
+                Some("2"),
+                "time before",
+            ),
+            (b"\"PartitionKey\":\"k\"", Some("2"), "record without Data"),
+            (
+                b"\"Data\":\"\",\"SequenceNumber\":\"\\u0000\"",
+                None,
+                "record without a valid",
+            ),
+            // Its end cannot be found.
+            (b"\"Data\":\"\"!", None, "expected a comma"),
+        ] {
+            let (good, bad) = (record(1, b"\"Data\":\"\""), record(2, data));
+            let records = [&good[..], &bad, &good].join(&b","[..]);
+            let body = [
+                b"{\"Records\":[",
+                &records[..],
+                b"],\"NextShardIterator\":\"n\"}",
+            ]
+            .concat();
+            let response = parse(&body, usize::MAX).unwrap();
+            assert_eq!(response.records.len(), 1, "{reason}");
+            assert!(response.is_truncated, "{reason}");
+            let unreadable = response.unreadable.unwrap();
+            let found = unreadable.sequence_number.as_ref();
+            assert_eq!(found.map(SequenceNumber::as_str), number);
+            assert!(unreadable.reason.starts_with(reason), "{unreadable:?}");
+            // Incomplete, it is a failed read.
+            if reason != "expected a comma" {
+                let end = body.len() - records.len() / 2;
+                assert!(parse(&body[..end], usize::MAX).is_err(), "{reason}");
+            }
+        }
+    }
+
+    #[test]
     fn a_page_is_truncated_where_there_is_no_more_room() {
         let record = r#"{"ApproximateArrivalTimestamp":1,"Data":"","SequenceNumber":"1"}"#;
         let body = format!(r#"{{"Records":[{record},{record},{record}],"NextShardIterator":"n"}}"#);
@@ -266,7 +387,7 @@ mod tests {
         assert_eq!((end.next_iterator, end.has_children), (None, true));
         let no_children = parse(r#"{"Records":[],"ChildShards":[]}"#).unwrap();
         assert!(!no_children.has_children);
-        for body in ["{}", "", r#"{"Records":[{}]}"#] {
+        for body in ["{}", "", r#"{"Records":[{}"#] {
             assert!(parse(body).is_err(), "{body}");
         }
     }

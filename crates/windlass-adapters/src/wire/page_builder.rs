@@ -3,8 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use windlass_core::ids::SequenceNumber;
 use windlass_core::record::Record;
 use windlass_core::record_page::RecordPageBuilder;
+use windlass_core::shard::UnreadableRecord;
+use windlass_core::time::Timestamp;
+
+use super::json_cursor::{JsonCursor, WireError};
+use super::text::identifier;
 
 /// Shorter responses are not representative: most of their bytes may be member names.
 const MIN_SAMPLE_BYTES: usize = 64 * 1024;
@@ -15,9 +21,11 @@ pub(crate) struct GetRecordsResponse {
     pub(crate) records: Vec<Record>,
     /// `None` at the end of the shard.
     pub(crate) next_iterator: Option<String>,
-    /// Whether records were left out for lack of room: reading continues after the last record that
+    /// Whether records were left out, for lack of room or after one that is unreadable: reading continues after the last record that
     /// is here, not at `next_iterator`.
     pub(crate) is_truncated: bool,
+    /// The record after the last one, if it is left out because it cannot be rendered.
+    pub(crate) unreadable: Option<UnreadableRecord>,
     /// Whether the response names child shards, as only that at the end of a shard does. Always
     /// false for DynamoDB Streams.
     pub(crate) has_children: bool,
@@ -35,6 +43,13 @@ pub(crate) struct PageEstimate {
     record_bytes: AtomicUsize,
 }
 
+/// The parts of a [`GetRecordsResponse`] that come from its list.
+pub(super) struct PageEnd {
+    pub(super) records: Vec<Record>,
+    pub(super) is_truncated: bool,
+    pub(super) unreadable: Option<UnreadableRecord>,
+}
+
 /// A page under construction.
 #[derive(Debug)]
 pub(super) struct PageBuilder<'e> {
@@ -43,6 +58,9 @@ pub(super) struct PageBuilder<'e> {
     /// The page ends with the record that reaches this size; it always has at least one record.
     max_bytes: usize,
     is_truncated: bool,
+    unreadable: Option<UnreadableRecord>,
+    /// By the clock of the source.
+    pub(super) read_at: Timestamp,
 }
 
 impl Default for PageEstimate {
@@ -65,7 +83,12 @@ impl PageEstimate {
 
 impl<'e> PageBuilder<'e> {
     /// Allocates a buffer for a response of `body_len` bytes.
-    pub(super) fn new(estimate: &'e PageEstimate, body_len: usize, max_bytes: usize) -> Self {
+    pub(super) fn new(
+        estimate: &'e PageEstimate,
+        body_len: usize,
+        max_bytes: usize,
+        read_at: Timestamp,
+    ) -> Self {
         let n_records = body_len / estimate.record_bytes.load(Ordering::Relaxed).max(1);
         let records = RecordPageBuilder::with_capacity(
             estimate.event_bytes(body_len).min(max_bytes),
@@ -76,6 +99,8 @@ impl<'e> PageBuilder<'e> {
             estimate,
             max_bytes,
             is_truncated: false,
+            unreadable: None,
+            read_at,
         }
     }
 
@@ -85,8 +110,44 @@ impl<'e> PageBuilder<'e> {
         !self.is_truncated
     }
 
-    /// The records of a response of `body_len` bytes, and whether the page was truncated.
-    pub(super) fn finish(self, body_len: usize) -> (Vec<Record>, bool) {
+    /// Ends the page before the record at the cursor, which could not be rendered, and skips it.
+    /// `number` finds the raw text of its sequence number.
+    ///
+    /// # Errors
+    /// The record is incomplete, or it has no end.
+    #[cold]
+    pub(super) fn reject(
+        &mut self,
+        cursor: &mut JsonCursor<'_>,
+        error: WireError,
+        number: impl for<'a> FnOnce(&mut JsonCursor<'a>) -> Option<&'a [u8]>,
+    ) -> Result<(), WireError> {
+        if error.is_incomplete() {
+            return Err(error);
+        }
+        let mut lenient = cursor.lenient();
+        cursor.skip_element()?;
+        let number = number(&mut lenient).and_then(identifier);
+        let number = number
+            .as_deref()
+            .and_then(|it| std::str::from_utf8(it).ok());
+        self.end_before(&error, number.map(SequenceNumber::from));
+        Ok(())
+    }
+
+    /// Ends the page before a record that cannot be rendered, unless it has ended already.
+    pub(super) fn end_before(&mut self, error: &WireError, number: Option<SequenceNumber>) {
+        if !self.is_truncated {
+            self.is_truncated = true;
+            self.unreadable = Some(UnreadableRecord {
+                sequence_number: number,
+                reason: error.reason(),
+            });
+        }
+    }
+
+    /// The page of a response of `body_len` bytes.
+    pub(super) fn finish(self, body_len: usize) -> PageEnd {
         let event_bytes = self.records.len();
         let records = Record::of_page(self.records.finish());
         if MIN_SAMPLE_BYTES <= body_len && !records.is_empty() && !self.is_truncated {
@@ -97,7 +158,11 @@ impl<'e> PageBuilder<'e> {
             event_bytes_per_kib.store(event_bytes / (body_len / 1024), Ordering::Relaxed);
             record_bytes.store(body_len / records.len(), Ordering::Relaxed);
         }
-        (records, self.is_truncated)
+        PageEnd {
+            records,
+            is_truncated: self.is_truncated,
+            unreadable: self.unreadable,
+        }
     }
 }
 

@@ -26,6 +26,15 @@ pub(crate) trait ResponseParser {
 
     /// The parsed response; `length` is its size in bytes.
     fn finish(self, length: usize) -> Self::Response;
+
+    /// As [`Self::finish`], for a response that cannot be parsed from an element on, although more
+    /// follows.
+    fn finish_before(self, error: WireError, _length: usize) -> Result<Self::Response, WireError>
+    where
+        Self: Sized,
+    {
+        Err(error)
+    }
 }
 
 /// A partially received response.
@@ -120,7 +129,13 @@ impl<P: ResponseParser> StreamingParser<P> {
         let rest = std::mem::take(&mut self.incomplete);
         let (_, error) = self.parse(&rest);
         if let Some(error) = error {
-            return Err(error.shifted_by(self.received - rest.len()));
+            let is_broken = !error.is_incomplete();
+            let error = error.shifted_by(self.received - rest.len());
+            let in_list = matches!(self.expected, Expected::FirstElement | Expected::Element);
+            if in_list && is_broken {
+                return self.parser.finish_before(error, self.received);
+            }
+            return Err(error);
         }
         if self.expected != Expected::End {
             return Err(WireError::new(

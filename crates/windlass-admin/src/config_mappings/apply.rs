@@ -15,11 +15,11 @@ use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revisi
 use windlass_core::outcome::Swap;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{PortError, ResourceLookup, Store, chain};
+use windlass_engine::ports::{FunctionLookup, PortError, ResourceLookup, Store, chain};
 use windlass_engine::supervisor::Wakeup;
 
 use super::ConfigMapping;
-use super::problems::{ConfigProblem, ConfigProblems};
+use crate::problems::{ConfigProblem, MappingProblems, UncheckedFunction};
 
 /// For all lookups of one round; a function that is not found in time may exist.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 pub struct ApplyParts {
     pub store: Arc<dyn Store>,
     pub lookup: Arc<dyn ResourceLookup>,
-    pub problems: ConfigProblems,
+    pub problems: MappingProblems,
     pub wakeup: Wakeup,
     pub clock: Clock,
     /// Delete mappings that are no longer in the file.
@@ -54,21 +54,29 @@ pub struct PendingMappings {
 struct Pending {
     mapping: ConfigMapping,
     function_arn: Arn,
-    /// It is in the store, and belongs to the API as well from then on.
-    is_written: bool,
+    /// Its id in the store, where it belongs to the API as well.
+    written: Option<MappingId>,
 }
 
 /// Result of a lookup.
 enum Found {
     Yes(Arn),
     No,
-    Unknown(String),
+    Unknown(Unchecked),
+}
+
+/// Why it is not known whether a function exists. It may be invoked all the same.
+struct Unchecked {
+    reason: String,
+    /// A later lookup may know.
+    checks_again: bool,
 }
 
 struct Write {
     mapping: ConfigMapping,
     next: MappingRow,
     seen: Option<Revision>,
+    unchecked: Option<Unchecked>,
 }
 
 /// What the file changes about a mapping.
@@ -122,6 +130,7 @@ impl PendingMappings {
                             mapping,
                             next,
                             seen,
+                            unchecked: None,
                         });
                     }
                 },
@@ -161,58 +170,95 @@ impl PendingMappings {
         };
         let now = self.parts.clock.wall();
         let (mut writes, mut pending) = (Vec::new(), Vec::new());
-        for (mut it, found) in std::mem::take(&mut self.mappings).into_iter().zip(found) {
-            let problem = match &found {
-                Found::Yes(_) => None,
-                Found::No => Some(it.missing()),
-                Found::Unknown(why) => Some(format!("the function could not be checked: {why}")),
-            };
-            self.report(&it, problem);
-            match found {
-                Found::No => pending.push(it),
-                Found::Yes(_) if it.is_written => {}
-                Found::Unknown(_) if it.is_written => pending.push(it),
-                // It may exist, and may be invoked where it cannot be looked up.
-                Found::Unknown(_) => {
-                    let planned = rows.plan(&it.mapping, &it.function_arn, now);
-                    it.is_written = match planned {
-                        Plan::Nothing(_) => true,
-                        Plan::Write(mut next, seen) => {
-                            if seen.is_none() {
-                                set_latest(&mut next, &*self.parts.lookup, self.parts.clock).await;
-                            }
-                            let put = self.parts.store.put(&next, seen).await;
-                            matches!(put, Ok(Swap::Done))
-                        }
-                    };
-                    self.parts.wakeup.wake();
+        for (it, found) in std::mem::take(&mut self.mappings).into_iter().zip(found) {
+            let (arn, unchecked) = match found {
+                Found::No => {
+                    let id = it.mapping.id(&it.function_arn);
+                    self.parts
+                        .report(&it.mapping, id, &it.function_arn, Some(it.missing()));
                     pending.push(it);
+                    continue;
                 }
-                Found::Yes(arn) => {
-                    if let Plan::Write(next, seen) = rows.plan(&it.mapping, &arn, now) {
-                        let mapping = it.mapping;
-                        writes.push(Write {
-                            mapping,
-                            next,
-                            seen,
-                        });
-                    }
+                Found::Yes(arn) => (arn, None),
+                Found::Unknown(unchecked) => (it.function_arn.clone(), Some(unchecked)),
+            };
+            let plan = match it.written {
+                Some(id) => Plan::Nothing(id),
+                None => rows.plan(&it.mapping, &arn, now),
+            };
+            match plan {
+                Plan::Nothing(id) => {
+                    let written = self.parts.written(it.mapping, id, arn, unchecked);
+                    pending.extend(written);
                 }
+                Plan::Write(next, seen) => writes.push(Write {
+                    mapping: it.mapping,
+                    next,
+                    seen,
+                    unchecked,
+                }),
             }
         }
         pending.extend(write(&self.parts, writes).await);
         self.mappings = pending;
     }
+}
 
-    fn report(&self, pending: &Pending, problem: Option<String>) {
-        let id = pending.mapping.id(&pending.function_arn);
-        report(
-            &self.parts,
-            &pending.mapping,
-            id,
-            &pending.function_arn,
-            problem,
-        );
+impl ApplyParts {
+    /// A mapping is in the store. It is pending while its function may still be checked.
+    fn written(
+        &self,
+        mapping: ConfigMapping,
+        id: MappingId,
+        function_arn: Arn,
+        unchecked: Option<Unchecked>,
+    ) -> Option<Pending> {
+        // Problems were reported with the id that a new mapping would have.
+        self.report(&mapping, mapping.id(&function_arn), &function_arn, None);
+        self.report(&mapping, id.clone(), &function_arn, None);
+        let checks_again = unchecked.as_ref().is_some_and(|it| it.checks_again);
+        let unchecked = unchecked.map(|it| UncheckedFunction {
+            reason: it.reason,
+            // The daemon has just started.
+            invoked: 0,
+        });
+        let reason = unchecked.as_ref().map(|it| it.reason.clone());
+        if self.problems.set_unchecked(id.clone(), unchecked)
+            && let Some(reason) = reason
+        {
+            let location = &mapping.location;
+            tracing::warn!(
+                function = %function_arn, reason,
+                "{location}: the function could not be checked"
+            );
+        }
+        checks_again.then_some(Pending {
+            mapping,
+            function_arn,
+            written: Some(id),
+        })
+    }
+
+    /// Shows why a mapping of the file is not as the file wants it, and logs it when that changes.
+    fn report(
+        &self,
+        mapping: &ConfigMapping,
+        id: MappingId,
+        function_arn: &Arn,
+        problem: Option<String>,
+    ) {
+        let location = &mapping.location;
+        let problem = problem.map(|text| ConfigProblem {
+            source: mapping.checked.source.clone(),
+            function_arn: function_arn.clone(),
+            text,
+        });
+        if let Some(problem) = &problem
+            && self.problems.config(&id).as_ref() != Some(problem)
+        {
+            tracing::warn!(source = %problem.source, "{location}: {}", problem.text);
+        }
+        self.problems.set_config(id, problem);
     }
 }
 
@@ -221,7 +267,7 @@ impl Pending {
         Self {
             mapping,
             function_arn,
-            is_written: false,
+            written: None,
         }
     }
 
@@ -291,11 +337,18 @@ async fn answer_without_a_call(
     }
 }
 
-fn found(result: Result<Option<Arn>, PortError>) -> Found {
+fn found(result: Result<FunctionLookup, PortError>) -> Found {
     match result {
-        Ok(Some(arn)) => Found::Yes(arn),
-        Ok(None) => Found::No,
-        Err(error) => Found::Unknown(chain(&error)),
+        Ok(FunctionLookup::Found(arn)) => Found::Yes(arn),
+        Ok(FunctionLookup::Missing) => Found::No,
+        Ok(FunctionLookup::Unchecked { reason, .. }) => Found::Unknown(Unchecked {
+            reason,
+            checks_again: false,
+        }),
+        Err(error) => Found::Unknown(Unchecked {
+            reason: chain(&error),
+            checks_again: true,
+        }),
     }
 }
 
@@ -304,7 +357,12 @@ async fn look_up(parts: &ApplyParts, mappings: &[Pending]) -> Vec<Found> {
     let deadline = Instant::now() + LOOKUP_TIMEOUT;
     let mut results: Vec<Found> = mappings
         .iter()
-        .map(|_| Found::Unknown(format!("no answer within {LOOKUP_TIMEOUT:?}")))
+        .map(|_| {
+            Found::Unknown(Unchecked {
+                reason: format!("no answer within {LOOKUP_TIMEOUT:?}"),
+                checks_again: true,
+            })
+        })
         .collect();
     let mut names: Vec<(usize, FunctionName)> = (0..)
         .zip(mappings)
@@ -352,9 +410,9 @@ async fn set_latest(new: &mut MappingRow, lookup: &dyn ResourceLookup, clock: Cl
     new.created = latest(answered, clock.wall());
 }
 
-/// Writes rows together, and returns the mappings that could not be written.
+/// Writes rows together, and returns the mappings that could not be written or must be checked again.
 async fn write(parts: &ApplyParts, writes: Vec<Write>) -> Vec<Pending> {
-    let mut failed = Vec::new();
+    let mut pending = Vec::new();
     let mut writes = writes.into_iter();
     let mut running = JoinSet::new();
     loop {
@@ -374,61 +432,32 @@ async fn write(parts: &ApplyParts, writes: Vec<Write>) -> Vec<Pending> {
         let Some(ended) = running.join_next().await else {
             break;
         };
-        let Ok((Write { mapping, next, .. }, result)) = ended else {
+        let Ok((write, result)) = ended else {
             continue;
         };
-        let (uuid, source, function) = (&next.id, &next.source, &next.function_arn);
+        let Write {
+            mapping,
+            next,
+            unchecked,
+            ..
+        } = write;
+        let (uuid, source, function) = (next.id, &next.source, next.function_arn);
         let problem = match result {
             Ok(Swap::Done) => {
                 tracing::info!(%uuid, %source, %function, "configured mapping written");
-                None
+                pending.extend(parts.written(mapping, uuid, function, unchecked));
+                continue;
             }
-            Ok(Swap::Conflict) => Some(
-                "it could not be written, because it or another mapping of the same source and \
-                 function was changed meanwhile; retrying"
-                    .to_owned(),
-            ),
-            Err(error) => Some(format!(
-                "it could not be written: {}; retrying",
-                chain(&error)
-            )),
+            Ok(Swap::Conflict) => "it could not be written, because it or another mapping of the \
+                                   same source and function was changed meanwhile; retrying"
+                .to_owned(),
+            Err(error) => format!("it could not be written: {}; retrying", chain(&error)),
         };
-        let is_written = problem.is_none();
-        report(
-            parts,
-            &mapping,
-            next.id.clone(),
-            &next.function_arn,
-            problem,
-        );
-        if !is_written {
-            failed.push(Pending::new(mapping, next.function_arn));
-        }
+        parts.report(&mapping, uuid, &function, Some(problem));
+        pending.push(Pending::new(mapping, function));
     }
     parts.wakeup.wake();
-    failed
-}
-
-/// Shows why a mapping of the file is not as the file wants it, and logs it when that changes.
-fn report(
-    parts: &ApplyParts,
-    mapping: &ConfigMapping,
-    id: MappingId,
-    function_arn: &Arn,
-    problem: Option<String>,
-) {
-    let location = &mapping.location;
-    let problem = problem.map(|text| ConfigProblem {
-        source: mapping.checked.source.clone(),
-        function_arn: function_arn.clone(),
-        text,
-    });
-    if let Some(problem) = &problem
-        && parts.problems.get(&id).as_ref() != Some(problem)
-    {
-        tracing::warn!(source = %problem.source, "{location}: {}", problem.text);
-    }
-    parts.problems.set(id, problem);
+    pending
 }
 
 /// Deletes or logs the mappings that were removed from the file.

@@ -1,31 +1,59 @@
 //! What can be wrong with the mappings of the configuration file.
 
-use serde_json::Value;
 use windlass_core::parameters::Type;
 use windlass_core::spec::TypeError;
 use windlass_core::validate::Violation;
 
-/// An error in the members of a mapping.
+/// An error in the members of a mapping, for the person who wrote them. Their values are not in it:
+/// they may be secrets, which only the reader of the file knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigMappingError {
     /// `BatchSize`, `FilterCriteria.Filters[0].Pattern`.
     pub member: String,
-    /// With the name of the member.
-    pub message: String,
+    pub problem: MappingProblem,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MappingProblem {
+    /// The value is not this: `a whole number`.
+    Expected(&'static str),
+    Violation {
+        /// It may contain the ARN of the source.
+        message: String,
+        /// It may quote the value.
+        detail: Option<String>,
+    },
 }
 
 impl From<Violation> for ConfigMappingError {
     fn from(violation: Violation) -> Self {
+        let message = violation.constraint_text();
+        let is_malformed = message.is_some_and(|text| text.contains("regular expression"));
+        let problem = match violation.member.as_str() {
+            "EventSourceArn" if is_malformed || message.is_none() => MappingProblem::Expected(
+                "the ARN of a Kinesis stream, a DynamoDB stream or an SQS queue, such as \
+                 arn:aws:sqs:us-east-1:000000000000:jobs",
+            ),
+            "FunctionName" if is_malformed => {
+                MappingProblem::Expected("the name or the ARN of a function")
+            }
+            _ => MappingProblem::Violation {
+                message: message.map_or_else(
+                    || violation.message.clone(),
+                    |text| text.replacen("Member must", "must", 1),
+                ),
+                detail: violation.detail,
+            },
+        };
         Self {
-            message: violation.to_string(),
             member: violation.member,
+            problem,
         }
     }
 }
 
 impl From<TypeError> for ConfigMappingError {
     fn from(error: TypeError) -> Self {
-        let member = error.member;
         let expected = match error.expected {
             Type::Boolean => "true or false",
             Type::Number => "a number",
@@ -34,17 +62,9 @@ impl From<TypeError> for ConfigMappingError {
             Type::List { .. } => "a list",
             Type::Structure { .. } => "keys and values",
         };
-        let found = match error.found {
-            Value::Null => "nothing".to_owned(),
-            Value::Bool(_) => "true or false".to_owned(),
-            Value::Number(number) => format!("the number {number}"),
-            Value::String(_) => "text".to_owned(),
-            Value::Array(_) => "a list".to_owned(),
-            Value::Object(_) => "keys and values".to_owned(),
-        };
         Self {
-            message: format!("{member}: expected {expected}, found {found}"),
-            member,
+            member: error.member,
+            problem: MappingProblem::Expected(expected),
         }
     }
 }
@@ -69,19 +89,18 @@ mod tests {
         });
         let (_, errors) = MappingSpec::read(members.as_object().unwrap(), true);
         let errors = errors.into_iter().map(ConfigMappingError::from);
-        let messages: Vec<String> = errors.map(|error| error.message).collect();
-        assert_eq!(
-            messages,
-            [
-                "BatchSize: expected a whole number, found text",
-                "DestinationConfig: expected keys and values, found a list",
-                "Enabled: expected true or false, found the number 1",
-                "FilterCriteria.Filters[1].Pattern: expected text, found keys and values",
-                "FilterCriteria.Filters[2]: expected keys and values, found the number 3",
-                "FunctionName: expected text, found a list",
-                "FunctionResponseTypes[1]: expected text, found the number 7",
-                "MaximumBatchingWindowInSeconds: expected a whole number, found the number 1.5",
-            ]
-        );
+        let found: Vec<_> = errors.map(|it| (it.member, it.problem)).collect();
+        let expected = [
+            ("BatchSize", "a whole number"),
+            ("DestinationConfig", "keys and values"),
+            ("Enabled", "true or false"),
+            ("FilterCriteria.Filters[1].Pattern", "text"),
+            ("FilterCriteria.Filters[2]", "keys and values"),
+            ("FunctionName", "text"),
+            ("FunctionResponseTypes[1]", "text"),
+            ("MaximumBatchingWindowInSeconds", "a whole number"),
+        ];
+        let expected = expected.map(|(it, what)| (it.to_owned(), MappingProblem::Expected(what)));
+        assert_eq!(found, expected);
     }
 }

@@ -13,12 +13,9 @@ use windlass_core::validate::{self, Checked};
 
 mod apply;
 mod error;
-mod problems;
 
 pub use apply::{ApplyParts, PendingMappings};
-pub use error::ConfigMappingError;
-pub(crate) use problems::ConfigProblem;
-pub use problems::ConfigProblems;
+pub use error::{ConfigMappingError, MappingProblem};
 
 /// Of the UUIDs, which are of version 5.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7f0d_1c39_5f0e_4c0a_9d5b_2a6c_7e41_88d3);

@@ -9,32 +9,42 @@ use serde_json::json;
 use windlass_core::function::FunctionName;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{MappingStore as _, PortError, ResourceLookup, Store};
+use windlass_engine::ports::{FunctionLookup, MappingStore as _, PortError, ResourceLookup, Store};
 use windlass_engine::supervisor::Wakeup;
 use windlass_testkit::fakes::FakeStore;
 
 use super::*;
+use crate::problems::MappingProblems;
 
 /// Functions whose names start with `f` exist and need no call. Those of `slow` never answer.
 #[derive(Default)]
 struct FakeLookup {
     missing: Mutex<BTreeSet<String>>,
-    slow: BTreeSet<String>,
+    slow: Mutex<BTreeSet<String>>,
     calls: AtomicUsize,
 }
 
 #[async_trait]
 impl ResourceLookup for FakeLookup {
-    async fn function(&self, name: &FunctionName) -> Result<Option<Arn>, PortError> {
+    async fn function(&self, name: &FunctionName) -> Result<FunctionLookup, PortError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        if self.slow.contains(&name.name) {
+        let is_slow = self.slow.lock().unwrap().contains(&name.name);
+        if is_slow {
             std::future::pending::<()>().await;
         }
         if !name.name.starts_with('f') {
             tokio::task::yield_now().await;
         }
         let is_missing = self.missing.lock().unwrap().contains(&name.name);
-        Ok((!is_missing).then(|| name.resolve(&home())))
+        let arn = name.resolve(&home());
+        Ok(if is_missing {
+            FunctionLookup::Missing
+        } else if name.name == "unchecked" {
+            let reason = "denied".to_owned();
+            FunctionLookup::Unchecked { arn, reason }
+        } else {
+            FunctionLookup::Found(arn)
+        })
     }
 
     async fn source(&self, _source: &SourceArn) -> Result<Option<Timestamp>, PortError> {
@@ -61,7 +71,7 @@ fn parts(store: &Arc<FakeStore>, lookup: &Arc<FakeLookup>) -> ApplyParts {
     ApplyParts {
         store: Arc::clone(store) as _,
         lookup: Arc::clone(lookup) as _,
-        problems: ConfigProblems::default(),
+        problems: MappingProblems::default(),
         wakeup: Wakeup::default(),
         clock: Clock::start(),
         prune: false,
@@ -98,7 +108,7 @@ async fn a_mapping_that_cannot_be_looked_up_holds_up_no_other() {
             "f-missing".to_owned(),
             "missing".to_owned(),
         ])),
-        slow: BTreeSet::from(["slow".to_owned()]),
+        slow: Mutex::new(BTreeSet::from(["slow".to_owned()])),
         calls: AtomicUsize::new(0),
     });
     let parts = parts(&store, &lookup);
@@ -112,17 +122,55 @@ async fn a_mapping_that_cannot_be_looked_up_holds_up_no_other() {
     finish.spawn(pending.finish());
     tokio::time::sleep(std::time::Duration::from_secs(6)).await;
     assert!(functions(&*store).await.keys().eq(["f", "lambda", "slow"]));
-    let texts: BTreeSet<_> = problems.all().into_values().map(|it| it.text).collect();
+    let found = problems.all_config().into_values();
+    let texts: BTreeSet<_> = found.map(|it| it.text).collect();
     let texts: Vec<_> = texts.iter().map(String::as_str).collect();
-    assert_eq!(texts.len(), 3, "{texts:?}");
+    assert_eq!(texts.len(), 2, "{texts:?}");
     assert!(texts[0].starts_with("the function 'f-missing' does not exist"));
-    assert!(texts[2].starts_with("the function could not be checked: no answer"));
 
     lookup.missing.lock().unwrap().clear();
     tokio::time::sleep(std::time::Duration::from_secs(120)).await;
     assert_eq!(functions(&*store).await.len(), 5);
-    let left = problems.all();
-    assert!(left.values().all(|it| it.text.contains("no answer")) && left.len() == 1);
+    assert!(problems.all_config().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_that_could_not_be_checked_is_a_notice_until_it_is_found_or_invoked() {
+    let store = Arc::new(FakeStore::default());
+    let lookup = Arc::new(FakeLookup {
+        slow: Mutex::new(BTreeSet::from(["slow".to_owned()])),
+        ..FakeLookup::default()
+    });
+    let parts = parts(&store, &lookup);
+    let problems = parts.problems.clone();
+    let all = ["slow", "unchecked"].map(mapping);
+    let pending = PendingMappings::apply(all.to_vec(), parts).await.unwrap();
+    let mut finish = tokio::task::JoinSet::new();
+    finish.spawn(pending.finish());
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    assert!(functions(&*store).await.keys().eq(["slow", "unchecked"]));
+    let notices = |invoked| {
+        all.clone()
+            .map(|it| problems.unchecked(&it.id(&it.function), invoked))
+    };
+    let [slow, unchecked] = notices(0).map(Option::unwrap);
+    let says = "the function could not be checked: ";
+    assert!(
+        slow.starts_with(&format!("{says}no answer within 5s")),
+        "{slow}"
+    );
+    assert_eq!(unchecked, format!("{says}denied"));
+    assert_eq!(notices(1), [None, None], "it has been invoked");
+
+    // The one is looked up again, the other is not.
+    let calls = lookup.calls.load(Ordering::Relaxed);
+    lookup.slow.lock().unwrap().clear();
+    tokio::time::timeout(std::time::Duration::from_secs(120), finish.join_next())
+        .await
+        .expect("nothing is left to be looked up");
+    assert_eq!(lookup.calls.load(Ordering::Relaxed), calls + 1);
+    assert_eq!(notices(0), [None, Some(unchecked)]);
+    assert!(problems.all_config().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

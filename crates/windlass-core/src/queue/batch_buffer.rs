@@ -22,6 +22,17 @@ pub(super) struct BatchBuffer {
     bytes: usize,
 }
 
+/// What decides about the next batch in addition to its messages.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closing<'a> {
+    /// Messages of these groups do not count: a batch of these groups is in flight.
+    pub(super) blocked: &'a BTreeSet<KeyHash>,
+    /// No batch waits for more messages.
+    pub(super) at_once: bool,
+    /// A batch has messages of one receive only.
+    pub(super) whole_receives: bool,
+}
+
 impl BatchBuffer {
     pub(super) const fn new(
         limits: BatchLimits,
@@ -50,6 +61,24 @@ impl BatchBuffer {
         self.tokens.push_back(token);
     }
 
+    /// When the first message has been buffered for `limit`.
+    pub(super) fn held_until(&self, limit: Duration, inbox: &Inbox) -> Option<Timestamp> {
+        let first = self.tokens.front()?;
+        Some(inbox.get(*first).received + limit)
+    }
+
+    /// The messages that have been buffered for `limit`.
+    pub(super) fn held_too_long(
+        &self,
+        limit: Duration,
+        inbox: &Inbox,
+        now: Timestamp,
+    ) -> Vec<Token> {
+        let tokens = self.tokens.iter().copied();
+        let is_late = |token: &Token| inbox.get(*token).received + limit <= now;
+        tokens.take_while(is_late).collect()
+    }
+
     /// Removes those of the messages that are buffered. All of them must still be in the inbox.
     pub(super) fn remove(&mut self, tokens: &[Token], inbox: &Inbox) {
         let removed: BTreeSet<_> = tokens.iter().copied().collect();
@@ -73,16 +102,10 @@ impl BatchBuffer {
     }
 
     /// When the next batch closes: the epoch if it is full; `None` without a message for it.
-    /// Messages of `blocked` groups do not count: a batch of these groups is in flight. With
-    /// `at_once` no batch waits for more messages.
-    pub(super) fn closes_at(
-        &self,
-        blocked: &BTreeSet<KeyHash>,
-        at_once: bool,
-        inbox: &Inbox,
-    ) -> Option<Timestamp> {
-        let first = self.candidates(blocked, inbox).next()?;
-        if at_once || (self.may_be_full() && self.fill(blocked, inbox).is_full) {
+    pub(super) fn closes_at(&self, closing: Closing<'_>, inbox: &Inbox) -> Option<Timestamp> {
+        let first = self.candidates(closing, inbox).next()?;
+        let at_once = closing.at_once || closing.whole_receives;
+        if at_once || (self.may_be_full() && self.fill(closing, inbox).is_full) {
             return Some(Timestamp::EPOCH);
         }
         let window_end = inbox.get(first).received + self.window;
@@ -95,23 +118,20 @@ impl BatchBuffer {
         Some(window_end.min(Timestamp::from_millis(latest)))
     }
 
-    /// Removes and returns the messages of the next batch; empty if none closes by now.
-    pub(super) fn take_batch(
-        &mut self,
-        blocked: &BTreeSet<KeyHash>,
-        at_once: bool,
+    /// The messages of the next batch; empty if none closes by now.
+    pub(super) fn next_batch(
+        &self,
+        closing: Closing<'_>,
         inbox: &Inbox,
         now: Timestamp,
     ) -> Vec<Token> {
-        let closes_at = self.closes_at(blocked, at_once, inbox);
+        let closes_at = self.closes_at(closing, inbox);
         if closes_at.is_none_or(|at| now < at) {
             return Vec::new();
         }
-        let n_messages = self.fill(blocked, inbox).n_items;
-        let candidates = self.candidates(blocked, inbox);
-        let batch: Vec<_> = candidates.take(n_messages).collect();
-        self.remove(&batch, inbox);
-        batch
+        let n_messages = self.fill(closing, inbox).n_items;
+        let candidates = self.candidates(closing, inbox);
+        candidates.take(n_messages).collect()
     }
 
     /// A cheap test that spares most calls a look at every message.
@@ -121,18 +141,26 @@ impl BatchBuffer {
             || self.limits.max_bytes <= event::event_len(n_messages, self.bytes)
     }
 
-    fn fill(&self, blocked: &BTreeSet<KeyHash>, inbox: &Inbox) -> Fill {
-        let candidates = self.candidates(blocked, inbox);
+    fn fill(&self, closing: Closing<'_>, inbox: &Inbox) -> Fill {
+        let candidates = self.candidates(closing, inbox);
         self.limits.fill(candidates.map(|token| inbox.size(token)))
     }
 
-    fn candidates(
-        &self,
-        blocked: &BTreeSet<KeyHash>,
-        inbox: &Inbox,
-    ) -> impl Iterator<Item = Token> {
-        let group = |token: &Token| inbox.get(*token).message.group;
+    fn candidates(&self, closing: Closing<'_>, inbox: &Inbox) -> impl Iterator<Item = Token> {
+        let Closing {
+            blocked,
+            whole_receives,
+            ..
+        } = closing;
+        let mut receive = None;
         let tokens = self.tokens.iter().copied();
-        tokens.filter(move |token| group(token).is_none_or(|group| !blocked.contains(&group)))
+        let free = tokens.filter(move |token| {
+            let group = inbox.get(*token).message.group;
+            group.is_none_or(|group| !blocked.contains(&group))
+        });
+        free.take_while(move |token| {
+            let of_token = inbox.get(*token).receive;
+            !whole_receives || of_token == *receive.get_or_insert(of_token)
+        })
     }
 }

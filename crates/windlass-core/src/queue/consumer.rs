@@ -3,17 +3,21 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::batch_buffer::BatchBuffer;
+use super::batch_buffer::{BatchBuffer, Closing};
 use super::delete_queue::DeleteQueue;
-use super::inbox::{Entry, Inbox, Token};
-use super::interface::{EntryResult, QueueCommand, QueueInput, QueueTimer, Report, RequestId};
+use super::inbox::{Entry, Inbox, Origin, ReceivedMessage, Token};
+use super::interface::{
+    EntryResult, QueueAttributes, QueueCommand, QueueInput, QueueTimer, Report, RequestId,
+};
 use super::invocations::{InvocationEnd, Invocations};
-use super::message_filter::{Item, filter_messages};
+use super::message_filter::{FilteredMessages, Item, filter_messages};
 use super::receive_pacer::ReceivePacer;
+use super::releases::Releases;
 use super::requests::{Request, Requests};
 use super::settings::QueueConsumerSettings;
 use super::view::{QueueView, Waiting};
 use super::visibility::Visibility;
+use super::whole_receives::WholeReceives;
 use crate::batch::{BatchId, BatchIds, BatchLimits};
 use crate::ids::{KeyHash, ReceiptHandle};
 use crate::lifecycle::Lifecycle;
@@ -32,8 +36,10 @@ pub struct QueueConsumer {
     jitter: Jitter,
     batch_limits: BatchLimits,
     receive_pacer: ReceivePacer,
+    whole_receives: WholeReceives,
     inbox: Inbox,
     visibility: Visibility,
+    releases: Releases,
     batch_buffer: BatchBuffer,
     invocations: Invocations,
     delete_queue: DeleteQueue,
@@ -70,9 +76,11 @@ impl QueueConsumer {
             jitter: Jitter::new(seed, limits.backoff_jitter_percent),
             batch_limits,
             receive_pacer: ReceivePacer::default(),
+            whole_receives: WholeReceives::new(&settings),
             inbox: Inbox::default(),
             batch_buffer: BatchBuffer::new(batch_limits, window, visibility.reserve()),
             visibility,
+            releases: Releases::default(),
             invocations: Invocations::new(&settings),
             delete_queue: DeleteQueue::default(),
             batch_ids: BatchIds::default(),
@@ -100,7 +108,7 @@ impl QueueConsumer {
             QueueInput::VisibilityChanged { request, result } => {
                 self.handle_visibility_changed(request, &result, now);
             }
-            QueueInput::QueueTimeout(timeout) => self.visibility.set_queue_timeout(timeout),
+            QueueInput::Attributes(attributes) => self.set_attributes(attributes),
             QueueInput::Drain if self.lifecycle == Lifecycle::Running => {
                 self.lifecycle = Lifecycle::Draining;
                 self.delete_queue.drain(now);
@@ -133,6 +141,7 @@ impl QueueConsumer {
         let always = [
             (inbox.next_expiry(), QueueTimer::Expiry),
             (self.invocations.next_expiry(inbox), QueueTimer::Release),
+            (self.buffered_until(), QueueTimer::Release),
             (self.visibility.due(inbox), QueueTimer::Visibility),
             (self.delete_queue.due(), QueueTimer::Delete),
         ];
@@ -142,9 +151,7 @@ impl QueueConsumer {
         if self.lifecycle == Lifecycle::Draining {
             return timers.min();
         }
-        let blocked = self.invocations.blocked();
-        let at_once = self.visibility.is_denied();
-        let closes_at = self.batch_buffer.closes_at(blocked, at_once, inbox);
+        let closes_at = self.batch_buffer.closes_at(self.closing(), inbox);
         let receive = self.receive_due().map(|at| (at, QueueTimer::Receive));
         let running = [self.invocations.due(closes_at), receive];
         timers.chain(running.into_iter().flatten()).min()
@@ -207,7 +214,12 @@ impl QueueConsumer {
             Ok(messages) => {
                 self.receive_pacer
                     .succeeded(limit, messages.len(), sent, now);
-                self.accept(messages, sent, sent + visibility, now);
+                let origin = Origin {
+                    receive: request,
+                    sent,
+                    visible_at: sent + visibility,
+                };
+                self.accept(messages, usize::from(limit), origin, now);
             }
             Err(fault) => self
                 .receive_pacer
@@ -215,34 +227,31 @@ impl QueueConsumer {
         }
     }
 
-    /// `visible_at` is counted from the request, since the queue's own clock starts later.
-    fn accept(
-        &mut self,
-        messages: Vec<Message>,
-        sent: Timestamp,
-        visible_at: Timestamp,
-        now: Timestamp,
-    ) {
+    /// Accepts the messages of a receive that requested up to `limit`.
+    fn accept(&mut self, messages: Vec<Message>, limit: usize, origin: Origin, now: Timestamp) {
         self.received += messages.len() as u64;
-        if visible_at <= now {
+        if origin.visible_at <= now {
             return self.report_expired(messages.len());
         }
-        let (messages, excess) = self.split_off_excess(messages);
+        let (messages, excess) = self.split_off_excess(messages, limit);
         if !excess.is_empty() {
             let n_messages = excess.len();
             self.report(Report::Excess { n_messages });
             self.release(excess);
         }
-        let filtered = filter_messages(messages, &self.settings, self.batch_limits);
+        let mut filtered = filter_messages(messages, &self.settings, self.batch_limits);
+        if self.whole_receives.apply() {
+            self.cut_to_one_batch(&mut filtered, now);
+        }
         for item in filtered.items {
             match item {
                 Item::Deliver(message) => {
-                    if let Some(token) = self.inbox.insert(message, sent, visible_at, now) {
+                    if let Some(token) = self.inbox.insert(message, origin, now) {
                         self.batch_buffer.push(token, &self.inbox);
                     }
                 }
                 Item::Delete(message) => {
-                    if let Some(token) = self.inbox.insert(message, sent, visible_at, now) {
+                    if let Some(token) = self.inbox.insert(message, origin, now) {
                         self.inbox.mark_filtered_out(token);
                         self.delete_queue.push(vec![token]);
                     }
@@ -252,13 +261,20 @@ impl QueueConsumer {
         for report in filtered.reports {
             self.report(report);
         }
-        self.release_failed(filtered.undeliverable);
+        self.release_undeliverable(filtered.undeliverable, origin);
         self.release(filtered.followers);
     }
 
     /// Splits off the messages without room: a queue may return more than was requested.
-    fn split_off_excess(&self, messages: Vec<Message>) -> (Vec<Message>, Vec<ReceiptHandle>) {
+    fn split_off_excess(
+        &self,
+        messages: Vec<Message>,
+        limit: usize,
+    ) -> (Vec<Message>, Vec<ReceiptHandle>) {
         let mut room = self.receive_room();
+        if self.whole_receives.apply() {
+            room = room.min(limit);
+        }
         let (mut accepted, mut excess) = (Vec::with_capacity(messages.len()), Vec::new());
         for message in messages {
             if self.inbox.contains(&message.message_id) {
@@ -273,14 +289,56 @@ impl QueueConsumer {
         (accepted, excess)
     }
 
+    /// Leaves only messages that can be in one batch: the others would wait for it, and go back if
+    /// it fails. Following receives are smaller.
+    fn cut_to_one_batch(&mut self, filtered: &mut FilteredMessages, now: Timestamp) {
+        let queue_timeout = self.visibility.queue_timeout();
+        let inbox = &self.inbox;
+        let is_new = |message: &Message| !inbox.contains(&message.message_id);
+        let new = filtered.items.iter().filter_map(|item| match item {
+            Item::Deliver(message) => is_new(message).then(|| message.event.len()),
+            Item::Delete(_) => None,
+        });
+        let n_new = new.clone().count();
+        let n_fitting = self.batch_limits.fill(new).n_items;
+        if n_fitting < n_new {
+            let mut left = n_fitting;
+            filtered.items.retain(|item| {
+                let Item::Deliver(message) = item else {
+                    return true;
+                };
+                if is_new(message) {
+                    if left == 0 {
+                        filtered.followers.push(message.receipt_handle.clone());
+                        return false;
+                    }
+                    left -= 1;
+                }
+                true
+            });
+            self.whole_receives.reduce(n_fitting, queue_timeout, now);
+        }
+        if !filtered.undeliverable.is_empty() {
+            // It comes again, at the head of its group.
+            self.whole_receives.reduce(1, queue_timeout, now);
+        }
+    }
+
+    fn set_attributes(&mut self, attributes: QueueAttributes) {
+        self.visibility
+            .set_queue_timeout(attributes.visibility_timeout);
+        self.whole_receives.set_attributes(attributes);
+    }
+
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
         match self.invocations.end(batch, &outcome, now, &mut self.jitter) {
             InvocationEnd::Succeeded(tokens) => self.delete_queue.push(tokens),
             InvocationEnd::Failed(tokens) => {
                 let groups = self.groups_of(&tokens);
-                let receipts = self.remove(&tokens);
-                self.release_failed(receipts);
+                self.remove_failed(&tokens, now);
                 self.release_followers(&groups);
+                let queue_timeout = self.visibility.queue_timeout();
+                self.whole_receives.batch_failed(queue_timeout, now);
             }
             InvocationEnd::Waits => {}
         }
@@ -324,6 +382,11 @@ impl QueueConsumer {
                 let inbox = &mut self.inbox;
                 self.visibility
                     .end(&entries, visible_at, result, inbox, now);
+                let results = EntryResult::of_each(result, entries.len());
+                let ready = self.releases.ready(&entries, results, &self.inbox, now);
+                for (timeout, receipts) in ready {
+                    self.release_after(timeout, receipts);
+                }
             }
             Request::Release { n_messages } => self.visibility.end_release(n_messages, result),
             Request::Receive { .. } | Request::Delete { .. } => {
@@ -391,12 +454,12 @@ impl QueueConsumer {
             let batch = if let Some(batch) = self.invocations.retry(now) {
                 batch
             } else {
-                let blocked = self.invocations.blocked();
-                let (at_once, inbox) = (self.visibility.is_denied(), &self.inbox);
-                let tokens = self.batch_buffer.take_batch(blocked, at_once, inbox, now);
+                let closing = self.closing();
+                let tokens = self.batch_buffer.next_batch(closing, &self.inbox, now);
                 if tokens.is_empty() {
                     return;
                 }
+                self.batch_buffer.remove(&tokens, &self.inbox);
                 self.inbox.mark_batched(&tokens);
                 let id = self.batch_ids.assign();
                 self.invocations.start(id, tokens, &self.inbox, now)
@@ -405,11 +468,19 @@ impl QueueConsumer {
         }
     }
 
-    fn advance_receives(&mut self, now: Timestamp) {
-        if self.has_enough() {
-            return;
+    fn closing(&self) -> Closing<'_> {
+        Closing {
+            blocked: self.invocations.blocked(),
+            // A probe does not wait for other messages: it might be released before.
+            at_once: self.visibility.is_denied() || self.invocations.is_failing(),
+            whole_receives: self.whole_receives.apply(),
         }
-        while let Some(limit) = self.receive_pacer.start(self.receive_room(), now) {
+    }
+
+    fn advance_receives(&mut self, now: Timestamp) {
+        while !self.has_enough()
+            && let Some(limit) = self.start_receive(now)
+        {
             let visibility = self.visibility.timeout();
             let request = self.requests.start(Request::Receive {
                 limit,
@@ -425,6 +496,17 @@ impl QueueConsumer {
         }
     }
 
+    /// A probe of a function that cannot be reached needs one message.
+    fn start_receive(&mut self, now: Timestamp) -> Option<u8> {
+        let max_messages = if self.invocations.is_failing() {
+            1
+        } else {
+            self.whole_receives.max_messages(now)
+        };
+        let room = self.receive_room();
+        self.receive_pacer.start(room, max_messages, now)
+    }
+
     fn receive_due(&self) -> Option<Timestamp> {
         if self.has_enough() {
             return None;
@@ -432,10 +514,12 @@ impl QueueConsumer {
         self.receive_pacer.due(self.receive_room())
     }
 
-    /// Whether there is a batch to probe a function with that cannot be reached.
+    /// Whether there is, or may soon be, a batch to probe a function with that cannot be reached.
     fn has_enough(&self) -> bool {
         self.invocations.is_failing()
-            && !(self.invocations.is_empty() && self.batch_buffer.is_empty())
+            && !(self.invocations.is_empty()
+                && self.batch_buffer.is_empty()
+                && self.receive_pacer.requested() == 0)
     }
 
     /// How many more messages may be requested.
@@ -453,21 +537,31 @@ impl QueueConsumer {
         let mut groups = self.groups_of(&expired);
         self.remove(&expired);
         self.report_expired(expired.len());
-        for tokens in self.invocations.take_expired(&self.inbox, now) {
+        let mut held_too_long = self.invocations.take_expired(&self.inbox, now);
+        if self.invocations.is_failing() {
+            let limit = self.settings.limits.hold_limit;
+            held_too_long.push(self.batch_buffer.held_too_long(limit, &self.inbox, now));
+        }
+        for tokens in held_too_long.into_iter().filter(|it| !it.is_empty()) {
             let n_messages = tokens.len();
             self.report(Report::Released { n_messages });
             groups.append(&mut self.groups_of(&tokens));
-            let receipts = self.remove(&tokens);
-            self.release(receipts);
+            self.remove_and_release(&tokens);
         }
         self.release_followers(&groups);
+    }
+
+    /// When the first buffered message must be released, since the function cannot be reached.
+    fn buffered_until(&self) -> Option<Timestamp> {
+        let limit = self.settings.limits.hold_limit;
+        let until = self.batch_buffer.held_until(limit, &self.inbox);
+        until.filter(|_| self.invocations.is_failing())
     }
 
     fn release_not_in_flight(&mut self) {
         let mut tokens = self.batch_buffer.tokens();
         tokens.extend(self.invocations.take_waiting());
-        let receipts = self.remove(&tokens);
-        self.release(receipts);
+        self.remove_and_release(&tokens);
     }
 
     /// Releases the buffered messages of groups whose earlier messages were released: they would
@@ -478,18 +572,44 @@ impl QueueConsumer {
             return;
         }
         let followers = self.batch_buffer.of_groups(groups, &self.inbox);
-        let receipts = self.remove(&followers);
-        self.release(receipts);
+        self.remove_and_release(&followers);
     }
 
-    /// Removes messages from the inbox; returns their handles.
-    fn remove(&mut self, tokens: &[Token]) -> Vec<ReceiptHandle> {
+    /// Removes messages from the inbox.
+    fn remove(&mut self, tokens: &[Token]) -> Vec<(Token, ReceivedMessage)> {
         if tokens.is_empty() {
             return Vec::new();
         }
         self.batch_buffer.remove(tokens, &self.inbox);
-        let removed = tokens.iter().filter_map(|token| self.inbox.remove(*token));
-        removed.map(|it| it.receipt).collect()
+        let inbox = &mut self.inbox;
+        let removed = tokens.iter();
+        removed
+            .filter_map(|token| Some((*token, inbox.remove(*token)?)))
+            .collect()
+    }
+
+    /// Removes messages from the inbox and makes them visible again at once.
+    fn remove_and_release(&mut self, tokens: &[Token]) {
+        let (now, removed) = (self.now, self.remove(tokens));
+        let removed = removed.into_iter();
+        let receipts = removed.filter_map(|(token, it)| self.releases.add(token, it, now));
+        let receipts = receipts.collect();
+        self.release(receipts);
+    }
+
+    /// Removes messages that the function failed from the inbox. They become visible again after the
+    /// queue's own visibility timeout, which counts from now.
+    fn remove_failed(&mut self, tokens: &[Token], now: Timestamp) {
+        let timeout = self.visibility.failed_timeout();
+        let mut receipts = Vec::new();
+        for (token, message) in self.remove(tokens) {
+            let is_extended = message.is_extended || message.is_being_extended();
+            let kept = message.requested + timeout;
+            if is_extended || message.visible_at != kept {
+                receipts.extend(self.releases.add(token, message, now + timeout));
+            }
+        }
+        self.release_after(timeout, receipts);
     }
 
     /// Makes messages visible again at once.
@@ -497,9 +617,10 @@ impl QueueConsumer {
         self.release_after(Duration::ZERO, receipts);
     }
 
-    /// Makes messages visible again after the queue's own visibility timeout.
-    fn release_failed(&mut self, receipts: Vec<ReceiptHandle>) {
-        if let Some(timeout) = self.visibility.failed_timeout() {
+    /// Makes messages that were just received visible again after the queue's own timeout.
+    fn release_undeliverable(&mut self, receipts: Vec<ReceiptHandle>, origin: Origin) {
+        let timeout = self.visibility.failed_timeout();
+        if origin.visible_at != origin.sent + timeout {
             self.release_after(timeout, receipts);
         }
     }

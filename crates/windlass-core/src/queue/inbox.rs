@@ -1,8 +1,8 @@
 //! The messages of a consumer, and until when each is invisible to other readers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
+use super::interface::RequestId;
 use crate::ids::{MessageId, ReceiptHandle};
 use crate::message::Message;
 use crate::time::Timestamp;
@@ -18,6 +18,8 @@ pub(super) struct ReceivedMessage {
     /// The newest one: every receive of a message returns another handle.
     pub(super) receipt: ReceiptHandle,
     pub(super) received: Timestamp,
+    /// The receive that first returned it.
+    pub(super) receive: RequestId,
     /// Until then no other reader receives it.
     pub(super) visible_at: Timestamp,
     /// It waits to be put into a batch.
@@ -27,8 +29,22 @@ pub(super) struct ReceivedMessage {
     /// A deletion of it has failed.
     pub(super) deletion_failed: bool,
     /// Start of the receive that returned the handle.
-    requested: Timestamp,
+    pub(super) requested: Timestamp,
     extension: Extension,
+    /// When the next extension is due: half of the time is left that was left when `visible_at`
+    /// became known. A long poll may use up most of a timeout that counts from its start.
+    extend_at: Timestamp,
+    /// It is or may be invisible for longer than the receive that returned it requested.
+    pub(super) is_extended: bool,
+}
+
+/// The receive that returned a message.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub(super) receive: RequestId,
+    pub(super) sent: Timestamp,
+    /// Counted from `sent`, since the queue's own clock starts later.
+    pub(super) visible_at: Timestamp,
 }
 
 /// Whether visibility can be extended.
@@ -51,7 +67,10 @@ pub(super) struct Entry {
 pub(super) enum ExtensionResult {
     /// The message is invisible until then.
     Until(Timestamp),
-    Failed,
+    /// If it was carried out nevertheless, the message is invisible until then.
+    Failed {
+        visible_at: Timestamp,
+    },
     Refused,
 }
 
@@ -61,7 +80,7 @@ pub(super) struct Inbox {
     by_id: BTreeMap<MessageId, Token>,
     /// The messages that wait to be put into a batch, by when they become visible.
     buffered: BTreeSet<(Timestamp, Token)>,
-    /// The messages whose visibility can be extended, by when they become visible.
+    /// The messages whose visibility can be extended, by when that is due.
     extendable: BTreeSet<(Timestamp, Token)>,
     next_token: u64,
     bytes: usize,
@@ -85,21 +104,26 @@ impl Inbox {
         self.bytes
     }
 
-    /// Adds a message of a receive that started at `requested`. `None` if the message is in the
+    /// Adds a received message. `None` if the message is in the
     /// inbox already, from another receive; then only its handle and visibility are updated.
     pub(super) fn insert(
         &mut self,
         message: Message,
-        requested: Timestamp,
-        visible_at: Timestamp,
+        origin: Origin,
         now: Timestamp,
     ) -> Option<Token> {
+        let Origin {
+            receive,
+            sent: requested,
+            visible_at,
+        } = origin;
         if let Some(token) = self.by_id.get(&message.message_id).copied() {
             // Receives may end in another order: the handle of an earlier one is outdated.
             if self.get(token).requested <= requested {
                 self.update(token, |it| {
                     it.receipt = message.receipt_handle;
-                    it.visible_at = visible_at;
+                    it.set_visible_at(visible_at, now);
+                    it.is_extended = true;
                     it.requested = requested;
                     if it.extension == Extension::Refused {
                         it.extension = Extension::Possible;
@@ -116,15 +140,18 @@ impl Inbox {
             receipt: message.receipt_handle.clone(),
             message,
             received: now,
+            receive,
             visible_at,
             buffered: true,
             filtered_out: false,
             deletion_failed: false,
             requested,
             extension: Extension::Possible,
+            extend_at: midpoint(now, visible_at),
+            is_extended: false,
         };
         self.buffered.insert((visible_at, token));
-        self.extendable.insert((visible_at, token));
+        self.extendable.insert((received.extend_at, token));
         self.by_token.insert(token, received);
         Some(token)
     }
@@ -163,7 +190,7 @@ impl Inbox {
     pub(super) fn remove(&mut self, token: Token) -> Option<ReceivedMessage> {
         let removed = self.by_token.remove(&token)?;
         self.buffered.remove(&(removed.visible_at, token));
-        self.extendable.remove(&(removed.visible_at, token));
+        self.extendable.remove(&(removed.extend_at, token));
         self.by_id.remove(&removed.message.message_id);
         self.bytes -= removed.message.event.len();
         Some(removed)
@@ -180,16 +207,15 @@ impl Inbox {
         expired.map(|(_, token)| *token).collect()
     }
 
-    /// When the next extension is due, so that half of `visibility` remains.
-    pub(super) fn next_extension(&self, visibility: Duration) -> Option<Timestamp> {
-        let (visible_at, _) = self.extendable.first()?;
-        Some(extension_due(*visible_at, visibility))
+    /// When the next extension is due.
+    pub(super) fn next_extension(&self) -> Option<Timestamp> {
+        self.extendable.first().map(|(at, _)| *at)
     }
 
     /// Marks and returns the messages whose extension is due.
-    pub(super) fn start_extensions(&mut self, visibility: Duration, now: Timestamp) -> Vec<Entry> {
+    pub(super) fn start_extensions(&mut self, now: Timestamp) -> Vec<Entry> {
         let due: Vec<_> = (self.extendable.iter())
-            .take_while(|(visible_at, _)| extension_due(*visible_at, visibility) <= now)
+            .take_while(|(at, _)| *at <= now)
             .map(|(_, token)| *token)
             .collect();
         for token in &due {
@@ -209,8 +235,15 @@ impl Inbox {
                 return;
             }
             match result {
-                ExtensionResult::Until(visible_at) => it.visible_at = it.visible_at.max(visible_at),
-                ExtensionResult::Failed => {}
+                ExtensionResult::Until(visible_at) => {
+                    it.set_visible_at(visible_at, now);
+                    it.is_extended = true;
+                }
+                ExtensionResult::Failed { visible_at } => {
+                    // It may have been carried out, and the queue's own timeout may be shorter now.
+                    it.visible_at = it.visible_at.min(visible_at);
+                    it.is_extended = true;
+                }
                 ExtensionResult::Refused => {
                     it.extension = Extension::Refused;
                     it.visible_at = it.visible_at.min(now);
@@ -226,18 +259,28 @@ impl Inbox {
             .get_mut(&token)
             .expect("a token is valid while its message is in the inbox");
         self.buffered.remove(&(message.visible_at, token));
-        self.extendable.remove(&(message.visible_at, token));
+        self.extendable.remove(&(message.extend_at, token));
         change(message);
         if message.buffered {
             self.buffered.insert((message.visible_at, token));
         }
         if message.extension == Extension::Possible {
-            self.extendable.insert((message.visible_at, token));
+            self.extendable.insert((message.extend_at, token));
         }
     }
 }
 
-fn extension_due(visible_at: Timestamp, visibility: Duration) -> Timestamp {
-    let half = u64::try_from(visibility.as_millis() / 2).unwrap_or(u64::MAX);
-    Timestamp::from_millis(visible_at.as_millis().saturating_sub(half))
+impl ReceivedMessage {
+    pub(super) fn is_being_extended(&self) -> bool {
+        self.extension == Extension::InFlight
+    }
+
+    fn set_visible_at(&mut self, visible_at: Timestamp, now: Timestamp) {
+        self.visible_at = visible_at;
+        self.extend_at = midpoint(now, visible_at);
+    }
+}
+
+fn midpoint(now: Timestamp, later: Timestamp) -> Timestamp {
+    now + later.since(now) / 2
 }

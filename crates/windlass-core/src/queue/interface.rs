@@ -8,6 +8,16 @@ use crate::ids::{MessageId, ReceiptHandle};
 use crate::message::Message;
 use crate::outcome::{Fault, Outcome};
 
+/// What a queue's owner has configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueAttributes {
+    /// How long a received message stays invisible, unless the receive sets another time. A failed
+    /// message becomes visible again after it.
+    pub visibility_timeout: Duration,
+    /// Whether messages that were received too often are moved to a dead-letter queue.
+    pub has_redrive_policy: bool,
+}
+
 /// Identifies a receive, deletion or visibility change of one consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
@@ -74,8 +84,8 @@ pub enum QueueInput {
         request: RequestId,
         result: Result<Vec<EntryResult>, Fault>,
     },
-    /// The queue's own visibility timeout, read again.
-    QueueTimeout(Duration),
+    /// The queue's attributes, read again.
+    Attributes(QueueAttributes),
     /// Finish what is in flight, start nothing new, and release the rest.
     Drain,
 }

@@ -31,6 +31,7 @@
 //! | Q8 | While the function cannot be reached, one batch at a time is tried, and no more is received than that needs. |
 //! | Q9 | It never gets stuck: I/O is in flight, a timer is set, or it has finished. |
 //! | Q10 | It never spins: a timer names only a time at which something happens, and nothing that failed is repeated before its backoff. |
+//! | Q11 | FIFO with a redrive policy: no message that the function did not receive is released because another one failed. |
 
 mod batch_buffer;
 mod consumer;
@@ -41,12 +42,16 @@ mod invocations;
 mod message_filter;
 mod pause;
 mod receive_pacer;
+mod releases;
 mod requests;
 mod settings;
 mod view;
 mod visibility;
+mod whole_receives;
 
 pub use consumer::QueueConsumer;
-pub use interface::{Batch, EntryResult, QueueCommand, QueueInput, QueueTimer, Report, RequestId};
+pub use interface::{
+    Batch, EntryResult, QueueAttributes, QueueCommand, QueueInput, QueueTimer, Report, RequestId,
+};
 pub use settings::{QueueConsumerSettings, QueueLimits};
 pub use view::{QueueView, Waiting};

@@ -61,12 +61,13 @@ impl ReceivePacer {
         self.pause.until()
     }
 
-    /// Starts a receive if one is due and there is room for a message. Returns its limit.
-    pub(super) fn start(&mut self, room: usize, now: Timestamp) -> Option<u8> {
+    /// Starts a receive of up to `max_messages` if one is due and there is room for a message.
+    /// Returns its limit.
+    pub(super) fn start(&mut self, room: usize, max_messages: usize, now: Timestamp) -> Option<u8> {
         if self.due(room)? > now {
             return None;
         }
-        let limit = room.min(MAX_MESSAGES);
+        let limit = room.min(max_messages).min(MAX_MESSAGES);
         self.in_flight += 1;
         self.requested += limit;
         Some(u8::try_from(limit).expect("at most ten"))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use windlass_filter::Criteria;
 
+use super::interface::QueueAttributes;
 use crate::mapping::QueueSettings;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -12,8 +13,7 @@ pub struct QueueConsumerSettings {
     pub mapping: QueueSettings,
     /// Messages that no filter matches are deleted without an invocation; `None` matches all.
     pub filter: Option<Arc<Criteria>>,
-    /// The queue's own: a failed message becomes visible again after it.
-    pub visibility_timeout: Duration,
+    pub attributes: QueueAttributes,
     pub function_timeout: Duration,
     pub limits: QueueLimits,
 }

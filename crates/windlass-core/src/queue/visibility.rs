@@ -15,7 +15,8 @@ const MIN_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Without the heartbeat, a batch closes this much earlier than the function's timeout requires.
 const CLOSING_MARGIN: Duration = Duration::from_secs(1);
 
-/// Minimum delay after a failed extension; half of the visibility timeout remains by then.
+/// Minimum delay after a failed extension; at least 5 s of the visibility timeout remain by then, and
+/// usually half of it.
 const EXTENSION_RETRY: Duration = Duration::from_secs(2);
 
 /// Minimum delay until a failed message becomes visible again, however short the queue's own timeout
@@ -38,6 +39,7 @@ impl Visibility {
     pub(super) fn new(settings: &QueueConsumerSettings, now: Timestamp) -> Self {
         let heartbeat = settings.limits.visibility_heartbeat;
         let function_timeout = settings.function_timeout;
+        let queue_timeout = settings.attributes.visibility_timeout;
         // Messages of a function that runs longer than their visibility would be invoked again and
         // again.
         let min_timeout = if heartbeat {
@@ -47,8 +49,8 @@ impl Visibility {
         };
         Self {
             min_timeout,
-            timeout: settings.visibility_timeout.max(min_timeout),
-            queue_timeout: settings.visibility_timeout,
+            timeout: queue_timeout.max(min_timeout),
+            queue_timeout,
             function_timeout,
             heartbeat,
             extend_not_before: now,
@@ -63,16 +65,18 @@ impl Visibility {
         self.timeout = queue_timeout.max(self.min_timeout);
     }
 
+    pub(super) const fn queue_timeout(&self) -> Duration {
+        self.queue_timeout
+    }
+
     /// The timeout of receives and extensions.
     pub(super) const fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// The timeout to set on messages that are left to the queue; `None` if the timeout that they
-    /// were received with is not longer.
-    pub(super) fn failed_timeout(&self) -> Option<Duration> {
-        let timeout = self.queue_timeout.max(MIN_FAILED_TIMEOUT);
-        (timeout < self.timeout).then_some(timeout)
+    /// The timeout of messages that are left to the queue.
+    pub(super) fn failed_timeout(&self) -> Duration {
+        self.queue_timeout.max(MIN_FAILED_TIMEOUT)
     }
 
     /// How long before a message becomes visible the function must receive it; `None` if visibility
@@ -112,7 +116,7 @@ impl Visibility {
         if !self.heartbeat {
             return None;
         }
-        let due = inbox.next_extension(self.timeout)?;
+        let due = inbox.next_extension()?;
         Some(due.max(self.extend_not_before))
     }
 
@@ -121,7 +125,7 @@ impl Visibility {
         if self.due(inbox).is_none_or(|due| now < due) {
             return Vec::new();
         }
-        inbox.start_extensions(self.timeout, now)
+        inbox.start_extensions(now)
     }
 
     /// Ends extensions with which messages become visible at `visible_at`.
@@ -143,7 +147,7 @@ impl Visibility {
                 EntryResult::Refused => ExtensionResult::Refused,
                 EntryResult::Failed(_) => {
                     self.extend_not_before = now + EXTENSION_RETRY;
-                    ExtensionResult::Failed
+                    ExtensionResult::Failed { visible_at }
                 }
             };
             inbox.end_extension(entry, result, now);

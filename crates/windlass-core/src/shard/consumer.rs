@@ -143,7 +143,7 @@ impl ShardConsumer {
     fn waiting(&self) -> (Option<Waiting>, Option<Timestamp>) {
         let function = self.lane.waiting().cloned();
         let store = self.checkpoint_writer.fault().map(Waiting::Store);
-        let source = self.read_state.fault().map(Waiting::Source);
+        let source = self.read_state.waiting().cloned();
         let causes = [
             (function, self.lane.due().map(|(at, _)| at)),
             (store, self.checkpoint_writer.due()),
@@ -167,6 +167,10 @@ impl ShardConsumer {
         let limits = &self.settings.limits;
         match self.read_state.end(result, limits, &mut self.jitter, now) {
             ReadEnd::Records(records) => self.accept(records, now),
+            ReadEnd::Unreadable(records, record) => {
+                self.accept(records, now);
+                self.report(Report::Unreadable(record));
+            }
             ReadEnd::Failed => {}
             ReadEnd::Gap(gap) => {
                 self.gap = Some(gap.clone());
@@ -240,9 +244,9 @@ impl ShardConsumer {
         }
         let limit = self.settings.limits.read_limit;
         let limit = limit.min(u32::try_from(room).unwrap_or(u32::MAX));
-        if let Some(from) = self.read_state.start(limit as usize, now) {
+        if let Some(command) = self.read_state.start(limit, now) {
             assert!(limit as usize <= room, "I6: a read fits the buffer");
-            self.command(ShardCommand::Read { from, limit });
+            self.command(command);
         }
     }
 

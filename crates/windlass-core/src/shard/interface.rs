@@ -31,6 +31,17 @@ pub struct ReadResult {
     /// Whether the shard may have ended although the source returns `next`: the stream lists children
     /// of it. Never set for a source that is known to end its shards itself.
     pub has_children: bool,
+    /// The record after the last one, if it cannot be rendered: nothing after it was read.
+    pub unreadable: Option<UnreadableRecord>,
+}
+
+/// A record that cannot be rendered as an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableRecord {
+    /// `None` if not even that can be read.
+    pub sequence_number: Option<SequenceNumber>,
+    /// What is wrong with it; never a part of its contents.
+    pub reason: &'static str,
 }
 
 #[derive(Debug)]
@@ -48,10 +59,12 @@ pub enum ShardInput {
 
 #[derive(Debug)]
 pub enum ShardCommand {
-    /// Read up to `limit` records. At most one read is in flight.
+    /// Read up to `limit` records; `TimedOut` if they do not arrive within `timeout`. At most one
+    /// read is in flight.
     Read {
         from: Cursor,
         limit: u32,
+        timeout: Duration,
     },
     Invoke(Batch),
     /// Write the checkpoint. At most one save is in flight.
@@ -73,6 +86,8 @@ pub enum Report {
         /// Length of its event.
         bytes: usize,
     },
+    /// The shard waits at this record, and reads it again from time to time.
+    Unreadable(UnreadableRecord),
     /// Records after this position have left the source before they were read. How many is unknown.
     /// Reading continues at the oldest record.
     Gap(Gap),

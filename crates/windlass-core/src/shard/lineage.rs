@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::ids::{SequenceNumber, ShardId};
+use crate::outcome::Fault;
 use crate::position::Position;
 use crate::time::Timestamp;
 
@@ -88,10 +89,18 @@ impl ListingHistory {
     }
 }
 
+/// Whether a failed read shows that its shard no longer exists: several listings in a row lack it
+/// ([`ListingHistory::is_absent`]), and the source does not know it either.
+pub fn is_gone(is_absent: bool, fault: Fault) -> bool {
+    is_absent && fault == Fault::Gone
+}
+
 /// The listed shards whose parents are resolved, by their checkpoints.
 ///
 /// A parent that has neither a row nor a place in the listing has no records left: its retention
-/// period was over before the mapping began.
+/// period was over before the mapping began. The row of a resolved parent counts only while the
+/// parent is listed: it may be that of a stream that was deleted and created again, whose shard of
+/// this name was not listed yet. It is removed once the parent is absent.
 ///
 /// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-after-resharding.html>
 pub(crate) fn readable<'a>(
@@ -102,7 +111,7 @@ pub(crate) fn readable<'a>(
     listed.iter().filter(move |shard| {
         let mut parents = shard.parents.iter();
         parents.all(|parent| match checkpoints.get(parent) {
-            Some(checkpoint) => **checkpoint == Position::ShardEnd,
+            Some(checkpoint) => **checkpoint == Position::ShardEnd && ids.contains(parent),
             None => !ids.contains(parent),
         })
     })

@@ -35,11 +35,14 @@ mod interface;
 mod lane;
 pub mod lineage;
 mod page_filter;
+mod read_pace;
 mod read_state;
 mod settings;
 mod view;
 
 pub use consumer::ShardConsumer;
-pub use interface::{Batch, Finish, Gap, ReadResult, Report, ShardCommand, ShardInput, ShardTimer};
+pub use interface::{
+    Batch, Finish, Gap, ReadResult, Report, ShardCommand, ShardInput, ShardTimer, UnreadableRecord,
+};
 pub use settings::{ShardConsumerSettings, ShardLimits};
 pub use view::{ShardView, Waiting};

@@ -69,7 +69,7 @@ pub(super) fn filter_page(records: Vec<Record>, settings: &ShardConsumerSettings
 
 /// Whether a record arrived after the starting position and a filter matches it.
 fn is_match(record: &Record, settings: &ShardConsumerSettings, scratch: &mut MatchBuffers) -> bool {
-    let is_too_early = |earliest| record.approximate_arrival() < earliest;
+    let is_too_early = |earliest| !record.is_undated() && record.approximate_arrival() < earliest;
     if settings.mapping.skip_before.is_some_and(is_too_early) {
         return false;
     }

@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use super::interface::{Gap, ReadResult};
+use super::interface::{Gap, ReadResult, ShardCommand, UnreadableRecord};
+use super::read_pace::ReadPace;
 use super::settings::ShardLimits;
+use super::view::Waiting;
 use crate::outcome::Fault;
 use crate::position::{Cursor, Position};
 use crate::record::Record;
@@ -21,8 +23,9 @@ const IDLE_END: Duration = Duration::from_secs(60);
 pub(super) struct ReadState {
     state: State,
     backoff: Backoff,
-    /// Of the last read.
-    fault: Option<Fault>,
+    pace: ReadPace,
+    /// What was wrong with the last read.
+    waiting: Option<Waiting>,
     /// From the end of the last page to the tip of the shard.
     behind: Option<Duration>,
     /// Since when the pages of a shard that has children are empty.
@@ -35,13 +38,16 @@ enum State {
         from: Cursor,
         due: Timestamp,
     },
-    InFlight {
-        from: Cursor,
-        limit: usize,
-        started: Timestamp,
-    },
+    InFlight(Read),
     /// The shard has no more records.
     ShardEnd,
+}
+
+#[derive(Debug)]
+struct Read {
+    from: Cursor,
+    limit: u32,
+    started: Timestamp,
 }
 
 /// What a finished read means for the consumer.
@@ -49,6 +55,8 @@ enum State {
 pub(super) enum ReadEnd {
     /// May be empty.
     Records(Vec<Record>),
+    /// The records up to one that cannot be rendered; may be empty. Reading continues at that one.
+    Unreadable(Vec<Record>, UnreadableRecord),
     /// The read will be repeated.
     Failed,
     /// The source cannot continue at this position; reading restarts at the oldest record.
@@ -68,14 +76,15 @@ impl ReadState {
         Self {
             state,
             backoff: Backoff::default(),
-            fault: None,
+            pace: ReadPace::default(),
+            waiting: None,
             behind: None,
             idle_since: None,
         }
     }
 
-    /// Starts a read of up to `limit` records, if one is due.
-    pub(super) fn start(&mut self, limit: usize, now: Timestamp) -> Option<Cursor> {
+    /// Starts a read of up to `max_records` records, if one is due.
+    pub(super) fn start(&mut self, max_records: u32, now: Timestamp) -> Option<ShardCommand> {
         let State::Paused { from, due } = &self.state else {
             return None;
         };
@@ -83,12 +92,18 @@ impl ReadState {
             return None;
         }
         let from = from.clone();
-        self.state = State::InFlight {
+        let limit = self.pace.limit(max_records);
+        self.state = State::InFlight(Read {
             from: from.clone(),
             limit,
             started: now,
-        };
-        Some(from)
+        });
+        let timeout = self.pace.timeout();
+        Some(ShardCommand::Read {
+            from,
+            limit,
+            timeout,
+        })
     }
 
     /// Ends the read in flight.
@@ -99,58 +114,88 @@ impl ReadState {
         jitter: &mut Jitter,
         now: Timestamp,
     ) -> ReadEnd {
-        let State::InFlight {
+        let State::InFlight(read) = std::mem::replace(&mut self.state, State::ShardEnd) else {
+            panic!("no read is in flight");
+        };
+        let earliest = read.started + limits.catch_up_interval;
+        let fault = match result {
+            Ok(page) => return self.end_page(page, read, limits, jitter, now),
+            Err(fault) => fault,
+        };
+        let Read { from, limit, .. } = read;
+        if matches!(fault, Fault::Trimmed | Fault::UnknownPosition)
+            && from.after != Position::TrimHorizon
+        {
+            self.state = State::Paused {
+                from: Cursor::at(Position::TrimHorizon),
+                due: earliest,
+            };
+            let (after, cause) = (from.after, fault);
+            return ReadEnd::Gap(Gap { after, cause });
+        }
+        if fault == Fault::TimedOut {
+            self.pace.timed_out(limit);
+        }
+        self.waiting = Some(Waiting::Source(fault));
+        let due = earliest.max(now + self.backoff.next(fault, jitter));
+        // An iterator is a hint: the fault may be its own (expired, unknown after a restart of the
+        // server, its record trimmed), and only a new one is certain to work.
+        let from = match fault {
+            Fault::Throttled { .. } => from,
+            Fault::Transient
+            | Fault::TimedOut
+            | Fault::Denied
+            | Fault::Gone
+            | Fault::Trimmed
+            | Fault::UnknownPosition => Cursor::at(from.after),
+        };
+        self.state = State::Paused { from, due };
+        ReadEnd::Failed
+    }
+
+    fn end_page(
+        &mut self,
+        page: ReadResult,
+        read: Read,
+        limits: &ShardLimits,
+        jitter: &mut Jitter,
+        now: Timestamp,
+    ) -> ReadEnd {
+        let Read {
             from,
             limit,
             started,
-        } = std::mem::replace(&mut self.state, State::ShardEnd)
-        else {
-            panic!("no read is in flight");
-        };
+        } = read;
+        self.pace.succeeded(now.since(started));
+        self.behind = Some(page.behind);
         let earliest = started + limits.catch_up_interval;
-        match result {
-            Ok(page) => {
-                self.backoff.reset();
-                self.fault = None;
-                self.behind = Some(page.behind);
-                let due = if page.behind.is_zero() {
-                    started + limits.poll_interval
-                } else {
-                    earliest
-                };
-                let has_ended = self.is_idle_for_good(&page, now);
-                let (records, next) = split_page(page, from.after, limit);
-                let next = next.filter(|_| !has_ended);
-                self.state = next.map_or(State::ShardEnd, |from| State::Paused { from, due });
-                ReadEnd::Records(records)
-            }
-            Err(cause @ (Fault::Trimmed | Fault::UnknownPosition))
-                if from.after != Position::TrimHorizon =>
-            {
-                self.state = State::Paused {
-                    from: Cursor::at(Position::TrimHorizon),
-                    due: earliest,
-                };
-                let after = from.after;
-                ReadEnd::Gap(Gap { after, cause })
-            }
-            Err(fault) => {
-                self.fault = Some(fault);
-                let due = earliest.max(now + self.backoff.next(fault, jitter));
-                // An iterator is a hint: the fault may be its own (expired, unknown after a restart of
-                // the server, its record trimmed), and only a new one is certain to work.
-                let from = match fault {
-                    Fault::Throttled { .. } => from,
-                    Fault::Transient
-                    | Fault::Denied
-                    | Fault::Gone
-                    | Fault::Trimmed
-                    | Fault::UnknownPosition => Cursor::at(from.after),
-                };
-                self.state = State::Paused { from, due };
-                ReadEnd::Failed
-            }
+        let due = if page.behind.is_zero() {
+            started + limits.poll_interval
+        } else {
+            earliest
+        };
+        let has_ended = self.is_idle_for_good(&page, now);
+        let SplitPage {
+            records,
+            next,
+            after,
+            unreadable,
+        } = split_page(page, from.after, limit as usize);
+        if unreadable.is_none() || !records.is_empty() {
+            self.backoff.reset();
         }
+        if let Some(record) = unreadable {
+            let from = Cursor::at(after);
+            let delay = self.backoff.next(Fault::Transient, jitter);
+            let due = earliest.max(now + delay);
+            self.state = State::Paused { from, due };
+            self.waiting = Some(Waiting::Unreadable(record.clone()));
+            return ReadEnd::Unreadable(records, record);
+        }
+        self.waiting = None;
+        let next = next.filter(|_| !has_ended);
+        self.state = next.map_or(State::ShardEnd, |from| State::Paused { from, due });
+        ReadEnd::Records(records)
     }
 
     /// Whether the page confirms the end of a shard whose source continues to return iterators.
@@ -167,12 +212,12 @@ impl ReadState {
     pub(super) const fn due(&self) -> Option<Timestamp> {
         match &self.state {
             State::Paused { due, .. } => Some(*due),
-            State::InFlight { .. } | State::ShardEnd => None,
+            State::InFlight(_) | State::ShardEnd => None,
         }
     }
 
     pub(super) const fn is_in_flight(&self) -> bool {
-        matches!(self.state, State::InFlight { .. })
+        matches!(self.state, State::InFlight(_))
     }
 
     /// Whether every record of the shard was read.
@@ -180,8 +225,8 @@ impl ReadState {
         matches!(self.state, State::ShardEnd)
     }
 
-    pub(super) const fn fault(&self) -> Option<Fault> {
-        self.fault
+    pub(super) const fn waiting(&self) -> Option<&Waiting> {
+        self.waiting.as_ref()
     }
 
     pub(super) const fn behind(&self) -> Option<Duration> {
@@ -189,9 +234,18 @@ impl ReadState {
     }
 }
 
+/// What a page brings.
+struct SplitPage {
+    records: Vec<Record>,
+    next: Option<Cursor>,
+    /// The position after the records.
+    after: Position,
+    unreadable: Option<UnreadableRecord>,
+}
+
 /// Splits a page into its records and the cursor after them. Records in excess of the limit are
 /// discarded and read again, so memory is bounded whatever the source returns.
-fn split_page(page: ReadResult, after: Position, limit: usize) -> (Vec<Record>, Option<Cursor>) {
+fn split_page(page: ReadResult, after: Position, limit: usize) -> SplitPage {
     let mut records = page.records;
     let is_truncated = limit < records.len();
     records.truncate(limit);
@@ -200,12 +254,17 @@ fn split_page(page: ReadResult, after: Position, limit: usize) -> (Vec<Record>, 
         None => after,
     };
     let next = if is_truncated {
-        Some(Cursor::at(after))
+        Some(Cursor::at(after.clone()))
     } else {
         page.next.map(|next| Cursor {
-            after,
+            after: after.clone(),
             iterator: next.iterator,
         })
     };
-    (records, next)
+    SplitPage {
+        records,
+        next,
+        after,
+        unreadable: page.unreadable.filter(|_| !is_truncated),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::interface::Gap;
+use super::interface::{Gap, UnreadableRecord};
 use crate::outcome::{Fault, Outcome};
 use crate::position::Position;
 use crate::time::Timestamp;
@@ -51,6 +51,8 @@ pub enum Waiting {
     NotInvoked(Fault),
     /// The source cannot be read.
     Source(Fault),
+    /// This record cannot be rendered; the records before it were delivered.
+    Unreadable(UnreadableRecord),
     /// The store cannot be written.
     Store(Fault),
 }

@@ -26,14 +26,23 @@ pub enum ErrorCode {
     InvalidParameterValueException,
 }
 
+/// What comes before a constraint in AWS's texts.
+const UNSATISFIED: &str = " failed to satisfy constraint: ";
+
 impl Violation {
+    /// The constraint that is not satisfied, without the value; `None` for other rules.
+    pub fn constraint_text(&self) -> Option<&str> {
+        let (_, constraint) = self.message.rsplit_once(UNSATISFIED)?;
+        Some(constraint)
+    }
+
     pub(super) fn constraint(member: &str, shown: &str, constraint: &str) -> Self {
         let path = wire_path(member);
         Self {
             code: ErrorCode::ValidationException,
             member: member.to_owned(),
             message: format!(
-                "1 validation error detected: Value {shown} at '{path}' failed to satisfy constraint: {constraint}"
+                "1 validation error detected: Value {shown} at '{path}'{UNSATISFIED}{constraint}"
             ),
             detail: None,
         }

@@ -4,6 +4,8 @@
 //! the actual size counts: a page stays in memory as long as one of its records does, and a batch is
 //! copied when it is sent.
 
+use std::time::Duration;
+
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::outcome::Fault;
 use windlass_core::record::Record;
@@ -130,10 +132,11 @@ impl PageMemory {
 }
 
 impl ReadGrant {
-    pub(crate) fn limits(&self) -> ReadLimits<'_> {
+    pub(crate) fn limits(&self, timeout: Duration) -> ReadLimits<'_> {
         ReadLimits {
             max_records: self.max_records,
             memory: &self.response,
+            timeout,
         }
     }
 }

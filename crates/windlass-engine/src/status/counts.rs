@@ -161,6 +161,15 @@ impl LeaseCounts {
         }
         counts
     }
+
+    /// Counts some leases anew.
+    pub(crate) fn replace(&mut self, former: &Self, current: &Self) {
+        let replace = |count: &mut usize, former, current| *count = *count - former + current;
+        replace(&mut self.running, former.running, current.running);
+        replace(&mut self.waiting, former.waiting, current.waiting);
+        replace(&mut self.elsewhere, former.elsewhere, current.elsewhere);
+        replace(&mut self.ended, former.ended, current.ended);
+    }
 }
 
 #[cfg(test)]

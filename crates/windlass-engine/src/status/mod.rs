@@ -4,15 +4,18 @@
 
 mod counts;
 mod functions;
+mod source_calls;
 mod text;
 mod view;
 
 pub use counts::{Count, Counts, LeaseCounts};
 pub use functions::{FunctionCounts, FunctionProcesses};
-pub use text::{describe_gap, last_processing_result, state, waiting_for};
+pub use source_calls::SourceCall;
+pub(crate) use source_calls::SourceCalls;
+pub use text::{describe_gap, describe_unreadable, last_processing_result, state, waiting_for};
 pub use view::{UnitStatus, UnitView};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +28,7 @@ use windlass_core::time::Timestamp;
 use crate::histogram::InvocationMetrics;
 use crate::labels::Labels;
 use crate::memory::{Backpressure, Budget};
+use crate::ports::UnreadableMapping;
 
 /// A supervisor that misses more rounds is stalled.
 const MISSED_ROUNDS: u32 = 3;
@@ -33,6 +37,7 @@ const MISSED_ROUNDS: u32 = 3;
 #[derive(Debug, Default)]
 pub struct StatusBoard {
     mappings: Mutex<BTreeMap<MappingId, MappingEntry>>,
+    unreadable: Mutex<BTreeMap<MappingId, UnreadableMapping>>,
     /// `None` before the first round of the supervisor, and while the store fails.
     leases: Mutex<Option<LeaseCounts>>,
     limits: OnceLock<DaemonLimits>,
@@ -81,6 +86,7 @@ struct MappingEntry {
 struct UnitEntry {
     view: UnitView,
     backpressure: Backpressure,
+    source_calls: SourceCalls,
 }
 
 /// The state of one mapping.
@@ -109,12 +115,15 @@ pub struct UnitHandle {
     mapping: MappingId,
     unit: Unit,
     backpressure: Backpressure,
+    source_calls: SourceCalls,
 }
 
 impl StatusBoard {
     pub fn mapping(&self, row: &MappingRow) -> MappingStatus {
-        let mut mappings = self.lock();
-        let entry = mappings.entry(row.id.clone()).or_default();
+        let mappings = self.lock();
+        // The supervisor has not seen it yet, or the store no longer has it.
+        let unknown = MappingEntry::default();
+        let entry = mappings.get(&row.id).unwrap_or(&unknown);
         MappingStatus {
             state: state(row, entry.applied, entry.units.len()),
             last_processing_result: last_processing_result(entry.last_outcome.as_ref()),
@@ -226,10 +235,11 @@ impl StatusBoard {
 
     /// Adds a consumer.
     pub fn unit(self: &Arc<Self>, mapping: &MappingId, unit: &Unit, view: UnitView) -> UnitHandle {
-        let backpressure = Backpressure::default();
+        let (backpressure, source_calls) = (Backpressure::default(), SourceCalls::default());
         let entry = UnitEntry {
             view,
             backpressure: backpressure.clone(),
+            source_calls: source_calls.clone(),
         };
         self.lock()
             .entry(mapping.clone())
@@ -241,6 +251,7 @@ impl StatusBoard {
             mapping: mapping.clone(),
             unit: unit.clone(),
             backpressure,
+            source_calls,
         }
     }
 
@@ -288,15 +299,36 @@ impl StatusBoard {
         self.lock().entry(mapping.clone()).or_default().notice = Some(notice);
     }
 
-    /// Adds new mappings, and removes those that are not in the store and have ended.
-    pub(crate) fn keep(&self, rows: &[MappingRow]) {
-        let kept: BTreeSet<_> = rows.iter().map(|row| &row.id).collect();
+    /// Adds a mapping, or shows its changed row.
+    pub(crate) fn show(&self, row: &MappingRow) {
         let mut mappings = self.lock();
-        mappings.retain(|id, entry| kept.contains(id) || !entry.units.is_empty());
-        for row in rows {
-            let entry = mappings.entry(row.id.clone()).or_default();
-            entry.labels = Some(Labels::new(&row.id, &row.function_arn));
-        }
+        let entry = mappings.entry(row.id.clone()).or_default();
+        entry.labels = Some(Labels::new(&row.id, &row.function_arn));
+    }
+
+    /// Removes a mapping without consumers.
+    pub(crate) fn remove(&self, mapping: &MappingId) {
+        self.lock().remove(mapping);
+    }
+
+    /// The mappings that this version cannot read.
+    pub fn unreadable(&self) -> BTreeMap<MappingId, UnreadableMapping> {
+        self.lock_unreadable().clone()
+    }
+
+    /// Shows that this version cannot read a mapping; `None` if it can.
+    pub fn show_unreadable(&self, mapping: &MappingId, unreadable: Option<UnreadableMapping>) {
+        let mut all = self.lock_unreadable();
+        match unreadable {
+            Some(unreadable) => all.insert(mapping.clone(), unreadable),
+            None => all.remove(mapping),
+        };
+    }
+
+    fn lock_unreadable(&self) -> MutexGuard<'_, BTreeMap<MappingId, UnreadableMapping>> {
+        self.unreadable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<MappingId, MappingEntry>> {
@@ -309,6 +341,8 @@ impl UnitEntry {
         UnitStatus {
             view: self.view.clone(),
             limit: self.backpressure.limit(),
+            errors: self.source_calls.errors(),
+            overdue: self.source_calls.overdue(),
         }
     }
 }
@@ -316,6 +350,10 @@ impl UnitEntry {
 impl UnitHandle {
     pub const fn backpressure(&self) -> &Backpressure {
         &self.backpressure
+    }
+
+    pub(crate) const fn source_calls(&self) -> &SourceCalls {
+        &self.source_calls
     }
 
     pub fn publish(&self, view: UnitView) {

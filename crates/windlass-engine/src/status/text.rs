@@ -5,6 +5,7 @@ use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::time::Timestamp;
 use windlass_core::{queue, shard};
 
+use super::source_calls::SourceCall;
 use super::view::{UnitStatus, UnitView};
 use crate::memory::Limit;
 
@@ -47,7 +48,28 @@ pub fn waiting_for(unit: &UnitStatus, now: Timestamp) -> Option<String> {
         Limit::Memory => "memory limit reached: events of unfinished invocations fill the daemon",
         Limit::Invocations => "the daemon's limit of concurrent invocations is reached",
     };
-    describe_view(&unit.view, now).or_else(|| unit.limit.map(limit).map(ToOwned::to_owned))
+    describe_view(unit, now)
+        .or_else(|| unit.limit.map(limit).map(ToOwned::to_owned))
+        .or_else(|| describe_overdue(unit))
+}
+
+fn describe_overdue(unit: &UnitStatus) -> Option<String> {
+    let (call, elapsed) = unit.overdue?;
+    let source = match unit.view {
+        UnitView::Starting { .. } => "source",
+        UnitView::Shard(_) => "stream",
+        UnitView::Queue(_) => "queue",
+    };
+    let call = match call {
+        SourceCall::Describe => "a request for its attributes",
+        SourceCall::Read => "a read",
+        SourceCall::Delete => "a deletion",
+        SourceCall::ChangeVisibility => "a visibility change",
+    };
+    let seconds = elapsed.as_secs();
+    Some(format!(
+        "the {source} has not answered {call} for {seconds} s"
+    ))
 }
 
 /// What a shard has lost, if it has, since its consumer started.
@@ -65,6 +87,7 @@ pub fn describe_gap(gap: &shard::Gap) -> String {
         Fault::Trimmed
         | Fault::Throttled { .. }
         | Fault::Transient
+        | Fault::TimedOut
         | Fault::Denied
         | Fault::Gone => "the retention period of the records that follow has passed",
     };
@@ -74,15 +97,32 @@ pub fn describe_gap(gap: &shard::Gap) -> String {
     )
 }
 
-fn describe_view(view: &UnitView, now: Timestamp) -> Option<String> {
+/// The record at which a shard waits.
+pub fn describe_unreadable(record: &shard::UnreadableRecord) -> String {
+    let number = match &record.sequence_number {
+        Some(number) => format!("record {number}"),
+        None => "the next record, whose sequence number cannot be read either,".to_owned(),
+    };
+    let reason = record.reason;
+    format!(
+        "the shard waits at {number}: its event cannot be rendered ({reason}); it is read again \
+         from time to time"
+    )
+}
+
+fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
+    let cause = |call| match unit.errors.get(&call) {
+        Some(cause) => format!(" ({cause})"),
+        None => String::new(),
+    };
     let next = |at: Option<Timestamp>| match at.map(|at| at.since(now)) {
         Some(pause) => format!(", next in {:.1} s", pause.as_secs_f64()),
         None => String::new(),
     };
-    match view {
+    match &unit.view {
         UnitView::Starting { fault } => {
-            let fault = (*fault)?;
-            Some(format!("the source {}", describe_fault(fault)))
+            let (fault, cause) = ((*fault)?, cause(SourceCall::Describe));
+            Some(format!("the source {}{cause}", describe_fault(fault)))
         }
         UnitView::Shard(view) => {
             let next = next(view.next_at);
@@ -94,7 +134,11 @@ fn describe_view(view: &UnitView, now: Timestamp) -> Option<String> {
                     format!("function {}{next}", describe_fault(*fault))
                 }
                 shard::Waiting::Source(fault) => {
-                    format!("the stream {}{next}", describe_fault(*fault))
+                    let cause = cause(SourceCall::Read);
+                    format!("the stream {}{cause}{next}", describe_fault(*fault))
+                }
+                shard::Waiting::Unreadable(record) => {
+                    format!("{}{next}", describe_unreadable(record))
                 }
                 shard::Waiting::Store(fault) => {
                     format!("the store {}{next}", describe_fault(*fault))
@@ -108,16 +152,19 @@ fn describe_view(view: &UnitView, now: Timestamp) -> Option<String> {
                     format!("function {}{next}", describe_fault(*fault))
                 }
                 queue::Waiting::Source(fault) => {
-                    format!("the queue {}{next}", describe_fault(*fault))
+                    let cause = cause(SourceCall::Read);
+                    format!("the queue {}{cause}{next}", describe_fault(*fault))
                 }
                 queue::Waiting::Deleting(fault) => format!(
-                    "messages cannot be deleted (sqs:DeleteMessage): the queue {}{next}",
-                    describe_fault(*fault)
+                    "messages cannot be deleted (sqs:DeleteMessage): the queue {}{}{next}",
+                    describe_fault(*fault),
+                    cause(SourceCall::Delete)
                 ),
                 queue::Waiting::Extending(fault) => format!(
                     "visibility timeouts cannot be changed (sqs:ChangeMessageVisibility): the \
-                     queue {}{next}",
-                    describe_fault(*fault)
+                     queue {}{}{next}",
+                    describe_fault(*fault),
+                    cause(SourceCall::ChangeVisibility)
                 ),
             })
         }
@@ -128,6 +175,7 @@ fn describe_fault(fault: Fault) -> &'static str {
     match fault {
         Fault::Throttled { .. } => "throttles requests",
         Fault::Transient => "cannot be reached",
+        Fault::TimedOut => "does not send records in time",
         Fault::Denied => "denies access",
         Fault::Gone => "does not exist",
         Fault::Trimmed => "no longer has the records at this position",
@@ -137,14 +185,33 @@ fn describe_fault(fault: Fault) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
     use windlass_core::queue::{QueueView, Waiting};
 
     use super::*;
 
     #[test]
+    fn a_shard_names_the_record_at_which_it_waits() {
+        let text = |sequence_number: Option<&str>| {
+            describe_unreadable(&shard::UnreadableRecord {
+                sequence_number: sequence_number.map(Into::into),
+                reason: "expected base64",
+            })
+        };
+        assert_eq!(
+            text(Some("495")),
+            "the shard waits at record 495: its event cannot be rendered (expected base64); it is \
+             read again from time to time"
+        );
+        assert!(text(None).contains("sequence number cannot be read"));
+    }
+
+    #[test]
     fn a_blocked_queue_names_the_missing_action() {
         let now = Timestamp::from_millis(1_000);
-        let waiting = |waiting| {
+        let waiting = |waiting, errors: &[(SourceCall, &str)]| {
             let view = QueueView {
                 received: 0,
                 buffered_messages: 0,
@@ -155,16 +222,56 @@ mod tests {
                 waiting: Some(waiting),
                 next_at: Some(Timestamp::from_millis(3_000)),
             };
-            describe_view(&UnitView::Queue(view), now).unwrap()
+            let errors = errors
+                .iter()
+                .map(|(call, cause)| (*call, (*cause).to_owned()));
+            let unit = UnitStatus {
+                view: UnitView::Queue(view),
+                limit: None,
+                errors: errors.collect(),
+                overdue: None,
+            };
+            waiting_for(&unit, now).unwrap()
         };
         assert_eq!(
-            waiting(Waiting::Deleting(Fault::Denied)),
+            waiting(Waiting::Deleting(Fault::Denied), &[]),
             "messages cannot be deleted (sqs:DeleteMessage): the queue denies access, next in 2.0 s"
         );
         assert_eq!(
-            waiting(Waiting::Extending(Fault::Denied)),
+            waiting(Waiting::Extending(Fault::Denied), &[]),
             "visibility timeouts cannot be changed (sqs:ChangeMessageVisibility): the queue denies \
              access, next in 2.0 s"
         );
+        let errors = [
+            (SourceCall::Read, "ReceiveMessage of queue q: AccessDenied"),
+            (
+                SourceCall::Delete,
+                "DeleteMessageBatch of queue q: AccessDenied",
+            ),
+        ];
+        assert_eq!(
+            waiting(Waiting::Source(Fault::Denied), &errors),
+            "the queue denies access (ReceiveMessage of queue q: AccessDenied), next in 2.0 s"
+        );
+        assert_eq!(
+            waiting(Waiting::Deleting(Fault::Denied), &errors),
+            "messages cannot be deleted (sqs:DeleteMessage): the queue denies access \
+             (DeleteMessageBatch of queue q: AccessDenied), next in 2.0 s"
+        );
+    }
+
+    #[test]
+    fn a_source_that_does_not_answer_is_named() {
+        let mut unit = UnitStatus {
+            view: UnitView::Starting { fault: None },
+            limit: None,
+            errors: BTreeMap::new(),
+            overdue: Some((SourceCall::Describe, Duration::from_millis(31_500))),
+        };
+        let expected = "the source has not answered a request for its attributes for 31 s";
+        assert_eq!(waiting_for(&unit, Timestamp::EPOCH).unwrap(), expected);
+        unit.limit = Some(Limit::Memory);
+        let limited = waiting_for(&unit, Timestamp::EPOCH).unwrap();
+        assert!(limited.starts_with("memory limit reached"), "{limited}");
     }
 }

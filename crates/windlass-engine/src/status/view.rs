@@ -1,9 +1,13 @@
 //! The state of one consumer.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use windlass_core::outcome::Fault;
 use windlass_core::queue::QueueView;
 use windlass_core::shard::ShardView;
 
+use super::source_calls::SourceCall;
 use crate::memory::Limit;
 
 /// The latest view of one consumer.
@@ -23,4 +27,8 @@ pub struct UnitStatus {
     pub view: UnitView,
     /// The limit of the daemon that it waits for.
     pub limit: Option<Limit>,
+    /// Why calls to its source fail: the error of the last call of each kind.
+    pub errors: BTreeMap<SourceCall, String>,
+    /// A call that the source should have answered, and for how long it has been in flight.
+    pub overdue: Option<(SourceCall, Duration)>,
 }

@@ -12,10 +12,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use windlass_core::ids::ShardId;
 use windlass_core::mapping::MappingId;
-use windlass_core::outcome::Fault;
 use windlass_core::position::Cursor;
 use windlass_core::shard::ReadResult;
-use windlass_core::shard::lineage::Shard;
+use windlass_core::shard::lineage::{Shard, is_gone};
 
 use crate::ports::{PortError, ReadLimits, StreamReader, chain};
 use crate::status::StatusBoard;
@@ -56,7 +55,7 @@ impl StreamReader for EndingReader {
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         match self.inner.read(shard, from, limits).await {
-            Err(error) if error.fault == Fault::Gone && self.absent.contains(shard) => {
+            Err(error) if is_gone(self.absent.contains(shard), error.fault) => {
                 let notice = format!(
                     "shard {shard} left the stream before it was resolved: its records after {} \
                      are lost",
@@ -70,6 +69,7 @@ impl StreamReader for EndingReader {
                     next: None,
                     behind: Duration::ZERO,
                     has_children: false,
+                    unreadable: None,
                 })
             }
             result => result,

@@ -35,31 +35,30 @@ pub(super) enum Connection {
 }
 
 impl Connections {
-    /// Connects the enabled mappings that are new or changed, and drops all that are not enabled.
-    /// The board shows why a mapping cannot run.
+    /// Connects an enabled mapping if it is new or changed, and drops one that is not enabled. The
+    /// board shows why a mapping cannot run.
     pub(super) fn update(
         &mut self,
-        rows: &[MappingRow],
+        row: &MappingRow,
         adapters: &dyn AdapterFactory,
         board: &StatusBoard,
     ) {
-        let mut previous = std::mem::take(&mut self.0);
-        let enabled = rows.iter();
-        for row in enabled.filter(|row| row.desired == DesiredState::Enabled) {
-            let known = previous.remove(&row.id);
-            if let Some(known) = known.filter(|it| it.mapping.revision == row.revision) {
-                self.0.insert(row.id.clone(), known);
-                continue;
+        let known = self.0.remove(&row.id);
+        if row.desired != DesiredState::Enabled {
+            return;
+        }
+        if let Some(known) = known.filter(|it| it.mapping.revision == row.revision) {
+            self.0.insert(row.id.clone(), known);
+            return;
+        }
+        match ConnectedMapping::new(row, adapters) {
+            Ok(connected) => {
+                board.problem(&row.id, None);
+                self.0.insert(row.id.clone(), connected);
             }
-            match ConnectedMapping::new(row, adapters) {
-                Ok(connected) => {
-                    board.problem(&row.id, None);
-                    self.0.insert(row.id.clone(), connected);
-                }
-                Err(problem) => {
-                    tracing::error!(uuid = %row.id, problem, "mapping cannot run");
-                    board.problem(&row.id, Some(problem));
-                }
+            Err(problem) => {
+                tracing::error!(uuid = %row.id, problem, "mapping cannot run");
+                board.problem(&row.id, Some(problem));
             }
         }
     }
@@ -68,12 +67,8 @@ impl Connections {
         self.0.get(mapping)
     }
 
-    pub(super) fn contains(&self, mapping: &MappingId) -> bool {
-        self.0.contains_key(mapping)
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&MappingId, &ConnectedMapping)> {
-        self.0.iter()
+    pub(super) fn remove(&mut self, mapping: &MappingId) {
+        self.0.remove(mapping);
     }
 }
 

@@ -134,14 +134,14 @@ impl Discovery {
         listing.map_or_else(AbsentShards::default, |listing| listing.absent.clone())
     }
 
-    pub(super) fn retain(&mut self, keep: impl Fn(&MappingId) -> bool) {
-        self.listings.retain(|mapping, _| keep(mapping));
+    pub(super) fn remove(&mut self, mapping: &MappingId) {
+        self.listings.remove(mapping);
     }
 
-    /// When the next listing is due.
-    pub(super) fn due(&self) -> Option<Timestamp> {
-        let idle = self.listings.values().filter(|listing| !listing.in_flight);
-        idle.map(|listing| listing.due).min()
+    /// When the next listing of a mapping is due; `None` while one is in flight.
+    pub(super) fn due(&self, mapping: &MappingId) -> Option<Timestamp> {
+        let listing = self.listings.get(mapping)?;
+        (!listing.in_flight).then_some(listing.due)
     }
 }
 
@@ -160,11 +160,11 @@ mod tests {
         discovery.handle_end(&mapping, Some(Vec::new()), interval, at(2));
         assert!(discovery.start(&mapping, at(2)));
         discovery.handle_end(&mapping, None, interval, at(3));
-        let due = discovery.due().unwrap();
+        let due = discovery.due(&mapping).unwrap();
         assert!(at(3) < due && due < at(5));
         assert!(discovery.start(&mapping, due));
         discovery.handle_end(&mapping, Some(Vec::new()), interval, at(5));
-        assert_eq!(discovery.due(), Some(at(35)));
+        assert_eq!(discovery.due(&mapping), Some(at(35)));
     }
 
     #[test]
@@ -179,7 +179,7 @@ mod tests {
                 let rows = std::iter::empty();
                 discovery.handle_comparison(&mapping, is_inconsistent, rows, now);
             }
-            let due = discovery.due().unwrap();
+            let due = discovery.due(&mapping).unwrap();
             let delay = due.since(now).as_secs_f64();
             now = due;
             delay

@@ -1,13 +1,13 @@
 //! What a supervisor does with leases: which rows there are, and which of them are taken and
 //! released.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use windlass_core::lease::{Lease, Unit};
+use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason, plan_lease_rows};
-use windlass_core::outcome::Swap;
-use windlass_core::reconcile::Running;
+use windlass_core::mapping::{DesiredState, MappingId};
+use windlass_core::reconcile::{Action, Running, reconcile};
+use windlass_core::time::Timestamp;
 
 use super::Supervisor;
 use super::absent_shards::EndingReader;
@@ -15,24 +15,30 @@ use crate::ports::PortError;
 use crate::run_unit::{UnitSource, run_unit};
 
 impl Supervisor {
-    /// Inserts and removes rows as shards come and go; returns whether anything changed.
-    pub(super) async fn sync_lease_rows(&mut self, leases: &[Lease]) -> Result<bool, PortError> {
-        let by_mapping = leases.chunk_by(|one, next| one.key.mapping == next.key.mapping);
-        let by_mapping: BTreeMap<_, _> = by_mapping
-            .map(|leases| (&leases[0].key.mapping, leases))
-            .collect();
-        let now = self.context.clock.now();
+    /// Inserts and removes rows of the mappings of this round as shards come and go; returns whether
+    /// anything changed.
+    pub(super) async fn sync_lease_rows(&mut self, now: Timestamp) -> Result<bool, PortError> {
         let mut changes = LeaseRowPlan::default();
-        for (id, connected) in self.connections.iter() {
-            let rows = by_mapping.get(id).copied().unwrap_or_default();
-            let history = self.discovery.history(id);
-            let plan = plan_lease_rows(id, &connected.mapping.source, history, rows);
-            let shards = rows.iter().filter_map(|row| match &row.key.unit {
+        for id in self.round.clone() {
+            let Some(mut plan) = self.plan(&id) else {
+                continue;
+            };
+            if !plan.remove.is_empty() || !plan.set_start.is_empty() {
+                // It may depend on a checkpoint, which may have been saved since.
+                let leases = self.store.leases_of(&id).await?;
+                if let Some(known) = self.known.get_mut(&id) {
+                    known.leases = leases;
+                }
+                plan = self.plan(&id).unwrap_or_default();
+            }
+            let rows = self.known.get(&id).map(|known| &known.leases);
+            let rows = rows.into_iter().flatten();
+            let shards = rows.filter_map(|row| match &row.key.unit {
                 Unit::Shard(shard) => Some(shard),
                 Unit::QueueSlot(_) => None,
             });
             self.discovery
-                .handle_comparison(id, plan.is_inconsistent, shards, now);
+                .handle_comparison(&id, plan.is_inconsistent, shards, now);
             changes.insert.extend(plan.insert);
             changes.remove.extend(plan.remove);
             changes.set_start.extend(plan.set_start);
@@ -40,17 +46,34 @@ impl Supervisor {
         if changes.is_empty() {
             return Ok(false);
         }
-        let removed: Vec<_> = changes.remove.iter().map(|it| it.0.clone()).collect();
-        self.context.store.remove_leases(&removed).await?;
-        self.context.store.insert(&changes.insert).await?;
-        self.context
-            .store
-            .set_shard_starts(&changes.set_start)
-            .await?;
+        self.write(&changes).await?;
+        Ok(true)
+    }
+
+    /// `None` if the mapping does not run here.
+    fn plan(&self, id: &MappingId) -> Option<LeaseRowPlan> {
+        let (known, connected) = (self.known.get(id)?, self.connections.get(id)?);
+        let history = self.discovery.history(id);
+        let source = &connected.mapping.source;
+        Some(plan_lease_rows(id, source, history, &known.leases))
+    }
+
+    async fn write(&self, changes: &LeaseRowPlan) -> Result<(), PortError> {
+        let store = &self.store;
+        if !changes.remove.is_empty() {
+            let removed: Vec<_> = changes.remove.iter().map(|it| it.0.clone()).collect();
+            store.remove_leases(&removed).await?;
+        }
+        if !changes.insert.is_empty() {
+            store.insert(&changes.insert).await?;
+        }
+        if !changes.set_start.is_empty() {
+            store.set_shard_starts(&changes.set_start).await?;
+        }
         for (lease, reason) in &changes.remove {
             self.report_removal(lease, *reason);
         }
-        Ok(true)
+        Ok(())
     }
 
     fn report_removal(&self, lease: &Lease, reason: RemovalReason) {
@@ -79,17 +102,54 @@ impl Supervisor {
         }
     }
 
-    /// Takes a lease and starts its consumer.
-    pub(super) async fn start(&mut self, lease: &Lease) -> Result<(), PortError> {
-        let (key, now) = (&lease.key, self.context.clock.now());
-        let restart = self.restarts.get(key);
-        if restart.is_some_and(|restart| now < restart.not_before) {
+    /// Stops and starts the consumers of the mappings of this round.
+    pub(super) async fn start_and_stop(&mut self, now: Timestamp) -> Result<(), PortError> {
+        let mut free = Vec::new();
+        for id in &self.round {
+            let known = self.known.get(id).filter(|known| {
+                let is_connected = self.connections.get(id).is_some();
+                is_connected || known.row.desired != DesiredState::Enabled
+            });
+            let wanted = known.map(|known| (id.clone(), (known.row.revision, known.row.desired)));
+            let leases = known.map_or(&[][..], |known| &known.leases);
+            let running = self.tasks.running_of(id);
+            for action in reconcile(&wanted.into_iter().collect(), leases, &running) {
+                match action {
+                    Action::Stop(key) => self.tasks.drain(&key),
+                    Action::Start(key) if self.may_start(&key, now) => {
+                        free.extend(known.and_then(|known| known.lease(&key)).cloned());
+                    }
+                    Action::Start(_) => {}
+                }
+            }
+        }
+        if free.is_empty() {
             return Ok(());
         }
+        // A lease that another daemon was faster to take is missing, and is a change of the store.
+        let taken = self.store.take_many(&free, &self.worker).await?;
+        for lease in taken {
+            self.start(lease);
+        }
+        Ok(())
+    }
+
+    fn may_start(&self, key: &LeaseKey, now: Timestamp) -> bool {
+        let restart = self.restarts.get(&key.mapping);
+        let restart = restart.and_then(|units| units.get(&key.unit));
+        restart.is_none_or(|restart| restart.not_before <= now) && self.unit_source(key).is_some()
+    }
+
+    fn unit_source(&self, key: &LeaseKey) -> Option<UnitSource> {
+        self.connections.get(&key.mapping)?.unit(&key.unit)
+    }
+
+    /// Starts the consumer of a lease that was taken.
+    fn start(&mut self, taken: Lease) {
+        let key = taken.key.clone();
         let connected = self.connections.get(&key.mapping);
-        let unit = connected.and_then(|connected| Some((connected, connected.unit(&key.unit)?)));
-        let Some((connected, mut source)) = unit else {
-            return Ok(());
+        let (Some(connected), Some(mut source)) = (connected, self.unit_source(&key)) else {
+            return;
         };
         if let UnitSource::Shard { reader, .. } = &mut source {
             *reader = Arc::new(EndingReader {
@@ -98,15 +158,6 @@ impl Supervisor {
                 board: Arc::clone(&self.context.board),
                 mapping: key.mapping.clone(),
             });
-        }
-        let taken = Lease {
-            owner: Some(self.worker.clone()),
-            epoch: lease.epoch + 1,
-            ..lease.clone()
-        };
-        let swap = self.context.store.compare_and_swap(lease, &taken).await?;
-        if swap == Swap::Conflict {
-            return Ok(()); // Another daemon was faster; the next round looks again.
         }
         let (mapping, target) = (connected.mapping.clone(), Arc::clone(&connected.target));
         let versions = Running {
@@ -117,24 +168,20 @@ impl Supervisor {
             uuid = %mapping.id, unit = key.unit.name(), epoch = taken.epoch,
             position = taken.checkpoint.kind(), "started"
         );
+        if let Some(known) = self.known.get_mut(&key.mapping) {
+            known.replace(taken.clone());
+        }
         let context = self.context.clone();
-        self.tasks.spawn_unit(key.clone(), versions, |stop| {
+        self.tasks.spawn_unit(key, versions, |stop| {
             run_unit(context, mapping, source, target, taken, stop)
         });
-        Ok(())
     }
 
     pub(super) async fn release_leases(&self) -> Result<(), PortError> {
-        for lease in self.context.store.leases().await? {
-            if lease.owner.as_ref() == Some(&self.worker) {
-                let free = Lease {
-                    owner: None,
-                    ..lease.clone()
-                };
-                // After a conflict another daemon has the lease.
-                self.context.store.compare_and_swap(&lease, &free).await?;
-            }
-        }
-        Ok(())
+        let leases = self.known.values().flat_map(|known| &known.leases);
+        let own = leases.filter(|lease| lease.owner.as_ref() == Some(&self.worker));
+        let own: Vec<_> = own.cloned().collect();
+        // Those that another daemon has acquired meanwhile stay with it.
+        self.store.release_many(&own).await
     }
 }

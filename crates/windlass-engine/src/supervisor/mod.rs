@@ -1,35 +1,43 @@
 //! Starts and stops drivers until what runs matches the mappings and leases of the store.
 //!
-//! It wakes on a timer and on a signal, and does the same at every wake-up: it reads mappings and
-//! leases and reconciles. It takes no hint about what has changed, so a start, an update, a failure
-//! and a restart take the same path.
+//! It works in rounds, which begin on a timer, on a signal and when a task ends. Every round does the
+//! same: it asks the store which mappings have changed since the last one, and reconciles these and
+//! the mappings whose tasks have ended. At the start every mapping counts as changed, so a start, an
+//! update, a failure and a restart take the same path. A round in which nothing has changed costs
+//! the same however many mappings there are.
 
 mod absent_shards;
 mod connections;
 mod discovery;
+mod lease_totals;
 mod leases;
+mod schedule;
 mod tasks;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use windlass_core::lease::{Lease, LeaseKey, WorkerId};
-use windlass_core::mapping::{DesiredState, MappingRow};
+use tokio::time::Instant;
+use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
+use windlass_core::mapping::{DesiredState, MappingId, MappingRow};
 use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
-use windlass_core::reconcile::{Action, reconcile};
+use windlass_core::reconcile::Running;
 use windlass_core::shard::Finish;
 use windlass_core::time::Timestamp;
 
 use self::connections::{Connection, Connections};
 use self::discovery::Discovery;
+use self::lease_totals::LeaseTotals;
+use self::schedule::Schedule;
 use self::tasks::{Subject, TaskEnd, Tasks};
 use crate::backoff::RetryDelay;
+use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::memory::Budget;
-use crate::ports::{AdapterFactory, PortError, Store, chain};
+use crate::ports::{AdapterFactory, ChangeNumber, PortError, Store, StoredMapping, chain};
 use crate::run_unit::EngineContext;
 use crate::settings::EngineSettings;
 use crate::status::{DaemonLimits, LeaseCounts, StatusBoard};
@@ -40,6 +48,12 @@ const STORE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 
 /// Delays before a unit that failed is restarted.
 const RESTART_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+/// Before a mapping that cannot run is tried again.
+const CONNECT_DELAY: Duration = Duration::from_secs(60);
+
+/// Between the starts of two rounds: what happens in the meantime is dealt with in one round.
+const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Tells a supervisor that something in the store has changed.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +76,7 @@ pub struct SupervisorParts {
 /// Supervises the drivers of one daemon.
 pub struct Supervisor {
     context: EngineContext,
+    store: Arc<dyn Store>,
     adapters: Arc<dyn AdapterFactory>,
     worker: WorkerId,
     wakeup: Wakeup,
@@ -69,13 +84,43 @@ pub struct Supervisor {
     discovery: Discovery,
     tasks: Tasks,
     /// Units that failed.
-    restarts: BTreeMap<LeaseKey, Restart>,
+    restarts: BTreeMap<MappingId, BTreeMap<Unit, Restart>>,
     store_delay: RetryDelay,
+    /// The last change of the store that was read.
+    seen: ChangeNumber,
+    /// The mappings of the store that can be read, as they were at that change.
+    known: BTreeMap<MappingId, KnownMapping>,
+    /// Mappings that the next round must look at: changed in the store, or with a task that ended.
+    changed: BTreeSet<MappingId>,
+    /// Mappings that the current round looks at. They stay here if it fails.
+    round: BTreeSet<MappingId>,
+    schedule: Schedule,
+    lease_totals: LeaseTotals,
+}
+
+struct KnownMapping {
+    row: MappingRow,
+    /// Ordered by key. Checkpoints may be out of date, apart from the ends of shards.
+    leases: Vec<Lease>,
 }
 
 struct Restart {
     not_before: Timestamp,
     delay: RetryDelay,
+}
+
+impl KnownMapping {
+    fn lease(&self, key: &LeaseKey) -> Option<&Lease> {
+        let found = self.leases.binary_search_by(|it| it.key.cmp(key));
+        found.ok().map(|index| &self.leases[index])
+    }
+
+    fn replace(&mut self, lease: Lease) {
+        let found = self.leases.binary_search_by(|it| it.key.cmp(&lease.key));
+        if let Ok(index) = found {
+            self.leases[index] = lease;
+        }
+    }
 }
 
 impl Wakeup {
@@ -92,7 +137,7 @@ impl Supervisor {
             queue_concurrency: parts.settings.queue_concurrency,
         });
         let context = EngineContext {
-            store: parts.store,
+            saver: CheckpointSaver::new(Arc::clone(&parts.store)),
             board: parts.board,
             clock: parts.clock,
             settings: parts.settings,
@@ -102,6 +147,7 @@ impl Supervisor {
         };
         Self {
             context,
+            store: parts.store,
             adapters: parts.adapters,
             worker: parts.worker,
             wakeup: Wakeup::default(),
@@ -110,6 +156,12 @@ impl Supervisor {
             tasks: Tasks::default(),
             restarts: BTreeMap::new(),
             store_delay: RetryDelay::new(STORE_DELAYS.0, STORE_DELAYS.1),
+            seen: ChangeNumber::default(),
+            known: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            round: BTreeSet::new(),
+            schedule: Schedule::default(),
+            lease_totals: LeaseTotals::default(),
         }
     }
 
@@ -119,108 +171,181 @@ impl Supervisor {
 
     /// Runs until it is asked to stop. `Drain` lets every consumer finish and save what is in
     /// flight, and releases the leases; `Now` drops everything, which is safe at any time.
-    pub async fn run(mut self, mut stop: watch::Receiver<Stop>) {
+    pub async fn run(self, stop: watch::Receiver<Stop>) {
+        let saver = self.context.saver.clone();
+        tokio::select! {
+            biased;
+            () = self.supervise(stop) => {}
+            () = saver.run() => {}
+        }
+    }
+
+    async fn supervise(mut self, mut stop: watch::Receiver<Stop>) {
         loop {
-            let pause = match self.round().await {
+            let started = Instant::now();
+            let (earliest, latest) = match self.round().await {
                 Ok(()) => {
                     self.store_delay.reset();
-                    self.until_next_round()
+                    let earliest = started + MIN_ROUND_INTERVAL;
+                    (
+                        earliest,
+                        earliest.max(Instant::now() + self.until_next_round()),
+                    )
                 }
                 Err(error) => {
                     tracing::error!("{}; retrying", chain(&error));
                     self.context.board.show_leases(None);
-                    self.store_delay.next_delay()
+                    let retry = Instant::now() + self.store_delay.next_delay();
+                    (retry, retry)
                 }
             };
-            let wakeup = Arc::clone(&self.wakeup.0);
-            tokio::select! {
-                biased;
-                stop_now = wait_for_stop(&mut stop) => match stop_now {
-                    Stop::No => {}
-                    Stop::Drain => return self.drain(stop).await,
-                    Stop::Now => return,
-                },
-                Some(end) = self.tasks.next_end() => self.handle_task_end(end),
-                () = wakeup.notified() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-            while let Some(end) = self.tasks.try_next_end() {
-                self.handle_task_end(end);
+            match self.wait(earliest, latest, &mut stop).await {
+                Stop::No => {}
+                Stop::Drain => return self.drain(stop).await,
+                Stop::Now => return,
             }
         }
     }
 
-    /// Compares what should run with what runs, and applies the differences.
-    async fn round(&mut self) -> Result<(), PortError> {
-        let rows = self.context.store.mappings().await?;
-        let mut leases = self.context.store.leases().await?;
-        self.context.board.keep(&rows);
-        self.connections
-            .update(&rows, &*self.adapters, &self.context.board);
-        let connections = &self.connections;
-        self.discovery.retain(|id| connections.contains(id));
-        self.restarts
-            .retain(|key, _| connections.contains(&key.mapping));
-        self.discover();
-        if self.sync_lease_rows(&leases).await? {
-            leases = self.context.store.leases().await?;
-        }
-        let wanted = rows.iter().filter(|row| {
-            row.desired != DesiredState::Enabled || self.connections.contains(&row.id)
-        });
-        let wanted = wanted.map(|row| (row.id.clone(), (row.revision, row.desired)));
-        let running = self.tasks.running().map(|(key, it)| (key.clone(), it));
-        for action in reconcile(&wanted.collect(), &leases, &running.collect()) {
-            match action {
-                Action::Stop(key) => self.tasks.drain(&key),
-                Action::Start(key) => {
-                    let lease = leases.iter().find(|lease| lease.key == key);
-                    let lease = lease.expect("actions name leases that were given");
-                    self.start(lease).await?;
+    /// Waits for the next round: until `latest`, or until `earliest` if there is something to do.
+    async fn wait(
+        &mut self,
+        earliest: Instant,
+        latest: Instant,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Stop {
+        let wakeup = Arc::clone(&self.wakeup.0);
+        let mut at = latest;
+        loop {
+            tokio::select! {
+                biased;
+                stop = wait_for_stop(stop) => return stop,
+                Some(end) = self.tasks.next_end() => {
+                    self.handle_task_end(end);
+                    at = earliest;
                 }
+                () = wakeup.notified() => at = earliest,
+                () = tokio::time::sleep_until(at) => return Stop::No,
             }
         }
-        for row in &rows {
-            self.finish_transition(row, &leases).await?;
+    }
+
+    /// Compares what should run with what runs, and applies the differences: of the mappings that
+    /// have changed, whose tasks have ended or whose time has come. A round that fails is repeated.
+    async fn round(&mut self) -> Result<(), PortError> {
+        self.read_changes().await?;
+        let now = self.context.clock.now();
+        self.changed.extend(self.schedule.take_due(now));
+        self.round.append(&mut self.changed);
+        self.prepare(&self.round.clone(), now);
+        if self.sync_lease_rows(now).await? {
+            // What has changed since then is looked at in the next round as well.
+            self.read_changes().await?;
+            self.prepare(&self.changed.clone(), now);
         }
-        let of_connected = leases
-            .iter()
-            .filter(|lease| self.connections.contains(&lease.key.mapping));
-        let runs = |key: &LeaseKey| self.tasks.is_running(key);
-        let counts = LeaseCounts::of(of_connected, runs, &self.worker);
-        self.context.board.show_leases(Some(counts));
-        self.context
-            .board
-            .round_finished(self.context.settings.reconcile_interval);
+        self.start_and_stop(now).await?;
+        for id in self.round.clone() {
+            self.finish(&id, now).await?;
+        }
+        self.round.clear();
+        let board = &self.context.board;
+        board.show_leases(Some(self.lease_totals.sum()));
+        board.round_finished(self.context.settings.reconcile_interval);
         Ok(())
     }
 
-    /// Starts the listings that are due, and shows what earlier calls found of the sources' clocks.
-    fn discover(&mut self) {
-        let now = self.context.clock.now();
-        for (id, connected) in self.connections.iter() {
-            let Connection::Stream { reader, .. } = &connected.connection else {
+    async fn read_changes(&mut self) -> Result<(), PortError> {
+        let changes = self.store.changes(self.seen).await?;
+        self.seen = changes.last;
+        let board = &self.context.board;
+        for (id, stored) in changes.mappings {
+            let mut unreadable = None;
+            match stored {
+                StoredMapping::Readable(row, leases) => {
+                    board.show(&row);
+                    self.known.insert(id.clone(), KnownMapping { row, leases });
+                }
+                StoredMapping::Unreadable(mapping) => {
+                    let reason = &mapping.reason;
+                    tracing::error!(uuid = %id, reason, "mapping cannot run: it cannot be read");
+                    self.known.remove(&id);
+                    unreadable = Some(mapping);
+                }
+                StoredMapping::Removed => {
+                    self.known.remove(&id);
+                }
+            }
+            board.show_unreadable(&id, unreadable);
+            self.changed.insert(id);
+        }
+        Ok(())
+    }
+
+    /// Connects mappings and starts the listings that are due; shows what earlier calls found of the
+    /// sources' clocks.
+    fn prepare(&mut self, ids: &BTreeSet<MappingId>, now: Timestamp) {
+        let board = &self.context.board;
+        for id in ids {
+            match self.known.get(id) {
+                Some(known) => self.connections.update(&known.row, &*self.adapters, board),
+                None => self.connections.remove(id),
+            }
+            let Some(connected) = self.connections.get(id) else {
+                self.discovery.remove(id);
+                self.restarts.remove(id);
                 continue;
             };
-            let difference = reader.clock_difference();
-            self.context.board.set_clock_difference(id, difference);
-            if self.discovery.start(id, now) {
-                let reader = Arc::clone(reader);
-                self.tasks
-                    .spawn_listing(id.clone(), async move { reader.list_shards().await });
+            if let Connection::Stream { reader, .. } = &connected.connection {
+                board.set_clock_difference(id, reader.clock_difference());
+                if self.discovery.start(id, now) {
+                    let reader = Arc::clone(reader);
+                    self.tasks
+                        .spawn_listing(id.clone(), async move { reader.list_shards().await });
+                }
             }
         }
+    }
+
+    /// Ends the transition of a mapping, and shows what runs of it.
+    async fn finish(&mut self, id: &MappingId, now: Timestamp) -> Result<(), PortError> {
+        let running = self.tasks.running_of(id);
+        let Some(known) = self.known.get(id) else {
+            if running.is_empty() {
+                self.context.board.remove(id);
+            }
+            self.lease_totals.set(id, LeaseCounts::default());
+            self.schedule.set(id, None);
+            return Ok(());
+        };
+        self.finish_transition(known, &running).await?;
+        let is_connected = self.connections.get(id).is_some();
+        let leases = known.leases.iter().filter(|_| is_connected);
+        let runs = |key: &LeaseKey| running.contains_key(key);
+        let counts = LeaseCounts::of(leases, runs, &self.worker);
+        self.lease_totals.set(id, counts);
+        let is_failed = !is_connected && known.row.desired == DesiredState::Enabled;
+        let connect = is_failed.then_some(now + CONNECT_DELAY);
+        let restarts = self.restarts.get(id).into_iter().flatten();
+        let restarts = restarts.map(|(_, restart)| restart.not_before);
+        let times = restarts.filter(|at| now < *at).chain(connect);
+        self.schedule
+            .set(id, times.chain(self.discovery.due(id)).min());
+        Ok(())
     }
 
     /// Ends the transition of a mapping whose consumers are as they should be: marks it as applied,
     /// or removes it.
-    async fn finish_transition(&self, row: &MappingRow, leases: &[Lease]) -> Result<(), PortError> {
-        let mut running = self.tasks.running_of(&row.id);
+    async fn finish_transition(
+        &self,
+        known: &KnownMapping,
+        running: &BTreeMap<LeaseKey, Running>,
+    ) -> Result<(), PortError> {
+        let row = &known.row;
         match row.desired {
             DesiredState::Disabled => {}
             DesiredState::Deleted => {
-                if running.next().is_none()
-                    && self.context.store.remove(&row.id, row.revision).await? == Swap::Done
+                if running.is_empty()
+                    && self.store.remove(&row.id, row.revision).await? == Swap::Done
                 {
                     tracing::info!(uuid = %row.id, "mapping deleted");
                 }
@@ -231,11 +356,11 @@ impl Supervisor {
                     Connection::Stream { .. } => self.discovery.history(&row.id).is_some(),
                     Connection::Queue { .. } => true,
                 });
-                let is_up_to_date = running.all(|versions| versions.revision == row.revision);
-                let mut open = leases.iter().filter(|lease| {
-                    lease.key.mapping == row.id && lease.checkpoint != Position::ShardEnd
-                });
-                if is_listed && is_up_to_date && open.all(|it| self.tasks.is_running(&it.key)) {
+                let mut versions = running.values();
+                let is_up_to_date = versions.all(|versions| versions.revision == row.revision);
+                let leases = known.leases.iter();
+                let mut open = leases.filter(|it| it.checkpoint != Position::ShardEnd);
+                if is_listed && is_up_to_date && open.all(|it| running.contains_key(&it.key)) {
                     self.context.board.applied(&row.id, row.revision);
                 }
             }
@@ -245,22 +370,21 @@ impl Supervisor {
 
     fn handle_task_end(&mut self, end: TaskEnd) {
         let now = self.context.clock.now();
+        self.changed.insert(end.mapping().clone());
         match end {
             TaskEnd::Unit(key, finish) => {
                 let (uuid, unit) = (&key.mapping, key.unit.name());
                 tracing::info!(%uuid, unit, ?finish, "stopped");
                 match finish {
                     Some(Finish::ShardEnd) => {
-                        self.restarts.remove(&key);
+                        self.forget_failures(&key);
                         self.discovery.handle_shard_end(&key.mapping, now);
                     }
                     Some(Finish::LeaseLost) => {
                         tracing::warn!(%uuid, unit, "lease lost while in use");
                         self.postpone(key, now);
                     }
-                    Some(Finish::Drained) | None => {
-                        self.restarts.remove(&key);
-                    }
+                    Some(Finish::Drained) | None => self.forget_failures(&key),
                 }
             }
             TaskEnd::Listing(mapping, result) => {
@@ -269,7 +393,9 @@ impl Supervisor {
                 if let Some(problem) = &problem {
                     tracing::warn!(uuid = %mapping, problem, "cannot list the shards");
                 }
-                self.context.board.problem(&mapping, problem);
+                if self.known.contains_key(&mapping) {
+                    self.context.board.problem(&mapping, problem);
+                }
                 self.discovery
                     .handle_end(&mapping, result.ok(), interval, now);
             }
@@ -287,9 +413,16 @@ impl Supervisor {
         }
     }
 
+    fn forget_failures(&mut self, key: &LeaseKey) {
+        if let Some(units) = self.restarts.get_mut(&key.mapping) {
+            units.remove(&key.unit);
+        }
+    }
+
     /// Delays the restart of a unit that failed.
     fn postpone(&mut self, key: LeaseKey, now: Timestamp) {
-        let restart = self.restarts.entry(key).or_insert_with(|| Restart {
+        let units = self.restarts.entry(key.mapping).or_default();
+        let restart = units.entry(key.unit).or_insert_with(|| Restart {
             not_before: now,
             delay: RetryDelay::new(RESTART_DELAYS.0, RESTART_DELAYS.1),
         });
@@ -297,11 +430,13 @@ impl Supervisor {
     }
 
     fn until_next_round(&self) -> Duration {
+        if !self.changed.is_empty() {
+            return Duration::ZERO;
+        }
         let now = self.context.clock.now();
         let regular = now + self.context.settings.reconcile_interval;
-        let restarts = self.restarts.values().map(|restart| restart.not_before);
-        let due = restarts.filter(|at| now < *at).chain(self.discovery.due());
-        due.fold(regular, Timestamp::min).since(now)
+        let first = self.schedule.first();
+        first.map_or(regular, |at| at.min(regular)).since(now)
     }
 
     /// Lets every consumer finish what is in flight, and releases the leases.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
-use windlass_core::lease::LeaseKey;
+use windlass_core::lease::{LeaseKey, Unit};
 use windlass_core::mapping::MappingId;
 use windlass_core::reconcile::Running;
 use windlass_core::shard::Finish;
@@ -18,7 +18,7 @@ pub(super) struct Tasks {
     set: JoinSet<TaskEnd>,
     /// By task, to know what a task that panicked worked on.
     subjects: BTreeMap<Id, Subject>,
-    running: BTreeMap<LeaseKey, RunningUnit>,
+    running: BTreeMap<MappingId, BTreeMap<Unit, RunningUnit>>,
 }
 
 pub(super) enum TaskEnd {
@@ -31,6 +31,15 @@ pub(super) enum TaskEnd {
 pub(super) enum Subject {
     Unit(LeaseKey),
     Listing(MappingId),
+}
+
+impl TaskEnd {
+    pub(super) const fn mapping(&self) -> &MappingId {
+        match self {
+            Self::Unit(key, _) | Self::Panic(Subject::Unit(key), _) => &key.mapping,
+            Self::Listing(mapping, _) | Self::Panic(Subject::Listing(mapping), _) => mapping,
+        }
+    }
 }
 
 struct RunningUnit {
@@ -54,7 +63,8 @@ impl Tasks {
             .set
             .spawn(async move { TaskEnd::Unit(of_task, run.await) });
         self.subjects.insert(task.id(), Subject::Unit(key.clone()));
-        self.running.insert(key, RunningUnit { versions, stop });
+        let of_mapping = self.running.entry(key.mapping).or_default();
+        of_mapping.insert(key.unit, RunningUnit { versions, stop });
     }
 
     pub(super) fn spawn_listing(
@@ -71,15 +81,12 @@ impl Tasks {
 
     /// Asks a running unit to drain.
     pub(super) fn drain(&self, key: &LeaseKey) {
-        self.running[key].drain();
+        self.running[&key.mapping][&key.unit].drain();
     }
 
     pub(super) fn drain_all(&self) {
-        self.running.values().for_each(RunningUnit::drain);
-    }
-
-    pub(super) fn is_running(&self, key: &LeaseKey) -> bool {
-        self.running.contains_key(key)
+        let units = self.running.values().flat_map(BTreeMap::values);
+        units.for_each(RunningUnit::drain);
     }
 
     /// Whether no unit runs; listings do not count.
@@ -87,14 +94,16 @@ impl Tasks {
         self.running.is_empty()
     }
 
-    pub(super) fn running(&self) -> impl Iterator<Item = (&LeaseKey, Running)> {
-        let running = self.running.iter();
-        running.map(|(key, unit)| (key, unit.versions))
-    }
-
-    pub(super) fn running_of(&self, mapping: &MappingId) -> impl Iterator<Item = Running> {
-        let of_mapping = move |(key, _): &(&LeaseKey, Running)| key.mapping == *mapping;
-        self.running().filter(of_mapping).map(|(_, it)| it)
+    pub(super) fn running_of(&self, mapping: &MappingId) -> BTreeMap<LeaseKey, Running> {
+        let units = self.running.get(mapping).into_iter().flatten();
+        let running = units.map(|(unit, running)| {
+            let key = LeaseKey {
+                mapping: mapping.clone(),
+                unit: unit.clone(),
+            };
+            (key, running.versions)
+        });
+        running.collect()
     }
 
     /// Waits for the next task to end; `None` if there are no tasks.
@@ -103,21 +112,24 @@ impl Tasks {
         Some(self.end(end))
     }
 
-    /// A task that has ended already.
-    pub(super) fn try_next_end(&mut self) -> Option<TaskEnd> {
-        let end = self.set.try_join_next_with_id()?;
-        Some(self.end(end))
-    }
-
     fn end(&mut self, end: Result<(Id, TaskEnd), JoinError>) -> TaskEnd {
         let id = end.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
         let subject = self.subjects.remove(&id).expect("every task has a subject");
         if let Subject::Unit(key) = &subject {
-            self.running.remove(key);
+            self.remove_running(key);
         }
         match end {
             Ok((_, end)) => end,
             Err(error) => TaskEnd::Panic(subject, error),
+        }
+    }
+
+    fn remove_running(&mut self, key: &LeaseKey) {
+        if let Some(units) = self.running.get_mut(&key.mapping) {
+            units.remove(&key.unit);
+            if units.is_empty() {
+                self.running.remove(&key.mapping);
+            }
         }
     }
 }

@@ -8,4 +8,5 @@ mod life;
 mod limits;
 mod listings;
 mod metrics;
+mod rounds;
 mod trouble;

@@ -42,6 +42,28 @@ async fn a_driver_that_panics_is_restarted_later_and_stops_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_listing_that_panics_is_repeated_and_stops_nothing_else() {
+    let daemon = Daemon::start();
+    let (sick, sound) = (daemon.stream("sick", 1), daemon.stream("sound", 1));
+    let function = daemon.adapters.function("f");
+    sick.let_listings_panic(true);
+    daemon.map("stream/sick", "f", 1).await;
+    let second = daemon.map("stream/sound", "f", 1).await;
+    sound.put(0, b"{}");
+    pass(10).await;
+    assert_eq!(daemon.checkpoint(&second, "0"), after("0"));
+    let errors = daemon.errors.take();
+    assert!((2..=6).contains(&errors.len()), "{errors:?}");
+    assert!(
+        errors.iter().all(|it| it.contains("listing panicked")),
+        "{errors:?}"
+    );
+    sick.let_listings_panic(false);
+    sick.put(0, b"{}");
+    until("it is read", || function.n_calls() == 2).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_written_after_a_lease_is_lost() {
     let daemon = Daemon::with(|settings| {
         // The next regular round comes after the end of the test.
@@ -53,6 +75,8 @@ async fn nothing_is_written_after_a_lease_is_lost() {
     stream.put(0, b"{}");
     let id = daemon.map("stream/orders", "f", 1).await;
     until("it is saved", || daemon.store.saves().len() == 1).await;
+    // The rounds that follow the start are over.
+    pass(1).await;
     daemon.store.steal(&id);
     stream.put(0, b"{}");
     until("the consumer has ended", || daemon.board.n_units() == 0).await;
@@ -117,7 +141,9 @@ async fn a_queue_that_cannot_be_described_is_asked_ever_more_rarely() {
     let id = daemon.map("jobs", "f", 1).await;
     pass(40).await;
     let waiting = daemon.waiting_for(&id);
-    assert_eq!(waiting.as_deref(), Some("the source does not exist"));
+    let cause = "describing the queue: injected by the test";
+    let expected = format!("the source does not exist ({cause})");
+    assert_eq!(waiting.as_deref(), Some(expected.as_str()));
     assert!(queue.n_descriptions() <= 7, "{}", queue.n_descriptions());
     queue.set_fault(None);
     queue.send(b"{}");

@@ -12,7 +12,11 @@ use std::time::Instant;
 
 use windlass_testkit::world::{self, Failure, Run, Totals};
 
-const WORLDS: [(&str, Run); 2] = [("shard", world::shard::run), ("queue", world::queue::run)];
+const WORLDS: [(&str, Run); 3] = [
+    ("shard", world::shard::run),
+    ("queue", world::queue::run),
+    ("stream", world::stream::run),
+];
 
 fn main() -> ExitCode {
     let mut out = std::io::stdout().lock();
@@ -83,7 +87,7 @@ struct Arguments {
 
 impl Arguments {
     const USAGE: &str = "usage: windlass-sim [--seeds N] [--from SEED] [--fresh N] [--keep-going] \
-                         [--only shard|queue]";
+                         [--only shard|queue|stream]";
 
     fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut read = Self {

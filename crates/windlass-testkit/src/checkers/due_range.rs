@@ -22,6 +22,7 @@ impl DueRange {
             Fault::Denied | Fault::Gone => 60_000,
             Fault::Throttled { .. }
             | Fault::Transient
+            | Fault::TimedOut
             | Fault::Trimmed
             | Fault::UnknownPosition => (500_u64 << n.saturating_sub(1).min(10)).min(60_000),
         };

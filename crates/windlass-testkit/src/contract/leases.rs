@@ -5,9 +5,11 @@ use windlass_core::lease::{Lease, Unit, WorkerId};
 use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::Store;
+use windlass_engine::ports::{CheckpointSave, Store};
 
-use super::{free, insert, key, leases, put, row, save, shard, swap, taken};
+use super::{
+    free, insert, key, leases, put, release, row, save, save_many, shard, take, take_many, taken,
+};
 
 pub(super) async fn are_read_back_unchanged(store: &dyn Store) {
     assert_eq!(leases(store).await, [], "a new store has no leases");
@@ -48,7 +50,7 @@ pub(super) async fn are_not_overwritten_by_an_insert(store: &dyn Store) {
     let lease = free(shard(1, "a"));
     insert(store, std::slice::from_ref(&lease)).await;
     let owned = taken(&lease, "one");
-    swap(store, &lease, &owned).await;
+    take(store, &lease, "one").await;
     save(store, &lease.key, 1, &after("7")).await;
     insert(store, &[lease, free(shard(1, "b"))]).await;
     let kept = Lease {
@@ -76,58 +78,110 @@ pub(super) async fn change_owner_only_at_the_expected_epoch(store: &dyn Store) {
     let other = free(shard(1, "b"));
     let one = taken(&lease, "one");
     assert_eq!(
-        swap(store, &lease, &one).await,
-        Swap::Conflict,
+        take(store, &lease, "one").await,
+        None,
         "the lease does not exist"
     );
     insert(store, &[lease.clone(), other.clone()]).await;
+    assert_eq!(
+        take(store, &one, "one").await,
+        None,
+        "owner and epoch differ"
+    );
     let moved = Lease {
         checkpoint: after("999"),
-        ..one.clone()
+        ..lease.clone()
     };
-    let swapped = swap(store, &moved, &moved).await;
-    assert_eq!(swapped, Swap::Conflict, "owner and epoch differ");
-    assert_eq!(swap(store, &lease, &moved).await, Swap::Done);
     assert_eq!(
-        leases(store).await,
-        [one.clone(), other.clone()],
-        "the checkpoint is unchanged"
+        take(store, &moved, "one").await.as_ref(),
+        Some(&one),
+        "its checkpoint is that of the store"
     );
-    let two = taken(&one, "two");
+    assert_eq!(leases(store).await, [one.clone(), other.clone()]);
     assert_eq!(
-        swap(store, &lease, &two).await,
-        Swap::Conflict,
+        take(store, &lease, "two").await,
+        None,
         "the lease has an owner"
     );
     let old = Lease {
         epoch: 0,
         ..one.clone()
     };
-    assert_eq!(
-        swap(store, &old, &two).await,
-        Swap::Conflict,
-        "the epoch differs"
-    );
+    assert_eq!(take(store, &old, "two").await, None, "the epoch differs");
+    let two = taken(&one, "two");
     let stranger = Lease {
         owner: two.owner.clone(),
         ..one.clone()
     };
     assert_eq!(
-        swap(store, &stranger, &two).await,
-        Swap::Conflict,
+        take(store, &stranger, "two").await,
+        None,
         "the owner differs"
     );
-    assert_eq!(swap(store, &one, &two).await, Swap::Done);
-    let released = Lease {
-        owner: None,
-        ..two.clone()
-    };
+    assert_eq!(take(store, &one, "two").await.as_ref(), Some(&two));
+    release(store, &[one, stranger, other.clone()]).await;
     assert_eq!(
-        swap(store, &two, &released).await,
-        Swap::Done,
-        "a lease can be released"
+        leases(store).await,
+        [two.clone(), other.clone()],
+        "only its owner can release a lease, in its epoch"
     );
+    release(store, std::slice::from_ref(&two)).await;
+    let released = Lease { owner: None, ..two };
     assert_eq!(leases(store).await, [released, other]);
+}
+
+/// Some of the rows are not as they were seen: the others are written all the same.
+pub(super) async fn are_taken_released_and_saved_together(store: &dyn Store) {
+    put(store, &row(1), None).await;
+    put(store, &row(2), None).await;
+    let of_two = free(shard(2, "a"));
+    let all = [free(shard(1, "a")), free(shard(1, "b")), of_two.clone()];
+    insert(store, &all).await;
+    let of_one = store.leases_of(&row(1).id).await;
+    assert_eq!(of_one.expect("leases can be read"), all[..2]);
+    let b = take(store, &all[1], "other").await.expect("it is free");
+    let mut taken_now = take_many(store, &all, "one").await;
+    taken_now.sort_by(|one, other| one.key.cmp(&other.key));
+    let expected = [taken(&all[0], "one"), taken(&of_two, "one")];
+    assert_eq!(taken_now, expected);
+    let save_of = |lease: &Lease, number: &str| CheckpointSave {
+        key: lease.key.clone(),
+        epoch: 1,
+        checkpoint: after(number),
+    };
+    let outdated = CheckpointSave {
+        epoch: 0,
+        ..save_of(&all[0], "9")
+    };
+    let saves = [
+        save_of(&all[0], "5"),
+        outdated,
+        save_of(&free(shard(3, "a")), "5"),
+        save_of(&of_two, "6"),
+        save_of(&of_two, "7"),
+    ];
+    let saved = save_many(store, &saves).await;
+    let swaps = [
+        Swap::Done,
+        Swap::Conflict,
+        Swap::Conflict,
+        Swap::Done,
+        Swap::Done,
+    ];
+    assert_eq!(saved, swaps);
+    let [first, last] = expected;
+    let mut stolen = b.clone();
+    stolen.owner = Some(WorkerId::new("one"));
+    release(store, &[first.clone(), stolen, last.clone()]).await;
+    let released = |lease: &Lease, number: &str| Lease {
+        owner: None,
+        checkpoint: after(number),
+        ..lease.clone()
+    };
+    let left = [released(&first, "5"), b, released(&last, "7")];
+    assert_eq!(leases(store).await, left);
+    assert_eq!(take_many(store, &[], "x").await, []);
+    assert_eq!(save_many(store, &[]).await, []);
 }
 
 pub(super) async fn save_checkpoints_only_in_their_epoch(store: &dyn Store) {
@@ -140,7 +194,7 @@ pub(super) async fn save_checkpoints_only_in_their_epoch(store: &dyn Store) {
     );
     insert(store, &[lease.clone(), other.clone()]).await;
     let owned = taken(&lease, "one");
-    swap(store, &lease, &owned).await;
+    take(store, &lease, "one").await;
     for epoch in [0, 2, u64::MAX] {
         let saved = save(store, &lease.key, epoch, &after("5")).await;
         assert_eq!(
@@ -174,7 +228,7 @@ pub(super) async fn are_removed_only_at_the_expected_epoch(store: &dyn Store) {
     insert(store, &all).await;
     let [a, b, c] = all;
     let owned = taken(&b, "one");
-    swap(store, &b, &owned).await;
+    take(store, &b, "one").await;
     let absent = free(shard(1, "z"));
     let remove = store.remove_leases(&[a, b, absent]).await;
     remove.expect("leases can be removed");
@@ -197,7 +251,7 @@ pub(super) async fn take_a_shard_start_only_at_the_expected_epoch(store: &dyn St
     let (a, b) = (free(shard(1, "a")), free(shard(1, "b")));
     insert(store, &[a.clone(), b.clone()]).await;
     let owned = taken(&b, "one");
-    swap(store, &b, &owned).await;
+    take(store, &b, "one").await;
     let with_start = |lease: &Lease| Lease {
         shard_start: Some(SequenceNumber::from("7")),
         ..lease.clone()
@@ -216,11 +270,10 @@ pub(super) async fn never_have_an_epoch_twice(store: &dyn Store) {
     put(store, &row(1), None).await;
     let lease = free(shard(1, "a"));
     insert(store, std::slice::from_ref(&lease)).await;
-    let former = Lease {
-        epoch: 7,
-        ..taken(&lease, "one")
-    };
-    swap(store, &lease, &former).await;
+    let mut former = lease.clone();
+    for owner in ["one", "two", "three"] {
+        former = take(store, &former, owner).await.expect("it is unchanged");
+    }
     let remove = store.remove_leases(std::slice::from_ref(&former)).await;
     remove.expect("leases can be removed");
     insert(store, std::slice::from_ref(&lease)).await;

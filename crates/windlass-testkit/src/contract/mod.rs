@@ -3,6 +3,7 @@
 //! The engine relies on this and nothing else: a checkpoint is written only in its epoch, only one of
 //! two daemons gets a lease, and what was written is read back unchanged.
 
+mod changes;
 mod leases;
 mod mappings;
 mod races;
@@ -17,7 +18,7 @@ use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::Store;
+use windlass_engine::ports::{ChangeNumber, Changes, CheckpointSave, Store, StoredMapping};
 
 /// Runs the whole suite; `open` returns a new, empty store each time.
 ///
@@ -39,6 +40,11 @@ pub async fn store(open: impl Fn() -> Arc<dyn Store>) {
     leases::are_removed_only_at_the_expected_epoch(&*open()).await;
     leases::take_a_shard_start_only_at_the_expected_epoch(&*open()).await;
     leases::never_have_an_epoch_twice(&*open()).await;
+    leases::are_taken_released_and_saved_together(&*open()).await;
+    changes::are_those_since_a_number(&*open()).await;
+    changes::of_leases_are_reported_with_their_mapping(&*open()).await;
+    changes::of_checkpoints_are_only_the_ends_of_shards(&*open()).await;
+    changes::report_a_removed_mapping_until_it_is_added_again(&*open()).await;
     races::one_daemon_gets_a_lease(open()).await;
     races::a_former_owner_saves_no_checkpoint(open()).await;
     races::one_mapping_of_a_pair_is_created(open()).await;
@@ -59,7 +65,7 @@ pub async fn fill(store: &dyn Store) {
         )
         .await;
         let owned = taken(&lease, "daemon");
-        assert_eq!(swap(store, &lease, &owned).await, Swap::Done);
+        assert_eq!(take(store, &lease, "daemon").await, Some(owned));
         let checkpoint = Position::After(SequenceNumber::from("49590338271490256608559692"));
         assert_eq!(save(store, &lease.key, 1, &checkpoint).await, Swap::Done);
     }
@@ -142,16 +148,57 @@ async fn insert(store: &dyn Store, leases: &[Lease]) {
     store.insert(leases).await.expect("leases can be added");
 }
 
+/// Every lease, ordered by key.
 async fn leases(store: &dyn Store) -> Vec<Lease> {
-    store.leases().await.expect("leases can be read")
+    let changes = changes(store, ChangeNumber::default()).await;
+    let leases = changes.mappings.into_iter().map(|(id, stored)| {
+        let StoredMapping::Readable(row, leases) = stored else {
+            return Vec::new();
+        };
+        assert_eq!(row.id, id);
+        leases
+    });
+    let mut leases: Vec<_> = leases.collect();
+    leases.sort_by_key(|leases| leases.first().map(|it| it.key.mapping.clone()));
+    leases.concat()
 }
 
-async fn swap(store: &dyn Store, seen: &Lease, next: &Lease) -> Swap {
-    let swap = store.compare_and_swap(seen, next).await;
-    swap.expect("a lease can be written")
+async fn changes(store: &dyn Store, since: ChangeNumber) -> Changes {
+    let changes = store.changes(since).await;
+    changes.expect("changes can be read")
+}
+
+/// Takes a lease; the result is as it is then, or `None` if it is not as `seen`.
+async fn take(store: &dyn Store, seen: &Lease, owner: &str) -> Option<Lease> {
+    let taken = take_many(store, std::slice::from_ref(seen), owner).await;
+    let mut taken = taken.into_iter();
+    let lease = taken.next();
+    assert_eq!(taken.next(), None, "one lease was given");
+    lease
+}
+
+async fn take_many(store: &dyn Store, seen: &[Lease], owner: &str) -> Vec<Lease> {
+    let taken = store.take_many(seen, &WorkerId::new(owner)).await;
+    taken.expect("leases can be taken")
+}
+
+async fn release(store: &dyn Store, leases: &[Lease]) {
+    let released = store.release_many(leases).await;
+    released.expect("leases can be released");
 }
 
 async fn save(store: &dyn Store, key: &LeaseKey, epoch: u64, checkpoint: &Position) -> Swap {
-    let save = store.save(key, epoch, checkpoint).await;
-    save.expect("a checkpoint can be written")
+    let save = CheckpointSave {
+        key: key.clone(),
+        epoch,
+        checkpoint: checkpoint.clone(),
+    };
+    let saved = save_many(store, &[save]).await;
+    assert_eq!(saved.len(), 1, "one checkpoint was given");
+    saved[0]
+}
+
+async fn save_many(store: &dyn Store, saves: &[CheckpointSave]) -> Vec<Swap> {
+    let saved = store.save_many(saves).await;
+    saved.expect("checkpoints can be written")
 }

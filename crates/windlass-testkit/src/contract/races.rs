@@ -10,7 +10,7 @@ use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
 use windlass_engine::ports::Store;
 
-use super::{free, id, insert, leases, mappings, put, row, save, shard, swap, taken};
+use super::{free, id, insert, leases, mappings, put, row, save, shard, take, taken};
 
 const DAEMONS: u32 = 8;
 
@@ -24,13 +24,13 @@ pub(super) async fn one_daemon_gets_a_lease(store: Arc<dyn Store>) {
         let wins = race(&store, {
             let lease = lease.clone();
             move |store, daemon| {
-                let (seen, next) = (lease.clone(), taken(&lease, &format!("daemon {daemon}")));
-                async move { (swap(&*store, &seen, &next).await, next) }
+                let seen = lease.clone();
+                async move { take(&*store, &seen, &format!("daemon {daemon}")).await }
             }
         });
         let wins = wins.await;
-        let mut winners = wins.into_iter().filter(|(swap, _)| *swap == Swap::Done);
-        let (_, next) = winners.next().expect("one daemon gets the lease");
+        let mut winners = wins.into_iter().flatten();
+        let next = winners.next().expect("one daemon gets the lease");
         assert_eq!(
             winners.next(),
             None,
@@ -61,8 +61,8 @@ pub(super) async fn a_former_owner_saves_no_checkpoint(store: Arc<dyn Store>) {
                 }
             });
         }
-        let next = taken(&lease, &format!("owner {round}"));
-        assert_eq!(swap(&*store, &lease, &next).await, Swap::Done);
+        let next = take(&*store, &lease, &format!("owner {round}")).await;
+        let next = next.expect("the lease is as it was");
         let mine = after(&format!("{round}"));
         assert_eq!(save(&*store, &key, next.epoch, &mine).await, Swap::Done);
         while let Some(ended) = saves.join_next().await {

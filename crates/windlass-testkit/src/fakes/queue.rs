@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use windlass_core::ids::{MessageId, ReceiptHandle};
 use windlass_core::message::Message;
 use windlass_core::outcome::Fault;
-use windlass_core::queue::EntryResult;
+use windlass_core::queue::{EntryResult, QueueAttributes};
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{PortError, QueueAttributes, QueueReader, ResponseMemory};
+use windlass_engine::ports::{PortError, QueueReader, ResponseMemory};
 
 use super::{failed, lock};
 
@@ -148,6 +148,7 @@ impl QueueReader for FakeQueue {
         }
         Ok(QueueAttributes {
             visibility_timeout: *lock(&self.visibility),
+            has_redrive_policy: true,
         })
     }
 

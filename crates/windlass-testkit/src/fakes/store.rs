@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::position::Position;
-use windlass_engine::ports::{LeaseStore, MappingStore, PortError};
+use windlass_engine::ports::{
+    ChangeNumber, Changes, CheckpointSave, LeaseStore, MappingStore, PortError, StoredMapping,
+    UnreadableMapping,
+};
 
 use super::{failed, lock};
 
@@ -17,17 +19,34 @@ use super::{failed, lock};
 pub struct FakeStore {
     mappings: Mutex<BTreeMap<MappingId, MappingRow>>,
     leases: Mutex<BTreeMap<LeaseKey, Lease>>,
+    /// Why the rows of some mappings cannot be read.
+    unreadable: Mutex<BTreeMap<MappingId, String>>,
+    /// The last change of each mapping, of those that were removed as well.
+    changes: Mutex<BTreeMap<MappingId, ChangeNumber>>,
     /// Of rows that are inserted: larger than the epochs of all rows that were removed.
     next_epoch: Mutex<u64>,
     saves: Mutex<Vec<(LeaseKey, Position)>>,
     fault: Mutex<Option<Fault>>,
-    reads_of_mappings: AtomicUsize,
+    /// How often each operation was called.
+    calls: Mutex<BTreeMap<&'static str, usize>>,
+    /// Mappings that were returned as changed, in order.
+    changes_read: Mutex<Vec<MappingId>>,
 }
 
 impl FakeStore {
     /// Makes every later call fail; `None` ends that.
     pub fn fails(&self, fault: Option<Fault>) {
         *lock(&self.fault) = fault;
+    }
+
+    /// Makes a mapping unreadable; `None` ends that.
+    pub fn cannot_read(&self, mapping: &MappingId, reason: Option<&str>) {
+        let mut unreadable = lock(&self.unreadable);
+        match reason {
+            Some(reason) => unreadable.insert(mapping.clone(), reason.to_owned()),
+            None => unreadable.remove(mapping),
+        };
+        self.changed(mapping);
     }
 
     /// Lets another daemon take every lease of a mapping.
@@ -38,11 +57,27 @@ impl FakeStore {
             lease.owner = Some(WorkerId::new("thief"));
             lease.epoch += 1;
         }
+        self.changed(mapping);
     }
 
     /// How often all mappings were read.
     pub fn reads_of_mappings(&self) -> usize {
-        self.reads_of_mappings.load(Ordering::Relaxed)
+        self.n_calls("reading mappings")
+    }
+
+    /// How often an operation was called.
+    pub fn n_calls(&self, operation: &str) -> usize {
+        lock(&self.calls).get(operation).copied().unwrap_or(0)
+    }
+
+    /// How often any operation was called.
+    pub fn n_all_calls(&self) -> usize {
+        lock(&self.calls).values().sum()
+    }
+
+    /// The mappings that were read because they had changed, since the last call of this.
+    pub fn take_changes_read(&self) -> Vec<MappingId> {
+        std::mem::take(&mut *lock(&self.changes_read))
     }
 
     pub fn row(&self, id: &MappingId) -> Option<MappingRow> {
@@ -65,7 +100,28 @@ impl FakeStore {
         *next = (*next).max(epoch + 1);
     }
 
-    fn call(&self, operation: &str) -> Result<(), PortError> {
+    fn changed(&self, mapping: &MappingId) {
+        let mut changes = lock(&self.changes);
+        let last = changes.values().max().map_or(0, |number| number.0);
+        changes.insert(mapping.clone(), ChangeNumber(last + 1));
+    }
+
+    fn stored(&self, mapping: &MappingId) -> StoredMapping {
+        let Some(row) = self.row(mapping) else {
+            return StoredMapping::Removed;
+        };
+        match lock(&self.unreadable).get(mapping) {
+            Some(reason) => StoredMapping::Unreadable(UnreadableMapping {
+                source_arn: row.source.as_str().to_owned(),
+                function_arn: row.function_arn.as_str().to_owned(),
+                reason: reason.clone(),
+            }),
+            None => StoredMapping::Readable(row, self.leases_of(mapping)),
+        }
+    }
+
+    fn call(&self, operation: &'static str) -> Result<(), PortError> {
+        *lock(&self.calls).entry(operation).or_default() += 1;
         let fault = *lock(&self.fault);
         fault.map_or(Ok(()), |fault| Err(failed(operation, fault)))
     }
@@ -75,13 +131,40 @@ impl FakeStore {
 impl MappingStore for FakeStore {
     async fn mappings(&self) -> Result<Vec<MappingRow>, PortError> {
         self.call("reading mappings")?;
-        self.reads_of_mappings.fetch_add(1, Ordering::Relaxed);
-        Ok(lock(&self.mappings).values().cloned().collect())
+        let unreadable = lock(&self.unreadable);
+        let mappings = lock(&self.mappings);
+        let readable = mappings
+            .values()
+            .filter(|row| !unreadable.contains_key(&row.id));
+        Ok(readable.cloned().collect())
     }
 
     async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError> {
         self.call("reading a mapping")?;
+        if lock(&self.unreadable).contains_key(id) {
+            return Err(failed("reading a mapping", Fault::Transient));
+        }
         Ok(self.row(id))
+    }
+
+    async fn changes(&self, since: ChangeNumber) -> Result<Changes, PortError> {
+        self.call("reading changes")?;
+        let (last, changed) = {
+            let changes = lock(&self.changes);
+            let changed = changes.iter().filter(|(_, number)| since < **number);
+            let changed: Vec<_> = changed.map(|(id, _)| id.clone()).collect();
+            let last = changes.values().max().copied();
+            (last.unwrap_or_default(), changed)
+        };
+        lock(&self.changes_read).extend(changed.iter().cloned());
+        let mappings = changed.into_iter().map(|id| {
+            let stored = self.stored(&id);
+            (id, stored)
+        });
+        Ok(Changes {
+            last,
+            mappings: mappings.collect(),
+        })
     }
 
     async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError> {
@@ -93,6 +176,7 @@ impl MappingStore for FakeStore {
             return Ok(Swap::Conflict);
         }
         mappings.insert(row.id.clone(), row.clone());
+        self.changed(&row.id);
         Ok(Swap::Done)
     }
 
@@ -114,15 +198,16 @@ impl MappingStore for FakeStore {
             }
             is_kept
         });
+        self.changed(id);
         Ok(Swap::Done)
     }
 }
 
 #[async_trait]
 impl LeaseStore for FakeStore {
-    async fn leases(&self) -> Result<Vec<Lease>, PortError> {
-        self.call("reading leases")?;
-        Ok(lock(&self.leases).values().cloned().collect())
+    async fn leases_of(&self, mapping: &MappingId) -> Result<Vec<Lease>, PortError> {
+        self.call("reading the leases of a mapping")?;
+        Ok(Self::leases_of(self, mapping))
     }
 
     async fn insert(&self, new: &[Lease]) -> Result<(), PortError> {
@@ -130,44 +215,64 @@ impl LeaseStore for FakeStore {
         let mappings = lock(&self.mappings);
         let mut leases = lock(&self.leases);
         for lease in new {
-            if mappings.contains_key(&lease.key.mapping) {
-                let row = leases.entry(lease.key.clone());
-                row.or_insert_with(|| Lease {
+            if mappings.contains_key(&lease.key.mapping) && !leases.contains_key(&lease.key) {
+                let added = Lease {
                     epoch: lease.epoch.max(*lock(&self.next_epoch)),
                     ..lease.clone()
-                });
+                };
+                leases.insert(lease.key.clone(), added);
+                self.changed(&lease.key.mapping);
             }
         }
         Ok(())
     }
 
-    async fn compare_and_swap(&self, seen: &Lease, next: &Lease) -> Result<Swap, PortError> {
-        self.call("taking a lease")?;
-        match lock(&self.leases).get_mut(&seen.key) {
-            Some(lease) if lease.owner == seen.owner && lease.epoch == seen.epoch => {
-                lease.owner.clone_from(&next.owner);
-                lease.epoch = next.epoch;
-                Ok(Swap::Done)
-            }
-            _ => Ok(Swap::Conflict),
+    async fn take_many(&self, seen: &[Lease], owner: &WorkerId) -> Result<Vec<Lease>, PortError> {
+        self.call("taking leases")?;
+        let mut leases = lock(&self.leases);
+        let mut taken = Vec::new();
+        for seen in seen {
+            let lease = leases.get_mut(&seen.key);
+            let lease = lease.filter(|it| it.owner == seen.owner && it.epoch == seen.epoch);
+            let Some(lease) = lease else { continue };
+            lease.owner = Some(owner.clone());
+            lease.epoch += 1;
+            self.changed(&seen.key.mapping);
+            taken.push(lease.clone());
         }
+        Ok(taken)
     }
 
-    async fn save(
-        &self,
-        key: &LeaseKey,
-        epoch: u64,
-        checkpoint: &Position,
-    ) -> Result<Swap, PortError> {
-        self.call("saving a checkpoint")?;
-        match lock(&self.leases).get_mut(key) {
-            Some(lease) if lease.epoch == epoch => {
-                lease.checkpoint = checkpoint.clone();
-                lock(&self.saves).push((key.clone(), checkpoint.clone()));
-                Ok(Swap::Done)
+    async fn release_many(&self, released: &[Lease]) -> Result<(), PortError> {
+        self.call("releasing leases")?;
+        let mut leases = lock(&self.leases);
+        for seen in released {
+            let lease = leases.get_mut(&seen.key);
+            let lease = lease.filter(|it| it.owner == seen.owner && it.epoch == seen.epoch);
+            if let Some(lease) = lease {
+                lease.owner = None;
+                self.changed(&seen.key.mapping);
             }
-            _ => Ok(Swap::Conflict),
         }
+        Ok(())
+    }
+
+    async fn save_many(&self, saves: &[CheckpointSave]) -> Result<Vec<Swap>, PortError> {
+        self.call("saving checkpoints")?;
+        let mut leases = lock(&self.leases);
+        let swaps = saves.iter().map(|save| {
+            let lease = leases.get_mut(&save.key);
+            let Some(lease) = lease.filter(|lease| lease.epoch == save.epoch) else {
+                return Swap::Conflict;
+            };
+            lease.checkpoint = save.checkpoint.clone();
+            if lease.checkpoint == Position::ShardEnd {
+                self.changed(&save.key.mapping);
+            }
+            lock(&self.saves).push((save.key.clone(), save.checkpoint.clone()));
+            Swap::Done
+        });
+        Ok(swaps.collect())
     }
 
     async fn set_shard_starts(&self, changed: &[Lease]) -> Result<(), PortError> {
@@ -177,6 +282,7 @@ impl LeaseStore for FakeStore {
             let current = leases.get_mut(&lease.key);
             if let Some(current) = current.filter(|current| current.epoch == lease.epoch) {
                 current.shard_start.clone_from(&lease.shard_start);
+                self.changed(&lease.key.mapping);
             }
         }
         Ok(())
@@ -190,6 +296,7 @@ impl LeaseStore for FakeStore {
             if current.is_some_and(|current| current.epoch == lease.epoch) {
                 leases.remove(&lease.key);
                 self.retire(lease.epoch);
+                self.changed(&lease.key.mapping);
             }
         }
         Ok(())

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,6 +25,7 @@ use super::{failed, lock};
 pub struct FakeStream {
     clock: Clock,
     shards: Mutex<BTreeMap<ShardId, FakeShard>>,
+    listing_panics: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +46,7 @@ impl FakeStream {
         Self {
             clock,
             shards: Mutex::new(shards.collect()),
+            listing_panics: AtomicBool::new(false),
         }
     }
 
@@ -81,6 +84,11 @@ impl FakeStream {
             ..FakeShard::default()
         };
         *lock(&self.shards) = BTreeMap::from([(name(0), shard)]);
+    }
+
+    /// Lets every listing panic, or none.
+    pub fn let_listings_panic(&self, panics: bool) {
+        self.listing_panics.store(panics, Ordering::Relaxed);
     }
 
     /// Number of reads of a shard.
@@ -130,6 +138,8 @@ impl FakeShard {
 #[async_trait]
 impl StreamReader for FakeStream {
     async fn list_shards(&self) -> Result<Vec<Shard>, PortError> {
+        let panics = self.listing_panics.load(Ordering::Relaxed);
+        assert!(!panics, "injected by the test");
         let shards = lock(&self.shards);
         let shards = shards.iter().filter(|(_, shard)| !shard.hidden);
         let shards = shards.map(|(id, shard)| Shard {
@@ -181,6 +191,7 @@ impl StreamReader for FakeStream {
             next: (!(at_tip && shard.closed)).then(|| Cursor::at(after)),
             behind: Duration::from_secs(u64::from(!at_tip)),
             has_children: false,
+            unreadable: None,
         })
     }
 }

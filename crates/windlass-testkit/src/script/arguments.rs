@@ -73,6 +73,7 @@ impl Arguments {
                 Ok(Fault::Throttled { retry_after })
             }
             "transient" => Ok(Fault::Transient),
+            "timed_out" => Ok(Fault::TimedOut),
             "denied" => Ok(Fault::Denied),
             "gone" => Ok(Fault::Gone),
             "trimmed" => Ok(Fault::Trimmed),

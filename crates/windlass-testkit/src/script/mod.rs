@@ -48,6 +48,7 @@ fn fault_text(fault: Fault) -> String {
             retry_after: Some(time),
         } => format!("throttled retry_after={}", duration_text(time)),
         Fault::Transient => "transient".to_owned(),
+        Fault::TimedOut => "timed_out".to_owned(),
         Fault::Denied => "denied".to_owned(),
         Fault::Gone => "gone".to_owned(),
         Fault::Trimmed => "trimmed".to_owned(),

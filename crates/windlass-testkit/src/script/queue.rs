@@ -12,8 +12,8 @@ use windlass_core::mapping::QueueSettings;
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::queue::{
-    EntryResult, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput, QueueLimits,
-    Report, RequestId, Waiting,
+    EntryResult, QueueAttributes, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput,
+    QueueLimits, Report, RequestId, Waiting,
 };
 use windlass_core::time::Timestamp;
 
@@ -26,6 +26,7 @@ const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub struct QueueRunner {
     consumer: Option<QueueConsumer>,
     now: Timestamp,
+    attributes: QueueAttributes,
     receives: Vec<RequestId>,
     invocations: Vec<BatchId>,
     deletions: Vec<EntryRequest>,
@@ -47,6 +48,10 @@ impl Default for QueueRunner {
         Self {
             consumer: None,
             now: START,
+            attributes: QueueAttributes {
+                visibility_timeout: Duration::ZERO,
+                has_redrive_policy: false,
+            },
             receives: Vec::new(),
             invocations: Vec::new(),
             deletions: Vec::new(),
@@ -91,6 +96,10 @@ impl QueueRunner {
     }
 
     fn start(&mut self, arguments: &mut Arguments) -> Result<(), ScriptError> {
+        self.attributes = QueueAttributes {
+            visibility_timeout: arguments.duration("visibility", "30s")?,
+            has_redrive_policy: arguments.flag("redrive"),
+        };
         let settings = QueueConsumerSettings {
             mapping: QueueSettings {
                 fifo: arguments.flag("fifo"),
@@ -99,7 +108,7 @@ impl QueueRunner {
             },
             filter: (arguments.key("filter").as_deref() == Some("on"))
                 .then(sample_filter::criteria),
-            visibility_timeout: arguments.duration("visibility", "30s")?,
+            attributes: self.attributes,
             function_timeout: arguments.duration("function_timeout", "3s")?,
             limits: QueueLimits {
                 visibility_heartbeat: !arguments.flag("no_heartbeat"),
@@ -115,6 +124,7 @@ impl QueueRunner {
         *self = Self {
             consumer: Some(QueueConsumer::new(settings, seed, self.now)),
             now: self.now,
+            attributes: self.attributes,
             ..Self::default()
         };
         self.show_commands()
@@ -147,7 +157,10 @@ impl QueueRunner {
                 let (request, result) = end_request(&mut self.changes, name, arguments)?;
                 QueueInput::VisibilityChanged { request, result }
             }
-            "queue_timeout" => QueueInput::QueueTimeout(duration(&arguments.word()?)?),
+            "queue_timeout" => {
+                self.attributes.visibility_timeout = duration(&arguments.word()?)?;
+                QueueInput::Attributes(self.attributes)
+            }
             "drain" => QueueInput::Drain,
             _ => return Err(format!("unknown command {name:?}").into()),
         })

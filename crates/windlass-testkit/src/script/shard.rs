@@ -15,7 +15,8 @@ use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::{
-    Report, ShardCommand, ShardConsumer, ShardConsumerSettings, ShardInput, ShardLimits, Waiting,
+    Report, ShardCommand, ShardConsumer, ShardConsumerSettings, ShardInput, ShardLimits,
+    UnreadableRecord, Waiting,
 };
 use windlass_core::time::Timestamp;
 
@@ -158,7 +159,12 @@ impl ShardRunner {
         };
         let end_of_shard = arguments.flag("end_of_shard");
         let has_children = arguments.flag("has_children");
-        let records = records(arguments, arrival)?;
+        let is_undated = arguments.flag("undated");
+        let unreadable = arguments.key("unreadable").map(|number| UnreadableRecord {
+            sequence_number: (number != "unknown").then(|| number.as_str().into()),
+            reason: "expected base64",
+        });
+        let records = records(arguments, arrival, is_undated)?;
         self.n_iterators += 1;
         let next = (!end_of_shard).then(|| Cursor {
             after: Position::TrimHorizon,
@@ -169,6 +175,7 @@ impl ShardRunner {
             next,
             behind,
             has_children,
+            unreadable,
         })
     }
 
@@ -219,6 +226,9 @@ impl ShardRunner {
                 format!("function not reached, {}", fault_text(fault))
             }
             Some(Waiting::Source(fault)) => format!("source, {}", fault_text(fault)),
+            Some(Waiting::Unreadable(record)) => {
+                format!("unreadable, {}", unreadable_text(&record))
+            }
             Some(Waiting::Store(fault)) => format!("store, {}", fault_text(fault)),
         };
         let behind = view.behind.map_or("unknown".to_owned(), duration_text);
@@ -254,10 +264,18 @@ fn end(in_flight: &mut bool, what: &str) -> Result<(), ScriptError> {
 
 fn command_text(command: &ShardCommand) -> String {
     match command {
-        ShardCommand::Read { from, limit } => {
+        ShardCommand::Read {
+            from,
+            limit,
+            timeout,
+        } => {
             let position = position_text(&from.after);
             let iterator = from.iterator.as_deref().unwrap_or("none");
-            format!("read {position} iterator={iterator} limit={limit}")
+            let timeout = match timeout.as_secs() {
+                40 => String::new(),
+                seconds => format!(" timeout={seconds}s"),
+            };
+            format!("read {position} iterator={iterator} limit={limit}{timeout}")
         }
         ShardCommand::Invoke(batch) => {
             let numbers = batch.records.iter();
@@ -276,6 +294,9 @@ fn command_text(command: &ShardCommand) -> String {
             sequence_number,
             bytes,
         }) => format!("report {sequence_number} too large: {bytes} bytes"),
+        ShardCommand::Report(Report::Unreadable(record)) => {
+            format!("report unreadable {}", unreadable_text(record))
+        }
         ShardCommand::Report(Report::Gap(gap)) => {
             format!(
                 "report {} {}",
@@ -285,6 +306,12 @@ fn command_text(command: &ShardCommand) -> String {
         }
         ShardCommand::Finish(how) => format!("finish {how:?}"),
     }
+}
+
+fn unreadable_text(record: &UnreadableRecord) -> String {
+    let number = record.sequence_number.as_ref();
+    let number = number.map_or("unknown", SequenceNumber::as_str);
+    format!("{number}: {}", record.reason)
 }
 
 fn position_text(position: &Position) -> String {
@@ -297,9 +324,16 @@ fn position_text(position: &Position) -> String {
 
 /// All remaining arguments: sequence numbers with or without sizes; `~` marks a record that the filter
 /// does not match.
-fn records(arguments: &mut Arguments, arrival: Timestamp) -> Result<Vec<Record>, ScriptError> {
+fn records(
+    arguments: &mut Arguments,
+    arrival: Timestamp,
+    is_undated: bool,
+) -> Result<Vec<Record>, ScriptError> {
     let mut builder = RecordPageBuilder::default();
     for (name, bytes) in arguments.sized(10)? {
+        if is_undated {
+            builder.undated(arrival);
+        }
         let number = name.trim_start_matches('~');
         let meta = RecordMeta {
             sequence_number: number,

@@ -17,6 +17,7 @@ pub struct Contents {
     records: Vec<Record>,
     /// When each record becomes readable; never decreases.
     readable: Vec<Timestamp>,
+    undated: Vec<bool>,
     /// When the shard is closed, if it ever is.
     pub closes: Option<Timestamp>,
 }
@@ -48,6 +49,20 @@ impl Contents {
         let event = sample_filter::event(len, matches);
         self.records.push(Record::standalone(&meta, &event, 0..0));
         self.readable.push(readable);
+        self.undated.push(false);
+    }
+
+    /// Makes the source send the last record without a time. Its arrival is then what the adapter
+    /// shows for it.
+    ///
+    /// # Panics
+    /// If there is no record.
+    pub fn hide_last_arrival(&mut self) {
+        *self.undated.last_mut().expect("there is a record") = true;
+    }
+
+    pub fn is_undated(&self, index: usize) -> bool {
+        self.undated[index]
     }
 
     pub fn len(&self) -> usize {

@@ -1,4 +1,4 @@
-//! Simulation: one consumer in a world that is drawn from a seed.
+//! Simulation: one consumer, or the lease rows of one stream, in a world that is drawn from a seed.
 //!
 //! A world is a loop: take the commands; for each, draw its result and its latency; advance the
 //! clock to the next result or timer; feed it. Faults, crashes and drains happen until a drawn time
@@ -14,6 +14,7 @@ mod plan;
 pub mod queue;
 pub mod shard;
 mod shard_io;
+pub mod stream;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -64,8 +65,12 @@ pub struct Totals {
     pub drains: u64,
     /// Leases that another owner took.
     pub leases_lost: u64,
-    /// Reads whose position the source had trimmed.
+    /// Of one shard: reads whose position the source had trimmed. Of a stream: how often it trimmed.
     pub trims: u64,
+    /// Shards that left their stream.
+    pub expired: u64,
+    /// Streams that were deleted and created again.
+    pub recreated: u64,
     /// Messages that the queue delivered again.
     pub redeliveries: u64,
     pub records: u64,
@@ -80,6 +85,8 @@ impl AddAssign for Totals {
         self.drains += other.drains;
         self.leases_lost += other.leases_lost;
         self.trims += other.trims;
+        self.expired += other.expired;
+        self.recreated += other.recreated;
         self.redeliveries += other.redeliveries;
         self.records += other.records;
         self.invocations += other.invocations;
@@ -96,6 +103,8 @@ impl fmt::Display for Totals {
             (self.drains, "drains"),
             (self.leases_lost, "leases lost"),
             (self.trims, "trims"),
+            (self.expired, "shards expired"),
+            (self.recreated, "streams created again"),
             (self.redeliveries, "redeliveries"),
             (self.records, "records"),
             (self.invocations, "invocations"),

@@ -53,6 +53,10 @@ pub(super) struct SourcePlan {
     pub(super) long_page: u64,
     /// An iterator has expired.
     pub(super) expired: u64,
+    /// A record of the page cannot be rendered; a later read may repair it.
+    pub(super) unreadable: u64,
+    /// Reads of more records time out. If it is 0, all do.
+    pub(super) max_records: u32,
 }
 
 /// How the function behaves.
@@ -109,6 +113,8 @@ impl Plan {
                 empty_page: rng.pick(&[0, 0, 100, 500]),
                 long_page: rng.pick(&[0, 0, 0, 100]),
                 expired: rng.pick(&[0, 50, 500]),
+                unreadable: rng.pick(&[0, 0, 50, 500]),
+                max_records: rng.pick(&[u32::MAX, u32::MAX, u32::MAX, 7, 1, 0]),
             },
             function: FunctionPlan {
                 latency: latency(rng),
@@ -141,13 +147,14 @@ impl Plan {
 
 /// Draws the fault of a failed call.
 pub(super) fn fault(rng: &mut Rng) -> Fault {
-    match rng.between(0, 5) {
+    match rng.between(0, 6) {
         0 => Fault::Throttled { retry_after: None },
         1 => Fault::Throttled {
             retry_after: Some(rng.millis(0, 90_000)),
         },
         2 => Fault::Denied,
         3 => Fault::Gone,
+        4 => Fault::TimedOut,
         _ => Fault::Transient,
     }
 }
@@ -171,6 +178,7 @@ fn contents(rng: &mut Rng, payload_limit: usize, clock: &WallClock) -> Contents 
     let gaps = rng.pick(&[0, 50]);
     let skew = rng.pick(&[0, 0, 5_000]);
     let full_seconds = rng.per_mille(300);
+    let undated = rng.pick(&[0, 0, 0, 100, 1_000]);
     let mut contents = Contents::default();
     let mut readable = START;
     for _ in 0..n_records {
@@ -189,6 +197,9 @@ fn contents(rng: &mut Rng, payload_limit: usize, clock: &WallClock) -> Contents 
         }
         let event = (len, rng.per_mille(match_chance));
         contents.push(rng.between(1, n_keys), event, arrival, readable);
+        if rng.per_mille(undated) {
+            contents.hide_last_arrival();
+        }
     }
     if rng.per_mille(800) {
         contents.closes = Some(readable + rng.millis(0, 20_000));

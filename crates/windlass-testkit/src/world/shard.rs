@@ -258,7 +258,7 @@ impl World {
                 .checker
                 .command(&command, &self.plan.contents, self.now)?;
             let (latency, event) = match command {
-                ShardCommand::Read { from, limit } => {
+                ShardCommand::Read { from, limit, .. } => {
                     let latency = self.source.latency(&mut self.rng);
                     (latency, Event::Read { from, limit })
                 }
@@ -321,7 +321,10 @@ impl World {
             if index < begin && !is_after_creation {
                 continue;
             }
-            let early = |earliest| !is_after_creation && record.approximate_arrival() < earliest;
+            let has_time = !contents.is_undated(index);
+            let early = |earliest| {
+                has_time && !is_after_creation && record.approximate_arrival() < earliest
+            };
             let filtered_out = settings.filter.is_some() && !sample_filter::matches(record.event());
             let unwanted = filtered_out || settings.mapping.skip_before.is_some_and(early);
             let too_large = settings.limits.payload_limit < record.event_len() + 14;

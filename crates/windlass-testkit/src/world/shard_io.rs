@@ -7,8 +7,7 @@ use windlass_core::outcome::{Fault, Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::RecordPageBuilder;
-use windlass_core::shard::Batch;
-use windlass_core::shard::ReadResult;
+use windlass_core::shard::{Batch, ReadResult, UnreadableRecord};
 use windlass_core::time::Timestamp;
 
 use super::plan::{self, FunctionPlan, SourcePlan, StorePlan};
@@ -66,6 +65,7 @@ impl Source {
         now: Timestamp,
         rng: &mut Rng,
     ) -> Result<Result<ReadResult, Fault>, BrokenInvariant> {
+        let unreadable = faulty && rng.per_mille(self.plan.unreadable);
         let mut happens = |chance: u64| faulty && rng.per_mille(chance);
         if happens(self.plan.fault) {
             let at_horizon = from.after == Position::TrimHorizon && rng.per_mille(100);
@@ -75,6 +75,9 @@ impl Source {
                 plan::fault(rng)
             };
             return Ok(Err(fault));
+        }
+        if faulty && self.plan.max_records < limit {
+            return Ok(Err(Fault::TimedOut));
         }
         let offset = contents.offset_of(&from.after, self.trimmed);
         let mut begin = offset.expect("a consumer reads after a record of the shard");
@@ -107,13 +110,28 @@ impl Source {
             limit as usize
         };
         let end = readable.min(begin + max_records).max(begin);
+        if begin < end && unreadable {
+            let unreadable = rng.size(begin, end - 1);
+            let number = contents.records()[unreadable].sequence_number();
+            let number = rng.per_mille(800).then(|| number.into());
+            return Ok(Ok(ReadResult {
+                unreadable: Some(UnreadableRecord {
+                    sequence_number: number,
+                    reason: "broken",
+                }),
+                ..page(contents, begin, unreadable, now)
+            }));
+        }
         Ok(Ok(page(contents, begin, end, now)))
     }
 }
 
 fn page(contents: &Contents, begin: usize, end: usize, now: Timestamp) -> ReadResult {
     let mut builder = RecordPageBuilder::default();
-    for record in &contents.records()[begin..end] {
+    for (index, record) in contents.records()[begin..end].iter().enumerate() {
+        if contents.is_undated(begin + index) {
+            builder.undated(now);
+        }
         builder.push(&record.meta(), record.event(), 0..0);
     }
     let closed = contents.closes.is_some_and(|closes| closes <= now);
@@ -134,6 +152,7 @@ fn page(contents: &Contents, begin: usize, end: usize, now: Timestamp) -> ReadRe
         next,
         behind,
         has_children: false,
+        unreadable: None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use windlass_adapters::aws::{AwsSettings, Service};
-use windlass_adapters::targets::validate_url;
+use windlass_adapters::targets::{UrlError, validate_url};
 use windlass_adapters::tls_roots::CaBundle;
 
 use super::Environment;
@@ -71,11 +71,17 @@ fn endpoints(file: &mut Section<'_>) -> BTreeMap<Service, String> {
         let Some(field) = endpoints.take(service.name()) else {
             continue;
         };
-        match field.node.text().filter(|url| validate_url(url).is_ok()) {
-            Some(url) => {
+        let url = field.node.text();
+        match url.map(|url| (url, validate_url(url))) {
+            Some((url, Ok(()))) => {
                 urls.insert(service, url.trim_end_matches('/').to_owned());
             }
-            None => field.expected("a URL such as http://127.0.0.1:4566"),
+            Some((_, Err(UrlError::UserName))) => {
+                field.error("user names in URLs are not supported; remove them");
+            }
+            Some((_, Err(UrlError::Invalid))) | None => {
+                field.expected("a URL such as http://127.0.0.1:4566");
+            }
         }
     }
     urls

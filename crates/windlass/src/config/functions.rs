@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use windlass_adapters::targets::{
-    FunctionKind, FunctionSettings, HttpFunction, validate_header, validate_url,
+    FunctionKind, FunctionSettings, HttpFunction, UrlError, validate_header, validate_url,
 };
 use windlass_core::arn::Arn;
 use windlass_core::function::FunctionName;
@@ -48,7 +48,7 @@ fn read_function(function: Field<'_>, env: Environment<'_>) -> Option<FunctionSe
         Value::Map(_) | Value::Null => {}
         Value::Unset => return None,
         Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
-            function.expected("a map with url, command or lambda");
+            function.expected_collection("a map with url, command or lambda");
             return None;
         }
     }
@@ -110,10 +110,10 @@ fn read_kind(section: &mut Section<'_>, env: Environment<'_>) -> Option<Function
     match (url, lambda, command) {
         (Some(url), None, None) => {
             let [headers, signing_secret] = of_url;
-            let headers = headers.map(|field| read_headers(&field));
-            let signing_secret = signing_secret.and_then(|field| field.text());
+            let headers = headers.map(|field| read_headers(&field.secret()));
+            let signing_secret = signing_secret.and_then(|field| field.secret().text());
             Some(FunctionKind::Http(HttpFunction {
-                url: read_url(&url)?,
+                url: read_url(url)?,
                 headers: headers.unwrap_or_default(),
                 signing_secret,
             }))
@@ -130,18 +130,21 @@ fn read_kind(section: &mut Section<'_>, env: Environment<'_>) -> Option<Function
     }
 }
 
-fn read_url(field: &Field<'_>) -> Option<String> {
-    let Some(url) = field.node.text() else {
-        field.expected("a URL such as http://127.0.0.1:9000/resize");
-        return None;
+fn read_url(field: Field<'_>) -> Option<String> {
+    let url = field.node.text();
+    // Queries may contain keys.
+    let field = match url.is_some_and(|url| url.contains('?')) {
+        true => field.secret(),
+        false => field,
     };
-    match validate_url(url) {
-        Ok(()) => Some(url.to_owned()),
-        Err(message) => {
-            field.error(message);
-            None
+    match url.map(validate_url) {
+        Some(Ok(())) => return url.map(str::to_owned),
+        Some(Err(UrlError::UserName)) => field.error(UrlError::UserName),
+        Some(Err(UrlError::Invalid)) | None => {
+            field.expected("a URL such as http://127.0.0.1:9000/resize");
         }
     }
+    None
 }
 
 fn read_headers(field: &Field<'_>) -> BTreeMap<String, String> {
@@ -150,7 +153,14 @@ fn read_headers(field: &Field<'_>) -> BTreeMap<String, String> {
         let field = field.child(node, &format!(".{}", key.name));
         let name = http::HeaderName::from_bytes(key.name.as_bytes());
         match (&node.value, name) {
-            (Value::Text(value), Ok(name)) if http::HeaderValue::from_str(value).is_ok() => {
+            (_, Err(_)) => field.error_at(
+                key.line,
+                "the name of a header has letters, digits and hyphens",
+            ),
+            (Value::Text(value), Ok(_)) if http::HeaderValue::from_str(value).is_err() => {
+                field.error("the value of a header has no line breaks or other control characters");
+            }
+            (Value::Text(value), Ok(name)) => {
                 if let Err(message) = validate_header(name.as_str(), value) {
                     field.error(message);
                 } else if headers.contains_key(name.as_str()) {
@@ -159,7 +169,6 @@ fn read_headers(field: &Field<'_>) -> BTreeMap<String, String> {
                     headers.insert(name.as_str().to_owned(), value.clone());
                 }
             }
-            (Value::Text(_), _) => field.error("not a valid header"),
             (Value::Unset, _) => {}
             _ => field.expected("text"),
         }

@@ -26,32 +26,37 @@ impl Listen {
         };
         if let Some(field) = file.take("auth") {
             if field.node.value != Value::Text("none".to_owned()) {
+                // The value is not shown: it may be a token.
                 field.error("access keys and tokens are not supported yet; write 'none'");
             }
             // Otherwise the address would be reported as well.
             listen.auth_none = true;
         }
         if let Some(field) = file.take("listen") {
-            match field.node.text().map(|text| listen.validate(text)) {
-                Some(Ok(address)) => listen.address = address,
-                Some(Err(message)) => field.error(message),
-                None => field.expected("an address such as 127.0.0.1:9870"),
+            let shown = field.shown();
+            match (field.node.text(), shown) {
+                (Some(text), Some(shown)) => match listen.validate(text, &shown) {
+                    Ok(address) => listen.address = address,
+                    Err(message) => field.error(message),
+                },
+                _ => field.expected("an address with a port, such as 127.0.0.1:9870"),
             }
         }
         listen
     }
 
-    /// An address that may be listened on: a loopback one, unless nobody is authenticated.
-    pub(super) fn validate(&self, text: &str) -> Result<SocketAddr, String> {
+    /// An address that may be listened on: a loopback one, unless nobody is authenticated. Errors
+    /// contain it as `shown`.
+    pub(super) fn validate(&self, text: &str, shown: &str) -> Result<SocketAddr, String> {
         let address: SocketAddr =
             text.replace("localhost:", "127.0.0.1:")
                 .parse()
                 .map_err(|_| {
-                    format!("'{text}' is not an address with a port, such as 127.0.0.1:9870")
+                    format!("{shown} is not an address with a port, such as 127.0.0.1:9870")
                 })?;
         if !address.ip().is_loopback() && !self.auth_none {
             return Err(format!(
-                "{address} is reachable from other machines, and callers are not authenticated; \
+                "{shown} is reachable from other machines, and callers are not authenticated; \
                  listen on 127.0.0.1, or write 'auth: none' to admit every caller"
             ));
         }
@@ -64,16 +69,18 @@ fn allowed_hosts(file: &mut Section<'_>) -> Vec<AllowedHost> {
         return Vec::new();
     };
     let Value::List(items) = &field.node.value else {
-        field.expected("a list of host names");
+        field.expected_collection("a list of host names");
         return Vec::new();
     };
     let mut hosts = Vec::new();
     for (index, node) in items.iter().enumerate() {
         let item = field.child(node, &format!("[{index}]"));
-        match item.text().map(|text| AllowedHost::parse(&text)) {
-            Some(Ok(host)) => hosts.push(host),
-            Some(Err(error)) => item.error(error),
-            None => {}
+        match item.node.text().and_then(AllowedHost::parse) {
+            Some(host) => hosts.push(host),
+            None if item.node.value == Value::Unset => {}
+            None => {
+                item.expected("a host name with or without a port, such as windlass.internal:9870")
+            }
         }
     }
     hosts

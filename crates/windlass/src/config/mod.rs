@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use windlass_adapters::AdapterSettings;
 use windlass_adapters::stores;
-use windlass_admin::ConfigMapping;
+use windlass_admin::{ConfigMapping, ConfigMappingError, MappingProblem};
 use windlass_core::arn::ArnScope;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
@@ -28,7 +28,7 @@ pub(crate) use listen::Listen;
 
 use error::Errors;
 use reader::{Field, Section};
-use yaml::Value;
+use yaml::{Found, Node, VALUE_OF_A_VARIABLE, Value};
 
 const DEFAULT_STORE: &str = "sqlite:./windlass-data";
 
@@ -121,7 +121,7 @@ impl Config {
     pub(crate) fn override_listen(&mut self, address: &str) -> Result<(), ConfigError> {
         self.listen.address = self
             .listen
-            .validate(address)
+            .validate(address, &format!("{address:?}"))
             .map_err(|message| ConfigError::without_line(format!("--listen: {message}")))?;
         Ok(())
     }
@@ -195,8 +195,13 @@ fn store(file: &mut Section<'_>) -> String {
     if let Some(field) = file.take("store") {
         match field.node.text() {
             Some(url) if stores::is_known(url) => return url.to_owned(),
-            // The value is not shown: it may hold a password.
-            Some(_) => field.error(UNKNOWN_STORE),
+            // What follows the kind is not shown: it may contain a password.
+            Some(url) => match url.split_once(':') {
+                Some((kind, _)) if !field.node.is_from_variable => {
+                    field.error(format!("{kind:?} is an {UNKNOWN_STORE}"));
+                }
+                _ => field.error(UNKNOWN_STORE),
+            },
             None => field.expected("text"),
         }
     }
@@ -208,7 +213,7 @@ fn mappings(file: &mut Section<'_>, home: &ArnScope) -> Vec<ConfigMapping> {
         return Vec::new();
     };
     let Value::List(items) = &field.node.value else {
-        field.expected("a list");
+        field.expected_collection("a list");
         return Vec::new();
     };
     let now = Clock::start().wall();
@@ -234,22 +239,56 @@ fn mappings(file: &mut Section<'_>, home: &ArnScope) -> Vec<ConfigMapping> {
 /// A mapping whose members are reported with their own lines.
 fn mapping(item: &Field<'_>, home: &ArnScope, now: Timestamp) -> Option<ConfigMapping> {
     let Value::Map(members) = &item.node.value else {
-        item.expected("the members of CreateEventSourceMapping");
+        item.expected_collection("the members of CreateEventSourceMapping");
         return None;
     };
     let location = format!("{} (line {})", item.path, item.node.line);
     match ConfigMapping::parse(&location, &yaml::entries_to_json(members), home, now) {
         Ok(mapping) => Some(mapping),
         Err(violations) => {
-            for violation in violations {
-                let (line, value) = item.node.find(&violation.member);
+            for error in violations {
+                let found = item.node.find(&error.member);
                 // A variable that is not set was reported already.
-                if *value != Value::Unset {
-                    item.error_at(line, &violation.message);
+                if found.node.value != Value::Unset {
+                    item.error_at(found.line, mapping_error(item.node, &error, &found));
                 }
             }
             None
         }
+    }
+}
+
+/// The member with its value, and what is wrong with it.
+fn mapping_error(mapping: &Node, error: &ConfigMappingError, found: &Found<'_>) -> String {
+    let member = &error.member;
+    let shown = found.node.shown().filter(|_| found.is_member);
+    let text = match (&error.problem, &shown) {
+        (MappingProblem::Expected(what), Some(value)) => {
+            return format!("{member} {value} is not {what}");
+        }
+        (MappingProblem::Expected(what), None) => {
+            let found = if found.is_member {
+                found.node.describe()
+            } else {
+                "nothing"
+            };
+            format!("expected {what}, found {found}")
+        }
+        (MappingProblem::Violation { message, detail }, _) => match detail {
+            // It quotes the value.
+            Some(detail) if !found.node.is_from_variable => format!("{message} {detail}"),
+            _ => message.clone(),
+        },
+    };
+    // AWS's texts may contain the source.
+    let source = mapping.find("EventSourceArn").node;
+    let text = match source.text().filter(|_| source.is_from_variable) {
+        Some(arn) => text.replace(arn, VALUE_OF_A_VARIABLE),
+        None => text,
+    };
+    match shown {
+        Some(value) => format!("{member} {value}: {text}"),
+        None => format!("{member}: {text}"),
     }
 }
 

@@ -69,8 +69,8 @@ pub(super) fn read(
     let path = std::path::absolute(&path).unwrap_or(path);
     let mut function = ProcessFunction::new(words.unwrap_or_default(), &path);
     function.handler = handler.as_ref().and_then(Field::text);
-    if let Some(field) = &environment {
-        function.environment = variables(field);
+    if let Some(field) = environment {
+        function.environment = variables(&field.secret());
     }
     if let Some(field) = &inherit_environment {
         function.inherit_environment = texts(field, "names such as [TEAM, TABLE_*]")?;
@@ -267,7 +267,7 @@ mod tests {
             ("    command: []\n", "3: functions.f.command: is empty"),
             (
                 "    command: sh\n",
-                "3: functions.f.command: expected a program",
+                "3: functions.f.command: \"sh\" is not a program and its arguments",
             ),
             (
                 "    command: [no-such-program]\n",
@@ -307,7 +307,7 @@ mod tests {
             ),
             (
                 "    command: [sh]\n    memory: 1\n",
-                "4: functions.f.memory: expected a size such as",
+                "4: functions.f.memory: 1 is not a size such as",
             ),
             (
                 "    command: [sh]\n    url: http://x\n",

@@ -20,6 +20,8 @@ pub(super) struct Section<'a> {
 pub(super) struct Field<'a> {
     pub(super) node: &'a Node,
     pub(super) path: String,
+    /// It is never shown.
+    is_secret: bool,
     errors: &'a Errors,
 }
 
@@ -27,7 +29,14 @@ impl<'a> Section<'a> {
     /// The whole file.
     pub(super) fn root(node: &'a Node, errors: &'a Errors) -> Self {
         let path = String::new();
-        Field { node, path, errors }.section()
+        let is_secret = false;
+        Field {
+            node,
+            path,
+            is_secret,
+            errors,
+        }
+        .section()
     }
 
     /// The value of a key, if it has one.
@@ -39,6 +48,7 @@ impl<'a> Section<'a> {
         has_value.then(|| Field {
             node,
             path: join(&self.path, name),
+            is_secret: false,
             errors: self.errors,
         })
     }
@@ -114,7 +124,16 @@ impl<'a> Field<'a> {
         Self {
             node,
             path: format!("{}{suffix}", self.path),
+            is_secret: self.is_secret,
             errors: self.errors,
+        }
+    }
+
+    /// The same value, which is never shown.
+    pub(super) fn secret(self) -> Self {
+        Self {
+            is_secret: true,
+            ..self
         }
     }
 
@@ -123,7 +142,7 @@ impl<'a> Field<'a> {
         if let Value::Map(entries) = &self.node.value {
             return entries;
         }
-        self.expected(what);
+        self.expected_collection(what);
         &[]
     }
 
@@ -170,8 +189,8 @@ impl<'a> Field<'a> {
             return None;
         };
         if !(min..=max).contains(&size) {
-            self.error(format!(
-                "must be between {} and {} MiB",
+            self.expected(&format!(
+                "between {} and {} MiB",
                 min / MEBIBYTE,
                 max / MEBIBYTE
             ));
@@ -188,7 +207,7 @@ impl<'a> Field<'a> {
         };
         if !(min..=max).contains(&duration) {
             let (min, max) = (display_duration(min), display_duration(max));
-            self.error(format!("must be between {min} and {max}"));
+            self.expected(&format!("between {min} and {max}"));
             return None;
         }
         Some(duration)
@@ -209,9 +228,24 @@ impl<'a> Field<'a> {
         self.errors.push(line, format!("{path}: {message}"));
     }
 
-    /// Reports that this value should be something else.
+    /// Reports that this value should be another single value.
     pub(super) fn expected(&self, what: &str) {
-        self.error(format!("expected {what}, found {}", self.node.describe()));
+        match self.shown() {
+            Some(value) => self.error(format!("{value} is not {what}")),
+            None => self.expected_collection(what),
+        }
+    }
+
+    /// Reports that this value should be a list or a map.
+    pub(super) fn expected_collection(&self, what: &str) {
+        let shown = self.shown();
+        let found = shown.as_deref().unwrap_or_else(|| self.node.describe());
+        self.error(format!("expected {what}, found {found}"));
+    }
+
+    /// For error messages; `None` if it is a secret, or not a single value.
+    pub(super) fn shown(&self) -> Option<String> {
+        self.node.shown().filter(|_| !self.is_secret)
     }
 }
 

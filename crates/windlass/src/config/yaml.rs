@@ -8,12 +8,29 @@ use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
 use super::error::Errors;
 
+/// Shown instead of a value of the environment.
+pub(crate) const VALUE_OF_A_VARIABLE: &str = "the value from the environment";
+
+/// Of a text in an error message.
+const MAX_SHOWN_CHARACTERS: usize = 100;
+
 /// A value of the file, or the whole file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     /// From 1.
     pub(crate) line: u32,
     pub(crate) value: Value,
+    /// Part of the text comes from the environment, where secrets are kept: it is never shown.
+    pub(crate) is_from_variable: bool,
+}
+
+/// What [`Node::find`] finds.
+pub(crate) struct Found<'a> {
+    /// From 1.
+    pub(crate) line: u32,
+    /// Of the member, or of the nearest value that would contain it.
+    pub(crate) node: &'a Node,
+    pub(crate) is_member: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +67,7 @@ pub(crate) fn parse(
         return Some(Node {
             line: 1,
             value: Value::Map(Vec::new()),
+            is_from_variable: false,
         });
     }
     // By default the library stops at the first duplicate key and reports nothing else.
@@ -89,9 +107,8 @@ impl Node {
         }
     }
 
-    /// Line and value of a member, `BatchSize` or `FilterCriteria.Filters[0].Pattern`; if it is
-    /// absent, those of the nearest value that would contain it.
-    pub(crate) fn find(&self, member: &str) -> (u32, &Value) {
+    /// Finds a member: `BatchSize`, `FilterCriteria.Filters[0].Pattern`.
+    pub(crate) fn find(&self, member: &str) -> Found<'_> {
         let (mut line, mut node) = (self.line, self);
         for step in member.split(['.', '[']) {
             let next = match (&node.value, step.trim_end_matches(']').parse::<usize>()) {
@@ -102,10 +119,20 @@ impl Node {
                 (Value::List(items), Ok(index)) => items.get(index).map(|node| (node.line, node)),
                 _ => None,
             };
-            let Some(found) = next else { break };
-            (line, node) = found;
+            let Some(next) = next else {
+                return Found {
+                    line,
+                    node,
+                    is_member: false,
+                };
+            };
+            (line, node) = next;
         }
-        (line, &node.value)
+        Found {
+            line,
+            node,
+            is_member: true,
+        }
     }
 
     pub(crate) fn text(&self) -> Option<&str> {
@@ -115,16 +142,29 @@ impl Node {
         Some(text)
     }
 
-    /// For error messages.
-    pub(crate) fn describe(&self) -> String {
+    /// A single value, for error messages: `"soon"`, `7`, `true`.
+    pub(crate) fn shown(&self) -> Option<String> {
         match &self.value {
-            Value::Null | Value::Unset => "nothing".to_owned(),
-            Value::Bool(_) => "true or false".to_owned(),
-            Value::Number(number) => format!("the number {number}"),
-            Value::Text(text) if text.is_empty() => "an empty text".to_owned(),
-            Value::Text(_) => "text".to_owned(),
-            Value::List(_) => "a list".to_owned(),
-            Value::Map(_) => "keys and values".to_owned(),
+            Value::Text(_) if self.is_from_variable => Some(VALUE_OF_A_VARIABLE.to_owned()),
+            Value::Text(text) => Some(match text.char_indices().nth(MAX_SHOWN_CHARACTERS) {
+                Some((end, _)) => format!("{:?}…", &text[..end]),
+                None => format!("{text:?}"),
+            }),
+            Value::Bool(value) => Some(value.to_string()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Null | Value::Unset | Value::List(_) | Value::Map(_) => None,
+        }
+    }
+
+    /// Its type, for error messages.
+    pub(crate) const fn describe(&self) -> &'static str {
+        match &self.value {
+            Value::Null | Value::Unset => "nothing",
+            Value::Bool(_) => "true or false",
+            Value::Number(_) => "a number",
+            Value::Text(_) => "text",
+            Value::List(_) => "a list",
+            Value::Map(_) => "keys and values",
         }
     }
 }
@@ -167,12 +207,16 @@ struct TreeBuilder<'a> {
 impl TreeBuilder<'_> {
     fn node(&self, raw: Spanned<RawValue>, path: &str) -> Node {
         let line = line_of(&raw);
+        let mut is_from_variable = false;
         let value = match raw.value {
             RawValue::Null => Value::Null,
             RawValue::Bool(value) => Value::Bool(value),
             RawValue::Number(number) => Value::Number(number),
             RawValue::Text(text) => match substitute(&text, self.variable) {
-                Ok(text) => Value::Text(text),
+                Ok((text, has_variable)) => {
+                    is_from_variable = has_variable;
+                    Value::Text(text)
+                }
                 Err(message) => {
                     let message = if path.is_empty() {
                         message
@@ -190,7 +234,11 @@ impl TreeBuilder<'_> {
             }
             RawValue::Map(entries) => Value::Map(self.entries(entries, path)),
         };
-        Node { line, value }
+        Node {
+            line,
+            value,
+            is_from_variable,
+        }
     }
 
     /// The first of duplicate keys wins.
@@ -222,9 +270,13 @@ fn line_of<T>(spanned: &Spanned<T>) -> u32 {
     u32::try_from(spanned.referenced.line()).unwrap_or(u32::MAX)
 }
 
-/// Replaces variables; `$${` is a literal `${`.
-fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+/// Replaces variables; `$${` is a literal `${`. Returns whether a part is the value of a variable.
+fn substitute(
+    text: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<(String, bool), String> {
     let mut result = String::with_capacity(text.len());
+    let mut has_variable = false;
     let mut rest = text;
     while let Some(start) = rest.find("${") {
         if rest[..start].ends_with('$') {
@@ -243,6 +295,7 @@ fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<S
             None => (&after[..end], None),
         };
         let set = variable(name).filter(|value| default.is_none() || !value.is_empty());
+        has_variable |= set.is_some();
         match set.or_else(|| default.map(str::to_owned)) {
             Some(value) => result.push_str(&value),
             None => {
@@ -254,7 +307,7 @@ fn substitute(text: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<S
         rest = &after[end + 1..];
     }
     result.push_str(rest);
-    Ok(result)
+    Ok((result, has_variable))
 }
 
 impl<'de> Deserialize<'de> for RawValue {
@@ -336,20 +389,18 @@ mod tests {
 
     #[test]
     fn variables_are_replaced() {
-        for (text, expected) in [
-            ("plain", "plain"),
-            ("${NAME}", "windlass"),
-            ("a-${NAME}-${NAME}", "a-windlass-windlass"),
-            ("${NONE:-other}", "other"),
-            ("${EMPTY:-other}", "other"),
-            ("${EMPTY}", ""),
-            ("$${NAME}", "${NAME}"),
+        for (text, expected, has_variable) in [
+            ("plain", "plain", false),
+            ("${NAME}", "windlass", true),
+            ("a-${NAME}-${NAME}", "a-windlass-windlass", true),
+            ("${NONE:-other}", "other", false),
+            ("${NONE:-other}-${NAME}", "other-windlass", true),
+            ("${EMPTY:-other}", "other", false),
+            ("${EMPTY}", "", true),
+            ("$${NAME}", "${NAME}", false),
         ] {
-            assert_eq!(
-                substitute(text, &variable).as_deref(),
-                Ok(expected),
-                "{text}"
-            );
+            let expected = Ok((expected.to_owned(), has_variable));
+            assert_eq!(substitute(text, &variable), expected, "{text}");
         }
         assert!(
             substitute("${NONE}", &variable)
@@ -390,7 +441,10 @@ mod tests {
         assert_eq!(errors.len(), 3, "{errors:?}");
         assert!(errors[0].1.starts_with("b.d: the variable NONE"));
         assert_eq!(errors[1..], [duplicate(2, "b.c", 2), duplicate(3, "a", 1)]);
-        assert_eq!(node.unwrap().find("a"), (1, &Value::Number(1.into())));
+        let node = node.unwrap();
+        let found = node.find("a");
+        assert_eq!((found.line, found.is_member), (1, true));
+        assert_eq!(found.node.value, Value::Number(1.into()));
     }
 
     #[test]
@@ -416,7 +470,7 @@ mod tests {
             ("F.Filters[7]", 2),
             ("Other", 1),
         ] {
-            assert_eq!(node.find(member).0, line, "{member}");
+            assert_eq!(node.find(member).line, line, "{member}");
         }
     }
 

@@ -12,6 +12,7 @@ use windlass_core::ids::ShardId;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record as Raw;
 use windlass_core::shard::ReadResult;
+use windlass_core::time::Timestamp;
 use windlass_engine::ports::StreamReader;
 
 use super::json::{self, Json, binary, digits, maybe, maybe_text, object, others, spell, text};
@@ -40,7 +41,8 @@ fn our_parser_and_the_sdk_agree() {
     let spellings = (response(), any::<u64>(), any::<u64>());
     let spellings = spellings
         .prop_map(|(response, one, other)| (spell(&response, one), spell(&response, other)));
-    let (template, estimate) = (EventTemplate::new(STREAM), PageEstimate::default());
+    let template = EventTemplate::new(STREAM, stream.region());
+    let (estimate, now) = (PageEstimate::default(), Timestamp::EPOCH);
     for_many(CASES, &spellings, |(body, other_body)| {
         http.respond_once(200, &body);
         http.respond(NO_SHARDS);
@@ -52,7 +54,7 @@ fn our_parser_and_the_sdk_agree() {
         });
         compare(&typed, &raw);
         // The hash of a key does not depend on how the response writes it.
-        let parser = GetRecordsParser::new(&template, &estimate, other_body.len(), usize::MAX);
+        let parser = GetRecordsParser::new(&template, &estimate, other_body.len(), usize::MAX, now);
         let again = parse_pieces(&[other_body.as_bytes()], parser).unwrap();
         let keys = |records: &[Raw]| records.iter().map(Raw::key).collect::<Vec<_>>();
         assert_eq!(keys(&raw.records), keys(&again.records));
@@ -118,9 +120,15 @@ fn expected(record: &Record, change: &StreamRecord) -> Value {
         "eventName",
         record.event_name.as_ref().map(|it| it.as_str()),
     );
-    set("eventVersion", record.event_version.as_deref());
-    set("eventSource", record.event_source.as_deref());
-    set("awsRegion", record.aws_region.as_deref());
+    set(
+        "eventVersion",
+        record.event_version.as_deref().or(Some("1.1")),
+    );
+    set("eventSource", Some("aws:dynamodb"));
+    set(
+        "awsRegion",
+        record.aws_region.as_deref().or(Some("us-east-1")),
+    );
     if let Some(identity) = &record.user_identity {
         let mut who = Map::new();
         let members = [

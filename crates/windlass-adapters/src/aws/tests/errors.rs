@@ -155,7 +155,13 @@ async fn an_incomplete_response_is_a_transient_fault() {
         ];
         for (result, call) in results.into_iter().zip(calls) {
             let error = result.unwrap_err();
-            assert_eq!(error.fault, Fault::Transient);
+            let is_read = ending == Ending::Hanging && call != "ReceiveMessage of queue q";
+            let fault = if is_read {
+                Fault::TimedOut
+            } else {
+                Fault::Transient
+            };
+            assert_eq!(error.fault, fault);
             let text = chain(&error);
             assert!(text.contains(call) && text.contains(cause), "{text}");
         }
@@ -204,5 +210,42 @@ fn an_error_that_an_operator_must_resolve_has_a_remedy() {
         };
         assert!(source.starts_with(&format!("{code}: reason; ")), "{source}");
         assert!(source.contains(remedy), "{source}");
+    }
+}
+
+#[test]
+fn a_server_that_answers_in_xml_is_named() {
+    let (http, clients) = TestHttp::new();
+    let stream = KinesisReader::new(&clients, &Arn::parse(STREAM).unwrap(), "role");
+    let queue = SqsReader::new(&clients, &queue(QUEUE, false, Duration::ZERO));
+    let error = "<ErrorResponse><Error><Code>MissingAction</Code></Error></ErrorResponse>";
+    let success = "\n<?xml version=\"1.0\"?><ReceiveMessageResponse/>";
+    let html = "<!DOCTYPE html><html></html>";
+    for (status, body, is_named) in [
+        (400, error, true),
+        (200, success, true),
+        (400, html, false),
+        (200, html, false),
+        // Of a load balancer.
+        (503, error, false),
+    ] {
+        http.respond_with(status, &[], body.as_bytes());
+        let errors = runtime().block_on(async {
+            [
+                read(&clients).await.unwrap_err(),
+                stream.list_shards().await.unwrap_err(),
+                queue.attributes().await.map(drop).unwrap_err(),
+                queue
+                    .receive(1, Duration::ZERO, Duration::ZERO, &ROOM)
+                    .await
+                    .map(drop)
+                    .unwrap_err(),
+            ]
+        });
+        for error in errors {
+            assert_eq!(error.fault, Fault::Transient);
+            let text = chain(&error);
+            assert_eq!(text.contains("answers in XML"), is_named, "{status} {text}");
+        }
     }
 }

@@ -9,11 +9,12 @@ use proptest::prelude::{Strategy, prop_oneof};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use windlass_core::record::Record;
+use windlass_core::time::Timestamp;
 use windlass_testkit::rng::Rng;
 
 use super::for_many;
 use super::json::spelled;
-use crate::wire::page_builder::PageEstimate;
+use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
 use crate::wire::streaming_parser::parse_pieces;
 use crate::wire::{WireError, dynamodb, kinesis, sqs};
 
@@ -56,22 +57,28 @@ const ALL: [(Parse, &str); 3] = [
 fn parse_kinesis(pieces: &[&[u8]]) -> Result<Vec<Bytes>, WireError> {
     let template = kinesis::EventTemplate::new("shardId-1", "arn", "us-east-1", "role");
     let estimate = PageEstimate::default();
-    let parser = kinesis::GetRecordsParser::new(&template, &estimate, 0, usize::MAX);
+    let parser =
+        kinesis::GetRecordsParser::new(&template, &estimate, 0, usize::MAX, Timestamp::EPOCH);
     let response = parse_pieces(pieces, parser)?;
     assert!(response.behind_latest < Some(Duration::MAX));
-    Ok(events(&response.records))
+    whole(&response)
 }
 
 fn parse_dynamodb(pieces: &[&[u8]]) -> Result<Vec<Bytes>, WireError> {
-    let (template, estimate) = (dynamodb::EventTemplate::new("arn"), PageEstimate::default());
-    let parser = dynamodb::GetRecordsParser::new(&template, &estimate, 0, usize::MAX);
-    let response = parse_pieces(pieces, parser)?;
-    Ok(events(&response.records))
+    let template = dynamodb::EventTemplate::new("arn", "us-east-1");
+    let estimate = PageEstimate::default();
+    let parser =
+        dynamodb::GetRecordsParser::new(&template, &estimate, 0, usize::MAX, Timestamp::EPOCH);
+    whole(&parse_pieces(pieces, parser)?)
 }
 
-fn events(records: &[Record]) -> Vec<Bytes> {
-    let events = records.iter().map(Record::event);
-    events.map(Bytes::copy_from_slice).collect()
+/// The events of a response. One with a record that cannot be rendered counts as rejected here.
+fn whole(response: &GetRecordsResponse) -> Result<Vec<Bytes>, WireError> {
+    if let Some(unreadable) = &response.unreadable {
+        return Err(WireError::new(0, unreadable.reason));
+    }
+    let events = response.records.iter().map(Record::event);
+    Ok(events.map(Bytes::copy_from_slice).collect())
 }
 
 fn parse_sqs(pieces: &[&[u8]]) -> Result<Vec<Bytes>, WireError> {
@@ -265,11 +272,9 @@ fn endless_nesting_is_rejected() {
 fn required_members_have_no_defaults() {
     let required = [
         (parse_kinesis as Parse, KINESIS, "SequenceNumber"),
-        (parse_kinesis, KINESIS, "ApproximateArrivalTimestamp"),
         (parse_kinesis, KINESIS, "Data"),
         (parse_kinesis, KINESIS, "Records"),
         (parse_dynamodb, DYNAMODB, "SequenceNumber"),
-        (parse_dynamodb, DYNAMODB, "ApproximateCreationDateTime"),
         (parse_dynamodb, DYNAMODB, "Keys"),
         (parse_dynamodb, DYNAMODB, "dynamodb"),
         (parse_dynamodb, DYNAMODB, "Records"),

@@ -10,6 +10,9 @@ mod queues;
 mod server_clock;
 mod sqs;
 mod streams;
+mod timeouts;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_smithy_types::DateTime;
@@ -21,6 +24,8 @@ use windlass_engine::ports::{ReadLimits, ResponseMemory};
 
 /// Generated responses of each service.
 const CASES: u32 = 800;
+
+const READ_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Memory of a fixed size for each response.
 #[derive(Debug)]
@@ -43,6 +48,7 @@ const fn limits(max_records: u32) -> ReadLimits<'static> {
     ReadLimits {
         max_records,
         memory: &ROOM,
+        timeout: READ_TIMEOUT,
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use windlass_core::arn::SourceArn;
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::outcome::Fault;
-use windlass_core::queue::EntryResult;
+use windlass_core::queue::{EntryResult, QueueAttributes};
 use windlass_engine::ports::{QueueReader, ResponseMemory, chain};
 
 use super::ROOM;
@@ -162,6 +162,25 @@ async fn a_denied_call_names_its_action() {
     ] {
         let text = chain(&error.unwrap());
         assert!(text.contains(&format!("grant {action} on this")), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_redrive_policy_is_recognized() {
+    let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:1:dead","maxReceiveCount":3}"#;
+    for (policy, has_redrive_policy) in [(Some(policy), true), (Some(""), false), (None, false)] {
+        let (http, reader) = reader();
+        let mut attributes = json!({"VisibilityTimeout": "45"});
+        if let Some(policy) = policy {
+            attributes["RedrivePolicy"] = policy.into();
+        }
+        http.respond(json!({"Attributes": attributes}).to_string().as_bytes());
+        let attributes = reader.attributes().await.unwrap();
+        let expected = QueueAttributes {
+            visibility_timeout: Duration::from_secs(45),
+            has_redrive_policy,
+        };
+        assert_eq!(attributes, expected, "{policy:?}");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use windlass_core::arn::Arn;
+use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
@@ -11,15 +11,18 @@ use windlass_core::time::Timestamp;
 use windlass_engine::ports::{ReadLimits, StreamReader};
 
 use super::{Room, limits};
-use crate::aws::AwsClients;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
+use crate::aws::{AwsClients, source_exists};
 use crate::tests::test_http::TestHttp;
 
 const KINESIS: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
 const DYNAMODB: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026";
 const SHARD: &str = "shardId-1";
 
+const SUMMARY: &str = r#"{"StreamDescriptionSummary":{"StreamName":"s","StreamARN":"a",
+    "StreamStatus":"ACTIVE","RetentionPeriodHours":24,"StreamCreationTimestamp":1,
+    "EnhancedMonitoring":[],"OpenShardCount":1}}"#;
 const ITERATOR: &str = r#"{"ShardIterator":"new"}"#;
 const EMPTY: &str = r#"{"Records":[],"NextShardIterator":"next","MillisBehindLatest":5}"#;
 const ENDED: &str = r#"{"Records":[],"NextShardIterator":null}"#;
@@ -336,11 +339,37 @@ async fn a_truncated_page_is_continued_after_its_last_record() {
         let limits = ReadLimits {
             max_records: 10,
             memory: &Room { bytes: 100_000 },
+            ..limits(10)
         };
         let page = reader.read(&shard, &from, limits).await.unwrap();
         assert_eq!(page.records.len(), 3);
         // The end of the shard counts only after its last record was read.
         assert_eq!(page.next, Some(at(after("13"), None)));
+        assert_ne!(page.behind, Duration::ZERO);
+        assert_eq!(http.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn reading_continues_at_a_record_that_cannot_be_rendered() {
+    let (http, clients) = TestHttp::new();
+    let from = at(after("1"), Some("i"));
+    let of_kinesis = r#"{"Records":[{"SequenceNumber":"2","Data":""},{"SequenceNumber":"3"}],
+        "NextShardIterator":"next"}"#;
+    let of_dynamodb = r#"{"Records":[
+        {"dynamodb":{"SequenceNumber":"2","Keys":{"k":{"S":"a"}}}},
+        {"dynamodb":{"SequenceNumber":"3"}}],"NextShardIterator":null}"#;
+    let readers: [(&dyn StreamReader, &str); 2] = [
+        (&kinesis(&clients), of_kinesis),
+        (&dynamodb(&clients), of_dynamodb),
+    ];
+    for (reader, body) in readers {
+        http.respond_once(200, body);
+        let shard = ShardId::from(SHARD);
+        let page = reader.read(&shard, &from, limits(10)).await.unwrap();
+        assert_eq!(page.records.len(), 1);
+        assert_eq!(page.unreadable.unwrap().sequence_number, Some("3".into()));
+        assert_eq!(page.next, Some(at(after("2"), None)));
         assert_ne!(page.behind, Duration::ZERO);
         assert_eq!(http.requests().len(), 1);
     }
@@ -467,26 +496,46 @@ async fn a_list_of_shards_without_an_end_is_an_error() {
     );
 }
 
+/// Servers at other endpoints may know names only, and a name alone means a stream of the caller's
+/// account.
 #[tokio::test]
-async fn streams_on_a_custom_endpoint_are_named_without_an_arn() {
-    let (http, clients) = TestHttp::new();
-    let clients = AwsClients {
+async fn a_stream_is_called_by_its_arn_and_elsewhere_than_at_aws_by_its_name_too() {
+    let (http, at_aws) = TestHttp::new();
+    let elsewhere = AwsClients {
         custom_kinesis: true,
-        ..clients
+        ..at_aws.clone()
     };
-    http.respond_once(200, ITERATOR);
-    http.respond_once(200, EMPTY);
-    let reader = kinesis(&clients);
-    let from = at(Position::TrimHorizon, None);
-    reader
-        .read(&ShardId::from(SHARD), &from, limits(10))
-        .await
-        .unwrap();
-    let position =
-        json!({"StreamName": "s", "ShardId": SHARD, "ShardIteratorType": "TRIM_HORIZON"});
-    let read = json!({"ShardIterator": "new", "Limit": 10});
-    assert_calls(
-        &http,
-        &[("GetShardIterator", position), ("GetRecords", read)],
-    );
+    let source = SourceArn::parse(KINESIS).unwrap();
+    for (clients, name) in [(at_aws, None), (elsewhere, Some("s"))] {
+        let named = |mut body: Value| {
+            body["StreamARN"] = json!(KINESIS);
+            if let Some(name) = name {
+                body["StreamName"] = json!(name);
+            }
+            body
+        };
+        http.respond_once(200, SUMMARY);
+        source_exists(&clients, &source).await.unwrap();
+        http.respond_once(200, r#"{"Shards":[],"NextToken":"more"}"#);
+        http.respond_once(200, r#"{"Shards":[]}"#);
+        let reader = kinesis(&clients);
+        reader.list_shards().await.unwrap();
+        http.respond_once(200, ITERATOR);
+        http.respond_once(200, EMPTY);
+        let from = at(Position::TrimHorizon, None);
+        let shard = ShardId::from(SHARD);
+        reader.read(&shard, &from, limits(10)).await.unwrap();
+        let position = json!({"ShardId": SHARD, "ShardIteratorType": "TRIM_HORIZON"});
+        let read = json!({"ShardIterator": "new", "Limit": 10, "StreamARN": KINESIS});
+        assert_calls(
+            &http,
+            &[
+                ("DescribeStreamSummary", named(json!({}))),
+                ("ListShards", named(json!({}))),
+                ("ListShards", json!({"NextToken": "more"})),
+                ("GetShardIterator", named(position)),
+                ("GetRecords", read),
+            ],
+        );
+    }
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use windlass_core::arn::Arn;
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_engine::ports::Target;
+use windlass_engine::ports::{FunctionLookup, Target};
 
 use super::server::{Act, Server, response};
 use super::{MINUTE, error, invocation, not_invoked, throttled};
@@ -302,17 +302,72 @@ async fn network_errors_are_distinguished() {
 #[tokio::test]
 async fn a_function_is_looked_up() {
     let (http, clients) = TestHttp::new();
-    http.respond(br#"{"FunctionName":"f"}"#);
-    assert!(find_function(&clients.lambda, &arn(":live")).await.unwrap());
-    let missing = [("x-amzn-errortype", "ResourceNotFoundException")];
-    http.respond_with(404, &missing, b"{}");
-    assert!(!find_function(&clients.lambda, &arn("")).await.unwrap());
-    http.respond_with(403, &[("x-amzn-errortype", "AccessDeniedException")], b"{}");
-    let error = find_function(&clients.lambda, &arn("")).await.unwrap_err();
-    assert_eq!(error.fault, Fault::Denied);
-    assert!(
-        error
-            .operation
-            .starts_with("GetFunctionConfiguration of arn:aws:lambda")
-    );
+    let function = arn(":live");
+    let find = async |status, code: &'static str, body: &[u8]| {
+        http.respond_with(status, &[("x-amzn-errortype", code)], body);
+        find_function(&clients.lambda, &function).await
+    };
+    let found = find(200, "", br#"{"FunctionName":"f"}"#).await.unwrap();
+    assert_eq!(found, FunctionLookup::Found(function.clone()));
+    let missing = find(404, "ResourceNotFoundException", b"{}").await.unwrap();
+    assert_eq!(missing, FunctionLookup::Missing);
+    for (status, code, fault) in [
+        (403, "ExpiredTokenException", Fault::Denied),
+        (400, "InvalidParameterValueException", Fault::Transient),
+        (400, "ValidationException", Fault::Transient),
+        (
+            429,
+            "TooManyRequestsException",
+            Fault::Throttled { retry_after: None },
+        ),
+    ] {
+        let error = find(status, code, b"{}").await.unwrap_err();
+        assert_eq!(error.fault, fault, "{code}");
+        let operation = "GetFunctionConfiguration of arn:aws:lambda";
+        assert!(error.operation.starts_with(operation), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_function_that_cannot_be_looked_up_may_exist() {
+    for (status, code, body) in [
+        (403, "AccessDeniedException", "{}"),
+        (404, "", "<html>not found</html>"),
+        (404, "", ""),
+        (404, "UnknownOperationException", "{}"),
+        (404, "PathNotFoundLocally", r#"{"Message":"no such path"}"#),
+        (405, "", r#"{"message":"Method Not Allowed"}"#),
+        (501, "InternalFailure", "{}"),
+        (200, "", "hello"),
+    ] {
+        let (http, clients) = TestHttp::new();
+        let code_header = [("x-amzn-errortype", code)];
+        let headers = if code.is_empty() {
+            &[]
+        } else {
+            &code_header[..]
+        };
+        // Statuses from 500 are retried.
+        for _ in 0..2 {
+            http.respond_with(status, headers, body.as_bytes());
+        }
+        match find_function(&clients.lambda, &arn("")).await {
+            Ok(FunctionLookup::Unchecked { reason, .. }) => {
+                assert!(
+                    reason.starts_with("GetFunctionConfiguration of"),
+                    "{reason}"
+                );
+            }
+            other => panic!("{status} {code} {body}: {other:?}"),
+        }
+    }
+    // A gateway, whose server may be there later.
+    for status in [502, 503, 504] {
+        let (http, clients) = TestHttp::new();
+        for _ in 0..2 {
+            http.respond_with(status, &[], b"<html></html>");
+        }
+        let error = find_function(&clients.lambda, &arn("")).await.unwrap_err();
+        assert_eq!(error.fault, Fault::Transient, "{status}");
+    }
 }

@@ -44,6 +44,7 @@ impl Shard {
             next: Some(Cursor::at(Position::TrimHorizon)),
             behind,
             has_children: false,
+            unreadable: None,
         });
         let grant = self.grant(100);
         self.memory.handle_read(grant, &result);

@@ -22,6 +22,7 @@ impl Model {
     pub(super) fn visibility(&self) -> Duration {
         let settings = &self.settings;
         settings
+            .attributes
             .visibility_timeout
             .max(if settings.limits.visibility_heartbeat {
                 Duration::from_secs(30)
@@ -50,9 +51,36 @@ impl Model {
             .saturating_sub(reserved)
     }
 
-    /// Whether an unreachable function can be probed with what is held.
+    pub(super) fn max_batch_messages(&self) -> usize {
+        let settings = &self.settings;
+        let batch_size = settings.mapping.batch_size;
+        batch_size.min(settings.limits.buffer_messages)
+    }
+
+    /// Whether each receive is one batch: messages of a FIFO queue with a redrive policy are not
+    /// received to wait for others.
+    pub(super) const fn receives_are_whole(&self) -> bool {
+        self.settings.mapping.fifo && self.settings.attributes.has_redrive_policy
+    }
+
+    /// How many messages a receive requests.
+    pub(super) fn receive_limit(&self, now: Timestamp) -> usize {
+        let limit = self.room().min(10);
+        if self.function_backoff.is_failing() {
+            return limit.min(1);
+        }
+        if !self.receives_are_whole() {
+            return limit;
+        }
+        let reduced = self.reduced.filter(|(_, until)| now < *until);
+        let batch_size = self.settings.mapping.batch_size;
+        limit.min(reduced.map_or(batch_size, |(n_messages, _)| n_messages))
+    }
+
+    /// Whether an unreachable function can be probed with what is held or may arrive.
     pub(super) fn has_probe_messages(&self) -> bool {
-        let has_messages = !self.batches.is_empty() || !self.buffered().is_empty();
+        let has_messages =
+            !self.batches.is_empty() || !self.buffered().is_empty() || !self.receives.is_empty();
         self.function_backoff.is_failing() && has_messages
     }
 
@@ -87,11 +115,14 @@ impl Model {
             let group = self.held[id].message.group;
             group.is_none_or(|group| !blocked.contains(&group))
         });
+        if self.receives_are_whole()
+            && let Some(first) = free.first()
+        {
+            let receive = self.held[first].receive;
+            free.retain(|id| self.held[id].receive == receive);
+        }
         let settings = &self.settings;
-        let max_messages = settings
-            .mapping
-            .batch_size
-            .min(settings.limits.buffer_messages);
+        let max_messages = self.max_batch_messages();
         let size = |id: &MessageId| self.held[id].message.event.len();
         let mut n_messages = 0;
         while n_messages < free.len().min(max_messages) {
@@ -113,7 +144,9 @@ impl Model {
     /// When the next batch closes; the epoch if it is full.
     pub(super) fn closes_at(&self, batch: &NextBatch) -> Timestamp {
         let denied = self.change_fault == Some(Fault::Denied);
-        if batch.full || (denied && self.settings.limits.visibility_heartbeat) {
+        let denied = denied && self.settings.limits.visibility_heartbeat;
+        let is_probe = self.function_backoff.is_failing();
+        if batch.full || denied || is_probe || self.receives_are_whole() {
             return Timestamp::EPOCH;
         }
         let settings = &self.settings;
@@ -136,9 +169,13 @@ impl Model {
         if !self.settings.limits.visibility_heartbeat || !possible {
             return None;
         }
-        let half = u64::try_from(self.visibility().as_millis() / 2).expect("at most hours");
-        let due = Timestamp::from_millis(held.visible_at.as_millis() - half);
-        Some(due.max(self.extend_from))
+        Some(held.extend_at.max(self.extend_from))
+    }
+
+    /// When a buffered message is released, since the function cannot be reached.
+    pub(super) fn buffered_until(&self, held: &HeldMessage) -> Option<Timestamp> {
+        let is_held = held.state == State::Buffered && self.function_backoff.is_failing();
+        is_held.then(|| held.received + self.settings.limits.hold_limit)
     }
 
     /// When a batch that waits for its next attempt is released; `None` while it runs.

@@ -1,4 +1,4 @@
-//! The invariants Q1 to Q10 of a [`QueueConsumer`](windlass_core::queue::QueueConsumer), one
+//! The invariants Q1 to Q11 of a [`QueueConsumer`](windlass_core::queue::QueueConsumer), one
 //! function each; [`windlass_core::queue`] states them.
 //!
 //! What only the queue or the function knows, the simulated world checks: the order within a group
@@ -41,7 +41,7 @@ impl QueueChecker {
             QueueInput::VisibilityChanged { request, result } => {
                 model.visibility_changed(*request, result, now);
             }
-            QueueInput::QueueTimeout(timeout) => model.settings.visibility_timeout = *timeout,
+            QueueInput::Attributes(attributes) => model.settings.attributes = *attributes,
             QueueInput::Drain => model.drain(now),
         }
         model.pass_time(now);
@@ -72,7 +72,7 @@ impl QueueChecker {
                 wait,
                 visibility,
             } => {
-                rules::q6_receives_have_room(model, *limit)?;
+                rules::q6_receives_have_room(model, *limit, now)?;
                 rules::q6_receives_scale(model, *wait, *visibility)?;
                 rules::q8_receives_stop_while_the_function_is_unreachable(model)?;
                 rules::q10_receives_respect_their_backoff(model, now)?;
@@ -98,8 +98,9 @@ impl QueueChecker {
                 receipts,
                 timeout,
             } => {
+                rules::q3_one_change_at_a_time(model, receipts)?;
                 if rules::releases_are_expected(model, receipts, *timeout)? {
-                    model.releases.insert(*request, receipts.len());
+                    model.releases.insert(*request, receipts.clone());
                     return Ok(());
                 }
                 let entries = rules::q3_extensions_are_due(model, receipts, *timeout, now)?;
@@ -134,6 +135,10 @@ impl QueueChecker {
         rules::q6_the_buffer_is_bounded(model)?;
         rules::q9_nothing_gets_stuck(model, timeout)?;
         rules::q10_timers_are_in_the_future(timeout, now)
+    }
+
+    pub const fn is_draining(&self) -> bool {
+        self.0.drained_at.is_some()
     }
 
     pub const fn is_finished(&self) -> bool {

@@ -26,6 +26,8 @@ pub(super) struct Model {
     pub(super) receive_backoff: BackoffBounds,
     pub(super) receive_fault: Option<Fault>,
     pub(super) received: u64,
+    /// The limit of receives, and until when: more messages did not fit into one batch.
+    pub(super) reduced: Option<(usize, Timestamp)>,
 
     pub(super) held: BTreeMap<MessageId, HeldMessage>,
     n_accepted: u64,
@@ -45,8 +47,11 @@ pub(super) struct Model {
     pub(super) extend_from: Timestamp,
     /// Why the last visibility change failed.
     pub(super) change_fault: Option<Fault>,
-    /// Releases in flight, with the number of their messages.
-    pub(super) releases: BTreeMap<RequestId, usize>,
+    /// Releases in flight.
+    pub(super) releases: BTreeMap<RequestId, Vec<ReceiptHandle>>,
+    /// Releases that wait for an extension of the message, identified by [`HeldMessage::number`], and
+    /// when it is to be visible.
+    waiting_releases: BTreeMap<u64, (ReceiptHandle, Timestamp)>,
 
     /// Messages to release at once, and the visibility timeout to set.
     pub(super) expected_releases: BTreeMap<ReceiptHandle, Duration>,
@@ -70,6 +75,8 @@ pub(super) struct HeldMessage {
     /// Grows in the order of receipt.
     pub(super) number: u64,
     pub(super) message: Message,
+    /// The receive that first brought it.
+    pub(super) receive: RequestId,
     pub(super) receipt: ReceiptHandle,
     /// When the receive that brought it was sent.
     requested: Timestamp,
@@ -79,6 +86,10 @@ pub(super) struct HeldMessage {
     filtered_out: bool,
     deletion_failed: bool,
     pub(super) extension: Extension,
+    /// When the next extension is due.
+    pub(super) extend_at: Timestamp,
+    /// It may be invisible for longer than its receive requested.
+    is_extended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +141,7 @@ impl Model {
             receive_backoff: BackoffBounds::default(),
             receive_fault: None,
             received: 0,
+            reduced: None,
             held: BTreeMap::new(),
             n_accepted: 0,
             batches: BTreeMap::new(),
@@ -144,6 +156,7 @@ impl Model {
             extend_from: now,
             change_fault: None,
             releases: BTreeMap::new(),
+            waiting_releases: BTreeMap::new(),
             expected_releases: BTreeMap::new(),
             expected_reports: Vec::new(),
             drained_at: None,
@@ -184,7 +197,7 @@ impl Model {
         self.received += messages.len() as u64;
         let visible_at = receive.sent + receive.visibility;
         if now < visible_at {
-            self.accept(messages, receive.sent, visible_at, now);
+            self.accept(messages, request, receive, now);
         } else {
             self.expire(messages.len());
         }
@@ -199,18 +212,20 @@ impl Model {
     fn accept(
         &mut self,
         messages: &[Message],
-        requested: Timestamp,
-        visible_at: Timestamp,
+        request: RequestId,
+        receive: Receive,
         now: Timestamp,
     ) {
         let (mut blocked_groups, mut all_blocked) = (BTreeSet::new(), false);
+        let (mut sizes, mut max_messages) = (Vec::new(), None);
         let mut n_filtered_out = 0;
-        let excess = self.release_excess(messages);
+        let excess = self.release_excess(messages, receive.limit);
         let has_room = |message: &&Message| !excess.contains(&message.receipt_handle);
         for message in messages.iter().filter(has_room) {
             let bytes = message.event.len();
             if let Some(reason) = message.unreadable {
-                self.leave_unreadable(message, reason);
+                self.leave_unreadable(message, reason, receive);
+                max_messages = Some(1);
                 all_blocked |= self.settings.mapping.fifo && message.group.is_none();
                 blocked_groups.extend(message.group);
                 continue;
@@ -224,7 +239,8 @@ impl Model {
                 let message_id = message.message_id.clone();
                 self.expected_reports
                     .push(Report::MessageTooLarge { message_id, bytes });
-                self.leave_to_queue(message.receipt_handle.clone());
+                self.leave_to_queue(message.receipt_handle.clone(), receive);
+                max_messages = Some(1);
                 blocked_groups.extend(message.group);
                 continue;
             }
@@ -236,34 +252,26 @@ impl Model {
                 self.expected_releases.insert(receipt, Duration::ZERO);
                 continue;
             }
-            if let Some(held) = self.held.get_mut(&message.message_id) {
-                if held.requested <= requested {
-                    held.receipt = message.receipt_handle.clone();
-                    (held.requested, held.visible_at) = (requested, visible_at);
-                    if held.extension == Extension::Refused {
-                        held.extension = Extension::Possible;
-                    }
-                }
+            if self.held.contains_key(&message.message_id) {
+                self.update_held(message, receive, now);
                 continue;
             }
-            self.n_accepted += 1;
-            let held = HeldMessage {
-                number: self.n_accepted,
-                receipt: message.receipt_handle.clone(),
-                message: message.clone(),
-                requested,
-                received: now,
-                visible_at,
-                state: if filtered_out {
-                    State::ToDelete
-                } else {
-                    State::Buffered
-                },
-                filtered_out,
-                deletion_failed: false,
-                extension: Extension::Possible,
-            };
-            self.held.insert(message.message_id.clone(), held);
+            if !filtered_out && self.receives_are_whole() {
+                sizes.push(bytes);
+                // A receive that was sent before the queue had the policy may have more messages.
+                let too_many = self.max_batch_messages() < sizes.len();
+                let bytes = event_bytes(sizes.iter().copied());
+                if too_many || self.settings.limits.payload_limit < bytes {
+                    let receipt = message.receipt_handle.clone();
+                    self.expected_releases.insert(receipt, Duration::ZERO);
+                    max_messages = max_messages.or_else(|| Some(sizes.len() - 1));
+                    continue;
+                }
+            }
+            self.hold(message, request, receive, filtered_out, now);
+        }
+        if let Some(n_messages) = max_messages.filter(|_| self.receives_are_whole()) {
+            self.reduced = Some((n_messages, self.reduced_until(now)));
         }
         if n_filtered_out != 0 {
             let n_messages = n_filtered_out;
@@ -272,19 +280,77 @@ impl Model {
         }
     }
 
-    fn leave_unreadable(&mut self, message: &Message, reason: &'static str) {
+    /// A message came again.
+    fn update_held(&mut self, message: &Message, receive: Receive, now: Timestamp) {
+        let held = self.held.get_mut(&message.message_id).expect("it is held");
+        if receive.sent < held.requested {
+            return;
+        }
+        let visible_at = receive.sent + receive.visibility;
+        held.receipt = message.receipt_handle.clone();
+        (held.requested, held.visible_at) = (receive.sent, visible_at);
+        (held.extend_at, held.is_extended) = (middle(now, visible_at), true);
+        if held.extension == Extension::Refused {
+            held.extension = Extension::Possible;
+        }
+    }
+
+    fn hold(
+        &mut self,
+        message: &Message,
+        request: RequestId,
+        receive: Receive,
+        filtered_out: bool,
+        now: Timestamp,
+    ) {
+        let visible_at = receive.sent + receive.visibility;
+        let state = if filtered_out {
+            State::ToDelete
+        } else {
+            State::Buffered
+        };
+        self.n_accepted += 1;
+        let held = HeldMessage {
+            number: self.n_accepted,
+            receive: request,
+            receipt: message.receipt_handle.clone(),
+            message: message.clone(),
+            requested: receive.sent,
+            received: now,
+            visible_at,
+            state,
+            filtered_out,
+            deletion_failed: false,
+            extension: Extension::Possible,
+            extend_at: middle(now, visible_at),
+            is_extended: false,
+        };
+        self.held.insert(message.message_id.clone(), held);
+    }
+
+    /// Until when receives are smaller: a minute from when failed messages are visible again.
+    fn reduced_until(&self, now: Timestamp) -> Timestamp {
+        now + self.settings.attributes.visibility_timeout + Duration::from_secs(60)
+    }
+
+    fn leave_unreadable(&mut self, message: &Message, reason: &'static str, receive: Receive) {
         let message_id = message.message_id.clone();
         self.expected_reports
             .push(Report::Unreadable { message_id, reason });
-        self.leave_to_queue(message.receipt_handle.clone());
+        self.leave_to_queue(message.receipt_handle.clone(), receive);
     }
 
     /// Releases the new messages without room and returns them.
-    fn release_excess(&mut self, messages: &[Message]) -> Vec<ReceiptHandle> {
+    fn release_excess(&mut self, messages: &[Message], limit: usize) -> Vec<ReceiptHandle> {
+        let limit = if self.receives_are_whole() {
+            limit
+        } else {
+            usize::MAX
+        };
         let new = messages
             .iter()
             .filter(|message| !self.held.contains_key(&message.message_id));
-        let excess = new.skip(self.room());
+        let excess = new.skip(self.room().min(limit));
         let excess: Vec<_> = excess.map(|it| it.receipt_handle.clone()).collect();
         if !excess.is_empty() {
             let n_messages = excess.len();
@@ -317,10 +383,13 @@ impl Model {
         }
         let groups = self.groups_of(&tracked.messages);
         for id in tracked.messages {
-            let held = self.held.remove(&id).expect("its messages are held");
-            self.leave_to_queue(held.receipt);
+            self.release_failed(&id, now);
         }
-        self.release_groups(&groups);
+        self.release_groups(&groups, now);
+        if self.reduced.is_some_and(|(_, until)| now < until) {
+            let until = self.reduced_until(now);
+            self.reduced = self.reduced.map(|(n_messages, _)| (n_messages, until));
+        }
     }
 
     pub(super) fn deleted(
@@ -383,8 +452,8 @@ impl Model {
         results: &Result<Vec<EntryResult>, Fault>,
         now: Timestamp,
     ) {
-        if let Some(n_messages) = self.releases.remove(&id) {
-            self.change_fault = first_fault(results, n_messages);
+        if let Some(receipts) = self.releases.remove(&id) {
+            self.change_fault = first_fault(results, receipts.len());
             return;
         }
         let request = self.extensions.remove(&id).expect("it was requested");
@@ -394,6 +463,7 @@ impl Model {
             if fault_of(result).is_some() {
                 self.extend_from = now + Duration::from_secs(2);
             }
+            self.end_waiting_release(entry, result, now);
             let held = self.held.get_mut(&entry.id);
             let Some(held) = held.filter(|held| held.number == entry.number) else {
                 continue;
@@ -404,13 +474,18 @@ impl Model {
             }
             match result {
                 EntryResult::Done => {
-                    held.visible_at = held.visible_at.max(request.sent + request.timeout);
+                    held.visible_at = request.sent + request.timeout;
+                    held.extend_at = middle(now, held.visible_at);
+                    held.is_extended = true;
                 }
                 EntryResult::Refused => {
                     held.extension = Extension::Refused;
                     held.visible_at = held.visible_at.min(now);
                 }
-                EntryResult::Failed(_) => {}
+                EntryResult::Failed(_) => {
+                    held.visible_at = held.visible_at.min(request.sent + request.timeout);
+                    held.is_extended = true;
+                }
             }
         }
     }
@@ -437,6 +512,22 @@ impl Model {
         for id in expired {
             self.held.remove(&id);
         }
+        let late: Vec<_> = self
+            .buffered()
+            .into_iter()
+            .filter(|id| {
+                self.buffered_until(&self.held[id])
+                    .is_some_and(|at| at <= now)
+            })
+            .collect();
+        if !late.is_empty() {
+            let n_messages = late.len();
+            self.expected_reports.push(Report::Released { n_messages });
+        }
+        groups.append(&mut self.groups_of(&late));
+        for id in late {
+            self.release(&id, now);
+        }
         let mut released = Vec::new();
         for (id, tracked) in &self.batches {
             let is_late = self.release_at(tracked).is_some_and(|at| at <= now);
@@ -452,35 +543,69 @@ impl Model {
             }
             groups.append(&mut self.groups_of(&tracked.messages));
             for id in tracked.messages {
-                self.release(&id);
+                self.release(&id, now);
             }
         }
         if self.drained_at.is_some() {
             for id in self.buffered() {
-                self.release(&id);
+                self.release(&id, now);
             }
         }
-        self.release_groups(&groups);
+        self.release_groups(&groups, now);
     }
 
-    fn release_groups(&mut self, groups: &BTreeSet<KeyHash>) {
+    fn release_groups(&mut self, groups: &BTreeSet<KeyHash>, now: Timestamp) {
         for id in self.buffered() {
             let group = self.held[&id].message.group;
             if group.is_some_and(|group| groups.contains(&group)) {
-                self.release(&id);
+                self.release(&id, now);
             }
         }
     }
 
-    fn release(&mut self, id: &MessageId) {
+    fn release(&mut self, id: &MessageId, now: Timestamp) {
         let held = self.held.remove(id).expect("it is held");
-        self.expected_releases.insert(held.receipt, Duration::ZERO);
+        self.release_held(held, Duration::ZERO, now);
     }
 
-    fn leave_to_queue(&mut self, receipt: ReceiptHandle) {
-        let timeout = self.settings.visibility_timeout;
-        let timeout = timeout.max(Duration::from_secs(1));
-        if timeout < self.visibility() {
+    fn release_failed(&mut self, id: &MessageId, now: Timestamp) {
+        let held = self.held.remove(id).expect("it is held");
+        let timeout = self.failed_timeout();
+        let is_extended = held.is_extended || held.extension == Extension::InFlight;
+        if is_extended || held.visible_at != held.requested + timeout {
+            self.release_held(held, timeout, now);
+        }
+    }
+
+    fn release_held(&mut self, held: HeldMessage, timeout: Duration, now: Timestamp) {
+        if held.extension == Extension::InFlight {
+            let release = (held.receipt, now + timeout);
+            self.waiting_releases.insert(held.number, release);
+        } else {
+            self.expected_releases.insert(held.receipt, timeout);
+        }
+    }
+
+    fn end_waiting_release(&mut self, entry: &Entry, result: EntryResult, now: Timestamp) {
+        let Some((receipt, visible_at)) = self.waiting_releases.remove(&entry.number) else {
+            return;
+        };
+        let is_useless = result == EntryResult::Refused && receipt == entry.receipt;
+        if !is_useless && !self.held.contains_key(&entry.id) {
+            let seconds = visible_at.since(now).as_secs_f64().ceil();
+            let timeout = Duration::from_secs_f64(seconds);
+            self.expected_releases.insert(receipt, timeout);
+        }
+    }
+
+    fn failed_timeout(&self) -> Duration {
+        let timeout = self.settings.attributes.visibility_timeout;
+        timeout.max(Duration::from_secs(1))
+    }
+
+    fn leave_to_queue(&mut self, receipt: ReceiptHandle, receive: Receive) {
+        let timeout = self.failed_timeout();
+        if receive.visibility != timeout {
             self.expected_releases.insert(receipt, timeout);
         }
     }
@@ -550,6 +675,10 @@ impl HeldMessage {
             receipt: self.receipt.clone(),
         }
     }
+}
+
+fn middle(now: Timestamp, later: Timestamp) -> Timestamp {
+    now + later.since(now) / 2
 }
 
 fn entry_result(results: &Result<Vec<EntryResult>, Fault>, index: usize) -> EntryResult {

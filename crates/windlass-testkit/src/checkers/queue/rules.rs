@@ -90,6 +90,17 @@ pub(super) fn q3_extensions_are_due(
     Ok(entries)
 }
 
+/// A queue may carry out requests in another order than they were sent.
+pub(super) fn q3_one_change_at_a_time(model: &Model, receipts: &[ReceiptHandle]) -> Checked {
+    let extensions = model.extensions.values().flat_map(|it| &it.entries);
+    let releases = model.releases.values().flatten();
+    let mut changing = extensions.map(|entry| &entry.receipt).chain(releases);
+    let twice = changing.find(|receipt| receipts.contains(receipt));
+    ensure(twice.is_none(), "Q3", || {
+        format!("two visibility changes of {twice:?} are in flight")
+    })
+}
+
 fn q4_one_batch_for_each_group(model: &Model, batch: &Batch) -> Checked {
     for (id, tracked) in &model.batches {
         let groups = model.groups_of(&tracked.messages);
@@ -122,13 +133,11 @@ fn q5_batches_respect_their_limits(model: &Model, batch: &Batch) -> Checked {
     })
 }
 
-pub(super) fn q6_receives_have_room(model: &Model, limit: u8) -> Checked {
-    let room = model.room();
-    ensure(
-        usize::from(limit) == room.min(10) && 0 < limit,
-        "Q6",
-        || format!("requests {limit} messages with room for {room}"),
-    )
+pub(super) fn q6_receives_have_room(model: &Model, limit: u8, now: Timestamp) -> Checked {
+    let expected = model.receive_limit(now);
+    ensure(usize::from(limit) == expected && 0 < limit, "Q6", || {
+        format!("requests {limit} messages instead of {expected}")
+    })
 }
 
 pub(super) fn q6_receives_scale(model: &Model, wait: Duration, visibility: Duration) -> Checked {
@@ -192,6 +201,9 @@ pub(super) fn q9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>) -
         }
         if let Some(due) = model.extension_due(held) {
             by(due, "an extension")?;
+        }
+        if let Some(due) = model.buffered_until(held) {
+            by(due, "the release of a buffered message")?;
         }
     }
     for tracked in model.batches.values() {

@@ -8,6 +8,8 @@
 
 mod model;
 
+use std::time::Duration;
+
 use windlass_core::event::Event;
 use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::{Cursor, Position};
@@ -88,8 +90,13 @@ impl ShardChecker {
         i10_timers_do_something(model.must_act != Some(false), || format!("{command:?}"))?;
         model.must_act = None;
         match command {
-            ShardCommand::Read { from, limit } => {
+            ShardCommand::Read {
+                from,
+                limit,
+                timeout,
+            } => {
                 i6_reads_fit_the_buffer(model, *limit)?;
+                reads_have_their_pace(model, *limit, *timeout)?;
                 i10_reads_respect_their_interval(model, now)?;
                 reads_continue(model, from)?;
                 model.begin_read(*limit as usize, now);
@@ -229,6 +236,18 @@ fn i6_reads_fit_the_buffer(model: &Model, limit: u32) -> Checked {
     })?;
     ensure(limit <= model.settings.limits.read_limit, "I6", || {
         format!("requests {limit} records at once")
+    })
+}
+
+fn reads_have_their_pace(model: &Model, limit: u32, timeout: Duration) -> Checked {
+    let room = u32::try_from(model.read_room()).unwrap_or(u32::MAX);
+    let expected = room
+        .min(model.settings.limits.read_limit)
+        .min(model.max_records);
+    let holds = limit == expected && timeout == Duration::from_secs(model.timeout_secs);
+    ensure(holds, "reading", || {
+        let seconds = model.timeout_secs;
+        format!("reads {limit} records in {timeout:?} instead of {expected} in {seconds} s")
     })
 }
 
@@ -372,7 +391,7 @@ fn reports_are_expected(model: &mut Model, report: &Report, contents: &Contents)
         Report::RecordTooLarge {
             sequence_number, ..
         } => contents.index_of(sequence_number.as_str()).is_some(),
-        Report::FilteredOut { .. } | Report::Gap(_) => true,
+        Report::FilteredOut { .. } | Report::Unreadable(_) | Report::Gap(_) => true,
     };
     ensure(known, "report", || {
         format!("{report:?} is not about a record of the shard")
@@ -422,7 +441,7 @@ fn next_at_matches(model: &Model, view: &ShardView, timeout: Option<Timestamp>) 
             failed(model.failed.as_ref().map(|failed| failed.due))
         }
         Some(Waiting::Store(_)) => failed(model.save_failed.map(|failed| failed.due)),
-        Some(Waiting::Source(_)) => match model.read {
+        Some(Waiting::Source(_) | Waiting::Unreadable(_)) => match model.read {
             Some(_) => view.next_at.is_none(),
             None => failed(Some(model.read_due)),
         },
@@ -441,7 +460,7 @@ fn expected_waiting(model: &Model) -> Option<Waiting> {
     let store = model.save_failed.filter(|_| model.save.is_none());
     waits
         .or_else(|| store.map(|failed| Waiting::Store(failed.fault)))
-        .or_else(|| model.read_fault.map(Waiting::Source))
+        .or_else(|| model.read_waiting.clone())
 }
 
 /// The size of `{"Records":[a,b]}` in bytes, computed a second time.

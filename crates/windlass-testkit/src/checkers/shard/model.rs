@@ -7,7 +7,7 @@ use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::Position;
 use windlass_core::record::Record;
 use windlass_core::shard::ReadResult;
-use windlass_core::shard::{Batch, Finish, Gap, Report, ShardConsumerSettings};
+use windlass_core::shard::{Batch, Finish, Gap, Report, ShardConsumerSettings, Waiting};
 use windlass_core::time::Timestamp;
 
 use super::event_bytes;
@@ -28,7 +28,10 @@ pub(super) struct Model {
     pub(super) read: Option<(usize, Timestamp)>,
     pub(super) read_due: DueRange,
     read_failures: u32,
-    pub(super) read_fault: Option<Fault>,
+    pub(super) read_waiting: Option<Waiting>,
+    /// What reads that timed out have left of the limit, and the time of the next read.
+    pub(super) max_records: u32,
+    pub(super) timeout_secs: u64,
     pub(super) behind: Option<Duration>,
     /// Whether the end of the shard was read.
     pub(super) ended: bool,
@@ -112,7 +115,9 @@ impl Model {
             read: None,
             read_due: DueRange::exactly(now),
             read_failures: 0,
-            read_fault: None,
+            read_waiting: None,
+            max_records: u32::MAX,
+            timeout_secs: 40,
             behind: None,
             ended: from == Position::ShardEnd,
             records: Vec::new(),
@@ -161,8 +166,8 @@ impl Model {
         }
         match result {
             Ok(page) => {
-                self.read_failures = 0;
-                self.read_fault = None;
+                self.read_succeeded(now.since(started));
+                self.read_waiting = None;
                 self.behind = Some(page.behind);
                 self.read_due = DueRange::exactly(if page.behind.is_zero() {
                     started + self.settings.limits.poll_interval
@@ -170,11 +175,24 @@ impl Model {
                     soon
                 });
                 let records = &page.records[..limit.min(page.records.len())];
-                self.ended = page.next.is_none() && records.len() == page.records.len();
+                let is_whole = records.len() == page.records.len();
+                let unreadable = page.unreadable.as_ref().filter(|_| is_whole);
+                self.ended = page.next.is_none() && is_whole && unreadable.is_none();
                 if let Some(last) = records.last() {
                     self.after = Position::After(last.sequence_number().into());
                 }
                 self.accept(records, contents, now)?;
+                if unreadable.is_none() || !records.is_empty() {
+                    self.read_failures = 0;
+                }
+                if let Some(record) = unreadable {
+                    self.read_failures += 1;
+                    self.read_waiting = Some(Waiting::Unreadable(record.clone()));
+                    let (n, fault) = (self.read_failures, Fault::Transient);
+                    self.read_due = DueRange::after_failure(n, fault, now).not_before(soon);
+                    let report = Report::Unreadable(record.clone());
+                    self.expected_reports.push_back(report);
+                }
             }
             Err(cause @ (Fault::Trimmed | Fault::UnknownPosition))
                 if self.after != Position::TrimHorizon =>
@@ -186,13 +204,35 @@ impl Model {
                     .push_back(Report::Gap(Gap { after, cause }));
             }
             Err(fault) => {
+                if *fault == Fault::TimedOut {
+                    self.read_timed_out(limit);
+                }
                 self.read_failures += 1;
-                self.read_fault = Some(*fault);
+                self.read_waiting = Some(Waiting::Source(*fault));
                 self.read_due =
                     DueRange::after_failure(self.read_failures, *fault, now).not_before(soon);
             }
         }
         Ok(())
+    }
+
+    fn read_timed_out(&mut self, limit: usize) {
+        if limit == 1 {
+            self.timeout_secs = (self.timeout_secs * 2).min(600);
+        } else {
+            self.max_records = u32::try_from(limit / 2).expect("a limit is 32 bits long");
+        }
+    }
+
+    fn read_succeeded(&mut self, took: Duration) {
+        if u128::from(self.timeout_secs * 1_000) < took.as_millis() * 4 {
+            return;
+        }
+        if self.timeout_secs == 40 {
+            self.max_records = self.max_records.saturating_mul(2);
+        } else {
+            self.timeout_secs = (self.timeout_secs / 2).max(40);
+        }
     }
 
     fn accept(
@@ -210,7 +250,8 @@ impl Model {
                 format!("record {index} was read after record {last:?}")
             })?;
             let size = record.event_len();
-            let early = |earliest| record.approximate_arrival() < earliest;
+            let has_time = !contents.is_undated(index);
+            let early = |earliest| has_time && record.approximate_arrival() < earliest;
             let filtered_out =
                 self.settings.filter.is_some() && !sample_filter::matches(record.event());
             let unwanted = filtered_out || self.settings.mapping.skip_before.is_some_and(early);

@@ -3,7 +3,7 @@
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_core::queue::{Batch, EntryResult, QueueCommand, QueueInput};
+use windlass_core::queue::{Batch, EntryResult, QueueCommand, QueueInput, Report};
 use windlass_core::time::Timestamp;
 
 use super::function::InvocationPlan;
@@ -55,6 +55,54 @@ impl World {
             ensure(overtaken.is_none(), "Q4", || {
                 format!("message {index} overtakes {overtaken:?} of group {group}")
             })?;
+        }
+        Ok(())
+    }
+
+    /// Whether messages of the queue may not go back because another one has failed.
+    pub(super) fn receives_are_whole(&self) -> bool {
+        let is_fifo = self.plan.settings.mapping.fifo;
+        is_fifo && self.sqs.has_redrive_policy && !self.policy_changed
+    }
+
+    /// Checks that no message goes back unseen because a batch has failed: it would lose a receive to
+    /// the messages of that batch.
+    pub(super) fn check_releases(
+        &mut self,
+        commands: &[QueueCommand],
+        failed: bool,
+    ) -> Result<(), BrokenInvariant> {
+        let of_failure = failed
+            && !commands.iter().any(|command| {
+                matches!(
+                    command,
+                    QueueCommand::Report(Report::Expired { .. } | Report::Released { .. })
+                )
+            });
+        for command in commands {
+            let QueueCommand::ChangeVisibility {
+                receipts, timeout, ..
+            } = command
+            else {
+                continue;
+            };
+            for receipt in receipts.iter().filter(|_| timeout.is_zero()) {
+                let index = index_of(receipt);
+                let group = self.plan.messages[index].group;
+                let mut of_group = (0..self.excused.len())
+                    .filter(|other| self.plan.messages[*other].group == group);
+                let excused = of_group.any(|other| self.excused[other]);
+                let is_draining = self
+                    .instance
+                    .as_ref()
+                    .is_some_and(|it| it.checker.is_draining());
+                ensure(
+                    !self.receives_are_whole() || !of_failure || is_draining || excused,
+                    "Q11",
+                    || format!("message {index} goes back unseen because a batch has failed"),
+                )?;
+                self.given_back[index] = true;
+            }
         }
         Ok(())
     }

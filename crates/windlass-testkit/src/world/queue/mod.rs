@@ -12,7 +12,6 @@ mod text;
 
 use std::mem;
 
-use windlass_core::event::ENVELOPE_LEN;
 use windlass_core::outcome::Outcome;
 use windlass_core::queue::{Batch, QueueCommand, QueueConsumer, QueueInput};
 use windlass_core::time::Timestamp;
@@ -58,6 +57,12 @@ struct World {
     plan: Plan,
     sqs: Sqs,
     function: Function,
+    /// Messages that the function received.
+    seen: Vec<bool>,
+    /// Messages that went back unseen for another reason than the failure of a batch.
+    given_back: Vec<bool>,
+    /// The queue has got or lost a redrive policy.
+    policy_changed: bool,
     /// Messages that may be delivered or processed again, because a fault affected them.
     excused: Vec<bool>,
     /// Pending events, in the order in which they were scheduled.
@@ -106,7 +111,6 @@ impl World {
         let mut rng = Rng::new(seed);
         let mut plan = Plan::draw(&mut rng);
         let n_messages = plan.messages.len();
-        let max_len = plan.settings.limits.payload_limit - ENVELOPE_LEN;
         let function = mem::take(&mut plan.function);
         let slow_queue = MAX_LATENCY_FOR_EXTENSION < plan.sqs.latency.1;
         let excused = slow_queue || !plan.settings.limits.visibility_heartbeat;
@@ -116,12 +120,10 @@ impl World {
             event: Event::Start,
         };
         Self {
-            sqs: Sqs::new(
-                plan.sqs.clone(),
-                plan.settings.mapping.fifo,
-                max_len,
-                &plan.messages,
-            ),
+            sqs: Sqs::new(plan.sqs.clone(), &plan.settings, &plan.messages),
+            seen: vec![false; n_messages],
+            given_back: vec![false; n_messages],
+            policy_changed: false,
             function: Function::new(function, plan.settings.function_timeout, n_messages),
             excused: vec![excused; n_messages],
             events: vec![start],
@@ -192,9 +194,11 @@ impl World {
         if self.rng.per_mille(self.plan.drain) {
             self.feed(QueueInput::Drain, trace)?;
         }
-        if self.rng.per_mille(self.plan.new_timeout) && self.instance.is_some() {
-            let timeout = self.plan.redraw_timeout(&mut self.rng);
-            self.feed(QueueInput::QueueTimeout(timeout), trace)?;
+        if self.rng.per_mille(self.plan.new_attributes) && self.instance.is_some() {
+            let attributes = self.plan.redraw_attributes(&mut self.rng);
+            self.policy_changed |= self.sqs.has_redrive_policy != attributes.has_redrive_policy;
+            self.sqs.has_redrive_policy = attributes.has_redrive_policy;
+            self.feed(QueueInput::Attributes(attributes), trace)?;
         }
         if self.rng.per_mille(self.plan.idle_timer) && self.instance.is_some() {
             self.fire(trace)?;
@@ -265,18 +269,25 @@ impl World {
             checker: QueueChecker::new(settings.clone(), self.now),
             consumer: QueueConsumer::new(settings, seed, self.now),
         });
-        self.settle(trace)
+        self.settle(false, trace)
     }
 
     fn feed(&mut self, input: QueueInput, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         trace.record(|| format!("{} {}", since_start(self.now), input_text(&input)));
+        let failed = matches!(
+            &input,
+            QueueInput::Invoked {
+                outcome: Outcome::FunctionError { .. },
+                ..
+            }
+        );
         let instance = self
             .instance
             .as_mut()
             .expect("events are dropped with their consumer");
         instance.checker.input(&input, self.now);
         instance.consumer.handle(input, self.now);
-        self.settle(trace)
+        self.settle(failed, trace)
     }
 
     fn fire(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
@@ -286,11 +297,11 @@ impl World {
         let due = named.is_some_and(|at| at <= self.now);
         instance.checker.timer(due, self.now);
         instance.consumer.handle_timeout(self.now);
-        self.settle(trace)
+        self.settle(false, trace)
     }
 
-    /// Takes all commands and schedules their results.
-    fn settle(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+    /// Takes all commands and schedules their results. `failed` if an invocation has failed.
+    fn settle(&mut self, failed: bool, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         let mut commands = Vec::new();
         let instance = self.instance.as_mut().expect("a consumer was fed");
         while let Some(command) = instance.consumer.poll_command() {
@@ -303,12 +314,14 @@ impl World {
             .checker
             .settled(&instance.consumer.view(), timeout, self.now)?;
         let is_finished = instance.checker.is_finished();
+        self.check_releases(&commands, failed)?;
         for command in commands {
             let (latency, event) = match command {
                 QueueCommand::Report(_) | QueueCommand::Finish => continue,
                 QueueCommand::Invoke(batch) => {
                     self.totals.invocations += 1;
                     self.check_invocation(&batch)?;
+                    indices(&batch).for_each(|index| self.seen[index] = true);
                     let plan = self.function.begin(self.is_faulty(), &mut self.rng);
                     (plan.duration, Event::Invoke(batch, plan))
                 }
@@ -389,8 +402,15 @@ impl World {
             ensure(done || redriven, "lost", || {
                 format!("message {index} is not processed and deleted")
             })?;
-            ensure(!(redriven && processed), "lost", || {
+            let undeliverable = self.sqs.is_undeliverable(index);
+            ensure(!(undeliverable && processed), "lost", || {
                 format!("message {index} was too large and invoked")
+            })?;
+            let unseen = redriven && !undeliverable && !self.seen[index];
+            let excused = self.excused[index] || self.given_back[index];
+            let must_be_seen = self.receives_are_whole() && !excused;
+            ensure(!(unseen && must_be_seen), "Q11", || {
+                format!("message {index} is moved to the dead-letter queue, but was never invoked")
             })?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use windlass_core::event::ENVELOPE_LEN;
 use windlass_core::mapping::QueueSettings;
 use windlass_core::outcome::Outcome;
-use windlass_core::queue::{QueueConsumerSettings, QueueLimits};
+use windlass_core::queue::{QueueAttributes, QueueConsumerSettings, QueueLimits};
 use windlass_core::time::Timestamp;
 
 use crate::rng::Rng;
@@ -22,11 +22,11 @@ pub(super) struct Plan {
     pub(super) sqs: SqsPlan,
     pub(super) function: FunctionPlan,
     /// Chances of each step, per mille: a crash, a drain, a timer that is not due, a change of the
-    /// queue's visibility timeout.
+    /// queue's attributes.
     pub(super) crash: u64,
     pub(super) drain: u64,
     pub(super) idle_timer: u64,
-    pub(super) new_timeout: u64,
+    pub(super) new_attributes: u64,
 }
 
 /// One message of the queue.
@@ -64,7 +64,8 @@ pub(super) struct SqsPlan {
     pub(super) entry_fault: u64,
     /// What fails was carried out anyway.
     pub(super) done_anyway: u64,
-    /// So often a message that can never be delivered is given before it is redriven.
+    /// `maxReceiveCount` of the redrive policy. Without a policy, messages that can never be delivered
+    /// are moved as well, so that the world ends.
     pub(super) max_receives: u32,
 }
 
@@ -109,16 +110,18 @@ impl Plan {
             crash: rng.pick(&[0, 0, 5, 30]),
             drain: rng.pick(&[0, 0, 5, 30]),
             idle_timer: rng.pick(&[0, 50]),
-            new_timeout: rng.pick(&[0, 0, 0, 20]),
+            new_attributes: rng.pick(&[0, 0, 0, 20]),
             messages,
         }
     }
 
-    /// Changes the queue's own visibility timeout.
-    pub(super) fn redraw_timeout(&mut self, rng: &mut Rng) -> Duration {
-        let timeout = Duration::from_secs(rng.pick(&[0, 2, 30, 120]));
-        self.settings.visibility_timeout = timeout;
-        timeout
+    /// Changes the queue's attributes.
+    pub(super) fn redraw_attributes(&mut self, rng: &mut Rng) -> QueueAttributes {
+        self.settings.attributes = QueueAttributes {
+            visibility_timeout: Duration::from_secs(rng.pick(&[0, 2, 30, 120])),
+            has_redrive_policy: rng.per_mille(500),
+        };
+        self.settings.attributes
     }
 
     /// Changes the batch size, as an update of the mapping between two consumers does.
@@ -175,7 +178,10 @@ fn settings(rng: &mut Rng, payload_limit: usize) -> QueueConsumerSettings {
                 Duration::from_secs(60),
             ]),
         },
-        visibility_timeout: seconds(rng, &[0, 2, 10, 30, 30, 120]),
+        attributes: QueueAttributes {
+            visibility_timeout: seconds(rng, &[0, 2, 10, 30, 30, 120]),
+            has_redrive_policy: rng.per_mille(500),
+        },
         function_timeout: seconds(rng, &[1, 3, 30, 200]),
         limits: QueueLimits {
             visibility_heartbeat: rng.per_mille(700),
@@ -203,6 +209,6 @@ fn sqs(rng: &mut Rng) -> SqsPlan {
         change_fault: rng.pick(&[0, 0, 50, 400]),
         entry_fault: rng.pick(&[0, 0, 50, 400]),
         done_anyway: rng.pick(&[0, 300]),
-        max_receives: rng.pick(&[1, 3]),
+        max_receives: rng.pick(&[1, 3, 5]),
     }
 }

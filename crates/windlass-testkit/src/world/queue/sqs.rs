@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use windlass_core::event::ENVELOPE_LEN;
 use windlass_core::ids::{KeyHash, MessageId, ReceiptHandle};
 use windlass_core::message::Message;
-use windlass_core::queue::EntryResult;
+use windlass_core::queue::{EntryResult, QueueConsumerSettings};
 use windlass_core::time::Timestamp;
 
 use super::plan::{Planned, SqsPlan};
@@ -19,6 +20,7 @@ const MAX_DUPLICATES: u32 = 100;
 pub(super) struct Sqs {
     pub(super) plan: SqsPlan,
     fifo: bool,
+    pub(super) has_redrive_policy: bool,
     /// A longer event can never be delivered; the queue redrives its message.
     max_len: usize,
     messages: Vec<Stored>,
@@ -54,7 +56,11 @@ pub(super) struct Delivered {
 }
 
 impl Sqs {
-    pub(super) fn new(plan: SqsPlan, fifo: bool, max_len: usize, messages: &[Planned]) -> Self {
+    pub(super) fn new(
+        plan: SqsPlan,
+        settings: &QueueConsumerSettings,
+        messages: &[Planned],
+    ) -> Self {
         let stored = |planned: &Planned| Stored {
             planned: *planned,
             visible_at: planned.sent,
@@ -63,8 +69,9 @@ impl Sqs {
         };
         Self {
             plan,
-            fifo,
-            max_len,
+            fifo: settings.mapping.fifo,
+            has_redrive_policy: settings.attributes.has_redrive_policy,
+            max_len: settings.limits.payload_limit - ENVELOPE_LEN,
             messages: messages.iter().map(stored).collect(),
             n_duplicates: 0,
         }
@@ -173,15 +180,21 @@ impl Sqs {
         self.messages[index].state == State::Redriven
     }
 
+    pub(super) fn is_undeliverable(&self, index: usize) -> bool {
+        let planned = &self.messages[index].planned;
+        planned.unreadable || self.max_len < planned.len
+    }
+
     pub(super) fn is_in_flight(&self, index: usize, now: Timestamp) -> bool {
         self.messages[index].is_in_flight(now)
     }
 
     fn redrive(&mut self, now: Timestamp) {
-        for stored in &mut self.messages {
-            let undeliverable = stored.planned.unreadable || self.max_len < stored.planned.len;
+        for index in 0..self.messages.len() {
+            let redrives = self.has_redrive_policy || self.is_undeliverable(index);
+            let stored = &mut self.messages[index];
             let exhausted = self.plan.max_receives <= stored.receives;
-            if undeliverable && exhausted && stored.visible_at <= now {
+            if redrives && exhausted && stored.is_visible(now) {
                 stored.state = State::Redriven;
             }
         }

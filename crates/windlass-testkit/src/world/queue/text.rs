@@ -14,7 +14,7 @@ pub(super) fn input_text(input: &QueueInput) -> String {
         | QueueInput::Invoked { .. }
         | QueueInput::Deleted { .. }
         | QueueInput::VisibilityChanged { .. }
-        | QueueInput::QueueTimeout(_)
+        | QueueInput::Attributes(_)
         | QueueInput::Drain => format!("{input:?}"),
     }
 }

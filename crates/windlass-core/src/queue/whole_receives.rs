@@ -1,0 +1,75 @@
+//! Receives of a FIFO queue with a redrive policy: each receive is one batch.
+//!
+//! A message that goes back although the function never saw it has lost one of the receives after
+//! which the queue moves it to the dead-letter queue. So no message is received that would wait for
+//! an earlier one of its group, and then go back with it.
+
+use std::time::Duration;
+
+use super::interface::QueueAttributes;
+use super::settings::QueueConsumerSettings;
+use crate::time::Timestamp;
+
+/// For how long receives are smaller, once the messages that were in the way may be received again.
+const REDUCED_FOR: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct WholeReceives {
+    fifo: bool,
+    has_redrive_policy: bool,
+    batch_size: usize,
+    reduced: Option<Reduced>,
+}
+
+/// A receive returned messages that could not be in its batch.
+#[derive(Clone, Copy, Debug)]
+struct Reduced {
+    max_messages: usize,
+    until: Timestamp,
+}
+
+impl WholeReceives {
+    pub(super) fn new(settings: &QueueConsumerSettings) -> Self {
+        Self {
+            fifo: settings.mapping.fifo,
+            has_redrive_policy: settings.attributes.has_redrive_policy,
+            batch_size: settings.mapping.batch_size,
+            reduced: None,
+        }
+    }
+
+    pub(super) fn set_attributes(&mut self, attributes: QueueAttributes) {
+        self.has_redrive_policy = attributes.has_redrive_policy;
+    }
+
+    /// Whether each receive is one batch.
+    pub(super) const fn apply(&self) -> bool {
+        self.fifo && self.has_redrive_policy
+    }
+
+    /// How many messages a receive may request.
+    pub(super) fn max_messages(&self, now: Timestamp) -> usize {
+        if !self.apply() {
+            return usize::MAX;
+        }
+        let reduced = self.reduced.filter(|it| now < it.until);
+        reduced.map_or(self.batch_size, |it| it.max_messages)
+    }
+
+    /// A receive returned more than the first `n_messages`, which could be in one batch. Messages
+    /// that fail become visible again after `queue_timeout`.
+    pub(super) fn reduce(&mut self, n_messages: usize, queue_timeout: Duration, now: Timestamp) {
+        self.reduced = Some(Reduced {
+            max_messages: n_messages.max(1),
+            until: now + queue_timeout + REDUCED_FOR,
+        });
+    }
+
+    /// A batch has failed: its messages come again after `queue_timeout`, with those that did not
+    /// fit next to them.
+    pub(super) fn batch_failed(&mut self, queue_timeout: Duration, now: Timestamp) {
+        if let Some(reduced) = self.reduced.as_mut().filter(|it| now < it.until) {
+            reduced.until = now + queue_timeout + REDUCED_FOR;
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A daemon that reads the stream by the rows of its mapping.
+//!
+//! The core decides what the rows are, what runs and which shards are gone. The consumers are simple
+//! ones: they deliver in order, save now and then, and stop anywhere.
+
+use std::collections::BTreeMap;
+
+use windlass_core::ids::ShardId;
+use windlass_core::lease::{Lease, LeaseKey};
+use windlass_core::lease_rows::{LeaseRowPlan, plan_lease_rows};
+use windlass_core::mapping::{DesiredState, Revision};
+use windlass_core::outcome::Fault;
+use windlass_core::position::Position;
+use windlass_core::reconcile::{Action, Running, reconcile};
+use windlass_core::shard::lineage::{ListingHistory, Shard, close_parents, is_gone};
+
+use super::listing::Absences;
+use super::rows::{self, Rows};
+use super::source::{Listed, Page, Source};
+use super::{BrokenInvariant, Trace, World, ensure};
+use crate::rng::Rng;
+
+const REVISION: Revision = Revision(1);
+
+/// What a daemon forgets when it restarts.
+#[derive(Debug, Default)]
+pub(super) struct Daemon {
+    /// `None` before the first listing.
+    history: Option<ListingHistory>,
+    /// The last listing.
+    pub(super) listed: Vec<Listed>,
+    pub(super) absences: Absences,
+    consumers: BTreeMap<LeaseKey, Consumer>,
+}
+
+#[derive(Debug)]
+struct Consumer {
+    epoch: u64,
+    /// After the last record that it delivered.
+    position: Position,
+}
+
+impl Daemon {
+    /// Whether a shard is read to its end, and not yet saved as such.
+    pub(super) fn has_unsaved_end(&self) -> bool {
+        let mut consumers = self.consumers.values();
+        consumers.any(|consumer| consumer.position == Position::ShardEnd)
+    }
+
+    /// A listing has succeeded.
+    pub(super) fn record(&mut self, listed: Vec<Listed>, rows: &Rows, source: &Source) {
+        if !listed.is_empty() {
+            let known = source.shards().map(|(id, _)| id);
+            let known = known.chain(rows.shards().map(|(id, _)| id));
+            self.absences.record(&listed, known, source.now);
+            self.listed.clone_from(&listed);
+        }
+        let history = self.history.get_or_insert_default();
+        history.record(shards(listed), source.now);
+    }
+
+    /// Compares the rows with the last listing, and what runs with the rows; returns whether the
+    /// listing is to be repeated soon.
+    pub(super) fn sync(
+        &mut self,
+        rows: &mut Rows,
+        source: &Source,
+        trace: &mut Trace,
+    ) -> Result<bool, BrokenInvariant> {
+        let leases = rows.leases();
+        let history = self.history.as_ref();
+        let plan = plan_lease_rows(&rows.mapping, &rows.source, history, &leases);
+        let is_inconsistent = plan.is_inconsistent;
+        if !plan.is_empty() {
+            trace.record(|| describe(&plan));
+        }
+        rows.apply(plan, &self.listed, source)?;
+        rows.check_consistency(is_inconsistent, &self.listed)?;
+        rows.check_starts(&self.listed)?;
+        self.reconcile(rows);
+        Ok(is_inconsistent)
+    }
+
+    fn reconcile(&mut self, rows: &mut Rows) {
+        let mapping = (rows.mapping.clone(), (REVISION, DesiredState::Enabled));
+        let running = self.consumers.iter().map(|(key, consumer)| {
+            let (revision, epoch) = (REVISION, consumer.epoch);
+            (key.clone(), Running { revision, epoch })
+        });
+        let running = running.collect();
+        for action in reconcile(&BTreeMap::from([mapping]), &rows.leases(), &running) {
+            match action {
+                Action::Start(key) => {
+                    if let Some((epoch, position)) = rows.take(&key) {
+                        self.consumers.insert(key, Consumer { epoch, position });
+                    }
+                }
+                Action::Stop(key) => {
+                    self.consumers.remove(&key);
+                }
+            }
+        }
+    }
+
+    fn pick(&self, rng: &mut Rng) -> Option<LeaseKey> {
+        let last = self.consumers.len().checked_sub(1)?;
+        self.consumers.keys().nth(rng.size(0, last)).cloned()
+    }
+}
+
+impl World {
+    /// Every consumer reads a page.
+    pub(super) fn read_all(&mut self) -> Result<(), BrokenInvariant> {
+        let keys: Vec<_> = self.daemon.consumers.keys().cloned().collect();
+        keys.iter().try_for_each(|key| self.read(key))
+    }
+
+    /// One consumer reads a page.
+    pub(super) fn read_any(&mut self) -> Result<(), BrokenInvariant> {
+        let picked = self.daemon.pick(&mut self.rng);
+        picked.map_or(Ok(()), |key| self.read(&key))
+    }
+
+    /// One consumer ends unasked; it starts again from its checkpoint.
+    pub(super) fn crash_any(&mut self) {
+        if let Some(key) = self.daemon.pick(&mut self.rng) {
+            self.daemon.consumers.remove(&key);
+        }
+    }
+
+    fn read(&mut self, key: &LeaseKey) -> Result<(), BrokenInvariant> {
+        let Some(mut consumer) = self.daemon.consumers.remove(key) else {
+            return Ok(());
+        };
+        if consumer.position != Position::ShardEnd {
+            self.read_page(rows::shard(key), &mut consumer)?;
+        }
+        let is_at_end = consumer.position == Position::ShardEnd;
+        if !self.is_faulty || self.rng.per_mille(self.plan.save) {
+            self.rows.save(key, consumer.epoch, &consumer.position);
+            if is_at_end {
+                return Ok(());
+            }
+        }
+        self.daemon.consumers.insert(key.clone(), consumer);
+        Ok(())
+    }
+
+    fn read_page(
+        &mut self,
+        shard: &ShardId,
+        consumer: &mut Consumer,
+    ) -> Result<(), BrokenInvariant> {
+        let result = self.page(shard, &consumer.position);
+        let from = &consumer.position;
+        self.trace
+            .record(|| format!("{shard} reads {from:?}: {result:?}"));
+        match result {
+            Ok(page) => {
+                if self.rows.is_former(shard, &self.source) && !page.records.is_empty() {
+                    self.source.read_by_former(shard);
+                }
+                for index in page.records {
+                    self.source.deliver(index)?;
+                    consumer.position = self.source.position_after(index);
+                }
+                if page.is_last && self.is_confirmed_end(shard) {
+                    consumer.position = Position::ShardEnd;
+                }
+            }
+            Err(Fault::Trimmed | Fault::UnknownPosition) => {
+                consumer.position = Position::TrimHorizon;
+            }
+            Err(fault) => {
+                let history = self.daemon.history.as_ref();
+                let is_absent = history.is_some_and(|history| history.is_absent(shard));
+                if is_gone(is_absent, fault) {
+                    self.check_proof(shard, fault)?;
+                    consumer.position = Position::ShardEnd;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn page(&mut self, shard: &ShardId, from: &Position) -> Result<Page, Fault> {
+        if self.is_faulty && self.rng.per_mille(self.source.plan.fault) {
+            let throttled = Fault::Throttled { retry_after: None };
+            let unknown = [Fault::UnknownPosition, Fault::Trimmed];
+            let fault = match self.rng.between(0, 5) {
+                0 | 1 if *from != Position::TrimHorizon => self.rng.pick(&unknown),
+                2 if self.source.plan.refuses_existing => Fault::Gone,
+                3 => throttled,
+                4 => Fault::Denied,
+                _ => Fault::Transient,
+            };
+            return Err(fault);
+        }
+        self.source.read(shard, from, &mut self.rng)
+    }
+
+    /// A source that returns no next iterator signals the end, which a listing must confirm.
+    fn is_confirmed_end(&mut self, shard: &ShardId) -> bool {
+        let Some(listed) = self.draw_listing() else {
+            return false;
+        };
+        let mut listed = shards(listed);
+        close_parents(&mut listed);
+        listed.iter().any(|it| it.id == *shard && it.is_closed)
+    }
+
+    fn check_proof(&self, shard: &ShardId, fault: Fault) -> Result<(), BrokenInvariant> {
+        let exists = self.source.get(shard).is_some() && !self.rows.is_former(shard, &self.source);
+        ensure(!exists, "checkpoint", || {
+            format!("{shard} is given up and exists")
+        })?;
+        let is_proven = fault == Fault::Gone && self.daemon.absences.are_proof(shard);
+        ensure(is_proven, "checkpoint", || {
+            format!("{shard} is given up without proof, after {fault:?}")
+        })
+    }
+}
+
+fn describe(plan: &LeaseRowPlan) -> String {
+    let name = |row: &Lease| row.key.unit.name();
+    let remove = plan.remove.iter();
+    let remove: Vec<_> = remove.map(|(row, why)| (name(row), why)).collect();
+    let insert: Vec<_> = plan.insert.iter().map(name).collect();
+    let set_start: Vec<_> = plan.set_start.iter().map(name).collect();
+    format!("    → remove {remove:?}, insert {insert:?}, set starts of {set_start:?}")
+}
+
+fn shards(listed: Vec<Listed>) -> Vec<Shard> {
+    let shards = listed.into_iter().map(|it| it.shard);
+    shards.collect()
+}
