@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use windlass_testkit::script::filter::FilterRunner;
 use windlass_testkit::script::lease::LeaseRunner;
+use windlass_testkit::script::process::ProcessRunner;
 use windlass_testkit::script::queue::QueueRunner;
 use windlass_testkit::script::shard::ShardRunner;
+use windlass_testkit::script::slots::SlotsRunner;
 
 #[test]
 fn shard() {
@@ -28,6 +30,22 @@ fn lease() {
     for path in scripts("lease") {
         println!("{}", path.display());
         goldenscript::run(&mut LeaseRunner::default(), path).unwrap();
+    }
+}
+
+#[test]
+fn slots() {
+    for path in scripts("slots") {
+        println!("{}", path.display());
+        goldenscript::run(&mut SlotsRunner::default(), path).unwrap();
+    }
+}
+
+#[test]
+fn process() {
+    for path in scripts("process") {
+        println!("{}", path.display());
+        goldenscript::run(&mut ProcessRunner::default(), path).unwrap();
     }
 }
 

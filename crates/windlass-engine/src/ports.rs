@@ -124,6 +124,14 @@ pub trait Target: Send + Sync {
     /// Invokes the function and waits for its answer.
     async fn invoke(&self, invocation: Invocation) -> Outcome;
 
+    /// How many invocations may run at a time, whichever mappings they are of, at least 1; `None`: any
+    /// number. The engine keeps this limit.
+    fn concurrency(&self) -> Option<usize>;
+
+    /// Ends what the target keeps running, when no mapping will invoke it any more. A function that
+    /// runs elsewhere has nothing to end.
+    async fn close(&self) {}
+
     /// The time after which an invocation is given up. It may have to be looked up, which takes a few
     /// seconds at most.
     async fn timeout(&self) -> Duration;

@@ -20,6 +20,7 @@ use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{PageMemory, ReadGrant};
 use crate::ports::{CheckpointSave, StreamReader};
+use crate::slots::{NextSlot, Slot};
 use crate::status::{
     SourceCall, SourceCalls, UnitHandle, UnitView, describe_gap, describe_unreadable,
 };
@@ -31,6 +32,7 @@ pub(crate) struct ShardDriver {
     pub(crate) memory: PageMemory,
     pub(crate) stop: watch::Receiver<Stop>,
     pub(crate) status: UnitHandle,
+    pub(crate) next_slot: NextSlot,
 }
 
 /// What the I/O of a shard needs.
@@ -67,6 +69,11 @@ impl ShardDriver {
                     return Some(finish);
                 }
             }
+            if self.next_slot.take_news() {
+                let now = self.io.clock.now();
+                self.consumer.handle(ShardInput::SlotGranted, now);
+                continue;
+            }
             let view = self.consumer.view();
             self.memory.settle(&view);
             self.status.publish(UnitView::Shard(view));
@@ -78,6 +85,10 @@ impl ShardDriver {
                     Stop::No => {}
                 },
                 Some(completion) = in_flight.next() => self.handle_completion(completion),
+                () = self.next_slot.granted() => {
+                    let now = self.io.clock.now();
+                    self.consumer.handle(ShardInput::SlotGranted, now);
+                }
                 () = timer.sleep_until(self.consumer.poll_timeout()) => {
                     self.consumer.handle_timeout(self.io.clock.now());
                 }
@@ -85,7 +96,7 @@ impl ShardDriver {
         }
     }
 
-    fn execute(&self, command: ShardCommand, in_flight: &InFlight) -> ControlFlow<Finish> {
+    fn execute(&mut self, command: ShardCommand, in_flight: &InFlight) -> ControlFlow<Finish> {
         let io = Arc::clone(&self.io);
         let future: BoxFuture<'static, Completion> = match command {
             ShardCommand::Read {
@@ -96,7 +107,20 @@ impl ShardDriver {
                 let grant = self.memory.grant_read(limit);
                 Box::pin(io.read(from, timeout, grant))
             }
-            ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch)),
+            ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch, self.next_slot.take())),
+            ShardCommand::RequestSlot => {
+                let Invoker {
+                    slots,
+                    backpressure,
+                    ..
+                } = &io.invoker;
+                self.next_slot.request(slots, backpressure);
+                return ControlFlow::Continue(());
+            }
+            ShardCommand::CancelSlot => {
+                self.next_slot.cancel();
+                return ControlFlow::Continue(());
+            }
             ShardCommand::Save(checkpoint) => Box::pin(io.save(checkpoint)),
             ShardCommand::Report(report) => {
                 self.report(&report);
@@ -165,12 +189,13 @@ impl ShardIo {
         Completion::Read { result, grant }
     }
 
-    async fn invoke(self: Arc<Self>, batch: Batch) -> Completion {
+    async fn invoke(self: Arc<Self>, batch: Batch, slot: Slot) -> Completion {
         let newest = batch.records.last().expect("a batch is never empty");
         let newest = newest.approximate_arrival();
         let n_records = batch.records.len();
         let event = || Event::of_records(&batch.records);
-        let outcome = self.invoker.invoke(batch.attempt, n_records, newest, event);
+        let invoker = &self.invoker;
+        let outcome = invoker.invoke(slot, batch.attempt, n_records, newest, event);
         let outcome = outcome.await;
         Completion::Other(ShardInput::Invoked {
             batch: batch.id,

@@ -20,6 +20,7 @@ use crate::position::{Checkpoint, Position};
 use crate::progress::Progress;
 use crate::record::Record;
 use crate::retry::Jitter;
+use crate::slot_request::SlotRequest;
 use crate::time::Timestamp;
 
 /// Processes one leased shard of one mapping.
@@ -32,6 +33,7 @@ pub struct ShardConsumer {
     jitter: Jitter,
     read_state: ReadState,
     lane: Lane,
+    slot: SlotRequest,
     progress: Progress,
     checkpoint_writer: CheckpointWriter,
     batch_ids: BatchIds,
@@ -70,6 +72,7 @@ impl ShardConsumer {
             jitter: Jitter::new(seed, limits.backoff_jitter_percent),
             read_state: ReadState::new(from.clone(), now),
             lane: Lane::new(&settings),
+            slot: SlotRequest::None,
             progress: Progress::new(from.clone()),
             checkpoint_writer: CheckpointWriter::new(from),
             batch_ids: BatchIds::default(),
@@ -94,7 +97,8 @@ impl ShardConsumer {
             ShardInput::Read(result) => self.handle_read(result, now),
             ShardInput::Invoked { batch, outcome } => self.handle_invoked(batch, outcome, now),
             ShardInput::Saved(result) => self.handle_saved(result, now),
-            ShardInput::Drain => self.lifecycle = Lifecycle::Draining,
+            ShardInput::SlotGranted => self.slot.grant(),
+            ShardInput::Drain => self.drain(),
         }
         self.advance(now);
     }
@@ -125,7 +129,7 @@ impl ShardConsumer {
         }
         let read = self.read_state.due().filter(|_| 0 < self.read_room());
         let read = read.map(|at| (at, ShardTimer::Read));
-        [read, save, self.lane.due()].into_iter().flatten().min()
+        [read, save, self.lane_due()].into_iter().flatten().min()
     }
 
     /// Records that were read since the start, each counted once.
@@ -157,7 +161,7 @@ impl ShardConsumer {
         let store = self.checkpoint_writer.fault().map(Waiting::Store);
         let source = self.read_state.waiting().cloned();
         let causes = [
-            (function, self.lane.due().map(|(at, _)| at)),
+            (function, self.lane_due().map(|(at, _)| at)),
             (store, self.checkpoint_writer.due()),
             (source, self.read_state.due()),
         ];
@@ -226,6 +230,14 @@ impl ShardConsumer {
         self.last_outcome = Some(outcome);
     }
 
+    fn drain(&mut self) {
+        if self.slot.is_waiting() {
+            self.slot = SlotRequest::None;
+            self.command(ShardCommand::CancelSlot);
+        }
+        self.lifecycle = Lifecycle::Draining;
+    }
+
     fn handle_saved(&mut self, result: Result<Swap, Fault>, now: Timestamp) {
         match result {
             Ok(Swap::Done) => self.checkpoint_writer.succeeded(),
@@ -253,9 +265,23 @@ impl ShardConsumer {
 
     fn advance_lane(&mut self, now: Timestamp) {
         let no_more = self.read_state.is_at_shard_end() || self.buffer_room() == 0;
-        if let Some(batch) = self.lane.next_batch(no_more, &mut self.batch_ids, now) {
-            self.command(ShardCommand::Invoke(batch));
+        match self.slot {
+            SlotRequest::None if self.lane.is_due(no_more, now) => {
+                self.slot = SlotRequest::Waiting;
+                self.command(ShardCommand::RequestSlot);
+            }
+            SlotRequest::Granted => {
+                self.slot = SlotRequest::None;
+                let batch = self.lane.start(&mut self.batch_ids);
+                self.command(ShardCommand::Invoke(batch));
+            }
+            SlotRequest::None | SlotRequest::Waiting => {}
         }
+    }
+
+    /// When the next batch will be due, and why; `None` while it waits for its slot.
+    fn lane_due(&self) -> Option<(Timestamp, ShardTimer)> {
+        self.lane.due().filter(|_| self.slot.is_none())
     }
 
     fn advance_reads(&mut self, now: Timestamp) {
@@ -339,7 +365,10 @@ impl ShardConsumer {
     }
 
     fn command(&mut self, command: ShardCommand) {
-        let starts = matches!(command, ShardCommand::Invoke(_) | ShardCommand::Read { .. });
+        let starts = matches!(
+            command,
+            ShardCommand::Invoke(_) | ShardCommand::Read { .. } | ShardCommand::RequestSlot
+        );
         match self.lifecycle {
             Lifecycle::Running => {}
             Lifecycle::Draining => assert!(!starts, "I7: a drain starts nothing"),
@@ -354,6 +383,7 @@ impl ShardConsumer {
         }
         let in_flight = self.read_state.is_in_flight()
             || self.checkpoint_writer.is_in_flight()
+            || self.slot.is_waiting()
             || 0 < self.lane.n_in_flight();
         let timeout = self.poll_timeout();
         assert!(in_flight || timeout.is_some(), "I9: it never gets stuck");

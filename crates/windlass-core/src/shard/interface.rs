@@ -64,6 +64,8 @@ pub enum ShardInput {
         batch: BatchId,
         outcome: Outcome,
     },
+    /// The slot that was requested.
+    SlotGranted,
     /// `Conflict`: another daemon holds the lease; nothing more may be written.
     Saved(Result<Swap, Fault>),
     /// Finish what is in flight and start nothing new.
@@ -79,6 +81,11 @@ pub enum ShardCommand {
         limit: u32,
         timeout: Duration,
     },
+    /// Wait for the slot of an invocation. At most one request is in flight.
+    RequestSlot,
+    /// The slot is not needed: cancel the request.
+    CancelSlot,
+    /// Takes the slot that was granted.
     Invoke(Batch),
     /// Write the checkpoint. At most one save is in flight.
     Save(Checkpoint),

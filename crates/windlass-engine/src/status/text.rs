@@ -47,6 +47,8 @@ pub fn waiting_for(unit: &UnitStatus, now: Timestamp) -> Option<String> {
     let limit = |limit| match limit {
         Limit::Memory => "memory limit reached: events of unfinished invocations fill the daemon",
         Limit::Invocations => "the daemon's limit of concurrent invocations is reached",
+        Limit::FunctionConcurrency => "the function's maximum concurrency is reached",
+        Limit::MappingConcurrency => "the mapping's maximum concurrency is reached",
     };
     describe_view(unit, now)
         .or_else(|| unit.limit.map(limit).map(ToOwned::to_owned))

@@ -34,6 +34,9 @@ pub struct ShardRunner {
     /// The read in flight.
     read: Option<Cursor>,
     is_saving: bool,
+    /// Whether the function has a slot for the shard.
+    slots_free: bool,
+    slot_requested: bool,
     n_iterators: usize,
     /// Output of the current block.
     output: String,
@@ -47,6 +50,8 @@ impl Default for ShardRunner {
             in_flight: None,
             read: None,
             is_saving: false,
+            slots_free: true,
+            slot_requested: false,
             n_iterators: 0,
             output: String::new(),
         }
@@ -65,6 +70,10 @@ impl Runner for ShardRunner {
                 self.advance(time)?;
             }
             "view" => self.view()?,
+            "slots" => {
+                self.slots_free = arguments.number_word()? != 0;
+                self.show_commands()?;
+            }
             _ => {
                 let input = self.input(&command.name, &mut arguments)?;
                 let now = self.now;
@@ -124,6 +133,7 @@ impl ShardRunner {
         let seed = arguments.number("seed", 0)? as u64;
         self.consumer = Some(ShardConsumer::new(settings, checkpoint, seed, self.now));
         (self.in_flight, self.read, self.is_saving) = (None, None, false);
+        (self.slots_free, self.slot_requested) = (true, false);
         self.show_commands()
     }
 
@@ -227,9 +237,19 @@ impl ShardRunner {
                 ShardCommand::Invoke(batch) => self.in_flight = Some(batch.id),
                 ShardCommand::Read { from, .. } => self.read = Some(from.clone()),
                 ShardCommand::Save(_) => self.is_saving = true,
+                ShardCommand::RequestSlot => self.slot_requested = true,
+                ShardCommand::CancelSlot => self.slot_requested = false,
                 ShardCommand::Report(_) | ShardCommand::Finish(_) => {}
             }
-            writeln!(self.output, "{}", command_text(&command))?;
+            let is_granted = self.slots_free && matches!(command, ShardCommand::RequestSlot);
+            if !is_granted {
+                writeln!(self.output, "{}", command_text(&command))?;
+            }
+        }
+        if self.slots_free && std::mem::take(&mut self.slot_requested) {
+            let now = self.now;
+            self.consumer()?.handle(ShardInput::SlotGranted, now);
+            self.show_commands()?;
         }
         Ok(())
     }
@@ -301,6 +321,8 @@ fn command_text(command: &ShardCommand) -> String {
             let inclusive = if from.inclusive { " inclusive" } else { "" };
             format!("read {position} iterator={iterator} limit={limit}{inclusive}{timeout}")
         }
+        ShardCommand::RequestSlot => "request slot".to_owned(),
+        ShardCommand::CancelSlot => "cancel slot".to_owned(),
         ShardCommand::Invoke(batch) => {
             let numbers = batch.records.iter();
             let numbers: Vec<_> = numbers.map(Record::sequence_number).collect();

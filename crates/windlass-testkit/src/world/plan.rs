@@ -34,6 +34,8 @@ pub(super) struct Plan {
     pub(super) source: SourcePlan,
     pub(super) function: FunctionPlan,
     pub(super) store: StorePlan,
+    /// How long a slot is waited for, in milliseconds.
+    pub(super) slot_latency: (u64, u64),
     /// Chances of each step, per mille: a crash, a drain, a lost lease, trimmed records, a timer that
     /// is not due.
     pub(super) crash: u64,
@@ -140,6 +142,7 @@ impl Plan {
                 fault: rng.pick(&[0, 0, 50, 400]),
                 done_anyway: rng.pick(&[0, 300]),
             },
+            slot_latency: slot_latency(rng),
             crash: rng.pick(&[0, 0, 5, 30]),
             drain: rng.pick(&[0, 0, 5, 30]),
             lease_loss: rng.pick(&[0, 0, 0, 5]),
@@ -155,6 +158,11 @@ impl Plan {
         let max = self.settings.limits.buffer_records * 2;
         self.settings.mapping.batch_size = rng.size(1, max);
     }
+}
+
+/// Draws how long the slot of an invocation is waited for.
+pub(super) fn slot_latency(rng: &mut Rng) -> (u64, u64) {
+    rng.pick(&[(0, 0), (0, 0), (0, 100), (0, 20_000)])
 }
 
 /// Draws the fault of a failed call.

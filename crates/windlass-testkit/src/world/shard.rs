@@ -63,6 +63,8 @@ enum Event {
         from: Cursor,
         limit: u32,
     },
+    /// The slot that was requested is granted.
+    Slot,
     Invoke(Batch),
     Save(Checkpoint),
     /// The lease keeper notices that the lease is lost, and drops the consumer.
@@ -188,6 +190,7 @@ impl World {
                 ));
                 self.feed(ShardInput::Read(result), trace)
             }
+            Event::Slot => self.feed(ShardInput::SlotGranted, trace),
             Event::Invoke(batch) => {
                 let outcome = self.function.invoke(contents, &batch, faulty, now, rng);
                 let batch = batch.id;
@@ -258,6 +261,16 @@ impl World {
                 ShardCommand::Read { from, limit, .. } => {
                     let latency = self.source.latency(&mut self.rng);
                     (latency, Event::Read { from, limit })
+                }
+                ShardCommand::RequestSlot => {
+                    let (low, high) = self.plan.slot_latency;
+                    (self.rng.millis(low, high), Event::Slot)
+                }
+                ShardCommand::CancelSlot => {
+                    self.totals.cancellations += 1;
+                    self.events
+                        .retain(|(_, event)| !matches!(event, Event::Slot));
+                    continue;
                 }
                 ShardCommand::Invoke(batch) => {
                     self.totals.invocations += 1;

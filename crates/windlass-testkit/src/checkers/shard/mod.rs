@@ -4,7 +4,7 @@
 //!
 //! Further checks: `attempt` (a batch is retried unchanged, and only a reached function uses an
 //! attempt), `window` (which records a batch holds, and when it closes), `reading` (each read
-//! starts where the last one ended), `report`, `finish` and `view`.
+//! starts where the last one ended), `slot` (when one is requested), `report`, `finish` and `view`.
 
 mod model;
 
@@ -21,6 +21,7 @@ use windlass_core::time::Timestamp;
 
 use self::model::Model;
 use super::due_range::DueRange;
+use super::slot_request::Slot;
 use super::{BrokenInvariant, ensure};
 use crate::world::Contents;
 
@@ -57,6 +58,10 @@ impl ShardChecker {
             }
             ShardInput::Saved(Err(fault)) => {
                 self.0.save_failed(*fault, now);
+                Ok(())
+            }
+            ShardInput::SlotGranted => {
+                self.0.slot = Slot::Granted;
                 Ok(())
             }
             ShardInput::Drain => {
@@ -101,7 +106,20 @@ impl ShardChecker {
                 reads_continue(model, from, *limit, now)?;
                 model.begin_read(from, *limit as usize, now);
             }
+            ShardCommand::RequestSlot => {
+                slots_are_requested_for_a_batch(model, now)?;
+                model.slot = Slot::Requested;
+            }
+            ShardCommand::CancelSlot => {
+                let holds = model.draining && model.slot == Slot::Requested;
+                ensure(holds, "slot", || "a cancel without a cause".to_owned())?;
+                model.slot = Slot::None;
+            }
             ShardCommand::Invoke(batch) => {
+                let slot = std::mem::take(&mut model.slot);
+                ensure(slot == Slot::Granted, "I7", || {
+                    "an invocation without a slot".to_owned()
+                })?;
                 i3_one_invocation(model)?;
                 i4_in_order(model, batch, contents)?;
                 i5_batches_respect_their_limits(model, batch)?;
@@ -193,6 +211,18 @@ fn i3_one_invocation(model: &Model) -> Checked {
     })
 }
 
+fn slots_are_requested_for_a_batch(model: &Model, now: Timestamp) -> Checked {
+    ensure(model.slot == Slot::None, "slot", || {
+        "a second request for a slot".to_owned()
+    })?;
+    i3_one_invocation(model)?;
+    i10_invocations_respect_their_backoff(model, now)?;
+    let due = (!model.pending.is_empty()).then(|| model.batch_due().earliest);
+    ensure(due.is_some_and(|due| due <= now), "window", || {
+        format!("a slot is requested at {now:?}, the batch is due at {due:?}")
+    })
+}
+
 fn i4_in_order(model: &Model, batch: &Batch, contents: &Contents) -> Checked {
     let given: Vec<_> = batch
         .records
@@ -268,7 +298,10 @@ fn i6_the_buffer_is_bounded(model: &Model) -> Checked {
 }
 
 fn i7_nothing_begins_after_drain(model: &Model, command: &ShardCommand) -> Checked {
-    let begins = matches!(command, ShardCommand::Invoke(_) | ShardCommand::Read { .. });
+    let begins = matches!(
+        command,
+        ShardCommand::Invoke(_) | ShardCommand::Read { .. } | ShardCommand::RequestSlot
+    );
     ensure(!(model.draining && begins), "I7", || {
         format!("{command:?} while draining")
     })
@@ -296,19 +329,27 @@ fn i9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>, now: Timesta
         let due = model.save_failed.map(|failed| failed.due.latest);
         by(due.unwrap_or(now), "a save")?;
     }
+    ensure(model.slot != Slot::Granted, "I9", || {
+        "a slot is not used".to_owned()
+    })?;
     if model.draining {
+        ensure(model.slot == Slot::None, "I7", || {
+            "a drain waits for a slot".to_owned()
+        })?;
         let busy = model.in_flight.is_some() || model.save.is_some() || unsaved;
         return ensure(busy, "I9", || {
             "a drain with nothing to wait for does not end".to_owned()
         });
     }
-    if model.in_flight.is_none() && !model.pending.is_empty() {
+    let waits = model.slot == Slot::Requested;
+    if !waits && model.in_flight.is_none() && !model.pending.is_empty() {
         by(model.batch_due().latest, "a batch")?;
     }
     if model.read.is_none() && !model.ended && 0 < model.read_room() {
         by(model.read_due.latest, "a read")?;
     }
     let begun = model.read.is_some() || model.in_flight.is_some() || model.save.is_some();
+    let begun = begun || waits;
     ensure(begun || timeout.is_some(), "I9", || "stuck".to_owned())
 }
 
@@ -450,9 +491,10 @@ fn next_at_matches(model: &Model, view: &ShardView, timeout: Option<Timestamp>) 
     match view.waiting {
         _ if model.draining || model.finished.is_some() => view.next_at == timeout,
         None => view.next_at == timeout,
-        Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => {
-            failed(model.failed.as_ref().map(|failed| failed.due))
-        }
+        Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => match model.slot {
+            Slot::None => failed(model.failed.as_ref().map(|failed| failed.due)),
+            Slot::Requested | Slot::Granted => view.next_at.is_none(),
+        },
         Some(Waiting::Store(_)) => failed(model.save_failed.map(|failed| failed.due)),
         Some(Waiting::Source(_) | Waiting::Unreadable(_)) => match model.read {
             Some(_) => view.next_at.is_none(),

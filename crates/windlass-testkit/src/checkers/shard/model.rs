@@ -12,6 +12,7 @@ use windlass_core::time::Timestamp;
 
 use super::event_bytes;
 use crate::checkers::due_range::DueRange;
+use crate::checkers::slot_request::Slot;
 use crate::checkers::{BrokenInvariant, ensure};
 use crate::sample_filter;
 use crate::world::Contents;
@@ -53,6 +54,7 @@ pub(super) struct Model {
     /// When the batching window began.
     window: Option<Timestamp>,
 
+    pub(super) slot: Slot,
     /// How many pending records are in flight.
     pub(super) in_flight: Option<usize>,
     pub(super) failed: Option<FailedBatch>,
@@ -149,6 +151,7 @@ impl Model {
             arrivals: VecDeque::new(),
             pending_bytes: 0,
             window: None,
+            slot: Slot::None,
             in_flight: None,
             failed: None,
             last_outcome: None,
