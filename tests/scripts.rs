@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use windlass_testkit::script::filter::FilterRunner;
 use windlass_testkit::script::lease::LeaseRunner;
+use windlass_testkit::script::process::ProcessRunner;
 use windlass_testkit::script::queue::QueueRunner;
 use windlass_testkit::script::shard::ShardRunner;
 use windlass_testkit::script::slots::SlotsRunner;
@@ -37,6 +38,14 @@ fn slots() {
     for path in scripts("slots") {
         println!("{}", path.display());
         goldenscript::run(&mut SlotsRunner::default(), path).unwrap();
+    }
+}
+
+#[test]
+fn process() {
+    for path in scripts("process") {
+        println!("{}", path.display());
+        goldenscript::run(&mut ProcessRunner::default(), path).unwrap();
     }
 }
 

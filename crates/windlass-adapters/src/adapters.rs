@@ -1,23 +1,28 @@
 //! Makes adapters from ARNs and names.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use windlass_core::arn::{Arn, ArnScope, SourceArn, StreamKind};
 use windlass_core::function::FunctionName;
 use windlass_core::mapping::{QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
 use windlass_core::time::Timestamp;
+use windlass_engine::clock::Clock;
 use windlass_engine::ports::{
     AdapterFactory, BoxError, FunctionLookup, PortError, QueueReader, ResourceLookup, StreamReader,
     Target,
 };
 
+use windlass_engine::status::StatusBoard;
+
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
 use crate::aws::{Aws, AwsSettings, Partition, source_exists};
+use crate::targets::process::{ProcessTarget, ProcessTargetParts};
 use crate::targets::{FunctionKind, FunctionSettings, HttpTarget, LambdaTarget, find_function};
 use crate::tls_roots::CaBundle;
 
@@ -54,6 +59,9 @@ pub struct Adapters {
     /// One target per function: all mappings of a function share its concurrency limit. A target
     /// ends with the last of its users.
     targets: Mutex<BTreeMap<Arn, Weak<dyn Target>>>,
+    /// Functions that run in processes of this machine, by name. They live as long as the daemon:
+    /// they may have processes while no mapping uses them.
+    processes: OnceLock<BTreeMap<String, Arc<ProcessTarget>>>,
 }
 
 impl Adapters {
@@ -66,7 +74,55 @@ impl Adapters {
             ca_bundle: settings.aws.ca_bundle,
             functions: settings.functions,
             targets: Mutex::default(),
+            processes: OnceLock::new(),
         }
+    }
+
+    /// Starts the processes of functions, as many as each needs from the start. Must be called in
+    /// the runtime that is to run them.
+    pub fn start_processes(&self, board: &StatusBoard, clock: Clock) {
+        self.processes.get_or_init(|| {
+            let functions = self.functions.iter().filter_map(|(name, settings)| {
+                let FunctionKind::Process(function) = &settings.kind else {
+                    return None;
+                };
+                let arn = FunctionName::parse(name)?.resolve(&self.home);
+                let target = ProcessTarget::start(ProcessTargetParts {
+                    name: name.clone(),
+                    arn,
+                    region: self.home.region.clone(),
+                    function: function.clone(),
+                    timeout: settings
+                        .timeout
+                        .unwrap_or(FunctionSettings::DEFAULT_TIMEOUT),
+                    clock,
+                    status: board.function(name),
+                });
+                Some((name.clone(), Arc::new(target)))
+            });
+            functions.collect()
+        });
+    }
+
+    /// Stops the processes without an event; the others finish theirs.
+    pub fn drain_processes(&self) {
+        for target in self.processes() {
+            target.drain();
+        }
+    }
+
+    /// Waits until all processes have ended after a drain.
+    pub async fn drained_processes(&self) {
+        join_all(self.processes().map(|target| target.stopped())).await;
+    }
+
+    /// Kills all processes and waits for their end.
+    pub async fn kill_processes(&self) {
+        join_all(self.processes().map(|target| target.kill())).await;
+    }
+
+    fn processes(&self) -> impl Iterator<Item = &Arc<ProcessTarget>> {
+        self.processes.get().into_iter().flat_map(BTreeMap::values)
     }
 
     /// The function of the configuration that an ARN of our own region and account names.
@@ -96,6 +152,13 @@ impl Adapters {
                 let timeout = timeout.unwrap_or(FunctionSettings::DEFAULT_TIMEOUT);
                 let ca_bundle = self.ca_bundle.as_ref();
                 Arc::new(HttpTarget::new(http, timeout, limit, ca_bundle)?)
+            }
+            FunctionKind::Process(_) => {
+                let name = FunctionName::parse(function.as_str()).map(|it| it.name);
+                let processes = self.processes.get();
+                let target = processes.zip(name).and_then(|(all, name)| all.get(&name));
+                let target = target.ok_or("the processes of functions are not started")?;
+                Arc::clone(target) as _
             }
             FunctionKind::Lambda(arn) => {
                 let client = &self.aws.clients_for(arn).lambda;
@@ -174,7 +237,9 @@ impl ResourceLookup for Adapters {
     async fn function(&self, name: &FunctionName) -> Result<FunctionLookup, PortError> {
         let arn = name.resolve(&self.home);
         let arn = match self.configured(&arn).map(|function| &function.kind) {
-            Some(FunctionKind::Http(_)) => return Ok(FunctionLookup::Found(arn)),
+            Some(FunctionKind::Http(_) | FunctionKind::Process(_)) => {
+                return Ok(FunctionLookup::Found(arn));
+            }
             Some(FunctionKind::Lambda(lambda)) => lambda.clone(),
             None => arn,
         };
@@ -185,7 +250,7 @@ impl ResourceLookup for Adapters {
         let arn = name.resolve(&self.home);
         Some(match self.configured(&arn).map(|function| &function.kind) {
             Some(FunctionKind::Lambda(lambda)) => lambda.clone(),
-            Some(FunctionKind::Http(_)) | None => arn,
+            Some(FunctionKind::Http(_) | FunctionKind::Process(_)) | None => arn,
         })
     }
 

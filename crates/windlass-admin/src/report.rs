@@ -34,6 +34,29 @@ pub struct MappingReport {
     pub queue: Option<QueueReport>,
 }
 
+/// `GET /windlass/v1/functions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionsReport {
+    pub functions: Vec<FunctionReport>,
+}
+
+/// A function that runs in processes of the daemon's machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionReport {
+    pub name: String,
+    /// Those that have not exited.
+    pub processes: usize,
+    /// Those that have an event.
+    pub busy: usize,
+    /// Since the daemon started.
+    pub starts: u64,
+    pub exits: u64,
+    pub last_start_at: Option<String>,
+    /// Why no process can be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
 /// Events since the daemon started; `failed_invocations` counts invocations.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CountsReport {

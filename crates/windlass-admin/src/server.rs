@@ -142,6 +142,7 @@ fn router(state: Arc<ServerState>) -> Router {
         .merge(api::routes())
         .route("/windlass/v1/mappings", get(status::list))
         .route("/windlass/v1/mappings/{uuid}", get(status::get))
+        .route("/windlass/v1/functions", get(status::functions))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics))

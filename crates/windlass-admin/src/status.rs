@@ -22,7 +22,8 @@ use crate::api::Uuid;
 use crate::errors::ApiError;
 use crate::problems::{ConfigProblem, MappingProblems};
 use crate::report::{
-    CheckpointReport, CountsReport, MappingReport, QueueReport, ShardReport, rfc3339,
+    CheckpointReport, CountsReport, FunctionReport, FunctionsReport, MappingReport, QueueReport,
+    ShardReport, rfc3339,
 };
 use crate::state::ServerState;
 
@@ -82,6 +83,23 @@ pub(crate) async fn get(
     add_units(&mut report, &status, &leases, clock);
     report.problem = report.problem.or_else(|| problem.map(|it| it.text));
     Ok(Json(report))
+}
+
+/// `GET /windlass/v1/functions`: the functions that run in processes of this machine.
+pub(crate) async fn functions(State(state): State<Arc<ServerState>>) -> Json<FunctionsReport> {
+    let functions = state.control.board().functions().into_iter();
+    let functions = functions.map(|(name, counts)| FunctionReport {
+        name,
+        processes: counts.processes,
+        busy: counts.busy,
+        starts: counts.starts,
+        exits: counts.exits,
+        last_start_at: counts.last_start.and_then(rfc3339),
+        problem: counts.problem,
+    });
+    Json(FunctionsReport {
+        functions: functions.collect(),
+    })
 }
 
 /// A mapping of the configuration file that could not be written to the store yet.

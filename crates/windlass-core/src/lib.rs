@@ -46,6 +46,7 @@ mod retry;
 mod slot_request;
 pub mod slots;
 
+pub mod process;
 pub mod queue;
 pub mod shard;
 

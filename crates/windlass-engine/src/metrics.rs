@@ -5,7 +5,7 @@
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html>
 
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics::{Label, counter, describe_counter, describe_gauge, gauge};
 use windlass_core::event::PAYLOAD_LIMIT;
 
 use crate::histogram::render_head;
@@ -39,6 +39,10 @@ const BUFFER_LIMIT: &str = "windlass_buffer_limit_bytes";
 const INVOCATIONS: &str = "windlass_concurrent_invocations";
 const QUEUE_INVOCATIONS: &str = "windlass_queue_concurrent_invocations";
 const LIMIT: &str = "windlass_limit";
+const FUNCTION_PROCESSES: &str = "windlass_function_processes";
+const FUNCTION_BUSY: &str = "windlass_function_busy";
+const FUNCTION_STARTS: &str = "windlass_function_starts_total";
+const FUNCTION_EXITS: &str = "windlass_function_exits_total";
 const LOG_LINES_DROPPED: &str = "windlass_log_lines_dropped_total";
 
 const COUNTERS: [CounterOfCounts; 11] = [
@@ -116,6 +120,10 @@ pub fn describe() {
         QUEUE_INVOCATIONS,
         "invocations in flight of a mapping on a queue"
     );
+    describe_gauge!(FUNCTION_PROCESSES, "processes of a function");
+    describe_gauge!(FUNCTION_BUSY, "processes of a function that have an event");
+    describe_counter!(FUNCTION_STARTS, "starts of processes of a function");
+    describe_counter!(FUNCTION_EXITS, "processes of a function that have ended");
     describe_gauge!(LIMIT, "limits of the daemon, by name");
     describe_counter!(
         LOG_LINES_DROPPED,
@@ -139,6 +147,13 @@ pub fn publish(board: &StatusBoard, budget: &Budget) {
     gauge!(BUFFER_LIMIT).set(as_f64(budget.total()));
     for (labels, n_invocations) in board.queue_invocations() {
         gauge!(QUEUE_INVOCATIONS, labels.iter()).set(as_f64(n_invocations));
+    }
+    for (name, counts) in board.functions() {
+        let labels = vec![Label::new("function", name)];
+        gauge!(FUNCTION_PROCESSES, labels.clone()).set(as_f64(counts.processes));
+        gauge!(FUNCTION_BUSY, labels.clone()).set(as_f64(counts.busy));
+        counter!(FUNCTION_STARTS, labels.clone()).absolute(counts.starts);
+        counter!(FUNCTION_EXITS, labels).absolute(counts.exits);
     }
     limit("buffered_bytes", budget.total());
     limit("buffered_bytes_per_shard", MAX_BUFFERED_BYTES);

@@ -45,6 +45,7 @@ pub(crate) struct App {
 pub(crate) struct Running {
     stop: watch::Sender<Stop>,
     supervisor: JoinSet<()>,
+    adapters: Arc<Adapters>,
     /// Looks up and writes mappings of the file; cancelled on drop.
     _config: JoinSet<()>,
     readiness: Readiness,
@@ -119,8 +120,8 @@ impl App {
         let readiness = Readiness::default();
         let control = Control::new(ControlParts {
             store: self.store,
-            lookup: self.adapters,
-            board: self.board,
+            lookup: Arc::clone(&self.adapters) as _,
+            board: Arc::clone(&self.board),
             wakeup: self.supervisor.wakeup(),
             clock: self.clock,
             problems,
@@ -133,6 +134,8 @@ impl App {
             budget: self.budget,
             allowed_hosts: self.config.listen.allowed_hosts,
         };
+        // Their start overlaps with everything else.
+        self.adapters.start_processes(&self.board, self.clock);
         let server = Server::start(self.listener, parts).context("starting the API server")?;
         // The API answers already. What the file changes is written before anything runs, except for
         // mappings whose functions must be looked up.
@@ -146,6 +149,7 @@ impl App {
         Ok(Running {
             stop,
             supervisor,
+            adapters: self.adapters,
             _config: config,
             readiness,
             server,
@@ -177,9 +181,15 @@ impl Running {
     ) -> anyhow::Result<()> {
         self.readiness.drain();
         self.stop.send_replace(Stop::Drain);
+        self.adapters.drain_processes();
         let mut drained = Ok(());
+        let end = async {
+            let end = self.supervisor.join_next().await;
+            self.adapters.drained_processes().await;
+            end
+        };
         tokio::select! {
-            end = self.supervisor.join_next() => {
+            end = end => {
                 if let Some(Err(panic)) = end {
                     drained = Err(anyhow::Error::new(panic).context("draining"));
                 }
@@ -193,6 +203,7 @@ impl Running {
         }
         self.stop.send_replace(Stop::Now);
         self.supervisor.shutdown().await;
+        self.adapters.kill_processes().await;
         let server = self.server;
         if tokio::task::spawn_blocking(move || server.stop())
             .await

@@ -9,10 +9,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use windlass_admin::report::MappingReport;
+use windlass_admin::report::{FunctionReport, FunctionsReport, MappingReport};
 
 const MAPPINGS_PATH: &str = "/2015-03-31/event-source-mappings";
 const STATUS_PATH: &str = "/windlass/v1/mappings";
+const FUNCTIONS_PATH: &str = "/windlass/v1/functions";
 
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -111,6 +112,12 @@ impl Client {
         let path = format!("{STATUS_PATH}/{}", percent_encode(uuid));
         let value = self.call(Method::GET, &path, None).await?;
         self.parse(value)
+    }
+
+    /// The functions that run in processes of the daemon's machine.
+    pub(crate) async fn functions(&self) -> anyhow::Result<Vec<FunctionReport>> {
+        let value = self.call(Method::GET, FUNCTIONS_PATH, None).await?;
+        Ok(self.parse::<FunctionsReport>(value)?.functions)
     }
 
     fn parse<T: DeserializeOwned>(&self, value: Value) -> anyhow::Result<T> {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use tokio::runtime::Runtime;
+use windlass_adapters::targets::process;
 
 mod app;
 mod cli;
@@ -34,6 +35,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXIT_USAGE: u8 = 64;
 
 fn main() -> ExitCode {
+    // Processes of functions start with these: they are not commands for people.
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next() {
+        Some(first) if first == process::SUPERVISOR_COMMAND => {
+            return process::supervise(arguments);
+        }
+        Some(first) if first == process::LAUNCHER_COMMAND => return process::launch(arguments),
+        Some(_) | None => {}
+    }
     let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(message) => {
@@ -114,6 +124,7 @@ fn process_environment() -> Environment<'static> {
     Environment {
         variable: &env_variable,
         region_of_profile: &region_of_profile,
+        directory: None,
     }
 }
 

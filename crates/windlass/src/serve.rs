@@ -185,6 +185,7 @@ mod tests {
     fn a_supervisor_that_panics_ends_the_process_with_the_cause() {
         let env = crate::config::Environment {
             variable: &|_| None,
+            directory: None,
             region_of_profile: &|| None,
         };
         let name = format!("windlass-serve-{}", uuid::Uuid::new_v4());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use http::StatusCode;
-use windlass_admin::report::MappingReport;
+use windlass_admin::report::{FunctionReport, MappingReport};
 
 use crate::cli::{ClientArgs, OutputFormat};
 use crate::client::{ApiError, Client};
@@ -26,8 +26,8 @@ pub(crate) async fn run(
     if watch {
         return watch_status(args, &client, mapping).await;
     }
-    let reports = fetch(&client, mapping).await?;
-    output::print(&output::statuses(args.output, &reports)?)
+    let shown = fetch(args, &client, mapping).await?;
+    output::print(&shown)
 }
 
 /// Repeats until it is interrupted or its output is closed.
@@ -40,10 +40,9 @@ async fn watch_status(
     let is_live = is_table && std::io::stdout().is_terminal();
     let mut was_reached = false;
     loop {
-        let shown = match fetch(client, mapping).await {
-            Ok(reports) => {
+        let shown = match fetch(args, client, mapping).await {
+            Ok(shown) => {
                 was_reached = true;
-                let shown = output::statuses(args.output, &reports)?;
                 // In a file or a pipe an empty line separates the tables.
                 if is_table && !is_live {
                     format!("\n{shown}")
@@ -85,8 +84,33 @@ fn is_retryable(error: &anyhow::Error) -> bool {
     refusal.is_none_or(|refusal| !refusal.status.is_client_error())
 }
 
+/// The status as it is printed. Tables of all mappings are followed by one of the functions.
+async fn fetch(
+    args: &ClientArgs,
+    client: &Client,
+    mapping: Option<&str>,
+) -> anyhow::Result<String> {
+    let reports = fetch_mappings(client, mapping).await?;
+    let mut functions = Vec::new();
+    if mapping.is_none() && args.output == OutputFormat::Table {
+        functions = fetch_functions(client).await?;
+    }
+    output::statuses(args.output, &reports, &functions)
+}
+
+async fn fetch_functions(client: &Client) -> anyhow::Result<Vec<FunctionReport>> {
+    match client.functions().await {
+        // A daemon that has none.
+        Err(error) if is_gone(&error) => Ok(Vec::new()),
+        other => other,
+    }
+}
+
 /// The status of one mapping or of all, with their shards and queues.
-async fn fetch(client: &Client, mapping: Option<&str>) -> anyhow::Result<Vec<MappingReport>> {
+async fn fetch_mappings(
+    client: &Client,
+    mapping: Option<&str>,
+) -> anyhow::Result<Vec<MappingReport>> {
     let mut summaries = client.statuses().await?;
     if let Some(prefix) = mapping {
         summaries.retain(|it| it.uuid.starts_with(prefix));

@@ -263,7 +263,8 @@ async fn a_lease_that_cannot_be_read_is_not_taken_and_holds_up_no_other() {
     let leases = store.leases_of(&id).await.unwrap();
     assert_eq!(leases.len(), 2);
     let statement = format!(
-        "UPDATE leases SET checkpoint_kind = 'window' WHERE mapping = '{id}' AND unit = 'queue:1'"
+        "UPDATE leases SET checkpoint = '{{\"position\":\"window\"}}' \
+         WHERE mapping = '{id}' AND unit = 'queue:1'"
     );
     let write = store.call("writing", move |tx| tx.execute_batch(&statement));
     write.await.unwrap();

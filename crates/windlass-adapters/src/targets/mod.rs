@@ -4,6 +4,7 @@ mod http;
 mod lambda;
 mod own_timeout;
 mod pool;
+pub mod process;
 mod response;
 mod response_body;
 mod settings;

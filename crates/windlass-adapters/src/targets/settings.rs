@@ -7,6 +7,8 @@ use http::Uri;
 use thiserror::Error;
 use windlass_core::arn::Arn;
 
+use super::process::ProcessFunction;
+
 /// Path of a Lambda Runtime Interface Emulator, which reports errors in its own way.
 ///
 /// <https://github.com/aws/aws-lambda-runtime-interface-emulator>
@@ -62,6 +64,8 @@ pub enum FunctionKind {
     Http(HttpFunction),
     /// Through AWS Lambda's API.
     Lambda(Arn),
+    /// In processes of this machine.
+    Process(ProcessFunction),
 }
 
 /// A function that is invoked by POST.
@@ -88,15 +92,16 @@ impl FunctionSettings {
 
     /// The defaults of a function of this kind.
     pub fn new(kind: FunctionKind) -> Self {
-        let is_emulator = match &kind {
-            FunctionKind::Http(function) => function.is_runtime_interface_emulator(),
-            FunctionKind::Lambda(_) => false,
+        let maximum_concurrency = match &kind {
+            // A Runtime Interface Emulator exits when it receives a second concurrent request.
+            FunctionKind::Http(function) => function.is_runtime_interface_emulator().then_some(1),
+            FunctionKind::Process(function) => Some(function.maximum_processes),
+            FunctionKind::Lambda(_) => None,
         };
         Self {
             kind,
             timeout: None,
-            // A Runtime Interface Emulator exits when it receives a second concurrent request.
-            maximum_concurrency: is_emulator.then_some(1),
+            maximum_concurrency,
             role_arn: None,
         }
     }

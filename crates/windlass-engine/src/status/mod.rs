@@ -3,11 +3,13 @@
 //! No decision depends on it.
 
 mod counts;
+mod functions;
 mod source_calls;
 mod text;
 mod view;
 
 pub use counts::{Count, Counts, LeaseCounts};
+pub use functions::{FunctionCounts, FunctionProcesses};
 pub use source_calls::SourceCall;
 pub(crate) use source_calls::SourceCalls;
 pub use text::{describe_gap, describe_unreadable, last_processing_result, state, waiting_for};
@@ -42,6 +44,8 @@ pub struct StatusBoard {
     limits: OnceLock<DaemonLimits>,
     /// `None` before the first round of the supervisor.
     last_round: Mutex<Option<Round>>,
+    /// Functions that run in processes of this machine, by name.
+    functions: Mutex<BTreeMap<String, Arc<FunctionProcesses>>>,
 }
 
 /// A round that the supervisor has finished.
@@ -134,6 +138,27 @@ impl StatusBoard {
                 .map(|(unit, entry)| (unit.clone(), entry.status()))
                 .collect(),
         }
+    }
+
+    /// The processes of a function, which its pool reports.
+    pub fn function(&self, name: &str) -> Arc<FunctionProcesses> {
+        let mut functions = self.lock_functions();
+        Arc::clone(functions.entry(name.to_owned()).or_default())
+    }
+
+    /// By name.
+    pub fn functions(&self) -> Vec<(String, FunctionCounts)> {
+        let functions = self.lock_functions();
+        let counts = functions.iter();
+        counts
+            .map(|(name, processes)| (name.clone(), processes.counts()))
+            .collect()
+    }
+
+    fn lock_functions(&self) -> MutexGuard<'_, BTreeMap<String, Arc<FunctionProcesses>>> {
+        self.functions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn counts(&self) -> Vec<(Labels, Arc<Counts>)> {

@@ -33,10 +33,10 @@ impl Supervisor {
                         plan = self.plan(&id).unwrap_or_default();
                     }
                     Err(error) => {
-                        // The next listing repeats it.
                         let problem = chain(&error);
                         tracing::error!(uuid = %id, problem, "cannot compare the shards");
                         self.context.board.problem(&id, Some(problem));
+                        self.uncompared.insert(id);
                         continue;
                     }
                 }

@@ -51,7 +51,7 @@ const STORE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 const RESTART_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Before a mapping that cannot run is tried again.
-const CONNECT_DELAY: Duration = Duration::from_secs(60);
+const RETRY_DELAY: Duration = Duration::from_secs(60);
 
 /// Between the starts of two rounds: what happens in the meantime is dealt with in one round.
 const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(100);
@@ -95,6 +95,8 @@ pub struct Supervisor {
     changed: BTreeSet<MappingId>,
     /// Mappings that the current round looks at. They stay here if it fails.
     round: BTreeSet<MappingId>,
+    /// Mappings of this round whose leases could not be read to compare them with a listing.
+    uncompared: BTreeSet<MappingId>,
     schedule: Schedule,
     lease_totals: LeaseTotals,
 }
@@ -161,6 +163,7 @@ impl Supervisor {
             known: BTreeMap::new(),
             changed: BTreeSet::new(),
             round: BTreeSet::new(),
+            uncompared: BTreeSet::new(),
             schedule: Schedule::default(),
             lease_totals: LeaseTotals::default(),
         }
@@ -310,6 +313,7 @@ impl Supervisor {
     /// Ends the transition of a mapping, and shows what runs of it.
     async fn finish(&mut self, id: &MappingId, now: Timestamp) -> Result<(), PortError> {
         let running = self.tasks.running_of(id);
+        let is_uncompared = self.uncompared.remove(id);
         let Some(known) = self.known.get(id) else {
             if running.is_empty() {
                 self.context.board.remove(id);
@@ -324,11 +328,11 @@ impl Supervisor {
         let runs = |key: &LeaseKey| running.contains_key(key);
         let counts = LeaseCounts::of(leases, runs, &self.worker);
         self.lease_totals.set(id, counts);
-        let is_failed = !is_connected && known.row.desired == DesiredState::Enabled;
-        let connect = is_failed.then_some(now + CONNECT_DELAY);
+        let is_unconnected = !is_connected && known.row.desired == DesiredState::Enabled;
+        let retry = (is_unconnected || is_uncompared).then_some(now + RETRY_DELAY);
         let restarts = self.restarts.get(id).into_iter().flatten();
         let restarts = restarts.map(|(_, restart)| restart.not_before);
-        let times = restarts.filter(|at| now < *at).chain(connect);
+        let times = restarts.filter(|at| now < *at).chain(retry);
         self.schedule
             .set(id, times.chain(self.discovery.due(id)).min());
         Ok(())

@@ -64,7 +64,6 @@ async fn a_listing_that_panics_is_repeated_and_stops_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-
 async fn a_driver_that_has_run_well_is_restarted_soon_after_a_panic() {
     let daemon = Daemon::start();
     let stream = daemon.stream("orders", 1);

@@ -1,6 +1,6 @@
 //! A store that can be made to fail, and whose leases can be taken away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
@@ -21,6 +21,8 @@ pub struct FakeStore {
     leases: Mutex<BTreeMap<LeaseKey, Lease>>,
     /// Why the rows of some mappings cannot be read.
     unreadable: Mutex<BTreeMap<MappingId, String>>,
+    /// Mappings whose leases cannot be read on their own.
+    unreadable_leases: Mutex<BTreeSet<MappingId>>,
     /// The last change of each mapping, of those that were removed as well.
     changes: Mutex<BTreeMap<MappingId, ChangeNumber>>,
     /// Of rows that are inserted: larger than the epochs of all rows that were removed.
@@ -47,6 +49,16 @@ impl FakeStore {
             None => unreadable.remove(mapping),
         };
         self.changed(mapping);
+    }
+
+    /// Lets every read of the leases of a mapping fail, or none.
+    pub fn cannot_read_leases_of(&self, mapping: &MappingId, fails: bool) {
+        let mut unreadable = lock(&self.unreadable_leases);
+        if fails {
+            unreadable.insert(mapping.clone());
+        } else {
+            unreadable.remove(mapping);
+        }
     }
 
     /// Lets another daemon take every lease of a mapping.
@@ -206,7 +218,11 @@ impl MappingStore for FakeStore {
 #[async_trait]
 impl LeaseStore for FakeStore {
     async fn leases_of(&self, mapping: &MappingId) -> Result<Vec<Lease>, PortError> {
-        self.call("reading the leases of a mapping")?;
+        let operation = "reading the leases of a mapping";
+        self.call(operation)?;
+        if lock(&self.unreadable_leases).contains(mapping) {
+            return Err(failed(operation, Fault::Transient));
+        }
         Ok(Self::leases_of(self, mapping))
     }
 

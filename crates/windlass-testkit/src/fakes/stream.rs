@@ -86,6 +86,12 @@ impl FakeStream {
         *lock(&self.shards) = BTreeMap::from([(name(0), shard)]);
     }
 
+    /// Lists a shard with another starting sequence number, as servers do that report their oldest
+    /// record as the start.
+    pub fn move_start(&self, shard: usize, start: usize) {
+        self.change(shard, |shard| shard.start = start);
+    }
+
     /// Loses the records of a shard, whose numbers begin again.
     pub fn lose(&self, shard: usize) {
         self.change(shard, |shard| shard.records.clear());

@@ -7,6 +7,7 @@
 mod arguments;
 pub mod filter;
 pub mod lease;
+pub mod process;
 pub mod queue;
 pub mod shard;
 pub mod slots;

@@ -11,12 +11,16 @@ use windlass_core::function::FunctionName;
 
 use super::reader::{Field, Section};
 use super::yaml::Value;
+use super::{Environment, processes};
 
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
 const MAX_CONCURRENCY: u64 = 10_000;
 
-pub(super) fn read(file: &mut Section<'_>) -> BTreeMap<String, FunctionSettings> {
+pub(super) fn read(
+    file: &mut Section<'_>,
+    env: Environment<'_>,
+) -> BTreeMap<String, FunctionSettings> {
     let mut functions = BTreeMap::new();
     let Some(field) = file.take("functions") else {
         return functions;
@@ -27,7 +31,7 @@ pub(super) fn read(file: &mut Section<'_>) -> BTreeMap<String, FunctionSettings>
             let message = "a function's name has 1 to 64 letters, digits, hyphens or underscores";
             function.error_at(key.line, message);
         }
-        if let Some(settings) = read_function(function) {
+        if let Some(settings) = read_function(function, env) {
             functions.insert(key.name.clone(), settings);
         }
     }
@@ -39,24 +43,37 @@ fn is_function_name(name: &str) -> bool {
     (1..=64).contains(&name.len()) && name.chars().all(is_plain)
 }
 
-fn read_function(function: Field<'_>) -> Option<FunctionSettings> {
+fn read_function(function: Field<'_>, env: Environment<'_>) -> Option<FunctionSettings> {
     match &function.node.value {
         Value::Map(_) | Value::Null => {}
         Value::Unset => return None,
         Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) => {
-            function.expected_collection("a map with url or lambda");
+            function.expected_collection("a map with url, command or lambda");
             return None;
         }
     }
     let mut section = function.section();
-    let maximum_concurrency = maximum_concurrency(&mut section);
+    let concurrency = section.take("maximum_concurrency");
     let role_arn = section.text("role_arn");
-    let kind = read_kind(&mut section);
+    let kind = read_kind(&mut section, env);
     let max_timeout = match &kind {
         Some(FunctionKind::Lambda(_)) => FunctionSettings::MAX_LAMBDA_TIMEOUT,
-        Some(FunctionKind::Http(_)) | None => FunctionSettings::MAX_TIMEOUT,
+        Some(FunctionKind::Http(_) | FunctionKind::Process(_)) | None => {
+            FunctionSettings::MAX_TIMEOUT
+        }
     };
     let timeout = section.duration("timeout", (MIN_TIMEOUT, max_timeout));
+    let maximum_concurrency = match &kind {
+        Some(FunctionKind::Process(_)) => {
+            if let Some(field) = concurrency {
+                field.error("only without a command, whose concurrency is processes.maximum");
+            }
+            None
+        }
+        Some(FunctionKind::Http(_) | FunctionKind::Lambda(_)) | None => {
+            concurrency.and_then(|field| maximum_concurrency(&field))
+        }
+    };
     let defaults = FunctionSettings::new(kind?);
     Some(FunctionSettings {
         timeout: timeout.or(defaults.timeout),
@@ -66,8 +83,7 @@ fn read_function(function: Field<'_>) -> Option<FunctionSettings> {
     })
 }
 
-fn maximum_concurrency(section: &mut Section<'_>) -> Option<usize> {
-    let field = section.take("maximum_concurrency")?;
+fn maximum_concurrency(field: &Field<'_>) -> Option<usize> {
     let number = field.whole_number(1, MAX_CONCURRENCY);
     if number.is_none() {
         field.expected(&format!("a whole number from 1 to {MAX_CONCURRENCY}"));
@@ -75,12 +91,25 @@ fn maximum_concurrency(section: &mut Section<'_>) -> Option<usize> {
     number.and_then(|number| usize::try_from(number).ok())
 }
 
-fn read_kind(section: &mut Section<'_>) -> Option<FunctionKind> {
-    let is_unset = ["url", "lambda"].iter().any(|name| section.is_unset(name));
-    let keys = ["url", "lambda", "command", "headers", "signing_secret"];
-    let [url, lambda, command, headers, signing_secret] = keys.map(|name| section.take(name));
+fn read_kind(section: &mut Section<'_>, env: Environment<'_>) -> Option<FunctionKind> {
+    let kinds = ["url", "lambda", "command"];
+    let is_unset = kinds.iter().any(|name| section.is_unset(name));
+    let [url, lambda, command] = kinds.map(|name| section.take(name));
+    let of_url = ["headers", "signing_secret"].map(|name| section.take(name));
+    let of_command = processes::KEYS.map(|name| section.take(name));
+    if url.is_none() {
+        for field in of_url.iter().flatten() {
+            field.error("only for a function with a url");
+        }
+    }
+    if command.is_none() {
+        for field in of_command.iter().flatten() {
+            field.error("only for a function with a command");
+        }
+    }
     match (url, lambda, command) {
         (Some(url), None, None) => {
+            let [headers, signing_secret] = of_url;
             let headers = headers.map(|field| read_headers(&field.secret()));
             let signing_secret = signing_secret.and_then(|field| field.secret().text());
             Some(FunctionKind::Http(HttpFunction {
@@ -89,21 +118,13 @@ fn read_kind(section: &mut Section<'_>) -> Option<FunctionKind> {
                 signing_secret,
             }))
         }
-        (None, Some(lambda), None) => {
-            for field in [headers, signing_secret].into_iter().flatten() {
-                field.error("only for a function with a url");
-            }
-            read_lambda(&lambda)
-        }
+        (None, Some(lambda), None) => read_lambda(&lambda),
         (None, None, Some(command)) => {
-            command.error(
-                "local processes are not supported yet; serve the function by HTTP and give its url",
-            );
-            None
+            processes::read(&command, of_command, env).map(FunctionKind::Process)
         }
         (None, None, None) if is_unset => None,
         _ => {
-            section.error("exactly one of url and lambda is required");
+            section.error("exactly one of url, command and lambda is required");
             None
         }
     }

@@ -19,6 +19,7 @@ mod aws;
 mod error;
 mod functions;
 mod listen;
+mod processes;
 mod reader;
 mod yaml;
 
@@ -68,6 +69,8 @@ pub(crate) struct Environment<'a> {
     pub(crate) variable: &'a dyn Fn(&str) -> Option<String>,
     /// The region of the AWS profile; called only where no other is given.
     pub(crate) region_of_profile: &'a dyn Fn() -> Option<String>,
+    /// Paths of the file are relative to it; `None`: to the working directory.
+    pub(crate) directory: Option<&'a Path>,
 }
 
 impl Config {
@@ -88,6 +91,11 @@ impl Config {
             let message = format!("cannot read the file: {error}");
             vec![ConfigError::without_line(message)]
         })?;
+        let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
+        let env = Environment {
+            directory: directory.or(env.directory),
+            ..env
+        };
         Self::parse(&text, env)
     }
 
@@ -136,7 +144,7 @@ fn read(mut file: Section<'_>, env: Environment<'_>, errors: &Errors) -> Config 
     let adapters = AdapterSettings {
         aws: aws::read(&mut file, env, errors),
         account_id: aws::account_id(&mut file),
-        functions: functions::read(&mut file),
+        functions: functions::read(&mut file, env),
     };
     Config {
         listen: Listen::read(&mut file),

@@ -97,23 +97,13 @@ impl<'a> Section<'a> {
         value
     }
 
-    /// A duration within bounds: `250ms`, `30s`, `5m`, `1h`.
+    /// See [`Field::duration`].
     pub(super) fn duration(
         &mut self,
         name: &'static str,
-        (min, max): (Duration, Duration),
+        bounds: (Duration, Duration),
     ) -> Option<Duration> {
-        let field = self.take(name)?;
-        let Some(duration) = field.node.text().and_then(parse_duration) else {
-            field.expected("a duration such as 250ms, 30s or 5m");
-            return None;
-        };
-        if !(min..=max).contains(&duration) {
-            let (min, max) = (display_duration(min), display_duration(max));
-            field.expected(&format!("between {min} and {max}"));
-            return None;
-        }
-        Some(duration)
+        self.take(name)?.duration(bounds)
     }
 }
 
@@ -192,6 +182,37 @@ impl<'a> Field<'a> {
         number.filter(|number| (min..=max).contains(number))
     }
 
+    /// A size in bytes, within bounds: `64KiB`, `128MiB`, `2GiB`.
+    pub(super) fn size(&self, min: u64, max: u64) -> Option<u64> {
+        let Some(size) = self.node.text().and_then(parse_size) else {
+            self.expected("a size such as 512KiB, 128MiB or 2GiB");
+            return None;
+        };
+        if !(min..=max).contains(&size) {
+            self.expected(&format!(
+                "between {} and {} MiB",
+                min / MEBIBYTE,
+                max / MEBIBYTE
+            ));
+            return None;
+        }
+        Some(size)
+    }
+
+    /// A duration within bounds: `250ms`, `30s`, `5m`, `1h`.
+    pub(super) fn duration(&self, (min, max): (Duration, Duration)) -> Option<Duration> {
+        let Some(duration) = self.node.text().and_then(parse_duration) else {
+            self.expected("a duration such as 250ms, 30s or 5m");
+            return None;
+        };
+        if !(min..=max).contains(&duration) {
+            let (min, max) = (display_duration(min), display_duration(max));
+            self.expected(&format!("between {min} and {max}"));
+            return None;
+        }
+        Some(duration)
+    }
+
     /// Reports an error of this value.
     pub(super) fn error(&self, message: impl Display) {
         self.error_at(self.node.line, message);
@@ -228,6 +249,8 @@ impl<'a> Field<'a> {
     }
 }
 
+const MEBIBYTE: u64 = 1024 * 1024;
+
 /// A duration as the file spells it.
 fn display_duration(duration: Duration) -> String {
     let millis = duration.as_millis();
@@ -256,6 +279,18 @@ fn parse_duration(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(number.checked_mul(millis)?))
 }
 
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit = match &text[digits..] {
+        "KiB" => 1024,
+        "MiB" => MEBIBYTE,
+        "GiB" => 1024 * MEBIBYTE,
+        _ => return None,
+    };
+    number.checked_mul(unit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,6 +301,15 @@ mod tests {
         assert_eq!(parse_duration("5m"), Some(Duration::from_secs(300)));
         for text in ["", "5", "s", "5 s", "1d", "-1s", "99999999999999999999s"] {
             assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_parsed() {
+        assert_eq!(parse_size("512KiB"), Some(512 * 1024));
+        assert_eq!(parse_size("2GiB"), Some(2 << 30));
+        for text in ["", "5", "MiB", "5 MiB", "5MB", "99999999999999999999GiB"] {
+            assert_eq!(parse_size(text), None, "{text}");
         }
     }
 

@@ -14,6 +14,7 @@ const fn with(variable: &dyn Fn(&str) -> Option<String>) -> Environment<'_> {
     Environment {
         variable,
         region_of_profile: &|| None,
+        directory: None,
     }
 }
 
@@ -327,6 +328,7 @@ fn the_region_is_looked_up_where_aws_programs_look() {
         };
         let env = Environment {
             variable: &set,
+            directory: None,
             region_of_profile: &|| Some("eu-north-1".to_owned()),
         };
         Config::parse(text, env).unwrap().adapters.aws.region

@@ -175,6 +175,7 @@ fn build_config(emulator: &Emulator, directory: &Path, port: u16) -> anyhow::Res
     let nothing = Environment {
         variable: &|_| None,
         region_of_profile: &|| None,
+        directory: None,
     };
     let config = Config::parse(&text.to_string(), nothing);
     let mut config = config.map_err(|problems| {

@@ -5,14 +5,14 @@ use std::io::Write;
 use anyhow::Context;
 use serde::Serialize;
 use serde_json::Value;
-use windlass_admin::report::MappingReport;
+use windlass_admin::report::{FunctionReport, MappingReport};
 
 use crate::cli::OutputFormat;
 
 mod status;
 mod table;
 
-pub(crate) use status::status_table;
+pub(crate) use status::{functions_table, status_table};
 pub(crate) use table::terminal_width;
 
 use table::{Column, Narrow, resource};
@@ -80,9 +80,20 @@ pub(crate) fn mapping(format: OutputFormat, mapping: &Value) -> anyhow::Result<(
     print(&table::render(columns, None))
 }
 
-pub(crate) fn statuses(format: OutputFormat, reports: &[MappingReport]) -> anyhow::Result<String> {
+pub(crate) fn statuses(
+    format: OutputFormat,
+    reports: &[MappingReport],
+    functions: &[FunctionReport],
+) -> anyhow::Result<String> {
     match format {
-        OutputFormat::Table => Ok(status_table(reports, terminal_width())),
+        OutputFormat::Table => {
+            let width = terminal_width();
+            let parts = [
+                Some(status_table(reports, width)),
+                functions_table(functions, width),
+            ];
+            Ok(parts.into_iter().flatten().collect::<Vec<_>>().join("\n\n"))
+        }
         OutputFormat::Json | OutputFormat::Yaml => serialize(format, &reports),
     }
 }

@@ -1,6 +1,8 @@
 //! The status of mappings, shards and queues as tables, with notes in words below them.
 
-use windlass_admin::report::{CheckpointReport, MappingReport, QueueReport, ShardReport};
+use windlass_admin::report::{
+    CheckpointReport, FunctionReport, MappingReport, QueueReport, ShardReport,
+};
 use windlass_core::arn::{SourceArn, SourceKind, StreamKind};
 use windlass_core::function::FunctionName;
 
@@ -22,6 +24,42 @@ pub(crate) fn status_table(reports: &[MappingReport], width: Option<usize>) -> S
         parts.push(notes.join("\n"));
     }
     parts.join("\n\n")
+}
+
+/// The processes of functions, with their problems; `None` if there are none.
+pub(crate) fn functions_table(
+    functions: &[FunctionReport],
+    width: Option<usize>,
+) -> Option<String> {
+    if functions.is_empty() {
+        return None;
+    }
+    let mut columns = [
+        Column::new("function", Narrow::Keep),
+        Column::new("processes", Narrow::Keep),
+        Column::new("busy", Narrow::Keep),
+        Column::new("starts", Narrow::Keep),
+        Column::new("exits", Narrow::Keep),
+        Column::new("last start", Narrow::Drop),
+    ];
+    for function in functions {
+        let row = [
+            function.name.clone(),
+            function.processes.to_string(),
+            function.busy.to_string(),
+            function.starts.to_string(),
+            function.exits.to_string(),
+            function.last_start_at.clone().unwrap_or_default(),
+        ];
+        push(&mut columns, row);
+    }
+    let mut parts = vec![render(columns, width)];
+    let problems = functions.iter().filter_map(|function| {
+        let problem = function.problem.as_ref()?;
+        Some(format!("{}: {problem}", function.name))
+    });
+    parts.extend(problems);
+    Some(parts.join("\n"))
 }
 
 fn mappings_table(reports: &[MappingReport], width: Option<usize>) -> String {

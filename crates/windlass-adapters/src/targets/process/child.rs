@@ -1,0 +1,165 @@
+//! One process: started under its supervisor, served, and followed to its end.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::FusedFuture as _;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, UnixStream};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+use windlass_core::process::ProcessId;
+
+use super::context::Context;
+use super::exit::Exit;
+use super::logs::Logs;
+use super::messages::Sender;
+use super::protocol::{KILL, Report};
+use super::runtime_api::RuntimeApi;
+use super::supervisor::{NO_LIMIT, OWN_PROGRAM, SUPERVISOR_COMMAND};
+
+/// A supervisor that has not ended this long after it was asked to kill everything is killed.
+const KILL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After the end of all descendants nothing holds the streams open, save a program that was handed
+/// them by other means.
+const LOG_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(super) struct ChildParts {
+    pub(super) id: ProcessId,
+    pub(super) context: Arc<Context>,
+    pub(super) pool: Sender,
+    /// Bytes of the protocol.
+    pub(super) signals: mpsc::UnboundedReceiver<u8>,
+}
+
+struct Started {
+    supervisor: Child,
+    control: UnixStream,
+    logs: Arc<Logs>,
+    api: RuntimeApi,
+    main: Arc<AtomicU32>,
+}
+
+/// Starts a process and serves it until it has ended, with all its descendants.
+pub(super) async fn run(parts: ChildParts) -> Exit {
+    match start(&parts).await {
+        Ok(started) => follow(started, parts.signals).await,
+        Err(reason) => Exit::NotStarted(reason),
+    }
+}
+
+async fn start(parts: &ChildParts) -> Result<Started, String> {
+    let context = &parts.context;
+    let program = context.function.find_program(context.path())?;
+    let prepare = async {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let (own, theirs) = std::os::unix::net::UnixStream::pair()?;
+        own.set_nonblocking(true)?;
+        let memory = context.function.memory;
+        let memory = memory.map_or(NO_LIMIT.to_owned(), |bytes| bytes.to_string());
+        let mut supervisor = Command::new(OWN_PROGRAM)
+            .arg(SUPERVISOR_COMMAND)
+            .arg(memory)
+            .arg(program)
+            .args(&context.function.command[1..])
+            .env_clear()
+            .envs(context.environment(listener.local_addr()?))
+            .current_dir(&context.function.directory)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let streams = (supervisor.stdout.take(), supervisor.stderr.take());
+        let (Some(stdout), Some(stderr)) = streams else {
+            return Err(io::Error::other("the process has no standard output"));
+        };
+        let (stdout, stderr) = (stdout.into_owned_fd()?, stderr.into_owned_fd()?);
+        let logs = Arc::new(Logs::new(Arc::clone(&context.name), stdout, stderr)?);
+        let main = Arc::new(AtomicU32::new(0));
+        let api = RuntimeApi {
+            process: parts.id,
+            context: Arc::clone(context),
+            pool: parts.pool.clone(),
+            logs: Arc::clone(&logs),
+            supervisor: supervisor.id().unwrap_or_default(),
+            main: Arc::clone(&main),
+            listener,
+        };
+        io::Result::Ok(Started {
+            supervisor,
+            control: UnixStream::from_std(own)?,
+            logs,
+            api,
+            main,
+        })
+    };
+    prepare.await.map_err(|error| error.to_string())
+}
+
+async fn follow(started: Started, signals: mpsc::UnboundedReceiver<u8>) -> Exit {
+    let Started {
+        mut supervisor,
+        control,
+        logs,
+        api,
+        main,
+    } = started;
+    let (reports, control) = control.into_split();
+    let mut printing = pin!(logs.run().fuse());
+    let exit = tokio::select! {
+        exit = read_reports(reports, &main) => exit,
+        () = obey(control, signals) => Exit::Lost,
+        never = api.serve() => match never {},
+        never = async {
+            (&mut printing).await;
+            pending::<Infallible>().await
+        } => match never {},
+    };
+    if matches!(exit, Exit::Lost) {
+        // It may have ended.
+        drop(supervisor.start_kill());
+    }
+    drop(supervisor.wait().await);
+    if !printing.is_terminated() {
+        drop(tokio::time::timeout(LOG_TIMEOUT, printing).await);
+    }
+    exit
+}
+
+/// Passes signals on. Returns only if the supervisor does not do what it is asked for.
+async fn obey(mut control: OwnedWriteHalf, mut signals: mpsc::UnboundedReceiver<u8>) {
+    while let Some(signal) = signals.recv().await {
+        // A supervisor that has ended needs no signal.
+        drop(control.write_all(&[signal]).await);
+        if signal == KILL {
+            tokio::time::sleep(KILL_TIMEOUT).await;
+            return;
+        }
+    }
+    pending().await
+}
+
+/// Reads until the supervisor has reported the end, or has closed its socket.
+async fn read_reports(reports: OwnedReadHalf, main: &AtomicU32) -> Exit {
+    let mut reports = BufReader::new(reports).lines();
+    while let Ok(Some(line)) = reports.next_line().await {
+        match Report::parse(&line) {
+            Some(Report::Started { pid }) => main.store(pid, Ordering::Relaxed),
+            Some(Report::Exited { status }) => return Exit::Status(status),
+            Some(Report::Signaled { signal }) => return Exit::Signal(signal),
+            None => {}
+        }
+    }
+    Exit::Lost
+}

@@ -1,0 +1,187 @@
+//! Functions that fail, hang and misbehave.
+
+use super::*;
+
+/// Does what the body of an event says the first time, and records it from the second time on.
+const MISBEHAVE: &str = r#"
+while next; do
+  if [ ! -e "marker.$body" ]; then
+    touch "marker.$body"
+    case $body in
+      sleep) sleep 1000 ;;
+      exit) exit 3 ;;
+      zero) exit 0 ;;
+      killed) kill -9 $$ ;;
+      error) fail; continue ;;
+      unended) sleep 1000 | curl -sS -T - -X POST "$api/invocation/$id/response" ;;
+      large)
+        head -c 7000000 /dev/zero >large
+        curl -sS -w '%{http_code}\n' -o answer.$$ --data-binary @large "$api/invocation/$id/response" >>codes
+        sed -n 's/.*"errorType":"\([A-Za-z]*\)".*/\1/p' answer.$$ >>codes; echo >>codes
+        continue ;;
+      stranger)
+        answer 00000000-0000-4000-8000-000000000000; cat answer.$$ >>codes; echo >>codes
+        answer; answer; cat answer.$$ >>codes; echo >>codes
+        continue ;;
+      impatient) curl -sS -w '%{http_code}\n' -o answer.$$ "$api/invocation/next" >>codes ;;
+      garbage)
+        host=${AWS_LAMBDA_RUNTIME_API%:*} port=${AWS_LAMBDA_RUNTIME_API#*:}
+        exec 5<>/dev/tcp/$host/$port; printf 'garbage\0\r\n\r\n' >&5; cat <&5 >answer.$$; exec 5>&-
+        curl -sS -w '%{http_code}\n' -o answer.$$ -X POST "$api/nonsense" >>codes ;;
+      flood) yes 'a line of a flood' | head -c 3000000; printf 'a\0b' ;;
+    esac
+  fi
+  echo "about to record $body"
+  echo "$body" >>seen
+  answer
+done
+"#;
+
+#[tokio::test]
+async fn a_function_may_fail_in_every_way_and_nothing_is_lost() {
+    let setup = Setup::start("misbehave", MISBEHAVE, "    timeout: 3s\n").await;
+    let bodies = [
+        "sleep",
+        "exit",
+        "zero",
+        "killed",
+        "error",
+        "unended",
+        "large",
+        "impatient",
+        "garbage",
+        "flood",
+        "fine",
+    ];
+    setup.expect_recorded(&bodies).await;
+    // It answered with success, although it said it twice.
+    setup.send("stranger");
+    let codes = setup.lines("codes", 6).await;
+    let mut sorted = codes.clone();
+    sorted.sort();
+    let invalid = r#"{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}"#;
+    let expected = [
+        "403",
+        "404",
+        "413",
+        "RequestEntityTooLarge",
+        invalid,
+        invalid,
+    ];
+    assert_eq!(sorted, expected, "{codes:?}");
+    let dir = setup.dir.path().to_owned();
+    let log = setup.daemon.stop().await.unwrap();
+    for says in [
+        "Task timed out after 3.00 seconds",
+        "Runtime exited with error: exit status 3",
+        "Runtime exited without providing a reason",
+        "Runtime exited with error: signal: killed",
+        "Oops",
+        "Function.ResponseSizeTooLarge",
+    ] {
+        assert!(log.contains(says), "'{says}' is not in:\n{log}");
+    }
+    // What was printed before the answer belongs to its request.
+    let printed = log
+        .lines()
+        .find(|line| line.contains("about to record fine"));
+    let printed = printed.unwrap();
+    assert!(printed.contains("request_id="), "{printed}");
+    assert!(printed.contains(" function: "), "{printed}");
+    assert!(!log.contains('\0'));
+    assert!(processes_in(&dir).is_empty());
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_start_is_not_reached_until_it_is_repaired() {
+    for (name, script, keys, says) in [
+        (
+            "exits",
+            "exit 4\n",
+            "",
+            "exit status 4 before it asked for an event",
+        ),
+        (
+            "hangs",
+            "sleep 1000\n",
+            "    init_timeout: 200ms\n",
+            "it did not ask for an event within 200ms",
+        ),
+        (
+            "reports",
+            "curl -sS -d '{\"errorType\":\"NoCode\"}' $api/init/error; sleep 1000\n",
+            "",
+            "it reported NoCode",
+        ),
+        (
+            "leaves",
+            "(sleep 1000; next) &\nexit 0\n",
+            "",
+            "exit status 0 before it asked for an event",
+        ),
+    ] {
+        let setup = Setup::start(name, script, keys).await;
+        setup.send("message");
+        let problem = until_some("the problem is shown", TIMEOUT, async || {
+            let (_, shown) = setup
+                .daemon
+                .call("GET", "/windlass/v1/functions", None)
+                .await?;
+            Ok(shown["functions"][0]["problem"].as_str().map(str::to_owned))
+        });
+        let problem = problem.await.unwrap();
+        assert!(problem.contains(says), "{problem}");
+        // The file is replaced at once: a shell reads a script while it runs.
+        let path = setup.dir.path();
+        let file = path.join("function");
+        std::fs::rename(&file, path.join("old")).unwrap();
+        write_function(path, RECORD);
+        setup.expect_recorded(&["message"]).await;
+        let log = setup.daemon.stop().await.unwrap();
+        assert!(log.contains(says), "'{says}' is not in:\n{log}");
+        assert!(
+            !log.contains("function failed"),
+            "an attempt was used:\n{log}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_vanishes_is_not_reached() {
+    let setup = Setup::start("vanishes", RECORD, "").await;
+    let file = setup.dir.path().join("function");
+    std::fs::remove_file(&file).unwrap();
+    setup.send("message");
+    until_some("the problem is shown", TIMEOUT, async || {
+        let (_, shown) = setup
+            .daemon
+            .call("GET", "/windlass/v1/functions", None)
+            .await?;
+        let problem = shown["functions"][0]["problem"].as_str();
+        Ok(problem
+            .filter(|it| it.contains("function does not exist"))
+            .map(|_| ()))
+    })
+    .await
+    .unwrap();
+    write_function(setup.dir.path(), RECORD);
+    setup.expect_recorded(&["message"]).await;
+    setup.daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_process_above_its_memory_fails_alone() {
+    let script = r#"
+while next; do
+  if [ $body = much ] && [ ! -e marker ]; then
+    touch marker
+    text=$(head -c 300000000 /dev/zero | tr '\0' x)
+  fi
+  echo $body >>seen; answer
+done
+"#;
+    let setup = Setup::start("memory", script, "    memory: 64MiB\n").await;
+    setup.expect_recorded(&["little", "much"]).await;
+    let log = setup.daemon.stop().await.unwrap();
+    assert!(log.contains("Runtime exited with error"), "{log}");
+}
