@@ -261,18 +261,7 @@ impl Model {
         contents: &Contents,
         now: Timestamp,
     ) -> Result<(), BrokenInvariant> {
-        if page.start != PageStart::Continued {
-            self.knows_stream &= from.iterator.is_none();
-            let minute = Duration::from_secs(60);
-            let was_shown = self.stream_shown.is_some_and(|at| now.since(at) < minute);
-            let is_in_doubt = page.start != PageStart::AtPosition || !was_shown;
-            self.knows_stream &= !(page.records.is_empty() && is_in_doubt);
-            self.expects = match (self.expects, page.start) {
-                (Expected::Oldest, _) => Expected::Oldest,
-                (_, PageStart::AtPosition) => Expected::AtPosition,
-                _ => Expected::Next,
-            };
-        }
+        self.read_start(page, from, now);
         let mut records = &page.records[..];
         let is_at_tip = page.behind.is_zero();
         let shows_next = is_at_tip || !records.is_empty();
@@ -334,6 +323,23 @@ impl Model {
             self.expected_reports.push_back(report);
         }
         Ok(())
+    }
+
+    /// What the start of a page shows of the stream, and of its first record.
+    fn read_start(&mut self, page: &ReadResult, from: &Cursor, now: Timestamp) {
+        if page.start == PageStart::Continued {
+            return;
+        }
+        self.knows_stream &= from.iterator.is_none();
+        let minute = Duration::from_secs(60);
+        let was_shown = self.stream_shown.is_some_and(|at| now.since(at) < minute);
+        let is_in_doubt = page.start != PageStart::AtPosition || !was_shown;
+        self.knows_stream &= !(page.records.is_empty() && is_in_doubt);
+        self.expects = match (self.expects, page.start) {
+            (Expected::Oldest, _) => Expected::Oldest,
+            (_, PageStart::AtPosition) => Expected::AtPosition,
+            _ => Expected::Next,
+        };
     }
 
     fn is_at(&self, record: &Record) -> bool {
