@@ -12,10 +12,11 @@ use std::time::Instant;
 
 use windlass_testkit::world::{self, Failure, Run, Totals};
 
-const WORLDS: [(&str, Run); 3] = [
+const WORLDS: [(&str, Run); 4] = [
     ("shard", world::shard::run),
     ("queue", world::queue::run),
     ("stream", world::stream::run),
+    ("process", world::process::run),
 ];
 
 fn main() -> ExitCode {
@@ -87,7 +88,7 @@ struct Arguments {
 
 impl Arguments {
     const USAGE: &str = "usage: windlass-sim [--seeds N] [--from SEED] [--fresh N] [--keep-going] \
-                         [--only shard|queue|stream]";
+                         [--only shard|queue|stream|process]";
 
     fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut read = Self {

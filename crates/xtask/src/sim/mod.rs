@@ -31,7 +31,8 @@ pub(crate) struct Options {
     /// Apply each mutant under tests/mutants to a copy of the code and require that a seed fails
     #[arg(long, conflicts_with = "fresh")]
     mutants: bool,
-    /// Only the mutants with these names, or of these kinds of world (`shard`, `queue`, `stream`)
+    /// Only the mutants with these names, or of these kinds of world (`shard`, `queue`,
+    /// `stream`, `process`)
     #[arg(long, requires = "mutants", value_delimiter = ',')]
     only: Vec<String>,
 }
