@@ -4,6 +4,7 @@
 //! GET|POST|PUT|DELETE PATH [BODY] [HEADER=VALUE…]
 //! > POST|PUT PATH BODY         the same, with backslashes taken literally
 //! settle                       every mapping reaches its desired state
+//! unreadable                   the supervisor cannot read any mapping
 //! ```
 //!
 //! UUIDs are written `UUID-1`, `UUID-2`, … in the order of appearance, also in requests. In a body,
@@ -34,7 +35,9 @@ use windlass_core::outcome::Fault;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::memory::Budget;
-use windlass_engine::ports::{FunctionLookup, MappingStore as _, PortError, ResourceLookup, Store};
+use windlass_engine::ports::{
+    FunctionLookup, MappingStore as _, PortError, ResourceLookup, Store, UnreadableMapping,
+};
 use windlass_engine::status::{LeaseCounts, StatusBoard};
 use windlass_engine::supervisor::Wakeup;
 use windlass_testkit::fakes::FakeStore;
@@ -260,6 +263,19 @@ impl Exchange {
         })
     }
 
+    /// Stands in for the supervisor when it cannot read the leases of the mappings.
+    fn make_unreadable(&self) -> Result<String, Failure> {
+        for row in self.runtime.block_on(self.store.mappings())? {
+            let unreadable = UnreadableMapping {
+                source_arn: row.source.as_str().to_owned(),
+                function_arn: row.function_arn.as_str().to_owned(),
+                reason: "unsupported checkpoint 'window' in the database".to_owned(),
+            };
+            self.board.show_unreadable(&row.id, Some(unreadable));
+        }
+        Ok(String::new())
+    }
+
     /// Replaces `UUID-1` by the first UUID that appeared, and so on.
     fn with_uuids(&self, text: &str) -> String {
         let mut text = text.to_owned();
@@ -332,6 +348,7 @@ impl Runner for Exchange {
         match command.name.split(' ').next().unwrap_or_default() {
             "GET" | "POST" | "PUT" | "DELETE" => self.send(command),
             "settle" => self.settle(),
+            "unreadable" => self.make_unreadable(),
             name => Err(format!("unknown command '{name}'").into()),
         }
     }

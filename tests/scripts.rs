@@ -7,6 +7,7 @@ use windlass_testkit::script::lease::LeaseRunner;
 use windlass_testkit::script::process::ProcessRunner;
 use windlass_testkit::script::queue::QueueRunner;
 use windlass_testkit::script::shard::ShardRunner;
+use windlass_testkit::script::slots::SlotsRunner;
 
 #[test]
 fn shard() {
@@ -29,6 +30,14 @@ fn lease() {
     for path in scripts("lease") {
         println!("{}", path.display());
         goldenscript::run(&mut LeaseRunner::default(), path).unwrap();
+    }
+}
+
+#[test]
+fn slots() {
+    for path in scripts("slots") {
+        println!("{}", path.display());
+        goldenscript::run(&mut SlotsRunner::default(), path).unwrap();
     }
 }
 

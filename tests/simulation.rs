@@ -47,6 +47,13 @@ fn the_processes_of_a_function_keep_their_invariants() {
 }
 
 #[test]
+fn slots_keep_their_invariants() {
+    let totals = simulate(world::slot::run);
+    println!("{totals}");
+    assert!(100 < totals.cancellations, "{totals}");
+}
+
+#[test]
 fn the_rows_of_a_stream_keep_their_invariants() {
     let totals = simulate(world::stream::run);
     println!("{totals}");

@@ -411,6 +411,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_target_states_the_maximum_concurrency_of_its_function() {
+        let http = FunctionKind::Http(HttpFunction::new("http://127.0.0.1:9"));
+        let lambda = "arn:aws:lambda:us-east-1:000000000000:function:b";
+        let lambda = FunctionKind::Lambda(Arn::parse(lambda).unwrap());
+        for (kind, limit) in [(http, Some(3)), (lambda, None)] {
+            let mut function = FunctionSettings::new(kind);
+            function.maximum_concurrency = limit;
+            let adapters = Adapters::load(AdapterSettings {
+                aws: AwsSettings {
+                    region: "us-east-1".to_owned(),
+                    placeholder_credentials: true,
+                    ..AwsSettings::default()
+                },
+                account_id: "000000000000".to_owned(),
+                functions: BTreeMap::from([("a".to_owned(), function)]),
+            })
+            .await;
+            let arn = Arn::parse("arn:aws:lambda:us-east-1:000000000000:function:a").unwrap();
+            assert_eq!(adapters.target(&arn).unwrap().concurrency(), limit);
+        }
+    }
+
+    #[tokio::test]
     async fn sources_are_called_in_the_region_of_their_arn() {
         assert_eq!(signed_for("us-east-1").await, "us-east-1");
         assert_eq!(signed_for("eusc-de-east-1").await, "eusc-de-east-1");

@@ -225,7 +225,7 @@ fn shard_report(
         _ => None,
     };
     let outcome = running.and_then(|view| view.last_outcome.as_ref());
-    let checkpoint = running.map_or(&lease.checkpoint, |view| &view.checkpoint);
+    let checkpoint = running.map_or(&lease.checkpoint.position, |view| &view.checkpoint);
     ShardReport {
         shard_id: shard.to_string(),
         daemon: owner(lease),

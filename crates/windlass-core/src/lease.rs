@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::ids::{SequenceNumber, ShardId};
 use crate::mapping::MappingId;
-use crate::position::Position;
+use crate::position::Checkpoint;
 
 /// Identifies a daemon; unique for each start of the process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,8 +37,8 @@ pub struct Lease {
     pub owner: Option<WorkerId>,
     /// +1 when the owner changes.
     pub epoch: u64,
-    /// The saved position. For a queue it stays at the trim horizon.
-    pub checkpoint: Position,
+    /// The saved one. For a queue it stays at the trim horizon.
+    pub checkpoint: Checkpoint,
     /// The starting sequence number of the shard. Names of shards are used again when a stream is
     /// deleted and created again; starting sequence numbers are not. `None` for a queue, and while
     /// the source has not reported it.

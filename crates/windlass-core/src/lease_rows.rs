@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ids::{SequenceNumber, ShardId};
 use crate::lease::{Lease, LeaseKey, Unit};
 use crate::mapping::{MappingId, Source, StreamSettings};
-use crate::position::Position;
+use crate::position::{Checkpoint, Position};
 use crate::shard::lineage::{self, ListingHistory, Shard};
 
 /// Changes to the lease rows of one mapping, in this order: a row may be removed and inserted again.
@@ -48,7 +48,7 @@ impl LeaseRowPlan {
         &mut self,
         mapping: &MappingId,
         unit: Unit,
-        checkpoint: Position,
+        from: Position,
         shard_start: Option<SequenceNumber>,
     ) {
         self.insert.push(Lease {
@@ -58,7 +58,7 @@ impl LeaseRowPlan {
             },
             owner: None,
             epoch: 0,
-            checkpoint,
+            checkpoint: Checkpoint::at(from),
             shard_start,
         });
     }
@@ -127,7 +127,9 @@ fn plan_shards(
             }
         }
     }
-    let checkpoints = rows.iter().map(|(shard, row)| (*shard, &row.checkpoint));
+    let checkpoints = rows
+        .iter()
+        .map(|(shard, row)| (*shard, &row.checkpoint.position));
     let checkpoints = checkpoints.collect();
     plan.is_inconsistent = lineage::is_inconsistent(listed, &checkpoints);
     for shard in lineage::readable(listed, &checkpoints) {
@@ -139,7 +141,7 @@ fn plan_shards(
     let ids: BTreeSet<_> = listed.iter().map(|shard| &shard.id).collect();
     for (shard, row) in rows {
         let is_absent = !ids.contains(shard) && listings.is_absent(shard);
-        if is_absent && row.checkpoint == Position::ShardEnd {
+        if is_absent && row.checkpoint.position == Position::ShardEnd {
             plan.remove.push((row.clone(), RemovalReason::Resolved));
         }
     }
@@ -168,7 +170,8 @@ fn identity(listed: &Shard, row: &Lease) -> Identity {
     if start == former {
         return Identity::Same;
     }
-    let is_read = matches!(&row.checkpoint, Position::After(read) if !read.is_lower_than(start));
+    let is_read =
+        matches!(&row.checkpoint.position, Position::After(read) if !read.is_lower_than(start));
     if is_read && former.is_lower_than(start) {
         Identity::NewStart
     } else {

@@ -11,8 +11,9 @@
 //! - After `new` and after every `handle` and `handle_timeout`, take commands until `poll_command`
 //!   returns `None`. Only then read `poll_timeout` and pass the next input. A command that was
 //!   taken must be executed, even if the next input is `Drain`.
-//! - Every command is answered by exactly one input, except `Report` and `Finish`, which have no
-//!   answer. After `Finish`, I/O in flight may be dropped and inputs have no effect.
+//! - Every command is answered by exactly one input, except `Report`, `CancelSlot` and `Finish`, which
+//!   have no answer. `RequestSlot` is answered when the slot is granted, and after `CancelSlot` not at
+//!   all; the slot then belongs to the next `Invoke` until that is answered. After `Finish`, I/O in flight may be dropped and inputs have no effect.
 //! - `now` must not decrease.
 //! - `handle` also fires every timer that is due, so a busy unit cannot starve its own batching
 //!   window or backoff. A late or repeated `handle_timeout` has no effect.
@@ -42,6 +43,8 @@ pub mod batch;
 mod lifecycle;
 mod progress;
 mod retry;
+mod slot_request;
+pub mod slots;
 
 pub mod process;
 pub mod queue;

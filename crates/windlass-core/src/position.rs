@@ -1,8 +1,9 @@
-//! Positions in a shard: what a checkpoint stores, and where to read next.
+//! Positions in a shard, the checkpoints that store them, and where to read next.
 
 use std::sync::Arc;
 
 use crate::ids::SequenceNumber;
+use crate::record::Record;
 use crate::time::Timestamp;
 
 /// A position in a shard, as a checkpoint stores it.
@@ -21,6 +22,14 @@ pub enum Position {
     ShardEnd,
 }
 
+/// How far a unit is resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub position: Position,
+    /// Approximate arrival of the last resolved record; `None` where it is not known, and for a queue.
+    pub arrival: Option<Timestamp>,
+}
+
 /// Where to read next.
 ///
 /// `iterator` is a hint that saves a call. It expires; reading then restarts at `after`.
@@ -30,6 +39,9 @@ pub struct Cursor {
     pub after: Position,
     /// The source's own token for that position.
     pub iterator: Option<Arc<str>>,
+    /// Whether a new iterator should start with the record at `after` itself. If another record comes
+    /// first, there is a gap: sources continue after a trimmed record without an error.
+    pub inclusive: bool,
 }
 
 impl Position {
@@ -77,12 +89,31 @@ impl Position {
     }
 }
 
+impl Checkpoint {
+    /// A position at which no record was resolved.
+    pub const fn at(position: Position) -> Self {
+        Self {
+            position,
+            arrival: None,
+        }
+    }
+
+    /// After a record.
+    pub fn after(record: &Record) -> Self {
+        Self {
+            position: Position::After(record.sequence_number().into()),
+            arrival: Some(record.approximate_arrival()),
+        }
+    }
+}
+
 impl Cursor {
     /// A cursor without an iterator.
     pub const fn at(after: Position) -> Self {
         Self {
             after,
             iterator: None,
+            inclusive: false,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::position::Position;
+use crate::position::Checkpoint;
 use crate::record::Record;
 
 /// Identifies a tracked record; grows in the order of the shard.
@@ -20,7 +20,7 @@ pub(crate) struct Progress {
     first: Ticket,
     /// Records up to the low watermark, the skipped ones included.
     resolved_prefix: u64,
-    low_watermark: Position,
+    low_watermark: Checkpoint,
 }
 
 /// A tracked record plus the skipped records that follow it; skipped records never reach the
@@ -34,7 +34,7 @@ struct Pending {
 
 impl Progress {
     /// Continues at a stored checkpoint.
-    pub(crate) const fn new(from: Position) -> Self {
+    pub(crate) const fn new(from: Checkpoint) -> Self {
         Self {
             pending: VecDeque::new(),
             first: Ticket(0),
@@ -63,7 +63,7 @@ impl Progress {
             }
             None => {
                 self.resolved_prefix += n_records;
-                self.low_watermark = Position::After(last.sequence_number().into());
+                self.low_watermark = Checkpoint::after(&last);
             }
         }
     }
@@ -85,7 +85,7 @@ impl Progress {
             last = Some(pending.last);
         }
         if let Some(last) = last {
-            self.low_watermark = Position::After(last.sequence_number().into());
+            self.low_watermark = Checkpoint::after(&last);
         }
     }
 
@@ -108,8 +108,8 @@ impl Progress {
         self.resolved_prefix
     }
 
-    /// The position that a checkpoint may have.
-    pub(crate) const fn low_watermark(&self) -> &Position {
+    /// As far as a checkpoint may go.
+    pub(crate) const fn low_watermark(&self) -> &Checkpoint {
         &self.low_watermark
     }
 }
@@ -118,6 +118,7 @@ impl Progress {
 mod tests {
     use super::*;
     use crate::ids::KeyHash;
+    use crate::position::Position;
     use crate::record_page::RecordMeta;
     use crate::time::Timestamp;
 
@@ -131,7 +132,7 @@ mod tests {
     }
 
     fn progress(records: &[&str]) -> (Progress, Vec<Ticket>) {
-        let mut progress = Progress::new(Position::TrimHorizon);
+        let mut progress = Progress::new(Checkpoint::at(Position::TrimHorizon));
         let records = records.iter().map(|number| record(number));
         let tickets = records.map(|record| progress.track(record)).collect();
         (progress, tickets)
@@ -141,13 +142,19 @@ mod tests {
     fn the_low_watermark_stops_at_the_first_unresolved_record() {
         let (mut progress, tickets) = progress(&["1", "2", "3", "4"]);
         progress.resolve([tickets[1], tickets[3]]);
-        assert_eq!(progress.low_watermark(), &Position::TrimHorizon);
+        assert_eq!(&progress.low_watermark().position, &Position::TrimHorizon);
         assert_eq!(progress.pending_len(), 4);
         progress.resolve([tickets[0]]);
-        assert_eq!(progress.low_watermark(), &Position::After("2".into()));
+        assert_eq!(
+            &progress.low_watermark().position,
+            &Position::After("2".into())
+        );
         assert_eq!((progress.resolved_prefix(), progress.pending_len()), (2, 2));
         progress.resolve([tickets[2]]);
-        assert_eq!(progress.low_watermark(), &Position::After("4".into()));
+        assert_eq!(
+            &progress.low_watermark().position,
+            &Position::After("4".into())
+        );
         assert!(progress.all_resolved());
     }
 
@@ -155,16 +162,25 @@ mod tests {
     fn skipped_records_are_resolved_with_the_previous_tracked_record() {
         let (mut progress, _) = progress(&[]);
         progress.skip(2, record("2"));
-        assert_eq!(progress.low_watermark(), &Position::After("2".into()));
+        assert_eq!(
+            &progress.low_watermark().position,
+            &Position::After("2".into())
+        );
         let first = progress.track(record("3"));
         progress.skip(3, record("6"));
         let second = progress.track(record("7"));
         progress.skip(1, record("8"));
         assert_eq!((progress.resolved_prefix(), progress.pending_len()), (2, 2));
         progress.resolve([second]);
-        assert_eq!(progress.low_watermark(), &Position::After("2".into()));
+        assert_eq!(
+            &progress.low_watermark().position,
+            &Position::After("2".into())
+        );
         progress.resolve([first]);
-        assert_eq!(progress.low_watermark(), &Position::After("8".into()));
+        assert_eq!(
+            &progress.low_watermark().position,
+            &Position::After("8".into())
+        );
         assert_eq!((progress.resolved_prefix(), progress.pending_len()), (8, 0));
     }
 

@@ -36,7 +36,7 @@ pub fn reconcile(
 ) -> Vec<Action> {
     let wanted: BTreeMap<&LeaseKey, Running> = leases
         .iter()
-        .filter(|lease| lease.checkpoint != Position::ShardEnd)
+        .filter(|lease| lease.checkpoint.position != Position::ShardEnd)
         .filter_map(|lease| {
             let (revision, desired) = *mappings.get(&lease.key.mapping)?;
             let running = Running {

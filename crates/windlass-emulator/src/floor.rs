@@ -192,6 +192,7 @@ mod tests {
         let load = BenchLoad {
             shards: 3,
             record_bytes: 20,
+            read_delay: Duration::ZERO,
         };
         let source = BenchSource::start("127.0.0.1:0".parse().unwrap(), load)
             .await

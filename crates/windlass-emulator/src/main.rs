@@ -34,6 +34,9 @@ enum Command {
         /// Bytes of data of each record
         #[arg(long, default_value_t = 1024, value_parser = value_parser!(u32).range(0..=1_048_576))]
         record_bytes: u32,
+        /// How long each read of a shard takes, in milliseconds
+        #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(..=60_000))]
+        read_delay: u64,
     },
     /// Move the records of a bench source to its function with the least possible work
     Floor {
@@ -67,10 +70,12 @@ async fn run(command: Command) -> Result<()> {
             listen,
             shards,
             record_bytes,
+            read_delay,
         } => {
             let load = BenchLoad {
                 shards,
                 record_bytes,
+                read_delay: Duration::from_millis(read_delay),
             };
             let source = BenchSource::start(listen, load).await;
             let source = source.with_context(|| format!("listening on {listen}"))?;

@@ -9,9 +9,9 @@ use windlass_core::time::Timestamp;
 
 use crate::clock::Clock;
 use crate::histogram::InvocationMetrics;
-use crate::memory::Account;
-use crate::memory::{Backpressure, Limit};
+use crate::memory::Backpressure;
 use crate::ports::{Invocation, Target};
+use crate::slots::{Slot, SlotAccount};
 use crate::status::{Counts, StatusBoard};
 
 /// Invokes the function of one mapping.
@@ -20,8 +20,7 @@ pub(crate) struct Invoker {
     pub(crate) mapping: MappingId,
     pub(crate) target: Arc<dyn Target>,
     pub(crate) metrics: Arc<InvocationMetrics>,
-    /// The daemon's concurrent invocations.
-    pub(crate) slots: Account,
+    pub(crate) slots: SlotAccount,
     pub(crate) backpressure: Backpressure,
     pub(crate) clock: Clock,
     pub(crate) board: Arc<StatusBoard>,
@@ -29,19 +28,16 @@ pub(crate) struct Invoker {
 }
 
 impl Invoker {
-    /// Waits for a slot, then builds the event and sends it. `newest` is the time at which the last
-    /// record arrived, by the clock of its source.
+    /// Builds the event and sends it. The slot is in use until the function has answered. `newest` is
+    /// the time at which the last record arrived, by the clock of its source.
     pub(crate) async fn invoke(
         &self,
+        slot: Slot,
         attempt: u32,
         n_records: usize,
         newest: Timestamp,
         event: impl FnOnce() -> Event,
     ) -> Outcome {
-        let slot = self
-            .backpressure
-            .reserve(Limit::Invocations, &self.slots, 1)
-            .await;
         let sent = self.clock.now();
         let source_time = self.board.source_time(&self.mapping, self.clock.wall());
         self.metrics.iterator_age(source_time.since(newest));

@@ -11,6 +11,7 @@ pub mod settings;
 pub mod stop;
 
 pub mod memory;
+pub mod slots;
 
 mod checkpoint_saver;
 mod histogram;

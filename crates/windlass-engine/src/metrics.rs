@@ -162,7 +162,7 @@ pub fn publish(board: &StatusBoard, budget: &Budget) {
     limit("payload_bytes", PAYLOAD_LIMIT);
     if let Some(limits) = board.limits() {
         gauge!(INVOCATIONS).set(as_f64(limits.invocations.used()));
-        limit("concurrent_invocations", limits.invocations.total());
+        limit("concurrent_invocations", limits.invocations.limit());
         limit("concurrent_invocations_per_queue", limits.queue_concurrency);
     }
 }

@@ -17,7 +17,7 @@ use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, StreamSource};
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome, Swap};
-use windlass_core::position::{Cursor, Position};
+use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::queue::{EntryResult, QueueAttributes};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
@@ -124,6 +124,14 @@ pub trait Target: Send + Sync {
     /// Invokes the function and waits for its answer.
     async fn invoke(&self, invocation: Invocation) -> Outcome;
 
+    /// How many invocations may run at a time, whichever mappings they are of, at least 1; `None`: any
+    /// number. The engine keeps this limit.
+    fn concurrency(&self) -> Option<usize>;
+
+    /// Ends what the target keeps running, when no mapping will invoke it any more. A function that
+    /// runs elsewhere has nothing to end.
+    async fn close(&self) {}
+
     /// The time after which an invocation is given up. It may have to be looked up, which takes a few
     /// seconds at most.
     async fn timeout(&self) -> Duration;
@@ -219,7 +227,7 @@ pub struct UnreadableMapping {
 pub struct CheckpointSave {
     pub key: LeaseKey,
     pub epoch: u64,
-    pub checkpoint: Position,
+    pub checkpoint: Checkpoint,
 }
 
 /// Stores mappings.
@@ -259,7 +267,7 @@ pub trait LeaseStore: Send + Sync {
 
     /// Makes `owner` the owner of the leases whose owner and epoch are still as given, each in its
     /// next epoch. Returns these leases as they are then: their checkpoints may be later than the
-    /// given ones.
+    /// given ones. A lease that this version cannot read is not returned.
     async fn take_many(&self, seen: &[Lease], owner: &WorkerId) -> Result<Vec<Lease>, PortError>;
 
     /// Removes the owner of the leases whose owner and epoch are still as given.

@@ -20,6 +20,7 @@ use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{MessageMemory, ReceiveGrant, detach};
 use crate::ports::QueueReader;
+use crate::slots::{NextSlot, Slot};
 use crate::status::{SourceCall, SourceCalls, UnitHandle, UnitView};
 use crate::stop::{Stop, wait_for_stop};
 
@@ -43,6 +44,7 @@ pub(crate) struct QueueDriver {
     pub(crate) memory: MessageMemory,
     pub(crate) stop: watch::Receiver<Stop>,
     pub(crate) status: UnitHandle,
+    pub(crate) next_slot: NextSlot,
     /// When the attributes of the queue were last requested; `None` while a request is in flight.
     pub(crate) described: Option<Timestamp>,
 }
@@ -91,6 +93,10 @@ impl QueueDriver {
                     return;
                 }
             }
+            if self.next_slot.take_news() {
+                self.handle(QueueInput::SlotGranted);
+                continue;
+            }
             let view = self.consumer.view();
             self.memory.settle(&view);
             self.status.publish(UnitView::Queue(view));
@@ -98,7 +104,7 @@ impl QueueDriver {
                 biased;
                 stop = wait_for_stop(&mut self.stop) => match stop {
                     Stop::Now => return, // Dropping `in_flight` cancels the I/O.
-                    Stop::Drain => self.consumer.handle(QueueInput::Drain, self.io.clock.now()),
+                    Stop::Drain => self.handle(QueueInput::Drain),
                     Stop::No => {}
                 },
                 Some(completion) = in_flight.next() => {
@@ -108,14 +114,21 @@ impl QueueDriver {
                     }
                     self.handle_completion(completion);
                 }
+                () = self.next_slot.granted() => self.handle(QueueInput::SlotGranted),
                 () = timer.sleep_until(self.consumer.poll_timeout()) => {
+                    self.consumer.set_free_slots(self.io.invoker.slots.room());
                     self.consumer.handle_timeout(self.io.clock.now());
                 }
             }
         }
     }
 
-    fn execute(&self, command: QueueCommand, in_flight: &InFlight) -> ControlFlow<()> {
+    fn handle(&mut self, input: QueueInput) {
+        self.consumer.set_free_slots(self.io.invoker.slots.room());
+        self.consumer.handle(input, self.io.clock.now());
+    }
+
+    fn execute(&mut self, command: QueueCommand, in_flight: &InFlight) -> ControlFlow<()> {
         let io = Arc::clone(&self.io);
         let future: BoxFuture<'static, Completion> = match command {
             QueueCommand::Receive {
@@ -133,7 +146,20 @@ impl QueueDriver {
                 let grant = self.memory.grant_receive(limit);
                 Box::pin(io.receive(receive, grant))
             }
-            QueueCommand::Invoke(batch) => Box::pin(io.invoke(batch)),
+            QueueCommand::Invoke(batch) => Box::pin(io.invoke(batch, self.next_slot.take())),
+            QueueCommand::RequestSlot => {
+                let Invoker {
+                    slots,
+                    backpressure,
+                    ..
+                } = &io.invoker;
+                self.next_slot.request(slots, backpressure);
+                return ControlFlow::Continue(());
+            }
+            QueueCommand::CancelSlot => {
+                self.next_slot.cancel();
+                return ControlFlow::Continue(());
+            }
             QueueCommand::Delete { request, receipts } => Box::pin(io.delete(request, receipts)),
             QueueCommand::ChangeVisibility {
                 request,
@@ -189,7 +215,7 @@ impl QueueDriver {
             }
             Completion::Other(input) => input,
         };
-        self.consumer.handle(input, now);
+        self.handle(input);
     }
 
     /// Messages that waited for memory were invisible meanwhile: their visibility timeout runs from
@@ -310,13 +336,13 @@ impl QueueIo {
         Completion::Described(attributes.ok())
     }
 
-    async fn invoke(self: Arc<Self>, batch: Batch) -> Completion {
+    async fn invoke(self: Arc<Self>, batch: Batch, slot: Slot) -> Completion {
         let newest = batch.messages.last().expect("a batch is never empty").sent;
         let n_messages = batch.messages.len();
         let event = || Event::of_messages(batch.messages.iter().map(|it| &it.event));
         let outcome = self
             .invoker
-            .invoke(batch.attempt, n_messages, newest, event);
+            .invoke(slot, batch.attempt, n_messages, newest, event);
         let outcome = outcome.await;
         Completion::Other(QueueInput::Invoked {
             batch: batch.id,

@@ -28,6 +28,7 @@ use crate::settings::{
     MAX_QUEUE_CONCURRENCY, MIN_BUFFERED_RECORDS,
 };
 use crate::shard_driver::{ShardDriver, ShardIo};
+use crate::slots::{NextSlot, Slots};
 use crate::status::{SourceCall, StatusBoard, UnitHandle, UnitView};
 use crate::stop::{Stop, wait_for_stop};
 
@@ -44,7 +45,7 @@ pub(crate) struct EngineContext {
     /// Bytes of events in memory.
     pub(crate) budget: Budget,
     /// Concurrent invocations.
-    pub(crate) slots: Budget,
+    pub(crate) slots: Slots,
     pub(crate) seed: u64,
 }
 
@@ -95,10 +96,17 @@ pub(crate) async fn run_unit(
     let span = tracing::info_span!("mapping", uuid = %mapping.id, unit = unit.name());
     let starting = UnitView::Starting { fault: None };
     let status = context.board.unit(&mapping.id, unit, starting);
+    let maximum_concurrency = match source {
+        UnitSource::Shard { .. } => None,
+        UnitSource::Queue { .. } => Some(queue_concurrency(&context.settings)),
+    };
+    let slots = context
+        .slots
+        .account(&mapping.id, maximum_concurrency, &target);
     let invoker = Invoker {
         metrics: context.board.metrics_of(&mapping.id),
         target,
-        slots: context.slots.account(&mapping.id),
+        slots,
         backpressure: status.backpressure().clone(),
         clock: context.clock,
         counts: context.board.counts_of(&mapping.id),
@@ -174,6 +182,7 @@ impl DriverParts {
             }),
             stop: self.stop,
             status: self.status,
+            next_slot: NextSlot::None,
         }
     }
 
@@ -195,7 +204,12 @@ impl DriverParts {
         Some(QueueDriver {
             memory: MessageMemory::new(self.account, backpressure, clock),
             described: Some(clock.now()),
-            consumer: QueueConsumer::new(settings, self.seed, clock.now()),
+            consumer: QueueConsumer::new(
+                settings,
+                self.invoker.slots.room(),
+                self.seed,
+                clock.now(),
+            ),
             io: Arc::new(QueueIo {
                 reader,
                 invoker: self.invoker,
@@ -205,6 +219,7 @@ impl DriverParts {
             }),
             stop: self.stop,
             status: self.status,
+            next_slot: NextSlot::None,
         })
     }
 
@@ -242,9 +257,8 @@ impl DriverParts {
         function_timeout: Duration,
     ) -> QueueConsumerSettings {
         let settings = &self.context.settings;
-        let maximum_concurrency = settings.queue_concurrency.clamp(1, MAX_QUEUE_CONCURRENCY);
         // Every concurrent batch, and the next one that is being filled.
-        let n_batches = maximum_concurrency + 1;
+        let n_batches = queue_concurrency(settings) + 1;
         let buffer_messages = source.settings.batch_size.saturating_mul(n_batches);
         QueueConsumerSettings {
             mapping: source.settings,
@@ -254,7 +268,6 @@ impl DriverParts {
             limits: QueueLimits {
                 visibility_heartbeat: settings.sqs_visibility_heartbeat,
                 wait_time: settings.sqs_wait_time,
-                maximum_concurrency,
                 buffer_messages: buffer_messages.min(MAX_BUFFERED_MESSAGES),
                 payload_limit: PAYLOAD_LIMIT,
                 hold_limit: HOLD_LIMIT,
@@ -262,6 +275,11 @@ impl DriverParts {
             },
         }
     }
+}
+
+/// Concurrent invocations of one mapping on a queue.
+fn queue_concurrency(settings: &EngineSettings) -> usize {
+    settings.queue_concurrency.clamp(1, MAX_QUEUE_CONCURRENCY)
 }
 
 /// Different for each unit, mapping and restart: consumers that fail together do not retry
@@ -314,7 +332,7 @@ fn shard_settings(
 mod tests {
     use windlass_core::lease::Unit;
     use windlass_core::mapping::MappingId;
-    use windlass_core::position::Position;
+    use windlass_core::position::{Checkpoint, Position};
 
     use super::*;
 
@@ -327,7 +345,7 @@ mod tests {
             },
             owner: None,
             epoch,
-            checkpoint: Position::TrimHorizon,
+            checkpoint: Checkpoint::at(Position::TrimHorizon),
             shard_start: None,
         };
         let first = seed(7, &lease("a", "0", 1));

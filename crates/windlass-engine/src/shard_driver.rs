@@ -11,7 +11,7 @@ use windlass_core::event::Event;
 use windlass_core::ids::ShardId;
 use windlass_core::lease::LeaseKey;
 use windlass_core::outcome::Fault;
-use windlass_core::position::{Cursor, Position};
+use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, ShardInput};
 
@@ -20,6 +20,7 @@ use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{PageMemory, ReadGrant};
 use crate::ports::{CheckpointSave, StreamReader};
+use crate::slots::{NextSlot, Slot};
 use crate::status::{
     SourceCall, SourceCalls, UnitHandle, UnitView, describe_gap, describe_unreadable,
 };
@@ -31,6 +32,7 @@ pub(crate) struct ShardDriver {
     pub(crate) memory: PageMemory,
     pub(crate) stop: watch::Receiver<Stop>,
     pub(crate) status: UnitHandle,
+    pub(crate) next_slot: NextSlot,
 }
 
 /// What the I/O of a shard needs.
@@ -67,6 +69,11 @@ impl ShardDriver {
                     return Some(finish);
                 }
             }
+            if self.next_slot.take_news() {
+                let now = self.io.clock.now();
+                self.consumer.handle(ShardInput::SlotGranted, now);
+                continue;
+            }
             let view = self.consumer.view();
             self.memory.settle(&view);
             self.status.publish(UnitView::Shard(view));
@@ -78,6 +85,10 @@ impl ShardDriver {
                     Stop::No => {}
                 },
                 Some(completion) = in_flight.next() => self.handle_completion(completion),
+                () = self.next_slot.granted() => {
+                    let now = self.io.clock.now();
+                    self.consumer.handle(ShardInput::SlotGranted, now);
+                }
                 () = timer.sleep_until(self.consumer.poll_timeout()) => {
                     self.consumer.handle_timeout(self.io.clock.now());
                 }
@@ -85,7 +96,7 @@ impl ShardDriver {
         }
     }
 
-    fn execute(&self, command: ShardCommand, in_flight: &InFlight) -> ControlFlow<Finish> {
+    fn execute(&mut self, command: ShardCommand, in_flight: &InFlight) -> ControlFlow<Finish> {
         let io = Arc::clone(&self.io);
         let future: BoxFuture<'static, Completion> = match command {
             ShardCommand::Read {
@@ -96,8 +107,21 @@ impl ShardDriver {
                 let grant = self.memory.grant_read(limit);
                 Box::pin(io.read(from, timeout, grant))
             }
-            ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch)),
-            ShardCommand::Save(position) => Box::pin(io.save(position)),
+            ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch, self.next_slot.take())),
+            ShardCommand::RequestSlot => {
+                let Invoker {
+                    slots,
+                    backpressure,
+                    ..
+                } = &io.invoker;
+                self.next_slot.request(slots, backpressure);
+                return ControlFlow::Continue(());
+            }
+            ShardCommand::CancelSlot => {
+                self.next_slot.cancel();
+                return ControlFlow::Continue(());
+            }
+            ShardCommand::Save(checkpoint) => Box::pin(io.save(checkpoint)),
             ShardCommand::Report(report) => {
                 self.report(&report);
                 return ControlFlow::Continue(());
@@ -117,7 +141,10 @@ impl ShardDriver {
             }
             Completion::Other(input) => input,
         };
+        let n_read = self.consumer.n_read();
         self.consumer.handle(input, now);
+        let n_read = self.consumer.n_read() - n_read;
+        self.io.invoker.counts.polled.add(n_read);
     }
 
     fn report(&self, report: &Report) {
@@ -157,18 +184,18 @@ impl ShardIo {
         let calls = &self.calls;
         let result = calls.run(SourceCall::Read, Duration::ZERO, response).await;
         if let Ok(page) = &result {
-            self.invoker.counts.polled.add(page.records.len());
             tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");
         }
         Completion::Read { result, grant }
     }
 
-    async fn invoke(self: Arc<Self>, batch: Batch) -> Completion {
+    async fn invoke(self: Arc<Self>, batch: Batch, slot: Slot) -> Completion {
         let newest = batch.records.last().expect("a batch is never empty");
         let newest = newest.approximate_arrival();
         let n_records = batch.records.len();
         let event = || Event::of_records(&batch.records);
-        let outcome = self.invoker.invoke(batch.attempt, n_records, newest, event);
+        let invoker = &self.invoker;
+        let outcome = invoker.invoke(slot, batch.attempt, n_records, newest, event);
         let outcome = outcome.await;
         Completion::Other(ShardInput::Invoked {
             batch: batch.id,
@@ -176,11 +203,11 @@ impl ShardIo {
         })
     }
 
-    async fn save(self: Arc<Self>, position: Position) -> Completion {
+    async fn save(self: Arc<Self>, checkpoint: Checkpoint) -> Completion {
         let result = self.saver.save(CheckpointSave {
             key: self.key.clone(),
             epoch: self.epoch,
-            checkpoint: position,
+            checkpoint,
         });
         Completion::Other(ShardInput::Saved(result.await))
     }

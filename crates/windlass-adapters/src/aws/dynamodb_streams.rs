@@ -10,8 +10,8 @@ use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
 use windlass_core::arn::Arn;
 use windlass_core::ids::ShardId;
 use windlass_core::position::{Cursor, Position};
-use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
+use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
 
@@ -133,13 +133,21 @@ impl ShardApi for DynamoDbStreamsReader {
     async fn shard_iterator(
         &self,
         shard: &ShardId,
-        after: &Position,
-    ) -> Result<Arc<str>, PortError> {
+        from: &Cursor,
+    ) -> Result<(Arc<str>, PageStart), PortError> {
         const CALL: &str = "GetShardIterator";
-        let (kind, number) = match after {
+        let mut start = PageStart::AfterPosition;
+        let (kind, number) = match &from.after {
             // There are no iterators by time: the consumer skips older records.
             Position::TrimHorizon | Position::AtTimestamp(_) => {
                 (ShardIteratorType::TrimHorizon, None)
+            }
+            Position::After(number) if from.inclusive => {
+                start = PageStart::AtPosition;
+                (
+                    ShardIteratorType::AtSequenceNumber,
+                    Some(number.to_string()),
+                )
             }
             Position::After(number) => (
                 ShardIteratorType::AfterSequenceNumber,
@@ -159,7 +167,7 @@ impl ShardApi for DynamoDbStreamsReader {
         let iterator = response.shard_iterator;
         let iterator =
             iterator.ok_or_else(|| self.unusable(CALL, "the response has no iterator"))?;
-        Ok(iterator.into())
+        Ok((iterator.into(), start))
     }
 
     async fn get_records(

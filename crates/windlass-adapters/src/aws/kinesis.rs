@@ -12,8 +12,8 @@ use windlass_core::arn::Arn;
 use windlass_core::ids::ShardId;
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
-use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
+use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
 
@@ -166,14 +166,21 @@ impl ShardApi for KinesisReader {
     async fn shard_iterator(
         &self,
         shard: &ShardId,
-        after: &Position,
-    ) -> Result<Arc<str>, PortError> {
-        let (kind, number, time) = match after {
+        from: &Cursor,
+    ) -> Result<(Arc<str>, PageStart), PortError> {
+        let mut start = PageStart::AfterPosition;
+        let (kind, number, time) = match &from.after {
             Position::TrimHorizon => (ShardIteratorType::TrimHorizon, None, None),
             Position::AtTimestamp(time) => {
                 let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
                 let time = Some(DateTime::from_millis(millis));
                 (ShardIteratorType::AtTimestamp, None, time)
+            }
+            // After a trimmed record, Kinesis continues with the oldest one, without an error.
+            Position::After(number) if from.inclusive => {
+                start = PageStart::AtPosition;
+                let number = Some(number.to_string());
+                (ShardIteratorType::AtSequenceNumber, number, None)
             }
             Position::After(number) => {
                 let number = Some(number.to_string());
@@ -196,7 +203,7 @@ impl ShardApi for KinesisReader {
             .set_starting_sequence_number(number)
             .set_timestamp(time);
         let response = match call.clone().send().await {
-            Err(SdkError::TimeoutError(_)) if self.skips_to(after).is_some() => {
+            Err(SdkError::TimeoutError(_)) if self.skips_to(&from.after).is_some() => {
                 let oldest = ShardIteratorType::TrimHorizon;
                 let call = call.shard_iterator_type(oldest).set_timestamp(None);
                 call.send().await
@@ -207,7 +214,7 @@ impl ShardApi for KinesisReader {
         let iterator = response.shard_iterator;
         let iterator = iterator
             .ok_or_else(|| self.unusable("GetShardIterator", "the response has no iterator"))?;
-        Ok(iterator.into())
+        Ok((iterator.into(), start))
     }
 
     async fn get_records(

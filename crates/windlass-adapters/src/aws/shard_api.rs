@@ -12,8 +12,8 @@ use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
-use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::{Shard, close_parents};
+use windlass_core::shard::{PageStart, ReadResult};
 use windlass_engine::ports::{BoxError, PortError, ReadLimits};
 
 use super::fault::{port_error, unusable_response};
@@ -56,11 +56,12 @@ pub(super) trait ShardApi: Sync {
     /// All shards, from all pages of the list.
     fn all_shards(&self) -> impl Future<Output = Result<Vec<ListedShard>, PortError>> + Send;
 
+    /// A new iterator at a position, and what its first page starts with.
     fn shard_iterator(
         &self,
         shard: &ShardId,
-        after: &Position,
-    ) -> impl Future<Output = Result<Arc<str>, PortError>> + Send;
+        from: &Cursor,
+    ) -> impl Future<Output = Result<(Arc<str>, PageStart), PortError>> + Send;
 
     fn get_records(
         &self,
@@ -205,17 +206,17 @@ pub(super) async fn read_page(
     let mut response = None;
     if let Some(iterator) = &from.iterator {
         response = match api.get_records(shard, iterator, limits).await {
-            Ok(response) => Some(response),
+            Ok(response) => Some((response, PageStart::Continued)),
             Err(ReadError::Iterator(_)) => None,
             Err(error) => return Err(error.into_inner()),
         };
     }
-    let response = if let Some(response) = response {
+    let (response, start) = if let Some(response) = response {
         response
     } else {
-        let iterator = api.shard_iterator(shard, &from.after).await?;
+        let (iterator, start) = api.shard_iterator(shard, from).await?;
         let response = api.get_records(shard, &iterator, limits).await;
-        response.map_err(ReadError::into_inner)?
+        (response.map_err(ReadError::into_inner)?, start)
     };
     let behind = response
         .behind_latest
@@ -230,6 +231,7 @@ pub(super) async fn read_page(
         closed.is_some_and(|closed| closed.ends_at(&next.after))
     };
     Ok(ReadResult {
+        start,
         next: next.filter(|next| !is_last(next)),
         behind,
         has_children: closed.as_ref().is_some_and(|closed| closed.has_children),
@@ -259,8 +261,10 @@ async fn next_cursor(
     // Some servers return an empty one in place of none.
     let iterator = response.next_iterator.as_deref();
     if let Some(iterator) = iterator.filter(|iterator| !iterator.is_empty()) {
-        let iterator = Some(iterator.into());
-        return Ok(Some(Cursor { after, iterator }));
+        return Ok(Some(Cursor {
+            iterator: Some(iterator.into()),
+            ..Cursor::at(after)
+        }));
     }
     if response.has_children {
         return Ok(None);

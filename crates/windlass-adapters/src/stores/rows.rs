@@ -1,12 +1,13 @@
 //! SQL statements: rows of the database, read and written.
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use serde::{Deserialize, Serialize};
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::ids::SequenceNumber;
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::Swap;
-use windlass_core::position::Position;
+use windlass_core::position::{Checkpoint, Position};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, StoredMapping, UnreadableMapping,
@@ -16,7 +17,7 @@ use windlass_engine::ports::{
 pub(super) const APPLICATION_ID: i64 = 0x7764_6c73;
 
 /// Incremented by every change of the schema.
-pub(super) const SCHEMA_VERSION: u16 = 3;
+pub(super) const SCHEMA_VERSION: u16 = 4;
 
 /// The changes of the schema: a database whose `user_version` is N has the first N of them. What
 /// has been released is never edited. Removing a mapping removes its leases.
@@ -96,12 +97,40 @@ pub(super) const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
             ON CONFLICT (mapping) DO UPDATE SET number = excluded.number;
     END;
 ",
+    "
+    DROP TRIGGER lease_changed;
+    ALTER TABLE leases ADD COLUMN checkpoint TEXT NOT NULL DEFAULT '';
+    UPDATE leases SET checkpoint =
+        json_object('position', checkpoint_kind, 'value', checkpoint_value);
+    ALTER TABLE leases DROP COLUMN checkpoint_kind;
+    ALTER TABLE leases DROP COLUMN checkpoint_value;
+    CREATE TRIGGER lease_changed AFTER UPDATE ON leases
+    WHEN NEW.owner IS NOT OLD.owner OR NEW.epoch <> OLD.epoch
+        OR NEW.shard_start IS NOT OLD.shard_start
+        OR (NEW.checkpoint ->> 'position' = 'shard_end'
+            AND OLD.checkpoint ->> 'position' <> 'shard_end')
+    BEGIN
+        INSERT INTO changes (mapping, number)
+            SELECT NEW.mapping, coalesce(max(number), 0) + 1 FROM changes WHERE true
+            ON CONFLICT (mapping) DO UPDATE SET number = excluded.number;
+    END;
+",
 ];
 
 const MAPPING_COLUMNS: &str = "id, revision, spec, source_arn, function_arn, desired, change,
                                created, last_modified, declared";
-const LEASE_COLUMNS: &str = "mapping, unit, owner, epoch, checkpoint_kind, checkpoint_value,
-                             shard_start";
+const LEASE_COLUMNS: &str = "mapping, unit, owner, epoch, checkpoint, shard_start";
+
+/// The stored form of a [`Checkpoint`]: JSON.
+#[derive(Serialize, Deserialize)]
+struct StoredCheckpoint {
+    position: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    /// Milliseconds since the epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arrival: Option<u64>,
+}
 
 /// A value that this version does not support.
 #[derive(Debug, thiserror::Error)]
@@ -232,9 +261,8 @@ pub(super) fn forget_removals(tx: &Transaction<'_>) -> rusqlite::Result<()> {
 
 pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
     let mut insert = tx.prepare_cached(
-        "INSERT INTO leases (mapping, unit, owner, epoch, checkpoint_kind, checkpoint_value,
-                             shard_start)
-         SELECT ?1, ?2, ?3, max(?4, (SELECT next FROM epochs)), ?5, ?6, ?7
+        "INSERT INTO leases (mapping, unit, owner, epoch, checkpoint, shard_start)
+         SELECT ?1, ?2, ?3, max(?4, (SELECT next FROM epochs)), ?5, ?6
          WHERE EXISTS (SELECT 1 FROM mappings WHERE id = ?1)
          ON CONFLICT DO NOTHING",
     )?;
@@ -243,14 +271,14 @@ pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Res
         lease.key.unit.name(),
         lease.owner.as_ref().map(WorkerId::as_str),
         integer(lease.epoch),
-        lease.checkpoint.kind(),
-        lease.checkpoint.value(),
+        stored_checkpoint(&lease.checkpoint)?,
         lease.shard_start.as_ref().map(SequenceNumber::as_str),
     ])?;
     Ok(())
 }
 
-/// Returns the lease as it is then; `None` if it is not as `seen` any more.
+/// Returns the lease as it is then; `None` if it is not as `seen` any more, or if this version cannot
+/// read it, which [`changes`] then reports.
 pub(super) fn take(
     tx: &Transaction<'_>,
     seen: &Lease,
@@ -269,7 +297,8 @@ pub(super) fn take(
         integer(seen.epoch),
     ];
     let mut update = tx.prepare_cached(&update)?;
-    update.query_row(values, read_lease).optional()
+    let taken = update.query_row(values, |row| readable(read_lease(row)));
+    Ok(taken.optional()?.and_then(Result::ok))
 }
 
 pub(super) fn release(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
@@ -288,12 +317,10 @@ pub(super) fn release(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<(
 
 pub(super) fn save(tx: &Transaction<'_>, save: &CheckpointSave) -> rusqlite::Result<Swap> {
     let mut update = tx.prepare_cached(
-        "UPDATE leases SET checkpoint_kind = ?1, checkpoint_value = ?2
-         WHERE mapping = ?3 AND unit = ?4 AND epoch = ?5",
+        "UPDATE leases SET checkpoint = ?1 WHERE mapping = ?2 AND unit = ?3 AND epoch = ?4",
     )?;
     Ok(swap(update.execute(params![
-        save.checkpoint.kind(),
-        save.checkpoint.value(),
+        stored_checkpoint(&save.checkpoint)?,
         save.key.mapping.as_str(),
         save.key.unit.name(),
         integer(save.epoch),
@@ -350,8 +377,6 @@ fn read_mapping(row: &Row<'_>) -> rusqlite::Result<MappingRow> {
 }
 
 fn read_lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
-    let value: Option<String> = row.get(5)?;
-    let position = |kind: &str| Position::from_parts(kind, value.as_deref());
     Ok(Lease {
         key: LeaseKey {
             mapping: MappingId::new(&row.get::<_, String>(0)?),
@@ -361,10 +386,29 @@ fn read_lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
             .get::<_, Option<String>>(2)?
             .map(|owner| WorkerId::new(&owner)),
         epoch: row.get::<_, i64>(3)?.unsigned_abs(),
-        checkpoint: text(row, 4, "checkpoint", position)?,
+        checkpoint: text(row, 4, "checkpoint", read_checkpoint)?,
         shard_start: row
-            .get::<_, Option<String>>(6)?
+            .get::<_, Option<String>>(5)?
             .map(|start| SequenceNumber::from(start.as_str())),
+    })
+}
+
+fn stored_checkpoint(checkpoint: &Checkpoint) -> rusqlite::Result<String> {
+    let stored = StoredCheckpoint {
+        position: checkpoint.position.kind().to_owned(),
+        value: checkpoint.position.value(),
+        arrival: checkpoint.arrival.map(Timestamp::as_millis),
+    };
+    serde_json::to_string(&stored)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+/// `None` if the text is not a checkpoint.
+fn read_checkpoint(text: &str) -> Option<Checkpoint> {
+    let stored: StoredCheckpoint = serde_json::from_str(text).ok()?;
+    Some(Checkpoint {
+        position: Position::from_parts(&stored.position, stored.value.as_deref())?,
+        arrival: stored.arrival.map(Timestamp::from_millis),
     })
 }
 

@@ -8,10 +8,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use windlass_core::lease::Lease;
-use windlass_core::mapping::MappingRow;
+use windlass_core::ids::{SequenceNumber, ShardId};
+use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
+use windlass_core::mapping::{MappingId, MappingRow};
 use windlass_core::outcome::Fault;
-use windlass_engine::ports::{ChangeNumber, MappingStore as _, Store, StoredMapping, chain};
+use windlass_core::position::{Checkpoint, Position};
+use windlass_core::time::Timestamp;
+use windlass_engine::ports::{
+    ChangeNumber, LeaseStore as _, MappingStore as _, Store, StoredMapping, chain,
+};
 use windlass_testkit::contract;
 
 use super::lock::StoreLock;
@@ -89,13 +94,33 @@ const FIRST_VERSION: &str = r#"
         ('m', 'shard:c', NULL, 0, 'at_timestamp', '1732552345000');
 "#;
 
+/// The rows of the first version in a store of the second one.
+const SECOND_VERSION: &str = "
+    PRAGMA user_version = 2;
+    ALTER TABLE leases ADD COLUMN shard_start TEXT;
+    CREATE TABLE epochs (next INTEGER NOT NULL) STRICT;
+    INSERT INTO epochs (next) VALUES (9);
+    CREATE TRIGGER epochs_never_repeat AFTER DELETE ON leases BEGIN
+        UPDATE epochs SET next = max(next, OLD.epoch + 1);
+    END;
+    UPDATE leases SET shard_start = '495' WHERE unit = 'shard:a';
+";
+
 #[tokio::test]
-async fn a_store_of_the_first_version_keeps_its_rows_and_checkpoints() {
+async fn a_store_of_an_earlier_version_keeps_its_rows_and_checkpoints() {
+    keeps_its_rows(&[FIRST_VERSION]).await;
+    keeps_its_rows(&[FIRST_VERSION, SECOND_VERSION]).await;
+}
+
+async fn keeps_its_rows(versions: &[&str]) {
     let directory = TempDir::new();
     std::fs::create_dir_all(&directory.0).unwrap();
     let db = Connection::open(directory.database()).unwrap();
-    db.execute_batch(FIRST_VERSION).unwrap();
+    for version in versions {
+        db.execute_batch(version).unwrap();
+    }
     drop(db);
+    let start = (versions.len() == 2).then(|| SequenceNumber::from("495"));
     for _ in 0..2 {
         let store = SqliteStore::open(&directory.0).unwrap();
         let (mappings, leases) = contents(&store).await;
@@ -104,16 +129,23 @@ async fn a_store_of_the_first_version_keeps_its_rows_and_checkpoints() {
         };
         assert_eq!((mapping.id.as_str(), mapping.revision.0), ("m", 3));
         assert!(mapping.from_config);
-        let leases: Vec<_> = leases
-            .iter()
-            .map(|it| (it.key.unit.name(), it.epoch, it.checkpoint.value()))
-            .collect();
-        let value = |value: &str| Some(value.to_owned());
+        let a = SequenceNumber::from("49590338271490256608559692");
+        let c = Timestamp::from_millis(1_732_552_345_000);
         let expected = [
-            ("shard:a".to_owned(), 4, value("49590338271490256608559692")),
-            ("shard:b".to_owned(), 2, None),
-            ("shard:c".to_owned(), 0, value("1732552345000")),
+            ("a", Some("daemon"), 4, Position::After(a), start.clone()),
+            ("b", None, 2, Position::ShardEnd, None),
+            ("c", None, 0, Position::AtTimestamp(c), None),
         ];
+        let expected = expected.map(|(shard, owner, epoch, position, shard_start)| Lease {
+            key: LeaseKey {
+                mapping: MappingId::new("m"),
+                unit: Unit::Shard(ShardId::from(shard)),
+            },
+            owner: owner.map(WorkerId::new),
+            epoch,
+            checkpoint: Checkpoint::at(position),
+            shard_start,
+        });
         assert_eq!(leases, expected);
     }
     let db = Connection::open(directory.database()).unwrap();
@@ -191,9 +223,9 @@ async fn a_row_that_cannot_be_read_makes_no_other_unreadable() {
     };
     let seen = store.changes(ChangeNumber::default()).await.unwrap().last;
     let statement = format!(
-        "UPDATE mappings SET source_arn = 'arn:aws:kafka:us-east-1:1:c' WHERE id = '{}';
-         UPDATE leases SET checkpoint_kind = 'window', epoch = 9
-            WHERE mapping = '{}' AND unit = 'queue:1';",
+        r#"UPDATE mappings SET source_arn = 'arn:aws:kafka:us-east-1:1:c' WHERE id = '{}';
+         UPDATE leases SET checkpoint = '{{"position":"window"}}', epoch = 9
+            WHERE mapping = '{}' AND unit = 'queue:1';"#,
         row_of.id, lease_of.id
     );
     let write = store.call("writing", move |tx| tx.execute_batch(&statement));
@@ -213,14 +245,39 @@ async fn a_row_that_cannot_be_read_makes_no_other_unreadable() {
     let StoredMapping::Unreadable(two) = two else {
         panic!("{two:?}")
     };
-    assert!(
-        two.reason.contains("unsupported checkpoint 'window'"),
-        "{two:?}"
-    );
+    assert!(two.reason.contains("unsupported checkpoint"), "{two:?}");
     let changes = store.changes(ChangeNumber::default()).await.unwrap();
     let readable = changes.mappings.iter();
     let readable = readable.filter(|(_, it)| matches!(it, StoredMapping::Readable(..)));
     assert_eq!(readable.count(), all.len() - 2);
+}
+
+/// What another version writes into a checkpoint is not a change, so it is found by taking the lease.
+#[tokio::test]
+async fn a_lease_that_cannot_be_read_is_not_taken_and_holds_up_no_other() {
+    let directory = TempDir::new();
+    let store = SqliteStore::open(&directory.0).unwrap();
+    contract::fill(&store).await;
+    let id = store.mappings().await.unwrap().remove(0).id;
+    let seen = store.changes(ChangeNumber::default()).await.unwrap().last;
+    let leases = store.leases_of(&id).await.unwrap();
+    assert_eq!(leases.len(), 2);
+    let statement = format!(
+        "UPDATE leases SET checkpoint = '{{\"position\":\"window\"}}' \
+         WHERE mapping = '{id}' AND unit = 'queue:1'"
+    );
+    let write = store.call("writing", move |tx| tx.execute_batch(&statement));
+    write.await.unwrap();
+    assert_eq!(store.changes(seen).await.unwrap().mappings, []);
+    let owner = WorkerId::new("one");
+    let taken = store.take_many(&leases, &owner).await.unwrap();
+    let taken: Vec<_> = taken.iter().map(|it| it.key.unit.name()).collect();
+    assert_eq!(taken, ["shard:shardId-000000000000"]);
+    let changes = store.changes(seen).await.unwrap();
+    assert!(
+        matches!(&changes.mappings[..], [(changed, StoredMapping::Unreadable(_))] if *changed == id),
+        "{changes:?}"
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! Functions that are invoked by HTTP.
 
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +9,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use sha2::Sha256;
-use tokio::sync::Semaphore;
 use tokio::time::Sleep;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_engine::ports::{BoxError, Invocation, Target};
@@ -30,7 +28,7 @@ pub struct HttpTarget {
     headers: HeaderMap,
     signing_secret: Option<String>,
     timeout: Duration,
-    slots: Option<Arc<Semaphore>>,
+    maximum_concurrency: Option<usize>,
     /// A Runtime Interface Emulator.
     is_emulator: bool,
 }
@@ -89,7 +87,7 @@ impl HttpTarget {
             headers,
             signing_secret: function.signing_secret.clone(),
             timeout,
-            slots: maximum_concurrency.map(|limit| Arc::new(Semaphore::new(limit))),
+            maximum_concurrency,
             is_emulator: function.is_runtime_interface_emulator(),
         })
     }
@@ -201,13 +199,11 @@ impl HttpTarget {
 #[async_trait]
 impl Target for HttpTarget {
     async fn invoke(&self, invocation: Invocation) -> Outcome {
-        let slot = match &self.slots {
-            Some(slots) => Some(slots.acquire().await),
-            None => None,
-        };
-        let outcome = self.call(&invocation).await;
-        drop(slot);
-        outcome
+        self.call(&invocation).await
+    }
+
+    fn concurrency(&self) -> Option<usize> {
+        self.maximum_concurrency
     }
 
     async fn timeout(&self) -> Duration {

@@ -1,7 +1,6 @@
 //! Functions of AWS Lambda, invoked through the SDK.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +18,6 @@ use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
-use tokio::sync::Semaphore;
 use windlass_core::arn::Arn;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_engine::ports::{BoxError, FunctionLookup, Invocation, PortError, Target, chain};
@@ -88,7 +86,7 @@ pub struct LambdaTarget {
     /// The configured one.
     timeout: Option<Duration>,
     own_timeout: OwnTimeout,
-    slots: Option<Arc<Semaphore>>,
+    maximum_concurrency: Option<usize>,
 }
 
 /// Limits the response and discards it where the headers say all that is needed.
@@ -107,7 +105,7 @@ impl LambdaTarget {
             function: function.clone(),
             timeout,
             own_timeout: OwnTimeout::default(),
-            slots: maximum_concurrency.map(|limit| Arc::new(Semaphore::new(limit))),
+            maximum_concurrency,
         }
     }
 
@@ -166,13 +164,11 @@ impl LambdaTarget {
 #[async_trait]
 impl Target for LambdaTarget {
     async fn invoke(&self, invocation: Invocation) -> Outcome {
-        let slot = match &self.slots {
-            Some(slots) => Some(slots.acquire().await),
-            None => None,
-        };
-        let outcome = self.call(invocation).await;
-        drop(slot);
-        outcome
+        self.call(invocation).await
+    }
+
+    fn concurrency(&self) -> Option<usize> {
+        self.maximum_concurrency
     }
 
     async fn timeout(&self) -> Duration {

@@ -52,6 +52,16 @@ impl BatchBuffer {
         self.tokens.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The receives that returned the messages.
+    pub(super) fn n_receives(&self, inbox: &Inbox) -> usize {
+        let receives = self.tokens.iter().map(|token| inbox.get(*token).receive);
+        receives.collect::<BTreeSet<_>>().len()
+    }
+
     pub(super) fn tokens(&self) -> Vec<Token> {
         self.tokens.iter().copied().collect()
     }

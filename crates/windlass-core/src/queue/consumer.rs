@@ -24,6 +24,7 @@ use crate::lifecycle::Lifecycle;
 use crate::message::Message;
 use crate::outcome::{Fault, Outcome};
 use crate::retry::Jitter;
+use crate::slot_request::SlotRequest;
 use crate::time::Timestamp;
 
 /// Processes one slot of one mapping on a queue.
@@ -41,6 +42,9 @@ pub struct QueueConsumer {
     visibility: Visibility,
     releases: Releases,
     batch_buffer: BatchBuffer,
+    slot: SlotRequest,
+    /// See [`QueueConsumer::set_free_slots`].
+    free_slots: usize,
     invocations: Invocations,
     delete_queue: DeleteQueue,
     batch_ids: BatchIds,
@@ -53,17 +57,18 @@ pub struct QueueConsumer {
 }
 
 impl QueueConsumer {
-    /// Starts with an empty inbox. `seed` determines the jitter of the backoff.
+    /// Starts with an empty inbox. `free_slots`: see [`QueueConsumer::set_free_slots`]. `seed` determines the jitter of the backoff.
     ///
     /// # Panics
     /// If a limit is zero.
-    pub fn new(settings: QueueConsumerSettings, seed: u64, now: Timestamp) -> Self {
+    pub fn new(
+        settings: QueueConsumerSettings,
+        free_slots: usize,
+        seed: u64,
+        now: Timestamp,
+    ) -> Self {
         let limits = &settings.limits;
-        let counts = [
-            settings.mapping.batch_size,
-            limits.buffer_messages,
-            limits.maximum_concurrency,
-        ];
+        let counts = [settings.mapping.batch_size, limits.buffer_messages];
         assert!(!counts.contains(&0), "every limit is at least 1");
         let batch_limits = BatchLimits {
             // A batch that fills the inbox cannot grow.
@@ -81,6 +86,8 @@ impl QueueConsumer {
             batch_buffer: BatchBuffer::new(batch_limits, window, visibility.reserve()),
             visibility,
             releases: Releases::default(),
+            slot: SlotRequest::None,
+            free_slots,
             invocations: Invocations::new(&settings),
             delete_queue: DeleteQueue::default(),
             batch_ids: BatchIds::default(),
@@ -96,6 +103,12 @@ impl QueueConsumer {
         consumer
     }
 
+    /// How many requests for a slot would be granted at once, for the next input. More is received
+    /// for slots that are free; the number may be outdated.
+    pub fn set_free_slots(&mut self, free_slots: usize) {
+        self.free_slots = free_slots;
+    }
+
     pub fn handle(&mut self, input: QueueInput, now: Timestamp) {
         assert!(self.commands.is_empty(), "commands are taken before input");
         if self.lifecycle == Lifecycle::Finished {
@@ -104,6 +117,7 @@ impl QueueConsumer {
         match input {
             QueueInput::Received { request, result } => self.handle_received(request, result, now),
             QueueInput::Invoked { batch, outcome } => self.handle_invoked(batch, outcome, now),
+            QueueInput::SlotGranted => self.slot.grant(),
             QueueInput::Deleted { request, result } => self.handle_deleted(request, &result, now),
             QueueInput::VisibilityChanged { request, result } => {
                 self.handle_visibility_changed(request, &result, now);
@@ -153,7 +167,8 @@ impl QueueConsumer {
         }
         let closes_at = self.batch_buffer.closes_at(self.closing(), inbox);
         let receive = self.receive_due().map(|at| (at, QueueTimer::Receive));
-        let running = [self.invocations.due(closes_at), receive];
+        let invocation = self.invocations.due(closes_at);
+        let running = [invocation.filter(|_| self.slot.is_none()), receive];
         timers.chain(running.into_iter().flatten()).min()
     }
 
@@ -271,7 +286,7 @@ impl QueueConsumer {
         messages: Vec<Message>,
         limit: usize,
     ) -> (Vec<Message>, Vec<ReceiptHandle>) {
-        let mut room = self.receive_room();
+        let mut room = self.buffer_room();
         if self.whole_receives.apply() {
             room = room.min(limit);
         }
@@ -407,6 +422,7 @@ impl QueueConsumer {
         self.invocations.end_elapsed_pause(now);
         self.release_expired(now);
         if self.lifecycle == Lifecycle::Draining {
+            self.cancel_slot();
             self.release_not_in_flight();
         }
         self.advance_visibility(now);
@@ -450,21 +466,51 @@ impl QueueConsumer {
     }
 
     fn advance_invocations(&mut self, now: Timestamp) {
-        while self.invocations.can_start(now) {
-            let batch = if let Some(batch) = self.invocations.retry(now) {
-                batch
-            } else {
-                let closing = self.closing();
-                let tokens = self.batch_buffer.next_batch(closing, &self.inbox, now);
-                if tokens.is_empty() {
-                    return;
-                }
-                self.batch_buffer.remove(&tokens, &self.inbox);
-                self.inbox.mark_batched(&tokens);
-                let id = self.batch_ids.assign();
-                self.invocations.start(id, tokens, &self.inbox, now)
-            };
-            self.command(QueueCommand::Invoke(batch));
+        let is_due = self.is_batch_due(now);
+        if self.slot == SlotRequest::Granted && is_due {
+            self.slot = SlotRequest::None;
+            self.invoke(now);
+            if self.is_batch_due(now) {
+                self.request_slot();
+            }
+        } else if self.slot.is_none() && is_due {
+            self.request_slot();
+        } else if !is_due {
+            self.cancel_slot();
+        }
+    }
+
+    fn invoke(&mut self, now: Timestamp) {
+        let batch = if let Some(batch) = self.invocations.retry(now) {
+            batch
+        } else {
+            let closing = self.closing();
+            let tokens = self.batch_buffer.next_batch(closing, &self.inbox, now);
+            self.batch_buffer.remove(&tokens, &self.inbox);
+            self.inbox.mark_batched(&tokens);
+            let id = self.batch_ids.assign();
+            self.invocations.start(id, tokens, &self.inbox, now)
+        };
+        self.command(QueueCommand::Invoke(batch));
+    }
+
+    /// Whether a batch would be invoked if there was a slot.
+    fn is_batch_due(&self, now: Timestamp) -> bool {
+        let closes_at = || self.batch_buffer.closes_at(self.closing(), &self.inbox);
+        self.invocations.can_start(now)
+            && (self.invocations.any_waits() || closes_at().is_some_and(|at| at <= now))
+    }
+
+    fn request_slot(&mut self) {
+        self.slot = SlotRequest::Waiting;
+        self.command(QueueCommand::RequestSlot);
+    }
+
+    /// The batch that the slot was for is gone: its messages have become visible, or must wait.
+    fn cancel_slot(&mut self) {
+        if !self.slot.is_none() {
+            self.slot = SlotRequest::None;
+            self.command(QueueCommand::CancelSlot);
         }
     }
 
@@ -522,8 +568,25 @@ impl QueueConsumer {
                 && self.receive_pacer.requested() == 0)
     }
 
-    /// How many more messages may be requested.
+    /// How many more messages may be requested: those of one batch that waits, and of the batches
+    /// that can begin at once. What waits for its turn waits in the queue.
     fn receive_room(&self) -> usize {
+        let max_items = self.batch_limits.max_items;
+        let places = max_items.saturating_mul(self.free_slots.saturating_add(1));
+        let taken = if self.whole_receives.apply() {
+            // However few messages a receive returns, no other can be added.
+            let n_receives =
+                self.batch_buffer.n_receives(&self.inbox) + self.receive_pacer.n_in_flight();
+            max_items.saturating_mul(n_receives + self.invocations.n_waiting())
+        } else {
+            let n_requested = self.receive_pacer.requested();
+            self.batch_buffer.len() + self.invocations.n_messages_waiting() + n_requested
+        };
+        places.saturating_sub(taken).min(self.buffer_room())
+    }
+
+    /// How many more messages the buffer can hold.
+    fn buffer_room(&self) -> usize {
         let taken = self.inbox.len() + self.receive_pacer.requested();
         self.settings.limits.buffer_messages.saturating_sub(taken)
     }
@@ -662,7 +725,7 @@ impl QueueConsumer {
     fn command(&mut self, command: QueueCommand) {
         let starts = matches!(
             command,
-            QueueCommand::Invoke(_) | QueueCommand::Receive { .. }
+            QueueCommand::Invoke(_) | QueueCommand::Receive { .. } | QueueCommand::RequestSlot
         );
         match self.lifecycle {
             Lifecycle::Running => {}
@@ -681,7 +744,9 @@ impl QueueConsumer {
             requested <= self.settings.limits.buffer_messages,
             "Q6: the buffer is bounded"
         );
-        let in_flight = !self.requests.is_empty() || 0 < self.invocations.n_in_flight();
+        let in_flight = !self.requests.is_empty()
+            || self.slot.is_waiting()
+            || 0 < self.invocations.n_in_flight();
         let timeout = self.poll_timeout();
         assert!(in_flight || timeout.is_some(), "Q9: it never gets stuck");
         assert!(

@@ -74,6 +74,8 @@ pub enum QueueInput {
         batch: BatchId,
         outcome: Outcome,
     },
+    /// The slot that was requested.
+    SlotGranted,
     /// One result per entry, in the order of the request.
     Deleted {
         request: RequestId,
@@ -101,6 +103,11 @@ pub enum QueueCommand {
         /// Visibility timeout of the messages.
         visibility: Duration,
     },
+    /// Wait for the slot of an invocation. At most one request is in flight.
+    RequestSlot,
+    /// The slot is not needed: cancel the request, or give the slot back if it was granted.
+    CancelSlot,
+    /// Takes the slot that was granted.
     Invoke(Batch),
     Delete {
         request: RequestId,

@@ -18,7 +18,6 @@ use crate::time::Timestamp;
 
 #[derive(Debug)]
 pub(super) struct Invocations {
-    max_concurrency: usize,
     fifo: bool,
     hold_limit: Duration,
     by_id: BTreeMap<BatchId, Invocation>,
@@ -56,7 +55,6 @@ pub(super) enum InvocationEnd {
 impl Invocations {
     pub(super) fn new(settings: &QueueConsumerSettings) -> Self {
         Self {
-            max_concurrency: settings.limits.maximum_concurrency,
             fifo: settings.mapping.fifo,
             hold_limit: settings.limits.hold_limit,
             by_id: BTreeMap::new(),
@@ -81,6 +79,17 @@ impl Invocations {
     pub(super) fn n_messages_in_flight(&self) -> usize {
         let in_flight = self.by_id.values().filter(|it| it.is_in_flight());
         in_flight.map(|it| it.tokens.len()).sum()
+    }
+
+    /// Batches that wait.
+    pub(super) fn n_waiting(&self) -> usize {
+        self.by_id.values().filter(|it| !it.is_in_flight()).count()
+    }
+
+    /// Messages of the batches that wait.
+    pub(super) fn n_messages_waiting(&self) -> usize {
+        let waiting = self.by_id.values().filter(|it| !it.is_in_flight());
+        waiting.map(|it| it.tokens.len()).sum()
     }
 
     /// Why the function cannot be reached.
@@ -108,9 +117,6 @@ impl Invocations {
     }
 
     pub(super) fn can_start(&self, now: Timestamp) -> bool {
-        if self.max_concurrency <= self.n_in_flight() {
-            return false;
-        }
         let Some(until) = self.pause.until() else {
             return true;
         };
@@ -121,11 +127,10 @@ impl Invocations {
     /// only the end of another invocation makes that possible.
     pub(super) fn due(&self, closes_at: Option<Timestamp>) -> Option<(Timestamp, QueueTimer)> {
         let is_probing = self.pause.is_failing() && self.probe.is_some();
-        if is_probing || self.max_concurrency <= self.n_in_flight() {
+        if is_probing {
             return None;
         }
-        let any_waits = self.by_id.values().any(|it| !it.is_in_flight());
-        let ready_at = if any_waits {
+        let ready_at = if self.any_waits() {
             Timestamp::EPOCH
         } else {
             closes_at?
@@ -134,6 +139,11 @@ impl Invocations {
             Some(until) if ready_at < until => Some((until, QueueTimer::Retry)),
             Some(_) | None => Some((ready_at, QueueTimer::Window)),
         }
+    }
+
+    /// Whether a batch waits for its next attempt.
+    pub(super) fn any_waits(&self) -> bool {
+        self.by_id.values().any(|it| !it.is_in_flight())
     }
 
     /// Starts the first of the batches that wait.
@@ -153,10 +163,6 @@ impl Invocations {
         inbox: &Inbox,
         now: Timestamp,
     ) -> Batch {
-        assert!(
-            self.n_in_flight() < self.max_concurrency,
-            "Q5: concurrency is limited"
-        );
         let messages = tokens.iter().map(|token| &inbox.get(*token).message);
         let batch = Batch {
             id,

@@ -23,11 +23,11 @@
 //! |---|---|
 //! | Q1 | A message is deleted only after the function processed it, or because no filter matches it. |
 //! | Q2 | A message that the function failed is released and never retried from memory: its receive count and the queue's redrive policy are the retry policy. A message whose function was *not reached* stays in the inbox and is retried, since the receive has already been counted. |
-//! | Q3 | No message is invoked after its visibility timeout. The timeout is extended while the message is in the inbox; without the heartbeat, a batch closes early enough for the function to finish. |
+//! | Q3 | No message is invoked after its visibility timeout, however long it waits for a slot. The timeout is extended while the message is in the inbox; without the heartbeat, a batch closes early enough for the function to finish. |
 //! | Q4 | FIFO: at most one batch per message group is in flight, and after a failure no later message of the group overtakes the failed one. |
-//! | Q5 | At most `maximum_concurrency` invocations are in flight. |
-//! | Q6 | Receives scale up while they return full and down while they return empty, and request no more messages than the buffer has room for. |
-//! | Q7 | After `Drain`, no receive and no invocation starts; what is not in flight is released at once. |
+//! | Q5 | An invocation starts only with a slot. A slot is requested when a batch is full or its window is over, for one batch at a time, which is filled further until it is granted. |
+//! | Q6 | Receives scale up while they return full and down while they return empty. They request no more messages than the buffer has room for, and than fit the free slots and one batch that waits. |
+//! | Q7 | After `Drain`, no receive and no invocation starts; what is not in flight, or waits for a slot, is released at once. |
 //! | Q8 | While the function cannot be reached, one batch at a time is tried, and no more is received than that needs. |
 //! | Q9 | It never gets stuck: I/O is in flight, a timer is set, or it has finished. |
 //! | Q10 | It never spins: a timer names only a time at which something happens, and nothing that failed is repeated before its backoff. |

@@ -49,6 +49,10 @@ impl Default for ReceivePacer {
 }
 
 impl ReceivePacer {
+    pub(super) const fn n_in_flight(&self) -> usize {
+        self.in_flight
+    }
+
     pub(super) const fn requested(&self) -> usize {
         self.requested
     }

@@ -25,8 +25,6 @@ pub struct QueueLimits {
     pub visibility_heartbeat: bool,
     /// Long polling of one receive: 0 to 20 seconds.
     pub wait_time: Duration,
-    /// Invocations in flight.
-    pub maximum_concurrency: usize,
     /// Messages in the inbox; a full inbox stops receiving.
     pub buffer_messages: usize,
     /// Bytes of one event, envelope included.

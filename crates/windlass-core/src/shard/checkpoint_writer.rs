@@ -4,16 +4,16 @@
 //! fewer writes, not more.
 
 use crate::outcome::Fault;
-use crate::position::Position;
+use crate::position::{Checkpoint, Position};
 use crate::retry::{Backoff, Jitter};
 use crate::time::Timestamp;
 
-/// A position that may be saved.
+/// A checkpoint that may be saved.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Watermark {
-    /// Resolved records up to the position; orders watermarks.
+    /// Resolved records up to it; orders watermarks.
     pub(super) resolved_prefix: u64,
-    pub(super) position: Position,
+    pub(super) checkpoint: Checkpoint,
 }
 
 #[derive(Debug)]
@@ -31,11 +31,11 @@ enum State {
 }
 
 impl CheckpointWriter {
-    pub(super) fn new(from: Position) -> Self {
+    pub(super) fn new(from: Checkpoint) -> Self {
         Self {
             saved: Watermark {
                 resolved_prefix: 0,
-                position: from,
+                checkpoint: from,
             },
             state: State::Idle,
             backoff: Backoff::default(),
@@ -43,8 +43,8 @@ impl CheckpointWriter {
     }
 
     /// Starts a save, if the watermark is not saved yet and no save or backoff prevents it. Returns
-    /// the position to write.
-    pub(super) fn start(&mut self, watermark: &Watermark, now: Timestamp) -> Option<Position> {
+    /// the checkpoint to write.
+    pub(super) fn start(&mut self, watermark: &Watermark, now: Timestamp) -> Option<Checkpoint> {
         let due = match &self.state {
             State::Idle => true,
             State::InFlight(_) => false,
@@ -54,10 +54,10 @@ impl CheckpointWriter {
             return None;
         }
         let forward = self.saved.resolved_prefix < watermark.resolved_prefix
-            || watermark.position == Position::ShardEnd;
+            || watermark.checkpoint.position == Position::ShardEnd;
         assert!(forward, "I2: a checkpoint only moves forward");
         self.state = State::InFlight(watermark.clone());
-        Some(watermark.position.clone())
+        Some(watermark.checkpoint.clone())
     }
 
     pub(super) fn succeeded(&mut self) {
@@ -116,10 +116,10 @@ mod tests {
     #[test]
     #[should_panic(expected = "no save is in flight")]
     fn a_save_is_answered_once() {
-        let mut writer = CheckpointWriter::new(Position::TrimHorizon);
+        let mut writer = CheckpointWriter::new(Checkpoint::at(Position::TrimHorizon));
         let watermark = Watermark {
             resolved_prefix: 1,
-            position: Position::After("1".into()),
+            checkpoint: Checkpoint::at(Position::After("1".into())),
         };
         writer.start(&watermark, Timestamp::EPOCH);
         writer.succeeded();

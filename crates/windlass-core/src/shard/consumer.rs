@@ -16,10 +16,11 @@ use crate::batch::{BatchId, BatchIds};
 use crate::event;
 use crate::lifecycle::Lifecycle;
 use crate::outcome::{Fault, Outcome, Swap};
-use crate::position::Position;
+use crate::position::{Checkpoint, Position};
 use crate::progress::Progress;
 use crate::record::Record;
 use crate::retry::Jitter;
+use crate::slot_request::SlotRequest;
 use crate::time::Timestamp;
 
 /// Processes one leased shard of one mapping.
@@ -32,6 +33,7 @@ pub struct ShardConsumer {
     jitter: Jitter,
     read_state: ReadState,
     lane: Lane,
+    slot: SlotRequest,
     progress: Progress,
     checkpoint_writer: CheckpointWriter,
     batch_ids: BatchIds,
@@ -39,6 +41,7 @@ pub struct ShardConsumer {
     lifecycle: Lifecycle,
     last_outcome: Option<Outcome>,
     gap: Option<Gap>,
+    n_read: usize,
     now: Timestamp,
 }
 
@@ -47,7 +50,12 @@ impl ShardConsumer {
     ///
     /// # Panics
     /// If a limit is zero, or the payload limit is too small for any event.
-    pub fn new(settings: ShardConsumerSettings, from: Position, seed: u64, now: Timestamp) -> Self {
+    pub fn new(
+        settings: ShardConsumerSettings,
+        from: Checkpoint,
+        seed: u64,
+        now: Timestamp,
+    ) -> Self {
         let limits = &settings.limits;
         let counts = [
             settings.mapping.batch_size,
@@ -64,6 +72,7 @@ impl ShardConsumer {
             jitter: Jitter::new(seed, limits.backoff_jitter_percent),
             read_state: ReadState::new(from.clone(), now),
             lane: Lane::new(&settings),
+            slot: SlotRequest::None,
             progress: Progress::new(from.clone()),
             checkpoint_writer: CheckpointWriter::new(from),
             batch_ids: BatchIds::default(),
@@ -71,6 +80,7 @@ impl ShardConsumer {
             lifecycle: Lifecycle::Running,
             last_outcome: None,
             gap: None,
+            n_read: 0,
             now,
             settings,
         };
@@ -87,7 +97,8 @@ impl ShardConsumer {
             ShardInput::Read(result) => self.handle_read(result, now),
             ShardInput::Invoked { batch, outcome } => self.handle_invoked(batch, outcome, now),
             ShardInput::Saved(result) => self.handle_saved(result, now),
-            ShardInput::Drain => self.lifecycle = Lifecycle::Draining,
+            ShardInput::SlotGranted => self.slot.grant(),
+            ShardInput::Drain => self.drain(),
         }
         self.advance(now);
     }
@@ -118,13 +129,18 @@ impl ShardConsumer {
         }
         let read = self.read_state.due().filter(|_| 0 < self.read_room());
         let read = read.map(|at| (at, ShardTimer::Read));
-        [read, save, self.lane.due()].into_iter().flatten().min()
+        [read, save, self.lane_due()].into_iter().flatten().min()
+    }
+
+    /// Records that were read since the start, each counted once.
+    pub const fn n_read(&self) -> usize {
+        self.n_read
     }
 
     pub fn view(&self) -> ShardView {
         let (waiting, next_at) = self.waiting();
         ShardView {
-            checkpoint: self.checkpoint_writer.saved().position.clone(),
+            checkpoint: self.checkpoint_writer.saved().checkpoint.position.clone(),
             behind: self.read_state.behind(),
             oldest: self.lane.oldest(),
             buffered_records: self.lane.n_records(),
@@ -145,7 +161,7 @@ impl ShardConsumer {
         let store = self.checkpoint_writer.fault().map(Waiting::Store);
         let source = self.read_state.waiting().cloned();
         let causes = [
-            (function, self.lane.due().map(|(at, _)| at)),
+            (function, self.lane_due().map(|(at, _)| at)),
             (store, self.checkpoint_writer.due()),
             (source, self.read_state.due()),
         ];
@@ -166,15 +182,20 @@ impl ShardConsumer {
         }
         let limits = &self.settings.limits;
         match self.read_state.end(result, limits, &mut self.jitter, now) {
-            ReadEnd::Records(records) => self.accept(records, now),
-            ReadEnd::Unreadable(records, record) => {
-                self.accept(records, now);
-                self.report(Report::Unreadable(record));
-            }
             ReadEnd::Failed => {}
-            ReadEnd::Gap(gap) => {
-                self.gap = Some(gap.clone());
-                self.report(Report::Gap(gap));
+            ReadEnd::Page {
+                gap,
+                records,
+                unreadable,
+            } => {
+                if let Some(gap) = gap {
+                    self.gap = Some(gap.clone());
+                    self.report(Report::Gap(gap));
+                }
+                self.accept(records, now);
+                if let Some(record) = unreadable {
+                    self.report(Report::Unreadable(record));
+                }
             }
         }
         assert!(
@@ -184,6 +205,10 @@ impl ShardConsumer {
     }
 
     fn accept(&mut self, records: Vec<Record>, now: Timestamp) {
+        self.n_read += records.len();
+        if let (Some(gap), Some(first)) = (&mut self.gap, records.first()) {
+            gap.until.get_or_insert(first.approximate_arrival());
+        }
         let page = filter_page(records, &self.settings);
         for item in page.items {
             match item {
@@ -203,6 +228,14 @@ impl ShardConsumer {
         let resolved = self.lane.end(batch, &outcome, &mut self.jitter, now);
         self.progress.resolve(resolved);
         self.last_outcome = Some(outcome);
+    }
+
+    fn drain(&mut self) {
+        if self.slot.is_waiting() {
+            self.slot = SlotRequest::None;
+            self.command(ShardCommand::CancelSlot);
+        }
+        self.lifecycle = Lifecycle::Draining;
     }
 
     fn handle_saved(&mut self, result: Result<Swap, Fault>, now: Timestamp) {
@@ -232,9 +265,23 @@ impl ShardConsumer {
 
     fn advance_lane(&mut self, now: Timestamp) {
         let no_more = self.read_state.is_at_shard_end() || self.buffer_room() == 0;
-        if let Some(batch) = self.lane.next_batch(no_more, &mut self.batch_ids, now) {
-            self.command(ShardCommand::Invoke(batch));
+        match self.slot {
+            SlotRequest::None if self.lane.is_due(no_more, now) => {
+                self.slot = SlotRequest::Waiting;
+                self.command(ShardCommand::RequestSlot);
+            }
+            SlotRequest::Granted => {
+                self.slot = SlotRequest::None;
+                let batch = self.lane.start(&mut self.batch_ids);
+                self.command(ShardCommand::Invoke(batch));
+            }
+            SlotRequest::None | SlotRequest::Waiting => {}
         }
+    }
+
+    /// When the next batch will be due, and why; `None` while it waits for its slot.
+    fn lane_due(&self) -> Option<(Timestamp, ShardTimer)> {
+        self.lane.due().filter(|_| self.slot.is_none())
     }
 
     fn advance_reads(&mut self, now: Timestamp) {
@@ -244,7 +291,7 @@ impl ShardConsumer {
         }
         let limit = self.settings.limits.read_limit;
         let limit = limit.min(u32::try_from(room).unwrap_or(u32::MAX));
-        if let Some(command) = self.read_state.start(limit, now) {
+        if let Some((command, limit)) = self.read_state.start(limit, now) {
             assert!(limit as usize <= room, "I6: a read fits the buffer");
             self.command(command);
         }
@@ -252,20 +299,20 @@ impl ShardConsumer {
 
     fn advance_checkpoint(&mut self, now: Timestamp) {
         let watermark = self.watermark();
-        if let Some(position) = self.checkpoint_writer.start(&watermark, now) {
+        if let Some(checkpoint) = self.checkpoint_writer.start(&watermark, now) {
             let unresolved = self.lane.first();
             assert!(
                 unresolved.is_none_or(|ticket| self.progress.is_pending(ticket)),
                 "I1: a checkpoint never passes an unresolved record"
             );
-            self.command(ShardCommand::Save(position));
+            self.command(ShardCommand::Save(checkpoint));
         }
         if self.checkpoint_writer.differs_from_saved(&watermark)
             || self.checkpoint_writer.is_in_flight()
         {
             return;
         }
-        if watermark.position == Position::ShardEnd {
+        if watermark.checkpoint.position == Position::ShardEnd {
             self.finish(Finish::ShardEnd);
         } else if self.lifecycle == Lifecycle::Draining && self.lane.n_in_flight() == 0 {
             self.finish(Finish::Drained);
@@ -274,13 +321,13 @@ impl ShardConsumer {
 
     fn watermark(&self) -> Watermark {
         let is_complete = self.read_state.is_at_shard_end() && self.progress.all_resolved();
+        let mut checkpoint = self.progress.low_watermark().clone();
+        if is_complete {
+            checkpoint.position = Position::ShardEnd;
+        }
         Watermark {
             resolved_prefix: self.progress.resolved_prefix(),
-            position: if is_complete {
-                Position::ShardEnd
-            } else {
-                self.progress.low_watermark().clone()
-            },
+            checkpoint,
         }
     }
 
@@ -318,7 +365,10 @@ impl ShardConsumer {
     }
 
     fn command(&mut self, command: ShardCommand) {
-        let starts = matches!(command, ShardCommand::Invoke(_) | ShardCommand::Read { .. });
+        let starts = matches!(
+            command,
+            ShardCommand::Invoke(_) | ShardCommand::Read { .. } | ShardCommand::RequestSlot
+        );
         match self.lifecycle {
             Lifecycle::Running => {}
             Lifecycle::Draining => assert!(!starts, "I7: a drain starts nothing"),
@@ -333,6 +383,7 @@ impl ShardConsumer {
         }
         let in_flight = self.read_state.is_in_flight()
             || self.checkpoint_writer.is_in_flight()
+            || self.slot.is_waiting()
             || 0 < self.lane.n_in_flight();
         let timeout = self.poll_timeout();
         assert!(in_flight || timeout.is_some(), "I9: it never gets stuck");

@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::batch::BatchId;
 use crate::ids::SequenceNumber;
 use crate::outcome::{Fault, Outcome, Swap};
-use crate::position::{Cursor, Position};
+use crate::position::{Checkpoint, Cursor, Position};
 use crate::record::Record;
+use crate::time::Timestamp;
 
 /// Records that the function receives in one invocation.
 #[derive(Clone, Debug)]
@@ -22,6 +23,7 @@ pub struct Batch {
 /// The result of one read of a shard.
 #[derive(Clone, Debug)]
 pub struct ReadResult {
+    pub start: PageStart,
     /// In the order of the shard; may be empty although there are more.
     pub records: Vec<Record>,
     /// Where to read next; `None` at the end of the shard.
@@ -44,6 +46,17 @@ pub struct UnreadableRecord {
     pub reason: &'static str,
 }
 
+/// What a page starts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageStart {
+    /// What follows the previous page: the iterator was used.
+    Continued,
+    /// What follows the position: a new iterator was used.
+    AfterPosition,
+    /// The record at the position itself, if the source still has it: a new iterator was used.
+    AtPosition,
+}
+
 #[derive(Debug)]
 pub enum ShardInput {
     Read(Result<ReadResult, Fault>),
@@ -51,6 +64,8 @@ pub enum ShardInput {
         batch: BatchId,
         outcome: Outcome,
     },
+    /// The slot that was requested.
+    SlotGranted,
     /// `Conflict`: another daemon holds the lease; nothing more may be written.
     Saved(Result<Swap, Fault>),
     /// Finish what is in flight and start nothing new.
@@ -66,9 +81,14 @@ pub enum ShardCommand {
         limit: u32,
         timeout: Duration,
     },
+    /// Wait for the slot of an invocation. At most one request is in flight.
+    RequestSlot,
+    /// The slot is not needed: cancel the request.
+    CancelSlot,
+    /// Takes the slot that was granted.
     Invoke(Batch),
     /// Write the checkpoint. At most one save is in flight.
-    Save(Position),
+    Save(Checkpoint),
     /// Log or count; has no answer.
     Report(Report),
     /// The last command.
@@ -88,8 +108,8 @@ pub enum Report {
     },
     /// The shard waits at this record, and reads it again from time to time.
     Unreadable(UnreadableRecord),
-    /// Records after this position have left the source before they were read. How many is unknown.
-    /// Reading continues at the oldest record.
+    /// Records after this position may have left the source before they were read. How many is
+    /// unknown. Reading continues at the oldest record.
     Gap(Gap),
 }
 
@@ -97,8 +117,19 @@ pub enum Report {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
     pub after: Position,
-    /// `Trimmed` or `UnknownPosition`.
+    /// `Trimmed`, or `UnknownPosition` if the stream is another one.
     pub cause: Fault,
+    /// Arrival of the record at `after`, where it is known.
+    pub since: Option<Timestamp>,
+    /// Arrival of the record with which reading has continued; `None` until it was read.
+    pub until: Option<Timestamp>,
+}
+
+impl Gap {
+    /// The time that may be missing.
+    pub fn length(&self) -> Option<Duration> {
+        Some(self.until?.since(self.since?))
+    }
 }
 
 /// What a shard consumer does at its next timeout.

@@ -99,37 +99,32 @@ impl Lane {
         }
     }
 
-    /// The batch to invoke, if one is due: a new one or a repeated one. `no_more`: no record can be
+    /// Whether a batch should be invoked: a new one or a repeated one. `no_more`: no record can be
     /// added, so there is nothing to wait for.
-    pub(super) fn next_batch(
-        &mut self,
-        no_more: bool,
-        ids: &mut BatchIds,
-        now: Timestamp,
-    ) -> Option<Batch> {
+    pub(super) fn is_due(&self, no_more: bool, now: Timestamp) -> bool {
         match self.state {
             State::Filling { window_start } => {
-                let fill = self.limits.fill(self.sizes());
-                if !(fill.is_full || no_more || window_start + self.window <= now) {
-                    return None;
-                }
-                let current = self.take_batch(fill.n_items, ids.assign());
-                let batch = current.batch.clone();
-                self.state = State::InFlight(current);
-                Some(batch)
+                let is_over = no_more || window_start + self.window <= now;
+                is_over || self.limits.fill(self.sizes()).is_full
             }
-            State::Waiting { until, .. } if until <= now => {
-                let State::Waiting { current, .. } =
-                    self.replace(State::Idle { window_start: None })
-                else {
-                    unreachable!("the state was matched above");
-                };
-                let batch = current.batch.clone();
-                self.state = State::InFlight(current);
-                Some(batch)
-            }
-            State::Idle { .. } | State::InFlight(_) | State::Waiting { .. } => None,
+            State::Waiting { until, .. } => until <= now,
+            State::Idle { .. } | State::InFlight(_) => false,
         }
+    }
+
+    /// Starts the batch that was due, with the records that were added since.
+    pub(super) fn start(&mut self, ids: &mut BatchIds) -> Batch {
+        let current = match self.replace(State::Idle { window_start: None }) {
+            State::Filling { .. } => {
+                let n_records = self.limits.fill(self.sizes()).n_items;
+                self.take_batch(n_records, ids.assign())
+            }
+            State::Waiting { current, .. } => current,
+            State::Idle { .. } | State::InFlight(_) => panic!("no batch is due"),
+        };
+        let batch = current.batch.clone();
+        self.state = State::InFlight(current);
+        batch
     }
 
     /// Ends the invocation in flight. Returns the records that are resolved by that.

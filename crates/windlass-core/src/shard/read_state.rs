@@ -2,15 +2,22 @@
 //!
 //! A read starts at a fixed interval after the start of the previous one, so the rate of reads does
 //! not depend on how long they take.
+//!
+//! A sequence number proves nothing: a source may continue after trimmed records without an error,
+//! and a stream whose numbers began again may have nothing after it for years. So a new iterator of a
+//! sequence number starts with the record itself, which proves both; only if nothing comes at all,
+//! the oldest record is looked at.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::interface::{Gap, ReadResult, ShardCommand, UnreadableRecord};
+use super::interface::{Gap, PageStart, ReadResult, ShardCommand, UnreadableRecord};
 use super::read_pace::ReadPace;
 use super::settings::ShardLimits;
 use super::view::Waiting;
+use crate::ids::SequenceNumber;
 use crate::outcome::Fault;
-use crate::position::{Cursor, Position};
+use crate::position::{Checkpoint, Cursor, Position};
 use crate::record::Record;
 use crate::retry::{Backoff, Jitter};
 use crate::time::Timestamp;
@@ -19,9 +26,21 @@ use crate::time::Timestamp;
 /// page may be empty although there are more records, but not for so long.
 const IDLE_END: Duration = Duration::from_secs(60);
 
+/// How long after a read nothing that follows its page is trimmed. The shortest retention period is
+/// a day, so only a reader that is a day late could miss less than a minute.
+const PROOF_TTL: Duration = Duration::from_secs(60);
+
 #[derive(Debug)]
 pub(super) struct ReadState {
     state: State,
+    /// After the last record that was read.
+    position: Checkpoint,
+    /// When a page last showed that nothing after the position is trimmed.
+    proven_at: Option<Timestamp>,
+    check: Check,
+    /// Whether the stream is known to be the one of the position. Another one may follow when an
+    /// iterator no longer works.
+    is_same_stream: bool,
     backoff: Backoff,
     pace: ReadPace,
     /// What was wrong with the last read.
@@ -35,7 +54,7 @@ pub(super) struct ReadState {
 #[derive(Debug)]
 enum State {
     Paused {
-        from: Cursor,
+        iterator: Option<Arc<str>>,
         due: Timestamp,
     },
     InFlight(Read),
@@ -50,31 +69,50 @@ struct Read {
     started: Timestamp,
 }
 
+/// What the next record shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    /// Nothing: it follows the position.
+    None,
+    /// Should be the record at the position, which is then dropped. Another one shows a gap.
+    OwnRecord,
+    /// The oldest record of the shard, read because nothing follows the position. It shows whether
+    /// the stream was created again: its number is lower than that of the position, and it arrived
+    /// later.
+    OldestRecord,
+}
+
 /// What a finished read means for the consumer.
 #[derive(Debug)]
 pub(super) enum ReadEnd {
-    /// May be empty.
-    Records(Vec<Record>),
-    /// The records up to one that cannot be rendered; may be empty. Reading continues at that one.
-    Unreadable(Vec<Record>, UnreadableRecord),
+    Page {
+        /// Records may be missing before these, or before the next ones if there are none.
+        gap: Option<Gap>,
+        /// May be empty.
+        records: Vec<Record>,
+        /// The record after these, if it cannot be rendered. Reading continues there.
+        unreadable: Option<UnreadableRecord>,
+    },
     /// The read will be repeated.
     Failed,
-    /// The source cannot continue at this position; reading restarts at the oldest record.
-    Gap(Gap),
 }
 
 impl ReadState {
-    pub(super) fn new(from: Position, now: Timestamp) -> Self {
-        let state = if from == Position::ShardEnd {
+    pub(super) fn new(from: Checkpoint, now: Timestamp) -> Self {
+        let state = if from.position == Position::ShardEnd {
             State::ShardEnd
         } else {
             State::Paused {
-                from: Cursor::at(from),
+                iterator: None,
                 due: now,
             }
         };
         Self {
             state,
+            position: from,
+            proven_at: None,
+            check: Check::None,
+            is_same_stream: false,
             backoff: Backoff::default(),
             pace: ReadPace::default(),
             waiting: None,
@@ -83,27 +121,47 @@ impl ReadState {
         }
     }
 
-    /// Starts a read of up to `max_records` records, if one is due.
-    pub(super) fn start(&mut self, max_records: u32, now: Timestamp) -> Option<ShardCommand> {
-        let State::Paused { from, due } = &self.state else {
+    /// Starts a read of up to `max_records` records, if one is due. Returns its limit as well.
+    pub(super) fn start(
+        &mut self,
+        max_records: u32,
+        now: Timestamp,
+    ) -> Option<(ShardCommand, u32)> {
+        let State::Paused { iterator, due } = &mut self.state else {
             return None;
         };
         if now < *due {
             return None;
         }
-        let from = from.clone();
-        let limit = self.pace.limit(max_records);
+        let iterator = iterator.take();
+        let (from, limit) = match self.check {
+            Check::OldestRecord => (Cursor::at(Position::TrimHorizon), 1),
+            Check::None | Check::OwnRecord => (self.next_read(now), self.pace.limit(max_records)),
+        };
+        let from = Cursor { iterator, ..from };
         self.state = State::InFlight(Read {
             from: from.clone(),
             limit,
             started: now,
         });
         let timeout = self.pace.timeout();
-        Some(ShardCommand::Read {
+        let command = ShardCommand::Read {
             from,
             limit,
             timeout,
-        })
+        };
+        Some((command, limit))
+    }
+
+    /// The position, and whether it needs a proof.
+    fn next_read(&self, now: Timestamp) -> Cursor {
+        let is_recent = self.proven_at.is_some_and(|at| now < at + PROOF_TTL);
+        let is_proven = is_recent && self.is_same_stream;
+        let after = self.position.position.clone();
+        Cursor {
+            inclusive: matches!(after, Position::After(_)) && !is_proven,
+            ..Cursor::at(after)
+        }
     }
 
     /// Ends the read in flight.
@@ -126,12 +184,15 @@ impl ReadState {
         if matches!(fault, Fault::Trimmed | Fault::UnknownPosition)
             && from.after != Position::TrimHorizon
         {
-            self.state = State::Paused {
-                from: Cursor::at(Position::TrimHorizon),
-                due: earliest,
+            self.pause(None, earliest);
+            self.check = Check::None;
+            let horizon = Checkpoint::at(Position::TrimHorizon);
+            let former = std::mem::replace(&mut self.position, horizon);
+            return ReadEnd::Page {
+                gap: Some(gap(former, fault, None)),
+                records: Vec::new(),
+                unreadable: None,
             };
-            let (after, cause) = (from.after, fault);
-            return ReadEnd::Gap(Gap { after, cause });
         }
         if fault == Fault::TimedOut {
             self.pace.timed_out(limit);
@@ -140,62 +201,155 @@ impl ReadState {
         let due = earliest.max(now + self.backoff.next(fault, jitter));
         // An iterator is a hint: the fault may be its own (expired, unknown after a restart of the
         // server, its record trimmed), and only a new one is certain to work.
-        let from = match fault {
-            Fault::Throttled { .. } => from,
+        let iterator = match fault {
+            Fault::Throttled { .. } => from.iterator,
             Fault::Transient
             | Fault::TimedOut
             | Fault::Denied
             | Fault::Gone
             | Fault::Trimmed
-            | Fault::UnknownPosition => Cursor::at(from.after),
+            | Fault::UnknownPosition => {
+                self.is_same_stream = false;
+                None
+            }
         };
-        self.state = State::Paused { from, due };
+        self.pause(iterator, due);
         ReadEnd::Failed
     }
 
     fn end_page(
         &mut self,
-        page: ReadResult,
+        mut page: ReadResult,
         read: Read,
         limits: &ShardLimits,
         jitter: &mut Jitter,
         now: Timestamp,
     ) -> ReadEnd {
-        let Read {
-            from,
-            limit,
-            started,
-        } = read;
-        self.pace.succeeded(now.since(started));
-        self.behind = Some(page.behind);
-        let earliest = started + limits.catch_up_interval;
-        let due = if page.behind.is_zero() {
-            started + limits.poll_interval
-        } else {
-            earliest
+        self.pace.succeeded(now.since(read.started));
+        let earliest = read.started + limits.catch_up_interval;
+        let is_at_tip = page.behind.is_zero();
+        if self.check != Check::OldestRecord {
+            self.behind = Some(page.behind);
+        }
+        let shows_next = is_at_tip || !page.records.is_empty();
+        let is_idle = self.is_idle_for_good(&page, now);
+        let gap = match self.check_page(&mut page, &read.from) {
+            Checked::Follows => None,
+            Checked::Gap(gap) => Some(gap),
+            Checked::SameStream => {
+                self.backoff.reset();
+                self.waiting = None;
+                self.pause(None, earliest);
+                return ReadEnd::Page {
+                    gap: None,
+                    records: Vec::new(),
+                    unreadable: None,
+                };
+            }
         };
-        let has_ended = self.is_idle_for_good(&page, now);
-        let SplitPage {
-            records,
-            next,
-            after,
-            unreadable,
-        } = split_page(page, from.after, limit as usize);
+        // Records in excess of the limit are read again, so memory is bounded whatever the source
+        // returns.
+        let limit = read.limit as usize;
+        let is_cut = limit < page.records.len();
+        let mut records = page.records;
+        records.truncate(limit);
+        if let Some(last) = records.last() {
+            self.position = Checkpoint::after(last);
+        }
+        let unreadable = page.unreadable.filter(|_| !is_cut);
         if unreadable.is_none() || !records.is_empty() {
             self.backoff.reset();
         }
-        if let Some(record) = unreadable {
-            let from = Cursor::at(after);
-            let delay = self.backoff.next(Fault::Transient, jitter);
-            let due = earliest.max(now + delay);
-            self.state = State::Paused { from, due };
-            self.waiting = Some(Waiting::Unreadable(record.clone()));
-            return ReadEnd::Unreadable(records, record);
+        self.waiting = unreadable.clone().map(Waiting::Unreadable);
+        if self.check == Check::None && shows_next {
+            self.proven_at = Some(now);
         }
-        self.waiting = None;
-        let next = next.filter(|_| !has_ended);
-        self.state = next.map_or(State::ShardEnd, |from| State::Paused { from, due });
-        ReadEnd::Records(records)
+        if unreadable.is_some() {
+            let delay = self.backoff.next(Fault::Transient, jitter);
+            self.pause(None, earliest.max(now + delay));
+        } else if !is_cut && (page.next.is_none() || is_idle) {
+            self.state = State::ShardEnd;
+        } else if is_at_tip && self.is_doubtful() {
+            if read.from.inclusive {
+                self.check = Check::OldestRecord;
+            }
+            self.pause(None, earliest);
+        } else {
+            let next = page.next.filter(|_| !is_cut);
+            let due = if is_at_tip {
+                read.started + limits.poll_interval
+            } else {
+                earliest
+            };
+            self.pause(next.and_then(|next| next.iterator), due);
+        }
+        ReadEnd::Page {
+            gap,
+            records,
+            unreadable,
+        }
+    }
+
+    /// Removes the record at the position from a page that should start with it.
+    fn check_page(&mut self, page: &mut ReadResult, from: &Cursor) -> Checked {
+        // The source has rejected the iterator, as after a restart.
+        let was_rejected = page.start != PageStart::Continued && from.iterator.is_some();
+        let shows_nothing = page.start == PageStart::AfterPosition && page.records.is_empty();
+        self.is_same_stream &= !was_rejected && !shows_nothing;
+        match (self.check, page.start) {
+            (Check::OldestRecord, _) | (_, PageStart::Continued) => {}
+            (_, PageStart::AfterPosition) => self.check = Check::None,
+            (_, PageStart::AtPosition) => self.check = Check::OwnRecord,
+        }
+        let Some(first) = page.records.first() else {
+            // Whose record it is cannot be known yet: it is looked at again after the position.
+            if self.check == Check::OldestRecord && page.unreadable.is_some() {
+                self.check = Check::None;
+                return Checked::SameStream;
+            }
+            return Checked::Follows;
+        };
+        self.is_same_stream = true;
+        let check = std::mem::replace(&mut self.check, Check::None);
+        let is_recreated = self.is_of_new_stream(first);
+        let cause = match check {
+            Check::None => return Checked::Follows,
+            Check::OwnRecord if self.is_at(first) => {
+                page.records.remove(0);
+                return Checked::Follows;
+            }
+            Check::OldestRecord if !is_recreated => return Checked::SameStream,
+            Check::OwnRecord if !is_recreated => Fault::Trimmed,
+            Check::OwnRecord | Check::OldestRecord => Fault::UnknownPosition,
+        };
+        Checked::Gap(gap(self.position.clone(), cause, Some(first)))
+    }
+
+    fn is_at(&self, record: &Record) -> bool {
+        matches!(&self.position.position, Position::After(number)
+            if number.as_str() == record.sequence_number())
+    }
+
+    /// Whether a record shows that the numbers of the stream began again after the position.
+    fn is_of_new_stream(&self, record: &Record) -> bool {
+        let (Position::After(number), Some(arrival)) =
+            (&self.position.position, self.position.arrival)
+        else {
+            return false;
+        };
+        let is_later = arrival < record.approximate_arrival();
+        is_later && SequenceNumber::from(record.sequence_number()).is_lower_than(number)
+    }
+
+    /// Whether nothing shows that the stream is still the one of the position: it has no record
+    /// after it, as one whose numbers began again.
+    fn is_doubtful(&self) -> bool {
+        let is_after_record = matches!(self.position.position, Position::After(_));
+        is_after_record && !self.is_same_stream && self.check != Check::OldestRecord
+    }
+
+    fn pause(&mut self, iterator: Option<Arc<str>>, due: Timestamp) {
+        self.state = State::Paused { iterator, due };
     }
 
     /// Whether the page confirms the end of a shard whose source continues to return iterators.
@@ -234,37 +388,21 @@ impl ReadState {
     }
 }
 
-/// What a page brings.
-struct SplitPage {
-    records: Vec<Record>,
-    next: Option<Cursor>,
-    /// The position after the records.
-    after: Position,
-    unreadable: Option<UnreadableRecord>,
+/// What the first record of a page shows.
+enum Checked {
+    /// The records follow the position.
+    Follows,
+    /// Records may be missing before these.
+    Gap(Gap),
+    /// The stream is the one of the position, where reading continues; these are old records.
+    SameStream,
 }
 
-/// Splits a page into its records and the cursor after them. Records in excess of the limit are
-/// discarded and read again, so memory is bounded whatever the source returns.
-fn split_page(page: ReadResult, after: Position, limit: usize) -> SplitPage {
-    let mut records = page.records;
-    let is_truncated = limit < records.len();
-    records.truncate(limit);
-    let after = match records.last() {
-        Some(last) => Position::After(last.sequence_number().into()),
-        None => after,
-    };
-    let next = if is_truncated {
-        Some(Cursor::at(after.clone()))
-    } else {
-        page.next.map(|next| Cursor {
-            after: after.clone(),
-            iterator: next.iterator,
-        })
-    };
-    SplitPage {
-        records,
-        next,
-        after,
-        unreadable: page.unreadable.filter(|_| !is_truncated),
+fn gap(former: Checkpoint, cause: Fault, next: Option<&Record>) -> Gap {
+    Gap {
+        after: former.position,
+        cause,
+        since: former.arrival,
+        until: next.map(Record::approximate_arrival),
     }
 }

@@ -4,6 +4,7 @@
 //! `GET /bench/status` returns how many were read and delivered. `/function` is the function, and
 //! `/hang` is one that never responds.
 
+mod pace;
 mod page;
 mod stream;
 
@@ -102,10 +103,13 @@ async fn handle(stream: Arc<Stream>, request: Request<Incoming>) -> HttpResult {
                 read,
                 delivered,
                 shards_read,
+                reads,
+                reads_on_time,
             } = stream.counts();
-            Response::json(
-                &json!({"read": read, "delivered": delivered, "shards_read": shards_read}),
-            )
+            Response::json(&json!({
+                "read": read, "delivered": delivered, "shards_read": shards_read,
+                "reads": reads, "reads_on_time": reads_on_time,
+            }))
         }
         (method, path) => {
             let message = format!("the bench source does not serve {method} {path}");
@@ -137,6 +141,9 @@ async fn call(stream: &Stream, request: Request<Incoming>) -> http::Response<Res
         Err(response) => return complete(response),
     };
     if operation == "GetRecords" {
+        if !stream.read_delay().is_zero() {
+            tokio::time::sleep(stream.read_delay()).await;
+        }
         let page = stream.get_records(&body);
         let mut response = complete(page.map_or_else(Response::from, Response::ok));
         let length = HeaderValue::from(stream.record_length());

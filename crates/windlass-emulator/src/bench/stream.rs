@@ -1,12 +1,14 @@
 //! The stream of a benchmark: all records are equal except for their sequence numbers, so none is
 //! stored.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::pace::Pace;
 use super::page::PageTemplate;
 use crate::kinesis::sequence_number::SequenceNumber;
 use crate::kinesis::shard::{shard_id, shard_number};
@@ -22,6 +24,8 @@ pub struct BenchLoad {
     pub shards: u32,
     /// Bytes of data of each record.
     pub record_bytes: u32,
+    /// How long a read of a shard takes.
+    pub read_delay: Duration,
 }
 
 /// Counts since the start.
@@ -33,6 +37,10 @@ pub struct BenchCounts {
     pub delivered: u64,
     /// Shards that were read at least once.
     pub shards_read: u64,
+    /// Reads of shards.
+    pub reads: u64,
+    /// Reads that came about a second after the one before, of the same shard.
+    pub reads_on_time: u64,
 }
 
 #[derive(Debug)]
@@ -44,8 +52,8 @@ pub(super) struct Stream {
     read: AtomicU64,
     delivered: AtomicU64,
     shards_read: AtomicU64,
-    /// By shard.
-    was_read: Vec<AtomicBool>,
+    pace: Pace,
+    read_delay: Duration,
 }
 
 #[derive(Deserialize)]
@@ -78,7 +86,8 @@ impl Stream {
             read: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             shards_read: AtomicU64::new(0),
-            was_read: (0..load.shards).map(|_| AtomicBool::new(false)).collect(),
+            pace: Pace::new(load.shards),
+            read_delay: load.read_delay,
         }
     }
 
@@ -95,6 +104,8 @@ impl Stream {
             read: self.read.load(Ordering::Relaxed),
             delivered: self.delivered.load(Ordering::Relaxed),
             shards_read: self.shards_read.load(Ordering::Relaxed),
+            reads: self.pace.reads(),
+            reads_on_time: self.pace.on_time(),
         }
     }
 
@@ -107,6 +118,10 @@ impl Stream {
 
     pub(super) fn record_length(&self) -> usize {
         self.template.record_length()
+    }
+
+    pub(super) const fn read_delay(&self) -> Duration {
+        self.read_delay
     }
 
     pub(super) fn describe_summary(&self) -> Value {
@@ -180,13 +195,13 @@ impl Stream {
         let iterator =
             iterator.and_then(|(shard, index)| Some((shard.parse().ok()?, index.parse().ok()?)));
         let (shard, index): (u32, u64) = iterator.ok_or_else(|| invalid("ShardIterator"))?;
-        let was_read = self.was_read.get(shard as usize);
-        let was_read = was_read.ok_or_else(|| invalid("ShardIterator"))?;
+        let is_first = self.pace.read(shard);
+        let is_first = is_first.ok_or_else(|| invalid("ShardIterator"))?;
         let available = self.available(shard).saturating_sub(index);
         let limit = u64::from(request.limit.unwrap_or(u32::MAX).max(1));
         let page = self.template.page(shard, index, limit, available);
         self.read.fetch_add(page.n_records, Ordering::Relaxed);
-        if !was_read.swap(true, Ordering::Relaxed) {
+        if is_first {
             self.shards_read.fetch_add(1, Ordering::Relaxed);
         }
         Ok(page.body)

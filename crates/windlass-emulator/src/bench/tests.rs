@@ -1,5 +1,7 @@
 //! The source of a benchmark: its records and its counts.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::page::PageTemplate;
@@ -8,6 +10,7 @@ use super::*;
 const LOAD: BenchLoad = BenchLoad {
     shards: 3,
     record_bytes: 20,
+    read_delay: Duration::ZERO,
 };
 
 async fn start() -> BenchSource {
@@ -51,6 +54,8 @@ async fn records_are_spread_evenly_and_counted() {
         read: 3,
         delivered: 0,
         shards_read: 1,
+        reads: 3,
+        reads_on_time: 0,
     };
     assert_eq!(source.counts(), expected);
 }
@@ -107,4 +112,16 @@ fn each_record_has_the_reported_length() {
         let first: Value = serde_json::from_slice(first).unwrap();
         assert_eq!(first, read["Records"][0]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_are_on_time_about_a_second_after_the_one_before() {
+    let stream = Stream::new(LOAD);
+    for millis in [0, 1_000, 1_201, 799, 1_200, 800] {
+        tokio::time::advance(Duration::from_millis(millis)).await;
+        records(&stream, "0:0", 1);
+    }
+    records(&stream, "1:0", 1);
+    let counts = stream.counts();
+    assert_eq!((counts.reads, counts.reads_on_time), (7, 3));
 }

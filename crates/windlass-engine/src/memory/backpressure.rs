@@ -1,50 +1,54 @@
-//! Which of the daemon's limits a consumer waits for, as the status shows it.
+//! Which limit a consumer waits for, as the status shows it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::budget::{Account, Availability, Reservation};
 
-/// A limit that all consumers of the daemon share.
+/// A limit that consumers share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
+    /// Concurrent invocations of the daemon.
+    Invocations,
+    /// Concurrent invocations of the function.
+    FunctionConcurrency,
+    /// Concurrent invocations of the mapping.
+    MappingConcurrency,
     /// Bytes of events in memory.
     Memory,
-    /// Concurrent invocations.
-    Invocations,
 }
 
 /// The waits of one consumer.
 #[derive(Clone, Debug, Default)]
 pub struct Backpressure(Arc<WaitCounts>);
 
-/// A consumer can wait several times at once: the requests of a queue run concurrently.
-#[derive(Debug, Default)]
-struct WaitCounts {
-    memory: AtomicUsize,
-    invocations: AtomicUsize,
-}
+/// A consumer can wait several times at once: the requests of a queue run concurrently. In the order
+/// of [`Backpressure::LIMITS`].
+type WaitCounts = [AtomicUsize; 4];
 
 /// Counts as one wait until it is dropped.
 #[derive(Debug)]
-struct WaitGuard {
+pub(crate) struct WaitGuard {
     backpressure: Backpressure,
     limit: Limit,
 }
 
 impl Backpressure {
-    /// Reserves a part of a limit; counts as a wait if it is not available immediately.
-    pub(crate) async fn reserve(
-        &self,
-        limit: Limit,
-        account: &Account,
-        amount: usize,
-    ) -> Reservation {
-        if let Some(reservation) = account.try_reserve(amount) {
+    /// Invocations come first: they release memory.
+    const LIMITS: [Limit; 4] = [
+        Limit::Invocations,
+        Limit::FunctionConcurrency,
+        Limit::MappingConcurrency,
+        Limit::Memory,
+    ];
+
+    /// Reserves memory; counts as a wait if it is not available immediately.
+    pub(super) async fn reserve(&self, account: &Account, bytes: usize) -> Reservation {
+        if let Some(reservation) = account.try_reserve(bytes) {
             return reservation;
         }
-        let _guard = self.wait(limit);
-        account.reserve(amount).await
+        let _guard = self.wait(Limit::Memory);
+        account.reserve(bytes).await
     }
 
     /// Waits until `bytes` of memory are available, and reserves none.
@@ -65,14 +69,14 @@ impl Backpressure {
         }
     }
 
-    /// The limit it waits for. Invocations come first: they release memory.
+    /// The limit it waits for.
     pub(crate) fn limit(&self) -> Option<Limit> {
-        [Limit::Invocations, Limit::Memory]
+        Self::LIMITS
             .into_iter()
             .find(|limit| 0 < self.count(*limit).load(Ordering::Relaxed))
     }
 
-    fn wait(&self, limit: Limit) -> WaitGuard {
+    pub(crate) fn wait(&self, limit: Limit) -> WaitGuard {
         self.count(limit).fetch_add(1, Ordering::Relaxed);
         WaitGuard {
             backpressure: self.clone(),
@@ -81,10 +85,7 @@ impl Backpressure {
     }
 
     fn count(&self, limit: Limit) -> &AtomicUsize {
-        match limit {
-            Limit::Memory => &self.0.memory,
-            Limit::Invocations => &self.0.invocations,
-        }
+        &self.0[limit as usize]
     }
 }
 

@@ -1,8 +1,7 @@
-//! A number of bytes or invocations, divided so that no mapping can take all of it.
+//! Bytes of memory, divided so that no mapping can take all of them.
 //!
 //! At the limit reading stops; nothing is dropped. A function that hangs may never give its part
-//! back, so with a limit alone one mapping could stop all others. Three rules prevent that. For a
-//! budget of bytes:
+//! back, so with a limit alone one mapping could stop all others. Three rules prevent that:
 //!
 //! - Above its guaranteed *share* (1/16), a mapping may hold at most as much as remains free in the
 //!   *common* pool (3/4): one stuck mapping takes half of the pool, the next a quarter, and so on.
@@ -22,20 +21,13 @@ use windlass_core::mapping::MappingId;
 /// While the budget is scarce, a mapping may hold this fraction of what is free.
 const SCARCE_PARTS: usize = 16;
 
-const BYTES: Division = Division {
-    common: (3, 4),
-    share: (1, 16),
-    weight: 1,
-};
+/// The common pool, as a fraction of the whole.
+const COMMON: (usize, usize) = (3, 4);
 
-/// Invocations end soon, so less is kept for others.
-const INVOCATIONS: Division = Division {
-    common: (9, 10),
-    share: (1, 100),
-    weight: 8,
-};
+/// The share of a mapping, as a fraction of the whole.
+const SHARE: (usize, usize) = (1, 16);
 
-/// Bytes or invocations that all mappings share.
+/// Bytes that all mappings share.
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Pool>);
 
@@ -63,21 +55,11 @@ pub struct Reservation {
     scarce: bool,
 }
 
-struct Division {
-    /// Fraction of the whole.
-    common: (usize, usize),
-    /// Fraction of the whole.
-    share: (usize, usize),
-    /// Above its share, a mapping may hold this many times as much as remains free.
-    weight: usize,
-}
-
 #[derive(Debug)]
 struct Pool {
     limit: usize,
     common: usize,
     share: usize,
-    weight: usize,
     state: Mutex<State>,
 }
 
@@ -117,24 +99,13 @@ pub(super) enum Availability {
 }
 
 impl Budget {
-    /// A budget of bytes.
     pub fn new(bytes: usize) -> Self {
-        Self::with(bytes, &BYTES)
-    }
-
-    /// A budget of concurrent invocations.
-    pub fn of_invocations(limit: usize) -> Self {
-        Self::with(limit, &INVOCATIONS)
-    }
-
-    fn with(limit: usize, division: &Division) -> Self {
-        let limit = limit.max(1);
+        let limit = bytes.max(1);
         let part = |(n, of): (usize, usize)| limit / of * n + limit % of * n / of;
         Self(Arc::new(Pool {
             limit,
-            common: part(division.common),
-            share: part(division.share).max(1),
-            weight: division.weight,
+            common: part(COMMON),
+            share: part(SHARE).max(1),
             state: Mutex::default(),
         }))
     }
@@ -325,7 +296,7 @@ impl Pool {
             return Availability::None;
         }
         let left = self.common.saturating_sub(used);
-        if held_then <= left * self.weight || (held_then <= self.share && used <= self.common) {
+        if held_then <= left || (held_then <= self.share && used <= self.common) {
             return Availability::Ample;
         }
         let is_little = held_then <= (self.limit - used) / SCARCE_PARTS;

@@ -1,4 +1,4 @@
-//! The memory and the invocation slots that all mappings of a daemon share.
+//! The memory that all mappings of a daemon share, and the backpressure at the daemon's limits.
 //!
 //! A read or a receive starts when memory is available, and reserves it when its response begins to
 //! arrive. What the consumer keeps of the response stays reserved until it is resolved.
@@ -9,6 +9,7 @@ mod messages;
 mod pages;
 mod response;
 
+pub(crate) use backpressure::WaitGuard;
 pub use backpressure::{Backpressure, Limit};
 pub use budget::{Account, Budget, Reservation};
 pub(crate) use messages::{MessageMemory, ReceiveGrant, detach};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::backpressure::{Backpressure, Limit};
+use super::backpressure::Backpressure;
 use super::budget::{Account, Reservation};
 use crate::clock::Clock;
 use crate::ports::ResponseMemory;
@@ -75,10 +75,7 @@ impl ResponseMemory for ResponseGrant {
             return MIN_PAGE_BYTES;
         }
         let start = self.clock.now();
-        let reservation = self
-            .backpressure
-            .reserve(Limit::Memory, &self.account, bytes)
-            .await;
+        let reservation = self.backpressure.reserve(&self.account, bytes).await;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.waited += self.clock.now().since(start);
         state.reservation.merge(reservation);

@@ -148,7 +148,7 @@ impl LeaseCounts {
         let mut counts = Self::default();
         for lease in leases {
             let elsewhere = lease.owner.as_ref().is_some_and(|owner| owner != worker);
-            let count = if lease.checkpoint == Position::ShardEnd {
+            let count = if lease.checkpoint.position == Position::ShardEnd {
                 &mut counts.ended
             } else if runs(&lease.key) {
                 &mut counts.running

@@ -27,8 +27,9 @@ use windlass_core::time::Timestamp;
 
 use crate::histogram::InvocationMetrics;
 use crate::labels::Labels;
-use crate::memory::{Backpressure, Budget};
+use crate::memory::Backpressure;
 use crate::ports::UnreadableMapping;
+use crate::slots::Slots;
 
 /// A supervisor that misses more rounds is stalled.
 const MISSED_ROUNDS: u32 = 3;
@@ -59,7 +60,7 @@ struct Round {
 #[derive(Clone, Debug)]
 pub struct DaemonLimits {
     /// Concurrent invocations.
-    pub invocations: Budget,
+    pub invocations: Slots,
     /// Concurrent invocations of one queue.
     pub queue_concurrency: usize,
 }

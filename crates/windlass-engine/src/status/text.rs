@@ -47,6 +47,8 @@ pub fn waiting_for(unit: &UnitStatus, now: Timestamp) -> Option<String> {
     let limit = |limit| match limit {
         Limit::Memory => "memory limit reached: events of unfinished invocations fill the daemon",
         Limit::Invocations => "the daemon's limit of concurrent invocations is reached",
+        Limit::FunctionConcurrency => "the function's maximum concurrency is reached",
+        Limit::MappingConcurrency => "the mapping's maximum concurrency is reached",
     };
     describe_view(unit, now)
         .or_else(|| unit.limit.map(limit).map(ToOwned::to_owned))
@@ -91,9 +93,12 @@ pub fn describe_gap(gap: &shard::Gap) -> String {
         | Fault::Denied
         | Fault::Gone => "the retention period of the records that follow has passed",
     };
+    let length = gap.length().map_or_else(String::new, |length| {
+        format!(", which arrived {} s later", length.as_secs())
+    });
     format!(
         "records may be lost at the position {position}: {cause}; reading has continued at the \
-         oldest record"
+         oldest record{length}"
     )
 }
 

@@ -25,7 +25,7 @@ pub enum UnitView {
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnitStatus {
     pub view: UnitView,
-    /// The limit of the daemon that it waits for.
+    /// The limit that it waits for.
     pub limit: Option<Limit>,
     /// Why calls to its source fail: the error of the last call of each kind.
     pub errors: BTreeMap<SourceCall, String>,

@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
 
 use windlass_core::lease::Unit;
 use windlass_core::mapping::{
@@ -12,6 +15,9 @@ use windlass_core::validate;
 use crate::ports::{AdapterFactory, PortError, QueueReader, StreamReader, Target, chain};
 use crate::run_unit::UnitSource;
 use crate::status::StatusBoard;
+
+/// The time that all targets together have to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
 pub(super) struct Connections(BTreeMap<MappingId, ConnectedMapping>);
@@ -60,6 +66,20 @@ impl Connections {
                 tracing::error!(uuid = %row.id, problem, "mapping cannot run");
                 board.problem(&row.id, Some(problem));
             }
+        }
+    }
+
+    /// Closes the targets of all mappings. Nothing may be invoked any more.
+    pub(super) async fn close_targets(&self) {
+        let mut targets: Vec<&Arc<dyn Target>> = Vec::new();
+        for connected in self.0.values() {
+            if !targets.iter().any(|it| Arc::ptr_eq(it, &connected.target)) {
+                targets.push(&connected.target);
+            }
+        }
+        let closed = join_all(targets.into_iter().map(|target| target.close()));
+        if tokio::time::timeout(CLOSE_TIMEOUT, closed).await.is_err() {
+            tracing::warn!("functions have not closed within {CLOSE_TIMEOUT:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use windlass_core::mapping::MappingId;
 use windlass_core::shard::lineage::{ListingHistory, Shard};
 use windlass_core::time::Timestamp;
 
-use super::absent_shards::AbsentShards;
+use super::absent_shards::KnownListings;
 use crate::backoff::RetryDelay;
 
 /// Delays after failed listings.
@@ -35,7 +35,9 @@ struct Listing {
     /// Whether the lease rows were compared with the last listing.
     is_compared: bool,
     inconsistent_delay: RetryDelay,
-    absent: AbsentShards,
+    known: KnownListings,
+    /// The number of the last listing that has succeeded, by the order of their starts.
+    n_ended: u64,
 }
 
 impl Discovery {
@@ -51,10 +53,14 @@ impl Discovery {
             is_known: false,
             is_compared: true,
             inconsistent_delay: RetryDelay::new(INCONSISTENT_DELAYS.0, INCONSISTENT_DELAYS.1),
-            absent: AbsentShards::default(),
+            known: KnownListings::default(),
+            n_ended: 0,
         });
         let starts = !listing.in_flight && listing.due <= now;
-        listing.in_flight |= starts;
+        if starts {
+            listing.in_flight = true;
+            listing.known.start();
+        }
         starts
     }
 
@@ -76,6 +82,7 @@ impl Discovery {
         };
         listing.history.record(shards, now);
         listing.is_known = true;
+        listing.n_ended = listing.known.n_started();
         listing.is_compared = false;
         listing.delay.reset();
         listing.due = if std::mem::take(&mut listing.is_outdated) {
@@ -113,7 +120,9 @@ impl Discovery {
             return;
         }
         let absent = rows.filter(|shard| listing.history.is_absent(shard));
-        listing.absent.replace(absent.cloned().collect());
+        listing
+            .known
+            .set_compared(listing.n_ended, absent.cloned().collect());
         if is_inconsistent {
             let delay = listing.inconsistent_delay.next_delay();
             listing.due = listing.due.min(now + delay);
@@ -128,10 +137,10 @@ impl Discovery {
         listing.is_known.then_some(&listing.history)
     }
 
-    /// The shards of a mapping's rows that several listings in a row lack.
-    pub(super) fn absent(&self, mapping: &MappingId) -> AbsentShards {
+    /// What the listings of a mapping's stream say about its rows.
+    pub(super) fn listings(&self, mapping: &MappingId) -> KnownListings {
         let listing = self.listings.get(mapping);
-        listing.map_or_else(AbsentShards::default, |listing| listing.absent.clone())
+        listing.map_or_else(KnownListings::default, |listing| listing.known.clone())
     }
 
     pub(super) fn remove(&mut self, mapping: &MappingId) {

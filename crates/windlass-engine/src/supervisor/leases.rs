@@ -1,7 +1,7 @@
 //! What a supervisor does with leases: which rows there are, and which of them are taken and
 //! released.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason, plan_lease_rows};
@@ -11,7 +11,7 @@ use windlass_core::time::Timestamp;
 
 use super::Supervisor;
 use super::absent_shards::EndingReader;
-use crate::ports::PortError;
+use crate::ports::{PortError, chain};
 use crate::run_unit::{UnitSource, run_unit};
 
 impl Supervisor {
@@ -25,11 +25,21 @@ impl Supervisor {
             };
             if !plan.remove.is_empty() || !plan.set_start.is_empty() {
                 // It may depend on a checkpoint, which may have been saved since.
-                let leases = self.store.leases_of(&id).await?;
-                if let Some(known) = self.known.get_mut(&id) {
-                    known.leases = leases;
+                match self.store.leases_of(&id).await {
+                    Ok(leases) => {
+                        if let Some(known) = self.known.get_mut(&id) {
+                            known.leases = leases;
+                        }
+                        plan = self.plan(&id).unwrap_or_default();
+                    }
+                    Err(error) => {
+                        let problem = chain(&error);
+                        tracing::error!(uuid = %id, problem, "cannot compare the shards");
+                        self.context.board.problem(&id, Some(problem));
+                        self.uncompared.insert(id);
+                        continue;
+                    }
                 }
-                plan = self.plan(&id).unwrap_or_default();
             }
             let rows = self.known.get(&id).map(|known| &known.leases);
             let rows = rows.into_iter().flatten();
@@ -83,7 +93,7 @@ impl Supervisor {
                 tracing::debug!(uuid = %id, unit, "lease row of a resolved shard removed");
             }
             RemovalReason::Recreated => {
-                let position = lease.checkpoint.describe();
+                let position = lease.checkpoint.position.describe();
                 tracing::warn!(
                     uuid = %id, unit, position,
                     "the stream was deleted and created again: another shard has this name; the \
@@ -154,7 +164,8 @@ impl Supervisor {
         if let UnitSource::Shard { reader, .. } = &mut source {
             *reader = Arc::new(EndingReader {
                 inner: Arc::clone(reader),
-                absent: self.discovery.absent(&key.mapping),
+                listings: self.discovery.listings(&key.mapping),
+                refused_at: Mutex::default(),
                 board: Arc::clone(&self.context.board),
                 mapping: key.mapping.clone(),
             });
@@ -166,7 +177,7 @@ impl Supervisor {
         };
         tracing::info!(
             uuid = %mapping.id, unit = key.unit.name(), epoch = taken.epoch,
-            position = taken.checkpoint.kind(), "started"
+            position = taken.checkpoint.position.kind(), "started"
         );
         if let Some(known) = self.known.get_mut(&key.mapping) {
             known.replace(taken.clone());

@@ -40,6 +40,7 @@ use crate::memory::Budget;
 use crate::ports::{AdapterFactory, ChangeNumber, PortError, Store, StoredMapping, chain};
 use crate::run_unit::EngineContext;
 use crate::settings::EngineSettings;
+use crate::slots::Slots;
 use crate::status::{DaemonLimits, LeaseCounts, StatusBoard};
 use crate::stop::{Stop, wait_for_stop};
 
@@ -50,7 +51,7 @@ const STORE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::fr
 const RESTART_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Before a mapping that cannot run is tried again.
-const CONNECT_DELAY: Duration = Duration::from_secs(60);
+const RETRY_DELAY: Duration = Duration::from_secs(60);
 
 /// Between the starts of two rounds: what happens in the meantime is dealt with in one round.
 const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(100);
@@ -94,6 +95,8 @@ pub struct Supervisor {
     changed: BTreeSet<MappingId>,
     /// Mappings that the current round looks at. They stay here if it fails.
     round: BTreeSet<MappingId>,
+    /// Mappings of this round whose leases could not be read to compare them with a listing.
+    uncompared: BTreeSet<MappingId>,
     schedule: Schedule,
     lease_totals: LeaseTotals,
 }
@@ -131,7 +134,7 @@ impl Wakeup {
 
 impl Supervisor {
     pub fn new(parts: SupervisorParts) -> Self {
-        let slots = Budget::of_invocations(parts.settings.invocation_limit);
+        let slots = Slots::new(parts.settings.invocation_limit);
         parts.board.show_limits(DaemonLimits {
             invocations: slots.clone(),
             queue_concurrency: parts.settings.queue_concurrency,
@@ -160,6 +163,7 @@ impl Supervisor {
             known: BTreeMap::new(),
             changed: BTreeSet::new(),
             round: BTreeSet::new(),
+            uncompared: BTreeSet::new(),
             schedule: Schedule::default(),
             lease_totals: LeaseTotals::default(),
         }
@@ -309,6 +313,7 @@ impl Supervisor {
     /// Ends the transition of a mapping, and shows what runs of it.
     async fn finish(&mut self, id: &MappingId, now: Timestamp) -> Result<(), PortError> {
         let running = self.tasks.running_of(id);
+        let is_uncompared = self.uncompared.remove(id);
         let Some(known) = self.known.get(id) else {
             if running.is_empty() {
                 self.context.board.remove(id);
@@ -323,11 +328,11 @@ impl Supervisor {
         let runs = |key: &LeaseKey| running.contains_key(key);
         let counts = LeaseCounts::of(leases, runs, &self.worker);
         self.lease_totals.set(id, counts);
-        let is_failed = !is_connected && known.row.desired == DesiredState::Enabled;
-        let connect = is_failed.then_some(now + CONNECT_DELAY);
+        let is_unconnected = !is_connected && known.row.desired == DesiredState::Enabled;
+        let retry = (is_unconnected || is_uncompared).then_some(now + RETRY_DELAY);
         let restarts = self.restarts.get(id).into_iter().flatten();
         let restarts = restarts.map(|(_, restart)| restart.not_before);
-        let times = restarts.filter(|at| now < *at).chain(connect);
+        let times = restarts.filter(|at| now < *at).chain(retry);
         self.schedule
             .set(id, times.chain(self.discovery.due(id)).min());
         Ok(())
@@ -359,7 +364,7 @@ impl Supervisor {
                 let mut versions = running.values();
                 let is_up_to_date = versions.all(|versions| versions.revision == row.revision);
                 let leases = known.leases.iter();
-                let mut open = leases.filter(|it| it.checkpoint != Position::ShardEnd);
+                let mut open = leases.filter(|it| it.checkpoint.position != Position::ShardEnd);
                 if is_listed && is_up_to_date && open.all(|it| running.contains_key(&it.key)) {
                     self.context.board.applied(&row.id, row.revision);
                 }
@@ -426,6 +431,10 @@ impl Supervisor {
             not_before: now,
             delay: RetryDelay::new(RESTART_DELAYS.0, RESTART_DELAYS.1),
         });
+        if RESTART_DELAYS.1 < now.since(restart.not_before) {
+            // It has run well since the last failure.
+            restart.delay.reset();
+        }
         restart.not_before = now + restart.delay.next_delay();
     }
 
@@ -439,7 +448,7 @@ impl Supervisor {
         first.map_or(regular, |at| at.min(regular)).since(now)
     }
 
-    /// Lets every consumer finish what is in flight, and releases the leases.
+    /// Lets every consumer finish what is in flight, releases the leases, and closes the functions.
     async fn drain(mut self, mut stop: watch::Receiver<Stop>) {
         self.tasks.drain_all();
         while !self.tasks.is_idle() {
@@ -456,5 +465,6 @@ impl Supervisor {
         if let Err(error) = self.release_leases().await {
             tracing::warn!("{}; leases not released", chain(&error));
         }
+        self.connections.close_targets().await;
     }
 }

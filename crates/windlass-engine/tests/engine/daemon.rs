@@ -159,7 +159,8 @@ impl Daemon {
         let of_shard = leases
             .into_iter()
             .find(|lease| matches!(&lease.key.unit, Unit::Shard(name) if name.as_str() == shard));
-        of_shard.expect("the shard has a lease").checkpoint
+        let lease = of_shard.expect("the shard has a lease");
+        lease.checkpoint.position
     }
 
     pub(crate) fn stop(&self, stop: Stop) {

@@ -142,7 +142,7 @@ async fn a_deleted_mapping_finishes_its_invocation_and_leaves_nothing() {
     pass(5).await;
     assert_eq!(daemon.state(&id), "Deleting");
     until("it is removed", || daemon.store.row(&id).is_none()).await;
-    assert_eq!(daemon.store.saves().last().unwrap().1, after("0"));
+    assert_eq!(daemon.store.saves().last().unwrap().1.position, after("0"));
     assert_eq!(daemon.board.n_units(), 0);
     until("memory is free", || daemon.budget.used() == 0).await;
 }

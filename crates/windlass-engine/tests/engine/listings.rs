@@ -83,6 +83,7 @@ async fn a_stream_that_is_created_again_is_read_from_its_oldest_record() {
     until("it is saved", || daemon.checkpoint(&id, "0") == after("0")).await;
     let status = daemon.status(&id);
     assert_eq!(status.counts.recreated_shards.get(), 1);
+    assert_eq!(status.counts.trimmed_gaps.get(), 0, "a listing says more");
     assert!(status.notice.is_some_and(|it| it.contains("created again")));
     // The other rows of the former stream end as their shards are gone.
     until("its rows are gone", || {
@@ -92,10 +93,83 @@ async fn a_stream_that_is_created_again_is_read_from_its_oldest_record() {
     assert_eq!(function.n_calls(), 4);
 }
 
+/// Whether it is another shard depends on the checkpoint, which was saved after the lease was read.
+#[tokio::test(start_paused = true)]
+async fn a_start_that_moves_up_to_the_checkpoint_is_not_another_shard() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("it runs", || daemon.state(&id) == "Enabled").await;
+    pass(10).await;
+    for _ in 0..10 {
+        stream.put(0, b"{}");
+    }
+    until("all is saved", || daemon.checkpoint(&id, "0") == after("9")).await;
+    stream.move_start(0, 5);
+    until("the new start is kept", || {
+        daemon.store.leases_of(&id)[0].shard_start == Some("5".into())
+    })
+    .await;
+    pass(60).await;
+    assert_eq!(daemon.status(&id).counts.recreated_shards.get(), 0);
+    assert_eq!(daemon.checkpoint(&id, "0"), after("9"));
+    assert_eq!(function.n_calls(), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mapping_whose_leases_cannot_be_read_holds_up_no_other() {
+    let daemon = Daemon::start();
+    let (sick, sound) = (daemon.stream("sick", 1), daemon.stream("sound", 1));
+    let function = daemon.adapters.function("f");
+    let first = daemon.map("stream/sick", "f", 1).await;
+    let second = daemon.map("stream/sound", "f", 1).await;
+    for stream in [&sick, &sound] {
+        stream.put(0, b"{}");
+        stream.put(0, b"{}");
+    }
+    until("both are read", || function.n_calls() == 4).await;
+    daemon.store.cannot_read_leases_of(&first, true);
+    let start = |id| daemon.store.leases_of(id)[0].shard_start.clone();
+    for stream in [&sick, &sound] {
+        stream.move_start(0, 1);
+    }
+    until("the other start is kept", || {
+        start(&second) == Some("1".into())
+    })
+    .await;
+    pass(60).await;
+    assert_eq!(start(&first), Some("0".into()));
+    let problem = daemon.status(&first).problem;
+    assert!(problem.is_some_and(|it| it.contains("reading the leases")));
+    assert!(!daemon.errors.take().is_empty());
+    daemon.store.cannot_read_leases_of(&first, false);
+    until("it is kept", || start(&first) == Some("1".into())).await;
+    assert_eq!(function.n_calls(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_position_counts_as_trimmed_after_the_next_listing() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    for _ in 0..3 {
+        stream.put(0, b"{}");
+    }
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("all is saved", || is_saved(&daemon, "0", &after("2"))).await;
+    stream.lose(0);
+    stream.put(0, b"{}");
+    until("it is read", || function.n_calls() == 4).await;
+    let status = daemon.status(&id);
+    assert_eq!(status.counts.trimmed_gaps.get(), 1);
+    assert_eq!(status.counts.recreated_shards.get(), 0);
+}
+
 /// Whether a checkpoint was ever saved.
 fn is_saved(daemon: &Daemon, shard: &str, position: &Position) -> bool {
     let name = format!("shard:{shard}");
     let saves = daemon.store.saves();
     let mut saves = saves.iter();
-    saves.any(|(key, saved)| key.unit.name() == name && saved == position)
+    saves.any(|(key, saved)| key.unit.name() == name && saved.position == *position)
 }

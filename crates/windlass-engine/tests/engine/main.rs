@@ -9,4 +9,5 @@ mod limits;
 mod listings;
 mod metrics;
 mod rounds;
+mod slots;
 mod trouble;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use windlass_core::mapping::{Change, DesiredState, MappingId};
-use windlass_core::outcome::Fault;
+use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::Position;
 use windlass_engine::stop::Stop;
+use windlass_testkit::fakes::Answer;
 
 use crate::daemon::{Daemon, after, pass, until};
 
@@ -159,21 +160,19 @@ async fn checkpoints_of_many_shards_are_saved_together() {
     assert!(calls <= 10 * 11, "{calls}");
 }
 
-/// The lease that a round has read may have an earlier checkpoint than the store.
+/// The checkpoint is saved by the drain, after the lease was read with an earlier one.
 #[tokio::test(start_paused = true)]
 async fn a_consumer_that_is_started_again_begins_at_the_last_checkpoint() {
     let daemon = Daemon::start();
     let stream = daemon.stream("orders", 1);
     let function = daemon.adapters.function("f");
+    function.answers(Answer::After(Duration::from_secs(2), Outcome::Success));
     let id = daemon.map("stream/orders", "f", 1).await;
     until("it runs", || daemon.state(&id) == "Enabled").await;
     pass(10).await;
     for n_records in 1..10 {
         stream.put(0, b"{}");
-        until("it is saved", || {
-            daemon.checkpoint(&id, "0") == after(&(n_records - 1).to_string())
-        })
-        .await;
+        until("it is invoked", || function.n_running() == 1).await;
         daemon.change(&id, |row| row.change = Change::Updated).await;
         until("it is updated", || daemon.state(&id) == "Enabled").await;
         pass(10).await;

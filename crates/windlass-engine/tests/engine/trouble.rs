@@ -64,6 +64,29 @@ async fn a_listing_that_panics_is_repeated_and_stops_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_driver_that_has_run_well_is_restarted_soon_after_a_panic() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("it runs", || daemon.state(&id) == "Enabled").await;
+    for n_records in 1..10 {
+        function.answers(Answer::Panics);
+        let n_calls = function.n_calls();
+        stream.put(0, b"{}");
+        until("it panics", || n_calls < function.n_calls()).await;
+        function.answers(Answer::After(Duration::ZERO, Outcome::Success));
+        let failed = daemon.clock.now();
+        let position = after(&(n_records - 1).to_string());
+        until("it is saved", || daemon.checkpoint(&id, "0") == position).await;
+        let delay = daemon.clock.now().since(failed);
+        assert!(delay < Duration::from_secs(3), "{delay:?}");
+        pass(100).await;
+    }
+    assert_eq!(daemon.errors.take().len(), 9);
+}
+
+#[tokio::test(start_paused = true)]
 async fn nothing_is_written_after_a_lease_is_lost() {
     let daemon = Daemon::with(|settings| {
         // The next regular round comes after the end of the test.

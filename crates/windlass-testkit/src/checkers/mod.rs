@@ -6,14 +6,16 @@
 mod due_range;
 pub mod queue;
 pub mod shard;
+pub mod slot;
+mod slot_request;
 
 use std::fmt;
 
 /// An invariant that a consumer broke.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BrokenInvariant {
-    /// `I1` to `I10` of a shard, `Q1` to `Q10` of a queue, or the word that a checker's module
-    /// documentation explains.
+    /// `I1` to `I10` of a shard, `Q1` to `Q10` of a queue, `S1` to `S5` of slots, or the word that a
+    /// checker's module documentation explains.
     pub name: &'static str,
     pub detail: String,
 }

@@ -4,7 +4,7 @@ use windlass_core::ids::SequenceNumber;
 use windlass_core::lease::Lease;
 use windlass_core::mapping::{MappingId, Revision};
 use windlass_core::outcome::Swap;
-use windlass_core::position::Position;
+use windlass_core::position::{Checkpoint, Position};
 use windlass_engine::ports::{ChangeNumber, Changes, Store, StoredMapping};
 
 use super::{changes, free, id, insert, put, release, row, save, shard, take};
@@ -72,10 +72,10 @@ pub(super) async fn of_checkpoints_are_only_the_ends_of_shards(store: &dyn Store
     let lease = free(shard(1, "a"));
     insert(store, std::slice::from_ref(&lease)).await;
     let seen = changes(store, ChangeNumber::default()).await.last;
-    let after = Position::After(SequenceNumber::from("5"));
+    let after = Checkpoint::at(Position::After(SequenceNumber::from("5")));
     assert_eq!(save(store, &lease.key, 0, &after).await, Swap::Done);
     assert_eq!(changed_since(store, seen).await, []);
-    let end = Position::ShardEnd;
+    let end = Checkpoint::at(Position::ShardEnd);
     assert_eq!(save(store, &lease.key, 1, &end).await, Swap::Conflict);
     assert_eq!(changed_since(store, seen).await, []);
     assert_eq!(save(store, &lease.key, 0, &end).await, Swap::Done);

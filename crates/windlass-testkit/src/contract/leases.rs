@@ -3,12 +3,13 @@
 use windlass_core::ids::SequenceNumber;
 use windlass_core::lease::{Lease, Unit, WorkerId};
 use windlass_core::outcome::Swap;
-use windlass_core::position::Position;
+use windlass_core::position::{Checkpoint, Position};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{CheckpointSave, Store};
 
 use super::{
-    free, insert, key, leases, put, release, row, save, save_many, shard, take, take_many, taken,
+    after, free, insert, key, leases, put, release, row, save, save_many, shard, take, take_many,
+    taken,
 };
 
 pub(super) async fn are_read_back_unchanged(store: &dyn Store) {
@@ -110,7 +111,7 @@ pub(super) async fn change_owner_only_at_the_expected_epoch(store: &dyn Store) {
     assert_eq!(take(store, &old, "two").await, None, "the epoch differs");
     let two = taken(&one, "two");
     let stranger = Lease {
-        owner: two.owner.clone(),
+        owner: Some(WorkerId::new("two")),
         ..one.clone()
     };
     assert_eq!(
@@ -204,14 +205,22 @@ pub(super) async fn save_checkpoints_only_in_their_epoch(store: &dyn Store) {
         );
     }
     assert_eq!(leases(store).await, [owned.clone(), other.clone()]);
-    let positions = [
-        Position::AtTimestamp(Timestamp::from_millis(1_732_552_345_678)),
+    let checkpoints = [
+        Checkpoint::at(Position::AtTimestamp(Timestamp::from_millis(
+            1_732_552_345_678,
+        ))),
         after("49590338271490256608559692538361571095921575989136588898"),
-        Position::TrimHorizon,
-        after("0"),
-        Position::ShardEnd,
+        Checkpoint::at(Position::TrimHorizon),
+        Checkpoint {
+            arrival: None,
+            ..after("0")
+        },
+        Checkpoint {
+            position: Position::ShardEnd,
+            ..after("0")
+        },
     ];
-    for checkpoint in positions {
+    for checkpoint in checkpoints {
         let saved = save(store, &lease.key, 1, &checkpoint).await;
         assert_eq!(saved, Swap::Done, "{checkpoint:?}");
         let written = Lease {
@@ -293,8 +302,4 @@ pub(super) async fn never_have_an_epoch_twice(store: &dyn Store) {
         again[0].epoch < third[0].epoch,
         "also when the mapping is removed: {third:?}"
     );
-}
-
-fn after(number: &str) -> Position {
-    Position::After(SequenceNumber::from(number))
 }

@@ -15,7 +15,7 @@ use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::Swap;
-use windlass_core::position::Position;
+use windlass_core::position::{Checkpoint, Position};
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{ChangeNumber, Changes, CheckpointSave, Store, StoredMapping};
@@ -66,7 +66,7 @@ pub async fn fill(store: &dyn Store) {
         .await;
         let owned = taken(&lease, "daemon");
         assert_eq!(take(store, &lease, "daemon").await, Some(owned));
-        let checkpoint = Position::After(SequenceNumber::from("49590338271490256608559692"));
+        let checkpoint = after("49590338271490256608559692");
         assert_eq!(save(store, &lease.key, 1, &checkpoint).await, Swap::Done);
     }
 }
@@ -121,8 +121,16 @@ fn free(key: LeaseKey) -> Lease {
         key,
         owner: None,
         epoch: 0,
-        checkpoint: Position::TrimHorizon,
+        checkpoint: Checkpoint::at(Position::TrimHorizon),
         shard_start: None,
+    }
+}
+
+/// The checkpoint after a record.
+fn after(number: &str) -> Checkpoint {
+    Checkpoint {
+        position: Position::After(SequenceNumber::from(number)),
+        arrival: Some(Timestamp::from_millis(1_732_552_345_678)),
     }
 }
 
@@ -187,7 +195,7 @@ async fn release(store: &dyn Store, leases: &[Lease]) {
     released.expect("leases can be released");
 }
 
-async fn save(store: &dyn Store, key: &LeaseKey, epoch: u64, checkpoint: &Position) -> Swap {
+async fn save(store: &dyn Store, key: &LeaseKey, epoch: u64, checkpoint: &Checkpoint) -> Swap {
     let save = CheckpointSave {
         key: key.clone(),
         epoch,

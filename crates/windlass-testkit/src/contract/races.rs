@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
-use windlass_core::ids::SequenceNumber;
 use windlass_core::mapping::{MappingRow, Revision};
 use windlass_core::outcome::Swap;
-use windlass_core::position::Position;
 use windlass_engine::ports::Store;
 
-use super::{free, id, insert, leases, mappings, put, row, save, shard, take, taken};
+use super::{after, free, id, insert, leases, mappings, put, row, save, shard, take, taken};
 
 const DAEMONS: u32 = 8;
 
@@ -129,8 +127,4 @@ async fn race<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
         });
     }
     daemons.join_all().await
-}
-
-fn after(number: &str) -> Position {
-    Position::After(SequenceNumber::from(number))
 }

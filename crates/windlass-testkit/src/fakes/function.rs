@@ -35,6 +35,8 @@ pub struct FakeFunction {
     answer: Mutex<Answer>,
     calls: Mutex<Vec<Call>>,
     running: AtomicUsize,
+    concurrency: Mutex<Option<usize>>,
+    closed: AtomicUsize,
 }
 
 /// Counts an invocation in flight until it is dropped.
@@ -46,6 +48,8 @@ impl Default for FakeFunction {
             answer: Mutex::new(Answer::After(Duration::ZERO, Outcome::Success)),
             calls: Mutex::default(),
             running: AtomicUsize::default(),
+            concurrency: Mutex::default(),
+            closed: AtomicUsize::default(),
         }
     }
 }
@@ -54,6 +58,16 @@ impl FakeFunction {
     /// Sets the answer of later invocations.
     pub fn answers(&self, answer: Answer) {
         *lock(&self.answer) = answer;
+    }
+
+    /// Sets its maximum concurrency, for mappings that start after that.
+    pub fn set_concurrency(&self, concurrency: usize) {
+        *lock(&self.concurrency) = Some(concurrency);
+    }
+
+    /// How often it was closed.
+    pub fn n_closed(&self) -> usize {
+        self.closed.load(Ordering::Relaxed)
     }
 
     pub fn calls(&self) -> Vec<Call> {
@@ -90,6 +104,14 @@ impl Target for FakeFunction {
             Answer::Hangs => std::future::pending().await,
             Answer::Panics => panic!("injected by the test"),
         }
+    }
+
+    fn concurrency(&self) -> Option<usize> {
+        *lock(&self.concurrency)
+    }
+
+    async fn close(&self) {
+        self.closed.fetch_add(1, Ordering::Relaxed);
     }
 
     async fn timeout(&self) -> Duration {

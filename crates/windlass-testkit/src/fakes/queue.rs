@@ -86,6 +86,13 @@ impl FakeQueue {
         lock(&self.messages).len()
     }
 
+    /// Messages that were received and are invisible.
+    pub fn n_in_flight(&self) -> usize {
+        let now = Instant::now();
+        let messages = lock(&self.messages);
+        messages.iter().filter(|it| now < it.visible_at).count()
+    }
+
     /// Sum of the receive counts of these messages.
     pub fn n_receives(&self) -> u32 {
         let messages = lock(&self.messages);

@@ -1,13 +1,13 @@
 //! A store that can be made to fail, and whose leases can be taken away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
-use windlass_core::position::Position;
+use windlass_core::position::{Checkpoint, Position};
 use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, LeaseStore, MappingStore, PortError, StoredMapping,
     UnreadableMapping,
@@ -21,11 +21,13 @@ pub struct FakeStore {
     leases: Mutex<BTreeMap<LeaseKey, Lease>>,
     /// Why the rows of some mappings cannot be read.
     unreadable: Mutex<BTreeMap<MappingId, String>>,
+    /// Mappings whose leases cannot be read on their own.
+    unreadable_leases: Mutex<BTreeSet<MappingId>>,
     /// The last change of each mapping, of those that were removed as well.
     changes: Mutex<BTreeMap<MappingId, ChangeNumber>>,
     /// Of rows that are inserted: larger than the epochs of all rows that were removed.
     next_epoch: Mutex<u64>,
-    saves: Mutex<Vec<(LeaseKey, Position)>>,
+    saves: Mutex<Vec<(LeaseKey, Checkpoint)>>,
     fault: Mutex<Option<Fault>>,
     /// How often each operation was called.
     calls: Mutex<BTreeMap<&'static str, usize>>,
@@ -47,6 +49,16 @@ impl FakeStore {
             None => unreadable.remove(mapping),
         };
         self.changed(mapping);
+    }
+
+    /// Lets every read of the leases of a mapping fail, or none.
+    pub fn cannot_read_leases_of(&self, mapping: &MappingId, fails: bool) {
+        let mut unreadable = lock(&self.unreadable_leases);
+        if fails {
+            unreadable.insert(mapping.clone());
+        } else {
+            unreadable.remove(mapping);
+        }
     }
 
     /// Lets another daemon take every lease of a mapping.
@@ -91,7 +103,7 @@ impl FakeStore {
     }
 
     /// Saved checkpoints in order.
-    pub fn saves(&self) -> Vec<(LeaseKey, Position)> {
+    pub fn saves(&self) -> Vec<(LeaseKey, Checkpoint)> {
         lock(&self.saves).clone()
     }
 
@@ -206,7 +218,11 @@ impl MappingStore for FakeStore {
 #[async_trait]
 impl LeaseStore for FakeStore {
     async fn leases_of(&self, mapping: &MappingId) -> Result<Vec<Lease>, PortError> {
-        self.call("reading the leases of a mapping")?;
+        let operation = "reading the leases of a mapping";
+        self.call(operation)?;
+        if lock(&self.unreadable_leases).contains(mapping) {
+            return Err(failed(operation, Fault::Transient));
+        }
         Ok(Self::leases_of(self, mapping))
     }
 
@@ -266,7 +282,7 @@ impl LeaseStore for FakeStore {
                 return Swap::Conflict;
             };
             lease.checkpoint = save.checkpoint.clone();
-            if lease.checkpoint == Position::ShardEnd {
+            if lease.checkpoint.position == Position::ShardEnd {
                 self.changed(&save.key.mapping);
             }
             lock(&self.saves).push((save.key.clone(), save.checkpoint.clone()));

@@ -13,8 +13,8 @@ use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
-use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
+use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
@@ -86,6 +86,17 @@ impl FakeStream {
         *lock(&self.shards) = BTreeMap::from([(name(0), shard)]);
     }
 
+    /// Lists a shard with another starting sequence number, as servers do that report their oldest
+    /// record as the start.
+    pub fn move_start(&self, shard: usize, start: usize) {
+        self.change(shard, |shard| shard.start = start);
+    }
+
+    /// Loses the records of a shard, whose numbers begin again.
+    pub fn lose(&self, shard: usize) {
+        self.change(shard, |shard| shard.records.clear());
+    }
+
     /// Lets every listing panic, or none.
     pub fn let_listings_panic(&self, panics: bool) {
         self.listing_panics.store(panics, Ordering::Relaxed);
@@ -101,7 +112,8 @@ impl FakeStream {
     fn page_bytes(&self, shard: &ShardId, from: &Cursor, max_records: u32) -> usize {
         let shards = lock(&self.shards);
         let bytes = |shard: &FakeShard| {
-            let records = &shard.records[shard.page(&from.after, max_records)];
+            let page = shard.page(from, max_records).map(|(_, page)| page);
+            let records = &shard.records[page.unwrap_or_default()];
             records.iter().map(|(event, _)| event.len()).sum()
         };
         shards.get(shard).map_or(0, bytes)
@@ -114,10 +126,19 @@ impl FakeStream {
 }
 
 impl FakeShard {
-    fn page(&self, after: &Position, max_records: u32) -> Range<usize> {
-        // After a stream was created again, a position of the first one may be beyond its end.
-        let start = self.offset(after).min(self.records.len());
-        start..self.records.len().min(start + max_records as usize)
+    /// `None` if the position is beyond the end, as one of a former stream.
+    fn page(&self, from: &Cursor, max_records: u32) -> Option<(PageStart, Range<usize>)> {
+        let end = self.records.len();
+        let start = self.offset(&from.after);
+        if end < start {
+            return None;
+        }
+        let (kind, start) = match from.iterator {
+            Some(_) => (PageStart::Continued, start),
+            None if from.inclusive => (PageStart::AtPosition, start - 1),
+            None => (PageStart::AfterPosition, start),
+        };
+        Some((kind, start..end.min(start + max_records as usize)))
     }
 
     fn offset(&self, after: &Position) -> usize {
@@ -164,8 +185,10 @@ impl StreamReader for FakeStream {
         let Some(shard) = shards.get_mut(shard) else {
             return Err(failed("GetRecords", Fault::Gone));
         };
+        let Some((page_start, page)) = shard.page(from, limits.max_records) else {
+            return Err(failed("GetShardIterator", Fault::UnknownPosition));
+        };
         shard.n_reads += 1;
-        let page = shard.page(&from.after, limits.max_records);
         let start = page.start;
         let mut builder = RecordPageBuilder::default();
         for index in page {
@@ -181,14 +204,18 @@ impl StreamReader for FakeStream {
             builder.push(&meta, event, 0..0);
         }
         let records = Record::of_page(builder.finish());
-        let at_tip = start + records.len() == shard.records.len();
+        let at_tip = shard.records.len() == start + records.len();
         let after = records.last().map_or_else(
             || from.after.clone(),
             |record| Position::After(record.sequence_number().into()),
         );
         Ok(ReadResult {
+            start: page_start,
             records,
-            next: (!(at_tip && shard.closed)).then(|| Cursor::at(after)),
+            next: (!(at_tip && shard.closed)).then(|| Cursor {
+                iterator: Some("next".into()),
+                ..Cursor::at(after)
+            }),
             behind: Duration::from_secs(u64::from(!at_tip)),
             has_children: false,
             unreadable: None,

@@ -34,7 +34,7 @@ use windlass_core::mapping::{
     DesiredState, MappingId, QueueSettings, QueueSource, Revision, Source, StreamSettings,
     StreamSource,
 };
-use windlass_core::position::Position;
+use windlass_core::position::{Checkpoint, Position};
 use windlass_core::reconcile::{Action, Running, reconcile};
 use windlass_core::shard::lineage::{ListingHistory, Shard};
 use windlass_core::time::Timestamp;
@@ -119,7 +119,7 @@ impl LeaseRunner {
             "pause" => self.pause = duration(&arguments.word()?)?,
             "save" => {
                 let key = self.key(&arguments.word()?);
-                self.row(&key)?.checkpoint = position(&arguments.word()?)?;
+                self.row(&key)?.checkpoint = Checkpoint::at(position(&arguments.word()?)?);
             }
             "row" => {
                 let key = self.key(&arguments.word()?);
@@ -127,7 +127,7 @@ impl LeaseRunner {
                     key: key.clone(),
                     owner: None,
                     epoch: 0,
-                    checkpoint: Position::TrimHorizon,
+                    checkpoint: Checkpoint::at(Position::TrimHorizon),
                     shard_start: None,
                 };
                 self.rows.insert(key, row);
@@ -177,7 +177,7 @@ impl LeaseRunner {
             self.rows.remove(&row.key);
         }
         for row in plan.insert {
-            let from = text(&row.checkpoint);
+            let from = text(&row.checkpoint.position);
             writeln!(output, "insert {} at {from}", name(&row.key))?;
             self.rows.insert(row.key.clone(), row);
         }

@@ -2,7 +2,7 @@
 //!
 //! A script feeds one consumer one input at a time and shows every command that it gives. Scripts
 //! about leases show which rows there are and which consumers run, those about filters which events
-//! match.
+//! match, and those about slots which invocations may begin.
 
 mod arguments;
 pub mod filter;
@@ -10,6 +10,7 @@ pub mod lease;
 pub mod process;
 pub mod queue;
 pub mod shard;
+pub mod slots;
 
 use std::error::Error;
 use std::time::Duration;

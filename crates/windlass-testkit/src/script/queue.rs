@@ -25,6 +25,9 @@ const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 #[derive(Debug)]
 pub struct QueueRunner {
     consumer: Option<QueueConsumer>,
+    /// Slots of the mapping, those in use included.
+    slots: usize,
+    slot_requested: bool,
     now: Timestamp,
     attributes: QueueAttributes,
     receives: Vec<RequestId>,
@@ -47,6 +50,8 @@ impl Default for QueueRunner {
     fn default() -> Self {
         Self {
             consumer: None,
+            slots: 0,
+            slot_requested: false,
             now: START,
             attributes: QueueAttributes {
                 visibility_timeout: Duration::ZERO,
@@ -74,10 +79,13 @@ impl Runner for QueueRunner {
                 self.advance(time)?;
             }
             "view" => self.view()?,
+            "slots" => {
+                self.slots = arguments.number_word()?;
+                self.show_commands()?;
+            }
             _ => {
                 let input = self.input(&command.name, &mut arguments)?;
-                let now = self.now;
-                self.consumer()?.handle(input, now);
+                self.handle(input)?;
                 self.show_commands()?;
             }
         }
@@ -113,7 +121,6 @@ impl QueueRunner {
             limits: QueueLimits {
                 visibility_heartbeat: !arguments.flag("no_heartbeat"),
                 wait_time: arguments.duration("wait", "20s")?,
-                maximum_concurrency: arguments.number("concurrency", 2)?,
                 buffer_messages: arguments.number("buffer", 30)?,
                 payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
                 hold_limit: arguments.duration("hold_limit", "900s")?,
@@ -121,10 +128,12 @@ impl QueueRunner {
             },
         };
         let seed = arguments.number("seed", 0)? as u64;
+        let slots = arguments.number("concurrency", 10)?;
         *self = Self {
-            consumer: Some(QueueConsumer::new(settings, seed, self.now)),
+            consumer: Some(QueueConsumer::new(settings, slots, seed, self.now)),
             now: self.now,
             attributes: self.attributes,
+            slots,
             ..Self::default()
         };
         self.show_commands()
@@ -212,6 +221,8 @@ impl QueueRunner {
         while let Some(at) = self.consumer()?.poll_timeout().filter(|at| *at <= end) {
             self.now = at;
             writeln!(self.output, "after {}", duration_text(at.since(begin)))?;
+            let free_slots = self.free_slots();
+            self.consumer()?.set_free_slots(free_slots);
             self.consumer()?.handle_timeout(at);
             self.show_commands()?;
         }
@@ -221,8 +232,13 @@ impl QueueRunner {
 
     fn show_commands(&mut self) -> Result<(), ScriptError> {
         while let Some(command) = self.consumer()?.poll_command() {
-            writeln!(self.output, "{}", command_text(&command))?;
+            let is_request = matches!(command, QueueCommand::RequestSlot);
+            if !(is_request && 0 < self.free_slots()) {
+                writeln!(self.output, "{}", command_text(&command))?;
+            }
             match command {
+                QueueCommand::RequestSlot => self.slot_requested = true,
+                QueueCommand::CancelSlot => self.slot_requested = false,
                 QueueCommand::Receive { request, .. } => self.receives.push(request),
                 QueueCommand::Invoke(batch) => self.invocations.push(batch.id),
                 QueueCommand::Delete { request, receipts } => {
@@ -234,7 +250,25 @@ impl QueueRunner {
                 QueueCommand::Report(_) | QueueCommand::Finish => {}
             }
         }
+        if self.slot_requested && self.invocations.len() < self.slots {
+            self.handle(QueueInput::SlotGranted)?;
+            self.slot_requested = false;
+            self.show_commands()?;
+        }
         Ok(())
+    }
+
+    fn handle(&mut self, input: QueueInput) -> Result<(), ScriptError> {
+        let (free_slots, now) = (self.free_slots(), self.now);
+        let consumer = self.consumer()?;
+        consumer.set_free_slots(free_slots);
+        consumer.handle(input, now);
+        Ok(())
+    }
+
+    fn free_slots(&self) -> usize {
+        let in_use = self.invocations.len() + usize::from(self.slot_requested);
+        self.slots.saturating_sub(in_use)
     }
 
     fn show_timer(&mut self) -> Result<(), ScriptError> {
@@ -334,6 +368,8 @@ fn command_text(command: &QueueCommand) -> String {
             duration_text(*wait),
             duration_text(*visibility)
         ),
+        QueueCommand::RequestSlot => "request slot".to_owned(),
+        QueueCommand::CancelSlot => "cancel slot".to_owned(),
         QueueCommand::Invoke(batch) => {
             let ids = batch.messages.iter().map(|it| it.message_id.as_str());
             let ids = ids.collect::<Vec<_>>().join(" ");

@@ -10,10 +10,10 @@ use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{KeyHash, SequenceNumber};
 use windlass_core::mapping::StreamSettings;
 use windlass_core::outcome::{Outcome, Swap};
-use windlass_core::position::{Cursor, Position};
+use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
-use windlass_core::shard::ReadResult;
+use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::shard::{
     Report, ShardCommand, ShardConsumer, ShardConsumerSettings, ShardInput, ShardLimits,
     UnreadableRecord, Waiting,
@@ -31,8 +31,12 @@ pub struct ShardRunner {
     consumer: Option<ShardConsumer>,
     now: Timestamp,
     in_flight: Option<BatchId>,
-    is_reading: bool,
+    /// The read in flight.
+    read: Option<Cursor>,
     is_saving: bool,
+    /// Whether the function has a slot for the shard.
+    slots_free: bool,
+    slot_requested: bool,
     n_iterators: usize,
     /// Output of the current block.
     output: String,
@@ -44,8 +48,10 @@ impl Default for ShardRunner {
             consumer: None,
             now: START,
             in_flight: None,
-            is_reading: false,
+            read: None,
             is_saving: false,
+            slots_free: true,
+            slot_requested: false,
             n_iterators: 0,
             output: String::new(),
         }
@@ -64,6 +70,10 @@ impl Runner for ShardRunner {
                 self.advance(time)?;
             }
             "view" => self.view()?,
+            "slots" => {
+                self.slots_free = arguments.number_word()? != 0;
+                self.show_commands()?;
+            }
             _ => {
                 let input = self.input(&command.name, &mut arguments)?;
                 let now = self.now;
@@ -92,11 +102,17 @@ impl ShardRunner {
             Some(text) if text.ends_with('s') => Position::AtTimestamp(START + duration(text)?),
             Some(number) => Position::After(SequenceNumber::from(number)),
         };
+        let arrived = arguments.key("arrived");
+        let arrived = arrived.as_deref().map(duration).transpose()?;
+        let checkpoint = Checkpoint {
+            position: from.clone(),
+            arrival: arrived.map(|after| START + after),
+        };
         let skip_before = arguments.key("skip_before");
         let skip_before = skip_before.as_deref().map(duration).transpose()?;
         let settings = ShardConsumerSettings {
             mapping: StreamSettings {
-                starting_position: from.clone(),
+                starting_position: from,
                 recreated_position: Position::TrimHorizon,
                 skip_before: skip_before.map(|after| START + after),
                 batch_size: arguments.number("batch_size", 100)?,
@@ -115,20 +131,28 @@ impl ShardRunner {
             },
         };
         let seed = arguments.number("seed", 0)? as u64;
-        self.consumer = Some(ShardConsumer::new(settings, from, seed, self.now));
-        (self.in_flight, self.is_reading, self.is_saving) = (None, false, false);
+        self.consumer = Some(ShardConsumer::new(settings, checkpoint, seed, self.now));
+        (self.in_flight, self.read, self.is_saving) = (None, None, false);
+        (self.slots_free, self.slot_requested) = (true, false);
         self.show_commands()
     }
 
     fn input(&mut self, name: &str, arguments: &mut Arguments) -> Result<ShardInput, ScriptError> {
         match name {
-            "page" | "read_fails" => end(&mut self.is_reading, "read")?,
-            "saved" | "save_fails" | "conflict" => end(&mut self.is_saving, "save")?,
+            "saved" | "save_fails" | "conflict" if !std::mem::take(&mut self.is_saving) => {
+                return Err("no save is in flight".into());
+            }
             _ => {}
         }
         Ok(match name {
-            "page" => ShardInput::Read(Ok(self.page(arguments)?)),
-            "read_fails" => ShardInput::Read(Err(arguments.fault()?)),
+            "page" => {
+                let from = self.end_read()?;
+                ShardInput::Read(Ok(self.page(&from, arguments)?))
+            }
+            "read_fails" => {
+                self.end_read()?;
+                ShardInput::Read(Err(arguments.fault()?))
+            }
             "succeed" => self.invoked(Outcome::Success)?,
             "fail" => self.invoked(Outcome::FunctionError {
                 status: 200,
@@ -151,7 +175,16 @@ impl ShardRunner {
         Ok(ShardInput::Invoked { batch, outcome })
     }
 
-    fn page(&mut self, arguments: &mut Arguments) -> Result<ReadResult, ScriptError> {
+    fn end_read(&mut self) -> Result<Cursor, ScriptError> {
+        let read = self.read.take();
+        read.ok_or_else(|| "no read is in flight".into())
+    }
+
+    fn page(
+        &mut self,
+        from: &Cursor,
+        arguments: &mut Arguments,
+    ) -> Result<ReadResult, ScriptError> {
         let behind = arguments.duration("behind", "0s")?;
         let arrival = match arguments.key("arrived") {
             Some(after) => START + duration(&after)?,
@@ -159,6 +192,7 @@ impl ShardRunner {
         };
         let end_of_shard = arguments.flag("end_of_shard");
         let has_children = arguments.flag("has_children");
+        let is_new = arguments.flag("new_iterator") || from.iterator.is_none();
         let is_undated = arguments.flag("undated");
         let unreadable = arguments.key("unreadable").map(|number| UnreadableRecord {
             sequence_number: (number != "unknown").then(|| number.as_str().into()),
@@ -167,10 +201,15 @@ impl ShardRunner {
         let records = records(arguments, arrival, is_undated)?;
         self.n_iterators += 1;
         let next = (!end_of_shard).then(|| Cursor {
-            after: Position::TrimHorizon,
             iterator: Some(Arc::from(format!("i{}", self.n_iterators))),
+            ..Cursor::at(Position::TrimHorizon)
         });
         Ok(ReadResult {
+            start: match is_new {
+                false => PageStart::Continued,
+                true if from.inclusive => PageStart::AtPosition,
+                true => PageStart::AfterPosition,
+            },
             records,
             next,
             behind,
@@ -196,11 +235,21 @@ impl ShardRunner {
         while let Some(command) = self.consumer()?.poll_command() {
             match &command {
                 ShardCommand::Invoke(batch) => self.in_flight = Some(batch.id),
-                ShardCommand::Read { .. } => self.is_reading = true,
+                ShardCommand::Read { from, .. } => self.read = Some(from.clone()),
                 ShardCommand::Save(_) => self.is_saving = true,
+                ShardCommand::RequestSlot => self.slot_requested = true,
+                ShardCommand::CancelSlot => self.slot_requested = false,
                 ShardCommand::Report(_) | ShardCommand::Finish(_) => {}
             }
-            writeln!(self.output, "{}", command_text(&command))?;
+            let is_granted = self.slots_free && matches!(command, ShardCommand::RequestSlot);
+            if !is_granted {
+                writeln!(self.output, "{}", command_text(&command))?;
+            }
+        }
+        if self.slots_free && std::mem::take(&mut self.slot_requested) {
+            let now = self.now;
+            self.consumer()?.handle(ShardInput::SlotGranted, now);
+            self.show_commands()?;
         }
         Ok(())
     }
@@ -245,7 +294,8 @@ impl ShardRunner {
         ];
         let gap = view.gap.map(|gap| {
             let cause = fault_text(gap.cause);
-            format!("gap: {cause} {}", position_text(&gap.after))
+            let length = gap.length().map_or("unknown".to_owned(), duration_text);
+            format!("gap: {cause} {}, {length}", position_text(&gap.after))
         });
         writeln!(self.output, "{}", text.join("\n"))?;
         if let Some(gap) = gap {
@@ -253,13 +303,6 @@ impl ShardRunner {
         }
         Ok(())
     }
-}
-
-fn end(in_flight: &mut bool, what: &str) -> Result<(), ScriptError> {
-    if !std::mem::take(in_flight) {
-        return Err(format!("no {what} is in flight").into());
-    }
-    Ok(())
 }
 
 fn command_text(command: &ShardCommand) -> String {
@@ -275,8 +318,11 @@ fn command_text(command: &ShardCommand) -> String {
                 40 => String::new(),
                 seconds => format!(" timeout={seconds}s"),
             };
-            format!("read {position} iterator={iterator} limit={limit}{timeout}")
+            let inclusive = if from.inclusive { " inclusive" } else { "" };
+            format!("read {position} iterator={iterator} limit={limit}{inclusive}{timeout}")
         }
+        ShardCommand::RequestSlot => "request slot".to_owned(),
+        ShardCommand::CancelSlot => "cancel slot".to_owned(),
         ShardCommand::Invoke(batch) => {
             let numbers = batch.records.iter();
             let numbers: Vec<_> = numbers.map(Record::sequence_number).collect();
@@ -286,7 +332,7 @@ fn command_text(command: &ShardCommand) -> String {
                 batch.id.0, batch.attempt
             )
         }
-        ShardCommand::Save(position) => format!("save {}", position_text(position)),
+        ShardCommand::Save(checkpoint) => format!("save {}", position_text(&checkpoint.position)),
         ShardCommand::Report(Report::FilteredOut { n_records }) => {
             format!("report {n_records} filtered out")
         }

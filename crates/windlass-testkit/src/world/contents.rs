@@ -8,8 +8,12 @@ use windlass_core::time::Timestamp;
 
 use crate::sample_filter;
 
-/// Sequence numbers count down from here, so that code which orders records by them fails.
-const FIRST_NUMBER: u64 = 9_900;
+/// The first sequence number; later ones have more digits, so that code which orders them as text
+/// fails.
+const FIRST_NUMBER: u64 = 9_950;
+
+/// Of a stream that was created again.
+const FIRST_NUMBER_AGAIN: u64 = 1;
 
 /// The records of one shard, in order.
 #[derive(Debug, Default)]
@@ -17,6 +21,8 @@ pub struct Contents {
     records: Vec<Record>,
     /// When each record becomes readable; never decreases.
     readable: Vec<Timestamp>,
+    /// The first record of the stream that was created again, and when that was.
+    recreated: Option<(usize, Timestamp)>,
     undated: Vec<bool>,
     /// When the shard is closed, if it ever is.
     pub closes: Option<Timestamp>,
@@ -27,7 +33,7 @@ impl Contents {
     /// world matches it.
     ///
     /// # Panics
-    /// If the shard has 9,900 records, or the record is readable before its predecessor.
+    /// If the record is readable before its predecessor.
     pub fn push(
         &mut self,
         key: u64,
@@ -35,14 +41,13 @@ impl Contents {
         arrival: Timestamp,
         readable: Timestamp,
     ) {
-        let index = self.records.len() as u64;
-        assert!(index < FIRST_NUMBER, "the shard has room");
+        let index = self.records.len();
         assert!(
             self.readable.last().is_none_or(|last| *last <= readable),
             "records become readable in their order"
         );
         let meta = RecordMeta {
-            sequence_number: &(FIRST_NUMBER - index).to_string(),
+            sequence_number: &self.number_of(index).to_string(),
             key: KeyHash(key),
             approximate_arrival: arrival,
         };
@@ -87,10 +92,38 @@ impl Contents {
         self.readable[index]
     }
 
+    /// The stream is deleted and created again: later records have numbers that begin again.
+    pub fn recreate(&mut self, at: Timestamp) {
+        self.recreated = Some((self.records.len(), at));
+    }
+
+    /// The first record of the stream that exists at `now`.
+    pub fn stream_start(&self, now: Timestamp) -> usize {
+        let recreated = self.recreated.filter(|(_, at)| *at <= now);
+        recreated.map_or(0, |(first, _)| first)
+    }
+
+    /// Whether two records belong to the same stream.
+    pub fn is_same_stream(&self, one: usize, other: usize) -> bool {
+        let is_former = |index| self.recreated.is_some_and(|(first, _)| index < first);
+        is_former(one) == is_former(other)
+    }
+
+    fn number_of(&self, index: usize) -> u64 {
+        match self.recreated {
+            Some((first, _)) if first <= index => FIRST_NUMBER_AGAIN + (index - first) as u64,
+            _ => FIRST_NUMBER + index as u64,
+        }
+    }
+
     pub fn index_of(&self, sequence_number: &str) -> Option<usize> {
         let number: u64 = sequence_number.parse().ok()?;
-        let index = usize::try_from(FIRST_NUMBER.checked_sub(number)?).ok()?;
-        (index < self.records.len()).then_some(index)
+        let (base, first) = match self.recreated {
+            Some((first, _)) if number < FIRST_NUMBER => (FIRST_NUMBER_AGAIN, first),
+            _ => (FIRST_NUMBER, 0),
+        };
+        let index = first + usize::try_from(number.checked_sub(base)?).ok()?;
+        (index < self.records.len() && self.number_of(index) == number).then_some(index)
     }
 
     /// The index at which a position starts; `None` if it names an unknown record. The first

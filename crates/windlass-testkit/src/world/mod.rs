@@ -1,4 +1,5 @@
-//! Simulation: one consumer, the lease rows of one stream, or the processes of one function, in a world that is drawn from a seed.
+//! Simulation: one consumer, the lease rows of one stream, the slots of one daemon, or the processes of
+//! one function, in a world that is drawn from a seed.
 //!
 //! A world is a loop: take the commands; for each, draw its result and its latency; advance the
 //! clock to the next result or timer; feed it. Faults, crashes and drains happen until a drawn time
@@ -15,6 +16,7 @@ pub mod process;
 pub mod queue;
 pub mod shard;
 mod shard_io;
+pub mod slot;
 pub mod stream;
 
 use std::collections::VecDeque;
@@ -74,6 +76,8 @@ pub struct Totals {
     pub recreated: u64,
     /// Messages that the queue delivered again.
     pub redeliveries: u64,
+    /// Requests for a slot that were cancelled.
+    pub cancellations: u64,
     pub records: u64,
     pub invocations: u64,
 }
@@ -89,6 +93,7 @@ impl AddAssign for Totals {
         self.expired += other.expired;
         self.recreated += other.recreated;
         self.redeliveries += other.redeliveries;
+        self.cancellations += other.cancellations;
         self.records += other.records;
         self.invocations += other.invocations;
     }
@@ -107,6 +112,7 @@ impl fmt::Display for Totals {
             (self.expired, "shards expired"),
             (self.recreated, "streams created again"),
             (self.redeliveries, "redeliveries"),
+            (self.cancellations, "cancellations"),
             (self.records, "records"),
             (self.invocations, "invocations"),
         ];

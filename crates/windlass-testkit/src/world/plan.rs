@@ -8,7 +8,7 @@ use std::time::Duration;
 use windlass_core::event::ENVELOPE_LEN;
 use windlass_core::mapping::StreamSettings;
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_core::position::Position;
+use windlass_core::position::{Checkpoint, Position};
 use windlass_core::shard::{ShardConsumerSettings, ShardLimits};
 use windlass_core::time::Timestamp;
 
@@ -23,7 +23,9 @@ pub(super) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) settings: ShardConsumerSettings,
-    pub(super) from: Position,
+    pub(super) from: Checkpoint,
+    /// When the first consumer starts.
+    pub(super) start: Timestamp,
     /// Of a mapping that starts at `LATEST`.
     pub(super) creation: Option<Creation>,
     pub(super) contents: Contents,
@@ -32,6 +34,8 @@ pub(super) struct Plan {
     pub(super) source: SourcePlan,
     pub(super) function: FunctionPlan,
     pub(super) store: StorePlan,
+    /// How long a slot is waited for, in milliseconds.
+    pub(super) slot_latency: (u64, u64),
     /// Chances of each step, per mille: a crash, a drain, a lost lease, trimmed records, a timer that
     /// is not due.
     pub(super) crash: u64,
@@ -53,6 +57,11 @@ pub(super) struct SourcePlan {
     pub(super) long_page: u64,
     /// An iterator has expired.
     pub(super) expired: u64,
+    /// Reading continues after trimmed records without an error.
+    pub(super) trims_silently: bool,
+    /// Sequence numbers of a stream that was created again are refused. Otherwise nothing follows
+    /// them.
+    pub(super) refuses_former_numbers: bool,
     /// A record of the page cannot be rendered; a later read may repair it.
     pub(super) unreadable: u64,
     /// Reads of more records time out. If it is 0, all do.
@@ -90,20 +99,23 @@ impl Plan {
         let length = last.since(START).max(Duration::from_secs(5));
         let mut settings = settings(rng, payload_limit, length, &contents);
         let faults_end = START + length * rng.pick(&[0, 1, 2]) + rng.millis(0, 200_000);
-        let mut from = from(rng, &contents);
+        let (mut from, mut start) = from(rng, &contents);
         let creation = rng.per_mille(250).then(|| {
             let creation = Creation::draw(rng, &clock, length);
             // With iterators by time, and without.
-            (from, settings.mapping.skip_before) = if rng.per_mille(500) {
+            let (position, skip_before) = if rng.per_mille(500) {
                 (Position::AtTimestamp(creation.latest), None)
             } else {
                 let second = creation.latest.floor_to_second();
                 (Position::TrimHorizon, Some(second))
             };
+            settings.mapping.skip_before = skip_before;
+            (from, start) = (Checkpoint::at(position), creation.at);
             creation
         });
         Self {
             from,
+            start,
             creation,
             faults_end,
             source: SourcePlan {
@@ -113,6 +125,8 @@ impl Plan {
                 empty_page: rng.pick(&[0, 0, 100, 500]),
                 long_page: rng.pick(&[0, 0, 0, 100]),
                 expired: rng.pick(&[0, 50, 500]),
+                trims_silently: rng.per_mille(500),
+                refuses_former_numbers: rng.per_mille(300),
                 unreadable: rng.pick(&[0, 0, 50, 500]),
                 max_records: rng.pick(&[u32::MAX, u32::MAX, u32::MAX, 7, 1, 0]),
             },
@@ -128,6 +142,7 @@ impl Plan {
                 fault: rng.pick(&[0, 0, 50, 400]),
                 done_anyway: rng.pick(&[0, 300]),
             },
+            slot_latency: slot_latency(rng),
             crash: rng.pick(&[0, 0, 5, 30]),
             drain: rng.pick(&[0, 0, 5, 30]),
             lease_loss: rng.pick(&[0, 0, 0, 5]),
@@ -143,6 +158,11 @@ impl Plan {
         let max = self.settings.limits.buffer_records * 2;
         self.settings.mapping.batch_size = rng.size(1, max);
     }
+}
+
+/// Draws how long the slot of an invocation is waited for.
+pub(super) fn slot_latency(rng: &mut Rng) -> (u64, u64) {
+    rng.pick(&[(0, 0), (0, 0), (0, 100), (0, 20_000)])
 }
 
 /// Draws the fault of a failed call.
@@ -178,11 +198,19 @@ fn contents(rng: &mut Rng, payload_limit: usize, clock: &WallClock) -> Contents 
     let gaps = rng.pick(&[0, 50]);
     let skew = rng.pick(&[0, 0, 5_000]);
     let full_seconds = rng.per_mille(300);
+    let recreated = (1 < n_records && rng.per_mille(150)).then(|| rng.size(1, n_records - 1));
     let undated = rng.pick(&[0, 0, 0, 100, 1_000]);
     let mut contents = Contents::default();
     let mut readable = START;
-    for _ in 0..n_records {
+    let (mut latest, mut earliest) = (Timestamp::EPOCH, Timestamp::EPOCH);
+    for index in 0..n_records {
         readable = readable + rng.millis(0, spacing);
+        if recreated == Some(index) {
+            readable = readable + rng.millis(1_000, 100_000);
+            contents.recreate(readable);
+            readable = readable + rng.millis(0, 20_000);
+            earliest = latest + Duration::from_secs(1);
+        }
         if rng.per_mille(gaps) {
             readable = readable + rng.millis(10_000, 100_000);
         }
@@ -195,6 +223,8 @@ fn contents(rng: &mut Rng, payload_limit: usize, clock: &WallClock) -> Contents 
         if full_seconds {
             arrival = arrival.floor_to_second();
         }
+        let arrival = arrival.max(earliest);
+        latest = latest.max(arrival);
         let event = (len, rng.per_mille(match_chance));
         contents.push(rng.between(1, n_keys), event, arrival, readable);
         if rng.per_mille(undated) {
@@ -247,16 +277,20 @@ fn settings(
     }
 }
 
-fn from(rng: &mut Rng, contents: &Contents) -> Position {
+/// The stored checkpoint, and when a consumer starts from it.
+fn from(rng: &mut Rng, contents: &Contents) -> (Checkpoint, Timestamp) {
     if contents.is_empty() {
-        return Position::TrimHorizon;
+        return (Checkpoint::at(Position::TrimHorizon), START);
     }
     let index = rng.size(0, contents.len() - 1);
     let record = &contents.records()[index];
     match rng.between(0, 9) {
-        0 | 1 => Position::AtTimestamp(record.approximate_arrival()),
-        2 => Position::After(record.sequence_number().into()),
-        _ => Position::TrimHorizon,
+        0 | 1 => {
+            let time = Position::AtTimestamp(record.approximate_arrival());
+            (Checkpoint::at(time), START)
+        }
+        2 => (Checkpoint::after(record), contents.readable_from(index)),
+        _ => (Checkpoint::at(Position::TrimHorizon), START),
     }
 }
 

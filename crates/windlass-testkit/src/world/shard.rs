@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use windlass_core::position::{Cursor, Position};
+use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::shard::{Batch, Finish, ShardCommand, ShardConsumer, ShardInput};
 use windlass_core::time::Timestamp;
 
@@ -63,8 +63,10 @@ enum Event {
         from: Cursor,
         limit: u32,
     },
+    /// The slot that was requested is granted.
+    Slot,
     Invoke(Batch),
-    Save(Position),
+    Save(Checkpoint),
     /// The lease keeper notices that the lease is lost, and drops the consumer.
     LeaseNoticed,
     /// A consumer starts at the saved checkpoint.
@@ -87,10 +89,7 @@ impl World {
             source: Source::new(source, &plan.contents),
             function: Function::new(function, &plan.contents),
             store: Store::new(store, checkpoint),
-            events: vec![(
-                plan.creation.as_ref().map_or(START, |it| it.at),
-                Event::Start,
-            )],
+            events: vec![(plan.start, Event::Start)],
             instance: None,
             now: START,
             rng,
@@ -113,7 +112,7 @@ impl World {
         };
         let at_end = instance.checker.finished() == Some(Finish::ShardEnd);
         let at_rest = match self.plan.contents.closes {
-            Some(_) => at_end && self.store.checkpoint == Position::ShardEnd,
+            Some(_) => at_end && self.store.checkpoint.position == Position::ShardEnd,
             None => instance.checker.is_at_rest(),
         };
         at_rest && (at_end || self.nothing_is_lost().is_ok())
@@ -191,13 +190,14 @@ impl World {
                 ));
                 self.feed(ShardInput::Read(result), trace)
             }
+            Event::Slot => self.feed(ShardInput::SlotGranted, trace),
             Event::Invoke(batch) => {
                 let outcome = self.function.invoke(contents, &batch, faulty, now, rng);
                 let batch = batch.id;
                 self.feed(ShardInput::Invoked { batch, outcome }, trace)
             }
-            Event::Save(position) => {
-                let result = self.store.save(&position, faulty, rng);
+            Event::Save(checkpoint) => {
+                let result = self.store.save(&checkpoint, faulty, rng);
                 self.feed(ShardInput::Saved(result), trace)
             }
             Event::LeaseNoticed => {
@@ -262,12 +262,22 @@ impl World {
                     let latency = self.source.latency(&mut self.rng);
                     (latency, Event::Read { from, limit })
                 }
+                ShardCommand::RequestSlot => {
+                    let (low, high) = self.plan.slot_latency;
+                    (self.rng.millis(low, high), Event::Slot)
+                }
+                ShardCommand::CancelSlot => {
+                    self.totals.cancellations += 1;
+                    self.events
+                        .retain(|(_, event)| !matches!(event, Event::Slot));
+                    continue;
+                }
                 ShardCommand::Invoke(batch) => {
                     self.totals.invocations += 1;
                     (self.function.latency(&mut self.rng), Event::Invoke(batch))
                 }
-                ShardCommand::Save(position) => {
-                    (self.store.latency(&mut self.rng), Event::Save(position))
+                ShardCommand::Save(checkpoint) => {
+                    (self.store.latency(&mut self.rng), Event::Save(checkpoint))
                 }
                 ShardCommand::Report(_) | ShardCommand::Finish(_) => continue,
             };
@@ -293,11 +303,11 @@ impl World {
     /// A save that was in flight when its sender crashed may still be carried out.
     fn write_saves_in_flight(&mut self) {
         for (_, event) in &self.events {
-            if let Event::Save(position) = event
+            if let Event::Save(checkpoint) = event
                 && !self.store.taken
                 && self.rng.per_mille(500)
             {
-                self.store.checkpoint = position.clone();
+                self.store.checkpoint = checkpoint.clone();
             }
         }
     }
@@ -312,7 +322,7 @@ impl World {
 
     fn nothing_is_lost(&self) -> Result<(), BrokenInvariant> {
         let contents = &self.plan.contents;
-        let begin = contents.offset_of(&self.plan.from, 0).unwrap_or(0);
+        let begin = contents.offset_of(&self.plan.from.position, 0).unwrap_or(0);
         for (index, record) in contents.records().iter().enumerate() {
             let settings = &self.plan.settings;
             let creation = self.plan.creation.as_ref();

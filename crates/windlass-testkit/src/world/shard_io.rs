@@ -1,13 +1,14 @@
 //! What surrounds one shard: the stream, the function and the store, each with its faults.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use windlass_core::outcome::{Fault, Outcome, Swap};
-use windlass_core::position::{Cursor, Position};
+use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::RecordPageBuilder;
-use windlass_core::shard::{Batch, ReadResult, UnreadableRecord};
+use windlass_core::shard::{Batch, PageStart, ReadResult, UnreadableRecord};
 use windlass_core::time::Timestamp;
 
 use super::plan::{self, FunctionPlan, SourcePlan, StorePlan};
@@ -37,7 +38,7 @@ pub(super) struct Function {
 #[derive(Debug)]
 pub(super) struct Store {
     plan: StorePlan,
-    pub(super) checkpoint: Position,
+    pub(super) checkpoint: Checkpoint,
     /// Another owner has the lease.
     pub(super) taken: bool,
 }
@@ -79,23 +80,38 @@ impl Source {
         if faulty && self.plan.max_records < limit {
             return Ok(Err(Fault::TimedOut));
         }
+        let stream = contents.stream_start(now);
+        self.trimmed = self.trimmed.max(stream);
         let offset = contents.offset_of(&from.after, self.trimmed);
-        let mut begin = offset.expect("a consumer reads after a record of the shard");
-        if begin < self.trimmed {
-            self.excused[begin..self.trimmed].fill(true);
-            return Ok(Err(Fault::Trimmed));
+        let position = offset.expect("a consumer reads after a record of the shard");
+        let is_exact = matches!(from.after, Position::After(_));
+        let hint = match &from.iterator {
+            Some(iterator) if !happens(self.plan.expired) => offset_of(iterator, stream)?,
+            _ => None,
+        };
+        if is_exact && position <= stream && 0 < stream {
+            self.excused[position..stream].fill(true);
+            return Ok(self.read_former(hint.is_some(), from.inclusive, stream));
         }
-        let expired = happens(self.plan.expired);
-        if let Some(iterator) = from.iterator.as_ref().filter(|_| !expired) {
-            let unknown = |_| BrokenInvariant::new("reading", "an unknown iterator");
-            let hint: usize = iterator.parse().map_err(unknown)?;
-            let exact = matches!(from.after, Position::After(_));
-            ensure(!exact || hint == begin, "reading", || {
-                format!("an iterator at {hint} is used with {:?}", from.after)
-            })?;
-            begin = begin.max(hint);
+        let start = match hint {
+            Some(_) => PageStart::Continued,
+            None if is_exact && from.inclusive => PageStart::AtPosition,
+            None => PageStart::AfterPosition,
+        };
+        let first = hint.unwrap_or(position - usize::from(start == PageStart::AtPosition));
+        let is_of_position =
+            (position.saturating_sub(1)..=position.max(self.trimmed)).contains(&first);
+        ensure(!is_exact || is_of_position, "reading", || {
+            format!("an iterator at {first} is used with {:?}", from.after)
+        })?;
+        if is_exact && first < self.trimmed {
+            self.excused[first..self.trimmed].fill(true);
+            if !self.plan.trims_silently {
+                return Ok(Err(Fault::Trimmed));
+            }
         }
-        if !matches!(from.after, Position::After(_)) {
+        let begin = first.max(self.trimmed);
+        if !is_exact {
             self.excused[..self.trimmed].fill(true);
         }
 
@@ -119,14 +135,62 @@ impl Source {
                     sequence_number: number,
                     reason: "broken",
                 }),
-                ..page(contents, begin, unreadable, now)
+                ..page(contents, start, begin..unreadable, now)
             }));
         }
-        Ok(Ok(page(contents, begin, end, now)))
+        Ok(Ok(page(contents, start, begin..end, now)))
+    }
+
+    /// A read after a record of a stream that no longer exists.
+    fn read_former(
+        &self,
+        is_continued: bool,
+        inclusive: bool,
+        stream: usize,
+    ) -> Result<ReadResult, Fault> {
+        if self.plan.refuses_former_numbers {
+            return Err(Fault::UnknownPosition);
+        }
+        Ok(ReadResult {
+            start: match inclusive {
+                _ if is_continued => PageStart::Continued,
+                true => PageStart::AtPosition,
+                false => PageStart::AfterPosition,
+            },
+            records: Vec::new(),
+            next: Some(cursor(stream, usize::MAX)),
+            behind: Duration::ZERO,
+            has_children: false,
+            unreadable: None,
+        })
     }
 }
 
-fn page(contents: &Contents, begin: usize, end: usize, now: Timestamp) -> ReadResult {
+/// An iterator: the stream that issued it, and the offset.
+fn cursor(stream: usize, offset: usize) -> Cursor {
+    Cursor {
+        iterator: Some(Arc::from(format!("{stream}/{offset}"))),
+        // Deliberately useless: the consumer itself must know the last record that it read.
+        ..Cursor::at(Position::TrimHorizon)
+    }
+}
+
+/// The offset of an iterator; `None` if a former stream issued it.
+fn offset_of(iterator: &str, stream: usize) -> Result<Option<usize>, BrokenInvariant> {
+    let parts = iterator.split_once('/');
+    let parts = parts
+        .and_then(|(issuer, offset)| Some((issuer.parse::<usize>().ok()?, offset.parse().ok()?)));
+    let unknown = || BrokenInvariant::new("reading", "an unknown iterator");
+    let (issuer, offset) = parts.ok_or_else(unknown)?;
+    Ok((issuer == stream).then_some(offset))
+}
+
+fn page(
+    contents: &Contents,
+    start: PageStart,
+    Range { start: begin, end }: Range<usize>,
+    now: Timestamp,
+) -> ReadResult {
     let mut builder = RecordPageBuilder::default();
     for (index, record) in contents.records()[begin..end].iter().enumerate() {
         if contents.is_undated(begin + index) {
@@ -136,11 +200,7 @@ fn page(contents: &Contents, begin: usize, end: usize, now: Timestamp) -> ReadRe
     }
     let closed = contents.closes.is_some_and(|closes| closes <= now);
     let at_end = closed && end == contents.len();
-    let next = (!at_end).then(|| Cursor {
-        // Deliberately useless: the consumer itself must know the last record that it read.
-        after: Position::TrimHorizon,
-        iterator: Some(Arc::from(end.to_string())),
-    });
+    let next = (!at_end).then(|| cursor(contents.stream_start(now), end));
     let behind = if end < contents.n_readable(now) {
         now.since(contents.readable_from(end))
             .max(Duration::from_millis(1))
@@ -148,6 +208,7 @@ fn page(contents: &Contents, begin: usize, end: usize, now: Timestamp) -> ReadRe
         Duration::ZERO
     };
     ReadResult {
+        start,
         records: Record::of_page(builder.finish()),
         next,
         behind,
@@ -215,7 +276,7 @@ impl Function {
 }
 
 impl Store {
-    pub(super) fn new(plan: StorePlan, checkpoint: Position) -> Self {
+    pub(super) fn new(plan: StorePlan, checkpoint: Checkpoint) -> Self {
         Self {
             plan,
             checkpoint,
@@ -230,13 +291,13 @@ impl Store {
     /// Writes a checkpoint, unless another owner has the lease.
     pub(super) fn save(
         &mut self,
-        position: &Position,
+        checkpoint: &Checkpoint,
         faulty: bool,
         rng: &mut Rng,
     ) -> Result<Swap, Fault> {
         let failed = faulty && rng.per_mille(self.plan.fault);
         if !self.taken && (!failed || rng.per_mille(self.plan.done_anyway)) {
-            self.checkpoint = position.clone();
+            self.checkpoint = checkpoint.clone();
         }
         if failed {
             return Err(plan::fault(rng));

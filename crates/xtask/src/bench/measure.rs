@@ -153,7 +153,7 @@ fn deliver(program: &mut Program, source: &Source, records: u64, expected: u64) 
 }
 
 /// User and system time of all threads of the process.
-fn cpu_of(program: &Program) -> Result<Duration> {
+pub(super) fn cpu_of(program: &Program) -> Result<Duration> {
     let path = format!("/proc/{}/stat", program.pid());
     let line = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
     let ticks = ticks_in(&line).with_context(|| format!("parsing {path}: {line}"))?;
@@ -176,7 +176,7 @@ fn ticks_per_second() -> Result<f64> {
 }
 
 /// A size in the process's status, which is given in KiB; returns bytes.
-fn memory_of(program: &Program, name: &str) -> Result<u64> {
+pub(super) fn memory_of(program: &Program, name: &str) -> Result<u64> {
     let path = format!("/proc/{}/status", program.pid());
     let text = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
     memory_in(&text, name).with_context(|| format!("{path} has no {name}"))

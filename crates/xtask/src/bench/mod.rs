@@ -6,12 +6,14 @@
 //! where microseconds are not.
 
 mod filter;
+mod idle;
 mod measure;
 mod programs;
 mod report;
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
@@ -44,6 +46,10 @@ pub(crate) struct Options {
 enum Part {
     /// Measure filters, compared with a plain walk over the structure of the same JSON
     Filter(filter::Options),
+    /// Measure idle mappings of one shard each, compared with one mapping of as many shards
+    Mappings(idle::Options),
+    /// Measure idle shards of one stream whose responses take 20 ms
+    Shards(idle::Options),
 }
 
 impl Options {
@@ -84,8 +90,11 @@ const HANGING_MAPPINGS: u32 = 8;
 
 /// Measures everything, prints a report and writes it to `target/bench/latest.json`.
 pub(crate) fn run(options: &Options) -> Result<()> {
-    if let Some(Part::Filter(options)) = &options.part {
-        return filter::run(options);
+    match &options.part {
+        Some(Part::Filter(options)) => return filter::run(options),
+        Some(Part::Mappings(options)) => return idle::mappings(options),
+        Some(Part::Shards(options)) => return idle::shards(options),
+        None => {}
     }
     let plan = prepare(options)?;
     let watchdog = Watchdog::start()?;
@@ -101,6 +110,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     }
     if options.smoke {
         filter::smoke()?;
+        idle::smoke(&launcher)?;
     }
     let figures = Report {
         records: plan.records,
@@ -135,10 +145,7 @@ fn prepare(options: &Options) -> Result<Plan> {
             figures: work_dir.join("smoke.json"),
         });
     }
-    let mut build = cargo();
-    build.args(["build", "--quiet", "--release"]);
-    build.args(["--package", "windlass", "--package", "windlass-emulator"]);
-    run_command(build.arg("--bins"))?;
+    build_release()?;
     Ok(Plan {
         rounds: options.rounds,
         records: options.records,
@@ -146,6 +153,13 @@ fn prepare(options: &Options) -> Result<Plan> {
         programs_dir: target().join("release"),
         figures: work_dir.join("latest.json"),
     })
+}
+
+fn build_release() -> Result<()> {
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--release"]);
+    build.args(["--package", "windlass", "--package", "windlass-emulator"]);
+    run_command(build.arg("--bins"))
 }
 
 /// Sends the same load through windlass and the floor; every second round reverses their order.
@@ -156,6 +170,7 @@ fn pipeline(launcher: &Launcher<'_>, plan: &Plan, record_bytes: u32) -> Result<P
         batch_size: BATCH_SIZE,
         mappings: 1,
         function: Function::Answers,
+        read_delay: Duration::ZERO,
     };
     let cost_of = |client| measure::cost(launcher, client, &load, plan.records);
     let mut rounds = Vec::new();
@@ -196,6 +211,7 @@ fn idle(launcher: &Launcher<'_>, shards: u32) -> Result<Idle> {
         batch_size: BATCH_SIZE,
         mappings: 1,
         function: Function::Answers,
+        read_delay: Duration::ZERO,
     };
     measure::idle(launcher, &load)
 }
@@ -208,6 +224,7 @@ fn hanging(launcher: &Launcher<'_>) -> Result<Hanging> {
         batch_size: 10_000,
         mappings: HANGING_MAPPINGS,
         function: Function::Hangs,
+        read_delay: Duration::ZERO,
     };
     measure::hanging(launcher, &load)
 }

@@ -50,6 +50,8 @@ pub(super) struct Load {
     /// Mappings of the stream, each with its own function.
     pub(super) mappings: u32,
     pub(super) function: Function,
+    /// How long each read of a shard takes.
+    pub(super) read_delay: Duration,
 }
 
 /// How a function responds to a batch.
@@ -69,6 +71,10 @@ pub(super) struct SourceStatus {
     pub(super) delivered: u64,
     /// Shards that were read at least once.
     pub(super) shards_read: u64,
+    /// Reads of shards.
+    pub(super) reads: u64,
+    /// Reads that came about a second after the one before, of the same shard.
+    pub(super) reads_on_time: u64,
 }
 
 /// A running program, killed on drop.
@@ -94,6 +100,8 @@ impl Launcher<'_> {
         command.args(["--listen", &format!("127.0.0.1:{port}")]);
         command.args(["--shards", &load.shards.to_string()]);
         command.args(["--record-bytes", &load.record_bytes.to_string()]);
+        let read_delay = load.read_delay.as_millis().to_string();
+        command.args(["--read-delay", &read_delay]);
         let mut program = self.spawn("bench-source", &mut command)?;
         program.wait_until("bench-source", || {
             http::send(port, "GET", "/bench/status", &[], "").map(|answer| answer.status == 200)
@@ -297,6 +305,8 @@ fn parse_status(body: &str) -> Result<SourceStatus> {
         read: number("read")?,
         delivered: number("delivered")?,
         shards_read: number("shards_read")?,
+        reads: number("reads")?,
+        reads_on_time: number("reads_on_time")?,
     })
 }
 

@@ -31,7 +31,7 @@ pub(crate) struct Options {
     /// Apply each mutant under tests/mutants to a copy of the code and require that a seed fails
     #[arg(long, conflicts_with = "fresh")]
     mutants: bool,
-    /// Only the mutants with these names, or of these kinds of world (`shard`, `queue`,
+    /// Only the mutants with these names, or of these kinds of world (`shard`, `queue`, `slot`,
     /// `stream`, `process`)
     #[arg(long, requires = "mutants", value_delimiter = ',')]
     only: Vec<String>,

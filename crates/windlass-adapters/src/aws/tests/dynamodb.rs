@@ -35,8 +35,8 @@ fn our_parser_and_the_sdk_agree() {
     let reader = DynamoDbStreamsReader::new(&clients, &stream);
     let (runtime, shard) = (runtime(), ShardId::from("shardId-1"));
     let cursor = Cursor {
-        after: Position::TrimHorizon,
         iterator: Some("iterator".into()),
+        ..Cursor::at(Position::TrimHorizon)
     };
     let spellings = (response(), any::<u64>(), any::<u64>());
     let spellings = spellings

@@ -28,8 +28,8 @@ async fn read(clients: &crate::aws::AwsClients) -> Result<(), PortError> {
 
 fn cursor() -> Cursor {
     Cursor {
-        after: Position::TrimHorizon,
         iterator: Some("i".into()),
+        ..Cursor::at(Position::TrimHorizon)
     }
 }
 

@@ -30,8 +30,8 @@ fn our_parser_and_the_sdk_agree() {
     let reader = KinesisReader::new(&clients, &Arn::parse(STREAM).unwrap(), ROLE);
     let (runtime, shard) = (runtime(), ShardId::from(SHARD));
     let cursor = Cursor {
-        after: Position::TrimHorizon,
         iterator: Some("iterator".into()),
+        ..Cursor::at(Position::TrimHorizon)
     };
     for_many(CASES, &spelled(response()), |body| {
         http.respond_once(200, &body);

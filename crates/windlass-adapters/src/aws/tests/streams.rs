@@ -7,6 +7,7 @@ use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
+use windlass_core::shard::PageStart;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{ReadLimits, StreamReader};
 
@@ -40,8 +41,8 @@ fn dynamodb(clients: &AwsClients) -> DynamoDbStreamsReader {
 
 fn at(after: Position, iterator: Option<&str>) -> Cursor {
     Cursor {
-        after,
         iterator: iterator.map(Into::into),
+        ..Cursor::at(after)
     }
 }
 
@@ -110,6 +111,37 @@ async fn an_expired_iterator_is_replaced_at_the_position_of_the_read() {
         &http,
         &[read("old"), ("GetShardIterator", position), read("new")],
     );
+}
+
+#[tokio::test]
+async fn a_new_iterator_starts_with_the_record_itself_where_that_is_asked() {
+    let (http, clients) = TestHttp::new();
+    let shard = ShardId::from(SHARD);
+    let from = Cursor {
+        inclusive: true,
+        ..at(after("42"), Some("old"))
+    };
+    let (kinesis, dynamodb) = (kinesis(&clients), dynamodb(&clients));
+    let readers: [&dyn StreamReader; 2] = [&kinesis, &dynamodb];
+    for (reader, stream, number) in [
+        (readers[0], "StreamARN", "StartingSequenceNumber"),
+        (readers[1], "StreamArn", "SequenceNumber"),
+    ] {
+        http.respond_once(400, EXPIRED);
+        http.respond_once(200, ITERATOR);
+        http.respond_once(200, EMPTY);
+        let page = reader.read(&shard, &from, limits(100)).await.unwrap();
+        assert_eq!(page.start, PageStart::AtPosition);
+        let calls = http.requests();
+        let (_, position) = calls[1].call();
+        assert_eq!(position["ShardIteratorType"], "AT_SEQUENCE_NUMBER");
+        assert_eq!(position[number], "42");
+        assert!(position[stream].is_string());
+        http.respond_once(200, EMPTY);
+        let page = reader.read(&shard, &from, limits(100)).await.unwrap();
+        assert_eq!(page.start, PageStart::Continued, "the iterator was used");
+        http.requests();
+    }
 }
 
 #[tokio::test]

@@ -37,8 +37,8 @@ fn shard() -> ShardId {
 
 fn with_iterator() -> Cursor {
     Cursor {
-        after: Position::TrimHorizon,
         iterator: Some("i".into()),
+        ..Cursor::at(Position::TrimHorizon)
     }
 }
 

@@ -115,6 +115,10 @@ impl Target for ProcessTarget {
         outcome.unwrap_or(not_invoked(Fault::Transient))
     }
 
+    fn concurrency(&self) -> Option<usize> {
+        Some(self.context.function.maximum_processes)
+    }
+
     /// With the start of a process, which an event may have to wait for.
     async fn timeout(&self) -> Duration {
         self.context.timeout + self.context.function.init_timeout

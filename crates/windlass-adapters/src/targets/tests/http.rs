@@ -1,11 +1,8 @@
 //! Requests to HTTP functions, and the outcomes of their responses.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use windlass_core::event::Event;
 use windlass_core::ids::KeyHash;
 use windlass_core::outcome::{Fault, Outcome};
@@ -316,36 +313,6 @@ async fn an_event_of_several_pieces_arrives_as_one() {
     let whole = request_of(again, &mut server, event.to_bytes()).await;
     let signature = "x-windlass-signature";
     assert_eq!(received.headers[signature], whole.headers[signature]);
-}
-
-#[tokio::test]
-async fn concurrent_invocations_are_limited() {
-    for (path, limit) in [("/", 2), (EMULATOR, 1), (EMULATOR, 3)] {
-        let permits = Arc::new(Semaphore::new(0));
-        let gated = Act::RespondWhen(Arc::clone(&permits), response(200, &[], b"{}"));
-        let mut server = Server::start(vec![gated; 6]).await;
-        let function = HttpFunction::new(&server.url(path));
-        let target = Arc::new(HttpTarget::new(&function, MINUTE, Some(limit), None).unwrap());
-        let mut calls = JoinSet::new();
-        for _ in 0..6 {
-            let target = Arc::clone(&target);
-            calls.spawn(async move { target.invoke(invocation(1)).await });
-        }
-        for _ in 0..limit {
-            server.received().await;
-        }
-        for _ in limit..6 {
-            // Everything that is possible without a response is done; no further request was sent.
-            for _ in 0..100 {
-                tokio::task::yield_now().await;
-            }
-            server.connections(0).await;
-            permits.add_permits(1);
-            server.received().await;
-        }
-        permits.add_permits(limit);
-        assert_eq!(calls.join_all().await, vec![Outcome::Success; 6]);
-    }
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! Functions of AWS Lambda: requests, and the outcomes of their responses.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_lambda::Client;
@@ -222,27 +221,6 @@ async fn a_function_whose_timeout_cannot_be_read_may_take_the_longest_possible_t
         assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
         assert_eq!(n_lookups(&http), 1);
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn concurrent_invocations_are_limited() {
-    let (http, clients) = TestHttp::new();
-    http.respond(b"null");
-    http.delay(Duration::from_secs(10));
-    let target = LambdaTarget::new(&clients.lambda, &arn(""), Some(MINUTE), Some(2));
-    let target = Arc::new(target);
-    let started = Instant::now();
-    let mut calls = JoinSet::new();
-    for _ in 0..5 {
-        let target = Arc::clone(&target);
-        calls.spawn(async move { target.invoke(invocation(1)).await });
-    }
-    assert_eq!(calls.join_all().await, vec![Outcome::Success; 5]);
-    assert_eq!(
-        started.elapsed().as_secs(),
-        30,
-        "five calls, two at a time, of ten seconds each"
-    );
 }
 
 /// A client that uses the network.

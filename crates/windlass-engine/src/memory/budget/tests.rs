@@ -97,17 +97,6 @@ fn a_thousand_mappings_get_memory_for_a_batch_each() {
 }
 
 #[test]
-fn one_mapping_alone_gets_most_of_the_invocations() {
-    let budget = Budget::of_invocations(1_000);
-    let alone = fill(&account(&budget, 0), 1);
-    assert_eq!(alone.amount, 800);
-    let others: Vec<_> = (1..50)
-        .map(|number| fill(&account(&budget, number), 1))
-        .collect();
-    assert!(others.iter().all(|other| 0 < other.amount));
-}
-
-#[test]
 fn the_mapping_that_holds_least_is_served_first() {
     let budget = Budget::new(1_600);
     let accounts = [0, 1, 2].map(|number| account(&budget, number));

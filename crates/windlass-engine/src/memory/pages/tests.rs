@@ -7,6 +7,7 @@ use windlass_core::ids::KeyHash;
 use windlass_core::mapping::MappingId;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
+use windlass_core::shard::PageStart;
 use windlass_core::time::Timestamp;
 
 use super::*;
@@ -40,6 +41,7 @@ impl Shard {
     fn read(&mut self, n_records: usize, size: usize, behind: Duration) -> Vec<Record> {
         let records = page(n_records, size);
         let result = Ok(ReadResult {
+            start: PageStart::Continued,
             records: records.clone(),
             next: Some(Cursor::at(Position::TrimHorizon)),
             behind,

@@ -41,10 +41,51 @@ impl Model {
         settings.limits.wait_time.min(Duration::from_secs(half))
     }
 
-    /// How many messages the buffer has room for.
+    /// How many messages may be requested: for the slots that are free and one batch that waits.
     pub(super) fn room(&self) -> usize {
-        let requested: usize = self.receives.values().map(|receive| receive.limit).sum();
-        let reserved = self.held.len() + requested;
+        let waiting = self.batches.values().filter(|it| it.since.is_none());
+        let buffered = self.buffered();
+        let not_begun = if self.receives_are_whole() {
+            let receives = buffered.iter().map(|id| self.held[id].receive);
+            let n_receives = receives.collect::<BTreeSet<_>>().len() + self.receives.len();
+            (n_receives + waiting.count()) * self.max_batch_messages()
+        } else {
+            let n_waiting: usize = waiting.map(|it| it.messages.len()).sum();
+            buffered.len() + n_waiting + self.n_requested()
+        };
+        let places = self.max_batch_messages() * (self.free_slots + 1);
+        places.saturating_sub(not_begun).min(self.buffer_room())
+    }
+
+    /// Whether a batch may be invoked as soon as there is a slot.
+    pub(super) fn may_invoke(&self, now: Timestamp) -> bool {
+        let may_begin = self.probe_is_possible() && self.function_backoff.may_begin(now);
+        may_begin && self.has_batch_at(now)
+    }
+
+    /// Whether a batch must be invoked as soon as there is a slot.
+    pub(super) fn must_invoke(&self, now: Timestamp) -> bool {
+        let must_begin = self.probe_is_possible() && self.function_backoff.latest() <= now;
+        must_begin && self.has_batch_at(now)
+    }
+
+    fn probe_is_possible(&self) -> bool {
+        !(self.function_backoff.is_failing() && self.probe.is_some())
+    }
+
+    fn has_batch_at(&self, now: Timestamp) -> bool {
+        let any_waits = self.batches.values().any(|it| it.since.is_none());
+        let next = self.next_batch();
+        any_waits || next.is_some_and(|next| self.closes_at(&next) <= now)
+    }
+
+    fn n_requested(&self) -> usize {
+        self.receives.values().map(|receive| receive.limit).sum()
+    }
+
+    /// How many messages the buffer has room for.
+    pub(super) fn buffer_room(&self) -> usize {
+        let reserved = self.held.len() + self.n_requested();
         self.settings
             .limits
             .buffer_messages

@@ -17,6 +17,7 @@ use windlass_core::queue::{QueueCommand, QueueConsumerSettings, QueueInput, Queu
 use windlass_core::time::Timestamp;
 
 use self::model::{Model, Receive};
+use super::slot_request::Slot;
 use super::{BrokenInvariant, ensure};
 
 /// Checks one consumer from its start to its end.
@@ -26,8 +27,13 @@ pub struct QueueChecker(Model);
 type Checked = Result<(), BrokenInvariant>;
 
 impl QueueChecker {
-    pub fn new(settings: QueueConsumerSettings, now: Timestamp) -> Self {
-        Self(Model::new(settings, now))
+    pub fn new(settings: QueueConsumerSettings, free_slots: usize, now: Timestamp) -> Self {
+        Self(Model::new(settings, free_slots, now))
+    }
+
+    /// The consumer was told how many slots are free.
+    pub fn set_free_slots(&mut self, free_slots: usize) {
+        self.0.free_slots = free_slots;
     }
 
     /// An input is about to be fed.
@@ -41,6 +47,7 @@ impl QueueChecker {
             QueueInput::VisibilityChanged { request, result } => {
                 model.visibility_changed(*request, result, now);
             }
+            QueueInput::SlotGranted => model.slot = Slot::Granted,
             QueueInput::Attributes(attributes) => model.settings.attributes = *attributes,
             QueueInput::Drain => model.drain(now),
         }
@@ -84,7 +91,19 @@ impl QueueChecker {
                 model.receive_backoff.begin_attempt();
                 model.receives.insert(*request, receive);
             }
+            QueueCommand::RequestSlot => {
+                rules::q5_slots_are_requested_for_a_batch(model, now)?;
+                model.slot = Slot::Requested;
+            }
+            QueueCommand::CancelSlot => {
+                rules::q5_slots_are_cancelled_without_a_batch(model, now)?;
+                model.slot = Slot::None;
+            }
             QueueCommand::Invoke(batch) => {
+                let slot = std::mem::take(&mut model.slot);
+                ensure(slot == Slot::Granted, "Q5", || {
+                    "an invocation without a slot".to_owned()
+                })?;
                 rules::invocations_are_allowed(model, batch, now)?;
                 model.begin_invocation(batch, now);
             }
@@ -133,7 +152,7 @@ impl QueueChecker {
             return Ok(());
         }
         rules::q6_the_buffer_is_bounded(model)?;
-        rules::q9_nothing_gets_stuck(model, timeout)?;
+        rules::q9_nothing_gets_stuck(model, timeout, now)?;
         rules::q10_timers_are_in_the_future(timeout, now)
     }
 

@@ -12,6 +12,7 @@ use windlass_core::time::Timestamp;
 
 use super::backoff_bounds::BackoffBounds;
 use super::event_bytes;
+use crate::checkers::slot_request::Slot;
 use crate::sample_filter;
 
 #[derive(Debug)]
@@ -31,6 +32,9 @@ pub(super) struct Model {
 
     pub(super) held: BTreeMap<MessageId, HeldMessage>,
     n_accepted: u64,
+    pub(super) slot: Slot,
+    /// How many requests for a slot would be granted at once.
+    pub(super) free_slots: usize,
     pub(super) batches: BTreeMap<BatchId, TrackedBatch>,
     pub(super) function_backoff: BackoffBounds,
     /// Why the function could not be reached last.
@@ -132,7 +136,7 @@ pub(super) struct Entry {
 }
 
 impl Model {
-    pub(super) fn new(settings: QueueConsumerSettings, now: Timestamp) -> Self {
+    pub(super) fn new(settings: QueueConsumerSettings, free_slots: usize, now: Timestamp) -> Self {
         Self {
             settings,
             receives: BTreeMap::new(),
@@ -144,6 +148,8 @@ impl Model {
             reduced: None,
             held: BTreeMap::new(),
             n_accepted: 0,
+            slot: Slot::None,
+            free_slots,
             batches: BTreeMap::new(),
             function_backoff: BackoffBounds::default(),
             cause: None,
@@ -350,7 +356,7 @@ impl Model {
         let new = messages
             .iter()
             .filter(|message| !self.held.contains_key(&message.message_id));
-        let excess = new.skip(self.room().min(limit));
+        let excess = new.skip(self.buffer_room().min(limit));
         let excess: Vec<_> = excess.map(|it| it.receipt_handle.clone()).collect();
         if !excess.is_empty() {
             let n_messages = excess.len();

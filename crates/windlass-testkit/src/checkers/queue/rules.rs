@@ -9,6 +9,7 @@ use windlass_core::time::Timestamp;
 
 use super::model::{Entry, HeldMessage, Model, State};
 use super::{Checked, event_bytes};
+use crate::checkers::slot_request::Slot;
 use crate::checkers::{BrokenInvariant, ensure};
 
 /// Returns the messages to delete.
@@ -115,12 +116,6 @@ fn q4_one_batch_for_each_group(model: &Model, batch: &Batch) -> Checked {
 
 fn q5_batches_respect_their_limits(model: &Model, batch: &Batch) -> Checked {
     let settings = &model.settings;
-    let n_running = model.n_running();
-    ensure(
-        n_running < settings.limits.maximum_concurrency,
-        "Q5",
-        || format!("invokes while {n_running} invocations are in flight"),
-    )?;
     let n_messages = batch.messages.len();
     let bytes = event_bytes(batch.messages.iter().map(|message| message.event.len()));
     let holds = (1..=settings.mapping.batch_size).contains(&n_messages)
@@ -130,6 +125,25 @@ fn q5_batches_respect_their_limits(model: &Model, batch: &Batch) -> Checked {
     })?;
     ensure(batch.attempt == 1, "Q2", || {
         format!("a message has attempt {}", batch.attempt)
+    })
+}
+
+pub(super) fn q5_slots_are_requested_for_a_batch(model: &Model, now: Timestamp) -> Checked {
+    ensure(model.slot == Slot::None, "Q5", || {
+        "a second request for a slot".to_owned()
+    })?;
+    ensure(model.may_invoke(now), "Q5", || {
+        format!("a slot is requested at {now:?} without a batch")
+    })
+}
+
+pub(super) fn q5_slots_are_cancelled_without_a_batch(model: &Model, now: Timestamp) -> Checked {
+    ensure(model.slot != Slot::None, "Q5", || {
+        "a request for a slot is cancelled that was not made".to_owned()
+    })?;
+    let needless = model.drained_at.is_none() && model.must_invoke(now);
+    ensure(!needless, "Q5", || {
+        "a request for a slot is cancelled although a batch waits".to_owned()
     })
 }
 
@@ -166,7 +180,7 @@ pub(super) fn q6_the_buffer_is_bounded(model: &Model) -> Checked {
 pub(super) fn q7_nothing_begins_after_drain(model: &Model, command: &QueueCommand) -> Checked {
     let begins = matches!(
         command,
-        QueueCommand::Invoke(_) | QueueCommand::Receive { .. }
+        QueueCommand::Invoke(_) | QueueCommand::Receive { .. } | QueueCommand::RequestSlot
     );
     ensure(!(model.drained_at.is_some() && begins), "Q7", || {
         format!("{command:?} while draining")
@@ -186,7 +200,11 @@ fn q8_one_attempt_at_a_time(model: &Model) -> Checked {
     })
 }
 
-pub(super) fn q9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>) -> Checked {
+pub(super) fn q9_nothing_gets_stuck(
+    model: &Model,
+    timeout: Option<Timestamp>,
+    now: Timestamp,
+) -> Checked {
     let by = |due: Timestamp, what: &str| {
         ensure(timeout.is_some_and(|at| at <= due), "Q9", || {
             format!("{what} is due at {due:?}, the timer is at {timeout:?}")
@@ -213,14 +231,22 @@ pub(super) fn q9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>) -
     }
     let requests = model.receives.len() + model.deletions.len() + model.extensions.len();
     let begun = 0 < model.n_running() + requests + model.releases.len();
+    ensure(model.slot != Slot::Granted, "Q5", || {
+        "a slot is not used".to_owned()
+    })?;
+    let waits = model.slot == Slot::Requested;
     if model.drained_at.is_some() {
+        ensure(!waits, "Q7", || "a drain waits for a slot".to_owned())?;
         let busy = begun || !model.held.is_empty();
         return ensure(busy, "Q9", || {
             "a drain with nothing to wait for does not end".to_owned()
         });
     }
+    ensure(!waits || model.may_invoke(now), "Q5", || {
+        "a slot is waited for without a batch".to_owned()
+    })?;
     let probing = model.function_backoff.is_failing() && model.probe.is_some();
-    if !probing && model.n_running() < model.settings.limits.maximum_concurrency {
+    if !probing && !waits {
         let not_before = model.function_backoff.latest();
         if model.batches.values().any(|it| it.since.is_none()) {
             by(not_before, "a retry")?;
@@ -233,7 +259,9 @@ pub(super) fn q9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>) -
         let due = model.receive_from.max(model.receive_backoff.latest());
         by(due, "a receive")?;
     }
-    ensure(begun || timeout.is_some(), "Q9", || "stuck".to_owned())
+    ensure(begun || waits || timeout.is_some(), "Q9", || {
+        "stuck".to_owned()
+    })
 }
 
 pub(super) fn q10_timers_are_in_the_future(timeout: Option<Timestamp>, now: Timestamp) -> Checked {
@@ -335,6 +363,7 @@ pub(super) fn nothing_is_missing(model: &Model) -> Checked {
 pub(super) fn finishes_when_idle(model: &Model) -> Checked {
     let requests = model.receives.len() + model.deletions.len() + model.extensions.len();
     let idle = requests + model.releases.len() + model.batches.len() == 0;
+    let idle = idle && model.slot == Slot::None;
     let holds = model.drained_at.is_some() && idle && model.held.is_empty();
     ensure(holds, "finish", || format!("Finish too early: {model:?}"))
 }

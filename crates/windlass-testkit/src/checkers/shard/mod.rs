@@ -4,7 +4,7 @@
 //!
 //! Further checks: `attempt` (a batch is retried unchanged, and only a reached function uses an
 //! attempt), `window` (which records a batch holds, and when it closes), `reading` (each read
-//! starts where the last one ended), `report`, `finish` and `view`.
+//! starts where the last one ended), `slot` (when one is requested), `report`, `finish` and `view`.
 
 mod model;
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use windlass_core::event::Event;
 use windlass_core::outcome::{Outcome, Swap};
-use windlass_core::position::{Cursor, Position};
+use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::{
     Batch, Finish, Report, ShardCommand, ShardConsumerSettings, ShardInput, ShardView, Waiting,
@@ -21,6 +21,7 @@ use windlass_core::time::Timestamp;
 
 use self::model::Model;
 use super::due_range::DueRange;
+use super::slot_request::Slot;
 use super::{BrokenInvariant, ensure};
 use crate::world::Contents;
 
@@ -31,7 +32,7 @@ pub struct ShardChecker(Model);
 type Checked = Result<(), BrokenInvariant>;
 
 impl ShardChecker {
-    pub fn new(settings: ShardConsumerSettings, from: Position, now: Timestamp) -> Self {
+    pub fn new(settings: ShardConsumerSettings, from: Checkpoint, now: Timestamp) -> Self {
         Self(Model::new(settings, from, now))
     }
 
@@ -57,6 +58,10 @@ impl ShardChecker {
             }
             ShardInput::Saved(Err(fault)) => {
                 self.0.save_failed(*fault, now);
+                Ok(())
+            }
+            ShardInput::SlotGranted => {
+                self.0.slot = Slot::Granted;
                 Ok(())
             }
             ShardInput::Drain => {
@@ -98,10 +103,23 @@ impl ShardChecker {
                 i6_reads_fit_the_buffer(model, *limit)?;
                 reads_have_their_pace(model, *limit, *timeout)?;
                 i10_reads_respect_their_interval(model, now)?;
-                reads_continue(model, from)?;
-                model.begin_read(*limit as usize, now);
+                reads_continue(model, from, *limit, now)?;
+                model.begin_read(from, *limit as usize, now);
+            }
+            ShardCommand::RequestSlot => {
+                slots_are_requested_for_a_batch(model, now)?;
+                model.slot = Slot::Requested;
+            }
+            ShardCommand::CancelSlot => {
+                let holds = model.draining && model.slot == Slot::Requested;
+                ensure(holds, "slot", || "a cancel without a cause".to_owned())?;
+                model.slot = Slot::None;
             }
             ShardCommand::Invoke(batch) => {
+                let slot = std::mem::take(&mut model.slot);
+                ensure(slot == Slot::Granted, "I7", || {
+                    "an invocation without a slot".to_owned()
+                })?;
                 i3_one_invocation(model)?;
                 i4_in_order(model, batch, contents)?;
                 i5_batches_respect_their_limits(model, batch)?;
@@ -110,11 +128,11 @@ impl ShardChecker {
                 batches_hold_the_next_records(model, batch, now)?;
                 model.begin_invocation(batch);
             }
-            ShardCommand::Save(position) => {
-                i1_only_resolved(model, position, contents)?;
-                i2_forward(model, position)?;
+            ShardCommand::Save(checkpoint) => {
+                i1_only_resolved(model, checkpoint, contents)?;
+                i2_forward(model, &checkpoint.position)?;
                 i10_saves_respect_their_backoff(model, now)?;
-                model.begin_save(position);
+                model.begin_save(&checkpoint.position);
             }
             ShardCommand::Report(report) => reports_are_expected(model, report, contents)?,
             ShardCommand::Finish(how) => {
@@ -160,17 +178,19 @@ impl ShardChecker {
     }
 }
 
-fn i1_only_resolved(model: &Model, position: &Position, contents: &Contents) -> Checked {
+fn i1_only_resolved(model: &Model, checkpoint: &Checkpoint, contents: &Contents) -> Checked {
     let resolved_end = model.resolved_end();
-    let holds = match position {
+    let holds = match &checkpoint.position {
         Position::ShardEnd => model.ended && model.pending_len() == 0,
         Position::After(number) => {
-            contents.index_of(number.as_str()).map(|index| index + 1) == resolved_end
+            let index = contents.index_of(number.as_str());
+            let arrival = index.map(|index| contents.records()[index].approximate_arrival());
+            index.map(|index| index + 1) == resolved_end && arrival == checkpoint.arrival
         }
         Position::TrimHorizon | Position::AtTimestamp(_) => false,
     };
     ensure(holds, "I1", || {
-        format!("saves {position:?}, but the resolved prefix ends at {resolved_end:?}")
+        format!("saves {checkpoint:?}, but the resolved prefix ends at {resolved_end:?}")
     })
 }
 
@@ -188,6 +208,18 @@ fn i2_forward(model: &Model, position: &Position) -> Checked {
 fn i3_one_invocation(model: &Model) -> Checked {
     ensure(model.in_flight.is_none(), "I3", || {
         "a second invocation begins".to_owned()
+    })
+}
+
+fn slots_are_requested_for_a_batch(model: &Model, now: Timestamp) -> Checked {
+    ensure(model.slot == Slot::None, "slot", || {
+        "a second request for a slot".to_owned()
+    })?;
+    i3_one_invocation(model)?;
+    i10_invocations_respect_their_backoff(model, now)?;
+    let due = (!model.pending.is_empty()).then(|| model.batch_due().earliest);
+    ensure(due.is_some_and(|due| due <= now), "window", || {
+        format!("a slot is requested at {now:?}, the batch is due at {due:?}")
     })
 }
 
@@ -244,6 +276,11 @@ fn reads_have_their_pace(model: &Model, limit: u32, timeout: Duration) -> Checke
     let expected = room
         .min(model.settings.limits.read_limit)
         .min(model.max_records);
+    let expected = if model.looks_at_the_oldest() {
+        1
+    } else {
+        expected
+    };
     let holds = limit == expected && timeout == Duration::from_secs(model.timeout_secs);
     ensure(holds, "reading", || {
         let seconds = model.timeout_secs;
@@ -261,7 +298,10 @@ fn i6_the_buffer_is_bounded(model: &Model) -> Checked {
 }
 
 fn i7_nothing_begins_after_drain(model: &Model, command: &ShardCommand) -> Checked {
-    let begins = matches!(command, ShardCommand::Invoke(_) | ShardCommand::Read { .. });
+    let begins = matches!(
+        command,
+        ShardCommand::Invoke(_) | ShardCommand::Read { .. } | ShardCommand::RequestSlot
+    );
     ensure(!(model.draining && begins), "I7", || {
         format!("{command:?} while draining")
     })
@@ -289,19 +329,27 @@ fn i9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>, now: Timesta
         let due = model.save_failed.map(|failed| failed.due.latest);
         by(due.unwrap_or(now), "a save")?;
     }
+    ensure(model.slot != Slot::Granted, "I9", || {
+        "a slot is not used".to_owned()
+    })?;
     if model.draining {
+        ensure(model.slot == Slot::None, "I7", || {
+            "a drain waits for a slot".to_owned()
+        })?;
         let busy = model.in_flight.is_some() || model.save.is_some() || unsaved;
         return ensure(busy, "I9", || {
             "a drain with nothing to wait for does not end".to_owned()
         });
     }
-    if model.in_flight.is_none() && !model.pending.is_empty() {
+    let waits = model.slot == Slot::Requested;
+    if !waits && model.in_flight.is_none() && !model.pending.is_empty() {
         by(model.batch_due().latest, "a batch")?;
     }
     if model.read.is_none() && !model.ended && 0 < model.read_room() {
         by(model.read_due.latest, "a read")?;
     }
     let begun = model.read.is_some() || model.in_flight.is_some() || model.save.is_some();
+    let begun = begun || waits;
     ensure(begun || timeout.is_some(), "I9", || "stuck".to_owned())
 }
 
@@ -369,11 +417,17 @@ fn batches_hold_the_next_records(model: &Model, batch: &Batch, now: Timestamp) -
     })
 }
 
-fn reads_continue(model: &Model, from: &Cursor) -> Checked {
-    let after = &from.after;
-    ensure(model.after == *after, "reading", || {
-        format!("reads at {after:?} instead of {:?}", model.after)
+fn reads_continue(model: &Model, from: &Cursor, limit: u32, now: Timestamp) -> Checked {
+    let next = model.next_read(now);
+    let asked = (&from.after, from.inclusive);
+    ensure(asked == (&next.after, next.inclusive), "reading", || {
+        format!("reads at {asked:?} instead of {next:?}")
     })?;
+    ensure(
+        !model.looks_at_the_oldest() || limit == 1,
+        "reading",
+        || format!("looks at the oldest record and {limit} more"),
+    )?;
     let iterator = from.iterator.as_ref();
     ensure(
         iterator.is_none() || !model.iterator_is_suspect,
@@ -437,9 +491,10 @@ fn next_at_matches(model: &Model, view: &ShardView, timeout: Option<Timestamp>) 
     match view.waiting {
         _ if model.draining || model.finished.is_some() => view.next_at == timeout,
         None => view.next_at == timeout,
-        Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => {
-            failed(model.failed.as_ref().map(|failed| failed.due))
-        }
+        Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => match model.slot {
+            Slot::None => failed(model.failed.as_ref().map(|failed| failed.due)),
+            Slot::Requested | Slot::Granted => view.next_at.is_none(),
+        },
         Some(Waiting::Store(_)) => failed(model.save_failed.map(|failed| failed.due)),
         Some(Waiting::Source(_) | Waiting::Unreadable(_)) => match model.read {
             Some(_) => view.next_at.is_none(),

@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_core::position::Position;
+use windlass_core::position::{self, Cursor, Position};
 use windlass_core::record::Record;
-use windlass_core::shard::ReadResult;
 use windlass_core::shard::{Batch, Finish, Gap, Report, ShardConsumerSettings, Waiting};
+use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 
 use super::event_bytes;
 use crate::checkers::due_range::DueRange;
+use crate::checkers::slot_request::Slot;
 use crate::checkers::{BrokenInvariant, ensure};
 use crate::sample_filter;
 use crate::world::Contents;
@@ -20,12 +21,17 @@ use crate::world::Contents;
 pub(super) struct Model {
     pub(super) settings: ShardConsumerSettings,
 
-    /// Where the next read must start.
-    pub(super) after: Position,
+    /// The last record that was read, or where reading begins.
+    position: position::Checkpoint,
+    /// When a page last showed what follows the position.
+    proven: Option<Timestamp>,
+    expects: Expected,
+    /// Whether a page of this stream was read since an iterator last failed.
+    knows_stream: bool,
     /// Whether the last read failed in a way that may be the fault of its iterator.
     pub(super) iterator_is_suspect: bool,
-    /// The read in flight: its limit, and when it was sent.
-    pub(super) read: Option<(usize, Timestamp)>,
+    /// The read in flight: from where, its limit, and when it was sent.
+    pub(super) read: Option<(Cursor, usize, Timestamp)>,
     pub(super) read_due: DueRange,
     read_failures: u32,
     pub(super) read_waiting: Option<Waiting>,
@@ -48,6 +54,7 @@ pub(super) struct Model {
     /// When the batching window began.
     window: Option<Timestamp>,
 
+    pub(super) slot: Slot,
     /// How many pending records are in flight.
     pub(super) in_flight: Option<usize>,
     pub(super) failed: Option<FailedBatch>,
@@ -64,6 +71,16 @@ pub(super) struct Model {
     pub(super) finished: Option<Finish>,
     /// After a timer: whether it must cause a command (it was due), or must not.
     pub(super) must_act: Option<bool>,
+}
+
+/// What the first record of the next page must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    Next,
+    /// The one at the position, which is not delivered again.
+    AtPosition,
+    /// The oldest one of the stream, whatever stream it is.
+    Oldest,
 }
 
 /// A record that was read.
@@ -107,10 +124,17 @@ pub(super) struct NextBatch {
 }
 
 impl Model {
-    pub(super) fn new(settings: ShardConsumerSettings, from: Position, now: Timestamp) -> Self {
+    pub(super) fn new(
+        settings: ShardConsumerSettings,
+        from: position::Checkpoint,
+        now: Timestamp,
+    ) -> Self {
         Self {
             settings,
-            after: from.clone(),
+            position: from.clone(),
+            proven: None,
+            expects: Expected::Next,
+            knows_stream: false,
             iterator_is_suspect: false,
             read: None,
             read_due: DueRange::exactly(now),
@@ -119,7 +143,7 @@ impl Model {
             max_records: u32::MAX,
             timeout_secs: 40,
             behind: None,
-            ended: from == Position::ShardEnd,
+            ended: from.position == Position::ShardEnd,
             records: Vec::new(),
             resolved_prefix: 0,
             pending: VecDeque::new(),
@@ -127,12 +151,13 @@ impl Model {
             arrivals: VecDeque::new(),
             pending_bytes: 0,
             window: None,
+            slot: Slot::None,
             in_flight: None,
             failed: None,
             last_outcome: None,
             saved: Checkpoint {
                 resolved_prefix: 0,
-                position: from,
+                position: from.position,
             },
             save: None,
             save_failed: None,
@@ -144,8 +169,29 @@ impl Model {
         }
     }
 
-    pub(super) fn begin_read(&mut self, limit: usize, now: Timestamp) {
-        self.read = Some((limit, now));
+    /// Where the next read must start, but for its iterator.
+    pub(super) fn next_read(&self, now: Timestamp) -> Cursor {
+        if self.looks_at_the_oldest() {
+            return Cursor::at(Position::TrimHorizon);
+        }
+        let minute = Duration::from_secs(60);
+        let is_proven = self.proven.is_some_and(|at| now.since(at) < minute) && self.knows_stream;
+        Cursor {
+            inclusive: self.is_after_record() && !is_proven,
+            ..Cursor::at(self.position.position.clone())
+        }
+    }
+
+    pub(super) fn looks_at_the_oldest(&self) -> bool {
+        self.expects == Expected::Oldest
+    }
+
+    fn is_after_record(&self) -> bool {
+        matches!(self.position.position, Position::After(_))
+    }
+
+    pub(super) fn begin_read(&mut self, from: &Cursor, limit: usize, now: Timestamp) {
+        self.read = Some((from.clone(), limit, now));
     }
 
     pub(super) fn read(
@@ -154,7 +200,7 @@ impl Model {
         contents: &Contents,
         now: Timestamp,
     ) -> Result<(), BrokenInvariant> {
-        let (limit, started) = self.read.take().expect("a read was requested");
+        let (from, limit, started) = self.read.take().expect("a read was requested");
         if self.draining {
             return Ok(());
         }
@@ -162,46 +208,32 @@ impl Model {
         match result {
             Ok(_) => self.iterator_is_suspect = false,
             Err(Fault::Throttled { .. }) => {}
-            Err(_) => self.iterator_is_suspect = true,
+            Err(_) => {
+                self.iterator_is_suspect = true;
+                self.knows_stream = false;
+            }
         }
         match result {
             Ok(page) => {
                 self.read_succeeded(now.since(started));
                 self.read_waiting = None;
-                self.behind = Some(page.behind);
+                if !self.looks_at_the_oldest() {
+                    self.behind = Some(page.behind);
+                }
                 self.read_due = DueRange::exactly(if page.behind.is_zero() {
                     started + self.settings.limits.poll_interval
                 } else {
                     soon
                 });
-                let records = &page.records[..limit.min(page.records.len())];
-                let is_whole = records.len() == page.records.len();
-                let unreadable = page.unreadable.as_ref().filter(|_| is_whole);
-                self.ended = page.next.is_none() && is_whole && unreadable.is_none();
-                if let Some(last) = records.last() {
-                    self.after = Position::After(last.sequence_number().into());
-                }
-                self.accept(records, contents, now)?;
-                if unreadable.is_none() || !records.is_empty() {
-                    self.read_failures = 0;
-                }
-                if let Some(record) = unreadable {
-                    self.read_failures += 1;
-                    self.read_waiting = Some(Waiting::Unreadable(record.clone()));
-                    let (n, fault) = (self.read_failures, Fault::Transient);
-                    self.read_due = DueRange::after_failure(n, fault, now).not_before(soon);
-                    let report = Report::Unreadable(record.clone());
-                    self.expected_reports.push_back(report);
-                }
+                self.read_page(page, &from, limit, soon, contents, now)?;
             }
             Err(cause @ (Fault::Trimmed | Fault::UnknownPosition))
-                if self.after != Position::TrimHorizon =>
+                if from.after != Position::TrimHorizon =>
             {
-                let after = std::mem::replace(&mut self.after, Position::TrimHorizon);
+                self.expect_gap(*cause, None);
+                self.position = position::Checkpoint::at(Position::TrimHorizon);
+                self.expects = Expected::Next;
                 self.read_due = DueRange::exactly(soon);
-                let cause = *cause;
-                self.expected_reports
-                    .push_back(Report::Gap(Gap { after, cause }));
             }
             Err(fault) => {
                 if *fault == Fault::TimedOut {
@@ -214,6 +246,110 @@ impl Model {
             }
         }
         Ok(())
+    }
+
+    /// `soon` is when the next read may start at the earliest.
+    fn read_page(
+        &mut self,
+        page: &ReadResult,
+        from: &Cursor,
+        limit: usize,
+        soon: Timestamp,
+        contents: &Contents,
+        now: Timestamp,
+    ) -> Result<(), BrokenInvariant> {
+        if page.start != PageStart::Continued {
+            self.knows_stream &= from.iterator.is_none();
+            self.knows_stream &= page.start == PageStart::AtPosition || !page.records.is_empty();
+            self.expects = match (self.expects, page.start) {
+                (Expected::Oldest, _) => Expected::Oldest,
+                (_, PageStart::AtPosition) => Expected::AtPosition,
+                _ => Expected::Next,
+            };
+        }
+        let mut records = &page.records[..];
+        let is_at_tip = page.behind.is_zero();
+        let shows_next = is_at_tip || !records.is_empty();
+        if self.looks_at_the_oldest() && records.is_empty() && page.unreadable.is_some() {
+            self.expects = Expected::Next;
+            self.read_failures = 0;
+            self.read_due = DueRange::exactly(soon);
+            return Ok(());
+        }
+        if let Some(first) = records.first() {
+            self.knows_stream = true;
+            let is_recreated = !self.is_of_same_stream(first, contents);
+            match std::mem::replace(&mut self.expects, Expected::Next) {
+                Expected::Next => {}
+                Expected::AtPosition if self.is_at(first) => records = &records[1..],
+                Expected::Oldest if !is_recreated => {
+                    self.read_failures = 0;
+                    self.read_due = DueRange::exactly(soon);
+                    return Ok(());
+                }
+                Expected::AtPosition | Expected::Oldest => {
+                    let cause = if is_recreated {
+                        Fault::UnknownPosition
+                    } else {
+                        Fault::Trimmed
+                    };
+                    self.expect_gap(cause, Some(first.approximate_arrival()));
+                }
+            }
+        }
+        let n_excess = records.len().saturating_sub(limit);
+        records = &records[..records.len() - n_excess];
+        let unreadable = page.unreadable.as_ref().filter(|_| n_excess == 0);
+        self.ended = page.next.is_none() && n_excess == 0 && unreadable.is_none();
+        if let Some(last) = records.last() {
+            self.position = position::Checkpoint::after(last);
+        }
+        if shows_next && self.expects == Expected::Next {
+            self.proven = Some(now);
+        }
+        let is_in_doubt = is_at_tip && self.is_after_record() && !self.knows_stream;
+        if is_in_doubt && !self.ended && unreadable.is_none() && !self.looks_at_the_oldest() {
+            self.read_due = DueRange::exactly(soon);
+            if from.inclusive {
+                self.expects = Expected::Oldest;
+            }
+        }
+        self.accept(records, contents, now)?;
+        if unreadable.is_none() || !records.is_empty() {
+            self.read_failures = 0;
+        }
+        if let Some(record) = unreadable {
+            self.read_failures += 1;
+            self.read_waiting = Some(Waiting::Unreadable(record.clone()));
+            let (n, fault) = (self.read_failures, Fault::Transient);
+            self.read_due = DueRange::after_failure(n, fault, now).not_before(soon);
+            let report = Report::Unreadable(record.clone());
+            self.expected_reports.push_back(report);
+        }
+        Ok(())
+    }
+
+    fn is_at(&self, record: &Record) -> bool {
+        self.position.position == Position::After(record.sequence_number().into())
+    }
+
+    /// Whether the position and a record belong to the same stream.
+    fn is_of_same_stream(&self, record: &Record, contents: &Contents) -> bool {
+        let Position::After(number) = &self.position.position else {
+            return true;
+        };
+        let index = |number: &str| contents.index_of(number).expect("it was read");
+        contents.is_same_stream(index(number.as_str()), index(record.sequence_number()))
+    }
+
+    fn expect_gap(&mut self, cause: Fault, until: Option<Timestamp>) {
+        let position::Checkpoint { position, arrival } = self.position.clone();
+        self.expected_reports.push_back(Report::Gap(Gap {
+            after: position,
+            cause,
+            since: arrival,
+            until,
+        }));
     }
 
     fn read_timed_out(&mut self, limit: usize) {

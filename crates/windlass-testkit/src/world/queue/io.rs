@@ -145,9 +145,11 @@ impl World {
                     result,
                 }))
             }
-            QueueCommand::Invoke(_) | QueueCommand::Report(_) | QueueCommand::Finish => {
-                unreachable!("not a request to the queue")
-            }
+            QueueCommand::RequestSlot
+            | QueueCommand::CancelSlot
+            | QueueCommand::Invoke(_)
+            | QueueCommand::Report(_)
+            | QueueCommand::Finish => unreachable!("not a request to the queue"),
         }
     }
 

@@ -68,6 +68,8 @@ struct World {
     /// Pending events, in the order in which they were scheduled.
     events: Vec<Pending>,
     instance: Option<Instance>,
+    /// Whether a slot is requested that is not free.
+    slot_waits: bool,
     /// Number of the current or last instance.
     n_instances: u64,
     /// When everything was done.
@@ -96,6 +98,8 @@ enum Event {
         command: QueueCommand,
         arrived: Option<Timestamp>,
     },
+    /// The slot that was requested is granted.
+    Slot,
     /// An invocation ends.
     Invoke(Batch, InvocationPlan),
     /// A response of the queue arrives.
@@ -128,6 +132,7 @@ impl World {
             excused: vec![excused; n_messages],
             events: vec![start],
             instance: None,
+            slot_waits: false,
             n_instances: 0,
             quiet_since: None,
             is_over: false,
@@ -222,6 +227,7 @@ impl World {
             Event::Close => Ok(()),
             Event::Answer(input) if alive => self.feed(input, trace),
             Event::Answer(_) => Ok(()),
+            Event::Slot => self.feed(QueueInput::SlotGranted, trace),
             Event::Invoke(batch, plan) => {
                 let outcome = self.invoked(&batch, plan);
                 if !alive {
@@ -233,7 +239,9 @@ impl World {
                     }
                 }
                 let batch = batch.id;
-                self.feed(QueueInput::Invoked { batch, outcome }, trace)
+                self.feed(QueueInput::Invoked { batch, outcome }, trace)?;
+                self.offer_slot();
+                Ok(())
             }
             Event::Request { command, arrived } => {
                 let arrived = arrived.unwrap_or(self.now);
@@ -264,16 +272,18 @@ impl World {
             self.plan.redraw_batch_size(&mut self.rng);
         }
         let settings = self.plan.settings.clone();
-        let seed = self.rng.any();
+        let (free_slots, seed) = (self.plan.concurrency, self.rng.any());
         self.instance = Some(Instance {
-            checker: QueueChecker::new(settings.clone(), self.now),
-            consumer: QueueConsumer::new(settings, seed, self.now),
+            checker: QueueChecker::new(settings.clone(), free_slots, self.now),
+            consumer: QueueConsumer::new(settings, free_slots, seed, self.now),
         });
         self.settle(false, trace)
     }
 
     fn feed(&mut self, input: QueueInput, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         trace.record(|| format!("{} {}", since_start(self.now), input_text(&input)));
+        let is_grant = matches!(input, QueueInput::SlotGranted);
+        self.show_free_slots(usize::from(is_grant));
         let failed = matches!(
             &input,
             QueueInput::Invoked {
@@ -292,12 +302,48 @@ impl World {
 
     fn fire(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         trace.record(|| format!("{} timer", since_start(self.now)));
+        self.show_free_slots(0);
         let instance = self.instance.as_mut().expect("a timer needs a consumer");
         let named = instance.consumer.poll_timeout();
         let due = named.is_some_and(|at| at <= self.now);
         instance.checker.timer(due, self.now);
         instance.consumer.handle_timeout(self.now);
         self.settle(false, trace)
+    }
+
+    /// Tells the consumer how many slots are free, without the `n_granted` that it is granted now.
+    /// Others may have taken them by the time it has messages.
+    fn show_free_slots(&mut self, n_granted: usize) {
+        let taken = self.is_faulty() && self.rng.per_mille(self.plan.slots_taken);
+        let free_slots = if taken || self.slot_waits {
+            0
+        } else {
+            self.plan.concurrency - self.n_slots_in_use() - n_granted
+        };
+        let instance = self.instance.as_mut().expect("a consumer is fed");
+        instance.consumer.set_free_slots(free_slots);
+        instance.checker.set_free_slots(free_slots);
+    }
+
+    /// Grants the slot that is waited for, if one is free.
+    fn offer_slot(&mut self) {
+        if self.slot_waits && self.n_slots_in_use() < self.plan.concurrency {
+            self.slot_waits = false;
+            let (low, high) = self.plan.slot_latency;
+            let latency = self.rng.millis(low, high);
+            self.schedule(self.now + latency, Event::Slot);
+        }
+    }
+
+    /// The slots of invocations in flight, and of a grant that is on its way.
+    fn n_slots_in_use(&self) -> usize {
+        let current = self
+            .events
+            .iter()
+            .filter(|it| it.instance == self.n_instances);
+        current
+            .filter(|it| matches!(it.event, Event::Invoke(..) | Event::Slot))
+            .count()
     }
 
     /// Takes all commands and schedules their results. `failed` if an invocation has failed.
@@ -318,6 +364,17 @@ impl World {
         for command in commands {
             let (latency, event) = match command {
                 QueueCommand::Report(_) | QueueCommand::Finish => continue,
+                QueueCommand::RequestSlot => {
+                    self.slot_waits = true;
+                    self.offer_slot();
+                    continue;
+                }
+                QueueCommand::CancelSlot => {
+                    self.totals.cancellations += 1;
+                    self.slot_waits = false;
+                    self.events.retain(|it| !matches!(it.event, Event::Slot));
+                    continue;
+                }
                 QueueCommand::Invoke(batch) => {
                     self.totals.invocations += 1;
                     self.check_invocation(&batch)?;
@@ -352,7 +409,7 @@ impl World {
             Event::Request { .. } | Event::Invoke(..) => {
                 pending.instance != current || rng.per_mille(500)
             }
-            Event::Answer(_) => false,
+            Event::Answer(_) | Event::Slot => false,
             Event::Start | Event::Close => true,
         });
         self.end_instance();
@@ -360,6 +417,7 @@ impl World {
 
     fn end_instance(&mut self) {
         self.instance = None;
+        self.slot_waits = false;
         if self.quiet_since.is_some() {
             self.is_over = true;
             return;

@@ -10,7 +10,7 @@ use windlass_core::time::Timestamp;
 
 use crate::rng::Rng;
 use crate::sample_filter;
-use crate::world::plan::{START, outages, poison};
+use crate::world::plan::{START, outages, poison, slot_latency};
 
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -21,6 +21,12 @@ pub(super) struct Plan {
     pub(super) faults_end: Timestamp,
     pub(super) sqs: SqsPlan,
     pub(super) function: FunctionPlan,
+    /// Slots of the mapping.
+    pub(super) concurrency: usize,
+    /// How long a slot is waited for that is free, in milliseconds.
+    pub(super) slot_latency: (u64, u64),
+    /// Chance of each step, per mille, that other mappings use all slots.
+    pub(super) slots_taken: u64,
     /// Chances of each step, per mille: a crash, a drain, a timer that is not due, a change of the
     /// queue's attributes.
     pub(super) crash: u64,
@@ -107,6 +113,9 @@ impl Plan {
                 poison: poison(rng, messages.len()),
                 outages: outages(rng, faults_end),
             },
+            concurrency: rng.pick(&[1, 2, 5, 20]),
+            slot_latency: slot_latency(rng),
+            slots_taken: rng.pick(&[0, 0, 300]),
             crash: rng.pick(&[0, 0, 5, 30]),
             drain: rng.pick(&[0, 0, 5, 30]),
             idle_timer: rng.pick(&[0, 50]),
@@ -186,7 +195,6 @@ fn settings(rng: &mut Rng, payload_limit: usize) -> QueueConsumerSettings {
         limits: QueueLimits {
             visibility_heartbeat: rng.per_mille(700),
             wait_time: seconds(rng, &[0, 1, 20, 20]),
-            maximum_concurrency: rng.pick(&[1, 2, 5, 20]),
             buffer_messages: rng.pick(&[1, 5, 20, 60]),
             payload_limit,
             hold_limit: seconds(rng, &[5, 60, 900]),

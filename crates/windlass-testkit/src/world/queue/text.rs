@@ -12,6 +12,7 @@ pub(super) fn input_text(input: &QueueInput) -> String {
         } => format!("received {} {}", request.0, handles_of(messages)),
         QueueInput::Received { .. }
         | QueueInput::Invoked { .. }
+        | QueueInput::SlotGranted
         | QueueInput::Deleted { .. }
         | QueueInput::VisibilityChanged { .. }
         | QueueInput::Attributes(_)
@@ -32,9 +33,11 @@ pub(super) fn command_text(command: &QueueCommand) -> String {
             receipts,
             timeout,
         } => format!("visibility {} {} {timeout:?}", request.0, handles(receipts)),
-        QueueCommand::Receive { .. } | QueueCommand::Report(_) | QueueCommand::Finish => {
-            format!("{command:?}")
-        }
+        QueueCommand::RequestSlot
+        | QueueCommand::CancelSlot
+        | QueueCommand::Receive { .. }
+        | QueueCommand::Report(_)
+        | QueueCommand::Finish => format!("{command:?}"),
     }
 }
 

@@ -68,13 +68,13 @@ impl Rows {
     pub(super) fn take(&mut self, key: &LeaseKey) -> Option<(u64, Position)> {
         let lease = &mut self.rows.get_mut(key)?.lease;
         lease.epoch += 1;
-        Some((lease.epoch, lease.checkpoint.clone()))
+        Some((lease.epoch, lease.checkpoint.position.clone()))
     }
 
     pub(super) fn save(&mut self, key: &LeaseKey, epoch: u64, position: &Position) {
         let row = self.rows.get_mut(key).map(|row| &mut row.lease);
         if let Some(lease) = row.filter(|lease| lease.epoch == epoch) {
-            lease.checkpoint = position.clone();
+            lease.checkpoint.position = position.clone();
         }
     }
 
@@ -171,7 +171,7 @@ impl Rows {
             ensure(lease.shard_start.as_ref() == start, "start", || {
                 format!("{lease:?} is of the shard that starts at {start:?}")
             })?;
-            ensure(lease.checkpoint == position, "start", || {
+            ensure(lease.checkpoint.position == position, "start", || {
                 format!("{lease:?} begins elsewhere than at {position:?}")
             })?;
             lease.epoch = self.next_epoch;
@@ -268,12 +268,13 @@ pub(super) fn shard(key: &LeaseKey) -> &ShardId {
 }
 
 fn is_ended(row: &Lease) -> bool {
-    row.checkpoint == Position::ShardEnd
+    row.checkpoint.position == Position::ShardEnd
 }
 
 /// Whether the oldest record that is listed comes after those that were read.
 fn is_moved(listed: &Shard, row: &Lease) -> bool {
-    let (Position::After(read), Some(start)) = (&row.checkpoint, &listed.starting_sequence_number)
+    let (Position::After(read), Some(start)) =
+        (&row.checkpoint.position, &listed.starting_sequence_number)
     else {
         return true;
     };
