@@ -412,7 +412,7 @@ impl World {
         })
     }
 
-    /// A chance, per mille, which is none once the processes behave.
+    /// A chance, per mille; zero once the processes behave.
     fn trouble(&self, per_mille: u64) -> u64 {
         if self.now < START + TROUBLE {
             per_mille
