@@ -39,6 +39,14 @@ fn a_queue_keeps_its_invariants() {
 }
 
 #[test]
+fn the_processes_of_a_function_keep_their_invariants() {
+    let totals = simulate(world::process::run);
+    println!("{totals}");
+    let faults = [totals.crashes, totals.drains];
+    assert!(faults.iter().all(|n| 100 < *n), "{totals}");
+}
+
+#[test]
 fn slots_keep_their_invariants() {
     let totals = simulate(world::slot::run);
     println!("{totals}");

@@ -9,6 +9,7 @@ mod kill;
 mod kinesis;
 mod numbered;
 mod outage;
+mod processes;
 mod setup;
 mod sqs;
 

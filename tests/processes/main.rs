@@ -11,6 +11,7 @@ use windlass_tests::daemon::Daemon;
 use windlass_tests::temp_dir::TempDir;
 use windlass_tests::wait::until_some;
 
+mod examples;
 mod failures;
 mod isolation;
 mod life;

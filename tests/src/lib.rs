@@ -3,6 +3,7 @@
 
 pub mod aws;
 pub mod daemon;
+pub mod examples;
 pub mod function;
 pub mod producer;
 pub mod proxy;

@@ -59,6 +59,11 @@ impl Servers {
         self.text("python")
     }
 
+    /// The directory of npm packages, with those of the functions and with Node itself.
+    pub fn node_modules(&self) -> &str {
+        self.text("node_modules")
+    }
+
     pub fn aws_cli(&self) -> &str {
         self.text("aws")
     }

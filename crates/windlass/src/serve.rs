@@ -6,6 +6,8 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context;
+#[cfg(target_os = "linux")]
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -25,6 +27,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(print_config_errors(None, &[error])),
     };
     open_files::raise_limit(config.engine.invocation_limit);
+    hide_environment();
     serve(config, args.prune, &log, App::spawn)
 }
 
@@ -56,6 +59,15 @@ fn runtime(threads: Option<usize>) -> io::Result<Runtime> {
     let threads = threads.unwrap_or_else(half);
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(threads).enable_all().build()
+}
+
+/// Functions that run as the same user could otherwise read the daemon's variables, credentials
+/// among them.
+fn hide_environment() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        tracing::warn!(%error, "functions of the same user can read the daemon's environment");
+    }
 }
 
 /// The configuration of the file, or the defaults, overridden by the command line.
@@ -179,6 +191,14 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_environment_is_hidden_from_other_processes() {
+        hide_environment();
+        let behavior = rustix::process::dumpable_behavior();
+        assert_eq!(behavior, Ok(DumpableBehavior::NotDumpable));
     }
 
     #[test]

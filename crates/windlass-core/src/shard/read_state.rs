@@ -41,6 +41,8 @@ pub(super) struct ReadState {
     /// Whether the stream is known to be the one of the position. Another one may follow when an
     /// iterator no longer works.
     is_same_stream: bool,
+    /// When a record last showed that.
+    shown_at: Option<Timestamp>,
     backoff: Backoff,
     pace: ReadPace,
     /// What was wrong with the last read.
@@ -113,6 +115,7 @@ impl ReadState {
             proven_at: None,
             check: Check::None,
             is_same_stream: false,
+            shown_at: None,
             backoff: Backoff::default(),
             pace: ReadPace::default(),
             waiting: None,
@@ -233,7 +236,7 @@ impl ReadState {
         }
         let shows_next = is_at_tip || !page.records.is_empty();
         let is_idle = self.is_idle_for_good(&page, now);
-        let gap = match self.check_page(&mut page, &read.from) {
+        let gap = match self.check_page(&mut page, &read.from, now) {
             Checked::Follows => None,
             Checked::Gap(gap) => Some(gap),
             Checked::SameStream => {
@@ -291,10 +294,17 @@ impl ReadState {
     }
 
     /// Removes the record at the position from a page that should start with it.
-    fn check_page(&mut self, page: &mut ReadResult, from: &Cursor) -> Checked {
+    fn check_page(&mut self, page: &mut ReadResult, from: &Cursor, now: Timestamp) -> Checked {
         // The source has rejected the iterator, as after a restart.
         let was_rejected = page.start != PageStart::Continued && from.iterator.is_some();
-        let shows_nothing = page.start == PageStart::AfterPosition && page.records.is_empty();
+        // What has shown the stream some time ago may have been another one.
+        let is_shown = self.shown_at.is_some_and(|at| now < at + PROOF_TTL);
+        let shows_nothing = page.records.is_empty()
+            && match page.start {
+                PageStart::Continued => false,
+                PageStart::AfterPosition => true,
+                PageStart::AtPosition => !is_shown,
+            };
         self.is_same_stream &= !was_rejected && !shows_nothing;
         match (self.check, page.start) {
             (Check::OldestRecord, _) | (_, PageStart::Continued) => {}
@@ -310,6 +320,7 @@ impl ReadState {
             return Checked::Follows;
         };
         self.is_same_stream = true;
+        self.shown_at = Some(now);
         let check = std::mem::replace(&mut self.check, Check::None);
         let is_recreated = self.is_of_new_stream(first);
         let cause = match check {

@@ -12,11 +12,12 @@ use std::time::Instant;
 
 use windlass_testkit::world::{self, Failure, Run, Totals};
 
-const WORLDS: [(&str, Run); 4] = [
+const WORLDS: [(&str, Run); 5] = [
     ("shard", world::shard::run),
     ("queue", world::queue::run),
     ("slot", world::slot::run),
     ("stream", world::stream::run),
+    ("process", world::process::run),
 ];
 
 fn main() -> ExitCode {
@@ -88,7 +89,7 @@ struct Arguments {
 
 impl Arguments {
     const USAGE: &str = "usage: windlass-sim [--seeds N] [--from SEED] [--fresh N] [--keep-going] \
-                         [--only shard|queue|slot|stream]";
+                         [--only shard|queue|slot|stream|process]";
 
     fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut read = Self {

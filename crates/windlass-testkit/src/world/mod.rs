@@ -1,5 +1,5 @@
-//! Simulation: one consumer, the lease rows of one stream, or the slots of one daemon, in a world that
-//! is drawn from a seed.
+//! Simulation: one consumer, the lease rows of one stream, the slots of one daemon, or the processes of
+//! one function, in a world that is drawn from a seed.
 //!
 //! A world is a loop: take the commands; for each, draw its result and its latency; advance the
 //! clock to the next result or timer; feed it. Faults, crashes and drains happen until a drawn time
@@ -12,6 +12,7 @@
 mod clocks;
 mod contents;
 mod plan;
+pub mod process;
 pub mod queue;
 pub mod shard;
 mod shard_io;

@@ -128,13 +128,8 @@ impl Source {
         let end = readable.min(begin + max_records).max(begin);
         if begin < end && unreadable {
             let unreadable = rng.size(begin, end - 1);
-            let number = contents.records()[unreadable].sequence_number();
-            let number = rng.per_mille(800).then(|| number.into());
             return Ok(Ok(ReadResult {
-                unreadable: Some(UnreadableRecord {
-                    sequence_number: number,
-                    reason: "broken",
-                }),
+                unreadable: Some(unreadable_record(contents, unreadable, rng)),
                 ..page(contents, start, begin..unreadable, now)
             }));
         }
@@ -163,6 +158,15 @@ impl Source {
             has_children: false,
             unreadable: None,
         })
+    }
+}
+
+/// Its number may be unreadable as well.
+fn unreadable_record(contents: &Contents, index: usize, rng: &mut Rng) -> UnreadableRecord {
+    let number = contents.records()[index].sequence_number();
+    UnreadableRecord {
+        sequence_number: rng.per_mille(800).then(|| number.into()),
+        reason: "broken",
     }
 }
 

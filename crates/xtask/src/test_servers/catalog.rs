@@ -103,7 +103,7 @@ pub(super) fn loopback(dir: &Path) -> PathBuf {
 /// Listens on all interfaces, hence the preloaded library. The TLS port cannot be disabled; 0 selects
 /// a free one.
 fn kinesis_mock(dir: &Path) -> Launch {
-    let package = modules(dir).join("kinesis-local");
+    let package = node_modules(dir).join("kinesis-local");
     Launch {
         program: "node".into(),
         arguments: vec![text(&package.join("main.js"))],
@@ -178,7 +178,7 @@ fn elasticmq(dir: &Path) -> Launch {
 
 /// Needs a newer Node than the machine may have, so npm installs one with it.
 fn fauxqs(dir: &Path) -> Launch {
-    let modules = modules(dir);
+    let modules = node_modules(dir);
     Launch {
         program: modules.join("node/bin/node"),
         arguments: vec![text(&modules.join("fauxqs/dist/cli.js"))],
@@ -191,7 +191,7 @@ fn fauxqs(dir: &Path) -> Launch {
     }
 }
 
-fn modules(dir: &Path) -> PathBuf {
+pub(super) fn node_modules(dir: &Path) -> PathBuf {
     Package::Npm.dir(dir).join("node_modules")
 }
 

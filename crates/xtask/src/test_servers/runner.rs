@@ -155,6 +155,8 @@ impl RunningServers {
             logs.insert(name, path(&started.log));
         }
         about.insert("python".to_owned(), path(&catalog::python(dir)));
+        let node_modules = catalog::node_modules(dir);
+        about.insert("node_modules".to_owned(), path(&node_modules));
         about.insert("aws".to_owned(), path(&catalog::aws(dir)));
         let event_ruler = catalog::event_ruler(dir);
         about.insert("event_ruler".to_owned(), path(&event_ruler));

@@ -28,6 +28,8 @@ pub(super) struct Model {
     expects: Expected,
     /// Whether a page of this stream was read since an iterator last failed.
     knows_stream: bool,
+    /// When a record last showed that.
+    stream_shown: Option<Timestamp>,
     /// Whether the last read failed in a way that may be the fault of its iterator.
     pub(super) iterator_is_suspect: bool,
     /// The read in flight: from where, its limit, and when it was sent.
@@ -135,6 +137,7 @@ impl Model {
             proven: None,
             expects: Expected::Next,
             knows_stream: false,
+            stream_shown: None,
             iterator_is_suspect: false,
             read: None,
             read_due: DueRange::exactly(now),
@@ -258,15 +261,7 @@ impl Model {
         contents: &Contents,
         now: Timestamp,
     ) -> Result<(), BrokenInvariant> {
-        if page.start != PageStart::Continued {
-            self.knows_stream &= from.iterator.is_none();
-            self.knows_stream &= page.start == PageStart::AtPosition || !page.records.is_empty();
-            self.expects = match (self.expects, page.start) {
-                (Expected::Oldest, _) => Expected::Oldest,
-                (_, PageStart::AtPosition) => Expected::AtPosition,
-                _ => Expected::Next,
-            };
-        }
+        self.read_start(page, from, now);
         let mut records = &page.records[..];
         let is_at_tip = page.behind.is_zero();
         let shows_next = is_at_tip || !records.is_empty();
@@ -278,6 +273,7 @@ impl Model {
         }
         if let Some(first) = records.first() {
             self.knows_stream = true;
+            self.stream_shown = Some(now);
             let is_recreated = !self.is_of_same_stream(first, contents);
             match std::mem::replace(&mut self.expects, Expected::Next) {
                 Expected::Next => {}
@@ -327,6 +323,23 @@ impl Model {
             self.expected_reports.push_back(report);
         }
         Ok(())
+    }
+
+    /// What the start of a page shows of the stream, and of its first record.
+    fn read_start(&mut self, page: &ReadResult, from: &Cursor, now: Timestamp) {
+        if page.start == PageStart::Continued {
+            return;
+        }
+        self.knows_stream &= from.iterator.is_none();
+        let minute = Duration::from_secs(60);
+        let was_shown = self.stream_shown.is_some_and(|at| now.since(at) < minute);
+        let is_in_doubt = page.start != PageStart::AtPosition || !was_shown;
+        self.knows_stream &= !(page.records.is_empty() && is_in_doubt);
+        self.expects = match (self.expects, page.start) {
+            (Expected::Oldest, _) => Expected::Oldest,
+            (_, PageStart::AtPosition) => Expected::AtPosition,
+            _ => Expected::Next,
+        };
     }
 
     fn is_at(&self, record: &Record) -> bool {
