@@ -67,7 +67,7 @@ impl Daemon {
         history.record(shards(listed), source.now);
     }
 
-    /// The shards that the last listing lacks and a read of which tells whether they exist.
+    /// The shards that the last listing lacks, but that may exist: only a read can tell.
     pub(super) fn doubtful(&self, rows: &Rows) -> BTreeSet<ShardId> {
         let history = self.history.as_ref();
         history.map_or_else(BTreeSet::new, |it| doubtful_shards(it, &rows.leases()))
