@@ -2,7 +2,7 @@
 //!
 //! A child shard gets its row when its parents are resolved (see [`crate::shard::lineage`]). The
 //! row of a resolved shard stays until the stream no longer has the shard, or it would be read
-//! again. The row of a shard that is not resolved stays, whatever is listed: only reading the shard
+//! again: several listings must lack it, and a read must be refused ([`doubtful_shards`]). The row of a shard that is not resolved stays, whatever is listed: only reading the shard
 //! can show that it no longer exists, and its consumer then ends it.
 //!
 //! A row belongs to a shard with its name and its starting sequence number. The same name with
@@ -23,15 +23,15 @@ pub struct LeaseRowPlan {
     pub insert: Vec<Lease>,
     /// Rows that differ from those of the store by their `shard_start`.
     pub set_start: Vec<Lease>,
-    /// The listing lacks the parent of a listed shard although the parent is not resolved. It says
-    /// nothing about that family of shards, and should be repeated soon.
+    /// The listing lacks the parent of a listed shard although the parent is not resolved, or may
+    /// exist. It says nothing about that family of shards, and should be repeated soon.
     pub is_inconsistent: bool,
 }
 
 /// Why a lease row is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RemovalReason {
-    /// The shard is resolved and no longer listed.
+    /// The shard is resolved and no longer exists.
     Resolved,
     /// The stream was deleted and created again: another shard has the name.
     Recreated,
@@ -99,6 +99,22 @@ pub fn plan_lease_rows(
     plan
 }
 
+/// The shards that the last listing lacks, and that count as gone once a read from their oldest
+/// record is refused as well ([`ListingHistory::handle_refusal`]).
+pub fn doubtful_shards(listings: &ListingHistory, rows: &[Lease]) -> BTreeSet<ShardId> {
+    let rows = rows.iter().filter_map(|row| match &row.key.unit {
+        Unit::Shard(shard) => Some((shard, row)),
+        Unit::QueueSlot(_) => None,
+    });
+    let rows: BTreeMap<_, _> = rows.collect();
+    let parents = lineage::unlisted_parents(listings.shards(), |shard| rows.contains_key(shard));
+    let resolved = rows.iter().filter(|(shard, row)| {
+        row.checkpoint.position == Position::ShardEnd && listings.is_absent(shard)
+    });
+    let resolved = resolved.map(|(shard, _)| *shard);
+    parents.into_iter().chain(resolved).cloned().collect()
+}
+
 /// New shards start at the mapping's position, children included: one that is a time excludes no
 /// record that arrived in a child later.
 fn plan_shards(
@@ -131,17 +147,16 @@ fn plan_shards(
         .iter()
         .map(|(shard, row)| (*shard, &row.checkpoint.position));
     let checkpoints = checkpoints.collect();
-    plan.is_inconsistent = lineage::is_inconsistent(listed, &checkpoints);
-    for shard in lineage::readable(listed, &checkpoints) {
+    plan.is_inconsistent = lineage::is_inconsistent(listings, &checkpoints);
+    for shard in lineage::readable(listings, &checkpoints) {
         if !rows.contains_key(&shard.id) {
             let unit = Unit::Shard(shard.id.detached());
             plan.insert(mapping, unit, position.clone(), detached_start(shard));
         }
     }
-    let ids: BTreeSet<_> = listed.iter().map(|shard| &shard.id).collect();
     for (shard, row) in rows {
-        let is_absent = !ids.contains(shard) && listings.is_absent(shard);
-        if is_absent && row.checkpoint.position == Position::ShardEnd {
+        let is_gone = listings.is_refused(shard);
+        if is_gone && row.checkpoint.position == Position::ShardEnd {
             plan.remove.push((row.clone(), RemovalReason::Resolved));
         }
     }

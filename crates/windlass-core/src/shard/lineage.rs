@@ -5,7 +5,7 @@
 //!
 //! A listing is not a snapshot: it may lack a shard that exists. So a shard is absent only when
 //! several listings in a row lack it ([`ListingHistory`]), and a parent whose row is not resolved
-//! is never resolved by its absence.
+//! is never resolved by its absence. Whether a shard that is not listed exists, a read tells.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -42,6 +42,8 @@ pub struct ListingHistory {
     counted_at: Option<Timestamp>,
     /// The last listing that had a shard. Entries that no longer matter are removed.
     last_seen: BTreeMap<ShardId, u64>,
+    /// Shards that the last listing lacks, and whose reads were refused as unknown after it.
+    refused: BTreeSet<ShardId>,
 }
 
 /// Closes the shards that are listed as parents: a source may show a parent as open after its
@@ -72,6 +74,7 @@ impl ListingHistory {
             self.last_seen.insert(shard.id.clone(), self.n_listings);
         }
         self.shards = shards;
+        self.refused.clear();
         let n_listings = self.n_listings;
         self.last_seen
             .retain(|_, seen| n_listings - *seen < MIN_ABSENCES);
@@ -87,6 +90,21 @@ impl ListingHistory {
     pub fn is_absent(&self, shard: &ShardId) -> bool {
         MIN_ABSENCES <= self.n_listings && !self.last_seen.contains_key(shard)
     }
+
+    /// A shard that the last listing lacks was read from its oldest record, and the source refused
+    /// that; see [`doubtful_shards`].
+    ///
+    /// [`doubtful_shards`]: crate::lease_rows::doubtful_shards
+    pub fn handle_refusal(&mut self, shard: ShardId, fault: Fault) {
+        if fault == Fault::Gone {
+            self.refused.insert(shard);
+        }
+    }
+
+    /// Whether the last listing lacks a shard, and its read was refused as unknown after it.
+    pub(crate) fn is_refused(&self, shard: &ShardId) -> bool {
+        self.refused.contains(shard)
+    }
 }
 
 /// Whether a failed read shows that its shard no longer exists: several listings in a row lack it
@@ -97,37 +115,53 @@ pub fn is_gone(is_absent: bool, fault: Fault) -> bool {
 
 /// The listed shards whose parents are resolved, by their checkpoints.
 ///
-/// A parent that has neither a row nor a place in the listing has no records left: its retention
-/// period was over before the mapping began. The row of a resolved parent counts only while the
+/// A parent that has neither a row nor a place in the listing is resolved if its read was refused:
+/// the retention period of its records was over before the mapping began. The row of a resolved parent counts only while the
 /// parent is listed: it may be that of a stream that was deleted and created again, whose shard of
 /// this name was not listed yet. It is removed once the parent is absent.
 ///
 /// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-after-resharding.html>
 pub(crate) fn readable<'a>(
-    listed: &'a [Shard],
+    listings: &'a ListingHistory,
     checkpoints: &BTreeMap<&ShardId, &Position>,
 ) -> impl Iterator<Item = &'a Shard> {
+    let listed = listings.shards();
     let ids = ids(listed);
     listed.iter().filter(move |shard| {
         let mut parents = shard.parents.iter();
         parents.all(|parent| match checkpoints.get(parent) {
             Some(checkpoint) => **checkpoint == Position::ShardEnd && ids.contains(parent),
-            None => !ids.contains(parent),
+            None => listings.is_refused(parent),
         })
     })
 }
 
-/// Whether a listing lacks the parent of a listed shard although the parent is not resolved.
+/// Whether the last listing lacks the parent of a listed shard although the parent is not resolved.
 pub(crate) fn is_inconsistent(
-    listed: &[Shard],
+    listings: &ListingHistory,
     checkpoints: &BTreeMap<&ShardId, &Position>,
 ) -> bool {
-    let ids = ids(listed);
-    let mut parents = listed.iter().flat_map(|shard| &shard.parents);
-    parents.any(|parent| {
+    let ids = ids(listings.shards());
+    let mut parents = listings.shards().iter().flat_map(|shard| &shard.parents);
+    let lacks_unresolved = parents.any(|parent| {
         let checkpoint = checkpoints.get(parent);
         !ids.contains(parent) && checkpoint.is_some_and(|it| **it != Position::ShardEnd)
-    })
+    });
+    let unknown = unlisted_parents(listings.shards(), |shard| checkpoints.contains_key(shard));
+    lacks_unresolved || unknown.iter().any(|parent| !listings.is_refused(parent))
+}
+
+/// The parents of new shards that have neither a row nor a place in the listing.
+pub(crate) fn unlisted_parents(
+    listed: &[Shard],
+    has_row: impl Fn(&ShardId) -> bool,
+) -> BTreeSet<&ShardId> {
+    let ids = ids(listed);
+    let new = listed.iter().filter(|shard| !has_row(&shard.id));
+    let parents = new.flat_map(|shard| &shard.parents);
+    parents
+        .filter(|parent| !ids.contains(parent) && !has_row(parent))
+        .collect()
 }
 
 fn ids(listed: &[Shard]) -> BTreeSet<&ShardId> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use windlass_core::ids::ShardId;
 use windlass_core::mapping::MappingId;
-use windlass_core::shard::lineage::{ListingHistory, Shard};
+use windlass_core::shard::lineage::ListingHistory;
 use windlass_core::time::Timestamp;
 
 use super::absent_shards::KnownListings;
@@ -41,8 +41,8 @@ struct Listing {
 }
 
 impl Discovery {
-    /// Whether a listing is due; if so, it counts as started.
-    pub(super) fn start(&mut self, mapping: &MappingId, now: Timestamp) -> bool {
+    /// If a listing is due, it counts as started: the listings before it.
+    pub(super) fn start(&mut self, mapping: &MappingId, now: Timestamp) -> Option<ListingHistory> {
         let listings = self.listings.entry(mapping.clone());
         let listing = listings.or_insert_with(|| Listing {
             due: now,
@@ -56,19 +56,19 @@ impl Discovery {
             known: KnownListings::default(),
             n_ended: 0,
         });
-        let starts = !listing.in_flight && listing.due <= now;
-        if starts {
-            listing.in_flight = true;
-            listing.known.start();
+        if listing.in_flight || now < listing.due {
+            return None;
         }
-        starts
+        listing.in_flight = true;
+        listing.known.start();
+        Some(listing.history.clone())
     }
 
-    /// A listing has ended; `None` if it failed.
+    /// A listing has ended: the listings until then, `None` if it failed.
     pub(super) fn handle_end(
         &mut self,
         mapping: &MappingId,
-        shards: Option<Vec<Shard>>,
+        history: Option<ListingHistory>,
         interval: Duration,
         now: Timestamp,
     ) {
@@ -76,11 +76,11 @@ impl Discovery {
             return;
         };
         listing.in_flight = false;
-        let Some(shards) = shards else {
+        let Some(history) = history else {
             listing.due = now + listing.delay.next_delay();
             return;
         };
-        listing.history.record(shards, now);
+        listing.history = history;
         listing.is_known = true;
         listing.n_ended = listing.known.n_started();
         listing.is_compared = false;
@@ -163,16 +163,16 @@ mod tests {
         let (mapping, mut discovery) = (MappingId::new("m"), Discovery::default());
         let at = |seconds: u64| Timestamp::from_millis(seconds * 1000);
         let interval = Duration::from_secs(30);
-        assert!(discovery.start(&mapping, at(0)));
-        assert!(!discovery.start(&mapping, at(0)));
+        assert!(discovery.start(&mapping, at(0)).is_some());
+        assert!(discovery.start(&mapping, at(0)).is_none());
         discovery.handle_shard_end(&mapping, at(1));
-        discovery.handle_end(&mapping, Some(Vec::new()), interval, at(2));
-        assert!(discovery.start(&mapping, at(2)));
+        discovery.handle_end(&mapping, Some(ListingHistory::default()), interval, at(2));
+        assert!(discovery.start(&mapping, at(2)).is_some());
         discovery.handle_end(&mapping, None, interval, at(3));
         let due = discovery.due(&mapping).unwrap();
         assert!(at(3) < due && due < at(5));
-        assert!(discovery.start(&mapping, due));
-        discovery.handle_end(&mapping, Some(Vec::new()), interval, at(5));
+        assert!(discovery.start(&mapping, due).is_some());
+        discovery.handle_end(&mapping, Some(ListingHistory::default()), interval, at(5));
         assert_eq!(discovery.due(&mapping), Some(at(35)));
     }
 
@@ -182,8 +182,8 @@ mod tests {
         let interval = Duration::from_secs(30);
         let mut now = Timestamp::EPOCH;
         let mut next = |is_inconsistent: bool| {
-            assert!(discovery.start(&mapping, now));
-            discovery.handle_end(&mapping, Some(Vec::new()), interval, now);
+            assert!(discovery.start(&mapping, now).is_some());
+            discovery.handle_end(&mapping, Some(ListingHistory::default()), interval, now);
             for _ in 0..2 {
                 let rows = std::iter::empty();
                 discovery.handle_comparison(&mapping, is_inconsistent, rows, now);

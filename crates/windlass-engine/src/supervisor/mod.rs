@@ -13,6 +13,7 @@ mod discovery;
 mod lease_totals;
 mod leases;
 mod schedule;
+mod stream_listing;
 mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,7 @@ use self::connections::{Connection, Connections};
 use self::discovery::Discovery;
 use self::lease_totals::LeaseTotals;
 use self::schedule::Schedule;
+use self::stream_listing::StreamListing;
 use self::tasks::{Subject, TaskEnd, Tasks};
 use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
@@ -302,10 +304,17 @@ impl Supervisor {
             };
             if let Connection::Stream { reader, .. } = &connected.connection {
                 board.set_clock_difference(id, reader.clock_difference());
-                if self.discovery.start(id, now) {
-                    let reader = Arc::clone(reader);
-                    self.tasks
-                        .spawn_listing(id.clone(), async move { reader.list_shards().await });
+                if let Some(history) = self.discovery.start(id, now) {
+                    let listing = StreamListing {
+                        reader: Arc::clone(reader),
+                        history,
+                        rows: self
+                            .known
+                            .get(id)
+                            .map_or_else(Vec::new, |it| it.leases.clone()),
+                        clock: self.context.clock,
+                    };
+                    self.tasks.spawn_listing(id.clone(), listing.run());
                 }
             }
         }

@@ -8,7 +8,7 @@ use windlass_core::lease::{LeaseKey, Unit};
 use windlass_core::mapping::MappingId;
 use windlass_core::reconcile::Running;
 use windlass_core::shard::Finish;
-use windlass_core::shard::lineage::Shard;
+use windlass_core::shard::lineage::ListingHistory;
 
 use crate::ports::PortError;
 use crate::stop::Stop;
@@ -23,7 +23,7 @@ pub(super) struct Tasks {
 
 pub(super) enum TaskEnd {
     Unit(LeaseKey, Option<Finish>),
-    Listing(MappingId, Result<Vec<Shard>, PortError>),
+    Listing(MappingId, Result<ListingHistory, PortError>),
     Panic(Subject, JoinError),
 }
 
@@ -70,7 +70,7 @@ impl Tasks {
     pub(super) fn spawn_listing(
         &mut self,
         mapping: MappingId,
-        list: impl Future<Output = Result<Vec<Shard>, PortError>> + Send + 'static,
+        list: impl Future<Output = Result<ListingHistory, PortError>> + Send + 'static,
     ) {
         let of_task = mapping.clone();
         let task = self

@@ -166,6 +166,64 @@ async fn an_unknown_position_counts_as_trimmed_after_the_next_listing() {
     assert_eq!(status.counts.recreated_shards.get(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_parent_that_was_never_listed_is_read_before_its_child() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    stream.put(0, br#"{"n":0}"#);
+    stream.follow(0, 1);
+    stream.put(1, br#"{"n":1}"#);
+    stream.hide(0, true);
+    let id = daemon.map("stream/orders", "f", 1).await;
+    pass(300).await;
+    assert_eq!(function.n_calls(), 0, "the child waits");
+    stream.hide(0, false);
+    until("both are read", || is_saved(&daemon, "1", &after("0"))).await;
+    assert_eq!(function.n_calls(), 2);
+    let order = daemon.store.saves();
+    assert_eq!(order[0].0.unit.name(), "shard:0");
+    assert_eq!(daemon.status(&id).counts.lost_shards.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parent_that_left_the_stream_before_the_mapping_began_delays_nothing() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    daemon.adapters.function("f");
+    stream.follow(0, 1);
+    stream.put(1, b"{}");
+    stream.remove(0);
+    let id = daemon.map("stream/orders", "f", 1).await;
+    pass(5).await;
+    assert_eq!(daemon.checkpoint(&id, "1"), after("0"));
+    let status = daemon.status(&id);
+    assert_eq!(status.counts.lost_shards.get(), 0);
+    assert_eq!(status.notice, None);
+    assert_eq!(daemon.store.leases_of(&id).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_finished_shard_that_listings_lack_is_not_read_again() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    stream.put(0, b"{}");
+    stream.follow(0, 1);
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("it has ended", || {
+        is_saved(&daemon, "0", &Position::ShardEnd)
+    })
+    .await;
+    stream.hide(0, true);
+    pass(300).await;
+    stream.hide(0, false);
+    pass(60).await;
+    assert_eq!(function.n_calls(), 1);
+    stream.remove(0);
+    until("its row is gone", || daemon.store.leases_of(&id).len() == 1).await;
+}
+
 /// Whether a checkpoint was ever saved.
 fn is_saved(daemon: &Daemon, shard: &str, position: &Position) -> bool {
     let name = format!("shard:{shard}");

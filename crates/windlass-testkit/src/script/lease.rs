@@ -5,6 +5,7 @@
 //! queue
 //! > list SHARDS              plans the rows for a listing of shards, and changes them
 //! sync                       plans the rows by the last listing again, and changes them
+//! gone SHARD                 the source refuses reads of the shard as unknown from now on
 //! pause DURATION             the next listing comes so long after the one before, instead of 30 s
 //! save UNIT POSITION         writes the checkpoint of a row
 //! row UNIT                   adds a row
@@ -21,7 +22,7 @@
 //! (`@MILLISECONDS`), `latest` (only of a stream), or the sequence number of the last resolved record. A `UNIT` is the name of a
 //! shard or the number of a queue slot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -29,11 +30,12 @@ use goldenscript::{Command, Context, Runner};
 use windlass_core::arn::{Arn, StreamKind};
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit};
-use windlass_core::lease_rows::{RemovalReason, plan_lease_rows};
+use windlass_core::lease_rows::{RemovalReason, doubtful_shards, plan_lease_rows};
 use windlass_core::mapping::{
     DesiredState, MappingId, QueueSettings, QueueSource, Revision, Source, StreamSettings,
     StreamSource,
 };
+use windlass_core::outcome::Fault;
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::reconcile::{Action, Running, reconcile};
 use windlass_core::shard::lineage::{ListingHistory, Shard};
@@ -53,6 +55,7 @@ pub struct LeaseRunner {
     rows: BTreeMap<LeaseKey, Lease>,
     running: BTreeMap<LeaseKey, Running>,
     listings: ListingHistory,
+    gone: BTreeSet<ShardId>,
     now: Timestamp,
     /// Until the next listing.
     pause: Duration,
@@ -68,6 +71,7 @@ impl Default for LeaseRunner {
             rows: BTreeMap::new(),
             running: BTreeMap::new(),
             listings: ListingHistory::default(),
+            gone: BTreeSet::new(),
             now: Timestamp::EPOCH,
             pause: LISTING_INTERVAL,
         }
@@ -116,6 +120,9 @@ impl LeaseRunner {
                 };
             }
             "queue" => self.source = queue(),
+            "gone" => {
+                self.gone.insert(ShardId::from(arguments.word()?.as_str()));
+            }
             "pause" => self.pause = duration(&arguments.word()?)?,
             "save" => {
                 let key = self.key(&arguments.word()?);
@@ -157,7 +164,17 @@ impl LeaseRunner {
     fn list(&mut self, shards: Vec<Shard>) -> Result<String, ScriptError> {
         self.now = self.now + std::mem::replace(&mut self.pause, LISTING_INTERVAL);
         self.listings.record(shards, self.now);
-        self.sync()
+        let rows: Vec<_> = self.rows.values().cloned().collect();
+        let mut reads = String::new();
+        for shard in doubtful_shards(&self.listings, &rows) {
+            if self.gone.contains(&shard) {
+                writeln!(reads, "{shard} is refused")?;
+                self.listings.handle_refusal(shard, Fault::Gone);
+            } else {
+                writeln!(reads, "{shard} is read")?;
+            }
+        }
+        Ok(reads + &self.sync()?)
     }
 
     fn sync(&mut self) -> Result<String, ScriptError> {

@@ -3,11 +3,11 @@
 //! The core decides what the rows are, what runs and which shards are gone. The consumers are simple
 //! ones: they deliver in order, save now and then, and stop anywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use windlass_core::ids::ShardId;
 use windlass_core::lease::{Lease, LeaseKey};
-use windlass_core::lease_rows::{LeaseRowPlan, plan_lease_rows};
+use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason, doubtful_shards, plan_lease_rows};
 use windlass_core::mapping::{DesiredState, Revision};
 use windlass_core::outcome::Fault;
 use windlass_core::position::Position;
@@ -29,7 +29,11 @@ pub(super) struct Daemon {
     history: Option<ListingHistory>,
     /// The last listing.
     pub(super) listed: Vec<Listed>,
+    /// Listings so far.
+    n_listings: u64,
     pub(super) absences: Absences,
+    /// Shards that the last listing lacks and whose reads were refused as unknown.
+    refused: BTreeSet<ShardId>,
     consumers: BTreeMap<LeaseKey, Consumer>,
 }
 
@@ -38,6 +42,8 @@ struct Consumer {
     epoch: u64,
     /// After the last record that it delivered.
     position: Position,
+    /// How many listings there were when the source first refused the position as unknown.
+    refused_at: Option<u64>,
 }
 
 impl Daemon {
@@ -49,14 +55,31 @@ impl Daemon {
 
     /// A listing has succeeded.
     pub(super) fn record(&mut self, listed: Vec<Listed>, rows: &Rows, source: &Source) {
+        self.n_listings += 1;
         if !listed.is_empty() {
             let known = source.shards().map(|(id, _)| id);
             let known = known.chain(rows.shards().map(|(id, _)| id));
             self.absences.record(&listed, known, source.now);
             self.listed.clone_from(&listed);
+            self.refused.clear();
         }
         let history = self.history.get_or_insert_default();
         history.record(shards(listed), source.now);
+    }
+
+    /// The shards that the last listing lacks, but that may exist: only a read can tell.
+    pub(super) fn doubtful(&self, rows: &Rows) -> BTreeSet<ShardId> {
+        let history = self.history.as_ref();
+        history.map_or_else(BTreeSet::new, |it| doubtful_shards(it, &rows.leases()))
+    }
+
+    fn handle_refusal(&mut self, shard: &ShardId, fault: Fault) {
+        if let Some(history) = &mut self.history {
+            history.handle_refusal(shard.clone(), fault);
+        }
+        if fault == Fault::Gone {
+            self.refused.insert(shard.clone());
+        }
     }
 
     /// Compares the rows with the last listing, and what runs with the rows; returns whether the
@@ -74,8 +97,17 @@ impl Daemon {
         if !plan.is_empty() {
             trace.record(|| describe(&plan));
         }
+        rows.check_consistency(&plan, &self.listed, &self.refused)?;
+        for (row, reason) in &plan.remove {
+            let shard = rows::shard(&row.key);
+            let is_proven = self.absences.are_proof(shard) && self.refused.contains(shard);
+            ensure(
+                *reason != RemovalReason::Resolved || is_proven,
+                "checkpoint",
+                || format!("the row of {shard} is removed without proof"),
+            )?;
+        }
         rows.apply(plan, &self.listed, source)?;
-        rows.check_consistency(is_inconsistent, &self.listed)?;
         rows.check_starts(&self.listed)?;
         self.reconcile(rows);
         Ok(is_inconsistent)
@@ -92,7 +124,12 @@ impl Daemon {
             match action {
                 Action::Start(key) => {
                     if let Some((epoch, position)) = rows.take(&key) {
-                        self.consumers.insert(key, Consumer { epoch, position });
+                        let consumer = Consumer {
+                            epoch,
+                            position,
+                            refused_at: None,
+                        };
+                        self.consumers.insert(key, consumer);
                     }
                 }
                 Action::Stop(key) => {
@@ -119,6 +156,18 @@ impl World {
     pub(super) fn read_any(&mut self) -> Result<(), BrokenInvariant> {
         let picked = self.daemon.pick(&mut self.rng);
         picked.map_or(Ok(()), |key| self.read(&key))
+    }
+
+    /// After a listing: reads the shards that it lacks and that may exist.
+    pub(super) fn look_for_doubtful(&mut self) {
+        for shard in self.daemon.doubtful(&self.rows) {
+            let result = self.page(&shard, &Position::TrimHorizon);
+            self.trace
+                .record(|| format!("{shard} is not listed: {result:?}"));
+            if let Err(fault) = result {
+                self.daemon.handle_refusal(&shard, fault);
+            }
+        }
     }
 
     /// One consumer ends unasked; it starts again from its checkpoint.
@@ -157,6 +206,7 @@ impl World {
             .record(|| format!("{shard} reads {from:?}: {result:?}"));
         match result {
             Ok(page) => {
+                consumer.refused_at = None;
                 if self.rows.is_former(shard, &self.source) && !page.records.is_empty() {
                     self.source.read_by_former(shard);
                 }
@@ -168,8 +218,17 @@ impl World {
                     consumer.position = Position::ShardEnd;
                 }
             }
-            Err(Fault::Trimmed | Fault::UnknownPosition) => {
+            Err(Fault::Trimmed) => {
                 consumer.position = Position::TrimHorizon;
+                consumer.refused_at = None;
+            }
+            // Another stream may have the name, which the next listing tells.
+            Err(Fault::UnknownPosition) => {
+                let n_listings = self.daemon.n_listings;
+                if *consumer.refused_at.get_or_insert(n_listings) < n_listings {
+                    consumer.position = Position::TrimHorizon;
+                    consumer.refused_at = None;
+                }
             }
             Err(fault) => {
                 let history = self.daemon.history.as_ref();

@@ -78,11 +78,8 @@ impl Listings {
         let mut happens = |chance: u64| faulty && rng.per_mille(chance);
         listed.retain(|_| !happens(lies.lacks_shard));
         keep_needed(&mut listed, truth, |id| {
-            let row = rows.of(id);
-            row.is_none() || {
-                let is_needed = source.plan.refuses_existing || rows.is_ended(id);
-                is_needed && PROOF <= absences.after(id, source.now).0
-            }
+            let is_proven = PROOF <= absences.after(id, source.now).0;
+            source.plan.refuses_existing && (rows.of(id).is_none() || is_proven)
         });
         for it in &mut listed {
             // Some sources never list a shard as closed.
@@ -97,8 +94,8 @@ impl Listings {
     }
 }
 
-/// Where a shard that exists may be refused as unknown, its absence must not be proven as well. A
-/// parent without a row that is not listed counts as resolved.
+/// Where a shard that exists may be refused as unknown, its absence must not be proven as well; of a
+/// shard without a row one absence is enough.
 fn keep_needed(listed: &mut Vec<Listed>, truth: Vec<Listed>, is_needed: impl Fn(&ShardId) -> bool) {
     let ids: BTreeSet<_> = listed.iter().map(|it| it.shard.id.clone()).collect();
     let missing = truth

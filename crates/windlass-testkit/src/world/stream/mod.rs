@@ -8,10 +8,11 @@
 //!   stream, and no record overtakes an earlier one of its key;
 //! - `checkpoint`: a position short of the end is dropped only when the stream was created again, or
 //!   with the proof that its shard is gone: three listings without it, at least 10 s apart, and a
-//!   refused read; the row of a finished shard stays while the shard exists;
+//!   refused read; the row of a finished shard goes by the same proof alone;
 //! - `start`: a row has the starting sequence number of its shard, if it is listed, and a shard of a
 //!   stream that was created again is read from the mapping's position for that;
-//! - `repeated`: a listing is repeated soon when it lacks a parent that is not resolved, and only then;
+//! - `repeated`: a listing is repeated soon when it lacks a parent that is not resolved or, without a
+//!   row, is not refused as unknown, and only then;
 //! - `phantom`: a row is of a shard that has existed;
 //! - `lost` and `stuck`: once the listings are true, everything is delivered within ten minutes, and
 //!   there is one row for each shard.
@@ -180,6 +181,7 @@ impl World {
             format!("{since_start:>7} listing {listed:?}")
         });
         self.daemon.record(listed, &self.rows, &self.source);
+        self.look_for_doubtful();
         if !self.sync()? {
             self.listing_due = now + LISTING_INTERVAL;
         }

@@ -1,6 +1,6 @@
 //! The lease rows of the mapping, and what is checked whenever they change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use windlass_core::arn::{Arn, StreamKind};
 use windlass_core::ids::ShardId;
@@ -78,10 +78,6 @@ impl Rows {
         }
     }
 
-    pub(super) fn is_ended(&self, shard: &ShardId) -> bool {
-        self.of(shard).is_some_and(|row| is_ended(&row.lease))
-    }
-
     /// Whether a row is of a former stream, or was taken for one of the present stream later.
     pub(super) fn is_former(&self, shard: &ShardId, source: &Source) -> bool {
         let row = self.of(shard);
@@ -114,15 +110,27 @@ impl Rows {
     /// Whether the last listing lacks a parent that is not resolved: it must be repeated soon.
     pub(super) fn check_consistency(
         &self,
-        is_inconsistent: bool,
+        plan: &LeaseRowPlan,
         listed: &[Listed],
+        refused: &BTreeSet<ShardId>,
     ) -> Result<(), BrokenInvariant> {
         let lacks = |parent: &ShardId| !listed.iter().any(|it| it.shard.id == *parent);
-        let parents = listed.iter().flat_map(|it| &it.shard.parents);
-        let mut rows = parents.filter(|it| lacks(it)).filter_map(|it| self.of(it));
-        let unresolved = rows.find(|row| !is_ended(&row.lease));
-        ensure(is_inconsistent == unresolved.is_some(), "repeated", || {
-            format!("a listing is inconsistent: {is_inconsistent}, and lacks {unresolved:?}")
+        let removed: BTreeSet<_> = plan.remove.iter().map(|(row, _)| id(row)).collect();
+        let is_new = |it: &Listed| {
+            let id = &it.shard.id;
+            self.of(id).is_none() || removed.contains(id)
+        };
+        let mut families = listed.iter().flat_map(|it| {
+            let parents = it.shard.parents.iter().filter(|parent| lacks(parent));
+            parents.map(move |parent| (it, parent))
+        });
+        let unresolved = families.find(|(child, parent)| match self.of(parent) {
+            Some(row) => !is_ended(&row.lease),
+            None => is_new(child) && !refused.contains(*parent),
+        });
+        let found = plan.is_inconsistent;
+        ensure(found == unresolved.is_some(), "repeated", || {
+            format!("a listing is inconsistent: {found}, and lacks {unresolved:?}")
         })
     }
 
@@ -210,7 +218,6 @@ impl Rows {
                 })?;
                 let is_present = row.generation == source.generation;
                 let exists = is_present && source.get(shard).is_some();
-                let exists = exists && source.plan.refuses_existing;
                 ensure(!exists, "checkpoint", || {
                     format!("the row of {shard} is removed, which exists")
                 })

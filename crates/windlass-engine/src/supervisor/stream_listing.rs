@@ -1,0 +1,70 @@
+//! One listing of a stream, with the reads that tell whether shards that it lacks still exist.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::{self, StreamExt};
+use windlass_core::lease::Lease;
+use windlass_core::lease_rows::doubtful_shards;
+use windlass_core::position::{Cursor, Position};
+use windlass_core::shard::lineage::ListingHistory;
+
+use crate::clock::Clock;
+use crate::ports::{PortError, ReadLimits, ResponseMemory, StreamReader, chain};
+
+/// Reads at a time.
+const MAX_READS: usize = 8;
+
+/// Of each read, for one record at most.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) struct StreamListing {
+    pub(super) reader: Arc<dyn StreamReader>,
+    /// The listings before this one.
+    pub(super) history: ListingHistory,
+    /// Those of the mapping when the listing starts.
+    pub(super) rows: Vec<Lease>,
+    pub(super) clock: Clock,
+}
+
+impl StreamListing {
+    /// Returns the listings until this one.
+    pub(super) async fn run(self) -> Result<ListingHistory, PortError> {
+        let mut history = self.history;
+        let shards = self.reader.list_shards().await?;
+        history.record(shards, self.clock.now());
+        let reads = doubtful_shards(&history, &self.rows).into_iter();
+        let reads = reads.map(async |shard| {
+            let oldest = Cursor::at(Position::TrimHorizon);
+            let limits = ReadLimits {
+                max_records: 1,
+                memory: &OneRecord,
+                timeout: READ_TIMEOUT,
+            };
+            let result = self.reader.read(&shard, &oldest, limits).await;
+            (shard, result)
+        });
+        let mut reads = stream::iter(reads).buffer_unordered(MAX_READS);
+        while let Some((shard, result)) = reads.next().await {
+            if let Err(error) = result {
+                tracing::debug!(%shard, error = chain(&error), "a shard that is not listed");
+                history.handle_refusal(shard, error.fault);
+            }
+        }
+        drop(reads);
+        Ok(history)
+    }
+}
+
+/// A record is read only if its shard exists after all, and is dropped at once: it gets no memory of
+/// the budget.
+#[derive(Debug)]
+struct OneRecord;
+
+#[async_trait]
+impl ResponseMemory for OneRecord {
+    async fn reserve(&self, _: Option<usize>) -> usize {
+        1
+    }
+}
