@@ -12,6 +12,7 @@ use windlass_core::mapping::{
 };
 use windlass_core::validate;
 
+use super::bounded_reader::BoundedReader;
 use crate::ports::{AdapterFactory, PortError, QueueReader, StreamReader, Target, chain};
 use crate::run_unit::UnitSource;
 use crate::status::StatusBoard;
@@ -133,7 +134,9 @@ impl Connection {
     fn new(mapping: &Mapping, adapters: &dyn AdapterFactory) -> Result<Self, PortError> {
         Ok(match &mapping.source {
             Source::Stream(source) => Self::Stream {
-                reader: adapters.stream(source, &mapping.function)?,
+                reader: Arc::new(BoundedReader::new(
+                    adapters.stream(source, &mapping.function)?,
+                )),
                 source: source.clone(),
             },
             Source::Queue(source) => Self::Queue {

@@ -7,6 +7,7 @@
 //! the same however many mappings there are.
 
 mod absent_shards;
+mod bounded_reader;
 mod connections;
 mod discovery;
 mod lease_totals;
