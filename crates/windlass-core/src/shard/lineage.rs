@@ -116,9 +116,10 @@ pub fn is_gone(is_absent: bool, fault: Fault) -> bool {
 /// The listed shards whose parents are resolved, by their checkpoints.
 ///
 /// A parent that has neither a row nor a place in the listing is resolved if its read was refused:
-/// the retention period of its records was over before the mapping began. The row of a resolved parent counts only while the
-/// parent is listed: it may be that of a stream that was deleted and created again, whose shard of
-/// this name was not listed yet. It is removed once the parent is absent.
+/// the retention period of its records was over before the mapping began. The row of a resolved
+/// parent counts only while the parent is listed: it may be that of a stream that was deleted and
+/// created again, whose shard of this name was not listed yet. It is removed once the parent is
+/// absent.
 ///
 /// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-using-sdk-java-after-resharding.html>
 pub(crate) fn readable<'a>(

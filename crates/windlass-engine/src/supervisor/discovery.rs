@@ -17,6 +17,10 @@ const LISTING_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::
 /// Delays after listings that lack the parent of a listed shard.
 const INCONSISTENT_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// Inconsistent listings in a row after which the status shows them: a single one is normal while
+/// shards split or merge.
+const SHOWN_INCONSISTENT: u32 = 3;
+
 #[derive(Debug, Default)]
 pub(super) struct Discovery {
     listings: BTreeMap<MappingId, Listing>,
@@ -35,6 +39,8 @@ struct Listing {
     /// Whether the lease rows were compared with the last listing.
     is_compared: bool,
     inconsistent_delay: RetryDelay,
+    /// Inconsistent listings in a row.
+    n_inconsistent: u32,
     known: KnownListings,
     /// The number of the last listing that has succeeded, by the order of their starts.
     n_ended: u64,
@@ -53,6 +59,7 @@ impl Discovery {
             is_known: false,
             is_compared: true,
             inconsistent_delay: RetryDelay::new(INCONSISTENT_DELAYS.0, INCONSISTENT_DELAYS.1),
+            n_inconsistent: 0,
             known: KnownListings::default(),
             n_ended: 0,
         });
@@ -105,19 +112,20 @@ impl Discovery {
     }
 
     /// The lease rows were compared with the last listing, which is repeated soon if it is
-    /// inconsistent. `rows` are the shards that have one.
+    /// inconsistent. `rows` are the shards that have one. Returns whether
+    /// [`SHOWN_INCONSISTENT`] listings in a row were.
     pub(super) fn handle_comparison<'a>(
         &mut self,
         mapping: &MappingId,
         is_inconsistent: bool,
         rows: impl Iterator<Item = &'a ShardId>,
         now: Timestamp,
-    ) {
+    ) -> bool {
         let Some(listing) = self.listings.get_mut(mapping) else {
-            return;
+            return false;
         };
         if std::mem::replace(&mut listing.is_compared, true) {
-            return;
+            return SHOWN_INCONSISTENT <= listing.n_inconsistent;
         }
         let absent = rows.filter(|shard| listing.history.is_absent(shard));
         listing
@@ -126,9 +134,12 @@ impl Discovery {
         if is_inconsistent {
             let delay = listing.inconsistent_delay.next_delay();
             listing.due = listing.due.min(now + delay);
+            listing.n_inconsistent = listing.n_inconsistent.saturating_add(1);
         } else {
             listing.inconsistent_delay.reset();
+            listing.n_inconsistent = 0;
         }
+        SHOWN_INCONSISTENT <= listing.n_inconsistent
     }
 
     /// `None` before the first listing.

@@ -14,6 +14,10 @@ use super::absent_shards::EndingReader;
 use crate::ports::{PortError, chain};
 use crate::run_unit::{UnitSource, run_unit};
 
+/// Why the children of a shard are not read.
+const LACKS_PARENTS: &str = "the list of shards lacks parents of shards that it has, and the source \
+                             does not report them as gone when they are read: their children wait";
+
 impl Supervisor {
     /// Inserts and removes rows of the mappings of this round as shards come and go; returns whether
     /// anything changed.
@@ -47,8 +51,13 @@ impl Supervisor {
                 Unit::Shard(shard) => Some(shard),
                 Unit::QueueSlot(_) => None,
             });
-            self.discovery
+            let is_shown = self
+                .discovery
                 .handle_comparison(&id, plan.is_inconsistent, shards, now);
+            if is_shown {
+                let board = &self.context.board;
+                board.problem(&id, Some(LACKS_PARENTS.to_owned()));
+            }
             changes.insert.extend(plan.insert);
             changes.remove.extend(plan.remove);
             changes.set_start.extend(plan.set_start);

@@ -178,8 +178,11 @@ async fn a_parent_that_was_never_listed_is_read_before_its_child() {
     let id = daemon.map("stream/orders", "f", 1).await;
     pass(300).await;
     assert_eq!(function.n_calls(), 0, "the child waits");
+    let problem = daemon.status(&id).problem.unwrap_or_default();
+    assert!(problem.contains("lacks parents"), "{problem}");
     stream.hide(0, false);
     until("both are read", || is_saved(&daemon, "1", &after("0"))).await;
+    assert_eq!(daemon.status(&id).problem, None);
     assert_eq!(function.n_calls(), 2);
     let order = daemon.store.saves();
     assert_eq!(order[0].0.unit.name(), "shard:0");
