@@ -46,7 +46,7 @@ async fn a_daemon_that_is_restarted_while_it_is_watched() {
     let (endpoint, _, server) = answering(NO_MAPPINGS).await;
     let mut command = tokio::process::Command::from(daemon::command());
     let mut watching = command
-        .args(["status", "--watch", "-o", "json", "--endpoint", &endpoint])
+        .args(["status", "--watch", "--endpoint", &endpoint])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -66,12 +66,12 @@ async fn a_daemon_that_is_restarted_while_it_is_watched() {
         });
         found.await.expect(says);
     };
-    until("[]").await;
+    until("no mappings").await;
     drop(server);
     until("retrying").await;
     let address = endpoint.strip_prefix("http://").unwrap().parse().unwrap();
     let (_, _, _server) = answering_at(address, NO_MAPPINGS).await;
-    until("[]").await;
+    until("no mappings").await;
 
     // It exits when its reader closes the pipe.
     drop(lines);

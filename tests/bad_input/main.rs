@@ -102,6 +102,11 @@ async fn get(address: &str, path: &str) -> std::io::Result<String> {
     Ok(response)
 }
 
+/// The answer of a daemon that has no functions of its own.
+const NO_FUNCTIONS: &str = "HTTP/1.1 404 Not Found\r\nx-amzn-errortype: ResourceNotFoundException\r\n\
+                            content-type: application/json\r\nconnection: close\r\n\
+                            content-length: 2\r\n\r\n{}";
+
 /// A server that sends the same response to every request and counts its connections.
 async fn answering(answer: &'static str) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
     answering_at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), answer).await
@@ -122,7 +127,13 @@ async fn answering_at(
             counted.fetch_add(1, Ordering::Relaxed);
             let mut request = [0; 16 * 1024];
             // A client may disconnect early.
-            if stream.read(&mut request).await.is_ok() {
+            if let Ok(len) = stream.read(&mut request).await {
+                let asks_for_functions = request[..len].starts_with(b"GET /windlass/v1/functions ");
+                let answer = if asks_for_functions {
+                    NO_FUNCTIONS
+                } else {
+                    answer
+                };
                 drop(stream.write_all(answer.as_bytes()).await);
             }
         }
