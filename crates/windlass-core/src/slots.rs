@@ -22,7 +22,7 @@
 //! | S2 | No slot is free while there is a request that may have it. |
 //! | S3 | Functions get slots in turn, and so do the mappings of a function: while one could have a slot, every other gets at most one before it. The requests of a mapping are granted in their order. |
 //! | S4 | A request that has ended is gone at once: it is never granted, and its slot is free. |
-//! | S5 | No mapping takes all slots of the daemon, since a function that hangs may never give its own back. The rule is at [`SlotArbiter::daemon_room`]. |
+//! | S5 | No mapping takes all slots of the daemon, since a function that hangs may never give its own back. The rule is at `SlotArbiter::daemon_room`. |
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
