@@ -104,7 +104,7 @@ impl ShardDriver {
                 limit,
                 timeout,
             } => {
-                let grant = self.memory.grant_read(limit);
+                let grant = self.memory.grant_read(limit, io.clock.now());
                 Box::pin(io.read(from, timeout, grant))
             }
             ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch, self.next_slot.take())),
@@ -136,7 +136,7 @@ impl ShardDriver {
         let now = self.io.clock.now();
         let input = match completion {
             Completion::Read { result, grant } => {
-                self.memory.handle_read(grant, &result);
+                self.memory.handle_read(grant, &result, now);
                 ShardInput::Read(result)
             }
             Completion::Other(input) => input,

@@ -1,7 +1,8 @@
 //! The memory that all mappings of a daemon share, and the backpressure at the daemon's limits.
 //!
-//! A read or a receive starts when memory is available, and reserves it when its response begins to
-//! arrive. What the consumer keeps of the response stays reserved until it is resolved.
+//! A read or a receive starts when memory is available. One that usually returns nothing, a long poll
+//! or a read at the tip of a shard, reserves memory when its response begins to arrive; other reads
+//! reserve it before. What the consumer keeps of the response stays reserved until it is resolved.
 
 mod backpressure;
 mod budget;

@@ -1,9 +1,9 @@
-//! Memory of one response, reserved when the response has begun to arrive.
+//! Memory of one response, reserved at the latest when the response has begun to arrive.
 //!
 //! A call that waits for its response holds no memory, however many wait. While memory is short the
 //! body stays with its sender: nobody reads it from the connection.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -55,6 +55,16 @@ impl ResponseGrant {
         }
     }
 
+    /// With memory that was reserved before the call: the response does not wait for more.
+    pub(super) fn with(self, reservation: Reservation) -> Self {
+        self.lock().reservation.merge(reservation);
+        self
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is reserved for the response, and how long it waited for that.
     pub(super) fn into_parts(self) -> (Reservation, Duration) {
         let state = self.state.into_inner();
@@ -69,6 +79,10 @@ impl ResponseGrant {
 #[async_trait]
 impl ResponseMemory for ResponseGrant {
     async fn reserve(&self, event_bytes: Option<usize>) -> usize {
+        let reserved = self.lock().reservation.amount();
+        if 0 < reserved {
+            return reserved.max(MIN_PAGE_BYTES);
+        }
         // The buffer grows by doubling, and later the events are copied when they are sent.
         let bytes = event_bytes.map_or(self.max_bytes, |bytes| bytes.saturating_mul(2));
         if bytes <= MAX_UNRESERVED {
@@ -76,7 +90,7 @@ impl ResponseMemory for ResponseGrant {
         }
         let start = self.clock.now();
         let reservation = self.backpressure.reserve(&self.account, bytes).await;
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         state.waited += self.clock.now().since(start);
         state.reservation.merge(reservation);
         state.reservation.amount().max(MIN_PAGE_BYTES)

@@ -49,12 +49,12 @@ impl Shard {
             unreadable: None,
         });
         let grant = self.grant(100);
-        self.memory.handle_read(grant, &result);
+        self.memory.handle_read(grant, &result, NOW);
         records
     }
 
     fn grant(&self, max_records: u32) -> ReadGrant {
-        let grant = self.memory.grant_read(max_records).now_or_never();
+        let grant = self.memory.grant_read(max_records, NOW).now_or_never();
         grant.expect("there is memory")
     }
 
@@ -127,12 +127,14 @@ fn pages_are_released_in_any_order() {
 }
 
 #[test]
-fn a_read_that_waits_for_its_response_reserves_nothing() {
-    let shard = Shard::new();
+fn a_read_at_the_tip_reserves_when_its_response_arrives() {
+    let mut shard = Shard::new();
+    shard.read(0, 0, Duration::ZERO);
+    shard.used_by(&[]);
     let grant = shard.grant(10_000);
-    assert_eq!((grant.max_records, shard.budget.used()), (10_000, 0));
-    // An idle shard returns less than a record.
+    assert_eq!((grant.max_records, shard.budget.used()), (FIRST_RECORDS, 0));
     let reserve = |bytes| grant.response.reserve(bytes).now_or_never();
+    // An idle shard returns less than a record.
     assert_eq!(reserve(Some(200)), Some(MIN_PAGE_BYTES));
     assert_eq!(shard.budget.used(), 0);
     assert_eq!(reserve(Some(1_000_000)), Some(2_000_000));
@@ -141,13 +143,39 @@ fn a_read_that_waits_for_its_response_reserves_nothing() {
 
 #[test]
 fn a_response_of_unknown_length_reserves_the_largest_page() {
-    let shard = Shard::new();
+    let mut shard = Shard::new();
+    shard.read(0, 0, Duration::ZERO);
+    shard.used_by(&[]);
     let grant = shard.grant(10_000);
     let max_bytes = grant.response.reserve(None).now_or_never();
     assert_eq!(max_bytes, Some(MAX_PAGE));
     assert_eq!(shard.budget.used(), MAX_PAGE);
     drop(grant);
     assert_eq!(shard.budget.used(), 0);
+}
+
+#[test]
+fn a_read_that_returns_records_reserves_before_it_starts() {
+    let mut shard = Shard::new();
+    // It is unknown how large the first records are.
+    let first = shard.grant(10_000);
+    assert_eq!(
+        (first.max_records, shard.budget.used()),
+        (FIRST_RECORDS, FIRST_BYTES)
+    );
+    let reserved = first.response.reserve(Some(100_000_000)).now_or_never();
+    assert_eq!(reserved, Some(FIRST_BYTES), "it waits for no more");
+    drop(first);
+    drop(shard.read(10, 2_000, Duration::from_secs(9)));
+    shard.used_by(&[]);
+    let grant = shard.grant(100);
+    assert_eq!(shard.budget.used(), 100 * 2 * (2_000 + RECORD_OVERHEAD));
+    drop(grant);
+    // Some servers report every page to end at the tip; a full one does not.
+    drop(shard.read(100, 10, Duration::ZERO));
+    shard.used_by(&[]);
+    let _grant = shard.grant(100);
+    assert!(0 < shard.budget.used());
 }
 
 #[test]
@@ -158,13 +186,15 @@ fn while_memory_is_scarce_a_read_requests_little() {
     full.set(shard.budget.total() / 8 * 7);
     assert_eq!(shard.grant(10_000).max_records, PROBE_RECORDS);
     drop(shard.read(1, 1_000, Duration::from_secs(9)));
+    shard.used_by(&[]);
     assert_eq!(shard.grant(10_000).max_records, 100);
     drop(shard.read(1, 10_000, Duration::from_secs(9)));
+    shard.used_by(&[]);
     let record = 2 * (10_000 + RECORD_OVERHEAD);
     let fitting = u32::try_from(MIN_PAGE_BYTES / record).unwrap();
     assert_eq!(shard.grant(10_000).max_records, fitting);
     full.set(shard.budget.total());
-    assert!(shard.memory.grant_read(1).now_or_never().is_none());
+    assert!(shard.memory.grant_read(1, NOW).now_or_never().is_none());
 }
 
 #[test]
