@@ -91,6 +91,11 @@ impl ListingHistory {
         MIN_ABSENCES <= self.n_listings && !self.last_seen.contains_key(shard)
     }
 
+    /// A shard was read: it exists, although listings lack it.
+    pub fn handle_read(&mut self, shard: ShardId) {
+        self.last_seen.insert(shard, self.n_listings);
+    }
+
     /// A shard that the last listing lacks was read from its oldest record, and the source refused
     /// that; see [`doubtful_shards`].
     ///
@@ -167,4 +172,34 @@ pub(crate) fn unlisted_parents(
 
 fn ids(listed: &[Shard]) -> BTreeSet<&ShardId> {
     listed.iter().map(|shard| &shard.id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_takes_back_what_listings_have_shown() {
+        let shard = |id: &str| Shard {
+            id: ShardId::from(id),
+            parents: Vec::new(),
+            starting_sequence_number: None,
+            is_closed: false,
+        };
+        let mut history = ListingHistory::default();
+        let mut listings = 0;
+        let mut list = |history: &mut ListingHistory, n_listings: u64| {
+            for _ in 0..n_listings {
+                listings += 1;
+                let now = Timestamp::EPOCH + LISTING_DISTANCE * listings;
+                history.record(vec![shard("a")], now);
+            }
+            history.is_absent(&ShardId::from("b"))
+        };
+        assert!(!list(&mut history, MIN_ABSENCES - 1));
+        assert!(list(&mut history, 1));
+        history.handle_read(ShardId::from("b"));
+        assert!(!list(&mut history, MIN_ABSENCES - 1));
+        assert!(list(&mut history, 1));
+    }
 }

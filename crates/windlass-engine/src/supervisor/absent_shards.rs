@@ -31,6 +31,8 @@ pub(super) struct KnownListings(Arc<Mutex<Known>>);
 struct Known {
     /// Shards of rows that several listings in a row lack.
     absent: BTreeSet<ShardId>,
+    /// Absent shards that were read all the same.
+    read: BTreeSet<ShardId>,
     /// Listings that were started.
     n_started: u64,
     /// The number of the listing with which the lease rows were compared last.
@@ -50,6 +52,18 @@ impl KnownListings {
         let mut known = self.lock();
         known.n_compared = n_compared;
         known.absent = absent;
+    }
+
+    /// An absent shard that is read exists: until more listings lack it, its reads may fail.
+    fn handle_read(&self, shard: &ShardId) {
+        let mut known = self.lock();
+        let absent = known.absent.take(shard);
+        known.read.extend(absent);
+    }
+
+    /// The absent shards that were read since the last call.
+    pub(super) fn take_read(&self) -> BTreeSet<ShardId> {
+        std::mem::take(&mut self.lock().read)
     }
 
     fn is_absent(&self, shard: &ShardId) -> bool {
@@ -134,6 +148,9 @@ impl StreamReader for EndingReader {
                     .map_or_else(|error| error.fault == Fault::UnknownPosition, |_| true);
                 if is_settled {
                     *self.lock_refused_at() = None;
+                }
+                if result.is_ok() {
+                    self.listings.handle_read(shard);
                 }
                 result
             }

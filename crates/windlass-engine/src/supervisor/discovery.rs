@@ -127,6 +127,9 @@ impl Discovery {
         if std::mem::replace(&mut listing.is_compared, true) {
             return SHOWN_INCONSISTENT <= listing.n_inconsistent;
         }
+        for shard in listing.known.take_read() {
+            listing.history.handle_read(shard);
+        }
         let absent = rows.filter(|shard| listing.history.is_absent(shard));
         listing
             .known

@@ -207,6 +207,10 @@ impl World {
         match result {
             Ok(page) => {
                 consumer.refused_at = None;
+                let history = self.daemon.history.as_mut();
+                if let Some(history) = history.filter(|it| it.is_absent(shard)) {
+                    history.handle_read(shard.clone());
+                }
                 if self.rows.is_former(shard, &self.source) && !page.records.is_empty() {
                     self.source.read_by_former(shard);
                 }
