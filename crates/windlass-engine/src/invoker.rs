@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::histogram::InvocationMetrics;
 use crate::memory::Backpressure;
 use crate::ports::{Invocation, Target};
-use crate::slots::{Slot, SlotAccount};
+use crate::slots::{NextSlot, Slot, SlotAccount};
 use crate::status::{Counts, StatusBoard};
 
 /// Invokes the function of one mapping.
@@ -28,6 +28,11 @@ pub(crate) struct Invoker {
 }
 
 impl Invoker {
+    /// Requests a slot for the next invocation; a wait for it shows in the status.
+    pub(crate) fn request_slot(&self) -> NextSlot {
+        self.slots.request(&self.backpressure)
+    }
+
     /// Builds the event and sends it. The slot is in use until the function has answered. `newest` is
     /// the time at which the last record arrived, by the clock of its source.
     pub(crate) async fn invoke(

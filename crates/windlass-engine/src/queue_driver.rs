@@ -148,12 +148,7 @@ impl QueueDriver {
             }
             QueueCommand::Invoke(batch) => Box::pin(io.invoke(batch, self.next_slot.take())),
             QueueCommand::RequestSlot => {
-                let Invoker {
-                    slots,
-                    backpressure,
-                    ..
-                } = &io.invoker;
-                self.next_slot.request(slots, backpressure);
+                self.next_slot = io.invoker.request_slot();
                 return ControlFlow::Continue(());
             }
             QueueCommand::CancelSlot => {

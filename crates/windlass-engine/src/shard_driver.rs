@@ -109,12 +109,7 @@ impl ShardDriver {
             }
             ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch, self.next_slot.take())),
             ShardCommand::RequestSlot => {
-                let Invoker {
-                    slots,
-                    backpressure,
-                    ..
-                } = &io.invoker;
-                self.next_slot.request(slots, backpressure);
+                self.next_slot = io.invoker.request_slot();
                 return ControlFlow::Continue(());
             }
             ShardCommand::CancelSlot => {

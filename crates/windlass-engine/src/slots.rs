@@ -167,7 +167,7 @@ impl SlotAccount {
         self.0.slots.lock().arbiter.room(self.0.key)
     }
 
-    fn request(&self, backpressure: &Backpressure) -> NextSlot {
+    pub(crate) fn request(&self, backpressure: &Backpressure) -> NextSlot {
         let mut state = self.0.slots.lock();
         let id = state.arbiter.request(self.0.key);
         let account = self.clone();
@@ -195,10 +195,6 @@ impl SlotAccount {
 }
 
 impl NextSlot {
-    pub(crate) fn request(&mut self, account: &SlotAccount, backpressure: &Backpressure) {
-        *self = account.request(backpressure);
-    }
-
     pub(crate) fn cancel(&mut self) {
         *self = Self::None;
     }
