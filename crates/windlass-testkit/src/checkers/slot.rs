@@ -65,6 +65,18 @@ impl SlotChecker {
         mapping.waiting.push(id);
     }
 
+    /// A request ends before its grant is taken. It was granted at once if it could have a slot, and
+    /// has used the turn of its mapping.
+    ///
+    /// # Errors
+    /// The grant breaks an invariant.
+    pub fn grant_is_not_taken(&mut self, key: MappingKey, id: SlotId) -> Checked {
+        if self.is_eligible(key) {
+            self.granted(id)?;
+        }
+        Ok(())
+    }
+
     pub fn ended(&mut self, id: SlotId) {
         for mapping in self.mappings.values_mut() {
             mapping.waiting.retain(|it| *it != id);

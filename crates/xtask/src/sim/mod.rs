@@ -7,15 +7,13 @@ mod mutant;
 mod mutants;
 mod source_copy;
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
-use crate::command::{cargo, program, root, run as run_command, target};
+use crate::command::{cargo, program, read_output, root, run as run_command, target};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -25,7 +23,7 @@ pub(crate) struct Options {
     /// The first seed
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Number of additional worlds with random seeds; the first seed is printed
+    /// Number of additional worlds whose seeds follow from the commit; the first seed is printed
     #[arg(long, default_value_t = 0)]
     fresh: u64,
     /// Apply each mutant under tests/mutants to a copy of the code and require that a seed fails
@@ -38,7 +36,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Worlds with the seeds from 0, and `fresh` more with random seeds.
+    /// Worlds with the seeds from 0, and `fresh` more with the seeds of the commit.
     pub(crate) fn seeds(seeds: u64, fresh: u64) -> Self {
         Self {
             seeds,
@@ -71,7 +69,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     run_command(&mut build(&root(), &target_dir))?;
     simulate(&target_dir, seeds)?;
     if options.fresh > 0 {
-        simulate(&target_dir, Seeds::fresh(options.fresh))?;
+        simulate(&target_dir, Seeds::of_commit(options.fresh)?)?;
     }
     Ok(())
 }
@@ -89,11 +87,13 @@ struct Seeds {
 }
 
 impl Seeds {
-    /// Random seeds, below 2^40 so that people can copy them.
-    fn fresh(count: u64) -> Self {
-        let random = RandomState::new().build_hasher().finish();
-        let from = random >> 24;
-        Self { count, from }
+    /// Seeds that no commit before had, below 2^40 so that people can copy them. Whoever checks the
+    /// same commit runs the same worlds.
+    fn of_commit(count: u64) -> Result<Self> {
+        let commit = read_output(program("git").args(["rev-parse", "HEAD"]))?;
+        let digits = commit.get(..10).context("a commit has ten digits")?;
+        let from = u64::from_str_radix(digits, 16).context("a commit is a hexadecimal number")?;
+        Ok(Self { count, from })
     }
 
     fn arguments(self) -> [String; 4] {

@@ -149,7 +149,7 @@ impl World {
         self.totals.records += 1;
         self.checker.requested(key, id);
         if self.rng.per_mille(self.plan.ends_untaken) {
-            // Before the grant is taken, if it was granted.
+            self.checker.grant_is_not_taken(key, id)?;
             return self.end(id, trace);
         }
         self.settle(trace)
