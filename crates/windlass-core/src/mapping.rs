@@ -8,6 +8,7 @@ use std::time::Duration;
 use windlass_filter::Criteria;
 
 use crate::arn::{Arn, SourceArn, SourceKind, StreamKind};
+use crate::failure::DestinationArn;
 use crate::position::Position;
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
@@ -128,6 +129,8 @@ pub struct StreamSettings {
     pub batch_size: usize,
     /// 0 to 300 seconds; zero invokes as soon as there is a record.
     pub maximum_batching_window: Duration,
+    /// Where records that are given up are reported.
+    pub on_failure: Option<DestinationArn>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -101,6 +101,13 @@ impl MappingSpec {
         patterns.map(Option::unwrap_or_default).collect()
     }
 
+    /// The ARN of the destination for records that are given up.
+    pub fn on_failure(&self) -> Option<&str> {
+        let destination = self.get("DestinationConfig")?.get("OnFailure")?;
+        let arn = destination.get("Destination")?.as_str()?;
+        (!arn.is_empty()).then_some(arn)
+    }
+
     /// The groups of metrics that are kept.
     pub fn metrics(&self) -> impl Iterator<Item = &str> {
         self.items("MetricsConfig", "Metrics")

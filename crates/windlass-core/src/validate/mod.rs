@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::arn::{SourceArn, SourceKind, StreamKind};
+use crate::failure::DestinationArn;
 use crate::function::FunctionName;
 use crate::mapping::{
     Mapping, MappingRow, QueueSettings, QueueSource, Source, StreamSettings, StreamSource,
@@ -215,6 +216,7 @@ fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> 
         skip_before,
         batch_size: batch_size(spec, SourceKind::Stream(kind)),
         maximum_batching_window: batching_window(spec, SourceKind::Stream(kind)),
+        on_failure: spec.on_failure().and_then(DestinationArn::parse),
     }
 }
 

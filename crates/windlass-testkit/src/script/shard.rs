@@ -117,6 +117,7 @@ impl ShardRunner {
                 skip_before: skip_before.map(|after| START + after),
                 batch_size: arguments.number("batch_size", 100)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,
+                on_failure: None,
             },
             filter: (arguments.key("filter").as_deref() == Some("on"))
                 .then(sample_filter::criteria),

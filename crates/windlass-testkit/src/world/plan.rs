@@ -264,6 +264,7 @@ fn settings(
                 Duration::from_secs(5),
                 Duration::from_secs(60),
             ]),
+            on_failure: None,
         },
         limits: ShardLimits {
             poll_interval,
