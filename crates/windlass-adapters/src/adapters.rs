@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use async_trait::async_trait;
 use futures::future::join_all;
 use windlass_core::arn::{Arn, ArnScope, SourceArn, StreamKind};
-use windlass_core::failure::DestinationArn;
 use windlass_core::function::FunctionName;
-use windlass_core::mapping::{Mapping, QueueSource, StreamSource};
+use windlass_core::mapping::{MappingId, QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
@@ -234,9 +233,13 @@ impl AdapterFactory for Adapters {
 
     fn destination(
         &self,
-        destination: &DestinationArn,
-        _mapping: &Mapping,
-    ) -> Result<Arc<dyn Destination>, PortError> {
+        _mapping: &MappingId,
+        source: &StreamSource,
+        _function: &Arn,
+    ) -> Result<Option<Arc<dyn Destination>>, PortError> {
+        let Some(destination) = &source.settings.on_failure else {
+            return Ok(None);
+        };
         Err(PortError {
             operation: format!("preparing to deliver to {destination}"),
             fault: Fault::Denied,
