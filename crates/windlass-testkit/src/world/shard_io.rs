@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use windlass_core::failure::FailureRecord;
 use windlass_core::outcome::{Fault, Outcome, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
@@ -11,7 +12,7 @@ use windlass_core::record_page::RecordPageBuilder;
 use windlass_core::shard::{Batch, PageStart, ReadResult, UnreadableRecord};
 use windlass_core::time::Timestamp;
 
-use super::plan::{self, FunctionPlan, SourcePlan, StorePlan};
+use super::plan::{self, DestinationPlan, FunctionPlan, SourcePlan, StorePlan};
 use super::{BrokenInvariant, Contents};
 use crate::checkers::ensure;
 use crate::rng::Rng;
@@ -32,6 +33,14 @@ pub(super) struct Function {
     plan: FunctionPlan,
     /// Records of successful invocations.
     pub(super) processed: Vec<bool>,
+}
+
+/// The on-failure destination.
+#[derive(Debug)]
+pub(super) struct Destination {
+    plan: DestinationPlan,
+    /// Records of deliveries that it has accepted.
+    pub(super) delivered: Vec<bool>,
 }
 
 /// The lease row of the shard.
@@ -276,6 +285,44 @@ impl Function {
             self.processed[index] = true;
         }
         Outcome::Success
+    }
+}
+
+impl Destination {
+    pub(super) fn new(plan: DestinationPlan, contents: &Contents) -> Self {
+        Self {
+            plan,
+            delivered: vec![false; contents.len()],
+        }
+    }
+
+    pub(super) fn latency(&self, rng: &mut Rng) -> Duration {
+        rng.millis(self.plan.latency.0, self.plan.latency.1)
+    }
+
+    pub(super) fn deliver(
+        &mut self,
+        contents: &Contents,
+        failure: &FailureRecord,
+        faulty: bool,
+        rng: &mut Rng,
+    ) -> Result<(), Fault> {
+        let failed = faulty && rng.per_mille(self.plan.fault);
+        if !failed || rng.per_mille(self.plan.done_anyway) {
+            mark(&mut self.delivered, contents, failure);
+        }
+        if failed {
+            return Err(plan::fault(rng));
+        }
+        Ok(())
+    }
+}
+
+/// Marks the records of a failure.
+pub(super) fn mark(marks: &mut [bool], contents: &Contents, failure: &FailureRecord) {
+    for record in &*failure.records {
+        let index = contents.index_of(record.sequence_number());
+        marks[index.expect("the checker has checked it")] = true;
     }
 }
 
