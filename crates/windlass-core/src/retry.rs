@@ -32,6 +32,9 @@ pub(crate) struct Attempts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RetryDecision {
     Resolve,
+    /// So many records at the start are done; the others take the place of the batch, without
+    /// failures of their own.
+    ResolveFirst(usize),
     /// Two halves take the place of the batch, each without failures of its own.
     Bisect,
     /// Repeat the whole batch after this delay.
@@ -41,22 +44,27 @@ pub(crate) enum RetryDecision {
 }
 
 impl Attempts {
-    /// Decides what follows an outcome of this batch of `n_records`.
+    /// Decides what follows an outcome of this batch of `n_records`. A response with item failures
+    /// names the record after the first `n_done` as the first that failed.
     ///
-    /// Only an outcome with which the function was reached uses an attempt. A batch that can be
-    /// split uses none: its halves begin anew, and only a single record is ever given up by count.
+    /// Only an outcome with which the function was reached uses an attempt. Progress uses none, and
+    /// neither does a batch that is split.
     ///
     /// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
     pub(crate) fn decide(
         &mut self,
         outcome: &Outcome,
         n_records: usize,
+        n_done: usize,
         settings: &RetrySettings,
         jitter: &mut Jitter,
     ) -> RetryDecision {
         match outcome {
             Outcome::Success => RetryDecision::Resolve,
-            Outcome::FunctionError { .. } => self.fail(n_records, settings, jitter),
+            Outcome::ItemFailures { .. } if 0 < n_done => RetryDecision::ResolveFirst(n_done),
+            Outcome::ItemFailures { .. } | Outcome::FunctionError { .. } => {
+                self.fail(n_records, settings, jitter)
+            }
             Outcome::NotInvoked { cause } => {
                 RetryDecision::Retry(self.not_reached.next(*cause, jitter))
             }
@@ -174,14 +182,11 @@ mod tests {
     }
 
     fn failed() -> Outcome {
-        Outcome::FunctionError {
-            status: 200,
-            error: "Unhandled".to_owned(),
-        }
+        Outcome::function_error(200, "Unhandled")
     }
 
     fn decide(attempts: &mut Attempts, outcome: &Outcome, jitter: &mut Jitter) -> RetryDecision {
-        attempts.decide(outcome, 3, &RetrySettings::default(), jitter)
+        attempts.decide(outcome, 3, 0, &RetrySettings::default(), jitter)
     }
 
     #[track_caller]

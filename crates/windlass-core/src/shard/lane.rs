@@ -22,7 +22,7 @@ use super::settings::ShardConsumerSettings;
 use super::view::Waiting;
 use crate::batch::{BatchId, BatchIds, BatchLimits};
 use crate::event;
-use crate::failure::{FailedResponse, FailureRecord};
+use crate::failure::FailureRecord;
 use crate::mapping::RetrySettings;
 use crate::outcome::{Fault, Outcome};
 use crate::progress::Ticket;
@@ -164,13 +164,25 @@ impl Lane {
         };
         assert_eq!(piece.id, Some(batch), "I3: one invocation is in flight");
         let n_records = piece.records.len();
+        piece.answered(outcome);
+        let n_done = piece.n_done(outcome);
         let attempts = &mut piece.attempts;
-        match attempts.decide(outcome, n_records, &self.retries, jitter) {
+        match attempts.decide(outcome, n_records, n_done, &self.retries, jitter) {
             RetryDecision::Resolve => {
                 self.bytes -= piece.bytes;
                 self.go_on(now);
                 Resolved {
                     tickets: piece.tickets,
+                    dropped: Vec::new(),
+                }
+            }
+            RetryDecision::ResolveFirst(n_done) => {
+                let (done, rest) = piece.split(n_done, now);
+                self.bytes -= done.bytes;
+                self.pieces.push_front(rest);
+                self.go_on(now);
+                Resolved {
+                    tickets: done.tickets,
                     dropped: Vec::new(),
                 }
             }
@@ -185,7 +197,9 @@ impl Lane {
                 piece.due = now + delay;
                 piece.waiting = Some(match outcome {
                     Outcome::NotInvoked { cause } => Waiting::NotInvoked(*cause),
-                    Outcome::Success | Outcome::FunctionError { .. } => Waiting::FunctionErrors {
+                    Outcome::Success
+                    | Outcome::ItemFailures { .. }
+                    | Outcome::FunctionError { .. } => Waiting::FunctionErrors {
                         attempt: piece.attempts.next_attempt(),
                         maximum: self.retries.maximum_attempts.map(|retries| retries + 1),
                     },
@@ -194,7 +208,7 @@ impl Lane {
                 Resolved::default()
             }
             RetryDecision::GiveUp => {
-                let run = piece.give_up(failed_response(outcome));
+                let run = piece.give_up(outcome);
                 self.give_up(vec![run], now, now)
             }
         }
@@ -465,17 +479,5 @@ impl Lane {
         let given_up = given_up.map(|run| (run.tickets[0], &run.failure.records[0]));
         let first = [piece, queued, given_up].into_iter().flatten();
         first.min_by_key(|(ticket, _)| *ticket)
-    }
-}
-
-/// What the destination learns of the response with which the last attempt has failed.
-fn failed_response(outcome: &Outcome) -> Option<FailedResponse> {
-    match outcome {
-        Outcome::Success | Outcome::NotInvoked { .. } => None,
-        Outcome::FunctionError { status, .. } => Some(FailedResponse {
-            status: *status,
-            executed_version: None,
-            function_error: true,
-        }),
     }
 }

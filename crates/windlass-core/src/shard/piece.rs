@@ -7,6 +7,7 @@ use super::view::Waiting;
 use crate::batch::{BatchId, BatchIds, BatchLimits};
 use crate::event;
 use crate::failure::{FailedResponse, FailureCondition, FailureRecord};
+use crate::outcome::{Outcome, Response};
 use crate::progress::Ticket;
 use crate::record::Record;
 use crate::retry::Attempts;
@@ -85,12 +86,33 @@ impl Piece {
         }
     }
 
+    /// Keeps what a delivery says of the last invocation.
+    pub(super) fn answered(&mut self, outcome: &Outcome) {
+        if let Some(id) = response(outcome).and_then(|it| it.request_id.as_deref()) {
+            self.request_id = Some(id.into());
+        }
+    }
+
+    /// Records at the start that the function has processed, though not all: those before the first
+    /// that its response names. None if it names the first, or anything that is not in the batch.
+    ///
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html>
+    pub(super) fn n_done(&self, outcome: &Outcome) -> usize {
+        let Outcome::ItemFailures { failures, .. } = outcome else {
+            return 0;
+        };
+        let numbers = self.records.iter().map(Record::sequence_number);
+        let failed = failures.indexes(numbers).unwrap_or_default();
+        failed.first().copied().unwrap_or(0)
+    }
+
     /// Splits it before a record. The failures of the whole are not those of a part.
     pub(super) fn split(mut self, index: usize, now: Timestamp) -> (Self, Self) {
         let tickets = self.tickets.split_off(index);
         let (first, second) = self.records.split_at(index);
-        let piece = |records: &[Record], tickets| {
-            Self::new(records.into(), tickets, self.oldest.is_some(), now)
+        let piece = |records: &[Record], tickets| Self {
+            request_id: self.request_id.clone(),
+            ..Self::new(records.into(), tickets, self.oldest.is_some(), now)
         };
         (piece(first, self.tickets), piece(second, tickets))
     }
@@ -130,7 +152,12 @@ impl Piece {
     }
 
     /// The last attempt has failed.
-    pub(super) fn give_up(self, response: Option<FailedResponse>) -> Run {
+    pub(super) fn give_up(self, outcome: &Outcome) -> Run {
+        let response = response(outcome).map(|response| FailedResponse {
+            status: response.status,
+            executed_version: response.executed_version.as_deref().map(Into::into),
+            function_error: matches!(outcome, Outcome::FunctionError { .. }),
+        });
         Run {
             failure: FailureRecord {
                 condition: FailureCondition::RetryAttemptsExhausted,
@@ -141,6 +168,15 @@ impl Piece {
             },
             tickets: self.tickets,
             bytes: self.bytes,
+        }
+    }
+}
+
+fn response(outcome: &Outcome) -> Option<&Response> {
+    match outcome {
+        Outcome::Success | Outcome::NotInvoked { .. } => None,
+        Outcome::ItemFailures { response, .. } | Outcome::FunctionError { response, .. } => {
+            Some(response)
         }
     }
 }

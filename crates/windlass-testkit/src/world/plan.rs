@@ -80,6 +80,10 @@ pub(super) struct FunctionPlan {
     pub(super) latency: (u64, u64),
     pub(super) error: u64,
     pub(super) not_reached: u64,
+    /// It names records that failed, or its response makes no sense.
+    pub(super) item_failures: u64,
+    /// What is poisoned fails alone, and is named.
+    pub(super) names_poison: bool,
     /// Records that fail their batch, and how many times.
     pub(super) poison: Vec<(usize, u32)>,
     /// Periods in which every invocation has this outcome.
@@ -149,6 +153,8 @@ impl Plan {
                 latency: latency(rng),
                 error: rng.pick(&[0, 0, 50, 400]),
                 not_reached: rng.pick(&[0, 0, 50, 400]),
+                item_failures: rng.pick(&[0, 0, 50, 400]),
+                names_poison: rng.per_mille(300),
                 poison: poison(rng, contents.len()),
                 outages: outages(rng, faults_end),
             },
@@ -219,10 +225,7 @@ pub(super) fn fault(rng: &mut Rng) -> Fault {
 }
 
 pub(super) fn function_error() -> Outcome {
-    Outcome::FunctionError {
-        status: 200,
-        error: "Unhandled".to_owned(),
-    }
+    Outcome::function_error(200, "Unhandled")
 }
 
 /// Records are stamped by the clock of the source, in full seconds or not.

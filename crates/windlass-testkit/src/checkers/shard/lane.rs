@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use windlass_core::batch::BatchId;
 use windlass_core::failure::{FailedResponse, FailureCondition, FailureRecord};
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome};
 use windlass_core::record::Record;
 use windlass_core::shard::{ShardConsumerSettings, Waiting};
 use windlass_core::time::Timestamp;
@@ -166,18 +166,31 @@ impl LaneModel {
         let (records, indices) = (self.records(0..n_records), self.indices(0..n_records));
         let retries = &settings.mapping.retries;
         let piece = self.pieces.get_mut(&number).expect("it was invoked");
+        if let Outcome::ItemFailures { response, .. } | Outcome::FunctionError { response, .. } =
+            outcome
+            && let Some(id) = &response.request_id
+        {
+            piece.request_id = Some(Arc::from(&**id));
+        }
         match outcome {
             Outcome::Success => {
                 self.window = Some(now);
                 self.resolve(0..n_records)
             }
-            Outcome::FunctionError { .. } if retries.bisect_batch && 1 < n_records => {
+            Outcome::ItemFailures { failures, .. } if 0 < first_failed(failures, &records) => {
+                let n_done = first_failed(failures, &records);
+                self.new_piece(n_done..n_records, now);
+                self.resolve(0..n_done)
+            }
+            Outcome::ItemFailures { .. } | Outcome::FunctionError { .. }
+                if retries.bisect_batch && 1 < n_records =>
+            {
                 let first = n_records.div_ceil(2);
                 self.new_piece(0..first, now);
                 self.new_piece(first..n_records, now);
                 Resolved::default()
             }
-            Outcome::FunctionError { status, .. } => {
+            Outcome::ItemFailures { response, .. } | Outcome::FunctionError { response, .. } => {
                 piece.reached += 1;
                 piece.not_reached = 0;
                 piece.due = DueRange::after_failure(piece.reached, Fault::Transient, now);
@@ -195,9 +208,9 @@ impl LaneModel {
                     approximate_invoke_count: piece.reached,
                     request_id: piece.request_id.clone(),
                     response: Some(FailedResponse {
-                        status: *status,
-                        executed_version: None,
-                        function_error: true,
+                        status: response.status,
+                        executed_version: response.executed_version.as_deref().map(Into::into),
+                        function_error: matches!(outcome, Outcome::FunctionError { .. }),
                     }),
                 };
                 self.window = Some(now);
@@ -330,13 +343,16 @@ impl LaneModel {
 
     /// Records at the head that are invoked together from now on, at once and without failures.
     fn new_piece(&mut self, range: std::ops::Range<usize>, now: Timestamp) -> u32 {
+        let former = self.pending[range.start].piece;
+        let former = former.map(|piece| &self.pieces[&piece]);
+        let request_id = former.and_then(|piece| piece.request_id.clone());
         self.n_pieces += 1;
         let piece = Piece {
             reached: 0,
             not_reached: 0,
             due: DueRange::exactly(now),
             waiting: None,
-            request_id: None,
+            request_id,
         };
         self.pieces.insert(self.n_pieces, piece);
         for pending in self.pending.range_mut(range) {
@@ -368,4 +384,14 @@ impl LaneModel {
             .map(|it| it.record.clone())
             .collect()
     }
+}
+
+/// The position of the first record that failed; 0 also if a name is not that of a record.
+fn first_failed(failures: &ItemFailures, records: &[Record]) -> usize {
+    let ItemFailures::Items(names) = failures else {
+        return 0;
+    };
+    let position = |name: &str| records.iter().position(|it| it.sequence_number() == name);
+    let positions = names.iter().map(|name| position(name).unwrap_or(0));
+    positions.min().unwrap_or(0)
 }

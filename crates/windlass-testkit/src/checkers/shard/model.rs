@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, Outcome, OutcomeKind};
 use windlass_core::position::{self, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::{Finish, Gap, Report, ShardConsumerSettings, Waiting};
@@ -54,7 +54,7 @@ pub(super) struct Model {
     pub(super) source_ahead: Option<i64>,
 
     pub(super) slot: Slot,
-    pub(super) last_outcome: Option<Outcome>,
+    pub(super) last_outcome: Option<OutcomeKind>,
 
     /// The checkpoint that is saved, and the one being saved.
     pub(super) saved: Checkpoint,
@@ -406,7 +406,7 @@ impl Model {
     pub(super) fn invoked(&mut self, outcome: &Outcome, now: Timestamp) {
         let resolved = self.lane.invoked(outcome, &self.settings, now);
         self.resolve(resolved);
-        self.last_outcome = Some(outcome.clone());
+        self.last_outcome = Some(outcome.kind());
     }
 
     pub(super) fn delivered(&mut self, result: Result<(), Fault>, now: Timestamp) {
