@@ -170,7 +170,7 @@ impl Lane {
         match attempts.decide(outcome, n_records, n_done, &self.retries, jitter) {
             RetryDecision::Resolve => {
                 self.bytes -= piece.bytes;
-                self.go_on(now);
+                self.proceed(now);
                 Resolved {
                     tickets: piece.tickets,
                     dropped: Vec::new(),
@@ -180,7 +180,7 @@ impl Lane {
                 let (done, rest) = piece.split(n_done, now);
                 self.bytes -= done.bytes;
                 self.pieces.push_front(rest);
-                self.go_on(now);
+                self.proceed(now);
                 Resolved {
                     tickets: done.tickets,
                     dropped: Vec::new(),
@@ -190,7 +190,7 @@ impl Lane {
                 let (first, second) = piece.split(n_records.div_ceil(2), now);
                 self.pieces.push_front(second);
                 self.pieces.push_front(first);
-                self.go_on(now);
+                self.proceed(now);
                 Resolved::default()
             }
             RetryDecision::Retry(delay) => {
@@ -300,7 +300,7 @@ impl Lane {
         self.bytes -= run.bytes;
         if delivery.is_done() {
             let window_start = *window_start;
-            self.go_on(window_start);
+            self.proceed(window_start);
         }
         run.tickets
     }
@@ -424,13 +424,13 @@ impl Lane {
             resolved.tickets.extend(run.tickets);
             resolved.dropped.push(run.failure);
         }
-        self.go_on(window_start);
+        self.proceed(window_start);
         resolved
     }
 
     /// Nothing of the lane is in flight or delivered any more. The next batching window starts at
     /// `window_start`.
-    fn go_on(&mut self, window_start: Timestamp) {
+    fn proceed(&mut self, window_start: Timestamp) {
         self.state = match self.pieces.pop_front() {
             Some(piece) => State::Waiting(piece),
             None if self.queue.is_empty() => State::Idle {
