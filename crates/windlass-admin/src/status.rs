@@ -274,6 +274,7 @@ fn waiting_for_with_remedy(unit: &UnitStatus, now: Timestamp) -> Option<String> 
             Some(shard::Waiting::NotInvoked(fault) | shard::Waiting::Store(fault)) => Some(fault),
             Some(
                 shard::Waiting::FunctionErrors { .. }
+                | shard::Waiting::Destination(_)
                 | shard::Waiting::Source(_)
                 | shard::Waiting::Unreadable(_),
             )

@@ -134,6 +134,18 @@ pub struct StreamSettings {
     pub maximum_batching_window: Duration,
     /// Where records that are given up are reported.
     pub on_failure: Option<DestinationArn>,
+    pub retries: RetrySettings,
+}
+
+/// What follows a failed invocation of a stream's batch. The default retries it until it succeeds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetrySettings {
+    /// After the first attempt, 0 to 10,000; `None`: without limit.
+    pub maximum_attempts: Option<u32>,
+    /// A minute to a week, by the clock of the source; `None`: without limit.
+    pub maximum_record_age: Option<Duration>,
+    /// Splits a failed batch into halves, which are retried on their own.
+    pub bisect_batch: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -85,6 +85,21 @@ impl MappingSpec {
         self.integer("MaximumBatchingWindowInSeconds", kind)
     }
 
+    /// Retries after the first attempt; -1: without limit.
+    pub fn maximum_retry_attempts(&self, kind: SourceKind) -> i64 {
+        self.integer("MaximumRetryAttempts", kind)
+    }
+
+    /// -1: without limit.
+    pub fn maximum_record_age_in_seconds(&self, kind: SourceKind) -> i64 {
+        self.integer("MaximumRecordAgeInSeconds", kind)
+    }
+
+    pub fn bisect_batch_on_function_error(&self) -> bool {
+        let value = self.get("BisectBatchOnFunctionError");
+        value.and_then(Value::as_bool).unwrap_or(false)
+    }
+
     pub fn starting_position(&self) -> Option<&str> {
         self.get("StartingPosition")?.as_str()
     }

@@ -15,7 +15,8 @@ use crate::arn::{SourceArn, SourceKind, StreamKind};
 use crate::failure::DestinationArn;
 use crate::function::FunctionName;
 use crate::mapping::{
-    Mapping, MappingRow, QueueSettings, QueueSource, Source, StreamSettings, StreamSource,
+    Mapping, MappingRow, QueueSettings, QueueSource, RetrySettings, Source, StreamSettings,
+    StreamSource,
 };
 use crate::parameters::{self, PARAMETERS};
 use crate::position::Position;
@@ -218,6 +219,17 @@ fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> 
         batch_size: batch_size(spec, SourceKind::Stream(kind)),
         maximum_batching_window: batching_window(spec, SourceKind::Stream(kind)),
         on_failure: spec.on_failure().and_then(DestinationArn::parse),
+        retries: retry_settings(spec, SourceKind::Stream(kind)),
+    }
+}
+
+/// Both limits are -1 where there is none.
+fn retry_settings(spec: &MappingSpec, kind: SourceKind) -> RetrySettings {
+    let seconds = u64::try_from(spec.maximum_record_age_in_seconds(kind));
+    RetrySettings {
+        maximum_attempts: u32::try_from(spec.maximum_retry_attempts(kind)).ok(),
+        maximum_record_age: seconds.ok().map(Duration::from_secs),
+        bisect_batch: spec.bisect_batch_on_function_error(),
     }
 }
 

@@ -56,17 +56,25 @@ pub fn waiting_for(unit: &UnitStatus, now: Timestamp) -> Option<String> {
 }
 
 fn describe_overdue(unit: &UnitStatus) -> Option<String> {
-    let (call, elapsed) = unit.overdue?;
+    let (overdue, elapsed) = unit.overdue?;
     let source = match unit.view {
         UnitView::Starting { .. } => "source",
         UnitView::Shard(_) => "stream",
         UnitView::Queue(_) => "queue",
     };
-    let call = match call {
+    let call = match overdue {
         SourceCall::Describe => "a request for its attributes",
         SourceCall::Read => "a read",
         SourceCall::Delete => "a deletion",
         SourceCall::ChangeVisibility => "a visibility change",
+        SourceCall::Deliver => "a delivery",
+    };
+    let source = match overdue {
+        SourceCall::Deliver => "on-failure destination",
+        SourceCall::Describe
+        | SourceCall::Read
+        | SourceCall::Delete
+        | SourceCall::ChangeVisibility => source,
     };
     let seconds = elapsed.as_secs();
     Some(format!(
@@ -132,11 +140,19 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
         UnitView::Shard(view) => {
             let next = next(view.next_at);
             Some(match view.waiting.as_ref()? {
-                shard::Waiting::FunctionErrors { attempt } => {
-                    format!("function returns errors, attempt {attempt}{next}")
+                shard::Waiting::FunctionErrors { attempt, maximum } => {
+                    let of = maximum.map_or_else(String::new, |maximum| format!(" of {maximum}"));
+                    format!("function returns errors, attempt {attempt}{of}{next}")
                 }
                 shard::Waiting::NotInvoked(fault) => {
                     format!("function {}{next}", describe_fault(*fault))
+                }
+                shard::Waiting::Destination(fault) => {
+                    let cause = cause(SourceCall::Deliver);
+                    let fault = describe_fault(*fault);
+                    format!(
+                        "records are given up, and the on-failure destination {fault}{cause}{next}"
+                    )
                 }
                 shard::Waiting::Source(fault) => {
                     let cause = cause(SourceCall::Read);
