@@ -10,7 +10,7 @@ use windlass_core::time::Timestamp;
 use crate::clock::Clock;
 use crate::histogram::InvocationMetrics;
 use crate::memory::Backpressure;
-use crate::ports::{Invocation, Target};
+use crate::ports::{Invocation, ShardOrigin, Target};
 use crate::slots::{NextSlot, Slot, SlotAccount};
 use crate::status::{Counts, StatusBoard};
 
@@ -41,6 +41,7 @@ impl Invoker {
         attempt: u32,
         n_records: usize,
         newest: Timestamp,
+        origin: Option<ShardOrigin>,
         event: impl FnOnce() -> Event,
     ) -> Outcome {
         let sent = self.clock.now();
@@ -53,6 +54,7 @@ impl Invoker {
                 event: event(),
                 mapping,
                 attempt,
+                origin,
             })
             .await;
         drop(slot);

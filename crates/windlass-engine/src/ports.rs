@@ -12,7 +12,7 @@ use thiserror::Error;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::event::Event;
 use windlass_core::function::FunctionName;
-use windlass_core::ids::{ReceiptHandle, ShardId};
+use windlass_core::ids::{ReceiptHandle, SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, StreamSource};
 use windlass_core::message::Message;
@@ -116,6 +116,19 @@ pub struct Invocation {
     pub mapping: MappingId,
     /// From 1; +1 when the function was reached and failed.
     pub attempt: u32,
+    /// `None` for a queue.
+    pub origin: Option<ShardOrigin>,
+}
+
+/// Where the records of an invocation come from. A function that writes to a transactional store can
+/// refuse what a daemon sends after it has lost its lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardOrigin {
+    pub shard: ShardId,
+    /// Of the lease.
+    pub epoch: u64,
+    /// Of the first record.
+    pub sequence_number: SequenceNumber,
 }
 
 /// Invokes one function.

@@ -26,6 +26,7 @@ fn invocation(attempt: u32) -> Invocation {
         event: Bytes::from_static(b"{\"Records\":[]}").into(),
         mapping: MappingId::new("14e0db71-5d35-4eb5-b481-8945cf9d10c2"),
         attempt,
+        origin: None,
     }
 }
 
