@@ -53,6 +53,26 @@ async fn a_process_has_the_variables_of_lambda_and_not_the_credentials_of_the_da
 }
 
 #[tokio::test]
+async fn a_program_has_none_of_the_files_that_the_daemon_inherited() {
+    let script = format!(
+        "exec 9</dev/null 17</dev/null; exec {} launch-function {} - ls /proc/self/fd",
+        windlass_tests::daemon::binary().display(),
+        std::process::id(),
+    );
+    let listed = std::process::Command::new("bash")
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    let files = String::from_utf8_lossy(&listed.stdout);
+    // The last is the directory, which the program itself has opened.
+    assert_eq!(
+        files.lines().collect::<Vec<_>>(),
+        ["0", "1", "2", "3"],
+        "{listed:?}"
+    );
+}
+
+#[tokio::test]
 async fn the_client_context_says_where_a_batch_comes_from() {
     let script = r#"
 while next; do
