@@ -22,6 +22,7 @@ use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
 use crate::aws::{Aws, AwsSettings, Partition, source_exists};
+use crate::destinations::{DocumentTemplate, new_destination};
 use crate::targets::process::{ProcessTarget, ProcessTargetParts};
 use crate::targets::{FunctionKind, FunctionSettings, HttpTarget, LambdaTarget, find_function};
 use crate::tls_roots::CaBundle;
@@ -233,18 +234,16 @@ impl AdapterFactory for Adapters {
 
     fn destination(
         &self,
-        _mapping: &MappingId,
+        mapping: &MappingId,
         source: &StreamSource,
-        _function: &Arn,
+        function: &Arn,
     ) -> Result<Option<Arc<dyn Destination>>, PortError> {
         let Some(destination) = &source.settings.on_failure else {
             return Ok(None);
         };
-        Err(PortError {
-            operation: format!("preparing to deliver to {destination}"),
-            fault: Fault::Denied,
-            source: "this kind of destination is not supported".into(),
-        })
+        let clients = self.aws.clients_for(destination.arn());
+        let template = DocumentTemplate::new(mapping, source, function);
+        Ok(Some(new_destination(&clients, destination, template)))
     }
 }
 
