@@ -93,6 +93,9 @@ pub struct Mapping {
     pub function: Arn,
     /// `None`: every record reaches the function.
     pub filter: Option<Arc<Criteria>>,
+    /// Whether responses of the function say which items of a batch failed; otherwise they are
+    /// discarded.
+    pub reports_item_failures: bool,
     pub desired: DesiredState,
 }
 

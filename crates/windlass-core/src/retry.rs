@@ -45,7 +45,7 @@ impl Attempts {
     pub(crate) fn decide(&mut self, outcome: &Outcome, jitter: &mut Jitter) -> RetryDecision {
         match outcome {
             Outcome::Success => RetryDecision::Resolve,
-            Outcome::FunctionError { .. } => {
+            Outcome::ItemFailures { .. } | Outcome::FunctionError { .. } => {
                 self.not_reached.reset();
                 RetryDecision::Retry(self.failed.next(Fault::Transient, jitter))
             }
@@ -142,10 +142,7 @@ mod tests {
     }
 
     fn failed() -> Outcome {
-        Outcome::FunctionError {
-            status: 200,
-            error: "Unhandled".to_owned(),
-        }
+        Outcome::function_error(200, "Unhandled")
     }
 
     #[track_caller]

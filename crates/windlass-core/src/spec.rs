@@ -108,6 +108,12 @@ impl MappingSpec {
         (!arn.is_empty()).then_some(arn)
     }
 
+    /// Whether the function's responses say which items of a batch failed.
+    pub fn reports_item_failures(&self) -> bool {
+        let types = self.get("FunctionResponseTypes").and_then(Value::as_array);
+        types.is_some_and(|types| types.iter().any(|it| it == "ReportBatchItemFailures"))
+    }
+
     /// The groups of metrics that are kept.
     pub fn metrics(&self) -> impl Iterator<Item = &str> {
         self.items("MetricsConfig", "Metrics")

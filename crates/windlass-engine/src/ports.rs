@@ -117,6 +117,9 @@ pub struct Invocation {
     pub mapping: MappingId,
     /// From 1; +1 when the function was reached and failed.
     pub attempt: u32,
+    /// How many items the batch has, if the response is to be read for those that failed; otherwise
+    /// it is discarded.
+    pub max_item_failures: Option<usize>,
 }
 
 /// Invokes one function.

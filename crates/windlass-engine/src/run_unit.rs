@@ -112,6 +112,7 @@ pub(crate) async fn run_unit(
         counts: context.board.counts_of(&mapping.id),
         board: Arc::clone(&context.board),
         mapping: mapping.id.clone(),
+        reports_item_failures: mapping.reports_item_failures,
     };
     let parts = DriverParts {
         invoker,

@@ -15,7 +15,7 @@ use super::view::{ShardView, Waiting};
 use crate::batch::{BatchId, BatchIds};
 use crate::event;
 use crate::lifecycle::Lifecycle;
-use crate::outcome::{Fault, Outcome, Swap};
+use crate::outcome::{Fault, Outcome, OutcomeKind, Swap};
 use crate::position::{Checkpoint, Position};
 use crate::progress::Progress;
 use crate::record::Record;
@@ -39,7 +39,7 @@ pub struct ShardConsumer {
     batch_ids: BatchIds,
     commands: VecDeque<ShardCommand>,
     lifecycle: Lifecycle,
-    last_outcome: Option<Outcome>,
+    last_outcome: Option<OutcomeKind>,
     gap: Option<Gap>,
     n_read: usize,
     now: Timestamp,
@@ -147,7 +147,7 @@ impl ShardConsumer {
             buffered_bytes: self.lane.bytes(),
             in_flight_records: self.lane.n_in_flight(),
             attempt: self.lane.attempt(),
-            last_outcome: self.last_outcome.clone(),
+            last_outcome: self.last_outcome,
             waiting,
             gap: self.gap.clone(),
             next_at,
@@ -227,7 +227,7 @@ impl ShardConsumer {
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
         let resolved = self.lane.end(batch, &outcome, &mut self.jitter, now);
         self.progress.resolve(resolved);
-        self.last_outcome = Some(outcome);
+        self.last_outcome = Some(outcome.kind());
     }
 
     fn drain(&mut self) {

@@ -155,7 +155,9 @@ impl Lane {
                 current.batch.attempt = current.attempts.next_attempt();
                 let cause = match outcome {
                     Outcome::NotInvoked { cause } => Waiting::NotInvoked(*cause),
-                    Outcome::Success | Outcome::FunctionError { .. } => Waiting::FunctionErrors {
+                    Outcome::Success
+                    | Outcome::ItemFailures { .. }
+                    | Outcome::FunctionError { .. } => Waiting::FunctionErrors {
                         attempt: current.batch.attempt,
                     },
                 };

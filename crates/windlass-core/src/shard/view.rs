@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::interface::{Gap, UnreadableRecord};
-use crate::outcome::{Fault, Outcome};
+use crate::outcome::{Fault, OutcomeKind};
 use crate::position::Position;
 use crate::time::Timestamp;
 
@@ -23,7 +23,7 @@ pub struct ShardView {
     pub in_flight_records: usize,
     /// Of the batch at the head of the lane; 1 if nothing failed.
     pub attempt: u32,
-    pub last_outcome: Option<Outcome>,
+    pub last_outcome: Option<OutcomeKind>,
     /// The fault that delays the shard.
     pub waiting: Option<Waiting>,
     /// The last gap, since the consumer started.

@@ -95,6 +95,7 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
         source,
         function: row.function_arn.clone(),
         filter,
+        reports_item_failures: spec.reports_item_failures(),
         desired: row.desired,
     })
 }

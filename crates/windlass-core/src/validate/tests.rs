@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::arn::{Arn, ArnScope};
+use crate::failure::DestinationArn;
 use crate::mapping::{Change, DesiredState, MappingId, Revision};
 use crate::validate::{ErrorCode, Violation, create, mapping, update};
 

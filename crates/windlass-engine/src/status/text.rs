@@ -1,7 +1,7 @@
 //! The state of mappings and consumers in the words of the API and of windlass's status.
 
 use windlass_core::mapping::{DesiredState, MappingRow, Revision};
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, OutcomeKind};
 use windlass_core::time::Timestamp;
 use windlass_core::{queue, shard};
 
@@ -28,16 +28,16 @@ pub fn state(row: &MappingRow, applied: Option<Revision>, running: usize) -> &'s
 }
 
 /// The API's `LastProcessingResult`, of a mapping or of one consumer.
-pub fn last_processing_result(outcome: Option<&Outcome>) -> &'static str {
+pub fn last_processing_result(outcome: Option<OutcomeKind>) -> &'static str {
     match outcome {
         None => "No records processed",
-        Some(Outcome::Success) => "OK",
-        Some(Outcome::FunctionError { .. }) => "PROBLEM: Function call failed",
-        Some(Outcome::NotInvoked {
-            cause: Fault::Denied,
-        }) => "PROBLEM: Function may not be invoked",
-        Some(Outcome::NotInvoked { cause: Fault::Gone }) => "PROBLEM: Function does not exist",
-        Some(Outcome::NotInvoked { .. }) => "PROBLEM: Function could not be reached",
+        Some(OutcomeKind::Success) => "OK",
+        Some(OutcomeKind::ItemFailures) => "PROBLEM: Function reports failed items",
+        Some(OutcomeKind::MalformedResponse) => "PROBLEM: Function returns an invalid response",
+        Some(OutcomeKind::FunctionError) => "PROBLEM: Function call failed",
+        Some(OutcomeKind::NotInvoked(Fault::Denied)) => "PROBLEM: Function may not be invoked",
+        Some(OutcomeKind::NotInvoked(Fault::Gone)) => "PROBLEM: Function does not exist",
+        Some(OutcomeKind::NotInvoked(_)) => "PROBLEM: Function could not be reached",
     }
 }
 

@@ -9,7 +9,7 @@ use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{KeyHash, SequenceNumber};
 use windlass_core::mapping::StreamSettings;
-use windlass_core::outcome::{Outcome, Swap};
+use windlass_core::outcome::{ItemFailures, Outcome, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
@@ -20,6 +20,7 @@ use windlass_core::shard::{
 };
 use windlass_core::time::Timestamp;
 
+use super::arguments::reported;
 use super::{Arguments, ScriptError, duration, duration_text, fault_text};
 use crate::sample_filter;
 
@@ -155,10 +156,9 @@ impl ShardRunner {
                 ShardInput::Read(Err(arguments.fault()?))
             }
             "succeed" => self.invoked(Outcome::Success)?,
-            "fail" => self.invoked(Outcome::FunctionError {
-                status: 200,
-                error: "Unhandled".to_owned(),
-            })?,
+            "fail" => self.invoked(Outcome::function_error(200, "Unhandled"))?,
+            "report_failed" => self.invoked(arguments.item_failures())?,
+            "report_malformed" => self.invoked(reported(ItemFailures::Malformed))?,
             "not_reached" => {
                 let cause = arguments.fault()?;
                 self.invoked(Outcome::NotInvoked { cause })?

@@ -180,10 +180,7 @@ pub(super) fn fault(rng: &mut Rng) -> Fault {
 }
 
 pub(super) fn function_error() -> Outcome {
-    Outcome::FunctionError {
-        status: 200,
-        error: "Unhandled".to_owned(),
-    }
+    Outcome::function_error(200, "Unhandled")
 }
 
 /// Records are stamped by the clock of the source, in full seconds or not.

@@ -11,7 +11,7 @@ mod model;
 use std::time::Duration;
 
 use windlass_core::event::Event;
-use windlass_core::outcome::{Outcome, Swap};
+use windlass_core::outcome::{OutcomeKind, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::{
@@ -505,12 +505,14 @@ fn next_at_matches(model: &Model, view: &ShardView, timeout: Option<Timestamp>) 
 
 fn expected_waiting(model: &Model) -> Option<Waiting> {
     let function = model.failed.as_ref().filter(|_| model.in_flight.is_none());
-    let waits = function.and_then(|_| match model.last_outcome.as_ref()? {
-        Outcome::Success => None,
-        Outcome::FunctionError { .. } => Some(Waiting::FunctionErrors {
-            attempt: model.attempt(),
-        }),
-        Outcome::NotInvoked { cause } => Some(Waiting::NotInvoked(*cause)),
+    let waits = function.and_then(|_| match model.last_outcome? {
+        OutcomeKind::Success => None,
+        OutcomeKind::ItemFailures | OutcomeKind::MalformedResponse | OutcomeKind::FunctionError => {
+            Some(Waiting::FunctionErrors {
+                attempt: model.attempt(),
+            })
+        }
+        OutcomeKind::NotInvoked(cause) => Some(Waiting::NotInvoked(cause)),
     });
     let store = model.save_failed.filter(|_| model.save.is_none());
     waits

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, Outcome, OutcomeKind};
 use windlass_core::position::{self, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::{Batch, Finish, Gap, Report, ShardConsumerSettings, Waiting};
@@ -60,7 +60,7 @@ pub(super) struct Model {
     /// How many pending records are in flight.
     pub(super) in_flight: Option<usize>,
     pub(super) failed: Option<FailedBatch>,
-    pub(super) last_outcome: Option<Outcome>,
+    pub(super) last_outcome: Option<OutcomeKind>,
 
     /// The checkpoint that is saved, and the one being saved.
     pub(super) saved: Checkpoint,
@@ -447,7 +447,7 @@ impl Model {
 
     pub(super) fn invoked(&mut self, outcome: &Outcome, now: Timestamp) {
         let n_records = self.in_flight.take().expect("an invocation was requested");
-        self.last_outcome = Some(outcome.clone());
+        self.last_outcome = Some(outcome.kind());
         let (mut reached, mut not_reached) = self
             .failed
             .as_ref()
@@ -464,7 +464,7 @@ impl Model {
                 self.window = Some(now);
                 return self.advance_resolved();
             }
-            Outcome::FunctionError { .. } => {
+            Outcome::ItemFailures { .. } | Outcome::FunctionError { .. } => {
                 (reached, not_reached) = (reached + 1, 0);
                 DueRange::after_failure(reached, Fault::Transient, now)
             }
