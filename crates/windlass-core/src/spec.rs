@@ -208,7 +208,6 @@ impl Reader {
                 | Type::FunctionName
                 | Type::SourceArn
                 | Type::DestinationArn
-                | Type::DestinationArn
                 | Type::Enum(_),
                 Value::String(_),
             ) => Some(value.clone()),
