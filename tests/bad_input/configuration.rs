@@ -79,7 +79,7 @@ async fn invalid_arns() {
 #[tokio::test]
 async fn unsupported_members() {
     for member in [
-        "BisectBatchOnFunctionError: true",
+        "TumblingWindowInSeconds: 30",
         "ParallelizationFactor: 2",
         "BatchSiz: 3",
     ] {

@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use async_trait::async_trait;
 use futures::future::join_all;
 use windlass_core::arn::{Arn, ArnScope, SourceArn, StreamKind};
+use windlass_core::failure::DestinationArn;
 use windlass_core::function::FunctionName;
-use windlass_core::mapping::{QueueSource, StreamSource};
+use windlass_core::mapping::{Mapping, QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{
-    AdapterFactory, BoxError, FunctionLookup, PortError, QueueReader, ResourceLookup, StreamReader,
-    Target,
+    AdapterFactory, BoxError, Destination, FunctionLookup, PortError, QueueReader, ResourceLookup,
+    StreamReader, Target,
 };
 
 use windlass_engine::status::StatusBoard;
@@ -229,6 +230,18 @@ impl AdapterFactory for Adapters {
         })?;
         targets.insert(key.clone(), Arc::downgrade(&target));
         Ok(target)
+    }
+
+    fn destination(
+        &self,
+        destination: &DestinationArn,
+        _mapping: &Mapping,
+    ) -> Result<Arc<dyn Destination>, PortError> {
+        Err(PortError {
+            operation: format!("preparing to deliver to {destination}"),
+            fault: Fault::Denied,
+            source: "this kind of destination is not supported".into(),
+        })
     }
 }
 

@@ -21,6 +21,9 @@ use crate::validate::violation::Violation;
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html>
 const MAX_BATCH_WITHOUT_WINDOW: i64 = 10;
 
+/// The shortest maximum age of a record, in seconds.
+const MIN_RECORD_AGE: i64 = 60;
+
 /// Adds to `found`, which holds the violated constraints.
 pub(super) fn check(
     spec: &MappingSpec,
@@ -45,6 +48,7 @@ pub(super) fn check(
     match source.map(|source| (source, source.kind())) {
         Some((source, SourceKind::Stream(kind))) => {
             starting_position(spec, kind, source, now, found);
+            record_age(spec, source.kind(), found);
         }
         Some((source, SourceKind::Queue)) => queue_batches(spec, source, found),
         None => {}
@@ -176,6 +180,18 @@ fn starting_position(
             found.push(Violation::rule(member, text));
         }
         None | Some(_) => {}
+    }
+}
+
+/// The constraint of the model has no gap between -1 and the shortest age.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
+fn record_age(spec: &MappingSpec, kind: SourceKind, found: &mut Vec<Violation>) {
+    let member = "MaximumRecordAgeInSeconds";
+    let seconds = spec.maximum_record_age_in_seconds(kind);
+    if (0..MIN_RECORD_AGE).contains(&seconds) {
+        let text = format!("{member} must be -1 or at least {MIN_RECORD_AGE}.");
+        found.push(Violation::rule(member, text));
     }
 }
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::arn::{Arn, ArnScope};
-use crate::mapping::{Change, DesiredState, MappingId, Revision};
+use crate::mapping::{Change, DesiredState, MappingId, RetrySettings, Revision, Source};
 use crate::validate::{ErrorCode, Violation, create, mapping, update};
 
 use super::*;
@@ -220,9 +220,6 @@ fn an_invalid_pattern_is_refused_with_the_text_of_aws() {
 fn unsupported_parameters_are_refused_by_name() {
     for (member, value) in [
         ("ParallelizationFactor", json!(2)),
-        ("MaximumRetryAttempts", json!(3)),
-        ("MaximumRecordAgeInSeconds", json!(60)),
-        ("BisectBatchOnFunctionError", json!(true)),
         ("TumblingWindowInSeconds", json!(30)),
         ("FunctionResponseTypes", json!(["ReportBatchItemFailures"])),
         (
@@ -254,6 +251,34 @@ fn unsupported_parameters_are_refused_by_name() {
     )
     .unwrap();
     invalid(&broker, &unsupported("SelfManagedEventSource"));
+}
+
+#[test]
+fn retries_of_a_stream_have_limits() {
+    let settings = |members| {
+        let row = row(create(&stream(members), NOW).unwrap().spec);
+        match mapping(&row).unwrap().source {
+            Source::Stream(source) => source.settings.retries,
+            Source::Queue(_) => panic!("a queue"),
+        }
+    };
+    assert_eq!(settings(json!({})), RetrySettings::default());
+    let limits = json!({
+        "MaximumRetryAttempts": 0,
+        "MaximumRecordAgeInSeconds": 60,
+        "BisectBatchOnFunctionError": true,
+    });
+    let expected = RetrySettings {
+        maximum_attempts: Some(0),
+        maximum_record_age: Some(Duration::from_secs(60)),
+        bisect_batch: true,
+    };
+    assert_eq!(settings(limits), expected);
+    for seconds in [0, 1, 59] {
+        let text = "MaximumRecordAgeInSeconds must be -1 or at least 60.";
+        let spec = stream(json!({"MaximumRecordAgeInSeconds": seconds}));
+        invalid(&spec, text);
+    }
 }
 
 #[test]
