@@ -129,7 +129,7 @@ pub enum Type {
     FunctionName,
     /// The ARN of a stream or queue.
     SourceArn,
-    /// The ARN of an on-failure destination; an empty text is none.
+    /// The ARN of an on-failure destination, or an empty text.
     DestinationArn,
     Enum(&'static [&'static str]),
     List {
