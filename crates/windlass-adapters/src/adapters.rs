@@ -6,9 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use async_trait::async_trait;
 use futures::future::join_all;
 use windlass_core::arn::{Arn, ArnScope, SourceArn, StreamKind};
-use windlass_core::failure::DestinationArn;
 use windlass_core::function::FunctionName;
-use windlass_core::mapping::{Mapping, QueueSource, StreamSource};
+use windlass_core::mapping::{MappingId, QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
@@ -23,6 +22,7 @@ use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
 use crate::aws::{Aws, AwsSettings, Partition, source_exists};
+use crate::destinations::{DocumentTemplate, new_destination};
 use crate::targets::process::{ProcessTarget, ProcessTargetParts};
 use crate::targets::{FunctionKind, FunctionSettings, HttpTarget, LambdaTarget, find_function};
 use crate::tls_roots::CaBundle;
@@ -234,14 +234,16 @@ impl AdapterFactory for Adapters {
 
     fn destination(
         &self,
-        destination: &DestinationArn,
-        _mapping: &Mapping,
-    ) -> Result<Arc<dyn Destination>, PortError> {
-        Err(PortError {
-            operation: format!("preparing to deliver to {destination}"),
-            fault: Fault::Denied,
-            source: "this kind of destination is not supported".into(),
-        })
+        mapping: &MappingId,
+        source: &StreamSource,
+        function: &Arn,
+    ) -> Result<Option<Arc<dyn Destination>>, PortError> {
+        let Some(destination) = &source.settings.on_failure else {
+            return Ok(None);
+        };
+        let clients = self.aws.clients_for(destination.arn());
+        let template = DocumentTemplate::new(mapping, source, function);
+        Ok(Some(new_destination(&clients, destination, template)))
     }
 }
 

@@ -204,7 +204,11 @@ impl Reader {
             }
             (Type::Boolean, Value::Bool(_))
             | (
-                Type::Text { .. } | Type::FunctionName | Type::SourceArn | Type::Enum(_),
+                Type::Text { .. }
+                | Type::FunctionName
+                | Type::SourceArn
+                | Type::DestinationArn
+                | Type::Enum(_),
                 Value::String(_),
             ) => Some(value.clone()),
             (Type::Integer { .. }, Value::Number(number)) if number.is_i64() => Some(value.clone()),
@@ -230,6 +234,7 @@ fn convert(expected: &Type, text: &str) -> Option<Value> {
         Type::Text { .. }
         | Type::FunctionName
         | Type::SourceArn
+        | Type::DestinationArn
         | Type::Enum(_)
         | Type::List { .. }
         | Type::Structure { .. } => None,
@@ -253,7 +258,11 @@ fn invalid_type(found: &Value, expected: &Type) -> String {
         Type::Boolean => "a boolean",
         Type::Number => "f64",
         Type::Integer { .. } => "i64",
-        Type::Text { .. } | Type::FunctionName | Type::SourceArn | Type::Enum(_) => "a string",
+        Type::Text { .. }
+        | Type::FunctionName
+        | Type::SourceArn
+        | Type::DestinationArn
+        | Type::Enum(_) => "a string",
         Type::List { .. } => "a sequence",
         Type::Structure { name, .. } => &format!("struct {name}"),
     };

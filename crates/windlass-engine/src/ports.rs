@@ -11,11 +11,11 @@ use async_trait::async_trait;
 use thiserror::Error;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::event::Event;
-use windlass_core::failure::{DestinationArn, FailureRecord};
+use windlass_core::failure::FailureRecord;
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{ReceiptHandle, SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
-use windlass_core::mapping::{Mapping, MappingId, MappingRow, QueueSource, Revision, StreamSource};
+use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, StreamSource};
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome, Swap};
 use windlass_core::position::{Checkpoint, Cursor};
@@ -192,15 +192,16 @@ pub trait AdapterFactory: Send + Sync {
     /// The daemon cannot invoke the function as it is configured.
     fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError>;
 
-    /// The destination of a mapping whose source is a stream.
+    /// The on-failure destination of a mapping, if it has one.
     ///
     /// # Errors
     /// The daemon cannot deliver to it as it is configured.
     fn destination(
         &self,
-        destination: &DestinationArn,
-        mapping: &Mapping,
-    ) -> Result<Arc<dyn Destination>, PortError>;
+        mapping: &MappingId,
+        source: &StreamSource,
+        function: &Arn,
+    ) -> Result<Option<Arc<dyn Destination>>, PortError>;
 }
 
 /// Result of looking up a function.

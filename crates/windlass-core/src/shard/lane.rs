@@ -170,7 +170,7 @@ impl Lane {
         match attempts.decide(outcome, n_records, n_done, &self.retries, jitter) {
             RetryDecision::Resolve => {
                 self.bytes -= piece.bytes;
-                self.go_on(now);
+                self.proceed(now);
                 Resolved {
                     tickets: piece.tickets,
                     dropped: Vec::new(),
@@ -180,7 +180,7 @@ impl Lane {
                 let (done, rest) = piece.split(n_done, now);
                 self.bytes -= done.bytes;
                 self.pieces.push_front(rest);
-                self.go_on(now);
+                self.proceed(now);
                 Resolved {
                     tickets: done.tickets,
                     dropped: Vec::new(),
@@ -190,7 +190,7 @@ impl Lane {
                 let (first, second) = piece.split(n_records.div_ceil(2), now);
                 self.pieces.push_front(second);
                 self.pieces.push_front(first);
-                self.go_on(now);
+                self.proceed(now);
                 Resolved::default()
             }
             RetryDecision::Retry(delay) => {
@@ -251,6 +251,25 @@ impl Lane {
         Some(self.give_up(given_up, window_start, now))
     }
 
+    /// Gives up the next record if it alone exceeds the payload limit. Without a destination there is
+    /// none in the lane.
+    pub(super) fn give_up_too_large(&mut self, now: Timestamp) {
+        let State::Filling { window_start } = self.state else {
+            return;
+        };
+        if !self.has_destination {
+            return;
+        }
+        let limits = self.limits;
+        let is_too_large = |next: &mut Queued| !limits.fits_alone(next.record.event_len());
+        let next = self.queue.pop_front_if(is_too_large);
+        if let Some(Queued { ticket, record }) = next {
+            self.forget_ages(ticket);
+            let run = Run::of_too_large(record, ticket);
+            self.give_up(vec![run], window_start, now);
+        }
+    }
+
     /// When the next record is too old, by the clock of the source.
     pub(super) fn expiry(&self) -> Option<Timestamp> {
         let age = self.retries.maximum_record_age?;
@@ -300,7 +319,7 @@ impl Lane {
         self.bytes -= run.bytes;
         if delivery.is_done() {
             let window_start = *window_start;
-            self.go_on(window_start);
+            self.proceed(window_start);
         }
         run.tickets
     }
@@ -385,6 +404,12 @@ impl Lane {
         self.queue.push_back(Queued { ticket, record });
     }
 
+    /// Records up to this one have left the queue.
+    fn forget_ages(&mut self, last: Ticket) {
+        let has_left = |first: &mut (Ticket, Timestamp)| first.0 <= last;
+        while self.oldest.pop_front_if(has_left).is_some() {}
+    }
+
     fn take_batch(&mut self, n_records: usize, now: Timestamp) -> Piece {
         let mut tickets = Vec::with_capacity(n_records);
         let mut records = Vec::with_capacity(n_records);
@@ -397,8 +422,9 @@ impl Lane {
             tickets.push(ticket);
             records.push(record);
         }
-        let is_taken = |first: &mut (Ticket, Timestamp)| Some(first.0) <= self.last_batched;
-        while self.oldest.pop_front_if(is_taken).is_some() {}
+        if let Some(last) = self.last_batched {
+            self.forget_ages(last);
+        }
         let have_maximum_age = self.retries.maximum_record_age.is_some();
         let piece = Piece::new(records.into(), tickets, have_maximum_age, now);
         assert!(
@@ -424,13 +450,13 @@ impl Lane {
             resolved.tickets.extend(run.tickets);
             resolved.dropped.push(run.failure);
         }
-        self.go_on(window_start);
+        self.proceed(window_start);
         resolved
     }
 
     /// Nothing of the lane is in flight or delivered any more. The next batching window starts at
     /// `window_start`.
-    fn go_on(&mut self, window_start: Timestamp) {
+    fn proceed(&mut self, window_start: Timestamp) {
         self.state = match self.pieces.pop_front() {
             Some(piece) => State::Waiting(piece),
             None if self.queue.is_empty() => State::Idle {

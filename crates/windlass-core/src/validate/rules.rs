@@ -10,6 +10,7 @@
 use serde_json::Value;
 
 use crate::arn::{SourceArn, SourceKind, StreamKind};
+use crate::failure::DestinationArn;
 use crate::parameters::{self, Member, PARAMETERS, Parameter, Support, Type};
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
@@ -47,6 +48,7 @@ pub(super) fn check(
     unknown_members(spec, found);
     match source.map(|source| (source, source.kind())) {
         Some((source, SourceKind::Stream(kind))) => {
+            on_failure(spec, found);
             starting_position(spec, kind, source, now, found);
             record_age(spec, source.kind(), found);
         }
@@ -142,6 +144,28 @@ fn unknown_nested_members(
             }
         }
         _ => {}
+    }
+}
+
+/// The destinations of streams. AWS accepts FIFO queues and topics, and fails to deliver to them.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
+fn on_failure(spec: &MappingSpec, found: &mut Vec<Violation>) {
+    let config = spec.get("DestinationConfig");
+    if config.is_some_and(|config| config.get("OnSuccess").is_some()) {
+        found.push(unsupported("DestinationConfig"));
+    }
+    let member = "DestinationConfig.OnFailure.Destination";
+    let is_malformed = found.iter().any(|it| it.member == member);
+    let text = spec.on_failure().filter(|_| !is_malformed);
+    if let Some(text) = text.filter(|text| DestinationArn::parse(text).is_none()) {
+        let message = format!("The destination ARN {text} is invalid.");
+        let expected = "Destinations of streams are standard SQS queues, standard SNS topics and \
+                        S3 buckets.";
+        found.push(Violation {
+            detail: Some(expected.to_owned()),
+            ..Violation::rule(member, message)
+        });
     }
 }
 

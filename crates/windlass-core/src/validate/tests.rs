@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::arn::{Arn, ArnScope};
-use crate::mapping::{Change, DesiredState, MappingId, RetrySettings, Revision, Source};
+use crate::failure::DestinationArn;
+use crate::mapping::{Change, DesiredState, MappingId, Revision};
 use crate::validate::{ErrorCode, Violation, create, mapping, update};
 
 use super::*;
@@ -222,9 +223,10 @@ fn unsupported_parameters_are_refused_by_name() {
         ("ParallelizationFactor", json!(2)),
         ("TumblingWindowInSeconds", json!(30)),
         ("FunctionResponseTypes", json!(["ReportBatchItemFailures"])),
+        ("DestinationConfig", json!({"OnSuccess": {}})),
         (
             "DestinationConfig",
-            json!({"OnFailure": {"Destination": QUEUE}}),
+            json!({"OnSuccess": {"Destination": QUEUE}}),
         ),
         ("MetricsConfig", json!({"Metrics": ["ErrorCount"]})),
         ("ScalingConfig", json!({"MaximumConcurrency": 5})),
@@ -251,6 +253,59 @@ fn unsupported_parameters_are_refused_by_name() {
     )
     .unwrap();
     invalid(&broker, &unsupported("SelfManagedEventSource"));
+}
+
+fn on_failure(arn: &str) -> MappingSpec {
+    stream(json!({"DestinationConfig": {"OnFailure": {"Destination": arn}}}))
+}
+
+/// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
+#[test]
+fn the_destination_of_a_stream_is_a_queue_a_topic_or_a_bucket() {
+    for arn in [
+        QUEUE,
+        "arn:aws:sns:us-east-1:000000000000:failed",
+        "arn:aws:s3:::failed",
+    ] {
+        let checked = create(&on_failure(arn), NOW).unwrap();
+        assert_eq!(checked.spec, on_failure(arn));
+        let Source::Stream(source) = mapping(&row(checked.spec)).unwrap().source else {
+            panic!("not Kinesis");
+        };
+        assert_eq!(source.settings.on_failure, DestinationArn::parse(arn));
+    }
+    for arn in [
+        FIFO,
+        "arn:aws:sns:us-east-1:000000000000:failed.fifo",
+        "arn:aws:lambda:us-east-1:000000000000:function:f",
+        "kafka://failed",
+    ] {
+        let text = format!("The destination ARN {arn} is invalid.");
+        invalid(&on_failure(arn), &text);
+    }
+    let malformed = create(&on_failure("failed"), NOW).unwrap_err();
+    let start = "1 validation error detected: Value 'failed' at \
+                 'destinationConfig.onFailure.destination' failed to satisfy constraint: Member \
+                 must satisfy regular expression pattern: $|kafka://";
+    assert_eq!(malformed.len(), 1);
+    assert!(malformed[0].message.starts_with(start), "{malformed:?}");
+    let long = create(&on_failure(&format!("{QUEUE}{}", "q".repeat(350))), NOW).unwrap_err();
+    let end = "Member must have length less than or equal to 350";
+    assert!(long[0].message.ends_with(end), "{long:?}");
+}
+
+#[test]
+fn an_empty_destination_removes_it() {
+    let stored = row(create(&on_failure(QUEUE), NOW).unwrap().spec);
+    for none in [
+        json!({}),
+        json!({"OnFailure": {}}),
+        json!({"OnFailure": {"Destination": ""}}),
+    ] {
+        let change = serde_json::from_value(json!({"DestinationConfig": none})).unwrap();
+        let updated = update(&stored, &change).unwrap();
+        assert_eq!(updated.spec, stream(json!({})));
+    }
 }
 
 #[test]

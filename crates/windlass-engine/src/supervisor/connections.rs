@@ -148,10 +148,7 @@ impl Connection {
                     adapters.stream(source, &mapping.function)?,
                 )),
                 source: source.clone(),
-                destination: match &source.settings.on_failure {
-                    Some(destination) => Some(adapters.destination(destination, mapping)?),
-                    None => None,
-                },
+                destination: adapters.destination(&mapping.id, source, &mapping.function)?,
             },
             Source::Queue(source) => Self::Queue {
                 reader: adapters.queue(source)?,

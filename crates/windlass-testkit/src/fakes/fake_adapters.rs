@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use windlass_core::arn::Arn;
-use windlass_core::failure::DestinationArn;
-use windlass_core::mapping::{Mapping, QueueSource, StreamSource};
+use windlass_core::mapping::{MappingId, QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
 use windlass_engine::ports::{
     AdapterFactory, Destination, PortError, QueueReader, StreamReader, Target,
@@ -71,9 +70,13 @@ impl AdapterFactory for FakeAdapters {
 
     fn destination(
         &self,
-        destination: &DestinationArn,
-        _mapping: &Mapping,
-    ) -> Result<Arc<dyn Destination>, PortError> {
-        Ok(find(&self.destinations, destination.arn())?)
+        _mapping: &MappingId,
+        source: &StreamSource,
+        _function: &Arn,
+    ) -> Result<Option<Arc<dyn Destination>>, PortError> {
+        let Some(destination) = &source.settings.on_failure else {
+            return Ok(None);
+        };
+        Ok(Some(find(&self.destinations, destination.arn())?))
     }
 }
