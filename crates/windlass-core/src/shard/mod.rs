@@ -38,6 +38,7 @@ mod page_filter;
 mod read_pace;
 mod read_state;
 mod settings;
+pub mod stream_check;
 mod view;
 
 pub use consumer::ShardConsumer;

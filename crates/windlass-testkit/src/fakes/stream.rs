@@ -26,6 +26,7 @@ pub struct FakeStream {
     clock: Clock,
     shards: Mutex<BTreeMap<ShardId, FakeShard>>,
     listing_panics: AtomicBool,
+    trims_unknown: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -47,6 +48,7 @@ impl FakeStream {
             clock,
             shards: Mutex::new(shards.collect()),
             listing_panics: AtomicBool::new(false),
+            trims_unknown: AtomicBool::new(false),
         }
     }
 
@@ -100,6 +102,11 @@ impl FakeStream {
     /// Lets every listing panic, or none.
     pub fn let_listings_panic(&self, panics: bool) {
         self.listing_panics.store(panics, Ordering::Relaxed);
+    }
+
+    /// Answers a position of a former stream as one that was trimmed.
+    pub fn trims_unknown_positions(&self) {
+        self.trims_unknown.store(true, Ordering::Relaxed);
     }
 
     /// Number of reads of a shard.
@@ -186,7 +193,12 @@ impl StreamReader for FakeStream {
             return Err(failed("GetRecords", Fault::Gone));
         };
         let Some((page_start, page)) = shard.page(from, limits.max_records) else {
-            return Err(failed("GetShardIterator", Fault::UnknownPosition));
+            let fault = if self.trims_unknown.load(Ordering::Relaxed) {
+                Fault::Trimmed
+            } else {
+                Fault::UnknownPosition
+            };
+            return Err(failed("GetShardIterator", fault));
         };
         shard.n_reads += 1;
         let start = page.start;
