@@ -163,6 +163,10 @@ impl StreamReader for EndingReader {
         self.inner.list_shards().await
     }
 
+    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError> {
+        self.inner.removed_until().await
+    }
+
     async fn read(
         &self,
         shard: &ShardId,

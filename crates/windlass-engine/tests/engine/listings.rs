@@ -279,6 +279,28 @@ async fn a_finished_shard_that_listings_lack_is_not_read_again() {
     until("its row is gone", || daemon.store.leases_of(&id).len() == 1).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_start_before_the_retention_period_is_a_possible_gap() {
+    let daemon = Daemon::start();
+    let (expired, kept) = (daemon.stream("expired", 2), daemon.stream("kept", 2));
+    daemon.adapters.function("f");
+    let now = daemon.clock.wall();
+    let hours_ago = |hours: u64| now.shifted(-3_600_000 * i64::try_from(hours).unwrap());
+    for stream in [&expired, &kept] {
+        stream.remove_until(hours_ago(48));
+    }
+    let first = daemon.map_at("stream/expired", "f", hours_ago(50)).await;
+    let second = daemon.map_at("stream/kept", "f", hours_ago(47)).await;
+    pass(90).await;
+    let status = daemon.status(&first);
+    assert_eq!(status.counts.trimmed_gaps.get(), 1);
+    let notice = status.notice.unwrap_or_default();
+    assert!(notice.contains("7200 s before"), "{notice}");
+    let status = daemon.status(&second);
+    assert_eq!(status.counts.trimmed_gaps.get(), 0);
+    assert_eq!(status.notice, None);
+}
+
 /// Whether a checkpoint was ever saved.
 fn is_saved(daemon: &Daemon, shard: &str, position: &Position) -> bool {
     let name = format!("shard:{shard}");

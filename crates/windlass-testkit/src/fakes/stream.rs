@@ -27,6 +27,7 @@ pub struct FakeStream {
     shards: Mutex<BTreeMap<ShardId, FakeShard>>,
     listing_panics: AtomicBool,
     trims_unknown: AtomicBool,
+    removed_until: Mutex<Option<Timestamp>>,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +50,7 @@ impl FakeStream {
             shards: Mutex::new(shards.collect()),
             listing_panics: AtomicBool::new(false),
             trims_unknown: AtomicBool::new(false),
+            removed_until: Mutex::default(),
         }
     }
 
@@ -102,6 +104,11 @@ impl FakeStream {
     /// Lets every listing panic, or none.
     pub fn let_listings_panic(&self, panics: bool) {
         self.listing_panics.store(panics, Ordering::Relaxed);
+    }
+
+    /// The retention period of records that arrived before is over.
+    pub fn remove_until(&self, time: Timestamp) {
+        *lock(&self.removed_until) = Some(time);
     }
 
     /// Answers a position of a former stream as one that was trimmed.
@@ -177,6 +184,10 @@ impl StreamReader for FakeStream {
             is_closed: shard.closed,
         });
         Ok(shards.collect())
+    }
+
+    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError> {
+        Ok(*lock(&self.removed_until))
     }
 
     async fn read(
