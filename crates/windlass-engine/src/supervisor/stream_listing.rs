@@ -72,7 +72,8 @@ impl StreamListing {
         let Some(start) = self.start else {
             return;
         };
-        if self.clock.wall().since(start) < MIN_RETENTION {
+        let difference = self.reader.clock_difference().unwrap_or_default();
+        if self.clock.wall().shifted(difference).since(start) < MIN_RETENTION {
             return;
         }
         let removed_until = match self.reader.removed_until().await {

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use windlass_core::mapping::latest;
 use windlass_core::position::Position;
-use windlass_engine::clock::Clock;
-use windlass_testkit::fakes::{Answer, FakeStream};
+use windlass_testkit::fakes::Answer;
 
 use crate::daemon::{Daemon, pass, until};
 
@@ -15,14 +14,14 @@ use crate::daemon::{Daemon, pass, until};
 async fn a_record_put_just_after_create_survives_a_kill_whatever_the_clocks_say() {
     for minutes in [-5, 0, 5] {
         let daemon = Daemon::start();
-        let source_clock = Clock::starting_at(daemon.clock.wall().shifted(minutes * 60_000));
-        let stream = FakeStream::new(source_clock, 1);
-        let stream = daemon.adapters.stream("orders", stream);
+        let difference = minutes * 60_000;
+        let stream = daemon.stream("orders", 1);
+        stream.set_clock_difference(difference);
         let function = daemon.adapters.function("f");
         function.answers(Answer::Hangs);
         stream.put(0, br#"{"n":0}"#);
         pass(5).await;
-        let answered = source_clock.wall().floor_to_second();
+        let answered = daemon.clock.wall().shifted(difference).floor_to_second();
         let created = latest(Some(answered), daemon.clock.wall());
         let id = daemon.map_latest("stream/orders", "f", created).await;
         tokio::time::sleep(Duration::from_millis(1)).await;
