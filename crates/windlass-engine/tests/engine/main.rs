@@ -9,6 +9,7 @@ mod limits;
 mod listings;
 mod metrics;
 mod positions;
+mod retries;
 mod rounds;
 mod slots;
 mod trouble;
