@@ -24,6 +24,12 @@ use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 
+/// No stream keeps its records for less: those of DynamoDB for this long, those of Kinesis for up to
+/// a year.
+///
+/// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html>
+pub const MIN_RETENTION: Duration = Duration::from_hours(24);
+
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A failed I/O call.
@@ -53,6 +59,10 @@ pub trait StreamReader: Send + Sync {
         from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError>;
+
+    /// The arrival time whose earlier records the source has removed, since their retention period is
+    /// over; `None` if it has removed none.
+    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError>;
 
     /// How many milliseconds the clock of the source is ahead of the daemon's wall time; negative
     /// if it is behind, `None` while that is unknown. Records are stamped by that clock.
