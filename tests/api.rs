@@ -8,7 +8,7 @@
 //! ```
 //!
 //! UUIDs are written `UUID-1`, `UUID-2`, … in the order of appearance, also in requests. In a body,
-//! `FILTERS 10` stands for ten filters and `CHARACTERS 10` for ten characters.
+//! `FILTERS 10` stands for ten filters, `TAGS 10` for ten tags and `CHARACTERS 10` for ten characters.
 //! All functions and streams exist, except those named `missing`, `denied` and `silent`.
 
 use std::error::Error;
@@ -314,10 +314,15 @@ impl Exchange {
     }
 }
 
-/// Expands `FILTERS n` and `CHARACTERS n`.
+/// Expands `FILTERS n`, `TAGS n` and `CHARACTERS n`.
 fn expand(body: &str) -> Result<String, Failure> {
     let mut body = body.to_owned();
     let filter = r#"{"Pattern": "{\"body\": [\"ready\"]}"}"#;
+    if let Some((before, rest)) = body.split_once("TAGS ") {
+        let (number, rest) = rest.split_once('}').ok_or("the tags have an end")?;
+        let tags = (1..=number.parse::<usize>()?).map(|number| format!(r#""k{number}": """#));
+        body = format!("{before}{}}}{rest}", tags.collect::<Vec<_>>().join(","));
+    }
     for (word, one, between) in [("FILTERS ", filter, ","), ("CHARACTERS ", "x", "")] {
         let Some((before, rest)) = body.split_once(word) else {
             continue;

@@ -44,15 +44,15 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     }
 }
 
-/// The UUID of a path. One that is not UTF-8 is refused like any other invalid UUID.
-pub(crate) struct Uuid(pub(crate) String);
+/// The UUID or the ARN of a path. One that is not UTF-8 is refused like any other invalid one.
+pub(crate) struct PathName(pub(crate) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Uuid {
+impl<S: Send + Sync> FromRequestParts<S> for PathName {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match Path::<String>::from_request_parts(parts, state).await {
-            Ok(Path(uuid)) => Ok(Self(uuid)),
+            Ok(Path(name)) => Ok(Self(name)),
             Err(rejection) => Err(ApiError::new(Code::Validation, rejection.body_text())),
         }
     }
@@ -66,6 +66,10 @@ pub(crate) fn routes() -> Router<Arc<ServerState>> {
         .route("/2015-03-31/event-source-mappings", all())
         .route("/2015-03-31/event-source-mappings/", all())
         .route("/2015-03-31/event-source-mappings/{uuid}", one)
+        .route(
+            "/2017-03-31/tags/{*arn}",
+            get(list_tags).post(tag).delete(untag),
+        )
 }
 
 async fn create(State(state): State<Arc<ServerState>>, body: Body) -> Result<Response, ApiError> {
@@ -88,7 +92,7 @@ async fn list(
 
 async fn get_one(
     State(state): State<Arc<ServerState>>,
-    Uuid(uuid): Uuid,
+    PathName(uuid): PathName,
 ) -> Result<Response, ApiError> {
     let mapping = state.control.get(&uuid).await?;
     Ok(respond(StatusCode::OK, &mapping))
@@ -96,7 +100,7 @@ async fn get_one(
 
 async fn update(
     State(state): State<Arc<ServerState>>,
-    Uuid(uuid): Uuid,
+    PathName(uuid): PathName,
     body: Body,
 ) -> Result<Response, ApiError> {
     let mapping = state.control.update(&uuid, &members(body)?).await?;
@@ -105,10 +109,42 @@ async fn update(
 
 async fn delete(
     State(state): State<Arc<ServerState>>,
-    Uuid(uuid): Uuid,
+    PathName(uuid): PathName,
 ) -> Result<Response, ApiError> {
     let mapping = state.control.delete(&uuid).await?;
     Ok(respond(StatusCode::ACCEPTED, &mapping))
+}
+
+async fn list_tags(
+    State(state): State<Arc<ServerState>>,
+    PathName(arn): PathName,
+) -> Result<Response, ApiError> {
+    Ok(respond(
+        StatusCode::OK,
+        &state.control.list_tags(&arn).await?,
+    ))
+}
+
+async fn tag(
+    State(state): State<Arc<ServerState>>,
+    PathName(arn): PathName,
+    body: Body,
+) -> Result<StatusCode, ApiError> {
+    state.control.tag(&arn, &members(body)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A key is a parameter of its own, which is repeated for each.
+async fn untag(
+    State(state): State<Arc<ServerState>>,
+    PathName(arn): PathName,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Result<StatusCode, ApiError> {
+    let Query(query) = query.map_err(|error| ApiError::invalid(error.body_text()))?;
+    let keys = query.into_iter().filter(|(name, _)| name == "tagKeys");
+    let keys: Vec<String> = keys.map(|(_, key)| key).collect();
+    state.control.untag(&arn, &keys).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The parameters of a request; an empty body has none.

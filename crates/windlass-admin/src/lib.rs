@@ -18,6 +18,7 @@ pub mod report;
 mod server;
 mod state;
 mod status;
+mod tagging;
 
 pub use config_mappings::{
     ApplyParts, ConfigMapping, ConfigMappingError, MappingProblem, PendingMappings,

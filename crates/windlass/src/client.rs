@@ -8,10 +8,12 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use windlass_admin::report::{FunctionReport, FunctionsReport, MappingReport};
+use windlass_core::tags::Tags;
 
 const MAPPINGS_PATH: &str = "/2015-03-31/event-source-mappings";
+const TAGS_PATH: &str = "/2017-03-31/tags";
 const STATUS_PATH: &str = "/windlass/v1/mappings";
 const FUNCTIONS_PATH: &str = "/windlass/v1/functions";
 
@@ -101,6 +103,29 @@ impl Client {
         self.call(Method::DELETE, &mapping_path(uuid), None).await
     }
 
+    /// The tags of a mapping, by its ARN.
+    pub(crate) async fn tags(&self, arn: &str) -> anyhow::Result<Tags> {
+        let answer = self.call(Method::GET, &tags_path(arn), None).await?;
+        Ok(Tags::from_json(&answer["Tags"]))
+    }
+
+    pub(crate) async fn tag(&self, arn: &str, tags: &Tags) -> anyhow::Result<()> {
+        let body = json!({"Tags": tags.to_json()});
+        self.call(Method::POST, &tags_path(arn), Some(&body))
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn untag(&self, arn: &str, keys: &[&str]) -> anyhow::Result<()> {
+        let keys = keys
+            .iter()
+            .map(|key| format!("tagKeys={}", percent_encode(key)));
+        let query = keys.collect::<Vec<_>>().join("&");
+        let path = format!("{}?{query}", tags_path(arn));
+        self.call(Method::DELETE, &path, None).await?;
+        Ok(())
+    }
+
     /// The status of every mapping, without shards and queues.
     pub(crate) async fn statuses(&self) -> anyhow::Result<Vec<MappingReport>> {
         let value = self.call(Method::GET, STATUS_PATH, None).await?;
@@ -149,7 +174,10 @@ impl Client {
             .await
             .context("the connection closed before the end of the response")?
             .to_bytes();
-        let value = serde_json::from_slice::<Value>(&body).ok();
+        let value = match head.status {
+            StatusCode::NO_CONTENT => Some(Value::Null),
+            _ => serde_json::from_slice::<Value>(&body).ok(),
+        };
         let header = |name| head.headers.get(name).and_then(|it| it.to_str().ok());
         match (value, header("x-amzn-errortype")) {
             (Some(value), _) if head.status.is_success() => Ok(value),
@@ -191,6 +219,10 @@ pub(crate) fn parse_endpoint(text: &str) -> Result<String, String> {
     } else {
         Err("expected a URL such as http://127.0.0.1:9870".to_owned())
     }
+}
+
+fn tags_path(arn: &str) -> String {
+    format!("{TAGS_PATH}/{}", percent_encode(arn))
 }
 
 fn mapping_path(uuid: &str) -> String {

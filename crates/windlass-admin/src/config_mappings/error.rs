@@ -60,7 +60,7 @@ impl From<TypeError> for ConfigMappingError {
             Type::Integer { .. } => "a whole number",
             Type::Text { .. } | Type::FunctionName | Type::SourceArn | Type::Enum(_) => "text",
             Type::List { .. } => "a list",
-            Type::Structure { .. } => "keys and values",
+            Type::Structure { .. } | Type::TagMap => "keys and values",
         };
         Self {
             member: error.member,

@@ -12,6 +12,7 @@ use crate::arn::Arn;
 use crate::function::FunctionName;
 use crate::parameters::{Member, PARAMETERS, Type};
 use crate::spec::MappingSpec;
+use crate::validate::tags;
 use crate::validate::violation::Violation;
 
 const FUNCTION_NAME_PATTERN: &str = "(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}(-gov)?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?";
@@ -80,6 +81,7 @@ fn check(value_type: &Type, member: &str, value: &Value, found: &mut Vec<Violati
             Some(number) => integer(member, number, *min, *max, found),
             None => found.push(not_an_integer(member, &number.to_string())),
         },
+        (Type::TagMap, Value::Object(_)) => tags::constraints(member, value, found),
         (Type::List { item, max_items }, Value::Array(items)) => {
             list(item, *max_items, member, items, found);
         }
@@ -106,7 +108,7 @@ fn function_name(member: &str, text: &str, found: &mut Vec<Violation>) {
 }
 
 pub(super) fn malformed_function_name(member: &str, text: &str) -> Violation {
-    mismatch(member, text, FUNCTION_NAME_PATTERN)
+    Violation::mismatch(member, text, FUNCTION_NAME_PATTERN)
 }
 
 /// The form of a region is not checked: emulators have regions that AWS does not.
@@ -120,7 +122,7 @@ fn source_arn(member: &str, text: &str, found: &mut Vec<Violation>) {
             && !arn.resource().contains(char::is_control)
     });
     if fits(member, text, MAX_ARN_LENGTH, found) && !well_formed {
-        found.push(mismatch(member, text, ARN_PATTERN));
+        found.push(Violation::mismatch(member, text, ARN_PATTERN));
     }
 }
 
@@ -178,11 +180,6 @@ fn fits(member: &str, text: &str, max: usize, found: &mut Vec<Violation>) -> boo
 
 fn not_an_integer(member: &str, text: &str) -> Violation {
     Violation::constraint(member, &quoted(text), "Member must be an integer")
-}
-
-fn mismatch(member: &str, text: &str, pattern: &str) -> Violation {
-    let constraint = format!("Member must satisfy regular expression pattern: {pattern}");
-    Violation::constraint(member, &quoted(text), &constraint)
 }
 
 fn quoted(text: &str) -> String {
