@@ -3,10 +3,9 @@
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_Operations.html>
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -18,13 +17,8 @@ use windlass_core::spec::MappingSpec;
 
 use crate::control::ListQuery;
 use crate::errors::{ApiError, Code};
+use crate::requests::read_body;
 use crate::state::ServerState;
-
-/// Bytes of the body: 1 MiB.
-pub(crate) const MAX_REQUEST_SIZE: usize = 1024 * 1024;
-
-/// From the headers of a request to the end of its body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The body of a request.
 struct Body(Bytes);
@@ -32,15 +26,8 @@ struct Body(Bytes);
 impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await;
-        match body {
-            Ok(body) => body.map(Self).map_err(rejected),
-            Err(_) => {
-                let text = format!("the body did not arrive within {BODY_TIMEOUT:?}");
-                Err(ApiError::new(Code::RequestTimeout, text))
-            }
-        }
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        read_body(request.into_body()).await.map(Self)
     }
 }
 
@@ -156,14 +143,6 @@ fn members(Body(body): Body) -> Result<MappingSpec, ApiError> {
     let object = serde_json::from_slice::<serde_json::Map<String, Value>>(&body);
     let spec = object.and_then(|members| serde_json::from_value(Value::Object(members)));
     spec.map_err(|error| ApiError::new(Code::Serialization, error.to_string()))
-}
-
-fn rejected(rejection: BytesRejection) -> ApiError {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let text = format!("Request must be smaller than {MAX_REQUEST_SIZE} bytes");
-        return ApiError::new(Code::RequestTooLarge, text);
-    }
-    ApiError::new(Code::Serialization, rejection.body_text())
 }
 
 fn respond(status: StatusCode, body: &Value) -> Response {

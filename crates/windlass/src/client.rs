@@ -12,15 +12,18 @@ use serde_json::{Value, json};
 use windlass_admin::report::{FunctionReport, FunctionsReport, MappingReport};
 use windlass_core::tags::Tags;
 
+use crate::credentials::Credentials;
+
 const MAPPINGS_PATH: &str = "/2015-03-31/event-source-mappings";
 const TAGS_PATH: &str = "/2017-03-31/tags";
 const STATUS_PATH: &str = "/windlass/v1/mappings";
 const FUNCTIONS_PATH: &str = "/windlass/v1/functions";
 
-#[derive(Debug)]
+/// Without `Debug`: it has a secret.
 pub(crate) struct Client {
     endpoint: String,
     http: HttpClient<HttpConnector, Full<Bytes>>,
+    credentials: Credentials,
 }
 
 /// An error that the daemon returned.
@@ -48,11 +51,12 @@ impl std::error::Error for ApiError {}
 
 impl Client {
     /// `endpoint`: see [`parse_endpoint`].
-    pub(crate) fn new(endpoint: &str) -> Self {
+    pub(crate) fn new(endpoint: &str, credentials: Credentials) -> Self {
         let http = HttpClient::builder(TokioExecutor::new()).build_http();
         Self {
             endpoint: endpoint.to_owned(),
             http,
+            credentials,
         }
     }
 
@@ -156,18 +160,23 @@ impl Client {
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
         let body = body.map(ToString::to_string).unwrap_or_default();
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.endpoint))
             .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)))
+            .body(Bytes::from(body))
             .with_context(|| format!("cannot call the endpoint '{}'", self.endpoint))?;
-        let response = self.http.request(request).await.with_context(|| {
-            format!(
-                "no daemon answers at {}; start one with 'windlass serve'",
-                self.endpoint
-            )
-        })?;
+        self.credentials.apply(&mut request)?;
+        let response = self
+            .http
+            .request(request.map(Full::new))
+            .await
+            .with_context(|| {
+                format!(
+                    "no daemon answers at {}; start one with 'windlass serve'",
+                    self.endpoint
+                )
+            })?;
         let (head, body) = response.into_parts();
         let body = body
             .collect()
