@@ -33,6 +33,7 @@ pub mod tags;
 pub mod validate;
 
 pub mod event;
+pub mod failure;
 pub mod ids;
 pub mod message;
 pub mod outcome;

@@ -94,6 +94,7 @@ impl Args for MappingArgs {
                     Type::Text { .. }
                     | Type::FunctionName
                     | Type::SourceArn
+                    | Type::DestinationArn
                     | Type::Enum(_)
                     | Type::TagMap
                     | Type::Structure { .. },
@@ -132,9 +133,13 @@ impl FromArgMatches for MappingArgs {
                     let values = matches.get_many::<String>(name).unwrap_or_default();
                     values.cloned().map(Value::from).collect()
                 }),
-                Some(Type::Text { .. } | Type::FunctionName | Type::SourceArn | Type::Enum(_)) => {
-                    text().map(Value::from)
-                }
+                Some(
+                    Type::Text { .. }
+                    | Type::FunctionName
+                    | Type::SourceArn
+                    | Type::DestinationArn
+                    | Type::Enum(_),
+                ) => text().map(Value::from),
                 Some(Type::TagMap) => match text() {
                     Some(text) if text.trim_start().starts_with('{') => {
                         args.json.push((parameter.clone(), text));
