@@ -1,12 +1,14 @@
 //! Functions: how they are configured and invoked.
 
 mod http;
+mod json_steps;
 mod lambda;
 mod own_timeout;
 mod pool;
 pub mod process;
 mod response;
 mod response_body;
+mod response_walker;
 mod settings;
 mod write_errors;
 
