@@ -115,6 +115,8 @@ pub struct StreamSource {
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueSource {
     pub arn: Arn,
+    /// Concurrent invocations, 2 to 1,000; `None` leaves them to the daemon.
+    pub maximum_concurrency: Option<usize>,
     pub settings: QueueSettings,
 }
 

@@ -18,7 +18,7 @@ use Type::{
 
 /// The order is that in which unsupported parameters are reported.
 #[rustfmt::skip] // one row, one line
-pub static PARAMETERS: [Parameter; 17] = [
+pub static PARAMETERS: [Parameter; 18] = [
     parameter("FunctionName", FunctionName).hidden(),
     parameter("EventSourceArn", SourceArn).fixed(),
     parameter("Enabled", Boolean).hidden(),
@@ -32,7 +32,8 @@ pub static PARAMETERS: [Parameter; 17] = [
     parameter("TumblingWindowInSeconds", integer(0, 900)).support(NotYet, No).default(|_| json!(0)),
     parameter("StartingPosition", Enum(&["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"])).support(Yes, Invalid).fixed(),
     parameter("StartingPositionTimestamp", Number).support(Yes, Invalid).fixed(),
-    parameter("FunctionResponseTypes", RESPONSE_TYPES).support(NotYet, NotYet).default(|_| json!([])),
+    parameter("FunctionResponseTypes", RESPONSE_TYPES).default(|_| json!([])),
+    parameter("ScalingConfig", SCALING_CONFIG).support(No, Yes).default(|_| json!({})).shown_if_set(),
     parameter("FilterCriteria", FILTER_CRITERIA).default(|_| json!({"Filters": []})).shown_if_set(),
     parameter("MetricsConfig", METRICS_CONFIG).default(|_| json!({"Metrics": []})).shown_if_set(),
     parameter("Tags", TagMap).fixed().hidden(),
@@ -41,6 +42,12 @@ pub static PARAMETERS: [Parameter; 17] = [
 const RESPONSE_TYPES: Type = List {
     item: &Enum(&["ReportBatchItemFailures"]),
     max_items: 1,
+};
+
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_ScalingConfig.html>
+const SCALING_CONFIG: Type = Structure {
+    name: "ScalingConfig",
+    members: &[Member("MaximumConcurrency", integer(2, 1_000))],
 };
 
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_DestinationConfig.html>

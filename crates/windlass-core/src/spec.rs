@@ -135,6 +135,13 @@ impl MappingSpec {
         types.is_some_and(|types| types.iter().any(|it| it == "ReportBatchItemFailures"))
     }
 
+    /// Concurrent invocations of the function by a queue, if they are limited.
+    pub fn maximum_concurrency(&self) -> Option<i64> {
+        self.get("ScalingConfig")?
+            .get("MaximumConcurrency")?
+            .as_i64()
+    }
+
     /// The groups of metrics that are kept.
     pub fn metrics(&self) -> impl Iterator<Item = &str> {
         self.items("MetricsConfig", "Metrics")

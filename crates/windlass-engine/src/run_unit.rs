@@ -98,9 +98,9 @@ pub(crate) async fn run_unit(
     let span = tracing::info_span!("mapping", uuid = %mapping.id, unit = unit.name());
     let starting = UnitView::Starting { fault: None };
     let status = context.board.unit(&mapping.id, unit, starting);
-    let maximum_concurrency = match source {
+    let maximum_concurrency = match &source {
         UnitSource::Shard { .. } => None,
-        UnitSource::Queue { .. } => Some(queue_concurrency(&context.settings)),
+        UnitSource::Queue { source, .. } => Some(queue_concurrency(source, &context.settings)),
     };
     let slots = context
         .slots
@@ -267,7 +267,7 @@ impl DriverParts {
     ) -> QueueConsumerSettings {
         let settings = &self.context.settings;
         // Every concurrent batch, and the next one that is being filled.
-        let n_batches = queue_concurrency(settings) + 1;
+        let n_batches = queue_concurrency(&source, settings) + 1;
         let buffer_messages = source.settings.batch_size.saturating_mul(n_batches);
         QueueConsumerSettings {
             mapping: source.settings,
@@ -287,8 +287,10 @@ impl DriverParts {
 }
 
 /// Concurrent invocations of one mapping on a queue.
-fn queue_concurrency(settings: &EngineSettings) -> usize {
-    settings.queue_concurrency.clamp(1, MAX_QUEUE_CONCURRENCY)
+/// The mapping's own maximum, else the daemon's.
+fn queue_concurrency(source: &QueueSource, settings: &EngineSettings) -> usize {
+    let daemon = || settings.queue_concurrency.clamp(1, MAX_QUEUE_CONCURRENCY);
+    source.maximum_concurrency.unwrap_or_else(daemon)
 }
 
 /// Different for each unit, mapping and restart: consumers that fail together do not retry

@@ -259,5 +259,6 @@ pub(crate) fn queue(arn: &str, fifo: bool, maximum_batching_window: Duration) ->
             maximum_batching_window,
         },
         arn: Arn::parse(arn).unwrap(),
+        maximum_concurrency: None,
     }
 }

@@ -87,6 +87,7 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
             arn: source.arn().clone(),
         }),
         SourceKind::Queue => Source::Queue(QueueSource {
+            maximum_concurrency: maximum_concurrency(&spec),
             settings: QueueSettings {
                 fifo: source.is_fifo_queue(),
                 batch_size: batch_size(&spec, kind),
@@ -242,6 +243,11 @@ fn retry_settings(spec: &MappingSpec, kind: SourceKind) -> RetrySettings {
 
 fn batch_size(spec: &MappingSpec, kind: SourceKind) -> usize {
     usize::try_from(spec.batch_size(kind)).expect("constraints limit BatchSize to 1 to 10,000")
+}
+
+fn maximum_concurrency(spec: &MappingSpec) -> Option<usize> {
+    let limit = usize::try_from(spec.maximum_concurrency()?);
+    Some(limit.expect("constraints limit MaximumConcurrency to 2 to 1,000"))
 }
 
 fn batching_window(spec: &MappingSpec, kind: SourceKind) -> Duration {
