@@ -29,9 +29,11 @@ pub mod function;
 pub mod mapping;
 pub mod parameters;
 pub mod spec;
+pub mod tags;
 pub mod validate;
 
 pub mod event;
+pub mod failure;
 pub mod ids;
 pub mod message;
 pub mod outcome;

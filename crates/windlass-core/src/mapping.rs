@@ -8,6 +8,7 @@ use std::time::Duration;
 use windlass_filter::Criteria;
 
 use crate::arn::{Arn, SourceArn, SourceKind, StreamKind};
+use crate::failure::DestinationArn;
 use crate::position::Position;
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
@@ -121,7 +122,7 @@ pub struct QueueSource {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamSettings {
-    /// For shards that exist when the mapping is created; children start at the trim horizon.
+    /// For all shards, children included: a time excludes no record that arrived in a child later.
     pub starting_position: Position,
     /// For shards of a stream that was deleted and created again: everything in it is new, so it is
     /// read from its oldest record unless the mapping starts at a time that was given.
@@ -133,6 +134,31 @@ pub struct StreamSettings {
     pub batch_size: usize,
     /// 0 to 300 seconds; zero invokes as soon as there is a record.
     pub maximum_batching_window: Duration,
+    /// Where records that are given up are reported.
+    pub on_failure: Option<DestinationArn>,
+    pub retries: RetrySettings,
+}
+
+/// What follows a failed invocation of a stream's batch. The default retries it until it succeeds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetrySettings {
+    /// After the first attempt, 0 to 10,000; `None`: without limit.
+    pub maximum_attempts: Option<u32>,
+    /// A minute to a week, by the clock of the source; `None`: without limit.
+    pub maximum_record_age: Option<Duration>,
+    /// Splits a failed batch into halves, which are retried on their own.
+    pub bisect_batch: bool,
+}
+
+impl StreamSettings {
+    /// The arrival of the first record that the mapping may deliver; `None` if it starts at the
+    /// oldest one.
+    pub const fn start(&self) -> Option<Timestamp> {
+        match self.starting_position {
+            Position::AtTimestamp(start) => Some(start),
+            Position::TrimHorizon | Position::After(_) | Position::ShardEnd => self.skip_before,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -11,21 +11,24 @@ use serde_json::{Value, json};
 use crate::arn::SourceKind;
 
 use Support::{Invalid, No, NotYet, Yes};
-use Type::{Boolean, Enum, FunctionName, Integer, List, Number, SourceArn, Structure, Text};
+use Type::{
+    Boolean, DestinationArn, Enum, FunctionName, Integer, List, Number, SourceArn, Structure,
+    TagMap, Text,
+};
 
 /// The order is that in which unsupported parameters are reported.
 #[rustfmt::skip] // one row, one line
-pub static PARAMETERS: [Parameter; 17] = [
+pub static PARAMETERS: [Parameter; 18] = [
     parameter("FunctionName", FunctionName).hidden(),
     parameter("EventSourceArn", SourceArn).fixed(),
     parameter("Enabled", Boolean).hidden(),
     parameter("BatchSize", integer(1, 10_000)).default(|kind| json!(if is_queue(kind) { 10 } else { 100 })),
     parameter("MaximumBatchingWindowInSeconds", integer(0, 300)).default(|_| json!(0)),
-    parameter("DestinationConfig", DESTINATION_CONFIG).support(NotYet, No).default(|_| json!({"OnFailure": {}})),
+    parameter("DestinationConfig", DESTINATION_CONFIG).support(Yes, No).default(|_| json!({"OnFailure": {}})),
     parameter("ParallelizationFactor", integer(1, 10)).support(NotYet, No).default(|_| json!(1)),
-    parameter("MaximumRecordAgeInSeconds", integer(-1, 604_800)).support(NotYet, No).default(|_| json!(-1)),
-    parameter("MaximumRetryAttempts", integer(-1, 10_000)).support(NotYet, No).default(|_| json!(-1)),
-    parameter("BisectBatchOnFunctionError", Boolean).support(NotYet, No).default(|_| json!(false)),
+    parameter("MaximumRecordAgeInSeconds", integer(-1, 604_800)).support(Yes, No).default(|_| json!(-1)),
+    parameter("MaximumRetryAttempts", integer(-1, 10_000)).support(Yes, No).default(|_| json!(-1)),
+    parameter("BisectBatchOnFunctionError", Boolean).support(Yes, No).default(|_| json!(false)),
     parameter("TumblingWindowInSeconds", integer(0, 900)).support(NotYet, No).default(|_| json!(0)),
     parameter("StartingPosition", Enum(&["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"])).support(Yes, Invalid).fixed(),
     parameter("StartingPositionTimestamp", Number).support(Yes, Invalid).fixed(),
@@ -33,6 +36,7 @@ pub static PARAMETERS: [Parameter; 17] = [
     parameter("ScalingConfig", SCALING_CONFIG).support(No, Yes).default(|_| json!({})).shown_if_set(),
     parameter("FilterCriteria", FILTER_CRITERIA).default(|_| json!({"Filters": []})).shown_if_set(),
     parameter("MetricsConfig", METRICS_CONFIG).default(|_| json!({"Metrics": []})).shown_if_set(),
+    parameter("Tags", TagMap).fixed().hidden(),
 ];
 
 const RESPONSE_TYPES: Type = List {
@@ -57,7 +61,7 @@ const DESTINATION_CONFIG: Type = Structure {
 
 const DESTINATION: Type = Structure {
     name: "Destination",
-    members: &[Member("Destination", Text { max_length: 350 })],
+    members: &[Member("Destination", DestinationArn)],
 };
 
 /// The number of filters is limited by a rule and not by the model.
@@ -134,7 +138,11 @@ pub enum Type {
     FunctionName,
     /// The ARN of a stream or queue.
     SourceArn,
+    /// The ARN of an on-failure destination, or an empty text.
+    DestinationArn,
     Enum(&'static [&'static str]),
+    /// Keys and values, see [`crate::tags`].
+    TagMap,
     List {
         item: &'static Type,
         max_items: usize,
@@ -144,6 +152,13 @@ pub enum Type {
         name: &'static str,
         members: &'static [Member],
     },
+}
+
+impl Type {
+    /// A text whose length something else limits.
+    pub const TEXT: Self = Text {
+        max_length: usize::MAX,
+    };
 }
 
 /// A member of a structure.
@@ -156,7 +171,8 @@ enum Shown {
     /// With its default, if it has one and no value is set.
     Always,
     IfSet,
-    /// Not under its own name: `FunctionName` is shown as `FunctionArn`, `Enabled` as `State`.
+    /// Not under its own name: `FunctionName` is shown as `FunctionArn`, `Enabled` as `State`, `Tags`
+    /// by an operation of their own.
     Never,
 }
 
@@ -199,8 +215,7 @@ impl Parameter {
 
 fn equals_default(value_type: &Type, value: &Value, default: Option<&Value>) -> bool {
     match (value_type, value, default) {
-        // An empty text is not a destination.
-        (Text { .. }, Value::String(text), _) if text.is_empty() => true,
+        (DestinationArn, Value::String(text), _) if text.is_empty() => true,
         (Structure { members: known, .. }, Value::Object(members), Some(default)) => {
             known.iter().all(|Member(name, value_type)| {
                 let value = members.get(*name);

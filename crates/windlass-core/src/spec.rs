@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::arn::SourceKind;
 use crate::parameters::{self, Type};
+use crate::tags::Tags;
 
 /// The members of `CreateEventSourceMapping`.
 ///
@@ -85,6 +86,26 @@ impl MappingSpec {
         self.integer("MaximumBatchingWindowInSeconds", kind)
     }
 
+    /// `None` if they are not given.
+    pub fn tags(&self) -> Option<Tags> {
+        self.get("Tags").map(Tags::from_json)
+    }
+
+    /// Retries after the first attempt; -1: without limit.
+    pub fn maximum_retry_attempts(&self, kind: SourceKind) -> i64 {
+        self.integer("MaximumRetryAttempts", kind)
+    }
+
+    /// -1: without limit.
+    pub fn maximum_record_age_in_seconds(&self, kind: SourceKind) -> i64 {
+        self.integer("MaximumRecordAgeInSeconds", kind)
+    }
+
+    pub fn bisect_batch_on_function_error(&self) -> bool {
+        let value = self.get("BisectBatchOnFunctionError");
+        value.and_then(Value::as_bool).unwrap_or(false)
+    }
+
     pub fn starting_position(&self) -> Option<&str> {
         self.get("StartingPosition")?.as_str()
     }
@@ -99,6 +120,13 @@ impl MappingSpec {
         let filters = self.items("FilterCriteria", "Filters");
         let patterns = filters.map(|filter| filter.get("Pattern").and_then(Value::as_str));
         patterns.map(Option::unwrap_or_default).collect()
+    }
+
+    /// The ARN of the destination for records that are given up.
+    pub fn on_failure(&self) -> Option<&str> {
+        let destination = self.get("DestinationConfig")?.get("OnFailure")?;
+        let arn = destination.get("Destination")?.as_str()?;
+        (!arn.is_empty()).then_some(arn)
     }
 
     /// Whether the function's responses say which items of a batch failed.
@@ -187,9 +215,20 @@ impl Reader {
                 let read = self.members(members, type_of, &format!("{path}."));
                 Some(Value::Object(read))
             }
+            (Type::TagMap, Value::Object(members)) => {
+                let read = members.iter().filter_map(|(key, it)| {
+                    let value = self.value(&Type::TEXT, it, &format!("{path}.{key}"));
+                    value.map(|value| (key.clone(), value))
+                });
+                Some(Value::Object(read.collect()))
+            }
             (Type::Boolean, Value::Bool(_))
             | (
-                Type::Text { .. } | Type::FunctionName | Type::SourceArn | Type::Enum(_),
+                Type::Text { .. }
+                | Type::FunctionName
+                | Type::SourceArn
+                | Type::DestinationArn
+                | Type::Enum(_),
                 Value::String(_),
             ) => Some(value.clone()),
             (Type::Integer { .. }, Value::Number(number)) if number.is_i64() => Some(value.clone()),
@@ -215,7 +254,9 @@ fn convert(expected: &Type, text: &str) -> Option<Value> {
         Type::Text { .. }
         | Type::FunctionName
         | Type::SourceArn
+        | Type::DestinationArn
         | Type::Enum(_)
+        | Type::TagMap
         | Type::List { .. }
         | Type::Structure { .. } => None,
     }
@@ -238,8 +279,13 @@ fn invalid_type(found: &Value, expected: &Type) -> String {
         Type::Boolean => "a boolean",
         Type::Number => "f64",
         Type::Integer { .. } => "i64",
-        Type::Text { .. } | Type::FunctionName | Type::SourceArn | Type::Enum(_) => "a string",
+        Type::Text { .. }
+        | Type::FunctionName
+        | Type::SourceArn
+        | Type::DestinationArn
+        | Type::Enum(_) => "a string",
         Type::List { .. } => "a sequence",
+        Type::TagMap => "a map",
         Type::Structure { name, .. } => &format!("struct {name}"),
     };
     serde_json::Error::invalid_type(found, &expected).to_string()
@@ -276,6 +322,14 @@ mod tests {
                 "invalid type: null, expected struct Filter",
             ),
             (
+                json!({"Tags": {"a": null}}),
+                "invalid type: null, expected a string",
+            ),
+            (
+                json!({"Tags": ["a"]}),
+                "invalid type: sequence, expected a map",
+            ),
+            (
                 filters(json!([{"Pattern": {}}])),
                 "invalid type: map, expected a string",
             ),
@@ -287,12 +341,12 @@ mod tests {
 
     #[test]
     fn null_is_absent_and_unknown_members_are_kept() {
-        let members = json!({"BatchSize": null, "Tags": {"a": null}, "KMSKeyArn": null});
+        let members = json!({"BatchSize": null, "Topics": {"a": null}, "KMSKeyArn": null});
         let (spec, errors) = read(&members, false);
         assert_eq!(errors, []);
         assert_eq!(
             Value::from(spec.members().clone()),
-            json!({"Tags": {"a": null}})
+            json!({"Topics": {"a": null}})
         );
     }
 

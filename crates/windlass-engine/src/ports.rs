@@ -11,8 +11,9 @@ use async_trait::async_trait;
 use thiserror::Error;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::event::Event;
+use windlass_core::failure::FailureRecord;
 use windlass_core::function::FunctionName;
-use windlass_core::ids::{ReceiptHandle, ShardId};
+use windlass_core::ids::{ReceiptHandle, SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, StreamSource};
 use windlass_core::message::Message;
@@ -21,7 +22,14 @@ use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::queue::{EntryResult, QueueAttributes};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
+use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
+
+/// No stream keeps its records for less: those of DynamoDB for this long, those of Kinesis for up to
+/// a year.
+///
+/// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html>
+pub const MIN_RETENTION: Duration = Duration::from_hours(24);
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -52,6 +60,10 @@ pub trait StreamReader: Send + Sync {
         from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError>;
+
+    /// The arrival time whose earlier records the source has removed, since their retention period is
+    /// over; `None` if it has removed none.
+    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError>;
 
     /// How many milliseconds the clock of the source is ahead of the daemon's wall time; negative
     /// if it is behind, `None` while that is unknown. Records are stamped by that clock.
@@ -119,6 +131,19 @@ pub struct Invocation {
     /// How many items the batch has, if the response is to be read for those that failed; otherwise
     /// it is discarded.
     pub max_item_failures: Option<usize>,
+    /// `None` for a queue.
+    pub origin: Option<ShardOrigin>,
+}
+
+/// Where the records of an invocation come from. A function that writes to a transactional store can
+/// refuse what a daemon sends after it has lost its lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardOrigin {
+    pub shard: ShardId,
+    /// Of the lease.
+    pub epoch: u64,
+    /// Of the first record.
+    pub sequence_number: SequenceNumber,
 }
 
 /// Invokes one function.
@@ -140,7 +165,25 @@ pub trait Target: Send + Sync {
     async fn timeout(&self) -> Duration;
 }
 
-/// Creates the readers and targets of mappings.
+/// Records of a shard that are given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub shard: ShardId,
+    pub record: FailureRecord,
+    /// When they were given up, by the wall clock. It must be the same whenever a delivery is
+    /// repeated, so that what is stored under a name is replaced.
+    pub given_up: Timestamp,
+}
+
+/// Delivers failure records of one mapping to its destination.
+#[async_trait]
+pub trait Destination: Send + Sync {
+    /// Returns when the destination has accepted it. After an error it may have it nevertheless, so
+    /// a repeated delivery may arrive twice.
+    async fn deliver(&self, failure: &Failure) -> Result<(), PortError>;
+}
+
+/// Creates the readers, targets and destinations of mappings.
 pub trait AdapterFactory: Send + Sync {
     /// `function`: some sources write its identity into the events.
     ///
@@ -159,6 +202,17 @@ pub trait AdapterFactory: Send + Sync {
     /// # Errors
     /// The daemon cannot invoke the function as it is configured.
     fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError>;
+
+    /// The on-failure destination of a mapping, if it has one.
+    ///
+    /// # Errors
+    /// The daemon cannot deliver to it as it is configured.
+    fn destination(
+        &self,
+        mapping: &MappingId,
+        source: &StreamSource,
+        function: &Arn,
+    ) -> Result<Option<Arc<dyn Destination>>, PortError>;
 }
 
 /// Result of looking up a function.
@@ -249,11 +303,26 @@ pub trait MappingStore: Send + Sync {
     /// mapping with its id, or one with its source and function that is not being deleted.
     async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError>;
 
+    /// The same, and replaces the tags of the mapping in the same write.
+    async fn put_with_tags(
+        &self,
+        row: &MappingRow,
+        seen: Option<Revision>,
+        tags: &Tags,
+    ) -> Result<Swap, PortError>;
+
+    /// The tags of a mapping; `None` if there is no such mapping.
+    async fn tags(&self, id: &MappingId) -> Result<Option<Tags>, PortError>;
+
+    /// Replaces the tags of a mapping if they are still `seen`. That is not a change of the mapping:
+    /// nothing that runs depends on tags.
+    async fn set_tags(&self, id: &MappingId, seen: &Tags, tags: &Tags) -> Result<Swap, PortError>;
+
     /// Writes to the disk without changing anything: a store that can be read may still be full or
     /// read-only.
     async fn check_writable(&self) -> Result<(), PortError>;
 
-    /// Removes a mapping and its leases if its revision is still `seen`.
+    /// Removes a mapping with its leases and tags if its revision is still `seen`.
     async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError>;
 }
 

@@ -58,9 +58,13 @@ impl From<TypeError> for ConfigMappingError {
             Type::Boolean => "true or false",
             Type::Number => "a number",
             Type::Integer { .. } => "a whole number",
-            Type::Text { .. } | Type::FunctionName | Type::SourceArn | Type::Enum(_) => "text",
+            Type::Text { .. }
+            | Type::FunctionName
+            | Type::SourceArn
+            | Type::DestinationArn
+            | Type::Enum(_) => "text",
             Type::List { .. } => "a list",
-            Type::Structure { .. } => "keys and values",
+            Type::Structure { .. } | Type::TagMap => "keys and values",
         };
         Self {
             member: error.member,

@@ -47,8 +47,12 @@ pub enum Waiting {
     FunctionErrors {
         /// The next one.
         attempt: u32,
+        /// Attempts after which the batch is given up; `None`: without limit.
+        maximum: Option<u32>,
     },
     NotInvoked(Fault),
+    /// The on-failure destination did not accept what was given up.
+    Destination(Fault),
     /// The source cannot be read.
     Source(Fault),
     /// This record cannot be rendered; the records before it were delivered.

@@ -12,30 +12,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::arn::{SourceArn, SourceKind, StreamKind};
+use crate::failure::DestinationArn;
 use crate::function::FunctionName;
 use crate::mapping::{
-    Mapping, MappingRow, QueueSettings, QueueSource, Source, StreamSettings, StreamSource,
+    Mapping, MappingRow, QueueSettings, QueueSource, RetrySettings, Source, StreamSettings,
+    StreamSource,
 };
 use crate::parameters::{self, PARAMETERS};
 use crate::position::Position;
 use crate::spec::MappingSpec;
+use crate::tags::Tags;
 use crate::time::Timestamp;
 
 mod constraints;
 mod filters;
 mod rules;
+mod tags;
 mod violation;
 
+pub use tags::{TaggedResource, number_of_tags, tag_resource, tagged_resource, untag_resource};
 pub use violation::{ErrorCode, Violation};
 
 /// Parameters that passed every check that needs no I/O.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
     /// As stored: without those that equal their default, and without `Enabled`, which becomes the
-    /// desired state of the row.
+    /// desired state of the row, and `Tags`, which are not part of it.
     pub spec: MappingSpec,
     /// `None` if it is not given.
     pub enabled: Option<bool>,
+    /// `None` if they are not given; never of an update.
+    pub tags: Option<Tags>,
     pub source: SourceArn,
     /// Not looked up yet.
     pub function: FunctionName,
@@ -147,6 +154,7 @@ fn check(
         (Some(source), Some(function)) if violations.is_empty() => Ok(Checked {
             spec: without_defaults(spec, source.kind()),
             enabled: spec.enabled(),
+            tags: spec.tags(),
             source,
             function,
         }),
@@ -182,6 +190,7 @@ fn merge(current: &MappingSpec, change: &MappingSpec) -> MappingSpec {
 fn without_defaults(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
     let mut stored = spec.clone();
     stored.remove("Enabled");
+    stored.remove("Tags");
     for parameter in &PARAMETERS {
         let value = spec.get(parameter.name);
         if value.is_some_and(|value| parameter.is_default(value, kind)) {
@@ -217,6 +226,18 @@ fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> 
         skip_before,
         batch_size: batch_size(spec, SourceKind::Stream(kind)),
         maximum_batching_window: batching_window(spec, SourceKind::Stream(kind)),
+        on_failure: spec.on_failure().and_then(DestinationArn::parse),
+        retries: retry_settings(spec, SourceKind::Stream(kind)),
+    }
+}
+
+/// Both limits are -1 where there is none.
+fn retry_settings(spec: &MappingSpec, kind: SourceKind) -> RetrySettings {
+    let seconds = u64::try_from(spec.maximum_record_age_in_seconds(kind));
+    RetrySettings {
+        maximum_attempts: u32::try_from(spec.maximum_retry_attempts(kind)).ok(),
+        maximum_record_age: seconds.ok().map(Duration::from_secs),
+        bisect_batch: spec.bisect_batch_on_function_error(),
     }
 }
 

@@ -56,17 +56,25 @@ pub fn waiting_for(unit: &UnitStatus, now: Timestamp) -> Option<String> {
 }
 
 fn describe_overdue(unit: &UnitStatus) -> Option<String> {
-    let (call, elapsed) = unit.overdue?;
+    let (overdue, elapsed) = unit.overdue?;
     let source = match unit.view {
         UnitView::Starting { .. } => "source",
         UnitView::Shard(_) => "stream",
         UnitView::Queue(_) => "queue",
     };
-    let call = match call {
+    let call = match overdue {
         SourceCall::Describe => "a request for its attributes",
         SourceCall::Read => "a read",
         SourceCall::Delete => "a deletion",
         SourceCall::ChangeVisibility => "a visibility change",
+        SourceCall::Deliver => "a delivery",
+    };
+    let source = match overdue {
+        SourceCall::Deliver => "on-failure destination",
+        SourceCall::Describe
+        | SourceCall::Read
+        | SourceCall::Delete
+        | SourceCall::ChangeVisibility => source,
     };
     let seconds = elapsed.as_secs();
     Some(format!(
@@ -132,11 +140,19 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
         UnitView::Shard(view) => {
             let next = next(view.next_at);
             Some(match view.waiting.as_ref()? {
-                shard::Waiting::FunctionErrors { attempt } => {
-                    format!("function returns errors, attempt {attempt}{next}")
+                shard::Waiting::FunctionErrors { attempt, maximum } => {
+                    let of = maximum.map_or_else(String::new, |maximum| format!(" of {maximum}"));
+                    format!("function returns errors, attempt {attempt}{of}{next}")
                 }
                 shard::Waiting::NotInvoked(fault) => {
                     format!("function {}{next}", describe_fault(*fault))
+                }
+                shard::Waiting::Destination(fault) => {
+                    let cause = cause(SourceCall::Deliver);
+                    let fault = describe_fault(*fault);
+                    format!(
+                        "records are given up, and the on-failure destination {fault}{cause}{next}"
+                    )
                 }
                 shard::Waiting::Source(fault) => {
                     let cause = cause(SourceCall::Read);
@@ -262,6 +278,51 @@ mod tests {
             waiting(Waiting::Deleting(Fault::Denied), &errors),
             "messages cannot be deleted (sqs:DeleteMessage): the queue denies access \
              (DeleteMessageBatch of queue q: AccessDenied), next in 2.0 s"
+        );
+    }
+
+    #[test]
+    fn a_shard_shows_its_attempts_and_its_destination() {
+        let now = Timestamp::from_millis(1_000);
+        let waiting = |waiting| {
+            let view = shard::ShardView {
+                checkpoint: windlass_core::position::Position::TrimHorizon,
+                behind: None,
+                oldest: None,
+                buffered_records: 1,
+                buffered_bytes: 1,
+                in_flight_records: 0,
+                attempt: 2,
+                last_outcome: None,
+                waiting: Some(waiting),
+                gap: None,
+                next_at: Some(Timestamp::from_millis(3_000)),
+            };
+            let cause = "SendMessage to queue failed: AccessDenied".to_owned();
+            let unit = UnitStatus {
+                view: UnitView::Shard(view),
+                limit: None,
+                errors: BTreeMap::from([(SourceCall::Deliver, cause)]),
+                overdue: None,
+            };
+            waiting_for(&unit, now).unwrap()
+        };
+        let attempts = |maximum| shard::Waiting::FunctionErrors {
+            attempt: 2,
+            maximum,
+        };
+        assert_eq!(
+            waiting(attempts(Some(4))),
+            "function returns errors, attempt 2 of 4, next in 2.0 s"
+        );
+        assert_eq!(
+            waiting(attempts(None)),
+            "function returns errors, attempt 2, next in 2.0 s"
+        );
+        assert_eq!(
+            waiting(shard::Waiting::Destination(Fault::Denied)),
+            "records are given up, and the on-failure destination denies access (SendMessage to \
+             queue failed: AccessDenied), next in 2.0 s"
         );
     }
 

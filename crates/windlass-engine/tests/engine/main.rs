@@ -8,6 +8,8 @@ mod life;
 mod limits;
 mod listings;
 mod metrics;
+mod positions;
+mod retries;
 mod rounds;
 mod slots;
 mod trouble;

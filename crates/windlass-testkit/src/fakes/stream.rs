@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,6 +26,10 @@ pub struct FakeStream {
     clock: Clock,
     shards: Mutex<BTreeMap<ShardId, FakeShard>>,
     listing_panics: AtomicBool,
+    trims_unknown: AtomicBool,
+    removed_until: Mutex<Option<Timestamp>>,
+    /// By how many milliseconds its clock is ahead of the daemon's.
+    clock_difference: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -47,12 +51,22 @@ impl FakeStream {
             clock,
             shards: Mutex::new(shards.collect()),
             listing_panics: AtomicBool::new(false),
+            trims_unknown: AtomicBool::new(false),
+            removed_until: Mutex::default(),
+            clock_difference: AtomicI64::new(0),
         }
+    }
+
+    /// Sets by how many milliseconds its clock is ahead of the daemon's.
+    pub fn set_clock_difference(&self, millis: i64) {
+        self.clock_difference.store(millis, Ordering::Relaxed);
     }
 
     /// Puts a record that the function will see as `event`.
     pub fn put(&self, shard: usize, event: &[u8]) {
-        let record = (Bytes::copy_from_slice(event), self.clock.wall());
+        let difference = self.clock_difference.load(Ordering::Relaxed);
+        let arrival = self.clock.wall().shifted(difference);
+        let record = (Bytes::copy_from_slice(event), arrival);
         self.change(shard, |shard| shard.records.push(record));
     }
 
@@ -100,6 +114,16 @@ impl FakeStream {
     /// Lets every listing panic, or none.
     pub fn let_listings_panic(&self, panics: bool) {
         self.listing_panics.store(panics, Ordering::Relaxed);
+    }
+
+    /// The retention period of records that arrived before is over.
+    pub fn remove_until(&self, time: Timestamp) {
+        *lock(&self.removed_until) = Some(time);
+    }
+
+    /// Answers a position of a former stream as one that was trimmed.
+    pub fn trims_unknown_positions(&self) {
+        self.trims_unknown.store(true, Ordering::Relaxed);
     }
 
     /// Number of reads of a shard.
@@ -172,6 +196,14 @@ impl StreamReader for FakeStream {
         Ok(shards.collect())
     }
 
+    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError> {
+        Ok(*lock(&self.removed_until))
+    }
+
+    fn clock_difference(&self) -> Option<i64> {
+        Some(self.clock_difference.load(Ordering::Relaxed))
+    }
+
     async fn read(
         &self,
         shard: &ShardId,
@@ -186,7 +218,12 @@ impl StreamReader for FakeStream {
             return Err(failed("GetRecords", Fault::Gone));
         };
         let Some((page_start, page)) = shard.page(from, limits.max_records) else {
-            return Err(failed("GetShardIterator", Fault::UnknownPosition));
+            let fault = if self.trims_unknown.load(Ordering::Relaxed) {
+                Fault::Trimmed
+            } else {
+                Fault::UnknownPosition
+            };
+            return Err(failed("GetShardIterator", fault));
         };
         shard.n_reads += 1;
         let start = page.start;

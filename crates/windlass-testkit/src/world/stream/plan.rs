@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use windlass_core::mapping::StreamSettings;
+use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::position::Position;
 use windlass_core::time::Timestamp;
 
@@ -62,7 +62,7 @@ pub(super) struct Lies {
     pub(super) is_empty: u64,
     /// A page is missing.
     pub(super) is_truncated: u64,
-    /// It is of an earlier time.
+    /// It is of an earlier time; a stream that was deleted is listed only for a while.
     pub(super) is_stale: u64,
     pub(super) lacks_shard: u64,
     pub(super) shows_open: u64,
@@ -127,5 +127,7 @@ fn settings(rng: &mut Rng) -> StreamSettings {
         skip_before: None,
         batch_size: 100,
         maximum_batching_window: Duration::ZERO,
+        on_failure: None,
+        retries: RetrySettings::default(),
     }
 }
