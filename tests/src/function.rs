@@ -20,11 +20,14 @@ pub struct Function {
     _task: JoinSet<()>,
 }
 
+/// Of a message.
+type Condition = fn(&Value) -> bool;
+
 #[derive(Debug)]
 struct State {
     status: Mutex<u16>,
     /// Whether a message is reported as failed.
-    fails: Mutex<Option<fn(&Value) -> bool>>,
+    fails: Mutex<Option<Condition>>,
     /// Each with the status of its response.
     events: Mutex<Vec<(u16, Value)>>,
 }
@@ -54,7 +57,7 @@ impl Function {
     }
 
     /// From now on it responds with the item failures of the messages for which `fails` holds.
-    pub fn report_failed(&self, fails: fn(&Value) -> bool) {
+    pub fn report_failed(&self, fails: Condition) {
         *lock(&self.state.fails) = Some(fails);
     }
 
@@ -107,7 +110,7 @@ async fn answer(
     Ok(response)
 }
 
-fn item_failures(event: &Value, fails: fn(&Value) -> bool) -> Value {
+fn item_failures(event: &Value, fails: Condition) -> Value {
     let records = event["Records"].as_array().into_iter().flatten();
     let failed = records.filter(|record| fails(record));
     let items = failed.map(|record| json!({"itemIdentifier": record["messageId"]}));
