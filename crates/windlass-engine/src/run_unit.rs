@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 use windlass_core::arn::StreamKind;
 use windlass_core::event::PAYLOAD_LIMIT;
-use windlass_core::ids::{KeyHash, ShardId};
+use windlass_core::ids::KeyHash;
 use windlass_core::lease::{Lease, LeaseKey};
 use windlass_core::mapping::{Mapping, QueueSource, StreamSettings, StreamSource};
 use windlass_core::queue::{QueueAttributes, QueueConsumer, QueueConsumerSettings, QueueLimits};
@@ -19,7 +19,7 @@ use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MessageMemory, PageMemory};
-use crate::ports::{QueueReader, StreamReader, Target};
+use crate::ports::{QueueReader, ShardReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
     BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
@@ -52,8 +52,7 @@ pub(crate) struct EngineContext {
 /// One unit of a mapping, with the adapter of its source.
 pub(crate) enum UnitSource {
     Shard {
-        shard: ShardId,
-        reader: Arc<dyn StreamReader>,
+        reader: Box<dyn ShardReader>,
         source: StreamSource,
     },
     Queue {
@@ -123,12 +122,8 @@ pub(crate) async fn run_unit(
         context,
     };
     match source {
-        UnitSource::Shard {
-            shard,
-            reader,
-            source,
-        } => {
-            let driver = parts.shard_driver(shard, reader, source, lease);
+        UnitSource::Shard { reader, source } => {
+            let driver = parts.shard_driver(reader, source, lease);
             driver.run().instrument(span).await
         }
         UnitSource::Queue { reader, source } => {
@@ -146,8 +141,7 @@ pub(crate) async fn run_unit(
 impl DriverParts {
     fn shard_driver(
         self,
-        shard: ShardId,
-        reader: Arc<dyn StreamReader>,
+        reader: Box<dyn ShardReader>,
         source: StreamSource,
         lease: Lease,
     ) -> ShardDriver {
@@ -170,11 +164,10 @@ impl DriverParts {
                 batch_size,
             ),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
+            reader: Some(reader),
             io: Arc::new(ShardIo {
                 key: lease.key,
-                shard,
                 epoch: lease.epoch,
-                reader,
                 saver,
                 invoker: self.invoker,
                 calls: self.status.source_calls().clone(),
@@ -330,6 +323,7 @@ fn shard_settings(
 
 #[cfg(test)]
 mod tests {
+    use windlass_core::ids::ShardId;
     use windlass_core::lease::Unit;
     use windlass_core::mapping::MappingId;
     use windlass_core::position::{Checkpoint, Position};

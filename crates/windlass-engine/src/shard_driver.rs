@@ -8,7 +8,6 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use windlass_core::event::Event;
-use windlass_core::ids::ShardId;
 use windlass_core::lease::LeaseKey;
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Checkpoint, Cursor};
@@ -19,7 +18,7 @@ use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{PageMemory, ReadGrant};
-use crate::ports::{CheckpointSave, StreamReader};
+use crate::ports::{CheckpointSave, ShardReader};
 use crate::slots::{NextSlot, Slot};
 use crate::status::{
     SourceCall, SourceCalls, UnitHandle, UnitView, describe_gap, describe_unreadable,
@@ -28,6 +27,8 @@ use crate::stop::{Stop, wait_for_stop};
 
 pub(crate) struct ShardDriver {
     pub(crate) consumer: ShardConsumer,
+    /// `None` while a read is in flight.
+    pub(crate) reader: Option<Box<dyn ShardReader>>,
     pub(crate) io: Arc<ShardIo>,
     pub(crate) memory: PageMemory,
     pub(crate) stop: watch::Receiver<Stop>,
@@ -38,9 +39,7 @@ pub(crate) struct ShardDriver {
 /// What the I/O of a shard needs.
 pub(crate) struct ShardIo {
     pub(crate) key: LeaseKey,
-    pub(crate) shard: ShardId,
     pub(crate) epoch: u64,
-    pub(crate) reader: Arc<dyn StreamReader>,
     pub(crate) saver: CheckpointSaver,
     pub(crate) invoker: Invoker,
     pub(crate) calls: SourceCalls,
@@ -52,6 +51,7 @@ type InFlight = FuturesUnordered<BoxFuture<'static, Completion>>;
 /// Result of a command.
 enum Completion {
     Read {
+        reader: Box<dyn ShardReader>,
         result: Result<ReadResult, Fault>,
         grant: ReadGrant,
     },
@@ -105,7 +105,9 @@ impl ShardDriver {
                 timeout,
             } => {
                 let grant = self.memory.grant_read(limit, io.clock.now());
-                Box::pin(io.read(from, timeout, grant))
+                let reader = self.reader.take();
+                let reader = reader.expect("a shard has one read in flight at most");
+                Box::pin(io.read(reader, from, timeout, grant))
             }
             ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch, self.next_slot.take())),
             ShardCommand::RequestSlot => {
@@ -130,7 +132,12 @@ impl ShardDriver {
     fn handle_completion(&mut self, completion: Completion) {
         let now = self.io.clock.now();
         let input = match completion {
-            Completion::Read { result, grant } => {
+            Completion::Read {
+                reader,
+                result,
+                grant,
+            } => {
+                self.reader = Some(reader);
                 self.memory.handle_read(grant, &result, now);
                 ShardInput::Read(result)
             }
@@ -170,18 +177,23 @@ impl ShardDriver {
 impl ShardIo {
     async fn read(
         self: Arc<Self>,
+        mut reader: Box<dyn ShardReader>,
         from: Cursor,
         timeout: Duration,
         grant: impl Future<Output = ReadGrant>,
     ) -> Completion {
         let grant = grant.await;
-        let response = self.reader.read(&self.shard, &from, grant.limits(timeout));
+        let response = reader.read(&from, grant.limits(timeout));
         let calls = &self.calls;
         let result = calls.run(SourceCall::Read, Duration::ZERO, response).await;
         if let Ok(page) = &result {
             tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");
         }
-        Completion::Read { result, grant }
+        Completion::Read {
+            reader,
+            result,
+            grant,
+        }
     }
 
     async fn invoke(self: Arc<Self>, batch: Batch, slot: Slot) -> Completion {

@@ -94,6 +94,8 @@ pub struct AwsClients {
     pub(crate) dynamodb_streams: aws_sdk_dynamodbstreams::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) lambda: aws_sdk_lambda::Client,
+    /// What the interceptors of all clients apply.
+    pub(crate) rules: CallRules,
     /// The clocks of the servers of both, as their answers show them.
     pub(crate) kinesis_clock: ServerClock,
     pub(crate) dynamodb_streams_clock: ServerClock,
@@ -212,6 +214,7 @@ impl AwsClients {
             ),
             sqs: client!(aws_sdk_sqs, Service::Sqs, unwatched),
             lambda: client!(aws_sdk_lambda, Service::Lambda, unwatched),
+            rules: rules.clone(),
             kinesis_clock,
             dynamodb_streams_clock,
             custom_kinesis: is_custom(Service::Kinesis),

@@ -118,6 +118,7 @@ impl TestHttp {
             dynamodb_streams: client!(aws_sdk_dynamodbstreams, streams_clock),
             sqs: client!(aws_sdk_sqs, unwatched),
             lambda: client!(aws_sdk_lambda, unwatched),
+            rules: CallRules::default(),
             kinesis_clock,
             dynamodb_streams_clock: streams_clock,
             custom_kinesis: false,

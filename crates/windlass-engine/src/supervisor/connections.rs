@@ -12,7 +12,8 @@ use windlass_core::mapping::{
 };
 use windlass_core::validate;
 
-use super::bounded_reader::BoundedReader;
+use super::absent_shards::KnownListings;
+use super::shard_reader::{ReadPermits, SupervisedReader};
 use crate::ports::{AdapterFactory, PortError, QueueReader, StreamReader, Target, chain};
 use crate::run_unit::UnitSource;
 use crate::status::StatusBoard;
@@ -33,6 +34,7 @@ pub(super) struct ConnectedMapping {
 pub(super) enum Connection {
     Stream {
         reader: Arc<dyn StreamReader>,
+        permits: ReadPermits,
         source: StreamSource,
     },
     Queue {
@@ -111,16 +113,42 @@ impl ConnectedMapping {
         })
     }
 
-    /// `None` if the mapping's source has no such unit.
-    pub(super) fn unit(&self, unit: &Unit) -> Option<UnitSource> {
+    /// Whether the mapping's source has such a unit.
+    pub(super) const fn has_unit(&self, unit: &Unit) -> bool {
         match (&self.connection, unit) {
-            (Connection::Stream { reader, source }, Unit::Shard(shard)) => {
-                Some(UnitSource::Shard {
+            (Connection::Stream { .. }, Unit::Shard(_))
+            | (Connection::Queue { .. }, Unit::QueueSlot(_)) => true,
+            (Connection::Stream { .. } | Connection::Queue { .. }, _) => false,
+        }
+    }
+
+    /// `None` if the mapping's source has no such unit.
+    pub(super) fn unit(
+        &self,
+        unit: &Unit,
+        listings: KnownListings,
+        board: &Arc<StatusBoard>,
+    ) -> Option<UnitSource> {
+        match (&self.connection, unit) {
+            (
+                Connection::Stream {
+                    reader,
+                    permits,
+                    source,
+                },
+                Unit::Shard(shard),
+            ) => Some(UnitSource::Shard {
+                reader: Box::new(SupervisedReader {
+                    inner: Arc::clone(reader).open(shard),
                     shard: shard.clone(),
-                    reader: Arc::clone(reader),
-                    source: source.clone(),
-                })
-            }
+                    permits: permits.clone(),
+                    listings,
+                    refused_at: None,
+                    board: Arc::clone(board),
+                    mapping: self.mapping.id.clone(),
+                }),
+                source: source.clone(),
+            }),
             (Connection::Queue { reader, source }, Unit::QueueSlot(_)) => Some(UnitSource::Queue {
                 reader: Arc::clone(reader),
                 source: source.clone(),
@@ -134,9 +162,8 @@ impl Connection {
     fn new(mapping: &Mapping, adapters: &dyn AdapterFactory) -> Result<Self, PortError> {
         Ok(match &mapping.source {
             Source::Stream(source) => Self::Stream {
-                reader: Arc::new(BoundedReader::new(
-                    adapters.stream(source, &mapping.function)?,
-                )),
+                reader: adapters.stream(source, &mapping.function)?,
+                permits: ReadPermits::default(),
                 source: source.clone(),
             },
             Source::Queue(source) => Self::Queue {
