@@ -24,6 +24,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// and shard.
 const READ_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Between two reads of an idle shard.
+const IDLE_READ_INTERVAL: Duration = Duration::from_secs(1);
+
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/bench";
 
 pub(super) struct Launcher<'a> {
@@ -40,6 +43,8 @@ pub(super) enum Client {
     Floor,
     /// The floor without pauses between reads.
     UnpacedFloor,
+    /// The floor at the pace of idle shards.
+    IdleFloor,
 }
 
 pub(super) struct Load {
@@ -58,6 +63,9 @@ pub(super) struct Load {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Function {
     Answers,
+    /// Answers late, and with nearly the largest response that is allowed, all of which the daemon
+    /// must read.
+    AnswersMuch,
     /// Accepts the request and never responds.
     Hangs,
 }
@@ -126,6 +134,7 @@ impl Launcher<'_> {
             }
             Client::Floor => ("floor", self.floor(load, source, READ_INTERVAL), None),
             Client::UnpacedFloor => ("floor", self.floor(load, source, Duration::ZERO), None),
+            Client::IdleFloor => ("floor", self.floor(load, source, IDLE_READ_INTERVAL), None),
         };
         let mut program = self.spawn(name, &mut command)?;
         program.api = api;
@@ -265,6 +274,7 @@ fn configuration(load: &Load, source: &Source, store: &Path, port: u16) -> Strin
     let endpoint = source.endpoint();
     let path = match load.function {
         Function::Answers => "function",
+        Function::AnswersMuch => "large",
         Function::Hangs => "hang",
     };
     let (store, batch_size) = (store.display(), load.batch_size);
@@ -286,6 +296,9 @@ fn configuration(load: &Load, source: &Source, store: &Path, port: u16) -> Strin
             "  - FunctionName: bench{number}\n    EventSourceArn: {STREAM}\n    \
              StartingPosition: TRIM_HORIZON\n    BatchSize: {batch_size}\n"
         ));
+        if load.function == Function::AnswersMuch {
+            text.push_str("    FunctionResponseTypes: [ReportBatchItemFailures]\n");
+        }
     }
     text
 }
