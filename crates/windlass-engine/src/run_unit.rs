@@ -1,5 +1,6 @@
 //! Runs one unit of a mapping: builds its consumer and driver from the mapping and the lease.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use tokio::sync::watch;
 use tracing::Instrument;
 use windlass_core::arn::StreamKind;
 use windlass_core::event::PAYLOAD_LIMIT;
-use windlass_core::ids::KeyHash;
+use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
 use windlass_core::mapping::{Mapping, QueueSource, StreamSettings, StreamSource};
 use windlass_core::queue::{QueueAttributes, QueueConsumer, QueueConsumerSettings, QueueLimits};
@@ -19,7 +20,7 @@ use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MessageMemory, PageMemory};
-use crate::ports::{QueueReader, ShardReader, Target};
+use crate::ports::{Destination, QueueReader, ShardReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
     BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
@@ -27,7 +28,7 @@ use crate::settings::{
     KINESIS_READ_LIMIT, MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES, MAX_BUFFERED_RECORDS,
     MAX_QUEUE_CONCURRENCY, MIN_BUFFERED_RECORDS,
 };
-use crate::shard_driver::{ShardDriver, ShardIo};
+use crate::shard_driver::{ShardDriver, ShardIo, SourceClock};
 use crate::slots::{NextSlot, Slots};
 use crate::status::{SourceCall, StatusBoard, UnitHandle, UnitView};
 use crate::stop::{Stop, wait_for_stop};
@@ -52,8 +53,10 @@ pub(crate) struct EngineContext {
 /// One unit of a mapping, with the adapter of its source.
 pub(crate) enum UnitSource {
     Shard {
+        shard: ShardId,
         reader: Box<dyn ShardReader>,
         source: StreamSource,
+        destination: Option<Arc<dyn Destination>>,
     },
     Queue {
         reader: Arc<dyn QueueReader>,
@@ -111,6 +114,7 @@ pub(crate) async fn run_unit(
         counts: context.board.counts_of(&mapping.id),
         board: Arc::clone(&context.board),
         mapping: mapping.id.clone(),
+        reports_item_failures: mapping.reports_item_failures,
     };
     let parts = DriverParts {
         invoker,
@@ -122,8 +126,13 @@ pub(crate) async fn run_unit(
         context,
     };
     match source {
-        UnitSource::Shard { reader, source } => {
-            let driver = parts.shard_driver(reader, source, lease);
+        UnitSource::Shard {
+            shard,
+            reader,
+            source,
+            destination,
+        } => {
+            let driver = parts.shard_driver(shard, reader, source, destination, lease);
             driver.run().instrument(span).await
         }
         UnitSource::Queue { reader, source } => {
@@ -141,8 +150,10 @@ pub(crate) async fn run_unit(
 impl DriverParts {
     fn shard_driver(
         self,
+        shard: ShardId,
         reader: Box<dyn ShardReader>,
         source: StreamSource,
+        destination: Option<Arc<dyn Destination>>,
         lease: Lease,
     ) -> ShardDriver {
         let EngineContext {
@@ -154,6 +165,7 @@ impl DriverParts {
         let poll = poll_settings(&settings, source.kind);
         let backpressure = self.invoker.backpressure.clone();
         let batch_size = source.settings.batch_size;
+        let have_maximum_age = source.settings.retries.maximum_record_age.is_some();
         let settings = shard_settings(source.settings, self.filter, poll);
         ShardDriver {
             memory: PageMemory::new(
@@ -167,8 +179,10 @@ impl DriverParts {
             reader: Some(reader),
             io: Arc::new(ShardIo {
                 key: lease.key,
+                shard,
                 epoch: lease.epoch,
                 saver,
+                destination,
                 invoker: self.invoker,
                 calls: self.status.source_calls().clone(),
                 clock,
@@ -176,6 +190,8 @@ impl DriverParts {
             stop: self.stop,
             status: self.status,
             next_slot: NextSlot::None,
+            source_clock: have_maximum_age.then(SourceClock::default),
+            given_up: BTreeMap::new(),
         }
     }
 
@@ -323,7 +339,6 @@ fn shard_settings(
 
 #[cfg(test)]
 mod tests {
-    use windlass_core::ids::ShardId;
     use windlass_core::lease::Unit;
     use windlass_core::mapping::MappingId;
     use windlass_core::position::{Checkpoint, Position};

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::checkpoint_writer::{CheckpointWriter, Watermark};
 use super::interface::{Finish, Gap, ReadResult, Report, ShardCommand, ShardInput, ShardTimer};
-use super::lane::Lane;
+use super::lane::{Lane, Resolved};
 use super::page_filter::{Item, filter_page};
 use super::read_state::{ReadEnd, ReadState};
 use super::settings::ShardConsumerSettings;
@@ -15,7 +15,7 @@ use super::view::{ShardView, Waiting};
 use crate::batch::{BatchId, BatchIds};
 use crate::event;
 use crate::lifecycle::Lifecycle;
-use crate::outcome::{Fault, Outcome, Swap};
+use crate::outcome::{Fault, Outcome, OutcomeKind, Swap};
 use crate::position::{Checkpoint, Position};
 use crate::progress::Progress;
 use crate::record::Record;
@@ -39,9 +39,11 @@ pub struct ShardConsumer {
     batch_ids: BatchIds,
     commands: VecDeque<ShardCommand>,
     lifecycle: Lifecycle,
-    last_outcome: Option<Outcome>,
+    last_outcome: Option<OutcomeKind>,
     gap: Option<Gap>,
     n_read: usize,
+    /// By how many milliseconds the clock of the source is ahead of `now`.
+    source_ahead: Option<i64>,
     now: Timestamp,
 }
 
@@ -81,6 +83,7 @@ impl ShardConsumer {
             last_outcome: None,
             gap: None,
             n_read: 0,
+            source_ahead: None,
             now,
             settings,
         };
@@ -98,6 +101,12 @@ impl ShardConsumer {
             ShardInput::Invoked { batch, outcome } => self.handle_invoked(batch, outcome, now),
             ShardInput::Saved(result) => self.handle_saved(result, now),
             ShardInput::SlotGranted => self.slot.grant(),
+            ShardInput::Delivered { delivery, result } => {
+                let lane = &mut self.lane;
+                let resolved = lane.delivered(delivery, result, &mut self.jitter, now);
+                self.progress.resolve(resolved);
+            }
+            ShardInput::SourceTime(time) => self.source_ahead = Some(time.millis_since(now)),
             ShardInput::Drain => self.drain(),
         }
         self.advance(now);
@@ -129,7 +138,9 @@ impl ShardConsumer {
         }
         let read = self.read_state.due().filter(|_| 0 < self.read_room());
         let read = read.map(|at| (at, ShardTimer::Read));
-        [read, save, self.lane_due()].into_iter().flatten().min()
+        let expiry = self.expiry().map(|at| (at, ShardTimer::Expiry));
+        let timers = [read, save, self.lane_due(), expiry];
+        timers.into_iter().flatten().min()
     }
 
     /// Records that were read since the start, each counted once.
@@ -147,7 +158,7 @@ impl ShardConsumer {
             buffered_bytes: self.lane.bytes(),
             in_flight_records: self.lane.n_in_flight(),
             attempt: self.lane.attempt(),
-            last_outcome: self.last_outcome.clone(),
+            last_outcome: self.last_outcome,
             waiting,
             gap: self.gap.clone(),
             next_at,
@@ -157,11 +168,11 @@ impl ShardConsumer {
     /// The fault that delays the shard and the time of the next try; without a fault, the next
     /// timer.
     fn waiting(&self) -> (Option<Waiting>, Option<Timestamp>) {
-        let function = self.lane.waiting().cloned();
+        let lane = self.lane.waiting();
         let store = self.checkpoint_writer.fault().map(Waiting::Store);
         let source = self.read_state.waiting().cloned();
         let causes = [
-            (function, self.lane_due().map(|(at, _)| at)),
+            (lane, self.lane_due().map(|(at, _)| at)),
             (store, self.checkpoint_writer.due()),
             (source, self.read_state.due()),
         ];
@@ -226,14 +237,20 @@ impl ShardConsumer {
 
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
         let resolved = self.lane.end(batch, &outcome, &mut self.jitter, now);
-        self.progress.resolve(resolved);
-        self.last_outcome = Some(outcome);
+        self.resolve(resolved);
+        self.last_outcome = Some(outcome.kind());
+    }
+
+    fn resolve(&mut self, resolved: Resolved) {
+        self.progress.resolve(resolved.tickets);
+        for failure in resolved.dropped {
+            self.report(Report::Dropped(failure));
+        }
     }
 
     fn drain(&mut self) {
         if self.slot.is_waiting() {
-            self.slot = SlotRequest::None;
-            self.command(ShardCommand::CancelSlot);
+            self.cancel_slot();
         }
         self.lifecycle = Lifecycle::Draining;
     }
@@ -264,19 +281,51 @@ impl ShardConsumer {
     }
 
     fn advance_lane(&mut self, now: Timestamp) {
-        let no_more = self.read_state.is_at_shard_end() || self.buffer_room() == 0;
+        self.expire_records(now);
+        if let Some((delivery, failure)) = self.lane.deliver(&mut self.batch_ids, now) {
+            self.command(ShardCommand::Deliver { delivery, failure });
+        }
         match self.slot {
-            SlotRequest::None if self.lane.is_due(no_more, now) => {
+            SlotRequest::None if self.lane_is_due(now) => {
                 self.slot = SlotRequest::Waiting;
                 self.command(ShardCommand::RequestSlot);
             }
             SlotRequest::Granted => {
                 self.slot = SlotRequest::None;
-                let batch = self.lane.start(&mut self.batch_ids);
+                let batch = self.lane.start(&mut self.batch_ids, now);
                 self.command(ShardCommand::Invoke(batch));
             }
             SlotRequest::None | SlotRequest::Waiting => {}
         }
+    }
+
+    /// Gives up the records that are too old. The slot may have been for them.
+    fn expire_records(&mut self, now: Timestamp) {
+        let source_time = self.source_ahead.map(|ahead| now.shifted(ahead));
+        let expired = source_time.and_then(|time| self.lane.expire(time, now));
+        let Some(expired) = expired else {
+            return;
+        };
+        self.resolve(expired);
+        if !self.slot.is_none() && !self.lane_is_due(now) {
+            self.cancel_slot();
+        }
+    }
+
+    fn cancel_slot(&mut self) {
+        self.slot = SlotRequest::None;
+        self.command(ShardCommand::CancelSlot);
+    }
+
+    fn lane_is_due(&self, now: Timestamp) -> bool {
+        let no_more = self.read_state.is_at_shard_end() || self.buffer_room() == 0;
+        self.lane.is_due(no_more, now)
+    }
+
+    /// When the next record is too old.
+    fn expiry(&self) -> Option<Timestamp> {
+        let ahead = self.source_ahead?;
+        Some(self.lane.expiry()?.shifted(-ahead))
     }
 
     /// When the next batch will be due, and why; `None` while it waits for its slot.
@@ -314,7 +363,7 @@ impl ShardConsumer {
         }
         if watermark.checkpoint.position == Position::ShardEnd {
             self.finish(Finish::ShardEnd);
-        } else if self.lifecycle == Lifecycle::Draining && self.lane.n_in_flight() == 0 {
+        } else if self.lifecycle == Lifecycle::Draining && !self.lane.is_in_flight() {
             self.finish(Finish::Drained);
         }
     }
@@ -367,7 +416,10 @@ impl ShardConsumer {
     fn command(&mut self, command: ShardCommand) {
         let starts = matches!(
             command,
-            ShardCommand::Invoke(_) | ShardCommand::Read { .. } | ShardCommand::RequestSlot
+            ShardCommand::Invoke(_)
+                | ShardCommand::Read { .. }
+                | ShardCommand::RequestSlot
+                | ShardCommand::Deliver { .. }
         );
         match self.lifecycle {
             Lifecycle::Running => {}
@@ -384,7 +436,7 @@ impl ShardConsumer {
         let in_flight = self.read_state.is_in_flight()
             || self.checkpoint_writer.is_in_flight()
             || self.slot.is_waiting()
-            || 0 < self.lane.n_in_flight();
+            || self.lane.is_in_flight();
         let timeout = self.poll_timeout();
         assert!(in_flight || timeout.is_some(), "I9: it never gets stuck");
         assert!(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::interface::{Gap, UnreadableRecord};
-use crate::outcome::{Fault, Outcome};
+use crate::outcome::{Fault, OutcomeKind};
 use crate::position::Position;
 use crate::time::Timestamp;
 
@@ -23,7 +23,7 @@ pub struct ShardView {
     pub in_flight_records: usize,
     /// Of the batch at the head of the lane; 1 if nothing failed.
     pub attempt: u32,
-    pub last_outcome: Option<Outcome>,
+    pub last_outcome: Option<OutcomeKind>,
     /// The fault that delays the shard.
     pub waiting: Option<Waiting>,
     /// The last gap, since the consumer started.
@@ -47,8 +47,12 @@ pub enum Waiting {
     FunctionErrors {
         /// The next one.
         attempt: u32,
+        /// Attempts after which the batch is given up; `None`: without limit.
+        maximum: Option<u32>,
     },
     NotInvoked(Fault),
+    /// The on-failure destination did not accept what was given up.
+    Destination(Fault),
     /// The source cannot be read.
     Source(Fault),
     /// This record cannot be rendered; the records before it were delivered.

@@ -14,7 +14,9 @@ use windlass_core::validate;
 
 use super::absent_shards::KnownListings;
 use super::shard_reader::{ReadPermits, SupervisedReader};
-use crate::ports::{AdapterFactory, PortError, QueueReader, StreamReader, Target, chain};
+use crate::ports::{
+    AdapterFactory, Destination, PortError, QueueReader, StreamReader, Target, chain,
+};
 use crate::run_unit::UnitSource;
 use crate::status::StatusBoard;
 
@@ -36,6 +38,8 @@ pub(super) enum Connection {
         reader: Arc<dyn StreamReader>,
         permits: ReadPermits,
         source: StreamSource,
+        /// For records that are given up.
+        destination: Option<Arc<dyn Destination>>,
     },
     Queue {
         reader: Arc<dyn QueueReader>,
@@ -135,9 +139,11 @@ impl ConnectedMapping {
                     reader,
                     permits,
                     source,
+                    destination,
                 },
                 Unit::Shard(shard),
             ) => Some(UnitSource::Shard {
+                shard: shard.clone(),
                 reader: Box::new(SupervisedReader {
                     inner: Arc::clone(reader).open(shard),
                     shard: shard.clone(),
@@ -148,6 +154,7 @@ impl ConnectedMapping {
                     mapping: self.mapping.id.clone(),
                 }),
                 source: source.clone(),
+                destination: destination.clone(),
             }),
             (Connection::Queue { reader, source }, Unit::QueueSlot(_)) => Some(UnitSource::Queue {
                 reader: Arc::clone(reader),
@@ -165,6 +172,10 @@ impl Connection {
                 reader: adapters.stream(source, &mapping.function)?,
                 permits: ReadPermits::default(),
                 source: source.clone(),
+                destination: match &source.settings.on_failure {
+                    Some(destination) => Some(adapters.destination(destination, mapping)?),
+                    None => None,
+                },
             },
             Source::Queue(source) => Self::Queue {
                 reader: adapters.queue(source)?,

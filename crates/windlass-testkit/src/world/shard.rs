@@ -2,12 +2,14 @@
 
 use std::mem;
 
+use windlass_core::batch::BatchId;
+use windlass_core::failure::FailureRecord;
 use windlass_core::position::{Checkpoint, Cursor, Position};
-use windlass_core::shard::{Batch, Finish, ShardCommand, ShardConsumer, ShardInput};
+use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, ShardInput};
 use windlass_core::time::Timestamp;
 
 use super::plan::{Plan, START};
-use super::shard_io::{Function, Source, Store};
+use super::shard_io::{Destination, Function, Source, Store, mark};
 use super::{Totals, Trace};
 use crate::checkers::shard::ShardChecker;
 use crate::checkers::{BrokenInvariant, ensure};
@@ -43,6 +45,9 @@ struct World {
     source: Source,
     function: Function,
     store: Store,
+    destination: Destination,
+    /// Records that were dropped, as the consumer has reported.
+    dropped: Vec<bool>,
     /// Pending events, in the order in which they were scheduled.
     events: Vec<(Timestamp, Event)>,
     instance: Option<Instance>,
@@ -67,6 +72,7 @@ enum Event {
     Slot,
     Invoke(Batch),
     Save(Checkpoint),
+    Deliver(BatchId, FailureRecord),
     /// The lease keeper notices that the lease is lost, and drops the consumer.
     LeaseNoticed,
     /// A consumer starts at the saved checkpoint.
@@ -81,6 +87,7 @@ impl World {
         let source = mem::take(&mut plan.source);
         let function = mem::take(&mut plan.function);
         let store = mem::take(&mut plan.store);
+        let destination = mem::take(&mut plan.destination);
         let totals = Totals {
             records: plan.contents.len() as u64,
             ..Totals::default()
@@ -89,6 +96,8 @@ impl World {
             source: Source::new(source, &plan.contents),
             function: Function::new(function, &plan.contents),
             store: Store::new(store, checkpoint),
+            destination: Destination::new(destination, &plan.contents),
+            dropped: vec![false; plan.contents.len()],
             events: vec![(plan.start, Event::Start)],
             instance: None,
             now: START,
@@ -151,6 +160,9 @@ impl World {
         if !self.is_faulty() || self.instance.is_none() {
             return Ok(());
         }
+        if self.rng.per_mille(self.plan.source_time) {
+            self.tell_source_time(trace)?;
+        }
         if self.rng.per_mille(self.plan.trim) {
             let readable = self.plan.contents.n_readable(self.now);
             self.source.trimmed = self.rng.size(self.source.trimmed, readable);
@@ -200,6 +212,10 @@ impl World {
                 let result = self.store.save(&checkpoint, faulty, rng);
                 self.feed(ShardInput::Saved(result), trace)
             }
+            Event::Deliver(delivery, failure) => {
+                let result = self.destination.deliver(contents, &failure, faulty, rng);
+                self.feed(ShardInput::Delivered { delivery, result }, trace)
+            }
             Event::LeaseNoticed => {
                 trace.record(|| "the lost lease is noticed".to_owned());
                 self.end_instance();
@@ -214,7 +230,7 @@ impl World {
         trace.record(|| format!("start at {from:?}"));
         self.store.taken = false;
         if self.rng.per_mille(200) {
-            self.plan.redraw_batch_size(&mut self.rng);
+            self.plan.redraw_settings(&mut self.rng);
         }
         let settings = self.plan.settings.clone();
         let seed = self.rng.any();
@@ -222,7 +238,21 @@ impl World {
             checker: ShardChecker::new(settings.clone(), from.clone(), self.now),
             consumer: ShardConsumer::new(settings, from, seed, self.now),
         });
-        self.settle(trace)
+        self.settle(trace)?;
+        self.tell_source_time(trace)
+    }
+
+    fn tell_source_time(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+        let retries = &self.plan.settings.mapping.retries;
+        let runs = self
+            .instance
+            .as_ref()
+            .is_some_and(|it| it.checker.finished().is_none());
+        if retries.maximum_record_age.is_none() || !runs {
+            return Ok(());
+        }
+        let time = self.plan.clock.at(self.now);
+        self.feed(ShardInput::SourceTime(time), trace)
     }
 
     fn feed(&mut self, input: ShardInput, trace: &mut Trace) -> Result<(), BrokenInvariant> {
@@ -244,7 +274,7 @@ impl World {
         let named = instance.consumer.poll_timeout();
         instance
             .checker
-            .timer(named.is_some_and(|at| at <= self.now));
+            .timer(named.is_some_and(|at| at <= self.now), self.now);
         instance.consumer.handle_timeout(self.now);
         self.settle(trace)
     }
@@ -278,6 +308,16 @@ impl World {
                 }
                 ShardCommand::Save(checkpoint) => {
                     (self.store.latency(&mut self.rng), Event::Save(checkpoint))
+                }
+                ShardCommand::Deliver { delivery, failure } => {
+                    self.totals.deliveries += 1;
+                    let latency = self.destination.latency(&mut self.rng);
+                    (latency, Event::Deliver(delivery, failure))
+                }
+                ShardCommand::Report(Report::Dropped(failure)) => {
+                    self.totals.dropped += failure.records.len() as u64;
+                    mark(&mut self.dropped, &self.plan.contents, &failure);
+                    continue;
                 }
                 ShardCommand::Report(_) | ShardCommand::Finish(_) => continue,
             };
@@ -339,7 +379,9 @@ impl World {
             let unwanted = filtered_out || settings.mapping.skip_before.is_some_and(early);
             let too_large = settings.limits.payload_limit < record.event_len() + 14;
             let processed = self.function.processed[index];
-            let resolved = processed || unwanted || too_large || self.source.excused[index];
+            let given_up = self.destination.delivered[index] || self.dropped[index];
+            let resolved =
+                processed || given_up || unwanted || too_large || self.source.excused[index];
             ensure(resolved, "I9", || format!("record {index} is lost"))?;
             ensure(!(processed && (unwanted || too_large)), "I9", || {
                 format!("record {index} was filtered out or too large and invoked")

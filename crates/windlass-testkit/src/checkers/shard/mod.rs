@@ -6,12 +6,14 @@
 //! attempt), `window` (which records a batch holds, and when it closes), `reading` (each read
 //! starts where the last one ended), `slot` (when one is requested), `report`, `finish` and `view`.
 
+mod lane;
 mod model;
 
 use std::time::Duration;
 
 use windlass_core::event::Event;
-use windlass_core::outcome::{Outcome, Swap};
+use windlass_core::failure::FailureRecord;
+use windlass_core::outcome::Swap;
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::{
@@ -42,6 +44,12 @@ impl ShardChecker {
     /// The consumer has read records out of order.
     pub fn input(&mut self, input: &ShardInput, contents: &Contents, now: Timestamp) -> Checked {
         self.0.must_act = None;
+        let checked = self.apply(input, contents, now);
+        self.0.expire(now);
+        checked
+    }
+
+    fn apply(&mut self, input: &ShardInput, contents: &Contents, now: Timestamp) -> Checked {
         match input {
             ShardInput::Read(result) => self.0.read(result, contents, now),
             ShardInput::Invoked { outcome, .. } => {
@@ -64,6 +72,14 @@ impl ShardChecker {
                 self.0.slot = Slot::Granted;
                 Ok(())
             }
+            ShardInput::Delivered { result, .. } => {
+                self.0.delivered(*result, now);
+                Ok(())
+            }
+            ShardInput::SourceTime(time) => {
+                self.0.source_ahead = Some(time.millis_since(now));
+                Ok(())
+            }
             ShardInput::Drain => {
                 self.0.draining = true;
                 Ok(())
@@ -72,8 +88,9 @@ impl ShardChecker {
     }
 
     /// `handle_timeout` is about to be called; `due` if `poll_timeout` is not later than `now`.
-    pub fn timer(&mut self, due: bool) {
+    pub fn timer(&mut self, due: bool, now: Timestamp) {
         self.0.must_act = Some(due);
+        self.0.expire(now);
     }
 
     /// The consumer gave a command.
@@ -111,8 +128,7 @@ impl ShardChecker {
                 model.slot = Slot::Requested;
             }
             ShardCommand::CancelSlot => {
-                let holds = model.draining && model.slot == Slot::Requested;
-                ensure(holds, "slot", || "a cancel without a cause".to_owned())?;
+                slots_are_cancelled_with_a_cause(model, now)?;
                 model.slot = Slot::None;
             }
             ShardCommand::Invoke(batch) => {
@@ -126,7 +142,12 @@ impl ShardChecker {
                 i10_invocations_respect_their_backoff(model, now)?;
                 attempts_count(model, batch)?;
                 batches_hold_the_next_records(model, batch, now)?;
-                model.begin_invocation(batch);
+                model.lane.begin_invocation(batch.records.len(), now);
+            }
+            ShardCommand::Deliver { delivery, failure } => {
+                i3_one_invocation(model)?;
+                deliveries_are_expected(model, failure, now)?;
+                model.lane.delivery_in_flight = Some(*delivery);
             }
             ShardCommand::Save(checkpoint) => {
                 i1_only_resolved(model, checkpoint, contents)?;
@@ -174,7 +195,7 @@ impl ShardChecker {
 
     /// Whether everything that was read is resolved and saved.
     pub fn is_at_rest(&self) -> bool {
-        self.0.pending.is_empty() && !self.0.has_unsaved()
+        self.0.lane.pending.is_empty() && !self.0.has_unsaved()
     }
 }
 
@@ -206,8 +227,25 @@ fn i2_forward(model: &Model, position: &Position) -> Checked {
 }
 
 fn i3_one_invocation(model: &Model) -> Checked {
-    ensure(model.in_flight.is_none(), "I3", || {
-        "a second invocation begins".to_owned()
+    ensure(!model.lane.is_busy(), "I3", || {
+        "a second invocation or delivery begins".to_owned()
+    })
+}
+
+fn slots_are_cancelled_with_a_cause(model: &Model, now: Timestamp) -> Checked {
+    let is_due = model.batch_due().is_some_and(|due| due.earliest <= now);
+    let holds = model.slot != Slot::None && (model.draining || !is_due);
+    ensure(holds, "slot", || "a cancel without a cause".to_owned())
+}
+
+fn deliveries_are_expected(model: &Model, failure: &FailureRecord, now: Timestamp) -> Checked {
+    let expected = model.lane.deliveries.front().map(|it| &it.failure);
+    ensure(expected == Some(failure), "deliver", || {
+        format!("{failure:?} instead of {expected:?}")
+    })?;
+    let earliest = model.lane.delivery_failed.map(|failed| failed.due.earliest);
+    ensure(earliest.is_none_or(|at| at <= now), "I10", || {
+        format!("a delivery is repeated at {now:?}, due at {earliest:?}")
     })
 }
 
@@ -217,7 +255,7 @@ fn slots_are_requested_for_a_batch(model: &Model, now: Timestamp) -> Checked {
     })?;
     i3_one_invocation(model)?;
     i10_invocations_respect_their_backoff(model, now)?;
-    let due = (!model.pending.is_empty()).then(|| model.batch_due().earliest);
+    let due = model.batch_due().map(|due| due.earliest);
     ensure(due.is_some_and(|due| due <= now), "window", || {
         format!("a slot is requested at {now:?}, the batch is due at {due:?}")
     })
@@ -229,16 +267,17 @@ fn i4_in_order(model: &Model, batch: &Batch, contents: &Contents) -> Checked {
         .iter()
         .map(|record| contents.index_of(record.sequence_number()))
         .collect();
-    let expected = model.pending.iter().map(|index| Some(*index));
-    let holds = given.len() <= model.pending.len() && expected.zip(&given).all(|(a, b)| a == *b);
-    ensure(holds, "I4", || {
-        format!("invokes {given:?} while {:?} are pending", model.pending)
+    let pending = &model.lane.pending;
+    let expected = pending.iter().map(|it| Some(it.index));
+    let holds = given.len() <= pending.len() && expected.zip(&given).all(|(a, b)| a == *b);
+    ensure(holds && !model.lane.is_delivering(), "I4", || {
+        format!("invokes {given:?} while {pending:?} are pending")
     })?;
     let same = batch
         .records
         .iter()
-        .zip(&model.pending)
-        .all(|(record, index)| *record == contents.records()[*index]);
+        .zip(pending)
+        .all(|(record, it)| *record == contents.records()[it.index]);
     ensure(same, "I4", || {
         "a record differs from what was read".to_owned()
     })?;
@@ -289,7 +328,7 @@ fn reads_have_their_pace(model: &Model, limit: u32, timeout: Duration) -> Checke
 }
 
 fn i6_the_buffer_is_bounded(model: &Model) -> Checked {
-    let buffered = model.pending_len().max(model.pending.len());
+    let buffered = model.pending_len().max(model.lane.pending.len());
     ensure(
         buffered <= model.settings.limits.buffer_records,
         "I6",
@@ -300,7 +339,10 @@ fn i6_the_buffer_is_bounded(model: &Model) -> Checked {
 fn i7_nothing_begins_after_drain(model: &Model, command: &ShardCommand) -> Checked {
     let begins = matches!(
         command,
-        ShardCommand::Invoke(_) | ShardCommand::Read { .. } | ShardCommand::RequestSlot
+        ShardCommand::Invoke(_)
+            | ShardCommand::Read { .. }
+            | ShardCommand::RequestSlot
+            | ShardCommand::Deliver { .. }
     );
     ensure(!(model.draining && begins), "I7", || {
         format!("{command:?} while draining")
@@ -336,19 +378,31 @@ fn i9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>, now: Timesta
         ensure(model.slot == Slot::None, "I7", || {
             "a drain waits for a slot".to_owned()
         })?;
-        let busy = model.in_flight.is_some() || model.save.is_some() || unsaved;
+        let busy = model.lane.is_busy() || model.save.is_some() || unsaved;
         return ensure(busy, "I9", || {
             "a drain with nothing to wait for does not end".to_owned()
         });
     }
     let waits = model.slot == Slot::Requested;
-    if !waits && model.in_flight.is_none() && !model.pending.is_empty() {
-        by(model.batch_due().latest, "a batch")?;
+    let batch = model.batch_due().filter(|_| !model.lane.is_busy());
+    if let Some(due) = batch.filter(|_| !waits) {
+        by(due.latest, "a batch")?;
+    }
+    let is_due = batch.is_some_and(|due| due.earliest <= now);
+    ensure(!waits || is_due, "slot", || {
+        "a slot is waited for that is not needed".to_owned()
+    })?;
+    if let Some(at) = model.next_expiry() {
+        by(at, "a record that is too old")?;
+    }
+    if model.lane.is_delivering() && model.lane.delivery_in_flight.is_none() {
+        let due = model.lane.delivery_failed.map(|failed| failed.due.latest);
+        by(due.unwrap_or(now), "a delivery")?;
     }
     if model.read.is_none() && !model.ended && 0 < model.read_room() {
         by(model.read_due.latest, "a read")?;
     }
-    let begun = model.read.is_some() || model.in_flight.is_some() || model.save.is_some();
+    let begun = model.read.is_some() || model.lane.is_busy() || model.save.is_some();
     let begun = begun || waits;
     ensure(begun || timeout.is_some(), "I9", || "stuck".to_owned())
 }
@@ -374,7 +428,7 @@ fn i10_reads_respect_their_interval(model: &Model, now: Timestamp) -> Checked {
 }
 
 fn i10_invocations_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
-    let earliest = model.failed.as_ref().map(|failed| failed.due.earliest);
+    let earliest = model.lane.retry_due().map(|due| due.earliest);
     ensure(earliest.is_none_or(|at| at <= now), "I10", || {
         format!("a batch is retried at {now:?}, due at {earliest:?}")
     })
@@ -388,21 +442,19 @@ fn i10_saves_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
 }
 
 fn attempts_count(model: &Model, batch: &Batch) -> Checked {
-    let n_failed = model.failed.as_ref().map(|failed| failed.n_records);
-    let n_records = batch.records.len();
-    ensure(n_failed.is_none_or(|n| n == n_records), "attempt", || {
-        format!("a batch of {n_failed:?} records is retried with {n_records}")
-    })?;
-    let expected = model.attempt();
+    let expected = model.lane.attempt();
     ensure(batch.attempt == expected, "attempt", || {
         format!("attempt {} instead of {expected}", batch.attempt)
-    })
+    })?;
+    let maximum = model.settings.mapping.retries.maximum_attempts;
+    ensure(
+        maximum.is_none_or(|retries| batch.attempt <= retries + 1),
+        "attempt",
+        || format!("attempt {} exceeds {maximum:?} retries", batch.attempt),
+    )
 }
 
 fn batches_hold_the_next_records(model: &Model, batch: &Batch, now: Timestamp) -> Checked {
-    if model.failed.is_some() {
-        return Ok(());
-    }
     let next = model.next_batch();
     let n_records = batch.records.len();
     ensure(n_records == next.n_records, "window", || {
@@ -411,8 +463,8 @@ fn batches_hold_the_next_records(model: &Model, batch: &Batch, now: Timestamp) -
             next.n_records
         )
     })?;
-    let due = model.batch_due().earliest;
-    ensure(due <= now, "window", || {
+    let due = model.batch_due().map(|due| due.earliest);
+    ensure(due.is_some_and(|due| due <= now), "window", || {
         format!("a batch at {now:?}, due at {due:?}")
     })
 }
@@ -445,7 +497,10 @@ fn reports_are_expected(model: &mut Model, report: &Report, contents: &Contents)
         Report::RecordTooLarge {
             sequence_number, ..
         } => contents.index_of(sequence_number.as_str()).is_some(),
-        Report::FilteredOut { .. } | Report::Unreadable(_) | Report::Gap(_) => true,
+        Report::FilteredOut { .. }
+        | Report::Dropped(_)
+        | Report::Unreadable(_)
+        | Report::Gap(_) => true,
     };
     ensure(known, "report", || {
         format!("{report:?} is not about a record of the shard")
@@ -457,25 +512,23 @@ fn finishes_when_done(model: &Model, how: Finish) -> Checked {
         Finish::LeaseLost => model.lease_lost,
         Finish::ShardEnd => model.saved.position == Position::ShardEnd,
         Finish::Drained => {
-            model.draining
-                && model.in_flight.is_none()
-                && model.save.is_none()
-                && !model.has_unsaved()
+            model.draining && !model.lane.is_busy() && model.save.is_none() && !model.has_unsaved()
         }
     };
     ensure(holds, "finish", || format!("Finish({how:?}) too early"))
 }
 
 fn views_match(model: &Model, view: &ShardView, timeout: Option<Timestamp>) -> Checked {
-    let bytes = model.pending_bytes;
-    let holds = view.buffered_records == model.pending.len()
-        && view.buffered_bytes == bytes
-        && view.in_flight_records == model.in_flight.unwrap_or(0)
-        && view.attempt == model.attempt()
+    let lane = &model.lane;
+    let oldest = lane.pending.front();
+    let holds = view.buffered_records == lane.pending.len()
+        && view.buffered_bytes == lane.bytes()
+        && view.in_flight_records == lane.n_in_flight()
+        && view.attempt == lane.attempt()
         && view.checkpoint == model.saved.position
         && view.behind == model.behind
         && view.last_outcome == model.last_outcome
-        && view.oldest == model.oldest()
+        && view.oldest == oldest.map(|it| it.record.approximate_arrival())
         && view.waiting == expected_waiting(model)
         && next_at_matches(model, view, timeout);
     ensure(holds, "view", || {
@@ -492,9 +545,12 @@ fn next_at_matches(model: &Model, view: &ShardView, timeout: Option<Timestamp>) 
         _ if model.draining || model.finished.is_some() => view.next_at == timeout,
         None => view.next_at == timeout,
         Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => match model.slot {
-            Slot::None => failed(model.failed.as_ref().map(|failed| failed.due)),
+            Slot::None => failed(model.lane.retry_due()),
             Slot::Requested | Slot::Granted => view.next_at.is_none(),
         },
+        Some(Waiting::Destination(_)) => {
+            failed(model.lane.delivery_failed.map(|failed| failed.due))
+        }
         Some(Waiting::Store(_)) => failed(model.save_failed.map(|failed| failed.due)),
         Some(Waiting::Source(_) | Waiting::Unreadable(_)) => match model.read {
             Some(_) => view.next_at.is_none(),
@@ -504,17 +560,9 @@ fn next_at_matches(model: &Model, view: &ShardView, timeout: Option<Timestamp>) 
 }
 
 fn expected_waiting(model: &Model) -> Option<Waiting> {
-    let function = model.failed.as_ref().filter(|_| model.in_flight.is_none());
-    let waits = function.and_then(|_| match model.last_outcome.as_ref()? {
-        Outcome::Success => None,
-        Outcome::FunctionError { .. } => Some(Waiting::FunctionErrors {
-            attempt: model.attempt(),
-        }),
-        Outcome::NotInvoked { cause } => Some(Waiting::NotInvoked(*cause)),
-    });
     let store = model.save_failed.filter(|_| model.save.is_none());
-    waits
-        .or_else(|| store.map(|failed| Waiting::Store(failed.fault)))
+    let lane = model.lane.waiting();
+    lane.or_else(|| store.map(|failed| Waiting::Store(failed.fault)))
         .or_else(|| model.read_waiting.clone())
 }
 

@@ -3,14 +3,15 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, Outcome, OutcomeKind};
 use windlass_core::position::{self, Cursor, Position};
 use windlass_core::record::Record;
-use windlass_core::shard::{Batch, Finish, Gap, Report, ShardConsumerSettings, Waiting};
+use windlass_core::shard::{Finish, Gap, Report, ShardConsumerSettings, Waiting};
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 
 use super::event_bytes;
+use super::lane::{FailedCall, LaneModel, NextBatch, Resolved};
 use crate::checkers::due_range::DueRange;
 use crate::checkers::slot_request::Slot;
 use crate::checkers::{BrokenInvariant, ensure};
@@ -48,24 +49,17 @@ pub(super) struct Model {
     records: Vec<TrackedRecord>,
     /// Length of the unbroken run of resolved records at the start of `records`.
     pub(super) resolved_prefix: usize,
-    /// Indices of the records that the function still has to process, those in flight included.
-    pub(super) pending: VecDeque<usize>,
-    sizes: VecDeque<usize>,
-    arrivals: VecDeque<Timestamp>,
-    pub(super) pending_bytes: usize,
-    /// When the batching window began.
-    window: Option<Timestamp>,
+    pub(super) lane: LaneModel,
+    /// By how many milliseconds the clock of the source is ahead.
+    pub(super) source_ahead: Option<i64>,
 
     pub(super) slot: Slot,
-    /// How many pending records are in flight.
-    pub(super) in_flight: Option<usize>,
-    pub(super) failed: Option<FailedBatch>,
-    pub(super) last_outcome: Option<Outcome>,
+    pub(super) last_outcome: Option<OutcomeKind>,
 
     /// The checkpoint that is saved, and the one being saved.
     pub(super) saved: Checkpoint,
     pub(super) save: Option<Checkpoint>,
-    pub(super) save_failed: Option<FailedSave>,
+    pub(super) save_failed: Option<FailedCall>,
 
     pub(super) expected_reports: VecDeque<Report>,
     pub(super) draining: bool,
@@ -101,30 +95,6 @@ pub(super) struct Checkpoint {
     pub(super) position: Position,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FailedSave {
-    n: u32,
-    pub(super) fault: Fault,
-    pub(super) due: DueRange,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct FailedBatch {
-    pub(super) n_records: usize,
-    /// Failed attempts that reached the function.
-    reached: u32,
-    /// Failures in a row that did not reach it.
-    not_reached: u32,
-    pub(super) due: DueRange,
-}
-
-/// The batch that the pending records make.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct NextBatch {
-    pub(super) n_records: usize,
-    full: bool,
-}
-
 impl Model {
     pub(super) fn new(
         settings: ShardConsumerSettings,
@@ -149,14 +119,9 @@ impl Model {
             ended: from.position == Position::ShardEnd,
             records: Vec::new(),
             resolved_prefix: 0,
-            pending: VecDeque::new(),
-            sizes: VecDeque::new(),
-            arrivals: VecDeque::new(),
-            pending_bytes: 0,
-            window: None,
+            lane: LaneModel::default(),
+            source_ahead: None,
             slot: Slot::None,
-            in_flight: None,
-            failed: None,
             last_outcome: None,
             saved: Checkpoint {
                 resolved_prefix: 0,
@@ -422,15 +387,12 @@ impl Model {
                 });
                 continue;
             }
-            if self.pending.is_empty() {
-                let last_end = self.window.take();
+            if self.lane.pending.is_empty() {
+                let last_end = self.lane.window.take();
                 let still_open = last_end.filter(|&end| now < end + self.window());
-                self.window = Some(still_open.unwrap_or(now));
+                self.lane.window = Some(still_open.unwrap_or(now));
             }
-            self.pending.push_back(index);
-            self.sizes.push_back(size);
-            self.arrivals.push_back(record.approximate_arrival());
-            self.pending_bytes += size;
+            self.lane.push(index, record.clone());
         }
         if n_filtered_out != 0 {
             let n_records = n_filtered_out;
@@ -441,44 +403,43 @@ impl Model {
         Ok(())
     }
 
-    pub(super) fn begin_invocation(&mut self, batch: &Batch) {
-        self.in_flight = Some(batch.records.len());
+    pub(super) fn invoked(&mut self, outcome: &Outcome, now: Timestamp) {
+        let resolved = self.lane.invoked(outcome, &self.settings, now);
+        self.resolve(resolved);
+        self.last_outcome = Some(outcome.kind());
     }
 
-    pub(super) fn invoked(&mut self, outcome: &Outcome, now: Timestamp) {
-        let n_records = self.in_flight.take().expect("an invocation was requested");
-        self.last_outcome = Some(outcome.clone());
-        let (mut reached, mut not_reached) = self
-            .failed
-            .as_ref()
-            .map_or((0, 0), |failed| (failed.reached, failed.not_reached));
-        let due = match outcome {
-            Outcome::Success => {
-                self.failed = None;
-                for index in self.pending.drain(..n_records) {
-                    let at = self.records.binary_search_by_key(&index, |it| it.index);
-                    self.records[at.expect("it was read")].resolved = true;
-                }
-                self.pending_bytes -= self.sizes.drain(..n_records).sum::<usize>();
-                self.arrivals.drain(..n_records);
-                self.window = Some(now);
-                return self.advance_resolved();
-            }
-            Outcome::FunctionError { .. } => {
-                (reached, not_reached) = (reached + 1, 0);
-                DueRange::after_failure(reached, Fault::Transient, now)
-            }
-            Outcome::NotInvoked { cause } => {
-                not_reached += 1;
-                DueRange::after_failure(not_reached, *cause, now)
-            }
-        };
-        self.failed = Some(FailedBatch {
-            n_records,
-            reached,
-            not_reached,
-            due,
-        });
+    pub(super) fn delivered(&mut self, result: Result<(), Fault>, now: Timestamp) {
+        let resolved = self.lane.delivered(result, now);
+        self.resolve(resolved);
+    }
+
+    /// Gives up what is too old, as the consumer must after every input and timer.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        let runs = !self.draining && !self.lease_lost && self.finished.is_none();
+        if let Some(ahead) = self.source_ahead.filter(|_| runs) {
+            let expired = self.lane.expire(&self.settings, now.shifted(ahead), now);
+            self.resolve(expired);
+        }
+    }
+
+    /// When the next record is too old, if it is given up then.
+    pub(super) fn next_expiry(&self) -> Option<Timestamp> {
+        let ahead = self.source_ahead?;
+        if self.lane.is_busy() || self.lane.is_delivering() {
+            return None;
+        }
+        Some(self.lane.next_expiry(&self.settings)?.shifted(-ahead))
+    }
+
+    fn resolve(&mut self, resolved: Resolved) {
+        for index in resolved.indices {
+            let at = self.records.binary_search_by_key(&index, |it| it.index);
+            self.records[at.expect("it was read")].resolved = true;
+        }
+        let dropped = resolved.dropped.into_iter().map(Report::Dropped);
+        self.expected_reports.extend(dropped);
+        self.advance_resolved();
     }
 
     pub(super) fn begin_save(&mut self, position: &Position) {
@@ -497,7 +458,7 @@ impl Model {
         self.save = None;
         let n = self.save_failed.map_or(1, |failed| failed.n + 1);
         let due = DueRange::after_failure(n, fault, now);
-        self.save_failed = Some(FailedSave { n, fault, due });
+        self.save_failed = Some(FailedCall { n, fault, due });
     }
 
     /// The index in the shard after the resolved prefix; `None` if nothing is resolved yet.
@@ -518,10 +479,6 @@ impl Model {
             || (at_end && self.saved.position != Position::ShardEnd)
     }
 
-    pub(super) fn attempt(&self) -> u32 {
-        self.failed.as_ref().map_or(1, |failed| failed.reached + 1)
-    }
-
     pub(super) fn read_room(&self) -> usize {
         let settings = &self.settings;
         let unsaved = self.resolved_prefix - self.saved.resolved_prefix;
@@ -531,43 +488,30 @@ impl Model {
         settings.limits.buffer_records - self.pending_len()
     }
 
-    /// When the oldest pending record arrived at the stream.
-    pub(super) fn oldest(&self) -> Option<Timestamp> {
-        self.arrivals.front().copied()
-    }
-
     pub(super) fn next_batch(&self) -> NextBatch {
-        let settings = &self.settings;
-        // A comma precedes every record but the first.
-        let (mut n_records, mut bytes) = (0, event_bytes(std::iter::empty()) - 1);
-        for size in self.sizes.iter().take(settings.mapping.batch_size) {
-            if settings.limits.payload_limit < bytes + 1 + size {
-                break;
-            }
-            n_records += 1;
-            bytes += 1 + size;
-        }
-        let full = n_records < self.sizes.len()
-            || n_records == settings.mapping.batch_size
-            || bytes == settings.limits.payload_limit;
-        NextBatch { n_records, full }
+        self.lane.next_batch(&self.settings)
     }
 
-    /// When the next batch must be invoked.
-    pub(super) fn batch_due(&self) -> DueRange {
-        if let Some(failed) = &self.failed {
-            return failed.due;
+    /// When the next batch must be invoked; `None` if there is nothing to invoke.
+    pub(super) fn batch_due(&self) -> Option<DueRange> {
+        if self.lane.pending.is_empty() || self.lane.is_delivering() {
+            return None;
         }
-        let window = self.window.expect("records are pending");
-        if self.next_batch().full || self.ended || self.buffer_is_full() {
-            return DueRange::exactly(window);
+        if let Some(due) = self.lane.retry_due() {
+            return Some(due);
         }
-        DueRange::exactly(window + self.window())
+        let window = self.lane.window?;
+        let is_closed = self.next_batch().full || self.ended || self.buffer_is_full();
+        Some(DueRange::exactly(if is_closed {
+            window
+        } else {
+            window + self.window()
+        }))
     }
 
     fn buffer_is_full(&self) -> bool {
         self.settings.limits.buffer_records <= self.pending_len()
-            || self.settings.limits.buffer_bytes <= self.pending_bytes
+            || self.settings.limits.buffer_bytes <= self.lane.bytes()
     }
 
     fn window(&self) -> Duration {
