@@ -282,6 +282,7 @@ impl ShardConsumer {
 
     fn advance_lane(&mut self, now: Timestamp) {
         self.expire_records(now);
+        self.lane.give_up_too_large(now);
         if let Some((delivery, failure)) = self.lane.deliver(&mut self.batch_ids, now) {
             self.command(ShardCommand::Deliver { delivery, failure });
         }

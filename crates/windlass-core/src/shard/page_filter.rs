@@ -1,5 +1,6 @@
 //! Which records of a page the function receives: those that match the filter, arrived after the
-//! mapping's starting position, and fit into an event.
+//! mapping's starting position, and fit into an event. One that does not fit still has its turn in its
+//! lane if there is a destination to give it up to.
 //!
 //! The others are skipped. If less than half of a page remains, the remaining records are copied
 //! to a page of their own: a record keeps its whole page in memory.
@@ -46,7 +47,7 @@ pub(super) fn filter_page(records: Vec<Record>, settings: &ShardConsumerSettings
         if !is_match(&record, settings, &mut scratch) {
             n_filtered_out += 1;
             page.skip(record);
-        } else if !limits.fits_alone(bytes) {
+        } else if !limits.fits_alone(bytes) && settings.mapping.on_failure.is_none() {
             page.reports.push(Report::RecordTooLarge {
                 sequence_number: record.sequence_number().into(),
                 bytes,

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::arn::{Arn, ArnScope};
-use crate::mapping::{Change, DesiredState, MappingId, RetrySettings, Revision, Source};
+use crate::failure::DestinationArn;
+use crate::mapping::{Change, DesiredState, MappingId, Revision};
 use crate::validate::{ErrorCode, Violation, create, mapping, update};
 
 use super::*;

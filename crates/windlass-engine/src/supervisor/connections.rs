@@ -172,10 +172,7 @@ impl Connection {
                 reader: adapters.stream(source, &mapping.function)?,
                 permits: ReadPermits::default(),
                 source: source.clone(),
-                destination: match &source.settings.on_failure {
-                    Some(destination) => Some(adapters.destination(destination, mapping)?),
-                    None => None,
-                },
+                destination: adapters.destination(&mapping.id, source, &mapping.function)?,
             },
             Source::Queue(source) => Self::Queue {
                 reader: adapters.queue(source)?,

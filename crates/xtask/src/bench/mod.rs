@@ -9,6 +9,7 @@ mod answers;
 mod filter;
 mod idle;
 mod measure;
+mod process;
 mod programs;
 mod report;
 
@@ -47,6 +48,8 @@ pub(crate) struct Options {
 enum Part {
     /// Measure filters, compared with a plain walk over the structure of the same JSON
     Filter(filter::Options),
+    /// Measure functions as local processes, compared with the same function over HTTP
+    Process(process::Options),
     /// Measure idle mappings of one shard each, compared with one mapping of as many shards
     Mappings(idle::Options),
     /// Measure idle shards of one stream whose responses take 20 ms
@@ -95,6 +98,7 @@ const HANGING_MAPPINGS: u32 = 8;
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.part {
         Some(Part::Filter(options)) => return filter::run(options),
+        Some(Part::Process(options)) => return process::run(options),
         Some(Part::Mappings(options)) => return idle::mappings(options),
         Some(Part::Shards(options)) => return idle::shards(options),
         Some(Part::Answers(options)) => return answers::run(options),
@@ -116,6 +120,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         filter::smoke()?;
         idle::smoke(&launcher)?;
         answers::smoke(&launcher)?;
+        process::smoke(&launcher)?;
     }
     let figures = Report {
         records: plan.records,
@@ -176,6 +181,7 @@ fn pipeline(launcher: &Launcher<'_>, plan: &Plan, record_bytes: u32) -> Result<P
         mappings: 1,
         function: Function::Answers,
         read_delay: Duration::ZERO,
+        logs_invocations: false,
     };
     let cost_of = |client| measure::cost(launcher, client, &load, plan.records);
     let mut rounds = Vec::new();
@@ -217,6 +223,7 @@ fn idle(launcher: &Launcher<'_>, shards: u32) -> Result<Idle> {
         mappings: 1,
         function: Function::Answers,
         read_delay: Duration::ZERO,
+        logs_invocations: false,
     };
     measure::idle(launcher, &load)
 }
@@ -230,6 +237,7 @@ fn hanging(launcher: &Launcher<'_>) -> Result<Hanging> {
         mappings: HANGING_MAPPINGS,
         function: Function::Hangs,
         read_delay: Duration::ZERO,
+        logs_invocations: false,
     };
     measure::hanging(launcher, &load)
 }

@@ -370,7 +370,8 @@ impl Model {
                 self.settings.filter.is_some() && !sample_filter::matches(record.event());
             let unwanted = filtered_out || self.settings.mapping.skip_before.is_some_and(early);
             let too_large = self.settings.limits.payload_limit < event_bytes(std::iter::once(size));
-            let unseen = unwanted || too_large;
+            let is_dropped = too_large && self.settings.mapping.on_failure.is_none();
+            let unseen = unwanted || is_dropped;
             self.records.push(TrackedRecord {
                 index,
                 unseen,
@@ -380,7 +381,7 @@ impl Model {
                 n_filtered_out += 1;
                 continue;
             }
-            if too_large {
+            if is_dropped {
                 self.expected_reports.push_back(Report::RecordTooLarge {
                     sequence_number: record.sequence_number().into(),
                     bytes: size,
@@ -414,12 +415,15 @@ impl Model {
         self.resolve(resolved);
     }
 
-    /// Gives up what is too old, as the consumer must after every input and timer.
+    /// Gives up what is too old or too large, as the consumer must after every input and timer.
     pub(super) fn expire(&mut self, now: Timestamp) {
         let runs = !self.draining && !self.lease_lost && self.finished.is_none();
         if let Some(ahead) = self.source_ahead.filter(|_| runs) {
             let expired = self.lane.expire(&self.settings, now.shifted(ahead), now);
             self.resolve(expired);
+        }
+        if runs {
+            self.lane.give_up_too_large(&self.settings);
         }
     }
 
