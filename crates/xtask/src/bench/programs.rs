@@ -70,8 +70,7 @@ pub(super) enum Function {
     Answers,
     /// The same, as local processes: one for each shard.
     Process,
-    /// Answers late, and with nearly the largest response that is allowed, all of which the daemon
-    /// must read.
+    /// Answers late, and with nearly the largest response that is allowed. The daemon must read it.
     AnswersMuch,
     /// Accepts the request and never responds.
     Hangs,
