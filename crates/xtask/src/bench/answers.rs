@@ -76,6 +76,7 @@ fn measure(launcher: &Launcher<'_>, invocations: u32) -> Result<Figures> {
         mappings: 1,
         function: Function::AnswersMuch,
         read_delay: Duration::ZERO,
+        logs_invocations: false,
     };
     let source = launcher.start_source(&load)?;
     let mut program = launcher.start_client(Client::Windlass, &load, &source)?;
