@@ -13,7 +13,7 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::lineage::Shard;
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{PortError, ReadLimits, ShardReader, StreamReader};
+use windlass_engine::ports::{MIN_RETENTION, PortError, ReadLimits, ShardReader, StreamReader};
 
 use super::AwsClients;
 use super::fault::port_error;
@@ -21,8 +21,8 @@ use super::prepared_call::{PreparedOnce, Watch};
 use super::raw::read_response;
 use super::server_clock::ServerClock;
 use super::shard_api::{
-    ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, StreamApi, list_shards,
-    read_page, sequence_number,
+    ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, StreamApi, end_of_retention,
+    list_shards, read_page, sequence_number,
 };
 use crate::wire::dynamodb::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
@@ -240,6 +240,11 @@ impl StreamReader for DynamoDbStreamsReader {
             stream: self,
             shard,
         })
+    }
+
+    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError> {
+        let now = self.clients.dynamodb_streams_clock.now();
+        Ok(Some(end_of_retention(now, MIN_RETENTION)))
     }
 
     fn clock_difference(&self) -> Option<i64> {

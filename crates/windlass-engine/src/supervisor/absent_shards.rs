@@ -1,10 +1,13 @@
-//! Shards of lease rows that the listings of their stream lack.
+//! Shards of lease rows that the listings of their stream lack, and those that they show.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use windlass_core::ids::ShardId;
+use windlass_core::lease::Unit;
+use windlass_core::lease_rows::LeaseRowPlan;
+use windlass_core::time::Timestamp;
 
 /// What the listings of one mapping's stream say, for the readers of its shards.
 #[derive(Clone, Debug, Default)]
@@ -23,29 +26,46 @@ struct Known {
     absent: BTreeSet<ShardId>,
     /// Absent shards that were read all the same.
     read: BTreeSet<ShardId>,
-    /// Listings that were started.
-    n_started: u64,
-    /// The number of the listing with which the lease rows were compared last.
-    n_compared: u64,
+    /// Of the shards that have rows. A row that replaces another one gets an entry of its own.
+    shown: BTreeMap<ShardId, ShownAt>,
+}
+
+/// When the last listing began that has shown the shard of a row.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ShownAt(Arc<Mutex<Option<Timestamp>>>);
+
+impl ShownAt {
+    pub(super) fn get(&self) -> Option<Timestamp> {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Timestamp>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl KnownListings {
-    pub(super) fn start(&self) {
-        self.lock().n_started += 1;
-    }
-
-    pub(super) fn n_started(&self) -> u64 {
-        self.lock().n_started
-    }
-
-    /// The number of the listing with which the lease rows were compared last.
-    pub(super) fn n_compared(&self) -> u64 {
-        self.lock().n_compared
-    }
-
-    pub(super) fn set_compared(&self, n_compared: u64, absent: BTreeSet<ShardId>) {
+    /// The lease rows were compared with the listing that began at `began`.
+    pub(super) fn set_shown(&self, plan: &LeaseRowPlan, began: Timestamp) {
         let mut known = self.lock();
-        known.n_compared = n_compared;
+        for (row, _) in &plan.remove {
+            if let Unit::Shard(shard) = &row.key.unit {
+                known.shown.remove(shard);
+            }
+        }
+        for shard in &plan.shown {
+            let shown_at = known.shown.entry(shard.clone()).or_default();
+            *shown_at.lock() = Some(began);
+        }
+    }
+
+    /// For the reader of a row.
+    pub(super) fn shown_at(&self, shard: &ShardId) -> ShownAt {
+        self.lock().shown.entry(shard.clone()).or_default().clone()
+    }
+
+    pub(super) fn set_absent(&self, absent: BTreeSet<ShardId>) {
+        let mut known = self.lock();
         self.0
             .has_absent
             .store(!absent.is_empty(), Ordering::Release);

@@ -10,10 +10,12 @@ use windlass_core::lease::Unit;
 use windlass_core::mapping::{
     DesiredState, Mapping, MappingId, MappingRow, QueueSource, Source, StreamSource,
 };
+use windlass_core::shard::stream_check::StreamCheck;
 use windlass_core::validate;
 
 use super::absent_shards::KnownListings;
 use super::shard_reader::{ReadPermits, SupervisedReader};
+use crate::clock::Clock;
 use crate::ports::{
     AdapterFactory, Destination, PortError, QueueReader, StreamReader, Target, chain,
 };
@@ -131,6 +133,7 @@ impl ConnectedMapping {
         &self,
         unit: &Unit,
         listings: KnownListings,
+        clock: Clock,
         board: &Arc<StatusBoard>,
     ) -> Option<UnitSource> {
         match (&self.connection, unit) {
@@ -148,8 +151,10 @@ impl ConnectedMapping {
                     inner: Arc::clone(reader).open(shard),
                     shard: shard.clone(),
                     permits: permits.clone(),
+                    shown_at: listings.shown_at(shard),
                     listings,
-                    refused_at: None,
+                    check: StreamCheck::default(),
+                    clock,
                     board: Arc::clone(board),
                     mapping: self.mapping.id.clone(),
                 }),

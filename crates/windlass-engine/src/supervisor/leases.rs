@@ -50,9 +50,7 @@ impl Supervisor {
                 Unit::Shard(shard) => Some(shard),
                 Unit::QueueSlot(_) => None,
             });
-            let is_shown = self
-                .discovery
-                .handle_comparison(&id, plan.is_inconsistent, shards, now);
+            let is_shown = self.discovery.handle_comparison(&id, &plan, shards, now);
             if is_shown {
                 let board = &self.context.board;
                 board.problem(&id, Some(LACKS_PARENTS.to_owned()));
@@ -167,7 +165,8 @@ impl Supervisor {
             return;
         };
         let listings = self.discovery.listings(&key.mapping);
-        let Some(source) = connected.unit(&key.unit, listings, &self.context.board) else {
+        let (clock, board) = (self.context.clock, &self.context.board);
+        let Some(source) = connected.unit(&key.unit, listings, clock, board) else {
             return;
         };
         let (mapping, target) = (connected.mapping.clone(), Arc::clone(&connected.target));

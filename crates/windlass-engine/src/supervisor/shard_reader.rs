@@ -1,5 +1,5 @@
 //! The reader of one shard of a mapping: bounds the reads that are in flight, ends the shard when it no
-//! longer exists, and holds back positions that are not known.
+//! longer exists, and holds results that may be of another stream.
 //!
 //! A read that waits for its response holds no memory, so without a bound a source that answers
 //! slowly would get a connection for each of thousands of shards.
@@ -9,9 +9,9 @@
 //! is told that the shard has ended, so that what was read is still processed, and its children
 //! follow.
 //!
-//! A position that the source does not know may belong to a stream that was created again, which
-//! only a listing can tell: the shard then has another start, and its row is replaced. So its consumer
-//! learns that the position is unknown after a listing that began later.
+//! What a read returns may be of a stream that was created again, which only a listing can tell: the
+//! shard then has another start, and its row is replaced. So a result in doubt is held until a later
+//! listing has shown the shard ([`StreamCheck`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +22,13 @@ use windlass_core::ids::ShardId;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Fault;
 use windlass_core::position::Cursor;
+use windlass_core::record::Record;
 use windlass_core::shard::lineage::is_gone;
+use windlass_core::shard::stream_check::{PageHead, StreamCheck};
 use windlass_core::shard::{PageStart, ReadResult};
 
-use super::absent_shards::KnownListings;
+use super::absent_shards::{KnownListings, ShownAt};
+use crate::clock::Clock;
 use crate::ports::{PortError, ReadLimits, ShardReader, chain};
 use crate::status::StatusBoard;
 
@@ -41,8 +44,9 @@ pub(super) struct SupervisedReader {
     pub(super) shard: ShardId,
     pub(super) permits: ReadPermits,
     pub(super) listings: KnownListings,
-    /// How many listings had started when the source first refused the position.
-    pub(super) refused_at: Option<u64>,
+    pub(super) shown_at: ShownAt,
+    pub(super) check: StreamCheck,
+    pub(super) clock: Clock,
     pub(super) board: Arc<StatusBoard>,
     pub(super) mapping: MappingId,
 }
@@ -70,10 +74,31 @@ impl SupervisedReader {
         is_gone
     }
 
-    /// Whether the stream was listed after the source first refused the position.
-    fn was_listed_since(&mut self) -> bool {
-        let n_started = self.listings.n_started();
-        *self.refused_at.get_or_insert(n_started) < self.listings.n_compared()
+    fn is_accepted(&mut self, from: &Cursor, result: &Result<ReadResult, PortError>) -> bool {
+        let head = match result {
+            Ok(page) => Ok(PageHead {
+                start: page.start,
+                first: page.records.first().map(Record::sequence_number),
+            }),
+            Err(error) => Err(error.fault),
+        };
+        let (shown_at, now) = (self.shown_at.get(), self.clock.now());
+        self.check.accepts(from, head, shown_at, now)
+    }
+}
+
+/// In place of a result that is held: the read is repeated.
+fn held(shard: &ShardId, result: Result<ReadResult, PortError>) -> PortError {
+    let fault = Fault::Transient;
+    match result {
+        Ok(_) => PortError {
+            operation: format!("reading shard {shard}"),
+            fault,
+            source: "its records do not follow the checkpoint: the shards are listed first, since \
+                     the stream may have been deleted and created again"
+                .into(),
+        },
+        Err(error) => PortError { fault, ..error },
     }
 }
 
@@ -87,31 +112,25 @@ impl ShardReader for SupervisedReader {
         let permit = self.permits.0.acquire().await;
         let result = self.inner.read(from, limits).await;
         drop(permit);
-        match result {
-            Ok(page) => {
-                self.refused_at = None;
-                self.listings.handle_read(&self.shard);
-                Ok(page)
-            }
-            Err(error) if self.is_gone(from, &error) => Ok(ReadResult {
+        if let Err(error) = &result
+            && self.is_gone(from, error)
+        {
+            return Ok(ReadResult {
                 start: PageStart::Continued,
                 records: Vec::new(),
                 next: None,
                 behind: Duration::ZERO,
                 has_children: false,
                 unreadable: None,
-            }),
-            Err(error) if error.fault == Fault::UnknownPosition => {
-                if self.was_listed_since() {
-                    // The consumer leaves the position.
-                    self.refused_at = None;
-                    Err(error)
-                } else {
-                    let fault = Fault::Transient;
-                    Err(PortError { fault, ..error })
-                }
-            }
-            Err(error) => Err(error),
+            });
+        }
+        if result.is_ok() {
+            self.listings.handle_read(&self.shard);
+        }
+        if self.is_accepted(from, &result) {
+            result
+        } else {
+            Err(held(&self.shard, result))
         }
     }
 }
@@ -157,7 +176,9 @@ mod tests {
             shard: ShardId::from("0"),
             permits: permits.clone(),
             listings: KnownListings::default(),
-            refused_at: None,
+            shown_at: ShownAt::default(),
+            check: StreamCheck::default(),
+            clock: Clock::start(),
             board: Arc::clone(&board),
             mapping: MappingId::new("m"),
         };
