@@ -76,7 +76,11 @@ impl PreparedOnce {
         let prepare = async || {
             let preparation = Preparation::default();
             let result = call(preparation.clone()).await;
-            preparation.finish(result)
+            match (preparation.take(), result) {
+                (Some(prepared), _) => Ok(prepared),
+                (None, Err(error)) => Err(error),
+                (None, Ok(())) => Err(SdkError::construction_failure("the call is not signed")),
+            }
         };
         self.0.get_or_try_init(prepare).await
     }
@@ -93,20 +97,9 @@ pub(super) struct Watch<'a> {
 pub(super) struct Preparation(Arc<Mutex<Option<PreparedCall>>>);
 
 impl Preparation {
-    /// What was prepared by a call that had this interceptor; its error if the SDK did not come as
-    /// far.
-    fn finish<E>(
-        self,
-        result: Result<(), SdkError<E, HttpResponse>>,
-    ) -> Result<PreparedCall, SdkError<E, HttpResponse>> {
-        let prepared = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match (prepared, result) {
-            (Some(prepared), _) => Ok(prepared),
-            (None, Err(error)) => Err(error),
-            (None, Ok(_)) => Err(SdkError::construction_failure(
-                "the SDK did not sign the call",
-            )),
-        }
+    /// `None` if the SDK did not come as far as signing.
+    fn take(self) -> Option<PreparedCall> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -184,12 +177,11 @@ impl PreparedCall {
         loop {
             let attempt = self.attempt(body.clone(), watch, make_error);
             let result = tokio::time::timeout(timeout, attempt).await;
-            let result = result.unwrap_or_else(|_| {
+            let Ok(result) = result else {
                 let seconds = timeout.as_secs();
-                Err(SdkError::timeout_error(format!(
-                    "no response within {seconds} s"
-                )))
-            });
+                let text = format!("no response within {seconds} s");
+                return Err(SdkError::timeout_error(text));
+            };
             let is_lost = matches!(&result, Err(SdkError::DispatchFailure(failure))
                 if failure.is_io() || failure.as_other().is_some());
             if !is_lost || is_repeated {
