@@ -45,21 +45,15 @@ pub struct PortError {
     pub source: BoxError,
 }
 
-/// Reads one stream for one mapping. Events contain the ARN of the stream, and for Kinesis the role
-/// of the function.
+/// One stream, for one mapping. Events contain the ARN of the stream, and for Kinesis the role of the
+/// function.
 #[async_trait]
 pub trait StreamReader: Send + Sync {
     /// Every shard that still has records, open or closed.
     async fn list_shards(&self) -> Result<Vec<Shard>, PortError>;
 
-    /// One page of a shard. The reader is stateless: the position is in the cursor. An expired
-    /// iterator is replaced by one at `from.after` within the call.
-    async fn read(
-        &self,
-        shard: &ShardId,
-        from: &Cursor,
-        limits: ReadLimits<'_>,
-    ) -> Result<ReadResult, PortError>;
+    /// A reader of one shard. Nothing is called before its first read.
+    fn open(self: Arc<Self>, shard: &ShardId) -> Box<dyn ShardReader>;
 
     /// The arrival time whose earlier records the source has removed, since their retention period is
     /// over; `None` if it has removed none.
@@ -70,6 +64,19 @@ pub trait StreamReader: Send + Sync {
     fn clock_difference(&self) -> Option<i64> {
         None
     }
+}
+
+/// Reads one shard.
+#[async_trait]
+pub trait ShardReader: Send {
+    /// One page of the shard. The position is in the cursor: what a reader keeps from one read to the
+    /// next may make a read cheaper, but never changes where it begins. An expired iterator is
+    /// replaced by one at `from.after` within the call.
+    async fn read(
+        &mut self,
+        from: &Cursor,
+        limits: ReadLimits<'_>,
+    ) -> Result<ReadResult, PortError>;
 }
 
 /// Limits of one read.

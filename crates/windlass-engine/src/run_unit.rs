@@ -20,7 +20,7 @@ use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MessageMemory, PageMemory};
-use crate::ports::{Destination, QueueReader, StreamReader, Target};
+use crate::ports::{Destination, QueueReader, ShardReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
     BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
@@ -54,7 +54,7 @@ pub(crate) struct EngineContext {
 pub(crate) enum UnitSource {
     Shard {
         shard: ShardId,
-        reader: Arc<dyn StreamReader>,
+        reader: Box<dyn ShardReader>,
         source: StreamSource,
         destination: Option<Arc<dyn Destination>>,
     },
@@ -151,7 +151,7 @@ impl DriverParts {
     fn shard_driver(
         self,
         shard: ShardId,
-        reader: Arc<dyn StreamReader>,
+        reader: Box<dyn ShardReader>,
         source: StreamSource,
         destination: Option<Arc<dyn Destination>>,
         lease: Lease,
@@ -176,11 +176,11 @@ impl DriverParts {
                 batch_size,
             ),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
+            reader: Some(reader),
             io: Arc::new(ShardIo {
                 key: lease.key,
                 shard,
                 epoch: lease.epoch,
-                reader,
                 saver,
                 destination,
                 invoker: self.invoker,

@@ -120,6 +120,7 @@ impl TestHttp {
             sns: client!(aws_sdk_sns, unwatched),
             s3: client!(aws_sdk_s3, unwatched),
             lambda: client!(aws_sdk_lambda, unwatched),
+            rules: CallRules::default(),
             kinesis_clock,
             dynamodb_streams_clock: streams_clock,
             custom_kinesis: false,

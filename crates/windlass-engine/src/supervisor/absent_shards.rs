@@ -1,37 +1,24 @@
-//! Ends the shards that no longer exist, and holds back positions that are not known.
-//!
-//! A listing may lack a shard that exists, and a read may be refused for another reason. Only when
-//! several listings in a row lack a shard and its read is refused as well, it is gone: its consumer is told that the
-//! shard has ended, so that what was read is still processed, and its children follow.
-//!
-//! What a read returns may be of a stream that was created again, which only a listing can tell: the
-//! shard then has another start, and its row is replaced. So a result in doubt is held until a later
-//! listing has shown the shard ([`StreamCheck`]).
+//! Shards of lease rows that the listings of their stream lack, and those that they show.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use async_trait::async_trait;
 use windlass_core::ids::ShardId;
 use windlass_core::lease::Unit;
 use windlass_core::lease_rows::LeaseRowPlan;
-use windlass_core::mapping::MappingId;
-use windlass_core::outcome::Fault;
-use windlass_core::position::Cursor;
-use windlass_core::record::Record;
-use windlass_core::shard::lineage::{Shard, is_gone};
-use windlass_core::shard::stream_check::{PageHead, StreamCheck};
-use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 
-use crate::clock::Clock;
-use crate::ports::{PortError, ReadLimits, StreamReader, chain};
-use crate::status::StatusBoard;
-
-/// What the listings of one mapping's stream say, for its readers.
+/// What the listings of one mapping's stream say, for the readers of its shards.
 #[derive(Clone, Debug, Default)]
-pub(super) struct KnownListings(Arc<Mutex<Known>>);
+pub(super) struct KnownListings(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Whether `known.absent` has any shard. Every read looks at this, and only then at the rest.
+    has_absent: AtomicBool,
+    known: Mutex<Known>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -48,7 +35,7 @@ struct Known {
 pub(super) struct ShownAt(Arc<Mutex<Option<Timestamp>>>);
 
 impl ShownAt {
-    fn get(&self) -> Option<Timestamp> {
+    pub(super) fn get(&self) -> Option<Timestamp> {
         *self.lock()
     }
 
@@ -78,14 +65,20 @@ impl KnownListings {
     }
 
     pub(super) fn set_absent(&self, absent: BTreeSet<ShardId>) {
-        self.lock().absent = absent;
+        let mut known = self.lock();
+        self.0
+            .has_absent
+            .store(!absent.is_empty(), Ordering::Release);
+        known.absent = absent;
     }
 
     /// An absent shard that is read exists: until more listings lack it, its reads may fail.
-    fn handle_read(&self, shard: &ShardId) {
-        let mut known = self.lock();
-        let absent = known.absent.take(shard);
-        known.read.extend(absent);
+    pub(super) fn handle_read(&self, shard: &ShardId) {
+        if self.0.has_absent.load(Ordering::Acquire) {
+            let mut known = self.lock();
+            let absent = known.absent.take(shard);
+            known.read.extend(absent);
+        }
     }
 
     /// The absent shards that were read since the last call.
@@ -93,106 +86,11 @@ impl KnownListings {
         std::mem::take(&mut self.lock().read)
     }
 
-    fn is_absent(&self, shard: &ShardId) -> bool {
+    pub(super) fn is_absent(&self, shard: &ShardId) -> bool {
         self.lock().absent.contains(shard)
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The reader of one shard of a mapping.
-pub(super) struct EndingReader {
-    pub(super) inner: Arc<dyn StreamReader>,
-    pub(super) listings: KnownListings,
-    pub(super) shown_at: ShownAt,
-    pub(super) check: Mutex<StreamCheck>,
-    pub(super) clock: Clock,
-    pub(super) board: Arc<StatusBoard>,
-    pub(super) mapping: MappingId,
-}
-
-impl EndingReader {
-    fn is_gone(&self, shard: &ShardId, from: &Cursor, error: &PortError) -> bool {
-        let is_gone = is_gone(self.listings.is_absent(shard), error.fault);
-        if is_gone {
-            let notice = format!(
-                "shard {shard} left the stream before it was resolved: its records after {} are \
-                 lost",
-                from.after.describe()
-            );
-            tracing::warn!(uuid = %self.mapping, "{notice}; {}", chain(error));
-            self.board.counts_of(&self.mapping).lost_shards.add(1);
-            self.board.notice(&self.mapping, notice);
-        }
-        is_gone
-    }
-
-    fn is_accepted(&self, from: &Cursor, result: &Result<ReadResult, PortError>) -> bool {
-        let head = match result {
-            Ok(page) => Ok(PageHead {
-                start: page.start,
-                first: page.records.first().map(Record::sequence_number),
-            }),
-            Err(error) => Err(error.fault),
-        };
-        let mut check = self.check.lock().unwrap_or_else(PoisonError::into_inner);
-        check.accepts(from, head, self.shown_at.get(), self.clock.now())
-    }
-}
-
-/// In place of a result that is held: the read is repeated.
-fn held(shard: &ShardId, result: Result<ReadResult, PortError>) -> PortError {
-    let fault = Fault::Transient;
-    match result {
-        Ok(_) => PortError {
-            operation: format!("reading shard {shard}"),
-            fault,
-            source: "its records do not follow the checkpoint: the shards are listed first, since \
-                     the stream may have been deleted and created again"
-                .into(),
-        },
-        Err(error) => PortError { fault, ..error },
-    }
-}
-
-#[async_trait]
-impl StreamReader for EndingReader {
-    async fn list_shards(&self) -> Result<Vec<Shard>, PortError> {
-        self.inner.list_shards().await
-    }
-
-    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError> {
-        self.inner.removed_until().await
-    }
-
-    async fn read(
-        &self,
-        shard: &ShardId,
-        from: &Cursor,
-        limits: ReadLimits<'_>,
-    ) -> Result<ReadResult, PortError> {
-        let result = self.inner.read(shard, from, limits).await;
-        if let Err(error) = &result
-            && self.is_gone(shard, from, error)
-        {
-            return Ok(ReadResult {
-                start: PageStart::Continued,
-                records: Vec::new(),
-                next: None,
-                behind: Duration::ZERO,
-                has_children: false,
-                unreadable: None,
-            });
-        }
-        if result.is_ok() {
-            self.listings.handle_read(shard);
-        }
-        if self.is_accepted(from, &result) {
-            result
-        } else {
-            Err(held(shard, result))
-        }
+        self.0.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,12 +7,12 @@
 //! the same however many mappings there are.
 
 mod absent_shards;
-mod bounded_reader;
 mod connections;
 mod discovery;
 mod lease_totals;
 mod leases;
 mod schedule;
+mod shard_reader;
 mod stream_listing;
 mod tasks;
 

@@ -52,7 +52,8 @@ impl StreamListing {
                 memory: &OneRecord,
                 timeout: READ_TIMEOUT,
             };
-            let result = self.reader.read(&shard, &oldest, limits).await;
+            let mut reader = Arc::clone(&self.reader).open(&shard);
+            let result = reader.read(&oldest, limits).await;
             (shard, result)
         });
         let mut reads = stream::iter(reads).buffer_unordered(MAX_READS);

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +17,7 @@ use windlass_core::shard::lineage::Shard;
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
+use windlass_engine::ports::{PortError, ReadLimits, ShardReader, StreamReader};
 
 use super::{failed, lock};
 
@@ -30,6 +30,12 @@ pub struct FakeStream {
     removed_until: Mutex<Option<Timestamp>>,
     /// By how many milliseconds its clock is ahead of the daemon's.
     clock_difference: AtomicI64,
+}
+
+/// Reads one shard, for one mapping.
+struct FakeShardReader {
+    stream: Arc<FakeStream>,
+    shard: ShardId,
 }
 
 #[derive(Debug, Default)]
@@ -196,6 +202,14 @@ impl StreamReader for FakeStream {
         Ok(shards.collect())
     }
 
+    fn open(self: Arc<Self>, shard: &ShardId) -> Box<dyn ShardReader> {
+        let shard = shard.clone();
+        Box::new(FakeShardReader {
+            stream: self,
+            shard,
+        })
+    }
+
     async fn removed_until(&self) -> Result<Option<Timestamp>, PortError> {
         Ok(*lock(&self.removed_until))
     }
@@ -203,22 +217,25 @@ impl StreamReader for FakeStream {
     fn clock_difference(&self) -> Option<i64> {
         Some(self.clock_difference.load(Ordering::Relaxed))
     }
+}
 
+#[async_trait]
+impl ShardReader for FakeShardReader {
     async fn read(
-        &self,
-        shard: &ShardId,
+        &mut self,
         from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         tokio::time::sleep(Duration::from_millis(5)).await;
-        let expected = self.page_bytes(shard, from, limits.max_records);
+        let Self { stream, shard } = self;
+        let expected = stream.page_bytes(shard, from, limits.max_records);
         let max_bytes = limits.memory.reserve(Some(expected)).await;
-        let mut shards = lock(&self.shards);
+        let mut shards = lock(&stream.shards);
         let Some(shard) = shards.get_mut(shard) else {
             return Err(failed("GetRecords", Fault::Gone));
         };
         let Some((page_start, page)) = shard.page(from, limits.max_records) else {
-            let fault = if self.trims_unknown.load(Ordering::Relaxed) {
+            let fault = if stream.trims_unknown.load(Ordering::Relaxed) {
                 Fault::Trimmed
             } else {
                 Fault::UnknownPosition
