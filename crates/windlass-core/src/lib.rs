@@ -33,6 +33,7 @@ pub mod validate;
 
 pub mod event;
 pub mod ids;
+pub mod marks;
 pub mod message;
 pub mod outcome;
 pub mod position;

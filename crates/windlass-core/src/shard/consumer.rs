@@ -4,6 +4,7 @@
 //! checkpoints ([`crate::progress`]).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::checkpoint_writer::{CheckpointWriter, Watermark};
 use super::interface::{Finish, Gap, ReadResult, Report, ShardCommand, ShardInput, ShardTimer};
@@ -15,6 +16,7 @@ use super::view::{ShardView, Waiting};
 use crate::batch::{BatchId, BatchIds};
 use crate::event;
 use crate::lifecycle::Lifecycle;
+use crate::marks::{MarkReader, MarkedRecords};
 use crate::outcome::{Fault, Outcome, Swap};
 use crate::position::{Checkpoint, Position};
 use crate::progress::Progress;
@@ -32,6 +34,7 @@ pub struct ShardConsumer {
     settings: ShardConsumerSettings,
     jitter: Jitter,
     read_state: ReadState,
+    mark_reader: MarkReader,
     lane: Lane,
     slot: SlotRequest,
     progress: Progress,
@@ -71,6 +74,7 @@ impl ShardConsumer {
         let mut consumer = Self {
             jitter: Jitter::new(seed, limits.backoff_jitter_percent),
             read_state: ReadState::new(from.clone(), now),
+            mark_reader: MarkReader::new(from.marks.clone()),
             lane: Lane::new(&settings),
             slot: SlotRequest::None,
             progress: Progress::new(from.clone()),
@@ -189,19 +193,45 @@ impl ShardConsumer {
                 unreadable,
             } => {
                 if let Some(gap) = gap {
-                    self.gap = Some(gap.clone());
-                    self.report(Report::Gap(gap));
+                    self.handle_gap(gap, now);
                 }
+                let is_empty = records.is_empty();
                 self.accept(records, now);
+                if self.holds_in_vain(is_empty) || unreadable.is_some() {
+                    let held = self.mark_reader.release();
+                    self.deliver(held, now);
+                }
                 if let Some(record) = unreadable {
                     self.report(Report::Unreadable(record));
                 }
             }
         }
+        let buffered = self.progress.pending_len() + self.mark_reader.n_held();
         assert!(
-            self.progress.pending_len() <= self.settings.limits.buffer_records,
+            buffered <= self.settings.limits.buffer_records,
             "I6: the buffer is bounded"
         );
+    }
+
+    fn handle_gap(&mut self, gap: Gap, now: Timestamp) {
+        let held = self.mark_reader.release();
+        self.deliver(held, now);
+        if gap.cause == Fault::UnknownPosition {
+            self.mark_reader.drop_sections();
+        }
+        self.gap = Some(gap.clone());
+        self.report(Report::Gap(gap));
+    }
+
+    /// Whether the records that are held for their section wait for records that do not come: the
+    /// shard has none, or the buffer has no room for them.
+    fn holds_in_vain(&self, page_is_empty: bool) -> bool {
+        let limits = &self.settings.limits;
+        let is_at_tip = page_is_empty && self.read_state.behind() == Some(Duration::ZERO);
+        let held = &self.mark_reader;
+        let fills_buffer =
+            limits.buffer_records <= held.n_held() || limits.buffer_bytes <= held.held_bytes();
+        0 < held.n_held() && (is_at_tip || fills_buffer || self.read_state.is_at_shard_end())
     }
 
     fn accept(&mut self, records: Vec<Record>, now: Timestamp) {
@@ -209,6 +239,12 @@ impl ShardConsumer {
         if let (Some(gap), Some(first)) = (&mut self.gap, records.first()) {
             gap.until.get_or_insert(first.approximate_arrival());
         }
+        let records = self.mark_reader.read(records);
+        self.deliver(records, now);
+    }
+
+    /// Gives records to the lanes, except those that the function does not receive.
+    fn deliver(&mut self, records: MarkedRecords, now: Timestamp) {
         let page = filter_page(records, &self.settings);
         for item in page.items {
             match item {
@@ -216,7 +252,11 @@ impl ShardConsumer {
                     let ticket = self.progress.track(record.clone());
                     self.lane.push(ticket, record, now);
                 }
-                Item::Skip { n_records, last } => self.progress.skip(n_records, last),
+                Item::Skip {
+                    n_records,
+                    last,
+                    was_marked,
+                } => self.progress.skip(n_records, last, was_marked),
             }
         }
         for report in page.reports {
@@ -299,7 +339,10 @@ impl ShardConsumer {
 
     fn advance_checkpoint(&mut self, now: Timestamp) {
         let watermark = self.watermark();
-        if let Some(checkpoint) = self.checkpoint_writer.start(&watermark, now) {
+        if let Some(mut checkpoint) = self.checkpoint_writer.start(&watermark, now) {
+            if checkpoint.position != Position::ShardEnd {
+                checkpoint.marks = self.progress.marks(self.mark_reader.unread());
+            }
             let unresolved = self.lane.first();
             assert!(
                 unresolved.is_none_or(|ticket| self.progress.is_pending(ticket)),
@@ -326,7 +369,7 @@ impl ShardConsumer {
             checkpoint.position = Position::ShardEnd;
         }
         Watermark {
-            resolved_prefix: self.progress.resolved_prefix(),
+            n_resolved: self.progress.n_resolved(),
             checkpoint,
         }
     }
@@ -338,17 +381,18 @@ impl ShardConsumer {
     /// How many more records the buffer can hold.
     fn buffer_room(&self) -> usize {
         let limits = &self.settings.limits;
-        if limits.buffer_bytes <= self.lane.bytes() {
+        let held = &self.mark_reader;
+        if limits.buffer_bytes <= self.progress.pending_bytes() + held.held_bytes() {
             return 0;
         }
-        limits.buffer_records - self.progress.pending_len()
+        limits.buffer_records - self.progress.pending_len() - held.n_held()
     }
 
     /// How many more records may be read. Records that are resolved and not saved are repeated after
     /// a crash, so their number is limited too.
     fn read_room(&self) -> usize {
-        let saved = self.checkpoint_writer.saved().resolved_prefix;
-        let unsaved = self.progress.resolved_prefix() - saved;
+        let saved = self.checkpoint_writer.saved().n_resolved;
+        let unsaved = self.progress.n_resolved() - saved;
         if self.settings.limits.buffer_records as u64 <= unsaved {
             return 0;
         }

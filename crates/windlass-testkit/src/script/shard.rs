@@ -9,6 +9,7 @@ use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{KeyHash, SequenceNumber};
 use windlass_core::mapping::StreamSettings;
+use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
@@ -107,6 +108,7 @@ impl ShardRunner {
         let checkpoint = Checkpoint {
             position: from.clone(),
             arrival: arrived.map(|after| START + after),
+            marks: marks(arguments)?,
         };
         let skip_before = arguments.key("skip_before");
         let skip_before = skip_before.as_deref().map(duration).transpose()?;
@@ -332,7 +334,10 @@ fn command_text(command: &ShardCommand) -> String {
                 batch.id.0, batch.attempt
             )
         }
-        ShardCommand::Save(checkpoint) => format!("save {}", position_text(&checkpoint.position)),
+        ShardCommand::Save(checkpoint) => {
+            let position = position_text(&checkpoint.position);
+            format!("save {position}{}", marks_text(&checkpoint.marks))
+        }
         ShardCommand::Report(Report::FilteredOut { n_records }) => {
             format!("report {n_records} filtered out")
         }
@@ -366,6 +371,42 @@ fn position_text(position: &Position) -> String {
         Position::AtTimestamp(time) => format!("at_timestamp {}", duration_text(time.since(START))),
         Position::TrimHorizon | Position::ShardEnd => position.kind().to_owned(),
     }
+}
+
+/// `marks=urr/4,ru/6`: of the first three records after the checkpoint, whose last one is 4, the first
+/// is unresolved and two are resolved; two more follow.
+fn marks(arguments: &mut Arguments) -> Result<Vec<MarkedSection>, ScriptError> {
+    let Some(text) = arguments.key("marks") else {
+        return Ok(Vec::new());
+    };
+    let section = |text: &str| {
+        let (marks, last) = text.split_once('/')?;
+        let mut runs = Vec::new();
+        if marks.starts_with('u') {
+            runs.push(0);
+        }
+        let same = marks.as_bytes().chunk_by(|one, other| one == other);
+        runs.extend(same.map(|run| run.len() as u64));
+        Some(MarkedSection {
+            runs,
+            last: last.into(),
+        })
+    };
+    let sections = text.split(',').map(section);
+    let sections: Option<Vec<_>> = sections.collect();
+    sections.ok_or_else(|| format!("{text:?} is not a list of marks").into())
+}
+
+fn marks_text(sections: &[MarkedSection]) -> String {
+    if sections.is_empty() {
+        return String::new();
+    }
+    let section = |section: &MarkedSection| {
+        let marks = section.resolved().map(|it| if it { 'r' } else { 'u' });
+        format!("{}/{}", marks.collect::<String>(), section.last)
+    };
+    let sections: Vec<_> = sections.iter().map(section).collect();
+    format!(" marks={}", sections.join(","))
 }
 
 /// All remaining arguments: sequence numbers with or without sizes; `~` marks a record that the filter

@@ -356,7 +356,9 @@ impl Model {
     }
 
     fn expect_gap(&mut self, cause: Fault, until: Option<Timestamp>) {
-        let position::Checkpoint { position, arrival } = self.position.clone();
+        let position::Checkpoint {
+            position, arrival, ..
+        } = self.position.clone();
         self.expected_reports.push_back(Report::Gap(Gap {
             after: position,
             cause,
