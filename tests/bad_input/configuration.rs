@@ -80,7 +80,7 @@ async fn invalid_arns() {
 async fn unsupported_members() {
     for member in [
         "BisectBatchOnFunctionError: true",
-        "ParallelizationFactor: 2",
+        "TumblingWindowInSeconds: 30",
         "BatchSiz: 3",
     ] {
         let shown = member.replace(':', "");

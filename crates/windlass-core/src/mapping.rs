@@ -128,6 +128,8 @@ pub struct StreamSettings {
     pub batch_size: usize,
     /// 0 to 300 seconds; zero invokes as soon as there is a record.
     pub maximum_batching_window: Duration,
+    /// Lanes of each shard, 1 to 10.
+    pub parallelization_factor: usize,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@
 //! repeat, after a crash, everything after the first record that is not resolved.
 //!
 //! A section describes the records up to and including its last one, which it names. Sequence
-//! numbers are not compared by value: a record is passed over only once the named record has come
+//! numbers are not compared by value: a record is skipped only once the named record has come
 //! at the place at which the section expects it. If it does not come there, the records of the
 //! section are delivered again.
 

@@ -85,6 +85,10 @@ impl MappingSpec {
         self.integer("MaximumBatchingWindowInSeconds", kind)
     }
 
+    pub fn parallelization_factor(&self, kind: SourceKind) -> i64 {
+        self.integer("ParallelizationFactor", kind)
+    }
+
     pub fn starting_position(&self) -> Option<&str> {
         self.get("StartingPosition")?.as_str()
     }

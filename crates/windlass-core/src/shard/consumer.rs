@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::checkpoint_writer::{CheckpointWriter, Watermark};
 use super::interface::{Finish, Gap, ReadResult, Report, ShardCommand, ShardInput, ShardTimer};
-use super::lane::Lane;
+use super::lanes::Lanes;
 use super::page_filter::{Item, filter_page};
 use super::read_state::{ReadEnd, ReadState};
 use super::settings::ShardConsumerSettings;
@@ -35,7 +35,7 @@ pub struct ShardConsumer {
     jitter: Jitter,
     read_state: ReadState,
     mark_reader: MarkReader,
-    lane: Lane,
+    lanes: Lanes,
     slot: SlotRequest,
     progress: Progress,
     checkpoint_writer: CheckpointWriter,
@@ -62,6 +62,7 @@ impl ShardConsumer {
         let limits = &settings.limits;
         let counts = [
             settings.mapping.batch_size,
+            settings.mapping.parallelization_factor,
             limits.buffer_records,
             limits.buffer_bytes,
             limits.read_limit as usize,
@@ -75,7 +76,7 @@ impl ShardConsumer {
             jitter: Jitter::new(seed, limits.backoff_jitter_percent),
             read_state: ReadState::new(from.clone(), now),
             mark_reader: MarkReader::new(from.marks.clone()),
-            lane: Lane::new(&settings),
+            lanes: Lanes::new(&settings),
             slot: SlotRequest::None,
             progress: Progress::new(from.clone()),
             checkpoint_writer: CheckpointWriter::new(from),
@@ -133,7 +134,7 @@ impl ShardConsumer {
         }
         let read = self.read_state.due().filter(|_| 0 < self.read_room());
         let read = read.map(|at| (at, ShardTimer::Read));
-        [read, save, self.lane_due()].into_iter().flatten().min()
+        [read, save, self.lanes_due()].into_iter().flatten().min()
     }
 
     /// Records that were read since the start, each counted once.
@@ -146,11 +147,13 @@ impl ShardConsumer {
         ShardView {
             checkpoint: self.checkpoint_writer.saved().checkpoint.position.clone(),
             behind: self.read_state.behind(),
-            oldest: self.lane.oldest(),
-            buffered_records: self.lane.n_records(),
-            buffered_bytes: self.lane.bytes(),
-            in_flight_records: self.lane.n_in_flight(),
-            attempt: self.lane.attempt(),
+            oldest: self.lanes.oldest(),
+            buffered_records: self.lanes.n_records(),
+            buffered_bytes: self.lanes.bytes(),
+            in_flight_records: self.lanes.n_in_flight(),
+            n_lanes: self.lanes.n_lanes(),
+            waiting_lanes: self.lanes.n_waiting(),
+            attempt: self.lanes.attempt(),
             last_outcome: self.last_outcome.clone(),
             waiting,
             gap: self.gap.clone(),
@@ -161,11 +164,13 @@ impl ShardConsumer {
     /// The fault that delays the shard and the time of the next try; without a fault, the next
     /// timer.
     fn waiting(&self) -> (Option<Waiting>, Option<Timestamp>) {
-        let function = self.lane.waiting().cloned();
+        let (function, retry_at) = self.lanes.waiting().unzip();
+        // A lane that is due waits for its slot.
+        let retry_at = retry_at.flatten().filter(|at| self.now < *at);
         let store = self.checkpoint_writer.fault().map(Waiting::Store);
         let source = self.read_state.waiting().cloned();
         let causes = [
-            (function, self.lane_due().map(|(at, _)| at)),
+            (function.cloned(), retry_at),
             (store, self.checkpoint_writer.due()),
             (source, self.read_state.due()),
         ];
@@ -250,7 +255,7 @@ impl ShardConsumer {
             match item {
                 Item::Deliver(record) => {
                     let ticket = self.progress.track(record.clone());
-                    self.lane.push(ticket, record, now);
+                    self.lanes.push(ticket, record, now);
                 }
                 Item::Skip {
                     n_records,
@@ -265,7 +270,7 @@ impl ShardConsumer {
     }
 
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
-        let resolved = self.lane.end(batch, &outcome, &mut self.jitter, now);
+        let resolved = self.lanes.end(batch, &outcome, &mut self.jitter, now);
         self.progress.resolve(resolved);
         self.last_outcome = Some(outcome);
     }
@@ -296,32 +301,33 @@ impl ShardConsumer {
             return;
         }
         if self.lifecycle == Lifecycle::Running {
-            self.advance_lane(now);
+            self.advance_lanes(now);
             self.advance_reads(now);
         }
         self.advance_checkpoint(now);
         self.check(now);
     }
 
-    fn advance_lane(&mut self, now: Timestamp) {
+    fn advance_lanes(&mut self, now: Timestamp) {
         let no_more = self.read_state.is_at_shard_end() || self.buffer_room() == 0;
         match self.slot {
-            SlotRequest::None if self.lane.is_due(no_more, now) => {
+            SlotRequest::None if self.lanes.request(no_more, now) => {
                 self.slot = SlotRequest::Waiting;
                 self.command(ShardCommand::RequestSlot);
             }
             SlotRequest::Granted => {
                 self.slot = SlotRequest::None;
-                let batch = self.lane.start(&mut self.batch_ids);
+                let batch = self.lanes.start(&mut self.batch_ids);
                 self.command(ShardCommand::Invoke(batch));
+                self.advance_lanes(now);
             }
             SlotRequest::None | SlotRequest::Waiting => {}
         }
     }
 
     /// When the next batch will be due, and why; `None` while it waits for its slot.
-    fn lane_due(&self) -> Option<(Timestamp, ShardTimer)> {
-        self.lane.due().filter(|_| self.slot.is_none())
+    fn lanes_due(&self) -> Option<(Timestamp, ShardTimer)> {
+        self.lanes.due().filter(|_| self.slot.is_none())
     }
 
     fn advance_reads(&mut self, now: Timestamp) {
@@ -343,7 +349,7 @@ impl ShardConsumer {
             if checkpoint.position != Position::ShardEnd {
                 checkpoint.marks = self.progress.marks(self.mark_reader.unread());
             }
-            let unresolved = self.lane.first();
+            let unresolved = self.lanes.first();
             assert!(
                 unresolved.is_none_or(|ticket| self.progress.is_pending(ticket)),
                 "I1: a checkpoint never passes an unresolved record"
@@ -357,7 +363,7 @@ impl ShardConsumer {
         }
         if watermark.checkpoint.position == Position::ShardEnd {
             self.finish(Finish::ShardEnd);
-        } else if self.lifecycle == Lifecycle::Draining && self.lane.n_in_flight() == 0 {
+        } else if self.lifecycle == Lifecycle::Draining && self.lanes.n_in_flight() == 0 {
             self.finish(Finish::Drained);
         }
     }
@@ -428,7 +434,7 @@ impl ShardConsumer {
         let in_flight = self.read_state.is_in_flight()
             || self.checkpoint_writer.is_in_flight()
             || self.slot.is_waiting()
-            || 0 < self.lane.n_in_flight();
+            || 0 < self.lanes.n_in_flight();
         let timeout = self.poll_timeout();
         assert!(in_flight || timeout.is_some(), "I9: it never gets stuck");
         assert!(

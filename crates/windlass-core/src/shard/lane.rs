@@ -214,6 +214,14 @@ impl Lane {
         }
     }
 
+    /// The invocation in flight.
+    pub(super) fn in_flight(&self) -> Option<BatchId> {
+        match &self.state {
+            State::InFlight(current) => Some(current.batch.id),
+            State::Idle { .. } | State::Filling { .. } | State::Waiting { .. } => None,
+        }
+    }
+
     /// Of the batch at the head; 1 if there is none.
     pub(super) fn attempt(&self) -> u32 {
         self.current().map_or(1, |current| current.batch.attempt)

@@ -1,9 +1,9 @@
 //! The consumer of one shard of one mapping: [`ShardConsumer`].
 //!
 //! ```text
-//!  source ──▶ read state ──▶ page filter ──▶ lane ──▶ progress ──▶ checkpoint writer ──▶ store
-//!                                 │                       ▲
-//!                                 └─────────skip──────────┘
+//!  source ──▶ read state ──▶ page filter ──▶ lanes ──▶ progress ──▶ checkpoint writer ──▶ store
+//!                                 │                        ▲
+//!                                 └──────────skip──────────┘
 //! ```
 //!
 //! A record only moves to the right. It is *resolved* once it is processed, filtered out, skipped or
@@ -34,6 +34,7 @@ mod checkpoint_writer;
 mod consumer;
 mod interface;
 mod lane;
+mod lanes;
 pub mod lineage;
 mod page_filter;
 mod read_pace;

@@ -219,7 +219,6 @@ fn an_invalid_pattern_is_refused_with_the_text_of_aws() {
 #[test]
 fn unsupported_parameters_are_refused_by_name() {
     for (member, value) in [
-        ("ParallelizationFactor", json!(2)),
         ("MaximumRetryAttempts", json!(3)),
         ("MaximumRecordAgeInSeconds", json!(60)),
         ("BisectBatchOnFunctionError", json!(true)),

@@ -131,12 +131,16 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
         }
         UnitView::Shard(view) => {
             let next = next(view.next_at);
+            let lanes = match view.n_lanes {
+                1 => String::new(),
+                n_lanes => format!(" ({} of {n_lanes} lanes)", view.waiting_lanes),
+            };
             Some(match view.waiting.as_ref()? {
                 shard::Waiting::FunctionErrors { attempt } => {
-                    format!("function returns errors, attempt {attempt}{next}")
+                    format!("function returns errors, attempt {attempt}{next}{lanes}")
                 }
                 shard::Waiting::NotInvoked(fault) => {
-                    format!("function {}{next}", describe_fault(*fault))
+                    format!("function {}{next}{lanes}", describe_fault(*fault))
                 }
                 shard::Waiting::Source(fault) => {
                     let cause = cause(SourceCall::Read);

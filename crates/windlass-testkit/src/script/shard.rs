@@ -31,7 +31,8 @@ const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 pub struct ShardRunner {
     consumer: Option<ShardConsumer>,
     now: Timestamp,
-    in_flight: Option<BatchId>,
+    /// In the order in which they began.
+    in_flight: Vec<BatchId>,
     /// The read in flight.
     read: Option<Cursor>,
     is_saving: bool,
@@ -48,7 +49,7 @@ impl Default for ShardRunner {
         Self {
             consumer: None,
             now: START,
-            in_flight: None,
+            in_flight: Vec::new(),
             read: None,
             is_saving: false,
             slots_free: true,
@@ -119,6 +120,7 @@ impl ShardRunner {
                 skip_before: skip_before.map(|after| START + after),
                 batch_size: arguments.number("batch_size", 100)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,
+                parallelization_factor: arguments.number("factor", 1)?,
             },
             filter: (arguments.key("filter").as_deref() == Some("on"))
                 .then(sample_filter::criteria),
@@ -134,7 +136,7 @@ impl ShardRunner {
         };
         let seed = arguments.number("seed", 0)? as u64;
         self.consumer = Some(ShardConsumer::new(settings, checkpoint, seed, self.now));
-        (self.in_flight, self.read, self.is_saving) = (None, None, false);
+        (self.in_flight, self.read, self.is_saving) = (Vec::new(), None, false);
         (self.slots_free, self.slot_requested) = (true, false);
         self.show_commands()
     }
@@ -155,14 +157,14 @@ impl ShardRunner {
                 self.end_read()?;
                 ShardInput::Read(Err(arguments.fault()?))
             }
-            "succeed" => self.invoked(Outcome::Success)?,
-            "fail" => self.invoked(Outcome::FunctionError {
-                status: 200,
-                error: "Unhandled".to_owned(),
-            })?,
+            "succeed" => self.invoked(Outcome::Success, arguments)?,
+            "fail" => {
+                let error = "Unhandled".to_owned();
+                self.invoked(Outcome::FunctionError { status: 200, error }, arguments)?
+            }
             "not_reached" => {
                 let cause = arguments.fault()?;
-                self.invoked(Outcome::NotInvoked { cause })?
+                self.invoked(Outcome::NotInvoked { cause }, arguments)?
             }
             "saved" => ShardInput::Saved(Ok(Swap::Done)),
             "conflict" => ShardInput::Saved(Ok(Swap::Conflict)),
@@ -172,8 +174,18 @@ impl ShardRunner {
         })
     }
 
-    fn invoked(&mut self, outcome: Outcome) -> Result<ShardInput, ScriptError> {
-        let batch = self.in_flight.take().ok_or("no invocation is in flight")?;
+    /// Of the batch with the number `batch`, else of the one that began first.
+    fn invoked(
+        &mut self,
+        outcome: Outcome,
+        arguments: &mut Arguments,
+    ) -> Result<ShardInput, ScriptError> {
+        let first = self.in_flight.first().map_or(0, |batch| batch.0);
+        let number = arguments.number("batch", usize::try_from(first)?)? as u64;
+        let index = self.in_flight.iter().position(|batch| batch.0 == number);
+        let batch = self
+            .in_flight
+            .remove(index.ok_or("no invocation is in flight")?);
         Ok(ShardInput::Invoked { batch, outcome })
     }
 
@@ -236,7 +248,7 @@ impl ShardRunner {
     fn show_commands(&mut self) -> Result<(), ScriptError> {
         while let Some(command) = self.consumer()?.poll_command() {
             match &command {
-                ShardCommand::Invoke(batch) => self.in_flight = Some(batch.id),
+                ShardCommand::Invoke(batch) => self.in_flight.push(batch.id),
                 ShardCommand::Read { from, .. } => self.read = Some(from.clone()),
                 ShardCommand::Save(_) => self.is_saving = true,
                 ShardCommand::RequestSlot => self.slot_requested = true,
@@ -294,12 +306,16 @@ impl ShardRunner {
             format!("attempt {}", view.attempt),
             format!("waiting: {waiting}"),
         ];
+        let lanes = (1 < view.n_lanes)
+            .then(|| format!("waiting lanes {} of {}", view.waiting_lanes, view.n_lanes));
         let gap = view.gap.map(|gap| {
             let cause = fault_text(gap.cause);
             let length = gap.length().map_or("unknown".to_owned(), duration_text);
             format!("gap: {cause} {}, {length}", position_text(&gap.after))
         });
-        writeln!(self.output, "{}", text.join("\n"))?;
+        for line in text.into_iter().chain(lanes) {
+            writeln!(self.output, "{line}")?;
+        }
         if let Some(gap) = gap {
             writeln!(self.output, "{gap}")?;
         }
@@ -410,7 +426,7 @@ fn marks_text(sections: &[MarkedSection]) -> String {
 }
 
 /// All remaining arguments: sequence numbers with or without sizes; `~` marks a record that the filter
-/// does not match.
+/// does not match. A record is `1`, a key of its own, or `2/1`: the record 1 of lane 2.
 fn records(
     arguments: &mut Arguments,
     arrival: Timestamp,
@@ -421,13 +437,17 @@ fn records(
         if is_undated {
             builder.undated(arrival);
         }
-        let number = name.trim_start_matches('~');
+        let record = name.trim_start_matches('~');
+        let (key, number) = match record.split_once('/') {
+            Some((lane, number)) => (KeyHash(lane.parse()?), number),
+            None => (KeyHash::of(record.as_bytes()), record),
+        };
         let meta = RecordMeta {
             sequence_number: number,
-            key: KeyHash::of(number.as_bytes()),
+            key,
             approximate_arrival: arrival,
         };
-        builder.push(&meta, &sample_filter::event(bytes, number == name), 0..0);
+        builder.push(&meta, &sample_filter::event(bytes, record == name), 0..0);
     }
     Ok(Record::of_page(builder.finish()))
 }

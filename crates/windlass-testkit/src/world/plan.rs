@@ -153,10 +153,11 @@ impl Plan {
         }
     }
 
-    /// Changes the batch size, as an update of the mapping between two consumers does.
-    pub(super) fn redraw_batch_size(&mut self, rng: &mut Rng) {
+    /// Changes the batches, as an update of the mapping between two consumers does.
+    pub(super) fn redraw_batches(&mut self, rng: &mut Rng) {
         let max = self.settings.limits.buffer_records * 2;
         self.settings.mapping.batch_size = rng.size(1, max);
+        self.settings.mapping.parallelization_factor = rng.size(1, 10);
     }
 }
 
@@ -264,6 +265,7 @@ fn settings(
                 Duration::from_secs(5),
                 Duration::from_secs(60),
             ]),
+            parallelization_factor: rng.pick(&[1, 1, 2, 3, 10]),
         },
         limits: ShardLimits {
             poll_interval,

@@ -2,16 +2,18 @@
 //! function each; [`windlass_core::shard`] states them. That every record is resolved in the end,
 //! the simulated world checks.
 //!
-//! Further checks: `attempt` (a batch is retried unchanged, and only a reached function uses an
+//! Further checks: `marks` (nothing that is resolved is left out of a checkpoint), `attempt` (a batch is retried unchanged, and only a reached function uses an
 //! attempt), `window` (which records a batch holds, and when it closes), `reading` (each read
 //! starts where the last one ended), `slot` (when one is requested), `report`, `finish` and `view`.
 
+mod lane;
+mod marks;
 mod model;
 
 use std::time::Duration;
 
 use windlass_core::event::Event;
-use windlass_core::outcome::{Outcome, Swap};
+use windlass_core::outcome::Swap;
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::{
@@ -19,6 +21,7 @@ use windlass_core::shard::{
 };
 use windlass_core::time::Timestamp;
 
+use self::lane::LaneModel;
 use self::model::Model;
 use super::due_range::DueRange;
 use super::slot_request::Slot;
@@ -44,8 +47,8 @@ impl ShardChecker {
         self.0.must_act = None;
         match input {
             ShardInput::Read(result) => self.0.read(result, contents, now),
-            ShardInput::Invoked { outcome, .. } => {
-                self.0.invoked(outcome, now);
+            ShardInput::Invoked { batch, outcome } => {
+                self.0.invoked(*batch, outcome, now);
                 Ok(())
             }
             ShardInput::Saved(Ok(Swap::Done)) => {
@@ -109,6 +112,8 @@ impl ShardChecker {
             ShardCommand::RequestSlot => {
                 slots_are_requested_for_a_batch(model, now)?;
                 model.slot = Slot::Requested;
+                model.requested_for = model.due_lanes(|due| due.earliest <= now);
+                model.due_for_certain = model.due_lanes(|due| due.latest <= now);
             }
             ShardCommand::CancelSlot => {
                 let holds = model.draining && model.slot == Slot::Requested;
@@ -120,13 +125,15 @@ impl ShardChecker {
                 ensure(slot == Slot::Granted, "I7", || {
                     "an invocation without a slot".to_owned()
                 })?;
-                i3_one_invocation(model)?;
-                i4_in_order(model, batch, contents)?;
+                let lane = model.lane_of(&batch.records[0]);
+                i3_one_invocation(model, lane)?;
+                lanes_take_turns(model, lane)?;
+                i4_in_order(&model.lanes[lane], batch, contents)?;
                 i5_batches_respect_their_limits(model, batch)?;
-                i10_invocations_respect_their_backoff(model, now)?;
-                attempts_count(model, batch)?;
-                batches_hold_the_next_records(model, batch, now)?;
-                model.begin_invocation(batch);
+                attempts_count(&model.lanes[lane], batch)?;
+                batches_hold_the_next_records(model, lane, batch)?;
+                model.lanes[lane].begin_invocation(batch);
+                model.last_lane = lane;
             }
             ShardCommand::Save(checkpoint) => {
                 i1_only_resolved(model, checkpoint, contents)?;
@@ -159,7 +166,7 @@ impl ShardChecker {
         ensure(missing.is_none(), "report", || {
             format!("missing: {missing:?}")
         })?;
-        views_match(model, view, timeout)?;
+        views_match(model, view, timeout, now)?;
         if model.finished.is_some() {
             return Ok(());
         }
@@ -174,7 +181,23 @@ impl ShardChecker {
 
     /// Whether everything that was read is resolved and saved.
     pub fn is_at_rest(&self) -> bool {
-        self.0.pending.is_empty() && !self.0.has_unsaved()
+        self.0.pending_len() == 0 && self.0.marks.held.is_empty() && !self.0.has_unsaved()
+    }
+
+    /// Of the shard, the records that were read and are resolved.
+    pub fn resolved(&self) -> impl Iterator<Item = usize> {
+        self.0.resolved()
+    }
+
+    /// Whether the marks were those of a stream that no longer exists.
+    pub const fn are_marks_dropped(&self) -> bool {
+        self.0.marks.are_dropped
+    }
+
+    /// Of the shard, the records that are delivered again although they may have been marked: what was
+    /// read did not match the marks.
+    pub fn unrecognized(&self) -> impl Iterator<Item = usize> {
+        self.0.marks.unrecognized.iter().copied()
     }
 }
 
@@ -189,25 +212,32 @@ fn i1_only_resolved(model: &Model, checkpoint: &Checkpoint, contents: &Contents)
         }
         Position::TrimHorizon | Position::AtTimestamp(_) => false,
     };
+    let holds = holds || model.is_at_start(&checkpoint.position);
     ensure(holds, "I1", || {
         format!("saves {checkpoint:?}, but the resolved prefix ends at {resolved_end:?}")
-    })
+    })?;
+    if checkpoint.position == Position::ShardEnd {
+        return ensure(checkpoint.marks.is_empty(), "I1", || {
+            "marks after the end of the shard".to_owned()
+        });
+    }
+    model.check_marks(&checkpoint.marks, contents)
 }
 
 fn i2_forward(model: &Model, position: &Position) -> Checked {
     ensure(model.save.is_none(), "I2", || {
         "two saves at a time".to_owned()
     })?;
-    let moves =
-        model.saved.resolved_prefix < model.resolved_prefix || *position == Position::ShardEnd;
-    ensure(moves && model.saved.position != *position, "I2", || {
+    let is_new_end = *position == Position::ShardEnd && model.saved.position != Position::ShardEnd;
+    let moves = model.saved.n_resolved < model.n_resolved() || is_new_end;
+    ensure(moves, "I2", || {
         format!("saves {position:?} after {:?}", model.saved.position)
     })
 }
 
-fn i3_one_invocation(model: &Model) -> Checked {
-    ensure(model.in_flight.is_none(), "I3", || {
-        "a second invocation begins".to_owned()
+fn i3_one_invocation(model: &Model, lane: usize) -> Checked {
+    ensure(model.lanes[lane].in_flight.is_none(), "I3", || {
+        format!("a second invocation of lane {lane} begins")
     })
 }
 
@@ -215,29 +245,44 @@ fn slots_are_requested_for_a_batch(model: &Model, now: Timestamp) -> Checked {
     ensure(model.slot == Slot::None, "slot", || {
         "a second request for a slot".to_owned()
     })?;
-    i3_one_invocation(model)?;
-    i10_invocations_respect_their_backoff(model, now)?;
-    let due = (!model.pending.is_empty()).then(|| model.batch_due().earliest);
-    ensure(due.is_some_and(|due| due <= now), "window", || {
-        format!("a slot is requested at {now:?}, the batch is due at {due:?}")
+    let is_due = !model.due_lanes(|due| due.earliest <= now).is_empty();
+    ensure(is_due, "window", || {
+        let lanes = 0..model.lanes.len();
+        let due: Vec<_> = lanes.map(|lane| model.batch_due(lane)).collect();
+        format!("a slot is requested at {now:?}, the batches are due at {due:?}")
     })
 }
 
-fn i4_in_order(model: &Model, batch: &Batch, contents: &Contents) -> Checked {
+/// Of the lanes that were due when the slot was requested, it belongs to the next one in turn.
+fn lanes_take_turns(model: &Model, lane: usize) -> Checked {
+    let n_lanes = model.lanes.len();
+    let turn = |lane: usize| (lane + n_lanes - model.last_lane - 1) % n_lanes;
+    let is_before = |other: &&usize| turn(**other) < turn(lane);
+    let next = model.due_for_certain.iter().find(is_before);
+    let holds = next.is_none() && model.requested_for.contains(&lane);
+    ensure(holds, "slot", || {
+        format!(
+            "lane {lane} is invoked instead of {next:?}, {:?} were due",
+            model.requested_for
+        )
+    })
+}
+
+fn i4_in_order(lane: &LaneModel, batch: &Batch, contents: &Contents) -> Checked {
     let given: Vec<_> = batch
         .records
         .iter()
         .map(|record| contents.index_of(record.sequence_number()))
         .collect();
-    let expected = model.pending.iter().map(|index| Some(*index));
-    let holds = given.len() <= model.pending.len() && expected.zip(&given).all(|(a, b)| a == *b);
+    let expected = lane.pending.iter().map(|index| Some(*index));
+    let holds = given.len() <= lane.pending.len() && expected.zip(&given).all(|(a, b)| a == *b);
     ensure(holds, "I4", || {
-        format!("invokes {given:?} while {:?} are pending", model.pending)
+        format!("invokes {given:?} while {:?} are pending", lane.pending)
     })?;
     let same = batch
         .records
         .iter()
-        .zip(&model.pending)
+        .zip(&lane.pending)
         .all(|(record, index)| *record == contents.records()[*index]);
     ensure(same, "I4", || {
         "a record differs from what was read".to_owned()
@@ -289,7 +334,7 @@ fn reads_have_their_pace(model: &Model, limit: u32, timeout: Duration) -> Checke
 }
 
 fn i6_the_buffer_is_bounded(model: &Model) -> Checked {
-    let buffered = model.pending_len().max(model.pending.len());
+    let buffered = model.n_buffered();
     ensure(
         buffered <= model.settings.limits.buffer_records,
         "I6",
@@ -336,19 +381,20 @@ fn i9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>, now: Timesta
         ensure(model.slot == Slot::None, "I7", || {
             "a drain waits for a slot".to_owned()
         })?;
-        let busy = model.in_flight.is_some() || model.save.is_some() || unsaved;
+        let busy = model.is_invoking() || model.save.is_some() || unsaved;
         return ensure(busy, "I9", || {
             "a drain with nothing to wait for does not end".to_owned()
         });
     }
     let waits = model.slot == Slot::Requested;
-    if !waits && model.in_flight.is_none() && !model.pending.is_empty() {
-        by(model.batch_due().latest, "a batch")?;
+    let due = (0..model.lanes.len()).filter_map(|lane| model.batch_due(lane));
+    if let Some(due) = due.min_by_key(|due| due.latest).filter(|_| !waits) {
+        by(due.latest, "a batch")?;
     }
     if model.read.is_none() && !model.ended && 0 < model.read_room() {
         by(model.read_due.latest, "a read")?;
     }
-    let begun = model.read.is_some() || model.in_flight.is_some() || model.save.is_some();
+    let begun = model.read.is_some() || model.is_invoking() || model.save.is_some();
     let begun = begun || waits;
     ensure(begun || timeout.is_some(), "I9", || "stuck".to_owned())
 }
@@ -373,13 +419,6 @@ fn i10_reads_respect_their_interval(model: &Model, now: Timestamp) -> Checked {
     })
 }
 
-fn i10_invocations_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
-    let earliest = model.failed.as_ref().map(|failed| failed.due.earliest);
-    ensure(earliest.is_none_or(|at| at <= now), "I10", || {
-        format!("a batch is retried at {now:?}, due at {earliest:?}")
-    })
-}
-
 fn i10_saves_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
     let earliest = model.save_failed.map(|failed| failed.due.earliest);
     ensure(earliest.is_none_or(|at| at <= now), "I10", || {
@@ -387,33 +426,30 @@ fn i10_saves_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
     })
 }
 
-fn attempts_count(model: &Model, batch: &Batch) -> Checked {
-    let n_failed = model.failed.as_ref().map(|failed| failed.n_records);
+fn attempts_count(lane: &LaneModel, batch: &Batch) -> Checked {
+    let n_failed = lane.failed.as_ref().map(|failed| failed.n_records);
     let n_records = batch.records.len();
     ensure(n_failed.is_none_or(|n| n == n_records), "attempt", || {
         format!("a batch of {n_failed:?} records is retried with {n_records}")
     })?;
-    let expected = model.attempt();
+    let expected = lane.attempt();
     ensure(batch.attempt == expected, "attempt", || {
         format!("attempt {} instead of {expected}", batch.attempt)
     })
 }
 
-fn batches_hold_the_next_records(model: &Model, batch: &Batch, now: Timestamp) -> Checked {
-    if model.failed.is_some() {
+fn batches_hold_the_next_records(model: &Model, lane: usize, batch: &Batch) -> Checked {
+    let lane = &model.lanes[lane];
+    if lane.failed.is_some() {
         return Ok(());
     }
-    let next = model.next_batch();
+    let next = lane.next_batch(&model.settings);
     let n_records = batch.records.len();
     ensure(n_records == next.n_records, "window", || {
         format!(
             "a batch of {n_records} records instead of {}",
             next.n_records
         )
-    })?;
-    let due = model.batch_due().earliest;
-    ensure(due <= now, "window", || {
-        format!("a batch at {now:?}, due at {due:?}")
     })
 }
 
@@ -457,33 +493,44 @@ fn finishes_when_done(model: &Model, how: Finish) -> Checked {
         Finish::LeaseLost => model.lease_lost,
         Finish::ShardEnd => model.saved.position == Position::ShardEnd,
         Finish::Drained => {
-            model.draining
-                && model.in_flight.is_none()
-                && model.save.is_none()
-                && !model.has_unsaved()
+            model.draining && !model.is_invoking() && model.save.is_none() && !model.has_unsaved()
         }
     };
     ensure(holds, "finish", || format!("Finish({how:?}) too early"))
 }
 
-fn views_match(model: &Model, view: &ShardView, timeout: Option<Timestamp>) -> Checked {
-    let bytes = model.pending_bytes;
-    let holds = view.buffered_records == model.pending.len()
-        && view.buffered_bytes == bytes
-        && view.in_flight_records == model.in_flight.unwrap_or(0)
+fn views_match(
+    model: &Model,
+    view: &ShardView,
+    timeout: Option<Timestamp>,
+    now: Timestamp,
+) -> Checked {
+    let lanes = || model.lanes.iter();
+    let in_flight = lanes().filter_map(|lane| lane.in_flight);
+    let waiting = lanes().filter(|lane| lane.waiting().is_some());
+    let holds = view.buffered_records == lanes().map(|lane| lane.pending.len()).sum::<usize>()
+        && view.buffered_bytes == lanes().map(|lane| lane.bytes).sum::<usize>()
+        && view.in_flight_records == in_flight.map(|(_, n_records)| n_records).sum::<usize>()
+        && view.n_lanes == model.lanes.len()
+        && view.waiting_lanes == waiting.count()
         && view.attempt == model.attempt()
         && view.checkpoint == model.saved.position
         && view.behind == model.behind
         && view.last_outcome == model.last_outcome
         && view.oldest == model.oldest()
         && view.waiting == expected_waiting(model)
-        && next_at_matches(model, view, timeout);
+        && next_at_matches(model, view, timeout, now);
     ensure(holds, "view", || {
         format!("{view:?} does not match {model:?}")
     })
 }
 
-fn next_at_matches(model: &Model, view: &ShardView, timeout: Option<Timestamp>) -> bool {
+fn next_at_matches(
+    model: &Model,
+    view: &ShardView,
+    timeout: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
     let failed = |due: Option<DueRange>| {
         let next = view.next_at.zip(due);
         next.is_some_and(|(at, due)| due.earliest <= at && at <= due.latest)
@@ -491,10 +538,12 @@ fn next_at_matches(model: &Model, view: &ShardView, timeout: Option<Timestamp>) 
     match view.waiting {
         _ if model.draining || model.finished.is_some() => view.next_at == timeout,
         None => view.next_at == timeout,
-        Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => match model.slot {
-            Slot::None => failed(model.failed.as_ref().map(|failed| failed.due)),
-            Slot::Requested | Slot::Granted => view.next_at.is_none(),
-        },
+        Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => {
+            let due = model.worst_lane().and_then(|lane| lane.failed.as_ref());
+            let due = due.map(|failed| failed.due);
+            let waits_for_slot = model.slot == Slot::Requested && view.next_at.is_none();
+            failed(due) || (waits_for_slot && due.is_some_and(|due| due.earliest <= now))
+        }
         Some(Waiting::Store(_)) => failed(model.save_failed.map(|failed| failed.due)),
         Some(Waiting::Source(_) | Waiting::Unreadable(_)) => match model.read {
             Some(_) => view.next_at.is_none(),
@@ -504,16 +553,9 @@ fn next_at_matches(model: &Model, view: &ShardView, timeout: Option<Timestamp>) 
 }
 
 fn expected_waiting(model: &Model) -> Option<Waiting> {
-    let function = model.failed.as_ref().filter(|_| model.in_flight.is_none());
-    let waits = function.and_then(|_| match model.last_outcome.as_ref()? {
-        Outcome::Success => None,
-        Outcome::FunctionError { .. } => Some(Waiting::FunctionErrors {
-            attempt: model.attempt(),
-        }),
-        Outcome::NotInvoked { cause } => Some(Waiting::NotInvoked(*cause)),
-    });
+    let function = model.worst_lane().and_then(LaneModel::waiting);
     let store = model.save_failed.filter(|_| model.save.is_none());
-    waits
+    function
         .or_else(|| store.map(|failed| Waiting::Store(failed.fault)))
         .or_else(|| model.read_waiting.clone())
 }

@@ -3,14 +3,18 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use windlass_core::batch::BatchId;
+use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::{self, Cursor, Position};
 use windlass_core::record::Record;
-use windlass_core::shard::{Batch, Finish, Gap, Report, ShardConsumerSettings, Waiting};
+use windlass_core::shard::{Finish, Gap, Report, ShardConsumerSettings, Waiting};
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 
 use super::event_bytes;
+use super::lane::LaneModel;
+use super::marks::MarksModel;
 use crate::checkers::due_range::DueRange;
 use crate::checkers::slot_request::Slot;
 use crate::checkers::{BrokenInvariant, ensure};
@@ -23,6 +27,9 @@ pub(super) struct Model {
 
     /// The last record that was read, or where reading begins.
     position: position::Checkpoint,
+    /// Where reading began.
+    start: Position,
+    last_read: Option<usize>,
     /// When a page last showed what follows the position.
     proven: Option<Timestamp>,
     expects: Expected,
@@ -48,18 +55,16 @@ pub(super) struct Model {
     records: Vec<TrackedRecord>,
     /// Length of the unbroken run of resolved records at the start of `records`.
     pub(super) resolved_prefix: usize,
-    /// Indices of the records that the function still has to process, those in flight included.
-    pub(super) pending: VecDeque<usize>,
-    sizes: VecDeque<usize>,
-    arrivals: VecDeque<Timestamp>,
-    pub(super) pending_bytes: usize,
-    /// When the batching window began.
-    window: Option<Timestamp>,
+    pub(super) lanes: Vec<LaneModel>,
+    pub(super) marks: MarksModel,
 
     pub(super) slot: Slot,
-    /// How many pending records are in flight.
-    pub(super) in_flight: Option<usize>,
-    pub(super) failed: Option<FailedBatch>,
+    /// The lanes that may have been due when the slot was requested, and those that were: backoff has
+    /// jitter.
+    pub(super) requested_for: Vec<usize>,
+    pub(super) due_for_certain: Vec<usize>,
+    /// The lane of the last invocation.
+    pub(super) last_lane: usize,
     pub(super) last_outcome: Option<Outcome>,
 
     /// The checkpoint that is saved, and the one being saved.
@@ -87,17 +92,19 @@ enum Expected {
 
 /// A record that was read.
 #[derive(Clone, Copy, Debug)]
-struct TrackedRecord {
+pub(super) struct TrackedRecord {
     /// Its index in the shard.
-    index: usize,
-    /// The function must not see it: filtered out, skipped or too large.
-    unseen: bool,
-    resolved: bool,
+    pub(super) index: usize,
+    bytes: usize,
+    /// The function must not see it: filtered out, skipped, too large or marked.
+    pub(super) unseen: bool,
+    pub(super) was_marked: bool,
+    pub(super) resolved: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Checkpoint {
-    pub(super) resolved_prefix: usize,
+    pub(super) n_resolved: usize,
     pub(super) position: Position,
 }
 
@@ -108,32 +115,18 @@ pub(super) struct FailedSave {
     pub(super) due: DueRange,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct FailedBatch {
-    pub(super) n_records: usize,
-    /// Failed attempts that reached the function.
-    reached: u32,
-    /// Failures in a row that did not reach it.
-    not_reached: u32,
-    pub(super) due: DueRange,
-}
-
-/// The batch that the pending records make.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct NextBatch {
-    pub(super) n_records: usize,
-    full: bool,
-}
-
 impl Model {
     pub(super) fn new(
         settings: ShardConsumerSettings,
         from: position::Checkpoint,
         now: Timestamp,
     ) -> Self {
+        let n_lanes = settings.mapping.parallelization_factor;
         Self {
             settings,
             position: from.clone(),
+            start: from.position.clone(),
+            last_read: None,
             proven: None,
             expects: Expected::Next,
             knows_stream: false,
@@ -149,17 +142,15 @@ impl Model {
             ended: from.position == Position::ShardEnd,
             records: Vec::new(),
             resolved_prefix: 0,
-            pending: VecDeque::new(),
-            sizes: VecDeque::new(),
-            arrivals: VecDeque::new(),
-            pending_bytes: 0,
-            window: None,
+            lanes: (0..n_lanes).map(|_| LaneModel::default()).collect(),
+            marks: MarksModel::new(from.marks),
             slot: Slot::None,
-            in_flight: None,
-            failed: None,
+            requested_for: Vec::new(),
+            due_for_certain: Vec::new(),
+            last_lane: n_lanes - 1,
             last_outcome: None,
             saved: Checkpoint {
-                resolved_prefix: 0,
+                n_resolved: 0,
                 position: from.position,
             },
             save: None,
@@ -233,7 +224,7 @@ impl Model {
             Err(cause @ (Fault::Trimmed | Fault::UnknownPosition))
                 if from.after != Position::TrimHorizon =>
             {
-                self.expect_gap(*cause, None);
+                self.expect_gap(*cause, None, contents, now);
                 self.position = position::Checkpoint::at(Position::TrimHorizon);
                 self.expects = Expected::Next;
                 self.read_due = DueRange::exactly(soon);
@@ -289,7 +280,8 @@ impl Model {
                     } else {
                         Fault::Trimmed
                     };
-                    self.expect_gap(cause, Some(first.approximate_arrival()));
+                    let until = Some(first.approximate_arrival());
+                    self.expect_gap(cause, until, contents, now);
                 }
             }
         }
@@ -311,6 +303,17 @@ impl Model {
             }
         }
         self.accept(records, contents, now)?;
+        let limits = &self.settings.limits;
+        let n_held = self.marks.held.len();
+        let fills_buffer =
+            limits.buffer_records <= n_held || limits.buffer_bytes <= self.marks.held_bytes();
+        let is_last = self.ended || unreadable.is_some() || (records.is_empty() && is_at_tip);
+        if n_held != 0 && (is_last || fills_buffer) {
+            let held = self.marks.release(contents);
+            self.deliver(held, contents, now);
+        } else if unreadable.is_some() {
+            self.marks.release(contents);
+        }
         if unreadable.is_none() || !records.is_empty() {
             self.read_failures = 0;
         }
@@ -355,7 +358,18 @@ impl Model {
         contents.is_same_stream(index(number.as_str()), index(record.sequence_number()))
     }
 
-    fn expect_gap(&mut self, cause: Fault, until: Option<Timestamp>) {
+    fn expect_gap(
+        &mut self,
+        cause: Fault,
+        until: Option<Timestamp>,
+        contents: &Contents,
+        now: Timestamp,
+    ) {
+        let held = self.marks.release(contents);
+        self.deliver(held, contents, now);
+        if cause == Fault::UnknownPosition {
+            self.marks.clear();
+        }
         let position::Checkpoint {
             position, arrival, ..
         } = self.position.clone();
@@ -392,14 +406,24 @@ impl Model {
         contents: &Contents,
         now: Timestamp,
     ) -> Result<(), BrokenInvariant> {
-        let mut n_filtered_out = 0;
         for record in records {
             let index = contents.index_of(record.sequence_number());
             let index = index.expect("the source returns its own records");
-            let last = self.records.last().map(|last| last.index);
+            let last = self.last_read.replace(index);
             ensure(last.is_none_or(|last| last < index), "reading", || {
                 format!("record {index} was read after record {last:?}")
             })?;
+        }
+        let records = self.marks.read(records, contents);
+        self.deliver(records, contents, now);
+        Ok(())
+    }
+
+    fn deliver(&mut self, records: Vec<(Record, bool)>, contents: &Contents, now: Timestamp) {
+        let mut n_filtered_out = 0;
+        for (record, was_marked) in records {
+            let index = contents.index_of(record.sequence_number());
+            let index = index.expect("it was read");
             let size = record.event_len();
             let has_time = !contents.is_undated(index);
             let early = |earliest| has_time && record.approximate_arrival() < earliest;
@@ -407,12 +431,17 @@ impl Model {
                 self.settings.filter.is_some() && !sample_filter::matches(record.event());
             let unwanted = filtered_out || self.settings.mapping.skip_before.is_some_and(early);
             let too_large = self.settings.limits.payload_limit < event_bytes(std::iter::once(size));
-            let unseen = unwanted || too_large;
+            let unseen = was_marked || unwanted || too_large;
             self.records.push(TrackedRecord {
                 index,
+                bytes: size,
                 unseen,
+                was_marked,
                 resolved: unseen,
             });
+            if was_marked {
+                continue;
+            }
             if unwanted {
                 n_filtered_out += 1;
                 continue;
@@ -424,15 +453,8 @@ impl Model {
                 });
                 continue;
             }
-            if self.pending.is_empty() {
-                let last_end = self.window.take();
-                let still_open = last_end.filter(|&end| now < end + self.window());
-                self.window = Some(still_open.unwrap_or(now));
-            }
-            self.pending.push_back(index);
-            self.sizes.push_back(size);
-            self.arrivals.push_back(record.approximate_arrival());
-            self.pending_bytes += size;
+            let lane = self.lane_of(&record);
+            self.lanes[lane].push(index, &record, &self.settings, now);
         }
         if n_filtered_out != 0 {
             let n_records = n_filtered_out;
@@ -440,52 +462,28 @@ impl Model {
                 .push_back(Report::FilteredOut { n_records });
         }
         self.advance_resolved();
-        Ok(())
     }
 
-    pub(super) fn begin_invocation(&mut self, batch: &Batch) {
-        self.in_flight = Some(batch.records.len());
+    pub(super) fn lane_of(&self, record: &Record) -> usize {
+        let n_lanes = self.lanes.len() as u64;
+        usize::try_from(record.key().0 % n_lanes).expect("there are at most ten lanes")
     }
 
-    pub(super) fn invoked(&mut self, outcome: &Outcome, now: Timestamp) {
-        let n_records = self.in_flight.take().expect("an invocation was requested");
+    pub(super) fn invoked(&mut self, batch: BatchId, outcome: &Outcome, now: Timestamp) {
         self.last_outcome = Some(outcome.clone());
-        let (mut reached, mut not_reached) = self
-            .failed
-            .as_ref()
-            .map_or((0, 0), |failed| (failed.reached, failed.not_reached));
-        let due = match outcome {
-            Outcome::Success => {
-                self.failed = None;
-                for index in self.pending.drain(..n_records) {
-                    let at = self.records.binary_search_by_key(&index, |it| it.index);
-                    self.records[at.expect("it was read")].resolved = true;
-                }
-                self.pending_bytes -= self.sizes.drain(..n_records).sum::<usize>();
-                self.arrivals.drain(..n_records);
-                self.window = Some(now);
-                return self.advance_resolved();
-            }
-            Outcome::FunctionError { .. } => {
-                (reached, not_reached) = (reached + 1, 0);
-                DueRange::after_failure(reached, Fault::Transient, now)
-            }
-            Outcome::NotInvoked { cause } => {
-                not_reached += 1;
-                DueRange::after_failure(not_reached, *cause, now)
-            }
-        };
-        self.failed = Some(FailedBatch {
-            n_records,
-            reached,
-            not_reached,
-            due,
-        });
+        let is_of = |lane: &&mut LaneModel| lane.in_flight.is_some_and(|(id, _)| id == batch);
+        let lane = self.lanes.iter_mut().find(is_of);
+        let lane = lane.expect("an invocation was requested");
+        for index in lane.invoked(outcome, now) {
+            let at = self.records.binary_search_by_key(&index, |it| it.index);
+            self.records[at.expect("it was read")].resolved = true;
+        }
+        self.advance_resolved();
     }
 
     pub(super) fn begin_save(&mut self, position: &Position) {
         self.save = Some(Checkpoint {
-            resolved_prefix: self.resolved_prefix,
+            n_resolved: self.n_resolved(),
             position: position.clone(),
         });
     }
@@ -508,6 +506,33 @@ impl Model {
         Some(self.records[last].index + 1)
     }
 
+    /// Whether nothing was resolved yet, and a position is where reading began.
+    pub(super) fn is_at_start(&self, position: &Position) -> bool {
+        self.resolved_prefix == 0 && self.start == *position
+    }
+
+    /// Records that are resolved, but for those after the resolved prefix that the function does not
+    /// see.
+    pub(super) fn n_resolved(&self) -> usize {
+        let later = self.records[self.resolved_prefix..].iter();
+        self.resolved_prefix + later.filter(|it| it.resolved && !it.unseen).count()
+    }
+
+    /// Of the shard, the records that are resolved.
+    pub(super) fn resolved(&self) -> impl Iterator<Item = usize> {
+        let resolved = self.records.iter().filter(|it| it.resolved);
+        resolved.map(|it| it.index)
+    }
+
+    pub(super) fn check_marks(
+        &self,
+        sections: &[MarkedSection],
+        contents: &Contents,
+    ) -> Result<(), BrokenInvariant> {
+        let prefix = self.resolved_prefix;
+        self.marks.check(sections, &self.records, prefix, contents)
+    }
+
     /// Number of records after the resolved prefix that the function has to see.
     pub(super) fn pending_len(&self) -> usize {
         let pending = self.records[self.resolved_prefix..].iter();
@@ -516,64 +541,68 @@ impl Model {
 
     pub(super) fn has_unsaved(&self) -> bool {
         let at_end = self.ended && self.pending_len() == 0;
-        self.saved.resolved_prefix < self.resolved_prefix
+        self.saved.n_resolved < self.n_resolved()
             || (at_end && self.saved.position != Position::ShardEnd)
     }
 
+    pub(super) fn is_invoking(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.in_flight.is_some())
+    }
+
+    /// Of the lanes that wait, the first with the most attempts.
+    pub(super) fn worst_lane(&self) -> Option<&LaneModel> {
+        let mut worst: Option<&LaneModel> = None;
+        for lane in self.lanes.iter().filter(|lane| lane.waiting().is_some()) {
+            if worst.is_none_or(|worst| worst.attempt() < lane.attempt()) {
+                worst = Some(lane);
+            }
+        }
+        worst
+    }
+
     pub(super) fn attempt(&self) -> u32 {
-        self.failed.as_ref().map_or(1, |failed| failed.reached + 1)
+        let attempts = self.lanes.iter().map(LaneModel::attempt);
+        attempts.max().expect("there is a lane")
     }
 
     pub(super) fn read_room(&self) -> usize {
         let settings = &self.settings;
-        let unsaved = self.resolved_prefix - self.saved.resolved_prefix;
+        let unsaved = self.n_resolved() - self.saved.n_resolved;
         if self.buffer_is_full() || settings.limits.buffer_records <= unsaved {
             return 0;
         }
-        settings.limits.buffer_records - self.pending_len()
+        settings.limits.buffer_records - self.n_buffered()
+    }
+
+    /// Records that take room in the buffer.
+    pub(super) fn n_buffered(&self) -> usize {
+        self.pending_len() + self.marks.held.len()
     }
 
     /// When the oldest pending record arrived at the stream.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
-        self.arrivals.front().copied()
+        let oldest = self.lanes.iter().filter_map(LaneModel::oldest);
+        oldest.min().map(|(_, arrival)| arrival)
     }
 
-    pub(super) fn next_batch(&self) -> NextBatch {
-        let settings = &self.settings;
-        // A comma precedes every record but the first.
-        let (mut n_records, mut bytes) = (0, event_bytes(std::iter::empty()) - 1);
-        for size in self.sizes.iter().take(settings.mapping.batch_size) {
-            if settings.limits.payload_limit < bytes + 1 + size {
-                break;
-            }
-            n_records += 1;
-            bytes += 1 + size;
-        }
-        let full = n_records < self.sizes.len()
-            || n_records == settings.mapping.batch_size
-            || bytes == settings.limits.payload_limit;
-        NextBatch { n_records, full }
+    /// When the next batch of a lane must be invoked.
+    pub(super) fn batch_due(&self, lane: usize) -> Option<DueRange> {
+        let no_more = self.ended || self.buffer_is_full();
+        self.lanes[lane].batch_due(&self.settings, no_more)
     }
 
-    /// When the next batch must be invoked.
-    pub(super) fn batch_due(&self) -> DueRange {
-        if let Some(failed) = &self.failed {
-            return failed.due;
-        }
-        let window = self.window.expect("records are pending");
-        if self.next_batch().full || self.ended || self.buffer_is_full() {
-            return DueRange::exactly(window);
-        }
-        DueRange::exactly(window + self.window())
+    /// The lanes whose batch is due.
+    pub(super) fn due_lanes(&self, is_due: impl Fn(DueRange) -> bool) -> Vec<usize> {
+        let lanes = 0..self.lanes.len();
+        let is_due = |lane: &usize| self.batch_due(*lane).is_some_and(&is_due);
+        lanes.filter(is_due).collect()
     }
 
     fn buffer_is_full(&self) -> bool {
-        self.settings.limits.buffer_records <= self.pending_len()
-            || self.settings.limits.buffer_bytes <= self.pending_bytes
-    }
-
-    fn window(&self) -> Duration {
-        self.settings.mapping.maximum_batching_window
+        let pending = self.records[self.resolved_prefix..].iter();
+        let bytes: usize = pending.filter(|it| !it.unseen).map(|it| it.bytes).sum();
+        self.settings.limits.buffer_records <= self.n_buffered()
+            || self.settings.limits.buffer_bytes <= bytes + self.marks.held_bytes()
     }
 
     fn advance_resolved(&mut self) {

@@ -127,5 +127,6 @@ fn settings(rng: &mut Rng) -> StreamSettings {
         skip_before: None,
         batch_size: 100,
         maximum_batching_window: Duration::ZERO,
+        parallelization_factor: 1,
     }
 }
