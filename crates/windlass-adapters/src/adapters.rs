@@ -7,13 +7,13 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use windlass_core::arn::{Arn, ArnScope, SourceArn, StreamKind};
 use windlass_core::function::FunctionName;
-use windlass_core::mapping::{QueueSource, StreamSource};
+use windlass_core::mapping::{MappingId, QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{
-    AdapterFactory, BoxError, FunctionLookup, PortError, QueueReader, ResourceLookup, StreamReader,
-    Target,
+    AdapterFactory, BoxError, Destination, FunctionLookup, PortError, QueueReader, ResourceLookup,
+    StreamReader, Target,
 };
 
 use windlass_engine::status::StatusBoard;
@@ -22,6 +22,7 @@ use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
 use crate::aws::{Aws, AwsSettings, Partition, source_exists};
+use crate::destinations::{DocumentTemplate, new_destination};
 use crate::targets::process::{ProcessTarget, ProcessTargetParts};
 use crate::targets::{FunctionKind, FunctionSettings, HttpTarget, LambdaTarget, find_function};
 use crate::tls_roots::CaBundle;
@@ -229,6 +230,20 @@ impl AdapterFactory for Adapters {
         })?;
         targets.insert(key.clone(), Arc::downgrade(&target));
         Ok(target)
+    }
+
+    fn destination(
+        &self,
+        mapping: &MappingId,
+        source: &StreamSource,
+        function: &Arn,
+    ) -> Result<Option<Arc<dyn Destination>>, PortError> {
+        let Some(destination) = &source.settings.on_failure else {
+            return Ok(None);
+        };
+        let clients = self.aws.clients_for(destination.arn());
+        let template = DocumentTemplate::new(mapping, source, function);
+        Ok(Some(new_destination(&clients, destination, template)))
     }
 }
 

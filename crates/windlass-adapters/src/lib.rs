@@ -1,9 +1,10 @@
-//! Implementations of the ports: sources, functions and stores.
+//! Implementations of the ports: sources, functions, destinations and stores.
 //!
 //! [`Adapters`] makes them from ARNs and names.
 
 mod adapters;
 pub mod aws;
+mod destinations;
 pub mod stores;
 pub mod targets;
 #[cfg(test)]

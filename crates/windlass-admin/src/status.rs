@@ -224,7 +224,7 @@ fn shard_report(
         Some(UnitView::Shard(view)) => Some(view),
         _ => None,
     };
-    let outcome = running.and_then(|view| view.last_outcome.as_ref());
+    let outcome = running.and_then(|view| view.last_outcome);
     let checkpoint = running.map_or(&lease.checkpoint.position, |view| &view.checkpoint);
     ShardReport {
         shard_id: shard.to_string(),
@@ -250,7 +250,7 @@ fn queue_report(lease: &Lease, unit: Option<&UnitStatus>, clock: Clock) -> Queue
         Some(UnitView::Queue(view)) => Some(view),
         _ => None,
     };
-    let outcome = running.and_then(|view| view.last_outcome.as_ref());
+    let outcome = running.and_then(|view| view.last_outcome);
     QueueReport {
         daemon: owner(lease),
         received: running.map_or(0, |view| view.received),
@@ -274,6 +274,7 @@ fn waiting_for_with_remedy(unit: &UnitStatus, now: Timestamp) -> Option<String> 
             Some(shard::Waiting::NotInvoked(fault) | shard::Waiting::Store(fault)) => Some(fault),
             Some(
                 shard::Waiting::FunctionErrors { .. }
+                | shard::Waiting::Destination(_)
                 | shard::Waiting::Source(_)
                 | shard::Waiting::Unreadable(_),
             )

@@ -32,6 +32,7 @@ pub mod spec;
 pub mod validate;
 
 pub mod event;
+pub mod failure;
 pub mod ids;
 pub mod marks;
 pub mod message;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use windlass_filter::Criteria;
 
 use crate::arn::{Arn, SourceArn, SourceKind, StreamKind};
+use crate::failure::DestinationArn;
 use crate::position::Position;
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
@@ -92,6 +93,9 @@ pub struct Mapping {
     pub function: Arn,
     /// `None`: every record reaches the function.
     pub filter: Option<Arc<Criteria>>,
+    /// Whether responses of the function say which items of a batch failed; otherwise they are
+    /// discarded.
+    pub reports_item_failures: bool,
     pub desired: DesiredState,
 }
 
@@ -130,6 +134,20 @@ pub struct StreamSettings {
     pub maximum_batching_window: Duration,
     /// Lanes of each shard, 1 to 10.
     pub parallelization_factor: usize,
+    /// Where records that are given up are reported.
+    pub on_failure: Option<DestinationArn>,
+    pub retries: RetrySettings,
+}
+
+/// What follows a failed invocation of a stream's batch. The default retries it until it succeeds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetrySettings {
+    /// After the first attempt, 0 to 10,000; `None`: without limit.
+    pub maximum_attempts: Option<u32>,
+    /// A minute to a week, by the clock of the source; `None`: without limit.
+    pub maximum_record_age: Option<Duration>,
+    /// Splits a failed batch into halves, which are retried on their own.
+    pub bisect_batch: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,5 +1,6 @@
 //! Results of I/O calls, as far as decisions depend on them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Result of one invocation.
@@ -10,19 +11,104 @@ use std::time::Duration;
 /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html>
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
+    /// The function has processed the whole batch.
     Success,
+    /// The function ran, and reports that items of the batch failed: this uses an attempt. Only of
+    /// invocations that ask for it.
+    ItemFailures {
+        failures: ItemFailures,
+        response: Box<Response>,
+    },
     /// The function ran, or may have run, and failed: this uses an attempt.
     FunctionError {
-        /// Of the response; 0 without one (a timeout, a closed connection).
-        status: u16,
         /// The kind of error in a word, for people: `Unhandled`, `timeout`, `HTTP 500`. Never part
         /// of the response body.
         error: String,
+        /// The default without one (a timeout, a closed connection).
+        response: Box<Response>,
     },
     /// The function was not reached: this uses no attempt.
-    NotInvoked {
-        cause: Fault,
-    },
+    NotInvoked { cause: Fault },
+}
+
+impl Outcome {
+    pub const fn kind(&self) -> OutcomeKind {
+        match self {
+            Self::Success => OutcomeKind::Success,
+            Self::ItemFailures { failures, .. } => match failures {
+                ItemFailures::Items(_) => OutcomeKind::ItemFailures,
+                ItemFailures::Malformed => OutcomeKind::MalformedResponse,
+            },
+            Self::FunctionError { .. } => OutcomeKind::FunctionError,
+            Self::NotInvoked { cause } => OutcomeKind::NotInvoked(*cause),
+        }
+    }
+
+    /// A function error whose response has nothing but this status, 0 without a response.
+    pub fn function_error(status: u16, error: &str) -> Self {
+        Self::FunctionError {
+            error: error.to_owned(),
+            response: Box::new(Response {
+                status,
+                ..Response::default()
+            }),
+        }
+    }
+}
+
+/// An [`Outcome`] without what the function said, for the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutcomeKind {
+    Success,
+    ItemFailures,
+    MalformedResponse,
+    FunctionError,
+    NotInvoked(Fault),
+}
+
+/// What is known of the response to an invocation that failed, wholly or in part. Texts are plain
+/// words that can be logged, whatever the function sent.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Response {
+    /// Of HTTP; 0 without a response.
+    pub status: u16,
+    /// AWS's, or the one that a process got with the event.
+    pub request_id: Option<Box<str>>,
+    /// The version that an alias has led to: `$LATEST`, `7`.
+    pub executed_version: Option<Box<str>>,
+    /// In AWS's words: `Unhandled`. `None` if the function has returned.
+    pub function_error: Option<Box<str>>,
+}
+
+/// The items of a batch that a function reports as failed.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting>
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ItemFailures {
+    /// Their identifiers, at least one: sequence numbers of records, or ids of messages. Not
+    /// necessarily of the batch.
+    Items(BTreeSet<Box<str>>),
+    /// The response is not what a function may return: the whole batch failed.
+    Malformed,
+}
+
+impl ItemFailures {
+    /// The indexes of the failed items, in order, in a batch whose items have these identifiers; of
+    /// items with the same identifier the first. `None` if the whole batch failed: the response is
+    /// malformed, or names an item that is not in the batch.
+    pub fn indexes<'a>(&self, batch: impl IntoIterator<Item = &'a str>) -> Option<Vec<usize>> {
+        let Self::Items(failed) = self else {
+            return None;
+        };
+        let mut found = BTreeSet::new();
+        let mut indexes = Vec::with_capacity(failed.len());
+        for (index, id) in batch.into_iter().enumerate() {
+            if failed.contains(id) && found.insert(id) {
+                indexes.push(index);
+            }
+        }
+        (found.len() == failed.len()).then_some(indexes)
+    }
 }
 
 /// What went wrong with an I/O call, as far as decisions depend on it.
@@ -55,4 +141,24 @@ pub enum Swap {
     Done,
     /// The row was changed by someone else; nothing was written.
     Conflict,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_item_that_is_not_in_the_batch_fails_the_whole_batch() {
+        let items = |ids: &[&str]| ItemFailures::Items(ids.iter().map(|id| (*id).into()).collect());
+        let batch = ["a", "b", "b", "c"];
+        for (failures, expected) in [
+            (items(&["c", "b"]), Some(vec![1, 3])),
+            (items(&["a", "b", "c"]), Some(vec![0, 1, 3])),
+            (items(&["d"]), None),
+            (items(&["a", "d"]), None),
+            (ItemFailures::Malformed, None),
+        ] {
+            assert_eq!(failures.indexes(batch), expected, "{failures:?}");
+        }
+    }
 }

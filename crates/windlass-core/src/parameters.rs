@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use crate::arn::SourceKind;
 
 use Support::{Invalid, No, NotYet, Yes};
-use Type::{Boolean, Enum, FunctionName, Integer, List, Number, SourceArn, Structure, Text};
+use Type::{
+    Boolean, DestinationArn, Enum, FunctionName, Integer, List, Number, SourceArn, Structure, Text,
+};
 
 /// The order is that in which unsupported parameters are reported.
 #[rustfmt::skip] // one row, one line
@@ -21,11 +23,11 @@ pub static PARAMETERS: [Parameter; 16] = [
     parameter("Enabled", Boolean).hidden(),
     parameter("BatchSize", integer(1, 10_000)).default(|kind| json!(if is_queue(kind) { 10 } else { 100 })),
     parameter("MaximumBatchingWindowInSeconds", integer(0, 300)).default(|_| json!(0)),
-    parameter("DestinationConfig", DESTINATION_CONFIG).support(NotYet, No).default(|_| json!({"OnFailure": {}})),
+    parameter("DestinationConfig", DESTINATION_CONFIG).support(Yes, No).default(|_| json!({"OnFailure": {}})),
     parameter("ParallelizationFactor", integer(1, 10)).support(Yes, No).default(|_| json!(1)),
-    parameter("MaximumRecordAgeInSeconds", integer(-1, 604_800)).support(NotYet, No).default(|_| json!(-1)),
-    parameter("MaximumRetryAttempts", integer(-1, 10_000)).support(NotYet, No).default(|_| json!(-1)),
-    parameter("BisectBatchOnFunctionError", Boolean).support(NotYet, No).default(|_| json!(false)),
+    parameter("MaximumRecordAgeInSeconds", integer(-1, 604_800)).support(Yes, No).default(|_| json!(-1)),
+    parameter("MaximumRetryAttempts", integer(-1, 10_000)).support(Yes, No).default(|_| json!(-1)),
+    parameter("BisectBatchOnFunctionError", Boolean).support(Yes, No).default(|_| json!(false)),
     parameter("TumblingWindowInSeconds", integer(0, 900)).support(NotYet, No).default(|_| json!(0)),
     parameter("StartingPosition", Enum(&["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"])).support(Yes, Invalid).fixed(),
     parameter("StartingPositionTimestamp", Number).support(Yes, Invalid).fixed(),
@@ -50,7 +52,7 @@ const DESTINATION_CONFIG: Type = Structure {
 
 const DESTINATION: Type = Structure {
     name: "Destination",
-    members: &[Member("Destination", Text { max_length: 350 })],
+    members: &[Member("Destination", DestinationArn)],
 };
 
 /// The number of filters is limited by a rule and not by the model.
@@ -127,6 +129,8 @@ pub enum Type {
     FunctionName,
     /// The ARN of a stream or queue.
     SourceArn,
+    /// The ARN of an on-failure destination; an empty text is none.
+    DestinationArn,
     Enum(&'static [&'static str]),
     List {
         item: &'static Type,
@@ -192,8 +196,7 @@ impl Parameter {
 
 fn equals_default(value_type: &Type, value: &Value, default: Option<&Value>) -> bool {
     match (value_type, value, default) {
-        // An empty text is not a destination.
-        (Text { .. }, Value::String(text), _) if text.is_empty() => true,
+        (DestinationArn, Value::String(text), _) if text.is_empty() => true,
         (Structure { members: known, .. }, Value::Object(members), Some(default)) => {
             known.iter().all(|Member(name, value_type)| {
                 let value = members.get(*name);

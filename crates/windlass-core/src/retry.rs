@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 
+use crate::mapping::RetrySettings;
 use crate::outcome::{Fault, Outcome};
 
 const MIN_DELAY: Duration = Duration::from_millis(500);
@@ -19,7 +20,7 @@ const MAX_DELAY: Duration = Duration::from_secs(60);
 /// in front of them send moments in place of seconds, and dates far in the future.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
-/// The failures of one batch.
+/// The failures of one batch, or of one piece of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Attempts {
     /// The function was reached and failed.
@@ -31,28 +32,67 @@ pub(crate) struct Attempts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RetryDecision {
     Resolve,
+    /// So many records at the start are done; the others take the place of the batch, without
+    /// failures of their own.
+    ResolveFirst(usize),
+    /// Two halves take the place of the batch, each without failures of its own.
+    Bisect,
     /// Repeat the whole batch after this delay.
     Retry(Duration),
+    /// The last attempt has failed.
+    GiveUp,
 }
 
 impl Attempts {
-    /// Decides what follows an outcome of this batch.
+    /// Decides what follows an outcome of this batch of `n_records`. A response with item failures
+    /// names the record after the first `n_done` as the first that failed.
     ///
-    /// Attempts are unlimited: a batch is repeated until the function succeeds. Only an outcome with
-    /// which the function was reached uses an attempt.
+    /// Only an outcome with which the function was reached uses an attempt. Progress uses none, and
+    /// neither does a batch that is split.
     ///
     /// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
-    pub(crate) fn decide(&mut self, outcome: &Outcome, jitter: &mut Jitter) -> RetryDecision {
+    pub(crate) fn decide(
+        &mut self,
+        outcome: &Outcome,
+        n_records: usize,
+        n_done: usize,
+        settings: &RetrySettings,
+        jitter: &mut Jitter,
+    ) -> RetryDecision {
         match outcome {
             Outcome::Success => RetryDecision::Resolve,
-            Outcome::FunctionError { .. } => {
-                self.not_reached.reset();
-                RetryDecision::Retry(self.failed.next(Fault::Transient, jitter))
+            Outcome::ItemFailures { .. } if 0 < n_done => RetryDecision::ResolveFirst(n_done),
+            Outcome::ItemFailures { .. } | Outcome::FunctionError { .. } => {
+                self.fail(n_records, settings, jitter)
             }
             Outcome::NotInvoked { cause } => {
                 RetryDecision::Retry(self.not_reached.next(*cause, jitter))
             }
         }
+    }
+
+    /// What follows a failure of the whole batch.
+    fn fail(
+        &mut self,
+        n_records: usize,
+        settings: &RetrySettings,
+        jitter: &mut Jitter,
+    ) -> RetryDecision {
+        if settings.bisect_batch && 1 < n_records {
+            return RetryDecision::Bisect;
+        }
+        self.not_reached.reset();
+        let delay = self.failed.next(Fault::Transient, jitter);
+        let maximum = settings.maximum_attempts;
+        if maximum.is_some_and(|maximum| maximum < self.failed.failures) {
+            return RetryDecision::GiveUp;
+        }
+        RetryDecision::Retry(delay)
+    }
+
+    /// Attempts that have failed.
+    pub(crate) const fn n_failed(&self) -> u32 {
+        self.failed.failures
     }
 
     /// From 1.
@@ -142,24 +182,26 @@ mod tests {
     }
 
     fn failed() -> Outcome {
-        Outcome::FunctionError {
-            status: 200,
-            error: "Unhandled".to_owned(),
-        }
+        Outcome::function_error(200, "Unhandled")
+    }
+
+    fn decide(attempts: &mut Attempts, outcome: &Outcome, jitter: &mut Jitter) -> RetryDecision {
+        attempts.decide(outcome, 3, 0, &RetrySettings::default(), jitter)
     }
 
     #[track_caller]
     fn check(attempts: &mut Attempts, outcome: &Outcome, scheduled: u64, attempt: u32) {
         for seed in 0..50 {
             let mut jitter = Jitter::new(seed, 20);
-            let RetryDecision::Retry(delay) = attempts.clone().decide(outcome, &mut jitter) else {
+            let RetryDecision::Retry(delay) = decide(&mut attempts.clone(), outcome, &mut jitter)
+            else {
                 panic!("{outcome:?} is retried");
             };
             let scheduled = Duration::from_millis(scheduled);
             let range = scheduled * 4 / 5..=(scheduled * 6 / 5).min(MAX_DELAY);
             assert!(range.contains(&delay), "{delay:?}");
         }
-        attempts.decide(outcome, &mut Jitter::new(0, 20));
+        decide(attempts, outcome, &mut Jitter::new(0, 20));
         assert_eq!(attempts.next_attempt(), attempt);
     }
 

@@ -89,6 +89,21 @@ impl MappingSpec {
         self.integer("ParallelizationFactor", kind)
     }
 
+    /// Retries after the first attempt; -1: without limit.
+    pub fn maximum_retry_attempts(&self, kind: SourceKind) -> i64 {
+        self.integer("MaximumRetryAttempts", kind)
+    }
+
+    /// -1: without limit.
+    pub fn maximum_record_age_in_seconds(&self, kind: SourceKind) -> i64 {
+        self.integer("MaximumRecordAgeInSeconds", kind)
+    }
+
+    pub fn bisect_batch_on_function_error(&self) -> bool {
+        let value = self.get("BisectBatchOnFunctionError");
+        value.and_then(Value::as_bool).unwrap_or(false)
+    }
+
     pub fn starting_position(&self) -> Option<&str> {
         self.get("StartingPosition")?.as_str()
     }
@@ -103,6 +118,19 @@ impl MappingSpec {
         let filters = self.items("FilterCriteria", "Filters");
         let patterns = filters.map(|filter| filter.get("Pattern").and_then(Value::as_str));
         patterns.map(Option::unwrap_or_default).collect()
+    }
+
+    /// The ARN of the destination for records that are given up.
+    pub fn on_failure(&self) -> Option<&str> {
+        let destination = self.get("DestinationConfig")?.get("OnFailure")?;
+        let arn = destination.get("Destination")?.as_str()?;
+        (!arn.is_empty()).then_some(arn)
+    }
+
+    /// Whether the function's responses say which items of a batch failed.
+    pub fn reports_item_failures(&self) -> bool {
+        let types = self.get("FunctionResponseTypes").and_then(Value::as_array);
+        types.is_some_and(|types| types.iter().any(|it| it == "ReportBatchItemFailures"))
     }
 
     /// The groups of metrics that are kept.
@@ -180,7 +208,11 @@ impl Reader {
             }
             (Type::Boolean, Value::Bool(_))
             | (
-                Type::Text { .. } | Type::FunctionName | Type::SourceArn | Type::Enum(_),
+                Type::Text { .. }
+                | Type::FunctionName
+                | Type::SourceArn
+                | Type::DestinationArn
+                | Type::Enum(_),
                 Value::String(_),
             ) => Some(value.clone()),
             (Type::Integer { .. }, Value::Number(number)) if number.is_i64() => Some(value.clone()),
@@ -206,6 +238,7 @@ fn convert(expected: &Type, text: &str) -> Option<Value> {
         Type::Text { .. }
         | Type::FunctionName
         | Type::SourceArn
+        | Type::DestinationArn
         | Type::Enum(_)
         | Type::List { .. }
         | Type::Structure { .. } => None,
@@ -229,7 +262,11 @@ fn invalid_type(found: &Value, expected: &Type) -> String {
         Type::Boolean => "a boolean",
         Type::Number => "f64",
         Type::Integer { .. } => "i64",
-        Type::Text { .. } | Type::FunctionName | Type::SourceArn | Type::Enum(_) => "a string",
+        Type::Text { .. }
+        | Type::FunctionName
+        | Type::SourceArn
+        | Type::DestinationArn
+        | Type::Enum(_) => "a string",
         Type::List { .. } => "a sequence",
         Type::Structure { name, .. } => &format!("struct {name}"),
     };

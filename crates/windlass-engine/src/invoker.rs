@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use windlass_core::event::Event;
 use windlass_core::mapping::MappingId;
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome};
 use windlass_core::time::Timestamp;
 
 use crate::clock::Clock;
@@ -18,6 +18,7 @@ use crate::status::{Counts, StatusBoard};
 #[derive(Clone)]
 pub(crate) struct Invoker {
     pub(crate) mapping: MappingId,
+    pub(crate) reports_item_failures: bool,
     pub(crate) target: Arc<dyn Target>,
     pub(crate) metrics: Arc<InvocationMetrics>,
     pub(crate) slots: SlotAccount,
@@ -53,15 +54,25 @@ impl Invoker {
                 event: event(),
                 mapping,
                 attempt,
+                max_item_failures: self.reports_item_failures.then_some(n_records),
             })
             .await;
         drop(slot);
         let took = self.clock.now().since(sent);
         self.metrics.invocation(&outcome, took);
-        self.board.outcome(&self.mapping, &outcome);
+        self.board.outcome(&self.mapping, outcome.kind());
         match &outcome {
             Outcome::Success => self.counts.invoked.add(n_records),
-            Outcome::FunctionError { status, error } => {
+            Outcome::ItemFailures { failures, .. } => {
+                self.counts.invoked.add(n_records);
+                let n_failed = match failures {
+                    ItemFailures::Items(items) => items.len().min(n_records),
+                    ItemFailures::Malformed => n_records,
+                };
+                self.counts.failed_events.add(n_failed);
+            }
+            Outcome::FunctionError { error, response } => {
+                let status = response.status;
                 tracing::warn!(status, error, attempt, n_records, "function failed");
                 self.counts.invoked.add(n_records);
                 self.counts.failed_invocations.add(1);

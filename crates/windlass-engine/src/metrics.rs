@@ -64,7 +64,7 @@ const COUNTERS: [CounterOfCounts; 11] = [
     ),
     (
         DROPPED,
-        "events dropped: too large for an invocation",
+        "events given up without an on-failure destination",
         |counts| counts.dropped.get(),
     ),
     (

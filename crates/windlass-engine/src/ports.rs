@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::event::Event;
+use windlass_core::failure::FailureRecord;
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{ReceiptHandle, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
@@ -116,6 +117,9 @@ pub struct Invocation {
     pub mapping: MappingId,
     /// From 1; +1 when the function was reached and failed.
     pub attempt: u32,
+    /// How many items the batch has, if the response is to be read for those that failed; otherwise
+    /// it is discarded.
+    pub max_item_failures: Option<usize>,
 }
 
 /// Invokes one function.
@@ -137,7 +141,25 @@ pub trait Target: Send + Sync {
     async fn timeout(&self) -> Duration;
 }
 
-/// Creates the readers and targets of mappings.
+/// Records of a shard that are given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub shard: ShardId,
+    pub record: FailureRecord,
+    /// When they were given up, by the wall clock. It must be the same whenever a delivery is
+    /// repeated, so that what is stored under a name is replaced.
+    pub given_up: Timestamp,
+}
+
+/// Delivers failure records of one mapping to its destination.
+#[async_trait]
+pub trait Destination: Send + Sync {
+    /// Returns when the destination has accepted it. After an error it may have it nevertheless, so
+    /// a repeated delivery may arrive twice.
+    async fn deliver(&self, failure: &Failure) -> Result<(), PortError>;
+}
+
+/// Creates the readers, targets and destinations of mappings.
 pub trait AdapterFactory: Send + Sync {
     /// `function`: some sources write its identity into the events.
     ///
@@ -156,6 +178,17 @@ pub trait AdapterFactory: Send + Sync {
     /// # Errors
     /// The daemon cannot invoke the function as it is configured.
     fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError>;
+
+    /// The on-failure destination of a mapping, if it has one.
+    ///
+    /// # Errors
+    /// The daemon cannot deliver to it as it is configured.
+    fn destination(
+        &self,
+        mapping: &MappingId,
+        source: &StreamSource,
+        function: &Arn,
+    ) -> Result<Option<Arc<dyn Destination>>, PortError>;
 }
 
 /// Result of looking up a function.

@@ -177,7 +177,7 @@ impl QueueDriver {
         let failed = matches!(
             completion,
             Completion::Other(QueueInput::Invoked {
-                outcome: Outcome::FunctionError { .. },
+                outcome: Outcome::ItemFailures { .. } | Outcome::FunctionError { .. },
                 ..
             })
         );

@@ -1,5 +1,6 @@
 //! Runs one unit of a mapping: builds its consumer and driver from the mapping and the lease.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MessageMemory, PageMemory};
-use crate::ports::{QueueReader, StreamReader, Target};
+use crate::ports::{Destination, QueueReader, StreamReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
     BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
@@ -27,7 +28,7 @@ use crate::settings::{
     KINESIS_READ_LIMIT, MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES, MAX_BUFFERED_RECORDS,
     MAX_QUEUE_CONCURRENCY, MIN_BUFFERED_RECORDS,
 };
-use crate::shard_driver::{ShardDriver, ShardIo};
+use crate::shard_driver::{ShardDriver, ShardIo, SourceClock};
 use crate::slots::{NextSlot, Slots};
 use crate::status::{SourceCall, StatusBoard, UnitHandle, UnitView};
 use crate::stop::{Stop, wait_for_stop};
@@ -55,6 +56,7 @@ pub(crate) enum UnitSource {
         shard: ShardId,
         reader: Arc<dyn StreamReader>,
         source: StreamSource,
+        destination: Option<Arc<dyn Destination>>,
     },
     Queue {
         reader: Arc<dyn QueueReader>,
@@ -112,6 +114,7 @@ pub(crate) async fn run_unit(
         counts: context.board.counts_of(&mapping.id),
         board: Arc::clone(&context.board),
         mapping: mapping.id.clone(),
+        reports_item_failures: mapping.reports_item_failures,
     };
     let parts = DriverParts {
         invoker,
@@ -127,8 +130,9 @@ pub(crate) async fn run_unit(
             shard,
             reader,
             source,
+            destination,
         } => {
-            let driver = parts.shard_driver(shard, reader, source, lease);
+            let driver = parts.shard_driver(shard, reader, source, destination, lease);
             driver.run().instrument(span).await
         }
         UnitSource::Queue { reader, source } => {
@@ -149,6 +153,7 @@ impl DriverParts {
         shard: ShardId,
         reader: Arc<dyn StreamReader>,
         source: StreamSource,
+        destination: Option<Arc<dyn Destination>>,
         lease: Lease,
     ) -> ShardDriver {
         let EngineContext {
@@ -160,6 +165,7 @@ impl DriverParts {
         let poll = poll_settings(&settings, source.kind);
         let backpressure = self.invoker.backpressure.clone();
         let batch_size = source.settings.batch_size;
+        let have_maximum_age = source.settings.retries.maximum_record_age.is_some();
         let settings = shard_settings(source.settings, self.filter, poll);
         ShardDriver {
             memory: PageMemory::new(
@@ -176,6 +182,7 @@ impl DriverParts {
                 epoch: lease.epoch,
                 reader,
                 saver,
+                destination,
                 invoker: self.invoker,
                 calls: self.status.source_calls().clone(),
                 clock,
@@ -183,6 +190,8 @@ impl DriverParts {
             stop: self.stop,
             status: self.status,
             next_slot: NextSlot::None,
+            source_clock: have_maximum_age.then(SourceClock::default),
+            given_up: BTreeMap::new(),
         }
     }
 

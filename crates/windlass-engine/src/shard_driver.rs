@@ -1,5 +1,6 @@
 //! Drives one [`ShardConsumer`]: executes its commands and feeds the results back.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,19 +8,23 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
+use windlass_core::batch::BatchId;
 use windlass_core::event::Event;
+use windlass_core::failure::FailureRecord;
 use windlass_core::ids::ShardId;
 use windlass_core::lease::LeaseKey;
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Checkpoint, Cursor};
+use windlass_core::record::Record;
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, ShardInput};
+use windlass_core::time::Timestamp;
 
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{PageMemory, ReadGrant};
-use crate::ports::{CheckpointSave, StreamReader};
+use crate::ports::{CheckpointSave, Destination, Failure, StreamReader};
 use crate::slots::{NextSlot, Slot};
 use crate::status::{
     SourceCall, SourceCalls, UnitHandle, UnitView, describe_gap, describe_unreadable,
@@ -33,6 +38,17 @@ pub(crate) struct ShardDriver {
     pub(crate) stop: watch::Receiver<Stop>,
     pub(crate) status: UnitHandle,
     pub(crate) next_slot: NextSlot,
+    /// `None` if the age of records does not matter.
+    pub(crate) source_clock: Option<SourceClock>,
+    /// When the records of each delivery that has not succeeded were given up, by the wall clock.
+    pub(crate) given_up: BTreeMap<BatchId, Timestamp>,
+}
+
+/// What the consumer knows of the clock of its source.
+#[derive(Debug, Default)]
+pub(crate) struct SourceClock {
+    /// By how many milliseconds it is ahead of monotonic time.
+    ahead: Option<i64>,
 }
 
 /// What the I/O of a shard needs.
@@ -42,10 +58,15 @@ pub(crate) struct ShardIo {
     pub(crate) epoch: u64,
     pub(crate) reader: Arc<dyn StreamReader>,
     pub(crate) saver: CheckpointSaver,
+    /// For records that are given up.
+    pub(crate) destination: Option<Arc<dyn Destination>>,
     pub(crate) invoker: Invoker,
     pub(crate) calls: SourceCalls,
     pub(crate) clock: Clock,
 }
+
+/// A smaller change of the source's clock is not worth an input.
+const CLOCK_TOLERANCE: u64 = 1_000;
 
 type InFlight = FuturesUnordered<BoxFuture<'static, Completion>>;
 
@@ -74,6 +95,9 @@ impl ShardDriver {
                 self.consumer.handle(ShardInput::SlotGranted, now);
                 continue;
             }
+            if self.update_source_time() {
+                continue;
+            }
             let view = self.consumer.view();
             self.memory.settle(&view);
             self.status.publish(UnitView::Shard(view));
@@ -96,6 +120,24 @@ impl ShardDriver {
         }
     }
 
+    /// Whether the consumer was told that the source has another time than it knew.
+    fn update_source_time(&mut self) -> bool {
+        let (clock, invoker) = (self.io.clock, &self.io.invoker);
+        let Some(known) = &mut self.source_clock else {
+            return false;
+        };
+        let now = clock.now();
+        let time = invoker.board.source_time(&invoker.mapping, clock.wall());
+        let ahead = time.millis_since(now);
+        let is_known = |known: i64| known.abs_diff(ahead) < CLOCK_TOLERANCE;
+        if known.ahead.is_some_and(is_known) {
+            return false;
+        }
+        known.ahead = Some(ahead);
+        self.consumer.handle(ShardInput::SourceTime(time), now);
+        true
+    }
+
     fn execute(&mut self, command: ShardCommand, in_flight: &InFlight) -> ControlFlow<Finish> {
         let io = Arc::clone(&self.io);
         let future: BoxFuture<'static, Completion> = match command {
@@ -115,6 +157,11 @@ impl ShardDriver {
             ShardCommand::CancelSlot => {
                 self.next_slot.cancel();
                 return ControlFlow::Continue(());
+            }
+            ShardCommand::Deliver { delivery, failure } => {
+                let given_up = self.given_up.entry(delivery);
+                let given_up = *given_up.or_insert_with(|| io.clock.wall());
+                Box::pin(io.deliver(delivery, failure, given_up))
             }
             ShardCommand::Save(checkpoint) => Box::pin(io.save(checkpoint)),
             ShardCommand::Report(report) => {
@@ -136,6 +183,13 @@ impl ShardDriver {
             }
             Completion::Other(input) => input,
         };
+        if let ShardInput::Delivered {
+            delivery,
+            result: Ok(()),
+        } = &input
+        {
+            self.given_up.remove(delivery);
+        }
         let n_read = self.consumer.n_read();
         self.consumer.handle(input, now);
         let n_read = self.consumer.n_read() - n_read;
@@ -154,6 +208,13 @@ impl ShardDriver {
                 tracing::warn!(
                     %sequence_number, bytes,
                     "record dropped: it alone exceeds the payload limit"
+                );
+            }
+            Report::Dropped(failure) => {
+                counts.dropped.add(failure.records.len());
+                warn_given_up(
+                    failure,
+                    "records dropped: there is no on-failure destination",
                 );
             }
             Report::Unreadable(record) => {
@@ -198,6 +259,37 @@ impl ShardIo {
         })
     }
 
+    async fn deliver(
+        self: Arc<Self>,
+        delivery: BatchId,
+        record: FailureRecord,
+        given_up: Timestamp,
+    ) -> Completion {
+        let destination = self.destination.as_ref();
+        let destination = destination.expect("only a mapping with a destination delivers");
+        let failure = Failure {
+            shard: self.shard.clone(),
+            record,
+            given_up,
+        };
+        let response = destination.deliver(&failure);
+        let calls = &self.calls;
+        let result = calls
+            .run(SourceCall::Deliver, Duration::ZERO, response)
+            .await;
+        if result.is_ok() {
+            let counts = &self.invoker.counts;
+            counts
+                .on_failure_delivered
+                .add(failure.record.records.len());
+            warn_given_up(
+                &failure.record,
+                "records given up: their destination was told",
+            );
+        }
+        Completion::Other(ShardInput::Delivered { delivery, result })
+    }
+
     async fn save(self: Arc<Self>, checkpoint: Checkpoint) -> Completion {
         let result = self.saver.save(CheckpointSave {
             key: self.key.clone(),
@@ -206,4 +298,17 @@ impl ShardIo {
         });
         Completion::Other(ShardInput::Saved(result.await))
     }
+}
+
+fn warn_given_up(failure: &FailureRecord, text: &str) {
+    let numbers = [failure.records.first(), failure.records.last()];
+    let [first, last] = numbers.map(|record| record.map(Record::sequence_number));
+    tracing::warn!(
+        condition = failure.condition.as_str(),
+        n_records = failure.records.len(),
+        first,
+        last,
+        attempts = failure.approximate_invoke_count,
+        "{text}"
+    );
 }

@@ -38,6 +38,8 @@ impl Action {
             "DynamoDB Streams" => "dynamodb",
             "SQS" => "sqs",
             "Lambda" => "lambda",
+            "SNS" => "sns",
+            "S3" => "s3",
             other => other,
         };
         let name = match call.name() {
@@ -47,6 +49,11 @@ impl Action {
             other => other,
         };
         Self(format!("{prefix}:{name}"))
+    }
+
+    /// Whether its service has a protocol of XML, not one of JSON.
+    pub(super) fn answers_in_xml(&self) -> bool {
+        self.0.starts_with("sns:") || self.0.starts_with("s3:")
     }
 }
 
@@ -122,12 +129,20 @@ impl Intercept for CallRules {
         let (Some(credentials), Some(response)) = (&self.credentials, response) else {
             return Ok(());
         };
-        let error = metadata(response, response.body().bytes().unwrap_or_default());
-        if error.code().is_some_and(is_rejection_of_credentials) {
+        let body = response.body().bytes().unwrap_or_default();
+        let error = metadata(response, body);
+        let code = error.code().or_else(|| code_in_xml(body));
+        if code.is_some_and(is_rejection_of_credentials) {
             credentials.rejected();
         }
         Ok(())
     }
+}
+
+/// The code of an error of SNS or S3.
+fn code_in_xml(body: &[u8]) -> Option<&str> {
+    let (_, rest) = std::str::from_utf8(body).ok()?.split_once("<Code>")?;
+    rest.split_once("</Code>").map(|(code, _)| code)
 }
 
 #[cfg(test)]

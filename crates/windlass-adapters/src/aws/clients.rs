@@ -40,14 +40,18 @@ pub enum Service {
     Kinesis,
     DynamoDbStreams,
     Sqs,
+    Sns,
+    S3,
     Lambda,
 }
 
 impl Service {
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::Kinesis,
         Self::DynamoDbStreams,
         Self::Sqs,
+        Self::Sns,
+        Self::S3,
         Self::Lambda,
     ];
 
@@ -57,6 +61,8 @@ impl Service {
             Self::Kinesis => "kinesis",
             Self::DynamoDbStreams => "dynamodb_streams",
             Self::Sqs => "sqs",
+            Self::Sns => "sns",
+            Self::S3 => "s3",
             Self::Lambda => "lambda",
         }
     }
@@ -93,6 +99,8 @@ pub struct AwsClients {
     pub(crate) kinesis: aws_sdk_kinesis::Client,
     pub(crate) dynamodb_streams: aws_sdk_dynamodbstreams::Client,
     pub(crate) sqs: aws_sdk_sqs::Client,
+    pub(crate) sns: aws_sdk_sns::Client,
+    pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) lambda: aws_sdk_lambda::Client,
     /// The clocks of the servers of both, as their answers show them.
     pub(crate) kinesis_clock: ServerClock,
@@ -183,7 +191,7 @@ impl AwsClients {
         endpoints: &BTreeMap<Service, String>,
         region: &str,
     ) -> Self {
-        macro_rules! client {
+        macro_rules! config {
             ($sdk:ident, $service:expr, $clock:expr) => {{
                 let config = $sdk::config::Builder::from(shared)
                     .region(Region::new(region.to_owned()))
@@ -192,17 +200,27 @@ impl AwsClients {
                     .interceptor($clock.clone());
                 // Without an endpoint in the settings, that of the environment or the profile
                 // applies.
-                let config = match endpoints.get(&$service) {
+                match endpoints.get(&$service) {
                     Some(url) => config.endpoint_url(url),
                     None => config,
-                };
-                $sdk::Client::from_conf(config.build())
+                }
             }};
+        }
+        macro_rules! client {
+            ($sdk:ident, $service:expr, $clock:expr) => {
+                $sdk::Client::from_conf(config!($sdk, $service, $clock).build())
+            };
         }
         let clocks: [ServerClock; 3] = Default::default();
         let [kinesis_clock, dynamodb_streams_clock, unwatched] = clocks;
         let is_custom =
             |service| endpoints.contains_key(&service) || has_custom_endpoint(shared, service);
+        let s3 = config!(aws_sdk_s3, Service::S3, unwatched);
+        let s3 = if is_custom(Service::S3) {
+            for_s3_servers(s3)
+        } else {
+            s3
+        };
         Self {
             kinesis: client!(aws_sdk_kinesis, Service::Kinesis, kinesis_clock),
             dynamodb_streams: client!(
@@ -211,6 +229,8 @@ impl AwsClients {
                 dynamodb_streams_clock
             ),
             sqs: client!(aws_sdk_sqs, Service::Sqs, unwatched),
+            sns: client!(aws_sdk_sns, Service::Sns, unwatched),
+            s3: aws_sdk_s3::Client::from_conf(s3.build()),
             lambda: client!(aws_sdk_lambda, Service::Lambda, unwatched),
             kinesis_clock,
             dynamodb_streams_clock,
@@ -219,6 +239,15 @@ impl AwsClients {
             custom_sqs: is_custom(Service::Sqs),
         }
     }
+}
+
+/// For servers with the protocol of S3: they have no host name for each bucket, and older ones reject
+/// the headers of checksums that are optional.
+fn for_s3_servers(config: aws_sdk_s3::config::Builder) -> aws_sdk_s3::config::Builder {
+    let checksums = aws_sdk_s3::config::RequestChecksumCalculation::WhenRequired;
+    config
+        .force_path_style(true)
+        .request_checksum_calculation(checksums)
 }
 
 /// Reads the standard environment variables and files of AWS.
@@ -261,6 +290,8 @@ fn has_custom_endpoint(shared: &SdkConfig, service: Service) -> bool {
         Service::Kinesis => "Kinesis",
         Service::DynamoDbStreams => "DynamoDB Streams",
         Service::Sqs => "SQS",
+        Service::Sns => "SNS",
+        Service::S3 => "S3",
         Service::Lambda => "Lambda",
     };
     let key = ServiceConfigKey::builder()
@@ -277,6 +308,7 @@ fn has_custom_endpoint(shared: &SdkConfig, service: Service) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::test_http::TestHttp;
 
     fn regions(client: &AwsClients) -> Vec<String> {
         let regions = [
@@ -287,6 +319,37 @@ mod tests {
         ];
         let regions = regions.into_iter().flatten();
         regions.map(ToString::to_string).collect()
+    }
+
+    /// The URI of an object as it is put with an endpoint, and whether it has a checksum.
+    async fn put_object(endpoint: Option<&str>) -> (String, bool) {
+        let (http, _) = TestHttp::new();
+        let endpoints = endpoint.map(|url| (Service::S3, url.to_owned()));
+        let settings = AwsSettings {
+            region: "eu-west-1".to_owned(),
+            placeholder_credentials: true,
+            endpoints: endpoints.into_iter().collect(),
+            ..AwsSettings::default()
+        };
+        let aws = Aws::with(&settings, Some(http.shared()), None).await;
+        http.respond(b"");
+        let put = aws.home().s3.put_object().bucket("failed").key("a/b");
+        put.body(b"{}".to_vec().into()).send().await.unwrap();
+        let request = http.requests().remove(0);
+        let mut headers = request.headers.keys();
+        let has_checksum = headers.any(|name| name.contains("checksum-"));
+        let uri = request.uri.split('?').next().unwrap_or_default();
+        (uri.to_owned(), has_checksum)
+    }
+
+    #[tokio::test]
+    async fn a_bucket_of_another_server_is_part_of_the_path() {
+        let at_aws = "https://failed.s3.eu-west-1.amazonaws.com/a/b";
+        assert_eq!(put_object(None).await, (at_aws.to_owned(), true));
+        let elsewhere = "http://127.0.0.1:4566/failed/a/b";
+        let endpoint = "http://127.0.0.1:4566";
+        let put = put_object(Some(endpoint)).await;
+        assert_eq!(put, (elsewhere.to_owned(), false));
     }
 
     #[tokio::test]

@@ -13,41 +13,78 @@ use super::call_rules::Action;
 use crate::tls_roots;
 
 /// Codes that request fewer calls.
-const THROTTLED: [&str; 9] = [
+const THROTTLED: [&str; 13] = [
+    "KMSThrottling",
     "KMSThrottlingException",
+    "KmsThrottled",
     "LimitExceededException",
     "OverLimit",
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
     "RequestThrottled",
     "SlowDown",
+    "Throttled",
+    "Throttling",
     "ThrottlingException",
     "TooManyRequestsException",
 ];
 
 /// Codes of missing permissions.
-const FORBIDDEN: [&str; 3] = ["AccessDenied", "AccessDeniedException", "NotAuthorized"];
+const FORBIDDEN: [&str; 4] = [
+    "AccessDenied",
+    "AccessDeniedException",
+    "AuthorizationError",
+    "NotAuthorized",
+];
 
 /// Codes of credentials that are not accepted.
-const INVALID_CREDENTIALS: [&str; 10] = [
+const INVALID_CREDENTIALS: [&str; 13] = [
     "ExpiredToken",
     "ExpiredTokenException",
     "IncompleteSignature",
     "InvalidAccessKeyId",
     "InvalidClientTokenId",
+    "InvalidSecurity",
     "InvalidSignatureException",
+    "InvalidToken",
     "MissingAuthenticationToken",
     "MissingAuthenticationTokenException",
+    "RequestTimeTooSkewed",
     "SignatureDoesNotMatch",
     "UnrecognizedClientException",
 ];
 
 /// Codes of an encryption key that cannot be used.
-const UNUSABLE_KEY: [&str; 4] = [
+const UNUSABLE_KEY: [&str; 18] = [
+    // Of Kinesis.
     "KMSAccessDeniedException",
     "KMSDisabledException",
     "KMSInvalidStateException",
     "KMSNotFoundException",
+    // Of SNS.
+    "KMSAccessDenied",
+    "KMSDisabled",
+    "KMSInvalidState",
+    "KMSNotFound",
+    "KMSOptInRequired",
+    // Of SQS.
+    "KmsAccessDenied",
+    "KmsDisabled",
+    "KmsInvalidKeyUsage",
+    "KmsInvalidState",
+    "KmsNotFound",
+    "KmsOptInRequired",
+    // Of S3.
+    "KMS.DisabledException",
+    "KMS.KMSInvalidStateException",
+    "KMS.NotFoundException",
+];
+
+/// Codes of S3 for a bucket in another region than the one that was called.
+const OTHER_REGION: [&str; 3] = [
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "PermanentRedirect",
 ];
 
 /// The SDK's message for a call without credentials.
@@ -58,9 +95,11 @@ const NO_IDENTITY: &str = "failed to select an auth scheme";
 const LOGIN_FEATURE: &str = "credentials-login";
 
 /// Codes of resources that do not exist.
-const GONE: [&str; 5] = [
+const GONE: [&str; 7] = [
     "AWS.SimpleQueueService.NonExistentQueue",
+    "NoSuchBucket",
     "NonExistentQueue",
+    "NotFound",
     "QueueDoesNotExist",
     "QueueDeletedRecently",
     "ResourceNotFoundException",
@@ -86,9 +125,10 @@ where
             source: source.into(),
         };
     }
-    let response = error
-        .raw_response()
-        .filter(|it| !it.status().is_server_error());
+    let response = error.raw_response().filter(|it| {
+        let action = it.extension::<Action>();
+        !it.status().is_server_error() && !action.is_some_and(Action::answers_in_xml)
+    });
     if let Some(explanation) = response.and_then(|it| explain_xml(it.body().bytes()?)) {
         return PortError {
             operation,
@@ -157,6 +197,8 @@ fn remedy(code: &str, action: Option<&Action>) -> Option<String> {
         "renew the daemon's AWS credentials; a wrong clock of the machine is rejected, too"
     } else if UNUSABLE_KEY.contains(&code) {
         "check the state of the KMS key, and that its policy admits the daemon's credentials"
+    } else if OTHER_REGION.contains(&code) {
+        "the bucket is in another region than the daemon; use one in the daemon's region"
     } else if GONE.contains(&code) {
         "check the name, the account and the region in its ARN"
     } else {
@@ -191,9 +233,14 @@ pub(crate) fn fault_of_code(code: &str, status: u16) -> Fault {
     let code = without_prefix(code);
     if THROTTLED.contains(&code) || status == 429 {
         Fault::Throttled { retry_after: None }
-    } else if [&FORBIDDEN[..], &INVALID_CREDENTIALS, &UNUSABLE_KEY]
-        .iter()
-        .any(|codes| codes.contains(&code))
+    } else if [
+        &FORBIDDEN[..],
+        &INVALID_CREDENTIALS,
+        &UNUSABLE_KEY,
+        &OTHER_REGION,
+    ]
+    .iter()
+    .any(|codes| codes.contains(&code))
     {
         Fault::Denied
     } else if GONE.contains(&code) {

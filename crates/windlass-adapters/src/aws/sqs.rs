@@ -82,7 +82,8 @@ fn url_at_aws(queue: &Arn) -> String {
     format!("https://sqs.{region}.{suffix}/{account}/{name}")
 }
 
-async fn url_of(clients: &AwsClients, queue: &Arn) -> Result<String, PortError> {
+/// The URL of a queue, for calls about it.
+pub(crate) async fn queue_url(clients: &AwsClients, queue: &Arn) -> Result<String, PortError> {
     if !clients.custom_sqs {
         return Ok(url_at_aws(queue));
     }
@@ -100,7 +101,7 @@ async fn url_of(clients: &AwsClients, queue: &Arn) -> Result<String, PortError> 
 
 /// Checks that a queue exists and is accessible.
 pub(super) async fn exists(clients: &AwsClients, queue: &Arn) -> Result<(), PortError> {
-    let url = url_of(clients, queue).await?;
+    let url = queue_url(clients, queue).await?;
     if clients.custom_sqs {
         return Ok(());
     }
@@ -127,7 +128,7 @@ impl SqsReader {
     async fn url(&self) -> Result<&str, PortError> {
         let url = self
             .url
-            .get_or_try_init(|| url_of(&self.clients, &self.queue))
+            .get_or_try_init(|| queue_url(&self.clients, &self.queue))
             .await?;
         Ok(url)
     }

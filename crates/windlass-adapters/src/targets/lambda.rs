@@ -145,10 +145,7 @@ impl LambdaTarget {
                 None => Outcome::Success,
                 Some(kind) => {
                     let status = u16::try_from(response.status_code).unwrap_or_default();
-                    Outcome::FunctionError {
-                        status,
-                        error: error_kind(&kind).to_owned(),
-                    }
+                    Outcome::function_error(status, error_kind(&kind))
                 }
             },
             Err(error) => {
@@ -265,10 +262,7 @@ fn outcome_of(error: &SdkError<InvokeError>, function: &Arn) -> Outcome {
             );
             tracing::debug!(%function, code, status, "Lambda did not invoke the function");
             if REJECTED.contains(&code) || status == 413 {
-                return Outcome::FunctionError {
-                    status,
-                    error: error_kind(code).to_owned(),
-                };
+                return Outcome::function_error(status, error_kind(code));
             }
             if status == 429 {
                 let headers = service.raw().headers();
@@ -290,10 +284,8 @@ fn outcome_of(error: &SdkError<InvokeError>, function: &Arn) -> Outcome {
         SdkError::TimeoutError(_) => no_response("timeout"),
         SdkError::ResponseError(response) => {
             if is_too_large(error) {
-                return Outcome::FunctionError {
-                    status: response.raw().status().as_u16(),
-                    error: "response too large".to_owned(),
-                };
+                let status = response.raw().status().as_u16();
+                return Outcome::function_error(status, "response too large");
             }
             no_response("response broken off")
         }

@@ -72,18 +72,12 @@ pub(super) const fn not_invoked(cause: Fault) -> Outcome {
 }
 
 pub(super) fn function_error(status: StatusCode, error: &str) -> Outcome {
-    Outcome::FunctionError {
-        status: status.as_u16(),
-        error: error.to_owned(),
-    }
+    Outcome::function_error(status.as_u16(), error)
 }
 
 /// The request was sent and no response arrived: the function may have run.
 pub(super) fn no_response(error: &str) -> Outcome {
-    Outcome::FunctionError {
-        status: 0,
-        error: error.to_owned(),
-    }
+    Outcome::function_error(0, error)
 }
 
 /// The kind of an error in a form that can be logged: a plain word. Anything else could contain
@@ -137,10 +131,7 @@ mod tests {
     }
 
     fn error(status: u16, kind: &str) -> Outcome {
-        Outcome::FunctionError {
-            status,
-            error: kind.to_owned(),
-        }
+        Outcome::function_error(status, kind)
     }
 
     #[test]

@@ -117,6 +117,8 @@ impl TestHttp {
             kinesis: client!(aws_sdk_kinesis, kinesis_clock),
             dynamodb_streams: client!(aws_sdk_dynamodbstreams, streams_clock),
             sqs: client!(aws_sdk_sqs, unwatched),
+            sns: client!(aws_sdk_sns, unwatched),
+            s3: client!(aws_sdk_s3, unwatched),
             lambda: client!(aws_sdk_lambda, unwatched),
             kinesis_clock,
             dynamodb_streams_clock: streams_clock,

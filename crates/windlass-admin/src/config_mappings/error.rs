@@ -58,7 +58,11 @@ impl From<TypeError> for ConfigMappingError {
             Type::Boolean => "true or false",
             Type::Number => "a number",
             Type::Integer { .. } => "a whole number",
-            Type::Text { .. } | Type::FunctionName | Type::SourceArn | Type::Enum(_) => "text",
+            Type::Text { .. }
+            | Type::FunctionName
+            | Type::SourceArn
+            | Type::DestinationArn
+            | Type::Enum(_) => "text",
             Type::List { .. } => "a list",
             Type::Structure { .. } => "keys and values",
         };

@@ -22,7 +22,7 @@ use crate::batch::{BatchId, BatchIds, BatchLimits};
 use crate::ids::{KeyHash, ReceiptHandle};
 use crate::lifecycle::Lifecycle;
 use crate::message::Message;
-use crate::outcome::{Fault, Outcome};
+use crate::outcome::{Fault, Outcome, OutcomeKind};
 use crate::retry::Jitter;
 use crate::slot_request::SlotRequest;
 use crate::time::Timestamp;
@@ -52,7 +52,7 @@ pub struct QueueConsumer {
     commands: VecDeque<QueueCommand>,
     lifecycle: Lifecycle,
     received: u64,
-    last_outcome: Option<Outcome>,
+    last_outcome: Option<OutcomeKind>,
     now: Timestamp,
 }
 
@@ -180,7 +180,7 @@ impl QueueConsumer {
             buffered_bytes: self.inbox.bytes(),
             in_flight_messages: self.invocations.n_messages_in_flight(),
             concurrency: self.invocations.n_in_flight(),
-            last_outcome: self.last_outcome.clone(),
+            last_outcome: self.last_outcome,
             waiting,
             next_at,
         }
@@ -357,7 +357,7 @@ impl QueueConsumer {
             }
             InvocationEnd::Waits => {}
         }
-        self.last_outcome = Some(outcome);
+        self.last_outcome = Some(outcome.kind());
     }
 
     fn handle_deleted(

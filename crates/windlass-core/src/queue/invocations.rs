@@ -201,7 +201,7 @@ impl Invocations {
         }
         let end: fn(Vec<Token>) -> InvocationEnd = match outcome {
             Outcome::Success => InvocationEnd::Succeeded,
-            Outcome::FunctionError { .. } => InvocationEnd::Failed,
+            Outcome::ItemFailures { .. } | Outcome::FunctionError { .. } => InvocationEnd::Failed,
             Outcome::NotInvoked { cause } => {
                 self.cause = *cause;
                 self.pause.failed(*cause, now, jitter);

@@ -1,6 +1,6 @@
 //! What a queue consumer shows of its state.
 
-use crate::outcome::{Fault, Outcome};
+use crate::outcome::{Fault, OutcomeKind};
 use crate::time::Timestamp;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -15,7 +15,7 @@ pub struct QueueView {
     pub in_flight_messages: usize,
     /// Invocations in flight.
     pub concurrency: usize,
-    pub last_outcome: Option<Outcome>,
+    pub last_outcome: Option<OutcomeKind>,
     /// The fault that delays the queue.
     pub waiting: Option<Waiting>,
     /// The next try after that fault; without a fault, the next timer.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::checkpoint_writer::{CheckpointWriter, Watermark};
 use super::interface::{Finish, Gap, ReadResult, Report, ShardCommand, ShardInput, ShardTimer};
+use super::lane::Resolved;
 use super::lanes::Lanes;
 use super::page_filter::{Item, filter_page};
 use super::read_state::{ReadEnd, ReadState};
@@ -17,7 +18,7 @@ use crate::batch::{BatchId, BatchIds};
 use crate::event;
 use crate::lifecycle::Lifecycle;
 use crate::marks::{MarkReader, MarkedRecords};
-use crate::outcome::{Fault, Outcome, Swap};
+use crate::outcome::{Fault, Outcome, OutcomeKind, Swap};
 use crate::position::{Checkpoint, Position};
 use crate::progress::Progress;
 use crate::record::Record;
@@ -42,9 +43,11 @@ pub struct ShardConsumer {
     batch_ids: BatchIds,
     commands: VecDeque<ShardCommand>,
     lifecycle: Lifecycle,
-    last_outcome: Option<Outcome>,
+    last_outcome: Option<OutcomeKind>,
     gap: Option<Gap>,
     n_read: usize,
+    /// By how many milliseconds the clock of the source is ahead of `now`.
+    source_ahead: Option<i64>,
     now: Timestamp,
 }
 
@@ -86,6 +89,7 @@ impl ShardConsumer {
             last_outcome: None,
             gap: None,
             n_read: 0,
+            source_ahead: None,
             now,
             settings,
         };
@@ -103,6 +107,12 @@ impl ShardConsumer {
             ShardInput::Invoked { batch, outcome } => self.handle_invoked(batch, outcome, now),
             ShardInput::Saved(result) => self.handle_saved(result, now),
             ShardInput::SlotGranted => self.slot.grant(),
+            ShardInput::Delivered { delivery, result } => {
+                let lanes = &mut self.lanes;
+                let resolved = lanes.delivered(delivery, result, &mut self.jitter, now);
+                self.progress.resolve(resolved);
+            }
+            ShardInput::SourceTime(time) => self.source_ahead = Some(time.millis_since(now)),
             ShardInput::Drain => self.drain(),
         }
         self.advance(now);
@@ -134,7 +144,9 @@ impl ShardConsumer {
         }
         let read = self.read_state.due().filter(|_| 0 < self.read_room());
         let read = read.map(|at| (at, ShardTimer::Read));
-        [read, save, self.lanes_due()].into_iter().flatten().min()
+        let expiry = self.expiry().map(|at| (at, ShardTimer::Expiry));
+        let timers = [read, save, self.lanes_due(), expiry];
+        timers.into_iter().flatten().min()
     }
 
     /// Records that were read since the start, each counted once.
@@ -154,7 +166,7 @@ impl ShardConsumer {
             n_lanes: self.lanes.n_lanes(),
             waiting_lanes: self.lanes.n_waiting(),
             attempt: self.lanes.attempt(),
-            last_outcome: self.last_outcome.clone(),
+            last_outcome: self.last_outcome,
             waiting,
             gap: self.gap.clone(),
             next_at,
@@ -164,13 +176,13 @@ impl ShardConsumer {
     /// The fault that delays the shard and the time of the next try; without a fault, the next
     /// timer.
     fn waiting(&self) -> (Option<Waiting>, Option<Timestamp>) {
-        let (function, retry_at) = self.lanes.waiting().unzip();
+        let (lane, retry_at) = self.lanes.waiting().unzip();
         // A lane that is due waits for its slot.
         let retry_at = retry_at.flatten().filter(|at| self.now < *at);
         let store = self.checkpoint_writer.fault().map(Waiting::Store);
         let source = self.read_state.waiting().cloned();
         let causes = [
-            (function.cloned(), retry_at),
+            (lane, retry_at),
             (store, self.checkpoint_writer.due()),
             (source, self.read_state.due()),
         ];
@@ -204,7 +216,7 @@ impl ShardConsumer {
                 self.accept(records, now);
                 if self.holds_in_vain(is_empty) || unreadable.is_some() {
                     let held = self.mark_reader.release();
-                    self.deliver(held, now);
+                    self.route(held, now);
                 }
                 if let Some(record) = unreadable {
                     self.report(Report::Unreadable(record));
@@ -220,7 +232,7 @@ impl ShardConsumer {
 
     fn handle_gap(&mut self, gap: Gap, now: Timestamp) {
         let held = self.mark_reader.release();
-        self.deliver(held, now);
+        self.route(held, now);
         if gap.cause == Fault::UnknownPosition {
             self.mark_reader.drop_sections();
         }
@@ -245,11 +257,11 @@ impl ShardConsumer {
             gap.until.get_or_insert(first.approximate_arrival());
         }
         let records = self.mark_reader.read(records);
-        self.deliver(records, now);
+        self.route(records, now);
     }
 
     /// Gives records to the lanes, except those that the function does not receive.
-    fn deliver(&mut self, records: MarkedRecords, now: Timestamp) {
+    fn route(&mut self, records: MarkedRecords, now: Timestamp) {
         let page = filter_page(records, &self.settings);
         for item in page.items {
             match item {
@@ -271,14 +283,20 @@ impl ShardConsumer {
 
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
         let resolved = self.lanes.end(batch, &outcome, &mut self.jitter, now);
-        self.progress.resolve(resolved);
-        self.last_outcome = Some(outcome);
+        self.resolve(resolved);
+        self.last_outcome = Some(outcome.kind());
+    }
+
+    fn resolve(&mut self, resolved: Resolved) {
+        self.progress.resolve(resolved.tickets);
+        for failure in resolved.dropped {
+            self.report(Report::Dropped(failure));
+        }
     }
 
     fn drain(&mut self) {
         if self.slot.is_waiting() {
-            self.slot = SlotRequest::None;
-            self.command(ShardCommand::CancelSlot);
+            self.cancel_slot();
         }
         self.lifecycle = Lifecycle::Draining;
     }
@@ -309,25 +327,59 @@ impl ShardConsumer {
     }
 
     fn advance_lanes(&mut self, now: Timestamp) {
+        self.expire_records(now);
+        while let Some((delivery, failure)) = self.lanes.deliver(&mut self.batch_ids, now) {
+            self.command(ShardCommand::Deliver { delivery, failure });
+        }
+        self.advance_slot(now);
+    }
+
+    /// A slot is waited for as long as the batch of any lane is due, and it belongs to the next of
+    /// these lanes in turn.
+    fn advance_slot(&mut self, now: Timestamp) {
         let no_more = self.read_state.is_at_shard_end() || self.buffer_room() == 0;
-        match self.slot {
-            SlotRequest::None if self.lanes.request(no_more, now) => {
+        match (self.slot, self.lanes.next_due(no_more, now)) {
+            (SlotRequest::None, Some(_)) => {
                 self.slot = SlotRequest::Waiting;
                 self.command(ShardCommand::RequestSlot);
             }
-            SlotRequest::Granted => {
+            (SlotRequest::Granted, Some(lane)) => {
                 self.slot = SlotRequest::None;
-                let batch = self.lanes.start(&mut self.batch_ids);
+                let batch = self.lanes.start(lane, &mut self.batch_ids, now);
                 self.command(ShardCommand::Invoke(batch));
-                self.advance_lanes(now);
+                self.advance_slot(now);
             }
-            SlotRequest::None | SlotRequest::Waiting => {}
+            (SlotRequest::Waiting | SlotRequest::Granted, None) => self.cancel_slot(),
+            (SlotRequest::None, None) | (SlotRequest::Waiting, Some(_)) => {}
         }
     }
 
-    /// When the next batch will be due, and why; `None` while it waits for its slot.
+    /// Gives up the records that are too old.
+    fn expire_records(&mut self, now: Timestamp) {
+        let Some(ahead) = self.source_ahead else {
+            return;
+        };
+        for expired in self.lanes.expire(now.shifted(ahead), now) {
+            self.resolve(expired);
+        }
+    }
+
+    fn cancel_slot(&mut self) {
+        self.slot = SlotRequest::None;
+        self.command(ShardCommand::CancelSlot);
+    }
+
+    /// When the next record is too old.
+    fn expiry(&self) -> Option<Timestamp> {
+        let ahead = self.source_ahead?;
+        Some(self.lanes.expiry()?.shifted(-ahead))
+    }
+
+    /// When the next batch or delivery of a lane will be due. While a slot is waited for, no other
+    /// batch is: the next one requests it again.
     fn lanes_due(&self) -> Option<(Timestamp, ShardTimer)> {
-        self.lanes.due().filter(|_| self.slot.is_none())
+        let is_next = |timer| self.slot.is_none() || timer == ShardTimer::Delivery;
+        self.lanes.due(is_next)
     }
 
     fn advance_reads(&mut self, now: Timestamp) {
@@ -363,7 +415,7 @@ impl ShardConsumer {
         }
         if watermark.checkpoint.position == Position::ShardEnd {
             self.finish(Finish::ShardEnd);
-        } else if self.lifecycle == Lifecycle::Draining && self.lanes.n_in_flight() == 0 {
+        } else if self.lifecycle == Lifecycle::Draining && !self.lanes.are_in_flight() {
             self.finish(Finish::Drained);
         }
     }
@@ -417,7 +469,10 @@ impl ShardConsumer {
     fn command(&mut self, command: ShardCommand) {
         let starts = matches!(
             command,
-            ShardCommand::Invoke(_) | ShardCommand::Read { .. } | ShardCommand::RequestSlot
+            ShardCommand::Invoke(_)
+                | ShardCommand::Read { .. }
+                | ShardCommand::RequestSlot
+                | ShardCommand::Deliver { .. }
         );
         match self.lifecycle {
             Lifecycle::Running => {}
@@ -434,7 +489,7 @@ impl ShardConsumer {
         let in_flight = self.read_state.is_in_flight()
             || self.checkpoint_writer.is_in_flight()
             || self.slot.is_waiting()
-            || 0 < self.lanes.n_in_flight();
+            || self.lanes.are_in_flight();
         let timeout = self.poll_timeout();
         assert!(in_flight || timeout.is_some(), "I9: it never gets stuck");
         assert!(

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::BatchId;
+use crate::failure::FailureRecord;
 use crate::ids::SequenceNumber;
 use crate::outcome::{Fault, Outcome, Swap};
 use crate::position::{Checkpoint, Cursor, Position};
@@ -66,6 +67,14 @@ pub enum ShardInput {
     },
     /// The slot that was requested.
     SlotGranted,
+    /// The on-failure destination has accepted a delivery, or not.
+    Delivered {
+        delivery: BatchId,
+        result: Result<(), Fault>,
+    },
+    /// The time of the clock by which the source stamps its records. Until it is known, no record is
+    /// too old.
+    SourceTime(Timestamp),
     /// `Conflict`: another daemon holds the lease; nothing more may be written.
     Saved(Result<Swap, Fault>),
     /// Finish what is in flight and start nothing new.
@@ -87,6 +96,13 @@ pub enum ShardCommand {
     CancelSlot,
     /// Takes the slot that was granted.
     Invoke(Batch),
+    /// Send records that are given up to the on-failure destination. At most one delivery is in
+    /// flight.
+    Deliver {
+        /// The same when it is repeated.
+        delivery: BatchId,
+        failure: FailureRecord,
+    },
     /// Write the checkpoint. At most one save is in flight.
     Save(Checkpoint),
     /// Log or count; has no answer.
@@ -106,6 +122,8 @@ pub enum Report {
         /// Length of its event.
         bytes: usize,
     },
+    /// Records were given up, and there is no destination.
+    Dropped(FailureRecord),
     /// The shard waits at this record, and reads it again from time to time.
     Unreadable(UnreadableRecord),
     /// Records after this position may have left the source before they were read. How many is
@@ -141,6 +159,10 @@ pub enum ShardTimer {
     Window,
     /// The next attempt of a batch.
     Retry,
+    /// A record gets too old.
+    Expiry,
+    /// A failed delivery is repeated.
+    Delivery,
     /// A failed save is repeated.
     Save,
 }

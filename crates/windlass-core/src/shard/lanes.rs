@@ -4,12 +4,13 @@
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-create.html>
 
 use super::interface::{Batch, ShardTimer};
-use super::lane::Lane;
+use super::lane::{Lane, Resolved};
 use super::settings::ShardConsumerSettings;
 use super::view::Waiting;
 use crate::batch::{BatchId, BatchIds};
+use crate::failure::FailureRecord;
 use crate::ids::KeyHash;
-use crate::outcome::Outcome;
+use crate::outcome::{Fault, Outcome};
 use crate::progress::Ticket;
 use crate::record::Record;
 use crate::retry::Jitter;
@@ -19,8 +20,8 @@ use crate::time::Timestamp;
 pub(super) struct Lanes {
     /// `ParallelizationFactor` of them.
     lanes: Vec<Lane>,
-    /// The lane that has requested a slot, or the last one that did.
-    last_requested: usize,
+    /// The lane of the last invocation.
+    last_started: usize,
 }
 
 impl Lanes {
@@ -28,7 +29,7 @@ impl Lanes {
         let n_lanes = settings.mapping.parallelization_factor;
         Self {
             lanes: (0..n_lanes).map(|_| Lane::new(settings)).collect(),
-            last_requested: n_lanes - 1,
+            last_started: n_lanes - 1,
         }
     }
 
@@ -45,39 +46,79 @@ impl Lanes {
         }
     }
 
-    /// Chooses the lane that requests the next slot: the next one in turn whose batch is due. Returns
-    /// whether there is one.
-    pub(super) fn request(&mut self, no_more: bool, now: Timestamp) -> bool {
+    /// The lane that is invoked next: of those whose batch is due, the next in turn.
+    pub(super) fn next_due(&self, no_more: bool, now: Timestamp) -> Option<usize> {
         let n_lanes = self.lanes.len();
-        let in_turn = (1..=n_lanes).map(|step| (self.last_requested + step) % n_lanes);
-        let mut due = in_turn.filter(|&lane| self.lanes[lane].is_due(no_more, now));
-        let lane = due.next();
-        self.last_requested = lane.unwrap_or(self.last_requested);
-        lane.is_some()
+        let mut in_turn = (1..=n_lanes).map(|step| (self.last_started + step) % n_lanes);
+        in_turn.find(|&lane| self.lanes[lane].is_due(no_more, now))
     }
 
-    /// Starts the batch of the lane that has requested a slot.
-    pub(super) fn start(&mut self, ids: &mut BatchIds) -> Batch {
-        self.lanes[self.last_requested].start(ids)
+    /// Starts the batch of a lane that is due.
+    pub(super) fn start(&mut self, lane: usize, ids: &mut BatchIds, now: Timestamp) -> Batch {
+        self.last_started = lane;
+        self.lanes[lane].start(ids, now)
     }
 
-    /// Ends an invocation in flight. Returns the records that are resolved by that.
+    /// Ends an invocation in flight.
     pub(super) fn end(
         &mut self,
         batch: BatchId,
         outcome: &Outcome,
         jitter: &mut Jitter,
         now: Timestamp,
-    ) -> Vec<Ticket> {
-        let mut lanes = self.lanes.iter_mut();
-        let lane = lanes.find(|lane| lane.in_flight() == Some(batch));
-        let lane = lane.unwrap_or_else(|| panic!("no invocation is in flight: {batch:?}"));
-        lane.end(batch, outcome, jitter, now)
+    ) -> Resolved {
+        self.lane_of_call(batch).end(batch, outcome, jitter, now)
     }
 
-    /// When the first of their batches will be due if nothing else happens, and why.
-    pub(super) fn due(&self) -> Option<(Timestamp, ShardTimer)> {
-        self.lanes.iter().filter_map(Lane::due).min()
+    /// Ends a delivery in flight. Returns the records that are resolved by that.
+    pub(super) fn delivered(
+        &mut self,
+        delivery: BatchId,
+        result: Result<(), Fault>,
+        jitter: &mut Jitter,
+        now: Timestamp,
+    ) -> Vec<Ticket> {
+        let lane = self.lane_of_call(delivery);
+        lane.delivered(delivery, result, jitter, now)
+    }
+
+    fn lane_of_call(&mut self, call: BatchId) -> &mut Lane {
+        let mut lanes = self.lanes.iter_mut();
+        let lane = lanes.find(|lane| lane.in_flight() == Some(call));
+        lane.unwrap_or_else(|| panic!("nothing is in flight: {call:?}"))
+    }
+
+    /// The next delivery that should be sent.
+    pub(super) fn deliver(
+        &mut self,
+        ids: &mut BatchIds,
+        now: Timestamp,
+    ) -> Option<(BatchId, FailureRecord)> {
+        self.lanes
+            .iter_mut()
+            .find_map(|lane| lane.deliver(ids, now))
+    }
+
+    /// Gives up the records whose maximum age has passed, lane by lane.
+    pub(super) fn expire(&mut self, source_time: Timestamp, now: Timestamp) -> Vec<Resolved> {
+        let lanes = self.lanes.iter_mut();
+        let expired = lanes.filter_map(|lane| lane.expire(source_time, now));
+        expired.collect()
+    }
+
+    /// When the next record is too old, by the clock of the source.
+    pub(super) fn expiry(&self) -> Option<Timestamp> {
+        self.lanes.iter().filter_map(Lane::expiry).min()
+    }
+
+    /// When the first of their batches and deliveries will be due if nothing else happens, and which
+    /// timer that is, of those that count.
+    pub(super) fn due(
+        &self,
+        counts: impl Fn(ShardTimer) -> bool,
+    ) -> Option<(Timestamp, ShardTimer)> {
+        let due = self.lanes.iter().filter_map(Lane::due);
+        due.filter(|(_, timer)| counts(*timer)).min()
     }
 
     /// The first record in memory.
@@ -109,6 +150,11 @@ impl Lanes {
         self.lanes.iter().map(Lane::n_in_flight).sum()
     }
 
+    /// Whether an invocation or a delivery is in flight.
+    pub(super) fn are_in_flight(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.in_flight().is_some())
+    }
+
     pub(super) const fn n_lanes(&self) -> usize {
         self.lanes.len()
     }
@@ -126,7 +172,7 @@ impl Lanes {
 
     /// Why the lane waits that has waited for the most attempts, and its next one; of several, the
     /// first.
-    pub(super) fn waiting(&self) -> Option<(&Waiting, Option<Timestamp>)> {
+    pub(super) fn waiting(&self) -> Option<(Waiting, Option<Timestamp>)> {
         let waiting = self
             .lanes
             .iter()

@@ -21,22 +21,24 @@
 //! |---|---|
 //! | I1 | A checkpoint never passes an unresolved record, and never marks one as resolved. |
 //! | I2 | Checkpoints only move forward while one daemon holds the lease. |
-//! | I3 | At most one invocation is in flight per lane. |
+//! | I3 | At most one invocation or delivery is in flight per lane. |
 //! | I4 | A record is not invoked before every earlier record of its lane is resolved or in the same batch. |
 //! | I5 | A batch has at least one record and at most `BatchSize`; its event does not exceed the payload limit. |
 //! | I6 | Records in memory never exceed the buffer's record limit, and exceed its byte limit by at most one page. A full buffer stops reading. |
-//! | I7 | After `Drain`, no read and no invocation starts, and no slot is waited for. An invocation starts only with a slot. |
+//! | I7 | After `Drain`, no read, no invocation and no delivery starts, and no slot is waited for. An invocation starts only with a slot. |
 //! | I8 | After the lease is lost, nothing is read, invoked or saved. |
 //! | I9 | It never gets stuck: I/O is in flight, a timer is set, or it has finished. If the faults stop, every record is eventually resolved and the end of the shard is saved. |
 //! | I10 | It never spins: a timer names only a time at which something happens, and nothing that failed is repeated before its backoff. |
 
 mod checkpoint_writer;
 mod consumer;
+mod delivery;
 mod interface;
 mod lane;
 mod lanes;
 pub mod lineage;
 mod page_filter;
+mod piece;
 mod read_pace;
 mod read_state;
 mod settings;

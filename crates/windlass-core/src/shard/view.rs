@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::interface::{Gap, UnreadableRecord};
-use crate::outcome::{Fault, Outcome};
+use crate::outcome::{Fault, OutcomeKind};
 use crate::position::Position;
 use crate::time::Timestamp;
 
@@ -27,7 +27,7 @@ pub struct ShardView {
     pub waiting_lanes: usize,
     /// The highest of the batches at the heads of the lanes; 1 if nothing failed.
     pub attempt: u32,
-    pub last_outcome: Option<Outcome>,
+    pub last_outcome: Option<OutcomeKind>,
     /// The fault that delays the shard; of several lanes, that of the one with the most attempts.
     pub waiting: Option<Waiting>,
     /// The last gap, since the consumer started.
@@ -51,8 +51,12 @@ pub enum Waiting {
     FunctionErrors {
         /// The next one.
         attempt: u32,
+        /// Attempts after which the batch is given up; `None`: without limit.
+        maximum: Option<u32>,
     },
     NotInvoked(Fault),
+    /// The on-failure destination did not accept what was given up.
+    Destination(Fault),
     /// The source cannot be read.
     Source(Fault),
     /// This record cannot be rendered; the records before it were delivered.

@@ -18,8 +18,11 @@ const FUNCTION_NAME_PATTERN: &str = "(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}(-g
 const ARN_PATTERN: &str =
     "arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:([a-z]{2}(-gov)?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)";
 
+const DESTINATION_ARN_PATTERN: &str = "$|kafka://([^.]([a-zA-Z0-9\\-_.]{0,248}))|arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\\-])+:([a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\\d{1})?:(\\d{12})?:(.*)";
+
 const UUID_LENGTH: usize = 36;
 const MAX_ARN_LENGTH: usize = 10_000;
+const MAX_DESTINATION_ARN_LENGTH: usize = 350;
 const MAX_FUNCTION_NAME_LENGTH: usize = 256;
 
 pub(super) fn spec(spec: &MappingSpec) -> Vec<Violation> {
@@ -72,6 +75,7 @@ fn check(value_type: &Type, member: &str, value: &Value, found: &mut Vec<Violati
         }
         (Type::FunctionName, Value::String(text)) => function_name(member, text, found),
         (Type::SourceArn, Value::String(text)) => source_arn(member, text, found),
+        (Type::DestinationArn, Value::String(text)) => destination_arn(member, text, found),
         (Type::Enum(values), Value::String(text)) if !values.contains(&text.as_str()) => {
             let constraint = enum_set(values);
             found.push(Violation::constraint(member, &quoted(text), &constraint));
@@ -109,19 +113,32 @@ pub(super) fn malformed_function_name(member: &str, text: &str) -> Violation {
     mismatch(member, text, FUNCTION_NAME_PATTERN)
 }
 
-/// The form of a region is not checked: emulators have regions that AWS does not.
 fn source_arn(member: &str, text: &str, found: &mut Vec<Violation>) {
-    let well_formed = Arn::parse(text).is_ok_and(|arn| {
+    if fits(member, text, MAX_ARN_LENGTH, found) && !is_well_formed_arn(text) {
+        found.push(mismatch(member, text, ARN_PATTERN));
+    }
+}
+
+/// Topics of Kafka match, too; they are destinations of other sources.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_OnFailure.html>
+fn destination_arn(member: &str, text: &str, found: &mut Vec<Violation>) {
+    let well_formed = text.is_empty() || text.starts_with("kafka://") || is_well_formed_arn(text);
+    if fits(member, text, MAX_DESTINATION_ARN_LENGTH, found) && !well_formed {
+        found.push(mismatch(member, text, DESTINATION_ARN_PATTERN));
+    }
+}
+
+/// The form of a region is not checked: emulators have regions that AWS does not.
+fn is_well_formed_arn(text: &str) -> bool {
+    Arn::parse(text).is_ok_and(|arn| {
         let account = arn.account_id();
         let digits = account.bytes().all(|byte| byte.is_ascii_digit());
         arn.partition().starts_with("aws")
             && arn.is_plain()
             && (account.is_empty() || (account.len() == 12 && digits))
             && !arn.resource().contains(char::is_control)
-    });
-    if fits(member, text, MAX_ARN_LENGTH, found) && !well_formed {
-        found.push(mismatch(member, text, ARN_PATTERN));
-    }
+    })
 }
 
 fn integer(member: &str, value: i64, min: i64, max: i64, found: &mut Vec<Violation>) {

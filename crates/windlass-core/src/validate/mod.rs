@@ -12,9 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::arn::{SourceArn, SourceKind, StreamKind};
+use crate::failure::DestinationArn;
 use crate::function::FunctionName;
 use crate::mapping::{
-    Mapping, MappingRow, QueueSettings, QueueSource, Source, StreamSettings, StreamSource,
+    Mapping, MappingRow, QueueSettings, QueueSource, RetrySettings, Source, StreamSettings,
+    StreamSource,
 };
 use crate::parameters::{self, PARAMETERS};
 use crate::position::Position;
@@ -94,6 +96,7 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
         source,
         function: row.function_arn.clone(),
         filter,
+        reports_item_failures: spec.reports_item_failures(),
         desired: row.desired,
     })
 }
@@ -218,6 +221,18 @@ fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> 
         maximum_batching_window: batching_window(spec, kind),
         parallelization_factor: usize::try_from(spec.parallelization_factor(kind))
             .expect("constraints limit ParallelizationFactor to 1 to 10"),
+        on_failure: spec.on_failure().and_then(DestinationArn::parse),
+        retries: retry_settings(spec, kind),
+    }
+}
+
+/// Both limits are -1 where there is none.
+fn retry_settings(spec: &MappingSpec, kind: SourceKind) -> RetrySettings {
+    let seconds = u64::try_from(spec.maximum_record_age_in_seconds(kind));
+    RetrySettings {
+        maximum_attempts: u32::try_from(spec.maximum_retry_attempts(kind)).ok(),
+        maximum_record_age: seconds.ok().map(Duration::from_secs),
+        bisect_batch: spec.bisect_batch_on_function_error(),
     }
 }
 

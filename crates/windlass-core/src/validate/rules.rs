@@ -10,6 +10,7 @@
 use serde_json::Value;
 
 use crate::arn::{SourceArn, SourceKind, StreamKind};
+use crate::failure::DestinationArn;
 use crate::parameters::{self, Member, PARAMETERS, Parameter, Support, Type};
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
@@ -20,6 +21,9 @@ use crate::validate::violation::Violation;
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-parameters.html>
 const MAX_BATCH_WITHOUT_WINDOW: i64 = 10;
+
+/// The shortest maximum age of a record, in seconds.
+const MIN_RECORD_AGE: i64 = 60;
 
 /// Adds to `found`, which holds the violated constraints.
 pub(super) fn check(
@@ -44,7 +48,9 @@ pub(super) fn check(
     unknown_members(spec, found);
     match source.map(|source| (source, source.kind())) {
         Some((source, SourceKind::Stream(kind))) => {
+            on_failure(spec, found);
             starting_position(spec, kind, source, now, found);
+            record_age(spec, source.kind(), found);
         }
         Some((source, SourceKind::Queue)) => queue_batches(spec, source, found),
         None => {}
@@ -141,6 +147,28 @@ fn unknown_nested_members(
     }
 }
 
+/// The destinations of streams. AWS accepts FIFO queues and topics, and fails to deliver to them.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
+fn on_failure(spec: &MappingSpec, found: &mut Vec<Violation>) {
+    let config = spec.get("DestinationConfig");
+    if config.is_some_and(|config| config.get("OnSuccess").is_some()) {
+        found.push(unsupported("DestinationConfig"));
+    }
+    let member = "DestinationConfig.OnFailure.Destination";
+    let is_malformed = found.iter().any(|it| it.member == member);
+    let text = spec.on_failure().filter(|_| !is_malformed);
+    if let Some(text) = text.filter(|text| DestinationArn::parse(text).is_none()) {
+        let message = format!("The destination ARN {text} is invalid.");
+        let expected = "Destinations of streams are standard SQS queues, standard SNS topics and \
+                        S3 buckets.";
+        found.push(Violation {
+            detail: Some(expected.to_owned()),
+            ..Violation::rule(member, message)
+        });
+    }
+}
+
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 fn starting_position(
     spec: &MappingSpec,
@@ -176,6 +204,18 @@ fn starting_position(
             found.push(Violation::rule(member, text));
         }
         None | Some(_) => {}
+    }
+}
+
+/// The constraint of the model has no gap between -1 and the shortest age.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
+fn record_age(spec: &MappingSpec, kind: SourceKind, found: &mut Vec<Violation>) {
+    let member = "MaximumRecordAgeInSeconds";
+    let seconds = spec.maximum_record_age_in_seconds(kind);
+    if (0..MIN_RECORD_AGE).contains(&seconds) {
+        let text = format!("{member} must be -1 or at least {MIN_RECORD_AGE}.");
+        found.push(Violation::rule(member, text));
     }
 }
 

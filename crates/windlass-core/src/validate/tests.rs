@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::arn::{Arn, ArnScope};
+use crate::failure::DestinationArn;
 use crate::mapping::{Change, DesiredState, MappingId, Revision};
 use crate::validate::{ErrorCode, Violation, create, mapping, update};
 
@@ -219,14 +220,12 @@ fn an_invalid_pattern_is_refused_with_the_text_of_aws() {
 #[test]
 fn unsupported_parameters_are_refused_by_name() {
     for (member, value) in [
-        ("MaximumRetryAttempts", json!(3)),
-        ("MaximumRecordAgeInSeconds", json!(60)),
-        ("BisectBatchOnFunctionError", json!(true)),
         ("TumblingWindowInSeconds", json!(30)),
         ("FunctionResponseTypes", json!(["ReportBatchItemFailures"])),
+        ("DestinationConfig", json!({"OnSuccess": {}})),
         (
             "DestinationConfig",
-            json!({"OnFailure": {"Destination": QUEUE}}),
+            json!({"OnSuccess": {"Destination": QUEUE}}),
         ),
         ("MetricsConfig", json!({"Metrics": ["ErrorCount"]})),
         ("ScalingConfig", json!({"MaximumConcurrency": 5})),
@@ -253,6 +252,87 @@ fn unsupported_parameters_are_refused_by_name() {
     )
     .unwrap();
     invalid(&broker, &unsupported("SelfManagedEventSource"));
+}
+
+fn on_failure(arn: &str) -> MappingSpec {
+    stream(json!({"DestinationConfig": {"OnFailure": {"Destination": arn}}}))
+}
+
+/// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
+#[test]
+fn the_destination_of_a_stream_is_a_queue_a_topic_or_a_bucket() {
+    for arn in [
+        QUEUE,
+        "arn:aws:sns:us-east-1:000000000000:failed",
+        "arn:aws:s3:::failed",
+    ] {
+        let checked = create(&on_failure(arn), NOW).unwrap();
+        assert_eq!(checked.spec, on_failure(arn));
+        let Source::Stream(source) = mapping(&row(checked.spec)).unwrap().source else {
+            panic!("not Kinesis");
+        };
+        assert_eq!(source.settings.on_failure, DestinationArn::parse(arn));
+    }
+    for arn in [
+        FIFO,
+        "arn:aws:sns:us-east-1:000000000000:failed.fifo",
+        "arn:aws:lambda:us-east-1:000000000000:function:f",
+        "kafka://failed",
+    ] {
+        let text = format!("The destination ARN {arn} is invalid.");
+        invalid(&on_failure(arn), &text);
+    }
+    let malformed = create(&on_failure("failed"), NOW).unwrap_err();
+    let start = "1 validation error detected: Value 'failed' at \
+                 'destinationConfig.onFailure.destination' failed to satisfy constraint: Member \
+                 must satisfy regular expression pattern: $|kafka://";
+    assert_eq!(malformed.len(), 1);
+    assert!(malformed[0].message.starts_with(start), "{malformed:?}");
+    let long = create(&on_failure(&format!("{QUEUE}{}", "q".repeat(350))), NOW).unwrap_err();
+    let end = "Member must have length less than or equal to 350";
+    assert!(long[0].message.ends_with(end), "{long:?}");
+}
+
+#[test]
+fn an_empty_destination_removes_it() {
+    let stored = row(create(&on_failure(QUEUE), NOW).unwrap().spec);
+    for none in [
+        json!({}),
+        json!({"OnFailure": {}}),
+        json!({"OnFailure": {"Destination": ""}}),
+    ] {
+        let change = serde_json::from_value(json!({"DestinationConfig": none})).unwrap();
+        let updated = update(&stored, &change).unwrap();
+        assert_eq!(updated.spec, stream(json!({})));
+    }
+}
+
+#[test]
+fn retries_of_a_stream_have_limits() {
+    let settings = |members| {
+        let row = row(create(&stream(members), NOW).unwrap().spec);
+        match mapping(&row).unwrap().source {
+            Source::Stream(source) => source.settings.retries,
+            Source::Queue(_) => panic!("a queue"),
+        }
+    };
+    assert_eq!(settings(json!({})), RetrySettings::default());
+    let limits = json!({
+        "MaximumRetryAttempts": 0,
+        "MaximumRecordAgeInSeconds": 60,
+        "BisectBatchOnFunctionError": true,
+    });
+    let expected = RetrySettings {
+        maximum_attempts: Some(0),
+        maximum_record_age: Some(Duration::from_secs(60)),
+        bisect_batch: true,
+    };
+    assert_eq!(settings(limits), expected);
+    for seconds in [0, 1, 59] {
+        let text = "MaximumRecordAgeInSeconds must be -1 or at least 60.";
+        let spec = stream(json!({"MaximumRecordAgeInSeconds": seconds}));
+        invalid(&spec, text);
+    }
 }
 
 #[test]

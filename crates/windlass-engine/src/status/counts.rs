@@ -24,6 +24,7 @@ pub struct Counts {
     pub failed_invocations: Count,
     /// Events of those invocations.
     pub failed_events: Count,
+    /// Given up without an on-failure destination.
     pub dropped: Count,
     /// Positions at which a stream could not continue, so that records may be lost.
     pub trimmed_gaps: Count,

@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use windlass_core::lease::Unit;
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
-use windlass_core::outcome::Outcome;
+use windlass_core::outcome::OutcomeKind;
 use windlass_core::time::Timestamp;
 
 use crate::histogram::InvocationMetrics;
@@ -72,7 +72,7 @@ struct MappingEntry {
     counts: Arc<Counts>,
     metrics: Arc<InvocationMetrics>,
     applied: Option<Revision>,
-    last_outcome: Option<Outcome>,
+    last_outcome: Option<OutcomeKind>,
     /// Why the mapping cannot run.
     problem: Option<String>,
     /// See [`MappingStatus::clock_difference`].
@@ -127,7 +127,7 @@ impl StatusBoard {
         let entry = mappings.get(&row.id).unwrap_or(&unknown);
         MappingStatus {
             state: state(row, entry.applied, entry.units.len()),
-            last_processing_result: last_processing_result(entry.last_outcome.as_ref()),
+            last_processing_result: last_processing_result(entry.last_outcome),
             counts: Arc::clone(&entry.counts),
             problem: entry.problem.clone(),
             clock_difference: entry.clock_difference,
@@ -270,8 +270,8 @@ impl StatusBoard {
     }
 
     /// Sets the outcome of the last invocation.
-    pub fn outcome(&self, mapping: &MappingId, outcome: &Outcome) {
-        self.lock().entry(mapping.clone()).or_default().last_outcome = Some(outcome.clone());
+    pub fn outcome(&self, mapping: &MappingId, outcome: OutcomeKind) {
+        self.lock().entry(mapping.clone()).or_default().last_outcome = Some(outcome);
     }
 
     /// Sets why a mapping cannot run; `None` if it can.

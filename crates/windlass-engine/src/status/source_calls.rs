@@ -24,6 +24,8 @@ pub enum SourceCall {
     Read,
     Delete,
     ChangeVisibility,
+    /// Of records that are given up, to the on-failure destination.
+    Deliver,
 }
 
 /// The calls of one consumer.

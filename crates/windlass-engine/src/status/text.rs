@@ -1,7 +1,7 @@
 //! The state of mappings and consumers in the words of the API and of windlass's status.
 
 use windlass_core::mapping::{DesiredState, MappingRow, Revision};
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, OutcomeKind};
 use windlass_core::time::Timestamp;
 use windlass_core::{queue, shard};
 
@@ -28,16 +28,16 @@ pub fn state(row: &MappingRow, applied: Option<Revision>, running: usize) -> &'s
 }
 
 /// The API's `LastProcessingResult`, of a mapping or of one consumer.
-pub fn last_processing_result(outcome: Option<&Outcome>) -> &'static str {
+pub fn last_processing_result(outcome: Option<OutcomeKind>) -> &'static str {
     match outcome {
         None => "No records processed",
-        Some(Outcome::Success) => "OK",
-        Some(Outcome::FunctionError { .. }) => "PROBLEM: Function call failed",
-        Some(Outcome::NotInvoked {
-            cause: Fault::Denied,
-        }) => "PROBLEM: Function may not be invoked",
-        Some(Outcome::NotInvoked { cause: Fault::Gone }) => "PROBLEM: Function does not exist",
-        Some(Outcome::NotInvoked { .. }) => "PROBLEM: Function could not be reached",
+        Some(OutcomeKind::Success) => "OK",
+        Some(OutcomeKind::ItemFailures) => "PROBLEM: Function reports failed items",
+        Some(OutcomeKind::MalformedResponse) => "PROBLEM: Function returns an invalid response",
+        Some(OutcomeKind::FunctionError) => "PROBLEM: Function call failed",
+        Some(OutcomeKind::NotInvoked(Fault::Denied)) => "PROBLEM: Function may not be invoked",
+        Some(OutcomeKind::NotInvoked(Fault::Gone)) => "PROBLEM: Function does not exist",
+        Some(OutcomeKind::NotInvoked(_)) => "PROBLEM: Function could not be reached",
     }
 }
 
@@ -56,17 +56,25 @@ pub fn waiting_for(unit: &UnitStatus, now: Timestamp) -> Option<String> {
 }
 
 fn describe_overdue(unit: &UnitStatus) -> Option<String> {
-    let (call, elapsed) = unit.overdue?;
+    let (overdue, elapsed) = unit.overdue?;
     let source = match unit.view {
         UnitView::Starting { .. } => "source",
         UnitView::Shard(_) => "stream",
         UnitView::Queue(_) => "queue",
     };
-    let call = match call {
+    let call = match overdue {
         SourceCall::Describe => "a request for its attributes",
         SourceCall::Read => "a read",
         SourceCall::Delete => "a deletion",
         SourceCall::ChangeVisibility => "a visibility change",
+        SourceCall::Deliver => "a delivery",
+    };
+    let source = match overdue {
+        SourceCall::Deliver => "on-failure destination",
+        SourceCall::Describe
+        | SourceCall::Read
+        | SourceCall::Delete
+        | SourceCall::ChangeVisibility => source,
     };
     let seconds = elapsed.as_secs();
     Some(format!(
@@ -136,11 +144,19 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
                 n_lanes => format!(" ({} of {n_lanes} lanes)", view.waiting_lanes),
             };
             Some(match view.waiting.as_ref()? {
-                shard::Waiting::FunctionErrors { attempt } => {
-                    format!("function returns errors, attempt {attempt}{next}{lanes}")
+                shard::Waiting::FunctionErrors { attempt, maximum } => {
+                    let of = maximum.map_or_else(String::new, |maximum| format!(" of {maximum}"));
+                    format!("function returns errors, attempt {attempt}{of}{next}{lanes}")
                 }
                 shard::Waiting::NotInvoked(fault) => {
                     format!("function {}{next}{lanes}", describe_fault(*fault))
+                }
+                shard::Waiting::Destination(fault) => {
+                    let cause = cause(SourceCall::Deliver);
+                    let fault = describe_fault(*fault);
+                    format!(
+                        "records are given up, and the on-failure destination {fault}{cause}{next}{lanes}"
+                    )
                 }
                 shard::Waiting::Source(fault) => {
                     let cause = cause(SourceCall::Read);

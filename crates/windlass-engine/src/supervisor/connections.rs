@@ -13,7 +13,9 @@ use windlass_core::mapping::{
 use windlass_core::validate;
 
 use super::bounded_reader::BoundedReader;
-use crate::ports::{AdapterFactory, PortError, QueueReader, StreamReader, Target, chain};
+use crate::ports::{
+    AdapterFactory, Destination, PortError, QueueReader, StreamReader, Target, chain,
+};
 use crate::run_unit::UnitSource;
 use crate::status::StatusBoard;
 
@@ -34,6 +36,8 @@ pub(super) enum Connection {
     Stream {
         reader: Arc<dyn StreamReader>,
         source: StreamSource,
+        /// For records that are given up.
+        destination: Option<Arc<dyn Destination>>,
     },
     Queue {
         reader: Arc<dyn QueueReader>,
@@ -114,13 +118,19 @@ impl ConnectedMapping {
     /// `None` if the mapping's source has no such unit.
     pub(super) fn unit(&self, unit: &Unit) -> Option<UnitSource> {
         match (&self.connection, unit) {
-            (Connection::Stream { reader, source }, Unit::Shard(shard)) => {
-                Some(UnitSource::Shard {
-                    shard: shard.clone(),
-                    reader: Arc::clone(reader),
-                    source: source.clone(),
-                })
-            }
+            (
+                Connection::Stream {
+                    reader,
+                    source,
+                    destination,
+                },
+                Unit::Shard(shard),
+            ) => Some(UnitSource::Shard {
+                shard: shard.clone(),
+                reader: Arc::clone(reader),
+                source: source.clone(),
+                destination: destination.clone(),
+            }),
             (Connection::Queue { reader, source }, Unit::QueueSlot(_)) => Some(UnitSource::Queue {
                 reader: Arc::clone(reader),
                 source: source.clone(),
@@ -138,6 +148,7 @@ impl Connection {
                     adapters.stream(source, &mapping.function)?,
                 )),
                 source: source.clone(),
+                destination: adapters.destination(&mapping.id, source, &mapping.function)?,
             },
             Source::Queue(source) => Self::Queue {
                 reader: adapters.queue(source)?,

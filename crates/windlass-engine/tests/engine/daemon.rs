@@ -10,6 +10,7 @@ use windlass_core::lease::{Unit, WorkerId};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
+use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::memory::Budget;
@@ -89,6 +90,17 @@ impl Daemon {
 
     /// Creates a mapping on the stream `stream/NAME` or the queue `NAME`.
     pub(crate) async fn map(&self, source: &str, function: &str, batch_size: i64) -> MappingId {
+        self.map_with(source, function, batch_size, |_| {}).await
+    }
+
+    /// Creates a mapping with further parameters.
+    pub(crate) async fn map_with(
+        &self,
+        source: &str,
+        function: &str,
+        batch_size: i64,
+        change: impl FnOnce(&mut MappingSpec),
+    ) -> MappingId {
         let (service, position) = if source.starts_with("stream/") {
             ("kinesis", Some("TRIM_HORIZON"))
         } else {
@@ -117,6 +129,7 @@ impl Daemon {
             row.spec.set("StartingPosition", position);
         }
         row.spec.set("BatchSize", batch_size);
+        change(&mut row.spec);
         let put = self.store.put(&row, None).await;
         assert_eq!(put.expect("the store works"), Swap::Done);
         self.wakeup.wake();

@@ -244,10 +244,7 @@ async fn two_mappings_on_one_stream_do_not_disturb_each_other() {
     );
     broken.answers(Answer::After(
         Duration::ZERO,
-        Outcome::FunctionError {
-            status: 500,
-            error: "broken".to_owned(),
-        },
+        Outcome::function_error(500, "broken"),
     ));
     let first = daemon.map("stream/orders", "broken", 1).await;
     let second = daemon.map("stream/orders", "works", 1).await;
@@ -274,10 +271,7 @@ async fn two_mappings_on_one_stream_do_not_share_their_jitter() {
     for function in &functions {
         function.answers(Answer::After(
             Duration::ZERO,
-            Outcome::FunctionError {
-                status: 500,
-                error: "broken".to_owned(),
-            },
+            Outcome::function_error(500, "broken"),
         ));
     }
     stream.put(0, b"{}");

@@ -182,10 +182,7 @@ async fn a_changed_visibility_timeout_of_a_queue_is_noticed() {
     let function = daemon.adapters.function("f");
     function.answers(Answer::After(
         Duration::ZERO,
-        Outcome::FunctionError {
-            status: 500,
-            error: "broken".to_owned(),
-        },
+        Outcome::function_error(500, "broken"),
     ));
     queue.send(b"{}");
     daemon.map("jobs", "f", 1).await;

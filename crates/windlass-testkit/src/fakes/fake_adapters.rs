@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use windlass_core::arn::Arn;
-use windlass_core::mapping::{QueueSource, StreamSource};
+use windlass_core::mapping::{MappingId, QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
-use windlass_engine::ports::{AdapterFactory, PortError, QueueReader, StreamReader, Target};
+use windlass_engine::ports::{
+    AdapterFactory, Destination, PortError, QueueReader, StreamReader, Target,
+};
 
-use super::{FakeFunction, FakeQueue, FakeStream, failed, lock};
+use super::{FakeDestination, FakeFunction, FakeQueue, FakeStream, failed, lock};
 
-/// Fake sources and functions by the last part of their ARNs.
+/// Fake sources, functions and destinations by the last part of their ARNs.
 #[derive(Debug, Default)]
 pub struct FakeAdapters {
     streams: Mutex<BTreeMap<String, Arc<FakeStream>>>,
     queues: Mutex<BTreeMap<String, Arc<FakeQueue>>>,
     functions: Mutex<BTreeMap<String, Arc<FakeFunction>>>,
+    destinations: Mutex<BTreeMap<String, Arc<FakeDestination>>>,
 }
 
 impl FakeAdapters {
@@ -29,6 +32,10 @@ impl FakeAdapters {
 
     pub fn function(&self, name: &str) -> Arc<FakeFunction> {
         add(&self.functions, name, FakeFunction::default())
+    }
+
+    pub fn destination(&self, name: &str) -> Arc<FakeDestination> {
+        add(&self.destinations, name, FakeDestination::default())
     }
 }
 
@@ -59,5 +66,17 @@ impl AdapterFactory for FakeAdapters {
 
     fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError> {
         Ok(find(&self.functions, function)?)
+    }
+
+    fn destination(
+        &self,
+        _mapping: &MappingId,
+        source: &StreamSource,
+        _function: &Arn,
+    ) -> Result<Option<Arc<dyn Destination>>, PortError> {
+        let Some(destination) = &source.settings.on_failure else {
+            return Ok(None);
+        };
+        Ok(Some(find(&self.destinations, destination.arn())?))
     }
 }

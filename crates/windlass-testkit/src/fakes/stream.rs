@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,6 +26,8 @@ pub struct FakeStream {
     clock: Clock,
     shards: Mutex<BTreeMap<ShardId, FakeShard>>,
     listing_panics: AtomicBool,
+    /// By how many milliseconds its clock is ahead of the daemon's.
+    clock_difference: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -47,12 +49,20 @@ impl FakeStream {
             clock,
             shards: Mutex::new(shards.collect()),
             listing_panics: AtomicBool::new(false),
+            clock_difference: AtomicI64::new(0),
         }
+    }
+
+    /// Sets by how many milliseconds its clock is ahead of the daemon's.
+    pub fn set_clock_difference(&self, millis: i64) {
+        self.clock_difference.store(millis, Ordering::Relaxed);
     }
 
     /// Puts a record that the function will see as `event`.
     pub fn put(&self, shard: usize, event: &[u8]) {
-        let record = (Bytes::copy_from_slice(event), self.clock.wall());
+        let difference = self.clock_difference.load(Ordering::Relaxed);
+        let arrival = self.clock.wall().shifted(difference);
+        let record = (Bytes::copy_from_slice(event), arrival);
         self.change(shard, |shard| shard.records.push(record));
     }
 
@@ -170,6 +180,10 @@ impl StreamReader for FakeStream {
             is_closed: shard.closed,
         });
         Ok(shards.collect())
+    }
+
+    fn clock_difference(&self) -> Option<i64> {
+        Some(self.clock_difference.load(Ordering::Relaxed))
     }
 
     async fn read(

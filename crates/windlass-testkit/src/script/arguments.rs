@@ -1,9 +1,10 @@
 //! The arguments of a script command: words, and keys with values.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use goldenscript::{Argument, Command};
-use windlass_core::outcome::Fault;
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response};
 
 use super::{ScriptError, duration};
 
@@ -82,6 +83,18 @@ impl Arguments {
         }
     }
 
+    /// All remaining words, as the items that a function reports as failed.
+    pub(super) fn item_failures(&mut self) -> Outcome {
+        let mut ids = BTreeSet::new();
+        self.0.retain(|(word, value)| {
+            if value.is_none() {
+                ids.insert(word.as_str().into());
+            }
+            value.is_some()
+        });
+        reported(ItemFailures::Items(ids))
+    }
+
     /// All remaining arguments: names, each with or without a size in bytes.
     pub(super) fn sized(&mut self, default: usize) -> Result<Vec<(String, usize)>, ScriptError> {
         let sized = self.0.drain(..).map(|(name, bytes)| {
@@ -96,5 +109,17 @@ impl Arguments {
             return Ok(());
         }
         Err(format!("unknown arguments: {:?}", self.0).into())
+    }
+}
+
+/// The outcome of a function that has returned these failures.
+pub(super) fn reported(failures: ItemFailures) -> Outcome {
+    let response = Response {
+        status: 200,
+        ..Response::default()
+    };
+    Outcome::ItemFailures {
+        failures,
+        response: Box::new(response),
     }
 }

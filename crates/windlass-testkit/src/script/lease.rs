@@ -32,8 +32,8 @@ use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::lease_rows::{RemovalReason, doubtful_shards, plan_lease_rows};
 use windlass_core::mapping::{
-    DesiredState, MappingId, QueueSettings, QueueSource, Revision, Source, StreamSettings,
-    StreamSource,
+    DesiredState, MappingId, QueueSettings, QueueSource, RetrySettings, Revision, Source,
+    StreamSettings, StreamSource,
 };
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Checkpoint, Position};
@@ -297,6 +297,8 @@ fn stream(starting_position: Position, recreated_position: Position) -> Source {
             batch_size: 100,
             maximum_batching_window: Duration::ZERO,
             parallelization_factor: 1,
+            on_failure: None,
+            retries: RetrySettings::default(),
         },
     })
 }

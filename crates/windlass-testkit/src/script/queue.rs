@@ -10,13 +10,14 @@ use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{KeyHash, MessageId, ReceiptHandle};
 use windlass_core::mapping::QueueSettings;
 use windlass_core::message::Message;
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome};
 use windlass_core::queue::{
     EntryResult, QueueAttributes, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput,
     QueueLimits, Report, RequestId, Waiting,
 };
 use windlass_core::time::Timestamp;
 
+use super::arguments::reported;
 use super::{Arguments, ScriptError, duration, duration_text, fault_text};
 use crate::sample_filter;
 
@@ -150,10 +151,12 @@ impl QueueRunner {
                 result: Err(arguments.fault()?),
             },
             "succeed" => self.invoked(arguments, Outcome::Success)?,
-            "fail" => {
-                let (status, error) = (200, "Unhandled".to_owned());
-                self.invoked(arguments, Outcome::FunctionError { status, error })?
+            "fail" => self.invoked(arguments, Outcome::function_error(200, "Unhandled"))?,
+            "report_failed" => {
+                let outcome = arguments.item_failures();
+                self.invoked(arguments, outcome)?
             }
+            "report_malformed" => self.invoked(arguments, reported(ItemFailures::Malformed))?,
             "not_reached" => {
                 let cause = arguments.fault()?;
                 self.invoked(arguments, Outcome::NotInvoked { cause })?

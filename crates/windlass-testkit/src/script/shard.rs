@@ -7,10 +7,11 @@ use std::time::Duration;
 use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
+use windlass_core::failure::{DestinationArn, FailureRecord};
 use windlass_core::ids::{KeyHash, SequenceNumber};
-use windlass_core::mapping::StreamSettings;
+use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::marks::MarkedSection;
-use windlass_core::outcome::{Outcome, Swap};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
@@ -21,10 +22,13 @@ use windlass_core::shard::{
 };
 use windlass_core::time::Timestamp;
 
+use super::arguments::reported;
 use super::{Arguments, ScriptError, duration, duration_text, fault_text};
 use crate::sample_filter;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+const DESTINATION: &str = "arn:aws:sqs:us-east-1:000000000000:failed";
 
 /// Runs one script.
 #[derive(Debug)]
@@ -36,6 +40,8 @@ pub struct ShardRunner {
     /// The read in flight.
     read: Option<Cursor>,
     is_saving: bool,
+    /// The delivery in flight.
+    delivery: Option<BatchId>,
     /// Whether the function has a slot for the shard.
     slots_free: bool,
     slot_requested: bool,
@@ -52,6 +58,7 @@ impl Default for ShardRunner {
             in_flight: Vec::new(),
             read: None,
             is_saving: false,
+            delivery: None,
             slots_free: true,
             slot_requested: false,
             n_iterators: 0,
@@ -121,6 +128,11 @@ impl ShardRunner {
                 batch_size: arguments.number("batch_size", 100)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,
                 parallelization_factor: arguments.number("factor", 1)?,
+                on_failure: match arguments.key("on_failure").as_deref() {
+                    Some("on") => DestinationArn::parse(DESTINATION),
+                    _ => None,
+                },
+                retries: retries(arguments)?,
             },
             filter: (arguments.key("filter").as_deref() == Some("on"))
                 .then(sample_filter::criteria),
@@ -137,6 +149,7 @@ impl ShardRunner {
         let seed = arguments.number("seed", 0)? as u64;
         self.consumer = Some(ShardConsumer::new(settings, checkpoint, seed, self.now));
         (self.in_flight, self.read, self.is_saving) = (Vec::new(), None, false);
+        self.delivery = None;
         (self.slots_free, self.slot_requested) = (true, false);
         self.show_commands()
     }
@@ -158,10 +171,12 @@ impl ShardRunner {
                 ShardInput::Read(Err(arguments.fault()?))
             }
             "succeed" => self.invoked(Outcome::Success, arguments)?,
-            "fail" => {
-                let error = "Unhandled".to_owned();
-                self.invoked(Outcome::FunctionError { status: 200, error }, arguments)?
+            "fail" => self.invoked(Outcome::function_error(200, "Unhandled"), arguments)?,
+            "report_failed" => {
+                let failures = arguments.item_failures();
+                self.invoked(failures, arguments)?
             }
+            "report_malformed" => self.invoked(reported(ItemFailures::Malformed), arguments)?,
             "not_reached" => {
                 let cause = arguments.fault()?;
                 self.invoked(Outcome::NotInvoked { cause }, arguments)?
@@ -169,6 +184,15 @@ impl ShardRunner {
             "saved" => ShardInput::Saved(Ok(Swap::Done)),
             "conflict" => ShardInput::Saved(Ok(Swap::Conflict)),
             "save_fails" => ShardInput::Saved(Err(arguments.fault()?)),
+            "delivered" => self.delivered(Ok(()))?,
+            "delivery_fails" => {
+                let fault = arguments.fault()?;
+                self.delivered(Err(fault))?
+            }
+            "source_time" => {
+                let since_start = duration(&arguments.word()?)?;
+                ShardInput::SourceTime(START + since_start)
+            }
             "drain" => ShardInput::Drain,
             _ => return Err(format!("unknown command {name:?}").into()),
         })
@@ -187,6 +211,11 @@ impl ShardRunner {
             .in_flight
             .remove(index.ok_or("no invocation is in flight")?);
         Ok(ShardInput::Invoked { batch, outcome })
+    }
+
+    fn delivered(&mut self, result: Result<(), Fault>) -> Result<ShardInput, ScriptError> {
+        let delivery = self.delivery.take().ok_or("no delivery is in flight")?;
+        Ok(ShardInput::Delivered { delivery, result })
     }
 
     fn end_read(&mut self) -> Result<Cursor, ScriptError> {
@@ -250,6 +279,7 @@ impl ShardRunner {
             match &command {
                 ShardCommand::Invoke(batch) => self.in_flight.push(batch.id),
                 ShardCommand::Read { from, .. } => self.read = Some(from.clone()),
+                ShardCommand::Deliver { delivery, .. } => self.delivery = Some(*delivery),
                 ShardCommand::Save(_) => self.is_saving = true,
                 ShardCommand::RequestSlot => self.slot_requested = true,
                 ShardCommand::CancelSlot => self.slot_requested = false,
@@ -282,9 +312,11 @@ impl ShardRunner {
         let view = self.consumer()?.view();
         let waiting = match view.waiting {
             None => "none".to_owned(),
-            Some(Waiting::FunctionErrors { attempt }) => {
-                format!("function error, next attempt {attempt}")
+            Some(Waiting::FunctionErrors { attempt, maximum }) => {
+                let of = maximum.map_or_else(String::new, |maximum| format!(" of {maximum}"));
+                format!("function error, next attempt {attempt}{of}")
             }
+            Some(Waiting::Destination(fault)) => format!("destination, {}", fault_text(fault)),
             Some(Waiting::NotInvoked(fault)) => {
                 format!("function not reached, {}", fault_text(fault))
             }
@@ -323,6 +355,16 @@ impl ShardRunner {
     }
 }
 
+fn retries(arguments: &mut Arguments) -> Result<RetrySettings, ScriptError> {
+    let attempts = arguments.key("maximum_retry_attempts");
+    let age = arguments.key("maximum_record_age");
+    Ok(RetrySettings {
+        maximum_attempts: attempts.map(|text| text.parse()).transpose()?,
+        maximum_record_age: age.as_deref().map(duration).transpose()?,
+        bisect_batch: arguments.key("bisect").as_deref() == Some("on"),
+    })
+}
+
 fn command_text(command: &ShardCommand) -> String {
     match command {
         ShardCommand::Read {
@@ -350,6 +392,7 @@ fn command_text(command: &ShardCommand) -> String {
                 batch.id.0, batch.attempt
             )
         }
+        ShardCommand::Deliver { failure, .. } => format!("deliver {}", failure_text(failure)),
         ShardCommand::Save(checkpoint) => {
             let position = position_text(&checkpoint.position);
             format!("save {position}{}", marks_text(&checkpoint.marks))
@@ -361,6 +404,9 @@ fn command_text(command: &ShardCommand) -> String {
             sequence_number,
             bytes,
         }) => format!("report {sequence_number} too large: {bytes} bytes"),
+        ShardCommand::Report(Report::Dropped(failure)) => {
+            format!("report dropped {}", failure_text(failure))
+        }
         ShardCommand::Report(Report::Unreadable(record)) => {
             format!("report unreadable {}", unreadable_text(record))
         }
@@ -373,6 +419,23 @@ fn command_text(command: &ShardCommand) -> String {
         }
         ShardCommand::Finish(how) => format!("finish {how:?}"),
     }
+}
+
+/// `RetryAttemptsExhausted [1 2] approximateInvokeCount=3 statusCode=200 functionError=Unhandled`.
+fn failure_text(failure: &FailureRecord) -> String {
+    let condition = failure.condition.as_str();
+    let numbers = failure.records.iter().map(Record::sequence_number);
+    let numbers = numbers.collect::<Vec<_>>().join(" ");
+    let count = failure.approximate_invoke_count;
+    let response = failure.response.as_ref().map_or_else(String::new, |it| {
+        let error = if it.function_error {
+            "Unhandled"
+        } else {
+            "null"
+        };
+        format!(" statusCode={} functionError={error}", it.status)
+    });
+    format!("{condition} [{numbers}] approximateInvokeCount={count}{response}")
 }
 
 fn unreadable_text(record: &UnreadableRecord) -> String {

@@ -80,6 +80,10 @@ pub struct Totals {
     pub cancellations: u64,
     pub records: u64,
     pub invocations: u64,
+    /// Deliveries of records that were given up, retries included.
+    pub deliveries: u64,
+    /// Records that were given up without a destination.
+    pub dropped: u64,
 }
 
 impl AddAssign for Totals {
@@ -96,6 +100,8 @@ impl AddAssign for Totals {
         self.cancellations += other.cancellations;
         self.records += other.records;
         self.invocations += other.invocations;
+        self.deliveries += other.deliveries;
+        self.dropped += other.dropped;
     }
 }
 
@@ -115,6 +121,8 @@ impl fmt::Display for Totals {
             (self.cancellations, "cancellations"),
             (self.records, "records"),
             (self.invocations, "invocations"),
+            (self.deliveries, "deliveries"),
+            (self.dropped, "records dropped"),
         ];
         for (n, what) in others.into_iter().filter(|(n, _)| 0 < *n) {
             write!(f, ", {n} {what}")?;

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use windlass_core::event::ENVELOPE_LEN;
-use windlass_core::mapping::StreamSettings;
+use windlass_core::failure::DestinationArn;
+use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::shard::{ShardConsumerSettings, ShardLimits};
@@ -34,6 +35,11 @@ pub(super) struct Plan {
     pub(super) source: SourcePlan,
     pub(super) function: FunctionPlan,
     pub(super) store: StorePlan,
+    pub(super) destination: DestinationPlan,
+    /// The clock of the source.
+    pub(super) clock: WallClock,
+    /// Chance of each step that the consumer learns of the time of that clock, per mille.
+    pub(super) source_time: u64,
     /// How long a slot is waited for, in milliseconds.
     pub(super) slot_latency: (u64, u64),
     /// Chances of each step, per mille: a crash, a drain, a lost lease, trimmed records, a timer that
@@ -74,6 +80,10 @@ pub(super) struct FunctionPlan {
     pub(super) latency: (u64, u64),
     pub(super) error: u64,
     pub(super) not_reached: u64,
+    /// It names records that failed, or its response makes no sense.
+    pub(super) item_failures: u64,
+    /// What is poisoned fails alone, and is named.
+    pub(super) names_poison: bool,
     /// Records that fail their batch, and how many times.
     pub(super) poison: Vec<(usize, u32)>,
     /// Periods in which every invocation has this outcome.
@@ -86,6 +96,15 @@ pub(super) struct StorePlan {
     pub(super) latency: (u64, u64),
     pub(super) fault: u64,
     /// A save that fails was carried out anyway.
+    pub(super) done_anyway: u64,
+}
+
+/// How the on-failure destination behaves.
+#[derive(Debug, Default)]
+pub(super) struct DestinationPlan {
+    pub(super) latency: (u64, u64),
+    pub(super) fault: u64,
+    /// A delivery that fails has arrived anyway.
     pub(super) done_anyway: u64,
 }
 
@@ -134,6 +153,8 @@ impl Plan {
                 latency: latency(rng),
                 error: rng.pick(&[0, 0, 50, 400]),
                 not_reached: rng.pick(&[0, 0, 50, 400]),
+                item_failures: rng.pick(&[0, 0, 50, 400]),
+                names_poison: rng.per_mille(300),
                 poison: poison(rng, contents.len()),
                 outages: outages(rng, faults_end),
             },
@@ -142,6 +163,13 @@ impl Plan {
                 fault: rng.pick(&[0, 0, 50, 400]),
                 done_anyway: rng.pick(&[0, 300]),
             },
+            destination: DestinationPlan {
+                latency: latency(rng),
+                fault: rng.pick(&[0, 0, 100, 600]),
+                done_anyway: rng.pick(&[0, 300]),
+            },
+            source_time: rng.pick(&[0, 20, 200]),
+            clock,
             slot_latency: slot_latency(rng),
             crash: rng.pick(&[0, 0, 5, 30]),
             drain: rng.pick(&[0, 0, 5, 30]),
@@ -153,12 +181,29 @@ impl Plan {
         }
     }
 
-    /// Changes the batches, as an update of the mapping between two consumers does.
-    pub(super) fn redraw_batches(&mut self, rng: &mut Rng) {
+    /// Changes the mapping as an update between two consumers does.
+    pub(super) fn redraw_settings(&mut self, rng: &mut Rng) {
         let max = self.settings.limits.buffer_records * 2;
-        self.settings.mapping.batch_size = rng.size(1, max);
-        self.settings.mapping.parallelization_factor = rng.size(1, 10);
+        let mapping = &mut self.settings.mapping;
+        mapping.batch_size = rng.size(1, max);
+        mapping.parallelization_factor = rng.size(1, 10);
+        mapping.retries = retries(rng);
+        mapping.on_failure = on_failure(rng);
     }
+}
+
+fn retries(rng: &mut Rng) -> RetrySettings {
+    let seconds = rng.pick(&[0, 0, 0, 5, 60, 1_000]);
+    RetrySettings {
+        maximum_attempts: rng.pick(&[None, None, Some(0), Some(1), Some(3)]),
+        maximum_record_age: (0 < seconds).then(|| Duration::from_secs(seconds)),
+        bisect_batch: rng.per_mille(400),
+    }
+}
+
+fn on_failure(rng: &mut Rng) -> Option<DestinationArn> {
+    let arn = "arn:aws:sqs:us-east-1:000000000000:failed";
+    rng.per_mille(600).then(|| DestinationArn::parse(arn))?
 }
 
 /// Draws how long the slot of an invocation is waited for.
@@ -181,10 +226,7 @@ pub(super) fn fault(rng: &mut Rng) -> Fault {
 }
 
 pub(super) fn function_error() -> Outcome {
-    Outcome::FunctionError {
-        status: 200,
-        error: "Unhandled".to_owned(),
-    }
+    Outcome::function_error(200, "Unhandled")
 }
 
 /// Records are stamped by the clock of the source, in full seconds or not.
@@ -266,6 +308,8 @@ fn settings(
                 Duration::from_secs(60),
             ]),
             parallelization_factor: rng.pick(&[1, 1, 2, 3, 10]),
+            on_failure: on_failure(rng),
+            retries: retries(rng),
         },
         limits: ShardLimits {
             poll_interval,

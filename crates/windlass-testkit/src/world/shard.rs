@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::mem;
 
+use windlass_core::batch::BatchId;
+use windlass_core::failure::FailureRecord;
 use windlass_core::outcome::Outcome;
 use windlass_core::position::{Checkpoint, Cursor, Position};
-use windlass_core::shard::{Batch, Finish, ShardCommand, ShardConsumer, ShardInput};
+use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, ShardInput};
 use windlass_core::time::Timestamp;
 
 use super::plan::{Plan, START};
-use super::shard_io::{Function, Source, Store};
+use super::shard_io::{Destination, Function, Source, Store, mark};
 use super::{Contents, Totals, Trace};
 use crate::checkers::shard::ShardChecker;
 use crate::checkers::{BrokenInvariant, ensure};
@@ -45,6 +47,9 @@ struct World {
     source: Source,
     function: Function,
     store: Store,
+    destination: Destination,
+    /// Records that were dropped, as the consumer has reported.
+    dropped: Vec<bool>,
     /// Pending events, in the order in which they were scheduled.
     events: Vec<(Timestamp, Event)>,
     instance: Option<Instance>,
@@ -72,6 +77,7 @@ enum Event {
     Invoke(Batch),
     /// A checkpoint, and the records that were resolved when it was sent.
     Save(Checkpoint, Vec<usize>),
+    Deliver(BatchId, FailureRecord),
     /// The lease keeper notices that the lease is lost, and drops the consumer.
     LeaseNoticed,
     /// A consumer starts at the saved checkpoint.
@@ -86,6 +92,7 @@ impl World {
         let source = mem::take(&mut plan.source);
         let function = mem::take(&mut plan.function);
         let store = mem::take(&mut plan.store);
+        let destination = mem::take(&mut plan.destination);
         let totals = Totals {
             records: plan.contents.len() as u64,
             ..Totals::default()
@@ -94,6 +101,8 @@ impl World {
             source: Source::new(source, &plan.contents),
             function: Function::new(function, &plan.contents),
             store: Store::new(store, checkpoint),
+            destination: Destination::new(destination, &plan.contents),
+            dropped: vec![false; plan.contents.len()],
             events: vec![(plan.start, Event::Start)],
             instance: None,
             settled: BTreeSet::new(),
@@ -157,6 +166,9 @@ impl World {
         if !self.is_faulty() || self.instance.is_none() {
             return Ok(());
         }
+        if self.rng.per_mille(self.plan.source_time) {
+            self.tell_source_time(trace)?;
+        }
         if self.rng.per_mille(self.plan.trim) {
             let readable = self.plan.contents.n_readable(self.now);
             self.source.trimmed = self.rng.size(self.source.trimmed, readable);
@@ -212,6 +224,10 @@ impl World {
                 }
                 self.feed(ShardInput::Saved(result), trace)
             }
+            Event::Deliver(delivery, failure) => {
+                let result = self.destination.deliver(contents, &failure, faulty, rng);
+                self.feed(ShardInput::Delivered { delivery, result }, trace)
+            }
             Event::LeaseNoticed => {
                 trace.record(|| "the lost lease is noticed".to_owned());
                 self.end_instance();
@@ -226,7 +242,7 @@ impl World {
         trace.record(|| format!("start at {from:?}"));
         self.store.taken = false;
         if self.rng.per_mille(200) {
-            self.plan.redraw_batches(&mut self.rng);
+            self.plan.redraw_settings(&mut self.rng);
         }
         let settings = self.plan.settings.clone();
         let seed = self.rng.any();
@@ -234,7 +250,21 @@ impl World {
             checker: ShardChecker::new(settings.clone(), from.clone(), self.now),
             consumer: ShardConsumer::new(settings, from, seed, self.now),
         });
-        self.settle(trace)
+        self.settle(trace)?;
+        self.tell_source_time(trace)
+    }
+
+    fn tell_source_time(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+        let retries = &self.plan.settings.mapping.retries;
+        let runs = self
+            .instance
+            .as_ref()
+            .is_some_and(|it| it.checker.finished().is_none());
+        if retries.maximum_record_age.is_none() || !runs {
+            return Ok(());
+        }
+        let time = self.plan.clock.at(self.now);
+        self.feed(ShardInput::SourceTime(time), trace)
     }
 
     fn feed(&mut self, input: ShardInput, trace: &mut Trace) -> Result<(), BrokenInvariant> {
@@ -256,7 +286,7 @@ impl World {
         let named = instance.consumer.poll_timeout();
         instance
             .checker
-            .timer(named.is_some_and(|at| at <= self.now));
+            .timer(named.is_some_and(|at| at <= self.now), self.now);
         instance.consumer.handle_timeout(self.now);
         self.settle(trace)
     }
@@ -299,6 +329,16 @@ impl World {
                     let resolved = instance.checker.resolved().collect();
                     let latency = self.store.latency(&mut self.rng);
                     (latency, Event::Save(checkpoint, resolved))
+                }
+                ShardCommand::Deliver { delivery, failure } => {
+                    self.totals.deliveries += 1;
+                    let latency = self.destination.latency(&mut self.rng);
+                    (latency, Event::Deliver(delivery, failure))
+                }
+                ShardCommand::Report(Report::Dropped(failure)) => {
+                    self.totals.dropped += failure.records.len() as u64;
+                    mark(&mut self.dropped, &self.plan.contents, &failure);
+                    continue;
                 }
                 ShardCommand::Report(_) | ShardCommand::Finish(_) => continue,
             };
@@ -350,8 +390,7 @@ impl World {
             let index = index.expect("the checker has checked it");
             let overtaken = self.expected().find(|&(earlier, is_expected)| {
                 let is_same_key = contents.records()[earlier].key() == record.key();
-                let is_done = self.function.processed[earlier] || self.source.excused[earlier];
-                earlier < index && is_expected && is_same_key && !is_done
+                earlier < index && is_expected && is_same_key && !self.is_settled(earlier)
             });
             ensure(overtaken.is_none(), "order", || {
                 format!("record {index} overtakes {overtaken:?} of its key")
@@ -363,13 +402,21 @@ impl World {
     fn nothing_is_lost(&self) -> Result<(), BrokenInvariant> {
         for (index, is_expected) in self.expected() {
             let processed = self.function.processed[index];
-            let resolved = processed || !is_expected || self.source.excused[index];
+            let resolved = !is_expected || self.is_settled(index);
             ensure(resolved, "I9", || format!("record {index} is lost"))?;
             ensure(!processed || is_expected, "I9", || {
                 format!("record {index} was filtered out or too large and invoked")
             })?;
         }
         Ok(())
+    }
+
+    /// Whether a record that the function must receive was processed, given up or lost by the source.
+    fn is_settled(&self, index: usize) -> bool {
+        self.function.processed[index]
+            || self.destination.delivered[index]
+            || self.dropped[index]
+            || self.source.excused[index]
     }
 
     /// The records from the starting position on, and whether the function must receive them.

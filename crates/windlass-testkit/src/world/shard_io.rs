@@ -1,17 +1,19 @@
 //! What surrounds one shard: the stream, the function and the store, each with its faults.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use windlass_core::outcome::{Fault, Outcome, Swap};
+use windlass_core::failure::FailureRecord;
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::RecordPageBuilder;
 use windlass_core::shard::{Batch, PageStart, ReadResult, UnreadableRecord};
 use windlass_core::time::Timestamp;
 
-use super::plan::{self, FunctionPlan, SourcePlan, StorePlan};
+use super::plan::{self, DestinationPlan, FunctionPlan, SourcePlan, StorePlan};
 use super::{BrokenInvariant, Contents};
 use crate::checkers::ensure;
 use crate::rng::Rng;
@@ -32,6 +34,14 @@ pub(super) struct Function {
     plan: FunctionPlan,
     /// Records of successful invocations.
     pub(super) processed: Vec<bool>,
+}
+
+/// The on-failure destination.
+#[derive(Debug)]
+pub(super) struct Destination {
+    plan: DestinationPlan,
+    /// Records of deliveries that it has accepted.
+    pub(super) delivered: Vec<bool>,
 }
 
 /// The lease row of the shard.
@@ -264,18 +274,103 @@ impl Function {
             }
             let mut poison = self.plan.poison.iter_mut();
             let poisonous = poison.find(|it| 0 < it.1 && indices().any(|index| index == it.0));
-            if let Some((_, left)) = poisonous {
+            if let Some((poisoned, left)) = poisonous {
                 *left -= 1;
-                return plan::function_error();
+                if !self.plan.names_poison {
+                    return plan::function_error();
+                }
+                let poisoned = *poisoned;
+                let number = contents.records()[poisoned].sequence_number();
+                let failures = ItemFailures::Items([number.into()].into());
+                self.process(indices().take_while(|index| *index != poisoned).collect());
+                return reported(failures, rng);
+            }
+            if rng.per_mille(self.plan.item_failures) {
+                let (failures, n_done) = draw_failures(batch, rng);
+                self.process(indices().take(n_done).collect());
+                return reported(failures, rng);
             }
             if rng.per_mille(self.plan.error) {
                 return plan::function_error();
             }
         }
-        for index in indices() {
+        self.process(indices().collect());
+        Outcome::Success
+    }
+
+    fn process(&mut self, indices: Vec<usize>) {
+        for index in indices {
             self.processed[index] = true;
         }
-        Outcome::Success
+    }
+}
+
+/// What a function says that failed, and how many records at the start it has processed.
+fn draw_failures(batch: &Batch, rng: &mut Rng) -> (ItemFailures, usize) {
+    if rng.per_mille(200) {
+        return (ItemFailures::Malformed, 0);
+    }
+    let n_records = batch.records.len();
+    let n_named = rng.size(1, n_records);
+    let named: Vec<_> = (0..n_named).map(|_| rng.size(0, n_records - 1)).collect();
+    let numbers = named.iter().map(|at| batch.records[*at].sequence_number());
+    let mut names: BTreeSet<Box<str>> = numbers.map(Into::into).collect();
+    if rng.per_mille(200) {
+        names.insert(rng.pick(&["", "123", "no number"]).into());
+        return (ItemFailures::Items(names), 0);
+    }
+    let first = named.into_iter().min().unwrap_or(0);
+    (ItemFailures::Items(names), first)
+}
+
+fn reported(failures: ItemFailures, rng: &mut Rng) -> Outcome {
+    let response = Response {
+        status: 200,
+        request_id: rng.per_mille(700).then(|| rng.any().to_string().into()),
+        executed_version: rng.per_mille(500).then(|| "$LATEST".into()),
+        function_error: None,
+    };
+    Outcome::ItemFailures {
+        failures,
+        response: Box::new(response),
+    }
+}
+
+impl Destination {
+    pub(super) fn new(plan: DestinationPlan, contents: &Contents) -> Self {
+        Self {
+            plan,
+            delivered: vec![false; contents.len()],
+        }
+    }
+
+    pub(super) fn latency(&self, rng: &mut Rng) -> Duration {
+        rng.millis(self.plan.latency.0, self.plan.latency.1)
+    }
+
+    pub(super) fn deliver(
+        &mut self,
+        contents: &Contents,
+        failure: &FailureRecord,
+        faulty: bool,
+        rng: &mut Rng,
+    ) -> Result<(), Fault> {
+        let failed = faulty && rng.per_mille(self.plan.fault);
+        if !failed || rng.per_mille(self.plan.done_anyway) {
+            mark(&mut self.delivered, contents, failure);
+        }
+        if failed {
+            return Err(plan::fault(rng));
+        }
+        Ok(())
+    }
+}
+
+/// Marks the records of a failure.
+pub(super) fn mark(marks: &mut [bool], contents: &Contents, failure: &FailureRecord) {
+    for record in &*failure.records {
+        let index = contents.index_of(record.sequence_number());
+        marks[index.expect("the checker has checked it")] = true;
     }
 }
 

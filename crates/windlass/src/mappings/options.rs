@@ -93,6 +93,7 @@ impl Args for MappingArgs {
                     Type::Text { .. }
                     | Type::FunctionName
                     | Type::SourceArn
+                    | Type::DestinationArn
                     | Type::Enum(_)
                     | Type::Structure { .. },
                 )
@@ -130,9 +131,13 @@ impl FromArgMatches for MappingArgs {
                     let values = matches.get_many::<String>(name).unwrap_or_default();
                     values.cloned().map(Value::from).collect()
                 }),
-                Some(Type::Text { .. } | Type::FunctionName | Type::SourceArn | Type::Enum(_)) => {
-                    text().map(Value::from)
-                }
+                Some(
+                    Type::Text { .. }
+                    | Type::FunctionName
+                    | Type::SourceArn
+                    | Type::DestinationArn
+                    | Type::Enum(_),
+                ) => text().map(Value::from),
                 Some(Type::Structure { .. }) | None => {
                     args.json
                         .extend(text().map(|json| (parameter.clone(), json)));

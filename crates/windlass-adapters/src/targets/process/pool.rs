@@ -394,10 +394,7 @@ impl Pool {
 }
 
 fn failed(error: &str) -> Outcome {
-    Outcome::FunctionError {
-        status: STATUS,
-        error: error.to_owned(),
-    }
+    Outcome::function_error(STATUS, error)
 }
 
 /// A random UUID, as request ids on AWS are.

@@ -26,14 +26,12 @@ fn invocation(attempt: u32) -> Invocation {
         event: Bytes::from_static(b"{\"Records\":[]}").into(),
         mapping: MappingId::new("14e0db71-5d35-4eb5-b481-8945cf9d10c2"),
         attempt,
+        max_item_failures: None,
     }
 }
 
 fn error(status: u16, error: &str) -> Outcome {
-    Outcome::FunctionError {
-        status,
-        error: error.to_owned(),
-    }
+    Outcome::function_error(status, error)
 }
 
 fn not_invoked(cause: Fault) -> Outcome {

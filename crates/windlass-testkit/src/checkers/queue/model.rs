@@ -6,7 +6,7 @@ use std::time::Duration;
 use windlass_core::batch::BatchId;
 use windlass_core::ids::{KeyHash, MessageId, ReceiptHandle};
 use windlass_core::message::Message;
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, Outcome, OutcomeKind};
 use windlass_core::queue::{Batch, EntryResult, QueueConsumerSettings, Report, RequestId};
 use windlass_core::time::Timestamp;
 
@@ -41,7 +41,7 @@ pub(super) struct Model {
     pub(super) cause: Option<Fault>,
     /// The batch in tracked while the function is unreachable.
     pub(super) probe: Option<BatchId>,
-    pub(super) last_outcome: Option<Outcome>,
+    pub(super) last_outcome: Option<OutcomeKind>,
 
     pub(super) deletions: BTreeMap<RequestId, EntryRequest>,
     pub(super) delete_backoff: BackoffBounds,
@@ -370,7 +370,7 @@ impl Model {
     pub(super) fn invoked(&mut self, batch: BatchId, outcome: &Outcome, now: Timestamp) {
         let tracked = self.batches.get_mut(&batch).expect("it was invoked");
         let since = tracked.since.take().expect("it is in flight");
-        self.last_outcome = Some(outcome.clone());
+        self.last_outcome = Some(outcome.kind());
         if self.probe == Some(batch) {
             self.probe = None;
         }

@@ -1,10 +1,12 @@
-//! The model of one lane of a shard.
+//! The reference model of a lane: which of its records are invoked together next, and which are
+//! given up.
 
-use std::collections::VecDeque;
-use std::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use windlass_core::batch::BatchId;
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::failure::{FailedResponse, FailureCondition, FailureRecord};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome};
 use windlass_core::record::Record;
 use windlass_core::shard::{Batch, ShardConsumerSettings, Waiting};
 use windlass_core::time::Timestamp;
@@ -14,155 +16,386 @@ use crate::checkers::due_range::DueRange;
 
 #[derive(Debug, Default)]
 pub(super) struct LaneModel {
-    /// Indices of the records that the function still has to process, those in flight included.
-    pub(super) pending: VecDeque<usize>,
-    sizes: VecDeque<usize>,
-    arrivals: VecDeque<Timestamp>,
-    pub(super) bytes: usize,
+    /// The records that are not resolved, in the order of the shard.
+    pub(super) pending: VecDeque<Pending>,
+    /// What was invoked and is not resolved, by number.
+    pieces: BTreeMap<u32, Piece>,
+    n_pieces: u32,
     /// When the batching window began.
-    window: Option<Timestamp>,
-    /// The batch in flight, and how many pending records it has.
-    pub(super) in_flight: Option<(BatchId, usize)>,
-    pub(super) failed: Option<FailedBatch>,
-    last_outcome: Option<Outcome>,
+    pub(super) window: Option<Timestamp>,
+    in_flight: Option<u32>,
+    pub(super) batch_in_flight: Option<BatchId>,
+    /// What must be delivered, in this order, before anything else of the lane.
+    pub(super) deliveries: VecDeque<Delivery>,
+    pub(super) delivery_in_flight: Option<BatchId>,
+    pub(super) delivery_failed: Option<FailedCall>,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct FailedBatch {
-    pub(super) n_records: usize,
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// In the shard.
+    pub(super) index: usize,
+    pub(super) record: Record,
+    /// `None` if it was not invoked yet.
+    piece: Option<u32>,
+}
+
+/// Records that are invoked together until they are resolved, or something is taken from them.
+#[derive(Debug)]
+struct Piece {
     /// Failed attempts that reached the function.
     reached: u32,
     /// Failures in a row that did not reach it.
     not_reached: u32,
+    due: DueRange,
+    waiting: Option<Waiting>,
+    request_id: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) failure: FailureRecord,
+    indices: Vec<usize>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FailedCall {
+    pub(super) n: u32,
+    pub(super) fault: Fault,
     pub(super) due: DueRange,
+}
+
+/// Records with which the lane is finished.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    pub(super) indices: Vec<usize>,
+    /// Those given up without a destination.
+    pub(super) dropped: Vec<FailureRecord>,
 }
 
 /// The batch that the pending records make.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct NextBatch {
     pub(super) n_records: usize,
-    full: bool,
+    pub(super) full: bool,
 }
 
 impl LaneModel {
-    pub(super) fn push(
-        &mut self,
-        index: usize,
-        record: &Record,
-        settings: &ShardConsumerSettings,
-        now: Timestamp,
-    ) {
-        if self.pending.is_empty() {
-            let last_end = self.window.take();
-            let still_open = last_end.filter(|&end| now < end + window(settings));
-            self.window = Some(still_open.unwrap_or(now));
-        }
-        self.pending.push_back(index);
-        self.sizes.push_back(record.event_len());
-        self.arrivals.push_back(record.approximate_arrival());
-        self.bytes += record.event_len();
-    }
-
-    pub(super) fn begin_invocation(&mut self, batch: &Batch) {
-        self.in_flight = Some((batch.id, batch.records.len()));
-    }
-
-    /// Returns the indices of the records that are resolved by that.
-    pub(super) fn invoked(&mut self, outcome: &Outcome, now: Timestamp) -> Vec<usize> {
-        let (_, n_records) = self.in_flight.take().expect("an invocation was requested");
-        self.last_outcome = Some(outcome.clone());
-        let (mut reached, mut not_reached) = self
-            .failed
-            .as_ref()
-            .map_or((0, 0), |failed| (failed.reached, failed.not_reached));
-        let due = match outcome {
-            Outcome::Success => {
-                self.failed = None;
-                self.bytes -= self.sizes.drain(..n_records).sum::<usize>();
-                self.arrivals.drain(..n_records);
-                self.window = Some(now);
-                return self.pending.drain(..n_records).collect();
-            }
-            Outcome::FunctionError { .. } => {
-                (reached, not_reached) = (reached + 1, 0);
-                DueRange::after_failure(reached, Fault::Transient, now)
-            }
-            Outcome::NotInvoked { cause } => {
-                not_reached += 1;
-                DueRange::after_failure(not_reached, *cause, now)
-            }
-        };
-        self.failed = Some(FailedBatch {
-            n_records,
-            reached,
-            not_reached,
-            due,
+    pub(super) fn push(&mut self, index: usize, record: Record) {
+        self.pending.push_back(Pending {
+            index,
+            record,
+            piece: None,
         });
-        Vec::new()
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.pending.iter().map(|it| it.record.event_len()).sum()
+    }
+
+    pub(super) fn n_in_flight(&self) -> usize {
+        self.in_flight.map_or(0, |piece| self.n_of(piece))
+    }
+
+    /// Whether an invocation or a delivery is in flight.
+    pub(super) fn is_busy(&self) -> bool {
+        self.in_flight.is_some() || self.delivery_in_flight.is_some()
+    }
+
+    pub(super) fn is_delivering(&self) -> bool {
+        !self.deliveries.is_empty()
+    }
+
+    /// The attempt of the batch at the head.
     pub(super) fn attempt(&self) -> u32 {
-        self.failed.as_ref().map_or(1, |failed| failed.reached + 1)
+        self.head().map_or(1, |piece| piece.reached + 1)
     }
 
-    /// The index of the first pending record, and when it arrived at the stream.
-    pub(super) fn oldest(&self) -> Option<(usize, Timestamp)> {
-        let first = self.pending.front().copied();
-        first.zip(self.arrivals.front().copied())
+    /// When the batch at the head may be retried; `None` if the next batch is a new one.
+    pub(super) fn retry_due(&self) -> Option<DueRange> {
+        self.head().map(|piece| piece.due)
+    }
+
+    pub(super) fn waiting(&self) -> Option<Waiting> {
+        if self.is_busy() {
+            return None;
+        }
+        match self.delivery_failed {
+            Some(failed) => Some(Waiting::Destination(failed.fault)),
+            None => self.head()?.waiting.clone(),
+        }
     }
 
     pub(super) fn next_batch(&self, settings: &ShardConsumerSettings) -> NextBatch {
+        if let Some(piece) = self.pending.front().and_then(|first| first.piece) {
+            let n_records = self.n_of(piece);
+            return NextBatch {
+                n_records,
+                full: true,
+            };
+        }
         // A comma precedes every record but the first.
         let (mut n_records, mut bytes) = (0, event_bytes(std::iter::empty()) - 1);
-        for size in self.sizes.iter().take(settings.mapping.batch_size) {
+        for pending in self.pending.iter().take(settings.mapping.batch_size) {
+            let size = pending.record.event_len();
             if settings.limits.payload_limit < bytes + 1 + size {
                 break;
             }
             n_records += 1;
             bytes += 1 + size;
         }
-        let full = n_records < self.sizes.len()
+        let full = n_records < self.pending.len()
             || n_records == settings.mapping.batch_size
             || bytes == settings.limits.payload_limit;
         NextBatch { n_records, full }
     }
 
-    /// When the next batch must be invoked; `None` while one is in flight and if there is none.
-    /// `no_more`: no record can be added.
-    pub(super) fn batch_due(
-        &self,
-        settings: &ShardConsumerSettings,
-        no_more: bool,
-    ) -> Option<DueRange> {
-        if self.in_flight.is_some() || self.pending.is_empty() {
-            return None;
-        }
-        if let Some(failed) = &self.failed {
-            return Some(failed.due);
-        }
-        let begin = self.window.expect("records are pending");
-        if self.next_batch(settings).full || no_more {
-            return Some(DueRange::exactly(begin));
-        }
-        Some(DueRange::exactly(begin + window(settings)))
+    pub(super) fn begin_invocation(&mut self, batch: &Batch, now: Timestamp) {
+        let n_records = batch.records.len();
+        self.batch_in_flight = Some(batch.id);
+        let piece = self.pending.front().and_then(|first| first.piece);
+        let piece = piece.unwrap_or_else(|| self.new_piece(0..n_records, now));
+        self.in_flight = Some(piece);
     }
 
-    /// Why it waits before it repeats a batch.
-    pub(super) fn waiting(&self) -> Option<Waiting> {
-        if self.in_flight.is_some() {
+    pub(super) fn invoked(
+        &mut self,
+        outcome: &Outcome,
+        settings: &ShardConsumerSettings,
+        now: Timestamp,
+    ) -> Resolved {
+        let number = self.in_flight.take().expect("an invocation was requested");
+        self.batch_in_flight = None;
+        let n_records = self.n_of(number);
+        let (records, indices) = (self.records(0..n_records), self.indices(0..n_records));
+        let retries = &settings.mapping.retries;
+        let piece = self.pieces.get_mut(&number).expect("it was invoked");
+        if let Outcome::ItemFailures { response, .. } | Outcome::FunctionError { response, .. } =
+            outcome
+            && let Some(id) = &response.request_id
+        {
+            piece.request_id = Some(Arc::from(&**id));
+        }
+        match outcome {
+            Outcome::Success => {
+                self.window = Some(now);
+                self.resolve(0..n_records)
+            }
+            Outcome::ItemFailures { failures, .. } if 0 < first_failed(failures, &records) => {
+                let n_done = first_failed(failures, &records);
+                self.new_piece(n_done..n_records, now);
+                self.resolve(0..n_done)
+            }
+            Outcome::ItemFailures { .. } | Outcome::FunctionError { .. }
+                if retries.bisect_batch && 1 < n_records =>
+            {
+                let first = n_records.div_ceil(2);
+                self.new_piece(0..first, now);
+                self.new_piece(first..n_records, now);
+                Resolved::default()
+            }
+            Outcome::ItemFailures { response, .. } | Outcome::FunctionError { response, .. } => {
+                piece.reached += 1;
+                piece.not_reached = 0;
+                piece.due = DueRange::after_failure(piece.reached, Fault::Transient, now);
+                piece.waiting = Some(Waiting::FunctionErrors {
+                    attempt: piece.reached + 1,
+                    maximum: retries.maximum_attempts.map(|n| n + 1),
+                });
+                let maximum = retries.maximum_attempts;
+                if maximum.is_none_or(|maximum| piece.reached <= maximum) {
+                    return Resolved::default();
+                }
+                let failure = FailureRecord {
+                    condition: FailureCondition::RetryAttemptsExhausted,
+                    records,
+                    approximate_invoke_count: piece.reached,
+                    request_id: piece.request_id.clone(),
+                    response: Some(FailedResponse {
+                        status: response.status,
+                        executed_version: response.executed_version.as_deref().map(Into::into),
+                        function_error: matches!(outcome, Outcome::FunctionError { .. }),
+                    }),
+                };
+                self.window = Some(now);
+                self.give_up(vec![Delivery { failure, indices }], settings)
+            }
+            Outcome::NotInvoked { cause } => {
+                piece.not_reached += 1;
+                piece.due = DueRange::after_failure(piece.not_reached, *cause, now);
+                piece.waiting = Some(Waiting::NotInvoked(*cause));
+                Resolved::default()
+            }
+        }
+    }
+
+    /// Gives up what is too old. `source_time` is the time of the clock that stamps records.
+    pub(super) fn expire(
+        &mut self,
+        settings: &ShardConsumerSettings,
+        source_time: Timestamp,
+        now: Timestamp,
+    ) -> Resolved {
+        if self.is_busy() || self.is_delivering() {
+            return Resolved::default();
+        }
+        let mut runs: Vec<Vec<usize>> = Vec::new();
+        for (at, pending) in self.pending.iter().enumerate() {
+            if source_time < self.expires(settings, pending) {
+                continue;
+            }
+            match runs.last_mut() {
+                Some(run) if self.continues(run, at, settings) => run.push(at),
+                _ => runs.push(vec![at]),
+            }
+        }
+        if runs.is_empty() {
+            return Resolved::default();
+        }
+        if self.head().is_some() {
+            self.window = Some(now);
+        }
+        let deliveries = runs.into_iter().map(|run| {
+            let run = run[0]..run[0] + run.len();
+            let piece = self.pending[run.start].piece;
+            let piece = piece.map(|piece| &self.pieces[&piece]);
+            Delivery {
+                failure: FailureRecord {
+                    condition: FailureCondition::RecordAgeExceeded,
+                    records: self.records(run.clone()),
+                    approximate_invoke_count: piece.map_or(1, |piece| piece.reached.max(1)),
+                    request_id: piece.and_then(|piece| piece.request_id.clone()),
+                    response: None,
+                },
+                indices: self.indices(run),
+            }
+        });
+        let deliveries = deliveries.collect();
+        self.give_up(deliveries, settings)
+    }
+
+    /// When the next record is too old, by the clock of the source.
+    pub(super) fn next_expiry(&self, settings: &ShardConsumerSettings) -> Option<Timestamp> {
+        settings.mapping.retries.maximum_record_age?;
+        let expire = self.pending.iter().map(|it| self.expires(settings, it));
+        expire.min()
+    }
+
+    pub(super) fn delivered(&mut self, result: Result<(), Fault>, now: Timestamp) -> Resolved {
+        self.delivery_in_flight = None;
+        match result {
+            Ok(()) => {
+                self.delivery_failed = None;
+                let delivery = self.deliveries.pop_front().expect("it was in flight");
+                self.remove(&delivery.indices);
+                Resolved {
+                    indices: delivery.indices,
+                    dropped: Vec::new(),
+                }
+            }
+            Err(fault) => {
+                let n = self.delivery_failed.map_or(1, |failed| failed.n + 1);
+                let due = DueRange::after_failure(n, fault, now);
+                self.delivery_failed = Some(FailedCall { n, fault, due });
+                Resolved::default()
+            }
+        }
+    }
+
+    fn expires(&self, settings: &ShardConsumerSettings, pending: &Pending) -> Timestamp {
+        let age = settings.mapping.retries.maximum_record_age;
+        age.map_or(Timestamp::from_millis(u64::MAX), |age| {
+            pending.record.approximate_arrival() + age
+        })
+    }
+
+    /// Whether the record after a run is given up together with it.
+    fn continues(&self, run: &[usize], at: usize, settings: &ShardConsumerSettings) -> bool {
+        let records = run.iter().chain([&at]).map(|at| &self.pending[*at].record);
+        run[run.len() - 1] + 1 == at
+            && self.pending[run[0]].piece == self.pending[at].piece
+            && run.len() < settings.mapping.batch_size
+            && event_bytes(records.map(Record::event_len)) <= settings.limits.payload_limit
+    }
+
+    fn give_up(&mut self, given_up: Vec<Delivery>, settings: &ShardConsumerSettings) -> Resolved {
+        if settings.mapping.on_failure.is_some() {
+            self.deliveries.extend(given_up);
+            return Resolved::default();
+        }
+        let mut resolved = Resolved::default();
+        for Delivery { failure, indices } in given_up {
+            self.remove(&indices);
+            resolved.indices.extend(indices);
+            resolved.dropped.push(failure);
+        }
+        resolved
+    }
+
+    fn resolve(&mut self, range: std::ops::Range<usize>) -> Resolved {
+        let indices = self.indices(range);
+        self.remove(&indices);
+        Resolved {
+            indices,
+            dropped: Vec::new(),
+        }
+    }
+
+    fn remove(&mut self, indices: &[usize]) {
+        self.pending.retain(|it| !indices.contains(&it.index));
+    }
+
+    /// Records at the head that are invoked together from now on, at once and without failures.
+    fn new_piece(&mut self, range: std::ops::Range<usize>, now: Timestamp) -> u32 {
+        let former = self.pending[range.start].piece;
+        let former = former.map(|piece| &self.pieces[&piece]);
+        let request_id = former.and_then(|piece| piece.request_id.clone());
+        self.n_pieces += 1;
+        let piece = Piece {
+            reached: 0,
+            not_reached: 0,
+            due: DueRange::exactly(now),
+            waiting: None,
+            request_id,
+        };
+        self.pieces.insert(self.n_pieces, piece);
+        for pending in self.pending.range_mut(range) {
+            pending.piece = Some(self.n_pieces);
+        }
+        self.n_pieces
+    }
+
+    fn head(&self) -> Option<&Piece> {
+        if self.is_delivering() {
             return None;
         }
-        self.failed.as_ref()?;
-        match self.last_outcome.as_ref()? {
-            Outcome::Success => None,
-            Outcome::FunctionError { .. } => Some(Waiting::FunctionErrors {
-                attempt: self.attempt(),
-            }),
-            Outcome::NotInvoked { cause } => Some(Waiting::NotInvoked(*cause)),
-        }
+        let piece = self.pending.front()?.piece?;
+        Some(&self.pieces[&piece])
+    }
+
+    fn n_of(&self, piece: u32) -> usize {
+        let pending = self.pending.iter();
+        pending.filter(|it| it.piece == Some(piece)).count()
+    }
+
+    fn indices(&self, range: std::ops::Range<usize>) -> Vec<usize> {
+        self.pending.range(range).map(|it| it.index).collect()
+    }
+
+    fn records(&self, range: std::ops::Range<usize>) -> Arc<[Record]> {
+        self.pending
+            .range(range)
+            .map(|it| it.record.clone())
+            .collect()
     }
 }
 
-fn window(settings: &ShardConsumerSettings) -> Duration {
-    settings.mapping.maximum_batching_window
+/// The position of the first record that failed; 0 also if a name is not that of a record.
+fn first_failed(failures: &ItemFailures, records: &[Record]) -> usize {
+    let ItemFailures::Items(names) = failures else {
+        return 0;
+    };
+    let position = |name: &str| records.iter().position(|it| it.sequence_number() == name);
+    let positions = names.iter().map(|name| position(name).unwrap_or(0));
+    positions.min().unwrap_or(0)
 }

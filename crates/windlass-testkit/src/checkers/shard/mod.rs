@@ -13,6 +13,7 @@ mod model;
 use std::time::Duration;
 
 use windlass_core::event::Event;
+use windlass_core::failure::FailureRecord;
 use windlass_core::outcome::Swap;
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
@@ -45,6 +46,12 @@ impl ShardChecker {
     /// The consumer has read records out of order.
     pub fn input(&mut self, input: &ShardInput, contents: &Contents, now: Timestamp) -> Checked {
         self.0.must_act = None;
+        let checked = self.apply(input, contents, now);
+        self.0.expire(now);
+        checked
+    }
+
+    fn apply(&mut self, input: &ShardInput, contents: &Contents, now: Timestamp) -> Checked {
         match input {
             ShardInput::Read(result) => self.0.read(result, contents, now),
             ShardInput::Invoked { batch, outcome } => {
@@ -67,6 +74,14 @@ impl ShardChecker {
                 self.0.slot = Slot::Granted;
                 Ok(())
             }
+            ShardInput::Delivered { delivery, result } => {
+                self.0.delivered(*delivery, *result, now);
+                Ok(())
+            }
+            ShardInput::SourceTime(time) => {
+                self.0.source_ahead = Some(time.millis_since(now));
+                Ok(())
+            }
             ShardInput::Drain => {
                 self.0.draining = true;
                 Ok(())
@@ -75,8 +90,9 @@ impl ShardChecker {
     }
 
     /// `handle_timeout` is about to be called; `due` if `poll_timeout` is not later than `now`.
-    pub fn timer(&mut self, due: bool) {
+    pub fn timer(&mut self, due: bool, now: Timestamp) {
         self.0.must_act = Some(due);
+        self.0.expire(now);
     }
 
     /// The consumer gave a command.
@@ -112,12 +128,9 @@ impl ShardChecker {
             ShardCommand::RequestSlot => {
                 slots_are_requested_for_a_batch(model, now)?;
                 model.slot = Slot::Requested;
-                model.requested_for = model.due_lanes(|due| due.earliest <= now);
-                model.due_for_certain = model.due_lanes(|due| due.latest <= now);
             }
             ShardCommand::CancelSlot => {
-                let holds = model.draining && model.slot == Slot::Requested;
-                ensure(holds, "slot", || "a cancel without a cause".to_owned())?;
+                slots_are_cancelled_with_a_cause(model, now)?;
                 model.slot = Slot::None;
             }
             ShardCommand::Invoke(batch) => {
@@ -126,14 +139,21 @@ impl ShardChecker {
                     "an invocation without a slot".to_owned()
                 })?;
                 let lane = model.lane_of(&batch.records[0]);
-                i3_one_invocation(model, lane)?;
-                lanes_take_turns(model, lane)?;
+                i3_one_call(model, lane)?;
+                lanes_take_turns(model, lane, now)?;
                 i4_in_order(&model.lanes[lane], batch, contents)?;
                 i5_batches_respect_their_limits(model, batch)?;
-                attempts_count(&model.lanes[lane], batch)?;
-                batches_hold_the_next_records(model, lane, batch)?;
-                model.lanes[lane].begin_invocation(batch);
+                i10_invocations_respect_their_backoff(&model.lanes[lane], now)?;
+                attempts_count(model, lane, batch)?;
+                batches_hold_the_next_records(model, lane, batch, now)?;
+                model.lanes[lane].begin_invocation(batch, now);
                 model.last_lane = lane;
+            }
+            ShardCommand::Deliver { delivery, failure } => {
+                let lane = model.lane_of(&failure.records[0]);
+                i3_one_call(model, lane)?;
+                deliveries_are_expected(&model.lanes[lane], failure, now)?;
+                model.lanes[lane].delivery_in_flight = Some(*delivery);
             }
             ShardCommand::Save(checkpoint) => {
                 i1_only_resolved(model, checkpoint, contents)?;
@@ -181,7 +201,9 @@ impl ShardChecker {
 
     /// Whether everything that was read is resolved and saved.
     pub fn is_at_rest(&self) -> bool {
-        self.0.pending_len() == 0 && self.0.marks.held.is_empty() && !self.0.has_unsaved()
+        let lanes = &self.0.lanes;
+        let is_empty = lanes.iter().all(|lane| lane.pending.is_empty());
+        is_empty && self.0.marks.held.is_empty() && !self.0.has_unsaved()
     }
 
     /// Of the shard, the records that were read and are resolved.
@@ -235,9 +257,9 @@ fn i2_forward(model: &Model, position: &Position) -> Checked {
     })
 }
 
-fn i3_one_invocation(model: &Model, lane: usize) -> Checked {
-    ensure(model.lanes[lane].in_flight.is_none(), "I3", || {
-        format!("a second invocation of lane {lane} begins")
+fn i3_one_call(model: &Model, lane: usize) -> Checked {
+    ensure(!model.lanes[lane].is_busy(), "I3", || {
+        format!("a second invocation or delivery of lane {lane} begins")
     })
 }
 
@@ -253,18 +275,32 @@ fn slots_are_requested_for_a_batch(model: &Model, now: Timestamp) -> Checked {
     })
 }
 
-/// Of the lanes that were due when the slot was requested, it belongs to the next one in turn.
-fn lanes_take_turns(model: &Model, lane: usize) -> Checked {
+fn slots_are_cancelled_with_a_cause(model: &Model, now: Timestamp) -> Checked {
+    let is_due = !model.due_lanes(|due| due.latest <= now).is_empty();
+    let holds = model.slot != Slot::None && (model.draining || !is_due);
+    ensure(holds, "slot", || "a cancel without a cause".to_owned())
+}
+
+/// A slot belongs to the next lane in turn whose batch is due. Backoff has jitter, so not all lanes
+/// are known to be due.
+fn lanes_take_turns(model: &Model, lane: usize, now: Timestamp) -> Checked {
     let n_lanes = model.lanes.len();
     let turn = |lane: usize| (lane + n_lanes - model.last_lane - 1) % n_lanes;
-    let is_before = |other: &&usize| turn(**other) < turn(lane);
-    let next = model.due_for_certain.iter().find(is_before);
-    let holds = next.is_none() && model.requested_for.contains(&lane);
-    ensure(holds, "slot", || {
-        format!(
-            "lane {lane} is invoked instead of {next:?}, {:?} were due",
-            model.requested_for
-        )
+    let due = model.due_lanes(|due| due.latest <= now);
+    let next = due.iter().find(|other| turn(**other) < turn(lane));
+    ensure(next.is_none(), "slot", || {
+        format!("lane {lane} is invoked instead of {next:?}")
+    })
+}
+
+fn deliveries_are_expected(lane: &LaneModel, failure: &FailureRecord, now: Timestamp) -> Checked {
+    let expected = lane.deliveries.front().map(|it| &it.failure);
+    ensure(expected == Some(failure), "deliver", || {
+        format!("{failure:?} instead of {expected:?}")
+    })?;
+    let earliest = lane.delivery_failed.map(|failed| failed.due.earliest);
+    ensure(earliest.is_none_or(|at| at <= now), "I10", || {
+        format!("a delivery is repeated at {now:?}, due at {earliest:?}")
     })
 }
 
@@ -274,16 +310,17 @@ fn i4_in_order(lane: &LaneModel, batch: &Batch, contents: &Contents) -> Checked 
         .iter()
         .map(|record| contents.index_of(record.sequence_number()))
         .collect();
-    let expected = lane.pending.iter().map(|index| Some(*index));
-    let holds = given.len() <= lane.pending.len() && expected.zip(&given).all(|(a, b)| a == *b);
-    ensure(holds, "I4", || {
-        format!("invokes {given:?} while {:?} are pending", lane.pending)
+    let pending = &lane.pending;
+    let expected = pending.iter().map(|it| Some(it.index));
+    let holds = given.len() <= pending.len() && expected.zip(&given).all(|(a, b)| a == *b);
+    ensure(holds && !lane.is_delivering(), "I4", || {
+        format!("invokes {given:?} while {pending:?} are pending")
     })?;
     let same = batch
         .records
         .iter()
-        .zip(&lane.pending)
-        .all(|(record, index)| *record == contents.records()[*index]);
+        .zip(pending)
+        .all(|(record, it)| *record == contents.records()[it.index]);
     ensure(same, "I4", || {
         "a record differs from what was read".to_owned()
     })?;
@@ -345,7 +382,10 @@ fn i6_the_buffer_is_bounded(model: &Model) -> Checked {
 fn i7_nothing_begins_after_drain(model: &Model, command: &ShardCommand) -> Checked {
     let begins = matches!(
         command,
-        ShardCommand::Invoke(_) | ShardCommand::Read { .. } | ShardCommand::RequestSlot
+        ShardCommand::Invoke(_)
+            | ShardCommand::Read { .. }
+            | ShardCommand::RequestSlot
+            | ShardCommand::Deliver { .. }
     );
     ensure(!(model.draining && begins), "I7", || {
         format!("{command:?} while draining")
@@ -381,20 +421,34 @@ fn i9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>, now: Timesta
         ensure(model.slot == Slot::None, "I7", || {
             "a drain waits for a slot".to_owned()
         })?;
-        let busy = model.is_invoking() || model.save.is_some() || unsaved;
+        let busy = model.is_busy() || model.save.is_some() || unsaved;
         return ensure(busy, "I9", || {
             "a drain with nothing to wait for does not end".to_owned()
         });
     }
     let waits = model.slot == Slot::Requested;
     let due = (0..model.lanes.len()).filter_map(|lane| model.batch_due(lane));
-    if let Some(due) = due.min_by_key(|due| due.latest).filter(|_| !waits) {
-        by(due.latest, "a batch")?;
+    let latest = due.map(|due| due.latest).min();
+    if let Some(latest) = latest.filter(|_| !waits) {
+        by(latest, "a batch")?;
+    }
+    let is_due = !model.due_lanes(|due| due.earliest <= now).is_empty();
+    ensure(!waits || is_due, "slot", || {
+        "a slot is waited for that is not needed".to_owned()
+    })?;
+    if let Some(at) = model.next_expiry() {
+        by(at, "a record that is too old")?;
+    }
+    for lane in &model.lanes {
+        if lane.is_delivering() && lane.delivery_in_flight.is_none() {
+            let due = lane.delivery_failed.map(|failed| failed.due.latest);
+            by(due.unwrap_or(now), "a delivery")?;
+        }
     }
     if model.read.is_none() && !model.ended && 0 < model.read_room() {
         by(model.read_due.latest, "a read")?;
     }
-    let begun = model.read.is_some() || model.is_invoking() || model.save.is_some();
+    let begun = model.read.is_some() || model.is_busy() || model.save.is_some();
     let begun = begun || waits;
     ensure(begun || timeout.is_some(), "I9", || "stuck".to_owned())
 }
@@ -419,6 +473,13 @@ fn i10_reads_respect_their_interval(model: &Model, now: Timestamp) -> Checked {
     })
 }
 
+fn i10_invocations_respect_their_backoff(lane: &LaneModel, now: Timestamp) -> Checked {
+    let earliest = lane.retry_due().map(|due| due.earliest);
+    ensure(earliest.is_none_or(|at| at <= now), "I10", || {
+        format!("a batch is retried at {now:?}, due at {earliest:?}")
+    })
+}
+
 fn i10_saves_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
     let earliest = model.save_failed.map(|failed| failed.due.earliest);
     ensure(earliest.is_none_or(|at| at <= now), "I10", || {
@@ -426,30 +487,36 @@ fn i10_saves_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
     })
 }
 
-fn attempts_count(lane: &LaneModel, batch: &Batch) -> Checked {
-    let n_failed = lane.failed.as_ref().map(|failed| failed.n_records);
-    let n_records = batch.records.len();
-    ensure(n_failed.is_none_or(|n| n == n_records), "attempt", || {
-        format!("a batch of {n_failed:?} records is retried with {n_records}")
-    })?;
-    let expected = lane.attempt();
+fn attempts_count(model: &Model, lane: usize, batch: &Batch) -> Checked {
+    let expected = model.lanes[lane].attempt();
     ensure(batch.attempt == expected, "attempt", || {
         format!("attempt {} instead of {expected}", batch.attempt)
-    })
+    })?;
+    let maximum = model.settings.mapping.retries.maximum_attempts;
+    ensure(
+        maximum.is_none_or(|retries| batch.attempt <= retries + 1),
+        "attempt",
+        || format!("attempt {} exceeds {maximum:?} retries", batch.attempt),
+    )
 }
 
-fn batches_hold_the_next_records(model: &Model, lane: usize, batch: &Batch) -> Checked {
-    let lane = &model.lanes[lane];
-    if lane.failed.is_some() {
-        return Ok(());
-    }
-    let next = lane.next_batch(&model.settings);
+fn batches_hold_the_next_records(
+    model: &Model,
+    lane: usize,
+    batch: &Batch,
+    now: Timestamp,
+) -> Checked {
+    let next = model.lanes[lane].next_batch(&model.settings);
     let n_records = batch.records.len();
     ensure(n_records == next.n_records, "window", || {
         format!(
             "a batch of {n_records} records instead of {}",
             next.n_records
         )
+    })?;
+    let due = model.batch_due(lane).map(|due| due.earliest);
+    ensure(due.is_some_and(|due| due <= now), "window", || {
+        format!("a batch at {now:?}, due at {due:?}")
     })
 }
 
@@ -481,7 +548,10 @@ fn reports_are_expected(model: &mut Model, report: &Report, contents: &Contents)
         Report::RecordTooLarge {
             sequence_number, ..
         } => contents.index_of(sequence_number.as_str()).is_some(),
-        Report::FilteredOut { .. } | Report::Unreadable(_) | Report::Gap(_) => true,
+        Report::FilteredOut { .. }
+        | Report::Dropped(_)
+        | Report::Unreadable(_)
+        | Report::Gap(_) => true,
     };
     ensure(known, "report", || {
         format!("{report:?} is not about a record of the shard")
@@ -493,7 +563,7 @@ fn finishes_when_done(model: &Model, how: Finish) -> Checked {
         Finish::LeaseLost => model.lease_lost,
         Finish::ShardEnd => model.saved.position == Position::ShardEnd,
         Finish::Drained => {
-            model.draining && !model.is_invoking() && model.save.is_none() && !model.has_unsaved()
+            model.draining && !model.is_busy() && model.save.is_none() && !model.has_unsaved()
         }
     };
     ensure(holds, "finish", || format!("Finish({how:?}) too early"))
@@ -506,18 +576,19 @@ fn views_match(
     now: Timestamp,
 ) -> Checked {
     let lanes = || model.lanes.iter();
-    let in_flight = lanes().filter_map(|lane| lane.in_flight);
+    let pending = lanes().flat_map(|lane| &lane.pending);
+    let oldest = pending.min_by_key(|it| it.index);
     let waiting = lanes().filter(|lane| lane.waiting().is_some());
     let holds = view.buffered_records == lanes().map(|lane| lane.pending.len()).sum::<usize>()
-        && view.buffered_bytes == lanes().map(|lane| lane.bytes).sum::<usize>()
-        && view.in_flight_records == in_flight.map(|(_, n_records)| n_records).sum::<usize>()
+        && view.buffered_bytes == lanes().map(LaneModel::bytes).sum::<usize>()
+        && view.in_flight_records == lanes().map(LaneModel::n_in_flight).sum::<usize>()
         && view.n_lanes == model.lanes.len()
         && view.waiting_lanes == waiting.count()
-        && view.attempt == model.attempt()
+        && Some(view.attempt) == lanes().map(LaneModel::attempt).max()
         && view.checkpoint == model.saved.position
         && view.behind == model.behind
         && view.last_outcome == model.last_outcome
-        && view.oldest == model.oldest()
+        && view.oldest == oldest.map(|it| it.record.approximate_arrival())
         && view.waiting == expected_waiting(model)
         && next_at_matches(model, view, timeout, now);
     ensure(holds, "view", || {
@@ -539,10 +610,13 @@ fn next_at_matches(
         _ if model.draining || model.finished.is_some() => view.next_at == timeout,
         None => view.next_at == timeout,
         Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => {
-            let due = model.worst_lane().and_then(|lane| lane.failed.as_ref());
-            let due = due.map(|failed| failed.due);
+            let due = model.worst_lane().and_then(LaneModel::retry_due);
             let waits_for_slot = model.slot == Slot::Requested && view.next_at.is_none();
             failed(due) || (waits_for_slot && due.is_some_and(|due| due.earliest <= now))
+        }
+        Some(Waiting::Destination(_)) => {
+            let failure = model.worst_lane().and_then(|lane| lane.delivery_failed);
+            failed(failure.map(|failed| failed.due))
         }
         Some(Waiting::Store(_)) => failed(model.save_failed.map(|failed| failed.due)),
         Some(Waiting::Source(_) | Waiting::Unreadable(_)) => match model.read {
@@ -553,10 +627,9 @@ fn next_at_matches(
 }
 
 fn expected_waiting(model: &Model) -> Option<Waiting> {
-    let function = model.worst_lane().and_then(LaneModel::waiting);
     let store = model.save_failed.filter(|_| model.save.is_none());
-    function
-        .or_else(|| store.map(|failed| Waiting::Store(failed.fault)))
+    let lane = model.worst_lane().and_then(LaneModel::waiting);
+    lane.or_else(|| store.map(|failed| Waiting::Store(failed.fault)))
         .or_else(|| model.read_waiting.clone())
 }
 

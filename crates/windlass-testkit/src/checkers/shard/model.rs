@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use windlass_core::batch::BatchId;
 use windlass_core::marks::MarkedSection;
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, Outcome, OutcomeKind};
 use windlass_core::position::{self, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::{Finish, Gap, Report, ShardConsumerSettings, Waiting};
@@ -13,7 +13,7 @@ use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 
 use super::event_bytes;
-use super::lane::LaneModel;
+use super::lane::{FailedCall, LaneModel, Resolved};
 use super::marks::MarksModel;
 use crate::checkers::due_range::DueRange;
 use crate::checkers::slot_request::Slot;
@@ -57,20 +57,18 @@ pub(super) struct Model {
     pub(super) resolved_prefix: usize,
     pub(super) lanes: Vec<LaneModel>,
     pub(super) marks: MarksModel,
-
-    pub(super) slot: Slot,
-    /// The lanes that may have been due when the slot was requested, and those that were: backoff has
-    /// jitter.
-    pub(super) requested_for: Vec<usize>,
-    pub(super) due_for_certain: Vec<usize>,
     /// The lane of the last invocation.
     pub(super) last_lane: usize,
-    pub(super) last_outcome: Option<Outcome>,
+    /// By how many milliseconds the clock of the source is ahead.
+    pub(super) source_ahead: Option<i64>,
+
+    pub(super) slot: Slot,
+    pub(super) last_outcome: Option<OutcomeKind>,
 
     /// The checkpoint that is saved, and the one being saved.
     pub(super) saved: Checkpoint,
     pub(super) save: Option<Checkpoint>,
-    pub(super) save_failed: Option<FailedSave>,
+    pub(super) save_failed: Option<FailedCall>,
 
     pub(super) expected_reports: VecDeque<Report>,
     pub(super) draining: bool,
@@ -108,13 +106,6 @@ pub(super) struct Checkpoint {
     pub(super) position: Position,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct FailedSave {
-    n: u32,
-    pub(super) fault: Fault,
-    pub(super) due: DueRange,
-}
-
 impl Model {
     pub(super) fn new(
         settings: ShardConsumerSettings,
@@ -124,9 +115,9 @@ impl Model {
         let n_lanes = settings.mapping.parallelization_factor;
         Self {
             settings,
-            position: from.clone(),
             start: from.position.clone(),
             last_read: None,
+            position: from.clone(),
             proven: None,
             expects: Expected::Next,
             knows_stream: false,
@@ -144,10 +135,9 @@ impl Model {
             resolved_prefix: 0,
             lanes: (0..n_lanes).map(|_| LaneModel::default()).collect(),
             marks: MarksModel::new(from.marks),
-            slot: Slot::None,
-            requested_for: Vec::new(),
-            due_for_certain: Vec::new(),
             last_lane: n_lanes - 1,
+            source_ahead: None,
+            slot: Slot::None,
             last_outcome: None,
             saved: Checkpoint {
                 n_resolved: 0,
@@ -307,12 +297,10 @@ impl Model {
         let n_held = self.marks.held.len();
         let fills_buffer =
             limits.buffer_records <= n_held || limits.buffer_bytes <= self.marks.held_bytes();
-        let is_last = self.ended || unreadable.is_some() || (records.is_empty() && is_at_tip);
-        if n_held != 0 && (is_last || fills_buffer) {
+        let is_last = self.ended || (records.is_empty() && is_at_tip);
+        if unreadable.is_some() || (n_held != 0 && (is_last || fills_buffer)) {
             let held = self.marks.release(contents);
             self.deliver(held, contents, now);
-        } else if unreadable.is_some() {
-            self.marks.release(contents);
         }
         if unreadable.is_none() || !records.is_empty() {
             self.read_failures = 0;
@@ -453,8 +441,15 @@ impl Model {
                 });
                 continue;
             }
+            let window = self.window();
             let lane = self.lane_of(&record);
-            self.lanes[lane].push(index, &record, &self.settings, now);
+            let lane = &mut self.lanes[lane];
+            if lane.pending.is_empty() {
+                let last_end = lane.window.take();
+                let still_open = last_end.filter(|&end| now < end + window);
+                lane.window = Some(still_open.unwrap_or(now));
+            }
+            lane.push(index, record);
         }
         if n_filtered_out != 0 {
             let n_records = n_filtered_out;
@@ -464,20 +459,62 @@ impl Model {
         self.advance_resolved();
     }
 
+    /// The lane of the key of a record.
     pub(super) fn lane_of(&self, record: &Record) -> usize {
         let n_lanes = self.lanes.len() as u64;
         usize::try_from(record.key().0 % n_lanes).expect("there are at most ten lanes")
     }
 
     pub(super) fn invoked(&mut self, batch: BatchId, outcome: &Outcome, now: Timestamp) {
-        self.last_outcome = Some(outcome.clone());
-        let is_of = |lane: &&mut LaneModel| lane.in_flight.is_some_and(|(id, _)| id == batch);
-        let lane = self.lanes.iter_mut().find(is_of);
+        let mut lanes = self.lanes.iter_mut();
+        let lane = lanes.find(|lane| lane.batch_in_flight == Some(batch));
         let lane = lane.expect("an invocation was requested");
-        for index in lane.invoked(outcome, now) {
+        let resolved = lane.invoked(outcome, &self.settings, now);
+        self.resolve(resolved);
+        self.last_outcome = Some(outcome.kind());
+    }
+
+    pub(super) fn delivered(
+        &mut self,
+        delivery: BatchId,
+        result: Result<(), Fault>,
+        now: Timestamp,
+    ) {
+        let mut lanes = self.lanes.iter_mut();
+        let lane = lanes.find(|lane| lane.delivery_in_flight == Some(delivery));
+        let lane = lane.expect("a delivery was requested");
+        let resolved = lane.delivered(result, now);
+        self.resolve(resolved);
+    }
+
+    /// Gives up what is too old, as the consumer must after every input and timer.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        let runs = !self.draining && !self.lease_lost && self.finished.is_none();
+        if let Some(ahead) = self.source_ahead.filter(|_| runs) {
+            for lane in 0..self.lanes.len() {
+                let source_time = now.shifted(ahead);
+                let expired = self.lanes[lane].expire(&self.settings, source_time, now);
+                self.resolve(expired);
+            }
+        }
+    }
+
+    /// When the next record is too old, if it is given up then.
+    pub(super) fn next_expiry(&self) -> Option<Timestamp> {
+        let ahead = self.source_ahead?;
+        let lanes = self.lanes.iter();
+        let lanes = lanes.filter(|lane| !lane.is_busy() && !lane.is_delivering());
+        let next = lanes.filter_map(|lane| lane.next_expiry(&self.settings));
+        Some(next.min()?.shifted(-ahead))
+    }
+
+    fn resolve(&mut self, resolved: Resolved) {
+        for index in resolved.indices {
             let at = self.records.binary_search_by_key(&index, |it| it.index);
             self.records[at.expect("it was read")].resolved = true;
         }
+        let dropped = resolved.dropped.into_iter().map(Report::Dropped);
+        self.expected_reports.extend(dropped);
         self.advance_resolved();
     }
 
@@ -497,7 +534,7 @@ impl Model {
         self.save = None;
         let n = self.save_failed.map_or(1, |failed| failed.n + 1);
         let due = DueRange::after_failure(n, fault, now);
-        self.save_failed = Some(FailedSave { n, fault, due });
+        self.save_failed = Some(FailedCall { n, fault, due });
     }
 
     /// The index in the shard after the resolved prefix; `None` if nothing is resolved yet.
@@ -533,20 +570,8 @@ impl Model {
         self.marks.check(sections, &self.records, prefix, contents)
     }
 
-    /// Number of records after the resolved prefix that the function has to see.
-    pub(super) fn pending_len(&self) -> usize {
-        let pending = self.records[self.resolved_prefix..].iter();
-        pending.filter(|it| !it.unseen).count()
-    }
-
-    pub(super) fn has_unsaved(&self) -> bool {
-        let at_end = self.ended && self.pending_len() == 0;
-        self.saved.n_resolved < self.n_resolved()
-            || (at_end && self.saved.position != Position::ShardEnd)
-    }
-
-    pub(super) fn is_invoking(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.in_flight.is_some())
+    pub(super) fn is_busy(&self) -> bool {
+        self.lanes.iter().any(LaneModel::is_busy)
     }
 
     /// Of the lanes that wait, the first with the most attempts.
@@ -560,9 +585,16 @@ impl Model {
         worst
     }
 
-    pub(super) fn attempt(&self) -> u32 {
-        let attempts = self.lanes.iter().map(LaneModel::attempt);
-        attempts.max().expect("there is a lane")
+    /// Number of records after the resolved prefix that the function has to see.
+    pub(super) fn pending_len(&self) -> usize {
+        let pending = self.records[self.resolved_prefix..].iter();
+        pending.filter(|it| !it.unseen).count()
+    }
+
+    pub(super) fn has_unsaved(&self) -> bool {
+        let at_end = self.ended && self.pending_len() == 0;
+        self.saved.n_resolved < self.n_resolved()
+            || (at_end && self.saved.position != Position::ShardEnd)
     }
 
     pub(super) fn read_room(&self) -> usize {
@@ -579,16 +611,22 @@ impl Model {
         self.pending_len() + self.marks.held.len()
     }
 
-    /// When the oldest pending record arrived at the stream.
-    pub(super) fn oldest(&self) -> Option<Timestamp> {
-        let oldest = self.lanes.iter().filter_map(LaneModel::oldest);
-        oldest.min().map(|(_, arrival)| arrival)
-    }
-
-    /// When the next batch of a lane must be invoked.
+    /// When the next batch of a lane must be invoked; `None` if it has nothing to invoke.
     pub(super) fn batch_due(&self, lane: usize) -> Option<DueRange> {
-        let no_more = self.ended || self.buffer_is_full();
-        self.lanes[lane].batch_due(&self.settings, no_more)
+        let lane = &self.lanes[lane];
+        if lane.pending.is_empty() || lane.is_delivering() || lane.is_busy() {
+            return None;
+        }
+        if let Some(due) = lane.retry_due() {
+            return Some(due);
+        }
+        let window = lane.window?;
+        let is_closed = lane.next_batch(&self.settings).full || self.ended || self.buffer_is_full();
+        Some(DueRange::exactly(if is_closed {
+            window
+        } else {
+            window + self.window()
+        }))
     }
 
     /// The lanes whose batch is due.
@@ -603,6 +641,10 @@ impl Model {
         let bytes: usize = pending.filter(|it| !it.unseen).map(|it| it.bytes).sum();
         self.settings.limits.buffer_records <= self.n_buffered()
             || self.settings.limits.buffer_bytes <= bytes + self.marks.held_bytes()
+    }
+
+    fn window(&self) -> Duration {
+        self.settings.mapping.maximum_batching_window
     }
 
     fn advance_resolved(&mut self) {

@@ -88,10 +88,7 @@ impl Function {
         rng: &mut Rng,
     ) -> Outcome {
         if plan.never {
-            return Outcome::FunctionError {
-                status: 0,
-                error: "timeout".to_owned(),
-            };
+            return Outcome::function_error(0, "timeout");
         }
         if !faulty {
             return Outcome::Success;

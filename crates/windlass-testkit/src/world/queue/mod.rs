@@ -287,7 +287,7 @@ impl World {
         let failed = matches!(
             &input,
             QueueInput::Invoked {
-                outcome: Outcome::FunctionError { .. },
+                outcome: Outcome::ItemFailures { .. } | Outcome::FunctionError { .. },
                 ..
             }
         );

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use windlass_core::mapping::StreamSettings;
+use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::position::Position;
 use windlass_core::time::Timestamp;
 
@@ -128,5 +128,7 @@ fn settings(rng: &mut Rng) -> StreamSettings {
         batch_size: 100,
         maximum_batching_window: Duration::ZERO,
         parallelization_factor: 1,
+        on_failure: None,
+        retries: RetrySettings::default(),
     }
 }

@@ -1,0 +1,57 @@
+//! Buckets of S3: one object for each failure, with the event of the invocation.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_smithy_types::timeout::TimeoutConfig;
+use windlass_core::failure::DestinationArn;
+use windlass_engine::ports::{Destination, Failure, PortError};
+
+use super::document::{DocumentTemplate, Payload};
+use crate::aws::AwsClients;
+use crate::aws::fault::port_error;
+
+/// Limit of one attempt: an object may have the events of a whole batch, 6 MiB before they are
+/// escaped.
+const PUT_TIMEOUT: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct S3Destination {
+    client: aws_sdk_s3::Client,
+    bucket: DestinationArn,
+    template: DocumentTemplate,
+}
+
+impl S3Destination {
+    pub(super) fn new(
+        clients: &AwsClients,
+        bucket: &DestinationArn,
+        template: DocumentTemplate,
+    ) -> Self {
+        Self {
+            client: clients.s3.clone(),
+            bucket: bucket.clone(),
+            template,
+        }
+    }
+}
+
+#[async_trait]
+impl Destination for S3Destination {
+    async fn deliver(&self, failure: &Failure) -> Result<(), PortError> {
+        let document = self.template.render(failure, Payload::Event);
+        let timeouts = TimeoutConfig::builder().operation_attempt_timeout(PUT_TIMEOUT);
+        let config = aws_sdk_s3::config::Builder::new().timeout_config(timeouts.build());
+        let call = self.client.put_object().bucket(self.bucket.name());
+        let call = call.key(self.template.key(failure));
+        let call = call.content_type("application/json");
+        let call = call.body(ByteStream::from(document.into_bytes()));
+        let sent = call.customize().config_override(config).send().await;
+        sent.map_err(|error| {
+            let operation = format!("PutObject to bucket {}", self.bucket.name());
+            port_error(operation, error)
+        })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! Standard topics of SNS.
+
+use async_trait::async_trait;
+use windlass_core::failure::DestinationArn;
+use windlass_engine::ports::{Destination, Failure, PortError};
+
+use super::document::{DocumentTemplate, Payload};
+use crate::aws::AwsClients;
+use crate::aws::fault::port_error;
+
+#[derive(Debug)]
+pub(super) struct SnsDestination {
+    client: aws_sdk_sns::Client,
+    topic: DestinationArn,
+    template: DocumentTemplate,
+}
+
+impl SnsDestination {
+    pub(super) fn new(
+        clients: &AwsClients,
+        topic: &DestinationArn,
+        template: DocumentTemplate,
+    ) -> Self {
+        Self {
+            client: clients.sns.clone(),
+            topic: topic.clone(),
+            template,
+        }
+    }
+}
+
+#[async_trait]
+impl Destination for SnsDestination {
+    /// The message has no subject and no attributes, as AWS's has none.
+    async fn deliver(&self, failure: &Failure) -> Result<(), PortError> {
+        let document = self.template.render(failure, Payload::Metadata);
+        let call = self.client.publish().topic_arn(self.topic.arn().as_str());
+        let sent = call.message(document).send().await;
+        sent.map_err(|error| port_error(format!("Publish to topic {}", self.topic.name()), error))?;
+        Ok(())
+    }
+}

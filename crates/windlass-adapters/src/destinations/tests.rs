@@ -1,0 +1,451 @@
+//! What destinations receive, compared with AWS's documents, and how their errors are classified.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use windlass_core::arn::{Arn, StreamKind};
+use windlass_core::event::Event;
+use windlass_core::failure::{DestinationArn, FailedResponse, FailureCondition, FailureRecord};
+use windlass_core::ids::{KeyHash, ShardId};
+use windlass_core::mapping::{MappingId, StreamSettings, StreamSource};
+use windlass_core::outcome::Fault;
+use windlass_core::position::Position;
+use windlass_core::record::Record;
+use windlass_core::record_page::RecordMeta;
+use windlass_core::time::Timestamp;
+use windlass_engine::ports::{Destination, Failure, PortError, chain};
+
+use super::document::{DocumentTemplate, Payload};
+use super::new_destination;
+use crate::tests::test_http::{Request, TestHttp};
+
+const MAPPING: &str = "14e0db71-5d35-4eb5-b481-8945cf9d10c2";
+const FUNCTION: &str = "arn:aws:lambda:us-east-2:123456789012:function:myfunction";
+const STREAM: &str = "arn:aws:kinesis:us-east-2:123456789012:stream/mystream";
+const TABLE: &str =
+    "arn:aws:dynamodb:us-east-2:123456789012:table/mytable/stream/2019-11-14T00:13:19.627";
+const REQUEST: &str = "c9b8fa9f-5a7f-4a3e-af9c-0c604cde93a5";
+
+/// 2019-11-14T00:38:00Z.
+const MINUTE: u64 = 1_573_691_880_000;
+
+fn template(stream: &str, function: &str) -> DocumentTemplate {
+    let arn = Arn::parse(stream).unwrap();
+    let source = StreamSource {
+        kind: match arn.service() {
+            "kinesis" => StreamKind::Kinesis,
+            _ => StreamKind::DynamoDbStreams,
+        },
+        arn,
+        settings: StreamSettings {
+            starting_position: Position::TrimHorizon,
+            recreated_position: Position::TrimHorizon,
+            skip_before: None,
+            batch_size: 100,
+            maximum_batching_window: Duration::ZERO,
+            parallelization_factor: 1,
+            retries: RetrySettings::default(),
+            on_failure: None,
+        },
+    };
+    let function = Arn::parse(function).unwrap();
+    DocumentTemplate::new(&MappingId::new(MAPPING), &source, &function)
+}
+
+fn record(sequence_number: &str, arrived: u64) -> Record {
+    let meta = RecordMeta {
+        sequence_number,
+        key: KeyHash(1),
+        approximate_arrival: Timestamp::from_millis(MINUTE + arrived),
+    };
+    let event = format!(r#"{{"eventID":"{sequence_number}","data":"\"é\""}}"#);
+    Record::standalone(&meta, event.as_bytes(), 0..0)
+}
+
+/// The one in AWS's documentation.
+fn failure() -> Failure {
+    let first = record(
+        "49601189658422359378836298521827638475320189012309704722",
+        4_835,
+    );
+    let last = record(
+        "49601189658422359378836298522902373528957594348623495186",
+        5_580,
+    );
+    let between = (0..498).map(|number| record(&number.to_string(), 5_000));
+    let records: Vec<Record> = [first].into_iter().chain(between).chain([last]).collect();
+    Failure {
+        shard: ShardId::from("shardId-000000000001"),
+        record: FailureRecord {
+            condition: FailureCondition::RetryAttemptsExhausted,
+            records: records.into(),
+            approximate_invoke_count: 1,
+            request_id: Some(REQUEST.into()),
+            response: Some(FailedResponse {
+                status: 200,
+                executed_version: Some("$LATEST".into()),
+                function_error: true,
+            }),
+        },
+        given_up: Timestamp::from_millis(MINUTE + 6_021),
+    }
+}
+
+fn metadata(template: &DocumentTemplate, failure: &Failure) -> String {
+    template.render(failure, Payload::Metadata)
+}
+
+fn parsed(template: &DocumentTemplate, failure: &Failure) -> Value {
+    serde_json::from_str(&metadata(template, failure)).unwrap()
+}
+
+/// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
+#[test]
+fn the_document_is_that_of_aws_for_kinesis() {
+    let expected = concat!(
+        r#"{"requestContext":{"requestId":"c9b8fa9f-5a7f-4a3e-af9c-0c604cde93a5","#,
+        r#""functionArn":"arn:aws:lambda:us-east-2:123456789012:function:myfunction","#,
+        r#""condition":"RetryAttemptsExhausted","approximateInvokeCount":1},"#,
+        r#""responseContext":{"statusCode":200,"executedVersion":"$LATEST","#,
+        r#""functionError":"Unhandled"},"version":"1.0","timestamp":"2019-11-14T00:38:06.021Z","#,
+        r#""KinesisBatchInfo":{"shardId":"shardId-000000000001","startSequenceNumber":"#,
+        r#""49601189658422359378836298521827638475320189012309704722","endSequenceNumber":"#,
+        r#""49601189658422359378836298522902373528957594348623495186","#,
+        r#""approximateArrivalOfFirstRecord":"2019-11-14T00:38:04.835Z","#,
+        r#""approximateArrivalOfLastRecord":"2019-11-14T00:38:05.580Z","batchSize":500,"#,
+        r#""streamArn":"arn:aws:kinesis:us-east-2:123456789012:stream/mystream"}}"#,
+    );
+    assert_eq!(metadata(&template(STREAM, FUNCTION), &failure()), expected);
+}
+
+/// DynamoDB has whole seconds; item failures are not a function error.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-errors.html>
+#[test]
+fn the_document_is_that_of_aws_for_dynamodb() {
+    let mut failure = failure();
+    failure.record.records = Arc::new([record("800000000003126276362", 7_000)]);
+    failure.record.approximate_invoke_count = 4;
+    failure.record.response.as_mut().unwrap().function_error = false;
+    let expected = concat!(
+        r#"{"requestContext":{"requestId":"c9b8fa9f-5a7f-4a3e-af9c-0c604cde93a5","#,
+        r#""functionArn":"arn:aws:lambda:us-east-2:123456789012:function:myfunction","#,
+        r#""condition":"RetryAttemptsExhausted","approximateInvokeCount":4},"#,
+        r#""responseContext":{"statusCode":200,"executedVersion":"$LATEST","#,
+        r#""functionError":null},"version":"1.0","timestamp":"2019-11-14T00:38:06.021Z","#,
+        r#""DDBStreamBatchInfo":{"shardId":"shardId-000000000001","#,
+        r#""startSequenceNumber":"800000000003126276362","#,
+        r#""endSequenceNumber":"800000000003126276362","#,
+        r#""approximateArrivalOfFirstRecord":"2019-11-14T00:38:07Z","#,
+        r#""approximateArrivalOfLastRecord":"2019-11-14T00:38:07Z","batchSize":1,"#,
+        r#""streamArn":"arn:aws:dynamodb:us-east-2:123456789012:table/mytable/stream/"#,
+        r#"2019-11-14T00:13:19.627"}}"#,
+    );
+    assert_eq!(metadata(&template(TABLE, FUNCTION), &failure), expected);
+}
+
+#[test]
+fn records_that_are_too_old_have_no_response_context_but_a_request_id() {
+    let template = template(STREAM, FUNCTION);
+    for (condition, name) in [
+        (FailureCondition::RecordAgeExceeded, "RecordAgeExceeded"),
+        (FailureCondition::RecordTooLarge, "RecordTooLarge"),
+    ] {
+        let mut failure = failure();
+        failure.record.condition = condition;
+        assert_eq!(
+            parsed(&template, &failure)["requestContext"]["requestId"],
+            REQUEST
+        );
+        failure.record.request_id = None;
+        let document = parsed(&template, &failure);
+        assert_eq!(document.get("responseContext"), None);
+        let context = &document["requestContext"];
+        assert_eq!(context["condition"], name);
+        let id = context["requestId"].as_str().unwrap();
+        assert_eq!(id.len(), REQUEST.len());
+        assert_eq!(parsed(&template, &failure), document, "it is stable");
+        failure.given_up = failure.given_up.shifted(1);
+        assert_ne!(
+            parsed(&template, &failure)["requestContext"]["requestId"],
+            id
+        );
+    }
+}
+
+#[test]
+fn a_function_that_does_not_name_its_version_has_that_of_its_arn() {
+    let mut failure = failure();
+    let response = failure.record.response.as_mut().unwrap();
+    response.executed_version = None;
+    response.status = 0;
+    for (qualifier, version) in [
+        ("", "$LATEST"),
+        (":$LATEST", "$LATEST"),
+        (":7", "7"),
+        (":live", "$LATEST"),
+    ] {
+        let arn = format!("{FUNCTION}{qualifier}");
+        let document = parsed(&template(STREAM, &arn), &failure);
+        assert_eq!(document["requestContext"]["functionArn"], arn);
+        let context = json!({
+            "statusCode": 200, "executedVersion": version, "functionError": "Unhandled",
+        });
+        assert_eq!(document["responseContext"], context);
+    }
+}
+
+/// <https://docs.aws.amazon.com/sns/latest/api/API_Publish.html>
+#[test]
+fn a_document_without_records_is_far_below_the_limit_of_a_message() {
+    let mut failure = failure();
+    failure.shard = ShardId::from(&*"s".repeat(128));
+    failure.record.records = Arc::new([record(&"9".repeat(128), 0)]);
+    let stream = format!("{STREAM}{}", "s".repeat(1_024));
+    let function = format!("{FUNCTION}{}", "f".repeat(1_024));
+    let document = metadata(&template(&stream, &function), &failure);
+    assert!(document.len() < 8 * 1024, "{} bytes", document.len());
+}
+
+fn destination(http: &str) -> (TestHttp, Arc<dyn Destination>) {
+    let (server, clients) = TestHttp::new();
+    let arn = DestinationArn::parse(http).unwrap();
+    let template = template(STREAM, FUNCTION);
+    (server, new_destination(&clients, &arn, template))
+}
+
+async fn deliver(arn: &str, response: &str) -> Request {
+    let (http, destination) = destination(arn);
+    http.respond(response.as_bytes());
+    destination.deliver(&failure()).await.unwrap();
+    http.requests().pop().unwrap()
+}
+
+const QUEUE: &str = "arn:aws:sqs:us-east-1:000000000000:failed";
+const TOPIC: &str = "arn:aws:sns:us-east-1:000000000000:failed";
+const BUCKET: &str = "arn:aws:s3:::failed";
+
+const PUBLISHED: &str =
+    "<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>";
+
+#[tokio::test]
+async fn a_queue_receives_the_document_as_a_message() {
+    let request = deliver(QUEUE, r#"{"MessageId":"1"}"#).await;
+    let (operation, input) = request.call();
+    assert_eq!(operation, "SendMessage");
+    let expected = json!({
+        "QueueUrl": "https://sqs.us-east-1.amazonaws.com/1/q",
+        "MessageBody": metadata(&template(STREAM, FUNCTION), &failure()),
+    });
+    assert_eq!(input, expected);
+}
+
+#[tokio::test]
+async fn a_topic_receives_the_document_without_subject_and_attributes() {
+    let request = deliver(TOPIC, PUBLISHED).await;
+    let body = String::from_utf8(request.body).unwrap();
+    let mut fields: Vec<(&str, String)> = Vec::new();
+    for field in body.split('&') {
+        let (name, value) = field.split_once('=').unwrap();
+        fields.push((name, percent_decoded(value)));
+    }
+    let document = metadata(&template(STREAM, FUNCTION), &failure());
+    let expected = [
+        ("Action", "Publish"),
+        ("Version", "2010-03-31"),
+        ("TopicArn", TOPIC),
+        ("Message", &document),
+    ];
+    assert_eq!(
+        fields,
+        expected.map(|(name, value)| (name, value.to_owned()))
+    );
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        bytes.push(u8::from_str_radix(&part[..2], 16).unwrap());
+        bytes.extend_from_slice(&part.as_bytes()[2..]);
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test]
+async fn a_bucket_receives_the_document_with_the_event() {
+    let request = deliver(BUCKET, "").await;
+    let uri = request.uri.split('?').next().unwrap();
+    let key = uri.strip_prefix("https://failed.s3.us-east-1.amazonaws.com/");
+    let expected = "aws/lambda/14e0db71-5d35-4eb5-b481-8945cf9d10c2/shardId-000000000001/\
+                    2019/11/14/2019-11-14T00.38.06-";
+    let id = key.unwrap().strip_prefix(expected).unwrap();
+    assert_eq!(id.len(), REQUEST.len());
+    let template = template(STREAM, FUNCTION);
+    assert_eq!(
+        Some(&*template.key(&failure())),
+        key,
+        "a repeat replaces it"
+    );
+
+    let mut document: Value = serde_json::from_slice(&request.body).unwrap();
+    let payload = document.as_object_mut().unwrap().remove("payload");
+    let event = Event::of_records(&failure().record.records).to_bytes();
+    assert_eq!(payload.unwrap().as_str().unwrap().as_bytes(), &event[..]);
+    assert_eq!(document, parsed(&template, &failure()));
+    let text = String::from_utf8(request.body).unwrap();
+    let metadata = metadata(&template, &failure());
+    let start = metadata.strip_suffix('}').unwrap();
+    assert!(
+        text.starts_with(&format!("{start},\"payload\":\"")),
+        "it comes last"
+    );
+}
+
+async fn fails(arn: &str, status: u16, body: &str) -> PortError {
+    let (http, destination) = destination(arn);
+    http.respond_with(status, &[], body.as_bytes());
+    destination.deliver(&failure()).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn errors_are_classified_and_name_the_missing_action() {
+    let json = |code: &str| format!(r#"{{"__type":"com.amazonaws.sqs#{code}","message":"m"}}"#);
+    let sns = |code: &str| {
+        format!(
+            "<ErrorResponse><Error><Code>{code}</Code><Message>m</Message></Error></ErrorResponse>"
+        )
+    };
+    let s3 = |code: &str| {
+        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>m</Message></Error>")
+    };
+    let throttled = Fault::Throttled { retry_after: None };
+    let cases = [
+        (
+            QUEUE,
+            403,
+            json("AccessDenied"),
+            Fault::Denied,
+            "grant sqs:SendMessage on",
+        ),
+        (
+            QUEUE,
+            400,
+            json("QueueDoesNotExist"),
+            Fault::Gone,
+            "SendMessage to queue failed",
+        ),
+        (
+            QUEUE,
+            400,
+            json("RequestThrottled"),
+            throttled,
+            "RequestThrottled: m",
+        ),
+        (
+            QUEUE,
+            400,
+            json("KmsAccessDenied"),
+            Fault::Denied,
+            "KMS key",
+        ),
+        (
+            QUEUE,
+            500,
+            json("InternalError"),
+            Fault::Transient,
+            "InternalError: m",
+        ),
+        (
+            TOPIC,
+            403,
+            sns("AuthorizationError"),
+            Fault::Denied,
+            "grant sns:Publish on",
+        ),
+        (
+            TOPIC,
+            403,
+            sns("InvalidClientTokenId"),
+            Fault::Denied,
+            "renew",
+        ),
+        (
+            TOPIC,
+            404,
+            sns("NotFound"),
+            Fault::Gone,
+            "Publish to topic failed",
+        ),
+        (TOPIC, 400, sns("Throttled"), throttled, "Throttled: m"),
+        (TOPIC, 400, sns("KMSDisabled"), Fault::Denied, "KMS key"),
+        (
+            TOPIC,
+            500,
+            sns("InternalError"),
+            Fault::Transient,
+            "InternalError: m",
+        ),
+        (
+            TOPIC,
+            502,
+            "<html></html>".to_owned(),
+            Fault::Transient,
+            "Publish to topic failed",
+        ),
+        (
+            BUCKET,
+            403,
+            s3("AccessDenied"),
+            Fault::Denied,
+            "grant s3:PutObject on",
+        ),
+        (
+            BUCKET,
+            404,
+            s3("NoSuchBucket"),
+            Fault::Gone,
+            "PutObject to bucket failed",
+        ),
+        (BUCKET, 503, s3("SlowDown"), throttled, "SlowDown: m"),
+        (
+            BUCKET,
+            301,
+            s3("PermanentRedirect"),
+            Fault::Denied,
+            "another region",
+        ),
+        (
+            BUCKET,
+            400,
+            s3("KMS.DisabledException"),
+            Fault::Denied,
+            "KMS key",
+        ),
+        (
+            BUCKET,
+            500,
+            s3("InternalError"),
+            Fault::Transient,
+            "InternalError: m",
+        ),
+        (BUCKET, 503, String::new(), Fault::Transient, "HTTP 503"),
+    ];
+    for (arn, status, body, fault, expected) in cases {
+        let error = fails(arn, status, &body).await;
+        assert_eq!(error.fault, fault, "{arn} {body}");
+        let text = chain(&error);
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_destination_that_cannot_be_reached_is_a_transient_fault() {
+    for arn in [QUEUE, TOPIC, BUCKET] {
+        let (http, destination) = destination(arn);
+        http.fail_to_connect();
+        let error = destination.deliver(&failure()).await.unwrap_err();
+        assert_eq!(error.fault, Fault::Transient, "{arn}");
+    }
+}
