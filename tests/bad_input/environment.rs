@@ -1,5 +1,6 @@
 //! The environment: variables, AWS's configuration files, and signals.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -94,6 +95,21 @@ async fn the_region_of_the_profile() {
         assert!(functions.any(|it| it == Some(&function)), "{mappings}");
         daemon.stop().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_demo_without_what_its_function_needs_says_how_to_install_it() {
+    let dir = TempDir::new("runtime");
+    let demo = &["demo", "--function", "python"];
+    let path = dir.path().display().to_string();
+    let ended = run_with(dir.path(), &[("PATH", &path)], demo).await;
+    ended.assert(1, &["cannot run python3", "install Python 3"]);
+    // One without packages.
+    let python = dir.path().join("python3");
+    std::fs::write(&python, "#!/bin/sh\nexit 1\n").unwrap();
+    std::fs::set_permissions(&python, PermissionsExt::from_mode(0o755)).unwrap();
+    let ended = run_with(dir.path(), &[("PATH", &path)], demo).await;
+    ended.assert(1, &["python3 -m pip install awslambdaric"]);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The daemon as a process against third-party servers, and event patterns against AWS's own library.
 
 mod clients;
+mod destinations;
 mod drain;
 mod dynamodb;
 mod event_ruler;

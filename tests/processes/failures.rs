@@ -13,6 +13,10 @@ while next; do
       zero) exit 0 ;;
       killed) kill -9 $$ ;;
       error) fail; continue ;;
+      bare_error) curl -sS -o answer.$$ -X POST "$api/invocation/$id/error"; continue ;;
+      bare)
+        curl -sS -w '%{http_code}\n' -o answer.$$ -X POST "$api/invocation/$id/response" >>bare
+        echo "$body" >>seen; continue ;;
       unended) sleep 1000 | curl -sS -T - -X POST "$api/invocation/$id/response" ;;
       large)
         head -c 7000000 /dev/zero >large
@@ -46,6 +50,8 @@ async fn a_function_may_fail_in_every_way_and_nothing_is_lost() {
         "zero",
         "killed",
         "error",
+        "bare_error",
+        "bare",
         "unended",
         "large",
         "impatient",
@@ -54,6 +60,7 @@ async fn a_function_may_fail_in_every_way_and_nothing_is_lost() {
         "fine",
     ];
     setup.expect_recorded(&bodies).await;
+    assert_eq!(setup.lines("bare", 1).await, ["202"]);
     // It answered with success, although it said it twice.
     setup.send("stranger");
     let codes = setup.lines("codes", 6).await;
@@ -167,6 +174,36 @@ async fn a_program_that_vanishes_is_not_reached() {
     write_function(setup.dir.path(), RECORD);
     setup.expect_recorded(&["message"]).await;
     setup.daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_the_function_until_there_is_space() {
+    let dir = TempDir::new("full");
+    let script = "while next; do echo $body >>seen || exit 7; answer; done\n";
+    write_function(dir.path(), script);
+    let seen = dir.path().join("seen");
+    std::os::unix::fs::symlink("/dev/full", &seen).unwrap();
+    let setup = Setup::start_in(dir, "", &[]).await;
+    setup.send("message");
+    until_some("the function has failed", TIMEOUT, async || {
+        let (_, shown) = setup
+            .daemon
+            .call("GET", "/windlass/v1/functions", None)
+            .await?;
+        let exits = shown["functions"][0]["exits"].as_u64();
+        Ok(exits.filter(|exits| 1 <= *exits))
+    })
+    .await
+    .unwrap();
+    std::fs::remove_file(&seen).unwrap();
+    setup.expect_recorded(&["message"]).await;
+    let log = setup.daemon.stop().await.unwrap();
+    for says in [
+        "No space left on device",
+        "Runtime exited with error: exit status 7",
+    ] {
+        assert!(log.contains(says), "'{says}' is not in:\n{log}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What a process sees of the daemon, and who may use its Runtime API.
 
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -48,6 +49,64 @@ async fn a_process_has_the_variables_of_lambda_and_not_the_credentials_of_the_da
     }
     // 255 is the script itself, which the shell reads.
     assert_eq!(files, ["0", "1", "2", "255"]);
+    setup.daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_program_has_none_of_the_files_that_the_daemon_inherited() {
+    let script = format!(
+        "exec 9</dev/null 17</dev/null; exec {} launch-function {} - ls /proc/self/fd",
+        windlass_tests::daemon::binary().display(),
+        std::process::id(),
+    );
+    let listed = std::process::Command::new("bash")
+        .args(["-c", &script])
+        .output()
+        .unwrap();
+    let files = String::from_utf8_lossy(&listed.stdout);
+    // The last is the directory, which the program itself has opened.
+    assert_eq!(
+        files.lines().collect::<Vec<_>>(),
+        ["0", "1", "2", "3"],
+        "{listed:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_client_context_says_where_a_batch_comes_from() {
+    let script = r#"
+while next; do
+  sed -n 's/^lambda-runtime-client-context: //Ip' head.$$ | tr -d '\r' >>contexts
+  answer
+done
+"#;
+    let setup = Setup::start("context", script, "").await;
+    setup.send("message");
+    let context = |line: &str| -> Value { serde_json::from_str(line).unwrap() };
+    let queue = context(&setup.lines("contexts", 1).await[0]);
+    let members = queue["custom"].as_object().unwrap();
+    assert_eq!(members.len(), 2, "{queue}");
+    assert_eq!(members["x-windlass-attempt"], "1");
+    let stream = setup.emulator.kinesis().create_stream("orders", 1).unwrap();
+    let mapping = serde_json::json!({
+        "FunctionName": "f", "EventSourceArn": stream, "StartingPosition": "TRIM_HORIZON",
+    });
+    let uuid = setup.daemon.create_mapping(&mapping).await.unwrap();
+    setup
+        .emulator
+        .kinesis()
+        .put("orders", "key", b"data")
+        .unwrap();
+    let context = context(&setup.lines("contexts", 2).await[1]);
+    let custom = &context["custom"];
+    assert_eq!(custom["x-windlass-mapping"], *uuid);
+    assert_eq!(custom["x-windlass-shard"], "shardId-000000000000");
+    assert_eq!(custom["x-windlass-epoch"], "1");
+    let sequence = custom["x-windlass-sequence"].as_str().unwrap();
+    assert!(
+        !sequence.is_empty() && sequence.bytes().all(|it| it.is_ascii_digit()),
+        "{context}"
+    );
     setup.daemon.stop().await.unwrap();
 }
 

@@ -69,6 +69,33 @@ async fn a_process_ends_with_its_supervisor_and_is_replaced() {
 }
 
 #[tokio::test]
+async fn descendants_end_with_the_supervisor_too() {
+    let script = format!("echo $PPID >>supervisors\n{ORPHANS}");
+    let keys = "    processes: {minimum: 1, maximum: 1}\n";
+    let setup = Setup::start("orphans", &script, keys).await;
+    setup.lines("started", 1).await;
+    let before = setup.processes();
+    // With the supervisor, and descendants in sessions of their own.
+    assert!(4 <= before.len(), "{before:?}");
+    let supervisor = setup.lines("supervisors", 1).await.remove(0);
+    let killed = std::process::Command::new("kill")
+        .args(["-9", &supervisor])
+        .status();
+    assert!(killed.unwrap().success());
+    until_some("its processes have ended", TIMEOUT, async || {
+        let left = setup.processes();
+        let ended = before.iter().all(|pid| !left.contains(pid));
+        Ok(ended.then_some(()))
+    })
+    .await
+    .unwrap();
+    setup.lines("started", 2).await;
+    let Setup { dir, daemon, .. } = setup;
+    daemon.kill().await.unwrap();
+    wait_for_no_processes(dir.path()).await;
+}
+
+#[tokio::test]
 async fn a_stop_finishes_the_event_in_hand_and_tells_the_process_nothing_before() {
     let script = r#"
 trap 'echo told >>told' TERM

@@ -57,11 +57,11 @@ impl Setup {
             .create_queue("jobs", &attributes)
             .expect("the queue is new");
         let config = format!(
-            "store: sqlite:{}\naws: {{endpoints: {{sqs: '{}'}}}}\nfunctions:\n  f:\n    command: \
+            "store: sqlite:{}\naws: {{endpoints: {{kinesis: '{endpoint}', sqs: '{endpoint}'}}}}\nfunctions:\n  f:\n    command: \
              [./function]\n{keys}mappings:\n- FunctionName: f\n  EventSourceArn: {queue}\n  \
              BatchSize: 1\n",
             dir.path().join("store").display(),
-            emulator.endpoint()
+            endpoint = emulator.endpoint(),
         );
         let variables = [&[("RUST_LOG", "debug,hyper=warn,aws=warn")], variables].concat();
         let daemon = Daemon::start_with(dir.path(), &config, &variables).await;

@@ -1,4 +1,4 @@
-//! A client of AWS's JSON protocols with a fake signature, which no local server verifies. It shares
+//! A client of AWS's protocols with a fake signature, which no local server verifies. It shares
 //! no code with the adapters that it helps to test.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,6 +65,26 @@ impl Aws {
     pub async fn sqs(&self, operation: &str, body: Value) -> anyhow::Result<Value> {
         self.call("sqs", &format!("AmazonSQS.{operation}"), "1.0", &body)
             .await
+    }
+
+    /// Calls SNS, which answers in XML. `fields` have no characters that need escaping.
+    pub async fn sns(&self, operation: &str, fields: &[(&str, &str)]) -> anyhow::Result<String> {
+        let mut form = format!("Action={operation}&Version=2010-03-31");
+        for (name, value) in fields {
+            form.push_str(&format!("&{name}={value}"));
+        }
+        let request = Request::post(format!("{}/", self.endpoint))
+            .header("content-type", "application/x-www-form-urlencoded");
+        let response = self.send("sns", operation, request, form).await?;
+        Ok(String::from_utf8(response.to_vec())?)
+    }
+
+    /// Calls S3 with a path such as `/bucket/key`.
+    pub async fn s3(&self, method: &str, path: &str) -> anyhow::Result<Bytes> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.endpoint));
+        self.send("s3", path, request, String::new()).await
     }
 
     /// Creates a Kinesis stream with a unique name, waits until it is active and returns its ARN.
@@ -155,15 +175,33 @@ impl Aws {
         version: &str,
         body: &Value,
     ) -> anyhow::Result<Value> {
+        let request = Request::post(format!("{}/", self.endpoint))
+            .header("content-type", format!("application/x-amz-json-{version}"))
+            .header("x-amz-target", target);
+        let body = self
+            .send(service, target, request, body.to_string())
+            .await?;
+        if body.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&body).with_context(|| format!("parsing the response to {target}"))
+    }
+
+    /// Signs and sends a request; `operation` names it in errors.
+    async fn send(
+        &self,
+        service: &str,
+        operation: &str,
+        request: hyper::http::request::Builder,
+        body: String,
+    ) -> anyhow::Result<Bytes> {
         let scope = format!("test/20260101/{REGION}/{service}/aws4_request");
         let authorization =
             format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=x");
-        let request = Request::post(format!("{}/", self.endpoint))
-            .header("content-type", format!("application/x-amz-json-{version}"))
-            .header("x-amz-target", target)
+        let request = request
             .header("x-amz-date", "20260101T000000Z")
             .header("authorization", authorization)
-            .body(Full::new(Bytes::from(body.to_string())))?;
+            .body(Full::new(Bytes::from(body)))?;
         let answer = async {
             let response = self.http.request(request).await?;
             let status = response.status();
@@ -172,18 +210,15 @@ impl Aws {
         };
         let answer = tokio::time::timeout(CALL_TIMEOUT, answer).await;
         let (status, body) = answer
-            .with_context(|| format!("{target} at {} timed out", self.endpoint))?
-            .with_context(|| format!("{target} at {}", self.endpoint))?;
+            .with_context(|| format!("{operation} at {} timed out", self.endpoint))?
+            .with_context(|| format!("{operation} at {}", self.endpoint))?;
         if !status.is_success() {
             bail!(
-                "{target} returned {status}: {}",
+                "{operation} returned {status}: {}",
                 String::from_utf8_lossy(&body)
             );
         }
-        if body.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&body).with_context(|| format!("parsing the response to {target}"))
+        Ok(body)
     }
 }
 

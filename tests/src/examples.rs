@@ -15,12 +15,15 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 
 const BODIES: [&str; 3] = ["one", "two", "three"];
 
-/// Copies an example into a directory of its own.
+/// Copies the files of an example into a directory of its own, without its subdirectories.
 pub fn copy(name: &str) -> anyhow::Result<TempDir> {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../config/examples");
     let dir = TempDir::new(name);
     for entry in std::fs::read_dir(Path::new(examples).join(name))? {
         let file = entry?.path();
+        if file.is_dir() {
+            continue;
+        }
         let name = file.file_name().context("a file has a name")?;
         std::fs::copy(&file, dir.path().join(name))?;
     }

@@ -73,6 +73,16 @@ impl Servers {
         self.text("event_ruler")
     }
 
+    /// The target directory of `config/examples/rust`.
+    pub fn rust_example(&self) -> &str {
+        self.text("rust_example")
+    }
+
+    /// The program of `config/examples/go`.
+    pub fn go_example(&self) -> &str {
+        self.text("go_example")
+    }
+
     /// Starts a server for this test, with additional arguments.
     pub async fn start_own(&self, name: &str, more: &[&str]) -> anyhow::Result<OwnServer> {
         let mut command = self.running["commands"][name].clone();

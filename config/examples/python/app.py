@@ -1,3 +1,3 @@
 def handler(event, context):
     for record in event["Records"]:
-        print("got", record["body"])
+        print("got", record.get("body") or record["eventSource"])

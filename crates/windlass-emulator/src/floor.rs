@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST};
+use http::request::Builder;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -99,14 +100,14 @@ impl Floor {
 }
 
 /// A connection for one request at a time.
-struct Connection {
+pub(crate) struct Connection {
     authority: String,
     sender: SendRequest<Full<Bytes>>,
     _driver: JoinSet<()>,
 }
 
 impl Connection {
-    async fn open(authority: &str) -> Result<Self> {
+    pub(crate) async fn open(authority: &str) -> Result<Self> {
         let context = || format!("connecting to {authority}");
         let socket = TcpStream::connect(authority).await.with_context(context)?;
         socket.set_nodelay(true).with_context(context)?;
@@ -123,12 +124,26 @@ impl Connection {
         })
     }
 
-    async fn post(&mut self, path: &str, body: Bytes) -> Result<Response<Incoming>> {
-        let context = || format!("posting to {path}");
+    pub(crate) async fn post(&mut self, path: &str, body: Bytes) -> Result<Response<Incoming>> {
         let request = Request::post(path)
-            .header(HOST, &self.authority)
             .header(CONTENT_TYPE, "application/x-amz-json-1.1")
-            .header("x-amz-target", "Kinesis_20131202.GetRecords")
+            .header("x-amz-target", "Kinesis_20131202.GetRecords");
+        self.send(path, request, body).await
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Result<Response<Incoming>> {
+        self.send(path, Request::get(path), Bytes::new()).await
+    }
+
+    async fn send(
+        &mut self,
+        path: &str,
+        request: Builder,
+        body: Bytes,
+    ) -> Result<Response<Incoming>> {
+        let context = || format!("a request to {path}");
+        let request = request
+            .header(HOST, &self.authority)
             .body(Full::new(body))
             .with_context(context)?;
         self.sender.ready().await.with_context(context)?;
@@ -138,7 +153,7 @@ impl Connection {
             .await
             .with_context(context)?;
         let status = response.status();
-        ensure!(status.is_success(), "POST {path} returned {status}");
+        ensure!(status.is_success(), "{path} returned {status}");
         Ok(response)
     }
 }

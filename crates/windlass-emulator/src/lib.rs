@@ -17,7 +17,9 @@ mod server;
 mod shard_iterator;
 mod sqs;
 
-pub use bench::{BenchCounts, BenchLoad, BenchSource, PAGE_PREFIX, RECORD_LENGTH_HEADER};
+pub use bench::{
+    BenchCounts, BenchLoad, BenchSource, PAGE_PREFIX, RECORD_LENGTH_HEADER, RECORD_MARKER,
+};
 pub use dynamodb::DynamoDb;
 pub use faults::{Fault, Faults};
 pub use kinesis::{Kinesis, PutResult};

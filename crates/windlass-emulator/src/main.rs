@@ -1,6 +1,7 @@
 //! The programs of a benchmark: its source with the function, and the floor.
 
 mod floor;
+mod runtime;
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use http::Uri;
 use tokio::runtime::Builder;
 use windlass_emulator::{BenchLoad, BenchSource};
 
-use floor::Floor;
+use floor::{Connection, Floor};
 
 #[derive(Parser)]
 #[command(version, about = "Runs the source or the floor of a benchmark")]
@@ -53,6 +54,12 @@ enum Command {
         #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(..=60_000))]
         read_interval: u64,
     },
+    /// Be the function of a benchmark as a local process: count the records of each event, and answer
+    Function {
+        /// URL of the bench source, which adds the counts up
+        #[arg(long, value_name = "URL")]
+        source: Uri,
+    },
 }
 
 fn main() -> Result<()> {
@@ -89,20 +96,30 @@ async fn run(command: Command) -> Result<()> {
             batch_size,
             read_interval,
         } => {
-            let authority = source
-                .authority()
-                .filter(|_| source.scheme_str() == Some("http"));
-            let authority = authority
-                .with_context(|| format!("{source} does not have the form http://HOST:PORT"))?;
             let floor = Floor {
-                authority: authority.to_string(),
+                authority: authority_of(&source)?,
                 shards,
                 batch_size: batch_size as usize,
                 read_interval: Duration::from_millis(read_interval),
             };
             floor.run().await
         }
+        Command::Function { source } => {
+            let api = std::env::var("AWS_LAMBDA_RUNTIME_API");
+            let api = api.context("AWS_LAMBDA_RUNTIME_API is not set; windlass sets it")?;
+            let source = Connection::open(&authority_of(&source)?).await?;
+            runtime::run(Connection::open(&api).await?, source).await
+        }
     }
+}
+
+fn authority_of(source: &Uri) -> Result<String> {
+    let authority = source
+        .authority()
+        .filter(|_| source.scheme_str() == Some("http"));
+    let authority =
+        authority.with_context(|| format!("{source} does not have the form http://HOST:PORT"))?;
+    Ok(authority.to_string())
 }
 
 fn print_address(addr: SocketAddr) -> Result<()> {

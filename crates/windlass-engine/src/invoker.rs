@@ -10,7 +10,7 @@ use windlass_core::time::Timestamp;
 use crate::clock::Clock;
 use crate::histogram::InvocationMetrics;
 use crate::memory::Backpressure;
-use crate::ports::{Invocation, Target};
+use crate::ports::{Invocation, ShardOrigin, Target};
 use crate::slots::{NextSlot, Slot, SlotAccount};
 use crate::status::{Counts, StatusBoard};
 
@@ -42,6 +42,7 @@ impl Invoker {
         attempt: u32,
         n_records: usize,
         newest: Timestamp,
+        origin: Option<ShardOrigin>,
         event: impl FnOnce() -> Event,
     ) -> Outcome {
         let sent = self.clock.now();
@@ -55,6 +56,7 @@ impl Invoker {
                 mapping,
                 attempt,
                 max_item_failures: self.reports_item_failures.then_some(n_records),
+                origin,
             })
             .await;
         drop(slot);

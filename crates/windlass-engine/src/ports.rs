@@ -13,7 +13,7 @@ use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::event::Event;
 use windlass_core::failure::FailureRecord;
 use windlass_core::function::FunctionName;
-use windlass_core::ids::{ReceiptHandle, ShardId};
+use windlass_core::ids::{ReceiptHandle, SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, StreamSource};
 use windlass_core::message::Message;
@@ -120,6 +120,19 @@ pub struct Invocation {
     /// How many items the batch has, if the response is to be read for those that failed; otherwise
     /// it is discarded.
     pub max_item_failures: Option<usize>,
+    /// `None` for a queue.
+    pub origin: Option<ShardOrigin>,
+}
+
+/// Where the records of an invocation come from. A function that writes to a transactional store can
+/// refuse what a daemon sends after it has lost its lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardOrigin {
+    pub shard: ShardId,
+    /// Of the lease.
+    pub epoch: u64,
+    /// Of the first record.
+    pub sequence_number: SequenceNumber,
 }
 
 /// Invokes one function.

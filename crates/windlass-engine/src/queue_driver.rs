@@ -337,7 +337,7 @@ impl QueueIo {
         let event = || Event::of_messages(batch.messages.iter().map(|it| &it.event));
         let outcome = self
             .invoker
-            .invoke(slot, batch.attempt, n_messages, newest, event);
+            .invoke(slot, batch.attempt, n_messages, newest, None, event);
         let outcome = outcome.await;
         Completion::Other(QueueInput::Invoked {
             batch: batch.id,

@@ -24,7 +24,7 @@ use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{PageMemory, ReadGrant};
-use crate::ports::{CheckpointSave, Destination, Failure, StreamReader};
+use crate::ports::{CheckpointSave, Destination, Failure, ShardOrigin, StreamReader};
 use crate::slots::{NextSlot, Slot};
 use crate::status::{
     SourceCall, SourceCalls, UnitHandle, UnitView, describe_gap, describe_unreadable,
@@ -248,10 +248,15 @@ impl ShardIo {
     async fn invoke(self: Arc<Self>, batch: Batch, slot: Slot) -> Completion {
         let newest = batch.records.last().expect("a batch is never empty");
         let newest = newest.approximate_arrival();
+        let origin = batch.records.first().map(|first| ShardOrigin {
+            shard: self.shard.clone(),
+            epoch: self.epoch,
+            sequence_number: first.sequence_number().into(),
+        });
         let n_records = batch.records.len();
         let event = || Event::of_records(&batch.records);
         let invoker = &self.invoker;
-        let outcome = invoker.invoke(slot, batch.attempt, n_records, newest, event);
+        let outcome = invoker.invoke(slot, batch.attempt, n_records, newest, origin, event);
         let outcome = outcome.await;
         Completion::Other(ShardInput::Invoked {
             batch: batch.id,

@@ -164,6 +164,17 @@ pub(crate) struct DemoArgs {
     /// The port of the API; 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     pub(crate) port: u16,
+    /// Invoke a function in this language, in processes that the demo starts, in place of one over
+    /// HTTP. Needs what runs it.
+    #[arg(long, value_name = "LANGUAGE")]
+    pub(crate) function: Option<DemoLanguage>,
+}
+
+/// The languages of the demo's functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum DemoLanguage {
+    /// Needs Python 3 with the package awslambdaric, and Linux.
+    Python,
 }
 
 /// Where the daemon is, and how to print.

@@ -1,5 +1,7 @@
 //! The document that a destination receives, key for key as AWS writes it, in AWS's order.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use uuid::Uuid;
 use windlass_core::arn::{Arn, StreamKind};
@@ -53,7 +55,7 @@ struct Document<'a> {
     #[serde(rename = "DDBStreamBatchInfo", skip_serializing_if = "Option::is_none")]
     dynamodb: Option<BatchInfo<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<String>,
+    payload: Option<Cow<'a, str>>,
 }
 
 #[derive(Serialize)]
@@ -104,10 +106,8 @@ impl DocumentTemplate {
             StreamKind::Kinesis => (Some(info), None),
             StreamKind::DynamoDbStreams => (None, Some(info)),
         };
-        let payload = (payload == Payload::Event).then(|| {
-            let event = Event::of_records(&record.records).to_bytes();
-            String::from_utf8_lossy(&event).into_owned()
-        });
+        let event = || Event::of_records(&record.records).to_bytes();
+        let event = (payload == Payload::Event).then(event);
         let document = Document {
             request_context: RequestContext {
                 request_id: self.request_id(failure),
@@ -120,7 +120,7 @@ impl DocumentTemplate {
             timestamp: format_time(failure.given_up, "%Y-%m-%dT%H:%M:%S.%3fZ"),
             kinesis,
             dynamodb,
-            payload,
+            payload: event.as_deref().map(String::from_utf8_lossy),
         };
         serde_json::to_string(&document).expect("texts and numbers are valid JSON")
     }

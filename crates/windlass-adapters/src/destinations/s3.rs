@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_types::timeout::TimeoutConfig;
+use tokio::sync::Semaphore;
 use windlass_core::failure::DestinationArn;
 use windlass_engine::ports::{Destination, Failure, PortError};
 
@@ -16,11 +17,16 @@ use crate::aws::fault::port_error;
 /// escaped.
 const PUT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Objects of one mapping that are in memory at a time, each with a copy of its batch: all shards
+/// of a stream may give up batches at once.
+const MAX_CONCURRENT_PUTS: usize = 4;
+
 #[derive(Debug)]
 pub(super) struct S3Destination {
     client: aws_sdk_s3::Client,
     bucket: DestinationArn,
     template: DocumentTemplate,
+    puts: Semaphore,
 }
 
 impl S3Destination {
@@ -33,6 +39,7 @@ impl S3Destination {
             client: clients.s3.clone(),
             bucket: bucket.clone(),
             template,
+            puts: Semaphore::new(MAX_CONCURRENT_PUTS),
         }
     }
 }
@@ -40,6 +47,8 @@ impl S3Destination {
 #[async_trait]
 impl Destination for S3Destination {
     async fn deliver(&self, failure: &Failure) -> Result<(), PortError> {
+        let permit = self.puts.acquire().await;
+        let _permit = permit.expect("the semaphore is never closed");
         let document = self.template.render(failure, Payload::Event);
         let timeouts = TimeoutConfig::builder().operation_attempt_timeout(PUT_TIMEOUT);
         let config = aws_sdk_s3::config::Builder::new().timeout_config(timeouts.build());

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use serde_json::{Value, json};
 use windlass_core::arn::{Arn, StreamKind};
 use windlass_core::event::Event;
 use windlass_core::failure::{DestinationArn, FailedResponse, FailureCondition, FailureRecord};
 use windlass_core::ids::{KeyHash, ShardId};
-use windlass_core::mapping::{MappingId, StreamSettings, StreamSource};
+use windlass_core::mapping::{MappingId, RetrySettings, StreamSettings, StreamSource};
 use windlass_core::outcome::Fault;
 use windlass_core::position::Position;
 use windlass_core::record::Record;
@@ -47,6 +48,7 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
             parallelization_factor: 1,
             retries: RetrySettings::default(),
             on_failure: None,
+            retries: RetrySettings::default(),
         },
     };
     let function = Arn::parse(function).unwrap();
@@ -208,9 +210,9 @@ fn a_document_without_records_is_far_below_the_limit_of_a_message() {
     assert!(document.len() < 8 * 1024, "{} bytes", document.len());
 }
 
-fn destination(http: &str) -> (TestHttp, Arc<dyn Destination>) {
+fn destination(arn: &str) -> (TestHttp, Arc<dyn Destination>) {
     let (server, clients) = TestHttp::new();
-    let arn = DestinationArn::parse(http).unwrap();
+    let arn = DestinationArn::parse(arn).unwrap();
     let template = template(STREAM, FUNCTION);
     (server, new_destination(&clients, &arn, template))
 }
@@ -438,6 +440,24 @@ async fn errors_are_classified_and_name_the_missing_action() {
         let text = chain(&error);
         assert!(text.contains(expected), "{text}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_objects_are_in_memory_at_a_time() {
+    let (http, destination) = destination(BUCKET);
+    http.respond(b"");
+    http.delay(Duration::from_secs(1));
+    let failure = failure();
+    let deliveries = (0..10).map(|_| destination.deliver(&failure));
+    let mut deliveries: FuturesUnordered<_> = deliveries.collect();
+    let mut n_requests = Vec::new();
+    while let Some(delivered) = deliveries.next().await {
+        delivered.unwrap();
+        n_requests.push(http.requests().len());
+    }
+    n_requests.retain(|it| *it != 0);
+    assert_eq!(n_requests[0], 4, "{n_requests:?}");
+    assert_eq!(n_requests.iter().sum::<usize>(), 10);
 }
 
 #[tokio::test]

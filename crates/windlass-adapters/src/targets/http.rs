@@ -13,6 +13,7 @@ use tokio::time::Sleep;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_engine::ports::{BoxError, Invocation, Target};
 
+use super::invocation_facts::facts;
 use super::pool::{Connection, EventBody, Pool};
 use super::response::{function_error, no_response, not_invoked, outcome_of_body, outcome_of_head};
 use super::response_body::{ResponseBody, TooLarge};
@@ -176,7 +177,6 @@ impl HttpTarget {
             let value = HeaderValue::from_str(&value).expect("the value is ASCII");
             headers.insert(HeaderName::from_static(name), value);
         };
-        set("x-windlass-attempt", invocation.attempt.to_string());
         // Neither may be zero: https://www.w3.org/TR/trace-context/#traceparent-header
         let (trace, span) = (fastrand::u128(1..), fastrand::u64(1..));
         set("traceparent", format!("00-{trace:032x}-{span:016x}-00"));
@@ -189,8 +189,11 @@ impl HttpTarget {
             let signature = hex(&mac.finalize().into_bytes());
             set("x-windlass-signature", format!("sha256={signature}"));
         }
-        if let Ok(mapping) = HeaderValue::from_str(invocation.mapping.as_str()) {
-            headers.insert(HeaderName::from_static("x-windlass-mapping"), mapping);
+        for (name, value) in facts(invocation) {
+            // Sources assign some of them, and AWS assigns nothing that HTTP cannot carry.
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
         }
         request
     }

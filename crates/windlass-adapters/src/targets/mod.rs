@@ -1,6 +1,7 @@
 //! Functions: how they are configured and invoked.
 
 mod http;
+mod invocation_facts;
 mod lambda;
 mod own_timeout;
 mod pool;

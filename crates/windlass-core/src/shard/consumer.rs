@@ -328,6 +328,7 @@ impl ShardConsumer {
 
     fn advance_lanes(&mut self, now: Timestamp) {
         self.expire_records(now);
+        self.lanes.give_up_too_large(now);
         while let Some((delivery, failure)) = self.lanes.deliver(&mut self.batch_ids, now) {
             self.command(ShardCommand::Deliver { delivery, failure });
         }

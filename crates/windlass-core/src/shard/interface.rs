@@ -116,7 +116,7 @@ pub enum Report {
     /// Records of a page that no filter matches, or that arrived before the mapping's starting
     /// position.
     FilteredOut { n_records: usize },
-    /// A record that alone exceeds the payload limit was dropped.
+    /// A record that alone exceeds the payload limit was dropped: there is no destination.
     RecordTooLarge {
         sequence_number: SequenceNumber,
         /// Length of its event.

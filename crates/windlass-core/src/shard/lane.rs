@@ -251,6 +251,25 @@ impl Lane {
         Some(self.give_up(given_up, window_start, now))
     }
 
+    /// Gives up the next record if it alone exceeds the payload limit. Without a destination there is
+    /// none in the lane.
+    pub(super) fn give_up_too_large(&mut self, now: Timestamp) {
+        let State::Filling { window_start } = self.state else {
+            return;
+        };
+        if !self.has_destination {
+            return;
+        }
+        let limits = self.limits;
+        let is_too_large = |next: &mut Queued| !limits.fits_alone(next.record.event_len());
+        let next = self.queue.pop_front_if(is_too_large);
+        if let Some(Queued { ticket, record }) = next {
+            self.forget_ages(ticket);
+            let run = Run::of_too_large(record, ticket);
+            self.give_up(vec![run], window_start, now);
+        }
+    }
+
     /// When the next record is too old, by the clock of the source.
     pub(super) fn expiry(&self) -> Option<Timestamp> {
         let age = self.retries.maximum_record_age?;
@@ -385,6 +404,12 @@ impl Lane {
         self.queue.push_back(Queued { ticket, record });
     }
 
+    /// Records up to this one have left the queue.
+    fn forget_ages(&mut self, last: Ticket) {
+        let has_left = |first: &mut (Ticket, Timestamp)| first.0 <= last;
+        while self.oldest.pop_front_if(has_left).is_some() {}
+    }
+
     fn take_batch(&mut self, n_records: usize, now: Timestamp) -> Piece {
         let mut tickets = Vec::with_capacity(n_records);
         let mut records = Vec::with_capacity(n_records);
@@ -397,8 +422,9 @@ impl Lane {
             tickets.push(ticket);
             records.push(record);
         }
-        let is_taken = |first: &mut (Ticket, Timestamp)| Some(first.0) <= self.last_batched;
-        while self.oldest.pop_front_if(is_taken).is_some() {}
+        if let Some(last) = self.last_batched {
+            self.forget_ages(last);
+        }
         let have_maximum_age = self.retries.maximum_record_age.is_some();
         let piece = Piece::new(records.into(), tickets, have_maximum_age, now);
         assert!(

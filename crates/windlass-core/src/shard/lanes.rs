@@ -106,6 +106,13 @@ impl Lanes {
         expired.collect()
     }
 
+    /// Gives up the next record of each lane if it alone exceeds the payload limit.
+    pub(super) fn give_up_too_large(&mut self, now: Timestamp) {
+        for lane in &mut self.lanes {
+            lane.give_up_too_large(now);
+        }
+    }
+
     /// When the next record is too old, by the clock of the source.
     pub(super) fn expiry(&self) -> Option<Timestamp> {
         self.lanes.iter().filter_map(Lane::expiry).min()

@@ -6,9 +6,9 @@
 //!                                 └──────────skip──────────┘
 //! ```
 //!
-//! A record only moves to the right. It is *resolved* once it is processed, filtered out, skipped or
-//! dropped. The checkpoint is the low watermark, the end of the unbroken run of resolved records, with
-//! marks for those that are resolved after it.
+//! A record only moves to the right. It is *resolved* once it is processed, filtered out, skipped,
+//! dropped, or delivered to a destination. The checkpoint is the low watermark, the end of the
+//! unbroken run of resolved records, with marks for those that are resolved after it.
 //! Each part is a state machine in its own file. The consumer connects them and is the only one to
 //! issue commands. How to call it: [crate documentation](crate#how-to-call-a-consumer).
 //!

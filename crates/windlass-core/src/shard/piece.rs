@@ -181,6 +181,23 @@ fn response(outcome: &Outcome) -> Option<&Response> {
     }
 }
 
+impl Run {
+    /// A record that alone exceeds the payload limit, so that it is never invoked.
+    pub(super) fn of_too_large(record: Record, ticket: Ticket) -> Self {
+        Self {
+            bytes: record.event_len(),
+            failure: FailureRecord {
+                condition: FailureCondition::RecordTooLarge,
+                records: [record].into(),
+                approximate_invoke_count: 1,
+                request_id: None,
+                response: None,
+            },
+            tickets: vec![ticket],
+        }
+    }
+}
+
 impl Runs {
     /// `n_attempts` were made with the records.
     pub(super) const fn new(

@@ -2,7 +2,8 @@
 //!
 //! The program is controlled over HTTP: `POST /bench/release?records=N` makes records available,
 //! `GET /bench/status` returns how many were read and delivered. `/function` is the function, and
-//! `/hang` is one that never responds.
+//! `/hang` is one that never responds. A function elsewhere counts its records by
+//! `POST /bench/deliver?records=N`.
 
 mod pace;
 mod page;
@@ -31,7 +32,7 @@ pub use stream::{BenchCounts, BenchLoad};
 pub const RECORD_LENGTH_HEADER: &str = "x-bench-record-length";
 
 /// Occurs once in each record of an event, and never in base64 data.
-const RECORD_MARKER: &[u8] = b"\"eventSource\":";
+pub const RECORD_MARKER: &[u8] = b"\"eventSource\":";
 
 /// A running source and function, which stop when dropped.
 #[derive(Debug)]
@@ -97,7 +98,12 @@ async fn handle(stream: Arc<Stream>, request: Request<Incoming>) -> HttpResult {
             drop(read_body(request.into_body()).await);
             std::future::pending().await
         }
-        (&Method::POST, "/bench/release") => release(&stream, request.uri().query()),
+        (&Method::POST, "/bench/release") => {
+            with_records(request.uri().query(), |records| stream.release(records))
+        }
+        (&Method::POST, "/bench/deliver") => {
+            with_records(request.uri().query(), |records| stream.deliver(records))
+        }
         (&Method::GET, "/bench/status") => {
             let BenchCounts {
                 read,
@@ -119,13 +125,13 @@ async fn handle(stream: Arc<Stream>, request: Request<Incoming>) -> HttpResult {
     Ok(complete(response))
 }
 
-fn release(stream: &Stream, query: Option<&str>) -> Response {
+fn with_records(query: Option<&str>, act: impl FnOnce(u64)) -> Response {
     let records = query.and_then(|query| query.strip_prefix("records="));
     let Some(records) = records.and_then(|records| records.parse().ok()) else {
         let message = "the query must be ?records=NUMBER";
         return Response::error(400, "InvalidArgumentException", message);
     };
-    stream.release(records);
+    act(records);
     Response::json(&json!({}))
 }
 

@@ -286,6 +286,51 @@ mod tests {
     }
 
     #[test]
+    fn a_shard_shows_its_attempts_and_its_destination() {
+        let now = Timestamp::from_millis(1_000);
+        let waiting = |waiting| {
+            let view = shard::ShardView {
+                checkpoint: windlass_core::position::Position::TrimHorizon,
+                behind: None,
+                oldest: None,
+                buffered_records: 1,
+                buffered_bytes: 1,
+                in_flight_records: 0,
+                attempt: 2,
+                last_outcome: None,
+                waiting: Some(waiting),
+                gap: None,
+                next_at: Some(Timestamp::from_millis(3_000)),
+            };
+            let cause = "SendMessage to queue failed: AccessDenied".to_owned();
+            let unit = UnitStatus {
+                view: UnitView::Shard(view),
+                limit: None,
+                errors: BTreeMap::from([(SourceCall::Deliver, cause)]),
+                overdue: None,
+            };
+            waiting_for(&unit, now).unwrap()
+        };
+        let attempts = |maximum| shard::Waiting::FunctionErrors {
+            attempt: 2,
+            maximum,
+        };
+        assert_eq!(
+            waiting(attempts(Some(4))),
+            "function returns errors, attempt 2 of 4, next in 2.0 s"
+        );
+        assert_eq!(
+            waiting(attempts(None)),
+            "function returns errors, attempt 2, next in 2.0 s"
+        );
+        assert_eq!(
+            waiting(shard::Waiting::Destination(Fault::Denied)),
+            "records are given up, and the on-failure destination denies access (SendMessage to \
+             queue failed: AccessDenied), next in 2.0 s"
+        );
+    }
+
+    #[test]
     fn a_source_that_does_not_answer_is_named() {
         let mut unit = UnitStatus {
             view: UnitView::Starting { fault: None },

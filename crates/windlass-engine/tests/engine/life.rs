@@ -5,6 +5,7 @@ use std::time::Duration;
 use windlass_core::mapping::{Change, DesiredState};
 use windlass_core::outcome::Outcome;
 use windlass_core::position::Position;
+use windlass_engine::ports::ShardOrigin;
 use windlass_engine::status::LeaseCounts;
 use windlass_engine::stop::Stop;
 use windlass_testkit::fakes::Answer;
@@ -65,6 +66,7 @@ async fn a_message_is_deleted_after_success() {
     queue.send(b"{}");
     until("it is deleted", || queue.n_messages() == 0).await;
     assert_eq!(function.n_calls(), 1);
+    assert_eq!(function.calls()[0].origin, None);
     assert!(queue.dead_letters().is_empty());
 }
 
@@ -101,6 +103,16 @@ async fn an_update_continues_at_the_checkpoint() {
     let each = [0, 1, 2].map(|n| format!("{{\"Records\":[{{\"n\":{n}}}]}}"));
     assert_eq!(events, each);
     assert_eq!(daemon.store.leases_of(&id)[0].epoch, 2);
+    let origins = function.calls().into_iter().map(|call| call.origin);
+    let origin = |epoch, sequence_number: &str| {
+        Some(ShardOrigin {
+            shard: "0".into(),
+            epoch,
+            sequence_number: sequence_number.into(),
+        })
+    };
+    let expected = [origin(1, "0"), origin(2, "1"), origin(2, "2")];
+    assert_eq!(origins.collect::<Vec<_>>(), expected);
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Outcome;
-use windlass_engine::ports::{Invocation, Target};
+use windlass_engine::ports::{Invocation, ShardOrigin, Target};
 
 use super::lock;
 
@@ -26,6 +26,7 @@ pub struct Call {
     pub mapping: MappingId,
     pub event: Bytes,
     pub attempt: u32,
+    pub origin: Option<ShardOrigin>,
     pub at: Instant,
 }
 
@@ -91,6 +92,7 @@ impl Target for FakeFunction {
             mapping: invocation.mapping,
             event: invocation.event.to_bytes(),
             attempt: invocation.attempt,
+            origin: invocation.origin,
             at: Instant::now(),
         });
         self.running.fetch_add(1, Ordering::Relaxed);

@@ -170,7 +170,7 @@ fn refusal(name: &str) -> Option<&'static str> {
     }
 }
 
-/// Text, or the text of a number or boolean.
+/// Text, or a number or boolean as the file spells it.
 fn scalar(field: &Field<'_>) -> Option<String> {
     match &field.node.value {
         Value::Text(text) if text.contains('\0') => {
@@ -178,8 +178,7 @@ fn scalar(field: &Field<'_>) -> Option<String> {
             None
         }
         Value::Text(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(value) => Some(value.to_string()),
+        Value::Number(_) | Value::Bool(_) => field.node.shown(),
         Value::Null => Some(String::new()),
         Value::Unset => None,
         Value::List(_) | Value::Map(_) => {
@@ -218,7 +217,7 @@ mod tests {
         let function = "    command: [sh, -c, 'exit 3', 5]
     directory: /usr
     handler: app.handler
-    environment: {TABLE: words, COUNT: 3, ENABLED: true, EMPTY: ''}
+    environment: {TABLE: words, COUNT: 3, VERSION: 1.50, ENABLED: True, EMPTY: ''}
     inherit_environment: [TEAM_*]
     processes: {minimum: 2, maximum: 3}
     idle_timeout: 1m
@@ -235,7 +234,8 @@ mod tests {
         let pairs = [
             ("TABLE", "words"),
             ("COUNT", "3"),
-            ("ENABLED", "true"),
+            ("VERSION", "1.50"),
+            ("ENABLED", "True"),
             ("EMPTY", ""),
         ];
         let expected = ProcessFunction {

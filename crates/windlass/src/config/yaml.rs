@@ -20,6 +20,8 @@ pub(crate) struct Node {
     /// From 1.
     pub(crate) line: u32,
     pub(crate) value: Value,
+    /// A number or boolean as the file spells it: `1.50`.
+    pub(crate) spelling: Option<String>,
     /// Part of the text comes from the environment, where secrets are kept: it is never shown.
     pub(crate) is_from_variable: bool,
 }
@@ -67,6 +69,7 @@ pub(crate) fn parse(
         return Some(Node {
             line: 1,
             value: Value::Map(Vec::new()),
+            spelling: None,
             is_from_variable: false,
         });
     }
@@ -81,7 +84,12 @@ pub(crate) fn parse(
                                the line '---', or one of the documents";
                 errors.push(line_of(&second), message.to_owned());
             }
-            Some(TreeBuilder { variable, errors }.node(first, ""))
+            let builder = TreeBuilder {
+                text,
+                variable,
+                errors,
+            };
+            Some(builder.node(first, ""))
         }
         Err(error) => {
             let line = error.location().map_or(0, |location| {
@@ -142,7 +150,7 @@ impl Node {
         Some(text)
     }
 
-    /// A single value, for error messages: `"soon"`, `7`, `true`.
+    /// A single value, quoted if it is text: `"soon"`, `7`, `true`.
     pub(crate) fn shown(&self) -> Option<String> {
         match &self.value {
             Value::Text(_) if self.is_from_variable => Some(VALUE_OF_A_VARIABLE.to_owned()),
@@ -150,10 +158,16 @@ impl Node {
                 Some((end, _)) => format!("{:?}…", &text[..end]),
                 None => format!("{text:?}"),
             }),
-            Value::Bool(value) => Some(value.to_string()),
-            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(value) => Some(self.spelled(value)),
+            Value::Number(number) => Some(self.spelled(number)),
             Value::Null | Value::Unset | Value::List(_) | Value::Map(_) => None,
         }
+    }
+
+    /// A number or boolean as the file spells it.
+    fn spelled(&self, value: &impl ToString) -> String {
+        let spelling = self.spelling.clone();
+        spelling.unwrap_or_else(|| value.to_string())
     }
 
     /// Its type, for error messages.
@@ -200,6 +214,7 @@ pub(crate) fn join(path: &str, name: &str) -> String {
 
 /// Converts the library's values to nodes.
 struct TreeBuilder<'a> {
+    text: &'a str,
     variable: &'a dyn Fn(&str) -> Option<String>,
     errors: &'a Errors,
 }
@@ -207,6 +222,7 @@ struct TreeBuilder<'a> {
 impl TreeBuilder<'_> {
     fn node(&self, raw: Spanned<RawValue>, path: &str) -> Node {
         let line = line_of(&raw);
+        let spelling = self.spelling_of(&raw);
         let mut is_from_variable = false;
         let value = match raw.value {
             RawValue::Null => Value::Null,
@@ -237,8 +253,24 @@ impl TreeBuilder<'_> {
         Node {
             line,
             value,
+            spelling,
             is_from_variable,
         }
+    }
+
+    fn spelling_of(&self, raw: &Spanned<RawValue>) -> Option<String> {
+        match raw.value {
+            RawValue::Bool(_) | RawValue::Number(_) => {}
+            RawValue::Null | RawValue::Text(_) | RawValue::List(_) | RawValue::Map(_) => {
+                return None;
+            }
+        }
+        // Of an alias, that of its anchor.
+        let span = raw.defined.span();
+        let start = usize::try_from(span.byte_offset()?).ok()?;
+        let end = start.checked_add(usize::try_from(span.byte_len()?).ok()?)?;
+        let spelling = self.text.get(start..end)?.trim();
+        Some(spelling.to_owned()).filter(|it| !it.is_empty())
     }
 
     /// The first of duplicate keys wins.
@@ -429,6 +461,36 @@ mod tests {
         };
         assert_eq!(entries[1].0.line, 2);
         assert_eq!(entries[0].1.value, Value::Number(1.into()));
+    }
+
+    #[test]
+    fn numbers_and_booleans_keep_their_spelling() {
+        let text = "# ✓\n---\n- 1.50\n- &id 007  # comment\n- True\n- *id\n- {é: 1e3, b: \
+                    +4}\n- '5.0'\n- 123456789012345678901234567890\n";
+        let (node, errors) = parse_all(text);
+        assert_eq!(errors, []);
+        let Value::List(items) = node.unwrap().value else {
+            panic!("the file is a list")
+        };
+        let spellings: Vec<_> = items.iter().map(|it| it.spelling.as_deref()).collect();
+        let expected = [
+            Some("1.50"),
+            Some("007"),
+            Some("True"),
+            Some("007"),
+            None,
+            None,
+            Some("123456789012345678901234567890"),
+        ];
+        assert_eq!(spellings, expected);
+        let Value::Map(entries) = &items[4].value else {
+            panic!("it is a map")
+        };
+        let spellings: Vec<_> = entries
+            .iter()
+            .map(|(_, it)| it.spelling.as_deref())
+            .collect();
+        assert_eq!(spellings, [Some("1e3"), Some("+4")]);
     }
 
     #[test]

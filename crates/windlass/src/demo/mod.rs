@@ -9,22 +9,26 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use windlass_emulator::{Emulator, Summary};
 
 use crate::app::App;
-use crate::cli::{DemoArgs, LogFormat};
+use crate::cli::{DemoArgs, DemoLanguage, LogFormat};
 use crate::client::Client;
 use crate::config::{Config, Environment};
 use crate::serve::Signals;
 use crate::telemetry::Log;
 use crate::{output, print_config_errors, telemetry};
 
+mod function;
 mod progress;
 mod records;
 
 use progress::{Progress, Snapshot};
+
+/// Name of the function.
+const FUNCTION: &str = "hello";
 
 const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -50,14 +54,20 @@ async fn demo(args: &DemoArgs, log: &Log) -> anyhow::Result<ExitCode> {
     let emulator = Emulator::start(([127, 0, 0, 1], 0).into()).await;
     let emulator = emulator.context("starting the emulator")?;
     let directory = TempDir::new()?;
-    let config = build_config(&emulator, directory.path(), args.port)?;
+    let function = match args.function {
+        None => json!({"url": emulator.function_url(FUNCTION)}),
+        Some(DemoLanguage::Python) => {
+            function::python(directory.path(), &emulator.function_url(FUNCTION))?
+        }
+    };
+    let config = build_config(&emulator, directory.path(), args.port, &function)?;
     let running = App::build(config, false, log).await?.spawn().await?;
     let api = format!("http://{}", running.address());
     let client = Client::new(&api);
-    print_introduction(&emulator, &api)?;
+    print_introduction(&emulator, &api, args.function)?;
     for (source, starting_position) in records::create_sources(&emulator)? {
         let mapping = json!({
-            "FunctionName": "hello",
+            "FunctionName": FUNCTION,
             "EventSourceArn": source,
             "StartingPosition": starting_position,
         });
@@ -125,10 +135,18 @@ async fn run_until_delivered(
     Ok(interrupted)
 }
 
-fn print_introduction(emulator: &Emulator, api: &str) -> anyhow::Result<()> {
+fn print_introduction(
+    emulator: &Emulator,
+    api: &str,
+    language: Option<DemoLanguage>,
+) -> anyhow::Result<()> {
+    let function = match language {
+        None => "a function over HTTP",
+        Some(DemoLanguage::Python) => "a function in Python, in processes that it starts",
+    };
     output::print(&format!(
         "windlass reads a Kinesis stream, a DynamoDB stream and an SQS queue at {}\n\
-         and invokes a function over HTTP; its API is at {api}\n",
+         and invokes {function}; its API is at {api}\n",
         emulator.endpoint()
     ))
 }
@@ -160,7 +178,12 @@ fn print_summary(summary: &Summary) -> anyhow::Result<()> {
 }
 
 /// The configuration of an ordinary daemon whose endpoints are the emulator.
-fn build_config(emulator: &Emulator, directory: &Path, port: u16) -> anyhow::Result<Config> {
+fn build_config(
+    emulator: &Emulator,
+    directory: &Path,
+    port: u16,
+    function: &Value,
+) -> anyhow::Result<Config> {
     let endpoint = emulator.endpoint();
     let text = json!({
         "listen": format!("127.0.0.1:{port}"),
@@ -169,15 +192,17 @@ fn build_config(emulator: &Emulator, directory: &Path, port: u16) -> anyhow::Res
         "account_id": "000000000000",
         "aws": {"endpoints": {"kinesis": endpoint, "dynamodb_streams": endpoint, "sqs": endpoint}},
         "sqs": {"wait_time": "1s"},
-        "functions": {"hello": {"url": emulator.function_url("hello")}},
+        "functions": {FUNCTION: function},
     });
-    // JSON is YAML.
-    let nothing = Environment {
-        variable: &|_| None,
+    // Where programs are found; nothing else of the environment matters.
+    let path = std::env::var("PATH").ok();
+    let env = Environment {
+        variable: &|name| path.clone().filter(|_| name == "PATH"),
         region_of_profile: &|| None,
         directory: None,
     };
-    let config = Config::parse(&text.to_string(), nothing);
+    // JSON is YAML.
+    let config = Config::parse(&text.to_string(), env);
     let mut config = config.map_err(|problems| {
         let problems: Vec<_> = problems.into_iter().map(|it| it.message).collect();
         anyhow::anyhow!(

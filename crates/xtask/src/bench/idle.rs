@@ -91,6 +91,7 @@ fn load(mappings: u32, shards: u32, read_delay: Duration) -> Load {
         mappings,
         function: Function::Answers,
         read_delay,
+        logs_invocations: false,
     }
 }
 

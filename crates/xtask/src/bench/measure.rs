@@ -127,7 +127,12 @@ pub(super) fn hanging(launcher: &Launcher<'_>, load: &Load) -> Result<Hanging> {
 }
 
 /// Releases records and waits until `expected` records have been delivered in total.
-fn deliver(program: &mut Program, source: &Source, records: u64, expected: u64) -> Result<()> {
+pub(super) fn deliver(
+    program: &mut Program,
+    source: &Source,
+    records: u64,
+    expected: u64,
+) -> Result<()> {
     source.release(records)?;
     let mut progress = (0, Instant::now());
     loop {

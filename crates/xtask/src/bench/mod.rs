@@ -8,6 +8,7 @@
 mod filter;
 mod idle;
 mod measure;
+mod process;
 mod programs;
 mod report;
 
@@ -46,6 +47,8 @@ pub(crate) struct Options {
 enum Part {
     /// Measure filters, compared with a plain walk over the structure of the same JSON
     Filter(filter::Options),
+    /// Measure functions as local processes, compared with the same function over HTTP
+    Process(process::Options),
     /// Measure idle mappings of one shard each, compared with one mapping of as many shards
     Mappings(idle::Options),
     /// Measure idle shards of one stream whose responses take 20 ms
@@ -92,6 +95,7 @@ const HANGING_MAPPINGS: u32 = 8;
 pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.part {
         Some(Part::Filter(options)) => return filter::run(options),
+        Some(Part::Process(options)) => return process::run(options),
         Some(Part::Mappings(options)) => return idle::mappings(options),
         Some(Part::Shards(options)) => return idle::shards(options),
         None => {}
@@ -111,6 +115,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.smoke {
         filter::smoke()?;
         idle::smoke(&launcher)?;
+        process::smoke(&launcher)?;
     }
     let figures = Report {
         records: plan.records,
@@ -171,6 +176,7 @@ fn pipeline(launcher: &Launcher<'_>, plan: &Plan, record_bytes: u32) -> Result<P
         mappings: 1,
         function: Function::Answers,
         read_delay: Duration::ZERO,
+        logs_invocations: false,
     };
     let cost_of = |client| measure::cost(launcher, client, &load, plan.records);
     let mut rounds = Vec::new();
@@ -212,6 +218,7 @@ fn idle(launcher: &Launcher<'_>, shards: u32) -> Result<Idle> {
         mappings: 1,
         function: Function::Answers,
         read_delay: Duration::ZERO,
+        logs_invocations: false,
     };
     measure::idle(launcher, &load)
 }
@@ -225,6 +232,7 @@ fn hanging(launcher: &Launcher<'_>) -> Result<Hanging> {
         mappings: HANGING_MAPPINGS,
         function: Function::Hangs,
         read_delay: Duration::ZERO,
+        logs_invocations: false,
     };
     measure::hanging(launcher, &load)
 }

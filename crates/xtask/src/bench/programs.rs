@@ -24,6 +24,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// and shard.
 const READ_INTERVAL: Duration = Duration::from_millis(200);
 
+/// The part of the daemon's log with the duration of each invocation.
+const INVOCATION_LOG: &str = "windlass_engine::invoker=debug";
+
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/bench";
 
 pub(super) struct Launcher<'a> {
@@ -52,12 +55,16 @@ pub(super) struct Load {
     pub(super) function: Function,
     /// How long each read of a shard takes.
     pub(super) read_delay: Duration,
+    /// Whether the log of the daemon has the duration of each invocation.
+    pub(super) logs_invocations: bool,
 }
 
 /// How a function responds to a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Function {
     Answers,
+    /// The same, as local processes: one for each shard.
+    Process,
     /// Accepts the request and never responds.
     Hangs,
 }
@@ -141,12 +148,15 @@ impl Launcher<'_> {
             fs::remove_dir_all(&store).with_context(|| format!("removing {}", store.display()))?;
         }
         let file = self.work_dir.join("windlass.yaml");
-        fs::write(&file, configuration(load, source, &store, port))
-            .with_context(|| format!("writing {}", file.display()))?;
+        let text = configuration(load, source, &store, port, self.programs_dir);
+        fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
         let mut command = program(self.programs_dir.join("windlass"));
         command.args(["serve", "--config"]).arg(file);
         command.env("AWS_ACCESS_KEY_ID", "bench");
         command.env("AWS_SECRET_ACCESS_KEY", "bench");
+        if load.logs_invocations {
+            command.env("RUST_LOG", INVOCATION_LOG);
+        }
         // As in deploy/.
         command.env("MIMALLOC_PURGE_DELAY", "10000");
         Ok(command)
@@ -226,6 +236,13 @@ impl Program {
         Ok(())
     }
 
+    /// How long each invocation of the log took.
+    pub(super) fn invocation_times(&self) -> Result<Vec<Duration>> {
+        let log = &self.log;
+        let text = fs::read_to_string(log).with_context(|| format!("reading {}", log.display()))?;
+        Ok(text.lines().filter_map(invocation_time_in).collect())
+    }
+
     pub(super) fn end_of_log(&self) -> String {
         format!("{}:\n{}", self.log.display(), last_lines(&self.log, 15))
     }
@@ -261,11 +278,26 @@ impl Drop for Program {
     }
 }
 
-fn configuration(load: &Load, source: &Source, store: &Path, port: u16) -> String {
+fn configuration(
+    load: &Load,
+    source: &Source,
+    store: &Path,
+    port: u16,
+    programs_dir: &Path,
+) -> String {
     let endpoint = source.endpoint();
-    let path = match load.function {
-        Function::Answers => "function",
-        Function::Hangs => "hang",
+    let url = |path: &str| format!("{{url: \"{endpoint}/{path}\", timeout: 15m}}");
+    let function = match load.function {
+        Function::Answers => url("function"),
+        Function::Hangs => url("hang"),
+        Function::Process => {
+            let program = programs_dir.join("windlass-emulator");
+            let (program, shards) = (program.display(), load.shards);
+            format!(
+                "{{command: [\"{program}\", function, --source, \"{endpoint}\"], \
+                 processes: {{minimum: {shards}, maximum: {shards}}}}}"
+            )
+        }
     };
     let (store, batch_size) = (store.display(), load.batch_size);
     let mut text = format!(
@@ -275,10 +307,7 @@ fn configuration(load: &Load, source: &Source, store: &Path, port: u16) -> Strin
          functions:\n"
     );
     for number in 0..load.mappings {
-        let url = format!("{endpoint}/{path}");
-        text.push_str(&format!(
-            "  bench{number}: {{url: \"{url}\", timeout: 15m}}\n"
-        ));
+        text.push_str(&format!("  bench{number}: {function}\n"));
     }
     text.push_str("mappings:\n");
     for number in 0..load.mappings {
@@ -293,6 +322,22 @@ fn configuration(load: &Load, source: &Source, store: &Path, port: u16) -> Strin
 fn metric_in(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.split_once(' '));
     lines.find(|(it, _)| *it == name)?.1.trim().parse().ok()
+}
+
+/// `… invoked … took=1.5ms …`
+fn invocation_time_in(line: &str) -> Option<Duration> {
+    let (_, rest) = line.split_once(" took=")?;
+    let text = rest.split(' ').next()?;
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit {
+        "ns" => 1e-9,
+        "µs" => 1e-6,
+        "ms" => 1e-3,
+        "s" => 1.0,
+        _ => return None,
+    };
+    Some(Duration::from_secs_f64(number.parse::<f64>().ok()? * unit))
 }
 
 fn parse_status(body: &str) -> Result<SourceStatus> {
@@ -319,5 +364,21 @@ mod tests {
         let text = "# HELP a b\n# TYPE a gauge\na_b 1\na{c=\"d\"} 2\na 35\n";
         assert_eq!(metric_in(text, "a"), Some(35));
         assert_eq!(metric_in(text, "c"), None);
+    }
+
+    #[test]
+    fn times_are_read_in_every_unit() {
+        for (line, expected) in [
+            (
+                "DEBUG invoked n_records=1 took=1.5ms outcome=Success",
+                Some(1_500),
+            ),
+            ("DEBUG invoked took=250µs", Some(250)),
+            ("DEBUG invoked took=2s", Some(2_000_000)),
+            ("DEBUG invoked", None),
+        ] {
+            let time = invocation_time_in(line).map(|it| it.as_micros());
+            assert_eq!(time, expected, "{line}");
+        }
     }
 }

@@ -129,7 +129,7 @@ impl Round {
 }
 
 impl Cost {
-    fn us_per_record(&self) -> f64 {
+    pub(super) fn us_per_record(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.records as f64
     }
 
@@ -146,7 +146,7 @@ impl Cost {
     }
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
+pub(super) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
     match figures.len() {

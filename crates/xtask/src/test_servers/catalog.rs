@@ -95,6 +95,16 @@ pub(super) fn event_ruler(dir: &Path) -> PathBuf {
     Package::EventRuler.dir(dir)
 }
 
+/// The target directory of `config/examples/rust`.
+pub(super) fn rust_example(dir: &Path) -> PathBuf {
+    Package::RustExample.dir(dir)
+}
+
+/// The program of `config/examples/go`.
+pub(super) fn go_example(dir: &Path) -> PathBuf {
+    Package::GoExample.dir(dir).join("hello")
+}
+
 /// The preloaded library that restricts a server to loopback, `tests/servers/loopback.c`.
 pub(super) fn loopback(dir: &Path) -> PathBuf {
     Package::Loopback.dir(dir).join("loopback.so")

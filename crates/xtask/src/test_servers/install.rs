@@ -23,15 +23,19 @@ pub(super) enum Package {
     Ferrokinesis,
     EventRuler,
     Loopback,
+    RustExample,
+    GoExample,
 }
 
-const PACKAGES: [Package; 6] = [
+const PACKAGES: [Package; 8] = [
     Package::Elasticmq,
     Package::Npm,
     Package::Python,
     Package::Ferrokinesis,
     Package::EventRuler,
     Package::Loopback,
+    Package::RustExample,
+    Package::GoExample,
 ];
 
 const FERROKINESIS: &str = "0.7.0";
@@ -82,6 +86,8 @@ impl Package {
             Package::Ferrokinesis => "ferrokinesis",
             Package::EventRuler => "event-ruler",
             Package::Loopback => "loopback",
+            Package::RustExample => "rust-example",
+            Package::GoExample => "go-example",
         }
     }
 
@@ -96,8 +102,11 @@ impl Package {
                 ("node", "apt-get install nodejs"),
                 ("npm", "apt-get install npm"),
             ],
-            Package::Python => &[("python3", "apt-get install python3 python3-venv")],
-            Package::Ferrokinesis => &[("cargo", "apt-get install rustup")],
+            // The toolchain of Go comes from PyPI.
+            Package::Python | Package::GoExample => {
+                &[("python3", "apt-get install python3 python3-venv")]
+            }
+            Package::Ferrokinesis | Package::RustExample => &[("cargo", "apt-get install rustup")],
             Package::EventRuler => &[
                 ("mvn", "apt-get install maven"),
                 ("javac", "apt-get install openjdk-17-jdk-headless"),
@@ -124,6 +133,17 @@ impl Package {
             Package::Ferrokinesis => return Ok(format!("ferrokinesis {FERROKINESIS}\n")),
             Package::EventRuler => &["event-ruler.pom.xml", "EventRuler.java"],
             Package::Loopback => &["loopback.c"],
+            Package::RustExample => &[
+                "../../config/examples/rust/Cargo.toml",
+                "../../config/examples/rust/Cargo.lock",
+                "../../config/examples/rust/src/main.rs",
+            ],
+            Package::GoExample => &[
+                "go-requirements.txt",
+                "../../config/examples/go/go.mod",
+                "../../config/examples/go/go.sum",
+                "../../config/examples/go/main.go",
+            ],
         };
         let mut pinned = String::new();
         for file in files {
@@ -175,11 +195,7 @@ impl Package {
                 vec![npm]
             }
             Package::Python => {
-                let mut create = program("python3");
-                create.args(["-m", "venv"]).arg(package_dir);
-                let mut pip = program(package_dir.join("bin/python"));
-                pip.args(["-m", "pip", "install", "--no-input", "--requirement"]);
-                pip.arg(source("requirements.txt"));
+                let [create, pip] = python(package_dir, "requirements.txt");
                 vec![create, pip]
             }
             Package::Ferrokinesis => vec![ferrokinesis(package_dir)],
@@ -198,6 +214,11 @@ impl Package {
                 compile.arg(package_dir.join("loopback.so"));
                 compile.arg(source("loopback.c")).arg("-ldl");
                 vec![compile]
+            }
+            Package::RustExample => vec![rust_example(package_dir)],
+            Package::GoExample => {
+                let [create, pip] = python(package_dir, "go-requirements.txt");
+                vec![create, pip, go_example(package_dir)]
             }
         })
     }
@@ -224,6 +245,41 @@ fn ferrokinesis(package_dir: &Path) -> Command {
     command.args(["install", "ferrokinesis", "--locked", "--version"]);
     command.arg(FERROKINESIS).arg("--root").arg(package_dir);
     command.env_remove("CARGO_TARGET_DIR");
+    command
+}
+
+/// A virtual environment with the packages of a file.
+fn python(package_dir: &Path, requirements: &str) -> [Command; 2] {
+    let mut create = program("python3");
+    create.args(["-m", "venv"]).arg(package_dir);
+    let mut pip = program(package_dir.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--no-input", "--requirement"]);
+    pip.arg(source(requirements));
+    [create, pip]
+}
+
+/// As a user builds it, into a target directory of its own.
+fn rust_example(package_dir: &Path) -> Command {
+    let mut command = program("cargo");
+    command.args(["build", "--locked", "--target-dir"]);
+    command.arg(package_dir).arg("--manifest-path");
+    command.arg(root().join("config/examples/rust/Cargo.toml"));
+    command.env("CARGO_PROFILE_DEV_DEBUG", "0");
+    command
+}
+
+/// Everything that Go downloads and builds stays in the package, and can be removed.
+fn go_example(package_dir: &Path) -> Command {
+    let mut command = program(package_dir.join("bin/go"));
+    command
+        .args(["build", "-o"])
+        .arg(package_dir.join("hello"))
+        .current_dir(root().join("config/examples/go"))
+        .env("GOPATH", package_dir.join("go"))
+        .env("GOCACHE", package_dir.join("go/cache"))
+        .env("GOFLAGS", "-modcacherw")
+        .env("GOTOOLCHAIN", "local")
+        .env("CGO_ENABLED", "0");
     command
 }
 

@@ -160,6 +160,8 @@ impl RunningServers {
         about.insert("aws".to_owned(), path(&catalog::aws(dir)));
         let event_ruler = catalog::event_ruler(dir);
         about.insert("event_ruler".to_owned(), path(&event_ruler));
+        about.insert("rust_example".to_owned(), path(&catalog::rust_example(dir)));
+        about.insert("go_example".to_owned(), path(&catalog::go_example(dir)));
         about.insert("pids".to_owned(), pids.into());
         about.insert("started".to_owned(), started_at.into());
         about.insert("logs".to_owned(), logs.into());

@@ -1,6 +1,7 @@
 //! One process: started under its supervisor, served, and followed to its end.
 
 use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
 use std::future::pending;
 use std::io;
 use std::net::Ipv4Addr;
@@ -20,10 +21,11 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use windlass_core::process::ProcessId;
 
-use super::context::Context;
+use super::context::{Context, LOG_STREAM_NAME};
 use super::exit::Exit;
 use super::logs::Logs;
 use super::messages::Sender;
+use super::process_tree::{KILL_INTERVAL, kill_all, with_variable};
 use super::protocol::{KILL, Report};
 use super::runtime_api::RuntimeApi;
 use super::supervisor::{NO_LIMIT, OWN_PROGRAM, SUPERVISOR_COMMAND};
@@ -34,6 +36,10 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(5);
 /// After the end of all descendants nothing holds the streams open, save a program that was handed
 /// them by other means.
 const LOG_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Rounds of killing after a supervisor was lost: a process that is forking may need several, and one
+/// that does nothing else must not keep its replacement from starting.
+const MAX_KILL_ROUNDS: u32 = 500;
 
 pub(super) struct ChildParts {
     pub(super) id: ProcessId,
@@ -49,6 +55,7 @@ struct Started {
     logs: Arc<Logs>,
     api: RuntimeApi,
     main: Arc<AtomicU32>,
+    log_stream_name: OsString,
 }
 
 /// Starts a process and serves it until it has ended, with all its descendants.
@@ -68,13 +75,15 @@ async fn start(parts: &ChildParts) -> Result<Started, String> {
         own.set_nonblocking(true)?;
         let memory = context.function.memory;
         let memory = memory.map_or(NO_LIMIT.to_owned(), |bytes| bytes.to_string());
+        let environment = context.environment(listener.local_addr()?);
+        let log_stream_name = environment.get(OsStr::new(LOG_STREAM_NAME)).cloned();
         let mut supervisor = Command::new(OWN_PROGRAM)
             .arg(SUPERVISOR_COMMAND)
             .arg(memory)
             .arg(program)
             .args(&context.function.command[1..])
             .env_clear()
-            .envs(context.environment(listener.local_addr()?))
+            .envs(environment)
             .current_dir(&context.function.directory)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
@@ -102,6 +111,7 @@ async fn start(parts: &ChildParts) -> Result<Started, String> {
             logs,
             api,
             main,
+            log_stream_name: log_stream_name.unwrap_or_default(),
         })
     };
     prepare.await.map_err(|error| error.to_string())
@@ -114,6 +124,7 @@ async fn follow(started: Started, signals: mpsc::UnboundedReceiver<u8>) -> Exit 
         logs,
         api,
         main,
+        log_stream_name,
     } = started;
     let (reports, control) = control.into_split();
     let mut printing = pin!(logs.run().fuse());
@@ -131,10 +142,27 @@ async fn follow(started: Started, signals: mpsc::UnboundedReceiver<u8>) -> Exit 
         drop(supervisor.start_kill());
     }
     drop(supervisor.wait().await);
+    if matches!(exit, Exit::Lost) {
+        let killed = tokio::task::spawn_blocking(move || kill_orphans(&log_stream_name));
+        drop(killed.await);
+    }
     if !printing.is_terminated() {
         drop(tokio::time::timeout(LOG_TIMEOUT, printing).await);
     }
     exit
+}
+
+/// Kills what a supervisor has left behind: the process itself has ended with it, but descendants in
+/// sessions of their own are found only by the variables that they were started with.
+fn kill_orphans(log_stream_name: &OsStr) {
+    for _ in 0..MAX_KILL_ROUNDS {
+        let orphans = with_variable(LOG_STREAM_NAME, log_stream_name);
+        if orphans.is_empty() {
+            return;
+        }
+        kill_all(orphans);
+        std::thread::sleep(KILL_INTERVAL);
+    }
 }
 
 /// Passes signals on. Returns only if the supervisor does not do what it is asked for.

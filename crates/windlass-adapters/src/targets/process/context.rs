@@ -11,6 +11,9 @@ use windlass_core::arn::Arn;
 
 use super::settings::ProcessFunction;
 
+/// Its value is a random one for each process, and its descendants inherit it.
+pub(super) const LOG_STREAM_NAME: &str = "AWS_LAMBDA_LOG_STREAM_NAME";
+
 /// Memory that a function without a limit sees, in MiB: the default of AWS.
 const DEFAULT_MEMORY: u64 = 128;
 
@@ -63,7 +66,7 @@ impl Context {
             "AWS_LAMBDA_LOG_GROUP_NAME",
             format!("/aws/lambda/{}", self.name),
         );
-        set("AWS_LAMBDA_LOG_STREAM_NAME", log_stream_name());
+        set(LOG_STREAM_NAME, log_stream_name());
         if let Some(handler) = &self.function.handler {
             set("_HANDLER", handler.clone());
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use windlass_core::outcome::{Fault, Outcome};
@@ -19,6 +19,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::messages::{Given, Message, NextEvent, Sender, TakenGuard};
 use super::protocol::{KILL, TERMINATE};
+use crate::targets::invocation_facts::facts;
 use crate::targets::response::not_invoked;
 
 /// Variation of the backoff, in percent.
@@ -413,14 +414,9 @@ fn new_request_id() -> Arc<str> {
     parts.join("-").into()
 }
 
-/// What other functions receive in headers of the request, all of it as text, since clients in some
-/// languages accept nothing else.
+/// What other functions receive in headers of the request.
 fn client_context(invocation: &Invocation) -> String {
-    json!({
-        "custom": {
-            "x-windlass-mapping": invocation.mapping.as_str(),
-            "x-windlass-attempt": invocation.attempt.to_string(),
-        }
-    })
-    .to_string()
+    let facts = facts(invocation).into_iter();
+    let facts = facts.map(|(name, value)| (name.to_owned(), Value::from(value)));
+    json!({"custom": Value::Object(facts.collect())}).to_string()
 }

@@ -15,13 +15,12 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus,
 };
 
-use super::process_tree::descendants;
+use super::process_tree::{KILL_INTERVAL, descendants, kill_all};
 use super::protocol::{KILL, Report, TERMINATE};
 
 /// First argument of the program when it is a supervisor.
@@ -38,9 +37,6 @@ pub(super) const NO_LIMIT: &str = "-";
 
 /// Exit status of a shell for a program that cannot be started.
 const CANNOT_START: u8 = 127;
-
-/// Pause between rounds of killing: a process that is forking may need several.
-const KILL_INTERVAL: Duration = Duration::from_millis(2);
 
 /// The process that a supervisor has started.
 #[derive(Debug)]
@@ -136,13 +132,7 @@ fn reap(main: &Mutex<Main>) -> WaitStatus {
 }
 
 fn kill_descendants() {
-    for pid in descendants(std::process::id()) {
-        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // It may have ended.
-            rustix::process::kill_process(pid, Signal::KILL).ok();
-        }
-    }
+    kill_all(descendants(std::process::id()));
 }
 
 /// Becomes the program of a function. `arguments`: the pid of the supervisor, the limit of memory in

@@ -9,7 +9,7 @@ use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{Invocation, Target};
+use windlass_engine::ports::{Invocation, ShardOrigin, Target};
 
 use super::server::{Act, Received, Server, response};
 use super::{MINUTE, error, invocation, not_invoked, target, throttled};
@@ -241,6 +241,29 @@ async fn a_request_has_the_documented_headers() {
         "{:?}",
         received.headers
     );
+}
+
+#[tokio::test]
+async fn a_batch_of_a_stream_says_which_shard_and_lease_it_comes_from() {
+    let mut server = Server::start([]).await;
+    let invocation = Invocation {
+        origin: Some(ShardOrigin {
+            shard: "shardId-000000000001".into(),
+            epoch: 7,
+            sequence_number: "4959".into(),
+        }),
+        ..invocation(1)
+    };
+    let outcome = target(&server.url("/")).invoke(invocation).await;
+    assert_eq!(outcome, Outcome::Success);
+    let received = server.received().await;
+    for (name, value) in [
+        ("x-windlass-shard", "shardId-000000000001"),
+        ("x-windlass-epoch", "7"),
+        ("x-windlass-sequence", "4959"),
+    ] {
+        assert_eq!(received.headers[name], value, "{name}");
+    }
 }
 
 #[tokio::test]

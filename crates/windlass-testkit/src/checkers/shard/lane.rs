@@ -274,6 +274,27 @@ impl LaneModel {
         self.give_up(deliveries, settings)
     }
 
+    /// Gives up the next record if it is too large for any invocation.
+    pub(super) fn give_up_too_large(&mut self, settings: &ShardConsumerSettings) {
+        let Some(next) = self.pending.front().filter(|it| it.piece.is_none()) else {
+            return;
+        };
+        let bytes = event_bytes(std::iter::once(next.record.event_len()));
+        if self.is_busy() || self.is_delivering() || bytes <= settings.limits.payload_limit {
+            return;
+        }
+        self.deliveries.push_back(Delivery {
+            failure: FailureRecord {
+                condition: FailureCondition::RecordTooLarge,
+                records: self.records(0..1),
+                approximate_invoke_count: 1,
+                request_id: None,
+                response: None,
+            },
+            indices: self.indices(0..1),
+        });
+    }
+
     /// When the next record is too old, by the clock of the source.
     pub(super) fn next_expiry(&self, settings: &ShardConsumerSettings) -> Option<Timestamp> {
         settings.mapping.retries.maximum_record_age?;

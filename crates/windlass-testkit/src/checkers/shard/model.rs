@@ -419,7 +419,8 @@ impl Model {
                 self.settings.filter.is_some() && !sample_filter::matches(record.event());
             let unwanted = filtered_out || self.settings.mapping.skip_before.is_some_and(early);
             let too_large = self.settings.limits.payload_limit < event_bytes(std::iter::once(size));
-            let unseen = was_marked || unwanted || too_large;
+            let is_dropped = too_large && self.settings.mapping.on_failure.is_none();
+            let unseen = was_marked || unwanted || is_dropped;
             self.records.push(TrackedRecord {
                 index,
                 bytes: size,
@@ -434,7 +435,7 @@ impl Model {
                 n_filtered_out += 1;
                 continue;
             }
-            if too_large {
+            if is_dropped {
                 self.expected_reports.push_back(Report::RecordTooLarge {
                     sequence_number: record.sequence_number().into(),
                     bytes: size,
@@ -487,7 +488,7 @@ impl Model {
         self.resolve(resolved);
     }
 
-    /// Gives up what is too old, as the consumer must after every input and timer.
+    /// Gives up what is too old or too large, as the consumer must after every input and timer.
     pub(super) fn expire(&mut self, now: Timestamp) {
         let runs = !self.draining && !self.lease_lost && self.finished.is_none();
         if let Some(ahead) = self.source_ahead.filter(|_| runs) {
@@ -495,6 +496,11 @@ impl Model {
                 let source_time = now.shifted(ahead);
                 let expired = self.lanes[lane].expire(&self.settings, source_time, now);
                 self.resolve(expired);
+            }
+        }
+        if runs {
+            for lane in &mut self.lanes {
+                lane.give_up_too_large(&self.settings);
             }
         }
     }
