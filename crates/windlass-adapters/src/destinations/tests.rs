@@ -46,7 +46,6 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
             batch_size: 100,
             maximum_batching_window: Duration::ZERO,
             parallelization_factor: 1,
-            retries: RetrySettings::default(),
             on_failure: None,
             retries: RetrySettings::default(),
         },

@@ -290,6 +290,8 @@ mod tests {
         let now = Timestamp::from_millis(1_000);
         let waiting = |waiting| {
             let view = shard::ShardView {
+                n_lanes: 1,
+                waiting_lanes: 0,
                 checkpoint: windlass_core::position::Position::TrimHorizon,
                 behind: None,
                 oldest: None,

@@ -294,6 +294,12 @@ impl World {
     /// Takes all commands and schedules their results.
     fn settle(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         let instance = self.instance.as_mut().expect("a consumer was fed");
+        if instance.checker.are_marks_dropped() {
+            self.settled.clear();
+        }
+        for index in instance.checker.unrecognized() {
+            self.settled.remove(&index);
+        }
         while let Some(command) = instance.consumer.poll_command() {
             trace.record(|| format!("{}     → {command:?}", since_start(self.now)));
             instance
@@ -316,12 +322,6 @@ impl World {
                 }
                 ShardCommand::Invoke(batch) => {
                     self.totals.invocations += 1;
-                    if instance.checker.are_marks_dropped() {
-                        self.settled.clear();
-                    }
-                    for index in instance.checker.unrecognized() {
-                        self.settled.remove(&index);
-                    }
                     nothing_settled_is_repeated(&batch, &self.settled, &self.plan.contents)?;
                     (self.function.latency(&mut self.rng), Event::Invoke(batch))
                 }
