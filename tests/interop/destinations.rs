@@ -229,11 +229,11 @@ async fn kinesis() -> anyhow::Result<()> {
         });
         assert_document(name, document, "KinesisBatchInfo", info);
     }
-    // Each mapping goes on behind the batch.
+    // Each mapping continues after the batch.
     function.set_status(200);
     put_records(&aws, &stream, 1).await?;
-    let all_go_on = || function.records().len() == 3;
-    wait::until("the next record arrives", TIMEOUT, all_go_on).await?;
+    let all_continue = || function.records().len() == 3;
+    wait::until("the next record arrives", TIMEOUT, all_continue).await?;
     daemon.stop().await?;
     Ok(())
 }

@@ -12,12 +12,13 @@ use crate::arn::SourceKind;
 
 use Support::{Invalid, No, NotYet, Yes};
 use Type::{
-    Boolean, DestinationArn, Enum, FunctionName, Integer, List, Number, SourceArn, Structure, Text,
+    Boolean, DestinationArn, Enum, FunctionName, Integer, List, Number, SourceArn, Structure,
+    TagMap, Text,
 };
 
 /// The order is that in which unsupported parameters are reported.
 #[rustfmt::skip] // one row, one line
-pub static PARAMETERS: [Parameter; 16] = [
+pub static PARAMETERS: [Parameter; 17] = [
     parameter("FunctionName", FunctionName).hidden(),
     parameter("EventSourceArn", SourceArn).fixed(),
     parameter("Enabled", Boolean).hidden(),
@@ -34,6 +35,7 @@ pub static PARAMETERS: [Parameter; 16] = [
     parameter("FunctionResponseTypes", RESPONSE_TYPES).support(NotYet, NotYet).default(|_| json!([])),
     parameter("FilterCriteria", FILTER_CRITERIA).default(|_| json!({"Filters": []})).shown_if_set(),
     parameter("MetricsConfig", METRICS_CONFIG).default(|_| json!({"Metrics": []})).shown_if_set(),
+    parameter("Tags", TagMap).fixed().hidden(),
 ];
 
 const RESPONSE_TYPES: Type = List {
@@ -129,9 +131,11 @@ pub enum Type {
     FunctionName,
     /// The ARN of a stream or queue.
     SourceArn,
-    /// The ARN of an on-failure destination; an empty text is none.
+    /// The ARN of an on-failure destination, or an empty text.
     DestinationArn,
     Enum(&'static [&'static str]),
+    /// Keys and values, see [`crate::tags`].
+    TagMap,
     List {
         item: &'static Type,
         max_items: usize,
@@ -141,6 +145,13 @@ pub enum Type {
         name: &'static str,
         members: &'static [Member],
     },
+}
+
+impl Type {
+    /// A text whose length something else limits.
+    pub const TEXT: Self = Text {
+        max_length: usize::MAX,
+    };
 }
 
 /// A member of a structure.
@@ -153,7 +164,8 @@ enum Shown {
     /// With its default, if it has one and no value is set.
     Always,
     IfSet,
-    /// Not under its own name: `FunctionName` is shown as `FunctionArn`, `Enabled` as `State`.
+    /// Not under its own name: `FunctionName` is shown as `FunctionArn`, `Enabled` as `State`, `Tags`
+    /// by an operation of their own.
     Never,
 }
 

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::arn::SourceKind;
 use crate::parameters::{self, Type};
+use crate::tags::Tags;
 
 /// The members of `CreateEventSourceMapping`.
 ///
@@ -87,6 +88,11 @@ impl MappingSpec {
 
     pub fn parallelization_factor(&self, kind: SourceKind) -> i64 {
         self.integer("ParallelizationFactor", kind)
+    }
+
+    /// `None` if they are not given.
+    pub fn tags(&self) -> Option<Tags> {
+        self.get("Tags").map(Tags::from_json)
     }
 
     /// Retries after the first attempt; -1: without limit.
@@ -206,6 +212,13 @@ impl Reader {
                 let read = self.members(members, type_of, &format!("{path}."));
                 Some(Value::Object(read))
             }
+            (Type::TagMap, Value::Object(members)) => {
+                let read = members.iter().filter_map(|(key, it)| {
+                    let value = self.value(&Type::TEXT, it, &format!("{path}.{key}"));
+                    value.map(|value| (key.clone(), value))
+                });
+                Some(Value::Object(read.collect()))
+            }
             (Type::Boolean, Value::Bool(_))
             | (
                 Type::Text { .. }
@@ -240,6 +253,7 @@ fn convert(expected: &Type, text: &str) -> Option<Value> {
         | Type::SourceArn
         | Type::DestinationArn
         | Type::Enum(_)
+        | Type::TagMap
         | Type::List { .. }
         | Type::Structure { .. } => None,
     }
@@ -268,6 +282,7 @@ fn invalid_type(found: &Value, expected: &Type) -> String {
         | Type::DestinationArn
         | Type::Enum(_) => "a string",
         Type::List { .. } => "a sequence",
+        Type::TagMap => "a map",
         Type::Structure { name, .. } => &format!("struct {name}"),
     };
     serde_json::Error::invalid_type(found, &expected).to_string()
@@ -304,6 +319,14 @@ mod tests {
                 "invalid type: null, expected struct Filter",
             ),
             (
+                json!({"Tags": {"a": null}}),
+                "invalid type: null, expected a string",
+            ),
+            (
+                json!({"Tags": ["a"]}),
+                "invalid type: sequence, expected a map",
+            ),
+            (
                 filters(json!([{"Pattern": {}}])),
                 "invalid type: map, expected a string",
             ),
@@ -315,12 +338,12 @@ mod tests {
 
     #[test]
     fn null_is_absent_and_unknown_members_are_kept() {
-        let members = json!({"BatchSize": null, "Tags": {"a": null}, "KMSKeyArn": null});
+        let members = json!({"BatchSize": null, "Topics": {"a": null}, "KMSKeyArn": null});
         let (spec, errors) = read(&members, false);
         assert_eq!(errors, []);
         assert_eq!(
             Value::from(spec.members().clone()),
-            json!({"Tags": {"a": null}})
+            json!({"Topics": {"a": null}})
         );
     }
 

@@ -189,6 +189,17 @@ mod tests {
         assert_eq!(call().await, 2);
     }
 
+    #[test]
+    fn codes_of_sns_and_s3_are_found() {
+        let sns = "<ErrorResponse><Error><Type>Sender</Type><Code>ExpiredToken</Code></Error>";
+        assert_eq!(code_in_xml(sns.as_bytes()), Some("ExpiredToken"));
+        let s3 = "<?xml version=\"1.0\"?>\n<Error><Code>InvalidAccessKeyId</Code></Error>";
+        assert_eq!(code_in_xml(s3.as_bytes()), Some("InvalidAccessKeyId"));
+        for other in ["", "{}", "<Code>", "<html></html>"] {
+            assert_eq!(code_in_xml(other.as_bytes()), None);
+        }
+    }
+
     #[tokio::test]
     async fn responses_are_read_up_to_a_limit() {
         let (http, clients) = clients().await;

@@ -13,15 +13,15 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::lineage::Shard;
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
+use windlass_engine::ports::{MIN_RETENTION, PortError, ReadLimits, StreamReader};
 
 use super::AwsClients;
 use super::fault::port_error;
 use super::raw::RawCall;
 use super::server_clock::ServerClock;
 use super::shard_api::{
-    ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, list_shards, read_page,
-    sequence_number,
+    ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, end_of_retention, list_shards,
+    read_page, sequence_number,
 };
 use crate::wire::dynamodb::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
@@ -213,6 +213,11 @@ impl StreamReader for DynamoDbStreamsReader {
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         read_page(self, shard, from, limits).await
+    }
+
+    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError> {
+        let now = self.clients.dynamodb_streams_clock.now();
+        Ok(Some(end_of_retention(now, MIN_RETENTION)))
     }
 
     fn clock_difference(&self) -> Option<i64> {

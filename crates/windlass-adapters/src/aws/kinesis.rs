@@ -1,6 +1,7 @@
 //! Kinesis data streams with shared throughput.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::error::SdkError;
@@ -15,15 +16,15 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::lineage::Shard;
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
+use windlass_engine::ports::{MIN_RETENTION, PortError, ReadLimits, StreamReader};
 
 use super::AwsClients;
 use super::fault::port_error;
 use super::raw::RawCall;
 use super::server_clock::ServerClock;
 use super::shard_api::{
-    ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, list_shards, read_page,
-    sequence_number,
+    ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, end_of_retention, list_shards,
+    read_page, sequence_number,
 };
 use crate::wire::kinesis::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
@@ -279,6 +280,28 @@ impl StreamReader for KinesisReader {
             page.records.drain(..early.count());
         }
         Ok(page)
+    }
+
+    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError> {
+        const CALL: &str = "DescribeStreamSummary";
+        let call = self.clients.kinesis.describe_stream_summary();
+        let call = call
+            .stream_arn(self.stream.arn.as_str())
+            .set_stream_name(self.stream.name());
+        let response = call
+            .send()
+            .await
+            .map_err(|error| self.failed(CALL, error))?;
+        let Some(stream) = response.stream_description_summary else {
+            return Err(self.unusable(CALL, "the response has no stream description"));
+        };
+        let hours = u64::try_from(stream.retention_period_hours).unwrap_or_default();
+        let retention = MIN_RETENTION.max(Duration::from_hours(hours));
+        let until = end_of_retention(self.clients.kinesis_clock.now(), retention);
+        let created = stream.stream_creation_timestamp.to_millis();
+        let created = created.ok().and_then(|millis| u64::try_from(millis).ok());
+        let created = Timestamp::from_millis(created.unwrap_or_default());
+        Ok(Some(until).filter(|until| created < *until))
     }
 
     fn clock_difference(&self) -> Option<i64> {

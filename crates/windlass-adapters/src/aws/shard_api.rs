@@ -14,6 +14,7 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::lineage::{Shard, close_parents};
 use windlass_core::shard::{PageStart, ReadResult};
+use windlass_core::time::Timestamp;
 use windlass_engine::ports::{BoxError, PortError, ReadLimits};
 
 use super::fault::{port_error, unusable_response};
@@ -238,6 +239,12 @@ pub(super) async fn read_page(
         records: response.records,
         unreadable: response.unreadable,
     })
+}
+
+/// The arrival time whose earlier records a stream with this retention period has removed.
+pub(super) fn end_of_retention(now: Timestamp, retention: Duration) -> Timestamp {
+    let millis = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    now.shifted(-millis)
 }
 
 /// Where the next read begins; `None` at the end of the shard. After a truncated page it begins

@@ -238,7 +238,6 @@ fn unsupported_parameters_are_refused_by_name() {
         ("SelfManagedEventSource", json!({"Endpoints": {}})),
         ("ProvisionedPollerConfig", json!({"MinimumPollers": 1})),
         ("LoggingConfig", json!({"SystemLogLevel": "INFO"})),
-        ("Tags", json!({"a": "b"})),
         ("Batchsize", json!(5)),
     ] {
         invalid(&stream(json!({member: value})), &unsupported(member));

@@ -4,22 +4,28 @@
 //! several listings in a row lack a shard and its read is refused as well, it is gone: its consumer is told that the
 //! shard has ended, so that what was read is still processed, and its children follow.
 //!
-//! A position that the source does not know may belong to a stream that was created again, which
-//! only a listing can tell: the shard then has another start, and its row is replaced. So its consumer
-//! learns that the position is unknown after a listing that began later.
+//! What a read returns may be of a stream that was created again, which only a listing can tell: the
+//! shard then has another start, and its row is replaced. So a result in doubt is held until a later
+//! listing has shown the shard ([`StreamCheck`]).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use windlass_core::ids::ShardId;
+use windlass_core::lease::Unit;
+use windlass_core::lease_rows::LeaseRowPlan;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Fault;
 use windlass_core::position::Cursor;
+use windlass_core::record::Record;
 use windlass_core::shard::lineage::{Shard, is_gone};
+use windlass_core::shard::stream_check::{PageHead, StreamCheck};
 use windlass_core::shard::{PageStart, ReadResult};
+use windlass_core::time::Timestamp;
 
+use crate::clock::Clock;
 use crate::ports::{PortError, ReadLimits, StreamReader, chain};
 use crate::status::StatusBoard;
 
@@ -33,25 +39,46 @@ struct Known {
     absent: BTreeSet<ShardId>,
     /// Absent shards that were read all the same.
     read: BTreeSet<ShardId>,
-    /// Listings that were started.
-    n_started: u64,
-    /// The number of the listing with which the lease rows were compared last.
-    n_compared: u64,
+    /// Of the shards that have rows. A row that replaces another one gets an entry of its own.
+    shown: BTreeMap<ShardId, ShownAt>,
+}
+
+/// When the last listing began that has shown the shard of a row.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ShownAt(Arc<Mutex<Option<Timestamp>>>);
+
+impl ShownAt {
+    fn get(&self) -> Option<Timestamp> {
+        *self.lock()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Timestamp>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl KnownListings {
-    pub(super) fn start(&self) {
-        self.lock().n_started += 1;
-    }
-
-    pub(super) fn n_started(&self) -> u64 {
-        self.lock().n_started
-    }
-
-    pub(super) fn set_compared(&self, n_compared: u64, absent: BTreeSet<ShardId>) {
+    /// The lease rows were compared with the listing that began at `began`.
+    pub(super) fn set_shown(&self, plan: &LeaseRowPlan, began: Timestamp) {
         let mut known = self.lock();
-        known.n_compared = n_compared;
-        known.absent = absent;
+        for (row, _) in &plan.remove {
+            if let Unit::Shard(shard) = &row.key.unit {
+                known.shown.remove(shard);
+            }
+        }
+        for shard in &plan.shown {
+            let shown_at = known.shown.entry(shard.clone()).or_default();
+            *shown_at.lock() = Some(began);
+        }
+    }
+
+    /// For the reader of a row.
+    pub(super) fn shown_at(&self, shard: &ShardId) -> ShownAt {
+        self.lock().shown.entry(shard.clone()).or_default().clone()
+    }
+
+    pub(super) fn set_absent(&self, absent: BTreeSet<ShardId>) {
+        self.lock().absent = absent;
     }
 
     /// An absent shard that is read exists: until more listings lack it, its reads may fail.
@@ -79,8 +106,9 @@ impl KnownListings {
 pub(super) struct EndingReader {
     pub(super) inner: Arc<dyn StreamReader>,
     pub(super) listings: KnownListings,
-    /// How many listings had started when the source first refused the position.
-    pub(super) refused_at: Mutex<Option<u64>>,
+    pub(super) shown_at: ShownAt,
+    pub(super) check: Mutex<StreamCheck>,
+    pub(super) clock: Clock,
     pub(super) board: Arc<StatusBoard>,
     pub(super) mapping: MappingId,
 }
@@ -101,18 +129,31 @@ impl EndingReader {
         is_gone
     }
 
-    /// Whether the stream was listed after the source first refused the position.
-    fn was_listed_since(&self) -> bool {
-        let known = self.listings.lock();
-        let mut refused_at = self.lock_refused_at();
-        let first = *refused_at.get_or_insert(known.n_started);
-        first < known.n_compared
+    fn is_accepted(&self, from: &Cursor, result: &Result<ReadResult, PortError>) -> bool {
+        let head = match result {
+            Ok(page) => Ok(PageHead {
+                start: page.start,
+                first: page.records.first().map(Record::sequence_number),
+            }),
+            Err(error) => Err(error.fault),
+        };
+        let mut check = self.check.lock().unwrap_or_else(PoisonError::into_inner);
+        check.accepts(from, head, self.shown_at.get(), self.clock.now())
     }
+}
 
-    fn lock_refused_at(&self) -> MutexGuard<'_, Option<u64>> {
-        self.refused_at
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+/// In place of a result that is held: the read is repeated.
+fn held(shard: &ShardId, result: Result<ReadResult, PortError>) -> PortError {
+    let fault = Fault::Transient;
+    match result {
+        Ok(_) => PortError {
+            operation: format!("reading shard {shard}"),
+            fault,
+            source: "its records do not follow the checkpoint: the shards are listed first, since \
+                     the stream may have been deleted and created again"
+                .into(),
+        },
+        Err(error) => PortError { fault, ..error },
     }
 }
 
@@ -122,38 +163,36 @@ impl StreamReader for EndingReader {
         self.inner.list_shards().await
     }
 
+    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError> {
+        self.inner.removed_until().await
+    }
+
     async fn read(
         &self,
         shard: &ShardId,
         from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
-        match self.inner.read(shard, from, limits).await {
-            Err(error) if self.is_gone(shard, from, &error) => Ok(ReadResult {
+        let result = self.inner.read(shard, from, limits).await;
+        if let Err(error) = &result
+            && self.is_gone(shard, from, error)
+        {
+            return Ok(ReadResult {
                 start: PageStart::Continued,
                 records: Vec::new(),
                 next: None,
                 behind: Duration::ZERO,
                 has_children: false,
                 unreadable: None,
-            }),
-            Err(error) if error.fault == Fault::UnknownPosition && !self.was_listed_since() => {
-                let fault = Fault::Transient;
-                Err(PortError { fault, ..error })
-            }
-            // The consumer leaves a position that it learns to be unknown.
-            result => {
-                let is_settled = result
-                    .as_ref()
-                    .map_or_else(|error| error.fault == Fault::UnknownPosition, |_| true);
-                if is_settled {
-                    *self.lock_refused_at() = None;
-                }
-                if result.is_ok() {
-                    self.listings.handle_read(shard);
-                }
-                result
-            }
+            });
+        }
+        if result.is_ok() {
+            self.listings.handle_read(shard);
+        }
+        if self.is_accepted(from, &result) {
+            result
+        } else {
+            Err(held(shard, result))
         }
     }
 }

@@ -11,6 +11,7 @@ use windlass_core::ids::ShardId;
 use windlass_core::position::Cursor;
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
+use windlass_core::time::Timestamp;
 
 use crate::ports::{PortError, ReadLimits, StreamReader};
 
@@ -46,6 +47,10 @@ impl StreamReader for BoundedReader {
     ) -> Result<ReadResult, PortError> {
         let _permit = self.reads.acquire().await;
         self.inner.read(shard, from, limits).await
+    }
+
+    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError> {
+        self.inner.removed_until().await
     }
 
     fn clock_difference(&self) -> Option<i64> {
@@ -85,6 +90,10 @@ mod tests {
         ) -> Result<ReadResult, PortError> {
             self.n_reads.fetch_add(1, Ordering::Relaxed);
             std::future::pending().await
+        }
+
+        async fn removed_until(&self) -> Result<Option<Timestamp>, PortError> {
+            Ok(None)
         }
     }
 

@@ -51,9 +51,7 @@ impl Supervisor {
                 Unit::Shard(shard) => Some(shard),
                 Unit::QueueSlot(_) => None,
             });
-            let is_shown = self
-                .discovery
-                .handle_comparison(&id, plan.is_inconsistent, shards, now);
+            let is_shown = self.discovery.handle_comparison(&id, &plan, shards, now);
             if is_shown {
                 let board = &self.context.board;
                 board.problem(&id, Some(LACKS_PARENTS.to_owned()));
@@ -170,11 +168,14 @@ impl Supervisor {
         let (Some(connected), Some(mut source)) = (connected, self.unit_source(&key)) else {
             return;
         };
-        if let UnitSource::Shard { reader, .. } = &mut source {
+        if let (UnitSource::Shard { reader, .. }, Unit::Shard(shard)) = (&mut source, &key.unit) {
+            let listings = self.discovery.listings(&key.mapping);
             *reader = Arc::new(EndingReader {
                 inner: Arc::clone(reader),
-                listings: self.discovery.listings(&key.mapping),
-                refused_at: Mutex::default(),
+                shown_at: listings.shown_at(shard),
+                listings,
+                check: Mutex::default(),
+                clock: self.context.clock,
                 board: Arc::clone(&self.context.board),
                 mapping: key.mapping.clone(),
             });

@@ -4,10 +4,12 @@
 
 mod daemon;
 mod fairness;
+mod lanes;
 mod life;
 mod limits;
 mod listings;
 mod metrics;
+mod positions;
 mod retries;
 mod rounds;
 mod slots;

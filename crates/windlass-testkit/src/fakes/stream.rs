@@ -26,6 +26,8 @@ pub struct FakeStream {
     clock: Clock,
     shards: Mutex<BTreeMap<ShardId, FakeShard>>,
     listing_panics: AtomicBool,
+    trims_unknown: AtomicBool,
+    removed_until: Mutex<Option<Timestamp>>,
     /// By how many milliseconds its clock is ahead of the daemon's.
     clock_difference: AtomicI64,
 }
@@ -49,6 +51,8 @@ impl FakeStream {
             clock,
             shards: Mutex::new(shards.collect()),
             listing_panics: AtomicBool::new(false),
+            trims_unknown: AtomicBool::new(false),
+            removed_until: Mutex::default(),
             clock_difference: AtomicI64::new(0),
         }
     }
@@ -110,6 +114,16 @@ impl FakeStream {
     /// Lets every listing panic, or none.
     pub fn let_listings_panic(&self, panics: bool) {
         self.listing_panics.store(panics, Ordering::Relaxed);
+    }
+
+    /// The retention period of records that arrived before is over.
+    pub fn remove_until(&self, time: Timestamp) {
+        *lock(&self.removed_until) = Some(time);
+    }
+
+    /// Answers a position of a former stream as one that was trimmed.
+    pub fn trims_unknown_positions(&self) {
+        self.trims_unknown.store(true, Ordering::Relaxed);
     }
 
     /// Number of reads of a shard.
@@ -182,6 +196,10 @@ impl StreamReader for FakeStream {
         Ok(shards.collect())
     }
 
+    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError> {
+        Ok(*lock(&self.removed_until))
+    }
+
     fn clock_difference(&self) -> Option<i64> {
         Some(self.clock_difference.load(Ordering::Relaxed))
     }
@@ -200,7 +218,12 @@ impl StreamReader for FakeStream {
             return Err(failed("GetRecords", Fault::Gone));
         };
         let Some((page_start, page)) = shard.page(from, limits.max_records) else {
-            return Err(failed("GetShardIterator", Fault::UnknownPosition));
+            let fault = if self.trims_unknown.load(Ordering::Relaxed) {
+                Fault::Trimmed
+            } else {
+                Fault::UnknownPosition
+            };
+            return Err(failed("GetShardIterator", fault));
         };
         shard.n_reads += 1;
         let start = page.start;

@@ -571,3 +571,28 @@ async fn a_stream_is_called_by_its_arn_and_elsewhere_than_at_aws_by_its_name_too
         );
     }
 }
+
+#[tokio::test]
+async fn a_stream_has_removed_what_arrived_before_its_retention_period() {
+    let summary = |hours: u64, created: u64| {
+        SUMMARY
+            .replace(":24", &format!(":{hours}"))
+            .replace(":1,", &format!(":{created},"))
+    };
+    let hours_ago = async |summary: &str| {
+        let (http, clients) = TestHttp::new();
+        http.respond_once(200, summary);
+        let until = kinesis(&clients).removed_until().await.unwrap();
+        assert_eq!(http.requests()[0].call().0, "DescribeStreamSummary");
+        let now = clients.kinesis_clock.now();
+        until.map(|until| (now.since(until).as_secs_f64() / 3600.0).round())
+    };
+    assert_eq!(hours_ago(&summary(24, 1)).await, Some(24.0));
+    assert_eq!(hours_ago(&summary(8_760, 1)).await, Some(8_760.0));
+    let (_, clients) = TestHttp::new();
+    let now = clients.kinesis_clock.now().as_millis() / 1000;
+    assert_eq!(hours_ago(&summary(24, now)).await, None, "it is younger");
+    let until = dynamodb(&clients).removed_until().await.unwrap().unwrap();
+    let age = clients.dynamodb_streams_clock.now().since(until);
+    assert_eq!(age.as_secs() / 3600, 24);
+}
