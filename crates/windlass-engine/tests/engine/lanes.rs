@@ -32,7 +32,7 @@ async fn a_stuck_lane_repeats_nothing_of_the_others_after_a_kill() {
         let event = format!("{{\"Records\":[{text}]}}");
         calls.iter().filter(|call| call.event == event).count()
     };
-    until("the other lanes go on", || {
+    until("the other lanes continue", || {
         free.iter().all(|it| n_calls(it) == 1)
     })
     .await;
@@ -43,7 +43,7 @@ async fn a_stuck_lane_repeats_nothing_of_the_others_after_a_kill() {
     let before = n_calls("\"stuck\"");
     until("the stuck lane is tried", || before < n_calls("\"stuck\"")).await;
     function.fails_on(None);
-    until("it goes on", || waiting.iter().all(|it| n_calls(it) == 1)).await;
+    until("it continues", || waiting.iter().all(|it| n_calls(it) == 1)).await;
     pass(5).await;
     assert!(free.iter().all(|it| n_calls(it) == 1));
     drop(daemon);
