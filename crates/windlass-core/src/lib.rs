@@ -35,6 +35,7 @@ pub mod validate;
 pub mod event;
 pub mod failure;
 pub mod ids;
+pub mod marks;
 pub mod message;
 pub mod outcome;
 pub mod position;

@@ -134,6 +134,8 @@ pub struct StreamSettings {
     pub batch_size: usize,
     /// 0 to 300 seconds; zero invokes as soon as there is a record.
     pub maximum_batching_window: Duration,
+    /// Lanes of each shard, 1 to 10.
+    pub parallelization_factor: usize,
     /// Where records that are given up are reported.
     pub on_failure: Option<DestinationArn>,
     pub retries: RetrySettings,

@@ -25,7 +25,7 @@ pub static PARAMETERS: [Parameter; 18] = [
     parameter("BatchSize", integer(1, 10_000)).default(|kind| json!(if is_queue(kind) { 10 } else { 100 })),
     parameter("MaximumBatchingWindowInSeconds", integer(0, 300)).default(|_| json!(0)),
     parameter("DestinationConfig", DESTINATION_CONFIG).support(Yes, No).default(|_| json!({"OnFailure": {}})),
-    parameter("ParallelizationFactor", integer(1, 10)).support(NotYet, No).default(|_| json!(1)),
+    parameter("ParallelizationFactor", integer(1, 10)).support(Yes, No).default(|_| json!(1)),
     parameter("MaximumRecordAgeInSeconds", integer(-1, 604_800)).support(Yes, No).default(|_| json!(-1)),
     parameter("MaximumRetryAttempts", integer(-1, 10_000)).support(Yes, No).default(|_| json!(-1)),
     parameter("BisectBatchOnFunctionError", Boolean).support(Yes, No).default(|_| json!(false)),

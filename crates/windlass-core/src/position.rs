@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::ids::SequenceNumber;
+use crate::marks::MarkedSection;
 use crate::record::Record;
 use crate::time::Timestamp;
 
@@ -28,6 +29,9 @@ pub struct Checkpoint {
     pub position: Position,
     /// Approximate arrival of the last resolved record; `None` where it is not known, and for a queue.
     pub arrival: Option<Timestamp>,
+    /// Which records after the position are resolved. Of a daemon that does not crash they are in the
+    /// buffer, so that its limit bounds them too.
+    pub marks: Vec<MarkedSection>,
 }
 
 /// Where to read next.
@@ -95,6 +99,7 @@ impl Checkpoint {
         Self {
             position,
             arrival: None,
+            marks: Vec::new(),
         }
     }
 
@@ -103,6 +108,7 @@ impl Checkpoint {
         Self {
             position: Position::After(record.sequence_number().into()),
             arrival: Some(record.approximate_arrival()),
+            marks: Vec::new(),
         }
     }
 }

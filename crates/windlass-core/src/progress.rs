@@ -1,10 +1,12 @@
 //! Which records are resolved: in any order, while the checkpoint follows the order of the shard.
 //!
-//! The low watermark is the end of the unbroken run of resolved records. Sequence numbers are never
-//! compared: the order is the one in which records were tracked.
+//! The low watermark is the end of the unbroken run of resolved records. Those that are resolved
+//! after it are marked ([`crate::marks`]). Sequence numbers are never compared: the order is the one
+//! in which records were tracked.
 
 use std::collections::VecDeque;
 
+use crate::marks::{MarkedSection, MarksBuilder};
 use crate::position::Checkpoint;
 use crate::record::Record;
 
@@ -18,8 +20,12 @@ pub(crate) struct Progress {
     pending: VecDeque<Pending>,
     /// The ticket of the first pending record, or of the next record.
     first: Ticket,
+    /// Bytes of the events of the pending records.
+    pending_bytes: usize,
     /// Records up to the low watermark, the skipped ones included.
     resolved_prefix: u64,
+    /// Pending records that are resolved.
+    n_resolved_pending: u64,
     low_watermark: Checkpoint,
 }
 
@@ -29,37 +35,52 @@ pub(crate) struct Progress {
 struct Pending {
     last: Record,
     n_records: u64,
+    /// Bytes of the event of the tracked record.
+    bytes: usize,
     resolved: bool,
+    /// Whether the checkpoint from which the consumer continued marked any of the skipped records.
+    was_marked: bool,
 }
 
 impl Progress {
     /// Continues at a stored checkpoint.
-    pub(crate) const fn new(from: Checkpoint) -> Self {
+    pub(crate) fn new(from: Checkpoint) -> Self {
         Self {
             pending: VecDeque::new(),
             first: Ticket(0),
+            pending_bytes: 0,
             resolved_prefix: 0,
-            low_watermark: from,
+            n_resolved_pending: 0,
+            low_watermark: Checkpoint {
+                marks: Vec::new(),
+                ..from
+            },
         }
     }
 
     /// Adds the next record of the shard, unresolved.
     pub(crate) fn track(&mut self, record: Record) -> Ticket {
         let ticket = Ticket(self.first.0 + self.pending.len() as u64);
+        let bytes = record.event_len();
+        self.pending_bytes += bytes;
         self.pending.push_back(Pending {
             last: record,
             n_records: 1,
+            bytes,
             resolved: false,
+            was_marked: false,
         });
         ticket
     }
 
-    /// Resolves the next `n_records` of the shard, up to `last`, without tracking them.
-    pub(crate) fn skip(&mut self, n_records: u64, last: Record) {
+    /// Resolves the next `n_records` of the shard, up to `last`, without tracking them. `was_marked`:
+    /// the checkpoint from which the consumer continued marks any of them.
+    pub(crate) fn skip(&mut self, n_records: u64, last: Record, was_marked: bool) {
         match self.pending.back_mut() {
             Some(previous) => {
                 previous.last = last;
                 previous.n_records += n_records;
+                previous.was_marked |= was_marked;
             }
             None => {
                 self.resolved_prefix += n_records;
@@ -77,10 +98,13 @@ impl Progress {
             let pending = pending.expect("a record after the low watermark");
             assert!(!pending.resolved, "a record is resolved once");
             pending.resolved = true;
+            self.n_resolved_pending += 1;
         }
         let mut last = None;
         while let Some(pending) = self.pending.pop_front_if(|pending| pending.resolved) {
             self.first.0 += 1;
+            self.n_resolved_pending -= 1;
+            self.pending_bytes -= pending.bytes;
             self.resolved_prefix += pending.n_records;
             last = Some(pending.last);
         }
@@ -103,14 +127,45 @@ impl Progress {
         self.pending.len()
     }
 
-    /// Records up to the low watermark since the start; only grows.
-    pub(crate) const fn resolved_prefix(&self) -> u64 {
-        self.resolved_prefix
+    /// Bytes of their events. A resolved record counts until the watermark passes it, since the
+    /// records around it keep its page in memory.
+    pub(crate) const fn pending_bytes(&self) -> usize {
+        self.pending_bytes
     }
 
-    /// As far as a checkpoint may go.
+    /// Records that were resolved since the start and that a checkpoint has to tell; only grows.
+    /// Those that were skipped after a pending record count with it.
+    pub(crate) const fn n_resolved(&self) -> u64 {
+        self.resolved_prefix + self.n_resolved_pending
+    }
+
+    /// As far as a checkpoint may go; without marks.
     pub(crate) const fn low_watermark(&self) -> &Checkpoint {
         &self.low_watermark
+    }
+
+    /// Marks the records after the low watermark. `unread` are the sections of the last checkpoint
+    /// that follow the last record.
+    pub(crate) fn marks<'a>(
+        &self,
+        unread: impl ExactSizeIterator<Item = &'a MarkedSection>,
+    ) -> Vec<MarkedSection> {
+        let is_worth_marking = |pending: &Pending| pending.resolved || pending.was_marked;
+        let n_marked = if unread.len() == 0 {
+            let last = self.pending.iter().rposition(is_worth_marking);
+            last.map_or(0, |last| last + 1)
+        } else {
+            self.pending.len()
+        };
+        let mut marks = MarksBuilder::default();
+        for (index, pending) in self.pending.iter().take(n_marked).enumerate() {
+            marks.push(pending.resolved, 1);
+            marks.push(true, pending.n_records - 1);
+            marks.may_end(&pending.last, index + 1 == n_marked);
+        }
+        let mut marks = marks.finish();
+        marks.extend(unread.cloned());
+        marks
     }
 }
 
@@ -149,7 +204,7 @@ mod tests {
             &progress.low_watermark().position,
             &Position::After("2".into())
         );
-        assert_eq!((progress.resolved_prefix(), progress.pending_len()), (2, 2));
+        assert_eq!((progress.n_resolved(), progress.pending_len()), (3, 2));
         progress.resolve([tickets[2]]);
         assert_eq!(
             &progress.low_watermark().position,
@@ -161,16 +216,16 @@ mod tests {
     #[test]
     fn skipped_records_are_resolved_with_the_previous_tracked_record() {
         let (mut progress, _) = progress(&[]);
-        progress.skip(2, record("2"));
+        progress.skip(2, record("2"), false);
         assert_eq!(
             &progress.low_watermark().position,
             &Position::After("2".into())
         );
         let first = progress.track(record("3"));
-        progress.skip(3, record("6"));
+        progress.skip(3, record("6"), false);
         let second = progress.track(record("7"));
-        progress.skip(1, record("8"));
-        assert_eq!((progress.resolved_prefix(), progress.pending_len()), (2, 2));
+        progress.skip(1, record("8"), false);
+        assert_eq!((progress.n_resolved(), progress.pending_len()), (2, 2));
         progress.resolve([second]);
         assert_eq!(
             &progress.low_watermark().position,
@@ -181,7 +236,51 @@ mod tests {
             &progress.low_watermark().position,
             &Position::After("8".into())
         );
-        assert_eq!((progress.resolved_prefix(), progress.pending_len()), (8, 0));
+        assert_eq!((progress.n_resolved(), progress.pending_len()), (8, 0));
+    }
+
+    /// `u` and `r` for each record after the low watermark, and the last record of each section.
+    fn marks_text(progress: &Progress, unread: &[MarkedSection]) -> String {
+        let sections = progress.marks(unread.iter());
+        let section = |section: &MarkedSection| {
+            let marks = section.resolved().map(|it| if it { 'r' } else { 'u' });
+            format!("{} {}", marks.collect::<String>(), section.last)
+        };
+        let sections: Vec<_> = sections.iter().map(section).collect();
+        sections.join(", ")
+    }
+
+    #[test]
+    fn records_after_the_low_watermark_are_marked() {
+        let (mut progress, tickets) = progress(&["1", "2", "3", "4"]);
+        assert_eq!(
+            (marks_text(&progress, &[]), progress.n_resolved()),
+            (String::new(), 0)
+        );
+        progress.skip(2, record("6"), false);
+        progress.resolve([tickets[1]]);
+        assert_eq!(marks_text(&progress, &[]), "ur 2");
+        assert_eq!((progress.n_resolved(), progress.pending_bytes()), (1, 8));
+        progress.resolve([tickets[3]]);
+        assert_eq!(marks_text(&progress, &[]), "ururrr 6");
+        progress.resolve([tickets[0]]);
+        assert_eq!(marks_text(&progress, &[]), "urrr 6");
+        assert_eq!((progress.n_resolved(), progress.pending_bytes()), (3, 4));
+    }
+
+    #[test]
+    fn marks_of_the_last_checkpoint_are_kept() {
+        let (mut progress, tickets) = progress(&["1"]);
+        progress.skip(1, record("2"), true);
+        let third = progress.track(record("3"));
+        assert_eq!(marks_text(&progress, &[]), "ur 2");
+        let unread = [MarkedSection {
+            runs: vec![0, 1, 2],
+            last: "6".into(),
+        }];
+        assert_eq!(marks_text(&progress, &unread), "uru 3, urr 6");
+        progress.resolve([tickets[0], third]);
+        assert_eq!(marks_text(&progress, &unread), "urr 6");
     }
 
     #[test]

@@ -86,6 +86,10 @@ impl MappingSpec {
         self.integer("MaximumBatchingWindowInSeconds", kind)
     }
 
+    pub fn parallelization_factor(&self, kind: SourceKind) -> i64 {
+        self.integer("ParallelizationFactor", kind)
+    }
+
     /// `None` if they are not given.
     pub fn tags(&self) -> Option<Tags> {
         self.get("Tags").map(Tags::from_json)

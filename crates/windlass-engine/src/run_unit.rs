@@ -323,7 +323,8 @@ fn shard_settings(
     filter: Option<Arc<Criteria>>,
     poll: PollSettings,
 ) -> ShardConsumerSettings {
-    let buffer_records = mapping.batch_size.saturating_mul(BUFFERED_BATCHES);
+    let batches = BUFFERED_BATCHES * mapping.parallelization_factor;
+    let buffer_records = mapping.batch_size.saturating_mul(batches);
     ShardConsumerSettings {
         mapping,
         filter,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Batches in memory for one shard, within [`MIN_BUFFERED_RECORDS`] and [`MAX_BUFFERED_RECORDS`].
+/// Batches in memory for one lane of a shard; all together within [`MIN_BUFFERED_RECORDS`] and [`MAX_BUFFERED_RECORDS`].
 pub const BUFFERED_BATCHES: usize = 10;
 
 /// Records in memory for one shard, however small its batches are: a read costs the same for one

@@ -45,6 +45,7 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
             skip_before: None,
             batch_size: 100,
             maximum_batching_window: Duration::ZERO,
+            parallelization_factor: 1,
             on_failure: None,
             retries: RetrySettings::default(),
         },

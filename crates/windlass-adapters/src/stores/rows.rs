@@ -6,6 +6,7 @@ use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::ids::SequenceNumber;
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::Swap;
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::tags::Tags;
@@ -139,6 +140,15 @@ struct StoredCheckpoint {
     /// Milliseconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     arrival: Option<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    marks: Vec<StoredSection>,
+}
+
+/// The stored form of a [`MarkedSection`].
+#[derive(Serialize, Deserialize)]
+struct StoredSection {
+    runs: Vec<u64>,
+    last: String,
 }
 
 /// A value that this version does not support.
@@ -433,9 +443,17 @@ fn stored_checkpoint(checkpoint: &Checkpoint) -> rusqlite::Result<String> {
         position: checkpoint.position.kind().to_owned(),
         value: checkpoint.position.value(),
         arrival: checkpoint.arrival.map(Timestamp::as_millis),
+        marks: checkpoint.marks.iter().map(stored_section).collect(),
     };
     serde_json::to_string(&stored)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+fn stored_section(section: &MarkedSection) -> StoredSection {
+    StoredSection {
+        runs: section.runs.clone(),
+        last: section.last.as_str().to_owned(),
+    }
 }
 
 /// `None` if the text is not a checkpoint.
@@ -444,7 +462,15 @@ fn read_checkpoint(text: &str) -> Option<Checkpoint> {
     Some(Checkpoint {
         position: Position::from_parts(&stored.position, stored.value.as_deref())?,
         arrival: stored.arrival.map(Timestamp::from_millis),
+        marks: stored.marks.into_iter().map(read_section).collect(),
     })
+}
+
+fn read_section(stored: StoredSection) -> MarkedSection {
+    MarkedSection {
+        runs: stored.runs,
+        last: SequenceNumber::from(stored.last.as_str()),
+    }
 }
 
 /// The reason why this version cannot read a row, apart from errors of the database.

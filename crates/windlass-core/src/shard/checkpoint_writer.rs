@@ -11,8 +11,9 @@ use crate::time::Timestamp;
 /// A checkpoint that may be saved.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Watermark {
-    /// Resolved records up to it; orders watermarks.
-    pub(super) resolved_prefix: u64,
+    /// Records that it reports as resolved; orders watermarks.
+    pub(super) n_resolved: u64,
+    /// Without marks: they are built only for a save.
     pub(super) checkpoint: Checkpoint,
 }
 
@@ -32,9 +33,13 @@ enum State {
 
 impl CheckpointWriter {
     pub(super) fn new(from: Checkpoint) -> Self {
+        let from = Checkpoint {
+            marks: Vec::new(),
+            ..from
+        };
         Self {
             saved: Watermark {
-                resolved_prefix: 0,
+                n_resolved: 0,
                 checkpoint: from,
             },
             state: State::Idle,
@@ -43,7 +48,7 @@ impl CheckpointWriter {
     }
 
     /// Starts a save, if the watermark is not saved yet and no save or backoff prevents it. Returns
-    /// the checkpoint to write.
+    /// the checkpoint to write, without marks.
     pub(super) fn start(&mut self, watermark: &Watermark, now: Timestamp) -> Option<Checkpoint> {
         let due = match &self.state {
             State::Idle => true,
@@ -53,7 +58,7 @@ impl CheckpointWriter {
         if !due || !self.differs_from_saved(watermark) {
             return None;
         }
-        let forward = self.saved.resolved_prefix < watermark.resolved_prefix
+        let forward = self.saved.n_resolved < watermark.n_resolved
             || watermark.checkpoint.position == Position::ShardEnd;
         assert!(forward, "I2: a checkpoint only moves forward");
         self.state = State::InFlight(watermark.clone());
@@ -118,7 +123,7 @@ mod tests {
     fn a_save_is_answered_once() {
         let mut writer = CheckpointWriter::new(Checkpoint::at(Position::TrimHorizon));
         let watermark = Watermark {
-            resolved_prefix: 1,
+            n_resolved: 1,
             checkpoint: Checkpoint::at(Position::After("1".into())),
         };
         writer.start(&watermark, Timestamp::EPOCH);

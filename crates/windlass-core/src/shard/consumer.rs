@@ -4,10 +4,12 @@
 //! checkpoints ([`crate::progress`]).
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::checkpoint_writer::{CheckpointWriter, Watermark};
 use super::interface::{Finish, Gap, ReadResult, Report, ShardCommand, ShardInput, ShardTimer};
-use super::lane::{Lane, Resolved};
+use super::lane::Resolved;
+use super::lanes::Lanes;
 use super::page_filter::{Item, filter_page};
 use super::read_state::{ReadEnd, ReadState};
 use super::settings::ShardConsumerSettings;
@@ -15,6 +17,7 @@ use super::view::{ShardView, Waiting};
 use crate::batch::{BatchId, BatchIds};
 use crate::event;
 use crate::lifecycle::Lifecycle;
+use crate::marks::{MarkReader, MarkedRecords};
 use crate::outcome::{Fault, Outcome, OutcomeKind, Swap};
 use crate::position::{Checkpoint, Position};
 use crate::progress::Progress;
@@ -32,7 +35,8 @@ pub struct ShardConsumer {
     settings: ShardConsumerSettings,
     jitter: Jitter,
     read_state: ReadState,
-    lane: Lane,
+    mark_reader: MarkReader,
+    lanes: Lanes,
     slot: SlotRequest,
     progress: Progress,
     checkpoint_writer: CheckpointWriter,
@@ -61,6 +65,7 @@ impl ShardConsumer {
         let limits = &settings.limits;
         let counts = [
             settings.mapping.batch_size,
+            settings.mapping.parallelization_factor,
             limits.buffer_records,
             limits.buffer_bytes,
             limits.read_limit as usize,
@@ -73,7 +78,8 @@ impl ShardConsumer {
         let mut consumer = Self {
             jitter: Jitter::new(seed, limits.backoff_jitter_percent),
             read_state: ReadState::new(from.clone(), now),
-            lane: Lane::new(&settings),
+            mark_reader: MarkReader::new(from.marks.clone()),
+            lanes: Lanes::new(&settings),
             slot: SlotRequest::None,
             progress: Progress::new(from.clone()),
             checkpoint_writer: CheckpointWriter::new(from),
@@ -102,8 +108,8 @@ impl ShardConsumer {
             ShardInput::Saved(result) => self.handle_saved(result, now),
             ShardInput::SlotGranted => self.slot.grant(),
             ShardInput::Delivered { delivery, result } => {
-                let lane = &mut self.lane;
-                let resolved = lane.delivered(delivery, result, &mut self.jitter, now);
+                let lanes = &mut self.lanes;
+                let resolved = lanes.delivered(delivery, result, &mut self.jitter, now);
                 self.progress.resolve(resolved);
             }
             ShardInput::SourceTime(time) => self.source_ahead = Some(time.millis_since(now)),
@@ -139,7 +145,7 @@ impl ShardConsumer {
         let read = self.read_state.due().filter(|_| 0 < self.read_room());
         let read = read.map(|at| (at, ShardTimer::Read));
         let expiry = self.expiry().map(|at| (at, ShardTimer::Expiry));
-        let timers = [read, save, self.lane_due(), expiry];
+        let timers = [read, save, self.lanes_due(), expiry];
         timers.into_iter().flatten().min()
     }
 
@@ -153,11 +159,13 @@ impl ShardConsumer {
         ShardView {
             checkpoint: self.checkpoint_writer.saved().checkpoint.position.clone(),
             behind: self.read_state.behind(),
-            oldest: self.lane.oldest(),
-            buffered_records: self.lane.n_records(),
-            buffered_bytes: self.lane.bytes(),
-            in_flight_records: self.lane.n_in_flight(),
-            attempt: self.lane.attempt(),
+            oldest: self.lanes.oldest(),
+            buffered_records: self.lanes.n_records(),
+            buffered_bytes: self.lanes.bytes(),
+            in_flight_records: self.lanes.n_in_flight(),
+            n_lanes: self.lanes.n_lanes(),
+            waiting_lanes: self.lanes.n_waiting(),
+            attempt: self.lanes.attempt(),
             last_outcome: self.last_outcome,
             waiting,
             gap: self.gap.clone(),
@@ -168,11 +176,13 @@ impl ShardConsumer {
     /// The fault that delays the shard and the time of the next try; without a fault, the next
     /// timer.
     fn waiting(&self) -> (Option<Waiting>, Option<Timestamp>) {
-        let lane = self.lane.waiting();
+        let (lane, retry_at) = self.lanes.waiting().unzip();
+        // A lane that is due waits for its slot.
+        let retry_at = retry_at.flatten().filter(|at| self.now < *at);
         let store = self.checkpoint_writer.fault().map(Waiting::Store);
         let source = self.read_state.waiting().cloned();
         let causes = [
-            (lane, self.lane_due().map(|(at, _)| at)),
+            (lane, retry_at),
             (store, self.checkpoint_writer.due()),
             (source, self.read_state.due()),
         ];
@@ -200,19 +210,45 @@ impl ShardConsumer {
                 unreadable,
             } => {
                 if let Some(gap) = gap {
-                    self.gap = Some(gap.clone());
-                    self.report(Report::Gap(gap));
+                    self.handle_gap(gap, now);
                 }
+                let is_empty = records.is_empty();
                 self.accept(records, now);
+                if self.holds_in_vain(is_empty) || unreadable.is_some() {
+                    let held = self.mark_reader.release();
+                    self.route(held, now);
+                }
                 if let Some(record) = unreadable {
                     self.report(Report::Unreadable(record));
                 }
             }
         }
+        let buffered = self.progress.pending_len() + self.mark_reader.n_held();
         assert!(
-            self.progress.pending_len() <= self.settings.limits.buffer_records,
+            buffered <= self.settings.limits.buffer_records,
             "I6: the buffer is bounded"
         );
+    }
+
+    fn handle_gap(&mut self, gap: Gap, now: Timestamp) {
+        let held = self.mark_reader.release();
+        self.route(held, now);
+        if gap.cause == Fault::UnknownPosition {
+            self.mark_reader.drop_sections();
+        }
+        self.gap = Some(gap.clone());
+        self.report(Report::Gap(gap));
+    }
+
+    /// Whether the records that are held for their section wait for records that do not come: the
+    /// shard has none, or the buffer has no room for them.
+    fn holds_in_vain(&self, page_is_empty: bool) -> bool {
+        let limits = &self.settings.limits;
+        let is_at_tip = page_is_empty && self.read_state.behind() == Some(Duration::ZERO);
+        let held = &self.mark_reader;
+        let fills_buffer =
+            limits.buffer_records <= held.n_held() || limits.buffer_bytes <= held.held_bytes();
+        0 < held.n_held() && (is_at_tip || fills_buffer || self.read_state.is_at_shard_end())
     }
 
     fn accept(&mut self, records: Vec<Record>, now: Timestamp) {
@@ -220,14 +256,24 @@ impl ShardConsumer {
         if let (Some(gap), Some(first)) = (&mut self.gap, records.first()) {
             gap.until.get_or_insert(first.approximate_arrival());
         }
+        let records = self.mark_reader.read(records);
+        self.route(records, now);
+    }
+
+    /// Gives records to the lanes, except those that the function does not receive.
+    fn route(&mut self, records: MarkedRecords, now: Timestamp) {
         let page = filter_page(records, &self.settings);
         for item in page.items {
             match item {
                 Item::Deliver(record) => {
                     let ticket = self.progress.track(record.clone());
-                    self.lane.push(ticket, record, now);
+                    self.lanes.push(ticket, record, now);
                 }
-                Item::Skip { n_records, last } => self.progress.skip(n_records, last),
+                Item::Skip {
+                    n_records,
+                    last,
+                    was_marked,
+                } => self.progress.skip(n_records, last, was_marked),
             }
         }
         for report in page.reports {
@@ -236,7 +282,7 @@ impl ShardConsumer {
     }
 
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
-        let resolved = self.lane.end(batch, &outcome, &mut self.jitter, now);
+        let resolved = self.lanes.end(batch, &outcome, &mut self.jitter, now);
         self.resolve(resolved);
         self.last_outcome = Some(outcome.kind());
     }
@@ -273,43 +319,49 @@ impl ShardConsumer {
             return;
         }
         if self.lifecycle == Lifecycle::Running {
-            self.advance_lane(now);
+            self.advance_lanes(now);
             self.advance_reads(now);
         }
         self.advance_checkpoint(now);
         self.check(now);
     }
 
-    fn advance_lane(&mut self, now: Timestamp) {
+    fn advance_lanes(&mut self, now: Timestamp) {
         self.expire_records(now);
-        self.lane.give_up_too_large(now);
-        if let Some((delivery, failure)) = self.lane.deliver(&mut self.batch_ids, now) {
+        self.lanes.give_up_too_large(now);
+        while let Some((delivery, failure)) = self.lanes.deliver(&mut self.batch_ids, now) {
             self.command(ShardCommand::Deliver { delivery, failure });
         }
-        match self.slot {
-            SlotRequest::None if self.lane_is_due(now) => {
+        self.advance_slot(now);
+    }
+
+    /// A slot is waited for as long as the batch of any lane is due, and it belongs to the next of
+    /// these lanes in turn.
+    fn advance_slot(&mut self, now: Timestamp) {
+        let no_more = self.read_state.is_at_shard_end() || self.buffer_room() == 0;
+        match (self.slot, self.lanes.next_due(no_more, now)) {
+            (SlotRequest::None, Some(_)) => {
                 self.slot = SlotRequest::Waiting;
                 self.command(ShardCommand::RequestSlot);
             }
-            SlotRequest::Granted => {
+            (SlotRequest::Granted, Some(lane)) => {
                 self.slot = SlotRequest::None;
-                let batch = self.lane.start(&mut self.batch_ids, now);
+                let batch = self.lanes.start(lane, &mut self.batch_ids, now);
                 self.command(ShardCommand::Invoke(batch));
+                self.advance_slot(now);
             }
-            SlotRequest::None | SlotRequest::Waiting => {}
+            (SlotRequest::Waiting | SlotRequest::Granted, None) => self.cancel_slot(),
+            (SlotRequest::None, None) | (SlotRequest::Waiting, Some(_)) => {}
         }
     }
 
-    /// Gives up the records that are too old. The slot may have been for them.
+    /// Gives up the records that are too old.
     fn expire_records(&mut self, now: Timestamp) {
-        let source_time = self.source_ahead.map(|ahead| now.shifted(ahead));
-        let expired = source_time.and_then(|time| self.lane.expire(time, now));
-        let Some(expired) = expired else {
+        let Some(ahead) = self.source_ahead else {
             return;
         };
-        self.resolve(expired);
-        if !self.slot.is_none() && !self.lane_is_due(now) {
-            self.cancel_slot();
+        for expired in self.lanes.expire(now.shifted(ahead), now) {
+            self.resolve(expired);
         }
     }
 
@@ -318,20 +370,17 @@ impl ShardConsumer {
         self.command(ShardCommand::CancelSlot);
     }
 
-    fn lane_is_due(&self, now: Timestamp) -> bool {
-        let no_more = self.read_state.is_at_shard_end() || self.buffer_room() == 0;
-        self.lane.is_due(no_more, now)
-    }
-
     /// When the next record is too old.
     fn expiry(&self) -> Option<Timestamp> {
         let ahead = self.source_ahead?;
-        Some(self.lane.expiry()?.shifted(-ahead))
+        Some(self.lanes.expiry()?.shifted(-ahead))
     }
 
-    /// When the next batch will be due, and why; `None` while it waits for its slot.
-    fn lane_due(&self) -> Option<(Timestamp, ShardTimer)> {
-        self.lane.due().filter(|_| self.slot.is_none())
+    /// When the next batch or delivery of a lane will be due. While a slot is waited for, no other
+    /// batch is: the next one requests it again.
+    fn lanes_due(&self) -> Option<(Timestamp, ShardTimer)> {
+        let is_next = |timer| self.slot.is_none() || timer == ShardTimer::Delivery;
+        self.lanes.due(is_next)
     }
 
     fn advance_reads(&mut self, now: Timestamp) {
@@ -349,8 +398,11 @@ impl ShardConsumer {
 
     fn advance_checkpoint(&mut self, now: Timestamp) {
         let watermark = self.watermark();
-        if let Some(checkpoint) = self.checkpoint_writer.start(&watermark, now) {
-            let unresolved = self.lane.first();
+        if let Some(mut checkpoint) = self.checkpoint_writer.start(&watermark, now) {
+            if checkpoint.position != Position::ShardEnd {
+                checkpoint.marks = self.progress.marks(self.mark_reader.unread());
+            }
+            let unresolved = self.lanes.first();
             assert!(
                 unresolved.is_none_or(|ticket| self.progress.is_pending(ticket)),
                 "I1: a checkpoint never passes an unresolved record"
@@ -364,7 +416,7 @@ impl ShardConsumer {
         }
         if watermark.checkpoint.position == Position::ShardEnd {
             self.finish(Finish::ShardEnd);
-        } else if self.lifecycle == Lifecycle::Draining && !self.lane.is_in_flight() {
+        } else if self.lifecycle == Lifecycle::Draining && !self.lanes.are_in_flight() {
             self.finish(Finish::Drained);
         }
     }
@@ -376,7 +428,7 @@ impl ShardConsumer {
             checkpoint.position = Position::ShardEnd;
         }
         Watermark {
-            resolved_prefix: self.progress.resolved_prefix(),
+            n_resolved: self.progress.n_resolved(),
             checkpoint,
         }
     }
@@ -388,17 +440,18 @@ impl ShardConsumer {
     /// How many more records the buffer can hold.
     fn buffer_room(&self) -> usize {
         let limits = &self.settings.limits;
-        if limits.buffer_bytes <= self.lane.bytes() {
+        let held = &self.mark_reader;
+        if limits.buffer_bytes <= self.progress.pending_bytes() + held.held_bytes() {
             return 0;
         }
-        limits.buffer_records - self.progress.pending_len()
+        limits.buffer_records - self.progress.pending_len() - held.n_held()
     }
 
     /// How many more records may be read. Records that are resolved and not saved are repeated after
     /// a crash, so their number is limited too.
     fn read_room(&self) -> usize {
-        let saved = self.checkpoint_writer.saved().resolved_prefix;
-        let unsaved = self.progress.resolved_prefix() - saved;
+        let saved = self.checkpoint_writer.saved().n_resolved;
+        let unsaved = self.progress.n_resolved() - saved;
         if self.settings.limits.buffer_records as u64 <= unsaved {
             return 0;
         }
@@ -437,7 +490,7 @@ impl ShardConsumer {
         let in_flight = self.read_state.is_in_flight()
             || self.checkpoint_writer.is_in_flight()
             || self.slot.is_waiting()
-            || self.lane.is_in_flight();
+            || self.lanes.are_in_flight();
         let timeout = self.poll_timeout();
         assert!(in_flight || timeout.is_some(), "I9: it never gets stuck");
         assert!(

@@ -59,8 +59,7 @@ impl Delivery {
         jitter: &mut Jitter,
         now: Timestamp,
     ) -> Option<Run> {
-        let in_flight = self.id.filter(|_| self.is_in_flight());
-        assert_eq!(in_flight, Some(id), "I3: one delivery is in flight");
+        assert_eq!(self.in_flight(), Some(id), "I3: one delivery is in flight");
         self.fault = result.err();
         match result {
             Ok(()) => {
@@ -80,8 +79,9 @@ impl Delivery {
         self.runs.is_empty()
     }
 
-    pub(super) const fn is_in_flight(&self) -> bool {
-        matches!(self.state, State::InFlight)
+    /// The try in flight.
+    pub(super) fn in_flight(&self) -> Option<BatchId> {
+        self.id.filter(|_| matches!(self.state, State::InFlight))
     }
 
     /// When the next try is due, unless one is in flight.
@@ -94,7 +94,7 @@ impl Delivery {
 
     /// Why the next try waits.
     pub(super) fn fault(&self) -> Option<Fault> {
-        self.fault.filter(|_| !self.is_in_flight())
+        self.fault.filter(|_| self.in_flight().is_none())
     }
 
     /// What is not delivered yet, in the order of the lane.

@@ -372,12 +372,12 @@ impl Lane {
         }
     }
 
-    /// Whether an invocation or a delivery is in flight.
-    pub(super) fn is_in_flight(&self) -> bool {
+    /// The invocation or delivery in flight.
+    pub(super) fn in_flight(&self) -> Option<BatchId> {
         match &self.state {
-            State::InFlight(_) => true,
-            State::Delivering { delivery, .. } => delivery.is_in_flight(),
-            State::Idle { .. } | State::Filling { .. } | State::Waiting(_) => false,
+            State::InFlight(piece) => piece.id,
+            State::Delivering { delivery, .. } => delivery.in_flight(),
+            State::Idle { .. } | State::Filling { .. } | State::Waiting(_) => None,
         }
     }
 

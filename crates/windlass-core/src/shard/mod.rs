@@ -1,13 +1,14 @@
 //! The consumer of one shard of one mapping: [`ShardConsumer`].
 //!
 //! ```text
-//!  source ──▶ read state ──▶ page filter ──▶ lane ──▶ progress ──▶ checkpoint writer ──▶ store
-//!                                 │                       ▲
-//!                                 └─────────skip──────────┘
+//!  source ──▶ read state ──▶ page filter ──▶ lanes ──▶ progress ──▶ checkpoint writer ──▶ store
+//!                                 │                        ▲
+//!                                 └──────────skip──────────┘
 //! ```
 //!
 //! A record only moves to the right. It is *resolved* once it is processed, filtered out, skipped,
-//! dropped, or delivered to a destination. The checkpoint is the low watermark: the end of the unbroken run of resolved records.
+//! dropped, or delivered to a destination. The checkpoint is the low watermark, the end of the
+//! unbroken run of resolved records, with marks for those that are resolved after it.
 //! Each part is a state machine in its own file. The consumer connects them and is the only one to
 //! issue commands. How to call it: [crate documentation](crate#how-to-call-a-consumer).
 //!
@@ -18,7 +19,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | I1 | A checkpoint never passes an unresolved record. |
+//! | I1 | A checkpoint never passes an unresolved record, and never marks one as resolved. |
 //! | I2 | Checkpoints only move forward while one daemon holds the lease. |
 //! | I3 | At most one invocation or delivery is in flight per lane. |
 //! | I4 | A record is not invoked before every earlier record of its lane is resolved or in the same batch. |
@@ -34,6 +35,7 @@ mod consumer;
 mod delivery;
 mod interface;
 mod lane;
+mod lanes;
 pub mod lineage;
 mod page_filter;
 mod piece;

@@ -1,6 +1,7 @@
 //! Which records of a page the function receives: those that match the filter, arrived after the
 //! mapping's starting position, and fit into an event. One that does not fit still has its turn in its
-//! lane if there is a destination to give it up to.
+//! lane if there is a destination to give it up to. Those that are marked as resolved it received
+//! already.
 //!
 //! The others are skipped. If less than half of a page remains, the remaining records are copied
 //! to a page of their own: a record keeps its whole page in memory.
@@ -10,6 +11,7 @@ use windlass_filter::{Event, MatchBuffers};
 use super::interface::Report;
 use super::settings::ShardConsumerSettings;
 use crate::batch::BatchLimits;
+use crate::marks::MarkedRecords;
 use crate::record::Record;
 use crate::record_page::RecordPageBuilder;
 
@@ -27,10 +29,13 @@ pub(super) enum Item {
     Skip {
         n_records: u64,
         last: Record,
+        /// Whether any of them is marked as resolved.
+        was_marked: bool,
     },
 }
 
-pub(super) fn filter_page(records: Vec<Record>, settings: &ShardConsumerSettings) -> FilteredPage {
+pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings) -> FilteredPage {
+    let MarkedRecords { records, resolved } = page;
     let mut page = FilteredPage {
         items: Vec::with_capacity(records.len()),
         reports: Vec::new(),
@@ -41,18 +46,20 @@ pub(super) fn filter_page(records: Vec<Record>, settings: &ShardConsumerSettings
         max_bytes: settings.limits.payload_limit,
     };
     let (mut n_filtered_out, mut page_bytes, mut delivered_bytes) = (0, 0, 0);
-    for record in records {
+    for (index, record) in records.into_iter().enumerate() {
         let bytes = record.event_len();
         page_bytes += bytes;
-        if !is_match(&record, settings, &mut scratch) {
+        if resolved.get(index) == Some(&true) {
+            page.skip(record, true);
+        } else if !is_match(&record, settings, &mut scratch) {
             n_filtered_out += 1;
-            page.skip(record);
+            page.skip(record, false);
         } else if !limits.fits_alone(bytes) && settings.mapping.on_failure.is_none() {
             page.reports.push(Report::RecordTooLarge {
                 sequence_number: record.sequence_number().into(),
                 bytes,
             });
-            page.skip(record);
+            page.skip(record, false);
         } else {
             delivered_bytes += bytes;
             page.items.push(Item::Deliver(record));
@@ -84,14 +91,21 @@ fn is_match(record: &Record, settings: &ShardConsumerSettings, scratch: &mut Mat
 }
 
 impl FilteredPage {
-    fn skip(&mut self, record: Record) {
-        if let Some(Item::Skip { n_records, last }) = self.items.last_mut() {
+    fn skip(&mut self, record: Record, is_marked: bool) {
+        if let Some(Item::Skip {
+            n_records,
+            last,
+            was_marked,
+        }) = self.items.last_mut()
+        {
             *n_records += 1;
             *last = record;
+            *was_marked |= is_marked;
         } else {
             self.items.push(Item::Skip {
                 n_records: 1,
                 last: record,
+                was_marked: is_marked,
             });
         }
     }
@@ -124,9 +138,14 @@ fn compact(items: Vec<Item>, delivered_bytes: usize) -> Vec<Item> {
     }
     let copies = items.iter().zip(records).map(|(item, record)| match *item {
         Item::Deliver(_) => Item::Deliver(record),
-        Item::Skip { n_records, .. } => Item::Skip {
+        Item::Skip {
+            n_records,
+            was_marked,
+            ..
+        } => Item::Skip {
             n_records,
             last: record,
+            was_marked,
         },
     });
     copies.collect()
@@ -158,12 +177,19 @@ mod tests {
             Item::Skip {
                 n_records: 2,
                 last: records.remove(1),
+                was_marked: false,
             },
         ];
         drop(records);
         let compacted = compact(items, 9);
         assert_eq!(retained.get(), "{\"a\":\"x\"},1719".len());
-        let [Item::Deliver(record), Item::Skip { n_records, last }] = &compacted[..] else {
+        let [
+            Item::Deliver(record),
+            Item::Skip {
+                n_records, last, ..
+            },
+        ] = &compacted[..]
+        else {
             panic!("{compacted:?}");
         };
         assert_eq!(

@@ -19,12 +19,16 @@ pub struct ShardView {
     pub buffered_records: usize,
     /// Bytes of their events.
     pub buffered_bytes: usize,
-    /// Records of the invocation in flight.
+    /// Records of the invocations in flight.
     pub in_flight_records: usize,
-    /// Of the batch at the head of the lane; 1 if nothing failed.
+    /// The mapping's `ParallelizationFactor`.
+    pub n_lanes: usize,
+    /// Lanes whose batch failed and is repeated after a backoff.
+    pub waiting_lanes: usize,
+    /// The highest of the batches at the heads of the lanes; 1 if nothing failed.
     pub attempt: u32,
     pub last_outcome: Option<OutcomeKind>,
-    /// The fault that delays the shard.
+    /// The fault that delays the shard; of several lanes, that of the one with the most attempts.
     pub waiting: Option<Waiting>,
     /// The last gap, since the consumer started.
     pub gap: Option<Gap>,

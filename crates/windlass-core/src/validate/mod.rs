@@ -220,14 +220,17 @@ fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> 
         Some(_) => starting_position.clone(),
         None => Position::TrimHorizon,
     };
+    let kind = SourceKind::Stream(kind);
     StreamSettings {
         starting_position,
         recreated_position,
         skip_before,
-        batch_size: batch_size(spec, SourceKind::Stream(kind)),
-        maximum_batching_window: batching_window(spec, SourceKind::Stream(kind)),
+        batch_size: batch_size(spec, kind),
+        maximum_batching_window: batching_window(spec, kind),
+        parallelization_factor: usize::try_from(spec.parallelization_factor(kind))
+            .expect("constraints limit ParallelizationFactor to 1 to 10"),
         on_failure: spec.on_failure().and_then(DestinationArn::parse),
-        retries: retry_settings(spec, SourceKind::Stream(kind)),
+        retries: retry_settings(spec, kind),
     }
 }
 

@@ -139,9 +139,10 @@ impl PageMemory {
     pub(crate) fn settle(&mut self, view: &ShardView) {
         let pages = self.retained.get();
         let records = view.buffered_records * RECORD_OVERHEAD;
-        // The event of the next invocation is another copy, and its memory cannot be waited for.
-        let event = pages.min(PAYLOAD_LIMIT);
-        self.reservation.set(pages + records + event);
+        // The event of each lane's next invocation is another copy, and its memory cannot be waited
+        // for.
+        let events = pages.min(view.n_lanes * PAYLOAD_LIMIT);
+        self.reservation.set(pages + records + events);
     }
 
     /// How many records fit into `bytes` if they are as large as recent ones.

@@ -139,19 +139,23 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
         }
         UnitView::Shard(view) => {
             let next = next(view.next_at);
+            let lanes = match view.n_lanes {
+                1 => String::new(),
+                n_lanes => format!(" ({} of {n_lanes} lanes)", view.waiting_lanes),
+            };
             Some(match view.waiting.as_ref()? {
                 shard::Waiting::FunctionErrors { attempt, maximum } => {
                     let of = maximum.map_or_else(String::new, |maximum| format!(" of {maximum}"));
-                    format!("function returns errors, attempt {attempt}{of}{next}")
+                    format!("function returns errors, attempt {attempt}{of}{next}{lanes}")
                 }
                 shard::Waiting::NotInvoked(fault) => {
-                    format!("function {}{next}", describe_fault(*fault))
+                    format!("function {}{next}{lanes}", describe_fault(*fault))
                 }
                 shard::Waiting::Destination(fault) => {
                     let cause = cause(SourceCall::Deliver);
                     let fault = describe_fault(*fault);
                     format!(
-                        "records are given up, and the on-failure destination {fault}{cause}{next}"
+                        "records are given up, and the on-failure destination {fault}{cause}{next}{lanes}"
                     )
                 }
                 shard::Waiting::Source(fault) => {
@@ -286,6 +290,8 @@ mod tests {
         let now = Timestamp::from_millis(1_000);
         let waiting = |waiting| {
             let view = shard::ShardView {
+                n_lanes: 1,
+                waiting_lanes: 0,
                 checkpoint: windlass_core::position::Position::TrimHorizon,
                 behind: None,
                 oldest: None,

@@ -4,6 +4,7 @@
 
 mod daemon;
 mod fairness;
+mod lanes;
 mod life;
 mod limits;
 mod listings;

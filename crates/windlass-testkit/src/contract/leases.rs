@@ -2,6 +2,7 @@
 
 use windlass_core::ids::SequenceNumber;
 use windlass_core::lease::{Lease, Unit, WorkerId};
+use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::Swap;
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::time::Timestamp;
@@ -213,6 +214,19 @@ pub(super) async fn save_checkpoints_only_in_their_epoch(store: &dyn Store) {
         Checkpoint::at(Position::TrimHorizon),
         Checkpoint {
             arrival: None,
+            ..after("0")
+        },
+        Checkpoint {
+            marks: vec![
+                MarkedSection {
+                    runs: vec![0, 1, 99],
+                    last: SequenceNumber::from("101"),
+                },
+                MarkedSection {
+                    runs: vec![3],
+                    last: SequenceNumber::from("104"),
+                },
+            ],
             ..after("0")
         },
         Checkpoint {

@@ -135,6 +135,7 @@ fn after(number: &str) -> Checkpoint {
     Checkpoint {
         position: Position::After(SequenceNumber::from(number)),
         arrival: Some(Timestamp::from_millis(1_732_552_345_678)),
+        marks: Vec::new(),
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Call {
 #[derive(Debug)]
 pub struct FakeFunction {
     answer: Mutex<Answer>,
+    /// Events with this text are function errors.
+    poison: Mutex<Option<String>>,
     calls: Mutex<Vec<Call>>,
     running: AtomicUsize,
     concurrency: Mutex<Option<usize>>,
@@ -47,6 +49,7 @@ impl Default for FakeFunction {
     fn default() -> Self {
         Self {
             answer: Mutex::new(Answer::After(Duration::ZERO, Outcome::Success)),
+            poison: Mutex::default(),
             calls: Mutex::default(),
             running: AtomicUsize::default(),
             concurrency: Mutex::default(),
@@ -59,6 +62,11 @@ impl FakeFunction {
     /// Sets the answer of later invocations.
     pub fn answers(&self, answer: Answer) {
         *lock(&self.answer) = answer;
+    }
+
+    /// Events that contain this text are function errors from now on; `None`: none are.
+    pub fn fails_on(&self, text: Option<&str>) {
+        *lock(&self.poison) = text.map(str::to_owned);
     }
 
     /// Sets its maximum concurrency, for mappings that start after that.
@@ -97,6 +105,14 @@ impl Target for FakeFunction {
         });
         self.running.fetch_add(1, Ordering::Relaxed);
         let _running = Running(&self.running);
+        let event = invocation.event.to_bytes();
+        let text = String::from_utf8_lossy(&event);
+        let is_poisoned = lock(&self.poison)
+            .as_deref()
+            .is_some_and(|poison| text.contains(poison));
+        if is_poisoned {
+            return Outcome::function_error(200, "Unhandled");
+        }
         let answer = lock(&self.answer).clone();
         match answer {
             Answer::After(delay, outcome) => {

@@ -296,6 +296,7 @@ fn stream(starting_position: Position, recreated_position: Position) -> Source {
             skip_before: None,
             batch_size: 100,
             maximum_batching_window: Duration::ZERO,
+            parallelization_factor: 1,
             on_failure: None,
             retries: RetrySettings::default(),
         },

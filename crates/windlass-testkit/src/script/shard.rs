@@ -10,6 +10,7 @@ use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::failure::{DestinationArn, FailureRecord};
 use windlass_core::ids::{KeyHash, SequenceNumber};
 use windlass_core::mapping::{RetrySettings, StreamSettings};
+use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::{Fault, ItemFailures, Outcome, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
@@ -34,7 +35,8 @@ const DESTINATION: &str = "arn:aws:sqs:us-east-1:000000000000:failed";
 pub struct ShardRunner {
     consumer: Option<ShardConsumer>,
     now: Timestamp,
-    in_flight: Option<BatchId>,
+    /// In the order in which they began.
+    in_flight: Vec<BatchId>,
     /// The read in flight.
     read: Option<Cursor>,
     is_saving: bool,
@@ -53,7 +55,7 @@ impl Default for ShardRunner {
         Self {
             consumer: None,
             now: START,
-            in_flight: None,
+            in_flight: Vec::new(),
             read: None,
             is_saving: false,
             delivery: None,
@@ -114,6 +116,7 @@ impl ShardRunner {
         let checkpoint = Checkpoint {
             position: from.clone(),
             arrival: arrived.map(|after| START + after),
+            marks: marks(arguments)?,
         };
         let skip_before = arguments.key("skip_before");
         let skip_before = skip_before.as_deref().map(duration).transpose()?;
@@ -124,6 +127,7 @@ impl ShardRunner {
                 skip_before: skip_before.map(|after| START + after),
                 batch_size: arguments.number("batch_size", 100)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,
+                parallelization_factor: arguments.number("factor", 1)?,
                 on_failure: match arguments.key("on_failure").as_deref() {
                     Some("on") => DestinationArn::parse(DESTINATION),
                     _ => None,
@@ -144,7 +148,7 @@ impl ShardRunner {
         };
         let seed = arguments.number("seed", 0)? as u64;
         self.consumer = Some(ShardConsumer::new(settings, checkpoint, seed, self.now));
-        (self.in_flight, self.read, self.is_saving) = (None, None, false);
+        (self.in_flight, self.read, self.is_saving) = (Vec::new(), None, false);
         self.delivery = None;
         (self.slots_free, self.slot_requested) = (true, false);
         self.show_commands()
@@ -166,13 +170,16 @@ impl ShardRunner {
                 self.end_read()?;
                 ShardInput::Read(Err(arguments.fault()?))
             }
-            "succeed" => self.invoked(Outcome::Success)?,
-            "fail" => self.invoked(Outcome::function_error(200, "Unhandled"))?,
-            "report_failed" => self.invoked(arguments.item_failures())?,
-            "report_malformed" => self.invoked(reported(ItemFailures::Malformed))?,
+            "succeed" => self.invoked(Outcome::Success, arguments)?,
+            "fail" => self.invoked(Outcome::function_error(200, "Unhandled"), arguments)?,
+            "report_failed" => {
+                let failures = arguments.item_failures();
+                self.invoked(failures, arguments)?
+            }
+            "report_malformed" => self.invoked(reported(ItemFailures::Malformed), arguments)?,
             "not_reached" => {
                 let cause = arguments.fault()?;
-                self.invoked(Outcome::NotInvoked { cause })?
+                self.invoked(Outcome::NotInvoked { cause }, arguments)?
             }
             "saved" => ShardInput::Saved(Ok(Swap::Done)),
             "conflict" => ShardInput::Saved(Ok(Swap::Conflict)),
@@ -191,8 +198,18 @@ impl ShardRunner {
         })
     }
 
-    fn invoked(&mut self, outcome: Outcome) -> Result<ShardInput, ScriptError> {
-        let batch = self.in_flight.take().ok_or("no invocation is in flight")?;
+    /// Of the batch with the number `batch`, else of the one that began first.
+    fn invoked(
+        &mut self,
+        outcome: Outcome,
+        arguments: &mut Arguments,
+    ) -> Result<ShardInput, ScriptError> {
+        let first = self.in_flight.first().map_or(0, |batch| batch.0);
+        let number = arguments.number("batch", usize::try_from(first)?)? as u64;
+        let index = self.in_flight.iter().position(|batch| batch.0 == number);
+        let batch = self
+            .in_flight
+            .remove(index.ok_or("no invocation is in flight")?);
         Ok(ShardInput::Invoked { batch, outcome })
     }
 
@@ -260,7 +277,7 @@ impl ShardRunner {
     fn show_commands(&mut self) -> Result<(), ScriptError> {
         while let Some(command) = self.consumer()?.poll_command() {
             match &command {
-                ShardCommand::Invoke(batch) => self.in_flight = Some(batch.id),
+                ShardCommand::Invoke(batch) => self.in_flight.push(batch.id),
                 ShardCommand::Read { from, .. } => self.read = Some(from.clone()),
                 ShardCommand::Deliver { delivery, .. } => self.delivery = Some(*delivery),
                 ShardCommand::Save(_) => self.is_saving = true,
@@ -321,12 +338,16 @@ impl ShardRunner {
             format!("attempt {}", view.attempt),
             format!("waiting: {waiting}"),
         ];
+        let lanes = (1 < view.n_lanes)
+            .then(|| format!("waiting lanes {} of {}", view.waiting_lanes, view.n_lanes));
         let gap = view.gap.map(|gap| {
             let cause = fault_text(gap.cause);
             let length = gap.length().map_or("unknown".to_owned(), duration_text);
             format!("gap: {cause} {}, {length}", position_text(&gap.after))
         });
-        writeln!(self.output, "{}", text.join("\n"))?;
+        for line in text.into_iter().chain(lanes) {
+            writeln!(self.output, "{line}")?;
+        }
         if let Some(gap) = gap {
             writeln!(self.output, "{gap}")?;
         }
@@ -372,7 +393,10 @@ fn command_text(command: &ShardCommand) -> String {
             )
         }
         ShardCommand::Deliver { failure, .. } => format!("deliver {}", failure_text(failure)),
-        ShardCommand::Save(checkpoint) => format!("save {}", position_text(&checkpoint.position)),
+        ShardCommand::Save(checkpoint) => {
+            let position = position_text(&checkpoint.position);
+            format!("save {position}{}", marks_text(&checkpoint.marks))
+        }
         ShardCommand::Report(Report::FilteredOut { n_records }) => {
             format!("report {n_records} filtered out")
         }
@@ -428,8 +452,44 @@ fn position_text(position: &Position) -> String {
     }
 }
 
+/// `marks=urr/4,ru/6`: of the first three records after the checkpoint, whose last one is 4, the first
+/// is unresolved and two are resolved; two more follow.
+fn marks(arguments: &mut Arguments) -> Result<Vec<MarkedSection>, ScriptError> {
+    let Some(text) = arguments.key("marks") else {
+        return Ok(Vec::new());
+    };
+    let section = |text: &str| {
+        let (marks, last) = text.split_once('/')?;
+        let mut runs = Vec::new();
+        if marks.starts_with('u') {
+            runs.push(0);
+        }
+        let same = marks.as_bytes().chunk_by(|one, other| one == other);
+        runs.extend(same.map(|run| run.len() as u64));
+        Some(MarkedSection {
+            runs,
+            last: last.into(),
+        })
+    };
+    let sections = text.split(',').map(section);
+    let sections: Option<Vec<_>> = sections.collect();
+    sections.ok_or_else(|| format!("{text:?} is not a list of marks").into())
+}
+
+fn marks_text(sections: &[MarkedSection]) -> String {
+    if sections.is_empty() {
+        return String::new();
+    }
+    let section = |section: &MarkedSection| {
+        let marks = section.resolved().map(|it| if it { 'r' } else { 'u' });
+        format!("{}/{}", marks.collect::<String>(), section.last)
+    };
+    let sections: Vec<_> = sections.iter().map(section).collect();
+    format!(" marks={}", sections.join(","))
+}
+
 /// All remaining arguments: sequence numbers with or without sizes; `~` marks a record that the filter
-/// does not match.
+/// does not match. A record is `1`, a key of its own, or `2/1`: the record 1 of lane 2.
 fn records(
     arguments: &mut Arguments,
     arrival: Timestamp,
@@ -440,13 +500,17 @@ fn records(
         if is_undated {
             builder.undated(arrival);
         }
-        let number = name.trim_start_matches('~');
+        let record = name.trim_start_matches('~');
+        let (key, number) = match record.split_once('/') {
+            Some((lane, number)) => (KeyHash(lane.parse()?), number),
+            None => (KeyHash::of(record.as_bytes()), record),
+        };
         let meta = RecordMeta {
             sequence_number: number,
-            key: KeyHash::of(number.as_bytes()),
+            key,
             approximate_arrival: arrival,
         };
-        builder.push(&meta, &sample_filter::event(bytes, number == name), 0..0);
+        builder.push(&meta, &sample_filter::event(bytes, record == name), 0..0);
     }
     Ok(Record::of_page(builder.finish()))
 }

@@ -186,6 +186,7 @@ impl Plan {
         let max = self.settings.limits.buffer_records * 2;
         let mapping = &mut self.settings.mapping;
         mapping.batch_size = rng.size(1, max);
+        mapping.parallelization_factor = rng.size(1, 10);
         mapping.retries = retries(rng);
         mapping.on_failure = on_failure(rng);
     }
@@ -306,6 +307,7 @@ fn settings(
                 Duration::from_secs(5),
                 Duration::from_secs(60),
             ]),
+            parallelization_factor: rng.pick(&[1, 1, 2, 3, 10]),
             on_failure: on_failure(rng),
             retries: retries(rng),
         },

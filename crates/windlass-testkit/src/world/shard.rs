@@ -1,16 +1,18 @@
 //! The world of one shard of a mapping.
 
+use std::collections::BTreeSet;
 use std::mem;
 
 use windlass_core::batch::BatchId;
 use windlass_core::failure::FailureRecord;
+use windlass_core::outcome::Outcome;
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, ShardInput};
 use windlass_core::time::Timestamp;
 
 use super::plan::{Plan, START};
 use super::shard_io::{Destination, Function, Source, Store, mark};
-use super::{Totals, Trace};
+use super::{Contents, Totals, Trace};
 use crate::checkers::shard::ShardChecker;
 use crate::checkers::{BrokenInvariant, ensure};
 use crate::rng::Rng;
@@ -51,6 +53,8 @@ struct World {
     /// Pending events, in the order in which they were scheduled.
     events: Vec<(Timestamp, Event)>,
     instance: Option<Instance>,
+    /// Records that a checkpoint reports as resolved: they must not be invoked again.
+    settled: BTreeSet<usize>,
     now: Timestamp,
     totals: Totals,
 }
@@ -71,7 +75,8 @@ enum Event {
     /// The slot that was requested is granted.
     Slot,
     Invoke(Batch),
-    Save(Checkpoint),
+    /// A checkpoint, and the records that were resolved when it was sent.
+    Save(Checkpoint, Vec<usize>),
     Deliver(BatchId, FailureRecord),
     /// The lease keeper notices that the lease is lost, and drops the consumer.
     LeaseNoticed,
@@ -100,6 +105,7 @@ impl World {
             dropped: vec![false; plan.contents.len()],
             events: vec![(plan.start, Event::Start)],
             instance: None,
+            settled: BTreeSet::new(),
             now: START,
             rng,
             plan,
@@ -205,11 +211,17 @@ impl World {
             Event::Slot => self.feed(ShardInput::SlotGranted, trace),
             Event::Invoke(batch) => {
                 let outcome = self.function.invoke(contents, &batch, faulty, now, rng);
+                if outcome == Outcome::Success {
+                    self.keys_keep_their_order(&batch)?;
+                }
                 let batch = batch.id;
                 self.feed(ShardInput::Invoked { batch, outcome }, trace)
             }
-            Event::Save(checkpoint) => {
+            Event::Save(checkpoint, resolved) => {
                 let result = self.store.save(&checkpoint, faulty, rng);
+                if self.store.checkpoint == checkpoint {
+                    self.settled.extend(resolved);
+                }
                 self.feed(ShardInput::Saved(result), trace)
             }
             Event::Deliver(delivery, failure) => {
@@ -282,6 +294,12 @@ impl World {
     /// Takes all commands and schedules their results.
     fn settle(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         let instance = self.instance.as_mut().expect("a consumer was fed");
+        if instance.checker.are_marks_dropped() {
+            self.settled.clear();
+        }
+        for index in instance.checker.unrecognized() {
+            self.settled.remove(&index);
+        }
         while let Some(command) = instance.consumer.poll_command() {
             trace.record(|| format!("{}     → {command:?}", since_start(self.now)));
             instance
@@ -304,10 +322,13 @@ impl World {
                 }
                 ShardCommand::Invoke(batch) => {
                     self.totals.invocations += 1;
+                    nothing_settled_is_repeated(&batch, &self.settled, &self.plan.contents)?;
                     (self.function.latency(&mut self.rng), Event::Invoke(batch))
                 }
                 ShardCommand::Save(checkpoint) => {
-                    (self.store.latency(&mut self.rng), Event::Save(checkpoint))
+                    let resolved = instance.checker.resolved().collect();
+                    let latency = self.store.latency(&mut self.rng);
+                    (latency, Event::Save(checkpoint, resolved))
                 }
                 ShardCommand::Deliver { delivery, failure } => {
                     self.totals.deliveries += 1;
@@ -343,11 +364,12 @@ impl World {
     /// A save that was in flight when its sender crashed may still be carried out.
     fn write_saves_in_flight(&mut self) {
         for (_, event) in &self.events {
-            if let Event::Save(checkpoint) = event
+            if let Event::Save(checkpoint, resolved) = event
                 && !self.store.taken
                 && self.rng.per_mille(500)
             {
                 self.store.checkpoint = checkpoint.clone();
+                self.settled.extend(resolved);
             }
         }
     }
@@ -360,16 +382,55 @@ impl World {
             .push((self.now + self.rng.millis(0, pause), Event::Start));
     }
 
-    fn nothing_is_lost(&self) -> Result<(), BrokenInvariant> {
+    /// A record is processed after every earlier record of its key, also across restarts.
+    fn keys_keep_their_order(&self, batch: &Batch) -> Result<(), BrokenInvariant> {
         let contents = &self.plan.contents;
+        for record in batch.records.iter() {
+            let index = contents.index_of(record.sequence_number());
+            let index = index.expect("the checker has checked it");
+            let overtaken = self.expected().find(|&(earlier, is_expected)| {
+                let is_same_key = contents.records()[earlier].key() == record.key();
+                earlier < index && is_expected && is_same_key && !self.is_settled(earlier)
+            });
+            ensure(overtaken.is_none(), "order", || {
+                format!("record {index} overtakes {overtaken:?} of its key")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn nothing_is_lost(&self) -> Result<(), BrokenInvariant> {
+        for (index, is_expected) in self.expected() {
+            let processed = self.function.processed[index];
+            let resolved = !is_expected || self.is_settled(index);
+            ensure(resolved, "I9", || format!("record {index} is lost"))?;
+            ensure(!processed || is_expected, "I9", || {
+                format!("record {index} was filtered out or too large and invoked")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether a record that the function must receive was processed, given up or lost by the source.
+    fn is_settled(&self, index: usize) -> bool {
+        self.function.processed[index]
+            || self.destination.delivered[index]
+            || self.dropped[index]
+            || self.source.excused[index]
+    }
+
+    /// The records from the starting position on, and whether the function must receive them.
+    fn expected(&self) -> impl Iterator<Item = (usize, bool)> {
+        let contents = &self.plan.contents;
+        let settings = &self.plan.settings;
         let begin = contents.offset_of(&self.plan.from.position, 0).unwrap_or(0);
-        for (index, record) in contents.records().iter().enumerate() {
-            let settings = &self.plan.settings;
+        let records = contents.records().iter().enumerate();
+        records.filter_map(move |(index, record)| {
             let creation = self.plan.creation.as_ref();
             let arrived = contents.readable_from(index);
             let is_after_creation = creation.is_some_and(|creation| creation.at < arrived);
             if index < begin && !is_after_creation {
-                continue;
+                return None;
             }
             let has_time = !contents.is_undated(index);
             let early = |earliest| {
@@ -378,17 +439,26 @@ impl World {
             let filtered_out = settings.filter.is_some() && !sample_filter::matches(record.event());
             let unwanted = filtered_out || settings.mapping.skip_before.is_some_and(early);
             let too_large = settings.limits.payload_limit < record.event_len() + 14;
-            let processed = self.function.processed[index];
-            let given_up = self.destination.delivered[index] || self.dropped[index];
-            let resolved =
-                processed || given_up || unwanted || too_large || self.source.excused[index];
-            ensure(resolved, "I9", || format!("record {index} is lost"))?;
-            ensure(!(processed && (unwanted || too_large)), "I9", || {
-                format!("record {index} was filtered out or too large and invoked")
-            })?;
-        }
-        Ok(())
+            Some((index, !unwanted && !too_large))
+        })
     }
+}
+
+/// After a crash only those records are repeated that were in flight, unresolved, or resolved since
+/// the last checkpoint.
+fn nothing_settled_is_repeated(
+    batch: &Batch,
+    settled: &BTreeSet<usize>,
+    contents: &Contents,
+) -> Result<(), BrokenInvariant> {
+    let mut records = batch.records.iter();
+    let repeated = records.find(|record| {
+        let index = contents.index_of(record.sequence_number());
+        index.is_some_and(|index| settled.contains(&index))
+    });
+    ensure(repeated.is_none(), "marks", || {
+        format!("{repeated:?} is invoked again although its checkpoint was saved")
+    })
 }
 
 fn since_start(now: Timestamp) -> String {

@@ -80,6 +80,8 @@ fn page_len(n_records: usize, size: usize) -> usize {
 
 fn view(records: &[Record]) -> ShardView {
     ShardView {
+        n_lanes: 1,
+        waiting_lanes: 0,
         checkpoint: Position::TrimHorizon,
         behind: None,
         oldest: None,

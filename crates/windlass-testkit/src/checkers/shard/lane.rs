@@ -8,7 +8,7 @@ use windlass_core::batch::BatchId;
 use windlass_core::failure::{FailedResponse, FailureCondition, FailureRecord};
 use windlass_core::outcome::{Fault, ItemFailures, Outcome};
 use windlass_core::record::Record;
-use windlass_core::shard::{ShardConsumerSettings, Waiting};
+use windlass_core::shard::{Batch, ShardConsumerSettings, Waiting};
 use windlass_core::time::Timestamp;
 
 use super::event_bytes;
@@ -24,6 +24,7 @@ pub(super) struct LaneModel {
     /// When the batching window began.
     pub(super) window: Option<Timestamp>,
     in_flight: Option<u32>,
+    pub(super) batch_in_flight: Option<BatchId>,
     /// What must be delivered, in this order, before anything else of the lane.
     pub(super) deliveries: VecDeque<Delivery>,
     pub(super) delivery_in_flight: Option<BatchId>,
@@ -149,7 +150,9 @@ impl LaneModel {
         NextBatch { n_records, full }
     }
 
-    pub(super) fn begin_invocation(&mut self, n_records: usize, now: Timestamp) {
+    pub(super) fn begin_invocation(&mut self, batch: &Batch, now: Timestamp) {
+        let n_records = batch.records.len();
+        self.batch_in_flight = Some(batch.id);
         let piece = self.pending.front().and_then(|first| first.piece);
         let piece = piece.unwrap_or_else(|| self.new_piece(0..n_records, now));
         self.in_flight = Some(piece);
@@ -162,6 +165,7 @@ impl LaneModel {
         now: Timestamp,
     ) -> Resolved {
         let number = self.in_flight.take().expect("an invocation was requested");
+        self.batch_in_flight = None;
         let n_records = self.n_of(number);
         let (records, indices) = (self.records(0..n_records), self.indices(0..n_records));
         let retries = &settings.mapping.retries;

@@ -2,11 +2,12 @@
 //! function each; [`windlass_core::shard`] states them. That every record is resolved in the end,
 //! the simulated world checks.
 //!
-//! Further checks: `attempt` (a batch is retried unchanged, and only a reached function uses an
+//! Further checks: `marks` (nothing that is resolved is left out of a checkpoint), `attempt` (a batch is retried unchanged, and only a reached function uses an
 //! attempt), `window` (which records a batch holds, and when it closes), `reading` (each read
 //! starts where the last one ended), `slot` (when one is requested), `report`, `finish` and `view`.
 
 mod lane;
+mod marks;
 mod model;
 
 use std::time::Duration;
@@ -21,6 +22,7 @@ use windlass_core::shard::{
 };
 use windlass_core::time::Timestamp;
 
+use self::lane::LaneModel;
 use self::model::Model;
 use super::due_range::DueRange;
 use super::slot_request::Slot;
@@ -52,8 +54,8 @@ impl ShardChecker {
     fn apply(&mut self, input: &ShardInput, contents: &Contents, now: Timestamp) -> Checked {
         match input {
             ShardInput::Read(result) => self.0.read(result, contents, now),
-            ShardInput::Invoked { outcome, .. } => {
-                self.0.invoked(outcome, now);
+            ShardInput::Invoked { batch, outcome } => {
+                self.0.invoked(*batch, outcome, now);
                 Ok(())
             }
             ShardInput::Saved(Ok(Swap::Done)) => {
@@ -72,8 +74,8 @@ impl ShardChecker {
                 self.0.slot = Slot::Granted;
                 Ok(())
             }
-            ShardInput::Delivered { result, .. } => {
-                self.0.delivered(*result, now);
+            ShardInput::Delivered { delivery, result } => {
+                self.0.delivered(*delivery, *result, now);
                 Ok(())
             }
             ShardInput::SourceTime(time) => {
@@ -136,18 +138,22 @@ impl ShardChecker {
                 ensure(slot == Slot::Granted, "I7", || {
                     "an invocation without a slot".to_owned()
                 })?;
-                i3_one_invocation(model)?;
-                i4_in_order(model, batch, contents)?;
+                let lane = model.lane_of(&batch.records[0]);
+                i3_one_call(model, lane)?;
+                lanes_take_turns(model, lane, now)?;
+                i4_in_order(&model.lanes[lane], batch, contents)?;
                 i5_batches_respect_their_limits(model, batch)?;
-                i10_invocations_respect_their_backoff(model, now)?;
-                attempts_count(model, batch)?;
-                batches_hold_the_next_records(model, batch, now)?;
-                model.lane.begin_invocation(batch.records.len(), now);
+                i10_invocations_respect_their_backoff(&model.lanes[lane], now)?;
+                attempts_count(model, lane, batch)?;
+                batches_hold_the_next_records(model, lane, batch, now)?;
+                model.lanes[lane].begin_invocation(batch, now);
+                model.last_lane = lane;
             }
             ShardCommand::Deliver { delivery, failure } => {
-                i3_one_invocation(model)?;
-                deliveries_are_expected(model, failure, now)?;
-                model.lane.delivery_in_flight = Some(*delivery);
+                let lane = model.lane_of(&failure.records[0]);
+                i3_one_call(model, lane)?;
+                deliveries_are_expected(&model.lanes[lane], failure, now)?;
+                model.lanes[lane].delivery_in_flight = Some(*delivery);
             }
             ShardCommand::Save(checkpoint) => {
                 i1_only_resolved(model, checkpoint, contents)?;
@@ -180,7 +186,7 @@ impl ShardChecker {
         ensure(missing.is_none(), "report", || {
             format!("missing: {missing:?}")
         })?;
-        views_match(model, view, timeout)?;
+        views_match(model, view, timeout, now)?;
         if model.finished.is_some() {
             return Ok(());
         }
@@ -195,7 +201,25 @@ impl ShardChecker {
 
     /// Whether everything that was read is resolved and saved.
     pub fn is_at_rest(&self) -> bool {
-        self.0.lane.pending.is_empty() && !self.0.has_unsaved()
+        let lanes = &self.0.lanes;
+        let is_empty = lanes.iter().all(|lane| lane.pending.is_empty());
+        is_empty && self.0.marks.held.is_empty() && !self.0.has_unsaved()
+    }
+
+    /// Of the shard, the records that were read and are resolved.
+    pub fn resolved(&self) -> impl Iterator<Item = usize> {
+        self.0.resolved()
+    }
+
+    /// Whether the marks were those of a stream that no longer exists.
+    pub const fn are_marks_dropped(&self) -> bool {
+        self.0.marks.are_dropped
+    }
+
+    /// Of the shard, the records that are delivered again although they may have been marked: what was
+    /// read did not match the marks.
+    pub fn unrecognized(&self) -> impl Iterator<Item = usize> {
+        self.0.marks.unrecognized.iter().copied()
     }
 }
 
@@ -210,42 +234,32 @@ fn i1_only_resolved(model: &Model, checkpoint: &Checkpoint, contents: &Contents)
         }
         Position::TrimHorizon | Position::AtTimestamp(_) => false,
     };
+    let holds = holds || model.is_at_start(&checkpoint.position);
     ensure(holds, "I1", || {
         format!("saves {checkpoint:?}, but the resolved prefix ends at {resolved_end:?}")
-    })
+    })?;
+    if checkpoint.position == Position::ShardEnd {
+        return ensure(checkpoint.marks.is_empty(), "I1", || {
+            "marks after the end of the shard".to_owned()
+        });
+    }
+    model.check_marks(&checkpoint.marks, contents)
 }
 
 fn i2_forward(model: &Model, position: &Position) -> Checked {
     ensure(model.save.is_none(), "I2", || {
         "two saves at a time".to_owned()
     })?;
-    let moves =
-        model.saved.resolved_prefix < model.resolved_prefix || *position == Position::ShardEnd;
-    ensure(moves && model.saved.position != *position, "I2", || {
+    let is_new_end = *position == Position::ShardEnd && model.saved.position != Position::ShardEnd;
+    let moves = model.saved.n_resolved < model.n_resolved() || is_new_end;
+    ensure(moves, "I2", || {
         format!("saves {position:?} after {:?}", model.saved.position)
     })
 }
 
-fn i3_one_invocation(model: &Model) -> Checked {
-    ensure(!model.lane.is_busy(), "I3", || {
-        "a second invocation or delivery begins".to_owned()
-    })
-}
-
-fn slots_are_cancelled_with_a_cause(model: &Model, now: Timestamp) -> Checked {
-    let is_due = model.batch_due().is_some_and(|due| due.earliest <= now);
-    let holds = model.slot != Slot::None && (model.draining || !is_due);
-    ensure(holds, "slot", || "a cancel without a cause".to_owned())
-}
-
-fn deliveries_are_expected(model: &Model, failure: &FailureRecord, now: Timestamp) -> Checked {
-    let expected = model.lane.deliveries.front().map(|it| &it.failure);
-    ensure(expected == Some(failure), "deliver", || {
-        format!("{failure:?} instead of {expected:?}")
-    })?;
-    let earliest = model.lane.delivery_failed.map(|failed| failed.due.earliest);
-    ensure(earliest.is_none_or(|at| at <= now), "I10", || {
-        format!("a delivery is repeated at {now:?}, due at {earliest:?}")
+fn i3_one_call(model: &Model, lane: usize) -> Checked {
+    ensure(!model.lanes[lane].is_busy(), "I3", || {
+        format!("a second invocation or delivery of lane {lane} begins")
     })
 }
 
@@ -253,24 +267,53 @@ fn slots_are_requested_for_a_batch(model: &Model, now: Timestamp) -> Checked {
     ensure(model.slot == Slot::None, "slot", || {
         "a second request for a slot".to_owned()
     })?;
-    i3_one_invocation(model)?;
-    i10_invocations_respect_their_backoff(model, now)?;
-    let due = model.batch_due().map(|due| due.earliest);
-    ensure(due.is_some_and(|due| due <= now), "window", || {
-        format!("a slot is requested at {now:?}, the batch is due at {due:?}")
+    let is_due = !model.due_lanes(|due| due.earliest <= now).is_empty();
+    ensure(is_due, "window", || {
+        let lanes = 0..model.lanes.len();
+        let due: Vec<_> = lanes.map(|lane| model.batch_due(lane)).collect();
+        format!("a slot is requested at {now:?}, the batches are due at {due:?}")
     })
 }
 
-fn i4_in_order(model: &Model, batch: &Batch, contents: &Contents) -> Checked {
+fn slots_are_cancelled_with_a_cause(model: &Model, now: Timestamp) -> Checked {
+    let is_due = !model.due_lanes(|due| due.latest <= now).is_empty();
+    let holds = model.slot != Slot::None && (model.draining || !is_due);
+    ensure(holds, "slot", || "a cancel without a cause".to_owned())
+}
+
+/// A slot belongs to the next lane in turn whose batch is due. Backoff has jitter, so not all lanes
+/// are known to be due.
+fn lanes_take_turns(model: &Model, lane: usize, now: Timestamp) -> Checked {
+    let n_lanes = model.lanes.len();
+    let turn = |lane: usize| (lane + n_lanes - model.last_lane - 1) % n_lanes;
+    let due = model.due_lanes(|due| due.latest <= now);
+    let next = due.iter().find(|other| turn(**other) < turn(lane));
+    ensure(next.is_none(), "slot", || {
+        format!("lane {lane} is invoked instead of {next:?}")
+    })
+}
+
+fn deliveries_are_expected(lane: &LaneModel, failure: &FailureRecord, now: Timestamp) -> Checked {
+    let expected = lane.deliveries.front().map(|it| &it.failure);
+    ensure(expected == Some(failure), "deliver", || {
+        format!("{failure:?} instead of {expected:?}")
+    })?;
+    let earliest = lane.delivery_failed.map(|failed| failed.due.earliest);
+    ensure(earliest.is_none_or(|at| at <= now), "I10", || {
+        format!("a delivery is repeated at {now:?}, due at {earliest:?}")
+    })
+}
+
+fn i4_in_order(lane: &LaneModel, batch: &Batch, contents: &Contents) -> Checked {
     let given: Vec<_> = batch
         .records
         .iter()
         .map(|record| contents.index_of(record.sequence_number()))
         .collect();
-    let pending = &model.lane.pending;
+    let pending = &lane.pending;
     let expected = pending.iter().map(|it| Some(it.index));
     let holds = given.len() <= pending.len() && expected.zip(&given).all(|(a, b)| a == *b);
-    ensure(holds && !model.lane.is_delivering(), "I4", || {
+    ensure(holds && !lane.is_delivering(), "I4", || {
         format!("invokes {given:?} while {pending:?} are pending")
     })?;
     let same = batch
@@ -328,7 +371,7 @@ fn reads_have_their_pace(model: &Model, limit: u32, timeout: Duration) -> Checke
 }
 
 fn i6_the_buffer_is_bounded(model: &Model) -> Checked {
-    let buffered = model.pending_len().max(model.lane.pending.len());
+    let buffered = model.n_buffered();
     ensure(
         buffered <= model.settings.limits.buffer_records,
         "I6",
@@ -378,31 +421,34 @@ fn i9_nothing_gets_stuck(model: &Model, timeout: Option<Timestamp>, now: Timesta
         ensure(model.slot == Slot::None, "I7", || {
             "a drain waits for a slot".to_owned()
         })?;
-        let busy = model.lane.is_busy() || model.save.is_some() || unsaved;
+        let busy = model.is_busy() || model.save.is_some() || unsaved;
         return ensure(busy, "I9", || {
             "a drain with nothing to wait for does not end".to_owned()
         });
     }
     let waits = model.slot == Slot::Requested;
-    let batch = model.batch_due().filter(|_| !model.lane.is_busy());
-    if let Some(due) = batch.filter(|_| !waits) {
-        by(due.latest, "a batch")?;
+    let due = (0..model.lanes.len()).filter_map(|lane| model.batch_due(lane));
+    let latest = due.map(|due| due.latest).min();
+    if let Some(latest) = latest.filter(|_| !waits) {
+        by(latest, "a batch")?;
     }
-    let is_due = batch.is_some_and(|due| due.earliest <= now);
+    let is_due = !model.due_lanes(|due| due.earliest <= now).is_empty();
     ensure(!waits || is_due, "slot", || {
         "a slot is waited for that is not needed".to_owned()
     })?;
     if let Some(at) = model.next_expiry() {
         by(at, "a record that is too old")?;
     }
-    if model.lane.is_delivering() && model.lane.delivery_in_flight.is_none() {
-        let due = model.lane.delivery_failed.map(|failed| failed.due.latest);
-        by(due.unwrap_or(now), "a delivery")?;
+    for lane in &model.lanes {
+        if lane.is_delivering() && lane.delivery_in_flight.is_none() {
+            let due = lane.delivery_failed.map(|failed| failed.due.latest);
+            by(due.unwrap_or(now), "a delivery")?;
+        }
     }
     if model.read.is_none() && !model.ended && 0 < model.read_room() {
         by(model.read_due.latest, "a read")?;
     }
-    let begun = model.read.is_some() || model.lane.is_busy() || model.save.is_some();
+    let begun = model.read.is_some() || model.is_busy() || model.save.is_some();
     let begun = begun || waits;
     ensure(begun || timeout.is_some(), "I9", || "stuck".to_owned())
 }
@@ -427,8 +473,8 @@ fn i10_reads_respect_their_interval(model: &Model, now: Timestamp) -> Checked {
     })
 }
 
-fn i10_invocations_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
-    let earliest = model.lane.retry_due().map(|due| due.earliest);
+fn i10_invocations_respect_their_backoff(lane: &LaneModel, now: Timestamp) -> Checked {
+    let earliest = lane.retry_due().map(|due| due.earliest);
     ensure(earliest.is_none_or(|at| at <= now), "I10", || {
         format!("a batch is retried at {now:?}, due at {earliest:?}")
     })
@@ -441,8 +487,8 @@ fn i10_saves_respect_their_backoff(model: &Model, now: Timestamp) -> Checked {
     })
 }
 
-fn attempts_count(model: &Model, batch: &Batch) -> Checked {
-    let expected = model.lane.attempt();
+fn attempts_count(model: &Model, lane: usize, batch: &Batch) -> Checked {
+    let expected = model.lanes[lane].attempt();
     ensure(batch.attempt == expected, "attempt", || {
         format!("attempt {} instead of {expected}", batch.attempt)
     })?;
@@ -454,8 +500,13 @@ fn attempts_count(model: &Model, batch: &Batch) -> Checked {
     )
 }
 
-fn batches_hold_the_next_records(model: &Model, batch: &Batch, now: Timestamp) -> Checked {
-    let next = model.next_batch();
+fn batches_hold_the_next_records(
+    model: &Model,
+    lane: usize,
+    batch: &Batch,
+    now: Timestamp,
+) -> Checked {
+    let next = model.lanes[lane].next_batch(&model.settings);
     let n_records = batch.records.len();
     ensure(n_records == next.n_records, "window", || {
         format!(
@@ -463,7 +514,7 @@ fn batches_hold_the_next_records(model: &Model, batch: &Batch, now: Timestamp) -
             next.n_records
         )
     })?;
-    let due = model.batch_due().map(|due| due.earliest);
+    let due = model.batch_due(lane).map(|due| due.earliest);
     ensure(due.is_some_and(|due| due <= now), "window", || {
         format!("a batch at {now:?}, due at {due:?}")
     })
@@ -512,31 +563,45 @@ fn finishes_when_done(model: &Model, how: Finish) -> Checked {
         Finish::LeaseLost => model.lease_lost,
         Finish::ShardEnd => model.saved.position == Position::ShardEnd,
         Finish::Drained => {
-            model.draining && !model.lane.is_busy() && model.save.is_none() && !model.has_unsaved()
+            model.draining && !model.is_busy() && model.save.is_none() && !model.has_unsaved()
         }
     };
     ensure(holds, "finish", || format!("Finish({how:?}) too early"))
 }
 
-fn views_match(model: &Model, view: &ShardView, timeout: Option<Timestamp>) -> Checked {
-    let lane = &model.lane;
-    let oldest = lane.pending.front();
-    let holds = view.buffered_records == lane.pending.len()
-        && view.buffered_bytes == lane.bytes()
-        && view.in_flight_records == lane.n_in_flight()
-        && view.attempt == lane.attempt()
+fn views_match(
+    model: &Model,
+    view: &ShardView,
+    timeout: Option<Timestamp>,
+    now: Timestamp,
+) -> Checked {
+    let lanes = || model.lanes.iter();
+    let pending = lanes().flat_map(|lane| &lane.pending);
+    let oldest = pending.min_by_key(|it| it.index);
+    let waiting = lanes().filter(|lane| lane.waiting().is_some());
+    let holds = view.buffered_records == lanes().map(|lane| lane.pending.len()).sum::<usize>()
+        && view.buffered_bytes == lanes().map(LaneModel::bytes).sum::<usize>()
+        && view.in_flight_records == lanes().map(LaneModel::n_in_flight).sum::<usize>()
+        && view.n_lanes == model.lanes.len()
+        && view.waiting_lanes == waiting.count()
+        && Some(view.attempt) == lanes().map(LaneModel::attempt).max()
         && view.checkpoint == model.saved.position
         && view.behind == model.behind
         && view.last_outcome == model.last_outcome
         && view.oldest == oldest.map(|it| it.record.approximate_arrival())
         && view.waiting == expected_waiting(model)
-        && next_at_matches(model, view, timeout);
+        && next_at_matches(model, view, timeout, now);
     ensure(holds, "view", || {
         format!("{view:?} does not match {model:?}")
     })
 }
 
-fn next_at_matches(model: &Model, view: &ShardView, timeout: Option<Timestamp>) -> bool {
+fn next_at_matches(
+    model: &Model,
+    view: &ShardView,
+    timeout: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
     let failed = |due: Option<DueRange>| {
         let next = view.next_at.zip(due);
         next.is_some_and(|(at, due)| due.earliest <= at && at <= due.latest)
@@ -544,12 +609,14 @@ fn next_at_matches(model: &Model, view: &ShardView, timeout: Option<Timestamp>) 
     match view.waiting {
         _ if model.draining || model.finished.is_some() => view.next_at == timeout,
         None => view.next_at == timeout,
-        Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => match model.slot {
-            Slot::None => failed(model.lane.retry_due()),
-            Slot::Requested | Slot::Granted => view.next_at.is_none(),
-        },
+        Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => {
+            let due = model.worst_lane().and_then(LaneModel::retry_due);
+            let waits_for_slot = model.slot == Slot::Requested && view.next_at.is_none();
+            failed(due) || (waits_for_slot && due.is_some_and(|due| due.earliest <= now))
+        }
         Some(Waiting::Destination(_)) => {
-            failed(model.lane.delivery_failed.map(|failed| failed.due))
+            let failure = model.worst_lane().and_then(|lane| lane.delivery_failed);
+            failed(failure.map(|failed| failed.due))
         }
         Some(Waiting::Store(_)) => failed(model.save_failed.map(|failed| failed.due)),
         Some(Waiting::Source(_) | Waiting::Unreadable(_)) => match model.read {
@@ -561,7 +628,7 @@ fn next_at_matches(model: &Model, view: &ShardView, timeout: Option<Timestamp>) 
 
 fn expected_waiting(model: &Model) -> Option<Waiting> {
     let store = model.save_failed.filter(|_| model.save.is_none());
-    let lane = model.lane.waiting();
+    let lane = model.worst_lane().and_then(LaneModel::waiting);
     lane.or_else(|| store.map(|failed| Waiting::Store(failed.fault)))
         .or_else(|| model.read_waiting.clone())
 }

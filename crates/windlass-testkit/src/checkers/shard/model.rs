@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use windlass_core::batch::BatchId;
+use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::{Fault, Outcome, OutcomeKind};
 use windlass_core::position::{self, Cursor, Position};
 use windlass_core::record::Record;
@@ -11,7 +13,8 @@ use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 
 use super::event_bytes;
-use super::lane::{FailedCall, LaneModel, NextBatch, Resolved};
+use super::lane::{FailedCall, LaneModel, Resolved};
+use super::marks::MarksModel;
 use crate::checkers::due_range::DueRange;
 use crate::checkers::slot_request::Slot;
 use crate::checkers::{BrokenInvariant, ensure};
@@ -24,6 +27,9 @@ pub(super) struct Model {
 
     /// The last record that was read, or where reading begins.
     position: position::Checkpoint,
+    /// Where reading began.
+    start: Position,
+    last_read: Option<usize>,
     /// When a page last showed what follows the position.
     proven: Option<Timestamp>,
     expects: Expected,
@@ -49,7 +55,10 @@ pub(super) struct Model {
     records: Vec<TrackedRecord>,
     /// Length of the unbroken run of resolved records at the start of `records`.
     pub(super) resolved_prefix: usize,
-    pub(super) lane: LaneModel,
+    pub(super) lanes: Vec<LaneModel>,
+    pub(super) marks: MarksModel,
+    /// The lane of the last invocation.
+    pub(super) last_lane: usize,
     /// By how many milliseconds the clock of the source is ahead.
     pub(super) source_ahead: Option<i64>,
 
@@ -81,17 +90,19 @@ enum Expected {
 
 /// A record that was read.
 #[derive(Clone, Copy, Debug)]
-struct TrackedRecord {
+pub(super) struct TrackedRecord {
     /// Its index in the shard.
-    index: usize,
-    /// The function must not see it: filtered out, skipped or too large.
-    unseen: bool,
-    resolved: bool,
+    pub(super) index: usize,
+    bytes: usize,
+    /// The function must not see it: filtered out, skipped, too large or marked.
+    pub(super) unseen: bool,
+    pub(super) was_marked: bool,
+    pub(super) resolved: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Checkpoint {
-    pub(super) resolved_prefix: usize,
+    pub(super) n_resolved: usize,
     pub(super) position: Position,
 }
 
@@ -101,8 +112,11 @@ impl Model {
         from: position::Checkpoint,
         now: Timestamp,
     ) -> Self {
+        let n_lanes = settings.mapping.parallelization_factor;
         Self {
             settings,
+            start: from.position.clone(),
+            last_read: None,
             position: from.clone(),
             proven: None,
             expects: Expected::Next,
@@ -119,12 +133,14 @@ impl Model {
             ended: from.position == Position::ShardEnd,
             records: Vec::new(),
             resolved_prefix: 0,
-            lane: LaneModel::default(),
+            lanes: (0..n_lanes).map(|_| LaneModel::default()).collect(),
+            marks: MarksModel::new(from.marks),
+            last_lane: n_lanes - 1,
             source_ahead: None,
             slot: Slot::None,
             last_outcome: None,
             saved: Checkpoint {
-                resolved_prefix: 0,
+                n_resolved: 0,
                 position: from.position,
             },
             save: None,
@@ -198,7 +214,7 @@ impl Model {
             Err(cause @ (Fault::Trimmed | Fault::UnknownPosition))
                 if from.after != Position::TrimHorizon =>
             {
-                self.expect_gap(*cause, None);
+                self.expect_gap(*cause, None, contents, now);
                 self.position = position::Checkpoint::at(Position::TrimHorizon);
                 self.expects = Expected::Next;
                 self.read_due = DueRange::exactly(soon);
@@ -254,7 +270,8 @@ impl Model {
                     } else {
                         Fault::Trimmed
                     };
-                    self.expect_gap(cause, Some(first.approximate_arrival()));
+                    let until = Some(first.approximate_arrival());
+                    self.expect_gap(cause, until, contents, now);
                 }
             }
         }
@@ -276,6 +293,15 @@ impl Model {
             }
         }
         self.accept(records, contents, now)?;
+        let limits = &self.settings.limits;
+        let n_held = self.marks.held.len();
+        let fills_buffer =
+            limits.buffer_records <= n_held || limits.buffer_bytes <= self.marks.held_bytes();
+        let is_last = self.ended || (records.is_empty() && is_at_tip);
+        if unreadable.is_some() || (n_held != 0 && (is_last || fills_buffer)) {
+            let held = self.marks.release(contents);
+            self.deliver(held, contents, now);
+        }
         if unreadable.is_none() || !records.is_empty() {
             self.read_failures = 0;
         }
@@ -320,8 +346,21 @@ impl Model {
         contents.is_same_stream(index(number.as_str()), index(record.sequence_number()))
     }
 
-    fn expect_gap(&mut self, cause: Fault, until: Option<Timestamp>) {
-        let position::Checkpoint { position, arrival } = self.position.clone();
+    fn expect_gap(
+        &mut self,
+        cause: Fault,
+        until: Option<Timestamp>,
+        contents: &Contents,
+        now: Timestamp,
+    ) {
+        let held = self.marks.release(contents);
+        self.deliver(held, contents, now);
+        if cause == Fault::UnknownPosition {
+            self.marks.clear();
+        }
+        let position::Checkpoint {
+            position, arrival, ..
+        } = self.position.clone();
         self.expected_reports.push_back(Report::Gap(Gap {
             after: position,
             cause,
@@ -355,14 +394,24 @@ impl Model {
         contents: &Contents,
         now: Timestamp,
     ) -> Result<(), BrokenInvariant> {
-        let mut n_filtered_out = 0;
         for record in records {
             let index = contents.index_of(record.sequence_number());
             let index = index.expect("the source returns its own records");
-            let last = self.records.last().map(|last| last.index);
+            let last = self.last_read.replace(index);
             ensure(last.is_none_or(|last| last < index), "reading", || {
                 format!("record {index} was read after record {last:?}")
             })?;
+        }
+        let records = self.marks.read(records, contents);
+        self.deliver(records, contents, now);
+        Ok(())
+    }
+
+    fn deliver(&mut self, records: Vec<(Record, bool)>, contents: &Contents, now: Timestamp) {
+        let mut n_filtered_out = 0;
+        for (record, was_marked) in records {
+            let index = contents.index_of(record.sequence_number());
+            let index = index.expect("it was read");
             let size = record.event_len();
             let has_time = !contents.is_undated(index);
             let early = |earliest| has_time && record.approximate_arrival() < earliest;
@@ -371,12 +420,17 @@ impl Model {
             let unwanted = filtered_out || self.settings.mapping.skip_before.is_some_and(early);
             let too_large = self.settings.limits.payload_limit < event_bytes(std::iter::once(size));
             let is_dropped = too_large && self.settings.mapping.on_failure.is_none();
-            let unseen = unwanted || is_dropped;
+            let unseen = was_marked || unwanted || is_dropped;
             self.records.push(TrackedRecord {
                 index,
+                bytes: size,
                 unseen,
+                was_marked,
                 resolved: unseen,
             });
+            if was_marked {
+                continue;
+            }
             if unwanted {
                 n_filtered_out += 1;
                 continue;
@@ -388,12 +442,15 @@ impl Model {
                 });
                 continue;
             }
-            if self.lane.pending.is_empty() {
-                let last_end = self.lane.window.take();
-                let still_open = last_end.filter(|&end| now < end + self.window());
-                self.lane.window = Some(still_open.unwrap_or(now));
+            let window = self.window();
+            let lane = self.lane_of(&record);
+            let lane = &mut self.lanes[lane];
+            if lane.pending.is_empty() {
+                let last_end = lane.window.take();
+                let still_open = last_end.filter(|&end| now < end + window);
+                lane.window = Some(still_open.unwrap_or(now));
             }
-            self.lane.push(index, record.clone());
+            lane.push(index, record);
         }
         if n_filtered_out != 0 {
             let n_records = n_filtered_out;
@@ -401,17 +458,33 @@ impl Model {
                 .push_back(Report::FilteredOut { n_records });
         }
         self.advance_resolved();
-        Ok(())
     }
 
-    pub(super) fn invoked(&mut self, outcome: &Outcome, now: Timestamp) {
-        let resolved = self.lane.invoked(outcome, &self.settings, now);
+    /// The lane of the key of a record.
+    pub(super) fn lane_of(&self, record: &Record) -> usize {
+        let n_lanes = self.lanes.len() as u64;
+        usize::try_from(record.key().0 % n_lanes).expect("there are at most ten lanes")
+    }
+
+    pub(super) fn invoked(&mut self, batch: BatchId, outcome: &Outcome, now: Timestamp) {
+        let mut lanes = self.lanes.iter_mut();
+        let lane = lanes.find(|lane| lane.batch_in_flight == Some(batch));
+        let lane = lane.expect("an invocation was requested");
+        let resolved = lane.invoked(outcome, &self.settings, now);
         self.resolve(resolved);
         self.last_outcome = Some(outcome.kind());
     }
 
-    pub(super) fn delivered(&mut self, result: Result<(), Fault>, now: Timestamp) {
-        let resolved = self.lane.delivered(result, now);
+    pub(super) fn delivered(
+        &mut self,
+        delivery: BatchId,
+        result: Result<(), Fault>,
+        now: Timestamp,
+    ) {
+        let mut lanes = self.lanes.iter_mut();
+        let lane = lanes.find(|lane| lane.delivery_in_flight == Some(delivery));
+        let lane = lane.expect("a delivery was requested");
+        let resolved = lane.delivered(result, now);
         self.resolve(resolved);
     }
 
@@ -419,21 +492,26 @@ impl Model {
     pub(super) fn expire(&mut self, now: Timestamp) {
         let runs = !self.draining && !self.lease_lost && self.finished.is_none();
         if let Some(ahead) = self.source_ahead.filter(|_| runs) {
-            let expired = self.lane.expire(&self.settings, now.shifted(ahead), now);
-            self.resolve(expired);
+            for lane in 0..self.lanes.len() {
+                let source_time = now.shifted(ahead);
+                let expired = self.lanes[lane].expire(&self.settings, source_time, now);
+                self.resolve(expired);
+            }
         }
         if runs {
-            self.lane.give_up_too_large(&self.settings);
+            for lane in &mut self.lanes {
+                lane.give_up_too_large(&self.settings);
+            }
         }
     }
 
     /// When the next record is too old, if it is given up then.
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
         let ahead = self.source_ahead?;
-        if self.lane.is_busy() || self.lane.is_delivering() {
-            return None;
-        }
-        Some(self.lane.next_expiry(&self.settings)?.shifted(-ahead))
+        let lanes = self.lanes.iter();
+        let lanes = lanes.filter(|lane| !lane.is_busy() && !lane.is_delivering());
+        let next = lanes.filter_map(|lane| lane.next_expiry(&self.settings));
+        Some(next.min()?.shifted(-ahead))
     }
 
     fn resolve(&mut self, resolved: Resolved) {
@@ -448,7 +526,7 @@ impl Model {
 
     pub(super) fn begin_save(&mut self, position: &Position) {
         self.save = Some(Checkpoint {
-            resolved_prefix: self.resolved_prefix,
+            n_resolved: self.n_resolved(),
             position: position.clone(),
         });
     }
@@ -471,6 +549,48 @@ impl Model {
         Some(self.records[last].index + 1)
     }
 
+    /// Whether nothing was resolved yet, and a position is where reading began.
+    pub(super) fn is_at_start(&self, position: &Position) -> bool {
+        self.resolved_prefix == 0 && self.start == *position
+    }
+
+    /// Records that are resolved, but for those after the resolved prefix that the function does not
+    /// see.
+    pub(super) fn n_resolved(&self) -> usize {
+        let later = self.records[self.resolved_prefix..].iter();
+        self.resolved_prefix + later.filter(|it| it.resolved && !it.unseen).count()
+    }
+
+    /// Of the shard, the records that are resolved.
+    pub(super) fn resolved(&self) -> impl Iterator<Item = usize> {
+        let resolved = self.records.iter().filter(|it| it.resolved);
+        resolved.map(|it| it.index)
+    }
+
+    pub(super) fn check_marks(
+        &self,
+        sections: &[MarkedSection],
+        contents: &Contents,
+    ) -> Result<(), BrokenInvariant> {
+        let prefix = self.resolved_prefix;
+        self.marks.check(sections, &self.records, prefix, contents)
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.lanes.iter().any(LaneModel::is_busy)
+    }
+
+    /// Of the lanes that wait, the first with the most attempts.
+    pub(super) fn worst_lane(&self) -> Option<&LaneModel> {
+        let mut worst: Option<&LaneModel> = None;
+        for lane in self.lanes.iter().filter(|lane| lane.waiting().is_some()) {
+            if worst.is_none_or(|worst| worst.attempt() < lane.attempt()) {
+                worst = Some(lane);
+            }
+        }
+        worst
+    }
+
     /// Number of records after the resolved prefix that the function has to see.
     pub(super) fn pending_len(&self) -> usize {
         let pending = self.records[self.resolved_prefix..].iter();
@@ -479,33 +599,35 @@ impl Model {
 
     pub(super) fn has_unsaved(&self) -> bool {
         let at_end = self.ended && self.pending_len() == 0;
-        self.saved.resolved_prefix < self.resolved_prefix
+        self.saved.n_resolved < self.n_resolved()
             || (at_end && self.saved.position != Position::ShardEnd)
     }
 
     pub(super) fn read_room(&self) -> usize {
         let settings = &self.settings;
-        let unsaved = self.resolved_prefix - self.saved.resolved_prefix;
+        let unsaved = self.n_resolved() - self.saved.n_resolved;
         if self.buffer_is_full() || settings.limits.buffer_records <= unsaved {
             return 0;
         }
-        settings.limits.buffer_records - self.pending_len()
+        settings.limits.buffer_records - self.n_buffered()
     }
 
-    pub(super) fn next_batch(&self) -> NextBatch {
-        self.lane.next_batch(&self.settings)
+    /// Records that take room in the buffer.
+    pub(super) fn n_buffered(&self) -> usize {
+        self.pending_len() + self.marks.held.len()
     }
 
-    /// When the next batch must be invoked; `None` if there is nothing to invoke.
-    pub(super) fn batch_due(&self) -> Option<DueRange> {
-        if self.lane.pending.is_empty() || self.lane.is_delivering() {
+    /// When the next batch of a lane must be invoked; `None` if it has nothing to invoke.
+    pub(super) fn batch_due(&self, lane: usize) -> Option<DueRange> {
+        let lane = &self.lanes[lane];
+        if lane.pending.is_empty() || lane.is_delivering() || lane.is_busy() {
             return None;
         }
-        if let Some(due) = self.lane.retry_due() {
+        if let Some(due) = lane.retry_due() {
             return Some(due);
         }
-        let window = self.lane.window?;
-        let is_closed = self.next_batch().full || self.ended || self.buffer_is_full();
+        let window = lane.window?;
+        let is_closed = lane.next_batch(&self.settings).full || self.ended || self.buffer_is_full();
         Some(DueRange::exactly(if is_closed {
             window
         } else {
@@ -513,9 +635,18 @@ impl Model {
         }))
     }
 
+    /// The lanes whose batch is due.
+    pub(super) fn due_lanes(&self, is_due: impl Fn(DueRange) -> bool) -> Vec<usize> {
+        let lanes = 0..self.lanes.len();
+        let is_due = |lane: &usize| self.batch_due(*lane).is_some_and(&is_due);
+        lanes.filter(is_due).collect()
+    }
+
     fn buffer_is_full(&self) -> bool {
-        self.settings.limits.buffer_records <= self.pending_len()
-            || self.settings.limits.buffer_bytes <= self.lane.bytes()
+        let pending = self.records[self.resolved_prefix..].iter();
+        let bytes: usize = pending.filter(|it| !it.unseen).map(|it| it.bytes).sum();
+        self.settings.limits.buffer_records <= self.n_buffered()
+            || self.settings.limits.buffer_bytes <= bytes + self.marks.held_bytes()
     }
 
     fn window(&self) -> Duration {

@@ -127,6 +127,7 @@ fn settings(rng: &mut Rng) -> StreamSettings {
         skip_before: None,
         batch_size: 100,
         maximum_batching_window: Duration::ZERO,
+        parallelization_factor: 1,
         on_failure: None,
         retries: RetrySettings::default(),
     }

@@ -1,0 +1,131 @@
+//! Which records a checkpoint marks as resolved: recognized when they are read again, and checked
+//! when they are saved.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use windlass_core::marks::MarkedSection;
+use windlass_core::record::Record;
+
+use super::model::TrackedRecord;
+use super::{BrokenInvariant, ensure};
+use crate::world::Contents;
+
+#[derive(Debug)]
+pub(super) struct MarksModel {
+    sections: VecDeque<MarkedSection>,
+    pub(super) held: Vec<Record>,
+    in_place: bool,
+    /// Records of sections that were not recognized.
+    pub(super) unrecognized: BTreeSet<usize>,
+    /// Whether the position of the checkpoint was that of another stream.
+    pub(super) are_dropped: bool,
+}
+
+impl MarksModel {
+    pub(super) fn new(sections: Vec<MarkedSection>) -> Self {
+        Self {
+            sections: sections.into(),
+            held: Vec::new(),
+            in_place: true,
+            unrecognized: BTreeSet::new(),
+            are_dropped: false,
+        }
+    }
+
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held.iter().map(Record::event_len).sum()
+    }
+
+    /// The records that are certain now, each with whether it is marked.
+    pub(super) fn read(&mut self, records: &[Record], contents: &Contents) -> Vec<(Record, bool)> {
+        let mut certain = Vec::new();
+        for record in records {
+            if self.sections.is_empty() {
+                certain.push((record.clone(), false));
+                continue;
+            }
+            self.held.push(record.clone());
+            let number = record.sequence_number();
+            let ends = |section: &MarkedSection| section.last.as_str() == number;
+            let ended = self.sections.iter().position(ends);
+            let expected = self.sections[0].runs.iter().sum::<u64>();
+            let n_held = self.held.len() as u64;
+            if ended == Some(0) && self.in_place && n_held == expected {
+                let runs = self.sections.pop_front().expect("it is the first").runs;
+                let mut held = self.held.drain(..);
+                for (index, n_records) in runs.into_iter().enumerate() {
+                    let run = held.by_ref().take(usize::try_from(n_records).unwrap());
+                    certain.extend(run.map(|record| (record, index % 2 == 0)));
+                }
+            } else if let Some(index) = ended {
+                certain.extend(self.release(contents));
+                self.sections.drain(..=index);
+                self.in_place = true;
+            } else if !self.in_place || expected <= n_held {
+                certain.extend(self.release(contents));
+            }
+        }
+        certain
+    }
+
+    /// Records that are held in vain.
+    pub(super) fn release(&mut self, contents: &Contents) -> Vec<(Record, bool)> {
+        self.in_place = false;
+        let index = |record: &Record| contents.index_of(record.sequence_number());
+        self.unrecognized.extend(self.held.iter().filter_map(index));
+        self.held.drain(..).map(|record| (record, false)).collect()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.are_dropped = true;
+        self.sections.clear();
+    }
+
+    /// Checks the marks of a checkpoint after the first `prefix` of the records that were read.
+    pub(super) fn check(
+        &self,
+        sections: &[MarkedSection],
+        records: &[TrackedRecord],
+        prefix: usize,
+        contents: &Contents,
+    ) -> Result<(), BrokenInvariant> {
+        let mut next = prefix;
+        let mut sections = sections.iter();
+        let mut unread = self.sections.iter();
+        for section in sections.by_ref() {
+            let index = contents.index_of(section.last.as_str());
+            let last = index.and_then(|index| records.iter().rposition(|it| it.index == index));
+            let Some(last) = last else {
+                ensure(unread.next() == Some(section), "I1", || {
+                    format!("saves {section:?}, which is not a section that was not read")
+                })?;
+                break;
+            };
+            let marks: Vec<_> = section.resolved().collect();
+            ensure(next + marks.len() == last + 1, "I1", || {
+                format!("saves {section:?}, which does not follow record {next}")
+            })?;
+            for (record, is_resolved) in records[next..=last].iter().zip(marks) {
+                ensure(record.resolved || !is_resolved, "I1", || {
+                    format!("marks record {} as resolved", record.index)
+                })?;
+                let is_left_out = record.resolved && !record.unseen && !is_resolved;
+                ensure(!is_left_out, "marks", || {
+                    format!("does not mark record {} as resolved", record.index)
+                })?;
+            }
+            next = last + 1;
+        }
+        ensure(unread.eq(sections), "marks", || {
+            "the sections that were not read are not saved".to_owned()
+        })?;
+        let needs_mark = |record: &TrackedRecord| {
+            let was_marked = record.was_marked;
+            (record.resolved && !record.unseen) || was_marked || !self.sections.is_empty()
+        };
+        let left_out = records[next..].iter().find(|it| needs_mark(it));
+        ensure(left_out.is_none(), "marks", || {
+            format!("{left_out:?} is not marked")
+        })
+    }
+}
