@@ -16,7 +16,7 @@ use super::json_steps::{JsonSteps, Kind, NotJson, Step};
 /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Record.html>
 const MAX_IDENTIFIER: usize = 129;
 
-/// A response of which a part has arrived.
+/// A response, as far as it has arrived.
 #[derive(Debug)]
 pub(super) struct ResponseWalker {
     /// Items of the batch.
