@@ -5,14 +5,19 @@
 //! > POST|PUT PATH BODY         the same, with backslashes taken literally
 //! settle                       every mapping reaches its desired state
 //! unreadable                   the supervisor cannot read any mapping
+//! auth                         a server that asks for keys, on the same store
 //! ```
 //!
+//! `as=admin` and `as=viewer` sign a request with a key of that role, `as=stranger` with an unknown
+//! one and `as=forger` with a wrong secret; `skew=SECONDS` and `region=NAME` change the signature,
+//! `presigned=SECONDS` puts it into the URL, and `sent=BODY` replaces the body that was signed.
+//!
 //! UUIDs are written `UUID-1`, `UUID-2`, … in the order of appearance, also in requests. In a body,
-//! `FILTERS 10` stands for ten filters and `CHARACTERS 10` for ten characters.
+//! `FILTERS 10` stands for ten filters, `TAGS 10` for ten tags and `CHARACTERS 10` for ten characters.
 //! All functions and streams exist, except those named `missing`, `denied` and `silent`.
 
 use std::error::Error;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -25,8 +30,8 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use windlass_admin::{
-    ApplyParts, ConfigMapping, Control, ControlParts, MappingProblems, Metrics, PendingMappings,
-    Readiness, Server, ServerParts,
+    ApplyParts, AuthSettings, ConfigMapping, Control, ControlParts, MappingProblems, Metrics,
+    PendingMappings, Readiness, Server, ServerParts,
 };
 use windlass_core::arn::{ArnScope, SourceArn};
 use windlass_core::function::FunctionName;
@@ -41,6 +46,8 @@ use windlass_engine::ports::{
 use windlass_engine::status::{LeaseCounts, StatusBoard};
 use windlass_engine::supervisor::Wakeup;
 use windlass_testkit::fakes::FakeStore;
+use windlass_testkit::rng::Rng;
+use windlass_tests::signature::{Signature, keys};
 
 type Failure = Box<dyn Error>;
 
@@ -134,12 +141,122 @@ fn configured_mappings_start_by_the_clock_of_the_source() {
     assert!(NOON.shifted(-60_000) <= row.created && row.created < NOON);
 }
 
+/// Whatever a caller sends, the answer is one of the model, and the server continues.
+#[test]
+fn any_request_gets_an_answer_of_the_model() {
+    let mut rng = Rng::new(18);
+    let mut exchange = Exchange::new();
+    for round in 0..600 {
+        if round == 300 {
+            exchange.server = server(exchange.parts(), keys());
+        }
+        let request = random_request(&mut rng, exchange.server.address());
+        let (is_head, shown) = (request.method() == "HEAD", format!("{request:?}"));
+        let (head, body) = exchange.runtime.block_on(async {
+            let response = exchange.client.request(request.map(Full::new)).await;
+            let (head, body) = response.expect("the server responds").into_parts();
+            let body = body.collect().await.expect("the body is complete");
+            (head, body.to_bytes())
+        });
+        let status = head.status.as_u16();
+        assert!(status < 500, "{shown}: {status} {body:?}");
+        if 400 <= status && !is_head {
+            let error: Value = serde_json::from_slice(&body).expect("an error is JSON");
+            assert!(head.headers.contains_key("x-amzn-errortype"), "{shown}");
+            let message = error.get("message").or_else(|| error.get("Message"));
+            assert!(message.is_some_and(Value::is_string), "{shown}: {error}");
+        }
+        assert!(
+            round < 300 || matches!(status, 403 | 429),
+            "a caller without a key is told nothing: {shown}: {status} {body:?}"
+        );
+    }
+}
+
+fn random_request(rng: &mut Rng, address: SocketAddr) -> Request<Bytes> {
+    let paths = [
+        "/2015-03-31/event-source-mappings",
+        "/2015-03-31/event-source-mappings/",
+        "/2015-03-31/event-source-mappings/%ff",
+        "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:event-source-mapping:",
+        "/windlass/v1/mappings",
+        "/windlass/v1/functions",
+        "/metrics",
+        "/",
+    ];
+    let mut url = format!("http://{address}{}", rng.pick(&paths));
+    for _ in 0..rng.size(0, 12) {
+        url.push(rng.pick(&[
+            '/', '.', '%', '+', '?', '&', '=', 'a', '0', 'X', '-', ';', '~',
+        ]));
+    }
+    for name in [
+        "Algorithm=AWS4-HMAC-SHA256",
+        "Date=0",
+        "Expires=-1",
+        "Credential=a/b/c/d/e",
+    ] {
+        if rng.per_mille(200) {
+            url.push_str(&format!("?&X-Amz-{name}"));
+        }
+    }
+    let method = rng.pick(&["GET", "PUT", "POST", "DELETE", "HEAD", "PATCH", "FOO"]);
+    let mut request = Request::builder().method(method).uri(url);
+    for name in [
+        "authorization",
+        "x-amz-date",
+        "x-amz-content-sha256",
+        "content-type",
+    ] {
+        if rng.per_mille(500) {
+            request = request.header(name, random_header(rng));
+        }
+    }
+    let body = rng.pick(&[
+        "",
+        "{}",
+        "{",
+        "[]",
+        "null",
+        "{\"Tags\": {\"\\u0000\": \"\"}}",
+        "\u{feff}",
+    ]);
+    request
+        .body(Bytes::from(body))
+        .expect("a client can send it")
+}
+
+fn random_header(rng: &mut Rng) -> Vec<u8> {
+    let parts: [&[u8]; 14] = [
+        b"AWS4-HMAC-SHA256 ",
+        b"Bearer ",
+        b"Credential=",
+        b"SignedHeaders=host",
+        b"Signature=",
+        b"WINDLASSADMIN",
+        b"/20270115/us-east-1/lambda/aws4_request",
+        b"20270115T080000Z",
+        b", ",
+        b"=",
+        b"/",
+        b";",
+        b"\xff\xfe",
+        b"0",
+    ];
+    let n_parts = rng.size(0, 9);
+    (0..n_parts)
+        .flat_map(|_| rng.pick(&parts).to_vec())
+        .collect()
+}
+
 /// An API server with a store, without an engine.
 struct Exchange {
     runtime: Runtime,
     client: Client<hyper_util::client::legacy::connect::HttpConnector, Full<Bytes>>,
     store: Arc<dyn Store>,
+    resources: Arc<FakeResources>,
     board: Arc<StatusBoard>,
+    clock: Clock,
     server: Server,
     /// In the order of appearance.
     uuids: Vec<String>,
@@ -161,31 +278,22 @@ impl Exchange {
         let store: Arc<dyn Store> = Arc::new(FakeStore::default());
         let board = Arc::new(StatusBoard::default());
         board.show_leases(Some(LeaseCounts::default()));
-        let control = Control::new(ControlParts {
-            store: Arc::clone(&store),
-            lookup: Arc::new(resources),
-            board: Arc::clone(&board),
-            wakeup: Wakeup::default(),
-            clock,
-            problems: MappingProblems::default(),
-            home: home(),
-        });
-        let parts = ServerParts {
-            control,
-            readiness: Readiness::default(),
-            metrics: metrics(),
-            budget: Budget::new(1024),
-            allowed_hosts: Vec::new(),
-        };
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let resources = Arc::new(resources);
+        let parts = control_parts(&store, &resources, &board, clock);
         Self {
             runtime: Runtime::new().expect("threads start"),
             client: Client::builder(TokioExecutor::new()).build_http(),
             store,
+            resources,
             board,
-            server: Server::start(listener, parts).expect("its settings are sound"),
+            clock,
+            server: server(parts, AuthSettings::None),
             uuids: Vec::new(),
         }
+    }
+
+    fn parts(&self) -> ControlParts {
+        control_parts(&self.store, &self.resources, &self.board, self.clock)
     }
 
     fn send(&mut self, command: &Command) -> Result<String, Failure> {
@@ -200,11 +308,23 @@ impl Exchange {
         }
         let url = format!("http://{}{}", self.server.address(), self.with_uuids(path));
         let mut request = Request::builder().method(method).uri(url);
+        let mut signature = None;
         while let Some((name, value)) = arguments.next_key() {
-            request = request.header(name, value);
+            match name {
+                "as" => signature = Some(Signature::by(value)?),
+                "skew" | "region" | "presigned" | "sent" => {
+                    let signature = signature.as_mut().ok_or("'as' comes before it")?;
+                    signature.set(name, value)?;
+                }
+                _ => request = request.header(name, value),
+            }
         }
         arguments.reject_next()?;
-        let request = request.body(Full::new(Bytes::from(body)))?;
+        let mut request = request.body(Bytes::from(body))?;
+        if let Some(signature) = signature {
+            signature.apply(&mut request, self.clock.wall())?;
+        }
+        let request = request.map(Full::new);
         let response = self.runtime.block_on(async {
             let (head, body) = self.client.request(request).await?.into_parts();
             Ok::<_, Failure>(Response::from_parts(head, body.collect().await?.to_bytes()))
@@ -298,6 +418,7 @@ impl Exchange {
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.hide(item)),
             Value::String(text) => {
+                *text = without_times(text);
                 for word in text.clone().split([':', ' ', '"']) {
                     if uuid::Uuid::try_parse(word).is_ok() && word.len() == 36 {
                         let known = self.uuids.iter().position(|it| it == word);
@@ -314,10 +435,45 @@ impl Exchange {
     }
 }
 
-/// Expands `FILTERS n` and `CHARACTERS n`.
+fn control_parts(
+    store: &Arc<dyn Store>,
+    resources: &Arc<FakeResources>,
+    board: &Arc<StatusBoard>,
+    clock: Clock,
+) -> ControlParts {
+    ControlParts {
+        store: Arc::clone(store),
+        lookup: Arc::clone(resources) as _,
+        board: Arc::clone(board),
+        wakeup: Wakeup::default(),
+        clock,
+        problems: MappingProblems::default(),
+        home: home(),
+    }
+}
+
+fn server(parts: ControlParts, auth: AuthSettings) -> Server {
+    let parts = ServerParts {
+        control: Control::new(parts),
+        readiness: Readiness::default(),
+        metrics: metrics(),
+        budget: Budget::new(1024),
+        allowed_hosts: Vec::new(),
+        auth,
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    Server::start(listener, parts).expect("its settings are sound")
+}
+
+/// Expands `FILTERS n`, `TAGS n` and `CHARACTERS n`.
 fn expand(body: &str) -> Result<String, Failure> {
     let mut body = body.to_owned();
     let filter = r#"{"Pattern": "{\"body\": [\"ready\"]}"}"#;
+    if let Some((before, rest)) = body.split_once("TAGS ") {
+        let (number, rest) = rest.split_once('}').ok_or("the tags have an end")?;
+        let tags = (1..=number.parse::<usize>()?).map(|number| format!(r#""k{number}": """#));
+        body = format!("{before}{}}}{rest}", tags.collect::<Vec<_>>().join(","));
+    }
     for (word, one, between) in [("FILTERS ", filter, ","), ("CHARACTERS ", "x", "")] {
         let Some((before, rest)) = body.split_once(word) else {
             continue;
@@ -328,6 +484,24 @@ fn expand(body: &str) -> Result<String, Failure> {
         body = format!("{before}{all}{rest}");
     }
     Ok(body)
+}
+
+/// Replaces the times of signatures, `20270115T080000Z`, by a word.
+fn without_times(text: &str) -> String {
+    let is_time = |word: &&str| {
+        let digits = word.bytes().filter(u8::is_ascii_digit).count();
+        word.len() == 16 && digits == 14 && word.ends_with('Z')
+    };
+    let mut text = text.to_owned();
+    let words: Vec<_> = text
+        .split([' ', '(', '\'', ','])
+        .filter(is_time)
+        .map(str::to_owned)
+        .collect();
+    for word in words {
+        text = text.replace(&word, "TIME");
+    }
+    text
 }
 
 /// Collapses long runs of `x` to `CHARACTERS n`.
@@ -348,6 +522,10 @@ impl Runner for Exchange {
         match command.name.split(' ').next().unwrap_or_default() {
             "GET" | "POST" | "PUT" | "DELETE" => self.send(command),
             "settle" => self.settle(),
+            "auth" => {
+                self.server = server(self.parts(), keys());
+                Ok(String::new())
+            }
             "unreadable" => self.make_unreadable(),
             name => Err(format!("unknown command '{name}'").into()),
         }

@@ -3,12 +3,13 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use windlass_emulator::Emulator;
 use windlass_tests::daemon::{self, Daemon};
 use windlass_tests::temp_dir::TempDir;
 
-use crate::{FAILED, TIMEOUT, answering, answering_at, run};
+use crate::{FAILED, TIMEOUT, USAGE, answering, answering_at, run, run_with, serve};
 
 const NO_MAPPINGS: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
                            connection: close\r\ncontent-length: 2\r\n\r\n[]";
@@ -134,5 +135,115 @@ async fn a_file_is_applied_completely_or_not_at_all() {
         first[0]["LastModified"],
         mappings().await[0]["LastModified"]
     );
+
+    // Tags are changed without a change of the mapping, where the file has some.
+    let revision = mappings().await[0]["LastModified"].clone();
+    let path = mappings().await[0]["EventSourceMappingArn"].clone();
+    let path = format!("/2017-03-31/tags/{}", path.as_str().unwrap());
+    for (tags, expected) in [
+        ("{a: '1', b: '2'}", json!({"a": "1", "b": "2"})),
+        ("{b: '3', c: d e}", json!({"b": "3", "c": "d e"})),
+        ("null", json!({"b": "3", "c": "d e"})),
+        ("{}", json!({})),
+    ] {
+        apply(&format!("{one}  Tags: {tags}\n"), 0, &[]).await;
+        let (_, shown) = daemon.call("GET", &path, None).await.unwrap();
+        assert_eq!(shown["Tags"], expected);
+        assert_eq!(mappings().await[0]["LastModified"], revision);
+    }
     daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn commands_prove_who_they_are() {
+    let dir = TempDir::new("credentials");
+    let key = dir.path().join("key");
+    std::fs::write(&key, "secret-of-the-admin\n").unwrap();
+    let config = format!(
+        "store: sqlite:{}\nauth:\n  access_keys:\n    \
+         - {{id: ADMIN, secret_file: {}, role: admin}}\n    \
+         - {{id: VIEWER, secret: secret-of-the-viewer, role: read_only}}\n  bearer_tokens:\n    \
+         - {{name: t, token: token-of-grafana, role: read_only}}\n",
+        dir.path().join("store").display(),
+        key.display()
+    );
+    let daemon = Daemon::start(dir.path(), &config).await.unwrap();
+    let list = ["mappings", "list"];
+    let create = ["mappings", "create", "--function-name=f"];
+    let status = ["status"];
+    let call = async |set: [&str; 5], arguments: &[&str], code: i32, says: &[&str]| {
+        let names = [
+            "WINDLASS_ACCESS_KEY_ID",
+            "WINDLASS_SECRET_ACCESS_KEY",
+            "WINDLASS_TOKEN",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+        ];
+        let mut variables: Vec<_> = names.into_iter().zip(set).collect();
+        variables.extend([("AWS_SESSION_TOKEN", ""), ("AWS_REGION", "")]);
+        variables.extend([("AWS_DEFAULT_REGION", "us-east-1")]);
+        let arguments = [arguments, &["--endpoint", &daemon.endpoint]].concat();
+        let ended = run_with(dir.path(), &variables, &arguments).await;
+        ended.assert(code, says);
+    };
+    let (none, old) = ([""; 5], ["ADMIN", "secret-of-the-admin", "", "", ""]);
+    let viewer = ["VIEWER", "secret-of-the-viewer", "token-of-nobody", "", ""];
+    let token = ["", "", "token-of-grafana", "ADMIN", "secret-of-the-admin"];
+    let of_aws = ["", "", "", "ADMIN", "secret-of-the-admin"];
+    call(
+        none,
+        &list,
+        FAILED,
+        &["MissingAuthenticationTokenException"],
+    )
+    .await;
+    call(
+        none,
+        &status,
+        FAILED,
+        &["MissingAuthenticationTokenException"],
+    )
+    .await;
+    call(old, &list, 0, &["no mappings"]).await;
+    call(of_aws, &list, 0, &["no mappings"]).await;
+    call(old, &create, FAILED, &["Unrecognized event source."]).await;
+    call(viewer, &list, 0, &["no mappings"]).await;
+    let denied = ["AccessDeniedException", "lambda:CreateEventSourceMapping"];
+    call(viewer, &create, FAILED, &denied).await;
+    call(token, &status, 0, &["no mappings"]).await;
+    call(
+        token,
+        &list,
+        USAGE,
+        &["WINDLASS_TOKEN", "WINDLASS_ACCESS_KEY_ID"],
+    )
+    .await;
+
+    // A file that is replaced is read again, and one that cannot be used changes nothing.
+    std::fs::write(&key, "short").unwrap();
+    call(old, &list, 0, &["no mappings"]).await;
+    std::fs::write(&key, "another-secret-of-the-admin\n").unwrap();
+    call(old, &list, FAILED, &["InvalidSignatureException"]).await;
+    let new = ["ADMIN", "another-secret-of-the-admin", "", "", ""];
+    call(new, &list, 0, &["no mappings"]).await;
+    daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_daemon_that_nobody_could_call_or_guess_is_refused() {
+    let dir = TempDir::new("auth");
+    for (auth, says) in [
+        (
+            "{bearer_tokens: [{name: t, token: abc, role: admin}]}",
+            "auth.bearer_tokens[0].token: a secret has at least 16 characters",
+        ),
+        (
+            "{access_keys: [{id: A, secret_file: nowhere, role: admin}]}",
+            "auth.access_keys[0].secret_file: cannot open nowhere",
+        ),
+    ] {
+        let ended = serve(dir.path(), &format!("auth: {auth}\n")).await;
+        ended.assert(USAGE, &["windlass.yaml:1: ", says]);
+        assert!(!ended.text.contains("abc"), "{}", ended.text);
+    }
 }

@@ -56,7 +56,9 @@ def main(endpoint, stream, queue):
         BatchSize=20,
         MaximumBatchingWindowInSeconds=1,
         Enabled=False,
+        Tags={"team": "images", "a/b": "c d"},
     )
+    assert "Tags" not in created, created
     assert created["ResponseMetadata"]["HTTPStatusCode"] == 202, created
     assert created["StartingPosition"] == "TRIM_HORIZON", created
     assert created["MaximumBatchingWindowInSeconds"] == 1, created
@@ -76,7 +78,15 @@ def main(endpoint, stream, queue):
     only = api.list_event_source_mappings(EventSourceArn=queue)["EventSourceMappings"]
     assert [mapping["UUID"] for mapping in only] == [other], only
 
+    arn = created["EventSourceMappingArn"]
+    assert api.list_tags(Resource=arn)["Tags"] == {"team": "images", "a/b": "c d"}
+    tagged = api.tag_resource(Resource=arn, Tags={"team": "words", "new": ""})
+    assert tagged["ResponseMetadata"]["HTTPStatusCode"] == 204, tagged
     api.update_event_source_mapping(UUID=uuid, Enabled=True, BatchSize=7)
+    api.untag_resource(Resource=arn, TagKeys=["a/b", "absent"])
+    assert api.list_tags(Resource=arn)["Tags"] == {"team": "words", "new": ""}
+    other_arn = arn.replace(uuid, "00000000-0000-4000-8000-000000000000")
+    expect(errors.ResourceNotFoundException, 404, api.list_tags, Resource=other_arn)
     mapping = wait_for_state(api, uuid, "Enabled")
     assert mapping["BatchSize"] == 7, mapping
     assert mapping["EventSourceArn"] == stream, mapping

@@ -113,6 +113,65 @@ async fn redelivered(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn exactly_the_messages_that_the_function_reports_are_redelivered() {
+    let servers = Servers::running();
+    for name in SERVERS {
+        for fifo in [false, true] {
+            let done = reported(&servers.aws(name), fifo).await;
+            done.with_context(|| format!("{name}, FIFO: {fifo}"))
+                .unwrap();
+        }
+    }
+}
+
+async fn reported(aws: &Aws, fifo: bool) -> anyhow::Result<()> {
+    let function = Function::start(200).await?;
+    function.report_failed(|record| is_odd(record) && receive_count(record) == 1);
+    let attributes = json!({"VisibilityTimeout": "2"});
+    let (url, arn) = aws.create_queue("partial", fifo, attributes).await?;
+    let ledger = Ledger::new();
+    let producer = Producer {
+        aws,
+        ledger: &ledger,
+        arn: &arn,
+        keys: 3,
+    };
+    producer.send_messages(&url, 0..30).await?;
+    let members = json!({"FunctionResponseTypes": ["ReportBatchItemFailures"]});
+    let daemon = setup(aws, &function.url, &arn, members).start().await?;
+    wait::until("the reported messages come again", TIMEOUT, || {
+        45 <= function.records().len()
+    })
+    .await?;
+    until_depth(aws, &url, 0).await?;
+    daemon.stop().await?;
+    let records = function.records();
+    let (first, again): (Vec<_>, Vec<_>) =
+        records.into_iter().partition(|it| receive_count(it) == 1);
+    ensure!(first.len() == 30, "{} messages came first", first.len());
+    ensure!(again.len() == 15, "{} messages came again", again.len());
+    ensure!(
+        again.iter().all(is_odd),
+        "a message came again that was not reported"
+    );
+    if fifo {
+        numbers_in_order(&again)?;
+    }
+    Ok(())
+}
+
+fn is_odd(record: &Value) -> bool {
+    let body = record["body"].as_str().unwrap_or_default();
+    let payload: Value = serde_json::from_str(body).unwrap_or_default();
+    payload["n"].as_u64().is_some_and(|n| n % 2 == 1)
+}
+
+fn receive_count(record: &Value) -> u64 {
+    let count = record["attributes"]["ApproximateReceiveCount"].as_str();
+    count.and_then(|it| it.parse().ok()).unwrap_or_default()
+}
+
+#[tokio::test]
 async fn messages_that_always_fail_go_to_the_dead_letter_queue() {
     let servers = Servers::running();
     for name in SERVERS {

@@ -99,6 +99,31 @@ async fn a_function_may_fail_in_every_way_and_nothing_is_lost() {
     assert!(processes_in(&dir).is_empty());
 }
 
+/// Reports a message as failed, then with an id that is not of the batch, then records it.
+const REPORT: &str = r#"
+report() { curl -sS -o answer.$$ -d "{\"batchItemFailures\":[{\"itemIdentifier\":\"$1\"}]}" "$api/invocation/$id/response"; }
+while next; do
+  message=$(sed -n 's/.*"messageId":"\([^"]*\)".*/\1/p' event.$$)
+  echo "$body" >>calls
+  case $(grep -c "^$body\$" calls) in
+    1) report "$message" ;;
+    2) report unknown ;;
+    *) echo "$body" >>seen; answer ;;
+  esac
+done
+"#;
+
+#[tokio::test]
+async fn a_message_that_a_process_reports_as_failed_comes_again() {
+    let dir = TempDir::new("report");
+    write_function(dir.path(), REPORT);
+    let members = "  FunctionResponseTypes: [ReportBatchItemFailures]\n";
+    let setup = Setup::start_mapping(dir, "", members, &[]).await;
+    setup.expect_recorded(&["a", "b"]).await;
+    let calls = setup.lines("calls", 6).await;
+    assert_eq!(calls.iter().filter(|it| *it == "a").count(), 3);
+}
+
 #[tokio::test]
 async fn a_program_that_does_not_start_is_not_reached_until_it_is_repaired() {
     for (name, script, keys, says) in [

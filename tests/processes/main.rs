@@ -49,6 +49,16 @@ impl Setup {
     }
 
     async fn start_in(dir: TempDir, keys: &str, variables: &[(&str, &str)]) -> Self {
+        Self::start_mapping(dir, keys, "", variables).await
+    }
+
+    /// `members` are those of the mapping after its batch size.
+    async fn start_mapping(
+        dir: TempDir,
+        keys: &str,
+        members: &str,
+        variables: &[(&str, &str)],
+    ) -> Self {
         let emulator = Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
         let emulator = emulator.await.expect("a port is free");
         let attributes = [("VisibilityTimeout", "1")];
@@ -59,7 +69,7 @@ impl Setup {
         let config = format!(
             "store: sqlite:{}\naws: {{endpoints: {{kinesis: '{endpoint}', sqs: '{endpoint}'}}}}\nfunctions:\n  f:\n    command: \
              [./function]\n{keys}mappings:\n- FunctionName: f\n  EventSourceArn: {queue}\n  \
-             BatchSize: 1\n",
+             BatchSize: 1\n{members}",
             dir.path().join("store").display(),
             endpoint = emulator.endpoint(),
         );

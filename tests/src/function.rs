@@ -8,7 +8,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
@@ -20,9 +20,14 @@ pub struct Function {
     _task: JoinSet<()>,
 }
 
+/// Of a message.
+type Condition = fn(&Value) -> bool;
+
 #[derive(Debug)]
 struct State {
     status: Mutex<u16>,
+    /// Whether a message is reported as failed.
+    fails: Mutex<Option<Condition>>,
     /// Each with the status of its response.
     events: Mutex<Vec<(u16, Value)>>,
 }
@@ -34,6 +39,7 @@ impl Function {
         let url = format!("http://{}/function", listener.local_addr()?);
         let state = Arc::new(State {
             status: Mutex::new(status),
+            fails: Mutex::default(),
             events: Mutex::default(),
         });
         let mut task = JoinSet::new();
@@ -48,6 +54,11 @@ impl Function {
     /// Sets the status of future responses.
     pub fn set_status(&self, status: u16) {
         *lock(&self.state.status) = status;
+    }
+
+    /// From now on it responds with the item failures of the messages for which `fails` holds.
+    pub fn report_failed(&self, fails: Condition) {
+        *lock(&self.state.fails) = Some(fails);
     }
 
     /// All events so far, whatever the response.
@@ -89,12 +100,21 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let body = request.into_body().collect().await?.to_bytes();
-    let event = serde_json::from_slice(&body).unwrap_or_default();
+    let event: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let fails = *lock(&state.fails);
+    let answer = fails.map_or(Value::Null, |fails| item_failures(&event, fails));
     let status = *lock(&state.status);
     lock(&state.events).push((status, event));
-    let mut response = Response::new(Full::new(Bytes::from_static(b"null")));
+    let mut response = Response::new(Full::from(answer.to_string()));
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
     Ok(response)
+}
+
+fn item_failures(event: &Value, fails: Condition) -> Value {
+    let records = event["Records"].as_array().into_iter().flatten();
+    let failed = records.filter(|record| fails(record));
+    let items = failed.map(|record| json!({"itemIdentifier": record["messageId"]}));
+    json!({"batchItemFailures": items.collect::<Value>()})
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

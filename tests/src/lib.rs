@@ -8,5 +8,6 @@ pub mod function;
 pub mod producer;
 pub mod proxy;
 pub mod servers;
+pub mod signature;
 pub mod temp_dir;
 pub mod wait;

@@ -3,10 +3,9 @@
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_Operations.html>
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -18,13 +17,8 @@ use windlass_core::spec::MappingSpec;
 
 use crate::control::ListQuery;
 use crate::errors::{ApiError, Code};
+use crate::requests::read_body;
 use crate::state::ServerState;
-
-/// Bytes of the body: 1 MiB.
-pub(crate) const MAX_REQUEST_SIZE: usize = 1024 * 1024;
-
-/// From the headers of a request to the end of its body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The body of a request.
 struct Body(Bytes);
@@ -32,27 +26,20 @@ struct Body(Bytes);
 impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, state)).await;
-        match body {
-            Ok(body) => body.map(Self).map_err(rejected),
-            Err(_) => {
-                let text = format!("the body did not arrive within {BODY_TIMEOUT:?}");
-                Err(ApiError::new(Code::RequestTimeout, text))
-            }
-        }
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        read_body(request.into_body()).await.map(Self)
     }
 }
 
-/// The UUID of a path. One that is not UTF-8 is refused like any other invalid UUID.
-pub(crate) struct Uuid(pub(crate) String);
+/// The UUID or the ARN of a path. One that is not UTF-8 is refused like any other invalid one.
+pub(crate) struct PathName(pub(crate) String);
 
-impl<S: Send + Sync> FromRequestParts<S> for Uuid {
+impl<S: Send + Sync> FromRequestParts<S> for PathName {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match Path::<String>::from_request_parts(parts, state).await {
-            Ok(Path(uuid)) => Ok(Self(uuid)),
+            Ok(Path(name)) => Ok(Self(name)),
             Err(rejection) => Err(ApiError::new(Code::Validation, rejection.body_text())),
         }
     }
@@ -66,6 +53,10 @@ pub(crate) fn routes() -> Router<Arc<ServerState>> {
         .route("/2015-03-31/event-source-mappings", all())
         .route("/2015-03-31/event-source-mappings/", all())
         .route("/2015-03-31/event-source-mappings/{uuid}", one)
+        .route(
+            "/2017-03-31/tags/{*arn}",
+            get(list_tags).post(tag).delete(untag),
+        )
 }
 
 async fn create(State(state): State<Arc<ServerState>>, body: Body) -> Result<Response, ApiError> {
@@ -88,7 +79,7 @@ async fn list(
 
 async fn get_one(
     State(state): State<Arc<ServerState>>,
-    Uuid(uuid): Uuid,
+    PathName(uuid): PathName,
 ) -> Result<Response, ApiError> {
     let mapping = state.control.get(&uuid).await?;
     Ok(respond(StatusCode::OK, &mapping))
@@ -96,7 +87,7 @@ async fn get_one(
 
 async fn update(
     State(state): State<Arc<ServerState>>,
-    Uuid(uuid): Uuid,
+    PathName(uuid): PathName,
     body: Body,
 ) -> Result<Response, ApiError> {
     let mapping = state.control.update(&uuid, &members(body)?).await?;
@@ -105,10 +96,42 @@ async fn update(
 
 async fn delete(
     State(state): State<Arc<ServerState>>,
-    Uuid(uuid): Uuid,
+    PathName(uuid): PathName,
 ) -> Result<Response, ApiError> {
     let mapping = state.control.delete(&uuid).await?;
     Ok(respond(StatusCode::ACCEPTED, &mapping))
+}
+
+async fn list_tags(
+    State(state): State<Arc<ServerState>>,
+    PathName(arn): PathName,
+) -> Result<Response, ApiError> {
+    Ok(respond(
+        StatusCode::OK,
+        &state.control.list_tags(&arn).await?,
+    ))
+}
+
+async fn tag(
+    State(state): State<Arc<ServerState>>,
+    PathName(arn): PathName,
+    body: Body,
+) -> Result<StatusCode, ApiError> {
+    state.control.tag(&arn, &members(body)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A key is a parameter of its own, which is repeated for each.
+async fn untag(
+    State(state): State<Arc<ServerState>>,
+    PathName(arn): PathName,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
+) -> Result<StatusCode, ApiError> {
+    let Query(query) = query.map_err(|error| ApiError::invalid(error.body_text()))?;
+    let keys = query.into_iter().filter(|(name, _)| name == "tagKeys");
+    let keys: Vec<String> = keys.map(|(_, key)| key).collect();
+    state.control.untag(&arn, &keys).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The parameters of a request; an empty body has none.
@@ -120,14 +143,6 @@ fn members(Body(body): Body) -> Result<MappingSpec, ApiError> {
     let object = serde_json::from_slice::<serde_json::Map<String, Value>>(&body);
     let spec = object.and_then(|members| serde_json::from_value(Value::Object(members)));
     spec.map_err(|error| ApiError::new(Code::Serialization, error.to_string()))
-}
-
-fn rejected(rejection: BytesRejection) -> ApiError {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        let text = format!("Request must be smaller than {MAX_REQUEST_SIZE} bytes");
-        return ApiError::new(Code::RequestTooLarge, text);
-    }
-    ApiError::new(Code::Serialization, rejection.body_text())
 }
 
 fn respond(status: StatusCode, body: &Value) -> Response {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -19,6 +20,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
+
+use crate::auth::Peer;
 
 /// How often a caller that waits for a connection looks for one that has become idle.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -67,14 +70,14 @@ pub(crate) async fn serve(
     let accept = async {
         loop {
             while connections.try_join_next().is_some() {}
-            let Some(stream) = accept(&listener).await else {
+            let Some((stream, peer)) = accept(&listener).await else {
                 tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                 continue;
             };
             let slot = idle.slot(&slots).await;
             let (router, idle, stopped) = (router.clone(), Arc::clone(&idle), stopped.clone());
             connections.spawn(async move {
-                connection(stream, router, limits, idle, stopped).await;
+                connection(stream, peer, router, limits, idle, stopped).await;
                 drop(slot);
             });
         }
@@ -93,10 +96,10 @@ pub(crate) async fn stop(mut stopped: watch::Receiver<bool>) {
 }
 
 /// `None` after an error that will not pass at once.
-async fn accept(listener: &TcpListener) -> Option<TcpStream> {
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, Peer)> {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return Some(stream),
+            Ok((stream, address)) => return Some((stream, Peer(address.ip().to_canonical()))),
             // The caller has left already.
             Err(error) if is_of_connection(&error) => {}
             Err(error) => {
@@ -118,6 +121,7 @@ fn is_of_connection(error: &io::Error) -> bool {
 
 async fn connection(
     stream: TcpStream,
+    peer: Peer,
     router: Router,
     limits: ConnectionLimits,
     idle: Arc<IdleConnections>,
@@ -125,7 +129,8 @@ async fn connection(
 ) {
     let (changes, mut is_idle) = watch::channel(true);
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         changes.send_replace(false);
         let (response, changes) = (router.call(request), changes.clone());
         async move {

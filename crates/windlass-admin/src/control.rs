@@ -23,7 +23,7 @@ use crate::problems::{MappingProblems, UncheckedFunction};
 use crate::{pagination, rendering};
 
 /// Attempts at a conditional write before it fails as contended.
-const WRITE_ATTEMPTS: usize = 10;
+pub(crate) const WRITE_ATTEMPTS: usize = 10;
 
 pub struct ControlParts {
     pub store: Arc<dyn Store>,
@@ -61,6 +61,10 @@ impl Control {
         &*self.parts.store
     }
 
+    pub(crate) const fn home(&self) -> &ArnScope {
+        &self.parts.home
+    }
+
     pub(crate) fn board(&self) -> &StatusBoard {
         &self.parts.board
     }
@@ -79,6 +83,7 @@ impl Control {
         let answered = self.check_source_exists(&checked).await?;
         let enabled = checked.enabled != Some(false);
         let now = self.parts.clock.wall();
+        let tags = checked.tags.unwrap_or_default();
         let row = MappingRow {
             id: MappingId::new(&Uuid::new_v4().to_string()),
             revision: Revision(1),
@@ -96,7 +101,7 @@ impl Control {
             from_config: false,
         };
         for _ in 0..WRITE_ATTEMPTS {
-            if self.store().put(&row, None).await? == Swap::Done {
+            if self.store().put_with_tags(&row, None, &tags).await? == Swap::Done {
                 self.set_unchecked(&row, unchecked);
                 return Ok(self.written(&row, &row));
             }

@@ -21,7 +21,10 @@ pub(crate) struct ApiError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
     AccessDenied,
+    IncompleteSignature,
     InvalidParameterValue,
+    InvalidSignature,
+    MissingAuthenticationToken,
     RequestTimeout,
     RequestTooLarge,
     ResourceConflict,
@@ -29,7 +32,9 @@ pub(crate) enum Code {
     ResourceNotFound,
     Serialization,
     Service,
+    TooManyRequests,
     UnknownOperation,
+    UnrecognizedClient,
     Validation,
 }
 
@@ -96,7 +101,10 @@ impl Code {
     const fn name(self) -> &'static str {
         match self {
             Self::AccessDenied => "AccessDeniedException",
+            Self::IncompleteSignature => "IncompleteSignatureException",
             Self::InvalidParameterValue => "InvalidParameterValueException",
+            Self::InvalidSignature => "InvalidSignatureException",
+            Self::MissingAuthenticationToken => "MissingAuthenticationTokenException",
             Self::RequestTimeout => "RequestTimeoutException",
             Self::RequestTooLarge => "RequestTooLargeException",
             Self::ResourceConflict => "ResourceConflictException",
@@ -104,14 +112,20 @@ impl Code {
             Self::ResourceNotFound => "ResourceNotFoundException",
             Self::Serialization => "SerializationException",
             Self::Service => "ServiceException",
+            Self::TooManyRequests => "TooManyRequestsException",
             Self::UnknownOperation => "UnknownOperationException",
+            Self::UnrecognizedClient => "UnrecognizedClientException",
             Self::Validation => "ValidationException",
         }
     }
 
     const fn status(self) -> StatusCode {
         match self {
-            Self::AccessDenied => StatusCode::FORBIDDEN,
+            Self::AccessDenied
+            | Self::IncompleteSignature
+            | Self::InvalidSignature
+            | Self::MissingAuthenticationToken
+            | Self::UnrecognizedClient => StatusCode::FORBIDDEN,
             Self::InvalidParameterValue
             | Self::ResourceInUse
             | Self::Serialization
@@ -120,18 +134,25 @@ impl Code {
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ResourceConflict => StatusCode::CONFLICT,
             Self::ResourceNotFound | Self::UnknownOperation => StatusCode::NOT_FOUND,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Service => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
     const fn shape(self) -> Shape {
         match self {
-            Self::InvalidParameterValue | Self::ResourceConflict => Shape::Small("User"),
+            Self::InvalidParameterValue | Self::ResourceConflict | Self::TooManyRequests => {
+                Shape::Small("User")
+            }
             Self::ResourceInUse | Self::ResourceNotFound | Self::RequestTooLarge => {
                 Shape::Capital("User")
             }
             Self::Service => Shape::Capital("Service"),
             Self::AccessDenied
+            | Self::IncompleteSignature
+            | Self::InvalidSignature
+            | Self::MissingAuthenticationToken
+            | Self::UnrecognizedClient
             | Self::RequestTimeout
             | Self::Serialization
             | Self::UnknownOperation

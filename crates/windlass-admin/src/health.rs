@@ -25,7 +25,15 @@ pub(crate) async fn ready(State(state): State<Arc<ServerState>>) -> (StatusCode,
     };
     match why {
         None => (StatusCode::OK, "ok\n".to_owned()),
-        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        Some(why) => {
+            // The reason is for callers that have proven who they are, and anybody may ask here.
+            let why = if state.gate.is_open() {
+                &why
+            } else {
+                "not ready"
+            };
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n"))
+        }
     }
 }
 

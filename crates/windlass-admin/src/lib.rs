@@ -4,6 +4,7 @@
 //! The server has its own thread and runtime, so it responds while the data path is busy.
 
 mod api;
+mod auth;
 mod config_mappings;
 mod connections;
 mod control;
@@ -15,10 +16,13 @@ mod problems;
 mod rebinding_guard;
 mod rendering;
 pub mod report;
+mod requests;
 mod server;
 mod state;
 mod status;
+mod tagging;
 
+pub use auth::{AccessKey, AuthSettings, BearerToken, Role, Secret};
 pub use config_mappings::{
     ApplyParts, ConfigMapping, ConfigMappingError, MappingProblem, PendingMappings,
 };

@@ -42,9 +42,10 @@ impl Metrics {
         })
     }
 
-    pub(crate) fn render(&self, board: &StatusBoard, budget: &Budget) -> String {
+    pub(crate) fn render(&self, board: &StatusBoard, budget: &Budget, refused: u64) -> String {
         windlass_engine::metrics::publish(board, budget);
         windlass_engine::metrics::publish_log(self.log_lines_dropped.load(Ordering::Relaxed));
+        windlass_engine::metrics::publish_refused_requests(refused);
         self.handle.render() + &windlass_engine::metrics::render_histograms(board)
     }
 

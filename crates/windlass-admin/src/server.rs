@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -15,7 +15,8 @@ use http::{HeaderValue, Method, Uri};
 use tokio::sync::watch;
 use windlass_engine::memory::Budget;
 
-use crate::api::{self, MAX_REQUEST_SIZE};
+use crate::api;
+use crate::auth::{AuthSettings, Gate};
 use crate::connections::{self, ConnectionLimits};
 use crate::control::Control;
 use crate::errors::{ApiError, Code};
@@ -40,6 +41,7 @@ pub struct ServerParts {
     pub budget: Budget,
     /// Names in the `Host` of requests, in addition to IP addresses and loopback names.
     pub allowed_hosts: Vec<AllowedHost>,
+    pub auth: AuthSettings,
 }
 
 /// Stops when it is dropped.
@@ -65,6 +67,7 @@ impl Server {
             metrics: parts.metrics,
             budget: parts.budget,
             guard: RebindingGuard::new(parts.allowed_hosts),
+            gate: Gate::new(parts.auth),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -148,7 +151,6 @@ fn router(state: Arc<ServerState>) -> Router {
         .route("/metrics", get(metrics))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
-        .layer(DefaultBodyLimit::max(MAX_REQUEST_SIZE))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&state),
             filter_request,
@@ -156,7 +158,7 @@ fn router(state: Arc<ServerState>) -> Router {
         .with_state(state)
 }
 
-/// Rejects web pages, ends what takes too long, and adds the request id that AWS's clients show.
+/// Rejects web pages and unknown callers, ends what takes too long, and adds the request id that AWS's clients show.
 async fn filter_request(
     State(state): State<Arc<ServerState>>,
     request: Request,
@@ -165,8 +167,16 @@ async fn filter_request(
     let is_probe = PROBES.contains(&request.uri().path());
     let mut response = match state.guard.check(request.headers(), is_probe) {
         Ok(()) => {
-            let response = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
-            response.unwrap_or_else(|_| timed_out().into_response())
+            let answer = async {
+                let request = match is_probe {
+                    true => request,
+                    false => state.admit(request).await?,
+                };
+                Ok(next.run(request).await)
+            };
+            let answer = tokio::time::timeout(REQUEST_TIMEOUT, answer).await;
+            let answer = answer.unwrap_or_else(|_| Err(timed_out()));
+            answer.unwrap_or_else(ApiError::into_response)
         }
         Err(error) => error.into_response(),
     };
@@ -182,7 +192,10 @@ fn timed_out() -> ApiError {
 }
 
 async fn metrics(State(state): State<Arc<ServerState>>) -> Response {
-    let text = state.metrics.render(state.control.board(), &state.budget);
+    let refused = state.gate.refused();
+    let text = state
+        .metrics
+        .render(state.control.board(), &state.budget, refused);
     ([("content-type", "text/plain; version=0.0.4")], text).into_response()
 }
 

@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::extract::Request;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use windlass_engine::memory::Budget;
 use windlass_engine::ports::{Store, chain};
 
+use crate::auth::Gate;
 use crate::control::Control;
+use crate::errors::ApiError;
 use crate::metrics::Metrics;
 use crate::rebinding_guard::RebindingGuard;
 
@@ -24,6 +27,15 @@ pub(crate) struct ServerState {
     pub(crate) metrics: Metrics,
     pub(crate) budget: Budget,
     pub(crate) guard: RebindingGuard,
+    pub(crate) gate: Gate,
+}
+
+impl ServerState {
+    /// See [`Gate::admit`].
+    pub(crate) async fn admit(&self, request: Request) -> Result<Request, ApiError> {
+        let now = self.control.clock().wall();
+        self.gate.admit(request, self.control.home(), now).await
+    }
 }
 
 /// Whether the daemon accepts work; shared with the code that stops it.

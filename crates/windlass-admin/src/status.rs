@@ -18,7 +18,7 @@ use windlass_engine::status::{
     MappingStatus, UnitStatus, UnitView, describe_gap, last_processing_result, waiting_for,
 };
 
-use crate::api::Uuid;
+use crate::api::PathName;
 use crate::errors::ApiError;
 use crate::problems::{ConfigProblem, MappingProblems};
 use crate::report::{
@@ -63,7 +63,7 @@ pub(crate) async fn list(
 /// `GET /windlass/v1/mappings/{uuid}`: one mapping, with its shards or its queue.
 pub(crate) async fn get(
     State(state): State<Arc<ServerState>>,
-    Uuid(uuid): Uuid,
+    PathName(uuid): PathName,
 ) -> Result<Json<MappingReport>, ApiError> {
     let id = MappingId::new(&uuid);
     if let Some(mapping) = state.control.board().unreadable().remove(&id) {

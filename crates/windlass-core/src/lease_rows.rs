@@ -23,6 +23,9 @@ pub struct LeaseRowPlan {
     pub insert: Vec<Lease>,
     /// Rows that differ from those of the store by their `shard_start`.
     pub set_start: Vec<Lease>,
+    /// Shards that the listing shows to be those of their rows: with the same start, or new, and
+    /// without a listed parent that is unresolved.
+    pub shown: BTreeSet<ShardId>,
     /// The listing lacks the parent of a listed shard although the parent is not resolved, or may
     /// exist. It says nothing about that family of shards, and should be repeated soon.
     pub is_inconsistent: bool,
@@ -148,8 +151,12 @@ fn plan_shards(
         .map(|(shard, row)| (*shard, &row.checkpoint.position));
     let checkpoints = checkpoints.collect();
     plan.is_inconsistent = lineage::is_inconsistent(listings, &checkpoints);
+    let shown = lineage::without_unresolved_parents(listed, &checkpoints);
+    let shown = shown.filter(|shard| rows.contains_key(&shard.id));
+    plan.shown = shown.map(|shard| shard.id.detached()).collect();
     for shard in lineage::readable(listings, &checkpoints) {
         if !rows.contains_key(&shard.id) {
+            plan.shown.insert(shard.id.detached());
             let unit = Unit::Shard(shard.id.detached());
             plan.insert(mapping, unit, position.clone(), detached_start(shard));
         }

@@ -29,6 +29,7 @@ pub mod function;
 pub mod mapping;
 pub mod parameters;
 pub mod spec;
+pub mod tags;
 pub mod validate;
 
 pub mod event;

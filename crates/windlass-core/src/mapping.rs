@@ -115,12 +115,14 @@ pub struct StreamSource {
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueSource {
     pub arn: Arn,
+    /// Concurrent invocations, 2 to 1,000; `None` leaves them to the daemon.
+    pub maximum_concurrency: Option<usize>,
     pub settings: QueueSettings,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamSettings {
-    /// For shards that exist when the mapping is created; children start at the trim horizon.
+    /// For all shards, children included: a time excludes no record that arrived in a child later.
     pub starting_position: Position,
     /// For shards of a stream that was deleted and created again: everything in it is new, so it is
     /// read from its oldest record unless the mapping starts at a time that was given.
@@ -146,6 +148,17 @@ pub struct RetrySettings {
     pub maximum_record_age: Option<Duration>,
     /// Splits a failed batch into halves, which are retried on their own.
     pub bisect_batch: bool,
+}
+
+impl StreamSettings {
+    /// The arrival of the first record that the mapping may deliver; `None` if it starts at the
+    /// oldest one.
+    pub const fn start(&self) -> Option<Timestamp> {
+        match self.starting_position {
+            Position::AtTimestamp(start) => Some(start),
+            Position::TrimHorizon | Position::After(_) | Position::ShardEnd => self.skip_before,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -48,10 +48,25 @@ impl Outcome {
     pub fn function_error(status: u16, error: &str) -> Self {
         Self::FunctionError {
             error: error.to_owned(),
-            response: Box::new(Response {
-                status,
-                ..Response::default()
+            response: Box::new(match status {
+                0 => Response::default(),
+                status => Response {
+                    status,
+                    ..Response::default()
+                }
+                .failed(),
             }),
+        }
+    }
+}
+
+impl Response {
+    /// The response to an invocation whose function failed.
+    #[must_use]
+    pub fn failed(self) -> Self {
+        Self {
+            function_error: Some("Unhandled".into()),
+            ..self
         }
     }
 }

@@ -12,12 +12,13 @@ use crate::arn::SourceKind;
 
 use Support::{Invalid, No, NotYet, Yes};
 use Type::{
-    Boolean, DestinationArn, Enum, FunctionName, Integer, List, Number, SourceArn, Structure, Text,
+    Boolean, DestinationArn, Enum, FunctionName, Integer, List, Number, SourceArn, Structure,
+    TagMap, Text,
 };
 
 /// The order is that in which unsupported parameters are reported.
 #[rustfmt::skip] // one row, one line
-pub static PARAMETERS: [Parameter; 16] = [
+pub static PARAMETERS: [Parameter; 18] = [
     parameter("FunctionName", FunctionName).hidden(),
     parameter("EventSourceArn", SourceArn).fixed(),
     parameter("Enabled", Boolean).hidden(),
@@ -31,14 +32,22 @@ pub static PARAMETERS: [Parameter; 16] = [
     parameter("TumblingWindowInSeconds", integer(0, 900)).support(NotYet, No).default(|_| json!(0)),
     parameter("StartingPosition", Enum(&["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"])).support(Yes, Invalid).fixed(),
     parameter("StartingPositionTimestamp", Number).support(Yes, Invalid).fixed(),
-    parameter("FunctionResponseTypes", RESPONSE_TYPES).support(NotYet, NotYet).default(|_| json!([])),
+    parameter("FunctionResponseTypes", RESPONSE_TYPES).default(|_| json!([])),
+    parameter("ScalingConfig", SCALING_CONFIG).support(No, Yes).default(|_| json!({})).shown_if_set(),
     parameter("FilterCriteria", FILTER_CRITERIA).default(|_| json!({"Filters": []})).shown_if_set(),
     parameter("MetricsConfig", METRICS_CONFIG).default(|_| json!({"Metrics": []})).shown_if_set(),
+    parameter("Tags", TagMap).fixed().hidden(),
 ];
 
 const RESPONSE_TYPES: Type = List {
     item: &Enum(&["ReportBatchItemFailures"]),
     max_items: 1,
+};
+
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_ScalingConfig.html>
+const SCALING_CONFIG: Type = Structure {
+    name: "ScalingConfig",
+    members: &[Member("MaximumConcurrency", integer(2, 1_000))],
 };
 
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_DestinationConfig.html>
@@ -132,6 +141,8 @@ pub enum Type {
     /// The ARN of an on-failure destination, or an empty text.
     DestinationArn,
     Enum(&'static [&'static str]),
+    /// Keys and values, see [`crate::tags`].
+    TagMap,
     List {
         item: &'static Type,
         max_items: usize,
@@ -141,6 +152,13 @@ pub enum Type {
         name: &'static str,
         members: &'static [Member],
     },
+}
+
+impl Type {
+    /// A text whose length something else limits.
+    pub const TEXT: Self = Text {
+        max_length: usize::MAX,
+    };
 }
 
 /// A member of a structure.
@@ -153,7 +171,8 @@ enum Shown {
     /// With its default, if it has one and no value is set.
     Always,
     IfSet,
-    /// Not under its own name: `FunctionName` is shown as `FunctionArn`, `Enabled` as `State`.
+    /// Not under its own name: `FunctionName` is shown as `FunctionArn`, `Enabled` as `State`, `Tags`
+    /// by an operation of their own.
     Never,
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Attempts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RetryDecision {
     Resolve,
-    /// So many records at the start are done; the others take the place of the batch, without
+    /// The records before this index are done; the others take the place of the batch, without
     /// failures of their own.
     ResolveFirst(usize),
     /// Two halves take the place of the batch, each without failures of its own.

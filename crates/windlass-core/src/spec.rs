@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::arn::SourceKind;
 use crate::parameters::{self, Type};
+use crate::tags::Tags;
 
 /// The members of `CreateEventSourceMapping`.
 ///
@@ -85,6 +86,11 @@ impl MappingSpec {
         self.integer("MaximumBatchingWindowInSeconds", kind)
     }
 
+    /// `None` if they are not given.
+    pub fn tags(&self) -> Option<Tags> {
+        self.get("Tags").map(Tags::from_json)
+    }
+
     /// Retries after the first attempt; -1: without limit.
     pub fn maximum_retry_attempts(&self, kind: SourceKind) -> i64 {
         self.integer("MaximumRetryAttempts", kind)
@@ -127,6 +133,13 @@ impl MappingSpec {
     pub fn reports_item_failures(&self) -> bool {
         let types = self.get("FunctionResponseTypes").and_then(Value::as_array);
         types.is_some_and(|types| types.iter().any(|it| it == "ReportBatchItemFailures"))
+    }
+
+    /// Concurrent invocations of the function by a queue, if they are limited.
+    pub fn maximum_concurrency(&self) -> Option<i64> {
+        self.get("ScalingConfig")?
+            .get("MaximumConcurrency")?
+            .as_i64()
     }
 
     /// The groups of metrics that are kept.
@@ -202,6 +215,13 @@ impl Reader {
                 let read = self.members(members, type_of, &format!("{path}."));
                 Some(Value::Object(read))
             }
+            (Type::TagMap, Value::Object(members)) => {
+                let read = members.iter().filter_map(|(key, it)| {
+                    let value = self.value(&Type::TEXT, it, &format!("{path}.{key}"));
+                    value.map(|value| (key.clone(), value))
+                });
+                Some(Value::Object(read.collect()))
+            }
             (Type::Boolean, Value::Bool(_))
             | (
                 Type::Text { .. }
@@ -236,6 +256,7 @@ fn convert(expected: &Type, text: &str) -> Option<Value> {
         | Type::SourceArn
         | Type::DestinationArn
         | Type::Enum(_)
+        | Type::TagMap
         | Type::List { .. }
         | Type::Structure { .. } => None,
     }
@@ -264,6 +285,7 @@ fn invalid_type(found: &Value, expected: &Type) -> String {
         | Type::DestinationArn
         | Type::Enum(_) => "a string",
         Type::List { .. } => "a sequence",
+        Type::TagMap => "a map",
         Type::Structure { name, .. } => &format!("struct {name}"),
     };
     serde_json::Error::invalid_type(found, &expected).to_string()
@@ -300,6 +322,14 @@ mod tests {
                 "invalid type: null, expected struct Filter",
             ),
             (
+                json!({"Tags": {"a": null}}),
+                "invalid type: null, expected a string",
+            ),
+            (
+                json!({"Tags": ["a"]}),
+                "invalid type: sequence, expected a map",
+            ),
+            (
                 filters(json!([{"Pattern": {}}])),
                 "invalid type: map, expected a string",
             ),
@@ -311,12 +341,12 @@ mod tests {
 
     #[test]
     fn null_is_absent_and_unknown_members_are_kept() {
-        let members = json!({"BatchSize": null, "Tags": {"a": null}, "KMSKeyArn": null});
+        let members = json!({"BatchSize": null, "Topics": {"a": null}, "KMSKeyArn": null});
         let (spec, errors) = read(&members, false);
         assert_eq!(errors, []);
         assert_eq!(
             Value::from(spec.members().clone()),
-            json!({"Tags": {"a": null}})
+            json!({"Topics": {"a": null}})
         );
     }
 

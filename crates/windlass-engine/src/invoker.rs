@@ -65,11 +65,20 @@ impl Invoker {
         self.board.outcome(&self.mapping, outcome.kind());
         match &outcome {
             Outcome::Success => self.counts.invoked.add(n_records),
-            Outcome::ItemFailures { failures, .. } => {
+            Outcome::ItemFailures { failures, response } => {
                 self.counts.invoked.add(n_records);
                 let n_failed = match failures {
                     ItemFailures::Items(items) => items.len().min(n_records),
-                    ItemFailures::Malformed => n_records,
+                    ItemFailures::Malformed => {
+                        let status = response.status;
+                        tracing::warn!(
+                            status,
+                            attempt,
+                            n_records,
+                            "the function's response is not valid for ReportBatchItemFailures"
+                        );
+                        n_records
+                    }
                 };
                 self.counts.failed_events.add(n_failed);
             }

@@ -43,6 +43,7 @@ const FUNCTION_PROCESSES: &str = "windlass_function_processes";
 const FUNCTION_BUSY: &str = "windlass_function_busy";
 const FUNCTION_STARTS: &str = "windlass_function_starts_total";
 const FUNCTION_EXITS: &str = "windlass_function_exits_total";
+const REFUSED_REQUESTS: &str = "windlass_refused_requests_total";
 const LOG_LINES_DROPPED: &str = "windlass_log_lines_dropped_total";
 
 const COUNTERS: [CounterOfCounts; 11] = [
@@ -124,6 +125,10 @@ pub fn describe() {
     describe_gauge!(FUNCTION_BUSY, "processes of a function that have an event");
     describe_counter!(FUNCTION_STARTS, "starts of processes of a function");
     describe_counter!(FUNCTION_EXITS, "processes of a function that have ended");
+    describe_counter!(
+        REFUSED_REQUESTS,
+        "requests of callers that could not be authenticated"
+    );
     describe_gauge!(LIMIT, "limits of the daemon, by name");
     describe_counter!(
         LOG_LINES_DROPPED,
@@ -165,6 +170,11 @@ pub fn publish(board: &StatusBoard, budget: &Budget) {
         limit("concurrent_invocations", limits.invocations.limit());
         limit("concurrent_invocations_per_queue", limits.queue_concurrency);
     }
+}
+
+/// Updates the counter of requests that the API has refused; call it before each scrape.
+pub fn publish_refused_requests(refused: u64) {
+    counter!(REFUSED_REQUESTS).absolute(refused);
 }
 
 /// Updates the counter of lines that the log has dropped; call it before each scrape.

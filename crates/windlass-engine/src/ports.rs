@@ -22,7 +22,14 @@ use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::queue::{EntryResult, QueueAttributes};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
+use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
+
+/// No stream keeps its records for less: those of DynamoDB for this long, those of Kinesis for up to
+/// a year.
+///
+/// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html>
+pub const MIN_RETENTION: Duration = Duration::from_hours(24);
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -38,27 +45,38 @@ pub struct PortError {
     pub source: BoxError,
 }
 
-/// Reads one stream for one mapping. Events contain the ARN of the stream, and for Kinesis the role
-/// of the function.
+/// One stream, for one mapping. Events contain the ARN of the stream, and for Kinesis the role of the
+/// function.
 #[async_trait]
 pub trait StreamReader: Send + Sync {
     /// Every shard that still has records, open or closed.
     async fn list_shards(&self) -> Result<Vec<Shard>, PortError>;
 
-    /// One page of a shard. The reader is stateless: the position is in the cursor. An expired
-    /// iterator is replaced by one at `from.after` within the call.
-    async fn read(
-        &self,
-        shard: &ShardId,
-        from: &Cursor,
-        limits: ReadLimits<'_>,
-    ) -> Result<ReadResult, PortError>;
+    /// A reader of one shard. Nothing is called before its first read.
+    fn open(self: Arc<Self>, shard: &ShardId) -> Box<dyn ShardReader>;
+
+    /// The arrival time whose earlier records the source has removed, since their retention period is
+    /// over; `None` if it has removed none.
+    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError>;
 
     /// How many milliseconds the clock of the source is ahead of the daemon's wall time; negative
     /// if it is behind, `None` while that is unknown. Records are stamped by that clock.
     fn clock_difference(&self) -> Option<i64> {
         None
     }
+}
+
+/// Reads one shard.
+#[async_trait]
+pub trait ShardReader: Send {
+    /// One page of the shard. The position is in the cursor: what a reader keeps from one read to the
+    /// next may make a read cheaper, but never changes where it begins. An expired iterator is
+    /// replaced by one at `from.after` within the call.
+    async fn read(
+        &mut self,
+        from: &Cursor,
+        limits: ReadLimits<'_>,
+    ) -> Result<ReadResult, PortError>;
 }
 
 /// Limits of one read.
@@ -292,11 +310,26 @@ pub trait MappingStore: Send + Sync {
     /// mapping with its id, or one with its source and function that is not being deleted.
     async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError>;
 
+    /// The same, and replaces the tags of the mapping in the same write.
+    async fn put_with_tags(
+        &self,
+        row: &MappingRow,
+        seen: Option<Revision>,
+        tags: &Tags,
+    ) -> Result<Swap, PortError>;
+
+    /// The tags of a mapping; `None` if there is no such mapping.
+    async fn tags(&self, id: &MappingId) -> Result<Option<Tags>, PortError>;
+
+    /// Replaces the tags of a mapping if they are still `seen`. That is not a change of the mapping:
+    /// nothing that runs depends on tags.
+    async fn set_tags(&self, id: &MappingId, seen: &Tags, tags: &Tags) -> Result<Swap, PortError>;
+
     /// Writes to the disk without changing anything: a store that can be read may still be full or
     /// read-only.
     async fn check_writable(&self) -> Result<(), PortError>;
 
-    /// Removes a mapping and its leases if its revision is still `seen`.
+    /// Removes a mapping with its leases and tags if its revision is still `seen`.
     async fn remove(&self, id: &MappingId, seen: Revision) -> Result<Swap, PortError>;
 }
 

@@ -245,6 +245,11 @@ impl QueueDriver {
                 %message_id, reason,
                 "message left to the queue's redrive policy: it cannot be read"
             ),
+            Report::UnknownItems { n_messages } => tracing::warn!(
+                n_messages,
+                "the whole batch counts as failed: the function reports items as failed that are \
+                 not in it; it must return the messageId of each failed message"
+            ),
             Report::NotDeleted { n_messages } => tracing::warn!(
                 n_messages,
                 "messages could not be deleted: they are received again unless they were \

@@ -20,7 +20,7 @@ use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MessageMemory, PageMemory};
-use crate::ports::{Destination, QueueReader, StreamReader, Target};
+use crate::ports::{Destination, QueueReader, ShardReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
     BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
@@ -54,7 +54,7 @@ pub(crate) struct EngineContext {
 pub(crate) enum UnitSource {
     Shard {
         shard: ShardId,
-        reader: Arc<dyn StreamReader>,
+        reader: Box<dyn ShardReader>,
         source: StreamSource,
         destination: Option<Arc<dyn Destination>>,
     },
@@ -98,9 +98,9 @@ pub(crate) async fn run_unit(
     let span = tracing::info_span!("mapping", uuid = %mapping.id, unit = unit.name());
     let starting = UnitView::Starting { fault: None };
     let status = context.board.unit(&mapping.id, unit, starting);
-    let maximum_concurrency = match source {
+    let maximum_concurrency = match &source {
         UnitSource::Shard { .. } => None,
-        UnitSource::Queue { .. } => Some(queue_concurrency(&context.settings)),
+        UnitSource::Queue { source, .. } => Some(queue_concurrency(source, &context.settings)),
     };
     let slots = context
         .slots
@@ -151,7 +151,7 @@ impl DriverParts {
     fn shard_driver(
         self,
         shard: ShardId,
-        reader: Arc<dyn StreamReader>,
+        reader: Box<dyn ShardReader>,
         source: StreamSource,
         destination: Option<Arc<dyn Destination>>,
         lease: Lease,
@@ -176,11 +176,11 @@ impl DriverParts {
                 batch_size,
             ),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
+            reader: Some(reader),
             io: Arc::new(ShardIo {
                 key: lease.key,
                 shard,
                 epoch: lease.epoch,
-                reader,
                 saver,
                 destination,
                 invoker: self.invoker,
@@ -267,7 +267,7 @@ impl DriverParts {
     ) -> QueueConsumerSettings {
         let settings = &self.context.settings;
         // Every concurrent batch, and the next one that is being filled.
-        let n_batches = queue_concurrency(settings) + 1;
+        let n_batches = queue_concurrency(&source, settings) + 1;
         let buffer_messages = source.settings.batch_size.saturating_mul(n_batches);
         QueueConsumerSettings {
             mapping: source.settings,
@@ -287,8 +287,10 @@ impl DriverParts {
 }
 
 /// Concurrent invocations of one mapping on a queue.
-fn queue_concurrency(settings: &EngineSettings) -> usize {
-    settings.queue_concurrency.clamp(1, MAX_QUEUE_CONCURRENCY)
+/// The mapping's own maximum, else the daemon's.
+fn queue_concurrency(source: &QueueSource, settings: &EngineSettings) -> usize {
+    let daemon = || settings.queue_concurrency.clamp(1, MAX_QUEUE_CONCURRENCY);
+    source.maximum_concurrency.unwrap_or_else(daemon)
 }
 
 /// Different for each unit, mapping and restart: consumers that fail together do not retry

@@ -24,7 +24,7 @@ use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::{Clock, Timer};
 use crate::invoker::Invoker;
 use crate::memory::{PageMemory, ReadGrant};
-use crate::ports::{CheckpointSave, Destination, Failure, ShardOrigin, StreamReader};
+use crate::ports::{CheckpointSave, Destination, Failure, ShardOrigin, ShardReader};
 use crate::slots::{NextSlot, Slot};
 use crate::status::{
     SourceCall, SourceCalls, UnitHandle, UnitView, describe_gap, describe_unreadable,
@@ -33,6 +33,8 @@ use crate::stop::{Stop, wait_for_stop};
 
 pub(crate) struct ShardDriver {
     pub(crate) consumer: ShardConsumer,
+    /// `None` while a read is in flight.
+    pub(crate) reader: Option<Box<dyn ShardReader>>,
     pub(crate) io: Arc<ShardIo>,
     pub(crate) memory: PageMemory,
     pub(crate) stop: watch::Receiver<Stop>,
@@ -56,7 +58,6 @@ pub(crate) struct ShardIo {
     pub(crate) key: LeaseKey,
     pub(crate) shard: ShardId,
     pub(crate) epoch: u64,
-    pub(crate) reader: Arc<dyn StreamReader>,
     pub(crate) saver: CheckpointSaver,
     /// For records that are given up.
     pub(crate) destination: Option<Arc<dyn Destination>>,
@@ -73,6 +74,7 @@ type InFlight = FuturesUnordered<BoxFuture<'static, Completion>>;
 /// Result of a command.
 enum Completion {
     Read {
+        reader: Box<dyn ShardReader>,
         result: Result<ReadResult, Fault>,
         grant: ReadGrant,
     },
@@ -147,7 +149,9 @@ impl ShardDriver {
                 timeout,
             } => {
                 let grant = self.memory.grant_read(limit, io.clock.now());
-                Box::pin(io.read(from, timeout, grant))
+                let reader = self.reader.take();
+                let reader = reader.expect("a shard has one read in flight at most");
+                Box::pin(io.read(reader, from, timeout, grant))
             }
             ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch, self.next_slot.take())),
             ShardCommand::RequestSlot => {
@@ -177,7 +181,12 @@ impl ShardDriver {
     fn handle_completion(&mut self, completion: Completion) {
         let now = self.io.clock.now();
         let input = match completion {
-            Completion::Read { result, grant } => {
+            Completion::Read {
+                reader,
+                result,
+                grant,
+            } => {
+                self.reader = Some(reader);
                 self.memory.handle_read(grant, &result, now);
                 ShardInput::Read(result)
             }
@@ -231,18 +240,23 @@ impl ShardDriver {
 impl ShardIo {
     async fn read(
         self: Arc<Self>,
+        mut reader: Box<dyn ShardReader>,
         from: Cursor,
         timeout: Duration,
         grant: impl Future<Output = ReadGrant>,
     ) -> Completion {
         let grant = grant.await;
-        let response = self.reader.read(&self.shard, &from, grant.limits(timeout));
+        let response = reader.read(&from, grant.limits(timeout));
         let calls = &self.calls;
         let result = calls.run(SourceCall::Read, Duration::ZERO, response).await;
         if let Ok(page) = &result {
             tracing::trace!(n_records = page.records.len(), behind = ?page.behind, "read");
         }
-        Completion::Read { result, grant }
+        Completion::Read {
+            reader,
+            result,
+            grant,
+        }
     }
 
     async fn invoke(self: Arc<Self>, batch: Batch, slot: Slot) -> Completion {

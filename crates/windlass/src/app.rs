@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use windlass_adapters::{Adapters, stores};
 use windlass_admin::{
-    ApplyParts, Control, ControlParts, MappingProblems, Metrics, PendingMappings, Readiness,
-    Server, ServerParts,
+    ApplyParts, AuthSettings, Control, ControlParts, MappingProblems, Metrics, PendingMappings,
+    Readiness, Server, ServerParts,
 };
 use windlass_core::lease::WorkerId;
 use windlass_engine::clock::Clock;
@@ -133,9 +133,11 @@ impl App {
             metrics: self.metrics,
             budget: self.budget,
             allowed_hosts: self.config.listen.allowed_hosts,
+            auth: self.config.listen.auth.unwrap_or_default(),
         };
         // Their start overlaps with everything else.
         self.adapters.start_processes(&self.board, self.clock);
+        warn_if_open(&parts.auth, self.config.listen.address);
         let server = Server::start(self.listener, parts).context("starting the API server")?;
         // The API answers already. What the file changes is written before anything runs, except for
         // mappings whose functions must be looked up.
@@ -226,6 +228,15 @@ async fn first_failure(
             Some(Ok(())) | None => anyhow::anyhow!("the supervisor ended without being stopped"),
         },
         () = server => anyhow::anyhow!("the API server ended without being stopped"),
+    }
+}
+
+fn warn_if_open(auth: &AuthSettings, address: SocketAddr) {
+    if *auth == AuthSettings::None && !address.ip().is_loopback() {
+        tracing::warn!(
+            "callers are not authenticated (auth: none), and {address} may be reached from other \
+             machines: every caller can create, change and delete mappings"
+        );
     }
 }
 

@@ -8,17 +8,22 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 use windlass_admin::report::{FunctionReport, FunctionsReport, MappingReport};
+use windlass_core::tags::Tags;
+
+use crate::credentials::Credentials;
 
 const MAPPINGS_PATH: &str = "/2015-03-31/event-source-mappings";
+const TAGS_PATH: &str = "/2017-03-31/tags";
 const STATUS_PATH: &str = "/windlass/v1/mappings";
 const FUNCTIONS_PATH: &str = "/windlass/v1/functions";
 
-#[derive(Debug)]
+/// Without `Debug`: it has a secret.
 pub(crate) struct Client {
     endpoint: String,
     http: HttpClient<HttpConnector, Full<Bytes>>,
+    credentials: Credentials,
 }
 
 /// An error that the daemon returned.
@@ -46,11 +51,12 @@ impl std::error::Error for ApiError {}
 
 impl Client {
     /// `endpoint`: see [`parse_endpoint`].
-    pub(crate) fn new(endpoint: &str) -> Self {
+    pub(crate) fn new(endpoint: &str, credentials: Credentials) -> Self {
         let http = HttpClient::builder(TokioExecutor::new()).build_http();
         Self {
             endpoint: endpoint.to_owned(),
             http,
+            credentials,
         }
     }
 
@@ -101,6 +107,29 @@ impl Client {
         self.call(Method::DELETE, &mapping_path(uuid), None).await
     }
 
+    /// The tags of a mapping, by its ARN.
+    pub(crate) async fn tags(&self, arn: &str) -> anyhow::Result<Tags> {
+        let answer = self.call(Method::GET, &tags_path(arn), None).await?;
+        Ok(Tags::from_json(&answer["Tags"]))
+    }
+
+    pub(crate) async fn tag(&self, arn: &str, tags: &Tags) -> anyhow::Result<()> {
+        let body = json!({"Tags": tags.to_json()});
+        self.call(Method::POST, &tags_path(arn), Some(&body))
+            .await?;
+        Ok(())
+    }
+
+    pub(crate) async fn untag(&self, arn: &str, keys: &[&str]) -> anyhow::Result<()> {
+        let keys = keys
+            .iter()
+            .map(|key| format!("tagKeys={}", percent_encode(key)));
+        let query = keys.collect::<Vec<_>>().join("&");
+        let path = format!("{}?{query}", tags_path(arn));
+        self.call(Method::DELETE, &path, None).await?;
+        Ok(())
+    }
+
     /// The status of every mapping, without shards and queues.
     pub(crate) async fn statuses(&self) -> anyhow::Result<Vec<MappingReport>> {
         let value = self.call(Method::GET, STATUS_PATH, None).await?;
@@ -131,25 +160,33 @@ impl Client {
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
         let body = body.map(ToString::to_string).unwrap_or_default();
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.endpoint))
             .header("content-type", "application/json")
-            .body(Full::new(Bytes::from(body)))
+            .body(Bytes::from(body))
             .with_context(|| format!("cannot call the endpoint '{}'", self.endpoint))?;
-        let response = self.http.request(request).await.with_context(|| {
-            format!(
-                "no daemon answers at {}; start one with 'windlass serve'",
-                self.endpoint
-            )
-        })?;
+        self.credentials.apply(&mut request)?;
+        let response = self
+            .http
+            .request(request.map(Full::new))
+            .await
+            .with_context(|| {
+                format!(
+                    "no daemon answers at {}; start one with 'windlass serve'",
+                    self.endpoint
+                )
+            })?;
         let (head, body) = response.into_parts();
         let body = body
             .collect()
             .await
             .context("the connection closed before the end of the response")?
             .to_bytes();
-        let value = serde_json::from_slice::<Value>(&body).ok();
+        let value = match head.status {
+            StatusCode::NO_CONTENT => Some(Value::Null),
+            _ => serde_json::from_slice::<Value>(&body).ok(),
+        };
         let header = |name| head.headers.get(name).and_then(|it| it.to_str().ok());
         match (value, header("x-amzn-errortype")) {
             (Some(value), _) if head.status.is_success() => Ok(value),
@@ -191,6 +228,10 @@ pub(crate) fn parse_endpoint(text: &str) -> Result<String, String> {
     } else {
         Err("expected a URL such as http://127.0.0.1:9870".to_owned())
     }
+}
+
+fn tags_path(arn: &str) -> String {
+    format!("{TAGS_PATH}/{}", percent_encode(arn))
 }
 
 fn mapping_path(uuid: &str) -> String {

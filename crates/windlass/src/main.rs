@@ -14,6 +14,7 @@ mod app;
 mod cli;
 mod client;
 mod config;
+mod credentials;
 mod demo;
 mod filter;
 mod log_writer;
@@ -26,6 +27,7 @@ mod telemetry;
 
 use cli::{Cli, Command, FilterCommand};
 use config::{Config, ConfigError, Environment};
+use credentials::Credentials;
 
 /// Pages of records are large and short-lived: glibc would map and unmap each of them.
 #[global_allocator]
@@ -68,14 +70,24 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => return demo::run(&args),
         Command::Check { config } => return check(&config),
         Command::Mappings { client, command } => {
-            Runtime::new()?.block_on(mappings::run(&client, command))?;
+            let credentials = Credentials::from_env(process_environment());
+            if matches!(credentials, Credentials::Token(_)) {
+                eprint_error(
+                    "error: the API of AWS is not opened by WINDLASS_TOKEN; set \
+                     WINDLASS_ACCESS_KEY_ID and WINDLASS_SECRET_ACCESS_KEY",
+                );
+                return Ok(ExitCode::from(EXIT_USAGE));
+            }
+            Runtime::new()?.block_on(mappings::run(&client, credentials, command))?;
         }
         Command::Status {
             mapping,
             watch,
             client,
         } => {
-            Runtime::new()?.block_on(status::run(&client, mapping.as_deref(), watch))?;
+            let credentials = Credentials::from_env(process_environment());
+            let shown = status::run(&client, credentials, mapping.as_deref(), watch);
+            Runtime::new()?.block_on(shown)?;
         }
         Command::Filter {
             command: FilterCommand::Test(args),

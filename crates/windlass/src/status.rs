@@ -9,6 +9,7 @@ use windlass_admin::report::{FunctionReport, MappingReport};
 
 use crate::cli::{ClientArgs, OutputFormat};
 use crate::client::{ApiError, Client};
+use crate::credentials::Credentials;
 use crate::output;
 
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -19,10 +20,11 @@ const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
 /// Shows one mapping or all of them, once or repeatedly.
 pub(crate) async fn run(
     args: &ClientArgs,
+    credentials: Credentials,
     mapping: Option<&str>,
     watch: bool,
 ) -> anyhow::Result<()> {
-    let client = Client::new(&args.endpoint);
+    let client = Client::new(&args.endpoint, credentials);
     if watch {
         return watch_status(args, &client, mapping).await;
     }

@@ -1,3 +1,5 @@
+//! A function that prints the messages of a queue.
+
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 

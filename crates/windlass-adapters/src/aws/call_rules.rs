@@ -6,7 +6,7 @@ use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeDeserializationInterceptorContextMut, FinalizerInterceptorContextRef, InterceptorContext,
 };
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
-use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
 use aws_smithy_runtime_api::client::retries::classifiers::{
     ClassifyRetry, RetryAction, RetryClassifierPriority,
 };
@@ -91,6 +91,35 @@ pub(crate) struct CallRules {
     pub(super) credentials: Option<CurrentCredentials>,
 }
 
+impl CallRules {
+    /// Bounds a response whose body was not read yet, and attaches the [`Action`] to an error.
+    pub(super) fn bound(response: &mut HttpResponse, call: &Metadata) {
+        let limit = if response.status().is_success() {
+            MAX_RESPONSE_BYTES
+        } else {
+            response.add_extension(Action::of(call));
+            MAX_ERROR_BYTES
+        };
+        let body = std::mem::replace(response.body_mut(), SdkBody::taken());
+        *response.body_mut() = SdkBody::from_body_1_x(Limited::new(body, limit));
+    }
+
+    /// Looks the credentials up again if this response rejects them.
+    pub(super) fn check_credentials(&self, response: &HttpResponse) {
+        let Some(credentials) = &self.credentials else {
+            return;
+        };
+        if response.status().is_client_error() {
+            let body = response.body().bytes().unwrap_or_default();
+            let error = metadata(response, body);
+            let code = error.code().or_else(|| code_in_xml(body));
+            if code.is_some_and(is_rejection_of_credentials) {
+                credentials.rejected();
+            }
+        }
+    }
+}
+
 #[dyn_dispatch_hint]
 impl Intercept for CallRules {
     fn name(&self) -> &'static str {
@@ -103,17 +132,8 @@ impl Intercept for CallRules {
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let response = context.response_mut();
-        let limit = if response.status().is_success() {
-            MAX_RESPONSE_BYTES
-        } else {
-            if let Some(call) = config.load::<Metadata>() {
-                response.add_extension(Action::of(call));
-            }
-            MAX_ERROR_BYTES
-        };
-        let body = std::mem::replace(response.body_mut(), SdkBody::taken());
-        *response.body_mut() = SdkBody::from_body_1_x(Limited::new(body, limit));
+        let call = config.load::<Metadata>().ok_or("a call without a name")?;
+        Self::bound(context.response_mut(), call);
         Ok(())
     }
 
@@ -123,17 +143,8 @@ impl Intercept for CallRules {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let response = context
-            .response()
-            .filter(|it| it.status().is_client_error());
-        let (Some(credentials), Some(response)) = (&self.credentials, response) else {
-            return Ok(());
-        };
-        let body = response.body().bytes().unwrap_or_default();
-        let error = metadata(response, body);
-        let code = error.code().or_else(|| code_in_xml(body));
-        if code.is_some_and(is_rejection_of_credentials) {
-            credentials.rejected();
+        if let Some(response) = context.response() {
+            self.check_credentials(response);
         }
         Ok(())
     }

@@ -102,6 +102,8 @@ pub struct AwsClients {
     pub(crate) sns: aws_sdk_sns::Client,
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) lambda: aws_sdk_lambda::Client,
+    /// What the interceptors of all clients apply.
+    pub(crate) rules: CallRules,
     /// The clocks of the servers of both, as their answers show them.
     pub(crate) kinesis_clock: ServerClock,
     pub(crate) dynamodb_streams_clock: ServerClock,
@@ -232,6 +234,7 @@ impl AwsClients {
             sns: client!(aws_sdk_sns, Service::Sns, unwatched),
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
             lambda: client!(aws_sdk_lambda, Service::Lambda, unwatched),
+            rules: rules.clone(),
             kinesis_clock,
             dynamodb_streams_clock,
             custom_kinesis: is_custom(Service::Kinesis),

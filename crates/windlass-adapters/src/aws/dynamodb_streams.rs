@@ -4,24 +4,25 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use aws_sdk_dynamodbstreams::operation::get_records::{GetRecordsError, GetRecordsOutput};
+use aws_sdk_dynamodbstreams::operation::get_records::GetRecordsError;
 use aws_sdk_dynamodbstreams::types::{ShardIteratorType, StreamStatus};
-use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
+use serde_json::json;
 use windlass_core::arn::Arn;
 use windlass_core::ids::ShardId;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::lineage::Shard;
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
+use windlass_engine::ports::{MIN_RETENTION, PortError, ReadLimits, ShardReader, StreamReader};
 
 use super::AwsClients;
 use super::fault::port_error;
-use super::raw::RawCall;
+use super::prepared_call::{PreparedOnce, Watch};
+use super::raw::read_response;
 use super::server_clock::ServerClock;
 use super::shard_api::{
-    ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, list_shards, read_page,
-    sequence_number,
+    ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, StreamApi, end_of_retention,
+    list_shards, read_page, sequence_number,
 };
 use crate::wire::dynamodb::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
@@ -39,6 +40,14 @@ pub struct DynamoDbStreamsReader {
     template: EventTemplate,
     estimate: PageEstimate,
     closed: ClosedShards,
+    get_records: PreparedOnce,
+}
+
+/// Reads one shard.
+#[derive(Debug)]
+struct DynamoDbShard {
+    stream: Arc<DynamoDbStreamsReader>,
+    shard: ShardId,
 }
 
 fn operation_on(stream: &Arn, call: &str) -> String {
@@ -67,11 +76,12 @@ impl DynamoDbStreamsReader {
             template: EventTemplate::new(stream.as_str(), stream.region()),
             estimate: PageEstimate::default(),
             closed: ClosedShards::default(),
+            get_records: PreparedOnce::default(),
         }
     }
 }
 
-impl ShardApi for DynamoDbStreamsReader {
+impl StreamApi for DynamoDbStreamsReader {
     fn operation(&self, call: &str) -> String {
         operation_on(&self.stream, call)
     }
@@ -129,13 +139,22 @@ impl ShardApi for DynamoDbStreamsReader {
         }
         Err(self.unusable(CALL, "the list of shards never ends"))
     }
+}
 
-    async fn shard_iterator(
-        &self,
-        shard: &ShardId,
-        from: &Cursor,
-    ) -> Result<(Arc<str>, PageStart), PortError> {
+impl ShardApi for DynamoDbShard {
+    type Stream = DynamoDbStreamsReader;
+
+    fn stream(&self) -> &DynamoDbStreamsReader {
+        &self.stream
+    }
+
+    fn shard(&self) -> &ShardId {
+        &self.shard
+    }
+
+    async fn shard_iterator(&self, from: &Cursor) -> Result<(Arc<str>, PageStart), PortError> {
         const CALL: &str = "GetShardIterator";
+        let reader = &self.stream;
         let mut start = PageStart::AfterPosition;
         let (kind, number) = match &from.after {
             // There are no iterators by time: the consumer skips older records.
@@ -154,49 +173,58 @@ impl ShardApi for DynamoDbStreamsReader {
                 Some(number.to_string()),
             ),
             Position::ShardEnd => {
-                return Err(self.unusable(CALL, "the shard has been read to its end"));
+                return Err(reader.unusable(CALL, "the shard has been read to its end"));
             }
         };
-        let call = self.clients.dynamodb_streams.get_shard_iterator();
+        let call = reader.clients.dynamodb_streams.get_shard_iterator();
         let call = call
-            .stream_arn(self.stream.as_str())
-            .shard_id(shard.as_str());
+            .stream_arn(reader.stream.as_str())
+            .shard_id(self.shard.as_str());
         let call = call.shard_iterator_type(kind).set_sequence_number(number);
         let response = call.send().await;
-        let response = response.map_err(|error| self.failed(CALL, error))?;
+        let response = response.map_err(|error| reader.failed(CALL, error))?;
         let iterator = response.shard_iterator;
         let iterator =
-            iterator.ok_or_else(|| self.unusable(CALL, "the response has no iterator"))?;
+            iterator.ok_or_else(|| reader.unusable(CALL, "the response has no iterator"))?;
         Ok((iterator.into(), start))
     }
 
     async fn get_records(
         &self,
-        _: &ShardId,
         iterator: &str,
         limits: ReadLimits<'_>,
     ) -> Result<GetRecordsResponse, ReadError> {
-        let raw = RawCall::new(
-            limits.timeout,
-            || Output::erase(GetRecordsOutput::builder().build()),
-            |metadata| Error::erase(GetRecordsError::generic(metadata)),
-        );
-        let call = self.clients.dynamodb_streams.get_records();
-        let limit = limits.max_records.min(MAX_RECORDS);
-        let call = call
-            .shard_iterator(iterator)
-            .limit(i32::try_from(limit).unwrap_or(i32::MAX));
-        match call.customize().interceptor(raw.interceptor()).send().await {
-            Ok(_) => {}
-            Err(error) => return Err(ReadError::new(self, error)),
-        }
-        let event_bytes = |length| self.estimate.event_bytes(length);
-        let now = self.server_clock().now();
-        let parser = |length, max_bytes| {
-            GetRecordsParser::new(&self.template, &self.estimate, length, max_bytes, now)
+        let stream = &*self.stream;
+        let clients = &stream.clients;
+        let any = clients.dynamodb_streams.get_records();
+        let any = any.shard_iterator("any").customize();
+        let prepare = async |preparation| any.interceptor(preparation).send().await.map(drop);
+        let body = json!({
+            "Limit": limits.max_records.min(MAX_RECORDS),
+            "ShardIterator": iterator,
+        });
+        let now = stream.server_clock().now();
+        let watch = Watch {
+            rules: &clients.rules,
+            clock: &clients.dynamodb_streams_clock,
         };
-        let response = raw.response(limits.memory, event_bytes, parser).await;
-        response.map_err(|cause| ReadError::of_response(self, cause))
+        let call = stream.get_records.get(prepare).await;
+        let call = call.map_err(|error| ReadError::new(stream, error))?;
+        let response = call.send(
+            body.to_string().into(),
+            limits.timeout,
+            &watch,
+            GetRecordsError::generic,
+        );
+        let response = response.await;
+        let response = response.map_err(|error| ReadError::new(stream, error))?;
+        let event_bytes = |length| stream.estimate.event_bytes(length);
+        let parser = |length, max_bytes| {
+            GetRecordsParser::new(&stream.template, &stream.estimate, length, max_bytes, now)
+        };
+        let (body, timeout) = (response.into_body(), limits.timeout);
+        let response = read_response(body, timeout, limits.memory, event_bytes, parser).await;
+        response.map_err(|cause| ReadError::of_response(stream, cause))
     }
 }
 
@@ -206,16 +234,31 @@ impl StreamReader for DynamoDbStreamsReader {
         list_shards(self).await
     }
 
-    async fn read(
-        &self,
-        shard: &ShardId,
-        from: &Cursor,
-        limits: ReadLimits<'_>,
-    ) -> Result<ReadResult, PortError> {
-        read_page(self, shard, from, limits).await
+    fn open(self: Arc<Self>, shard: &ShardId) -> Box<dyn ShardReader> {
+        let shard = shard.clone();
+        Box::new(DynamoDbShard {
+            stream: self,
+            shard,
+        })
+    }
+
+    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError> {
+        let now = self.clients.dynamodb_streams_clock.now();
+        Ok(Some(end_of_retention(now, MIN_RETENTION)))
     }
 
     fn clock_difference(&self) -> Option<i64> {
         self.clients.dynamodb_streams_clock.difference()
+    }
+}
+
+#[async_trait]
+impl ShardReader for DynamoDbShard {
+    async fn read(
+        &mut self,
+        from: &Cursor,
+        limits: ReadLimits<'_>,
+    ) -> Result<ReadResult, PortError> {
+        read_page(self, from, limits).await
     }
 }

@@ -1,13 +1,14 @@
 //! Kinesis data streams with shared throughput.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::error::SdkError;
-use aws_sdk_kinesis::operation::get_records::{GetRecordsError, GetRecordsOutput};
+use aws_sdk_kinesis::operation::get_records::GetRecordsError;
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
-use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
+use serde_json::json;
 use windlass_core::arn::Arn;
 use windlass_core::ids::ShardId;
 use windlass_core::outcome::Fault;
@@ -15,15 +16,16 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::lineage::Shard;
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
+use windlass_engine::ports::{MIN_RETENTION, PortError, ReadLimits, ShardReader, StreamReader};
 
 use super::AwsClients;
 use super::fault::port_error;
-use super::raw::RawCall;
+use super::prepared_call::{PreparedOnce, Watch};
+use super::raw::read_response;
 use super::server_clock::ServerClock;
 use super::shard_api::{
-    ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, list_shards, read_page,
-    sequence_number,
+    ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, StreamApi, end_of_retention,
+    list_shards, read_page, sequence_number,
 };
 use crate::wire::kinesis::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
@@ -36,6 +38,15 @@ pub struct KinesisReader {
     identity_arn: String,
     estimate: PageEstimate,
     closed: ClosedShards,
+    get_records: PreparedOnce,
+}
+
+/// Reads one shard.
+#[derive(Debug)]
+struct KinesisShard {
+    stream: Arc<KinesisReader>,
+    shard: ShardId,
+    template: EventTemplate,
 }
 
 /// A stream, as calls name it.
@@ -91,6 +102,7 @@ impl KinesisReader {
             identity_arn: identity_arn.to_owned(),
             estimate: PageEstimate::default(),
             closed: ClosedShards::default(),
+            get_records: PreparedOnce::default(),
         }
     }
 
@@ -107,7 +119,7 @@ impl KinesisReader {
     }
 }
 
-impl ShardApi for KinesisReader {
+impl StreamApi for KinesisReader {
     fn operation(&self, call: &str) -> String {
         self.stream.operation(call)
     }
@@ -162,12 +174,21 @@ impl ShardApi for KinesisReader {
         }
         Err(self.unusable("ListShards", "the list of shards never ends"))
     }
+}
 
-    async fn shard_iterator(
-        &self,
-        shard: &ShardId,
-        from: &Cursor,
-    ) -> Result<(Arc<str>, PageStart), PortError> {
+impl ShardApi for KinesisShard {
+    type Stream = KinesisReader;
+
+    fn stream(&self) -> &KinesisReader {
+        &self.stream
+    }
+
+    fn shard(&self) -> &ShardId {
+        &self.shard
+    }
+
+    async fn shard_iterator(&self, from: &Cursor) -> Result<(Arc<str>, PageStart), PortError> {
+        let reader = &self.stream;
         let mut start = PageStart::AfterPosition;
         let (kind, number, time) = match &from.after {
             Position::TrimHorizon => (ShardIteratorType::TrimHorizon, None, None),
@@ -188,74 +209,72 @@ impl ShardApi for KinesisReader {
             }
             Position::ShardEnd => {
                 return Err(PortError {
-                    operation: self.operation("GetShardIterator"),
+                    operation: reader.operation("GetShardIterator"),
                     fault: Fault::Gone,
                     source: "the shard has been read to its end".into(),
                 });
             }
         };
-        let call = self.clients.kinesis.get_shard_iterator();
+        let call = reader.clients.kinesis.get_shard_iterator();
         let call = call
-            .stream_arn(self.stream.arn.as_str())
-            .set_stream_name(self.stream.name());
-        let call = call.shard_id(shard.as_str()).shard_iterator_type(kind);
+            .stream_arn(reader.stream.arn.as_str())
+            .set_stream_name(reader.stream.name());
+        let call = call.shard_id(self.shard.as_str()).shard_iterator_type(kind);
         let call = call
             .set_starting_sequence_number(number)
             .set_timestamp(time);
         let response = match call.clone().send().await {
-            Err(SdkError::TimeoutError(_)) if self.skips_to(&from.after).is_some() => {
+            Err(SdkError::TimeoutError(_)) if reader.skips_to(&from.after).is_some() => {
                 let oldest = ShardIteratorType::TrimHorizon;
                 let call = call.shard_iterator_type(oldest).set_timestamp(None);
                 call.send().await
             }
             response => response,
         };
-        let response = response.map_err(|error| self.failed("GetShardIterator", error))?;
+        let response = response.map_err(|error| reader.failed("GetShardIterator", error))?;
         let iterator = response.shard_iterator;
         let iterator = iterator
-            .ok_or_else(|| self.unusable("GetShardIterator", "the response has no iterator"))?;
+            .ok_or_else(|| reader.unusable("GetShardIterator", "the response has no iterator"))?;
         Ok((iterator.into(), start))
     }
 
     async fn get_records(
         &self,
-        shard: &ShardId,
         iterator: &str,
         limits: ReadLimits<'_>,
     ) -> Result<GetRecordsResponse, ReadError> {
-        let raw = RawCall::new(
-            limits.timeout,
-            || {
-                let empty = GetRecordsOutput::builder()
-                    .set_records(Some(Vec::new()))
-                    .build();
-                Output::erase(empty.expect("its list of records is set"))
-            },
-            |metadata| Error::erase(GetRecordsError::generic(metadata)),
-        );
-        let call = self.clients.kinesis.get_records();
-        let call = call
-            .stream_arn(self.stream.arn.as_str())
-            .shard_iterator(iterator);
-        let call = call.limit(i32::try_from(limits.max_records).unwrap_or(i32::MAX));
-        match call.customize().interceptor(raw.interceptor()).send().await {
-            Ok(_) => {}
-            Err(error) => return Err(ReadError::new(self, error)),
-        }
-        let arn = &self.stream.arn;
-        let template = EventTemplate::new(
-            shard.as_str(),
-            arn.as_str(),
-            arn.region(),
-            &self.identity_arn,
-        );
-        let event_bytes = |length| self.estimate.event_bytes(length);
-        let now = self.server_clock().now();
-        let parser = |length, max_bytes| {
-            GetRecordsParser::new(&template, &self.estimate, length, max_bytes, now)
+        let stream = &*self.stream;
+        let (clients, arn) = (&stream.clients, stream.stream.arn.as_str());
+        let any = clients.kinesis.get_records();
+        let any = any.stream_arn(arn).shard_iterator("any").customize();
+        let prepare = async |preparation| any.interceptor(preparation).send().await.map(drop);
+        let body = json!({
+            "Limit": limits.max_records,
+            "ShardIterator": iterator,
+            "StreamARN": arn,
+        });
+        let now = stream.server_clock().now();
+        let watch = Watch {
+            rules: &clients.rules,
+            clock: &clients.kinesis_clock,
         };
-        let response = raw.response(limits.memory, event_bytes, parser).await;
-        response.map_err(|cause| ReadError::of_response(self, cause))
+        let call = stream.get_records.get(prepare).await;
+        let call = call.map_err(|error| ReadError::new(stream, error))?;
+        let response = call.send(
+            body.to_string().into(),
+            limits.timeout,
+            &watch,
+            GetRecordsError::generic,
+        );
+        let response = response.await;
+        let response = response.map_err(|error| ReadError::new(stream, error))?;
+        let event_bytes = |length| stream.estimate.event_bytes(length);
+        let parser = |length, max_bytes| {
+            GetRecordsParser::new(&self.template, &stream.estimate, length, max_bytes, now)
+        };
+        let (body, timeout) = (response.into_body(), limits.timeout);
+        let response = read_response(body, timeout, limits.memory, event_bytes, parser).await;
+        response.map_err(|cause| ReadError::of_response(stream, cause))
     }
 }
 
@@ -265,23 +284,62 @@ impl StreamReader for KinesisReader {
         list_shards(self).await
     }
 
+    fn open(self: Arc<Self>, shard: &ShardId) -> Box<dyn ShardReader> {
+        let arn = &self.stream.arn;
+        let template = EventTemplate::new(
+            shard.as_str(),
+            arn.as_str(),
+            arn.region(),
+            &self.identity_arn,
+        );
+        Box::new(KinesisShard {
+            shard: shard.clone(),
+            template,
+            stream: self,
+        })
+    }
+
+    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError> {
+        const CALL: &str = "DescribeStreamSummary";
+        let call = self.clients.kinesis.describe_stream_summary();
+        let call = call
+            .stream_arn(self.stream.arn.as_str())
+            .set_stream_name(self.stream.name());
+        let response = call
+            .send()
+            .await
+            .map_err(|error| self.failed(CALL, error))?;
+        let Some(stream) = response.stream_description_summary else {
+            return Err(self.unusable(CALL, "the response has no stream description"));
+        };
+        let hours = u64::try_from(stream.retention_period_hours).unwrap_or_default();
+        let retention = MIN_RETENTION.max(Duration::from_hours(hours));
+        let until = end_of_retention(self.clients.kinesis_clock.now(), retention);
+        let created = stream.stream_creation_timestamp.to_millis();
+        let created = created.ok().and_then(|millis| u64::try_from(millis).ok());
+        let created = Timestamp::from_millis(created.unwrap_or_default());
+        Ok(Some(until).filter(|until| created < *until))
+    }
+
+    fn clock_difference(&self) -> Option<i64> {
+        self.clients.kinesis_clock.difference()
+    }
+}
+
+#[async_trait]
+impl ShardReader for KinesisShard {
     async fn read(
-        &self,
-        shard: &ShardId,
+        &mut self,
         from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
-        let mut page = read_page(self, shard, from, limits).await?;
-        if let Some(start) = self.skips_to(&from.after) {
+        let mut page = read_page(self, from, limits).await?;
+        if let Some(start) = self.stream.skips_to(&from.after) {
             let records = page.records.iter();
             let early =
                 records.take_while(|it| !it.is_undated() && it.approximate_arrival() < start);
             page.records.drain(..early.count());
         }
         Ok(page)
-    }
-
-    fn clock_difference(&self) -> Option<i64> {
-        self.clients.kinesis_clock.difference()
     }
 }

@@ -1,7 +1,8 @@
 //! Sources on AWS, or on servers with its protocols.
 //!
 //! The SDK handles credentials, signing, endpoints, retries and connections. Responses with records
-//! are parsed by `wire` instead, which is many times faster than the SDK's types.
+//! are parsed by `wire` instead, which is many times faster than the SDK's types. Reads of shards,
+//! which are many and mostly empty, have requests that the SDK prepared once (`prepared_call`).
 
 mod call_rules;
 mod clients;
@@ -10,6 +11,7 @@ pub mod dynamodb_streams;
 pub mod fault;
 pub mod kinesis;
 mod partition;
+mod prepared_call;
 mod raw;
 mod server_clock;
 mod shard_api;

@@ -84,12 +84,7 @@ impl RawCall {
         RawInterceptor(Arc::clone(&self.shared))
     }
 
-    /// Waits for memory and parses the response of a successful call. `event_bytes` computes the
-    /// expected size of its events from its length in bytes. `new_parser` receives the length, zero if
-    /// that is unknown, and how many bytes of events there is memory for.
-    ///
-    /// # Errors
-    /// The response is incomplete or malformed, or takes too long.
+    /// [`read_response`] of a successful call.
     pub(super) async fn response<P: ResponseParser>(
         self,
         memory: &dyn ResponseMemory,
@@ -98,30 +93,45 @@ impl RawCall {
     ) -> Result<P::Response, ResponseError> {
         let body = self.shared.body.lock();
         let body = body.unwrap_or_else(PoisonError::into_inner).take();
-        let mut body = body.expect("a success has a body");
-        let length = body.content_length();
-        let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
-        let max_bytes = memory.reserve(length.map(event_bytes)).await;
-        let capacity = length.unwrap_or_default().min(MAX_ALLOCATED);
-        let mut parser = StreamingParser::new(new_parser(capacity, max_bytes));
-        let parse = async {
-            let mut is_start = true;
-            while let Some(frame) = body.frame().await {
-                if let Some(piece) = frame?.data_ref() {
-                    if is_start && let Some(explanation) = explain_xml(piece) {
-                        return Err(explanation.into());
-                    }
-                    is_start = false;
-                    parser.push(piece)?;
+        let body = body.expect("a success has a body");
+        read_response(body, self.shared.timeout, memory, event_bytes, new_parser).await
+    }
+}
+
+/// Waits for memory and parses a body within `timeout` of that. `event_bytes` computes the expected
+/// size of its events from its length in bytes. `new_parser` receives the length, zero if that is
+/// unknown, and how many bytes of events there is memory for.
+///
+/// # Errors
+/// The response is incomplete or malformed, or takes too long.
+pub(super) async fn read_response<P: ResponseParser>(
+    mut body: SdkBody,
+    timeout: Duration,
+    memory: &dyn ResponseMemory,
+    event_bytes: impl Fn(usize) -> usize,
+    new_parser: impl FnOnce(usize, usize) -> P,
+) -> Result<P::Response, ResponseError> {
+    let length = body.content_length();
+    let length = length.map(|length| usize::try_from(length).unwrap_or(usize::MAX));
+    let max_bytes = memory.reserve(length.map(event_bytes)).await;
+    let capacity = length.unwrap_or_default().min(MAX_ALLOCATED);
+    let mut parser = StreamingParser::new(new_parser(capacity, max_bytes));
+    let parse = async {
+        let mut is_start = true;
+        while let Some(frame) = body.frame().await {
+            if let Some(piece) = frame?.data_ref() {
+                if is_start && let Some(explanation) = explain_xml(piece) {
+                    return Err(explanation.into());
                 }
+                is_start = false;
+                parser.push(piece)?;
             }
-            Ok::<_, BoxError>(parser.finish()?)
-        };
-        let timeout = self.shared.timeout;
-        match tokio::time::timeout(timeout, parse).await {
-            Ok(response) => response.map_err(ResponseError::Unusable),
-            Err(_) => Err(ResponseError::TimedOut(timeout)),
         }
+        Ok::<_, BoxError>(parser.finish()?)
+    };
+    match tokio::time::timeout(timeout, parse).await {
+        Ok(response) => response.map_err(ResponseError::Unusable),
+        Err(_) => Err(ResponseError::TimedOut(timeout)),
     }
 }
 

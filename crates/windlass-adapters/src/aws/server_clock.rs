@@ -8,6 +8,7 @@ use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
 };
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::DateTime;
 use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
@@ -53,6 +54,23 @@ impl ServerClock {
         now.shifted(self.difference().unwrap_or(0))
     }
 
+    /// The same, as the SDK has it.
+    pub(super) fn system_time(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + self.now().since(Timestamp::EPOCH)
+    }
+
+    /// A response without a readable `Date` says nothing.
+    pub(super) fn handle_response(&self, response: &HttpResponse, took: Duration) {
+        let date = response.headers().get("date");
+        let date = date.and_then(|text| DateTime::from_str(text, Format::HttpDate).ok());
+        if let Some(seconds) = date.and_then(|date| u64::try_from(date.secs()).ok()) {
+            let received = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let received = Timestamp::EPOCH + received.unwrap_or_default();
+            let answered = Timestamp::EPOCH + Duration::from_secs(seconds);
+            self.handle_answer(answered, received, took);
+        }
+    }
+
     fn handle_answer(&self, answered: Timestamp, received: Timestamp, took: Duration) {
         let mut seen = self.seen();
         seen.answered = Some(answered);
@@ -82,21 +100,14 @@ impl Intercept for ServerClock {
         Ok(())
     }
 
-    /// An answer without a readable `Date` says nothing.
     fn read_after_transmit(
         &self,
         context: &BeforeDeserializationInterceptorContextRef<'_>,
         _: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let date = context.response().headers().get("date");
-        let date = date.and_then(|text| DateTime::from_str(text, Format::HttpDate).ok());
-        let date = date.and_then(|date| u64::try_from(date.secs()).ok());
-        if let (Some(seconds), Some(Sent(sent))) = (date, config.load::<Sent>()) {
-            let received = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            let received = Timestamp::EPOCH + received.unwrap_or_default();
-            let answered = Timestamp::EPOCH + Duration::from_secs(seconds);
-            self.handle_answer(answered, received, sent.elapsed());
+        if let Some(Sent(sent)) = config.load::<Sent>() {
+            self.handle_response(context.response(), sent.elapsed());
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::lineage::{Shard, close_parents};
 use windlass_core::shard::{PageStart, ReadResult};
+use windlass_core::time::Timestamp;
 use windlass_engine::ports::{BoxError, PortError, ReadLimits};
 
 use super::fault::{port_error, unusable_response};
@@ -35,7 +36,7 @@ const REJECTED_ITERATOR: [&str; 4] = [
 ];
 
 /// The calls of a stream.
-pub(super) trait ShardApi: Sync {
+pub(super) trait StreamApi: Sync {
     /// Names a call and the stream in errors.
     fn operation(&self, call: &str) -> String;
 
@@ -56,23 +57,30 @@ pub(super) trait ShardApi: Sync {
     /// All shards, from all pages of the list.
     fn all_shards(&self) -> impl Future<Output = Result<Vec<ListedShard>, PortError>> + Send;
 
+    /// The closed shards of the last listing, if the source may return iterators of a shard after
+    /// its end. AWS does not.
+    fn closed_shards(&self) -> Option<&ClosedShards>;
+}
+
+/// The calls of one shard.
+pub(super) trait ShardApi: Sync {
+    type Stream: StreamApi;
+
+    fn stream(&self) -> &Self::Stream;
+
+    fn shard(&self) -> &ShardId;
+
     /// A new iterator at a position, and what its first page starts with.
     fn shard_iterator(
         &self,
-        shard: &ShardId,
         from: &Cursor,
     ) -> impl Future<Output = Result<(Arc<str>, PageStart), PortError>> + Send;
 
     fn get_records(
         &self,
-        shard: &ShardId,
         iterator: &str,
         limits: ReadLimits<'_>,
     ) -> impl Future<Output = Result<GetRecordsResponse, ReadError>> + Send;
-
-    /// The closed shards of the last listing, if the source may return iterators of a shard after
-    /// its end. AWS does not.
-    fn closed_shards(&self) -> Option<&ClosedShards>;
 }
 
 /// A failed GetRecords.
@@ -84,7 +92,7 @@ pub(super) enum ReadError {
 }
 
 impl ReadError {
-    pub(super) fn new<E>(api: &impl ShardApi, error: SdkError<E, HttpResponse>) -> Self
+    pub(super) fn new<E>(api: &impl StreamApi, error: SdkError<E, HttpResponse>) -> Self
     where
         E: Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
@@ -103,7 +111,7 @@ impl ReadError {
     }
 
     /// A success whose response is not used.
-    pub(super) fn of_response(api: &impl ShardApi, error: ResponseError) -> Self {
+    pub(super) fn of_response(api: &impl StreamApi, error: ResponseError) -> Self {
         let timed_out = matches!(error, ResponseError::TimedOut(_));
         let mut error = api.unusable("GetRecords", error);
         if timed_out {
@@ -165,7 +173,7 @@ impl ClosedShard {
     }
 }
 
-pub(super) async fn list_shards(api: &impl ShardApi) -> Result<Vec<Shard>, PortError> {
+pub(super) async fn list_shards(api: &impl StreamApi) -> Result<Vec<Shard>, PortError> {
     let shards = api.all_shards().await?;
     if let Some(closed) = api.closed_shards() {
         *closed.0.lock().unwrap_or_else(PoisonError::into_inner) = closed_shards(&shards);
@@ -199,13 +207,12 @@ fn closed_shards(listed: &[ListedShard]) -> BTreeMap<ShardId, ClosedShard> {
 /// Reads one page. A rejected iterator is replaced once.
 pub(super) async fn read_page(
     api: &impl ShardApi,
-    shard: &ShardId,
     from: &Cursor,
     limits: ReadLimits<'_>,
 ) -> Result<ReadResult, PortError> {
     let mut response = None;
     if let Some(iterator) = &from.iterator {
-        response = match api.get_records(shard, iterator, limits).await {
+        response = match api.get_records(iterator, limits).await {
             Ok(response) => Some((response, PageStart::Continued)),
             Err(ReadError::Iterator(_)) => None,
             Err(error) => return Err(error.into_inner()),
@@ -214,18 +221,20 @@ pub(super) async fn read_page(
     let (response, start) = if let Some(response) = response {
         response
     } else {
-        let (iterator, start) = api.shard_iterator(shard, from).await?;
-        let response = api.get_records(shard, &iterator, limits).await;
+        let (iterator, start) = api.shard_iterator(from).await?;
+        let response = api.get_records(&iterator, limits).await;
         (response.map_err(ReadError::into_inner)?, start)
     };
+    let stream = api.stream();
     let behind = response
         .behind_latest
-        .unwrap_or_else(|| estimate_behind(&response.records, api.server_clock()));
+        .unwrap_or_else(|| estimate_behind(&response.records, stream.server_clock()));
     // Records that were left out are still to be read, even if the response ended at the tip.
     let min_behind = Duration::from_millis(u64::from(response.is_truncated));
     let behind = behind.max(min_behind);
-    let closed = api.closed_shards().and_then(|closed| closed.of(shard));
-    let next = next_cursor(api, shard, &response, from).await?;
+    let closed = stream.closed_shards();
+    let closed = closed.and_then(|closed| closed.of(api.shard()));
+    let next = next_cursor(stream, api.shard(), &response, from).await?;
     let is_last = |next: &Cursor| {
         let closed = closed.as_ref().filter(|_| !response.is_truncated);
         closed.is_some_and(|closed| closed.ends_at(&next.after))
@@ -240,6 +249,12 @@ pub(super) async fn read_page(
     })
 }
 
+/// The arrival time whose earlier records a stream with this retention period has removed.
+pub(super) fn end_of_retention(now: Timestamp, retention: Duration) -> Timestamp {
+    let millis = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    now.shifted(-millis)
+}
+
 /// Where the next read begins; `None` at the end of the shard. After a truncated page it begins
 /// after the last record and not at the next iterator.
 ///
@@ -247,7 +262,7 @@ pub(super) async fn read_page(
 /// shard that still receives records would be an end for good. In doubt reading continues after the
 /// last record, so that the records of the response are used whatever the listing says.
 async fn next_cursor(
-    api: &impl ShardApi,
+    api: &impl StreamApi,
     shard: &ShardId,
     response: &GetRecordsResponse,
     from: &Cursor,

@@ -114,7 +114,7 @@ pub(super) async fn exists(clients: &AwsClients, queue: &Arn) -> Result<(), Port
 
 impl SqsReader {
     pub fn new(clients: &AwsClients, source: &QueueSource) -> Self {
-        let QueueSource { arn, settings } = source;
+        let QueueSource { arn, settings, .. } = source;
         let window = !settings.maximum_batching_window.is_zero();
         let template = EventTemplate::new(arn.as_str(), arn.region(), window, settings.fifo);
         Self {

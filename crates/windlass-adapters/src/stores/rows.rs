@@ -8,6 +8,7 @@ use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::Swap;
 use windlass_core::position::{Checkpoint, Position};
+use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, StoredMapping, UnreadableMapping,
@@ -17,10 +18,10 @@ use windlass_engine::ports::{
 pub(super) const APPLICATION_ID: i64 = 0x7764_6c73;
 
 /// Incremented by every change of the schema.
-pub(super) const SCHEMA_VERSION: u16 = 4;
+pub(super) const SCHEMA_VERSION: u16 = 5;
 
 /// The changes of the schema: a database whose `user_version` is N has the first N of them. What
-/// has been released is never edited. Removing a mapping removes its leases.
+/// has been released is never edited. Removing a mapping removes its leases and tags.
 pub(super) const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
     "
     CREATE TABLE mappings (
@@ -115,6 +116,14 @@ pub(super) const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
             ON CONFLICT (mapping) DO UPDATE SET number = excluded.number;
     END;
 ",
+    "
+    CREATE TABLE tags (
+        mapping TEXT NOT NULL REFERENCES mappings (id) ON DELETE CASCADE,
+        name    TEXT NOT NULL,
+        value   TEXT NOT NULL,
+        PRIMARY KEY (mapping, name)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 const MAPPING_COLUMNS: &str = "id, revision, spec, source_arn, function_arn, desired, change,
@@ -202,6 +211,32 @@ pub(super) fn remove(
 ) -> rusqlite::Result<Swap> {
     let mut delete = tx.prepare_cached("DELETE FROM mappings WHERE id = ?1 AND revision = ?2")?;
     Ok(swap(delete.execute(params![id.as_str(), integer(seen.0)])?))
+}
+
+pub(super) fn tags(db: &Connection, mapping: &MappingId) -> rusqlite::Result<Option<Tags>> {
+    let mut exists = db.prepare_cached("SELECT 1 FROM mappings WHERE id = ?1")?;
+    if !exists.exists([mapping.as_str()])? {
+        return Ok(None);
+    }
+    let mut statement = db.prepare_cached("SELECT name, value FROM tags WHERE mapping = ?1")?;
+    let tags = statement.query_map([mapping.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    tags.collect::<rusqlite::Result<Tags>>().map(Some)
+}
+
+/// The mapping exists.
+pub(super) fn replace_tags(
+    tx: &Transaction<'_>,
+    mapping: &MappingId,
+    tags: &Tags,
+) -> rusqlite::Result<()> {
+    tx.prepare_cached("DELETE FROM tags WHERE mapping = ?1")?
+        .execute([mapping.as_str()])?;
+    let mut insert =
+        tx.prepare_cached("INSERT INTO tags (mapping, name, value) VALUES (?1, ?2, ?3)")?;
+    for (name, value) in tags.iter() {
+        insert.execute([mapping.as_str(), name, value])?;
+    }
+    Ok(())
 }
 
 pub(super) fn leases_of(db: &Connection, mapping: &MappingId) -> rusqlite::Result<Vec<Lease>> {

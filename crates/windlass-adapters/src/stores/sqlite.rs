@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use windlass_core::lease::{Lease, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
+use windlass_core::tags::Tags;
 use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, LeaseStore, MappingStore, PortError,
 };
@@ -265,6 +266,41 @@ impl MappingStore for SqliteStore {
         let row = row.clone();
         self.call("writing a mapping", move |tx| rows::put(tx, &row, seen))
             .await
+    }
+
+    async fn put_with_tags(
+        &self,
+        row: &MappingRow,
+        seen: Option<Revision>,
+        tags: &Tags,
+    ) -> Result<Swap, PortError> {
+        let (row, tags) = (row.clone(), tags.clone());
+        let put = move |tx: &Transaction<'_>| {
+            let swap = rows::put(tx, &row, seen)?;
+            if swap == Swap::Done {
+                rows::replace_tags(tx, &row.id, &tags)?;
+            }
+            Ok(swap)
+        };
+        self.call("writing a mapping", put).await
+    }
+
+    async fn tags(&self, id: &MappingId) -> Result<Option<Tags>, PortError> {
+        let id = id.clone();
+        self.call("reading tags", move |tx| rows::tags(tx, &id))
+            .await
+    }
+
+    async fn set_tags(&self, id: &MappingId, seen: &Tags, tags: &Tags) -> Result<Swap, PortError> {
+        let (id, seen, tags) = (id.clone(), seen.clone(), tags.clone());
+        let set = move |tx: &Transaction<'_>| {
+            if rows::tags(tx, &id)?.as_ref() != Some(&seen) {
+                return Ok(Swap::Conflict);
+            }
+            rows::replace_tags(tx, &id, &tags)?;
+            Ok(Swap::Done)
+        };
+        self.call("writing tags", set).await
     }
 
     async fn check_writable(&self) -> Result<(), PortError> {

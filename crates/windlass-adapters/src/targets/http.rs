@@ -16,7 +16,7 @@ use windlass_engine::ports::{BoxError, Invocation, Target};
 use super::invocation_facts::facts;
 use super::pool::{Connection, EventBody, Pool};
 use super::response::{function_error, no_response, not_invoked, outcome_of_body, outcome_of_head};
-use super::response_body::{ResponseBody, TooLarge};
+use super::response_body::{ResponseBody, SharedWalker, TooLarge};
 use super::settings::{HttpFunction, validate_header, validate_url};
 use crate::tls_roots::CaBundle;
 
@@ -101,14 +101,14 @@ impl HttpTarget {
             match self.send(idle, invocation, deadline.as_mut()).await {
                 SendResult::NotSent | SendResult::Closed => {}
                 sent @ (SendResult::Response(..) | SendResult::TimedOut) => {
-                    return self.outcome_of(sent, deadline.as_mut()).await;
+                    return self.outcome_of(invocation, sent, deadline.as_mut()).await;
                 }
             }
         }
         match self.pool.connect().await {
             Ok(new) => {
                 let sent = self.send(new, invocation, deadline.as_mut()).await;
-                self.outcome_of(sent, deadline).await
+                self.outcome_of(invocation, sent, deadline).await
             }
             Err(error) => {
                 tracing::debug!(error, "cannot connect to the function");
@@ -138,7 +138,12 @@ impl HttpTarget {
         }
     }
 
-    async fn outcome_of(&self, sent: SendResult, deadline: Pin<&mut Sleep>) -> Outcome {
+    async fn outcome_of(
+        &self,
+        invocation: &Invocation,
+        sent: SendResult,
+        deadline: Pin<&mut Sleep>,
+    ) -> Outcome {
         let (mut connection, response) = match sent {
             SendResult::Response(connection, response) => (connection, response),
             SendResult::NotSent => return not_invoked(Fault::Transient),
@@ -146,24 +151,27 @@ impl HttpTarget {
             SendResult::TimedOut => return no_response("timeout"),
         };
         let (head, body) = response.into_parts();
-        let outcome = outcome_of_head(head.status, &head.headers, self.is_emulator);
+        let outcome = outcome_of_head(&head, self.is_emulator);
         let is_needed = self.is_emulator && outcome.is_none();
-        let body = ResponseBody::new(body, is_needed).collect();
+        let walker = invocation.max_item_failures.map(SharedWalker::new);
+        let walker = walker.filter(|_| outcome.is_none());
+        let body = ResponseBody::new(body, is_needed, walker.clone()).collect();
         let body = timeout_at(deadline, connection.drive(body)).await;
         match (outcome, body) {
             (outcome, Some(Ok(body))) => {
                 self.pool.put_back(connection);
                 outcome.unwrap_or_else(|| {
-                    outcome_of_body(head.status, &body.to_bytes(), self.is_emulator)
+                    let failures = walker.and_then(|walker| walker.finish());
+                    outcome_of_body(&head, &body.to_bytes(), self.is_emulator, failures)
                 })
             }
             // The head is enough, whatever became of the body.
             (Some(outcome), _) => outcome,
             (None, Some(Err(error))) if error.is::<TooLarge>() => {
-                function_error(head.status, "response too large")
+                function_error(&head, "response too large")
             }
-            (None, Some(Err(_))) => function_error(head.status, "response broken off"),
-            (None, None) => function_error(head.status, "timeout"),
+            (None, Some(Err(_))) => function_error(&head, "response broken off"),
+            (None, None) => function_error(&head, "timeout"),
         }
     }
 

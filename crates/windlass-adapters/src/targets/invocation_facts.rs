@@ -1,5 +1,5 @@
-//! What a function learns about an invocation besides its event: HTTP functions from headers, local
-//! processes from the client context.
+//! What a function learns about an invocation in addition to its event: HTTP functions from headers,
+//! local processes from the client context.
 
 use std::borrow::Cow;
 

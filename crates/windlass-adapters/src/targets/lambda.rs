@@ -6,8 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::error::SdkError;
+use aws_sdk_lambda::operation::RequestId as _;
 use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationError;
-use aws_sdk_lambda::operation::invoke::InvokeError;
+use aws_sdk_lambda::operation::invoke::{InvokeError, InvokeOutput};
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextMut;
@@ -19,12 +20,14 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use windlass_core::arn::Arn;
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, Outcome, Response};
 use windlass_engine::ports::{BoxError, FunctionLookup, Invocation, PortError, Target, chain};
 
 use super::own_timeout::OwnTimeout;
-use super::response::{error_kind, no_response, not_invoked, parse_retry_after};
-use super::response_body::{ResponseBody, TooLarge};
+use super::response::{
+    error_kind, no_response, not_invoked, outcome_of_failures, parse_retry_after, plain_text,
+};
+use super::response_body::{ResponseBody, SharedWalker, TooLarge};
 use crate::aws::fault;
 
 /// Time that a call may take in addition to the timeout of its function.
@@ -91,7 +94,10 @@ pub struct LambdaTarget {
 
 /// Limits the response and discards it where the headers say all that is needed.
 #[derive(Debug)]
-struct LimitResponse;
+struct LimitResponse {
+    /// Sees the response of a function that was invoked.
+    walker: Option<SharedWalker>,
+}
 
 impl LambdaTarget {
     pub fn new(
@@ -129,6 +135,7 @@ impl LambdaTarget {
         let config = aws_sdk_lambda::config::Builder::new()
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts);
+        let walker = invocation.max_item_failures.map(SharedWalker::new);
         let response = self
             .client
             .invoke()
@@ -137,16 +144,21 @@ impl LambdaTarget {
             .payload(Blob::new(invocation.event.to_bytes()))
             .customize()
             .config_override(config)
-            .interceptor(LimitResponse)
+            .interceptor(LimitResponse {
+                walker: walker.clone(),
+            })
             .send()
             .await;
         match response {
-            Ok(response) => match response.function_error {
-                None => Outcome::Success,
-                Some(kind) => {
-                    let status = u16::try_from(response.status_code).unwrap_or_default();
-                    Outcome::function_error(status, error_kind(&kind))
+            Ok(response) => match &response.function_error {
+                None => {
+                    let failures = walker.and_then(|walker| walker.finish());
+                    outcome_of_failures(failures, || response_of(&response))
                 }
+                Some(kind) => Outcome::FunctionError {
+                    error: error_kind(kind).to_owned(),
+                    response: Box::new(response_of(&response).failed()),
+                },
             },
             Err(error) => {
                 if matches!(error, SdkError::TimeoutError(_)) {
@@ -189,7 +201,7 @@ impl Intercept for LimitResponse {
         // The body of an error has its code.
         let is_needed = !response.status().is_success();
         let body = std::mem::replace(response.body_mut(), SdkBody::taken());
-        let body = ResponseBody::new(body, is_needed);
+        let body = ResponseBody::new(body, is_needed, self.walker.clone());
         *response.body_mut() = SdkBody::from_body_1_x(body);
         Ok(())
     }
@@ -243,6 +255,16 @@ fn cannot_be_looked_up(error: &SdkError<GetFunctionConfigurationError>) -> bool 
         }
         // A gateway whose server does not respond.
         None => !matches!(status, 429 | 502 | 503 | 504),
+    }
+}
+
+fn response_of(output: &InvokeOutput) -> Response {
+    let plain = |text: &Option<String>| plain_text(text.as_deref()?);
+    Response {
+        status: u16::try_from(output.status_code).unwrap_or_default(),
+        request_id: output.request_id().and_then(plain_text),
+        executed_version: plain(&output.executed_version),
+        function_error: None,
     }
 }
 

@@ -2,12 +2,14 @@
 
 mod http;
 mod invocation_facts;
+mod json_steps;
 mod lambda;
 mod own_timeout;
 mod pool;
 pub mod process;
 mod response;
 mod response_body;
+mod response_walker;
 mod settings;
 mod write_errors;
 

@@ -3,9 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use aws_smithy_types::date_time::{DateTime, Format};
+use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response};
 
 /// Body that a Runtime Interface Emulator sends with status 200 when a function times out.
 const EMULATOR_TIMEOUT: &[u8] = b"Task timed out";
@@ -21,11 +22,8 @@ struct ErrorBody {
 }
 
 /// The outcome that status and headers determine; `None` if the body decides.
-pub(super) fn outcome_of_head(
-    status: StatusCode,
-    headers: &HeaderMap,
-    emulator: bool,
-) -> Option<Outcome> {
+pub(super) fn outcome_of_head(head: &Parts, emulator: bool) -> Option<Outcome> {
+    let (status, headers) = (head.status, &head.headers);
     if emulator && status == StatusCode::BAD_GATEWAY {
         return None;
     }
@@ -41,38 +39,79 @@ pub(super) fn outcome_of_head(
             }))
         }
         status if !status.is_success() => {
-            Some(function_error(status, &format!("HTTP {}", status.as_u16())))
+            Some(function_error(head, &format!("HTTP {}", status.as_u16())))
         }
-        status => {
+        _ => {
             let kind = headers.get("x-amz-function-error")?;
             let kind = error_kind(kind.to_str().unwrap_or_default());
-            Some(function_error(status, kind))
+            Some(function_error(head, kind))
         }
     }
 }
 
 /// The outcome of a response whose head does not determine it.
-pub(super) fn outcome_of_body(status: StatusCode, body: &[u8], emulator: bool) -> Outcome {
+pub(super) fn outcome_of_body(
+    head: &Parts,
+    body: &[u8],
+    emulator: bool,
+    failures: Option<ItemFailures>,
+) -> Outcome {
     if emulator {
+        let status = head.status;
         if let Ok(error) = serde_json::from_slice::<ErrorBody>(body) {
-            return function_error(status, error_kind(error.kind.as_str().unwrap_or_default()));
+            return function_error(head, error_kind(error.kind.as_str().unwrap_or_default()));
         }
         if status.is_success() && body.starts_with(EMULATOR_TIMEOUT) {
-            return function_error(status, "timeout");
+            return function_error(head, "timeout");
         }
         if status == StatusCode::BAD_GATEWAY {
             return not_invoked(Fault::Transient);
         }
     }
-    Outcome::Success
+    outcome_of_failures(failures, || response_of(head))
+}
+
+/// The outcome of a function that has returned.
+pub(super) fn outcome_of_failures(
+    failures: Option<ItemFailures>,
+    response: impl FnOnce() -> Response,
+) -> Outcome {
+    match failures {
+        None => Outcome::Success,
+        Some(failures) => Outcome::ItemFailures {
+            failures,
+            response: Box::new(response()),
+        },
+    }
+}
+
+/// What the head says of a response.
+fn response_of(head: &Parts) -> Response {
+    let text = |name| plain_text(head.headers.get(name)?.to_str().ok()?);
+    Response {
+        status: head.status.as_u16(),
+        request_id: text("x-amzn-requestid"),
+        executed_version: text("x-amz-executed-version"),
+        function_error: None,
+    }
+}
+
+/// A text of a response, unless it could be anything else than a name, a number or an id.
+pub(super) fn plain_text(text: &str) -> Option<Box<str>> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.$:".contains(&byte);
+    let is_plain = (1..=128).contains(&text.len()) && text.bytes().all(plain);
+    is_plain.then(|| text.into())
 }
 
 pub(super) const fn not_invoked(cause: Fault) -> Outcome {
     Outcome::NotInvoked { cause }
 }
 
-pub(super) fn function_error(status: StatusCode, error: &str) -> Outcome {
-    Outcome::function_error(status.as_u16(), error)
+pub(super) fn function_error(head: &Parts, error: &str) -> Outcome {
+    Outcome::FunctionError {
+        error: error.to_owned(),
+        response: Box::new(response_of(head).failed()),
+    }
 }
 
 /// The request was sent and no response arrived: the function may have run.
@@ -121,13 +160,18 @@ mod tests {
     fn check(status: u16, headers: &[(&'static str, &'static str)], expected: Option<Outcome>) {
         let status = StatusCode::from_u16(status).unwrap();
         let pairs = headers.iter();
-        let headers = pairs.map(|(name, value)| {
-            (
-                http::HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            )
-        });
-        assert_eq!(outcome_of_head(status, &headers.collect(), false), expected);
+        let mut head = head(status);
+        for (name, value) in pairs {
+            let value = HeaderValue::from_static(value);
+            head.headers.insert(*name, value);
+        }
+        assert_eq!(outcome_of_head(&head, false), expected);
+    }
+
+    fn head(status: StatusCode) -> Parts {
+        let mut head = http::Response::new(()).into_parts().0;
+        head.status = status;
+        head
     }
 
     fn error(status: u16, kind: &str) -> Outcome {
@@ -189,7 +233,9 @@ mod tests {
     fn an_emulator_reports_errors_in_the_body() {
         let failed = br#"{"errorMessage":"secret","errorType":"ValueError","stackTrace":[]}"#;
         let exited = br#"{"errorType":"Runtime.ExitError","errorMessage":"x"}"#;
-        let (ok, bad) = (StatusCode::OK, StatusCode::BAD_GATEWAY);
+        let (ok, bad) = (&head(StatusCode::OK), &head(StatusCode::BAD_GATEWAY));
+        let outcome_of_body =
+            |head, body: &[u8], emulator| outcome_of_body(head, body, emulator, None);
         assert_eq!(outcome_of_body(ok, failed, true), error(200, "ValueError"));
         assert_eq!(
             outcome_of_body(bad, exited, true),
@@ -208,7 +254,32 @@ mod tests {
         assert_eq!(outcome_of_body(ok, failed, false), Outcome::Success);
         let unnamed = br#"{"errorType":null,"errorMessage":null}"#;
         assert_eq!(outcome_of_body(ok, unnamed, true), error(200, "Unhandled"));
-        assert_eq!(outcome_of_head(bad, &HeaderMap::new(), true), None);
+        assert_eq!(outcome_of_head(bad, true), None);
+    }
+
+    #[test]
+    fn what_the_head_says_is_kept_as_far_as_it_is_plain_text() {
+        let mut head = head(StatusCode::OK);
+        for (name, value) in [
+            ("x-amzn-requestid", "c9b8fa9f-5a7f-4b1e-af9c-0c604cde93a5"),
+            ("x-amz-executed-version", "$LATEST"),
+            ("x-amz-function-error", "Unhandled"),
+        ] {
+            head.headers.insert(name, HeaderValue::from_static(value));
+        }
+        let response = Response {
+            status: 200,
+            request_id: Some("c9b8fa9f-5a7f-4b1e-af9c-0c604cde93a5".into()),
+            executed_version: Some("$LATEST".into()),
+            function_error: Some("Unhandled".into()),
+        };
+        let expected = Outcome::FunctionError {
+            error: "Unhandled".to_owned(),
+            response: Box::new(response),
+        };
+        assert_eq!(outcome_of_head(&head, false), Some(expected));
+        assert_eq!(plain_text("card 4111"), None);
+        assert_eq!(plain_text(""), None);
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! Bodies of responses: limited, and discarded as they arrive where nobody reads them.
 
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use thiserror::Error;
+use windlass_core::outcome::ItemFailures;
 use windlass_engine::ports::BoxError;
 
 use super::MAX_RESPONSE_BYTES;
+use super::response_walker::ResponseWalker;
 
 #[derive(Debug, Error)]
 #[error("the response is larger than 6 MiB")]
@@ -22,15 +25,41 @@ pub(super) struct ResponseBody<B> {
     inner: B,
     len: usize,
     is_needed: bool,
+    walker: Option<SharedWalker>,
+}
+
+/// What reads a body while another owns the body.
+#[derive(Clone, Debug)]
+pub(super) struct SharedWalker(Arc<Mutex<ResponseWalker>>);
+
+impl SharedWalker {
+    /// For the response to a batch of `max_items` items.
+    pub(super) fn new(max_items: usize) -> Self {
+        Self(Arc::new(Mutex::new(ResponseWalker::new(max_items))))
+    }
+
+    /// The items that failed, after the end of the body; `None` if none has.
+    pub(super) fn finish(&self) -> Option<ItemFailures> {
+        // A second end would be that of an empty response of no items.
+        let walker = ResponseWalker::new(0);
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *shared, walker).finish()
+    }
+
+    fn read(&self, piece: &[u8]) {
+        let mut walker = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        walker.read(piece);
+    }
 }
 
 impl<B> ResponseBody<B> {
-    /// Reads the body to its end without keeping it if it is not needed.
-    pub(super) const fn new(inner: B, is_needed: bool) -> Self {
+    /// Reads the body to its end without keeping it if it is not needed. The walker sees all of it.
+    pub(super) const fn new(inner: B, is_needed: bool, walker: Option<SharedWalker>) -> Self {
         Self {
             inner,
             len: 0,
             is_needed,
+            walker,
         }
     }
 }
@@ -58,6 +87,9 @@ where
                 .saturating_add(frame.data_ref().map_or(0, Bytes::len));
             if MAX_RESPONSE_BYTES < self.len {
                 return Poll::Ready(Some(Err(TooLarge.into())));
+            }
+            if let (Some(walker), Some(data)) = (&self.walker, frame.data_ref()) {
+                walker.read(data);
             }
             if self.is_needed {
                 return Poll::Ready(Some(Ok(frame)));
@@ -118,7 +150,7 @@ mod tests {
                 alive: Arc::default(),
                 most_alive: 0,
             };
-            let mut body = ResponseBody::new(pieces, is_needed);
+            let mut body = ResponseBody::new(pieces, is_needed, Some(SharedWalker::new(1)));
             let whole = (&mut body).collect().now_or_never().unwrap().unwrap();
             assert_eq!(body.inner.most_alive, expected_alive);
             assert_eq!(whole.to_bytes().len(), expected_len);

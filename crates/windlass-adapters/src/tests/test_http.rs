@@ -120,6 +120,7 @@ impl TestHttp {
             sns: client!(aws_sdk_sns, unwatched),
             s3: client!(aws_sdk_s3, unwatched),
             lambda: client!(aws_sdk_lambda, unwatched),
+            rules: CallRules::default(),
             kinesis_clock,
             dynamodb_streams_clock: streams_clock,
             custom_kinesis: false,
@@ -259,5 +260,6 @@ pub(crate) fn queue(arn: &str, fifo: bool, maximum_batching_window: Duration) ->
             maximum_batching_window,
         },
         arn: Arn::parse(arn).unwrap(),
+        maximum_concurrency: None,
     }
 }

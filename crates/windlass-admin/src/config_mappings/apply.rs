@@ -13,6 +13,7 @@ use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::function::FunctionName;
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision, latest};
 use windlass_core::outcome::Swap;
+use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{FunctionLookup, PortError, ResourceLookup, Store, chain};
@@ -76,6 +77,8 @@ struct Write {
     mapping: ConfigMapping,
     next: MappingRow,
     seen: Option<Revision>,
+    /// `None` keeps those that the mapping has.
+    tags: Option<Tags>,
     unchecked: Option<Unchecked>,
 }
 
@@ -105,7 +108,7 @@ impl PendingMappings {
         let rows = Rows::read(&*parts.store).await?;
         let now = parts.clock.wall();
         let (mut kept, mut pairs) = (BTreeSet::new(), BTreeSet::new());
-        let (mut writes, mut pending) = (Vec::new(), Vec::new());
+        let (mut writes, mut pending, mut tags) = (Vec::new(), Vec::new(), Vec::new());
         for mapping in mappings {
             let known = parts.lookup.function_arn(&mapping.checked.function);
             let function_arn = known.unwrap_or_else(|| mapping.function.clone());
@@ -123,10 +126,14 @@ impl PendingMappings {
             };
             match found {
                 Some(Found::Yes(arn)) => match rows.plan(&mapping, &arn, now) {
-                    Plan::Nothing(id) => drop(kept.insert(id)),
+                    Plan::Nothing(id) => {
+                        tags.extend(mapping.checked.tags.map(|tags| (id.clone(), tags)));
+                        kept.insert(id);
+                    }
                     Plan::Write(next, seen) => {
                         kept.insert(next.id.clone());
                         writes.push(Write {
+                            tags: rows.tags(&mapping, &next),
                             mapping,
                             next,
                             seen,
@@ -139,6 +146,7 @@ impl PendingMappings {
         }
         let failed = write(&parts, writes).await;
         pending.extend(failed);
+        write_tags(&parts, tags).await;
         remove(&parts, &rows, &kept).await;
         Ok(Self {
             parts,
@@ -169,7 +177,7 @@ impl PendingMappings {
             Err(error) => return tracing::warn!("{}", chain(&error)),
         };
         let now = self.parts.clock.wall();
-        let (mut writes, mut pending) = (Vec::new(), Vec::new());
+        let (mut writes, mut pending, mut tags) = (Vec::new(), Vec::new(), Vec::new());
         for (it, found) in std::mem::take(&mut self.mappings).into_iter().zip(found) {
             let (arn, unchecked) = match found {
                 Found::No => {
@@ -182,16 +190,21 @@ impl PendingMappings {
                 Found::Yes(arn) => (arn, None),
                 Found::Unknown(unchecked) => (it.function_arn.clone(), Some(unchecked)),
             };
+            let is_written = it.written.is_some();
             let plan = match it.written {
                 Some(id) => Plan::Nothing(id),
                 None => rows.plan(&it.mapping, &arn, now),
             };
             match plan {
                 Plan::Nothing(id) => {
+                    let of_file = it.mapping.checked.tags.clone();
+                    let of_file = of_file.filter(|_| !is_written);
+                    tags.extend(of_file.map(|tags| (id.clone(), tags)));
                     let written = self.parts.written(it.mapping, id, arn, unchecked);
                     pending.extend(written);
                 }
                 Plan::Write(next, seen) => writes.push(Write {
+                    tags: rows.tags(&it.mapping, &next),
                     mapping: it.mapping,
                     next,
                     seen,
@@ -200,6 +213,7 @@ impl PendingMappings {
             }
         }
         pending.extend(write(&self.parts, writes).await);
+        write_tags(&self.parts, tags).await;
         self.mappings = pending;
     }
 }
@@ -299,6 +313,14 @@ impl Rows {
     fn live(&self, mapping: &ConfigMapping, function_arn: &Arn) -> Option<&MappingRow> {
         let pair = (mapping.checked.source.clone(), function_arn.clone());
         self.by_id.get(self.by_pair.get(&pair)?)
+    }
+
+    /// The tags that are written with a row: those of the file, or none for a mapping that is new.
+    fn tags(&self, mapping: &ConfigMapping, next: &MappingRow) -> Option<Tags> {
+        let row = self.by_id.get(&next.id);
+        let is_new = row.is_none_or(|row| row.desired == DesiredState::Deleted);
+        let none = || is_new.then(Tags::default);
+        mapping.checked.tags.clone().or_else(none)
     }
 
     /// A row that is being deleted is revived, unless another has its source and function.
@@ -425,7 +447,11 @@ async fn write(parts: &ApplyParts, writes: Vec<Write>) -> Vec<Pending> {
                 if write.seen.is_none() {
                     set_latest(&mut write.next, &*lookup, clock).await;
                 }
-                let result = store.put(&write.next, write.seen).await;
+                let (next, seen) = (&write.next, write.seen);
+                let result = match &write.tags {
+                    Some(tags) => store.put_with_tags(next, seen, tags).await,
+                    None => store.put(next, seen).await,
+                };
                 (write, result)
             });
         }
@@ -458,6 +484,33 @@ async fn write(parts: &ApplyParts, writes: Vec<Write>) -> Vec<Pending> {
     }
     parts.wakeup.wake();
     pending
+}
+
+/// Writes the tags of mappings that are otherwise as the file wants them.
+async fn write_tags(parts: &ApplyParts, tags: Vec<(MappingId, Tags)>) {
+    let mut writes = JoinSet::new();
+    for (id, wanted) in tags {
+        let store = Arc::clone(&parts.store);
+        writes.spawn(async move {
+            let written = async {
+                let stored = store.tags(&id).await?.unwrap_or_default();
+                if stored == wanted {
+                    return Ok(Swap::Done);
+                }
+                store.set_tags(&id, &stored, &wanted).await
+            };
+            match written.await {
+                Ok(Swap::Done) => {}
+                Ok(Swap::Conflict) => tracing::warn!(
+                    uuid = %id, "the tags of the file are not written: the API changed them meanwhile"
+                ),
+                Err(error) => {
+                    tracing::warn!(uuid = %id, "cannot write the tags of the file: {}", chain(&error));
+                }
+            }
+        });
+    }
+    while writes.join_next().await.is_some() {}
 }
 
 /// Deletes or logs the mappings that were removed from the file.

@@ -64,7 +64,7 @@ impl From<TypeError> for ConfigMappingError {
             | Type::DestinationArn
             | Type::Enum(_) => "text",
             Type::List { .. } => "a list",
-            Type::Structure { .. } => "keys and values",
+            Type::Structure { .. } | Type::TagMap => "keys and values",
         };
         Self {
             member: error.member,

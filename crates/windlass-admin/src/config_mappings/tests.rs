@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use serde_json::json;
 use windlass_core::function::FunctionName;
+use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{FunctionLookup, MappingStore as _, PortError, ResourceLookup, Store};
@@ -65,6 +66,12 @@ fn mapping(function: &str) -> ConfigMapping {
     let members = json!({"FunctionName": function, "EventSourceArn": arn});
     let members = members.as_object().unwrap();
     ConfigMapping::parse("line 1", members, &home(), Clock::start().now()).unwrap()
+}
+
+fn tagged(function: &str, tags: Value) -> ConfigMapping {
+    let mut mapping = mapping(function);
+    mapping.checked.tags = Some(Tags::from_json(&tags));
+    mapping
 }
 
 fn parts(store: &Arc<FakeStore>, lookup: &Arc<FakeLookup>) -> ApplyParts {
@@ -171,6 +178,54 @@ async fn a_function_that_could_not_be_checked_is_a_notice_until_it_is_found_or_i
     assert_eq!(lookup.calls.load(Ordering::Relaxed), calls + 1);
     assert_eq!(notices(0), [None, Some(unchecked)]);
     assert!(problems.all_config().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tags_of_the_file_are_written_where_it_has_some() {
+    let (store, lookup) = (Arc::new(FakeStore::default()), Arc::default());
+    let apply =
+        |mapping: ConfigMapping| PendingMappings::apply(vec![mapping], parts(&store, &lookup));
+    let row = async || store.mappings().await.unwrap().remove(0);
+    let tags = async || {
+        store
+            .tags(&row().await.id)
+            .await
+            .unwrap()
+            .unwrap()
+            .to_json()
+    };
+    for function in ["f", "looked_up"] {
+        apply(tagged(function, json!({"a": "1"})))
+            .await
+            .unwrap()
+            .finish()
+            .await;
+        assert_eq!(tags().await, json!({"a": "1"}));
+        let revision = row().await.revision;
+        apply(tagged(function, json!({"b": "2"})))
+            .await
+            .unwrap()
+            .finish()
+            .await;
+        assert_eq!(tags().await, json!({"b": "2"}));
+        apply(mapping(function)).await.unwrap().finish().await;
+        assert_eq!(
+            tags().await,
+            json!({"b": "2"}),
+            "the file does not name them"
+        );
+        assert_eq!(row().await.revision, revision, "nothing is restarted");
+        let deleted = MappingRow {
+            desired: DesiredState::Deleted,
+            change: Change::Deleted,
+            ..row().await.next_revision(Timestamp::from_millis(0))
+        };
+        store.put(&deleted, Some(revision)).await.unwrap();
+        apply(mapping(function)).await.unwrap().finish().await;
+        assert_eq!(tags().await, json!({}), "it was created again");
+        let row = row().await;
+        store.remove(&row.id, row.revision).await.unwrap();
+    }
 }
 
 #[tokio::test(start_paused = true)]

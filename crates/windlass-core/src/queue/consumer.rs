@@ -347,17 +347,29 @@ impl QueueConsumer {
 
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
         match self.invocations.end(batch, &outcome, now, &mut self.jitter) {
-            InvocationEnd::Succeeded(tokens) => self.delete_queue.push(tokens),
-            InvocationEnd::Failed(tokens) => {
-                let groups = self.groups_of(&tokens);
-                self.remove_failed(&tokens, now);
-                self.release_followers(&groups);
-                let queue_timeout = self.visibility.queue_timeout();
-                self.whole_receives.batch_failed(queue_timeout, now);
+            InvocationEnd::Ended { succeeded, failed } => {
+                self.delete_queue.push(succeeded);
+                self.handle_failed(&failed, now);
+            }
+            InvocationEnd::UnknownItems(failed) => {
+                let n_messages = failed.len();
+                self.report(Report::UnknownItems { n_messages });
+                self.handle_failed(&failed, now);
             }
             InvocationEnd::Waits => {}
         }
         self.last_outcome = Some(outcome.kind());
+    }
+
+    fn handle_failed(&mut self, failed: &[Token], now: Timestamp) {
+        if failed.is_empty() {
+            return;
+        }
+        let groups = self.groups_of(failed);
+        self.remove_failed(failed, now);
+        self.release_followers(&groups);
+        let queue_timeout = self.visibility.queue_timeout();
+        self.whole_receives.batch_failed(queue_timeout, now);
     }
 
     fn handle_deleted(

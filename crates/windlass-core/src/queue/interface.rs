@@ -148,6 +148,9 @@ pub enum Report {
     NotDeleted { n_messages: usize },
     /// Messages became visible before they were invoked, so another reader may receive them.
     Expired { n_messages: usize },
+    /// The function reported items as failed that are not in its batch, so that the whole batch
+    /// counts as failed.
+    UnknownItems { n_messages: usize },
     /// Messages were released: the function could not be reached for too long.
     Released { n_messages: usize },
 }

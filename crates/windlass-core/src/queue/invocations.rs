@@ -12,7 +12,7 @@ use super::settings::QueueConsumerSettings;
 use crate::batch::BatchId;
 use crate::ids::KeyHash;
 use crate::message::Message;
-use crate::outcome::{Fault, Outcome};
+use crate::outcome::{Fault, ItemFailures, Outcome};
 use crate::retry::Jitter;
 use crate::time::Timestamp;
 
@@ -46,8 +46,12 @@ enum State {
 /// What a finished invocation means for its messages.
 #[derive(Debug)]
 pub(super) enum InvocationEnd {
-    Succeeded(Vec<Token>),
-    Failed(Vec<Token>),
+    Ended {
+        succeeded: Vec<Token>,
+        failed: Vec<Token>,
+    },
+    /// The whole batch failed: the function reports items that are not in it.
+    UnknownItems(Vec<Token>),
     /// The function was not reached; the batch will be retried.
     Waits,
 }
@@ -199,17 +203,24 @@ impl Invocations {
         if self.probe == Some(id) {
             self.probe = None;
         }
-        let end: fn(Vec<Token>) -> InvocationEnd = match outcome {
-            Outcome::Success => InvocationEnd::Succeeded,
-            Outcome::ItemFailures { .. } | Outcome::FunctionError { .. } => InvocationEnd::Failed,
-            Outcome::NotInvoked { cause } => {
-                self.cause = *cause;
-                self.pause.failed(*cause, now, jitter);
-                return InvocationEnd::Waits;
-            }
-        };
+        if let Outcome::NotInvoked { cause } = outcome {
+            self.cause = *cause;
+            self.pause.failed(*cause, now, jitter);
+            return InvocationEnd::Waits;
+        }
         self.pause.succeeded(since);
-        end(self.remove(id))
+        let Invocation { batch, tokens, .. } = self.remove(id);
+        match outcome {
+            Outcome::ItemFailures { failures, .. } => split(failures, &batch, tokens),
+            Outcome::Success => InvocationEnd::Ended {
+                succeeded: tokens,
+                failed: Vec::new(),
+            },
+            Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } => InvocationEnd::Ended {
+                succeeded: Vec::new(),
+                failed: tokens,
+            },
+        }
     }
 
     /// When the first of the batches that wait must be released.
@@ -226,23 +237,24 @@ impl Invocations {
             .filter(|(_, it)| self.expiry(it, inbox) <= now)
             .map(|(id, _)| *id)
             .collect();
-        expired.into_iter().map(|id| self.remove(id)).collect()
+        let expired = expired.into_iter();
+        expired.map(|id| self.remove(id).tokens).collect()
     }
 
     /// Removes all batches that wait.
     pub(super) fn take_waiting(&mut self) -> Vec<Token> {
         let waiting = self.by_id.iter().filter(|(_, it)| !it.is_in_flight());
         let waiting: Vec<_> = waiting.map(|(id, _)| *id).collect();
-        let tokens = waiting.into_iter().map(|id| self.remove(id));
+        let tokens = waiting.into_iter().map(|id| self.remove(id).tokens);
         tokens.flatten().collect()
     }
 
-    fn remove(&mut self, id: BatchId) -> Vec<Token> {
+    fn remove(&mut self, id: BatchId) -> Invocation {
         let invocation = self.by_id.remove(&id).expect("the id was just found");
         for group in groups_of(&invocation.batch) {
             self.blocked.remove(&group);
         }
-        invocation.tokens
+        invocation
     }
 
     fn mark_probe(&mut self, id: BatchId) {
@@ -261,6 +273,35 @@ impl Invocations {
 impl Invocation {
     const fn is_in_flight(&self) -> bool {
         matches!(self.state, State::InFlight { .. })
+    }
+}
+
+/// The messages that the function reports as failed, and the others.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting>
+fn split(failures: &ItemFailures, batch: &Batch, tokens: Vec<Token>) -> InvocationEnd {
+    let ids = batch.messages.iter().map(|it| it.message_id.as_str());
+    let Some(failed) = failures.indexes(ids) else {
+        return match failures {
+            ItemFailures::Items(_) => InvocationEnd::UnknownItems(tokens),
+            ItemFailures::Malformed => InvocationEnd::Ended {
+                succeeded: Vec::new(),
+                failed: tokens,
+            },
+        };
+    };
+    let mut failed = failed.into_iter().peekable();
+    let (mut succeeded, mut reported) = (Vec::new(), Vec::new());
+    for (index, token) in tokens.into_iter().enumerate() {
+        if failed.next_if_eq(&index).is_some() {
+            reported.push(token);
+        } else {
+            succeeded.push(token);
+        }
+    }
+    InvocationEnd::Ended {
+        succeeded,
+        failed: reported,
     }
 }
 

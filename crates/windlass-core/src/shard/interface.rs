@@ -92,7 +92,7 @@ pub enum ShardCommand {
     },
     /// Wait for the slot of an invocation. At most one request is in flight.
     RequestSlot,
-    /// The slot is not needed: cancel the request.
+    /// The slot is not needed: cancel the request, or give back the slot that was granted.
     CancelSlot,
     /// Takes the slot that was granted.
     Invoke(Batch),

@@ -142,6 +142,22 @@ pub(crate) fn readable<'a>(
     })
 }
 
+/// The listed shards none of whose listed parents is unresolved. One that has a row and is not among
+/// them is of another stream than its row.
+pub(crate) fn without_unresolved_parents<'a>(
+    listed: &'a [Shard],
+    checkpoints: &BTreeMap<&ShardId, &Position>,
+) -> impl Iterator<Item = &'a Shard> {
+    let ids = ids(listed);
+    let is_unresolved = move |parent: &ShardId| {
+        let checkpoint = checkpoints.get(parent);
+        ids.contains(parent) && checkpoint.is_none_or(|it| **it != Position::ShardEnd)
+    };
+    listed
+        .iter()
+        .filter(move |shard| !shard.parents.iter().any(&is_unresolved))
+}
+
 /// Whether the last listing lacks the parent of a listed shard although the parent is not resolved.
 pub(crate) fn is_inconsistent(
     listings: &ListingHistory,
@@ -177,6 +193,32 @@ fn ids(listed: &[Shard]) -> BTreeSet<&ShardId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shard_whose_listed_parent_is_unresolved_is_not_that_of_its_row() {
+        let child = Shard {
+            id: ShardId::from("child"),
+            parents: vec![ShardId::from("parent")],
+            starting_sequence_number: None,
+            is_closed: false,
+        };
+        let parent = Shard {
+            id: ShardId::from("parent"),
+            parents: Vec::new(),
+            ..child.clone()
+        };
+        let is_shown = |listed: &[Shard], parent: Option<&Position>| {
+            let checkpoints = parent.map(|at| (&child.parents[0], at));
+            let checkpoints = checkpoints.into_iter().collect();
+            let mut shown = without_unresolved_parents(listed, &checkpoints);
+            shown.any(|shard| shard.id == child.id)
+        };
+        let both = [parent, child.clone()];
+        assert!(!is_shown(&both, None));
+        assert!(!is_shown(&both, Some(&Position::TrimHorizon)));
+        assert!(is_shown(&both, Some(&Position::ShardEnd)));
+        assert!(is_shown(&both[1..], None), "its retention period is over");
+    }
 
     #[test]
     fn a_read_takes_back_what_listings_have_shown() {

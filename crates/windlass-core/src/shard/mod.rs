@@ -40,6 +40,7 @@ mod piece;
 mod read_pace;
 mod read_state;
 mod settings;
+pub mod stream_check;
 mod view;
 
 pub use consumer::ShardConsumer;

@@ -12,6 +12,7 @@ use crate::arn::Arn;
 use crate::function::FunctionName;
 use crate::parameters::{Member, PARAMETERS, Type};
 use crate::spec::MappingSpec;
+use crate::validate::tags;
 use crate::validate::violation::Violation;
 
 const FUNCTION_NAME_PATTERN: &str = "(arn:(aws[a-zA-Z-]*)?:lambda:)?([a-z]{2}(-gov)?-[a-z]+-\\d{1}:)?(\\d{12}:)?(function:)?([a-zA-Z0-9-_]+)(:(\\$LATEST|[a-zA-Z0-9-_]+))?";
@@ -84,6 +85,7 @@ fn check(value_type: &Type, member: &str, value: &Value, found: &mut Vec<Violati
             Some(number) => integer(member, number, *min, *max, found),
             None => found.push(not_an_integer(member, &number.to_string())),
         },
+        (Type::TagMap, Value::Object(_)) => tags::constraints(member, value, found),
         (Type::List { item, max_items }, Value::Array(items)) => {
             list(item, *max_items, member, items, found);
         }
@@ -110,12 +112,12 @@ fn function_name(member: &str, text: &str, found: &mut Vec<Violation>) {
 }
 
 pub(super) fn malformed_function_name(member: &str, text: &str) -> Violation {
-    mismatch(member, text, FUNCTION_NAME_PATTERN)
+    Violation::mismatch(member, text, FUNCTION_NAME_PATTERN)
 }
 
 fn source_arn(member: &str, text: &str, found: &mut Vec<Violation>) {
     if fits(member, text, MAX_ARN_LENGTH, found) && !is_well_formed_arn(text) {
-        found.push(mismatch(member, text, ARN_PATTERN));
+        found.push(Violation::mismatch(member, text, ARN_PATTERN));
     }
 }
 
@@ -125,7 +127,7 @@ fn source_arn(member: &str, text: &str, found: &mut Vec<Violation>) {
 fn destination_arn(member: &str, text: &str, found: &mut Vec<Violation>) {
     let well_formed = text.is_empty() || text.starts_with("kafka://") || is_well_formed_arn(text);
     if fits(member, text, MAX_DESTINATION_ARN_LENGTH, found) && !well_formed {
-        found.push(mismatch(member, text, DESTINATION_ARN_PATTERN));
+        found.push(Violation::mismatch(member, text, DESTINATION_ARN_PATTERN));
     }
 }
 
@@ -195,11 +197,6 @@ fn fits(member: &str, text: &str, max: usize, found: &mut Vec<Violation>) -> boo
 
 fn not_an_integer(member: &str, text: &str) -> Violation {
     Violation::constraint(member, &quoted(text), "Member must be an integer")
-}
-
-fn mismatch(member: &str, text: &str, pattern: &str) -> Violation {
-    let constraint = format!("Member must satisfy regular expression pattern: {pattern}");
-    Violation::constraint(member, &quoted(text), &constraint)
 }
 
 fn quoted(text: &str) -> String {

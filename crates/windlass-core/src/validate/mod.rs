@@ -21,23 +21,28 @@ use crate::mapping::{
 use crate::parameters::{self, PARAMETERS};
 use crate::position::Position;
 use crate::spec::MappingSpec;
+use crate::tags::Tags;
 use crate::time::Timestamp;
 
 mod constraints;
 mod filters;
 mod rules;
+mod tags;
 mod violation;
 
+pub use tags::{TaggedResource, number_of_tags, tag_resource, tagged_resource, untag_resource};
 pub use violation::{ErrorCode, Violation};
 
 /// Parameters that passed every check that needs no I/O.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
     /// As stored: without those that equal their default, and without `Enabled`, which becomes the
-    /// desired state of the row.
+    /// desired state of the row, and `Tags`, which are not part of it.
     pub spec: MappingSpec,
     /// `None` if it is not given.
     pub enabled: Option<bool>,
+    /// `None` if they are not given; never of an update.
+    pub tags: Option<Tags>,
     pub source: SourceArn,
     /// Not looked up yet.
     pub function: FunctionName,
@@ -82,6 +87,7 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
             arn: source.arn().clone(),
         }),
         SourceKind::Queue => Source::Queue(QueueSource {
+            maximum_concurrency: maximum_concurrency(&spec),
             settings: QueueSettings {
                 fifo: source.is_fifo_queue(),
                 batch_size: batch_size(&spec, kind),
@@ -148,6 +154,7 @@ fn check(
         (Some(source), Some(function)) if violations.is_empty() => Ok(Checked {
             spec: without_defaults(spec, source.kind()),
             enabled: spec.enabled(),
+            tags: spec.tags(),
             source,
             function,
         }),
@@ -183,6 +190,7 @@ fn merge(current: &MappingSpec, change: &MappingSpec) -> MappingSpec {
 fn without_defaults(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
     let mut stored = spec.clone();
     stored.remove("Enabled");
+    stored.remove("Tags");
     for parameter in &PARAMETERS {
         let value = spec.get(parameter.name);
         if value.is_some_and(|value| parameter.is_default(value, kind)) {
@@ -235,6 +243,11 @@ fn retry_settings(spec: &MappingSpec, kind: SourceKind) -> RetrySettings {
 
 fn batch_size(spec: &MappingSpec, kind: SourceKind) -> usize {
     usize::try_from(spec.batch_size(kind)).expect("constraints limit BatchSize to 1 to 10,000")
+}
+
+fn maximum_concurrency(spec: &MappingSpec) -> Option<usize> {
+    let limit = usize::try_from(spec.maximum_concurrency()?);
+    Some(limit.expect("constraints limit MaximumConcurrency to 2 to 1,000"))
 }
 
 fn batching_window(spec: &MappingSpec, kind: SourceKind) -> Duration {

@@ -14,8 +14,8 @@ use crate::failure::DestinationArn;
 use crate::parameters::{self, Member, PARAMETERS, Parameter, Support, Type};
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
-use crate::validate::filters;
 use crate::validate::violation::Violation;
+use crate::validate::{filters, tags};
 
 /// The largest batch of a FIFO queue, and of a standard queue without a batching window.
 ///
@@ -46,6 +46,7 @@ pub(super) fn check(
         }
     }
     unknown_members(spec, found);
+    found.extend(spec.tags().and_then(|tags| tags::rule(&tags)));
     match source.map(|source| (source, source.kind())) {
         Some((source, SourceKind::Stream(kind))) => {
             on_failure(spec, found);

@@ -222,7 +222,6 @@ fn unsupported_parameters_are_refused_by_name() {
     for (member, value) in [
         ("ParallelizationFactor", json!(2)),
         ("TumblingWindowInSeconds", json!(30)),
-        ("FunctionResponseTypes", json!(["ReportBatchItemFailures"])),
         ("DestinationConfig", json!({"OnSuccess": {}})),
         (
             "DestinationConfig",
@@ -239,7 +238,6 @@ fn unsupported_parameters_are_refused_by_name() {
         ("SelfManagedEventSource", json!({"Endpoints": {}})),
         ("ProvisionedPollerConfig", json!({"MinimumPollers": 1})),
         ("LoggingConfig", json!({"SystemLogLevel": "INFO"})),
-        ("Tags", json!({"a": "b"})),
         ("Batchsize", json!(5)),
     ] {
         invalid(&stream(json!({member: value})), &unsupported(member));
@@ -334,6 +332,49 @@ fn retries_of_a_stream_have_limits() {
         let spec = stream(json!({"MaximumRecordAgeInSeconds": seconds}));
         invalid(&spec, text);
     }
+}
+
+#[test]
+fn functions_of_queues_and_streams_may_report_item_failures() {
+    let types = json!({"FunctionResponseTypes": ["ReportBatchItemFailures"]});
+    for given in [spec(QUEUE, types.clone()), stream(types)] {
+        let checked = create(&given, NOW).unwrap();
+        assert!(mapping(&row(checked.spec)).unwrap().reports_item_failures);
+    }
+    let checked = create(&spec(QUEUE, json!({"FunctionResponseTypes": []})), NOW).unwrap();
+    assert!(!mapping(&row(checked.spec)).unwrap().reports_item_failures);
+}
+
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_ScalingConfig.html>
+#[test]
+fn the_concurrency_of_a_queue_can_be_limited() {
+    let limited = |value| {
+        spec(
+            QUEUE,
+            json!({"ScalingConfig": {"MaximumConcurrency": value}}),
+        )
+    };
+    let limit_of = |spec| match mapping(&row(spec)).unwrap().source {
+        Source::Queue(queue) => queue.maximum_concurrency,
+        Source::Stream(_) => unreachable!("it is a queue"),
+    };
+    let checked = create(&limited(2), NOW).unwrap();
+    assert_eq!(limit_of(checked.spec.clone()), Some(2));
+    let current = row(checked.spec);
+    let change = |value| serde_json::from_value(json!({"ScalingConfig": value})).unwrap();
+    let raised = update(&current, &change(json!({"MaximumConcurrency": 1_000}))).unwrap();
+    assert_eq!(limit_of(raised.spec), Some(1_000));
+    let removed = update(&current, &change(json!({}))).unwrap();
+    assert_eq!(removed.spec.get("ScalingConfig"), None);
+    assert_eq!(limit_of(removed.spec), None);
+    constraint(
+        &limited(1),
+        "Value '1' at 'scalingConfig.maximumConcurrency' failed to satisfy constraint: Member must have value greater than or equal to 2",
+    );
+    constraint(
+        &limited(1_001),
+        "Value '1001' at 'scalingConfig.maximumConcurrency' failed to satisfy constraint: Member must have value less than or equal to 1000",
+    );
 }
 
 #[test]

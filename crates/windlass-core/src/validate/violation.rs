@@ -48,6 +48,11 @@ impl Violation {
         }
     }
 
+    pub(super) fn mismatch(member: &str, text: &str, pattern: &str) -> Self {
+        let constraint = format!("Member must satisfy regular expression pattern: {pattern}");
+        Self::constraint(member, &format!("'{text}'"), &constraint)
+    }
+
     pub(super) fn rule(member: &str, message: impl Into<String>) -> Self {
         Self {
             code: ErrorCode::InvalidParameterValueException,

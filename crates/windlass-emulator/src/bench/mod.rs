@@ -1,9 +1,9 @@
 //! The source and the function of a benchmark: endless records at minimal cost.
 //!
 //! The program is controlled over HTTP: `POST /bench/release?records=N` makes records available,
-//! `GET /bench/status` returns how many were read and delivered. `/function` is the function, and
-//! `/hang` is one that never responds. A function elsewhere counts its records by
-//! `POST /bench/deliver?records=N`.
+//! `GET /bench/status` returns how many were read and delivered. `/function` is the function,
+//! `/large` is one that answers late and much, and `/hang` is one that never responds. A function
+//! elsewhere counts its records by `POST /bench/deliver?records=N`.
 
 mod pace;
 mod page;
@@ -12,7 +12,9 @@ mod stream;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request};
 use hyper::body::Incoming;
 use memchr::memmem;
@@ -33,6 +35,12 @@ pub const RECORD_LENGTH_HEADER: &str = "x-bench-record-length";
 
 /// Occurs once in each record of an event, and never in base64 data.
 pub const RECORD_MARKER: &[u8] = b"\"eventSource\":";
+
+/// Of one answer of `/large`: a little less than the largest that a function may give, 6 MiB.
+const LARGE_ANSWER: usize = 6 * 1024 * 1024 - 1024;
+
+/// Before each answer of `/large`, so that many invocations are answered at the same time.
+const LARGE_DELAY: Duration = Duration::from_millis(500);
 
 /// A running source and function, which stop when dropped.
 #[derive(Debug)]
@@ -91,6 +99,14 @@ async fn handle(stream: Arc<Stream>, request: Request<Incoming>) -> HttpResult {
             Ok(event) => {
                 stream.deliver(memmem::find_iter(&event, RECORD_MARKER).count() as u64);
                 Response::json(&json!({"batchItemFailures": []}))
+            }
+            Err(response) => response,
+        },
+        (&Method::POST, "/large") => match read_body(request.into_body()).await {
+            Ok(event) => {
+                tokio::time::sleep(LARGE_DELAY).await;
+                stream.deliver(memmem::find_iter(&event, RECORD_MARKER).count() as u64);
+                Response::ok(large_answer())
             }
             Err(response) => response,
         },
@@ -163,6 +179,12 @@ async fn call(stream: &Stream, request: Request<Incoming>) -> http::Response<Res
         _ => Err(AwsError::unknown_operation("the bench source", &operation)),
     };
     complete(result.map_or_else(Response::from, |body| Response::json(&body)))
+}
+
+/// Without failures of items, which come last.
+fn large_answer() -> Bytes {
+    let padding = "x".repeat(LARGE_ANSWER);
+    format!("{{\"padding\":\"{padding}\",\"batchItemFailures\":[]}}").into()
 }
 
 #[cfg(test)]

@@ -10,9 +10,12 @@ use windlass_core::lease::Unit;
 use windlass_core::mapping::{
     DesiredState, Mapping, MappingId, MappingRow, QueueSource, Source, StreamSource,
 };
+use windlass_core::shard::stream_check::StreamCheck;
 use windlass_core::validate;
 
-use super::bounded_reader::BoundedReader;
+use super::absent_shards::KnownListings;
+use super::shard_reader::{ReadPermits, SupervisedReader};
+use crate::clock::Clock;
 use crate::ports::{
     AdapterFactory, Destination, PortError, QueueReader, StreamReader, Target, chain,
 };
@@ -35,6 +38,7 @@ pub(super) struct ConnectedMapping {
 pub(super) enum Connection {
     Stream {
         reader: Arc<dyn StreamReader>,
+        permits: ReadPermits,
         source: StreamSource,
         /// For records that are given up.
         destination: Option<Arc<dyn Destination>>,
@@ -115,19 +119,45 @@ impl ConnectedMapping {
         })
     }
 
+    /// Whether the mapping's source has such a unit.
+    pub(super) const fn has_unit(&self, unit: &Unit) -> bool {
+        match (&self.connection, unit) {
+            (Connection::Stream { .. }, Unit::Shard(_))
+            | (Connection::Queue { .. }, Unit::QueueSlot(_)) => true,
+            (Connection::Stream { .. } | Connection::Queue { .. }, _) => false,
+        }
+    }
+
     /// `None` if the mapping's source has no such unit.
-    pub(super) fn unit(&self, unit: &Unit) -> Option<UnitSource> {
+    pub(super) fn unit(
+        &self,
+        unit: &Unit,
+        listings: KnownListings,
+        clock: Clock,
+        board: &Arc<StatusBoard>,
+    ) -> Option<UnitSource> {
         match (&self.connection, unit) {
             (
                 Connection::Stream {
                     reader,
+                    permits,
                     source,
                     destination,
                 },
                 Unit::Shard(shard),
             ) => Some(UnitSource::Shard {
                 shard: shard.clone(),
-                reader: Arc::clone(reader),
+                reader: Box::new(SupervisedReader {
+                    inner: Arc::clone(reader).open(shard),
+                    shard: shard.clone(),
+                    permits: permits.clone(),
+                    shown_at: listings.shown_at(shard),
+                    listings,
+                    check: StreamCheck::default(),
+                    clock,
+                    board: Arc::clone(board),
+                    mapping: self.mapping.id.clone(),
+                }),
                 source: source.clone(),
                 destination: destination.clone(),
             }),
@@ -144,9 +174,8 @@ impl Connection {
     fn new(mapping: &Mapping, adapters: &dyn AdapterFactory) -> Result<Self, PortError> {
         Ok(match &mapping.source {
             Source::Stream(source) => Self::Stream {
-                reader: Arc::new(BoundedReader::new(
-                    adapters.stream(source, &mapping.function)?,
-                )),
+                reader: adapters.stream(source, &mapping.function)?,
+                permits: ReadPermits::default(),
                 source: source.clone(),
                 destination: adapters.destination(&mapping.id, source, &mapping.function)?,
             },

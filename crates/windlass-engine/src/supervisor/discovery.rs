@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use windlass_core::ids::ShardId;
+use windlass_core::lease_rows::LeaseRowPlan;
 use windlass_core::mapping::MappingId;
 use windlass_core::shard::lineage::ListingHistory;
 use windlass_core::time::Timestamp;
@@ -42,8 +43,9 @@ struct Listing {
     /// Inconsistent listings in a row.
     n_inconsistent: u32,
     known: KnownListings,
-    /// The number of the last listing that has succeeded, by the order of their starts.
-    n_ended: u64,
+    /// When the last listing began, and the last one that has succeeded.
+    began: Timestamp,
+    last_began: Timestamp,
 }
 
 impl Discovery {
@@ -61,13 +63,14 @@ impl Discovery {
             inconsistent_delay: RetryDelay::new(INCONSISTENT_DELAYS.0, INCONSISTENT_DELAYS.1),
             n_inconsistent: 0,
             known: KnownListings::default(),
-            n_ended: 0,
+            began: now,
+            last_began: now,
         });
         if listing.in_flight || now < listing.due {
             return None;
         }
         listing.in_flight = true;
-        listing.known.start();
+        listing.began = now;
         Some(listing.history.clone())
     }
 
@@ -89,7 +92,7 @@ impl Discovery {
         };
         listing.history = history;
         listing.is_known = true;
-        listing.n_ended = listing.known.n_started();
+        listing.last_began = listing.began;
         listing.is_compared = false;
         listing.delay.reset();
         listing.due = if std::mem::take(&mut listing.is_outdated) {
@@ -117,13 +120,14 @@ impl Discovery {
     pub(super) fn handle_comparison<'a>(
         &mut self,
         mapping: &MappingId,
-        is_inconsistent: bool,
+        plan: &LeaseRowPlan,
         rows: impl Iterator<Item = &'a ShardId>,
         now: Timestamp,
     ) -> bool {
         let Some(listing) = self.listings.get_mut(mapping) else {
             return false;
         };
+        listing.known.set_shown(plan, listing.last_began);
         if std::mem::replace(&mut listing.is_compared, true) {
             return SHOWN_INCONSISTENT <= listing.n_inconsistent;
         }
@@ -131,10 +135,8 @@ impl Discovery {
             listing.history.handle_read(shard);
         }
         let absent = rows.filter(|shard| listing.history.is_absent(shard));
-        listing
-            .known
-            .set_compared(listing.n_ended, absent.cloned().collect());
-        if is_inconsistent {
+        listing.known.set_absent(absent.cloned().collect());
+        if plan.is_inconsistent {
             let delay = listing.inconsistent_delay.next_delay();
             listing.due = listing.due.min(now + delay);
             listing.n_inconsistent = listing.n_inconsistent.saturating_add(1);
@@ -200,7 +202,11 @@ mod tests {
             discovery.handle_end(&mapping, Some(ListingHistory::default()), interval, now);
             for _ in 0..2 {
                 let rows = std::iter::empty();
-                discovery.handle_comparison(&mapping, is_inconsistent, rows, now);
+                let plan = LeaseRowPlan {
+                    is_inconsistent,
+                    ..LeaseRowPlan::default()
+                };
+                discovery.handle_comparison(&mapping, &plan, rows, now);
             }
             let due = discovery.due(&mapping).unwrap();
             let delay = due.since(now).as_secs_f64();

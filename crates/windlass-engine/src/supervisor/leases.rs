@@ -1,7 +1,7 @@
 //! What a supervisor does with leases: which rows there are, and which of them are taken and
 //! released.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason, plan_lease_rows};
@@ -10,9 +10,8 @@ use windlass_core::reconcile::{Action, Running, reconcile};
 use windlass_core::time::Timestamp;
 
 use super::Supervisor;
-use super::absent_shards::EndingReader;
 use crate::ports::{PortError, chain};
-use crate::run_unit::{UnitSource, run_unit};
+use crate::run_unit::run_unit;
 
 /// Why the children of a shard are not read.
 const LACKS_PARENTS: &str = "the list of shards lacks parents of shards that it has, and the source \
@@ -51,9 +50,7 @@ impl Supervisor {
                 Unit::Shard(shard) => Some(shard),
                 Unit::QueueSlot(_) => None,
             });
-            let is_shown = self
-                .discovery
-                .handle_comparison(&id, plan.is_inconsistent, shards, now);
+            let is_shown = self.discovery.handle_comparison(&id, &plan, shards, now);
             if is_shown {
                 let board = &self.context.board;
                 board.problem(&id, Some(LACKS_PARENTS.to_owned()));
@@ -156,29 +153,22 @@ impl Supervisor {
     fn may_start(&self, key: &LeaseKey, now: Timestamp) -> bool {
         let restart = self.restarts.get(&key.mapping);
         let restart = restart.and_then(|units| units.get(&key.unit));
-        restart.is_none_or(|restart| restart.not_before <= now) && self.unit_source(key).is_some()
-    }
-
-    fn unit_source(&self, key: &LeaseKey) -> Option<UnitSource> {
-        self.connections.get(&key.mapping)?.unit(&key.unit)
+        let connected = self.connections.get(&key.mapping);
+        restart.is_none_or(|restart| restart.not_before <= now)
+            && connected.is_some_and(|connected| connected.has_unit(&key.unit))
     }
 
     /// Starts the consumer of a lease that was taken.
     fn start(&mut self, taken: Lease) {
         let key = taken.key.clone();
-        let connected = self.connections.get(&key.mapping);
-        let (Some(connected), Some(mut source)) = (connected, self.unit_source(&key)) else {
+        let Some(connected) = self.connections.get(&key.mapping) else {
             return;
         };
-        if let UnitSource::Shard { reader, .. } = &mut source {
-            *reader = Arc::new(EndingReader {
-                inner: Arc::clone(reader),
-                listings: self.discovery.listings(&key.mapping),
-                refused_at: Mutex::default(),
-                board: Arc::clone(&self.context.board),
-                mapping: key.mapping.clone(),
-            });
-        }
+        let listings = self.discovery.listings(&key.mapping);
+        let (clock, board) = (self.context.clock, &self.context.board);
+        let Some(source) = connected.unit(&key.unit, listings, clock, board) else {
+            return;
+        };
         let (mapping, target) = (connected.mapping.clone(), Arc::clone(&connected.target));
         let versions = Running {
             revision: mapping.revision,

@@ -7,12 +7,12 @@
 //! the same however many mappings there are.
 
 mod absent_shards;
-mod bounded_reader;
 mod connections;
 mod discovery;
 mod lease_totals;
 mod leases;
 mod schedule;
+mod shard_reader;
 mod stream_listing;
 mod tasks;
 
@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
-use windlass_core::mapping::{DesiredState, MappingId, MappingRow};
+use windlass_core::mapping::{DesiredState, MappingId, MappingRow, Source};
 use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
 use windlass_core::reconcile::Running;
@@ -302,7 +302,9 @@ impl Supervisor {
                 self.restarts.remove(id);
                 continue;
             };
-            if let Connection::Stream { reader, .. } = &connected.connection {
+            if let (Connection::Stream { reader, .. }, Source::Stream(stream)) =
+                (&connected.connection, &connected.mapping.source)
+            {
                 board.set_clock_difference(id, reader.clock_difference());
                 if let Some(history) = self.discovery.start(id, now) {
                     let listing = StreamListing {
@@ -312,6 +314,9 @@ impl Supervisor {
                             .known
                             .get(id)
                             .map_or_else(Vec::new, |it| it.leases.clone()),
+                        start: stream.settings.start(),
+                        mapping: id.clone(),
+                        board: Arc::clone(board),
                         clock: self.context.clock,
                     };
                     self.tasks.spawn_listing(id.clone(), listing.run());

@@ -7,11 +7,14 @@ use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use windlass_core::lease::Lease;
 use windlass_core::lease_rows::doubtful_shards;
+use windlass_core::mapping::MappingId;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::lineage::ListingHistory;
+use windlass_core::time::Timestamp;
 
 use crate::clock::Clock;
-use crate::ports::{PortError, ReadLimits, ResponseMemory, StreamReader, chain};
+use crate::ports::{MIN_RETENTION, PortError, ReadLimits, ResponseMemory, StreamReader, chain};
+use crate::status::StatusBoard;
 
 /// Reads at a time.
 const MAX_READS: usize = 8;
@@ -25,14 +28,21 @@ pub(super) struct StreamListing {
     pub(super) history: ListingHistory,
     /// Those of the mapping when the listing starts.
     pub(super) rows: Vec<Lease>,
+    /// When the mapping starts, if not at the oldest record.
+    pub(super) start: Option<Timestamp>,
+    pub(super) mapping: MappingId,
+    pub(super) board: Arc<StatusBoard>,
     pub(super) clock: Clock,
 }
 
 impl StreamListing {
     /// Returns the listings until this one.
     pub(super) async fn run(self) -> Result<ListingHistory, PortError> {
-        let mut history = self.history;
         let shards = self.reader.list_shards().await?;
+        if self.rows.is_empty() {
+            self.look_for_expired_start().await;
+        }
+        let mut history = self.history;
         history.record(shards, self.clock.now());
         let reads = doubtful_shards(&history, &self.rows).into_iter();
         let reads = reads.map(async |shard| {
@@ -42,7 +52,8 @@ impl StreamListing {
                 memory: &OneRecord,
                 timeout: READ_TIMEOUT,
             };
-            let result = self.reader.read(&shard, &oldest, limits).await;
+            let mut reader = Arc::clone(&self.reader).open(&shard);
+            let result = reader.read(&oldest, limits).await;
             (shard, result)
         });
         let mut reads = stream::iter(reads).buffer_unordered(MAX_READS);
@@ -54,6 +65,38 @@ impl StreamListing {
         }
         drop(reads);
         Ok(history)
+    }
+
+    /// Reports a possible gap if the retention period of the records at which the mapping starts is
+    /// over.
+    async fn look_for_expired_start(&self) {
+        let Some(start) = self.start else {
+            return;
+        };
+        let difference = self.reader.clock_difference().unwrap_or_default();
+        if self.clock.wall().shifted(difference).since(start) < MIN_RETENTION {
+            return;
+        }
+        let removed_until = match self.reader.removed_until().await {
+            Ok(removed_until) => removed_until,
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(uuid = %self.mapping, error, "cannot tell which records remain");
+                return;
+            }
+        };
+        if let Some(until) = removed_until.filter(|until| start < *until) {
+            let notice = format!(
+                "records may be lost at the position at_timestamp {}: the mapping starts {} s before \
+                 the retention period of the stream; reading begins at the oldest record",
+                start.as_millis(),
+                until.since(start).as_secs()
+            );
+            tracing::warn!(uuid = %self.mapping, "{notice}");
+            let board = &self.board;
+            board.counts_of(&self.mapping).trimmed_gaps.add(1);
+            board.notice(&self.mapping, notice);
+        }
     }
 }
 

@@ -46,7 +46,17 @@ impl Daemon {
         let mut settings = EngineSettings::default();
         change(&mut settings);
         let clock = Clock::starting_at(Timestamp::from_millis(1_700_000_000_000));
-        let (store, adapters) = (Arc::new(FakeStore::default()), Arc::default());
+        let (store, adapters) = (Arc::default(), Arc::default());
+        Self::run(settings, clock, store, adapters, errors)
+    }
+
+    fn run(
+        settings: EngineSettings,
+        clock: Clock,
+        store: Arc<FakeStore>,
+        adapters: Arc<FakeAdapters>,
+        errors: ErrorsFail,
+    ) -> Self {
         let board = Arc::new(StatusBoard::default());
         let budget = Budget::new(settings.buffer_limit);
         let supervisor = Supervisor::new(SupervisorParts {
@@ -74,6 +84,14 @@ impl Daemon {
             wakeup,
             supervisor: tasks,
         }
+    }
+
+    /// Kills the daemon, and starts it again with what is in the store.
+    pub(crate) async fn restart_after_a_kill(mut self) -> Self {
+        self.stop(Stop::Now);
+        self.ended().await;
+        let settings = EngineSettings::default();
+        Self::run(settings, self.clock, self.store, self.adapters, self.errors)
     }
 
     /// Adds a stream with open shards.
@@ -133,6 +151,34 @@ impl Daemon {
         let put = self.store.put(&row, None).await;
         assert_eq!(put.expect("the store works"), Swap::Done);
         self.wakeup.wake();
+        id
+    }
+
+    /// Creates a mapping on a stream that starts at a time.
+    pub(crate) async fn map_at(&self, source: &str, function: &str, start: Timestamp) -> MappingId {
+        let id = self.map(source, function, 1).await;
+        self.change(&id, |row| {
+            row.spec.set("StartingPosition", "AT_TIMESTAMP");
+            let seconds = Duration::from_millis(start.as_millis()).as_secs_f64();
+            row.spec.set("StartingPositionTimestamp", seconds);
+        })
+        .await;
+        id
+    }
+
+    /// Creates a mapping on a stream that starts at the records that arrive after its creation.
+    pub(crate) async fn map_latest(
+        &self,
+        source: &str,
+        function: &str,
+        created: Timestamp,
+    ) -> MappingId {
+        let id = self.map(source, function, 1).await;
+        self.change(&id, |row| {
+            row.spec.set("StartingPosition", "LATEST");
+            row.created = created;
+        })
+        .await;
         id
     }
 

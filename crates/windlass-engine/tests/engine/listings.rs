@@ -166,6 +166,58 @@ async fn an_unknown_position_counts_as_trimmed_after_the_next_listing() {
     assert_eq!(status.counts.recreated_shards.get(), 0);
 }
 
+/// The row of the former stream has the name of a shard that must wait for its parent.
+#[tokio::test(start_paused = true)]
+async fn a_trimmed_position_of_a_former_stream_does_not_overtake_the_parent() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 2);
+    stream.trims_unknown_positions();
+    daemon.adapters.function("f");
+    for _ in 0..3 {
+        stream.put(1, b"{}");
+    }
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("all is saved", || is_saved(&daemon, "1", &after("2"))).await;
+    pass(10).await;
+    stream.recreate(1_000);
+    stream.put(0, br#"{"n":0}"#);
+    stream.follow(0, 1);
+    stream.move_start(1, 1_001);
+    stream.put(1, br#"{"n":1}"#);
+    until("the child is saved", || {
+        let saves = daemon.store.saves();
+        let last = saves.last().expect("there are saves");
+        last.0.unit.name() == "shard:1" && last.1.position == after("0")
+    })
+    .await;
+    let saves = daemon.store.saves();
+    let last = saves.iter().rev().map(|(key, _)| key.unit.name());
+    assert_eq!(
+        last.take(2).collect::<Vec<_>>(),
+        ["shard:1", "shard:0"],
+        "the child follows its parent"
+    );
+    assert_eq!(daemon.status(&id).counts.trimmed_gaps.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trimmed_position_of_the_same_stream_continues_after_a_listing() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    stream.trims_unknown_positions();
+    let function = daemon.adapters.function("f");
+    for _ in 0..3 {
+        stream.put(0, b"{}");
+    }
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("all is saved", || is_saved(&daemon, "0", &after("2"))).await;
+    stream.lose(0);
+    stream.put(0, b"{}");
+    pass(90).await;
+    assert_eq!(function.n_calls(), 4);
+    assert_eq!(daemon.status(&id).counts.trimmed_gaps.get(), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_parent_that_was_never_listed_is_read_before_its_child() {
     let daemon = Daemon::start();
@@ -225,6 +277,28 @@ async fn a_finished_shard_that_listings_lack_is_not_read_again() {
     assert_eq!(function.n_calls(), 1);
     stream.remove(0);
     until("its row is gone", || daemon.store.leases_of(&id).len() == 1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_before_the_retention_period_is_a_possible_gap() {
+    let daemon = Daemon::start();
+    let (expired, kept) = (daemon.stream("expired", 2), daemon.stream("kept", 2));
+    daemon.adapters.function("f");
+    let now = daemon.clock.wall();
+    let hours_ago = |hours: u64| now.shifted(-3_600_000 * i64::try_from(hours).unwrap());
+    for stream in [&expired, &kept] {
+        stream.remove_until(hours_ago(48));
+    }
+    let first = daemon.map_at("stream/expired", "f", hours_ago(50)).await;
+    let second = daemon.map_at("stream/kept", "f", hours_ago(47)).await;
+    pass(90).await;
+    let status = daemon.status(&first);
+    assert_eq!(status.counts.trimmed_gaps.get(), 1);
+    let notice = status.notice.unwrap_or_default();
+    assert!(notice.contains("7200 s before"), "{notice}");
+    let status = daemon.status(&second);
+    assert_eq!(status.counts.trimmed_gaps.get(), 0);
+    assert_eq!(status.notice, None);
 }
 
 /// Whether a checkpoint was ever saved.

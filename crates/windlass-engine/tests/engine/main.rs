@@ -8,6 +8,7 @@ mod life;
 mod limits;
 mod listings;
 mod metrics;
+mod positions;
 mod retries;
 mod rounds;
 mod slots;

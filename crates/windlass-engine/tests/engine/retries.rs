@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use windlass_core::failure::FailureCondition;
 use windlass_core::mapping::MappingId;
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome};
 use windlass_core::spec::MappingSpec;
 use windlass_engine::stop::Stop;
 use windlass_testkit::fakes::{Answer, FakeDestination, FakeFunction};
@@ -48,7 +48,7 @@ impl Failing {
 }
 
 #[tokio::test(start_paused = true)]
-async fn records_whose_retries_are_exhausted_are_delivered_and_the_shard_goes_on() {
+async fn records_whose_retries_are_exhausted_are_delivered_and_the_shard_continues() {
     let daemon = Daemon::start();
     let stream = daemon.stream("orders", 1);
     stream.put(0, b"{}");
@@ -78,6 +78,30 @@ async fn records_whose_retries_are_exhausted_are_delivered_and_the_shard_goes_on
         (counts.dropped.get(), counts.failed_invocations.get()),
         (0, 6)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_before_the_first_that_failed_are_resolved_and_the_rest_is_retried() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    for _ in 0..3 {
+        stream.put(0, b"{}");
+    }
+    let function = daemon.adapters.function("f");
+    function.answers(Answer::After(
+        Duration::ZERO,
+        Outcome::ItemFailures {
+            failures: ItemFailures::Items(["1".into()].into()),
+            response: Box::default(),
+        },
+    ));
+    let retries = |spec: &mut MappingSpec| spec.set("MaximumRetryAttempts", 1);
+    let id = daemon.map_with("stream/orders", "f", 3, retries).await;
+    until("it runs", || daemon.state(&id) == "Enabled").await;
+    until("it is saved", || daemon.checkpoint(&id, "0") == after("2")).await;
+    let attempts: Vec<_> = function.calls().iter().map(|call| call.attempt).collect();
+    assert_eq!(attempts, [1, 1, 2]);
+    assert_eq!(daemon.status(&id).counts.dropped.get(), 2);
 }
 
 #[tokio::test(start_paused = true)]

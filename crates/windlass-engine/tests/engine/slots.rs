@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::Instant;
-use windlass_core::mapping::{DesiredState, MappingId};
+use windlass_core::mapping::{DesiredState, MappingId, MappingRow};
 use windlass_core::outcome::Outcome;
 use windlass_engine::stop::Stop;
 use windlass_testkit::fakes::{Answer, FakeFunction, FakeQueue};
@@ -62,6 +63,44 @@ async fn a_queue_holds_one_running_and_one_waiting_message() {
 #[tokio::test(start_paused = true)]
 async fn a_queue_holds_one_running_and_one_waiting_batch() {
     holds_one_running_and_one_waiting_batch(10).await;
+}
+
+/// Sets or removes `ScalingConfig` as an update does.
+async fn limit(daemon: &Daemon, id: &MappingId, maximum: Option<usize>) {
+    let change = |row: &mut MappingRow| match maximum {
+        Some(maximum) => row
+            .spec
+            .set("ScalingConfig", json!({"MaximumConcurrency": maximum})),
+        None => drop(row.spec.remove("ScalingConfig")),
+    };
+    daemon.change(id, change).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_maximum_concurrency_of_a_queue_is_held_exactly_also_over_updates() {
+    let daemon = Daemon::start();
+    let queue = backlog(&daemon, "jobs", 4_000);
+    let function = daemon.adapters.function("f");
+    function.answers(Answer::After(5 * SECOND, Outcome::Success));
+    let id = daemon.map("jobs", "f", 1).await;
+    limit(&daemon, &id, Some(60)).await;
+    until("it runs at its own limit", || function.n_running() == 60).await;
+    let most = async |limit| {
+        let mut most = 0;
+        for _ in 0..60 {
+            tokio::time::sleep(SECOND / 2).await;
+            most = most.max(function.n_running());
+        }
+        assert_eq!(most, limit);
+    };
+    most(60).await;
+    limit(&daemon, &id, Some(2)).await;
+    until("those that run have ended", || function.n_running() == 2).await;
+    most(2).await;
+    limit(&daemon, &id, None).await;
+    until("the daemon's limit applies", || function.n_running() == 50).await;
+    most(50).await;
+    assert!(0 < queue.n_messages(), "there was always work");
 }
 
 #[tokio::test(start_paused = true)]

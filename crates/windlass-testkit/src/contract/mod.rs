@@ -7,6 +7,7 @@ mod changes;
 mod leases;
 mod mappings;
 mod races;
+mod tags;
 
 use std::sync::Arc;
 
@@ -31,6 +32,9 @@ pub async fn store(open: impl Fn() -> Arc<dyn Store>) {
     mappings::free_their_pair_when_deleted(&*open()).await;
     mappings::change_only_at_the_expected_revision(&*open()).await;
     mappings::are_removed_with_their_leases(&*open()).await;
+    tags::are_written_with_their_mapping(&*open()).await;
+    tags::change_only_as_expected_and_change_no_mapping(&*open()).await;
+    tags::are_removed_with_their_mapping(&*open()).await;
     leases::are_read_back_unchanged(&*open()).await;
     leases::are_ordered(&*open()).await;
     leases::are_not_overwritten_by_an_insert(&*open()).await;
@@ -77,7 +81,7 @@ fn row(number: u32) -> MappingRow {
         "BatchSize": 10000, "StartingPositionTimestamp": 1732552345.678,
         "FunctionResponseTypes": [], "DestinationConfig": {"OnFailure": {}},
         "FilterCriteria": {"Filters": [{"Pattern": "{\"data\": [\"'; DROP TABLE mappings\"]}"}]},
-        "Tags": {"a": [1, null, {"b": -0.5}]}}"#;
+        "Topics": {"a": [1, null, {"b": -0.5}]}}"#;
     let source = format!("arn:aws:kinesis:us-east-1:123456789012:stream/s{number}");
     let spec: MappingSpec =
         serde_json::from_str(&spec.replace('@', &source)).expect("it is a mapping's JSON");

@@ -8,6 +8,7 @@ use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::position::{Checkpoint, Position};
+use windlass_core::tags::Tags;
 use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, LeaseStore, MappingStore, PortError, StoredMapping,
     UnreadableMapping,
@@ -18,6 +19,8 @@ use super::{failed, lock};
 #[derive(Debug, Default)]
 pub struct FakeStore {
     mappings: Mutex<BTreeMap<MappingId, MappingRow>>,
+    /// Of the mappings that have some.
+    tags: Mutex<BTreeMap<MappingId, Tags>>,
     leases: Mutex<BTreeMap<LeaseKey, Lease>>,
     /// Why the rows of some mappings cannot be read.
     unreadable: Mutex<BTreeMap<MappingId, String>>,
@@ -192,6 +195,39 @@ impl MappingStore for FakeStore {
         Ok(Swap::Done)
     }
 
+    async fn put_with_tags(
+        &self,
+        row: &MappingRow,
+        seen: Option<Revision>,
+        tags: &Tags,
+    ) -> Result<Swap, PortError> {
+        let swap = self.put(row, seen).await?;
+        if swap == Swap::Done {
+            lock(&self.tags).insert(row.id.clone(), tags.clone());
+        }
+        Ok(swap)
+    }
+
+    async fn tags(&self, id: &MappingId) -> Result<Option<Tags>, PortError> {
+        self.call("reading tags")?;
+        let tags = lock(&self.tags).get(id).cloned();
+        Ok(self.row(id).map(|_| tags.unwrap_or_default()))
+    }
+
+    async fn set_tags(&self, id: &MappingId, seen: &Tags, tags: &Tags) -> Result<Swap, PortError> {
+        self.call("writing tags")?;
+        if self.row(id).is_none() {
+            return Ok(Swap::Conflict);
+        }
+        let mut all = lock(&self.tags);
+        let stored = all.entry(id.clone()).or_default();
+        if stored != seen {
+            return Ok(Swap::Conflict);
+        }
+        *stored = tags.clone();
+        Ok(Swap::Done)
+    }
+
     async fn check_writable(&self) -> Result<(), PortError> {
         self.call("writing")
     }
@@ -203,6 +239,7 @@ impl MappingStore for FakeStore {
             return Ok(Swap::Conflict);
         }
         mappings.remove(id);
+        lock(&self.tags).remove(id);
         lock(&self.leases).retain(|key, lease| {
             let is_kept = key.mapping != *id;
             if !is_kept {

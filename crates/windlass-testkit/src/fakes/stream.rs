@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +17,7 @@ use windlass_core::shard::lineage::Shard;
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{PortError, ReadLimits, StreamReader};
+use windlass_engine::ports::{PortError, ReadLimits, ShardReader, StreamReader};
 
 use super::{failed, lock};
 
@@ -26,8 +26,16 @@ pub struct FakeStream {
     clock: Clock,
     shards: Mutex<BTreeMap<ShardId, FakeShard>>,
     listing_panics: AtomicBool,
+    trims_unknown: AtomicBool,
+    removed_until: Mutex<Option<Timestamp>>,
     /// By how many milliseconds its clock is ahead of the daemon's.
     clock_difference: AtomicI64,
+}
+
+/// Reads one shard, for one mapping.
+struct FakeShardReader {
+    stream: Arc<FakeStream>,
+    shard: ShardId,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +57,8 @@ impl FakeStream {
             clock,
             shards: Mutex::new(shards.collect()),
             listing_panics: AtomicBool::new(false),
+            trims_unknown: AtomicBool::new(false),
+            removed_until: Mutex::default(),
             clock_difference: AtomicI64::new(0),
         }
     }
@@ -110,6 +120,16 @@ impl FakeStream {
     /// Lets every listing panic, or none.
     pub fn let_listings_panic(&self, panics: bool) {
         self.listing_panics.store(panics, Ordering::Relaxed);
+    }
+
+    /// The retention period of records that arrived before is over.
+    pub fn remove_until(&self, time: Timestamp) {
+        *lock(&self.removed_until) = Some(time);
+    }
+
+    /// Answers a position of a former stream as one that was trimmed.
+    pub fn trims_unknown_positions(&self) {
+        self.trims_unknown.store(true, Ordering::Relaxed);
     }
 
     /// Number of reads of a shard.
@@ -182,25 +202,45 @@ impl StreamReader for FakeStream {
         Ok(shards.collect())
     }
 
+    fn open(self: Arc<Self>, shard: &ShardId) -> Box<dyn ShardReader> {
+        let shard = shard.clone();
+        Box::new(FakeShardReader {
+            stream: self,
+            shard,
+        })
+    }
+
+    async fn removed_until(&self) -> Result<Option<Timestamp>, PortError> {
+        Ok(*lock(&self.removed_until))
+    }
+
     fn clock_difference(&self) -> Option<i64> {
         Some(self.clock_difference.load(Ordering::Relaxed))
     }
+}
 
+#[async_trait]
+impl ShardReader for FakeShardReader {
     async fn read(
-        &self,
-        shard: &ShardId,
+        &mut self,
         from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         tokio::time::sleep(Duration::from_millis(5)).await;
-        let expected = self.page_bytes(shard, from, limits.max_records);
+        let Self { stream, shard } = self;
+        let expected = stream.page_bytes(shard, from, limits.max_records);
         let max_bytes = limits.memory.reserve(Some(expected)).await;
-        let mut shards = lock(&self.shards);
+        let mut shards = lock(&stream.shards);
         let Some(shard) = shards.get_mut(shard) else {
             return Err(failed("GetRecords", Fault::Gone));
         };
         let Some((page_start, page)) = shard.page(from, limits.max_records) else {
-            return Err(failed("GetShardIterator", Fault::UnknownPosition));
+            let fault = if stream.trims_unknown.load(Ordering::Relaxed) {
+                Fault::Trimmed
+            } else {
+                Fault::UnknownPosition
+            };
+            return Err(failed("GetShardIterator", fault));
         };
         shard.n_reads += 1;
         let start = page.start;

@@ -305,6 +305,7 @@ fn stream(starting_position: Position, recreated_position: Position) -> Source {
 fn queue() -> Source {
     Source::Queue(QueueSource {
         arn: arn("sqs", "q"),
+        maximum_concurrency: None,
         settings: QueueSettings {
             fifo: false,
             batch_size: 10,

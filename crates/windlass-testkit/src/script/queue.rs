@@ -408,6 +408,7 @@ fn report_text(report: &Report) -> String {
         }
         Report::Deleted { n_messages } => format!("report {n_messages} deleted"),
         Report::NotDeleted { n_messages } => format!("report {n_messages} not deleted"),
+        Report::UnknownItems { n_messages } => format!("report {n_messages} with unknown items"),
         Report::Expired { n_messages } => format!("report {n_messages} expired"),
         Report::Released { n_messages } => format!("report {n_messages} returned"),
     }

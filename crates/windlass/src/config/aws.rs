@@ -37,14 +37,17 @@ pub(super) fn account_id(file: &mut Section<'_>) -> String {
     id.unwrap_or(DEFAULT_ACCOUNT_ID).to_owned()
 }
 
+fn region(file: &mut Section<'_>, env: Environment<'_>) -> String {
+    configured_region(file).unwrap_or_else(|| default_region(env))
+}
+
 /// Looked up where AWS's own programs look, except for the metadata service of EC2: elsewhere than
 /// on EC2 a program would wait for an answer that never comes.
 ///
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html>
-fn region(file: &mut Section<'_>, env: Environment<'_>) -> String {
+pub(crate) fn default_region(env: Environment<'_>) -> String {
     let variable = |name| (env.variable)(name).filter(|region| !region.is_empty());
-    configured_region(file)
-        .or_else(|| variable("AWS_REGION"))
+    variable("AWS_REGION")
         .or_else(|| variable("AWS_DEFAULT_REGION"))
         .or_else(env.region_of_profile)
         .unwrap_or_else(|| DEFAULT_REGION.to_owned())

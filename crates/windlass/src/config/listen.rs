@@ -2,36 +2,29 @@
 
 use std::net::SocketAddr;
 
-use windlass_admin::AllowedHost;
+use windlass_admin::{AllowedHost, AuthSettings};
 
 use super::reader::Section;
 use super::yaml::Value;
+use super::{Environment, auth};
 
 /// The address of the API, status, metrics and health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listen {
     pub(crate) address: SocketAddr,
-    /// `auth: none`: callers from other machines are not authenticated.
-    pub(super) auth_none: bool,
+    /// `None` if the file does not say: then only this machine may call.
+    pub(crate) auth: Option<AuthSettings>,
     /// Names under which clients address the daemon.
     pub(crate) allowed_hosts: Vec<AllowedHost>,
 }
 
 impl Listen {
-    pub(super) fn read(file: &mut Section<'_>) -> Self {
+    pub(super) fn read(file: &mut Section<'_>, env: Environment<'_>) -> Self {
         let mut listen = Self {
             address: SocketAddr::from(([127, 0, 0, 1], 9870)),
-            auth_none: false,
+            auth: auth::read(file, env),
             allowed_hosts: allowed_hosts(file),
         };
-        if let Some(field) = file.take("auth") {
-            if field.node.value != Value::Text("none".to_owned()) {
-                // The value is not shown: it may be a token.
-                field.error("access keys and tokens are not supported yet; write 'none'");
-            }
-            // Otherwise the address would be reported as well.
-            listen.auth_none = true;
-        }
         if let Some(field) = file.take("listen") {
             let shown = field.shown();
             match (field.node.text(), shown) {
@@ -45,7 +38,7 @@ impl Listen {
         listen
     }
 
-    /// An address that may be listened on: a loopback one, unless nobody is authenticated. Errors
+    /// An address that may be listened on: a loopback one, unless the file says who may call. Errors
     /// contain it as `shown`.
     pub(super) fn validate(&self, text: &str, shown: &str) -> Result<SocketAddr, String> {
         let address: SocketAddr =
@@ -54,10 +47,11 @@ impl Listen {
                 .map_err(|_| {
                     format!("{shown} is not an address with a port, such as 127.0.0.1:9870")
                 })?;
-        if !address.ip().is_loopback() && !self.auth_none {
+        if !address.ip().is_loopback() && self.auth.is_none() {
             return Err(format!(
-                "{shown} is reachable from other machines, and callers are not authenticated; \
-                 listen on 127.0.0.1, or write 'auth: none' to admit every caller"
+                "{shown} is reachable from other machines, and nothing says who may call; give \
+                 access keys under 'auth', listen on 127.0.0.1, or write 'auth: none' to admit every \
+                 caller"
             ));
         }
         Ok(address)

@@ -15,6 +15,7 @@ use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::settings::EngineSettings;
 
+mod auth;
 mod aws;
 mod error;
 mod functions;
@@ -23,6 +24,7 @@ mod processes;
 mod reader;
 mod yaml;
 
+pub(crate) use aws::default_region;
 pub(crate) use error::ConfigError;
 pub(crate) use listen::Listen;
 
@@ -117,7 +119,7 @@ impl Config {
     /// Overrides the address of the file.
     ///
     /// # Errors
-    /// It is not an address, or is reachable from other machines without `auth: none`.
+    /// It is not an address, or is reachable from other machines and the file has no `auth`.
     pub(crate) fn override_listen(&mut self, address: &str) -> Result<(), ConfigError> {
         self.listen.address = self
             .listen
@@ -147,7 +149,7 @@ fn read(mut file: Section<'_>, env: Environment<'_>, errors: &Errors) -> Config 
         functions: functions::read(&mut file, env),
     };
     Config {
-        listen: Listen::read(&mut file),
+        listen: Listen::read(&mut file, env),
         store: store(&mut file),
         engine: engine(&mut file),
         threads: threads(&mut file),

@@ -1,6 +1,7 @@
 //! Valid configurations, and the errors of invalid ones.
 
 use windlass_adapters::targets::FunctionKind;
+use windlass_admin::AuthSettings;
 
 use super::*;
 
@@ -271,9 +272,125 @@ listen: 127.0.0.1:1
 }
 
 #[test]
-fn an_address_that_others_can_reach_needs_auth_none() {
-    let config = Config::parse("listen: 0.0.0.0:9870\nauth: none\n", EMPTY).unwrap();
-    assert!(config.listen.auth_none);
+fn an_address_that_others_can_reach_needs_auth() {
+    let listen = |auth: &str| {
+        let text = format!("listen: 0.0.0.0:9870\n{auth}\n");
+        Config::parse(&text, EMPTY).map(|config| config.listen.auth)
+    };
+    assert_eq!(listen("auth: none"), Ok(Some(AuthSettings::None)));
+    let token = "auth: {bearer_tokens: [{name: t, token: 0123456789abcdef, role: read_only}]}";
+    let auth = listen(token).unwrap();
+    assert!(
+        matches!(auth, Some(AuthSettings::Required { .. })),
+        "{auth:?}"
+    );
+    assert!(listen("").is_err());
+}
+
+const WRONG_KEYS: &str = "\
+auth:
+  access_keys:
+    - {id: A, secret: 0123456789abcdef, role: admin}
+    - {id: A, secret: 0123456789abcdef, role: admin}
+    - {id: '', secret: 0123456789abcdef, role: admin}
+    - {id: a/b, secret: '${SECRET}', role: admin}
+    - {id: B, secret_file: /no/such/file, role: root}
+    - {id: C, secret: 0123456789abcdef, secret_file: f, role: admin}
+    - {id: D, secret: '', role: admin}
+    - hush
+  bearer_tokens:
+    - {name: t, token: abc}
+    - {token: 0123456789abcdef, role: admin, user: x}
+listen: 0.0.0.0:9870
+";
+
+#[test]
+fn keys_and_tokens_are_named_once_and_long_enough() {
+    let found = errors(WRONG_KEYS);
+    for (at, line, says) in [
+        (
+            0,
+            4,
+            "auth.access_keys[1].id: duplicate id, first defined on line 3",
+        ),
+        (1, 5, "auth.access_keys[2].id: is empty"),
+        (
+            2,
+            6,
+            "auth.access_keys[3].id: \"a/b\" is not 1 to 128 letters",
+        ),
+        (
+            3,
+            6,
+            "auth.access_keys[3].secret: a secret has at least 16 characters",
+        ),
+        (
+            4,
+            7,
+            "auth.access_keys[4].secret_file: cannot open /no/such/file: ",
+        ),
+        (
+            5,
+            7,
+            "auth.access_keys[4].role: \"root\" is not admin or read_only",
+        ),
+        (
+            6,
+            8,
+            "auth.access_keys[5]: exactly one of secret and secret_file is required",
+        ),
+        (7, 9, "auth.access_keys[6].secret: is empty"),
+        (
+            8,
+            10,
+            "auth.access_keys[7]: expected keys and values, found text",
+        ),
+        (
+            9,
+            12,
+            "auth.bearer_tokens[0].token: a secret has at least 16 characters",
+        ),
+        (
+            10,
+            12,
+            "auth.bearer_tokens[0]: role is required: admin or read_only",
+        ),
+        (11, 13, "auth.bearer_tokens[1]: name is required"),
+        (12, 13, "auth.bearer_tokens[1].user: unknown key"),
+    ] {
+        let (at_line, message) = &found[at];
+        assert_eq!(*at_line, line, "{found:#?}");
+        assert!(message.starts_with(says), "{says}: {found:#?}");
+    }
+    assert_eq!(found.len(), 13, "{found:#?}");
+    assert!(
+        found
+            .iter()
+            .all(|(_, text)| !text.contains("hush") && !text.contains("abc"))
+    );
+}
+
+#[test]
+fn auth_names_somebody_and_never_shows_a_secret() {
+    for (text, says) in [
+        ("auth: {}", "auth: nobody could call"),
+        ("auth: {access_keys: []}", "auth: nobody could call"),
+        (
+            "auth: {bearer_tokens: [{name: a, token: 0123456789abcdef, role: admin}, \
+             {name: b, token: 0123456789abcdef, role: read_only}]}",
+            "auth.bearer_tokens[1]: another entry has the same token",
+        ),
+        ("auth: sesame", "auth: expected none, or a map"),
+        (
+            "auth: {access_keys: {id: A}}",
+            "auth.access_keys: expected a list",
+        ),
+    ] {
+        let found = errors(text);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].1.starts_with(says), "{found:#?}");
+        assert!(!found[0].1.contains("sesame"), "{found:#?}");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::cli::{DemoArgs, DemoLanguage, LogFormat};
 use crate::client::Client;
 use crate::config::{Config, Environment};
+use crate::credentials::Credentials;
 use crate::serve::Signals;
 use crate::telemetry::Log;
 use crate::{output, print_config_errors, telemetry};
@@ -63,7 +64,7 @@ async fn demo(args: &DemoArgs, log: &Log) -> anyhow::Result<ExitCode> {
     let config = build_config(&emulator, directory.path(), args.port, &function)?;
     let running = App::build(config, false, log).await?.spawn().await?;
     let api = format!("http://{}", running.address());
-    let client = Client::new(&api);
+    let client = Client::new(&api, Credentials::None);
     print_introduction(&emulator, &api, args.function)?;
     for (source, starting_position) in records::create_sources(&emulator)? {
         let mapping = json!({

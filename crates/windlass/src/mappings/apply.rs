@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use serde_json::{Map, Value};
 use windlass_core::parameters;
 use windlass_core::spec::MappingSpec;
+use windlass_core::tags::Tags;
 use windlass_core::validate::{self, Checked};
 use windlass_engine::clock::Clock;
 
@@ -57,10 +58,32 @@ async fn apply(client: &Client, mapping: &Value) -> anyhow::Result<Value> {
         return client.create(mapping).await;
     };
     let changes = differences(mapping, current)?;
+    apply_tags(client, mapping, current).await?;
     match current["UUID"].as_str() {
         Some(uuid) if !changes.is_empty() => client.update(uuid, &Value::Object(changes)).await,
         _ => Ok(current.clone()),
     }
+}
+
+/// Gives a mapping the tags of the file, if the file has some.
+async fn apply_tags(client: &Client, mapping: &Value, current: &Value) -> anyhow::Result<()> {
+    let (Some(wanted), Some(arn)) = (
+        mapping.get("Tags").filter(|tags| !tags.is_null()),
+        current["EventSourceMappingArn"].as_str(),
+    ) else {
+        return Ok(());
+    };
+    let wanted = Tags::from_json(wanted);
+    let tags = client.tags(arn).await?;
+    let keys = tags.iter().map(|(key, _)| key);
+    let gone: Vec<&str> = keys.filter(|key| wanted.get(key).is_none()).collect();
+    if !gone.is_empty() {
+        client.untag(arn, &gone).await?;
+    }
+    if tags.with(&wanted) != tags {
+        client.tag(arn, &wanted).await?;
+    }
+    Ok(())
 }
 
 /// The mapping to update, of all those of one source and function: at most one is not being deleted.

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::cli::{ClientArgs, MappingsCommand};
 use crate::client::Client;
+use crate::credentials::Credentials;
 use crate::output;
 
 mod apply;
@@ -16,8 +17,12 @@ mod options;
 pub(crate) use options::MappingArgs;
 
 /// Runs one of the subcommands.
-pub(crate) async fn run(client_args: &ClientArgs, command: MappingsCommand) -> anyhow::Result<()> {
-    let client = Client::new(&client_args.endpoint);
+pub(crate) async fn run(
+    client_args: &ClientArgs,
+    credentials: Credentials,
+    command: MappingsCommand,
+) -> anyhow::Result<()> {
+    let client = Client::new(&client_args.endpoint, credentials);
     let format = client_args.output;
     match command {
         MappingsCommand::List {

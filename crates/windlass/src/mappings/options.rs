@@ -10,7 +10,7 @@ use windlass_core::parameters::{self, Type};
 
 /// Name, value and help. The name is the parameter's, `BatchSize`, or `no-` and that of a flag.
 #[rustfmt::skip] // one option, one line
-const OPTIONS: [(&str, &str, &str); 18] = [
+const OPTIONS: [(&str, &str, &str); 19] = [
     ("function-name", "NAME", "The function: a name or an ARN"),
     ("event-source-arn", "ARN", "The stream or queue"),
     ("enabled", "", "Run the mapping"),
@@ -29,6 +29,7 @@ const OPTIONS: [(&str, &str, &str); 18] = [
     ("destination-config", "JSON", r#"As JSON: {"OnFailure":{"Destination":"ARN"}}"#),
     ("filter-criteria", "JSON", r#"As JSON: {"Filters":[{"Pattern":"…"}]}"#),
     ("scaling-config", "JSON", r#"As JSON: {"MaximumConcurrency":10}"#),
+    ("tags", "TAGS", r#"KEY=VALUE,KEY=VALUE, or as JSON: {"KEY":"VALUE"}"#),
 ];
 
 /// The members of a mapping that the options and a file give.
@@ -95,6 +96,7 @@ impl Args for MappingArgs {
                     | Type::SourceArn
                     | Type::DestinationArn
                     | Type::Enum(_)
+                    | Type::TagMap
                     | Type::Structure { .. },
                 )
                 | None => option.value_name(value_name),
@@ -138,6 +140,14 @@ impl FromArgMatches for MappingArgs {
                     | Type::DestinationArn
                     | Type::Enum(_),
                 ) => text().map(Value::from),
+                Some(Type::TagMap) => match text() {
+                    Some(text) if text.trim_start().starts_with('{') => {
+                        args.json.push((parameter.clone(), text));
+                        None
+                    }
+                    Some(text) => Some(tags(&text)?),
+                    None => None,
+                },
                 Some(Type::Structure { .. }) | None => {
                     args.json
                         .extend(text().map(|json| (parameter.clone(), json)));
@@ -153,6 +163,19 @@ impl FromArgMatches for MappingArgs {
         *self = Self::from_arg_matches(matches)?;
         Ok(())
     }
+}
+
+/// `KEY=VALUE,KEY=VALUE`, the short form of the AWS CLI.
+fn tags(text: &str) -> Result<Value, clap::Error> {
+    let pairs = text.split(',').map(|pair| {
+        let (key, value) = pair.split_once('=')?;
+        Some((key.to_owned(), Value::from(value)))
+    });
+    let pairs = pairs.collect::<Option<Map<_, _>>>();
+    pairs.map(Value::Object).ok_or_else(|| {
+        let message = "--tags: expected KEY=VALUE,KEY=VALUE or JSON\n";
+        clap::Error::raw(clap::error::ErrorKind::ValueValidation, message)
+    })
 }
 
 /// `None` for a parameter that windlass does not have: the daemon refuses it by its name.
@@ -199,6 +222,7 @@ mod tests {
             "--function-response-types",
             "--scaling-config",
             r#"{"MaximumConcurrency": 2}"#,
+            "--tags=team=images,e=a=b",
         ];
         let expected = json!({
             "FunctionName": "7",
@@ -209,9 +233,12 @@ mod tests {
             "BisectBatchOnFunctionError": true,
             "FunctionResponseTypes": [],
             "ScalingConfig": {"MaximumConcurrency": 2},
+            "Tags": {"team": "images", "e": "a=b"},
         });
         assert_eq!(members(&options), expected);
         assert_eq!(members(&[]), json!({}));
+        let tags = json!({"Tags": {"a": "1,2"}});
+        assert_eq!(members(&["--tags", r#"{"a": "1,2"}"#]), tags);
         let (on, off) = (json!({"Enabled": true}), json!({"Enabled": false}));
         assert_eq!(members(&["--no-enabled", "--enabled"]), on);
         assert_eq!(members(&["--enabled", "--no-enabled"]), off);

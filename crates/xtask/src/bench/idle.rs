@@ -45,6 +45,7 @@ pub(crate) struct Options {
 }
 
 struct Figures {
+    client: Client,
     mappings: u32,
     /// Of the stream that all mappings read.
     shards: u32,
@@ -58,12 +59,13 @@ struct Figures {
 }
 
 /// Measures mappings of one shard each. The difference to one mapping of as many shards is what a
-/// mapping costs.
+/// mapping costs, and the difference of that to the floor what the daemon costs.
 pub(super) fn mappings(options: &Options) -> Result<()> {
     let count = options.count.unwrap_or(N_MAPPINGS);
     let loads = [
-        load(count, 1, Duration::ZERO),
-        load(1, count, Duration::ZERO),
+        (Client::Windlass, load(count, 1, Duration::ZERO)),
+        (Client::Windlass, load(1, count, Duration::ZERO)),
+        (Client::IdleFloor, load(1, count, Duration::ZERO)),
     ];
     report("mappings", options, &loads)
 }
@@ -71,13 +73,18 @@ pub(super) fn mappings(options: &Options) -> Result<()> {
 /// Measures the shards of one stream.
 pub(super) fn shards(options: &Options) -> Result<()> {
     let count = options.count.unwrap_or(N_SHARDS);
-    report("shards", options, &[load(1, count, READ_DELAY)])
+    let loads = [
+        (Client::Windlass, load(1, count, READ_DELAY)),
+        (Client::IdleFloor, load(1, count, READ_DELAY)),
+    ];
+    report("shards", options, &loads)
 }
 
 /// Only checks that it runs.
 pub(super) fn smoke(launcher: &Launcher<'_>) -> Result<()> {
     for load in [load(20, 1, Duration::ZERO), load(1, 20, READ_DELAY)] {
-        let figures = measure(launcher, &load, Duration::ZERO, Duration::from_secs(1))?;
+        let (client, time) = (Client::Windlass, Duration::from_secs(1));
+        let figures = measure(launcher, client, &load, Duration::ZERO, time)?;
         println!("{}", figures.describe());
     }
     Ok(())
@@ -96,7 +103,7 @@ fn load(mappings: u32, shards: u32, read_delay: Duration) -> Load {
 }
 
 /// Measures, prints the figures and writes them to `target/bench`.
-fn report(name: &str, options: &Options, loads: &[Load]) -> Result<()> {
+fn report(name: &str, options: &Options, loads: &[(Client, Load)]) -> Result<()> {
     build_release()?;
     let work_dir = target().join("bench");
     fs::create_dir_all(&work_dir).with_context(|| format!("creating {}", work_dir.display()))?;
@@ -108,8 +115,8 @@ fn report(name: &str, options: &Options, loads: &[Load]) -> Result<()> {
     };
     let seconds = Duration::from_secs(options.seconds.into());
     let mut all = Vec::new();
-    for load in loads {
-        let figures = measure(&launcher, load, SETTLE_TIME, seconds)?;
+    for (client, load) in loads {
+        let figures = measure(&launcher, *client, load, SETTLE_TIME, seconds)?;
         eprintln!("{}", figures.describe());
         all.push(figures.to_json());
     }
@@ -124,22 +131,27 @@ fn report(name: &str, options: &Options, loads: &[Load]) -> Result<()> {
 
 fn measure(
     launcher: &Launcher<'_>,
+    client: Client,
     load: &Load,
     settle_time: Duration,
     time: Duration,
 ) -> Result<Figures> {
     let source = launcher.start_source(load)?;
-    let mut program = launcher.start_client(Client::Windlass, load, &source)?;
-    wait_for_consumers(&mut program, load)?;
+    let mut program = launcher.start_client(client, load, &source)?;
+    if client == Client::Windlass {
+        wait_for_consumers(&mut program, load)?;
+    }
     sleep(settle_time);
     let (before, cpu, start) = (source.status()?, cpu_of(&program)?, Instant::now());
     sleep(time);
-    program.expect_alive().context("windlass without records")?;
+    let alive = program.expect_alive();
+    alive.with_context(|| format!("{client:?} without records"))?;
     let (after, cpu) = (source.status()?, cpu_of(&program)?.saturating_sub(cpu));
     let seconds = start.elapsed().as_secs_f64();
     let reads = after.reads - before.reads;
     let on_time = (after.reads_on_time - before.reads_on_time) as f64 / reads as f64;
     Ok(Figures {
+        client,
         mappings: load.mappings,
         shards: load.shards,
         cpu_per_second: cpu.as_secs_f64() / seconds,
@@ -175,11 +187,13 @@ impl Figures {
             format!(", {:.1} % of them on time", on_time * 1e2)
         });
         format!(
-            "{} idle mappings of {} shards: {:.0} ms of CPU per second, {:.1} MiB resident, {:.0} \
-             reads per second{on_time}",
+            "{:?}, {} idle mappings of {} shards: {:.0} ms of CPU per second, {:.1} µs per read, \
+             {:.1} MiB resident, {:.0} reads per second{on_time}",
+            self.client,
             self.mappings,
             self.shards,
             self.cpu_per_second * 1e3,
+            self.cpu_per_second / self.reads_per_second * 1e6,
             mib(self.resident_bytes),
             self.reads_per_second
         )
@@ -187,6 +201,7 @@ impl Figures {
 
     fn to_json(&self) -> Value {
         json!({
+            "client": format!("{:?}", self.client),
             "mappings": self.mappings,
             "shards": self.shards,
             "cpu_per_second": self.cpu_per_second,

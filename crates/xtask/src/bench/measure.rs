@@ -22,8 +22,8 @@ const QUIET_TIME: Duration = Duration::from_secs(5);
 /// A daemon that still reads after this long while its functions hang has no memory limit.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
-const BUFFERED_METRIC: &str = "windlass_buffered_bytes";
-const LIMIT_METRIC: &str = "windlass_buffer_limit_bytes";
+pub(super) const BUFFERED_METRIC: &str = "windlass_buffered_bytes";
+pub(super) const LIMIT_METRIC: &str = "windlass_buffer_limit_bytes";
 
 /// Allowed resident memory in addition to the record memory: the program and its connections, about a
 /// quarter of this, and the pages of memory that the allocator keeps after reads.

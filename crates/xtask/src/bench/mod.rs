@@ -5,6 +5,7 @@
 //! take turns, and the result is the ratio within a round: on a shared machine, ratios are stable
 //! where microseconds are not.
 
+mod answers;
 mod filter;
 mod idle;
 mod measure;
@@ -53,6 +54,8 @@ enum Part {
     Mappings(idle::Options),
     /// Measure idle shards of one stream whose responses take 20 ms
     Shards(idle::Options),
+    /// Measure the memory of invocations that answer with 6 MiB each, all at the same time
+    Answers(answers::Options),
 }
 
 impl Options {
@@ -98,6 +101,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(Part::Process(options)) => return process::run(options),
         Some(Part::Mappings(options)) => return idle::mappings(options),
         Some(Part::Shards(options)) => return idle::shards(options),
+        Some(Part::Answers(options)) => return answers::run(options),
         None => {}
     }
     let plan = prepare(options)?;
@@ -115,6 +119,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.smoke {
         filter::smoke()?;
         idle::smoke(&launcher)?;
+        answers::smoke(&launcher)?;
         process::smoke(&launcher)?;
     }
     let figures = Report {

@@ -1,5 +1,5 @@
-//! Measures functions as local processes, compared with the same function over HTTP: CPU of the daemon
-//! per record, and the time of an invocation.
+//! Measures functions as local processes, compared with the same function over HTTP: CPU of the
+//! daemon per record, and the time of an invocation.
 //!
 //! Both take turns, and the results are those within a round, as everywhere in this benchmark. The
 //! function answers at once, so the time of an invocation is the time on the way.
@@ -22,7 +22,7 @@ use crate::watchdog::Watchdog;
 
 const RECORD_BYTES: u32 = 1024;
 
-/// For the times: each of so many shards is read five times a second, and then has one batch.
+/// For the times: each shard is read five times a second, and then has one batch.
 const TIMED_SHARDS: u32 = 20;
 const TIMED_BATCH_SIZE: u32 = 10;
 const TIMED_INVOCATIONS_PER_SECOND: u64 = 100;

@@ -24,6 +24,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 /// and shard.
 const READ_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Between two reads of an idle shard.
+const IDLE_READ_INTERVAL: Duration = Duration::from_secs(1);
+
 /// The part of the daemon's log with the duration of each invocation.
 const INVOCATION_LOG: &str = "windlass_engine::invoker=debug";
 
@@ -43,6 +46,8 @@ pub(super) enum Client {
     Floor,
     /// The floor without pauses between reads.
     UnpacedFloor,
+    /// The floor at the pace of idle shards.
+    IdleFloor,
 }
 
 pub(super) struct Load {
@@ -65,6 +70,8 @@ pub(super) enum Function {
     Answers,
     /// The same, as local processes: one for each shard.
     Process,
+    /// Answers late, and with nearly the largest response that is allowed. The daemon must read it.
+    AnswersMuch,
     /// Accepts the request and never responds.
     Hangs,
 }
@@ -133,6 +140,7 @@ impl Launcher<'_> {
             }
             Client::Floor => ("floor", self.floor(load, source, READ_INTERVAL), None),
             Client::UnpacedFloor => ("floor", self.floor(load, source, Duration::ZERO), None),
+            Client::IdleFloor => ("floor", self.floor(load, source, IDLE_READ_INTERVAL), None),
         };
         let mut program = self.spawn(name, &mut command)?;
         program.api = api;
@@ -289,6 +297,7 @@ fn configuration(
     let url = |path: &str| format!("{{url: \"{endpoint}/{path}\", timeout: 15m}}");
     let function = match load.function {
         Function::Answers => url("function"),
+        Function::AnswersMuch => url("large"),
         Function::Hangs => url("hang"),
         Function::Process => {
             let program = programs_dir.join("windlass-emulator");
@@ -315,6 +324,9 @@ fn configuration(
             "  - FunctionName: bench{number}\n    EventSourceArn: {STREAM}\n    \
              StartingPosition: TRIM_HORIZON\n    BatchSize: {batch_size}\n"
         ));
+        if load.function == Function::AnswersMuch {
+            text.push_str("    FunctionResponseTypes: [ReportBatchItemFailures]\n");
+        }
     }
     text
 }

@@ -1,6 +1,7 @@
 //! GetRecords of DynamoDB Streams.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use aws_sdk_dynamodbstreams::operation::get_records::GetRecordsOutput;
 use aws_sdk_dynamodbstreams::types::{AttributeValue, Record, StreamRecord};
@@ -13,10 +14,9 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record as Raw;
 use windlass_core::shard::ReadResult;
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::StreamReader;
 
 use super::json::{self, Json, binary, digits, maybe, maybe_text, object, others, spell, text};
-use super::{CASES, assert_same_time, for_many, limits, parsed, take_seconds};
+use super::{CASES, ReadOnce as _, assert_same_time, for_many, limits, parsed, take_seconds};
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::tests::test_http::{TestHttp, runtime};
 use crate::wire::dynamodb::{EventTemplate, GetRecordsParser};
@@ -32,7 +32,7 @@ const NO_SHARDS: &[u8] = br#"{"StreamDescription":{"Shards":[]}}"#;
 fn our_parser_and_the_sdk_agree() {
     let (http, clients) = TestHttp::new();
     let stream = Arn::parse(STREAM).unwrap();
-    let reader = DynamoDbStreamsReader::new(&clients, &stream);
+    let reader = Arc::new(DynamoDbStreamsReader::new(&clients, &stream));
     let (runtime, shard) = (runtime(), ShardId::from("shardId-1"));
     let cursor = Cursor {
         iterator: Some("iterator".into()),

@@ -1,5 +1,6 @@
 //! Errors of calls with our parsers have the codes and messages that the SDK finds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -9,7 +10,7 @@ use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_engine::ports::{PortError, QueueReader, StreamReader, chain};
 
-use super::{ROOM, limits};
+use super::{ROOM, ReadOnce as _, limits};
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
@@ -21,7 +22,8 @@ const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
 
 /// Calls GetRecords of Kinesis.
 async fn read(clients: &crate::aws::AwsClients) -> Result<(), PortError> {
-    let reader = KinesisReader::new(clients, &Arn::parse(STREAM).unwrap(), "role");
+    let stream = Arn::parse(STREAM).unwrap();
+    let reader = Arc::new(KinesisReader::new(clients, &stream, "role"));
     let (shard, cursor) = (ShardId::from("shardId-1"), cursor());
     reader.read(&shard, &cursor, limits(10)).await.map(drop)
 }
@@ -118,7 +120,7 @@ fn a_response_that_is_not_json_is_a_transient_fault() {
 async fn an_incomplete_response_is_a_transient_fault() {
     let (http, clients) = TestHttp::new();
     let table = Arn::parse(TABLE).unwrap();
-    let table = DynamoDbStreamsReader::new(&clients, &table);
+    let table = Arc::new(DynamoDbStreamsReader::new(&clients, &table));
     let queue = SqsReader::new(&clients, &queue(QUEUE, false, Duration::ZERO));
     let shard = ShardId::from("shardId-1");
     let whole = br#"{"Records":[],"Messages":[],"NextShardIterator":"next"}"#;

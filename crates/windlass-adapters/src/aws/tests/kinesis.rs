@@ -1,5 +1,6 @@
 //! GetRecords of Kinesis.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
@@ -10,10 +11,9 @@ use windlass_core::arn::Arn;
 use windlass_core::ids::ShardId;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::ReadResult;
-use windlass_engine::ports::StreamReader;
 
 use super::json::{self, Json, base64, digits, maybe, maybe_text, object, others, spelled};
-use super::{CASES, assert_same_time, for_many, hash, limits, parsed, take_seconds};
+use super::{CASES, ReadOnce as _, assert_same_time, for_many, hash, limits, parsed, take_seconds};
 use crate::aws::kinesis::KinesisReader;
 use crate::tests::test_http::{TestHttp, runtime};
 
@@ -27,7 +27,8 @@ const NO_SHARDS: &[u8] = br#"{"Shards":[]}"#;
 #[test]
 fn our_parser_and_the_sdk_agree() {
     let (http, clients) = TestHttp::new();
-    let reader = KinesisReader::new(&clients, &Arn::parse(STREAM).unwrap(), ROLE);
+    let stream = Arn::parse(STREAM).unwrap();
+    let reader = Arc::new(KinesisReader::new(&clients, &stream, ROLE));
     let (runtime, shard) = (runtime(), ShardId::from(SHARD));
     let cursor = Cursor {
         iterator: Some("iterator".into()),

@@ -6,21 +6,25 @@ mod errors;
 mod json;
 mod kinesis;
 mod malformed;
+mod prepared_call;
 mod queues;
 mod server_clock;
 mod sqs;
 mod streams;
 mod timeouts;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_smithy_types::DateTime;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::Value;
-use windlass_core::ids::KeyHash;
+use windlass_core::ids::{KeyHash, ShardId};
+use windlass_core::position::Cursor;
+use windlass_core::shard::ReadResult;
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{ReadLimits, ResponseMemory};
+use windlass_engine::ports::{PortError, ReadLimits, ResponseMemory, StreamReader};
 
 /// Generated responses of each service.
 const CASES: u32 = 800;
@@ -49,6 +53,27 @@ const fn limits(max_records: u32) -> ReadLimits<'static> {
         max_records,
         memory: &ROOM,
         timeout: READ_TIMEOUT,
+    }
+}
+
+/// Opens a shard for one read.
+trait ReadOnce {
+    async fn read(
+        &self,
+        shard: &ShardId,
+        from: &Cursor,
+        limits: ReadLimits<'_>,
+    ) -> Result<ReadResult, PortError>;
+}
+
+impl<T: StreamReader + ?Sized> ReadOnce for Arc<T> {
+    async fn read(
+        &self,
+        shard: &ShardId,
+        from: &Cursor,
+        limits: ReadLimits<'_>,
+    ) -> Result<ReadResult, PortError> {
+        Arc::clone(self).open(shard).read(from, limits).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! What `LATEST` is measured by: the `Date` of the answer that describes the stream.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_smithy_types::DateTime;
@@ -10,9 +11,8 @@ use windlass_core::ids::ShardId;
 use windlass_core::mapping::latest;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::StreamReader as _;
 
-use super::limits;
+use super::{ReadOnce as _, limits};
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::source_exists;
 use crate::tests::test_http::TestHttp;
@@ -73,7 +73,8 @@ async fn the_iterator_of_latest_is_not_later_than_the_clock_of_kinesis() {
     http.respond_once(200, r#"{"ShardIterator":"i"}"#);
     http.respond(br#"{"Records":[],"NextShardIterator":"n","MillisBehindLatest":0}"#);
     http.requests();
-    let reader = KinesisReader::new(&clients, &Arn::parse(STREAM).unwrap(), "role");
+    let stream = Arn::parse(STREAM).unwrap();
+    let reader = Arc::new(KinesisReader::new(&clients, &stream, "role"));
     let shard = ShardId::from("shardId-1");
     let read = reader.read(&shard, &Cursor::at(start), limits(10)).await;
     read.unwrap();

@@ -1,5 +1,6 @@
 //! The calls for a stream: iterators, their expiry, and lists of shards.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -11,7 +12,7 @@ use windlass_core::shard::PageStart;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{ReadLimits, StreamReader};
 
-use super::{Room, limits};
+use super::{ReadOnce as _, Room, limits};
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::{AwsClients, source_exists};
@@ -31,12 +32,14 @@ const OPEN: &str = r#"[{"ShardId":"shardId-1","SequenceNumberRange":
     {"StartingSequenceNumber":"1"},"HashKeyRange":{"StartingHashKey":"0","EndingHashKey":"1"}}]"#;
 const EXPIRED: &str = r#"{"__type":"ExpiredIteratorException","message":"old"}"#;
 
-fn kinesis(clients: &AwsClients) -> KinesisReader {
-    KinesisReader::new(clients, &Arn::parse(KINESIS).unwrap(), "role")
+fn kinesis(clients: &AwsClients) -> Arc<dyn StreamReader> {
+    let stream = Arn::parse(KINESIS).unwrap();
+    Arc::new(KinesisReader::new(clients, &stream, "role"))
 }
 
-fn dynamodb(clients: &AwsClients) -> DynamoDbStreamsReader {
-    DynamoDbStreamsReader::new(clients, &Arn::parse(DYNAMODB).unwrap())
+fn dynamodb(clients: &AwsClients) -> Arc<dyn StreamReader> {
+    let stream = Arn::parse(DYNAMODB).unwrap();
+    Arc::new(DynamoDbStreamsReader::new(clients, &stream))
 }
 
 fn at(after: Position, iterator: Option<&str>) -> Cursor {
@@ -122,10 +125,9 @@ async fn a_new_iterator_starts_with_the_record_itself_where_that_is_asked() {
         ..at(after("42"), Some("old"))
     };
     let (kinesis, dynamodb) = (kinesis(&clients), dynamodb(&clients));
-    let readers: [&dyn StreamReader; 2] = [&kinesis, &dynamodb];
     for (reader, stream, number) in [
-        (readers[0], "StreamARN", "StartingSequenceNumber"),
-        (readers[1], "StreamArn", "SequenceNumber"),
+        (kinesis, "StreamARN", "StartingSequenceNumber"),
+        (dynamodb, "StreamArn", "SequenceNumber"),
     ] {
         http.respond_once(400, EXPIRED);
         http.respond_once(200, ITERATOR);
@@ -255,14 +257,14 @@ async fn an_open_shard_without_a_next_iterator_continues_after_its_last_record()
     let failed = (500, r#"{"__type":"InternalFailure"}"#.to_owned());
     let of = |listed: &str| (200, format!(r#"{{"Shards":{listed}}}"#));
     let described = |listed: &str| (200, described(listed, "ENABLED"));
-    let readers: [(&dyn StreamReader, &str, _); 2] = [
+    let readers: [(Arc<dyn StreamReader>, &str, _); 2] = [
         (
-            &kinesis(&clients),
+            kinesis(&clients),
             of_kinesis,
             [of(OPEN), of("[]"), failed.clone()],
         ),
         (
-            &dynamodb(&clients),
+            dynamodb(&clients),
             of_dynamodb,
             [described(OPEN), described("[]"), failed],
         ),
@@ -300,9 +302,9 @@ async fn a_closed_shard_with_endless_iterators_ends_at_its_ending_sequence_numbe
         {"ShardId":"child","ParentShardId":"shardId-1","SequenceNumberRange":
         {"StartingSequenceNumber":"101"},"HashKeyRange":
         {"StartingHashKey":"0","EndingHashKey":"1"}}]"#;
-    let readers: [(&dyn StreamReader, String); 2] = [
-        (&kinesis(&clients), format!(r#"{{"Shards":{listed}}}"#)),
-        (&dynamodb(&clients), described(listed, "ENABLED")),
+    let readers: [(Arc<dyn StreamReader>, String); 2] = [
+        (kinesis(&clients), format!(r#"{{"Shards":{listed}}}"#)),
+        (dynamodb(&clients), described(listed, "ENABLED")),
     ];
     for (reader, listing) in readers {
         http.respond_once(200, &listing);
@@ -326,7 +328,7 @@ async fn a_rejected_iterator_is_replaced_and_a_rejected_position_reported() {
         r#"{"__type":"ResourceNotFoundException","message":"Invalid ShardId in ShardIterator"}"#;
     let unknown = r#"{"__type":"ResourceNotFoundException",
         "message":"Unable to find record with provided SequenceNumber 1 in stream s"}"#;
-    for reader in [&kinesis(&clients) as &dyn StreamReader, &dynamodb(&clients)] {
+    for reader in [kinesis(&clients), dynamodb(&clients)] {
         for (status, body) in [(400, gone), (200, ITERATOR), (200, EMPTY)] {
             http.respond_once(status, body);
         }
@@ -362,9 +364,9 @@ async fn a_truncated_page_is_continued_after_its_last_record() {
         let records = records.join(",");
         format!(r#"{{"Records":[{records}],"MillisBehindLatest":0,"NextShardIterator":null}}"#)
     };
-    let readers: [(&dyn StreamReader, String); 2] = [
-        (&kinesis(&clients), page([11, 12, 13, 14].map(of_kinesis))),
-        (&dynamodb(&clients), page([11, 12, 13, 14].map(of_dynamodb))),
+    let readers: [(Arc<dyn StreamReader>, String); 2] = [
+        (kinesis(&clients), page([11, 12, 13, 14].map(of_kinesis))),
+        (dynamodb(&clients), page([11, 12, 13, 14].map(of_dynamodb))),
     ];
     for (reader, body) in readers {
         http.respond_once(200, &body);
@@ -391,9 +393,9 @@ async fn reading_continues_at_a_record_that_cannot_be_rendered() {
     let of_dynamodb = r#"{"Records":[
         {"dynamodb":{"SequenceNumber":"2","Keys":{"k":{"S":"a"}}}},
         {"dynamodb":{"SequenceNumber":"3"}}],"NextShardIterator":null}"#;
-    let readers: [(&dyn StreamReader, &str); 2] = [
-        (&kinesis(&clients), of_kinesis),
-        (&dynamodb(&clients), of_dynamodb),
+    let readers: [(Arc<dyn StreamReader>, &str); 2] = [
+        (kinesis(&clients), of_kinesis),
+        (dynamodb(&clients), of_dynamodb),
     ];
     for (reader, body) in readers {
         http.respond_once(200, body);
@@ -415,7 +417,7 @@ fn described(shards: &str, status: &str) -> String {
 async fn an_iterator_is_replaced_only_once_per_read() {
     let (http, clients) = TestHttp::new();
     let shard = ShardId::from(SHARD);
-    for reader in [&kinesis(&clients) as &dyn StreamReader, &dynamodb(&clients)] {
+    for reader in [kinesis(&clients), dynamodb(&clients)] {
         for (status, body) in [(400, EXPIRED), (200, ITERATOR), (400, EXPIRED)] {
             http.respond_once(status, body);
         }
@@ -570,4 +572,29 @@ async fn a_stream_is_called_by_its_arn_and_elsewhere_than_at_aws_by_its_name_too
             ],
         );
     }
+}
+
+#[tokio::test]
+async fn a_stream_has_removed_what_arrived_before_its_retention_period() {
+    let summary = |hours: u64, created: u64| {
+        SUMMARY
+            .replace(":24", &format!(":{hours}"))
+            .replace(":1,", &format!(":{created},"))
+    };
+    let hours_ago = async |summary: &str| {
+        let (http, clients) = TestHttp::new();
+        http.respond_once(200, summary);
+        let until = kinesis(&clients).removed_until().await.unwrap();
+        assert_eq!(http.requests()[0].call().0, "DescribeStreamSummary");
+        let now = clients.kinesis_clock.now();
+        until.map(|until| (now.since(until).as_secs_f64() / 3600.0).round())
+    };
+    assert_eq!(hours_ago(&summary(24, 1)).await, Some(24.0));
+    assert_eq!(hours_ago(&summary(8_760, 1)).await, Some(8_760.0));
+    let (_, clients) = TestHttp::new();
+    let now = clients.kinesis_clock.now().as_millis() / 1000;
+    assert_eq!(hours_ago(&summary(24, now)).await, None, "it is younger");
+    let until = dynamodb(&clients).removed_until().await.unwrap().unwrap();
+    let age = clients.dynamodb_streams_clock.now().since(until);
+    assert_eq!(age.as_secs() / 3600, 24);
 }

@@ -1,5 +1,6 @@
 //! How long calls may take.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -11,7 +12,7 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{PortError, QueueReader, ReadLimits, StreamReader, chain};
 
-use super::{ROOM, limits};
+use super::{ROOM, ReadOnce as _, limits};
 use crate::aws::AwsClients;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
@@ -23,11 +24,11 @@ const TABLE: &str = "arn:aws:dynamodb:us-east-1:123456789012:table/t/stream/2026
 const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
 const EMPTY: &str = r#"{"Records":[],"NextShardIterator":"next"}"#;
 
-fn readers(clients: &AwsClients) -> [Box<dyn StreamReader>; 2] {
+fn readers(clients: &AwsClients) -> [Arc<dyn StreamReader>; 2] {
     let (stream, table) = (Arn::parse(STREAM).unwrap(), Arn::parse(TABLE).unwrap());
     [
-        Box::new(KinesisReader::new(clients, &stream, "role")),
-        Box::new(DynamoDbStreamsReader::new(clients, &table)),
+        Arc::new(KinesisReader::new(clients, &stream, "role")),
+        Arc::new(DynamoDbStreamsReader::new(clients, &table)),
     ]
 }
 

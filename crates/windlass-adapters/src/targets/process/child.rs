@@ -143,8 +143,7 @@ async fn follow(started: Started, signals: mpsc::UnboundedReceiver<u8>) -> Exit 
     }
     drop(supervisor.wait().await);
     if matches!(exit, Exit::Lost) {
-        let killed = tokio::task::spawn_blocking(move || kill_orphans(&log_stream_name));
-        drop(killed.await);
+        kill_orphans(&log_stream_name.into()).await;
     }
     if !printing.is_terminated() {
         drop(tokio::time::timeout(LOG_TIMEOUT, printing).await);
@@ -154,14 +153,20 @@ async fn follow(started: Started, signals: mpsc::UnboundedReceiver<u8>) -> Exit 
 
 /// Kills what a supervisor has left behind: the process itself has ended with it, but descendants in
 /// sessions of their own are found only by the variables that they were started with.
-fn kill_orphans(log_stream_name: &OsStr) {
+async fn kill_orphans(log_stream_name: &Arc<OsStr>) {
     for _ in 0..MAX_KILL_ROUNDS {
-        let orphans = with_variable(LOG_STREAM_NAME, log_stream_name);
-        if orphans.is_empty() {
+        let name = Arc::clone(log_stream_name);
+        // It reads a file of each process of the machine.
+        let found = tokio::task::spawn_blocking(move || {
+            let orphans = with_variable(LOG_STREAM_NAME, &name);
+            let is_empty = orphans.is_empty();
+            kill_all(orphans);
+            !is_empty
+        });
+        if !matches!(found.await, Ok(true)) {
             return;
         }
-        kill_all(orphans);
-        std::thread::sleep(KILL_INTERVAL);
+        tokio::time::sleep(KILL_INTERVAL).await;
     }
 }
 

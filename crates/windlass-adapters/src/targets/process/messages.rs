@@ -60,6 +60,8 @@ pub(super) struct Given {
     /// Wall time at which the answer is too late.
     pub(super) deadline: Timestamp,
     pub(super) client_context: String,
+    /// See [`windlass_engine::ports::Invocation`].
+    pub(super) max_item_failures: Option<usize>,
     pub(super) guard: TakenGuard,
 }
 

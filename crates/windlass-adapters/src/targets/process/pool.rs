@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, Outcome, Response};
 use windlass_core::process::{
     End, InvocationId, ProcessCommand, ProcessId, ProcessInput, ProcessPool, ProcessPoolSettings,
 };
@@ -25,8 +25,11 @@ use crate::targets::response::not_invoked;
 /// Variation of the backoff, in percent.
 const JITTER: u32 = 20;
 
-/// What AWS says of an invocation whose function failed.
+/// What AWS says of an invocation that reached its function.
 const STATUS: u16 = 200;
+
+/// A process has no other version.
+const VERSION: &str = "$LATEST";
 
 pub(super) struct Pool {
     context: Arc<Context>,
@@ -235,7 +238,10 @@ impl Pool {
                 request_id = &*pending.request_id,
                 "{message}"
             );
-            pending.outcome = Some(failed(&format!("Runtime.ExitError: {message}")));
+            pending.outcome = Some(failed(
+                &format!("Runtime.ExitError: {message}"),
+                &pending.request_id,
+            ));
         } else if is_starting {
             self.start_failed(&format!("{exit} before it asked for an event"));
         } else {
@@ -311,6 +317,7 @@ impl Pool {
             request_id: Arc::clone(&pending.request_id),
             deadline: self.clock.wall() + self.context.timeout,
             client_context: client_context(&pending.invocation),
+            max_item_failures: pending.invocation.max_item_failures,
             guard: TakenGuard {
                 pool: self.sender.upgrade()?,
                 process: id,
@@ -364,7 +371,10 @@ impl Pool {
                     request_id = &*pending.request_id,
                     "{message}"
                 );
-                Some(failed(&format!("Sandbox.Timedout: {message}")))
+                Some(failed(
+                    &format!("Sandbox.Timedout: {message}"),
+                    &pending.request_id,
+                ))
             }
             End::NotReached => None,
         };
@@ -394,8 +404,22 @@ impl Pool {
     }
 }
 
-fn failed(error: &str) -> Outcome {
-    Outcome::function_error(STATUS, error)
+/// A function error as AWS describes it.
+pub(super) fn failed(error: &str, request_id: &str) -> Outcome {
+    Outcome::FunctionError {
+        error: error.to_owned(),
+        response: Box::new(response_of(request_id).failed()),
+    }
+}
+
+/// What is known of every response of a process.
+pub(super) fn response_of(request_id: &str) -> Response {
+    Response {
+        status: STATUS,
+        request_id: Some(request_id.into()),
+        executed_version: Some(VERSION.into()),
+        function_error: None,
+    }
 }
 
 /// A random UUID, as request ids on AWS are.

@@ -28,9 +28,11 @@ use super::context::Context;
 use super::logs::Logs;
 use super::messages::{Given, Message, NextEvent, Sender, TakenGuard};
 use super::peer::is_descendant;
+use super::pool::{failed, response_of};
 use crate::targets::MAX_RESPONSE_BYTES;
 use crate::targets::pool::EventBody;
-use crate::targets::response::{error_kind, function_error};
+use crate::targets::response::{error_kind, outcome_of_failures};
+use crate::targets::response_walker::ResponseWalker;
 
 const PREFIX: &str = "/2018-06-01/runtime/";
 
@@ -62,8 +64,14 @@ struct Handler {
     pool: Sender,
     logs: Arc<Logs>,
     main: Arc<AtomicU32>,
-    /// When the last event was given, for the log.
-    given: std::sync::Mutex<Option<Instant>>,
+    given: std::sync::Mutex<Option<GivenEvent>>,
+}
+
+/// The last event that was given.
+struct GivenEvent {
+    request_id: Arc<str>,
+    at: Instant,
+    max_item_failures: Option<usize>,
 }
 
 type Answer = Response<Either<GivenBody, Full<Bytes>>>;
@@ -186,6 +194,7 @@ impl Handler {
             request_id,
             deadline,
             client_context,
+            max_item_failures,
             guard,
         } = given;
         self.logs.set_request(Some(Arc::clone(&request_id)));
@@ -194,7 +203,11 @@ impl Handler {
             request_id = &*request_id,
             "START"
         );
-        *self.given() = Some(Instant::now());
+        *self.given() = Some(GivenEvent {
+            request_id: Arc::clone(&request_id),
+            at: Instant::now(),
+            max_item_failures,
+        });
         let mut response = Response::new(Either::Left(GivenBody {
             event: EventBody::from(event),
             guard,
@@ -218,19 +231,21 @@ impl Handler {
 
     async fn response(&self, id: &str, request: Request<Incoming>) -> Answer {
         let mut body = request.into_body();
-        let read = read(&mut body, false).await;
+        let mut walker = self.walker(id);
+        let read = read(&mut body, false, walker.as_mut()).await;
         let outcome = match &read {
             None => return incomplete(),
-            Some(read) if read.is_too_large => {
-                function_error(StatusCode::OK, "Function.ResponseSizeTooLarge")
-            }
+            Some(read) if read.is_too_large => failed("Function.ResponseSizeTooLarge", id),
             Some(read) => match read.trailers.as_ref().and_then(|it| it.get(ERROR_TYPE)) {
                 // A streamed response reports an error after its body.
                 Some(kind) => {
                     let kind = error_kind(kind.to_str().unwrap_or_default());
-                    function_error(StatusCode::OK, kind)
+                    failed(kind, id)
                 }
-                None => Outcome::Success,
+                None => {
+                    let failures = walker.and_then(ResponseWalker::finish);
+                    outcome_of_failures(failures, || response_of(id))
+                }
             },
         };
         let is_too_large = read.is_some_and(|read| read.is_too_large);
@@ -249,20 +264,18 @@ impl Handler {
 
     async fn error(&self, id: &str, request: Request<Incoming>) -> Answer {
         let (head, mut body) = request.into_parts();
-        let Some(read) = read(&mut body, true).await else {
+        let Some(read) = read(&mut body, true, None).await else {
             return incomplete();
         };
         let kind = kind_of_error(&read.bytes, &head.headers);
-        let answer = self
-            .conclude(id, function_error(StatusCode::OK, &kind))
-            .await;
+        let answer = self.conclude(id, failed(&kind, id)).await;
         while let Some(Ok(_)) = body.frame().await {}
         answer
     }
 
     async fn init_error(&self, request: Request<Incoming>) -> Answer {
         let (head, mut body) = request.into_parts();
-        let bytes = read(&mut body, true).await.map(|read| read.bytes);
+        let bytes = read(&mut body, true, None).await.map(|read| read.bytes);
         let kind = kind_of_error(&bytes.unwrap_or_default(), &head.headers);
         let process = self.process;
         // Without a pool the process is about to end.
@@ -301,13 +314,20 @@ impl Handler {
             return;
         }
         let function = &*self.context.name;
-        let duration = given.elapsed();
+        let duration = given.at.elapsed();
         let max_memory_kib = max_memory(self.main.load(Ordering::Relaxed));
         tracing::debug!(function, request_id, "END");
         tracing::debug!(function, request_id, ?duration, max_memory_kib, "REPORT");
     }
 
-    fn given(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+    /// What reads the response to an event, if its mapping asks for it.
+    fn walker(&self, request_id: &str) -> Option<ResponseWalker> {
+        let given = self.given();
+        let given = given.as_ref().filter(|it| *it.request_id == *request_id);
+        given?.max_item_failures.map(ResponseWalker::new)
+    }
+
+    fn given(&self) -> std::sync::MutexGuard<'_, Option<GivenEvent>> {
         self.given
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -337,8 +357,12 @@ impl Body for GivenBody {
 }
 
 /// Reads a body to its end, or until it is too large; `None` if it broke off. Its bytes are kept only
-/// if they are needed.
-async fn read(body: &mut Incoming, is_needed: bool) -> Option<ReadBody> {
+/// if they are needed; the walker sees all of them.
+async fn read(
+    body: &mut Incoming,
+    is_needed: bool,
+    mut walker: Option<&mut ResponseWalker>,
+) -> Option<ReadBody> {
     let mut len = 0_usize;
     let mut read = ReadBody {
         bytes: Vec::new(),
@@ -353,6 +377,9 @@ async fn read(body: &mut Incoming, is_needed: bool) -> Option<ReadBody> {
                     read.bytes = Vec::new();
                     read.is_too_large = true;
                     return Some(read);
+                }
+                if let Some(walker) = &mut walker {
+                    walker.read(&data);
                 }
                 if is_needed {
                     read.bytes.extend_from_slice(&data);

@@ -5,14 +5,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use windlass_core::event::Event;
 use windlass_core::ids::KeyHash;
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, Outcome, Response};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{Invocation, ShardOrigin, Target};
 
 use super::server::{Act, Received, Server, response};
-use super::{MINUTE, error, invocation, not_invoked, target, throttled};
+use super::{
+    MINUTE, error, invocation, invocation_of_items, not_invoked, outcome_of, reported, target,
+    throttled,
+};
 use crate::targets::{HttpFunction, HttpTarget, MAX_RESPONSE_BYTES};
 
 const EMULATOR: &str = "/2015-03-31/functions/function/invocations";
@@ -154,6 +157,39 @@ async fn assert_emulator_outcomes(path: &str, failed: &[u8], late: &[u8]) {
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn the_items_that_failed_are_read_from_the_response_if_the_mapping_asks_for_them() {
+    let headers = ["x-amzn-requestid: r-1", "x-amz-executed-version: 7"];
+    let head = Response {
+        status: 200,
+        request_id: Some("r-1".into()),
+        executed_version: Some("7".into()),
+        function_error: None,
+    };
+    for path in ["/", EMULATOR] {
+        for (body, failures) in reported() {
+            let answers = [&headers[..], &[]].map(|it| Act::Respond(response(200, it, body)));
+            let server = Server::start(answers).await;
+            let target = target(&server.url(path));
+            let outcome = target.invoke(invocation_of_items()).await;
+            assert_eq!(outcome, outcome_of(failures, head.clone()));
+            assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
+        }
+        let failed = response(500, &[], b"{\"batchItemFailures\":[]}");
+        let server = Server::start([Act::Respond(failed)]).await;
+        let outcome = target(&server.url(path))
+            .invoke(invocation_of_items())
+            .await;
+        assert_eq!(outcome, error(500, "HTTP 500"));
+    }
+    let failed = br#"{"errorMessage": "secret", "errorType": "ValueError"}"#;
+    let server = Server::start([Act::Respond(response(200, &[], failed))]).await;
+    let outcome = target(&server.url(EMULATOR))
+        .invoke(invocation_of_items())
+        .await;
+    assert_eq!(outcome, error(200, "ValueError"));
 }
 
 #[tokio::test]

@@ -9,11 +9,13 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use windlass_core::arn::Arn;
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, Outcome, Response};
 use windlass_engine::ports::{FunctionLookup, Target};
 
 use super::server::{Act, Server, response};
-use super::{MINUTE, error, invocation, not_invoked, throttled};
+use super::{
+    MINUTE, error, invocation, invocation_of_items, not_invoked, outcome_of, reported, throttled,
+};
 use crate::targets::{LambdaTarget, MAX_RESPONSE_BYTES, find_function};
 use crate::tests::test_http::{Ending, TestHttp};
 
@@ -43,6 +45,24 @@ async fn a_function_is_invoked_synchronously() {
     assert_eq!(request.body, invocation(2).event.to_bytes());
     assert!(request.headers["authorization"].contains("/us-east-1/lambda/aws4_request"));
     assert_eq!(target.timeout().await, MINUTE + Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn the_items_that_failed_are_read_from_the_response_if_the_mapping_asks_for_them() {
+    let (http, target) = lambda_target(MINUTE);
+    let headers = [("x-amzn-requestid", "r-1"), ("x-amz-executed-version", "7")];
+    let head = Response {
+        status: 200,
+        request_id: Some("r-1".into()),
+        executed_version: Some("7".into()),
+        function_error: None,
+    };
+    for (body, failures) in reported() {
+        http.respond_with(200, &headers, body);
+        let outcome = target.invoke(invocation_of_items()).await;
+        assert_eq!(outcome, outcome_of(failures, head.clone()));
+        assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
+    }
 }
 
 #[tokio::test]

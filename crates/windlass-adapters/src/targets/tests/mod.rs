@@ -5,11 +5,12 @@ mod http;
 mod lambda;
 mod server;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use windlass_core::mapping::MappingId;
-use windlass_core::outcome::{Fault, Outcome};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response};
 use windlass_engine::ports::Invocation;
 
 use super::{HttpFunction, HttpTarget};
@@ -29,6 +30,36 @@ fn invocation(attempt: u32) -> Invocation {
         max_item_failures: None,
         origin: None,
     }
+}
+
+/// An invocation of three items whose mapping asks which of them failed.
+fn invocation_of_items() -> Invocation {
+    Invocation {
+        max_item_failures: Some(3),
+        ..invocation(1)
+    }
+}
+
+/// What a function returns, and what that means.
+fn reported() -> [(&'static [u8], Option<ItemFailures>); 4] {
+    let items = BTreeSet::from(["1".into(), "3".into()]);
+    [
+        (b"", None),
+        (b"{\"batchItemFailures\":[]}", None),
+        (
+            b"{\"batchItemFailures\":[{\"itemIdentifier\":\"1\"},{\"itemIdentifier\":\"3\"}]}",
+            Some(ItemFailures::Items(items)),
+        ),
+        (b"ok", Some(ItemFailures::Malformed)),
+    ]
+}
+
+fn outcome_of(failures: Option<ItemFailures>, response: Response) -> Outcome {
+    let response = Box::new(response);
+    failures.map_or(Outcome::Success, |failures| Outcome::ItemFailures {
+        failures,
+        response,
+    })
 }
 
 fn error(status: u16, error: &str) -> Outcome {

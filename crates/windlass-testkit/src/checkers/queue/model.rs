@@ -6,7 +6,7 @@ use std::time::Duration;
 use windlass_core::batch::BatchId;
 use windlass_core::ids::{KeyHash, MessageId, ReceiptHandle};
 use windlass_core::message::Message;
-use windlass_core::outcome::{Fault, Outcome, OutcomeKind};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, OutcomeKind};
 use windlass_core::queue::{Batch, EntryResult, QueueConsumerSettings, Report, RequestId};
 use windlass_core::time::Timestamp;
 
@@ -380,21 +380,50 @@ impl Model {
         }
         self.function_backoff.record_success(since);
         let tracked = self.batches.remove(&batch).expect("it was just found");
-        if *outcome == Outcome::Success {
-            for id in tracked.messages {
-                let held = self.held.get_mut(&id).expect("its messages are held");
-                held.state = State::ToDelete;
-            }
+        let (succeeded, failed) = self.split(tracked.messages, outcome);
+        for id in succeeded {
+            let held = self.held.get_mut(&id).expect("its messages are held");
+            held.state = State::ToDelete;
+        }
+        if failed.is_empty() {
             return;
         }
-        let groups = self.groups_of(&tracked.messages);
-        for id in tracked.messages {
+        let groups = self.groups_of(&failed);
+        for id in failed {
             self.release_failed(&id, now);
         }
         self.release_groups(&groups, now);
         if self.reduced.is_some_and(|(_, until)| now < until) {
             let until = self.reduced_until(now);
             self.reduced = self.reduced.map(|(n_messages, _)| (n_messages, until));
+        }
+    }
+
+    /// The messages of a batch that its function has processed, and those that failed.
+    fn split(
+        &mut self,
+        batch: Vec<MessageId>,
+        outcome: &Outcome,
+    ) -> (Vec<MessageId>, Vec<MessageId>) {
+        match outcome {
+            Outcome::Success => (batch, Vec::new()),
+            Outcome::ItemFailures {
+                failures: ItemFailures::Items(reported),
+                ..
+            } => {
+                let is_known = |id: &str| batch.iter().any(|it| it.as_str() == id);
+                if reported.iter().all(|id| is_known(id)) {
+                    let is_done = |id: &MessageId| !reported.contains(id.as_str());
+                    return batch.into_iter().partition(is_done);
+                }
+                let n_messages = batch.len();
+                self.expected_reports
+                    .push(Report::UnknownItems { n_messages });
+                (Vec::new(), batch)
+            }
+            Outcome::ItemFailures { .. }
+            | Outcome::FunctionError { .. }
+            | Outcome::NotInvoked { .. } => (Vec::new(), batch),
         }
     }
 

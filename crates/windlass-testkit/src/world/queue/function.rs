@@ -1,8 +1,9 @@
 //! The function of a queue's mapping, and which messages it has processed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use windlass_core::outcome::Outcome;
+use windlass_core::outcome::{ItemFailures, Outcome, Response};
 use windlass_core::time::Timestamp;
 
 use super::plan::FunctionPlan;
@@ -71,10 +72,11 @@ impl Function {
     ) -> Outcome {
         let outcome = self.outcome(batch, plan, faulty, now, rng);
         let reached = !matches!(outcome, Outcome::NotInvoked { .. });
-        let success = outcome == Outcome::Success;
         let done_anyway = reached && rng.per_mille(self.plan.done_anyway);
-        if success || done_anyway {
-            batch.iter().for_each(|index| self.processed[*index] += 1);
+        for index in batch {
+            if done_anyway || has_processed(&outcome, *index, batch) {
+                self.processed[*index] += 1;
+            }
         }
         outcome
     }
@@ -109,6 +111,44 @@ impl Function {
         if rng.per_mille(self.plan.error) {
             return function_error();
         }
+        if rng.per_mille(self.plan.item_failures) {
+            return item_failures(batch, rng);
+        }
         Outcome::Success
     }
+}
+
+/// Whether the function has processed this message of a batch, by its own words.
+pub(super) fn has_processed(outcome: &Outcome, index: usize, batch: &[usize]) -> bool {
+    let reported = match outcome {
+        Outcome::Success => return true,
+        Outcome::ItemFailures {
+            failures: ItemFailures::Items(reported),
+            ..
+        } => reported,
+        Outcome::ItemFailures { .. }
+        | Outcome::FunctionError { .. }
+        | Outcome::NotInvoked { .. } => return false,
+    };
+    let is_known = |id: &str| batch.iter().any(|it| it.to_string() == id);
+    reported.iter().all(|id| is_known(id)) && !reported.contains(index.to_string().as_str())
+}
+
+fn item_failures(batch: &[usize], rng: &mut Rng) -> Outcome {
+    let mut ids: BTreeSet<Box<str>> = BTreeSet::new();
+    for index in batch {
+        if rng.per_mille(400) {
+            ids.insert(index.to_string().into());
+        }
+    }
+    if ids.is_empty() || rng.per_mille(100) {
+        ids.insert("not in the batch".into());
+    }
+    let failures = if rng.per_mille(100) {
+        ItemFailures::Malformed
+    } else {
+        ItemFailures::Items(ids)
+    };
+    let response = Box::new(Response::default());
+    Outcome::ItemFailures { failures, response }
 }

@@ -6,7 +6,7 @@ use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::queue::{Batch, EntryResult, QueueCommand, QueueInput, Report};
 use windlass_core::time::Timestamp;
 
-use super::function::InvocationPlan;
+use super::function::{InvocationPlan, has_processed};
 use super::sqs::{Sqs, index_of};
 use super::{Event, World, indices, since_start};
 use crate::checkers::{BrokenInvariant, ensure};
@@ -29,10 +29,9 @@ impl World {
         let outcome = self
             .function
             .end(&messages, plan, faulty, now, &mut self.rng);
-        if outcome != Outcome::Success {
-            for index in messages {
-                self.excused[index] |= before[index] < self.function.processed[index];
-            }
+        for index in &messages {
+            let is_done = has_processed(&outcome, *index, &messages);
+            self.excused[*index] |= !is_done && before[*index] < self.function.processed[*index];
         }
         outcome
     }

@@ -16,7 +16,7 @@ use windlass_core::outcome::Outcome;
 use windlass_core::queue::{Batch, QueueCommand, QueueConsumer, QueueInput};
 use windlass_core::time::Timestamp;
 
-use self::function::{Function, InvocationPlan};
+use self::function::{Function, InvocationPlan, has_processed};
 use self::io::Reply;
 use self::plan::{Plan, Planned};
 use self::sqs::Sqs;
@@ -233,10 +233,9 @@ impl World {
                 if !alive {
                     return Ok(());
                 }
-                if outcome == Outcome::Success {
-                    for index in indices(&batch) {
-                        self.function.succeeded[index] = true;
-                    }
+                let messages: Vec<_> = indices(&batch).collect();
+                for index in &messages {
+                    self.function.succeeded[*index] |= has_processed(&outcome, *index, &messages);
                 }
                 let batch = batch.id;
                 self.feed(QueueInput::Invoked { batch, outcome }, trace)?;

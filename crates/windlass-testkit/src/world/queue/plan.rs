@@ -83,6 +83,8 @@ pub(super) struct FunctionPlan {
     pub(super) slow: u64,
     pub(super) never: u64,
     pub(super) error: u64,
+    /// It reports items as failed: of the batch, others, or in a malformed response.
+    pub(super) item_failures: u64,
     pub(super) not_reached: u64,
     /// It has processed the batch although it reports a failure.
     pub(super) done_anyway: u64,
@@ -108,6 +110,7 @@ impl Plan {
                 slow: rng.pick(&[0, 0, 100]),
                 never: rng.pick(&[0, 0, 50]),
                 error: rng.pick(&[0, 0, 50, 400]),
+                item_failures: rng.pick(&[0, 0, 300]),
                 not_reached: rng.pick(&[0, 0, 50, 400]),
                 done_anyway: rng.pick(&[0, 0, 300]),
                 poison: poison(rng, messages.len()),

@@ -4,15 +4,19 @@
 //! ones: they deliver in order, save now and then, and stop anywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use windlass_core::ids::ShardId;
+use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
 use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason, doubtful_shards, plan_lease_rows};
 use windlass_core::mapping::{DesiredState, Revision};
 use windlass_core::outcome::Fault;
-use windlass_core::position::Position;
+use windlass_core::position::{Cursor, Position};
 use windlass_core::reconcile::{Action, Running, reconcile};
+use windlass_core::shard::PageStart;
 use windlass_core::shard::lineage::{ListingHistory, Shard, close_parents, is_gone};
+use windlass_core::shard::stream_check::{PageHead, StreamCheck};
+use windlass_core::time::Timestamp;
 
 use super::listing::Absences;
 use super::rows::{self, Rows};
@@ -29,8 +33,10 @@ pub(super) struct Daemon {
     history: Option<ListingHistory>,
     /// The last listing.
     pub(super) listed: Vec<Listed>,
-    /// Listings so far.
-    n_listings: u64,
+    /// When the last listing began.
+    listed_at: Timestamp,
+    /// When the last listing began that has shown the shard of a row.
+    shown: BTreeMap<ShardId, Timestamp>,
     pub(super) absences: Absences,
     /// Shards that the last listing lacks and whose reads were refused as unknown.
     refused: BTreeSet<ShardId>,
@@ -42,8 +48,13 @@ struct Consumer {
     epoch: u64,
     /// After the last record that it delivered.
     position: Position,
-    /// How many listings there were when the source first refused the position as unknown.
-    refused_at: Option<u64>,
+    iterator: Option<Arc<str>>,
+    check: StreamCheck,
+    /// When the iterator or the position was first refused since it was last accepted.
+    refused_at: Option<Timestamp>,
+    /// Whether nothing of the stream was refused before the shard was opened: it cannot be known to be
+    /// of another stream than the last listing.
+    is_unsuspecting: bool,
 }
 
 impl Daemon {
@@ -55,8 +66,8 @@ impl Daemon {
 
     /// A listing has succeeded.
     pub(super) fn record(&mut self, listed: Vec<Listed>, rows: &Rows, source: &Source) {
-        self.n_listings += 1;
         if !listed.is_empty() {
+            self.listed_at = source.now;
             let known = source.shards().map(|(id, _)| id);
             let known = known.chain(rows.shards().map(|(id, _)| id));
             self.absences.record(&listed, known, source.now);
@@ -107,6 +118,12 @@ impl Daemon {
                 || format!("the row of {shard} is removed without proof"),
             )?;
         }
+        for (row, _) in &plan.remove {
+            self.shown.remove(rows::shard(&row.key));
+        }
+        let shown = plan.shown.iter().cloned();
+        self.shown
+            .extend(shown.map(|shard| (shard, self.listed_at)));
         rows.apply(plan, &self.listed, source)?;
         rows.check_starts(&self.listed)?;
         self.reconcile(rows);
@@ -127,7 +144,10 @@ impl Daemon {
                         let consumer = Consumer {
                             epoch,
                             position,
+                            iterator: None,
+                            check: StreamCheck::default(),
                             refused_at: None,
+                            is_unsuspecting: false,
                         };
                         self.consumers.insert(key, consumer);
                     }
@@ -161,7 +181,7 @@ impl World {
     /// After a listing: reads the shards that it lacks and that may exist.
     pub(super) fn look_for_doubtful(&mut self) {
         for shard in self.daemon.doubtful(&self.rows) {
-            let result = self.page(&shard, &Position::TrimHorizon);
+            let result = self.page(&shard, &Cursor::at(Position::TrimHorizon));
             self.trace
                 .record(|| format!("{shard} is not listed: {result:?}"));
             if let Err(fault) = result {
@@ -200,39 +220,53 @@ impl World {
         shard: &ShardId,
         consumer: &mut Consumer,
     ) -> Result<(), BrokenInvariant> {
-        let result = self.page(shard, &consumer.position);
-        let from = &consumer.position;
+        let number = match &consumer.position {
+            Position::After(number) => Some(number.clone()),
+            Position::TrimHorizon | Position::AtTimestamp(_) | Position::ShardEnd => None,
+        };
+        let from = Cursor {
+            inclusive: number.is_some() && consumer.iterator.is_none(),
+            iterator: consumer.iterator.take(),
+            ..Cursor::at(consumer.position.clone())
+        };
+        let result = self.page(shard, &from);
         self.trace
             .record(|| format!("{shard} reads {from:?}: {result:?}"));
+        if result.is_ok() {
+            let history = self.daemon.history.as_mut();
+            if let Some(history) = history.filter(|it| it.is_absent(shard)) {
+                history.handle_read(shard.clone());
+            }
+        }
+        if !self.is_accepted(shard, consumer, &from, &result) {
+            self.trace.record(|| "    → held".to_owned());
+            return Ok(());
+        }
         match result {
             Ok(page) => {
-                consumer.refused_at = None;
-                let history = self.daemon.history.as_mut();
-                if let Some(history) = history.filter(|it| it.is_absent(shard)) {
-                    history.handle_read(shard.clone());
+                if page.start != PageStart::Continued {
+                    let created = self.source.created;
+                    let refused_at = consumer.refused_at;
+                    consumer.is_unsuspecting = refused_at.is_none_or(|at| at < created);
                 }
-                if self.rows.is_former(shard, &self.source) && !page.records.is_empty() {
-                    self.source.read_by_former(shard);
+                if !page.records.is_empty() {
+                    consumer.refused_at = None;
+                    if consumer.is_unsuspecting && self.rows.is_former(shard, &self.source) {
+                        self.source.read_by_former(shard);
+                    }
                 }
+                consumer.iterator = Some(self.source.iterator());
                 for index in page.records {
                     self.source.deliver(index)?;
-                    consumer.position = self.source.position_after(index);
+                    consumer.position = Position::After(self.source.number_of(index));
                 }
                 if page.is_last && self.is_confirmed_end(shard) {
                     consumer.position = Position::ShardEnd;
                 }
             }
-            Err(Fault::Trimmed) => {
+            Err(Fault::Throttled { .. }) => consumer.iterator = from.iterator,
+            Err(Fault::Trimmed | Fault::UnknownPosition) => {
                 consumer.position = Position::TrimHorizon;
-                consumer.refused_at = None;
-            }
-            // Another stream may have the name, which the next listing tells.
-            Err(Fault::UnknownPosition) => {
-                let n_listings = self.daemon.n_listings;
-                if *consumer.refused_at.get_or_insert(n_listings) < n_listings {
-                    consumer.position = Position::TrimHorizon;
-                    consumer.refused_at = None;
-                }
             }
             Err(fault) => {
                 let history = self.daemon.history.as_ref();
@@ -246,12 +280,45 @@ impl World {
         Ok(())
     }
 
-    fn page(&mut self, shard: &ShardId, from: &Position) -> Result<Page, Fault> {
+    fn is_accepted(
+        &self,
+        shard: &ShardId,
+        consumer: &mut Consumer,
+        from: &Cursor,
+        result: &Result<Page, Fault>,
+    ) -> bool {
+        let now = self.source.now;
+        let first = result.as_ref().ok().and_then(|page| page.records.first());
+        let first = first.map(|index| self.source.number_of(*index));
+        let is_own = matches!(&from.after, Position::After(own) if first.as_ref() == Some(own));
+        let is_refused = match result {
+            Ok(page) => match page.start {
+                PageStart::Continued => false,
+                PageStart::AtPosition => !is_own,
+                PageStart::AfterPosition => from.iterator.is_some(),
+            },
+            Err(fault) => !matches!(fault, Fault::Throttled { .. }),
+        };
+        if is_refused {
+            consumer.refused_at.get_or_insert(now);
+        }
+        let head = match result {
+            Ok(page) => Ok(PageHead {
+                start: page.start,
+                first: first.as_ref().map(SequenceNumber::as_str),
+            }),
+            Err(fault) => Err(*fault),
+        };
+        let shown_at = self.daemon.shown.get(shard).copied();
+        consumer.check.accepts(from, head, shown_at, now)
+    }
+
+    fn page(&mut self, shard: &ShardId, from: &Cursor) -> Result<Page, Fault> {
         if self.is_faulty && self.rng.per_mille(self.source.plan.fault) {
             let throttled = Fault::Throttled { retry_after: None };
             let unknown = [Fault::UnknownPosition, Fault::Trimmed];
             let fault = match self.rng.between(0, 5) {
-                0 | 1 if *from != Position::TrimHorizon => self.rng.pick(&unknown),
+                0 | 1 if from.after != Position::TrimHorizon => self.rng.pick(&unknown),
                 2 if self.source.plan.refuses_existing => Fault::Gone,
                 3 => throttled,
                 4 => Fault::Denied,

@@ -15,6 +15,10 @@ use crate::rng::Rng;
 const DISTANCE: Duration = Duration::from_secs(10);
 const PROOF: u32 = 3;
 
+/// For so long listings may show a stream that was deleted. If they did for longer, no reader could
+/// tell the one that was created again from it.
+const MAX_LAG: Duration = Duration::from_secs(10);
+
 const MAX_REMEMBERED: usize = 4;
 
 #[derive(Debug)]
@@ -65,8 +69,14 @@ impl Listings {
         let (is_stale, is_truncated) = (happens(lies.is_stale), happens(lies.is_truncated));
         let truth = source.list();
         let mut listed = truth.clone();
-        if is_stale && !self.former.is_empty() {
-            listed = self.former[rng.size(0, self.former.len() - 1)].clone();
+        let shows_former = source.now < source.created + MAX_LAG;
+        let earlier = self.former.iter().filter(|listed| {
+            let of = listed.first().map(|it| it.generation);
+            shows_former || of == Some(source.generation)
+        });
+        let earlier: Vec<_> = earlier.collect();
+        if is_stale && !earlier.is_empty() {
+            listed = earlier[rng.size(0, earlier.len() - 1)].clone();
         } else if rng.per_mille(300) {
             self.former.truncate(MAX_REMEMBERED - 1);
             self.former.insert(0, truth.clone());

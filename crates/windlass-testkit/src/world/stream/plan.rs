@@ -62,7 +62,7 @@ pub(super) struct Lies {
     pub(super) is_empty: u64,
     /// A page is missing.
     pub(super) is_truncated: u64,
-    /// It is of an earlier time.
+    /// It is of an earlier time; a stream that was deleted is listed only for a while.
     pub(super) is_stale: u64,
     pub(super) lacks_shard: u64,
     pub(super) shows_open: u64,

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::outcome::Fault;
-use windlass_core::position::Position;
+use windlass_core::position::{Cursor, Position};
+use windlass_core::shard::PageStart;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 
@@ -48,6 +50,8 @@ pub(super) struct Source {
     /// Every name that a shard ever had.
     names: BTreeSet<ShardId>,
     pub(super) now: Timestamp,
+    /// When the stream was created.
+    pub(super) created: Timestamp,
     /// See [`Source::read_by_former`].
     pub(super) is_disordered: bool,
 }
@@ -83,6 +87,7 @@ pub(super) struct Listed {
 /// The result of one read.
 #[derive(Debug)]
 pub(super) struct Page {
+    pub(super) start: PageStart,
     pub(super) records: Vec<usize>,
     /// Whether the source returned no next iterator.
     pub(super) is_last: bool,
@@ -116,6 +121,7 @@ impl Source {
             records: Vec::new(),
             names: BTreeSet::new(),
             now: START,
+            created: START,
             is_disordered: false,
         };
         source.open_roots(rng);
@@ -173,9 +179,9 @@ impl Source {
         ensure(lost.is_none(), "lost", || format!("{lost:?}"))
     }
 
-    /// The row of a former stream reads a shard. Until a listing shows that the stream was created
-    /// again, it reads the shard that has its name now, although that one may have parents. After
-    /// that the order of the present stream is lost.
+    /// The row of a former stream reads a shard that has its name now and may have parents: the order
+    /// of the present stream is lost. No reader can prevent it if the stream was created again between
+    /// a listing and the read that opens the shard anew, without a fault from this stream before.
     pub(super) fn read_by_former(&mut self, id: &ShardId) {
         let shard = self.shards.get(id);
         self.is_disordered |= shard.is_some_and(|shard| !shard.parents.is_empty());
@@ -197,23 +203,42 @@ impl Source {
         Ok(())
     }
 
-    pub(super) fn position_after(&self, index: usize) -> Position {
-        Position::After(number(self.records[index].number))
+    pub(super) fn number_of(&self, index: usize) -> SequenceNumber {
+        number(self.records[index].number)
     }
 
-    /// The records from a position on, without faults other than those that the position causes.
-    pub(super) fn read(&self, id: &ShardId, from: &Position, rng: &mut Rng) -> Result<Page, Fault> {
+    /// The records from a position on, without faults other than those that the position causes. An
+    /// iterator is the number of its stream; one of a former stream is rejected, and reading
+    /// continues at the position.
+    pub(super) fn read(&self, id: &ShardId, from: &Cursor, rng: &mut Rng) -> Result<Page, Fault> {
         let shard = self.shards.get(id).ok_or(Fault::Gone)?;
-        let begin = self.offset(shard, from, rng)?;
+        let start = match &from.iterator {
+            Some(iterator) if **iterator == *self.iterator() => PageStart::Continued,
+            _ if from.inclusive => PageStart::AtPosition,
+            _ => PageStart::AfterPosition,
+        };
+        let begin = self.offset(shard, &from.after, start, rng)?;
         let rest = shard.records.get(begin..).unwrap_or_default();
         let records: Vec<_> = rest.iter().take(rng.size(0, 6)).copied().collect();
         Ok(Page {
+            start,
             is_last: shard.closed && records.len() == rest.len(),
             records,
         })
     }
 
-    fn offset(&self, shard: &TrueShard, from: &Position, rng: &mut Rng) -> Result<usize, Fault> {
+    /// Of every shard of this stream.
+    pub(super) fn iterator(&self) -> Arc<str> {
+        self.generation.to_string().into()
+    }
+
+    fn offset(
+        &self,
+        shard: &TrueShard,
+        from: &Position,
+        start: PageStart,
+        rng: &mut Rng,
+    ) -> Result<usize, Fault> {
         let records = &shard.records;
         let first = |matches: &dyn Fn(&TrueRecord) -> bool| {
             let found = records.iter().position(|it| matches(&self.records[*it]));
@@ -229,7 +254,7 @@ impl Source {
                     .iter()
                     .position(|it| self.records[*it].number == after);
                 match known {
-                    Some(known) => known + 1,
+                    Some(known) => known + usize::from(start != PageStart::AtPosition),
                     None if self.plan.is_lenient => {
                         first(&|it| after < it.number).max(shard.n_trimmed)
                     }
@@ -344,6 +369,7 @@ impl Source {
         self.shards.clear();
         self.generation += 1;
         self.is_disordered = false;
+        self.created = self.now;
         let distance = self.generation * NUMBERS_OF_A_STREAM;
         let unused = FIRST_NUMBER + distance;
         if same_numbers && rng.per_mille(500) {

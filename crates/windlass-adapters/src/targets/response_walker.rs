@@ -1,0 +1,452 @@
+//! Reads the response of a function while it arrives, and keeps what consumers need of it.
+//!
+//! A response may have 6 MiB, in every invocation at once, so it is never kept: one pass checks that
+//! it is JSON and collects the identifiers of failed items.
+//!
+//! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting>
+
+use std::collections::BTreeSet;
+
+use windlass_core::outcome::ItemFailures;
+
+use super::json_steps::{JsonSteps, Kind, NotJson, Step};
+
+/// Bytes of the longest identifier of any source: a sequence number of Kinesis.
+///
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Record.html>
+const MAX_IDENTIFIER: usize = 129;
+
+/// A response of which a part has arrived.
+#[derive(Debug)]
+pub(super) struct ResponseWalker {
+    /// Items of the batch.
+    max_items: usize,
+    steps: JsonSteps,
+    /// The member of the response that is being read.
+    member: Option<Member>,
+    failures: Failures,
+    /// Of the item that is being read; empty if it has no valid one.
+    identifier: String,
+    /// Whether the next string is the identifier.
+    is_identifier: bool,
+    /// The response is another kind of value than a function may return.
+    is_wrong_kind: bool,
+    is_empty: bool,
+    is_json: bool,
+}
+
+/// The members of a response that matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Member {
+    BatchItemFailures,
+}
+
+/// The value of `batchItemFailures`.
+#[derive(Debug)]
+enum Failures {
+    /// The member is missing or null.
+    None,
+    /// No more than the batch has.
+    Items(BTreeSet<Box<str>>),
+    Malformed,
+}
+
+/// What a value is, by its position in the response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Response,
+    Failures,
+    Item,
+    Identifier,
+    Other,
+}
+
+impl ResponseWalker {
+    /// For the response to a batch of `max_items` items.
+    pub(super) fn new(max_items: usize) -> Self {
+        Self {
+            max_items,
+            steps: JsonSteps::new(MAX_IDENTIFIER),
+            member: None,
+            failures: Failures::None,
+            identifier: String::new(),
+            is_identifier: false,
+            is_wrong_kind: false,
+            is_empty: true,
+            is_json: true,
+        }
+    }
+
+    /// Reads the next piece.
+    pub(super) fn read(&mut self, mut piece: &[u8]) {
+        self.is_empty &= piece.is_empty();
+        while self.is_json && !piece.is_empty() {
+            match self.steps.next(&mut piece) {
+                Ok(None) => return,
+                Ok(Some(step)) => self.take(step),
+                Err(NotJson) => self.is_json = false,
+            }
+        }
+    }
+
+    /// The items that failed, after the last piece; `None` if none has.
+    ///
+    /// As on AWS, a response without bytes, `null`, `{}`, `[]`, `""` and a list that is null or empty
+    /// mean success.
+    pub(super) fn finish(self) -> Option<ItemFailures> {
+        if self.is_empty {
+            return None;
+        }
+        if !self.is_json || !self.steps.is_complete() || self.is_wrong_kind {
+            return Some(ItemFailures::Malformed);
+        }
+        match self.failures {
+            Failures::None => None,
+            Failures::Items(items) if items.is_empty() => None,
+            Failures::Items(items) => Some(ItemFailures::Items(items)),
+            Failures::Malformed => Some(ItemFailures::Malformed),
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Begin(kind) => self.begin(self.role(), kind),
+            Step::Name => self.name(),
+            Step::String => self.string(),
+            // An item has ended.
+            Step::End if self.steps.depth() == 2 && self.is_in_failures() => self.add_item(),
+            Step::End => {}
+        }
+    }
+
+    fn begin(&mut self, role: Role, kind: Kind) {
+        match (role, kind) {
+            (Role::Response, Kind::Boolean | Kind::Number) => self.is_wrong_kind = true,
+            // A value in an array that is the response.
+            (Role::Other, _) if self.steps.depth() == 1 && self.steps.is_in_array() => {
+                self.is_wrong_kind = true;
+            }
+            // The last of two members with one name counts.
+            (Role::Failures, Kind::Null) => self.failures = Failures::None,
+            (Role::Failures, Kind::Array) => self.failures = Failures::Items(BTreeSet::new()),
+            (Role::Item, Kind::Object) | (Role::Identifier, _) => self.identifier.clear(),
+            (Role::Failures | Role::Item, _) => self.failures = Failures::Malformed,
+            (Role::Response | Role::Other, _) => {}
+        }
+    }
+
+    fn name(&mut self) {
+        let name = self.steps.text();
+        match self.steps.depth() {
+            1 => {
+                self.member = match name {
+                    Some("batchItemFailures") => Some(Member::BatchItemFailures),
+                    _ => None,
+                };
+            }
+            3 => self.is_identifier = name == Some("itemIdentifier"),
+            _ => {}
+        }
+    }
+
+    fn string(&mut self) {
+        let text = self.steps.text();
+        match self.role() {
+            Role::Response => self.is_wrong_kind = text != Some(""),
+            // One that is too long is not of the batch, as an empty one.
+            Role::Identifier => text.unwrap_or_default().clone_into(&mut self.identifier),
+            Role::Failures | Role::Item | Role::Other => {}
+        }
+    }
+
+    fn add_item(&mut self) {
+        let Failures::Items(items) = &mut self.failures else {
+            return;
+        };
+        items.insert(self.identifier.as_str().into());
+        // More items than the batch has, or one without an identifier.
+        if self.max_items < items.len() || self.identifier.is_empty() {
+            self.failures = Failures::Malformed;
+        }
+    }
+
+    /// Of the value that begins or has just ended.
+    fn role(&self) -> Role {
+        match self.steps.depth() {
+            0 => Role::Response,
+            1 if self.member == Some(Member::BatchItemFailures) => Role::Failures,
+            2 if self.is_in_failures() => Role::Item,
+            3 if self.is_in_failures() && self.is_identifier => Role::Identifier,
+            _ => Role::Other,
+        }
+    }
+
+    /// Whether the values at depth 2 are items.
+    fn is_in_failures(&self) -> bool {
+        self.member == Some(Member::BatchItemFailures)
+            && matches!(self.failures, Failures::Items(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+
+    fn read(pieces: &[&[u8]], max_items: usize) -> Option<ItemFailures> {
+        let mut walker = ResponseWalker::new(max_items);
+        pieces.iter().for_each(|piece| walker.read(piece));
+        walker.finish()
+    }
+
+    const MALFORMED: Option<ItemFailures> = Some(ItemFailures::Malformed);
+
+    /// The rules again, over a document.
+    fn of_document(body: &[u8], max_items: usize) -> Option<ItemFailures> {
+        if body.is_empty() {
+            return None;
+        }
+        let failures = match serde_json::from_slice(body) {
+            Ok(Value::Null) => return None,
+            Ok(Value::Array(values)) if values.is_empty() => return None,
+            Ok(Value::String(text)) if text.is_empty() => return None,
+            Ok(Value::Object(mut members)) => members.remove("batchItemFailures"),
+            Ok(_) | Err(_) => return MALFORMED,
+        };
+        let values = match failures {
+            None | Some(Value::Null) => return None,
+            Some(Value::Array(values)) => values,
+            Some(_) => return MALFORMED,
+        };
+        let ids = values.iter().map(|item| match item.get("itemIdentifier") {
+            Some(Value::String(id)) if (1..=MAX_IDENTIFIER).contains(&id.len()) => {
+                Some(id.as_str().into())
+            }
+            _ => None,
+        });
+        match ids.collect::<Option<BTreeSet<Box<str>>>>() {
+            Some(ids) if ids.is_empty() => None,
+            Some(ids) if ids.len() <= max_items => Some(ItemFailures::Items(ids)),
+            _ => MALFORMED,
+        }
+    }
+
+    #[track_caller]
+    fn check_splits(body: &[u8], expected: &Option<ItemFailures>) {
+        let text = String::from_utf8_lossy(body);
+        for split in 0..=body.len() {
+            let (first, rest) = body.split_at(split);
+            assert_eq!(&read(&[first, rest], 3), expected, "{text} at {split}");
+        }
+        let bytes: Vec<_> = body.chunks(1).collect();
+        assert_eq!(&read(&bytes, 3), expected, "{text}");
+    }
+
+    #[track_caller]
+    fn check(body: &str, expected: &Option<ItemFailures>) {
+        check_splits(body.as_bytes(), expected);
+        assert_eq!(&of_document(body.as_bytes(), 3), expected, "{body}");
+    }
+
+    fn list(items: &str) -> String {
+        format!("{{\"batchItemFailures\":{items}}}")
+    }
+
+    #[test]
+    fn an_empty_response_means_success() {
+        for body in [
+            "",
+            "null",
+            " \r\n\t{ } ",
+            "[]",
+            "\"\"",
+            "{\"batchItemFailures\":[]}",
+            "{\"batchItemFailures\": null }",
+            "{\"Records\":[{\"batchItemFailures\":[1]}],\"a\":-1.5e+3}",
+            "{\"batchItemFailures\":[{\"itemIdentifier\":\"1\"}],\"batchItemFailures\":[]}",
+        ] {
+            check(body, &None);
+        }
+    }
+
+    #[test]
+    fn identifiers_are_read_wherever_the_response_is_split() {
+        let long = "1".repeat(129);
+        let long_item = list(&format!("[{{\"itemIdentifier\":\"{long}\"}}]"));
+        for (body, ids) in [
+            (list(r#"[{"itemIdentifier":"1"}]"#), &["1"][..]),
+            (
+                list(
+                    r#"[ {"a":[{"itemIdentifier":2}],"itemIdentifier" : "1","b":{"itemIdentifier":""}} ]"#,
+                ),
+                &["1"],
+            ),
+            (
+                list(r#"[{"itemIdentifier":"2"},{"itemIdentifier":"1"},{"itemIdentifier":"2"}]"#),
+                &["1", "2"],
+            ),
+            (
+                r#"{"batch\u0049temFailures":[{"item\u0049dentifier":"\u00e9\ud83d\ude00\/"}]}"#
+                    .into(),
+                &["é😀/"],
+            ),
+            (
+                list(r#"[{"itemIdentifier":1,"itemIdentifier":"1"}]"#),
+                &["1"],
+            ),
+            (
+                r#"{"batchItemFailures":7,"batchItemFailures":[{"itemIdentifier":"1"}]}"#.into(),
+                &["1"],
+            ),
+            (long_item, &[&*long]),
+        ] {
+            let ids = ids.iter().map(|id| (*id).into());
+            check(&body, &Some(ItemFailures::Items(ids.collect())));
+        }
+    }
+
+    #[test]
+    fn anything_else_is_malformed() {
+        let too_long = "1".repeat(130);
+        for items in [
+            r#"[{"itemIdentifier":123}]"#,
+            r#"[{"itemIdentifier":""}]"#,
+            r#"[{"itemIdentifier":null}]"#,
+            r#"[{"itemIdentifier":["1"]}]"#,
+            r#"[{"itemIdentifier":{"itemIdentifier":"1"}}]"#,
+            r#"[{"itemIdentifier":"1","itemIdentifier":null}]"#,
+            r#"[{"itemIdentifier":"1"},{"itemIdentifier":"2"},{"itemIdentifier":"3"},{"itemIdentifier":"4"}]"#,
+            r#"[{"foo":"1"}]"#,
+            "[{}]",
+            "[[]]",
+            r#"[["itemIdentifier","1"]]"#,
+            r#"["1"]"#,
+            "[null]",
+            "{}",
+            "\"\"",
+            "true",
+            &format!("[{{\"itemIdentifier\":\"{too_long}\"}}]"),
+        ] {
+            check(&list(items), &MALFORMED);
+        }
+        for body in [
+            "[1]",
+            "[{\"batchItemFailures\":null}]",
+            "\"ok\"",
+            "0",
+            "-1.5e+3",
+            "false",
+            " ",
+            "{",
+            "ok",
+            "nul",
+            "{}{}",
+            "{\"a\":1,}",
+            "{\"a\" 1}",
+            "{\"a\":01}",
+            "{\"a\":1.}",
+            "{\"a\":[1 2]}",
+            "{\"a\":[}",
+            "{\"a\":\"\\x\"}",
+            "{\"a\":\"\n\"}",
+        ] {
+            check(body, &MALFORMED);
+        }
+        for invalid in [&b"\xff"[..], b"\xe2\x82", b"\xed\xa0\x80"] {
+            let body = [b"{\"a\":\"", invalid, b"\"}"].concat();
+            check_splits(&body, &MALFORMED);
+        }
+    }
+
+    #[test]
+    fn nesting_is_limited() {
+        let nested = |depth: usize| {
+            let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+            format!("{{\"a\":{open}{close}}}")
+        };
+        assert_eq!(read(&[nested(1_000).as_bytes()], 1), None);
+        assert_eq!(read(&[nested(1_100).as_bytes()], 1), MALFORMED);
+    }
+
+    #[test]
+    fn what_is_kept_does_not_grow_with_the_response() {
+        let mut walker = ResponseWalker::new(2);
+        walker.read(b"{\"batchItemFailures\":[");
+        for n in 0..100_000 {
+            walker.read(format!("{{\"itemIdentifier\":\"{n}\",\"x\":\"{n:0>500}\"}},").as_bytes());
+            assert!(walker.identifier.capacity() <= 2 * MAX_IDENTIFIER);
+            assert!(!matches!(&walker.failures, Failures::Items(items) if 2 < items.len()));
+        }
+        assert!(walker.steps.capacity() <= 2 * MAX_IDENTIFIER);
+    }
+
+    /// JSON with the members that matter in and out of their places, and broken now and then.
+    fn bodies() -> impl Strategy<Value = Vec<u8>> {
+        let scalar = prop_oneof![
+            Just("null".to_owned()),
+            Just("true".to_owned()),
+            Just("\"\"".to_owned()),
+            "-?(0|[1-9][0-9]{0,5})([.][0-9]{1,3})?([eE][+-]?[0-9]{1,2})?",
+            "[a-zéß😀]{0,4}".prop_map(|text| format!("\"{text}\"")),
+            Just("\"\\u0031\\u00e9\\n\"".to_owned()),
+        ];
+        let name = prop_oneof![
+            3 => Just("batchItemFailures"),
+            3 => Just("itemIdentifier"),
+            1 => Just("a"),
+        ];
+        let value = scalar.prop_recursive(5, 40, 4, move |inner| {
+            let members = proptest::collection::vec((name.clone(), inner.clone()), 0..4);
+            let object = members.prop_map(|members| {
+                let members = members
+                    .iter()
+                    .map(|(name, value)| format!("\"{name}\": {value}"));
+                format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+            });
+            let array = proptest::collection::vec(inner, 0..4);
+            prop_oneof![object, array.prop_map(|it| format!("[{}]", it.join(" ,")))]
+        });
+        let item = prop_oneof![
+            4 => "[1-5]{1,2}".prop_map(|id| format!("{{\"itemIdentifier\":\"{id}\"}}")),
+            1 => value.clone(),
+        ];
+        let list = proptest::collection::vec(item, 0..4)
+            .prop_map(|items| format!("{{\"batchItemFailures\":[{}]}}", items.join(",")));
+        let body = prop_oneof![value, list];
+        (
+            body,
+            proptest::option::weighted(
+                0.2,
+                (
+                    any::<prop::sample::Index>(),
+                    prop::sample::select(&b" ,:[]{}\"\\0-.eu\n\x01\xff"[..]),
+                ),
+            ),
+        )
+            .prop_map(|(body, broken)| {
+                let mut body = body.into_bytes();
+                if let Some((index, byte)) = broken {
+                    let index = index.index(body.len());
+                    body[index] = byte;
+                }
+                body
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn any_pieces_mean_what_the_whole_document_means(
+            body in bodies(),
+            splits in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let mut splits: Vec<_> = splits.iter().map(|it| it.index(body.len() + 1)).collect();
+            splits.sort_unstable();
+            let ends = splits.iter().copied().chain([body.len()]);
+            let starts = [0].into_iter().chain(splits.iter().copied());
+            let pieces: Vec<_> = starts.zip(ends).map(|(start, end)| &body[start..end]).collect();
+            prop_assert_eq!(read(&pieces, 3), of_document(&body, 3));
+        }
+    }
+}

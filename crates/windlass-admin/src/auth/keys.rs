@@ -1,0 +1,286 @@
+//! The access keys and bearer tokens of the configuration, whose secrets may be in files.
+
+use std::fmt;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+/// A shorter secret can be guessed.
+const MIN_SECRET_LENGTH: usize = 16;
+const MAX_SECRET_LENGTH: usize = 1_024;
+
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Admin,
+    ReadOnly,
+}
+
+/// Signs requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessKey {
+    pub id: String,
+    pub secret: Secret,
+    pub role: Role,
+}
+
+/// Opens windlass's own API and the metrics, not the API of AWS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BearerToken {
+    pub name: String,
+    pub token: Secret,
+    pub role: Role,
+}
+
+/// A secret from the configuration or from a file. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    value: String,
+    file: Option<SecretFile>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SecretFile {
+    path: PathBuf,
+    seen: Option<Stamp>,
+}
+
+/// What changes when a file is written or replaced: device, inode, size, and the times in seconds and
+/// nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp([i64; 4], u64, u64, u64);
+
+impl Role {
+    /// As the configuration spells it.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "admin" => Some(Self::Admin),
+            "read_only" => Some(Self::ReadOnly),
+            _ => None,
+        }
+    }
+}
+
+impl Secret {
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(value: &str) -> Result<Self, String> {
+        Ok(Self {
+            value: checked(value)?,
+            file: None,
+        })
+    }
+
+    /// Reads the first line of a file, and reads it again whenever the file has changed.
+    ///
+    /// # Errors
+    /// The file cannot be read, or what is wrong with its content.
+    pub fn from_file(path: &Path) -> Result<Self, String> {
+        let seen = Stamp::of(path);
+        Ok(Self {
+            value: read(path)?,
+            file: Some(SecretFile {
+                path: path.to_owned(),
+                seen,
+            }),
+        })
+    }
+
+    /// Whether two secrets are the same, wherever they come from.
+    #[must_use]
+    pub fn equals(&self, other: &Self) -> bool {
+        digest(&self.value) == digest(&other.value)
+    }
+
+    /// Reads the file again if it has changed. One that cannot be used is reported once, and the
+    /// secret stays as it was.
+    fn refresh(&mut self, what: &str) {
+        let Some(file) = &mut self.file else {
+            return;
+        };
+        let stamp = Stamp::of(&file.path);
+        if stamp == file.seen {
+            return;
+        }
+        file.seen = stamp;
+        let path = file.path.display();
+        match read(&file.path) {
+            Ok(value) => {
+                self.value = value;
+                tracing::info!("{what}: read again from {path}, which has changed");
+            }
+            Err(error) => tracing::warn!("{what}: {error}; the secret before stays valid"),
+        }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let it = fs::metadata(path).ok()?;
+        let times = [it.mtime(), it.mtime_nsec(), it.ctime(), it.ctime_nsec()];
+        Some(Self(times, it.dev(), it.ino(), it.size()))
+    }
+}
+
+/// Those of one daemon.
+#[derive(Debug)]
+pub(super) struct KeyRing {
+    keys: Vec<Mutex<AccessKey>>,
+    tokens: Vec<Mutex<BearerToken>>,
+}
+
+impl KeyRing {
+    pub(super) fn new(keys: Vec<AccessKey>, tokens: Vec<BearerToken>) -> Self {
+        Self {
+            keys: keys.into_iter().map(Mutex::new).collect(),
+            tokens: tokens.into_iter().map(Mutex::new).collect(),
+        }
+    }
+
+    /// The secret and the role of an access key.
+    pub(super) fn key(&self, id: &str) -> Option<(String, Role)> {
+        let mut keys = self.keys.iter().map(lock);
+        let mut key = keys.find(|key| key.id == id)?;
+        let what = format!("access key {id}");
+        key.secret.refresh(&what);
+        Some((key.secret.value.clone(), key.role))
+    }
+
+    /// The name and the role of a token. All are compared, each in constant time.
+    pub(super) fn token(&self, presented: &str) -> Option<(String, Role)> {
+        let presented = digest(presented);
+        let mut found = None;
+        for token in &self.tokens {
+            let mut token = lock(token);
+            let what = format!("bearer token {}", token.name);
+            token.token.refresh(&what);
+            if digest(&token.token.value) == presented {
+                found = Some((token.name.clone(), token.role));
+            }
+        }
+        found
+    }
+}
+
+/// Its comparison takes constant time.
+fn digest(token: &str) -> hmac::digest::CtOutput<Hmac<Sha256>> {
+    let mut hmac = Hmac::<Sha256>::new_from_slice(b"windlass").expect("a key has any length");
+    hmac.update(token.as_bytes());
+    hmac.finalize()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(|error| format!("cannot open {shown}: {error}"))?;
+    // One byte more than the longest secret with its line break.
+    let limit = MAX_SECRET_LENGTH as u64 + 3;
+    file.take(limit)
+        .read_to_string(&mut text)
+        .map_err(|error| format!("cannot read {shown}: {error}"))?;
+    let text = text.strip_suffix('\n').unwrap_or(&text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    checked(text).map_err(|error| format!("{shown}: {error}"))
+}
+
+fn checked(value: &str) -> Result<String, String> {
+    let length = value.chars().count();
+    if length < MIN_SECRET_LENGTH {
+        return Err(format!(
+            "a secret has at least {MIN_SECRET_LENGTH} characters; `openssl rand -hex 32` makes one"
+        ));
+    }
+    if MAX_SECRET_LENGTH < length {
+        return Err(format!(
+            "a secret has at most {MAX_SECRET_LENGTH} characters"
+        ));
+    }
+    if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("a secret has letters, digits and signs of ASCII, and no spaces".to_owned());
+    }
+    Ok(value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct TempFile(PathBuf);
+
+    impl TempFile {
+        fn new() -> Self {
+            let name = format!("windlass-secret-{}", uuid::Uuid::new_v4());
+            Self(std::env::temp_dir().join(name))
+        }
+
+        fn write(&self, text: &str) {
+            fs::write(&self.0, text).unwrap();
+        }
+    }
+
+    impl Drop for TempFile {
+        fn drop(&mut self) {
+            drop(fs::remove_file(&self.0));
+        }
+    }
+
+    #[test]
+    fn a_secret_file_is_read_again_when_it_changes_and_a_bad_one_keeps_the_secret() {
+        let file = TempFile::new();
+        file.write("0123456789abcdef\n");
+        let key = AccessKey {
+            id: "K".to_owned(),
+            secret: Secret::from_file(&file.0).unwrap(),
+            role: Role::Admin,
+        };
+        let token = BearerToken {
+            name: "t".to_owned(),
+            token: key.secret.clone(),
+            role: Role::ReadOnly,
+        };
+        let ring = KeyRing::new(vec![key], vec![token]);
+        let secret = || ring.key("K").unwrap().0;
+        assert_eq!(secret(), "0123456789abcdef");
+        file.write("another 6789abcdef");
+        assert_eq!(secret(), "0123456789abcdef", "it has a space");
+        file.write("short");
+        assert_eq!(secret(), "0123456789abcdef", "it is too short");
+        fs::remove_file(&file.0).unwrap();
+        assert_eq!(secret(), "0123456789abcdef", "it is gone");
+        file.write("fedcba98765432100");
+        assert_eq!(secret(), "fedcba98765432100");
+        assert_eq!(ring.token("0123456789abcdef"), None);
+        assert_eq!(
+            ring.token("fedcba98765432100"),
+            Some(("t".to_owned(), Role::ReadOnly))
+        );
+        assert_eq!(ring.key("k"), None, "ids are case-sensitive");
+    }
+
+    #[test]
+    fn secrets_are_long_enough_and_never_shown() {
+        Secret::new("123456789012345").unwrap_err();
+        Secret::new("1234567890123456 ").unwrap_err();
+        Secret::new(&"x".repeat(1_025)).unwrap_err();
+        let secret = Secret::new("1234567890123456").unwrap();
+        assert_eq!(format!("{secret:?}"), "***");
+        let missing = Secret::from_file(Path::new("/no/such/file")).unwrap_err();
+        assert!(missing.contains("cannot open /no/such/file"), "{missing}");
+    }
+}

@@ -1,0 +1,253 @@
+//! Who may call: access keys, by Signature Version 4, and bearer tokens.
+//!
+//! What needs no body is checked before it is read. A caller that is not known is told nothing but
+//! what AWS tells it, and a caller with a valid signature or token always gets its answer.
+
+use std::net::IpAddr;
+
+use axum::body::Body;
+use axum::extract::Request;
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderValue, Method};
+use windlass_core::arn::ArnScope;
+use windlass_core::time::Timestamp;
+
+use crate::errors::{ApiError, Code};
+use crate::requests;
+
+mod canonical;
+mod keys;
+mod refusals;
+mod signature;
+
+pub use keys::{AccessKey, BearerToken, Role, Secret};
+
+use keys::KeyRing;
+use refusals::Refusals;
+use signature::Claim;
+
+/// The address of a caller, among the extensions of its requests.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Whom a daemon admits.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AuthSettings {
+    /// Every caller.
+    #[default]
+    None,
+    Required {
+        access_keys: Vec<AccessKey>,
+        bearer_tokens: Vec<BearerToken>,
+    },
+}
+
+/// Admits or refuses requests.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// `None` admits every caller.
+    keys: Option<KeyRing>,
+    refusals: Refusals,
+}
+
+/// A caller that has proven who it is.
+struct Caller {
+    name: String,
+    role: Role,
+    has_token: bool,
+}
+
+impl Gate {
+    pub(crate) fn new(settings: AuthSettings) -> Self {
+        let keys = match settings {
+            AuthSettings::None => None,
+            AuthSettings::Required {
+                access_keys,
+                bearer_tokens,
+            } => Some(KeyRing::new(access_keys, bearer_tokens)),
+        };
+        Self {
+            keys,
+            refusals: Refusals::default(),
+        }
+    }
+
+    pub(crate) const fn is_open(&self) -> bool {
+        self.keys.is_none()
+    }
+
+    /// Requests that were refused since the daemon started.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refusals.total()
+    }
+
+    /// Returns the request of a caller that may make it.
+    pub(crate) async fn admit(
+        &self,
+        request: Request,
+        home: &ArnScope,
+        now: Timestamp,
+    ) -> Result<Request, ApiError> {
+        let Some(keys) = &self.keys else {
+            return Ok(request);
+        };
+        let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
+        let (parts, body) = request.into_parts();
+        match authenticate(keys, &parts, body, &home.region, now).await {
+            Ok((caller, body)) => {
+                authorize(&caller, &parts, home)?;
+                Ok(Request::from_parts(parts, body))
+            }
+            Err(error) => {
+                tracing::debug!(?peer, path = parts.uri.path(), code = %error.code, "request refused");
+                if self.refusals.count(peer) {
+                    Err(error)
+                } else {
+                    Err(ApiError::new(Code::TooManyRequests, "Rate exceeded"))
+                }
+            }
+        }
+    }
+}
+
+async fn authenticate(
+    keys: &KeyRing,
+    parts: &Parts,
+    body: Body,
+    region: &str,
+    now: Timestamp,
+) -> Result<(Caller, Body), ApiError> {
+    if let Some(token) = bearer_token(parts) {
+        let (name, role) = keys.token(&token).ok_or_else(unknown_caller)?;
+        let caller = Caller {
+            name,
+            role,
+            has_token: true,
+        };
+        return Ok((caller, body));
+    }
+    let is_presigned = parts.uri.query().is_some_and(|it| it.contains("X-Amz-"));
+    if !parts.headers.contains_key(AUTHORIZATION) && !is_presigned {
+        let text = "Missing Authentication Token";
+        return Err(ApiError::new(Code::MissingAuthenticationToken, text));
+    }
+    let claim = Claim::parse(parts)?;
+    // An access key of the configuration has no sessions.
+    let has_session = parts.headers.contains_key("x-amz-security-token")
+        || parts
+            .uri
+            .query()
+            .is_some_and(|query| query.contains("X-Amz-Security-Token"));
+    let key = keys.key(&claim.key_id).filter(|_| !has_session);
+    let (secret, role) = key.ok_or_else(unknown_caller)?;
+    claim.check(region, now)?;
+    let body: Bytes = requests::read_body(body).await?;
+    claim.verify(parts, &body, &secret)?;
+    let caller = Caller {
+        name: claim.key_id,
+        role,
+        has_token: false,
+    };
+    Ok((caller, body.into()))
+}
+
+/// The token of `Authorization: Bearer TOKEN`.
+fn bearer_token(parts: &Parts) -> Option<String> {
+    let mut values = parts.headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().filter(|_| values.next().is_none());
+    let (scheme, token) = value.and_then(text)?.split_once(' ')?;
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer");
+    is_bearer.then(|| token.trim().to_owned())
+}
+
+fn text(value: &HeaderValue) -> Option<&str> {
+    value.to_str().ok()
+}
+
+fn unknown_caller() -> ApiError {
+    let text = "The security token included in the request is invalid.";
+    ApiError::new(Code::UnrecognizedClient, text)
+}
+
+/// Whether the role of a caller is enough. `read_only` admits the methods that read.
+fn authorize(caller: &Caller, parts: &Parts, home: &ArnScope) -> Result<(), ApiError> {
+    let (method, path) = (&parts.method, parts.uri.path());
+    let denied = |text| Err(ApiError::new(Code::AccessDenied, text));
+    if caller.has_token && requests::is_of_aws(path) {
+        return denied(format!(
+            "the bearer token '{}' does not open the API of AWS; sign the request with an access key",
+            caller.name
+        ));
+    }
+    let is_read = *method == Method::GET || *method == Method::HEAD;
+    if caller.role == Role::ReadOnly && !is_read {
+        let (partition, account, name) = (&home.partition, &home.account_id, &caller.name);
+        let user = format!("arn:{partition}:iam::{account}:user/{name}");
+        return denied(match requests::action(method, path) {
+            Some(action) => format!(
+                "User: {user} is not authorized to perform: {action} on resource: * because no \
+                 identity-based policy allows the {action} action"
+            ),
+            None => {
+                format!("User: {user} is not authorized to use {method}: its role is read_only")
+            }
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request as HttpRequest;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+
+    fn gate() -> Gate {
+        let token = BearerToken {
+            name: "grafana".to_owned(),
+            token: Secret::new("0123456789abcdef").unwrap(),
+            role: Role::ReadOnly,
+        };
+        Gate::new(AuthSettings::Required {
+            access_keys: Vec::new(),
+            bearer_tokens: vec![token],
+        })
+    }
+
+    async fn answer(gate: &Gate, address: &str, authorization: &str) -> Option<Code> {
+        let mut request = HttpRequest::get("/metrics")
+            .header(AUTHORIZATION, authorization)
+            .body(Body::empty())
+            .unwrap();
+        let peer = Peer(address.parse().unwrap());
+        request.extensions_mut().insert(peer);
+        let home = ArnScope {
+            partition: "aws".to_owned(),
+            region: "us-east-1".to_owned(),
+            account_id: "000000000000".to_owned(),
+        };
+        let admitted = gate.admit(request, &home, NOW).await;
+        admitted.err().map(|error| error.code)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_are_limited_by_address_and_valid_callers_never() {
+        let (gate, valid) = (gate(), "Bearer 0123456789abcdef");
+        for _ in 0..10 {
+            let refused = answer(&gate, "10.0.0.1", "Bearer another").await;
+            assert_eq!(refused, Some(Code::UnrecognizedClient));
+        }
+        for _ in 0..10 {
+            let refused = answer(&gate, "10.0.0.1", "Bearer another").await;
+            assert_eq!(refused, Some(Code::TooManyRequests));
+            assert_eq!(answer(&gate, "10.0.0.1", valid).await, None);
+        }
+        let other = answer(&gate, "10.0.0.2", "Bearer another").await;
+        assert_eq!(other, Some(Code::UnrecognizedClient));
+        assert_eq!(gate.refused(), 21);
+    }
+}

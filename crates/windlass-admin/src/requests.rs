@@ -1,0 +1,54 @@
+//! Requests before their handlers: their bodies, and what their paths need.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::Method;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+
+use crate::errors::{ApiError, Code};
+
+/// Bytes of the body: 1 MiB.
+const MAX_REQUEST_SIZE: usize = 1024 * 1024;
+
+/// From the headers of a request to the end of its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Reads the body of a request, in time and not more than [`MAX_REQUEST_SIZE`].
+pub(crate) async fn read_body(body: Body) -> Result<Bytes, ApiError> {
+    let body = Limited::new(body, MAX_REQUEST_SIZE).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, body).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let text = format!("Request must be smaller than {MAX_REQUEST_SIZE} bytes");
+            Err(ApiError::new(Code::RequestTooLarge, text))
+        }
+        Ok(Err(error)) => Err(ApiError::new(Code::Serialization, error.to_string())),
+        Err(_) => {
+            let text = format!("the body did not arrive within {BODY_TIMEOUT:?}");
+            Err(ApiError::new(Code::RequestTimeout, text))
+        }
+    }
+}
+
+/// Whether a path belongs to the API of AWS.
+pub(crate) fn is_of_aws(path: &str) -> bool {
+    path.starts_with("/2015-03-31/") || path.starts_with("/2017-03-31/")
+}
+
+/// The action of IAM that an operation needs, if it changes something.
+///
+/// <https://docs.aws.amazon.com/service-authorization/latest/reference/list_awslambda.html>
+pub(crate) fn action(method: &Method, path: &str) -> Option<&'static str> {
+    let is_of_tags = path.starts_with("/2017-03-31/tags/");
+    match (method.as_str(), is_of_tags) {
+        _ if !is_of_aws(path) => None,
+        ("POST", true) => Some("lambda:TagResource"),
+        ("DELETE", true) => Some("lambda:UntagResource"),
+        ("POST", false) => Some("lambda:CreateEventSourceMapping"),
+        ("PUT", false) => Some("lambda:UpdateEventSourceMapping"),
+        ("DELETE", false) => Some("lambda:DeleteEventSourceMapping"),
+        _ => None,
+    }
+}
