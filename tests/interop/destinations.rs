@@ -143,8 +143,7 @@ async fn message(aws: &Aws, url: &str) -> anyhow::Result<Value> {
     .await
 }
 
-/// Compares a document with those that AWS was recorded to send, field by field. `fraction`: whether
-/// the source has milliseconds.
+/// Compares a document with those that AWS was recorded to send, field by field.
 #[track_caller]
 fn assert_document(function: &str, mut document: Value, info: &str, mut expected: Value) {
     let mut take = |pointer: &str| {

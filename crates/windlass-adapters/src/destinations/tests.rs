@@ -15,7 +15,7 @@ use windlass_core::position::Position;
 use windlass_core::record::Record;
 use windlass_core::record_page::RecordMeta;
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{Destination, Failure, PortError, chain};
+use windlass_engine::ports::{Destination, Failure, chain};
 
 use super::document::{DocumentTemplate, Payload};
 use super::new_destination;
@@ -304,141 +304,93 @@ async fn a_bucket_receives_the_document_with_the_event() {
     );
 }
 
-async fn fails(arn: &str, status: u16, body: &str) -> PortError {
-    let (http, destination) = destination(arn);
-    http.respond_with(status, &[], body.as_bytes());
-    destination.deliver(&failure()).await.unwrap_err()
+const THROTTLED: Fault = Fault::Throttled { retry_after: None };
+
+/// Each case: status and code of a response, how it is classified, and a part of the text.
+async fn check_errors(
+    arn: &str,
+    body: impl Fn(&str) -> String,
+    cases: &[(u16, &str, Fault, &str)],
+) {
+    for (status, code, fault, expected) in cases {
+        let (http, destination) = destination(arn);
+        http.respond_with(*status, &[], body(code).as_bytes());
+        let error = destination.deliver(&failure()).await.unwrap_err();
+        assert_eq!(error.fault, *fault, "{arn} {code}");
+        let text = chain(&error);
+        assert!(text.contains(expected), "{text}");
+    }
 }
 
 #[tokio::test]
-async fn errors_are_classified_and_name_the_missing_action() {
-    let json = |code: &str| format!(r#"{{"__type":"com.amazonaws.sqs#{code}","message":"m"}}"#);
-    let sns = |code: &str| {
-        format!(
-            "<ErrorResponse><Error><Code>{code}</Code><Message>m</Message></Error></ErrorResponse>"
-        )
-    };
-    let s3 = |code: &str| {
-        format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>m</Message></Error>")
-    };
-    let throttled = Fault::Throttled { retry_after: None };
+async fn errors_of_queues_are_classified_and_name_the_missing_action() {
+    let body = |code: &str| format!(r#"{{"__type":"com.amazonaws.sqs#{code}","message":"m"}}"#);
     let cases = [
         (
-            QUEUE,
             403,
-            json("AccessDenied"),
+            "AccessDenied",
             Fault::Denied,
             "grant sqs:SendMessage on",
         ),
         (
-            QUEUE,
             400,
-            json("QueueDoesNotExist"),
+            "QueueDoesNotExist",
             Fault::Gone,
             "SendMessage to queue failed",
         ),
+        (400, "RequestThrottled", THROTTLED, "RequestThrottled: m"),
+        (400, "KmsAccessDenied", Fault::Denied, "KMS key"),
+        (500, "InternalError", Fault::Transient, "InternalError: m"),
+    ];
+    check_errors(QUEUE, body, &cases).await;
+}
+
+#[tokio::test]
+async fn errors_of_topics_are_classified_and_name_the_missing_action() {
+    let body = |code: &str| {
+        let error = format!("<Error><Code>{code}</Code><Message>m</Message></Error>");
+        format!("<ErrorResponse>{error}</ErrorResponse>")
+    };
+    let cases = [
         (
-            QUEUE,
-            400,
-            json("RequestThrottled"),
-            throttled,
-            "RequestThrottled: m",
-        ),
-        (
-            QUEUE,
-            400,
-            json("KmsAccessDenied"),
-            Fault::Denied,
-            "KMS key",
-        ),
-        (
-            QUEUE,
-            500,
-            json("InternalError"),
-            Fault::Transient,
-            "InternalError: m",
-        ),
-        (
-            TOPIC,
             403,
-            sns("AuthorizationError"),
+            "AuthorizationError",
             Fault::Denied,
             "grant sns:Publish on",
         ),
+        (403, "InvalidClientTokenId", Fault::Denied, "renew"),
+        (404, "NotFound", Fault::Gone, "Publish to topic failed"),
+        (400, "Throttled", THROTTLED, "Throttled: m"),
+        (400, "KMSDisabled", Fault::Denied, "KMS key"),
+        (500, "InternalError", Fault::Transient, "InternalError: m"),
+    ];
+    check_errors(TOPIC, body, &cases).await;
+    let html = [(502, "", Fault::Transient, "Publish to topic failed")];
+    check_errors(TOPIC, |_| "<html></html>".to_owned(), &html).await;
+}
+
+#[tokio::test]
+async fn errors_of_buckets_are_classified_and_name_the_missing_action() {
+    let body = |code: &str| {
+        let error = format!("<Error><Code>{code}</Code><Message>m</Message></Error>");
+        format!("<?xml version=\"1.0\"?>{error}")
+    };
+    let cases = [
+        (403, "AccessDenied", Fault::Denied, "grant s3:PutObject on"),
         (
-            TOPIC,
-            403,
-            sns("InvalidClientTokenId"),
-            Fault::Denied,
-            "renew",
-        ),
-        (
-            TOPIC,
             404,
-            sns("NotFound"),
-            Fault::Gone,
-            "Publish to topic failed",
-        ),
-        (TOPIC, 400, sns("Throttled"), throttled, "Throttled: m"),
-        (TOPIC, 400, sns("KMSDisabled"), Fault::Denied, "KMS key"),
-        (
-            TOPIC,
-            500,
-            sns("InternalError"),
-            Fault::Transient,
-            "InternalError: m",
-        ),
-        (
-            TOPIC,
-            502,
-            "<html></html>".to_owned(),
-            Fault::Transient,
-            "Publish to topic failed",
-        ),
-        (
-            BUCKET,
-            403,
-            s3("AccessDenied"),
-            Fault::Denied,
-            "grant s3:PutObject on",
-        ),
-        (
-            BUCKET,
-            404,
-            s3("NoSuchBucket"),
+            "NoSuchBucket",
             Fault::Gone,
             "PutObject to bucket failed",
         ),
-        (BUCKET, 503, s3("SlowDown"), throttled, "SlowDown: m"),
-        (
-            BUCKET,
-            301,
-            s3("PermanentRedirect"),
-            Fault::Denied,
-            "another region",
-        ),
-        (
-            BUCKET,
-            400,
-            s3("KMS.DisabledException"),
-            Fault::Denied,
-            "KMS key",
-        ),
-        (
-            BUCKET,
-            500,
-            s3("InternalError"),
-            Fault::Transient,
-            "InternalError: m",
-        ),
-        (BUCKET, 503, String::new(), Fault::Transient, "HTTP 503"),
+        (503, "SlowDown", THROTTLED, "SlowDown: m"),
+        (301, "PermanentRedirect", Fault::Denied, "another region"),
+        (400, "KMS.DisabledException", Fault::Denied, "KMS key"),
+        (500, "InternalError", Fault::Transient, "InternalError: m"),
     ];
-    for (arn, status, body, fault, expected) in cases {
-        let error = fails(arn, status, &body).await;
-        assert_eq!(error.fault, fault, "{arn} {body}");
-        let text = chain(&error);
-        assert!(text.contains(expected), "{text}");
-    }
+    check_errors(BUCKET, body, &cases).await;
+    let empty = [(503, "", Fault::Transient, "HTTP 503")];
+    check_errors(BUCKET, |_| String::new(), &empty).await;
 }
 
 #[tokio::test(start_paused = true)]
