@@ -162,7 +162,8 @@ async fn commands_prove_who_they_are() {
     let config = format!(
         "store: sqlite:{}\nauth:\n  access_keys:\n    \
          - {{id: ADMIN, secret_file: {}, role: admin}}\n    \
-         - {{id: VIEWER, secret: secret-of-the-viewer, role: read_only}}\n  bearer_tokens:\n    \
+         - {{id: VIEWER, secret: secret-of-the-viewer, role: read_only}}\n    \
+         - {{id: NEW, secret_file: store/new, generate: true, role: admin}}\n  bearer_tokens:\n    \
          - {{name: t, token: token-of-grafana, role: read_only}}\n",
         dir.path().join("store").display(),
         key.display()
@@ -219,6 +220,11 @@ async fn commands_prove_who_they_are() {
     )
     .await;
 
+    // The secret that the daemon has made is in its file, and not in its log.
+    let secret = std::fs::read_to_string(dir.path().join("store/new")).unwrap();
+    let made = ["NEW", secret.trim(), "", "", ""];
+    call(made, &list, 0, &["no mappings"]).await;
+
     // A file that is replaced is read again, and one that cannot be used changes nothing.
     std::fs::write(&key, "short").unwrap();
     call(old, &list, 0, &["no mappings"]).await;
@@ -226,7 +232,9 @@ async fn commands_prove_who_they_are() {
     call(old, &list, FAILED, &["InvalidSignatureException"]).await;
     let new = ["ADMIN", "another-secret-of-the-admin", "", "", ""];
     call(new, &list, 0, &["no mappings"]).await;
-    daemon.stop().await.unwrap();
+    let log = daemon.stop().await.unwrap();
+    assert!(log.contains("a new secret is in "), "{log}");
+    assert!(!log.contains(secret.trim()), "{log}");
 }
 
 #[tokio::test]

@@ -57,9 +57,13 @@ impl App {
     ///
     /// # Errors
     /// The store cannot be opened, or the port is in use.
-    pub(crate) async fn build(config: Config, prune: bool, log: &Log) -> anyhow::Result<Self> {
+    pub(crate) async fn build(mut config: Config, prune: bool, log: &Log) -> anyhow::Result<Self> {
         let listener = bind(config.listen.address)?;
         let store = stores::open(&config.store)?;
+        // The file may be in the directory of the store.
+        let auth = config.listen.auth.as_mut();
+        auth.map_or(Ok(()), AuthSettings::save_new_secrets)
+            .map_err(anyhow::Error::msg)?;
         let adapters = Arc::new(Adapters::load(config.adapters.clone()).await);
         let board = Arc::new(StatusBoard::default());
         let (clock, budget) = (Clock::start(), Budget::new(config.engine.buffer_limit));

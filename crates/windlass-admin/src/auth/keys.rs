@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::fs;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +13,9 @@ use sha2::Sha256;
 /// A shorter secret can be guessed.
 const MIN_SECRET_LENGTH: usize = 16;
 const MAX_SECRET_LENGTH: usize = 1_024;
+
+/// Rights of a file with a new secret.
+const FILE_MODE: u32 = 0o600;
 
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +93,41 @@ impl Secret {
                 seen,
             }),
         })
+    }
+
+    /// As [`Secret::from_file`], or a new random secret if there is no file; [`Secret::save`] writes it.
+    ///
+    /// # Errors
+    /// As [`Secret::from_file`].
+    pub fn from_file_or_new(path: &Path) -> Result<Self, String> {
+        if fs::exists(path).unwrap_or(true) {
+            return Self::from_file(path);
+        }
+        let random = || uuid::Uuid::new_v4().simple();
+        Ok(Self {
+            value: format!("{}{}", random(), random()),
+            file: Some(SecretFile {
+                path: path.to_owned(),
+                seen: None,
+            }),
+        })
+    }
+
+    /// Writes a secret that is new to its file, for its owner alone; returns the path if it was.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn save(&mut self) -> io::Result<Option<&Path>> {
+        let Some(file) = self.file.as_mut().filter(|file| file.seen.is_none()) else {
+            return Ok(None);
+        };
+        let mut new_file = fs::OpenOptions::new();
+        let new_file = new_file.write(true).create_new(true).mode(FILE_MODE);
+        let mut written = new_file.open(&file.path)?;
+        writeln!(written, "{}", self.value)?;
+        written.sync_all()?;
+        file.seen = Stamp::of(&file.path);
+        Ok(Some(&file.path))
     }
 
     /// Whether two secrets are the same, wherever they come from.
@@ -271,6 +309,22 @@ mod tests {
             Some(("t".to_owned(), Role::ReadOnly))
         );
         assert_eq!(ring.key("k"), None, "ids are case-sensitive");
+    }
+
+    #[test]
+    fn a_new_secret_is_written_for_its_owner_alone_and_found_again() {
+        let file = TempFile::new();
+        let mut new = Secret::from_file_or_new(&file.0).unwrap();
+        assert!(!file.0.exists(), "reading a configuration writes nothing");
+        assert_eq!(new.save().unwrap(), Some(&*file.0));
+        assert_eq!(new.save().unwrap(), None);
+        assert_eq!(fs::metadata(&file.0).unwrap().mode() & 0o777, 0o600);
+        let mut again = Secret::from_file_or_new(&file.0).unwrap();
+        assert!(again.equals(&new));
+        assert_eq!(again.save().unwrap(), None);
+        let other = Secret::from_file_or_new(Path::new("/no/such/file")).unwrap();
+        assert!(!other.equals(&new));
+        other.clone().save().unwrap_err();
     }
 
     #[test]

@@ -44,6 +44,36 @@ pub enum AuthSettings {
     },
 }
 
+impl AuthSettings {
+    /// Writes the secrets that are new to their files. The log has their paths only.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn save_new_secrets(&mut self) -> Result<(), String> {
+        let Self::Required {
+            access_keys,
+            bearer_tokens,
+        } = self
+        else {
+            return Ok(());
+        };
+        let keys = access_keys
+            .iter_mut()
+            .map(|key| (format!("access key {}", key.id), &mut key.secret));
+        let tokens = bearer_tokens
+            .iter_mut()
+            .map(|token| (format!("bearer token {}", token.name), &mut token.token));
+        for (what, secret) in keys.chain(tokens) {
+            let saved = secret.save();
+            let saved = saved.map_err(|error| format!("{what}: cannot write its secret: {error}"));
+            if let Some(path) = saved? {
+                tracing::info!("{what}: a new secret is in {}", path.display());
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Admits or refuses requests.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {

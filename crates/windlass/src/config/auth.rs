@@ -139,15 +139,24 @@ fn secret(
     env: Environment<'_>,
 ) -> Option<Secret> {
     let is_unset = [value, file].iter().any(|name| entry.is_unset(name));
+    let generate = entry.bool("generate").unwrap_or(false);
     match (entry.take(value), entry.take(file)) {
+        (Some(field), None) if generate => {
+            field.error(format_args!("generate is only for a {file}"));
+            None
+        }
         (Some(field), None) => {
             let field = field.secret();
             let secret = Secret::new(&field.text()?);
             secret.map_err(|message| field.error(message)).ok()
         }
         (None, Some(field)) => {
-            let path = env.directory.unwrap_or_else(|| "".as_ref());
-            let secret = Secret::from_file(&path.join(field.text()?));
+            let directory = env.directory.unwrap_or_else(|| "".as_ref());
+            let path = directory.join(field.text()?);
+            let secret = match generate {
+                true => Secret::from_file_or_new(&path),
+                false => Secret::from_file(&path),
+            };
             secret.map_err(|message| field.error(message)).ok()
         }
         (None, None) if is_unset => None,
