@@ -42,7 +42,7 @@ impl Lanes {
     fn lane_of(&self, key: KeyHash) -> usize {
         match self.lanes.len() {
             1 => 0,
-            n_lanes => (key.0 % n_lanes as u64) as usize,
+            n_lanes => usize::try_from(key.0 % n_lanes as u64).expect("it is less than the lanes"),
         }
     }
 

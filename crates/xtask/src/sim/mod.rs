@@ -87,8 +87,8 @@ struct Seeds {
 }
 
 impl Seeds {
-    /// Seeds that no commit before had, below 2^40 so that people can copy them. Whoever checks the
-    /// same commit runs the same worlds.
+    /// Seeds that no commit before had, below 2^40 so that people can copy them. Every check of one
+    /// commit runs the same worlds.
     fn of_commit(count: u64) -> Result<Self> {
         let commit = read_output(program("git").args(["rev-parse", "HEAD"]))?;
         let digits = commit.get(..10).context("a commit has ten digits")?;

@@ -65,8 +65,8 @@ pub(super) fn run(seeds: Seeds, only: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Tests one mutant after the other, each of which no other worker has taken. Returns the names of
-/// those that were not caught.
+/// Tests the mutants that no other worker has taken, one after the other. Returns the names of those
+/// that were not caught.
 fn test_mutants<'a>(
     workplace: &Workplace,
     mutants: &'a [(String, Mutant)],

@@ -54,7 +54,9 @@ impl MarksModel {
                 let runs = self.sections.pop_front().expect("it is the first").runs;
                 let mut held = self.held.drain(..);
                 for (index, n_records) in runs.into_iter().enumerate() {
-                    let run = held.by_ref().take(usize::try_from(n_records).unwrap());
+                    let run = held
+                        .by_ref()
+                        .take(usize::try_from(n_records).expect("they are in memory"));
                     certain.extend(run.map(|record| (record, index % 2 == 0)));
                 }
             } else if let Some(index) = ended {

@@ -232,6 +232,24 @@ impl Model {
         Ok(())
     }
 
+    /// Delivers the records that are held for a mark that they may have, when it can not come.
+    fn release_held(
+        &mut self,
+        is_unreadable: bool,
+        is_last: bool,
+        contents: &Contents,
+        now: Timestamp,
+    ) {
+        let limits = &self.settings.limits;
+        let n_held = self.marks.held.len();
+        let fills_buffer =
+            limits.buffer_records <= n_held || limits.buffer_bytes <= self.marks.held_bytes();
+        if is_unreadable || (n_held != 0 && (is_last || fills_buffer)) {
+            let held = self.marks.release(contents);
+            self.deliver(held, contents, now);
+        }
+    }
+
     /// `soon` is when the next read may start at the earliest.
     fn read_page(
         &mut self,
@@ -293,15 +311,8 @@ impl Model {
             }
         }
         self.accept(records, contents, now)?;
-        let limits = &self.settings.limits;
-        let n_held = self.marks.held.len();
-        let fills_buffer =
-            limits.buffer_records <= n_held || limits.buffer_bytes <= self.marks.held_bytes();
         let is_last = self.ended || (records.is_empty() && is_at_tip);
-        if unreadable.is_some() || (n_held != 0 && (is_last || fills_buffer)) {
-            let held = self.marks.release(contents);
-            self.deliver(held, contents, now);
-        }
+        self.release_held(unreadable.is_some(), is_last, contents, now);
         if unreadable.is_none() || !records.is_empty() {
             self.read_failures = 0;
         }
