@@ -154,84 +154,94 @@ async fn a_file_is_applied_completely_or_not_at_all() {
     daemon.stop().await.unwrap();
 }
 
+/// The variables that say who a command is, in the order of the arrays below.
+const CREDENTIALS: [&str; 5] = [
+    "WINDLASS_ACCESS_KEY_ID",
+    "WINDLASS_SECRET_ACCESS_KEY",
+    "WINDLASS_TOKEN",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+];
+const LIST: [&str; 2] = ["mappings", "list"];
+const ADMIN: [&str; 5] = ["ADMIN", "secret-of-the-admin", "", "", ""];
+
+/// Runs a command of this caller against a daemon.
+async fn call(
+    (dir, daemon): (&TempDir, &Daemon),
+    credentials: [&str; 5],
+    arguments: &[&str],
+    code: i32,
+    says: &[&str],
+) {
+    let mut variables: Vec<_> = CREDENTIALS.into_iter().zip(credentials).collect();
+    variables.extend([("AWS_SESSION_TOKEN", ""), ("AWS_REGION", "")]);
+    variables.extend([("AWS_DEFAULT_REGION", "us-east-1")]);
+    let arguments = [arguments, &["--endpoint", &daemon.endpoint]].concat();
+    let ended = run_with(dir.path(), &variables, &arguments).await;
+    ended.assert(code, says);
+}
+
 #[tokio::test]
 async fn commands_prove_who_they_are() {
     let dir = TempDir::new("credentials");
+    let config = format!(
+        "store: sqlite:{}\nauth:\n  access_keys:\n    \
+         - {{id: ADMIN, secret: secret-of-the-admin, role: admin}}\n    \
+         - {{id: VIEWER, secret: secret-of-the-viewer, role: read_only}}\n  bearer_tokens:\n    \
+         - {{name: t, token: token-of-grafana, role: read_only}}\n",
+        dir.path().join("store").display(),
+    );
+    let daemon = Daemon::start(dir.path(), &config).await.unwrap();
+    let at = (&dir, &daemon);
+    let create = ["mappings", "create", "--function-name=f"];
+    let status = ["status"];
+    let none = [""; 5];
+    let viewer = ["VIEWER", "secret-of-the-viewer", "token-of-nobody", "", ""];
+    let token = ["", "", "token-of-grafana", "ADMIN", "secret-of-the-admin"];
+    let of_aws = ["", "", "", "ADMIN", "secret-of-the-admin"];
+    let missing = ["MissingAuthenticationTokenException"];
+    call(at, none, &LIST, FAILED, &missing).await;
+    call(at, none, &status, FAILED, &missing).await;
+    call(at, ADMIN, &LIST, 0, &["no mappings"]).await;
+    call(at, of_aws, &LIST, 0, &["no mappings"]).await;
+    let unrecognized = ["Unrecognized event source."];
+    call(at, ADMIN, &create, FAILED, &unrecognized).await;
+    call(at, viewer, &LIST, 0, &["no mappings"]).await;
+    let denied = ["AccessDeniedException", "lambda:CreateEventSourceMapping"];
+    call(at, viewer, &create, FAILED, &denied).await;
+    call(at, token, &status, 0, &["no mappings"]).await;
+    let needs_a_key = ["WINDLASS_TOKEN", "WINDLASS_ACCESS_KEY_ID"];
+    call(at, token, &LIST, USAGE, &needs_a_key).await;
+    daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn secrets_are_made_once_and_read_again_from_their_files() {
+    let dir = TempDir::new("secrets");
     let key = dir.path().join("key");
     std::fs::write(&key, "secret-of-the-admin\n").unwrap();
     let config = format!(
         "store: sqlite:{}\nauth:\n  access_keys:\n    \
          - {{id: ADMIN, secret_file: {}, role: admin}}\n    \
-         - {{id: VIEWER, secret: secret-of-the-viewer, role: read_only}}\n    \
-         - {{id: NEW, secret_file: store/new, generate: true, role: admin}}\n  bearer_tokens:\n    \
-         - {{name: t, token: token-of-grafana, role: read_only}}\n",
+         - {{id: NEW, secret_file: store/new, generate: true, role: admin}}\n",
         dir.path().join("store").display(),
         key.display()
     );
     let daemon = Daemon::start(dir.path(), &config).await.unwrap();
-    let list = ["mappings", "list"];
-    let create = ["mappings", "create", "--function-name=f"];
-    let status = ["status"];
-    let call = async |set: [&str; 5], arguments: &[&str], code: i32, says: &[&str]| {
-        let names = [
-            "WINDLASS_ACCESS_KEY_ID",
-            "WINDLASS_SECRET_ACCESS_KEY",
-            "WINDLASS_TOKEN",
-            "AWS_ACCESS_KEY_ID",
-            "AWS_SECRET_ACCESS_KEY",
-        ];
-        let mut variables: Vec<_> = names.into_iter().zip(set).collect();
-        variables.extend([("AWS_SESSION_TOKEN", ""), ("AWS_REGION", "")]);
-        variables.extend([("AWS_DEFAULT_REGION", "us-east-1")]);
-        let arguments = [arguments, &["--endpoint", &daemon.endpoint]].concat();
-        let ended = run_with(dir.path(), &variables, &arguments).await;
-        ended.assert(code, says);
-    };
-    let (none, old) = ([""; 5], ["ADMIN", "secret-of-the-admin", "", "", ""]);
-    let viewer = ["VIEWER", "secret-of-the-viewer", "token-of-nobody", "", ""];
-    let token = ["", "", "token-of-grafana", "ADMIN", "secret-of-the-admin"];
-    let of_aws = ["", "", "", "ADMIN", "secret-of-the-admin"];
-    call(
-        none,
-        &list,
-        FAILED,
-        &["MissingAuthenticationTokenException"],
-    )
-    .await;
-    call(
-        none,
-        &status,
-        FAILED,
-        &["MissingAuthenticationTokenException"],
-    )
-    .await;
-    call(old, &list, 0, &["no mappings"]).await;
-    call(of_aws, &list, 0, &["no mappings"]).await;
-    call(old, &create, FAILED, &["Unrecognized event source."]).await;
-    call(viewer, &list, 0, &["no mappings"]).await;
-    let denied = ["AccessDeniedException", "lambda:CreateEventSourceMapping"];
-    call(viewer, &create, FAILED, &denied).await;
-    call(token, &status, 0, &["no mappings"]).await;
-    call(
-        token,
-        &list,
-        USAGE,
-        &["WINDLASS_TOKEN", "WINDLASS_ACCESS_KEY_ID"],
-    )
-    .await;
+    let at = (&dir, &daemon);
 
     // The secret that the daemon has made is in its file, and not in its log.
     let secret = std::fs::read_to_string(dir.path().join("store/new")).unwrap();
     let made = ["NEW", secret.trim(), "", "", ""];
-    call(made, &list, 0, &["no mappings"]).await;
+    call(at, made, &LIST, 0, &["no mappings"]).await;
 
     // A file that is replaced is read again, and one that cannot be used changes nothing.
     std::fs::write(&key, "short").unwrap();
-    call(old, &list, 0, &["no mappings"]).await;
+    call(at, ADMIN, &LIST, 0, &["no mappings"]).await;
     std::fs::write(&key, "another-secret-of-the-admin\n").unwrap();
-    call(old, &list, FAILED, &["InvalidSignatureException"]).await;
+    call(at, ADMIN, &LIST, FAILED, &["InvalidSignatureException"]).await;
     let new = ["ADMIN", "another-secret-of-the-admin", "", "", ""];
-    call(new, &list, 0, &["no mappings"]).await;
+    call(at, new, &LIST, 0, &["no mappings"]).await;
     let log = daemon.stop().await.unwrap();
     assert!(log.contains("a new secret is in "), "{log}");
     assert!(!log.contains(secret.trim()), "{log}");

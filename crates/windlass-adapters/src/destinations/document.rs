@@ -19,7 +19,7 @@ const LATEST: &str = "$LATEST";
 /// succeeds however the function ends.
 const STATUS_WITHOUT_RESPONSE: u16 = 200;
 
-/// Names of [`stable_uuid`]; must never change.
+/// Of the names of [`DocumentTemplate::stable_uuid`]; must never change.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7f1c_6a52_0f0e_4c8b_9d63_2f5f_8f0a_c7d1);
 
 /// What the documents of one mapping have in common.

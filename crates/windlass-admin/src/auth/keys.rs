@@ -95,7 +95,8 @@ impl Secret {
         })
     }
 
-    /// As [`Secret::from_file`], or a new random secret if there is no file; [`Secret::save`] writes it.
+    /// As [`Secret::from_file`], or a new random secret if there is no file. A daemon that starts writes it
+    /// there.
     ///
     /// # Errors
     /// As [`Secret::from_file`].
@@ -322,9 +323,9 @@ mod tests {
         let mut again = Secret::from_file_or_new(&file.0).unwrap();
         assert!(again.equals(&new));
         assert_eq!(again.save().unwrap(), None);
-        let other = Secret::from_file_or_new(Path::new("/no/such/file")).unwrap();
+        let mut other = Secret::from_file_or_new(Path::new("/no/such/file")).unwrap();
         assert!(!other.equals(&new));
-        other.clone().save().unwrap_err();
+        other.save().unwrap_err();
     }
 
     #[test]
