@@ -6,11 +6,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -30,52 +27,33 @@ const SIMULATION_TIMEOUT: Duration = Duration::from_secs(300);
 pub(super) fn run(seeds: Seeds, only: &[String]) -> Result<()> {
     let chosen = load(&root().join(MUTANTS), only)?;
     let dir = target().join("mutants");
-    // A build uses one processor most of the time.
-    let n_workers = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let workplaces = (0..n_workers.min(chosen.len()))
-        .map(|number| Workplace::set_up(&dir.join(number.to_string())))
-        .collect::<Result<Vec<_>>>()?;
-    if let Some(workplace) = workplaces.first() {
-        workplace.test_unmodified(&chosen, seeds)?;
-    }
+    let copy = SourceCopy::copy_to(dir.join("src"))?;
+    let target_dir = dir.join("target");
+    let log = dir.join("last.log");
 
-    let next = AtomicUsize::new(0);
-    let not_caught = thread::scope(|scope| {
-        let test = |workplace| test_mutants(workplace, &chosen, &next, seeds);
-        let workers: Vec<_> = workplaces
-            .iter()
-            .map(|workplace| scope.spawn(move || test(workplace)))
-            .collect();
-        let results = workers.into_iter().map(|worker| match worker.join() {
-            Ok(result) => result,
-            Err(_) => bail!("testing the mutants panicked"),
-        });
-        results.collect::<Result<Vec<_>>>()
-    })?;
-    let not_caught = not_caught.concat();
-    if !not_caught.is_empty() {
-        let (n_missed, n_chosen) = (not_caught.len(), chosen.len());
-        let names = not_caught.join(", ");
-        bail!(
-            "{n_missed} of {n_chosen} mutants not caught in {} worlds: {names}",
+    run_command(&mut build_mutant(&copy, &target_dir)).context("building the unmodified code")?;
+    let worlds: BTreeSet<&str> = chosen.iter().map(|(name, _)| world_kind(name)).collect();
+    for world in worlds {
+        if let SimulationResult::Failed { seed } = simulate(&target_dir, world, seeds, &log)? {
+            let seed = seed.map_or(String::new(), |seed| format!(" by seed {seed}"));
+            bail!(
+                "the unmodified code of the {world} fails{seed}; {}",
+                end_of(&log)
+            );
+        }
+        println!(
+            "unmodified code: {} worlds of the {world} pass",
             seeds.count
         );
     }
-    println!("all {} mutants caught", chosen.len());
-    Ok(())
-}
 
-/// Tests the mutants that no other worker has taken, one after the other. Returns the names of those
-/// that were not caught.
-fn test_mutants<'a>(
-    workplace: &Workplace,
-    mutants: &'a [(String, Mutant)],
-    next: &AtomicUsize,
-    seeds: Seeds,
-) -> Result<Vec<&'a str>> {
     let mut not_caught = Vec::new();
-    while let Some((name, mutant)) = mutants.get(next.fetch_add(1, Ordering::Relaxed)) {
-        let result = match workplace.test(world_kind(name), mutant, seeds)? {
+    for (name, mutant) in &chosen {
+        let result = test_mutant(&copy, mutant, || {
+            build_quietly(&mut build_mutant(&copy, &target_dir), &log)?;
+            simulate(&target_dir, world_kind(name), seeds, &log)
+        })?;
+        let result = match result {
             Ok(SimulationResult::Failed { seed }) => format!("caught{}", seed_text(seed, seeds)),
             Ok(SimulationResult::Passed) => {
                 not_caught.push(name.as_str());
@@ -88,78 +66,35 @@ fn test_mutants<'a>(
         };
         println!("{name:<46} {result}");
     }
-    Ok(not_caught)
+    if !not_caught.is_empty() {
+        let (n_missed, n_chosen) = (not_caught.len(), chosen.len());
+        let names = not_caught.join(", ");
+        bail!(
+            "{n_missed} of {n_chosen} mutants not caught in {} worlds: {names}",
+            seeds.count
+        );
+    }
+    println!("all {} mutants caught", chosen.len());
+    Ok(())
 }
 
-/// Where one worker builds and runs: a copy of the sources, a target directory and a log.
-struct Workplace {
-    copy: SourceCopy,
-    target_dir: PathBuf,
-    log: PathBuf,
+/// Without debug information: the build takes most of the time of a mutant, and this saves a third.
+fn build_mutant(copy: &SourceCopy, target_dir: &Path) -> Command {
+    let mut command = build(&copy.root, target_dir);
+    command.env("CARGO_PROFILE_DEV_DEBUG", "0");
+    command
 }
 
-impl Workplace {
-    fn set_up(dir: &Path) -> Result<Self> {
-        Ok(Self {
-            copy: SourceCopy::copy_to(dir.join("src"))?,
-            target_dir: dir.join("target"),
-            log: dir.join("last.log"),
-        })
-    }
-
-    fn test_unmodified(&self, chosen: &[(String, Mutant)], seeds: Seeds) -> Result<()> {
-        run_command(&mut self.build_command()).context("building the unmodified code")?;
-        let worlds: BTreeSet<&str> = chosen.iter().map(|(name, _)| world_kind(name)).collect();
-        for world in worlds {
-            if let SimulationResult::Failed { seed } = self.simulate(world, seeds)? {
-                let seed = seed.map_or(String::new(), |seed| format!(" by seed {seed}"));
-                bail!(
-                    "the unmodified code of the {world} fails{seed}; {}",
-                    end_of(&self.log)
-                );
-            }
-            println!(
-                "unmodified code: {} worlds of the {world} pass",
-                seeds.count
-            );
-        }
-        Ok(())
-    }
-
-    /// The outer error means that the copy of the sources could not be restored. The inner one
-    /// concerns this mutant only; the others still run.
-    fn test(&self, world: &str, mutant: &Mutant, seeds: Seeds) -> Result<Result<SimulationResult>> {
-        let result = self.copy.apply(mutant).and_then(|()| {
-            build_quietly(&mut self.build_command(), &self.log)?;
-            self.simulate(world, seeds)
-        });
-        self.copy.restore(mutant)?;
-        Ok(result)
-    }
-
-    /// Without debug information: the build takes most of the time of a mutant, and this saves a
-    /// third.
-    fn build_command(&self) -> Command {
-        let mut command = build(&self.copy.root, &self.target_dir);
-        command.env("CARGO_PROFILE_DEV_DEBUG", "0");
-        command
-    }
-
-    fn simulate(&self, world: &str, seeds: Seeds) -> Result<SimulationResult> {
-        let mut command = program(binary(&self.target_dir));
-        command.args(seeds.arguments()).args(["--only", world]);
-        let status = wait_for(spawn_logged(&mut command, &self.log)?, &self.log)?;
-        match status.code() {
-            Some(0) => return Ok(SimulationResult::Passed),
-            Some(1) => {}
-            _ => bail!("the simulation failed with {status}; {}", end_of(&self.log)),
-        }
-        let output = fs::read_to_string(&self.log)
-            .with_context(|| format!("reading {}", self.log.display()))?;
-        Ok(SimulationResult::Failed {
-            seed: seed_in(&output),
-        })
-    }
+/// The outer error means that the copy of the sources could not be restored. The inner one concerns
+/// this mutant only; the others still run.
+fn test_mutant(
+    copy: &SourceCopy,
+    mutant: &Mutant,
+    simulate: impl FnOnce() -> Result<SimulationResult>,
+) -> Result<Result<SimulationResult>> {
+    let result = copy.apply(mutant).and_then(|()| simulate());
+    copy.restore(mutant)?;
+    Ok(result)
 }
 
 enum SimulationResult {
@@ -220,19 +155,18 @@ fn stem_of(path: &Path) -> String {
     stem.to_string_lossy().into_owned()
 }
 
-/// Waits for a simulation, and kills one that does not end.
-fn wait_for(mut simulation: Child, log: &Path) -> Result<ExitStatus> {
+fn simulate(target_dir: &Path, world: &str, seeds: Seeds, log: &Path) -> Result<SimulationResult> {
+    let mut command = program(binary(target_dir));
+    command.args(seeds.arguments()).args(["--only", world]);
+    let mut child = spawn_logged(&mut command, log)?;
     let end = Instant::now() + SIMULATION_TIMEOUT;
-    loop {
-        if let Some(status) = simulation
-            .try_wait()
-            .context("waiting for the simulation")?
-        {
-            return Ok(status);
+    let status = loop {
+        if let Some(status) = child.try_wait().context("waiting for the simulation")? {
+            break status;
         }
         if Instant::now() >= end {
-            simulation.kill().context("killing the simulation")?;
-            simulation.wait().context("killing the simulation")?;
+            child.kill().context("killing the simulation")?;
+            child.wait().context("killing the simulation")?;
             let seconds = SIMULATION_TIMEOUT.as_secs();
             bail!(
                 "the simulation did not end within {seconds} s; {}",
@@ -240,7 +174,16 @@ fn wait_for(mut simulation: Child, log: &Path) -> Result<ExitStatus> {
             );
         }
         sleep(Duration::from_millis(10));
+    };
+    match status.code() {
+        Some(0) => return Ok(SimulationResult::Passed),
+        Some(1) => {}
+        _ => bail!("the simulation failed with {status}; {}", end_of(log)),
     }
+    let output = fs::read_to_string(log).with_context(|| format!("reading {}", log.display()))?;
+    Ok(SimulationResult::Failed {
+        seed: seed_in(&output),
+    })
 }
 
 fn build_quietly(command: &mut Command, log: &Path) -> Result<()> {
