@@ -7,13 +7,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::{Args, value_parser};
 use serde_json::json;
 
-use super::build_release;
 use super::measure::{BUFFERED_METRIC, LIMIT_METRIC, memory_of};
 use super::programs::{Client, Function, Launcher, Load};
 use super::report::mib;
-use crate::command::target;
+use super::with_release_programs;
 use crate::process::sleep;
-use crate::watchdog::Watchdog;
 
 /// Invocations of each shard, one after the other.
 const ROUNDS: u64 = 3;
@@ -41,25 +39,18 @@ struct Figures {
 
 /// Measures, prints the figures and writes them to `target/bench/answers.json`.
 pub(super) fn run(options: &Options) -> Result<()> {
-    build_release()?;
-    let work_dir = target().join("bench");
-    fs::create_dir_all(&work_dir).with_context(|| format!("creating {}", work_dir.display()))?;
-    let watchdog = Watchdog::start()?;
-    let launcher = Launcher {
-        programs_dir: &target().join("release"),
-        work_dir: &work_dir,
-        watchdog: &watchdog,
-    };
-    let figures = measure(&launcher, options.count)?;
-    let rendered = format!("{:#}\n", figures.to_json());
-    let file = work_dir.join("answers.json");
-    fs::write(&file, &rendered).with_context(|| format!("writing {}", file.display()))?;
-    if options.json {
-        print!("{rendered}");
-    } else {
-        println!("{}", figures.describe());
-    }
-    Ok(())
+    with_release_programs(|launcher, work_dir| {
+        let figures = measure(launcher, options.count)?;
+        let rendered = format!("{:#}\n", figures.to_json());
+        let file = work_dir.join("answers.json");
+        fs::write(&file, &rendered).with_context(|| format!("writing {}", file.display()))?;
+        if options.json {
+            print!("{rendered}");
+        } else {
+            println!("{}", figures.describe());
+        }
+        Ok(())
+    })
 }
 
 /// Only checks that it runs.

@@ -11,10 +11,8 @@ use serde_json::{Value, json};
 use super::measure::{cpu_of, memory_of};
 use super::programs::{Client, Function, Launcher, Load, Program};
 use super::report::mib;
-use super::{BATCH_SIZE, build_release};
-use crate::command::target;
+use super::{BATCH_SIZE, with_release_programs};
 use crate::process::sleep;
-use crate::watchdog::Watchdog;
 
 /// The number of running consumers.
 const CONSUMERS_METRIC: &str = "windlass_drivers";
@@ -104,29 +102,22 @@ fn load(mappings: u32, shards: u32, read_delay: Duration) -> Load {
 
 /// Measures, prints the figures and writes them to `target/bench`.
 fn report(name: &str, options: &Options, loads: &[(Client, Load)]) -> Result<()> {
-    build_release()?;
-    let work_dir = target().join("bench");
-    fs::create_dir_all(&work_dir).with_context(|| format!("creating {}", work_dir.display()))?;
-    let watchdog = Watchdog::start()?;
-    let launcher = Launcher {
-        programs_dir: &target().join("release"),
-        work_dir: &work_dir,
-        watchdog: &watchdog,
-    };
-    let seconds = Duration::from_secs(options.seconds.into());
-    let mut all = Vec::new();
-    for (client, load) in loads {
-        let figures = measure(&launcher, *client, load, SETTLE_TIME, seconds)?;
-        eprintln!("{}", figures.describe());
-        all.push(figures.to_json());
-    }
-    let rendered = format!("{:#}\n", Value::from(all));
-    let file = work_dir.join(format!("{name}.json"));
-    fs::write(&file, &rendered).with_context(|| format!("writing {}", file.display()))?;
-    if options.json {
-        print!("{rendered}");
-    }
-    Ok(())
+    with_release_programs(|launcher, work_dir| {
+        let seconds = Duration::from_secs(options.seconds.into());
+        let mut all = Vec::new();
+        for (client, load) in loads {
+            let figures = measure(launcher, *client, load, SETTLE_TIME, seconds)?;
+            eprintln!("{}", figures.describe());
+            all.push(figures.to_json());
+        }
+        let rendered = format!("{:#}\n", Value::from(all));
+        let file = work_dir.join(format!("{name}.json"));
+        fs::write(&file, &rendered).with_context(|| format!("writing {}", file.display()))?;
+        if options.json {
+            print!("{rendered}");
+        }
+        Ok(())
+    })
 }
 
 fn measure(

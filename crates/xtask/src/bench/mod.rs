@@ -14,7 +14,7 @@ mod programs;
 mod report;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -163,6 +163,21 @@ fn prepare(options: &Options) -> Result<Plan> {
         programs_dir: target().join("release"),
         figures: work_dir.join("latest.json"),
     })
+}
+
+/// Builds the programs and runs a measurement with them. It writes into the directory that it is
+/// given, `target/bench`.
+fn with_release_programs(measure: impl FnOnce(&Launcher<'_>, &Path) -> Result<()>) -> Result<()> {
+    build_release()?;
+    let work_dir = target().join("bench");
+    fs::create_dir_all(&work_dir).with_context(|| format!("creating {}", work_dir.display()))?;
+    let watchdog = Watchdog::start()?;
+    let launcher = Launcher {
+        programs_dir: &target().join("release"),
+        work_dir: &work_dir,
+        watchdog: &watchdog,
+    };
+    measure(&launcher, &work_dir)
 }
 
 fn build_release() -> Result<()> {

@@ -5,20 +5,17 @@
 //! function answers at once, so the time of an invocation is the time on the way.
 
 use std::fmt;
-use std::fs;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, value_parser};
 use serde_json::json;
 
 use super::measure::{cost, deliver};
 use super::programs::{Client, Function, Launcher, Load};
 use super::report::median;
-use super::{BATCH_SIZE, SHARDS, build_release};
-use crate::command::target;
+use super::{BATCH_SIZE, SHARDS, with_release_programs};
 use crate::process::sleep;
-use crate::watchdog::Watchdog;
 
 const RECORD_BYTES: u32 = 1024;
 
@@ -63,32 +60,25 @@ struct Round {
 struct Report(Vec<Round>);
 
 pub(super) fn run(options: &Options) -> Result<()> {
-    build_release()?;
-    let watchdog = Watchdog::start()?;
-    let work_dir = target().join("bench");
-    fs::create_dir_all(&work_dir).with_context(|| format!("creating {}", work_dir.display()))?;
-    let launcher = Launcher {
-        programs_dir: &target().join("release"),
-        work_dir: &work_dir,
-        watchdog: &watchdog,
-    };
-    let mut rounds = Vec::new();
-    for number in 0..options.rounds {
-        rounds.push(round(
-            &launcher,
-            options.records,
-            options.seconds,
-            number % 2 == 1,
-        )?);
-        eprintln!("round {} of {}", number + 1, options.rounds);
-    }
-    let report = Report(rounds);
-    if options.json {
-        println!("{:#}", report.to_json());
-    } else {
-        print!("{report}");
-    }
-    Ok(())
+    with_release_programs(|launcher, _| {
+        let mut rounds = Vec::new();
+        for number in 0..options.rounds {
+            rounds.push(round(
+                launcher,
+                options.records,
+                options.seconds,
+                number % 2 == 1,
+            )?);
+            eprintln!("round {} of {}", number + 1, options.rounds);
+        }
+        let report = Report(rounds);
+        if options.json {
+            println!("{:#}", report.to_json());
+        } else {
+            print!("{report}");
+        }
+        Ok(())
+    })
 }
 
 /// Only checks that it runs.
