@@ -143,6 +143,33 @@ async fn message(aws: &Aws, url: &str) -> anyhow::Result<Value> {
     .await
 }
 
+/// Compares the documents of one batch with its event. `number` points to the sequence number of a
+/// record.
+#[track_caller]
+fn assert_documents(
+    documents: [(&str, Value); 3],
+    event: &Value,
+    stream: &str,
+    info: &str,
+    number: &str,
+) -> anyhow::Result<()> {
+    let records = event["Records"].as_array();
+    let records = records.context("an event has records")?;
+    let number = |record: Option<&Value>| record?.pointer(number).cloned();
+    for (name, mut document) in documents {
+        let payload = document.as_object_mut().and_then(|it| it.remove("payload"));
+        assert_eq!(payload, (name == "bucket").then(|| event.clone()), "{name}");
+        let expected = json!({
+            "startSequenceNumber": number(records.first()),
+            "endSequenceNumber": number(records.last()),
+            "batchSize": RECORDS,
+            "streamArn": stream,
+        });
+        assert_document(name, document, info, expected);
+    }
+    Ok(())
+}
+
 /// Compares a document with those that AWS was recorded to send, field by field.
 #[track_caller]
 fn assert_document(function: &str, mut document: Value, info: &str, mut expected: Value) {
@@ -212,22 +239,13 @@ async fn kinesis() -> anyhow::Result<()> {
     let daemon = setup.endpoint("kinesis", aws.endpoint()).start().await?;
     let documents = destinations.documents().await?;
     let event = function.events().swap_remove(0);
-    for (name, mut document) in documents {
-        let payload = document.as_object_mut().and_then(|it| it.remove("payload"));
-        assert_eq!(payload, (name == "bucket").then(|| event.clone()), "{name}");
-        let records = event["Records"]
-            .as_array()
-            .context("an event has records")?;
-        let number =
-            |record: Option<&Value>| record.map(|it| it["kinesis"]["sequenceNumber"].clone());
-        let info = json!({
-            "startSequenceNumber": number(records.first()),
-            "endSequenceNumber": number(records.last()),
-            "batchSize": RECORDS,
-            "streamArn": stream,
-        });
-        assert_document(name, document, "KinesisBatchInfo", info);
-    }
+    assert_documents(
+        documents,
+        &event,
+        &stream,
+        "KinesisBatchInfo",
+        "/kinesis/sequenceNumber",
+    )?;
     // Each mapping continues after the batch.
     function.set_status(200);
     put_records(&aws, &stream, 1).await?;
@@ -256,22 +274,13 @@ async fn dynamodb() -> anyhow::Result<()> {
     let daemon = setup.start().await?;
     let documents = destinations.documents().await?;
     let event = function.events().swap_remove(0);
-    for (name, mut document) in documents {
-        let payload = document.as_object_mut().and_then(|it| it.remove("payload"));
-        assert_eq!(payload, (name == "bucket").then(|| event.clone()), "{name}");
-        let records = event["Records"]
-            .as_array()
-            .context("an event has records")?;
-        let number =
-            |record: Option<&Value>| record.map(|it| it["dynamodb"]["SequenceNumber"].clone());
-        let info = json!({
-            "startSequenceNumber": number(records.first()),
-            "endSequenceNumber": number(records.last()),
-            "batchSize": RECORDS,
-            "streamArn": stream,
-        });
-        assert_document(name, document, "DDBStreamBatchInfo", info);
-    }
+    assert_documents(
+        documents,
+        &event,
+        &stream,
+        "DDBStreamBatchInfo",
+        "/dynamodb/SequenceNumber",
+    )?;
     daemon.stop().await?;
     Ok(())
 }
