@@ -234,7 +234,7 @@ fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> 
     }
 }
 
-/// Both limits are -1 where there is none.
+/// A limit of -1 means no limit.
 fn retry_settings(spec: &MappingSpec, kind: SourceKind) -> RetrySettings {
     let seconds = u64::try_from(spec.maximum_record_age_in_seconds(kind));
     RetrySettings {

@@ -120,7 +120,7 @@ pub fn tag_resource(body: &MappingSpec) -> Result<Tags, Vec<Violation>> {
 /// Checks the keys of UntagResource, which need not be those of tags.
 ///
 /// # Errors
-/// There is none.
+/// No keys are given.
 pub fn untag_resource(keys: &[String]) -> Result<(), Vec<Violation>> {
     if keys.is_empty() {
         return Err(vec![is_null("TagKeys")]);
