@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use windlass_core::ids::ShardId;
 use windlass_core::lease::Unit;
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::OutcomeKind;
@@ -189,6 +190,27 @@ impl StatusBoard {
             Some((entry.labels.clone()?, n_invocations))
         });
         queues.collect()
+    }
+
+    /// How far each running shard is behind its tip, by the clock of its source; `wall` is the
+    /// daemon's wall time. A shard whose first read has not ended is left out.
+    pub(crate) fn shards_behind(&self, wall: Timestamp) -> Vec<(Labels, ShardId, Duration)> {
+        let mappings = self.lock();
+        let mut shards = Vec::new();
+        for entry in mappings.values() {
+            let Some(labels) = &entry.labels else {
+                continue;
+            };
+            let wall = wall.shifted(entry.clock_difference.unwrap_or(0));
+            for (unit, entry) in &entry.units {
+                if let (Unit::Shard(shard), UnitView::Shard(view)) = (unit, &entry.view)
+                    && let Some(behind) = view.behind_at(wall)
+                {
+                    shards.push((labels.clone(), shard.clone(), behind));
+                }
+            }
+        }
+        shards
     }
 
     /// `None` while the leases are unknown.
