@@ -164,7 +164,9 @@ fn notes(report: &MappingReport) -> Vec<String> {
     if let Some(notice) = &report.notice {
         notes.push(format!("{mapping}: {notice}"));
     }
-    if report.last_processing_result.starts_with("PROBLEM") {
+    // It repeats what keeps the whole mapping from its work.
+    let is_new = report.problem.is_none();
+    if is_new && report.last_processing_result.starts_with("PROBLEM") {
         let result = &report.last_processing_result;
         notes.push(format!("{mapping}: last result: {result}"));
     }
