@@ -20,12 +20,14 @@ pub struct Function {
     _task: JoinSet<()>,
 }
 
-/// Of a message.
+/// Of a message or an event.
 type Condition = fn(&Value) -> bool;
 
 #[derive(Debug)]
 struct State {
     status: Mutex<u16>,
+    /// Whether an event is a function error.
+    breaks: Mutex<Option<Condition>>,
     /// Whether a message is reported as failed.
     fails: Mutex<Option<Condition>>,
     /// Each with the status of its response.
@@ -39,6 +41,7 @@ impl Function {
         let url = format!("http://{}/function", listener.local_addr()?);
         let state = Arc::new(State {
             status: Mutex::new(status),
+            breaks: Mutex::default(),
             fails: Mutex::default(),
             events: Mutex::default(),
         });
@@ -56,9 +59,19 @@ impl Function {
         *lock(&self.state.status) = status;
     }
 
+    /// From now on events for which `breaks` holds are function errors; `None`: none are.
+    pub fn break_on(&self, breaks: Option<Condition>) {
+        *lock(&self.state.breaks) = breaks;
+    }
+
     /// From now on it responds with the item failures of the messages for which `fails` holds.
     pub fn report_failed(&self, fails: Condition) {
         *lock(&self.state.fails) = Some(fails);
+    }
+
+    /// All events so far with the statuses of the responses.
+    pub fn responses(&self) -> Vec<(u16, Value)> {
+        lock(&self.state.events).clone()
     }
 
     /// All events so far, whatever the response.
@@ -103,7 +116,8 @@ async fn answer(
     let event: Value = serde_json::from_slice(&body).unwrap_or_default();
     let fails = *lock(&state.fails);
     let answer = fails.map_or(Value::Null, |fails| item_failures(&event, fails));
-    let status = *lock(&state.status);
+    let is_broken = lock(&state.breaks).is_some_and(|breaks| breaks(&event));
+    let status = if is_broken { 500 } else { *lock(&state.status) };
     lock(&state.events).push((status, event));
     let mut response = Response::new(Full::from(answer.to_string()));
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
