@@ -19,6 +19,8 @@ mod environment;
 mod log;
 mod network;
 mod readiness;
+mod records;
+mod responses;
 mod store;
 
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -23,6 +23,9 @@ pub struct Function {
 /// Of a message or an event.
 type Condition = fn(&Value) -> bool;
 
+/// The body of the response to an event.
+type Answer = fn(&Value) -> String;
+
 #[derive(Debug)]
 struct State {
     status: Mutex<u16>,
@@ -30,6 +33,7 @@ struct State {
     breaks: Mutex<Option<Condition>>,
     /// Whether a message is reported as failed.
     fails: Mutex<Option<Condition>>,
+    answer: Mutex<Option<Answer>>,
     /// Each with the status of its response.
     events: Mutex<Vec<(u16, Value)>>,
 }
@@ -43,6 +47,7 @@ impl Function {
             status: Mutex::new(status),
             breaks: Mutex::default(),
             fails: Mutex::default(),
+            answer: Mutex::default(),
             events: Mutex::default(),
         });
         let mut task = JoinSet::new();
@@ -67,6 +72,11 @@ impl Function {
     /// From now on it responds with the item failures of the messages for which `fails` holds.
     pub fn report_failed(&self, fails: Condition) {
         *lock(&self.state.fails) = Some(fails);
+    }
+
+    /// From now on it responds with this body.
+    pub fn answer_with(&self, answer: Answer) {
+        *lock(&self.state.answer) = Some(answer);
     }
 
     /// All events so far with the statuses of the responses.
@@ -115,11 +125,16 @@ async fn answer(
     let body = request.into_body().collect().await?.to_bytes();
     let event: Value = serde_json::from_slice(&body).unwrap_or_default();
     let fails = *lock(&state.fails);
-    let answer = fails.map_or(Value::Null, |fails| item_failures(&event, fails));
+    let body = match *lock(&state.answer) {
+        Some(answer) => answer(&event),
+        None => fails
+            .map_or(Value::Null, |fails| item_failures(&event, fails))
+            .to_string(),
+    };
     let is_broken = lock(&state.breaks).is_some_and(|breaks| breaks(&event));
     let status = if is_broken { 500 } else { *lock(&state.status) };
     lock(&state.events).push((status, event));
-    let mut response = Response::new(Full::from(answer.to_string()));
+    let mut response = Response::new(Full::from(body));
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
     Ok(response)
 }

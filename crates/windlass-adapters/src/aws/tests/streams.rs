@@ -408,7 +408,7 @@ async fn reading_continues_at_a_record_that_cannot_be_rendered() {
         "NextShardIterator":"next"}"#;
     let of_dynamodb = r#"{"Records":[
         {"dynamodb":{"SequenceNumber":"2","Keys":{"k":{"S":"a"}}}},
-        {"dynamodb":{"SequenceNumber":"3"}}],"NextShardIterator":null}"#;
+        {"dynamodb":{"SequenceNumber":"3","Keys":1}}],"NextShardIterator":null}"#;
     let readers: [(Arc<dyn StreamReader>, &str); 2] = [
         (kinesis(&clients), of_kinesis),
         (dynamodb(&clients), of_dynamodb),
