@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use windlass_tests::daemon::Daemon;
 use windlass_tests::producer::Producer;
 use windlass_tests::proxy::{Proxy, ProxyMode};
 use windlass_tests::servers::Servers;
@@ -49,7 +50,7 @@ async fn changes() -> anyhow::Result<()> {
         "ParallelizationFactor": 2,
         "BatchSize": 10,
     });
-    let mut uuid = daemon.create_mapping(&members).await?;
+    let uuid = daemon.create_mapping(&members).await?;
     for round in 0..ROUNDS {
         let first = round * RECORDS_PER_ROUND;
         let half = first + RECORDS_PER_ROUND / 2;
@@ -85,18 +86,33 @@ async fn changes() -> anyhow::Result<()> {
     let all = ROUNDS * RECORDS_PER_ROUND;
     assert_once_and_in_order(ledger.counts(), all);
 
-    // A deletion ends what is in flight; a new mapping of the pair begins by itself.
-    let half = all + RECORDS_PER_ROUND / 2;
-    producer.put_records(all..half).await?;
-    wait::until("records flow", TIMEOUT, || all < ledger.counts().delivered).await?;
-    daemon.delete_mapping(&uuid).await?;
+    delete(&daemon, &uuid, &producer, all).await?;
+    daemon.create_mapping(&members).await?;
+    until_delivered(&emulator).await?;
+    daemon.stop().await?;
+    Ok(())
+}
+
+/// A deletion ends what is in flight. `first` is the number of the next record.
+async fn delete(
+    daemon: &Daemon,
+    uuid: &str,
+    producer: &Producer<'_>,
+    first: u64,
+) -> anyhow::Result<()> {
+    let half = first + RECORDS_PER_ROUND / 2;
+    producer.put_records(first..half).await?;
+    let ledger = producer.ledger;
+    wait::until("records flow", TIMEOUT, || {
+        first < ledger.counts().delivered
+    })
+    .await?;
+    daemon.delete_mapping(uuid).await?;
     let batches = ledger.counts().batches;
-    producer.put_records(half..all + RECORDS_PER_ROUND).await?;
+    producer
+        .put_records(half..first + RECORDS_PER_ROUND)
+        .await?;
     assert_eq!(ledger.counts().batches, batches, "nothing is invoked");
     assert_eq!(ledger.counts().repeated, 0);
-    uuid = daemon.create_mapping(&members).await?;
-    until_delivered(&emulator).await?;
-    daemon.wait_for_state(&uuid, "Enabled").await?;
-    daemon.stop().await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A Kinesis shard with several lanes, one of which is stuck.
+//! A Kinesis shard with several lanes, and a key that is stuck in one of them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -47,7 +47,7 @@ async fn recreated() -> anyhow::Result<()> {
         "PROBLEM: Stream does not exist"
     );
 
-    // LATEST, too, goes on at the oldest record: nothing tells how old the stream is.
+    // With LATEST, too, reading continues at the oldest record.
     aws.create_stream_named(name, 1).await?;
     producer.put_records(100..200).await?;
     until_delivered(&emulator).await?;

@@ -9,7 +9,7 @@ use windlass_core::time::Timestamp;
 /// Between samples. The lag is compared with that of one to two of them ago.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// A change of the lag by less than this part of the time that has passed is none: reads come in
+/// The lag has changed if it differs by more than this part of the time that has passed: reads come in
 /// intervals.
 const MIN_CHANGE: f64 = 0.05;
 

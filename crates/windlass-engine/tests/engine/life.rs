@@ -134,7 +134,7 @@ async fn a_disabled_mapping_stops_and_continues_at_its_checkpoint() {
     assert_eq!(function.calls()[1].event, "{\"Records\":[{\"n\":1}]}");
 }
 
-/// With one lane and with several, of which each has a batch in flight.
+/// With one lane, and with several that each have a batch in flight.
 #[tokio::test(start_paused = true)]
 async fn a_mapping_is_disabled_when_its_invocations_have_ended_and_repeats_none() {
     for n_lanes in [1, 4] {
@@ -170,7 +170,7 @@ async fn a_mapping_is_disabled_when_its_invocations_have_ended_and_repeats_none(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mapping_that_is_enabled_while_it_is_being_disabled_goes_on_without_repeats() {
+async fn a_mapping_that_is_enabled_while_it_is_being_disabled_continues_without_repeats() {
     let daemon = Daemon::start();
     let stream = daemon.stream("orders", 1);
     let function = daemon.adapters.function("f");

@@ -61,7 +61,10 @@ async fn a_stream_that_cannot_be_read_shows_until_it_can() {
         assert_eq!(daemon.state(&id), "Enabled");
         stream.set_fault(None);
         stream.put(0, b"{}");
-        until("it goes on", || daemon.checkpoint_is(&id, "0", &after("1"))).await;
+        until("it continues", || {
+            daemon.checkpoint_is(&id, "0", &after("1"))
+        })
+        .await;
         assert_eq!(daemon.waiting_for(&id), None);
         until("its listings succeed", || {
             daemon.status(&id).last_processing_result == "OK"
