@@ -20,9 +20,9 @@ const LANES: u64 = 10;
 const KEYS: u64 = 40;
 const BATCH: u64 = 5;
 
-/// Of requests and responses of the function: a lane sends few batches between two saves, and most
-/// lanes have one in flight when the daemon is killed.
-const DELAY: Duration = Duration::from_millis(60);
+/// Of requests and responses of the function: an invocation takes longer than a save, and most lanes
+/// have one in flight when the daemon is killed.
+const DELAY: Duration = Duration::from_millis(150);
 
 /// Put before the daemon starts, and while it runs.
 const FIRST: u64 = 400;

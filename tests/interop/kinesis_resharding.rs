@@ -41,7 +41,9 @@ async fn random_splits_and_merges_and_five_kills_lose_nothing_and_keep_the_order
 }
 
 async fn resharding(seed: u64) -> anyhow::Result<String> {
-    let aws = Servers::running().aws("kinesis_mock");
+    // The shards of all streams of a server are limited, closed ones included.
+    let server = Servers::running().start_own("kinesis_mock", &[]).await?;
+    let aws = server.aws();
     let (emulator, arn) = (emulator().await?, aws.create_stream("reshard", 2).await?);
     let proxy = Proxy::start(&emulator.endpoint()).await?;
     proxy.set_mode(ProxyMode::Delay(DELAY)).await?;
