@@ -130,7 +130,7 @@ async fn fifo_queue(seed: u64) -> anyhow::Result<String> {
 }
 
 /// The seed, which is printed first so that a failure shows it.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let seed = std::env::var("WINDLASS_SEED").ok();
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let moment = since.map_or(0, |since| u64::from(since.subsec_nanos()));
@@ -248,7 +248,8 @@ impl Experiment {
     }
 }
 
-async fn run_and_kill(setup: &Setup, span: Duration) -> anyhow::Result<()> {
+/// Starts a daemon and kills it after a time.
+pub(crate) async fn run_and_kill(setup: &Setup, span: Duration) -> anyhow::Result<()> {
     let mut child = spawn(setup.dir(), &setup.text())?;
     // A fixed time, not a condition: the kill must be able to hit any state.
     tokio::time::sleep(span).await;

@@ -20,14 +20,20 @@ pub struct Function {
     _task: JoinSet<()>,
 }
 
-/// Of a message.
+/// Of a message or an event.
 type Condition = fn(&Value) -> bool;
+
+/// The body of the response to an event.
+type Answer = fn(&Value) -> String;
 
 #[derive(Debug)]
 struct State {
     status: Mutex<u16>,
+    /// Whether an event is a function error.
+    breaks: Mutex<Option<Condition>>,
     /// Whether a message is reported as failed.
     fails: Mutex<Option<Condition>>,
+    answer: Mutex<Option<Answer>>,
     /// Each with the status of its response.
     events: Mutex<Vec<(u16, Value)>>,
 }
@@ -39,7 +45,9 @@ impl Function {
         let url = format!("http://{}/function", listener.local_addr()?);
         let state = Arc::new(State {
             status: Mutex::new(status),
+            breaks: Mutex::default(),
             fails: Mutex::default(),
+            answer: Mutex::default(),
             events: Mutex::default(),
         });
         let mut task = JoinSet::new();
@@ -56,9 +64,24 @@ impl Function {
         *lock(&self.state.status) = status;
     }
 
+    /// From now on events for which `breaks` holds are function errors; `None`: none are.
+    pub fn break_on(&self, breaks: Option<Condition>) {
+        *lock(&self.state.breaks) = breaks;
+    }
+
     /// From now on it responds with the item failures of the messages for which `fails` holds.
     pub fn report_failed(&self, fails: Condition) {
         *lock(&self.state.fails) = Some(fails);
+    }
+
+    /// From now on it responds with this body.
+    pub fn answer_with(&self, answer: Answer) {
+        *lock(&self.state.answer) = Some(answer);
+    }
+
+    /// All events so far with the statuses of the responses.
+    pub fn responses(&self) -> Vec<(u16, Value)> {
+        lock(&self.state.events).clone()
     }
 
     /// All events so far, whatever the response.
@@ -102,10 +125,16 @@ async fn answer(
     let body = request.into_body().collect().await?.to_bytes();
     let event: Value = serde_json::from_slice(&body).unwrap_or_default();
     let fails = *lock(&state.fails);
-    let answer = fails.map_or(Value::Null, |fails| item_failures(&event, fails));
-    let status = *lock(&state.status);
+    let body = match *lock(&state.answer) {
+        Some(answer) => answer(&event),
+        None => fails
+            .map_or(Value::Null, |fails| item_failures(&event, fails))
+            .to_string(),
+    };
+    let is_broken = lock(&state.breaks).is_some_and(|breaks| breaks(&event));
+    let status = if is_broken { 500 } else { *lock(&state.status) };
     lock(&state.events).push((status, event));
-    let mut response = Response::new(Full::from(answer.to_string()));
+    let mut response = Response::new(Full::from(body));
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
     Ok(response)
 }

@@ -24,4 +24,5 @@ pub mod supervisor;
 
 mod labels;
 pub mod metrics;
+mod metrics_text;
 pub mod status;

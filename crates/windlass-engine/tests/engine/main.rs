@@ -13,4 +13,5 @@ mod positions;
 mod retries;
 mod rounds;
 mod slots;
+mod status;
 mod trouble;
