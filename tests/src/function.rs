@@ -1,6 +1,7 @@
 //! A function that records its events and responds with a configurable status.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -26,9 +27,13 @@ type Condition = fn(&Value) -> bool;
 #[derive(Debug)]
 struct State {
     status: Mutex<u16>,
+    /// How long each response takes.
+    delay: Mutex<Duration>,
+    /// Whether a message makes the invocation fail.
+    breaks: Mutex<Option<Condition>>,
     /// Whether a message is reported as failed.
     fails: Mutex<Option<Condition>>,
-    /// Each with the status of its response.
+    /// As they arrive, each with the status of its response.
     events: Mutex<Vec<(u16, Value)>>,
 }
 
@@ -39,6 +44,8 @@ impl Function {
         let url = format!("http://{}/function", listener.local_addr()?);
         let state = Arc::new(State {
             status: Mutex::new(status),
+            delay: Mutex::default(),
+            breaks: Mutex::default(),
             fails: Mutex::default(),
             events: Mutex::default(),
         });
@@ -56,6 +63,16 @@ impl Function {
         *lock(&self.state.status) = status;
     }
 
+    /// Delays future responses.
+    pub fn set_delay(&self, delay: Duration) {
+        *lock(&self.state.delay) = delay;
+    }
+
+    /// From now on it responds with status 500 to events with a message for which `breaks` holds.
+    pub fn fail_on(&self, breaks: Condition) {
+        *lock(&self.state.breaks) = Some(breaks);
+    }
+
     /// From now on it responds with the item failures of the messages for which `fails` holds.
     pub fn report_failed(&self, fails: Condition) {
         *lock(&self.state.fails) = Some(fails);
@@ -71,7 +88,7 @@ impl Function {
     pub fn records(&self) -> Vec<Value> {
         let events = lock(&self.state.events);
         let good = events.iter().filter(|(status, _)| *status == 200);
-        let records = good.flat_map(|(_, event)| event["Records"].as_array().into_iter().flatten());
+        let records = good.flat_map(|(_, event)| records(event));
         records.cloned().collect()
     }
 }
@@ -103,18 +120,27 @@ async fn answer(
     let event: Value = serde_json::from_slice(&body).unwrap_or_default();
     let fails = *lock(&state.fails);
     let answer = fails.map_or(Value::Null, |fails| item_failures(&event, fails));
-    let status = *lock(&state.status);
+    let breaks = *lock(&state.breaks);
+    let status = match breaks {
+        Some(breaks) if records(&event).any(breaks) => 500,
+        _ => *lock(&state.status),
+    };
     lock(&state.events).push((status, event));
+    let delay = *lock(&state.delay);
+    tokio::time::sleep(delay).await;
     let mut response = Response::new(Full::from(answer.to_string()));
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
     Ok(response)
 }
 
 fn item_failures(event: &Value, fails: Condition) -> Value {
-    let records = event["Records"].as_array().into_iter().flatten();
-    let failed = records.filter(|record| fails(record));
+    let failed = records(event).filter(|record| fails(record));
     let items = failed.map(|record| json!({"itemIdentifier": record["messageId"]}));
     json!({"batchItemFailures": items.collect::<Value>()})
+}
+
+fn records(event: &Value) -> impl Iterator<Item = &Value> {
+    event["Records"].as_array().into_iter().flatten()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
