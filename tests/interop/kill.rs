@@ -170,10 +170,13 @@ impl Experiment {
                 &url.replace(&emulator.endpoint(), &proxy.endpoint()),
             )
             .mapping("orders", &self.arn, self.members.clone());
-        if let Source::Queue {
-            heartbeat: false, ..
-        } = self.source
-        {
+        if !matches!(
+            self.source,
+            Source::Queue {
+                heartbeat: true,
+                ..
+            }
+        ) {
             setup = setup.without_heartbeat("orders");
         }
         let ledger = emulator.ledger();

@@ -41,7 +41,7 @@ async fn twenty_kills(server: &str, seed: u64) -> anyhow::Result<String> {
         keys: 100,
         records: 20_000,
         kills: 20,
-        max_lifetime_ms: 2 * MAX_LIFETIME_MS,
+        max_lifetime_ms: 3 * MAX_LIFETIME_MS,
         // The messages in flight, and those that are being deleted.
         max_repeats: 2 * MAX_INVOCATIONS * BATCH,
     };
