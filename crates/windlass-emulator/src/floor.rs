@@ -68,7 +68,8 @@ impl Floor {
 
     async fn move_shard(&self, shard: u32) -> Result<()> {
         let mut source = Connection::open(&self.authority).await?;
-        let mut function = Connection::open(&self.authority).await?;
+        // Opened for the first batch: idle shards leave half of the open files to others.
+        let mut function = None;
         let limit = self.batch_size * BATCHES_PER_PAGE;
         let mut index = 0;
         loop {
@@ -85,6 +86,10 @@ impl Floor {
             let page = page.to_bytes();
             let n_records = count(&page[PAGE_PREFIX.len()..], length);
             for batch in batches(&page, length, n_records, self.batch_size) {
+                let function = match &mut function {
+                    Some(function) => function,
+                    none => none.insert(Connection::open(&self.authority).await?),
+                };
                 let response = function.post("/function", event(batch, length)).await?;
                 let body = response.into_body().collect().await;
                 body.context("reading the response of the function")?;
