@@ -321,12 +321,12 @@ impl QueueRunner {
     }
 }
 
-/// `pollers=MINIMUM..MAXIMUM`.
+/// `pollers=2..10`: the minimum and the maximum.
 fn pollers(arguments: &mut Arguments) -> Result<Option<Pollers>, ScriptError> {
     let Some(text) = arguments.key("pollers") else {
         return Ok(None);
     };
-    let (minimum, maximum) = text.split_once("..").ok_or("pollers=MINIMUM..MAXIMUM")?;
+    let (minimum, maximum) = text.split_once("..").ok_or("expected pollers=MIN..MAX")?;
     Ok(Some(Pollers {
         minimum: minimum.parse()?,
         maximum: maximum.parse()?,
