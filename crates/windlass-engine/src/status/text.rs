@@ -326,6 +326,8 @@ mod tests {
                 buffered_bytes: 0,
                 in_flight_messages: 0,
                 concurrency: 0,
+                reduced_concurrency: None,
+                pollers: 1,
                 last_outcome: None,
                 waiting: Some(waiting),
                 next_at: Some(Timestamp::from_millis(3_000)),
