@@ -216,10 +216,13 @@ impl Invocations {
                 succeeded: tokens,
                 failed: Vec::new(),
             },
-            Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } => InvocationEnd::Ended {
-                succeeded: Vec::new(),
-                failed: tokens,
-            },
+            // A queue has no windows.
+            Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } | Outcome::Windowed(_) => {
+                InvocationEnd::Ended {
+                    succeeded: Vec::new(),
+                    failed: tokens,
+                }
+            }
         }
     }
 

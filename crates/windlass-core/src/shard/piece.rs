@@ -12,6 +12,7 @@ use crate::progress::Ticket;
 use crate::record::Record;
 use crate::retry::Attempts;
 use crate::time::Timestamp;
+use crate::window::WindowCall;
 
 #[derive(Debug)]
 pub(super) struct Piece {
@@ -78,11 +79,12 @@ impl Piece {
     }
 
     /// What the function receives.
-    pub(super) fn batch(&mut self, ids: &mut BatchIds) -> Batch {
+    pub(super) fn batch(&mut self, window: Option<WindowCall>, ids: &mut BatchIds) -> Batch {
         Batch {
             id: *self.id.get_or_insert_with(|| ids.assign()),
             attempt: self.attempts.next_attempt(),
             records: Arc::clone(&self.records),
+            window,
         }
     }
 
@@ -175,6 +177,7 @@ impl Piece {
 fn response(outcome: &Outcome) -> Option<&Response> {
     match outcome {
         Outcome::Success | Outcome::NotInvoked { .. } => None,
+        Outcome::Windowed(answer) => Some(&answer.response),
         Outcome::ItemFailures { response, .. } | Outcome::FunctionError { response, .. } => {
             Some(response)
         }

@@ -19,6 +19,8 @@ pub struct ShardView {
     pub buffered_records: usize,
     /// Bytes of their events.
     pub buffered_bytes: usize,
+    /// Bytes of the state of a tumbling window.
+    pub state_bytes: usize,
     /// Records of the invocations in flight.
     pub in_flight_records: usize,
     /// The mapping's `ParallelizationFactor`.
@@ -55,6 +57,13 @@ pub enum Waiting {
         maximum: Option<u32>,
     },
     NotInvoked(Fault),
+    /// The final invocation of a tumbling window has not succeeded.
+    FinalInvocation {
+        /// The next one.
+        attempt: u32,
+        /// Why the function was not reached; `None`: it has failed.
+        cause: Option<Fault>,
+    },
     /// The on-failure destination did not accept what was given up.
     Destination(Fault),
     /// The source cannot be read.

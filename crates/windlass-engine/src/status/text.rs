@@ -151,6 +151,12 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
                 shard::Waiting::NotInvoked(fault) => {
                     format!("function {}{next}{lanes}", describe_fault(*fault))
                 }
+                shard::Waiting::FinalInvocation { attempt, cause } => {
+                    let cause = cause.map_or("returns errors", describe_fault);
+                    format!(
+                        "the final invocation of a tumbling window: function {cause}, attempt {attempt}{next}"
+                    )
+                }
                 shard::Waiting::Destination(fault) => {
                     let cause = cause(SourceCall::Deliver);
                     let fault = describe_fault(*fault);
@@ -297,6 +303,7 @@ mod tests {
                 oldest: None,
                 buffered_records: 1,
                 buffered_bytes: 1,
+                state_bytes: 0,
                 in_flight_records: 0,
                 attempt: 2,
                 last_outcome: None,

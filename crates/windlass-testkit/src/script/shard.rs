@@ -21,6 +21,7 @@ use windlass_core::shard::{
     UnreadableRecord, Waiting,
 };
 use windlass_core::time::Timestamp;
+use windlass_core::window::WindowBounds;
 
 use super::arguments::reported;
 use super::{Arguments, ScriptError, duration, duration_text, fault_text};
@@ -117,6 +118,7 @@ impl ShardRunner {
             position: from.clone(),
             arrival: arrived.map(|after| START + after),
             marks: marks(arguments)?,
+            window: None,
         };
         let skip_before = arguments.key("skip_before");
         let skip_before = skip_before.as_deref().map(duration).transpose()?;
@@ -128,6 +130,7 @@ impl ShardRunner {
                 batch_size: arguments.number("batch_size", 100)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,
                 parallelization_factor: arguments.number("factor", 1)?,
+                tumbling_window: None,
                 on_failure: match arguments.key("on_failure").as_deref() {
                     Some("on") => DestinationArn::parse(DESTINATION),
                     _ => None,
@@ -136,6 +139,7 @@ impl ShardRunner {
             },
             filter: (arguments.key("filter").as_deref() == Some("on"))
                 .then(sample_filter::criteria),
+            window_len: 0,
             limits: ShardLimits {
                 poll_interval: arguments.duration("poll_interval", "1s")?,
                 catch_up_interval: arguments.duration("catch_up_interval", "200ms")?,
@@ -320,6 +324,10 @@ impl ShardRunner {
             Some(Waiting::NotInvoked(fault)) => {
                 format!("function not reached, {}", fault_text(fault))
             }
+            Some(Waiting::FinalInvocation { attempt, cause }) => {
+                let cause = cause.map_or("function error".to_owned(), fault_text);
+                format!("final invocation, {cause}, next attempt {attempt}")
+            }
             Some(Waiting::Source(fault)) => format!("source, {}", fault_text(fault)),
             Some(Waiting::Unreadable(record)) => {
                 format!("unreadable, {}", unreadable_text(&record))
@@ -410,6 +418,9 @@ fn command_text(command: &ShardCommand) -> String {
         ShardCommand::Report(Report::Unreadable(record)) => {
             format!("report unreadable {}", unreadable_text(record))
         }
+        ShardCommand::Report(Report::WindowStateDropped(bounds)) => {
+            format!("report state of window {} dropped", window_text(*bounds))
+        }
         ShardCommand::Report(Report::Gap(gap)) => {
             format!(
                 "report {} {}",
@@ -436,6 +447,12 @@ fn failure_text(failure: &FailureRecord) -> String {
         format!(" statusCode={} functionError={error}", it.status)
     });
     format!("{condition} [{numbers}] approximateInvokeCount={count}{response}")
+}
+
+/// Since the start of the script.
+fn window_text(bounds: WindowBounds) -> String {
+    let seconds = |time: Timestamp| time.millis_since(START) / 1000;
+    format!("{}s..{}s", seconds(bounds.start), seconds(bounds.end))
 }
 
 fn unreadable_text(record: &UnreadableRecord) -> String {

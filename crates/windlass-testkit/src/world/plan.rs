@@ -308,9 +308,11 @@ fn settings(
                 Duration::from_secs(60),
             ]),
             parallelization_factor: rng.pick(&[1, 1, 2, 3, 10]),
+            tumbling_window: None,
             on_failure: on_failure(rng),
             retries: retries(rng),
         },
+        window_len: 0,
         limits: ShardLimits {
             poll_interval,
             catch_up_interval: poll_interval / rng.pick(&[1, 4, 5]),

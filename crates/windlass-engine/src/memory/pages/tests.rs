@@ -87,6 +87,7 @@ fn view(records: &[Record]) -> ShardView {
         oldest: None,
         buffered_records: records.len(),
         buffered_bytes: records.iter().map(Record::event_len).sum(),
+        state_bytes: 0,
         in_flight_records: 0,
         attempt: 1,
         last_outcome: None,

@@ -220,6 +220,7 @@ impl LaneModel {
                 self.window = Some(now);
                 self.give_up(vec![Delivery { failure, indices }], settings)
             }
+            Outcome::Windowed(_) => panic!("the model has taken its state"),
             Outcome::NotInvoked { cause } => {
                 piece.not_reached += 1;
                 piece.due = DueRange::after_failure(piece.not_reached, *cause, now);

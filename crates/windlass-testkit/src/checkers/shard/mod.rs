@@ -551,6 +551,7 @@ fn reports_are_expected(model: &mut Model, report: &Report, contents: &Contents)
         Report::FilteredOut { .. }
         | Report::Dropped(_)
         | Report::Unreadable(_)
+        | Report::WindowStateDropped(_)
         | Report::Gap(_) => true,
     };
     ensure(known, "report", || {
@@ -609,7 +610,11 @@ fn next_at_matches(
     match view.waiting {
         _ if model.draining || model.finished.is_some() => view.next_at == timeout,
         None => view.next_at == timeout,
-        Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => {
+        Some(
+            Waiting::FunctionErrors { .. }
+            | Waiting::NotInvoked(_)
+            | Waiting::FinalInvocation { .. },
+        ) => {
             let due = model.worst_lane().and_then(LaneModel::retry_due);
             let waits_for_slot = model.slot == Slot::Requested && view.next_at.is_none();
             failed(due) || (waits_for_slot && due.is_some_and(|due| due.earliest <= now))
