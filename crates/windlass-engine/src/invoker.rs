@@ -86,7 +86,13 @@ impl Invoker {
         let took = self.clock.now().since(sent);
         self.metrics.invocation(&outcome, took);
         self.board.outcome(&self.mapping, outcome.kind());
-        match &outcome {
+        self.count(&outcome, attempt, n_records);
+        tracing::debug!(n_records, attempt, ?took, ?outcome, "invoked");
+        outcome
+    }
+    /// Counts an invocation, and logs what is wrong with it.
+    fn count(&self, outcome: &Outcome, attempt: u32, n_records: usize) {
+        match outcome {
             Outcome::Success => self.counts.invoked.add(n_records),
             Outcome::ItemFailures { failures, response } => {
                 self.count_failures(failures, response.status, attempt, n_records);
@@ -121,9 +127,8 @@ impl Invoker {
                 tracing::warn!(?cause, n_records, "function not reached");
             }
         }
-        tracing::debug!(n_records, attempt, ?took, ?outcome, "invoked");
-        outcome
     }
+
     /// Counts the items of a batch that have failed.
     fn count_failures(&self, failures: &ItemFailures, status: u16, attempt: u32, n_records: usize) {
         self.counts.invoked.add(n_records);

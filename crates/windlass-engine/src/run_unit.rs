@@ -55,7 +55,7 @@ pub(crate) enum UnitSource {
     Shard {
         shard: ShardId,
         reader: Box<dyn ShardReader>,
-        source: StreamSource,
+        source: Box<StreamSource>,
         destination: Option<Arc<dyn Destination>>,
     },
     Queue {
@@ -132,7 +132,7 @@ pub(crate) async fn run_unit(
             source,
             destination,
         } => {
-            let driver = parts.shard_driver(shard, reader, source, destination, lease);
+            let driver = parts.shard_driver(shard, reader, *source, destination, lease);
             driver.run().instrument(span).await
         }
         UnitSource::Queue { reader, source } => {

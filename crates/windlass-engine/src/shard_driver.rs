@@ -104,7 +104,7 @@ impl ShardDriver {
                 continue;
             }
             let view = self.consumer.view();
-            self.memory.settle(&view);
+            self.memory.settle(&view, self.consumer.state_bytes());
             self.status.publish(UnitView::Shard(view));
             tokio::select! {
                 biased;

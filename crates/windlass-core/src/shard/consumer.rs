@@ -168,6 +168,11 @@ impl ShardConsumer {
         self.n_read
     }
 
+    /// Bytes of the state of a tumbling window.
+    pub fn state_bytes(&self) -> usize {
+        self.lanes.state_bytes()
+    }
+
     pub fn view(&self) -> ShardView {
         let (waiting, next_at) = self.waiting();
         ShardView {
@@ -176,7 +181,6 @@ impl ShardConsumer {
             oldest: self.lanes.oldest(),
             buffered_records: self.lanes.n_records(),
             buffered_bytes: self.lanes.bytes(),
-            state_bytes: self.lanes.state_bytes(),
             in_flight_records: self.lanes.n_in_flight(),
             n_lanes: self.lanes.n_lanes(),
             waiting_lanes: self.lanes.n_waiting(),

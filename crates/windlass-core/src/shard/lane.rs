@@ -226,17 +226,7 @@ impl Lane {
                 Resolved::default()
             }
             RetryDecision::Retry(delay) => {
-                piece.due = now + delay;
-                piece.waiting = Some(match outcome {
-                    Outcome::NotInvoked { cause } => Waiting::NotInvoked(*cause),
-                    Outcome::Success
-                    | Outcome::ItemFailures { .. }
-                    | Outcome::FunctionError { .. }
-                    | Outcome::Windowed(_) => Waiting::FunctionErrors {
-                        attempt: piece.attempts.next_attempt(),
-                        maximum: self.retries.maximum_attempts.map(|retries| retries + 1),
-                    },
-                });
+                piece.wait(outcome, now + delay, self.retries.maximum_attempts);
                 self.state = State::Waiting(piece);
                 Resolved::default()
             }

@@ -108,6 +108,21 @@ impl Piece {
         failed.first().copied().unwrap_or(0)
     }
 
+    /// It is repeated at `due`, at most `maximum_retries` times in all.
+    pub(super) fn wait(&mut self, outcome: &Outcome, due: Timestamp, maximum_retries: Option<u32>) {
+        self.due = due;
+        self.waiting = Some(match outcome {
+            Outcome::NotInvoked { cause } => Waiting::NotInvoked(*cause),
+            Outcome::Success
+            | Outcome::ItemFailures { .. }
+            | Outcome::FunctionError { .. }
+            | Outcome::Windowed(_) => Waiting::FunctionErrors {
+                attempt: self.attempts.next_attempt(),
+                maximum: maximum_retries.map(|retries| retries + 1),
+            },
+        });
+    }
+
     /// Splits it before a record. The failures of the whole are not those of a part.
     pub(super) fn split(mut self, index: usize, now: Timestamp) -> (Self, Self) {
         let tickets = self.tickets.split_off(index);

@@ -19,8 +19,6 @@ pub struct ShardView {
     pub buffered_records: usize,
     /// Bytes of their events.
     pub buffered_bytes: usize,
-    /// Bytes of the state of a tumbling window.
-    pub state_bytes: usize,
     /// Records of the invocations in flight.
     pub in_flight_records: usize,
     /// The mapping's `ParallelizationFactor`.

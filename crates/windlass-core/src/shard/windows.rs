@@ -4,7 +4,7 @@
 //! forward: a late record belongs to the window that is open. A window ends with the arrival of a
 //! later one, whether the function receives that record or not.
 //!
-//! A window of which the function has returned a state ends with a final invocation. It is repeated
+//! A window that has a state ends with a final invocation. It is repeated
 //! until it succeeds, and nothing else of the shard is invoked before.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-windows.html>

@@ -128,10 +128,7 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
         Some(cause) => format!(" ({cause})"),
         None => String::new(),
     };
-    let next = |at: Option<Timestamp>| match at.map(|at| at.since(now)) {
-        Some(pause) => format!(", next in {:.1} s", pause.as_secs_f64()),
-        None => String::new(),
-    };
+    let next = |at| describe_next(at, now);
     match &unit.view {
         UnitView::Starting { fault } => {
             let (fault, cause) = ((*fault)?, cause(SourceCall::Describe));
@@ -152,10 +149,7 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
                     format!("function {}{next}{lanes}", describe_fault(*fault))
                 }
                 shard::Waiting::FinalInvocation { attempt, cause } => {
-                    let cause = cause.map_or("returns errors", describe_fault);
-                    format!(
-                        "the final invocation of a tumbling window: function {cause}, attempt {attempt}{next}"
-                    )
+                    describe_final(*attempt, *cause, &next)
                 }
                 shard::Waiting::Destination(fault) => {
                     let cause = cause(SourceCall::Deliver);
@@ -200,6 +194,18 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
             })
         }
     }
+}
+
+fn describe_next(at: Option<Timestamp>, now: Timestamp) -> String {
+    match at.map(|at| at.since(now)) {
+        Some(pause) => format!(", next in {:.1} s", pause.as_secs_f64()),
+        None => String::new(),
+    }
+}
+
+fn describe_final(attempt: u32, cause: Option<Fault>, next: &str) -> String {
+    let cause = cause.map_or("returns errors", describe_fault);
+    format!("final invocation of a tumbling window: function {cause}, attempt {attempt}{next}")
 }
 
 fn describe_fault(fault: Fault) -> &'static str {
@@ -303,7 +309,6 @@ mod tests {
                 oldest: None,
                 buffered_records: 1,
                 buffered_bytes: 1,
-                state_bytes: 0,
                 in_flight_records: 0,
                 attempt: 2,
                 last_outcome: None,

@@ -60,7 +60,7 @@ impl Shard {
 
     /// The memory in use when the consumer has these records.
     fn used_by(&mut self, records: &[Record]) -> usize {
-        self.memory.settle(&view(records));
+        self.memory.settle(&view(records), 0);
         self.budget.used()
     }
 }
@@ -87,7 +87,6 @@ fn view(records: &[Record]) -> ShardView {
         oldest: None,
         buffered_records: records.len(),
         buffered_bytes: records.iter().map(Record::event_len).sum(),
-        state_bytes: 0,
         in_flight_records: 0,
         attempt: 1,
         last_outcome: None,
