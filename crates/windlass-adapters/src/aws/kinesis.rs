@@ -114,6 +114,7 @@ impl KinesisReader {
             Position::AtTimestamp(_)
             | Position::TrimHorizon
             | Position::After(_)
+            | Position::Within(..)
             | Position::ShardEnd => None,
         }
     }
@@ -198,14 +199,14 @@ impl ShardApi for KinesisShard {
                 (ShardIteratorType::AtTimestamp, None, time)
             }
             // After a trimmed record, Kinesis continues with the oldest one, without an error.
-            Position::After(number) if from.inclusive => {
+            Position::After(number) if !from.inclusive => {
+                let number = Some(number.to_string());
+                (ShardIteratorType::AfterSequenceNumber, number, None)
+            }
+            Position::After(number) | Position::Within(number, _) => {
                 start = PageStart::AtPosition;
                 let number = Some(number.to_string());
                 (ShardIteratorType::AtSequenceNumber, number, None)
-            }
-            Position::After(number) => {
-                let number = Some(number.to_string());
-                (ShardIteratorType::AfterSequenceNumber, number, None)
             }
             Position::ShardEnd => {
                 return Err(PortError {
