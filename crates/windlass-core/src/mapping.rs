@@ -108,7 +108,10 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamSource {
     pub kind: StreamKind,
+    /// Of the stream, also if the mapping names a consumer.
     pub arn: Arn,
+    /// The consumer with enhanced fan-out that reads the stream; `None`: shared throughput.
+    pub consumer: Option<Arn>,
     pub settings: StreamSettings,
 }
 

@@ -39,6 +39,7 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
             _ => StreamKind::DynamoDbStreams,
         },
         arn,
+        consumer: None,
         settings: StreamSettings {
             starting_position: Position::TrimHorizon,
             recreated_position: Position::TrimHorizon,

@@ -291,6 +291,7 @@ fn stream(starting_position: Position, recreated_position: Position) -> Source {
     Source::Stream(StreamSource {
         kind: StreamKind::Kinesis,
         arn: arn("kinesis", "stream/s"),
+        consumer: None,
         settings: StreamSettings {
             starting_position,
             recreated_position,

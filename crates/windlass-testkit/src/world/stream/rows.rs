@@ -41,6 +41,7 @@ impl Rows {
             source: MappingSource::Stream(StreamSource {
                 kind: StreamKind::Kinesis,
                 arn: arn.expect("it is an ARN"),
+                consumer: None,
                 settings: settings.clone(),
             }),
             settings,
