@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use serde_json::Value;
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
@@ -17,10 +19,13 @@ use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{BoxError, PortError, ReadLimits};
 
+use super::call_rules::CallRules;
 use super::fault::{port_error, unusable_response};
-use super::raw::ResponseError;
+use super::prepared_call::{PreparedCall, Watch};
+use super::raw::{ResponseError, read_response};
 use super::server_clock::ServerClock;
-use crate::wire::page_builder::GetRecordsResponse;
+use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
+use crate::wire::streaming_parser::ResponseParser;
 
 /// Limit of pages of one list of shards; each has a hundred shards or more. Without a limit, a
 /// server whose list never ends would be called forever.
@@ -42,6 +47,10 @@ pub(super) trait StreamApi: Sync {
 
     /// The clock by which records are stamped.
     fn server_clock(&self) -> &ServerClock;
+
+    fn call_rules(&self) -> &CallRules;
+
+    fn estimate(&self) -> &PageEstimate;
 
     fn failed<E>(&self, call: &str, error: SdkError<E, HttpResponse>) -> PortError
     where
@@ -92,7 +101,7 @@ pub(super) enum ReadError {
 }
 
 impl ReadError {
-    pub(super) fn new<E>(api: &impl StreamApi, error: SdkError<E, HttpResponse>) -> Self
+    fn new<E>(api: &impl StreamApi, error: SdkError<E, HttpResponse>) -> Self
     where
         E: Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
@@ -110,7 +119,7 @@ impl ReadError {
     }
 
     /// A success whose response is not used.
-    pub(super) fn of_response(api: &impl StreamApi, error: ResponseError) -> Self {
+    fn of_response(api: &impl StreamApi, error: ResponseError) -> Self {
         let timed_out = matches!(error, ResponseError::TimedOut(_));
         let mut error = api.unusable("GetRecords", error);
         if timed_out {
@@ -261,6 +270,33 @@ pub(super) async fn page_of(
         records: response.records,
         unreadable: response.unreadable,
     })
+}
+
+/// Sends a GetRecords that has been prepared, and parses its response.
+pub(super) async fn send_get_records<E, P>(
+    api: &impl StreamApi,
+    call: Result<&PreparedCall, SdkError<E, HttpResponse>>,
+    body: &Value,
+    limits: ReadLimits<'_>,
+    make_error: fn(ErrorMetadata) -> E,
+    new_parser: impl FnOnce(usize, usize) -> P,
+) -> Result<GetRecordsResponse, ReadError>
+where
+    E: Error + ProvideErrorMetadata + Send + Sync + 'static,
+    P: ResponseParser<Response = GetRecordsResponse>,
+{
+    let call = call.map_err(|error| ReadError::new(api, error))?;
+    let watch = Watch {
+        rules: api.call_rules(),
+        clock: api.server_clock(),
+    };
+    let (body, timeout) = (body.to_string().into(), limits.timeout);
+    let response = call.send(body, timeout, &watch, make_error).await;
+    let response = response.map_err(|error| ReadError::new(api, error))?;
+    let event_bytes = |length| api.estimate().event_bytes(length);
+    let body = response.into_body();
+    let response = read_response(body, timeout, limits.memory, event_bytes, new_parser).await;
+    response.map_err(|cause| ReadError::of_response(api, cause))
 }
 
 /// The arrival time whose earlier records a stream with this retention period has removed.

@@ -211,6 +211,33 @@ async fn a_store_of_the_second_version_reports_its_mappings_as_changed() {
     assert_eq!(since.mappings, []);
 }
 
+#[tokio::test]
+async fn a_spec_is_parsed_once_however_often_the_leases_change() {
+    let directory = TempDir::new();
+    let store = SqliteStore::open(&directory.0).unwrap();
+    contract::fill(&store).await;
+    let read = async |since| {
+        let changes = store.changes(since).await.unwrap();
+        match &changes.mappings[..] {
+            [(_, StoredMapping::Readable(row, _)), ..] => (row.clone(), changes.last),
+            _ => panic!("{changes:?}"),
+        }
+    };
+    let (first, seen) = read(ChangeNumber::default()).await;
+    let leases = store.leases_of(&first.id).await.unwrap();
+    store
+        .take_many(&leases, &WorkerId::new("one"))
+        .await
+        .unwrap();
+    let (second, seen) = read(seen).await;
+    assert!(std::ptr::eq(first.spec.members(), second.spec.members()));
+    let mut changed = second.clone();
+    changed.revision.0 += 1;
+    changed.spec.set("BatchSize", 7);
+    store.put(&changed, Some(second.revision)).await.unwrap();
+    assert_eq!(read(seen).await.0, changed);
+}
+
 /// A version that is not this one has written it, without a change of the schema.
 #[tokio::test]
 async fn a_row_that_cannot_be_read_makes_no_other_unreadable() {
