@@ -16,7 +16,8 @@ use windlass_engine::clock::Clock;
 use windlass_engine::ports::UnreadableMapping;
 use windlass_engine::requests::{QueueOperation, QueueRequests};
 use windlass_engine::status::{
-    MappingStatus, UnitStatus, UnitView, describe_gap, last_processing_result, waiting_for,
+    MappingStatus, UnitStatus, UnitView, describe_blocked, describe_gap, describe_lag,
+    last_processing_result, waiting_for,
 };
 
 use crate::api::PathName;
@@ -162,7 +163,7 @@ fn summary(
         event_source_arn: Some(row.source.as_str().to_owned()),
         function_arn: row.function_arn.as_str().to_owned(),
         state: status.state.to_owned(),
-        last_processing_result: status.last_processing_result.to_owned(),
+        last_processing_result: status.last_processing_result.clone().into_owned(),
         problem: status.problem.clone(),
         notice: (!notices.is_empty()).then(|| notices.join("; ")),
         counts: CountsReport {
@@ -214,7 +215,32 @@ fn add_units(report: &mut MappingReport, status: &MappingStatus, leases: &[Lease
             }
         }
     }
-    report.shards = report.queue.is_none().then_some(shards);
+    if report.queue.is_none() {
+        let blocked = status.blocked.iter();
+        let blocked = blocked.filter(|(shard, _)| {
+            let has_row = |lease: &Lease| lease.key.unit == Unit::Shard((*shard).clone());
+            !leases.iter().any(has_row)
+        });
+        shards.extend(blocked.map(|(shard, parents)| blocked_report(shard, parents)));
+        report.shards = Some(shards);
+    }
+}
+
+/// A shard that has no lease yet.
+fn blocked_report(shard: &ShardId, parents: &[ShardId]) -> ShardReport {
+    ShardReport {
+        shard_id: shard.to_string(),
+        daemon: None,
+        checkpoint: CheckpointReport::TrimHorizon,
+        behind_ms: None,
+        buffered_records: 0,
+        in_flight_records: 0,
+        attempt: 1,
+        last_result: last_processing_result(None).to_owned(),
+        waiting_for: Some(describe_blocked(parents)),
+        next_at: None,
+        gap: None,
+    }
 }
 
 fn shard_report(
@@ -241,7 +267,10 @@ fn shard_report(
         in_flight_records: running.map_or(0, |view| view.in_flight_records),
         attempt: running.map_or(1, |view| view.attempt),
         last_result: last_processing_result(outcome).to_owned(),
-        waiting_for: unit.and_then(|unit| waiting_for_with_remedy(unit, clock.now())),
+        waiting_for: unit.and_then(|unit| {
+            let waiting = waiting_for_with_remedy(unit, clock.now());
+            waiting.or_else(|| describe_lag(unit, source_time))
+        }),
         next_at: running
             .and_then(|view| view.next_at)
             .and_then(|at| rfc3339(clock.to_wall(at))),

@@ -26,4 +26,5 @@ pub mod supervisor;
 
 mod labels;
 pub mod metrics;
+mod metrics_text;
 pub mod status;

@@ -66,6 +66,12 @@ pub trait StreamReader: Send + Sync {
     fn clock_difference(&self) -> Option<i64> {
         None
     }
+
+    /// Whether the last listing has shown that the stream gets no more records: its table has another
+    /// stream since, or none.
+    fn is_switched_off(&self) -> bool {
+        false
+    }
 }
 
 /// Reads one shard.

@@ -14,4 +14,5 @@ mod queues;
 mod retries;
 mod rounds;
 mod slots;
+mod status;
 mod trouble;

@@ -167,8 +167,10 @@ fn notes(report: &MappingReport) -> Vec<String> {
     if let Some(notice) = &report.notice {
         notes.push(format!("{mapping}: {notice}"));
     }
-    if report.last_processing_result.starts_with("PROBLEM") {
-        let result = &report.last_processing_result;
+    let result = &report.last_processing_result;
+    // It may repeat what keeps the whole mapping from its work.
+    let repeats = report.problem.iter().any(|it| result.ends_with(it));
+    if result.starts_with("PROBLEM") && !repeats {
         notes.push(format!("{mapping}: last result: {result}"));
     }
     if let Some(millis) = report.clock_difference_ms {
