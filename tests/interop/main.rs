@@ -16,8 +16,12 @@ mod kinesis_resharding;
 mod numbered;
 mod outage;
 mod processes;
+mod queue;
 mod setup;
 mod sqs;
+mod sqs_kill;
+mod sqs_order;
+mod sqs_visibility;
 
 /// For everything that a test waits for, which takes seconds.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(120);

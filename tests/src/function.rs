@@ -1,6 +1,7 @@
 //! A function that records its events and responds with a configurable status.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -20,7 +21,7 @@ pub struct Function {
     _task: JoinSet<()>,
 }
 
-/// Of a message or an event.
+/// Of a record or a message.
 type Condition = fn(&Value) -> bool;
 
 /// The body of the response to an event.
@@ -29,12 +30,14 @@ type Answer = fn(&Value) -> String;
 #[derive(Debug)]
 struct State {
     status: Mutex<u16>,
-    /// Whether an event is a function error.
+    /// How long each response takes.
+    delay: Mutex<Duration>,
+    /// Whether an event with this record is a function error.
     breaks: Mutex<Option<Condition>>,
     /// Whether a message is reported as failed.
     fails: Mutex<Option<Condition>>,
     answer: Mutex<Option<Answer>>,
-    /// Each with the status of its response.
+    /// As they arrive, each with the status of its response.
     events: Mutex<Vec<(u16, Value)>>,
 }
 
@@ -45,6 +48,7 @@ impl Function {
         let url = format!("http://{}/function", listener.local_addr()?);
         let state = Arc::new(State {
             status: Mutex::new(status),
+            delay: Mutex::default(),
             breaks: Mutex::default(),
             fails: Mutex::default(),
             answer: Mutex::default(),
@@ -64,7 +68,13 @@ impl Function {
         *lock(&self.state.status) = status;
     }
 
-    /// From now on events for which `breaks` holds are function errors; `None`: none are.
+    /// Delays future responses.
+    pub fn set_delay(&self, delay: Duration) {
+        *lock(&self.state.delay) = delay;
+    }
+
+    /// From now on events with a record for which `breaks` holds are function errors; `None`: none
+    /// are.
     pub fn break_on(&self, breaks: Option<Condition>) {
         *lock(&self.state.breaks) = breaks;
     }
@@ -94,7 +104,7 @@ impl Function {
     pub fn records(&self) -> Vec<Value> {
         let events = lock(&self.state.events);
         let good = events.iter().filter(|(status, _)| *status == 200);
-        let records = good.flat_map(|(_, event)| event["Records"].as_array().into_iter().flatten());
+        let records = good.flat_map(|(_, event)| records(event));
         records.cloned().collect()
     }
 }
@@ -131,19 +141,25 @@ async fn answer(
             .map_or(Value::Null, |fails| item_failures(&event, fails))
             .to_string(),
     };
-    let is_broken = lock(&state.breaks).is_some_and(|breaks| breaks(&event));
+    let breaks = *lock(&state.breaks);
+    let is_broken = breaks.is_some_and(|breaks| records(&event).any(breaks));
     let status = if is_broken { 500 } else { *lock(&state.status) };
     lock(&state.events).push((status, event));
+    let delay = *lock(&state.delay);
+    tokio::time::sleep(delay).await;
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
     Ok(response)
 }
 
 fn item_failures(event: &Value, fails: Condition) -> Value {
-    let records = event["Records"].as_array().into_iter().flatten();
-    let failed = records.filter(|record| fails(record));
+    let failed = records(event).filter(|record| fails(record));
     let items = failed.map(|record| json!({"itemIdentifier": record["messageId"]}));
     json!({"batchItemFailures": items.collect::<Value>()})
+}
+
+fn records(event: &Value) -> impl Iterator<Item = &Value> {
+    event["Records"].as_array().into_iter().flatten()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -15,6 +15,7 @@ use windlass_core::shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::UnreadableMapping;
+use windlass_engine::requests::{QueueOperation, QueueRequests};
 use windlass_engine::status::{
     MappingStatus, UnitStatus, UnitView, describe_blocked, describe_gap, describe_lag,
     last_processing_result, waiting_for,
@@ -209,7 +210,10 @@ fn add_units(report: &mut MappingReport, status: &MappingStatus, leases: &[Lease
                 let source_time = source_time(status, clock);
                 shards.push(shard_report(shard, lease, unit, clock, source_time));
             }
-            Unit::QueueSlot(_) => report.queue = Some(queue_report(lease, unit, clock)),
+            Unit::QueueSlot(_) => {
+                let requests = &status.counts.requests;
+                report.queue = Some(queue_report(lease, unit, requests, clock));
+            }
         }
     }
     if report.queue.is_none() {
@@ -275,7 +279,12 @@ fn shard_report(
     }
 }
 
-fn queue_report(lease: &Lease, unit: Option<&UnitStatus>, clock: Clock) -> QueueReport {
+fn queue_report(
+    lease: &Lease,
+    unit: Option<&UnitStatus>,
+    requests: &QueueRequests,
+    clock: Clock,
+) -> QueueReport {
     let running = match unit.map(|unit| &unit.view) {
         Some(UnitView::Queue(view)) => Some(view),
         _ => None,
@@ -287,6 +296,14 @@ fn queue_report(lease: &Lease, unit: Option<&UnitStatus>, clock: Clock) -> Queue
         held_messages: running.map_or(0, |view| view.buffered_messages),
         in_flight_messages: running.map_or(0, |view| view.in_flight_messages),
         concurrency: running.map_or(0, |view| view.concurrency),
+        reduced_concurrency: running.and_then(|view| view.reduced_concurrency),
+        pollers: running.map_or(0, |view| view.pollers),
+        requests_per_minute: QueueOperation::ALL
+            .map(|operation| {
+                let tenths = (requests.per_minute(operation) * 10.0).round();
+                (operation.name().to_owned(), tenths / 10.0)
+            })
+            .into(),
         last_result: last_processing_result(outcome).to_owned(),
         waiting_for: unit.and_then(|unit| waiting_for_with_remedy(unit, clock.now())),
         next_at: running
@@ -302,6 +319,7 @@ fn waiting_for_with_remedy(unit: &UnitStatus, now: Timestamp) -> Option<String> 
     let fault = match &unit.view {
         UnitView::Shard(view) => match view.waiting {
             Some(shard::Waiting::NotInvoked(fault) | shard::Waiting::Store(fault)) => Some(fault),
+            Some(shard::Waiting::FinalInvocation { cause, .. }) => cause,
             Some(
                 shard::Waiting::FunctionErrors { .. }
                 | shard::Waiting::Destination(_)

@@ -6,7 +6,9 @@
 
 pub mod backoff;
 pub mod clock;
+mod count;
 pub mod ports;
+pub mod requests;
 pub mod settings;
 pub mod stop;
 

@@ -11,6 +11,7 @@ use windlass_core::time::Timestamp;
 
 use crate::memory::Budget;
 use crate::metrics_text::{render_head, render_labels, series};
+use crate::requests::QueueOperation;
 use crate::settings::{MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES, MAX_BUFFERED_RECORDS};
 use crate::status::{Counts, LeaseCounts, StatusBoard};
 
@@ -30,6 +31,7 @@ const RECREATED: &str = "windlass_recreated_shards_total";
 const LOST: &str = "windlass_lost_shards_total";
 const DELIVERED: &str = "windlass_on_failure_destination_delivered_events_total";
 const DELETED: &str = "windlass_deleted_events_total";
+const QUEUE_REQUESTS: &str = "windlass_queue_requests_total";
 const LATE_RECEIVES: &str = "windlass_late_receives_total";
 const ITERATOR_AGE: &str = "windlass_iterator_age_seconds";
 const SHARD_BEHIND: &str = "windlass_shard_behind_seconds";
@@ -114,6 +116,7 @@ pub fn describe() {
     for (name, text, _) in COUNTERS {
         describe_counter!(name, text);
     }
+    describe_counter!(QUEUE_REQUESTS, "requests to a queue, by operation");
     describe_gauge!(DRIVERS, "running consumers");
     describe_gauge!(LEASES, "shards and queue slots, by state");
     describe_gauge!(BUFFERED, "bytes of events in memory");
@@ -143,6 +146,13 @@ pub fn publish(board: &StatusBoard, budget: &Budget) {
     for (labels, counts) in board.counts() {
         for (name, _, count) in COUNTERS {
             counter!(name, labels.iter()).absolute(count(&counts));
+        }
+        for operation in QueueOperation::ALL {
+            let n_requests = counts.requests.get(operation);
+            if 0 < n_requests {
+                let labels = labels.with("operation", operation.name());
+                counter!(QUEUE_REQUESTS, labels).absolute(n_requests);
+            }
         }
     }
     gauge!(DRIVERS).set(as_f64(board.n_units()));

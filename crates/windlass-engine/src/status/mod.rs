@@ -9,7 +9,7 @@ mod source_calls;
 mod text;
 mod view;
 
-pub use counts::{Count, Counts, LeaseCounts};
+pub use counts::{Counts, LeaseCounts};
 pub use functions::{FunctionCounts, FunctionProcesses};
 pub use lag::LagHistory;
 pub use source_calls::SourceCall;
@@ -37,6 +37,7 @@ use crate::histogram::InvocationMetrics;
 use crate::labels::Labels;
 use crate::memory::Backpressure;
 use crate::ports::UnreadableMapping;
+use crate::requests::QueueRequests;
 use crate::slots::Slots;
 
 /// A supervisor that misses more rounds is stalled.
@@ -295,6 +296,10 @@ impl StatusBoard {
 
     pub fn counts_of(&self, mapping: &MappingId) -> Arc<Counts> {
         Arc::clone(&self.lock().entry(mapping.clone()).or_default().counts)
+    }
+
+    pub(crate) fn requests_of(&self, mapping: &MappingId) -> Arc<QueueRequests> {
+        Arc::clone(&self.counts_of(mapping).requests)
     }
 
     pub(crate) fn metrics_of(&self, mapping: &MappingId) -> Arc<InvocationMetrics> {

@@ -10,6 +10,7 @@ mod limits;
 mod listings;
 mod metrics;
 mod positions;
+mod queues;
 mod retries;
 mod rounds;
 mod slots;

@@ -297,6 +297,7 @@ fn stream(starting_position: Position, recreated_position: Position) -> Source {
             batch_size: 100,
             maximum_batching_window: Duration::ZERO,
             parallelization_factor: 1,
+            tumbling_window: None,
             on_failure: None,
             retries: RetrySettings::default(),
         },
@@ -311,6 +312,7 @@ fn queue() -> Source {
             fifo: false,
             batch_size: 10,
             maximum_batching_window: Duration::ZERO,
+            pollers: None,
         },
     })
 }
