@@ -266,7 +266,8 @@ impl Experiment {
     }
 }
 
-async fn run_and_kill(setup: &Setup, span: Duration) -> anyhow::Result<()> {
+/// Starts a daemon and kills it after a time.
+pub(crate) async fn run_and_kill(setup: &Setup, span: Duration) -> anyhow::Result<()> {
     let mut child = spawn(setup.dir(), &setup.text())?;
     // A fixed time, not a condition: the kill must be able to hit any state.
     tokio::time::sleep(span).await;

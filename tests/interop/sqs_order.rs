@@ -24,7 +24,9 @@ async fn a_group_keeps_its_order_across_failures_and_restarts() {
 
 async fn order_of_groups(aws: Aws, fifo: bool) -> anyhow::Result<()> {
     let function = Function::start(200).await?;
-    function.fail_on(|record| is_failing(record) && receive_count(record) <= 2);
+    function.break_on(Some(|record| {
+        is_failing(record) && receive_count(record) <= 2
+    }));
     let attributes = json!({"VisibilityTimeout": "1"});
     let queue = TestQueue::create(&aws, fifo, GROUPS, attributes).await?;
     let setup = queue.setup(&function.url, json!({"BatchSize": 2}));

@@ -21,18 +21,22 @@ pub struct Function {
     _task: JoinSet<()>,
 }
 
-/// Of a message.
+/// Of a record or a message.
 type Condition = fn(&Value) -> bool;
+
+/// The body of the response to an event.
+type Answer = fn(&Value) -> String;
 
 #[derive(Debug)]
 struct State {
     status: Mutex<u16>,
     /// How long each response takes.
     delay: Mutex<Duration>,
-    /// Whether a message makes the invocation fail.
+    /// Whether an event with this record is a function error.
     breaks: Mutex<Option<Condition>>,
     /// Whether a message is reported as failed.
     fails: Mutex<Option<Condition>>,
+    answer: Mutex<Option<Answer>>,
     /// As they arrive, each with the status of its response.
     events: Mutex<Vec<(u16, Value)>>,
 }
@@ -47,6 +51,7 @@ impl Function {
             delay: Mutex::default(),
             breaks: Mutex::default(),
             fails: Mutex::default(),
+            answer: Mutex::default(),
             events: Mutex::default(),
         });
         let mut task = JoinSet::new();
@@ -68,14 +73,25 @@ impl Function {
         *lock(&self.state.delay) = delay;
     }
 
-    /// From now on it responds with status 500 to events with a message for which `breaks` holds.
-    pub fn fail_on(&self, breaks: Condition) {
-        *lock(&self.state.breaks) = Some(breaks);
+    /// From now on events with a record for which `breaks` holds are function errors; `None`: none
+    /// are.
+    pub fn break_on(&self, breaks: Option<Condition>) {
+        *lock(&self.state.breaks) = breaks;
     }
 
     /// From now on it responds with the item failures of the messages for which `fails` holds.
     pub fn report_failed(&self, fails: Condition) {
         *lock(&self.state.fails) = Some(fails);
+    }
+
+    /// From now on it responds with this body.
+    pub fn answer_with(&self, answer: Answer) {
+        *lock(&self.state.answer) = Some(answer);
+    }
+
+    /// All events so far with the statuses of the responses.
+    pub fn responses(&self) -> Vec<(u16, Value)> {
+        lock(&self.state.events).clone()
     }
 
     /// All events so far, whatever the response.
@@ -119,16 +135,19 @@ async fn answer(
     let body = request.into_body().collect().await?.to_bytes();
     let event: Value = serde_json::from_slice(&body).unwrap_or_default();
     let fails = *lock(&state.fails);
-    let answer = fails.map_or(Value::Null, |fails| item_failures(&event, fails));
-    let breaks = *lock(&state.breaks);
-    let status = match breaks {
-        Some(breaks) if records(&event).any(breaks) => 500,
-        _ => *lock(&state.status),
+    let body = match *lock(&state.answer) {
+        Some(answer) => answer(&event),
+        None => fails
+            .map_or(Value::Null, |fails| item_failures(&event, fails))
+            .to_string(),
     };
+    let breaks = *lock(&state.breaks);
+    let is_broken = breaks.is_some_and(|breaks| records(&event).any(breaks));
+    let status = if is_broken { 500 } else { *lock(&state.status) };
     lock(&state.events).push((status, event));
     let delay = *lock(&state.delay);
     tokio::time::sleep(delay).await;
-    let mut response = Response::new(Full::from(answer.to_string()));
+    let mut response = Response::new(Full::from(body));
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
     Ok(response)
 }
