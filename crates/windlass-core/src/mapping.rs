@@ -108,7 +108,10 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamSource {
     pub kind: StreamKind,
+    /// Of the stream, also if the mapping names a consumer.
     pub arn: Arn,
+    /// The consumer with enhanced fan-out that reads the stream; `None`: shared throughput.
+    pub consumer: Option<Arn>,
     pub settings: StreamSettings,
 }
 
@@ -136,6 +139,8 @@ pub struct StreamSettings {
     pub maximum_batching_window: Duration,
     /// Lanes of each shard, 1 to 10.
     pub parallelization_factor: usize,
+    /// 1 to 900 seconds, with one lane; `None`: the function keeps no state.
+    pub tumbling_window: Option<Duration>,
     /// Where records that are given up are reported.
     pub on_failure: Option<DestinationArn>,
     pub retries: RetrySettings,
@@ -158,7 +163,10 @@ impl StreamSettings {
     pub const fn start(&self) -> Option<Timestamp> {
         match self.starting_position {
             Position::AtTimestamp(start) => Some(start),
-            Position::TrimHorizon | Position::After(_) | Position::ShardEnd => self.skip_before,
+            Position::TrimHorizon
+            | Position::After(_)
+            | Position::Within(..)
+            | Position::ShardEnd => self.skip_before,
         }
     }
 }

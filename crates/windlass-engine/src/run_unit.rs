@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::Instrument;
 use windlass_core::arn::StreamKind;
-use windlass_core::event::PAYLOAD_LIMIT;
+use windlass_core::event::{self, PAYLOAD_LIMIT};
 use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
 use windlass_core::mapping::{Mapping, Pollers, QueueSource, StreamSettings, StreamSource};
@@ -19,7 +19,7 @@ use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
-use crate::memory::{Account, Budget, MessageMemory, PageMemory};
+use crate::memory::{Account, Budget, MemoryWait, MessageMemory, PageMemory};
 use crate::ports::{Destination, QueueReader, ShardReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
@@ -55,7 +55,7 @@ pub(crate) enum UnitSource {
     Shard {
         shard: ShardId,
         reader: Box<dyn ShardReader>,
-        source: StreamSource,
+        source: Box<StreamSource>,
         destination: Option<Arc<dyn Destination>>,
     },
     Queue {
@@ -83,6 +83,7 @@ struct PollSettings {
     read_limit: u32,
     /// Memory of the largest page.
     read_bytes: usize,
+    memory: MemoryWait,
 }
 
 /// Returns how a shard ended, if other units depend on it.
@@ -132,7 +133,7 @@ pub(crate) async fn run_unit(
             source,
             destination,
         } => {
-            let driver = parts.shard_driver(shard, reader, source, destination, lease);
+            let driver = parts.shard_driver(shard, reader, *source, destination, lease);
             driver.run().instrument(span).await
         }
         UnitSource::Queue { reader, source } => {
@@ -162,11 +163,16 @@ impl DriverParts {
             settings,
             ..
         } = self.context;
-        let poll = poll_settings(&settings, source.kind);
+        let poll = poll_settings(&settings, &source);
         let backpressure = self.invoker.backpressure.clone();
         let batch_size = source.settings.batch_size;
-        let have_maximum_age = source.settings.retries.maximum_record_age.is_some();
-        let settings = shard_settings(source.settings, self.filter, poll);
+        let needs_source_time = source.settings.retries.maximum_record_age.is_some()
+            || source.settings.tumbling_window.is_some();
+        let window_len = match source.settings.tumbling_window {
+            Some(_) => event::window_len(&shard, &source.arn),
+            None => 0,
+        };
+        let settings = shard_settings(source.settings, self.filter, window_len, poll);
         ShardDriver {
             memory: PageMemory::new(
                 self.account,
@@ -174,12 +180,14 @@ impl DriverParts {
                 clock,
                 poll.read_bytes,
                 batch_size,
+                poll.memory,
             ),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
             reader: Some(reader),
             io: Arc::new(ShardIo {
                 key: lease.key,
                 shard,
+                event_source_arn: source.arn,
                 epoch: lease.epoch,
                 saver,
                 destination,
@@ -190,7 +198,7 @@ impl DriverParts {
             stop: self.stop,
             status: self.status,
             next_slot: NextSlot::None,
-            source_clock: have_maximum_age.then(SourceClock::default),
+            source_clock: needs_source_time.then(SourceClock::default),
             given_up: BTreeMap::new(),
         }
     }
@@ -306,19 +314,29 @@ fn seed(of_daemon: u64, lease: &Lease) -> u64 {
     of_daemon ^ KeyHash::of(text.as_bytes()).0
 }
 
-fn poll_settings(settings: &EngineSettings, kind: StreamKind) -> PollSettings {
-    match kind {
+fn poll_settings(settings: &EngineSettings, source: &StreamSource) -> PollSettings {
+    match source.kind {
+        // The source decides when it sends records.
+        StreamKind::Kinesis if source.consumer.is_some() => PollSettings {
+            poll_interval: Duration::ZERO,
+            catch_up_interval: Duration::ZERO,
+            read_limit: KINESIS_READ_LIMIT,
+            read_bytes: KINESIS_READ_BYTES,
+            memory: MemoryWait::OnArrival,
+        },
         StreamKind::Kinesis => PollSettings {
             poll_interval: settings.kinesis_poll_interval,
             catch_up_interval: settings.kinesis_catch_up_interval,
             read_limit: KINESIS_READ_LIMIT,
             read_bytes: KINESIS_READ_BYTES,
+            memory: MemoryWait::BeforeRead,
         },
         StreamKind::DynamoDbStreams => PollSettings {
             poll_interval: settings.dynamodb_streams_poll_interval,
             catch_up_interval: settings.dynamodb_streams_catch_up_interval,
             read_limit: DYNAMODB_STREAMS_READ_LIMIT,
             read_bytes: DYNAMODB_STREAMS_READ_BYTES,
+            memory: MemoryWait::BeforeRead,
         },
     }
 }
@@ -326,6 +344,7 @@ fn poll_settings(settings: &EngineSettings, kind: StreamKind) -> PollSettings {
 fn shard_settings(
     mapping: StreamSettings,
     filter: Option<Arc<Criteria>>,
+    window_len: usize,
     poll: PollSettings,
 ) -> ShardConsumerSettings {
     let batches = BUFFERED_BATCHES * mapping.parallelization_factor;
@@ -333,6 +352,7 @@ fn shard_settings(
     ShardConsumerSettings {
         mapping,
         filter,
+        window_len,
         limits: ShardLimits {
             poll_interval: poll.poll_interval,
             catch_up_interval: poll.catch_up_interval.min(poll.poll_interval),

@@ -39,6 +39,7 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
             _ => StreamKind::DynamoDbStreams,
         },
         arn,
+        consumer: None,
         settings: StreamSettings {
             starting_position: Position::TrimHorizon,
             recreated_position: Position::TrimHorizon,
@@ -46,6 +47,7 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
             batch_size: 100,
             maximum_batching_window: Duration::ZERO,
             parallelization_factor: 1,
+            tumbling_window: None,
             on_failure: None,
             retries: RetrySettings::default(),
         },
@@ -57,6 +59,7 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
 fn record(sequence_number: &str, arrived: u64) -> Record {
     let meta = RecordMeta {
         sequence_number,
+        inner: None,
         key: KeyHash(1),
         approximate_arrival: Timestamp::from_millis(MINUTE + arrived),
     };

@@ -208,7 +208,7 @@ impl Invocations {
             self.probe = None;
         }
         match outcome {
-            Outcome::NotInvoked { .. } | Outcome::FunctionError { .. } => {
+            Outcome::NotInvoked { .. } | Outcome::FunctionError { .. } | Outcome::Windowed(_) => {
                 self.concurrency.failed(n_in_flight, begun, now);
             }
             Outcome::Success | Outcome::ItemFailures { .. } => self.concurrency.succeeded(),
@@ -229,10 +229,13 @@ impl Invocations {
                 succeeded: tokens,
                 failed: Vec::new(),
             },
-            Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } => InvocationEnd::Ended {
-                succeeded: Vec::new(),
-                failed: tokens,
-            },
+            // A queue has no windows.
+            Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } | Outcome::Windowed(_) => {
+                InvocationEnd::Ended {
+                    succeeded: Vec::new(),
+                    failed: tokens,
+                }
+            }
         }
     }
 

@@ -84,11 +84,16 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
     let kind = source.kind();
     let filter = filters::compile(&spec, kind)?.map(Arc::new);
     let source = match kind {
-        SourceKind::Stream(kind) => Source::Stream(StreamSource {
-            kind,
-            settings: stream_settings(&spec, kind, row.created),
-            arn: source.arn().clone(),
-        }),
+        SourceKind::Stream(kind) => {
+            let (settings, arn) = (stream_settings(&spec, kind, row.created), source.arn());
+            let stream = arn.stream_of_consumer();
+            Source::Stream(StreamSource {
+                kind,
+                settings,
+                consumer: stream.is_some().then(|| arn.clone()),
+                arn: stream.unwrap_or_else(|| arn.clone()),
+            })
+        }
         SourceKind::Queue => Source::Queue(QueueSource {
             maximum_concurrency: maximum_concurrency(&spec),
             settings: QueueSettings {
@@ -237,9 +242,16 @@ fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> 
         maximum_batching_window: batching_window(spec, kind),
         parallelization_factor: usize::try_from(spec.parallelization_factor(kind))
             .expect("constraints limit ParallelizationFactor to 1 to 10"),
+        tumbling_window: tumbling_window(spec, kind),
         on_failure: spec.on_failure().and_then(DestinationArn::parse),
         retries: retry_settings(spec, kind),
     }
+}
+
+fn tumbling_window(spec: &MappingSpec, kind: SourceKind) -> Option<Duration> {
+    let seconds = u64::try_from(spec.tumbling_window_in_seconds(kind));
+    let seconds = seconds.expect("constraints limit the window to 0 to 900");
+    (0 < seconds).then(|| Duration::from_secs(seconds))
 }
 
 /// A limit of -1 means no limit.

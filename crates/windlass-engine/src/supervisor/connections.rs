@@ -154,7 +154,7 @@ impl ConnectedMapping {
                 reader: Box::new(SupervisedReader {
                     inner: Arc::clone(reader).open(shard),
                     shard: shard.clone(),
-                    permits: permits.clone(),
+                    permits: source.consumer.is_none().then(|| permits.clone()),
                     shown_at: listings.shown_at(shard),
                     listings,
                     check: StreamCheck::default(),
@@ -162,7 +162,7 @@ impl ConnectedMapping {
                     board: Arc::clone(board),
                     mapping: self.mapping.id.clone(),
                 }),
-                source: source.clone(),
+                source: Box::new(source.clone()),
                 destination: destination.clone(),
             }),
             (Connection::Queue { reader, source }, Unit::QueueSlot(_)) => Some(UnitSource::Queue {

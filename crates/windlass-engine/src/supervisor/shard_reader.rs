@@ -2,7 +2,8 @@
 //! longer exists, and holds results that may be of another stream.
 //!
 //! A read that waits for its response holds no memory, so without a bound a source that answers
-//! slowly would get a connection for each of thousands of shards.
+//! slowly would get a connection for each of thousands of shards. With enhanced fan-out each shard has
+//! a connection, and its read waits until there are records.
 //!
 //! A listing may lack a shard that exists, and a read may be refused for another reason. Only when
 //! several listings in a row lack a shard and its read is refused as well, it is gone: its consumer
@@ -42,7 +43,8 @@ pub(super) struct ReadPermits(Arc<Semaphore>);
 pub(super) struct SupervisedReader {
     pub(super) inner: Box<dyn ShardReader>,
     pub(super) shard: ShardId,
-    pub(super) permits: ReadPermits,
+    /// `None`: any number of reads.
+    pub(super) permits: Option<ReadPermits>,
     pub(super) listings: KnownListings,
     pub(super) shown_at: ShownAt,
     pub(super) check: StreamCheck,
@@ -109,7 +111,10 @@ impl ShardReader for SupervisedReader {
         from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
-        let permit = self.permits.0.acquire().await;
+        let permit = match &self.permits {
+            Some(permits) => permits.0.acquire().await.ok(),
+            None => None,
+        };
         let result = self.inner.read(from, limits).await;
         drop(permit);
         if let Err(error) = &result
@@ -174,7 +179,7 @@ mod tests {
         let reader = |_| SupervisedReader {
             inner: Box::new(Hanging(Arc::clone(&n_reads))),
             shard: ShardId::from("0"),
-            permits: permits.clone(),
+            permits: Some(permits.clone()),
             listings: KnownListings::default(),
             shown_at: ShownAt::default(),
             check: StreamCheck::default(),

@@ -8,10 +8,10 @@ use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::failure::{DestinationArn, FailureRecord};
-use windlass_core::ids::{KeyHash, SequenceNumber};
+use windlass_core::ids::{InnerRecord, KeyHash, SequenceNumber};
 use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::marks::MarkedSection;
-use windlass_core::outcome::{Fault, ItemFailures, Outcome, Swap};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response, ReturnedState, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
@@ -21,12 +21,16 @@ use windlass_core::shard::{
     UnreadableRecord, Waiting,
 };
 use windlass_core::time::Timestamp;
+use windlass_core::window::{WindowBounds, WindowCall, WindowCheckpoint, WindowState};
 
 use super::arguments::reported;
 use super::{Arguments, ScriptError, duration, duration_text, fault_text};
 use crate::sample_filter;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+/// What the event of a tumbling window has in addition.
+const WINDOW_LEN: usize = 300;
 
 const DESTINATION: &str = "arn:aws:sqs:us-east-1:000000000000:failed";
 
@@ -109,7 +113,10 @@ impl ShardRunner {
             None | Some("trim_horizon") => Position::TrimHorizon,
             Some("shard_end") => Position::ShardEnd,
             Some(text) if text.ends_with('s') => Position::AtTimestamp(START + duration(text)?),
-            Some(number) => Position::After(SequenceNumber::from(number)),
+            Some(number) => match inner(number)? {
+                (number, None) => Position::After(number.into()),
+                (number, Some(inner)) => Position::Within(number.into(), inner),
+            },
         };
         let arrived = arguments.key("arrived");
         let arrived = arrived.as_deref().map(duration).transpose()?;
@@ -117,7 +124,10 @@ impl ShardRunner {
             position: from.clone(),
             arrival: arrived.map(|after| START + after),
             marks: marks(arguments)?,
+            window: window_checkpoint(arguments)?,
         };
+        let tumbling_window = arguments.key("tumbling_window");
+        let tumbling_window = tumbling_window.as_deref().map(duration).transpose()?;
         let skip_before = arguments.key("skip_before");
         let skip_before = skip_before.as_deref().map(duration).transpose()?;
         let settings = ShardConsumerSettings {
@@ -128,6 +138,7 @@ impl ShardRunner {
                 batch_size: arguments.number("batch_size", 100)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,
                 parallelization_factor: arguments.number("factor", 1)?,
+                tumbling_window,
                 on_failure: match arguments.key("on_failure").as_deref() {
                     Some("on") => DestinationArn::parse(DESTINATION),
                     _ => None,
@@ -136,6 +147,7 @@ impl ShardRunner {
             },
             filter: (arguments.key("filter").as_deref() == Some("on"))
                 .then(sample_filter::criteria),
+            window_len: tumbling_window.map_or(0, |_| WINDOW_LEN),
             limits: ShardLimits {
                 poll_interval: arguments.duration("poll_interval", "1s")?,
                 catch_up_interval: arguments.duration("catch_up_interval", "200ms")?,
@@ -170,16 +182,23 @@ impl ShardRunner {
                 self.end_read()?;
                 ShardInput::Read(Err(arguments.fault()?))
             }
-            "succeed" => self.invoked(Outcome::Success, arguments)?,
-            "fail" => self.invoked(Outcome::function_error(200, "Unhandled"), arguments)?,
-            "report_failed" => {
-                let failures = arguments.item_failures();
-                self.invoked(failures, arguments)?
+            "succeed" => self.returned(None, arguments)?,
+            "fail" => {
+                let batch = arguments.key("batch");
+                self.invoked(Outcome::function_error(200, "Unhandled"), batch.as_deref())?
             }
-            "report_malformed" => self.invoked(reported(ItemFailures::Malformed), arguments)?,
+            "report_failed" => {
+                // Items are all words that remain.
+                let state = state(arguments);
+                let batch = arguments.key("batch");
+                let failures = arguments.item_failures();
+                self.invoked(with_state(failures, state), batch.as_deref())?
+            }
+            "report_malformed" => self.returned(Some(ItemFailures::Malformed), arguments)?,
             "not_reached" => {
                 let cause = arguments.fault()?;
-                self.invoked(Outcome::NotInvoked { cause }, arguments)?
+                let batch = arguments.key("batch");
+                self.invoked(Outcome::NotInvoked { cause }, batch.as_deref())?
             }
             "saved" => ShardInput::Saved(Ok(Swap::Done)),
             "conflict" => ShardInput::Saved(Ok(Swap::Conflict)),
@@ -198,14 +217,26 @@ impl ShardRunner {
         })
     }
 
+    /// The function has returned, with a state or without.
+    fn returned(
+        &mut self,
+        failures: Option<ItemFailures>,
+        arguments: &mut Arguments,
+    ) -> Result<ShardInput, ScriptError> {
+        let state = state(arguments);
+        let batch = arguments.key("batch");
+        let outcome = failures.map_or(Outcome::Success, reported);
+        self.invoked(with_state(outcome, state), batch.as_deref())
+    }
+
     /// Of the batch with the number `batch`, else of the one that began first.
     fn invoked(
         &mut self,
         outcome: Outcome,
-        arguments: &mut Arguments,
+        batch: Option<&str>,
     ) -> Result<ShardInput, ScriptError> {
         let first = self.in_flight.first().map_or(0, |batch| batch.0);
-        let number = arguments.number("batch", usize::try_from(first)?)? as u64;
+        let number = batch.map_or(Ok(first), str::parse)?;
         let index = self.in_flight.iter().position(|batch| batch.0 == number);
         let batch = self
             .in_flight
@@ -320,6 +351,10 @@ impl ShardRunner {
             Some(Waiting::NotInvoked(fault)) => {
                 format!("function not reached, {}", fault_text(fault))
             }
+            Some(Waiting::FinalInvocation { attempt, cause }) => {
+                let cause = cause.map_or("function error".to_owned(), fault_text);
+                format!("final invocation, {cause}, next attempt {attempt}")
+            }
             Some(Waiting::Source(fault)) => format!("source, {}", fault_text(fault)),
             Some(Waiting::Unreadable(record)) => {
                 format!("unreadable, {}", unreadable_text(&record))
@@ -384,18 +419,24 @@ fn command_text(command: &ShardCommand) -> String {
         ShardCommand::RequestSlot => "request slot".to_owned(),
         ShardCommand::CancelSlot => "cancel slot".to_owned(),
         ShardCommand::Invoke(batch) => {
-            let numbers = batch.records.iter();
-            let numbers: Vec<_> = numbers.map(Record::sequence_number).collect();
-            let numbers = numbers.join(" ");
+            let names = names(&batch.records);
+            let call = batch.window.as_ref().map_or_else(String::new, call_text);
             format!(
-                "invoke b{} attempt={} [{numbers}]",
+                "invoke b{} attempt={} [{names}]{call}",
                 batch.id.0, batch.attempt
             )
         }
         ShardCommand::Deliver { failure, .. } => format!("deliver {}", failure_text(failure)),
         ShardCommand::Save(checkpoint) => {
             let position = position_text(&checkpoint.position);
-            format!("save {position}{}", marks_text(&checkpoint.marks))
+            let marks = marks_text(&checkpoint.marks);
+            let window = checkpoint.window.as_ref();
+            let window = window.map_or_else(String::new, |window| {
+                let state = window.state.as_ref().map(state_text);
+                let state = state.map_or_else(String::new, |state| format!(" state={state}"));
+                format!(" window={}{state}", window_text(window.bounds))
+            });
+            format!("save {position}{marks}{window}")
         }
         ShardCommand::Report(Report::FilteredOut { n_records }) => {
             format!("report {n_records} filtered out")
@@ -409,6 +450,9 @@ fn command_text(command: &ShardCommand) -> String {
         }
         ShardCommand::Report(Report::Unreadable(record)) => {
             format!("report unreadable {}", unreadable_text(record))
+        }
+        ShardCommand::Report(Report::WindowStateDropped(bounds)) => {
+            format!("report state of window {} dropped", window_text(*bounds))
         }
         ShardCommand::Report(Report::Gap(gap)) => {
             format!(
@@ -424,8 +468,7 @@ fn command_text(command: &ShardCommand) -> String {
 /// `RetryAttemptsExhausted [1 2] approximateInvokeCount=3 statusCode=200 functionError=Unhandled`.
 fn failure_text(failure: &FailureRecord) -> String {
     let condition = failure.condition.as_str();
-    let numbers = failure.records.iter().map(Record::sequence_number);
-    let numbers = numbers.collect::<Vec<_>>().join(" ");
+    let names = names(&failure.records);
     let count = failure.approximate_invoke_count;
     let response = failure.response.as_ref().map_or_else(String::new, |it| {
         let error = if it.function_error {
@@ -435,7 +478,91 @@ fn failure_text(failure: &FailureRecord) -> String {
         };
         format!(" statusCode={} functionError={error}", it.status)
     });
-    format!("{condition} [{numbers}] approximateInvokeCount={count}{response}")
+    format!("{condition} [{names}] approximateInvokeCount={count}{response}")
+}
+
+/// `7` or, of an aggregate, `7.0`.
+fn names(records: &[Record]) -> String {
+    let name = |record: &Record| {
+        let number = record.sequence_number();
+        let inner = record.inner();
+        inner.map_or(number.to_owned(), |it| format!("{number}.{}", it.index))
+    };
+    records.iter().map(name).collect::<Vec<_>>().join(" ")
+}
+
+/// The reverse, with the index.
+fn inner(name: &str) -> Result<(&str, Option<u32>), ScriptError> {
+    Ok(match name.split_once('.') {
+        None => (name, None),
+        Some((number, inner)) => (number, Some(inner.parse()?)),
+    })
+}
+
+/// The window of the checkpoint with which a consumer continues: `checkpoint_window=0s..100s` with
+/// `state=JSON`.
+fn window_checkpoint(arguments: &mut Arguments) -> Result<Option<WindowCheckpoint>, ScriptError> {
+    let Some(text) = arguments.key("checkpoint_window") else {
+        return Ok(None);
+    };
+    let (start, end) = text
+        .split_once("..")
+        .ok_or("a window has a start and an end")?;
+    Ok(Some(WindowCheckpoint {
+        bounds: WindowBounds {
+            start: START + duration(start)?,
+            end: START + duration(end)?,
+        },
+        state: arguments.key("state").map(window_state),
+    }))
+}
+
+fn window_state(json: String) -> WindowState {
+    WindowState::new(json.into())
+}
+
+/// What the function returns: `state=JSON`, or `state_too_large`.
+fn state(arguments: &mut Arguments) -> Option<ReturnedState> {
+    let json = arguments.key("state").map(window_state);
+    let too_large = arguments.flag("state_too_large");
+    json.map(ReturnedState::Json)
+        .or(too_large.then_some(ReturnedState::TooLarge))
+}
+
+fn with_state(outcome: Outcome, state: Option<ReturnedState>) -> Outcome {
+    let Some(state) = state else {
+        return outcome;
+    };
+    let (failures, response) = match outcome {
+        Outcome::ItemFailures { failures, response } => (Some(failures), *response),
+        Outcome::Success
+        | Outcome::FunctionError { .. }
+        | Outcome::NotInvoked { .. }
+        | Outcome::Windowed(_) => (None, Response::default()),
+    };
+    Outcome::returned(true, Some(state), failures, || response)
+}
+
+fn call_text(call: &WindowCall) -> String {
+    let window = window_text(call.bounds);
+    let state = state_text(&call.state);
+    let is_final = if call.is_final { " final" } else { "" };
+    let is_early = if call.is_terminated_early {
+        " early"
+    } else {
+        ""
+    };
+    format!(" window={window} state={state}{is_final}{is_early}")
+}
+
+fn state_text(state: &WindowState) -> String {
+    String::from_utf8_lossy(state.json()).into_owned()
+}
+
+/// Since the start of the script.
+fn window_text(bounds: WindowBounds) -> String {
+    let seconds = |time: Timestamp| time.millis_since(START) / 1000;
+    format!("{}s..{}s", seconds(bounds.start), seconds(bounds.end))
 }
 
 fn unreadable_text(record: &UnreadableRecord) -> String {
@@ -447,13 +574,14 @@ fn unreadable_text(record: &UnreadableRecord) -> String {
 fn position_text(position: &Position) -> String {
     match position {
         Position::After(number) => format!("after {number}"),
+        Position::Within(number, inner) => format!("after {number}.{inner}"),
         Position::AtTimestamp(time) => format!("at_timestamp {}", duration_text(time.since(START))),
         Position::TrimHorizon | Position::ShardEnd => position.kind().to_owned(),
     }
 }
 
 /// `marks=urr/4,ru/6`: of the first three records after the checkpoint, whose last one is 4, the first
-/// is unresolved and two are resolved; two more follow.
+/// is unresolved and two are resolved; two more follow. `4.0` is one of an aggregate.
 fn marks(arguments: &mut Arguments) -> Result<Vec<MarkedSection>, ScriptError> {
     let Some(text) = arguments.key("marks") else {
         return Ok(Vec::new());
@@ -466,9 +594,11 @@ fn marks(arguments: &mut Arguments) -> Result<Vec<MarkedSection>, ScriptError> {
         }
         let same = marks.as_bytes().chunk_by(|one, other| one == other);
         runs.extend(same.map(|run| run.len() as u64));
+        let (last, sub_sequence_number) = inner(last).ok()?;
         Some(MarkedSection {
             runs,
             last: last.into(),
+            sub_sequence_number,
         })
     };
     let sections = text.split(',').map(section);
@@ -482,35 +612,48 @@ fn marks_text(sections: &[MarkedSection]) -> String {
     }
     let section = |section: &MarkedSection| {
         let marks = section.resolved().map(|it| if it { 'r' } else { 'u' });
-        format!("{}/{}", marks.collect::<String>(), section.last)
+        let inner = section.sub_sequence_number;
+        let inner = inner.map_or(String::new(), |inner| format!(".{inner}"));
+        format!("{}/{}{inner}", marks.collect::<String>(), section.last)
     };
     let sections: Vec<_> = sections.iter().map(section).collect();
     format!(" marks={}", sections.join(","))
 }
 
 /// All remaining arguments: sequence numbers with or without sizes; `~` marks a record that the filter
-/// does not match. A record is `1`, a key of its own, or `2/1`: the record 1 of lane 2.
+/// does not match. A record is `1`, a key of its own, or `2/1`: the record 1 of lane 2. `7.0` is one
+/// of an aggregate, which ends with the last record of its number unless that is `7.0-`.
 fn records(
     arguments: &mut Arguments,
     arrival: Timestamp,
     is_undated: bool,
 ) -> Result<Vec<Record>, ScriptError> {
     let mut builder = RecordPageBuilder::default();
-    for (name, bytes) in arguments.sized(10)? {
+    let sized = arguments.sized(10)?;
+    for (index, (name, bytes)) in sized.iter().enumerate() {
         if is_undated {
             builder.undated(arrival);
         }
         let record = name.trim_start_matches('~');
-        let (key, number) = match record.split_once('/') {
-            Some((lane, number)) => (KeyHash(lane.parse()?), number),
+        let (key, of_shard) = match record.split_once('/') {
+            Some((lane, of_shard)) => (KeyHash(lane.parse()?), of_shard),
             None => (KeyHash::of(record.as_bytes()), record),
         };
+        let (number, inner) = inner(of_shard.trim_end_matches('-'))?;
+        let next = sized.get(index + 1).map_or("", |(next, _)| next);
+        let next = next.rsplit(['/', '~']).next().unwrap_or(next);
+        let is_last = !next.starts_with(&format!("{number}.")) && !of_shard.ends_with('-');
         let meta = RecordMeta {
             sequence_number: number,
+            inner: inner.map(|index| InnerRecord { index, is_last }),
             key,
             approximate_arrival: arrival,
         };
-        builder.push(&meta, &sample_filter::event(bytes, record == name), 0..0);
+        builder.push(
+            &meta,
+            &sample_filter::event(*bytes, record == name.as_str()),
+            0..0,
+        );
     }
     Ok(Record::of_page(builder.finish()))
 }

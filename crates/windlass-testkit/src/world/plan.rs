@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use windlass_core::event::ENVELOPE_LEN;
+use windlass_core::arn::Arn;
+use windlass_core::event::{self, ENVELOPE_LEN};
 use windlass_core::failure::DestinationArn;
+use windlass_core::ids::{InnerRecord, ShardId};
 use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::{Checkpoint, Position};
@@ -88,6 +90,11 @@ pub(super) struct FunctionPlan {
     pub(super) poison: Vec<(usize, u32)>,
     /// Periods in which every invocation has this outcome.
     pub(super) outages: Vec<(Timestamp, Timestamp, Outcome)>,
+    /// Its response has no state although it was invoked in a window, or one that is too large.
+    pub(super) no_state: u64,
+    pub(super) large_state: u64,
+    /// Bytes of the states that it returns, at most.
+    pub(super) max_state: usize,
 }
 
 /// How the store behaves.
@@ -110,13 +117,18 @@ pub(super) struct DestinationPlan {
 
 impl Plan {
     pub(super) fn draw(rng: &mut Rng) -> Self {
-        let payload_limit = ENVELOPE_LEN + rng.pick(&[60, 200, 3000]);
+        let room = rng.pick(&[60, 200, 3000]);
+        let payload_limit = ENVELOPE_LEN + room;
         let clock = WallClock::draw(rng);
         let contents = contents(rng, payload_limit, &clock);
         let readable_from = |index| contents.readable_from(index);
         let last = contents.len().checked_sub(1).map_or(START, readable_from);
         let length = last.since(START).max(Duration::from_secs(5));
         let mut settings = settings(rng, payload_limit, length, &contents);
+        if rng.per_mille(400) {
+            let window = tumbling_window(rng);
+            set_window(&mut settings, window);
+        }
         let faults_end = START + length * rng.pick(&[0, 1, 2]) + rng.millis(0, 200_000);
         let (mut from, mut start) = from(rng, &contents);
         let creation = rng.per_mille(250).then(|| {
@@ -149,15 +161,7 @@ impl Plan {
                 unreadable: rng.pick(&[0, 0, 50, 500]),
                 max_records: rng.pick(&[u32::MAX, u32::MAX, u32::MAX, 7, 1, 0]),
             },
-            function: FunctionPlan {
-                latency: latency(rng),
-                error: rng.pick(&[0, 0, 50, 400]),
-                not_reached: rng.pick(&[0, 0, 50, 400]),
-                item_failures: rng.pick(&[0, 0, 50, 400]),
-                names_poison: rng.per_mille(300),
-                poison: poison(rng, contents.len()),
-                outages: outages(rng, faults_end),
-            },
+            function: function(rng, room, contents.len(), faults_end),
             store: StorePlan {
                 latency: latency(rng),
                 fault: rng.pick(&[0, 0, 50, 400]),
@@ -184,12 +188,62 @@ impl Plan {
     /// Changes the mapping as an update between two consumers does.
     pub(super) fn redraw_settings(&mut self, rng: &mut Rng) {
         let max = self.settings.limits.buffer_records * 2;
+        if rng.per_mille(300) {
+            let window = tumbling_window(rng);
+            set_window(&mut self.settings, window);
+        }
         let mapping = &mut self.settings.mapping;
         mapping.batch_size = rng.size(1, max);
-        mapping.parallelization_factor = rng.size(1, 10);
+        if mapping.tumbling_window.is_none() {
+            mapping.parallelization_factor = rng.size(1, 10);
+        }
         mapping.retries = retries(rng);
         mapping.on_failure = on_failure(rng);
     }
+}
+
+fn function(rng: &mut Rng, room: usize, n_records: usize, faults_end: Timestamp) -> FunctionPlan {
+    FunctionPlan {
+        latency: latency(rng),
+        error: rng.pick(&[0, 0, 50, 400]),
+        not_reached: rng.pick(&[0, 0, 50, 400]),
+        item_failures: rng.pick(&[0, 0, 50, 400]),
+        names_poison: rng.per_mille(300),
+        poison: poison(rng, n_records),
+        outages: outages(rng, faults_end),
+        no_state: rng.pick(&[0, 0, 50, 300]),
+        large_state: rng.pick(&[0, 0, 50, 300]),
+        max_state: rng.pick(&[2, room / 2, room]),
+    }
+}
+
+fn tumbling_window(rng: &mut Rng) -> Option<Duration> {
+    let seconds = rng.pick(&[0, 0, 1, 5, 30, 120]);
+    (0 < seconds).then(|| Duration::from_secs(seconds))
+}
+
+/// Events have as much room for records as before.
+fn set_window(settings: &mut ShardConsumerSettings, window: Option<Duration>) {
+    let records = settings.limits.payload_limit - settings.window_len;
+    settings.window_len = window.map_or(0, |_| event::window_len(&shard(), &stream()));
+    settings.limits.payload_limit = records + settings.window_len;
+    settings.mapping.tumbling_window = window;
+    if window.is_some() {
+        settings.mapping.parallelization_factor = 1;
+        // A window without a later record takes minutes to end.
+        let limits = &mut settings.limits;
+        limits.poll_interval = limits.poll_interval.max(Duration::from_secs(2));
+    }
+}
+
+/// The name of the shard.
+pub(crate) fn shard() -> ShardId {
+    ShardId::from("shardId-000000000000")
+}
+
+/// The ARN of its stream.
+pub(crate) fn stream() -> Arn {
+    Arn::parse("arn:aws:kinesis:us-east-1:000000000000:stream/orders").expect("it has six parts")
 }
 
 fn retries(rng: &mut Rng) -> RetrySettings {
@@ -241,14 +295,15 @@ fn contents(rng: &mut Rng, payload_limit: usize, clock: &WallClock) -> Contents 
     let gaps = rng.pick(&[0, 50]);
     let skew = rng.pick(&[0, 0, 5_000]);
     let full_seconds = rng.per_mille(300);
-    let recreated = (1 < n_records && rng.per_mille(150)).then(|| rng.size(1, n_records - 1));
+    let recreated = (1 < n_records && rng.per_mille(250)).then(|| rng.size(1, n_records - 1));
     let undated = rng.pick(&[0, 0, 0, 100, 1_000]);
+    let aggregated = rng.pick(&[0, 0, 0, 300, 1_000]);
     let mut contents = Contents::default();
     let mut readable = START;
     let (mut latest, mut earliest) = (Timestamp::EPOCH, Timestamp::EPOCH);
-    for index in 0..n_records {
+    while contents.len() < n_records {
         readable = readable + rng.millis(0, spacing);
-        if recreated == Some(index) {
+        if recreated == Some(contents.len()) {
             readable = readable + rng.millis(1_000, 100_000);
             contents.recreate(readable);
             readable = readable + rng.millis(0, 20_000);
@@ -257,27 +312,45 @@ fn contents(rng: &mut Rng, payload_limit: usize, clock: &WallClock) -> Contents 
         if rng.per_mille(gaps) {
             readable = readable + rng.millis(10_000, 100_000);
         }
-        let len = if rng.per_mille(too_large) {
-            rng.size(room + 1, room + 9)
-        } else {
-            rng.size(2, max_len)
-        };
         let mut arrival = clock.at(readable) + rng.millis(0, skew);
         if full_seconds {
             arrival = arrival.floor_to_second();
         }
         let arrival = arrival.max(earliest);
         latest = latest.max(arrival);
-        let event = (len, rng.per_mille(match_chance));
-        contents.push(rng.between(1, n_keys), event, arrival, readable);
-        if rng.per_mille(undated) {
-            contents.hide_last_arrival();
+        let is_undated = rng.per_mille(undated);
+        let next_stream = recreated.filter(|at| contents.len() < *at);
+        let n_left = next_stream.unwrap_or(n_records) - contents.len();
+        for inner in inner_records(rng, aggregated, n_left) {
+            let len = if rng.per_mille(too_large) {
+                rng.size(room + 1, room + 9)
+            } else {
+                rng.size(2, max_len)
+            };
+            let event = (len, rng.per_mille(match_chance));
+            contents.push(rng.between(1, n_keys), inner, event, arrival, readable);
+            if is_undated {
+                contents.hide_last_arrival();
+            }
         }
     }
     if rng.per_mille(800) {
         contents.closes = Some(readable + rng.millis(0, 20_000));
     }
     contents
+}
+
+/// The records of an aggregate, or one that is none.
+fn inner_records(rng: &mut Rng, aggregated: u64, n_left: usize) -> Vec<Option<InnerRecord>> {
+    if !rng.per_mille(aggregated) {
+        return vec![None];
+    }
+    let last = u32::try_from(rng.size(1, n_left.min(8)) - 1).expect("it is small");
+    let inner = |index| InnerRecord {
+        index,
+        is_last: index == last,
+    };
+    (0..=last).map(|index| Some(inner(index))).collect()
 }
 
 fn settings(
@@ -308,9 +381,11 @@ fn settings(
                 Duration::from_secs(60),
             ]),
             parallelization_factor: rng.pick(&[1, 1, 2, 3, 10]),
+            tumbling_window: None,
             on_failure: on_failure(rng),
             retries: retries(rng),
         },
+        window_len: 0,
         limits: ShardLimits {
             poll_interval,
             catch_up_interval: poll_interval / rng.pick(&[1, 4, 5]),
@@ -335,7 +410,14 @@ fn from(rng: &mut Rng, contents: &Contents) -> (Checkpoint, Timestamp) {
             let time = Position::AtTimestamp(record.approximate_arrival());
             (Checkpoint::at(time), START)
         }
-        2 => (Checkpoint::after(record), contents.readable_from(index)),
+        2 => {
+            let position = contents.position_after(index);
+            let after = Checkpoint {
+                arrival: Some(record.approximate_arrival()),
+                ..Checkpoint::at(position)
+            };
+            (after, contents.readable_from(index))
+        }
         _ => (Checkpoint::at(Position::TrimHorizon), START),
     }
 }

@@ -11,10 +11,12 @@ use windlass_core::record::Record;
 use windlass_core::shard::{Finish, Gap, Report, ShardConsumerSettings, Waiting};
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
+use windlass_core::window::{WindowCheckpoint, WindowState};
 
 use super::event_bytes;
 use super::lane::{FailedCall, LaneModel, Resolved};
 use super::marks::MarksModel;
+use super::windows::{WindowsModel, returned};
 use crate::checkers::due_range::DueRange;
 use crate::checkers::slot_request::Slot;
 use crate::checkers::{BrokenInvariant, ensure};
@@ -76,6 +78,10 @@ pub(super) struct Model {
     pub(super) finished: Option<Finish>,
     /// After a timer: whether it must cause a command (it was due), or must not.
     pub(super) must_act: Option<bool>,
+    /// The checkpoint has the window of a mapping that has none any more.
+    drops_window: bool,
+    /// Since when the pages at the tip are empty.
+    empty_since: Option<Timestamp>,
 }
 
 /// What the first record of the next page must be.
@@ -103,6 +109,7 @@ pub(super) struct TrackedRecord {
 #[derive(Clone, Debug)]
 pub(super) struct Checkpoint {
     pub(super) n_resolved: usize,
+    pub(super) window_changes: usize,
     pub(super) position: Position,
 }
 
@@ -113,7 +120,15 @@ impl Model {
         now: Timestamp,
     ) -> Self {
         let n_lanes = settings.mapping.parallelization_factor;
-        Self {
+        let windows = settings.mapping.tumbling_window;
+        let mut lanes: Vec<_> = (0..n_lanes).map(|_| LaneModel::default()).collect();
+        lanes[0].windows = windows.map(|length| WindowsModel::new(length, &from));
+        let dropped = from.window.as_ref().filter(|_| windows.is_none());
+        let state = dropped.filter(|it| it.state.is_some());
+        let report = state.map(|it| Report::WindowStateDropped(it.bounds));
+        let mut model = Self {
+            drops_window: dropped.is_some(),
+            empty_since: None,
             settings,
             start: from.position.clone(),
             last_read: None,
@@ -133,7 +148,7 @@ impl Model {
             ended: from.position == Position::ShardEnd,
             records: Vec::new(),
             resolved_prefix: 0,
-            lanes: (0..n_lanes).map(|_| LaneModel::default()).collect(),
+            lanes,
             marks: MarksModel::new(from.marks),
             last_lane: n_lanes - 1,
             source_ahead: None,
@@ -141,16 +156,19 @@ impl Model {
             last_outcome: None,
             saved: Checkpoint {
                 n_resolved: 0,
+                window_changes: 0,
                 position: from.position,
             },
             save: None,
             save_failed: None,
-            expected_reports: VecDeque::new(),
+            expected_reports: report.into_iter().collect(),
             draining: false,
             lease_lost: false,
             finished: None,
             must_act: None,
-        }
+        };
+        model.expire(now);
+        model
     }
 
     /// Where the next read must start, but for its iterator.
@@ -160,8 +178,9 @@ impl Model {
         }
         let minute = Duration::from_secs(60);
         let is_proven = self.proven.is_some_and(|at| now.since(at) < minute) && self.knows_stream;
+        let is_within = matches!(self.position.position, Position::Within(..));
         Cursor {
-            inclusive: self.is_after_record() && !is_proven,
+            inclusive: self.is_after_record() && (!is_proven || is_within),
             ..Cursor::at(self.position.position.clone())
         }
     }
@@ -171,7 +190,7 @@ impl Model {
     }
 
     fn is_after_record(&self) -> bool {
-        matches!(self.position.position, Position::After(_))
+        self.position.position.sequence_number().is_some()
     }
 
     pub(super) fn begin_read(&mut self, from: &Cursor, limit: usize, now: Timestamp) {
@@ -271,34 +290,28 @@ impl Model {
             return Ok(());
         }
         if let Some(first) = records.first() {
-            self.knows_stream = true;
-            self.stream_shown = Some(now);
             let is_recreated = !self.is_of_same_stream(first, contents);
-            match std::mem::replace(&mut self.expects, Expected::Next) {
-                Expected::Next => {}
-                Expected::AtPosition if self.is_at(first) => records = &records[1..],
-                Expected::Oldest if !is_recreated => {
-                    self.read_failures = 0;
-                    self.read_due = DueRange::exactly(soon);
-                    return Ok(());
-                }
-                Expected::AtPosition | Expected::Oldest => {
-                    let cause = if is_recreated {
-                        Fault::UnknownPosition
-                    } else {
-                        Fault::Trimmed
-                    };
-                    let until = Some(first.approximate_arrival());
-                    self.expect_gap(cause, until, contents, now);
-                }
+            if self.looks_at_the_oldest() && !is_recreated {
+                (self.knows_stream, self.stream_shown) = (true, Some(now));
+                self.expects = Expected::Next;
+                self.read_failures = 0;
+                self.read_due = DueRange::exactly(soon);
+                return Ok(());
             }
+            records = self.check_first(first, is_recreated, records, contents, now);
         }
         let n_excess = records.len().saturating_sub(limit);
         records = &records[..records.len() - n_excess];
         let unreadable = page.unreadable.as_ref().filter(|_| n_excess == 0);
         self.ended = page.next.is_none() && n_excess == 0 && unreadable.is_none();
+        let is_empty = records.is_empty() && is_at_tip && unreadable.is_none();
+        self.empty_since = is_empty.then(|| self.empty_since.unwrap_or(now));
         if let Some(last) = records.last() {
-            self.position = position::Checkpoint::after(last);
+            let index = contents.index_of(last).expect("it is of the source");
+            self.position = position::Checkpoint {
+                arrival: Some(last.approximate_arrival()),
+                ..position::Checkpoint::at(contents.position_after(index))
+            };
         }
         if shows_next && self.expects == Expected::Next {
             self.proven = Some(now);
@@ -313,6 +326,7 @@ impl Model {
         self.accept(records, contents, now)?;
         let is_last = self.ended || (records.is_empty() && is_at_tip);
         self.release_held(unreadable.is_some(), is_last, contents, now);
+        self.end_windows(now);
         if unreadable.is_none() || !records.is_empty() {
             self.read_failures = 0;
         }
@@ -327,6 +341,48 @@ impl Model {
         Ok(())
     }
 
+    fn end_windows(&mut self, now: Timestamp) {
+        let two_minutes = Duration::from_secs(120);
+        let is_idle = self.empty_since.is_some_and(|at| at + two_minutes <= now);
+        let source_time = self.source_ahead.map(|ahead| now.shifted(ahead));
+        let Some(windows) = &mut self.lanes[0].windows else {
+            return;
+        };
+        windows.shard_ended |= self.ended;
+        if let Some(source_time) = source_time.filter(|_| is_idle && !self.ended) {
+            windows.idle(source_time);
+        }
+    }
+
+    /// What the first record of a page shows. Returns the records without those that were read before.
+    fn check_first<'r>(
+        &mut self,
+        first: &Record,
+        is_recreated: bool,
+        records: &'r [Record],
+        contents: &Contents,
+        now: Timestamp,
+    ) -> &'r [Record] {
+        (self.knows_stream, self.stream_shown) = (true, Some(now));
+        match std::mem::replace(&mut self.expects, Expected::Next) {
+            Expected::AtPosition if self.is_at(first) => self.unread(records, contents),
+            Expected::Next if self.is_at(first) && first.inner().is_some() => {
+                self.unread(records, contents)
+            }
+            Expected::Next => records,
+            Expected::AtPosition | Expected::Oldest => {
+                let cause = if is_recreated {
+                    Fault::UnknownPosition
+                } else {
+                    Fault::Trimmed
+                };
+                let until = Some(first.approximate_arrival());
+                self.expect_gap(cause, until, contents, now);
+                records
+            }
+        }
+    }
+
     /// What the start of a page shows of the stream, and of its first record.
     fn read_start(&mut self, page: &ReadResult, from: &Cursor, now: Timestamp) {
         if page.start == PageStart::Continued {
@@ -335,7 +391,8 @@ impl Model {
         self.knows_stream &= from.iterator.is_none();
         let minute = Duration::from_secs(60);
         let was_shown = self.stream_shown.is_some_and(|at| now.since(at) < minute);
-        let is_in_doubt = page.start != PageStart::AtPosition || !was_shown;
+        let is_within = matches!(self.position.position, Position::Within(..));
+        let is_in_doubt = page.start != PageStart::AtPosition || !was_shown || is_within;
         self.knows_stream &= !(page.records.is_empty() && is_in_doubt);
         self.expects = match (self.expects, page.start) {
             (Expected::Oldest, _) => Expected::Oldest,
@@ -344,16 +401,24 @@ impl Model {
         };
     }
 
+    /// The records after the position, of a page that starts at it or within its aggregate.
+    fn unread<'r>(&self, records: &'r [Record], contents: &Contents) -> &'r [Record] {
+        let next = contents.offset_of(&self.position.position, 0);
+        let is_read = |record: &&Record| contents.index_of(record) < next;
+        &records[records.iter().take_while(is_read).count()..]
+    }
+
     fn is_at(&self, record: &Record) -> bool {
-        self.position.position == Position::After(record.sequence_number().into())
+        let number = self.position.position.sequence_number();
+        number.is_some_and(|number| number.as_str() == record.sequence_number())
     }
 
     /// Whether the position and a record belong to the same stream.
     fn is_of_same_stream(&self, record: &Record, contents: &Contents) -> bool {
-        let Position::After(number) = &self.position.position else {
+        let Some(number) = self.position.position.sequence_number() else {
             return true;
         };
-        let index = |number: &str| contents.index_of(number).expect("it was read");
+        let index = |number: &str| contents.first_of(number).expect("it was read");
         contents.is_same_stream(index(number.as_str()), index(record.sequence_number()))
     }
 
@@ -368,6 +433,16 @@ impl Model {
         self.deliver(held, contents, now);
         if cause == Fault::UnknownPosition {
             self.marks.clear();
+            let lane = &mut self.lanes[0];
+            let is_in_flight = lane.invocation().is_some();
+            if let Some(windows) = &mut lane.windows {
+                let (dropped, is_due) = windows.drop_state(is_in_flight);
+                if is_due {
+                    lane.window = Some(now);
+                }
+                let reports = dropped.map(Report::WindowStateDropped);
+                self.expected_reports.extend(reports);
+            }
         }
         let position::Checkpoint {
             position, arrival, ..
@@ -406,7 +481,7 @@ impl Model {
         now: Timestamp,
     ) -> Result<(), BrokenInvariant> {
         for record in records {
-            let index = contents.index_of(record.sequence_number());
+            let index = contents.index_of(record);
             let index = index.expect("the source returns its own records");
             let last = self.last_read.replace(index);
             ensure(last.is_none_or(|last| last < index), "reading", || {
@@ -421,7 +496,7 @@ impl Model {
     fn deliver(&mut self, records: Vec<(Record, bool)>, contents: &Contents, now: Timestamp) {
         let mut n_filtered_out = 0;
         for (record, was_marked) in records {
-            let index = contents.index_of(record.sequence_number());
+            let index = contents.index_of(&record);
             let index = index.expect("it was read");
             let size = record.event_len();
             let has_time = !contents.is_undated(index);
@@ -429,9 +504,13 @@ impl Model {
             let filtered_out =
                 self.settings.filter.is_some() && !sample_filter::matches(record.event());
             let unwanted = filtered_out || self.settings.mapping.skip_before.is_some_and(early);
-            let too_large = self.settings.limits.payload_limit < event_bytes(std::iter::once(size));
+            let limit = self.settings.limits.payload_limit - self.settings.window_len;
+            let too_large = limit < event_bytes(std::iter::once(size));
             let is_dropped = too_large && self.settings.mapping.on_failure.is_none();
             let unseen = was_marked || unwanted || is_dropped;
+            let windows = self.lanes[0].windows.as_mut();
+            let arrival = record.approximate_arrival();
+            let of_record = windows.and_then(|windows| windows.read(arrival, !unseen));
             self.records.push(TrackedRecord {
                 index,
                 bytes: size,
@@ -461,7 +540,7 @@ impl Model {
                 let still_open = last_end.filter(|&end| now < end + window);
                 lane.window = Some(still_open.unwrap_or(now));
             }
-            lane.push(index, record);
+            lane.push(index, record, of_record);
         }
         if n_filtered_out != 0 {
             let n_records = n_filtered_out;
@@ -479,9 +558,14 @@ impl Model {
 
     pub(super) fn invoked(&mut self, batch: BatchId, outcome: &Outcome, now: Timestamp) {
         let mut lanes = self.lanes.iter_mut();
-        let lane = lanes.find(|lane| lane.batch_in_flight == Some(batch));
+        let lane = lanes.find(|lane| lane.invocation() == Some(batch));
         let lane = lane.expect("an invocation was requested");
-        let resolved = lane.invoked(outcome, &self.settings, now);
+        let (outcome, state) = if lane.windows.is_some() {
+            returned(outcome)
+        } else {
+            (outcome.clone(), None)
+        };
+        let resolved = lane.invoked(&outcome, state, &self.settings, now);
         self.resolve(resolved);
         self.last_outcome = Some(outcome.kind());
     }
@@ -512,6 +596,7 @@ impl Model {
         if runs {
             for lane in &mut self.lanes {
                 lane.give_up_too_large(&self.settings);
+                lane.advance_window(&self.settings, now);
             }
         }
     }
@@ -520,7 +605,10 @@ impl Model {
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
         let ahead = self.source_ahead?;
         let lanes = self.lanes.iter();
-        let lanes = lanes.filter(|lane| !lane.is_busy() && !lane.is_delivering());
+        let waits = |lane: &&LaneModel| {
+            !lane.is_busy() && !lane.is_delivering() && lane.final_call().is_none()
+        };
+        let lanes = lanes.filter(waits);
         let next = lanes.filter_map(|lane| lane.next_expiry(&self.settings));
         Some(next.min()?.shifted(-ahead))
     }
@@ -538,6 +626,7 @@ impl Model {
     pub(super) fn begin_save(&mut self, position: &Position) {
         self.save = Some(Checkpoint {
             n_resolved: self.n_resolved(),
+            window_changes: self.window_changes(),
             position: position.clone(),
         });
     }
@@ -609,9 +698,34 @@ impl Model {
     }
 
     pub(super) fn has_unsaved(&self) -> bool {
-        let at_end = self.ended && self.pending_len() == 0;
+        let at_end = self.is_at_end();
         self.saved.n_resolved < self.n_resolved()
+            || self.saved.window_changes < self.window_changes()
             || (at_end && self.saved.position != Position::ShardEnd)
+    }
+
+    /// Whether there is nothing more to do for the shard.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.ended && self.pending_len() == 0 && self.state().is_none()
+    }
+
+    fn state(&self) -> Option<&WindowState> {
+        self.lanes[0].windows.as_ref()?.state()
+    }
+
+    /// Bytes of the state of a window.
+    pub(super) fn state_bytes(&self) -> usize {
+        self.state().map_or(0, |state| state.json().len())
+    }
+
+    /// What a checkpoint before the end of the shard must have of the windows.
+    pub(super) fn window_checkpoint(&self) -> Option<&WindowCheckpoint> {
+        self.lanes[0].windows.as_ref()?.kept.as_ref()
+    }
+
+    pub(super) fn window_changes(&self) -> usize {
+        let windows = self.lanes[0].windows.as_ref();
+        windows.map_or(usize::from(self.drops_window), |windows| windows.n_changes)
     }
 
     pub(super) fn read_room(&self) -> usize {
@@ -631,14 +745,20 @@ impl Model {
     /// When the next batch of a lane must be invoked; `None` if it has nothing to invoke.
     pub(super) fn batch_due(&self, lane: usize) -> Option<DueRange> {
         let lane = &self.lanes[lane];
-        if lane.pending.is_empty() || lane.is_delivering() || lane.is_busy() {
+        let has_nothing = lane.pending.is_empty() && lane.final_call().is_none();
+        if has_nothing || lane.is_delivering() || lane.is_busy() {
             return None;
         }
         if let Some(due) = lane.retry_due() {
             return Some(due);
         }
         let window = lane.window?;
-        let is_closed = lane.next_batch(&self.settings).full || self.ended || self.buffer_is_full();
+        let of_first = lane.pending.front().and_then(|first| first.window);
+        let is_over = |windows: &WindowsModel| of_first.is_some_and(|it| windows.is_over(it));
+        let is_closed = lane.next_batch(&self.settings).full
+            || self.ended
+            || self.buffer_is_full()
+            || lane.windows.as_ref().is_some_and(is_over);
         Some(DueRange::exactly(if is_closed {
             window
         } else {
