@@ -14,3 +14,4 @@ mod retries;
 mod rounds;
 mod slots;
 mod trouble;
+mod windows;
