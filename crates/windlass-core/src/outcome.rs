@@ -92,6 +92,18 @@ impl Outcome {
         }
     }
 
+    /// What the function reports as failed.
+    pub const fn item_failures(&self) -> Option<&ItemFailures> {
+        match self {
+            Self::ItemFailures { failures, .. } => Some(failures),
+            Self::Windowed(answer) => match answer.state {
+                ReturnedState::Json(_) => answer.failures.as_ref(),
+                ReturnedState::TooLarge => None,
+            },
+            Self::Success | Self::FunctionError { .. } | Self::NotInvoked { .. } => None,
+        }
+    }
+
     /// The outcome without the state, and the state.
     pub(crate) fn take_state(self) -> (Self, Option<ReturnedState>) {
         let Self::Windowed(answer) = self else {

@@ -90,12 +90,14 @@ impl Invoker {
         tracing::debug!(n_records, attempt, ?took, ?outcome, "invoked");
         outcome
     }
+
     /// Counts an invocation, and logs what is wrong with it.
     fn count(&self, outcome: &Outcome, attempt: u32, n_records: usize) {
         match outcome {
             Outcome::Success => self.counts.invoked.add(n_records),
             Outcome::ItemFailures { failures, response } => {
-                self.count_failures(failures, response.status, attempt, n_records);
+                self.counts.invoked.add(n_records);
+                self.warn_malformed(failures, response.status, attempt, n_records);
             }
             Outcome::Windowed(answer) => match (&answer.state, &answer.failures) {
                 (ReturnedState::TooLarge, _) => {
@@ -109,7 +111,8 @@ impl Invoker {
                 }
                 (ReturnedState::Json(_), None) => self.counts.invoked.add(n_records),
                 (ReturnedState::Json(_), Some(failures)) => {
-                    self.count_failures(failures, answer.response.status, attempt, n_records);
+                    self.counts.invoked.add(n_records);
+                    self.warn_malformed(failures, answer.response.status, attempt, n_records);
                 }
             },
             Outcome::FunctionError { error, response } => {
@@ -129,21 +132,29 @@ impl Invoker {
         }
     }
 
-    /// Counts the items of a batch that have failed.
-    fn count_failures(&self, failures: &ItemFailures, status: u16, attempt: u32, n_records: usize) {
-        self.counts.invoked.add(n_records);
-        let n_failed = match failures {
-            ItemFailures::Items(items) => items.len().min(n_records),
-            ItemFailures::Malformed => {
-                tracing::warn!(
-                    status,
-                    attempt,
-                    n_records,
-                    "the function's response is not valid for ReportBatchItemFailures"
-                );
-                n_records
-            }
-        };
-        self.counts.failed_events.add(n_failed);
+    fn warn_malformed(&self, failures: &ItemFailures, status: u16, attempt: u32, n_records: usize) {
+        if *failures == ItemFailures::Malformed {
+            tracing::warn!(
+                status,
+                attempt,
+                n_records,
+                "the function's response is not valid for ReportBatchItemFailures"
+            );
+        }
+    }
+
+    /// Counts what a function reports as failed of the batch with these identifiers; all of it if it
+    /// reports anything else.
+    pub(crate) fn count_item_failures<'a>(
+        &self,
+        outcome: &Outcome,
+        batch: impl ExactSizeIterator<Item = &'a str>,
+    ) {
+        if let Some(failures) = outcome.item_failures() {
+            let n_records = batch.len();
+            let failed = failures.indexes(batch);
+            let n_failed = failed.map_or(n_records, |failed| failed.len());
+            self.counts.failed_events.add(n_failed);
+        }
     }
 }

@@ -347,6 +347,8 @@ impl QueueIo {
             returns_state: false,
         };
         let outcome = self.invoker.invoke(slot, call, event).await;
+        let ids = batch.messages.iter().map(|it| it.message_id.as_str());
+        self.invoker.count_item_failures(&outcome, ids);
         Completion::Other(QueueInput::Invoked {
             batch: batch.id,
             outcome,

@@ -53,7 +53,10 @@ pub(super) fn check(
             record_age(spec, source.kind(), found);
             windows_need_one_lane(spec, source.kind(), found);
         }
-        Some((source, SourceKind::Queue)) => queue_batches(spec, source, found),
+        Some((source, SourceKind::Queue)) => {
+            queue_batches(spec, source, found);
+            pollers(spec, found);
+        }
         None => {}
     }
 }
@@ -258,6 +261,26 @@ fn queue_batches(spec: &MappingSpec, source: &SourceArn, found: &mut Vec<Violati
         found.push(Violation::rule(
             "MaximumBatchingWindowInSeconds",
             "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10",
+        ));
+    }
+}
+
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>
+fn pollers(spec: &MappingSpec, found: &mut Vec<Violation>) {
+    let Some((minimum, maximum)) = spec.provisioned_pollers() else {
+        return;
+    };
+    let member = "ProvisionedPollerConfig";
+    if maximum < minimum {
+        found.push(Violation::rule(
+            member,
+            "MinimumPollers must be less than or equal to MaximumPollers.",
+        ));
+    }
+    if spec.maximum_concurrency().is_some() {
+        found.push(Violation::rule(
+            member,
+            "ProvisionedPollerConfig and ScalingConfig.MaximumConcurrency cannot be set together.",
         ));
     }
 }

@@ -10,6 +10,8 @@ use crate::validate::{ErrorCode, Violation, create, mapping, update};
 
 use super::*;
 
+mod pollers;
+
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 const TABLE: &str =
     "arn:aws:dynamodb:us-east-1:000000000000:table/t/stream/2024-06-10T19:26:16.525";
@@ -245,7 +247,7 @@ fn unsupported_parameters_are_refused_by_name() {
         ("Topics", json!(["t"])),
         ("Queues", json!(["q"])),
         ("SelfManagedEventSource", json!({"Endpoints": {}})),
-        ("ProvisionedPollerConfig", json!({"MinimumPollers": 1})),
+        ("ProvisionedPollerConfig", json!({"MinimumPollers": 2})),
         ("LoggingConfig", json!({"SystemLogLevel": "INFO"})),
         ("Batchsize", json!(5)),
     ] {
@@ -400,6 +402,7 @@ fn defaults_are_accepted_and_not_stored() {
         "DestinationConfig": {"OnFailure": {}},
         "FilterCriteria": {"Filters": []},
         "MetricsConfig": {"Metrics": []},
+        "ProvisionedPollerConfig": {},
         "Enabled": false,
         "KMSKeyArn": null,
     }));
@@ -548,6 +551,7 @@ fn a_stored_row_becomes_a_mapping() {
             fifo: false,
             batch_size: 50,
             maximum_batching_window: Duration::from_secs(3),
+            pollers: None,
         }
     );
     let Source::Queue(QueueSource { settings, .. }) =

@@ -312,6 +312,7 @@ fn queue() -> Source {
             fifo: false,
             batch_size: 10,
             maximum_batching_window: Duration::ZERO,
+            pollers: None,
         },
     })
 }
