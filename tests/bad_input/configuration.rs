@@ -82,7 +82,7 @@ async fn invalid_arns() {
 
 #[tokio::test]
 async fn unsupported_members() {
-    for member in ["TumblingWindowInSeconds: 30", "BatchSiz: 3"] {
+    for member in ["TumblingWindowInSeconds: 901", "BatchSiz: 3"] {
         let shown = member.replace(':', "");
         let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
         let mapping = format!("mappings:\n- FunctionName: f\n  EventSourceArn: {arn}\n");

@@ -271,6 +271,18 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
     }
 }
 
+fn describe_next(at: Option<Timestamp>, now: Timestamp) -> String {
+    match at.map(|at| at.since(now)) {
+        Some(pause) => format!(", next in {:.1} s", pause.as_secs_f64()),
+        None => String::new(),
+    }
+}
+
+fn describe_final(attempt: u32, cause: Option<Fault>, next: &str) -> String {
+    let cause = cause.map_or("returns errors", describe_not_invoked);
+    format!("final invocation of a tumbling window: function {cause}, attempt {attempt}{next}")
+}
+
 /// Only AWS Lambda denies access, to the one call that it gets.
 fn describe_not_invoked(fault: Fault) -> &'static str {
     match fault {
@@ -282,18 +294,6 @@ fn describe_not_invoked(fault: Fault) -> &'static str {
         | Fault::Trimmed
         | Fault::UnknownPosition => describe_fault(fault),
     }
-}
-
-fn describe_next(at: Option<Timestamp>, now: Timestamp) -> String {
-    match at.map(|at| at.since(now)) {
-        Some(pause) => format!(", next in {:.1} s", pause.as_secs_f64()),
-        None => String::new(),
-    }
-}
-
-fn describe_final(attempt: u32, cause: Option<Fault>, next: &str) -> String {
-    let cause = cause.map_or("returns errors", describe_not_invoked);
-    format!("final invocation of a tumbling window: function {cause}, attempt {attempt}{next}")
 }
 
 fn describe_fault(fault: Fault) -> &'static str {
