@@ -139,6 +139,8 @@ pub struct StreamSettings {
     pub maximum_batching_window: Duration,
     /// Lanes of each shard, 1 to 10.
     pub parallelization_factor: usize,
+    /// 1 to 900 seconds, with one lane; `None`: the function keeps no state.
+    pub tumbling_window: Option<Duration>,
     /// Where records that are given up are reported.
     pub on_failure: Option<DestinationArn>,
     pub retries: RetrySettings,
@@ -174,6 +176,27 @@ pub struct QueueSettings {
     pub batch_size: usize,
     /// 0 to 300 seconds; zero invokes as soon as there is a message.
     pub maximum_batching_window: Duration,
+    /// `None`: as many as the queue needs.
+    pub pollers: Option<Pollers>,
+}
+
+/// How many pollers a queue has at all times. Each is a loop of receives.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pollers {
+    /// 2 to 200.
+    pub minimum: usize,
+    /// 2 to 10,000, at least the minimum.
+    pub maximum: usize,
+}
+
+impl Pollers {
+    /// From one receive of a poller to its next one, at least: ten a second.
+    pub const RECEIVE_INTERVAL: Duration = Duration::from_millis(100);
+
+    /// Concurrent invocations of a poller.
+    pub const INVOCATIONS: usize = 10;
 }
 
 impl MappingId {

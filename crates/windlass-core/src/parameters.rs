@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::arn::SourceKind;
 
-use Support::{Invalid, No, NotYet, Yes};
+use Support::{Invalid, No, Yes};
 use Type::{
     Boolean, DestinationArn, Enum, FunctionName, Integer, List, Number, SourceArn, Structure,
     TagMap, Text,
@@ -18,7 +18,7 @@ use Type::{
 
 /// The order is that in which unsupported parameters are reported.
 #[rustfmt::skip] // one row, one line
-pub static PARAMETERS: [Parameter; 18] = [
+pub static PARAMETERS: [Parameter; 19] = [
     parameter("FunctionName", FunctionName).hidden(),
     parameter("EventSourceArn", SourceArn).fixed(),
     parameter("Enabled", Boolean).hidden(),
@@ -29,11 +29,12 @@ pub static PARAMETERS: [Parameter; 18] = [
     parameter("MaximumRecordAgeInSeconds", integer(-1, 604_800)).support(Yes, No).default(|_| json!(-1)),
     parameter("MaximumRetryAttempts", integer(-1, 10_000)).support(Yes, No).default(|_| json!(-1)),
     parameter("BisectBatchOnFunctionError", Boolean).support(Yes, No).default(|_| json!(false)),
-    parameter("TumblingWindowInSeconds", integer(0, 900)).support(NotYet, No).default(|_| json!(0)),
+    parameter("TumblingWindowInSeconds", integer(0, 900)).support(Yes, No).default(|_| json!(0)),
     parameter("StartingPosition", Enum(&["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"])).support(Yes, Invalid).fixed(),
     parameter("StartingPositionTimestamp", Number).support(Yes, Invalid).fixed(),
     parameter("FunctionResponseTypes", RESPONSE_TYPES).default(|_| json!([])),
     parameter("ScalingConfig", SCALING_CONFIG).support(No, Yes).default(|_| json!({})).shown_if_set(),
+    parameter("ProvisionedPollerConfig", PROVISIONED_POLLER_CONFIG).support(No, Yes).default(|_| json!({})).shown_if_set(),
     parameter("FilterCriteria", FILTER_CRITERIA).default(|_| json!({"Filters": []})).shown_if_set(),
     parameter("MetricsConfig", METRICS_CONFIG).default(|_| json!({"Metrics": []})).shown_if_set(),
     parameter("Tags", TagMap).fixed().hidden(),
@@ -49,6 +50,21 @@ const SCALING_CONFIG: Type = Structure {
     name: "ScalingConfig",
     members: &[Member("MaximumConcurrency", integer(2, 1_000))],
 };
+
+/// The ranges are those of queues. `PollerGroupName` is for Kafka.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_ProvisionedPollerConfig.html>
+const PROVISIONED_POLLER_CONFIG: Type = Structure {
+    name: "ProvisionedPollerConfig",
+    members: &[
+        Member("MinimumPollers", integer(2, 200)),
+        Member("MaximumPollers", integer(2, 10_000)),
+    ],
+};
+
+/// The members of a `ProvisionedPollerConfig` that has the other one only.
+pub const DEFAULT_MINIMUM_POLLERS: i64 = 2;
+pub const DEFAULT_MAXIMUM_POLLERS: i64 = 200;
 
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_DestinationConfig.html>
 const DESTINATION_CONFIG: Type = Structure {
@@ -113,8 +129,6 @@ pub struct Parameter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {
     Yes,
-    /// AWS has it and windlass does not yet: it is accepted with its default only.
-    NotYet,
     /// It is refused, even with its default.
     No,
     /// As [`Support::No`], but AWS refuses it with another text.

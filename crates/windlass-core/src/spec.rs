@@ -90,6 +90,11 @@ impl MappingSpec {
         self.integer("ParallelizationFactor", kind)
     }
 
+    /// 0: none.
+    pub fn tumbling_window_in_seconds(&self, kind: SourceKind) -> i64 {
+        self.integer("TumblingWindowInSeconds", kind)
+    }
+
     /// `None` if they are not given.
     pub fn tags(&self) -> Option<Tags> {
         self.get("Tags").map(Tags::from_json)
@@ -144,6 +149,19 @@ impl MappingSpec {
         self.get("ScalingConfig")?
             .get("MaximumConcurrency")?
             .as_i64()
+    }
+
+    /// Minimum and maximum of the pollers of a queue, if they are provisioned.
+    pub fn provisioned_pollers(&self) -> Option<(i64, i64)> {
+        let config = self.get("ProvisionedPollerConfig")?;
+        let number = |name| config.get(name).and_then(Value::as_i64);
+        match (number("MinimumPollers"), number("MaximumPollers")) {
+            (None, None) => None,
+            (minimum, maximum) => Some((
+                minimum.unwrap_or(parameters::DEFAULT_MINIMUM_POLLERS),
+                maximum.unwrap_or(parameters::DEFAULT_MAXIMUM_POLLERS),
+            )),
+        }
     }
 
     /// The groups of metrics that are kept.

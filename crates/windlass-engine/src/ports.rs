@@ -25,6 +25,8 @@ use windlass_core::shard::lineage::Shard;
 use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 
+use crate::requests::QueueRequests;
+
 /// No stream keeps its records for less: those of DynamoDB for this long, those of Kinesis for up to
 /// a year.
 ///
@@ -63,6 +65,12 @@ pub trait StreamReader: Send + Sync {
     /// if it is behind, `None` while that is unknown. Records are stamped by that clock.
     fn clock_difference(&self) -> Option<i64> {
         None
+    }
+
+    /// Whether the last listing has shown that the stream gets no more records: its table has another
+    /// stream since, or none.
+    fn is_switched_off(&self) -> bool {
+        false
     }
 }
 
@@ -138,6 +146,8 @@ pub struct Invocation {
     /// How many items the batch has, if the response is to be read for those that failed; otherwise
     /// it is discarded.
     pub max_item_failures: Option<usize>,
+    /// Whether the response is to be read for the state of a tumbling window.
+    pub returns_state: bool,
     /// `None` for a queue.
     pub origin: Option<ShardOrigin>,
 }
@@ -149,8 +159,8 @@ pub struct ShardOrigin {
     pub shard: ShardId,
     /// Of the lease.
     pub epoch: u64,
-    /// Of the first record.
-    pub sequence_number: SequenceNumber,
+    /// Of the first record; `None` for the final invocation of a window.
+    pub sequence_number: Option<SequenceNumber>,
 }
 
 /// Invokes one function.
@@ -202,9 +212,15 @@ pub trait AdapterFactory: Send + Sync {
         function: &Arn,
     ) -> Result<Arc<dyn StreamReader>, PortError>;
 
+    /// The reader counts its `requests`.
+    ///
     /// # Errors
     /// The daemon cannot reach the queue as it is configured.
-    fn queue(&self, source: &QueueSource) -> Result<Arc<dyn QueueReader>, PortError>;
+    fn queue(
+        &self,
+        source: &QueueSource,
+        requests: Arc<QueueRequests>,
+    ) -> Result<Arc<dyn QueueReader>, PortError>;
 
     /// # Errors
     /// The daemon cannot invoke the function as it is configured.
@@ -337,7 +353,8 @@ pub trait MappingStore: Send + Sync {
 /// each row is written or left out by its own condition.
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
-    /// Every lease of a mapping, ordered by key.
+    /// Every lease of a mapping, ordered by key. As in [`MappingStore::changes`], the states of windows
+    /// may be left out: only who takes a lease needs them.
     async fn leases_of(&self, mapping: &MappingId) -> Result<Vec<Lease>, PortError>;
 
     /// Adds rows; existing ones are unchanged. The epoch of a row is at least the given one, and

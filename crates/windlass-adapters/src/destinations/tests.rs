@@ -47,6 +47,7 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
             batch_size: 100,
             maximum_batching_window: Duration::ZERO,
             parallelization_factor: 1,
+            tumbling_window: None,
             on_failure: None,
             retries: RetrySettings::default(),
         },

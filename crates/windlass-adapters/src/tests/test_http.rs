@@ -258,6 +258,7 @@ pub(crate) fn queue(arn: &str, fifo: bool, maximum_batching_window: Duration) ->
             fifo,
             batch_size: 10,
             maximum_batching_window,
+            pollers: None,
         },
         arn: Arn::parse(arn).unwrap(),
         maximum_concurrency: None,

@@ -11,12 +11,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::arn::{SourceArn, SourceKind, StreamKind};
 use crate::failure::DestinationArn;
 use crate::function::FunctionName;
 use crate::mapping::{
-    Mapping, MappingRow, QueueSettings, QueueSource, RetrySettings, Source, StreamSettings,
-    StreamSource,
+    Mapping, MappingRow, Pollers, QueueSettings, QueueSource, RetrySettings, Source,
+    StreamSettings, StreamSource,
 };
 use crate::parameters::{self, PARAMETERS};
 use crate::position::Position;
@@ -36,7 +38,8 @@ pub use violation::{ErrorCode, Violation};
 /// Parameters that passed every check that needs no I/O.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
-    /// As stored: without those that equal their default, and without `Enabled`, which becomes the
+    /// As stored: without those that equal their default, with both members of
+    /// `ProvisionedPollerConfig` if it has one, and without `Enabled`, which becomes the
     /// desired state of the row, and `Tags`, which are not part of it.
     pub spec: MappingSpec,
     /// `None` if it is not given.
@@ -97,6 +100,7 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
                 fifo: source.is_fifo_queue(),
                 batch_size: batch_size(&spec, kind),
                 maximum_batching_window: batching_window(&spec, kind),
+                pollers: pollers(&spec),
             },
             arn: source.arn().clone(),
         }),
@@ -157,7 +161,7 @@ fn check(
     let function = function(spec.function_name().unwrap_or_default(), &mut violations);
     match (source, function) {
         (Some(source), Some(function)) if violations.is_empty() => Ok(Checked {
-            spec: without_defaults(spec, source.kind()),
+            spec: stored(spec, source.kind()),
             enabled: spec.enabled(),
             tags: spec.tags(),
             source,
@@ -192,7 +196,7 @@ fn merge(current: &MappingSpec, change: &MappingSpec) -> MappingSpec {
     merged
 }
 
-fn without_defaults(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
+fn stored(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
     let mut stored = spec.clone();
     stored.remove("Enabled");
     stored.remove("Tags");
@@ -201,6 +205,10 @@ fn without_defaults(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
         if value.is_some_and(|value| parameter.is_default(value, kind)) {
             stored.remove(parameter.name);
         }
+    }
+    if let Some((minimum, maximum)) = spec.provisioned_pollers() {
+        let config = json!({"MinimumPollers": minimum, "MaximumPollers": maximum});
+        stored.set("ProvisionedPollerConfig", config);
     }
     stored
 }
@@ -234,9 +242,16 @@ fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> 
         maximum_batching_window: batching_window(spec, kind),
         parallelization_factor: usize::try_from(spec.parallelization_factor(kind))
             .expect("constraints limit ParallelizationFactor to 1 to 10"),
+        tumbling_window: tumbling_window(spec, kind),
         on_failure: spec.on_failure().and_then(DestinationArn::parse),
         retries: retry_settings(spec, kind),
     }
+}
+
+fn tumbling_window(spec: &MappingSpec, kind: SourceKind) -> Option<Duration> {
+    let seconds = u64::try_from(spec.tumbling_window_in_seconds(kind));
+    let seconds = seconds.expect("constraints limit the window to 0 to 900");
+    (0 < seconds).then(|| Duration::from_secs(seconds))
 }
 
 /// A limit of -1 means no limit.
@@ -256,6 +271,16 @@ fn batch_size(spec: &MappingSpec, kind: SourceKind) -> usize {
 fn maximum_concurrency(spec: &MappingSpec) -> Option<usize> {
     let limit = usize::try_from(spec.maximum_concurrency()?);
     Some(limit.expect("constraints limit MaximumConcurrency to 2 to 1,000"))
+}
+
+fn pollers(spec: &MappingSpec) -> Option<Pollers> {
+    let (minimum, maximum) = spec.provisioned_pollers()?;
+    let number =
+        |pollers| usize::try_from(pollers).expect("constraints limit pollers to 2 to 10,000");
+    Some(Pollers {
+        minimum: number(minimum),
+        maximum: number(maximum),
+    })
 }
 
 fn batching_window(spec: &MappingSpec, kind: SourceKind) -> Duration {

@@ -1,7 +1,6 @@
 //! Rules that depend on the source: which parameters it has, and which values go together.
 //!
 //! An unsupported parameter is refused by name, even if AWS has it: nothing is accepted and ignored.
-//! A parameter that windlass does not support yet is accepted with its default.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-parameters.html>
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html>
@@ -52,8 +51,12 @@ pub(super) fn check(
             on_failure(spec, found);
             starting_position(spec, kind, source, now, found);
             record_age(spec, source.kind(), found);
+            windows_need_one_lane(spec, source.kind(), found);
         }
-        Some((source, SourceKind::Queue)) => queue_batches(spec, source, found),
+        Some((source, SourceKind::Queue)) => {
+            queue_batches(spec, source, found);
+            pollers(spec, found);
+        }
         None => {}
     }
 }
@@ -92,7 +95,6 @@ fn unsupported_parameters(spec: &MappingSpec, kind: SourceKind, found: &mut Vec<
         };
         let is_refused = match parameter.support_for(kind) {
             Support::Yes | Support::Invalid => false,
-            Support::NotYet => !parameter.is_default(value, kind),
             Support::No => value.as_object().is_none_or(|members| !members.is_empty()),
         };
         if is_refused {
@@ -208,6 +210,17 @@ fn starting_position(
     }
 }
 
+/// A state belongs to a shard, so its records are processed one batch after the other. AWS says
+/// nothing of the two together.
+fn windows_need_one_lane(spec: &MappingSpec, kind: SourceKind, found: &mut Vec<Violation>) {
+    let has_windows = 0 < spec.tumbling_window_in_seconds(kind);
+    if has_windows && 1 < spec.parallelization_factor(kind) {
+        let member = "TumblingWindowInSeconds";
+        let text = format!("{member} requires a ParallelizationFactor of 1.");
+        found.push(Violation::rule(member, text));
+    }
+}
+
 /// The constraint of the model has no gap between -1 and the shortest age.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
@@ -248,6 +261,26 @@ fn queue_batches(spec: &MappingSpec, source: &SourceArn, found: &mut Vec<Violati
         found.push(Violation::rule(
             "MaximumBatchingWindowInSeconds",
             "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10",
+        ));
+    }
+}
+
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>
+fn pollers(spec: &MappingSpec, found: &mut Vec<Violation>) {
+    let Some((minimum, maximum)) = spec.provisioned_pollers() else {
+        return;
+    };
+    let member = "ProvisionedPollerConfig";
+    if maximum < minimum {
+        found.push(Violation::rule(
+            member,
+            "MinimumPollers must be less than or equal to MaximumPollers.",
+        ));
+    }
+    if spec.maximum_concurrency().is_some() {
+        found.push(Violation::rule(
+            member,
+            "ProvisionedPollerConfig and ScalingConfig.MaximumConcurrency cannot be set together.",
         ));
     }
 }

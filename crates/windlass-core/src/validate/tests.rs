@@ -10,6 +10,8 @@ use crate::validate::{ErrorCode, Violation, create, mapping, update};
 
 use super::*;
 
+mod pollers;
+
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 const TABLE: &str =
     "arn:aws:dynamodb:us-east-1:000000000000:table/t/stream/2024-06-10T19:26:16.525";
@@ -220,7 +222,6 @@ fn an_invalid_pattern_is_refused_with_the_text_of_aws() {
 #[test]
 fn unsupported_parameters_are_refused_by_name() {
     for (member, value) in [
-        ("TumblingWindowInSeconds", json!(30)),
         ("DestinationConfig", json!({"OnSuccess": {}})),
         (
             "DestinationConfig",
@@ -235,7 +236,7 @@ fn unsupported_parameters_are_refused_by_name() {
         ("Topics", json!(["t"])),
         ("Queues", json!(["q"])),
         ("SelfManagedEventSource", json!({"Endpoints": {}})),
-        ("ProvisionedPollerConfig", json!({"MinimumPollers": 1})),
+        ("ProvisionedPollerConfig", json!({"MinimumPollers": 2})),
         ("LoggingConfig", json!({"SystemLogLevel": "INFO"})),
         ("Batchsize", json!(5)),
     ] {
@@ -390,6 +391,7 @@ fn defaults_are_accepted_and_not_stored() {
         "DestinationConfig": {"OnFailure": {}},
         "FilterCriteria": {"Filters": []},
         "MetricsConfig": {"Metrics": []},
+        "ProvisionedPollerConfig": {},
         "Enabled": false,
         "KMSKeyArn": null,
     }));
@@ -538,6 +540,7 @@ fn a_stored_row_becomes_a_mapping() {
             fifo: false,
             batch_size: 50,
             maximum_batching_window: Duration::from_secs(3),
+            pollers: None,
         }
     );
     let Source::Queue(QueueSource { settings, .. }) =

@@ -298,6 +298,7 @@ fn stream(starting_position: Position, recreated_position: Position) -> Source {
             batch_size: 100,
             maximum_batching_window: Duration::ZERO,
             parallelization_factor: 1,
+            tumbling_window: None,
             on_failure: None,
             retries: RetrySettings::default(),
         },
@@ -312,6 +313,7 @@ fn queue() -> Source {
             fifo: false,
             batch_size: 10,
             maximum_batching_window: Duration::ZERO,
+            pollers: None,
         },
     })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use windlass_core::event::ENVELOPE_LEN;
-use windlass_core::mapping::QueueSettings;
+use windlass_core::mapping::{Pollers, QueueSettings};
 use windlass_core::outcome::Outcome;
 use windlass_core::queue::{QueueAttributes, QueueConsumerSettings, QueueLimits};
 use windlass_core::time::Timestamp;
@@ -101,8 +101,9 @@ impl Plan {
         let last = messages.last().map_or(START, |message| message.sent);
         let length = last.since(START).max(Duration::from_secs(5));
         let faults_end = START + length * rng.pick(&[0, 1, 2]) + rng.millis(0, 200_000);
+        let concurrency = rng.pick(&[1, 2, 5, 20, 20]);
         Self {
-            settings: settings(rng, payload_limit),
+            settings: settings(rng, payload_limit, concurrency),
             faults_end,
             sqs: sqs(rng),
             function: FunctionPlan {
@@ -116,7 +117,7 @@ impl Plan {
                 poison: poison(rng, messages.len()),
                 outages: outages(rng, faults_end),
             },
-            concurrency: rng.pick(&[1, 2, 5, 20]),
+            concurrency,
             slot_latency: slot_latency(rng),
             slots_taken: rng.pick(&[0, 0, 300]),
             crash: rng.pick(&[0, 0, 5, 30]),
@@ -175,7 +176,7 @@ fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
     (0..n_messages).map(&mut draw).collect()
 }
 
-fn settings(rng: &mut Rng, payload_limit: usize) -> QueueConsumerSettings {
+fn settings(rng: &mut Rng, payload_limit: usize, concurrency: usize) -> QueueConsumerSettings {
     let seconds = |rng: &mut Rng, values: &[u64]| Duration::from_secs(rng.pick(values));
     QueueConsumerSettings {
         filter: rng.per_mille(300).then(sample_filter::criteria),
@@ -189,6 +190,7 @@ fn settings(rng: &mut Rng, payload_limit: usize) -> QueueConsumerSettings {
                 Duration::from_secs(5),
                 Duration::from_secs(60),
             ]),
+            pollers: rng.per_mille(300).then(|| pollers(rng)),
         },
         attributes: QueueAttributes {
             visibility_timeout: seconds(rng, &[0, 2, 10, 30, 30, 120]),
@@ -200,9 +202,18 @@ fn settings(rng: &mut Rng, payload_limit: usize) -> QueueConsumerSettings {
             wait_time: seconds(rng, &[0, 1, 20, 20]),
             buffer_messages: rng.pick(&[1, 5, 20, 60]),
             payload_limit,
+            concurrency,
             hold_limit: seconds(rng, &[5, 60, 900]),
             backoff_jitter_percent: 20,
         },
+    }
+}
+
+fn pollers(rng: &mut Rng) -> Pollers {
+    let minimum = rng.pick(&[2, 2, 3, 10]);
+    Pollers {
+        minimum,
+        maximum: minimum + rng.pick(&[0, 1, 2, 200]),
     }
 }
 
