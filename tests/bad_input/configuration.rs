@@ -66,7 +66,11 @@ const FUNCTION: &str = "functions: {f: {url: 'http://127.0.0.1:9'}}\n";
 
 #[tokio::test]
 async fn invalid_arns() {
-    for arn in ["arn:aws:kinesis:nowhere", "arn:aws:s3:::bucket"] {
+    for arn in [
+        "arn:aws:kinesis:nowhere",
+        "arn:aws:s3:::bucket",
+        "arn:aws:kinesis:us-east-1:000000000000:stream/s/consumer/c",
+    ] {
         let mapping = format!("mappings:\n- FunctionName: f\n  EventSourceArn: {arn}\n");
         let config = format!("{FUNCTION}{mapping}  StartingPosition: LATEST\n");
         let says = format!(

@@ -48,7 +48,8 @@ pub enum SourceKind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StreamKind {
-    /// A Kinesis data stream: `arn:aws:kinesis:…:stream/NAME`.
+    /// A Kinesis data stream: `arn:aws:kinesis:…:stream/NAME`, or a consumer of it with enhanced
+    /// fan-out.
     Kinesis,
     /// The stream of a DynamoDB table: `arn:aws:dynamodb:…:table/NAME/stream/LABEL`.
     DynamoDbStreams,
@@ -118,7 +119,8 @@ impl Arn {
         match self.service() {
             "kinesis" => {
                 let name = resource.strip_prefix("stream/")?;
-                (!name.is_empty() && !name.contains('/'))
+                let is_stream = !name.is_empty() && !name.contains('/');
+                (is_stream || self.stream_of_consumer().is_some())
                     .then_some(SourceKind::Stream(StreamKind::Kinesis))
             }
             "dynamodb" => {
@@ -232,7 +234,11 @@ mod tests {
             kind("arn:aws:kinesis:r:1:stream/s"),
             Some(SourceKind::Stream(StreamKind::Kinesis))
         );
-        assert_eq!(kind("arn:aws:kinesis:r:1:stream/s/consumer/c:1"), None);
+        assert_eq!(
+            kind("arn:aws:kinesis:r:1:stream/s/consumer/c:1"),
+            Some(SourceKind::Stream(StreamKind::Kinesis))
+        );
+        assert_eq!(kind("arn:aws:kinesis:r:1:stream/s/consumer/c"), None);
         let table = "arn:aws:dynamodb:r:1:table/t/stream/2024-06-10T19:26:16.525";
         assert_eq!(
             kind(table),
@@ -264,8 +270,6 @@ mod tests {
         ] {
             let text = format!("arn:aws:kinesis:r:1:{resource}");
             assert_eq!(stream(&text), None, "{text}");
-            let kind = kind(&text);
-            assert_eq!(kind.is_some(), resource == "stream/s", "{text}");
         }
         assert_eq!(stream("arn:aws:sqs:r:1:stream/s/consumer/c:1"), None);
     }

@@ -1,6 +1,7 @@
-//! GetRecords of Kinesis.
+//! GetRecords of Kinesis, and the events of SubscribeToShard, which have the same records.
 //!
 //! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
+//! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_SubscribeToShardEvent.html>
 
 use std::time::Duration;
 
@@ -120,7 +121,9 @@ impl ResponseParser for GetRecordsParser<'_> {
 
     fn member(&mut self, cursor: &mut JsonCursor<'_>, name: &[u8]) -> Result<(), WireError> {
         match name {
-            b"NextShardIterator" => self.next_iterator = cursor.optional_text()?,
+            b"NextShardIterator" | b"ContinuationSequenceNumber" => {
+                self.next_iterator = cursor.optional_text()?;
+            }
             b"MillisBehindLatest" => {
                 self.behind_latest = Duration::ZERO;
                 if !cursor.take_null()? {

@@ -6,6 +6,7 @@
 //! are parsed.
 
 pub(crate) mod dynamodb;
+pub(crate) mod event_stream;
 mod json_cursor;
 pub(crate) mod kinesis;
 mod member_table;
