@@ -58,9 +58,12 @@ impl Setup {
         Ok(())
     }
 
-    async fn until_delivered(&self) -> anyhow::Result<()> {
+    async fn until_delivered(&self, daemon: &Daemon) -> anyhow::Result<()> {
         let delivered = || self.emulator.ledger().counts().missing() == 0;
-        until("all records are delivered", TIMEOUT, delivered).await
+        match until("all records are delivered", TIMEOUT, delivered).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.context(status(daemon).await?)),
+        }
     }
 
     #[track_caller]
@@ -76,17 +79,18 @@ impl Setup {
     }
 }
 
-/// Waits until the status of the only mapping contains a text.
+/// The status of the only mapping.
+async fn status(daemon: &Daemon) -> anyhow::Result<String> {
+    let path = "/windlass/v1/mappings";
+    let (_, mappings) = daemon.call("GET", path, None).await?;
+    let uuid = mappings[0]["uuid"].as_str().unwrap_or_default();
+    let (_, report) = daemon.call("GET", &format!("{path}/{uuid}"), None).await?;
+    Ok(report.to_string())
+}
+
 async fn until_waiting(daemon: &Daemon, text: &str) -> anyhow::Result<()> {
     let waiting = until_some(text, TIMEOUT, async || {
-        let path = "/windlass/v1/mappings";
-        let (_, mappings) = daemon.call("GET", path, None).await?;
-        let path = format!(
-            "{path}/{}",
-            mappings[0]["uuid"].as_str().unwrap_or_default()
-        );
-        let (_, report) = daemon.call("GET", &path, None).await?;
-        Ok(report.to_string().contains(text).then_some(()))
+        Ok(status(daemon).await?.contains(text).then_some(()))
     });
     waiting.await
 }
@@ -108,7 +112,7 @@ async fn however_subscriptions_end() -> anyhow::Result<()> {
     let (kinesis, faults) = (setup.emulator.kinesis(), setup.emulator.faults());
     setup.put(0..300)?;
     let daemon = setup.start().await?;
-    setup.until_delivered().await?;
+    setup.until_delivered(&daemon).await?;
     for (round, fault) in [
         Fault::TruncateResponse,
         Fault::CorruptResponse,
@@ -130,7 +134,7 @@ async fn however_subscriptions_end() -> anyhow::Result<()> {
             _ => {}
         }
         setup.put(first + 50..first + 100)?;
-        setup.until_delivered().await?;
+        setup.until_delivered(&daemon).await?;
     }
     daemon.stop().await?;
     setup.assert_once_and_in_order(1_000);
@@ -151,7 +155,7 @@ async fn expire_while_a_function_fails() -> anyhow::Result<()> {
     until_waiting(&daemon, "attempt 3").await?;
     setup.put(2_000..4_000)?;
     faults.clear("function.f");
-    setup.until_delivered().await?;
+    setup.until_delivered(&daemon).await?;
     daemon.stop().await?;
     setup.assert_once_and_in_order(4_000);
     Ok(())
@@ -170,7 +174,7 @@ async fn another_subscription() -> anyhow::Result<()> {
     let daemon = setup.start().await?;
     until_waiting(&daemon, "ResourceInUseException").await?;
     faults.clear(SUBSCRIBE);
-    setup.until_delivered().await?;
+    setup.until_delivered(&daemon).await?;
     daemon.stop().await?;
     setup.assert_once_and_in_order(10);
     Ok(())
@@ -185,12 +189,12 @@ async fn killed() -> anyhow::Result<()> {
     let setup = Setup::new("killed", SubscriptionTimes::default()).await?;
     setup.put(0..100)?;
     let daemon = setup.start().await?;
-    setup.until_delivered().await?;
+    setup.until_delivered(&daemon).await?;
     daemon.kill().await?;
     setup.put(100..200)?;
     // The subscription of the first daemon began less than five seconds ago.
     let daemon = setup.start().await?;
-    setup.until_delivered().await?;
+    setup.until_delivered(&daemon).await?;
     let mappings = daemon.call("GET", "/2015-03-31/event-source-mappings/", None);
     let (_, mappings): (_, Value) = mappings.await?;
     let source = &mappings["EventSourceMappings"][0]["EventSourceArn"];

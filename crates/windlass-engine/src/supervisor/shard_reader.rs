@@ -12,7 +12,10 @@
 //!
 //! What a read returns may be of a stream that was created again, which only a listing can tell: the
 //! shard then has another start, and its row is replaced. So a result in doubt is held until a later
-//! listing has shown the shard ([`StreamCheck`]).
+//! listing has shown the shard ([`StreamCheck`]). A consumer with enhanced fan-out belongs to one
+//! stream, which cannot be deleted without it.
+//!
+//! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_DeleteStream.html>
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +50,8 @@ pub(super) struct SupervisedReader {
     pub(super) permits: Option<ReadPermits>,
     pub(super) listings: KnownListings,
     pub(super) shown_at: ShownAt,
-    pub(super) check: StreamCheck,
+    /// `None`: what is read can be of no other stream.
+    pub(super) check: Option<StreamCheck>,
     pub(super) clock: Clock,
     pub(super) board: Arc<StatusBoard>,
     pub(super) mapping: MappingId,
@@ -77,6 +81,9 @@ impl SupervisedReader {
     }
 
     fn is_accepted(&mut self, from: &Cursor, result: &Result<ReadResult, PortError>) -> bool {
+        let Some(check) = &mut self.check else {
+            return true;
+        };
         let head = match result {
             Ok(page) => Ok(PageHead {
                 start: page.start,
@@ -85,7 +92,7 @@ impl SupervisedReader {
             Err(error) => Err(error.fault),
         };
         let (shown_at, now) = (self.shown_at.get(), self.clock.now());
-        self.check.accepts(from, head, shown_at, now)
+        check.accepts(from, head, shown_at, now)
     }
 }
 
@@ -182,7 +189,7 @@ mod tests {
             permits: Some(permits.clone()),
             listings: KnownListings::default(),
             shown_at: ShownAt::default(),
-            check: StreamCheck::default(),
+            check: Some(StreamCheck::default()),
             clock: Clock::start(),
             board: Arc::clone(&board),
             mapping: MappingId::new("m"),
