@@ -163,6 +163,7 @@ mod tests {
         let mut builder = RecordPageBuilder::default();
         let meta = RecordMeta {
             sequence_number: "1",
+            inner: None,
             key: KeyHash(1),
             approximate_arrival: Timestamp::EPOCH,
         };

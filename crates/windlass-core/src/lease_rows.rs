@@ -215,8 +215,11 @@ fn identity(listed: &Shard, row: &Lease) -> Identity {
     if start == former {
         return Identity::Same;
     }
-    let is_read =
-        matches!(&row.checkpoint.position, Position::After(read) if !read.is_lower_than(start));
+    let is_read = row
+        .checkpoint
+        .position
+        .sequence_number()
+        .is_some_and(|read| !read.is_lower_than(start));
     if is_read && former.is_lower_than(start) {
         Identity::NewStart
     } else {

@@ -163,7 +163,10 @@ impl StreamSettings {
     pub const fn start(&self) -> Option<Timestamp> {
         match self.starting_position {
             Position::AtTimestamp(start) => Some(start),
-            Position::TrimHorizon | Position::After(_) | Position::ShardEnd => self.skip_before,
+            Position::TrimHorizon
+            | Position::After(_)
+            | Position::Within(..)
+            | Position::ShardEnd => self.skip_before,
         }
     }
 }

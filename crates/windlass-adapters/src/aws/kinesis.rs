@@ -144,13 +144,13 @@ impl KinesisReader {
                 position(ShardIteratorType::AtTimestamp, None, Some(*time), after)
             }
             // After a trimmed record, Kinesis continues with the oldest one, without an error.
-            Position::After(number) if from.inclusive => {
-                let kind = ShardIteratorType::AtSequenceNumber;
-                position(kind, Some(number.as_str()), None, PageStart::AtPosition)
-            }
-            Position::After(number) => {
+            Position::After(number) if !from.inclusive => {
                 let kind = ShardIteratorType::AfterSequenceNumber;
                 position(kind, Some(number.as_str()), None, after)
+            }
+            Position::After(number) | Position::Within(number, _) => {
+                let kind = ShardIteratorType::AtSequenceNumber;
+                position(kind, Some(number.as_str()), None, PageStart::AtPosition)
             }
             Position::ShardEnd => {
                 return Err(PortError {
@@ -180,6 +180,7 @@ impl KinesisReader {
             Position::AtTimestamp(_)
             | Position::TrimHorizon
             | Position::After(_)
+            | Position::Within(..)
             | Position::ShardEnd => None,
         }
     }

@@ -282,7 +282,7 @@ async fn next_cursor(
     from: &Cursor,
 ) -> Result<Option<Cursor>, PortError> {
     let last = response.records.last();
-    let after = last.map(|record| Position::After(record.sequence_number().into()));
+    let after = last.map(Position::after);
     let after = after.unwrap_or_else(|| from.after.clone());
     if response.is_truncated {
         return Ok(Some(Cursor::at(after)));

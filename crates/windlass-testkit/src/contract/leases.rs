@@ -221,12 +221,18 @@ pub(super) async fn save_checkpoints_only_in_their_epoch(store: &dyn Store) {
                 MarkedSection {
                     runs: vec![0, 1, 99],
                     last: SequenceNumber::from("101"),
+                    sub_sequence_number: None,
                 },
                 MarkedSection {
                     runs: vec![3],
                     last: SequenceNumber::from("104"),
+                    sub_sequence_number: Some(2),
                 },
             ],
+            ..after("0")
+        },
+        Checkpoint {
+            position: Position::Within(SequenceNumber::from("104"), 0),
             ..after("0")
         },
         Checkpoint {

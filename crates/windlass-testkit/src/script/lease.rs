@@ -283,6 +283,7 @@ fn text(position: &Position) -> String {
         Position::TrimHorizon | Position::ShardEnd => position.kind().to_owned(),
         Position::AtTimestamp(time) => format!("@{}", time.as_millis()),
         Position::After(number) => number.to_string(),
+        Position::Within(number, inner) => format!("{number}:{inner}"),
     }
 }
 

@@ -19,6 +19,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
 const META: RecordMeta<'_> = RecordMeta {
     sequence_number: "1",
+    inner: None,
     key: KeyHash(1),
     approximate_arrival: NOW,
 };
