@@ -295,9 +295,9 @@ fn contents(rng: &mut Rng, payload_limit: usize, clock: &WallClock) -> Contents 
     let gaps = rng.pick(&[0, 50]);
     let skew = rng.pick(&[0, 0, 5_000]);
     let full_seconds = rng.per_mille(300);
-    let recreated = (1 < n_records && rng.per_mille(150)).then(|| rng.size(1, n_records - 1));
+    let recreated = (1 < n_records && rng.per_mille(250)).then(|| rng.size(1, n_records - 1));
     let undated = rng.pick(&[0, 0, 0, 100, 1_000]);
-    let aggregated = rng.pick(&[0, 0, 300, 1_000]);
+    let aggregated = rng.pick(&[0, 0, 0, 300, 1_000]);
     let mut contents = Contents::default();
     let mut readable = START;
     let (mut latest, mut earliest) = (Timestamp::EPOCH, Timestamp::EPOCH);
