@@ -86,7 +86,7 @@ pub(crate) struct GetRecordsParser<'t> {
     behind_latest: Duration,
 }
 
-/// What an event has besides its partition key and its data.
+/// The parts of an event other than its partition key and its data.
 #[derive(Clone, Copy)]
 struct Heading<'a> {
     template: &'a EventTemplate,
