@@ -187,12 +187,14 @@ impl FanOutShard {
     async fn next_event(
         &self,
         subscription: &mut Subscription,
+        from: &Cursor,
         limits: &ReadLimits<'_>,
     ) -> Result<GetRecordsResponse, SubscriptionError> {
         let estimate = &self.stream.estimate;
         let now = self.stream.server_clock().now();
         let parser = |length, max_bytes| {
             GetRecordsParser::new(&self.template, estimate, length, max_bytes, now)
+                .taking_apart(&from.after)
         };
         let event_bytes = |length| estimate.event_bytes(length);
         subscription.next_event(limits, event_bytes, parser).await
@@ -246,7 +248,7 @@ impl ShardReader for FanOutShard {
         let current = self.current.take().filter(|(_, token)| continues(token));
         let mut read = None;
         if let Some((mut subscription, _)) = current {
-            match self.next_event(&mut subscription, &limits).await {
+            match self.next_event(&mut subscription, from, &limits).await {
                 Ok(response) => read = Some((subscription, response, PageStart::Continued)),
                 Err(error) if error.is_over() => {
                     tracing::debug!(shard = %self.shard, %error, "subscribing again");
@@ -258,7 +260,7 @@ impl ShardReader for FanOutShard {
             Some(read) => read,
             None => {
                 let (mut subscription, start) = self.subscribe(from).await?;
-                let response = self.next_event(&mut subscription, &limits).await;
+                let response = self.next_event(&mut subscription, from, &limits).await;
                 let response = response.map_err(|error| failed(error, &self.consumer.arn))?;
                 (subscription, response, start)
             }

@@ -5,6 +5,7 @@
 //! Text is copied verbatim, escapes included; only values that the function sees in another form
 //! are parsed.
 
+pub(crate) mod aggregate;
 pub(crate) mod dynamodb;
 pub(crate) mod event_stream;
 mod json_cursor;

@@ -340,7 +340,7 @@ fn contents(rng: &mut Rng, payload_limit: usize, clock: &WallClock) -> Contents 
     contents
 }
 
-/// The records of an aggregate, or one that is none.
+/// The records of an aggregate, or one plain record.
 fn inner_records(rng: &mut Rng, aggregated: u64, n_left: usize) -> Vec<Option<InnerRecord>> {
     if !rng.per_mille(aggregated) {
         return vec![None];

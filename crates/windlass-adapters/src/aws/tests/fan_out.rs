@@ -17,6 +17,7 @@ use crate::aws::AwsClients;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::source_exists;
 use crate::tests::test_http::{Ending, TestHttp};
+use crate::wire::aggregate::tests::aggregate;
 use crate::wire::event_stream::encode;
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
@@ -116,6 +117,37 @@ async fn each_event_of_a_subscription_is_a_page() {
     let event: Value = serde_json::from_slice(third.records[0].event()).unwrap();
     assert_eq!(event["eventSourceARN"], STREAM);
     assert_eq!(event["eventID"], "shardId-1:6");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aggregate_is_taken_apart_and_may_be_continued_within() {
+    let (http, clients) = TestHttp::new();
+    let user_records = ["a", "b", "a"].map(|key| (key.to_owned(), None, vec![7]));
+    let mut whole = record(7);
+    whole["Data"] = aggregate(&user_records).into();
+    let payload = json!({"Records": [whole, record(8)], "MillisBehindLatest": 0,
+        "ContinuationSequenceNumber": "8"});
+    let events = subscription(&[message("SubscribeToShardEvent", &payload.to_string())]);
+    http.respond_once_ending(events.clone(), Ending::Hanging);
+    let first = read_first(&mut *open(&clients), 2).await;
+    assert_eq!(numbers(&first), [7, 7]);
+    let next = first.next.unwrap();
+    assert_eq!(next.after, Position::Within("7".into(), 1));
+    http.respond_once_ending(events, Ending::Hanging);
+    let from = Cursor {
+        inclusive: true,
+        ..Cursor::at(next.after)
+    };
+    let second = open(&clients).read(&from, limits(100)).await.unwrap();
+    assert_eq!(
+        (numbers(&second), second.start),
+        (vec![7, 8], PageStart::AtPosition)
+    );
+    assert_eq!(second.next.unwrap().after, Position::After("8".into()));
+    assert_eq!(
+        positions(&http),
+        [json!({"Type": "TRIM_HORIZON"}), at_number(7)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
