@@ -211,7 +211,7 @@ impl Invocations {
             Outcome::NotInvoked { .. } | Outcome::FunctionError { .. } | Outcome::Windowed(_) => {
                 self.concurrency.failed(n_in_flight, begun, now);
             }
-            Outcome::Success | Outcome::ItemFailures { .. } | Outcome::Windowed(_) => {
+            Outcome::Success | Outcome::ItemFailures { .. } => {
                 self.concurrency.succeeded();
             }
         }
