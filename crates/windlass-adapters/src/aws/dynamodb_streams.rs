@@ -174,17 +174,17 @@ impl ShardApi for DynamoDbShard {
             Position::TrimHorizon | Position::AtTimestamp(_) => {
                 (ShardIteratorType::TrimHorizon, None)
             }
-            Position::After(number) if from.inclusive => {
+            Position::After(number) if !from.inclusive => (
+                ShardIteratorType::AfterSequenceNumber,
+                Some(number.to_string()),
+            ),
+            Position::After(number) | Position::Within(number, _) => {
                 start = PageStart::AtPosition;
                 (
                     ShardIteratorType::AtSequenceNumber,
                     Some(number.to_string()),
                 )
             }
-            Position::After(number) => (
-                ShardIteratorType::AfterSequenceNumber,
-                Some(number.to_string()),
-            ),
             Position::ShardEnd => {
                 return Err(reader.unusable(CALL, "the shard has been read to its end"));
             }

@@ -105,8 +105,7 @@ impl ReadError {
     where
         E: Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
-        let code = error.code().unwrap_or_default();
-        let of_iterator = REJECTED_ITERATOR.contains(&code);
+        let of_iterator = is_rejected_iterator(&error);
         let timed_out = matches!(error, SdkError::TimeoutError(_));
         let mut error = api.failed("GetRecords", error);
         if timed_out {
@@ -134,6 +133,11 @@ impl ReadError {
             Self::Iterator(error) | Self::Other(error) => error,
         }
     }
+}
+
+/// Whether a server may accept another iterator.
+pub(super) fn is_rejected_iterator(error: &impl ProvideErrorMetadata) -> bool {
+    REJECTED_ITERATOR.contains(&error.code().unwrap_or_default())
 }
 
 /// A shard in the list of a stream.
@@ -234,7 +238,17 @@ pub(super) async fn read_page(
         let response = api.get_records(&iterator, limits).await;
         (response.map_err(ReadError::into_inner)?, start)
     };
-    let stream = api.stream();
+    page_of(api.stream(), api.shard(), from, start, response).await
+}
+
+/// The page of a response to a read.
+pub(super) async fn page_of(
+    stream: &impl StreamApi,
+    shard: &ShardId,
+    from: &Cursor,
+    start: PageStart,
+    response: GetRecordsResponse,
+) -> Result<ReadResult, PortError> {
     let behind = response
         .behind_latest
         .unwrap_or_else(|| estimate_behind(&response.records, stream.server_clock()));
@@ -242,8 +256,8 @@ pub(super) async fn read_page(
     let min_behind = Duration::from_millis(u64::from(response.is_truncated));
     let behind = behind.max(min_behind);
     let closed = stream.closed_shards();
-    let closed = closed.and_then(|closed| closed.of(api.shard()));
-    let next = next_cursor(stream, api.shard(), &response, from).await?;
+    let closed = closed.and_then(|closed| closed.of(shard));
+    let next = next_cursor(stream, shard, &response, from).await?;
     let is_last = |next: &Cursor| {
         let closed = closed.as_ref().filter(|_| !response.is_truncated);
         closed.is_some_and(|closed| closed.ends_at(&next.after))
@@ -304,7 +318,7 @@ async fn next_cursor(
     from: &Cursor,
 ) -> Result<Option<Cursor>, PortError> {
     let last = response.records.last();
-    let after = last.map(|record| Position::After(record.sequence_number().into()));
+    let after = last.map(Position::after);
     let after = after.unwrap_or_else(|| from.after.clone());
     if response.is_truncated {
         return Ok(Some(Cursor::at(after)));

@@ -167,6 +167,8 @@ struct StoredWindow {
 struct StoredSection {
     runs: Vec<u64>,
     last: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_sequence_number: Option<u32>,
 }
 
 /// A value that this version does not support.
@@ -535,6 +537,7 @@ fn stored_section(section: &MarkedSection) -> StoredSection {
     StoredSection {
         runs: section.runs.clone(),
         last: section.last.as_str().to_owned(),
+        sub_sequence_number: section.sub_sequence_number,
     }
 }
 
@@ -559,6 +562,7 @@ fn read_section(stored: StoredSection) -> MarkedSection {
     MarkedSection {
         runs: stored.runs,
         last: SequenceNumber::from(stored.last.as_str()),
+        sub_sequence_number: stored.sub_sequence_number,
     }
 }
 

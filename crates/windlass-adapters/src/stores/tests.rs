@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow};
+use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::time::Timestamp;
@@ -151,6 +152,38 @@ async fn keeps_its_rows(versions: &[&str]) {
     let db = Connection::open(directory.database()).unwrap();
     let version = db.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0));
     assert_eq!(version.unwrap(), i64::from(SCHEMA_VERSION));
+}
+
+#[tokio::test]
+async fn a_checkpoint_of_an_earlier_version_has_no_window() {
+    let directory = TempDir::new();
+    std::fs::create_dir_all(&directory.0).unwrap();
+    let db = Connection::open(directory.database()).unwrap();
+    db.execute_batch(FIRST_VERSION).unwrap();
+    for migration in &MIGRATIONS[1..5] {
+        db.execute_batch(migration).unwrap();
+    }
+    db.execute_batch(
+        r#"UPDATE leases SET checkpoint =
+           '{"position":"after","value":"7","arrival":1700,"marks":[{"runs":[0,1],"last":"8"}]}'
+           WHERE unit = 'shard:a'"#,
+    )
+    .unwrap();
+    db.pragma_update(None, "user_version", 5).unwrap();
+    drop(db);
+    let store = SqliteStore::open(&directory.0).unwrap();
+    let leases = store.leases_of(&MappingId::new("m")).await.unwrap();
+    let taken = store.take_many(&leases[..1], &WorkerId::new("one")).await;
+    let expected = Checkpoint {
+        position: Position::After("7".into()),
+        arrival: Some(Timestamp::from_millis(1_700)),
+        marks: vec![MarkedSection {
+            runs: vec![0, 1],
+            last: "8".into(),
+        }],
+        window: None,
+    };
+    assert_eq!(taken.unwrap()[0].checkpoint, expected);
 }
 
 #[tokio::test]
