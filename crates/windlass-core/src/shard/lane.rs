@@ -140,7 +140,7 @@ impl Lane {
             State::Filling { window_start } => {
                 let no_more = no_more || self.windows.as_ref().is_some_and(Windows::is_over);
                 let is_over = no_more || *window_start + self.window <= now;
-                is_over || self.next_batch().is_full
+                is_over || self.is_full()
             }
             State::Waiting(piece) => piece.due <= now,
             State::Finishing(call) => call.due().is_some_and(|at| at <= now),
@@ -634,6 +634,17 @@ impl Lane {
 
     fn replace(&mut self, state: State) -> State {
         std::mem::replace(&mut self.state, state)
+    }
+
+    /// Whether the next batch of a lane that is filling is full. It is asked with every input, so the
+    /// records are looked at one by one only where their number and bytes do not tell.
+    fn is_full(&self) -> bool {
+        let limits = self.event_limits();
+        let n_records = self.queue.len();
+        let has_enough = limits.max_items <= n_records
+            || limits.max_bytes <= event::event_len(n_records, self.bytes);
+        // Those of a later tumbling window are not in the batch.
+        has_enough && (self.windows.is_none() || self.next_batch().is_full)
     }
 
     /// The batch that the records of the queue make.
