@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 use windlass_core::mapping::MappingId;
 
-use self::waiters::{State, WaiterNumber};
+pub(super) use self::waiters::Urgency;
+use self::waiters::WaiterNumber;
 
 mod waiters;
 
@@ -40,14 +41,6 @@ pub struct Account {
     budget: Budget,
     mapping: MappingId,
     urgency: Urgency,
-}
-
-/// Which mappings are served first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Urgency {
-    /// Waiting costs something: messages that have arrived become visible again.
-    High,
-    Normal,
 }
 
 /// A part of the budget; released on drop.
@@ -73,6 +66,8 @@ struct Pool {
     share: usize,
     state: Mutex<State>,
 }
+
+type State = waiters::State<oneshot::Sender<Reservation>>;
 
 type Granted = (oneshot::Sender<Reservation>, Reservation);
 

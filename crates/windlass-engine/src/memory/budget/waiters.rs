@@ -6,17 +6,23 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
-use tokio::sync::oneshot;
 use windlass_core::mapping::MappingId;
 
-use super::{Reservation, Urgency};
+/// Which mappings are served first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::memory) enum Urgency {
+    /// Waiting costs something: messages that have arrived become visible again.
+    High,
+    Normal,
+}
 
-#[derive(Debug, Default)]
-pub(super) struct State {
+/// `A` takes what a waiter is granted.
+#[derive(Debug)]
+pub(super) struct State<A> {
     pub(super) used: usize,
     n_waits: u64,
     /// Mappings that hold a part or wait for one.
-    holders: BTreeMap<MappingId, Holder>,
+    holders: BTreeMap<MappingId, Holder<A>>,
     /// The first waiter of each mapping that waits.
     firsts: BTreeMap<Turn, MappingId>,
     /// How many of the first waiters wait for each amount.
@@ -35,18 +41,18 @@ pub(super) struct Turn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WaiterNumber(u64);
 
-#[derive(Debug, Default)]
-struct Holder {
+#[derive(Debug)]
+struct Holder<A> {
     held: usize,
-    waiting: VecDeque<Waiter>,
+    waiting: VecDeque<Waiter<A>>,
 }
 
 #[derive(Debug)]
-pub(super) struct Waiter {
+pub(super) struct Waiter<A> {
     number: WaiterNumber,
     pub(super) urgency: Urgency,
     amount: usize,
-    pub(super) answer: oneshot::Sender<Reservation>,
+    pub(super) answer: A,
 }
 
 /// A mapping that waits, and what its first waiter requests.
@@ -58,7 +64,19 @@ pub(super) struct Candidate {
     pub(super) amount: usize,
 }
 
-impl State {
+impl<A> Default for State<A> {
+    fn default() -> Self {
+        Self {
+            used: 0,
+            n_waits: 0,
+            holders: BTreeMap::new(),
+            firsts: BTreeMap::new(),
+            amounts: BTreeMap::new(),
+        }
+    }
+}
+
+impl<A> State<A> {
     pub(super) fn held(&self, mapping: &MappingId) -> usize {
         self.holders.get(mapping).map_or(0, |holder| holder.held)
     }
@@ -91,7 +109,7 @@ impl State {
         mapping: &MappingId,
         urgency: Urgency,
         amount: usize,
-        answer: oneshot::Sender<Reservation>,
+        answer: A,
     ) -> WaiterNumber {
         self.n_waits += 1;
         let number = WaiterNumber(self.n_waits);
@@ -115,7 +133,7 @@ impl State {
     }
 
     /// Removes a mapping's first waiter and books the amount that it waits for.
-    pub(super) fn pop_waiter(&mut self, candidate: &Candidate) -> Option<Waiter> {
+    pub(super) fn pop_waiter(&mut self, candidate: &Candidate) -> Option<Waiter<A>> {
         let amount = candidate.amount;
         let waiter = self.update(&candidate.mapping, |holder| {
             let waiter = holder.waiting.pop_front()?;
@@ -134,7 +152,7 @@ impl State {
     }
 
     /// Changes a holder, and its place in the order with it.
-    fn update<T>(&mut self, mapping: &MappingId, change: impl FnOnce(&mut Holder) -> T) -> T {
+    fn update<T>(&mut self, mapping: &MappingId, change: impl FnOnce(&mut Holder<A>) -> T) -> T {
         let holder = self.holders.entry(mapping.clone()).or_default();
         let before = holder.first();
         let result = change(holder);
@@ -166,7 +184,16 @@ impl State {
     }
 }
 
-impl Holder {
+impl<A> Default for Holder<A> {
+    fn default() -> Self {
+        Self {
+            held: 0,
+            waiting: VecDeque::new(),
+        }
+    }
+}
+
+impl<A> Holder<A> {
     fn first(&self) -> Option<(Turn, usize)> {
         let waiter = self.waiting.front()?;
         let turn = Turn {
