@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use windlass_core::event::Event;
 use windlass_core::mapping::MappingId;
-use windlass_core::outcome::{Fault, ItemFailures, Outcome};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, RetryAfter};
 use windlass_core::time::Timestamp;
 
 use crate::clock::Clock;
@@ -49,6 +49,7 @@ impl Invoker {
         let source_time = self.board.source_time(&self.mapping, self.clock.wall());
         self.metrics.iterator_age(source_time.since(newest));
         let mapping = self.mapping.clone();
+        let is_stream = origin.is_some();
         let outcome = self
             .target
             .invoke(Invocation {
@@ -81,6 +82,7 @@ impl Invoker {
                     }
                 };
                 self.counts.failed_events.add(n_failed);
+                self.count_ignored_retry_after(failures, is_stream);
             }
             Outcome::FunctionError { error, response } => {
                 let status = response.status;
@@ -99,5 +101,26 @@ impl Invoker {
         }
         tracing::debug!(n_records, attempt, ?took, ?outcome, "invoked");
         outcome
+    }
+
+    /// Batches of a stream have a schedule of their own.
+    fn count_ignored_retry_after(&self, failures: &ItemFailures, is_stream: bool) {
+        let ItemFailures::Items(items) = failures else {
+            return;
+        };
+        let is_ignored = |retry_after: &&RetryAfter| match retry_after {
+            RetryAfter::None => false,
+            RetryAfter::Seconds(_) => is_stream,
+            RetryAfter::Invalid => true,
+        };
+        let n_items = items.values().filter(is_ignored).count();
+        if 0 < n_items {
+            self.counts.ignored_retry_after.add(n_items);
+            tracing::warn!(
+                n_items,
+                "retryAfterSeconds of failed items ignored; it must be a whole number from 0 to \
+                 43200, and the source a queue"
+            );
+        }
     }
 }

@@ -30,6 +30,7 @@ const LOST: &str = "windlass_lost_shards_total";
 const DELIVERED: &str = "windlass_on_failure_destination_delivered_events_total";
 const DELETED: &str = "windlass_deleted_events_total";
 const LATE_RECEIVES: &str = "windlass_late_receives_total";
+const IGNORED_RETRY_AFTER: &str = "windlass_ignored_retry_after_total";
 const ITERATOR_AGE: &str = "windlass_iterator_age_seconds";
 const INVOCATION: &str = "windlass_invocation_seconds";
 const DRIVERS: &str = "windlass_drivers";
@@ -46,7 +47,7 @@ const FUNCTION_EXITS: &str = "windlass_function_exits_total";
 const REFUSED_REQUESTS: &str = "windlass_refused_requests_total";
 const LOG_LINES_DROPPED: &str = "windlass_log_lines_dropped_total";
 
-const COUNTERS: [CounterOfCounts; 11] = [
+const COUNTERS: [CounterOfCounts; 12] = [
     (POLLED, "events read from the source", |counts| {
         counts.polled.get()
     }),
@@ -97,6 +98,11 @@ const COUNTERS: [CounterOfCounts; 11] = [
         LATE_RECEIVES,
         "receives whose messages waited for memory beyond half of their visibility timeout",
         |counts| counts.late_receives.get(),
+    ),
+    (
+        IGNORED_RETRY_AFTER,
+        "failed items whose retryAfterSeconds was ignored",
+        |counts| counts.ignored_retry_after.get(),
     ),
 ];
 

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::failures::{FailedMessage, split};
 use super::inbox::{Inbox, Token};
 use super::interface::{Batch, QueueTimer};
 use super::pause::Pause;
@@ -19,6 +20,7 @@ use crate::time::Timestamp;
 #[derive(Debug)]
 pub(super) struct Invocations {
     fifo: bool,
+    strict_order: bool,
     hold_limit: Duration,
     by_id: BTreeMap<BatchId, Invocation>,
     /// The message groups with a batch that is in flight or waits.
@@ -48,10 +50,10 @@ enum State {
 pub(super) enum InvocationEnd {
     Ended {
         succeeded: Vec<Token>,
-        failed: Vec<Token>,
+        failed: Vec<FailedMessage>,
     },
     /// The whole batch failed: the function reports items that are not in it.
-    UnknownItems(Vec<Token>),
+    UnknownItems(Vec<FailedMessage>),
     /// The function was not reached; the batch will be retried.
     Waits,
 }
@@ -60,6 +62,7 @@ impl Invocations {
     pub(super) fn new(settings: &QueueConsumerSettings) -> Self {
         Self {
             fifo: settings.mapping.fifo,
+            strict_order: settings.mapping.strict_order,
             hold_limit: settings.limits.hold_limit,
             by_id: BTreeMap::new(),
             blocked: BTreeSet::new(),
@@ -211,15 +214,23 @@ impl Invocations {
         self.pause.succeeded(since);
         let Invocation { batch, tokens, .. } = self.remove(id);
         match outcome {
-            Outcome::ItemFailures { failures, .. } => split(failures, &batch, tokens),
+            Outcome::ItemFailures { failures, .. } => {
+                match (
+                    split(failures, &batch, &tokens, self.strict_order),
+                    failures,
+                ) {
+                    (Some((succeeded, failed)), _) => InvocationEnd::Ended { succeeded, failed },
+                    (None, ItemFailures::Items(_)) => {
+                        InvocationEnd::UnknownItems(FailedMessage::all(tokens))
+                    }
+                    (None, ItemFailures::Malformed) => all_failed(tokens),
+                }
+            }
             Outcome::Success => InvocationEnd::Ended {
                 succeeded: tokens,
                 failed: Vec::new(),
             },
-            Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } => InvocationEnd::Ended {
-                succeeded: Vec::new(),
-                failed: tokens,
-            },
+            Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } => all_failed(tokens),
         }
     }
 
@@ -276,32 +287,10 @@ impl Invocation {
     }
 }
 
-/// The messages that the function reports as failed, and the others.
-///
-/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting>
-fn split(failures: &ItemFailures, batch: &Batch, tokens: Vec<Token>) -> InvocationEnd {
-    let ids = batch.messages.iter().map(|it| it.message_id.as_str());
-    let Some(failed) = failures.indexes(ids) else {
-        return match failures {
-            ItemFailures::Items(_) => InvocationEnd::UnknownItems(tokens),
-            ItemFailures::Malformed => InvocationEnd::Ended {
-                succeeded: Vec::new(),
-                failed: tokens,
-            },
-        };
-    };
-    let mut failed = failed.into_iter().peekable();
-    let (mut succeeded, mut reported) = (Vec::new(), Vec::new());
-    for (index, token) in tokens.into_iter().enumerate() {
-        if failed.next_if_eq(&index).is_some() {
-            reported.push(token);
-        } else {
-            succeeded.push(token);
-        }
-    }
+fn all_failed(tokens: Vec<Token>) -> InvocationEnd {
     InvocationEnd::Ended {
-        succeeded,
-        failed: reported,
+        succeeded: Vec::new(),
+        failed: FailedMessage::all(tokens),
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Counts {
     pub deleted: Count,
     /// Receives whose messages waited for memory beyond half of their visibility timeout.
     pub late_receives: Count,
+    /// Failed items whose `retryAfterSeconds` was ignored.
+    pub ignored_retry_after: Count,
 }
 
 /// A number that only grows, and its recent growth.

@@ -91,7 +91,7 @@ async fn records_before_the_first_that_failed_are_resolved_and_the_rest_is_retri
     function.answers(Answer::After(
         Duration::ZERO,
         Outcome::ItemFailures {
-            failures: ItemFailures::Items(["1".into()].into()),
+            failures: ItemFailures::of_ids(["1"]),
             response: Box::default(),
         },
     ));

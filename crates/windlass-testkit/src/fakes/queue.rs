@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use windlass_core::ids::{MessageId, ReceiptHandle};
 use windlass_core::message::Message;
 use windlass_core::outcome::Fault;
-use windlass_core::queue::{EntryResult, QueueAttributes};
+use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{PortError, QueueReader, ResponseMemory};
 
@@ -131,6 +131,7 @@ impl FakeQueue {
                 receipt_handle: message.handle(),
                 group: None,
                 sent: Timestamp::EPOCH,
+                n_receives: message.n_receives,
                 event: message.event.clone(),
                 body: 0..0,
                 unreadable: None,
@@ -156,6 +157,7 @@ impl QueueReader for FakeQueue {
         Ok(QueueAttributes {
             visibility_timeout: *lock(&self.visibility),
             has_redrive_policy: true,
+            retention: None,
         })
     }
 
@@ -199,18 +201,17 @@ impl QueueReader for FakeQueue {
 
     async fn change_visibility(
         &self,
-        receipts: &[ReceiptHandle],
-        timeout: Duration,
+        changes: &[VisibilityChange],
     ) -> Result<Vec<EntryResult>, PortError> {
-        let until = Instant::now() + timeout;
+        let now = Instant::now();
         let mut messages = lock(&self.messages);
-        let results = receipts.iter().map(|receipt| {
+        let results = changes.iter().map(|change| {
             let message = messages
                 .iter_mut()
-                .find(|message| message.handle() == *receipt);
+                .find(|message| message.handle() == change.receipt);
             match message {
                 Some(message) => {
-                    message.visible_at = until;
+                    message.visible_at = now + change.timeout;
                     EntryResult::Done
                 }
                 None => EntryResult::Refused,

@@ -198,6 +198,7 @@ fn retries(rng: &mut Rng) -> RetrySettings {
         maximum_attempts: rng.pick(&[None, None, Some(0), Some(1), Some(3)]),
         maximum_record_age: (0 < seconds).then(|| Duration::from_secs(seconds)),
         bisect_batch: rng.per_mille(400),
+        strict_order: rng.per_mille(300),
     }
 }
 

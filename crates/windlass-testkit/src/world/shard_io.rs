@@ -248,6 +248,7 @@ impl Function {
         &mut self,
         contents: &Contents,
         batch: &Batch,
+        strict_order: bool,
         faulty: bool,
         now: Timestamp,
         rng: &mut Rng,
@@ -279,15 +280,24 @@ impl Function {
                 if !self.plan.names_poison {
                     return plan::function_error();
                 }
-                let poisoned = *poisoned;
-                let number = contents.records()[poisoned].sequence_number();
-                let failures = ItemFailures::Items([number.into()].into());
-                self.process(indices().take_while(|index| *index != poisoned).collect());
+                let number = contents.records()[*poisoned].sequence_number();
+                let failures = ItemFailures::of_ids([number]);
+                let named = indices().position(|index| index == *poisoned);
+                let done = done(batch, &[named.expect("it is in the batch")], strict_order);
+                self.process(
+                    indices()
+                        .zip(done)
+                        .filter(|it| it.1)
+                        .map(|it| it.0)
+                        .collect(),
+                );
                 return reported(failures, rng);
             }
             if rng.per_mille(self.plan.item_failures) {
-                let (failures, n_done) = draw_failures(batch, rng);
-                self.process(indices().take(n_done).collect());
+                let (failures, named) = draw_failures(batch, rng);
+                let done = named.map(|named| done(batch, &named, strict_order));
+                let done = indices().zip(done.unwrap_or_default());
+                self.process(done.filter(|it| it.1).map(|it| it.0).collect());
                 return reported(failures, rng);
             }
             if rng.per_mille(self.plan.error) {
@@ -305,22 +315,35 @@ impl Function {
     }
 }
 
-/// What a function says that failed, and how many records at the start it has processed.
-fn draw_failures(batch: &Batch, rng: &mut Rng) -> (ItemFailures, usize) {
+/// Of each record of a batch, whether it counts as processed if those at the positions `named` failed:
+/// not what follows one of them, of any key or with `strict_order` of the same.
+fn done(batch: &Batch, named: &[usize], strict_order: bool) -> Vec<bool> {
+    let key = |at: usize| batch.records[at].key();
+    let comes_again = |at: usize| {
+        let mut earlier = named.iter().filter(|failed| **failed <= at);
+        earlier.any(|failed| !strict_order || key(*failed) == key(at))
+    };
+    (0..batch.records.len())
+        .map(|at| !comes_again(at))
+        .collect()
+}
+
+/// What a function says that failed, and the positions of these records; `None` if the whole batch
+/// counts as failed.
+fn draw_failures(batch: &Batch, rng: &mut Rng) -> (ItemFailures, Option<Vec<usize>>) {
     if rng.per_mille(200) {
-        return (ItemFailures::Malformed, 0);
+        return (ItemFailures::Malformed, None);
     }
     let n_records = batch.records.len();
     let n_named = rng.size(1, n_records);
     let named: Vec<_> = (0..n_named).map(|_| rng.size(0, n_records - 1)).collect();
     let numbers = named.iter().map(|at| batch.records[*at].sequence_number());
-    let mut names: BTreeSet<Box<str>> = numbers.map(Into::into).collect();
+    let mut names: BTreeSet<_> = numbers.collect();
     if rng.per_mille(200) {
-        names.insert(rng.pick(&["", "123", "no number"]).into());
-        return (ItemFailures::Items(names), 0);
+        names.insert(rng.pick(&["", "123", "no number"]));
+        return (ItemFailures::of_ids(names), None);
     }
-    let first = named.into_iter().min().unwrap_or(0);
-    (ItemFailures::Items(names), first)
+    (ItemFailures::of_ids(names), Some(named))
 }
 
 fn reported(failures: ItemFailures, rng: &mut Rng) -> Outcome {
