@@ -1,6 +1,7 @@
 //! Standard and FIFO queues, on three servers. Two of them reject a second deletion of a message.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use serde_json::{Value, json};
@@ -169,6 +170,60 @@ fn is_odd(record: &Value) -> bool {
 fn receive_count(record: &Value) -> u64 {
     let count = record["attributes"]["ApproximateReceiveCount"].as_str();
     count.and_then(|it| it.parse().ok()).unwrap_or_default()
+}
+
+/// Much shorter than the visibility timeout of the queue, which would apply otherwise.
+#[tokio::test]
+async fn a_failed_message_comes_again_after_its_delay() {
+    let servers = Servers::running();
+    for name in SERVERS {
+        let done = delayed(&servers.aws(name)).await;
+        done.with_context(|| name).unwrap();
+    }
+}
+
+async fn delayed(aws: &Aws) -> anyhow::Result<()> {
+    let function = Function::start(500).await?;
+    let attributes = json!({"VisibilityTimeout": "60"});
+    let (url, arn) = aws.create_queue("delayed", false, attributes).await?;
+    let ledger = Ledger::new();
+    let producer = Producer {
+        aws,
+        ledger: &ledger,
+        arn: &arn,
+        keys: 1,
+    };
+    producer.send_messages(&url, 0..1).await?;
+    let members = json!({
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "Windlass": {"RetryBackoff": {"First": "2s", "Factor": 1.5, "Maximum": "3s"}},
+    });
+    let daemon = setup(aws, &function.url, &arn, members).start().await?;
+    wait::until("it is retried twice", TIMEOUT, || {
+        3 <= function.arrivals().len()
+    })
+    .await?;
+    function.set_status(200);
+    until_depth(aws, &url, 0).await?;
+    let n_before = function.arrivals().len();
+    function.report_failed_for(|record| receive_count(record) == 1, 4);
+    producer.send_messages(&url, 1..2).await?;
+    wait::until("it comes again", TIMEOUT, || {
+        n_before + 2 <= function.arrivals().len()
+    })
+    .await?;
+    daemon.stop().await?;
+    let arrivals = function.arrivals();
+    for (start, seconds) in [(0, 2), (1, 3), (n_before, 4)] {
+        let (gap, expected) = (
+            arrivals[start + 1] - arrivals[start],
+            Duration::from_secs(seconds),
+        );
+        // A busy machine may make a gap longer, though not by the queue's own timeout.
+        let is_right = expected * 9 / 10 <= gap && gap < Duration::from_secs(40);
+        ensure!(is_right, "{gap:?} instead of {expected:?}");
+    }
+    Ok(())
 }
 
 #[tokio::test]

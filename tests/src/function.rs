@@ -1,6 +1,7 @@
 //! A function that records its events and responds with a configurable status.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -26,10 +27,12 @@ type Condition = fn(&Value) -> bool;
 #[derive(Debug)]
 struct State {
     status: Mutex<u16>,
-    /// Whether a message is reported as failed.
-    fails: Mutex<Option<Condition>>,
+    /// Whether a message is reported as failed, and with which `retryAfterSeconds`.
+    fails: Mutex<Option<(Condition, Option<u64>)>>,
     /// Each with the status of its response.
     events: Mutex<Vec<(u16, Value)>>,
+    /// When each event arrived.
+    arrivals: Mutex<Vec<Instant>>,
 }
 
 impl Function {
@@ -41,6 +44,7 @@ impl Function {
             status: Mutex::new(status),
             fails: Mutex::default(),
             events: Mutex::default(),
+            arrivals: Mutex::default(),
         });
         let mut task = JoinSet::new();
         task.spawn(listen(listener, Arc::clone(&state)));
@@ -58,7 +62,17 @@ impl Function {
 
     /// From now on it responds with the item failures of the messages for which `fails` holds.
     pub fn report_failed(&self, fails: Condition) {
-        *lock(&self.state.fails) = Some(fails);
+        *lock(&self.state.fails) = Some((fails, None));
+    }
+
+    /// As [`Self::report_failed`], with a `retryAfterSeconds` of each item.
+    pub fn report_failed_for(&self, fails: Condition, seconds: u64) {
+        *lock(&self.state.fails) = Some((fails, Some(seconds)));
+    }
+
+    /// When the event of each invocation arrived.
+    pub fn arrivals(&self) -> Vec<Instant> {
+        lock(&self.state.arrivals).clone()
     }
 
     /// All events so far, whatever the response.
@@ -102,18 +116,27 @@ async fn answer(
     let body = request.into_body().collect().await?.to_bytes();
     let event: Value = serde_json::from_slice(&body).unwrap_or_default();
     let fails = *lock(&state.fails);
-    let answer = fails.map_or(Value::Null, |fails| item_failures(&event, fails));
+    let answer = fails.map_or(Value::Null, |(fails, seconds)| {
+        item_failures(&event, fails, seconds)
+    });
     let status = *lock(&state.status);
+    lock(&state.arrivals).push(Instant::now());
     lock(&state.events).push((status, event));
     let mut response = Response::new(Full::from(answer.to_string()));
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
     Ok(response)
 }
 
-fn item_failures(event: &Value, fails: Condition) -> Value {
+fn item_failures(event: &Value, fails: Condition, seconds: Option<u64>) -> Value {
     let records = event["Records"].as_array().into_iter().flatten();
     let failed = records.filter(|record| fails(record));
-    let items = failed.map(|record| json!({"itemIdentifier": record["messageId"]}));
+    let items = failed.map(|record| {
+        let mut item = json!({"itemIdentifier": record["messageId"]});
+        if let Some(seconds) = seconds {
+            item["retryAfterSeconds"] = seconds.into();
+        }
+        item
+    });
     json!({"batchItemFailures": items.collect::<Value>()})
 }
 
