@@ -31,7 +31,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use windlass_admin::{
     ApplyParts, AuthSettings, ConfigMapping, Control, ControlParts, MappingProblems, Metrics,
-    PendingMappings, Readiness, Server, ServerParts,
+    MetricsSettings, PendingMappings, Readiness, Server, ServerParts,
 };
 use windlass_core::arn::{ArnScope, SourceArn};
 use windlass_core::function::FunctionName;
@@ -579,6 +579,9 @@ fn home() -> ArnScope {
 fn metrics() -> Metrics {
     static METRICS: OnceLock<Metrics> = OnceLock::new();
     METRICS
-        .get_or_init(|| Metrics::install(Arc::default()).expect("no other recorder is installed"))
+        .get_or_init(|| {
+            let metrics = Metrics::install(MetricsSettings { per_shard: true }, Arc::default());
+            metrics.expect("no other recorder is installed")
+        })
         .clone()
 }

@@ -1,5 +1,6 @@
 //! Exit codes and error messages of the program on bad input: each names the position and the remedy.
-//! And what its probes answer when it cannot work.
+//! And what its probes answer when it cannot work, what it does with bad records and responses, and how it
+//! shows what holds it back.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -19,6 +20,9 @@ mod environment;
 mod log;
 mod network;
 mod readiness;
+mod records;
+mod responses;
+mod shards;
 mod store;
 
 const TIMEOUT: Duration = Duration::from_secs(30);

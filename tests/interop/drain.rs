@@ -9,6 +9,7 @@ use windlass_tests::servers::Servers;
 use windlass_tests::wait;
 
 use crate::TIMEOUT;
+use crate::queue::TestQueue;
 use crate::setup::{Setup, assert_once_and_in_order, emulator, until_delivered};
 
 /// Delay of requests and responses of the function, so that an invocation is nearly always in flight.
@@ -72,28 +73,15 @@ async fn a_restart_continues_a_queue_without_repeats() {
 
 async fn queue() -> anyhow::Result<()> {
     let aws = Servers::running().aws("elasticmq");
-    let (emulator, (url, arn)) = (
-        emulator().await?,
-        aws.create_queue("drain", false, json!({})).await?,
-    );
+    let emulator = emulator().await?;
+    let queue = TestQueue::create(&aws, false, 50, json!({})).await?;
     let proxy = Proxy::start(&emulator.endpoint()).await?;
     proxy.set_mode(ProxyMode::Delay(DELAY)).await?;
     let function = emulator.function_url("jobs");
-    let setup = Setup::new("drain")
-        .endpoint("sqs", aws.endpoint())
-        .function(
-            "jobs",
-            &function.replace(&emulator.endpoint(), &proxy.endpoint()),
-        )
-        .mapping("jobs", &arn, json!({"BatchSize": 1}));
+    let function = function.replace(&emulator.endpoint(), &proxy.endpoint());
+    let setup = queue.setup(&function, json!({"BatchSize": 1}));
     let ledger = emulator.ledger();
-    let producer = Producer {
-        aws: &aws,
-        ledger,
-        arn: &arn,
-        keys: 50,
-    };
-    producer.send_messages(&url, 0..1_000).await?;
+    queue.send(ledger, 0..1_000).await?;
     for stop in 0..STOPS {
         let daemon = setup.start().await?;
         let before = ledger.counts().delivered;
@@ -104,11 +92,7 @@ async fn queue() -> anyhow::Result<()> {
         daemon.stop().await?;
         let counts = ledger.counts();
         // Delivered messages are deleted; the others are still in the queue.
-        assert_eq!(
-            aws.queue_depth(&url).await?,
-            counts.missing(),
-            "after stop {stop}"
-        );
+        assert_eq!(queue.depth().await?, counts.missing(), "after stop {stop}");
         assert!(
             0 < counts.missing(),
             "nothing was left for the restart after stop {stop}"
@@ -119,6 +103,6 @@ async fn queue() -> anyhow::Result<()> {
     daemon.stop().await?;
     let counts = ledger.counts();
     assert_eq!((counts.delivered, counts.repeated), (1_000, 0));
-    assert_eq!(aws.queue_depth(&url).await?, 0);
+    assert_eq!(queue.depth().await?, 0);
     Ok(())
 }

@@ -4,15 +4,24 @@ mod clients;
 mod destinations;
 mod drain;
 mod dynamodb;
+mod dynamodb_switched_off;
 mod event_ruler;
 mod filters;
 mod kill;
 mod kinesis;
+mod kinesis_changes;
+mod kinesis_lanes;
+mod kinesis_recreated;
+mod kinesis_resharding;
 mod numbered;
 mod outage;
 mod processes;
+mod queue;
 mod setup;
 mod sqs;
+mod sqs_kill;
+mod sqs_order;
+mod sqs_visibility;
 
 /// For everything that a test waits for, which takes seconds.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(120);

@@ -41,6 +41,12 @@ impl Setup {
         self
     }
 
+    /// Shows the lag of each shard as a metric.
+    pub(crate) fn metrics_per_shard(mut self) -> Self {
+        self.config["metrics"] = json!({"per_shard": true});
+        self
+    }
+
     /// Adds a function.
     pub(crate) fn function(mut self, name: &str, url: &str) -> Self {
         self.config["functions"][name] = json!({"url": url});

@@ -89,12 +89,21 @@ impl Aws {
 
     /// Creates a Kinesis stream with a unique name, waits until it is active and returns its ARN.
     pub async fn create_stream(&self, prefix: &str, shards: u32) -> anyhow::Result<String> {
-        let name = unique_name(prefix);
+        self.create_stream_named(&unique_name(prefix), shards).await
+    }
+
+    /// The same with a name that may have been used before.
+    pub async fn create_stream_named(&self, name: &str, shards: u32) -> anyhow::Result<String> {
         self.kinesis(
             "CreateStream",
             json!({"StreamName": name, "ShardCount": shards}),
         )
         .await?;
+        self.until_active(name).await
+    }
+
+    /// Waits until a Kinesis stream is active and returns its ARN.
+    pub async fn until_active(&self, name: &str) -> anyhow::Result<String> {
         for _ in 0..200 {
             let body = json!({"StreamName": name});
             let summary = self.kinesis("DescribeStreamSummary", body).await?;
@@ -108,6 +117,20 @@ impl Aws {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         bail!("the stream {name} is not active after 10 s")
+    }
+
+    /// Deletes a Kinesis stream and waits until its name is free.
+    pub async fn delete_stream(&self, name: &str) -> anyhow::Result<()> {
+        let body = json!({"StreamName": name});
+        self.kinesis("DeleteStream", body.clone()).await?;
+        for _ in 0..200 {
+            let summary = self.kinesis("DescribeStreamSummary", body.clone()).await;
+            if summary.is_err() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("the stream {name} still exists after 10 s")
     }
 
     /// Creates a table with a unique name, the string key `key` and a stream of new and old images.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
@@ -14,6 +14,8 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Child;
+
+use crate::wait;
 
 /// The daemon logs this and its address once its API accepts connections.
 const LISTENING: &str = "listening on http://";
@@ -197,6 +199,60 @@ impl Daemon {
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<(u16, Value)> {
+        let (status, body) = self.send(method, path, body).await?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+    }
+
+    /// The status of a mapping in windlass's own API.
+    pub async fn status(&self, uuid: &str) -> anyhow::Result<Value> {
+        let path = format!("/windlass/v1/mappings/{uuid}");
+        Ok(self.call("GET", &path, None).await?.1)
+    }
+
+    /// The UUID of the only mapping.
+    pub async fn only_mapping(&self) -> anyhow::Result<String> {
+        let (_, list) = self.call("GET", MAPPINGS, None).await?;
+        let uuid = list["EventSourceMappings"][0]["UUID"].as_str();
+        Ok(uuid
+            .with_context(|| format!("no mapping: {list}"))?
+            .to_owned())
+    }
+
+    /// Changes a mapping.
+    pub async fn update_mapping(&self, uuid: &str, members: &Value) -> anyhow::Result<()> {
+        let path = format!("{MAPPINGS}/{uuid}");
+        let (status, answer) = self.call("PUT", &path, Some(members)).await?;
+        ensure!(status == 202, "the update was rejected: {status} {answer}");
+        Ok(())
+    }
+
+    /// Deletes a mapping and waits until it is gone.
+    pub async fn delete_mapping(&self, uuid: &str) -> anyhow::Result<()> {
+        let path = format!("{MAPPINGS}/{uuid}");
+        let (status, answer) = self.call("DELETE", &path, None).await?;
+        ensure!(
+            status == 202,
+            "the deletion was rejected: {status} {answer}"
+        );
+        wait::until_some("the mapping is gone", TIMEOUT, async || {
+            let (status, _) = self.call("GET", &path, None).await?;
+            Ok((status == 404).then_some(()))
+        })
+        .await
+    }
+
+    /// The metrics in the text format of Prometheus.
+    pub async fn metrics(&self) -> anyhow::Result<String> {
+        let (_, body) = self.send("GET", "/metrics", None).await?;
+        Ok(String::from_utf8(body.to_vec())?)
+    }
+
+    async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<(u16, Bytes)> {
         let client = Client::builder(TokioExecutor::new()).build_http();
         let body = body.map(ToString::to_string).unwrap_or_default();
         let request = Request::builder()
@@ -205,8 +261,7 @@ impl Daemon {
             .body(Full::new(Bytes::from(body)))?;
         let response = client.request(request).await?;
         let status = response.status().as_u16();
-        let body = response.into_body().collect().await?.to_bytes();
-        Ok((status, serde_json::from_slice(&body).unwrap_or_default()))
+        Ok((status, response.into_body().collect().await?.to_bytes()))
     }
 
     /// Creates a mapping, waits until it is enabled and returns its UUID.

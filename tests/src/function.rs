@@ -1,7 +1,7 @@
 //! A function that records its events and responds with a configurable status.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -21,15 +21,23 @@ pub struct Function {
     _task: JoinSet<()>,
 }
 
-/// Of a message.
+/// Of a record or a message.
 type Condition = fn(&Value) -> bool;
+
+/// The body of the response to an event.
+type Answer = fn(&Value) -> String;
 
 #[derive(Debug)]
 struct State {
     status: Mutex<u16>,
-    /// Whether a message is reported as failed, and with which `retryAfterSeconds`.
-    fails: Mutex<Option<(Condition, Option<u64>)>>,
-    /// Each with the status of its response.
+    /// How long each response takes.
+    delay: Mutex<Duration>,
+    /// Whether an event with this record is a function error.
+    breaks: Mutex<Option<Condition>>,
+    /// Whether a message is reported as failed.
+    fails: Mutex<Option<Condition>>,
+    answer: Mutex<Option<Answer>>,
+    /// As they arrive, each with the status of its response.
     events: Mutex<Vec<(u16, Value)>>,
     /// When each event arrived.
     arrivals: Mutex<Vec<Instant>>,
@@ -42,7 +50,10 @@ impl Function {
         let url = format!("http://{}/function", listener.local_addr()?);
         let state = Arc::new(State {
             status: Mutex::new(status),
+            delay: Mutex::default(),
+            breaks: Mutex::default(),
             fails: Mutex::default(),
+            answer: Mutex::default(),
             events: Mutex::default(),
             arrivals: Mutex::default(),
         });
@@ -60,19 +71,35 @@ impl Function {
         *lock(&self.state.status) = status;
     }
 
+    /// Delays future responses.
+    pub fn set_delay(&self, delay: Duration) {
+        *lock(&self.state.delay) = delay;
+    }
+
+    /// From now on events with a record for which `breaks` holds are function errors; `None`: none
+    /// are.
+    pub fn break_on(&self, breaks: Option<Condition>) {
+        *lock(&self.state.breaks) = breaks;
+    }
+
     /// From now on it responds with the item failures of the messages for which `fails` holds.
     pub fn report_failed(&self, fails: Condition) {
-        *lock(&self.state.fails) = Some((fails, None));
+        *lock(&self.state.fails) = Some(fails);
     }
 
-    /// As [`Self::report_failed`], with a `retryAfterSeconds` of each item.
-    pub fn report_failed_for(&self, fails: Condition, seconds: u64) {
-        *lock(&self.state.fails) = Some((fails, Some(seconds)));
+    /// From now on it responds with this body.
+    pub fn answer_with(&self, answer: Answer) {
+        *lock(&self.state.answer) = Some(answer);
     }
 
-    /// When the event of each invocation arrived.
+    /// When each event arrived.
     pub fn arrivals(&self) -> Vec<Instant> {
         lock(&self.state.arrivals).clone()
+    }
+
+    /// All events so far with the statuses of the responses.
+    pub fn responses(&self) -> Vec<(u16, Value)> {
+        lock(&self.state.events).clone()
     }
 
     /// All events so far, whatever the response.
@@ -85,7 +112,7 @@ impl Function {
     pub fn records(&self) -> Vec<Value> {
         let events = lock(&self.state.events);
         let good = events.iter().filter(|(status, _)| *status == 200);
-        let records = good.flat_map(|(_, event)| event["Records"].as_array().into_iter().flatten());
+        let records = good.flat_map(|(_, event)| records(event));
         records.cloned().collect()
     }
 }
@@ -115,29 +142,33 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let body = request.into_body().collect().await?.to_bytes();
     let event: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let fails = *lock(&state.fails);
-    let answer = fails.map_or(Value::Null, |(fails, seconds)| {
-        item_failures(&event, fails, seconds)
-    });
-    let status = *lock(&state.status);
     lock(&state.arrivals).push(Instant::now());
+    let fails = *lock(&state.fails);
+    let body = match *lock(&state.answer) {
+        Some(answer) => answer(&event),
+        None => fails
+            .map_or(Value::Null, |fails| item_failures(&event, fails))
+            .to_string(),
+    };
+    let breaks = *lock(&state.breaks);
+    let is_broken = breaks.is_some_and(|breaks| records(&event).any(breaks));
+    let status = if is_broken { 500 } else { *lock(&state.status) };
     lock(&state.events).push((status, event));
-    let mut response = Response::new(Full::from(answer.to_string()));
+    let delay = *lock(&state.delay);
+    tokio::time::sleep(delay).await;
+    let mut response = Response::new(Full::from(body));
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
     Ok(response)
 }
 
-fn item_failures(event: &Value, fails: Condition, seconds: Option<u64>) -> Value {
-    let records = event["Records"].as_array().into_iter().flatten();
-    let failed = records.filter(|record| fails(record));
-    let items = failed.map(|record| {
-        let mut item = json!({"itemIdentifier": record["messageId"]});
-        if let Some(seconds) = seconds {
-            item["retryAfterSeconds"] = seconds.into();
-        }
-        item
-    });
+fn item_failures(event: &Value, fails: Condition) -> Value {
+    let failed = records(event).filter(|record| fails(record));
+    let items = failed.map(|record| json!({"itemIdentifier": record["messageId"]}));
     json!({"batchItemFailures": items.collect::<Value>()})
+}
+
+fn records(event: &Value) -> impl Iterator<Item = &Value> {
+    event["Records"].as_array().into_iter().flatten()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -16,6 +16,7 @@ use windlass_engine::ports::{
     StreamReader, Target,
 };
 
+use windlass_engine::requests::QueueRequests;
 use windlass_engine::status::StatusBoard;
 
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
@@ -201,9 +202,13 @@ impl AdapterFactory for Adapters {
         })
     }
 
-    fn queue(&self, source: &QueueSource) -> Result<Arc<dyn QueueReader>, PortError> {
+    fn queue(
+        &self,
+        source: &QueueSource,
+        requests: Arc<QueueRequests>,
+    ) -> Result<Arc<dyn QueueReader>, PortError> {
         let clients = self.aws.clients_for(&source.arn);
-        Ok(Arc::new(SqsReader::new(&clients, source)))
+        Ok(Arc::new(SqsReader::new(&clients, source, requests)))
     }
 
     fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError> {

@@ -27,7 +27,7 @@ pub use config_mappings::{
     ApplyParts, ConfigMapping, ConfigMappingError, MappingProblem, PendingMappings,
 };
 pub use control::{Control, ControlParts};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, MetricsSettings};
 pub use problems::MappingProblems;
 pub use rebinding_guard::AllowedHost;
 pub use server::{Server, ServerParts};

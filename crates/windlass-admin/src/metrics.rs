@@ -7,6 +7,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use metrics_util::MetricKindMask;
 use thiserror::Error;
+use windlass_core::time::Timestamp;
 use windlass_engine::memory::Budget;
 use windlass_engine::status::StatusBoard;
 
@@ -17,10 +18,18 @@ pub(crate) const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// all other mappings are set before each scrape.
 const SERIES_TTL: Duration = Duration::from_secs(60);
 
+/// Which metrics are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MetricsSettings {
+    /// How far each shard is behind its tip: a series for each shard that runs.
+    pub per_shard: bool,
+}
+
 /// The metrics of this process.
 #[derive(Clone)]
 pub struct Metrics {
     handle: PrometheusHandle,
+    settings: MetricsSettings,
     log_lines_dropped: Arc<AtomicU64>,
 }
 
@@ -33,20 +42,35 @@ impl Metrics {
     ///
     /// # Errors
     /// A recorder is installed already.
-    pub fn install(log_lines_dropped: Arc<AtomicU64>) -> Result<Self, MetricsError> {
+    pub fn install(
+        settings: MetricsSettings,
+        log_lines_dropped: Arc<AtomicU64>,
+    ) -> Result<Self, MetricsError> {
         let handle = builder(SERIES_TTL).install_recorder()?;
         windlass_engine::metrics::describe();
         Ok(Self {
             handle,
+            settings,
             log_lines_dropped,
         })
     }
 
-    pub(crate) fn render(&self, board: &StatusBoard, budget: &Budget, refused: u64) -> String {
+    /// `wall` is the daemon's wall time.
+    pub(crate) fn render(
+        &self,
+        board: &StatusBoard,
+        budget: &Budget,
+        refused: u64,
+        wall: Timestamp,
+    ) -> String {
         windlass_engine::metrics::publish(board, budget);
         windlass_engine::metrics::publish_log(self.log_lines_dropped.load(Ordering::Relaxed));
         windlass_engine::metrics::publish_refused_requests(refused);
-        self.handle.render() + &windlass_engine::metrics::render_histograms(board)
+        let mut text = self.handle.render() + &windlass_engine::metrics::render_histograms(board);
+        if self.settings.per_shard {
+            text += &windlass_engine::metrics::render_shards(board, wall);
+        }
+        text
     }
 
     /// Work that the exporter wants done between scrapes.

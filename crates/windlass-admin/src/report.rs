@@ -1,5 +1,7 @@
 //! What a mapping is doing, as `/windlass/v1/mappings` returns it and `windlass status` shows it.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use windlass_core::position::Position;
 use windlass_core::time::Timestamp;
@@ -113,6 +115,15 @@ pub struct QueueReport {
     pub in_flight_messages: usize,
     /// Invocations in flight.
     pub concurrency: usize,
+    /// How many may be in flight since some have failed; `None`: as many as the limits allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reduced_concurrency: Option<usize>,
+    /// Receives that may be in flight.
+    #[serde(default)]
+    pub pollers: usize,
+    /// By operation, the average of the last minute.
+    #[serde(default)]
+    pub requests_per_minute: BTreeMap<String, f64>,
     pub last_result: String,
     /// What holds the queue back.
     pub waiting_for: Option<String>,

@@ -192,10 +192,10 @@ fn timed_out() -> ApiError {
 }
 
 async fn metrics(State(state): State<Arc<ServerState>>) -> Response {
-    let refused = state.gate.refused();
+    let (refused, wall) = (state.gate.refused(), state.control.clock().wall());
     let text = state
         .metrics
-        .render(state.control.board(), &state.budget, refused);
+        .render(state.control.board(), &state.budget, refused, wall);
     ([("content-type", "text/plain; version=0.0.4")], text).into_response()
 }
 

@@ -14,8 +14,10 @@ use windlass_core::shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::UnreadableMapping;
+use windlass_engine::requests::{QueueOperation, QueueRequests};
 use windlass_engine::status::{
-    MappingStatus, UnitStatus, UnitView, describe_gap, last_processing_result, waiting_for,
+    MappingStatus, UnitStatus, UnitView, describe_blocked, describe_gap, describe_lag,
+    last_processing_result, waiting_for,
 };
 
 use crate::api::PathName;
@@ -161,7 +163,7 @@ fn summary(
         event_source_arn: Some(row.source.as_str().to_owned()),
         function_arn: row.function_arn.as_str().to_owned(),
         state: status.state.to_owned(),
-        last_processing_result: status.last_processing_result.to_owned(),
+        last_processing_result: status.last_processing_result.clone().into_owned(),
         problem: status.problem.clone(),
         notice: (!notices.is_empty()).then(|| notices.join("; ")),
         counts: CountsReport {
@@ -208,10 +210,38 @@ fn add_units(report: &mut MappingReport, status: &MappingStatus, leases: &[Lease
                 let source_time = source_time(status, clock);
                 shards.push(shard_report(shard, lease, unit, clock, source_time));
             }
-            Unit::QueueSlot(_) => report.queue = Some(queue_report(lease, unit, clock)),
+            Unit::QueueSlot(_) => {
+                let requests = &status.counts.requests;
+                report.queue = Some(queue_report(lease, unit, requests, clock));
+            }
         }
     }
-    report.shards = report.queue.is_none().then_some(shards);
+    if report.queue.is_none() {
+        let blocked = status.blocked.iter();
+        let blocked = blocked.filter(|(shard, _)| {
+            let has_row = |lease: &Lease| lease.key.unit == Unit::Shard((*shard).clone());
+            !leases.iter().any(has_row)
+        });
+        shards.extend(blocked.map(|(shard, parents)| blocked_report(shard, parents)));
+        report.shards = Some(shards);
+    }
+}
+
+/// A shard that has no lease yet.
+fn blocked_report(shard: &ShardId, parents: &[ShardId]) -> ShardReport {
+    ShardReport {
+        shard_id: shard.to_string(),
+        daemon: None,
+        checkpoint: CheckpointReport::TrimHorizon,
+        behind_ms: None,
+        buffered_records: 0,
+        in_flight_records: 0,
+        attempt: 1,
+        last_result: last_processing_result(None).to_owned(),
+        waiting_for: Some(describe_blocked(parents)),
+        next_at: None,
+        gap: None,
+    }
 }
 
 fn shard_report(
@@ -238,7 +268,10 @@ fn shard_report(
         in_flight_records: running.map_or(0, |view| view.in_flight_records),
         attempt: running.map_or(1, |view| view.attempt),
         last_result: last_processing_result(outcome).to_owned(),
-        waiting_for: unit.and_then(|unit| waiting_for_with_remedy(unit, clock.now())),
+        waiting_for: unit.and_then(|unit| {
+            let waiting = waiting_for_with_remedy(unit, clock.now());
+            waiting.or_else(|| describe_lag(unit, source_time))
+        }),
         next_at: running
             .and_then(|view| view.next_at)
             .and_then(|at| rfc3339(clock.to_wall(at))),
@@ -246,7 +279,12 @@ fn shard_report(
     }
 }
 
-fn queue_report(lease: &Lease, unit: Option<&UnitStatus>, clock: Clock) -> QueueReport {
+fn queue_report(
+    lease: &Lease,
+    unit: Option<&UnitStatus>,
+    requests: &QueueRequests,
+    clock: Clock,
+) -> QueueReport {
     let running = match unit.map(|unit| &unit.view) {
         Some(UnitView::Queue(view)) => Some(view),
         _ => None,
@@ -258,6 +296,14 @@ fn queue_report(lease: &Lease, unit: Option<&UnitStatus>, clock: Clock) -> Queue
         held_messages: running.map_or(0, |view| view.buffered_messages),
         in_flight_messages: running.map_or(0, |view| view.in_flight_messages),
         concurrency: running.map_or(0, |view| view.concurrency),
+        reduced_concurrency: running.and_then(|view| view.reduced_concurrency),
+        pollers: running.map_or(0, |view| view.pollers),
+        requests_per_minute: QueueOperation::ALL
+            .map(|operation| {
+                let tenths = (requests.per_minute(operation) * 10.0).round();
+                (operation.name().to_owned(), tenths / 10.0)
+            })
+            .into(),
         last_result: last_processing_result(outcome).to_owned(),
         waiting_for: unit.and_then(|unit| waiting_for_with_remedy(unit, clock.now())),
         next_at: running

@@ -118,6 +118,29 @@ pub fn doubtful_shards(listings: &ListingHistory, rows: &[Lease]) -> BTreeSet<Sh
     parents.into_iter().chain(resolved).cloned().collect()
 }
 
+/// Listed shards that have no row because their parents are not resolved, with these parents.
+pub fn blocked_shards(
+    listings: &ListingHistory,
+    rows: &[Lease],
+) -> BTreeMap<ShardId, Vec<ShardId>> {
+    let checkpoints = rows.iter().filter_map(|row| match &row.key.unit {
+        Unit::Shard(shard) => Some((shard, &row.checkpoint.position)),
+        Unit::QueueSlot(_) => None,
+    });
+    let checkpoints: BTreeMap<_, _> = checkpoints.collect();
+    let readable = lineage::readable(listings, &checkpoints);
+    let readable: BTreeSet<_> = readable.map(|shard| &shard.id).collect();
+    let listed = listings.shards().iter();
+    let blocked = listed
+        .filter(|shard| !checkpoints.contains_key(&shard.id) && !readable.contains(&shard.id));
+    let blocked = blocked.map(|shard| {
+        let parents = shard.parents.iter();
+        let parents = parents.filter(|it| checkpoints.get(it) != Some(&&Position::ShardEnd));
+        (shard.id.clone(), parents.cloned().collect())
+    });
+    blocked.collect()
+}
+
 /// New shards start at the mapping's position, children included: one that is a time excludes no
 /// record that arrived in a child later.
 fn plan_shards(

@@ -206,6 +206,27 @@ pub struct QueueSettings {
     /// FIFO, with partial responses: of each group everything after the first failed message comes
     /// again too. Otherwise only the messages that the function names do.
     pub strict_order: bool,
+    /// `None`: as many as the queue needs.
+    pub pollers: Option<Pollers>,
+}
+
+/// How many pollers a queue has at all times. Each is a loop of receives.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pollers {
+    /// 2 to 200.
+    pub minimum: usize,
+    /// 2 to 10,000, at least the minimum.
+    pub maximum: usize,
+}
+
+impl Pollers {
+    /// From one receive of a poller to its next one, at least: ten a second.
+    pub const RECEIVE_INTERVAL: Duration = Duration::from_millis(100);
+
+    /// Concurrent invocations of a poller.
+    pub const INVOCATIONS: usize = 10;
 }
 
 impl MessageBackoff {

@@ -22,7 +22,7 @@ use Type::{
 /// Those of `CreateEventSourceMapping`, and one for what AWS does not have. The order is that in which
 /// unsupported parameters are reported.
 #[rustfmt::skip] // one row, one line
-pub static PARAMETERS: [Parameter; 19] = [
+pub static PARAMETERS: [Parameter; 20] = [
     parameter("FunctionName", FunctionName).hidden(),
     parameter("EventSourceArn", SourceArn).fixed(),
     parameter("Enabled", Boolean).hidden(),
@@ -38,6 +38,7 @@ pub static PARAMETERS: [Parameter; 19] = [
     parameter("StartingPositionTimestamp", Number).support(Yes, Invalid).fixed(),
     parameter("FunctionResponseTypes", RESPONSE_TYPES).default(|_| json!([])),
     parameter("ScalingConfig", SCALING_CONFIG).support(No, Yes).default(|_| json!({})).shown_if_set(),
+    parameter("ProvisionedPollerConfig", PROVISIONED_POLLER_CONFIG).support(No, Yes).default(|_| json!({})).shown_if_set(),
     parameter("FilterCriteria", FILTER_CRITERIA).default(|_| json!({"Filters": []})).shown_if_set(),
     parameter("MetricsConfig", METRICS_CONFIG).default(|_| json!({"Metrics": []})).shown_if_set(),
     parameter("Tags", TagMap).fixed().hidden(),
@@ -54,6 +55,21 @@ const SCALING_CONFIG: Type = Structure {
     name: "ScalingConfig",
     members: &[Member("MaximumConcurrency", integer(2, 1_000))],
 };
+
+/// The ranges are those of queues. `PollerGroupName` is for Kafka.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/api/API_ProvisionedPollerConfig.html>
+const PROVISIONED_POLLER_CONFIG: Type = Structure {
+    name: "ProvisionedPollerConfig",
+    members: &[
+        Member("MinimumPollers", integer(2, 200)),
+        Member("MaximumPollers", integer(2, 10_000)),
+    ],
+};
+
+/// The members of a `ProvisionedPollerConfig` that has the other one only.
+pub const DEFAULT_MINIMUM_POLLERS: i64 = 2;
+pub const DEFAULT_MAXIMUM_POLLERS: i64 = 200;
 
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_DestinationConfig.html>
 const DESTINATION_CONFIG: Type = Structure {

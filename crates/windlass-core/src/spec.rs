@@ -157,6 +157,19 @@ impl MappingSpec {
             .as_i64()
     }
 
+    /// Minimum and maximum of the pollers of a queue, if they are provisioned.
+    pub fn provisioned_pollers(&self) -> Option<(i64, i64)> {
+        let config = self.get("ProvisionedPollerConfig")?;
+        let number = |name| config.get(name).and_then(Value::as_i64);
+        match (number("MinimumPollers"), number("MaximumPollers")) {
+            (None, None) => None,
+            (minimum, maximum) => Some((
+                minimum.unwrap_or(parameters::DEFAULT_MINIMUM_POLLERS),
+                maximum.unwrap_or(parameters::DEFAULT_MAXIMUM_POLLERS),
+            )),
+        }
+    }
+
     /// The groups of metrics that are kept.
     pub fn metrics(&self) -> impl Iterator<Item = &str> {
         self.items("MetricsConfig", "Metrics")

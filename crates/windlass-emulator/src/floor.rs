@@ -4,6 +4,8 @@
 //! It reads the same pages as a mapping and posts events of the same length, but knows in advance
 //! where each record starts, parses none of them, and stores no position.
 
+mod queue;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -19,6 +21,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use windlass_emulator::{PAGE_PREFIX, RECORD_LENGTH_HEADER};
+
+pub(crate) use queue::QueueFloor;
 
 /// Batches per page: as many as a mapping buffers for a shard.
 const BATCHES_PER_PAGE: usize = 20;
@@ -59,33 +63,33 @@ impl Floor {
                 result.with_context(|| format!("moving the records of shard {shard}"))
             });
         }
-        match shards.join_next().await {
-            Some(result) => result.context("a task panicked")?,
-            None => bail!("there are no shards to read"),
-        }
+        until_one_fails(shards).await
     }
 
     async fn move_shard(&self, shard: u32) -> Result<()> {
         let mut source = Connection::open(&self.authority).await?;
-        let mut function = Connection::open(&self.authority).await?;
+        // Opened for the first batch: idle shards leave half of the open files to others.
+        let mut function = None;
         let limit = self.batch_size * BATCHES_PER_PAGE;
         let mut index = 0;
         loop {
             let next_read = Instant::now() + self.read_interval;
             let request = format!("{{\"ShardIterator\":\"{shard}:{index}\",\"Limit\":{limit}}}");
-            let response = source.post("/", Bytes::from(request)).await?;
-            let length = response.headers().get(RECORD_LENGTH_HEADER);
-            let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-            let length: usize =
-                length.context("the source does not return the length of records")?;
+            let response = source.call("Kinesis_20131202.GetRecords", Bytes::from(request));
+            let response = response.await?;
+            let length = length_of_records(&response)?;
             let page = response
                 .into_body()
                 .collect()
                 .await
                 .context("reading a page")?;
             let page = page.to_bytes();
-            let n_records = count(&page, length);
+            let n_records = count(&page[PAGE_PREFIX.len()..], length);
             for batch in batches(&page, length, n_records, self.batch_size) {
+                let function = match &mut function {
+                    Some(function) => function,
+                    none => none.insert(Connection::open(&self.authority).await?),
+                };
                 let response = function.post("/function", event(batch, length)).await?;
                 let body = response.into_body().collect().await;
                 body.context("reading the response of the function")?;
@@ -97,6 +101,20 @@ impl Floor {
             tokio::time::sleep_until(next_read).await;
         }
     }
+}
+
+/// Runs tasks that end only when they fail.
+async fn until_one_fails(mut tasks: JoinSet<Result<()>>) -> Result<()> {
+    match tasks.join_next().await {
+        Some(result) => result.context("a task panicked")?,
+        None => bail!("there is nothing to read"),
+    }
+}
+
+fn length_of_records(response: &Response<Incoming>) -> Result<usize> {
+    let length = response.headers().get(RECORD_LENGTH_HEADER);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    length.context("the source does not return the length of records")
 }
 
 /// A connection for one request at a time.
@@ -124,10 +142,16 @@ impl Connection {
         })
     }
 
-    pub(crate) async fn post(&mut self, path: &str, body: Bytes) -> Result<Response<Incoming>> {
-        let request = Request::post(path)
+    /// Calls an operation of the source, such as `AmazonSQS.ReceiveMessage`.
+    async fn call(&mut self, operation: &str, body: Bytes) -> Result<Response<Incoming>> {
+        let request = Request::post("/")
             .header(CONTENT_TYPE, "application/x-amz-json-1.1")
-            .header("x-amz-target", "Kinesis_20131202.GetRecords");
+            .header("x-amz-target", operation);
+        self.send(operation, request, body).await
+    }
+
+    pub(crate) async fn post(&mut self, path: &str, body: Bytes) -> Result<Response<Incoming>> {
+        let request = Request::post(path).header(CONTENT_TYPE, "application/json");
         self.send(path, request, body).await
     }
 
@@ -137,11 +161,11 @@ impl Connection {
 
     async fn send(
         &mut self,
-        path: &str,
+        what: &str,
         request: Builder,
         body: Bytes,
     ) -> Result<Response<Incoming>> {
-        let context = || format!("a request to {path}");
+        let context = || format!("a request to {what}");
         let request = request
             .header(HOST, &self.authority)
             .body(Full::new(body))
@@ -153,14 +177,13 @@ impl Connection {
             .await
             .with_context(context)?;
         let status = response.status();
-        ensure!(status.is_success(), "{path} returned {status}");
+        ensure!(status.is_success(), "{what} returned {status}");
         Ok(response)
     }
 }
 
-/// Counts the records of a page: each starts with a brace, and none follows the last.
-fn count(page: &[u8], length: usize) -> usize {
-    let records = &page[PAGE_PREFIX.len()..];
+/// Counts the records after the start of a page: each starts with a brace, and none follows the last.
+fn count(records: &[u8], length: usize) -> usize {
     let mut n_records = 0;
     while records.get(n_records * (length + 1)) == Some(&b'{') {
         n_records += 1;
@@ -198,17 +221,17 @@ fn event(batch: &[u8], length: usize) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use windlass_emulator::{BenchLoad, BenchSource};
+    use windlass_emulator::{BenchLoad, BenchSource, StreamLoad};
 
     use super::*;
 
     #[tokio::test]
     async fn each_released_record_is_delivered_once() {
-        let load = BenchLoad {
+        let load = BenchLoad::Stream(StreamLoad {
             shards: 3,
             record_bytes: 20,
             read_delay: Duration::ZERO,
-        };
+        });
         let source = BenchSource::start("127.0.0.1:0".parse().unwrap(), load)
             .await
             .unwrap();
@@ -243,16 +266,13 @@ mod tests {
     #[test]
     fn a_page_is_cut_into_events_of_whole_records() {
         let page = b"{\"Records\":[{\"a\":1},{\"a\":2},{\"a\":3}],\"NextShardIterator\":\"0:3\"}";
-        assert_eq!(count(page, 7), 3);
+        assert_eq!(count(&page[PAGE_PREFIX.len()..], 7), 3);
         let events: Vec<serde_json::Value> = batches(page, 7, 3, 2)
             .map(|batch| serde_json::from_slice(&event(batch, 7)).unwrap())
             .collect();
         assert_eq!(events.len(), 2);
         assert_eq!(events[0]["Records"][1]["kinesis"]["a"], 2);
         assert_eq!(events[1]["Records"][0]["kinesis"]["a"], 3);
-        assert_eq!(
-            count(b"{\"Records\":[],\"NextShardIterator\":\"0:3\"}", 7),
-            0
-        );
+        assert_eq!(count(b"],\"NextShardIterator\":\"0:3\"}", 7), 0);
     }
 }

@@ -18,7 +18,8 @@ mod shard_iterator;
 mod sqs;
 
 pub use bench::{
-    BenchCounts, BenchLoad, BenchSource, PAGE_PREFIX, RECORD_LENGTH_HEADER, RECORD_MARKER,
+    BenchCounts, BenchLoad, BenchSource, MESSAGES_PREFIX, PAGE_PREFIX, QueueLoad,
+    RECORD_LENGTH_HEADER, RECORD_MARKER, StreamLoad,
 };
 pub use dynamodb::DynamoDb;
 pub use faults::{Fault, Faults};

@@ -11,9 +11,9 @@ use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand, value_parser};
 use http::Uri;
 use tokio::runtime::Builder;
-use windlass_emulator::{BenchLoad, BenchSource};
+use windlass_emulator::{BenchLoad, BenchSource, QueueLoad, StreamLoad};
 
-use floor::{Connection, Floor};
+use floor::{Connection, Floor, QueueFloor};
 
 #[derive(Parser)]
 #[command(version, about = "Runs the source or the floor of a benchmark")]
@@ -39,6 +39,21 @@ enum Command {
         #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(..=60_000))]
         read_delay: u64,
     },
+    /// Serve the queue and the function of a benchmark
+    BenchQueue {
+        /// Address to listen on
+        #[arg(long, value_name = "ADDRESS")]
+        listen: SocketAddr,
+        /// Bytes of the body of each message
+        #[arg(long, default_value_t = 1024, value_parser = value_parser!(u32).range(1..=1_048_576))]
+        message_bytes: u32,
+        /// Bytes of each receipt handle
+        #[arg(long, default_value_t = 412, value_parser = value_parser!(u32).range(24..=1_024))]
+        handle_bytes: u32,
+        /// Message groups of a FIFO queue; a standard queue has none
+        #[arg(long, default_value_t = 0, value_parser = value_parser!(u32).range(..=1_000_000))]
+        groups: u32,
+    },
     /// Move the records of a bench source to its function with the least possible work
     Floor {
         /// URL of the bench source, such as http://127.0.0.1:4567
@@ -53,6 +68,18 @@ enum Command {
         /// Minimum time between two reads of a shard, in milliseconds; the limit of Kinesis is 200
         #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(..=60_000))]
         read_interval: u64,
+    },
+    /// Move the messages of a bench queue to its function with the least possible work
+    QueueFloor {
+        /// URL of the bench queue, such as http://127.0.0.1:4567
+        #[arg(long, value_name = "URL")]
+        source: Uri,
+        /// Receives at a time, each followed by its invocation and deletion
+        #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=1_000))]
+        receivers: u32,
+        /// Messages per invocation of the function
+        #[arg(long, default_value_t = 10, value_parser = value_parser!(u32).range(1..=10_000))]
+        batch_size: u32,
     },
     /// Be the function of a benchmark as a local process: count the records of each event, and answer
     Function {
@@ -79,16 +106,26 @@ async fn run(command: Command) -> Result<()> {
             record_bytes,
             read_delay,
         } => {
-            let load = BenchLoad {
+            let read_delay = Duration::from_millis(read_delay);
+            let load = StreamLoad {
                 shards,
                 record_bytes,
-                read_delay: Duration::from_millis(read_delay),
+                read_delay,
             };
-            let source = BenchSource::start(listen, load).await;
-            let source = source.with_context(|| format!("listening on {listen}"))?;
-            print_address(source.addr())?;
-            source.run().await;
-            Ok(())
+            serve(listen, BenchLoad::Stream(load)).await
+        }
+        Command::BenchQueue {
+            listen,
+            message_bytes,
+            handle_bytes,
+            groups,
+        } => {
+            let load = QueueLoad {
+                message_bytes,
+                handle_bytes,
+                groups,
+            };
+            serve(listen, BenchLoad::Queue(load)).await
         }
         Command::Floor {
             source,
@@ -104,6 +141,18 @@ async fn run(command: Command) -> Result<()> {
             };
             floor.run().await
         }
+        Command::QueueFloor {
+            source,
+            receivers,
+            batch_size,
+        } => {
+            let floor = QueueFloor {
+                authority: authority_of(&source)?,
+                receivers,
+                batch_size: batch_size as usize,
+            };
+            floor.run().await
+        }
         Command::Function { source } => {
             let api = std::env::var("AWS_LAMBDA_RUNTIME_API");
             let api = api.context("AWS_LAMBDA_RUNTIME_API is not set; windlass sets it")?;
@@ -111,6 +160,14 @@ async fn run(command: Command) -> Result<()> {
             runtime::run(Connection::open(&api).await?, source).await
         }
     }
+}
+
+async fn serve(listen: SocketAddr, load: BenchLoad) -> Result<()> {
+    let source = BenchSource::start(listen, load).await;
+    let source = source.with_context(|| format!("listening on {listen}"))?;
+    print_address(source.addr())?;
+    source.run().await;
+    Ok(())
 }
 
 fn authority_of(source: &Uri) -> Result<String> {

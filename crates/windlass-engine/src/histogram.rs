@@ -3,12 +3,14 @@
 //! They live on the status board with their mapping, so that a mapping that was idle for a day
 //! continues counting, and one that was deleted leaves nothing.
 
-use std::fmt::Write as _;
+use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use metrics::Label;
 use windlass_core::outcome::Outcome;
+
+use crate::metrics_text::{render_labels, series};
 
 /// Upper bounds in seconds, from fast functions to records that wait for hours.
 const BOUNDS: [f64; 14] = [
@@ -83,27 +85,8 @@ impl Histogram {
     }
 }
 
-/// Adds the help and the type of a histogram, before its series.
-pub(crate) fn render_head(text: &mut String, name: &str, help: &str) {
-    line_of(text, format_args!("# HELP {name} {help}"));
-    line_of(text, format_args!("# TYPE {name} histogram"));
-}
-
-fn line(text: &mut String, name: &str, suffix: &str, labels: &str, value: impl std::fmt::Display) {
-    line_of(text, format_args!("{name}_{suffix}{{{labels}}} {value}"));
-}
-
-fn line_of(text: &mut String, line: std::fmt::Arguments<'_>) {
-    writeln!(text, "{line}").expect("a string accepts everything");
-}
-
-fn render_labels(labels: &[Label]) -> String {
-    let labels = labels.iter().map(|label| {
-        let value = label.value().replace('\\', "\\\\");
-        let value = value.replace('"', "\\\"").replace('\n', "\\n");
-        format!("{}=\"{value}\"", label.key())
-    });
-    labels.collect::<Vec<_>>().join(",")
+fn line(text: &mut String, name: &str, suffix: &str, labels: &str, value: impl Display) {
+    series(text, &format!("{name}_{suffix}"), labels, value);
 }
 
 #[cfg(test)]

@@ -68,20 +68,15 @@ impl Invoker {
             Outcome::Success => self.counts.invoked.add(n_records),
             Outcome::ItemFailures { failures, response } => {
                 self.counts.invoked.add(n_records);
-                let n_failed = match failures {
-                    ItemFailures::Items(items) => items.len().min(n_records),
-                    ItemFailures::Malformed => {
-                        let status = response.status;
-                        tracing::warn!(
-                            status,
-                            attempt,
-                            n_records,
-                            "the function's response is not valid for ReportBatchItemFailures"
-                        );
-                        n_records
-                    }
-                };
-                self.counts.failed_events.add(n_failed);
+                if *failures == ItemFailures::Malformed {
+                    let status = response.status;
+                    tracing::warn!(
+                        status,
+                        attempt,
+                        n_records,
+                        "the function's response is not valid for ReportBatchItemFailures"
+                    );
+                }
                 self.count_ignored_retry_after(failures, is_stream);
             }
             Outcome::FunctionError { error, response } => {
@@ -121,6 +116,21 @@ impl Invoker {
                 "retryAfterSeconds of failed items ignored; it must be a whole number from 0 to \
                  43200, and the source a queue"
             );
+        }
+    }
+
+    /// Counts what a function reports as failed of the batch with these identifiers; all of it if it
+    /// reports anything else.
+    pub(crate) fn count_item_failures<'a>(
+        &self,
+        outcome: &Outcome,
+        batch: impl ExactSizeIterator<Item = &'a str>,
+    ) {
+        if let Outcome::ItemFailures { failures, .. } = outcome {
+            let n_records = batch.len();
+            let failed = failures.indexes(batch);
+            let n_failed = failed.map_or(n_records, |failed| failed.len());
+            self.counts.failed_events.add(n_failed);
         }
     }
 }

@@ -20,9 +20,9 @@ impl Labels {
         self.0.iter()
     }
 
-    pub(crate) fn with(&self, name: &'static str, value: &'static str) -> Vec<Label> {
+    pub(crate) fn with(&self, name: &'static str, value: impl Into<SharedString>) -> Vec<Label> {
         let mut labels = self.0.to_vec();
-        labels.push(Label::from_static_parts(name, value));
+        labels.push(Label::new(name, value));
         labels
     }
 }

@@ -6,7 +6,9 @@
 
 pub mod backoff;
 pub mod clock;
+mod count;
 pub mod ports;
+pub mod requests;
 pub mod settings;
 pub mod stop;
 
@@ -24,4 +26,5 @@ pub mod supervisor;
 
 mod labels;
 pub mod metrics;
+mod metrics_text;
 pub mod status;

@@ -7,9 +7,11 @@
 
 use metrics::{Label, counter, describe_counter, describe_gauge, gauge};
 use windlass_core::event::PAYLOAD_LIMIT;
+use windlass_core::time::Timestamp;
 
-use crate::histogram::render_head;
 use crate::memory::Budget;
+use crate::metrics_text::{render_head, render_labels, series};
+use crate::requests::QueueOperation;
 use crate::settings::{MAX_BUFFERED_BYTES, MAX_BUFFERED_MESSAGES, MAX_BUFFERED_RECORDS};
 use crate::status::{Counts, LeaseCounts, StatusBoard};
 
@@ -29,9 +31,11 @@ const RECREATED: &str = "windlass_recreated_shards_total";
 const LOST: &str = "windlass_lost_shards_total";
 const DELIVERED: &str = "windlass_on_failure_destination_delivered_events_total";
 const DELETED: &str = "windlass_deleted_events_total";
+const QUEUE_REQUESTS: &str = "windlass_queue_requests_total";
 const LATE_RECEIVES: &str = "windlass_late_receives_total";
 const IGNORED_RETRY_AFTER: &str = "windlass_ignored_retry_after_total";
 const ITERATOR_AGE: &str = "windlass_iterator_age_seconds";
+const SHARD_BEHIND: &str = "windlass_shard_behind_seconds";
 const INVOCATION: &str = "windlass_invocation_seconds";
 const DRIVERS: &str = "windlass_drivers";
 const LEASES: &str = "windlass_leases";
@@ -118,6 +122,7 @@ pub fn describe() {
     for (name, text, _) in COUNTERS {
         describe_counter!(name, text);
     }
+    describe_counter!(QUEUE_REQUESTS, "requests to a queue, by operation");
     describe_gauge!(DRIVERS, "running consumers");
     describe_gauge!(LEASES, "shards and queue slots, by state");
     describe_gauge!(BUFFERED, "bytes of events in memory");
@@ -147,6 +152,13 @@ pub fn publish(board: &StatusBoard, budget: &Budget) {
     for (labels, counts) in board.counts() {
         for (name, _, count) in COUNTERS {
             counter!(name, labels.iter()).absolute(count(&counts));
+        }
+        for operation in QueueOperation::ALL {
+            let n_requests = counts.requests.get(operation);
+            if 0 < n_requests {
+                let labels = labels.with("operation", operation.name());
+                counter!(QUEUE_REQUESTS, labels).absolute(n_requests);
+            }
         }
     }
     gauge!(DRIVERS).set(as_f64(board.n_units()));
@@ -193,14 +205,15 @@ pub fn render_histograms(board: &StatusBoard) -> String {
     let mut text = String::new();
     let mappings = board.invocation_metrics();
     let help = "age of the last record of a batch when the batch is sent";
-    render_head(&mut text, ITERATOR_AGE, help);
+    render_head(&mut text, ITERATOR_AGE, "histogram", help);
     for (labels, metrics) in &mappings {
         let labels = labels.iter().cloned().collect::<Vec<_>>();
         metrics
             .iterator_age
             .render(&mut text, ITERATOR_AGE, &labels);
     }
-    render_head(&mut text, INVOCATION, "duration of invocations, by result");
+    let help = "duration of invocations, by result";
+    render_head(&mut text, INVOCATION, "histogram", help);
     for (labels, metrics) in &mappings {
         for (result, histogram) in [
             ("success", &metrics.success),
@@ -209,6 +222,19 @@ pub fn render_histograms(board: &StatusBoard) -> String {
         ] {
             histogram.render(&mut text, INVOCATION, &labels.with("result", result));
         }
+    }
+    text
+}
+
+/// How far each running shard is behind its tip, in the text format of Prometheus; `wall` is the
+/// daemon's wall time. A stream may have thousands of shards, so these series are an option.
+pub fn render_shards(board: &StatusBoard, wall: Timestamp) -> String {
+    let mut text = String::new();
+    let help = "age of the oldest record of a shard that is not resolved or not read";
+    render_head(&mut text, SHARD_BEHIND, "gauge", help);
+    for (labels, shard, behind) in board.shards_behind(wall) {
+        let labels = render_labels(&labels.with("shard", shard.to_string()));
+        series(&mut text, SHARD_BEHIND, &labels, behind.as_secs_f64());
     }
     text
 }

@@ -25,6 +25,8 @@ use windlass_core::shard::lineage::Shard;
 use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 
+use crate::requests::QueueRequests;
+
 /// No stream keeps its records for less: those of DynamoDB for this long, those of Kinesis for up to
 /// a year.
 ///
@@ -63,6 +65,12 @@ pub trait StreamReader: Send + Sync {
     /// if it is behind, `None` while that is unknown. Records are stamped by that clock.
     fn clock_difference(&self) -> Option<i64> {
         None
+    }
+
+    /// Whether the last listing has shown that the stream gets no more records: its table has another
+    /// stream since, or none.
+    fn is_switched_off(&self) -> bool {
+        false
     }
 }
 
@@ -201,9 +209,15 @@ pub trait AdapterFactory: Send + Sync {
         function: &Arn,
     ) -> Result<Arc<dyn StreamReader>, PortError>;
 
+    /// The reader counts its `requests`.
+    ///
     /// # Errors
     /// The daemon cannot reach the queue as it is configured.
-    fn queue(&self, source: &QueueSource) -> Result<Arc<dyn QueueReader>, PortError>;
+    fn queue(
+        &self,
+        source: &QueueSource,
+        requests: Arc<QueueRequests>,
+    ) -> Result<Arc<dyn QueueReader>, PortError>;
 
     /// # Errors
     /// The daemon cannot invoke the function as it is configured.

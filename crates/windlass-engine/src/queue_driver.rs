@@ -355,6 +355,8 @@ impl QueueIo {
             .invoker
             .invoke(slot, batch.attempt, n_messages, newest, None, event);
         let outcome = outcome.await;
+        let ids = batch.messages.iter().map(|it| it.message_id.as_str());
+        self.invoker.count_item_failures(&outcome, ids);
         Completion::Other(QueueInput::Invoked {
             batch: batch.id,
             outcome,

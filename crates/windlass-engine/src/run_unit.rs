@@ -10,7 +10,7 @@ use windlass_core::arn::StreamKind;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
-use windlass_core::mapping::{Mapping, QueueSource, StreamSettings, StreamSource};
+use windlass_core::mapping::{Mapping, Pollers, QueueSource, StreamSettings, StreamSource};
 use windlass_core::queue::{QueueAttributes, QueueConsumer, QueueConsumerSettings, QueueLimits};
 use windlass_core::shard::{Finish, ShardConsumer, ShardConsumerSettings, ShardLimits};
 use windlass_filter::Criteria;
@@ -267,7 +267,8 @@ impl DriverParts {
     ) -> QueueConsumerSettings {
         let settings = &self.context.settings;
         // Every concurrent batch, and the next one that is being filled.
-        let n_batches = queue_concurrency(&source, settings) + 1;
+        let concurrency = queue_concurrency(&source, settings);
+        let n_batches = concurrency + 1;
         let buffer_messages = source.settings.batch_size.saturating_mul(n_batches);
         let retry_backoff = source.retry_backoff.resolve(settings.sqs_retry_backoff);
         QueueConsumerSettings {
@@ -281,6 +282,7 @@ impl DriverParts {
                 wait_time: settings.sqs_wait_time,
                 buffer_messages: buffer_messages.min(MAX_BUFFERED_MESSAGES),
                 payload_limit: PAYLOAD_LIMIT,
+                concurrency,
                 hold_limit: HOLD_LIMIT,
                 backoff_jitter_percent: BACKOFF_JITTER_PERCENT,
             },
@@ -288,11 +290,14 @@ impl DriverParts {
     }
 }
 
-/// Concurrent invocations of one mapping on a queue.
-/// The mapping's own maximum, else the daemon's.
+/// Concurrent invocations of one mapping on a queue: the mapping's own maximum, or that of its
+/// provisioned pollers, else the daemon's.
 fn queue_concurrency(source: &QueueSource, settings: &EngineSettings) -> usize {
     let daemon = || settings.queue_concurrency.clamp(1, MAX_QUEUE_CONCURRENCY);
-    source.maximum_concurrency.unwrap_or_else(daemon)
+    let pollers = source.settings.pollers;
+    let of_pollers = pollers.map(|it| it.maximum * Pollers::INVOCATIONS);
+    let own = source.maximum_concurrency.or(of_pollers);
+    own.unwrap_or_else(daemon)
 }
 
 /// Different for each unit, mapping and restart: consumers that fail together do not retry

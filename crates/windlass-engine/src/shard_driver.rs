@@ -272,6 +272,8 @@ impl ShardIo {
         let invoker = &self.invoker;
         let outcome = invoker.invoke(slot, batch.attempt, n_records, newest, origin, event);
         let outcome = outcome.await;
+        let numbers = batch.records.iter().map(|it| it.sequence_number());
+        invoker.count_item_failures(&outcome, numbers);
         Completion::Other(ShardInput::Invoked {
             batch: batch.id,
             outcome,

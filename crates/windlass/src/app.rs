@@ -77,7 +77,7 @@ impl App {
             settings: config.engine.clone(),
             seed: uuid::Uuid::new_v4().as_u64_pair().0,
         });
-        let metrics = Metrics::install(log.dropped())?;
+        let metrics = Metrics::install(config.metrics, log.dropped())?;
         Ok(Self {
             config,
             prune,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodbstreams::operation::get_records::GetRecordsError;
@@ -40,6 +41,8 @@ pub struct DynamoDbStreamsReader {
     template: EventTemplate,
     estimate: PageEstimate,
     closed: ClosedShards,
+    /// By the last listing.
+    is_disabled: AtomicBool,
     get_records: PreparedOnce,
 }
 
@@ -76,6 +79,7 @@ impl DynamoDbStreamsReader {
             template: EventTemplate::new(stream.as_str(), stream.region()),
             estimate: PageEstimate::default(),
             closed: ClosedShards::default(),
+            is_disabled: AtomicBool::new(false),
             get_records: PreparedOnce::default(),
         }
     }
@@ -108,6 +112,7 @@ impl StreamApi for DynamoDbStreamsReader {
                 return Err(self.unusable(CALL, "the response has no stream description"));
             };
             let is_disabled = stream.stream_status == Some(StreamStatus::Disabled);
+            self.is_disabled.store(is_disabled, Ordering::Relaxed);
             for shard in stream.shards.unwrap_or_default() {
                 let id = shard
                     .shard_id
@@ -249,6 +254,10 @@ impl StreamReader for DynamoDbStreamsReader {
 
     fn clock_difference(&self) -> Option<i64> {
         self.clients.dynamodb_streams_clock.difference()
+    }
+
+    fn is_switched_off(&self) -> bool {
+        self.is_disabled.load(Ordering::Relaxed)
     }
 }
 

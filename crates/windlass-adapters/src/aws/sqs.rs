@@ -1,5 +1,6 @@
 //! SQS queues, standard and FIFO.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,7 +10,13 @@ use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
     DeleteMessageBatchRequestEntry, MessageSystemAttributeName, QueueAttributeName,
 };
-use aws_smithy_runtime_api::client::interceptors::context::{Error, Output};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeTransmitInterceptorContextRef, Error, Output,
+};
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
@@ -20,6 +27,7 @@ use windlass_core::message::Message;
 use windlass_core::outcome::Fault;
 use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
 use windlass_engine::ports::{PortError, QueueReader, ResponseMemory};
+use windlass_engine::requests::{QueueOperation, QueueRequests};
 
 use super::fault::{fault_of_code, port_error, unusable_response};
 use super::raw::RawCall;
@@ -58,6 +66,31 @@ pub struct SqsReader {
     queue: Arn,
     url: OnceCell<String>,
     template: EventTemplate,
+    requests: Arc<QueueRequests>,
+}
+
+/// Counts the requests of a call, repeated attempts included.
+#[derive(Debug)]
+struct CountRequests {
+    operation: QueueOperation,
+    requests: Arc<QueueRequests>,
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for CountRequests {
+    fn name(&self) -> &'static str {
+        "CountRequests"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.requests.add(self.operation);
+        Ok(())
+    }
 }
 
 /// Names a call and the queue in errors.
@@ -113,7 +146,7 @@ pub(super) async fn exists(clients: &AwsClients, queue: &Arn) -> Result<(), Port
 }
 
 impl SqsReader {
-    pub fn new(clients: &AwsClients, source: &QueueSource) -> Self {
+    pub fn new(clients: &AwsClients, source: &QueueSource, requests: Arc<QueueRequests>) -> Self {
         let QueueSource { arn, settings, .. } = source;
         let window = !settings.maximum_batching_window.is_zero();
         let template = EventTemplate::new(arn.as_str(), arn.region(), window, settings.fifo);
@@ -122,6 +155,14 @@ impl SqsReader {
             queue: arn.clone(),
             url: OnceCell::new(),
             template,
+            requests,
+        }
+    }
+
+    fn count(&self, operation: QueueOperation) -> CountRequests {
+        CountRequests {
+            operation,
+            requests: Arc::clone(&self.requests),
         }
     }
 
@@ -149,7 +190,9 @@ impl SqsReader {
             .sqs
             .delete_message_batch()
             .queue_url(self.url().await?);
-        let response = call.set_entries(Some(entries.collect())).send().await;
+        let call = call.set_entries(Some(entries.collect())).customize();
+        let call = call.interceptor(self.count(QueueOperation::DeleteMessageBatch));
+        let response = call.send().await;
         let response =
             response.map_err(|error| failed(&self.queue, "DeleteMessageBatch", error))?;
         let done = response.successful.iter().map(|entry| entry.id.as_str());
@@ -171,7 +214,9 @@ impl SqsReader {
         });
         let call = self.clients.sqs.change_message_visibility_batch();
         let call = call.queue_url(self.url().await?);
-        let response = call.set_entries(Some(entries.collect())).send().await;
+        let call = call.set_entries(Some(entries.collect())).customize();
+        let call = call.interceptor(self.count(QueueOperation::ChangeMessageVisibilityBatch));
+        let response = call.send().await;
         let call = "ChangeMessageVisibilityBatch";
         let response = response.map_err(|error| failed(&self.queue, call, error))?;
         let done = response.successful.iter().map(|entry| entry.id.as_str());
@@ -188,7 +233,8 @@ impl QueueReader for SqsReader {
             .get_queue_attributes()
             .queue_url(self.url().await?);
         // A server may refuse the name of an attribute that it does not know.
-        let call = call.attribute_names(QueueAttributeName::All);
+        let call = call.attribute_names(QueueAttributeName::All).customize();
+        let call = call.interceptor(self.count(QueueOperation::GetQueueAttributes));
         let response = call.send().await;
         let response =
             response.map_err(|error| failed(&self.queue, "GetQueueAttributes", error))?;
@@ -234,7 +280,9 @@ impl QueueReader for SqsReader {
         let call = call.message_system_attribute_names(MessageSystemAttributeName::All);
         #[expect(deprecated, reason = "servers of before 2024 know only the older name")]
         let call = call.attribute_names(QueueAttributeName::All);
-        let sent = call.customize().interceptor(raw.interceptor()).send().await;
+        let call = call.customize().interceptor(raw.interceptor());
+        let call = call.interceptor(self.count(QueueOperation::ReceiveMessage));
+        let sent = call.send().await;
         sent.map_err(|error| failed(&self.queue, "ReceiveMessage", error))?;
         let parser = |length, _| ReceiveMessageParser::new(&self.template, length);
         let response = raw.response(memory, ReceiveMessageParser::event_bytes, parser);

@@ -260,6 +260,7 @@ pub(crate) fn queue(arn: &str, fifo: bool, maximum_batching_window: Duration) ->
             batch_size: 10,
             maximum_batching_window,
             strict_order: false,
+            pollers: None,
         },
         arn: Arn::parse(arn).unwrap(),
         maximum_concurrency: None,

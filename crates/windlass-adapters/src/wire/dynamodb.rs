@@ -177,10 +177,10 @@ fn record(
         .sequence_number
         .and_then(identifier)
         .ok_or_else(|| cursor.error("record without a valid SequenceNumber"))?;
-    let keys = change
-        .keys
-        .ok_or_else(|| cursor.error("record without Keys"))?;
-    let key = hash_of_key(keys).map_err(|error| cursor.error(error.reason()))?;
+    let key = change.keys.map_or(Ok(None), hash_of_key);
+    let key = key.map_err(|error| cursor.error(error.reason()))?;
+    // Only other databases leave keys out: without one, records have no order among each other.
+    let key = key.unwrap_or_else(|| KeyHash::of(&number));
     let created = change
         .created
         .unwrap_or_else(|| page.records.undated(page.read_at));
@@ -214,7 +214,7 @@ fn read_change<'a>(cursor: &mut JsonCursor<'a>) -> Result<StreamRecord<'a>, Wire
             b"ApproximateCreationDateTime" => {
                 change.created = cursor.optional_timestamp()?;
             }
-            b"Keys" => change.keys = Some(cursor.value()?),
+            b"Keys" => change.keys = not_null(cursor.value()?),
             b"NewImage" => change.new_image = not_null(cursor.value()?),
             b"OldImage" => change.old_image = not_null(cursor.value()?),
             b"SequenceNumber" => change.sequence_number = cursor.optional_string()?,
@@ -296,8 +296,8 @@ fn push_change(
 }
 
 /// Hash of an item's key, the same however the response writes it: all changes of an item must have
-/// the same hash.
-fn hash_of_key(keys: &[u8]) -> Result<KeyHash, WireError> {
+/// the same hash. `None` if it has no attributes.
+fn hash_of_key(keys: &[u8]) -> Result<Option<KeyHash>, WireError> {
     let mut attributes = Vec::with_capacity(2);
     let mut cursor = JsonCursor::new(keys);
     cursor.map(|cursor, name| {
@@ -309,14 +309,14 @@ fn hash_of_key(keys: &[u8]) -> Result<KeyHash, WireError> {
         })
     })?;
     if attributes.is_empty() {
-        return Err(cursor.error("key without attributes"));
+        return Ok(None);
     }
     attributes.sort_unstable();
     let mut whole = Vec::new();
     for (name, kind, value) in &attributes {
         push_all(&mut whole, &[name, b"\0", kind, b"\0", value, b"\0"]);
     }
-    Ok(KeyHash::of(&whole))
+    Ok(Some(KeyHash::of(&whole)))
 }
 
 fn not_null(value: &[u8]) -> Option<&[u8]> {
@@ -411,8 +411,7 @@ mod tests {
         };
         let good = record(1, r#","Keys":{"id":{"S":"a"}}"#);
         for keys in [
-            "",
-            r#","Keys":{}"#,
+            r#","Keys":1"#,
             r#","Keys":{"id":{"S":1}}"#,
             r#","Keys":{"id":{"S":"\ud800"}}"#,
             r#","Keys":{"id":{"S":"a"}},"ApproximateCreationDateTime":-1"#,

@@ -83,7 +83,7 @@ impl QueueConsumer {
         let mut consumer = Self {
             jitter: Jitter::new(seed, limits.backoff_jitter_percent),
             batch_limits,
-            receive_pacer: ReceivePacer::default(),
+            receive_pacer: ReceivePacer::new(settings.mapping.pollers),
             whole_receives: WholeReceives::new(&settings),
             inbox: Inbox::default(),
             batch_buffer: BatchBuffer::new(batch_limits, window, visibility.reserve()),
@@ -177,8 +177,9 @@ impl QueueConsumer {
         }
         let closes_at = self.batch_buffer.closes_at(self.closing(), inbox);
         let receive = self.receive_due().map(|at| (at, QueueTimer::Receive));
-        let invocation = self.invocations.due(closes_at);
-        let running = [invocation.filter(|_| self.slot.is_none()), receive];
+        let may_begin = self.slot.is_none() && 0 < self.invocation_room();
+        let invocation = self.invocations.due(closes_at).filter(|_| may_begin);
+        let running = [invocation, receive];
         timers.chain(running.into_iter().flatten()).min()
     }
 
@@ -190,6 +191,8 @@ impl QueueConsumer {
             buffered_bytes: self.inbox.bytes(),
             in_flight_messages: self.invocations.n_messages_in_flight(),
             concurrency: self.invocations.n_in_flight(),
+            reduced_concurrency: self.invocations.limit(),
+            pollers: self.receive_pacer.n_pollers(),
             last_outcome: self.last_outcome,
             waiting,
             next_at,
@@ -359,6 +362,7 @@ impl QueueConsumer {
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
         match self.invocations.end(batch, &outcome, now, &mut self.jitter) {
             InvocationEnd::Ended { succeeded, failed } => {
+                self.batch_buffer.unblock(&self.groups_of(&succeeded));
                 self.delete_queue.push(succeeded);
                 self.handle_failed(&failed, now);
             }
@@ -372,15 +376,29 @@ impl QueueConsumer {
         self.last_outcome = Some(outcome.kind());
     }
 
+    /// Failed messages become visible again after their delays, or the queue's own visibility timeout,
+    /// which count from now.
     fn handle_failed(&mut self, failed: &[FailedMessage], now: Timestamp) {
         if failed.is_empty() {
             return;
         }
         let tokens: Vec<_> = failed.iter().map(|it| it.token).collect();
         let groups = self.groups_of(&tokens);
-        let longest_delay = self.remove_failed(failed, now);
+        self.batch_buffer.unblock(&groups);
+        let queue_timeout = self.visibility.failed_timeout();
+        let delays = &self.retry_delays;
+        let delays = delays.of(failed, &self.inbox, queue_timeout, now);
+        let longest = delays.iter().map(|it| it.unwrap_or(queue_timeout)).max();
+        let removed = self.remove(&tokens).into_iter().zip(delays);
+        let mut changes = self.releases.add_failed(removed, queue_timeout, now);
+        if self.settings.mapping.fifo {
+            // Otherwise the first message of a group could be received without the others.
+            changes.reverse();
+        }
+        self.change_visibility(changes);
         self.release_followers(&groups);
-        self.whole_receives.batch_failed(longest_delay, now);
+        self.whole_receives
+            .batch_failed(longest.unwrap_or_default(), now);
     }
 
     fn handle_deleted(
@@ -502,8 +520,7 @@ impl QueueConsumer {
             batch
         } else {
             let closing = self.closing();
-            let tokens = self.batch_buffer.next_batch(closing, &self.inbox, now);
-            self.batch_buffer.remove(&tokens, &self.inbox);
+            let tokens = self.batch_buffer.take_batch(closing, &self.inbox, now);
             self.inbox.mark_batched(&tokens);
             let id = self.batch_ids.assign();
             self.invocations.start(id, tokens, &self.inbox, now)
@@ -515,6 +532,7 @@ impl QueueConsumer {
     fn is_batch_due(&self, now: Timestamp) -> bool {
         let closes_at = || self.batch_buffer.closes_at(self.closing(), &self.inbox);
         self.invocations.can_start(now)
+            && 0 < self.invocation_room()
             && (self.invocations.any_waits() || closes_at().is_some_and(|at| at <= now))
     }
 
@@ -531,9 +549,19 @@ impl QueueConsumer {
         }
     }
 
-    fn closing(&self) -> Closing<'_> {
+    /// How many more invocations may begin if there are slots for them.
+    fn invocation_room(&self) -> usize {
+        // A probe is the only one that begins, however many are in flight.
+        let is_probe = self.invocations.is_failing();
+        let reduced = self.invocations.limit().filter(|_| !is_probe);
+        let limits = [reduced, self.receive_pacer.max_invocations()];
+        let limit = limits.into_iter().flatten().min();
+        let n_in_flight = self.invocations.n_in_flight();
+        limit.map_or(usize::MAX, |limit| limit.saturating_sub(n_in_flight))
+    }
+
+    fn closing(&self) -> Closing {
         Closing {
-            blocked: self.invocations.blocked(),
             // A probe does not wait for other messages: it might be released before.
             at_once: self.visibility.is_denied() || self.invocations.is_failing(),
             whole_receives: self.whole_receives.apply(),
@@ -589,11 +617,11 @@ impl QueueConsumer {
     /// that can begin at once. What waits for its turn waits in the queue.
     fn receive_room(&self) -> usize {
         let max_items = self.batch_limits.max_items;
-        let places = max_items.saturating_mul(self.free_slots.saturating_add(1));
+        let free_slots = self.free_slots.min(self.invocation_room());
+        let places = max_items.saturating_mul(free_slots.saturating_add(1));
         let taken = if self.whole_receives.apply() {
             // However few messages a receive returns, no other can be added.
-            let n_receives =
-                self.batch_buffer.n_receives(&self.inbox) + self.receive_pacer.n_in_flight();
+            let n_receives = self.batch_buffer.n_receives() + self.receive_pacer.n_in_flight();
             max_items.saturating_mul(n_receives + self.invocations.n_waiting())
         } else {
             let n_requested = self.receive_pacer.requested();
@@ -618,9 +646,12 @@ impl QueueConsumer {
         self.remove(&expired);
         self.report_expired(expired.len());
         let mut held_too_long = self.invocations.take_expired(&self.inbox, now);
+        for tokens in &held_too_long {
+            self.batch_buffer.unblock(&self.groups_of(tokens));
+        }
         if self.invocations.is_failing() {
             let limit = self.settings.limits.hold_limit;
-            held_too_long.push(self.batch_buffer.held_too_long(limit, &self.inbox, now));
+            held_too_long.push(self.batch_buffer.held_too_long(limit, now));
         }
         for tokens in held_too_long.into_iter().filter(|it| !it.is_empty()) {
             let n_messages = tokens.len();
@@ -634,13 +665,15 @@ impl QueueConsumer {
     /// When the first buffered message must be released, since the function cannot be reached.
     fn buffered_until(&self) -> Option<Timestamp> {
         let limit = self.settings.limits.hold_limit;
-        let until = self.batch_buffer.held_until(limit, &self.inbox);
+        let until = self.batch_buffer.held_until(limit);
         until.filter(|_| self.invocations.is_failing())
     }
 
     fn release_not_in_flight(&mut self) {
         let mut tokens = self.batch_buffer.tokens();
-        tokens.extend(self.invocations.take_waiting());
+        let waiting = self.invocations.take_waiting();
+        self.batch_buffer.unblock(&self.groups_of(&waiting));
+        tokens.extend(waiting);
         self.remove_and_release(&tokens);
     }
 
@@ -651,7 +684,7 @@ impl QueueConsumer {
             // This is called at every step, and the buffer may be long.
             return;
         }
-        let followers = self.batch_buffer.of_groups(groups, &self.inbox);
+        let followers = self.batch_buffer.of_groups(groups);
         self.remove_and_release(&followers);
     }
 
@@ -676,24 +709,6 @@ impl QueueConsumer {
             removed.filter_map(|(token, it)| self.releases.add(token, it, Duration::ZERO, now));
         let changes = changes.collect();
         self.change_visibility(changes);
-    }
-
-    /// Removes messages that the function failed from the inbox. They become visible again after
-    /// their delays, or the queue's own visibility timeout, which count from now. Returns the longest.
-    fn remove_failed(&mut self, failed: &[FailedMessage], now: Timestamp) -> Duration {
-        let tokens: Vec<_> = failed.iter().map(|it| it.token).collect();
-        let queue_timeout = self.visibility.failed_timeout();
-        let delays = &self.retry_delays;
-        let delays = delays.of(failed, &self.inbox, queue_timeout, now);
-        let longest = delays.iter().map(|it| it.unwrap_or(queue_timeout)).max();
-        let removed = self.remove(&tokens).into_iter().zip(delays);
-        let mut changes = self.releases.add_failed(removed, queue_timeout, now);
-        if self.settings.mapping.fifo {
-            // Otherwise the first message of a group could be received without the others.
-            changes.reverse();
-        }
-        self.change_visibility(changes);
-        longest.unwrap_or_default()
     }
 
     /// Makes messages visible again at once.
@@ -721,6 +736,9 @@ impl QueueConsumer {
     }
 
     fn groups_of(&self, tokens: &[Token]) -> BTreeSet<KeyHash> {
+        if !self.settings.mapping.fifo {
+            return BTreeSet::new();
+        }
         let messages = tokens.iter().map(|token| &self.inbox.get(*token).message);
         messages.filter_map(|message| message.group).collect()
     }

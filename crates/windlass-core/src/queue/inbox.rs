@@ -22,7 +22,6 @@ pub(super) struct ReceivedMessage {
     pub(super) receive: RequestId,
     /// Until then no other reader receives it.
     pub(super) visible_at: Timestamp,
-    /// It waits to be put into a batch.
     buffered: bool,
     /// It only waits to be deleted.
     pub(super) filtered_out: bool,
@@ -163,11 +162,6 @@ impl Inbox {
             .expect("a token is valid while its message is in the inbox")
     }
 
-    /// Bytes of its event.
-    pub(super) fn size(&self, token: Token) -> usize {
-        self.get(token).message.event.len()
-    }
-
     /// Refers to a message by its newest handle.
     pub(super) fn entry(&self, token: Token) -> Entry {
         let receipt = self.get(token).receipt.clone();
@@ -272,6 +266,11 @@ impl Inbox {
 }
 
 impl ReceivedMessage {
+    /// Whether it waits to be put into a batch.
+    pub(super) const fn is_buffered(&self) -> bool {
+        self.buffered
+    }
+
     pub(super) fn is_being_extended(&self) -> bool {
         self.extension == Extension::InFlight
     }

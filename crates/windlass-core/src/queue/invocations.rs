@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::concurrency::Concurrency;
 use super::failures::{FailedMessage, split};
 use super::inbox::{Inbox, Token};
 use super::interface::{Batch, QueueTimer};
 use super::pause::Pause;
 use super::settings::QueueConsumerSettings;
 use crate::batch::BatchId;
-use crate::ids::KeyHash;
 use crate::message::Message;
 use crate::outcome::{Fault, ItemFailures, Outcome};
 use crate::retry::Jitter;
@@ -19,12 +19,15 @@ use crate::time::Timestamp;
 
 #[derive(Debug)]
 pub(super) struct Invocations {
-    fifo: bool,
     strict_order: bool,
     hold_limit: Duration,
     by_id: BTreeMap<BatchId, Invocation>,
-    /// The message groups with a batch that is in flight or waits.
-    blocked: BTreeSet<KeyHash>,
+    /// The batches that wait.
+    waiting: BTreeSet<BatchId>,
+    /// Messages of the batches in flight, and of those that wait.
+    n_messages_in_flight: usize,
+    n_messages_waiting: usize,
+    concurrency: Concurrency,
     pause: Pause,
     /// Why the function was last not reached.
     cause: Fault,
@@ -32,17 +35,13 @@ pub(super) struct Invocations {
     probe: Option<BatchId>,
 }
 
+/// A batch that is in flight or waits.
 #[derive(Debug)]
 struct Invocation {
     batch: Batch,
     tokens: Vec<Token>,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    InFlight { since: Timestamp },
-    Waiting,
+    /// When its last attempt began.
+    begun: Timestamp,
 }
 
 /// What a finished invocation means for its messages.
@@ -61,11 +60,13 @@ pub(super) enum InvocationEnd {
 impl Invocations {
     pub(super) fn new(settings: &QueueConsumerSettings) -> Self {
         Self {
-            fifo: settings.mapping.fifo,
             strict_order: settings.mapping.strict_order,
             hold_limit: settings.limits.hold_limit,
             by_id: BTreeMap::new(),
-            blocked: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            n_messages_in_flight: 0,
+            n_messages_waiting: 0,
+            concurrency: Concurrency::new(settings.limits.concurrency),
             pause: Pause::default(),
             cause: Fault::Transient,
             probe: None,
@@ -79,24 +80,27 @@ impl Invocations {
 
     /// Invocations in flight.
     pub(super) fn n_in_flight(&self) -> usize {
-        self.by_id.values().filter(|it| it.is_in_flight()).count()
+        self.by_id.len() - self.waiting.len()
     }
 
     /// Messages of the invocations in flight.
-    pub(super) fn n_messages_in_flight(&self) -> usize {
-        let in_flight = self.by_id.values().filter(|it| it.is_in_flight());
-        in_flight.map(|it| it.tokens.len()).sum()
+    pub(super) const fn n_messages_in_flight(&self) -> usize {
+        self.n_messages_in_flight
     }
 
     /// Batches that wait.
     pub(super) fn n_waiting(&self) -> usize {
-        self.by_id.values().filter(|it| !it.is_in_flight()).count()
+        self.waiting.len()
     }
 
     /// Messages of the batches that wait.
-    pub(super) fn n_messages_waiting(&self) -> usize {
-        let waiting = self.by_id.values().filter(|it| !it.is_in_flight());
-        waiting.map(|it| it.tokens.len()).sum()
+    pub(super) const fn n_messages_waiting(&self) -> usize {
+        self.n_messages_waiting
+    }
+
+    /// How many invocations may be in flight; `None` while only slots limit them.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.concurrency.limit()
     }
 
     /// Why the function cannot be reached.
@@ -111,11 +115,6 @@ impl Invocations {
     /// Whether a probe must precede other invocations.
     pub(super) const fn is_failing(&self) -> bool {
         self.pause.is_failing()
-    }
-
-    /// The message groups that no other batch may contain.
-    pub(super) const fn blocked(&self) -> &BTreeSet<KeyHash> {
-        &self.blocked
     }
 
     /// Ends the pause if its time has passed and no probe is needed.
@@ -150,14 +149,17 @@ impl Invocations {
 
     /// Whether a batch waits for its next attempt.
     pub(super) fn any_waits(&self) -> bool {
-        self.by_id.values().any(|it| !it.is_in_flight())
+        !self.waiting.is_empty()
     }
 
     /// Starts the first of the batches that wait.
     pub(super) fn retry(&mut self, now: Timestamp) -> Option<Batch> {
-        let invocation = self.by_id.values_mut().find(|it| !it.is_in_flight())?;
-        invocation.state = State::InFlight { since: now };
+        let id = self.waiting.pop_first()?;
+        let invocation = self.by_id.get_mut(&id)?;
+        invocation.begun = now;
         let batch = invocation.batch.clone();
+        self.n_messages_waiting -= invocation.tokens.len();
+        self.n_messages_in_flight += invocation.tokens.len();
         self.mark_probe(batch.id);
         Some(batch)
     }
@@ -176,14 +178,11 @@ impl Invocations {
             attempt: 1,
             messages: messages.cloned().collect::<Vec<Message>>().into(),
         };
-        let groups = groups_of(&batch).filter(|_| self.fifo);
-        for group in groups.collect::<BTreeSet<_>>() {
-            assert!(self.blocked.insert(group), "Q4: a group has one batch");
-        }
+        self.n_messages_in_flight += tokens.len();
         let invocation = Invocation {
             batch: batch.clone(),
             tokens,
-            state: State::InFlight { since: now },
+            begun: now,
         };
         self.by_id.insert(id, invocation);
         self.mark_probe(id);
@@ -198,20 +197,34 @@ impl Invocations {
         now: Timestamp,
         jitter: &mut Jitter,
     ) -> InvocationEnd {
-        let invocation = self.by_id.get_mut(&id);
-        let state = invocation.map(|it| std::mem::replace(&mut it.state, State::Waiting));
-        let Some(State::InFlight { since }) = state else {
+        let n_in_flight = self.n_in_flight();
+        let invocation = self.by_id.get(&id);
+        let invocation = invocation.filter(|_| !self.waiting.contains(&id));
+        let Some(&Invocation {
+            begun, ref tokens, ..
+        }) = invocation
+        else {
             panic!("no invocation is in flight: {id:?}");
         };
+        let n_messages = tokens.len();
         if self.probe == Some(id) {
             self.probe = None;
         }
+        match outcome {
+            Outcome::NotInvoked { .. } | Outcome::FunctionError { .. } => {
+                self.concurrency.failed(n_in_flight, begun, now);
+            }
+            Outcome::Success | Outcome::ItemFailures { .. } => self.concurrency.succeeded(),
+        }
         if let Outcome::NotInvoked { cause } = outcome {
+            self.n_messages_in_flight -= n_messages;
+            self.n_messages_waiting += n_messages;
+            self.waiting.insert(id);
             self.cause = *cause;
             self.pause.failed(*cause, now, jitter);
             return InvocationEnd::Waits;
         }
-        self.pause.succeeded(since);
+        self.pause.succeeded(begun);
         let Invocation { batch, tokens, .. } = self.remove(id);
         match outcome {
             Outcome::ItemFailures { failures, .. } => {
@@ -236,17 +249,16 @@ impl Invocations {
 
     /// When the first of the batches that wait must be released.
     pub(super) fn next_expiry(&self, inbox: &Inbox) -> Option<Timestamp> {
-        let waiting = self.by_id.values().filter(|it| !it.is_in_flight());
+        let waiting = self.waiting.iter().map(|id| &self.by_id[id]);
         waiting.map(|it| self.expiry(it, inbox)).min()
     }
 
     /// Removes the batches that must wait no longer: a message has become visible, or they reached
     /// the hold limit.
     pub(super) fn take_expired(&mut self, inbox: &Inbox, now: Timestamp) -> Vec<Vec<Token>> {
-        let waiting = self.by_id.iter().filter(|(_, it)| !it.is_in_flight());
+        let waiting = self.waiting.iter().copied();
         let expired: Vec<_> = waiting
-            .filter(|(_, it)| self.expiry(it, inbox) <= now)
-            .map(|(id, _)| *id)
+            .filter(|id| self.expiry(&self.by_id[id], inbox) <= now)
             .collect();
         let expired = expired.into_iter();
         expired.map(|id| self.remove(id).tokens).collect()
@@ -254,16 +266,18 @@ impl Invocations {
 
     /// Removes all batches that wait.
     pub(super) fn take_waiting(&mut self) -> Vec<Token> {
-        let waiting = self.by_id.iter().filter(|(_, it)| !it.is_in_flight());
-        let waiting: Vec<_> = waiting.map(|(id, _)| *id).collect();
+        let waiting: Vec<_> = self.waiting.iter().copied().collect();
         let tokens = waiting.into_iter().map(|id| self.remove(id).tokens);
         tokens.flatten().collect()
     }
 
     fn remove(&mut self, id: BatchId) -> Invocation {
         let invocation = self.by_id.remove(&id).expect("the id was just found");
-        for group in groups_of(&invocation.batch) {
-            self.blocked.remove(&group);
+        let n_messages = invocation.tokens.len();
+        if self.waiting.remove(&id) {
+            self.n_messages_waiting -= n_messages;
+        } else {
+            self.n_messages_in_flight -= n_messages;
         }
         invocation
     }
@@ -281,19 +295,9 @@ impl Invocations {
     }
 }
 
-impl Invocation {
-    const fn is_in_flight(&self) -> bool {
-        matches!(self.state, State::InFlight { .. })
-    }
-}
-
 fn all_failed(tokens: Vec<Token>) -> InvocationEnd {
     InvocationEnd::Ended {
         succeeded: Vec::new(),
         failed: FailedMessage::all(tokens),
     }
-}
-
-fn groups_of(batch: &Batch) -> impl Iterator<Item = KeyHash> {
-    batch.messages.iter().filter_map(|message| message.group)
 }

@@ -1,8 +1,10 @@
 //! How many receives are in flight at a time, and when the next may start.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::pause::Pause;
+use crate::mapping::Pollers;
 use crate::outcome::Fault;
 use crate::retry::Jitter;
 use crate::time::Timestamp;
@@ -12,10 +14,14 @@ use crate::time::Timestamp;
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html>
 const MAX_MESSAGES: usize = 10;
 
-/// Receives in flight: what AWS starts with.
+/// Receives in flight without provisioned pollers: one while the queue is idle, and up to what AWS
+/// starts with.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>
-const MAX_RECEIVES: usize = 5;
+const DEFAULT_POLLERS: Pollers = Pollers {
+    minimum: 1,
+    maximum: 5,
+};
 
 /// From an empty receive to the next one, at least: without long polling, an empty queue would be
 /// polled in a tight loop.
@@ -23,9 +29,14 @@ const EMPTY_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct ReceivePacer {
+    /// Bounds of `n_pollers`.
+    pollers: Pollers,
+    is_provisioned: bool,
     /// Receives that may be in flight: grows while they return full, shrinks while they return
     /// empty.
-    target: usize,
+    n_pollers: usize,
+    /// When the last receives of provisioned pollers started, one of each poller.
+    started: VecDeque<Timestamp>,
     in_flight: usize,
     /// Messages that the receives in flight may return.
     requested: usize,
@@ -35,10 +46,14 @@ pub(super) struct ReceivePacer {
     fault: Option<Fault>,
 }
 
-impl Default for ReceivePacer {
-    fn default() -> Self {
+impl ReceivePacer {
+    pub(super) fn new(provisioned: Option<Pollers>) -> Self {
+        let pollers = provisioned.unwrap_or(DEFAULT_POLLERS);
         Self {
-            target: 1,
+            pollers,
+            is_provisioned: provisioned.is_some(),
+            n_pollers: pollers.minimum,
+            started: VecDeque::new(),
             in_flight: 0,
             requested: 0,
             not_before: Timestamp::EPOCH,
@@ -46,9 +61,17 @@ impl Default for ReceivePacer {
             fault: None,
         }
     }
-}
 
-impl ReceivePacer {
+    pub(super) const fn n_pollers(&self) -> usize {
+        self.n_pollers
+    }
+
+    /// How many invocations the pollers may run; `None` if they are not provisioned.
+    pub(super) fn max_invocations(&self) -> Option<usize> {
+        self.is_provisioned
+            .then_some(self.n_pollers * Pollers::INVOCATIONS)
+    }
+
     pub(super) const fn n_in_flight(&self) -> usize {
         self.in_flight
     }
@@ -74,15 +97,28 @@ impl ReceivePacer {
         let limit = room.min(max_messages).min(MAX_MESSAGES);
         self.in_flight += 1;
         self.requested += limit;
+        if self.is_provisioned {
+            self.started.push_back(now);
+            let surplus = self.started.len().saturating_sub(self.pollers.maximum);
+            self.started.drain(..surplus);
+        }
         Some(u8::try_from(limit).expect("at most ten"))
     }
 
     /// When the next receive may start; `None` without room for a message and while enough receives
     /// are in flight.
     pub(super) fn due(&self, room: usize) -> Option<Timestamp> {
-        let can_start = 0 < room && self.in_flight < self.target;
+        let can_start = 0 < room && self.in_flight < self.n_pollers;
         let paused_until = self.pause.until().unwrap_or(Timestamp::EPOCH);
-        can_start.then_some(self.not_before.max(paused_until))
+        let due = self.not_before.max(paused_until).max(self.poller_due());
+        can_start.then_some(due)
+    }
+
+    /// When a provisioned poller may receive again: the pollers take turns.
+    fn poller_due(&self) -> Timestamp {
+        let turn = self.started.len().checked_sub(self.n_pollers);
+        let last = turn.and_then(|index| self.started.get(index));
+        last.map_or(Timestamp::EPOCH, |last| *last + Pollers::RECEIVE_INTERVAL)
     }
 
     pub(super) fn succeeded(
@@ -97,20 +133,21 @@ impl ReceivePacer {
         if self.pause.until().is_none() {
             self.fault = None;
         }
+        let Pollers { minimum, maximum } = self.pollers;
         if n_messages == 0 {
-            self.target = self.target.saturating_sub(1).max(1);
+            self.n_pollers = (self.n_pollers - 1).max(minimum);
             self.not_before = self.not_before.max(sent + EMPTY_INTERVAL);
         } else {
             self.not_before = now;
         }
         if usize::from(limit) <= n_messages {
-            self.target = (self.target + 1).min(MAX_RECEIVES);
+            self.n_pollers = (self.n_pollers + 1).min(maximum);
         }
     }
 
     pub(super) fn failed(&mut self, limit: u8, fault: Fault, now: Timestamp, jitter: &mut Jitter) {
         self.end(limit);
-        self.target = 1;
+        self.n_pollers = self.pollers.minimum;
         self.fault = Some(fault);
         self.pause.failed(fault, now, jitter);
     }

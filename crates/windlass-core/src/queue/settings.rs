@@ -31,6 +31,8 @@ pub struct QueueLimits {
     pub buffer_messages: usize,
     /// Bytes of one event, envelope included.
     pub payload_limit: usize,
+    /// Concurrent invocations that the slots of the mapping allow.
+    pub concurrency: usize,
     /// How long messages stay in the inbox while the function cannot be reached.
     pub hold_limit: Duration,
     /// By how much the delay of a backoff varies, up or down.

@@ -15,6 +15,10 @@ pub struct QueueView {
     pub in_flight_messages: usize,
     /// Invocations in flight.
     pub concurrency: usize,
+    /// How many may be in flight since some have failed; `None`: as many as there are slots.
+    pub reduced_concurrency: Option<usize>,
+    /// Receives that may be in flight.
+    pub pollers: usize,
     pub last_outcome: Option<OutcomeKind>,
     /// The fault that delays the queue.
     pub waiting: Option<Waiting>,

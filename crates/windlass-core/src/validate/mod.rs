@@ -11,12 +11,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::arn::{SourceArn, SourceKind, StreamKind};
 use crate::failure::DestinationArn;
 use crate::function::FunctionName;
 use crate::mapping::{
-    Mapping, MappingRow, QueueSettings, QueueSource, RetrySettings, Source, StreamSettings,
-    StreamSource,
+    Mapping, MappingRow, Pollers, QueueSettings, QueueSource, RetrySettings, Source,
+    StreamSettings, StreamSource,
 };
 use crate::parameters::{self, PARAMETERS};
 use crate::position::Position;
@@ -37,7 +39,8 @@ pub use violation::{ErrorCode, Violation};
 /// Parameters that passed every check that needs no I/O.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
-    /// As stored: without those that equal their default, and without `Enabled`, which becomes the
+    /// As stored: without those that equal their default, with both members of
+    /// `ProvisionedPollerConfig` if it has one, and without `Enabled`, which becomes the
     /// desired state of the row, and `Tags`, which are not part of it.
     pub spec: MappingSpec,
     /// `None` if it is not given.
@@ -95,6 +98,7 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
                 batch_size: batch_size(&spec, kind),
                 maximum_batching_window: batching_window(&spec, kind),
                 strict_order: spec.strict_order(),
+                pollers: pollers(&spec),
             },
             arn: source.arn().clone(),
         }),
@@ -155,7 +159,7 @@ fn check(
     let function = function(spec.function_name().unwrap_or_default(), &mut violations);
     match (source, function) {
         (Some(source), Some(function)) if violations.is_empty() => Ok(Checked {
-            spec: without_defaults(spec, source.kind()),
+            spec: stored(spec, source.kind()),
             enabled: spec.enabled(),
             tags: spec.tags(),
             source,
@@ -190,7 +194,7 @@ fn merge(current: &MappingSpec, change: &MappingSpec) -> MappingSpec {
     merged
 }
 
-fn without_defaults(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
+fn stored(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
     let mut stored = spec.clone();
     stored.remove("Enabled");
     stored.remove("Tags");
@@ -199,6 +203,10 @@ fn without_defaults(spec: &MappingSpec, kind: SourceKind) -> MappingSpec {
         if value.is_some_and(|value| parameter.is_default(value, kind)) {
             stored.remove(parameter.name);
         }
+    }
+    if let Some((minimum, maximum)) = spec.provisioned_pollers() {
+        let config = json!({"MinimumPollers": minimum, "MaximumPollers": maximum});
+        stored.set("ProvisionedPollerConfig", config);
     }
     stored
 }
@@ -255,6 +263,16 @@ fn batch_size(spec: &MappingSpec, kind: SourceKind) -> usize {
 fn maximum_concurrency(spec: &MappingSpec) -> Option<usize> {
     let limit = usize::try_from(spec.maximum_concurrency()?);
     Some(limit.expect("constraints limit MaximumConcurrency to 2 to 1,000"))
+}
+
+fn pollers(spec: &MappingSpec) -> Option<Pollers> {
+    let (minimum, maximum) = spec.provisioned_pollers()?;
+    let number =
+        |pollers| usize::try_from(pollers).expect("constraints limit pollers to 2 to 10,000");
+    Some(Pollers {
+        minimum: number(minimum),
+        maximum: number(maximum),
+    })
 }
 
 fn batching_window(spec: &MappingSpec, kind: SourceKind) -> Duration {

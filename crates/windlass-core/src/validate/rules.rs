@@ -56,6 +56,7 @@ pub(super) fn check(
         }
         Some((source, SourceKind::Queue)) => {
             queue_batches(spec, source, found);
+            pollers(spec, found);
             windlass::of_queue(spec, source.is_fifo_queue(), found);
         }
         None => {}
@@ -255,6 +256,26 @@ fn queue_batches(spec: &MappingSpec, source: &SourceArn, found: &mut Vec<Violati
         found.push(Violation::rule(
             "MaximumBatchingWindowInSeconds",
             "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10",
+        ));
+    }
+}
+
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html>
+fn pollers(spec: &MappingSpec, found: &mut Vec<Violation>) {
+    let Some((minimum, maximum)) = spec.provisioned_pollers() else {
+        return;
+    };
+    let member = "ProvisionedPollerConfig";
+    if maximum < minimum {
+        found.push(Violation::rule(
+            member,
+            "MinimumPollers must be less than or equal to MaximumPollers.",
+        ));
+    }
+    if spec.maximum_concurrency().is_some() {
+        found.push(Violation::rule(
+            member,
+            "ProvisionedPollerConfig and ScalingConfig.MaximumConcurrency cannot be set together.",
         ));
     }
 }

@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 
 use crate::arn::{Arn, ArnScope};
 use crate::failure::DestinationArn;
-use crate::mapping::{Change, DesiredState, MappingId, MessageBackoff, RetryBackoff, Revision};
+use crate::mapping::{Change, DesiredState, MappingId, Revision};
 use crate::validate::{ErrorCode, Violation, create, mapping, update};
 
 use super::*;
+
+mod pollers;
 
 pub(super) const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 const TABLE: &str =
@@ -235,7 +237,7 @@ fn unsupported_parameters_are_refused_by_name() {
         ("Topics", json!(["t"])),
         ("Queues", json!(["q"])),
         ("SelfManagedEventSource", json!({"Endpoints": {}})),
-        ("ProvisionedPollerConfig", json!({"MinimumPollers": 1})),
+        ("ProvisionedPollerConfig", json!({"MinimumPollers": 2})),
         ("LoggingConfig", json!({"SystemLogLevel": "INFO"})),
         ("Batchsize", json!(5)),
     ] {
@@ -391,6 +393,7 @@ fn defaults_are_accepted_and_not_stored() {
         "DestinationConfig": {"OnFailure": {}},
         "FilterCriteria": {"Filters": []},
         "MetricsConfig": {"Metrics": []},
+        "ProvisionedPollerConfig": {},
         "Enabled": false,
         "KMSKeyArn": null,
     }));
@@ -540,6 +543,7 @@ fn a_stored_row_becomes_a_mapping() {
             batch_size: 50,
             maximum_batching_window: Duration::from_secs(3),
             strict_order: false,
+            pollers: None,
         }
     );
     let Source::Queue(QueueSource { settings, .. }) =

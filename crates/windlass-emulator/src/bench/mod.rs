@@ -1,12 +1,15 @@
-//! The source and the function of a benchmark: endless records at minimal cost.
+//! The source and the function of a benchmark: endless records or messages at minimal cost.
 //!
 //! The program is controlled over HTTP: `POST /bench/release?records=N` makes records available,
-//! `GET /bench/status` returns how many were read and delivered. `/function` is the function,
-//! `/large` is one that answers late and much, and `/hang` is one that never responds. A function
-//! elsewhere counts its records by `POST /bench/deliver?records=N`.
+//! `GET /bench/status` returns how many were read and delivered, and `GET /bench/wait-times` how long
+//! the messages waited that were delivered since the last call. `/function` is the function, `/large`
+//! is one that answers late and much, and `/hang` is one that never responds. A function elsewhere
+//! counts its records by `POST /bench/deliver?records=N`.
 
+mod message;
 mod pace;
 mod page;
+mod queue;
 mod stream;
 
 use std::io;
@@ -15,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request};
+use http::header::HOST;
+use http::{HeaderMap, HeaderValue, Method, Request};
 use hyper::body::Incoming;
 use memchr::memmem;
 use serde_json::json;
@@ -24,13 +28,16 @@ use tokio::task::JoinSet;
 
 use crate::http::{HttpResult, ResponseBody, complete, read_body, serve};
 use crate::protocol::{AwsError, Response};
+use queue::Queue;
 use stream::Stream;
 
+pub use message::MESSAGES_PREFIX;
 pub use page::PAGE_PREFIX;
-pub use stream::{BenchCounts, BenchLoad};
+pub use queue::QueueLoad;
+pub use stream::StreamLoad;
 
-/// The header of GetRecords with the length of each record in the page, so that a client that only
-/// moves bytes can cut the page into batches.
+/// The header of GetRecords and ReceiveMessage with the length of each record, so that a client that
+/// only moves bytes can cut the response into batches.
 pub const RECORD_LENGTH_HEADER: &str = "x-bench-record-length";
 
 /// Occurs once in each record of an event, and never in base64 data.
@@ -42,12 +49,48 @@ const LARGE_ANSWER: usize = 6 * 1024 * 1024 - 1024;
 /// Before each answer of `/large`, so that many invocations are answered at the same time.
 const LARGE_DELAY: Duration = Duration::from_millis(500);
 
+/// What a benchmark reads.
+#[derive(Clone, Copy, Debug)]
+pub enum BenchLoad {
+    /// A stream of Kinesis.
+    Stream(StreamLoad),
+    /// A queue of SQS.
+    Queue(QueueLoad),
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BenchCounts {
+    /// Records or messages returned by reads.
+    pub read: u64,
+    /// Records or messages that reached the function.
+    pub delivered: u64,
+    /// Events that reached the function.
+    pub invocations: u64,
+    /// Messages that were deleted.
+    pub deleted: u64,
+    /// Messages whose visibility was changed.
+    pub visibility_changes: u64,
+    /// Shards that were read at least once; a queue counts as one.
+    pub shards_read: u64,
+    /// Reads of shards, or receives.
+    pub reads: u64,
+    /// Reads that came about a second after the one before, of the same shard.
+    pub reads_on_time: u64,
+}
+
 /// A running source and function, which stop when dropped.
 #[derive(Debug)]
 pub struct BenchSource {
     addr: SocketAddr,
-    stream: Arc<Stream>,
+    source: Arc<Source>,
     tasks: JoinSet<()>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Stream(Stream),
+    Queue(Queue),
 }
 
 impl BenchSource {
@@ -55,16 +98,19 @@ impl BenchSource {
     pub async fn start(listen: SocketAddr, load: BenchLoad) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
         let addr = listener.local_addr()?;
-        let stream = Arc::new(Stream::new(load));
+        let source = Arc::new(match load {
+            BenchLoad::Stream(load) => Source::Stream(Stream::new(load)),
+            BenchLoad::Queue(load) => Source::Queue(Queue::new(load)),
+        });
         let mut tasks = JoinSet::new();
-        let shared = Arc::clone(&stream);
+        let shared = Arc::clone(&source);
         tasks.spawn(async move {
             let handle = move |request| handle(Arc::clone(&shared), request);
             match serve(listener, handle).await {}
         });
         Ok(Self {
             addr,
-            stream,
+            source,
             tasks,
         })
     }
@@ -75,15 +121,15 @@ impl BenchSource {
         self.addr
     }
 
-    /// Makes further records available, spread evenly over the shards.
+    /// Makes further records available; those of a stream are spread evenly over the shards.
     pub fn release(&self, records: u64) {
-        self.stream.release(records);
+        self.source.release(records);
     }
 
     /// The counts so far.
     #[must_use]
     pub fn counts(&self) -> BenchCounts {
-        self.stream.counts()
+        self.source.counts()
     }
 
     /// Runs until the process ends.
@@ -92,53 +138,94 @@ impl BenchSource {
     }
 }
 
-async fn handle(stream: Arc<Stream>, request: Request<Incoming>) -> HttpResult {
-    let response = match (request.method(), request.uri().path()) {
-        (&Method::POST, "/") => return Ok(call(&stream, request).await),
-        (&Method::POST, "/function") => match read_body(request.into_body()).await {
+impl Source {
+    fn release(&self, records: u64) {
+        match self {
+            Self::Stream(stream) => stream.release(records),
+            Self::Queue(queue) => queue.release(records),
+        }
+    }
+
+    /// An event has arrived at the function.
+    fn deliver(&self, event: &[u8]) {
+        match self {
+            Self::Stream(stream) => {
+                stream.deliver(memmem::find_iter(event, RECORD_MARKER).count() as u64);
+            }
+            Self::Queue(queue) => queue.deliver(event),
+        }
+    }
+
+    fn counts(&self) -> BenchCounts {
+        match self {
+            Self::Stream(stream) => stream.counts(),
+            Self::Queue(queue) => queue.counts(),
+        }
+    }
+}
+
+async fn handle(source: Arc<Source>, request: Request<Incoming>) -> HttpResult {
+    let query = request.uri().query().map(str::to_owned);
+    let response = match (request.method(), request.uri().path(), source.as_ref()) {
+        (&Method::POST, "/", _) => return Ok(call(&source, request).await),
+        (&Method::POST, "/function", _) => match read_body(request.into_body()).await {
             Ok(event) => {
-                stream.deliver(memmem::find_iter(&event, RECORD_MARKER).count() as u64);
+                source.deliver(&event);
                 Response::json(&json!({"batchItemFailures": []}))
             }
             Err(response) => response,
         },
-        (&Method::POST, "/large") => match read_body(request.into_body()).await {
+        (&Method::POST, "/large", _) => match read_body(request.into_body()).await {
             Ok(event) => {
                 tokio::time::sleep(LARGE_DELAY).await;
-                stream.deliver(memmem::find_iter(&event, RECORD_MARKER).count() as u64);
+                source.deliver(&event);
                 Response::ok(large_answer())
             }
             Err(response) => response,
         },
-        (&Method::POST, "/hang") => {
+        (&Method::POST, "/hang", _) => {
             drop(read_body(request.into_body()).await);
             std::future::pending().await
         }
-        (&Method::POST, "/bench/release") => {
-            with_records(request.uri().query(), |records| stream.release(records))
+        (&Method::POST, "/bench/release", _) => {
+            with_records(query.as_deref(), |records| source.release(records))
         }
-        (&Method::POST, "/bench/deliver") => {
-            with_records(request.uri().query(), |records| stream.deliver(records))
+        (&Method::POST, "/bench/deliver", Source::Stream(stream)) => {
+            with_records(query.as_deref(), |records| stream.deliver(records))
         }
-        (&Method::GET, "/bench/status") => {
-            let BenchCounts {
-                read,
-                delivered,
-                shards_read,
-                reads,
-                reads_on_time,
-            } = stream.counts();
+        (&Method::GET, "/bench/wait-times", Source::Queue(queue)) => {
+            let times = queue.take_wait_times();
+            let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
             Response::json(&json!({
-                "read": read, "delivered": delivered, "shards_read": shards_read,
-                "reads": reads, "reads_on_time": reads_on_time,
+                "messages": times.messages,
+                "p50_us": micros(times.p50), "p99_us": micros(times.p99),
             }))
         }
-        (method, path) => {
+        (&Method::GET, "/bench/status", _) => status(source.counts()),
+        (method, path, _) => {
             let message = format!("the bench source does not serve {method} {path}");
             Response::error(404, "NotFound", &message)
         }
     };
     Ok(complete(response))
+}
+
+fn status(counts: BenchCounts) -> Response {
+    let BenchCounts {
+        read,
+        delivered,
+        invocations,
+        deleted,
+        visibility_changes,
+        shards_read,
+        reads,
+        reads_on_time,
+    } = counts;
+    Response::json(&json!({
+        "read": read, "delivered": delivered, "invocations": invocations,
+        "deleted": deleted, "visibility_changes": visibility_changes,
+        "shards_read": shards_read, "reads": reads, "reads_on_time": reads_on_time,
+    }))
 }
 
 fn with_records(query: Option<&str>, act: impl FnOnce(u64)) -> Response {
@@ -151,34 +238,37 @@ fn with_records(query: Option<&str>, act: impl FnOnce(u64)) -> Response {
     Response::json(&json!({}))
 }
 
-async fn call(stream: &Stream, request: Request<Incoming>) -> http::Response<ResponseBody> {
-    let target = request.headers().get("x-amz-target");
-    let target = target.and_then(|target| target.to_str().ok()).unwrap_or("");
-    let operation = target
-        .strip_prefix("Kinesis_20131202.")
-        .unwrap_or("")
-        .to_owned();
+/// Executes an operation of the service whose source this is.
+async fn call(source: &Source, request: Request<Incoming>) -> http::Response<ResponseBody> {
+    let headers = request.headers();
+    let target = text_of(headers, "x-amz-target");
+    let (_, operation) = target.split_once('.').unwrap_or_default();
+    let operation = operation.to_owned();
+    let endpoint = format!("http://{}", text_of(headers, HOST.as_str()));
     let body = match read_body(request.into_body()).await {
         Ok(body) => body,
         Err(response) => return complete(response),
     };
-    if operation == "GetRecords" {
-        if !stream.read_delay().is_zero() {
-            tokio::time::sleep(stream.read_delay()).await;
-        }
-        let page = stream.get_records(&body);
-        let mut response = complete(page.map_or_else(Response::from, Response::ok));
-        let length = HeaderValue::from(stream.record_length());
-        response.headers_mut().insert(RECORD_LENGTH_HEADER, length);
-        return response;
-    }
-    let result = match operation.as_str() {
-        "ListShards" => stream.list_shards(&body),
-        "GetShardIterator" => stream.get_shard_iterator(&body),
-        "DescribeStreamSummary" => Ok(stream.describe_summary()),
-        _ => Err(AwsError::unknown_operation("the bench source", &operation)),
+    let (result, record_length) = match source {
+        Source::Stream(stream) => (stream.call(&operation, &body).await, stream.record_length()),
+        Source::Queue(queue) => (
+            queue.call(&operation, &body, &endpoint).await,
+            queue.message_length(),
+        ),
     };
-    complete(result.map_or_else(Response::from, |body| Response::json(&body)))
+    let mut response = complete(result.map_or_else(Response::from, Response::ok));
+    let length = HeaderValue::from(record_length);
+    response.headers_mut().insert(RECORD_LENGTH_HEADER, length);
+    response
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default()
+}
+
+fn invalid(member: &str) -> AwsError {
+    AwsError::invalid_argument(format!("{member} is not valid for the bench source"))
 }
 
 /// Without failures of items, which come last.

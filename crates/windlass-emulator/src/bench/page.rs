@@ -104,7 +104,7 @@ impl PageTemplate {
 }
 
 /// Incompressible bytes, the same in each run.
-fn noise(length: usize, random: &mut u64) -> Vec<u8> {
+pub(super) fn noise(length: usize, random: &mut u64) -> Vec<u8> {
     let next = |_| {
         *random ^= *random << 13;
         *random ^= *random >> 7;

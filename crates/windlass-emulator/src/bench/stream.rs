@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::pace::Pace;
 use super::page::PageTemplate;
+use super::{BenchCounts, invalid};
 use crate::kinesis::sequence_number::SequenceNumber;
 use crate::kinesis::shard::{shard_id, shard_number};
 use crate::protocol::{AwsError, parse_request};
@@ -19,28 +20,13 @@ const MAX_LISTED_SHARDS: u32 = 1_000;
 
 /// The shape of a benchmark's stream.
 #[derive(Clone, Copy, Debug)]
-pub struct BenchLoad {
+pub struct StreamLoad {
     /// Open shards, at least 1.
     pub shards: u32,
     /// Bytes of data of each record.
     pub record_bytes: u32,
     /// How long a read of a shard takes.
     pub read_delay: Duration,
-}
-
-/// Counts since the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BenchCounts {
-    /// Records returned by reads.
-    pub read: u64,
-    /// Records that reached the function.
-    pub delivered: u64,
-    /// Shards that were read at least once.
-    pub shards_read: u64,
-    /// Reads of shards.
-    pub reads: u64,
-    /// Reads that came about a second after the one before, of the same shard.
-    pub reads_on_time: u64,
 }
 
 #[derive(Debug)]
@@ -51,6 +37,7 @@ pub(super) struct Stream {
     released: AtomicU64,
     read: AtomicU64,
     delivered: AtomicU64,
+    invocations: AtomicU64,
     shards_read: AtomicU64,
     pace: Pace,
     read_delay: Duration,
@@ -78,13 +65,14 @@ struct GetRecords {
 }
 
 impl Stream {
-    pub(super) fn new(load: BenchLoad) -> Self {
+    pub(super) fn new(load: StreamLoad) -> Self {
         Self {
             template: PageTemplate::new(load.record_bytes as usize),
             n_shards: load.shards,
             released: AtomicU64::new(0),
             read: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
+            invocations: AtomicU64::new(0),
             shards_read: AtomicU64::new(0),
             pace: Pace::new(load.shards),
             read_delay: load.read_delay,
@@ -95,7 +83,9 @@ impl Stream {
         self.released.fetch_add(records, Ordering::Relaxed);
     }
 
+    /// An event has arrived at the function.
     pub(super) fn deliver(&self, records: u64) {
+        self.invocations.fetch_add(1, Ordering::Relaxed);
         self.delivered.fetch_add(records, Ordering::Relaxed);
     }
 
@@ -103,9 +93,11 @@ impl Stream {
         BenchCounts {
             read: self.read.load(Ordering::Relaxed),
             delivered: self.delivered.load(Ordering::Relaxed),
+            invocations: self.invocations.load(Ordering::Relaxed),
             shards_read: self.shards_read.load(Ordering::Relaxed),
             reads: self.pace.reads(),
             reads_on_time: self.pace.on_time(),
+            ..BenchCounts::default()
         }
     }
 
@@ -120,11 +112,24 @@ impl Stream {
         self.template.record_length()
     }
 
-    pub(super) const fn read_delay(&self) -> Duration {
-        self.read_delay
+    /// Executes an operation of Kinesis.
+    pub(super) async fn call(&self, operation: &str, body: &[u8]) -> Result<Bytes, AwsError> {
+        let response = match operation {
+            "GetRecords" => {
+                if !self.read_delay.is_zero() {
+                    tokio::time::sleep(self.read_delay).await;
+                }
+                return self.get_records(body);
+            }
+            "ListShards" => self.list_shards(body)?,
+            "GetShardIterator" => self.get_shard_iterator(body)?,
+            "DescribeStreamSummary" => self.describe_summary(),
+            _ => return Err(AwsError::unknown_operation("the bench stream", operation)),
+        };
+        Ok(response.to_string().into())
     }
 
-    pub(super) fn describe_summary(&self) -> Value {
+    fn describe_summary(&self) -> Value {
         json!({"StreamDescriptionSummary": {
             "StreamName": "bench",
             "StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/bench",
@@ -206,8 +211,4 @@ impl Stream {
         }
         Ok(page.body)
     }
-}
-
-fn invalid(member: &str) -> AwsError {
-    AwsError::invalid_argument(format!("{member} is not valid for the bench source"))
 }

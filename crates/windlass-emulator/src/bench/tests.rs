@@ -4,20 +4,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::message::{MessageTemplate, Received};
 use super::page::PageTemplate;
 use super::*;
 
-const LOAD: BenchLoad = BenchLoad {
+const LOAD: StreamLoad = StreamLoad {
     shards: 3,
     record_bytes: 20,
     read_delay: Duration::ZERO,
 };
-
-async fn start() -> BenchSource {
-    BenchSource::start("127.0.0.1:0".parse().unwrap(), LOAD)
-        .await
-        .unwrap()
-}
 
 fn records(stream: &Stream, iterator: &str, limit: u32) -> Value {
     let request = json!({"ShardIterator": iterator, "Limit": limit}).to_string();
@@ -31,12 +26,11 @@ fn iterator(stream: &Stream, request: Value) -> String {
     response["ShardIterator"].as_str().unwrap().to_owned()
 }
 
-#[tokio::test]
-async fn records_are_spread_evenly_and_counted() {
-    let source = start().await;
-    let stream = &source.stream;
-    source.release(4);
-    source.release(4);
+#[test]
+fn records_are_spread_evenly_and_counted() {
+    let stream = &Stream::new(LOAD);
+    stream.release(4);
+    stream.release(4);
     let per_shard: Vec<u64> = (0..3).map(|shard| stream.available(shard)).collect();
     assert_eq!(per_shard, [3, 3, 2]);
     let page = records(stream, "0:0", 2);
@@ -52,19 +46,17 @@ async fn records_are_spread_evenly_and_counted() {
     assert!(page["Records"].as_array().unwrap().is_empty());
     let expected = BenchCounts {
         read: 3,
-        delivered: 0,
         shards_read: 1,
         reads: 3,
-        reads_on_time: 0,
+        ..BenchCounts::default()
     };
-    assert_eq!(source.counts(), expected);
+    assert_eq!(stream.counts(), expected);
 }
 
-#[tokio::test]
-async fn sequence_numbers_grow_across_pages_and_can_be_read_after() {
-    let source = start().await;
-    let stream = &source.stream;
-    source.release(30);
+#[test]
+fn sequence_numbers_grow_across_pages_and_can_be_read_after() {
+    let stream = &Stream::new(LOAD);
+    stream.release(30);
     let mut numbers = Vec::new();
     for index in [0, 5] {
         let page = records(stream, &format!("1:{index}"), 5);
@@ -80,19 +72,16 @@ async fn sequence_numbers_grow_across_pages_and_can_be_read_after() {
     assert_eq!(iterator(stream, request), "1:7");
 }
 
-#[tokio::test]
-async fn many_shards_are_listed_in_pages() {
-    let load = BenchLoad {
+#[test]
+fn many_shards_are_listed_in_pages() {
+    let stream = Stream::new(StreamLoad {
         shards: 1500,
         ..LOAD
-    };
-    let source = BenchSource::start("127.0.0.1:0".parse().unwrap(), load)
-        .await
-        .unwrap();
-    let first = source.stream.list_shards(b"{}").unwrap();
+    });
+    let first = stream.list_shards(b"{}").unwrap();
     assert_eq!(first["Shards"].as_array().unwrap().len(), 1000);
     let token = json!({"NextToken": first["NextToken"]}).to_string();
-    let second = source.stream.list_shards(token.as_bytes()).unwrap();
+    let second = stream.list_shards(token.as_bytes()).unwrap();
     assert_eq!(second["Shards"].as_array().unwrap().len(), 500);
     assert!(second["NextToken"].is_null());
 }
@@ -124,4 +113,119 @@ async fn reads_are_on_time_about_a_second_after_the_one_before() {
     records(&stream, "1:0", 1);
     let counts = stream.counts();
     assert_eq!((counts.reads, counts.reads_on_time), (7, 3));
+}
+
+const QUEUE: QueueLoad = QueueLoad {
+    message_bytes: 20,
+    handle_bytes: 40,
+    groups: 0,
+};
+
+/// Calls an operation of a queue.
+async fn call(queue: &Queue, operation: &str, request: Value) -> Value {
+    let body = request.to_string();
+    let response = queue.call(operation, body.as_bytes(), "http://host");
+    serde_json::from_slice(&response.await.unwrap()).unwrap()
+}
+
+async fn receive(queue: &Queue, limit: u32) -> Vec<Value> {
+    let request = json!({"MaxNumberOfMessages": limit, "WaitTimeSeconds": 5});
+    let response = call(queue, "ReceiveMessage", request).await;
+    let messages = response["Messages"].as_array().into_iter().flatten();
+    messages.cloned().collect()
+}
+
+fn entries(messages: &[Value], timeout: Option<u32>) -> Value {
+    let entries = messages.iter().zip(0..).map(|(message, id)| {
+        json!({"Id": id.to_string(), "ReceiptHandle": message["ReceiptHandle"],
+            "VisibilityTimeout": timeout})
+    });
+    json!({"Entries": entries.collect::<Value>()})
+}
+
+#[tokio::test(start_paused = true)]
+async fn released_messages_are_received_once_and_deleted() {
+    let queue = Queue::new(QUEUE);
+    queue.release(12);
+    let (first, second) = (receive(&queue, 10).await, receive(&queue, 10).await);
+    assert_eq!((first.len(), second.len()), (10, 2));
+    assert_ne!(first[0]["MessageId"], first[1]["MessageId"]);
+    assert_eq!(first[0]["ReceiptHandle"].as_str().unwrap().len(), 40);
+    assert!(receive(&queue, 10).await.is_empty());
+    let confirmed = call(&queue, "DeleteMessageBatch", entries(&first, None)).await;
+    assert_eq!(confirmed["Successful"].as_array().unwrap().len(), 10);
+    let expected = BenchCounts {
+        read: 12,
+        deleted: 10,
+        shards_read: 1,
+        reads: 3,
+        ..BenchCounts::default()
+    };
+    assert_eq!(queue.counts(), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_made_visible_comes_again() {
+    let queue = Queue::new(QUEUE);
+    queue.release(1);
+    let messages = receive(&queue, 10).await;
+    let operation = "ChangeMessageVisibilityBatch";
+    call(&queue, operation, entries(&messages, Some(30))).await;
+    assert!(receive(&queue, 10).await.is_empty());
+    call(&queue, operation, entries(&messages, Some(0))).await;
+    assert_eq!(receive(&queue, 10).await.len(), 1);
+    assert_eq!(queue.counts().visibility_changes, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_has_one_message_in_flight() {
+    let queue = Queue::new(QueueLoad { groups: 3, ..QUEUE });
+    queue.release(9);
+    let messages = receive(&queue, 10).await;
+    let groups = messages
+        .iter()
+        .map(|it| &it["Attributes"]["MessageGroupId"]);
+    let groups: Vec<_> = groups.map(|group| group.as_str().unwrap()).collect();
+    assert_eq!(groups.len(), 3);
+    assert!(groups.is_sorted_by(|a, b| a < b), "{groups:?}");
+    assert!(receive(&queue, 10).await.is_empty());
+    call(&queue, "DeleteMessageBatch", entries(&messages[1..2], None)).await;
+    let next = receive(&queue, 10).await;
+    assert_eq!(next.len(), 1);
+    assert_eq!(next[0]["Attributes"]["MessageGroupId"], groups[1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_from_a_receive_to_the_event_is_measured() {
+    let queue = Queue::new(QUEUE);
+    queue.release(10);
+    let messages = receive(&queue, 10).await;
+    tokio::time::advance(Duration::from_millis(30)).await;
+    queue.deliver(json!({"Records": messages}).to_string().as_bytes());
+    let times = queue.take_wait_times();
+    assert_eq!((times.messages, times.p50), (10, Duration::from_millis(30)));
+    assert_eq!(queue.take_wait_times().messages, 0);
+    assert_eq!(
+        (queue.counts().delivered, queue.counts().invocations),
+        (10, 1)
+    );
+}
+
+#[test]
+fn each_message_has_the_reported_length() {
+    for groups in [0, 5] {
+        let template = MessageTemplate::new(QueueLoad { groups, ..QUEUE });
+        let messages = [1, 999_999_999_999].map(|number| Received {
+            number,
+            group: number,
+        });
+        let body = template.response(&messages);
+        let response: Value = serde_json::from_slice(&body).unwrap();
+        let first = &body[MESSAGES_PREFIX.len()..][..template.length()];
+        let first: Value = serde_json::from_slice(first).unwrap();
+        assert_eq!(first, response["Messages"][0]);
+        let handle = response["Messages"][1]["ReceiptHandle"].as_str().unwrap();
+        assert_eq!(Received::of_handle(handle.as_bytes()), Some(messages[1]));
+        assert_eq!(response["Messages"][1]["Body"].as_str().unwrap().len(), 20);
+    }
 }

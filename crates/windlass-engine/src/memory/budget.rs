@@ -12,11 +12,14 @@
 //! Waiting mappings are served as soon as a part is released: first those that are [`Urgency::High`],
 //! then the one that holds least, so that under pressure the largest mappings stop.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 use windlass_core::mapping::MappingId;
+
+use self::waiters::{State, WaiterNumber};
+
+mod waiters;
 
 /// While the budget is scarce, a mapping may hold this fraction of what is free.
 const SCARCE_PARTS: usize = 16;
@@ -55,37 +58,20 @@ pub struct Reservation {
     scarce: bool,
 }
 
+/// A place among the waiters; given up on drop.
+#[derive(Debug)]
+struct Wait {
+    account: Account,
+    number: WaiterNumber,
+    granted: oneshot::Receiver<Reservation>,
+}
+
 #[derive(Debug)]
 struct Pool {
     limit: usize,
     common: usize,
     share: usize,
     state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    used: usize,
-    n_waits: u64,
-    /// Waiters that are neither served nor found to be cancelled.
-    n_waiting: usize,
-    /// Mappings that hold a part or wait for one.
-    holders: BTreeMap<MappingId, Holder>,
-}
-
-#[derive(Debug, Default)]
-struct Holder {
-    held: usize,
-    waiting: VecDeque<Waiter>,
-}
-
-#[derive(Debug)]
-struct Waiter {
-    /// Order of arrival: breaks ties between mappings that hold the same amount.
-    number: u64,
-    urgency: Urgency,
-    amount: usize,
-    answer: oneshot::Sender<Reservation>,
 }
 
 type Granted = (oneshot::Sender<Reservation>, Reservation);
@@ -136,7 +122,7 @@ impl Budget {
     /// lock: reservations are sent without holding it.
     fn serve(&self) {
         let mut state = self.lock();
-        if state.n_waiting == 0 {
+        if !state.has_waiters() {
             return;
         }
         let granted = self.grant(&mut state);
@@ -147,20 +133,24 @@ impl Budget {
     }
 
     fn grant(&self, state: &mut State) -> Vec<Granted> {
-        state.drop_cancelled();
         let mut granted = Vec::new();
-        let mut refused = BTreeSet::new();
-        while let Some((mapping, amount)) = state.next(&refused) {
-            let held = state.held(&mapping);
+        let mut last_refused = None;
+        while let Some(smallest) = state.smallest_amount()
+            && state.used + smallest <= self.0.limit
+            && let Some(candidate) = state.next(last_refused)
+        {
+            let (held, amount) = (candidate.held, candidate.amount);
             let available = self.0.availability(state.used, held, amount);
             // A mapping that holds less was refused: only shares are granted after it.
-            let overtakes = !refused.is_empty() && self.0.share < held + amount;
+            let overtakes = last_refused.is_some() && self.0.share < held + amount;
             if available == Availability::None || overtakes {
-                refused.insert(mapping);
+                last_refused = Some(candidate.turn);
                 continue;
             }
-            let waiter = state.pop_waiter(&mapping, amount);
-            let mut account = self.account(&mapping);
+            let Some(waiter) = state.pop_waiter(&candidate) else {
+                break;
+            };
+            let mut account = self.account(&candidate.mapping);
             account.urgency = waiter.urgency;
             granted.push((waiter.answer, account.reservation(amount, available)));
         }
@@ -191,7 +181,8 @@ impl Account {
 
     /// Waits for `amount`, or for a share if that is less.
     pub async fn reserve(&self, amount: usize) -> Reservation {
-        let granted = self.wait(amount);
+        let mut wait = self.wait(amount);
+        let granted = &mut wait.granted;
         granted
             .await
             .expect("a waiter is removed only when it is served or cancelled")
@@ -220,22 +211,18 @@ impl Account {
         self.reservation(0, Availability::Ample)
     }
 
-    fn wait(&self, amount: usize) -> oneshot::Receiver<Reservation> {
+    fn wait(&self, amount: usize) -> Wait {
         let (answer, granted) = oneshot::channel();
+        let amount = amount.min(self.budget.0.share);
         let mut state = self.budget.lock();
-        state.n_waits += 1;
-        state.n_waiting += 1;
-        let waiter = Waiter {
-            number: state.n_waits,
-            urgency: self.urgency,
-            amount: amount.min(self.budget.0.share),
-            answer,
-        };
-        let holder = state.holders.entry(self.mapping.clone()).or_default();
-        holder.waiting.push_back(waiter);
+        let number = state.enqueue(&self.mapping, self.urgency, amount, answer);
         drop(state);
         self.budget.serve();
-        granted
+        Wait {
+            account: self.clone(),
+            number,
+            granted,
+        }
     }
 
     fn reservation(&self, amount: usize, available: Availability) -> Reservation {
@@ -283,6 +270,19 @@ impl Reservation {
     }
 }
 
+impl Drop for Wait {
+    /// What a cancelled waiter leaves may be enough for others.
+    fn drop(&mut self) {
+        let Account {
+            budget, mapping, ..
+        } = &self.account;
+        let is_cancelled = budget.lock().cancel(mapping, self.number);
+        if is_cancelled {
+            budget.serve();
+        }
+    }
+}
+
 impl Drop for Reservation {
     fn drop(&mut self) {
         self.set(0);
@@ -304,62 +304,6 @@ impl Pool {
             Availability::Scarce
         } else {
             Availability::None
-        }
-    }
-}
-
-impl State {
-    fn held(&self, mapping: &MappingId) -> usize {
-        self.holders.get(mapping).map_or(0, |holder| holder.held)
-    }
-
-    fn has_waiters(&self) -> bool {
-        if self.n_waiting == 0 {
-            return false;
-        }
-        let mut waiting = self.holders.values().flat_map(|holder| &holder.waiting);
-        waiting.any(|waiter| !waiter.answer.is_closed())
-    }
-
-    fn drop_cancelled(&mut self) {
-        let mut n_waiting = 0;
-        self.holders.retain(|_, holder| {
-            holder.waiting.retain(|waiter| !waiter.answer.is_closed());
-            n_waiting += holder.waiting.len();
-            0 < holder.held || !holder.waiting.is_empty()
-        });
-        self.n_waiting = n_waiting;
-    }
-
-    /// The next mapping to serve, with the requested amount: of those not refused, the most urgent
-    /// one that holds least.
-    fn next(&self, refused: &BTreeSet<MappingId>) -> Option<(MappingId, usize)> {
-        let waiting = self.holders.iter().filter_map(|(mapping, holder)| {
-            let first = holder.waiting.front()?;
-            let order = (first.urgency, holder.held, first.number);
-            Some((mapping, order, first.amount))
-        });
-        let (mapping, _, amount) = waiting
-            .filter(|(mapping, ..)| !refused.contains(mapping))
-            .min_by_key(|(_, order, _)| *order)?;
-        Some((mapping.clone(), amount))
-    }
-
-    /// Removes a mapping's first waiter and books the amount that it waits for.
-    fn pop_waiter(&mut self, mapping: &MappingId, amount: usize) -> Waiter {
-        let holder = self.holders.get_mut(mapping);
-        let waiter = holder.and_then(|holder| holder.waiting.pop_front());
-        self.n_waiting -= usize::from(waiter.is_some());
-        self.change(mapping, 0, amount);
-        waiter.expect("the next mapping to serve has a waiter")
-    }
-
-    fn change(&mut self, mapping: &MappingId, before: usize, after: usize) {
-        self.used = self.used - before + after;
-        let holder = self.holders.entry(mapping.clone()).or_default();
-        holder.held = holder.held - before + after;
-        if holder.held == 0 && holder.waiting.is_empty() {
-            self.holders.remove(mapping);
         }
     }
 }

@@ -4,22 +4,29 @@
 
 mod counts;
 mod functions;
+mod lag;
 mod source_calls;
 mod text;
 mod view;
 
-pub use counts::{Count, Counts, LeaseCounts};
+pub use counts::{Counts, LeaseCounts};
 pub use functions::{FunctionCounts, FunctionProcesses};
+pub use lag::LagHistory;
 pub use source_calls::SourceCall;
 pub(crate) use source_calls::SourceCalls;
-pub use text::{describe_gap, describe_unreadable, last_processing_result, state, waiting_for};
+pub use text::{
+    describe_blocked, describe_gap, describe_lag, describe_unreadable, last_processing_result,
+    state, waiting_for,
+};
 pub use view::{UnitStatus, UnitView};
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use windlass_core::ids::ShardId;
 use windlass_core::lease::Unit;
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::OutcomeKind;
@@ -29,6 +36,7 @@ use crate::histogram::InvocationMetrics;
 use crate::labels::Labels;
 use crate::memory::Backpressure;
 use crate::ports::UnreadableMapping;
+use crate::requests::QueueRequests;
 use crate::slots::Slots;
 
 /// A supervisor that misses more rounds is stalled.
@@ -79,6 +87,8 @@ struct MappingEntry {
     clock_difference: Option<i64>,
     /// See [`MappingStatus::notice`].
     notice: Option<String>,
+    /// See [`MappingStatus::blocked`].
+    blocked: BTreeMap<ShardId, Vec<ShardId>>,
     units: BTreeMap<Unit, UnitEntry>,
 }
 
@@ -86,6 +96,8 @@ struct MappingEntry {
 #[derive(Debug)]
 struct UnitEntry {
     view: UnitView,
+    /// Empty for a queue.
+    lag: LagHistory,
     backpressure: Backpressure,
     source_calls: SourceCalls,
 }
@@ -96,7 +108,7 @@ pub struct MappingStatus {
     /// The API's `State`.
     pub state: &'static str,
     /// The API's `LastProcessingResult`.
-    pub last_processing_result: &'static str,
+    pub last_processing_result: Cow<'static, str>,
     pub counts: Arc<Counts>,
     /// Why it cannot run.
     pub problem: Option<String>,
@@ -106,6 +118,8 @@ pub struct MappingStatus {
     /// The last thing that happened to its source and that an operator should know, since the
     /// daemon started.
     pub notice: Option<String>,
+    /// Listed shards that wait for their parents, and these.
+    pub blocked: BTreeMap<ShardId, Vec<ShardId>>,
     pub units: BTreeMap<Unit, UnitStatus>,
 }
 
@@ -127,11 +141,12 @@ impl StatusBoard {
         let entry = mappings.get(&row.id).unwrap_or(&unknown);
         MappingStatus {
             state: state(row, entry.applied, entry.units.len()),
-            last_processing_result: last_processing_result(entry.last_outcome),
+            last_processing_result: entry.last_processing_result(),
             counts: Arc::clone(&entry.counts),
             problem: entry.problem.clone(),
             clock_difference: entry.clock_difference,
             notice: entry.notice.clone(),
+            blocked: entry.blocked.clone(),
             units: entry
                 .units
                 .iter()
@@ -191,6 +206,27 @@ impl StatusBoard {
         queues.collect()
     }
 
+    /// How far each running shard is behind its tip, by the clock of its source; `wall` is the
+    /// daemon's wall time. A shard whose first read has not ended is left out.
+    pub(crate) fn shards_behind(&self, wall: Timestamp) -> Vec<(Labels, ShardId, Duration)> {
+        let mappings = self.lock();
+        let mut shards = Vec::new();
+        for entry in mappings.values() {
+            let Some(labels) = &entry.labels else {
+                continue;
+            };
+            let wall = wall.shifted(entry.clock_difference.unwrap_or(0));
+            for (unit, entry) in &entry.units {
+                if let (Unit::Shard(shard), UnitView::Shard(view)) = (unit, &entry.view)
+                    && let Some(behind) = view.behind_at(wall)
+                {
+                    shards.push((labels.clone(), shard.clone(), behind));
+                }
+            }
+        }
+        shards
+    }
+
     /// `None` while the leases are unknown.
     pub fn leases(&self) -> Option<LeaseCounts> {
         *self.leases.lock().unwrap_or_else(PoisonError::into_inner)
@@ -239,6 +275,7 @@ impl StatusBoard {
         let (backpressure, source_calls) = (Backpressure::default(), SourceCalls::default());
         let entry = UnitEntry {
             view,
+            lag: LagHistory::default(),
             backpressure: backpressure.clone(),
             source_calls: source_calls.clone(),
         };
@@ -258,6 +295,10 @@ impl StatusBoard {
 
     pub fn counts_of(&self, mapping: &MappingId) -> Arc<Counts> {
         Arc::clone(&self.lock().entry(mapping.clone()).or_default().counts)
+    }
+
+    pub(crate) fn requests_of(&self, mapping: &MappingId) -> Arc<QueueRequests> {
+        Arc::clone(&self.counts_of(mapping).requests)
     }
 
     pub(crate) fn metrics_of(&self, mapping: &MappingId) -> Arc<InvocationMetrics> {
@@ -295,9 +336,22 @@ impl StatusBoard {
             .clock_difference = millis;
     }
 
-    /// Shows what happened to the source of a mapping.
-    pub fn notice(&self, mapping: &MappingId, notice: String) {
-        self.lock().entry(mapping.clone()).or_default().notice = Some(notice);
+    /// Shows what happened to the source of a mapping. Returns whether that is news.
+    pub fn notice(&self, mapping: &MappingId, notice: String) -> bool {
+        let mut mappings = self.lock();
+        let shown = &mut mappings.entry(mapping.clone()).or_default().notice;
+        shown.replace(notice) != *shown
+    }
+
+    /// Shows which shards of a mapping wait for which parents.
+    pub(crate) fn show_blocked(
+        &self,
+        mapping: &MappingId,
+        blocked: BTreeMap<ShardId, Vec<ShardId>>,
+    ) {
+        if let Some(entry) = self.lock().get_mut(mapping) {
+            entry.blocked = blocked;
+        }
     }
 
     /// Adds a mapping, or shows its changed row.
@@ -337,10 +391,25 @@ impl StatusBoard {
     }
 }
 
+impl MappingEntry {
+    /// What keeps a shard from its work comes before the result of the last invocation, which may
+    /// be long ago.
+    fn last_processing_result(&self) -> Cow<'static, str> {
+        if let Some(problem) = &self.problem {
+            return format!("PROBLEM: {problem}").into();
+        }
+        let mut units = self.units.values();
+        let problem = units.find_map(|unit| text::shard_problem(&unit.view));
+        let result = problem.unwrap_or_else(|| last_processing_result(self.last_outcome));
+        result.into()
+    }
+}
+
 impl UnitEntry {
     fn status(&self) -> UnitStatus {
         UnitStatus {
             view: self.view.clone(),
+            lag: self.lag.clone(),
             limit: self.backpressure.limit(),
             errors: self.source_calls.errors(),
             overdue: self.source_calls.overdue(),
@@ -363,6 +432,9 @@ impl UnitHandle {
             .get_mut(&self.mapping)
             .and_then(|entry| entry.units.get_mut(&self.unit))
         {
+            if let UnitView::Shard(view) = &view {
+                unit.lag.record(view);
+            }
             unit.view = view;
         }
     }

@@ -1,13 +1,21 @@
 //! The state of mappings and consumers in the words of the API and of windlass's status.
 
+use std::time::Duration;
+
+use windlass_core::ids::ShardId;
 use windlass_core::mapping::{DesiredState, MappingRow, Revision};
 use windlass_core::outcome::{Fault, OutcomeKind};
 use windlass_core::time::Timestamp;
 use windlass_core::{queue, shard};
 
+use super::lag::Trend;
 use super::source_calls::SourceCall;
 use super::view::{UnitStatus, UnitView};
 use crate::memory::Limit;
+
+/// A smaller lag of a shard that nothing holds back needs no words: it is that of a long batching
+/// window, or soon over.
+const MIN_SHOWN_LAG: Duration = Duration::from_secs(60);
 
 /// The API's `State`, computed from the desired state, the applied revision and the number of
 /// running consumers.
@@ -41,6 +49,36 @@ pub fn last_processing_result(outcome: Option<OutcomeKind>) -> &'static str {
     }
 }
 
+/// What is wrong with anything but the function of a shard, in the words of `LastProcessingResult`.
+pub(super) fn shard_problem(view: &UnitView) -> Option<&'static str> {
+    let UnitView::Shard(view) = view else {
+        return None;
+    };
+    Some(match view.waiting.as_ref()? {
+        shard::Waiting::FunctionErrors { .. } | shard::Waiting::NotInvoked(_) => return None,
+        shard::Waiting::Source(fault) => match fault {
+            Fault::Denied => "PROBLEM: Stream may not be read",
+            Fault::Gone => "PROBLEM: Stream does not exist",
+            Fault::Throttled { .. } => "PROBLEM: Stream throttles requests",
+            Fault::Transient => "PROBLEM: Stream could not be reached",
+            Fault::TimedOut => "PROBLEM: Stream does not send records in time",
+            Fault::Trimmed | Fault::UnknownPosition => {
+                "PROBLEM: Stream does not have the records at the checkpoint"
+            }
+        },
+        shard::Waiting::Destination(fault) => match fault {
+            Fault::Denied => "PROBLEM: On-failure destination may not be used",
+            Fault::Gone => "PROBLEM: On-failure destination does not exist",
+            Fault::Throttled { .. } => "PROBLEM: On-failure destination throttles requests",
+            Fault::Transient | Fault::TimedOut | Fault::Trimmed | Fault::UnknownPosition => {
+                "PROBLEM: On-failure destination could not be reached"
+            }
+        },
+        shard::Waiting::Unreadable(_) => "PROBLEM: Record cannot be rendered",
+        shard::Waiting::Store(_) => "PROBLEM: Checkpoint could not be saved",
+    })
+}
+
 /// Why a consumer waits, if it does. Limits of the daemon come last: while the function fails, a
 /// higher limit would not help.
 pub fn waiting_for(unit: &UnitStatus, now: Timestamp) -> Option<String> {
@@ -53,6 +91,25 @@ pub fn waiting_for(unit: &UnitStatus, now: Timestamp) -> Option<String> {
     describe_view(unit, now)
         .or_else(|| unit.limit.map(limit).map(ToOwned::to_owned))
         .or_else(|| describe_overdue(unit))
+}
+
+/// How far a shard is behind, if it is far behind although nothing holds it back. `wall` is wall time
+/// by the clock of its source.
+pub fn describe_lag(unit: &UnitStatus, wall: Timestamp) -> Option<String> {
+    let UnitView::Shard(view) = &unit.view else {
+        return None;
+    };
+    let behind = view.behind_at(wall)?;
+    if behind < MIN_SHOWN_LAG {
+        return None;
+    }
+    let trend = match unit.lag.trend(view, wall) {
+        Some(Trend::CatchingUp) => ", and catching up",
+        Some(Trend::FallingBehind) => ", and falling further behind",
+        Some(Trend::Steady) => ", and neither catching up nor falling further behind",
+        None => "",
+    };
+    Some(format!("behind by {} s{trend}", behind.as_secs()))
 }
 
 fn describe_overdue(unit: &UnitStatus) -> Option<String> {
@@ -80,6 +137,18 @@ fn describe_overdue(unit: &UnitStatus) -> Option<String> {
     Some(format!(
         "the {source} has not answered {call} for {seconds} s"
     ))
+}
+
+/// Why a shard is not read yet; the parents are those that are not resolved.
+pub fn describe_blocked(parents: &[ShardId]) -> String {
+    let names: Vec<_> = parents.iter().map(ShardId::as_str).collect();
+    let parents = match names.len() {
+        // A former stream had resolved them, and they are not listed.
+        0 => "its parents".to_owned(),
+        1 => format!("its parent {}", names[0]),
+        _ => format!("its parents {}", names.join(" and ")),
+    };
+    format!("blocked on {parents}: the records of a shard come after all of its parents'")
 }
 
 /// What a shard has lost, if it has, since its consumer started.
@@ -149,7 +218,7 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
                     format!("function returns errors, attempt {attempt}{of}{next}{lanes}")
                 }
                 shard::Waiting::NotInvoked(fault) => {
-                    format!("function {}{next}{lanes}", describe_fault(*fault))
+                    format!("function {}{next}{lanes}", describe_not_invoked(*fault))
                 }
                 shard::Waiting::Destination(fault) => {
                     let cause = cause(SourceCall::Deliver);
@@ -174,7 +243,7 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
             let next = next(view.next_at);
             Some(match view.waiting.as_ref()? {
                 queue::Waiting::NotInvoked(fault) => {
-                    format!("function {}{next}", describe_fault(*fault))
+                    format!("function {}{next}", describe_not_invoked(*fault))
                 }
                 queue::Waiting::Source(fault) => {
                     let cause = cause(SourceCall::Read);
@@ -193,6 +262,19 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
                 ),
             })
         }
+    }
+}
+
+/// Only AWS Lambda denies access, to the one call that it gets.
+fn describe_not_invoked(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Denied => "denies access (lambda:InvokeFunction)",
+        Fault::Throttled { .. }
+        | Fault::Transient
+        | Fault::TimedOut
+        | Fault::Gone
+        | Fault::Trimmed
+        | Fault::UnknownPosition => describe_fault(fault),
     }
 }
 
@@ -216,6 +298,7 @@ mod tests {
     use windlass_core::queue::{QueueView, Waiting};
 
     use super::*;
+    use crate::status::LagHistory;
 
     #[test]
     fn a_shard_names_the_record_at_which_it_waits() {
@@ -243,6 +326,8 @@ mod tests {
                 buffered_bytes: 0,
                 in_flight_messages: 0,
                 concurrency: 0,
+                reduced_concurrency: None,
+                pollers: 1,
                 last_outcome: None,
                 waiting: Some(waiting),
                 next_at: Some(Timestamp::from_millis(3_000)),
@@ -252,6 +337,7 @@ mod tests {
                 .map(|(call, cause)| (*call, (*cause).to_owned()));
             let unit = UnitStatus {
                 view: UnitView::Queue(view),
+                lag: LagHistory::default(),
                 limit: None,
                 errors: errors.collect(),
                 overdue: None,
@@ -307,6 +393,7 @@ mod tests {
             let cause = "SendMessage to queue failed: AccessDenied".to_owned();
             let unit = UnitStatus {
                 view: UnitView::Shard(view),
+                lag: LagHistory::default(),
                 limit: None,
                 errors: BTreeMap::from([(SourceCall::Deliver, cause)]),
                 overdue: None,
@@ -336,6 +423,7 @@ mod tests {
     fn a_source_that_does_not_answer_is_named() {
         let mut unit = UnitStatus {
             view: UnitView::Starting { fault: None },
+            lag: LagHistory::default(),
             limit: None,
             errors: BTreeMap::new(),
             overdue: Some((SourceCall::Describe, Duration::from_millis(31_500))),

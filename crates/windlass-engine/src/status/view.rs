@@ -7,6 +7,7 @@ use windlass_core::outcome::Fault;
 use windlass_core::queue::QueueView;
 use windlass_core::shard::ShardView;
 
+use super::lag::LagHistory;
 use super::source_calls::SourceCall;
 use crate::memory::Limit;
 
@@ -25,6 +26,7 @@ pub enum UnitView {
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnitStatus {
     pub view: UnitView,
+    pub lag: LagHistory,
     /// The limit that it waits for.
     pub limit: Option<Limit>,
     /// Why calls to its source fail: the error of the last call of each kind.

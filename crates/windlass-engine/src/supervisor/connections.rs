@@ -66,7 +66,7 @@ impl Connections {
             self.0.insert(row.id.clone(), known);
             return;
         }
-        match ConnectedMapping::new(row, adapters) {
+        match ConnectedMapping::new(row, adapters, board) {
             Ok(connected) => {
                 board.problem(&row.id, None);
                 self.0.insert(row.id.clone(), connected);
@@ -102,13 +102,17 @@ impl Connections {
 }
 
 impl ConnectedMapping {
-    fn new(row: &MappingRow, adapters: &dyn AdapterFactory) -> Result<Self, String> {
+    fn new(
+        row: &MappingRow,
+        adapters: &dyn AdapterFactory,
+        board: &StatusBoard,
+    ) -> Result<Self, String> {
         let mapping = validate::mapping(row).map_err(|violations| {
             let violations = violations.iter().map(ToString::to_string);
             violations.collect::<Vec<_>>().join("; ")
         })?;
         let connect = || {
-            let connection = Connection::new(&mapping, adapters)?;
+            let connection = Connection::new(&mapping, adapters, board)?;
             Ok((connection, adapters.target(&mapping.function)?))
         };
         let (connection, target) = connect().map_err(|error: PortError| chain(&error))?;
@@ -171,7 +175,11 @@ impl ConnectedMapping {
 }
 
 impl Connection {
-    fn new(mapping: &Mapping, adapters: &dyn AdapterFactory) -> Result<Self, PortError> {
+    fn new(
+        mapping: &Mapping,
+        adapters: &dyn AdapterFactory,
+        board: &StatusBoard,
+    ) -> Result<Self, PortError> {
         Ok(match &mapping.source {
             Source::Stream(source) => Self::Stream {
                 reader: adapters.stream(source, &mapping.function)?,
@@ -180,7 +188,7 @@ impl Connection {
                 destination: adapters.destination(&mapping.id, source, &mapping.function)?,
             },
             Source::Queue(source) => Self::Queue {
-                reader: adapters.queue(source)?,
+                reader: adapters.queue(source, board.requests_of(&mapping.id))?,
                 source: source.clone(),
             },
         })

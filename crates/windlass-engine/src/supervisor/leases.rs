@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use windlass_core::lease::{Lease, LeaseKey, Unit};
-use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason, plan_lease_rows};
+use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason, blocked_shards, plan_lease_rows};
 use windlass_core::mapping::{DesiredState, MappingId};
 use windlass_core::reconcile::{Action, Running, reconcile};
 use windlass_core::time::Timestamp;
@@ -64,6 +64,15 @@ impl Supervisor {
         }
         self.write(&changes).await?;
         Ok(true)
+    }
+
+    /// Shows the shards of a mapping that wait for their parents.
+    pub(super) fn show_blocked(&self, id: &MappingId) {
+        let known = self.known.get(id);
+        let listed = known.zip(self.discovery.history(id));
+        let blocked = listed.map(|(known, listings)| blocked_shards(listings, &known.leases));
+        let board = &self.context.board;
+        board.show_blocked(id, blocked.unwrap_or_default());
     }
 
     /// `None` if the mapping does not run here.

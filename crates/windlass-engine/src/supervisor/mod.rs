@@ -338,6 +338,7 @@ impl Supervisor {
             return Ok(());
         };
         self.finish_transition(known, &running).await?;
+        self.show_blocked(id);
         let is_connected = self.connections.get(id).is_some();
         let leases = known.leases.iter().filter(|_| is_connected);
         let runs = |key: &LeaseKey| running.contains_key(key);

@@ -16,6 +16,11 @@ use crate::clock::Clock;
 use crate::ports::{MIN_RETENTION, PortError, ReadLimits, ResponseMemory, StreamReader, chain};
 use crate::status::StatusBoard;
 
+/// A table whose stream is switched on again has a stream with another ARN.
+const SWITCHED_OFF: &str = "the stream was switched off: its records are delivered to the end, and \
+                            no more come; the stream that its table has when it is switched on again \
+                            has another ARN, and needs a mapping of its own";
+
 /// Reads at a time.
 const MAX_READS: usize = 8;
 
@@ -39,6 +44,7 @@ impl StreamListing {
     /// Returns the listings until this one.
     pub(super) async fn run(self) -> Result<ListingHistory, PortError> {
         let shards = self.reader.list_shards().await?;
+        self.show_switched_off();
         if self.rows.is_empty() {
             self.look_for_expired_start().await;
         }
@@ -65,6 +71,14 @@ impl StreamListing {
         }
         drop(reads);
         Ok(history)
+    }
+
+    fn show_switched_off(&self) {
+        if self.reader.is_switched_off()
+            && self.board.notice(&self.mapping, SWITCHED_OFF.to_owned())
+        {
+            tracing::warn!(uuid = %self.mapping, "{SWITCHED_OFF}");
+        }
     }
 
     /// Reports a possible gap if the retention period of the records at which the mapping starts is

@@ -192,6 +192,17 @@ impl Daemon {
         self.wakeup.wake();
     }
 
+    /// Enables, disables or deletes a mapping.
+    pub(crate) async fn set(&self, id: &MappingId, desired: DesiredState) {
+        let change = match desired {
+            DesiredState::Enabled => Change::Enabled,
+            DesiredState::Disabled => Change::Disabled,
+            DesiredState::Deleted => Change::Deleted,
+        };
+        self.change(id, |row| (row.desired, row.change) = (desired, change))
+            .await;
+    }
+
     pub(crate) fn status(&self, id: &MappingId) -> MappingStatus {
         let row = self.store.row(id).expect("the mapping exists");
         self.board.mapping(&row)
@@ -220,6 +231,15 @@ impl Daemon {
             .find(|lease| matches!(&lease.key.unit, Unit::Shard(name) if name.as_str() == shard));
         let lease = of_shard.expect("the shard has a lease");
         lease.checkpoint.position
+    }
+
+    /// Whether a shard has a lease with this checkpoint.
+    pub(crate) fn checkpoint_is(&self, id: &MappingId, shard: &str, position: &Position) -> bool {
+        let leases = self.store.leases_of(id);
+        let mut of_shard = leases
+            .iter()
+            .filter(|lease| matches!(&lease.key.unit, Unit::Shard(name) if name.as_str() == shard));
+        of_shard.any(|lease| lease.checkpoint.position == *position)
     }
 
     pub(crate) fn stop(&self, stop: Stop) {

@@ -123,20 +123,121 @@ async fn a_disabled_mapping_stops_and_continues_at_its_checkpoint() {
     stream.put(0, b"{\"n\":0}");
     let id = daemon.map("stream/orders", "f", 100).await;
     until("it is invoked", || function.n_calls() == 1).await;
-    let set = async |desired, change| {
-        daemon
-            .change(&id, |row| (row.desired, row.change) = (desired, change))
-            .await;
-    };
-    set(DesiredState::Disabled, Change::Disabled).await;
+    daemon.set(&id, DesiredState::Disabled).await;
     until("it is disabled", || daemon.state(&id) == "Disabled").await;
     stream.put(0, b"{\"n\":1}");
     let reads = stream.n_reads(0);
     pass(60).await;
     assert_eq!((function.n_calls(), stream.n_reads(0)), (1, reads));
-    set(DesiredState::Enabled, Change::Enabled).await;
+    daemon.set(&id, DesiredState::Enabled).await;
     until("it continues", || function.n_calls() == 2).await;
     assert_eq!(function.calls()[1].event, "{\"Records\":[{\"n\":1}]}");
+}
+
+/// With one lane, and with several that each have a batch in flight.
+#[tokio::test(start_paused = true)]
+async fn a_mapping_is_disabled_when_its_invocations_have_ended_and_repeats_none() {
+    for n_lanes in [1, 4] {
+        let daemon = Daemon::start();
+        let stream = daemon.stream("orders", 1);
+        let function = daemon.adapters.function("f");
+        function.answers(Answer::After(Duration::from_secs(10), Outcome::Success));
+        for number in 0..40 {
+            stream.put(0, format!("{number}").as_bytes());
+        }
+        let id = daemon
+            .map_with("stream/orders", "f", 1, |spec| {
+                spec.set("ParallelizationFactor", n_lanes);
+            })
+            .await;
+        let n_lanes = usize::try_from(n_lanes).unwrap();
+        until("all lanes run", || function.n_running() == n_lanes).await;
+        daemon.set(&id, DesiredState::Disabled).await;
+        pass(5).await;
+        assert_eq!(daemon.state(&id), "Disabling");
+        until("it is disabled", || daemon.state(&id) == "Disabled").await;
+        assert_eq!((function.n_running(), function.n_calls()), (0, n_lanes));
+        pass(600).await;
+        assert_eq!(function.n_calls(), n_lanes, "nothing is invoked");
+        assert_eq!(daemon.state(&id), "Disabled");
+        daemon.set(&id, DesiredState::Enabled).await;
+        until("the rest is saved", || {
+            daemon.checkpoint(&id, "0") == after("39")
+        })
+        .await;
+        assert_eq!(function.n_calls(), 40, "nothing is repeated");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mapping_that_is_enabled_while_it_is_being_disabled_continues_without_repeats() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    function.answers(Answer::After(Duration::from_secs(10), Outcome::Success));
+    for _ in 0..3 {
+        stream.put(0, b"{}");
+    }
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("it runs", || function.n_running() == 1).await;
+    for desired in [DesiredState::Disabled, DesiredState::Enabled] {
+        daemon.set(&id, desired).await;
+        pass(2).await;
+        assert_eq!(function.n_running(), 1);
+    }
+    assert_eq!(daemon.state(&id), "Enabling");
+    until("it is enabled", || daemon.state(&id) == "Enabled").await;
+    until("all is saved", || daemon.checkpoint(&id, "0") == after("2")).await;
+    assert_eq!(function.n_calls(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_waits_for_the_invocation_and_repeats_nothing() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    function.answers(Answer::After(Duration::from_secs(10), Outcome::Success));
+    for number in 0..3 {
+        stream.put(0, format!("{number}").as_bytes());
+    }
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("it runs", || function.n_running() == 1).await;
+    daemon
+        .change(&id, |row| {
+            row.spec.set("BatchSize", 10);
+            row.change = Change::Updated;
+        })
+        .await;
+    pass(5).await;
+    assert_eq!(daemon.state(&id), "Updating");
+    until("all is saved", || daemon.checkpoint(&id, "0") == after("2")).await;
+    let calls = function.calls().into_iter();
+    let events: Vec<_> = calls.map(|call| call.event).collect();
+    assert_eq!(events, ["{\"Records\":[0]}", "{\"Records\":[1,2]}"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_in_its_backoff_holds_up_no_disable_and_begins_anew() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    function.fails_on(Some("bad"));
+    stream.put(0, b"\"bad\"");
+    let id = daemon.map("stream/orders", "f", 1).await;
+    // Its next try is half a minute away.
+    until("it was tried often", || function.n_calls() == 7).await;
+    pass(1).await;
+    let asked = daemon.clock.now();
+    daemon.set(&id, DesiredState::Disabled).await;
+    until("it is disabled", || daemon.state(&id) == "Disabled").await;
+    assert!(daemon.clock.now().since(asked) < Duration::from_secs(2));
+    pass(600).await;
+    assert_eq!(function.n_calls(), 7, "nothing is invoked");
+    function.fails_on(None);
+    daemon.set(&id, DesiredState::Enabled).await;
+    until("it is saved", || daemon.checkpoint(&id, "0") == after("0")).await;
+    let attempts: Vec<_> = function.calls().iter().map(|it| it.attempt).collect();
+    assert_eq!(attempts, [1, 2, 3, 4, 5, 6, 7, 1]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,10 +319,7 @@ async fn a_disabled_queue_does_not_wait_for_a_long_poll() {
     until("it runs", || daemon.state(&id) == "Enabled").await;
     pass(5).await;
     let asked = daemon.clock.now();
-    let (desired, change) = (DesiredState::Disabled, Change::Disabled);
-    daemon
-        .change(&id, |row| (row.desired, row.change) = (desired, change))
-        .await;
+    daemon.set(&id, DesiredState::Disabled).await;
     until("it is disabled", || daemon.state(&id) == "Disabled").await;
     let waited = daemon.clock.now().since(asked);
     assert!(waited <= Duration::from_secs(2), "{waited:?}");

@@ -2,10 +2,10 @@
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use windlass_core::mapping::DesiredState;
-use windlass_engine::metrics::{publish, render_histograms};
+use windlass_engine::metrics::{publish, render_histograms, render_shards};
 use windlass_testkit::fakes::Answer;
 
-use crate::daemon::{Daemon, until};
+use crate::daemon::{Daemon, pass, until};
 
 #[tokio::test(start_paused = true)]
 async fn metrics_name_the_mapping_and_its_function_and_every_limit() {
@@ -48,7 +48,7 @@ async fn an_idle_mapping_keeps_its_series_over_idle_hours_and_restarts() {
     for n_invocations in 1..=3 {
         stream.put(0, b"{}");
         until("it is invoked", || function.n_calls() == n_invocations).await;
-        crate::daemon::pass(2 * 60 * 60).await;
+        pass(2 * 60 * 60).await;
         let count = format!(
             "windlass_invocation_seconds_count{{mapping=\"stream/orders to f\",function=\"f\",\
              result=\"success\"}} {n_invocations}"
@@ -58,7 +58,7 @@ async fn an_idle_mapping_keeps_its_series_over_idle_hours_and_restarts() {
         // Its driver ends, and another one begins.
         for desired in [DesiredState::Disabled, DesiredState::Enabled] {
             daemon.change(&id, |row| row.desired = desired).await;
-            crate::daemon::pass(10).await;
+            pass(10).await;
         }
     }
 }
@@ -78,10 +78,46 @@ async fn a_deleted_mapping_has_no_series() {
         .change(&id, |row| row.desired = DesiredState::Deleted)
         .await;
     until("it is removed", || daemon.store.row(&id).is_none()).await;
-    crate::daemon::pass(10).await;
+    pass(10).await;
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     metrics::with_local_recorder(&recorder, || publish(&daemon.board, &daemon.budget));
     assert!(!handle.render().contains("mapping="));
     assert!(!render_histograms(&daemon.board).contains("mapping="));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_has_a_series_of_its_lag_while_it_runs() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 2);
+    let function = daemon.adapters.function("f");
+    function.fails_on(Some("stuck"));
+    // Records are stamped by the clock of the source.
+    stream.set_clock_difference(-60_000);
+    stream.put(0, b"\"stuck\"");
+    let id = daemon.map("stream/orders", "f", 1).await;
+    let lag = |shard: &str| {
+        let labels =
+            format!("{{mapping=\"stream/orders to f\",function=\"f\",shard=\"{shard}\"}} ");
+        let text = render_shards(&daemon.board, daemon.clock.wall());
+        let mut lines = text.lines();
+        let prefix = format!("windlass_shard_behind_seconds{labels}");
+        lines.find_map(|line| line.strip_prefix(&prefix)?.parse::<f64>().ok())
+    };
+    until("both run", || function.n_calls() == 1 && lag("1").is_some()).await;
+    pass(60).await;
+    let stuck = lag("0").expect("it runs");
+    assert!((60.0..90.0).contains(&stuck), "{stuck}");
+    assert_eq!(lag("1"), Some(0.0));
+    function.fails_on(None);
+    until("it has caught up", || lag("0") == Some(0.0)).await;
+    // Its end is the end of its series.
+    stream.follow(1, 2);
+    until("the child runs", || lag("2").is_some()).await;
+    assert_eq!((lag("0"), lag("1")), (Some(0.0), None));
+    daemon
+        .change(&id, |row| row.desired = DesiredState::Disabled)
+        .await;
+    until("it is disabled", || daemon.state(&id) == "Disabled").await;
+    assert_eq!(lag("0").or(lag("2")), None);
 }

@@ -10,6 +10,8 @@ use windlass_engine::ports::{
     AdapterFactory, Destination, PortError, QueueReader, StreamReader, Target,
 };
 
+use windlass_engine::requests::QueueRequests;
+
 use super::{FakeDestination, FakeFunction, FakeQueue, FakeStream, failed, lock};
 
 /// Fake sources, functions and destinations by the last part of their ARNs.
@@ -60,8 +62,14 @@ impl AdapterFactory for FakeAdapters {
         Ok(find(&self.streams, &source.arn)?)
     }
 
-    fn queue(&self, source: &QueueSource) -> Result<Arc<dyn QueueReader>, PortError> {
-        Ok(find(&self.queues, &source.arn)?)
+    fn queue(
+        &self,
+        source: &QueueSource,
+        requests: Arc<QueueRequests>,
+    ) -> Result<Arc<dyn QueueReader>, PortError> {
+        let queue = find(&self.queues, &source.arn)?;
+        queue.count(requests);
+        Ok(queue)
     }
 
     fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError> {

@@ -1,8 +1,8 @@
 //! A standard queue with a redrive policy.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,20 +15,25 @@ use windlass_core::outcome::Fault;
 use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{PortError, QueueReader, ResponseMemory};
+use windlass_engine::requests::{QueueOperation, QueueRequests};
 
 use super::{failed, lock};
+
+/// Messages of one request that deletes them or changes their visibility.
+const MAX_BATCH_ENTRIES: usize = 10;
 
 #[derive(Debug)]
 pub struct FakeQueue {
     visibility: Mutex<Duration>,
     n_descriptions: AtomicUsize,
-    /// What describing it fails with.
+    /// What requests to it fail with.
     fault: Mutex<Option<Fault>>,
     /// `maxReceiveCount` of the redrive policy.
     max_receives: u32,
     messages: Mutex<VecDeque<Queued>>,
     dead_letters: Mutex<Vec<Bytes>>,
     sent: Notify,
+    requests: Mutex<Arc<QueueRequests>>,
 }
 
 #[derive(Debug)]
@@ -50,6 +55,7 @@ impl FakeQueue {
             messages: Mutex::default(),
             dead_letters: Mutex::default(),
             sent: Notify::new(),
+            requests: Mutex::default(),
         }
     }
 
@@ -57,9 +63,21 @@ impl FakeQueue {
         *lock(&self.visibility) = visibility;
     }
 
-    /// From now on it cannot be described, or can again.
+    /// From now on every request to it fails, or none does.
     pub fn set_fault(&self, fault: Option<Fault>) {
         *lock(&self.fault) = fault;
+    }
+
+    /// Counts its requests there from now on.
+    pub fn count(&self, requests: Arc<QueueRequests>) {
+        *lock(&self.requests) = requests;
+    }
+
+    /// Counts a request, which fails while the queue has a fault.
+    fn request(&self, operation: QueueOperation) -> Result<(), PortError> {
+        lock(&self.requests).add(operation);
+        let fault = *lock(&self.fault);
+        fault.map_or(Ok(()), |fault| Err(failed(operation.name(), fault)))
     }
 
     /// How many times its attributes were requested.
@@ -151,9 +169,7 @@ impl Queued {
 impl QueueReader for FakeQueue {
     async fn attributes(&self) -> Result<QueueAttributes, PortError> {
         self.n_descriptions.fetch_add(1, Ordering::Relaxed);
-        if let Some(fault) = *lock(&self.fault) {
-            return Err(failed("describing the queue", fault));
-        }
+        self.request(QueueOperation::GetQueueAttributes)?;
         Ok(QueueAttributes {
             visibility_timeout: *lock(&self.visibility),
             has_redrive_policy: true,
@@ -168,6 +184,7 @@ impl QueueReader for FakeQueue {
         visibility: Duration,
         memory: &dyn ResponseMemory,
     ) -> Result<Vec<Message>, PortError> {
+        self.request(QueueOperation::ReceiveMessage)?;
         let end = Instant::now() + wait;
         loop {
             let sent = self.sent.notified();
@@ -186,6 +203,9 @@ impl QueueReader for FakeQueue {
     }
 
     async fn delete(&self, receipts: &[ReceiptHandle]) -> Result<Vec<EntryResult>, PortError> {
+        for _ in receipts.chunks(MAX_BATCH_ENTRIES) {
+            self.request(QueueOperation::DeleteMessageBatch)?;
+        }
         let mut messages = lock(&self.messages);
         let results = receipts.iter().map(|receipt| {
             let before = messages.len();
@@ -203,6 +223,9 @@ impl QueueReader for FakeQueue {
         &self,
         changes: &[VisibilityChange],
     ) -> Result<Vec<EntryResult>, PortError> {
+        for _ in changes.chunks(MAX_BATCH_ENTRIES) {
+            self.request(QueueOperation::ChangeMessageVisibilityBatch)?;
+        }
         let now = Instant::now();
         let mut messages = lock(&self.messages);
         let results = changes.iter().map(|change| {

@@ -25,8 +25,11 @@ use super::{failed, lock};
 pub struct FakeStream {
     clock: Clock,
     shards: Mutex<BTreeMap<ShardId, FakeShard>>,
+    /// Of every call.
+    fault: Mutex<Option<Fault>>,
     listing_panics: AtomicBool,
     trims_unknown: AtomicBool,
+    is_switched_off: AtomicBool,
     removed_until: Mutex<Option<Timestamp>>,
     /// By how many milliseconds its clock is ahead of the daemon's.
     clock_difference: AtomicI64,
@@ -56,8 +59,10 @@ impl FakeStream {
         Self {
             clock,
             shards: Mutex::new(shards.collect()),
+            fault: Mutex::default(),
             listing_panics: AtomicBool::new(false),
             trims_unknown: AtomicBool::new(false),
+            is_switched_off: AtomicBool::new(false),
             removed_until: Mutex::default(),
             clock_difference: AtomicI64::new(0),
         }
@@ -106,6 +111,14 @@ impl FakeStream {
         *lock(&self.shards) = BTreeMap::from([(name(0), shard)]);
     }
 
+    /// Closes its shards, as that of a table whose stream is switched off.
+    pub fn switch_off(&self) {
+        for shard in lock(&self.shards).values_mut() {
+            shard.closed = true;
+        }
+        self.is_switched_off.store(true, Ordering::Relaxed);
+    }
+
     /// Lists a shard with another starting sequence number, as servers do that report their oldest
     /// record as the start.
     pub fn move_start(&self, shard: usize, start: usize) {
@@ -115,6 +128,16 @@ impl FakeStream {
     /// Loses the records of a shard, whose numbers begin again.
     pub fn lose(&self, shard: usize) {
         self.change(shard, |shard| shard.records.clear());
+    }
+
+    /// Lets every call fail, or none.
+    pub fn set_fault(&self, fault: Option<Fault>) {
+        *lock(&self.fault) = fault;
+    }
+
+    fn check(&self, call: &'static str) -> Result<(), PortError> {
+        let fault = *lock(&self.fault);
+        fault.map_or(Ok(()), |fault| Err(failed(call, fault)))
     }
 
     /// Lets every listing panic, or none.
@@ -191,6 +214,7 @@ impl StreamReader for FakeStream {
     async fn list_shards(&self) -> Result<Vec<Shard>, PortError> {
         let panics = self.listing_panics.load(Ordering::Relaxed);
         assert!(!panics, "injected by the test");
+        self.check("ListShards")?;
         let shards = lock(&self.shards);
         let shards = shards.iter().filter(|(_, shard)| !shard.hidden);
         let shards = shards.map(|(id, shard)| Shard {
@@ -217,6 +241,10 @@ impl StreamReader for FakeStream {
     fn clock_difference(&self) -> Option<i64> {
         Some(self.clock_difference.load(Ordering::Relaxed))
     }
+
+    fn is_switched_off(&self) -> bool {
+        self.is_switched_off.load(Ordering::Relaxed)
+    }
 }
 
 #[async_trait]
@@ -228,6 +256,7 @@ impl ShardReader for FakeShardReader {
     ) -> Result<ReadResult, PortError> {
         tokio::time::sleep(Duration::from_millis(5)).await;
         let Self { stream, shard } = self;
+        stream.check("GetRecords")?;
         let expected = stream.page_bytes(shard, from, limits.max_records);
         let max_bytes = limits.memory.reserve(Some(expected)).await;
         let mut shards = lock(&stream.shards);

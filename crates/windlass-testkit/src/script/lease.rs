@@ -313,6 +313,7 @@ fn queue() -> Source {
             batch_size: 10,
             maximum_batching_window: Duration::ZERO,
             strict_order: false,
+            pollers: None,
         },
     })
 }

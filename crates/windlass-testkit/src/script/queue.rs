@@ -8,7 +8,7 @@ use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{KeyHash, MessageId, ReceiptHandle};
-use windlass_core::mapping::{QueueSettings, RetryBackoff};
+use windlass_core::mapping::{Pollers, QueueSettings, RetryBackoff};
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, ItemFailures, Outcome};
 use windlass_core::queue::{
@@ -109,6 +109,7 @@ impl QueueRunner {
     }
 
     fn start(&mut self, arguments: &mut Arguments) -> Result<(), ScriptError> {
+        let slots = arguments.number("concurrency", 10)?;
         self.attributes = QueueAttributes {
             visibility_timeout: arguments.duration("visibility", "30s")?,
             has_redrive_policy: arguments.flag("redrive"),
@@ -120,6 +121,7 @@ impl QueueRunner {
                 batch_size: arguments.number("batch_size", 10)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,
                 strict_order: arguments.flag("strict_order"),
+                pollers: pollers(arguments)?,
             },
             filter: (arguments.key("filter").as_deref() == Some("on"))
                 .then(sample_filter::criteria),
@@ -131,12 +133,12 @@ impl QueueRunner {
                 wait_time: arguments.duration("wait", "20s")?,
                 buffer_messages: arguments.number("buffer", 30)?,
                 payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
+                concurrency: slots,
                 hold_limit: arguments.duration("hold_limit", "900s")?,
                 backoff_jitter_percent: arguments.jitter_percent(),
             },
         };
         let seed = arguments.number("seed", 0)? as u64;
-        let slots = arguments.number("concurrency", 10)?;
         *self = Self {
             consumer: Some(QueueConsumer::new(settings, slots, seed, self.now)),
             now: self.now,
@@ -307,6 +309,10 @@ impl QueueRunner {
                 format!("visibility changes, {}", fault_text(fault))
             }
         };
+        let limit = match view.reduced_concurrency {
+            None => String::new(),
+            Some(limit) => format!(" of at most {limit}"),
+        };
         let text = [
             format!("received {} messages", view.received),
             format!(
@@ -314,14 +320,27 @@ impl QueueRunner {
                 view.buffered_messages, view.buffered_bytes
             ),
             format!(
-                "in flight {} messages, {} invocations",
+                "in flight {} messages, {} invocations{limit}",
                 view.in_flight_messages, view.concurrency
             ),
+            format!("pollers: {}", view.pollers),
             format!("waiting: {waiting}"),
         ];
         writeln!(self.output, "{}", text.join("\n"))?;
         Ok(())
     }
+}
+
+/// `pollers=2..10`: the minimum and the maximum.
+fn pollers(arguments: &mut Arguments) -> Result<Option<Pollers>, ScriptError> {
+    let Some(text) = arguments.key("pollers") else {
+        return Ok(None);
+    };
+    let (minimum, maximum) = text.split_once("..").ok_or("expected pollers=MIN..MAX")?;
+    Ok(Some(Pollers {
+        minimum: minimum.parse()?,
+        maximum: maximum.parse()?,
+    }))
 }
 
 /// Removes the one with this number, or the oldest.

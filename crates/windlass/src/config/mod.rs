@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use windlass_adapters::AdapterSettings;
 use windlass_adapters::stores;
-use windlass_admin::{ConfigMapping, ConfigMappingError, MappingProblem};
+use windlass_admin::{ConfigMapping, ConfigMappingError, MappingProblem, MetricsSettings};
 use windlass_core::arn::ArnScope;
 use windlass_core::mapping::{MAX_VISIBILITY_TIMEOUT, RetryBackoff};
 use windlass_core::time::{Timestamp, display_duration};
@@ -59,6 +59,7 @@ pub(crate) struct Config {
     pub(crate) store: String,
     pub(crate) adapters: AdapterSettings,
     pub(crate) engine: EngineSettings,
+    pub(crate) metrics: MetricsSettings,
     /// Threads that read and invoke; `None`: half as many as there are processors.
     pub(crate) threads: Option<usize>,
     /// How long a stop waits for what is in progress.
@@ -153,6 +154,9 @@ fn read(mut file: Section<'_>, env: Environment<'_>, errors: &Errors) -> Config 
         listen: Listen::read(&mut file, env),
         store: store(&mut file),
         engine: engine(&mut file),
+        metrics: MetricsSettings {
+            per_shard: file.section("metrics").bool("per_shard").unwrap_or(false),
+        },
         threads: threads(&mut file),
         drain_timeout: file
             .duration("drain_timeout", (Duration::ZERO, MAX_DRAIN_TIMEOUT))

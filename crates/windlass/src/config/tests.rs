@@ -33,6 +33,7 @@ fn no_file_is_the_defaults() {
     assert_eq!(config.adapters.aws.region, "us-east-1");
     assert_eq!(config.drain_timeout, Duration::from_secs(25));
     assert!(config.engine.sqs_visibility_heartbeat);
+    assert!(!config.metrics.per_shard);
 }
 
 #[test]
@@ -40,6 +41,16 @@ fn the_file_that_lists_every_key_is_the_defaults() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/windlass.yaml");
     let written = Config::load(Path::new(file), EMPTY).unwrap();
     assert_eq!(written, Config::without_file(EMPTY).unwrap());
+}
+
+#[test]
+fn metrics_of_shards_are_an_option() {
+    let config = Config::parse("metrics: {per_shard: true}", EMPTY).unwrap();
+    assert!(config.metrics.per_shard);
+    let found = errors("metrics:\n  per_shard: 1\n  per_queue: true\n");
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found[0].1.contains("metrics.per_shard"), "{found:#?}");
+    assert!(found[1].1.contains("metrics.per_queue"), "{found:#?}");
 }
 
 #[test]

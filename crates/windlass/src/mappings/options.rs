@@ -10,7 +10,7 @@ use windlass_core::parameters::{self, Type};
 
 /// Name, value and help. The name is the parameter's, `BatchSize`, or `no-` and that of a flag.
 #[rustfmt::skip] // one option, one line
-const OPTIONS: [(&str, &str, &str); 20] = [
+const OPTIONS: [(&str, &str, &str); 21] = [
     ("function-name", "NAME", "The function: a name or an ARN"),
     ("event-source-arn", "ARN", "The stream or queue"),
     ("enabled", "", "Run the mapping"),
@@ -29,6 +29,7 @@ const OPTIONS: [(&str, &str, &str); 20] = [
     ("destination-config", "JSON", r#"As JSON: {"OnFailure":{"Destination":"ARN"}}"#),
     ("filter-criteria", "JSON", r#"As JSON: {"Filters":[{"Pattern":"…"}]}"#),
     ("scaling-config", "JSON", r#"As JSON: {"MaximumConcurrency":10}"#),
+    ("provisioned-poller-config", "JSON", r#"As JSON: {"MinimumPollers":2,"MaximumPollers":200}"#),
     ("tags", "TAGS", r#"KEY=VALUE,KEY=VALUE, or as JSON: {"KEY":"VALUE"}"#),
     ("windlass", "JSON", r#"As JSON: {"RetryBackoff":{"First":"5s"},"StrictOrder":true}"#),
 ];

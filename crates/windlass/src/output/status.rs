@@ -19,7 +19,10 @@ pub(crate) fn status_table(reports: &[MappingReport], width: Option<usize>) -> S
     }
     let mut parts = vec![mappings_table(reports, width)];
     parts.extend(units_table(reports, width));
-    let notes: Vec<String> = reports.iter().flat_map(notes).collect();
+    let mut notes: Vec<String> = reports.iter().flat_map(notes).collect();
+    if let [report] = reports {
+        notes.extend(report.queue.as_ref().map(requests));
+    }
     if !notes.is_empty() {
         parts.push(notes.join("\n"));
     }
@@ -164,8 +167,10 @@ fn notes(report: &MappingReport) -> Vec<String> {
     if let Some(notice) = &report.notice {
         notes.push(format!("{mapping}: {notice}"));
     }
-    if report.last_processing_result.starts_with("PROBLEM") {
-        let result = &report.last_processing_result;
+    let result = &report.last_processing_result;
+    // It may repeat what keeps the whole mapping from its work.
+    let repeats = report.problem.iter().any(|it| result.ends_with(it));
+    if result.starts_with("PROBLEM") && !repeats {
         notes.push(format!("{mapping}: last result: {result}"));
     }
     if let Some(millis) = report.clock_difference_ms {
@@ -189,7 +194,26 @@ fn notes(report: &MappingReport) -> Vec<String> {
     if let Some(reason) = report.queue.as_ref().and_then(|it| it.waiting_for.as_ref()) {
         notes.push(format!("{mapping}, queue: waiting: {reason}"));
     }
+    let reduced = report.queue.as_ref().and_then(|it| it.reduced_concurrency);
+    if let Some(limit) = reduced {
+        notes.push(format!(
+            "{mapping}, queue: at most {limit} invocations at a time, since some have failed; each \
+             success allows one more"
+        ));
+    }
     notes
+}
+
+/// What a queue costs.
+fn requests(queue: &QueueReport) -> String {
+    let requests = queue.requests_per_minute.iter();
+    let used = requests.filter(|(_, per_minute)| 0.0 < **per_minute);
+    let used = used.map(|(operation, per_minute)| format!("{operation} {per_minute}"));
+    let used = used.collect::<Vec<_>>();
+    if used.is_empty() {
+        return "requests a minute: none".to_owned();
+    }
+    format!("requests a minute: {}", used.join(", "))
 }
 
 /// Source and function by their names: `kinesis orders → resize`.

@@ -1,6 +1,5 @@
 //! Measures the memory of a daemon whose function answers with 6 MiB, in many invocations at once.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -10,7 +9,7 @@ use serde_json::json;
 use super::measure::{BUFFERED_METRIC, LIMIT_METRIC, memory_of};
 use super::programs::{Client, Function, Launcher, Load};
 use super::report::mib;
-use super::with_release_programs;
+use super::{finish, with_release_programs};
 use crate::process::sleep;
 
 /// Invocations of each shard, one after the other.
@@ -41,15 +40,9 @@ struct Figures {
 pub(super) fn run(options: &Options) -> Result<()> {
     with_release_programs(|launcher, work_dir| {
         let figures = measure(launcher, options.count)?;
-        let rendered = format!("{:#}\n", figures.to_json());
+        let text = format!("{}\n", figures.describe());
         let file = work_dir.join("answers.json");
-        fs::write(&file, &rendered).with_context(|| format!("writing {}", file.display()))?;
-        if options.json {
-            print!("{rendered}");
-        } else {
-            println!("{}", figures.describe());
-        }
-        Ok(())
+        finish(&file, &figures.to_json(), &text, options.json)
     })
 }
 
@@ -64,10 +57,8 @@ fn measure(launcher: &Launcher<'_>, invocations: u32) -> Result<Figures> {
         shards: invocations,
         record_bytes: 200,
         batch_size: 1,
-        mappings: 1,
         function: Function::AnswersMuch,
-        read_delay: Duration::ZERO,
-        logs_invocations: false,
+        ..Load::default()
     };
     let source = launcher.start_source(&load)?;
     let mut program = launcher.start_client(Client::Windlass, &load, &source)?;

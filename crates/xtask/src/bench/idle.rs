@@ -9,9 +9,9 @@ use clap::{Args, value_parser};
 use serde_json::{Value, json};
 
 use super::measure::{cpu_of, memory_of};
-use super::programs::{Client, Function, Launcher, Load, Program};
+use super::programs::{Client, Launcher, Load, Program};
 use super::report::mib;
-use super::{BATCH_SIZE, with_release_programs};
+use super::with_release_programs;
 use crate::process::sleep;
 
 /// The number of running consumers.
@@ -91,12 +91,9 @@ pub(super) fn smoke(launcher: &Launcher<'_>) -> Result<()> {
 fn load(mappings: u32, shards: u32, read_delay: Duration) -> Load {
     Load {
         shards,
-        record_bytes: 1024,
-        batch_size: BATCH_SIZE,
         mappings,
-        function: Function::Answers,
         read_delay,
-        logs_invocations: false,
+        ..Load::default()
     }
 }
 

@@ -22,6 +22,9 @@ const QUIET_TIME: Duration = Duration::from_secs(5);
 /// A daemon that still reads after this long while its functions hang has no memory limit.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// Of a measurement with few records.
+const RELEASES_PER_SECOND: u32 = 10;
+
 pub(super) const BUFFERED_METRIC: &str = "windlass_buffered_bytes";
 pub(super) const LIMIT_METRIC: &str = "windlass_buffer_limit_bytes";
 
@@ -51,6 +54,8 @@ pub(super) fn cost(
         .with_context(what)?;
     let warm_up = records / 10;
     deliver(&mut program, &source, warm_up, warm_up).with_context(what)?;
+    source.take_wait_times()?;
+    let invocations = source.status()?.invocations;
     let (before, start) = (cpu_of(&program)?, Instant::now());
     deliver(&mut program, &source, records, warm_up + records).with_context(what)?;
     let wall = start.elapsed();
@@ -58,6 +63,8 @@ pub(super) fn cost(
         records,
         cpu: cpu_of(&program)?.saturating_sub(before),
         wall,
+        invocations: source.status()?.invocations - invocations,
+        wait: source.take_wait_times()?,
     })
 }
 
@@ -137,7 +144,7 @@ pub(super) fn deliver(
     let mut progress = (0, Instant::now());
     loop {
         let status = source.status()?;
-        if status.delivered >= expected {
+        if source.is_done(&status, expected) {
             let more = status.delivered - expected;
             ensure!(more == 0, "{more} records were delivered twice");
             return Ok(());
@@ -155,6 +162,28 @@ pub(super) fn deliver(
         }
         sleep(Duration::from_millis(20));
     }
+}
+
+/// Releases records ten times a second, `per_second` in all, and waits until all are delivered, after
+/// `before` others.
+pub(super) fn deliver_at_pace(
+    program: &mut Program,
+    source: &Source,
+    per_second: u64,
+    seconds: u64,
+    before: u64,
+) -> Result<()> {
+    let per_release = per_second / u64::from(RELEASES_PER_SECOND);
+    let n_releases = seconds * u64::from(RELEASES_PER_SECOND);
+    let interval = Duration::from_secs(1) / RELEASES_PER_SECOND;
+    let started = Instant::now();
+    for number in 1..n_releases {
+        source.release(per_release)?;
+        let next = interval * u32::try_from(number).unwrap_or(u32::MAX);
+        sleep(next.saturating_sub(started.elapsed()));
+    }
+    let expected = before + n_releases * per_release;
+    deliver(program, source, per_release, expected)
 }
 
 /// User and system time of all threads of the process.

@@ -6,19 +6,23 @@
 //! where microseconds are not.
 
 mod answers;
+mod compare;
+mod daemon_config;
 mod filter;
 mod idle;
+mod lanes;
 mod measure;
 mod process;
 mod programs;
 mod report;
+mod sqs;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
+use serde_json::Value;
 
 use crate::command::{cargo, run as run_command, target};
 use crate::watchdog::Watchdog;
@@ -50,6 +54,10 @@ enum Part {
     Filter(filter::Options),
     /// Measure functions as local processes, compared with the same function over HTTP
     Process(process::Options),
+    /// Measure queues: CPU per message compared with the floor, messages a second, times
+    Sqs(sqs::Options),
+    /// Measure a ParallelizationFactor of 10, compared with 1
+    Lanes(lanes::Options),
     /// Measure idle mappings of one shard each, compared with one mapping of as many shards
     Mappings(idle::Options),
     /// Measure idle shards of one stream whose responses take 20 ms
@@ -99,6 +107,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.part {
         Some(Part::Filter(options)) => return filter::run(options),
         Some(Part::Process(options)) => return process::run(options),
+        Some(Part::Sqs(options)) => return sqs::run(options),
+        Some(Part::Lanes(options)) => return lanes::run(options),
         Some(Part::Mappings(options)) => return idle::mappings(options),
         Some(Part::Shards(options)) => return idle::shards(options),
         Some(Part::Answers(options)) => return answers::run(options),
@@ -121,6 +131,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         idle::smoke(&launcher)?;
         answers::smoke(&launcher)?;
         process::smoke(&launcher)?;
+        sqs::smoke(&launcher)?;
+        lanes::smoke(&launcher)?;
     }
     let figures = Report {
         records: plan.records,
@@ -128,16 +140,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         idle: idle(&launcher, plan.idle_shards)?,
         hanging: hanging(&launcher)?,
     };
-    let rendered = format!("{:#}\n", figures.to_json());
-    fs::write(&plan.figures, &rendered)
-        .with_context(|| format!("writing {}", plan.figures.display()))?;
-    if options.json {
-        print!("{rendered}");
-    } else {
-        print!("{figures}");
-        println!("written to {}", plan.figures.display());
-    }
-    Ok(())
+    let text = figures.to_string();
+    finish(&plan.figures, &figures.to_json(), &text, options.json)
 }
 
 fn prepare(options: &Options) -> Result<Plan> {
@@ -180,6 +184,19 @@ fn with_release_programs(measure: impl FnOnce(&Launcher<'_>, &Path) -> Result<()
     measure(&launcher, &work_dir)
 }
 
+/// Writes figures to a file and prints them, as JSON or as text.
+fn finish(file: &Path, figures: &Value, text: &str, as_json: bool) -> Result<()> {
+    let rendered = format!("{figures:#}\n");
+    fs::write(file, &rendered).with_context(|| format!("writing {}", file.display()))?;
+    if as_json {
+        print!("{rendered}");
+    } else {
+        print!("{text}");
+        println!("written to {}", file.display());
+    }
+    Ok(())
+}
+
 fn build_release() -> Result<()> {
     let mut build = cargo();
     build.args(["build", "--quiet", "--release"]);
@@ -193,10 +210,7 @@ fn pipeline(launcher: &Launcher<'_>, plan: &Plan, record_bytes: u32) -> Result<P
         shards: SHARDS,
         record_bytes,
         batch_size: BATCH_SIZE,
-        mappings: 1,
-        function: Function::Answers,
-        read_delay: Duration::ZERO,
-        logs_invocations: false,
+        ..Load::default()
     };
     let cost_of = |client| measure::cost(launcher, client, &load, plan.records);
     let mut rounds = Vec::new();
@@ -233,12 +247,7 @@ fn pipeline(launcher: &Launcher<'_>, plan: &Plan, record_bytes: u32) -> Result<P
 fn idle(launcher: &Launcher<'_>, shards: u32) -> Result<Idle> {
     let load = Load {
         shards,
-        record_bytes: 1024,
-        batch_size: BATCH_SIZE,
-        mappings: 1,
-        function: Function::Answers,
-        read_delay: Duration::ZERO,
-        logs_invocations: false,
+        ..Load::default()
     };
     measure::idle(launcher, &load)
 }
@@ -247,12 +256,10 @@ fn idle(launcher: &Launcher<'_>, shards: u32) -> Result<Idle> {
 fn hanging(launcher: &Launcher<'_>) -> Result<Hanging> {
     let load = Load {
         shards: HANGING_SHARDS,
-        record_bytes: 1024,
         batch_size: 10_000,
         mappings: HANGING_MAPPINGS,
         function: Function::Hangs,
-        read_delay: Duration::ZERO,
-        logs_invocations: false,
+        ..Load::default()
     };
     measure::hanging(launcher, &load)
 }

@@ -5,17 +5,16 @@
 //! function answers at once, so the time of an invocation is the time on the way.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, value_parser};
 use serde_json::json;
 
-use super::measure::{cost, deliver};
+use super::measure::{cost, deliver, deliver_at_pace};
 use super::programs::{Client, Function, Launcher, Load};
 use super::report::median;
 use super::{BATCH_SIZE, SHARDS, with_release_programs};
-use crate::process::sleep;
 
 const RECORD_BYTES: u32 = 1024;
 
@@ -23,9 +22,6 @@ const RECORD_BYTES: u32 = 1024;
 const TIMED_SHARDS: u32 = 20;
 const TIMED_BATCH_SIZE: u32 = 10;
 const TIMED_INVOCATIONS_PER_SECOND: u64 = 100;
-
-/// Time between two releases of records.
-const RELEASE_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -114,10 +110,8 @@ fn figures(
         shards: SHARDS,
         record_bytes: RECORD_BYTES,
         batch_size: BATCH_SIZE,
-        mappings: 1,
         function,
-        read_delay: Duration::ZERO,
-        logs_invocations: false,
+        ..Load::default()
     };
     let cost = cost(launcher, Client::Windlass, &load, records)?;
     let mut times = times(launcher, function, seconds)?;
@@ -141,10 +135,9 @@ fn times(launcher: &Launcher<'_>, function: Function, seconds: u64) -> Result<Ve
         shards: TIMED_SHARDS,
         record_bytes: RECORD_BYTES,
         batch_size: TIMED_BATCH_SIZE,
-        mappings: 1,
         function,
-        read_delay: Duration::ZERO,
         logs_invocations: true,
+        ..Load::default()
     };
     let source = launcher.start_source(&load)?;
     let mut daemon = launcher.start_client(Client::Windlass, &load, &source)?;
@@ -152,20 +145,8 @@ fn times(launcher: &Launcher<'_>, function: Function, seconds: u64) -> Result<Ve
     let warm_up = u64::from(TIMED_SHARDS * TIMED_BATCH_SIZE);
     deliver(&mut daemon, &source, warm_up, warm_up)?;
     let n_warm_up = daemon.invocation_times()?.len();
-    let per_release = TIMED_INVOCATIONS_PER_SECOND * u64::from(TIMED_BATCH_SIZE) / 10;
-    let started = Instant::now();
-    let n_releases = seconds * 10;
-    for number in 0..n_releases - 1 {
-        source.release(per_release)?;
-        let next = RELEASE_INTERVAL * u32::try_from(number + 1).unwrap_or(u32::MAX);
-        sleep(next.saturating_sub(started.elapsed()));
-    }
-    deliver(
-        &mut daemon,
-        &source,
-        per_release,
-        warm_up + n_releases * per_release,
-    )?;
+    let per_second = TIMED_INVOCATIONS_PER_SECOND * u64::from(TIMED_BATCH_SIZE);
+    deliver_at_pace(&mut daemon, &source, per_second, seconds, warm_up)?;
     let mut times = daemon.invocation_times()?;
     times.drain(..n_warm_up.min(times.len()));
     Ok(times)

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use super::{BATCH_SIZE, daemon_config};
 use crate::command::{last_lines, program};
 use crate::http;
 use crate::process::sleep;
@@ -30,7 +31,8 @@ const IDLE_READ_INTERVAL: Duration = Duration::from_secs(1);
 /// The part of the daemon's log with the duration of each invocation.
 const INVOCATION_LOG: &str = "windlass_engine::invoker=debug";
 
-const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/bench";
+/// Receives of a queue at a time by the concurrent floor: as many as a mapping of AWS starts with.
+const CONCURRENT_RECEIVERS: u32 = 5;
 
 pub(super) struct Launcher<'a> {
     pub(super) programs_dir: &'a Path,
@@ -48,9 +50,18 @@ pub(super) enum Client {
     UnpacedFloor,
     /// The floor at the pace of idle shards.
     IdleFloor,
+    /// The floor of a queue: one call after the other.
+    QueueFloor,
+    /// Five of them at a time: CPU per message is lower when a program has more than one call to do.
+    ConcurrentQueueFloor,
 }
 
+/// What a daemon reads, and what it calls.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
+    /// Reads a queue and not a stream.
+    pub(super) queue: Option<Queue>,
+    /// Of the stream; 1 for a queue.
     pub(super) shards: u32,
     pub(super) record_bytes: u32,
     /// Records per invocation.
@@ -62,6 +73,34 @@ pub(super) struct Load {
     pub(super) read_delay: Duration,
     /// Whether the log of the daemon has the duration of each invocation.
     pub(super) logs_invocations: bool,
+    /// Lanes of each shard.
+    pub(super) parallelization_factor: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Queue {
+    /// Message groups; 0 makes a standard queue.
+    pub(super) groups: u32,
+    /// Bytes of a receipt handle.
+    pub(super) handle_bytes: u32,
+    /// How long messages are gathered for a batch.
+    pub(super) window: Duration,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            queue: None,
+            shards: 1,
+            record_bytes: 1024,
+            batch_size: BATCH_SIZE,
+            mappings: 1,
+            function: Function::Answers,
+            read_delay: Duration::ZERO,
+            logs_invocations: false,
+            parallelization_factor: 1,
+        }
+    }
 }
 
 /// How a function responds to a batch.
@@ -83,6 +122,10 @@ pub(super) struct SourceStatus {
     pub(super) read: u64,
     /// Records that reached the function.
     pub(super) delivered: u64,
+    /// Events that reached the function.
+    pub(super) invocations: u64,
+    /// Messages that were deleted.
+    pub(super) deleted: u64,
     /// Shards that were read at least once.
     pub(super) shards_read: u64,
     /// Reads of shards.
@@ -103,6 +146,14 @@ pub(super) struct Program {
 pub(super) struct Source {
     _program: Program,
     port: u16,
+    is_queue: bool,
+}
+
+/// From the response with a message to its event.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WaitTimes {
+    pub(super) p50: Duration,
+    pub(super) p99: Duration,
 }
 
 impl Launcher<'_> {
@@ -110,12 +161,20 @@ impl Launcher<'_> {
     pub(super) fn start_source(&self, load: &Load) -> Result<Source> {
         let port = http::free_port()?;
         let mut command = program(self.programs_dir.join("windlass-emulator"));
-        command.arg("bench-source");
-        command.args(["--listen", &format!("127.0.0.1:{port}")]);
-        command.args(["--shards", &load.shards.to_string()]);
-        command.args(["--record-bytes", &load.record_bytes.to_string()]);
-        let read_delay = load.read_delay.as_millis().to_string();
-        command.args(["--read-delay", &read_delay]);
+        let listen = format!("127.0.0.1:{port}");
+        let record_bytes = load.record_bytes.to_string();
+        if let Some(queue) = load.queue {
+            command.args(["bench-queue", "--listen", &listen]);
+            command.args(["--message-bytes", &record_bytes]);
+            command.args(["--handle-bytes", &queue.handle_bytes.to_string()]);
+            command.args(["--groups", &queue.groups.to_string()]);
+        } else {
+            command.args(["bench-source", "--listen", &listen]);
+            command.args(["--record-bytes", &record_bytes]);
+            command.args(["--shards", &load.shards.to_string()]);
+            let read_delay = load.read_delay.as_millis().to_string();
+            command.args(["--read-delay", &read_delay]);
+        }
         let mut program = self.spawn("bench-source", &mut command)?;
         program.wait_until("bench-source", || {
             http::send(port, "GET", "/bench/status", &[], "").map(|answer| answer.status == 200)
@@ -123,6 +182,7 @@ impl Launcher<'_> {
         Ok(Source {
             _program: program,
             port,
+            is_queue: load.queue.is_some(),
         })
     }
 
@@ -141,6 +201,11 @@ impl Launcher<'_> {
             Client::Floor => ("floor", self.floor(load, source, READ_INTERVAL), None),
             Client::UnpacedFloor => ("floor", self.floor(load, source, Duration::ZERO), None),
             Client::IdleFloor => ("floor", self.floor(load, source, IDLE_READ_INTERVAL), None),
+            Client::QueueFloor => ("floor", self.queue_floor(load, source, 1), None),
+            Client::ConcurrentQueueFloor => {
+                let command = self.queue_floor(load, source, CONCURRENT_RECEIVERS);
+                ("floor", command, None)
+            }
         };
         let mut program = self.spawn(name, &mut command)?;
         program.api = api;
@@ -156,7 +221,7 @@ impl Launcher<'_> {
             fs::remove_dir_all(&store).with_context(|| format!("removing {}", store.display()))?;
         }
         let file = self.work_dir.join("windlass.yaml");
-        let text = configuration(load, source, &store, port, self.programs_dir);
+        let text = daemon_config::text(load, &source.endpoint(), &store, port, self.programs_dir);
         fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
         let mut command = program(self.programs_dir.join("windlass"));
         command.args(["serve", "--config"]).arg(file);
@@ -177,6 +242,14 @@ impl Launcher<'_> {
         command.args(["--batch-size", &load.batch_size.to_string()]);
         let read_interval = read_interval.as_millis().to_string();
         command.args(["--read-interval", &read_interval]);
+        command
+    }
+
+    fn queue_floor(&self, load: &Load, source: &Source, receivers: u32) -> Command {
+        let mut command = program(self.programs_dir.join("windlass-emulator"));
+        command.args(["queue-floor", "--source", &source.endpoint()]);
+        command.args(["--receivers", &receivers.to_string()]);
+        command.args(["--batch-size", &load.batch_size.to_string()]);
         command
     }
 
@@ -217,6 +290,24 @@ impl Source {
     pub(super) fn status(&self) -> Result<SourceStatus> {
         let answer = http::send(self.port, "GET", "/bench/status", &[], "")?;
         parse_status(&answer.body).with_context(|| format!("the source's status: {}", answer.body))
+    }
+
+    /// Of the messages that were delivered since the last call; `None` for a stream.
+    pub(super) fn take_wait_times(&self) -> Result<Option<WaitTimes>> {
+        if !self.is_queue {
+            return Ok(None);
+        }
+        let answer = http::send(self.port, "GET", "/bench/wait-times", &[], "")?;
+        let times = parse_wait_times(&answer.body);
+        times
+            .with_context(|| format!("the source's times: {}", answer.body))
+            .map(Some)
+    }
+
+    /// Whether `records` records are done with: they have reached the function, and messages are
+    /// deleted.
+    pub(super) fn is_done(&self, status: &SourceStatus, records: u64) -> bool {
+        records <= status.delivered && (!self.is_queue || records <= status.deleted)
     }
 
     fn endpoint(&self) -> String {
@@ -286,51 +377,6 @@ impl Drop for Program {
     }
 }
 
-fn configuration(
-    load: &Load,
-    source: &Source,
-    store: &Path,
-    port: u16,
-    programs_dir: &Path,
-) -> String {
-    let endpoint = source.endpoint();
-    let url = |path: &str| format!("{{url: \"{endpoint}/{path}\", timeout: 15m}}");
-    let function = match load.function {
-        Function::Answers => url("function"),
-        Function::AnswersMuch => url("large"),
-        Function::Hangs => url("hang"),
-        Function::Process => {
-            let program = programs_dir.join("windlass-emulator");
-            let (program, shards) = (program.display(), load.shards);
-            format!(
-                "{{command: [\"{program}\", function, --source, \"{endpoint}\"], \
-                 processes: {{minimum: {shards}, maximum: {shards}}}}}"
-            )
-        }
-    };
-    let (store, batch_size) = (store.display(), load.batch_size);
-    let mut text = format!(
-        "listen: 127.0.0.1:{port}\n\
-         store: \"sqlite:{store}\"\n\
-         aws: {{endpoints: {{kinesis: \"{endpoint}\"}}}}\n\
-         functions:\n"
-    );
-    for number in 0..load.mappings {
-        text.push_str(&format!("  bench{number}: {function}\n"));
-    }
-    text.push_str("mappings:\n");
-    for number in 0..load.mappings {
-        text.push_str(&format!(
-            "  - FunctionName: bench{number}\n    EventSourceArn: {STREAM}\n    \
-             StartingPosition: TRIM_HORIZON\n    BatchSize: {batch_size}\n"
-        ));
-        if load.function == Function::AnswersMuch {
-            text.push_str("    FunctionResponseTypes: [ReportBatchItemFailures]\n");
-        }
-    }
-    text
-}
-
 fn metric_in(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines().filter_map(|line| line.split_once(' '));
     lines.find(|(it, _)| *it == name)?.1.trim().parse().ok()
@@ -361,9 +407,25 @@ fn parse_status(body: &str) -> Result<SourceStatus> {
     Ok(SourceStatus {
         read: number("read")?,
         delivered: number("delivered")?,
+        invocations: number("invocations")?,
+        deleted: number("deleted")?,
         shards_read: number("shards_read")?,
         reads: number("reads")?,
         reads_on_time: number("reads_on_time")?,
+    })
+}
+
+fn parse_wait_times(body: &str) -> Result<WaitTimes> {
+    let times: Value = serde_json::from_str(body).context("parsing it as JSON")?;
+    let time = |name: &str| {
+        let micros = times[name].as_u64();
+        micros
+            .map(Duration::from_micros)
+            .with_context(|| format!("it has no `{name}`"))
+    };
+    Ok(WaitTimes {
+        p50: time("p50_us")?,
+        p99: time("p99_us")?,
     })
 }
 

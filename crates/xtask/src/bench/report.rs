@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::programs::WaitTimes;
+
 pub(super) struct Report {
     /// Per measurement.
     pub(super) records: u64,
@@ -35,6 +37,9 @@ pub(super) struct Cost {
     pub(super) records: u64,
     pub(super) cpu: Duration,
     pub(super) wall: Duration,
+    pub(super) invocations: u64,
+    /// Of a queue.
+    pub(super) wait: Option<WaitTimes>,
 }
 
 /// A daemon without records.
@@ -133,11 +138,21 @@ impl Cost {
         self.cpu.as_secs_f64() * 1e6 / self.records as f64
     }
 
-    fn records_per_second(&self) -> f64 {
+    pub(super) fn records_per_second(&self) -> f64 {
         self.records as f64 / self.wall.as_secs_f64()
     }
 
-    fn to_json(self) -> Value {
+    pub(super) fn records_per_invocation(&self) -> f64 {
+        self.records as f64 / self.invocations as f64
+    }
+
+    /// Milliseconds; not a number for a stream.
+    pub(super) fn wait_ms(&self, time: impl Fn(&WaitTimes) -> Duration) -> f64 {
+        let millis = |wait| time(wait).as_secs_f64() * 1e3;
+        self.wait.as_ref().map_or(f64::NAN, millis)
+    }
+
+    pub(super) fn to_json(self) -> Value {
         json!({
             "us_per_record": self.us_per_record(),
             "cpu_seconds": self.cpu.as_secs_f64(),
@@ -259,6 +274,8 @@ mod tests {
             records: 1_000,
             cpu: Duration::from_millis(cpu_ms),
             wall: Duration::from_secs(1),
+            invocations: 10,
+            wait: None,
         }
     }
 

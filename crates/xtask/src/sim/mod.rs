@@ -3,9 +3,17 @@
 //! The simulation is a program of the testkit, `windlass-sim`. This module builds it, passes it its
 //! seeds and, with `--mutants`, proves that it can fail.
 
-mod mutant;
 mod mutants;
+
+mod bodies;
+mod combined;
+mod mutant;
+mod programs;
 mod source_copy;
+
+mod logged;
+mod parallel;
+mod simulation;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -12,11 +12,16 @@
 //!
 //! A mutant may have several blocks, for one file or several. The line break before a marker is not
 //! part of the text: to end a text with a line break, leave an empty line before the marker.
+//!
+//! It is best to change functions from within: a mutant that changes a constant, a signature or a
+//! `const fn` needs a program of its own, which takes seconds to build.
 
 use std::iter::Peekable;
 use std::str::Lines;
 
 use anyhow::{Context, Result, bail};
+
+use super::source_copy::Texts;
 
 const FILE: &str = "file:";
 const FIND: &str = "<<<<<<<";
@@ -27,14 +32,14 @@ const END: &str = ">>>>>>>";
 pub(super) struct Mutant {
     /// The fault, in words.
     pub(super) breaks: String,
-    pub(super) changes: Vec<Change>,
+    changes: Vec<Change>,
 }
 
 /// One replacement in one file.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Change {
+struct Change {
     /// Relative to the root of the repository.
-    pub(super) file: String,
+    file: String,
     find: String,
     replace: String,
 }
@@ -70,11 +75,24 @@ impl Mutant {
             changes,
         })
     }
+
+    /// The texts of the files that it changes, with the fault.
+    pub(super) fn apply(&self, read: impl Fn(&str) -> Result<String>) -> Result<Texts> {
+        let mut texts = Texts::new();
+        for change in &self.changes {
+            let text = match texts.get(&change.file) {
+                Some(text) => change.apply(text)?,
+                None => change.apply(&read(&change.file)?)?,
+            };
+            texts.insert(change.file.clone(), text);
+        }
+        Ok(texts)
+    }
 }
 
 impl Change {
     /// Replaces the text, which must occur exactly once.
-    pub(super) fn apply(&self, text: &str) -> Result<String> {
+    fn apply(&self, text: &str) -> Result<String> {
         match text.matches(&self.find).count() {
             1 => Ok(text.replacen(&self.find, &self.replace, 1)),
             n_found => bail!(

@@ -2,57 +2,38 @@
 //!
 //! A simulation that has never failed proves nothing. Each file in `tests/mutants` breaks the code in
 //! one way, in a copy of the sources; worlds that pass on the unmodified code must fail on it. The
-//! directory of a mutant names the kind of world it runs in.
+//! directory of a mutant names the kind of world it runs in. [`super::combined`] makes one program of
+//! most of them.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use super::Seeds;
+use super::logged::end_of;
 use super::mutant::Mutant;
-use super::source_copy::SourceCopy;
-use super::{Seeds, binary, build};
-use crate::command::{command_line, last_lines, program, root, run as run_command, target};
-use crate::process::sleep;
+use super::parallel::in_parallel;
+use super::programs::Programs;
+use super::simulation::{SimulationResult, simulate};
+use crate::command::{root, target};
 
 const MUTANTS: &str = "tests/mutants";
-
-/// For all worlds of one mutant; many times what they take on the slowest machine.
-const SIMULATION_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Runs the worlds on the unmodified code, which must pass, and on each mutant, which must fail.
 pub(super) fn run(seeds: Seeds, only: &[String]) -> Result<()> {
     let chosen = load(&root().join(MUTANTS), only)?;
     let dir = target().join("mutants");
-    let copy = SourceCopy::copy_to(dir.join("src"))?;
-    let target_dir = dir.join("target");
-    let log = dir.join("last.log");
-
-    run_command(&mut build_mutant(&copy, &target_dir)).context("building the unmodified code")?;
-    let worlds: BTreeSet<&str> = chosen.iter().map(|(name, _)| world_kind(name)).collect();
-    for world in worlds {
-        if let SimulationResult::Failed { seed } = simulate(&target_dir, world, seeds, &log)? {
-            let seed = seed.map_or(String::new(), |seed| format!(" by seed {seed}"));
-            bail!(
-                "the unmodified code of the {world} fails{seed}; {}",
-                end_of(&log)
-            );
-        }
-        println!(
-            "unmodified code: {} worlds of the {world} pass",
-            seeds.count
-        );
-    }
-
+    let programs = Programs::build(&chosen, &dir)?;
+    test_unmodified(&chosen, &programs, seeds, &dir)?;
+    let numbered = Vec::from_iter((1..).zip(&chosen));
+    let test = |(number, (name, _)): &(usize, &(String, Mutant))| {
+        let mut program = programs.mutant(*number)?;
+        simulate(&mut program, world_kind(name), seeds, &log_of(name, &dir))
+    };
     let mut not_caught = Vec::new();
-    for (name, mutant) in &chosen {
-        let result = test_mutant(&copy, mutant, || {
-            build_quietly(&mut build_mutant(&copy, &target_dir), &log)?;
-            simulate(&target_dir, world_kind(name), seeds, &log)
-        })?;
+    in_parallel(&numbered, test, |(_, (name, mutant)), result| {
         let result = match result {
             Ok(SimulationResult::Failed { seed }) => format!("caught{}", seed_text(seed, seeds)),
             Ok(SimulationResult::Passed) => {
@@ -65,10 +46,10 @@ pub(super) fn run(seeds: Seeds, only: &[String]) -> Result<()> {
             }
         };
         println!("{name:<46} {result}");
-    }
+        Ok(())
+    })?;
     if !not_caught.is_empty() {
-        let (n_missed, n_chosen) = (not_caught.len(), chosen.len());
-        let names = not_caught.join(", ");
+        let (n_missed, n_chosen, names) = (not_caught.len(), chosen.len(), not_caught.join(", "));
         bail!(
             "{n_missed} of {n_chosen} mutants not caught in {} worlds: {names}",
             seeds.count
@@ -78,28 +59,38 @@ pub(super) fn run(seeds: Seeds, only: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Without debug information: the build takes most of the time of a mutant, and this saves a third.
-fn build_mutant(copy: &SourceCopy, target_dir: &Path) -> Command {
-    let mut command = build(&copy.root, target_dir);
-    command.env("CARGO_PROFILE_DEV_DEBUG", "0");
-    command
+fn test_unmodified(
+    chosen: &[(String, Mutant)],
+    programs: &Programs,
+    seeds: Seeds,
+    dir: &Path,
+) -> Result<()> {
+    let worlds: BTreeSet<&str> = chosen.iter().map(|(name, _)| world_kind(name)).collect();
+    let worlds = Vec::from_iter(worlds);
+    let test = |world: &&str| {
+        let mut program = programs.unmodified();
+        simulate(&mut program, world, seeds, &log_of(world, dir))
+    };
+    in_parallel(&worlds, test, |world, result| {
+        if let SimulationResult::Failed { seed } = result? {
+            let seed = seed.map_or(String::new(), |seed| format!(" by seed {seed}"));
+            let log = log_of(world, dir);
+            bail!(
+                "the unmodified code of the {world} fails{seed}; {}",
+                end_of(&log)
+            );
+        }
+        println!(
+            "unmodified code: {} worlds of the {world} pass",
+            seeds.count
+        );
+        Ok(())
+    })
 }
 
-/// The outer error means that the copy of the sources could not be restored. The inner one concerns
-/// this mutant only; the others still run.
-fn test_mutant(
-    copy: &SourceCopy,
-    mutant: &Mutant,
-    simulate: impl FnOnce() -> Result<SimulationResult>,
-) -> Result<Result<SimulationResult>> {
-    let result = copy.apply(mutant).and_then(|()| simulate());
-    copy.restore(mutant)?;
-    Ok(result)
-}
-
-enum SimulationResult {
-    Passed,
-    Failed { seed: Option<u64> },
+/// What the worlds of a mutant, or of one kind, print.
+fn log_of(name: &str, dir: &Path) -> PathBuf {
+    dir.join(format!("{}.log", name.replace('/', "-")))
 }
 
 /// Reads the selected mutants, sorted by name: `directory/file`.
@@ -155,65 +146,6 @@ fn stem_of(path: &Path) -> String {
     stem.to_string_lossy().into_owned()
 }
 
-fn simulate(target_dir: &Path, world: &str, seeds: Seeds, log: &Path) -> Result<SimulationResult> {
-    let mut command = program(binary(target_dir));
-    command.args(seeds.arguments()).args(["--only", world]);
-    let mut child = spawn_logged(&mut command, log)?;
-    let end = Instant::now() + SIMULATION_TIMEOUT;
-    let status = loop {
-        if let Some(status) = child.try_wait().context("waiting for the simulation")? {
-            break status;
-        }
-        if Instant::now() >= end {
-            child.kill().context("killing the simulation")?;
-            child.wait().context("killing the simulation")?;
-            let seconds = SIMULATION_TIMEOUT.as_secs();
-            bail!(
-                "the simulation did not end within {seconds} s; {}",
-                end_of(log)
-            );
-        }
-        sleep(Duration::from_millis(10));
-    };
-    match status.code() {
-        Some(0) => return Ok(SimulationResult::Passed),
-        Some(1) => {}
-        _ => bail!("the simulation failed with {status}; {}", end_of(log)),
-    }
-    let output = fs::read_to_string(log).with_context(|| format!("reading {}", log.display()))?;
-    Ok(SimulationResult::Failed {
-        seed: seed_in(&output),
-    })
-}
-
-fn build_quietly(command: &mut Command, log: &Path) -> Result<()> {
-    let mut child = spawn_logged(command, log)?;
-    let status = child.wait().context("waiting for cargo")?;
-    if !status.success() {
-        bail!("the mutant does not compile; {}", end_of(log));
-    }
-    Ok(())
-}
-
-fn spawn_logged(command: &mut Command, log: &Path) -> Result<Child> {
-    let file = fs::File::create(log).with_context(|| format!("creating {}", log.display()))?;
-    let errors = file.try_clone().context("sharing the log")?;
-    command
-        .stdout(Stdio::from(file))
-        .stderr(Stdio::from(errors))
-        .spawn()
-        .with_context(|| format!("starting `{}`", command_line(command)))
-}
-
-/// The first number in the output that follows the word `seed`.
-fn seed_in(output: &str) -> Option<u64> {
-    output.match_indices("seed").find_map(|(at, word)| {
-        let after = output[at + word.len()..].trim_start_matches([' ', '=', ':']);
-        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
-        after[..digits].parse().ok()
-    })
-}
-
 fn seed_text(seed: Option<u64>, seeds: Seeds) -> String {
     match seed {
         Some(seed) if seed >= seeds.from => {
@@ -224,23 +156,9 @@ fn seed_text(seed: Option<u64>, seeds: Seeds) -> String {
     }
 }
 
-fn end_of(log: &Path) -> String {
-    format!("{}:\n{}", log.display(), last_lines(log, 15))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_failing_seed_is_found_in_the_output() {
-        assert_eq!(
-            seed_in("200 seeds\nworld of seed 17: I1 is broken\n"),
-            Some(17)
-        );
-        assert_eq!(seed_in("panicked\nrun again with seed=4\n"), Some(4));
-        assert_eq!(seed_in("all seeds pass\n"), None);
-    }
 
     #[test]
     fn a_mutant_is_selected_by_its_name_or_its_directory() {

@@ -1,49 +1,67 @@
 //! A copy of the sources for mutants, so that the work tree is never modified.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::mutant::Mutant;
 use crate::command::{repository_files, root};
+
+/// Texts of files by their paths from the root of the repository.
+pub(super) type Texts = BTreeMap<String, String>;
+
+/// Reads a file of the work tree.
+pub(super) fn read(path: &str) -> Result<String> {
+    fs::read_to_string(root().join(path)).with_context(|| format!("reading {path}"))
+}
 
 pub(super) struct SourceCopy {
     pub(super) root: PathBuf,
+    /// Relative to the root.
+    files: BTreeSet<PathBuf>,
 }
 
 impl SourceCopy {
-    /// Updates the copy. Unchanged files keep their modification time, so cargo rebuilds only what
-    /// depends on a change.
-    pub(super) fn copy_to(copy: PathBuf) -> Result<Self> {
-        let wanted: BTreeSet<PathBuf> =
-            repository_files()?.into_iter().map(PathBuf::from).collect();
-        for path in &wanted {
-            let from = root().join(path);
-            let bytes = fs::read(&from).with_context(|| format!("reading {}", from.display()))?;
-            write_if_different(&copy.join(path), &bytes)?;
-        }
-        remove_others(&copy, Path::new(""), &wanted)?;
-        Ok(Self { root: copy })
+    pub(super) fn new(root: PathBuf) -> Result<Self> {
+        let files = repository_files()?.into_iter().map(PathBuf::from).collect();
+        let copy = Self { root, files };
+        fs::create_dir_all(&copy.root)
+            .with_context(|| format!("creating {}", copy.root.display()))?;
+        copy.remove_others(Path::new(""))?;
+        Ok(copy)
     }
 
-    pub(super) fn apply(&self, mutant: &Mutant) -> Result<()> {
-        for change in &mutant.changes {
-            let path = self.root.join(&change.file);
-            let text =
-                fs::read_to_string(&path).with_context(|| format!("reading {}", change.file))?;
-            write_if_different(&path, change.apply(&text)?.as_bytes())?;
+    /// Updates the copy: these texts, and the files of the work tree for the rest. Unchanged files
+    /// keep their modification time, so cargo rebuilds only what depends on a change.
+    pub(super) fn write(&self, texts: &Texts) -> Result<()> {
+        for path in &self.files {
+            let to = self.root.join(path);
+            match path.to_str().and_then(|path| texts.get(path)) {
+                Some(text) => write_if_different(&to, text.as_bytes())?,
+                None => {
+                    let from = root().join(path);
+                    let bytes =
+                        fs::read(&from).with_context(|| format!("reading {}", from.display()))?;
+                    write_if_different(&to, &bytes)?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// Undoes [`SourceCopy::apply`].
-    pub(super) fn restore(&self, mutant: &Mutant) -> Result<()> {
-        for change in &mutant.changes {
-            let from = root().join(&change.file);
-            let bytes = fs::read(&from).with_context(|| format!("reading {}", change.file))?;
-            write_if_different(&self.root.join(&change.file), &bytes)?;
+    fn remove_others(&self, below: &Path) -> Result<()> {
+        let dir = self.root.join(below);
+        let entries = fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))?;
+        for entry in entries {
+            let entry = entry.with_context(|| format!("listing {}", dir.display()))?;
+            let path = below.join(entry.file_name());
+            if entry.path().is_dir() {
+                self.remove_others(&path)?;
+            } else if !self.files.contains(&path) {
+                let path = entry.path();
+                fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+            }
         }
         Ok(())
     }
@@ -57,20 +75,4 @@ fn write_if_different(path: &Path, bytes: &[u8]) -> Result<()> {
         fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     }
     fs::write(path, bytes).with_context(|| format!("writing {}", path.display()))
-}
-
-fn remove_others(copy: &Path, below: &Path, wanted: &BTreeSet<PathBuf>) -> Result<()> {
-    let dir = copy.join(below);
-    let entries = fs::read_dir(&dir).with_context(|| format!("listing {}", dir.display()))?;
-    for entry in entries {
-        let entry = entry.with_context(|| format!("listing {}", dir.display()))?;
-        let path = below.join(entry.file_name());
-        if entry.path().is_dir() {
-            remove_others(copy, &path, wanted)?;
-        } else if !wanted.contains(&path) {
-            let path = entry.path();
-            fs::remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
-        }
-    }
-    Ok(())
 }

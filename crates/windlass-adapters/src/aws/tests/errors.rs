@@ -121,7 +121,11 @@ async fn an_incomplete_response_is_a_transient_fault() {
     let (http, clients) = TestHttp::new();
     let table = Arn::parse(TABLE).unwrap();
     let table = Arc::new(DynamoDbStreamsReader::new(&clients, &table));
-    let queue = SqsReader::new(&clients, &queue(QUEUE, false, Duration::ZERO));
+    let queue = SqsReader::new(
+        &clients,
+        &queue(QUEUE, false, Duration::ZERO),
+        Arc::default(),
+    );
     let shard = ShardId::from("shardId-1");
     let whole = br#"{"Records":[],"Messages":[],"NextShardIterator":"next"}"#;
     let cases = [
@@ -175,7 +179,11 @@ async fn an_incomplete_response_is_a_transient_fault() {
 #[test]
 fn both_codes_of_a_missing_queue_are_known() {
     let (http, clients) = TestHttp::new();
-    let reader = SqsReader::new(&clients, &queue(QUEUE, false, Duration::ZERO));
+    let reader = SqsReader::new(
+        &clients,
+        &queue(QUEUE, false, Duration::ZERO),
+        Arc::default(),
+    );
     let query = (
         "x-amzn-query-error",
         "AWS.SimpleQueueService.NonExistentQueue;Sender",
@@ -219,7 +227,11 @@ fn an_error_that_an_operator_must_resolve_has_a_remedy() {
 fn a_server_that_answers_in_xml_is_named() {
     let (http, clients) = TestHttp::new();
     let stream = KinesisReader::new(&clients, &Arn::parse(STREAM).unwrap(), "role");
-    let queue = SqsReader::new(&clients, &queue(QUEUE, false, Duration::ZERO));
+    let queue = SqsReader::new(
+        &clients,
+        &queue(QUEUE, false, Duration::ZERO),
+        Arc::default(),
+    );
     let error = "<ErrorResponse><Error><Code>MissingAction</Code></Error></ErrorResponse>";
     let success = "\n<?xml version=\"1.0\"?><ReceiveMessageResponse/>";
     let html = "<!DOCTYPE html><html></html>";

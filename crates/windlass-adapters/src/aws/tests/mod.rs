@@ -12,6 +12,7 @@ mod server_clock;
 mod sqs;
 mod streams;
 mod timeouts;
+mod unusual;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! The calls for a queue, and what their results mean for each message.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,7 +22,11 @@ const URL: &str = "https://sqs.us-east-1.amazonaws.com/1/q";
 
 fn reader() -> (TestHttp, SqsReader) {
     let (http, clients) = TestHttp::new();
-    let reader = SqsReader::new(&clients, &queue(QUEUE, false, Duration::ZERO));
+    let reader = SqsReader::new(
+        &clients,
+        &queue(QUEUE, false, Duration::ZERO),
+        Arc::default(),
+    );
     (http, reader)
 }
 
@@ -119,7 +124,7 @@ async fn at_aws_the_url_of_a_queue_comes_from_its_arn() {
             "https://sqs.cn-north-1.amazonaws.com.cn/123456789012/q.fifo",
         ),
     ] {
-        let reader = SqsReader::new(&clients, &queue(arn, false, Duration::ZERO));
+        let reader = SqsReader::new(&clients, &queue(arn, false, Duration::ZERO), Arc::default());
         let received = reader
             .receive(1, Duration::ZERO, Duration::ZERO, &ROOM)
             .await;

@@ -1,5 +1,6 @@
 //! ReceiveMessage of SQS.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
@@ -21,8 +22,8 @@ fn our_parser_and_the_sdk_agree() {
     let (http, clients) = TestHttp::new();
     let runtime = runtime();
     let window = |seconds| Duration::from_secs(seconds);
-    let standard = SqsReader::new(&clients, &queue(QUEUE, false, window(0)));
-    let fifo = SqsReader::new(&clients, &queue(QUEUE, true, window(5)));
+    let standard = SqsReader::new(&clients, &queue(QUEUE, false, window(0)), Arc::default());
+    let fifo = SqsReader::new(&clients, &queue(QUEUE, true, window(5)), Arc::default());
     for_many(
         CASES,
         &(spelled(response()), any::<bool>()),

@@ -246,6 +246,22 @@ async fn a_shard_without_a_next_iterator_has_ended() {
 }
 
 #[tokio::test]
+async fn a_disabled_stream_of_a_table_is_switched_off() {
+    let (http, clients) = TestHttp::new();
+    let reader = dynamodb(&clients);
+    for (status, is_switched_off) in [
+        ("ENABLED", false),
+        ("DISABLING", false),
+        ("DISABLED", true),
+        ("ENABLED", false),
+    ] {
+        http.respond_once(200, &described(OPEN, status));
+        reader.list_shards().await.unwrap();
+        assert_eq!(reader.is_switched_off(), is_switched_off, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn an_open_shard_without_a_next_iterator_continues_after_its_last_record() {
     let (http, clients) = TestHttp::new();
     let shard = ShardId::from(SHARD);
@@ -392,7 +408,7 @@ async fn reading_continues_at_a_record_that_cannot_be_rendered() {
         "NextShardIterator":"next"}"#;
     let of_dynamodb = r#"{"Records":[
         {"dynamodb":{"SequenceNumber":"2","Keys":{"k":{"S":"a"}}}},
-        {"dynamodb":{"SequenceNumber":"3"}}],"NextShardIterator":null}"#;
+        {"dynamodb":{"SequenceNumber":"3","Keys":1}}],"NextShardIterator":null}"#;
     let readers: [(Arc<dyn StreamReader>, &str); 2] = [
         (kinesis(&clients), of_kinesis),
         (dynamodb(&clients), of_dynamodb),

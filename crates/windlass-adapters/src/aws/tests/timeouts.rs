@@ -91,7 +91,11 @@ async fn a_call_without_records_has_10_seconds() {
         let from = Cursor::at(Position::TrimHorizon);
         timed_out(failed(reader.read(&shard(), &from, limits(10))).await);
     }
-    let queue = SqsReader::new(&clients, &queue(QUEUE, false, Duration::ZERO));
+    let queue = SqsReader::new(
+        &clients,
+        &queue(QUEUE, false, Duration::ZERO),
+        Arc::default(),
+    );
     timed_out(failed(queue.attributes()).await);
     let receive = queue.receive(1, Duration::from_secs(20), Duration::ZERO, &ROOM);
     let (fault, seconds, _) = failed(receive).await;

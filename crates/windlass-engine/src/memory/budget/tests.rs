@@ -1,7 +1,5 @@
 //! Reservations add up, and no mapping can take the whole budget.
 
-use std::collections::BTreeSet;
-
 use futures::FutureExt as _;
 
 use super::*;
@@ -38,7 +36,7 @@ fn what_is_released_can_be_reserved_again() {
     assert_eq!(budget.used(), 100);
     drop(first);
     assert_eq!(budget.used(), 0);
-    assert!(budget.lock().holders.is_empty());
+    assert!(budget.lock().is_empty());
 }
 
 #[test]
@@ -109,7 +107,7 @@ fn the_mapping_that_holds_least_is_served_first() {
         // The common pool is three quarters.
         full.set(1_200 - 130 - free);
         for (number, wait) in waiting.iter_mut().enumerate() {
-            if let Ok(reservation) = wait.try_recv() {
+            if let Ok(reservation) = wait.granted.try_recv() {
                 order.push(number);
                 served.push(reservation);
             }
@@ -173,7 +171,7 @@ fn in_any_order_amounts_add_up_and_no_waiter_is_stuck() {
                 _ => {}
             }
             waiting.retain_mut(|wait| {
-                let granted = wait.try_recv().ok();
+                let granted = wait.granted.try_recv().ok();
                 let waits = granted.is_none();
                 held.extend(granted);
                 waits
@@ -181,16 +179,15 @@ fn in_any_order_amounts_add_up_and_no_waiter_is_stuck() {
             let sum: usize = held.iter().map(|it| it.amount).sum();
             assert_eq!(budget.used(), sum);
             assert!(sum <= budget.total());
-            let stuck = budget.lock().next(&BTreeSet::new());
-            if let Some((mapping, amount)) = stuck {
-                let state = budget.lock();
-                let available = budget
-                    .0
-                    .availability(state.used, state.held(&mapping), amount);
+            let state = budget.lock();
+            if let Some(stuck) = state.next(None) {
+                let (held, amount) = (stuck.held, stuck.amount);
+                let available = budget.0.availability(state.used, held, amount);
                 assert_eq!(available, Availability::None, "the first waiter is stuck");
             }
         }
         drop((held, waiting));
         assert_eq!(budget.used(), 0);
+        assert!(budget.lock().is_empty());
     }
 }

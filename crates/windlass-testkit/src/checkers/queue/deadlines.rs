@@ -53,20 +53,50 @@ impl Model {
             let n_waiting: usize = waiting.map(|it| it.messages.len()).sum();
             buffered.len() + n_waiting + self.n_requested()
         };
-        let places = self.max_batch_messages() * (self.free_slots + 1);
+        let free_slots = self.free_slots.min(self.invocation_room());
+        let places = self.max_batch_messages() * (free_slots + 1);
         places.saturating_sub(not_begun).min(self.buffer_room())
     }
 
     /// Whether a batch may be invoked as soon as there is a slot.
     pub(super) fn may_invoke(&self, now: Timestamp) -> bool {
-        let may_begin = self.probe_is_possible() && self.function_backoff.may_begin(now);
+        let may_begin = self.probe_is_possible()
+            && self.function_backoff.may_begin(now)
+            && 0 < self.invocation_room();
         may_begin && self.has_batch_at(now)
     }
 
     /// Whether a batch must be invoked as soon as there is a slot.
     pub(super) fn must_invoke(&self, now: Timestamp) -> bool {
-        let must_begin = self.probe_is_possible() && self.function_backoff.latest() <= now;
+        let must_begin = self.probe_is_possible()
+            && self.function_backoff.latest() <= now
+            && 0 < self.invocation_room();
         must_begin && self.has_batch_at(now)
+    }
+
+    /// How many more invocations may begin if there are slots for them.
+    pub(super) fn invocation_room(&self) -> usize {
+        let of_pollers = self
+            .settings
+            .mapping
+            .pollers
+            .map(|_| self.target_receives * 10);
+        let is_probe = self.function_backoff.is_failing();
+        let reduced = self.reduced_concurrency.filter(|_| !is_probe);
+        let reduced = reduced.map(|(limit, _)| limit);
+        let limit = of_pollers.into_iter().chain(reduced).min();
+        limit.map_or(1_000_000, |limit| limit.saturating_sub(self.n_running()))
+    }
+
+    /// When one of the provisioned pollers may receive again.
+    pub(super) fn pollers_due(&self) -> Timestamp {
+        let last = self
+            .receives_begun
+            .iter()
+            .rev()
+            .nth(self.target_receives - 1);
+        let last = last.filter(|_| self.settings.mapping.pollers.is_some());
+        last.map_or(Timestamp::EPOCH, |at| *at + Duration::from_millis(100))
     }
 
     fn probe_is_possible(&self) -> bool {

@@ -1,4 +1,4 @@
-//! The invariants Q1 to Q11 of a [`QueueConsumer`](windlass_core::queue::QueueConsumer), one
+//! The invariants Q1 to Q12 of a [`QueueConsumer`](windlass_core::queue::QueueConsumer), one
 //! function each; [`windlass_core::queue`] states them.
 //!
 //! What only the queue or the function knows, the simulated world checks: the order within a group
@@ -89,12 +89,14 @@ impl QueueChecker {
                 rules::q6_receives_scale(model, *wait, *visibility)?;
                 rules::q8_receives_stop_while_the_function_is_unreachable(model)?;
                 rules::q10_receives_respect_their_backoff(model, now)?;
+                rules::q6_pollers_respect_their_interval(model, now)?;
                 let receive = Receive {
                     limit: usize::from(*limit),
                     sent: now,
                     visibility: *visibility,
                 };
                 model.receive_backoff.begin_attempt();
+                model.receives_begun.push(now);
                 model.receives.insert(*request, receive);
             }
             QueueCommand::RequestSlot => {
@@ -155,6 +157,7 @@ impl QueueChecker {
             return Ok(());
         }
         rules::q6_the_buffer_is_bounded(model)?;
+        rules::q6_pollers_stay_within_their_bounds(model, view)?;
         rules::q9_nothing_gets_stuck(model, timeout, now)?;
         rules::q10_timers_are_in_the_future(timeout, now)
     }

@@ -20,8 +20,10 @@ pub(super) struct Model {
     pub(super) settings: QueueConsumerSettings,
 
     pub(super) receives: BTreeMap<RequestId, Receive>,
-    /// How many receives should be in tracked.
+    /// How many receives should be in flight.
     pub(super) target_receives: usize,
+    /// When receives of provisioned pollers began.
+    pub(super) receives_begun: Vec<Timestamp>,
     /// No receive before this time.
     pub(super) receive_from: Timestamp,
     pub(super) receive_backoff: BackoffBounds,
@@ -36,6 +38,8 @@ pub(super) struct Model {
     /// How many requests for a slot would be granted at once.
     pub(super) free_slots: usize,
     pub(super) batches: BTreeMap<BatchId, TrackedBatch>,
+    /// The limit of invocations after a failure, and when that was.
+    pub(super) reduced_concurrency: Option<(usize, Timestamp)>,
     pub(super) function_backoff: BackoffBounds,
     /// Why the function could not be reached last.
     pub(super) cause: Option<Fault>,
@@ -140,9 +144,9 @@ pub(super) struct Entry {
 impl Model {
     pub(super) fn new(settings: QueueConsumerSettings, free_slots: usize, now: Timestamp) -> Self {
         Self {
-            settings,
             receives: BTreeMap::new(),
-            target_receives: 1,
+            target_receives: settings.mapping.pollers.map_or(1, |it| it.minimum),
+            receives_begun: Vec::new(),
             receive_from: now,
             receive_backoff: BackoffBounds::default(),
             receive_fault: None,
@@ -171,6 +175,8 @@ impl Model {
             drained_at: None,
             finished: false,
             must_act: None,
+            reduced_concurrency: None,
+            settings,
         }
     }
 
@@ -181,10 +187,12 @@ impl Model {
         now: Timestamp,
     ) {
         let receive = self.receives.remove(&request).expect("it was requested");
+        let pollers = self.settings.mapping.pollers;
+        let (min_receives, max_receives) = pollers.map_or((1, 5), |it| (it.minimum, it.maximum));
         let messages = match result {
             Ok(messages) => messages,
             Err(fault) => {
-                self.target_receives = 1;
+                self.target_receives = min_receives;
                 self.receive_fault = Some(*fault);
                 return self.receive_backoff.record_failure(*fault, now);
             }
@@ -194,14 +202,14 @@ impl Model {
             self.receive_fault = None;
         }
         if messages.is_empty() {
-            self.target_receives = (self.target_receives - 1).max(1);
+            self.target_receives = (self.target_receives - 1).max(min_receives);
             let soonest = receive.sent + Duration::from_secs(1);
             self.receive_from = self.receive_from.max(soonest);
         } else {
             self.receive_from = now;
         }
         if receive.limit <= messages.len() {
-            self.target_receives = (self.target_receives + 1).min(5);
+            self.target_receives = (self.target_receives + 1).min(max_receives);
         }
         self.received += messages.len() as u64;
         let visible_at = receive.sent + receive.visibility;
@@ -372,12 +380,14 @@ impl Model {
     }
 
     pub(super) fn invoked(&mut self, batch: BatchId, outcome: &Outcome, now: Timestamp) {
+        let n_running = self.n_running();
         let tracked = self.batches.get_mut(&batch).expect("it was invoked");
         let since = tracked.since.take().expect("it is in flight");
         self.last_outcome = Some(outcome.kind());
         if self.probe == Some(batch) {
             self.probe = None;
         }
+        self.adjust_concurrency(n_running, since, outcome, now);
         if let Outcome::NotInvoked { cause } = outcome {
             self.cause = Some(*cause);
             return self.function_backoff.record_failure(*cause, now);
@@ -404,6 +414,33 @@ impl Model {
             let until = now + longest + Duration::from_secs(60);
             self.reduced = self.reduced.map(|(n_messages, _)| (n_messages, until));
         }
+    }
+
+    /// A failure of an invocation that began after the last one leaves half of those that ran, at
+    /// least five; each success allows one more.
+    fn adjust_concurrency(
+        &mut self,
+        n_running: usize,
+        since: Timestamp,
+        outcome: &Outcome,
+        now: Timestamp,
+    ) {
+        let failed = matches!(
+            outcome,
+            Outcome::FunctionError { .. } | Outcome::NotInvoked { .. }
+        );
+        let reduced = self.reduced_concurrency;
+        self.reduced_concurrency = match reduced {
+            Some((_, at)) if failed && since <= at => return,
+            _ if failed => {
+                let limit = reduced.map_or(n_running, |(limit, _)| limit.min(n_running));
+                Some(((limit / 2).max(5), now))
+            }
+            Some((limit, at)) => Some((limit + 1, at)),
+            None => None,
+        };
+        let maximum = self.settings.limits.concurrency;
+        self.reduced_concurrency = self.reduced_concurrency.filter(|it| it.0 < maximum);
     }
 
     /// The messages of a batch that its function has processed, and those that failed.

@@ -38,6 +38,7 @@ pub(super) fn invocations_are_allowed(model: &Model, batch: &Batch, now: Timesta
     q4_one_batch_for_each_group(model, batch)?;
     q5_batches_respect_their_limits(model, batch)?;
     q8_one_attempt_at_a_time(model)?;
+    q12_concurrency_is_limited(model)?;
     q10_invocations_respect_their_backoff(model, now)?;
     batches_hold_the_next_messages(model, batch, now)
 }
@@ -167,6 +168,27 @@ pub(super) fn q6_receives_scale(model: &Model, wait: Duration, visibility: Durat
     })
 }
 
+/// Each of N pollers begins a receive at most ten times a second: never more than N in any 100 ms.
+pub(super) fn q6_pollers_respect_their_interval(model: &Model, now: Timestamp) -> Checked {
+    let due = model.pollers_due();
+    ensure(due <= now, "Q6", || {
+        format!("a receive at {now:?}, no poller is free before {due:?}")
+    })
+}
+
+pub(super) fn q6_pollers_stay_within_their_bounds(model: &Model, view: &QueueView) -> Checked {
+    let pollers = model.settings.mapping.pollers;
+    let (minimum, maximum) = pollers.map_or((1, 5), |it| (it.minimum, it.maximum));
+    let holds = (minimum..=maximum).contains(&view.pollers) && model.receives.len() <= maximum;
+    ensure(holds, "Q6", || {
+        format!(
+            "{} pollers and {} receives, {minimum} to {maximum} are allowed",
+            view.pollers,
+            model.receives.len()
+        )
+    })
+}
+
 pub(super) fn q6_the_buffer_is_bounded(model: &Model) -> Checked {
     let n_held = model.held.len();
     ensure(
@@ -196,6 +218,13 @@ fn q8_one_attempt_at_a_time(model: &Model) -> Checked {
     let second = model.function_backoff.is_failing() && model.probe.is_some();
     ensure(!second, "Q8", || {
         format!("a second attempt while {:?} is in flight", model.probe)
+    })
+}
+
+fn q12_concurrency_is_limited(model: &Model) -> Checked {
+    let n_running = model.n_running();
+    ensure(0 < model.invocation_room(), "Q12", || {
+        format!("an invocation while {n_running} are in flight")
     })
 }
 
@@ -245,7 +274,7 @@ pub(super) fn q9_nothing_gets_stuck(
         "a slot is waited for without a batch".to_owned()
     })?;
     let probing = model.function_backoff.is_failing() && model.probe.is_some();
-    if !probing && !waits {
+    if !probing && !waits && 0 < model.invocation_room() {
         let not_before = model.function_backoff.latest();
         if model.batches.values().any(|it| it.since.is_none()) {
             by(not_before, "a retry")?;
@@ -256,6 +285,7 @@ pub(super) fn q9_nothing_gets_stuck(
     let may_receive = model.receives.len() < model.target_receives && 0 < model.room();
     if may_receive && !model.has_probe_messages() {
         let due = model.receive_from.max(model.receive_backoff.latest());
+        let due = due.max(model.pollers_due());
         by(due, "a receive")?;
     }
     ensure(begun || waits || timeout.is_some(), "Q9", || {
@@ -379,6 +409,8 @@ pub(super) fn views_match(
         && view.buffered_bytes == sizes.sum::<usize>()
         && view.in_flight_messages == running.map(|it| it.messages.len()).sum::<usize>()
         && view.concurrency == model.n_running()
+        && view.reduced_concurrency == model.reduced_concurrency.map(|(limit, _)| limit)
+        && view.pollers == model.target_receives
         && view.last_outcome == model.last_outcome
         && waiting_matches(model, view.waiting.as_ref(), now)
         && next_at_matches(model, view, timeout);

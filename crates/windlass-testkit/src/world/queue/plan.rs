@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use windlass_core::event::ENVELOPE_LEN;
-use windlass_core::mapping::{QueueSettings, RetryBackoff};
+use windlass_core::mapping::{Pollers, QueueSettings, RetryBackoff};
 use windlass_core::outcome::Outcome;
 use windlass_core::queue::{QueueAttributes, QueueConsumerSettings, QueueLimits};
 use windlass_core::time::Timestamp;
@@ -104,8 +104,9 @@ impl Plan {
         let last = messages.last().map_or(START, |message| message.sent);
         let length = last.since(START).max(Duration::from_secs(5));
         let faults_end = START + length * rng.pick(&[0, 1, 2]) + rng.millis(0, 200_000);
+        let concurrency = rng.pick(&[1, 2, 5, 20, 20]);
         Self {
-            settings: settings(rng, payload_limit),
+            settings: settings(rng, payload_limit, concurrency),
             faults_end,
             sqs: sqs(rng),
             function: FunctionPlan {
@@ -119,7 +120,7 @@ impl Plan {
                 poison: poison(rng, messages.len()),
                 outages: outages(rng, faults_end),
             },
-            concurrency: rng.pick(&[1, 2, 5, 20]),
+            concurrency,
             slot_latency: slot_latency(rng),
             slots_taken: rng.pick(&[0, 0, 300]),
             clock_ahead: rng.pick(&[None, Some(0), Some(-600_000), Some(90_000)]),
@@ -180,7 +181,7 @@ fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
     (0..n_messages).map(&mut draw).collect()
 }
 
-fn settings(rng: &mut Rng, payload_limit: usize) -> QueueConsumerSettings {
+fn settings(rng: &mut Rng, payload_limit: usize, concurrency: usize) -> QueueConsumerSettings {
     let seconds = |rng: &mut Rng, values: &[u64]| Duration::from_secs(rng.pick(values));
     let fifo = rng.per_mille(500);
     QueueConsumerSettings {
@@ -196,6 +197,7 @@ fn settings(rng: &mut Rng, payload_limit: usize) -> QueueConsumerSettings {
                 Duration::from_secs(60),
             ]),
             strict_order: fifo && rng.per_mille(400),
+            pollers: rng.per_mille(300).then(|| pollers(rng)),
         },
         attributes: QueueAttributes {
             visibility_timeout: seconds(rng, &[0, 2, 10, 30, 30, 120]),
@@ -209,6 +211,7 @@ fn settings(rng: &mut Rng, payload_limit: usize) -> QueueConsumerSettings {
             wait_time: seconds(rng, &[0, 1, 20, 20]),
             buffer_messages: rng.pick(&[1, 5, 20, 60]),
             payload_limit,
+            concurrency,
             hold_limit: seconds(rng, &[5, 60, 900]),
             backoff_jitter_percent: 20,
         },
@@ -227,6 +230,14 @@ fn retry_backoff(rng: &mut Rng) -> RetryBackoff {
 fn retention(rng: &mut Rng) -> Option<Duration> {
     rng.pick(&[None, Some(60), Some(120), Some(345_600)])
         .map(Duration::from_secs)
+}
+
+fn pollers(rng: &mut Rng) -> Pollers {
+    let minimum = rng.pick(&[2, 2, 3, 10]);
+    Pollers {
+        minimum,
+        maximum: minimum + rng.pick(&[0, 1, 2, 200]),
+    }
 }
 
 fn sqs(rng: &mut Rng) -> SqsPlan {

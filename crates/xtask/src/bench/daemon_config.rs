@@ -1,0 +1,69 @@
+//! The configuration of the daemon that is measured.
+
+use std::path::Path;
+
+use super::programs::{Function, Load};
+
+const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/bench";
+const QUEUE: &str = "arn:aws:sqs:us-east-1:000000000000:bench";
+
+/// The text of a configuration. `endpoint` is that of the source and its function.
+pub(super) fn text(
+    load: &Load,
+    endpoint: &str,
+    store: &Path,
+    port: u16,
+    programs_dir: &Path,
+) -> String {
+    let url = |path: &str| format!("{{url: \"{endpoint}/{path}\", timeout: 15m}}");
+    let function = match load.function {
+        Function::Answers => url("function"),
+        Function::AnswersMuch => url("large"),
+        Function::Hangs => url("hang"),
+        Function::Process => {
+            let program = programs_dir.join("windlass-emulator");
+            let (program, shards) = (program.display(), load.shards);
+            format!(
+                "{{command: [\"{program}\", function, --source, \"{endpoint}\"], \
+                 processes: {{minimum: {shards}, maximum: {shards}}}}}"
+            )
+        }
+    };
+    let (store, batch_size) = (store.display(), load.batch_size);
+    let mut text = format!(
+        "listen: 127.0.0.1:{port}\n\
+         store: \"sqlite:{store}\"\n\
+         aws: {{endpoints: {{kinesis: \"{endpoint}\", sqs: \"{endpoint}\"}}}}\n\
+         functions:\n"
+    );
+    for number in 0..load.mappings {
+        text.push_str(&format!("  bench{number}: {function}\n"));
+    }
+    text.push_str("mappings:\n");
+    for number in 0..load.mappings {
+        text.push_str(&format!(
+            "  - FunctionName: bench{number}\n    BatchSize: {batch_size}\n"
+        ));
+        text.push_str(&source_members(load));
+        if load.function == Function::AnswersMuch {
+            text.push_str("    FunctionResponseTypes: [ReportBatchItemFailures]\n");
+        }
+    }
+    text
+}
+
+/// The members of a mapping that depend on its source.
+fn source_members(load: &Load) -> String {
+    let Some(queue) = load.queue else {
+        let factor = load.parallelization_factor;
+        return format!(
+            "    EventSourceArn: {STREAM}\n    StartingPosition: TRIM_HORIZON\n    \
+             ParallelizationFactor: {factor}\n"
+        );
+    };
+    if queue.groups != 0 {
+        return format!("    EventSourceArn: {QUEUE}.fifo\n");
+    }
+    let window = queue.window.as_secs();
+    format!("    EventSourceArn: {QUEUE}\n    MaximumBatchingWindowInSeconds: {window}\n")
+}
