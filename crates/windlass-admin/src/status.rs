@@ -319,6 +319,7 @@ fn waiting_for_with_remedy(unit: &UnitStatus, now: Timestamp) -> Option<String> 
     let fault = match &unit.view {
         UnitView::Shard(view) => match view.waiting {
             Some(shard::Waiting::NotInvoked(fault) | shard::Waiting::Store(fault)) => Some(fault),
+            Some(shard::Waiting::FinalInvocation { cause, .. }) => cause,
             Some(
                 shard::Waiting::FunctionErrors { .. }
                 | shard::Waiting::Destination(_)

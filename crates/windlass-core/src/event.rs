@@ -3,8 +3,13 @@
 //! Neighboring records of a page are sent as one piece of it, without a copy.
 
 use bytes::Bytes;
+use serde_json::Value;
 
+use crate::arn::Arn;
+use crate::ids::ShardId;
 use crate::record::Record;
+use crate::time::Timestamp;
+use crate::window::{WindowBounds, WindowCall, WindowState};
 
 const OPEN: &[u8] = b"{\"Records\":[";
 const CLOSE: &[u8] = b"]}";
@@ -32,20 +37,80 @@ pub const fn event_len(n_records: usize, total: usize) -> usize {
     ENVELOPE_LEN + total + n_records.saturating_sub(1)
 }
 
+/// Bytes that the event of a tumbling window has in addition, an empty state included. Times have
+/// the same length up to the year 9999, and a flag is shorter when it is set.
+pub fn window_len(shard: &ShardId, event_source_arn: &Arn) -> usize {
+    let call = WindowCall {
+        bounds: WindowBounds {
+            start: Timestamp::EPOCH,
+            end: Timestamp::EPOCH,
+        },
+        state: WindowState::empty(),
+        is_final: false,
+        is_terminated_early: false,
+    };
+    let members = window_members(&call, shard, event_source_arn);
+    let len = members.iter().map(String::len).sum::<usize>();
+    len + call.state.json().len() - CLOSE.len()
+}
+
+/// The end of the event of a tumbling window, before and after its state.
+fn window_members(call: &WindowCall, shard: &ShardId, event_source_arn: &Arn) -> [String; 2] {
+    let WindowCall {
+        bounds: WindowBounds { start, end },
+        is_final,
+        is_terminated_early,
+        ..
+    } = call;
+    let (start, end) = (start.to_rfc3339(), end.to_rfc3339());
+    let shard = Value::from(shard.as_str());
+    let event_source_arn = Value::from(event_source_arn.as_str());
+    [
+        format!("],\"window\":{{\"start\":\"{start}\",\"end\":\"{end}\"}},\"state\":"),
+        format!(
+            ",\"shardId\":{shard},\"eventSourceARN\":{event_source_arn},\
+             \"isFinalInvokeForWindow\":{is_final},\
+             \"isWindowTerminatedEarly\":{is_terminated_early}}}"
+        ),
+    ]
+}
+
 impl Event {
     /// `{"Records":[…]}`, in the order of the slice.
     pub fn of_records(records: &[Record]) -> Self {
         let spans = records.chunk_by(Record::is_followed_by);
-        Self::enclose(spans.map(|span| span[0].text_through(&span[span.len() - 1])))
+        let texts = spans.map(|span| span[0].text_through(&span[span.len() - 1]));
+        Self::enclose(texts, [Bytes::from_static(CLOSE)])
+    }
+
+    /// `{"Records":[…],"window":{…},"state":…,…}`: of a tumbling window.
+    ///
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-windows.html>
+    pub fn of_window(
+        records: &[Record],
+        call: &WindowCall,
+        shard: &ShardId,
+        event_source_arn: &Arn,
+    ) -> Self {
+        let spans = records.chunk_by(Record::is_followed_by);
+        let texts = spans.map(|span| span[0].text_through(&span[span.len() - 1]));
+        let [before_state, after_state] = window_members(call, shard, event_source_arn);
+        let end = [
+            before_state.into(),
+            call.state.json().clone(),
+            after_state.into(),
+        ];
+        Self::enclose(texts, end)
     }
 
     /// `{"Records":[…]}`, in the order of the iterator; each item is the JSON of one message.
     pub fn of_messages<'a>(messages: impl Iterator<Item = &'a Bytes>) -> Self {
-        Self::enclose(messages.cloned())
+        Self::enclose(messages.cloned(), [Bytes::from_static(CLOSE)])
     }
 
-    /// Encloses texts in the envelope. Each is one record, or several with commas between them.
-    fn enclose(texts: impl Iterator<Item = Bytes>) -> Self {
+    /// Encloses texts in the envelope, which ends with `end`. Each text is one record, or several with
+    /// commas between them.
+    fn enclose<const N: usize>(texts: impl Iterator<Item = Bytes>, end: [Bytes; N]) -> Self {
         let mut pieces = vec![Bytes::from_static(OPEN)];
         for text in texts {
             if 1 < pieces.len() {
@@ -53,7 +118,7 @@ impl Event {
             }
             pieces.push(text);
         }
-        pieces.push(Bytes::from_static(CLOSE));
+        pieces.extend(end);
         let event = Self { pieces };
         if MAX_PIECES < event.pieces.len() {
             Self::from(event.to_bytes())

@@ -41,6 +41,7 @@ pub mod outcome;
 pub mod position;
 pub mod record;
 pub mod record_page;
+pub mod window;
 
 pub mod batch;
 mod lifecycle;

@@ -137,6 +137,8 @@ pub struct StreamSettings {
     pub maximum_batching_window: Duration,
     /// Lanes of each shard, 1 to 10.
     pub parallelization_factor: usize,
+    /// 1 to 900 seconds, with one lane; `None`: the function keeps no state.
+    pub tumbling_window: Option<Duration>,
     /// Where records that are given up are reported.
     pub on_failure: Option<DestinationArn>,
     pub retries: RetrySettings,

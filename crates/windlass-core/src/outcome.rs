@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::window::WindowState;
+
 /// Result of one invocation.
 ///
 /// The retry rules depend on whether the function was *reached*: an attempt counts only if the
@@ -29,15 +31,111 @@ pub enum Outcome {
     },
     /// The function was not reached: this uses no attempt.
     NotInvoked { cause: Fault },
+    /// The function has returned the state of its tumbling window. Only of invocations that ask for
+    /// it.
+    Windowed(Box<WindowAnswer>),
+}
+
+/// The response to an invocation in a tumbling window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WindowAnswer {
+    pub state: ReturnedState,
+    /// The items that failed; `None` if none has.
+    pub failures: Option<ItemFailures>,
+    pub response: Response,
+}
+
+/// The state that a function has returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReturnedState {
+    Json(WindowState),
+    /// It has more than [`MAX_STATE`](crate::window::MAX_STATE) bytes, and was not kept.
+    TooLarge,
 }
 
 impl Outcome {
+    /// The outcome of a function that has returned. `needs_state`: it was invoked in a tumbling
+    /// window; then a response without a state means that it has failed.
+    ///
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-windows.html>
+    pub fn returned(
+        needs_state: bool,
+        state: Option<ReturnedState>,
+        failures: Option<ItemFailures>,
+        response: impl FnOnce() -> Response,
+    ) -> Self {
+        match (needs_state, state, failures) {
+            (true, Some(state), failures) => Self::Windowed(Box::new(WindowAnswer {
+                state,
+                failures,
+                response: response(),
+            })),
+            (true, None, _) => Self::FunctionError {
+                error: "no state".to_owned(),
+                response: Box::new(response().failed()),
+            },
+            (false, _, None) => Self::Success,
+            (false, _, Some(failures)) => Self::ItemFailures {
+                failures,
+                response: Box::new(response()),
+            },
+        }
+    }
+
+    /// What the function has reported as failed, if it has kept its promise of a state.
+    pub fn item_failures(&self) -> Option<&ItemFailures> {
+        match self {
+            Self::ItemFailures { failures, .. } => Some(failures),
+            Self::Windowed(answer) if answer.state != ReturnedState::TooLarge => {
+                answer.failures.as_ref()
+            }
+            Self::Windowed(_)
+            | Self::Success
+            | Self::FunctionError { .. }
+            | Self::NotInvoked { .. } => None,
+        }
+    }
+
+    /// The outcome of an invocation in a tumbling window: without a state the function has failed.
+    #[must_use]
+    pub fn in_window(self) -> Self {
+        match self {
+            Self::Success => Self::returned(true, None, None, Response::default),
+            Self::ItemFailures { response, .. } => Self::returned(true, None, None, || *response),
+            Self::FunctionError { .. } | Self::NotInvoked { .. } | Self::Windowed(_) => self,
+        }
+    }
+
+    /// The outcome without the state, and the state.
+    pub(crate) fn take_state(self) -> (Self, Option<ReturnedState>) {
+        let Self::Windowed(answer) = self else {
+            return (self, None);
+        };
+        let WindowAnswer {
+            state,
+            failures,
+            response,
+        } = *answer;
+        let outcome = match (&state, failures) {
+            (ReturnedState::TooLarge, _) => Self::FunctionError {
+                error: "state too large".to_owned(),
+                response: Box::new(response.failed()),
+            },
+            (ReturnedState::Json(_), failures) => {
+                Self::returned(false, None, failures, || response)
+            }
+        };
+        (outcome, Some(state))
+    }
+
     pub const fn kind(&self) -> OutcomeKind {
         match self {
             Self::Success => OutcomeKind::Success,
-            Self::ItemFailures { failures, .. } => match failures {
-                ItemFailures::Items(_) => OutcomeKind::ItemFailures,
-                ItemFailures::Malformed => OutcomeKind::MalformedResponse,
+            Self::ItemFailures { failures, .. } => failures.kind(),
+            Self::Windowed(answer) => match (&answer.state, &answer.failures) {
+                (ReturnedState::TooLarge, _) => OutcomeKind::FunctionError,
+                (ReturnedState::Json(_), None) => OutcomeKind::Success,
+                (ReturnedState::Json(_), Some(failures)) => failures.kind(),
             },
             Self::FunctionError { .. } => OutcomeKind::FunctionError,
             Self::NotInvoked { cause } => OutcomeKind::NotInvoked(*cause),
@@ -159,6 +257,13 @@ impl ItemFailures {
         match self {
             Self::Items(items) => items.get(id).copied().unwrap_or_default(),
             Self::Malformed => RetryAfter::None,
+        }
+    }
+
+    const fn kind(&self) -> OutcomeKind {
+        match self {
+            Self::Items(_) => OutcomeKind::ItemFailures,
+            Self::Malformed => OutcomeKind::MalformedResponse,
         }
     }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::arn::SourceKind;
 use crate::mapping::MAX_VISIBILITY_TIMEOUT;
 
-use Support::{Invalid, No, NotYet, Yes};
+use Support::{Invalid, No, Yes};
 use Type::{
     Boolean, Decimal, DestinationArn, Enum, FunctionName, Integer, List, Nullable, Number,
     SourceArn, Structure, TagMap, Text,
@@ -33,7 +33,7 @@ pub static PARAMETERS: [Parameter; 20] = [
     parameter("MaximumRecordAgeInSeconds", integer(-1, 604_800)).support(Yes, No).default(|_| json!(-1)),
     parameter("MaximumRetryAttempts", integer(-1, 10_000)).support(Yes, No).default(|_| json!(-1)),
     parameter("BisectBatchOnFunctionError", Boolean).support(Yes, No).default(|_| json!(false)),
-    parameter("TumblingWindowInSeconds", integer(0, 900)).support(NotYet, No).default(|_| json!(0)),
+    parameter("TumblingWindowInSeconds", integer(0, 900)).support(Yes, No).default(|_| json!(0)),
     parameter("StartingPosition", Enum(&["LATEST", "AT_TIMESTAMP", "TRIM_HORIZON"])).support(Yes, Invalid).fixed(),
     parameter("StartingPositionTimestamp", Number).support(Yes, Invalid).fixed(),
     parameter("FunctionResponseTypes", RESPONSE_TYPES).default(|_| json!([])),
@@ -158,8 +158,6 @@ pub struct Parameter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Support {
     Yes,
-    /// AWS has it and windlass does not yet: it is accepted with its default only.
-    NotYet,
     /// It is refused, even with its default.
     No,
     /// As [`Support::No`], but AWS refuses it with another text.

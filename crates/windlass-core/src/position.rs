@@ -6,6 +6,7 @@ use crate::ids::SequenceNumber;
 use crate::marks::MarkedSection;
 use crate::record::Record;
 use crate::time::Timestamp;
+use crate::window::WindowCheckpoint;
 
 /// A position in a shard, as a checkpoint stores it.
 ///
@@ -32,6 +33,8 @@ pub struct Checkpoint {
     /// Which records after the position are resolved. Of a daemon that does not crash they are in the
     /// buffer, so that its limit bounds them too.
     pub marks: Vec<MarkedSection>,
+    /// `None` without tumbling windows, and before their first one has begun.
+    pub window: Option<WindowCheckpoint>,
 }
 
 /// Where to read next.
@@ -100,6 +103,7 @@ impl Checkpoint {
             position,
             arrival: None,
             marks: Vec::new(),
+            window: None,
         }
     }
 
@@ -109,6 +113,7 @@ impl Checkpoint {
             position: Position::After(record.sequence_number().into()),
             arrival: Some(record.approximate_arrival()),
             marks: Vec::new(),
+            window: None,
         }
     }
 }

@@ -53,6 +53,7 @@ impl Progress {
             n_resolved_pending: 0,
             low_watermark: Checkpoint {
                 marks: Vec::new(),
+                window: None,
                 ..from
             },
         }

@@ -59,7 +59,8 @@ impl Attempts {
         jitter: &mut Jitter,
     ) -> RetryDecision {
         match outcome {
-            Outcome::Success => RetryDecision::Resolve,
+            // A state has no part in the decision.
+            Outcome::Success | Outcome::Windowed(_) => RetryDecision::Resolve,
             Outcome::ItemFailures { .. } if any_done => RetryDecision::ResolveDone,
             Outcome::ItemFailures { .. } | Outcome::FunctionError { .. } => {
                 self.fail(n_records, settings, jitter)

@@ -90,6 +90,11 @@ impl MappingSpec {
         self.integer("ParallelizationFactor", kind)
     }
 
+    /// 0: none.
+    pub fn tumbling_window_in_seconds(&self, kind: SourceKind) -> i64 {
+        self.integer("TumblingWindowInSeconds", kind)
+    }
+
     /// `None` if they are not given.
     pub fn tags(&self) -> Option<Tags> {
         self.get("Tags").map(Tags::from_json)

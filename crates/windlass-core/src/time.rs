@@ -43,6 +43,24 @@ impl Timestamp {
         Self(self.0.saturating_add_signed(millis))
     }
 
+    /// To the second, in UTC: `2020-12-09T07:04:00Z`.
+    pub fn to_rfc3339(self) -> String {
+        let seconds = self.0 / 1000;
+        let (days, second) = (seconds / 86_400, seconds % 86_400);
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        // Years begin in March here, so that a leap day is their last day, and so that the lengths of
+        // their months follow a rule: 153 days in five months.
+        let days = days + 719_468;
+        let (era, day) = (days / 146_097, days % 146_097);
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let day = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * day + 2) / 153;
+        let day = day - (153 * month + 2) / 5 + 1;
+        let month = if month < 10 { month + 3 } else { month - 9 };
+        let year = era * 400 + year + u64::from(month <= 2);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+
     /// The start of its second, for sources that report time in whole seconds.
     pub const fn floor_to_second(self) -> Self {
         Self(self.0 - self.0 % 1000)

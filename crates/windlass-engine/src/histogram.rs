@@ -41,7 +41,7 @@ impl InvocationMetrics {
 
     pub(crate) fn invocation(&self, outcome: &Outcome, took: Duration) {
         let series = match outcome {
-            Outcome::Success | Outcome::ItemFailures { .. } => &self.success,
+            Outcome::Success | Outcome::ItemFailures { .. } | Outcome::Windowed(_) => &self.success,
             Outcome::FunctionError { .. } => &self.function_error,
             Outcome::NotInvoked { .. } => &self.not_invoked,
         };

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use windlass_core::event::Event;
 use windlass_core::mapping::MappingId;
-use windlass_core::outcome::{Fault, ItemFailures, Outcome, RetryAfter};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, RetryAfter, ReturnedState};
 use windlass_core::time::Timestamp;
+use windlass_core::window::MAX_STATE;
 
 use crate::clock::Clock;
 use crate::histogram::InvocationMetrics;
@@ -28,26 +29,42 @@ pub(crate) struct Invoker {
     pub(crate) counts: Arc<Counts>,
 }
 
+/// What an invocation sends, but for its event.
+pub(crate) struct Call {
+    pub(crate) attempt: u32,
+    pub(crate) n_records: usize,
+    /// When the last record arrived, by the clock of its source; `None` without records.
+    pub(crate) newest: Option<Timestamp>,
+    pub(crate) origin: Option<ShardOrigin>,
+    /// Whether the function must return the state of a tumbling window.
+    pub(crate) returns_state: bool,
+}
+
 impl Invoker {
     /// Requests a slot for the next invocation; a wait for it shows in the status.
     pub(crate) fn request_slot(&self) -> NextSlot {
         self.slots.request(&self.backpressure)
     }
 
-    /// Builds the event and sends it. The slot is in use until the function has answered. `newest` is
-    /// the time at which the last record arrived, by the clock of its source.
+    /// Builds the event and sends it. The slot is in use until the function has answered.
     pub(crate) async fn invoke(
         &self,
         slot: Slot,
-        attempt: u32,
-        n_records: usize,
-        newest: Timestamp,
-        origin: Option<ShardOrigin>,
+        call: Call,
         event: impl FnOnce() -> Event,
     ) -> Outcome {
+        let Call {
+            attempt,
+            n_records,
+            newest,
+            origin,
+            returns_state,
+        } = call;
         let sent = self.clock.now();
-        let source_time = self.board.source_time(&self.mapping, self.clock.wall());
-        self.metrics.iterator_age(source_time.since(newest));
+        if let Some(newest) = newest {
+            let source_time = self.board.source_time(&self.mapping, self.clock.wall());
+            self.metrics.iterator_age(source_time.since(newest));
+        }
         let mapping = self.mapping.clone();
         let is_stream = origin.is_some();
         let outcome = self
@@ -57,28 +74,46 @@ impl Invoker {
                 mapping,
                 attempt,
                 max_item_failures: self.reports_item_failures.then_some(n_records),
+                returns_state,
                 origin,
             })
             .await;
+        let outcome = if returns_state {
+            outcome.in_window()
+        } else {
+            outcome
+        };
         drop(slot);
         let took = self.clock.now().since(sent);
         self.metrics.invocation(&outcome, took);
         self.board.outcome(&self.mapping, outcome.kind());
-        match &outcome {
+        self.count(&outcome, attempt, n_records);
+        self.count_ignored_retry_after(&outcome, is_stream);
+        tracing::debug!(n_records, attempt, ?took, ?outcome, "invoked");
+        outcome
+    }
+    /// Counts an invocation, and logs what is wrong with it.
+    fn count(&self, outcome: &Outcome, attempt: u32, n_records: usize) {
+        match outcome {
             Outcome::Success => self.counts.invoked.add(n_records),
             Outcome::ItemFailures { failures, response } => {
-                self.counts.invoked.add(n_records);
-                if *failures == ItemFailures::Malformed {
-                    let status = response.status;
+                self.count_failures(failures, response.status, attempt, n_records);
+            }
+            Outcome::Windowed(answer) => match (&answer.state, &answer.failures) {
+                (ReturnedState::TooLarge, _) => {
                     tracing::warn!(
-                        status,
                         attempt,
                         n_records,
-                        "the function's response is not valid for ReportBatchItemFailures"
+                        "the function's state is larger than {MAX_STATE} bytes"
                     );
+                    self.counts.invoked.add(n_records);
+                    self.counts.failed_events.add(n_records);
                 }
-                self.count_ignored_retry_after(failures, is_stream);
-            }
+                (ReturnedState::Json(_), None) => self.counts.invoked.add(n_records),
+                (ReturnedState::Json(_), Some(failures)) => {
+                    self.count_failures(failures, answer.response.status, attempt, n_records);
+                }
+            },
             Outcome::FunctionError { error, response } => {
                 let status = response.status;
                 tracing::warn!(status, error, attempt, n_records, "function failed");
@@ -94,13 +129,28 @@ impl Invoker {
                 tracing::warn!(?cause, n_records, "function not reached");
             }
         }
-        tracing::debug!(n_records, attempt, ?took, ?outcome, "invoked");
-        outcome
+    }
+
+    fn count_failures(&self, failures: &ItemFailures, status: u16, attempt: u32, n_records: usize) {
+        self.counts.invoked.add(n_records);
+        if *failures == ItemFailures::Malformed {
+            tracing::warn!(
+                status,
+                attempt,
+                n_records,
+                "the function's response is not valid for ReportBatchItemFailures"
+            );
+        }
     }
 
     /// Batches of a stream have a schedule of their own.
-    fn count_ignored_retry_after(&self, failures: &ItemFailures, is_stream: bool) {
-        let ItemFailures::Items(items) = failures else {
+    fn count_ignored_retry_after(&self, outcome: &Outcome, is_stream: bool) {
+        let failures = match outcome {
+            Outcome::ItemFailures { failures, .. } => Some(failures),
+            Outcome::Windowed(answer) => answer.failures.as_ref(),
+            Outcome::Success | Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } => None,
+        };
+        let Some(ItemFailures::Items(items)) = failures else {
             return;
         };
         let is_ignored = |retry_after: &&RetryAfter| match retry_after {
@@ -126,7 +176,7 @@ impl Invoker {
         outcome: &Outcome,
         batch: impl ExactSizeIterator<Item = &'a str>,
     ) {
-        if let Outcome::ItemFailures { failures, .. } = outcome {
+        if let Some(failures) = outcome.item_failures() {
             let n_records = batch.len();
             let failed = failures.indexes(batch);
             let n_failed = failed.map_or(n_records, |failed| failed.len());

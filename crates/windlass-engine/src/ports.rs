@@ -145,6 +145,8 @@ pub struct Invocation {
     /// How many items the batch has, if the response is to be read for those that failed; otherwise
     /// it is discarded.
     pub max_item_failures: Option<usize>,
+    /// Whether the response is to be read for the state of a tumbling window.
+    pub returns_state: bool,
     /// `None` for a queue.
     pub origin: Option<ShardOrigin>,
 }
@@ -156,8 +158,8 @@ pub struct ShardOrigin {
     pub shard: ShardId,
     /// Of the lease.
     pub epoch: u64,
-    /// Of the first record.
-    pub sequence_number: SequenceNumber,
+    /// Of the first record; `None` for the final invocation of a window.
+    pub sequence_number: Option<SequenceNumber>,
 }
 
 /// Invokes one function.
@@ -350,7 +352,8 @@ pub trait MappingStore: Send + Sync {
 /// each row is written or left out by its own condition.
 #[async_trait]
 pub trait LeaseStore: Send + Sync {
-    /// Every lease of a mapping, ordered by key.
+    /// Every lease of a mapping, ordered by key. As in [`MappingStore::changes`], the states of windows
+    /// may be left out: only who takes a lease needs them.
     async fn leases_of(&self, mapping: &MappingId) -> Result<Vec<Lease>, PortError>;
 
     /// Adds rows; existing ones are unchanged. The epoch of a row is at least the given one, and

@@ -18,7 +18,7 @@ use windlass_core::queue::{
 use windlass_core::time::Timestamp;
 
 use crate::clock::{Clock, Timer};
-use crate::invoker::Invoker;
+use crate::invoker::{Call, Invoker};
 use crate::memory::{MessageMemory, ReceiveGrant, detach};
 use crate::ports::QueueReader;
 use crate::slots::{NextSlot, Slot};
@@ -349,12 +349,15 @@ impl QueueIo {
 
     async fn invoke(self: Arc<Self>, batch: Batch, slot: Slot) -> Completion {
         let newest = batch.messages.last().expect("a batch is never empty").sent;
-        let n_messages = batch.messages.len();
         let event = || Event::of_messages(batch.messages.iter().map(|it| &it.event));
-        let outcome = self
-            .invoker
-            .invoke(slot, batch.attempt, n_messages, newest, None, event);
-        let outcome = outcome.await;
+        let call = Call {
+            attempt: batch.attempt,
+            n_records: batch.messages.len(),
+            newest: Some(newest),
+            origin: None,
+            returns_state: false,
+        };
+        let outcome = self.invoker.invoke(slot, call, event).await;
         let ids = batch.messages.iter().map(|it| it.message_id.as_str());
         self.invoker.count_item_failures(&outcome, ids);
         Completion::Other(QueueInput::Invoked {

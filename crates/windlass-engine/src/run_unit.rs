@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::Instrument;
 use windlass_core::arn::StreamKind;
-use windlass_core::event::PAYLOAD_LIMIT;
+use windlass_core::event::{self, PAYLOAD_LIMIT};
 use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
 use windlass_core::mapping::{Mapping, Pollers, QueueSource, StreamSettings, StreamSource};
@@ -55,7 +55,7 @@ pub(crate) enum UnitSource {
     Shard {
         shard: ShardId,
         reader: Box<dyn ShardReader>,
-        source: StreamSource,
+        source: Box<StreamSource>,
         destination: Option<Arc<dyn Destination>>,
     },
     Queue {
@@ -132,7 +132,7 @@ pub(crate) async fn run_unit(
             source,
             destination,
         } => {
-            let driver = parts.shard_driver(shard, reader, source, destination, lease);
+            let driver = parts.shard_driver(shard, reader, *source, destination, lease);
             driver.run().instrument(span).await
         }
         UnitSource::Queue { reader, source } => {
@@ -165,8 +165,13 @@ impl DriverParts {
         let poll = poll_settings(&settings, source.kind);
         let backpressure = self.invoker.backpressure.clone();
         let batch_size = source.settings.batch_size;
-        let have_maximum_age = source.settings.retries.maximum_record_age.is_some();
-        let settings = shard_settings(source.settings, self.filter, poll);
+        let needs_source_time = source.settings.retries.maximum_record_age.is_some()
+            || source.settings.tumbling_window.is_some();
+        let window_len = match source.settings.tumbling_window {
+            Some(_) => event::window_len(&shard, &source.arn),
+            None => 0,
+        };
+        let settings = shard_settings(source.settings, self.filter, window_len, poll);
         ShardDriver {
             memory: PageMemory::new(
                 self.account,
@@ -180,6 +185,7 @@ impl DriverParts {
             io: Arc::new(ShardIo {
                 key: lease.key,
                 shard,
+                event_source_arn: source.arn,
                 epoch: lease.epoch,
                 saver,
                 destination,
@@ -190,7 +196,7 @@ impl DriverParts {
             stop: self.stop,
             status: self.status,
             next_slot: NextSlot::None,
-            source_clock: have_maximum_age.then(SourceClock::default),
+            source_clock: needs_source_time.then(SourceClock::default),
             given_up: BTreeMap::new(),
         }
     }
@@ -328,6 +334,7 @@ fn poll_settings(settings: &EngineSettings, kind: StreamKind) -> PollSettings {
 fn shard_settings(
     mapping: StreamSettings,
     filter: Option<Arc<Criteria>>,
+    window_len: usize,
     poll: PollSettings,
 ) -> ShardConsumerSettings {
     let batches = BUFFERED_BATCHES * mapping.parallelization_factor;
@@ -335,6 +342,7 @@ fn shard_settings(
     ShardConsumerSettings {
         mapping,
         filter,
+        window_len,
         limits: ShardLimits {
             poll_interval: poll.poll_interval,
             catch_up_interval: poll.catch_up_interval.min(poll.poll_interval),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
+use windlass_core::arn::Arn;
 use windlass_core::batch::BatchId;
 use windlass_core::event::Event;
 use windlass_core::failure::FailureRecord;
@@ -22,7 +23,7 @@ use windlass_core::time::Timestamp;
 
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::{Clock, Timer};
-use crate::invoker::Invoker;
+use crate::invoker::{Call, Invoker};
 use crate::memory::{PageMemory, ReadGrant};
 use crate::ports::{CheckpointSave, Destination, Failure, ShardOrigin, ShardReader};
 use crate::slots::{NextSlot, Slot};
@@ -40,7 +41,7 @@ pub(crate) struct ShardDriver {
     pub(crate) stop: watch::Receiver<Stop>,
     pub(crate) status: UnitHandle,
     pub(crate) next_slot: NextSlot,
-    /// `None` if the age of records does not matter.
+    /// `None` if the time of the source does not matter.
     pub(crate) source_clock: Option<SourceClock>,
     /// When the records of each delivery that has not succeeded were given up, by the wall clock.
     pub(crate) given_up: BTreeMap<BatchId, Timestamp>,
@@ -57,6 +58,8 @@ pub(crate) struct SourceClock {
 pub(crate) struct ShardIo {
     pub(crate) key: LeaseKey,
     pub(crate) shard: ShardId,
+    /// As its records have it.
+    pub(crate) event_source_arn: Arn,
     pub(crate) epoch: u64,
     pub(crate) saver: CheckpointSaver,
     /// For records that are given up.
@@ -101,7 +104,7 @@ impl ShardDriver {
                 continue;
             }
             let view = self.consumer.view();
-            self.memory.settle(&view);
+            self.memory.settle(&view, self.consumer.state_bytes());
             self.status.publish(UnitView::Shard(view));
             tokio::select! {
                 biased;
@@ -229,6 +232,13 @@ impl ShardDriver {
             Report::Unreadable(record) => {
                 tracing::warn!("{}", describe_unreadable(record));
             }
+            Report::WindowStateDropped(bounds) => {
+                tracing::warn!(
+                    start = bounds.start.to_rfc3339(),
+                    end = bounds.end.to_rfc3339(),
+                    "the state of a tumbling window was dropped without a final invocation"
+                );
+            }
             Report::Gap(gap) => {
                 counts.trimmed_gaps.add(1);
                 tracing::warn!("{}", describe_gap(gap));
@@ -260,20 +270,29 @@ impl ShardIo {
     }
 
     async fn invoke(self: Arc<Self>, batch: Batch, slot: Slot) -> Completion {
-        let newest = batch.records.last().expect("a batch is never empty");
-        let newest = newest.approximate_arrival();
-        let origin = batch.records.first().map(|first| ShardOrigin {
+        let newest = batch.records.last().map(Record::approximate_arrival);
+        let first = batch.records.first();
+        let origin = ShardOrigin {
             shard: self.shard.clone(),
             epoch: self.epoch,
-            sequence_number: first.sequence_number().into(),
-        });
-        let n_records = batch.records.len();
-        let event = || Event::of_records(&batch.records);
-        let invoker = &self.invoker;
-        let outcome = invoker.invoke(slot, batch.attempt, n_records, newest, origin, event);
-        let outcome = outcome.await;
+            sequence_number: first.map(|first| first.sequence_number().into()),
+        };
+        let event = || match &batch.window {
+            None => Event::of_records(&batch.records),
+            Some(call) => {
+                Event::of_window(&batch.records, call, &self.shard, &self.event_source_arn)
+            }
+        };
+        let call = Call {
+            attempt: batch.attempt,
+            n_records: batch.records.len(),
+            newest,
+            origin: Some(origin),
+            returns_state: batch.window.is_some(),
+        };
+        let outcome = self.invoker.invoke(slot, call, event).await;
         let numbers = batch.records.iter().map(|it| it.sequence_number());
-        invoker.count_item_failures(&outcome, numbers);
+        self.invoker.count_item_failures(&outcome, numbers);
         Completion::Other(ShardInput::Invoked {
             batch: batch.id,
             outcome,

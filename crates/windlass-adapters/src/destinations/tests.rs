@@ -46,6 +46,7 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
             batch_size: 100,
             maximum_batching_window: Duration::ZERO,
             parallelization_factor: 1,
+            tumbling_window: None,
             on_failure: None,
             retries: RetrySettings::default(),
         },

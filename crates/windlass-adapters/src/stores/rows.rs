@@ -11,6 +11,7 @@ use windlass_core::outcome::Swap;
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
+use windlass_core::window::{WindowBounds, WindowCheckpoint, WindowState};
 use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, StoredMapping, UnreadableMapping,
 };
@@ -19,7 +20,7 @@ use windlass_engine::ports::{
 pub(super) const APPLICATION_ID: i64 = 0x7764_6c73;
 
 /// Incremented by every change of the schema.
-pub(super) const SCHEMA_VERSION: u16 = 5;
+pub(super) const SCHEMA_VERSION: u16 = 6;
 
 /// The changes of the schema: a database whose `user_version` is N has the first N of them. What
 /// has been released is never edited. Removing a mapping removes its leases and tags.
@@ -125,13 +126,17 @@ pub(super) const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
         PRIMARY KEY (mapping, name)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    ALTER TABLE leases ADD COLUMN window_state BLOB;
+",
 ];
 
 const MAPPING_COLUMNS: &str = "id, revision, spec, source_arn, function_arn, desired, change,
                                created, last_modified, declared";
 const LEASE_COLUMNS: &str = "mapping, unit, owner, epoch, checkpoint, shard_start";
 
-/// The stored form of a [`Checkpoint`]: JSON.
+/// The stored form of a [`Checkpoint`]: JSON. The state of its window is a column of its own, which is
+/// read only where a consumer continues with it: it may have a megabyte.
 #[derive(Serialize, Deserialize)]
 struct StoredCheckpoint {
     position: String,
@@ -142,6 +147,16 @@ struct StoredCheckpoint {
     arrival: Option<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     marks: Vec<StoredSection>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    window: Option<StoredWindow>,
+}
+
+/// The stored form of a [`WindowCheckpoint`], but for its state: times in milliseconds since the
+/// epoch.
+#[derive(Serialize, Deserialize)]
+struct StoredWindow {
+    start: u64,
+    end: u64,
 }
 
 /// The stored form of a [`MarkedSection`].
@@ -306,8 +321,8 @@ pub(super) fn forget_removals(tx: &Transaction<'_>) -> rusqlite::Result<()> {
 
 pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
     let mut insert = tx.prepare_cached(
-        "INSERT INTO leases (mapping, unit, owner, epoch, checkpoint, shard_start)
-         SELECT ?1, ?2, ?3, max(?4, (SELECT next FROM epochs)), ?5, ?6
+        "INSERT INTO leases (mapping, unit, owner, epoch, checkpoint, shard_start, window_state)
+         SELECT ?1, ?2, ?3, max(?4, (SELECT next FROM epochs)), ?5, ?6, ?7
          WHERE EXISTS (SELECT 1 FROM mappings WHERE id = ?1)
          ON CONFLICT DO NOTHING",
     )?;
@@ -318,6 +333,7 @@ pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Res
         integer(lease.epoch),
         stored_checkpoint(&lease.checkpoint)?,
         lease.shard_start.as_ref().map(SequenceNumber::as_str),
+        stored_state(&lease.checkpoint),
     ])?;
     Ok(())
 }
@@ -332,7 +348,7 @@ pub(super) fn take(
     let update = format!(
         "UPDATE leases SET owner = ?1, epoch = epoch + 1
          WHERE mapping = ?2 AND unit = ?3 AND owner IS ?4 AND epoch = ?5
-         RETURNING {LEASE_COLUMNS}"
+         RETURNING {LEASE_COLUMNS}, window_state"
     );
     let values = params![
         owner.as_str(),
@@ -342,7 +358,7 @@ pub(super) fn take(
         integer(seen.epoch),
     ];
     let mut update = tx.prepare_cached(&update)?;
-    let taken = update.query_row(values, |row| readable(read_lease(row)));
+    let taken = update.query_row(values, |row| readable(read_taken_lease(row)));
     Ok(taken.optional()?.and_then(Result::ok))
 }
 
@@ -362,13 +378,15 @@ pub(super) fn release(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<(
 
 pub(super) fn save(tx: &Transaction<'_>, save: &CheckpointSave) -> rusqlite::Result<Swap> {
     let mut update = tx.prepare_cached(
-        "UPDATE leases SET checkpoint = ?1 WHERE mapping = ?2 AND unit = ?3 AND epoch = ?4",
+        "UPDATE leases SET checkpoint = ?1, window_state = ?5
+         WHERE mapping = ?2 AND unit = ?3 AND epoch = ?4",
     )?;
     Ok(swap(update.execute(params![
         stored_checkpoint(&save.checkpoint)?,
         save.key.mapping.as_str(),
         save.key.unit.name(),
         integer(save.epoch),
+        stored_state(&save.checkpoint),
     ])?))
 }
 
@@ -421,6 +439,16 @@ fn read_mapping(row: &Row<'_>) -> rusqlite::Result<MappingRow> {
     })
 }
 
+/// A lease with the state of its window.
+fn read_taken_lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
+    let mut lease = read_lease(row)?;
+    if let Some(window) = &mut lease.checkpoint.window {
+        let state: Option<Vec<u8>> = row.get(6)?;
+        window.state = state.map(|state| WindowState::new(state.into()));
+    }
+    Ok(lease)
+}
+
 fn read_lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
     Ok(Lease {
         key: LeaseKey {
@@ -444,9 +472,18 @@ fn stored_checkpoint(checkpoint: &Checkpoint) -> rusqlite::Result<String> {
         value: checkpoint.position.value(),
         arrival: checkpoint.arrival.map(Timestamp::as_millis),
         marks: checkpoint.marks.iter().map(stored_section).collect(),
+        window: checkpoint.window.as_ref().map(|window| StoredWindow {
+            start: window.bounds.start.as_millis(),
+            end: window.bounds.end.as_millis(),
+        }),
     };
     serde_json::to_string(&stored)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+fn stored_state(checkpoint: &Checkpoint) -> Option<&[u8]> {
+    let state = checkpoint.window.as_ref()?.state.as_ref()?;
+    Some(state.json())
 }
 
 fn stored_section(section: &MarkedSection) -> StoredSection {
@@ -463,6 +500,13 @@ fn read_checkpoint(text: &str) -> Option<Checkpoint> {
         position: Position::from_parts(&stored.position, stored.value.as_deref())?,
         arrival: stored.arrival.map(Timestamp::from_millis),
         marks: stored.marks.into_iter().map(read_section).collect(),
+        window: stored.window.map(|window| WindowCheckpoint {
+            bounds: WindowBounds {
+                start: Timestamp::from_millis(window.start),
+                end: Timestamp::from_millis(window.end),
+            },
+            state: None,
+        }),
     })
 }
 

@@ -17,6 +17,7 @@ use super::invocation_facts::facts;
 use super::pool::{Connection, EventBody, Pool};
 use super::response::{function_error, no_response, not_invoked, outcome_of_body, outcome_of_head};
 use super::response_body::{ResponseBody, SharedWalker, TooLarge};
+use super::response_walker::Reads;
 use super::settings::{HttpFunction, validate_header, validate_url};
 use crate::tls_roots::CaBundle;
 
@@ -153,7 +154,7 @@ impl HttpTarget {
         let (head, body) = response.into_parts();
         let outcome = outcome_of_head(&head, self.is_emulator);
         let is_needed = self.is_emulator && outcome.is_none();
-        let walker = invocation.max_item_failures.map(SharedWalker::new);
+        let walker = Reads::of(invocation).map(SharedWalker::new);
         let walker = walker.filter(|_| outcome.is_none());
         let body = ResponseBody::new(body, is_needed, walker.clone()).collect();
         let body = timeout_at(deadline, connection.drive(body)).await;
@@ -161,8 +162,8 @@ impl HttpTarget {
             (outcome, Some(Ok(body))) => {
                 self.pool.put_back(connection);
                 outcome.unwrap_or_else(|| {
-                    let failures = walker.and_then(|walker| walker.finish());
-                    outcome_of_body(&head, &body.to_bytes(), self.is_emulator, failures)
+                    let answer = walker.map(|walker| walker.finish()).unwrap_or_default();
+                    outcome_of_body(&head, &body.to_bytes(), self.is_emulator, answer)
                 })
             }
             // The head is enough, whatever became of the body.

@@ -16,11 +16,9 @@ pub(super) fn facts(invocation: &Invocation) -> Vec<(&'static str, Cow<'_, str>)
         facts.extend([
             ("x-windlass-shard", origin.shard.as_str().into()),
             ("x-windlass-epoch", origin.epoch.to_string().into()),
-            (
-                "x-windlass-sequence",
-                origin.sequence_number.as_str().into(),
-            ),
         ]);
+        let number = origin.sequence_number.as_ref();
+        facts.extend(number.map(|number| ("x-windlass-sequence", number.as_str().into())));
     }
     facts
 }

@@ -24,10 +24,9 @@ use windlass_core::outcome::{Fault, Outcome, Response};
 use windlass_engine::ports::{BoxError, FunctionLookup, Invocation, PortError, Target, chain};
 
 use super::own_timeout::OwnTimeout;
-use super::response::{
-    error_kind, no_response, not_invoked, outcome_of_failures, parse_retry_after, plain_text,
-};
+use super::response::{error_kind, no_response, not_invoked, parse_retry_after, plain_text};
 use super::response_body::{ResponseBody, SharedWalker, TooLarge};
+use super::response_walker::Reads;
 use crate::aws::fault;
 
 /// Time that a call may take in addition to the timeout of its function.
@@ -135,7 +134,7 @@ impl LambdaTarget {
         let config = aws_sdk_lambda::config::Builder::new()
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts);
-        let walker = invocation.max_item_failures.map(SharedWalker::new);
+        let walker = Reads::of(&invocation).map(SharedWalker::new);
         let response = self
             .client
             .invoke()
@@ -152,8 +151,8 @@ impl LambdaTarget {
         match response {
             Ok(response) => match &response.function_error {
                 None => {
-                    let failures = walker.and_then(|walker| walker.finish());
-                    outcome_of_failures(failures, || response_of(&response))
+                    let answer = walker.map(|walker| walker.finish()).unwrap_or_default();
+                    answer.outcome(|| response_of(&response))
                 }
                 Some(kind) => Outcome::FunctionError {
                     error: error_kind(kind).to_owned(),

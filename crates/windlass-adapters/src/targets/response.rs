@@ -6,7 +6,9 @@ use aws_smithy_types::date_time::{DateTime, Format};
 use http::response::Parts;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
-use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response};
+use windlass_core::outcome::{Fault, Outcome, Response};
+
+use super::response_walker::Answer;
 
 /// Body that a Runtime Interface Emulator sends with status 200 when a function times out.
 const EMULATOR_TIMEOUT: &[u8] = b"Task timed out";
@@ -54,7 +56,7 @@ pub(super) fn outcome_of_body(
     head: &Parts,
     body: &[u8],
     emulator: bool,
-    failures: Option<ItemFailures>,
+    answer: Answer,
 ) -> Outcome {
     if emulator {
         let status = head.status;
@@ -68,21 +70,7 @@ pub(super) fn outcome_of_body(
             return not_invoked(Fault::Transient);
         }
     }
-    outcome_of_failures(failures, || response_of(head))
-}
-
-/// The outcome of a function that has returned.
-pub(super) fn outcome_of_failures(
-    failures: Option<ItemFailures>,
-    response: impl FnOnce() -> Response,
-) -> Outcome {
-    match failures {
-        None => Outcome::Success,
-        Some(failures) => Outcome::ItemFailures {
-            failures,
-            response: Box::new(response()),
-        },
-    }
+    answer.outcome(|| response_of(head))
 }
 
 /// What the head says of a response.
@@ -235,7 +223,7 @@ mod tests {
         let exited = br#"{"errorType":"Runtime.ExitError","errorMessage":"x"}"#;
         let (ok, bad) = (&head(StatusCode::OK), &head(StatusCode::BAD_GATEWAY));
         let outcome_of_body =
-            |head, body: &[u8], emulator| outcome_of_body(head, body, emulator, None);
+            |head, body: &[u8], emulator| outcome_of_body(head, body, emulator, Answer::default());
         assert_eq!(outcome_of_body(ok, failed, true), error(200, "ValueError"));
         assert_eq!(
             outcome_of_body(bad, exited, true),

@@ -1,17 +1,16 @@
 //! Bodies of responses: limited, and discarded as they arrive where nobody reads them.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
 use thiserror::Error;
-use windlass_core::outcome::ItemFailures;
 use windlass_engine::ports::BoxError;
 
 use super::MAX_RESPONSE_BYTES;
-use super::response_walker::ResponseWalker;
+use super::response_walker::{Answer, Reads, ResponseWalker};
 
 #[derive(Debug, Error)]
 #[error("the response is larger than 6 MiB")]
@@ -33,22 +32,24 @@ pub(super) struct ResponseBody<B> {
 pub(super) struct SharedWalker(Arc<Mutex<ResponseWalker>>);
 
 impl SharedWalker {
-    /// For the response to a batch of `max_items` items.
-    pub(super) fn new(max_items: usize) -> Self {
-        Self(Arc::new(Mutex::new(ResponseWalker::new(max_items))))
+    pub(super) fn new(reads: Reads) -> Self {
+        Self(Arc::new(Mutex::new(ResponseWalker::new(reads))))
     }
 
-    /// The items that failed, after the end of the body; `None` if none has.
-    pub(super) fn finish(&self) -> Option<ItemFailures> {
-        // A second end would be that of an empty response of no items.
-        let walker = ResponseWalker::new(0);
-        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *shared, walker).finish()
+    /// What the response says, after the end of the body.
+    pub(super) fn finish(&self) -> Answer {
+        let mut walker = self.lock();
+        // A second end would be that of an empty response.
+        let empty = ResponseWalker::new(walker.reads());
+        std::mem::replace(&mut *walker, empty).finish()
     }
 
     fn read(&self, piece: &[u8]) {
-        let mut walker = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        walker.read(piece);
+        self.lock().read(piece);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ResponseWalker> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -150,7 +151,8 @@ mod tests {
                 alive: Arc::default(),
                 most_alive: 0,
             };
-            let mut body = ResponseBody::new(pieces, is_needed, Some(SharedWalker::new(1)));
+            let mut body =
+                ResponseBody::new(pieces, is_needed, Some(SharedWalker::new(Reads::all(1))));
             let whole = (&mut body).collect().now_or_never().unwrap().unwrap();
             assert_eq!(body.inner.most_alive, expected_alive);
             assert_eq!(whole.to_bytes().len(), expected_len);

@@ -1,13 +1,15 @@
 //! Reads the response of a function while it arrives, and keeps what consumers need of it.
 //!
 //! A response may have 6 MiB, in every invocation at once, so it is never kept: one pass checks that
-//! it is JSON and collects the identifiers of failed items.
+//! it is JSON, collects the identifiers of failed items, and copies the state of a tumbling window.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting>
 
 use std::collections::BTreeMap;
 
-use windlass_core::outcome::{ItemFailures, RetryAfter};
+use windlass_core::outcome::{ItemFailures, Outcome, Response, RetryAfter, ReturnedState};
+use windlass_core::window::{MAX_STATE, WindowState};
+use windlass_engine::ports::Invocation;
 
 use super::json_steps::{JsonSteps, Kind, NotJson, Step};
 
@@ -19,12 +21,12 @@ const MAX_IDENTIFIER: usize = 129;
 /// A response, as far as it has arrived.
 #[derive(Debug)]
 pub(super) struct ResponseWalker {
-    /// Items of the batch.
-    max_items: usize,
+    reads: Reads,
     steps: JsonSteps,
     /// The member of the response that is being read.
     member: Option<Member>,
     failures: Failures,
+    state: State,
     /// Of the item that is being read; empty if it has no valid one.
     identifier: String,
     /// Of the item that is being read.
@@ -37,10 +39,44 @@ pub(super) struct ResponseWalker {
     is_json: bool,
 }
 
+/// What a response is read for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reads {
+    /// Items of the batch, if the response says which of them failed.
+    max_items: Option<usize>,
+    /// Whether it has a state.
+    state: bool,
+}
+
+/// What a response says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Answer {
+    needs_state: bool,
+    /// The items that failed; `None` if none has.
+    pub(super) failures: Option<ItemFailures>,
+    /// `None` if there is none, or it is null.
+    pub(super) state: Option<ReturnedState>,
+}
+
 /// The members of a response that matter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Member {
     BatchItemFailures,
+    State,
+}
+
+/// The value of `state`.
+#[derive(Debug)]
+enum State {
+    /// The member is missing or null.
+    None,
+    Begun {
+        /// As much as was read, unless it is too large.
+        json: Option<Vec<u8>>,
+        /// A number, `true` or `false`: what does not belong to it ends it.
+        is_scalar: bool,
+    },
+    Ended(ReturnedState),
 }
 
 /// The members of an item that matter.
@@ -68,17 +104,44 @@ enum Role {
     Item,
     Identifier,
     RetryAfter,
+    State,
     Other,
 }
 
-impl ResponseWalker {
-    /// For the response to a batch of `max_items` items.
-    pub(super) fn new(max_items: usize) -> Self {
+impl Reads {
+    #[cfg(test)]
+    pub(super) const fn all(max_items: usize) -> Self {
         Self {
-            max_items,
+            max_items: Some(max_items),
+            state: true,
+        }
+    }
+
+    /// What the response to an invocation is read for; `None` for nothing.
+    pub(super) fn of(invocation: &Invocation) -> Option<Self> {
+        let reads = Self {
+            max_items: invocation.max_item_failures,
+            state: invocation.returns_state,
+        };
+        (reads.max_items.is_some() || reads.state).then_some(reads)
+    }
+}
+
+impl Answer {
+    /// The outcome of a function that has returned it.
+    pub(super) fn outcome(self, response: impl FnOnce() -> Response) -> Outcome {
+        Outcome::returned(self.needs_state, self.state, self.failures, response)
+    }
+}
+
+impl ResponseWalker {
+    pub(super) fn new(reads: Reads) -> Self {
+        Self {
+            reads,
             steps: JsonSteps::new(MAX_IDENTIFIER),
             member: None,
             failures: Failures::None,
+            state: State::None,
             identifier: String::new(),
             retry_after: RetryAfter::None,
             item_member: None,
@@ -88,41 +151,67 @@ impl ResponseWalker {
         }
     }
 
+    pub(super) const fn reads(&self) -> Reads {
+        self.reads
+    }
+
     /// Reads the next piece.
     pub(super) fn read(&mut self, mut piece: &[u8]) {
         self.is_empty &= piece.is_empty();
         while self.is_json && !piece.is_empty() {
-            match self.steps.next(&mut piece) {
+            let unread = piece;
+            let step = self.steps.next(&mut piece);
+            let read = &unread[..unread.len() - piece.len()];
+            self.state.push(read);
+            match step {
                 Ok(None) => return,
-                Ok(Some(step)) => self.take(step),
+                Ok(Some(step)) => self.take(step, read),
                 Err(NotJson) => self.is_json = false,
             }
         }
     }
 
-    /// The items that failed, after the last piece; `None` if none has.
+    /// What the response says, after the last piece.
     ///
     /// As on AWS, a response without bytes, `null`, `{}`, `[]`, `""` and a list that is null or empty
-    /// mean success.
-    pub(super) fn finish(self) -> Option<ItemFailures> {
+    /// mean that no item failed.
+    pub(super) fn finish(mut self) -> Answer {
         if self.is_empty {
-            return None;
+            return Answer {
+                needs_state: self.reads.state,
+                ..Answer::default()
+            };
         }
-        if !self.is_json || !self.steps.is_complete() || self.is_wrong_kind {
-            return Some(ItemFailures::Malformed);
-        }
-        match self.failures {
+        let is_valid = self.is_json && self.steps.is_complete() && !self.is_wrong_kind;
+        let failures = match self.failures {
+            _ if !is_valid => Some(ItemFailures::Malformed),
             Failures::None => None,
             Failures::Items(items) if items.is_empty() => None,
             Failures::Items(items) => Some(ItemFailures::Items(items)),
             Failures::Malformed => Some(ItemFailures::Malformed),
+        };
+        self.state.end();
+        let state = match self.state {
+            State::Ended(state) if is_valid => Some(state),
+            State::Ended(_) | State::None | State::Begun { .. } => None,
+        };
+        Answer {
+            needs_state: self.reads.state,
+            failures: failures.filter(|_| self.reads.max_items.is_some()),
+            state,
         }
     }
 
-    fn take(&mut self, step: Step) {
+    /// `read` are the bytes of the step.
+    fn take(&mut self, step: Step, read: &[u8]) {
         match step {
+            Step::Begin(kind) if self.role() == Role::State => {
+                let first = read.last().copied();
+                self.state = State::begin(kind, first.unwrap_or_default());
+            }
             Step::Begin(kind) => self.begin(self.role(), kind),
             Step::Name => self.name(),
+            Step::String | Step::End if self.role() == Role::State => self.state.end(),
             Step::String => self.string(),
             Step::Number => self.number(),
             // An item has ended.
@@ -150,7 +239,7 @@ impl ResponseWalker {
             // A number is read to its end.
             (Role::RetryAfter, _) => self.retry_after = RetryAfter::Invalid,
             (Role::Failures | Role::Item, _) => self.failures = Failures::Malformed,
-            (Role::Response | Role::Other, _) => {}
+            (Role::Response | Role::State | Role::Other, _) => {}
         }
     }
 
@@ -159,7 +248,10 @@ impl ResponseWalker {
         match self.steps.depth() {
             1 => {
                 self.member = match name {
-                    Some("batchItemFailures") => Some(Member::BatchItemFailures),
+                    Some("batchItemFailures") if self.reads.max_items.is_some() => {
+                        Some(Member::BatchItemFailures)
+                    }
+                    Some("state") if self.reads.state => Some(Member::State),
                     _ => None,
                 };
             }
@@ -180,7 +272,7 @@ impl ResponseWalker {
             Role::Response => self.is_wrong_kind = text != Some(""),
             // One that is too long is not of the batch, as an empty one.
             Role::Identifier => text.unwrap_or_default().clone_into(&mut self.identifier),
-            Role::Failures | Role::Item | Role::RetryAfter | Role::Other => {}
+            Role::Failures | Role::Item | Role::RetryAfter | Role::State | Role::Other => {}
         }
     }
 
@@ -197,7 +289,8 @@ impl ResponseWalker {
         };
         items.insert(self.identifier.as_str().into(), self.retry_after);
         // More items than the batch has, or one without an identifier.
-        if self.max_items < items.len() || self.identifier.is_empty() {
+        let is_too_many = self.reads.max_items.is_none_or(|max| max < items.len());
+        if is_too_many || self.identifier.is_empty() {
             self.failures = Failures::Malformed;
         }
     }
@@ -207,6 +300,7 @@ impl ResponseWalker {
         match self.steps.depth() {
             0 => Role::Response,
             1 if self.member == Some(Member::BatchItemFailures) => Role::Failures,
+            1 if self.member == Some(Member::State) => Role::State,
             2 if self.is_in_failures() => Role::Item,
             3 if self.is_in_failures() => match self.item_member {
                 Some(ItemMember::ItemIdentifier) => Role::Identifier,
@@ -224,6 +318,53 @@ impl ResponseWalker {
     }
 }
 
+impl State {
+    /// The value begins with this byte.
+    fn begin(kind: Kind, first: u8) -> Self {
+        match kind {
+            Kind::Null => Self::None,
+            Kind::Boolean | Kind::Number | Kind::String | Kind::Array | Kind::Object => {
+                Self::Begun {
+                    json: Some(vec![first]),
+                    is_scalar: matches!(kind, Kind::Boolean | Kind::Number),
+                }
+            }
+        }
+    }
+
+    /// Adds the next bytes of the response, if the value has begun.
+    fn push(&mut self, read: &[u8]) {
+        let Self::Begun { json, is_scalar } = self else {
+            return;
+        };
+        let is_of_scalar = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+        let len = if *is_scalar {
+            let len = read.iter().position(|byte| !is_of_scalar(byte));
+            len.unwrap_or(read.len())
+        } else {
+            read.len()
+        };
+        match json {
+            Some(bytes) if bytes.len() + len <= MAX_STATE => bytes.extend_from_slice(&read[..len]),
+            Some(_) | None => *json = None,
+        }
+        if len < read.len() {
+            self.end();
+        }
+    }
+
+    /// The value has ended.
+    fn end(&mut self) {
+        if let Self::Begun { json, .. } = self {
+            *self = Self::Ended(match json.take() {
+                // A state is kept for long, so it must not retain unused memory.
+                Some(json) => ReturnedState::Json(WindowState::new(json.into_boxed_slice().into())),
+                None => ReturnedState::TooLarge,
+            });
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -231,10 +372,23 @@ mod tests {
 
     use super::*;
 
-    fn read(pieces: &[&[u8]], max_items: usize) -> Option<ItemFailures> {
-        let mut walker = ResponseWalker::new(max_items);
+    fn answer(pieces: &[&[u8]], max_items: usize) -> Answer {
+        let mut walker = ResponseWalker::new(Reads::all(max_items));
         pieces.iter().for_each(|piece| walker.read(piece));
         walker.finish()
+    }
+
+    fn read(pieces: &[&[u8]], max_items: usize) -> Option<ItemFailures> {
+        answer(pieces, max_items).failures
+    }
+
+    fn state(body: &[&[u8]]) -> Option<ReturnedState> {
+        answer(body, 3).state
+    }
+
+    fn json(text: &str) -> Option<ReturnedState> {
+        let state = WindowState::new(text.to_owned().into());
+        Some(ReturnedState::Json(state))
     }
 
     const MALFORMED: Option<ItemFailures> = Some(ItemFailures::Malformed);
@@ -281,6 +435,12 @@ mod tests {
             }
             Some(_) => RetryAfter::Invalid,
         }
+    }
+
+    fn state_of_document(body: &[u8]) -> Option<Value> {
+        let mut document: Value = serde_json::from_slice(body).ok()?;
+        let state = document.as_object_mut()?.remove("state");
+        state.filter(|state| !state.is_null())
     }
 
     #[track_caller]
@@ -452,6 +612,83 @@ mod tests {
     }
 
     #[test]
+    fn the_state_is_copied_wherever_the_response_is_split() {
+        for (body, expected) in [
+            ("", None),
+            ("null", None),
+            ("{}", None),
+            ("[{\"state\":1}]", None),
+            ("{\"a\":{\"state\":1}}", None),
+            ("{\"state\":null}", None),
+            ("{\"state\":{}", None),
+            ("{\"state\":{}}x", None),
+            ("{\"state\":1,\"state\":null}", None),
+            ("{\"state\" : {} }", json("{}")),
+            (
+                "{\"state\":null,\"state\":[ 1 , [2] ]}",
+                json("[ 1 , [2] ]"),
+            ),
+            ("{\"state\":-1.5e+3 ,\"a\":1}", json("-1.5e+3")),
+            ("{\"state\":0}", json("0")),
+            ("{\"a\":\"state\",\"state\":true\n}", json("true")),
+            ("{\"st\\u0061te\":\"\\\"},é\"}", json("\"\\\"},é\"")),
+            (
+                "{\"state\":{\"state\":{\"1\":[{}]},\"b\": \"\\u0031\"},\"c\":{\"d\":2}}",
+                json("{\"state\":{\"1\":[{}]},\"b\": \"\\u0031\"}"),
+            ),
+        ] {
+            for split in 0..=body.len() {
+                let (first, rest) = body.as_bytes().split_at(split);
+                assert_eq!(state(&[first, rest]), expected, "{body} at {split}");
+            }
+            let bytes: Vec<_> = body.as_bytes().chunks(1).collect();
+            assert_eq!(state(&bytes), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn failed_items_and_the_state_are_read_together_or_alone() {
+        let body = b"{\"state\":{\"n\":1},\"batchItemFailures\":[{\"itemIdentifier\":\"1\"}]}";
+        let both = answer(&[body], 1);
+        assert_eq!(both.state, json("{\"n\":1}"));
+        let failures = ItemFailures::Items(["1".into()].into());
+        assert_eq!(both.failures, Some(failures.clone()));
+        let only = |reads| {
+            let mut walker = ResponseWalker::new(reads);
+            walker.read(body);
+            walker.finish()
+        };
+        let state = only(Reads {
+            max_items: None,
+            state: true,
+        });
+        assert_eq!((state.state, state.failures), (both.state, None));
+        let items = only(Reads {
+            max_items: Some(1),
+            state: false,
+        });
+        assert_eq!((items.state, items.failures), (None, Some(failures)));
+    }
+
+    #[test]
+    fn a_state_above_its_limit_is_not_kept() {
+        let of_len = |len: usize| format!("{{\"state\":\"{}\"}}", "x".repeat(len - 2));
+        let largest = state(&[of_len(MAX_STATE).as_bytes()]);
+        assert!(
+            matches!(largest, Some(ReturnedState::Json(state)) if state.json().len() == MAX_STATE)
+        );
+        let body = of_len(MAX_STATE + 1);
+        assert_eq!(state(&[body.as_bytes()]), Some(ReturnedState::TooLarge));
+        let mut walker = ResponseWalker::new(Reads::all(1));
+        walker.read(b"{\"state\":[");
+        for _ in 0..300 {
+            walker.read(&[b"\"".as_slice(), &[b'x'; 8 * 1024], b"\","].concat());
+            assert!(matches!(&walker.state, State::Begun { json, .. }
+                    if json.as_ref().is_none_or(|json| json.len() <= MAX_STATE)));
+        }
+    }
+
+    #[test]
     fn nesting_is_limited() {
         let nested = |depth: usize| {
             let (open, close) = ("[".repeat(depth), "]".repeat(depth));
@@ -463,7 +700,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_does_not_grow_with_the_response() {
-        let mut walker = ResponseWalker::new(2);
+        let mut walker = ResponseWalker::new(Reads::all(2));
         walker.read(b"{\"batchItemFailures\":[");
         for n in 0..100_000 {
             walker.read(format!("{{\"itemIdentifier\":\"{n}\",\"x\":\"{n:0>500}\"}},").as_bytes());
@@ -487,6 +724,7 @@ mod tests {
             3 => Just("batchItemFailures"),
             3 => Just("itemIdentifier"),
             2 => Just("retryAfterSeconds"),
+            1 => Just("state"),
             1 => Just("a"),
         ];
         let value = scalar.prop_recursive(5, 40, 4, move |inner| {
@@ -507,8 +745,11 @@ mod tests {
             }),
             1 => value.clone(),
         ];
-        let list = proptest::collection::vec(item, 0..4)
-            .prop_map(|items| format!("{{\"batchItemFailures\":[{}]}}", items.join(",")));
+        let list =
+            (proptest::collection::vec(item, 0..4), value.clone()).prop_map(|(items, state)| {
+                let items = items.join(",");
+                format!("{{\"state\":{state} ,\"batchItemFailures\":[{items}]}}")
+            });
         let body = prop_oneof![value, list];
         (
             body,
@@ -541,7 +782,13 @@ mod tests {
             let ends = splits.iter().copied().chain([body.len()]);
             let starts = [0].into_iter().chain(splits.iter().copied());
             let pieces: Vec<_> = starts.zip(ends).map(|(start, end)| &body[start..end]).collect();
-            prop_assert_eq!(read(&pieces, 3), of_document(&body, 3));
+            let answer = answer(&pieces, 3);
+            prop_assert_eq!(answer.failures, of_document(&body, 3));
+            let state = answer.state.map(|state| match state {
+                ReturnedState::Json(state) => serde_json::from_slice(state.json()).unwrap(),
+                ReturnedState::TooLarge => Value::Null,
+            });
+            prop_assert_eq!(state, state_of_document(&body));
         }
     }
 }

@@ -211,7 +211,7 @@ impl Invocations {
             self.probe = None;
         }
         match outcome {
-            Outcome::NotInvoked { .. } | Outcome::FunctionError { .. } => {
+            Outcome::NotInvoked { .. } | Outcome::FunctionError { .. } | Outcome::Windowed(_) => {
                 self.concurrency.failed(n_in_flight, begun, now);
             }
             Outcome::Success | Outcome::ItemFailures { .. } => self.concurrency.succeeded(),
@@ -243,7 +243,10 @@ impl Invocations {
                 succeeded: tokens,
                 failed: Vec::new(),
             },
-            Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } => all_failed(tokens),
+            // A queue has no windows.
+            Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } | Outcome::Windowed(_) => {
+                all_failed(tokens)
+            }
         }
     }
 

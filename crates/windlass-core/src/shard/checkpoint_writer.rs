@@ -13,6 +13,8 @@ use crate::time::Timestamp;
 pub(super) struct Watermark {
     /// Records that it reports as resolved; orders watermarks.
     pub(super) n_resolved: u64,
+    /// Changes of the window since the start; orders watermarks of the same position.
+    pub(super) window_version: u64,
     /// Without marks: they are built only for a save.
     pub(super) checkpoint: Checkpoint,
 }
@@ -40,6 +42,7 @@ impl CheckpointWriter {
         Self {
             saved: Watermark {
                 n_resolved: 0,
+                window_version: 0,
                 checkpoint: from,
             },
             state: State::Idle,
@@ -59,6 +62,7 @@ impl CheckpointWriter {
             return None;
         }
         let forward = self.saved.n_resolved < watermark.n_resolved
+            || self.saved.window_version < watermark.window_version
             || watermark.checkpoint.position == Position::ShardEnd;
         assert!(forward, "I2: a checkpoint only moves forward");
         self.state = State::InFlight(watermark.clone());
@@ -124,6 +128,7 @@ mod tests {
         let mut writer = CheckpointWriter::new(Checkpoint::at(Position::TrimHorizon));
         let watermark = Watermark {
             n_resolved: 1,
+            window_version: 0,
             checkpoint: Checkpoint::at(Position::After("1".into())),
         };
         writer.start(&watermark, Timestamp::EPOCH);

@@ -26,6 +26,12 @@ use crate::retry::Jitter;
 use crate::slot_request::SlotRequest;
 use crate::time::Timestamp;
 
+/// How long the tip of a shard must bring no record until a tumbling window that is over by the clock
+/// of the source ends.
+///
+/// <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-windows.html>
+const WINDOW_IDLE: Duration = Duration::from_secs(120);
+
 /// Processes one leased shard of one mapping.
 ///
 /// How to call it, and when it panics: [crate documentation](crate#how-to-call-a-consumer). Its
@@ -72,14 +78,19 @@ impl ShardConsumer {
         ];
         assert!(!counts.contains(&0), "every limit is at least 1");
         assert!(
-            event::ENVELOPE_LEN < limits.payload_limit,
+            event::ENVELOPE_LEN + settings.window_len < limits.payload_limit,
             "an event fits the payload limit"
+        );
+        assert!(
+            settings.mapping.tumbling_window.is_none()
+                || settings.mapping.parallelization_factor == 1,
+            "the state of a window belongs to one lane"
         );
         let mut consumer = Self {
             jitter: Jitter::new(seed, limits.backoff_jitter_percent),
             read_state: ReadState::new(from.clone(), now),
             mark_reader: MarkReader::new(from.marks.clone()),
-            lanes: Lanes::new(&settings),
+            lanes: Lanes::new(&settings, &from),
             slot: SlotRequest::None,
             progress: Progress::new(from.clone()),
             checkpoint_writer: CheckpointWriter::new(from),
@@ -93,6 +104,9 @@ impl ShardConsumer {
             now,
             settings,
         };
+        if let Some(bounds) = consumer.lanes.dropped_window() {
+            consumer.report(Report::WindowStateDropped(bounds));
+        }
         consumer.advance(now);
         consumer
     }
@@ -152,6 +166,11 @@ impl ShardConsumer {
     /// Records that were read since the start, each counted once.
     pub const fn n_read(&self) -> usize {
         self.n_read
+    }
+
+    /// Bytes of the state of a tumbling window.
+    pub fn state_bytes(&self) -> usize {
+        self.lanes.state_bytes()
     }
 
     pub fn view(&self) -> ShardView {
@@ -218,6 +237,7 @@ impl ShardConsumer {
                     let held = self.mark_reader.release();
                     self.route(held, now);
                 }
+                self.end_windows(now);
                 if let Some(record) = unreadable {
                     self.report(Report::Unreadable(record));
                 }
@@ -235,9 +255,23 @@ impl ShardConsumer {
         self.route(held, now);
         if gap.cause == Fault::UnknownPosition {
             self.mark_reader.drop_sections();
+            if let Some(bounds) = self.lanes.drop_window_state(now) {
+                self.report(Report::WindowStateDropped(bounds));
+            }
         }
         self.gap = Some(gap.clone());
         self.report(Report::Gap(gap));
+    }
+
+    /// The end of the shard, or of a time without records, ends a tumbling window.
+    fn end_windows(&mut self, now: Timestamp) {
+        if self.read_state.is_at_shard_end() {
+            self.lanes.end_shard();
+        } else if let Some(ahead) = self.source_ahead
+            && WINDOW_IDLE <= self.read_state.idle()
+        {
+            self.lanes.idle(now.shifted(ahead));
+        }
     }
 
     /// Whether the records that are held for their section wait for records that do not come: the
@@ -272,8 +306,12 @@ impl ShardConsumer {
                 Item::Skip {
                     n_records,
                     last,
+                    newest,
                     was_marked,
-                } => self.progress.skip(n_records, last, was_marked),
+                } => {
+                    self.lanes.pass(newest);
+                    self.progress.skip(n_records, last, was_marked);
+                }
             }
         }
         for report in page.reports {
@@ -282,9 +320,15 @@ impl ShardConsumer {
     }
 
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
-        let resolved = self.lanes.end(batch, &outcome, &mut self.jitter, now);
-        self.resolve(resolved);
+        let outcome = if self.settings.mapping.tumbling_window.is_some() {
+            outcome.in_window()
+        } else {
+            outcome
+        };
         self.last_outcome = Some(outcome.kind());
+        let jitter = &mut self.jitter;
+        let resolved = self.lanes.end(batch, outcome, jitter, now);
+        self.resolve(resolved);
     }
 
     fn resolve(&mut self, resolved: Resolved) {
@@ -329,6 +373,7 @@ impl ShardConsumer {
     fn advance_lanes(&mut self, now: Timestamp) {
         self.expire_records(now);
         self.lanes.give_up_too_large(now);
+        self.lanes.advance_window(now);
         while let Some((delivery, failure)) = self.lanes.deliver(&mut self.batch_ids, now) {
             self.command(ShardCommand::Deliver { delivery, failure });
         }
@@ -422,13 +467,18 @@ impl ShardConsumer {
     }
 
     fn watermark(&self) -> Watermark {
-        let is_complete = self.read_state.is_at_shard_end() && self.progress.all_resolved();
+        let is_complete = self.read_state.is_at_shard_end()
+            && self.progress.all_resolved()
+            && self.lanes.window().is_none_or(|it| it.state.is_none());
         let mut checkpoint = self.progress.low_watermark().clone();
         if is_complete {
             checkpoint.position = Position::ShardEnd;
+        } else {
+            checkpoint.window = self.lanes.window().cloned();
         }
         Watermark {
             n_resolved: self.progress.n_resolved(),
+            window_version: self.lanes.window_version(),
             checkpoint,
         }
     }

@@ -10,6 +10,7 @@ use crate::outcome::{Fault, Outcome, Swap};
 use crate::position::{Checkpoint, Cursor, Position};
 use crate::record::Record;
 use crate::time::Timestamp;
+use crate::window::{WindowBounds, WindowCall};
 
 /// Records that the function receives in one invocation.
 #[derive(Clone, Debug)]
@@ -17,8 +18,10 @@ pub struct Batch {
     pub id: BatchId,
     /// From 1; grows only when the function was reached.
     pub attempt: u32,
-    /// At least one, in the order of the shard.
+    /// In the order of the shard; at least one, except of the final invocation of a window.
     pub records: Arc<[Record]>,
+    /// `None` without tumbling windows. With one, the function must return a state.
+    pub window: Option<WindowCall>,
 }
 
 /// The result of one read of a shard.
@@ -129,6 +132,9 @@ pub enum Report {
     /// Records after this position may have left the source before they were read. How many is
     /// unknown. Reading continues at the oldest record.
     Gap(Gap),
+    /// The state of a window was dropped without a final invocation: the mapping has no tumbling
+    /// windows any more, or the stream is another one.
+    WindowStateDropped(WindowBounds),
 }
 
 /// A position at which the source could not continue.

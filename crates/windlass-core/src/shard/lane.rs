@@ -20,15 +20,18 @@ use super::interface::{Batch, ShardTimer};
 use super::piece::{Piece, Run, Runs};
 use super::settings::ShardConsumerSettings;
 use super::view::Waiting;
-use crate::batch::{BatchId, BatchIds, BatchLimits};
+use super::windows::{FinalCall, Windows};
+use crate::batch::{BatchId, BatchIds, BatchLimits, Fill};
 use crate::event;
 use crate::failure::FailureRecord;
 use crate::mapping::RetrySettings;
-use crate::outcome::{Fault, Outcome};
+use crate::outcome::{Fault, Outcome, ReturnedState};
+use crate::position::Checkpoint;
 use crate::progress::Ticket;
 use crate::record::Record;
 use crate::retry::{Jitter, RetryDecision};
 use crate::time::Timestamp;
+use crate::window::WindowBounds;
 
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -49,6 +52,7 @@ pub(super) struct Lane {
     bytes: usize,
     /// The last record that was put into a batch or given up.
     last_batched: Option<Ticket>,
+    windows: Option<Windows>,
     state: State,
 }
 
@@ -73,6 +77,9 @@ enum State {
     InFlight(Piece),
     /// The piece is invoked when it is due: after a backoff, or at once.
     Waiting(Piece),
+    /// The final invocation of a tumbling window comes before anything else of the lane. No record is
+    /// given up meanwhile.
+    Finishing(FinalCall),
     /// What is given up goes to the destination before anything else of the lane.
     Delivering {
         delivery: Delivery,
@@ -90,12 +97,10 @@ pub(super) struct Resolved {
 }
 
 impl Lane {
-    pub(super) fn new(settings: &ShardConsumerSettings) -> Self {
+    pub(super) fn new(settings: &ShardConsumerSettings, from: &Checkpoint) -> Self {
+        let tumbling_window = settings.mapping.tumbling_window;
         Self {
-            limits: BatchLimits {
-                max_items: settings.mapping.batch_size,
-                max_bytes: settings.limits.payload_limit,
-            },
+            limits: settings.batch_limits(),
             window: settings.mapping.maximum_batching_window,
             retries: settings.mapping.retries.clone(),
             has_destination: settings.mapping.on_failure.is_some(),
@@ -105,6 +110,7 @@ impl Lane {
             oldest: VecDeque::new(),
             bytes: 0,
             last_batched: None,
+            windows: tumbling_window.map(|length| Windows::new(length, from)),
             state: State::Idle { window_start: None },
         }
     }
@@ -117,6 +123,9 @@ impl Lane {
     /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventsourcemapping.html>
     pub(super) fn push(&mut self, ticket: Ticket, record: Record, now: Timestamp) {
         self.bytes += record.event_len();
+        if let Some(windows) = &mut self.windows {
+            windows.push(ticket, record.approximate_arrival());
+        }
         self.n_queued += 1;
         self.enqueue(Queued {
             ticket,
@@ -136,10 +145,12 @@ impl Lane {
     pub(super) fn is_due(&self, no_more: bool, now: Timestamp) -> bool {
         match &self.state {
             State::Filling { window_start } => {
+                let no_more = no_more || self.windows.as_ref().is_some_and(Windows::is_over);
                 let is_over = no_more || *window_start + self.window <= now;
-                is_over || self.limits.fill(self.sizes()).is_full
+                is_over || self.next_batch().is_full
             }
             State::Waiting(piece) => piece.due <= now,
+            State::Finishing(call) => call.due().is_some_and(|at| at <= now),
             State::Idle { .. } | State::InFlight(_) | State::Delivering { .. } => false,
         }
     }
@@ -148,15 +159,17 @@ impl Lane {
     pub(super) fn start(&mut self, ids: &mut BatchIds, now: Timestamp) -> Batch {
         let mut piece = match self.replace(State::Idle { window_start: None }) {
             State::Filling { .. } => {
-                let n_records = self.limits.fill(self.sizes()).n_items;
+                let n_records = self.next_batch().n_items;
                 self.take_batch(n_records, now)
             }
             State::Waiting(piece) => piece,
+            State::Finishing(call) => return self.start_final(call, ids),
             State::Idle { .. } | State::InFlight(_) | State::Delivering { .. } => {
                 panic!("no batch is due")
             }
         };
-        let batch = piece.batch(ids);
+        let window = self.windows.as_ref().map(Windows::call);
+        let batch = piece.batch(window, ids);
         self.state = State::InFlight(piece);
         batch
     }
@@ -165,20 +178,39 @@ impl Lane {
     pub(super) fn end(
         &mut self,
         batch: BatchId,
-        outcome: &Outcome,
+        outcome: Outcome,
         jitter: &mut Jitter,
         now: Timestamp,
     ) -> Resolved {
-        let State::InFlight(mut piece) = self.replace(State::Idle { window_start: None }) else {
-            panic!("no invocation is in flight: {batch:?}");
+        let (outcome, state) = outcome.take_state();
+        let outcome = &outcome;
+        let mut piece = match self.replace(State::Idle { window_start: None }) {
+            State::InFlight(piece) => piece,
+            State::Finishing(call) => {
+                assert_eq!(call.id, Some(batch), "I3: one invocation is in flight");
+                self.end_final(call, outcome, state, jitter, now);
+                return Resolved::default();
+            }
+            State::Idle { .. }
+            | State::Filling { .. }
+            | State::Waiting(_)
+            | State::Delivering { .. } => panic!("no invocation is in flight: {batch:?}"),
         };
         assert_eq!(piece.id, Some(batch), "I3: one invocation is in flight");
+        if state == Some(ReturnedState::TooLarge) && self.has_state() {
+            piece.due = now;
+            piece.waiting = None;
+            self.terminate_window(piece, now);
+            return Resolved::default();
+        }
         let n_records = piece.records.len();
         piece.answered(outcome);
         let done = piece.done(outcome, self.retries.strict_order);
         let any_done = !done.is_empty();
         let attempts = &mut piece.attempts;
-        match attempts.decide(outcome, n_records, any_done, &self.retries, jitter) {
+        let decision = attempts.decide(outcome, n_records, any_done, &self.retries, jitter);
+        self.keep_state(&decision, state);
+        match decision {
             RetryDecision::Resolve => {
                 self.bytes -= piece.bytes;
                 self.proceed(now);
@@ -205,16 +237,7 @@ impl Lane {
                 Resolved::default()
             }
             RetryDecision::Retry(delay) => {
-                piece.due = now + delay;
-                piece.waiting = Some(match outcome {
-                    Outcome::NotInvoked { cause } => Waiting::NotInvoked(*cause),
-                    Outcome::Success
-                    | Outcome::ItemFailures { .. }
-                    | Outcome::FunctionError { .. } => Waiting::FunctionErrors {
-                        attempt: piece.attempts.next_attempt(),
-                        maximum: self.retries.maximum_attempts.map(|retries| retries + 1),
-                    },
-                });
+                piece.wait(outcome, now + delay, self.retries.maximum_attempts);
                 self.state = State::Waiting(piece);
                 Resolved::default()
             }
@@ -238,9 +261,10 @@ impl Lane {
                 self.pieces.push_front(piece);
                 now
             }
-            State::Idle { .. } | State::InFlight(_) | State::Delivering { .. } => {
-                panic!("no record waits for an invocation")
-            }
+            State::Idle { .. }
+            | State::InFlight(_)
+            | State::Finishing(_)
+            | State::Delivering { .. } => panic!("no record waits for an invocation"),
         };
         let is_too_old = |record: &Record| record.approximate_arrival() + age <= source_time;
         let mut given_up = Vec::new();
@@ -286,7 +310,10 @@ impl Lane {
         let head = match &self.state {
             State::Filling { .. } => None,
             State::Waiting(piece) => Some(piece),
-            State::Idle { .. } | State::InFlight(_) | State::Delivering { .. } => return None,
+            State::Idle { .. }
+            | State::InFlight(_)
+            | State::Finishing(_)
+            | State::Delivering { .. } => return None,
         };
         let pieces = head.into_iter().chain(&self.pieces);
         let pieces = pieces.filter_map(|piece| piece.oldest);
@@ -302,9 +329,11 @@ impl Lane {
     ) -> Option<(BatchId, FailureRecord)> {
         match &mut self.state {
             State::Delivering { delivery, .. } => delivery.start(ids, now),
-            State::Idle { .. } | State::Filling { .. } | State::InFlight(_) | State::Waiting(_) => {
-                None
-            }
+            State::Idle { .. }
+            | State::Filling { .. }
+            | State::InFlight(_)
+            | State::Waiting(_)
+            | State::Finishing(_) => None,
         }
     }
 
@@ -342,6 +371,7 @@ impl Lane {
                 Some((*window_start + self.window, ShardTimer::Window))
             }
             State::Waiting(piece) => Some((piece.due, ShardTimer::Retry)),
+            State::Finishing(call) => call.due().map(|at| (at, ShardTimer::Retry)),
             State::Delivering { delivery, .. } => {
                 delivery.due().map(|at| (at, ShardTimer::Delivery))
             }
@@ -378,6 +408,7 @@ impl Lane {
             State::Idle { .. }
             | State::Filling { .. }
             | State::Waiting(_)
+            | State::Finishing(_)
             | State::Delivering { .. } => 0,
         }
     }
@@ -386,6 +417,7 @@ impl Lane {
     pub(super) fn in_flight(&self) -> Option<BatchId> {
         match &self.state {
             State::InFlight(piece) => piece.id,
+            State::Finishing(call) => call.in_flight(),
             State::Delivering { delivery, .. } => delivery.in_flight(),
             State::Idle { .. } | State::Filling { .. } | State::Waiting(_) => None,
         }
@@ -393,15 +425,146 @@ impl Lane {
 
     /// Of the batch at the head; 1 if there is none.
     pub(super) fn attempt(&self) -> u32 {
-        self.head().map_or(1, |piece| piece.attempts.next_attempt())
+        let attempts = match &self.state {
+            State::InFlight(piece) | State::Waiting(piece) => &piece.attempts,
+            State::Finishing(call) => &call.attempts,
+            State::Idle { .. } | State::Filling { .. } | State::Delivering { .. } => return 1,
+        };
+        attempts.next_attempt()
     }
 
     pub(super) fn waiting(&self) -> Option<Waiting> {
         match &self.state {
             State::Waiting(piece) => piece.waiting.clone(),
+            State::Finishing(call) => call.waiting(),
             State::Delivering { delivery, .. } => delivery.fault().map(Waiting::Destination),
             State::Idle { .. } | State::Filling { .. } | State::InFlight(_) => None,
         }
+    }
+
+    pub(super) const fn windows(&self) -> Option<&Windows> {
+        self.windows.as_ref()
+    }
+
+    pub(super) const fn windows_mut(&mut self) -> Option<&mut Windows> {
+        self.windows.as_mut()
+    }
+
+    /// Ends the open window if it is over and all of its records are resolved, or if the next record
+    /// does not fit into an event with its state.
+    pub(super) fn advance_window(&mut self, now: Timestamp) {
+        let Some(windows) = &mut self.windows else {
+            return;
+        };
+        let limits = windows.limits(self.limits);
+        match &self.state {
+            State::Idle { .. } | State::Filling { .. } => {
+                let next = self.queue.front();
+                let is_over = windows.advance(next.map(|next| next.ticket));
+                let fits = |next: &Queued| limits.fits_alone(next.record.event_len());
+                let is_early = !is_over && windows.state().is_some() && !next.is_none_or(fits);
+                if is_over || is_early {
+                    self.state = State::Finishing(FinalCall::new(is_early, now));
+                }
+            }
+            // The state may have grown since the piece was made.
+            State::Waiting(piece)
+                if limits.max_bytes < event::event_len(piece.records.len(), piece.bytes) =>
+            {
+                let n_fitting = limits
+                    .fill(piece.records.iter().map(Record::event_len))
+                    .n_items;
+                let fits = limits.fits_alone(piece.records[0].event_len());
+                if let State::Waiting(piece) = self.replace(State::Idle { window_start: None }) {
+                    if fits {
+                        let (first, rest) = piece.split(n_fitting, now);
+                        self.pieces.push_front(rest);
+                        self.state = State::Waiting(first);
+                    } else {
+                        self.terminate_window(piece, now);
+                    }
+                }
+            }
+            State::Waiting(_)
+            | State::InFlight(_)
+            | State::Finishing(_)
+            | State::Delivering { .. } => {}
+        }
+    }
+
+    /// Drops the state of the open window, which needs no final invocation then. Returns the window.
+    pub(super) fn drop_window_state(&mut self, now: Timestamp) -> Option<WindowBounds> {
+        let (is_in_flight, is_due) = match &self.state {
+            State::InFlight(_) => (true, false),
+            State::Finishing(call) => (call.in_flight().is_some(), call.in_flight().is_none()),
+            State::Idle { .. }
+            | State::Filling { .. }
+            | State::Waiting(_)
+            | State::Delivering { .. } => (false, false),
+        };
+        let dropped = self.windows.as_mut()?.drop_state(is_in_flight);
+        if is_due {
+            self.proceed(now);
+        }
+        dropped
+    }
+
+    /// Ends the open window early; a piece of it then begins it anew.
+    fn terminate_window(&mut self, piece: Piece, now: Timestamp) {
+        self.pieces.push_front(piece);
+        self.state = State::Finishing(FinalCall::new(true, now));
+    }
+
+    fn start_final(&mut self, mut call: FinalCall, ids: &mut BatchIds) -> Batch {
+        let windows = self.windows.as_ref();
+        let batch = call.start(windows.expect("a window is finished"), ids);
+        self.state = State::Finishing(call);
+        batch
+    }
+
+    fn end_final(
+        &mut self,
+        mut call: FinalCall,
+        outcome: &Outcome,
+        state: Option<ReturnedState>,
+        jitter: &mut Jitter,
+        now: Timestamp,
+    ) {
+        // Nothing is kept of this state, however large it is.
+        let outcome = match state {
+            Some(ReturnedState::TooLarge) => &Outcome::Success,
+            Some(ReturnedState::Json(_)) | None => outcome,
+        };
+        if call.end(outcome, &self.retries, jitter, now) {
+            if let Some(windows) = &mut self.windows {
+                windows.finish(call.is_early());
+                windows.answered();
+            }
+            self.proceed(now);
+        } else {
+            self.state = State::Finishing(call);
+        }
+    }
+
+    fn has_state(&self) -> bool {
+        let windows = self.windows.as_ref();
+        windows.is_some_and(|windows| windows.state().is_some())
+    }
+
+    /// Keeps what the function has returned, if it has processed a part of the batch at least.
+    fn keep_state(&mut self, decision: &RetryDecision, state: Option<ReturnedState>) {
+        let Some(windows) = &mut self.windows else {
+            return;
+        };
+        let has_progress = match decision {
+            RetryDecision::Resolve | RetryDecision::ResolveDone => true,
+            RetryDecision::Bisect | RetryDecision::Retry(_) | RetryDecision::GiveUp => false,
+        };
+        match state {
+            Some(ReturnedState::Json(state)) if has_progress => windows.keep(state),
+            Some(ReturnedState::Json(_) | ReturnedState::TooLarge) | None => {}
+        }
+        windows.answered();
     }
 
     fn enqueue(&mut self, queued: Queued) {
@@ -446,7 +609,7 @@ impl Lane {
         let piece = Piece::new(records.into(), tickets, ordinals, have_maximum_age, now);
         assert!(
             (1..=self.limits.max_items).contains(&n_records)
-                && event::event_len(n_records, piece.bytes) <= self.limits.max_bytes,
+                && event::event_len(n_records, piece.bytes) <= self.event_limits().max_bytes,
             "I5: a batch does not exceed its limits"
         );
         piece
@@ -487,24 +650,42 @@ impl Lane {
         std::mem::replace(&mut self.state, state)
     }
 
-    fn sizes(&self) -> impl Iterator<Item = usize> {
-        self.queue.iter().map(|queued| queued.record.event_len())
+    /// The batch that the records of the queue make.
+    fn next_batch(&self) -> Fill {
+        let Some(windows) = &self.windows else {
+            let queue = self.queue.iter();
+            return self.limits.fill(queue.map(|it| it.record.event_len()));
+        };
+        let queue = self.queue.iter().take_while(|it| windows.has(it.ticket));
+        let sizes = queue.map(|it| it.record.event_len());
+        windows.limits(self.limits).fill(sizes)
+    }
+
+    /// The limits of the next batch.
+    fn event_limits(&self) -> BatchLimits {
+        let windows = self.windows.as_ref();
+        windows.map_or(self.limits, |windows| windows.limits(self.limits))
     }
 
     /// The piece that is in flight or waits.
     fn head(&self) -> Option<&Piece> {
         match &self.state {
             State::InFlight(piece) | State::Waiting(piece) => Some(piece),
-            State::Idle { .. } | State::Filling { .. } | State::Delivering { .. } => None,
+            State::Idle { .. }
+            | State::Filling { .. }
+            | State::Finishing(_)
+            | State::Delivering { .. } => None,
         }
     }
 
     fn given_up(&self) -> impl Iterator<Item = &Run> {
         let delivery = match &self.state {
             State::Delivering { delivery, .. } => Some(delivery),
-            State::Idle { .. } | State::Filling { .. } | State::InFlight(_) | State::Waiting(_) => {
-                None
-            }
+            State::Idle { .. }
+            | State::Filling { .. }
+            | State::InFlight(_)
+            | State::Waiting(_)
+            | State::Finishing(_) => None,
         };
         delivery.into_iter().flat_map(Delivery::runs)
     }

@@ -7,14 +7,17 @@ use super::interface::{Batch, ShardTimer};
 use super::lane::{Lane, Resolved};
 use super::settings::ShardConsumerSettings;
 use super::view::Waiting;
+use super::windows::Windows;
 use crate::batch::{BatchId, BatchIds};
 use crate::failure::FailureRecord;
 use crate::ids::KeyHash;
 use crate::outcome::{Fault, Outcome};
+use crate::position::Checkpoint;
 use crate::progress::Ticket;
 use crate::record::Record;
 use crate::retry::Jitter;
 use crate::time::Timestamp;
+use crate::window::{WindowBounds, WindowCheckpoint};
 
 #[derive(Debug)]
 pub(super) struct Lanes {
@@ -22,14 +25,18 @@ pub(super) struct Lanes {
     lanes: Vec<Lane>,
     /// The lane of the last invocation.
     last_started: usize,
+    /// The window of the checkpoint, if there are no windows any more.
+    dropped_window: Option<WindowCheckpoint>,
 }
 
 impl Lanes {
-    pub(super) fn new(settings: &ShardConsumerSettings) -> Self {
+    pub(super) fn new(settings: &ShardConsumerSettings, from: &Checkpoint) -> Self {
         let n_lanes = settings.mapping.parallelization_factor;
+        let has_windows = settings.mapping.tumbling_window.is_some();
         Self {
-            lanes: (0..n_lanes).map(|_| Lane::new(settings)).collect(),
+            lanes: (0..n_lanes).map(|_| Lane::new(settings, from)).collect(),
             last_started: n_lanes - 1,
+            dropped_window: from.window.clone().filter(|_| !has_windows),
         }
     }
 
@@ -63,7 +70,7 @@ impl Lanes {
     pub(super) fn end(
         &mut self,
         batch: BatchId,
-        outcome: &Outcome,
+        outcome: Outcome,
         jitter: &mut Jitter,
         now: Timestamp,
     ) -> Resolved {
@@ -111,6 +118,70 @@ impl Lanes {
         for lane in &mut self.lanes {
             lane.give_up_too_large(now);
         }
+    }
+
+    /// The tumbling windows, which need a lane of their own.
+    fn windows(&self) -> Option<&Windows> {
+        self.lanes[0].windows()
+    }
+
+    fn windows_mut(&mut self) -> Option<&mut Windows> {
+        self.lanes[0].windows_mut()
+    }
+
+    /// Records that the function does not receive were read; the newest one arrived at this time.
+    pub(super) fn pass(&mut self, newest: Timestamp) {
+        if let Some(windows) = self.windows_mut() {
+            windows.pass(newest);
+        }
+    }
+
+    /// See [`Windows::idle`].
+    pub(super) fn idle(&mut self, source_time: Timestamp) {
+        if let Some(windows) = self.windows_mut() {
+            windows.idle(source_time);
+        }
+    }
+
+    /// Every record of the shard was read.
+    pub(super) fn end_shard(&mut self) {
+        if let Some(windows) = self.windows_mut() {
+            windows.end_shard();
+        }
+    }
+
+    pub(super) fn advance_window(&mut self, now: Timestamp) {
+        self.lanes[0].advance_window(now);
+    }
+
+    /// Returns the window whose state was dropped.
+    pub(super) fn drop_window_state(&mut self, now: Timestamp) -> Option<WindowBounds> {
+        self.lanes[0].drop_window_state(now)
+    }
+
+    /// The window whose state the checkpoint had although there are no windows.
+    pub(super) fn dropped_window(&self) -> Option<WindowBounds> {
+        let dropped = self.dropped_window.as_ref();
+        Some(dropped.filter(|it| it.state.is_some())?.bounds)
+    }
+
+    /// What a checkpoint keeps of the windows.
+    pub(super) fn window(&self) -> Option<&WindowCheckpoint> {
+        self.windows()?.checkpoint()
+    }
+
+    /// Grows with every change of [`Self::window`].
+    pub(super) fn window_version(&self) -> u64 {
+        match self.windows() {
+            Some(windows) => windows.version(),
+            None => u64::from(self.dropped_window.is_some()),
+        }
+    }
+
+    /// Bytes of the state of a window; 0 if there is none.
+    pub(super) fn state_bytes(&self) -> usize {
+        let state = self.windows().and_then(Windows::state);
+        state.map_or(0, |state| state.json().len())
     }
 
     /// When the next record is too old, by the clock of the source.

@@ -23,7 +23,7 @@
 //! | I2 | Checkpoints only move forward while one daemon holds the lease. |
 //! | I3 | At most one invocation or delivery is in flight per lane. |
 //! | I4 | A record is not invoked before every earlier record of its lane is resolved or in the same batch. |
-//! | I5 | A batch has at least one record and at most `BatchSize`; its event does not exceed the payload limit. |
+//! | I5 | A batch has at least one record, except the final one of a tumbling window, and at most `BatchSize`; its event does not exceed the payload limit. |
 //! | I6 | Records in memory never exceed the buffer's record limit, and exceed its byte limit by at most one page. A full buffer stops reading. |
 //! | I7 | After `Drain`, no read, no invocation and no delivery starts, and no slot is waited for. An invocation starts only with a slot. |
 //! | I8 | After the lease is lost, nothing is read, invoked or saved. |
@@ -44,6 +44,7 @@ mod read_state;
 mod settings;
 pub mod stream_check;
 mod view;
+mod windows;
 
 pub use consumer::ShardConsumer;
 pub use interface::{

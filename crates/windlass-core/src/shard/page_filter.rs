@@ -10,10 +10,10 @@ use windlass_filter::{Event, MatchBuffers};
 
 use super::interface::Report;
 use super::settings::ShardConsumerSettings;
-use crate::batch::BatchLimits;
 use crate::marks::MarkedRecords;
 use crate::record::Record;
 use crate::record_page::RecordPageBuilder;
+use crate::time::Timestamp;
 
 #[derive(Debug, Default)]
 pub(super) struct FilteredPage {
@@ -29,6 +29,8 @@ pub(super) enum Item {
     Skip {
         n_records: u64,
         last: Record,
+        /// The latest arrival of any of them.
+        newest: Timestamp,
         /// Whether any of them is marked as resolved.
         was_marked: bool,
     },
@@ -41,10 +43,7 @@ pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings)
         reports: Vec::new(),
     };
     let mut scratch = MatchBuffers::default();
-    let limits = BatchLimits {
-        max_items: settings.mapping.batch_size,
-        max_bytes: settings.limits.payload_limit,
-    };
+    let limits = settings.batch_limits();
     let (mut n_filtered_out, mut page_bytes, mut delivered_bytes) = (0, 0, 0);
     for (index, record) in records.into_iter().enumerate() {
         let bytes = record.event_len();
@@ -92,19 +91,23 @@ fn is_match(record: &Record, settings: &ShardConsumerSettings, scratch: &mut Mat
 
 impl FilteredPage {
     fn skip(&mut self, record: Record, is_marked: bool) {
+        let arrival = record.approximate_arrival();
         if let Some(Item::Skip {
             n_records,
             last,
+            newest,
             was_marked,
         }) = self.items.last_mut()
         {
             *n_records += 1;
+            *newest = arrival.max(*newest);
             *last = record;
             *was_marked |= is_marked;
         } else {
             self.items.push(Item::Skip {
                 n_records: 1,
                 last: record,
+                newest: arrival,
                 was_marked: is_marked,
             });
         }
@@ -140,11 +143,13 @@ fn compact(items: Vec<Item>, delivered_bytes: usize) -> Vec<Item> {
         Item::Deliver(_) => Item::Deliver(record),
         Item::Skip {
             n_records,
+            newest,
             was_marked,
             ..
         } => Item::Skip {
             n_records,
             last: record,
+            newest,
             was_marked,
         },
     });
@@ -156,7 +161,6 @@ mod tests {
     use super::*;
     use crate::ids::KeyHash;
     use crate::record_page::{RecordMeta, RetainedBytes};
-    use crate::time::Timestamp;
 
     #[test]
     fn compacted_records_are_equal_and_release_their_page() {
@@ -177,6 +181,7 @@ mod tests {
             Item::Skip {
                 n_records: 2,
                 last: records.remove(1),
+                newest: Timestamp::EPOCH,
                 was_marked: false,
             },
         ];

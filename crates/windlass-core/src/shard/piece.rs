@@ -13,6 +13,7 @@ use crate::progress::Ticket;
 use crate::record::Record;
 use crate::retry::Attempts;
 use crate::time::Timestamp;
+use crate::window::WindowCall;
 
 #[derive(Debug)]
 pub(super) struct Piece {
@@ -85,11 +86,12 @@ impl Piece {
     }
 
     /// What the function receives.
-    pub(super) fn batch(&mut self, ids: &mut BatchIds) -> Batch {
+    pub(super) fn batch(&mut self, window: Option<WindowCall>, ids: &mut BatchIds) -> Batch {
         Batch {
             id: *self.id.get_or_insert_with(|| ids.assign()),
             attempt: self.attempts.next_attempt(),
             records: Arc::clone(&self.records),
+            window,
         }
     }
 
@@ -152,6 +154,21 @@ impl Piece {
             }
         };
         (part(true), part(false))
+    }
+
+    /// It is repeated at `due`, at most `maximum_retries` times in all.
+    pub(super) fn wait(&mut self, outcome: &Outcome, due: Timestamp, maximum_retries: Option<u32>) {
+        self.due = due;
+        self.waiting = Some(match outcome {
+            Outcome::NotInvoked { cause } => Waiting::NotInvoked(*cause),
+            Outcome::Success
+            | Outcome::ItemFailures { .. }
+            | Outcome::FunctionError { .. }
+            | Outcome::Windowed(_) => Waiting::FunctionErrors {
+                attempt: self.attempts.next_attempt(),
+                maximum: maximum_retries.map(|retries| retries + 1),
+            },
+        });
     }
 
     /// Splits it before a record. The failures of the whole are not those of a part.
@@ -239,6 +256,7 @@ impl Piece {
 fn response(outcome: &Outcome) -> Option<&Response> {
     match outcome {
         Outcome::Success | Outcome::NotInvoked { .. } => None,
+        Outcome::Windowed(answer) => Some(&answer.response),
         Outcome::ItemFailures { response, .. } | Outcome::FunctionError { response, .. } => {
             Some(response)
         }

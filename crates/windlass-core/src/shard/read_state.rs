@@ -51,6 +51,8 @@ pub(super) struct ReadState {
     behind: Option<Duration>,
     /// Since when the pages of a shard that has children are empty.
     idle_since: Option<Timestamp>,
+    /// The first and the last of the pages at the tip since the last record.
+    empty_pages: Option<(Timestamp, Timestamp)>,
 }
 
 #[derive(Debug)]
@@ -121,6 +123,7 @@ impl ReadState {
             waiting: None,
             behind: None,
             idle_since: None,
+            empty_pages: None,
         }
     }
 
@@ -260,6 +263,11 @@ impl ReadState {
             self.position = Checkpoint::after(last);
         }
         let unreadable = page.unreadable.filter(|_| !is_cut);
+        self.empty_pages = match self.empty_pages {
+            _ if !is_at_tip || !records.is_empty() || unreadable.is_some() => None,
+            None => Some((now, now)),
+            Some((first, _)) => Some((first, now)),
+        };
         if unreadable.is_none() || !records.is_empty() {
             self.backoff.reset();
         }
@@ -392,6 +400,12 @@ impl ReadState {
 
     pub(super) const fn waiting(&self) -> Option<&Waiting> {
         self.waiting.as_ref()
+    }
+
+    /// How long the tip of the shard has brought no record.
+    pub(super) fn idle(&self) -> Duration {
+        self.empty_pages
+            .map_or(Duration::ZERO, |(first, last)| last.since(first))
     }
 
     pub(super) const fn behind(&self) -> Option<Duration> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use windlass_filter::Criteria;
 
+use crate::batch::BatchLimits;
 use crate::mapping::StreamSettings;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -12,7 +13,20 @@ pub struct ShardConsumerSettings {
     pub mapping: StreamSettings,
     /// Records that no filter matches are resolved without an invocation; `None` matches all.
     pub filter: Option<Arc<Criteria>>,
+    /// Bytes that the event has in addition because of tumbling windows, their empty state included:
+    /// [`event::window_len`](crate::event::window_len). 0 without windows.
+    pub window_len: usize,
     pub limits: ShardLimits,
+}
+
+impl ShardConsumerSettings {
+    /// Of a batch whose state is empty.
+    pub(super) const fn batch_limits(&self) -> BatchLimits {
+        BatchLimits {
+            max_items: self.mapping.batch_size,
+            max_bytes: self.limits.payload_limit.saturating_sub(self.window_len),
+        }
+    }
 }
 
 /// The daemon's limits for one shard.

@@ -55,6 +55,13 @@ pub enum Waiting {
         maximum: Option<u32>,
     },
     NotInvoked(Fault),
+    /// The final invocation of a tumbling window has not succeeded.
+    FinalInvocation {
+        /// The next one.
+        attempt: u32,
+        /// Why the function was not reached; `None`: it has failed.
+        cause: Option<Fault>,
+    },
     /// The on-failure destination did not accept what was given up.
     Destination(Fault),
     /// The source cannot be read.

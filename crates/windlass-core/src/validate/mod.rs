@@ -240,9 +240,16 @@ fn stream_settings(spec: &MappingSpec, kind: StreamKind, created: Timestamp) -> 
         maximum_batching_window: batching_window(spec, kind),
         parallelization_factor: usize::try_from(spec.parallelization_factor(kind))
             .expect("constraints limit ParallelizationFactor to 1 to 10"),
+        tumbling_window: tumbling_window(spec, kind),
         on_failure: spec.on_failure().and_then(DestinationArn::parse),
         retries: retry_settings(spec, kind),
     }
+}
+
+fn tumbling_window(spec: &MappingSpec, kind: SourceKind) -> Option<Duration> {
+    let seconds = u64::try_from(spec.tumbling_window_in_seconds(kind));
+    let seconds = seconds.expect("constraints limit the window to 0 to 900");
+    (0 < seconds).then(|| Duration::from_secs(seconds))
 }
 
 /// A limit of -1 means no limit.

@@ -1,7 +1,6 @@
 //! Rules that depend on the source: which parameters it has, and which values go together.
 //!
 //! An unsupported parameter is refused by name, even if AWS has it: nothing is accepted and ignored.
-//! A parameter that windlass does not support yet is accepted with its default.
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-parameters.html>
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html>
@@ -53,6 +52,7 @@ pub(super) fn check(
             starting_position(spec, kind, source, now, found);
             record_age(spec, source.kind(), found);
             windlass::of_stream(spec, found);
+            windows_need_one_lane(spec, source.kind(), found);
         }
         Some((source, SourceKind::Queue)) => {
             queue_batches(spec, source, found);
@@ -97,7 +97,6 @@ fn unsupported_parameters(spec: &MappingSpec, kind: SourceKind, found: &mut Vec<
         };
         let is_refused = match parameter.support_for(kind) {
             Support::Yes | Support::Invalid => false,
-            Support::NotYet => !parameter.is_default(value, kind),
             Support::No => value.as_object().is_none_or(|members| !members.is_empty()),
         };
         if is_refused {
@@ -213,6 +212,17 @@ fn starting_position(
             found.push(Violation::rule(member, text));
         }
         None | Some(_) => {}
+    }
+}
+
+/// A state belongs to a shard, so its records are processed one batch after the other. AWS says
+/// nothing of the two together.
+fn windows_need_one_lane(spec: &MappingSpec, kind: SourceKind, found: &mut Vec<Violation>) {
+    let has_windows = 0 < spec.tumbling_window_in_seconds(kind);
+    if has_windows && 1 < spec.parallelization_factor(kind) {
+        let member = "TumblingWindowInSeconds";
+        let text = format!("{member} requires a ParallelizationFactor of 1.");
+        found.push(Violation::rule(member, text));
     }
 }
 

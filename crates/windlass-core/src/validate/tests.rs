@@ -222,7 +222,6 @@ fn an_invalid_pattern_is_refused_with_the_text_of_aws() {
 #[test]
 fn unsupported_parameters_are_refused_by_name() {
     for (member, value) in [
-        ("TumblingWindowInSeconds", json!(30)),
         ("DestinationConfig", json!({"OnSuccess": {}})),
         (
             "DestinationConfig",

@@ -136,13 +136,15 @@ impl PageMemory {
     }
 
     /// Releases what the consumer no longer needs. Call it after each input of the consumer.
-    pub(crate) fn settle(&mut self, view: &ShardView) {
+    pub(crate) fn settle(&mut self, view: &ShardView, state_bytes: usize) {
         let pages = self.retained.get();
         let records = view.buffered_records * RECORD_OVERHEAD;
+        // Kept, in the checkpoint that is written, and returned by the next invocation.
+        let states = state_bytes * 3;
         // The event of each lane's next invocation is another copy, and its memory cannot be waited
         // for.
         let events = pages.min(view.n_lanes * PAYLOAD_LIMIT);
-        self.reservation.set(pages + records + events);
+        self.reservation.set(pages + records + events + states);
     }
 
     /// How many records fit into `bytes` if they are as large as recent ones.

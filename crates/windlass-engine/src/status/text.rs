@@ -55,7 +55,9 @@ pub(super) fn shard_problem(view: &UnitView) -> Option<&'static str> {
         return None;
     };
     Some(match view.waiting.as_ref()? {
-        shard::Waiting::FunctionErrors { .. } | shard::Waiting::NotInvoked(_) => return None,
+        shard::Waiting::FunctionErrors { .. }
+        | shard::Waiting::NotInvoked(_)
+        | shard::Waiting::FinalInvocation { .. } => return None,
         shard::Waiting::Source(fault) => match fault {
             Fault::Denied => "PROBLEM: Stream may not be read",
             Fault::Gone => "PROBLEM: Stream does not exist",
@@ -197,10 +199,7 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
         Some(cause) => format!(" ({cause})"),
         None => String::new(),
     };
-    let next = |at: Option<Timestamp>| match at.map(|at| at.since(now)) {
-        Some(pause) => format!(", next in {:.1} s", pause.as_secs_f64()),
-        None => String::new(),
-    };
+    let next = |at| describe_next(at, now);
     match &unit.view {
         UnitView::Starting { fault } => {
             let (fault, cause) = ((*fault)?, cause(SourceCall::Describe));
@@ -219,6 +218,9 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
                 }
                 shard::Waiting::NotInvoked(fault) => {
                     format!("function {}{next}{lanes}", describe_not_invoked(*fault))
+                }
+                shard::Waiting::FinalInvocation { attempt, cause } => {
+                    describe_final(*attempt, *cause, &next)
                 }
                 shard::Waiting::Destination(fault) => {
                     let cause = cause(SourceCall::Deliver);
@@ -276,6 +278,18 @@ fn describe_not_invoked(fault: Fault) -> &'static str {
         | Fault::Trimmed
         | Fault::UnknownPosition => describe_fault(fault),
     }
+}
+
+fn describe_next(at: Option<Timestamp>, now: Timestamp) -> String {
+    match at.map(|at| at.since(now)) {
+        Some(pause) => format!(", next in {:.1} s", pause.as_secs_f64()),
+        None => String::new(),
+    }
+}
+
+fn describe_final(attempt: u32, cause: Option<Fault>, next: &str) -> String {
+    let cause = cause.map_or("returns errors", describe_not_invoked);
+    format!("final invocation of a tumbling window: function {cause}, attempt {attempt}{next}")
 }
 
 fn describe_fault(fault: Fault) -> &'static str {

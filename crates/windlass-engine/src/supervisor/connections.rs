@@ -162,7 +162,7 @@ impl ConnectedMapping {
                     board: Arc::clone(board),
                     mapping: self.mapping.id.clone(),
                 }),
-                source: source.clone(),
+                source: Box::new(source.clone()),
                 destination: destination.clone(),
             }),
             (Connection::Queue { reader, source }, Unit::QueueSlot(_)) => Some(UnitSource::Queue {

@@ -108,7 +108,7 @@ async fn an_update_continues_at_the_checkpoint() {
         Some(ShardOrigin {
             shard: "0".into(),
             epoch,
-            sequence_number: sequence_number.into(),
+            sequence_number: Some(sequence_number.into()),
         })
     };
     let expected = [origin(1, "0"), origin(2, "1"), origin(2, "2")];

@@ -136,6 +136,7 @@ fn after(number: &str) -> Checkpoint {
         position: Position::After(SequenceNumber::from(number)),
         arrival: Some(Timestamp::from_millis(1_732_552_345_678)),
         marks: Vec::new(),
+        window: None,
     }
 }
 

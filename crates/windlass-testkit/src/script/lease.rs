@@ -297,6 +297,7 @@ fn stream(starting_position: Position, recreated_position: Position) -> Source {
             batch_size: 100,
             maximum_batching_window: Duration::ZERO,
             parallelization_factor: 1,
+            tumbling_window: None,
             on_failure: None,
             retries: RetrySettings::default(),
         },

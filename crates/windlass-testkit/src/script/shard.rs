@@ -11,7 +11,7 @@ use windlass_core::failure::{DestinationArn, FailureRecord};
 use windlass_core::ids::{KeyHash, SequenceNumber};
 use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::marks::MarkedSection;
-use windlass_core::outcome::{Fault, ItemFailures, Outcome, Swap};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response, ReturnedState, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
@@ -21,12 +21,16 @@ use windlass_core::shard::{
     UnreadableRecord, Waiting,
 };
 use windlass_core::time::Timestamp;
+use windlass_core::window::{WindowBounds, WindowCall, WindowCheckpoint, WindowState};
 
 use super::arguments::reported;
 use super::{Arguments, ScriptError, duration, duration_text, fault_text};
 use crate::sample_filter;
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+/// What the event of a tumbling window has in addition.
+const WINDOW_LEN: usize = 300;
 
 const DESTINATION: &str = "arn:aws:sqs:us-east-1:000000000000:failed";
 
@@ -117,7 +121,10 @@ impl ShardRunner {
             position: from.clone(),
             arrival: arrived.map(|after| START + after),
             marks: marks(arguments)?,
+            window: window_checkpoint(arguments)?,
         };
+        let tumbling_window = arguments.key("tumbling_window");
+        let tumbling_window = tumbling_window.as_deref().map(duration).transpose()?;
         let skip_before = arguments.key("skip_before");
         let skip_before = skip_before.as_deref().map(duration).transpose()?;
         let settings = ShardConsumerSettings {
@@ -128,6 +135,7 @@ impl ShardRunner {
                 batch_size: arguments.number("batch_size", 100)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,
                 parallelization_factor: arguments.number("factor", 1)?,
+                tumbling_window,
                 on_failure: match arguments.key("on_failure").as_deref() {
                     Some("on") => DestinationArn::parse(DESTINATION),
                     _ => None,
@@ -136,6 +144,7 @@ impl ShardRunner {
             },
             filter: (arguments.key("filter").as_deref() == Some("on"))
                 .then(sample_filter::criteria),
+            window_len: tumbling_window.map_or(0, |_| WINDOW_LEN),
             limits: ShardLimits {
                 poll_interval: arguments.duration("poll_interval", "1s")?,
                 catch_up_interval: arguments.duration("catch_up_interval", "200ms")?,
@@ -170,16 +179,23 @@ impl ShardRunner {
                 self.end_read()?;
                 ShardInput::Read(Err(arguments.fault()?))
             }
-            "succeed" => self.invoked(Outcome::Success, arguments)?,
-            "fail" => self.invoked(Outcome::function_error(200, "Unhandled"), arguments)?,
-            "report_failed" => {
-                let failures = arguments.item_failures();
-                self.invoked(failures, arguments)?
+            "succeed" => self.returned(None, arguments)?,
+            "fail" => {
+                let batch = arguments.key("batch");
+                self.invoked(Outcome::function_error(200, "Unhandled"), batch.as_deref())?
             }
-            "report_malformed" => self.invoked(reported(ItemFailures::Malformed), arguments)?,
+            "report_failed" => {
+                // Items are all words that remain.
+                let state = state(arguments);
+                let batch = arguments.key("batch");
+                let failures = arguments.item_failures();
+                self.invoked(with_state(failures, state), batch.as_deref())?
+            }
+            "report_malformed" => self.returned(Some(ItemFailures::Malformed), arguments)?,
             "not_reached" => {
                 let cause = arguments.fault()?;
-                self.invoked(Outcome::NotInvoked { cause }, arguments)?
+                let batch = arguments.key("batch");
+                self.invoked(Outcome::NotInvoked { cause }, batch.as_deref())?
             }
             "saved" => ShardInput::Saved(Ok(Swap::Done)),
             "conflict" => ShardInput::Saved(Ok(Swap::Conflict)),
@@ -198,14 +214,26 @@ impl ShardRunner {
         })
     }
 
+    /// The function has returned, with a state or without.
+    fn returned(
+        &mut self,
+        failures: Option<ItemFailures>,
+        arguments: &mut Arguments,
+    ) -> Result<ShardInput, ScriptError> {
+        let state = state(arguments);
+        let batch = arguments.key("batch");
+        let outcome = failures.map_or(Outcome::Success, reported);
+        self.invoked(with_state(outcome, state), batch.as_deref())
+    }
+
     /// Of the batch with the number `batch`, else of the one that began first.
     fn invoked(
         &mut self,
         outcome: Outcome,
-        arguments: &mut Arguments,
+        batch: Option<&str>,
     ) -> Result<ShardInput, ScriptError> {
         let first = self.in_flight.first().map_or(0, |batch| batch.0);
-        let number = arguments.number("batch", usize::try_from(first)?)? as u64;
+        let number = batch.map_or(Ok(first), str::parse)?;
         let index = self.in_flight.iter().position(|batch| batch.0 == number);
         let batch = self
             .in_flight
@@ -320,6 +348,10 @@ impl ShardRunner {
             Some(Waiting::NotInvoked(fault)) => {
                 format!("function not reached, {}", fault_text(fault))
             }
+            Some(Waiting::FinalInvocation { attempt, cause }) => {
+                let cause = cause.map_or("function error".to_owned(), fault_text);
+                format!("final invocation, {cause}, next attempt {attempt}")
+            }
             Some(Waiting::Source(fault)) => format!("source, {}", fault_text(fault)),
             Some(Waiting::Unreadable(record)) => {
                 format!("unreadable, {}", unreadable_text(&record))
@@ -388,15 +420,23 @@ fn command_text(command: &ShardCommand) -> String {
             let numbers = batch.records.iter();
             let numbers: Vec<_> = numbers.map(Record::sequence_number).collect();
             let numbers = numbers.join(" ");
+            let call = batch.window.as_ref().map_or_else(String::new, call_text);
             format!(
-                "invoke b{} attempt={} [{numbers}]",
+                "invoke b{} attempt={} [{numbers}]{call}",
                 batch.id.0, batch.attempt
             )
         }
         ShardCommand::Deliver { failure, .. } => format!("deliver {}", failure_text(failure)),
         ShardCommand::Save(checkpoint) => {
             let position = position_text(&checkpoint.position);
-            format!("save {position}{}", marks_text(&checkpoint.marks))
+            let marks = marks_text(&checkpoint.marks);
+            let window = checkpoint.window.as_ref();
+            let window = window.map_or_else(String::new, |window| {
+                let state = window.state.as_ref().map(state_text);
+                let state = state.map_or_else(String::new, |state| format!(" state={state}"));
+                format!(" window={}{state}", window_text(window.bounds))
+            });
+            format!("save {position}{marks}{window}")
         }
         ShardCommand::Report(Report::FilteredOut { n_records }) => {
             format!("report {n_records} filtered out")
@@ -410,6 +450,9 @@ fn command_text(command: &ShardCommand) -> String {
         }
         ShardCommand::Report(Report::Unreadable(record)) => {
             format!("report unreadable {}", unreadable_text(record))
+        }
+        ShardCommand::Report(Report::WindowStateDropped(bounds)) => {
+            format!("report state of window {} dropped", window_text(*bounds))
         }
         ShardCommand::Report(Report::Gap(gap)) => {
             format!(
@@ -437,6 +480,72 @@ fn failure_text(failure: &FailureRecord) -> String {
         format!(" statusCode={} functionError={error}", it.status)
     });
     format!("{condition} [{numbers}] approximateInvokeCount={count}{response}")
+}
+
+/// The window of the checkpoint with which a consumer continues: `checkpoint_window=0s..100s` with
+/// `state=JSON`.
+fn window_checkpoint(arguments: &mut Arguments) -> Result<Option<WindowCheckpoint>, ScriptError> {
+    let Some(text) = arguments.key("checkpoint_window") else {
+        return Ok(None);
+    };
+    let (start, end) = text
+        .split_once("..")
+        .ok_or("a window has a start and an end")?;
+    Ok(Some(WindowCheckpoint {
+        bounds: WindowBounds {
+            start: START + duration(start)?,
+            end: START + duration(end)?,
+        },
+        state: arguments.key("state").map(window_state),
+    }))
+}
+
+fn window_state(json: String) -> WindowState {
+    WindowState::new(json.into())
+}
+
+/// What the function returns: `state=JSON`, or `state_too_large`.
+fn state(arguments: &mut Arguments) -> Option<ReturnedState> {
+    let json = arguments.key("state").map(window_state);
+    let too_large = arguments.flag("state_too_large");
+    json.map(ReturnedState::Json)
+        .or(too_large.then_some(ReturnedState::TooLarge))
+}
+
+fn with_state(outcome: Outcome, state: Option<ReturnedState>) -> Outcome {
+    let Some(state) = state else {
+        return outcome;
+    };
+    let (failures, response) = match outcome {
+        Outcome::ItemFailures { failures, response } => (Some(failures), *response),
+        Outcome::Success
+        | Outcome::FunctionError { .. }
+        | Outcome::NotInvoked { .. }
+        | Outcome::Windowed(_) => (None, Response::default()),
+    };
+    Outcome::returned(true, Some(state), failures, || response)
+}
+
+fn call_text(call: &WindowCall) -> String {
+    let window = window_text(call.bounds);
+    let state = state_text(&call.state);
+    let is_final = if call.is_final { " final" } else { "" };
+    let is_early = if call.is_terminated_early {
+        " early"
+    } else {
+        ""
+    };
+    format!(" window={window} state={state}{is_final}{is_early}")
+}
+
+fn state_text(state: &WindowState) -> String {
+    String::from_utf8_lossy(state.json()).into_owned()
+}
+
+/// Since the start of the script.
+fn window_text(bounds: WindowBounds) -> String {
+    let seconds = |time: Timestamp| time.millis_since(START) / 1000;
+    format!("{}s..{}s", seconds(bounds.start), seconds(bounds.end))
 }
 
 fn unreadable_text(record: &UnreadableRecord) -> String {

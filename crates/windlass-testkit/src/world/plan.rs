@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
-use windlass_core::event::ENVELOPE_LEN;
+use windlass_core::arn::Arn;
+use windlass_core::event::{self, ENVELOPE_LEN};
 use windlass_core::failure::DestinationArn;
+use windlass_core::ids::ShardId;
 use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::{Checkpoint, Position};
@@ -88,6 +90,11 @@ pub(super) struct FunctionPlan {
     pub(super) poison: Vec<(usize, u32)>,
     /// Periods in which every invocation has this outcome.
     pub(super) outages: Vec<(Timestamp, Timestamp, Outcome)>,
+    /// Its response has no state although it was invoked in a window, or one that is too large.
+    pub(super) no_state: u64,
+    pub(super) large_state: u64,
+    /// Bytes of the states that it returns, at most.
+    pub(super) max_state: usize,
 }
 
 /// How the store behaves.
@@ -110,13 +117,18 @@ pub(super) struct DestinationPlan {
 
 impl Plan {
     pub(super) fn draw(rng: &mut Rng) -> Self {
-        let payload_limit = ENVELOPE_LEN + rng.pick(&[60, 200, 3000]);
+        let room = rng.pick(&[60, 200, 3000]);
+        let payload_limit = ENVELOPE_LEN + room;
         let clock = WallClock::draw(rng);
         let contents = contents(rng, payload_limit, &clock);
         let readable_from = |index| contents.readable_from(index);
         let last = contents.len().checked_sub(1).map_or(START, readable_from);
         let length = last.since(START).max(Duration::from_secs(5));
         let mut settings = settings(rng, payload_limit, length, &contents);
+        if rng.per_mille(400) {
+            let window = tumbling_window(rng);
+            set_window(&mut settings, window);
+        }
         let faults_end = START + length * rng.pick(&[0, 1, 2]) + rng.millis(0, 200_000);
         let (mut from, mut start) = from(rng, &contents);
         let creation = rng.per_mille(250).then(|| {
@@ -149,15 +161,7 @@ impl Plan {
                 unreadable: rng.pick(&[0, 0, 50, 500]),
                 max_records: rng.pick(&[u32::MAX, u32::MAX, u32::MAX, 7, 1, 0]),
             },
-            function: FunctionPlan {
-                latency: latency(rng),
-                error: rng.pick(&[0, 0, 50, 400]),
-                not_reached: rng.pick(&[0, 0, 50, 400]),
-                item_failures: rng.pick(&[0, 0, 50, 400]),
-                names_poison: rng.per_mille(300),
-                poison: poison(rng, contents.len()),
-                outages: outages(rng, faults_end),
-            },
+            function: function(rng, room, contents.len(), faults_end),
             store: StorePlan {
                 latency: latency(rng),
                 fault: rng.pick(&[0, 0, 50, 400]),
@@ -184,12 +188,64 @@ impl Plan {
     /// Changes the mapping as an update between two consumers does.
     pub(super) fn redraw_settings(&mut self, rng: &mut Rng) {
         let max = self.settings.limits.buffer_records * 2;
+        if rng.per_mille(300) {
+            let window = tumbling_window(rng);
+            set_window(&mut self.settings, window);
+        }
         let mapping = &mut self.settings.mapping;
         mapping.batch_size = rng.size(1, max);
-        mapping.parallelization_factor = rng.size(1, 10);
+        if mapping.tumbling_window.is_none() {
+            mapping.parallelization_factor = rng.size(1, 10);
+        }
         mapping.retries = retries(rng);
+        mapping.retries.strict_order &= mapping.tumbling_window.is_none();
         mapping.on_failure = on_failure(rng);
     }
+}
+
+fn function(rng: &mut Rng, room: usize, n_records: usize, faults_end: Timestamp) -> FunctionPlan {
+    FunctionPlan {
+        latency: latency(rng),
+        error: rng.pick(&[0, 0, 50, 400]),
+        not_reached: rng.pick(&[0, 0, 50, 400]),
+        item_failures: rng.pick(&[0, 0, 50, 400]),
+        names_poison: rng.per_mille(300),
+        poison: poison(rng, n_records),
+        outages: outages(rng, faults_end),
+        no_state: rng.pick(&[0, 0, 50, 300]),
+        large_state: rng.pick(&[0, 0, 50, 300]),
+        max_state: rng.pick(&[2, room / 2, room]),
+    }
+}
+
+fn tumbling_window(rng: &mut Rng) -> Option<Duration> {
+    let seconds = rng.pick(&[0, 0, 1, 5, 30, 120]);
+    (0 < seconds).then(|| Duration::from_secs(seconds))
+}
+
+/// Events have as much room for records as before.
+fn set_window(settings: &mut ShardConsumerSettings, window: Option<Duration>) {
+    let records = settings.limits.payload_limit - settings.window_len;
+    settings.window_len = window.map_or(0, |_| event::window_len(&shard(), &stream()));
+    settings.limits.payload_limit = records + settings.window_len;
+    settings.mapping.tumbling_window = window;
+    settings.mapping.retries.strict_order &= window.is_none();
+    if window.is_some() {
+        settings.mapping.parallelization_factor = 1;
+        // A window without a later record takes minutes to end.
+        let limits = &mut settings.limits;
+        limits.poll_interval = limits.poll_interval.max(Duration::from_secs(2));
+    }
+}
+
+/// The name of the shard.
+pub(crate) fn shard() -> ShardId {
+    ShardId::from("shardId-000000000000")
+}
+
+/// The ARN of its stream.
+pub(crate) fn stream() -> Arn {
+    Arn::parse("arn:aws:kinesis:us-east-1:000000000000:stream/orders").expect("it has six parts")
 }
 
 fn retries(rng: &mut Rng) -> RetrySettings {
@@ -309,9 +365,11 @@ fn settings(
                 Duration::from_secs(60),
             ]),
             parallelization_factor: rng.pick(&[1, 1, 2, 3, 10]),
+            tumbling_window: None,
             on_failure: on_failure(rng),
             retries: retries(rng),
         },
+        window_len: 0,
         limits: ShardLimits {
             poll_interval,
             catch_up_interval: poll_interval / rng.pick(&[1, 4, 5]),

@@ -5,9 +5,9 @@ use std::mem;
 
 use windlass_core::batch::BatchId;
 use windlass_core::failure::FailureRecord;
-use windlass_core::outcome::Outcome;
+use windlass_core::outcome::{Fault, Outcome, OutcomeKind};
 use windlass_core::position::{Checkpoint, Cursor, Position};
-use windlass_core::shard::{Batch, Finish, Report, ShardCommand, ShardConsumer, ShardInput};
+use windlass_core::shard::{Batch, Finish, Gap, Report, ShardCommand, ShardConsumer, ShardInput};
 use windlass_core::time::Timestamp;
 
 use super::plan::{Plan, START};
@@ -55,6 +55,8 @@ struct World {
     instance: Option<Instance>,
     /// Records that a checkpoint reports as resolved: they must not be invoked again.
     settled: BTreeSet<usize>,
+    /// The state of a window was dropped, so its records are in no final invocation.
+    window_was_dropped: bool,
     now: Timestamp,
     totals: Totals,
 }
@@ -106,6 +108,7 @@ impl World {
             events: vec![(plan.start, Event::Start)],
             instance: None,
             settled: BTreeSet::new(),
+            window_was_dropped: false,
             now: START,
             rng,
             plan,
@@ -203,10 +206,7 @@ impl World {
         match event {
             Event::Read { from, limit } => {
                 let result = self.source.read(contents, &from, limit, faulty, now, rng)?;
-                self.totals.trims += u64::from(matches!(
-                    result,
-                    Err(windlass_core::outcome::Fault::Trimmed)
-                ));
+                self.totals.trims += u64::from(matches!(result, Err(Fault::Trimmed)));
                 self.feed(ShardInput::Read(result), trace)
             }
             Event::Slot => self.feed(ShardInput::SlotGranted, trace),
@@ -214,7 +214,8 @@ impl World {
                 let outcome =
                     self.function
                         .invoke(contents, &batch, strict_order, faulty, now, rng);
-                if outcome == Outcome::Success {
+                let without_state = outcome == Outcome::Success && batch.window.is_some();
+                if outcome.kind() == OutcomeKind::Success && !without_state {
                     self.keys_keep_their_order(&batch)?;
                 }
                 let batch = batch.id;
@@ -263,7 +264,8 @@ impl World {
             .instance
             .as_ref()
             .is_some_and(|it| it.checker.finished().is_none());
-        if retries.maximum_record_age.is_none() || !runs {
+        let windows = self.plan.settings.mapping.tumbling_window;
+        if (retries.maximum_record_age.is_none() && windows.is_none()) || !runs {
             return Ok(());
         }
         let time = self.plan.clock.at(self.now);
@@ -303,6 +305,7 @@ impl World {
         for index in instance.checker.unrecognized() {
             self.settled.remove(&index);
         }
+        let mut reports = Vec::new();
         while let Some(command) = instance.consumer.poll_command() {
             trace.record(|| format!("{}     → {command:?}", since_start(self.now)));
             instance
@@ -338,12 +341,11 @@ impl World {
                     let latency = self.destination.latency(&mut self.rng);
                     (latency, Event::Deliver(delivery, failure))
                 }
-                ShardCommand::Report(Report::Dropped(failure)) => {
-                    self.totals.dropped += failure.records.len() as u64;
-                    mark(&mut self.dropped, &self.plan.contents, &failure);
+                ShardCommand::Report(report) => {
+                    reports.push(report);
                     continue;
                 }
-                ShardCommand::Report(_) | ShardCommand::Finish(_) => continue,
+                ShardCommand::Finish(_) => continue,
             };
             self.events.push((self.now + latency, event));
         }
@@ -351,7 +353,11 @@ impl World {
         instance
             .checker
             .settled(&instance.consumer.view(), timeout, self.now)?;
-        match instance.checker.finished() {
+        let finished = instance.checker.finished();
+        for report in &reports {
+            self.handle_report(report);
+        }
+        match finished {
             Some(Finish::Drained) => {
                 self.totals.drains += 1;
                 self.end_instance();
@@ -362,6 +368,27 @@ impl World {
             None => {}
         }
         Ok(())
+    }
+
+    fn handle_report(&mut self, report: &Report) {
+        match report {
+            Report::Dropped(failure) => {
+                self.totals.dropped += failure.records.len() as u64;
+                mark(&mut self.dropped, &self.plan.contents, failure);
+            }
+            Report::WindowStateDropped(_)
+            | Report::Gap(Gap {
+                cause: Fault::UnknownPosition,
+                ..
+            }) => {
+                self.function.unfinished.clear();
+                self.window_was_dropped = true;
+            }
+            Report::FilteredOut { .. }
+            | Report::RecordTooLarge { .. }
+            | Report::Unreadable(_)
+            | Report::Gap(_) => {}
+        }
     }
 
     /// A save that was in flight when its sender crashed may still be carried out.
@@ -403,6 +430,13 @@ impl World {
     }
 
     fn nothing_is_lost(&self) -> Result<(), BrokenInvariant> {
+        let mut unfinished = self.function.unfinished.iter();
+        let unfinished = unfinished.find(|index| !self.is_given_up(**index));
+        ensure(
+            unfinished.is_none() || self.window_was_dropped,
+            "windows",
+            || format!("record {unfinished:?} is in the state of no final invocation"),
+        )?;
         for (index, is_expected) in self.expected() {
             let processed = self.function.processed[index];
             let resolved = !is_expected || self.is_settled(index);
@@ -416,10 +450,11 @@ impl World {
 
     /// Whether a record that the function must receive was processed, given up or lost by the source.
     fn is_settled(&self, index: usize) -> bool {
-        self.function.processed[index]
-            || self.destination.delivered[index]
-            || self.dropped[index]
-            || self.source.excused[index]
+        self.function.processed[index] || self.is_given_up(index)
+    }
+
+    fn is_given_up(&self, index: usize) -> bool {
+        self.destination.delivered[index] || self.dropped[index] || self.source.excused[index]
     }
 
     /// The records from the starting position on, and whether the function must receive them.
@@ -441,7 +476,8 @@ impl World {
             };
             let filtered_out = settings.filter.is_some() && !sample_filter::matches(record.event());
             let unwanted = filtered_out || settings.mapping.skip_before.is_some_and(early);
-            let too_large = settings.limits.payload_limit < record.event_len() + 14;
+            let too_large =
+                settings.limits.payload_limit < record.event_len() + settings.window_len + 14;
             Some((index, !unwanted && !too_large))
         })
     }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use windlass_core::failure::FailureRecord;
-use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response, Swap};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response, ReturnedState, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::RecordPageBuilder;
 use windlass_core::shard::{Batch, PageStart, ReadResult, UnreadableRecord};
 use windlass_core::time::Timestamp;
+use windlass_core::window::WindowState;
 
 use super::plan::{self, DestinationPlan, FunctionPlan, SourcePlan, StorePlan};
 use super::{BrokenInvariant, Contents};
@@ -34,6 +35,10 @@ pub(super) struct Function {
     plan: FunctionPlan,
     /// Records of successful invocations.
     pub(super) processed: Vec<bool>,
+    /// What each state has that it returned: the records that it has processed in the window.
+    states: Vec<Vec<usize>>,
+    /// Records that were processed with a state, and not in the state of any final invocation yet.
+    pub(super) unfinished: BTreeSet<usize>,
 }
 
 /// The on-failure destination.
@@ -236,6 +241,8 @@ impl Function {
         Self {
             plan,
             processed: vec![false; contents.len()],
+            states: Vec::new(),
+            unfinished: BTreeSet::new(),
         }
     }
 
@@ -245,6 +252,69 @@ impl Function {
 
     /// The outcome of an invocation, at the time at which it arrives.
     pub(super) fn invoke(
+        &mut self,
+        contents: &Contents,
+        batch: &Batch,
+        strict_order: bool,
+        faulty: bool,
+        now: Timestamp,
+        rng: &mut Rng,
+    ) -> Outcome {
+        let Some(call) = &batch.window else {
+            let outcome = self.call(contents, batch, strict_order, faulty, now, rng);
+            self.unfinished.retain(|index| !self.processed[*index]);
+            return outcome;
+        };
+        if faulty && rng.per_mille(self.plan.no_state) {
+            return Outcome::Success;
+        }
+        let former = self.of_state(&call.state);
+        if faulty && rng.per_mille(self.plan.large_state) && !call.is_final {
+            return windowed(ReturnedState::TooLarge, Outcome::Success);
+        }
+        let outcome = self.call(contents, batch, strict_order, faulty, now, rng);
+        let n_done = match &outcome {
+            Outcome::Success => batch.records.len(),
+            Outcome::ItemFailures { failures, .. } => n_done(batch, failures),
+            Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } | Outcome::Windowed(_) => {
+                return outcome;
+            }
+        };
+        if call.is_final && outcome == Outcome::Success {
+            for index in &former {
+                self.unfinished.remove(index);
+            }
+        }
+        let done = batch.records.iter().take(n_done);
+        let done = done.map(|record| contents.index_of(record.sequence_number()));
+        let done = done.map(|index| index.expect("the checker has checked it"));
+        let records: Vec<_> = former.into_iter().chain(done).collect();
+        if !call.is_final && 0 < n_done {
+            self.unfinished.extend(&records);
+        }
+        let state = self.new_state(records, rng);
+        windowed(ReturnedState::Json(state), outcome)
+    }
+
+    /// A state is a number, and as long as it happens to be.
+    fn new_state(&mut self, records: Vec<usize>, rng: &mut Rng) -> WindowState {
+        self.states.push(records);
+        let len = rng.size(2, self.plan.max_state.max(2));
+        let number = self.states.len();
+        WindowState::new(format!("{number:<len$}").into())
+    }
+
+    /// The records of a state; none of the empty one.
+    fn of_state(&self, state: &WindowState) -> Vec<usize> {
+        let text = str::from_utf8(state.json()).unwrap_or_default();
+        match text.trim_end().parse::<usize>() {
+            Ok(number) => self.states[number - 1].clone(),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// The outcome of an invocation without windows, at the time at which it arrives.
+    fn call(
         &mut self,
         contents: &Contents,
         batch: &Batch,
@@ -293,7 +363,7 @@ impl Function {
                 );
                 return reported(failures, rng);
             }
-            if rng.per_mille(self.plan.item_failures) {
+            if rng.per_mille(self.plan.item_failures) && !batch.records.is_empty() {
                 let (failures, named) = draw_failures(batch, rng);
                 let done = named.map(|named| done(batch, &named, strict_order));
                 let done = indices().zip(done.unwrap_or_default());
@@ -313,6 +383,24 @@ impl Function {
             self.processed[index] = true;
         }
     }
+}
+
+fn windowed(state: ReturnedState, outcome: Outcome) -> Outcome {
+    let (failures, response) = match outcome {
+        Outcome::ItemFailures { failures, response } => (Some(failures), *response),
+        Outcome::Success
+        | Outcome::FunctionError { .. }
+        | Outcome::NotInvoked { .. }
+        | Outcome::Windowed(_) => (None, Response::default()),
+    };
+    Outcome::returned(true, Some(state), failures, || response)
+}
+
+/// How many records at the start of a batch are done in spite of these failures.
+fn n_done(batch: &Batch, failures: &ItemFailures) -> usize {
+    let numbers = batch.records.iter().map(Record::sequence_number);
+    let indexes = failures.indexes(numbers).unwrap_or_default();
+    indexes.first().copied().unwrap_or(0)
 }
 
 /// Of each record of a batch, whether it counts as processed if those at the positions `named` failed:

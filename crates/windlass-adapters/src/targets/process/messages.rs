@@ -9,6 +9,8 @@ use windlass_core::process::{InvocationId, ProcessId};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::Invocation;
 
+use crate::targets::response_walker::Reads;
+
 /// One for each invocation in flight and each request of a process: their number is bounded by those.
 pub(super) type Sender = mpsc::UnboundedSender<Message>;
 
@@ -60,8 +62,8 @@ pub(super) struct Given {
     /// Wall time at which the answer is too late.
     pub(super) deadline: Timestamp,
     pub(super) client_context: String,
-    /// See [`windlass_engine::ports::Invocation`].
-    pub(super) max_item_failures: Option<usize>,
+    /// What its response is read for.
+    pub(super) reads: Option<Reads>,
     pub(super) guard: TakenGuard,
 }
 

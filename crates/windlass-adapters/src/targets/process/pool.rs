@@ -21,6 +21,7 @@ use super::messages::{Given, Message, NextEvent, Sender, TakenGuard};
 use super::protocol::{KILL, TERMINATE};
 use crate::targets::invocation_facts::facts;
 use crate::targets::response::not_invoked;
+use crate::targets::response_walker::Reads;
 
 /// Variation of the backoff, in percent.
 const JITTER: u32 = 20;
@@ -317,7 +318,7 @@ impl Pool {
             request_id: Arc::clone(&pending.request_id),
             deadline: self.clock.wall() + self.context.timeout,
             client_context: client_context(&pending.invocation),
-            max_item_failures: pending.invocation.max_item_failures,
+            reads: Reads::of(&pending.invocation),
             guard: TakenGuard {
                 pool: self.sender.upgrade()?,
                 process: id,

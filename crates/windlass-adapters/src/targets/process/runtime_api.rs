@@ -31,8 +31,8 @@ use super::peer::is_descendant;
 use super::pool::{failed, response_of};
 use crate::targets::MAX_RESPONSE_BYTES;
 use crate::targets::pool::EventBody;
-use crate::targets::response::{error_kind, outcome_of_failures};
-use crate::targets::response_walker::ResponseWalker;
+use crate::targets::response::error_kind;
+use crate::targets::response_walker::{Reads, ResponseWalker};
 
 const PREFIX: &str = "/2018-06-01/runtime/";
 
@@ -71,7 +71,7 @@ struct Handler {
 struct GivenEvent {
     request_id: Arc<str>,
     at: Instant,
-    max_item_failures: Option<usize>,
+    reads: Option<Reads>,
 }
 
 type Answer = Response<Either<GivenBody, Full<Bytes>>>;
@@ -194,7 +194,7 @@ impl Handler {
             request_id,
             deadline,
             client_context,
-            max_item_failures,
+            reads,
             guard,
         } = given;
         self.logs.set_request(Some(Arc::clone(&request_id)));
@@ -206,7 +206,7 @@ impl Handler {
         *self.given() = Some(GivenEvent {
             request_id: Arc::clone(&request_id),
             at: Instant::now(),
-            max_item_failures,
+            reads,
         });
         let mut response = Response::new(Either::Left(GivenBody {
             event: EventBody::from(event),
@@ -243,8 +243,8 @@ impl Handler {
                     failed(kind, id)
                 }
                 None => {
-                    let failures = walker.and_then(ResponseWalker::finish);
-                    outcome_of_failures(failures, || response_of(id))
+                    let answer = walker.map(ResponseWalker::finish).unwrap_or_default();
+                    answer.outcome(|| response_of(id))
                 }
             },
         };
@@ -324,7 +324,7 @@ impl Handler {
     fn walker(&self, request_id: &str) -> Option<ResponseWalker> {
         let given = self.given();
         let given = given.as_ref().filter(|it| *it.request_id == *request_id);
-        given?.max_item_failures.map(ResponseWalker::new)
+        given?.reads.map(ResponseWalker::new)
     }
 
     fn given(&self) -> std::sync::MutexGuard<'_, Option<GivenEvent>> {

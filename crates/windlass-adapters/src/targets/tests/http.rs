@@ -286,7 +286,7 @@ async fn a_batch_of_a_stream_says_which_shard_and_lease_it_comes_from() {
         origin: Some(ShardOrigin {
             shard: "shardId-000000000001".into(),
             epoch: 7,
-            sequence_number: "4959".into(),
+            sequence_number: Some("4959".into()),
         }),
         ..invocation(1)
     };

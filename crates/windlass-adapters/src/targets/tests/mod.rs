@@ -27,6 +27,7 @@ fn invocation(attempt: u32) -> Invocation {
         mapping: MappingId::new("14e0db71-5d35-4eb5-b481-8945cf9d10c2"),
         attempt,
         max_item_failures: None,
+        returns_state: false,
         origin: None,
     }
 }

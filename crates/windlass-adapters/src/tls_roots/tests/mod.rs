@@ -84,6 +84,7 @@ async fn functions_are_called_with_the_authorities_of_the_bundle() {
             mapping: MappingId::new("14e0db71-5d35-4eb5-b481-8945cf9d10c2"),
             attempt: 1,
             max_item_failures: None,
+            returns_state: false,
             origin: None,
         };
         match target {

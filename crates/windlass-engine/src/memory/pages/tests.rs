@@ -60,7 +60,7 @@ impl Shard {
 
     /// The memory in use when the consumer has these records.
     fn used_by(&mut self, records: &[Record]) -> usize {
-        self.memory.settle(&view(records));
+        self.memory.settle(&view(records), 0);
         self.budget.used()
     }
 }

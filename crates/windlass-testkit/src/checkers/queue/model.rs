@@ -477,7 +477,8 @@ impl Model {
             }
             Outcome::ItemFailures { .. }
             | Outcome::FunctionError { .. }
-            | Outcome::NotInvoked { .. } => (Vec::new(), batch),
+            | Outcome::NotInvoked { .. }
+            | Outcome::Windowed(_) => (Vec::new(), batch),
         }
     }
 

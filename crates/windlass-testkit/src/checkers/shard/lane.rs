@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use windlass_core::batch::BatchId;
 use windlass_core::failure::{FailedResponse, FailureCondition, FailureRecord};
-use windlass_core::outcome::{Fault, ItemFailures, Outcome};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, ReturnedState};
 use windlass_core::record::Record;
 use windlass_core::shard::{Batch, ShardConsumerSettings, Waiting};
 use windlass_core::time::Timestamp;
+use windlass_core::window::WindowBounds;
 
 use super::event_bytes;
+use super::windows::{FinalModel, WindowsModel};
 use crate::checkers::due_range::DueRange;
 
 #[derive(Debug, Default)]
@@ -30,6 +32,7 @@ pub(super) struct LaneModel {
     pub(super) deliveries: VecDeque<Delivery>,
     pub(super) delivery_in_flight: Option<BatchId>,
     pub(super) delivery_failed: Option<FailedCall>,
+    pub(super) windows: Option<WindowsModel>,
 }
 
 #[derive(Debug)]
@@ -39,6 +42,7 @@ pub(super) struct Pending {
     /// In the lane.
     ordinal: u64,
     pub(super) record: Record,
+    pub(super) window: Option<WindowBounds>,
     /// `None` if it was not invoked yet.
     piece: Option<u32>,
 }
@@ -84,12 +88,13 @@ pub(super) struct NextBatch {
 }
 
 impl LaneModel {
-    pub(super) fn push(&mut self, index: usize, record: Record) {
+    pub(super) fn push(&mut self, index: usize, record: Record, window: Option<WindowBounds>) {
         self.n_pushed += 1;
         self.pending.push_back(Pending {
             index,
             ordinal: self.n_pushed,
             record,
+            window,
             piece: None,
         });
     }
@@ -104,7 +109,20 @@ impl LaneModel {
 
     /// Whether an invocation or a delivery is in flight.
     pub(super) fn is_busy(&self) -> bool {
-        self.in_flight.is_some() || self.delivery_in_flight.is_some()
+        let final_call = self.final_call();
+        let is_finishing = final_call.is_some_and(|call| call.in_flight.is_some());
+        self.in_flight.is_some() || self.delivery_in_flight.is_some() || is_finishing
+    }
+
+    /// The final invocation that must succeed before anything else.
+    pub(super) fn final_call(&self) -> Option<&FinalModel> {
+        self.windows.as_ref()?.final_call.as_ref()
+    }
+
+    /// The batch of the invocation in flight.
+    pub(super) fn invocation(&self) -> Option<BatchId> {
+        let final_call = self.final_call().and_then(|call| call.in_flight);
+        self.batch_in_flight.or(final_call)
     }
 
     pub(super) fn is_delivering(&self) -> bool {
@@ -113,17 +131,26 @@ impl LaneModel {
 
     /// The attempt of the batch at the head.
     pub(super) fn attempt(&self) -> u32 {
+        if let Some(call) = self.final_call() {
+            return call.attempt();
+        }
         self.head().map_or(1, |piece| piece.reached + 1)
     }
 
     /// When the batch at the head may be retried; `None` if the next batch is a new one.
     pub(super) fn retry_due(&self) -> Option<DueRange> {
+        if let Some(call) = self.final_call() {
+            return Some(call.due);
+        }
         self.head().map(|piece| piece.due)
     }
 
     pub(super) fn waiting(&self) -> Option<Waiting> {
         if self.is_busy() {
             return None;
+        }
+        if let Some(call) = self.final_call() {
+            return call.waiting();
         }
         match self.delivery_failed {
             Some(failed) => Some(Waiting::Destination(failed.fault)),
@@ -132,6 +159,12 @@ impl LaneModel {
     }
 
     pub(super) fn next_batch(&self, settings: &ShardConsumerSettings) -> NextBatch {
+        if self.final_call().is_some() {
+            return NextBatch {
+                n_records: 0,
+                full: true,
+            };
+        }
         if let Some(piece) = self.pending.front().and_then(|first| first.piece) {
             let n_records = self.n_of(piece);
             return NextBatch {
@@ -139,23 +172,74 @@ impl LaneModel {
                 full: true,
             };
         }
+        let window = self.pending.front().and_then(|first| first.window);
+        let of_window = self.pending.iter().filter(|it| it.window == window).count();
+        let limit = self.event_limit(settings);
         // A comma precedes every record but the first.
         let (mut n_records, mut bytes) = (0, event_bytes(std::iter::empty()) - 1);
-        for pending in self.pending.iter().take(settings.mapping.batch_size) {
+        let max_records = of_window.min(settings.mapping.batch_size);
+        for pending in self.pending.iter().take(max_records) {
             let size = pending.record.event_len();
-            if settings.limits.payload_limit < bytes + 1 + size {
+            if limit < bytes + 1 + size {
                 break;
             }
             n_records += 1;
             bytes += 1 + size;
         }
-        let full = n_records < self.pending.len()
-            || n_records == settings.mapping.batch_size
-            || bytes == settings.limits.payload_limit;
+        let full =
+            n_records < of_window || n_records == settings.mapping.batch_size || bytes == limit;
         NextBatch { n_records, full }
     }
 
+    /// The most bytes of an event without what its window adds.
+    fn event_limit(&self, settings: &ShardConsumerSettings) -> usize {
+        let limit = settings.limits.payload_limit - settings.window_len;
+        let more = self.windows.as_ref().map_or(0, WindowsModel::more_bytes);
+        limit.saturating_add_signed(isize::try_from(-more).expect("a state is small"))
+    }
+
+    /// Whether records at the head fit into one event.
+    fn fit(&self, n_records: usize, settings: &ShardConsumerSettings) -> bool {
+        let records = self.pending.iter().take(n_records);
+        event_bytes(records.map(|it| it.record.event_len())) <= self.event_limit(settings)
+    }
+
+    /// Ends the window whose records are all resolved, or whose state leaves no room.
+    pub(super) fn advance_window(&mut self, settings: &ShardConsumerSettings, now: Timestamp) {
+        let Some(windows) = self.windows.as_ref() else {
+            return;
+        };
+        if self.is_busy() || self.is_delivering() || windows.final_call.is_some() {
+            return;
+        }
+        let first = self.pending.front();
+        let Some(open) = windows.open() else {
+            return;
+        };
+        let is_over = windows.is_over(open) && first.is_none_or(|it| it.window != Some(open));
+        let piece = first.and_then(|first| first.piece);
+        let n_records = piece.map_or(1, |piece| self.n_of(piece));
+        let is_early = !is_over && first.is_some() && !self.fit(1, settings);
+        if !is_over && !is_early && piece.is_some() && !self.fit(n_records, settings) {
+            let n_fitting = (1..n_records)
+                .take_while(|n| self.fit(*n, settings))
+                .count();
+            self.new_piece(0..n_fitting, now);
+            self.new_piece(n_fitting..n_records, now);
+        }
+        if (is_over || is_early)
+            && let Some(windows) = &mut self.windows
+        {
+            windows.begin_final(is_early, now);
+        }
+    }
+
     pub(super) fn begin_invocation(&mut self, batch: &Batch, now: Timestamp) {
+        let windows = self.windows.as_mut();
+        if let Some(call) = windows.and_then(|windows| windows.final_call.as_mut()) {
+            call.in_flight = Some(batch.id);
+            return;
+        }
         let n_records = batch.records.len();
         self.batch_in_flight = Some(batch.id);
         let piece = self.pending.front().and_then(|first| first.piece);
@@ -166,11 +250,18 @@ impl LaneModel {
     pub(super) fn invoked(
         &mut self,
         outcome: &Outcome,
+        state: Option<ReturnedState>,
         settings: &ShardConsumerSettings,
         now: Timestamp,
     ) -> Resolved {
+        if self.ends_final(outcome, state.as_ref(), now) {
+            return Resolved::default();
+        }
         let number = self.in_flight.take().expect("an invocation was requested");
         self.batch_in_flight = None;
+        if self.answers_window(number, outcome, state, now) {
+            return Resolved::default();
+        }
         let n_records = self.n_of(number);
         let (records, indices) = (self.records(0..n_records), self.indices(0..n_records));
         let retries = &settings.mapping.retries;
@@ -193,10 +284,8 @@ impl LaneModel {
                 let done: Vec<_> = (0..n_records).filter(done).map(|at| indices[at]).collect();
                 self.new_piece(0..n_records, now);
                 self.remove(&done);
-                Resolved {
-                    indices: done,
-                    dropped: Vec::new(),
-                }
+                let (indices, dropped) = (done, Vec::new());
+                Resolved { indices, dropped }
             }
             Outcome::ItemFailures { .. } | Outcome::FunctionError { .. }
                 if retries.bisect_batch && 1 < n_records =>
@@ -214,8 +303,7 @@ impl LaneModel {
                     attempt: piece.reached + 1,
                     maximum: retries.maximum_attempts.map(|n| n + 1),
                 });
-                let maximum = retries.maximum_attempts;
-                if maximum.is_none_or(|maximum| piece.reached <= maximum) {
+                if retries.maximum_attempts.is_none_or(|n| piece.reached <= n) {
                     return Resolved::default();
                 }
                 let failed_response = FailedResponse {
@@ -227,6 +315,7 @@ impl LaneModel {
                 let deliveries = self.exhausted(number, n_records, &failed_response);
                 self.give_up(deliveries, settings)
             }
+            Outcome::Windowed(_) => panic!("the model has taken its state"),
             Outcome::NotInvoked { cause } => {
                 piece.not_reached += 1;
                 piece.due = DueRange::after_failure(piece.not_reached, *cause, now);
@@ -236,6 +325,61 @@ impl LaneModel {
         }
     }
 
+    /// Ends the final invocation, if that is what is in flight.
+    fn ends_final(
+        &mut self,
+        outcome: &Outcome,
+        state: Option<&ReturnedState>,
+        now: Timestamp,
+    ) -> bool {
+        let windows = self.windows.as_mut();
+        let Some(windows) = windows.filter(|windows| windows.final_call.is_some()) else {
+            return false;
+        };
+        if windows.end_final(outcome, state.is_some(), now) {
+            self.window = Some(now);
+        }
+        true
+    }
+
+    /// Keeps what an invocation has returned. Returns whether it was too large, so that the window
+    /// ends early.
+    fn answers_window(
+        &mut self,
+        piece: u32,
+        outcome: &Outcome,
+        state: Option<ReturnedState>,
+        now: Timestamp,
+    ) -> bool {
+        let n_records = self.n_of(piece);
+        let records = self.records(0..n_records);
+        let window = self.pending.front().and_then(|first| first.window);
+        let (Some(windows), Some(window)) = (&mut self.windows, window) else {
+            return false;
+        };
+        let is_early = state == Some(ReturnedState::TooLarge) && windows.state().is_some();
+        if is_early {
+            let piece = self.pieces.get_mut(&piece).expect("it was invoked");
+            piece.due = DueRange::exactly(now);
+            piece.waiting = None;
+            windows.begin_final(true, now);
+            return true;
+        }
+        let has_progress = match outcome {
+            Outcome::Success => true,
+            // Windows have no strict order.
+            Outcome::ItemFailures { failures, .. } => any_done(failures, &records, false),
+            Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } | Outcome::Windowed(_) => {
+                false
+            }
+        };
+        if let Some(ReturnedState::Json(state)) = state.filter(|_| has_progress) {
+            windows.keep(window, state);
+        }
+        windows.answered();
+        false
+    }
+
     /// Gives up what is too old. `source_time` is the time of the clock that stamps records.
     pub(super) fn expire(
         &mut self,
@@ -243,7 +387,7 @@ impl LaneModel {
         source_time: Timestamp,
         now: Timestamp,
     ) -> Resolved {
-        if self.is_busy() || self.is_delivering() {
+        if self.is_busy() || self.is_delivering() || self.final_call().is_some() {
             return Resolved::default();
         }
         let mut runs: Vec<Vec<usize>> = Vec::new();
@@ -287,7 +431,9 @@ impl LaneModel {
             return;
         };
         let bytes = event_bytes(std::iter::once(next.record.event_len()));
-        if self.is_busy() || self.is_delivering() || bytes <= settings.limits.payload_limit {
+        let limit = settings.limits.payload_limit - settings.window_len;
+        let must_wait = self.is_busy() || self.is_delivering() || self.final_call().is_some();
+        if must_wait || bytes <= limit {
             return;
         }
         self.deliveries.push_back(Delivery {
@@ -345,7 +491,8 @@ impl LaneModel {
             && self.pending[last].ordinal + 1 == self.pending[at].ordinal
             && self.pending[run[0]].piece == self.pending[at].piece
             && run.len() < settings.mapping.batch_size
-            && event_bytes(records.map(Record::event_len)) <= settings.limits.payload_limit
+            && event_bytes(records.map(Record::event_len))
+                <= settings.limits.payload_limit - settings.window_len
     }
 
     /// The deliveries of the records of a piece whose last attempt has failed.

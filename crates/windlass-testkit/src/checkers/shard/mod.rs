@@ -9,6 +9,7 @@
 mod lane;
 mod marks;
 mod model;
+mod windows;
 
 use std::time::Duration;
 
@@ -138,10 +139,12 @@ impl ShardChecker {
                 ensure(slot == Slot::Granted, "I7", || {
                     "an invocation without a slot".to_owned()
                 })?;
-                let lane = model.lane_of(&batch.records[0]);
+                let first = batch.records.first();
+                let lane = first.map_or(0, |first| model.lane_of(first));
                 i3_one_call(model, lane)?;
                 lanes_take_turns(model, lane, now)?;
                 i4_in_order(&model.lanes[lane], batch, contents)?;
+                windows_have_their_state(&model.lanes[lane], batch)?;
                 i5_batches_respect_their_limits(model, batch)?;
                 i10_invocations_respect_their_backoff(&model.lanes[lane], now)?;
                 attempts_count(model, lane, batch)?;
@@ -203,7 +206,8 @@ impl ShardChecker {
     pub fn is_at_rest(&self) -> bool {
         let lanes = &self.0.lanes;
         let is_empty = lanes.iter().all(|lane| lane.pending.is_empty());
-        is_empty && self.0.marks.held.is_empty() && !self.0.has_unsaved()
+        let has_state = 0 < self.0.state_bytes();
+        is_empty && !has_state && self.0.marks.held.is_empty() && !self.0.has_unsaved()
     }
 
     /// Of the shard, the records that were read and are resolved.
@@ -226,7 +230,7 @@ impl ShardChecker {
 fn i1_only_resolved(model: &Model, checkpoint: &Checkpoint, contents: &Contents) -> Checked {
     let resolved_end = model.resolved_end();
     let holds = match &checkpoint.position {
-        Position::ShardEnd => model.ended && model.pending_len() == 0,
+        Position::ShardEnd => model.is_at_end(),
         Position::After(number) => {
             let index = contents.index_of(number.as_str());
             let arrival = index.map(|index| contents.records()[index].approximate_arrival());
@@ -239,10 +243,15 @@ fn i1_only_resolved(model: &Model, checkpoint: &Checkpoint, contents: &Contents)
         format!("saves {checkpoint:?}, but the resolved prefix ends at {resolved_end:?}")
     })?;
     if checkpoint.position == Position::ShardEnd {
-        return ensure(checkpoint.marks.is_empty(), "I1", || {
-            "marks after the end of the shard".to_owned()
+        let is_alone = checkpoint.marks.is_empty() && checkpoint.window.is_none();
+        return ensure(is_alone, "I1", || {
+            "marks or a window after the end of the shard".to_owned()
         });
     }
+    let window = model.window_checkpoint();
+    ensure(checkpoint.window.as_ref() == window, "windows", || {
+        format!("saves {checkpoint:?} instead of {window:?}")
+    })?;
     model.check_marks(&checkpoint.marks, contents)
 }
 
@@ -251,7 +260,9 @@ fn i2_forward(model: &Model, position: &Position) -> Checked {
         "two saves at a time".to_owned()
     })?;
     let is_new_end = *position == Position::ShardEnd && model.saved.position != Position::ShardEnd;
-    let moves = model.saved.n_resolved < model.n_resolved() || is_new_end;
+    let moves = model.saved.n_resolved < model.n_resolved()
+        || model.saved.window_changes < model.window_changes()
+        || is_new_end;
     ensure(moves, "I2", || {
         format!("saves {position:?} after {:?}", model.saved.position)
     })
@@ -332,11 +343,30 @@ fn i4_in_order(lane: &LaneModel, batch: &Batch, contents: &Contents) -> Checked 
     })
 }
 
+/// A batch has records of one window and the state that was kept last; a final invocation has no
+/// records.
+fn windows_have_their_state(lane: &LaneModel, batch: &Batch) -> Checked {
+    let windows = lane.windows.as_ref();
+    let window = lane.pending.front().and_then(|first| first.window);
+    let expected = windows.and_then(|windows| windows.call(window));
+    ensure(batch.window == expected, "windows", || {
+        format!("{batch:?} instead of {expected:?}")
+    })?;
+    let of_window = lane.pending.iter().take_while(|it| it.window == window);
+    ensure(batch.records.len() <= of_window.count(), "windows", || {
+        format!("{batch:?} crosses the end of its window")
+    })
+}
+
 fn i5_batches_respect_their_limits(model: &Model, batch: &Batch) -> Checked {
     let n_records = batch.records.len();
-    let bytes = event_bytes(batch.records.iter().map(Record::event_len));
     let settings = &model.settings;
-    let holds = (1..=settings.mapping.batch_size).contains(&n_records)
+    let records = event_bytes(batch.records.iter().map(Record::event_len));
+    let state = batch.window.as_ref().map_or(0, |it| it.state.json().len());
+    let bytes = records + settings.window_len.saturating_sub(2) + state;
+    let is_final = batch.window.as_ref().is_some_and(|it| it.is_final);
+    let fewest = usize::from(!is_final);
+    let holds = (fewest..=settings.mapping.batch_size).contains(&n_records)
         && bytes <= settings.limits.payload_limit;
     ensure(holds, "I5", || {
         format!("a batch of {n_records} records and {bytes} bytes")
@@ -493,6 +523,7 @@ fn attempts_count(model: &Model, lane: usize, batch: &Batch) -> Checked {
         format!("attempt {} instead of {expected}", batch.attempt)
     })?;
     let maximum = model.settings.mapping.retries.maximum_attempts;
+    let maximum = maximum.filter(|_| model.lanes[lane].final_call().is_none());
     ensure(
         maximum.is_none_or(|retries| batch.attempt <= retries + 1),
         "attempt",
@@ -551,6 +582,7 @@ fn reports_are_expected(model: &mut Model, report: &Report, contents: &Contents)
         Report::FilteredOut { .. }
         | Report::Dropped(_)
         | Report::Unreadable(_)
+        | Report::WindowStateDropped(_)
         | Report::Gap(_) => true,
     };
     ensure(known, "report", || {
@@ -609,7 +641,11 @@ fn next_at_matches(
     match view.waiting {
         _ if model.draining || model.finished.is_some() => view.next_at == timeout,
         None => view.next_at == timeout,
-        Some(Waiting::FunctionErrors { .. } | Waiting::NotInvoked(_)) => {
+        Some(
+            Waiting::FunctionErrors { .. }
+            | Waiting::NotInvoked(_)
+            | Waiting::FinalInvocation { .. },
+        ) => {
             let due = model.worst_lane().and_then(LaneModel::retry_due);
             let waits_for_slot = model.slot == Slot::Requested && view.next_at.is_none();
             failed(due) || (waits_for_slot && due.is_some_and(|due| due.earliest <= now))

@@ -11,10 +11,12 @@ use windlass_core::record::Record;
 use windlass_core::shard::{Finish, Gap, Report, ShardConsumerSettings, Waiting};
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
+use windlass_core::window::{WindowCheckpoint, WindowState};
 
 use super::event_bytes;
 use super::lane::{FailedCall, LaneModel, Resolved};
 use super::marks::MarksModel;
+use super::windows::{WindowsModel, returned};
 use crate::checkers::due_range::DueRange;
 use crate::checkers::slot_request::Slot;
 use crate::checkers::{BrokenInvariant, ensure};
@@ -76,6 +78,10 @@ pub(super) struct Model {
     pub(super) finished: Option<Finish>,
     /// After a timer: whether it must cause a command (it was due), or must not.
     pub(super) must_act: Option<bool>,
+    /// The checkpoint has the window of a mapping that has none any more.
+    drops_window: bool,
+    /// Since when the pages at the tip are empty.
+    empty_since: Option<Timestamp>,
 }
 
 /// What the first record of the next page must be.
@@ -103,6 +109,7 @@ pub(super) struct TrackedRecord {
 #[derive(Clone, Debug)]
 pub(super) struct Checkpoint {
     pub(super) n_resolved: usize,
+    pub(super) window_changes: usize,
     pub(super) position: Position,
 }
 
@@ -113,7 +120,15 @@ impl Model {
         now: Timestamp,
     ) -> Self {
         let n_lanes = settings.mapping.parallelization_factor;
-        Self {
+        let windows = settings.mapping.tumbling_window;
+        let mut lanes: Vec<_> = (0..n_lanes).map(|_| LaneModel::default()).collect();
+        lanes[0].windows = windows.map(|length| WindowsModel::new(length, &from));
+        let dropped = from.window.as_ref().filter(|_| windows.is_none());
+        let state = dropped.filter(|it| it.state.is_some());
+        let report = state.map(|it| Report::WindowStateDropped(it.bounds));
+        let mut model = Self {
+            drops_window: dropped.is_some(),
+            empty_since: None,
             settings,
             start: from.position.clone(),
             last_read: None,
@@ -133,7 +148,7 @@ impl Model {
             ended: from.position == Position::ShardEnd,
             records: Vec::new(),
             resolved_prefix: 0,
-            lanes: (0..n_lanes).map(|_| LaneModel::default()).collect(),
+            lanes,
             marks: MarksModel::new(from.marks),
             last_lane: n_lanes - 1,
             source_ahead: None,
@@ -141,16 +156,19 @@ impl Model {
             last_outcome: None,
             saved: Checkpoint {
                 n_resolved: 0,
+                window_changes: 0,
                 position: from.position,
             },
             save: None,
             save_failed: None,
-            expected_reports: VecDeque::new(),
+            expected_reports: report.into_iter().collect(),
             draining: false,
             lease_lost: false,
             finished: None,
             must_act: None,
-        }
+        };
+        model.expire(now);
+        model
     }
 
     /// Where the next read must start, but for its iterator.
@@ -297,6 +315,8 @@ impl Model {
         records = &records[..records.len() - n_excess];
         let unreadable = page.unreadable.as_ref().filter(|_| n_excess == 0);
         self.ended = page.next.is_none() && n_excess == 0 && unreadable.is_none();
+        let is_empty = records.is_empty() && is_at_tip && unreadable.is_none();
+        self.empty_since = is_empty.then(|| self.empty_since.unwrap_or(now));
         if let Some(last) = records.last() {
             self.position = position::Checkpoint::after(last);
         }
@@ -313,6 +333,7 @@ impl Model {
         self.accept(records, contents, now)?;
         let is_last = self.ended || (records.is_empty() && is_at_tip);
         self.release_held(unreadable.is_some(), is_last, contents, now);
+        self.end_windows(now);
         if unreadable.is_none() || !records.is_empty() {
             self.read_failures = 0;
         }
@@ -325,6 +346,19 @@ impl Model {
             self.expected_reports.push_back(report);
         }
         Ok(())
+    }
+
+    fn end_windows(&mut self, now: Timestamp) {
+        let two_minutes = Duration::from_secs(120);
+        let is_idle = self.empty_since.is_some_and(|at| at + two_minutes <= now);
+        let source_time = self.source_ahead.map(|ahead| now.shifted(ahead));
+        let Some(windows) = &mut self.lanes[0].windows else {
+            return;
+        };
+        windows.shard_ended |= self.ended;
+        if let Some(source_time) = source_time.filter(|_| is_idle && !self.ended) {
+            windows.idle(source_time);
+        }
     }
 
     /// What the start of a page shows of the stream, and of its first record.
@@ -368,6 +402,16 @@ impl Model {
         self.deliver(held, contents, now);
         if cause == Fault::UnknownPosition {
             self.marks.clear();
+            let lane = &mut self.lanes[0];
+            let is_in_flight = lane.invocation().is_some();
+            if let Some(windows) = &mut lane.windows {
+                let (dropped, is_due) = windows.drop_state(is_in_flight);
+                if is_due {
+                    lane.window = Some(now);
+                }
+                let reports = dropped.map(Report::WindowStateDropped);
+                self.expected_reports.extend(reports);
+            }
         }
         let position::Checkpoint {
             position, arrival, ..
@@ -429,9 +473,13 @@ impl Model {
             let filtered_out =
                 self.settings.filter.is_some() && !sample_filter::matches(record.event());
             let unwanted = filtered_out || self.settings.mapping.skip_before.is_some_and(early);
-            let too_large = self.settings.limits.payload_limit < event_bytes(std::iter::once(size));
+            let limit = self.settings.limits.payload_limit - self.settings.window_len;
+            let too_large = limit < event_bytes(std::iter::once(size));
             let is_dropped = too_large && self.settings.mapping.on_failure.is_none();
             let unseen = was_marked || unwanted || is_dropped;
+            let windows = self.lanes[0].windows.as_mut();
+            let arrival = record.approximate_arrival();
+            let of_record = windows.and_then(|windows| windows.read(arrival, !unseen));
             self.records.push(TrackedRecord {
                 index,
                 bytes: size,
@@ -461,7 +509,7 @@ impl Model {
                 let still_open = last_end.filter(|&end| now < end + window);
                 lane.window = Some(still_open.unwrap_or(now));
             }
-            lane.push(index, record);
+            lane.push(index, record, of_record);
         }
         if n_filtered_out != 0 {
             let n_records = n_filtered_out;
@@ -479,9 +527,14 @@ impl Model {
 
     pub(super) fn invoked(&mut self, batch: BatchId, outcome: &Outcome, now: Timestamp) {
         let mut lanes = self.lanes.iter_mut();
-        let lane = lanes.find(|lane| lane.batch_in_flight == Some(batch));
+        let lane = lanes.find(|lane| lane.invocation() == Some(batch));
         let lane = lane.expect("an invocation was requested");
-        let resolved = lane.invoked(outcome, &self.settings, now);
+        let (outcome, state) = if lane.windows.is_some() {
+            returned(outcome)
+        } else {
+            (outcome.clone(), None)
+        };
+        let resolved = lane.invoked(&outcome, state, &self.settings, now);
         self.resolve(resolved);
         self.last_outcome = Some(outcome.kind());
     }
@@ -512,6 +565,7 @@ impl Model {
         if runs {
             for lane in &mut self.lanes {
                 lane.give_up_too_large(&self.settings);
+                lane.advance_window(&self.settings, now);
             }
         }
     }
@@ -520,7 +574,10 @@ impl Model {
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
         let ahead = self.source_ahead?;
         let lanes = self.lanes.iter();
-        let lanes = lanes.filter(|lane| !lane.is_busy() && !lane.is_delivering());
+        let waits = |lane: &&LaneModel| {
+            !lane.is_busy() && !lane.is_delivering() && lane.final_call().is_none()
+        };
+        let lanes = lanes.filter(waits);
         let next = lanes.filter_map(|lane| lane.next_expiry(&self.settings));
         Some(next.min()?.shifted(-ahead))
     }
@@ -538,6 +595,7 @@ impl Model {
     pub(super) fn begin_save(&mut self, position: &Position) {
         self.save = Some(Checkpoint {
             n_resolved: self.n_resolved(),
+            window_changes: self.window_changes(),
             position: position.clone(),
         });
     }
@@ -609,9 +667,34 @@ impl Model {
     }
 
     pub(super) fn has_unsaved(&self) -> bool {
-        let at_end = self.ended && self.pending_len() == 0;
+        let at_end = self.is_at_end();
         self.saved.n_resolved < self.n_resolved()
+            || self.saved.window_changes < self.window_changes()
             || (at_end && self.saved.position != Position::ShardEnd)
+    }
+
+    /// Whether there is nothing more to do for the shard.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.ended && self.pending_len() == 0 && self.state().is_none()
+    }
+
+    fn state(&self) -> Option<&WindowState> {
+        self.lanes[0].windows.as_ref()?.state()
+    }
+
+    /// Bytes of the state of a window.
+    pub(super) fn state_bytes(&self) -> usize {
+        self.state().map_or(0, |state| state.json().len())
+    }
+
+    /// What a checkpoint before the end of the shard must have of the windows.
+    pub(super) fn window_checkpoint(&self) -> Option<&WindowCheckpoint> {
+        self.lanes[0].windows.as_ref()?.kept.as_ref()
+    }
+
+    pub(super) fn window_changes(&self) -> usize {
+        let windows = self.lanes[0].windows.as_ref();
+        windows.map_or(usize::from(self.drops_window), |windows| windows.n_changes)
     }
 
     pub(super) fn read_room(&self) -> usize {
@@ -631,14 +714,20 @@ impl Model {
     /// When the next batch of a lane must be invoked; `None` if it has nothing to invoke.
     pub(super) fn batch_due(&self, lane: usize) -> Option<DueRange> {
         let lane = &self.lanes[lane];
-        if lane.pending.is_empty() || lane.is_delivering() || lane.is_busy() {
+        let has_nothing = lane.pending.is_empty() && lane.final_call().is_none();
+        if has_nothing || lane.is_delivering() || lane.is_busy() {
             return None;
         }
         if let Some(due) = lane.retry_due() {
             return Some(due);
         }
         let window = lane.window?;
-        let is_closed = lane.next_batch(&self.settings).full || self.ended || self.buffer_is_full();
+        let of_first = lane.pending.front().and_then(|first| first.window);
+        let is_over = |windows: &WindowsModel| of_first.is_some_and(|it| windows.is_over(it));
+        let is_closed = lane.next_batch(&self.settings).full
+            || self.ended
+            || self.buffer_is_full()
+            || lane.windows.as_ref().is_some_and(is_over);
         Some(DueRange::exactly(if is_closed {
             window
         } else {

@@ -128,7 +128,8 @@ pub(super) fn has_processed(outcome: &Outcome, index: usize, batch: &[usize]) ->
         } => reported,
         Outcome::ItemFailures { .. }
         | Outcome::FunctionError { .. }
-        | Outcome::NotInvoked { .. } => return false,
+        | Outcome::NotInvoked { .. }
+        | Outcome::Windowed(_) => return false,
     };
     let is_known = |id: &str| batch.iter().any(|it| it.to_string() == id);
     reported.keys().all(|id| is_known(id)) && !reported.contains_key(index.to_string().as_str())

@@ -128,6 +128,7 @@ fn settings(rng: &mut Rng) -> StreamSettings {
         batch_size: 100,
         maximum_batching_window: Duration::ZERO,
         parallelization_factor: 1,
+        tumbling_window: None,
         on_failure: None,
         retries: RetrySettings::default(),
     }
