@@ -651,7 +651,7 @@ mod tests {
         let body = b"{\"state\":{\"n\":1},\"batchItemFailures\":[{\"itemIdentifier\":\"1\"}]}";
         let both = answer(&[body], 1);
         assert_eq!(both.state, json("{\"n\":1}"));
-        let failures = ItemFailures::Items(["1".into()].into());
+        let failures = ItemFailures::of_ids(["1"]);
         assert_eq!(both.failures, Some(failures.clone()));
         let only = |reads| {
             let mut walker = ResponseWalker::new(reads);
