@@ -66,7 +66,11 @@ const FUNCTION: &str = "functions: {f: {url: 'http://127.0.0.1:9'}}\n";
 
 #[tokio::test]
 async fn invalid_arns() {
-    for arn in ["arn:aws:kinesis:nowhere", "arn:aws:s3:::bucket"] {
+    for arn in [
+        "arn:aws:kinesis:nowhere",
+        "arn:aws:s3:::bucket",
+        "arn:aws:kinesis:us-east-1:000000000000:stream/s/consumer/c",
+    ] {
         let mapping = format!("mappings:\n- FunctionName: f\n  EventSourceArn: {arn}\n");
         let config = format!("{FUNCTION}{mapping}  StartingPosition: LATEST\n");
         let says = format!(
@@ -78,7 +82,7 @@ async fn invalid_arns() {
 
 #[tokio::test]
 async fn unsupported_members() {
-    for member in ["TumblingWindowInSeconds: 30", "BatchSiz: 3"] {
+    for member in ["TumblingWindowInSeconds: 901", "BatchSiz: 3"] {
         let shown = member.replace(':', "");
         let arn = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
         let mapping = format!("mappings:\n- FunctionName: f\n  EventSourceArn: {arn}\n");

@@ -35,6 +35,9 @@ pub(crate) struct Experiment {
     pub(crate) source: Source,
     pub(crate) arn: String,
     pub(crate) members: Value,
+    /// Whether the visibility of messages is extended: those of a killed daemon are then invisible for
+    /// longer.
+    pub(crate) heartbeat: bool,
     pub(crate) keys: u64,
     pub(crate) records: u64,
     pub(crate) kills: u64,
@@ -49,7 +52,6 @@ pub(crate) enum Source {
     Queue {
         url: String,
         fifo: bool,
-        heartbeat: bool,
     },
     Table {
         name: String,
@@ -70,6 +72,7 @@ async fn kinesis_stream(seed: u64) -> anyhow::Result<String> {
         source: Source::Stream,
         arn,
         members: json!({"StartingPosition": "TRIM_HORIZON", "BatchSize": BATCH}),
+        heartbeat: false,
         keys: 100,
         records: 20_000,
         kills: 20,
@@ -94,6 +97,7 @@ async fn dynamodb_stream(seed: u64) -> anyhow::Result<String> {
         source: Source::Table { name: table },
         arn,
         members: json!({"StartingPosition": "TRIM_HORIZON", "BatchSize": BATCH}),
+        heartbeat: false,
         keys: 50,
         records: 3_000,
         kills: 8,
@@ -117,15 +121,11 @@ async fn fifo_queue(seed: u64) -> anyhow::Result<String> {
     let (keys, records) = (20, 1_600);
     let experiment = Experiment {
         aws,
-        source: Source::Queue {
-            url,
-            fifo: true,
-            // Else messages of a killed daemon are invisible for longer.
-            heartbeat: false,
-        },
+        source: Source::Queue { url, fifo: true },
         arn,
         // One message of a group at a time, so that the groups are always busy.
         members: json!({"BatchSize": 1}),
+        heartbeat: false,
         keys,
         records,
         kills: 6,
@@ -170,13 +170,7 @@ impl Experiment {
                 &url.replace(&emulator.endpoint(), &proxy.endpoint()),
             )
             .mapping("orders", &self.arn, self.members.clone());
-        if !matches!(
-            self.source,
-            Source::Queue {
-                heartbeat: true,
-                ..
-            }
-        ) {
+        if !self.heartbeat {
             setup = setup.without_heartbeat("orders");
         }
         let ledger = emulator.ledger();

@@ -31,13 +31,10 @@ async fn twenty_kills(server: &str, seed: u64) -> anyhow::Result<String> {
     let (url, arn) = aws.create_queue("kill", false, json!({})).await?;
     let experiment = Experiment {
         aws,
-        source: Source::Queue {
-            url,
-            fifo: false,
-            heartbeat: true,
-        },
+        source: Source::Queue { url, fifo: false },
         arn,
         members: json!({"BatchSize": BATCH}),
+        heartbeat: true,
         keys: 100,
         records: 20_000,
         kills: 20,

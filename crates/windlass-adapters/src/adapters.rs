@@ -194,7 +194,13 @@ impl AdapterFactory for Adapters {
         Ok(match source.kind {
             StreamKind::Kinesis => {
                 let identity = self.identity_of(function);
-                Arc::new(KinesisReader::new(&clients, &source.arn, &identity))
+                let consumer = source.consumer.as_ref();
+                Arc::new(KinesisReader::new(
+                    &clients,
+                    &source.arn,
+                    consumer,
+                    &identity,
+                ))
             }
             StreamKind::DynamoDbStreams => {
                 Arc::new(DynamoDbStreamsReader::new(&clients, &source.arn))

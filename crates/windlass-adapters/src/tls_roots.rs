@@ -18,6 +18,16 @@ use rustls::pki_types::pem::PemObject;
 /// the default of `openssl req -x509`, and other TLS libraries accept it.
 const AUTHORITY: &str = "CaUsedAsEndEntity";
 
+/// The SDK's default.
+pub(crate) const TLS: Provider = Provider::Rustls(rustls_provider::CryptoMode::AwsLc);
+
+/// Whether calls share connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connections {
+    Shared,
+    OnePerCall,
+}
+
 /// The certificates of `AWS_CA_BUNDLE`, read and checked.
 ///
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-gen-config.html>
@@ -62,15 +72,17 @@ impl CaBundle {
 
     /// An HTTP client for the SDK like its default one, except that it trusts these authorities
     /// instead of the machine's, as the AWS CLI does.
-    pub(crate) fn http_client(&self) -> SharedHttpClient {
+    pub(crate) fn http_client(&self, connections: Connections) -> SharedHttpClient {
         let pem = Arc::clone(&self.pem);
         Builder::new().build_with_connector_fn(move |settings, components| {
             let roots = TrustStore::empty().with_pem_certificate(pem.to_vec());
             let context = TlsContext::builder().with_trust_store(roots).build();
-            let provider = Provider::Rustls(rustls_provider::CryptoMode::AwsLc);
             let mut connector = ConnectorBuilder::default()
-                .tls_provider(provider)
+                .tls_provider(TLS)
                 .tls_context(context.expect("the certificates have been checked"));
+            if connections == Connections::OnePerCall {
+                connector.set_pool_max_idle_per_host(Some(0));
+            }
             connector.set_connector_settings(settings.cloned());
             if let Some(components) = components {
                 connector.set_sleep_impl(components.sleep_impl());

@@ -141,6 +141,9 @@ pub enum CheckpointReport {
     },
     After {
         sequence_number: String,
+        /// Of the last record that is resolved, if others of its aggregate are not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sub_sequence_number: Option<u32>,
     },
     ShardEnd,
 }
@@ -154,6 +157,11 @@ impl From<&Position> for CheckpointReport {
             },
             Position::After(number) => Self::After {
                 sequence_number: number.as_str().to_owned(),
+                sub_sequence_number: None,
+            },
+            Position::Within(number, inner) => Self::After {
+                sequence_number: number.as_str().to_owned(),
+                sub_sequence_number: Some(*inner),
             },
             Position::ShardEnd => Self::ShardEnd,
         }

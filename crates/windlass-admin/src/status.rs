@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use windlass_core::ids::ShardId;
 use windlass_core::lease::{Lease, Unit};
+use windlass_core::lease_rows::BlockedShard;
 use windlass_core::mapping::{MappingId, MappingRow};
 use windlass_core::outcome::Fault;
 use windlass_core::queue;
@@ -222,23 +223,23 @@ fn add_units(report: &mut MappingReport, status: &MappingStatus, leases: &[Lease
             let has_row = |lease: &Lease| lease.key.unit == Unit::Shard((*shard).clone());
             !leases.iter().any(has_row)
         });
-        shards.extend(blocked.map(|(shard, parents)| blocked_report(shard, parents)));
+        shards.extend(blocked.map(|(shard, blocked)| blocked_report(shard, blocked)));
         report.shards = Some(shards);
     }
 }
 
 /// A shard that has no lease yet.
-fn blocked_report(shard: &ShardId, parents: &[ShardId]) -> ShardReport {
+fn blocked_report(shard: &ShardId, blocked: &BlockedShard) -> ShardReport {
     ShardReport {
         shard_id: shard.to_string(),
         daemon: None,
-        checkpoint: CheckpointReport::TrimHorizon,
+        checkpoint: CheckpointReport::from(&blocked.start),
         behind_ms: None,
         buffered_records: 0,
         in_flight_records: 0,
         attempt: 1,
         last_result: last_processing_result(None).to_owned(),
-        waiting_for: Some(describe_blocked(parents)),
+        waiting_for: Some(describe_blocked(blocked)),
         next_at: None,
         gap: None,
     }

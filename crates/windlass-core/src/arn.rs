@@ -48,7 +48,8 @@ pub enum SourceKind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StreamKind {
-    /// A Kinesis data stream: `arn:aws:kinesis:…:stream/NAME`.
+    /// A Kinesis data stream: `arn:aws:kinesis:…:stream/NAME`, or a consumer of it with enhanced
+    /// fan-out.
     Kinesis,
     /// The stream of a DynamoDB table: `arn:aws:dynamodb:…:table/NAME/stream/LABEL`.
     DynamoDbStreams,
@@ -118,7 +119,8 @@ impl Arn {
         match self.service() {
             "kinesis" => {
                 let name = resource.strip_prefix("stream/")?;
-                (!name.is_empty() && !name.contains('/'))
+                let is_stream = !name.is_empty() && !name.contains('/');
+                (is_stream || self.stream_of_consumer().is_some())
                     .then_some(SourceKind::Stream(StreamKind::Kinesis))
             }
             "dynamodb" => {
@@ -142,6 +144,23 @@ impl Arn {
             "dynamodb" => resource.split('/').nth(1).unwrap_or(resource),
             _ => resource,
         }
+    }
+
+    /// The stream of a consumer with enhanced fan-out,
+    /// `arn:aws:kinesis:…:stream/NAME/consumer/CONSUMER:CREATED`; `None` for any other ARN.
+    ///
+    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Consumer.html>
+    pub fn stream_of_consumer(&self) -> Option<Self> {
+        let (stream, consumer) = self.resource().split_once("/consumer/")?;
+        let name = stream.strip_prefix("stream/")?;
+        let (consumer, created) = consumer.split_once(':')?;
+        let is_stream = self.service() == "kinesis" && !name.is_empty() && !name.contains('/');
+        let is_consumer = !consumer.is_empty() && !consumer.contains('/');
+        let is_dated = !created.is_empty() && created.bytes().all(|it| it.is_ascii_digit());
+        let length = self.text.len() - self.resource().len() + stream.len();
+        (is_stream && is_consumer && is_dated).then(|| Self {
+            text: self.text[..length].into(),
+        })
     }
 
     fn part(&self, index: usize) -> &str {
@@ -215,7 +234,11 @@ mod tests {
             kind("arn:aws:kinesis:r:1:stream/s"),
             Some(SourceKind::Stream(StreamKind::Kinesis))
         );
-        assert_eq!(kind("arn:aws:kinesis:r:1:stream/s/consumer/c:1"), None);
+        assert_eq!(
+            kind("arn:aws:kinesis:r:1:stream/s/consumer/c:1"),
+            Some(SourceKind::Stream(StreamKind::Kinesis))
+        );
+        assert_eq!(kind("arn:aws:kinesis:r:1:stream/s/consumer/c"), None);
         let table = "arn:aws:dynamodb:r:1:table/t/stream/2024-06-10T19:26:16.525";
         assert_eq!(
             kind(table),
@@ -224,6 +247,31 @@ mod tests {
         assert_eq!(kind("arn:aws:dynamodb:r:1:table/t"), None);
         assert_eq!(kind("arn:aws:sqs:r:1:jobs.fifo"), Some(SourceKind::Queue));
         assert_eq!(kind("arn:aws:s3:::bucket"), None);
+    }
+
+    #[test]
+    fn a_consumer_has_a_stream() {
+        let stream = |text: &str| Arn::parse(text).unwrap().stream_of_consumer();
+        let consumer = "arn:aws:kinesis:r:1:stream/s/consumer/c.d-1_2:1716583591";
+        let expected = Arn::parse("arn:aws:kinesis:r:1:stream/s").unwrap();
+        assert_eq!(stream(consumer), Some(expected));
+        assert_eq!(Arn::parse(consumer).unwrap().source_name(), "s");
+        for resource in [
+            "stream/s",
+            "stream/s/consumer/c",
+            "stream/s/consumer/c:",
+            "stream/s/consumer/c:now",
+            "stream/s/consumer/:1",
+            "stream//consumer/c:1",
+            "stream/s/t/consumer/c:1",
+            "stream/s/consumer/c/d:1",
+            "stream/s/consumer/c:1/consumer/d:2",
+            "table/s/consumer/c:1",
+        ] {
+            let text = format!("arn:aws:kinesis:r:1:{resource}");
+            assert_eq!(stream(&text), None, "{text}");
+        }
+        assert_eq!(stream("arn:aws:sqs:r:1:stream/s/consumer/c:1"), None);
     }
 
     #[test]

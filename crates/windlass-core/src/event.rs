@@ -163,6 +163,7 @@ mod tests {
         let mut builder = RecordPageBuilder::default();
         let meta = RecordMeta {
             sequence_number: "1",
+            inner: None,
             key: KeyHash(1),
             approximate_arrival: Timestamp::EPOCH,
         };
@@ -191,6 +192,38 @@ mod tests {
             expected
         );
         assert_eq!(&Event::of_records(&records).to_bytes()[..], expected);
+    }
+
+    /// The order of the members is that of AWS's sample.
+    #[test]
+    fn the_event_of_a_window_has_its_state_after_the_records() {
+        let arn = "arn:aws:kinesis:us-east-1:123456789012:stream/lambda-stream";
+        let (shard, arn) = ("shardId-000000000006".into(), Arn::parse(arn).unwrap());
+        let bounds = WindowBounds {
+            start: Timestamp::from_millis(1_607_497_440_000),
+            end: Timestamp::from_millis(1_607_497_560_000),
+        };
+        let records = page(&["{\"a\":1}", "{}"]);
+        let event = |records: &[Record], state: &'static str, is_final| {
+            let call = WindowCall {
+                bounds,
+                state: WindowState::new(Bytes::from_static(state.as_bytes())),
+                is_final,
+                is_terminated_early: false,
+            };
+            Event::of_window(records, &call, &shard, &arn).to_bytes()
+        };
+        let expected = "{\"Records\":[{\"a\":1},{}],\
+            \"window\":{\"start\":\"2020-12-09T07:04:00Z\",\"end\":\"2020-12-09T07:06:00Z\"},\
+            \"state\":{\"1\":282,\"2\":715},\"shardId\":\"shardId-000000000006\",\
+            \"eventSourceARN\":\"arn:aws:kinesis:us-east-1:123456789012:stream/lambda-stream\",\
+            \"isFinalInvokeForWindow\":false,\"isWindowTerminatedEarly\":false}";
+        assert_eq!(event(&records, "{\"1\":282,\"2\":715}", false), expected);
+        let last = String::from_utf8(event(&[], "{}", true).to_vec()).unwrap();
+        assert!(last.starts_with("{\"Records\":[],\"window\":{"), "{last}");
+        assert!(last.contains("\"isFinalInvokeForWindow\":true,"), "{last}");
+        let of_empty = event(&records, "{}", false).len();
+        assert_eq!(of_empty, event_len(2, 9) + window_len(&shard, &arn));
     }
 
     #[test]

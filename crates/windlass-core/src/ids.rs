@@ -23,6 +23,14 @@ impl KeyHash {
     }
 }
 
+/// Which record of an aggregate: they all have its sequence number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InnerRecord {
+    /// From 0.
+    pub index: u32,
+    pub is_last: bool,
+}
+
 macro_rules! text_slice {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -42,6 +42,15 @@ pub enum RemovalReason {
     WrongUnit,
 }
 
+/// A listed shard that waits for its parents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockedShard {
+    /// Those that are not resolved.
+    pub parents: Vec<ShardId>,
+    /// Where it begins after that.
+    pub start: Position,
+}
+
 impl LeaseRowPlan {
     pub fn is_empty(&self) -> bool {
         self.insert.is_empty() && self.remove.is_empty() && self.set_start.is_empty()
@@ -118,11 +127,15 @@ pub fn doubtful_shards(listings: &ListingHistory, rows: &[Lease]) -> BTreeSet<Sh
     parents.into_iter().chain(resolved).cloned().collect()
 }
 
-/// Listed shards that have no row because their parents are not resolved, with these parents.
+/// The listed shards of a mapping's stream that have no row because their parents are not resolved.
 pub fn blocked_shards(
+    source: &Source,
     listings: &ListingHistory,
     rows: &[Lease],
-) -> BTreeMap<ShardId, Vec<ShardId>> {
+) -> BTreeMap<ShardId, BlockedShard> {
+    let Source::Stream(stream) = source else {
+        return BTreeMap::new();
+    };
     let checkpoints = rows.iter().filter_map(|row| match &row.key.unit {
         Unit::Shard(shard) => Some((shard, &row.checkpoint.position)),
         Unit::QueueSlot(_) => None,
@@ -136,7 +149,11 @@ pub fn blocked_shards(
     let blocked = blocked.map(|shard| {
         let parents = shard.parents.iter();
         let parents = parents.filter(|it| checkpoints.get(it) != Some(&&Position::ShardEnd));
-        (shard.id.clone(), parents.cloned().collect())
+        let blocked = BlockedShard {
+            parents: parents.cloned().collect(),
+            start: stream.settings.starting_position.clone(),
+        };
+        (shard.id.clone(), blocked)
     });
     blocked.collect()
 }
@@ -215,8 +232,11 @@ fn identity(listed: &Shard, row: &Lease) -> Identity {
     if start == former {
         return Identity::Same;
     }
-    let is_read =
-        matches!(&row.checkpoint.position, Position::After(read) if !read.is_lower_than(start));
+    let is_read = row
+        .checkpoint
+        .position
+        .sequence_number()
+        .is_some_and(|read| !read.is_lower_than(start));
     if is_read && former.is_lower_than(start) {
         Identity::NewStart
     } else {

@@ -108,7 +108,10 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq)]
 pub struct StreamSource {
     pub kind: StreamKind,
+    /// Of the stream, also if the mapping names a consumer.
     pub arn: Arn,
+    /// The consumer with enhanced fan-out that reads the stream; `None`: shared throughput.
+    pub consumer: Option<Arn>,
     pub settings: StreamSettings,
 }
 
@@ -192,7 +195,10 @@ impl StreamSettings {
     pub const fn start(&self) -> Option<Timestamp> {
         match self.starting_position {
             Position::AtTimestamp(start) => Some(start),
-            Position::TrimHorizon | Position::After(_) | Position::ShardEnd => self.skip_before,
+            Position::TrimHorizon
+            | Position::After(_)
+            | Position::Within(..)
+            | Position::ShardEnd => self.skip_before,
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct MarkedSection {
     /// Numbers of records: resolved, unresolved, resolved, and so on. Only the first may be 0.
     pub runs: Vec<u64>,
     pub last: SequenceNumber,
+    /// See [`Record::sub_sequence_number`].
+    pub sub_sequence_number: Option<u32>,
 }
 
 impl MarkedSection {
@@ -30,6 +32,12 @@ impl MarkedSection {
         self.runs
             .iter()
             .fold(0, |sum: u64, run| sum.saturating_add(*run))
+    }
+
+    /// Whether a record is the last one.
+    fn ends_with(&self, record: &Record) -> bool {
+        self.last.as_str() == record.sequence_number()
+            && self.sub_sequence_number == record.sub_sequence_number()
     }
 
     /// Of each record, whether it is resolved.
@@ -72,6 +80,7 @@ impl MarksBuilder {
         self.sections.push(MarkedSection {
             runs: std::mem::take(&mut self.runs),
             last: record.sequence_number().into(),
+            sub_sequence_number: record.sub_sequence_number(),
         });
     }
 
@@ -150,9 +159,8 @@ impl MarkReader {
     }
 
     fn read_record(&mut self, record: Record, recognized: &mut MarkedRecords) {
-        let number = record.sequence_number();
         let mut sections = self.sections.iter();
-        let ended = sections.position(|section| section.last.as_str() == number);
+        let ended = sections.position(|section| section.ends_with(&record));
         self.held_bytes += record.event_len();
         self.held.push(record);
         let n_held = self.held.len() as u64;
@@ -212,6 +220,7 @@ mod tests {
     fn record(number: u64) -> Record {
         let meta = RecordMeta {
             sequence_number: &number.to_string(),
+            inner: None,
             key: KeyHash(1),
             approximate_arrival: Timestamp::EPOCH,
         };
@@ -222,6 +231,7 @@ mod tests {
         MarkedSection {
             runs: runs.to_vec(),
             last: last.to_string().as_str().into(),
+            sub_sequence_number: None,
         }
     }
 

@@ -82,20 +82,6 @@ impl Outcome {
         }
     }
 
-    /// What the function has reported as failed, if it has kept its promise of a state.
-    pub fn item_failures(&self) -> Option<&ItemFailures> {
-        match self {
-            Self::ItemFailures { failures, .. } => Some(failures),
-            Self::Windowed(answer) if answer.state != ReturnedState::TooLarge => {
-                answer.failures.as_ref()
-            }
-            Self::Windowed(_)
-            | Self::Success
-            | Self::FunctionError { .. }
-            | Self::NotInvoked { .. } => None,
-        }
-    }
-
     /// The outcome of an invocation in a tumbling window: without a state the function has failed.
     #[must_use]
     pub fn in_window(self) -> Self {
@@ -103,6 +89,18 @@ impl Outcome {
             Self::Success => Self::returned(true, None, None, Response::default),
             Self::ItemFailures { response, .. } => Self::returned(true, None, None, || *response),
             Self::FunctionError { .. } | Self::NotInvoked { .. } | Self::Windowed(_) => self,
+        }
+    }
+
+    /// What the function reports as failed.
+    pub const fn item_failures(&self) -> Option<&ItemFailures> {
+        match self {
+            Self::ItemFailures { failures, .. } => Some(failures),
+            Self::Windowed(answer) => match answer.state {
+                ReturnedState::Json(_) => answer.failures.as_ref(),
+                ReturnedState::TooLarge => None,
+            },
+            Self::Success | Self::FunctionError { .. } | Self::NotInvoked { .. } => None,
         }
     }
 

@@ -18,8 +18,11 @@ pub enum Position {
     TrimHorizon,
     /// The first record that arrived at or after this time.
     AtTimestamp(Timestamp),
-    /// The record after the one with this sequence number.
+    /// The record after the one with this sequence number: of an aggregate, after all of its records.
     After(SequenceNumber),
+    /// The record after the one with this index in the aggregate with this sequence number. It is not
+    /// the last one of the aggregate.
+    Within(SequenceNumber, u32),
     /// Every record of the shard is resolved, and there will be no more.
     ShardEnd,
 }
@@ -47,28 +50,62 @@ pub struct Cursor {
     /// The source's own token for that position.
     pub iterator: Option<Arc<str>>,
     /// Whether a new iterator should start with the record at `after` itself. If another record comes
-    /// first, there is a gap: sources continue after a trimmed record without an error.
+    /// first, there is a gap: sources continue after a trimmed record without an error. Always for
+    /// [`Position::Within`], since the aggregate has more records.
     pub inclusive: bool,
 }
 
 impl Position {
-    /// Its name in the store and in the status: `trim_horizon`, `at_timestamp`, `after` or
-    /// `shard_end`.
+    /// After a record.
+    pub fn after(record: &Record) -> Self {
+        let number = record.sequence_number().into();
+        match record.sub_sequence_number() {
+            None => Self::After(number),
+            Some(inner) => Self::Within(number, inner),
+        }
+    }
+
+    /// Of the last record before it.
+    pub const fn sequence_number(&self) -> Option<&SequenceNumber> {
+        match self {
+            Self::After(number) | Self::Within(number, _) => Some(number),
+            Self::TrimHorizon | Self::AtTimestamp(_) | Self::ShardEnd => None,
+        }
+    }
+
+    /// Whether a record with its sequence number is before it. All others are told apart by the order
+    /// in which they come.
+    pub fn is_after(&self, record: &Record) -> bool {
+        let is_same = |number: &SequenceNumber| number.as_str() == record.sequence_number();
+        match self {
+            Self::After(number) => is_same(number),
+            Self::Within(number, last) => {
+                let inner = record.inner();
+                is_same(number) && inner.is_some_and(|inner| inner.index <= *last)
+            }
+            Self::TrimHorizon | Self::AtTimestamp(_) | Self::ShardEnd => false,
+        }
+    }
+
+    /// Its name in the store: `trim_horizon`, `at_timestamp`, `after`, `within` or `shard_end`.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::TrimHorizon => "trim_horizon",
             Self::AtTimestamp(_) => "at_timestamp",
             Self::After(_) => "after",
+            Self::Within(..) => "within",
             Self::ShardEnd => "shard_end",
         }
     }
 
-    /// What is stored with the kind: the sequence number, or milliseconds since the epoch.
+    /// What is stored with the kind: the sequence number, followed by a colon and the index in the
+    /// aggregate if there is one, or milliseconds since the epoch.
     pub fn value(&self) -> Option<String> {
         match self {
             Self::TrimHorizon | Self::ShardEnd => None,
             Self::AtTimestamp(timestamp) => Some(timestamp.as_millis().to_string()),
-            Self::After(sequence_number) => Some(sequence_number.as_str().to_owned()),
+            Self::After(number) => Some(number.as_str().to_owned()),
+            Self::Within(number, inner) => Some(format!("{number}:{inner}")),
         }
     }
 
@@ -78,6 +115,9 @@ impl Position {
             Self::TrimHorizon => "the trim horizon".to_owned(),
             Self::AtTimestamp(time) => format!("the time {} ms", time.as_millis()),
             Self::After(number) => format!("sequence number {number}"),
+            Self::Within(number, inner) => {
+                format!("record {inner} of the aggregate with sequence number {number}")
+            }
             Self::ShardEnd => "the end of the shard".to_owned(),
         }
     }
@@ -91,6 +131,10 @@ impl Position {
                 millis.parse().ok()?,
             ))),
             ("after", Some(number)) => Some(Self::After(SequenceNumber::from(number))),
+            ("within", Some(value)) => {
+                let (number, inner) = value.rsplit_once(':')?;
+                Some(Self::Within(number.into(), inner.parse().ok()?))
+            }
             _ => None,
         }
     }
@@ -110,7 +154,7 @@ impl Checkpoint {
     /// After a record.
     pub fn after(record: &Record) -> Self {
         Self {
-            position: Position::After(record.sequence_number().into()),
+            position: Position::after(record),
             arrival: Some(record.approximate_arrival()),
             marks: Vec::new(),
             window: None,
@@ -141,6 +185,7 @@ mod tests {
             Position::After(SequenceNumber::from(
                 "49590338271490256608559692538361571095",
             )),
+            Position::Within(SequenceNumber::from("4959"), 17),
             Position::ShardEnd,
         ];
         for position in all {
@@ -149,6 +194,7 @@ mod tests {
             assert_eq!(back, Some(position));
         }
         assert_eq!(Position::from_parts("after", None), None);
+        assert_eq!(Position::from_parts("within", Some("4959")), None);
         assert_eq!(Position::from_parts("latest", None), None);
     }
 }

@@ -181,6 +181,7 @@ mod tests {
     fn record(sequence_number: &str) -> Record {
         let meta = RecordMeta {
             sequence_number,
+            inner: None,
             key: KeyHash(1),
             approximate_arrival: Timestamp::EPOCH,
         };
@@ -278,6 +279,7 @@ mod tests {
         let unread = [MarkedSection {
             runs: vec![0, 1, 2],
             last: "6".into(),
+            sub_sequence_number: None,
         }];
         assert_eq!(marks_text(&progress, &unread), "uru 3, urr 6");
         progress.resolve([tickets[0], third]);

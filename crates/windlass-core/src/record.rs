@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::ids::KeyHash;
+use crate::ids::{InnerRecord, KeyHash};
 use crate::record_page::{
     RecordEntry, RecordMeta, RecordPage, RecordPageBuilder, RetainedBytes, Span,
 };
@@ -41,6 +41,7 @@ impl Record {
     pub fn meta(&self) -> RecordMeta<'_> {
         RecordMeta {
             sequence_number: self.sequence_number(),
+            inner: self.inner(),
             key: self.key(),
             approximate_arrival: self.approximate_arrival(),
         }
@@ -52,6 +53,20 @@ impl Record {
     pub fn sequence_number(&self) -> &str {
         let number = self.text(self.entry().sequence_number);
         std::str::from_utf8(number).expect("a sequence number is UTF-8")
+    }
+
+    /// Which record of an aggregate it is, if it is part of one.
+    #[inline]
+    pub fn inner(&self) -> Option<InnerRecord> {
+        self.page.inner(self.index as usize)
+    }
+
+    /// Its index in its aggregate, if other records of that follow it. A position after it needs this
+    /// in addition to the sequence number.
+    #[inline]
+    pub fn sub_sequence_number(&self) -> Option<u32> {
+        let inner = self.inner().filter(|inner| !inner.is_last);
+        inner.map(|inner| inner.index)
     }
 
     /// Hash of its partition key (DynamoDB: of the item's key). Records with the same key have the
@@ -145,12 +160,15 @@ impl PartialEq for Record {
 
 impl Eq for Record {}
 
-/// The sequence number alone: contents do not belong in logs.
+/// What identifies it in its shard, and nothing else: contents do not belong in logs.
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Record")
-            .field(&self.sequence_number())
-            .finish()
+        let mut text = f.debug_tuple("Record");
+        text.field(&self.sequence_number());
+        if let Some(inner) = self.inner() {
+            text.field(&inner.index);
+        }
+        text.finish()
     }
 }
 
@@ -161,6 +179,7 @@ mod tests {
     fn meta(sequence_number: &str) -> RecordMeta<'_> {
         RecordMeta {
             sequence_number,
+            inner: None,
             key: KeyHash(1),
             approximate_arrival: Timestamp::EPOCH,
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::ids::KeyHash;
+use crate::ids::{InnerRecord, KeyHash};
 use crate::time::Timestamp;
 
 /// The events of one read. Smaller than 4 GiB.
@@ -20,6 +20,8 @@ pub struct RecordPage {
     entries: Vec<RecordEntry>,
     /// Indices of the records that came without a time, in ascending order.
     undated: Vec<usize>,
+    /// Those that are part of an aggregate, by their indices in ascending order.
+    inner: Vec<(usize, InnerRecord)>,
     retained: OnceLock<Retained>,
 }
 
@@ -42,12 +44,15 @@ pub struct RecordPageBuilder {
     /// Sequence numbers that are not part of their event, by the index of the record.
     sequence_numbers: Vec<(usize, String)>,
     undated: Vec<usize>,
+    inner: Vec<(usize, InnerRecord)>,
 }
 
 /// A record apart from its event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordMeta<'a> {
     pub sequence_number: &'a str,
+    /// `None` if it is not part of an aggregate.
+    pub inner: Option<InnerRecord>,
     /// See [`Record::key`](crate::record::Record::key).
     pub key: KeyHash,
     /// See [`Record::approximate_arrival`](crate::record::Record::approximate_arrival).
@@ -107,6 +112,12 @@ impl RecordPage {
     }
 
     #[inline]
+    pub(crate) fn inner(&self, index: usize) -> Option<InnerRecord> {
+        let found = self.inner.binary_search_by_key(&index, |(index, _)| *index);
+        found.ok().map(|at| self.inner[at].1)
+    }
+
+    #[inline]
     pub(crate) fn text(&self, span: Span) -> &[u8] {
         &self.text[span.start as usize..span.end as usize]
     }
@@ -141,6 +152,7 @@ impl RecordPageBuilder {
             entries: Vec::with_capacity(n_records),
             sequence_numbers: Vec::new(),
             undated: Vec::new(),
+            inner: Vec::new(),
         }
     }
 
@@ -151,6 +163,11 @@ impl RecordPageBuilder {
         self.undated.push(self.entries.len());
         let last = self.entries.last();
         last.map_or(read, |last| last.approximate_arrival)
+    }
+
+    /// The next record is part of an aggregate.
+    pub fn inner(&mut self, inner: InnerRecord) {
+        self.inner.push((self.entries.len(), inner));
     }
 
     /// Starts the next event: returns the buffer to append it to.
@@ -187,6 +204,9 @@ impl RecordPageBuilder {
 
     /// Copies an event; `data` is a range of it.
     pub fn push(&mut self, meta: &RecordMeta<'_>, event: &[u8], data: Range<usize>) {
+        if let Some(inner) = meta.inner {
+            self.inner(inner);
+        }
         let text = self.begin();
         let start = text.len();
         text.extend_from_slice(event);
@@ -223,6 +243,7 @@ impl RecordPageBuilder {
             text: fit(self.text),
             entries: self.entries,
             undated: self.undated,
+            inner: self.inner,
             retained: OnceLock::new(),
         }
     }

@@ -3,8 +3,10 @@
 //! The API receives it, mapping files contain it, the stores keep it. Its values have the right
 //! types; [`crate::validate`] checks everything else.
 
+use std::sync::Arc;
+
 use serde::de::{Error as _, Unexpected};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Number, Value};
 use thiserror::Error;
 
@@ -18,10 +20,10 @@ use crate::tags::Tags;
 /// came, so that they can be refused by name. A member that is null is absent.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct MappingSpec {
-    members: Map<String, Value>,
+    /// Shared by copies: rows are copied more often than they are changed.
+    members: Arc<Map<String, Value>>,
 }
 
 /// A value of another type than its member has.
@@ -45,11 +47,11 @@ impl MappingSpec {
             errors: Vec::new(),
         };
         let top = |name: &str| parameters::find(name).map(|parameter| &parameter.value_type);
-        let members = reader.members(members, top, "");
+        let members = Arc::new(reader.members(members, top, ""));
         (Self { members }, reader.errors)
     }
 
-    pub const fn members(&self) -> &Map<String, Value> {
+    pub fn members(&self) -> &Map<String, Value> {
         &self.members
     }
 
@@ -58,11 +60,11 @@ impl MappingSpec {
     }
 
     pub fn set(&mut self, name: &str, value: impl Into<Value>) {
-        self.members.insert(name.to_owned(), value.into());
+        Arc::make_mut(&mut self.members).insert(name.to_owned(), value.into());
     }
 
     pub fn remove(&mut self, name: &str) -> Option<Value> {
-        self.members.remove(name)
+        Arc::make_mut(&mut self.members).remove(name)
     }
 
     /// The function, in any form that the API accepts.
@@ -193,6 +195,12 @@ impl MappingSpec {
     fn items(&self, name: &str, list: &str) -> impl Iterator<Item = &Value> {
         let items = self.get(name).and_then(|it| it.get(list)?.as_array());
         items.into_iter().flatten()
+    }
+}
+
+impl Serialize for MappingSpec {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.members.as_ref().serialize(serializer)
     }
 }
 

@@ -128,4 +128,20 @@ mod tests {
             assert_eq!(display_duration(parse_duration(text).unwrap()), text);
         }
     }
+
+    #[test]
+    fn times_are_rendered_in_utc() {
+        for (millis, expected) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399_999, "2000-02-28T23:59:59Z"),
+            (951_782_400_000, "2000-02-29T00:00:00Z"),
+            (1_607_497_440_000, "2020-12-09T07:04:00Z"),
+            (1_709_251_199_000, "2024-02-29T23:59:59Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59Z"),
+        ] {
+            let time = Timestamp::from_millis(millis);
+            assert_eq!(time.to_rfc3339(), expected);
+        }
+    }
 }

@@ -20,8 +20,13 @@ pub enum Fault {
     DropRequest,
     /// Executed; the connection closes without a response.
     DropResponse,
-    /// Executed; the connection closes in the middle of the response.
+    /// Executed; the connection closes in the middle of the response, or of the first event with
+    /// records.
     TruncateResponse,
+    /// Executed; one byte of the response, or of the first event with records, is another one.
+    CorruptResponse,
+    /// Executed; nothing follows the start of the response.
+    SilentResponse,
 }
 
 /// Faults that calls have not met yet.

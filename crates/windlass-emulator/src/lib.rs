@@ -23,7 +23,7 @@ pub use bench::{
 };
 pub use dynamodb::DynamoDb;
 pub use faults::{Fault, Faults};
-pub use kinesis::{Kinesis, PutResult};
+pub use kinesis::{Kinesis, PutResult, SubscriptionTimes};
 pub use ledger::{Counts, Ledger, Summary};
 pub use protocol::AwsError;
 pub use server::Emulator;

@@ -15,7 +15,10 @@ use tokio::task::JoinSet;
 use crate::dynamodb::DynamoDb;
 use crate::faults::{Fault, Faults};
 use crate::function;
-use crate::http::{DropConnection, HttpResult, complete, read_body, serve, truncated};
+use crate::http::{
+    DropConnection, Events, HttpResult, complete, corrupted, events, read_body, serve, silent,
+    truncated,
+};
 use crate::kinesis::Kinesis;
 use crate::ledger::Ledger;
 use crate::protocol::Response;
@@ -31,7 +34,7 @@ pub struct Emulator {
 
 #[derive(Debug)]
 struct Services {
-    kinesis: Kinesis,
+    kinesis: Arc<Kinesis>,
     dynamodb: DynamoDb,
     sqs: Sqs,
     faults: Faults,
@@ -51,7 +54,7 @@ impl Emulator {
         let listener = TcpListener::bind(listen).await?;
         let addr = listener.local_addr()?;
         let services = Arc::new(Services {
-            kinesis: Kinesis::new(),
+            kinesis: Arc::new(Kinesis::new()),
             dynamodb: DynamoDb::new(),
             sqs: Sqs::new(format!("http://{addr}")),
             faults: Faults::default(),
@@ -184,8 +187,24 @@ async fn call_service(services: &Services, request: Request<Incoming>) -> HttpRe
     if let Some(result) = fault_before(fault.as_ref(), 400, service.throttling_code()) {
         return result;
     }
+    if (service, &*operation) == (Service::Kinesis, "SubscribeToShard") {
+        return subscribe(services, &body, fault);
+    }
     let response = service.call(services, &operation, &body).await;
     fault_after(fault.as_ref(), response)
+}
+
+fn subscribe(services: &Services, body: &[u8], fault: Option<Fault>) -> HttpResult {
+    let subscription = match services.kinesis.subscribe(body) {
+        Ok(subscription) => subscription,
+        Err(error) => return fault_after(fault.as_ref(), error.into()),
+    };
+    if fault == Some(Fault::DropResponse) {
+        return Err(DropConnection);
+    }
+    let kinesis = Arc::clone(&services.kinesis);
+    let body = Events::new(|pieces| subscription.run(kinesis, fault, pieces));
+    Ok(events(body))
 }
 
 async fn invoke_function(
@@ -215,7 +234,10 @@ fn fault_before(
         Fault::InternalFailure => (500, "InternalFailure"),
         Fault::Error(code) => (400, code.as_str()),
         Fault::DropRequest => return Some(Err(DropConnection)),
-        Fault::DropResponse | Fault::TruncateResponse => return None,
+        Fault::DropResponse
+        | Fault::TruncateResponse
+        | Fault::CorruptResponse
+        | Fault::SilentResponse => return None,
     };
     Some(Ok(complete(Response::error(
         status,
@@ -229,6 +251,8 @@ fn fault_after(fault: Option<&Fault>, response: Response) -> HttpResult {
     match fault {
         Some(Fault::DropResponse) => Err(DropConnection),
         Some(Fault::TruncateResponse) => Ok(truncated(response)),
+        Some(Fault::CorruptResponse) => Ok(corrupted(response)),
+        Some(Fault::SilentResponse) => Ok(silent(response)),
         _ => Ok(complete(response)),
     }
 }

@@ -92,12 +92,14 @@ impl Invoker {
         tracing::debug!(n_records, attempt, ?took, ?outcome, "invoked");
         outcome
     }
+
     /// Counts an invocation, and logs what is wrong with it.
     fn count(&self, outcome: &Outcome, attempt: u32, n_records: usize) {
         match outcome {
             Outcome::Success => self.counts.invoked.add(n_records),
             Outcome::ItemFailures { failures, response } => {
-                self.count_failures(failures, response.status, attempt, n_records);
+                self.counts.invoked.add(n_records);
+                self.warn_malformed(failures, response.status, attempt, n_records);
             }
             Outcome::Windowed(answer) => match (&answer.state, &answer.failures) {
                 (ReturnedState::TooLarge, _) => {
@@ -111,7 +113,8 @@ impl Invoker {
                 }
                 (ReturnedState::Json(_), None) => self.counts.invoked.add(n_records),
                 (ReturnedState::Json(_), Some(failures)) => {
-                    self.count_failures(failures, answer.response.status, attempt, n_records);
+                    self.counts.invoked.add(n_records);
+                    self.warn_malformed(failures, answer.response.status, attempt, n_records);
                 }
             },
             Outcome::FunctionError { error, response } => {
@@ -131,8 +134,7 @@ impl Invoker {
         }
     }
 
-    fn count_failures(&self, failures: &ItemFailures, status: u16, attempt: u32, n_records: usize) {
-        self.counts.invoked.add(n_records);
+    fn warn_malformed(&self, failures: &ItemFailures, status: u16, attempt: u32, n_records: usize) {
         if *failures == ItemFailures::Malformed {
             tracing::warn!(
                 status,

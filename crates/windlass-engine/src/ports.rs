@@ -102,8 +102,8 @@ pub struct ReadLimits<'a> {
 /// Memory for the response of one call.
 #[async_trait]
 pub trait ResponseMemory: fmt::Debug + Send + Sync {
-    /// Waits for the memory of a response that has begun to arrive. Called once, before the body is
-    /// read. `event_bytes` is the expected size of the rendered events, `None` if the response does
+    /// Waits for the memory of a response that has begun to arrive. Called before the body is read; a
+    /// response that is lost and requested again keeps its memory. `event_bytes` is the expected size of the rendered events, `None` if the response does
     /// not tell. Returns how many bytes of events there is memory for.
     async fn reserve(&self, event_bytes: Option<usize>) -> usize;
 }

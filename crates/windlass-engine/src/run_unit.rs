@@ -19,7 +19,7 @@ use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
-use crate::memory::{Account, Budget, MessageMemory, PageMemory};
+use crate::memory::{Account, Budget, MemoryWait, MessageMemory, PageMemory};
 use crate::ports::{Destination, QueueReader, ShardReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
 use crate::settings::{
@@ -83,6 +83,7 @@ struct PollSettings {
     read_limit: u32,
     /// Memory of the largest page.
     read_bytes: usize,
+    memory: MemoryWait,
 }
 
 /// Returns how a shard ended, if other units depend on it.
@@ -162,7 +163,7 @@ impl DriverParts {
             settings,
             ..
         } = self.context;
-        let poll = poll_settings(&settings, source.kind);
+        let poll = poll_settings(&settings, &source);
         let backpressure = self.invoker.backpressure.clone();
         let batch_size = source.settings.batch_size;
         let needs_source_time = source.settings.retries.maximum_record_age.is_some()
@@ -179,6 +180,7 @@ impl DriverParts {
                 clock,
                 poll.read_bytes,
                 batch_size,
+                poll.memory,
             ),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
             reader: Some(reader),
@@ -314,19 +316,29 @@ fn seed(of_daemon: u64, lease: &Lease) -> u64 {
     of_daemon ^ KeyHash::of(text.as_bytes()).0
 }
 
-fn poll_settings(settings: &EngineSettings, kind: StreamKind) -> PollSettings {
-    match kind {
+fn poll_settings(settings: &EngineSettings, source: &StreamSource) -> PollSettings {
+    match source.kind {
+        // The source decides when it sends records.
+        StreamKind::Kinesis if source.consumer.is_some() => PollSettings {
+            poll_interval: Duration::ZERO,
+            catch_up_interval: Duration::ZERO,
+            read_limit: KINESIS_READ_LIMIT,
+            read_bytes: KINESIS_READ_BYTES,
+            memory: MemoryWait::OnArrival,
+        },
         StreamKind::Kinesis => PollSettings {
             poll_interval: settings.kinesis_poll_interval,
             catch_up_interval: settings.kinesis_catch_up_interval,
             read_limit: KINESIS_READ_LIMIT,
             read_bytes: KINESIS_READ_BYTES,
+            memory: MemoryWait::BeforeRead,
         },
         StreamKind::DynamoDbStreams => PollSettings {
             poll_interval: settings.dynamodb_streams_poll_interval,
             catch_up_interval: settings.dynamodb_streams_catch_up_interval,
             read_limit: DYNAMODB_STREAMS_READ_LIMIT,
             read_bytes: DYNAMODB_STREAMS_READ_BYTES,
+            memory: MemoryWait::BeforeRead,
         },
     }
 }

@@ -291,7 +291,7 @@ impl ShardIo {
             returns_state: batch.window.is_some(),
         };
         let outcome = self.invoker.invoke(slot, call, event).await;
-        let numbers = batch.records.iter().map(|it| it.sequence_number());
+        let numbers = batch.records.iter().map(Record::sequence_number);
         self.invoker.count_item_failures(&outcome, numbers);
         Completion::Other(ShardInput::Invoked {
             batch: batch.id,

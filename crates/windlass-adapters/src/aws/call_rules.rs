@@ -23,6 +23,9 @@ use super::raw::metadata;
 /// JSON, and above the largest response of a function.
 const MAX_RESPONSE_BYTES: usize = 32 * 1024 * 1024;
 
+/// Its response is a stream of events, which the reader bounds one by one.
+const WITHOUT_LIMIT: &str = "SubscribeToShard";
+
 /// Limit of the response to a call that failed.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
@@ -95,6 +98,9 @@ impl CallRules {
     /// Bounds a response whose body was not read yet, and attaches the [`Action`] to an error.
     pub(super) fn bound(response: &mut HttpResponse, call: &Metadata) {
         let limit = if response.status().is_success() {
+            if call.name() == WITHOUT_LIMIT {
+                return;
+            }
             MAX_RESPONSE_BYTES
         } else {
             response.add_extension(Action::of(call));

@@ -20,7 +20,7 @@ use super::call_rules::{CallRules, OnlyLostConnections};
 use super::credentials::CurrentCredentials;
 use super::partition::is_region;
 use super::server_clock::ServerClock;
-use crate::tls_roots::CaBundle;
+use crate::tls_roots::{CaBundle, Connections, TLS};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -85,6 +85,7 @@ pub struct AwsSettings {
 #[derive(Debug)]
 pub struct Aws {
     shared: SdkConfig,
+    subscription_http: Option<SharedHttpClient>,
     rules: CallRules,
     endpoints: BTreeMap<Service, String>,
     region: String,
@@ -102,6 +103,10 @@ pub struct AwsClients {
     pub(crate) sns: aws_sdk_sns::Client,
     pub(crate) s3: aws_sdk_s3::Client,
     pub(crate) lambda: aws_sdk_lambda::Client,
+    /// Opens a connection for each subscription to a shard; `None`: the client of all other calls.
+    /// Over HTTP/2, subscriptions that are not read would stop all others on their connection, and its
+    /// number of streams is limited.
+    pub(crate) subscription_http: Option<SharedHttpClient>,
     /// What the interceptors of all clients apply.
     pub(crate) rules: CallRules,
     /// The clocks of the servers of both, as their answers show them.
@@ -119,7 +124,17 @@ impl Aws {
     /// Region and endpoints come from the settings, everything else from the standard environment
     /// variables and files of AWS.
     pub async fn load(settings: &AwsSettings) -> Self {
-        let http = settings.ca_bundle.as_ref().map(CaBundle::http_client);
+        let bundle = settings.ca_bundle.as_ref();
+        let http = bundle.map(|bundle| bundle.http_client(Connections::Shared));
+        let subscription_http = bundle.map_or_else(
+            || {
+                aws_smithy_http_client::Builder::new()
+                    .pool_max_idle_per_host(0)
+                    .tls_provider(TLS)
+                    .build_https()
+            },
+            |bundle| bundle.http_client(Connections::OnePerCall),
+        );
         let region = settings.region.clone();
         let credentials = (!settings.placeholder_credentials).then(|| {
             let http = http.clone();
@@ -128,7 +143,10 @@ impl Aws {
                 async move { loader.load().await.credentials_provider() }.boxed()
             })
         });
-        Self::with(settings, http, credentials).await
+        let mut aws = Self::with(settings, http, credentials).await;
+        aws.home.subscription_http = Some(subscription_http.clone());
+        aws.subscription_http = Some(subscription_http);
+        aws
     }
 
     pub(super) async fn with(
@@ -150,6 +168,7 @@ impl Aws {
         let home = AwsClients::new(&shared, &rules, &settings.endpoints, &settings.region);
         Self {
             shared,
+            subscription_http: None,
             rules,
             endpoints: settings.endpoints.clone(),
             region: settings.region.clone(),
@@ -181,7 +200,10 @@ impl Aws {
         }
         let clients = others
             .entry(region.to_owned())
-            .or_insert_with(|| AwsClients::new(&self.shared, &self.rules, &self.endpoints, region));
+            .or_insert_with(|| AwsClients {
+                subscription_http: self.subscription_http.clone(),
+                ..AwsClients::new(&self.shared, &self.rules, &self.endpoints, region)
+            });
         clients.clone()
     }
 }
@@ -234,6 +256,7 @@ impl AwsClients {
             sns: client!(aws_sdk_sns, Service::Sns, unwatched),
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
             lambda: client!(aws_sdk_lambda, Service::Lambda, unwatched),
+            subscription_http: None,
             rules: rules.clone(),
             kinesis_clock,
             dynamodb_streams_clock,

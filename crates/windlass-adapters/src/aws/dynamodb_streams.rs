@@ -17,13 +17,13 @@ use windlass_core::time::Timestamp;
 use windlass_engine::ports::{MIN_RETENTION, PortError, ReadLimits, ShardReader, StreamReader};
 
 use super::AwsClients;
+use super::call_rules::CallRules;
 use super::fault::port_error;
-use super::prepared_call::{PreparedOnce, Watch};
-use super::raw::read_response;
+use super::prepared_call::PreparedOnce;
 use super::server_clock::ServerClock;
 use super::shard_api::{
     ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, StreamApi, end_of_retention,
-    list_shards, read_page, sequence_number,
+    list_shards, read_page, send_get_records, sequence_number,
 };
 use crate::wire::dynamodb::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
@@ -92,6 +92,14 @@ impl StreamApi for DynamoDbStreamsReader {
 
     fn server_clock(&self) -> &ServerClock {
         &self.clients.dynamodb_streams_clock
+    }
+
+    fn call_rules(&self) -> &CallRules {
+        &self.clients.rules
+    }
+
+    fn estimate(&self) -> &PageEstimate {
+        &self.estimate
     }
 
     fn closed_shards(&self) -> Option<&ClosedShards> {
@@ -166,17 +174,17 @@ impl ShardApi for DynamoDbShard {
             Position::TrimHorizon | Position::AtTimestamp(_) => {
                 (ShardIteratorType::TrimHorizon, None)
             }
-            Position::After(number) if from.inclusive => {
+            Position::After(number) if !from.inclusive => (
+                ShardIteratorType::AfterSequenceNumber,
+                Some(number.to_string()),
+            ),
+            Position::After(number) | Position::Within(number, _) => {
                 start = PageStart::AtPosition;
                 (
                     ShardIteratorType::AtSequenceNumber,
                     Some(number.to_string()),
                 )
             }
-            Position::After(number) => (
-                ShardIteratorType::AfterSequenceNumber,
-                Some(number.to_string()),
-            ),
             Position::ShardEnd => {
                 return Err(reader.unusable(CALL, "the shard has been read to its end"));
             }
@@ -209,27 +217,19 @@ impl ShardApi for DynamoDbShard {
             "ShardIterator": iterator,
         });
         let now = stream.server_clock().now();
-        let watch = Watch {
-            rules: &clients.rules,
-            clock: &clients.dynamodb_streams_clock,
-        };
-        let call = stream.get_records.get(prepare).await;
-        let call = call.map_err(|error| ReadError::new(stream, error))?;
-        let response = call.send(
-            body.to_string().into(),
-            limits.timeout,
-            &watch,
-            GetRecordsError::generic,
-        );
-        let response = response.await;
-        let response = response.map_err(|error| ReadError::new(stream, error))?;
-        let event_bytes = |length| stream.estimate.event_bytes(length);
         let parser = |length, max_bytes| {
             GetRecordsParser::new(&stream.template, &stream.estimate, length, max_bytes, now)
         };
-        let (body, timeout) = (response.into_body(), limits.timeout);
-        let response = read_response(body, timeout, limits.memory, event_bytes, parser).await;
-        response.map_err(|cause| ReadError::of_response(stream, cause))
+        let call = stream.get_records.get(prepare).await;
+        send_get_records(
+            stream,
+            call,
+            &body,
+            limits,
+            GetRecordsError::generic,
+            parser,
+        )
+        .await
     }
 }
 

@@ -1,6 +1,7 @@
 //! Classifies the SDK's errors and describes them to operators.
 
 use std::error::Error;
+use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
@@ -162,6 +163,46 @@ where
         operation,
         fault,
         source,
+    }
+}
+
+/// The code of a consumer that has another subscription of a shard, or is not active yet.
+pub(super) const IN_USE: &str = "ResourceInUseException";
+
+/// A subscription may be replaced by another one this long after it began.
+///
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_SubscribeToShard.html>
+const TAKEOVER_DELAY: Duration = Duration::from_secs(5);
+
+/// The error of a call that is refused with [`IN_USE`].
+pub(super) fn in_use(operation: String, message: &str) -> PortError {
+    let seconds = TAKEOVER_DELAY.as_secs();
+    PortError {
+        operation,
+        fault: Fault::Throttled {
+            retry_after: Some(TAKEOVER_DELAY),
+        },
+        source: format!(
+            "{IN_USE}: {message}; a subscription can be replaced {seconds} s after it began, and a              consumer that is being created is not active yet"
+        )
+        .into(),
+    }
+}
+
+/// The error that ends a stream of events.
+pub(super) fn error_of_stream(operation: String, code: &str, message: &str) -> PortError {
+    if without_prefix(code) == IN_USE {
+        return in_use(operation, message);
+    }
+    let remedy = remedy(code, None).map(|remedy| format!("; {remedy}"));
+    PortError {
+        operation,
+        fault: if is_unknown_position(code, message) {
+            Fault::UnknownPosition
+        } else {
+            fault_of_code(code, 200)
+        },
+        source: format!("{code}: {message}{}", remedy.unwrap_or_default()).into(),
     }
 }
 

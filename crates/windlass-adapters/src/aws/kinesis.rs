@@ -1,4 +1,4 @@
-//! Kinesis data streams with shared throughput.
+//! Kinesis data streams: their calls, and shards that are read with shared throughput.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,13 +19,14 @@ use windlass_core::time::Timestamp;
 use windlass_engine::ports::{MIN_RETENTION, PortError, ReadLimits, ShardReader, StreamReader};
 
 use super::AwsClients;
+use super::call_rules::CallRules;
+use super::fan_out::{Consumer, FanOutShard};
 use super::fault::port_error;
-use super::prepared_call::{PreparedOnce, Watch};
-use super::raw::read_response;
+use super::prepared_call::PreparedOnce;
 use super::server_clock::ServerClock;
 use super::shard_api::{
     ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, StreamApi, end_of_retention,
-    list_shards, read_page, sequence_number,
+    list_shards, read_page, send_get_records, sequence_number,
 };
 use crate::wire::kinesis::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
@@ -33,12 +34,23 @@ use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
 /// Reads one stream for one mapping.
 #[derive(Debug)]
 pub struct KinesisReader {
-    clients: AwsClients,
+    pub(super) clients: AwsClients,
     stream: Stream,
     identity_arn: String,
-    estimate: PageEstimate,
+    pub(super) estimate: PageEstimate,
     closed: ClosedShards,
     get_records: PreparedOnce,
+    /// Reads the stream with enhanced fan-out; `None`: shared throughput.
+    consumer: Option<Arc<Consumer>>,
+}
+
+/// Where an iterator or a subscription begins.
+pub(super) struct IteratorPosition<'a> {
+    pub(super) kind: ShardIteratorType,
+    pub(super) number: Option<&'a str>,
+    pub(super) time: Option<Timestamp>,
+    /// What the first page starts with.
+    pub(super) start: PageStart,
 }
 
 /// Reads one shard.
@@ -94,8 +106,14 @@ pub(super) async fn exists(
 }
 
 impl KinesisReader {
-    /// `identity_arn` is shown to the function as `invokeIdentityArn`.
-    pub fn new(clients: &AwsClients, stream: &Arn, identity_arn: &str) -> Self {
+    /// `identity_arn` is shown to the function as `invokeIdentityArn`. With a consumer, shards are
+    /// read with enhanced fan-out.
+    pub fn new(
+        clients: &AwsClients,
+        stream: &Arn,
+        consumer: Option<&Arn>,
+        identity_arn: &str,
+    ) -> Self {
         Self {
             clients: clients.clone(),
             stream: Stream::new(clients, stream),
@@ -103,6 +121,54 @@ impl KinesisReader {
             estimate: PageEstimate::default(),
             closed: ClosedShards::default(),
             get_records: PreparedOnce::default(),
+            consumer: consumer.map(|consumer| Arc::new(Consumer::new(consumer))),
+        }
+    }
+
+    /// Where a read of a shard begins that has no iterator; `call` makes the iterator.
+    pub(super) fn iterator_position<'a>(
+        &self,
+        from: &'a Cursor,
+        call: &str,
+    ) -> Result<IteratorPosition<'a>, PortError> {
+        let position = |kind, number, time, start| IteratorPosition {
+            kind,
+            number,
+            time,
+            start,
+        };
+        let after = PageStart::AfterPosition;
+        Ok(match &from.after {
+            Position::TrimHorizon => position(ShardIteratorType::TrimHorizon, None, None, after),
+            Position::AtTimestamp(time) => {
+                position(ShardIteratorType::AtTimestamp, None, Some(*time), after)
+            }
+            // After a trimmed record, Kinesis continues with the oldest one, without an error.
+            Position::After(number) if !from.inclusive => {
+                let kind = ShardIteratorType::AfterSequenceNumber;
+                position(kind, Some(number.as_str()), None, after)
+            }
+            Position::After(number) | Position::Within(number, _) => {
+                let kind = ShardIteratorType::AtSequenceNumber;
+                position(kind, Some(number.as_str()), None, PageStart::AtPosition)
+            }
+            Position::ShardEnd => {
+                return Err(PortError {
+                    operation: self.operation(call),
+                    fault: Fault::Gone,
+                    source: "the shard has been read to its end".into(),
+                });
+            }
+        })
+    }
+
+    /// Removes the records of a page that arrived before the time at which reading begins.
+    pub(super) fn skip_early(&self, from: &Cursor, page: &mut ReadResult) {
+        if let Some(start) = self.skips_to(&from.after) {
+            let records = page.records.iter();
+            let early =
+                records.take_while(|it| !it.is_undated() && it.approximate_arrival() < start);
+            page.records.drain(..early.count());
         }
     }
 
@@ -114,6 +180,7 @@ impl KinesisReader {
             Position::AtTimestamp(_)
             | Position::TrimHorizon
             | Position::After(_)
+            | Position::Within(..)
             | Position::ShardEnd => None,
         }
     }
@@ -126,6 +193,14 @@ impl StreamApi for KinesisReader {
 
     fn server_clock(&self) -> &ServerClock {
         &self.clients.kinesis_clock
+    }
+
+    fn call_rules(&self) -> &CallRules {
+        &self.clients.rules
+    }
+
+    fn estimate(&self) -> &PageEstimate {
+        &self.estimate
     }
 
     fn closed_shards(&self) -> Option<&ClosedShards> {
@@ -188,40 +263,22 @@ impl ShardApi for KinesisShard {
     }
 
     async fn shard_iterator(&self, from: &Cursor) -> Result<(Arc<str>, PageStart), PortError> {
+        const CALL: &str = "GetShardIterator";
         let reader = &self.stream;
-        let mut start = PageStart::AfterPosition;
-        let (kind, number, time) = match &from.after {
-            Position::TrimHorizon => (ShardIteratorType::TrimHorizon, None, None),
-            Position::AtTimestamp(time) => {
-                let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-                let time = Some(DateTime::from_millis(millis));
-                (ShardIteratorType::AtTimestamp, None, time)
-            }
-            // After a trimmed record, Kinesis continues with the oldest one, without an error.
-            Position::After(number) if from.inclusive => {
-                start = PageStart::AtPosition;
-                let number = Some(number.to_string());
-                (ShardIteratorType::AtSequenceNumber, number, None)
-            }
-            Position::After(number) => {
-                let number = Some(number.to_string());
-                (ShardIteratorType::AfterSequenceNumber, number, None)
-            }
-            Position::ShardEnd => {
-                return Err(PortError {
-                    operation: reader.operation("GetShardIterator"),
-                    fault: Fault::Gone,
-                    source: "the shard has been read to its end".into(),
-                });
-            }
-        };
+        let at = reader.iterator_position(from, CALL)?;
+        let time = at.time.map(|time| {
+            let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+            DateTime::from_millis(millis)
+        });
         let call = reader.clients.kinesis.get_shard_iterator();
         let call = call
             .stream_arn(reader.stream.arn.as_str())
             .set_stream_name(reader.stream.name());
-        let call = call.shard_id(self.shard.as_str()).shard_iterator_type(kind);
         let call = call
-            .set_starting_sequence_number(number)
+            .shard_id(self.shard.as_str())
+            .shard_iterator_type(at.kind);
+        let call = call
+            .set_starting_sequence_number(at.number.map(str::to_owned))
             .set_timestamp(time);
         let response = match call.clone().send().await {
             Err(SdkError::TimeoutError(_)) if reader.skips_to(&from.after).is_some() => {
@@ -231,11 +288,11 @@ impl ShardApi for KinesisShard {
             }
             response => response,
         };
-        let response = response.map_err(|error| reader.failed("GetShardIterator", error))?;
+        let response = response.map_err(|error| reader.failed(CALL, error))?;
         let iterator = response.shard_iterator;
-        let iterator = iterator
-            .ok_or_else(|| reader.unusable("GetShardIterator", "the response has no iterator"))?;
-        Ok((iterator.into(), start))
+        let iterator =
+            iterator.ok_or_else(|| reader.unusable(CALL, "the response has no iterator"))?;
+        Ok((iterator.into(), at.start))
     }
 
     async fn get_records(
@@ -254,27 +311,19 @@ impl ShardApi for KinesisShard {
             "StreamARN": arn,
         });
         let now = stream.server_clock().now();
-        let watch = Watch {
-            rules: &clients.rules,
-            clock: &clients.kinesis_clock,
-        };
-        let call = stream.get_records.get(prepare).await;
-        let call = call.map_err(|error| ReadError::new(stream, error))?;
-        let response = call.send(
-            body.to_string().into(),
-            limits.timeout,
-            &watch,
-            GetRecordsError::generic,
-        );
-        let response = response.await;
-        let response = response.map_err(|error| ReadError::new(stream, error))?;
-        let event_bytes = |length| stream.estimate.event_bytes(length);
         let parser = |length, max_bytes| {
             GetRecordsParser::new(&self.template, &stream.estimate, length, max_bytes, now)
         };
-        let (body, timeout) = (response.into_body(), limits.timeout);
-        let response = read_response(body, timeout, limits.memory, event_bytes, parser).await;
-        response.map_err(|cause| ReadError::of_response(stream, cause))
+        let call = stream.get_records.get(prepare).await;
+        send_get_records(
+            stream,
+            call,
+            &body,
+            limits,
+            GetRecordsError::generic,
+            parser,
+        )
+        .await
     }
 }
 
@@ -292,6 +341,9 @@ impl StreamReader for KinesisReader {
             arn.region(),
             &self.identity_arn,
         );
+        if let Some(consumer) = self.consumer.clone() {
+            return Box::new(FanOutShard::new(self, consumer, shard, template));
+        }
         Box::new(KinesisShard {
             shard: shard.clone(),
             template,
@@ -334,12 +386,7 @@ impl ShardReader for KinesisShard {
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         let mut page = read_page(self, from, limits).await?;
-        if let Some(start) = self.stream.skips_to(&from.after) {
-            let records = page.records.iter();
-            let early =
-                records.take_while(|it| !it.is_undated() && it.approximate_arrival() < start);
-            page.records.drain(..early.count());
-        }
+        self.stream.skip_early(from, &mut page);
         Ok(page)
     }
 }

@@ -8,6 +8,7 @@ mod call_rules;
 mod clients;
 mod credentials;
 pub mod dynamodb_streams;
+mod fan_out;
 pub mod fault;
 pub mod kinesis;
 mod partition;
@@ -16,6 +17,7 @@ mod raw;
 mod server_clock;
 mod shard_api;
 pub mod sqs;
+mod subscription;
 
 pub use clients::{Aws, AwsClients, AwsSettings, Service, region_of_profile};
 pub use partition::Partition;
@@ -26,7 +28,7 @@ use windlass_core::arn::{SourceArn, SourceKind, StreamKind};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::PortError;
 
-/// Checks that a stream or queue exists and can be read. Returns when a stream answered, by its
+/// Checks that a stream, a consumer of one or a queue exists and can be read. Returns when a stream answered, by its
 /// server's clock.
 ///
 /// # Errors
@@ -37,6 +39,9 @@ pub async fn source_exists(
 ) -> Result<Option<Timestamp>, PortError> {
     let arn = source.arn();
     match source.kind() {
+        SourceKind::Stream(StreamKind::Kinesis) if arn.stream_of_consumer().is_some() => {
+            fan_out::exists(clients, arn).await
+        }
         SourceKind::Stream(StreamKind::Kinesis) => kinesis::exists(clients, arn).await,
         SourceKind::Stream(StreamKind::DynamoDbStreams) => {
             dynamodb_streams::exists(clients, arn).await

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::ErrorMetadata;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use serde_json::Value;
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
@@ -17,10 +19,13 @@ use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{BoxError, PortError, ReadLimits};
 
+use super::call_rules::CallRules;
 use super::fault::{port_error, unusable_response};
-use super::raw::ResponseError;
+use super::prepared_call::{PreparedCall, Watch};
+use super::raw::{ResponseError, read_response};
 use super::server_clock::ServerClock;
-use crate::wire::page_builder::GetRecordsResponse;
+use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
+use crate::wire::streaming_parser::ResponseParser;
 
 /// Limit of pages of one list of shards; each has a hundred shards or more. Without a limit, a
 /// server whose list never ends would be called forever.
@@ -42,6 +47,10 @@ pub(super) trait StreamApi: Sync {
 
     /// The clock by which records are stamped.
     fn server_clock(&self) -> &ServerClock;
+
+    fn call_rules(&self) -> &CallRules;
+
+    fn estimate(&self) -> &PageEstimate;
 
     fn failed<E>(&self, call: &str, error: SdkError<E, HttpResponse>) -> PortError
     where
@@ -92,12 +101,11 @@ pub(super) enum ReadError {
 }
 
 impl ReadError {
-    pub(super) fn new<E>(api: &impl StreamApi, error: SdkError<E, HttpResponse>) -> Self
+    fn new<E>(api: &impl StreamApi, error: SdkError<E, HttpResponse>) -> Self
     where
         E: Error + ProvideErrorMetadata + Send + Sync + 'static,
     {
-        let code = error.code().unwrap_or_default();
-        let of_iterator = REJECTED_ITERATOR.contains(&code);
+        let of_iterator = is_rejected_iterator(&error);
         let timed_out = matches!(error, SdkError::TimeoutError(_));
         let mut error = api.failed("GetRecords", error);
         if timed_out {
@@ -111,7 +119,7 @@ impl ReadError {
     }
 
     /// A success whose response is not used.
-    pub(super) fn of_response(api: &impl StreamApi, error: ResponseError) -> Self {
+    fn of_response(api: &impl StreamApi, error: ResponseError) -> Self {
         let timed_out = matches!(error, ResponseError::TimedOut(_));
         let mut error = api.unusable("GetRecords", error);
         if timed_out {
@@ -125,6 +133,11 @@ impl ReadError {
             Self::Iterator(error) | Self::Other(error) => error,
         }
     }
+}
+
+/// Whether a server may accept another iterator.
+pub(super) fn is_rejected_iterator(error: &impl ProvideErrorMetadata) -> bool {
+    REJECTED_ITERATOR.contains(&error.code().unwrap_or_default())
 }
 
 /// A shard in the list of a stream.
@@ -225,7 +238,17 @@ pub(super) async fn read_page(
         let response = api.get_records(&iterator, limits).await;
         (response.map_err(ReadError::into_inner)?, start)
     };
-    let stream = api.stream();
+    page_of(api.stream(), api.shard(), from, start, response).await
+}
+
+/// The page of a response to a read.
+pub(super) async fn page_of(
+    stream: &impl StreamApi,
+    shard: &ShardId,
+    from: &Cursor,
+    start: PageStart,
+    response: GetRecordsResponse,
+) -> Result<ReadResult, PortError> {
     let behind = response
         .behind_latest
         .unwrap_or_else(|| estimate_behind(&response.records, stream.server_clock()));
@@ -233,8 +256,8 @@ pub(super) async fn read_page(
     let min_behind = Duration::from_millis(u64::from(response.is_truncated));
     let behind = behind.max(min_behind);
     let closed = stream.closed_shards();
-    let closed = closed.and_then(|closed| closed.of(api.shard()));
-    let next = next_cursor(stream, api.shard(), &response, from).await?;
+    let closed = closed.and_then(|closed| closed.of(shard));
+    let next = next_cursor(stream, shard, &response, from).await?;
     let is_last = |next: &Cursor| {
         let closed = closed.as_ref().filter(|_| !response.is_truncated);
         closed.is_some_and(|closed| closed.ends_at(&next.after))
@@ -247,6 +270,33 @@ pub(super) async fn read_page(
         records: response.records,
         unreadable: response.unreadable,
     })
+}
+
+/// Sends a GetRecords that has been prepared, and parses its response.
+pub(super) async fn send_get_records<E, P>(
+    api: &impl StreamApi,
+    call: Result<&PreparedCall, SdkError<E, HttpResponse>>,
+    body: &Value,
+    limits: ReadLimits<'_>,
+    make_error: fn(ErrorMetadata) -> E,
+    new_parser: impl FnOnce(usize, usize) -> P,
+) -> Result<GetRecordsResponse, ReadError>
+where
+    E: Error + ProvideErrorMetadata + Send + Sync + 'static,
+    P: ResponseParser<Response = GetRecordsResponse>,
+{
+    let call = call.map_err(|error| ReadError::new(api, error))?;
+    let watch = Watch {
+        rules: api.call_rules(),
+        clock: api.server_clock(),
+    };
+    let (body, timeout) = (body.to_string().into(), limits.timeout);
+    let response = call.send(body, timeout, &watch, make_error).await;
+    let response = response.map_err(|error| ReadError::new(api, error))?;
+    let event_bytes = |length| api.estimate().event_bytes(length);
+    let body = response.into_body();
+    let response = read_response(body, timeout, limits.memory, event_bytes, new_parser).await;
+    response.map_err(|cause| ReadError::of_response(api, cause))
 }
 
 /// The arrival time whose earlier records a stream with this retention period has removed.
@@ -268,7 +318,7 @@ async fn next_cursor(
     from: &Cursor,
 ) -> Result<Option<Cursor>, PortError> {
     let last = response.records.last();
-    let after = last.map(|record| Position::After(record.sequence_number().into()));
+    let after = last.map(Position::after);
     let after = after.unwrap_or_else(|| from.after.clone());
     if response.is_truncated {
         return Ok(Some(Cursor::at(after)));

@@ -185,7 +185,7 @@ impl DocumentTemplate {
     /// next.
     fn stable_uuid(&self, use_of_it: &str, failure: &Failure) -> Uuid {
         let (first, last) = ends(&failure.record.records);
-        let name = format!(
+        let mut name = format!(
             "{use_of_it}/{}/{}/{}/{}/{}",
             self.mapping,
             failure.shard,
@@ -193,6 +193,10 @@ impl DocumentTemplate {
             last.sequence_number(),
             failure.given_up.as_millis()
         );
+        // Two failures may be of records of one aggregate.
+        for inner in [first, last].into_iter().filter_map(Record::inner) {
+            name.push_str(&format!("/{}", inner.index));
+        }
         Uuid::new_v5(&NAMESPACE, name.as_bytes())
     }
 }

@@ -39,6 +39,7 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
             _ => StreamKind::DynamoDbStreams,
         },
         arn,
+        consumer: None,
         settings: StreamSettings {
             starting_position: Position::TrimHorizon,
             recreated_position: Position::TrimHorizon,
@@ -58,6 +59,7 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
 fn record(sequence_number: &str, arrived: u64) -> Record {
     let meta = RecordMeta {
         sequence_number,
+        inner: None,
         key: KeyHash(1),
         approximate_arrival: Timestamp::from_millis(MINUTE + arrived),
     };

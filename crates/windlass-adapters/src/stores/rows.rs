@@ -1,5 +1,7 @@
 //! SQL statements: rows of the database, read and written.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use windlass_core::arn::{Arn, SourceArn};
@@ -9,6 +11,7 @@ use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revisi
 use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::Swap;
 use windlass_core::position::{Checkpoint, Position};
+use windlass_core::spec::MappingSpec;
 use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 use windlass_core::window::{WindowBounds, WindowCheckpoint, WindowState};
@@ -164,6 +167,8 @@ struct StoredWindow {
 struct StoredSection {
     runs: Vec<u64>,
     last: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_sequence_number: Option<u32>,
 }
 
 /// A value that this version does not support.
@@ -174,19 +179,49 @@ struct UnsupportedValue {
     value: String,
 }
 
+/// The specs of the mappings that have changed, with the texts they were read from: a mapping also
+/// counts as changed if only its leases have, and its spec is not parsed again then.
+#[derive(Debug, Default)]
+pub(super) struct KnownSpecs(BTreeMap<MappingId, (String, MappingSpec)>);
+
+impl KnownSpecs {
+    fn read(&mut self, id: &MappingId, text: String) -> serde_json::Result<MappingSpec> {
+        if let Some((known, spec)) = self.0.get(id)
+            && *known == text
+        {
+            return Ok(spec.clone());
+        }
+        let spec: MappingSpec = serde_json::from_str(&text)?;
+        self.0.insert(id.clone(), (text, spec.clone()));
+        Ok(spec)
+    }
+}
+
 pub(super) fn mappings(db: &Connection) -> rusqlite::Result<Vec<MappingRow>> {
     let query = format!("SELECT {MAPPING_COLUMNS} FROM mappings ORDER BY id");
     let mut statement = db.prepare_cached(&query)?;
-    let rows = statement.query_map([], |row| readable(read_mapping(row)))?;
+    let rows = statement.query_map([], |row| readable(read_mapping(row, parse_spec)))?;
     let readable = rows.filter_map(|row| row.map(Result::ok).transpose());
     readable.collect()
 }
 
 pub(super) fn mapping(db: &Connection, id: &MappingId) -> rusqlite::Result<Option<MappingRow>> {
+    mapping_with(db, id, parse_spec)
+}
+
+fn mapping_with(
+    db: &Connection,
+    id: &MappingId,
+    read_spec: impl FnOnce(&MappingId, String) -> serde_json::Result<MappingSpec>,
+) -> rusqlite::Result<Option<MappingRow>> {
     let query = format!("SELECT {MAPPING_COLUMNS} FROM mappings WHERE id = ?1");
     db.prepare_cached(&query)?
-        .query_row([id.as_str()], read_mapping)
+        .query_row([id.as_str()], |row| read_mapping(row, read_spec))
         .optional()
+}
+
+fn parse_spec(_: &MappingId, text: String) -> serde_json::Result<MappingSpec> {
+    serde_json::from_str(&text)
 }
 
 pub(super) fn put(
@@ -274,7 +309,11 @@ pub(super) fn leases_of(db: &Connection, mapping: &MappingId) -> rusqlite::Resul
     Ok(leases)
 }
 
-pub(super) fn changes(db: &Connection, since: ChangeNumber) -> rusqlite::Result<Changes> {
+pub(super) fn changes(
+    db: &Connection,
+    since: ChangeNumber,
+    specs: &mut KnownSpecs,
+) -> rusqlite::Result<Changes> {
     let mut statement =
         db.prepare_cached("SELECT mapping, number FROM changes WHERE ?1 < number ORDER BY number")?;
     let mut rows = statement.query([integer(since.0)])?;
@@ -285,15 +324,20 @@ pub(super) fn changes(db: &Connection, since: ChangeNumber) -> rusqlite::Result<
     while let Some(row) = rows.next()? {
         let id = MappingId::new(&row.get::<_, String>(0)?);
         changes.last = ChangeNumber(row.get::<_, i64>(1)?.unsigned_abs());
-        let stored = stored_mapping(db, &id)?;
+        let stored = stored_mapping(db, &id, specs)?;
         changes.mappings.push((id, stored));
     }
     Ok(changes)
 }
 
-fn stored_mapping(db: &Connection, id: &MappingId) -> rusqlite::Result<StoredMapping> {
-    let read = || {
-        let Some(row) = mapping(db, id)? else {
+fn stored_mapping(
+    db: &Connection,
+    id: &MappingId,
+    specs: &mut KnownSpecs,
+) -> rusqlite::Result<StoredMapping> {
+    let mut read = || {
+        let Some(row) = mapping_with(db, id, |id, text| specs.read(id, text))? else {
+            specs.0.remove(id);
             return Ok(StoredMapping::Removed);
         };
         Ok(StoredMapping::Readable(row, leases_of(db, id)?))
@@ -415,9 +459,12 @@ pub(super) fn remove_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Res
     Ok(())
 }
 
-fn read_mapping(row: &Row<'_>) -> rusqlite::Result<MappingRow> {
-    let spec: String = row.get(2)?;
-    let spec = serde_json::from_str(&spec).map_err(|error| {
+fn read_mapping(
+    row: &Row<'_>,
+    read_spec: impl FnOnce(&MappingId, String) -> serde_json::Result<MappingSpec>,
+) -> rusqlite::Result<MappingRow> {
+    let id = MappingId::new(&row.get::<_, String>(0)?);
+    let spec = read_spec(&id, row.get(2)?).map_err(|error| {
         let kind = rusqlite::types::Type::Text;
         rusqlite::Error::FromSqlConversionFailure(2, kind, Box::new(error))
     })?;
@@ -426,7 +473,7 @@ fn read_mapping(row: &Row<'_>) -> rusqlite::Result<MappingRow> {
             .map(|millis: i64| Timestamp::from_millis(millis.unsigned_abs()))
     };
     Ok(MappingRow {
-        id: MappingId::new(&row.get::<_, String>(0)?),
+        id,
         revision: Revision(row.get::<_, i64>(1)?.unsigned_abs()),
         spec,
         source: text(row, 3, "source ARN", SourceArn::parse)?,
@@ -490,6 +537,7 @@ fn stored_section(section: &MarkedSection) -> StoredSection {
     StoredSection {
         runs: section.runs.clone(),
         last: section.last.as_str().to_owned(),
+        sub_sequence_number: section.sub_sequence_number,
     }
 }
 
@@ -514,6 +562,7 @@ fn read_section(stored: StoredSection) -> MarkedSection {
     MarkedSection {
         runs: stored.runs,
         last: SequenceNumber::from(stored.last.as_str()),
+        sub_sequence_number: stored.sub_sequence_number,
     }
 }
 

@@ -5,6 +5,7 @@
 use std::fs::{DirBuilder, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use windlass_engine::ports::{
 };
 
 use super::lock::StoreLock;
+use super::rows::KnownSpecs;
 use super::{StoreError, rows};
 
 const DATABASE_FILE: &str = "windlass.db";
@@ -43,6 +45,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct SqliteStore {
     requests: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
+    specs: Arc<Mutex<KnownSpecs>>,
     _lock: StoreLock,
 }
 
@@ -85,6 +88,7 @@ impl SqliteStore {
         Ok(Self {
             requests: Some(requests),
             thread: Some(thread),
+            specs: Arc::default(),
             _lock: lock,
         })
     }
@@ -258,7 +262,11 @@ impl MappingStore for SqliteStore {
     }
 
     async fn changes(&self, since: ChangeNumber) -> Result<Changes, PortError> {
-        let read = move |tx: &Transaction<'_>| rows::changes(tx, since);
+        let specs = Arc::clone(&self.specs);
+        let read = move |tx: &Transaction<'_>| {
+            let mut specs = specs.lock().unwrap_or_else(PoisonError::into_inner);
+            rows::changes(tx, since, &mut specs)
+        };
         self.call("reading what has changed", read).await
     }
 

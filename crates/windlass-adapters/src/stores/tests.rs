@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow};
+use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::time::Timestamp;
@@ -154,6 +155,38 @@ async fn keeps_its_rows(versions: &[&str]) {
 }
 
 #[tokio::test]
+async fn a_checkpoint_of_an_earlier_version_has_no_window() {
+    let directory = TempDir::new();
+    std::fs::create_dir_all(&directory.0).unwrap();
+    let db = Connection::open(directory.database()).unwrap();
+    db.execute_batch(FIRST_VERSION).unwrap();
+    for migration in &MIGRATIONS[1..5] {
+        db.execute_batch(migration).unwrap();
+    }
+    db.execute_batch(
+        r#"UPDATE leases SET checkpoint =
+           '{"position":"after","value":"7","arrival":1700,"marks":[{"runs":[0,1],"last":"8"}]}'
+           WHERE unit = 'shard:a'"#,
+    )
+    .unwrap();
+    db.pragma_update(None, "user_version", 5).unwrap();
+    drop(db);
+    let store = SqliteStore::open(&directory.0).unwrap();
+    let leases = store.leases_of(&MappingId::new("m")).await.unwrap();
+    let taken = store.take_many(&leases[..1], &WorkerId::new("one")).await;
+    let expected = Checkpoint {
+        position: Position::After("7".into()),
+        arrival: Some(Timestamp::from_millis(1_700)),
+        marks: vec![MarkedSection {
+            runs: vec![0, 1],
+            last: "8".into(),
+        }],
+        window: None,
+    };
+    assert_eq!(taken.unwrap()[0].checkpoint, expected);
+}
+
+#[tokio::test]
 async fn a_reopened_store_has_everything() {
     let directory = TempDir::new();
     let (mappings, leases) = {
@@ -209,6 +242,33 @@ async fn a_store_of_the_second_version_reports_its_mappings_as_changed() {
     assert_eq!(leases.len(), 3);
     let since = store.changes(changes.last).await.unwrap();
     assert_eq!(since.mappings, []);
+}
+
+#[tokio::test]
+async fn a_spec_is_parsed_once_however_often_the_leases_change() {
+    let directory = TempDir::new();
+    let store = SqliteStore::open(&directory.0).unwrap();
+    contract::fill(&store).await;
+    let read = async |since| {
+        let changes = store.changes(since).await.unwrap();
+        match &changes.mappings[..] {
+            [(_, StoredMapping::Readable(row, _)), ..] => (row.clone(), changes.last),
+            _ => panic!("{changes:?}"),
+        }
+    };
+    let (first, seen) = read(ChangeNumber::default()).await;
+    let leases = store.leases_of(&first.id).await.unwrap();
+    store
+        .take_many(&leases, &WorkerId::new("one"))
+        .await
+        .unwrap();
+    let (second, seen) = read(seen).await;
+    assert!(std::ptr::eq(first.spec.members(), second.spec.members()));
+    let mut changed = second.clone();
+    changed.revision.0 += 1;
+    changed.spec.set("BatchSize", 7);
+    store.put(&changed, Some(second.revision)).await.unwrap();
+    assert_eq!(read(seen).await.0, changed);
 }
 
 /// A version that is not this one has written it, without a change of the schema.

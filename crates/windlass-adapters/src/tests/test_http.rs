@@ -120,6 +120,7 @@ impl TestHttp {
             sns: client!(aws_sdk_sns, unwatched),
             s3: client!(aws_sdk_s3, unwatched),
             lambda: client!(aws_sdk_lambda, unwatched),
+            subscription_http: None,
             rules: CallRules::default(),
             kinesis_clock,
             dynamodb_streams_clock: streams_clock,
@@ -166,6 +167,17 @@ impl TestHttp {
             status,
             body: body.as_bytes().to_vec(),
             delay,
+            ..ScriptedResponse::default()
+        };
+        self.state().script.push_back(response);
+    }
+
+    /// Appends a successful response to one call, and what follows its body.
+    pub(crate) fn respond_once_ending(&self, body: Vec<u8>, ending: Ending) {
+        let response = ScriptedResponse {
+            status: 200,
+            body,
+            ending,
             ..ScriptedResponse::default()
         };
         self.state().script.push_back(response);

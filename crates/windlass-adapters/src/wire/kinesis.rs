@@ -1,17 +1,22 @@
-//! GetRecords of Kinesis.
+//! GetRecords of Kinesis, and the events of SubscribeToShard, which have the same records.
 //!
 //! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
+//! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_SubscribeToShardEvent.html>
 
 use std::time::Duration;
 
-use windlass_core::ids::KeyHash;
+use base64_simd::STANDARD;
+use windlass_core::ids::{InnerRecord, KeyHash, SequenceNumber};
+use windlass_core::position::Position;
+use windlass_core::record_page::RecordPageBuilder;
 use windlass_core::time::Timestamp;
 
+use super::aggregate::{Deaggregator, may_be_aggregate};
 use super::json_cursor::{JsonCursor, WireError};
 use super::member_table::MemberTable;
 use super::page_builder::{GetRecordsResponse, PageBuilder, PageEstimate, push_all};
 use super::streaming_parser::ResponseParser;
-use super::text::{identifier, unescape};
+use super::text::{identifier, plain_prefix_len, unescape};
 use super::timestamp::push_seconds;
 
 /// Members of a record.
@@ -32,6 +37,7 @@ const MEMBERS: [(&str, Member); 4] = [
 ];
 
 const WITH_KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":""#;
+const SEQUENCE_NUMBER: &[u8] = br#"","sequenceNumber":""#;
 const WITHOUT_KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","sequenceNumber":""#;
 
 /// The constant parts of the events of one shard.
@@ -74,9 +80,28 @@ pub(crate) struct GetRecordsParser<'t> {
     template: &'t EventTemplate,
     members: MemberTable<'static, Member>,
     page: PageBuilder<'t>,
+    aggregates: Option<Aggregates<'t>>,
     next_iterator: Option<String>,
     has_children: bool,
     behind_latest: Duration,
+}
+
+/// The parts of an event other than its partition key and its data.
+#[derive(Clone, Copy)]
+struct Heading<'a> {
+    template: &'a EventTemplate,
+    number: &'a [u8],
+    hash: KeyHash,
+    arrival: Timestamp,
+}
+
+/// How aggregates are taken apart. A page may end within one, and the next page of a read at a
+/// position in it begins there: memory is bounded however large an aggregate is when it is rendered.
+#[derive(Debug)]
+struct Aggregates<'t> {
+    /// After the last record that was read.
+    position: &'t Position,
+    deaggregator: Deaggregator,
 }
 
 impl<'t> GetRecordsParser<'t> {
@@ -93,10 +118,163 @@ impl<'t> GetRecordsParser<'t> {
             template,
             members: MemberTable::new(&MEMBERS),
             page: PageBuilder::new(estimate, length, max_bytes, read_at),
+            aggregates: None,
             next_iterator: None,
             has_children: false,
             behind_latest: Duration::ZERO,
         }
+    }
+}
+
+impl<'t> GetRecordsParser<'t> {
+    /// Takes aggregates apart. `position` is where the read begins.
+    pub(crate) fn taking_apart(self, position: &'t Position) -> Self {
+        Self {
+            aggregates: Some(Aggregates {
+                position,
+                deaggregator: Deaggregator::default(),
+            }),
+            ..self
+        }
+    }
+
+    fn record(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError> {
+        let (mut arrival, mut data, mut key, mut number) = (None, None, None, None);
+        cursor.object_with(&mut self.members, |cursor, member| {
+            match member {
+                Some(Member::Arrival) => arrival = cursor.optional_timestamp()?,
+                Some(Member::Data) => data = Some(cursor.base64()?),
+                Some(Member::PartitionKey) => key = cursor.optional_string()?,
+                Some(Member::SequenceNumber) => number = Some(cursor.string()?),
+                None => cursor.skip()?,
+            }
+            Ok(())
+        })?;
+        let data = data.ok_or_else(|| cursor.error("record without Data"))?;
+        let number = number
+            .and_then(identifier)
+            .ok_or_else(|| cursor.error("record without a valid SequenceNumber"))?;
+        let hash = match key {
+            Some(key) => {
+                let key = unescape(key).ok_or_else(|| cursor.error("invalid PartitionKey"))?;
+                KeyHash::of(&key)
+            }
+            // A stream may distribute records itself: without a key they have no order.
+            None => KeyHash::of(&number),
+        };
+        if let Some(aggregates) = &mut self.aggregates
+            && may_be_aggregate(data)
+            && aggregates.take_apart(data, &number, arrival, self.template, &mut self.page)
+        {
+            return Ok(());
+        }
+        let read_at = self.page.read_at;
+        let heading = Heading {
+            template: self.template,
+            number: &number,
+            hash,
+            arrival: arrival.unwrap_or_else(|| self.page.records.undated(read_at)),
+        };
+        let push_key = |text: &mut Vec<u8>| match key {
+            Some(key) => push_all(text, &[WITH_KEY, key, SEQUENCE_NUMBER]),
+            None => text.extend_from_slice(WITHOUT_KEY),
+        };
+        let push_data = |text: &mut Vec<u8>| text.extend_from_slice(data);
+        push_event(&mut self.page.records, &heading, push_key, push_data);
+        Ok(())
+    }
+}
+
+impl Aggregates<'_> {
+    /// Renders the records of an aggregate after the position, as far as there is room. Returns
+    /// whether it is one that has to be taken apart.
+    #[cold]
+    fn take_apart(
+        &mut self,
+        data: &[u8],
+        number: &[u8],
+        arrival: Option<Timestamp>,
+        template: &EventTemplate,
+        page: &mut PageBuilder<'_>,
+    ) -> bool {
+        let is_at = |position: &SequenceNumber| position.as_str().as_bytes() == number;
+        let n_read = match self.position {
+            // It only proves the position: all of it was read.
+            Position::After(position) if is_at(position) => return false,
+            Position::Within(position, inner) if is_at(position) => inner.saturating_add(1),
+            Position::TrimHorizon
+            | Position::AtTimestamp(_)
+            | Position::After(_)
+            | Position::Within(..)
+            | Position::ShardEnd => 0,
+        };
+        let Some(aggregate) = self.deaggregator.open(data) else {
+            return false;
+        };
+        let n_records = aggregate.n_records();
+        for (index, record) in (0..n_records).zip(aggregate.records()) {
+            if index < n_read && n_read < n_records {
+                continue;
+            }
+            if !page.has_room() {
+                break;
+            }
+            page.records.inner(InnerRecord {
+                index,
+                is_last: index + 1 == n_records,
+            });
+            let heading = Heading {
+                template,
+                number,
+                hash: KeyHash::of(record.partition_key),
+                arrival: arrival.unwrap_or_else(|| page.records.undated(page.read_at)),
+            };
+            let push_key = |text: &mut Vec<u8>| {
+                text.extend_from_slice(WITH_KEY);
+                push_escaped(text, record.partition_key);
+                text.extend_from_slice(SEQUENCE_NUMBER);
+            };
+            let push_data = |text: &mut Vec<u8>| STANDARD.encode_append(record.data, text);
+            push_event(&mut page.records, &heading, push_key, push_data);
+        }
+        true
+    }
+}
+
+/// Appends an event. `push_key` appends its start, up to the sequence number.
+fn push_event(
+    page: &mut RecordPageBuilder,
+    heading: &Heading<'_>,
+    push_key: impl FnOnce(&mut Vec<u8>),
+    push_data: impl FnOnce(&mut Vec<u8>),
+) {
+    let Heading {
+        template,
+        number,
+        hash,
+        arrival,
+    } = *heading;
+    let text = page.begin();
+    let start = text.len();
+    push_key(text);
+    let number_span = text.len()..text.len() + number.len();
+    push_all(text, &[number, b"\",\"data\":\""]);
+    let data_start = text.len();
+    push_data(text);
+    let data_span = data_start..text.len();
+    text.extend_from_slice(b"\",\"approximateArrivalTimestamp\":");
+    push_seconds(text, arrival);
+    push_all(text, &[&template.before_id, number, &template.after_id]);
+    page.end(start, number_span, data_span, hash, arrival);
+}
+
+/// Appends text as the contents of a JSON string.
+fn push_escaped(text: &mut Vec<u8>, unescaped: &[u8]) {
+    if plain_prefix_len(unescaped) == unescaped.len() {
+        text.extend_from_slice(unescaped);
+    } else {
+        let quoted = serde_json::Value::from(String::from_utf8_lossy(unescaped)).to_string();
+        text.extend_from_slice(&quoted.as_bytes()[1..quoted.len() - 1]);
     }
 }
 
@@ -111,7 +289,7 @@ impl ResponseParser for GetRecordsParser<'_> {
             return cursor.skip_element();
         }
         let start = *cursor;
-        let rendered = record(cursor, &mut self.members, self.template, &mut self.page);
+        let rendered = self.record(cursor);
         rendered.or_else(|error| {
             *cursor = start;
             self.page.reject(cursor, error, sequence_number)
@@ -120,7 +298,9 @@ impl ResponseParser for GetRecordsParser<'_> {
 
     fn member(&mut self, cursor: &mut JsonCursor<'_>, name: &[u8]) -> Result<(), WireError> {
         match name {
-            b"NextShardIterator" => self.next_iterator = cursor.optional_text()?,
+            b"NextShardIterator" | b"ContinuationSequenceNumber" => {
+                self.next_iterator = cursor.optional_text()?;
+            }
             b"MillisBehindLatest" => {
                 self.behind_latest = Duration::ZERO;
                 if !cursor.take_null()? {
@@ -179,59 +359,13 @@ fn sequence_number<'a>(cursor: &mut JsonCursor<'a>) -> Option<&'a [u8]> {
     read.ok().and(number)
 }
 
-fn record(
-    cursor: &mut JsonCursor<'_>,
-    members: &mut MemberTable<'_, Member>,
-    template: &EventTemplate,
-    page: &mut PageBuilder<'_>,
-) -> Result<(), WireError> {
-    let (mut arrival, mut data, mut key, mut number) = (None, None, None, None);
-    cursor.object_with(members, |cursor, member| {
-        match member {
-            Some(Member::Arrival) => arrival = cursor.optional_timestamp()?,
-            Some(Member::Data) => data = Some(cursor.base64()?),
-            Some(Member::PartitionKey) => key = cursor.optional_string()?,
-            Some(Member::SequenceNumber) => number = Some(cursor.string()?),
-            None => cursor.skip()?,
-        }
-        Ok(())
-    })?;
-    let data = data.ok_or_else(|| cursor.error("record without Data"))?;
-    let number = number
-        .and_then(identifier)
-        .ok_or_else(|| cursor.error("record without a valid SequenceNumber"))?;
-    let hash = match key {
-        Some(key) => {
-            let key = unescape(key).ok_or_else(|| cursor.error("invalid PartitionKey"))?;
-            KeyHash::of(&key)
-        }
-        // A stream may distribute records itself: without a key they have no order.
-        None => KeyHash::of(&number),
-    };
-    let arrival = arrival.unwrap_or_else(|| page.records.undated(page.read_at));
-    let text = page.records.begin();
-    let start = text.len();
-    match key {
-        Some(key) => push_all(text, &[WITH_KEY, key, b"\",\"sequenceNumber\":\""]),
-        None => text.extend_from_slice(WITHOUT_KEY),
-    }
-    let number_span = text.len()..text.len() + number.len();
-    push_all(text, &[&number, b"\",\"data\":\""]);
-    let data_span = text.len()..text.len() + data.len();
-    push_all(text, &[data, b"\",\"approximateArrivalTimestamp\":"]);
-    push_seconds(text, arrival);
-    push_all(text, &[&template.before_id, &number, &template.after_id]);
-    page.records
-        .end(start, number_span, data_span, hash, arrival);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use windlass_core::ids::SequenceNumber;
     use windlass_core::record::Record;
 
     use super::*;
+    use crate::wire::aggregate::tests::aggregate;
     use crate::wire::streaming_parser::parse_pieces;
 
     const READ_AT: Timestamp = Timestamp::from_millis(1_500_000_000_000);
@@ -378,6 +512,122 @@ mod tests {
             let response = parse(body, max_bytes).unwrap();
             assert_eq!((response.records.len(), response.is_truncated), expected);
         }
+    }
+
+    fn parse_apart(body: &str, position: &Position, max_bytes: usize) -> GetRecordsResponse {
+        let (template, estimate) = (template(), PageEstimate::default());
+        let parser = GetRecordsParser::new(&template, &estimate, body.len(), max_bytes, READ_AT);
+        parse_pieces(&[body.as_bytes()], parser.taking_apart(position)).unwrap()
+    }
+
+    fn written(number: u8, key: &str, data: &str, time: &str) -> String {
+        let key = serde_json::Value::from(key);
+        format!(r#"{{{time}"PartitionKey":{key},"SequenceNumber":"{number}","Data":"{data}"}}"#)
+    }
+
+    fn body(records: &[String]) -> String {
+        let records = records.join(",");
+        format!(r#"{{"Records":[{records}],"NextShardIterator":"n"}}"#)
+    }
+
+    /// Records 6, 7, which is an aggregate of three, and 8; and the same without an aggregate.
+    fn with_and_without_aggregate(time: &str) -> (String, String) {
+        let user_records = [("a", "one"), ("\"\u{1}ü", ""), ("a", "three")];
+        let inner = user_records.map(|(key, data)| {
+            (
+                key.to_owned(),
+                Some("7".to_owned()),
+                data.as_bytes().to_vec(),
+            )
+        });
+        let [first, last] = [6, 8].map(|number| written(number, "k", "SGVsbG8=", time));
+        let plain =
+            user_records.map(|(key, data)| written(7, key, &STANDARD.encode_to_string(data), time));
+        // Servers may escape slashes.
+        let aggregate = aggregate(&inner).replace('/', "\\/");
+        let whole = written(7, "a", &aggregate, time);
+        let apart = [
+            std::slice::from_ref(&first),
+            &plain,
+            std::slice::from_ref(&last),
+        ]
+        .concat();
+        (body(&[first, whole, last]), body(&apart))
+    }
+
+    #[test]
+    fn an_aggregate_is_taken_apart_into_records_with_its_number_and_time() {
+        for time in [r#""ApproximateArrivalTimestamp":7.5,"#, ""] {
+            let (whole, apart) = with_and_without_aggregate(time);
+            let taken = parse_apart(&whole, &Position::TrimHorizon, usize::MAX).records;
+            let plain = parse(apart.as_bytes(), usize::MAX).unwrap().records;
+            assert_eq!(taken.len(), 5);
+            for (taken, plain) in taken.iter().zip(&plain) {
+                assert_eq!(taken.event(), plain.event());
+                assert_eq!((taken.data(), taken.key()), (plain.data(), plain.key()));
+                assert_eq!(taken.approximate_arrival(), plain.approximate_arrival());
+                assert_eq!(taken.is_undated(), plain.is_undated());
+            }
+            let inner = taken
+                .iter()
+                .map(|it| it.inner().map(|it| (it.index, it.is_last)));
+            let expected = [
+                None,
+                Some((0, false)),
+                Some((1, false)),
+                Some((2, true)),
+                None,
+            ];
+            assert_eq!(inner.collect::<Vec<_>>(), expected);
+        }
+    }
+
+    #[test]
+    fn without_enhanced_fan_out_an_aggregate_is_delivered_as_it_is() {
+        let (whole, _) = with_and_without_aggregate("");
+        let records = parse(whole.as_bytes(), usize::MAX).unwrap().records;
+        assert_eq!(records.len(), 3);
+        assert!(may_be_aggregate(records[1].data()));
+        assert_eq!(records[1].inner(), None);
+    }
+
+    #[test]
+    fn a_damaged_aggregate_is_delivered_as_it_is() {
+        let (whole, _) = with_and_without_aggregate("");
+        let (start, end) = whole.split_once("84maw").unwrap();
+        for damaged in [
+            format!("{start}84max{end}"),
+            format!("{start}84mawg=={}", &end[end.find('"').unwrap()..]),
+        ] {
+            let taken = parse_apart(&damaged, &Position::TrimHorizon, usize::MAX).records;
+            assert_eq!(
+                taken,
+                parse(damaged.as_bytes(), usize::MAX).unwrap().records
+            );
+        }
+    }
+
+    #[test]
+    fn a_page_that_ends_within_an_aggregate_is_continued_there() {
+        let (whole, _) = with_and_without_aggregate("");
+        let all = parse_apart(&whole, &Position::TrimHorizon, usize::MAX).records;
+        for (read, next) in [(0, 2), (1, 3)] {
+            let position = Position::Within("7".into(), read);
+            let page = parse_apart(&whole, &position, usize::MAX).records;
+            assert_eq!(page[0], all[0]);
+            assert_eq!(page[1..], all[next..]);
+        }
+        let after = Position::After("7".into());
+        let page = parse_apart(&whole, &after, usize::MAX).records;
+        assert_eq!(page[1].inner(), None, "it proves the position");
+        let length = all[..2].iter().map(Record::event_len).sum::<usize>() + 1;
+        let page = parse_apart(&whole, &Position::TrimHorizon, length);
+        assert!(page.is_truncated);
+        assert_eq!(page.records, all[..2]);
+        assert_eq!(
+            Position::after(&page.records[1]),
+            Position::Within("7".into(), 0)
+        );
     }
 
     #[test]

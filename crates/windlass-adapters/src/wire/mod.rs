@@ -5,7 +5,9 @@
 //! Text is copied verbatim, escapes included; only values that the function sees in another form
 //! are parsed.
 
+pub(crate) mod aggregate;
 pub(crate) mod dynamodb;
+pub(crate) mod event_stream;
 mod json_cursor;
 pub(crate) mod kinesis;
 mod member_table;

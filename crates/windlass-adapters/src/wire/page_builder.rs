@@ -150,13 +150,19 @@ impl<'e> PageBuilder<'e> {
     pub(super) fn finish(self, body_len: usize) -> PageEnd {
         let event_bytes = self.records.len();
         let records = Record::of_page(self.records.finish());
-        if MIN_SAMPLE_BYTES <= body_len && !records.is_empty() && !self.is_truncated {
-            let PageEstimate {
-                event_bytes_per_kib,
-                record_bytes,
-            } = self.estimate;
-            event_bytes_per_kib.store(event_bytes / (body_len / 1024), Ordering::Relaxed);
-            record_bytes.store(body_len / records.len(), Ordering::Relaxed);
+        let PageEstimate {
+            event_bytes_per_kib,
+            record_bytes,
+        } = self.estimate;
+        if MIN_SAMPLE_BYTES <= body_len && !records.is_empty() {
+            let per_kib = event_bytes / (body_len / 1024);
+            if self.is_truncated {
+                // The whole has more: the next page gets memory for it.
+                event_bytes_per_kib.fetch_max(per_kib, Ordering::Relaxed);
+            } else {
+                event_bytes_per_kib.store(per_kib, Ordering::Relaxed);
+                record_bytes.store(body_len / records.len(), Ordering::Relaxed);
+            }
         }
         PageEnd {
             records,

@@ -31,8 +31,8 @@ impl From<Violation> for ConfigMappingError {
         let is_malformed = message.is_some_and(|text| text.contains("regular expression"));
         let problem = match violation.member.as_str() {
             "EventSourceArn" if is_malformed || message.is_none() => MappingProblem::Expected(
-                "the ARN of a Kinesis stream, a DynamoDB stream or an SQS queue, such as \
-                 arn:aws:sqs:us-east-1:000000000000:jobs",
+                "the ARN of a Kinesis stream or of a consumer of one, a DynamoDB stream or an SQS \
+                 queue, such as arn:aws:sqs:us-east-1:000000000000:jobs",
             ),
             "FunctionName" if is_malformed => {
                 MappingProblem::Expected("the name or the ARN of a function")

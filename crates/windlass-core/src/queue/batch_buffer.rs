@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::inbox::{Inbox, Token};
 use super::interface::RequestId;
-use crate::batch::{BatchLimits, Fill};
+use crate::batch::BatchLimits;
 use crate::event;
 use crate::ids::KeyHash;
 use crate::time::Timestamp;
@@ -210,18 +210,22 @@ impl BatchBuffer {
         if closes_at.is_none_or(|at| now < at) {
             return Vec::new();
         }
-        let n_messages = self.fill(closing).n_items;
+        let mut batch = Vec::new();
+        let sizes = self.candidates(closing).map(|(key, message)| {
+            batch.push((key, message.token));
+            message.bytes
+        });
+        let n_messages = self.limits.fill(sizes).n_items;
+        batch.truncate(n_messages);
         let mut of_groups = BTreeMap::<GroupKey, usize>::new();
-        let mut batch = Vec::with_capacity(n_messages);
-        for (key, message) in self.candidates(closing).take(n_messages) {
-            *of_groups.entry(key).or_default() += 1;
-            batch.push(message.token);
+        for (key, _) in &batch {
+            *of_groups.entry(*key).or_default() += 1;
         }
         for (key, n_messages) in of_groups {
             self.take(key, |messages| messages.drain(..n_messages).collect());
             self.block(key);
         }
-        batch
+        batch.into_iter().map(|(_, token)| token).collect()
     }
 
     /// A batch of these groups has ended.
@@ -310,12 +314,6 @@ impl BatchBuffer {
     fn is_full(&self) -> bool {
         self.limits.max_items <= self.n_free
             || self.limits.max_bytes <= event::event_len(self.n_free, self.free_bytes)
-    }
-
-    fn fill(&self, closing: Closing) -> Fill {
-        let candidates = self.candidates(closing);
-        self.limits
-            .fill(candidates.map(|(_, message)| message.bytes))
     }
 
     /// The messages that may be in the next batch, in the order of receipt.

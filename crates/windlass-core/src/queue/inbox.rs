@@ -1,6 +1,6 @@
 //! The messages of a consumer, and until when each is invisible to other readers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
 
 use super::interface::RequestId;
 use crate::ids::{MessageId, ReceiptHandle};
@@ -8,7 +8,7 @@ use crate::message::Message;
 use crate::time::Timestamp;
 
 /// Identifies a message of the inbox; grows in the order of receipt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Token(u64);
 
 /// One message, from its receipt until it is deleted or released.
@@ -75,8 +75,9 @@ pub(super) enum ExtensionResult {
 
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    by_token: BTreeMap<Token, ReceivedMessage>,
-    by_id: BTreeMap<MessageId, Token>,
+    /// Both are looked up and never iterated.
+    by_token: HashMap<Token, ReceivedMessage>,
+    by_id: HashMap<MessageId, Token>,
     /// The messages that wait to be put into a batch, by when they become visible.
     buffered: BTreeSet<(Timestamp, Token)>,
     /// The messages whose visibility can be extended, by when that is due.
@@ -184,8 +185,8 @@ impl Inbox {
 
     pub(super) fn remove(&mut self, token: Token) -> Option<ReceivedMessage> {
         let removed = self.by_token.remove(&token)?;
-        self.buffered.remove(&(removed.visible_at, token));
-        self.extendable.remove(&(removed.extend_at, token));
+        move_entry(&mut self.buffered, token, removed.expires_at(), None);
+        move_entry(&mut self.extendable, token, removed.extendable_at(), None);
         self.by_id.remove(&removed.message.message_id);
         self.bytes -= removed.message.event.len();
         Some(removed)
@@ -253,15 +254,31 @@ impl Inbox {
             .by_token
             .get_mut(&token)
             .expect("a token is valid while its message is in the inbox");
-        self.buffered.remove(&(message.visible_at, token));
-        self.extendable.remove(&(message.extend_at, token));
+        let expired_at = message.expires_at();
+        let extended_at = message.extendable_at();
         change(message);
-        if message.buffered {
-            self.buffered.insert((message.visible_at, token));
-        }
-        if message.extension == Extension::Possible {
-            self.extendable.insert((message.extend_at, token));
-        }
+        let expires_at = message.expires_at();
+        let extendable_at = message.extendable_at();
+        move_entry(&mut self.buffered, token, expired_at, expires_at);
+        move_entry(&mut self.extendable, token, extended_at, extendable_at);
+    }
+}
+
+/// Changes the time of a message in an index; `None`: it is not in the index.
+fn move_entry(
+    index: &mut BTreeSet<(Timestamp, Token)>,
+    token: Token,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+) {
+    if from == to {
+        return;
+    }
+    if let Some(from) = from {
+        index.remove(&(from, token));
+    }
+    if let Some(to) = to {
+        index.insert((to, token));
     }
 }
 
@@ -269,6 +286,16 @@ impl ReceivedMessage {
     /// Whether it waits to be put into a batch.
     pub(super) const fn is_buffered(&self) -> bool {
         self.buffered
+    }
+
+    /// When it becomes visible, if it is buffered.
+    fn expires_at(&self) -> Option<Timestamp> {
+        self.buffered.then_some(self.visible_at)
+    }
+
+    /// When its next extension is due, if it can be extended.
+    fn extendable_at(&self) -> Option<Timestamp> {
+        (self.extension == Extension::Possible).then_some(self.extend_at)
     }
 
     pub(super) fn is_being_extended(&self) -> bool {

@@ -214,7 +214,9 @@ impl Invocations {
             Outcome::NotInvoked { .. } | Outcome::FunctionError { .. } | Outcome::Windowed(_) => {
                 self.concurrency.failed(n_in_flight, begun, now);
             }
-            Outcome::Success | Outcome::ItemFailures { .. } => self.concurrency.succeeded(),
+            Outcome::Success | Outcome::ItemFailures { .. } => {
+                self.concurrency.succeeded();
+            }
         }
         if let Outcome::NotInvoked { cause } = outcome {
             self.n_messages_in_flight -= n_messages;

@@ -11,6 +11,9 @@
 //!
 //! What a failure leaves of a batch are its *pieces*. They are at the head of the lane, before the
 //! records that were not in a batch yet, and each is invoked as a batch of its own.
+//!
+//! The final invocation of a tumbling window is a state of its own: nothing else of the lane is invoked
+//! or given up before it has succeeded.
 
 use std::collections::VecDeque;
 use std::time::Duration;

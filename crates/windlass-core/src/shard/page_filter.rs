@@ -168,6 +168,7 @@ mod tests {
         for (sequence_number, event) in [("17", "{\"a\":\"x\"}"), ("18", "{}"), ("19", "{}")] {
             let meta = RecordMeta {
                 sequence_number,
+                inner: None,
                 key: KeyHash(1),
                 approximate_arrival: Timestamp::EPOCH,
             };

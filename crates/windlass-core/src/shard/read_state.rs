@@ -164,8 +164,9 @@ impl ReadState {
         let is_recent = self.proven_at.is_some_and(|at| now < at + PROOF_TTL);
         let is_proven = is_recent && self.is_same_stream;
         let after = self.position.position.clone();
+        let has_record = after.sequence_number().is_some();
         Cursor {
-            inclusive: matches!(after, Position::After(_)) && !is_proven,
+            inclusive: has_record && (!is_proven || self.is_within_aggregate()),
             ..Cursor::at(after)
         }
     }
@@ -301,7 +302,7 @@ impl ReadState {
         }
     }
 
-    /// Removes the record at the position from a page that should start with it.
+    /// Removes the records up to the position from a page that should start with the one at it.
     fn check_page(&mut self, page: &mut ReadResult, from: &Cursor, now: Timestamp) -> Checked {
         // The source has rejected the iterator, as after a restart.
         let was_rejected = page.start != PageStart::Continued && from.iterator.is_some();
@@ -311,7 +312,7 @@ impl ReadState {
             && match page.start {
                 PageStart::Continued => false,
                 PageStart::AfterPosition => true,
-                PageStart::AtPosition => !is_shown,
+                PageStart::AtPosition => !is_shown || self.is_within_aggregate(),
             };
         self.is_same_stream &= !was_rejected && !shows_nothing;
         match (self.check, page.start) {
@@ -332,9 +333,12 @@ impl ReadState {
         let check = std::mem::replace(&mut self.check, Check::None);
         let is_recreated = self.is_of_new_stream(first);
         let cause = match check {
-            Check::None => return Checked::Follows,
+            Check::None => {
+                self.remove_read(&mut page.records, |record| record.inner().is_some());
+                return Checked::Follows;
+            }
             Check::OwnRecord if self.is_at(first) => {
-                page.records.remove(0);
+                self.remove_read(&mut page.records, |_| true);
                 return Checked::Follows;
             }
             Check::OldestRecord if !is_recreated => return Checked::SameStream,
@@ -344,16 +348,29 @@ impl ReadState {
         Checked::Gap(gap(self.position.clone(), cause, Some(first)))
     }
 
+    /// Removes those records at the start that were read before: the one at the position, and those
+    /// before it in its aggregate, which may come in several pages.
+    fn remove_read(&self, records: &mut Vec<Record>, may_come_again: impl Fn(&Record) -> bool) {
+        let position = &self.position.position;
+        let is_read = |record: &&Record| may_come_again(record) && position.is_after(record);
+        let n_read = records.iter().take_while(is_read).count();
+        records.drain(..n_read);
+    }
+
+    /// Whether a record that could be read already follows the position.
+    const fn is_within_aggregate(&self) -> bool {
+        matches!(self.position.position, Position::Within(..))
+    }
+
     fn is_at(&self, record: &Record) -> bool {
-        matches!(&self.position.position, Position::After(number)
-            if number.as_str() == record.sequence_number())
+        let number = self.position.position.sequence_number();
+        number.is_some_and(|number| number.as_str() == record.sequence_number())
     }
 
     /// Whether a record shows that the numbers of the stream began again after the position.
     fn is_of_new_stream(&self, record: &Record) -> bool {
-        let (Position::After(number), Some(arrival)) =
-            (&self.position.position, self.position.arrival)
-        else {
+        let number = self.position.position.sequence_number();
+        let (Some(number), Some(arrival)) = (number, self.position.arrival) else {
             return false;
         };
         let is_later = arrival < record.approximate_arrival();
@@ -363,7 +380,7 @@ impl ReadState {
     /// Whether nothing shows that the stream is still the one of the position: it has no record
     /// after it, as one whose numbers began again.
     fn is_doubtful(&self) -> bool {
-        let is_after_record = matches!(self.position.position, Position::After(_));
+        let is_after_record = self.position.position.sequence_number().is_some();
         is_after_record && !self.is_same_stream && self.check != Check::OldestRecord
     }
 

@@ -15,6 +15,7 @@
 use std::time::Duration;
 
 use super::interface::PageStart;
+use crate::ids::SequenceNumber;
 use crate::outcome::Fault;
 use crate::position::{Cursor, Position};
 use crate::time::Timestamp;
@@ -58,10 +59,7 @@ impl StreamCheck {
         shown_at: Option<Timestamp>,
         now: Timestamp,
     ) -> bool {
-        let number = match &from.after {
-            Position::After(number) => Some(number.as_str()),
-            Position::TrimHorizon | Position::AtTimestamp(_) | Position::ShardEnd => None,
-        };
+        let number = from.after.sequence_number().map(SequenceNumber::as_str);
         match result {
             Err(Fault::Throttled { .. }) => true,
             Err(Fault::Trimmed | Fault::UnknownPosition) if from.after != Position::TrimHorizon => {
@@ -120,7 +118,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::ids::SequenceNumber;
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(1_000 * seconds)

@@ -85,11 +85,16 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
     let kind = source.kind();
     let filter = filters::compile(&spec, kind)?.map(Arc::new);
     let source = match kind {
-        SourceKind::Stream(kind) => Source::Stream(StreamSource {
-            kind,
-            settings: stream_settings(&spec, kind, row.created),
-            arn: source.arn().clone(),
-        }),
+        SourceKind::Stream(kind) => {
+            let (settings, arn) = (stream_settings(&spec, kind, row.created), source.arn());
+            let stream = arn.stream_of_consumer();
+            Source::Stream(StreamSource {
+                kind,
+                settings,
+                consumer: stream.is_some().then(|| arn.clone()),
+                arn: stream.unwrap_or_else(|| arn.clone()),
+            })
+        }
         SourceKind::Queue => Source::Queue(QueueSource {
             maximum_concurrency: maximum_concurrency(&spec),
             retry_backoff: windlass::message_backoff(&spec),

@@ -220,6 +220,17 @@ fn an_invalid_pattern_is_refused_with_the_text_of_aws() {
 }
 
 #[test]
+fn tumbling_windows_require_one_lane() {
+    let spec = |factor| {
+        let members = json!({"TumblingWindowInSeconds": 30, "ParallelizationFactor": factor});
+        stream(members)
+    };
+    assert!(create(&spec(1), NOW).is_ok());
+    let text = "TumblingWindowInSeconds requires a ParallelizationFactor of 1.";
+    invalid(&spec(2), text);
+}
+
+#[test]
 fn unsupported_parameters_are_refused_by_name() {
     for (member, value) in [
         ("DestinationConfig", json!({"OnSuccess": {}})),

@@ -4,6 +4,8 @@
 //! is scripted, see [`crate::faults`]. Records are kept until they are trimmed on request. Each
 //! call reads the clock once and does the rest under one lock.
 
+pub(crate) mod event_stream;
+pub(crate) mod fan_out;
 mod operations;
 mod requests;
 pub(crate) mod sequence_number;
@@ -12,10 +14,14 @@ mod stream;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::clock::Clock;
 use crate::protocol::{AwsError, Response};
+use fan_out::Consumer;
 use stream::Streams;
 
+pub use fan_out::SubscriptionTimes;
 pub use stream::PutResult;
 
 /// The streams of one account and region.
@@ -23,6 +29,9 @@ pub use stream::PutResult;
 pub struct Kinesis {
     clock: Clock,
     streams: Mutex<Streams>,
+    /// Wakes subscriptions when a shard has more records or has ended.
+    changed: Notify,
+    times: Mutex<SubscriptionTimes>,
 }
 
 impl Kinesis {
@@ -30,11 +39,13 @@ impl Kinesis {
         Self {
             clock: Clock::start(),
             streams: Mutex::default(),
+            changed: Notify::new(),
+            times: Mutex::default(),
         }
     }
 
     pub(crate) fn call(&self, operation: &str, body: &[u8]) -> Response {
-        operations::execute(&self.lock(), operation, body, self.clock.now_ms())
+        operations::execute(self, operation, body, self.clock.now_ms())
             .map_or_else(Response::from, Response::ok)
     }
 
@@ -46,13 +57,31 @@ impl Kinesis {
     /// Puts a record.
     pub fn put(&self, stream: &str, key: &str, data: &[u8]) -> Result<PutResult, AwsError> {
         let mut streams = self.lock();
-        Ok(streams.get_mut(stream)?.put(key, data, self.clock.now_ms()))
+        let put = streams.get_mut(stream)?.put(key, data, self.clock.now_ms());
+        self.changed.notify_waiters();
+        Ok(put)
+    }
+
+    /// Registers a consumer for enhanced fan-out, and returns its ARN.
+    pub fn register_consumer(&self, stream: &str, name: &str) -> Result<String, AwsError> {
+        let mut streams = self.lock();
+        let stream = streams.get_mut(stream)?;
+        let consumer = Consumer::new(name, self.clock.now_ms());
+        let arn = consumer.arn(stream);
+        stream.consumers.push(consumer);
+        Ok(arn)
+    }
+
+    /// Sets the times of all further subscriptions.
+    pub fn set_subscription_times(&self, times: SubscriptionTimes) {
+        *self.times.lock().unwrap_or_else(PoisonError::into_inner) = times;
     }
 
     /// Splits an open shard in the middle of its hash keys.
     pub fn split_shard(&self, stream: &str, shard_id: &str) -> Result<(), AwsError> {
         let mut streams = self.lock();
         let stream = streams.get_mut(stream)?;
+        self.changed.notify_waiters();
         stream.split(shard_id, self.clock.now_ms())
     }
 
@@ -65,6 +94,7 @@ impl Kinesis {
     ) -> Result<(), AwsError> {
         let mut streams = self.lock();
         let stream = streams.get_mut(stream)?;
+        self.changed.notify_waiters();
         stream.merge(shard_id, adjacent_shard_id, self.clock.now_ms())
     }
 
@@ -72,6 +102,10 @@ impl Kinesis {
     pub fn trim_all(&self, stream: &str) -> Result<(), AwsError> {
         self.lock().get_mut(stream)?.trim_all();
         Ok(())
+    }
+
+    fn times(&self) -> SubscriptionTimes {
+        *self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Streams> {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::Kinesis;
+use super::fan_out::describe_stream_consumer;
 use super::requests::{
     DescribeStreamSummary, GetRecords, GetShardIterator, ListShards, stream_name,
 };
@@ -24,11 +26,15 @@ const MAX_ITERATOR_AGE: Duration = Duration::from_secs(5 * 60);
 
 /// `now` is in milliseconds since 1970.
 pub(super) fn execute(
-    streams: &Streams,
+    kinesis: &Kinesis,
     operation: &str,
     body: &[u8],
     now: u64,
 ) -> Result<Bytes, AwsError> {
+    if operation == "DescribeStreamConsumer" {
+        return describe_stream_consumer(kinesis, &parse_request(body)?);
+    }
+    let streams = &*kinesis.lock();
     match operation {
         "DescribeStreamSummary" => describe_stream_summary(streams, &parse_request(body)?),
         "ListShards" => list_shards(streams, &parse_request(body)?),
@@ -110,27 +116,40 @@ fn get_shard_iterator(
     )?;
     let stream = streams.get(name)?;
     let shard = stream.shard(&request.shard_id)?;
+    let point = StartingPoint {
+        kind: &request.shard_iterator_type,
+        number: request.starting_sequence_number.as_deref(),
+        timestamp: request.timestamp,
+    };
     let iterator = ShardIterator {
         stream: stream.name.clone(),
         shard: shard.number,
-        offset: starting_offset(stream, shard, request, now)?,
+        offset: starting_offset(stream, shard, &point, now)?,
         issued: now,
     };
     let response = json!({"ShardIterator": iterator.encode()});
     Ok(response.to_string().into())
 }
 
-fn starting_offset(
+/// Where an iterator or a subscription begins.
+pub(super) struct StartingPoint<'a> {
+    pub(super) kind: &'a str,
+    pub(super) number: Option<&'a str>,
+    /// Seconds since 1970.
+    pub(super) timestamp: Option<f64>,
+}
+
+pub(super) fn starting_offset(
     stream: &Stream,
     shard: &Shard,
-    request: &GetShardIterator,
+    point: &StartingPoint<'_>,
     now: u64,
 ) -> Result<u64, AwsError> {
-    let kind = request.shard_iterator_type.as_str();
+    let kind = point.kind;
     let missing = |member| move || AwsError::invalid_argument(format!("{kind} needs a {member}"));
     let number = || {
-        let text = request.starting_sequence_number.as_deref();
-        stream.parse_number(shard, text.ok_or_else(missing("StartingSequenceNumber"))?)
+        let text = point.number.ok_or_else(missing("SequenceNumber"));
+        stream.parse_number(shard, text?)
     };
     match kind {
         "TRIM_HORIZON" => Ok(shard.trim_horizon()),
@@ -138,7 +157,7 @@ fn starting_offset(
         "AT_SEQUENCE_NUMBER" => Ok(shard.offset_at(number()?)),
         "AFTER_SEQUENCE_NUMBER" => Ok(shard.offset_after_number(number()?)),
         "AT_TIMESTAMP" => {
-            let time = to_millis(request.timestamp.ok_or_else(missing("Timestamp"))?);
+            let time = to_millis(point.timestamp.ok_or_else(missing("Timestamp"))?);
             if now < time {
                 return Err(AwsError::invalid_argument(format!(
                     "The timestampInMillis parameter cannot be greater than the \
@@ -195,10 +214,15 @@ fn get_records(streams: &Streams, request: &GetRecords, now: u64) -> Result<Byte
     } else {
         rest["NextShardIterator"] = iterator.next(page.next_offset, now).encode().into();
     }
-    let mut response = Vec::with_capacity(page.records.len() + 512);
+    Ok(records_json(&page.records, &rest).into())
+}
+
+/// An object with these records, which have commas between them, and other members.
+pub(super) fn records_json(records: &[u8], rest: &Value) -> Vec<u8> {
+    let mut response = Vec::with_capacity(records.len() + 512);
     response.extend_from_slice(b"{\"Records\":[");
-    response.extend_from_slice(&page.records);
+    response.extend_from_slice(records);
     response.extend_from_slice(b"],");
     response.extend_from_slice(&rest.to_string().as_bytes()[1..]);
-    Ok(response.into())
+    response
 }

@@ -45,6 +45,32 @@ pub(super) struct GetRecords {
     pub(super) limit: Option<usize>,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct DescribeStreamConsumer {
+    #[serde(rename = "ConsumerARN")]
+    pub(super) consumer_arn: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct SubscribeToShard {
+    #[serde(rename = "ConsumerARN")]
+    pub(super) consumer_arn: String,
+    pub(super) shard_id: String,
+    pub(super) starting_position: StartingPosition,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+pub(super) struct StartingPosition {
+    #[serde(rename = "Type")]
+    pub(super) kind: String,
+    pub(super) sequence_number: Option<String>,
+    /// Seconds since 1970.
+    pub(super) timestamp: Option<f64>,
+}
+
 /// The name of the stream. Account and region of the ARN are not checked.
 pub(super) fn stream_name<'a>(
     name: Option<&'a str>,

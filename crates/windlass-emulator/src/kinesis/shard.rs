@@ -153,6 +153,17 @@ impl Shard {
         (first, last)
     }
 
+    /// A number that no record at or after this offset has, and all before it have at most.
+    pub(super) fn number_before(&self, offset: u64) -> SequenceNumber {
+        let index = offset.checked_sub(self.n_trimmed + 1);
+        let index = index.and_then(|index| usize::try_from(index).ok());
+        let last = index.and_then(|index| self.records.get(index));
+        last.map_or_else(
+            || SequenceNumber::new(self.created, self.number, offset, self.created),
+            |record| record.number,
+        )
+    }
+
     /// The offset after the oldest records, for which the predicate holds.
     fn offset_after(&self, is_older: impl FnMut(&StoredRecord) -> bool) -> u64 {
         self.n_trimmed + self.records.partition_point(is_older) as u64

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use md5::{Digest as _, Md5};
 
+use super::fan_out::Consumer;
 use super::sequence_number::SequenceNumber;
 use super::shard::{Closed, Shard, shard_id, shard_number};
 use crate::protocol::AwsError;
@@ -20,6 +21,7 @@ pub(super) struct Streams(BTreeMap<String, Stream>);
 pub(super) struct Stream {
     pub(super) name: String,
     pub(super) created: u64,
+    pub(super) consumers: Vec<Consumer>,
     shards: Vec<Shard>,
 }
 
@@ -77,6 +79,7 @@ impl Stream {
         Self {
             name: name.to_owned(),
             created: now,
+            consumers: Vec::new(),
             shards: shards.collect(),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! A read at the tip usually returns nothing, and thousands can be in flight, so it reserves memory
 //! only when its response arrives. A read elsewhere returns as much as it requests: it reserves that
-//! before it starts, or its response would wait for memory on its connection.
+//! before it starts, or its response would wait for memory on its connection. A source that sends
+//! records by itself has a connection for each shard, where they wait.
 //!
 //! A page ends where the memory that is reserved for it ends; reading continues after it. Afterwards
 //! the actual size counts: a page stays in memory as long as one of its records does, and a batch is
@@ -50,8 +51,17 @@ pub(crate) struct PageMemory {
     retained: RetainedBytes,
     /// Bytes of the largest recent event.
     largest: Option<usize>,
+    wait: MemoryWait,
     /// When a read last reached the tip of the shard.
     at_tip: Option<Timestamp>,
+}
+
+/// When a read that is not at the tip waits for memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MemoryWait {
+    BeforeRead,
+    /// For a source that sends records by itself.
+    OnArrival,
 }
 
 /// Permission to read.
@@ -68,6 +78,7 @@ impl PageMemory {
         clock: Clock,
         max_page: usize,
         batch_size: usize,
+        wait: MemoryWait,
     ) -> Self {
         Self {
             reservation: account.empty(),
@@ -78,12 +89,13 @@ impl PageMemory {
             max_page,
             retained: RetainedBytes::default(),
             largest: None,
+            wait,
             at_tip: None,
         }
     }
 
-    /// Waits until there is memory for a page of up to `max_records` records. At the tip it reserves
-    /// none.
+    /// Waits until there is memory for a page of up to `max_records` records. It reserves none at the
+    /// tip, and for a source that sends records by itself.
     pub(crate) fn grant_read(
         &self,
         max_records: u32,
@@ -94,9 +106,10 @@ impl PageMemory {
         let fitting = max_records.min(self.fitting_records(account.share()));
         let scarce = fitting.min(self.batch_size).min(self.scarce_records());
         let is_at_tip = self.at_tip.is_some_and(|tip| now.since(tip) <= TIP_TTL);
+        let waits_on_arrival = is_at_tip || self.wait == MemoryWait::OnArrival;
         let expected = self.page_bytes(fitting);
         async move {
-            let (is_scarce, reservation) = if is_at_tip {
+            let (is_scarce, reservation) = if waits_on_arrival {
                 let available = backpressure.wait_until_available(&account, MIN_PAGE_BYTES);
                 (available.await != Availability::Ample, account.empty())
             } else {

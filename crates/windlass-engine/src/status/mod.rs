@@ -28,6 +28,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use windlass_core::ids::ShardId;
 use windlass_core::lease::Unit;
+use windlass_core::lease_rows::BlockedShard;
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::OutcomeKind;
 use windlass_core::time::Timestamp;
@@ -88,7 +89,7 @@ struct MappingEntry {
     /// See [`MappingStatus::notice`].
     notice: Option<String>,
     /// See [`MappingStatus::blocked`].
-    blocked: BTreeMap<ShardId, Vec<ShardId>>,
+    blocked: BTreeMap<ShardId, BlockedShard>,
     units: BTreeMap<Unit, UnitEntry>,
 }
 
@@ -118,8 +119,8 @@ pub struct MappingStatus {
     /// The last thing that happened to its source and that an operator should know, since the
     /// daemon started.
     pub notice: Option<String>,
-    /// Listed shards that wait for their parents, and these.
-    pub blocked: BTreeMap<ShardId, Vec<ShardId>>,
+    /// Listed shards that wait for their parents.
+    pub blocked: BTreeMap<ShardId, BlockedShard>,
     pub units: BTreeMap<Unit, UnitStatus>,
 }
 
@@ -343,11 +344,11 @@ impl StatusBoard {
         shown.replace(notice) != *shown
     }
 
-    /// Shows which shards of a mapping wait for which parents.
+    /// Shows the shards of a mapping that wait for their parents.
     pub(crate) fn show_blocked(
         &self,
         mapping: &MappingId,
-        blocked: BTreeMap<ShardId, Vec<ShardId>>,
+        blocked: BTreeMap<ShardId, BlockedShard>,
     ) {
         if let Some(entry) = self.lock().get_mut(mapping) {
             entry.blocked = blocked;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use windlass_core::ids::ShardId;
+use windlass_core::lease_rows::BlockedShard;
 use windlass_core::mapping::{DesiredState, MappingRow, Revision};
 use windlass_core::outcome::{Fault, OutcomeKind};
 use windlass_core::time::Timestamp;
@@ -45,6 +46,9 @@ pub fn last_processing_result(outcome: Option<OutcomeKind>) -> &'static str {
         Some(OutcomeKind::FunctionError) => "PROBLEM: Function call failed",
         Some(OutcomeKind::NotInvoked(Fault::Denied)) => "PROBLEM: Function may not be invoked",
         Some(OutcomeKind::NotInvoked(Fault::Gone)) => "PROBLEM: Function does not exist",
+        Some(OutcomeKind::NotInvoked(Fault::Throttled { .. })) => {
+            "PROBLEM: Function throttles requests"
+        }
         Some(OutcomeKind::NotInvoked(_)) => "PROBLEM: Function could not be reached",
     }
 }
@@ -141,9 +145,9 @@ fn describe_overdue(unit: &UnitStatus) -> Option<String> {
     ))
 }
 
-/// Why a shard is not read yet; the parents are those that are not resolved.
-pub fn describe_blocked(parents: &[ShardId]) -> String {
-    let names: Vec<_> = parents.iter().map(ShardId::as_str).collect();
+/// Why a shard is not read yet.
+pub fn describe_blocked(shard: &BlockedShard) -> String {
+    let names: Vec<_> = shard.parents.iter().map(ShardId::as_str).collect();
     let parents = match names.len() {
         // A former stream had resolved them, and they are not listed.
         0 => "its parents".to_owned(),
@@ -267,6 +271,18 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
     }
 }
 
+fn describe_next(at: Option<Timestamp>, now: Timestamp) -> String {
+    match at.map(|at| at.since(now)) {
+        Some(pause) => format!(", next in {:.1} s", pause.as_secs_f64()),
+        None => String::new(),
+    }
+}
+
+fn describe_final(attempt: u32, cause: Option<Fault>, next: &str) -> String {
+    let cause = cause.map_or("returns errors", describe_not_invoked);
+    format!("final invocation of a tumbling window: function {cause}, attempt {attempt}{next}")
+}
+
 /// Only AWS Lambda denies access, to the one call that it gets.
 fn describe_not_invoked(fault: Fault) -> &'static str {
     match fault {
@@ -278,18 +294,6 @@ fn describe_not_invoked(fault: Fault) -> &'static str {
         | Fault::Trimmed
         | Fault::UnknownPosition => describe_fault(fault),
     }
-}
-
-fn describe_next(at: Option<Timestamp>, now: Timestamp) -> String {
-    match at.map(|at| at.since(now)) {
-        Some(pause) => format!(", next in {:.1} s", pause.as_secs_f64()),
-        None => String::new(),
-    }
-}
-
-fn describe_final(attempt: u32, cause: Option<Fault>, next: &str) -> String {
-    let cause = cause.map_or("returns errors", describe_not_invoked);
-    format!("final invocation of a tumbling window: function {cause}, attempt {attempt}{next}")
 }
 
 fn describe_fault(fault: Fault) -> &'static str {

@@ -149,22 +149,25 @@ impl ConnectedMapping {
                     destination,
                 },
                 Unit::Shard(shard),
-            ) => Some(UnitSource::Shard {
-                shard: shard.clone(),
-                reader: Box::new(SupervisedReader {
-                    inner: Arc::clone(reader).open(shard),
+            ) => {
+                let is_polled = source.consumer.is_none();
+                Some(UnitSource::Shard {
                     shard: shard.clone(),
-                    permits: permits.clone(),
-                    shown_at: listings.shown_at(shard),
-                    listings,
-                    check: StreamCheck::default(),
-                    clock,
-                    board: Arc::clone(board),
-                    mapping: self.mapping.id.clone(),
-                }),
-                source: Box::new(source.clone()),
-                destination: destination.clone(),
-            }),
+                    reader: Box::new(SupervisedReader {
+                        inner: Arc::clone(reader).open(shard),
+                        shard: shard.clone(),
+                        permits: is_polled.then(|| permits.clone()),
+                        shown_at: listings.shown_at(shard),
+                        listings,
+                        check: is_polled.then(StreamCheck::default),
+                        clock,
+                        board: Arc::clone(board),
+                        mapping: self.mapping.id.clone(),
+                    }),
+                    source: Box::new(source.clone()),
+                    destination: destination.clone(),
+                })
+            }
             (Connection::Queue { reader, source }, Unit::QueueSlot(_)) => Some(UnitSource::Queue {
                 reader: Arc::clone(reader),
                 source: source.clone(),

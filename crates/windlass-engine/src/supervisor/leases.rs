@@ -68,11 +68,14 @@ impl Supervisor {
 
     /// Shows the shards of a mapping that wait for their parents.
     pub(super) fn show_blocked(&self, id: &MappingId) {
-        let known = self.known.get(id);
-        let listed = known.zip(self.discovery.history(id));
-        let blocked = listed.map(|(known, listings)| blocked_shards(listings, &known.leases));
+        let blocked = || {
+            let (known, connected) = (self.known.get(id)?, self.connections.get(id)?);
+            let listings = self.discovery.history(id)?;
+            let source = &connected.mapping.source;
+            Some(blocked_shards(source, listings, &known.leases))
+        };
         let board = &self.context.board;
-        board.show_blocked(id, blocked.unwrap_or_default());
+        board.show_blocked(id, blocked().unwrap_or_default());
     }
 
     /// `None` if the mapping does not run here.

@@ -2,7 +2,8 @@
 //! longer exists, and holds results that may be of another stream.
 //!
 //! A read that waits for its response holds no memory, so without a bound a source that answers
-//! slowly would get a connection for each of thousands of shards.
+//! slowly would get a connection for each of thousands of shards. With enhanced fan-out each shard has
+//! a connection, and its read waits until there are records.
 //!
 //! A listing may lack a shard that exists, and a read may be refused for another reason. Only when
 //! several listings in a row lack a shard and its read is refused as well, it is gone: its consumer
@@ -11,7 +12,10 @@
 //!
 //! What a read returns may be of a stream that was created again, which only a listing can tell: the
 //! shard then has another start, and its row is replaced. So a result in doubt is held until a later
-//! listing has shown the shard ([`StreamCheck`]).
+//! listing has shown the shard ([`StreamCheck`]). A consumer with enhanced fan-out belongs to one
+//! stream, which cannot be deleted without it.
+//!
+//! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_DeleteStream.html>
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,10 +46,12 @@ pub(super) struct ReadPermits(Arc<Semaphore>);
 pub(super) struct SupervisedReader {
     pub(super) inner: Box<dyn ShardReader>,
     pub(super) shard: ShardId,
-    pub(super) permits: ReadPermits,
+    /// `None`: any number of reads.
+    pub(super) permits: Option<ReadPermits>,
     pub(super) listings: KnownListings,
     pub(super) shown_at: ShownAt,
-    pub(super) check: StreamCheck,
+    /// `None`: what is read can be of no other stream.
+    pub(super) check: Option<StreamCheck>,
     pub(super) clock: Clock,
     pub(super) board: Arc<StatusBoard>,
     pub(super) mapping: MappingId,
@@ -75,6 +81,9 @@ impl SupervisedReader {
     }
 
     fn is_accepted(&mut self, from: &Cursor, result: &Result<ReadResult, PortError>) -> bool {
+        let Some(check) = &mut self.check else {
+            return true;
+        };
         let head = match result {
             Ok(page) => Ok(PageHead {
                 start: page.start,
@@ -83,7 +92,7 @@ impl SupervisedReader {
             Err(error) => Err(error.fault),
         };
         let (shown_at, now) = (self.shown_at.get(), self.clock.now());
-        self.check.accepts(from, head, shown_at, now)
+        check.accepts(from, head, shown_at, now)
     }
 }
 
@@ -109,7 +118,10 @@ impl ShardReader for SupervisedReader {
         from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
-        let permit = self.permits.0.acquire().await;
+        let permit = match &self.permits {
+            Some(permits) => permits.0.acquire().await.ok(),
+            None => None,
+        };
         let result = self.inner.read(from, limits).await;
         drop(permit);
         if let Err(error) = &result
@@ -174,10 +186,10 @@ mod tests {
         let reader = |_| SupervisedReader {
             inner: Box::new(Hanging(Arc::clone(&n_reads))),
             shard: ShardId::from("0"),
-            permits: permits.clone(),
+            permits: Some(permits.clone()),
             listings: KnownListings::default(),
             shown_at: ShownAt::default(),
-            check: StreamCheck::default(),
+            check: Some(StreamCheck::default()),
             clock: Clock::start(),
             board: Arc::clone(&board),
             mapping: MappingId::new("m"),

@@ -16,3 +16,4 @@ mod rounds;
 mod slots;
 mod status;
 mod trouble;
+mod windows;

@@ -107,6 +107,11 @@ async fn a_function_that_cannot_be_invoked_shows_with_its_action() {
         (
             Fault::Throttled { retry_after: None },
             "function throttles requests, next in ",
+            "PROBLEM: Function throttles requests",
+        ),
+        (
+            Fault::Transient,
+            "function cannot be reached, next in ",
             "PROBLEM: Function could not be reached",
         ),
     ] {
@@ -136,8 +141,10 @@ async fn a_child_is_blocked_on_its_parent_until_that_is_resolved() {
     until("it is tried", || 0 < function.n_calls()).await;
     let blocked = daemon.status(&id).blocked;
     assert_eq!(blocked.len(), 1, "{blocked:?}");
+    let child = &blocked[&"2".into()];
+    assert_eq!(child.start, Position::TrimHorizon);
     assert_eq!(
-        describe_blocked(&blocked[&"2".into()]),
+        describe_blocked(child),
         "blocked on its parent 0: the records of a shard come after all of its parents'"
     );
     function.fails_on(None);

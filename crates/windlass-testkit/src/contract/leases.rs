@@ -6,6 +6,7 @@ use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::Swap;
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::time::Timestamp;
+use windlass_core::window::{WindowBounds, WindowCheckpoint, WindowState};
 use windlass_engine::ports::{CheckpointSave, Store};
 
 use super::{
@@ -221,12 +222,18 @@ pub(super) async fn save_checkpoints_only_in_their_epoch(store: &dyn Store) {
                 MarkedSection {
                     runs: vec![0, 1, 99],
                     last: SequenceNumber::from("101"),
+                    sub_sequence_number: None,
                 },
                 MarkedSection {
                     runs: vec![3],
                     last: SequenceNumber::from("104"),
+                    sub_sequence_number: Some(2),
                 },
             ],
+            ..after("0")
+        },
+        Checkpoint {
+            position: Position::Within(SequenceNumber::from("104"), 0),
             ..after("0")
         },
         Checkpoint {
@@ -242,6 +249,29 @@ pub(super) async fn save_checkpoints_only_in_their_epoch(store: &dyn Store) {
             ..owned.clone()
         };
         assert_eq!(leases(store).await, [written, other.clone()]);
+    }
+}
+
+pub(super) async fn return_their_state_when_they_are_taken(store: &dyn Store) {
+    put(store, &row(1), None).await;
+    let lease = free(shard(1, "a"));
+    insert(store, std::slice::from_ref(&lease)).await;
+    let mut owned = take(store, &lease, "one").await.expect("it is free");
+    for state in [None, Some("{\"1\":282}"), Some("{}"), None] {
+        let checkpoint = Checkpoint {
+            window: Some(WindowCheckpoint {
+                bounds: WindowBounds {
+                    start: Timestamp::from_millis(1_607_497_440_000),
+                    end: Timestamp::from_millis(1_607_497_560_000),
+                },
+                state: state.map(|json| WindowState::new(json.into())),
+            }),
+            ..after("5")
+        };
+        let saved = save(store, &owned.key, owned.epoch, &checkpoint).await;
+        assert_eq!(saved, Swap::Done);
+        owned = take(store, &owned, "one").await.expect("it is owned");
+        assert_eq!(owned.checkpoint, checkpoint);
     }
 }
 

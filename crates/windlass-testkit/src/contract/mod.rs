@@ -41,6 +41,7 @@ pub async fn store(open: impl Fn() -> Arc<dyn Store>) {
     leases::need_their_mapping(&*open()).await;
     leases::change_owner_only_at_the_expected_epoch(&*open()).await;
     leases::save_checkpoints_only_in_their_epoch(&*open()).await;
+    leases::return_their_state_when_they_are_taken(&*open()).await;
     leases::are_removed_only_at_the_expected_epoch(&*open()).await;
     leases::take_a_shard_start_only_at_the_expected_epoch(&*open()).await;
     leases::never_have_an_epoch_twice(&*open()).await;

@@ -200,7 +200,7 @@ impl FakeShard {
             Position::AtTimestamp(time) => {
                 self.records.partition_point(|(_, arrival)| arrival < time)
             }
-            Position::After(number) => {
+            Position::After(number) | Position::Within(number, _) => {
                 let index: usize = number.as_str().parse().expect("a record of this stream");
                 index + 1
             }
@@ -281,6 +281,7 @@ impl ShardReader for FakeShardReader {
             let (event, arrival) = &shard.records[index];
             let meta = RecordMeta {
                 sequence_number: &index.to_string(),
+                inner: None,
                 key: KeyHash::of(event),
                 approximate_arrival: *arrival,
             };

@@ -283,6 +283,7 @@ fn text(position: &Position) -> String {
         Position::TrimHorizon | Position::ShardEnd => position.kind().to_owned(),
         Position::AtTimestamp(time) => format!("@{}", time.as_millis()),
         Position::After(number) => number.to_string(),
+        Position::Within(number, inner) => format!("{number}:{inner}"),
     }
 }
 
@@ -290,6 +291,7 @@ fn stream(starting_position: Position, recreated_position: Position) -> Source {
     Source::Stream(StreamSource {
         kind: StreamKind::Kinesis,
         arn: arn("kinesis", "stream/s"),
+        consumer: None,
         settings: StreamSettings {
             starting_position,
             recreated_position,

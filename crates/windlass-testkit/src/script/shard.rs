@@ -8,7 +8,7 @@ use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::failure::{DestinationArn, FailureRecord};
-use windlass_core::ids::{KeyHash, SequenceNumber};
+use windlass_core::ids::{InnerRecord, KeyHash, SequenceNumber};
 use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response, ReturnedState, Swap};
@@ -113,7 +113,10 @@ impl ShardRunner {
             None | Some("trim_horizon") => Position::TrimHorizon,
             Some("shard_end") => Position::ShardEnd,
             Some(text) if text.ends_with('s') => Position::AtTimestamp(START + duration(text)?),
-            Some(number) => Position::After(SequenceNumber::from(number)),
+            Some(number) => match inner(number)? {
+                (number, None) => Position::After(number.into()),
+                (number, Some(inner)) => Position::Within(number.into(), inner),
+            },
         };
         let arrived = arguments.key("arrived");
         let arrived = arrived.as_deref().map(duration).transpose()?;
@@ -417,12 +420,10 @@ fn command_text(command: &ShardCommand) -> String {
         ShardCommand::RequestSlot => "request slot".to_owned(),
         ShardCommand::CancelSlot => "cancel slot".to_owned(),
         ShardCommand::Invoke(batch) => {
-            let numbers = batch.records.iter();
-            let numbers: Vec<_> = numbers.map(Record::sequence_number).collect();
-            let numbers = numbers.join(" ");
+            let names = names(&batch.records);
             let call = batch.window.as_ref().map_or_else(String::new, call_text);
             format!(
-                "invoke b{} attempt={} [{numbers}]{call}",
+                "invoke b{} attempt={} [{names}]{call}",
                 batch.id.0, batch.attempt
             )
         }
@@ -468,8 +469,7 @@ fn command_text(command: &ShardCommand) -> String {
 /// `RetryAttemptsExhausted [1 2] approximateInvokeCount=3 statusCode=200 functionError=Unhandled`.
 fn failure_text(failure: &FailureRecord) -> String {
     let condition = failure.condition.as_str();
-    let numbers = failure.records.iter().map(Record::sequence_number);
-    let numbers = numbers.collect::<Vec<_>>().join(" ");
+    let names = names(&failure.records);
     let count = failure.approximate_invoke_count;
     let response = failure.response.as_ref().map_or_else(String::new, |it| {
         let error = if it.function_error {
@@ -479,7 +479,25 @@ fn failure_text(failure: &FailureRecord) -> String {
         };
         format!(" statusCode={} functionError={error}", it.status)
     });
-    format!("{condition} [{numbers}] approximateInvokeCount={count}{response}")
+    format!("{condition} [{names}] approximateInvokeCount={count}{response}")
+}
+
+/// `7` or, of an aggregate, `7.0`.
+fn names(records: &[Record]) -> String {
+    let name = |record: &Record| {
+        let number = record.sequence_number();
+        let inner = record.inner();
+        inner.map_or(number.to_owned(), |it| format!("{number}.{}", it.index))
+    };
+    records.iter().map(name).collect::<Vec<_>>().join(" ")
+}
+
+/// The reverse, with the index.
+fn inner(name: &str) -> Result<(&str, Option<u32>), ScriptError> {
+    Ok(match name.split_once('.') {
+        None => (name, None),
+        Some((number, inner)) => (number, Some(inner.parse()?)),
+    })
 }
 
 /// The window of the checkpoint with which a consumer continues: `checkpoint_window=0s..100s` with
@@ -557,13 +575,14 @@ fn unreadable_text(record: &UnreadableRecord) -> String {
 fn position_text(position: &Position) -> String {
     match position {
         Position::After(number) => format!("after {number}"),
+        Position::Within(number, inner) => format!("after {number}.{inner}"),
         Position::AtTimestamp(time) => format!("at_timestamp {}", duration_text(time.since(START))),
         Position::TrimHorizon | Position::ShardEnd => position.kind().to_owned(),
     }
 }
 
 /// `marks=urr/4,ru/6`: of the first three records after the checkpoint, whose last one is 4, the first
-/// is unresolved and two are resolved; two more follow.
+/// is unresolved and two are resolved; two more follow. `4.0` is one of an aggregate.
 fn marks(arguments: &mut Arguments) -> Result<Vec<MarkedSection>, ScriptError> {
     let Some(text) = arguments.key("marks") else {
         return Ok(Vec::new());
@@ -576,9 +595,11 @@ fn marks(arguments: &mut Arguments) -> Result<Vec<MarkedSection>, ScriptError> {
         }
         let same = marks.as_bytes().chunk_by(|one, other| one == other);
         runs.extend(same.map(|run| run.len() as u64));
+        let (last, sub_sequence_number) = inner(last).ok()?;
         Some(MarkedSection {
             runs,
             last: last.into(),
+            sub_sequence_number,
         })
     };
     let sections = text.split(',').map(section);
@@ -592,35 +613,48 @@ fn marks_text(sections: &[MarkedSection]) -> String {
     }
     let section = |section: &MarkedSection| {
         let marks = section.resolved().map(|it| if it { 'r' } else { 'u' });
-        format!("{}/{}", marks.collect::<String>(), section.last)
+        let inner = section.sub_sequence_number;
+        let inner = inner.map_or(String::new(), |inner| format!(".{inner}"));
+        format!("{}/{}{inner}", marks.collect::<String>(), section.last)
     };
     let sections: Vec<_> = sections.iter().map(section).collect();
     format!(" marks={}", sections.join(","))
 }
 
 /// All remaining arguments: sequence numbers with or without sizes; `~` marks a record that the filter
-/// does not match. A record is `1`, a key of its own, or `2/1`: the record 1 of lane 2.
+/// does not match. A record is `1`, a key of its own, or `2/1`: the record 1 of lane 2. `7.0` is one
+/// of an aggregate, which ends with the last record of its number unless that is `7.0-`.
 fn records(
     arguments: &mut Arguments,
     arrival: Timestamp,
     is_undated: bool,
 ) -> Result<Vec<Record>, ScriptError> {
     let mut builder = RecordPageBuilder::default();
-    for (name, bytes) in arguments.sized(10)? {
+    let sized = arguments.sized(10)?;
+    for (index, (name, bytes)) in sized.iter().enumerate() {
         if is_undated {
             builder.undated(arrival);
         }
         let record = name.trim_start_matches('~');
-        let (key, number) = match record.split_once('/') {
-            Some((lane, number)) => (KeyHash(lane.parse()?), number),
+        let (key, of_shard) = match record.split_once('/') {
+            Some((lane, of_shard)) => (KeyHash(lane.parse()?), of_shard),
             None => (KeyHash::of(record.as_bytes()), record),
         };
+        let (number, inner) = inner(of_shard.trim_end_matches('-'))?;
+        let next = sized.get(index + 1).map_or("", |(next, _)| next);
+        let next = next.rsplit(['/', '~']).next().unwrap_or(next);
+        let is_last = !next.starts_with(&format!("{number}.")) && !of_shard.ends_with('-');
         let meta = RecordMeta {
             sequence_number: number,
+            inner: inner.map(|index| InnerRecord { index, is_last }),
             key,
             approximate_arrival: arrival,
         };
-        builder.push(&meta, &sample_filter::event(bytes, record == name), 0..0);
+        builder.push(
+            &meta,
+            &sample_filter::event(*bytes, record == name.as_str()),
+            0..0,
+        );
     }
     Ok(Record::of_page(builder.finish()))
 }

@@ -1,6 +1,6 @@
 //! The records of a simulated shard.
 
-use windlass_core::ids::KeyHash;
+use windlass_core::ids::{InnerRecord, KeyHash};
 use windlass_core::position::Position;
 use windlass_core::record::Record;
 use windlass_core::record_page::RecordMeta;
@@ -19,6 +19,8 @@ const FIRST_NUMBER_AGAIN: u64 = 1;
 #[derive(Debug, Default)]
 pub struct Contents {
     records: Vec<Record>,
+    /// Their sequence numbers; those of an aggregate have the same.
+    numbers: Vec<u64>,
     /// When each record becomes readable; never decreases.
     readable: Vec<Timestamp>,
     /// The first record of the stream that was created again, and when that was.
@@ -30,29 +32,32 @@ pub struct Contents {
 
 impl Contents {
     /// Adds a record of `len` bytes that can be read from `readable` on; `matches` if the filter of the
-    /// world matches it.
+    /// world matches it. The `inner` records of an aggregate follow each other.
     ///
     /// # Panics
     /// If the record is readable before its predecessor.
     pub fn push(
         &mut self,
         key: u64,
+        inner: Option<InnerRecord>,
         (len, matches): (usize, bool),
         arrival: Timestamp,
         readable: Timestamp,
     ) {
-        let index = self.records.len();
         assert!(
             self.readable.last().is_none_or(|last| *last <= readable),
             "records become readable in their order"
         );
+        let number = self.next_number(inner);
         let meta = RecordMeta {
-            sequence_number: &self.number_of(index).to_string(),
+            sequence_number: &number.to_string(),
+            inner,
             key: KeyHash(key),
             approximate_arrival: arrival,
         };
         let event = sample_filter::event(len, matches);
         self.records.push(Record::standalone(&meta, &event, 0..0));
+        self.numbers.push(number);
         self.readable.push(readable);
         self.undated.push(false);
     }
@@ -109,21 +114,53 @@ impl Contents {
         is_former(one) == is_former(other)
     }
 
-    fn number_of(&self, index: usize) -> u64 {
-        match self.recreated {
-            Some((first, _)) if first <= index => FIRST_NUMBER_AGAIN + (index - first) as u64,
-            _ => FIRST_NUMBER + index as u64,
+    fn next_number(&self, inner: Option<InnerRecord>) -> u64 {
+        let is_first_again = |(first, _): (usize, Timestamp)| first == self.records.len();
+        match (self.numbers.last(), inner) {
+            (Some(last), Some(inner)) if 0 < inner.index => *last,
+            _ if self.recreated.is_some_and(is_first_again) => FIRST_NUMBER_AGAIN,
+            (Some(last), _) => last + 1,
+            (None, _) => FIRST_NUMBER,
         }
     }
 
-    pub fn index_of(&self, sequence_number: &str) -> Option<usize> {
+    pub fn index_of(&self, record: &Record) -> Option<usize> {
+        let first = self.first_of(record.sequence_number())?;
+        let index = first + record.inner().map_or(0, |inner| inner.index as usize);
+        (self.records.get(index)?.meta() == record.meta()).then_some(index)
+    }
+
+    /// The first record with a sequence number.
+    pub fn first_of(&self, sequence_number: &str) -> Option<usize> {
         let number: u64 = sequence_number.parse().ok()?;
-        let (base, first) = match self.recreated {
-            Some((first, _)) if number < FIRST_NUMBER => (FIRST_NUMBER_AGAIN, first),
-            _ => (FIRST_NUMBER, 0),
-        };
-        let index = first + usize::try_from(number.checked_sub(base)?).ok()?;
-        (index < self.records.len() && self.number_of(index) == number).then_some(index)
+        self.numbers.iter().position(|it| *it == number)
+    }
+
+    /// The last record with a sequence number, or the one with this index in its aggregate.
+    pub fn index_at(&self, sequence_number: &str, inner: Option<u32>) -> Option<usize> {
+        let first = self.first_of(sequence_number)?;
+        let same = self.numbers.iter().filter(|it| **it == self.numbers[first]);
+        let n_same = same.count();
+        let offset = inner.map_or(n_same - 1, |inner| inner as usize);
+        (offset < n_same).then_some(first + offset)
+    }
+
+    /// The first record of the aggregate to which a record belongs, or the record itself.
+    pub fn aggregate_start(&self, index: usize) -> usize {
+        let record = self.records.get(index);
+        let inner = record.and_then(Record::inner);
+        index - inner.map_or(0, |inner| inner.index as usize)
+    }
+
+    /// The position after a record.
+    pub fn position_after(&self, index: usize) -> Position {
+        let record = &self.records[index];
+        let number = record.sequence_number().into();
+        let is_within = self.numbers.get(index + 1) == Some(&self.numbers[index]);
+        match record.inner() {
+            Some(inner) if is_within => Position::Within(number, inner.index),
+            _ => Position::After(number),
+        }
     }
 
     /// The index at which a position starts; `None` if it names an unknown record. The first
@@ -136,7 +173,10 @@ impl Contents {
                 let found = self.records.iter().position(first);
                 Some(found.unwrap_or(self.records.len()).max(trimmed))
             }
-            Position::After(number) => Some(self.index_of(number.as_str())? + 1),
+            Position::After(number) => Some(self.index_at(number.as_str(), None)? + 1),
+            Position::Within(number, inner) => {
+                Some(self.index_at(number.as_str(), Some(*inner))? + 1)
+            }
             Position::ShardEnd => Some(self.records.len()),
         }
     }

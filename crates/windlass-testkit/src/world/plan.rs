@@ -8,7 +8,7 @@ use std::time::Duration;
 use windlass_core::arn::Arn;
 use windlass_core::event::{self, ENVELOPE_LEN};
 use windlass_core::failure::DestinationArn;
-use windlass_core::ids::ShardId;
+use windlass_core::ids::{InnerRecord, ShardId};
 use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::{Checkpoint, Position};
@@ -298,14 +298,15 @@ fn contents(rng: &mut Rng, payload_limit: usize, clock: &WallClock) -> Contents 
     let gaps = rng.pick(&[0, 50]);
     let skew = rng.pick(&[0, 0, 5_000]);
     let full_seconds = rng.per_mille(300);
-    let recreated = (1 < n_records && rng.per_mille(150)).then(|| rng.size(1, n_records - 1));
+    let recreated = (1 < n_records && rng.per_mille(250)).then(|| rng.size(1, n_records - 1));
     let undated = rng.pick(&[0, 0, 0, 100, 1_000]);
+    let aggregated = rng.pick(&[0, 0, 0, 300, 1_000]);
     let mut contents = Contents::default();
     let mut readable = START;
     let (mut latest, mut earliest) = (Timestamp::EPOCH, Timestamp::EPOCH);
-    for index in 0..n_records {
+    while contents.len() < n_records {
         readable = readable + rng.millis(0, spacing);
-        if recreated == Some(index) {
+        if recreated == Some(contents.len()) {
             readable = readable + rng.millis(1_000, 100_000);
             contents.recreate(readable);
             readable = readable + rng.millis(0, 20_000);
@@ -314,27 +315,45 @@ fn contents(rng: &mut Rng, payload_limit: usize, clock: &WallClock) -> Contents 
         if rng.per_mille(gaps) {
             readable = readable + rng.millis(10_000, 100_000);
         }
-        let len = if rng.per_mille(too_large) {
-            rng.size(room + 1, room + 9)
-        } else {
-            rng.size(2, max_len)
-        };
         let mut arrival = clock.at(readable) + rng.millis(0, skew);
         if full_seconds {
             arrival = arrival.floor_to_second();
         }
         let arrival = arrival.max(earliest);
         latest = latest.max(arrival);
-        let event = (len, rng.per_mille(match_chance));
-        contents.push(rng.between(1, n_keys), event, arrival, readable);
-        if rng.per_mille(undated) {
-            contents.hide_last_arrival();
+        let is_undated = rng.per_mille(undated);
+        let next_stream = recreated.filter(|at| contents.len() < *at);
+        let n_left = next_stream.unwrap_or(n_records) - contents.len();
+        for inner in inner_records(rng, aggregated, n_left) {
+            let len = if rng.per_mille(too_large) {
+                rng.size(room + 1, room + 9)
+            } else {
+                rng.size(2, max_len)
+            };
+            let event = (len, rng.per_mille(match_chance));
+            contents.push(rng.between(1, n_keys), inner, event, arrival, readable);
+            if is_undated {
+                contents.hide_last_arrival();
+            }
         }
     }
     if rng.per_mille(800) {
         contents.closes = Some(readable + rng.millis(0, 20_000));
     }
     contents
+}
+
+/// The records of an aggregate, or one plain record.
+fn inner_records(rng: &mut Rng, aggregated: u64, n_left: usize) -> Vec<Option<InnerRecord>> {
+    if !rng.per_mille(aggregated) {
+        return vec![None];
+    }
+    let last = u32::try_from(rng.size(1, n_left.min(8)) - 1).expect("it is small");
+    let inner = |index| InnerRecord {
+        index,
+        is_last: index == last,
+    };
+    (0..=last).map(|index| Some(inner(index))).collect()
 }
 
 fn settings(
@@ -394,7 +413,14 @@ fn from(rng: &mut Rng, contents: &Contents) -> (Checkpoint, Timestamp) {
             let time = Position::AtTimestamp(record.approximate_arrival());
             (Checkpoint::at(time), START)
         }
-        2 => (Checkpoint::after(record), contents.readable_from(index)),
+        2 => {
+            let position = contents.position_after(index);
+            let after = Checkpoint {
+                arrival: Some(record.approximate_arrival()),
+                ..Checkpoint::at(position)
+            };
+            (after, contents.readable_from(index))
+        }
         _ => (Checkpoint::at(Position::TrimHorizon), START),
     }
 }

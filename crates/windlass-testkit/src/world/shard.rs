@@ -174,7 +174,8 @@ impl World {
         }
         if self.rng.per_mille(self.plan.trim) {
             let readable = self.plan.contents.n_readable(self.now);
-            self.source.trimmed = self.rng.size(self.source.trimmed, readable);
+            let trimmed = self.rng.size(self.source.trimmed, readable);
+            self.source.trimmed = self.plan.contents.aggregate_start(trimmed);
             trace.record(|| format!("{} records are trimmed", self.source.trimmed));
         }
         if self.rng.per_mille(self.plan.lease_loss) && !self.store.taken {
@@ -416,7 +417,7 @@ impl World {
     fn keys_keep_their_order(&self, batch: &Batch) -> Result<(), BrokenInvariant> {
         let contents = &self.plan.contents;
         for record in batch.records.iter() {
-            let index = contents.index_of(record.sequence_number());
+            let index = contents.index_of(record);
             let index = index.expect("the checker has checked it");
             let overtaken = self.expected().find(|&(earlier, is_expected)| {
                 let is_same_key = contents.records()[earlier].key() == record.key();
@@ -492,7 +493,7 @@ fn nothing_settled_is_repeated(
 ) -> Result<(), BrokenInvariant> {
     let mut records = batch.records.iter();
     let repeated = records.find(|record| {
-        let index = contents.index_of(record.sequence_number());
+        let index = contents.index_of(record);
         index.is_some_and(|index| settled.contains(&index))
     });
     ensure(repeated.is_none(), "marks", || {

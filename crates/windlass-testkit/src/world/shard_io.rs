@@ -82,15 +82,10 @@ impl Source {
         rng: &mut Rng,
     ) -> Result<Result<ReadResult, Fault>, BrokenInvariant> {
         let unreadable = faulty && rng.per_mille(self.plan.unreadable);
+        let n_again = rng.size(0, 8);
         let mut happens = |chance: u64| faulty && rng.per_mille(chance);
         if happens(self.plan.fault) {
-            let at_horizon = from.after == Position::TrimHorizon && rng.per_mille(100);
-            let fault = if at_horizon {
-                Fault::Trimmed
-            } else {
-                plan::fault(rng)
-            };
-            return Ok(Err(fault));
+            return Ok(Err(read_fault(from, rng)));
         }
         if faulty && self.plan.max_records < limit {
             return Ok(Err(Fault::TimedOut));
@@ -99,7 +94,7 @@ impl Source {
         self.trimmed = self.trimmed.max(stream);
         let offset = contents.offset_of(&from.after, self.trimmed);
         let position = offset.expect("a consumer reads after a record of the shard");
-        let is_exact = matches!(from.after, Position::After(_));
+        let is_exact = from.after.sequence_number().is_some();
         let hint = match &from.iterator {
             Some(iterator) if !happens(self.plan.expired) => offset_of(iterator, stream)?,
             _ => None,
@@ -113,14 +108,19 @@ impl Source {
             None if is_exact && from.inclusive => PageStart::AtPosition,
             None => PageStart::AfterPosition,
         };
-        let first = hint.unwrap_or(position - usize::from(start == PageStart::AtPosition));
-        let is_of_position =
-            (position.saturating_sub(1)..=position.max(self.trimmed)).contains(&first);
+        let last_read = position.saturating_sub(1);
+        let aggregate = contents.aggregate_start(last_read);
+        let at = || first_record(contents, &from.after, position, n_again);
+        let first = match start {
+            PageStart::AtPosition => at(),
+            PageStart::Continued | PageStart::AfterPosition => hint.unwrap_or(position),
+        };
+        let is_of_position = (aggregate..=position.max(self.trimmed)).contains(&first);
         ensure(!is_exact || is_of_position, "reading", || {
             format!("an iterator at {first} is used with {:?}", from.after)
         })?;
         if is_exact && first < self.trimmed {
-            self.excused[first..self.trimmed].fill(true);
+            self.excused[first.max(last_read)..self.trimmed].fill(true);
             if !self.plan.trims_silently {
                 return Ok(Err(Fault::Trimmed));
             }
@@ -142,13 +142,14 @@ impl Source {
         };
         let end = readable.min(begin + max_records).max(begin);
         if begin < end && unreadable {
-            let unreadable = rng.size(begin, end - 1);
-            return Ok(Ok(ReadResult {
-                unreadable: Some(unreadable_record(contents, unreadable, rng)),
-                ..page(contents, start, begin..unreadable, now)
-            }));
+            return Ok(Ok(unreadable_page(contents, start, begin..end, now, rng)));
         }
-        Ok(Ok(page(contents, start, begin..end, now)))
+        let mut page = page(contents, start, begin..end, now);
+        if contents.aggregate_start(end) != end && rng.per_mille(500) {
+            // No iterator leads into an aggregate, but an adapter may keep its rest.
+            page.next = Some(Cursor::at(Position::TrimHorizon));
+        }
+        Ok(Ok(page))
     }
 
     /// A read after a record of a stream that no longer exists.
@@ -173,6 +174,40 @@ impl Source {
             has_children: false,
             unreadable: None,
         })
+    }
+}
+
+fn read_fault(from: &Cursor, rng: &mut Rng) -> Fault {
+    if from.after == Position::TrimHorizon && rng.per_mille(100) {
+        Fault::Trimmed
+    } else {
+        plan::fault(rng)
+    }
+}
+
+/// The first record of a page that starts with the one at a position, which is followed by that with
+/// the index `position`. Of an aggregate, adapters may leave out what was read before, or return up to
+/// `n_again` records of it again.
+fn first_record(contents: &Contents, after: &Position, position: usize, n_again: usize) -> usize {
+    let last_read = position.saturating_sub(1);
+    let is_within = matches!(after, Position::Within(..));
+    let last = if is_within { position } else { last_read };
+    last - n_again.min(last - contents.aggregate_start(last_read))
+}
+
+/// A page that ends before a record that cannot be rendered.
+fn unreadable_page(
+    contents: &Contents,
+    start: PageStart,
+    Range { start: begin, end }: Range<usize>,
+    now: Timestamp,
+    rng: &mut Rng,
+) -> ReadResult {
+    let unreadable = contents.aggregate_start(rng.size(begin, end - 1));
+    let unreadable = unreadable.max(begin);
+    ReadResult {
+        unreadable: Some(unreadable_record(contents, unreadable, rng)),
+        ..page(contents, start, begin..unreadable, now)
     }
 }
 
@@ -286,7 +321,7 @@ impl Function {
             }
         }
         let done = batch.records.iter().take(n_done);
-        let done = done.map(|record| contents.index_of(record.sequence_number()));
+        let done = done.map(|record| contents.index_of(record));
         let done = done.map(|index| index.expect("the checker has checked it"));
         let records: Vec<_> = former.into_iter().chain(done).collect();
         if !call.is_final && 0 < n_done {
@@ -324,15 +359,9 @@ impl Function {
         rng: &mut Rng,
     ) -> Outcome {
         let indices = || {
-            let index = |number| {
-                contents
-                    .index_of(number)
-                    .expect("the checker has checked it")
-            };
-            batch
-                .records
-                .iter()
-                .map(move |record| index(record.sequence_number()))
+            let index = |record| contents.index_of(record);
+            let records = batch.records.iter();
+            records.map(move |record| index(record).expect("the checker has checked it"))
         };
         if faulty {
             let mut outages = self.plan.outages.iter();
@@ -352,7 +381,8 @@ impl Function {
                 }
                 let number = contents.records()[*poisoned].sequence_number();
                 let failures = ItemFailures::of_ids([number]);
-                let named = indices().position(|index| index == *poisoned);
+                let mut records = batch.records.iter();
+                let named = records.position(|it| it.sequence_number() == number);
                 let done = done(batch, &[named.expect("it is in the batch")], strict_order);
                 self.process(
                     indices()
@@ -425,12 +455,15 @@ fn draw_failures(batch: &Batch, rng: &mut Rng) -> (ItemFailures, Option<Vec<usiz
     let n_records = batch.records.len();
     let n_named = rng.size(1, n_records);
     let named: Vec<_> = (0..n_named).map(|_| rng.size(0, n_records - 1)).collect();
-    let numbers = named.iter().map(|at| batch.records[*at].sequence_number());
-    let mut names: BTreeSet<_> = numbers.collect();
+    let number = |at: usize| batch.records[at].sequence_number();
+    let mut names: BTreeSet<_> = named.iter().map(|at| number(*at)).collect();
     if rng.per_mille(200) {
         names.insert(rng.pick(&["", "123", "no number"]));
         return (ItemFailures::of_ids(names), None);
     }
+    // Of records with one number the first is meant.
+    let first = |name: &&str| (0..n_records).find(|at| number(*at) == *name);
+    let named = names.iter().filter_map(first).collect();
     (ItemFailures::of_ids(names), Some(named))
 }
 
@@ -480,7 +513,7 @@ impl Destination {
 /// Marks the records of a failure.
 pub(super) fn mark(marks: &mut [bool], contents: &Contents, failure: &FailureRecord) {
     for record in &*failure.records {
-        let index = contents.index_of(record.sequence_number());
+        let index = contents.index_of(record);
         marks[index.expect("the checker has checked it")] = true;
     }
 }

@@ -152,7 +152,13 @@ fn position(checkpoint: &CheckpointReport) -> String {
     match checkpoint {
         CheckpointReport::TrimHorizon => "trim horizon".to_owned(),
         CheckpointReport::AtTimestamp { timestamp } => timestamp.clone().unwrap_or_default(),
-        CheckpointReport::After { sequence_number } => sequence_number.clone(),
+        CheckpointReport::After {
+            sequence_number,
+            sub_sequence_number,
+        } => match sub_sequence_number {
+            None => sequence_number.clone(),
+            Some(inner) => format!("{sequence_number}:{inner}"),
+        },
         CheckpointReport::ShardEnd => "shard end".to_owned(),
     }
 }
@@ -293,6 +299,7 @@ mod tests {
                 daemon: None,
                 checkpoint: CheckpointReport::After {
                     sequence_number: NUMBER.to_owned(),
+                    sub_sequence_number: None,
                 },
                 behind_ms: Some(1250),
                 buffered_records: 40,

@@ -75,7 +75,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
             Case::Standard.measure(launcher, &Case::CLIENTS, size)?,
             Case::Window.measure(launcher, &Case::CLIENTS, size)?,
             Case::Fifo.measure(launcher, &Case::CLIENTS, size)?,
-            large_batches(launcher, options.rounds)?,
+            large_batches(launcher, LARGE_BATCH, options.rounds)?,
         ];
         let wait = few_messages(launcher, options.seconds)?;
         let more = format!(
@@ -106,6 +106,7 @@ pub(super) fn smoke(launcher: &Launcher<'_>) -> Result<()> {
     let (size, clients) = ((1, 300), Case::CLIENTS);
     print!("{}", Case::Standard.measure(launcher, &clients[..2], size)?);
     print!("{}", Case::Fifo.measure(launcher, &clients[..1], size)?);
+    print!("{}", large_batches(launcher, 30, 1)?);
     Ok(())
 }
 
@@ -160,7 +161,7 @@ impl Case {
 }
 
 /// Short messages in batches that are as large as an event allows, and in small ones.
-fn large_batches(launcher: &Launcher<'_>, rounds: u32) -> Result<Comparison> {
+fn large_batches(launcher: &Launcher<'_>, large: u32, rounds: u32) -> Result<Comparison> {
     let contestant = |name, batch_size, window| Contestant {
         name,
         client: Client::Windlass,
@@ -176,12 +177,12 @@ fn large_batches(launcher: &Launcher<'_>, rounds: u32) -> Result<Comparison> {
         },
     };
     let contestants = [
-        contestant("batches of 8,000", LARGE_BATCH, LARGE_BATCH_WINDOW),
+        contestant("large batches", large, LARGE_BATCH_WINDOW),
         contestant("batches of 10", SMALL_BATCH, Duration::ZERO),
     ];
     let what = "Standard queue, short messages in large batches";
     // Full batches, also in the warm-up.
-    let size = (rounds, 10 * u64::from(LARGE_BATCH));
+    let size = (rounds, 10 * u64::from(large));
     Comparison::measure(launcher, what, LARGE_BATCH_GOAL, &contestants, size)
 }
 

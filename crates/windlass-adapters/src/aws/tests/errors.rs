@@ -23,7 +23,7 @@ const QUEUE: &str = "arn:aws:sqs:us-east-1:123456789012:q";
 /// Calls GetRecords of Kinesis.
 async fn read(clients: &crate::aws::AwsClients) -> Result<(), PortError> {
     let stream = Arn::parse(STREAM).unwrap();
-    let reader = Arc::new(KinesisReader::new(clients, &stream, "role"));
+    let reader = Arc::new(KinesisReader::new(clients, &stream, None, "role"));
     let (shard, cursor) = (ShardId::from("shardId-1"), cursor());
     reader.read(&shard, &cursor, limits(10)).await.map(drop)
 }
@@ -226,7 +226,7 @@ fn an_error_that_an_operator_must_resolve_has_a_remedy() {
 #[test]
 fn a_server_that_answers_in_xml_is_named() {
     let (http, clients) = TestHttp::new();
-    let stream = KinesisReader::new(&clients, &Arn::parse(STREAM).unwrap(), "role");
+    let stream = KinesisReader::new(&clients, &Arn::parse(STREAM).unwrap(), None, "role");
     let queue = SqsReader::new(
         &clients,
         &queue(QUEUE, false, Duration::ZERO),

@@ -28,7 +28,7 @@ const NO_SHARDS: &[u8] = br#"{"Shards":[]}"#;
 fn our_parser_and_the_sdk_agree() {
     let (http, clients) = TestHttp::new();
     let stream = Arn::parse(STREAM).unwrap();
-    let reader = Arc::new(KinesisReader::new(&clients, &stream, ROLE));
+    let reader = Arc::new(KinesisReader::new(&clients, &stream, None, ROLE));
     let (runtime, shard) = (runtime(), ShardId::from(SHARD));
     let cursor = Cursor {
         iterator: Some("iterator".into()),

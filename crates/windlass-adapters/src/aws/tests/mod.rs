@@ -3,6 +3,7 @@
 
 mod dynamodb;
 mod errors;
+mod fan_out;
 mod json;
 mod kinesis;
 mod malformed;

@@ -23,7 +23,7 @@ const EMPTY: &str = r#"{"Records":[],"NextShardIterator":"next"}"#;
 fn readers(clients: &AwsClients) -> [Arc<dyn StreamReader>; 2] {
     let (stream, table) = (Arn::parse(STREAM).unwrap(), Arn::parse(TABLE).unwrap());
     [
-        Arc::new(KinesisReader::new(clients, &stream, "role")),
+        Arc::new(KinesisReader::new(clients, &stream, None, "role")),
         Arc::new(DynamoDbStreamsReader::new(clients, &table)),
     ]
 }

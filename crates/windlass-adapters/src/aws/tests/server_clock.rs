@@ -74,7 +74,7 @@ async fn the_iterator_of_latest_is_not_later_than_the_clock_of_kinesis() {
     http.respond(br#"{"Records":[],"NextShardIterator":"n","MillisBehindLatest":0}"#);
     http.requests();
     let stream = Arn::parse(STREAM).unwrap();
-    let reader = Arc::new(KinesisReader::new(&clients, &stream, "role"));
+    let reader = Arc::new(KinesisReader::new(&clients, &stream, None, "role"));
     let shard = ShardId::from("shardId-1");
     let read = reader.read(&shard, &Cursor::at(start), limits(10)).await;
     read.unwrap();

@@ -34,7 +34,7 @@ const EXPIRED: &str = r#"{"__type":"ExpiredIteratorException","message":"old"}"#
 
 fn kinesis(clients: &AwsClients) -> Arc<dyn StreamReader> {
     let stream = Arn::parse(KINESIS).unwrap();
-    Arc::new(KinesisReader::new(clients, &stream, "role"))
+    Arc::new(KinesisReader::new(clients, &stream, None, "role"))
 }
 
 fn dynamodb(clients: &AwsClients) -> Arc<dyn StreamReader> {

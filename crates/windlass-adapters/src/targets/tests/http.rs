@@ -341,6 +341,7 @@ fn event_of_several_pieces() -> Event {
         for number in ["1", "2", "3"] {
             let meta = RecordMeta {
                 sequence_number: number,
+                inner: None,
                 key: KeyHash(1),
                 approximate_arrival: Timestamp::EPOCH,
             };

@@ -19,6 +19,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
 const META: RecordMeta<'_> = RecordMeta {
     sequence_number: "1",
+    inner: None,
     key: KeyHash(1),
     approximate_arrival: NOW,
 };
@@ -30,10 +31,14 @@ struct Shard {
 
 impl Shard {
     fn new() -> Self {
+        Self::waiting(MemoryWait::BeforeRead)
+    }
+
+    fn waiting(wait: MemoryWait) -> Self {
         let budget = Budget::new(1 << 30);
         let account = budget.account(&MappingId::new("m"));
         let (waits, clock) = (Backpressure::default(), Clock::start());
-        let memory = PageMemory::new(account, waits, clock, MAX_PAGE, 100);
+        let memory = PageMemory::new(account, waits, clock, MAX_PAGE, 100, wait);
         Self { budget, memory }
     }
 
@@ -207,4 +212,20 @@ fn a_read_requests_no_more_records_than_fit_into_a_share() {
     let record = 2 * (1_000_000 + RECORD_OVERHEAD);
     let fitting = u32::try_from(share / record).unwrap();
     assert_eq!(shard.grant(10_000).max_records, fitting);
+}
+
+#[tokio::test]
+async fn a_page_that_the_source_sends_by_itself_gets_its_memory_on_arrival() {
+    let mut shard = Shard::waiting(MemoryWait::OnArrival);
+    let behind = Duration::from_secs(60);
+    let records = shard.read(100, 10_000, behind);
+    let held = shard.used_by(&records);
+    let grant = shard.grant(100);
+    assert_eq!(shard.budget.used(), held, "no memory while it waits");
+    let limits = grant.limits(Duration::ZERO);
+    let event = 4 << 20;
+    assert!(event <= limits.memory.reserve(Some(event)).await);
+    assert!(held + event <= shard.budget.used());
+    drop(grant);
+    assert_eq!(shard.budget.used(), held);
 }

@@ -45,8 +45,8 @@ impl MarksModel {
                 continue;
             }
             self.held.push(record.clone());
-            let number = record.sequence_number();
-            let ends = |section: &MarkedSection| section.last.as_str() == number;
+            let index = contents.index_of(record);
+            let ends = |section: &MarkedSection| last_of(section, contents) == index;
             let ended = self.sections.iter().position(ends);
             let expected = self.sections[0].runs.iter().sum::<u64>();
             let n_held = self.held.len() as u64;
@@ -73,7 +73,7 @@ impl MarksModel {
     /// Records that are held in vain.
     pub(super) fn release(&mut self, contents: &Contents) -> Vec<(Record, bool)> {
         self.in_place = false;
-        let index = |record: &Record| contents.index_of(record.sequence_number());
+        let index = |record: &Record| contents.index_of(record);
         self.unrecognized.extend(self.held.iter().filter_map(index));
         self.held.drain(..).map(|record| (record, false)).collect()
     }
@@ -95,7 +95,7 @@ impl MarksModel {
         let mut sections = sections.iter();
         let mut unread = self.sections.iter();
         for section in sections.by_ref() {
-            let index = contents.index_of(section.last.as_str());
+            let index = last_of(section, contents);
             let last = index.and_then(|index| records.iter().rposition(|it| it.index == index));
             let Some(last) = last else {
                 ensure(unread.next() == Some(section), "I1", || {
@@ -130,4 +130,9 @@ impl MarksModel {
             format!("{left_out:?} is not marked")
         })
     }
+}
+
+/// The last record of a section; `None` if it is not of this stream.
+fn last_of(section: &MarkedSection, contents: &Contents) -> Option<usize> {
+    contents.index_at(section.last.as_str(), section.sub_sequence_number)
 }

@@ -231,10 +231,11 @@ fn i1_only_resolved(model: &Model, checkpoint: &Checkpoint, contents: &Contents)
     let resolved_end = model.resolved_end();
     let holds = match &checkpoint.position {
         Position::ShardEnd => model.is_at_end(),
-        Position::After(number) => {
-            let index = contents.index_of(number.as_str());
-            let arrival = index.map(|index| contents.records()[index].approximate_arrival());
-            index.map(|index| index + 1) == resolved_end && arrival == checkpoint.arrival
+        position @ (Position::After(_) | Position::Within(..)) => {
+            let last = resolved_end.and_then(|end| end.checked_sub(1));
+            let arrival = last.map(|last| contents.records()[last].approximate_arrival());
+            last.is_some_and(|last| contents.position_after(last) == *position)
+                && arrival == checkpoint.arrival
         }
         Position::TrimHorizon | Position::AtTimestamp(_) => false,
     };
@@ -319,7 +320,7 @@ fn i4_in_order(lane: &LaneModel, batch: &Batch, contents: &Contents) -> Checked 
     let given: Vec<_> = batch
         .records
         .iter()
-        .map(|record| contents.index_of(record.sequence_number()))
+        .map(|record| contents.index_of(record))
         .collect();
     let pending = &lane.pending;
     let expected = pending.iter().map(|it| Some(it.index));
@@ -578,7 +579,7 @@ fn reports_are_expected(model: &mut Model, report: &Report, contents: &Contents)
     let known = match report {
         Report::RecordTooLarge {
             sequence_number, ..
-        } => contents.index_of(sequence_number.as_str()).is_some(),
+        } => contents.first_of(sequence_number.as_str()).is_some(),
         Report::FilteredOut { .. }
         | Report::Dropped(_)
         | Report::Unreadable(_)

@@ -178,8 +178,9 @@ impl Model {
         }
         let minute = Duration::from_secs(60);
         let is_proven = self.proven.is_some_and(|at| now.since(at) < minute) && self.knows_stream;
+        let is_within = matches!(self.position.position, Position::Within(..));
         Cursor {
-            inclusive: self.is_after_record() && !is_proven,
+            inclusive: self.is_after_record() && (!is_proven || is_within),
             ..Cursor::at(self.position.position.clone())
         }
     }
@@ -189,7 +190,7 @@ impl Model {
     }
 
     fn is_after_record(&self) -> bool {
-        matches!(self.position.position, Position::After(_))
+        self.position.position.sequence_number().is_some()
     }
 
     pub(super) fn begin_read(&mut self, from: &Cursor, limit: usize, now: Timestamp) {
@@ -289,27 +290,15 @@ impl Model {
             return Ok(());
         }
         if let Some(first) = records.first() {
-            self.knows_stream = true;
-            self.stream_shown = Some(now);
             let is_recreated = !self.is_of_same_stream(first, contents);
-            match std::mem::replace(&mut self.expects, Expected::Next) {
-                Expected::Next => {}
-                Expected::AtPosition if self.is_at(first) => records = &records[1..],
-                Expected::Oldest if !is_recreated => {
-                    self.read_failures = 0;
-                    self.read_due = DueRange::exactly(soon);
-                    return Ok(());
-                }
-                Expected::AtPosition | Expected::Oldest => {
-                    let cause = if is_recreated {
-                        Fault::UnknownPosition
-                    } else {
-                        Fault::Trimmed
-                    };
-                    let until = Some(first.approximate_arrival());
-                    self.expect_gap(cause, until, contents, now);
-                }
+            if self.looks_at_the_oldest() && !is_recreated {
+                (self.knows_stream, self.stream_shown) = (true, Some(now));
+                self.expects = Expected::Next;
+                self.read_failures = 0;
+                self.read_due = DueRange::exactly(soon);
+                return Ok(());
             }
+            records = self.check_first(first, is_recreated, records, contents, now);
         }
         let n_excess = records.len().saturating_sub(limit);
         records = &records[..records.len() - n_excess];
@@ -318,7 +307,11 @@ impl Model {
         let is_empty = records.is_empty() && is_at_tip && unreadable.is_none();
         self.empty_since = is_empty.then(|| self.empty_since.unwrap_or(now));
         if let Some(last) = records.last() {
-            self.position = position::Checkpoint::after(last);
+            let index = contents.index_of(last).expect("it is of the source");
+            self.position = position::Checkpoint {
+                arrival: Some(last.approximate_arrival()),
+                ..position::Checkpoint::at(contents.position_after(index))
+            };
         }
         if shows_next && self.expects == Expected::Next {
             self.proven = Some(now);
@@ -361,6 +354,35 @@ impl Model {
         }
     }
 
+    /// What the first record of a page shows. Returns the records without those that were read before.
+    fn check_first<'r>(
+        &mut self,
+        first: &Record,
+        is_recreated: bool,
+        records: &'r [Record],
+        contents: &Contents,
+        now: Timestamp,
+    ) -> &'r [Record] {
+        (self.knows_stream, self.stream_shown) = (true, Some(now));
+        match std::mem::replace(&mut self.expects, Expected::Next) {
+            Expected::AtPosition if self.is_at(first) => self.unread(records, contents),
+            Expected::Next if self.is_at(first) && first.inner().is_some() => {
+                self.unread(records, contents)
+            }
+            Expected::Next => records,
+            Expected::AtPosition | Expected::Oldest => {
+                let cause = if is_recreated {
+                    Fault::UnknownPosition
+                } else {
+                    Fault::Trimmed
+                };
+                let until = Some(first.approximate_arrival());
+                self.expect_gap(cause, until, contents, now);
+                records
+            }
+        }
+    }
+
     /// What the start of a page shows of the stream, and of its first record.
     fn read_start(&mut self, page: &ReadResult, from: &Cursor, now: Timestamp) {
         if page.start == PageStart::Continued {
@@ -369,7 +391,8 @@ impl Model {
         self.knows_stream &= from.iterator.is_none();
         let minute = Duration::from_secs(60);
         let was_shown = self.stream_shown.is_some_and(|at| now.since(at) < minute);
-        let is_in_doubt = page.start != PageStart::AtPosition || !was_shown;
+        let is_within = matches!(self.position.position, Position::Within(..));
+        let is_in_doubt = page.start != PageStart::AtPosition || !was_shown || is_within;
         self.knows_stream &= !(page.records.is_empty() && is_in_doubt);
         self.expects = match (self.expects, page.start) {
             (Expected::Oldest, _) => Expected::Oldest,
@@ -378,16 +401,24 @@ impl Model {
         };
     }
 
+    /// The records after the position, of a page that starts at it or within its aggregate.
+    fn unread<'r>(&self, records: &'r [Record], contents: &Contents) -> &'r [Record] {
+        let next = contents.offset_of(&self.position.position, 0);
+        let is_read = |record: &&Record| contents.index_of(record) < next;
+        &records[records.iter().take_while(is_read).count()..]
+    }
+
     fn is_at(&self, record: &Record) -> bool {
-        self.position.position == Position::After(record.sequence_number().into())
+        let number = self.position.position.sequence_number();
+        number.is_some_and(|number| number.as_str() == record.sequence_number())
     }
 
     /// Whether the position and a record belong to the same stream.
     fn is_of_same_stream(&self, record: &Record, contents: &Contents) -> bool {
-        let Position::After(number) = &self.position.position else {
+        let Some(number) = self.position.position.sequence_number() else {
             return true;
         };
-        let index = |number: &str| contents.index_of(number).expect("it was read");
+        let index = |number: &str| contents.first_of(number).expect("it was read");
         contents.is_same_stream(index(number.as_str()), index(record.sequence_number()))
     }
 
@@ -450,7 +481,7 @@ impl Model {
         now: Timestamp,
     ) -> Result<(), BrokenInvariant> {
         for record in records {
-            let index = contents.index_of(record.sequence_number());
+            let index = contents.index_of(record);
             let index = index.expect("the source returns its own records");
             let last = self.last_read.replace(index);
             ensure(last.is_none_or(|last| last < index), "reading", || {
@@ -465,7 +496,7 @@ impl Model {
     fn deliver(&mut self, records: Vec<(Record, bool)>, contents: &Contents, now: Timestamp) {
         let mut n_filtered_out = 0;
         for (record, was_marked) in records {
-            let index = contents.index_of(record.sequence_number());
+            let index = contents.index_of(&record);
             let index = index.expect("it was read");
             let size = record.event_len();
             let has_time = !contents.is_undated(index);

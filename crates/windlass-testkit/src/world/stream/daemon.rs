@@ -220,10 +220,7 @@ impl World {
         shard: &ShardId,
         consumer: &mut Consumer,
     ) -> Result<(), BrokenInvariant> {
-        let number = match &consumer.position {
-            Position::After(number) => Some(number.clone()),
-            Position::TrimHorizon | Position::AtTimestamp(_) | Position::ShardEnd => None,
-        };
+        let number = consumer.position.sequence_number();
         let from = Cursor {
             inclusive: number.is_some() && consumer.iterator.is_none(),
             iterator: consumer.iterator.take(),

@@ -41,6 +41,7 @@ impl Rows {
             source: MappingSource::Stream(StreamSource {
                 kind: StreamKind::Kinesis,
                 arn: arn.expect("it is an ARN"),
+                consumer: None,
                 settings: settings.clone(),
             }),
             settings,
@@ -280,9 +281,8 @@ fn is_ended(row: &Lease) -> bool {
 
 /// Whether the oldest record that is listed comes after those that were read.
 fn is_moved(listed: &Shard, row: &Lease) -> bool {
-    let (Position::After(read), Some(start)) =
-        (&row.checkpoint.position, &listed.starting_sequence_number)
-    else {
+    let read = row.checkpoint.position.sequence_number();
+    let (Some(read), Some(start)) = (read, &listed.starting_sequence_number) else {
         return true;
     };
     read.is_lower_than(start)

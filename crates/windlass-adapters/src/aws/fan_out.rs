@@ -1,0 +1,296 @@
+//! Shards of Kinesis that are read with enhanced fan-out: the server sends records as they arrive.
+//!
+//! A subscription lasts five minutes at most, and a shard has one of each consumer. When it is over,
+//! the next one continues where it ended. A page is one event, or a part of it if it has more records
+//! than a read may return.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_kinesis::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_kinesis::operation::subscribe_to_shard::SubscribeToShardError;
+use aws_sdk_kinesis::types::{ConsumerStatus, ShardIteratorType, StartingPosition as SdkPosition};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use serde_json::json;
+use windlass_core::arn::Arn;
+use windlass_core::ids::ShardId;
+use windlass_core::outcome::Fault;
+use windlass_core::position::{Checkpoint, Cursor, Position};
+use windlass_core::shard::{PageStart, ReadResult};
+use windlass_core::time::Timestamp;
+use windlass_engine::ports::{PortError, ReadLimits, ShardReader};
+
+use super::AwsClients;
+use super::clients::ATTEMPT_TIMEOUT;
+use super::fault::{IN_USE, in_use, port_error};
+use super::kinesis::{IteratorPosition, KinesisReader};
+use super::prepared_call::{PreparedOnce, Watch};
+use super::server_clock::ServerClock;
+use super::shard_api::{StreamApi as _, is_rejected_iterator, page_of};
+use super::subscription::{Subscription, SubscriptionError};
+use crate::wire::kinesis::{EventTemplate, GetRecordsParser};
+use crate::wire::page_builder::GetRecordsResponse;
+
+const CALL: &str = "SubscribeToShard";
+
+/// A consumer of a stream, which is registered for enhanced fan-out.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    arn: Arn,
+    subscribe: PreparedOnce,
+}
+
+/// Reads one shard.
+#[derive(Debug)]
+pub(super) struct FanOutShard {
+    stream: Arc<KinesisReader>,
+    consumer: Arc<Consumer>,
+    shard: ShardId,
+    template: EventTemplate,
+    /// The current subscription, and the iterator of a read that continues with it.
+    current: Option<(Subscription, Arc<str>)>,
+    /// The records of the last event that were not returned yet, and the iterator of a read that
+    /// continues with them.
+    rest: Option<(ReadResult, Arc<str>)>,
+}
+
+/// Checks that a consumer exists. Returns when its server answered, by the server's clock.
+pub(super) async fn exists(
+    clients: &AwsClients,
+    consumer: &Arn,
+) -> Result<Option<Timestamp>, PortError> {
+    let call = clients.kinesis.describe_stream_consumer();
+    let call = call.consumer_arn(consumer.as_str());
+    let clock = ServerClock::default();
+    let response = call.customize().interceptor(clock.clone()).send().await;
+    let operation = operation("DescribeStreamConsumer", consumer);
+    let response = response.map_err(|error| port_error(operation.clone(), error))?;
+    let described = response.consumer_description;
+    // One that is being created is read as soon as it is active.
+    if described.is_some_and(|it| it.consumer_status == ConsumerStatus::Deleting) {
+        return Err(PortError {
+            operation,
+            fault: Fault::Gone,
+            source: "the consumer is being deleted".into(),
+        });
+    }
+    Ok(clock.answered())
+}
+
+fn operation(call: &str, consumer: &Arn) -> String {
+    let resource = consumer.resource().rsplit('/').next().unwrap_or_default();
+    let name = resource.split(':').next().unwrap_or_default();
+    format!(
+        "{call} of consumer {name} of stream {}",
+        consumer.source_name()
+    )
+}
+
+impl Consumer {
+    pub(super) fn new(arn: &Arn) -> Self {
+        Self {
+            arn: arn.clone(),
+            subscribe: PreparedOnce::default(),
+        }
+    }
+}
+
+impl FanOutShard {
+    pub(super) fn new(
+        stream: Arc<KinesisReader>,
+        consumer: Arc<Consumer>,
+        shard: &ShardId,
+        template: EventTemplate,
+    ) -> Self {
+        Self {
+            stream,
+            consumer,
+            shard: shard.clone(),
+            template,
+            current: None,
+            rest: None,
+        }
+    }
+
+    /// A subscription at a position, and what its first event starts with.
+    async fn subscribe(&self, from: &Cursor) -> Result<(Subscription, PageStart), PortError> {
+        let failed = |error: SdkError<SubscribeToShardError, HttpResponse>| {
+            let operation = operation(CALL, &self.consumer.arn);
+            match error.code() {
+                Some(IN_USE) => in_use(operation, error.message().unwrap_or_default()),
+                _ => port_error(operation, error),
+            }
+        };
+        if let Some(number) = from.iterator.as_deref().filter(|it| is_number(it)) {
+            // Whether a server counts the record with this number as sent differs: AWS's documents
+            // allow to continue at it or after it.
+            let at = IteratorPosition {
+                kind: ShardIteratorType::AtSequenceNumber,
+                number: Some(number),
+                time: None,
+                start: PageStart::Continued,
+            };
+            match self.subscribe_at(&at).await {
+                Err(error) if is_rejected_iterator(&error) => {}
+                Err(error) => return Err(failed(error)),
+                Ok(subscription) => return Ok((subscription, at.start)),
+            }
+        }
+        let at = self.stream.iterator_position(from, CALL)?;
+        let subscription = self.subscribe_at(&at).await.map_err(failed)?;
+        Ok((subscription, at.start))
+    }
+
+    async fn subscribe_at(
+        &self,
+        at: &IteratorPosition<'_>,
+    ) -> Result<Subscription, SdkError<SubscribeToShardError, HttpResponse>> {
+        let (clients, consumer) = (&self.stream.clients, self.consumer.arn.as_str());
+        let any = SdkPosition::builder().r#type(ShardIteratorType::TrimHorizon);
+        let any = any.build().map_err(SdkError::construction_failure)?;
+        let call = clients.kinesis.subscribe_to_shard().consumer_arn(consumer);
+        let call = call.shard_id("any").starting_position(any).customize();
+        let call = match &clients.subscription_http {
+            Some(http) => {
+                let http = aws_sdk_kinesis::Config::builder().http_client(http.clone());
+                call.config_override(http)
+            }
+            None => call,
+        };
+        let prepare = async |preparation| call.interceptor(preparation).send().await.map(drop);
+        let mut position = json!({"Type": at.kind.as_str()});
+        if let Some(number) = at.number {
+            position["SequenceNumber"] = number.into();
+        }
+        if let Some(time) = at.time {
+            position["Timestamp"] = seconds(time).into();
+        }
+        let body = json!({
+            "ConsumerARN": consumer,
+            "ShardId": self.shard.as_str(),
+            "StartingPosition": position,
+        });
+        let watch = Watch {
+            rules: &clients.rules,
+            clock: &clients.kinesis_clock,
+        };
+        let response = self.consumer.subscribe.get(prepare).await?.send(
+            body.to_string().into(),
+            ATTEMPT_TIMEOUT,
+            &watch,
+            SubscribeToShardError::generic,
+        );
+        Ok(Subscription::new(response.await?))
+    }
+
+    async fn next_event(
+        &self,
+        subscription: &mut Subscription,
+        from: &Cursor,
+        limits: &ReadLimits<'_>,
+    ) -> Result<GetRecordsResponse, SubscriptionError> {
+        let estimate = &self.stream.estimate;
+        let now = self.stream.server_clock().now();
+        let parser = |length, max_bytes| {
+            GetRecordsParser::new(&self.template, estimate, length, max_bytes, now)
+                .taking_apart(&from.after)
+        };
+        let event_bytes = |length| estimate.event_bytes(length);
+        subscription.next_event(limits, event_bytes, parser).await
+    }
+
+    /// As many records of a page as a read may return; the others are kept for the next one.
+    fn limited(&mut self, mut page: ReadResult, max_records: u32) -> ReadResult {
+        let max_records = (max_records as usize).max(1);
+        if page.records.len() <= max_records {
+            return page;
+        }
+        let rest = page.records.split_off(max_records);
+        let token = Arc::from(format!("{} of an event", rest.len()));
+        let last = page.records.last().expect("there is at least one");
+        let next = Cursor {
+            iterator: Some(Arc::clone(&token)),
+            ..Cursor::at(Checkpoint::after(last).position)
+        };
+        let first = ReadResult {
+            start: page.start,
+            records: page.records,
+            next: Some(next),
+            behind: page.behind.max(Duration::from_millis(1)),
+            has_children: false,
+            unreadable: None,
+        };
+        let rest = ReadResult {
+            start: PageStart::Continued,
+            records: rest,
+            ..page
+        };
+        self.rest = Some((rest, token));
+        first
+    }
+}
+
+#[async_trait]
+impl ShardReader for FanOutShard {
+    async fn read(
+        &mut self,
+        from: &Cursor,
+        limits: ReadLimits<'_>,
+    ) -> Result<ReadResult, PortError> {
+        let continues = |token: &Arc<str>| from.iterator.as_ref() == Some(token);
+        if let Some((rest, _)) = self.rest.take().filter(|(_, token)| continues(token)) {
+            return Ok(self.limited(rest, limits.max_records));
+        }
+        let failed = |error: SubscriptionError, consumer: &Arn| {
+            error.into_port_error(operation(CALL, consumer))
+        };
+        let current = self.current.take().filter(|(_, token)| continues(token));
+        let mut read = None;
+        if let Some((mut subscription, _)) = current {
+            match self.next_event(&mut subscription, from, &limits).await {
+                Ok(response) => read = Some((subscription, response, PageStart::Continued)),
+                Err(error) if error.is_over() => {
+                    tracing::debug!(shard = %self.shard, %error, "subscribing again");
+                }
+                Err(error) => return Err(failed(error, &self.consumer.arn)),
+            }
+        }
+        let (subscription, response, start) = match read {
+            Some(read) => read,
+            None => {
+                let (mut subscription, start) = self.subscribe(from).await?;
+                let response = self.next_event(&mut subscription, from, &limits).await;
+                let response = response.map_err(|error| failed(error, &self.consumer.arn))?;
+                (subscription, response, start)
+            }
+        };
+        let mut page = page_of(&*self.stream, &self.shard, from, start, response).await?;
+        self.stream.skip_early(from, &mut page);
+        if page.start == PageStart::Continued {
+            skip_repeated(from, &mut page);
+        }
+        let next = page.next.as_ref().and_then(|next| next.iterator.clone());
+        self.current = next.map(|next| (subscription, next));
+        Ok(self.limited(page, limits.max_records))
+    }
+}
+
+/// Removes the record at the position, with which the server may have continued.
+fn skip_repeated(from: &Cursor, page: &mut ReadResult) {
+    if let Position::After(number) = &from.after {
+        let records = page.records.iter();
+        let repeated = records.take_while(|it| it.sequence_number() == number.as_str());
+        page.records.drain(..repeated.count());
+    }
+}
+
+/// Whether an iterator is the continuation number of an event.
+fn is_number(iterator: &str) -> bool {
+    !iterator.is_empty() && iterator.bytes().all(|it| it.is_ascii_digit())
+}
+
+/// As AWS's JSON protocols write a time.
+fn seconds(time: Timestamp) -> f64 {
+    Duration::from_millis(time.as_millis()).as_secs_f64()
+}

@@ -1,0 +1,209 @@
+//! Enhanced fan-out: the real program, and subscriptions of the emulator that fail.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use windlass_emulator::{Counts, Emulator, Fault, SubscriptionTimes};
+use windlass_tests::daemon::Daemon;
+use windlass_tests::temp_dir::TempDir;
+use windlass_tests::wait::{until, until_some};
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+const SUBSCRIBE: &str = "Kinesis.SubscribeToShard";
+
+const SHARD: &str = "shardId-000000000000";
+
+struct Setup {
+    dir: TempDir,
+    emulator: Emulator,
+    stream: String,
+    consumer: String,
+}
+
+impl Setup {
+    /// A stream of one shard, with a consumer.
+    async fn new(name: &str, times: SubscriptionTimes) -> anyhow::Result<Self> {
+        let emulator = Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+        let kinesis = emulator.kinesis();
+        kinesis.set_subscription_times(times);
+        Ok(Self {
+            dir: TempDir::new(name),
+            stream: kinesis.create_stream("orders", 1)?,
+            consumer: kinesis.register_consumer("orders", "reader")?,
+            emulator,
+        })
+    }
+
+    async fn start(&self) -> anyhow::Result<Daemon> {
+        let config = json!({
+            "store": format!("sqlite:{}", self.dir.path().join("store").display()),
+            "aws": {"endpoints": {"kinesis": self.emulator.endpoint()}},
+            "functions": {"f": {"url": self.emulator.function_url("f")}},
+            "mappings": [{"FunctionName": "f", "EventSourceArn": self.consumer,
+                "StartingPosition": "TRIM_HORIZON", "BatchSize": 50}],
+        });
+        Daemon::start(self.dir.path(), &config.to_string()).await
+    }
+
+    fn put(&self, numbers: std::ops::Range<u64>) -> anyhow::Result<()> {
+        for number in numbers {
+            let key = (number % 10).to_string();
+            let ledger = self.emulator.ledger();
+            let payload = ledger.put_payload(&self.stream, &key, number);
+            let kinesis = self.emulator.kinesis();
+            kinesis.put("orders", &key, payload.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    async fn until_delivered(&self, daemon: &Daemon) -> anyhow::Result<()> {
+        let delivered = || self.emulator.ledger().counts().missing() == 0;
+        match until("all records are delivered", TIMEOUT, delivered).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(error.context(status(daemon).await?)),
+        }
+    }
+
+    #[track_caller]
+    fn assert_once_and_in_order(&self, put: u64) {
+        let counts = self.emulator.ledger().counts();
+        let expected = Counts {
+            put,
+            delivered: put,
+            batches: counts.batches,
+            ..Counts::default()
+        };
+        assert_eq!(counts, expected);
+    }
+}
+
+/// The status of the only mapping.
+async fn status(daemon: &Daemon) -> anyhow::Result<String> {
+    let path = "/windlass/v1/mappings";
+    let (_, mappings) = daemon.call("GET", path, None).await?;
+    let uuid = mappings[0]["uuid"].as_str().unwrap_or_default();
+    let (_, report) = daemon.call("GET", &format!("{path}/{uuid}"), None).await?;
+    Ok(report.to_string())
+}
+
+async fn until_waiting(daemon: &Daemon, text: &str) -> anyhow::Result<()> {
+    let waiting = until_some(text, TIMEOUT, async || {
+        Ok(status(daemon).await?.contains(text).then_some(()))
+    });
+    waiting.await
+}
+
+/// Subscriptions that end several times a second, and can be replaced at once.
+const SHORT: SubscriptionTimes = SubscriptionTimes {
+    lifetime: Duration::from_millis(200),
+    heartbeat: Duration::from_millis(50),
+    takeover: Duration::ZERO,
+};
+
+#[tokio::test]
+async fn records_arrive_once_and_in_order_however_subscriptions_end() {
+    however_subscriptions_end().await.unwrap();
+}
+
+async fn however_subscriptions_end() -> anyhow::Result<()> {
+    let setup = Setup::new("ends", SHORT).await?;
+    let (kinesis, faults) = (setup.emulator.kinesis(), setup.emulator.faults());
+    setup.put(0..300)?;
+    let daemon = setup.start().await?;
+    setup.until_delivered(&daemon).await?;
+    for (round, fault) in [
+        Fault::TruncateResponse,
+        Fault::CorruptResponse,
+        Fault::DropRequest,
+        Fault::DropResponse,
+        Fault::InternalFailure,
+        Fault::Throttle,
+        Fault::Error("ExpiredIteratorException".to_owned()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        faults.add(SUBSCRIBE, fault, 2);
+        let first = 300 + 100 * round as u64;
+        setup.put(first..first + 50)?;
+        match round {
+            1 => kinesis.split_shard("orders", SHARD)?,
+            4 => kinesis.merge_shards("orders", "shardId-000000000001", "shardId-000000000002")?,
+            _ => {}
+        }
+        setup.put(first + 50..first + 100)?;
+        setup.until_delivered(&daemon).await?;
+    }
+    daemon.stop().await?;
+    setup.assert_once_and_in_order(1_000);
+    Ok(())
+}
+
+#[tokio::test]
+async fn subscriptions_expire_while_a_function_fails_and_nothing_is_lost() {
+    expire_while_a_function_fails().await.unwrap();
+}
+
+async fn expire_while_a_function_fails() -> anyhow::Result<()> {
+    let setup = Setup::new("expire", SHORT).await?;
+    let faults = setup.emulator.faults();
+    faults.add_permanent("function.f", Fault::InternalFailure);
+    setup.put(0..2_000)?;
+    let daemon = setup.start().await?;
+    until_waiting(&daemon, "attempt 3").await?;
+    setup.put(2_000..4_000)?;
+    faults.clear("function.f");
+    setup.until_delivered(&daemon).await?;
+    daemon.stop().await?;
+    setup.assert_once_and_in_order(4_000);
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_subscription_of_the_consumer_is_waited_for_and_shown() {
+    another_subscription().await.unwrap();
+}
+
+async fn another_subscription() -> anyhow::Result<()> {
+    let setup = Setup::new("in_use", SHORT).await?;
+    let faults = setup.emulator.faults();
+    faults.add_permanent(SUBSCRIBE, Fault::Error("ResourceInUseException".to_owned()));
+    setup.put(0..10)?;
+    let daemon = setup.start().await?;
+    until_waiting(&daemon, "ResourceInUseException").await?;
+    faults.clear(SUBSCRIBE);
+    setup.until_delivered(&daemon).await?;
+    daemon.stop().await?;
+    setup.assert_once_and_in_order(10);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_daemon_that_was_killed_continues_after_its_checkpoint() {
+    killed().await.unwrap();
+}
+
+async fn killed() -> anyhow::Result<()> {
+    let setup = Setup::new("killed", SubscriptionTimes::default()).await?;
+    setup.put(0..100)?;
+    let daemon = setup.start().await?;
+    setup.until_delivered(&daemon).await?;
+    daemon.kill().await?;
+    setup.put(100..200)?;
+    // The subscription of the first daemon began less than five seconds ago.
+    let daemon = setup.start().await?;
+    setup.until_delivered(&daemon).await?;
+    let mappings = daemon.call("GET", "/2015-03-31/event-source-mappings/", None);
+    let (_, mappings): (_, Value) = mappings.await?;
+    let source = &mappings["EventSourceMappings"][0]["EventSourceArn"];
+    assert_eq!(source, &setup.consumer.as_str());
+    daemon.stop().await?;
+    let counts = setup.emulator.ledger().counts();
+    assert_eq!(
+        (counts.delivered, counts.out_of_order, counts.foreign),
+        (200, 0, 0)
+    );
+    Ok(())
+}
