@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::batch_buffer::{BatchBuffer, Closing};
 use super::delete_queue::DeleteQueue;
-use super::failures::{FailedMessage, RetryDelays};
+use super::failures::{FailedMessage, RetryDelays, tokens_of};
 use super::inbox::{Entry, Inbox, Origin, ReceivedMessage, Token};
 use super::interface::{
     EntryResult, QueueAttributes, QueueCommand, QueueInput, QueueTimer, Report, RequestId,
@@ -362,7 +362,10 @@ impl QueueConsumer {
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
         match self.invocations.end(batch, &outcome, now, &mut self.jitter) {
             InvocationEnd::Ended { succeeded, failed } => {
-                self.batch_buffer.unblock(&self.groups_of(&succeeded));
+                let failed_groups = self.groups_of(&tokens_of(&failed));
+                let mut groups = self.groups_of(&succeeded);
+                groups.retain(|group| !failed_groups.contains(group));
+                self.batch_buffer.unblock(&groups);
                 self.delete_queue.push(succeeded);
                 self.handle_failed(&failed, now);
             }
@@ -382,7 +385,7 @@ impl QueueConsumer {
         if failed.is_empty() {
             return;
         }
-        let tokens: Vec<_> = failed.iter().map(|it| it.token).collect();
+        let tokens = tokens_of(failed);
         let groups = self.groups_of(&tokens);
         self.batch_buffer.unblock(&groups);
         let queue_timeout = self.visibility.failed_timeout();

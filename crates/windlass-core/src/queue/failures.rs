@@ -32,6 +32,10 @@ impl FailedMessage {
     }
 }
 
+pub(super) fn tokens_of(failed: &[FailedMessage]) -> Vec<Token> {
+    failed.iter().map(|it| it.token).collect()
+}
+
 /// Divides a batch into the messages that the function has processed, by the items that its response
 /// reports, and those that failed; `None` if the whole batch failed. With `strict_order`, everything
 /// in a group after its first failed message fails too.
