@@ -84,3 +84,49 @@ fn each_once(records: &[Value], n_messages: u64) -> anyhow::Result<()> {
     ensure!(again.is_none(), "a message was received again: {again:?}");
     Ok(())
 }
+
+/// Much sooner than the visibility timeout of the queue, which would apply otherwise.
+#[tokio::test]
+async fn a_failed_message_comes_again_after_its_delay() {
+    on_all_servers(&[false, true], delayed).await.unwrap();
+}
+
+async fn delayed(aws: Aws, fifo: bool) -> anyhow::Result<()> {
+    let function = Function::start(500).await?;
+    let attributes = json!({"VisibilityTimeout": "60"});
+    let queue = TestQueue::create(&aws, fifo, 1, attributes).await?;
+    queue.send(&Ledger::new(), 0..1).await?;
+    let members = json!({
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "Windlass": {"RetryBackoff": {"First": "2s", "Factor": 1.5, "Maximum": "3s"}},
+    });
+    let daemon = queue.setup(&function.url, members).start().await?;
+    wait::until("it is retried twice", TIMEOUT, || {
+        3 <= function.arrivals().len()
+    })
+    .await?;
+    function.set_status(200);
+    queue.until_depth(0).await?;
+    let n_before = function.arrivals().len();
+    function.answer_with(|event| {
+        let record = &event["Records"][0];
+        let item = json!({"itemIdentifier": record["messageId"], "retryAfterSeconds": 4});
+        let is_first = receive_count(record) == 1;
+        json!({"batchItemFailures": if is_first { vec![item] } else { vec![] }}).to_string()
+    });
+    queue.send(&Ledger::new(), 1..2).await?;
+    wait::until("it comes again", TIMEOUT, || {
+        n_before + 2 <= function.arrivals().len()
+    })
+    .await?;
+    daemon.stop().await?;
+    let arrivals = function.arrivals();
+    for (start, seconds) in [(0, 2), (1, 3), (n_before, 4)] {
+        let gap = arrivals[start + 1] - arrivals[start];
+        let expected = Duration::from_secs(seconds);
+        // A busy machine may make a gap longer, though not by the queue's own timeout.
+        let is_right = expected * 9 / 10 <= gap && gap < Duration::from_secs(40);
+        ensure!(is_right, "{gap:?} instead of {expected:?}");
+    }
+    Ok(())
+}

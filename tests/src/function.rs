@@ -1,7 +1,7 @@
 //! A function that records its events and responds with a configurable status.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -39,6 +39,8 @@ struct State {
     answer: Mutex<Option<Answer>>,
     /// As they arrive, each with the status of its response.
     events: Mutex<Vec<(u16, Value)>>,
+    /// When each event arrived.
+    arrivals: Mutex<Vec<Instant>>,
 }
 
 impl Function {
@@ -53,6 +55,7 @@ impl Function {
             fails: Mutex::default(),
             answer: Mutex::default(),
             events: Mutex::default(),
+            arrivals: Mutex::default(),
         });
         let mut task = JoinSet::new();
         task.spawn(listen(listener, Arc::clone(&state)));
@@ -87,6 +90,11 @@ impl Function {
     /// From now on it responds with this body.
     pub fn answer_with(&self, answer: Answer) {
         *lock(&self.state.answer) = Some(answer);
+    }
+
+    /// When each event arrived.
+    pub fn arrivals(&self) -> Vec<Instant> {
+        lock(&self.state.arrivals).clone()
     }
 
     /// All events so far with the statuses of the responses.
@@ -134,6 +142,7 @@ async fn answer(
 ) -> Result<Response<Full<Bytes>>, hyper::Error> {
     let body = request.into_body().collect().await?.to_bytes();
     let event: Value = serde_json::from_slice(&body).unwrap_or_default();
+    lock(&state.arrivals).push(Instant::now());
     let fails = *lock(&state.fails);
     let body = match *lock(&state.answer) {
         Some(answer) => answer(&event),

@@ -72,6 +72,9 @@ pub struct CountsReport {
     /// Receives whose messages waited for memory beyond half of their visibility timeout.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub late_receives: u64,
+    /// Failed items whose `retryAfterSeconds` was ignored.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub ignored_retry_after: u64,
 }
 
 #[expect(

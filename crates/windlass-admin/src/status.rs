@@ -176,6 +176,7 @@ fn summary(
             on_failure_delivered: counts.on_failure_delivered.get(),
             deleted: counts.deleted.get(),
             late_receives: counts.late_receives.get(),
+            ignored_retry_after: counts.ignored_retry_after.get(),
         },
         events_per_second: counts.polled.per_second(),
         behind_ms: max_behind(status, source_time(status, clock)).map(millis),

@@ -118,6 +118,7 @@ pub struct StreamSource {
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueSource {
     pub arn: Arn,
+    pub retry_backoff: MessageBackoff,
     /// Concurrent invocations, 2 to 1,000; `None` leaves them to the daemon.
     pub maximum_concurrency: Option<usize>,
     pub settings: QueueSettings,
@@ -155,7 +156,38 @@ pub struct RetrySettings {
     pub maximum_record_age: Option<Duration>,
     /// Splits a failed batch into halves, which are retried on their own.
     pub bisect_batch: bool,
+    /// With partial responses: of each key the first failed record and everything after it are
+    /// retried, and all others are done. Otherwise everything from the first failed record on is.
+    pub strict_order: bool,
 }
+
+/// When a message that the function failed becomes visible again.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum MessageBackoff {
+    /// As the daemon's settings say.
+    #[default]
+    OfDaemon,
+    /// After the queue's own visibility timeout, as on AWS.
+    Off,
+    On(RetryBackoff),
+}
+
+/// Delays by the receive count of a message. Queues count whole seconds, so a delay is rounded up to
+/// them, and is at least one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RetryBackoff {
+    /// After the first receive: up to `maximum`.
+    pub first: Duration,
+    /// By which every further receive multiplies the delay: at least 1.
+    pub factor: f64,
+    /// Up to [`MAX_VISIBILITY_TIMEOUT`].
+    pub maximum: Duration,
+}
+
+/// The longest time for which a received message can stay invisible.
+///
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>
+pub const MAX_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(12 * 3_600);
 
 impl StreamSettings {
     /// The arrival of the first record that the mapping may deliver; `None` if it starts at the
@@ -179,6 +211,9 @@ pub struct QueueSettings {
     pub batch_size: usize,
     /// 0 to 300 seconds; zero invokes as soon as there is a message.
     pub maximum_batching_window: Duration,
+    /// FIFO, with partial responses: of each group everything after the first failed message comes
+    /// again too. Otherwise only the messages that the function names do.
+    pub strict_order: bool,
     /// `None`: as many as the queue needs.
     pub pollers: Option<Pollers>,
 }
@@ -200,6 +235,40 @@ impl Pollers {
 
     /// Concurrent invocations of a poller.
     pub const INVOCATIONS: usize = 10;
+}
+
+impl MessageBackoff {
+    /// `None` if it is off. `of_daemon` is what the daemon's settings say.
+    pub fn resolve(self, of_daemon: Option<RetryBackoff>) -> Option<RetryBackoff> {
+        match self {
+            Self::OfDaemon => of_daemon,
+            Self::Off => None,
+            Self::On(backoff) => Some(backoff),
+        }
+    }
+}
+
+impl Default for RetryBackoff {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_secs(5),
+            factor: 2.0,
+            maximum: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+impl RetryBackoff {
+    /// The delay after a message was received for the `n_receives`th time.
+    pub fn delay(&self, n_receives: u32) -> Duration {
+        let exponent = f64::from(n_receives.saturating_sub(1));
+        let growth = self.factor.powf(exponent).min(f64::MAX);
+        // Rounded, so that 10 s × 1.1 is 11 s.
+        let millis = (self.first.as_secs_f64() * growth * 1_000.0).round();
+        let maximum = self.maximum.as_secs_f64() * 1_000.0;
+        let seconds = (millis.min(maximum) / 1_000.0).ceil().max(1.0);
+        Duration::from_secs_f64(seconds)
+    }
 }
 
 impl MappingId {
@@ -304,5 +373,34 @@ impl fmt::Display for MappingId {
 impl fmt::Debug for MappingId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backoff_grows_with_the_receives_up_to_its_maximum() {
+        let seconds = |first, factor, maximum, n_receives| {
+            let backoff = RetryBackoff {
+                first: Duration::from_millis(first),
+                factor,
+                maximum: Duration::from_millis(maximum),
+            };
+            backoff.delay(n_receives).as_secs()
+        };
+        for (n_receives, expected) in [(0, 5), (1, 5), (2, 10), (3, 20), (8, 640), (9, 900)] {
+            let default = RetryBackoff::default();
+            assert_eq!(default.delay(n_receives).as_secs(), expected);
+        }
+        assert_eq!(RetryBackoff::default().delay(u32::MAX).as_secs(), 900);
+        assert_eq!(seconds(10_000, 1.1, 60_000, 2), 11);
+        assert_eq!(seconds(7_000, 1.0, 60_000, 1_000_000), 7);
+        assert_eq!(seconds(1_200, 1.5, 60_000, 2), 2);
+        assert_eq!(seconds(0, 2.0, 0, 9), 1);
+        assert_eq!(seconds(0, 1e300, 60_000, 9), 1);
+        assert_eq!(seconds(1, 1e300, 60_000, 9), 60);
+        assert_eq!(seconds(43_200_000, 2.0, 43_200_000, 9), 43_200);
     }
 }

@@ -14,8 +14,10 @@ pub struct Message {
     pub receipt_handle: ReceiptHandle,
     /// Hash of its message group id; `None` on a standard queue.
     pub group: Option<KeyHash>,
-    /// When it was sent.
+    /// When it was sent, by the clock of the queue; the epoch if the queue does not say.
     pub sent: Timestamp,
+    /// How many times it was received, this time included.
+    pub n_receives: u32,
     /// The message as the function sees it: one JSON object.
     pub event: Bytes,
     /// The range of its body in `event`, without quotes; filters evaluate it.

@@ -1,6 +1,6 @@
 //! Results of I/O calls, as far as decisions depend on them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::window::WindowState;
@@ -198,12 +198,66 @@ pub struct Response {
 pub enum ItemFailures {
     /// Their identifiers, at least one: sequence numbers of records, or ids of messages. Not
     /// necessarily of the batch.
-    Items(BTreeSet<Box<str>>),
+    Items(BTreeMap<Box<str>, RetryAfter>),
     /// The response is not what a function may return: the whole batch failed.
     Malformed,
 }
 
+/// The `retryAfterSeconds` of a failed item: when its message becomes visible again. AWS has no such
+/// member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RetryAfter {
+    /// The item has none, or null.
+    #[default]
+    None,
+    /// 0 to [`RetryAfter::MAX_SECONDS`].
+    Seconds(u16),
+    /// It is anything else, and means nothing.
+    Invalid,
+}
+
+impl RetryAfter {
+    /// 12 hours, the longest visibility timeout of SQS.
+    pub const MAX_SECONDS: u16 = 43_200;
+
+    /// A number of the response.
+    pub fn from_number(seconds: f64) -> Self {
+        let is_valid =
+            seconds.fract() == 0.0 && (0.0..=f64::from(Self::MAX_SECONDS)).contains(&seconds);
+        if !is_valid {
+            return Self::Invalid;
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a whole number of up to 43,200"
+        )]
+        Self::Seconds(seconds as u16)
+    }
+
+    pub fn delay(self) -> Option<Duration> {
+        match self {
+            Self::Seconds(seconds) => Some(Duration::from_secs(u64::from(seconds))),
+            Self::None | Self::Invalid => None,
+        }
+    }
+}
+
 impl ItemFailures {
+    /// Items with identifiers alone.
+    pub fn of_ids<'a>(ids: impl IntoIterator<Item = &'a str>) -> Self {
+        let ids = ids.into_iter();
+        Self::Items(ids.map(|id| (id.into(), RetryAfter::None)).collect())
+    }
+
+    /// What the response says of this item.
+    pub fn retry_after(&self, id: &str) -> RetryAfter {
+        match self {
+            Self::Items(items) => items.get(id).copied().unwrap_or_default(),
+            Self::Malformed => RetryAfter::None,
+        }
+    }
+
     const fn kind(&self) -> OutcomeKind {
         match self {
             Self::Items(_) => OutcomeKind::ItemFailures,
@@ -221,7 +275,7 @@ impl ItemFailures {
         let mut found = BTreeSet::new();
         let mut indexes = Vec::with_capacity(failed.len());
         for (index, id) in batch.into_iter().enumerate() {
-            if failed.contains(id) && found.insert(id) {
+            if failed.contains_key(id) && found.insert(id) {
                 indexes.push(index);
             }
         }
@@ -267,7 +321,7 @@ mod tests {
 
     #[test]
     fn an_item_that_is_not_in_the_batch_fails_the_whole_batch() {
-        let items = |ids: &[&str]| ItemFailures::Items(ids.iter().map(|id| (*id).into()).collect());
+        let items = |ids: &[&str]| ItemFailures::of_ids(ids.iter().copied());
         let batch = ["a", "b", "b", "c"];
         for (failures, expected) in [
             (items(&["c", "b"]), Some(vec![1, 3])),
@@ -277,6 +331,23 @@ mod tests {
             (ItemFailures::Malformed, None),
         ] {
             assert_eq!(failures.indexes(batch), expected, "{failures:?}");
+        }
+    }
+
+    #[test]
+    fn a_delay_is_a_whole_number_of_seconds_up_to_twelve_hours() {
+        for (number, expected) in [
+            (0.0, RetryAfter::Seconds(0)),
+            (-0.0, RetryAfter::Seconds(0)),
+            (60.0, RetryAfter::Seconds(60)),
+            (43_200.0, RetryAfter::Seconds(43_200)),
+            (43_201.0, RetryAfter::Invalid),
+            (-1.0, RetryAfter::Invalid),
+            (0.5, RetryAfter::Invalid),
+            (f64::INFINITY, RetryAfter::Invalid),
+            (f64::NAN, RetryAfter::Invalid),
+        ] {
+            assert_eq!(RetryAfter::from_number(number), expected, "{number}");
         }
     }
 }

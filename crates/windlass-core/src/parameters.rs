@@ -6,19 +6,23 @@
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::arn::SourceKind;
+use crate::mapping::MAX_VISIBILITY_TIMEOUT;
 
 use Support::{Invalid, No, Yes};
 use Type::{
-    Boolean, DestinationArn, Enum, FunctionName, Integer, List, Number, SourceArn, Structure,
-    TagMap, Text,
+    Boolean, Decimal, DestinationArn, Enum, FunctionName, Integer, List, Nullable, Number,
+    SourceArn, Structure, TagMap, Text,
 };
 
-/// The order is that in which unsupported parameters are reported.
+/// Those of `CreateEventSourceMapping`, and one for what AWS does not have. The order is that in which
+/// unsupported parameters are reported.
 #[rustfmt::skip] // one row, one line
-pub static PARAMETERS: [Parameter; 19] = [
+pub static PARAMETERS: [Parameter; 20] = [
     parameter("FunctionName", FunctionName).hidden(),
     parameter("EventSourceArn", SourceArn).fixed(),
     parameter("Enabled", Boolean).hidden(),
@@ -38,6 +42,7 @@ pub static PARAMETERS: [Parameter; 19] = [
     parameter("FilterCriteria", FILTER_CRITERIA).default(|_| json!({"Filters": []})).shown_if_set(),
     parameter("MetricsConfig", METRICS_CONFIG).default(|_| json!({"Metrics": []})).shown_if_set(),
     parameter("Tags", TagMap).fixed().hidden(),
+    parameter("Windlass", WINDLASS).default(|_| json!({})).shown_if_set(),
 ];
 
 const RESPONSE_TYPES: Type = List {
@@ -111,6 +116,30 @@ const METRICS_CONFIG: Type = Structure {
     )],
 };
 
+/// What AWS does not have.
+const WINDLASS: Type = Structure {
+    name: "Windlass",
+    members: &[
+        Member("RetryBackoff", Nullable(&RETRY_BACKOFF)),
+        Member("StrictOrder", Boolean),
+    ],
+};
+
+/// Of queues; null: messages that failed become visible again after the queue's own timeout, whatever
+/// the settings of the daemon are.
+const RETRY_BACKOFF: Type = Structure {
+    name: "RetryBackoff",
+    members: &[
+        Member("First", DELAY),
+        Member("Factor", Decimal { min: 1 }),
+        Member("Maximum", DELAY),
+    ],
+};
+
+const DELAY: Type = Type::Duration {
+    max: MAX_VISIBILITY_TIMEOUT,
+};
+
 /// One parameter of `CreateEventSourceMapping`.
 #[derive(Clone, Copy, Debug)]
 pub struct Parameter {
@@ -140,9 +169,17 @@ pub enum Support {
 pub enum Type {
     Boolean,
     Number,
+    /// A number that is kept as it is given.
+    Decimal {
+        min: i32,
+    },
     Integer {
         min: i64,
         max: i64,
+    },
+    /// A text such as `5s`, see [`crate::time::parse_duration`].
+    Duration {
+        max: Duration,
     },
     /// Length in characters.
     Text {
@@ -166,6 +203,9 @@ pub enum Type {
         name: &'static str,
         members: &'static [Member],
     },
+    /// A member of a structure for which null is a value of its own. Other members that are null are
+    /// absent.
+    Nullable(&'static Type),
 }
 
 impl Type {

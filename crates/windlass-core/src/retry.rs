@@ -32,9 +32,8 @@ pub(crate) struct Attempts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RetryDecision {
     Resolve,
-    /// The records before this index are done; the others take the place of the batch, without
-    /// failures of their own.
-    ResolveFirst(usize),
+    /// Some records are done; the others take the place of the batch, without failures of their own.
+    ResolveDone,
     /// Two halves take the place of the batch, each without failures of its own.
     Bisect,
     /// Repeat the whole batch after this delay.
@@ -44,8 +43,8 @@ pub(crate) enum RetryDecision {
 }
 
 impl Attempts {
-    /// Decides what follows an outcome of this batch of `n_records`. A response with item failures
-    /// names the record after the first `n_done` as the first that failed.
+    /// Decides what follows an outcome of this batch of `n_records`. `any_done`: by a response with item
+    /// failures, some records are done.
     ///
     /// Only an outcome with which the function was reached uses an attempt. Progress uses none, and
     /// neither does a batch that is split.
@@ -55,14 +54,14 @@ impl Attempts {
         &mut self,
         outcome: &Outcome,
         n_records: usize,
-        n_done: usize,
+        any_done: bool,
         settings: &RetrySettings,
         jitter: &mut Jitter,
     ) -> RetryDecision {
         match outcome {
             // A state has no part in the decision.
             Outcome::Success | Outcome::Windowed(_) => RetryDecision::Resolve,
-            Outcome::ItemFailures { .. } if 0 < n_done => RetryDecision::ResolveFirst(n_done),
+            Outcome::ItemFailures { .. } if any_done => RetryDecision::ResolveDone,
             Outcome::ItemFailures { .. } | Outcome::FunctionError { .. } => {
                 self.fail(n_records, settings, jitter)
             }
@@ -187,7 +186,7 @@ mod tests {
     }
 
     fn decide(attempts: &mut Attempts, outcome: &Outcome, jitter: &mut Jitter) -> RetryDecision {
-        attempts.decide(outcome, 3, 0, &RetrySettings::default(), jitter)
+        attempts.decide(outcome, 3, false, &RetrySettings::default(), jitter)
     }
 
     #[track_caller]

@@ -28,7 +28,7 @@ pub struct MappingSpec {
 
 /// A value of another type than its member has.
 #[derive(Clone, Debug, PartialEq, Error)]
-#[error("{}", invalid_type(.found, .expected))]
+#[error("{}", type_error_text(self))]
 pub struct TypeError {
     /// `BatchSize`, `FilterCriteria.Filters[0].Pattern`.
     pub member: String,
@@ -140,6 +140,17 @@ impl MappingSpec {
         (!arn.is_empty()).then_some(arn)
     }
 
+    /// Whether the order of each key or message group is kept when items of a batch fail.
+    pub fn strict_order(&self) -> bool {
+        let value = self.get("Windlass").and_then(|it| it.get("StrictOrder"));
+        value.and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// The member of `Windlass`; null switches it off.
+    pub fn retry_backoff(&self) -> Option<&Value> {
+        self.get("Windlass")?.get("RetryBackoff")
+    }
+
     /// Whether the function's responses say which items of a batch failed.
     pub fn reports_item_failures(&self) -> bool {
         let types = self.get("FunctionResponseTypes").and_then(Value::as_array);
@@ -217,8 +228,12 @@ impl Reader {
         path: &str,
     ) -> Map<String, Value> {
         let mut read = Map::new();
-        for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
-            let value = match type_of(name) {
+        for (name, value) in members {
+            let expected = type_of(name);
+            if value.is_null() && !matches!(expected, Some(Type::Nullable(_))) {
+                continue;
+            }
+            let value = match expected {
                 Some(expected) => self.value(expected, value, &format!("{path}{name}")),
                 None => Some(value.clone()),
             };
@@ -230,6 +245,13 @@ impl Reader {
     /// `None` if the type is wrong, which is reported. Of lists and structures, the items and
     /// members that fit are kept.
     fn value(&mut self, expected: &'static Type, value: &Value, path: &str) -> Option<Value> {
+        if let Type::Nullable(expected) = expected {
+            return if value.is_null() {
+                Some(Value::Null)
+            } else {
+                self.value(expected, value, path)
+            };
+        }
         let text = value.as_str().filter(|_| self.convert_texts);
         let converted = text.and_then(|text| convert(expected, text));
         let value = converted.as_ref().unwrap_or(value);
@@ -258,9 +280,11 @@ impl Reader {
                 | Type::FunctionName
                 | Type::SourceArn
                 | Type::DestinationArn
+                | Type::Duration { .. }
                 | Type::Enum(_),
                 Value::String(_),
-            ) => Some(value.clone()),
+            )
+            | (Type::Decimal { .. }, Value::Number(_)) => Some(value.clone()),
             (Type::Integer { .. }, Value::Number(number)) if number.is_i64() => Some(value.clone()),
             (Type::Number, Value::Number(number)) => number.as_f64().map(Value::from),
             _ => {
@@ -281,18 +305,33 @@ fn convert(expected: &Type, text: &str) -> Option<Value> {
         Type::Boolean => text.parse::<bool>().ok().map(Value::from),
         Type::Integer { .. } => text.parse::<i64>().ok().map(Value::from),
         Type::Number => Number::from_f64(text.parse().ok()?).map(Value::Number),
+        Type::Decimal { .. } => match text.parse::<i64>() {
+            Ok(whole) => Some(whole.into()),
+            Err(_) => Number::from_f64(text.parse().ok()?).map(Value::Number),
+        },
         Type::Text { .. }
         | Type::FunctionName
         | Type::SourceArn
         | Type::DestinationArn
+        | Type::Duration { .. }
         | Type::Enum(_)
         | Type::TagMap
         | Type::List { .. }
-        | Type::Structure { .. } => None,
+        | Type::Structure { .. }
+        | Type::Nullable(_) => None,
     }
 }
 
-/// The text of serde, which the API reports.
+/// What the API reports: the text of serde, as AWS; for what AWS does not have, with the member.
+fn type_error_text(error: &TypeError) -> String {
+    let text = invalid_type(&error.found, &error.expected);
+    if error.member.split('.').next() == Some("Windlass") {
+        format!("{}: {text}", error.member)
+    } else {
+        text
+    }
+}
+
 fn invalid_type(found: &Value, expected: &Type) -> String {
     let found = match found {
         Value::Null => Unexpected::Unit,
@@ -308,6 +347,8 @@ fn invalid_type(found: &Value, expected: &Type) -> String {
     let expected = match expected {
         Type::Boolean => "a boolean",
         Type::Number => "f64",
+        Type::Decimal { .. } => "a number",
+        Type::Duration { .. } => "a duration such as \"5s\"",
         Type::Integer { .. } => "i64",
         Type::Text { .. }
         | Type::FunctionName
@@ -317,6 +358,8 @@ fn invalid_type(found: &Value, expected: &Type) -> String {
         Type::List { .. } => "a sequence",
         Type::TagMap => "a map",
         Type::Structure { name, .. } => &format!("struct {name}"),
+        // The type of its value is reported.
+        Type::Nullable(_) => "a value or null",
     };
     serde_json::Error::invalid_type(found, &expected).to_string()
 }

@@ -80,9 +80,54 @@ impl Add<Duration> for Timestamp {
     }
 }
 
+/// Parses a duration as configurations spell it: `250ms`, `30s`, `5m`, `1h`.
+pub fn parse_duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let millis = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    Some(Duration::from_millis(number.checked_mul(millis)?))
+}
+
+/// Inverse of [`parse_duration`], with the longest unit.
+pub fn display_duration(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    for (unit, length) in [("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
+        if millis != 0 && millis.is_multiple_of(length) {
+            return format!("{}{unit}", millis / length);
+        }
+    }
+    if millis == 0 {
+        "0s".to_owned()
+    } else {
+        format!("{millis}ms")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_parsed() {
+        assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(parse_duration("5m"), Some(Duration::from_secs(300)));
+        for text in ["", "5", "s", "5 s", "1d", "-1s", "99999999999999999999s"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_displayed_as_they_are_spelled() {
+        for text in ["0s", "1ms", "250ms", "20s", "15m", "1h", "90s"] {
+            assert_eq!(display_duration(parse_duration(text).unwrap()), text);
+        }
+    }
 
     #[test]
     fn times_are_rendered_in_utc() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use windlass_core::event::Event;
 use windlass_core::mapping::MappingId;
-use windlass_core::outcome::{Fault, ItemFailures, Outcome, ReturnedState};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, RetryAfter, ReturnedState};
 use windlass_core::time::Timestamp;
 use windlass_core::window::MAX_STATE;
 
@@ -66,6 +66,7 @@ impl Invoker {
             self.metrics.iterator_age(source_time.since(newest));
         }
         let mapping = self.mapping.clone();
+        let is_stream = origin.is_some();
         let outcome = self
             .target
             .invoke(Invocation {
@@ -87,6 +88,7 @@ impl Invoker {
         self.metrics.invocation(&outcome, took);
         self.board.outcome(&self.mapping, outcome.kind());
         self.count(&outcome, attempt, n_records);
+        self.count_ignored_retry_after(&outcome, is_stream);
         tracing::debug!(n_records, attempt, ?took, ?outcome, "invoked");
         outcome
     }
@@ -139,6 +141,32 @@ impl Invoker {
                 attempt,
                 n_records,
                 "the function's response is not valid for ReportBatchItemFailures"
+            );
+        }
+    }
+
+    /// Batches of a stream have a schedule of their own.
+    fn count_ignored_retry_after(&self, outcome: &Outcome, is_stream: bool) {
+        let failures = match outcome {
+            Outcome::ItemFailures { failures, .. } => Some(failures),
+            Outcome::Windowed(answer) => answer.failures.as_ref(),
+            Outcome::Success | Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } => None,
+        };
+        let Some(ItemFailures::Items(items)) = failures else {
+            return;
+        };
+        let is_ignored = |retry_after: &&RetryAfter| match retry_after {
+            RetryAfter::None => false,
+            RetryAfter::Seconds(_) => is_stream,
+            RetryAfter::Invalid => true,
+        };
+        let n_items = items.values().filter(is_ignored).count();
+        if 0 < n_items {
+            self.counts.ignored_retry_after.add(n_items);
+            tracing::warn!(
+                n_items,
+                "retryAfterSeconds of failed items ignored; it must be a whole number from 0 to \
+                 43200, and the source a queue"
             );
         }
     }

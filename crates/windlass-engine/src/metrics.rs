@@ -33,6 +33,7 @@ const DELIVERED: &str = "windlass_on_failure_destination_delivered_events_total"
 const DELETED: &str = "windlass_deleted_events_total";
 const QUEUE_REQUESTS: &str = "windlass_queue_requests_total";
 const LATE_RECEIVES: &str = "windlass_late_receives_total";
+const IGNORED_RETRY_AFTER: &str = "windlass_ignored_retry_after_total";
 const ITERATOR_AGE: &str = "windlass_iterator_age_seconds";
 const SHARD_BEHIND: &str = "windlass_shard_behind_seconds";
 const INVOCATION: &str = "windlass_invocation_seconds";
@@ -50,7 +51,7 @@ const FUNCTION_EXITS: &str = "windlass_function_exits_total";
 const REFUSED_REQUESTS: &str = "windlass_refused_requests_total";
 const LOG_LINES_DROPPED: &str = "windlass_log_lines_dropped_total";
 
-const COUNTERS: [CounterOfCounts; 11] = [
+const COUNTERS: [CounterOfCounts; 12] = [
     (POLLED, "events read from the source", |counts| {
         counts.polled.get()
     }),
@@ -101,6 +102,11 @@ const COUNTERS: [CounterOfCounts; 11] = [
         LATE_RECEIVES,
         "receives whose messages waited for memory beyond half of their visibility timeout",
         |counts| counts.late_receives.get(),
+    ),
+    (
+        IGNORED_RETRY_AFTER,
+        "failed items whose retryAfterSeconds was ignored",
+        |counts| counts.ignored_retry_after.get(),
     ),
 ];
 

@@ -19,7 +19,7 @@ use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, Strea
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome, Swap};
 use windlass_core::position::{Checkpoint, Cursor};
-use windlass_core::queue::{EntryResult, QueueAttributes};
+use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::tags::Tags;
@@ -127,12 +127,11 @@ pub trait QueueReader: Send + Sync {
     /// Deletes any number of messages, ten to a call; one result for each, in the same order.
     async fn delete(&self, receipts: &[ReceiptHandle]) -> Result<Vec<EntryResult>, PortError>;
 
-    /// Sets the remaining invisibility (0 s to 12 h) of any number of messages, ten to a call; one
-    /// result for each, in the same order.
+    /// Sets the remaining invisibility of any number of messages, ten to a call; one result for each,
+    /// in the same order.
     async fn change_visibility(
         &self,
-        receipts: &[ReceiptHandle],
-        timeout: Duration,
+        changes: &[VisibilityChange],
     ) -> Result<Vec<EntryResult>, PortError>;
 }
 

@@ -13,6 +13,7 @@ use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::queue::{
     Batch, QueueAttributes, QueueCommand, QueueConsumer, QueueInput, Report, RequestId,
+    VisibilityChange,
 };
 use windlass_core::time::Timestamp;
 
@@ -156,11 +157,9 @@ impl QueueDriver {
                 return ControlFlow::Continue(());
             }
             QueueCommand::Delete { request, receipts } => Box::pin(io.delete(request, receipts)),
-            QueueCommand::ChangeVisibility {
-                request,
-                receipts,
-                timeout,
-            } => Box::pin(io.change_visibility(request, receipts, timeout)),
+            QueueCommand::ChangeVisibility { request, changes } => {
+                Box::pin(io.change_visibility(request, changes))
+            }
             QueueCommand::Report(report) => {
                 self.report(&report);
                 return ControlFlow::Continue(());
@@ -174,14 +173,7 @@ impl QueueDriver {
     /// The attributes of a queue may change while it is read. Its visibility timeout matters when a
     /// function fails.
     fn is_description_due(&self, completion: &Completion) -> bool {
-        let failed = matches!(
-            completion,
-            Completion::Other(QueueInput::Invoked {
-                outcome: Outcome::ItemFailures { .. } | Outcome::FunctionError { .. },
-                ..
-            })
-        );
-        let interval = if failed {
+        let interval = if completion.is_failure() {
             MIN_DESCRIBE_INTERVAL
         } else {
             DESCRIBE_INTERVAL
@@ -192,6 +184,12 @@ impl QueueDriver {
 
     fn handle_completion(&mut self, completion: Completion) {
         let now = self.io.clock.now();
+        if completion.is_failure() {
+            // How long the messages may stay invisible depends on their age.
+            let Invoker { board, mapping, .. } = &self.io.invoker;
+            let source_time = board.source_time(mapping, self.io.clock.wall());
+            self.consumer.set_source_time(source_time);
+        }
         let input = match completion {
             Completion::Received {
                 request,
@@ -264,6 +262,19 @@ impl QueueDriver {
                 "messages released: the function could not be reached"
             ),
         }
+    }
+}
+
+impl Completion {
+    /// Whether the function failed messages.
+    const fn is_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::Other(QueueInput::Invoked {
+                outcome: Outcome::ItemFailures { .. } | Outcome::FunctionError { .. },
+                ..
+            })
+        )
     }
 }
 
@@ -371,10 +382,9 @@ impl QueueIo {
     async fn change_visibility(
         self: Arc<Self>,
         request: RequestId,
-        receipts: Vec<ReceiptHandle>,
-        timeout: Duration,
+        changes: Vec<VisibilityChange>,
     ) -> Completion {
-        let response = self.reader.change_visibility(&receipts, timeout);
+        let response = self.reader.change_visibility(&changes);
         let call = SourceCall::ChangeVisibility;
         let result = self.calls.run(call, Duration::ZERO, response).await;
         Completion::Other(QueueInput::VisibilityChanged { request, result })

@@ -278,11 +278,13 @@ impl DriverParts {
         let concurrency = queue_concurrency(&source, settings);
         let n_batches = concurrency + 1;
         let buffer_messages = source.settings.batch_size.saturating_mul(n_batches);
+        let retry_backoff = source.retry_backoff.resolve(settings.sqs_retry_backoff);
         QueueConsumerSettings {
             mapping: source.settings,
             filter: self.filter.clone(),
             attributes,
             function_timeout,
+            retry_backoff,
             limits: QueueLimits {
                 visibility_heartbeat: settings.sqs_visibility_heartbeat,
                 wait_time: settings.sqs_wait_time,

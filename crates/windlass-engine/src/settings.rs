@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use windlass_core::mapping::RetryBackoff;
+
 /// Batches in memory for one lane of a shard; all together within [`MIN_BUFFERED_RECORDS`] and [`MAX_BUFFERED_RECORDS`].
 pub const BUFFERED_BATCHES: usize = 10;
 
@@ -54,7 +56,7 @@ pub const KINESIS_READ_LIMIT: u32 = 10_000;
 pub const DYNAMODB_STREAMS_READ_LIMIT: u32 = 1_000;
 
 /// Settings of the engine, for all mappings.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EngineSettings {
     /// Between reads at the tip of a Kinesis shard.
     pub kinesis_poll_interval: Duration,
@@ -68,6 +70,9 @@ pub struct EngineSettings {
     pub sqs_wait_time: Duration,
     /// Whether the visibility timeout of messages in memory is extended.
     pub sqs_visibility_heartbeat: bool,
+    /// Delays of messages that their function failed, of mappings without their own; `None`: the
+    /// visibility timeout of their queue.
+    pub sqs_retry_backoff: Option<RetryBackoff>,
     /// Concurrent invocations of one mapping on a queue.
     pub queue_concurrency: usize,
     /// Bytes of events in memory; at the limit reading stops.
@@ -89,6 +94,7 @@ impl Default for EngineSettings {
             dynamodb_streams_catch_up_interval: Duration::from_millis(50),
             sqs_wait_time: Duration::from_secs(20),
             sqs_visibility_heartbeat: true,
+            sqs_retry_backoff: None,
             queue_concurrency: 50,
             buffer_limit: 512 * 1024 * 1024,
             invocation_limit: 1_000,

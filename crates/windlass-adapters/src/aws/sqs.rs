@@ -25,7 +25,7 @@ use windlass_core::ids::ReceiptHandle;
 use windlass_core::mapping::QueueSource;
 use windlass_core::message::Message;
 use windlass_core::outcome::Fault;
-use windlass_core::queue::{EntryResult, QueueAttributes};
+use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
 use windlass_engine::ports::{PortError, QueueReader, ResponseMemory};
 use windlass_engine::requests::{QueueOperation, QueueRequests};
 
@@ -201,15 +201,14 @@ impl SqsReader {
 
     async fn change_chunk(
         &self,
-        receipts: &[ReceiptHandle],
-        timeout: Duration,
+        changes: &[VisibilityChange],
     ) -> Result<Vec<EntryResult>, PortError> {
-        let seconds = i32::try_from(timeout.as_secs()).unwrap_or(i32::MAX);
-        let entries = receipts.iter().enumerate().map(|(index, receipt)| {
+        let entries = changes.iter().enumerate().map(|(index, change)| {
+            let seconds = i32::try_from(change.timeout.as_secs());
             ChangeMessageVisibilityBatchRequestEntry::builder()
                 .id(index.to_string())
-                .receipt_handle(receipt.as_str())
-                .visibility_timeout(seconds)
+                .receipt_handle(change.receipt.as_str())
+                .visibility_timeout(seconds.unwrap_or(i32::MAX))
                 .build()
                 .expect("id and handle are set")
         });
@@ -221,7 +220,7 @@ impl SqsReader {
         let call = "ChangeMessageVisibilityBatch";
         let response = response.map_err(|error| failed(&self.queue, call, error))?;
         let done = response.successful.iter().map(|entry| entry.id.as_str());
-        Ok(results(receipts.len(), done, &response.failed))
+        Ok(results(changes.len(), done, &response.failed))
     }
 }
 
@@ -245,9 +244,12 @@ impl QueueReader for SqsReader {
         let visibility_timeout = seconds.map_or(DEFAULT_VISIBILITY_TIMEOUT, Duration::from_secs);
         let policy = attributes.get(&QueueAttributeName::RedrivePolicy);
         let has_redrive_policy = policy.is_some_and(|policy| !policy.trim().is_empty());
+        let retention = attributes.get(&QueueAttributeName::MessageRetentionPeriod);
+        let retention = retention.and_then(|seconds| seconds.parse().ok());
         Ok(QueueAttributes {
             visibility_timeout,
             has_redrive_policy,
+            retention: retention.map(Duration::from_secs),
         })
     }
 
@@ -306,16 +308,15 @@ impl QueueReader for SqsReader {
 
     async fn change_visibility(
         &self,
-        receipts: &[ReceiptHandle],
-        timeout: Duration,
+        changes: &[VisibilityChange],
     ) -> Result<Vec<EntryResult>, PortError> {
-        let chunks: Vec<_> = receipts
+        let chunks: Vec<_> = changes
             .chunks(MAX_BATCH_ENTRIES)
             .map(<[_]>::to_vec)
             .collect();
         let calls = chunks
             .into_iter()
-            .map(|chunk| async move { self.change_chunk(&chunk, timeout).await });
+            .map(|chunk| async move { self.change_chunk(&chunk).await });
         let results: Vec<_> = stream::iter(calls)
             .buffered(MAX_CONCURRENT_CALLS)
             .try_collect()

@@ -16,6 +16,8 @@ pub(super) enum Step {
     Name,
     /// A string has ended: it is [`JsonSteps::text`].
     String,
+    /// A number has ended: it is [`JsonSteps::text`]. One at the top has no end.
+    Number,
     /// An array or object has ended; the current depth is the one that it began at.
     End,
 }
@@ -39,7 +41,7 @@ pub(super) struct JsonSteps {
     text: Text,
 }
 
-/// The string that is being read, without escapes, as far as it may matter.
+/// The string or number that is being read, without escapes, as far as it may matter.
 #[derive(Debug)]
 struct Text {
     bytes: Vec<u8>,
@@ -105,7 +107,7 @@ enum Escape {
 }
 
 impl JsonSteps {
-    /// Strings of more than `max_text` bytes are not kept.
+    /// Strings and numbers of more than `max_text` bytes are not kept.
     pub(super) fn new(max_text: usize) -> Self {
         Self {
             expected: Expected::Value,
@@ -134,7 +136,7 @@ impl JsonSteps {
         }
     }
 
-    /// The string that has just ended; `None` if it is too long or not Unicode.
+    /// The string or number that has just ended; `None` if it is too long or not Unicode.
     pub(super) fn text(&self) -> Option<&str> {
         if self.text.is_useless {
             return None;
@@ -177,10 +179,13 @@ impl JsonSteps {
             // What ends a number is read again.
             if let Expected::Number(number) = self.expected {
                 match number.next(*byte) {
-                    Some(next) => self.expected = Expected::Number(next),
+                    Some(next) => {
+                        self.text.keep(&[*byte]);
+                        self.expected = Expected::Number(next);
+                    }
                     None if number.is_complete() => {
                         self.expected = Expected::AfterValue;
-                        continue;
+                        return Ok(Some(Step::Number));
                     }
                     None => return Err(NotJson),
                 }
@@ -237,9 +242,9 @@ impl JsonSteps {
             b'n' => (Kind::Null, Expected::Literal(b"ull")),
             b't' => (Kind::Boolean, Expected::Literal(b"rue")),
             b'f' => (Kind::Boolean, Expected::Literal(b"alse")),
-            b'-' => (Kind::Number, Expected::Number(Number::Minus)),
-            b'0' => (Kind::Number, Expected::Number(Number::Zero)),
-            b'1'..=b'9' => (Kind::Number, Expected::Number(Number::Integer)),
+            b'-' => (Kind::Number, self.number_begins(byte, Number::Minus)),
+            b'0' => (Kind::Number, self.number_begins(byte, Number::Zero)),
+            b'1'..=b'9' => (Kind::Number, self.number_begins(byte, Number::Integer)),
             b'"' => (Kind::String, self.text_begins(false)),
             b'[' => (Kind::Array, Expected::Contents(Kind::Array)),
             b'{' => (Kind::Object, Expected::Contents(Kind::Object)),
@@ -281,9 +286,14 @@ impl JsonSteps {
         Ok(None)
     }
 
+    fn number_begins(&mut self, byte: u8, number: Number) -> Expected {
+        self.text.clear();
+        self.text.keep(&[byte]);
+        Expected::Number(number)
+    }
+
     fn text_begins(&mut self, is_name: bool) -> Expected {
-        self.text.bytes.clear();
-        self.text.is_useless = false;
+        self.text.clear();
         Expected::Text {
             is_name,
             escape: Escape::None,
@@ -340,6 +350,11 @@ impl JsonSteps {
 }
 
 impl Text {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.is_useless = false;
+    }
+
     /// Bytes without quotes, escapes and control characters.
     fn push_plain(&mut self, bytes: &[u8]) -> Result<(), NotJson> {
         if bytes.is_empty() {

@@ -5,9 +5,9 @@
 //!
 //! <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting>
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use windlass_core::outcome::{ItemFailures, Outcome, Response, ReturnedState};
+use windlass_core::outcome::{ItemFailures, Outcome, Response, RetryAfter, ReturnedState};
 use windlass_core::window::{MAX_STATE, WindowState};
 use windlass_engine::ports::Invocation;
 
@@ -29,8 +29,10 @@ pub(super) struct ResponseWalker {
     state: State,
     /// Of the item that is being read; empty if it has no valid one.
     identifier: String,
-    /// Whether the next string is the identifier.
-    is_identifier: bool,
+    /// Of the item that is being read.
+    retry_after: RetryAfter,
+    /// The member of the item that is being read.
+    item_member: Option<ItemMember>,
     /// The response is another kind of value than a function may return.
     is_wrong_kind: bool,
     is_empty: bool,
@@ -77,13 +79,20 @@ enum State {
     Ended(ReturnedState),
 }
 
+/// The members of an item that matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ItemMember {
+    ItemIdentifier,
+    RetryAfterSeconds,
+}
+
 /// The value of `batchItemFailures`.
 #[derive(Debug)]
 enum Failures {
     /// The member is missing or null.
     None,
     /// No more than the batch has.
-    Items(BTreeSet<Box<str>>),
+    Items(BTreeMap<Box<str>, RetryAfter>),
     Malformed,
 }
 
@@ -94,6 +103,7 @@ enum Role {
     Failures,
     Item,
     Identifier,
+    RetryAfter,
     State,
     Other,
 }
@@ -133,7 +143,8 @@ impl ResponseWalker {
             failures: Failures::None,
             state: State::None,
             identifier: String::new(),
-            is_identifier: false,
+            retry_after: RetryAfter::None,
+            item_member: None,
             is_wrong_kind: false,
             is_empty: true,
             is_json: true,
@@ -202,6 +213,7 @@ impl ResponseWalker {
             Step::Name => self.name(),
             Step::String | Step::End if self.role() == Role::State => self.state.end(),
             Step::String => self.string(),
+            Step::Number => self.number(),
             // An item has ended.
             Step::End if self.steps.depth() == 2 && self.is_in_failures() => self.add_item(),
             Step::End => {}
@@ -217,8 +229,15 @@ impl ResponseWalker {
             }
             // The last of two members with one name counts.
             (Role::Failures, Kind::Null) => self.failures = Failures::None,
-            (Role::Failures, Kind::Array) => self.failures = Failures::Items(BTreeSet::new()),
-            (Role::Item, Kind::Object) | (Role::Identifier, _) => self.identifier.clear(),
+            (Role::Failures, Kind::Array) => self.failures = Failures::Items(BTreeMap::new()),
+            (Role::Item, Kind::Object) => {
+                self.identifier.clear();
+                self.retry_after = RetryAfter::None;
+            }
+            (Role::Identifier, _) => self.identifier.clear(),
+            (Role::RetryAfter, Kind::Null) => self.retry_after = RetryAfter::None,
+            // A number is read to its end.
+            (Role::RetryAfter, _) => self.retry_after = RetryAfter::Invalid,
             (Role::Failures | Role::Item, _) => self.failures = Failures::Malformed,
             (Role::Response | Role::State | Role::Other, _) => {}
         }
@@ -236,7 +255,13 @@ impl ResponseWalker {
                     _ => None,
                 };
             }
-            3 => self.is_identifier = name == Some("itemIdentifier"),
+            3 => {
+                self.item_member = match name {
+                    Some("itemIdentifier") => Some(ItemMember::ItemIdentifier),
+                    Some("retryAfterSeconds") => Some(ItemMember::RetryAfterSeconds),
+                    _ => None,
+                };
+            }
             _ => {}
         }
     }
@@ -247,7 +272,14 @@ impl ResponseWalker {
             Role::Response => self.is_wrong_kind = text != Some(""),
             // One that is too long is not of the batch, as an empty one.
             Role::Identifier => text.unwrap_or_default().clone_into(&mut self.identifier),
-            Role::Failures | Role::Item | Role::State | Role::Other => {}
+            Role::Failures | Role::Item | Role::RetryAfter | Role::State | Role::Other => {}
+        }
+    }
+
+    fn number(&mut self) {
+        if self.role() == Role::RetryAfter {
+            let number = self.steps.text().and_then(|text| text.parse().ok());
+            self.retry_after = number.map_or(RetryAfter::Invalid, RetryAfter::from_number);
         }
     }
 
@@ -255,7 +287,7 @@ impl ResponseWalker {
         let Failures::Items(items) = &mut self.failures else {
             return;
         };
-        items.insert(self.identifier.as_str().into());
+        items.insert(self.identifier.as_str().into(), self.retry_after);
         // More items than the batch has, or one without an identifier.
         let is_too_many = self.reads.max_items.is_none_or(|max| max < items.len());
         if is_too_many || self.identifier.is_empty() {
@@ -270,7 +302,11 @@ impl ResponseWalker {
             1 if self.member == Some(Member::BatchItemFailures) => Role::Failures,
             1 if self.member == Some(Member::State) => Role::State,
             2 if self.is_in_failures() => Role::Item,
-            3 if self.is_in_failures() && self.is_identifier => Role::Identifier,
+            3 if self.is_in_failures() => match self.item_member {
+                Some(ItemMember::ItemIdentifier) => Role::Identifier,
+                Some(ItemMember::RetryAfterSeconds) => Role::RetryAfter,
+                None => Role::Other,
+            },
             _ => Role::Other,
         }
     }
@@ -375,15 +411,29 @@ mod tests {
             Some(_) => return MALFORMED,
         };
         let ids = values.iter().map(|item| match item.get("itemIdentifier") {
-            Some(Value::String(id)) if (1..=MAX_IDENTIFIER).contains(&id.len()) => {
-                Some(id.as_str().into())
-            }
+            Some(Value::String(id)) if (1..=MAX_IDENTIFIER).contains(&id.len()) => Some((
+                id.as_str().into(),
+                retry_after(item.get("retryAfterSeconds")),
+            )),
             _ => None,
         });
-        match ids.collect::<Option<BTreeSet<Box<str>>>>() {
+        match ids.collect::<Option<BTreeMap<Box<str>, RetryAfter>>>() {
             Some(ids) if ids.is_empty() => None,
             Some(ids) if ids.len() <= max_items => Some(ItemFailures::Items(ids)),
             _ => MALFORMED,
+        }
+    }
+
+    fn retry_after(value: Option<&Value>) -> RetryAfter {
+        match value {
+            None | Some(Value::Null) => RetryAfter::None,
+            Some(Value::Number(number)) => {
+                let seconds = number.as_f64();
+                let is_same = |it: &u16| seconds == Some(f64::from(*it));
+                let seconds = (0..=43_200).find(is_same);
+                seconds.map_or(RetryAfter::Invalid, RetryAfter::Seconds)
+            }
+            Some(_) => RetryAfter::Invalid,
         }
     }
 
@@ -462,9 +512,50 @@ mod tests {
             ),
             (long_item, &[&*long]),
         ] {
-            let ids = ids.iter().map(|id| (*id).into());
-            check(&body, &Some(ItemFailures::Items(ids.collect())));
+            check(&body, &Some(ItemFailures::of_ids(ids.iter().copied())));
         }
+    }
+
+    #[test]
+    fn an_item_may_request_a_delay() {
+        let long = format!("60.{}", "0".repeat(200));
+        for (seconds, expected) in [
+            ("0", RetryAfter::Seconds(0)),
+            ("43200", RetryAfter::Seconds(43_200)),
+            ("60.0", RetryAfter::Seconds(60)),
+            ("6e1", RetryAfter::Seconds(60)),
+            ("null", RetryAfter::None),
+            ("43201", RetryAfter::Invalid),
+            ("-1", RetryAfter::Invalid),
+            ("0.5", RetryAfter::Invalid),
+            ("1e300", RetryAfter::Invalid),
+            ("\"60\"", RetryAfter::Invalid),
+            ("true", RetryAfter::Invalid),
+            ("[60]", RetryAfter::Invalid),
+            ("{\"retryAfterSeconds\":60}", RetryAfter::Invalid),
+            ("60,\"retryAfterSeconds\":null", RetryAfter::None),
+            ("\"60\",\"retryAfterSeconds\":60 ", RetryAfter::Seconds(60)),
+            ("7,\"a\":[60]", RetryAfter::Seconds(7)),
+        ] {
+            let items = BTreeMap::from([("1".into(), expected), ("2".into(), RetryAfter::None)]);
+            let expected = Some(ItemFailures::Items(items));
+            for item in [
+                format!("{{\"itemIdentifier\":\"1\",\"retryAfterSeconds\":{seconds}}}"),
+                format!("{{\"retryAfterSeconds\":{seconds},\"itemIdentifier\":\"1\"}}"),
+            ] {
+                let body = list(&format!("[{item},{{\"itemIdentifier\":\"2\"}}]"));
+                check(&body, &expected);
+            }
+        }
+        let body = list(&format!(
+            "[{{\"itemIdentifier\":\"1\",\"retryAfterSeconds\":{long}}}]"
+        ));
+        let invalid = BTreeMap::from([("1".into(), RetryAfter::Invalid)]);
+        assert_eq!(
+            read(&[body.as_bytes()], 1),
+            Some(ItemFailures::Items(invalid)),
+            "a number of any length is read, and none is kept that is longer than an identifier"
+        );
     }
 
     #[test]
@@ -560,7 +651,7 @@ mod tests {
         let body = b"{\"state\":{\"n\":1},\"batchItemFailures\":[{\"itemIdentifier\":\"1\"}]}";
         let both = answer(&[body], 1);
         assert_eq!(both.state, json("{\"n\":1}"));
-        let failures = ItemFailures::Items(["1".into()].into());
+        let failures = ItemFailures::of_ids(["1"]);
         assert_eq!(both.failures, Some(failures.clone()));
         let only = |reads| {
             let mut walker = ResponseWalker::new(reads);
@@ -632,6 +723,7 @@ mod tests {
         let name = prop_oneof![
             3 => Just("batchItemFailures"),
             3 => Just("itemIdentifier"),
+            2 => Just("retryAfterSeconds"),
             1 => Just("state"),
             1 => Just("a"),
         ];
@@ -647,7 +739,10 @@ mod tests {
             prop_oneof![object, array.prop_map(|it| format!("[{}]", it.join(" ,")))]
         });
         let item = prop_oneof![
-            4 => "[1-5]{1,2}".prop_map(|id| format!("{{\"itemIdentifier\":\"{id}\"}}")),
+            3 => "[1-5]{1,2}".prop_map(|id| format!("{{\"itemIdentifier\":\"{id}\"}}")),
+            2 => ("[1-5]{1,2}", value.clone()).prop_map(|(id, delay)| {
+                format!("{{\"retryAfterSeconds\":{delay},\"itemIdentifier\":\"{id}\"}}")
+            }),
             1 => value.clone(),
         ];
         let list =

@@ -23,7 +23,7 @@ use http_body_util::StreamBody;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use windlass_core::arn::Arn;
-use windlass_core::mapping::{QueueSettings, QueueSource};
+use windlass_core::mapping::{MessageBackoff, QueueSettings, QueueSource};
 
 use crate::aws::{AwsClients, CallRules, ServerClock, timeouts};
 
@@ -266,10 +266,12 @@ pub(crate) fn runtime() -> Runtime {
 
 pub(crate) fn queue(arn: &str, fifo: bool, maximum_batching_window: Duration) -> QueueSource {
     QueueSource {
+        retry_backoff: MessageBackoff::default(),
         settings: QueueSettings {
             fifo,
             batch_size: 10,
             maximum_batching_window,
+            strict_order: false,
             pollers: None,
         },
         arn: Arn::parse(arn).unwrap(),

@@ -44,6 +44,7 @@ struct RawMessage<'a> {
     md5_of_body: Option<&'a [u8]>,
     md5_of_attributes: Option<&'a [u8]>,
     sent: Timestamp,
+    n_receives: Option<u32>,
     group: Option<KeyHash>,
 }
 
@@ -55,6 +56,7 @@ struct RenderedMessage {
     id: Range<usize>,
     receipt: ReceiptHandle,
     sent: Timestamp,
+    n_receives: u32,
     group: Option<KeyHash>,
     unreadable: Option<&'static str>,
 }
@@ -144,6 +146,7 @@ impl ResponseParser for ReceiveMessageParser<'_> {
             receipt_handle: it.receipt,
             group: it.group,
             sent: it.sent,
+            n_receives: it.n_receives,
             body: it.body.start - it.event.start..it.body.end - it.event.start,
             event: text.slice(it.event),
             unreadable: it.unreadable,
@@ -199,6 +202,11 @@ fn system_attributes<'a>(
                 let millis = millis.ok_or_else(|| cursor.error("invalid SentTimestamp"))?;
                 raw.sent = Timestamp::from_millis(millis);
             }
+            // A count that cannot be read is that of the first receive.
+            b"ApproximateReceiveCount" => {
+                raw.n_receives = identifier(value)
+                    .and_then(|count| std::str::from_utf8(&count).ok()?.parse().ok());
+            }
             b"MessageGroupId" if template.fifo => {
                 let group =
                     unescape(value).ok_or_else(|| cursor.error("invalid MessageGroupId"))?;
@@ -253,12 +261,14 @@ fn render(
     push_all(text, &[b"\"md5OfBody\":\"", md5, b"\""]);
     text.extend_from_slice(&template.end);
     let (sent, group) = (raw.sent, raw.group);
+    let n_receives = raw.n_receives.unwrap_or(1);
     Ok(RenderedMessage {
         event: start..text.len(),
         body: body_span,
         id: id_span,
         receipt: handle,
         sent,
+        n_receives,
         group,
         unreadable: None,
     })
@@ -305,6 +315,7 @@ fn unreadable(
         id: start..text.len(),
         receipt,
         sent: Timestamp::EPOCH,
+        n_receives: 1,
         group: group.map(|group| KeyHash::of(&group)),
         unreadable: Some(error.reason()),
     })

@@ -56,7 +56,8 @@ impl From<TypeError> for ConfigMappingError {
     fn from(error: TypeError) -> Self {
         let expected = match error.expected {
             Type::Boolean => "true or false",
-            Type::Number => "a number",
+            Type::Number | Type::Decimal { .. } => "a number",
+            Type::Duration { .. } => "a duration such as 500ms, 5s, 15m or 1h",
             Type::Integer { .. } => "a whole number",
             Type::Text { .. }
             | Type::FunctionName
@@ -64,7 +65,7 @@ impl From<TypeError> for ConfigMappingError {
             | Type::DestinationArn
             | Type::Enum(_) => "text",
             Type::List { .. } => "a list",
-            Type::Structure { .. } | Type::TagMap => "keys and values",
+            Type::Structure { .. } | Type::TagMap | Type::Nullable(_) => "keys and values",
         };
         Self {
             member: error.member,

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::batch_buffer::{BatchBuffer, Closing};
 use super::delete_queue::DeleteQueue;
+use super::failures::{FailedMessage, RetryDelays, tokens_of};
 use super::inbox::{Entry, Inbox, Origin, ReceivedMessage, Token};
 use super::interface::{
     EntryResult, QueueAttributes, QueueCommand, QueueInput, QueueTimer, Report, RequestId,
+    VisibilityChange,
 };
 use super::invocations::{InvocationEnd, Invocations};
 use super::message_filter::{FilteredMessages, Item, filter_messages};
@@ -41,6 +43,7 @@ pub struct QueueConsumer {
     inbox: Inbox,
     visibility: Visibility,
     releases: Releases,
+    retry_delays: RetryDelays,
     batch_buffer: BatchBuffer,
     slot: SlotRequest,
     /// See [`QueueConsumer::set_free_slots`].
@@ -86,6 +89,7 @@ impl QueueConsumer {
             batch_buffer: BatchBuffer::new(batch_limits, window, visibility.reserve()),
             visibility,
             releases: Releases::default(),
+            retry_delays: RetryDelays::new(&settings),
             slot: SlotRequest::None,
             free_slots,
             invocations: Invocations::new(&settings),
@@ -107,6 +111,12 @@ impl QueueConsumer {
     /// for slots that are free; the number may be outdated.
     pub fn set_free_slots(&mut self, free_slots: usize) {
         self.free_slots = free_slots;
+    }
+
+    /// Wall time by the clock of the queue, for the next input: until then the age of messages is
+    /// unknown.
+    pub fn set_source_time(&mut self, source_time: Timestamp) {
+        self.retry_delays.set_source_time(source_time);
     }
 
     pub fn handle(&mut self, input: QueueInput, now: Timestamp) {
@@ -346,13 +356,15 @@ impl QueueConsumer {
         self.visibility
             .set_queue_timeout(attributes.visibility_timeout);
         self.whole_receives.set_attributes(attributes);
+        self.retry_delays.set_attributes(attributes);
     }
 
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
         match self.invocations.end(batch, &outcome, now, &mut self.jitter) {
             InvocationEnd::Ended { succeeded, failed } => {
+                let failed_groups = self.groups_of(&tokens_of(&failed));
                 let mut groups = self.groups_of(&succeeded);
-                groups.append(&mut self.groups_of(&failed));
+                groups.retain(|group| !failed_groups.contains(group));
                 self.batch_buffer.unblock(&groups);
                 self.delete_queue.push(succeeded);
                 self.handle_failed(&failed, now);
@@ -360,7 +372,6 @@ impl QueueConsumer {
             InvocationEnd::UnknownItems(failed) => {
                 let n_messages = failed.len();
                 self.report(Report::UnknownItems { n_messages });
-                self.batch_buffer.unblock(&self.groups_of(&failed));
                 self.handle_failed(&failed, now);
             }
             InvocationEnd::Waits => {}
@@ -368,15 +379,29 @@ impl QueueConsumer {
         self.last_outcome = Some(outcome.kind());
     }
 
-    fn handle_failed(&mut self, failed: &[Token], now: Timestamp) {
+    /// Failed messages become visible again after their delays, or the queue's own visibility timeout,
+    /// which count from now.
+    fn handle_failed(&mut self, failed: &[FailedMessage], now: Timestamp) {
         if failed.is_empty() {
             return;
         }
-        let groups = self.groups_of(failed);
-        self.remove_failed(failed, now);
+        let tokens = tokens_of(failed);
+        let groups = self.groups_of(&tokens);
+        self.batch_buffer.unblock(&groups);
+        let queue_timeout = self.visibility.failed_timeout();
+        let delays = &self.retry_delays;
+        let delays = delays.of(failed, &self.inbox, queue_timeout, now);
+        let longest = delays.iter().map(|it| it.unwrap_or(queue_timeout)).max();
+        let removed = self.remove(&tokens).into_iter().zip(delays);
+        let mut changes = self.releases.add_failed(removed, queue_timeout, now);
+        if self.settings.mapping.fifo {
+            // Otherwise the first message of a group could be received without the others.
+            changes.reverse();
+        }
+        self.change_visibility(changes);
         self.release_followers(&groups);
-        let queue_timeout = self.visibility.queue_timeout();
-        self.whole_receives.batch_failed(queue_timeout, now);
+        self.whole_receives
+            .batch_failed(longest.unwrap_or_default(), now);
     }
 
     fn handle_deleted(
@@ -418,9 +443,7 @@ impl QueueConsumer {
                     .end(&entries, visible_at, result, inbox, now);
                 let results = EntryResult::of_each(result, entries.len());
                 let ready = self.releases.ready(&entries, results, &self.inbox, now);
-                for (timeout, receipts) in ready {
-                    self.release_after(timeout, receipts);
-                }
+                self.change_visibility(ready);
             }
             Request::Release { n_messages } => self.visibility.end_release(n_messages, result),
             Request::Receive { .. } | Request::Delete { .. } => {
@@ -460,18 +483,14 @@ impl QueueConsumer {
         if entries.is_empty() {
             return;
         }
-        let receipts = receipts_of(&entries);
         let timeout = self.visibility.timeout();
+        let changes = VisibilityChange::all(receipts_of(&entries), timeout);
         let visible_at = now + timeout;
         let request = self.requests.start(Request::Extend {
             entries,
             visible_at,
         });
-        self.command(QueueCommand::ChangeVisibility {
-            request,
-            receipts,
-            timeout,
-        });
+        self.command(QueueCommand::ChangeVisibility { request, changes });
     }
 
     fn advance_deletes(&mut self, now: Timestamp) {
@@ -689,51 +708,34 @@ impl QueueConsumer {
     fn remove_and_release(&mut self, tokens: &[Token]) {
         let (now, removed) = (self.now, self.remove(tokens));
         let removed = removed.into_iter();
-        let receipts = removed.filter_map(|(token, it)| self.releases.add(token, it, now));
-        let receipts = receipts.collect();
-        self.release(receipts);
-    }
-
-    /// Removes messages that the function failed from the inbox. They become visible again after the
-    /// queue's own visibility timeout, which counts from now.
-    fn remove_failed(&mut self, tokens: &[Token], now: Timestamp) {
-        let timeout = self.visibility.failed_timeout();
-        let mut receipts = Vec::new();
-        for (token, message) in self.remove(tokens) {
-            let is_extended = message.is_extended || message.is_being_extended();
-            let kept = message.requested + timeout;
-            if is_extended || message.visible_at != kept {
-                receipts.extend(self.releases.add(token, message, now + timeout));
-            }
-        }
-        self.release_after(timeout, receipts);
+        let changes =
+            removed.filter_map(|(token, it)| self.releases.add(token, it, Duration::ZERO, now));
+        let changes = changes.collect();
+        self.change_visibility(changes);
     }
 
     /// Makes messages visible again at once.
     fn release(&mut self, receipts: Vec<ReceiptHandle>) {
-        self.release_after(Duration::ZERO, receipts);
+        self.change_visibility(VisibilityChange::all(receipts, Duration::ZERO));
     }
 
     /// Makes messages that were just received visible again after the queue's own timeout.
     fn release_undeliverable(&mut self, receipts: Vec<ReceiptHandle>, origin: Origin) {
         let timeout = self.visibility.failed_timeout();
         if origin.visible_at != origin.sent + timeout {
-            self.release_after(timeout, receipts);
+            self.change_visibility(VisibilityChange::all(receipts, timeout));
         }
     }
 
-    fn release_after(&mut self, timeout: Duration, receipts: Vec<ReceiptHandle>) {
-        if receipts.is_empty() {
+    /// Changes the visibility of messages that have left the inbox.
+    fn change_visibility(&mut self, changes: Vec<VisibilityChange>) {
+        if changes.is_empty() {
             return;
         }
         let request = self.requests.start(Request::Release {
-            n_messages: receipts.len(),
+            n_messages: changes.len(),
         });
-        self.command(QueueCommand::ChangeVisibility {
-            request,
-            receipts,
-            timeout,
-        });
+        self.command(QueueCommand::ChangeVisibility { request, changes });
     }
 
     fn groups_of(&self, tokens: &[Token]) -> BTreeSet<KeyHash> {

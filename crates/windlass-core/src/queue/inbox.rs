@@ -122,6 +122,7 @@ impl Inbox {
             if self.get(token).requested <= requested {
                 self.update(token, |it| {
                     it.receipt = message.receipt_handle;
+                    it.message.n_receives = message.n_receives;
                     it.set_visible_at(visible_at, now);
                     it.is_extended = true;
                     it.requested = requested;

@@ -16,6 +16,24 @@ pub struct QueueAttributes {
     pub visibility_timeout: Duration,
     /// Whether messages that were received too often are moved to a dead-letter queue.
     pub has_redrive_policy: bool,
+    /// How long after it was sent a message is deleted; `None` if the queue does not say.
+    pub retention: Option<Duration>,
+}
+
+/// A new visibility timeout of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VisibilityChange {
+    pub receipt: ReceiptHandle,
+    /// From now, in whole seconds: 0 to 12 hours. Zero makes the message visible at once.
+    pub timeout: Duration,
+}
+
+impl VisibilityChange {
+    /// The same change of all messages.
+    pub fn all(receipts: Vec<ReceiptHandle>, timeout: Duration) -> Vec<Self> {
+        let receipts = receipts.into_iter();
+        receipts.map(|receipt| Self { receipt, timeout }).collect()
+    }
 }
 
 /// Identifies a receive, deletion or visibility change of one consumer.
@@ -113,11 +131,10 @@ pub enum QueueCommand {
         request: RequestId,
         receipts: Vec<ReceiptHandle>,
     },
-    /// Make messages visible again after `timeout` from now; zero is at once.
+    /// In this order.
     ChangeVisibility {
         request: RequestId,
-        receipts: Vec<ReceiptHandle>,
-        timeout: Duration,
+        changes: Vec<VisibilityChange>,
     },
     /// Log or count; has no answer.
     Report(Report),

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::concurrency::Concurrency;
+use super::failures::{FailedMessage, split};
 use super::inbox::{Inbox, Token};
 use super::interface::{Batch, QueueTimer};
 use super::pause::Pause;
@@ -18,6 +19,7 @@ use crate::time::Timestamp;
 
 #[derive(Debug)]
 pub(super) struct Invocations {
+    strict_order: bool,
     hold_limit: Duration,
     by_id: BTreeMap<BatchId, Invocation>,
     /// The batches that wait.
@@ -47,10 +49,10 @@ struct Invocation {
 pub(super) enum InvocationEnd {
     Ended {
         succeeded: Vec<Token>,
-        failed: Vec<Token>,
+        failed: Vec<FailedMessage>,
     },
     /// The whole batch failed: the function reports items that are not in it.
-    UnknownItems(Vec<Token>),
+    UnknownItems(Vec<FailedMessage>),
     /// The function was not reached; the batch will be retried.
     Waits,
 }
@@ -58,6 +60,7 @@ pub(super) enum InvocationEnd {
 impl Invocations {
     pub(super) fn new(settings: &QueueConsumerSettings) -> Self {
         Self {
+            strict_order: settings.mapping.strict_order,
             hold_limit: settings.limits.hold_limit,
             by_id: BTreeMap::new(),
             waiting: BTreeSet::new(),
@@ -226,17 +229,25 @@ impl Invocations {
         self.pause.succeeded(begun);
         let Invocation { batch, tokens, .. } = self.remove(id);
         match outcome {
-            Outcome::ItemFailures { failures, .. } => split(failures, &batch, tokens),
+            Outcome::ItemFailures { failures, .. } => {
+                match (
+                    split(failures, &batch, &tokens, self.strict_order),
+                    failures,
+                ) {
+                    (Some((succeeded, failed)), _) => InvocationEnd::Ended { succeeded, failed },
+                    (None, ItemFailures::Items(_)) => {
+                        InvocationEnd::UnknownItems(FailedMessage::all(tokens))
+                    }
+                    (None, ItemFailures::Malformed) => all_failed(tokens),
+                }
+            }
             Outcome::Success => InvocationEnd::Ended {
                 succeeded: tokens,
                 failed: Vec::new(),
             },
             // A queue has no windows.
             Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } | Outcome::Windowed(_) => {
-                InvocationEnd::Ended {
-                    succeeded: Vec::new(),
-                    failed: tokens,
-                }
+                all_failed(tokens)
             }
         }
     }
@@ -289,31 +300,9 @@ impl Invocations {
     }
 }
 
-/// The messages that the function reports as failed, and the others.
-///
-/// <https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html#services-sqs-batchfailurereporting>
-fn split(failures: &ItemFailures, batch: &Batch, tokens: Vec<Token>) -> InvocationEnd {
-    let ids = batch.messages.iter().map(|it| it.message_id.as_str());
-    let Some(failed) = failures.indexes(ids) else {
-        return match failures {
-            ItemFailures::Items(_) => InvocationEnd::UnknownItems(tokens),
-            ItemFailures::Malformed => InvocationEnd::Ended {
-                succeeded: Vec::new(),
-                failed: tokens,
-            },
-        };
-    };
-    let mut failed = failed.into_iter().peekable();
-    let (mut succeeded, mut reported) = (Vec::new(), Vec::new());
-    for (index, token) in tokens.into_iter().enumerate() {
-        if failed.next_if_eq(&index).is_some() {
-            reported.push(token);
-        } else {
-            succeeded.push(token);
-        }
-    }
+fn all_failed(tokens: Vec<Token>) -> InvocationEnd {
     InvocationEnd::Ended {
-        succeeded,
-        failed: reported,
+        succeeded: Vec::new(),
+        failed: FailedMessage::all(tokens),
     }
 }

@@ -21,8 +21,8 @@
 //!
 //! | | |
 //! |---|---|
-//! | Q1 | A message is deleted only after the function processed it, or because no filter matches it. Of a batch whose items are reported as failed, exactly the others are deleted; none is if the report names anything else. |
-//! | Q2 | A message that the function failed is released and never retried from memory: its receive count and the queue's redrive policy are the retry policy. A message whose function was *not reached* stays in the inbox and is retried, since the receive has already been counted. |
+//! | Q1 | A message is deleted only after the function processed it, or because no filter matches it. Of a batch whose items are reported as failed, exactly the others are deleted, with strict order those that no failed one of their group precedes; none is if the report names anything else. |
+//! | Q2 | A message that the function failed is released and never retried from memory: its receive count and the queue's redrive policy are the retry policy, and its delay is the queue's visibility timeout unless there is a backoff or the function requests another. A message whose function was *not reached* stays in the inbox and is retried, since the receive has already been counted. |
 //! | Q3 | No message is invoked after its visibility timeout, however long it waits for a slot. The timeout is extended while the message is in the inbox; without the heartbeat, a batch closes early enough for the function to finish. |
 //! | Q4 | FIFO: at most one batch per message group is in flight, and after a failure no later message of the group overtakes the failed one. |
 //! | Q5 | An invocation starts only with a slot. A slot is requested when a batch is full or its window is over, for one batch at a time, which is filled further until it is granted. |
@@ -38,6 +38,7 @@ mod batch_buffer;
 mod concurrency;
 mod consumer;
 mod delete_queue;
+mod failures;
 mod inbox;
 mod interface;
 mod invocations;
@@ -54,6 +55,7 @@ mod whole_receives;
 pub use consumer::QueueConsumer;
 pub use interface::{
     Batch, EntryResult, QueueAttributes, QueueCommand, QueueInput, QueueTimer, Report, RequestId,
+    VisibilityChange,
 };
 pub use settings::{QueueConsumerSettings, QueueLimits};
 pub use view::{QueueView, Waiting};

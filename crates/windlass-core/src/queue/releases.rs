@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::inbox::{Entry, Inbox, ReceivedMessage, Token};
-use super::interface::EntryResult;
+use super::interface::{EntryResult, VisibilityChange};
 use crate::ids::{MessageId, ReceiptHandle};
 use crate::time::Timestamp;
 
@@ -23,35 +23,57 @@ struct Release {
 }
 
 impl Releases {
-    /// Returns the handle of a message that can be released now; another one waits.
+    /// Returns the change of a message that can be released now; another one waits.
     pub(super) fn add(
         &mut self,
         token: Token,
         message: ReceivedMessage,
-        visible_at: Timestamp,
-    ) -> Option<ReceiptHandle> {
+        timeout: Duration,
+        now: Timestamp,
+    ) -> Option<VisibilityChange> {
+        let receipt = message.receipt.clone();
         if !message.is_being_extended() {
-            return Some(message.receipt);
+            return Some(VisibilityChange { receipt, timeout });
         }
         let release = Release {
             message_id: message.message.message_id,
-            receipt: message.receipt,
-            visible_at,
+            receipt,
+            visible_at: now + timeout,
         };
         self.waiting.insert(token, release);
         None
     }
 
-    /// An extension has ended: the handles that can be released now, by their visibility timeouts in
-    /// whole seconds. A message that was received again meanwhile keeps its new visibility.
+    /// As [`Self::add`], for failed messages with their delays. One without a delay is left to the
+    /// queue, whose own timeout it has already unless it was extended.
+    pub(super) fn add_failed(
+        &mut self,
+        failed: impl Iterator<Item = ((Token, ReceivedMessage), Option<Duration>)>,
+        queue_timeout: Duration,
+        now: Timestamp,
+    ) -> Vec<VisibilityChange> {
+        let mut changes = Vec::new();
+        for ((token, message), delay) in failed {
+            let is_extended = message.is_extended || message.is_being_extended();
+            let is_kept = !is_extended && message.visible_at == message.requested + queue_timeout;
+            if delay.is_some() || !is_kept {
+                let timeout = delay.unwrap_or(queue_timeout);
+                changes.extend(self.add(token, message, timeout, now));
+            }
+        }
+        changes
+    }
+
+    /// An extension has ended: what can be released now, after whole seconds. A message that was
+    /// received again meanwhile keeps its new visibility.
     pub(super) fn ready(
         &mut self,
         entries: &[Entry],
         results: impl Iterator<Item = EntryResult>,
         inbox: &Inbox,
         now: Timestamp,
-    ) -> BTreeMap<Duration, Vec<ReceiptHandle>> {
-        let mut ready = BTreeMap::<_, Vec<_>>::new();
+    ) -> Vec<VisibilityChange> {
+        let mut ready = Vec::new();
         for (entry, result) in entries.iter().zip(results) {
             let Some(release) = self.waiting.remove(&entry.token) else {
                 continue;
@@ -61,8 +83,10 @@ impl Releases {
                 continue;
             }
             let seconds = release.visible_at.since(now).as_millis().div_ceil(1_000);
-            let timeout = Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX));
-            ready.entry(timeout).or_default().push(release.receipt);
+            ready.push(VisibilityChange {
+                receipt: release.receipt,
+                timeout: Duration::from_secs(u64::try_from(seconds).unwrap_or(u64::MAX)),
+            });
         }
         ready
     }

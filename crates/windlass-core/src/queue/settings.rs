@@ -6,7 +6,7 @@ use std::time::Duration;
 use windlass_filter::Criteria;
 
 use super::interface::QueueAttributes;
-use crate::mapping::QueueSettings;
+use crate::mapping::{QueueSettings, RetryBackoff};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueConsumerSettings {
@@ -15,6 +15,8 @@ pub struct QueueConsumerSettings {
     pub filter: Option<Arc<Criteria>>,
     pub attributes: QueueAttributes,
     pub function_timeout: Duration,
+    /// Delays of messages that the function failed; `None`: the queue's own visibility timeout.
+    pub retry_backoff: Option<RetryBackoff>,
     pub limits: QueueLimits,
 }
 

@@ -20,8 +20,8 @@ const CLOSING_MARGIN: Duration = Duration::from_secs(1);
 const EXTENSION_RETRY: Duration = Duration::from_secs(2);
 
 /// Minimum delay until a failed message becomes visible again, however short the queue's own timeout
-/// is: otherwise a function that fails would be invoked in a tight loop.
-const MIN_FAILED_TIMEOUT: Duration = Duration::from_secs(1);
+/// or the rest of its retention is: otherwise a function that fails would be invoked in a tight loop.
+pub(super) const MIN_FAILED_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Visibility {

@@ -65,11 +65,11 @@ impl WholeReceives {
         });
     }
 
-    /// A batch has failed: its messages come again after `queue_timeout`, with those that did not
-    /// fit next to them.
-    pub(super) fn batch_failed(&mut self, queue_timeout: Duration, now: Timestamp) {
+    /// A batch has failed: its messages come again after up to `delay`, with those that did not fit
+    /// next to them.
+    pub(super) fn batch_failed(&mut self, delay: Duration, now: Timestamp) {
         if let Some(reduced) = self.reduced.as_mut().filter(|it| now < it.until) {
-            reduced.until = now + queue_timeout + REDUCED_FOR;
+            reduced.until = now + delay + REDUCED_FOR;
         }
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct Lane {
     pieces: VecDeque<Piece>,
     /// Records after the current batch, in the order of the shard.
     queue: VecDeque<Queued>,
+    /// Records that were ever added to the queue.
+    n_queued: u64,
     /// Those of the queue that arrived before every later one, so the first is the oldest. Empty
     /// without a maximum age.
     oldest: VecDeque<(Ticket, Timestamp)>,
@@ -60,6 +62,8 @@ pub(super) struct Lane {
 #[derive(Debug)]
 struct Queued {
     ticket: Ticket,
+    /// See [`Piece::ordinals`].
+    ordinal: u64,
     record: Record,
 }
 
@@ -105,6 +109,7 @@ impl Lane {
             has_destination: settings.mapping.on_failure.is_some(),
             pieces: VecDeque::new(),
             queue: VecDeque::new(),
+            n_queued: 0,
             oldest: VecDeque::new(),
             bytes: 0,
             last_batched: None,
@@ -124,7 +129,12 @@ impl Lane {
         if let Some(windows) = &mut self.windows {
             windows.push(ticket, record.approximate_arrival());
         }
-        self.enqueue(ticket, record);
+        self.n_queued += 1;
+        self.enqueue(Queued {
+            ticket,
+            ordinal: self.n_queued,
+            record,
+        });
         if let State::Idle { window_start } = self.state {
             let running = window_start.filter(|&start| now < start + self.window);
             self.state = State::Filling {
@@ -198,9 +208,10 @@ impl Lane {
         }
         let n_records = piece.records.len();
         piece.answered(outcome);
-        let n_done = piece.n_done(outcome);
+        let done = piece.done(outcome, self.retries.strict_order);
+        let any_done = !done.is_empty();
         let attempts = &mut piece.attempts;
-        let decision = attempts.decide(outcome, n_records, n_done, &self.retries, jitter);
+        let decision = attempts.decide(outcome, n_records, any_done, &self.retries, jitter);
         self.keep_state(&decision, state);
         match decision {
             RetryDecision::Resolve => {
@@ -211,8 +222,8 @@ impl Lane {
                     dropped: Vec::new(),
                 }
             }
-            RetryDecision::ResolveFirst(n_done) => {
-                let (done, rest) = piece.split(n_done, now);
+            RetryDecision::ResolveDone => {
+                let (done, rest) = piece.divide(&done, now);
                 self.bytes -= done.bytes;
                 self.pieces.push_front(rest);
                 self.proceed(now);
@@ -234,8 +245,8 @@ impl Lane {
                 Resolved::default()
             }
             RetryDecision::GiveUp => {
-                let run = piece.give_up(outcome);
-                self.give_up(vec![run], now, now)
+                let runs = piece.give_up(outcome);
+                self.give_up(runs, now, now)
             }
         }
     }
@@ -266,12 +277,11 @@ impl Lane {
         }
         let mut runs = Runs::new(self.limits, 0, None);
         self.oldest.clear();
-        for Queued { ticket, record } in std::mem::take(&mut self.queue) {
-            if is_too_old(&record) {
-                runs.push(record, ticket);
+        for queued in std::mem::take(&mut self.queue) {
+            if is_too_old(&queued.record) {
+                runs.push(queued.record, queued.ticket, queued.ordinal);
             } else {
-                runs.end();
-                self.enqueue(ticket, record);
+                self.enqueue(queued);
             }
         }
         given_up.extend(runs.finish());
@@ -290,7 +300,7 @@ impl Lane {
         let limits = self.limits;
         let is_too_large = |next: &mut Queued| !limits.fits_alone(next.record.event_len());
         let next = self.queue.pop_front_if(is_too_large);
-        if let Some(Queued { ticket, record }) = next {
+        if let Some(Queued { ticket, record, .. }) = next {
             self.forget_ages(ticket);
             let run = Run::of_too_large(record, ticket);
             self.give_up(vec![run], window_start, now);
@@ -550,7 +560,7 @@ impl Lane {
             return;
         };
         let has_progress = match decision {
-            RetryDecision::Resolve | RetryDecision::ResolveFirst(_) => true,
+            RetryDecision::Resolve | RetryDecision::ResolveDone => true,
             RetryDecision::Bisect | RetryDecision::Retry(_) | RetryDecision::GiveUp => false,
         };
         match state {
@@ -560,14 +570,14 @@ impl Lane {
         windows.answered();
     }
 
-    fn enqueue(&mut self, ticket: Ticket, record: Record) {
+    fn enqueue(&mut self, queued: Queued) {
         if self.retries.maximum_record_age.is_some() {
-            let arrival = record.approximate_arrival();
+            let arrival = queued.record.approximate_arrival();
             let is_later = |last: &mut (Ticket, Timestamp)| arrival < last.1;
             while self.oldest.pop_back_if(is_later).is_some() {}
-            self.oldest.push_back((ticket, arrival));
+            self.oldest.push_back((queued.ticket, arrival));
         }
-        self.queue.push_back(Queued { ticket, record });
+        self.queue.push_back(queued);
     }
 
     /// Records up to this one have left the queue.
@@ -578,21 +588,28 @@ impl Lane {
 
     fn take_batch(&mut self, n_records: usize, now: Timestamp) -> Piece {
         let mut tickets = Vec::with_capacity(n_records);
+        let mut ordinals = Vec::with_capacity(n_records);
         let mut records = Vec::with_capacity(n_records);
-        for Queued { ticket, record } in self.queue.drain(..n_records) {
+        for queued in self.queue.drain(..n_records) {
+            let Queued {
+                ticket,
+                ordinal,
+                record,
+            } = queued;
             assert!(
                 self.last_batched < Some(ticket),
                 "I4: a lane keeps its order"
             );
             self.last_batched = Some(ticket);
             tickets.push(ticket);
+            ordinals.push(ordinal);
             records.push(record);
         }
         if let Some(last) = self.last_batched {
             self.forget_ages(last);
         }
         let have_maximum_age = self.retries.maximum_record_age.is_some();
-        let piece = Piece::new(records.into(), tickets, have_maximum_age, now);
+        let piece = Piece::new(records.into(), tickets, ordinals, have_maximum_age, now);
         assert!(
             (1..=self.limits.max_items).contains(&n_records)
                 && event::event_len(n_records, piece.bytes) <= self.event_limits().max_bytes,

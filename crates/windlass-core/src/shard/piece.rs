@@ -1,5 +1,6 @@
 //! [`Piece`]: a batch, or what is left of one, with what is needed to repeat it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::interface::Batch;
@@ -22,6 +23,8 @@ pub(super) struct Piece {
     pub(super) records: Arc<[Record]>,
     /// Of each record.
     pub(super) tickets: Vec<Ticket>,
+    /// Of each record, the number in its lane: those of an unbroken run follow each other.
+    pub(super) ordinals: Vec<u64>,
     /// Of the events of all records.
     pub(super) bytes: usize,
     /// The first arrival of a record; `None` without a maximum age.
@@ -53,6 +56,8 @@ pub(super) struct Runs {
     records: Vec<Record>,
     tickets: Vec<Ticket>,
     bytes: usize,
+    /// Of the record that would continue it.
+    next_ordinal: Option<u64>,
     ended: Vec<Run>,
 }
 
@@ -61,6 +66,7 @@ impl Piece {
     pub(super) fn new(
         records: Arc<[Record]>,
         tickets: Vec<Ticket>,
+        ordinals: Vec<u64>,
         have_maximum_age: bool,
         now: Timestamp,
     ) -> Self {
@@ -71,6 +77,7 @@ impl Piece {
             bytes: records.iter().map(Record::event_len).sum(),
             records,
             tickets,
+            ordinals,
             attempts: Attempts::default(),
             request_id: None,
             due: now,
@@ -95,17 +102,58 @@ impl Piece {
         }
     }
 
-    /// Records at the start that the function has processed, though not all: those before the first
-    /// that its response names. None if it names the first, or anything that is not in the batch.
+    /// Of each record, whether the function has processed it, by a response that reports items: those
+    /// before the first that it names or, with `strict_order`, before the first of their key. Empty
+    /// if that is true of none, also because the response names anything that is not in the batch.
     ///
     /// <https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-batchfailurereporting.html>
-    pub(super) fn n_done(&self, outcome: &Outcome) -> usize {
+    pub(super) fn done(&self, outcome: &Outcome, strict_order: bool) -> Vec<bool> {
         let Outcome::ItemFailures { failures, .. } = outcome else {
-            return 0;
+            return Vec::new();
         };
         let numbers = self.records.iter().map(Record::sequence_number);
-        let failed = failures.indexes(numbers).unwrap_or_default();
-        failed.first().copied().unwrap_or(0)
+        let Some(failed) = failures.indexes(numbers) else {
+            return Vec::new();
+        };
+        let mut failed = failed.into_iter().peekable();
+        let (mut any_failed, mut failed_keys) = (false, BTreeSet::new());
+        let done = self.records.iter().enumerate().map(|(index, record)| {
+            if failed.next_if_eq(&index).is_some() {
+                any_failed = true;
+                failed_keys.insert(record.key());
+            }
+            if strict_order {
+                !failed_keys.contains(&record.key())
+            } else {
+                !any_failed
+            }
+        });
+        let done: Vec<bool> = done.collect();
+        if done.contains(&true) {
+            done
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Divides it into what is done and the rest, which has no failures of its own.
+    pub(super) fn divide(self, done: &[bool], now: Timestamp) -> (Self, Self) {
+        let part = |is_done: bool| {
+            let indexes = (0..self.records.len()).filter(|index| done[*index] == is_done);
+            let indexes: Vec<_> = indexes.collect();
+            let records = indexes.iter().map(|index| self.records[*index].clone());
+            Self {
+                request_id: self.request_id.clone(),
+                ..Self::new(
+                    records.collect(),
+                    indexes.iter().map(|index| self.tickets[*index]).collect(),
+                    indexes.iter().map(|index| self.ordinals[*index]).collect(),
+                    self.oldest.is_some(),
+                    now,
+                )
+            }
+        };
+        (part(true), part(false))
     }
 
     /// It is repeated at `due`, at most `maximum_retries` times in all.
@@ -125,13 +173,20 @@ impl Piece {
 
     /// Splits it before a record. The failures of the whole are not those of a part.
     pub(super) fn split(mut self, index: usize, now: Timestamp) -> (Self, Self) {
-        let tickets = self.tickets.split_off(index);
+        let (tickets, ordinals) = (
+            self.tickets.split_off(index),
+            self.ordinals.split_off(index),
+        );
         let (first, second) = self.records.split_at(index);
-        let piece = |records: &[Record], tickets| Self {
+        let have_maximum_age = self.oldest.is_some();
+        let piece = |records: &[Record], tickets, ordinals| Self {
             request_id: self.request_id.clone(),
-            ..Self::new(records.into(), tickets, self.oldest.is_some(), now)
+            ..Self::new(records.into(), tickets, ordinals, have_maximum_age, now)
         };
-        (piece(first, self.tickets), piece(second, tickets))
+        (
+            piece(first, self.tickets, self.ordinals),
+            piece(second, tickets, ordinals),
+        )
     }
 
     /// Takes out the records that are too old. The others keep their attempts and their pause.
@@ -145,14 +200,15 @@ impl Piece {
             return Some(self);
         }
         let mut runs = Runs::new(limits, self.attempts.n_failed(), self.request_id.clone());
-        let (mut records, mut tickets) = (Vec::new(), Vec::new());
-        for (record, ticket) in self.records.iter().zip(&self.tickets) {
+        let (mut records, mut tickets, mut ordinals) = (Vec::new(), Vec::new(), Vec::new());
+        let numbered = self.tickets.iter().zip(&self.ordinals);
+        for (record, (ticket, ordinal)) in self.records.iter().zip(numbered) {
             if is_too_old(record) {
-                runs.push(record.clone(), *ticket);
+                runs.push(record.clone(), *ticket, *ordinal);
             } else {
-                runs.end();
                 records.push(record.clone());
                 tickets.push(*ticket);
+                ordinals.push(*ordinal);
             }
         }
         given_up.extend(runs.finish());
@@ -164,28 +220,36 @@ impl Piece {
             attempts: self.attempts,
             request_id: self.request_id,
             waiting: self.waiting,
-            ..Self::new(records.into(), tickets, true, self.due)
+            ..Self::new(records.into(), tickets, ordinals, true, self.due)
         })
     }
 
-    /// The last attempt has failed.
-    pub(super) fn give_up(self, outcome: &Outcome) -> Run {
+    /// The last attempt has failed. Each unbroken run is given up by itself, so that what is reported
+    /// from its first to its last record are these records and no others.
+    pub(super) fn give_up(self, outcome: &Outcome) -> Vec<Run> {
         let response = response(outcome).map(|response| FailedResponse {
             status: response.status,
             executed_version: response.executed_version.as_deref().map(Into::into),
             function_error: matches!(outcome, Outcome::FunctionError { .. }),
         });
-        Run {
-            failure: FailureRecord {
-                condition: FailureCondition::RetryAttemptsExhausted,
-                records: self.records,
-                approximate_invoke_count: self.attempts.n_failed(),
-                request_id: self.request_id,
-                response,
-            },
-            tickets: self.tickets,
-            bytes: self.bytes,
-        }
+        let (mut tickets, mut start) = (self.tickets.into_iter(), 0);
+        let runs = self.ordinals.chunk_by(|it, next| it + 1 == *next);
+        let runs = runs.map(|run| {
+            let records = &self.records[start..start + run.len()];
+            start += run.len();
+            Run {
+                failure: FailureRecord {
+                    condition: FailureCondition::RetryAttemptsExhausted,
+                    records: records.into(),
+                    approximate_invoke_count: self.attempts.n_failed(),
+                    request_id: self.request_id.clone(),
+                    response: response.clone(),
+                },
+                tickets: tickets.by_ref().take(run.len()).collect(),
+                bytes: records.iter().map(Record::event_len).sum(),
+            }
+        });
+        runs.collect()
     }
 }
 
@@ -230,15 +294,17 @@ impl Runs {
             records: Vec::new(),
             tickets: Vec::new(),
             bytes: 0,
+            next_ordinal: None,
             ended: Vec::new(),
         }
     }
 
-    /// Adds the next record of the lane.
-    pub(super) fn push(&mut self, record: Record, ticket: Ticket) {
+    /// Adds a later record of the lane.
+    pub(super) fn push(&mut self, record: Record, ticket: Ticket, ordinal: u64) {
         let bytes = self.bytes + record.event_len();
         let n_records = self.records.len() + 1;
-        if self.limits.max_items < n_records
+        if self.next_ordinal != Some(ordinal)
+            || self.limits.max_items < n_records
             || self.limits.max_bytes < event::event_len(n_records, bytes)
         {
             self.end();
@@ -246,10 +312,11 @@ impl Runs {
         self.bytes += record.event_len();
         self.records.push(record);
         self.tickets.push(ticket);
+        self.next_ordinal = Some(ordinal + 1);
     }
 
-    /// The next record of the lane is not too old.
-    pub(super) fn end(&mut self) {
+    /// The current run is complete.
+    fn end(&mut self) {
         if self.records.is_empty() {
             return;
         }

@@ -273,7 +273,7 @@ impl FinalCall {
             bisect_batch: false,
             ..retries.clone()
         };
-        let decision = self.attempts.decide(outcome, 0, 0, &retries, jitter);
+        let decision = self.attempts.decide(outcome, 0, false, &retries, jitter);
         let RetryDecision::Retry(delay) = decision else {
             return true;
         };

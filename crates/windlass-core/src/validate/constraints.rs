@@ -5,13 +5,15 @@
 //! <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 
 use std::cmp::Ordering;
+use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Number, Value};
 
 use crate::arn::Arn;
 use crate::function::FunctionName;
 use crate::parameters::{Member, PARAMETERS, Type};
 use crate::spec::MappingSpec;
+use crate::time::{display_duration, parse_duration};
 use crate::validate::tags;
 use crate::validate::violation::Violation;
 
@@ -85,6 +87,9 @@ fn check(value_type: &Type, member: &str, value: &Value, found: &mut Vec<Violati
             Some(number) => integer(member, number, *min, *max, found),
             None => found.push(not_an_integer(member, &number.to_string())),
         },
+        (Type::Decimal { min }, Value::Number(number)) => decimal(member, number, *min, found),
+        (Type::Duration { max }, Value::String(text)) => duration(member, text, *max, found),
+        (Type::Nullable(value_type), value) => check(value_type, member, value, found),
         (Type::TagMap, Value::Object(_)) => tags::constraints(member, value, found),
         (Type::List { item, max_items }, Value::Array(items)) => {
             list(item, *max_items, member, items, found);
@@ -156,6 +161,23 @@ fn integer(member: &str, value: i64, min: i64, max: i64, found: &mut Vec<Violati
         &format!("'{value}'"),
         &constraint,
     ));
+}
+
+fn decimal(member: &str, number: &Number, min: i32, found: &mut Vec<Violation>) {
+    if number.as_f64().is_none_or(|it| it < f64::from(min)) {
+        let constraint = format!("Member must have value greater than or equal to {min}");
+        let shown = quoted(&number.to_string());
+        found.push(Violation::constraint(member, &shown, &constraint));
+    }
+}
+
+fn duration(member: &str, text: &str, max: Duration, found: &mut Vec<Violation>) {
+    if parse_duration(text).is_none_or(|duration| max < duration) {
+        let max = display_duration(max);
+        let constraint =
+            format!("Member must be a duration from 0s to {max}, such as 500ms, 5s, 15m or 1h");
+        found.push(Violation::constraint(member, &quoted(text), &constraint));
+    }
 }
 
 /// A list of enum values is reported as a whole, any other by its items.

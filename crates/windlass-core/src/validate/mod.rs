@@ -31,6 +31,7 @@ mod filters;
 mod rules;
 mod tags;
 mod violation;
+mod windlass;
 
 pub use tags::{TaggedResource, number_of_tags, tag_resource, tagged_resource, untag_resource};
 pub use violation::{ErrorCode, Violation};
@@ -96,10 +97,12 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
         }
         SourceKind::Queue => Source::Queue(QueueSource {
             maximum_concurrency: maximum_concurrency(&spec),
+            retry_backoff: windlass::message_backoff(&spec),
             settings: QueueSettings {
                 fifo: source.is_fifo_queue(),
                 batch_size: batch_size(&spec, kind),
                 maximum_batching_window: batching_window(&spec, kind),
+                strict_order: spec.strict_order(),
                 pollers: pollers(&spec),
             },
             arn: source.arn().clone(),
@@ -261,6 +264,7 @@ fn retry_settings(spec: &MappingSpec, kind: SourceKind) -> RetrySettings {
         maximum_attempts: u32::try_from(spec.maximum_retry_attempts(kind)).ok(),
         maximum_record_age: seconds.ok().map(Duration::from_secs),
         bisect_batch: spec.bisect_batch_on_function_error(),
+        strict_order: spec.strict_order(),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::parameters::{self, Member, PARAMETERS, Parameter, Support, Type};
 use crate::spec::MappingSpec;
 use crate::time::Timestamp;
 use crate::validate::violation::Violation;
-use crate::validate::{filters, tags};
+use crate::validate::{filters, tags, windlass};
 
 /// The largest batch of a FIFO queue, and of a standard queue without a batching window.
 ///
@@ -51,11 +51,13 @@ pub(super) fn check(
             on_failure(spec, found);
             starting_position(spec, kind, source, now, found);
             record_age(spec, source.kind(), found);
+            windlass::of_stream(spec, found);
             windows_need_one_lane(spec, source.kind(), found);
         }
         Some((source, SourceKind::Queue)) => {
             queue_batches(spec, source, found);
             pollers(spec, found);
+            windlass::of_queue(spec, source.is_fifo_queue(), found);
         }
         None => {}
     }
@@ -130,6 +132,9 @@ fn unknown_nested_members(
     found: &mut Vec<Violation>,
 ) {
     match (value_type, value) {
+        (Type::Nullable(value_type), value) => {
+            unknown_nested_members(value_type, path, value, found);
+        }
         (Type::Structure { members, .. }, Value::Object(values)) => {
             let is_known = |name: &str| members.iter().any(|member| member.0 == name);
             for name in values.keys().filter(|name| !is_known(name)) {

@@ -12,14 +12,14 @@ use super::*;
 
 mod pollers;
 
-const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
+pub(super) const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 const TABLE: &str =
     "arn:aws:dynamodb:us-east-1:000000000000:table/t/stream/2024-06-10T19:26:16.525";
-const QUEUE: &str = "arn:aws:sqs:us-east-1:000000000000:jobs";
-const FIFO: &str = "arn:aws:sqs:us-east-1:000000000000:jobs.fifo";
-const NOW: Timestamp = Timestamp::from_millis(1_732_552_345_678);
+pub(super) const QUEUE: &str = "arn:aws:sqs:us-east-1:000000000000:jobs";
+pub(super) const FIFO: &str = "arn:aws:sqs:us-east-1:000000000000:jobs.fifo";
+pub(super) const NOW: Timestamp = Timestamp::from_millis(1_732_552_345_678);
 
-fn spec(source: &str, more: Value) -> MappingSpec {
+pub(super) fn spec(source: &str, more: Value) -> MappingSpec {
     let mut all = json!({"FunctionName": "f", "EventSourceArn": source});
     let more = more.as_object().unwrap().clone();
     all.as_object_mut().unwrap().extend(more);
@@ -56,7 +56,7 @@ fn unsupported(member: &str) -> String {
     format!("Unsupported {member} parameter for given event source mapping type.")
 }
 
-fn row(spec: MappingSpec) -> MappingRow {
+pub(super) fn row(spec: MappingSpec) -> MappingRow {
     let source = spec.event_source_arn().unwrap();
     let source = SourceArn::parse(source).unwrap();
     MappingRow {
@@ -336,6 +336,7 @@ fn retries_of_a_stream_have_limits() {
         maximum_attempts: Some(0),
         maximum_record_age: Some(Duration::from_secs(60)),
         bisect_batch: true,
+        strict_order: false,
     };
     assert_eq!(settings(limits), expected);
     for seconds in [0, 1, 59] {
@@ -551,6 +552,7 @@ fn a_stored_row_becomes_a_mapping() {
             fifo: false,
             batch_size: 50,
             maximum_batching_window: Duration::from_secs(3),
+            strict_order: false,
             pollers: None,
         }
     );

@@ -141,6 +141,7 @@ mod tests {
             receipt_handle: ReceiptHandle::from_slice(slice(2..4)).unwrap(),
             group: None,
             sent: Timestamp::EPOCH,
+            n_receives: 1,
             event: slice(0..answer.len()),
             body: 0..0,
             unreadable: None,

@@ -35,6 +35,8 @@ pub struct Counts {
     pub deleted: Count,
     /// Receives whose messages waited for memory beyond half of their visibility timeout.
     pub late_receives: Count,
+    /// Failed items whose `retryAfterSeconds` was ignored.
+    pub ignored_retry_after: Count,
     /// To the queue.
     pub requests: Arc<QueueRequests>,
 }

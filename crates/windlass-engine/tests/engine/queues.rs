@@ -164,7 +164,7 @@ async fn an_unknown_item_counts_the_whole_batch_as_failed() {
     let queue = backlog(&daemon, 5, 100);
     let function = daemon.adapters.function("f");
     let reported = |id: &str| Outcome::ItemFailures {
-        failures: ItemFailures::Items([id.into()].into()),
+        failures: ItemFailures::of_ids([id]),
         response: Box::new(Response::default()),
     };
     function.answers(Answer::After(Duration::ZERO, reported("not in the batch")));

@@ -1,4 +1,4 @@
-//! Failed invocations of streams: retries, what is given up, and where it goes.
+//! Failed invocations: retries, what is given up, where it goes, and when messages come again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::json;
 use windlass_core::failure::FailureCondition;
 use windlass_core::mapping::MappingId;
-use windlass_core::outcome::{Fault, ItemFailures, Outcome};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, RetryAfter};
 use windlass_core::spec::MappingSpec;
 use windlass_engine::stop::Stop;
-use windlass_testkit::fakes::{Answer, FakeDestination, FakeFunction};
+use windlass_testkit::fakes::{Answer, FakeDestination, FakeFunction, FakeQueue};
 
 use crate::daemon::{Daemon, after, pass, until};
 
@@ -91,7 +91,7 @@ async fn records_before_the_first_that_failed_are_resolved_and_the_rest_is_retri
     function.answers(Answer::After(
         Duration::ZERO,
         Outcome::ItemFailures {
-            failures: ItemFailures::Items(["1".into()].into()),
+            failures: ItemFailures::of_ids(["1"]),
             response: Box::default(),
         },
     ));
@@ -187,4 +187,72 @@ async fn record_age_is_measured_by_the_clock_of_the_source() {
     assert_eq!(failure.condition, FailureCondition::RecordAgeExceeded);
     assert!(5 < failure.approximate_invoke_count);
     assert_eq!(failure.response, None);
+}
+
+/// The times between the calls of a function, in whole seconds.
+fn gaps(function: &FakeFunction) -> Vec<u64> {
+    let calls = function.calls();
+    let gaps = calls
+        .windows(2)
+        .map(|pair| (pair[1].at - pair[0].at).as_secs());
+    gaps.collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_message_comes_again_after_the_backoff_of_its_mapping() {
+    let daemon = Daemon::start();
+    let queue = FakeQueue::new(Duration::from_secs(30), 1_000);
+    let queue = daemon.adapters.queue("jobs", queue);
+    let function = daemon.adapters.function("f");
+    function.answers(failing());
+    queue.send(b"{}");
+    let backoff = json!({"RetryBackoff": {"First": "7s", "Factor": 3, "Maximum": "1m"}});
+    let set = |spec: &mut MappingSpec| spec.set("Windlass", backoff);
+    daemon.map_with("jobs", "f", 1, set).await;
+    until("it is retried", || 5 <= function.n_calls()).await;
+    assert_eq!(gaps(&function), [7, 21, 60, 60]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_can_say_when_its_messages_come_again() {
+    let daemon = Daemon::start();
+    let queue = FakeQueue::new(Duration::from_secs(30), 1_000);
+    let queue = daemon.adapters.queue("jobs", queue);
+    let function = daemon.adapters.function("f");
+    let answer = |retry_after| {
+        let items = [("0".into(), retry_after)].into();
+        let failures = ItemFailures::Items(items);
+        let response = Box::default();
+        Answer::After(Duration::ZERO, Outcome::ItemFailures { failures, response })
+    };
+    function.answers(answer(RetryAfter::Seconds(90)));
+    queue.send(b"{}");
+    let id = daemon.map("jobs", "f", 1).await;
+    until("it comes again", || 2 <= function.n_calls()).await;
+    assert_eq!(gaps(&function), [90]);
+    assert_eq!(daemon.status(&id).counts.ignored_retry_after.get(), 0);
+    function.answers(answer(RetryAfter::Invalid));
+    until("it is ignored", || 5 <= function.n_calls()).await;
+    assert_eq!(gaps(&function), [90, 90, 30, 30]);
+    assert_eq!(daemon.status(&id).counts.ignored_retry_after.get(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ignores_when_its_records_should_come_again() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    stream.put(0, b"{}");
+    let function = daemon.adapters.function("f");
+    let failures = ItemFailures::Items([("0".into(), RetryAfter::Seconds(90))].into());
+    let response = Box::default();
+    let answer = Answer::After(Duration::ZERO, Outcome::ItemFailures { failures, response });
+    function.answers(answer);
+    let id = daemon.map("stream/orders", "f", 1).await;
+    until("it is retried", || 3 <= function.n_calls()).await;
+    assert!(
+        gaps(&function).iter().all(|gap| *gap < 5),
+        "{:?}",
+        gaps(&function)
+    );
+    assert_eq!(daemon.status(&id).counts.ignored_retry_after.get(), 3);
 }

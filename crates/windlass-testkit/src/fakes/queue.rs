@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use windlass_core::ids::{MessageId, ReceiptHandle};
 use windlass_core::message::Message;
 use windlass_core::outcome::Fault;
-use windlass_core::queue::{EntryResult, QueueAttributes};
+use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{PortError, QueueReader, ResponseMemory};
 use windlass_engine::requests::{QueueOperation, QueueRequests};
@@ -149,6 +149,7 @@ impl FakeQueue {
                 receipt_handle: message.handle(),
                 group: None,
                 sent: Timestamp::EPOCH,
+                n_receives: message.n_receives,
                 event: message.event.clone(),
                 body: 0..0,
                 unreadable: None,
@@ -172,6 +173,7 @@ impl QueueReader for FakeQueue {
         Ok(QueueAttributes {
             visibility_timeout: *lock(&self.visibility),
             has_redrive_policy: true,
+            retention: None,
         })
     }
 
@@ -219,21 +221,20 @@ impl QueueReader for FakeQueue {
 
     async fn change_visibility(
         &self,
-        receipts: &[ReceiptHandle],
-        timeout: Duration,
+        changes: &[VisibilityChange],
     ) -> Result<Vec<EntryResult>, PortError> {
-        for _ in receipts.chunks(MAX_BATCH_ENTRIES) {
+        for _ in changes.chunks(MAX_BATCH_ENTRIES) {
             self.request(QueueOperation::ChangeMessageVisibilityBatch)?;
         }
-        let until = Instant::now() + timeout;
+        let now = Instant::now();
         let mut messages = lock(&self.messages);
-        let results = receipts.iter().map(|receipt| {
+        let results = changes.iter().map(|change| {
             let message = messages
                 .iter_mut()
-                .find(|message| message.handle() == *receipt);
+                .find(|message| message.handle() == change.receipt);
             match message {
                 Some(message) => {
-                    message.visible_at = until;
+                    message.visible_at = now + change.timeout;
                     EntryResult::Done
                 }
                 None => EntryResult::Refused,

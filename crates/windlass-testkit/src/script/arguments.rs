@@ -1,10 +1,10 @@
 //! The arguments of a script command: words, and keys with values.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use goldenscript::{Argument, Command};
-use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response, RetryAfter};
 
 use super::{ScriptError, duration};
 
@@ -57,6 +57,10 @@ impl Arguments {
         duration(self.key(key).as_deref().unwrap_or(default))
     }
 
+    pub(super) fn optional_duration(&mut self, key: &str) -> Result<Option<Duration>, ScriptError> {
+        self.key(key).as_deref().map(duration).transpose()
+    }
+
     /// `jitter=on`; otherwise backoff has none.
     pub(super) fn jitter_percent(&mut self) -> u32 {
         if self.key("jitter").as_deref() == Some("on") {
@@ -83,16 +87,21 @@ impl Arguments {
         }
     }
 
-    /// All remaining words, as the items that a function reports as failed.
+    /// All remaining arguments but `batch=N`, as the items that a function reports as failed: names,
+    /// each with or without its `retryAfterSeconds`.
     pub(super) fn item_failures(&mut self) -> Outcome {
-        let mut ids = BTreeSet::new();
-        self.0.retain(|(word, value)| {
-            if value.is_none() {
-                ids.insert(word.as_str().into());
+        let mut items = BTreeMap::new();
+        self.0.retain(|(name, seconds)| {
+            let is_batch = name == "batch" && seconds.is_some();
+            if !is_batch {
+                let seconds = seconds.as_deref();
+                let number = seconds.map(|seconds| seconds.parse().unwrap_or(f64::NAN));
+                let retry_after = number.map_or(RetryAfter::None, RetryAfter::from_number);
+                items.insert(name.as_str().into(), retry_after);
             }
-            value.is_some()
+            is_batch
         });
-        reported(ItemFailures::Items(ids))
+        reported(ItemFailures::Items(items))
     }
 
     /// All remaining arguments: names, each with or without a size in bytes.

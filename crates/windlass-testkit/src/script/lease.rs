@@ -32,8 +32,8 @@ use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::lease_rows::{RemovalReason, doubtful_shards, plan_lease_rows};
 use windlass_core::mapping::{
-    DesiredState, MappingId, QueueSettings, QueueSource, RetrySettings, Revision, Source,
-    StreamSettings, StreamSource,
+    DesiredState, MappingId, MessageBackoff, QueueSettings, QueueSource, RetrySettings, Revision,
+    Source, StreamSettings, StreamSource,
 };
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Checkpoint, Position};
@@ -308,12 +308,14 @@ fn stream(starting_position: Position, recreated_position: Position) -> Source {
 
 fn queue() -> Source {
     Source::Queue(QueueSource {
+        retry_backoff: MessageBackoff::default(),
         arn: arn("sqs", "q"),
         maximum_concurrency: None,
         settings: QueueSettings {
             fifo: false,
             batch_size: 10,
             maximum_batching_window: Duration::ZERO,
+            strict_order: false,
             pollers: None,
         },
     })

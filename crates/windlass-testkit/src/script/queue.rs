@@ -8,12 +8,12 @@ use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{KeyHash, MessageId, ReceiptHandle};
-use windlass_core::mapping::{Pollers, QueueSettings};
+use windlass_core::mapping::{Pollers, QueueSettings, RetryBackoff};
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, ItemFailures, Outcome};
 use windlass_core::queue::{
     EntryResult, QueueAttributes, QueueCommand, QueueConsumer, QueueConsumerSettings, QueueInput,
-    QueueLimits, Report, RequestId, Waiting,
+    QueueLimits, Report, RequestId, VisibilityChange, Waiting,
 };
 use windlass_core::time::Timestamp;
 
@@ -36,7 +36,9 @@ pub struct QueueRunner {
     deletions: Vec<EntryRequest>,
     changes: Vec<EntryRequest>,
     /// How many times each message was received.
-    n_received: BTreeMap<String, usize>,
+    n_received: BTreeMap<String, u32>,
+    /// When each message was received first, and sent.
+    sent: BTreeMap<String, Timestamp>,
     /// Output of the current block.
     output: String,
 }
@@ -57,12 +59,14 @@ impl Default for QueueRunner {
             attributes: QueueAttributes {
                 visibility_timeout: Duration::ZERO,
                 has_redrive_policy: false,
+                retention: None,
             },
             receives: Vec::new(),
             invocations: Vec::new(),
             deletions: Vec::new(),
             changes: Vec::new(),
             n_received: BTreeMap::new(),
+            sent: BTreeMap::new(),
             output: String::new(),
         }
     }
@@ -109,18 +113,21 @@ impl QueueRunner {
         self.attributes = QueueAttributes {
             visibility_timeout: arguments.duration("visibility", "30s")?,
             has_redrive_policy: arguments.flag("redrive"),
+            retention: arguments.optional_duration("retention")?,
         };
         let settings = QueueConsumerSettings {
             mapping: QueueSettings {
                 fifo: arguments.flag("fifo"),
                 batch_size: arguments.number("batch_size", 10)?,
                 maximum_batching_window: arguments.duration("window", "0s")?,
+                strict_order: arguments.flag("strict_order"),
                 pollers: pollers(arguments)?,
             },
             filter: (arguments.key("filter").as_deref() == Some("on"))
                 .then(sample_filter::criteria),
             attributes: self.attributes,
             function_timeout: arguments.duration("function_timeout", "3s")?,
+            retry_backoff: retry_backoff(arguments)?,
             limits: QueueLimits {
                 visibility_heartbeat: !arguments.flag("no_heartbeat"),
                 wait_time: arguments.duration("wait", "20s")?,
@@ -211,7 +218,8 @@ impl QueueRunner {
                 message_id: MessageId::from(name.as_str()),
                 receipt_handle: ReceiptHandle::from(receipt.as_str()),
                 group: group.map(|group| KeyHash::of(group.as_bytes())),
-                sent: self.now,
+                sent: *self.sent.entry(name.clone()).or_insert(self.now),
+                n_receives: *n_received,
                 event: sample_filter::event(bytes, name == written),
                 body: 0..0,
                 unreadable,
@@ -249,9 +257,10 @@ impl QueueRunner {
                 QueueCommand::Delete { request, receipts } => {
                     self.deletions.push(EntryRequest { request, receipts });
                 }
-                QueueCommand::ChangeVisibility {
-                    request, receipts, ..
-                } => self.changes.push(EntryRequest { request, receipts }),
+                QueueCommand::ChangeVisibility { request, changes } => {
+                    let receipts = changes.into_iter().map(|it| it.receipt).collect();
+                    self.changes.push(EntryRequest { request, receipts });
+                }
                 QueueCommand::Report(_) | QueueCommand::Finish => {}
             }
         }
@@ -267,6 +276,7 @@ impl QueueRunner {
         let (free_slots, now) = (self.free_slots(), self.now);
         let consumer = self.consumer()?;
         consumer.set_free_slots(free_slots);
+        consumer.set_source_time(now);
         consumer.handle(input, now);
         Ok(())
     }
@@ -400,16 +410,9 @@ fn command_text(command: &QueueCommand) -> String {
         QueueCommand::Delete { request, receipts } => {
             format!("delete r{} [{}]", request.0, handles(receipts))
         }
-        QueueCommand::ChangeVisibility {
-            request,
-            receipts,
-            timeout,
-        } => format!(
-            "visibility r{} {} [{}]",
-            request.0,
-            duration_text(*timeout),
-            handles(receipts)
-        ),
+        QueueCommand::ChangeVisibility { request, changes } => {
+            format!("visibility r{} {}", request.0, changes_text(changes))
+        }
         QueueCommand::Report(report) => report_text(report),
         QueueCommand::Finish => "finish".to_owned(),
     }
@@ -431,6 +434,36 @@ fn report_text(report: &Report) -> String {
         Report::Expired { n_messages } => format!("report {n_messages} expired"),
         Report::Released { n_messages } => format!("report {n_messages} returned"),
     }
+}
+
+/// One timeout for all messages, or that of each.
+fn changes_text(changes: &[VisibilityChange]) -> String {
+    let first = changes.first().map(|it| it.timeout);
+    if changes.iter().all(|it| Some(it.timeout) == first) {
+        let receipts: Vec<_> = changes.iter().map(|it| it.receipt.clone()).collect();
+        let timeout = duration_text(first.unwrap_or_default());
+        return format!("{timeout} [{}]", handles(&receipts));
+    }
+    let changes = changes
+        .iter()
+        .map(|it| format!("{}={}", it.receipt.as_str(), duration_text(it.timeout)));
+    format!("[{}]", changes.collect::<Vec<_>>().join(" "))
+}
+
+/// `backoff=FIRST,FACTOR,MAXIMUM`.
+fn retry_backoff(arguments: &mut Arguments) -> Result<Option<RetryBackoff>, ScriptError> {
+    let Some(text) = arguments.key("backoff") else {
+        return Ok(None);
+    };
+    let parts: Vec<_> = text.split(',').collect();
+    let [first, factor, maximum] = parts[..] else {
+        return Err(format!("{text:?} is not FIRST,FACTOR,MAXIMUM").into());
+    };
+    Ok(Some(RetryBackoff {
+        first: duration(first)?,
+        factor: factor.parse()?,
+        maximum: duration(maximum)?,
+    }))
 }
 
 fn handles(receipts: &[ReceiptHandle]) -> String {

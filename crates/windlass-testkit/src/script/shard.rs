@@ -397,6 +397,7 @@ fn retries(arguments: &mut Arguments) -> Result<RetrySettings, ScriptError> {
         maximum_attempts: attempts.map(|text| text.parse()).transpose()?,
         maximum_record_age: age.as_deref().map(duration).transpose()?,
         bisect_batch: arguments.key("bisect").as_deref() == Some("on"),
+        strict_order: arguments.flag("strict_order"),
     })
 }
 

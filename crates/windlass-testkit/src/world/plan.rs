@@ -198,6 +198,7 @@ impl Plan {
             mapping.parallelization_factor = rng.size(1, 10);
         }
         mapping.retries = retries(rng);
+        mapping.retries.strict_order &= mapping.tumbling_window.is_none();
         mapping.on_failure = on_failure(rng);
     }
 }
@@ -228,6 +229,7 @@ fn set_window(settings: &mut ShardConsumerSettings, window: Option<Duration>) {
     settings.window_len = window.map_or(0, |_| event::window_len(&shard(), &stream()));
     settings.limits.payload_limit = records + settings.window_len;
     settings.mapping.tumbling_window = window;
+    settings.mapping.retries.strict_order &= window.is_none();
     if window.is_some() {
         settings.mapping.parallelization_factor = 1;
         // A window without a later record takes minutes to end.
@@ -252,6 +254,7 @@ fn retries(rng: &mut Rng) -> RetrySettings {
         maximum_attempts: rng.pick(&[None, None, Some(0), Some(1), Some(3)]),
         maximum_record_age: (0 < seconds).then(|| Duration::from_secs(seconds)),
         bisect_batch: rng.per_mille(400),
+        strict_order: rng.per_mille(300),
     }
 }
 

@@ -202,6 +202,7 @@ impl World {
 
     fn happen(&mut self, event: Event, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         let (faulty, now) = (self.is_faulty(), self.now);
+        let strict_order = self.plan.settings.mapping.retries.strict_order;
         let (contents, rng) = (&self.plan.contents, &mut self.rng);
         match event {
             Event::Read { from, limit } => {
@@ -211,7 +212,9 @@ impl World {
             }
             Event::Slot => self.feed(ShardInput::SlotGranted, trace),
             Event::Invoke(batch) => {
-                let outcome = self.function.invoke(contents, &batch, faulty, now, rng);
+                let outcome =
+                    self.function
+                        .invoke(contents, &batch, strict_order, faulty, now, rng);
                 let without_state = outcome == Outcome::Success && batch.window.is_some();
                 if outcome.kind() == OutcomeKind::Success && !without_state {
                     self.keys_keep_their_order(&batch)?;

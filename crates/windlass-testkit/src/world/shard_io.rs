@@ -290,12 +290,13 @@ impl Function {
         &mut self,
         contents: &Contents,
         batch: &Batch,
+        strict_order: bool,
         faulty: bool,
         now: Timestamp,
         rng: &mut Rng,
     ) -> Outcome {
         let Some(call) = &batch.window else {
-            let outcome = self.call(contents, batch, faulty, now, rng);
+            let outcome = self.call(contents, batch, strict_order, faulty, now, rng);
             self.unfinished.retain(|index| !self.processed[*index]);
             return outcome;
         };
@@ -306,7 +307,7 @@ impl Function {
         if faulty && rng.per_mille(self.plan.large_state) && !call.is_final {
             return windowed(ReturnedState::TooLarge, Outcome::Success);
         }
-        let outcome = self.call(contents, batch, faulty, now, rng);
+        let outcome = self.call(contents, batch, strict_order, faulty, now, rng);
         let n_done = match &outcome {
             Outcome::Success => batch.records.len(),
             Outcome::ItemFailures { failures, .. } => n_done(batch, failures),
@@ -352,6 +353,7 @@ impl Function {
         &mut self,
         contents: &Contents,
         batch: &Batch,
+        strict_order: bool,
         faulty: bool,
         now: Timestamp,
         rng: &mut Rng,
@@ -377,17 +379,25 @@ impl Function {
                 if !self.plan.names_poison {
                     return plan::function_error();
                 }
-                let poisoned = *poisoned;
-                let number = contents.records()[poisoned].sequence_number();
-                let failures = ItemFailures::Items([number.into()].into());
-                let is_before =
-                    |index: &usize| contents.records()[*index].sequence_number() != number;
-                self.process(indices().take_while(is_before).collect());
+                let number = contents.records()[*poisoned].sequence_number();
+                let failures = ItemFailures::of_ids([number]);
+                let mut records = batch.records.iter();
+                let named = records.position(|it| it.sequence_number() == number);
+                let done = done(batch, &[named.expect("it is in the batch")], strict_order);
+                self.process(
+                    indices()
+                        .zip(done)
+                        .filter(|it| it.1)
+                        .map(|it| it.0)
+                        .collect(),
+                );
                 return reported(failures, rng);
             }
             if rng.per_mille(self.plan.item_failures) && !batch.records.is_empty() {
-                let (failures, n_done) = draw_failures(batch, rng);
-                self.process(indices().take(n_done).collect());
+                let (failures, named) = draw_failures(batch, rng);
+                let done = named.map(|named| done(batch, &named, strict_order));
+                let done = indices().zip(done.unwrap_or_default());
+                self.process(done.filter(|it| it.1).map(|it| it.0).collect());
                 return reported(failures, rng);
             }
             if rng.per_mille(self.plan.error) {
@@ -423,24 +433,38 @@ fn n_done(batch: &Batch, failures: &ItemFailures) -> usize {
     indexes.first().copied().unwrap_or(0)
 }
 
-/// What a function says that failed, and how many records at the start it has processed.
-fn draw_failures(batch: &Batch, rng: &mut Rng) -> (ItemFailures, usize) {
+/// Of each record of a batch, whether it counts as processed if those at the positions `named` failed:
+/// not what follows one of them, of any key or with `strict_order` of the same.
+fn done(batch: &Batch, named: &[usize], strict_order: bool) -> Vec<bool> {
+    let key = |at: usize| batch.records[at].key();
+    let comes_again = |at: usize| {
+        let mut earlier = named.iter().filter(|failed| **failed <= at);
+        earlier.any(|failed| !strict_order || key(*failed) == key(at))
+    };
+    (0..batch.records.len())
+        .map(|at| !comes_again(at))
+        .collect()
+}
+
+/// What a function says that failed, and the positions of these records; `None` if the whole batch
+/// counts as failed.
+fn draw_failures(batch: &Batch, rng: &mut Rng) -> (ItemFailures, Option<Vec<usize>>) {
     if rng.per_mille(200) {
-        return (ItemFailures::Malformed, 0);
+        return (ItemFailures::Malformed, None);
     }
     let n_records = batch.records.len();
     let n_named = rng.size(1, n_records);
     let named: Vec<_> = (0..n_named).map(|_| rng.size(0, n_records - 1)).collect();
     let number = |at: usize| batch.records[at].sequence_number();
-    let numbers = named.iter().map(|at| number(*at));
-    let mut names: BTreeSet<Box<str>> = numbers.map(Into::into).collect();
+    let mut names: BTreeSet<_> = named.iter().map(|at| number(*at)).collect();
     if rng.per_mille(200) {
-        names.insert(rng.pick(&["", "123", "no number"]).into());
-        return (ItemFailures::Items(names), 0);
+        names.insert(rng.pick(&["", "123", "no number"]));
+        return (ItemFailures::of_ids(names), None);
     }
-    let first = (0..n_records).find(|at| names.contains(number(*at)));
-    let first = first.unwrap_or(0);
-    (ItemFailures::Items(names), first)
+    // Of records with one number the first is meant.
+    let first = |name: &&str| (0..n_records).find(|at| number(*at) == *name);
+    let named = names.iter().filter_map(first).collect();
+    (ItemFailures::of_ids(names), Some(named))
 }
 
 fn reported(failures: ItemFailures, rng: &mut Rng) -> Outcome {

@@ -11,7 +11,8 @@ use windlass_adapters::AdapterSettings;
 use windlass_adapters::stores;
 use windlass_admin::{ConfigMapping, ConfigMappingError, MappingProblem, MetricsSettings};
 use windlass_core::arn::ArnScope;
-use windlass_core::time::Timestamp;
+use windlass_core::mapping::{MAX_VISIBILITY_TIMEOUT, RetryBackoff};
+use windlass_core::time::{Timestamp, display_duration};
 use windlass_engine::clock::Clock;
 use windlass_engine::settings::EngineSettings;
 
@@ -182,7 +183,35 @@ fn engine(file: &mut Section<'_>) -> EngineSettings {
     if let Some(heartbeat) = sqs.bool("visibility_heartbeat") {
         settings.sqs_visibility_heartbeat = heartbeat;
     }
+    settings.sqs_retry_backoff = retry_backoff(&mut sqs);
     settings
+}
+
+/// `None` without the key. Missing keys of its section have their defaults.
+fn retry_backoff(sqs: &mut Section<'_>) -> Option<RetryBackoff> {
+    let field = sqs.take("retry_backoff")?;
+    let mut section = field.section();
+    let mut backoff = RetryBackoff::default();
+    let bounds = (Duration::ZERO, MAX_VISIBILITY_TIMEOUT);
+    if let Some(first) = section.duration("first", bounds) {
+        backoff.first = first;
+    }
+    if let Some(factor) = section.take("factor") {
+        match factor.number().filter(|it| 1.0 <= *it) {
+            Some(number) => backoff.factor = number,
+            None => factor.expected("a number of at least 1"),
+        }
+    }
+    if let Some(maximum) = section.duration("maximum", bounds) {
+        backoff.maximum = maximum;
+    }
+    if backoff.maximum < backoff.first {
+        let [first, maximum] = [backoff.first, backoff.maximum].map(display_duration);
+        section.error(format!(
+            "maximum ({maximum}) must not be below first ({first}); raise maximum, or lower first"
+        ));
+    }
+    Some(backoff)
 }
 
 fn threads(file: &mut Section<'_>) -> Option<usize> {

@@ -3,6 +3,8 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use windlass_core::time::{display_duration, parse_duration};
+
 use super::error::Errors;
 use super::yaml::{Key, Node, Value, join};
 
@@ -182,6 +184,16 @@ impl<'a> Field<'a> {
         number.filter(|number| (min..=max).contains(number))
     }
 
+    /// A number, with or without quotes.
+    pub(super) fn number(&self) -> Option<f64> {
+        let number = match (&self.node.value, self.node.text()) {
+            (Value::Number(number), _) => number.as_f64(),
+            (_, Some(text)) => text.parse().ok(),
+            (_, None) => None,
+        };
+        number.filter(|number| number.is_finite())
+    }
+
     /// A size in bytes, within bounds: `64KiB`, `128MiB`, `2GiB`.
     pub(super) fn size(&self, min: u64, max: u64) -> Option<u64> {
         let Some(size) = self.node.text().and_then(parse_size) else {
@@ -251,34 +263,6 @@ impl<'a> Field<'a> {
 
 const MEBIBYTE: u64 = 1024 * 1024;
 
-/// A duration as the file spells it.
-fn display_duration(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    for (unit, length) in [("h", 3_600_000), ("m", 60_000), ("s", 1000)] {
-        if millis != 0 && millis.is_multiple_of(length) {
-            return format!("{}{unit}", millis / length);
-        }
-    }
-    if millis == 0 {
-        "0s".to_owned()
-    } else {
-        format!("{millis}ms")
-    }
-}
-
-fn parse_duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let number: u64 = text[..digits].parse().ok()?;
-    let millis = match &text[digits..] {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    Some(Duration::from_millis(number.checked_mul(millis)?))
-}
-
 fn parse_size(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let number: u64 = text[..digits].parse().ok()?;
@@ -296,27 +280,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_parsed() {
-        assert_eq!(parse_duration("250ms"), Some(Duration::from_millis(250)));
-        assert_eq!(parse_duration("5m"), Some(Duration::from_secs(300)));
-        for text in ["", "5", "s", "5 s", "1d", "-1s", "99999999999999999999s"] {
-            assert_eq!(parse_duration(text), None, "{text}");
-        }
-    }
-
-    #[test]
     fn sizes_are_parsed() {
         assert_eq!(parse_size("512KiB"), Some(512 * 1024));
         assert_eq!(parse_size("2GiB"), Some(2 << 30));
         for text in ["", "5", "MiB", "5 MiB", "5MB", "99999999999999999999GiB"] {
             assert_eq!(parse_size(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn durations_are_displayed_as_the_file_spells_them() {
-        for text in ["0s", "1ms", "250ms", "20s", "15m", "1h", "90s"] {
-            assert_eq!(display_duration(parse_duration(text).unwrap()), text);
         }
     }
 }

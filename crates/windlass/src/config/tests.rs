@@ -74,6 +74,25 @@ mappings: {}
 }
 
 #[test]
+fn a_backoff_of_failed_messages_is_off_unless_it_is_given() {
+    let backoff = |text| {
+        let config = Config::parse(text, with(&variable)).unwrap();
+        config.engine.sqs_retry_backoff
+    };
+    let default = RetryBackoff::default();
+    assert_eq!(backoff("sqs: {}"), None);
+    assert_eq!(backoff("sqs: {retry_backoff: null}"), None);
+    assert_eq!(backoff("sqs: {retry_backoff: {}}"), Some(default));
+    let given = backoff("sqs: {retry_backoff: {first: 0s, factor: '1.5', maximum: 12h}}");
+    let expected = RetryBackoff {
+        first: Duration::ZERO,
+        factor: 1.5,
+        maximum: Duration::from_secs(43_200),
+    };
+    assert_eq!(given, Some(expected));
+}
+
+#[test]
 fn threads_are_auto_or_a_number() {
     let threads = |text| Config::parse(text, with(&variable)).unwrap().threads;
     assert_eq!(threads("threads: auto"), None);

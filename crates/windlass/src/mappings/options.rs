@@ -10,7 +10,7 @@ use windlass_core::parameters::{self, Type};
 
 /// Name, value and help. The name is the parameter's, `BatchSize`, or `no-` and that of a flag.
 #[rustfmt::skip] // one option, one line
-const OPTIONS: [(&str, &str, &str); 20] = [
+const OPTIONS: [(&str, &str, &str); 21] = [
     ("function-name", "NAME", "The function: a name or an ARN"),
     ("event-source-arn", "ARN", "The stream or queue"),
     ("enabled", "", "Run the mapping"),
@@ -31,6 +31,7 @@ const OPTIONS: [(&str, &str, &str); 20] = [
     ("scaling-config", "JSON", r#"As JSON: {"MaximumConcurrency":10}"#),
     ("provisioned-poller-config", "JSON", r#"As JSON: {"MinimumPollers":2,"MaximumPollers":200}"#),
     ("tags", "TAGS", r#"KEY=VALUE,KEY=VALUE, or as JSON: {"KEY":"VALUE"}"#),
+    ("windlass", "JSON", r#"As JSON: {"RetryBackoff":{"First":"5s"},"StrictOrder":true}"#),
 ];
 
 /// The members of a mapping that the options and a file give.
@@ -96,9 +97,12 @@ impl Args for MappingArgs {
                     | Type::FunctionName
                     | Type::SourceArn
                     | Type::DestinationArn
+                    | Type::Duration { .. }
                     | Type::Enum(_)
+                    | Type::Decimal { .. }
                     | Type::TagMap
-                    | Type::Structure { .. },
+                    | Type::Structure { .. }
+                    | Type::Nullable(_),
                 )
                 | None => option.value_name(value_name),
             });
@@ -139,6 +143,7 @@ impl FromArgMatches for MappingArgs {
                     | Type::FunctionName
                     | Type::SourceArn
                     | Type::DestinationArn
+                    | Type::Duration { .. }
                     | Type::Enum(_),
                 ) => text().map(Value::from),
                 Some(Type::TagMap) => match text() {
@@ -149,7 +154,7 @@ impl FromArgMatches for MappingArgs {
                     Some(text) => Some(tags(&text)?),
                     None => None,
                 },
-                Some(Type::Structure { .. }) | None => {
+                Some(Type::Decimal { .. } | Type::Structure { .. } | Type::Nullable(_)) | None => {
                     args.json
                         .extend(text().map(|json| (parameter.clone(), json)));
                     None

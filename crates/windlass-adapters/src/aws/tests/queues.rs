@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use windlass_core::arn::SourceArn;
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::outcome::Fault;
-use windlass_core::queue::{EntryResult, QueueAttributes};
+use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
 use windlass_engine::ports::{QueueReader, ResponseMemory, chain};
 
 use super::ROOM;
@@ -159,7 +159,7 @@ async fn a_denied_call_names_its_action() {
         (reader.delete(&receipts).await.err(), "sqs:DeleteMessage"),
         (
             reader
-                .change_visibility(&receipts, Duration::ZERO)
+                .change_visibility(&VisibilityChange::all(receipts.clone(), Duration::ZERO))
                 .await
                 .err(),
             "sqs:ChangeMessageVisibility",
@@ -171,11 +171,14 @@ async fn a_denied_call_names_its_action() {
 }
 
 #[tokio::test]
-async fn a_redrive_policy_is_recognized() {
+async fn redrive_policy_and_retention_are_read() {
     let policy = r#"{"deadLetterTargetArn":"arn:aws:sqs:us-east-1:1:dead","maxReceiveCount":3}"#;
     for (policy, has_redrive_policy) in [(Some(policy), true), (Some(""), false), (None, false)] {
         let (http, reader) = reader();
-        let mut attributes = json!({"VisibilityTimeout": "45"});
+        let mut attributes = json!({
+            "VisibilityTimeout": "45",
+            "MessageRetentionPeriod": "345600",
+        });
         if let Some(policy) = policy {
             attributes["RedrivePolicy"] = policy.into();
         }
@@ -184,6 +187,7 @@ async fn a_redrive_policy_is_recognized() {
         let expected = QueueAttributes {
             visibility_timeout: Duration::from_secs(45),
             has_redrive_policy,
+            retention: Some(Duration::from_secs(345_600)),
         };
         assert_eq!(attributes, expected, "{policy:?}");
     }
@@ -229,15 +233,16 @@ async fn messages_are_deleted_ten_at_a_time_with_one_result_each() {
 async fn visibility_is_changed_in_whole_seconds() {
     let (http, reader) = reader();
     http.respond_once(200, &batch_response(0..2, &[]));
-    let results = reader
-        .change_visibility(&receipts(2), Duration::from_secs(43_200))
-        .await;
+    let mut changes = VisibilityChange::all(receipts(2), Duration::from_secs(43_200));
+    changes[1].timeout = Duration::from_millis(5_999);
+    let results = reader.change_visibility(&changes).await;
     assert_eq!(results.unwrap(), [EntryResult::Done; 2]);
     let requests = http.requests();
-    let entry = |id: &str, handle: &str| -> Value {
-        json!({"Id": id, "ReceiptHandle": handle, "VisibilityTimeout": 43_200})
+    let entry = |id: &str, handle: &str, timeout: u32| -> Value {
+        json!({"Id": id, "ReceiptHandle": handle, "VisibilityTimeout": timeout})
     };
-    let body = json!({"QueueUrl": URL, "Entries": [entry("0", "r0"), entry("1", "r1")]});
+    let entries = [entry("0", "r0", 43_200), entry("1", "r1", 5)];
+    let body = json!({"QueueUrl": URL, "Entries": entries});
     assert_eq!(requests[1].call(), ("ChangeMessageVisibilityBatch", body));
 }
 

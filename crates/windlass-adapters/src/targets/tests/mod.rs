@@ -5,7 +5,6 @@ mod http;
 mod lambda;
 mod server;
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,13 +42,12 @@ fn invocation_of_items() -> Invocation {
 
 /// What a function returns, and what that means.
 fn reported() -> [(&'static [u8], Option<ItemFailures>); 4] {
-    let items = BTreeSet::from(["1".into(), "3".into()]);
     [
         (b"", None),
         (b"{\"batchItemFailures\":[]}", None),
         (
             b"{\"batchItemFailures\":[{\"itemIdentifier\":\"1\"},{\"itemIdentifier\":\"3\"}]}",
-            Some(ItemFailures::Items(items)),
+            Some(ItemFailures::of_ids(["1", "3"])),
         ),
         (b"ok", Some(ItemFailures::Malformed)),
     ]

@@ -9,6 +9,7 @@
 
 mod backoff_bounds;
 mod deadlines;
+mod delays;
 mod model;
 mod rules;
 
@@ -34,6 +35,11 @@ impl QueueChecker {
     /// The consumer was told how many slots are free.
     pub fn set_free_slots(&mut self, free_slots: usize) {
         self.0.free_slots = free_slots;
+    }
+
+    /// The consumer was told the time of the queue's clock.
+    pub fn set_source_time(&mut self, source_time: Timestamp) {
+        self.0.source_time = Some(source_time);
     }
 
     /// An input is about to be fed.
@@ -114,17 +120,14 @@ impl QueueChecker {
                 rules::q10_deletions_respect_their_backoff(model, now)?;
                 model.begin_deletion(*request, entries, now);
             }
-            QueueCommand::ChangeVisibility {
-                request,
-                receipts,
-                timeout,
-            } => {
-                rules::q3_one_change_at_a_time(model, receipts)?;
-                if rules::releases_are_expected(model, receipts, *timeout)? {
-                    model.releases.insert(*request, receipts.clone());
+            QueueCommand::ChangeVisibility { request, changes } => {
+                rules::q3_one_change_at_a_time(model, changes)?;
+                if rules::releases_are_expected(model, changes)? {
+                    let receipts = changes.iter().map(|it| it.receipt.clone());
+                    model.releases.insert(*request, receipts.collect());
                     return Ok(());
                 }
-                let entries = rules::q3_extensions_are_due(model, receipts, *timeout, now)?;
+                let entries = rules::q3_extensions_are_due(model, changes, now)?;
                 model.begin_extension(*request, entries, now);
             }
             QueueCommand::Report(report) => rules::reports_are_expected(model, report)?,

@@ -61,6 +61,8 @@ pub(super) struct Model {
     /// when it is to be visible.
     waiting_releases: BTreeMap<u64, (ReceiptHandle, Timestamp)>,
 
+    /// By the clock of the queue, when the last input came.
+    pub(super) source_time: Option<Timestamp>,
     /// Messages to release at once, and the visibility timeout to set.
     pub(super) expected_releases: BTreeMap<ReceiptHandle, Duration>,
     pub(super) expected_reports: Vec<Report>,
@@ -87,7 +89,7 @@ pub(super) struct HeldMessage {
     pub(super) receive: RequestId,
     pub(super) receipt: ReceiptHandle,
     /// When the receive that brought it was sent.
-    requested: Timestamp,
+    pub(super) requested: Timestamp,
     pub(super) received: Timestamp,
     pub(super) visible_at: Timestamp,
     pub(super) state: State,
@@ -167,6 +169,7 @@ impl Model {
             change_fault: None,
             releases: BTreeMap::new(),
             waiting_releases: BTreeMap::new(),
+            source_time: None,
             expected_releases: BTreeMap::new(),
             expected_reports: Vec::new(),
             drained_at: None,
@@ -304,6 +307,7 @@ impl Model {
         held.receipt = message.receipt_handle.clone();
         (held.requested, held.visible_at) = (receive.sent, visible_at);
         (held.extend_at, held.is_extended) = (middle(now, visible_at), true);
+        held.message.n_receives = message.n_receives;
         if held.extension == Extension::Refused {
             held.extension = Extension::Possible;
         }
@@ -391,6 +395,7 @@ impl Model {
         self.function_backoff.record_success(since);
         let tracked = self.batches.remove(&batch).expect("it was just found");
         let (succeeded, failed) = self.split(tracked.messages, outcome);
+        let delays = self.delays(&failed, outcome, now);
         for id in succeeded {
             let held = self.held.get_mut(&id).expect("its messages are held");
             held.state = State::ToDelete;
@@ -399,12 +404,14 @@ impl Model {
             return;
         }
         let groups = self.groups_of(&failed);
-        for id in failed {
-            self.release_failed(&id, now);
+        let longest = delays.iter().map(|it| it.unwrap_or(self.failed_timeout()));
+        let longest = longest.max().expect("a message failed");
+        for (id, delay) in failed.iter().zip(delays) {
+            self.release_failed(id, delay, now);
         }
         self.release_groups(&groups, now);
         if self.reduced.is_some_and(|(_, until)| now < until) {
-            let until = self.reduced_until(now);
+            let until = now + longest + Duration::from_secs(60);
             self.reduced = self.reduced.map(|(n_messages, _)| (n_messages, until));
         }
     }
@@ -449,9 +456,19 @@ impl Model {
                 ..
             } => {
                 let is_known = |id: &str| batch.iter().any(|it| it.as_str() == id);
-                if reported.iter().all(|id| is_known(id)) {
-                    let is_done = |id: &MessageId| !reported.contains(id.as_str());
-                    return batch.into_iter().partition(is_done);
+                if reported.keys().all(|id| is_known(id)) {
+                    let is_reported = |id: &MessageId| reported.contains_key(id.as_str());
+                    let follows_reported = |at: usize| {
+                        let group = self.held[&batch[at]].message.group;
+                        let mut earlier = batch[..at].iter().filter(|id| is_reported(id));
+                        let of_group = |id: &MessageId| self.held[id].message.group == group;
+                        self.settings.mapping.strict_order && earlier.any(of_group)
+                    };
+                    let is_failed = |at: usize| is_reported(&batch[at]) || follows_reported(at);
+                    let (failed, done) =
+                        (0..batch.len()).partition::<Vec<_>, _>(|at| is_failed(*at));
+                    let ids = |at: Vec<usize>| at.into_iter().map(|at| batch[at].clone()).collect();
+                    return (ids(done), ids(failed));
                 }
                 let n_messages = batch.len();
                 self.expected_reports
@@ -641,12 +658,12 @@ impl Model {
         self.release_held(held, Duration::ZERO, now);
     }
 
-    fn release_failed(&mut self, id: &MessageId, now: Timestamp) {
+    fn release_failed(&mut self, id: &MessageId, delay: Option<Duration>, now: Timestamp) {
         let held = self.held.remove(id).expect("it is held");
         let timeout = self.failed_timeout();
         let is_extended = held.is_extended || held.extension == Extension::InFlight;
-        if is_extended || held.visible_at != held.requested + timeout {
-            self.release_held(held, timeout, now);
+        if delay.is_some() || is_extended || held.visible_at != held.requested + timeout {
+            self.release_held(held, delay.unwrap_or(timeout), now);
         }
     }
 
@@ -671,7 +688,7 @@ impl Model {
         }
     }
 
-    fn failed_timeout(&self) -> Duration {
+    pub(super) fn failed_timeout(&self) -> Duration {
         let timeout = self.settings.attributes.visibility_timeout;
         timeout.max(Duration::from_secs(1))
     }

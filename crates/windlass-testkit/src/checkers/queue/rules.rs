@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::outcome::Fault;
-use windlass_core::queue::{Batch, QueueCommand, QueueView, Report, Waiting};
+use windlass_core::queue::{Batch, QueueCommand, QueueView, Report, VisibilityChange, Waiting};
 use windlass_core::time::Timestamp;
 
 use super::model::{Entry, HeldMessage, Model, State};
@@ -69,15 +69,14 @@ fn q3_nothing_visible_is_invoked(model: &Model, batch: &Batch, now: Timestamp) -
 /// Returns the messages whose visibility is extended.
 pub(super) fn q3_extensions_are_due(
     model: &Model,
-    receipts: &[ReceiptHandle],
-    timeout: Duration,
+    changes: &[VisibilityChange],
     now: Timestamp,
 ) -> Result<Vec<Entry>, BrokenInvariant> {
-    ensure(timeout == model.visibility(), "Q3", || {
-        format!("visibility is extended by {timeout:?}")
-    })?;
     let mut entries = Vec::new();
-    for receipt in receipts {
+    for VisibilityChange { receipt, timeout } in changes {
+        ensure(*timeout == model.visibility(), "Q3", || {
+            format!("visibility of {receipt} is extended by {timeout:?}")
+        })?;
         let mut all = model.held.iter();
         let Some((id, held)) = all.find(|(_, held)| held.receipt == *receipt) else {
             let detail = format!("extends {receipt}, which is not held");
@@ -93,11 +92,11 @@ pub(super) fn q3_extensions_are_due(
 }
 
 /// A queue may carry out requests in another order than they were sent.
-pub(super) fn q3_one_change_at_a_time(model: &Model, receipts: &[ReceiptHandle]) -> Checked {
+pub(super) fn q3_one_change_at_a_time(model: &Model, changes: &[VisibilityChange]) -> Checked {
     let extensions = model.extensions.values().flat_map(|it| &it.entries);
     let releases = model.releases.values().flatten();
     let mut changing = extensions.map(|entry| &entry.receipt).chain(releases);
-    let twice = changing.find(|receipt| receipts.contains(receipt));
+    let twice = changing.find(|receipt| changes.iter().any(|it| it.receipt == **receipt));
     ensure(twice.is_none(), "Q3", || {
         format!("two visibility changes of {twice:?} are in flight")
     })
@@ -354,17 +353,16 @@ fn batches_hold_the_next_messages(model: &Model, batch: &Batch, now: Timestamp) 
 /// Returns whether the messages are released; otherwise they must be extended.
 pub(super) fn releases_are_expected(
     model: &mut Model,
-    receipts: &[ReceiptHandle],
-    timeout: Duration,
+    changes: &[VisibilityChange],
 ) -> Result<bool, BrokenInvariant> {
-    let first = receipts.first();
+    let first = changes.first();
     ensure(first.is_some(), "release", || "no messages".to_owned())?;
-    if first.is_none_or(|first| !model.expected_releases.contains_key(first)) {
+    if first.is_none_or(|first| !model.expected_releases.contains_key(&first.receipt)) {
         return Ok(false);
     }
-    for receipt in receipts {
+    for VisibilityChange { receipt, timeout } in changes {
         let expected = model.expected_releases.remove(receipt);
-        ensure(expected == Some(timeout), "release", || {
+        ensure(expected == Some(*timeout), "release", || {
             format!("{receipt} is released with {timeout:?} instead of {expected:?}")
         })?;
     }

@@ -23,6 +23,7 @@ pub(super) struct LaneModel {
     /// What was invoked and is not resolved, by number.
     pieces: BTreeMap<u32, Piece>,
     n_pieces: u32,
+    n_pushed: u64,
     /// When the batching window began.
     pub(super) window: Option<Timestamp>,
     in_flight: Option<u32>,
@@ -38,6 +39,8 @@ pub(super) struct LaneModel {
 pub(super) struct Pending {
     /// In the shard.
     pub(super) index: usize,
+    /// In the lane.
+    ordinal: u64,
     pub(super) record: Record,
     pub(super) window: Option<WindowBounds>,
     /// `None` if it was not invoked yet.
@@ -86,8 +89,10 @@ pub(super) struct NextBatch {
 
 impl LaneModel {
     pub(super) fn push(&mut self, index: usize, record: Record, window: Option<WindowBounds>) {
+        self.n_pushed += 1;
         self.pending.push_back(Pending {
             index,
+            ordinal: self.n_pushed,
             record,
             window,
             piece: None,
@@ -272,10 +277,15 @@ impl LaneModel {
                 self.window = Some(now);
                 self.resolve(0..n_records)
             }
-            Outcome::ItemFailures { failures, .. } if 0 < first_failed(failures, &records) => {
-                let n_done = first_failed(failures, &records);
-                self.new_piece(n_done..n_records, now);
-                self.resolve(0..n_done)
+            Outcome::ItemFailures { failures, .. }
+                if any_done(failures, &records, retries.strict_order) =>
+            {
+                let done = |at: &usize| is_done(failures, &records, retries.strict_order, *at);
+                let done: Vec<_> = (0..n_records).filter(done).map(|at| indices[at]).collect();
+                self.new_piece(0..n_records, now);
+                self.remove(&done);
+                let (indices, dropped) = (done, Vec::new());
+                Resolved { indices, dropped }
             }
             Outcome::ItemFailures { .. } | Outcome::FunctionError { .. }
                 if retries.bisect_batch && 1 < n_records =>
@@ -296,19 +306,14 @@ impl LaneModel {
                 if retries.maximum_attempts.is_none_or(|n| piece.reached <= n) {
                     return Resolved::default();
                 }
-                let failure = FailureRecord {
-                    condition: FailureCondition::RetryAttemptsExhausted,
-                    records,
-                    approximate_invoke_count: piece.reached,
-                    request_id: piece.request_id.clone(),
-                    response: Some(FailedResponse {
-                        status: response.status,
-                        executed_version: response.executed_version.as_deref().map(Into::into),
-                        function_error: matches!(outcome, Outcome::FunctionError { .. }),
-                    }),
+                let failed_response = FailedResponse {
+                    status: response.status,
+                    executed_version: response.executed_version.as_deref().map(Into::into),
+                    function_error: matches!(outcome, Outcome::FunctionError { .. }),
                 };
                 self.window = Some(now);
-                self.give_up(vec![Delivery { failure, indices }], settings)
+                let deliveries = self.exhausted(number, n_records, &failed_response);
+                self.give_up(deliveries, settings)
             }
             Outcome::Windowed(_) => panic!("the model has taken its state"),
             Outcome::NotInvoked { cause } => {
@@ -362,7 +367,8 @@ impl LaneModel {
         }
         let has_progress = match outcome {
             Outcome::Success => true,
-            Outcome::ItemFailures { failures, .. } => 0 < first_failed(failures, &records),
+            // Windows have no strict order.
+            Outcome::ItemFailures { failures, .. } => any_done(failures, &records, false),
             Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } | Outcome::Windowed(_) => {
                 false
             }
@@ -480,11 +486,45 @@ impl LaneModel {
     /// Whether the record after a run is given up together with it.
     fn continues(&self, run: &[usize], at: usize, settings: &ShardConsumerSettings) -> bool {
         let records = run.iter().chain([&at]).map(|at| &self.pending[*at].record);
-        run[run.len() - 1] + 1 == at
+        let last = run[run.len() - 1];
+        last + 1 == at
+            && self.pending[last].ordinal + 1 == self.pending[at].ordinal
             && self.pending[run[0]].piece == self.pending[at].piece
             && run.len() < settings.mapping.batch_size
             && event_bytes(records.map(Record::event_len))
                 <= settings.limits.payload_limit - settings.window_len
+    }
+
+    /// The deliveries of the records of a piece whose last attempt has failed.
+    fn exhausted(&self, piece: u32, n_records: usize, response: &FailedResponse) -> Vec<Delivery> {
+        let piece = &self.pieces[&piece];
+        let runs = self.unbroken_runs(n_records).into_iter();
+        let deliveries = runs.map(|run| Delivery {
+            indices: self.indices(run.clone()),
+            failure: FailureRecord {
+                condition: FailureCondition::RetryAttemptsExhausted,
+                records: self.records(run),
+                approximate_invoke_count: piece.reached,
+                request_id: piece.request_id.clone(),
+                response: Some(response.clone()),
+            },
+        });
+        deliveries.collect()
+    }
+
+    /// The first `n_records`, cut where records of the lane are missing between them.
+    fn unbroken_runs(&self, n_records: usize) -> Vec<std::ops::Range<usize>> {
+        let mut runs = Vec::new();
+        let mut start = 0;
+        for at in 1..=n_records {
+            let is_broken =
+                at == n_records || self.pending[at].ordinal != self.pending[at - 1].ordinal + 1;
+            if is_broken {
+                runs.push(start..at);
+                start = at;
+            }
+        }
+        runs
     }
 
     fn give_up(&mut self, given_up: Vec<Delivery>, settings: &ShardConsumerSettings) -> Resolved {
@@ -559,12 +599,22 @@ impl LaneModel {
     }
 }
 
-/// The position of the first record that failed; 0 also if a name is not that of a record.
-fn first_failed(failures: &ItemFailures, records: &[Record]) -> usize {
+/// Whether the function has processed the record at this position, by a response that names records:
+/// it neither names it nor an earlier one, of any key or with `strict_order` of the same.
+fn is_done(failures: &ItemFailures, records: &[Record], strict_order: bool, at: usize) -> bool {
     let ItemFailures::Items(names) = failures else {
-        return 0;
+        return false;
     };
     let position = |name: &str| records.iter().position(|it| it.sequence_number() == name);
-    let positions = names.iter().map(|name| position(name).unwrap_or(0));
-    positions.min().unwrap_or(0)
+    let positions: Option<Vec<_>> = names.keys().map(|name| position(name)).collect();
+    positions.is_some_and(|positions| {
+        let holds_back = |failed: &usize| {
+            *failed <= at && !(strict_order && records[*failed].key() != records[at].key())
+        };
+        !positions.iter().any(holds_back)
+    })
+}
+
+fn any_done(failures: &ItemFailures, records: &[Record], strict_order: bool) -> bool {
+    (0..records.len()).any(|at| is_done(failures, records, strict_order, at))
 }

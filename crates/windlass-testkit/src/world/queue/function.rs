@@ -1,9 +1,9 @@
 //! The function of a queue's mapping, and which messages it has processed.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use windlass_core::outcome::{ItemFailures, Outcome, Response};
+use windlass_core::outcome::{ItemFailures, Outcome, Response, RetryAfter};
 use windlass_core::time::Timestamp;
 
 use super::plan::FunctionPlan;
@@ -132,18 +132,28 @@ pub(super) fn has_processed(outcome: &Outcome, index: usize, batch: &[usize]) ->
         | Outcome::Windowed(_) => return false,
     };
     let is_known = |id: &str| batch.iter().any(|it| it.to_string() == id);
-    reported.iter().all(|id| is_known(id)) && !reported.contains(index.to_string().as_str())
+    reported.keys().all(|id| is_known(id)) && !reported.contains_key(index.to_string().as_str())
 }
 
 fn item_failures(batch: &[usize], rng: &mut Rng) -> Outcome {
-    let mut ids: BTreeSet<Box<str>> = BTreeSet::new();
+    let mut ids = BTreeMap::<Box<str>, RetryAfter>::new();
+    let delays = rng.pick(&[0, 500, 1_000]);
+    let retry_after = |rng: &mut Rng| {
+        let seconds = rng.pick(&[0.0, 1.0, 7.0, 120.0, 43_201.0, -1.0, 0.5]);
+        let is_given = rng.per_mille(delays);
+        if is_given {
+            RetryAfter::from_number(seconds)
+        } else {
+            RetryAfter::None
+        }
+    };
     for index in batch {
         if rng.per_mille(400) {
-            ids.insert(index.to_string().into());
+            ids.insert(index.to_string().into(), retry_after(rng));
         }
     }
     if ids.is_empty() || rng.per_mille(100) {
-        ids.insert("not in the batch".into());
+        ids.insert("not in the batch".into(), RetryAfter::None);
     }
     let failures = if rng.per_mille(100) {
         ItemFailures::Malformed

@@ -3,7 +3,9 @@
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::message::Message;
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_core::queue::{Batch, EntryResult, QueueCommand, QueueInput, Report};
+use windlass_core::queue::{
+    Batch, EntryResult, QueueCommand, QueueInput, Report, VisibilityChange,
+};
 use windlass_core::time::Timestamp;
 
 use super::function::{InvocationPlan, has_processed};
@@ -30,10 +32,48 @@ impl World {
             .function
             .end(&messages, plan, faulty, now, &mut self.rng);
         for index in &messages {
-            let is_done = has_processed(&outcome, *index, &messages);
+            let is_done = self.is_done(&outcome, *index, &messages);
             self.excused[*index] |= !is_done && before[*index] < self.function.processed[*index];
         }
         outcome
+    }
+
+    /// Whether a message of a batch must not come again. With strict order one that follows a failed
+    /// one of its group does, whatever the function says.
+    pub(super) fn is_done(&self, outcome: &Outcome, index: usize, batch: &[usize]) -> bool {
+        let group = |index: usize| self.plan.messages[index].group;
+        let follows_failed = || {
+            let mut earlier = batch.iter().take_while(|it| **it != index);
+            earlier.any(|it| group(*it) == group(index) && !has_processed(outcome, *it, batch))
+        };
+        let is_strict = self.plan.settings.mapping.strict_order;
+        has_processed(outcome, index, batch) && !(is_strict && follows_failed())
+    }
+
+    /// Notes from when on the messages that a function fails may be delivered again.
+    pub(super) fn expect_delays(&mut self, outcome: &Outcome, batch: &Batch) {
+        if matches!(outcome, Outcome::Success | Outcome::NotInvoked { .. }) {
+            return;
+        }
+        let messages: Vec<_> = indices(batch).collect();
+        for (index, message) in messages.iter().zip(&*batch.messages) {
+            if self.is_done(outcome, *index, &messages) {
+                continue;
+            }
+            let ids = batch.messages.iter().map(|it| it.message_id.as_str());
+            let named = if let Outcome::ItemFailures { failures, .. } = outcome
+                && failures.indexes(ids).is_some()
+            {
+                failures.retry_after(message.message_id.as_str()).delay()
+            } else {
+                None
+            };
+            let scheduled = self.plan.settings.retry_backoff;
+            let delay = named.or_else(|| Some(scheduled?.delay(message.n_receives)));
+            // What the retention cuts is known to the model alone.
+            let may_be_cut = self.plan.settings.attributes.retention.is_some();
+            self.retry_from[*index] = delay.filter(|_| !may_be_cut).map(|delay| self.now + delay);
+        }
     }
 
     /// Checks that the function may be invoked: no repeat without a cause, no overtaking in a group.
@@ -79,14 +119,14 @@ impl World {
                 )
             });
         for command in commands {
-            let QueueCommand::ChangeVisibility {
-                receipts, timeout, ..
-            } = command
-            else {
+            let QueueCommand::ChangeVisibility { changes, .. } = command else {
                 continue;
             };
-            for receipt in receipts.iter().filter(|_| timeout.is_zero()) {
-                let index = index_of(receipt);
+            for change in changes.iter().filter(|it| it.timeout.is_zero()) {
+                let index = index_of(&change.receipt);
+                if self.failing.contains(&index) {
+                    continue;
+                }
                 let group = self.plan.messages[index].group;
                 let mut of_group = (0..self.excused.len())
                     .filter(|other| self.plan.messages[*other].group == group);
@@ -125,18 +165,16 @@ impl World {
                     })?;
                 }
                 let (request, chance) = (*request, self.plan.sqs.delete_fault);
-                let result = self.entries(receipts, chance, |sqs, receipt, now, rng| {
-                    sqs.delete(receipt, now, rng)
+                let result = self.entries(receipts, chance, |sqs, index, now, rng| {
+                    sqs.delete(&receipts[index], now, rng)
                 });
                 Ok(Reply::Answer(QueueInput::Deleted { request, result }))
             }
-            QueueCommand::ChangeVisibility {
-                request,
-                receipts,
-                timeout,
-            } => {
+            QueueCommand::ChangeVisibility { request, changes } => {
                 let (request, chance) = (*request, self.plan.sqs.change_fault);
-                let result = self.entries(receipts, chance, |sqs, receipt, now, _| {
+                let receipts: Vec<_> = changes.iter().map(|it| it.receipt.clone()).collect();
+                let result = self.entries(&receipts, chance, |sqs, index, now, _| {
+                    let VisibilityChange { receipt, timeout } = &changes[index];
                     sqs.change_visibility(receipt, *timeout, now)
                 });
                 Ok(Reply::Answer(QueueInput::VisibilityChanged {
@@ -190,6 +228,14 @@ impl World {
                 ensure(!held || self.excused[it.index], "Q3", || {
                     format!("message {} is held and delivered again", it.index)
                 })?;
+                let retry_from = self.retry_from[it.index].take();
+                let is_early = retry_from.is_some_and(|at| now < at);
+                ensure(!is_early || self.excused[it.index], "Q2", || {
+                    format!(
+                        "message {} is delivered before its delay has passed",
+                        it.index
+                    )
+                })?;
                 messages.push(it.message);
             }
         }
@@ -216,16 +262,16 @@ impl World {
         &mut self,
         receipts: &[ReceiptHandle],
         chance: u64,
-        mut one: impl FnMut(&mut Sqs, &ReceiptHandle, Timestamp, &mut Rng) -> EntryResult,
+        mut one: impl FnMut(&mut Sqs, usize, Timestamp, &mut Rng) -> EntryResult,
     ) -> Result<Vec<EntryResult>, Fault> {
         let (faulty, now, rng) = (self.is_faulty(), self.now, &mut self.rng);
         let fails = faulty && rng.per_mille(chance);
         let mut results = Vec::new();
-        for receipt in receipts {
+        for (at, receipt) in receipts.iter().enumerate() {
             let entry_fails = fails || faulty && rng.per_mille(self.plan.sqs.entry_fault);
             let mut result = EntryResult::Failed(fault(rng));
             if !entry_fails || rng.per_mille(self.plan.sqs.done_anyway) {
-                let done = one(&mut self.sqs, receipt, now, rng);
+                let done = one(&mut self.sqs, at, now, rng);
                 if !entry_fails {
                     result = done;
                 }

@@ -16,7 +16,7 @@ use windlass_core::outcome::Outcome;
 use windlass_core::queue::{Batch, QueueCommand, QueueConsumer, QueueInput};
 use windlass_core::time::Timestamp;
 
-use self::function::{Function, InvocationPlan, has_processed};
+use self::function::{Function, InvocationPlan};
 use self::io::Reply;
 use self::plan::{Plan, Planned};
 use self::sqs::Sqs;
@@ -63,6 +63,10 @@ struct World {
     given_back: Vec<bool>,
     /// The queue has got or lost a redrive policy.
     policy_changed: bool,
+    /// Messages of the batch whose failure is fed.
+    failing: Vec<usize>,
+    /// Before this time a failed message may not be delivered again.
+    retry_from: Vec<Option<Timestamp>>,
     /// Messages that may be delivered or processed again, because a fault affected them.
     excused: Vec<bool>,
     /// Pending events, in the order in which they were scheduled.
@@ -124,7 +128,14 @@ impl World {
             event: Event::Start,
         };
         Self {
-            sqs: Sqs::new(plan.sqs.clone(), &plan.settings, &plan.messages),
+            sqs: Sqs::new(
+                plan.sqs.clone(),
+                &plan.settings,
+                &plan.messages,
+                plan.clock_ahead.unwrap_or(0),
+            ),
+            failing: Vec::new(),
+            retry_from: vec![None; n_messages],
             seen: vec![false; n_messages],
             given_back: vec![false; n_messages],
             policy_changed: false,
@@ -235,10 +246,13 @@ impl World {
                 }
                 let messages: Vec<_> = indices(&batch).collect();
                 for index in &messages {
-                    self.function.succeeded[*index] |= has_processed(&outcome, *index, &messages);
+                    self.function.succeeded[*index] |= self.is_done(&outcome, *index, &messages);
                 }
+                self.expect_delays(&outcome, &batch);
+                self.failing = messages;
                 let batch = batch.id;
                 self.feed(QueueInput::Invoked { batch, outcome }, trace)?;
+                self.failing.clear();
                 self.offer_slot();
                 Ok(())
             }
@@ -290,10 +304,15 @@ impl World {
                 ..
             }
         );
+        let source_time = self.plan.clock_ahead.map(|ahead| self.now.shifted(ahead));
         let instance = self
             .instance
             .as_mut()
             .expect("events are dropped with their consumer");
+        if let Some(source_time) = source_time {
+            instance.consumer.set_source_time(source_time);
+            instance.checker.set_source_time(source_time);
+        }
         instance.checker.input(&input, self.now);
         instance.consumer.handle(input, self.now);
         self.settle(failed, trace)

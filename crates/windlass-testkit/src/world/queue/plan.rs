@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use windlass_core::event::ENVELOPE_LEN;
-use windlass_core::mapping::{Pollers, QueueSettings};
+use windlass_core::mapping::{Pollers, QueueSettings, RetryBackoff};
 use windlass_core::outcome::Outcome;
 use windlass_core::queue::{QueueAttributes, QueueConsumerSettings, QueueLimits};
 use windlass_core::time::Timestamp;
@@ -25,6 +25,9 @@ pub(super) struct Plan {
     pub(super) concurrency: usize,
     /// How long a slot is waited for that is free, in milliseconds.
     pub(super) slot_latency: (u64, u64),
+    /// By how many milliseconds the clock of the queue is ahead; `None` if the consumer never learns
+    /// its time.
+    pub(super) clock_ahead: Option<i64>,
     /// Chance of each step, per mille, that other mappings use all slots.
     pub(super) slots_taken: u64,
     /// Chances of each step, per mille: a crash, a drain, a timer that is not due, a change of the
@@ -120,6 +123,7 @@ impl Plan {
             concurrency,
             slot_latency: slot_latency(rng),
             slots_taken: rng.pick(&[0, 0, 300]),
+            clock_ahead: rng.pick(&[None, Some(0), Some(-600_000), Some(90_000)]),
             crash: rng.pick(&[0, 0, 5, 30]),
             drain: rng.pick(&[0, 0, 5, 30]),
             idle_timer: rng.pick(&[0, 50]),
@@ -133,6 +137,7 @@ impl Plan {
         self.settings.attributes = QueueAttributes {
             visibility_timeout: Duration::from_secs(rng.pick(&[0, 2, 30, 120])),
             has_redrive_policy: rng.per_mille(500),
+            retention: retention(rng),
         };
         self.settings.attributes
     }
@@ -178,10 +183,11 @@ fn messages(rng: &mut Rng, payload_limit: usize) -> Vec<Planned> {
 
 fn settings(rng: &mut Rng, payload_limit: usize, concurrency: usize) -> QueueConsumerSettings {
     let seconds = |rng: &mut Rng, values: &[u64]| Duration::from_secs(rng.pick(values));
+    let fifo = rng.per_mille(500);
     QueueConsumerSettings {
         filter: rng.per_mille(300).then(sample_filter::criteria),
         mapping: QueueSettings {
-            fifo: rng.per_mille(500),
+            fifo,
             batch_size: rng.pick(&[1, 2, 5, 10, 20, 100]),
             maximum_batching_window: rng.pick(&[
                 Duration::ZERO,
@@ -190,13 +196,16 @@ fn settings(rng: &mut Rng, payload_limit: usize, concurrency: usize) -> QueueCon
                 Duration::from_secs(5),
                 Duration::from_secs(60),
             ]),
+            strict_order: fifo && rng.per_mille(400),
             pollers: rng.per_mille(300).then(|| pollers(rng)),
         },
         attributes: QueueAttributes {
             visibility_timeout: seconds(rng, &[0, 2, 10, 30, 30, 120]),
             has_redrive_policy: rng.per_mille(500),
+            retention: retention(rng),
         },
         function_timeout: seconds(rng, &[1, 3, 30, 200]),
+        retry_backoff: rng.per_mille(400).then(|| retry_backoff(rng)),
         limits: QueueLimits {
             visibility_heartbeat: rng.per_mille(700),
             wait_time: seconds(rng, &[0, 1, 20, 20]),
@@ -207,6 +216,20 @@ fn settings(rng: &mut Rng, payload_limit: usize, concurrency: usize) -> QueueCon
             backoff_jitter_percent: 20,
         },
     }
+}
+
+fn retry_backoff(rng: &mut Rng) -> RetryBackoff {
+    let first = rng.pick(&[0, 700, 2_000, 5_000, 30_000]);
+    RetryBackoff {
+        first: Duration::from_millis(first),
+        factor: rng.pick(&[1.0, 1.5, 2.0, 10.0]),
+        maximum: Duration::from_millis(first.max(rng.pick(&[0, 10_500, 120_000]))),
+    }
+}
+
+fn retention(rng: &mut Rng) -> Option<Duration> {
+    rng.pick(&[None, Some(60), Some(120), Some(345_600)])
+        .map(Duration::from_secs)
 }
 
 fn pollers(rng: &mut Rng) -> Pollers {

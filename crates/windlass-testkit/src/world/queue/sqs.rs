@@ -20,6 +20,7 @@ const MAX_DUPLICATES: u32 = 100;
 pub(super) struct Sqs {
     pub(super) plan: SqsPlan,
     fifo: bool,
+    clock_ahead: i64,
     pub(super) has_redrive_policy: bool,
     /// A longer event can never be delivered; the queue redrives its message.
     max_len: usize,
@@ -60,6 +61,7 @@ impl Sqs {
         plan: SqsPlan,
         settings: &QueueConsumerSettings,
         messages: &[Planned],
+        clock_ahead: i64,
     ) -> Self {
         let stored = |planned: &Planned| Stored {
             planned: *planned,
@@ -70,6 +72,7 @@ impl Sqs {
         Self {
             plan,
             fifo: settings.mapping.fifo,
+            clock_ahead,
             has_redrive_policy: settings.attributes.has_redrive_policy,
             max_len: settings.limits.payload_limit - ENVELOPE_LEN,
             messages: messages.iter().map(stored).collect(),
@@ -240,7 +243,8 @@ impl Sqs {
             message_id: MessageId::from(index.to_string().as_str()),
             receipt_handle: ReceiptHandle::from(receipt.as_str()),
             group: self.fifo.then_some(KeyHash(stored.planned.group)),
-            sent: stored.planned.sent,
+            sent: stored.planned.sent.shifted(self.clock_ahead),
+            n_receives: stored.receives,
             event: sample_filter::event(stored.planned.len, stored.planned.matches),
             body: 0..0,
             unreadable: stored.planned.unreadable.then_some("invalid text"),

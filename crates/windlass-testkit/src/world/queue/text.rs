@@ -28,11 +28,13 @@ pub(super) fn command_text(command: &QueueCommand) -> String {
         QueueCommand::Delete { request, receipts } => {
             format!("delete {} {}", request.0, handles(receipts))
         }
-        QueueCommand::ChangeVisibility {
-            request,
-            receipts,
-            timeout,
-        } => format!("visibility {} {} {timeout:?}", request.0, handles(receipts)),
+        QueueCommand::ChangeVisibility { request, changes } => {
+            let changes = changes
+                .iter()
+                .map(|it| format!("{} {:?}", it.receipt, it.timeout));
+            let changes = changes.collect::<Vec<_>>().join(", ");
+            format!("visibility {} [{changes}]", request.0)
+        }
         QueueCommand::RequestSlot
         | QueueCommand::CancelSlot
         | QueueCommand::Receive { .. }
