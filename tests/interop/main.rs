@@ -6,6 +6,7 @@ mod drain;
 mod dynamodb;
 mod dynamodb_switched_off;
 mod event_ruler;
+mod fan_out;
 mod filters;
 mod kill;
 mod kinesis;

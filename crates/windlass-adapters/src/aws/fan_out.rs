@@ -14,7 +14,7 @@ use aws_sdk_kinesis::types::{ConsumerStatus, ShardIteratorType, StartingPosition
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use serde_json::json;
 use windlass_core::arn::Arn;
-use windlass_core::ids::ShardId;
+use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::shard::{PageStart, ReadResult};
@@ -265,7 +265,13 @@ impl ShardReader for FanOutShard {
                 (subscription, response, start)
             }
         };
+        let has_children = response.has_children;
         let mut page = page_of(&*self.stream, &self.shard, from, start, response).await?;
+        if has_children && page.records.is_empty() && page.behind.is_zero() {
+            // Some servers name children, and a number to continue at, in every event of a closed
+            // shard.
+            page.next = None;
+        }
         self.stream.skip_early(from, &mut page);
         if page.start == PageStart::Continued {
             skip_repeated(from, &mut page);
@@ -276,11 +282,15 @@ impl ShardReader for FanOutShard {
     }
 }
 
-/// Removes the record at the position, with which the server may have continued.
+/// Removes the records up to the position, from which the server may have continued: the record at the
+/// position, or, of ferrokinesis, all of the shard.
 fn skip_repeated(from: &Cursor, page: &mut ReadResult) {
     if let Position::After(number) = &from.after {
         let records = page.records.iter();
-        let repeated = records.take_while(|it| it.sequence_number() == number.as_str());
+        let repeated = records.take_while(|record| {
+            let record = SequenceNumber::from(record.sequence_number());
+            record == *number || record.is_lower_than(number)
+        });
         page.records.drain(..repeated.count());
     }
 }

@@ -210,8 +210,8 @@ async fn a_subscription_that_is_over_continues_at_its_continuation_number() {
     ] {
         let (http, clients) = TestHttp::new();
         let (mut shard, next) = after_first_event(&http, &clients, more, ending).await;
-        // Record 2 has been read; this server continues with it.
-        http.respond_once_ending(subscription(&[event([2, 6, 7], 7)]), Ending::Hanging);
+        // Records 1 and 2 have been read; this server sends them again.
+        http.respond_once_ending(subscription(&[event([1, 2, 6, 7], 7)]), Ending::Hanging);
         let page = shard.read(&next, limits(100)).await.unwrap();
         assert_eq!(
             (numbers(&page), page.start),
@@ -430,6 +430,19 @@ async fn a_shard_ends_with_its_children() {
     http.respond_once_ending(subscription(&[last]), Ending::Complete);
     let page = open(&clients).read(&after(0), limits(1)).await.unwrap();
     assert_eq!((numbers(&page), page.next), (vec![1], None));
+
+    // Some servers always name a number to continue at: an event without records is the end.
+    let with_number = |records: Value| {
+        let mut event = children.clone();
+        (event["Records"], event["ContinuationSequenceNumber"]) = (records, json!("5"));
+        message("SubscribeToShardEvent", &event.to_string())
+    };
+    let events = [with_number(json!([record(1)])), with_number(json!([]))];
+    http.respond_once_ending(subscription(&events), Ending::Complete);
+    let mut shard = open(&clients);
+    let page = shard.read(&after(0), limits(1)).await.unwrap();
+    assert_eq!(numbers(&page), [1]);
+    assert_eq!(read_next(&mut *shard, &page).await.next, None);
 
     // Without children, the listing decides: this shard is open.
     let lost = json!({"Records": [record(1)], "MillisBehindLatest": 0});
