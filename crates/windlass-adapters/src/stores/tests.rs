@@ -180,6 +180,7 @@ async fn a_checkpoint_of_an_earlier_version_has_no_window() {
         marks: vec![MarkedSection {
             runs: vec![0, 1],
             last: "8".into(),
+            sub_sequence_number: None,
         }],
         window: None,
     };
