@@ -180,14 +180,9 @@ pub struct RetryBackoff {
     pub first: Duration,
     /// By which every further receive multiplies the delay: at least 1.
     pub factor: f64,
-    /// Up to [`MAX_VISIBILITY_TIMEOUT`].
+    /// Up to [`MAX_VISIBILITY_TIMEOUT`](crate::message::MAX_VISIBILITY_TIMEOUT).
     pub maximum: Duration,
 }
-
-/// The longest time for which a received message can stay invisible.
-///
-/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>
-pub const MAX_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(12 * 3_600);
 
 impl StreamSettings {
     /// The arrival of the first record that the mapping may deliver; `None` if it starts at the

@@ -1,11 +1,17 @@
 //! A message of a queue.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::ids::{KeyHash, MessageId, ReceiptHandle};
 use crate::time::Timestamp;
+
+/// The longest time for which a received message can stay invisible.
+///
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-visibility-timeout.html>
+pub const MAX_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(12 * 3_600);
 
 /// A message as one receive returned it.
 #[derive(Clone, Debug, PartialEq, Eq)]

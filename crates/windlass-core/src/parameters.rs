@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::arn::SourceKind;
-use crate::mapping::MAX_VISIBILITY_TIMEOUT;
+use crate::message::MAX_VISIBILITY_TIMEOUT;
 
 use Support::{Invalid, No, Yes};
 use Type::{

@@ -386,9 +386,8 @@ mod tests {
         answer(body, 3).state
     }
 
-    fn json(text: &str) -> Option<ReturnedState> {
-        let state = WindowState::new(text.to_owned().into());
-        Some(ReturnedState::Json(state))
+    fn json_state(text: &str) -> ReturnedState {
+        ReturnedState::Json(WindowState::new(text.to_owned().into()))
     }
 
     const MALFORMED: Option<ItemFailures> = Some(ItemFailures::Malformed);
@@ -623,18 +622,24 @@ mod tests {
             ("{\"state\":{}", None),
             ("{\"state\":{}}x", None),
             ("{\"state\":1,\"state\":null}", None),
-            ("{\"state\" : {} }", json("{}")),
+            ("{\"state\" : {} }", Some(json_state("{}"))),
             (
                 "{\"state\":null,\"state\":[ 1 , [2] ]}",
-                json("[ 1 , [2] ]"),
+                Some(json_state("[ 1 , [2] ]")),
             ),
-            ("{\"state\":-1.5e+3 ,\"a\":1}", json("-1.5e+3")),
-            ("{\"state\":0}", json("0")),
-            ("{\"a\":\"state\",\"state\":true\n}", json("true")),
-            ("{\"st\\u0061te\":\"\\\"},é\"}", json("\"\\\"},é\"")),
+            ("{\"state\":-1.5e+3 ,\"a\":1}", Some(json_state("-1.5e+3"))),
+            ("{\"state\":0}", Some(json_state("0"))),
+            (
+                "{\"a\":\"state\",\"state\":true\n}",
+                Some(json_state("true")),
+            ),
+            (
+                "{\"st\\u0061te\":\"\\\"},é\"}",
+                Some(json_state("\"\\\"},é\"")),
+            ),
             (
                 "{\"state\":{\"state\":{\"1\":[{}]},\"b\": \"\\u0031\"},\"c\":{\"d\":2}}",
-                json("{\"state\":{\"1\":[{}]},\"b\": \"\\u0031\"}"),
+                Some(json_state("{\"state\":{\"1\":[{}]},\"b\": \"\\u0031\"}")),
             ),
         ] {
             for split in 0..=body.len() {
@@ -650,7 +655,7 @@ mod tests {
     fn failed_items_and_the_state_are_read_together_or_alone() {
         let body = b"{\"state\":{\"n\":1},\"batchItemFailures\":[{\"itemIdentifier\":\"1\"}]}";
         let both = answer(&[body], 1);
-        assert_eq!(both.state, json("{\"n\":1}"));
+        assert_eq!(both.state, Some(json_state("{\"n\":1}")));
         let failures = ItemFailures::of_ids(["1"]);
         assert_eq!(both.failures, Some(failures.clone()));
         let only = |reads| {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::batch_buffer::{BatchBuffer, Closing};
 use super::delete_queue::DeleteQueue;
 use super::failures::{FailedMessage, RetryDelays, tokens_of};
-use super::inbox::{Entry, Inbox, Origin, ReceivedMessage, Token};
+use super::inbox::{Inbox, Origin, ReceivedMessage, Token, receipts_of};
 use super::interface::{
     EntryResult, QueueAttributes, QueueCommand, QueueInput, QueueTimer, Report, RequestId,
     VisibilityChange,
@@ -60,7 +60,8 @@ pub struct QueueConsumer {
 }
 
 impl QueueConsumer {
-    /// Starts with an empty inbox. `free_slots`: see [`QueueConsumer::set_free_slots`]. `seed` determines the jitter of the backoff.
+    /// Starts with an empty inbox. `free_slots`: see [`QueueConsumer::set_free_slots`]. `seed`
+    /// determines the jitter of the backoff.
     ///
     /// # Panics
     /// If a limit is zero.
@@ -793,8 +794,4 @@ impl QueueConsumer {
             "Q10: everything that was due is done"
         );
     }
-}
-
-fn receipts_of(entries: &[Entry]) -> Vec<ReceiptHandle> {
-    entries.iter().map(|entry| entry.receipt.clone()).collect()
 }

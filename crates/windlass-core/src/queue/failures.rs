@@ -8,7 +8,8 @@ use super::interface::{Batch, QueueAttributes};
 use super::settings::QueueConsumerSettings;
 use super::visibility::MIN_FAILED_TIMEOUT;
 use crate::ids::KeyHash;
-use crate::mapping::{MAX_VISIBILITY_TIMEOUT, RetryBackoff};
+use crate::mapping::RetryBackoff;
+use crate::message::MAX_VISIBILITY_TIMEOUT;
 use crate::outcome::ItemFailures;
 use crate::time::Timestamp;
 

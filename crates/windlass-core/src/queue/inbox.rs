@@ -1,6 +1,6 @@
 //! The messages of a consumer, and until when each is invisible to other readers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::interface::RequestId;
 use crate::ids::{MessageId, ReceiptHandle};
@@ -73,11 +73,14 @@ pub(super) enum ExtensionResult {
     Refused,
 }
 
+/// A map that is not iterated. Ordered maps made large batches cost more for each message.
+#[expect(clippy::disallowed_types, reason = "nothing depends on its order")]
+type Lookup<K, V> = std::collections::HashMap<K, V>;
+
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    /// Both are looked up and never iterated.
-    by_token: HashMap<Token, ReceivedMessage>,
-    by_id: HashMap<MessageId, Token>,
+    by_token: Lookup<Token, ReceivedMessage>,
+    by_id: Lookup<MessageId, Token>,
     /// The messages that wait to be put into a batch, by when they become visible.
     buffered: BTreeSet<(Timestamp, Token)>,
     /// The messages whose visibility can be extended, by when that is due.
@@ -262,6 +265,10 @@ impl Inbox {
         move_entry(&mut self.buffered, token, expired_at, expires_at);
         move_entry(&mut self.extendable, token, extended_at, extendable_at);
     }
+}
+
+pub(super) fn receipts_of(entries: &[Entry]) -> Vec<ReceiptHandle> {
+    entries.iter().map(|entry| entry.receipt.clone()).collect()
 }
 
 /// Changes the time of a message in an index; `None`: it is not in the index.

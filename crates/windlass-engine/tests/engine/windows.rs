@@ -16,7 +16,7 @@ fn returns(state: &'static str) -> Answer {
 }
 
 fn event(call: &Call) -> Value {
-    serde_json::from_slice(&call.event).unwrap()
+    serde_json::from_slice(&call.event).expect("an event is JSON")
 }
 
 #[tokio::test(start_paused = true)]

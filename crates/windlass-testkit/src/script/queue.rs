@@ -450,14 +450,14 @@ fn changes_text(changes: &[VisibilityChange]) -> String {
     format!("[{}]", changes.collect::<Vec<_>>().join(" "))
 }
 
-/// `backoff=FIRST,FACTOR,MAXIMUM`.
+/// `backoff=FIRST,FACTOR,LIMIT`.
 fn retry_backoff(arguments: &mut Arguments) -> Result<Option<RetryBackoff>, ScriptError> {
     let Some(text) = arguments.key("backoff") else {
         return Ok(None);
     };
     let parts: Vec<_> = text.split(',').collect();
     let [first, factor, maximum] = parts[..] else {
-        return Err(format!("{text:?} is not FIRST,FACTOR,MAXIMUM").into());
+        return Err(format!("{text:?} is not FIRST,FACTOR,LIMIT").into());
     };
     Ok(Some(RetryBackoff {
         first: duration(first)?,
