@@ -164,7 +164,7 @@ async fn a_queue_that_cannot_be_described_is_asked_ever_more_rarely() {
     let id = daemon.map("jobs", "f", 1).await;
     pass(40).await;
     let waiting = daemon.waiting_for(&id);
-    let cause = "describing the queue: injected by the test";
+    let cause = "GetQueueAttributes: injected by the test";
     let expected = format!("the source does not exist ({cause})");
     assert_eq!(waiting.as_deref(), Some(expected.as_str()));
     assert!(queue.n_descriptions() <= 7, "{}", queue.n_descriptions());
