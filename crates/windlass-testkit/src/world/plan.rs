@@ -144,7 +144,7 @@ impl Plan {
             (from, start) = (Checkpoint::at(position), creation.at);
             creation
         });
-        Self {
+        let mut plan = Self {
             from,
             start,
             creation,
@@ -182,7 +182,28 @@ impl Plan {
             idle_timer: rng.pick(&[0, 50]),
             settings,
             contents,
+        };
+        if rng.per_mille(50) {
+            plan.break_runs(rng);
         }
+        plan
+    }
+
+    /// Makes it likely that others of their lane are between records that are given up: a record
+    /// that fails is named, and later records of its key are in its batch.
+    fn break_runs(&mut self, rng: &mut Rng) {
+        let Some(last) = self.contents.len().checked_sub(1) else {
+            return;
+        };
+        set_window(&mut self.settings, None);
+        let mapping = &mut self.settings.mapping;
+        mapping.parallelization_factor = 1;
+        mapping.batch_size = mapping.batch_size.max(5);
+        mapping.retries.maximum_attempts = Some(1);
+        mapping.retries.bisect_batch = false;
+        mapping.retries.strict_order = true;
+        self.function.names_poison = true;
+        self.function.poison = vec![(rng.size(0, last), 9)];
     }
 
     /// Changes the mapping as an update between two consumers does.

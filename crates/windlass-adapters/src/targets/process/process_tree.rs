@@ -83,7 +83,11 @@ mod tests {
             .env("WINDLASS_TEST", value)
             .spawn()
             .unwrap();
-        let found = with_variable("WINDLASS_TEST", value);
+        let mut found = Vec::new();
+        // The variables of a process become readable shortly after it was started.
+        while found.is_empty() && child.try_wait().unwrap().is_none() {
+            found = with_variable("WINDLASS_TEST", value);
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(found, [child.id()]);
