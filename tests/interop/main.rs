@@ -14,6 +14,7 @@ mod kinesis_changes;
 mod kinesis_lanes;
 mod kinesis_recreated;
 mod kinesis_resharding;
+mod kinesis_windows;
 mod numbered;
 mod outage;
 mod processes;

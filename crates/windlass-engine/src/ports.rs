@@ -124,7 +124,8 @@ pub trait QueueReader: Send + Sync {
         memory: &dyn ResponseMemory,
     ) -> Result<Vec<Message>, PortError>;
 
-    /// Deletes any number of messages, ten to a call; one result for each, in the same order.
+    /// Deletes any number of messages, ten to a call; one result for each, in the same order. When a
+    /// call fails, no other follows, and the rest has failed as well.
     async fn delete(&self, receipts: &[ReceiptHandle]) -> Result<Vec<EntryResult>, PortError>;
 
     /// Sets the remaining invisibility of any number of messages, ten to a call; one result for each,
@@ -395,7 +396,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Logs an error after which the call is repeated; returns what decisions depend on.
-pub(crate) fn log_fault(error: &PortError) -> Fault {
+pub fn log_fault(error: &PortError) -> Fault {
     match error.fault {
         Fault::Throttled { .. } => tracing::debug!("{}", chain(error)),
         Fault::Transient

@@ -1,5 +1,6 @@
 //! SQS queues, standard and FIFO.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint}
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, StreamExt};
 use tokio::sync::OnceCell;
 use windlass_core::arn::Arn;
 use windlass_core::ids::ReceiptHandle;
@@ -26,7 +27,7 @@ use windlass_core::mapping::QueueSource;
 use windlass_core::message::Message;
 use windlass_core::outcome::Fault;
 use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
-use windlass_engine::ports::{PortError, QueueReader, ResponseMemory};
+use windlass_engine::ports::{PortError, QueueReader, ResponseMemory, log_fault};
 use windlass_engine::requests::{QueueOperation, QueueRequests};
 
 use super::fault::{fault_of_code, port_error, unusable_response};
@@ -299,11 +300,7 @@ impl QueueReader for SqsReader {
         let calls = chunks
             .into_iter()
             .map(|chunk| async move { self.delete_chunk(&chunk).await });
-        let results: Vec<_> = stream::iter(calls)
-            .buffered(MAX_CONCURRENT_CALLS)
-            .try_collect()
-            .await?;
-        Ok(results.concat())
+        collect(calls, receipts.len()).await
     }
 
     async fn change_visibility(
@@ -317,12 +314,30 @@ impl QueueReader for SqsReader {
         let calls = chunks
             .into_iter()
             .map(|chunk| async move { self.change_chunk(&chunk).await });
-        let results: Vec<_> = stream::iter(calls)
-            .buffered(MAX_CONCURRENT_CALLS)
-            .try_collect()
-            .await?;
-        Ok(results.concat())
+        collect(calls, changes.len()).await
     }
+}
+
+/// Results of all entries. After a call that failed, none follows: its entries, and those after it,
+/// have failed, and the others keep their results.
+async fn collect(
+    calls: impl Iterator<Item = impl Future<Output = Result<Vec<EntryResult>, PortError>>>,
+    n_entries: usize,
+) -> Result<Vec<EntryResult>, PortError> {
+    let mut calls = pin!(stream::iter(calls).buffered(MAX_CONCURRENT_CALLS));
+    let mut results = Vec::with_capacity(n_entries);
+    while let Some(result) = calls.next().await {
+        match result {
+            Ok(more) => results.extend(more),
+            Err(error) if results.is_empty() => return Err(error),
+            Err(error) => {
+                let failed = EntryResult::Failed(log_fault(&error));
+                results.resize(n_entries, failed);
+                break;
+            }
+        }
+    }
+    Ok(results)
 }
 
 /// One result per entry; an entry that is missing in the response has failed.

@@ -390,6 +390,66 @@ mod tests {
         );
     }
 
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Message.html>
+    #[test]
+    fn attributes_of_every_kind_are_rendered() {
+        let body = r#"{"Messages":[{"Attributes":{"SentTimestamp":"1","AWSTraceHeader":"Root=1-5e",
+"MessageGroupId":"g","MessageDeduplicationId":"d","SequenceNumber":"18849496460467696128"},"Body":"b",
+"MessageAttributes":{"Raw":{"DataType":"Binary.png","BinaryValue":"AAE="},
+"Price":{"DataType":"Number.eur","StringValue":"1.5"}},"MessageId":"1","ReceiptHandle":"r"}]}"#
+            .replace('\n', "");
+        let event = event(&body, false);
+        for part in [
+            r#""AWSTraceHeader":"Root=1-5e""#,
+            r#""MessageGroupId":"g","MessageDeduplicationId":"d","SequenceNumber":"18849496460467696128""#,
+            r#""dataType":"Binary.png""#,
+            r#""binaryValue":"AAE=""#,
+            r#""stringValue":"1.5""#,
+            r#""dataType":"Number.eur""#,
+        ] {
+            assert!(event.contains(part), "{part}: {event}");
+        }
+    }
+
+    /// Fair queues have groups that are tenants.
+    ///
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html>
+    #[test]
+    fn the_group_of_a_message_of_a_standard_queue_is_not_an_order() {
+        let body = format!(r#"{{"Messages":[{}]}}"#, FIFO_MESSAGE.replace('@', "1"));
+        let group = |fifo| {
+            let template = EventTemplate::new(ARN, "us-east-2", false, fifo);
+            let message = parse(body.as_bytes(), &template).unwrap().remove(0);
+            assert!(message.event.ends_with(b"\"awsRegion\":\"us-east-2\"}"));
+            let event = String::from_utf8(message.event.to_vec()).unwrap();
+            assert!(event.contains(r#"{"MessageGroupId":"g"}"#));
+            message.group
+        };
+        assert_eq!(group(false), None);
+        assert_eq!(group(true), Some(KeyHash::of(b"g")));
+    }
+
+    /// A message has up to 1 MiB. Servers may escape what is not ASCII.
+    ///
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
+    #[test]
+    fn ten_messages_of_the_maximum_size_are_received_together() {
+        let text = "é".repeat(512 * 1024);
+        let escaped = r"\u00e9".repeat(512 * 1024);
+        let message =
+            |body: &str| format!(r#"{{"Body":"{body}","MessageId":"1","ReceiptHandle":"r"}}"#);
+        let bodies = [&text, &escaped];
+        let messages = bodies.iter().cycle().take(10).map(|body| message(body));
+        let messages: Vec<_> = messages.collect();
+        let body = format!(r#"{{"Messages":[{}]}}"#, messages.join(","));
+        let template = EventTemplate::new(ARN, "us-east-2", false, false);
+        let messages = parse(body.as_bytes(), &template).unwrap();
+        let sizes: Vec<_> = messages.iter().map(|it| it.body.len()).collect();
+        assert_eq!(sizes, [text.len(), escaped.len()].repeat(5));
+        let limit = windlass_core::event::PAYLOAD_LIMIT;
+        assert!(messages.iter().all(|it| it.event.len() < limit));
+    }
+
     #[test]
     fn a_batching_window_renders_a_missing_hash_as_null() {
         let body =

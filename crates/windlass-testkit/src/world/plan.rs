@@ -183,14 +183,14 @@ impl Plan {
             settings,
             contents,
         };
-        if rng.per_mille(50) {
+        if rng.per_mille(100) {
             plan.break_runs(rng);
         }
         plan
     }
 
-    /// Makes it likely that others of their lane are between records that are given up: a record
-    /// that fails is named, and later records of its key are in its batch.
+    /// Makes it likely that others of their lane are between records that are given up: records that
+    /// fail are named, and later ones of their keys are in their batches.
     fn break_runs(&mut self, rng: &mut Rng) {
         let Some(last) = self.contents.len().checked_sub(1) else {
             return;
@@ -203,7 +203,7 @@ impl Plan {
         mapping.retries.bisect_batch = false;
         mapping.retries.strict_order = true;
         self.function.names_poison = true;
-        self.function.poison = vec![(rng.size(0, last), 9)];
+        self.function.poison = (0..3).map(|_| (rng.size(0, last), 9)).collect();
     }
 
     /// Changes the mapping as an update between two consumers does.

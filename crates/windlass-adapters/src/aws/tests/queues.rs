@@ -11,6 +11,7 @@ use windlass_core::ids::ReceiptHandle;
 use windlass_core::outcome::Fault;
 use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
 use windlass_engine::ports::{QueueReader, ResponseMemory, chain};
+use windlass_engine::requests::{QueueOperation, QueueRequests};
 
 use super::ROOM;
 use crate::aws::source_exists;
@@ -227,6 +228,46 @@ async fn messages_are_deleted_ten_at_a_time_with_one_result_each() {
         0,
         "without messages there is no call"
     );
+}
+
+#[tokio::test]
+async fn a_call_that_fails_leaves_the_results_of_the_others() {
+    let (http, reader) = reader();
+    http.respond_once(200, &batch_response(0..10, &[]));
+    http.respond_once(400, r#"{"__type": "com.amazonaws.sqs#AccessDenied"}"#);
+    let results = reader.delete(&receipts(23)).await.unwrap();
+    let mut expected = vec![EntryResult::Failed(Fault::Denied); 23];
+    expected[..10].fill(EntryResult::Done);
+    assert_eq!(results, expected);
+    http.respond_once(400, r#"{"__type": "com.amazonaws.sqs#AccessDenied"}"#);
+    let error = reader.delete(&receipts(23)).await.unwrap_err();
+    assert_eq!(error.fault, Fault::Denied);
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_operation() {
+    let (http, clients) = TestHttp::new();
+    let requests = Arc::<QueueRequests>::default();
+    let queue = queue(QUEUE, false, Duration::ZERO);
+    let reader = SqsReader::new(&clients, &queue, Arc::clone(&requests));
+    for entries in [0..10, 0..10, 0..3, 0..1] {
+        http.respond_once(200, &batch_response(entries, &[]));
+    }
+    reader.delete(&receipts(23)).await.unwrap();
+    let timeout = Duration::from_secs(30);
+    let changed = reader
+        .change_visibility(&VisibilityChange::all(receipts(1), timeout))
+        .await;
+    assert_eq!(changed.unwrap(), [EntryResult::Done]);
+    http.respond(br#"{"Messages":[]}"#);
+    for _ in 0..2 {
+        let received = reader.receive(1, Duration::ZERO, timeout, &ROOM).await;
+        assert_eq!(received.unwrap(), []);
+    }
+    http.respond(b"{}");
+    reader.attributes().await.unwrap();
+    let counts = QueueOperation::ALL.map(|operation| requests.get(operation));
+    assert_eq!(counts, [2, 3, 1, 1]);
 }
 
 #[tokio::test]
