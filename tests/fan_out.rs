@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 use windlass_emulator::{Counts, Emulator, Fault, SubscriptionTimes};
 use windlass_tests::daemon::Daemon;
@@ -58,6 +59,23 @@ impl Setup {
         Ok(())
     }
 
+    /// Puts seven records at a time as an aggregate.
+    fn put_aggregates(&self, numbers: std::ops::Range<u64>) -> anyhow::Result<()> {
+        let numbers: Vec<_> = numbers.collect();
+        for numbers in numbers.chunks(7) {
+            let records = numbers.iter().map(|number| {
+                let key = (number % 10).to_string();
+                let ledger = self.emulator.ledger();
+                let payload = ledger.put_payload(&self.stream, &key, *number);
+                (key, payload)
+            });
+            let records: Vec<_> = records.collect();
+            let kinesis = self.emulator.kinesis();
+            kinesis.put("orders", &records[0].0, &aggregate(&records))?;
+        }
+        Ok(())
+    }
+
     async fn until_delivered(&self, daemon: &Daemon) -> anyhow::Result<()> {
         let delivered = || self.emulator.ledger().counts().missing() == 0;
         match until("all records are delivered", TIMEOUT, delivered).await {
@@ -77,6 +95,27 @@ impl Setup {
         };
         assert_eq!(counts, expected);
     }
+}
+
+/// Records with their keys, as the Kinesis Producer Library puts them together.
+///
+/// <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>
+fn aggregate(records: &[(String, String)]) -> Vec<u8> {
+    let member = |tag: u8, value: &[u8]| {
+        let len = u16::try_from(value.len()).expect("it is short");
+        let [low, high] = [(len % 128) | 128, len / 128].map(|it| it.to_le_bytes()[0]);
+        [&[tag, low, high], value].concat()
+    };
+    let mut message = Vec::new();
+    for (key, _) in records {
+        message.extend(member(0x0a, key.as_bytes()));
+    }
+    for (index, (_, data)) in (0..).zip(records) {
+        let record = [&[0x08, index], &member(0x1a, data.as_bytes())[..]].concat();
+        message.extend(member(0x1a, &record));
+    }
+    let digest = Md5::digest(&message);
+    [&[0xf3, 0x89, 0x9a, 0xc2], &message[..], &digest[..]].concat()
 }
 
 /// The status of the only mapping.
@@ -204,6 +243,38 @@ async fn killed() -> anyhow::Result<()> {
     assert_eq!(
         (counts.delivered, counts.out_of_order, counts.foreign),
         (200, 0, 0)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn records_of_aggregates_arrive_in_order_across_subscriptions_and_a_kill() {
+    aggregates().await.unwrap();
+}
+
+async fn aggregates() -> anyhow::Result<()> {
+    let setup = Setup::new("aggregates", SHORT).await?;
+    let faults = setup.emulator.faults();
+    setup.put_aggregates(0..1_000)?;
+    let daemon = setup.start().await?;
+    setup.until_delivered(&daemon).await?;
+    setup.assert_once_and_in_order(1_000);
+    faults.add(SUBSCRIBE, Fault::CorruptResponse, 2);
+    setup.put_aggregates(1_000..1_500)?;
+    setup.until_delivered(&daemon).await?;
+    setup.assert_once_and_in_order(1_500);
+    // The records of the last batches are in the middle of an aggregate.
+    setup.put_aggregates(1_500..3_000)?;
+    let some = || 2_000 < setup.emulator.ledger().counts().delivered;
+    until("some records are delivered", TIMEOUT, some).await?;
+    daemon.kill().await?;
+    let daemon = setup.start().await?;
+    setup.until_delivered(&daemon).await?;
+    daemon.stop().await?;
+    let counts = setup.emulator.ledger().counts();
+    assert_eq!(
+        (counts.delivered, counts.out_of_order, counts.foreign),
+        (3_000, 0, 0)
     );
     Ok(())
 }

@@ -282,17 +282,21 @@ impl ShardReader for FanOutShard {
     }
 }
 
-/// Removes the records up to the position, from which the server may have continued: the record at the
-/// position, or, of ferrokinesis, all of the shard.
+/// Removes the records before the position, from which the server may have continued: the record at the
+/// position, or, of ferrokinesis, all of the shard. Those of the aggregate at the position are left:
+/// the consumer knows which of them it has.
 fn skip_repeated(from: &Cursor, page: &mut ReadResult) {
-    if let Position::After(number) = &from.after {
-        let records = page.records.iter();
-        let repeated = records.take_while(|record| {
-            let record = SequenceNumber::from(record.sequence_number());
-            record == *number || record.is_lower_than(number)
-        });
-        page.records.drain(..repeated.count());
-    }
+    let (number, is_done) = match &from.after {
+        Position::After(number) => (number, true),
+        Position::Within(number, _) => (number, false),
+        Position::TrimHorizon | Position::AtTimestamp(_) | Position::ShardEnd => return,
+    };
+    let records = page.records.iter();
+    let repeated = records.take_while(|record| {
+        let record = SequenceNumber::from(record.sequence_number());
+        record.is_lower_than(number) || is_done && record == *number
+    });
+    page.records.drain(..repeated.count());
 }
 
 /// Whether an iterator is the continuation number of an event.
