@@ -51,7 +51,7 @@ async fn batch_processors() -> anyhow::Result<()> {
         "{log}"
     );
     let processed = processed(dir.path())?;
-    // Of streams, the processor goes on behind a record that fails.
+    // Of streams, the processor continues behind a record that fails.
     assert_in_order(&processed["fifo"]);
     for source in ["fifo", "sqs"] {
         assert_once(source, &processed[source]);

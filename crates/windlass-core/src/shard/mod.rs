@@ -52,4 +52,4 @@ pub use interface::{
     UnreadableRecord,
 };
 pub use settings::{ShardConsumerSettings, ShardLimits};
-pub use view::{ShardView, Waiting};
+pub use view::{Lag, ShardView, Waiting};

@@ -36,10 +36,31 @@ pub struct ShardView {
     pub next_at: Option<Timestamp>,
 }
 
+/// How far a shard is behind its tip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lag {
+    behind: Option<Duration>,
+    oldest: Option<Timestamp>,
+}
+
 impl ShardView {
-    /// How far the shard is behind its tip: records are behind until they are resolved. `wall` is
-    /// the time of the clock by which the source stamps its records.
+    pub const fn lag(&self) -> Lag {
+        Lag {
+            behind: self.behind,
+            oldest: self.oldest,
+        }
+    }
+
+    /// [`Lag::at`] this time.
     pub fn behind_at(&self, wall: Timestamp) -> Option<Duration> {
+        self.lag().at(wall)
+    }
+}
+
+impl Lag {
+    /// Records are behind until they are resolved. `wall` is the time of the clock by which the source
+    /// stamps its records.
+    pub fn at(self, wall: Timestamp) -> Option<Duration> {
         let age = self.oldest.map(|oldest| wall.since(oldest));
         self.behind.max(age)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use windlass_core::shard::ShardView;
+use windlass_core::shard::{Lag, ShardView};
 use windlass_core::time::Timestamp;
 
 /// Between samples. The lag is compared with that of one to two of them ago.
@@ -13,17 +13,17 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// intervals.
 const MIN_CHANGE: f64 = 0.05;
 
-/// Earlier views of one shard.
+/// Earlier lags of one shard.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LagHistory {
     earlier: Option<Sample>,
     recent: Option<Sample>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Sample {
     at: Instant,
-    view: ShardView,
+    lag: Lag,
 }
 
 /// How the lag of a shard changes.
@@ -41,8 +41,8 @@ impl LagHistory {
         if self.recent.as_ref().is_some_and(is_recent) {
             return;
         }
-        let view = view.clone();
-        self.earlier = self.recent.replace(Sample { at, view });
+        let lag = view.lag();
+        self.earlier = self.recent.replace(Sample { at, lag });
     }
 
     /// `wall` is wall time by the clock of the source. `None` while nothing is known to compare with.
@@ -50,7 +50,7 @@ impl LagHistory {
         let earlier = self.earlier.as_ref()?;
         let elapsed = earlier.at.elapsed();
         let millis = i64::try_from(elapsed.as_millis()).ok()?;
-        let before = earlier.view.behind_at(wall.shifted(-millis))?.as_secs_f64();
+        let before = earlier.lag.at(wall.shifted(-millis))?.as_secs_f64();
         let change = view.behind_at(wall)?.as_secs_f64() - before;
         let tolerance = MIN_CHANGE * elapsed.as_secs_f64();
         Some(if change < -tolerance {
