@@ -55,8 +55,9 @@ async fn recreated() -> anyhow::Result<()> {
         status["last_processing_result"] == "OK"
     })
     .await?;
-    let notice = again["notice"].as_str().unwrap_or_default();
-    assert!(notice.contains("deleted and created again"), "{again}");
+    // Known by the start of its shard, or, if kinesis-mock gives it the former one, by a sequence
+    // number that it does not have.
+    assert!(again.to_string().contains("created again"), "{again}");
     daemon.stop().await?;
     assert_once_and_in_order(ledger.counts(), 200);
     Ok(())
