@@ -84,10 +84,12 @@ impl Outcome {
 
     /// The outcome of an invocation in a tumbling window: without a state the function has failed.
     #[must_use]
-    pub fn in_window(self) -> Self {
+    pub fn in_window(self, state: Option<ReturnedState>) -> Self {
         match self {
-            Self::Success => Self::returned(true, None, None, Response::default),
-            Self::ItemFailures { response, .. } => Self::returned(true, None, None, || *response),
+            Self::Success => Self::returned(true, state, None, Response::default),
+            Self::ItemFailures { failures, response } => {
+                Self::returned(true, state, Some(failures), || *response)
+            }
             Self::FunctionError { .. } | Self::NotInvoked { .. } | Self::Windowed(_) => self,
         }
     }

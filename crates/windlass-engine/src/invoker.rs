@@ -79,7 +79,7 @@ impl Invoker {
             })
             .await;
         let outcome = if returns_state {
-            outcome.in_window()
+            outcome.in_window(None)
         } else {
             outcome
         };

@@ -54,7 +54,7 @@ pub(super) struct Answer {
     needs_state: bool,
     /// The items that failed; `None` if none has.
     pub(super) failures: Option<ItemFailures>,
-    /// `None` if there is none, or it is null.
+    /// `None` if it is missing or null.
     pub(super) state: Option<ReturnedState>,
 }
 

@@ -321,7 +321,7 @@ impl ShardConsumer {
 
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
         let outcome = if self.settings.mapping.tumbling_window.is_some() {
-            outcome.in_window()
+            outcome.in_window(None)
         } else {
             outcome
         };

@@ -178,7 +178,7 @@ impl Lanes {
         }
     }
 
-    /// Bytes of the state of a window; 0 if there is none.
+    /// Bytes of the state of the window; 0 without a state.
     pub(super) fn state_bytes(&self) -> usize {
         let state = self.windows().and_then(Windows::state);
         state.map_or(0, |state| state.json().len())

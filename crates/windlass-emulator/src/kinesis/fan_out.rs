@@ -13,7 +13,6 @@ use super::Kinesis;
 use super::event_stream::{event, exception, initial_response};
 use super::operations::{StartingPoint, records_json, starting_offset};
 use super::requests::{DescribeStreamConsumer, SubscribeToShard};
-use super::shard::Shard;
 use super::stream::Stream;
 use crate::faults::Fault;
 use crate::protocol::{AwsError, parse_request};
@@ -245,12 +244,7 @@ impl Subscription {
         self.offset = page.next_offset;
         let mut rest = json!({"MillisBehindLatest": page.millis_behind_latest});
         if page.end_of_shard {
-            let closed = shard.closed.as_ref();
-            let children = closed.map_or(&[][..], |closed| &closed.children[..]);
-            let children = children
-                .iter()
-                .filter_map(|number| stream.shard_by_number(*number));
-            rest["ChildShards"] = children.map(Shard::to_child_json).collect();
+            rest["ChildShards"] = stream.children_json(shard);
         } else {
             rest["ContinuationSequenceNumber"] = shard.number_before(self.offset).as_str().into();
         }

@@ -204,13 +204,8 @@ fn get_records(streams: &Streams, request: &GetRecords, now: u64) -> Result<Byte
     let page = shard.read(iterator.offset, limit, now);
     let mut rest = json!({"MillisBehindLatest": page.millis_behind_latest});
     if page.end_of_shard {
-        let closed = shard.closed.as_ref();
-        let children = closed.map_or(&[][..], |closed| &closed.children[..]);
-        let children = children
-            .iter()
-            .filter_map(|number| stream.shard_by_number(*number));
         rest["NextShardIterator"] = Value::Null;
-        rest["ChildShards"] = children.map(Shard::to_child_json).collect();
+        rest["ChildShards"] = stream.children_json(shard);
     } else {
         rest["NextShardIterator"] = iterator.next(page.next_offset, now).encode().into();
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use md5::{Digest as _, Md5};
+use serde_json::Value;
 
 use super::fan_out::Consumer;
 use super::sequence_number::SequenceNumber;
@@ -121,6 +122,16 @@ impl Stream {
 
     pub(super) fn shard_by_number(&self, number: u32) -> Option<&Shard> {
         self.shards.get(number as usize)
+    }
+
+    /// The `ChildShards` of a response that ends a shard.
+    pub(super) fn children_json(&self, shard: &Shard) -> Value {
+        let closed = shard.closed.as_ref();
+        let children = closed.map_or(&[][..], |closed| &closed.children[..]);
+        let children = children
+            .iter()
+            .filter_map(|number| self.shard_by_number(*number));
+        children.map(Shard::to_child_json).collect()
     }
 
     /// All shards, closed ones included, from this number on.

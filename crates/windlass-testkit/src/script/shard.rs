@@ -11,7 +11,7 @@ use windlass_core::failure::{DestinationArn, FailureRecord};
 use windlass_core::ids::{InnerRecord, KeyHash, SequenceNumber};
 use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::marks::MarkedSection;
-use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response, ReturnedState, Swap};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, ReturnedState, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
@@ -531,17 +531,10 @@ fn state(arguments: &mut Arguments) -> Option<ReturnedState> {
 }
 
 fn with_state(outcome: Outcome, state: Option<ReturnedState>) -> Outcome {
-    let Some(state) = state else {
-        return outcome;
-    };
-    let (failures, response) = match outcome {
-        Outcome::ItemFailures { failures, response } => (Some(failures), *response),
-        Outcome::Success
-        | Outcome::FunctionError { .. }
-        | Outcome::NotInvoked { .. }
-        | Outcome::Windowed(_) => (None, Response::default()),
-    };
-    Outcome::returned(true, Some(state), failures, || response)
+    match state {
+        Some(_) => outcome.in_window(state),
+        None => outcome,
+    }
 }
 
 fn call_text(call: &WindowCall) -> String {

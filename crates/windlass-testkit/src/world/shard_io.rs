@@ -305,7 +305,7 @@ impl Function {
         }
         let former = self.of_state(&call.state);
         if faulty && rng.per_mille(self.plan.large_state) && !call.is_final {
-            return windowed(ReturnedState::TooLarge, Outcome::Success);
+            return Outcome::Success.in_window(Some(ReturnedState::TooLarge));
         }
         let outcome = self.call(contents, batch, strict_order, faulty, now, rng);
         let n_done = match &outcome {
@@ -328,7 +328,7 @@ impl Function {
             self.unfinished.extend(&records);
         }
         let state = self.new_state(records, rng);
-        windowed(ReturnedState::Json(state), outcome)
+        outcome.in_window(Some(ReturnedState::Json(state)))
     }
 
     /// A state is a number, and as long as it happens to be.
@@ -413,17 +413,6 @@ impl Function {
             self.processed[index] = true;
         }
     }
-}
-
-fn windowed(state: ReturnedState, outcome: Outcome) -> Outcome {
-    let (failures, response) = match outcome {
-        Outcome::ItemFailures { failures, response } => (Some(failures), *response),
-        Outcome::Success
-        | Outcome::FunctionError { .. }
-        | Outcome::NotInvoked { .. }
-        | Outcome::Windowed(_) => (None, Response::default()),
-    };
-    Outcome::returned(true, Some(state), failures, || response)
 }
 
 /// How many records at the start of a batch are done in spite of these failures.
