@@ -10,6 +10,7 @@ mod connections;
 mod control;
 mod errors;
 mod health;
+mod history;
 mod metrics;
 mod pagination;
 mod problems;
@@ -21,6 +22,8 @@ mod server;
 mod state;
 mod status;
 mod tagging;
+#[expect(dead_code, unused_imports, reason = "for operations to come")]
+mod v1;
 
 pub use auth::{AccessKey, AuthSettings, BearerToken, Role, Secret};
 pub use config_mappings::{

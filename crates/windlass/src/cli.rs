@@ -68,7 +68,7 @@ pub(crate) enum Command {
     /// `events/s` are events read from the source between two looks a second apart. A narrow
     /// terminal shows fewer columns and the end of each position; -o json shows everything.
     Status {
-        /// Only this mapping (its UUID).
+        /// Only this mapping: its UUID, the start of it, or SOURCE/FUNCTION.
         mapping: Option<String>,
         /// Show it again every second until interrupted, whether the daemon is there or not.
         #[arg(long)]
@@ -219,32 +219,32 @@ pub(crate) enum MappingsCommand {
     },
     /// Show a mapping.
     Get {
-        /// The UUID of the mapping.
-        uuid: String,
+        /// The mapping: its UUID, the start of it, or SOURCE/FUNCTION.
+        mapping: String,
     },
     /// Create a mapping.
     Create(Box<MappingArgs>),
     /// Change a mapping.
     Update {
-        /// The UUID of the mapping.
-        uuid: String,
+        /// The mapping: its UUID, the start of it, or SOURCE/FUNCTION.
+        mapping: String,
         #[command(flatten)]
-        mapping: Box<MappingArgs>,
+        members: Box<MappingArgs>,
     },
     /// Delete a mapping with its checkpoints.
     Delete {
-        /// The UUID of the mapping.
-        uuid: String,
+        /// The mapping: its UUID, the start of it, or SOURCE/FUNCTION.
+        mapping: String,
     },
     /// Enable a mapping.
     Enable {
-        /// The UUID of the mapping.
-        uuid: String,
+        /// The mapping: its UUID, the start of it, or SOURCE/FUNCTION.
+        mapping: String,
     },
     /// Disable a mapping; its checkpoints are kept.
     Disable {
-        /// The UUID of the mapping.
-        uuid: String,
+        /// The mapping: its UUID, the start of it, or SOURCE/FUNCTION.
+        mapping: String,
     },
     /// Create or update every mapping of a file.
     Apply {

@@ -17,6 +17,7 @@ mod config;
 mod credentials;
 mod demo;
 mod filter;
+mod find;
 mod log_writer;
 mod mappings;
 mod open_files;
@@ -59,10 +60,25 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprint_error(&format!("error: {error:#}"));
-            ExitCode::FAILURE
+            match error.is::<UsageError>() {
+                true => ExitCode::from(EXIT_USAGE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
+
+/// What a command sees by itself that it cannot do, apart from what the command line refuses.
+#[derive(Debug)]
+struct UsageError(String);
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {

@@ -21,7 +21,7 @@ use windlass_engine::ports::{
 use windlass_testkit::contract;
 
 use super::lock::StoreLock;
-use super::rows::{MIGRATIONS, SCHEMA_VERSION};
+use super::schema::{MIGRATIONS, SCHEMA_VERSION};
 use super::sqlite::prepare;
 use super::{SqliteStore, StoreError, open};
 
@@ -268,7 +268,10 @@ async fn a_spec_is_parsed_once_however_often_the_leases_change() {
     let mut changed = second.clone();
     changed.revision.0 += 1;
     changed.spec.set("BatchSize", 7);
-    store.put(&changed, Some(second.revision)).await.unwrap();
+    store
+        .put(&changed, Some(second.revision), None)
+        .await
+        .unwrap();
     assert_eq!(read(seen).await.0, changed);
 }
 

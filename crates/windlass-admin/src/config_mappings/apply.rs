@@ -16,10 +16,13 @@ use windlass_core::outcome::Swap;
 use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{FunctionLookup, PortError, ResourceLookup, Store, chain};
+use windlass_engine::ports::{
+    CONFIGURATION, FunctionLookup, HistoryLine, PortError, ResourceLookup, Store, chain,
+};
 use windlass_engine::supervisor::Wakeup;
 
 use super::ConfigMapping;
+use crate::history::mapping_line;
 use crate::problems::{ConfigProblem, MappingProblems, UncheckedFunction};
 
 /// For all lookups of one round; a function that is not found in time may exist.
@@ -77,6 +80,7 @@ struct Write {
     mapping: ConfigMapping,
     next: MappingRow,
     seen: Option<Revision>,
+    line: Option<HistoryLine>,
     /// `None` keeps those that the mapping has.
     tags: Option<Tags>,
     unchecked: Option<Unchecked>,
@@ -86,8 +90,8 @@ struct Write {
 enum Plan {
     /// The row of this id is as the file wants it.
     Nothing(MappingId),
-    /// This row, with the revision that it replaces.
-    Write(MappingRow, Option<Revision>),
+    /// This row, with the revision that it replaces, and its line in the history.
+    Write(MappingRow, Option<Revision>, Option<HistoryLine>),
 }
 
 /// The rows of the store, read once.
@@ -130,13 +134,14 @@ impl PendingMappings {
                         tags.extend(mapping.checked.tags.map(|tags| (id.clone(), tags)));
                         kept.insert(id);
                     }
-                    Plan::Write(next, seen) => {
+                    Plan::Write(next, seen, line) => {
                         kept.insert(next.id.clone());
                         writes.push(Write {
                             tags: rows.tags(&mapping, &next),
                             mapping,
                             next,
                             seen,
+                            line,
                             unchecked: None,
                         });
                     }
@@ -203,11 +208,12 @@ impl PendingMappings {
                     let written = self.parts.written(it.mapping, id, arn, unchecked);
                     pending.extend(written);
                 }
-                Plan::Write(next, seen) => writes.push(Write {
+                Plan::Write(next, seen, line) => writes.push(Write {
                     tags: rows.tags(&it.mapping, &next),
                     mapping: it.mapping,
                     next,
                     seen,
+                    line,
                     unchecked,
                 }),
             }
@@ -328,7 +334,8 @@ impl Rows {
         let new = mapping.new_row(function_arn.clone(), now);
         let live = self.live(mapping, function_arn);
         let Some(row) = live.or_else(|| self.by_id.get(&new.id)) else {
-            return Plan::Write(new, None);
+            let line = mapping_line(now, CONFIGURATION, None, &new);
+            return Plan::Write(new, None, line);
         };
         let spec = mapping.spec_for(row);
         let change = super::change(row, &spec, &new);
@@ -343,7 +350,8 @@ impl Rows {
             from_config: true,
             ..row.next_revision(now)
         };
-        Plan::Write(next, Some(row.revision))
+        let line = mapping_line(now, CONFIGURATION, Some(row), &next);
+        Plan::Write(next, Some(row.revision), line)
     }
 }
 
@@ -447,10 +455,10 @@ async fn write(parts: &ApplyParts, writes: Vec<Write>) -> Vec<Pending> {
                 if write.seen.is_none() {
                     set_latest(&mut write.next, &*lookup, clock).await;
                 }
-                let (next, seen) = (&write.next, write.seen);
+                let (next, seen, line) = (&write.next, write.seen, write.line.as_ref());
                 let result = match &write.tags {
-                    Some(tags) => store.put_with_tags(next, seen, tags).await,
-                    None => store.put(next, seen).await,
+                    Some(tags) => store.put_with_tags(next, seen, tags, line).await,
+                    None => store.put(next, seen, line).await,
                 };
                 (write, result)
             });
@@ -542,8 +550,10 @@ async fn remove(parts: &ApplyParts, rows: &Rows, kept: &BTreeSet<MappingId>) {
             change: Change::Deleted,
             ..row.next_revision(parts.clock.wall())
         };
+        let line = mapping_line(next.last_modified, CONFIGURATION, Some(row), &next);
         // A conflict means that another daemon, with another file, has changed it.
-        if let Err(error) = parts.store.put(&next, Some(row.revision)).await {
+        let put = parts.store.put(&next, Some(row.revision), line.as_ref());
+        if let Err(error) = put.await {
             tracing::warn!(uuid = %id, "cannot delete a mapping: {}", chain(&error));
         }
     }

@@ -220,7 +220,7 @@ async fn the_tags_of_the_file_are_written_where_it_has_some() {
             change: Change::Deleted,
             ..row().await.next_revision(Timestamp::from_millis(0))
         };
-        store.put(&deleted, Some(revision)).await.unwrap();
+        store.put(&deleted, Some(revision), None).await.unwrap();
         apply(mapping(function)).await.unwrap().finish().await;
         assert_eq!(tags().await, json!({}), "it was created again");
         let row = row().await;
@@ -242,14 +242,14 @@ async fn a_row_that_is_being_deleted_blocks_nothing() {
             change: Change::Deleted,
             ..row.next_revision(row.created)
         };
-        store.put(&deleted, Some(row.revision)).await.unwrap();
+        store.put(&deleted, Some(row.revision), None).await.unwrap();
         if row.spec.function_name() == Some("f") {
             let twin = MappingRow {
                 id: MappingId::new("00000000-0000-4000-8000-000000000000"),
                 from_config: false,
                 ..row
             };
-            store.put(&twin, None).await.unwrap();
+            store.put(&twin, None, None).await.unwrap();
         }
     }
     apply(&all).await.unwrap().finish().await;

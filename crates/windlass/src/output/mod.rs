@@ -12,7 +12,7 @@ use crate::cli::OutputFormat;
 mod status;
 mod table;
 
-pub(crate) use status::{functions_table, status_table};
+pub(crate) use status::{function_label, functions_table, label, status_table};
 pub(crate) use table::terminal_width;
 
 use table::{Column, Narrow, resource};

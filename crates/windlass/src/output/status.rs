@@ -223,7 +223,7 @@ fn requests(queue: &QueueReport) -> String {
 }
 
 /// Source and function by their names: `kinesis orders → resize`.
-fn label(report: &MappingReport) -> String {
+pub(crate) fn label(report: &MappingReport) -> String {
     let source = report.event_source_arn.as_deref().unwrap_or_default();
     let source = SourceArn::parse(source).map_or_else(
         || source.to_owned(),
@@ -241,7 +241,7 @@ const fn service(kind: SourceKind) -> &'static str {
 }
 
 /// The name of a function with its qualifier.
-fn function_label(arn: &str) -> String {
+pub(crate) fn function_label(arn: &str) -> String {
     let Some(name) = FunctionName::parse(arn) else {
         return arn.to_owned();
     };

@@ -1,0 +1,5 @@
+//! The history: who changed what, and when.
+
+mod lines;
+
+pub(crate) use lines::mapping_line;
