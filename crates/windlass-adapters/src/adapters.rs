@@ -243,6 +243,10 @@ impl AdapterFactory for Adapters {
         Ok(target)
     }
 
+    fn is_configured(&self, function: &Arn) -> bool {
+        self.settings_of(function).is_some()
+    }
+
     fn destination(
         &self,
         mapping: &MappingId,

@@ -1,6 +1,7 @@
 //! The HTTP server of the daemon: AWS's API of event source mappings, status, health and metrics.
 //!
-//! Handlers write mappings and read the status board, nothing else: no request can drive a poller.
+//! Handlers write mappings, read the status board and start jobs of the engine, nothing else: no request
+//! can drive a poller.
 //! The server has its own thread and runtime, so it responds while the data path is busy.
 
 mod api;
@@ -15,6 +16,7 @@ mod metrics;
 mod pagination;
 mod problems;
 mod rebinding_guard;
+mod redrive;
 mod rendering;
 pub mod report;
 mod requests;

@@ -58,3 +58,4 @@ pub mod shard;
 pub mod lease;
 pub mod lease_rows;
 pub mod reconcile;
+pub mod redrive;

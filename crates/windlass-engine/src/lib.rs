@@ -22,6 +22,8 @@ mod queue_driver;
 mod shard_driver;
 
 mod run_unit;
+
+pub mod jobs;
 pub mod supervisor;
 
 mod labels;

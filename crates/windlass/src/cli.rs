@@ -6,6 +6,7 @@ use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::mappings::MappingArgs;
+use crate::redrive::RedriveArgs;
 
 /// AWS Lambda's event source mapping as a program of its own: polls Kinesis streams, DynamoDB
 /// streams and SQS queues, and invokes functions wherever they run.
@@ -76,6 +77,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Send the records of on-failure documents once more.
+    ///
+    /// Prints a line for each document. Exit code 0: all were redriven; 1: some were not, and say
+    /// why.
+    Redrive(Box<RedriveArgs>),
     /// Try filters of mappings.
     Filter {
         #[command(subcommand)]

@@ -232,6 +232,9 @@ pub trait AdapterFactory: Send + Sync {
     /// The daemon cannot invoke the function as it is configured.
     fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError>;
 
+    /// Whether the daemon's configuration defines the function.
+    fn is_configured(&self, function: &Arn) -> bool;
+
     /// The on-failure destination of a mapping, if it has one.
     ///
     /// # Errors

@@ -76,6 +76,10 @@ impl AdapterFactory for FakeAdapters {
         Ok(find(&self.functions, function)?)
     }
 
+    fn is_configured(&self, function: &Arn) -> bool {
+        find(&self.functions, function).is_ok()
+    }
+
     fn destination(
         &self,
         _mapping: &MappingId,

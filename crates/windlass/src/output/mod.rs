@@ -98,7 +98,7 @@ pub(crate) fn statuses(
     }
 }
 
-fn serialize(format: OutputFormat, value: &impl Serialize) -> anyhow::Result<String> {
+pub(crate) fn serialize(format: OutputFormat, value: &impl Serialize) -> anyhow::Result<String> {
     match format {
         OutputFormat::Yaml => {
             serde_saphyr::to_string(value).context("cannot write the result as YAML")
