@@ -77,9 +77,10 @@ pub(crate) enum Command {
         #[command(flatten)]
         client: ClientArgs,
     },
-    /// Send the records of on-failure documents once more.
+    /// Send what failed once more: the records of on-failure documents, or the messages of a dead-letter
+    /// queue.
     ///
-    /// Prints a line for each document. Exit code 0: all were redriven; 1: some were not, and say
+    /// Prints a line for each document or message. Exit code 0: all were redriven; 1: some were not, and say
     /// why.
     Redrive(Box<RedriveArgs>),
     /// Try filters of mappings.

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};
+use windlass_core::arn::{SourceArn, SourceKind};
 use windlass_core::redrive::{FailureDocument, compare};
 
 use crate::UsageError;
@@ -23,22 +24,34 @@ const MAX_PIECE_DOCUMENTS: usize = 1_000;
 /// What to send once more, and how.
 #[derive(Debug, Args)]
 pub(crate) struct RedriveArgs {
-    /// A file with on-failure documents: one, or one a line.
-    #[arg(long, value_name = "FILE")]
+    /// A queue (its ARN), s3://BUCKET/PREFIX, or a file with on-failure documents: one, or one a
+    /// line.
+    #[arg(long, value_name = "SOURCE")]
     from: String,
-    /// Invoke this function, and not that of each document.
+    /// Invoke this function, and not that of each document. Messages of a queue that are not
+    /// documents go to it as events of SQS.
     #[arg(long, value_name = "NAME")]
     function: Option<String>,
+    /// Send the messages of the queue to this one (its ARN), with their attributes, groups and ids.
+    #[arg(long, value_name = "QUEUE_ARN", conflicts_with = "function", value_parser = queue_arn)]
+    to: Option<String>,
     /// Send this many records a second at most.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
     /// Look for the records, and send nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Delete each document when its records have succeeded.
+    #[arg(long, conflicts_with = "dry_run")]
+    delete: bool,
     /// Where filters and lanes do not tell which records were meant, send all between the first and
     /// the last.
     #[arg(long)]
     whole_range: bool,
+    /// Send with new deduplication ids, and at once: a FIFO queue swallows a message that it had in
+    /// the last five minutes.
+    #[arg(long, requires = "to")]
+    new_ids: bool,
     #[command(flatten)]
     client: ClientArgs,
 }
@@ -58,23 +71,23 @@ pub(crate) async fn run(args: RedriveArgs, credentials: Credentials) -> anyhow::
     let client = Client::new(&args.client.endpoint, credentials);
     let format = args.client.output;
     let mut summary = Summary::default();
-    let documents = read(&args.from, &mut summary, format)?;
-    for piece in pieces(documents) {
-        let n_documents = piece.len();
-        let body = json!({
-            "documents": piece,
-            "function_name": args.function,
-            "rate": args.rate,
-            "dry_run": args.dry_run,
-            "whole_range": args.whole_range,
-        });
-        let n_lines = client.call_job(PATH, &body, |line| summary.add(line, format));
-        let n_lines = n_lines.await?;
-        if n_lines < n_documents {
-            bail!(
-                "the daemon has stopped: {} of {n_documents} documents were not tried",
-                n_documents - n_lines
-            );
+    if is_remote(&args.from)? {
+        let body = args.body("from", args.from.clone().into());
+        let lines = client.call_job(PATH, &body, |line| summary.add(line, format));
+        lines.await?;
+    } else {
+        args.check_file()?;
+        for piece in pieces(read(&args.from, &mut summary, format)?) {
+            let n_documents = piece.len();
+            let body = args.body("documents", piece.into());
+            let lines = client.call_job(PATH, &body, |line| summary.add(line, format));
+            let n_lines = lines.await?;
+            if n_lines < n_documents {
+                bail!(
+                    "the daemon has stopped: {} of {n_documents} documents were not tried",
+                    n_documents - n_lines
+                );
+            }
         }
     }
     summary.print(format)?;
@@ -82,6 +95,59 @@ pub(crate) async fn run(args: RedriveArgs, credentials: Credentials) -> anyhow::
         0 => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,
     })
+}
+
+impl RedriveArgs {
+    fn body(&self, source: &str, value: Value) -> Value {
+        let mut body = json!({
+            "function_name": self.function,
+            "to": self.to,
+            "rate": self.rate,
+            "dry_run": self.dry_run,
+            "delete": self.delete,
+            "whole_range": self.whole_range,
+            "new_ids": self.new_ids,
+        });
+        body[source] = value;
+        body
+    }
+
+    /// Refuses what means nothing for a file.
+    fn check_file(&self) -> Result<(), UsageError> {
+        let refused = [("--to", self.to.is_some()), ("--delete", self.delete)];
+        match refused.iter().find(|(_, is_given)| *is_given) {
+            None => Ok(()),
+            Some((option, _)) => Err(UsageError(format!(
+                "{option} is for queues and buckets; {} is a file",
+                self.from
+            ))),
+        }
+    }
+}
+
+/// Whether the daemon finds the documents itself: in a queue or a bucket.
+fn is_remote(from: &str) -> Result<bool, UsageError> {
+    if let Some(path) = from.strip_prefix("s3://") {
+        if path.is_empty() || path.starts_with('/') {
+            return Err(UsageError(format!(
+                "expected s3://BUCKET/PREFIX, not {from}"
+            )));
+        }
+        return Ok(true);
+    }
+    if from.starts_with("arn:") {
+        queue_arn(from).map_err(UsageError)?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+fn queue_arn(text: &str) -> Result<String, String> {
+    let arn = SourceArn::parse(text).filter(|arn| arn.kind() == SourceKind::Queue);
+    match arn {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(format!("expected the ARN of a queue, not {text}")),
+    }
 }
 
 /// The documents of a file in the order in which they are sent; everything else is reported.
@@ -144,6 +210,13 @@ fn pieces(documents: Vec<Value>) -> Vec<Vec<Value>> {
 impl Summary {
     /// A line of an answer: for people it is printed as it arrives.
     fn add(&mut self, line: Value, format: OutputFormat) -> anyhow::Result<()> {
+        if let Some(seconds) = line["waits_seconds"].as_f64() {
+            crate::eprint_error(&format!(
+                "waiting {seconds:.0} s, until the queue has forgotten the id of the next message; \
+                 --new-ids sends at once"
+            ));
+            return Ok(());
+        }
         if line["redriven"] == true {
             self.redriven += 1;
         }
@@ -187,6 +260,24 @@ fn text(line: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_is_a_queue_a_bucket_or_a_file() {
+        let queue = "arn:aws:sqs:us-east-1:000000000000:failed";
+        for (from, expected) in [
+            (queue, Some(true)),
+            ("s3://failed", Some(true)),
+            ("s3://failed/aws/lambda", Some(true)),
+            ("failed.json", Some(false)),
+            ("./arn:aws", Some(false)),
+            ("s3://", None),
+            ("s3:///prefix", None),
+            ("arn:aws:s3:::failed", None),
+            ("arn:aws:kinesis:us-east-1:000000000000:stream/s", None),
+        ] {
+            assert_eq!(is_remote(from).ok(), expected, "{from}");
+        }
+    }
 
     #[test]
     fn documents_are_cut_by_their_number_and_their_bytes() {

@@ -46,6 +46,19 @@ impl Invoker {
         }
     }
 
+    /// Waits until what was sent before is paid for.
+    async fn wait_for_turn<T>(&self, caller: &Caller<T>) -> Result<(), Ended> {
+        let wait = self.pace.wait(self.context.clock.now());
+        caller.unless_ended(tokio::time::sleep(wait)).await
+    }
+
+    /// Waits for the turn of a message that no function gets.
+    pub(super) async fn pace<T>(&mut self, caller: &Caller<T>) -> Result<(), Ended> {
+        self.wait_for_turn(caller).await?;
+        self.pace.pay(1, self.context.clock.now());
+        Ok(())
+    }
+
     /// Whether the run has ended for a function.
     pub(super) fn is_unreached(&self, function: &Arn) -> bool {
         self.unreached.contains(function)
@@ -64,8 +77,7 @@ impl Invoker {
         let slots = self.context.slots.account(&mapping, None, target);
         let mut throttled = ThrottleWait::default();
         loop {
-            let wait = self.pace.wait(self.context.clock.now());
-            caller.unless_ended(tokio::time::sleep(wait)).await?;
+            self.wait_for_turn(caller).await?;
             let mut slot = slots.request(&self.backpressure);
             if !slot.take_news() {
                 caller.unless_ended(slot.granted()).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use windlass_core::arn::Arn;
 use windlass_core::event::Event;
-use windlass_core::ids::ShardId;
+use windlass_core::ids::{MessageId, ShardId};
 use windlass_core::mapping::{
     DesiredState, Mapping, MappingRow, RetrySettings, Source, StreamSettings, StreamSource,
 };
@@ -19,15 +19,38 @@ use windlass_core::redrive::{
 use windlass_core::validate;
 
 use super::call::Call;
+use super::held::HeldMessages;
+use super::messages::NOT_DELETED;
 use super::redrive::{RedriveReport, Run};
 use super::{Caller, Ended, records};
 use crate::backoff::RetryDelay;
 use crate::memory::Reservation;
-use crate::ports::{PortError, StreamReader, Target, chain};
+use crate::ports::{DocumentBucket, PortError, StreamReader, Target, chain, log_fault};
 
 /// Attempts at a call without which a redrive cannot go on, and delays between them.
 const ATTEMPTS: u32 = 5;
 const DELAYS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(8));
+
+/// A document, and where it is.
+pub(super) struct Entry {
+    pub(super) document: FailureDocument,
+    pub(super) origin: Origin,
+}
+
+pub(super) enum Origin {
+    /// In the request.
+    Given,
+    Message {
+        id: MessageId,
+        held: Arc<HeldMessages>,
+    },
+    Object {
+        bucket: Arc<dyn DocumentBucket>,
+        key: String,
+        /// Whether the object has the event, which is left out of the document.
+        has_payload: bool,
+    },
+}
 
 /// Redrives documents for one job.
 pub(super) struct Documents<'r, 'a> {
@@ -58,8 +81,52 @@ fn kept(document: &FailureDocument, reason: String) -> RedriveReport {
         shard: Some(document.shard.clone()),
         sequence_numbers: Some([document.first.clone(), document.last.clone()]),
         records: document.batch_size,
-        redriven: false,
         reason: Some(reason),
+        ..RedriveReport::default()
+    }
+}
+
+impl Origin {
+    /// The event that the document has.
+    async fn payload(
+        &self,
+        caller: &Caller<RedriveReport>,
+        document: &FailureDocument,
+    ) -> Result<Result<Option<Bytes>, String>, Ended> {
+        let Self::Object {
+            bucket,
+            key,
+            has_payload: true,
+        } = self
+        else {
+            return Ok(Ok(document.payload.clone()));
+        };
+        let text = match repeat(caller, || bucket.get(key)).await? {
+            Ok(text) => text,
+            Err(error) => return Ok(Err(chain(&error))),
+        };
+        let parsed = FailureDocument::parse(&text).map_err(|error| error.to_string());
+        Ok(parsed.map(|document| document.payload))
+    }
+
+    /// Deletes a document, or leaves it where it is; `false` if it could not be deleted.
+    async fn settle(&self, deletes: bool) -> bool {
+        match self {
+            Self::Given => true,
+            Self::Message { id, held } if deletes => held.delete(id).await,
+            Self::Message { id, held } => {
+                held.give_back(id).await;
+                true
+            }
+            Self::Object { bucket, key, .. } if deletes => match bucket.delete(key).await {
+                Ok(()) => true,
+                Err(error) => {
+                    log_fault(&error);
+                    false
+                }
+            },
+            Self::Object { .. } => true,
+        }
     }
 }
 
@@ -78,12 +145,9 @@ impl<'r, 'a> Documents<'r, 'a> {
     }
 
     /// Redrives documents in the order of their streams, and reports each.
-    pub(super) async fn redrive(
-        &mut self,
-        mut documents: Vec<FailureDocument>,
-    ) -> Result<(), Ended> {
+    pub(super) async fn redrive(&mut self, mut entries: Vec<Entry>) -> Result<(), Ended> {
         let (mut all_ranks, mut unlisted) = (BTreeMap::new(), BTreeMap::new());
-        for document in &documents {
+        for Entry { document, .. } in &entries {
             if all_ranks.contains_key(&document.stream) {
                 continue;
             }
@@ -93,14 +157,21 @@ impl<'r, 'a> Documents<'r, 'a> {
             });
             all_ranks.insert(document.stream.clone(), ranks);
         }
-        documents.sort_by(|one, other| compare(one, other, &all_ranks[&one.stream]));
-        for document in documents {
+        entries.sort_by(|one, other| {
+            let ranks = &all_ranks[&one.document.stream];
+            compare(&one.document, &other.document, ranks)
+        });
+        for entry in entries {
             self.run.caller.check()?;
-            let report = match unlisted.get(&document.stream) {
-                Some(reason) => kept(&document, reason.clone()),
-                None => self.redrive_one(&document).await?,
+            let mut report = match unlisted.get(&entry.document.stream) {
+                Some(reason) => kept(&entry.document, reason.clone()),
+                None => self.redrive_one(&entry).await?,
             };
-            self.run.report(report, &id_of(&document)).await?;
+            let deletes = report.redriven && self.run.request.delete;
+            if !entry.origin.settle(deletes).await {
+                report.reason = Some(NOT_DELETED.to_owned());
+            }
+            self.run.report(report, &id_of(&entry.document)).await?;
         }
         Ok(())
     }
@@ -125,7 +196,8 @@ impl<'r, 'a> Documents<'r, 'a> {
     }
 
     /// What has become of one document.
-    async fn redrive_one(&mut self, document: &FailureDocument) -> Result<RedriveReport, Ended> {
+    async fn redrive_one(&mut self, entry: &Entry) -> Result<RedriveReport, Ended> {
+        let document = &entry.document;
         let recipient = match self.recipient(document) {
             Ok(recipient) => recipient,
             Err(reason) => return Ok(kept(document, reason)),
@@ -134,7 +206,7 @@ impl<'r, 'a> Documents<'r, 'a> {
             let reason = "not sent: the function was not reached before";
             return Ok(kept(document, reason.to_owned()));
         }
-        let content = match self.content(document, &recipient).await? {
+        let content = match self.content(entry, &recipient).await? {
             Ok(content) => content,
             Err(reason) => return Ok(kept(document, reason)),
         };
@@ -222,11 +294,14 @@ impl<'r, 'a> Documents<'r, 'a> {
     /// What is sent for a document; why nothing can be sent otherwise.
     async fn content(
         &mut self,
-        document: &FailureDocument,
+        entry: &Entry,
         recipient: &Recipient,
     ) -> Result<Result<Content, String>, Ended> {
-        if let Some(payload) = &document.payload {
-            return Ok(Ok(Content::of_payload(payload)));
+        let document = &entry.document;
+        match entry.origin.payload(self.run.caller, document).await? {
+            Ok(Some(payload)) => return Ok(Ok(Content::of_payload(&payload))),
+            Ok(None) => {}
+            Err(reason) => return Ok(Err(reason)),
         }
         let mapping = recipient.mapping.as_ref();
         let stream = match self.stream(document, mapping) {
@@ -327,7 +402,7 @@ fn source_of(document: &FailureDocument, mapping: Option<&Mapping>) -> StreamSou
     }
 }
 
-/// Repeats a call while it may succeed, a few times.
+/// Repeats a call while it may succeed, a few times. One that has begun is not broken off.
 pub(super) async fn repeat<T, F, R>(
     caller: &Caller<T>,
     mut call: impl FnMut() -> F,
@@ -338,7 +413,8 @@ where
     let mut delay = RetryDelay::new(DELAYS.0, DELAYS.1);
     let mut attempt = 1;
     loop {
-        let result = caller.unless_ended(call()).await?;
+        caller.check()?;
+        let result = call().await;
         let fault = result.as_ref().err().map(|error| error.fault);
         let may_succeed = matches!(
             fault,

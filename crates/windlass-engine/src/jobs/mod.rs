@@ -4,8 +4,11 @@
 //! A job ends with its caller or with the daemon: what it has begun it finishes, and nothing else is
 //! begun. A daemon that drains starts none, and waits for those that run.
 
+mod bucket;
 mod call;
 mod documents;
+mod held;
+mod messages;
 mod records;
 mod redrive;
 mod trail;

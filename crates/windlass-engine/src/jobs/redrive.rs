@@ -1,6 +1,7 @@
 //! The redrive of on-failure documents and of dead-letter queues.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -10,9 +11,9 @@ use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::redrive::FailureDocument;
 
 use super::call::Invoker;
-use super::documents::Documents;
+use super::documents::{Documents, Entry, Origin};
 use super::trail::Trail;
-use super::{Caller, Ended, Jobs, NotStarted};
+use super::{Caller, Ended, Jobs, NotStarted, bucket, messages};
 use crate::ports::{AdapterFactory, HistoryLine, Store};
 use crate::run_unit::EngineContext;
 
@@ -37,12 +38,23 @@ pub struct RedriveRequest {
     pub dry_run: bool,
     /// See [`windlass_core::redrive::RangeReader`].
     pub whole_range: bool,
+    /// Whether documents are deleted when their records have succeeded.
+    pub delete: bool,
+    /// Sends messages of a queue to this one, with new deduplication ids or their own.
+    pub to: Option<Arn>,
+    pub new_ids: bool,
 }
 
 #[derive(Clone, Debug)]
 pub enum RedriveSource {
     /// Texts that may be documents.
     Given(Vec<Bytes>),
+    Queue(Arn),
+    /// The objects whose keys have the prefix.
+    Bucket {
+        name: String,
+        prefix: String,
+    },
 }
 
 /// What has become of one document or message.
@@ -55,6 +67,8 @@ pub struct RedriveReport {
     pub redriven: bool,
     /// What is wrong with it.
     pub reason: Option<String>,
+    /// Not of a document: the run waits for so long before it goes on.
+    pub waits: Option<Duration>,
 }
 
 impl Redriver {
@@ -100,10 +114,13 @@ impl Run<'_> {
     async fn run(&mut self) -> Result<(), Ended> {
         match &self.request.source {
             RedriveSource::Given(texts) => {
-                let mut documents = Vec::with_capacity(texts.len());
+                let mut entries = Vec::with_capacity(texts.len());
                 for (text, number) in texts.iter().zip(1..) {
                     match FailureDocument::parse(text) {
-                        Ok(document) => documents.push(document),
+                        Ok(document) => entries.push(Entry {
+                            document,
+                            origin: Origin::Given,
+                        }),
                         Err(error) => {
                             let reason = Some(format!("document {number}: {error}"));
                             let report = RedriveReport {
@@ -114,9 +131,33 @@ impl Run<'_> {
                         }
                     }
                 }
-                Documents::new(self).await?.redrive(documents).await
+                Documents::new(self).await?.redrive(entries).await
             }
+            RedriveSource::Queue(arn) => messages::redrive(self, arn).await,
+            RedriveSource::Bucket { name, prefix } => bucket::redrive(self, name, prefix).await,
         }
+    }
+
+    /// Reports why the run cannot go on.
+    pub(super) async fn refuse(&mut self, reason: String) -> Result<(), Ended> {
+        let report = RedriveReport {
+            reason: Some(reason),
+            ..RedriveReport::default()
+        };
+        self.report(report, "").await
+    }
+
+    /// Waits, and says for how long.
+    pub(super) async fn wait(&mut self, wait: Duration) -> Result<(), Ended> {
+        if wait.is_zero() {
+            return Ok(());
+        }
+        let report = RedriveReport {
+            waits: Some(wait),
+            ..RedriveReport::default()
+        };
+        self.caller.report(report).await?;
+        self.caller.unless_ended(tokio::time::sleep(wait)).await
     }
 
     /// Reports what has become of a document or message; `id` names it in the history.
@@ -135,8 +176,11 @@ impl RedriveRequest {
     fn to_json(&self) -> Value {
         let from = match &self.source {
             RedriveSource::Given(_) => Value::Null,
+            RedriveSource::Queue(arn) => arn.as_str().into(),
+            RedriveSource::Bucket { name, prefix } => format!("s3://{name}/{prefix}").into(),
         };
         let function = self.function.as_ref().map(Arn::as_str);
-        json!({"from": from, "function_arn": function})
+        let to = self.to.as_ref().map(Arn::as_str);
+        json!({"from": from, "function_arn": function, "to": to})
     }
 }

@@ -9,7 +9,7 @@ use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response};
 use windlass_engine::jobs::{NotStarted, RedriveReport, RedriveRequest, RedriveSource};
 use windlass_engine::ports::{HistoryId, HistoryLine, HistoryStore as _, Purpose, What};
 use windlass_engine::stop::Stop;
-use windlass_testkit::fakes::{Answer, FakeFunction};
+use windlass_testkit::fakes::{Answer, FakeFunction, FakeQueue};
 
 use crate::daemon::{Daemon, pass, until};
 
@@ -50,6 +50,9 @@ fn request(documents: &[Value]) -> RedriveRequest {
         rate: None,
         dry_run: false,
         whole_range: false,
+        delete: false,
+        to: None,
+        new_ids: false,
     }
 }
 
@@ -133,7 +136,7 @@ async fn the_records_of_documents_are_sent_in_order_as_they_were() {
     assert_eq!(
         line.after,
         json!({
-            "from": null, "function_arn": null, "redriven": 3, "failed": 0,
+            "from": null, "function_arn": null, "to": null, "redriven": 3, "failed": 0,
             "ids": ["request-0-2", "request-0-5", "request-1-0"],
         })
     );
@@ -346,4 +349,225 @@ async fn the_end_of_the_grace_period_breaks_it_off() {
     daemon.ended().await;
     assert_eq!(reports.recv().await, None);
     assert_eq!(function.n_running(), 0);
+}
+
+fn queue(name: &str) -> Arn {
+    Arn::parse(&format!("arn:aws:sqs:us-east-1:000000000000:{name}")).unwrap()
+}
+
+fn from_queue(name: &str) -> RedriveRequest {
+    RedriveRequest {
+        source: RedriveSource::Queue(queue(name)),
+        ..request(&[])
+    }
+}
+
+/// A queue whose messages do not become dead letters.
+fn fake_queue(daemon: &Daemon, name: &str) -> std::sync::Arc<FakeQueue> {
+    let queue = FakeQueue::new(30 * SECOND, 1_000);
+    daemon.adapters.queue(name, queue)
+}
+
+#[tokio::test(start_paused = true)]
+async fn documents_of_a_queue_are_deleted_after_success_and_given_back_otherwise() {
+    let daemon = Daemon::start();
+    daemon.backlog(40);
+    let function = daemon.adapters.function("f");
+    function.fails_on(Some("{\"n\":7}"));
+    let failed = fake_queue(&daemon, "failed");
+    for number in (0..30).rev() {
+        let document = document(0, number, number, 1);
+        failed.send_message(&document.to_string(), None, daemon.clock.wall());
+    }
+    failed.send_message("hello", None, daemon.clock.wall());
+    let reports = daemon.redriven(from_queue("failed")).await;
+    assert_eq!((reports.len(), function.n_calls()), (31, 30));
+    assert_eq!((failed.n_messages(), failed.n_in_flight()), (31, 0));
+    let in_order = (0..30).map(|number| format!("{{\"Records\":[{{\"n\":{number}}}]}}"));
+    assert_eq!(events(&function), in_order.collect::<Vec<_>>());
+    let deleting = RedriveRequest {
+        delete: true,
+        ..from_queue("failed")
+    };
+    let reports = daemon.redriven(deleting.clone()).await;
+    let n_redriven = reports.iter().filter(|it| it.redriven).count();
+    assert_eq!((reports.len(), n_redriven), (31, 29));
+    assert_eq!((failed.n_messages(), failed.n_in_flight()), (2, 0));
+    function.fails_on(None);
+    daemon.redriven(deleting).await;
+    assert_eq!((failed.n_messages(), failed.n_in_flight()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn documents_of_a_bucket_are_deleted_after_success() {
+    let daemon = Daemon::start();
+    daemon.backlog(4);
+    let function = daemon.adapters.function("f");
+    let bucket = daemon.adapters.bucket("failed");
+    for number in 0..4 {
+        let mut document = document(0, number, number, 1);
+        document["payload"] = format!("{{\"Records\":[\"{number}\"]}}").into();
+        if number == 3 {
+            document["payload"] = Value::Null;
+        }
+        bucket.put(&format!("aws/lambda/{}", 9 - number), document.to_string());
+    }
+    bucket.put("aws/lambda/readme", "hello");
+    bucket.put("other/1", document(0, 0, 0, 1).to_string());
+    let reports = daemon
+        .redriven(RedriveRequest {
+            source: RedriveSource::Bucket {
+                name: "failed".to_owned(),
+                prefix: "aws/".to_owned(),
+            },
+            delete: true,
+            ..request(&[])
+        })
+        .await;
+    assert_eq!(reports.len(), 5);
+    assert_eq!(
+        events(&function),
+        [
+            "{\"Records\":[\"0\"]}",
+            "{\"Records\":[\"1\"]}",
+            "{\"Records\":[\"2\"]}",
+            "{\"Records\":[{\"n\":3}]}",
+        ]
+    );
+    assert_eq!(bucket.all_keys(), ["aws/lambda/readme", "other/1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_a_function_has_processed_are_deleted_one_by_one() {
+    let daemon = Daemon::start();
+    let function = daemon.adapters.function("g");
+    let dead = fake_queue(&daemon, "dead");
+    for number in 0..25 {
+        dead.send_message(&format!("m{number}"), None, daemon.clock.wall());
+    }
+    // The fake numbers messages from 0, also as their ids.
+    function.answers(Answer::After(
+        Duration::ZERO,
+        Outcome::ItemFailures {
+            failures: ItemFailures::of_ids(["3"]),
+            response: Box::new(Response::default()),
+        },
+    ));
+    let to_function = RedriveRequest {
+        function: Some(arn("g")),
+        ..from_queue("dead")
+    };
+    let reports = daemon.redriven(to_function.clone()).await;
+    // An id that is not in the batch fails all of it.
+    let n_redriven = reports.iter().filter(|it| it.redriven).count();
+    assert_eq!((reports.len(), n_redriven), (25, 9));
+    let n_calls = function.n_calls();
+    assert_eq!((dead.n_messages(), dead.n_in_flight()), (16, 0));
+    assert_eq!(function.calls()[0].purpose, Purpose::Redrive("0".into()));
+    function.answers(Answer::After(
+        Duration::ZERO,
+        Outcome::NotInvoked {
+            cause: Fault::Transient,
+        },
+    ));
+    let reports = daemon.redriven(to_function.clone()).await;
+    assert_eq!((reports.len(), function.n_calls()), (10, n_calls + 1));
+    assert_eq!((dead.n_messages(), dead.n_in_flight()), (16, 0));
+    function.answers(Answer::After(Duration::ZERO, Outcome::Success));
+    daemon.redriven(to_function).await;
+    assert_eq!(dead.n_messages(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_stay_invisible_while_a_function_works_and_come_back_after_a_kill() {
+    let mut daemon = Daemon::start();
+    let function = daemon.adapters.function("g");
+    function.answers(Answer::Hangs);
+    let dead = fake_queue(&daemon, "dead");
+    dead.send_message("m", None, daemon.clock.wall());
+    let to_function = RedriveRequest {
+        function: Some(arn("g")),
+        ..from_queue("dead")
+    };
+    let reports = daemon.redrive(to_function).unwrap();
+    until("it is sent", || function.n_running() == 1).await;
+    pass(900).await;
+    assert_eq!((dead.n_in_flight(), dead.n_receives()), (1, 1));
+    daemon.stop(Stop::Now);
+    daemon.ended().await;
+    drop(reports);
+    pass(121).await;
+    assert_eq!((dead.n_messages(), dead.n_in_flight()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_go_back_to_their_queue_after_it_has_forgotten_their_ids() {
+    let daemon = Daemon::start();
+    let (dead, jobs) = (
+        fake_queue(&daemon, "dead.fifo"),
+        fake_queue(&daemon, "jobs.fifo"),
+    );
+    jobs.set_dead_letter_queue(&queue("dead.fifo"));
+    let now = daemon.clock.wall();
+    for number in 0..3 {
+        let sent = now.shifted(-400_000 + 150_000 * number);
+        dead.send_message(&format!("m{number}"), Some("a"), sent);
+    }
+    let move_back = RedriveRequest {
+        to: Some(queue("jobs.fifo")),
+        ..from_queue("dead.fifo")
+    };
+    let begun = tokio::time::Instant::now();
+    let reports = daemon.redriven(move_back.clone()).await;
+    let waits: Vec<_> = reports.iter().filter_map(|it| it.waits).collect();
+    assert_eq!(waits.len(), 2, "{reports:?}");
+    // The last one was sent 100 s ago.
+    assert!(200 * SECOND <= begun.elapsed() && begun.elapsed() < 250 * SECOND);
+    let forwarded = jobs.forwarded();
+    let bodies: Vec<_> = forwarded
+        .iter()
+        .map(|(message, _)| &*message.body)
+        .collect();
+    assert_eq!(bodies, ["m0", "m1", "m2"]);
+    let (first, is_new) = &forwarded[0];
+    assert_eq!((first.group.as_deref(), *is_new), (Some("a"), false));
+    assert!(first.deduplication_id.is_some());
+    assert_eq!(dead.n_messages(), 0);
+    // With ids of its own, a message goes at once.
+    dead.send_message("m3", Some("a"), daemon.clock.wall());
+    let begun = tokio::time::Instant::now();
+    let reports = daemon
+        .redriven(RedriveRequest {
+            new_ids: true,
+            ..move_back
+        })
+        .await;
+    assert!(reports.iter().all(|it| it.waits.is_none()), "{reports:?}");
+    assert!(begun.elapsed() < 60 * SECOND);
+    assert!(jobs.forwarded()[3].1);
+    assert_eq!(dead.n_messages(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_cannot_be_sent_keeps_its_group() {
+    let daemon = Daemon::start();
+    let (dead, jobs) = (
+        fake_queue(&daemon, "dead.fifo"),
+        fake_queue(&daemon, "jobs.fifo"),
+    );
+    for number in 0..3 {
+        dead.send_message(&format!("m{number}"), Some("a"), daemon.clock.wall());
+    }
+    let to_queue = RedriveRequest {
+        to: Some(queue("jobs.fifo")),
+        ..from_queue("dead.fifo")
+    };
+    jobs.set_fault(Some(Fault::Denied));
+    let reports = daemon.redriven(to_queue.clone()).await;
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert_eq!((dead.n_messages(), dead.n_in_flight()), (3, 0));
+    jobs.set_fault(None);
+    let reports = daemon.redriven(to_queue).await;
+    assert!(reports.iter().all(|it| it.redriven), "{reports:?}");
+    assert_eq!((dead.n_messages(), jobs.forwarded().len()), (0, 3));
 }
