@@ -21,6 +21,7 @@ mod log;
 mod network;
 mod readiness;
 mod records;
+mod redrive;
 mod responses;
 mod shards;
 mod store;
