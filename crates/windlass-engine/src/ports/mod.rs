@@ -26,9 +26,15 @@ use windlass_core::time::Timestamp;
 
 use crate::requests::QueueRequests;
 
+mod dead_letters;
 mod error;
 mod history;
 
+pub use dead_letters::{
+    DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterLimit, DeadLetterMarker,
+    DeadLetterReason, DeadLetterSelection, DeadLetterStore, DeadLetterTotals, Deletion,
+    DeletionLine, Kept, NewDeadLetter,
+};
 pub use error::{BoxError, PortError, chain, log_fault};
 pub use history::{
     CONFIGURATION, HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage,
@@ -381,6 +387,6 @@ pub trait LeaseStore: Send + Sync {
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError>;
 }
 
-pub trait Store: MappingStore + LeaseStore + HistoryStore {}
+pub trait Store: MappingStore + LeaseStore + HistoryStore + DeadLetterStore {}
 
-impl<T: MappingStore + LeaseStore + HistoryStore> Store for T {}
+impl<T: MappingStore + LeaseStore + HistoryStore + DeadLetterStore> Store for T {}

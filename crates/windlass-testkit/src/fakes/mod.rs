@@ -4,6 +4,7 @@
 //! Unlike the simulated [worlds](crate::world), nothing here is random: the test controls what
 //! happens, such as a function that hangs or a store that fails.
 
+mod dead_letters;
 mod destination;
 mod fake_adapters;
 mod function;
