@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::history::HistoryArgs;
 use crate::mappings::MappingArgs;
 
 /// AWS Lambda's event source mapping as a program of its own: polls Kinesis streams, DynamoDB
@@ -76,6 +77,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Show who changed what, and when, the latest change first.
+    ///
+    /// Every creation, update and deletion of a mapping is kept for 90 days. The table is a summary;
+    /// -o json shows what was changed in full.
+    History(HistoryArgs),
     /// Try filters of mappings.
     Filter {
         #[command(subcommand)]

@@ -18,6 +18,7 @@ mod credentials;
 mod demo;
 mod filter;
 mod find;
+mod history;
 mod log_writer;
 mod mappings;
 mod open_files;
@@ -104,6 +105,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let credentials = Credentials::from_env(process_environment());
             let shown = status::run(&client, credentials, mapping.as_deref(), watch);
             Runtime::new()?.block_on(shown)?;
+        }
+        Command::History(args) => {
+            let credentials = Credentials::from_env(process_environment());
+            Runtime::new()?.block_on(history::run(&args, credentials))?;
         }
         Command::Filter {
             command: FilterCommand::Test(args),
