@@ -13,6 +13,7 @@ mod errors;
 mod health;
 mod history;
 mod metrics;
+mod openapi;
 mod pagination;
 mod problems;
 mod rebinding_guard;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tracing::Instrument;
-use windlass_core::arn::StreamKind;
+use windlass_core::arn::{Arn, StreamKind};
 use windlass_core::event::{self, PAYLOAD_LIMIT};
 use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
@@ -18,6 +18,7 @@ use windlass_filter::Criteria;
 use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
+use crate::dead_letters::DeadLetters;
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MemoryWait, MessageMemory, PageMemory};
 use crate::ports::{Destination, QueueReader, ShardReader, Target};
@@ -40,6 +41,7 @@ const DESCRIBE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration:
 #[derive(Clone)]
 pub(crate) struct EngineContext {
     pub(crate) saver: CheckpointSaver,
+    pub(crate) dead_letters: DeadLetters,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) clock: Clock,
     pub(crate) settings: EngineSettings,
@@ -67,6 +69,7 @@ pub(crate) enum UnitSource {
 /// What the drivers of both kinds need.
 struct DriverParts {
     invoker: Invoker,
+    function: Arn,
     account: Account,
     filter: Option<Arc<Criteria>>,
     seed: u64,
@@ -119,6 +122,7 @@ pub(crate) async fn run_unit(
     };
     let parts = DriverParts {
         invoker,
+        function: mapping.function,
         account: context.budget.account(&mapping.id),
         filter: mapping.filter,
         seed: seed(context.seed, &lease),
@@ -160,9 +164,13 @@ impl DriverParts {
         let EngineContext {
             clock,
             saver,
+            dead_letters,
             settings,
             ..
         } = self.context;
+        let has_destination = destination.is_some();
+        let (mapping, function) = (&lease.key.mapping, &self.function);
+        let dead_letters = dead_letters.of_mapping(mapping, function, &source.arn, has_destination);
         let poll = poll_settings(&settings, &source);
         let backpressure = self.invoker.backpressure.clone();
         let batch_size = source.settings.batch_size;
@@ -172,7 +180,11 @@ impl DriverParts {
             Some(_) => event::window_len(&shard, &source.arn),
             None => 0,
         };
-        let settings = shard_settings(source.settings, self.filter, window_len, poll);
+        let delivers_given_up = has_destination || dead_letters.is_some();
+        let settings = ShardConsumerSettings {
+            delivers_given_up,
+            ..shard_settings(source.settings, self.filter, window_len, poll)
+        };
         ShardDriver {
             memory: PageMemory::new(
                 self.account,
@@ -191,6 +203,7 @@ impl DriverParts {
                 epoch: lease.epoch,
                 saver,
                 destination,
+                dead_letters,
                 invoker: self.invoker,
                 calls: self.status.source_calls().clone(),
                 clock,
@@ -353,6 +366,7 @@ fn shard_settings(
     let buffer_records = mapping.batch_size.saturating_mul(batches);
     ShardConsumerSettings {
         mapping,
+        delivers_given_up: false,
         filter,
         window_len,
         limits: ShardLimits {

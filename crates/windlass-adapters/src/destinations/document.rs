@@ -113,7 +113,7 @@ impl DocumentTemplate {
                 request_id: self.request_id(failure),
                 function_arn: self.function.as_str(),
                 condition: record.condition.as_str(),
-                approximate_invoke_count: record.approximate_invoke_count,
+                approximate_invoke_count: record.approximate_invoke_count(),
             },
             response_context: self.response_context(record),
             version: "1.0",
@@ -157,7 +157,9 @@ impl DocumentTemplate {
     fn response_context<'a>(&'a self, record: &'a FailureRecord) -> Option<ResponseContext<'a>> {
         match record.condition {
             FailureCondition::RetryAttemptsExhausted => {}
-            FailureCondition::RecordAgeExceeded | FailureCondition::RecordTooLarge => return None,
+            FailureCondition::RecordAgeExceeded
+            | FailureCondition::RecordTooLarge
+            | FailureCondition::Unreadable => return None,
         }
         let response = record.response.as_ref()?;
         Some(ResponseContext {

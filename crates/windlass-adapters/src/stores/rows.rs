@@ -473,7 +473,7 @@ pub(super) fn text<T>(
     })
 }
 
-fn swap(changed: usize) -> Swap {
+pub(super) fn swap(changed: usize) -> Swap {
     if changed == 0 {
         Swap::Conflict
     } else {

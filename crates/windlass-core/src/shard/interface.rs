@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::BatchId;
-use crate::failure::FailureRecord;
+use crate::failure::{DeliveryFault, FailureRecord};
 use crate::ids::SequenceNumber;
 use crate::outcome::{Fault, Outcome, Swap};
 use crate::position::{Checkpoint, Cursor, Position};
@@ -70,10 +70,10 @@ pub enum ShardInput {
     },
     /// The slot that was requested.
     SlotGranted,
-    /// The on-failure destination has accepted a delivery, or not.
+    /// What was given up was accepted, or not.
     Delivered {
         delivery: BatchId,
-        result: Result<(), Fault>,
+        result: Result<(), DeliveryFault>,
     },
     /// The time of the clock by which the source stamps its records. Until it is known, no record is
     /// too old.
@@ -99,8 +99,8 @@ pub enum ShardCommand {
     CancelSlot,
     /// Takes the slot that was granted.
     Invoke(Batch),
-    /// Send records that are given up to the on-failure destination. At most one delivery is in
-    /// flight.
+    /// Send records that are given up to the on-failure destination, keep them as a dead letter, or
+    /// both. At most one delivery of a lane is in flight.
     Deliver {
         /// The same when it is repeated.
         delivery: BatchId,
@@ -119,13 +119,13 @@ pub enum Report {
     /// Records of a page that no filter matches, or that arrived before the mapping's starting
     /// position.
     FilteredOut { n_records: usize },
-    /// A record that alone exceeds the payload limit was dropped: there is no destination.
+    /// A record that alone exceeds the payload limit was dropped: it is not delivered.
     RecordTooLarge {
         sequence_number: SequenceNumber,
         /// Length of its event.
         bytes: usize,
     },
-    /// Records were given up, and there is no destination.
+    /// Records were given up, and are not delivered.
     Dropped(FailureRecord),
     /// The shard waits at this record, and reads it again from time to time.
     Unreadable(UnreadableRecord),

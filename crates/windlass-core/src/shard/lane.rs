@@ -26,9 +26,9 @@ use super::view::Waiting;
 use super::windows::{FinalCall, Windows};
 use crate::batch::{BatchId, BatchIds, BatchLimits, Fill};
 use crate::event;
-use crate::failure::FailureRecord;
+use crate::failure::{DeliveryFault, FailureRecord};
 use crate::mapping::RetrySettings;
-use crate::outcome::{Fault, Outcome, ReturnedState};
+use crate::outcome::{Outcome, ReturnedState};
 use crate::position::Checkpoint;
 use crate::progress::Ticket;
 use crate::record::Record;
@@ -41,7 +41,7 @@ pub(super) struct Lane {
     limits: BatchLimits,
     window: Duration,
     retries: RetrySettings,
-    has_destination: bool,
+    delivers_given_up: bool,
     /// The pieces after the one that is in flight or waits.
     pieces: VecDeque<Piece>,
     /// Records after the current batch, in the order of the shard.
@@ -83,7 +83,7 @@ enum State {
     /// The final invocation of a tumbling window comes before anything else of the lane. No record is
     /// given up meanwhile.
     Finishing(FinalCall),
-    /// What is given up goes to the destination before anything else of the lane.
+    /// What is given up is delivered before anything else of the lane.
     Delivering {
         delivery: Delivery,
         /// The end of the last invocation.
@@ -95,7 +95,7 @@ enum State {
 #[derive(Debug, Default)]
 pub(super) struct Resolved {
     pub(super) tickets: Vec<Ticket>,
-    /// Those among them that were given up without a destination.
+    /// Those among them that were given up and are not delivered.
     pub(super) dropped: Vec<FailureRecord>,
 }
 
@@ -106,7 +106,7 @@ impl Lane {
             limits: settings.batch_limits(),
             window: settings.mapping.maximum_batching_window,
             retries: settings.mapping.retries.clone(),
-            has_destination: settings.mapping.on_failure.is_some(),
+            delivers_given_up: settings.delivers_given_up,
             pieces: VecDeque::new(),
             queue: VecDeque::new(),
             n_queued: 0,
@@ -275,9 +275,13 @@ impl Lane {
             let left = piece.cut(is_too_old, self.limits, &mut given_up);
             self.pieces.extend(left);
         }
-        let mut runs = Runs::new(self.limits, 0, None);
+        let mut runs = Runs::new(self.limits);
         self.oldest.clear();
         for queued in std::mem::take(&mut self.queue) {
+            let windows = self.windows.as_ref();
+            if windows.is_some_and(|windows| windows.begins_with(queued.ticket)) {
+                runs.end();
+            }
             if is_too_old(&queued.record) {
                 runs.push(queued.record, queued.ticket, queued.ordinal);
             } else {
@@ -288,13 +292,13 @@ impl Lane {
         Some(self.give_up(given_up, window_start, now))
     }
 
-    /// Gives up the next record if it alone exceeds the payload limit. Without a destination there is
-    /// none in the lane.
+    /// Gives up the next record if it alone exceeds the payload limit. If what is given up is not
+    /// delivered, there is none in the lane.
     pub(super) fn give_up_too_large(&mut self, now: Timestamp) {
         let State::Filling { window_start } = self.state else {
             return;
         };
-        if !self.has_destination {
+        if !self.delivers_given_up {
             return;
         }
         let limits = self.limits;
@@ -344,7 +348,7 @@ impl Lane {
     pub(super) fn delivered(
         &mut self,
         batch: BatchId,
-        result: Result<(), Fault>,
+        result: Result<(), DeliveryFault>,
         jitter: &mut Jitter,
         now: Timestamp,
     ) -> Vec<Ticket> {
@@ -440,7 +444,7 @@ impl Lane {
         match &self.state {
             State::Waiting(piece) => piece.waiting.clone(),
             State::Finishing(call) => call.waiting(),
-            State::Delivering { delivery, .. } => delivery.fault().map(Waiting::Destination),
+            State::Delivering { delivery, .. } => delivery.fault().map(Waiting::Delivery),
             State::Idle { .. } | State::Filling { .. } | State::InFlight(_) => None,
         }
     }
@@ -618,9 +622,14 @@ impl Lane {
         piece
     }
 
-    /// Delivers records, or drops them where there is no destination.
-    fn give_up(&mut self, runs: Vec<Run>, window_start: Timestamp, now: Timestamp) -> Resolved {
-        if self.has_destination {
+    /// Delivers records, or drops them.
+    fn give_up(&mut self, mut runs: Vec<Run>, window_start: Timestamp, now: Timestamp) -> Resolved {
+        if let Some(windows) = &self.windows {
+            for run in &mut runs {
+                run.failure.window = Some(windows.call_of(run.tickets[0]));
+            }
+        }
+        if self.delivers_given_up {
             self.state = State::Delivering {
                 delivery: Delivery::new(runs, now),
                 window_start,

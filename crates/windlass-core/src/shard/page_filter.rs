@@ -1,6 +1,6 @@
 //! Which records of a page the function receives: those that match the filter, arrived after the
 //! mapping's starting position, and fit into an event. One that does not fit still has its turn in its
-//! lane if there is a destination to give it up to. Those that are marked as resolved it received
+//! lane if what is given up is delivered. Those that are marked as resolved it received
 //! already.
 //!
 //! The others are skipped. If less than half of a page remains, the remaining records are copied
@@ -53,7 +53,7 @@ pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings)
         } else if !is_match(&record, settings, &mut scratch) {
             n_filtered_out += 1;
             page.skip(record, false);
-        } else if !limits.fits_alone(bytes) && settings.mapping.on_failure.is_none() {
+        } else if !limits.fits_alone(bytes) && !settings.delivers_given_up {
             page.reports.push(Report::RecordTooLarge {
                 sequence_number: record.sequence_number().into(),
                 bytes,

@@ -11,6 +11,9 @@ use crate::mapping::StreamSettings;
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShardConsumerSettings {
     pub mapping: StreamSettings,
+    /// Whether what is given up is delivered, to a destination or to the dead letters; otherwise it is
+    /// dropped.
+    pub delivers_given_up: bool,
     /// Records that no filter matches are resolved without an invocation; `None` matches all.
     pub filter: Option<Arc<Criteria>>,
     /// Bytes that the event has in addition because of tumbling windows, their empty state included:

@@ -26,10 +26,16 @@ use windlass_core::time::Timestamp;
 
 use crate::requests::QueueRequests;
 
+mod dead_letters;
 mod documents;
 mod error;
 mod history;
 
+pub use dead_letters::{
+    DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterLimit, DeadLetterMarker,
+    DeadLetterReason, DeadLetterSelection, DeadLetterStore, DeadLetterTotals, Deletion,
+    DeletionLine, Kept, NewDeadLetter,
+};
 pub use documents::{DocumentBucket, QueueSender};
 pub use error::{BoxError, PortError, chain, log_fault};
 pub use history::{
@@ -405,6 +411,6 @@ pub trait LeaseStore: Send + Sync {
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError>;
 }
 
-pub trait Store: MappingStore + LeaseStore + HistoryStore {}
+pub trait Store: MappingStore + LeaseStore + HistoryStore + DeadLetterStore {}
 
-impl<T: MappingStore + LeaseStore + HistoryStore> Store for T {}
+impl<T: MappingStore + LeaseStore + HistoryStore + DeadLetterStore> Store for T {}

@@ -12,6 +12,7 @@ mod metrics;
 mod positions;
 mod queues;
 mod redrive;
+mod redrive_letters;
 mod retries;
 mod rounds;
 mod slots;

@@ -7,11 +7,11 @@ use std::time::Duration;
 use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
-use windlass_core::failure::{DestinationArn, FailureRecord};
+use windlass_core::failure::{DeliveryFault, DestinationArn, FailureRecord};
 use windlass_core::ids::{InnerRecord, KeyHash, SequenceNumber};
 use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::marks::MarkedSection;
-use windlass_core::outcome::{Fault, ItemFailures, Outcome, ReturnedState, Swap};
+use windlass_core::outcome::{ItemFailures, Outcome, ReturnedState, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
@@ -130,7 +130,11 @@ impl ShardRunner {
         let tumbling_window = tumbling_window.as_deref().map(duration).transpose()?;
         let skip_before = arguments.key("skip_before");
         let skip_before = skip_before.as_deref().map(duration).transpose()?;
+        let on_failure = arguments.key("on_failure");
+        let has_destination = on_failure.as_deref() == Some("on");
+        let dead_letters = arguments.key("dead_letters");
         let settings = ShardConsumerSettings {
+            delivers_given_up: has_destination || dead_letters.as_deref() == Some("on"),
             mapping: StreamSettings {
                 starting_position: from,
                 recreated_position: Position::TrimHorizon,
@@ -139,10 +143,9 @@ impl ShardRunner {
                 maximum_batching_window: arguments.duration("window", "0s")?,
                 parallelization_factor: arguments.number("factor", 1)?,
                 tumbling_window,
-                on_failure: match arguments.key("on_failure").as_deref() {
-                    Some("on") => DestinationArn::parse(DESTINATION),
-                    _ => None,
-                },
+                on_failure: has_destination
+                    .then(|| DestinationArn::parse(DESTINATION))
+                    .flatten(),
                 retries: retries(arguments)?,
             },
             filter: (arguments.key("filter").as_deref() == Some("on"))
@@ -205,7 +208,11 @@ impl ShardRunner {
             "save_fails" => ShardInput::Saved(Err(arguments.fault()?)),
             "delivered" => self.delivered(Ok(()))?,
             "delivery_fails" => {
-                let fault = arguments.fault()?;
+                let fault = match (arguments.flag("no_room"), arguments.flag("dead_letters")) {
+                    (true, _) => DeliveryFault::NoRoom,
+                    (false, true) => DeliveryFault::DeadLetters(arguments.fault()?),
+                    (false, false) => DeliveryFault::Destination(arguments.fault()?),
+                };
                 self.delivered(Err(fault))?
             }
             "source_time" => {
@@ -244,7 +251,7 @@ impl ShardRunner {
         Ok(ShardInput::Invoked { batch, outcome })
     }
 
-    fn delivered(&mut self, result: Result<(), Fault>) -> Result<ShardInput, ScriptError> {
+    fn delivered(&mut self, result: Result<(), DeliveryFault>) -> Result<ShardInput, ScriptError> {
         let delivery = self.delivery.take().ok_or("no delivery is in flight")?;
         Ok(ShardInput::Delivered { delivery, result })
     }
@@ -347,7 +354,7 @@ impl ShardRunner {
                 let of = maximum.map_or_else(String::new, |maximum| format!(" of {maximum}"));
                 format!("function error, next attempt {attempt}{of}")
             }
-            Some(Waiting::Destination(fault)) => format!("destination, {}", fault_text(fault)),
+            Some(Waiting::Delivery(fault)) => delivery_fault_text(fault),
             Some(Waiting::NotInvoked(fault)) => {
                 format!("function not reached, {}", fault_text(fault))
             }
@@ -466,11 +473,19 @@ fn command_text(command: &ShardCommand) -> String {
     }
 }
 
+fn delivery_fault_text(fault: DeliveryFault) -> String {
+    match fault {
+        DeliveryFault::Destination(fault) => format!("destination, {}", fault_text(fault)),
+        DeliveryFault::DeadLetters(fault) => format!("dead letters, {}", fault_text(fault)),
+        DeliveryFault::NoRoom => "dead letters, no room".to_owned(),
+    }
+}
+
 /// `RetryAttemptsExhausted [1 2] approximateInvokeCount=3 statusCode=200 functionError=Unhandled`.
 fn failure_text(failure: &FailureRecord) -> String {
     let condition = failure.condition.as_str();
     let names = names(&failure.records);
-    let count = failure.approximate_invoke_count;
+    let count = failure.approximate_invoke_count();
     let response = failure.response.as_ref().map_or_else(String::new, |it| {
         let error = if it.function_error {
             "Unhandled"

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use windlass_core::failure::FailureRecord;
+use windlass_core::failure::{DeliveryFault, FailureRecord};
 use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response, ReturnedState, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
@@ -14,7 +14,7 @@ use windlass_core::shard::{Batch, PageStart, ReadResult, UnreadableRecord};
 use windlass_core::time::Timestamp;
 use windlass_core::window::WindowState;
 
-use super::plan::{self, DestinationPlan, FunctionPlan, SourcePlan, StorePlan};
+use super::plan::{self, DeadLettersPlan, DestinationPlan, FunctionPlan, SourcePlan, StorePlan};
 use super::{BrokenInvariant, Contents};
 use crate::checkers::ensure;
 use crate::rng::Rng;
@@ -47,6 +47,16 @@ pub(super) struct Destination {
     plan: DestinationPlan,
     /// Records of deliveries that it has accepted.
     pub(super) delivered: Vec<bool>,
+}
+
+/// The dead letters.
+#[derive(Debug)]
+pub(super) struct DeadLetters {
+    plan: DeadLettersPlan,
+    /// Records that were ever kept.
+    pub(super) kept: Vec<bool>,
+    /// Of the letters that are there.
+    n_records: usize,
 }
 
 /// The lease row of the shard.
@@ -494,6 +504,45 @@ impl Destination {
         }
         if failed {
             return Err(plan::fault(rng));
+        }
+        Ok(())
+    }
+}
+
+impl DeadLetters {
+    pub(super) fn new(plan: DeadLettersPlan, contents: &Contents) -> Self {
+        Self {
+            plan,
+            kept: vec![false; contents.len()],
+            n_records: 0,
+        }
+    }
+
+    pub(super) fn keep(
+        &mut self,
+        contents: &Contents,
+        failure: &FailureRecord,
+        faulty: bool,
+        rng: &mut Rng,
+    ) -> Result<(), DeliveryFault> {
+        let n_records = failure.records.len();
+        let plan = &self.plan;
+        if faulty && plan.room < self.n_records.saturating_add(n_records) {
+            if !plan.drops_oldest || plan.room < n_records {
+                if rng.per_mille(plan.cleared) {
+                    self.n_records = 0;
+                }
+                return Err(DeliveryFault::NoRoom);
+            }
+            self.n_records = 0;
+        }
+        let failed = faulty && rng.per_mille(plan.fault);
+        if !failed || rng.per_mille(plan.done_anyway) {
+            mark(&mut self.kept, contents, failure);
+            self.n_records = self.n_records.saturating_add(n_records);
+        }
+        if failed {
+            return Err(DeliveryFault::DeadLetters(plan::fault(rng)));
         }
         Ok(())
     }

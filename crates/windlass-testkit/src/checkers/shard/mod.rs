@@ -651,7 +651,7 @@ fn next_at_matches(
             let waits_for_slot = model.slot == Slot::Requested && view.next_at.is_none();
             failed(due) || (waits_for_slot && due.is_some_and(|due| due.earliest <= now))
         }
-        Some(Waiting::Destination(_)) => {
+        Some(Waiting::Delivery(_)) => {
             let failure = model.worst_lane().and_then(|lane| lane.delivery_failed);
             failed(failure.map(|failed| failed.due))
         }

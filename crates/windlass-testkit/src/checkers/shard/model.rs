@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use windlass_core::batch::BatchId;
+use windlass_core::failure::DeliveryFault;
 use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::{Fault, Outcome, OutcomeKind};
 use windlass_core::position::{self, Cursor, Position};
@@ -506,7 +507,7 @@ impl Model {
             let unwanted = filtered_out || self.settings.mapping.skip_before.is_some_and(early);
             let limit = self.settings.limits.payload_limit - self.settings.window_len;
             let too_large = limit < event_bytes(std::iter::once(size));
-            let is_dropped = too_large && self.settings.mapping.on_failure.is_none();
+            let is_dropped = too_large && !self.settings.delivers_given_up;
             let unseen = was_marked || unwanted || is_dropped;
             let windows = self.lanes[0].windows.as_mut();
             let arrival = record.approximate_arrival();
@@ -573,7 +574,7 @@ impl Model {
     pub(super) fn delivered(
         &mut self,
         delivery: BatchId,
-        result: Result<(), Fault>,
+        result: Result<(), DeliveryFault>,
         now: Timestamp,
     ) {
         let mut lanes = self.lanes.iter_mut();

@@ -110,6 +110,20 @@ impl WindowsModel {
         })
     }
 
+    /// What an invocation with records of a window would say.
+    pub(super) fn call_of(&self, window: WindowBounds) -> Option<WindowCall> {
+        let mut call = WindowCall {
+            is_final: false,
+            is_terminated_early: false,
+            bounds: window,
+            ..self.call(Some(window))?
+        };
+        if self.open() != Some(window) {
+            call.state = WindowState::empty();
+        }
+        Some(call)
+    }
+
     pub(super) fn keep(&mut self, window: WindowBounds, state: WindowState) {
         if !self.discards {
             self.set(window, Some(state));
