@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::dead_letters::DeadLettersCommand;
 use crate::history::HistoryArgs;
 use crate::mappings::MappingArgs;
 
@@ -76,6 +77,14 @@ pub(crate) enum Command {
         watch: bool,
         #[command(flatten)]
         client: ClientArgs,
+    },
+    /// Show, delete and export what mappings have given up: records whose retries or age were exhausted,
+    /// that were too large or could not be read, with their events.
+    DeadLetters {
+        #[command(flatten)]
+        client: ClientArgs,
+        #[command(subcommand)]
+        command: DeadLettersCommand,
     },
     /// Show who changed what, and when, the latest change first.
     ///

@@ -153,7 +153,6 @@ impl Client {
     }
 
     /// The time by the daemon's clock, in whole seconds: commands count from it, not from ours.
-    #[expect(dead_code, reason = "for operations to come")]
     pub(crate) async fn time(&self) -> anyhow::Result<Timestamp> {
         let (head, _) = self.exchange(Method::GET, FUNCTIONS_PATH, None).await?;
         let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());
@@ -201,12 +200,32 @@ impl Client {
         Ok(self.exchange(method, path, body).await?.1)
     }
 
+    /// The body of a response that is not JSON, or not to be read as such.
+    pub(crate) async fn bytes(&self, path: &str) -> anyhow::Result<Bytes> {
+        let (head, body) = self.send(Method::GET, path, None).await?;
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        let (head, _) = self.interpret(head, &body)?;
+        bail!("{}", self.not_a_daemon(&head.status.to_string()))
+    }
+
     async fn exchange(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<(Parts, Value)> {
+        let (head, body) = self.send(method, path, body).await?;
+        self.interpret(head, &body)
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<(Parts, Bytes)> {
         let body = body.map(ToString::to_string).unwrap_or_default();
         let mut request = Request::builder()
             .method(method)
@@ -231,9 +250,13 @@ impl Client {
             .await
             .context("the connection closed before the end of the response")?
             .to_bytes();
+        Ok((head, body))
+    }
+
+    fn interpret(&self, head: Parts, body: &[u8]) -> anyhow::Result<(Parts, Value)> {
         let value = match head.status {
             StatusCode::NO_CONTENT => Some(Value::Null),
-            _ => serde_json::from_slice::<Value>(&body).ok(),
+            _ => serde_json::from_slice::<Value>(body).ok(),
         };
         let header = |name| head.headers.get(name).and_then(|it| it.to_str().ok());
         match (value, header("x-amzn-errortype")) {
