@@ -14,6 +14,7 @@ const BASE: &str = include_str!("../openapi/base.json");
 
 const GROUPS: &[&str] = &[
     include_str!("../openapi/status.json"),
+    include_str!("../openapi/dead_letters.json"),
     include_str!("../openapi/history.json"),
     include_str!("../openapi/redrive.json"),
 ];

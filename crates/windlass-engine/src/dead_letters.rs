@@ -3,10 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use windlass_core::arn::Arn;
-use windlass_core::event::Event;
-use windlass_core::failure::{DeliveryFault, FailureCondition, FailureRecord};
+use windlass_core::failure::DeliveryFault;
 use windlass_core::mapping::MappingId;
 use windlass_core::record::Record;
 use windlass_core::time::Timestamp;
@@ -223,7 +221,7 @@ impl DeadLetterBox {
             given_up,
         } = failure;
         let records = &record.records;
-        let payload = self.payload(failure);
+        let payload = failure.event(&self.event_source);
         let (first, last) = (&records[0], &records[records.len() - 1]);
         let mapping = self.mapping.as_ref().map(MappingId::as_str);
         let origin = match &self.replay {
@@ -254,20 +252,5 @@ impl DeadLetterBox {
             redrives: 0,
         };
         NewDeadLetter { letter, payload }
-    }
-
-    fn payload(&self, failure: &Failure) -> Bytes {
-        let FailureRecord {
-            condition,
-            records,
-            window,
-            ..
-        } = &failure.record;
-        let event = match (condition, window) {
-            (FailureCondition::Unreadable, _) => return Bytes::copy_from_slice(records[0].event()),
-            (_, None) => Event::of_records(records),
-            (_, Some(call)) => Event::of_window(records, call, &failure.shard, &self.event_source),
-        };
-        event.to_bytes()
     }
 }

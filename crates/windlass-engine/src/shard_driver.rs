@@ -225,6 +225,13 @@ impl ShardDriver {
                     "record dropped: it alone exceeds the payload limit"
                 );
             }
+            Report::UnreadableDropped {
+                sequence_number,
+                reason,
+            } => {
+                counts.dropped.add(1);
+                tracing::warn!(%sequence_number, reason, "record dropped: it cannot be rendered");
+            }
             Report::Dropped(failure) => {
                 counts.dropped.add(failure.records.len());
                 warn_given_up(
@@ -233,7 +240,7 @@ impl ShardDriver {
                 );
             }
             Report::Unreadable(record) => {
-                tracing::warn!("{}", describe_unreadable(record));
+                tracing::warn!("{}", describe_unreadable(*record));
             }
             Report::WindowStateDropped(bounds) => {
                 tracing::warn!(

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::dead_letters::DeadLettersCommand;
 use crate::history::HistoryArgs;
 use crate::mappings::MappingArgs;
 use crate::redrive::RedriveArgs;
@@ -84,6 +85,14 @@ pub(crate) enum Command {
     /// Prints a line for each document or message. Exit code 0: all were redriven; 1: some were not, and say
     /// why.
     Redrive(Box<RedriveArgs>),
+    /// Show, redrive, delete and export what mappings have given up: records whose retries or age were exhausted,
+    /// that were too large or could not be read, with their events.
+    DeadLetters {
+        #[command(flatten)]
+        client: ClientArgs,
+        #[command(subcommand)]
+        command: DeadLettersCommand,
+    },
     /// Show who changed what, and when, the latest change first.
     ///
     /// Every creation, update and deletion of a mapping is kept for 90 days. The table is a summary;

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use serde::Serialize;
 use uuid::Uuid;
 use windlass_core::arn::{Arn, StreamKind};
-use windlass_core::event::Event;
 use windlass_core::failure::{FailureCondition, FailureRecord};
 use windlass_core::function::FunctionName;
 use windlass_core::mapping::{MappingId, StreamSource};
@@ -106,8 +105,7 @@ impl DocumentTemplate {
             StreamKind::Kinesis => (Some(info), None),
             StreamKind::DynamoDbStreams => (None, Some(info)),
         };
-        let event = || Event::of_records(&record.records).to_bytes();
-        let event = (payload == Payload::Event).then(event);
+        let event = (payload == Payload::Event).then(|| failure.event(&self.stream));
         let document = Document {
             request_context: RequestContext {
                 request_id: self.request_id(failure),

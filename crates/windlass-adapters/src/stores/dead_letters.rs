@@ -203,31 +203,33 @@ fn list(
     let since = filter.since.map(|it| integer(it.as_millis()));
     let after = after.map(|it| (integer(it.given_up.as_millis()), it.id.to_string()));
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut conditions = vec!["true"];
     let mut values: Vec<(&str, &dyn ToSql)> = vec![(":limit", &limit)];
-    if let Some(mapping) = &mapping {
-        conditions.push("mapping = :mapping");
-        values.push((":mapping", mapping));
-    }
-    if let Some(reason) = &reason {
-        conditions.push("reason = :reason");
-        values.push((":reason", reason));
-    }
-    if let Some(since) = &since {
-        conditions.push(":since <= given_up");
-        values.push((":since", since));
-    }
+    values.extend(mapping.iter().map(|it| (":mapping", it as &dyn ToSql)));
+    values.extend(reason.iter().map(|it| (":reason", it as &dyn ToSql)));
+    values.extend(since.iter().map(|it| (":since", it as &dyn ToSql)));
     if let Some((given_up, id)) = &after {
-        conditions.push("(:given_up, :id) < (given_up, id)");
         values.extend([(":given_up", given_up as &dyn ToSql), (":id", id)]);
     }
-    let query = format!(
-        "SELECT {COLUMNS} FROM dead_letters WHERE {} ORDER BY given_up, id LIMIT :limit",
-        conditions.join(" AND ")
-    );
+    let query = list_query(filter, after.is_some());
     let mut statement = db.prepare_cached(&query)?;
     let letters = statement.query_map(&values[..], read)?;
     letters.collect()
+}
+
+/// Each combination has a query of its own, which an index answers in the order of the list.
+fn list_query(filter: &DeadLetterFilter, continues: bool) -> String {
+    let conditions = [
+        (filter.mapping.is_some(), "mapping = :mapping"),
+        (filter.reason.is_some(), "reason = :reason"),
+        (filter.since.is_some(), ":since <= given_up"),
+        (continues, "(:given_up, :id) < (given_up, id)"),
+    ];
+    let conditions = conditions.iter().filter(|(applies, _)| *applies);
+    let conditions: String = conditions.map(|(_, it)| format!(" AND {it}")).collect();
+    format!(
+        "SELECT {COLUMNS} FROM dead_letters WHERE true{conditions}
+         ORDER BY given_up, id LIMIT :limit"
+    )
 }
 
 fn letter(db: &Connection, id: DeadLetterId) -> rusqlite::Result<Option<DeadLetter>> {
@@ -478,5 +480,42 @@ impl DeadLetterStore for SqliteStore {
     async fn delete_redriven(&self, id: DeadLetterId) -> Result<Swap, PortError> {
         let delete = move |tx: &Transaction<'_>| delete_redriven(tx, id);
         self.call("deleting a redriven dead letter", delete).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use windlass_core::failure::FailureCondition;
+
+    use super::*;
+
+    /// A page costs the same however many letters there are.
+    #[test]
+    fn every_list_is_in_the_order_of_an_index() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(MIGRATION).unwrap();
+        for bits in 0..16_u8 {
+            let has = |bit: u8| bits & (1 << bit) != 0;
+            let filter = DeadLetterFilter {
+                mapping: has(0).then(|| MappingId::new("m")),
+                reason: has(1)
+                    .then_some(DeadLetterReason::GivenUp(FailureCondition::RecordTooLarge)),
+                since: has(2).then_some(Timestamp::EPOCH),
+            };
+            let query = format!("EXPLAIN QUERY PLAN {}", list_query(&filter, has(3)));
+            let mut statement = db.prepare(&query).unwrap();
+            let mut rows = statement.raw_query();
+            let mut plan = String::new();
+            while let Some(row) = rows.next().unwrap() {
+                plan.push_str(&row.get::<_, String>(3).unwrap());
+            }
+            assert!(
+                plan.contains("USING INDEX dead_letters_"),
+                "{filter:?}: {plan}"
+            );
+            assert!(!plan.contains("TEMP B-TREE"), "{filter:?}: {plan}");
+            let is_scan = plan.starts_with("SCAN");
+            assert_eq!(is_scan, bits == 0, "{filter:?}: {plan}");
+        }
     }
 }

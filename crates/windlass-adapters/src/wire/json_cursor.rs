@@ -331,6 +331,11 @@ impl<'a> JsonCursor<'a> {
         Ok(Some(time))
     }
 
+    /// The text from an earlier cursor of it to here.
+    pub(super) fn text_since(&self, start: &Self) -> &'a [u8] {
+        self.text[start.offset..self.offset].trim_ascii()
+    }
+
     /// The text of any value.
     pub(super) fn value(&mut self) -> Result<&'a [u8], WireError> {
         self.skip_space();

@@ -14,7 +14,9 @@ use windlass_core::time::Timestamp;
 use super::aggregate::{Deaggregator, may_be_aggregate};
 use super::json_cursor::{JsonCursor, WireError};
 use super::member_table::MemberTable;
-use super::page_builder::{GetRecordsResponse, PageBuilder, PageEstimate, push_all};
+use super::page_builder::{
+    GetRecordsResponse, PageBuilder, PageEstimate, RejectedRecord, push_all,
+};
 use super::streaming_parser::ResponseParser;
 use super::text::{identifier, plain_prefix_len, unescape};
 use super::timestamp::push_seconds;
@@ -292,7 +294,7 @@ impl ResponseParser for GetRecordsParser<'_> {
         let rendered = self.record(cursor);
         rendered.or_else(|error| {
             *cursor = start;
-            self.page.reject(cursor, error, sequence_number)
+            self.page.reject(cursor, error, rejected)
         })
     }
 
@@ -341,27 +343,30 @@ impl ResponseParser for GetRecordsParser<'_> {
         error: WireError,
         length: usize,
     ) -> Result<GetRecordsResponse, WireError> {
-        self.page.end_before(&error, None);
+        self.page.end_before(&error);
         Ok(self.finish(length))
     }
 }
 
-/// The raw sequence number of a record.
-fn sequence_number<'a>(cursor: &mut JsonCursor<'a>) -> Option<&'a [u8]> {
-    let mut number = None;
+/// What can be read of a record.
+fn rejected<'a>(cursor: &mut JsonCursor<'a>) -> RejectedRecord<'a> {
+    let mut record = RejectedRecord::default();
     let read = cursor.object(|cursor, name| {
-        if name == b"SequenceNumber" {
-            number = cursor.optional_string()?;
-            return Ok(());
+        match name {
+            b"SequenceNumber" => record.number = cursor.optional_string()?,
+            b"PartitionKey" => {
+                let key = JsonCursor::new(cursor.value()?).string().ok();
+                record.key = key.and_then(unescape).map(|key| KeyHash::of(&key));
+            }
+            _ => cursor.skip()?,
         }
-        cursor.skip()
+        Ok(())
     });
-    read.ok().and(number)
+    read.map_or_else(|_| RejectedRecord::default(), |()| record)
 }
 
 #[cfg(test)]
 mod tests {
-    use windlass_core::ids::SequenceNumber;
     use windlass_core::record::Record;
 
     use super::*;
@@ -438,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_cannot_be_rendered_ends_the_page_before_it() {
+    fn a_record_that_cannot_be_rendered_is_kept_as_it_is() {
         let record = |number: u8, data: &[u8]| {
             let (start, end) = (format!(r#"{{"SequenceNumber":"{number}","#), b"}".to_vec());
             [start.into_bytes(), data.to_vec(), end].concat()
@@ -483,12 +488,21 @@ mod tests {
             ]
             .concat();
             let response = parse(&body, usize::MAX).unwrap();
-            assert_eq!(response.records.len(), 1, "{reason}");
-            assert!(response.is_truncated, "{reason}");
-            let unreadable = response.unreadable.unwrap();
-            let found = unreadable.sequence_number.as_ref();
-            assert_eq!(found.map(SequenceNumber::as_str), number);
-            assert!(unreadable.reason.starts_with(reason), "{unreadable:?}");
+            let found = if let Some(number) = number {
+                assert_eq!(response.records.len(), 3, "{reason}");
+                assert!(!response.is_truncated, "{reason}");
+                let unreadable = &response.records[1];
+                assert_eq!(unreadable.sequence_number(), number);
+                assert_eq!(unreadable.event(), bad);
+                assert_eq!(response.records[2].unreadable(), None);
+                unreadable.unreadable().unwrap()
+            } else {
+                // The page ends before it.
+                assert_eq!(response.records.len(), 1, "{reason}");
+                assert!(response.is_truncated, "{reason}");
+                response.unreadable.unwrap().reason
+            };
+            assert!(found.starts_with(reason), "{found}");
             // Incomplete, it is a failed read.
             if reason != "expected a comma" {
                 let end = body.len() - records.len() / 2;

@@ -37,15 +37,14 @@ pub struct ReadResult {
     /// Whether the shard may have ended although the source returns `next`: the stream lists children
     /// of it. Never set for a source that is known to end its shards itself.
     pub has_children: bool,
-    /// The record after the last one, if it cannot be rendered: nothing after it was read.
+    /// The record after the last one, if not even its sequence number can be read: nothing after it was
+    /// read. One that only cannot be rendered is among the records.
     pub unreadable: Option<UnreadableRecord>,
 }
 
-/// A record that cannot be rendered as an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A record without a sequence number: no position is after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnreadableRecord {
-    /// `None` if not even that can be read.
-    pub sequence_number: Option<SequenceNumber>,
     /// What is wrong with it; never a part of its contents.
     pub reason: &'static str,
 }
@@ -125,9 +124,14 @@ pub enum Report {
         /// Length of its event.
         bytes: usize,
     },
+    /// A record that cannot be rendered was dropped: it is not delivered.
+    UnreadableDropped {
+        sequence_number: SequenceNumber,
+        reason: &'static str,
+    },
     /// Records were given up, and are not delivered.
     Dropped(FailureRecord),
-    /// The shard waits at this record, and reads it again from time to time.
+    /// The shard waits at a record, and reads it again from time to time.
     Unreadable(UnreadableRecord),
     /// Records after this position may have left the source before they were read. How many is
     /// unknown. Reading continues at the oldest record.

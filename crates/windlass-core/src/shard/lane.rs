@@ -51,6 +51,8 @@ pub(super) struct Lane {
     /// Those of the queue that arrived before every later one, so the first is the oldest. Empty
     /// without a maximum age.
     oldest: VecDeque<(Ticket, Timestamp)>,
+    /// Records of the queue that cannot be rendered.
+    n_unreadable: usize,
     /// Bytes of the events of all records in memory.
     bytes: usize,
     /// The last record that was put into a batch or given up.
@@ -111,6 +113,7 @@ impl Lane {
             queue: VecDeque::new(),
             n_queued: 0,
             oldest: VecDeque::new(),
+            n_unreadable: 0,
             bytes: 0,
             last_batched: None,
             windows: tumbling_window.map(|length| Windows::new(length, from)),
@@ -277,6 +280,7 @@ impl Lane {
         }
         let mut runs = Runs::new(self.limits);
         self.oldest.clear();
+        self.n_unreadable = 0;
         for queued in std::mem::take(&mut self.queue) {
             let windows = self.windows.as_ref();
             if windows.is_some_and(|windows| windows.begins_with(queued.ticket)) {
@@ -292,8 +296,8 @@ impl Lane {
         Some(self.give_up(given_up, window_start, now))
     }
 
-    /// Gives up the next record if it alone exceeds the payload limit. If what is given up is not
-    /// delivered, there is none in the lane.
+    /// Gives up the next record if it alone exceeds the payload limit or cannot be rendered. If what is
+    /// given up is not delivered, there is none in the lane.
     pub(super) fn give_up_too_large(&mut self, now: Timestamp) {
         let State::Filling { window_start } = self.state else {
             return;
@@ -302,11 +306,12 @@ impl Lane {
             return;
         }
         let limits = self.limits;
-        let is_too_large = |next: &mut Queued| !limits.fits_alone(next.record.event_len());
+        let is_too_large = |next: &mut Queued| !limits.fits_alone(limits.size_of(&next.record));
         let next = self.queue.pop_front_if(is_too_large);
         if let Some(Queued { ticket, record, .. }) = next {
+            self.n_unreadable -= usize::from(record.unreadable().is_some());
             self.forget_ages(ticket);
-            let run = Run::of_too_large(record, ticket);
+            let run = Run::alone(record, ticket);
             self.give_up(vec![run], window_start, now);
         }
     }
@@ -575,6 +580,7 @@ impl Lane {
     }
 
     fn enqueue(&mut self, queued: Queued) {
+        self.n_unreadable += usize::from(queued.record.unreadable().is_some());
         if self.retries.maximum_record_age.is_some() {
             let arrival = queued.record.approximate_arrival();
             let is_later = |last: &mut (Ticket, Timestamp)| arrival < last.1;
@@ -667,7 +673,8 @@ impl Lane {
     fn is_full(&self) -> bool {
         let limits = self.event_limits();
         let n_records = self.queue.len();
-        let has_enough = limits.max_items <= n_records
+        let has_enough = 0 < self.n_unreadable
+            || limits.max_items <= n_records
             || limits.max_bytes <= event::event_len(n_records, self.bytes);
         // Those of a later tumbling window are not in the batch.
         has_enough && (self.windows.is_none() || self.next_batch().is_full)
@@ -677,10 +684,12 @@ impl Lane {
     fn next_batch(&self) -> Fill {
         let Some(windows) = &self.windows else {
             let queue = self.queue.iter();
-            return self.limits.fill(queue.map(|it| it.record.event_len()));
+            return self
+                .limits
+                .fill(queue.map(|it| self.limits.size_of(&it.record)));
         };
         let queue = self.queue.iter().take_while(|it| windows.has(it.ticket));
-        let sizes = queue.map(|it| it.record.event_len());
+        let sizes = queue.map(|it| self.limits.size_of(&it.record));
         windows.limits(self.limits).fill(sizes)
     }
 

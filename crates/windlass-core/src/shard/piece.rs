@@ -281,19 +281,25 @@ fn response(outcome: &Outcome) -> Option<&Response> {
 }
 
 impl Run {
-    /// A record that alone exceeds the payload limit, so that it is never invoked.
-    pub(super) fn of_too_large(record: Record, ticket: Ticket) -> Self {
+    /// A record that is never invoked: it alone exceeds the payload limit, or cannot be rendered.
+    pub(super) fn alone(record: Record, ticket: Ticket) -> Self {
         let bytes = record.event_len();
-        let error = format!("its event of {bytes} bytes does not fit into an invocation");
+        let (condition, error) = match record.unreadable() {
+            Some(reason) => (FailureCondition::Unreadable, reason.into()),
+            None => {
+                let error = format!("its event of {bytes} bytes does not fit into an invocation");
+                (FailureCondition::RecordTooLarge, error.into())
+            }
+        };
         Self {
             bytes,
             failure: FailureRecord {
-                condition: FailureCondition::RecordTooLarge,
+                condition,
                 records: [record].into(),
                 attempts: 0,
                 request_id: None,
                 response: None,
-                last_error: Some(error.into()),
+                last_error: Some(error),
                 window: None,
             },
             tickets: vec![ticket],
@@ -319,6 +325,11 @@ impl Runs {
 
     /// Adds a later record of the lane.
     pub(super) fn push(&mut self, record: Record, ticket: Ticket, ordinal: u64) {
+        if record.unreadable().is_some() {
+            self.end();
+            self.ended.push(Run::alone(record, ticket));
+            return;
+        }
         let bytes = self.bytes + record.event_len();
         let n_records = self.records.len() + 1;
         if self.next_ordinal != Some(ordinal)

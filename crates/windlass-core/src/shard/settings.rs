@@ -7,6 +7,7 @@ use windlass_filter::Criteria;
 
 use crate::batch::BatchLimits;
 use crate::mapping::StreamSettings;
+use crate::record::Record;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShardConsumerSettings {
@@ -23,6 +24,12 @@ pub struct ShardConsumerSettings {
 }
 
 impl ShardConsumerSettings {
+    /// Whether a record is ever invoked: it can be rendered, and fits into an event.
+    pub(super) fn can_be_invoked(&self, record: &Record) -> bool {
+        let size = self.batch_limits().size_of(record);
+        self.batch_limits().fits_alone(size)
+    }
+
     /// Of a batch whose state is empty.
     pub(super) const fn batch_limits(&self) -> BatchLimits {
         BatchLimits {

@@ -88,7 +88,7 @@ pub enum Waiting {
     Delivery(DeliveryFault),
     /// The source cannot be read.
     Source(Fault),
-    /// This record cannot be rendered; the records before it were delivered.
+    /// The next record cannot be read; the records before it were delivered.
     Unreadable(UnreadableRecord),
     /// The store cannot be written.
     Store(Fault),

@@ -129,7 +129,9 @@ impl Invoker {
                         MAX_THROTTLED.as_secs()
                     )),
                 },
-                verdict => verdict,
+                verdict @ (Verdict::Success | Verdict::Failed(_) | Verdict::NotReached(_)) => {
+                    verdict
+                }
             };
             if matches!(verdict, Verdict::NotReached(_)) {
                 lock(&self.unreached).push(function.clone());

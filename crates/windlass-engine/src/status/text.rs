@@ -190,16 +190,12 @@ pub fn describe_gap(gap: &shard::Gap) -> String {
     )
 }
 
-/// The record at which a shard waits.
-pub fn describe_unreadable(record: &shard::UnreadableRecord) -> String {
-    let number = match &record.sequence_number {
-        Some(number) => format!("record {number}"),
-        None => "the next record, whose sequence number cannot be read either,".to_owned(),
-    };
+/// Why a shard waits at a record.
+pub fn describe_unreadable(record: shard::UnreadableRecord) -> String {
     let reason = record.reason;
     format!(
-        "the shard waits at {number}: its event cannot be rendered ({reason}); it is read again \
-         from time to time"
+        "the shard waits at the next record: its sequence number cannot be read ({reason}); it is read \
+         again from time to time"
     )
 }
 
@@ -240,7 +236,7 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
                     format!("the stream {}{cause}{next}", describe_fault(*fault))
                 }
                 shard::Waiting::Unreadable(record) => {
-                    format!("{}{next}", describe_unreadable(record))
+                    format!("{}{next}", describe_unreadable(*record))
                 }
                 shard::Waiting::Store(fault) => {
                     format!("the store {}{next}", describe_fault(*fault))
@@ -336,22 +332,6 @@ mod tests {
 
     use super::*;
     use crate::status::LagHistory;
-
-    #[test]
-    fn a_shard_names_the_record_at_which_it_waits() {
-        let text = |sequence_number: Option<&str>| {
-            describe_unreadable(&shard::UnreadableRecord {
-                sequence_number: sequence_number.map(Into::into),
-                reason: "expected base64",
-            })
-        };
-        assert_eq!(
-            text(Some("495")),
-            "the shard waits at record 495: its event cannot be rendered (expected base64); it is \
-             read again from time to time"
-        );
-        assert!(text(None).contains("sequence number cannot be read"));
-    }
 
     #[test]
     fn a_blocked_queue_names_the_missing_action() {

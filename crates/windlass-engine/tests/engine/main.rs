@@ -3,6 +3,7 @@
 //! A logged error fails the test, unless the test takes it.
 
 mod daemon;
+mod dead_letters;
 mod fairness;
 mod lanes;
 mod life;

@@ -27,7 +27,7 @@ const LIMIT: DeadLetterLimit = DeadLetterLimit {
 
 fn arn(function: &str) -> Arn {
     let arn = format!("arn:aws:lambda:us-east-1:000000000000:function:{function}");
-    Arn::parse(&arn).unwrap()
+    Arn::parse(&arn).expect("the ARN is valid")
 }
 
 fn payload(shard: usize, number: usize) -> Bytes {
@@ -54,7 +54,8 @@ impl Daemon {
             mapping: Some(MappingId::new("m")),
             replay: None,
             function_arn: arn("f"),
-            event_source_arn: Arn::parse("arn:aws:kinesis:us-east-1:0:stream/s").unwrap(),
+            event_source_arn: Arn::parse("arn:aws:kinesis:us-east-1:0:stream/s")
+                .expect("the ARN is valid"),
             shard,
             first: number.as_str().into(),
             last: number.as_str().into(),
@@ -69,7 +70,8 @@ impl Daemon {
         };
         let id = letter.id;
         let letter = NewDeadLetter { letter, payload };
-        self.store.keep(vec![letter], LIMIT, None).await.unwrap();
+        let kept = self.store.keep(vec![letter], LIMIT, None).await;
+        kept.expect("the store works");
         id
     }
 
@@ -83,8 +85,9 @@ impl Daemon {
             before: Value::Null,
             after: Value::Null,
         };
-        let mut result = self.redriver.start_letters(request, line).unwrap();
-        result.recv().await.expect("a result").unwrap()
+        let result = self.redriver.start_letters(request, line);
+        let result = result.expect("it starts").recv().await;
+        result.expect("a result").expect("the store works")
     }
 
     /// How often the letters that are left were redriven.

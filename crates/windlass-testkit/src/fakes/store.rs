@@ -80,6 +80,15 @@ impl FakeStore {
         self.changed(mapping);
     }
 
+    /// Loses the checkpoints of a mapping, as if they had not been written.
+    pub fn forget_checkpoints(&self, mapping: &MappingId) {
+        let mut leases = lock(&self.leases);
+        let of_mapping = leases.values_mut().filter(|it| it.key.mapping == *mapping);
+        for lease in of_mapping {
+            lease.checkpoint = Checkpoint::at(Position::TrimHorizon);
+        }
+    }
+
     /// How often all mappings were read.
     pub fn reads_of_mappings(&self) -> usize {
         self.n_calls("reading mappings")

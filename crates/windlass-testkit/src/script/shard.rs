@@ -8,7 +8,7 @@ use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::failure::{DeliveryFault, DestinationArn, FailureRecord};
-use windlass_core::ids::{InnerRecord, KeyHash, SequenceNumber};
+use windlass_core::ids::{InnerRecord, KeyHash};
 use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::{ItemFailures, Outcome, ReturnedState, Swap};
@@ -275,10 +275,9 @@ impl ShardRunner {
         let has_children = arguments.flag("has_children");
         let is_new = arguments.flag("new_iterator") || from.iterator.is_none();
         let is_undated = arguments.flag("undated");
-        let unreadable = arguments.key("unreadable").map(|number| UnreadableRecord {
-            sequence_number: (number != "unknown").then(|| number.as_str().into()),
-            reason: "expected base64",
-        });
+        let reason = "expected base64";
+        let is_unreadable = arguments.flag("unreadable");
+        let unreadable = is_unreadable.then_some(UnreadableRecord { reason });
         let records = records(arguments, arrival, is_undated)?;
         self.n_iterators += 1;
         let next = (!end_of_shard).then(|| Cursor {
@@ -364,7 +363,7 @@ impl ShardRunner {
             }
             Some(Waiting::Source(fault)) => format!("source, {}", fault_text(fault)),
             Some(Waiting::Unreadable(record)) => {
-                format!("unreadable, {}", unreadable_text(&record))
+                format!("unreadable: {}", record.reason)
             }
             Some(Waiting::Store(fault)) => format!("store, {}", fault_text(fault)),
         };
@@ -457,8 +456,12 @@ fn command_text(command: &ShardCommand) -> String {
             format!("report dropped {}", failure_text(failure))
         }
         ShardCommand::Report(Report::Unreadable(record)) => {
-            format!("report unreadable {}", unreadable_text(record))
+            format!("report unreadable: {}", record.reason)
         }
+        ShardCommand::Report(Report::UnreadableDropped {
+            sequence_number,
+            reason,
+        }) => format!("report {sequence_number} dropped: {reason}"),
         ShardCommand::Report(Report::WindowStateDropped(bounds)) => {
             format!("report state of window {} dropped", window_text(*bounds))
         }
@@ -494,7 +497,8 @@ fn failure_text(failure: &FailureRecord) -> String {
         };
         format!(" statusCode={} functionError={error}", it.status)
     });
-    format!("{condition} [{names}] approximateInvokeCount={count}{response}")
+    let window = failure.window.as_ref().map_or_else(String::new, call_text);
+    format!("{condition} [{names}] approximateInvokeCount={count}{response}{window}")
 }
 
 /// `7` or, of an aggregate, `7.0`.
@@ -574,12 +578,6 @@ fn window_text(bounds: WindowBounds) -> String {
     format!("{}s..{}s", seconds(bounds.start), seconds(bounds.end))
 }
 
-fn unreadable_text(record: &UnreadableRecord) -> String {
-    let number = record.sequence_number.as_ref();
-    let number = number.map_or("unknown", SequenceNumber::as_str);
-    format!("{number}: {}", record.reason)
-}
-
 fn position_text(position: &Position) -> String {
     match position {
         Position::After(number) => format!("after {number}"),
@@ -630,7 +628,7 @@ fn marks_text(sections: &[MarkedSection]) -> String {
 }
 
 /// All remaining arguments: sequence numbers with or without sizes; `~` marks a record that the filter
-/// does not match. A record is `1`, a key of its own, or `2/1`: the record 1 of lane 2. `7.0` is one
+/// does not match, `!` one that cannot be rendered. A record is `1`, a key of its own, or `2/1`: the record 1 of lane 2. `7.0` is one
 /// of an aggregate, which ends with the last record of its number unless that is `7.0-`.
 fn records(
     arguments: &mut Arguments,
@@ -643,14 +641,17 @@ fn records(
         if is_undated {
             builder.undated(arrival);
         }
-        let record = name.trim_start_matches('~');
+        let record = name.trim_start_matches(['~', '!']);
+        if name.starts_with('!') {
+            builder.unreadable("expected base64");
+        }
         let (key, of_shard) = match record.split_once('/') {
             Some((lane, of_shard)) => (KeyHash(lane.parse()?), of_shard),
             None => (KeyHash::of(record.as_bytes()), record),
         };
         let (number, inner) = inner(of_shard.trim_end_matches('-'))?;
         let next = sized.get(index + 1).map_or("", |(next, _)| next);
-        let next = next.rsplit(['/', '~']).next().unwrap_or(next);
+        let next = next.rsplit(['/', '~', '!']).next().unwrap_or(next);
         let is_last = !next.starts_with(&format!("{number}.")) && !of_shard.ends_with('-');
         let meta = RecordMeta {
             sequence_number: number,

@@ -57,6 +57,9 @@ struct World {
     instance: Option<Instance>,
     /// Records that a checkpoint reports as resolved: they must not be invoked again.
     settled: BTreeSet<usize>,
+    /// Records that were dropped since they could not be rendered: if a later read repairs one before a
+    /// checkpoint passes it, it is invoked.
+    repairable: BTreeSet<usize>,
     /// The state of a window was dropped, so its records are in no final invocation.
     window_was_dropped: bool,
     now: Timestamp,
@@ -122,6 +125,7 @@ impl World {
             events: vec![(plan.start, Event::Start)],
             instance: None,
             settled: BTreeSet::new(),
+            repairable: BTreeSet::new(),
             window_was_dropped: false,
             now: START,
             rng,
@@ -240,6 +244,8 @@ impl World {
                 let result = self.store.save(&checkpoint, faulty, rng);
                 if self.store.checkpoint == checkpoint {
                     self.settled.extend(resolved);
+                    self.settled
+                        .retain(|index| !self.repairable.contains(index));
                 }
                 self.feed(ShardInput::Saved(result), trace)
             }
@@ -421,6 +427,17 @@ impl World {
             | Report::RecordTooLarge { .. }
             | Report::Unreadable(_)
             | Report::Gap(_) => {}
+            Report::UnreadableDropped {
+                sequence_number, ..
+            } => {
+                ensure(!self.keeps_all(), "dead letters", || {
+                    format!("{sequence_number} is dropped")
+                })?;
+                let index = self.plan.contents.first_of(sequence_number.as_str());
+                let index = index.expect("the checker has checked it");
+                self.dropped[index] = true;
+                self.repairable.insert(index);
+            }
         }
         Ok(())
     }
@@ -441,6 +458,8 @@ impl World {
                 self.settled.extend(resolved);
             }
         }
+        self.settled
+            .retain(|index| !self.repairable.contains(index));
     }
 
     fn end_instance(&mut self) {

@@ -205,7 +205,7 @@ fn first_record(contents: &Contents, after: &Position, position: usize, n_again:
     last - n_again.min(last - contents.aggregate_start(last_read))
 }
 
-/// A page that ends before a record that cannot be rendered.
+/// A page that ends with a record that cannot be rendered, or before one whose number cannot be read.
 fn unreadable_page(
     contents: &Contents,
     start: PageStart,
@@ -215,18 +215,14 @@ fn unreadable_page(
 ) -> ReadResult {
     let unreadable = contents.aggregate_start(rng.size(begin, end - 1));
     let unreadable = unreadable.max(begin);
-    ReadResult {
-        unreadable: Some(unreadable_record(contents, unreadable, rng)),
-        ..page(contents, start, begin..unreadable, now)
+    let has_number = contents.records()[unreadable].inner().is_none() && rng.per_mille(800);
+    if has_number {
+        let last = Some(unreadable);
+        return page_with(contents, start, begin..unreadable + 1, last, now);
     }
-}
-
-/// Its number may be unreadable as well.
-fn unreadable_record(contents: &Contents, index: usize, rng: &mut Rng) -> UnreadableRecord {
-    let number = contents.records()[index].sequence_number();
-    UnreadableRecord {
-        sequence_number: rng.per_mille(800).then(|| number.into()),
-        reason: "broken",
+    ReadResult {
+        unreadable: Some(UnreadableRecord { reason: "broken" }),
+        ..page(contents, start, begin..unreadable, now)
     }
 }
 
@@ -249,14 +245,23 @@ fn offset_of(iterator: &str, stream: usize) -> Result<Option<usize>, BrokenInvar
     Ok((issuer == stream).then_some(offset))
 }
 
-fn page(
+fn page(contents: &Contents, start: PageStart, range: Range<usize>, now: Timestamp) -> ReadResult {
+    page_with(contents, start, range, None, now)
+}
+
+/// A page of which one record cannot be rendered.
+fn page_with(
     contents: &Contents,
     start: PageStart,
     Range { start: begin, end }: Range<usize>,
+    unreadable: Option<usize>,
     now: Timestamp,
 ) -> ReadResult {
     let mut builder = RecordPageBuilder::default();
     for (index, record) in contents.records()[begin..end].iter().enumerate() {
+        if unreadable == Some(begin + index) {
+            builder.unreadable("broken");
+        }
         if contents.is_undated(begin + index) {
             builder.undated(now);
         }

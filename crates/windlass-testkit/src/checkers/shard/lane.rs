@@ -188,7 +188,7 @@ impl LaneModel {
         let max_records = of_window.min(settings.mapping.batch_size);
         for pending in self.pending.iter().take(max_records) {
             let size = pending.record.event_len();
-            if limit < bytes + 1 + size {
+            if limit < bytes + 1 + size || pending.record.unreadable().is_some() {
                 break;
             }
             n_records += 1;
@@ -419,6 +419,9 @@ impl LaneModel {
             let run = run[0]..run[0] + run.len();
             let piece = self.pending[run.start].piece;
             let piece = piece.map(|piece| &self.pieces[&piece]);
+            if let Some(reason) = self.pending[run.start].record.unreadable() {
+                return self.alone(run.start, FailureCondition::Unreadable, reason);
+            }
             Delivery {
                 failure: FailureRecord {
                     condition: FailureCondition::RecordAgeExceeded,
@@ -436,7 +439,23 @@ impl LaneModel {
         self.give_up(deliveries, settings)
     }
 
-    /// Gives up the next record if it is too large for any invocation.
+    /// The delivery of a record that is never invoked.
+    fn alone(&self, at: usize, condition: FailureCondition, error: &str) -> Delivery {
+        Delivery {
+            failure: FailureRecord {
+                condition,
+                records: self.records(at..at + 1),
+                attempts: 0,
+                request_id: None,
+                response: None,
+                last_error: Some(error.into()),
+                window: self.call_of(at),
+            },
+            indices: self.indices(at..at + 1),
+        }
+    }
+
+    /// Gives up the next record if it is too large for any invocation, or cannot be rendered.
     pub(super) fn give_up_too_large(&mut self, settings: &ShardConsumerSettings) {
         let Some(next) = self.pending.front().filter(|it| it.piece.is_none()) else {
             return;
@@ -444,23 +463,19 @@ impl LaneModel {
         let bytes = event_bytes(std::iter::once(next.record.event_len()));
         let limit = settings.limits.payload_limit - settings.window_len;
         let must_wait = self.is_busy() || self.is_delivering() || self.final_call().is_some();
-        if must_wait || bytes <= limit {
+        let unreadable = next.record.unreadable();
+        if must_wait || (bytes <= limit && unreadable.is_none()) {
             return;
         }
         let bytes = next.record.event_len();
-        let error = format!("its event of {bytes} bytes does not fit into an invocation");
-        self.deliveries.push_back(Delivery {
-            failure: FailureRecord {
-                condition: FailureCondition::RecordTooLarge,
-                records: self.records(0..1),
-                attempts: 0,
-                request_id: None,
-                response: None,
-                last_error: Some(error.into()),
-                window: self.call_of(0),
-            },
-            indices: self.indices(0..1),
-        });
+        let delivery = match unreadable {
+            Some(reason) => self.alone(0, FailureCondition::Unreadable, reason),
+            None => {
+                let error = format!("its event of {bytes} bytes does not fit into an invocation");
+                self.alone(0, FailureCondition::RecordTooLarge, &error)
+            }
+        };
+        self.deliveries.push_back(delivery);
     }
 
     /// When the next record is too old, by the clock of the source.
@@ -506,7 +521,10 @@ impl LaneModel {
     fn continues(&self, run: &[usize], at: usize, settings: &ShardConsumerSettings) -> bool {
         let records = run.iter().chain([&at]).map(|at| &self.pending[*at].record);
         let last = run[run.len() - 1];
+        let is_unreadable = |at: usize| self.pending[at].record.unreadable().is_some();
         last + 1 == at
+            && !is_unreadable(last)
+            && !is_unreadable(at)
             && self.pending[last].ordinal + 1 == self.pending[at].ordinal
             && self.pending[run[0]].piece == self.pending[at].piece
             && self.pending[run[0]].window == self.pending[at].window

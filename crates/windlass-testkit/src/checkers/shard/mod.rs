@@ -579,6 +579,9 @@ fn reports_are_expected(model: &mut Model, report: &Report, contents: &Contents)
     let known = match report {
         Report::RecordTooLarge {
             sequence_number, ..
+        }
+        | Report::UnreadableDropped {
+            sequence_number, ..
         } => contents.first_of(sequence_number.as_str()).is_some(),
         Report::FilteredOut { .. }
         | Report::Dropped(_)

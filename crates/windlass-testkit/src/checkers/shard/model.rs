@@ -333,10 +333,10 @@ impl Model {
         }
         if let Some(record) = unreadable {
             self.read_failures += 1;
-            self.read_waiting = Some(Waiting::Unreadable(record.clone()));
+            self.read_waiting = Some(Waiting::Unreadable(*record));
             let (n, fault) = (self.read_failures, Fault::Transient);
             self.read_due = DueRange::after_failure(n, fault, now).not_before(soon);
-            let report = Report::Unreadable(record.clone());
+            let report = Report::Unreadable(*record);
             self.expected_reports.push_back(report);
         }
         Ok(())
@@ -504,10 +504,12 @@ impl Model {
             let early = |earliest| has_time && record.approximate_arrival() < earliest;
             let filtered_out =
                 self.settings.filter.is_some() && !sample_filter::matches(record.event());
-            let unwanted = filtered_out || self.settings.mapping.skip_before.is_some_and(early);
+            let is_unreadable = record.unreadable().is_some();
+            let unwanted = (filtered_out && !is_unreadable)
+                || self.settings.mapping.skip_before.is_some_and(early);
             let limit = self.settings.limits.payload_limit - self.settings.window_len;
             let too_large = limit < event_bytes(std::iter::once(size));
-            let is_dropped = too_large && !self.settings.delivers_given_up;
+            let is_dropped = (too_large || is_unreadable) && !self.settings.delivers_given_up;
             let unseen = was_marked || unwanted || is_dropped;
             let windows = self.lanes[0].windows.as_mut();
             let arrival = record.approximate_arrival();
@@ -527,10 +529,18 @@ impl Model {
                 continue;
             }
             if is_dropped {
-                self.expected_reports.push_back(Report::RecordTooLarge {
-                    sequence_number: record.sequence_number().into(),
-                    bytes: size,
-                });
+                let sequence_number = record.sequence_number().into();
+                let report = match record.unreadable() {
+                    Some(reason) => Report::UnreadableDropped {
+                        sequence_number,
+                        reason,
+                    },
+                    None => Report::RecordTooLarge {
+                        sequence_number,
+                        bytes: size,
+                    },
+                };
+                self.expected_reports.push_back(report);
                 continue;
             }
             let window = self.window();
