@@ -41,11 +41,13 @@ pub mod outcome;
 pub mod position;
 pub mod record;
 pub mod record_page;
+pub mod stretch;
 pub mod window;
 
 pub mod batch;
 mod lifecycle;
 mod progress;
+pub mod rate;
 mod retry;
 mod slot_request;
 pub mod slots;
@@ -57,3 +59,4 @@ pub mod shard;
 pub mod lease;
 pub mod lease_rows;
 pub mod reconcile;
+pub mod stretch_rows;
