@@ -13,7 +13,7 @@ use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::{Fault, ItemFailures, Outcome, ReturnedState, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
-use windlass_core::rate::{Rate, RateTurns, TurnId};
+use windlass_core::rate::{RateTurns, TurnId};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 use windlass_core::shard::{PageStart, ReadResult};
@@ -26,6 +26,7 @@ use windlass_core::time::Timestamp;
 use windlass_core::window::{WindowBounds, WindowCall, WindowCheckpoint, WindowState};
 
 use super::arguments::reported;
+use super::rate::rate;
 use super::{Arguments, ScriptError, duration, duration_text, fault_text};
 use crate::sample_filter;
 
@@ -363,12 +364,12 @@ impl ShardRunner {
                 ShardCommand::Report(_) | ShardCommand::Finish(_) => {}
             }
             let is_request = matches!(command, ShardCommand::RequestSlot);
-            let is_granted = is_request && self.slots_free && self.has_turn();
+            let is_granted = self.has_turn() && is_request && self.slots_free;
             if !is_granted {
                 writeln!(self.output, "{}", command_text(&command))?;
             }
         }
-        if self.slot_requested && self.slots_free && self.has_turn() {
+        if self.has_turn() && self.slot_requested && self.slots_free {
             self.slot_requested = false;
             let (now, max_records) = (self.now, self.turns.max_records());
             let granted = ShardInput::SlotGranted { max_records };
@@ -456,7 +457,7 @@ impl ShardRunner {
     }
 }
 
-/// `stretch=FROM..TO`: times, or sequence numbers, of which the last one belongs to it; `after:NUMBER` and
+/// `stretch=FROM..TO`: times, or sequence numbers that both belong to it; `after:NUMBER` and
 /// `trim_horizon` are starts too. With `tip=unreported` the source does not report its tip.
 fn stretch(arguments: &mut Arguments) -> Result<Option<StretchSettings>, ScriptError> {
     let Some(text) = arguments.key("stretch") else {
@@ -478,14 +479,6 @@ fn stretch(arguments: &mut Arguments) -> Result<Option<StretchSettings>, ScriptE
         stretch: Stretch { from, to },
         reports_tip: arguments.key("tip").as_deref() != Some("unreported"),
     }))
-}
-
-/// Records a second, or `none`.
-fn rate(text: &str) -> Result<Option<Rate>, ScriptError> {
-    Ok(match text {
-        "none" => None,
-        number => Some(Rate(number.parse()?)),
-    })
 }
 
 fn retries(arguments: &mut Arguments) -> Result<RetrySettings, ScriptError> {

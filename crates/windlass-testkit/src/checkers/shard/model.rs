@@ -257,7 +257,7 @@ impl Model {
         self.advance_resolved();
     }
 
-    /// A slot was granted for a batch of up to so many records.
+    /// A slot was granted for a batch of up to `max_records`.
     pub(super) fn set_max_batch(&mut self, max_records: Option<usize>) {
         let of_mapping = self.settings.mapping.batch_size;
         self.max_batch = max_records.unwrap_or(of_mapping).min(of_mapping);
