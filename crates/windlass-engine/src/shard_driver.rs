@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use futures::poll;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use windlass_core::arn::Arn;
@@ -255,7 +258,14 @@ impl ShardIo {
         timeout: Duration,
         grant: impl Future<Output = ReadGrant>,
     ) -> Completion {
-        let grant = grant.await;
+        let mut grant = pin!(grant);
+        let grant = match poll!(grant.as_mut()) {
+            Poll::Ready(grant) => grant,
+            Poll::Pending => {
+                reader.release_memory();
+                grant.await
+            }
+        };
         let response = reader.read(&from, grant.limits(timeout));
         let calls = &self.calls;
         let result = calls.run(SourceCall::Read, Duration::ZERO, response).await;

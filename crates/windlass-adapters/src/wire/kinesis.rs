@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use base64_simd::STANDARD;
+use bytes::Bytes;
 use windlass_core::ids::{InnerRecord, KeyHash, SequenceNumber};
 use windlass_core::position::Position;
 use windlass_core::record_page::RecordPageBuilder;
@@ -81,6 +82,7 @@ pub(crate) struct GetRecordsParser<'t> {
     members: MemberTable<'static, Member>,
     page: PageBuilder<'t>,
     aggregates: Option<Aggregates<'t>>,
+    rest: Option<RestOfList>,
     next_iterator: Option<String>,
     has_children: bool,
     behind_latest: Duration,
@@ -104,6 +106,15 @@ struct Aggregates<'t> {
     deaggregator: Deaggregator,
 }
 
+/// The text of the records for which the page has no room.
+#[derive(Debug, Default)]
+struct RestOfList {
+    /// A response with these records only, without its end.
+    text: Vec<u8>,
+    /// Of all of it.
+    max_len: usize,
+}
+
 impl<'t> GetRecordsParser<'t> {
     /// For a response of about `length` bytes; the page ends with the record that reaches
     /// `max_bytes`. Records without a time may have `read_at`.
@@ -119,6 +130,7 @@ impl<'t> GetRecordsParser<'t> {
             members: MemberTable::new(&MEMBERS),
             page: PageBuilder::new(estimate, length, max_bytes, read_at),
             aggregates: None,
+            rest: None,
             next_iterator: None,
             has_children: false,
             behind_latest: Duration::ZERO,
@@ -133,6 +145,17 @@ impl<'t> GetRecordsParser<'t> {
             aggregates: Some(Aggregates {
                 position,
                 deaggregator: Deaggregator::default(),
+            }),
+            ..self
+        }
+    }
+
+    /// Keeps the text of the records that are left out, at most the `length` of the response.
+    pub(crate) fn keeping_rest(self, length: usize) -> Self {
+        Self {
+            rest: Some(RestOfList {
+                text: Vec::new(),
+                max_len: length,
             }),
             ..self
         }
@@ -241,6 +264,31 @@ impl Aggregates<'_> {
     }
 }
 
+impl RestOfList {
+    const START: &[u8] = b"{\"Records\":[";
+    const END: &[u8] = b"]}";
+
+    fn push(&mut self, record: &[u8]) {
+        let before = if self.text.is_empty() {
+            self.text.reserve_exact(Self::START.len() + self.max_len);
+            Self::START
+        } else {
+            b","
+        };
+        push_all(&mut self.text, &[before, record]);
+    }
+
+    /// `None` if no record was left out.
+    fn finish(mut self) -> Option<Bytes> {
+        if self.text.is_empty() {
+            return None;
+        }
+        self.text.extend_from_slice(Self::END);
+        self.text.shrink_to_fit();
+        Some(self.text.into())
+    }
+}
+
 /// Appends an event. `push_key` appends its start, up to the sequence number.
 fn push_event(
     page: &mut RecordPageBuilder,
@@ -285,15 +333,21 @@ impl ResponseParser for GetRecordsParser<'_> {
     const LIST_IS_OPTIONAL: bool = false;
 
     fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError> {
-        if !self.page.has_room() {
-            return cursor.skip_element();
-        }
         let start = *cursor;
-        let rendered = self.record(cursor);
-        rendered.or_else(|error| {
-            *cursor = start;
-            self.page.reject(cursor, error, sequence_number)
-        })
+        if self.page.has_room() {
+            if let Err(error) = self.record(cursor) {
+                *cursor = start;
+                return self.page.reject(cursor, error, sequence_number);
+            }
+        } else {
+            cursor.skip_element()?;
+        }
+        if self.page.is_cut()
+            && let Some(rest) = &mut self.rest
+        {
+            rest.push(cursor.text_since(&start));
+        }
+        Ok(())
     }
 
     fn member(&mut self, cursor: &mut JsonCursor<'_>, name: &[u8]) -> Result<(), WireError> {
@@ -325,11 +379,14 @@ impl ResponseParser for GetRecordsParser<'_> {
     }
 
     fn finish(self, length: usize) -> GetRecordsResponse {
+        let is_cut = self.page.is_cut();
+        let rest = self.rest.filter(|_| is_cut);
         let page = self.page.finish(length);
         GetRecordsResponse {
             records: page.records,
             next_iterator: self.next_iterator,
             is_truncated: page.is_truncated,
+            rest: rest.and_then(RestOfList::finish),
             unreadable: page.unreadable,
             has_children: self.has_children,
             behind_latest: Some(self.behind_latest),
@@ -342,6 +399,8 @@ impl ResponseParser for GetRecordsParser<'_> {
         length: usize,
     ) -> Result<GetRecordsResponse, WireError> {
         self.page.end_before(&error, None);
+        // It has no end.
+        self.rest = None;
         Ok(self.finish(length))
     }
 }
@@ -520,6 +579,28 @@ mod tests {
         parse_pieces(&[body.as_bytes()], parser.taking_apart(position)).unwrap()
     }
 
+    /// The pages of a body for which there is room of `max_bytes` at a time, each without what the page
+    /// before it has left out.
+    fn parse_rest_by_rest(body: &str, piece: usize, max_bytes: usize) -> Vec<GetRecordsResponse> {
+        let (template, estimate) = (template(), PageEstimate::default());
+        let mut pages: Vec<GetRecordsResponse> = Vec::new();
+        let mut rest = Some(Bytes::copy_from_slice(body.as_bytes()));
+        while let Some(text) = rest {
+            let last = pages.last().and_then(|page| page.records.last());
+            let position = last.map_or(Position::TrimHorizon, Position::after);
+            let pieces: Vec<_> = text.chunks(piece).collect();
+            let length = text.len();
+            let parser = GetRecordsParser::new(&template, &estimate, length, max_bytes, READ_AT);
+            let parser = parser.taking_apart(&position).keeping_rest(length);
+            let mut page = parse_pieces(&pieces, parser).unwrap();
+            rest = page.rest.take();
+            assert_eq!(rest.is_some(), page.is_truncated);
+            assert!(rest.as_ref().is_none_or(|rest| rest.len() <= body.len()));
+            pages.push(page);
+        }
+        pages
+    }
+
     fn written(number: u8, key: &str, data: &str, time: &str) -> String {
         let key = serde_json::Value::from(key);
         format!(r#"{{{time}"PartitionKey":{key},"SequenceNumber":"{number}","Data":"{data}"}}"#)
@@ -628,6 +709,44 @@ mod tests {
             Position::after(&page.records[1]),
             Position::Within("7".into(), 0)
         );
+    }
+
+    #[test]
+    fn what_a_page_leaves_out_is_the_next_page() {
+        let (whole, _) = with_and_without_aggregate("");
+        let all = parse_apart(&whole, &Position::TrimHorizon, usize::MAX).records;
+        let length = all.iter().map(Record::event_len).sum::<usize>() + all.len();
+        for piece in [1, 7, whole.len()] {
+            for max_bytes in 1..=length {
+                let pages = parse_rest_by_rest(&whole, piece, max_bytes);
+                assert!(1 < pages.len() || 1 < max_bytes);
+                assert!(pages.len() == 1 || max_bytes < length);
+                assert_eq!(pages[0].next_iterator.as_deref(), Some("n"));
+                let records = pages.into_iter().flat_map(|page| page.records);
+                assert_eq!(records.collect::<Vec<_>>(), all);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_after_an_unreadable_record_or_has_no_end_is_not_kept() {
+        let good = written(6, "k", "", "");
+        let unreadable = written(7, "k", "!", "");
+        let without_end = good.replace("}", "!}");
+        let (template, estimate) = (template(), PageEstimate::default());
+        for (records, is_kept) in [
+            ([&good, &good, &good], true),
+            ([&good, &good, &unreadable], true),
+            ([&good, &unreadable, &good], true),
+            ([&unreadable, &good, &good], false),
+            ([&good, &good, &without_end], false),
+        ] {
+            let body = body(&records.map(String::clone));
+            let parser = GetRecordsParser::new(&template, &estimate, body.len(), 1, READ_AT);
+            let page = parse_pieces(&[body.as_bytes()], parser.keeping_rest(body.len())).unwrap();
+            assert!(page.is_truncated);
+            assert_eq!(page.rest.is_some(), is_kept, "{body}");
+        }
     }
 
     #[test]

@@ -145,6 +145,10 @@ impl ShardReader for SupervisedReader {
             Err(held(&self.shard, result))
         }
     }
+
+    fn release_memory(&mut self) {
+        self.inner.release_memory();
+    }
 }
 
 #[cfg(test)]
@@ -156,7 +160,7 @@ mod tests {
     use windlass_core::position::Position;
 
     use super::*;
-    use crate::ports::ResponseMemory;
+    use crate::ports::{KeptMemory, ResponseMemory};
 
     /// Never answers, and counts the reads.
     struct Hanging(Arc<AtomicUsize>);
@@ -176,6 +180,10 @@ mod tests {
     impl ResponseMemory for NoLimit {
         async fn reserve(&self, _: Option<usize>) -> usize {
             usize::MAX
+        }
+
+        fn keep(&self, _: usize) -> KeptMemory {
+            Box::new(())
         }
     }
 
