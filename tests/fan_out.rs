@@ -28,12 +28,20 @@ struct Setup {
 impl Setup {
     /// A stream of one shard, with a consumer.
     async fn new(name: &str, times: SubscriptionTimes) -> anyhow::Result<Self> {
+        Self::with_shards(name, 1, times).await
+    }
+
+    async fn with_shards(
+        name: &str,
+        n_shards: u32,
+        times: SubscriptionTimes,
+    ) -> anyhow::Result<Self> {
         let emulator = Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
         let kinesis = emulator.kinesis();
         kinesis.set_subscription_times(times);
         Ok(Self {
             dir: TempDir::new(name),
-            stream: kinesis.create_stream("orders", 1)?,
+            stream: kinesis.create_stream("orders", n_shards)?,
             consumer: kinesis.register_consumer("orders", "reader")?,
             emulator,
         })
@@ -350,4 +358,35 @@ async fn memory_in_use(daemon: &Daemon) -> anyhow::Result<u64> {
     let used = used.context("the daemon counts its memory")?;
     anyhow::ensure!(Some(used) <= limit, "{used} B of {limit:?} B");
     Ok(used)
+}
+
+#[tokio::test]
+async fn records_of_aggregates_outside_of_the_hash_keys_of_their_shard_are_delivered_and_counted() {
+    outside_hash_keys().await.unwrap();
+}
+
+async fn outside_hash_keys() -> anyhow::Result<()> {
+    let setup = Setup::with_shards("outside", 2, SubscriptionTimes::default()).await?;
+    setup.put_aggregates(0..7)?;
+    let daemon = setup.start().await?;
+    setup.until_delivered(&daemon).await?;
+    // The partition key of the aggregate is 0.
+    let is_in_first = |key: u64| Md5::digest(key.to_string())[0] < 0x80;
+    let outside = (0..7).filter(|key| is_in_first(*key) != is_in_first(0));
+    let outside = outside.count();
+    assert_ne!(outside, 0);
+    let status = daemon.status(&daemon.only_mapping().await?).await?;
+    assert_eq!(
+        status["counts"]["outside_hash_key_range"], outside,
+        "{status}"
+    );
+    let metrics = daemon.metrics().await?;
+    let metric = metrics.lines().find(|line| {
+        line.starts_with("windlass_outside_hash_key_range_events_total{")
+            && line.ends_with(&format!(" {outside}"))
+    });
+    assert!(metric.is_some(), "{metrics}");
+    daemon.stop().await?;
+    setup.assert_once_and_in_order(7);
+    Ok(())
 }

@@ -254,8 +254,9 @@ impl FanOutShard {
         let (template, estimate) = (&self.template, &self.stream.estimate);
         let now = self.stream.server_clock().now();
         let parser = |max_bytes| {
+            let hash_keys = self.stream.hash_keys(&self.shard);
             GetRecordsParser::new(template, estimate, length, max_bytes, now)
-                .taking_apart(&from.after)
+                .taking_apart(&from.after, hash_keys)
         };
         if length <= max_bytes / 2 {
             parser(max_bytes - length).keeping_rest(length)
@@ -264,7 +265,7 @@ impl FanOutShard {
         }
     }
 
-    /// Goes on with what is left of the last event, or with the next one. `None` if the subscription is
+    /// Continues with what is left of the last event, or with the next one. `None` if the subscription is
     /// over, or if there is no memory for what is left of the event.
     async fn continue_with(
         &self,
