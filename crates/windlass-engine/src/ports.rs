@@ -86,6 +86,11 @@ pub trait ShardReader: Send {
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError>;
 
+    /// Whether this read returns records that are in memory already, and needs no other.
+    fn has_page(&self, _from: &Cursor) -> bool {
+        false
+    }
+
     /// Drops what the reader keeps in memory of the last read: the next one has to wait for memory, and
     /// a mapping that holds none gets some.
     fn release_memory(&mut self) {}

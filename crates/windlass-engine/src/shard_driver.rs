@@ -154,9 +154,11 @@ impl ShardDriver {
                 limit,
                 timeout,
             } => {
-                let grant = self.memory.grant_read(limit, io.clock.now());
                 let reader = self.reader.take();
                 let reader = reader.expect("a shard has one read in flight at most");
+                let is_in_memory = reader.has_page(&from);
+                let now = io.clock.now();
+                let grant = self.memory.grant_read(limit, is_in_memory, now);
                 Box::pin(io.read(reader, from, timeout, grant))
             }
             ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch, self.next_slot.take())),

@@ -377,6 +377,11 @@ impl ShardReader for FanOutShard {
         Ok(self.limited(page, limits.max_records))
     }
 
+    fn has_page(&self, from: &Cursor) -> bool {
+        let rest = self.rest.as_ref();
+        rest.is_some_and(|(_, token)| from.iterator.as_ref() == Some(token))
+    }
+
     fn release_memory(&mut self) {
         if self.current.as_ref().is_some_and(|it| it.rest.is_some()) {
             self.current = None;

@@ -146,6 +146,10 @@ impl ShardReader for SupervisedReader {
         }
     }
 
+    fn has_page(&self, from: &Cursor) -> bool {
+        self.inner.has_page(from)
+    }
+
     fn release_memory(&mut self) {
         self.inner.release_memory();
     }

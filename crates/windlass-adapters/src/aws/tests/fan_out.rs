@@ -322,6 +322,8 @@ async fn an_event_with_more_records_than_a_read_may_return_is_several_pages() {
         assert_eq!(page.behind.is_zero(), !has_more);
         from = page.next.unwrap();
         assert_eq!(from.after, after(*expected.last().unwrap()).after);
+        assert_eq!(shard.has_page(&from), has_more);
+        assert!(!shard.has_page(&Cursor::at(Position::TrimHorizon)));
     }
     assert_eq!(positions(&http).len(), 1);
     // The records that were left are dropped if another position is asked for.
