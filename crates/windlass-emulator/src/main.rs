@@ -68,6 +68,9 @@ enum Command {
         /// Minimum time between two reads of a shard, in milliseconds; the limit of Kinesis is 200
         #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(..=60_000))]
         read_interval: u64,
+        /// Subscribe to the shards instead of reading them
+        #[arg(long, conflicts_with = "read_interval")]
+        fan_out: bool,
     },
     /// Move the messages of a bench queue to its function with the least possible work
     QueueFloor {
@@ -132,6 +135,7 @@ async fn run(command: Command) -> Result<()> {
             shards,
             batch_size,
             read_interval,
+            fan_out,
         } => {
             let floor = Floor {
                 authority: authority_of(&source)?,
@@ -139,7 +143,11 @@ async fn run(command: Command) -> Result<()> {
                 batch_size: batch_size as usize,
                 read_interval: Duration::from_millis(read_interval),
             };
-            floor.run().await
+            if fan_out {
+                floor.run_fan_out().await
+            } else {
+                floor.run().await
+            }
         }
         Command::QueueFloor {
             source,

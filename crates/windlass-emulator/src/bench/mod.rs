@@ -26,7 +26,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::http::{HttpResult, ResponseBody, complete, read_body, serve};
+use crate::http::{Events, HttpResult, ResponseBody, complete, events, read_body, serve};
 use crate::protocol::{AwsError, Response};
 use queue::Queue;
 use stream::Stream;
@@ -36,8 +36,8 @@ pub use page::PAGE_PREFIX;
 pub use queue::QueueLoad;
 pub use stream::StreamLoad;
 
-/// The header of GetRecords and ReceiveMessage with the length of each record, so that a client that
-/// only moves bytes can cut the response into batches.
+/// The header of GetRecords, SubscribeToShard and ReceiveMessage with the length of each record, so
+/// that a client that only moves bytes can cut the response into batches.
 pub const RECORD_LENGTH_HEADER: &str = "x-bench-record-length";
 
 /// Occurs once in each record of an event, and never in base64 data.
@@ -239,7 +239,7 @@ fn with_records(query: Option<&str>, act: impl FnOnce(u64)) -> Response {
 }
 
 /// Executes an operation of the service whose source this is.
-async fn call(source: &Source, request: Request<Incoming>) -> http::Response<ResponseBody> {
+async fn call(source: &Arc<Source>, request: Request<Incoming>) -> http::Response<ResponseBody> {
     let headers = request.headers();
     let target = text_of(headers, "x-amz-target");
     let (_, operation) = target.split_once('.').unwrap_or_default();
@@ -249,14 +249,38 @@ async fn call(source: &Source, request: Request<Incoming>) -> http::Response<Res
         Ok(body) => body,
         Err(response) => return complete(response),
     };
-    let (result, record_length) = match source {
+    let (result, record_length) = match source.as_ref() {
+        Source::Stream(stream) if operation == "SubscribeToShard" => {
+            let result = subscribe(source, stream, &body);
+            return with_length(result, stream.record_length());
+        }
         Source::Stream(stream) => (stream.call(&operation, &body).await, stream.record_length()),
         Source::Queue(queue) => (
             queue.call(&operation, &body, &endpoint).await,
             queue.message_length(),
         ),
     };
-    let mut response = complete(result.map_or_else(Response::from, Response::ok));
+    let response = complete(result.map_or_else(Response::from, Response::ok));
+    with_length(response, record_length)
+}
+
+fn subscribe(source: &Arc<Source>, stream: &Stream, body: &[u8]) -> http::Response<ResponseBody> {
+    let subscription = match stream.subscribe(body) {
+        Ok(subscription) => subscription,
+        Err(error) => return complete(error.into()),
+    };
+    let source = Arc::clone(source);
+    events(Events::new(|pieces| async move {
+        if let Source::Stream(stream) = source.as_ref() {
+            stream.send_events(subscription, pieces).await;
+        }
+    }))
+}
+
+fn with_length(
+    mut response: http::Response<ResponseBody>,
+    record_length: usize,
+) -> http::Response<ResponseBody> {
     let length = HeaderValue::from(record_length);
     response.headers_mut().insert(RECORD_LENGTH_HEADER, length);
     response

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 use super::message::{MessageTemplate, Received};
@@ -70,6 +71,49 @@ fn sequence_numbers_grow_across_pages_and_can_be_read_after() {
     let request = json!({"ShardId": "shardId-000000000001",
         "ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "StartingSequenceNumber": numbers[6]});
     assert_eq!(iterator(stream, request), "1:7");
+}
+
+/// The payloads of the first events of a subscription, read by its client one after the other.
+async fn events_of(source: &Arc<Source>, position: Value, n_events: usize) -> Vec<Value> {
+    let Source::Stream(stream) = source.as_ref() else {
+        unreachable!("it is a stream");
+    };
+    let request = json!({"ConsumerARN": "c", "ShardId": "shardId-000000000001",
+        "StartingPosition": position});
+    let mut body = subscribe(source, stream, request.to_string().as_bytes()).into_body();
+    let mut payloads = Vec::new();
+    for _ in 0..=n_events {
+        let message = body.frame().await.unwrap().unwrap();
+        let message = message.into_data().unwrap();
+        let length = |at: usize| u32::from_be_bytes(message[at..at + 4].try_into().unwrap());
+        let start = 12 + length(4) as usize;
+        let payload = &message[start..message.len() - 4];
+        payloads.push(serde_json::from_slice(payload).unwrap());
+    }
+    payloads.split_off(1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_sends_what_is_released_and_can_be_continued() {
+    let source = Arc::new(Source::Stream(Stream::new(LOAD)));
+    let oldest = json!({"Type": "TRIM_HORIZON"});
+    let empty = events_of(&source, oldest.clone(), 1).await;
+    assert!(empty[0]["Records"].as_array().unwrap().is_empty());
+    source.release(3 * 1_500);
+    let events = events_of(&source, oldest, 2).await;
+    let count = |event: &Value| event["Records"].as_array().unwrap().len();
+    assert_eq!((count(&events[0]), count(&events[1])), (1_000, 500));
+    assert_eq!(events[1]["MillisBehindLatest"], 0);
+    let continuation = &events[0]["ContinuationSequenceNumber"];
+    assert_eq!(continuation, &events[0]["Records"][999]["SequenceNumber"]);
+    let at = json!({"Type": "AT_SEQUENCE_NUMBER", "SequenceNumber": continuation});
+    let events = events_of(&source, at, 1).await;
+    assert_eq!(count(&events[0]), 501);
+    assert_eq!(&events[0]["Records"][0]["SequenceNumber"], continuation);
+    assert_eq!(
+        (source.counts().shards_read, source.counts().read),
+        (1, 2_001)
+    );
 }
 
 #[test]

@@ -64,6 +64,23 @@ async fn a_shard_is_read_only_with_memory() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_that_waits_for_memory_gives_back_what_its_reader_keeps() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    stream.keep(10_000);
+    stream.put(0, b"{}");
+    daemon.map("stream/orders", "f", 1).await;
+    until("it is invoked", || function.n_calls() == 1).await;
+    until("the rest is released", || daemon.budget.used() == 10_000).await;
+    let full = fill(&daemon);
+    until("it is given back", || daemon.budget.used() == full.amount()).await;
+    drop(full);
+    stream.put(0, b"{}");
+    until("it is invoked", || function.n_calls() == 2).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_consumer_that_waits_for_memory_can_be_stopped() {
     let mut daemon = Daemon::start();
     let _full = fill(&daemon);

@@ -5,6 +5,9 @@ use std::path::Path;
 use super::programs::{Function, Load};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/bench";
+/// What the ARN of its consumer has after that.
+const CONSUMER: &str = "/consumer/bench:1700000000";
+
 const QUEUE: &str = "arn:aws:sqs:us-east-1:000000000000:bench";
 
 /// The text of a configuration. `endpoint` is that of the source and its function.
@@ -56,8 +59,9 @@ pub(super) fn text(
 fn source_members(load: &Load) -> String {
     let Some(queue) = load.queue else {
         let factor = load.parallelization_factor;
+        let consumer = if load.fan_out { CONSUMER } else { "" };
         return format!(
-            "    EventSourceArn: {STREAM}\n    StartingPosition: TRIM_HORIZON\n    \
+            "    EventSourceArn: {STREAM}{consumer}\n    StartingPosition: TRIM_HORIZON\n    \
              ParallelizationFactor: {factor}\n"
         );
     };

@@ -8,6 +8,7 @@
 mod answers;
 mod compare;
 mod daemon_config;
+mod fan_out;
 mod filter;
 mod idle;
 mod lanes;
@@ -58,6 +59,9 @@ enum Part {
     Sqs(sqs::Options),
     /// Measure a ParallelizationFactor of 10, compared with 1
     Lanes(lanes::Options),
+    /// Measure enhanced fan-out: CPU per record compared with the floor
+    #[command(name = "fanout")]
+    FanOut(fan_out::Options),
     /// Measure idle mappings of one shard each, compared with one mapping of as many shards
     Mappings(idle::Options),
     /// Measure idle shards of one stream whose responses take 20 ms
@@ -109,6 +113,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(Part::Process(options)) => return process::run(options),
         Some(Part::Sqs(options)) => return sqs::run(options),
         Some(Part::Lanes(options)) => return lanes::run(options),
+        Some(Part::FanOut(options)) => return fan_out::run(options),
         Some(Part::Mappings(options)) => return idle::mappings(options),
         Some(Part::Shards(options)) => return idle::shards(options),
         Some(Part::Answers(options)) => return answers::run(options),
@@ -133,6 +138,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         process::smoke(&launcher)?;
         sqs::smoke(&launcher)?;
         lanes::smoke(&launcher)?;
+        fan_out::smoke(&launcher)?;
     }
     let figures = Report {
         records: plan.records,

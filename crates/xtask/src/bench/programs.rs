@@ -50,6 +50,8 @@ pub(super) enum Client {
     UnpacedFloor,
     /// The floor at the pace of idle shards.
     IdleFloor,
+    /// The floor of enhanced fan-out.
+    FanOutFloor,
     /// The floor of a queue: one call after the other.
     QueueFloor,
     /// Five of them at a time: CPU per message is lower when a program has more than one call to do.
@@ -64,6 +66,8 @@ pub(super) struct Load {
     /// Of the stream; 1 for a queue.
     pub(super) shards: u32,
     pub(super) record_bytes: u32,
+    /// Reads the stream with enhanced fan-out.
+    pub(super) fan_out: bool,
     /// Records per invocation.
     pub(super) batch_size: u32,
     /// Mappings of the stream, each with its own function.
@@ -93,6 +97,7 @@ impl Default for Load {
             queue: None,
             shards: 1,
             record_bytes: 1024,
+            fan_out: false,
             batch_size: BATCH_SIZE,
             mappings: 1,
             function: Function::Answers,
@@ -201,6 +206,7 @@ impl Launcher<'_> {
             Client::Floor => ("floor", self.floor(load, source, READ_INTERVAL), None),
             Client::UnpacedFloor => ("floor", self.floor(load, source, Duration::ZERO), None),
             Client::IdleFloor => ("floor", self.floor(load, source, IDLE_READ_INTERVAL), None),
+            Client::FanOutFloor => ("floor", self.fan_out_floor(load, source), None),
             Client::QueueFloor => ("floor", self.queue_floor(load, source, 1), None),
             Client::ConcurrentQueueFloor => {
                 let command = self.queue_floor(load, source, CONCURRENT_RECEIVERS);
@@ -242,6 +248,14 @@ impl Launcher<'_> {
         command.args(["--batch-size", &load.batch_size.to_string()]);
         let read_interval = read_interval.as_millis().to_string();
         command.args(["--read-interval", &read_interval]);
+        command
+    }
+
+    fn fan_out_floor(&self, load: &Load, source: &Source) -> Command {
+        let mut command = program(self.programs_dir.join("windlass-emulator"));
+        command.args(["floor", "--fan-out", "--source", &source.endpoint()]);
+        command.args(["--shards", &load.shards.to_string()]);
+        command.args(["--batch-size", &load.batch_size.to_string()]);
         command
     }
 
