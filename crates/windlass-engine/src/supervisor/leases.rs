@@ -11,7 +11,7 @@ use windlass_core::time::Timestamp;
 
 use super::Supervisor;
 use crate::ports::{PortError, chain};
-use crate::run_unit::run_unit;
+use crate::run_unit::{UnitParts, run_unit};
 
 /// Why the children of a shard are not read.
 const LACKS_PARENTS: &str = "the list of shards lacks parents of shards that it has, and the source \
@@ -193,10 +193,15 @@ impl Supervisor {
         if let Some(known) = self.known.get_mut(&key.mapping) {
             known.replace(taken.clone());
         }
-        let context = self.context.clone();
-        self.tasks.spawn_unit(key, versions, |stop| {
-            run_unit(context, mapping, source, target, taken, stop)
+        let parts = Box::new(UnitParts {
+            context: self.context.clone(),
+            mapping,
+            source,
+            target,
+            lease: taken,
         });
+        self.tasks
+            .spawn_unit(key, versions, |stop| run_unit(parts, stop));
     }
 
     pub(super) async fn release_leases(&self) -> Result<(), PortError> {
