@@ -94,7 +94,7 @@ enum Completion {
 
 impl ShardDriver {
     /// Runs until the consumer has finished; `None` after [`Stop::Now`].
-    pub(crate) async fn run(mut self) -> Option<Finish> {
+    pub(crate) async fn run(&mut self) -> Option<Finish> {
         let mut in_flight = InFlight::new();
         let mut timer = Timer::new(self.io.clock);
         loop {
