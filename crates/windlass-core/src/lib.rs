@@ -38,6 +38,7 @@ pub mod ids;
 pub mod marks;
 pub mod message;
 pub mod outcome;
+pub mod place;
 pub mod position;
 pub mod record;
 pub mod record_page;

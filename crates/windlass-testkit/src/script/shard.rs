@@ -533,6 +533,9 @@ fn command_text(command: &ShardCommand) -> String {
         ShardCommand::Report(Report::FilteredOut { n_records }) => {
             format!("report {n_records} filtered out")
         }
+        ShardCommand::Report(Report::OutsideHashKeyRange { n_records }) => {
+            format!("report {n_records} outside of the hash key range")
+        }
         ShardCommand::Report(Report::RecordTooLarge {
             sequence_number,
             bytes,
@@ -708,7 +711,8 @@ fn marks_text(sections: &[MarkedSection]) -> String {
 
 /// All remaining arguments: sequence numbers with or without sizes; `~` marks a record that the filter
 /// does not match. A record is `1`, a key of its own, or `2/1`: the record 1 of lane 2. `7.0` is one
-/// of an aggregate, which ends with the last record of its number unless that is `7.0-`.
+/// of an aggregate, which ends with the last record of its number unless that is `7.0-`; the key of
+/// `7.0@` belongs to another shard.
 fn records(
     arguments: &mut Arguments,
     arrival: Timestamp,
@@ -729,13 +733,17 @@ fn records(
             Some((lane, of_shard)) => (KeyHash(lane.parse()?), of_shard),
             None => (KeyHash::of(record.as_bytes()), record),
         };
-        let (number, inner) = inner(of_shard.trim_end_matches('-'))?;
+        let (number, inner) = inner(of_shard.trim_end_matches(['-', '@']))?;
         let next = sized.get(index + 1).map_or("", |(next, _)| next);
         let next = next.rsplit(['/', '~']).next().unwrap_or(next);
         let is_last = !next.starts_with(&format!("{number}.")) && !of_shard.ends_with('-');
         let meta = RecordMeta {
             sequence_number: number,
-            inner: inner.map(|index| InnerRecord { index, is_last }),
+            inner: inner.map(|index| InnerRecord {
+                index,
+                is_last,
+                is_outside_hash_key_range: of_shard.ends_with('@'),
+            }),
             key,
             approximate_arrival: arrival,
         };

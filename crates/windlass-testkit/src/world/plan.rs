@@ -421,9 +421,10 @@ fn inner_records(rng: &mut Rng, aggregated: u64, n_left: usize) -> Vec<Option<In
         return vec![None];
     }
     let last = u32::try_from(rng.size(1, n_left.min(8)) - 1).expect("it is small");
-    let inner = |index| InnerRecord {
+    let mut inner = |index| InnerRecord {
         index,
         is_last: index == last,
+        is_outside_hash_key_range: rng.per_mille(300),
     };
     (0..=last).map(|index| Some(inner(index))).collect()
 }

@@ -447,6 +447,7 @@ impl World {
                 self.window_was_dropped = true;
             }
             Report::FilteredOut { .. }
+            | Report::OutsideHashKeyRange { .. }
             | Report::RecordTooLarge { .. }
             | Report::Unreadable(_)
             | Report::Gap(_) => {}
