@@ -15,6 +15,7 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 use windlass_core::spec::MappingSpec;
 
+use crate::auth::Caller;
 use crate::control::ListQuery;
 use crate::errors::{ApiError, Code};
 use crate::requests::read_body;
@@ -59,8 +60,12 @@ pub(crate) fn routes() -> Router<Arc<ServerState>> {
         )
 }
 
-async fn create(State(state): State<Arc<ServerState>>, body: Body) -> Result<Response, ApiError> {
-    let mapping = state.control.create(&members(body)?).await?;
+async fn create(
+    State(state): State<Arc<ServerState>>,
+    caller: Caller,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let mapping = state.control.create(&members(body)?, &caller.name).await?;
     Ok(respond(StatusCode::ACCEPTED, &mapping))
 }
 
@@ -87,18 +92,21 @@ async fn get_one(
 
 async fn update(
     State(state): State<Arc<ServerState>>,
+    caller: Caller,
     PathName(uuid): PathName,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let mapping = state.control.update(&uuid, &members(body)?).await?;
+    let change = members(body)?;
+    let mapping = state.control.update(&uuid, &change, &caller.name).await?;
     Ok(respond(StatusCode::ACCEPTED, &mapping))
 }
 
 async fn delete(
     State(state): State<Arc<ServerState>>,
+    caller: Caller,
     PathName(uuid): PathName,
 ) -> Result<Response, ApiError> {
-    let mapping = state.control.delete(&uuid).await?;
+    let mapping = state.control.delete(&uuid, &caller.name).await?;
     Ok(respond(StatusCode::ACCEPTED, &mapping))
 }
 

@@ -19,6 +19,7 @@ use windlass_engine::status::StatusBoard;
 use windlass_engine::supervisor::Wakeup;
 
 use crate::errors::{ApiError, Code};
+use crate::history::mapping_line;
 use crate::problems::{MappingProblems, UncheckedFunction};
 use crate::{pagination, rendering};
 
@@ -77,7 +78,7 @@ impl Control {
         self.parts.clock
     }
 
-    pub(crate) async fn create(&self, spec: &MappingSpec) -> Result<Value, ApiError> {
+    pub(crate) async fn create(&self, spec: &MappingSpec, who: &str) -> Result<Value, ApiError> {
         let checked = validate::create(spec, self.parts.clock.wall())?;
         let (function_arn, unchecked) = self.function(&checked.function).await?;
         let answered = self.check_source_exists(&checked).await?;
@@ -100,8 +101,10 @@ impl Control {
             last_modified: now,
             from_config: false,
         };
+        let line = mapping_line(now, who, None, &row);
         for _ in 0..WRITE_ATTEMPTS {
-            if self.store().put_with_tags(&row, None, &tags).await? == Swap::Done {
+            let put = self.store().put_with_tags(&row, None, &tags, line.as_ref());
+            if put.await? == Swap::Done {
                 self.set_unchecked(&row, unchecked);
                 return Ok(self.written(&row, &row));
             }
@@ -143,7 +146,12 @@ impl Control {
         Ok((page.iter().map(|row| self.shown(row)).collect(), next))
     }
 
-    pub(crate) async fn update(&self, uuid: &str, change: &MappingSpec) -> Result<Value, ApiError> {
+    pub(crate) async fn update(
+        &self,
+        uuid: &str,
+        change: &MappingSpec,
+        who: &str,
+    ) -> Result<Value, ApiError> {
         for _ in 0..WRITE_ATTEMPTS {
             let current = self.row(uuid).await?;
             let stops = change.enabled() == Some(false);
@@ -153,7 +161,11 @@ impl Control {
                 return Err(in_use("update"));
             }
             let (next, unchecked) = self.changed(&current, change).await?;
-            if self.store().put(&next, Some(current.revision)).await? == Swap::Done {
+            let line = mapping_line(next.last_modified, who, Some(&current), &next);
+            let put = self
+                .store()
+                .put(&next, Some(current.revision), line.as_ref());
+            if put.await? == Swap::Done {
                 if change.function_name().is_some() {
                     self.set_unchecked(&next, unchecked);
                 }
@@ -169,7 +181,7 @@ impl Control {
         ))
     }
 
-    pub(crate) async fn delete(&self, uuid: &str) -> Result<Value, ApiError> {
+    pub(crate) async fn delete(&self, uuid: &str, who: &str) -> Result<Value, ApiError> {
         for _ in 0..WRITE_ATTEMPTS {
             let current = self.row(uuid).await?;
             let status = self.parts.board.mapping(&current);
@@ -183,7 +195,11 @@ impl Control {
                 change: Change::Deleted,
                 ..current.next_revision(self.parts.clock.wall())
             };
-            if self.store().put(&next, Some(current.revision)).await? == Swap::Done {
+            let line = mapping_line(next.last_modified, who, Some(&current), &next);
+            let put = self
+                .store()
+                .put(&next, Some(current.revision), line.as_ref());
+            if put.await? == Swap::Done {
                 self.set_unchecked(&next, None);
                 return Ok(self.written(&next, &next));
             }

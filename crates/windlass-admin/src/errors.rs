@@ -32,6 +32,7 @@ pub(crate) enum Code {
     ResourceNotFound,
     Serialization,
     Service,
+    ServiceUnavailable,
     TooManyRequests,
     UnknownOperation,
     UnrecognizedClient,
@@ -98,7 +99,7 @@ impl From<PortError> for ApiError {
 }
 
 impl Code {
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::AccessDenied => "AccessDeniedException",
             Self::IncompleteSignature => "IncompleteSignatureException",
@@ -112,6 +113,7 @@ impl Code {
             Self::ResourceNotFound => "ResourceNotFoundException",
             Self::Serialization => "SerializationException",
             Self::Service => "ServiceException",
+            Self::ServiceUnavailable => "ServiceUnavailableException",
             Self::TooManyRequests => "TooManyRequestsException",
             Self::UnknownOperation => "UnknownOperationException",
             Self::UnrecognizedClient => "UnrecognizedClientException",
@@ -119,7 +121,7 @@ impl Code {
         }
     }
 
-    const fn status(self) -> StatusCode {
+    pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::AccessDenied
             | Self::IncompleteSignature
@@ -136,6 +138,7 @@ impl Code {
             Self::ResourceNotFound | Self::UnknownOperation => StatusCode::NOT_FOUND,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Service => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -147,7 +150,7 @@ impl Code {
             Self::ResourceInUse | Self::ResourceNotFound | Self::RequestTooLarge => {
                 Shape::Capital("User")
             }
-            Self::Service => Shape::Capital("Service"),
+            Self::Service | Self::ServiceUnavailable => Shape::Capital("Service"),
             Self::AccessDenied
             | Self::IncompleteSignature
             | Self::InvalidSignature

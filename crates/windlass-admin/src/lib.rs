@@ -10,7 +10,9 @@ mod connections;
 mod control;
 mod errors;
 mod health;
+mod history;
 mod metrics;
+mod openapi;
 mod pagination;
 mod problems;
 mod rebinding_guard;
@@ -21,6 +23,9 @@ mod server;
 mod state;
 mod status;
 mod tagging;
+#[cfg_attr(not(test), expect(dead_code, reason = "for operations to come"))]
+#[expect(unused_imports, reason = "for operations to come")]
+mod v1;
 
 pub use auth::{AccessKey, AuthSettings, BearerToken, Role, Secret};
 pub use config_mappings::{

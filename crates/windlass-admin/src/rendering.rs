@@ -31,12 +31,18 @@ pub(crate) fn mapping(row: &MappingRow, status: &MappingStatus, home: &ArnScope)
             set("StateTransitionReason", json!("USER_INITIATED"));
         }
     }
-    for parameter in &PARAMETERS {
-        if let Some(value) = parameter.shown(row.spec.get(parameter.name), kind) {
-            set(parameter.name, value);
-        }
-    }
+    members.append(&mut parameters(row));
     Value::Object(members)
+}
+
+/// Those of its members that are parameters, with their defaults.
+pub(crate) fn parameters(row: &MappingRow) -> Map<String, Value> {
+    let kind = row.source.kind();
+    let shown = PARAMETERS.iter().filter_map(|parameter| {
+        let value = parameter.shown(row.spec.get(parameter.name), kind)?;
+        Some((parameter.name.to_owned(), value))
+    });
+    shown.collect()
 }
 
 fn mapping_arn(id: &MappingId, home: &ArnScope) -> String {

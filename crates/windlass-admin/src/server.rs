@@ -23,12 +23,12 @@ use crate::errors::{ApiError, Code};
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
 use crate::rebinding_guard::{AllowedHost, RebindingGuard};
 use crate::state::{Readiness, ServerState, StoreCheck};
-use crate::{health, status};
+use crate::{health, history, openapi, status};
 
 /// For requests in progress when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// From the headers of a request to its response. Clients of AWS wait as long by default.
+/// For the response to a request whose caller is known. Clients of AWS wait as long by default.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Paths of probes, which address the daemon by whatever name they have.
@@ -141,14 +141,19 @@ async fn serve(listener: TcpListener, state: Arc<ServerState>, stopped: watch::R
 }
 
 fn router(state: Arc<ServerState>) -> Router {
-    Router::new()
+    let in_time = Router::new()
         .merge(api::routes())
+        .merge(history::routes())
         .route("/windlass/v1/mappings", get(status::list))
         .route("/windlass/v1/mappings/{uuid}", get(status::get))
         .route("/windlass/v1/functions", get(status::functions))
+        .route("/windlass/v1/openapi.json", get(openapi::get))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics))
+        .layer(middleware::from_fn(end_in_time));
+    // Jobs are merged here: they end with their callers.
+    in_time
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(middleware::from_fn_with_state(
@@ -158,7 +163,13 @@ fn router(state: Arc<ServerState>) -> Router {
         .with_state(state)
 }
 
-/// Rejects web pages and unknown callers, ends what takes too long, and adds the request id that AWS's clients show.
+/// Ends what takes too long.
+async fn end_in_time(request: Request, next: Next) -> Response {
+    let response = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
+    response.unwrap_or_else(|_| timed_out().into_response())
+}
+
+/// Rejects web pages and unknown callers, and adds the request id that AWS's clients show.
 async fn filter_request(
     State(state): State<Arc<ServerState>>,
     request: Request,
@@ -167,16 +178,14 @@ async fn filter_request(
     let is_probe = PROBES.contains(&request.uri().path());
     let mut response = match state.guard.check(request.headers(), is_probe) {
         Ok(()) => {
-            let answer = async {
-                let request = match is_probe {
-                    true => request,
-                    false => state.admit(request).await?,
-                };
-                Ok(next.run(request).await)
+            let admitted = match is_probe {
+                true => Ok(request),
+                false => state.admit(request).await,
             };
-            let answer = tokio::time::timeout(REQUEST_TIMEOUT, answer).await;
-            let answer = answer.unwrap_or_else(|_| Err(timed_out()));
-            answer.unwrap_or_else(ApiError::into_response)
+            match admitted {
+                Ok(request) => next.run(request).await,
+                Err(error) => error.into_response(),
+            }
         }
         Err(error) => error.into_response(),
     };

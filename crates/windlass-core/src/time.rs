@@ -45,6 +45,45 @@ impl Timestamp {
 
     /// To the second, in UTC: `2020-12-09T07:04:00Z`.
     pub fn to_rfc3339(self) -> String {
+        format!("{}Z", self.date_and_time())
+    }
+
+    /// To the millisecond, in UTC: `2020-12-09T07:04:00.250Z`.
+    pub fn to_rfc3339_millis(self) -> String {
+        format!("{}.{:03}Z", self.date_and_time(), self.0 % 1000)
+    }
+
+    /// Parses `2020-12-09T07:04:00Z`, with a fraction of the second and an offset if there are such; a
+    /// part of a millisecond counts as one. `None` for any other form, without a zone, and before 1970.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        let (time, rest) = (text.get(..19)?, &text.as_bytes()[19..]);
+        let has_shape = time
+            .bytes()
+            .zip(b"0000-00-00T00:00:00")
+            .all(|(byte, shape)| {
+                byte == *shape || (byte.is_ascii_digit() && shape.is_ascii_digit())
+            });
+        let fraction = match rest.strip_prefix(b".") {
+            Some(digits) => 1 + digits.iter().take_while(|it| it.is_ascii_digit()).count(),
+            None => 0,
+        };
+        let has_zone = match &rest[fraction..] {
+            b"Z" => true,
+            [b'+' | b'-', hour @ .., b':', m, n] => {
+                let [h, i] = hour else { return None };
+                [h, i, m, n].into_iter().all(u8::is_ascii_digit)
+            }
+            _ => false,
+        };
+        if !has_shape || fraction == 1 || !has_zone {
+            return None;
+        }
+        let time: jiff::Timestamp = text.parse().ok()?;
+        let nanos = u128::try_from(time.as_nanosecond()).ok()?;
+        u64::try_from(nanos.div_ceil(1_000_000)).ok().map(Self)
+    }
+
+    fn date_and_time(self) -> String {
         let seconds = self.0 / 1000;
         let (days, second) = (seconds / 86_400, seconds % 86_400);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
@@ -58,7 +97,7 @@ impl Timestamp {
         let day = day - (153 * month + 2) / 5 + 1;
         let month = if month < 10 { month + 3 } else { month - 9 };
         let year = era * 400 + year + u64::from(month <= 2);
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
     }
 
     /// The start of its second, for sources that report time in whole seconds.
@@ -142,6 +181,32 @@ mod tests {
         ] {
             let time = Timestamp::from_millis(millis);
             assert_eq!(time.to_rfc3339(), expected);
+        }
+    }
+
+    #[test]
+    fn times_with_a_zone_are_parsed() {
+        let parsed = |text: &str| Timestamp::parse_rfc3339(text).map(Timestamp::as_millis);
+        for (text, millis) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2000-02-29T01:00:00.5+01:00", 951_782_400_500),
+            ("2000-02-28T23:59:59.999-00:00", 951_782_399_999),
+        ] {
+            assert_eq!(parsed(text), Some(millis), "{text}");
+        }
+        let time = Timestamp::from_millis(951_782_399_999);
+        assert_eq!(parsed(&time.to_rfc3339_millis()), Some(time.as_millis()));
+        for text in [
+            "2000-02-29T01:00:00",
+            "2000-02-29T01:00:00.Z",
+            "2000-02-29t01:00:00Z",
+            "2000-02-29T01:00:00+0100",
+            "2000-02-29T01:00:00+01:00é",
+            "2001-02-29T01:00:00Z",
+            "1969-12-31T23:59:59.999Z",
+            "",
+        ] {
+            assert_eq!(parsed(text), None, "{text}");
         }
     }
 }

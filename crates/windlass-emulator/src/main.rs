@@ -39,8 +39,8 @@ enum Command {
         #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(..=60_000))]
         read_delay: u64,
     },
-    /// Serve the queue and the function of a benchmark
-    BenchQueue {
+    /// Serve the queues and the function of a benchmark
+    BenchQueues {
         /// Address to listen on
         #[arg(long, value_name = "ADDRESS")]
         listen: SocketAddr,
@@ -50,6 +50,9 @@ enum Command {
         /// Bytes of each receipt handle
         #[arg(long, default_value_t = 412, value_parser = value_parser!(u32).range(24..=1_024))]
         handle_bytes: u32,
+        /// Number of queues
+        #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=1_000))]
+        queues: u32,
         /// Message groups of a FIFO queue; a standard queue has none
         #[arg(long, default_value_t = 0, value_parser = value_parser!(u32).range(..=1_000_000))]
         groups: u32,
@@ -117,18 +120,20 @@ async fn run(command: Command) -> Result<()> {
             };
             serve(listen, BenchLoad::Stream(load)).await
         }
-        Command::BenchQueue {
+        Command::BenchQueues {
             listen,
+            queues,
             message_bytes,
             handle_bytes,
             groups,
         } => {
             let load = QueueLoad {
+                queues,
                 message_bytes,
                 handle_bytes,
                 groups,
             };
-            serve(listen, BenchLoad::Queue(load)).await
+            serve(listen, BenchLoad::Queues(load)).await
         }
         Command::Floor {
             source,

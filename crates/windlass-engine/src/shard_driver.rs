@@ -75,6 +75,11 @@ pub(crate) struct ShardIo {
 /// A smaller change of the source's clock is not worth an input.
 const CLOCK_TOLERANCE: u64 = 1_000;
 
+/// Mappings have no rate.
+const fn granted() -> ShardInput {
+    ShardInput::SlotGranted { max_records: None }
+}
+
 type InFlight = FuturesUnordered<BoxFuture<'static, Completion>>;
 
 /// Result of a command.
@@ -89,7 +94,7 @@ enum Completion {
 
 impl ShardDriver {
     /// Runs until the consumer has finished; `None` after [`Stop::Now`].
-    pub(crate) async fn run(mut self) -> Option<Finish> {
+    pub(crate) async fn run(&mut self) -> Option<Finish> {
         let mut in_flight = InFlight::new();
         let mut timer = Timer::new(self.io.clock);
         loop {
@@ -100,7 +105,7 @@ impl ShardDriver {
             }
             if self.next_slot.take_news() {
                 let now = self.io.clock.now();
-                self.consumer.handle(ShardInput::SlotGranted, now);
+                self.consumer.handle(granted(), now);
                 continue;
             }
             if self.update_source_time() {
@@ -119,7 +124,7 @@ impl ShardDriver {
                 Some(completion) = in_flight.next() => self.handle_completion(completion),
                 () = self.next_slot.granted() => {
                     let now = self.io.clock.now();
-                    self.consumer.handle(ShardInput::SlotGranted, now);
+                    self.consumer.handle(granted(), now);
                 }
                 () = timer.sleep_until(self.consumer.poll_timeout()) => {
                     self.consumer.handle_timeout(self.io.clock.now());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::history::HistoryArgs;
 use crate::mappings::MappingArgs;
 
 /// AWS Lambda's event source mapping as a program of its own: polls Kinesis streams, DynamoDB
@@ -68,7 +69,7 @@ pub(crate) enum Command {
     /// `events/s` are events read from the source between two looks a second apart. A narrow
     /// terminal shows fewer columns and the end of each position; -o json shows everything.
     Status {
-        /// Only this mapping (its UUID).
+        /// Only this mapping: its UUID, the start of it, or SOURCE/FUNCTION.
         mapping: Option<String>,
         /// Show it again every second until interrupted, whether the daemon is there or not.
         #[arg(long)]
@@ -76,6 +77,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Show who changed what, and when, the latest change first.
+    ///
+    /// Every creation, update and deletion of a mapping is kept for 90 days. The table is a summary;
+    /// -o json shows what was changed in full.
+    History(HistoryArgs),
     /// Try filters of mappings.
     Filter {
         #[command(subcommand)]
@@ -219,32 +225,32 @@ pub(crate) enum MappingsCommand {
     },
     /// Show a mapping.
     Get {
-        /// The UUID of the mapping.
-        uuid: String,
+        /// The mapping: its UUID, the start of it, or SOURCE/FUNCTION.
+        mapping: String,
     },
     /// Create a mapping.
     Create(Box<MappingArgs>),
     /// Change a mapping.
     Update {
-        /// The UUID of the mapping.
-        uuid: String,
+        /// The mapping: its UUID, the start of it, or SOURCE/FUNCTION.
+        mapping: String,
         #[command(flatten)]
-        mapping: Box<MappingArgs>,
+        members: Box<MappingArgs>,
     },
     /// Delete a mapping with its checkpoints.
     Delete {
-        /// The UUID of the mapping.
-        uuid: String,
+        /// The mapping: its UUID, the start of it, or SOURCE/FUNCTION.
+        mapping: String,
     },
     /// Enable a mapping.
     Enable {
-        /// The UUID of the mapping.
-        uuid: String,
+        /// The mapping: its UUID, the start of it, or SOURCE/FUNCTION.
+        mapping: String,
     },
     /// Disable a mapping; its checkpoints are kept.
     Disable {
-        /// The UUID of the mapping.
-        uuid: String,
+        /// The mapping: its UUID, the start of it, or SOURCE/FUNCTION.
+        mapping: String,
     },
     /// Create or update every mapping of a file.
     Apply {

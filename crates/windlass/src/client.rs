@@ -2,6 +2,8 @@
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
+use http::header::DATE;
+use http::response::Parts;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -11,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use windlass_admin::report::{FunctionReport, FunctionsReport, MappingReport};
 use windlass_core::tags::Tags;
+use windlass_core::time::Timestamp;
 
 use crate::credentials::Credentials;
 
@@ -33,17 +36,17 @@ pub(crate) struct ApiError {
     /// AWS's name of the error.
     pub(crate) code: String,
     pub(crate) message: String,
+    /// The member or parameter at fault.
+    pub(crate) field: Option<String>,
 }
 
 impl std::fmt::Display for ApiError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} ({}): {}",
-            self.code,
-            self.status.as_u16(),
-            self.message
-        )
+        write!(f, "{} ({}): ", self.code, self.status.as_u16())?;
+        if let Some(field) = &self.field {
+            write!(f, "{field}: ")?;
+        }
+        f.write_str(&self.message)
     }
 }
 
@@ -149,16 +152,61 @@ impl Client {
         Ok(self.parse::<FunctionsReport>(value)?.functions)
     }
 
+    /// The time by the daemon's clock, in whole seconds: commands count from it, not from ours.
+    #[expect(dead_code, reason = "for operations to come")]
+    pub(crate) async fn time(&self) -> anyhow::Result<Timestamp> {
+        let (head, _) = self.exchange(Method::GET, FUNCTIONS_PATH, None).await?;
+        let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());
+        let time = date.and_then(parse_date);
+        time.with_context(|| self.not_a_daemon("a response without its time"))
+    }
+
+    /// Every item of a list of windlass's own API, from all pages. `query` has values as they are.
+    pub(crate) async fn items(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        member: &str,
+    ) -> anyhow::Result<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut marker: Option<String> = None;
+        loop {
+            let pairs = query.iter().copied();
+            let pairs = pairs.chain(marker.as_deref().map(|marker| ("marker", marker)));
+            let pairs = pairs.map(|(name, value)| format!("{name}={}", percent_encode(value)));
+            let path = format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"));
+            let mut page = self.call(Method::GET, &path, None).await?;
+            let Value::Array(more) = page[member].take() else {
+                bail!("{}", self.not_a_daemon(&format!("JSON without {member}")));
+            };
+            items.extend(more);
+            match page["next_marker"].as_str() {
+                Some(next) => marker = Some(next.to_owned()),
+                None => return Ok(items),
+            }
+        }
+    }
+
     fn parse<T: DeserializeOwned>(&self, value: Value) -> anyhow::Result<T> {
         serde_json::from_value(value).with_context(|| self.not_a_daemon("other JSON than a status"))
     }
 
-    async fn call(
+    /// Calls an operation; a refusal is an [`ApiError`].
+    pub(crate) async fn call(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
+        Ok(self.exchange(method, path, body).await?.1)
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<(Parts, Value)> {
         let body = body.map(ToString::to_string).unwrap_or_default();
         let mut request = Request::builder()
             .method(method)
@@ -189,14 +237,17 @@ impl Client {
         };
         let header = |name| head.headers.get(name).and_then(|it| it.to_str().ok());
         match (value, header("x-amzn-errortype")) {
-            (Some(value), _) if head.status.is_success() => Ok(value),
+            (Some(value), _) if head.status.is_success() => Ok((head, value)),
             (value, Some(code)) => {
                 let value = value.unwrap_or_default();
-                let message = value["message"].as_str().or(value["Message"].as_str());
+                // Those of windlass's own operations, and those of AWS.
+                let error = value.get("error").unwrap_or(&value);
+                let message = error["message"].as_str().or(error["Message"].as_str());
                 Err(ApiError {
                     status: head.status,
                     code: code.to_owned(),
                     message: message.unwrap_or("no message").to_owned(),
+                    field: error["field"].as_str().map(str::to_owned),
                 }
                 .into())
             }
@@ -230,6 +281,15 @@ pub(crate) fn parse_endpoint(text: &str) -> Result<String, String> {
     }
 }
 
+/// `Sun, 06 Nov 1994 08:49:37 GMT`.
+///
+/// <https://www.rfc-editor.org/rfc/rfc9110#name-date-time-formats>
+fn parse_date(text: &str) -> Option<Timestamp> {
+    let date = jiff::fmt::rfc2822::parse(text).ok()?;
+    let millis = u64::try_from(date.timestamp().as_millisecond()).ok()?;
+    Some(Timestamp::from_millis(millis))
+}
+
 fn tags_path(arn: &str) -> String {
     format!("{TAGS_PATH}/{}", percent_encode(arn))
 }
@@ -239,7 +299,7 @@ fn mapping_path(uuid: &str) -> String {
 }
 
 /// Percent-encodes a path segment or a query value.
-fn percent_encode(text: &str) -> String {
+pub(crate) fn percent_encode(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
@@ -250,4 +310,16 @@ fn percent_encode(text: &str) -> String {
         }
     }
     encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_date_of_a_response_is_read() {
+        let time = parse_date("Sun, 06 Nov 1994 08:49:37 GMT");
+        assert_eq!(time, Some(Timestamp::from_millis(784_111_777_000)));
+        assert_eq!(parse_date("today"), None);
+    }
 }

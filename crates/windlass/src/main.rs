@@ -17,6 +17,8 @@ mod config;
 mod credentials;
 mod demo;
 mod filter;
+mod find;
+mod history;
 mod log_writer;
 mod mappings;
 mod open_files;
@@ -59,10 +61,25 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprint_error(&format!("error: {error:#}"));
-            ExitCode::FAILURE
+            match error.is::<UsageError>() {
+                true => ExitCode::from(EXIT_USAGE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
+
+/// What a command sees by itself that it cannot do, apart from what the command line refuses.
+#[derive(Debug)]
+struct UsageError(String);
+
+impl std::fmt::Display for UsageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
 
 fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
@@ -88,6 +105,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let credentials = Credentials::from_env(process_environment());
             let shown = status::run(&client, credentials, mapping.as_deref(), watch);
             Runtime::new()?.block_on(shown)?;
+        }
+        Command::History(args) => {
+            let credentials = Credentials::from_env(process_environment());
+            Runtime::new()?.block_on(history::run(&args, credentials))?;
         }
         Command::Filter {
             command: FilterCommand::Test(args),

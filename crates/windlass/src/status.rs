@@ -3,13 +3,13 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
-use anyhow::bail;
 use http::StatusCode;
 use windlass_admin::report::{FunctionReport, MappingReport};
 
 use crate::cli::{ClientArgs, OutputFormat};
 use crate::client::{ApiError, Client};
 use crate::credentials::Credentials;
+use crate::find::find_one;
 use crate::output;
 
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -114,13 +114,8 @@ async fn fetch_mappings(
     mapping: Option<&str>,
 ) -> anyhow::Result<Vec<MappingReport>> {
     let mut summaries = client.statuses().await?;
-    if let Some(prefix) = mapping {
-        summaries.retain(|it| it.uuid.starts_with(prefix));
-        match summaries.len() {
-            1 => {}
-            0 => bail!("no mapping has the UUID {prefix}; 'windlass mappings list' shows all"),
-            n => bail!("the UUIDs of {n} mappings start with {prefix}; give more of it"),
-        }
+    if let Some(text) = mapping {
+        summaries = vec![find_one(summaries, text)?];
     }
     let mut reports = Vec::new();
     for summary in summaries {

@@ -1,4 +1,4 @@
-//! Stores of mappings, leases and checkpoints.
+//! Stores of mappings, leases, checkpoints and the history.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -7,8 +7,10 @@ use std::sync::Arc;
 use thiserror::Error;
 use windlass_engine::ports::{BoxError, Store};
 
+mod history;
 mod lock;
 mod rows;
+mod schema;
 mod sqlite;
 
 pub use sqlite::SqliteStore;

@@ -17,12 +17,12 @@ use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::tags::Tags;
 use windlass_engine::ports::{
-    ChangeNumber, Changes, CheckpointSave, LeaseStore, MappingStore, PortError,
+    ChangeNumber, Changes, CheckpointSave, HistoryLine, LeaseStore, MappingStore, PortError,
 };
 
 use super::lock::StoreLock;
 use super::rows::KnownSpecs;
-use super::{StoreError, rows};
+use super::{StoreError, history, rows, schema};
 
 const DATABASE_FILE: &str = "windlass.db";
 
@@ -102,7 +102,7 @@ impl SqliteStore {
         let (result_sender, result) = oneshot::channel();
         let job: Job = Box::new(move |tx| {
             let result = match tx {
-                Ok(tx) => work(tx).map_err(|error| DatabaseError(error.to_string())),
+                Ok(tx) => whole(tx, work).map_err(|error| DatabaseError(error.to_string())),
                 Err(error) => Err(DatabaseError(error.to_string())),
             };
             Box::new(move |committed| {
@@ -174,11 +174,11 @@ pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError
         row.get::<_, i64>(0)
     });
     let tables = tables.map_err(|error| failed("cannot read it", error))?;
-    if (tables != 0 || application != 0) && application != rows::APPLICATION_ID {
+    if (tables != 0 || application != 0) && application != schema::APPLICATION_ID {
         let reason = format!("{file_name} is a database of another program; set another directory");
         return Err(StoreError::new(store, &reason));
     }
-    let supported = rows::SCHEMA_VERSION;
+    let supported = schema::SCHEMA_VERSION;
     if i64::from(supported) < version {
         let reason = format!(
             "{file_name} was written by a newer version of windlass (schema {version}, this one \
@@ -204,13 +204,13 @@ fn set_up(db: &mut Connection, applied: usize) -> rusqlite::Result<()> {
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "foreign_keys", true)?;
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for migration in rows::MIGRATIONS.iter().skip(applied) {
+    for migration in schema::MIGRATIONS.iter().skip(applied) {
         tx.execute_batch(migration)?;
     }
     // Also if nothing has changed: fails now if the file is not writable.
     rows::forget_removals(&tx)?;
-    tx.pragma_update(None, "application_id", rows::APPLICATION_ID)?;
-    tx.pragma_update(None, "user_version", rows::SCHEMA_VERSION)?;
+    tx.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+    tx.pragma_update(None, "user_version", schema::SCHEMA_VERSION)?;
     tx.commit()
 }
 
@@ -248,6 +248,25 @@ fn run(job: Job, tx: &Transaction<'_>) -> Finish {
     job(Ok(tx))
 }
 
+/// Runs work so that an error undoes all of it: the transaction has the work of others, and is committed
+/// nevertheless.
+fn whole<T>(
+    tx: &Transaction<'_>,
+    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let execute = |sql| tx.prepare_cached(sql)?.execute([]);
+    execute("SAVEPOINT job")?;
+    let result = work(tx);
+    // SQLite may have rolled back the whole transaction, with its savepoints.
+    if !tx.is_autocommit() {
+        if result.is_err() {
+            execute("ROLLBACK TO job")?;
+        }
+        execute("RELEASE job")?;
+    }
+    result
+}
+
 #[async_trait]
 impl MappingStore for SqliteStore {
     async fn mappings(&self) -> Result<Vec<MappingRow>, PortError> {
@@ -270,10 +289,21 @@ impl MappingStore for SqliteStore {
         self.call("reading what has changed", read).await
     }
 
-    async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError> {
-        let row = row.clone();
-        self.call("writing a mapping", move |tx| rows::put(tx, &row, seen))
-            .await
+    async fn put(
+        &self,
+        row: &MappingRow,
+        seen: Option<Revision>,
+        line: Option<&HistoryLine>,
+    ) -> Result<Swap, PortError> {
+        let (row, line) = (row.clone(), line.cloned());
+        let put = move |tx: &Transaction<'_>| {
+            let swap = rows::put(tx, &row, seen)?;
+            if swap == Swap::Done {
+                history::write(tx, line.as_ref())?;
+            }
+            Ok(swap)
+        };
+        self.call("writing a mapping", put).await
     }
 
     async fn put_with_tags(
@@ -281,12 +311,14 @@ impl MappingStore for SqliteStore {
         row: &MappingRow,
         seen: Option<Revision>,
         tags: &Tags,
+        line: Option<&HistoryLine>,
     ) -> Result<Swap, PortError> {
-        let (row, tags) = (row.clone(), tags.clone());
+        let (row, tags, line) = (row.clone(), tags.clone(), line.cloned());
         let put = move |tx: &Transaction<'_>| {
             let swap = rows::put(tx, &row, seen)?;
             if swap == Swap::Done {
                 rows::replace_tags(tx, &row.id, &tags)?;
+                history::write(tx, line.as_ref())?;
             }
             Ok(swap)
         };
@@ -313,7 +345,7 @@ impl MappingStore for SqliteStore {
 
     async fn check_writable(&self) -> Result<(), PortError> {
         self.call("writing", |tx| {
-            tx.pragma_update(None, "user_version", rows::SCHEMA_VERSION)
+            tx.pragma_update(None, "user_version", schema::SCHEMA_VERSION)
         })
         .await
     }

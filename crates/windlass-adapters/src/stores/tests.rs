@@ -21,7 +21,7 @@ use windlass_engine::ports::{
 use windlass_testkit::contract;
 
 use super::lock::StoreLock;
-use super::rows::{MIGRATIONS, SCHEMA_VERSION};
+use super::schema::{MIGRATIONS, SCHEMA_VERSION};
 use super::sqlite::prepare;
 use super::{SqliteStore, StoreError, open};
 
@@ -268,7 +268,10 @@ async fn a_spec_is_parsed_once_however_often_the_leases_change() {
     let mut changed = second.clone();
     changed.revision.0 += 1;
     changed.spec.set("BatchSize", 7);
-    store.put(&changed, Some(second.revision)).await.unwrap();
+    store
+        .put(&changed, Some(second.revision), None)
+        .await
+        .unwrap();
     assert_eq!(read(seen).await.0, changed);
 }
 
@@ -430,6 +433,31 @@ async fn nothing_runs_outside_of_a_transaction_that_was_rolled_back() {
         tx.query_row(count, [], |row| row.get::<_, i64>(0))
     });
     assert_eq!(tables.await.unwrap(), 0, "it was not written");
+}
+
+#[tokio::test]
+async fn work_that_fails_writes_nothing_and_fails_no_other() {
+    let directory = TempDir::new();
+    let store = SqliteStore::open(&directory.0).unwrap();
+    let (release, released) = std::sync::mpsc::channel();
+    // While the first one holds the thread, the others wait for one transaction.
+    let holds = store.call("holding", move |_| {
+        released.recv().unwrap();
+        Ok(())
+    });
+    let fails = store.call("failing", |tx| {
+        tx.execute_batch("CREATE TABLE half (x); INSERT INTO nowhere VALUES (1)")
+    });
+    let writes = store.call("writing", |tx| tx.execute_batch("CREATE TABLE other (x)"));
+    let releases = async { release.send(()).unwrap() };
+    let (_, failed, written, ()) = tokio::join!(holds, fails, writes, releases);
+    failed.unwrap_err();
+    written.unwrap();
+    let names = "SELECT group_concat(name) FROM sqlite_schema WHERE name IN ('half', 'other')";
+    let tables = store.call("reading", |tx| {
+        tx.query_row(names, [], |row| row.get::<_, String>(0))
+    });
+    assert_eq!(tables.await.unwrap(), "other");
 }
 
 #[test]

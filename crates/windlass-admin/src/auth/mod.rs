@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{FromRequestParts, Request};
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
@@ -82,12 +82,24 @@ pub(crate) struct Gate {
     refusals: Refusals,
 }
 
-/// A caller that has proven who it is.
-struct Caller {
-    name: String,
+/// Who makes a request: an extractor of handlers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The id of its access key or the name of its token; where no keys are asked for, [`LOCAL`] or
+    /// [`ANONYMOUS`].
+    pub(crate) name: String,
     role: Role,
     has_token: bool,
 }
+
+/// A caller whose role is `admin`: an extractor of handlers that only read, but what `read_only` may
+/// not see.
+#[cfg_attr(not(test), expect(dead_code, reason = "for operations to come"))]
+pub(crate) struct AdminCaller;
+
+/// Names of callers where no keys are asked for: by loopback, and from elsewhere.
+const LOCAL: &str = "local";
+const ANONYMOUS: &str = "anonymous";
 
 impl Gate {
     pub(crate) fn new(settings: AuthSettings) -> Self {
@@ -113,21 +125,23 @@ impl Gate {
         self.refusals.total()
     }
 
-    /// Returns the request of a caller that may make it.
+    /// Returns the request of a caller that may make it, with its [`Caller`].
     pub(crate) async fn admit(
         &self,
         request: Request,
         home: &ArnScope,
         now: Timestamp,
     ) -> Result<Request, ApiError> {
-        let Some(keys) = &self.keys else {
-            return Ok(request);
-        };
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0);
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let Some(keys) = &self.keys else {
+            parts.extensions.insert(Caller::without_key(peer));
+            return Ok(Request::from_parts(parts, body));
+        };
         match authenticate(keys, &parts, body, &home.region, now).await {
             Ok((caller, body)) => {
                 authorize(&caller, &parts, home)?;
+                parts.extensions.insert(caller);
                 Ok(Request::from_parts(parts, body))
             }
             Err(error) => {
@@ -137,6 +151,49 @@ impl Gate {
                 } else {
                     Err(ApiError::new(Code::TooManyRequests, "Rate exceeded"))
                 }
+            }
+        }
+    }
+}
+
+impl Caller {
+    fn without_key(peer: Option<IpAddr>) -> Self {
+        let is_local = peer.is_some_and(|address| address.is_loopback());
+        let name = if is_local { LOCAL } else { ANONYMOUS };
+        Self {
+            name: name.to_owned(),
+            role: Role::Admin,
+            has_token: false,
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let caller = parts.extensions.get::<Self>().cloned();
+        caller.ok_or_else(|| {
+            ApiError::new(
+                Code::Service,
+                "the caller of the request was not determined",
+            )
+        })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AdminCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        match caller.role {
+            Role::Admin => Ok(Self),
+            Role::ReadOnly => {
+                let (name, path) = (&caller.name, parts.uri.path());
+                let text =
+                    format!("{name} is not authorized to read {path}: its role is read_only");
+                Err(ApiError::new(Code::AccessDenied, text))
             }
         }
     }
@@ -248,6 +305,14 @@ mod tests {
         })
     }
 
+    fn home() -> ArnScope {
+        ArnScope {
+            partition: "aws".to_owned(),
+            region: "us-east-1".to_owned(),
+            account_id: "000000000000".to_owned(),
+        }
+    }
+
     async fn answer(gate: &Gate, address: &str, authorization: &str) -> Option<Code> {
         let mut request = HttpRequest::get("/metrics")
             .header(AUTHORIZATION, authorization)
@@ -255,13 +320,38 @@ mod tests {
             .unwrap();
         let peer = Peer(address.parse().unwrap());
         request.extensions_mut().insert(peer);
-        let home = ArnScope {
-            partition: "aws".to_owned(),
-            region: "us-east-1".to_owned(),
-            account_id: "000000000000".to_owned(),
-        };
-        let admitted = gate.admit(request, &home, NOW).await;
+        let admitted = gate.admit(request, &home(), NOW).await;
         admitted.err().map(|error| error.code)
+    }
+
+    #[tokio::test]
+    async fn a_caller_has_the_name_of_its_token_or_of_where_it_is() {
+        let name = async |gate: &Gate, address: Option<&str>| {
+            let mut request = HttpRequest::get("/windlass/v1/history")
+                .header(AUTHORIZATION, "Bearer 0123456789abcdef")
+                .body(Body::empty())
+                .unwrap();
+            if let Some(address) = address {
+                let peer = Peer(address.parse().unwrap());
+                request.extensions_mut().insert(peer);
+            }
+            let admitted = gate.admit(request, &home(), NOW).await.unwrap();
+            let (mut parts, _) = admitted.into_parts();
+            let admin = AdminCaller::from_request_parts(&mut parts, &()).await;
+            let caller = Caller::from_request_parts(&mut parts, &()).await.unwrap();
+            (caller.name, admin.is_ok())
+        };
+        let open = Gate::new(AuthSettings::None);
+        for (address, expected) in [
+            (Some("127.0.0.1"), "local"),
+            (Some("::1"), "local"),
+            (Some("10.0.0.1"), "anonymous"),
+            (None, "anonymous"),
+        ] {
+            assert_eq!(name(&open, address).await, (expected.to_owned(), true));
+        }
+        let of_token = name(&gate(), Some("127.0.0.1")).await;
+        assert_eq!(of_token, ("grafana".to_owned(), false));
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,10 +16,13 @@ use windlass_core::outcome::Swap;
 use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{FunctionLookup, PortError, ResourceLookup, Store, chain};
+use windlass_engine::ports::{
+    CONFIGURATION, FunctionLookup, HistoryLine, PortError, ResourceLookup, Store, chain,
+};
 use windlass_engine::supervisor::Wakeup;
 
 use super::ConfigMapping;
+use crate::history::mapping_line;
 use crate::problems::{ConfigProblem, MappingProblems, UncheckedFunction};
 
 /// For all lookups of one round; a function that is not found in time may exist.
@@ -77,6 +80,7 @@ struct Write {
     mapping: ConfigMapping,
     next: MappingRow,
     seen: Option<Revision>,
+    line: Option<HistoryLine>,
     /// `None` keeps those that the mapping has.
     tags: Option<Tags>,
     unchecked: Option<Unchecked>,
@@ -134,6 +138,7 @@ impl PendingMappings {
                         kept.insert(next.id.clone());
                         writes.push(Write {
                             tags: rows.tags(&mapping, &next),
+                            line: rows.line(&next, now),
                             mapping,
                             next,
                             seen,
@@ -205,6 +210,7 @@ impl PendingMappings {
                 }
                 Plan::Write(next, seen) => writes.push(Write {
                     tags: rows.tags(&it.mapping, &next),
+                    line: rows.line(&next, now),
                     mapping: it.mapping,
                     next,
                     seen,
@@ -321,6 +327,11 @@ impl Rows {
         let is_new = row.is_none_or(|row| row.desired == DesiredState::Deleted);
         let none = || is_new.then(Tags::default);
         mapping.checked.tags.clone().or_else(none)
+    }
+
+    /// What a row that is written leaves in the history.
+    fn line(&self, next: &MappingRow, now: Timestamp) -> Option<HistoryLine> {
+        mapping_line(now, CONFIGURATION, self.by_id.get(&next.id), next)
     }
 
     /// A row that is being deleted is revived, unless another has its source and function.
@@ -447,10 +458,10 @@ async fn write(parts: &ApplyParts, writes: Vec<Write>) -> Vec<Pending> {
                 if write.seen.is_none() {
                     set_latest(&mut write.next, &*lookup, clock).await;
                 }
-                let (next, seen) = (&write.next, write.seen);
+                let (next, seen, line) = (&write.next, write.seen, write.line.as_ref());
                 let result = match &write.tags {
-                    Some(tags) => store.put_with_tags(next, seen, tags).await,
-                    None => store.put(next, seen).await,
+                    Some(tags) => store.put_with_tags(next, seen, tags, line).await,
+                    None => store.put(next, seen, line).await,
                 };
                 (write, result)
             });
@@ -542,8 +553,10 @@ async fn remove(parts: &ApplyParts, rows: &Rows, kept: &BTreeSet<MappingId>) {
             change: Change::Deleted,
             ..row.next_revision(parts.clock.wall())
         };
+        let line = mapping_line(next.last_modified, CONFIGURATION, Some(row), &next);
         // A conflict means that another daemon, with another file, has changed it.
-        if let Err(error) = parts.store.put(&next, Some(row.revision)).await {
+        let put = parts.store.put(&next, Some(row.revision), line.as_ref());
+        if let Err(error) = put.await {
             tracing::warn!(uuid = %id, "cannot delete a mapping: {}", chain(&error));
         }
     }

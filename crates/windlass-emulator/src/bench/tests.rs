@@ -160,21 +160,31 @@ async fn reads_are_on_time_about_a_second_after_the_one_before() {
 }
 
 const QUEUE: QueueLoad = QueueLoad {
+    queues: 1,
     message_bytes: 20,
     handle_bytes: 40,
     groups: 0,
 };
 
-/// Calls an operation of a queue.
-async fn call(queue: &Queue, operation: &str, request: Value) -> Value {
+/// Calls an operation of the first queue.
+async fn call(queues: &Queues, operation: &str, request: Value) -> Value {
+    call_to(queues, 0, operation, request).await
+}
+
+async fn call_to(queues: &Queues, number: u32, operation: &str, mut request: Value) -> Value {
+    request["QueueUrl"] = format!("http://host/000000000000/bench{number}").into();
     let body = request.to_string();
-    let response = queue.call(operation, body.as_bytes(), "http://host");
+    let response = queues.call(operation, body.as_bytes(), "http://host");
     serde_json::from_slice(&response.await.unwrap()).unwrap()
 }
 
-async fn receive(queue: &Queue, limit: u32) -> Vec<Value> {
+async fn receive(queues: &Queues, limit: u32) -> Vec<Value> {
+    receive_from(queues, 0, limit).await
+}
+
+async fn receive_from(queues: &Queues, number: u32, limit: u32) -> Vec<Value> {
     let request = json!({"MaxNumberOfMessages": limit, "WaitTimeSeconds": 5});
-    let response = call(queue, "ReceiveMessage", request).await;
+    let response = call_to(queues, number, "ReceiveMessage", request).await;
     let messages = response["Messages"].as_array().into_iter().flatten();
     messages.cloned().collect()
 }
@@ -189,7 +199,7 @@ fn entries(messages: &[Value], timeout: Option<u32>) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn released_messages_are_received_once_and_deleted() {
-    let queue = Queue::new(QUEUE);
+    let queue = Queues::new(QUEUE);
     queue.release(12);
     let (first, second) = (receive(&queue, 10).await, receive(&queue, 10).await);
     assert_eq!((first.len(), second.len()), (10, 2));
@@ -209,8 +219,24 @@ async fn released_messages_are_received_once_and_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn messages_are_spread_evenly_over_the_queues() {
+    let queues = Queues::new(QueueLoad { queues: 3, ..QUEUE });
+    let request = json!({"QueueName": "bench2"});
+    let response = call(&queues, "GetQueueUrl", request).await;
+    assert_eq!(response["QueueUrl"], "http://host/000000000000/bench2");
+    queues.release(7);
+    for (number, expected) in [(0, 3), (2, 2), (2, 0)] {
+        assert_eq!(receive_from(&queues, number, 10).await.len(), expected);
+    }
+    let counts = queues.counts();
+    assert_eq!((counts.read, counts.shards_read, counts.reads), (5, 2, 3));
+    let unknown = queues.call("ReceiveMessage", br#"{"QueueUrl":"bench3"}"#, "http://host");
+    assert!(unknown.await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_is_made_visible_comes_again() {
-    let queue = Queue::new(QUEUE);
+    let queue = Queues::new(QUEUE);
     queue.release(1);
     let messages = receive(&queue, 10).await;
     let operation = "ChangeMessageVisibilityBatch";
@@ -223,7 +249,7 @@ async fn a_message_that_is_made_visible_comes_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_group_has_one_message_in_flight() {
-    let queue = Queue::new(QueueLoad { groups: 3, ..QUEUE });
+    let queue = Queues::new(QueueLoad { groups: 3, ..QUEUE });
     queue.release(9);
     let messages = receive(&queue, 10).await;
     let groups = messages
@@ -241,7 +267,7 @@ async fn a_group_has_one_message_in_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn the_time_from_a_receive_to_the_event_is_measured() {
-    let queue = Queue::new(QUEUE);
+    let queue = Queues::new(QUEUE);
     queue.release(10);
     let messages = receive(&queue, 10).await;
     tokio::time::advance(Duration::from_millis(30)).await;

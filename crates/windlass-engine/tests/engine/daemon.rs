@@ -148,7 +148,7 @@ impl Daemon {
         }
         row.spec.set("BatchSize", batch_size);
         change(&mut row.spec);
-        let put = self.store.put(&row, None).await;
+        let put = self.store.put(&row, None, None).await;
         assert_eq!(put.expect("the store works"), Swap::Done);
         self.wakeup.wake();
         id
@@ -187,7 +187,7 @@ impl Daemon {
         let current = self.store.row(id).expect("the mapping exists");
         let mut row = current.next_revision(self.clock.wall());
         change(&mut row);
-        let put = self.store.put(&row, Some(current.revision)).await;
+        let put = self.store.put(&row, Some(current.revision), None).await;
         assert_eq!(put.expect("the store works"), Swap::Done);
         self.wakeup.wake();
     }

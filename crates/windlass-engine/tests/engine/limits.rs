@@ -136,6 +136,23 @@ async fn idle_shards_reserve_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn shards_that_start_together_are_not_read_together() {
+    let daemon = Daemon::start();
+    daemon.adapters.function("f");
+    let stream = daemon.stream("orders", 500);
+    daemon.map("stream/orders", "f", 100).await;
+    let n_read = || (0..500).filter(|shard| 0 < stream.n_reads(*shard)).count();
+    until("one is read", || 0 < n_read()).await;
+    let mut before = n_read();
+    while before < 500 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let after = n_read();
+        assert!(after <= before + 20, "{before}, then {after}");
+        before = after;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn memory_stays_within_the_limit_while_a_function_is_slow() {
     let daemon = Daemon::with(|settings| settings.buffer_limit = 8 * 1024 * 1024);
     let stream = daemon.stream("orders", 20);

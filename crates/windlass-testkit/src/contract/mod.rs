@@ -4,6 +4,7 @@
 //! two daemons gets a lease, and what was written is read back unchanged.
 
 mod changes;
+mod history;
 mod leases;
 mod mappings;
 mod races;
@@ -50,6 +51,10 @@ pub async fn store(open: impl Fn() -> Arc<dyn Store>) {
     changes::of_leases_are_reported_with_their_mapping(&*open()).await;
     changes::of_checkpoints_are_only_the_ends_of_shards(&*open()).await;
     changes::report_a_removed_mapping_until_it_is_added_again(&*open()).await;
+    history::is_written_with_its_change(&*open()).await;
+    history::has_one_line_a_request(&*open()).await;
+    history::is_paged_from_the_latest_line(&*open()).await;
+    history::is_kept_for_ninety_days(&*open()).await;
     races::one_daemon_gets_a_lease(open()).await;
     races::a_former_owner_saves_no_checkpoint(open()).await;
     races::one_mapping_of_a_pair_is_created(open()).await;
@@ -151,7 +156,7 @@ fn taken(lease: &Lease, owner: &str) -> Lease {
 }
 
 async fn put(store: &dyn Store, row: &MappingRow, seen: Option<u64>) -> Swap {
-    let put = store.put(row, seen.map(Revision)).await;
+    let put = store.put(row, seen.map(Revision), None).await;
     put.expect("a mapping can be written")
 }
 

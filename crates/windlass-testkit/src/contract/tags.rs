@@ -79,7 +79,9 @@ fn tags(pairs: &[(&str, &str)]) -> Tags {
 }
 
 async fn create(store: &dyn Store, row: &MappingRow, seen: Option<u64>, tags: &Tags) -> Swap {
-    let put = store.put_with_tags(row, seen.map(Revision), tags).await;
+    let put = store
+        .put_with_tags(row, seen.map(Revision), tags, None)
+        .await;
     put.expect("a mapping can be written")
 }
 

@@ -10,7 +10,8 @@ use windlass_core::outcome::{Fault, Swap};
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::tags::Tags;
 use windlass_engine::ports::{
-    ChangeNumber, Changes, CheckpointSave, LeaseStore, MappingStore, PortError, StoredMapping,
+    ChangeNumber, Changes, CheckpointSave, HISTORY_RETENTION, HistoryLine, HistoryMarker,
+    HistoryPage, HistoryStore, LeaseStore, MappingStore, PortError, StoredMapping,
     UnreadableMapping,
 };
 
@@ -31,6 +32,8 @@ pub struct FakeStore {
     /// Of rows that are inserted: larger than the epochs of all rows that were removed.
     next_epoch: Mutex<u64>,
     saves: Mutex<Vec<(LeaseKey, Checkpoint)>>,
+    /// By the number of the line.
+    history: Mutex<BTreeMap<u64, HistoryLine>>,
     fault: Mutex<Option<Fault>>,
     /// How often each operation was called.
     calls: Mutex<BTreeMap<&'static str, usize>>,
@@ -135,6 +138,21 @@ impl FakeStore {
         }
     }
 
+    /// Writes the line of a change, if it has one.
+    fn write_line(&self, line: Option<&HistoryLine>) {
+        let Some(line) = line else { return };
+        let mut lines = lock(&self.history);
+        let next = lines.keys().last().map_or(1, |last| last + 1);
+        lines.retain(|_, other| line.time.since(other.time) <= HISTORY_RETENTION);
+        match lines.values_mut().find(|other| other.id == line.id) {
+            Some(other) => {
+                other.before.clone_from(&line.before);
+                other.after.clone_from(&line.after);
+            }
+            None => drop(lines.insert(next, line.clone())),
+        }
+    }
+
     fn call(&self, operation: &'static str) -> Result<(), PortError> {
         *lock(&self.calls).entry(operation).or_default() += 1;
         let fault = *lock(&self.fault);
@@ -182,7 +200,12 @@ impl MappingStore for FakeStore {
         })
     }
 
-    async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError> {
+    async fn put(
+        &self,
+        row: &MappingRow,
+        seen: Option<Revision>,
+        line: Option<&HistoryLine>,
+    ) -> Result<Swap, PortError> {
         self.call("writing a mapping")?;
         let mut mappings = lock(&self.mappings);
         let there = mappings.get(&row.id).map(|old| old.revision);
@@ -191,6 +214,7 @@ impl MappingStore for FakeStore {
             return Ok(Swap::Conflict);
         }
         mappings.insert(row.id.clone(), row.clone());
+        self.write_line(line);
         self.changed(&row.id);
         Ok(Swap::Done)
     }
@@ -200,8 +224,9 @@ impl MappingStore for FakeStore {
         row: &MappingRow,
         seen: Option<Revision>,
         tags: &Tags,
+        line: Option<&HistoryLine>,
     ) -> Result<Swap, PortError> {
-        let swap = self.put(row, seen).await?;
+        let swap = self.put(row, seen, line).await?;
         if swap == Swap::Done {
             lock(&self.tags).insert(row.id.clone(), tags.clone());
         }
@@ -249,6 +274,39 @@ impl MappingStore for FakeStore {
         });
         self.changed(id);
         Ok(Swap::Done)
+    }
+}
+
+#[async_trait]
+impl HistoryStore for FakeStore {
+    async fn history(
+        &self,
+        mapping: Option<&MappingId>,
+        after: Option<HistoryMarker>,
+        limit: usize,
+    ) -> Result<HistoryPage, PortError> {
+        self.call("reading the history")?;
+        let lines = lock(&self.history);
+        let before = after.map_or(u64::MAX, |marker| marker.0);
+        let mut shown: Vec<_> = lines
+            .range(..before)
+            .rev()
+            .filter(|(_, line)| mapping.is_none() || line.mapping.as_ref() == mapping)
+            .take(limit + 1)
+            .collect();
+        let has_more = limit < shown.len();
+        shown.truncate(limit);
+        let last = shown.last().filter(|_| has_more);
+        Ok(HistoryPage {
+            next: last.map(|(number, _)| HistoryMarker(**number)),
+            lines: shown.into_iter().map(|(_, line)| line.clone()).collect(),
+        })
+    }
+
+    async fn write_history(&self, line: &HistoryLine) -> Result<(), PortError> {
+        self.call("writing the history")?;
+        self.write_line(Some(line));
+        Ok(())
     }
 }
 

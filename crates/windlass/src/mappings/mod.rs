@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::cli::{ClientArgs, MappingsCommand};
 use crate::client::Client;
 use crate::credentials::Credentials;
+use crate::find::find_mapping;
 use crate::output;
 
 mod apply;
@@ -34,19 +35,29 @@ pub(crate) async fn run(
                 .await?;
             output::mappings(format, &list)
         }
-        MappingsCommand::Get { uuid } => output::mapping(format, &client.get(&uuid).await?),
+        MappingsCommand::Get { mapping } => {
+            let uuid = find_mapping(&client, &mapping).await?;
+            output::mapping(format, &client.get(&uuid).await?)
+        }
         MappingsCommand::Create(args) => {
             output::mapping(format, &client.create(&args.members()?).await?)
         }
-        MappingsCommand::Update { uuid, mapping } => {
-            output::mapping(format, &client.update(&uuid, &mapping.members()?).await?)
+        MappingsCommand::Update { mapping, members } => {
+            let members = members.members()?;
+            let uuid = find_mapping(&client, &mapping).await?;
+            output::mapping(format, &client.update(&uuid, &members).await?)
         }
-        MappingsCommand::Delete { uuid } => output::mapping(format, &client.delete(&uuid).await?),
-        MappingsCommand::Enable { uuid } => {
+        MappingsCommand::Delete { mapping } => {
+            let uuid = find_mapping(&client, &mapping).await?;
+            output::mapping(format, &client.delete(&uuid).await?)
+        }
+        MappingsCommand::Enable { mapping } => {
+            let uuid = find_mapping(&client, &mapping).await?;
             let enabled = serde_json::json!({"Enabled": true});
             output::mapping(format, &client.update(&uuid, &enabled).await?)
         }
-        MappingsCommand::Disable { uuid } => {
+        MappingsCommand::Disable { mapping } => {
+            let uuid = find_mapping(&client, &mapping).await?;
             let disabled = serde_json::json!({"Enabled": false});
             output::mapping(format, &client.update(&uuid, &disabled).await?)
         }

@@ -9,10 +9,11 @@ use windlass_admin::report::{FunctionReport, MappingReport};
 
 use crate::cli::OutputFormat;
 
+mod history;
 mod status;
 mod table;
 
-pub(crate) use status::{functions_table, status_table};
+pub(crate) use status::{function_label, functions_table, label, status_table};
 pub(crate) use table::terminal_width;
 
 use table::{Column, Narrow, resource};
@@ -96,6 +97,20 @@ pub(crate) fn statuses(
         }
         OutputFormat::Json | OutputFormat::Yaml => serialize(format, &reports),
     }
+}
+
+pub(crate) fn history(
+    format: OutputFormat,
+    lines: &[Value],
+    reports: &[MappingReport],
+) -> anyhow::Result<()> {
+    if format != OutputFormat::Table {
+        return print(&serialize(format, &lines)?);
+    }
+    if lines.is_empty() {
+        return print("no history");
+    }
+    print(&history::history_table(lines, reports, terminal_width()))
 }
 
 fn serialize(format: OutputFormat, value: &impl Serialize) -> anyhow::Result<String> {

@@ -13,8 +13,10 @@ mod filter;
 mod idle;
 mod lanes;
 mod measure;
+mod peak;
 mod process;
 mod programs;
+mod queues;
 mod report;
 mod sqs;
 
@@ -68,6 +70,8 @@ enum Part {
     Shards(idle::Options),
     /// Measure the memory of invocations that answer with 6 MiB each, all at the same time
     Answers(answers::Options),
+    /// Measure the memory of queues that get ten messages of 1 MiB each, all at the same time
+    Queues(queues::Options),
 }
 
 impl Options {
@@ -117,6 +121,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(Part::Mappings(options)) => return idle::mappings(options),
         Some(Part::Shards(options)) => return idle::shards(options),
         Some(Part::Answers(options)) => return answers::run(options),
+        Some(Part::Queues(options)) => return queues::run(options),
         None => {}
     }
     let plan = prepare(options)?;
@@ -135,6 +140,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         filter::smoke()?;
         idle::smoke(&launcher)?;
         answers::smoke(&launcher)?;
+        queues::smoke(&launcher)?;
         process::smoke(&launcher)?;
         sqs::smoke(&launcher)?;
         lanes::smoke(&launcher)?;

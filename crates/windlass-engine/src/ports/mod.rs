@@ -1,14 +1,13 @@
 //! The ports: traits for the I/O of the engine and the API.
 //!
 //! All are object safe and can be faked. The timeout of a call belongs to its adapter: a call that
-//! takes too long ends as a [`Fault`] or an [`Outcome`].
+//! takes too long ends as a [`Fault`](windlass_core::outcome::Fault) or an [`Outcome`].
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use thiserror::Error;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::event::Event;
 use windlass_core::failure::FailureRecord;
@@ -17,7 +16,7 @@ use windlass_core::ids::{ReceiptHandle, SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, StreamSource};
 use windlass_core::message::Message;
-use windlass_core::outcome::{Fault, Outcome, Swap};
+use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
 use windlass_core::shard::ReadResult;
@@ -27,25 +26,20 @@ use windlass_core::time::Timestamp;
 
 use crate::requests::QueueRequests;
 
+mod error;
+mod history;
+
+pub use error::{BoxError, PortError, chain, log_fault};
+pub use history::{
+    CONFIGURATION, HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage,
+    HistoryStore, What,
+};
+
 /// No stream keeps its records for less: those of DynamoDB for this long, those of Kinesis for up to
 /// a year.
 ///
 /// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html>
 pub const MIN_RETENTION: Duration = Duration::from_hours(24);
-
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
-
-/// A failed I/O call.
-#[derive(Debug, Error)]
-#[error("{operation} failed ({fault:?})")]
-pub struct PortError {
-    /// With the name of the object: `GetRecords of stream orders`.
-    pub operation: String,
-    /// What decisions depend on; the cause is for people.
-    pub fault: Fault,
-    #[source]
-    pub source: BoxError,
-}
 
 /// One stream, for one mapping. Events contain the ARN of the stream, and for Kinesis the role of the
 /// function.
@@ -104,7 +98,8 @@ pub struct ReadLimits<'a> {
     /// The page ends with the record that reaches the memory that it gets, whatever the source
     /// returns. It always has at least one record.
     pub memory: &'a dyn ResponseMemory,
-    /// Of the response; then the read ends as [`Fault::TimedOut`]. Waiting for memory does not count.
+    /// Of the response; then the read ends as [`TimedOut`](windlass_core::outcome::Fault::TimedOut).
+    /// Waiting for memory does not count.
     pub timeout: Duration,
 }
 
@@ -339,7 +334,13 @@ pub trait MappingStore: Send + Sync {
 
     /// Writes a mapping if its revision is still `seen`. With `None`, adds it unless there is a
     /// mapping with its id, or one with its source and function that is not being deleted.
-    async fn put(&self, row: &MappingRow, seen: Option<Revision>) -> Result<Swap, PortError>;
+    /// The line is written with it.
+    async fn put(
+        &self,
+        row: &MappingRow,
+        seen: Option<Revision>,
+        line: Option<&HistoryLine>,
+    ) -> Result<Swap, PortError>;
 
     /// The same, and replaces the tags of the mapping in the same write.
     async fn put_with_tags(
@@ -347,6 +348,7 @@ pub trait MappingStore: Send + Sync {
         row: &MappingRow,
         seen: Option<Revision>,
         tags: &Tags,
+        line: Option<&HistoryLine>,
     ) -> Result<Swap, PortError>;
 
     /// The tags of a mapping; `None` if there is no such mapping.
@@ -394,34 +396,6 @@ pub trait LeaseStore: Send + Sync {
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError>;
 }
 
-pub trait Store: MappingStore + LeaseStore {}
+pub trait Store: MappingStore + LeaseStore + HistoryStore {}
 
-impl<T: MappingStore + LeaseStore> Store for T {}
-
-/// An error with its causes in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-/// Logs an error after which the call is repeated; returns what decisions depend on.
-pub fn log_fault(error: &PortError) -> Fault {
-    match error.fault {
-        Fault::Throttled { .. } => tracing::debug!("{}", chain(error)),
-        Fault::Transient
-        | Fault::TimedOut
-        | Fault::Denied
-        | Fault::Gone
-        | Fault::Trimmed
-        | Fault::UnknownPosition => {
-            tracing::warn!("{}", chain(error));
-        }
-    }
-    error.fault
-}
+impl<T: MappingStore + LeaseStore + HistoryStore> Store for T {}
