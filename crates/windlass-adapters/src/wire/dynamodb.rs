@@ -122,6 +122,7 @@ impl ResponseParser for GetRecordsParser<'_> {
             records: page.records,
             next_iterator: self.next_iterator,
             is_truncated: page.is_truncated,
+            rest: None,
             unreadable: page.unreadable,
             has_children: false,
             behind_latest: None,

@@ -82,6 +82,11 @@ impl<'a> JsonCursor<'a> {
         self.offset
     }
 
+    /// What is between an earlier position and this one.
+    pub(super) fn text_since(&self, start: &Self) -> &'a [u8] {
+        &self.text[start.offset..self.offset]
+    }
+
     /// An error at this position.
     pub(super) const fn error(&self, reason: &'static str) -> WireError {
         WireError {
@@ -329,11 +334,6 @@ impl<'a> JsonCursor<'a> {
         let time = parse_rounded(self.number()?);
         let time = time.ok_or_else(|| self.error("time before 1970 or after the year 9999"))?;
         Ok(Some(time))
-    }
-
-    /// The text from an earlier cursor of it to here.
-    pub(super) fn text_since(&self, start: &Self) -> &'a [u8] {
-        self.text[start.offset..self.offset].trim_ascii()
     }
 
     /// The text of any value.

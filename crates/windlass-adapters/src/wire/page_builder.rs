@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use windlass_core::ids::KeyHash;
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
@@ -21,9 +22,12 @@ pub(crate) struct GetRecordsResponse {
     pub(crate) records: Vec<Record>,
     /// `None` at the end of the shard.
     pub(crate) next_iterator: Option<String>,
-    /// Whether records were left out, for lack of room or from one on that is unreadable: reading continues
-    /// after the last record that is here, not at `next_iterator`.
+    /// Whether records were left out, for lack of room or from one on that is unreadable: reading
+    /// continues after the last record that is here, not at `next_iterator`.
     pub(crate) is_truncated: bool,
+    /// The text of a response with the records that were left out for lack of room, and with the one
+    /// that is here in part, if the parser keeps it.
+    pub(crate) rest: Option<Bytes>,
     /// The record after the last one, if it is left out because its number cannot be read.
     pub(crate) unreadable: Option<UnreadableRecord>,
     /// Whether the response names child shards, as only that at the end of a shard does. Always
@@ -118,6 +122,11 @@ impl<'e> PageBuilder<'e> {
         !self.is_truncated
     }
 
+    /// Whether records were left out for lack of room, and none is unreadable.
+    pub(super) const fn is_cut(&self) -> bool {
+        self.is_truncated && self.unreadable.is_none()
+    }
+
     /// Adds the record at the cursor, which could not be rendered, as it is, and skips it. If its number
     /// cannot be read, the page ends before it. `read` finds what it can.
     ///
@@ -150,7 +159,8 @@ impl<'e> PageBuilder<'e> {
             key: key.unwrap_or_else(|| KeyHash::of(sequence_number.as_bytes())),
             approximate_arrival,
         };
-        self.records.push(&meta, cursor.text_since(&start), 0..0);
+        self.records
+            .push(&meta, cursor.text_since(&start).trim_ascii(), 0..0);
         Ok(())
     }
 

@@ -88,7 +88,7 @@ async fn a_letter_that_cannot_be_written_is_not_resolved() {
     let daemon = daemon(|_| {});
     let (id, function) = failing_mapping(&daemon).await;
     until("the first is kept", || {
-        0 < daemon.store.all_dead_letters().len()
+        !daemon.store.all_dead_letters().is_empty()
     })
     .await;
     daemon.store.fails(Some(Fault::Transient));

@@ -408,7 +408,7 @@ async fn a_record_that_cannot_be_rendered_is_returned_as_such() {
         "NextShardIterator":"next"}"#;
     let of_dynamodb = r#"{"Records":[
         {"dynamodb":{"SequenceNumber":"2","Keys":{"k":{"S":"a"}}}},
-        {"dynamodb":{"SequenceNumber":"3","Keys":1}}],"NextShardIterator":null}"#;
+        {"dynamodb":{"SequenceNumber":"3","Keys":1}}],"NextShardIterator":"next"}"#;
     let readers: [(Arc<dyn StreamReader>, &str); 2] = [
         (kinesis(&clients), of_kinesis),
         (dynamodb(&clients), of_dynamodb),
