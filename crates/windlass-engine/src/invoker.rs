@@ -11,7 +11,7 @@ use windlass_core::window::MAX_STATE;
 use crate::clock::Clock;
 use crate::histogram::InvocationMetrics;
 use crate::memory::Backpressure;
-use crate::ports::{Invocation, ShardOrigin, Target};
+use crate::ports::{Invocation, Purpose, ShardOrigin, Target};
 use crate::slots::{NextSlot, Slot, SlotAccount};
 use crate::status::{Counts, StatusBoard};
 
@@ -65,13 +65,12 @@ impl Invoker {
             let source_time = self.board.source_time(&self.mapping, self.clock.wall());
             self.metrics.iterator_age(source_time.since(newest));
         }
-        let mapping = self.mapping.clone();
         let is_stream = origin.is_some();
         let outcome = self
             .target
             .invoke(Invocation {
                 event: event(),
-                mapping,
+                purpose: Purpose::Mapping(self.mapping.clone()),
                 attempt,
                 max_item_failures: self.reports_item_failures.then_some(n_records),
                 returns_state,

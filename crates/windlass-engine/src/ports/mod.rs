@@ -135,7 +135,7 @@ pub trait QueueReader: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Invocation {
     pub event: Event,
-    pub mapping: MappingId,
+    pub purpose: Purpose,
     /// From 1; +1 when the function was reached and failed.
     pub attempt: u32,
     /// How many items the batch has, if the response is to be read for those that failed; otherwise
@@ -145,6 +145,17 @@ pub struct Invocation {
     pub returns_state: bool,
     /// `None` for a queue.
     pub origin: Option<ShardOrigin>,
+}
+
+/// What an invocation is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Mapping(MappingId),
+    /// By its name.
+    Replay(Arc<str>),
+    /// By the id of what is sent once more: a dead letter, the invocation that a document reports, or
+    /// the first message of a batch.
+    Redrive(Arc<str>),
 }
 
 /// Where the records of an invocation come from. A function that writes to a transactional store can
