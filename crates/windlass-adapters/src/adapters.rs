@@ -9,6 +9,7 @@ use windlass_core::arn::{Arn, ArnScope, SourceArn, StreamKind};
 use windlass_core::function::FunctionName;
 use windlass_core::mapping::{MappingId, QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
+use windlass_core::replay::ReplayName;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{
@@ -195,12 +196,11 @@ impl AdapterFactory for Adapters {
             StreamKind::Kinesis => {
                 let identity = self.identity_of(function);
                 let consumer = source.consumer.as_ref();
-                Arc::new(KinesisReader::new(
-                    &clients,
-                    &source.arn,
-                    consumer,
-                    &identity,
-                ))
+                let reader = KinesisReader::new(&clients, &source.arn, consumer, &identity);
+                Arc::new(match source.takes_aggregates_apart {
+                    true => reader.taking_aggregates_apart(),
+                    false => reader,
+                })
             }
             StreamKind::DynamoDbStreams => {
                 Arc::new(DynamoDbStreamsReader::new(&clients, &source.arn))
@@ -246,6 +246,7 @@ impl AdapterFactory for Adapters {
     fn destination(
         &self,
         mapping: &MappingId,
+        replay: Option<&ReplayName>,
         source: &StreamSource,
         function: &Arn,
     ) -> Result<Option<Arc<dyn Destination>>, PortError> {
@@ -253,7 +254,7 @@ impl AdapterFactory for Adapters {
             return Ok(None);
         };
         let clients = self.aws.clients_for(destination.arn());
-        let template = DocumentTemplate::new(mapping, source, function);
+        let template = DocumentTemplate::new(mapping, replay, source, function);
         Ok(Some(new_destination(&clients, destination, template)))
     }
 }

@@ -19,6 +19,7 @@ mod checkpoint_saver;
 mod histogram;
 mod invoker;
 mod queue_driver;
+mod rate;
 mod shard_driver;
 
 mod run_unit;

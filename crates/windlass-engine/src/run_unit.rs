@@ -12,7 +12,9 @@ use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
 use windlass_core::mapping::{Mapping, Pollers, QueueSource, StreamSettings, StreamSource};
 use windlass_core::queue::{QueueAttributes, QueueConsumer, QueueConsumerSettings, QueueLimits};
+use windlass_core::replay::ReplayName;
 use windlass_core::shard::{Finish, ShardConsumer, ShardConsumerSettings, ShardLimits};
+use windlass_core::stretch::StretchSettings;
 use windlass_filter::Criteria;
 
 use crate::backoff::RetryDelay;
@@ -20,8 +22,9 @@ use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MemoryWait, MessageMemory, PageMemory};
-use crate::ports::{Destination, QueueReader, ShardReader, Target};
+use crate::ports::{Destination, Purpose, QueueReader, ShardReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
+use crate::rate::{NextTurn, RateLimiter};
 use crate::settings::{
     BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
     DYNAMODB_STREAMS_READ_LIMIT, EngineSettings, HOLD_LIMIT, KINESIS_READ_BYTES,
@@ -57,11 +60,20 @@ pub(crate) enum UnitSource {
         reader: Box<dyn ShardReader>,
         source: Box<StreamSource>,
         destination: Option<Arc<dyn Destination>>,
+        replay: Option<ReplayRun>,
     },
     Queue {
         reader: Arc<dyn QueueReader>,
         source: QueueSource,
     },
+}
+
+/// What the units of a replay have in common.
+#[derive(Clone)]
+pub(crate) struct ReplayRun {
+    pub(crate) name: ReplayName,
+    pub(crate) stretch: StretchSettings,
+    pub(crate) rate: RateLimiter,
 }
 
 /// What the drivers of both kinds need.
@@ -115,6 +127,15 @@ pub(crate) async fn run_unit(
         counts: context.board.counts_of(&mapping.id),
         board: Arc::clone(&context.board),
         mapping: mapping.id.clone(),
+        purpose: match &source {
+            UnitSource::Shard {
+                replay: Some(replay),
+                ..
+            } => Purpose::Replay(replay.name.as_str().into()),
+            UnitSource::Shard { replay: None, .. } | UnitSource::Queue { .. } => {
+                Purpose::Mapping(mapping.id.clone())
+            }
+        },
         reports_item_failures: mapping.reports_item_failures,
     };
     let parts = DriverParts {
@@ -132,8 +153,9 @@ pub(crate) async fn run_unit(
             reader,
             source,
             destination,
+            replay,
         } => {
-            let driver = parts.shard_driver(shard, reader, *source, destination, lease);
+            let driver = parts.shard_driver(shard, reader, *source, destination, replay, lease);
             driver.run().instrument(span).await
         }
         UnitSource::Queue { reader, source } => {
@@ -155,6 +177,7 @@ impl DriverParts {
         reader: Box<dyn ShardReader>,
         source: StreamSource,
         destination: Option<Arc<dyn Destination>>,
+        replay: Option<ReplayRun>,
         lease: Lease,
     ) -> ShardDriver {
         let EngineContext {
@@ -167,12 +190,14 @@ impl DriverParts {
         let backpressure = self.invoker.backpressure.clone();
         let batch_size = source.settings.batch_size;
         let needs_source_time = source.settings.retries.maximum_record_age.is_some()
-            || source.settings.tumbling_window.is_some();
+            || source.settings.tumbling_window.is_some()
+            || replay.is_some();
         let window_len = match source.settings.tumbling_window {
             Some(_) => event::window_len(&shard, &source.arn),
             None => 0,
         };
-        let settings = shard_settings(source.settings, self.filter, window_len, poll);
+        let (stretch, rate) = replay.map(|it| (it.stretch, it.rate)).unzip();
+        let settings = shard_settings(source.settings, self.filter, stretch, window_len, poll);
         ShardDriver {
             memory: PageMemory::new(
                 self.account,
@@ -198,6 +223,8 @@ impl DriverParts {
             stop: self.stop,
             status: self.status,
             next_slot: NextSlot::None,
+            rate,
+            next_turn: NextTurn::None,
             source_clock: needs_source_time.then(SourceClock::default),
             given_up: BTreeMap::new(),
         }
@@ -346,6 +373,7 @@ fn poll_settings(settings: &EngineSettings, source: &StreamSource) -> PollSettin
 fn shard_settings(
     mapping: StreamSettings,
     filter: Option<Arc<Criteria>>,
+    stretch: Option<StretchSettings>,
     window_len: usize,
     poll: PollSettings,
 ) -> ShardConsumerSettings {
@@ -354,7 +382,7 @@ fn shard_settings(
     ShardConsumerSettings {
         mapping,
         filter,
-        stretch: None,
+        stretch,
         window_len,
         limits: ShardLimits {
             poll_interval: poll.poll_interval,

@@ -26,6 +26,7 @@ use crate::clock::{Clock, Timer};
 use crate::invoker::{Call, Invoker};
 use crate::memory::{PageMemory, ReadGrant};
 use crate::ports::{CheckpointSave, Destination, Failure, ShardOrigin, ShardReader};
+use crate::rate::{NextTurn, RateLimiter};
 use crate::slots::{NextSlot, Slot};
 use crate::status::{
     SourceCall, SourceCalls, UnitHandle, UnitView, describe_gap, describe_unreadable,
@@ -41,6 +42,9 @@ pub(crate) struct ShardDriver {
     pub(crate) stop: watch::Receiver<Stop>,
     pub(crate) status: UnitHandle,
     pub(crate) next_slot: NextSlot,
+    /// Of a replay.
+    pub(crate) rate: Option<RateLimiter>,
+    pub(crate) next_turn: NextTurn,
     /// `None` if the time of the source does not matter.
     pub(crate) source_clock: Option<SourceClock>,
     /// When the records of each delivery that has not succeeded were given up, by the wall clock.
@@ -72,11 +76,6 @@ pub(crate) struct ShardIo {
 /// A smaller change of the source's clock is not worth an input.
 const CLOCK_TOLERANCE: u64 = 1_000;
 
-/// Mappings have no rate.
-const fn granted() -> ShardInput {
-    ShardInput::SlotGranted { max_records: None }
-}
-
 type InFlight = FuturesUnordered<BoxFuture<'static, Completion>>;
 
 /// Result of a command.
@@ -101,8 +100,7 @@ impl ShardDriver {
                 }
             }
             if self.next_slot.take_news() {
-                let now = self.io.clock.now();
-                self.consumer.handle(granted(), now);
+                self.handle_slot_granted();
                 continue;
             }
             if self.update_source_time() {
@@ -119,10 +117,9 @@ impl ShardDriver {
                     Stop::No => {}
                 },
                 Some(completion) = in_flight.next() => self.handle_completion(completion),
-                () = self.next_slot.granted() => {
-                    let now = self.io.clock.now();
-                    self.consumer.handle(granted(), now);
-                }
+                // No slot is held while a batch waits for its turn.
+                () = self.next_turn.given() => self.next_slot = self.io.invoker.request_slot(),
+                () = self.next_slot.granted() => self.handle_slot_granted(),
                 () = timer.sleep_until(self.consumer.poll_timeout()) => {
                     self.consumer.handle_timeout(self.io.clock.now());
                 }
@@ -148,6 +145,12 @@ impl ShardDriver {
         true
     }
 
+    fn handle_slot_granted(&mut self) {
+        let max_records = self.rate.as_ref().and_then(RateLimiter::max_records);
+        let input = ShardInput::SlotGranted { max_records };
+        self.consumer.handle(input, self.io.clock.now());
+    }
+
     fn execute(&mut self, command: ShardCommand, in_flight: &InFlight) -> ControlFlow<Finish> {
         let io = Arc::clone(&self.io);
         let future: BoxFuture<'static, Completion> = match command {
@@ -161,12 +164,19 @@ impl ShardDriver {
                 let reader = reader.expect("a shard has one read in flight at most");
                 Box::pin(io.read(reader, from, timeout, grant))
             }
-            ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch, self.next_slot.take())),
+            ShardCommand::Invoke(batch) => {
+                self.next_turn.sent(batch.records.len());
+                Box::pin(io.invoke(batch, self.next_slot.take()))
+            }
             ShardCommand::RequestSlot => {
-                self.next_slot = io.invoker.request_slot();
+                match &self.rate {
+                    Some(rate) => self.next_turn = rate.request(),
+                    None => self.next_slot = io.invoker.request_slot(),
+                }
                 return ControlFlow::Continue(());
             }
             ShardCommand::CancelSlot => {
+                self.next_turn.cancel();
                 self.next_slot.cancel();
                 return ControlFlow::Continue(());
             }
@@ -246,7 +256,11 @@ impl ShardDriver {
             }
             Report::Gap(gap) => {
                 counts.trimmed_gaps.add(1);
-                tracing::warn!("{}", describe_gap(gap));
+                let (shard, gap) = (&self.io.shard, describe_gap(gap));
+                let invoker = &self.io.invoker;
+                let of_shard = format!("shard {shard}: {gap}");
+                invoker.board.add_gap(&invoker.mapping, of_shard);
+                tracing::warn!("{gap}");
             }
         }
     }

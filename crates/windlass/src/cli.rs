@@ -6,6 +6,7 @@ use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::mappings::MappingArgs;
+use crate::replay::ReplayCommand;
 
 /// AWS Lambda's event source mapping as a program of its own: polls Kinesis streams, DynamoDB
 /// streams and SQS queues, and invokes functions wherever they run.
@@ -75,6 +76,13 @@ pub(crate) enum Command {
         watch: bool,
         #[command(flatten)]
         client: ClientArgs,
+    },
+    /// Read a stretch of a stream once more, and deliver it to a function.
+    Replay {
+        #[command(flatten)]
+        client: ClientArgs,
+        #[command(subcommand)]
+        command: ReplayCommand,
     },
     /// Try filters of mappings.
     Filter {

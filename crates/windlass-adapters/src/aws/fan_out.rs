@@ -16,7 +16,7 @@ use serde_json::json;
 use windlass_core::arn::Arn;
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::outcome::Fault;
-use windlass_core::position::{Checkpoint, Cursor, Position};
+use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{PortError, ReadLimits, ShardReader};
@@ -25,6 +25,7 @@ use super::AwsClients;
 use super::clients::ATTEMPT_TIMEOUT;
 use super::fault::{IN_USE, in_use, port_error};
 use super::kinesis::{IteratorPosition, KinesisReader};
+use super::leftover::Leftover;
 use super::prepared_call::{PreparedOnce, Watch};
 use super::server_clock::ServerClock;
 use super::shard_api::{StreamApi as _, is_rejected_iterator, page_of};
@@ -50,9 +51,8 @@ pub(super) struct FanOutShard {
     template: EventTemplate,
     /// The current subscription, and the iterator of a read that continues with it.
     current: Option<(Subscription, Arc<str>)>,
-    /// The records of the last event that were not returned yet, and the iterator of a read that
-    /// continues with them.
-    rest: Option<(ReadResult, Arc<str>)>,
+    /// The records of the last event that were not returned yet.
+    rest: Leftover,
 }
 
 /// Checks that a consumer exists. Returns when its server answered, by the server's clock.
@@ -109,7 +109,7 @@ impl FanOutShard {
             shard: shard.clone(),
             template,
             current: None,
-            rest: None,
+            rest: Leftover::default(),
         }
     }
 
@@ -199,36 +199,6 @@ impl FanOutShard {
         let event_bytes = |length| estimate.event_bytes(length);
         subscription.next_event(limits, event_bytes, parser).await
     }
-
-    /// As many records of a page as a read may return; the others are kept for the next one.
-    fn limited(&mut self, mut page: ReadResult, max_records: u32) -> ReadResult {
-        let max_records = (max_records as usize).max(1);
-        if page.records.len() <= max_records {
-            return page;
-        }
-        let rest = page.records.split_off(max_records);
-        let token = Arc::from(format!("{} of an event", rest.len()));
-        let last = page.records.last().expect("there is at least one");
-        let next = Cursor {
-            iterator: Some(Arc::clone(&token)),
-            ..Cursor::at(Checkpoint::after(last).position)
-        };
-        let first = ReadResult {
-            start: page.start,
-            records: page.records,
-            next: Some(next),
-            behind: page.behind.max(Duration::from_millis(1)),
-            has_children: false,
-            unreadable: None,
-        };
-        let rest = ReadResult {
-            start: PageStart::Continued,
-            records: rest,
-            ..page
-        };
-        self.rest = Some((rest, token));
-        first
-    }
 }
 
 #[async_trait]
@@ -238,10 +208,10 @@ impl ShardReader for FanOutShard {
         from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
-        let continues = |token: &Arc<str>| from.iterator.as_ref() == Some(token);
-        if let Some((rest, _)) = self.rest.take().filter(|(_, token)| continues(token)) {
-            return Ok(self.limited(rest, limits.max_records));
+        if let Some(rest) = self.rest.take(from) {
+            return Ok(self.rest.limit(rest, limits.max_records));
         }
+        let continues = |token: &Arc<str>| from.iterator.as_ref() == Some(token);
         let failed = |error: SubscriptionError, consumer: &Arn| {
             error.into_port_error(operation(CALL, consumer))
         };
@@ -278,7 +248,7 @@ impl ShardReader for FanOutShard {
         }
         let next = page.next.as_ref().and_then(|next| next.iterator.clone());
         self.current = next.map(|next| (subscription, next));
-        Ok(self.limited(page, limits.max_records))
+        Ok(self.rest.limit(page, limits.max_records))
     }
 }
 

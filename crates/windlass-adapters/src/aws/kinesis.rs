@@ -22,6 +22,7 @@ use super::AwsClients;
 use super::call_rules::CallRules;
 use super::fan_out::{Consumer, FanOutShard};
 use super::fault::port_error;
+use super::leftover::Leftover;
 use super::prepared_call::PreparedOnce;
 use super::server_clock::ServerClock;
 use super::shard_api::{
@@ -42,6 +43,8 @@ pub struct KinesisReader {
     get_records: PreparedOnce,
     /// Reads the stream with enhanced fan-out; `None`: shared throughput.
     consumer: Option<Arc<Consumer>>,
+    /// Whether aggregates are taken apart with shared throughput, too.
+    takes_apart: bool,
 }
 
 /// Where an iterator or a subscription begins.
@@ -59,6 +62,9 @@ struct KinesisShard {
     stream: Arc<KinesisReader>,
     shard: ShardId,
     template: EventTemplate,
+    /// The records of the last response that were not returned yet: aggregates may have more than a read
+    /// may return.
+    rest: Leftover,
 }
 
 /// A stream, as calls name it.
@@ -122,6 +128,16 @@ impl KinesisReader {
             closed: ClosedShards::default(),
             get_records: PreparedOnce::default(),
             consumer: consumer.map(|consumer| Arc::new(Consumer::new(consumer))),
+            takes_apart: false,
+        }
+    }
+
+    /// Takes aggregates apart, as with enhanced fan-out, whatever throughput is used.
+    #[must_use]
+    pub fn taking_aggregates_apart(self) -> Self {
+        Self {
+            takes_apart: true,
+            ..self
         }
     }
 
@@ -303,6 +319,7 @@ impl ShardApi for KinesisShard {
     async fn get_records(
         &self,
         iterator: &str,
+        from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<GetRecordsResponse, ReadError> {
         let stream = &*self.stream;
@@ -317,7 +334,12 @@ impl ShardApi for KinesisShard {
         });
         let now = stream.server_clock().now();
         let parser = |length, max_bytes| {
-            GetRecordsParser::new(&self.template, &stream.estimate, length, max_bytes, now)
+            let (template, estimate) = (&self.template, &stream.estimate);
+            let parser = GetRecordsParser::new(template, estimate, length, max_bytes, now);
+            match stream.takes_apart {
+                true => parser.taking_apart(&from.after),
+                false => parser,
+            }
         };
         let call = stream.get_records.get(prepare).await;
         send_get_records(
@@ -353,6 +375,7 @@ impl StreamReader for KinesisReader {
             shard: shard.clone(),
             template,
             stream: self,
+            rest: Leftover::default(),
         })
     }
 
@@ -390,8 +413,14 @@ impl ShardReader for KinesisShard {
         from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
-        let mut page = read_page(self, from, limits).await?;
-        self.stream.skip_early(from, &mut page);
-        Ok(page)
+        let page = match self.rest.take(from) {
+            Some(rest) => rest,
+            None => {
+                let mut page = read_page(self, from, limits).await?;
+                self.stream.skip_early(from, &mut page);
+                page
+            }
+        };
+        Ok(self.rest.limit(page, limits.max_records))
     }
 }

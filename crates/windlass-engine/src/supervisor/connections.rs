@@ -6,20 +6,26 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
+use windlass_core::arn::StreamKind;
 use windlass_core::lease::Unit;
 use windlass_core::mapping::{
     DesiredState, Mapping, MappingId, MappingRow, QueueSource, Source, StreamSource,
 };
+use windlass_core::rate::Rate;
 use windlass_core::shard::stream_check::StreamCheck;
+use windlass_core::stretch::StretchSettings;
 use windlass_core::validate;
 
+use super::KnownMapping;
 use super::absent_shards::KnownListings;
+use super::replays::KnownReplay;
 use super::shard_reader::{ReadPermits, SupervisedReader};
 use crate::clock::Clock;
 use crate::ports::{
     AdapterFactory, Destination, PortError, QueueReader, StreamReader, Target, chain,
 };
-use crate::run_unit::UnitSource;
+use crate::rate::RateLimiter;
+use crate::run_unit::{ReplayRun, UnitSource};
 use crate::status::StatusBoard;
 
 /// The time that all targets together have to close.
@@ -33,6 +39,8 @@ pub(super) struct ConnectedMapping {
     pub(super) mapping: Mapping,
     pub(super) connection: Connection,
     pub(super) target: Arc<dyn Target>,
+    /// What its units have in common if it is a replay.
+    replay: Option<ReplayRun>,
 }
 
 pub(super) enum Connection {
@@ -54,19 +62,27 @@ impl Connections {
     /// board shows why a mapping cannot run.
     pub(super) fn update(
         &mut self,
-        row: &MappingRow,
+        KnownMapping { row, replay, .. }: &KnownMapping,
         adapters: &dyn AdapterFactory,
         board: &StatusBoard,
+        clock: Clock,
     ) {
         let known = self.0.remove(&row.id);
         if row.desired != DesiredState::Enabled {
             return;
         }
         if let Some(known) = known.filter(|it| it.mapping.revision == row.revision) {
+            if let (Some(run), Some(replay)) = (&known.replay, replay) {
+                run.rate.set_rate(replay.row.rate.map(Rate));
+            }
             self.0.insert(row.id.clone(), known);
             return;
         }
-        match ConnectedMapping::new(row, adapters, board) {
+        let connected = match replay {
+            Some(replay) => ConnectedMapping::of_replay(row, replay, adapters, clock),
+            None => ConnectedMapping::new(row, adapters, board),
+        };
+        match connected {
             Ok(connected) => {
                 board.problem(&row.id, None);
                 self.0.insert(row.id.clone(), connected);
@@ -107,10 +123,7 @@ impl ConnectedMapping {
         adapters: &dyn AdapterFactory,
         board: &StatusBoard,
     ) -> Result<Self, String> {
-        let mapping = validate::mapping(row).map_err(|violations| {
-            let violations = violations.iter().map(ToString::to_string);
-            violations.collect::<Vec<_>>().join("; ")
-        })?;
+        let mapping = valid_mapping(row)?;
         let connect = || {
             let connection = Connection::new(&mapping, adapters, board)?;
             Ok((connection, adapters.target(&mapping.function)?))
@@ -120,6 +133,53 @@ impl ConnectedMapping {
             mapping,
             connection,
             target,
+            replay: None,
+        })
+    }
+
+    fn of_replay(
+        row: &MappingRow,
+        replay: &KnownReplay,
+        adapters: &dyn AdapterFactory,
+        clock: Clock,
+    ) -> Result<Self, String> {
+        let mut mapping = valid_mapping(row)?;
+        let Source::Stream(source) = &mut mapping.source else {
+            return Err("only streams can be replayed".to_owned());
+        };
+        // The consumer of the mapping has one subscription to each shard.
+        source.consumer = None;
+        source.settings = replay.shards.stretch.settings(source.settings.clone());
+        let source = source.clone();
+        let KnownReplay {
+            row: replay,
+            shards,
+        } = replay;
+        let owner = replay.mapping.as_ref().unwrap_or(&replay.id);
+        let function = &mapping.function;
+        let connect = || {
+            let (name, reader) = (Some(&replay.name), adapters.stream(&source, function)?);
+            let connection = Connection::Stream {
+                reader,
+                permits: ReadPermits::default(),
+                destination: adapters.destination(owner, name, &source, function)?,
+                source: source.clone(),
+            };
+            Ok((connection, adapters.target(function)?))
+        };
+        let (connection, target) = connect().map_err(|error: PortError| chain(&error))?;
+        Ok(Self {
+            connection,
+            target,
+            replay: Some(ReplayRun {
+                name: replay.name.clone(),
+                stretch: StretchSettings {
+                    stretch: shards.stretch.clone(),
+                    reports_tip: source.kind == StreamKind::Kinesis,
+                },
+                rate: RateLimiter::new(replay.rate.map(Rate), clock),
+            }),
+            mapping,
         })
     }
 
@@ -166,6 +226,7 @@ impl ConnectedMapping {
                     }),
                     source: Box::new(source.clone()),
                     destination: destination.clone(),
+                    replay: self.replay.clone(),
                 })
             }
             (Connection::Queue { reader, source }, Unit::QueueSlot(_)) => Some(UnitSource::Queue {
@@ -175,6 +236,13 @@ impl ConnectedMapping {
             (Connection::Stream { .. } | Connection::Queue { .. }, _) => None,
         }
     }
+}
+
+fn valid_mapping(row: &MappingRow) -> Result<Mapping, String> {
+    validate::mapping(row).map_err(|violations| {
+        let violations = violations.iter().map(ToString::to_string);
+        violations.collect::<Vec<_>>().join("; ")
+    })
 }
 
 impl Connection {
@@ -188,7 +256,7 @@ impl Connection {
                 reader: adapters.stream(source, &mapping.function)?,
                 permits: ReadPermits::default(),
                 source: source.clone(),
-                destination: adapters.destination(&mapping.id, source, &mapping.function)?,
+                destination: adapters.destination(&mapping.id, None, source, &mapping.function)?,
             },
             Source::Queue(source) => Self::Queue {
                 reader: adapters.queue(source, board.requests_of(&mapping.id))?,

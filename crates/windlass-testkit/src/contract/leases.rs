@@ -4,7 +4,7 @@ use windlass_core::ids::SequenceNumber;
 use windlass_core::lease::{Lease, Unit, WorkerId};
 use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::Swap;
-use windlass_core::position::{Checkpoint, Position};
+use windlass_core::position::{Checkpoint, Position, ReplayCounts};
 use windlass_core::time::Timestamp;
 use windlass_core::window::{WindowBounds, WindowCheckpoint, WindowState};
 use windlass_engine::ports::{CheckpointSave, Store};
@@ -238,6 +238,16 @@ pub(super) async fn save_checkpoints_only_in_their_epoch(store: &dyn Store) {
         },
         Checkpoint {
             position: Position::ShardEnd,
+            ..after("0")
+        },
+        Checkpoint {
+            counts: Some(ReplayCounts {
+                delivered: 1,
+                filtered_out: 2,
+                given_up: 3,
+                failed_invocations: 4,
+                first_arrival: Some(Timestamp::from_millis(5)),
+            }),
             ..after("0")
         },
     ];
