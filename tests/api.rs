@@ -1,7 +1,7 @@
 //! Golden exchanges under `api/`: requests to the API and their responses.
 //!
 //! ```text
-//! GET|POST|PUT|DELETE PATH [BODY] [HEADER=VALUE…]
+//! GET|POST|PUT|PATCH|DELETE PATH [BODY] [HEADER=VALUE…]
 //! > POST|PUT PATH BODY         the same, with backslashes taken literally
 //! settle                       every mapping reaches its desired state
 //! unreadable                   the supervisor cannot read any mapping
@@ -35,8 +35,10 @@ use windlass_admin::{
 };
 use windlass_core::arn::{ArnScope, SourceArn};
 use windlass_core::function::FunctionName;
+use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::mapping::{DesiredState, MappingRow};
 use windlass_core::outcome::Fault;
+use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::memory::Budget;
@@ -163,6 +165,7 @@ fn any_request_gets_an_answer_of_the_model() {
         if 400 <= status && !is_head {
             let error: Value = serde_json::from_slice(&body).expect("an error is JSON");
             assert!(head.headers.contains_key("x-amzn-errortype"), "{shown}");
+            let error = error.get("error").unwrap_or(&error);
             let message = error.get("message").or_else(|| error.get("Message"));
             assert!(message.is_some_and(Value::is_string), "{shown}: {error}");
         }
@@ -181,6 +184,8 @@ fn random_request(rng: &mut Rng, address: SocketAddr) -> Request<Bytes> {
         "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:event-source-mapping:",
         "/windlass/v1/mappings",
         "/windlass/v1/functions",
+        "/windlass/v1/replays",
+        "/windlass/v1/replays/again",
         "/metrics",
         "/",
     ];
@@ -414,6 +419,11 @@ impl Exchange {
                     assert!(modified.is_f64(), "seconds and milliseconds since 1970");
                     *modified = "TIME".into();
                 }
+                for name in ["created_at", "ended_at"] {
+                    if let Some(time) = members.get_mut(name).filter(|time| !time.is_null()) {
+                        *time = "TIME".into();
+                    }
+                }
                 members.values_mut().for_each(|value| self.hide(value));
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.hide(item)),
@@ -520,7 +530,7 @@ impl Runner for Exchange {
 
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Failure> {
         match command.name.split(' ').next().unwrap_or_default() {
-            "GET" | "POST" | "PUT" | "DELETE" => self.send(command),
+            "GET" | "POST" | "PUT" | "PATCH" | "DELETE" => self.send(command),
             "settle" => self.settle(),
             "auth" => {
                 self.server = server(self.parts(), keys());
@@ -556,6 +566,33 @@ impl ResourceLookup for FakeResources {
             "silent" => Err(error("DescribeStreamSummary of silent", Fault::Transient)),
             _ => Ok(self.answered),
         }
+    }
+
+    /// Two, of which the second is the first one's child.
+    async fn shards(&self, _: &SourceArn) -> Result<Vec<Shard>, PortError> {
+        let parent = Shard {
+            id: "shardId-000000000000".into(),
+            parents: Vec::new(),
+            starting_sequence_number: Some("100".into()),
+            is_closed: true,
+        };
+        let child = Shard {
+            id: "shardId-000000000001".into(),
+            parents: vec![parent.id.clone()],
+            starting_sequence_number: Some("200".into()),
+            is_closed: false,
+        };
+        Ok(vec![parent, child])
+    }
+
+    /// The source itself knows odd numbers only.
+    async fn is_of_shard(
+        &self,
+        _: &SourceArn,
+        _: &ShardId,
+        number: &SequenceNumber,
+    ) -> Result<bool, PortError> {
+        Ok(number.as_str().ends_with(['1', '3', '5', '7', '9']))
     }
 }
 

@@ -21,6 +21,7 @@ mod invoker;
 mod queue_driver;
 mod rate;
 mod shard_driver;
+mod shared_reads;
 
 mod run_unit;
 pub mod supervisor;

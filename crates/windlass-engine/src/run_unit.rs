@@ -32,6 +32,7 @@ use crate::settings::{
     MAX_QUEUE_CONCURRENCY, MIN_BUFFERED_RECORDS,
 };
 use crate::shard_driver::{ShardDriver, ShardIo, SourceClock};
+use crate::shared_reads::ReadShare;
 use crate::slots::{NextSlot, Slots};
 use crate::status::{SourceCall, StatusBoard, UnitHandle, UnitView};
 use crate::stop::{Stop, wait_for_stop};
@@ -60,6 +61,7 @@ pub(crate) enum UnitSource {
         reader: Box<dyn ShardReader>,
         source: Box<StreamSource>,
         destination: Option<Arc<dyn Destination>>,
+        reads: Option<ReadShare>,
         replay: Option<ReplayRun>,
     },
     Queue {
@@ -85,6 +87,16 @@ struct DriverParts {
     stop: watch::Receiver<Stop>,
     status: UnitHandle,
     context: EngineContext,
+}
+
+/// What the driver of a shard needs in addition.
+struct ShardParts {
+    shard: ShardId,
+    reader: Box<dyn ShardReader>,
+    source: StreamSource,
+    destination: Option<Arc<dyn Destination>>,
+    reads: Option<ReadShare>,
+    replay: Option<ReplayRun>,
 }
 
 /// How often a source is read, and how much at once.
@@ -153,9 +165,18 @@ pub(crate) async fn run_unit(
             reader,
             source,
             destination,
+            reads,
             replay,
         } => {
-            let driver = parts.shard_driver(shard, reader, *source, destination, replay, lease);
+            let shard = ShardParts {
+                shard,
+                reader,
+                source: *source,
+                destination,
+                reads,
+                replay,
+            };
+            let driver = parts.shard_driver(shard, lease);
             driver.run().instrument(span).await
         }
         UnitSource::Queue { reader, source } => {
@@ -171,15 +192,15 @@ pub(crate) async fn run_unit(
 }
 
 impl DriverParts {
-    fn shard_driver(
-        self,
-        shard: ShardId,
-        reader: Box<dyn ShardReader>,
-        source: StreamSource,
-        destination: Option<Arc<dyn Destination>>,
-        replay: Option<ReplayRun>,
-        lease: Lease,
-    ) -> ShardDriver {
+    fn shard_driver(self, shard: ShardParts, lease: Lease) -> ShardDriver {
+        let ShardParts {
+            shard,
+            reader,
+            source,
+            destination,
+            reads,
+            replay,
+        } = shard;
         let EngineContext {
             clock,
             saver,
@@ -216,6 +237,7 @@ impl DriverParts {
                 epoch: lease.epoch,
                 saver,
                 destination,
+                reads: reads.map(|share| (share, poll.catch_up_interval)),
                 invoker: self.invoker,
                 calls: self.status.source_calls().clone(),
                 clock,

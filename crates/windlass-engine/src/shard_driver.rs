@@ -27,6 +27,7 @@ use crate::invoker::{Call, Invoker};
 use crate::memory::{PageMemory, ReadGrant};
 use crate::ports::{CheckpointSave, Destination, Failure, ShardOrigin, ShardReader};
 use crate::rate::{NextTurn, RateLimiter};
+use crate::shared_reads::ReadShare;
 use crate::slots::{NextSlot, Slot};
 use crate::status::{
     SourceCall, SourceCalls, UnitHandle, UnitView, describe_gap, describe_unreadable,
@@ -68,6 +69,8 @@ pub(crate) struct ShardIo {
     pub(crate) saver: CheckpointSaver,
     /// For records that are given up.
     pub(crate) destination: Option<Arc<dyn Destination>>,
+    /// Shared with the other readers of the stream; with the interval of catching up.
+    pub(crate) reads: Option<(ReadShare, Duration)>,
     pub(crate) invoker: Invoker,
     pub(crate) calls: SourceCalls,
     pub(crate) clock: Clock,
@@ -274,6 +277,9 @@ impl ShardIo {
         timeout: Duration,
         grant: impl Future<Output = ReadGrant>,
     ) -> Completion {
+        if let Some((share, interval)) = &self.reads {
+            share.turn(&self.shard, *interval, self.clock).await;
+        }
         let grant = grant.await;
         let response = reader.read(&from, grant.limits(timeout));
         let calls = &self.calls;

@@ -14,7 +14,7 @@ use windlass_core::replay::{ReplayName, ReplayRow, ReplayState, replay_id};
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_core::validate::{self, Violation};
-use windlass_engine::ports::{FunctionLookup, HistoryLine, What, chain};
+use windlass_engine::ports::{FunctionLookup, HistoryLine, PortError, What, chain};
 
 use super::change::rate_of;
 use crate::auth::Caller;
@@ -80,7 +80,8 @@ pub(super) async fn start(
         Some(mapping) if !request.names_function => mapping.function_arn.clone(),
         Some(_) | None => function_arn(control, &request.function).await?,
     };
-    check_source(control, &request).await?;
+    let stream = check_source(control, &request).await?;
+    check_shards(control, &request, &stream).await?;
     let row = ReplayRow {
         id: replay_id(&Uuid::new_v4().to_string()),
         name: request.name,
@@ -145,8 +146,8 @@ async fn read(control: &Control, body: JsonBody, now: Timestamp) -> Result<Reque
     let function_name = body.optional::<String>("function_name")?;
     let names_function = function_name.is_some();
     let spec = spec(&mut body, mapping.as_ref(), function_name)?;
-    let checked = validate::create(&spec, now).map_err(|all| refusal_of(&all))?;
-    let SourceKind::Stream(kind) = checked.source.kind() else {
+    let source = spec.event_source_arn().and_then(SourceArn::parse);
+    if source.is_some_and(|source| source.kind() == SourceKind::Queue) {
         let member = match mapping {
             Some(_) => "mapping",
             None => "event_source_arn",
@@ -154,12 +155,13 @@ async fn read(control: &Control, body: JsonBody, now: Timestamp) -> Result<Reque
         let text = "a queue keeps no records that could be replayed; 'windlass redrive' sends what is in \
                     its dead-letter queue";
         return Err(Refusal::invalid(member, text));
-    };
+    }
+    let checked = validate::create(&spec, now).map_err(|all| refusal_of(&all))?;
     let shards = shards(&mut body)?;
     let rate = rate_of(body.optional("rate")?)?;
     let from = body.place("from")?.unwrap_or(Place::TrimHorizon);
     let to = body.place("to")?.unwrap_or(Place::Now);
-    check_stretch(&from, &to, &shards, kind, now)?;
+    check_stretch(&from, &to, &shards, checked.source.kind(), now)?;
     Ok(Request {
         name,
         mapping,
@@ -244,7 +246,7 @@ fn check_stretch(
     from: &Place,
     to: &Place,
     shards: &[ShardId],
-    kind: StreamKind,
+    kind: SourceKind,
     now: Timestamp,
 ) -> Result<(), Refusal> {
     to.end(now).map_err(|error| Refusal::place("to", &error))?;
@@ -264,9 +266,10 @@ fn check_stretch(
         Place::TrimHorizon | Place::AtSequenceNumber(_) | Place::AfterSequenceNumber(_) => None,
     };
     // Of a table, the start is rounded down, and all records of its second belong to the stretch.
-    let start = time(from).map(|time| match kind {
-        StreamKind::Kinesis => time,
-        StreamKind::DynamoDbStreams => time.floor_to_second(),
+    let is_table = kind == SourceKind::Stream(StreamKind::DynamoDbStreams);
+    let start = time(from).map(|time| match is_table {
+        true => time.floor_to_second(),
+        false => time,
     });
     let is_empty = match (start, time(to)) {
         (Some(from), Some(to)) => to <= from,
@@ -326,32 +329,68 @@ async fn function_arn(control: &Control, name: &FunctionName) -> Result<Arn, Ref
 }
 
 /// The stream itself is read, whatever consumer the mapping has.
-async fn check_source(control: &Control, request: &Request) -> Result<(), Refusal> {
+async fn check_source(control: &Control, request: &Request) -> Result<SourceArn, Refusal> {
     let arn = request.source.arn();
-    let stream = arn.stream_of_consumer().unwrap_or_else(|| arn.clone());
-    let Some(source) = SourceArn::parse(stream.as_str()) else {
+    let stream = arn.stream_of_consumer();
+    let stream = stream.and_then(|stream| SourceArn::parse(stream.as_str()));
+    let stream = stream.unwrap_or_else(|| request.source.clone());
+    match control.lookup().source(&stream).await {
+        Ok(_) => Ok(stream),
+        Err(error) => Err(refusal_of_source(request, &stream, error)),
+    }
+}
+
+/// Refuses shards that are not of the stream, and numbers that are not of the only shard.
+async fn check_shards(
+    control: &Control,
+    request: &Request,
+    stream: &SourceArn,
+) -> Result<(), Refusal> {
+    if request.shards.is_empty() {
         return Ok(());
-    };
-    let Err(error) = control.lookup().source(&source).await else {
-        return Ok(());
-    };
+    }
+    let shards = control.lookup().shards(stream).await;
+    let shards = shards.map_err(|error| refusal_of_source(request, stream, error))?;
+    for id in &request.shards {
+        let Some(shard) = shards.iter().find(|shard| shard.id == *id) else {
+            let text = format!("the stream {stream} has no shard '{id}'");
+            return Err(Refusal::invalid("shards", text));
+        };
+        for (member, place) in [("from", &request.from), ("to", &request.to)] {
+            let Some(number) = place.sequence_number() else {
+                continue;
+            };
+            let is_earlier = shard.starting_sequence_number.as_ref();
+            let is_earlier = is_earlier.is_some_and(|start| number.is_lower_than(start));
+            let is_later = shards.iter().any(|child| {
+                let start = child.starting_sequence_number.as_ref();
+                child.parents.contains(id) && start.is_some_and(|it| !number.is_lower_than(it))
+            });
+            if is_earlier || is_later || !control.lookup().is_of_shard(stream, id, number).await? {
+                let field = format!("{member}.sequence_number");
+                let text = format!("the sequence number {number} is not of shard '{id}'");
+                return Err(Refusal::invalid(field, text));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refusal_of_source(request: &Request, stream: &SourceArn, error: PortError) -> Refusal {
     let member = match request.mapping {
         Some(_) => "mapping",
         None => "event_source_arn",
     };
     match error.fault {
-        Fault::Gone => {
-            let text = format!("there is no stream {stream}");
-            Err(Refusal::invalid(member, text))
-        }
+        Fault::Gone => Refusal::invalid(member, format!("there is no stream {stream}")),
         Fault::Denied => {
             let text = format!("the stream {stream} cannot be read: {}", chain(&error));
-            Err(Refusal::invalid(member, text))
+            Refusal::invalid(member, text)
         }
         Fault::Throttled { .. }
         | Fault::Transient
         | Fault::TimedOut
         | Fault::Trimmed
-        | Fault::UnknownPosition => Err(error.into()),
+        | Fault::UnknownPosition => error.into(),
     }
 }

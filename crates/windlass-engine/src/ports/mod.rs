@@ -278,6 +278,18 @@ pub trait ResourceLookup: Send + Sync {
     /// `Gone` or `Denied`. Returns when the source answered by its own clock; `None` if the answer
     /// does not say.
     async fn source(&self, source: &SourceArn) -> Result<Option<Timestamp>, PortError>;
+
+    /// Every shard of a stream that still has records, open or closed; with the fault `Gone` or `Denied`
+    /// if it does not exist or cannot be read.
+    async fn shards(&self, stream: &SourceArn) -> Result<Vec<Shard>, PortError>;
+
+    /// Whether a sequence number can be of a shard: the source may refuse those of other shards.
+    async fn is_of_shard(
+        &self,
+        stream: &SourceArn,
+        shard: &ShardId,
+        number: &SequenceNumber,
+    ) -> Result<bool, PortError>;
 }
 
 /// A point in the history of a store; the default is before every change.

@@ -26,13 +26,17 @@ use crate::ports::{
 };
 use crate::rate::RateLimiter;
 use crate::run_unit::{ReplayRun, UnitSource};
+use crate::shared_reads::{ReadShare, SharedReads};
 use crate::status::StatusBoard;
 
 /// The time that all targets together have to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
-pub(super) struct Connections(BTreeMap<MappingId, ConnectedMapping>);
+pub(super) struct Connections {
+    mappings: BTreeMap<MappingId, ConnectedMapping>,
+    reads: SharedReads,
+}
 
 /// A mapping with its adapters, which all its units share.
 pub(super) struct ConnectedMapping {
@@ -47,6 +51,8 @@ pub(super) enum Connection {
     Stream {
         reader: Arc<dyn StreamReader>,
         permits: ReadPermits,
+        /// `None` with enhanced fan-out.
+        reads: Option<ReadShare>,
         source: StreamSource,
         /// For records that are given up.
         destination: Option<Arc<dyn Destination>>,
@@ -67,7 +73,7 @@ impl Connections {
         board: &StatusBoard,
         clock: Clock,
     ) {
-        let known = self.0.remove(&row.id);
+        let known = self.mappings.remove(&row.id);
         if row.desired != DesiredState::Enabled {
             return;
         }
@@ -75,17 +81,20 @@ impl Connections {
             if let (Some(run), Some(replay)) = (&known.replay, replay) {
                 run.rate.set_rate(replay.row.rate.map(Rate));
             }
-            self.0.insert(row.id.clone(), known);
+            self.mappings.insert(row.id.clone(), known);
             return;
         }
         let connected = match replay {
-            Some(replay) => ConnectedMapping::of_replay(row, replay, adapters, clock),
-            None => ConnectedMapping::new(row, adapters, board),
+            Some(replay) => {
+                let reads = &mut self.reads;
+                ConnectedMapping::of_replay(row, replay, adapters, reads, clock)
+            }
+            None => ConnectedMapping::new(row, adapters, &mut self.reads, board),
         };
         match connected {
             Ok(connected) => {
                 board.problem(&row.id, None);
-                self.0.insert(row.id.clone(), connected);
+                self.mappings.insert(row.id.clone(), connected);
             }
             Err(problem) => {
                 tracing::error!(uuid = %row.id, problem, "mapping cannot run");
@@ -97,7 +106,7 @@ impl Connections {
     /// Closes the targets of all mappings. Nothing may be invoked any more.
     pub(super) async fn close_targets(&self) {
         let mut targets: Vec<&Arc<dyn Target>> = Vec::new();
-        for connected in self.0.values() {
+        for connected in self.mappings.values() {
             if !targets.iter().any(|it| Arc::ptr_eq(it, &connected.target)) {
                 targets.push(&connected.target);
             }
@@ -109,11 +118,11 @@ impl Connections {
     }
 
     pub(super) fn get(&self, mapping: &MappingId) -> Option<&ConnectedMapping> {
-        self.0.get(mapping)
+        self.mappings.get(mapping)
     }
 
     pub(super) fn remove(&mut self, mapping: &MappingId) {
-        self.0.remove(mapping);
+        self.mappings.remove(mapping);
     }
 }
 
@@ -121,11 +130,12 @@ impl ConnectedMapping {
     fn new(
         row: &MappingRow,
         adapters: &dyn AdapterFactory,
+        reads: &mut SharedReads,
         board: &StatusBoard,
     ) -> Result<Self, String> {
         let mapping = valid_mapping(row)?;
-        let connect = || {
-            let connection = Connection::new(&mapping, adapters, board)?;
+        let mut connect = || {
+            let connection = Connection::new(&mapping, adapters, reads, board)?;
             Ok((connection, adapters.target(&mapping.function)?))
         };
         let (connection, target) = connect().map_err(|error: PortError| chain(&error))?;
@@ -141,6 +151,7 @@ impl ConnectedMapping {
         row: &MappingRow,
         replay: &KnownReplay,
         adapters: &dyn AdapterFactory,
+        reads: &mut SharedReads,
         clock: Clock,
     ) -> Result<Self, String> {
         let mut mapping = valid_mapping(row)?;
@@ -157,11 +168,12 @@ impl ConnectedMapping {
         } = replay;
         let owner = replay.mapping.as_ref().unwrap_or(&replay.id);
         let function = &mapping.function;
-        let connect = || {
+        let mut connect = || {
             let (name, reader) = (Some(&replay.name), adapters.stream(&source, function)?);
             let connection = Connection::Stream {
                 reader,
                 permits: ReadPermits::default(),
+                reads: Some(reads.of_replay(&source.arn)),
                 destination: adapters.destination(owner, name, &source, function)?,
                 source: source.clone(),
             };
@@ -205,6 +217,7 @@ impl ConnectedMapping {
                 Connection::Stream {
                     reader,
                     permits,
+                    reads,
                     source,
                     destination,
                 },
@@ -226,6 +239,7 @@ impl ConnectedMapping {
                     }),
                     source: Box::new(source.clone()),
                     destination: destination.clone(),
+                    reads: reads.clone(),
                     replay: self.replay.clone(),
                 })
             }
@@ -249,12 +263,17 @@ impl Connection {
     fn new(
         mapping: &Mapping,
         adapters: &dyn AdapterFactory,
+        reads: &mut SharedReads,
         board: &StatusBoard,
     ) -> Result<Self, PortError> {
         Ok(match &mapping.source {
             Source::Stream(source) => Self::Stream {
                 reader: adapters.stream(source, &mapping.function)?,
                 permits: ReadPermits::default(),
+                reads: match source.consumer {
+                    Some(_) => None,
+                    None => Some(reads.of_mapping(&source.arn)),
+                },
                 source: source.clone(),
                 destination: adapters.destination(&mapping.id, None, source, &mapping.function)?,
             },

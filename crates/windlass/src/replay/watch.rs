@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
 use windlass_admin::replays::ReplayReport;
 
 use super::{path, report};
@@ -24,6 +25,7 @@ enum Progress {
 
 /// Exit code 0 if the replay is completed; an interrupt leaves it running.
 pub(super) async fn run(client: &Client, name: &str) -> anyhow::Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
     let progress = Progress::start();
     let mut last = String::new();
     loop {
@@ -53,8 +55,7 @@ pub(super) async fn run(client: &Client, name: &str) -> anyhow::Result<ExitCode>
         }
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
-            signal = tokio::signal::ctrl_c() => {
-                signal?;
+            _ = interrupt.recv() => {
                 crate::eprint_error(&format!(
                     "replay {name} goes on; 'windlass replay show {name}' shows it"
                 ));
