@@ -1,6 +1,6 @@
 //! Exit codes and error messages of the program on bad input: each names the position and the remedy.
 //! And what its probes answer when it cannot work, what it does with bad records and responses, and how it
-//! shows what holds it back.
+//! shows what holds it back; how commands name mappings.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -18,6 +18,7 @@ mod clients;
 mod configuration;
 mod environment;
 mod log;
+mod names;
 mod network;
 mod readiness;
 mod records;

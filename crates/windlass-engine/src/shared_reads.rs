@@ -189,7 +189,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_replay_reads_as_often_as_the_mappings_leave_room() {
         assert_eq!(reads(None).await, (0, 15));
-        assert_eq!(reads(Some(1_000)).await, (3, 9));
+        let (of_mapping, of_replay) = reads(Some(1_000)).await;
+        assert_eq!(of_mapping, 3);
+        assert!((9..=12).contains(&of_replay), "{of_replay}");
         let (of_mapping, of_replay) = reads(Some(200)).await;
         assert_eq!(of_mapping, 15);
         assert!(
