@@ -663,7 +663,7 @@ impl ResourceLookup for FakeResources {
         }
     }
 
-    /// Two, of which the second is the first one's child.
+    /// Two: the second is the child of the first.
     async fn shards(&self, _: &SourceArn) -> Result<Vec<Shard>, PortError> {
         let parent = Shard {
             id: "shardId-000000000000".into(),

@@ -176,7 +176,7 @@ async fn a_stretch_across_a_split_is_replayed_while_the_mapping_runs() -> anyhow
 }
 
 #[tokio::test]
-async fn a_replay_goes_on_after_a_kill_and_is_paused_changed_and_resumed() -> anyhow::Result<()> {
+async fn a_replay_continues_after_a_kill_and_is_paused_changed_and_resumed() -> anyhow::Result<()> {
     let setup = Setup::new("replay-kill", 2).await?;
     let daemon = setup.start().await?;
     setup.put(0..600, true)?;

@@ -197,7 +197,7 @@ impl ReplayRow {
         }
     }
 
-    /// When it ends if it goes on as it has since it was started or resumed; `None` if that cannot be
+    /// When it ends if it continues as it has since it was started or resumed; `None` if that cannot be
     /// told yet.
     pub fn estimated_end(&self, fraction: f64, now: Timestamp) -> Option<Timestamp> {
         let done = fraction - self.resumed_fraction;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use windlass_core::rate::{Rate, RateTurns, TurnId};
 
 use crate::clock::{Clock, Timer};
@@ -16,8 +16,8 @@ pub(crate) struct RateLimiter(Arc<Limiter>);
 #[derive(Debug)]
 struct Limiter {
     shared: Arc<Shared>,
-    /// Gives the turns that are paid for after a while.
-    timer: JoinHandle<()>,
+    /// Gives the turns that are paid for after a while; ends with this.
+    _timer: JoinSet<()>,
 }
 
 #[derive(Debug)]
@@ -65,8 +65,12 @@ impl RateLimiter {
             }),
             changed: Notify::new(),
         });
-        let timer = tokio::spawn(give_turns(Arc::clone(&shared)));
-        Self(Arc::new(Limiter { shared, timer }))
+        let mut timer = JoinSet::new();
+        timer.spawn(give_turns(Arc::clone(&shared)));
+        Self(Arc::new(Limiter {
+            shared,
+            _timer: timer,
+        }))
     }
 
     pub(crate) fn set_rate(&self, rate: Option<Rate>) {
@@ -166,11 +170,5 @@ impl Drop for Turn {
         }
         self.shared.give();
         self.shared.changed.notify_one();
-    }
-}
-
-impl Drop for Limiter {
-    fn drop(&mut self) {
-        self.timer.abort();
     }
 }

@@ -70,6 +70,20 @@ pub(crate) enum UnitSource {
     },
 }
 
+impl UnitSource {
+    fn purpose(&self, mapping: &Mapping) -> Purpose {
+        match self {
+            Self::Shard {
+                replay: Some(replay),
+                ..
+            } => Purpose::Replay(replay.name.as_str().into()),
+            Self::Shard { replay: None, .. } | Self::Queue { .. } => {
+                Purpose::Mapping(mapping.id.clone())
+            }
+        }
+    }
+}
+
 /// What the units of a replay have in common.
 #[derive(Clone)]
 pub(crate) struct ReplayRun {
@@ -139,15 +153,7 @@ pub(crate) async fn run_unit(
         counts: context.board.counts_of(&mapping.id),
         board: Arc::clone(&context.board),
         mapping: mapping.id.clone(),
-        purpose: match &source {
-            UnitSource::Shard {
-                replay: Some(replay),
-                ..
-            } => Purpose::Replay(replay.name.as_str().into()),
-            UnitSource::Shard { replay: None, .. } | UnitSource::Queue { .. } => {
-                Purpose::Mapping(mapping.id.clone())
-            }
-        },
+        purpose: source.purpose(&mapping),
         reports_item_failures: mapping.reports_item_failures,
     };
     let parts = DriverParts {

@@ -1,5 +1,5 @@
-//! The reads of one stream that its mappings and replays share: a shard allows five reads a second,
-//! whoever makes them. Mappings go first; a replay waits until there is room.
+//! The reads of one stream that its mappings and replays share: a shard allows five reads a second
+//! to all of them together. Mappings go first; a replay waits until there is room.
 //!
 //! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
 
@@ -15,7 +15,7 @@ use windlass_core::time::Timestamp;
 use crate::clock::{Clock, Timer};
 
 /// Reads of a shard in as many intervals of catching up: a second by default.
-const MAX_READS: usize = 5;
+const MAX_READS: u8 = 5;
 
 /// The streams that are read, by their ARNs.
 #[derive(Debug, Default)]
@@ -99,11 +99,12 @@ impl StreamReads {
         });
     }
 
-    /// Reads for a replay, or says when to try again. Beside a mapping it leaves room for a read of that.
+    /// Reads for a replay, or says when to try again. Next to a mapping it leaves
+    /// room for a read of that.
     fn try_read(&self, shard: &ShardId, now: Timestamp, interval: Duration) -> Option<Timestamp> {
         self.with_recent(shard, now, interval, |recent| {
             let has_mapping = recent.iter().any(|read| !read.is_of_replay);
-            let limit = MAX_READS - usize::from(has_mapping);
+            let limit = usize::from(MAX_READS - u8::from(has_mapping));
             if let Some(excess) = recent.len().checked_sub(limit) {
                 let first = recent[excess];
                 return Some(first.at + window(interval));
@@ -136,7 +137,7 @@ impl StreamReads {
 }
 
 fn window(interval: Duration) -> Duration {
-    interval * MAX_READS as u32
+    interval * u32::from(MAX_READS)
 }
 
 impl Drop for ReplayReads {
@@ -154,7 +155,7 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_millis(200);
 
-    /// Reads of each in three seconds, if the mapping reads every so many milliseconds.
+    /// Reads of each in three seconds, if the mapping reads after this number of milliseconds.
     async fn reads(mapping_interval: Option<u64>) -> (usize, usize) {
         let clock = Clock::start();
         let mut shared = SharedReads::default();

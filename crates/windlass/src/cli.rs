@@ -172,6 +172,9 @@ pub(crate) struct DemoArgs {
     /// Leave it running at the end, until interrupted.
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Then replay half of the records into a second function.
+    #[arg(long)]
+    pub(crate) replay: bool,
     /// How many records to put, over all sources.
     #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     pub(crate) records: u32,

@@ -147,7 +147,7 @@ impl DocumentTemplate {
         format!("aws/lambda/{mapping}/{shard}/{path}-{id}")
     }
 
-    /// What a message or an object says beside the document: [`REPLAY_ATTRIBUTE`].
+    /// What a message or an object says in addition to the document: [`REPLAY_ATTRIBUTE`].
     pub(super) const fn replay(&self) -> Option<&ReplayName> {
         self.replay.as_ref()
     }

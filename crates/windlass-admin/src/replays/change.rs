@@ -1,7 +1,5 @@
 //! Changes of a replay: each is one conditional write, with its line in the history.
 
-use std::num::NonZeroU32;
-
 use serde_json::{Map, Value, json};
 use windlass_core::mapping::Revision;
 use windlass_core::outcome::Swap;
@@ -11,6 +9,7 @@ use windlass_core::validate;
 use windlass_engine::ports::{HistoryLine, What};
 
 use super::find;
+use super::start::{rate_of, refusal_of};
 use crate::auth::Caller;
 use crate::control::{Control, WRITE_ATTEMPTS};
 use crate::history;
@@ -158,20 +157,12 @@ pub(super) async fn delete(control: &Control, caller: &Caller, name: &str) -> Re
     Err(contended())
 }
 
-/// A rate as a request has it; `None` is no limit.
-pub(super) fn rate_of(rate: Option<u32>) -> Result<Option<NonZeroU32>, Refusal> {
-    let Some(rate) = rate else { return Ok(None) };
-    let rate = NonZeroU32::new(rate);
-    let text = "expected at least 1 record a second, or null for no limit";
-    rate.map(Some).ok_or_else(|| Refusal::invalid("rate", text))
-}
-
 fn with_attempts(row: &ReplayRow, attempts: i64) -> Result<MappingSpec, Refusal> {
     let mut change = MappingSpec::default();
     change.set("MaximumRetryAttempts", attempts);
     match validate::update(&row.mapping(), &change) {
         Ok(checked) => Ok(checked.spec),
-        Err(violations) => Err(super::start::refusal_of(&violations)),
+        Err(violations) => Err(refusal_of(&violations)),
     }
 }
 

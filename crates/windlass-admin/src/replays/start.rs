@@ -16,7 +16,6 @@ use windlass_core::time::Timestamp;
 use windlass_core::validate::{self, Violation};
 use windlass_engine::ports::{FunctionLookup, HistoryLine, PortError, What, chain};
 
-use super::change::rate_of;
 use crate::auth::Caller;
 use crate::control::Control;
 use crate::history;
@@ -287,6 +286,14 @@ fn check_stretch(
         return Err(Refusal::invalid("from", text));
     }
     Ok(())
+}
+
+/// A rate as a request has it; `None` means without a limit.
+pub(super) fn rate_of(rate: Option<u32>) -> Result<Option<NonZeroU32>, Refusal> {
+    let Some(rate) = rate else { return Ok(None) };
+    let rate = NonZeroU32::new(rate);
+    let text = "expected at least 1 record a second, or null for no limit";
+    rate.map(Some).ok_or_else(|| Refusal::invalid("rate", text))
 }
 
 /// The first violation, in the words of the request.

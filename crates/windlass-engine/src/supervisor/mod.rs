@@ -370,7 +370,7 @@ impl Supervisor {
         }
         self.show_blocked(id);
         let is_connected = self.connections.get(id).is_some();
-        // Replays are none of the mappings that readiness and metrics are about.
+        // Readiness and metrics are about mappings.
         let is_counted = is_connected && known.replay.is_none();
         let leases = known.leases.iter().filter(|_| is_counted);
         let runs = |key: &LeaseKey| running.contains_key(key);

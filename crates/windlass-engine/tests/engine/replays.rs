@@ -1,4 +1,4 @@
-//! Replays: a stretch of a stream is read once more, beside the mappings, and ends by itself.
+//! Replays: a stretch of a stream is read once more, next to the mappings, and ends by itself.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::daemon::{Daemon, after, pass, until};
 const SOURCE: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 
 #[tokio::test(start_paused = true)]
-async fn a_replay_reads_its_stretch_across_a_split_beside_the_mapping() {
+async fn a_replay_reads_its_stretch_across_a_split_next_to_the_mapping() {
     let daemon = Daemon::start();
     let stream = daemon.stream("orders", 1);
     let live = daemon.adapters.function("live");
@@ -277,8 +277,8 @@ async fn chosen_shards_are_read_and_no_others() {
     let daemon = Daemon::start();
     let stream = daemon.stream("orders", 3);
     let function = daemon.adapters.function("f");
-    for shard in 0..3 {
-        put(&stream, shard, 10 * shard as u32..10 * shard as u32 + 4);
+    for (shard, first) in [(0, 0), (1, 10), (2, 20)] {
+        put(&stream, shard, first..first + 4);
     }
     let replay = start(&daemon, "again", |row| {
         row.shards = vec![ShardId::from("1")];
@@ -327,14 +327,14 @@ async fn a_stop_of_the_daemon_repeats_nothing_of_a_replay() {
     assert_eq!(numbers(&function), (0..9).collect::<Vec<_>>());
 }
 
-fn put(stream: &FakeStream, shard: usize, numbers: std::ops::Range<u32>) {
+fn put(stream: &FakeStream, shard: usize, numbers: std::ops::Range<u64>) {
     for number in numbers {
         stream.put(shard, format!(r#"{{"n":{number}}}"#).as_bytes());
     }
 }
 
 /// The numbers of the records that the function got, in order.
-fn numbers(function: &FakeFunction) -> Vec<u32> {
+fn numbers(function: &FakeFunction) -> Vec<u64> {
     let calls = function.calls();
     calls
         .iter()
@@ -342,11 +342,11 @@ fn numbers(function: &FakeFunction) -> Vec<u32> {
         .collect()
 }
 
-fn of_event(event: &[u8]) -> Vec<u32> {
+fn of_event(event: &[u8]) -> Vec<u64> {
     let event: serde_json::Value = serde_json::from_slice(event).expect("an event is JSON");
     let records = event["Records"].as_array().expect("it has records");
     let number = |record: &serde_json::Value| record["n"].as_u64().expect("it has a number");
-    records.iter().map(|record| number(record) as u32).collect()
+    records.iter().map(|record| number(record)).collect()
 }
 
 /// Starts a replay of all that the stream has now, with AWS's defaults.

@@ -60,7 +60,7 @@ pub(super) async fn change_only_at_the_expected_revision(store: &dyn Store) {
     };
     assert_eq!(put_replay(store, &paused, Some(2)).await, Swap::Conflict);
     assert_eq!(put_replay(store, &paused, Some(1)).await, Swap::Done);
-    assert_eq!(all(store).await, [paused.clone()]);
+    assert_eq!(all(store).await, std::slice::from_ref(&paused));
     assert_eq!(remove(store, &replay(1)).await, Swap::Conflict);
     assert_eq!(remove(store, &paused).await, Swap::Done);
     assert_eq!(put_replay(store, &paused, Some(2)).await, Swap::Conflict);

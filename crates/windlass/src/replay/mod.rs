@@ -34,12 +34,10 @@ pub(crate) async fn run(
     let value = match command {
         ReplayCommand::Start(start) => {
             let body = body_of(&client, &start).await?;
-            let started = client.call(Method::POST, REPLAYS_PATH, Some(&body));
-            let started = started.await?;
             if start.watch {
-                return watch::run(&client, &start.name).await;
+                return start_and_watch(&client, &start.name, &body).await;
             }
-            started
+            client.call(Method::POST, REPLAYS_PATH, Some(&body)).await?
         }
         ReplayCommand::List => {
             let list = client.items(REPLAYS_PATH, &[], "replays").await?;
@@ -78,6 +76,16 @@ pub(crate) async fn run(
     let report = report(&value)?;
     output::replay(format, &value, &report)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts a replay with the members of a request, and shows its progress until it has ended.
+pub(crate) async fn start_and_watch(
+    client: &Client,
+    name: &str,
+    body: &Value,
+) -> anyhow::Result<ExitCode> {
+    client.call(Method::POST, REPLAYS_PATH, Some(body)).await?;
+    watch::run(client, name).await
 }
 
 async fn change(client: &Client, name: &str, what: &str) -> anyhow::Result<Value> {

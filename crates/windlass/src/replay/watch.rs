@@ -57,7 +57,7 @@ pub(super) async fn run(client: &Client, name: &str) -> anyhow::Result<ExitCode>
             () = tokio::time::sleep(INTERVAL) => {}
             _ = interrupt.recv() => {
                 crate::eprint_error(&format!(
-                    "replay {name} goes on; 'windlass replay show {name}' shows it"
+                    "replay {name} continues; 'windlass replay show {name}' shows it"
                 ));
                 return Ok(ExitCode::SUCCESS);
             }
