@@ -346,7 +346,7 @@ fn of_event(event: &[u8]) -> Vec<u64> {
     let event: serde_json::Value = serde_json::from_slice(event).expect("an event is JSON");
     let records = event["Records"].as_array().expect("it has records");
     let number = |record: &serde_json::Value| record["n"].as_u64().expect("it has a number");
-    records.iter().map(|record| number(record)).collect()
+    records.iter().map(number).collect()
 }
 
 /// Starts a replay of all that the stream has now, with AWS's defaults.
