@@ -17,8 +17,8 @@ use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{
-    AdapterFactory, BoxError, Destination, FunctionLookup, PortError, QueueReader, ReadLimits,
-    ResourceLookup, ResponseMemory, StreamReader, Target,
+    AdapterFactory, BoxError, Destination, FunctionLookup, KeptMemory, PortError, QueueReader,
+    ReadLimits, ResourceLookup, ResponseMemory, StreamReader, Target,
 };
 
 use windlass_engine::requests::QueueRequests;
@@ -65,6 +65,10 @@ struct OneRecord;
 impl ResponseMemory for OneRecord {
     async fn reserve(&self, _: Option<usize>) -> usize {
         1
+    }
+
+    fn keep(&self, _: usize) -> KeptMemory {
+        Box::new(())
     }
 }
 

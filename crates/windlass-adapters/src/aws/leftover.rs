@@ -17,6 +17,12 @@ impl Leftover {
         (from.iterator.as_ref() == Some(&token)).then_some(page)
     }
 
+    /// Whether a read from this position continues with the records that were kept.
+    pub(super) fn continues(&self, from: &Cursor) -> bool {
+        let kept = self.0.as_ref();
+        kept.is_some_and(|(_, token)| from.iterator.as_ref() == Some(token))
+    }
+
     /// As many records of a page as a read may return; the others are kept.
     pub(super) fn limit(&mut self, mut page: ReadResult, max_records: u32) -> ReadResult {
         let max_records = (max_records as usize).max(1);

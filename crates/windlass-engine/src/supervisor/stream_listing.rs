@@ -14,7 +14,9 @@ use windlass_core::stretch_rows::StretchShards;
 use windlass_core::time::Timestamp;
 
 use crate::clock::Clock;
-use crate::ports::{MIN_RETENTION, PortError, ReadLimits, ResponseMemory, StreamReader, chain};
+use crate::ports::{
+    KeptMemory, MIN_RETENTION, PortError, ReadLimits, ResponseMemory, StreamReader, chain,
+};
 use crate::status::StatusBoard;
 
 /// A table whose stream is switched on again has a stream with another ARN.
@@ -131,5 +133,9 @@ struct OneRecord;
 impl ResponseMemory for OneRecord {
     async fn reserve(&self, _: Option<usize>) -> usize {
         1
+    }
+
+    fn keep(&self, _: usize) -> KeptMemory {
+        Box::new(())
     }
 }
