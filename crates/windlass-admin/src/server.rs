@@ -213,3 +213,26 @@ async fn unknown(method: Method, uri: Uri) -> ApiError {
     let text = format!("windlass has no operation at {method} {}", uri.path());
     ApiError::new(Code::UnknownOperation, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_ends_in_time_and_a_job_with_its_caller() {
+        let slow = || get(|| tokio::time::sleep(REQUEST_TIMEOUT * 2));
+        let in_time = Router::new()
+            .route("/request", slow())
+            .layer(middleware::from_fn(end_in_time));
+        let service = TowerToHyperService::new(in_time.route("/job", slow()));
+        for (path, status) in [("/request", 500), ("/job", 200)] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let response = service.call(request).await.unwrap();
+            assert_eq!(response.status(), status, "{path}");
+        }
+    }
+}

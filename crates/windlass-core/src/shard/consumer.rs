@@ -11,7 +11,7 @@ use super::interface::{Finish, Gap, ReadResult, Report, ShardCommand, ShardInput
 use super::lane::Resolved;
 use super::lanes::Lanes;
 use super::page_filter::{Item, filter_page};
-use super::read_state::{ReadEnd, ReadState};
+use super::read_state::{ReadEnd, ReadState, TipEnd};
 use super::settings::ShardConsumerSettings;
 use super::stretch_bounds::StretchBounds;
 use super::view::{ShardView, Waiting};
@@ -239,13 +239,8 @@ impl ShardConsumer {
             // Its records are dropped, so its end of the shard must not count either.
             return;
         }
-        let limits = &self.settings.limits;
-        let stretch = self.stretch.as_ref();
-        // Both what was known when the read began and what is known since.
-        let ahead = self.source_ahead.zip(self.ahead_at_read);
-        let ahead = ahead.map(|(now, then)| now.min(then));
-        let tip_end = stretch.and_then(|it| it.tip_end(ahead));
-        let jitter = &mut self.jitter;
+        let tip_end = self.tip_end();
+        let (limits, jitter) = (&self.settings.limits, &mut self.jitter);
         match self.read_state.end(result, limits, tip_end, jitter, now) {
             ReadEnd::Failed => {}
             ReadEnd::Page {
@@ -293,6 +288,13 @@ impl ShardConsumer {
         self.report(Report::Gap(gap));
     }
 
+    /// Which tip ends the stretch: by what was known of the clock of the source when the read in flight
+    /// began, and by what is known since.
+    fn tip_end(&self) -> Option<TipEnd> {
+        let ahead = self.source_ahead?.min(self.ahead_at_read?);
+        self.stretch.as_ref()?.tip_end(ahead)
+    }
+
     /// Records that are not of the stretch are neither processed nor counted.
     fn cut_to_stretch(&mut self, records: Vec<Record>) -> Vec<Record> {
         let Some(stretch) = &mut self.stretch else {
@@ -300,7 +302,7 @@ impl ShardConsumer {
         };
         let records = stretch.cut(records);
         if stretch.has_ended() {
-            self.read_state.end_stretch();
+            self.read_state.end_stretch(true);
         }
         records
     }

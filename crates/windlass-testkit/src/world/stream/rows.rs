@@ -9,6 +9,7 @@ use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason};
 use windlass_core::mapping::{MappingId, Source as MappingSource, StreamSettings, StreamSource};
 use windlass_core::position::Position;
 use windlass_core::shard::lineage::Shard;
+use windlass_core::stretch_rows::StretchShards;
 
 use super::source::{Listed, Source};
 use super::{BrokenInvariant, ensure};
@@ -19,6 +20,8 @@ pub(super) struct Rows {
     pub(super) mapping: MappingId,
     pub(super) source: MappingSource,
     settings: StreamSettings,
+    /// `None`: they are those of the mapping.
+    pub(super) replay: Option<StretchShards>,
     rows: BTreeMap<LeaseKey, Row>,
     /// Greater than the epochs of all rows that were removed.
     next_epoch: u64,
@@ -46,6 +49,7 @@ impl Rows {
                 settings: settings.clone(),
             }),
             settings,
+            replay: None,
             rows: BTreeMap::new(),
             next_epoch: 0,
         }
@@ -116,6 +120,9 @@ impl Rows {
         listed: &[Listed],
         refused: &BTreeSet<ShardId>,
     ) -> Result<(), BrokenInvariant> {
+        if self.replay.as_ref().is_some_and(|it| it.selected.is_some()) {
+            return Ok(());
+        }
         let lacks = |parent: &ShardId| !listed.iter().any(|it| it.shard.id == *parent);
         let removed: BTreeSet<_> = plan.remove.iter().map(|(row, _)| id(row)).collect();
         let is_new = |it: &Listed| {
