@@ -15,6 +15,7 @@ const BASE: &str = include_str!("../openapi/base.json");
 const GROUPS: &[&str] = &[
     include_str!("../openapi/status.json"),
     include_str!("../openapi/history.json"),
+    include_str!("../openapi/replays.json"),
 ];
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);

@@ -145,6 +145,7 @@ impl ShardRunner {
             arrival: arrived.map(|after| START + after),
             marks: marks(arguments)?,
             window: window_checkpoint(arguments)?,
+            counts: None,
         };
         let tumbling_window = arguments.key("tumbling_window");
         let tumbling_window = tumbling_window.as_deref().map(duration).transpose()?;

@@ -10,9 +10,11 @@ use windlass_admin::report::{FunctionReport, MappingReport};
 use crate::cli::OutputFormat;
 
 mod history;
+mod replays;
 mod status;
 mod table;
 
+pub(crate) use replays::{replay, replays};
 pub(crate) use status::{function_label, functions_table, label, status_table};
 pub(crate) use table::terminal_width;
 
