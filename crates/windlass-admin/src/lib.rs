@@ -18,6 +18,7 @@ mod pagination;
 mod problems;
 mod rebinding_guard;
 mod rendering;
+pub mod replays;
 pub mod report;
 mod requests;
 mod server;

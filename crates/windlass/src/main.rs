@@ -24,6 +24,7 @@ mod log_writer;
 mod mappings;
 mod open_files;
 mod output;
+mod replay;
 mod serve;
 mod status;
 mod telemetry;
@@ -106,6 +107,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let credentials = Credentials::from_env(process_environment());
             let shown = status::run(&client, credentials, mapping.as_deref(), watch);
             Runtime::new()?.block_on(shown)?;
+        }
+        Command::Replay { client, command } => {
+            let credentials = Credentials::from_env(process_environment());
+            return Runtime::new()?.block_on(replay::run(&client, credentials, command));
         }
         Command::History(args) => {
             let credentials = Credentials::from_env(process_environment());

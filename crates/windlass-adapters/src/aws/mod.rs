@@ -11,6 +11,7 @@ pub mod dynamodb_streams;
 mod fan_out;
 pub mod fault;
 pub mod kinesis;
+mod leftover;
 mod partition;
 mod prepared_call;
 mod raw;

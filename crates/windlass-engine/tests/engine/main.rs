@@ -12,6 +12,7 @@ mod listings;
 mod metrics;
 mod positions;
 mod queues;
+mod replays;
 mod retries;
 mod rounds;
 mod slots;
