@@ -39,9 +39,11 @@ use windlass_admin::{
 use windlass_core::arn::{Arn, ArnScope, SourceArn};
 use windlass_core::failure::FailureCondition;
 use windlass_core::function::FunctionName;
+use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::WorkerId;
 use windlass_core::mapping::{DesiredState, MappingId};
 use windlass_core::outcome::Fault;
+use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::jobs::Redriver;
@@ -84,7 +86,7 @@ fn exchanges() {
 }
 
 /// Members of windlass's own API that are times of the test.
-const TIMES: [&str; 1] = ["time"];
+const TIMES: [&str; 3] = ["time", "created_at", "ended_at"];
 
 /// When the tests of clocks take place.
 const NOON: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -130,6 +132,8 @@ fn random_request(rng: &mut Rng, address: SocketAddr) -> Request<Bytes> {
         "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:event-source-mapping:",
         "/windlass/v1/mappings",
         "/windlass/v1/functions",
+        "/windlass/v1/replays",
+        "/windlass/v1/replays/again",
         "/windlass/v1/history",
         "/windlass/v1/dead-letters",
         "/windlass/v1/dead-letters/",
@@ -625,6 +629,33 @@ impl ResourceLookup for FakeResources {
             "silent" => Err(error("DescribeStreamSummary of silent", Fault::Transient)),
             _ => Ok(self.answered),
         }
+    }
+
+    /// Two: the second is the child of the first.
+    async fn shards(&self, _: &SourceArn) -> Result<Vec<Shard>, PortError> {
+        let parent = Shard {
+            id: "shardId-000000000000".into(),
+            parents: Vec::new(),
+            starting_sequence_number: Some("100".into()),
+            is_closed: true,
+        };
+        let child = Shard {
+            id: "shardId-000000000001".into(),
+            parents: vec![parent.id.clone()],
+            starting_sequence_number: Some("200".into()),
+            is_closed: false,
+        };
+        Ok(vec![parent, child])
+    }
+
+    /// The source itself knows odd numbers only.
+    async fn is_of_shard(
+        &self,
+        _: &SourceArn,
+        _: &ShardId,
+        number: &SequenceNumber,
+    ) -> Result<bool, PortError> {
+        Ok(number.as_str().ends_with(['1', '3', '5', '7', '9']))
     }
 }
 

@@ -21,6 +21,7 @@ mod powertools;
 mod processes;
 mod queue;
 mod redrive;
+mod replays;
 mod setup;
 mod sqs;
 mod sqs_kill;

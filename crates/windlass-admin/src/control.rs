@@ -66,6 +66,15 @@ impl Control {
         &self.parts.home
     }
 
+    pub(crate) fn lookup(&self) -> &dyn ResourceLookup {
+        &*self.parts.lookup
+    }
+
+    /// Tells the supervisor that the store has changed.
+    pub(crate) fn wake(&self) {
+        self.parts.wakeup.wake();
+    }
+
     pub(crate) fn board(&self) -> &StatusBoard {
         &self.parts.board
     }

@@ -20,6 +20,7 @@ mod problems;
 mod rebinding_guard;
 mod redrive;
 mod rendering;
+pub mod replays;
 pub mod report;
 mod requests;
 mod server;

@@ -17,6 +17,7 @@ const GROUPS: &[&str] = &[
     include_str!("../openapi/dead_letters.json"),
     include_str!("../openapi/history.json"),
     include_str!("../openapi/redrive.json"),
+    include_str!("../openapi/replays.json"),
 ];
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);

@@ -28,6 +28,7 @@ pub mod arn;
 pub mod function;
 pub mod mapping;
 pub mod parameters;
+pub mod replay;
 pub mod spec;
 pub mod tags;
 pub mod validate;

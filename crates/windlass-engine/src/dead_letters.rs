@@ -112,11 +112,16 @@ pub(crate) struct DeadLetters {
 /// The dead letters of the shards of one mapping or replay.
 pub(crate) struct DeadLetterBox {
     letters: DeadLetters,
-    mapping: Option<MappingId>,
-    replay: Option<String>,
+    origin: DeadLetterOrigin,
     function: Arn,
     /// As the records have it.
     event_source: Arn,
+}
+
+/// What gives records up: a mapping, or a replay, which may have been started with one.
+pub(crate) struct DeadLetterOrigin {
+    pub(crate) mapping: Option<MappingId>,
+    pub(crate) replay: Option<String>,
 }
 
 impl DeadLetters {
@@ -134,18 +139,17 @@ impl DeadLetters {
         }
     }
 
-    /// Where the shards of a mapping keep what they give up; `None` if that is not kept.
-    pub(crate) fn of_mapping(
+    /// Where a shard keeps what it gives up; `None` if that is not kept.
+    pub(crate) fn of_unit(
         &self,
-        mapping: &MappingId,
+        origin: DeadLetterOrigin,
         function: &Arn,
         event_source: &Arn,
         has_destination: bool,
     ) -> Option<DeadLetterBox> {
         self.settings.keeps(has_destination).then(|| DeadLetterBox {
             letters: self.clone(),
-            mapping: Some(mapping.clone()),
-            replay: None,
+            origin,
             function: function.clone(),
             event_source: event_source.clone(),
         })
@@ -223,10 +227,10 @@ impl DeadLetterBox {
         let records = &record.records;
         let payload = failure.event(&self.event_source);
         let (first, last) = (&records[0], &records[records.len() - 1]);
-        let mapping = self.mapping.as_ref().map(MappingId::as_str);
-        let origin = match &self.replay {
-            Some(name) => format!("replay/{name}"),
-            None => mapping.unwrap_or_default().to_owned(),
+        let DeadLetterOrigin { mapping, replay } = &self.origin;
+        let origin = match (replay, mapping) {
+            (Some(name), _) => format!("replay/{name}"),
+            (None, mapping) => mapping.iter().map(MappingId::as_str).collect(),
         };
         let ends = [first, last].map(|record| match record.inner() {
             Some(inner) => format!("{}.{}", record.sequence_number(), inner.index),
@@ -235,8 +239,8 @@ impl DeadLetterBox {
         let id = DeadLetterId::of(&origin, shard, &ends.join("-"));
         let letter = DeadLetter {
             id,
-            mapping: self.mapping.clone(),
-            replay: self.replay.clone(),
+            mapping: mapping.clone(),
+            replay: replay.clone(),
             function_arn: self.function.clone(),
             event_source_arn: self.event_source.clone(),
             shard: shard.detached(),

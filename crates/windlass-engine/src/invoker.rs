@@ -19,7 +19,9 @@ use crate::status::{Counts, StatusBoard};
 /// Invokes the function of one mapping.
 #[derive(Clone)]
 pub(crate) struct Invoker {
+    /// The inner id of a replay.
     pub(crate) mapping: MappingId,
+    pub(crate) purpose: Purpose,
     pub(crate) reports_item_failures: bool,
     pub(crate) target: Arc<dyn Target>,
     pub(crate) metrics: Arc<InvocationMetrics>,
@@ -71,7 +73,7 @@ impl Invoker {
             .target
             .invoke(Invocation {
                 event: event(),
-                purpose: Purpose::Mapping(self.mapping.clone()),
+                purpose: self.purpose.clone(),
                 attempt,
                 max_item_failures: self.reports_item_failures.then_some(n_records),
                 returns_state,

@@ -20,7 +20,9 @@ mod checkpoint_saver;
 mod histogram;
 mod invoker;
 mod queue_driver;
+mod rate;
 mod shard_driver;
+mod shared_reads;
 
 mod run_unit;
 

@@ -9,6 +9,7 @@ use crate::dead_letters::DeadLettersCommand;
 use crate::history::HistoryArgs;
 use crate::mappings::MappingArgs;
 use crate::redrive::RedriveArgs;
+use crate::replay::ReplayCommand;
 
 /// AWS Lambda's event source mapping as a program of its own: polls Kinesis streams, DynamoDB
 /// streams and SQS queues, and invokes functions wherever they run.
@@ -92,6 +93,13 @@ pub(crate) enum Command {
         client: ClientArgs,
         #[command(subcommand)]
         command: DeadLettersCommand,
+    },
+    /// Read a stretch of a stream once more, and deliver it to a function.
+    Replay {
+        #[command(flatten)]
+        client: ClientArgs,
+        #[command(subcommand)]
+        command: ReplayCommand,
     },
     /// Show who changed what, and when, the latest change first.
     ///
@@ -180,6 +188,9 @@ pub(crate) struct DemoArgs {
     /// Leave it running at the end, until interrupted.
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Then replay half of the records into a second function.
+    #[arg(long)]
+    pub(crate) replay: bool,
     /// How many records to put, over all sources.
     #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     pub(crate) records: u32,

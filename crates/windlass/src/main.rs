@@ -25,6 +25,7 @@ mod mappings;
 mod open_files;
 mod output;
 mod redrive;
+mod replay;
 mod serve;
 mod status;
 mod telemetry;
@@ -111,6 +112,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Redrive(args) => {
             let credentials = Credentials::from_env(process_environment());
             return Runtime::new()?.block_on(redrive::run(*args, credentials));
+        }
+        Command::Replay { client, command } => {
+            let credentials = Credentials::from_env(process_environment());
+            return Runtime::new()?.block_on(replay::run(&client, credentials, command));
         }
         Command::History(args) => {
             let credentials = Credentials::from_env(process_environment());

@@ -12,6 +12,7 @@ pub mod dynamodb_streams;
 mod fan_out;
 pub mod fault;
 pub mod kinesis;
+mod leftover;
 mod partition;
 mod prepared_call;
 pub mod queue_sender;

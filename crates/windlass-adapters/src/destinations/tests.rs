@@ -41,6 +41,7 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
         },
         arn,
         consumer: None,
+        takes_aggregates_apart: false,
         settings: StreamSettings {
             starting_position: Position::TrimHorizon,
             recreated_position: Position::TrimHorizon,
@@ -54,7 +55,7 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
         },
     };
     let function = Arn::parse(function).unwrap();
-    DocumentTemplate::new(&MappingId::new(MAPPING), &source, &function)
+    DocumentTemplate::new(&MappingId::new(MAPPING), None, &source, &function)
 }
 
 fn record(sequence_number: &str, arrived: u64) -> Record {

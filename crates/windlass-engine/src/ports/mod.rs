@@ -20,6 +20,7 @@ use windlass_core::message::Message;
 use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
+use windlass_core::replay::{ReplayName, ReplayRow};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::tags::Tags;
@@ -31,6 +32,7 @@ mod dead_letters;
 mod documents;
 mod error;
 mod history;
+mod replays;
 
 pub use dead_letters::{
     DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterLimit, DeadLetterMarker,
@@ -43,6 +45,7 @@ pub use history::{
     CONFIGURATION, HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage,
     HistoryStore, What,
 };
+pub use replays::ReplayStore;
 
 /// No stream keeps its records for less: those of DynamoDB for this long, those of Kinesis for up to
 /// a year.
@@ -286,13 +289,15 @@ pub trait AdapterFactory: Send + Sync {
     /// The daemon cannot reach the queue as it is configured.
     fn sender(&self, queue: &Arn) -> Result<Arc<dyn QueueSender>, PortError>;
 
-    /// The on-failure destination of a mapping, if it has one.
+    /// The on-failure destination of a mapping, if it has one. `replay`: the one whose records are given
+    /// up there, with the settings of the mapping.
     ///
     /// # Errors
     /// The daemon cannot deliver to it as it is configured.
     fn destination(
         &self,
         mapping: &MappingId,
+        replay: Option<&ReplayName>,
         source: &StreamSource,
         function: &Arn,
     ) -> Result<Option<Arc<dyn Destination>>, PortError>;
@@ -327,13 +332,25 @@ pub trait ResourceLookup: Send + Sync {
     /// `Gone` or `Denied`. Returns when the source answered by its own clock; `None` if the answer
     /// does not say.
     async fn source(&self, source: &SourceArn) -> Result<Option<Timestamp>, PortError>;
+
+    /// Every shard of a stream that still has records, open or closed; with the fault `Gone` or `Denied`
+    /// if it does not exist or cannot be read.
+    async fn shards(&self, stream: &SourceArn) -> Result<Vec<Shard>, PortError>;
+
+    /// Whether a sequence number can be of a shard: the source may refuse those of other shards.
+    async fn is_of_shard(
+        &self,
+        stream: &SourceArn,
+        shard: &ShardId,
+        number: &SequenceNumber,
+    ) -> Result<bool, PortError>;
 }
 
 /// A point in the history of a store; the default is before every change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChangeNumber(pub u64);
 
-/// The mappings that have changed since a [`ChangeNumber`].
+/// The mappings and replays that have changed since a [`ChangeNumber`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// The last change: the next call asks for what has changed since.
@@ -348,6 +365,8 @@ pub enum StoredMapping {
     /// Its row, and its leases ordered by key.
     Readable(MappingRow, Vec<Lease>),
     Unreadable(UnreadableMapping),
+    /// It is a replay, whose leases and changes are as those of a mapping.
+    Replay(Box<ReplayRow>, Vec<Lease>),
     Removed,
 }
 
@@ -378,8 +397,8 @@ pub trait MappingStore: Send + Sync {
 
     async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError>;
 
-    /// Every mapping whose row or leases have changed since then. The cost depends on their number
-    /// alone. A saved checkpoint is a change only if it is the end of its shard.
+    /// Every mapping and every replay whose row or leases have changed since then. The cost depends on
+    /// their number alone. A saved checkpoint is a change only if it is the end of its shard.
     async fn changes(&self, since: ChangeNumber) -> Result<Changes, PortError>;
 
     /// Writes a mapping if its revision is still `seen`. With `None`, adds it unless there is a
@@ -424,8 +443,8 @@ pub trait LeaseStore: Send + Sync {
     /// may be left out: only who takes a lease needs them.
     async fn leases_of(&self, mapping: &MappingId) -> Result<Vec<Lease>, PortError>;
 
-    /// Adds rows; existing ones are unchanged. The epoch of a row is at least the given one, and
-    /// larger than that of every row that was removed before.
+    /// Adds rows of mappings and replays that exist; existing rows are unchanged. The epoch of a row is
+    /// at least the given one, and larger than that of every row that was removed before.
     async fn insert(&self, leases: &[Lease]) -> Result<(), PortError>;
 
     /// Makes `owner` the owner of the leases whose owner and epoch are still as given, each in its
@@ -446,6 +465,6 @@ pub trait LeaseStore: Send + Sync {
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError>;
 }
 
-pub trait Store: MappingStore + LeaseStore + HistoryStore + DeadLetterStore {}
+pub trait Store: MappingStore + LeaseStore + HistoryStore + DeadLetterStore + ReplayStore {}
 
-impl<T: MappingStore + LeaseStore + HistoryStore + DeadLetterStore> Store for T {}
+impl<T: MappingStore + LeaseStore + HistoryStore + DeadLetterStore + ReplayStore> Store for T {}

@@ -11,6 +11,7 @@ mod connections;
 mod discovery;
 mod lease_totals;
 mod leases;
+mod replays;
 mod schedule;
 mod shard_reader;
 mod stream_listing;
@@ -24,15 +25,17 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{DesiredState, MappingId, MappingRow, Source};
-use windlass_core::outcome::Swap;
+use windlass_core::outcome::{Fault, Swap};
 use windlass_core::position::Position;
 use windlass_core::reconcile::Running;
+use windlass_core::replay::is_replay;
 use windlass_core::shard::Finish;
 use windlass_core::time::Timestamp;
 
 use self::connections::{Connection, Connections};
 use self::discovery::Discovery;
 use self::lease_totals::LeaseTotals;
+use self::replays::{KnownReplay, ReplayEnds};
 use self::schedule::Schedule;
 use self::stream_listing::StreamListing;
 use self::tasks::{Subject, TaskEnd, Tasks};
@@ -105,12 +108,17 @@ pub struct Supervisor {
     uncompared: BTreeSet<MappingId>,
     schedule: Schedule,
     lease_totals: LeaseTotals,
+    replay_ends: ReplayEnds,
 }
 
 struct KnownMapping {
     row: MappingRow,
     /// Ordered by key. Checkpoints may be out of date, apart from the ends of shards.
     leases: Vec<Lease>,
+    /// `None`: it is a mapping. Otherwise the row is that of [`ReplayRow::mapping`].
+    ///
+    /// [`ReplayRow::mapping`]: windlass_core::replay::ReplayRow::mapping
+    replay: Option<KnownReplay>,
 }
 
 struct Restart {
@@ -179,6 +187,7 @@ impl Supervisor {
             uncompared: BTreeSet::new(),
             schedule: Schedule::default(),
             lease_totals: LeaseTotals::default(),
+            replay_ends: ReplayEnds::default(),
         }
     }
 
@@ -293,7 +302,20 @@ impl Supervisor {
             match stored {
                 StoredMapping::Readable(row, leases) => {
                     board.show(&row);
-                    self.known.insert(id.clone(), KnownMapping { row, leases });
+                    let replay = None;
+                    let known = KnownMapping {
+                        row,
+                        leases,
+                        replay,
+                    };
+                    self.known.insert(id.clone(), known);
+                }
+                StoredMapping::Replay(row, leases) => {
+                    let known = KnownMapping::of_replay(*row, leases);
+                    match known {
+                        Some(known) => self.known.insert(id.clone(), known),
+                        None => self.known.remove(&id),
+                    };
                 }
                 StoredMapping::Unreadable(mapping) => {
                     let reason = &mapping.reason;
@@ -317,12 +339,17 @@ impl Supervisor {
         let board = &self.context.board;
         for id in ids {
             match self.known.get(id) {
-                Some(known) => self.connections.update(&known.row, &*self.adapters, board),
+                Some(known) => {
+                    let clock = self.context.clock;
+                    self.connections
+                        .update(known, &*self.adapters, board, clock);
+                }
                 None => self.connections.remove(id),
             }
             let Some(connected) = self.connections.get(id) else {
                 self.discovery.remove(id);
                 self.restarts.remove(id);
+                self.replay_ends.remove(id);
                 continue;
             };
             if let (Connection::Stream { reader, .. }, Source::Stream(stream)) =
@@ -330,13 +357,13 @@ impl Supervisor {
             {
                 board.set_clock_difference(id, reader.clock_difference());
                 if let Some(history) = self.discovery.start(id, now) {
+                    let known = self.known.get(id);
+                    let replay = known.and_then(|known| known.replay.as_ref());
                     let listing = StreamListing {
                         reader: Arc::clone(reader),
                         history,
-                        rows: self
-                            .known
-                            .get(id)
-                            .map_or_else(Vec::new, |it| it.leases.clone()),
+                        rows: known.map_or_else(Vec::new, |it| it.leases.clone()),
+                        stretch: replay.map(|replay| replay.shards.clone()),
                         start: stream.settings.start(),
                         mapping: id.clone(),
                         board: Arc::clone(board),
@@ -360,10 +387,15 @@ impl Supervisor {
             self.schedule.set(id, None);
             return Ok(());
         };
-        self.finish_transition(known, &running).await?;
+        match &known.replay {
+            Some(replay) => self.finish_replay(known, replay).await?,
+            None => self.finish_transition(known, &running).await?,
+        }
         self.show_blocked(id);
         let is_connected = self.connections.get(id).is_some();
-        let leases = known.leases.iter().filter(|_| is_connected);
+        // Readiness and metrics are about mappings.
+        let is_counted = is_connected && known.replay.is_none();
+        let leases = known.leases.iter().filter(|_| is_counted);
         let runs = |key: &LeaseKey| running.contains_key(key);
         let counts = LeaseCounts::of(leases, runs, &self.worker);
         self.lease_totals.set(id, counts);
@@ -420,8 +452,11 @@ impl Supervisor {
                 let (uuid, unit) = (&key.mapping, key.unit.name());
                 tracing::info!(%uuid, unit, ?finish, "stopped");
                 match finish {
-                    Some(Finish::ShardEnd | Finish::StretchEnd) => {
+                    Some(finish @ (Finish::ShardEnd | Finish::StretchEnd)) => {
                         self.forget_failures(&key);
+                        if finish == Finish::StretchEnd {
+                            self.replay_ends.add_end(&key);
+                        }
                         self.discovery.handle_shard_end(&key.mapping, now);
                     }
                     Some(Finish::LeaseLost) => {
@@ -436,6 +471,14 @@ impl Supervisor {
                 let problem = result.as_ref().err().map(|error| chain(error));
                 if let Some(problem) = &problem {
                     tracing::warn!(uuid = %mapping, problem, "cannot list the shards");
+                }
+                if is_replay(&mapping)
+                    && let Err(error) = &result
+                    && error.fault == Fault::Gone
+                {
+                    // A stream that is created again has other records.
+                    let reason = format!("its stream is gone: {}", chain(error));
+                    self.replay_ends.set_failed(&mapping, reason);
                 }
                 if self.known.contains_key(&mapping) {
                     self.context.board.problem(&mapping, problem);

@@ -90,10 +90,12 @@ impl Daemon {
         }
     }
 
-    /// Kills the daemon, and starts it again with what is in the store.
+    /// Kills the daemon unless it has ended, and starts it again with what is in the store.
     pub(crate) async fn restart_after_a_kill(mut self) -> Self {
         self.stop(Stop::Now);
-        self.ended().await;
+        if !self.supervisor.is_empty() {
+            self.ended().await;
+        }
         let settings = EngineSettings::default();
         Self::run(settings, self.clock, self.store, self.adapters, self.errors)
     }
@@ -244,6 +246,11 @@ impl Daemon {
             .iter()
             .filter(|lease| matches!(&lease.key.unit, Unit::Shard(name) if name.as_str() == shard));
         of_shard.any(|lease| lease.checkpoint.position == *position)
+    }
+
+    /// Tells the supervisor that the store has changed.
+    pub(crate) fn wake(&self) {
+        self.wakeup.wake();
     }
 
     pub(crate) fn stop(&self, stop: Stop) {

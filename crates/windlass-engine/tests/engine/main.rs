@@ -14,6 +14,7 @@ mod positions;
 mod queues;
 mod redrive;
 mod redrive_letters;
+mod replays;
 mod retries;
 mod rounds;
 mod slots;

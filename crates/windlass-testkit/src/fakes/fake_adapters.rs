@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use windlass_core::arn::Arn;
 use windlass_core::mapping::{MappingId, QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
+use windlass_core::replay::ReplayName;
 use windlass_engine::ports::{
     AdapterFactory, Destination, DocumentBucket, PortError, QueueReader, QueueSender, StreamReader,
     Target,
@@ -99,6 +100,7 @@ impl AdapterFactory for FakeAdapters {
     fn destination(
         &self,
         _mapping: &MappingId,
+        _replay: Option<&ReplayName>,
         source: &StreamSource,
         _function: &Arn,
     ) -> Result<Option<Arc<dyn Destination>>, PortError> {
