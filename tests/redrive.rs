@@ -33,11 +33,8 @@ fn number(record: &Value) -> &str {
 fn document(event: &Value, stream: &str) -> Value {
     let records = event["Records"].as_array().expect("an event has records");
     let (first, last) = (&records[0], &records[records.len() - 1]);
-    let (shard, _) = first["eventID"]
-        .as_str()
-        .unwrap_or_default()
-        .split_once(':')
-        .unwrap();
+    let id = first["eventID"].as_str().unwrap_or_default();
+    let (shard, _) = id.split_once(':').expect("an id has a shard");
     json!({
         "requestContext": {
             "requestId": format!("request-{}", number(first)),

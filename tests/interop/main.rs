@@ -20,6 +20,7 @@ mod outage;
 mod powertools;
 mod processes;
 mod queue;
+mod redrive;
 mod setup;
 mod sqs;
 mod sqs_kill;

@@ -75,6 +75,9 @@ pub struct CountsReport {
     /// Failed items whose `retryAfterSeconds` was ignored.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub ignored_retry_after: u64,
+    /// Records of aggregates whose keys belong to other shards; AWS drops them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub outside_hash_key_range: u64,
 }
 
 #[expect(
@@ -139,6 +142,9 @@ pub enum CheckpointReport {
         /// RFC 3339; `None` after the year 9999.
         timestamp: Option<String>,
     },
+    At {
+        sequence_number: String,
+    },
     After {
         sequence_number: String,
         /// Of the last record that is resolved, if others of its aggregate are not.
@@ -154,6 +160,9 @@ impl From<&Position> for CheckpointReport {
             Position::TrimHorizon => Self::TrimHorizon,
             Position::AtTimestamp(at) => Self::AtTimestamp {
                 timestamp: rfc3339(*at),
+            },
+            Position::At(number) => Self::At {
+                sequence_number: number.as_str().to_owned(),
             },
             Position::After(number) => Self::After {
                 sequence_number: number.as_str().to_owned(),

@@ -42,11 +42,13 @@ pub mod place;
 pub mod position;
 pub mod record;
 pub mod record_page;
+pub mod stretch;
 pub mod window;
 
 pub mod batch;
 mod lifecycle;
 mod progress;
+pub mod rate;
 mod retry;
 mod slot_request;
 pub mod slots;
@@ -59,3 +61,4 @@ pub mod lease;
 pub mod lease_rows;
 pub mod reconcile;
 pub mod redrive;
+pub mod stretch_rows;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::history::HistoryArgs;
 use crate::mappings::MappingArgs;
 use crate::redrive::RedriveArgs;
 
@@ -83,6 +84,11 @@ pub(crate) enum Command {
     /// Prints a line for each document or message. Exit code 0: all were redriven; 1: some were not, and say
     /// why.
     Redrive(Box<RedriveArgs>),
+    /// Show who changed what, and when, the latest change first.
+    ///
+    /// Every creation, update and deletion of a mapping is kept for 90 days. The table is a summary;
+    /// -o json shows what was changed in full.
+    History(HistoryArgs),
     /// Try filters of mappings.
     Filter {
         #[command(subcommand)]

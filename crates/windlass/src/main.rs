@@ -18,6 +18,7 @@ mod credentials;
 mod demo;
 mod filter;
 mod find;
+mod history;
 mod log_writer;
 mod mappings;
 mod open_files;
@@ -109,6 +110,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Redrive(args) => {
             let credentials = Credentials::from_env(process_environment());
             return Runtime::new()?.block_on(redrive::run(*args, credentials));
+        }
+        Command::History(args) => {
+            let credentials = Credentials::from_env(process_environment());
+            Runtime::new()?.block_on(history::run(&args, credentials))?;
         }
         Command::Filter {
             command: FilterCommand::Test(args),

@@ -91,6 +91,11 @@ impl ListingHistory {
         MIN_ABSENCES <= self.n_listings && !self.last_seen.contains_key(shard)
     }
 
+    /// The shards that the last listings have shown, whichever of them.
+    pub(crate) fn recent(&self) -> impl Iterator<Item = &ShardId> {
+        self.last_seen.keys()
+    }
+
     /// A shard was read: it exists, although listings lack it.
     pub fn handle_read(&mut self, shard: ShardId) {
         self.last_seen.insert(shard, self.n_listings);
@@ -103,6 +108,40 @@ impl ListingHistory {
     pub fn handle_refusal(&mut self, shard: ShardId, fault: Fault) {
         if fault == Fault::Gone {
             self.refused.insert(shard);
+        }
+    }
+
+    /// As if the stream had these shards alone: the parents of each are the nearest of them among its
+    /// listed ancestors.
+    pub(crate) fn of_shards(&self, selected: &BTreeSet<ShardId>) -> Self {
+        let by_id = self.shards.iter().map(|shard| (&shard.id, shard));
+        let by_id: BTreeMap<_, _> = by_id.collect();
+        let nearest = |shard: &Shard| {
+            let mut found = Vec::new();
+            let mut seen = BTreeSet::new();
+            let mut ancestors: Vec<_> = shard.parents.iter().collect();
+            while let Some(ancestor) = ancestors.pop() {
+                if !seen.insert(ancestor) {
+                    continue;
+                }
+                if selected.contains(ancestor) {
+                    found.push(ancestor.clone());
+                } else if let Some(shard) = by_id.get(ancestor) {
+                    ancestors.extend(&shard.parents);
+                }
+            }
+            found.sort();
+            found
+        };
+        let chosen = self.shards.iter();
+        let chosen = chosen.filter(|shard| selected.contains(&shard.id));
+        let chosen = chosen.map(|shard| Shard {
+            parents: nearest(shard),
+            ..shard.clone()
+        });
+        Self {
+            shards: chosen.collect(),
+            ..self.clone()
         }
     }
 

@@ -112,7 +112,9 @@ impl Invoker {
                         MAX_THROTTLED.as_secs()
                     )),
                 },
-                verdict => verdict,
+                verdict @ (Verdict::Success | Verdict::Failed(_) | Verdict::NotReached(_)) => {
+                    verdict
+                }
             };
             if matches!(verdict, Verdict::NotReached(_)) {
                 self.unreached.push(function.clone());

@@ -145,6 +145,14 @@ impl ShardReader for SupervisedReader {
             Err(held(&self.shard, result))
         }
     }
+
+    fn has_page(&self, from: &Cursor) -> bool {
+        self.inner.has_page(from)
+    }
+
+    fn release_memory(&mut self) {
+        self.inner.release_memory();
+    }
 }
 
 #[cfg(test)]
@@ -156,7 +164,7 @@ mod tests {
     use windlass_core::position::Position;
 
     use super::*;
-    use crate::ports::ResponseMemory;
+    use crate::ports::{KeptMemory, ResponseMemory};
 
     /// Never answers, and counts the reads.
     struct Hanging(Arc<AtomicUsize>);
@@ -176,6 +184,10 @@ mod tests {
     impl ResponseMemory for NoLimit {
         async fn reserve(&self, _: Option<usize>) -> usize {
             usize::MAX
+        }
+
+        fn keep(&self, _: usize) -> KeptMemory {
+            Box::new(())
         }
     }
 

@@ -13,7 +13,9 @@ use windlass_core::shard::lineage::ListingHistory;
 use windlass_core::time::Timestamp;
 
 use crate::clock::Clock;
-use crate::ports::{MIN_RETENTION, PortError, ReadLimits, ResponseMemory, StreamReader, chain};
+use crate::ports::{
+    KeptMemory, MIN_RETENTION, PortError, ReadLimits, ResponseMemory, StreamReader, chain,
+};
 use crate::status::StatusBoard;
 
 /// A table whose stream is switched on again has a stream with another ARN.
@@ -123,5 +125,9 @@ struct OneRecord;
 impl ResponseMemory for OneRecord {
     async fn reserve(&self, _: Option<usize>) -> usize {
         1
+    }
+
+    fn keep(&self, _: usize) -> KeptMemory {
+        Box::new(())
     }
 }

@@ -1,7 +1,7 @@
-//! Golden exchanges under `api/`: requests to the API and their responses.
+//! Golden exchanges under `tests/api`: requests to the API and their responses.
 //!
 //! ```text
-//! GET|POST|PUT|DELETE PATH [BODY] [HEADER=VALUE…]
+//! GET|POST|PUT|PATCH|DELETE PATH [BODY] [HEADER=VALUE…]
 //! > POST|PUT PATH BODY         the same, with backslashes taken literally
 //! settle                       every mapping reaches its desired state
 //! unreadable                   the supervisor cannot read any mapping
@@ -31,21 +31,19 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use windlass_admin::{
-    ApplyParts, AuthSettings, ConfigMapping, Control, ControlParts, MappingProblems, Metrics,
-    MetricsSettings, PendingMappings, Readiness, Server, ServerParts,
+    AuthSettings, Control, ControlParts, MappingProblems, Metrics, MetricsSettings, Readiness,
+    Server, ServerParts,
 };
 use windlass_core::arn::{ArnScope, SourceArn};
 use windlass_core::function::FunctionName;
 use windlass_core::lease::WorkerId;
-use windlass_core::mapping::{DesiredState, MappingRow};
+use windlass_core::mapping::DesiredState;
 use windlass_core::outcome::Fault;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::jobs::Redriver;
 use windlass_engine::memory::Budget;
-use windlass_engine::ports::{
-    FunctionLookup, MappingStore as _, PortError, ResourceLookup, Store, UnreadableMapping,
-};
+use windlass_engine::ports::{FunctionLookup, PortError, ResourceLookup, Store, UnreadableMapping};
 use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{LeaseCounts, StatusBoard};
 use windlass_engine::stop::Stop;
@@ -53,6 +51,10 @@ use windlass_engine::supervisor::{Supervisor, SupervisorParts, Wakeup};
 use windlass_testkit::fakes::{FakeAdapters, FakeStore, FakeStream};
 use windlass_testkit::rng::Rng;
 use windlass_tests::signature::{Signature, keys};
+
+mod clocks;
+mod document;
+mod history;
 
 type Failure = Box<dyn Error>;
 
@@ -75,76 +77,11 @@ fn exchanges() {
     }
 }
 
+/// Members of windlass's own API that are times of the test.
+const TIMES: [&str; 1] = ["time"];
+
 /// When the tests of clocks take place.
 const NOON: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-
-const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
-const TABLE: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/orders/stream/2027";
-
-/// A daemon that started while its wall time was wrong by `error` milliseconds, corrected since.
-fn corrected_clock(error: i64) -> Clock {
-    let clock = Clock::starting_at(NOON.shifted(error));
-    clock.step_wall(-error);
-    clock
-}
-
-#[test]
-fn times_are_those_of_the_corrected_wall_clock() {
-    let mut exchange = Exchange::with(corrected_clock(-3_600_000), FakeResources::default());
-    let start = NOON.as_millis() / 1000 - 600;
-    let members =
-        format!(r#""StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": {start}"#);
-    let row = exchange.create(STREAM, &members);
-    assert!(NOON <= row.last_modified, "{:?}", row.last_modified);
-}
-
-#[test]
-fn latest_is_measured_by_the_clock_of_the_source() {
-    for source in [STREAM, TABLE] {
-        for offset in [-600_000, 0, 8_000] {
-            let answered = Some(NOON.shifted(offset));
-            let resources = FakeResources { answered };
-            let mut exchange = Exchange::with(corrected_clock(600_000), resources);
-            let row = exchange.create(source, r#""StartingPosition": "LATEST""#);
-            assert_eq!(row.created, NOON.shifted(offset - 1_000), "{source}");
-        }
-        let mut exchange = Exchange::with(corrected_clock(600_000), FakeResources::default());
-        let row = exchange.create(source, r#""StartingPosition": "LATEST""#);
-        let expected = row.last_modified.shifted(-60_000);
-        assert_eq!(row.created, expected, "{source} has no clock");
-    }
-}
-
-#[test]
-fn configured_mappings_start_by_the_clock_of_the_source() {
-    let runtime = Runtime::new().unwrap();
-    let mapping = |answered, store: &Arc<FakeStore>| {
-        let members = serde_json::json!({
-            "EventSourceArn": TABLE, "FunctionName": "hello", "StartingPosition": "LATEST",
-        });
-        let members = members.as_object().unwrap();
-        let parsed = ConfigMapping::parse("here", members, &home(), NOON).unwrap();
-        let parts = ApplyParts {
-            store: Arc::clone(store) as _,
-            lookup: Arc::new(FakeResources { answered }),
-            problems: MappingProblems::default(),
-            wakeup: Wakeup::default(),
-            clock: corrected_clock(600_000),
-            prune: false,
-        };
-        runtime.block_on(async {
-            PendingMappings::apply(vec![parsed], parts).await.unwrap();
-            store.mappings().await.unwrap().remove(0)
-        })
-    };
-    let store = Arc::default();
-    let row = mapping(Some(NOON.shifted(-8_000)), &store);
-    assert_eq!(row.created, NOON.shifted(-9_000));
-    let again = mapping(Some(NOON.shifted(500_000)), &store);
-    assert_eq!(again, row, "a mapping that exists keeps its starting time");
-    let row = mapping(None, &Arc::default());
-    assert!(NOON.shifted(-60_000) <= row.created && row.created < NOON);
-}
 
 /// Whatever a caller sends, the answer is one of the model, and the server continues.
 #[test]
@@ -168,6 +105,7 @@ fn any_request_gets_an_answer_of_the_model() {
         if 400 <= status && !is_head {
             let error: Value = serde_json::from_slice(&body).expect("an error is JSON");
             assert!(head.headers.contains_key("x-amzn-errortype"), "{shown}");
+            let error = error.get("error").unwrap_or(&error);
             let message = error.get("message").or_else(|| error.get("Message"));
             assert!(message.is_some_and(Value::is_string), "{shown}: {error}");
         }
@@ -186,6 +124,7 @@ fn random_request(rng: &mut Rng, address: SocketAddr) -> Request<Bytes> {
         "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:event-source-mapping:",
         "/windlass/v1/mappings",
         "/windlass/v1/functions",
+        "/windlass/v1/history",
         "/metrics",
         "/",
     ];
@@ -342,6 +281,7 @@ impl Exchange {
             }
         }
         let body = response.body();
+        self.check(method, path, response.status().as_u16(), body)?;
         match serde_json::from_slice::<Value>(body) {
             Ok(mut json) => {
                 self.hide(&mut json);
@@ -352,25 +292,32 @@ impl Exchange {
         Ok(shown)
     }
 
-    /// Creates a mapping, and returns its row.
-    fn create(&mut self, source: &str, members: &str) -> MappingRow {
-        let body =
-            format!(r#"{{"FunctionName": "hello", "EventSourceArn": "{source}", {members}}}"#);
-        let url = format!(
-            "http://{}/2015-03-31/event-source-mappings",
-            self.server.address()
-        );
-        let request = Request::post(url).body(Full::new(Bytes::from(body)));
+    /// Compares a response of windlass's own API with the document that describes it. Those to callers
+    /// without rights have AWS's form.
+    fn check(&self, method: &str, path: &str, status: u16, body: &[u8]) -> Result<(), Failure> {
+        match serde_json::from_slice(body) {
+            Ok(json) if !matches!(status, 403 | 429) => {
+                Ok(document::document().check(method, path, status, &json)?)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a request without a body.
+    fn call(&self, method: &str, path: &str) -> (u16, Value) {
+        let url = format!("http://{}{path}", self.server.address());
+        let request = Request::builder().method(method).uri(url);
+        let request = request.body(Full::default()).expect("the request is valid");
         self.runtime.block_on(async {
-            let request = request.expect("the request is valid");
             let response = self.client.request(request).await;
-            let response = response.expect("the server responds");
-            let status = response.status();
-            let body = response.into_body().collect().await;
-            let body = body.expect("the body is complete").to_bytes();
-            assert_eq!(status, 202, "{}", String::from_utf8_lossy(&body));
-            let rows = self.store.mappings().await;
-            rows.expect("the store works").remove(0)
+            let (head, body) = response.expect("the server responds").into_parts();
+            let body = body
+                .collect()
+                .await
+                .expect("the body is complete")
+                .to_bytes();
+            let json = serde_json::from_slice(&body).unwrap_or_default();
+            (head.status.as_u16(), json)
         })
     }
 
@@ -418,6 +365,12 @@ impl Exchange {
                 if let Some(modified) = members.get_mut("LastModified") {
                     assert!(modified.is_f64(), "seconds and milliseconds since 1970");
                     *modified = "TIME".into();
+                }
+                for name in TIMES {
+                    if let Some(Value::String(text)) = members.get_mut(name) {
+                        assert!(Timestamp::parse_rfc3339(text).is_some(), "{text}");
+                        *text = "TIME".to_owned();
+                    }
                 }
                 members.values_mut().for_each(|value| self.hide(value));
             }
@@ -556,7 +509,7 @@ impl Runner for Exchange {
 
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Failure> {
         match command.name.split(' ').next().unwrap_or_default() {
-            "GET" | "POST" | "PUT" | "DELETE" => self.send(command),
+            "GET" | "POST" | "PUT" | "PATCH" | "DELETE" => self.send(command),
             "settle" => self.settle(),
             "auth" => {
                 self.server = server(self.parts(), keys());
