@@ -198,7 +198,7 @@ pub(super) mod tests {
             "Message": value.to_string(),
         });
         let parse = |value: &Value| FailureDocument::parse(value.to_string().as_bytes());
-        assert_eq!(parse(&wrapped), Ok(raw.clone()));
+        assert_eq!(parse(&wrapped), Ok(raw));
         // An event is kept byte for byte, whatever its spaces and escapes.
         let event = "{\"Records\": [ \"\\u00e9\" ]}";
         value["payload"] = event.into();

@@ -17,7 +17,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn arn(function: &str) -> Arn {
     let arn = format!("arn:aws:lambda:us-east-1:000000000000:function:{function}");
-    Arn::parse(&arn).unwrap()
+    Arn::parse(&arn).expect("the ARN is valid")
 }
 
 fn document(shard: usize, first: usize, last: usize, batch_size: usize) -> Value {
@@ -96,7 +96,7 @@ fn events(function: &FakeFunction) -> Vec<String> {
     let calls = function.calls();
     let events = calls.iter().map(|call| call.event.to_vec());
     events
-        .map(|event| String::from_utf8(event).unwrap())
+        .map(|event| String::from_utf8_lossy(&event).into_owned())
         .collect()
 }
 
@@ -352,7 +352,8 @@ async fn the_end_of_the_grace_period_breaks_it_off() {
 }
 
 fn queue(name: &str) -> Arn {
-    Arn::parse(&format!("arn:aws:sqs:us-east-1:000000000000:{name}")).unwrap()
+    let arn = format!("arn:aws:sqs:us-east-1:000000000000:{name}");
+    Arn::parse(&arn).expect("the ARN is valid")
 }
 
 fn from_queue(name: &str) -> RedriveRequest {
