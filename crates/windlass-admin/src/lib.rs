@@ -27,7 +27,6 @@ mod server;
 mod state;
 mod status;
 mod tagging;
-#[cfg_attr(not(test), expect(dead_code, reason = "for operations to come"))]
 #[expect(unused_imports, reason = "for operations to come")]
 mod v1;
 

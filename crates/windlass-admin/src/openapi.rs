@@ -18,6 +18,7 @@ const GROUPS: &[&str] = &[
     include_str!("../openapi/history.json"),
     include_str!("../openapi/redrive.json"),
     include_str!("../openapi/replays.json"),
+    include_str!("../openapi/redrive.json"),
 ];
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);

@@ -80,12 +80,6 @@ pub(crate) enum Command {
         #[command(flatten)]
         client: ClientArgs,
     },
-    /// Send what failed once more: the records of on-failure documents, or the messages of a dead-letter
-    /// queue.
-    ///
-    /// Prints a line for each document or message. Exit code 0: all were redriven; 1: some were not, and say
-    /// why.
-    Redrive(Box<RedriveArgs>),
     /// Show, redrive, delete and export what mappings have given up: records whose retries or age were exhausted,
     /// that were too large or could not be read, with their events.
     DeadLetters {
@@ -101,6 +95,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ReplayCommand,
     },
+    /// Send what failed once more: the records of on-failure documents, or the messages of a dead-letter
+    /// queue.
+    ///
+    /// Prints a line for each document or message. Exit code 0: all were redriven; 1: some were not, and say
+    /// why.
+    Redrive(Box<RedriveArgs>),
     /// Show who changed what, and when, the latest change first.
     ///
     /// Every creation, update and deletion of a mapping is kept for 90 days. The table is a summary;

@@ -109,13 +109,13 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let shown = status::run(&client, credentials, mapping.as_deref(), watch);
             Runtime::new()?.block_on(shown)?;
         }
-        Command::Redrive(args) => {
-            let credentials = Credentials::from_env(process_environment());
-            return Runtime::new()?.block_on(redrive::run(*args, credentials));
-        }
         Command::Replay { client, command } => {
             let credentials = Credentials::from_env(process_environment());
             return Runtime::new()?.block_on(replay::run(&client, credentials, command));
+        }
+        Command::Redrive(args) => {
+            let credentials = Credentials::from_env(process_environment());
+            return Runtime::new()?.block_on(redrive::run(*args, credentials));
         }
         Command::History(args) => {
             let credentials = Credentials::from_env(process_environment());

@@ -512,7 +512,11 @@ mod tests {
         let inner = |index, is_last| {
             let meta = RecordMeta {
                 sequence_number: "3",
-                inner: Some(InnerRecord { index, is_last }),
+                inner: Some(InnerRecord {
+                    index,
+                    is_last,
+                    is_outside_hash_key_range: false,
+                }),
                 key: KeyHash(0),
                 approximate_arrival: Timestamp::EPOCH,
             };

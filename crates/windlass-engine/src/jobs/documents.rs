@@ -388,6 +388,7 @@ fn source_of(document: &FailureDocument, mapping: Option<&Mapping>) -> StreamSou
         kind: document.kind,
         arn: document.stream.clone(),
         consumer: None,
+        takes_aggregates_apart: false,
         settings: StreamSettings {
             starting_position: Position::TrimHorizon,
             recreated_position: Position::TrimHorizon,
