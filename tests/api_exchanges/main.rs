@@ -29,6 +29,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use windlass_admin::{
     AuthSettings, Control, ControlParts, MappingProblems, Metrics, MetricsSettings, Readiness,
     Server, ServerParts,
@@ -36,16 +37,20 @@ use windlass_admin::{
 use windlass_core::arn::{ArnScope, SourceArn};
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{SequenceNumber, ShardId};
+use windlass_core::lease::WorkerId;
 use windlass_core::mapping::DesiredState;
 use windlass_core::outcome::Fault;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
+use windlass_engine::jobs::Redriver;
 use windlass_engine::memory::Budget;
 use windlass_engine::ports::{FunctionLookup, PortError, ResourceLookup, Store, UnreadableMapping};
+use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{LeaseCounts, StatusBoard};
-use windlass_engine::supervisor::Wakeup;
-use windlass_testkit::fakes::FakeStore;
+use windlass_engine::stop::Stop;
+use windlass_engine::supervisor::{Supervisor, SupervisorParts, Wakeup};
+use windlass_testkit::fakes::{FakeAdapters, FakeStore, FakeStream};
 use windlass_testkit::rng::Rng;
 use windlass_tests::signature::{Signature, keys};
 
@@ -415,11 +420,42 @@ fn server(parts: ControlParts, auth: AuthSettings) -> Server {
         readiness: Readiness::default(),
         metrics: metrics(),
         budget: Budget::new(1024),
+        redriver: redriver(),
         allowed_hosts: Vec::new(),
         auth,
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     Server::start(listener, parts).expect("its settings are sound")
+}
+
+/// An engine with a store of its own, the stream `orders` with three records in its shard `0`, and the
+/// function `hello`. It runs as long as the tests.
+fn redriver() -> Redriver {
+    static ENGINE: OnceLock<(Runtime, watch::Sender<Stop>, Redriver)> = OnceLock::new();
+    let engine = ENGINE.get_or_init(|| {
+        let clock = Clock::starting_at(NOON);
+        let adapters = FakeAdapters::default();
+        adapters.function("hello");
+        let stream = adapters.stream("orders", FakeStream::new(clock, 1));
+        (0..3).for_each(|_| stream.put(0, b"{}"));
+        let settings = EngineSettings::default();
+        let supervisor = Supervisor::new(SupervisorParts {
+            store: Arc::new(FakeStore::default()),
+            adapters: Arc::new(adapters),
+            board: Arc::default(),
+            clock,
+            worker: WorkerId::new("this daemon"),
+            budget: Budget::new(settings.buffer_limit),
+            settings,
+            seed: 1,
+        });
+        let redriver = supervisor.redriver();
+        let (stop, stopped) = watch::channel(Stop::No);
+        let runtime = Runtime::new().expect("threads start");
+        runtime.spawn(supervisor.run(stopped));
+        (runtime, stop, redriver)
+    });
+    engine.2.clone()
 }
 
 /// Expands `FILTERS n`, `TAGS n` and `CHARACTERS n`.

@@ -17,15 +17,17 @@ use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{
-    AdapterFactory, BoxError, Destination, FunctionLookup, KeptMemory, PortError, QueueReader,
-    ReadLimits, ResourceLookup, ResponseMemory, StreamReader, Target,
+    AdapterFactory, BoxError, Destination, DocumentBucket, FunctionLookup, KeptMemory, PortError,
+    QueueReader, QueueSender, ReadLimits, ResourceLookup, ResponseMemory, StreamReader, Target,
 };
 
 use windlass_engine::requests::QueueRequests;
 use windlass_engine::status::StatusBoard;
 
+use crate::aws::bucket::S3Bucket;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
+use crate::aws::queue_sender::SqsSender;
 use crate::aws::sqs::SqsReader;
 use crate::aws::{Aws, AwsSettings, Partition, source_exists};
 use crate::destinations::{DocumentTemplate, new_destination};
@@ -282,6 +284,21 @@ impl AdapterFactory for Adapters {
         })?;
         targets.insert(key.clone(), Arc::downgrade(&target));
         Ok(target)
+    }
+
+    fn bucket(&self, name: &str) -> Result<Arc<dyn DocumentBucket>, PortError> {
+        Ok(Arc::new(S3Bucket::new(&self.aws.home().s3, name)))
+    }
+
+    fn sender(&self, queue: &Arn) -> Result<Arc<dyn QueueSender>, PortError> {
+        Ok(Arc::new(SqsSender::new(
+            &self.aws.clients_for(queue),
+            queue,
+        )))
+    }
+
+    fn is_configured(&self, function: &Arn) -> bool {
+        self.settings_of(function).is_some()
     }
 
     fn destination(

@@ -294,6 +294,14 @@ impl Control {
         }
     }
 
+    /// The ARN of a function, unless it does not exist.
+    pub(crate) async fn find_function(&self, name: &FunctionName) -> Result<Option<Arn>, ApiError> {
+        Ok(match self.parts.lookup.function(name).await? {
+            FunctionLookup::Found(arn) | FunctionLookup::Unchecked { arn, .. } => Some(arn),
+            FunctionLookup::Missing => None,
+        })
+    }
+
     fn set_unchecked(&self, row: &MappingRow, reason: Option<String>) {
         if let Some(reason) = &reason {
             let (uuid, function) = (&row.id, &row.function_arn);

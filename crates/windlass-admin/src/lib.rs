@@ -1,6 +1,7 @@
 //! The HTTP server of the daemon: AWS's API of event source mappings, status, health and metrics.
 //!
-//! Handlers write mappings and read the status board, nothing else: no request can drive a poller.
+//! Handlers write mappings, read the status board and start jobs of the engine, nothing else: no request
+//! can drive a poller.
 //! The server has its own thread and runtime, so it responds while the data path is busy.
 
 mod api;
@@ -16,6 +17,7 @@ mod openapi;
 mod pagination;
 mod problems;
 mod rebinding_guard;
+mod redrive;
 mod rendering;
 pub mod replays;
 pub mod report;
@@ -24,7 +26,6 @@ mod server;
 mod state;
 mod status;
 mod tagging;
-#[cfg_attr(not(test), expect(dead_code, reason = "for operations to come"))]
 #[expect(unused_imports, reason = "for operations to come")]
 mod v1;
 

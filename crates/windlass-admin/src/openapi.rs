@@ -16,6 +16,7 @@ const GROUPS: &[&str] = &[
     include_str!("../openapi/status.json"),
     include_str!("../openapi/history.json"),
     include_str!("../openapi/replays.json"),
+    include_str!("../openapi/redrive.json"),
 ];
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);

@@ -61,4 +61,5 @@ pub mod shard;
 pub mod lease;
 pub mod lease_rows;
 pub mod reconcile;
+pub mod redrive;
 pub mod stretch_rows;

@@ -24,6 +24,8 @@ mod shard_driver;
 mod shared_reads;
 
 mod run_unit;
+
+pub mod jobs;
 pub mod supervisor;
 
 mod labels;

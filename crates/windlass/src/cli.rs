@@ -7,6 +7,7 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueE
 
 use crate::history::HistoryArgs;
 use crate::mappings::MappingArgs;
+use crate::redrive::RedriveArgs;
 use crate::replay::ReplayCommand;
 
 /// AWS Lambda's event source mapping as a program of its own: polls Kinesis streams, DynamoDB
@@ -85,6 +86,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ReplayCommand,
     },
+    /// Send what failed once more: the records of on-failure documents, or the messages of a dead-letter
+    /// queue.
+    ///
+    /// Prints a line for each document or message. Exit code 0: all were redriven; 1: some were not, and say
+    /// why.
+    Redrive(Box<RedriveArgs>),
     /// Show who changed what, and when, the latest change first.
     ///
     /// Every creation, update and deletion of a mapping is kept for 90 days. The table is a summary;

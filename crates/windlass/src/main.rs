@@ -23,6 +23,7 @@ mod log_writer;
 mod mappings;
 mod open_files;
 mod output;
+mod redrive;
 mod replay;
 mod serve;
 mod status;
@@ -110,6 +111,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Replay { client, command } => {
             let credentials = Credentials::from_env(process_environment());
             return Runtime::new()?.block_on(replay::run(&client, credentials, command));
+        }
+        Command::Redrive(args) => {
+            let credentials = Credentials::from_env(process_environment());
+            return Runtime::new()?.block_on(redrive::run(*args, credentials));
         }
         Command::History(args) => {
             let credentials = Credentials::from_env(process_environment());

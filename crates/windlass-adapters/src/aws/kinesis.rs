@@ -46,7 +46,7 @@ pub struct KinesisReader {
     /// Reads the stream with enhanced fan-out; `None`: shared throughput.
     consumer: Option<Arc<Consumer>>,
     hash_keys: HashKeys,
-    /// Whether aggregates are taken apart with shared throughput, too.
+    /// Whether aggregates are taken apart: with enhanced fan-out, or as asked for.
     takes_apart: bool,
 }
 
@@ -135,9 +135,9 @@ impl KinesisReader {
             estimate: PageEstimate::default(),
             closed: ClosedShards::default(),
             get_records: PreparedOnce::default(),
+            takes_apart: consumer.is_some(),
             consumer: consumer.map(|consumer| Arc::new(Consumer::new(consumer))),
             hash_keys: HashKeys::default(),
-            takes_apart: false,
         }
     }
 
@@ -265,7 +265,7 @@ impl StreamApi for KinesisReader {
             let response = response.map_err(|error| self.failed("ListShards", error))?;
             for shard in response.shards.unwrap_or_default() {
                 let id = ShardId::from(shard.shard_id.as_str());
-                if self.consumer.is_some()
+                if self.takes_apart
                     && let Some(range) = shard.hash_key_range.as_ref().and_then(range_of)
                 {
                     hash_keys.insert(id.clone(), range);

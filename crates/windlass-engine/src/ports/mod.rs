@@ -27,10 +27,12 @@ use windlass_core::time::Timestamp;
 
 use crate::requests::QueueRequests;
 
+mod documents;
 mod error;
 mod history;
 mod replays;
 
+pub use documents::{DocumentBucket, QueueSender};
 pub use error::{BoxError, PortError, chain, log_fault};
 pub use history::{
     CONFIGURATION, HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage,
@@ -249,6 +251,17 @@ pub trait AdapterFactory: Send + Sync {
     /// # Errors
     /// The daemon cannot invoke the function as it is configured.
     fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError>;
+
+    /// Whether the daemon's configuration defines the function.
+    fn is_configured(&self, function: &Arn) -> bool;
+
+    /// # Errors
+    /// The daemon cannot reach the bucket as it is configured.
+    fn bucket(&self, name: &str) -> Result<Arc<dyn DocumentBucket>, PortError>;
+
+    /// # Errors
+    /// The daemon cannot reach the queue as it is configured.
+    fn sender(&self, queue: &Arn) -> Result<Arc<dyn QueueSender>, PortError>;
 
     /// The on-failure destination of a mapping, if it has one. `replay`: the one whose records are given
     /// up there, with the settings of the mapping.

@@ -45,13 +45,14 @@ use self::tasks::{Subject, TaskEnd, Tasks};
 use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
+use crate::jobs::{Jobs, Redriver};
 use crate::memory::Budget;
 use crate::ports::{AdapterFactory, ChangeNumber, PortError, Store, StoredMapping, chain};
 use crate::run_unit::EngineContext;
 use crate::settings::EngineSettings;
 use crate::slots::Slots;
 use crate::status::{DaemonLimits, LeaseCounts, StatusBoard};
-use crate::stop::{Stop, wait_for_stop};
+use crate::stop::{Stop, wait_for_stop, wait_for_stop_now};
 
 /// Delays after errors of the store.
 const STORE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
@@ -90,6 +91,7 @@ pub struct Supervisor {
     adapters: Arc<dyn AdapterFactory>,
     worker: WorkerId,
     wakeup: Wakeup,
+    jobs: Jobs,
     connections: Connections,
     discovery: Discovery,
     tasks: Tasks,
@@ -144,6 +146,7 @@ impl Supervisor {
             adapters: parts.adapters,
             worker: parts.worker,
             wakeup: Wakeup::default(),
+            jobs: Jobs::default(),
             connections: Connections::default(),
             discovery: Discovery::default(),
             tasks: Tasks::default(),
@@ -164,14 +167,25 @@ impl Supervisor {
         self.wakeup.clone()
     }
 
+    /// Starts redrives, which run while the supervisor does.
+    pub fn redriver(&self) -> Redriver {
+        Redriver {
+            context: self.context.clone(),
+            adapters: Arc::clone(&self.adapters),
+            store: Arc::clone(&self.store),
+            jobs: self.jobs.clone(),
+        }
+    }
+
     /// Runs until it is asked to stop. `Drain` lets every consumer finish and save what is in
     /// flight, and releases the leases; `Now` drops everything, which is safe at any time.
     pub async fn run(self, stop: watch::Receiver<Stop>) {
-        let saver = self.context.saver.clone();
+        let (saver, jobs) = (self.context.saver.clone(), self.jobs.clone());
         tokio::select! {
             biased;
             () = self.supervise(stop) => {}
             () = saver.run() => {}
+            () = jobs.run() => {}
         }
     }
 
@@ -489,6 +503,7 @@ impl Supervisor {
     /// Lets every consumer finish what is in flight, releases the leases, and closes the functions.
     async fn drain(mut self, mut stop: watch::Receiver<Stop>) {
         self.tasks.drain_all();
+        self.jobs.drain();
         while !self.tasks.is_idle() {
             tokio::select! {
                 biased;
@@ -499,6 +514,11 @@ impl Supervisor {
                 }
                 Some(end) = self.tasks.next_end() => self.handle_task_end(end),
             }
+        }
+        tokio::select! {
+            biased;
+            () = self.jobs.idle() => {}
+            () = wait_for_stop_now(&mut stop) => return,
         }
         if let Err(error) = self.release_leases().await {
             tracing::warn!("{}; leases not released", chain(&error));

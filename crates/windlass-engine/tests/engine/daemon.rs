@@ -13,6 +13,7 @@ use windlass_core::position::Position;
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
+use windlass_engine::jobs::Redriver;
 use windlass_engine::memory::Budget;
 use windlass_engine::ports::MappingStore as _;
 use windlass_engine::settings::EngineSettings;
@@ -33,6 +34,7 @@ pub(crate) struct Daemon {
     pub(crate) errors: ErrorsFail,
     stop: watch::Sender<Stop>,
     wakeup: Wakeup,
+    pub(crate) redriver: Redriver,
     supervisor: JoinSet<()>,
 }
 
@@ -71,6 +73,7 @@ impl Daemon {
         });
         let (stop, stopped) = watch::channel(Stop::No);
         let wakeup = supervisor.wakeup();
+        let redriver = supervisor.redriver();
         let mut tasks = JoinSet::new();
         tasks.spawn(supervisor.run(stopped));
         Self {
@@ -82,6 +85,7 @@ impl Daemon {
             errors,
             stop,
             wakeup,
+            redriver,
             supervisor: tasks,
         }
     }

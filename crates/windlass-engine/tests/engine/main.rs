@@ -11,6 +11,7 @@ mod listings;
 mod metrics;
 mod positions;
 mod queues;
+mod redrive;
 mod replays;
 mod retries;
 mod rounds;

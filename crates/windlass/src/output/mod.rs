@@ -115,7 +115,7 @@ pub(crate) fn history(
     print(&history::history_table(lines, reports, terminal_width()))
 }
 
-fn serialize(format: OutputFormat, value: &impl Serialize) -> anyhow::Result<String> {
+pub(crate) fn serialize(format: OutputFormat, value: &impl Serialize) -> anyhow::Result<String> {
     match format {
         OutputFormat::Yaml => {
             serde_saphyr::to_string(value).context("cannot write the result as YAML")
