@@ -8,7 +8,7 @@ use windlass_core::spec::MappingSpec;
 use windlass_core::validate;
 use windlass_engine::ports::{HistoryLine, What};
 
-use super::find;
+use super::find::find;
 use super::start::{rate_of, refusal_of};
 use crate::auth::Caller;
 use crate::control::{Control, WRITE_ATTEMPTS};

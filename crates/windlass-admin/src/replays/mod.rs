@@ -1,6 +1,7 @@
 //! Replays: started, shown, paused, resumed, changed, cancelled and deleted.
 
 mod change;
+mod find;
 mod report;
 mod start;
 
@@ -14,11 +15,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
 use serde_json::{Value, json};
-use windlass_core::replay::{ReplayName, ReplayRow};
 
+use self::find::find;
 use crate::api::PathName;
 use crate::auth::Caller;
-use crate::control::Control;
 use crate::state::ServerState;
 use crate::v1::{JsonBody, Refusal};
 
@@ -108,13 +108,4 @@ async fn delete(
 ) -> Result<StatusCode, Refusal> {
     change::delete(&state.control, &caller, &name).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// The replay of a path.
-async fn find(control: &Control, name: &str) -> Result<ReplayRow, Refusal> {
-    let row = match ReplayName::parse(name) {
-        Some(name) => control.store().replay(&name).await?,
-        None => None,
-    };
-    row.ok_or_else(|| Refusal::not_found(format!("there is no replay '{name}'")))
 }

@@ -114,9 +114,10 @@ fn shards(row: &ReplayRow, leases: &[Lease], status: &MappingStatus) -> Vec<Repl
                 return None;
             };
             let checkpoint = &lease.checkpoint;
-            let state = match checkpoint.position {
-                Position::ShardEnd => ReplayState::Completed,
-                _ => row.state,
+            let state = if checkpoint.position == Position::ShardEnd {
+                ReplayState::Completed
+            } else {
+                row.state
             };
             Some(ReplayShardReport {
                 shard_id: shard.to_string(),

@@ -16,9 +16,8 @@ use windlass_core::shard::stream_check::StreamCheck;
 use windlass_core::stretch::StretchSettings;
 use windlass_core::validate;
 
-use super::KnownMapping;
 use super::absent_shards::KnownListings;
-use super::replays::KnownReplay;
+use super::known::{KnownMapping, KnownReplay};
 use super::shard_reader::{ReadPermits, SupervisedReader};
 use crate::clock::Clock;
 use crate::ports::{

@@ -11,7 +11,8 @@ use windlass_core::mapping::{DesiredState, MappingId};
 use windlass_core::reconcile::{Action, Running, reconcile};
 use windlass_core::time::Timestamp;
 
-use super::{KnownMapping, Supervisor};
+use super::Supervisor;
+use super::known::KnownMapping;
 use crate::ports::{PortError, chain};
 use crate::run_unit::{UnitParts, run_unit};
 

@@ -9,8 +9,10 @@
 mod absent_shards;
 mod connections;
 mod discovery;
+mod known;
 mod lease_totals;
 mod leases;
+mod replay_ends;
 mod replays;
 mod schedule;
 mod shard_reader;
@@ -23,8 +25,8 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
-use windlass_core::mapping::{DesiredState, MappingId, MappingRow, Source};
+use windlass_core::lease::{LeaseKey, Unit, WorkerId};
+use windlass_core::mapping::{DesiredState, MappingId, Source};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::position::Position;
 use windlass_core::reconcile::Running;
@@ -34,8 +36,9 @@ use windlass_core::time::Timestamp;
 
 use self::connections::{Connection, Connections};
 use self::discovery::Discovery;
+use self::known::KnownMapping;
 use self::lease_totals::LeaseTotals;
-use self::replays::{KnownReplay, ReplayEnds};
+use self::replay_ends::ReplayEnds;
 use self::schedule::Schedule;
 use self::stream_listing::StreamListing;
 use self::tasks::{Subject, TaskEnd, Tasks};
@@ -111,33 +114,9 @@ pub struct Supervisor {
     replay_ends: ReplayEnds,
 }
 
-struct KnownMapping {
-    row: MappingRow,
-    /// Ordered by key. Checkpoints may be out of date, apart from the ends of shards.
-    leases: Vec<Lease>,
-    /// `None`: it is a mapping. Otherwise the row is that of [`ReplayRow::mapping`].
-    ///
-    /// [`ReplayRow::mapping`]: windlass_core::replay::ReplayRow::mapping
-    replay: Option<KnownReplay>,
-}
-
 struct Restart {
     not_before: Timestamp,
     delay: RetryDelay,
-}
-
-impl KnownMapping {
-    fn lease(&self, key: &LeaseKey) -> Option<&Lease> {
-        let found = self.leases.binary_search_by(|it| it.key.cmp(key));
-        found.ok().map(|index| &self.leases[index])
-    }
-
-    fn replace(&mut self, lease: Lease) {
-        let found = self.leases.binary_search_by(|it| it.key.cmp(&lease.key));
-        if let Ok(index) = found {
-            self.leases[index] = lease;
-        }
-    }
 }
 
 impl Wakeup {

@@ -99,7 +99,9 @@ async fn demo(args: &DemoArgs, log: &Log) -> anyhow::Result<ExitCode> {
         }
     }
     if args.keep && !interrupted {
-        print_summary(&emulator.ledger().summary())?;
+        if replay.is_none() {
+            print_summary(&emulator.ledger().summary())?;
+        }
         output::print(&format!(
             "still running: API at {api}, sources at {}; press Ctrl-C to stop",
             emulator.endpoint()
@@ -114,7 +116,9 @@ async fn demo(args: &DemoArgs, log: &Log) -> anyhow::Result<ExitCode> {
         bail!("interrupted before all records had arrived");
     }
     let summary = emulator.ledger().summary();
-    print_summary(&summary)?;
+    if replay.is_none() {
+        print_summary(&summary)?;
+    }
     if summary.lost() != 0 || summary.counts.out_of_order != 0 {
         bail!("records are missing or arrived out of order: this is a bug in windlass");
     }
@@ -179,28 +183,26 @@ fn print_introduction(
 
 fn print_summary(summary: &Summary) -> anyhow::Result<()> {
     let Summary { counts, p50, p99 } = summary;
-    let millis = |latency: &Option<Duration>| match latency {
-        Some(latency) => format!("{} ms", latency.as_millis()),
-        None => "unknown".to_owned(),
-    };
-    output::print(&format!(
+    let mut text = format!(
         "\n\
          records put         {}\n\
          records delivered   {}\n\
          lost                {}\n\
          out of order        {}\n\
          repeated            {}\n\
-         batches             {}\n\
-         put to invoke       p50 {}, p99 {}\n",
+         batches             {}\n",
         counts.put,
         counts.delivered,
         summary.lost(),
         counts.out_of_order,
         counts.repeated,
         counts.batches,
-        millis(p50),
-        millis(p99),
-    ))
+    );
+    if let (Some(p50), Some(p99)) = (p50, p99) {
+        let (p50, p99) = (p50.as_millis(), p99.as_millis());
+        text.push_str(&format!("put to invoke       p50 {p50} ms, p99 {p99} ms\n"));
+    }
+    output::print(&text)
 }
 
 /// The configuration of an ordinary daemon whose endpoints are the emulator.
