@@ -4,6 +4,7 @@
 //! GET|POST|PUT|DELETE PATH [BODY] [HEADER=VALUE…]
 //! > POST|PUT PATH BODY         the same, with backslashes taken literally
 //! settle                       every mapping reaches its desired state
+//! shards UUID ID…              the supervisor has added rows of these shards
 //! unreadable                   the supervisor cannot read any mapping
 //! auth                         a server that asks for keys, on the same store
 //! ```
@@ -35,8 +36,10 @@ use windlass_admin::{
 };
 use windlass_core::arn::{ArnScope, SourceArn};
 use windlass_core::function::FunctionName;
-use windlass_core::mapping::{DesiredState, MappingRow};
+use windlass_core::lease::{Lease, LeaseKey, Unit};
+use windlass_core::mapping::{DesiredState, MappingId, MappingRow};
 use windlass_core::outcome::Fault;
+use windlass_core::position::{Checkpoint, Position};
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::memory::Budget;
@@ -383,6 +386,27 @@ impl Exchange {
         })
     }
 
+    /// Stands in for the supervisor once it has listed the shards of a mapping.
+    fn add_shards(&self, command: &Command) -> Result<String, Failure> {
+        let mut arguments = command.consume_args();
+        let uuid = arguments.next_pos().ok_or("a mapping is needed")?;
+        let mapping = MappingId::new(&self.with_uuids(uuid));
+        let shards = std::iter::from_fn(|| arguments.next_pos());
+        let leases = shards.map(|shard| Lease {
+            key: LeaseKey {
+                mapping: mapping.clone(),
+                unit: Unit::Shard(shard.into()),
+            },
+            owner: None,
+            epoch: 0,
+            checkpoint: Checkpoint::at(Position::TrimHorizon),
+            shard_start: None,
+        });
+        let leases: Vec<_> = leases.collect();
+        self.runtime.block_on(self.store.insert(&leases))?;
+        Ok(String::new())
+    }
+
     /// Stands in for the supervisor when it cannot read the leases of the mappings.
     fn make_unreadable(&self) -> Result<String, Failure> {
         for row in self.runtime.block_on(self.store.mappings())? {
@@ -414,11 +438,18 @@ impl Exchange {
                     assert!(modified.is_f64(), "seconds and milliseconds since 1970");
                     *modified = "TIME".into();
                 }
+                if let Some(since @ Value::String(_)) = members.get_mut("since") {
+                    *since = "TIME".into();
+                }
                 members.values_mut().for_each(|value| self.hide(value));
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.hide(item)),
             Value::String(text) => {
                 *text = without_times(text);
+                if let Some(rest) = text.strip_prefix("parked since ") {
+                    let end = rest.find('Z').expect("a time ends with its zone");
+                    *text = format!("parked since TIME{}", &rest[end + 1..]);
+                }
                 for word in text.clone().split([':', ' ', '"']) {
                     if uuid::Uuid::try_parse(word).is_ok() && word.len() == 36 {
                         let known = self.uuids.iter().position(|it| it == word);
@@ -522,6 +553,7 @@ impl Runner for Exchange {
         match command.name.split(' ').next().unwrap_or_default() {
             "GET" | "POST" | "PUT" | "DELETE" => self.send(command),
             "settle" => self.settle(),
+            "shards" => self.add_shards(command),
             "auth" => {
                 self.server = server(self.parts(), keys());
                 Ok(String::new())

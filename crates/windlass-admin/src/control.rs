@@ -78,6 +78,11 @@ impl Control {
         self.parts.clock
     }
 
+    /// Lets the supervisor look at the store.
+    pub(crate) fn wake(&self) {
+        self.parts.wakeup.wake();
+    }
+
     pub(crate) async fn create(&self, spec: &MappingSpec, who: &str) -> Result<Value, ApiError> {
         let checked = validate::create(spec, self.parts.clock.wall())?;
         let (function_arn, unchecked) = self.function(&checked.function).await?;

@@ -13,6 +13,7 @@ mod health;
 mod history;
 mod metrics;
 mod pagination;
+mod parks;
 mod problems;
 mod rebinding_guard;
 mod rendering;

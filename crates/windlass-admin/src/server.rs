@@ -23,7 +23,7 @@ use crate::errors::{ApiError, Code};
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
 use crate::rebinding_guard::{AllowedHost, RebindingGuard};
 use crate::state::{Readiness, ServerState, StoreCheck};
-use crate::{health, status};
+use crate::{health, parks, status};
 
 /// For requests in progress when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -146,6 +146,7 @@ fn router(state: Arc<ServerState>) -> Router {
         .route("/windlass/v1/mappings", get(status::list))
         .route("/windlass/v1/mappings/{uuid}", get(status::get))
         .route("/windlass/v1/functions", get(status::functions))
+        .merge(parks::routes())
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics))

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ids::{SequenceNumber, ShardId};
 use crate::lease::{Lease, LeaseKey, Unit};
 use crate::mapping::{MappingId, Source, StreamSettings};
+use crate::parks::Parks;
 use crate::position::{Checkpoint, Position};
 use crate::shard::lineage::{self, ListingHistory, Shard};
 
@@ -112,19 +113,43 @@ pub fn plan_lease_rows(
 }
 
 /// The shards that the last listing lacks, and that count as gone once a read from their oldest
-/// record is refused as well ([`ListingHistory::handle_refusal`]).
-pub fn doubtful_shards(listings: &ListingHistory, rows: &[Lease]) -> BTreeSet<ShardId> {
+/// record is refused as well ([`ListingHistory::handle_refusal`]). No consumer reads a parked shard.
+pub fn doubtful_shards(
+    listings: &ListingHistory,
+    rows: &[Lease],
+    parks: &Parks,
+) -> BTreeSet<ShardId> {
     let rows = rows.iter().filter_map(|row| match &row.key.unit {
         Unit::Shard(shard) => Some((shard, row)),
         Unit::QueueSlot(_) => None,
     });
     let rows: BTreeMap<_, _> = rows.collect();
     let parents = lineage::unlisted_parents(listings.shards(), |shard| rows.contains_key(shard));
-    let resolved = rows.iter().filter(|(shard, row)| {
-        row.checkpoint.position == Position::ShardEnd && listings.is_absent(shard)
+    let unread = rows.iter().filter(|(shard, row)| {
+        let is_read = row.checkpoint.position != Position::ShardEnd && parks.of(shard).is_none();
+        !is_read && listings.is_absent(shard)
     });
-    let resolved = resolved.map(|(shard, _)| *shard);
-    parents.into_iter().chain(resolved).cloned().collect()
+    let unread = unread.map(|(shard, _)| *shard);
+    parents.into_iter().chain(unread).cloned().collect()
+}
+
+/// The rows of parked shards that left the stream before they were resolved: their records are lost,
+/// and their children wait in vain.
+pub fn lost_parked_shards<'a>(
+    listings: &ListingHistory,
+    rows: &'a [Lease],
+    parks: &Parks,
+) -> Vec<&'a Lease> {
+    let lost = rows.iter().filter(|row| match &row.key.unit {
+        Unit::Shard(shard) => {
+            row.checkpoint.position != Position::ShardEnd
+                && parks.of(shard).is_some()
+                && listings.is_absent(shard)
+                && listings.is_refused(shard)
+        }
+        Unit::QueueSlot(_) => false,
+    });
+    lost.collect()
 }
 
 /// The listed shards of a mapping's stream that have no row because their parents are not resolved.

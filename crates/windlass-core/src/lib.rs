@@ -57,4 +57,6 @@ pub mod shard;
 
 pub mod lease;
 pub mod lease_rows;
+pub mod overrides;
+pub mod parks;
 pub mod reconcile;

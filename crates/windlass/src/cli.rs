@@ -6,6 +6,7 @@ use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::mappings::MappingArgs;
+use crate::park::{ParkArgs, UnparkArgs};
 
 /// AWS Lambda's event source mapping as a program of its own: polls Kinesis streams, DynamoDB
 /// streams and SQS queues, and invokes functions wherever they run.
@@ -76,6 +77,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Stop reading and invoking in one shard of a stream, or in all shards of a mapping.
+    ///
+    /// What is in flight ends, and the position stays, also over a restart of the daemon.
+    Park(ParkArgs),
+    /// Let a shard or a mapping that was parked continue.
+    Unpark(UnparkArgs),
     /// Try filters of mappings.
     Filter {
         #[command(subcommand)]

@@ -22,6 +22,7 @@ mod log_writer;
 mod mappings;
 mod open_files;
 mod output;
+mod park;
 mod serve;
 mod status;
 mod telemetry;
@@ -104,6 +105,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let credentials = Credentials::from_env(process_environment());
             let shown = status::run(&client, credentials, mapping.as_deref(), watch);
             Runtime::new()?.block_on(shown)?;
+        }
+        Command::Park(args) => {
+            let credentials = Credentials::from_env(process_environment());
+            Runtime::new()?.block_on(park::park(args, credentials))?;
+        }
+        Command::Unpark(args) => {
+            let credentials = Credentials::from_env(process_environment());
+            Runtime::new()?.block_on(park::unpark(args, credentials))?;
         }
         Command::Filter {
             command: FilterCommand::Test(args),

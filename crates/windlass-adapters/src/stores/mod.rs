@@ -9,6 +9,7 @@ use windlass_engine::ports::{BoxError, Store};
 
 mod history;
 mod lock;
+mod overrides;
 mod rows;
 mod schema;
 mod sqlite;

@@ -19,6 +19,8 @@ use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, StoredMapping, UnreadableMapping,
 };
 
+use super::overrides;
+
 const MAPPING_COLUMNS: &str = "id, revision, spec, source_arn, function_arn, desired, change,
                                created, last_modified, declared";
 const LEASE_COLUMNS: &str = "mapping, unit, owner, epoch, checkpoint, shard_start";
@@ -225,7 +227,8 @@ fn stored_mapping(
             specs.0.remove(id);
             return Ok(StoredMapping::Removed);
         };
-        Ok(StoredMapping::Readable(row, leases_of(db, id)?))
+        let overrides = overrides::overrides(db, id)?;
+        Ok(StoredMapping::Readable(row, leases_of(db, id)?, overrides))
     };
     let reason = match readable(read())? {
         Ok(stored) => return Ok(stored),

@@ -2,4 +2,4 @@
 
 mod lines;
 
-pub(crate) use lines::mapping_line;
+pub(crate) use lines::{line, mapping_line};

@@ -17,6 +17,7 @@ use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, StreamSource};
 use windlass_core::message::Message;
 use windlass_core::outcome::{Outcome, Swap};
+use windlass_core::overrides::Overrides;
 use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
 use windlass_core::shard::ReadResult;
@@ -28,12 +29,14 @@ use crate::requests::QueueRequests;
 
 mod error;
 mod history;
+mod overrides;
 
 pub use error::{BoxError, PortError, chain, log_fault};
 pub use history::{
     CONFIGURATION, HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage,
     HistoryStore, What,
 };
+pub use overrides::OverrideStore;
 
 /// No stream keeps its records for less: those of DynamoDB for this long, those of Kinesis for up to
 /// a year.
@@ -280,8 +283,8 @@ pub struct Changes {
 /// A mapping as the store has it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoredMapping {
-    /// Its row, and its leases ordered by key.
-    Readable(MappingRow, Vec<Lease>),
+    /// Its row, its leases ordered by key, and what an operator has set of it.
+    Readable(MappingRow, Vec<Lease>, Overrides),
     Unreadable(UnreadableMapping),
     Removed,
 }
@@ -381,6 +384,6 @@ pub trait LeaseStore: Send + Sync {
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError>;
 }
 
-pub trait Store: MappingStore + LeaseStore + HistoryStore {}
+pub trait Store: MappingStore + LeaseStore + OverrideStore + HistoryStore {}
 
-impl<T: MappingStore + LeaseStore + HistoryStore> Store for T {}
+impl<T: MappingStore + LeaseStore + OverrideStore + HistoryStore> Store for T {}

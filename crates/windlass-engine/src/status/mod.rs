@@ -15,8 +15,8 @@ pub use lag::LagHistory;
 pub use source_calls::SourceCall;
 pub(crate) use source_calls::SourceCalls;
 pub use text::{
-    describe_blocked, describe_gap, describe_lag, describe_unreadable, last_processing_result,
-    state, waiting_for,
+    describe_blocked, describe_gap, describe_lag, describe_parked, describe_unreadable,
+    last_processing_result, state, waiting_for,
 };
 pub use view::{UnitStatus, UnitView};
 

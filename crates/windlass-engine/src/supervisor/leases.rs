@@ -21,8 +21,12 @@ impl Supervisor {
     /// Inserts and removes rows of the mappings of this round as shards come and go; returns whether
     /// anything changed.
     pub(super) async fn sync_lease_rows(&mut self, now: Timestamp) -> Result<bool, PortError> {
-        let mut changes = LeaseRowPlan::default();
+        let (mut changes, mut has_changed) = (LeaseRowPlan::default(), false);
         for id in self.round.clone() {
+            match self.settle_parks(&id).await? {
+                None => continue,
+                Some(is_change) => has_changed |= is_change,
+            }
             let Some(mut plan) = self.plan(&id) else {
                 continue;
             };
@@ -59,11 +63,11 @@ impl Supervisor {
             changes.remove.extend(plan.remove);
             changes.set_start.extend(plan.set_start);
         }
-        if changes.is_empty() {
-            return Ok(false);
+        if !changes.is_empty() {
+            self.write(&changes).await?;
+            has_changed = true;
         }
-        self.write(&changes).await?;
-        Ok(true)
+        Ok(has_changed)
     }
 
     /// Shows the shards of a mapping that wait for their parents.
@@ -141,7 +145,12 @@ impl Supervisor {
             let wanted = known.map(|known| (id.clone(), (known.row.revision, known.row.desired)));
             let leases = known.map_or(&[][..], |known| &known.leases);
             let running = self.tasks.running_of(id);
-            for action in reconcile(&wanted.into_iter().collect(), leases, &running) {
+            let is_parked = |key: &LeaseKey| known.is_some_and(|known| known.is_parked(key));
+            if let (Some(known), Some(restarts)) = (known, self.restarts.get_mut(id)) {
+                restarts.retain(|unit, _| !known.overrides.parks.covers(unit));
+            }
+            let mappings = wanted.into_iter().collect();
+            for action in reconcile(&mappings, leases, &running, is_parked) {
                 match action {
                     Action::Stop(key) => self.tasks.drain(&key),
                     Action::Start(key) if self.may_start(&key, now) => {

@@ -11,6 +11,7 @@ mod connections;
 mod discovery;
 mod lease_totals;
 mod leases;
+mod parks;
 mod schedule;
 mod shard_reader;
 mod stream_listing;
@@ -25,6 +26,8 @@ use tokio::time::Instant;
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{DesiredState, MappingId, MappingRow, Source};
 use windlass_core::outcome::Swap;
+use windlass_core::overrides::Overrides;
+use windlass_core::parks::Parks;
 use windlass_core::position::Position;
 use windlass_core::reconcile::Running;
 use windlass_core::shard::Finish;
@@ -108,6 +111,7 @@ struct KnownMapping {
     row: MappingRow,
     /// Ordered by key. Checkpoints may be out of date, apart from the ends of shards.
     leases: Vec<Lease>,
+    overrides: Overrides,
 }
 
 struct Restart {
@@ -119,6 +123,10 @@ impl KnownMapping {
     fn lease(&self, key: &LeaseKey) -> Option<&Lease> {
         let found = self.leases.binary_search_by(|it| it.key.cmp(key));
         found.ok().map(|index| &self.leases[index])
+    }
+
+    fn is_parked(&self, key: &LeaseKey) -> bool {
+        self.overrides.parks.covers(&key.unit)
     }
 
     fn replace(&mut self, lease: Lease) {
@@ -268,9 +276,14 @@ impl Supervisor {
         for (id, stored) in changes.mappings {
             let mut unreadable = None;
             match stored {
-                StoredMapping::Readable(row, leases) => {
+                StoredMapping::Readable(row, leases, overrides) => {
                     board.show(&row);
-                    self.known.insert(id.clone(), KnownMapping { row, leases });
+                    let known = KnownMapping {
+                        row,
+                        leases,
+                        overrides,
+                    };
+                    self.known.insert(id.clone(), known);
                 }
                 StoredMapping::Unreadable(mapping) => {
                     let reason = &mapping.reason;
@@ -307,13 +320,12 @@ impl Supervisor {
             {
                 board.set_clock_difference(id, reader.clock_difference());
                 if let Some(history) = self.discovery.start(id, now) {
+                    let known = self.known.get(id);
                     let listing = StreamListing {
                         reader: Arc::clone(reader),
                         history,
-                        rows: self
-                            .known
-                            .get(id)
-                            .map_or_else(Vec::new, |it| it.leases.clone()),
+                        rows: known.map_or_else(Vec::new, |it| it.leases.clone()),
+                        parks: known.map_or_else(Parks::default, |it| it.overrides.parks.clone()),
                         start: stream.settings.start(),
                         mapping: id.clone(),
                         board: Arc::clone(board),
@@ -341,7 +353,7 @@ impl Supervisor {
         self.show_blocked(id);
         let is_connected = self.connections.get(id).is_some();
         let leases = known.leases.iter().filter(|_| is_connected);
-        let runs = |key: &LeaseKey| running.contains_key(key);
+        let runs = |key: &LeaseKey| running.contains_key(key) || known.is_parked(key);
         let counts = LeaseCounts::of(leases, runs, &self.worker);
         self.lease_totals.set(id, counts);
         let is_unconnected = !is_connected && known.row.desired == DesiredState::Enabled;
@@ -380,7 +392,9 @@ impl Supervisor {
                 let mut versions = running.values();
                 let is_up_to_date = versions.all(|versions| versions.revision == row.revision);
                 let leases = known.leases.iter();
-                let mut open = leases.filter(|it| it.checkpoint.position != Position::ShardEnd);
+                let mut open = leases.filter(|it| {
+                    it.checkpoint.position != Position::ShardEnd && !known.is_parked(&it.key)
+                });
                 if is_listed && is_up_to_date && open.all(|it| running.contains_key(&it.key)) {
                     self.context.board.applied(&row.id, row.revision);
                 }

@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt};
 use windlass_core::lease::Lease;
 use windlass_core::lease_rows::doubtful_shards;
 use windlass_core::mapping::MappingId;
+use windlass_core::parks::Parks;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::lineage::ListingHistory;
 use windlass_core::time::Timestamp;
@@ -33,6 +34,7 @@ pub(super) struct StreamListing {
     pub(super) history: ListingHistory,
     /// Those of the mapping when the listing starts.
     pub(super) rows: Vec<Lease>,
+    pub(super) parks: Parks,
     /// When the mapping starts, if not at the oldest record.
     pub(super) start: Option<Timestamp>,
     pub(super) mapping: MappingId,
@@ -50,7 +52,7 @@ impl StreamListing {
         }
         let mut history = self.history;
         history.record(shards, self.clock.now());
-        let reads = doubtful_shards(&history, &self.rows).into_iter();
+        let reads = doubtful_shards(&history, &self.rows, &self.parks).into_iter();
         let reads = reads.map(async |shard| {
             let oldest = Cursor::at(Position::TrimHorizon);
             let limits = ReadLimits {

@@ -242,6 +242,11 @@ impl Daemon {
         of_shard.any(|lease| lease.checkpoint.position == *position)
     }
 
+    /// Tells the supervisor that the store has changed.
+    pub(crate) fn wake(&self) {
+        self.wakeup.wake();
+    }
+
     pub(crate) fn stop(&self, stop: Stop) {
         self.stop.send_replace(stop);
     }

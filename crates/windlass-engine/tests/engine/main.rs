@@ -9,6 +9,7 @@ mod life;
 mod limits;
 mod listings;
 mod metrics;
+mod parks;
 mod positions;
 mod queues;
 mod retries;

@@ -7,11 +7,13 @@ use async_trait::async_trait;
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
+use windlass_core::overrides::Overrides;
+use windlass_core::parks::Parks;
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::tags::Tags;
 use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, HISTORY_RETENTION, HistoryLine, HistoryMarker,
-    HistoryPage, HistoryStore, LeaseStore, MappingStore, PortError, StoredMapping,
+    HistoryPage, HistoryStore, LeaseStore, MappingStore, OverrideStore, PortError, StoredMapping,
     UnreadableMapping,
 };
 
@@ -23,6 +25,8 @@ pub struct FakeStore {
     /// Of the mappings that have some.
     tags: Mutex<BTreeMap<MappingId, Tags>>,
     leases: Mutex<BTreeMap<LeaseKey, Lease>>,
+    /// Of the mappings that have some.
+    overrides: Mutex<BTreeMap<MappingId, Overrides>>,
     /// Why the rows of some mappings cannot be read.
     unreadable: Mutex<BTreeMap<MappingId, String>>,
     /// Mappings whose leases cannot be read on their own.
@@ -108,6 +112,11 @@ impl FakeStore {
         of_mapping.cloned().collect()
     }
 
+    pub fn overrides_of(&self, mapping: &MappingId) -> Overrides {
+        let overrides = lock(&self.overrides);
+        overrides.get(mapping).cloned().unwrap_or_default()
+    }
+
     /// Saved checkpoints in order.
     pub fn saves(&self) -> Vec<(LeaseKey, Checkpoint)> {
         lock(&self.saves).clone()
@@ -134,7 +143,10 @@ impl FakeStore {
                 function_arn: row.function_arn.as_str().to_owned(),
                 reason: reason.clone(),
             }),
-            None => StoredMapping::Readable(row, self.leases_of(mapping)),
+            None => {
+                let leases = self.leases_of(mapping);
+                StoredMapping::Readable(row, leases, self.overrides_of(mapping))
+            }
         }
     }
 
@@ -265,6 +277,7 @@ impl MappingStore for FakeStore {
         }
         mappings.remove(id);
         lock(&self.tags).remove(id);
+        lock(&self.overrides).remove(id);
         lock(&self.leases).retain(|key, lease| {
             let is_kept = key.mapping != *id;
             if !is_kept {
@@ -273,6 +286,32 @@ impl MappingStore for FakeStore {
             is_kept
         });
         self.changed(id);
+        Ok(Swap::Done)
+    }
+}
+
+#[async_trait]
+impl OverrideStore for FakeStore {
+    async fn overrides(&self, mapping: &MappingId) -> Result<Overrides, PortError> {
+        self.call("reading the parks of a mapping")?;
+        Ok(self.overrides_of(mapping))
+    }
+
+    async fn set_parks(
+        &self,
+        mapping: &MappingId,
+        seen: &Parks,
+        parks: &Parks,
+        line: Option<&HistoryLine>,
+    ) -> Result<Swap, PortError> {
+        self.call("writing the parks of a mapping")?;
+        if self.row(mapping).is_none() || self.overrides_of(mapping).parks != *seen {
+            return Ok(Swap::Conflict);
+        }
+        let mut overrides = lock(&self.overrides);
+        overrides.entry(mapping.clone()).or_default().parks = parks.clone();
+        self.write_line(line);
+        self.changed(mapping);
         Ok(Swap::Done)
     }
 }

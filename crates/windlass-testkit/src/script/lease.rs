@@ -12,6 +12,8 @@
 //! enable | disable | delete | update
 //!                            changes the mapping
 //! steal UNIT                 another daemon takes the lease
+//! park [SHARD]               parks a shard or the mapping
+//! unpark [SHARD]             ends a park, or all of them
 //! reconcile                  starts and stops consumers
 //! ended UNIT                 the consumer of the unit ends
 //! ```
@@ -30,12 +32,15 @@ use goldenscript::{Command, Context, Runner};
 use windlass_core::arn::{Arn, StreamKind};
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit};
-use windlass_core::lease_rows::{RemovalReason, doubtful_shards, plan_lease_rows};
+use windlass_core::lease_rows::{
+    RemovalReason, doubtful_shards, lost_parked_shards, plan_lease_rows,
+};
 use windlass_core::mapping::{
     DesiredState, MappingId, MessageBackoff, QueueSettings, QueueSource, RetrySettings, Revision,
     Source, StreamSettings, StreamSource,
 };
 use windlass_core::outcome::Fault;
+use windlass_core::parks::{Park, Parks};
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::reconcile::{Action, Running, reconcile};
 use windlass_core::shard::lineage::{ListingHistory, Shard};
@@ -55,6 +60,7 @@ pub struct LeaseRunner {
     rows: BTreeMap<LeaseKey, Lease>,
     running: BTreeMap<LeaseKey, Running>,
     listings: ListingHistory,
+    parks: Parks,
     gone: BTreeSet<ShardId>,
     now: Timestamp,
     /// Until the next listing.
@@ -71,6 +77,7 @@ impl Default for LeaseRunner {
             rows: BTreeMap::new(),
             running: BTreeMap::new(),
             listings: ListingHistory::default(),
+            parks: Parks::default(),
             gone: BTreeSet::new(),
             now: Timestamp::EPOCH,
             pause: LISTING_INTERVAL,
@@ -143,6 +150,24 @@ impl LeaseRunner {
             "disable" => self.set_desired(DesiredState::Disabled),
             "delete" => self.set_desired(DesiredState::Deleted),
             "update" => self.set_desired(self.desired),
+            "park" => {
+                let park = Park {
+                    since: self.now,
+                    reason: None,
+                };
+                let shard = arguments
+                    .word()
+                    .ok()
+                    .map(|name| ShardId::from(name.as_str()));
+                self.parks.park(shard.as_ref(), park);
+            }
+            "unpark" => {
+                let shard = arguments
+                    .word()
+                    .ok()
+                    .map(|name| ShardId::from(name.as_str()));
+                self.parks.unpark(shard.as_ref());
+            }
             "steal" => {
                 let key = self.key(&arguments.word()?);
                 self.row(&key)?.epoch += 1;
@@ -166,7 +191,7 @@ impl LeaseRunner {
         self.listings.record(shards, self.now);
         let rows: Vec<_> = self.rows.values().cloned().collect();
         let mut reads = String::new();
-        for shard in doubtful_shards(&self.listings, &rows) {
+        for shard in doubtful_shards(&self.listings, &rows, &self.parks) {
             if self.gone.contains(&shard) {
                 writeln!(reads, "{shard} is refused")?;
                 self.listings.handle_refusal(shard, Fault::Gone);
@@ -179,8 +204,17 @@ impl LeaseRunner {
 
     fn sync(&mut self) -> Result<String, ScriptError> {
         let rows: Vec<_> = self.rows.values().cloned().collect();
-        let plan = plan_lease_rows(&self.mapping, &self.source, Some(&self.listings), &rows);
         let mut output = String::new();
+        if let Some(parks) = self.parks.handed_over(&self.listings, &rows) {
+            let parked: Vec<_> = parks.shards.keys().map(ShardId::as_str).collect();
+            writeln!(output, "parked are now {}", parked.join(" "))?;
+            self.parks = parks;
+        }
+        for row in lost_parked_shards(&self.listings, &rows, &self.parks) {
+            writeln!(output, "end {}: lost", name(&row.key))?;
+            self.row(&row.key)?.checkpoint = Checkpoint::at(Position::ShardEnd);
+        }
+        let plan = plan_lease_rows(&self.mapping, &self.source, Some(&self.listings), &rows);
         if plan.is_inconsistent {
             writeln!(output, "inconsistent")?;
         }
@@ -211,7 +245,9 @@ impl LeaseRunner {
         let mappings = BTreeMap::from([(self.mapping.clone(), mapping)]);
         let rows: Vec<_> = self.rows.values().cloned().collect();
         let mut output = String::new();
-        for action in reconcile(&mappings, &rows, &self.running) {
+        let parks = self.parks.clone();
+        let is_parked = |key: &LeaseKey| parks.covers(&key.unit);
+        for action in reconcile(&mappings, &rows, &self.running, is_parked) {
             match action {
                 Action::Start(key) => {
                     writeln!(output, "start {}", name(&key))?;

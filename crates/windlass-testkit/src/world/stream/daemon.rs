@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
-use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason, doubtful_shards, plan_lease_rows};
+use windlass_core::lease_rows::{
+    LeaseRowPlan, RemovalReason, doubtful_shards, lost_parked_shards, plan_lease_rows,
+};
 use windlass_core::mapping::{DesiredState, Revision};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
@@ -81,7 +83,9 @@ impl Daemon {
     /// The shards that the last listing lacks, but that may exist: only a read can tell.
     pub(super) fn doubtful(&self, rows: &Rows) -> BTreeSet<ShardId> {
         let history = self.history.as_ref();
-        history.map_or_else(BTreeSet::new, |it| doubtful_shards(it, &rows.leases()))
+        history.map_or_else(BTreeSet::new, |it| {
+            doubtful_shards(it, &rows.leases(), &rows.parks)
+        })
     }
 
     fn handle_refusal(&mut self, shard: &ShardId, fault: Fault) {
@@ -101,6 +105,7 @@ impl Daemon {
         source: &Source,
         trace: &mut Trace,
     ) -> Result<bool, BrokenInvariant> {
+        self.settle_parks(rows, trace)?;
         let leases = rows.leases();
         let history = self.history.as_ref();
         let plan = plan_lease_rows(&rows.mapping, &rows.source, history, &leases);
@@ -127,17 +132,55 @@ impl Daemon {
         rows.apply(plan, &self.listed, source)?;
         rows.check_starts(&self.listed)?;
         self.reconcile(rows);
+        let mut consumers = self.consumers.keys();
+        let parked = consumers.find(|key| rows.parks.covers(&key.unit));
+        ensure(parked.is_none(), "parked", || {
+            format!("{parked:?} runs and is parked")
+        })?;
         Ok(is_inconsistent)
     }
 
+    /// Ends the parked shards that have left the stream, and hands parks of shards that have ended to
+    /// their children.
+    fn settle_parks(&mut self, rows: &mut Rows, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+        let Some(history) = &self.history else {
+            return Ok(());
+        };
+        let leases = rows.leases();
+        let handed_over = rows.parks.handed_over(history, &leases);
+        for row in lost_parked_shards(history, &leases, &rows.parks) {
+            let shard = rows::shard(&row.key);
+            trace.record(|| format!("    → end {shard}, which is parked"));
+            let is_proven = self.absences.are_proof(shard) && self.refused.contains(shard);
+            ensure(is_proven, "checkpoint", || {
+                format!("{shard} is parked, and given up without proof")
+            })?;
+            if !self.consumers.contains_key(&row.key) {
+                rows.end(&row.key);
+            }
+        }
+        if let Some(parks) = handed_over {
+            trace.record(|| format!("    → {parks:?}"));
+            rows.parks = parks;
+        }
+        Ok(())
+    }
+
     fn reconcile(&mut self, rows: &mut Rows) {
+        let parks = rows.parks.clone();
+        let is_parked = |key: &LeaseKey| parks.covers(&key.unit);
         let mapping = (rows.mapping.clone(), (REVISION, DesiredState::Enabled));
         let running = self.consumers.iter().map(|(key, consumer)| {
             let (revision, epoch) = (REVISION, consumer.epoch);
             (key.clone(), Running { revision, epoch })
         });
         let running = running.collect();
-        for action in reconcile(&BTreeMap::from([mapping]), &rows.leases(), &running) {
+        for action in reconcile(
+            &BTreeMap::from([mapping]),
+            &rows.leases(),
+            &running,
+            is_parked,
+        ) {
             match action {
                 Action::Start(key) => {
                     if let Some((epoch, position)) = rows.take(&key) {

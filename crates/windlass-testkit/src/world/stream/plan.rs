@@ -40,6 +40,8 @@ pub(super) struct Changes {
     pub(super) expire: u64,
     /// The stream is deleted and created again under its name.
     pub(super) recreate: u64,
+    /// An operator parks a shard or the mapping, or ends a park.
+    pub(super) park: u64,
 }
 
 /// How the source answers reads.
@@ -84,6 +86,7 @@ impl Plan {
                 trim: rng.pick(&[0, 0, 40]),
                 expire: rng.pick(&[0, 40, 100]),
                 recreate: rng.pick(&[0, 0, 15, 40]),
+                park: rng.pick(&[0, 0, 30, 100]),
             },
             source: SourcePlan {
                 fault: rng.pick(&[0, 50, 300]),

@@ -7,11 +7,14 @@ use windlass_core::ids::ShardId;
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason};
 use windlass_core::mapping::{MappingId, Source as MappingSource, StreamSettings, StreamSource};
+use windlass_core::parks::{Park, Parks};
 use windlass_core::position::Position;
 use windlass_core::shard::lineage::Shard;
+use windlass_core::time::Timestamp;
 
 use super::source::{Listed, Source};
 use super::{BrokenInvariant, ensure};
+use crate::rng::Rng;
 
 /// What the store has.
 #[derive(Debug)]
@@ -20,6 +23,7 @@ pub(super) struct Rows {
     pub(super) source: MappingSource,
     settings: StreamSettings,
     rows: BTreeMap<LeaseKey, Row>,
+    pub(super) parks: Parks,
     /// Greater than the epochs of all rows that were removed.
     next_epoch: u64,
 }
@@ -46,6 +50,7 @@ impl Rows {
             }),
             settings,
             rows: BTreeMap::new(),
+            parks: Parks::default(),
             next_epoch: 0,
         }
     }
@@ -76,6 +81,29 @@ impl Rows {
         let row = self.rows.get_mut(key).map(|row| &mut row.lease);
         if let Some(lease) = row.filter(|lease| lease.epoch == epoch) {
             lease.checkpoint.position = position.clone();
+        }
+    }
+
+    /// Ends a shard that nothing reads.
+    pub(super) fn end(&mut self, key: &LeaseKey) {
+        if let Some((epoch, _)) = self.take(key) {
+            self.save(key, epoch, &Position::ShardEnd);
+        }
+    }
+
+    /// An operator parks a shard or the mapping, or ends a park.
+    pub(super) fn operate(&mut self, now: Timestamp, rng: &mut Rng) {
+        let shards: Vec<_> = self.shards().map(|(shard, _)| shard.clone()).collect();
+        let is_one = !shards.is_empty() && rng.per_mille(800);
+        let shard = is_one.then(|| shards[rng.size(0, shards.len() - 1)].clone());
+        if rng.per_mille(500) {
+            let park = Park {
+                since: now,
+                reason: None,
+            };
+            self.parks.park(shard.as_ref(), park);
+        } else {
+            self.parks.unpark(shard.as_ref());
         }
     }
 
