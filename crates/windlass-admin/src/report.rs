@@ -154,6 +154,9 @@ pub enum CheckpointReport {
         /// RFC 3339; `None` after the year 9999.
         timestamp: Option<String>,
     },
+    At {
+        sequence_number: String,
+    },
     After {
         sequence_number: String,
         /// Of the last record that is resolved, if others of its aggregate are not.
@@ -178,6 +181,9 @@ impl From<&Position> for CheckpointReport {
             Position::TrimHorizon => Self::TrimHorizon,
             Position::AtTimestamp(at) => Self::AtTimestamp {
                 timestamp: rfc3339(*at),
+            },
+            Position::At(number) => Self::At {
+                sequence_number: number.as_str().to_owned(),
             },
             Position::After(number) => Self::After {
                 sequence_number: number.as_str().to_owned(),

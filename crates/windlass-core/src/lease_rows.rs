@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{SequenceNumber, ShardId};
 use crate::lease::{Lease, LeaseKey, Unit};
-use crate::mapping::{MappingId, Source, StreamSettings};
+use crate::mapping::{MappingId, Source};
 use crate::parks::Parks;
 use crate::position::{Checkpoint, Position};
 use crate::shard::lineage::{self, ListingHistory, Shard};
@@ -105,7 +105,12 @@ pub fn plan_lease_rows(
         Source::Queue(_) => {}
         Source::Stream(stream) => {
             if let Some(listings) = listings {
-                plan_shards(&mut plan, mapping, &stream.settings, listings, shards);
+                let rules = RowRules {
+                    start: &stream.settings.starting_position,
+                    recreated: &stream.settings.recreated_position,
+                    keeps_resolved: false,
+                };
+                plan_shards(&mut plan, mapping, &rules, listings, shards);
             }
         }
     }
@@ -183,17 +188,25 @@ pub fn blocked_shards(
     blocked.collect()
 }
 
-/// New shards start at the mapping's position, children included: one that is a time excludes no
-/// record that arrived in a child later.
-fn plan_shards(
+/// Where shards without a row begin, and which rows go.
+pub(crate) struct RowRules<'a> {
+    /// Of all shards, children included: a time excludes no record that arrived in a child later.
+    pub(crate) start: &'a Position,
+    /// Of the shards of a stream that was deleted and created again.
+    pub(crate) recreated: &'a Position,
+    /// Whether the row of a resolved shard stays when the shard no longer exists.
+    pub(crate) keeps_resolved: bool,
+}
+
+pub(crate) fn plan_shards(
     plan: &mut LeaseRowPlan,
     mapping: &MappingId,
-    settings: &StreamSettings,
+    rules: &RowRules<'_>,
     listings: &ListingHistory,
     mut rows: BTreeMap<&ShardId, &Lease>,
 ) {
     let listed = listings.shards();
-    let mut position = &settings.starting_position;
+    let mut position = rules.start;
     for shard in listed {
         let Some(row) = rows.get(&shard.id) else {
             continue;
@@ -206,14 +219,19 @@ fn plan_shards(
             }),
             Identity::Recreated => {
                 plan.remove.push(((*row).clone(), RemovalReason::Recreated));
-                position = &settings.recreated_position;
+                position = rules.recreated;
                 rows.remove(&shard.id);
             }
         }
     }
+    // A resolved row without its shard says no more than its absence.
+    let is_gone = |shard: &ShardId, row: &Lease| {
+        listings.is_refused(shard) && row.checkpoint.position == Position::ShardEnd
+    };
     let checkpoints = rows
         .iter()
-        .map(|(shard, row)| (*shard, &row.checkpoint.position));
+        .filter(|(shard, row)| !(rules.keeps_resolved && is_gone(shard, row)));
+    let checkpoints = checkpoints.map(|(shard, row)| (*shard, &row.checkpoint.position));
     let checkpoints = checkpoints.collect();
     plan.is_inconsistent = lineage::is_inconsistent(listings, &checkpoints);
     let shown = lineage::without_unresolved_parents(listed, &checkpoints);
@@ -227,8 +245,7 @@ fn plan_shards(
         }
     }
     for (shard, row) in rows {
-        let is_gone = listings.is_refused(shard);
-        if is_gone && row.checkpoint.position == Position::ShardEnd {
+        if !rules.keeps_resolved && is_gone(shard, row) {
             plan.remove.push((row.clone(), RemovalReason::Resolved));
         }
     }

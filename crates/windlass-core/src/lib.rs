@@ -42,11 +42,13 @@ pub mod place;
 pub mod position;
 pub mod record;
 pub mod record_page;
+pub mod stretch;
 pub mod window;
 
 pub mod batch;
 mod lifecycle;
 mod progress;
+pub mod rate;
 mod retry;
 mod slot_request;
 pub mod slots;
@@ -60,3 +62,4 @@ pub mod lease_rows;
 pub mod overrides;
 pub mod parks;
 pub mod reconcile;
+pub mod stretch_rows;

@@ -191,6 +191,7 @@ impl StreamSettings {
         match self.starting_position {
             Position::AtTimestamp(start) => Some(start),
             Position::TrimHorizon
+            | Position::At(_)
             | Position::After(_)
             | Position::Within(..)
             | Position::ShardEnd => self.skip_before,

@@ -18,6 +18,8 @@ pub enum Position {
     TrimHorizon,
     /// The first record that arrived at or after this time.
     AtTimestamp(Timestamp),
+    /// The record with this sequence number: of an aggregate, the first of its records.
+    At(SequenceNumber),
     /// The record after the one with this sequence number: of an aggregate, after all of its records.
     After(SequenceNumber),
     /// The record after the one with this index in the aggregate with this sequence number. It is not
@@ -69,7 +71,7 @@ impl Position {
     pub const fn sequence_number(&self) -> Option<&SequenceNumber> {
         match self {
             Self::After(number) | Self::Within(number, _) => Some(number),
-            Self::TrimHorizon | Self::AtTimestamp(_) | Self::ShardEnd => None,
+            Self::TrimHorizon | Self::AtTimestamp(_) | Self::At(_) | Self::ShardEnd => None,
         }
     }
 
@@ -83,15 +85,16 @@ impl Position {
                 let inner = record.inner();
                 is_same(number) && inner.is_some_and(|inner| inner.index <= *last)
             }
-            Self::TrimHorizon | Self::AtTimestamp(_) | Self::ShardEnd => false,
+            Self::TrimHorizon | Self::AtTimestamp(_) | Self::At(_) | Self::ShardEnd => false,
         }
     }
 
-    /// Its name in the store: `trim_horizon`, `at_timestamp`, `after`, `within` or `shard_end`.
+    /// Its name in the store: `trim_horizon`, `at_timestamp`, `at`, `after`, `within` or `shard_end`.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::TrimHorizon => "trim_horizon",
             Self::AtTimestamp(_) => "at_timestamp",
+            Self::At(_) => "at",
             Self::After(_) => "after",
             Self::Within(..) => "within",
             Self::ShardEnd => "shard_end",
@@ -104,7 +107,7 @@ impl Position {
         match self {
             Self::TrimHorizon | Self::ShardEnd => None,
             Self::AtTimestamp(timestamp) => Some(timestamp.as_millis().to_string()),
-            Self::After(number) => Some(number.as_str().to_owned()),
+            Self::At(number) | Self::After(number) => Some(number.as_str().to_owned()),
             Self::Within(number, inner) => Some(format!("{number}:{inner}")),
         }
     }
@@ -114,6 +117,7 @@ impl Position {
         match self {
             Self::TrimHorizon => "the trim horizon".to_owned(),
             Self::AtTimestamp(time) => format!("the time {} ms", time.as_millis()),
+            Self::At(number) => format!("the record with sequence number {number}"),
             Self::After(number) => format!("sequence number {number}"),
             Self::Within(number, inner) => {
                 format!("record {inner} of the aggregate with sequence number {number}")
@@ -130,6 +134,7 @@ impl Position {
             ("at_timestamp", Some(millis)) => Some(Self::AtTimestamp(Timestamp::from_millis(
                 millis.parse().ok()?,
             ))),
+            ("at", Some(number)) => Some(Self::At(SequenceNumber::from(number))),
             ("after", Some(number)) => Some(Self::After(SequenceNumber::from(number))),
             ("within", Some(value)) => {
                 let (number, inner) = value.rsplit_once(':')?;
@@ -182,6 +187,7 @@ mod tests {
         let all = [
             Position::TrimHorizon,
             Position::AtTimestamp(Timestamp::from_millis(1_732_552_345_678)),
+            Position::At(SequenceNumber::from("4959")),
             Position::After(SequenceNumber::from(
                 "49590338271490256608559692538361571095",
             )),

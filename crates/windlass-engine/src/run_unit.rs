@@ -354,6 +354,7 @@ fn shard_settings(
     ShardConsumerSettings {
         mapping,
         filter,
+        stretch: None,
         window_len,
         limits: ShardLimits {
             poll_interval: poll.poll_interval,

@@ -72,6 +72,11 @@ pub(crate) struct ShardIo {
 /// A smaller change of the source's clock is not worth an input.
 const CLOCK_TOLERANCE: u64 = 1_000;
 
+/// Mappings have no rate.
+const fn granted() -> ShardInput {
+    ShardInput::SlotGranted { max_records: None }
+}
+
 type InFlight = FuturesUnordered<BoxFuture<'static, Completion>>;
 
 /// Result of a command.
@@ -97,7 +102,7 @@ impl ShardDriver {
             }
             if self.next_slot.take_news() {
                 let now = self.io.clock.now();
-                self.consumer.handle(ShardInput::SlotGranted, now);
+                self.consumer.handle(granted(), now);
                 continue;
             }
             if self.update_source_time() {
@@ -116,7 +121,7 @@ impl ShardDriver {
                 Some(completion) = in_flight.next() => self.handle_completion(completion),
                 () = self.next_slot.granted() => {
                     let now = self.io.clock.now();
-                    self.consumer.handle(ShardInput::SlotGranted, now);
+                    self.consumer.handle(granted(), now);
                 }
                 () = timer.sleep_until(self.consumer.poll_timeout()) => {
                     self.consumer.handle_timeout(self.io.clock.now());

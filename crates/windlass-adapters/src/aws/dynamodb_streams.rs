@@ -174,6 +174,10 @@ impl ShardApi for DynamoDbShard {
             Position::TrimHorizon | Position::AtTimestamp(_) => {
                 (ShardIteratorType::TrimHorizon, None)
             }
+            Position::At(number) => (
+                ShardIteratorType::AtSequenceNumber,
+                Some(number.to_string()),
+            ),
             Position::After(number) if !from.inclusive => (
                 ShardIteratorType::AfterSequenceNumber,
                 Some(number.to_string()),

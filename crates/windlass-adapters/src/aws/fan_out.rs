@@ -289,7 +289,9 @@ fn skip_repeated(from: &Cursor, page: &mut ReadResult) {
     let (number, is_done) = match &from.after {
         Position::After(number) => (number, true),
         Position::Within(number, _) => (number, false),
-        Position::TrimHorizon | Position::AtTimestamp(_) | Position::ShardEnd => return,
+        Position::TrimHorizon | Position::AtTimestamp(_) | Position::At(_) | Position::ShardEnd => {
+            return;
+        }
     };
     let records = page.records.iter();
     let repeated = records.take_while(|record| {

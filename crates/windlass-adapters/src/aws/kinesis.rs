@@ -143,6 +143,10 @@ impl KinesisReader {
             Position::AtTimestamp(time) => {
                 position(ShardIteratorType::AtTimestamp, None, Some(*time), after)
             }
+            Position::At(number) => {
+                let kind = ShardIteratorType::AtSequenceNumber;
+                position(kind, Some(number.as_str()), None, after)
+            }
             // After a trimmed record, Kinesis continues with the oldest one, without an error.
             Position::After(number) if !from.inclusive => {
                 let kind = ShardIteratorType::AfterSequenceNumber;
@@ -179,6 +183,7 @@ impl KinesisReader {
             Position::AtTimestamp(time) if self.clients.custom_kinesis => Some(*time),
             Position::AtTimestamp(_)
             | Position::TrimHorizon
+            | Position::At(_)
             | Position::After(_)
             | Position::Within(..)
             | Position::ShardEnd => None,

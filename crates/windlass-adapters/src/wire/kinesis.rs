@@ -204,6 +204,7 @@ impl Aggregates<'_> {
             Position::Within(position, inner) if is_at(position) => inner.saturating_add(1),
             Position::TrimHorizon
             | Position::AtTimestamp(_)
+            | Position::At(_)
             | Position::After(_)
             | Position::Within(..)
             | Position::ShardEnd => 0,

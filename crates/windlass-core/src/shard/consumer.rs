@@ -13,6 +13,7 @@ use super::lanes::Lanes;
 use super::page_filter::{Item, filter_page};
 use super::read_state::{ReadEnd, ReadState};
 use super::settings::ShardConsumerSettings;
+use super::stretch_bounds::StretchBounds;
 use super::view::{ShardView, Waiting};
 use crate::batch::{BatchId, BatchIds};
 use crate::event;
@@ -41,6 +42,8 @@ pub struct ShardConsumer {
     settings: ShardConsumerSettings,
     jitter: Jitter,
     read_state: ReadState,
+    /// `None`: every record of the shard is processed.
+    stretch: Option<StretchBounds>,
     mark_reader: MarkReader,
     lanes: Lanes,
     slot: SlotRequest,
@@ -54,6 +57,8 @@ pub struct ShardConsumer {
     n_read: usize,
     /// By how many milliseconds the clock of the source is ahead of `now`.
     source_ahead: Option<i64>,
+    /// The same when the read in flight began.
+    ahead_at_read: Option<i64>,
     now: Timestamp,
 }
 
@@ -86,7 +91,9 @@ impl ShardConsumer {
                 || settings.mapping.parallelization_factor == 1,
             "the state of a window belongs to one lane"
         );
+        let stretch = settings.stretch.clone();
         let mut consumer = Self {
+            stretch: stretch.map(|it| StretchBounds::new(it, &from.position)),
             jitter: Jitter::new(seed, limits.backoff_jitter_percent),
             read_state: ReadState::new(from.clone(), now),
             mark_reader: MarkReader::new(from.marks.clone()),
@@ -101,6 +108,7 @@ impl ShardConsumer {
             gap: None,
             n_read: 0,
             source_ahead: None,
+            ahead_at_read: None,
             now,
             settings,
         };
@@ -120,7 +128,10 @@ impl ShardConsumer {
             ShardInput::Read(result) => self.handle_read(result, now),
             ShardInput::Invoked { batch, outcome } => self.handle_invoked(batch, outcome, now),
             ShardInput::Saved(result) => self.handle_saved(result, now),
-            ShardInput::SlotGranted => self.slot.grant(),
+            ShardInput::SlotGranted { max_records } => {
+                self.slot.grant();
+                self.lanes.set_max_records(max_records);
+            }
             ShardInput::Delivered { delivery, result } => {
                 let lanes = &mut self.lanes;
                 let resolved = lanes.delivered(delivery, result, &mut self.jitter, now);
@@ -177,6 +188,7 @@ impl ShardConsumer {
         let (waiting, next_at) = self.waiting();
         ShardView {
             checkpoint: self.checkpoint_writer.saved().checkpoint.position.clone(),
+            reached: self.progress.low_watermark().arrival,
             behind: self.read_state.behind(),
             oldest: self.lanes.oldest(),
             buffered_records: self.lanes.n_records(),
@@ -221,7 +233,13 @@ impl ShardConsumer {
             return;
         }
         let limits = &self.settings.limits;
-        match self.read_state.end(result, limits, &mut self.jitter, now) {
+        let stretch = self.stretch.as_ref();
+        // Both what was known when the read began and what is known since.
+        let ahead = self.source_ahead.zip(self.ahead_at_read);
+        let ahead = ahead.map(|(now, then)| now.min(then));
+        let tip_end = stretch.and_then(|it| it.tip_end(ahead));
+        let jitter = &mut self.jitter;
+        match self.read_state.end(result, limits, tip_end, jitter, now) {
             ReadEnd::Failed => {}
             ReadEnd::Page {
                 gap,
@@ -232,6 +250,8 @@ impl ShardConsumer {
                     self.handle_gap(gap, now);
                 }
                 let is_empty = records.is_empty();
+                let records = self.cut_to_stretch(records);
+                let unreadable = unreadable.filter(|_| !self.read_state.is_at_shard_end());
                 self.accept(records, now);
                 if self.holds_in_vain(is_empty) || unreadable.is_some() {
                     let held = self.mark_reader.release();
@@ -255,12 +275,27 @@ impl ShardConsumer {
         self.route(held, now);
         if gap.cause == Fault::UnknownPosition {
             self.mark_reader.drop_sections();
+            if let Some(stretch) = &mut self.stretch {
+                stretch.lose_stream();
+            }
             if let Some(bounds) = self.lanes.drop_window_state(now) {
                 self.report(Report::WindowStateDropped(bounds));
             }
         }
         self.gap = Some(gap.clone());
         self.report(Report::Gap(gap));
+    }
+
+    /// Records that are not of the stretch are neither processed nor counted.
+    fn cut_to_stretch(&mut self, records: Vec<Record>) -> Vec<Record> {
+        let Some(stretch) = &mut self.stretch else {
+            return records;
+        };
+        let records = stretch.cut(records);
+        if stretch.has_ended() {
+            self.read_state.end_stretch();
+        }
+        records
     }
 
     /// The end of the shard, or of a time without records, ends a tumbling window.
@@ -437,6 +472,7 @@ impl ShardConsumer {
         let limit = limit.min(u32::try_from(room).unwrap_or(u32::MAX));
         if let Some((command, limit)) = self.read_state.start(limit, now) {
             assert!(limit as usize <= room, "I6: a read fits the buffer");
+            self.ahead_at_read = self.source_ahead;
             self.command(command);
         }
     }
@@ -460,7 +496,12 @@ impl ShardConsumer {
             return;
         }
         if watermark.checkpoint.position == Position::ShardEnd {
-            self.finish(Finish::ShardEnd);
+            let is_stretch_end = self.read_state.is_at_stretch_end();
+            self.finish(if is_stretch_end {
+                Finish::StretchEnd
+            } else {
+                Finish::ShardEnd
+            });
         } else if self.lifecycle == Lifecycle::Draining && !self.lanes.are_in_flight() {
             self.finish(Finish::Drained);
         }

@@ -68,8 +68,11 @@ pub enum ShardInput {
         batch: BatchId,
         outcome: Outcome,
     },
-    /// The slot that was requested.
-    SlotGranted,
+    /// The slot that was requested. Of a replay with a rate, the batch has at most `max_records`, and
+    /// later ones until the next grant are made for as many.
+    SlotGranted {
+        max_records: Option<usize>,
+    },
     /// The on-failure destination has accepted a delivery, or not.
     Delivered {
         delivery: BatchId,
@@ -176,8 +179,13 @@ pub enum ShardTimer {
 /// Why a consumer has finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// Every record of the shard is resolved, and the end of the shard is saved.
+    /// Every record of the shard is resolved, and the end of the shard is saved. Its children may hold
+    /// records of the stretch.
     ShardEnd,
+    /// Every record of the stretch is resolved, and that is saved as the end of the shard. No record
+    /// after its end, and none of the shard's children, belongs to the stretch, but for a difference
+    /// between the clocks that stamp them.
+    StretchEnd,
     /// It was drained: everything that was in flight is resolved and saved.
     Drained,
     /// Another daemon holds the lease.

@@ -38,7 +38,10 @@ use crate::window::WindowBounds;
 
 #[derive(Debug)]
 pub(super) struct Lane {
+    /// By the settings alone.
     limits: BatchLimits,
+    /// Of a batch: at most those of `limits`, fewer at a low rate.
+    max_records: usize,
     window: Duration,
     retries: RetrySettings,
     has_destination: bool,
@@ -102,8 +105,10 @@ pub(super) struct Resolved {
 impl Lane {
     pub(super) fn new(settings: &ShardConsumerSettings, from: &Checkpoint) -> Self {
         let tumbling_window = settings.mapping.tumbling_window;
+        let limits = settings.batch_limits();
         Self {
-            limits: settings.batch_limits(),
+            limits,
+            max_records: limits.max_items,
             window: settings.mapping.maximum_batching_window,
             retries: settings.mapping.retries.clone(),
             has_destination: settings.mapping.on_failure.is_some(),
@@ -165,7 +170,7 @@ impl Lane {
                 let n_records = self.next_batch().n_items;
                 self.take_batch(n_records, now)
             }
-            State::Waiting(piece) => piece,
+            State::Waiting(piece) => self.cut_to_rate(piece, now),
             State::Finishing(call) => return self.start_final(call, ids),
             State::Idle { .. } | State::InFlight(_) | State::Delivering { .. } => {
                 panic!("no batch is due")
@@ -175,6 +180,23 @@ impl Lane {
         let batch = piece.batch(window, ids);
         self.state = State::InFlight(piece);
         batch
+    }
+
+    /// See [`Lanes::set_max_records`](super::lanes::Lanes::set_max_records).
+    pub(super) fn set_max_records(&mut self, max_records: Option<usize>) {
+        let of_mapping = self.limits.max_items;
+        let max_records = max_records.unwrap_or(of_mapping);
+        self.max_records = max_records.clamp(1, of_mapping);
+    }
+
+    /// A piece may be larger than the rate allows since that was lowered: its rest follows it.
+    fn cut_to_rate(&mut self, piece: Piece, now: Timestamp) -> Piece {
+        if piece.records.len() <= self.max_records {
+            return piece;
+        }
+        let (first, rest) = piece.split(self.max_records, now);
+        self.pieces.push_front(rest);
+        first
     }
 
     /// Ends the invocation in flight.
@@ -456,10 +478,11 @@ impl Lane {
     /// Ends the open window if it is over and all of its records are resolved, or if the next record
     /// does not fit into an event with its state.
     pub(super) fn advance_window(&mut self, now: Timestamp) {
+        let limits = self.batch_limits();
         let Some(windows) = &mut self.windows else {
             return;
         };
-        let limits = windows.limits(self.limits);
+        let limits = windows.limits(limits);
         match &self.state {
             State::Idle { .. } | State::Filling { .. } => {
                 let next = self.queue.front();
@@ -611,7 +634,7 @@ impl Lane {
         let have_maximum_age = self.retries.maximum_record_age.is_some();
         let piece = Piece::new(records.into(), tickets, ordinals, have_maximum_age, now);
         assert!(
-            (1..=self.limits.max_items).contains(&n_records)
+            (1..=self.max_records).contains(&n_records)
                 && event::event_len(n_records, piece.bytes) <= self.event_limits().max_bytes,
             "I5: a batch does not exceed its limits"
         );
@@ -666,19 +689,29 @@ impl Lane {
 
     /// The batch that the records of the queue make.
     fn next_batch(&self) -> Fill {
+        let limits = self.batch_limits();
         let Some(windows) = &self.windows else {
             let queue = self.queue.iter();
-            return self.limits.fill(queue.map(|it| it.record.event_len()));
+            return limits.fill(queue.map(|it| it.record.event_len()));
         };
         let queue = self.queue.iter().take_while(|it| windows.has(it.ticket));
         let sizes = queue.map(|it| it.record.event_len());
-        windows.limits(self.limits).fill(sizes)
+        windows.limits(limits).fill(sizes)
+    }
+
+    /// Of the next batch, if its state is empty.
+    const fn batch_limits(&self) -> BatchLimits {
+        BatchLimits {
+            max_items: self.max_records,
+            ..self.limits
+        }
     }
 
     /// The limits of the next batch.
     fn event_limits(&self) -> BatchLimits {
+        let limits = self.batch_limits();
         let windows = self.windows.as_ref();
-        windows.map_or(self.limits, |windows| windows.limits(self.limits))
+        windows.map_or(limits, |windows| windows.limits(limits))
     }
 
     /// The piece that is in flight or waits.

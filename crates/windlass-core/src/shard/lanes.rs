@@ -66,6 +66,13 @@ impl Lanes {
         self.lanes[lane].start(ids, now)
     }
 
+    /// The records that a batch may have from now on; `None`: `BatchSize`.
+    pub(super) fn set_max_records(&mut self, max_records: Option<usize>) {
+        for lane in &mut self.lanes {
+            lane.set_max_records(max_records);
+        }
+    }
+
     /// Ends an invocation in flight.
     pub(super) fn end(
         &mut self,

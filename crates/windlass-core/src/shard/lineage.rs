@@ -106,6 +106,40 @@ impl ListingHistory {
         }
     }
 
+    /// As if the stream had these shards alone: the parents of each are the nearest of them among its
+    /// listed ancestors.
+    pub(crate) fn of_shards(&self, selected: &BTreeSet<ShardId>) -> Self {
+        let by_id = self.shards.iter().map(|shard| (&shard.id, shard));
+        let by_id: BTreeMap<_, _> = by_id.collect();
+        let nearest = |shard: &Shard| {
+            let mut found = Vec::new();
+            let mut seen = BTreeSet::new();
+            let mut ancestors: Vec<_> = shard.parents.iter().collect();
+            while let Some(ancestor) = ancestors.pop() {
+                if !seen.insert(ancestor) {
+                    continue;
+                }
+                if selected.contains(ancestor) {
+                    found.push(ancestor.clone());
+                } else if let Some(shard) = by_id.get(ancestor) {
+                    ancestors.extend(&shard.parents);
+                }
+            }
+            found.sort();
+            found
+        };
+        let chosen = self.shards.iter();
+        let chosen = chosen.filter(|shard| selected.contains(&shard.id));
+        let chosen = chosen.map(|shard| Shard {
+            parents: nearest(shard),
+            ..shard.clone()
+        });
+        Self {
+            shards: chosen.collect(),
+            ..self.clone()
+        }
+    }
+
     /// Whether the last listing lacks a shard, and its read was refused as unknown after it.
     pub(crate) fn is_refused(&self, shard: &ShardId) -> bool {
         self.refused.contains(shard)

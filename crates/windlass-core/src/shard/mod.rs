@@ -43,6 +43,7 @@ mod read_pace;
 mod read_state;
 mod settings;
 pub mod stream_check;
+mod stretch_bounds;
 mod view;
 mod windows;
 

@@ -22,8 +22,9 @@ use crate::record::Record;
 use crate::retry::{Backoff, Jitter};
 use crate::time::Timestamp;
 
-/// How long the pages of a shard that has children must be empty until that is taken for its end. A
-/// page may be empty although there are more records, but not for so long.
+/// How long the pages of a shard that has children must be empty until that is taken for its end, or
+/// for its tip where the source does not report that. A page may be empty although there are more
+/// records, but not for so long.
 const IDLE_END: Duration = Duration::from_secs(60);
 
 /// How long after a read nothing that follows its page is trimmed. The shortest retention period is
@@ -53,6 +54,17 @@ pub(super) struct ReadState {
     idle_since: Option<Timestamp>,
     /// The first and the last of the pages at the tip since the last record.
     empty_pages: Option<(Timestamp, Timestamp)>,
+    /// Whether the tip has ended a stretch.
+    is_at_stretch_end: bool,
+}
+
+/// Which tip of the shard ends a stretch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TipEnd {
+    /// The reads that began then or later.
+    pub(super) reads_from: Timestamp,
+    /// See [`StretchSettings`](crate::stretch::StretchSettings).
+    pub(super) reports_tip: bool,
 }
 
 #[derive(Debug)]
@@ -124,6 +136,7 @@ impl ReadState {
             behind: None,
             idle_since: None,
             empty_pages: None,
+            is_at_stretch_end: false,
         }
     }
 
@@ -176,6 +189,7 @@ impl ReadState {
         &mut self,
         result: Result<ReadResult, Fault>,
         limits: &ShardLimits,
+        tip_end: Option<TipEnd>,
         jitter: &mut Jitter,
         now: Timestamp,
     ) -> ReadEnd {
@@ -184,7 +198,7 @@ impl ReadState {
         };
         let earliest = read.started + limits.catch_up_interval;
         let fault = match result {
-            Ok(page) => return self.end_page(page, read, limits, jitter, now),
+            Ok(page) => return self.end_page(page, read, limits, tip_end, jitter, now),
             Err(fault) => fault,
         };
         let Read { from, limit, .. } = read;
@@ -229,6 +243,7 @@ impl ReadState {
         mut page: ReadResult,
         read: Read,
         limits: &ShardLimits,
+        tip_end: Option<TipEnd>,
         jitter: &mut Jitter,
         now: Timestamp,
     ) -> ReadEnd {
@@ -286,6 +301,8 @@ impl ReadState {
                 self.check = Check::OldestRecord;
             }
             self.pause(None, earliest);
+        } else if !is_cut && is_at_tip && tip_end.is_some_and(|it| self.is_ended_by(it, &read)) {
+            self.end_stretch();
         } else {
             let next = page.next.filter(|_| !is_cut);
             let due = if is_at_tip {
@@ -331,8 +348,10 @@ impl ReadState {
         self.is_same_stream = true;
         self.shown_at = Some(now);
         let check = std::mem::replace(&mut self.check, Check::None);
+        let is_missing = self.is_before(first);
         let is_recreated = self.is_of_new_stream(first);
         let cause = match check {
+            Check::None if is_missing => Fault::Trimmed,
             Check::None => {
                 self.remove_read(&mut page.records, |record| record.inner().is_some());
                 return Checked::Follows;
@@ -367,6 +386,12 @@ impl ReadState {
         number.is_some_and(|number| number.as_str() == record.sequence_number())
     }
 
+    /// Whether a record is after the one at which reading should begin.
+    fn is_before(&self, record: &Record) -> bool {
+        let number = || SequenceNumber::from(record.sequence_number());
+        matches!(&self.position.position, Position::At(at) if at.is_lower_than(&number()))
+    }
+
     /// Whether a record shows that the numbers of the stream began again after the position.
     fn is_of_new_stream(&self, record: &Record) -> bool {
         let number = self.position.position.sequence_number();
@@ -398,6 +423,27 @@ impl ReadState {
         since + IDLE_END <= now
     }
 
+    /// Whether the tip that a read has found ends the stretch.
+    fn is_ended_by(&self, tip: TipEnd, read: &Read) -> bool {
+        if tip.reports_tip {
+            return tip.reads_from <= read.started;
+        }
+        let is_long =
+            |(first, last): (Timestamp, Timestamp)| first.max(tip.reads_from) + IDLE_END <= last;
+        self.empty_pages.is_some_and(is_long)
+    }
+
+    /// Nothing more of the shard belongs to the stretch: it is not read further.
+    pub(super) fn end_stretch(&mut self) {
+        self.state = State::ShardEnd;
+        self.waiting = None;
+        self.is_at_stretch_end = true;
+    }
+
+    pub(super) const fn is_at_stretch_end(&self) -> bool {
+        self.is_at_stretch_end
+    }
+
     /// When a read is due; `None` while one is in flight and after the end of the shard.
     pub(super) const fn due(&self) -> Option<Timestamp> {
         match &self.state {
@@ -410,7 +456,7 @@ impl ReadState {
         matches!(self.state, State::InFlight(_))
     }
 
-    /// Whether every record of the shard was read.
+    /// Whether every record of the shard, or of its stretch, was read.
     pub(super) const fn is_at_shard_end(&self) -> bool {
         matches!(self.state, State::ShardEnd)
     }

@@ -7,12 +7,16 @@ use windlass_filter::Criteria;
 
 use crate::batch::BatchLimits;
 use crate::mapping::StreamSettings;
+use crate::stretch::StretchSettings;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShardConsumerSettings {
     pub mapping: StreamSettings,
     /// Records that no filter matches are resolved without an invocation; `None` matches all.
     pub filter: Option<Arc<Criteria>>,
+    /// The records of the shard that are processed: those of a replay. Others are not counted, and the
+    /// end of the stretch is that of the shard. `None`: all.
+    pub stretch: Option<StretchSettings>,
     /// Bytes that the event has in addition because of tumbling windows, their empty state included:
     /// [`event::window_len`](crate::event::window_len). 0 without windows.
     pub window_len: usize,

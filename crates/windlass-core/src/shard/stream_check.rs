@@ -20,8 +20,8 @@ use crate::outcome::Fault;
 use crate::position::{Cursor, Position};
 use crate::time::Timestamp;
 
-/// For so long a listing may still show the stream that was deleted.
-const LISTING_LAG: Duration = Duration::from_secs(10);
+/// For so long a listing may show what was true before it began, such as a stream that was deleted.
+pub(crate) const LISTING_LAG: Duration = Duration::from_secs(10);
 
 /// The check of one consumer.
 #[derive(Debug)]

@@ -11,6 +11,9 @@ use crate::time::Timestamp;
 pub struct ShardView {
     /// The last one saved.
     pub checkpoint: Position,
+    /// Approximate arrival of the last resolved record of the unbroken run, those of former consumers
+    /// included; `None` before the first.
+    pub reached: Option<Timestamp>,
     /// From the end of the last read to the tip of the shard; see [`ShardView::behind_at`].
     pub behind: Option<Duration>,
     /// Arrival at the stream of the oldest record in memory.

@@ -403,6 +403,7 @@ mod tests {
         let now = Timestamp::from_millis(1_000);
         let waiting = |waiting| {
             let view = shard::ShardView {
+                reached: None,
                 n_lanes: 1,
                 waiting_lanes: 0,
                 checkpoint: windlass_core::position::Position::TrimHorizon,

@@ -411,7 +411,7 @@ impl Supervisor {
                 let (uuid, unit) = (&key.mapping, key.unit.name());
                 tracing::info!(%uuid, unit, ?finish, "stopped");
                 match finish {
-                    Some(Finish::ShardEnd) => {
+                    Some(Finish::ShardEnd | Finish::StretchEnd) => {
                         self.forget_failures(&key);
                         self.discovery.handle_shard_end(&key.mapping, now);
                     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use windlass_core::ids::{KeyHash, ShardId};
+use windlass_core::ids::{KeyHash, SequenceNumber, ShardId};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
@@ -195,15 +195,17 @@ impl FakeShard {
     }
 
     fn offset(&self, after: &Position) -> usize {
+        let index = |number: &SequenceNumber| {
+            let index = number.as_str().parse::<usize>();
+            index.expect("a record of this stream")
+        };
         match after {
             Position::TrimHorizon => 0,
             Position::AtTimestamp(time) => {
                 self.records.partition_point(|(_, arrival)| arrival < time)
             }
-            Position::After(number) | Position::Within(number, _) => {
-                let index: usize = number.as_str().parse().expect("a record of this stream");
-                index + 1
-            }
+            Position::At(number) => index(number),
+            Position::After(number) | Position::Within(number, _) => index(number) + 1,
             Position::ShardEnd => self.records.len(),
         }
     }

@@ -318,6 +318,7 @@ fn text(position: &Position) -> String {
     match position {
         Position::TrimHorizon | Position::ShardEnd => position.kind().to_owned(),
         Position::AtTimestamp(time) => format!("@{}", time.as_millis()),
+        Position::At(number) => format!("at {number}"),
         Position::After(number) => number.to_string(),
         Position::Within(number, inner) => format!("{number}:{inner}"),
     }

@@ -13,6 +13,7 @@ use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::{Fault, ItemFailures, Outcome, ReturnedState, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
+use windlass_core::rate::{Rate, RateTurns, TurnId};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 use windlass_core::shard::{PageStart, ReadResult};
@@ -20,6 +21,7 @@ use windlass_core::shard::{
     Report, ShardCommand, ShardConsumer, ShardConsumerSettings, ShardInput, ShardLimits,
     UnreadableRecord, Waiting,
 };
+use windlass_core::stretch::{Stretch, StretchEnd, StretchSettings, StretchStart};
 use windlass_core::time::Timestamp;
 use windlass_core::window::{WindowBounds, WindowCall, WindowCheckpoint, WindowState};
 
@@ -49,6 +51,11 @@ pub struct ShardRunner {
     /// Whether the function has a slot for the shard.
     slots_free: bool,
     slot_requested: bool,
+    /// Whether the consumer is one of a replay.
+    is_stretch: bool,
+    turns: RateTurns,
+    /// The request of the consumer.
+    turn: Option<TurnId>,
     n_iterators: usize,
     /// Output of the current block.
     output: String,
@@ -65,6 +72,9 @@ impl Default for ShardRunner {
             delivery: None,
             slots_free: true,
             slot_requested: false,
+            is_stretch: false,
+            turns: RateTurns::new(None),
+            turn: None,
             n_iterators: 0,
             output: String::new(),
         }
@@ -83,6 +93,10 @@ impl Runner for ShardRunner {
                 self.advance(time)?;
             }
             "view" => self.view()?,
+            "rate" => {
+                self.turns.set_rate(rate(&arguments.word()?)?);
+                self.show_commands()?;
+            }
             "slots" => {
                 self.slots_free = arguments.number_word()? != 0;
                 self.show_commands()?;
@@ -109,8 +123,13 @@ impl ShardRunner {
     }
 
     fn start(&mut self, arguments: &mut Arguments) -> Result<(), ScriptError> {
+        let stretch = stretch(arguments)?;
         let from = match arguments.key("from").as_deref() {
-            None | Some("trim_horizon") => Position::TrimHorizon,
+            None => match &stretch {
+                Some(it) => it.stretch.position(),
+                None => Position::TrimHorizon,
+            },
+            Some("trim_horizon") => Position::TrimHorizon,
             Some("shard_end") => Position::ShardEnd,
             Some(text) if text.ends_with('s') => Position::AtTimestamp(START + duration(text)?),
             Some(number) => match inner(number)? {
@@ -147,6 +166,7 @@ impl ShardRunner {
             },
             filter: (arguments.key("filter").as_deref() == Some("on"))
                 .then(sample_filter::criteria),
+            stretch: stretch.clone(),
             window_len: tumbling_window.map_or(0, |_| WINDOW_LEN),
             limits: ShardLimits {
                 poll_interval: arguments.duration("poll_interval", "1s")?,
@@ -158,11 +178,18 @@ impl ShardRunner {
                 backoff_jitter_percent: arguments.jitter_percent(),
             },
         };
+        if let Some(text) = arguments.key("rate") {
+            self.turns = RateTurns::new(rate(&text)?);
+        }
         let seed = arguments.number("seed", 0)? as u64;
         self.consumer = Some(ShardConsumer::new(settings, checkpoint, seed, self.now));
         (self.in_flight, self.read, self.is_saving) = (Vec::new(), None, false);
         self.delivery = None;
+        self.is_stretch = stretch.is_some();
         (self.slots_free, self.slot_requested) = (true, false);
+        if let Some(turn) = self.turn.take() {
+            self.turns.cancel(turn);
+        }
         self.show_commands()
     }
 
@@ -295,10 +322,16 @@ impl ShardRunner {
     fn advance(&mut self, time: Duration) -> Result<(), ScriptError> {
         let end = self.now + time;
         let begin = self.now;
-        while let Some(at) = self.consumer()?.poll_timeout().filter(|at| *at <= end) {
+        while let Some(at) = self.next_timer()?.map(|(at, _)| at).filter(|at| *at <= end) {
             self.now = at;
             writeln!(self.output, "after {}", duration_text(at.since(begin)))?;
-            self.consumer()?.handle_timeout(at);
+            if self
+                .consumer()?
+                .poll_timeout()
+                .is_some_and(|timeout| timeout <= at)
+            {
+                self.consumer()?.handle_timeout(at);
+            }
             self.show_commands()?;
         }
         self.now = end;
@@ -308,31 +341,59 @@ impl ShardRunner {
     fn show_commands(&mut self) -> Result<(), ScriptError> {
         while let Some(command) = self.consumer()?.poll_command() {
             match &command {
-                ShardCommand::Invoke(batch) => self.in_flight.push(batch.id),
+                ShardCommand::Invoke(batch) => {
+                    self.in_flight.push(batch.id);
+                    if let Some(turn) = self.turn.take() {
+                        self.turns.sent(turn, batch.records.len(), self.now);
+                    }
+                }
                 ShardCommand::Read { from, .. } => self.read = Some(from.clone()),
                 ShardCommand::Deliver { delivery, .. } => self.delivery = Some(*delivery),
                 ShardCommand::Save(_) => self.is_saving = true,
-                ShardCommand::RequestSlot => self.slot_requested = true,
-                ShardCommand::CancelSlot => self.slot_requested = false,
+                ShardCommand::RequestSlot => {
+                    self.slot_requested = true;
+                    self.turn = Some(self.turns.request());
+                }
+                ShardCommand::CancelSlot => {
+                    self.slot_requested = false;
+                    if let Some(turn) = self.turn.take() {
+                        self.turns.cancel(turn);
+                    }
+                }
                 ShardCommand::Report(_) | ShardCommand::Finish(_) => {}
             }
-            let is_granted = self.slots_free && matches!(command, ShardCommand::RequestSlot);
+            let is_request = matches!(command, ShardCommand::RequestSlot);
+            let is_granted = is_request && self.slots_free && self.has_turn();
             if !is_granted {
                 writeln!(self.output, "{}", command_text(&command))?;
             }
         }
-        if self.slots_free && std::mem::take(&mut self.slot_requested) {
-            let now = self.now;
-            self.consumer()?.handle(ShardInput::SlotGranted, now);
+        if self.slot_requested && self.slots_free && self.has_turn() {
+            self.slot_requested = false;
+            let (now, max_records) = (self.now, self.turns.max_records());
+            let granted = ShardInput::SlotGranted { max_records };
+            self.consumer()?.handle(granted, now);
             self.show_commands()?;
         }
         Ok(())
     }
 
+    /// Whether the batch of the consumer may go by the rate.
+    fn has_turn(&mut self) -> bool {
+        self.turns.poll_turn(self.now);
+        self.turn.is_some() && self.turns.current() == self.turn
+    }
+
+    fn next_timer(&mut self) -> Result<Option<(Timestamp, String)>, ScriptError> {
+        let turn = self.turns.poll_timeout().map(|at| (at, "turn".to_owned()));
+        let timer = self.consumer()?.next_timer();
+        let timer = timer.map(|(at, timer)| (at, format!("{timer:?}").to_lowercase()));
+        Ok(turn.into_iter().chain(timer).min())
+    }
+
     fn show_timer(&mut self) -> Result<(), ScriptError> {
         let now = self.now;
-        if let Some((at, timer)) = self.consumer()?.next_timer() {
-            let timer = format!("{timer:?}").to_lowercase();
+        if let Some((at, timer)) = self.next_timer()? {
             let time = duration_text(at.since(now));
             writeln!(self.output, "timer {timer} in {time}")?;
         }
@@ -362,6 +423,11 @@ impl ShardRunner {
             Some(Waiting::Store(fault)) => format!("store, {}", fault_text(fault)),
         };
         let behind = view.behind.map_or("unknown".to_owned(), duration_text);
+        if self.is_stretch {
+            let reached = view.reached.map(|at| duration_text(at.since(START)));
+            let reached = reached.as_deref().unwrap_or("nothing");
+            writeln!(self.output, "reached {reached}")?;
+        }
         let text = [
             format!("checkpoint {}", position_text(&view.checkpoint)),
             format!("behind {behind}"),
@@ -388,6 +454,38 @@ impl ShardRunner {
         }
         Ok(())
     }
+}
+
+/// `stretch=FROM..TO`: times, or sequence numbers, of which the last one belongs to it; `after:NUMBER` and
+/// `trim_horizon` are starts too. With `tip=unreported` the source does not report its tip.
+fn stretch(arguments: &mut Arguments) -> Result<Option<StretchSettings>, ScriptError> {
+    let Some(text) = arguments.key("stretch") else {
+        return Ok(None);
+    };
+    let (from, to) = text.split_once("..").ok_or("a stretch has two bounds")?;
+    let from = match from.strip_prefix("after:") {
+        Some(number) => StretchStart::After(number.into()),
+        None if from == "trim_horizon" => StretchStart::TrimHorizon,
+        None if from.ends_with('s') => StretchStart::Time(START + duration(from)?),
+        None => StretchStart::At(from.into()),
+    };
+    let to = if to.ends_with('s') {
+        StretchEnd::Time(START + duration(to)?)
+    } else {
+        StretchEnd::Through(to.into())
+    };
+    Ok(Some(StretchSettings {
+        stretch: Stretch { from, to },
+        reports_tip: arguments.key("tip").as_deref() != Some("unreported"),
+    }))
+}
+
+/// Records a second, or `none`.
+fn rate(text: &str) -> Result<Option<Rate>, ScriptError> {
+    Ok(match text {
+        "none" => None,
+        number => Some(Rate(number.parse()?)),
+    })
 }
 
 fn retries(arguments: &mut Arguments) -> Result<RetrySettings, ScriptError> {
@@ -567,6 +665,7 @@ fn unreadable_text(record: &UnreadableRecord) -> String {
 
 fn position_text(position: &Position) -> String {
     match position {
+        Position::At(number) => format!("at {number}"),
         Position::After(number) => format!("after {number}"),
         Position::Within(number, inner) => format!("after {number}.{inner}"),
         Position::AtTimestamp(time) => format!("at_timestamp {}", duration_text(time.since(START))),
@@ -629,6 +728,10 @@ fn records(
             builder.undated(arrival);
         }
         let record = name.trim_start_matches('~');
+        let (record, arrival) = match record.split_once('@') {
+            Some((record, arrived)) => (record, START + duration(arrived)?),
+            None => (record, arrival),
+        };
         let (key, of_shard) = match record.split_once('/') {
             Some((lane, of_shard)) => (KeyHash(lane.parse()?), of_shard),
             None => (KeyHash::of(record.as_bytes()), record),
@@ -645,7 +748,7 @@ fn records(
         };
         builder.push(
             &meta,
-            &sample_filter::event(*bytes, record == name.as_str()),
+            &sample_filter::event(*bytes, !name.starts_with('~')),
             0..0,
         );
     }

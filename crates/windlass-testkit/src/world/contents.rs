@@ -173,6 +173,7 @@ impl Contents {
                 let found = self.records.iter().position(first);
                 Some(found.unwrap_or(self.records.len()).max(trimmed))
             }
+            Position::At(number) => self.first_of(number.as_str()),
             Position::After(number) => Some(self.index_at(number.as_str(), None)? + 1),
             Position::Within(number, inner) => {
                 Some(self.index_at(number.as_str(), Some(*inner))? + 1)

@@ -389,6 +389,7 @@ fn settings(
     let skip = rng.per_mille(200) && !contents.is_empty();
     ShardConsumerSettings {
         filter: rng.per_mille(300).then(sample_filter::criteria),
+        stretch: None,
         mapping: StreamSettings {
             starting_position: Position::TrimHorizon,
             recreated_position: Position::TrimHorizon,

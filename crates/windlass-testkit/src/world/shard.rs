@@ -128,7 +128,8 @@ impl World {
         let Some(instance) = &self.instance else {
             return false;
         };
-        let at_end = instance.checker.finished() == Some(Finish::ShardEnd);
+        let finished = instance.checker.finished();
+        let at_end = matches!(finished, Some(Finish::ShardEnd | Finish::StretchEnd));
         let at_rest = match self.plan.contents.closes {
             Some(_) => at_end && self.store.checkpoint.position == Position::ShardEnd,
             None => instance.checker.is_at_rest(),
@@ -210,7 +211,7 @@ impl World {
                 self.totals.trims += u64::from(matches!(result, Err(Fault::Trimmed)));
                 self.feed(ShardInput::Read(result), trace)
             }
-            Event::Slot => self.feed(ShardInput::SlotGranted, trace),
+            Event::Slot => self.feed(ShardInput::SlotGranted { max_records: None }, trace),
             Event::Invoke(batch) => {
                 let outcome =
                     self.function
@@ -365,7 +366,9 @@ impl World {
             }
             Some(Finish::LeaseLost) => self.end_instance(),
             // A consumer that starts at the end of the shard must finish at once.
-            Some(Finish::ShardEnd) => self.events.push((self.plan.faults_end, Event::Start)),
+            Some(Finish::ShardEnd | Finish::StretchEnd) => {
+                self.events.push((self.plan.faults_end, Event::Start))
+            }
             None => {}
         }
         Ok(())

@@ -152,6 +152,7 @@ fn position(checkpoint: &CheckpointReport) -> String {
     match checkpoint {
         CheckpointReport::TrimHorizon => "trim horizon".to_owned(),
         CheckpointReport::AtTimestamp { timestamp } => timestamp.clone().unwrap_or_default(),
+        CheckpointReport::At { sequence_number } => format!("at {sequence_number}"),
         CheckpointReport::After {
             sequence_number,
             sub_sequence_number,

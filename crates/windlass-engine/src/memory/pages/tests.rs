@@ -85,6 +85,7 @@ fn page_len(n_records: usize, size: usize) -> usize {
 
 fn view(records: &[Record]) -> ShardView {
     ShardView {
+        reached: None,
         n_lanes: 1,
         waiting_lanes: 0,
         checkpoint: Position::TrimHorizon,

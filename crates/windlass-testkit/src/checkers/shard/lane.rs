@@ -158,7 +158,22 @@ impl LaneModel {
         }
     }
 
-    pub(super) fn next_batch(&self, settings: &ShardConsumerSettings) -> NextBatch {
+    /// What is left of a failed batch is cut if it is larger than the rate allows since.
+    pub(super) fn cut_head(&mut self, max_batch: usize, now: Timestamp) {
+        let piece = self.pending.front().and_then(|first| first.piece);
+        let n_records = piece.map_or(0, |piece| self.n_of(piece));
+        if self.final_call().is_none() && max_batch < n_records {
+            self.new_piece(0..max_batch, now);
+            self.new_piece(max_batch..n_records, now);
+        }
+    }
+
+    /// `max_batch` records, if they fit.
+    pub(super) fn next_batch(
+        &self,
+        settings: &ShardConsumerSettings,
+        max_batch: usize,
+    ) -> NextBatch {
         if self.final_call().is_some() {
             return NextBatch {
                 n_records: 0,
@@ -177,7 +192,7 @@ impl LaneModel {
         let limit = self.event_limit(settings);
         // A comma precedes every record but the first.
         let (mut n_records, mut bytes) = (0, event_bytes(std::iter::empty()) - 1);
-        let max_records = of_window.min(settings.mapping.batch_size);
+        let max_records = of_window.min(max_batch);
         for pending in self.pending.iter().take(max_records) {
             let size = pending.record.event_len();
             if limit < bytes + 1 + size {
@@ -186,8 +201,7 @@ impl LaneModel {
             n_records += 1;
             bytes += 1 + size;
         }
-        let full =
-            n_records < of_window || n_records == settings.mapping.batch_size || bytes == limit;
+        let full = n_records < of_window || n_records == max_batch || bytes == limit;
         NextBatch { n_records, full }
     }
 

@@ -9,6 +9,7 @@
 mod lane;
 mod marks;
 mod model;
+mod stretch;
 mod windows;
 
 use std::time::Duration;
@@ -71,8 +72,9 @@ impl ShardChecker {
                 self.0.save_failed(*fault, now);
                 Ok(())
             }
-            ShardInput::SlotGranted => {
+            ShardInput::SlotGranted { max_records } => {
                 self.0.slot = Slot::Granted;
+                self.0.set_max_batch(*max_records);
                 Ok(())
             }
             ShardInput::Delivered { delivery, result } => {
@@ -141,6 +143,8 @@ impl ShardChecker {
                 })?;
                 let first = batch.records.first();
                 let lane = first.map_or(0, |first| model.lane_of(first));
+                let max_batch = model.max_batch;
+                model.lanes[lane].cut_head(max_batch, now);
                 i3_one_call(model, lane)?;
                 lanes_take_turns(model, lane, now)?;
                 i4_in_order(&model.lanes[lane], batch, contents)?;
@@ -237,7 +241,7 @@ fn i1_only_resolved(model: &Model, checkpoint: &Checkpoint, contents: &Contents)
             last.is_some_and(|last| contents.position_after(last) == *position)
                 && arrival == checkpoint.arrival
         }
-        Position::TrimHorizon | Position::AtTimestamp(_) => false,
+        Position::TrimHorizon | Position::AtTimestamp(_) | Position::At(_) => false,
     };
     let holds = holds || model.is_at_start(&checkpoint.position);
     ensure(holds, "I1", || {
@@ -367,8 +371,8 @@ fn i5_batches_respect_their_limits(model: &Model, batch: &Batch) -> Checked {
     let bytes = records + settings.window_len.saturating_sub(2) + state;
     let is_final = batch.window.as_ref().is_some_and(|it| it.is_final);
     let fewest = usize::from(!is_final);
-    let holds = (fewest..=settings.mapping.batch_size).contains(&n_records)
-        && bytes <= settings.limits.payload_limit;
+    let holds =
+        (fewest..=model.max_batch).contains(&n_records) && bytes <= settings.limits.payload_limit;
     ensure(holds, "I5", || {
         format!("a batch of {n_records} records and {bytes} bytes")
     })
@@ -538,7 +542,7 @@ fn batches_hold_the_next_records(
     batch: &Batch,
     now: Timestamp,
 ) -> Checked {
-    let next = model.lanes[lane].next_batch(&model.settings);
+    let next = model.lanes[lane].next_batch(&model.settings, model.max_batch);
     let n_records = batch.records.len();
     ensure(n_records == next.n_records, "window", || {
         format!(
@@ -592,9 +596,11 @@ fn reports_are_expected(model: &mut Model, report: &Report, contents: &Contents)
 }
 
 fn finishes_when_done(model: &Model, how: Finish) -> Checked {
+    let is_saved = model.saved.position == Position::ShardEnd;
     let holds = match how {
         Finish::LeaseLost => model.lease_lost,
-        Finish::ShardEnd => model.saved.position == Position::ShardEnd,
+        Finish::ShardEnd => is_saved && !model.is_stretch_end(),
+        Finish::StretchEnd => is_saved && model.is_stretch_end(),
         Finish::Drained => {
             model.draining && !model.is_busy() && model.save.is_none() && !model.has_unsaved()
         }

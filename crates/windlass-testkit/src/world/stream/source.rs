@@ -248,6 +248,7 @@ impl Source {
             Position::TrimHorizon => shard.n_trimmed,
             Position::AtTimestamp(time) => first(&|it| *time <= it.arrival).max(shard.n_trimmed),
             Position::ShardEnd => records.len(),
+            Position::At(at) => first(&|it| number(it.number) == *at),
             Position::After(after) | Position::Within(after, _) => {
                 let after: u64 = after.as_str().parse().unwrap_or(u64::MAX);
                 let known = records
