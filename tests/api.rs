@@ -1,7 +1,7 @@
 //! Golden exchanges under `api/`: requests to the API and their responses.
 //!
 //! ```text
-//! GET|POST|PUT|DELETE PATH [BODY] [HEADER=VALUE…]
+//! GET|POST|PUT|PATCH|DELETE PATH [BODY] [HEADER=VALUE…]
 //! > POST|PUT PATH BODY         the same, with backslashes taken literally
 //! settle                       every mapping reaches its desired state
 //! shards UUID ID…              the supervisor has added rows of these shards
@@ -44,12 +44,14 @@ use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::memory::Budget;
 use windlass_engine::ports::{
-    FunctionLookup, MappingStore as _, PortError, ResourceLookup, Store, UnreadableMapping,
+    FunctionLookup, HistoryId, HistoryLine, MappingStore as _, PortError, ResourceLookup, Store,
+    UnreadableMapping, What,
 };
 use windlass_engine::status::{LeaseCounts, StatusBoard};
 use windlass_engine::supervisor::Wakeup;
 use windlass_testkit::fakes::FakeStore;
 use windlass_testkit::rng::Rng;
+use windlass_tests::openapi::{Document, METHODS};
 use windlass_tests::signature::{Signature, keys};
 
 type Failure = Box<dyn Error>;
@@ -72,6 +74,9 @@ fn exchanges() {
         goldenscript::run(&mut Exchange::new(), path).unwrap();
     }
 }
+
+/// Members of windlass's own API that are times of the test.
+const TIMES: [&str; 2] = ["since", "time"];
 
 /// When the tests of clocks take place.
 const NOON: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -144,6 +149,64 @@ fn configured_mappings_start_by_the_clock_of_the_source() {
     assert!(NOON.shifted(-60_000) <= row.created && row.created < NOON);
 }
 
+/// That the document has every route is a test of its own.
+#[test]
+fn the_server_has_the_operations_of_its_document_and_no_others() {
+    let exchange = Exchange::new();
+    for path in document().paths().keys() {
+        let parts = path.split('/');
+        let parts: Vec<_> = parts
+            .map(|part| if part.starts_with('{') { "x" } else { part })
+            .collect();
+        for method in METHODS {
+            let (_, answer) = exchange.call(method, &parts.join("/"));
+            let text = answer["message"].as_str().unwrap_or_default();
+            let is_there = !text.starts_with("windlass has no operation at ");
+            let is_described = document().has(path, method);
+            assert_eq!(is_there, is_described, "{method} {path}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn the_history_is_paged() {
+    let exchange = Exchange::new();
+    let mut expected = Vec::new();
+    for number in 0..230 {
+        let line = HistoryLine {
+            id: HistoryId(number),
+            time: NOON,
+            who: number.to_string(),
+            what: What::Park,
+            mapping: None,
+            before: Value::Null,
+            after: Value::Null,
+        };
+        let written = exchange.store.write_history(&line);
+        exchange.runtime.block_on(written).unwrap();
+        expected.insert(0, line.who);
+    }
+    let (mut seen, mut sizes) = (Vec::new(), Vec::new());
+    let mut path = "/windlass/v1/history".to_owned();
+    loop {
+        let (status, page) = exchange.call("GET", &path);
+        assert_eq!(status, 200, "{page}");
+        let lines = page["history"].as_array().unwrap();
+        sizes.push(lines.len());
+        seen.extend(
+            lines
+                .iter()
+                .map(|line| line["who"].as_str().unwrap().to_owned()),
+        );
+        let Some(marker) = page["next_marker"].as_str() else {
+            break;
+        };
+        path = format!("/windlass/v1/history?marker={marker}");
+    }
+    assert_eq!(sizes, [100, 100, 30]);
+    assert_eq!(seen, expected);
+}
+
 /// Whatever a caller sends, the answer is one of the model, and the server continues.
 #[test]
 fn any_request_gets_an_answer_of_the_model() {
@@ -166,6 +229,7 @@ fn any_request_gets_an_answer_of_the_model() {
         if 400 <= status && !is_head {
             let error: Value = serde_json::from_slice(&body).expect("an error is JSON");
             assert!(head.headers.contains_key("x-amzn-errortype"), "{shown}");
+            let error = error.get("error").unwrap_or(&error);
             let message = error.get("message").or_else(|| error.get("Message"));
             assert!(message.is_some_and(Value::is_string), "{shown}: {error}");
         }
@@ -184,6 +248,7 @@ fn random_request(rng: &mut Rng, address: SocketAddr) -> Request<Bytes> {
         "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:event-source-mapping:",
         "/windlass/v1/mappings",
         "/windlass/v1/functions",
+        "/windlass/v1/history",
         "/metrics",
         "/",
     ];
@@ -340,6 +405,7 @@ impl Exchange {
             }
         }
         let body = response.body();
+        self.check(method, path, response.status().as_u16(), body)?;
         match serde_json::from_slice::<Value>(body) {
             Ok(mut json) => {
                 self.hide(&mut json);
@@ -348,6 +414,17 @@ impl Exchange {
             Err(_) => shown.push_str(&String::from_utf8_lossy(body)),
         }
         Ok(shown)
+    }
+
+    /// Compares a response of windlass's own API with the document that describes it. Those to callers
+    /// without rights have AWS's form.
+    fn check(&self, method: &str, path: &str, status: u16, body: &[u8]) -> Result<(), Failure> {
+        match serde_json::from_slice(body) {
+            Ok(json) if !matches!(status, 403 | 429) => {
+                Ok(document().check(method, path, status, &json)?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Creates a mapping, and returns its row.
@@ -369,6 +446,24 @@ impl Exchange {
             assert_eq!(status, 202, "{}", String::from_utf8_lossy(&body));
             let rows = self.store.mappings().await;
             rows.expect("the store works").remove(0)
+        })
+    }
+
+    /// Sends a request without a body.
+    fn call(&self, method: &str, path: &str) -> (u16, Value) {
+        let url = format!("http://{}{path}", self.server.address());
+        let request = Request::builder().method(method).uri(url);
+        let request = request.body(Full::default()).expect("the request is valid");
+        self.runtime.block_on(async {
+            let response = self.client.request(request).await;
+            let (head, body) = response.expect("the server responds").into_parts();
+            let body = body
+                .collect()
+                .await
+                .expect("the body is complete")
+                .to_bytes();
+            let json = serde_json::from_slice(&body).unwrap_or_default();
+            (head.status.as_u16(), json)
         })
     }
 
@@ -438,8 +533,11 @@ impl Exchange {
                     assert!(modified.is_f64(), "seconds and milliseconds since 1970");
                     *modified = "TIME".into();
                 }
-                if let Some(since @ Value::String(_)) = members.get_mut("since") {
-                    *since = "TIME".into();
+                for name in TIMES {
+                    if let Some(Value::String(text)) = members.get_mut(name) {
+                        assert!(Timestamp::parse_rfc3339(text).is_some(), "{text}");
+                        *text = "TIME".to_owned();
+                    }
                 }
                 members.values_mut().for_each(|value| self.hide(value));
             }
@@ -551,7 +649,7 @@ impl Runner for Exchange {
 
     fn run(&mut self, command: &Command, _: &Context) -> Result<String, Failure> {
         match command.name.split(' ').next().unwrap_or_default() {
-            "GET" | "POST" | "PUT" | "DELETE" => self.send(command),
+            "GET" | "POST" | "PUT" | "PATCH" | "DELETE" => self.send(command),
             "settle" => self.settle(),
             "shards" => self.add_shards(command),
             "auth" => {
@@ -605,6 +703,17 @@ fn home() -> ArnScope {
         region: "us-east-1".to_owned(),
         account_id: "000000000000".to_owned(),
     }
+}
+
+/// The document of windlass's own API, as a server returns it.
+fn document() -> &'static Document {
+    static DOCUMENT: OnceLock<Document> = OnceLock::new();
+    DOCUMENT.get_or_init(|| {
+        let exchange = Exchange::new();
+        let (status, document) = exchange.call("GET", "/windlass/v1/openapi.json");
+        assert_eq!(status, 200);
+        Document::new(document)
+    })
 }
 
 /// A process can install them only once.

@@ -5,6 +5,7 @@ pub mod aws;
 pub mod daemon;
 pub mod examples;
 pub mod function;
+pub mod openapi;
 pub mod producer;
 pub mod proxy;
 pub mod servers;

@@ -12,6 +12,7 @@ mod errors;
 mod health;
 mod history;
 mod metrics;
+mod openapi;
 mod pagination;
 mod parks;
 mod problems;

@@ -23,7 +23,7 @@ use crate::errors::{ApiError, Code};
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
 use crate::rebinding_guard::{AllowedHost, RebindingGuard};
 use crate::state::{Readiness, ServerState, StoreCheck};
-use crate::{health, parks, status};
+use crate::{health, history, openapi, parks, status};
 
 /// For requests in progress when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -143,10 +143,12 @@ async fn serve(listener: TcpListener, state: Arc<ServerState>, stopped: watch::R
 fn router(state: Arc<ServerState>) -> Router {
     let in_time = Router::new()
         .merge(api::routes())
+        .merge(history::routes())
+        .merge(parks::routes())
         .route("/windlass/v1/mappings", get(status::list))
         .route("/windlass/v1/mappings/{uuid}", get(status::get))
         .route("/windlass/v1/functions", get(status::functions))
-        .merge(parks::routes())
+        .route("/windlass/v1/openapi.json", get(openapi::get))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics))

@@ -141,10 +141,10 @@ impl Place {
     /// The place with the moment of the request in place of `now`, as it is stored and shown.
     #[must_use]
     pub fn fixed(self, now: Timestamp) -> Self {
-        match self {
-            Self::Now => Self::AtTimestamp(now),
-            other => other,
+        if self == Self::Now {
+            return Self::AtTimestamp(now);
         }
+        self
     }
 
     /// In the API's form.

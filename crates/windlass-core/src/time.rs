@@ -181,10 +181,32 @@ mod tests {
         ] {
             let time = Timestamp::from_millis(millis);
             assert_eq!(time.to_rfc3339(), expected);
-            let start = time.floor_to_second();
-            assert_eq!(Timestamp::parse_rfc3339(expected), Some(start));
-            let with_millis = time.to_rfc3339_millis();
-            assert_eq!(Timestamp::parse_rfc3339(&with_millis), Some(time));
+        }
+    }
+
+    #[test]
+    fn times_with_a_zone_are_parsed() {
+        let parsed = |text: &str| Timestamp::parse_rfc3339(text).map(Timestamp::as_millis);
+        for (text, millis) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2000-02-29T01:00:00.5+01:00", 951_782_400_500),
+            ("2000-02-28T23:59:59.999-00:00", 951_782_399_999),
+        ] {
+            assert_eq!(parsed(text), Some(millis), "{text}");
+        }
+        let time = Timestamp::from_millis(951_782_399_999);
+        assert_eq!(parsed(&time.to_rfc3339_millis()), Some(time.as_millis()));
+        for text in [
+            "2000-02-29T01:00:00",
+            "2000-02-29T01:00:00.Z",
+            "2000-02-29t01:00:00Z",
+            "2000-02-29T01:00:00+0100",
+            "2000-02-29T01:00:00+01:00é",
+            "2001-02-29T01:00:00Z",
+            "1969-12-31T23:59:59.999Z",
+            "",
+        ] {
+            assert_eq!(parsed(text), None, "{text}");
         }
     }
 }

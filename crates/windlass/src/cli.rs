@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::history::HistoryArgs;
 use crate::mappings::MappingArgs;
 use crate::park::{ParkArgs, UnparkArgs};
 
@@ -83,6 +84,11 @@ pub(crate) enum Command {
     Park(ParkArgs),
     /// Let a shard or a mapping that was parked continue.
     Unpark(UnparkArgs),
+    /// Show who changed what, and when, the latest change first.
+    ///
+    /// Every creation, update and deletion of a mapping is kept for 90 days. The table is a summary;
+    /// -o json shows what was changed in full.
+    History(HistoryArgs),
     /// Try filters of mappings.
     Filter {
         #[command(subcommand)]

@@ -18,6 +18,7 @@ mod credentials;
 mod demo;
 mod filter;
 mod find;
+mod history;
 mod log_writer;
 mod mappings;
 mod open_files;
@@ -113,6 +114,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Unpark(args) => {
             let credentials = Credentials::from_env(process_environment());
             Runtime::new()?.block_on(park::unpark(args, credentials))?;
+        }
+        Command::History(args) => {
+            let credentials = Credentials::from_env(process_environment());
+            Runtime::new()?.block_on(history::run(&args, credentials))?;
         }
         Command::Filter {
             command: FilterCommand::Test(args),

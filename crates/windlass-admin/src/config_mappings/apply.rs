@@ -90,8 +90,8 @@ struct Write {
 enum Plan {
     /// The row of this id is as the file wants it.
     Nothing(MappingId),
-    /// This row, with the revision that it replaces, and its line in the history.
-    Write(MappingRow, Option<Revision>, Option<HistoryLine>),
+    /// This row, with the revision that it replaces.
+    Write(MappingRow, Option<Revision>),
 }
 
 /// The rows of the store, read once.
@@ -134,14 +134,14 @@ impl PendingMappings {
                         tags.extend(mapping.checked.tags.map(|tags| (id.clone(), tags)));
                         kept.insert(id);
                     }
-                    Plan::Write(next, seen, line) => {
+                    Plan::Write(next, seen) => {
                         kept.insert(next.id.clone());
                         writes.push(Write {
                             tags: rows.tags(&mapping, &next),
+                            line: rows.line(&next, now),
                             mapping,
                             next,
                             seen,
-                            line,
                             unchecked: None,
                         });
                     }
@@ -208,12 +208,12 @@ impl PendingMappings {
                     let written = self.parts.written(it.mapping, id, arn, unchecked);
                     pending.extend(written);
                 }
-                Plan::Write(next, seen, line) => writes.push(Write {
+                Plan::Write(next, seen) => writes.push(Write {
                     tags: rows.tags(&it.mapping, &next),
+                    line: rows.line(&next, now),
                     mapping: it.mapping,
                     next,
                     seen,
-                    line,
                     unchecked,
                 }),
             }
@@ -329,13 +329,17 @@ impl Rows {
         mapping.checked.tags.clone().or_else(none)
     }
 
+    /// What a row that is written leaves in the history.
+    fn line(&self, next: &MappingRow, now: Timestamp) -> Option<HistoryLine> {
+        mapping_line(now, CONFIGURATION, self.by_id.get(&next.id), next)
+    }
+
     /// A row that is being deleted is revived, unless another has its source and function.
     fn plan(&self, mapping: &ConfigMapping, function_arn: &Arn, now: Timestamp) -> Plan {
         let new = mapping.new_row(function_arn.clone(), now);
         let live = self.live(mapping, function_arn);
         let Some(row) = live.or_else(|| self.by_id.get(&new.id)) else {
-            let line = mapping_line(now, CONFIGURATION, None, &new);
-            return Plan::Write(new, None, line);
+            return Plan::Write(new, None);
         };
         let spec = mapping.spec_for(row);
         let change = super::change(row, &spec, &new);
@@ -350,8 +354,7 @@ impl Rows {
             from_config: true,
             ..row.next_revision(now)
         };
-        let line = mapping_line(now, CONFIGURATION, Some(row), &next);
-        Plan::Write(next, Some(row.revision), line)
+        Plan::Write(next, Some(row.revision))
     }
 }
 

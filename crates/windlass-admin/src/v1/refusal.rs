@@ -77,11 +77,13 @@ impl Refusal {
 /// A refusal of what both APIs share, such as the body of a request.
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
-        let code = match error.code {
-            Code::Serialization | Code::Validation | Code::ResourceInUse => {
-                Code::InvalidParameterValue
-            }
-            other => other,
+        let is_of_aws = matches!(
+            error.code,
+            Code::Serialization | Code::Validation | Code::ResourceInUse
+        );
+        let code = match is_of_aws {
+            true => Code::InvalidParameterValue,
+            false => error.code,
         };
         Self::new(code, error.message)
     }

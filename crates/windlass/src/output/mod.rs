@@ -9,6 +9,7 @@ use windlass_admin::report::{FunctionReport, MappingReport};
 
 use crate::cli::OutputFormat;
 
+mod history;
 mod status;
 mod table;
 
@@ -104,6 +105,20 @@ pub(crate) fn statuses(
         }
         OutputFormat::Json | OutputFormat::Yaml => serialize(format, &reports),
     }
+}
+
+pub(crate) fn history(
+    format: OutputFormat,
+    lines: &[Value],
+    reports: &[MappingReport],
+) -> anyhow::Result<()> {
+    if format != OutputFormat::Table {
+        return print(&serialize(format, &lines)?);
+    }
+    if lines.is_empty() {
+        return print("no history");
+    }
+    print(&history::history_table(lines, reports, terminal_width()))
 }
 
 fn serialize(format: OutputFormat, value: &impl Serialize) -> anyhow::Result<String> {

@@ -226,11 +226,15 @@ fn requests(queue: &QueueReport) -> String {
 /// Source and function by their names: `kinesis orders → resize`.
 pub(crate) fn label(report: &MappingReport) -> String {
     let source = report.event_source_arn.as_deref().unwrap_or_default();
+    label_of(source, &report.function_arn)
+}
+
+pub(super) fn label_of(source: &str, function_arn: &str) -> String {
     let source = SourceArn::parse(source).map_or_else(
         || source.to_owned(),
         |source| format!("{} {}", service(source.kind()), source.arn().source_name()),
     );
-    format!("{source} → {}", function_label(&report.function_arn))
+    format!("{source} → {}", function_label(function_arn))
 }
 
 const fn service(kind: SourceKind) -> &'static str {
@@ -261,7 +265,7 @@ fn short_result(result: &str) -> String {
     word.to_owned()
 }
 
-fn uuid_prefix(uuid: &str) -> String {
+pub(super) fn uuid_prefix(uuid: &str) -> String {
     uuid.get(..UUID_PREFIX_LEN).unwrap_or(uuid).to_owned()
 }
 
