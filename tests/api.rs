@@ -36,7 +36,7 @@ use windlass_admin::{
 };
 use windlass_core::arn::{ArnScope, SourceArn};
 use windlass_core::function::FunctionName;
-use windlass_core::lease::{Lease, LeaseKey, Unit};
+use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{DesiredState, MappingId, MappingRow};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Checkpoint, Position};
@@ -47,9 +47,10 @@ use windlass_engine::ports::{
     FunctionLookup, HistoryId, HistoryLine, MappingStore as _, PortError, ResourceLookup, Store,
     UnreadableMapping, What,
 };
+use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{LeaseCounts, StatusBoard};
-use windlass_engine::supervisor::Wakeup;
-use windlass_testkit::fakes::FakeStore;
+use windlass_engine::supervisor::{Supervisor, SupervisorParts, Wakeup};
+use windlass_testkit::fakes::{FakeAdapters, FakeStore, FakeStream};
 use windlass_testkit::rng::Rng;
 use windlass_tests::openapi::{Document, METHODS};
 use windlass_tests::signature::{Signature, keys};
@@ -496,6 +497,8 @@ impl Exchange {
             epoch: 0,
             checkpoint: Checkpoint::at(Position::TrimHorizon),
             shard_start: None,
+            seek: None,
+            waits: false,
         });
         let leases: Vec<_> = leases.collect();
         self.runtime.block_on(self.store.insert(&leases))?;
@@ -570,11 +573,25 @@ fn control_parts(
     board: &Arc<StatusBoard>,
     clock: Clock,
 ) -> ControlParts {
+    let adapters = FakeAdapters::default();
+    adapters.stream("orders", FakeStream::new(clock, 2));
+    let settings = EngineSettings::default();
+    let supervisor = Supervisor::new(SupervisorParts {
+        store: Arc::clone(store),
+        adapters: Arc::new(adapters),
+        board: Arc::clone(board),
+        clock,
+        worker: WorkerId::new("this daemon"),
+        budget: Budget::new(settings.buffer_limit),
+        settings,
+        seed: 1,
+    });
     ControlParts {
         store: Arc::clone(store),
         lookup: Arc::clone(resources) as _,
         board: Arc::clone(board),
-        wakeup: Wakeup::default(),
+        wakeup: supervisor.wakeup(),
+        operator: supervisor.operator(),
         clock,
         problems: MappingProblems::default(),
         home: home(),

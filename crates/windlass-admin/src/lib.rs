@@ -20,6 +20,7 @@ mod rebinding_guard;
 mod rendering;
 pub mod report;
 mod requests;
+mod seek;
 mod server;
 mod state;
 mod status;

@@ -16,6 +16,7 @@ const GROUPS: &[&str] = &[
     include_str!("../openapi/status.json"),
     include_str!("../openapi/history.json"),
     include_str!("../openapi/parks.json"),
+    include_str!("../openapi/seek.json"),
 ];
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);

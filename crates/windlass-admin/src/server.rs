@@ -23,7 +23,7 @@ use crate::errors::{ApiError, Code};
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
 use crate::rebinding_guard::{AllowedHost, RebindingGuard};
 use crate::state::{Readiness, ServerState, StoreCheck};
-use crate::{health, history, openapi, parks, status};
+use crate::{health, history, openapi, parks, seek, status};
 
 /// For requests in progress when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -155,6 +155,7 @@ fn router(state: Arc<ServerState>) -> Router {
         .layer(middleware::from_fn(end_in_time));
     // Jobs are merged here: they end with their callers.
     in_time
+        .merge(seek::job_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(middleware::from_fn_with_state(

@@ -33,7 +33,6 @@ pub(crate) struct ServerState {
 
 impl ServerState {
     /// A job ends with its caller or with the daemon; while that drains, no job begins.
-    #[expect(dead_code, reason = "for operations to come")]
     pub(crate) fn accept_job(&self) -> Result<(), Refusal> {
         if self.readiness.is_draining() {
             return Err(Refusal::draining());

@@ -62,4 +62,5 @@ pub mod lease_rows;
 pub mod overrides;
 pub mod parks;
 pub mod reconcile;
+pub mod seek;
 pub mod stretch_rows;

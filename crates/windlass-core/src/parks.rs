@@ -90,7 +90,7 @@ impl Parks {
         for (shard, own) in &self.shards {
             let row = rows.iter().find(|row| is_of(row, shard));
             let is_over = match row {
-                Some(row) => row.checkpoint.position == Position::ShardEnd,
+                Some(row) => row.checkpoint.position == Position::ShardEnd && !row.waits,
                 None => listings.is_absent(shard),
             };
             if !is_over {
@@ -184,6 +184,8 @@ mod tests {
             epoch: 0,
             checkpoint: Checkpoint::at(position),
             shard_start: None,
+            seek: None,
+            waits: false,
         };
         let mut listings = ListingHistory::default();
         let mut parks = Parks::default();

@@ -133,7 +133,12 @@ pub(crate) async fn run_unit(
             source,
             destination,
         } => {
-            let driver = parts.shard_driver(shard, reader, *source, destination, lease);
+            let mut source = *source;
+            if let Some(mark) = lease.seek {
+                source.settings.skip_before = mark.skip_before;
+                source.settings.retries.age_from = Some(mark.at);
+            }
+            let driver = parts.shard_driver(shard, reader, source, destination, lease);
             driver.run().instrument(span).await
         }
         UnitSource::Queue { reader, source } => {
@@ -387,6 +392,8 @@ mod tests {
             epoch,
             checkpoint: Checkpoint::at(Position::TrimHorizon),
             shard_start: None,
+            seek: None,
+            waits: false,
         };
         let first = seed(7, &lease("a", "0", 1));
         assert_eq!(first, seed(7, &lease("a", "0", 1)));

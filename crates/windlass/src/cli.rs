@@ -8,6 +8,7 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueE
 use crate::history::HistoryArgs;
 use crate::mappings::MappingArgs;
 use crate::park::{ParkArgs, UnparkArgs};
+use crate::seek::SeekArgs;
 
 /// AWS Lambda's event source mapping as a program of its own: polls Kinesis streams, DynamoDB
 /// streams and SQS queues, and invokes functions wherever they run.
@@ -84,6 +85,11 @@ pub(crate) enum Command {
     Park(ParkArgs),
     /// Let a shard or a mapping that was parked continue.
     Unpark(UnparkArgs),
+    /// Move the checkpoint of one shard of a stream, or of all shards of a mapping, forwards or back.
+    ///
+    /// What is in flight ends first; then the shard continues from there. What a seek forwards leaves
+    /// out is not delivered and not kept.
+    Seek(SeekArgs),
     /// Show who changed what, and when, the latest change first.
     ///
     /// Every creation, update and deletion of a mapping is kept for 90 days. The table is a summary;

@@ -153,7 +153,6 @@ impl Client {
     }
 
     /// The time by the daemon's clock, in whole seconds: commands count from it, not from ours.
-    #[expect(dead_code, reason = "for operations to come")]
     pub(crate) async fn time(&self) -> anyhow::Result<Timestamp> {
         let (head, _) = self.exchange(Method::GET, FUNCTIONS_PATH, None).await?;
         let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());

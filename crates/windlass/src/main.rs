@@ -24,6 +24,7 @@ mod mappings;
 mod open_files;
 mod output;
 mod park;
+mod seek;
 mod serve;
 mod status;
 mod telemetry;
@@ -114,6 +115,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Unpark(args) => {
             let credentials = Credentials::from_env(process_environment());
             Runtime::new()?.block_on(park::unpark(args, credentials))?;
+        }
+        Command::Seek(args) => {
+            let credentials = Credentials::from_env(process_environment());
+            Runtime::new()?.block_on(seek::run(args, credentials))?;
         }
         Command::History(args) => {
             let credentials = Credentials::from_env(process_environment());

@@ -146,6 +146,8 @@ async fn keeps_its_rows(versions: &[&str]) {
             epoch,
             checkpoint: Checkpoint::at(position),
             shard_start,
+            seek: None,
+            waits: false,
         });
         assert_eq!(leases, expected);
     }

@@ -16,10 +16,10 @@ use crate::position::Position;
 use crate::time::Timestamp;
 
 /// Listings in a row that must lack a shard before it counts as absent.
-const MIN_ABSENCES: u64 = 3;
+pub const MIN_ABSENCES: u64 = 3;
 
 /// Listings that follow sooner count as one.
-const LISTING_DISTANCE: Duration = Duration::from_secs(10);
+pub const LISTING_DISTANCE: Duration = Duration::from_secs(10);
 
 /// A shard as its stream lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]

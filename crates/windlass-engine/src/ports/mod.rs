@@ -36,7 +36,7 @@ pub use history::{
     CONFIGURATION, HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage,
     HistoryStore, What,
 };
-pub use overrides::OverrideStore;
+pub use overrides::{OverrideStore, SeekWrite};
 
 /// No stream keeps its records for less: those of DynamoDB for this long, those of Kinesis for up to
 /// a year.

@@ -328,6 +328,11 @@ impl StatusBoard {
         wall.shifted(difference.unwrap_or(0))
     }
 
+    /// How many milliseconds the clock of a mapping's source is ahead of the daemon's, if that is known.
+    pub(crate) fn clock_difference(&self, mapping: &MappingId) -> Option<i64> {
+        self.lock().get(mapping)?.clock_difference
+    }
+
     /// Sets how many milliseconds the clock of a mapping's source is ahead of the daemon's.
     pub fn set_clock_difference(&self, mapping: &MappingId, millis: Option<i64>) {
         let mut mappings = self.lock();

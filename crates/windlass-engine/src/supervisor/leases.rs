@@ -62,6 +62,7 @@ impl Supervisor {
             changes.insert.extend(plan.insert);
             changes.remove.extend(plan.remove);
             changes.set_start.extend(plan.set_start);
+            changes.resume.extend(plan.resume);
         }
         if !changes.is_empty() {
             self.write(&changes).await?;
@@ -76,7 +77,8 @@ impl Supervisor {
             let (known, connected) = (self.known.get(id)?, self.connections.get(id)?);
             let listings = self.discovery.history(id)?;
             let source = &connected.mapping.source;
-            Some(blocked_shards(source, listings, &known.leases))
+            let start = known.overrides.start.as_ref();
+            Some(blocked_shards(source, start, listings, &known.leases))
         };
         let board = &self.context.board;
         board.show_blocked(id, blocked().unwrap_or_default());
@@ -87,7 +89,8 @@ impl Supervisor {
         let (known, connected) = (self.known.get(id)?, self.connections.get(id)?);
         let history = self.discovery.history(id);
         let source = &connected.mapping.source;
-        Some(plan_lease_rows(id, source, history, &known.leases))
+        let start = known.overrides.start.as_ref();
+        Some(plan_lease_rows(id, source, start, history, &known.leases))
     }
 
     async fn write(&self, changes: &LeaseRowPlan) -> Result<(), PortError> {
@@ -101,6 +104,9 @@ impl Supervisor {
         }
         if !changes.set_start.is_empty() {
             store.set_shard_starts(&changes.set_start).await?;
+        }
+        if !changes.resume.is_empty() {
+            store.resume(&changes.resume).await?;
         }
         for (lease, reason) in &changes.remove {
             self.report_removal(lease, *reason);
@@ -145,7 +151,16 @@ impl Supervisor {
             let wanted = known.map(|known| (id.clone(), (known.row.revision, known.row.desired)));
             let leases = known.map_or(&[][..], |known| &known.leases);
             let running = self.tasks.running_of(id);
-            let is_parked = |key: &LeaseKey| known.is_some_and(|known| known.is_parked(key));
+            let held = self.held(id, now);
+            let is_parked = |key: &LeaseKey| {
+                let held = held.as_ref();
+                held.is_some_and(|(units, _)| units.covers(&key.unit))
+                    || known.is_some_and(|known| known.is_parked(key))
+            };
+            if let Some((units, _)) = held.as_ref().filter(|(_, at)| *at <= now) {
+                let overdue = running.keys().filter(|key| units.covers(&key.unit));
+                overdue.for_each(|key| self.tasks.cancel(key));
+            }
             if let (Some(known), Some(restarts)) = (known, self.restarts.get_mut(id)) {
                 restarts.retain(|unit, _| !known.overrides.parks.covers(unit));
             }

@@ -9,19 +9,22 @@
 mod absent_shards;
 mod connections;
 mod discovery;
+mod holds;
 mod lease_totals;
 mod leases;
+mod operator;
 mod parks;
 mod schedule;
 mod shard_reader;
 mod stream_listing;
 mod tasks;
+mod wakeup;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{DesiredState, MappingId, MappingRow, Source};
@@ -35,10 +38,13 @@ use windlass_core::time::Timestamp;
 
 use self::connections::{Connection, Connections};
 use self::discovery::Discovery;
+use self::holds::{HeldUnits, Holds};
 use self::lease_totals::LeaseTotals;
+pub use self::operator::{OperationError, Operator, Seek};
 use self::schedule::Schedule;
 use self::stream_listing::StreamListing;
 use self::tasks::{Subject, TaskEnd, Tasks};
+pub use self::wakeup::Wakeup;
 use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
@@ -62,10 +68,6 @@ const RETRY_DELAY: Duration = Duration::from_secs(60);
 /// Between the starts of two rounds: what happens in the meantime is dealt with in one round.
 const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Tells a supervisor that something in the store has changed.
-#[derive(Clone, Debug, Default)]
-pub struct Wakeup(Arc<Notify>);
-
 pub struct SupervisorParts {
     pub store: Arc<dyn Store>,
     pub adapters: Arc<dyn AdapterFactory>,
@@ -87,6 +89,7 @@ pub struct Supervisor {
     adapters: Arc<dyn AdapterFactory>,
     worker: WorkerId,
     wakeup: Wakeup,
+    holds: Holds,
     connections: Connections,
     discovery: Discovery,
     tasks: Tasks,
@@ -137,12 +140,6 @@ impl KnownMapping {
     }
 }
 
-impl Wakeup {
-    pub fn wake(&self) {
-        self.0.notify_one();
-    }
-}
-
 impl Supervisor {
     pub fn new(parts: SupervisorParts) -> Self {
         let slots = Slots::new(parts.settings.invocation_limit);
@@ -165,6 +162,7 @@ impl Supervisor {
             adapters: parts.adapters,
             worker: parts.worker,
             wakeup: Wakeup::default(),
+            holds: Holds::default(),
             connections: Connections::default(),
             discovery: Discovery::default(),
             tasks: Tasks::default(),
@@ -184,15 +182,28 @@ impl Supervisor {
         self.wakeup.clone()
     }
 
+    /// What an operator does with the mappings that this supervisor runs.
+    pub fn operator(&self) -> Operator {
+        Operator {
+            store: Arc::clone(&self.store),
+            adapters: Arc::clone(&self.adapters),
+            board: Arc::clone(&self.context.board),
+            clock: self.context.clock,
+            holds: self.holds.clone(),
+            wakeup: self.wakeup.clone(),
+        }
+    }
+
     /// Runs until it is asked to stop. `Drain` lets every consumer finish and save what is in
     /// flight, and releases the leases; `Now` drops everything, which is safe at any time.
     pub async fn run(self, stop: watch::Receiver<Stop>) {
-        let saver = self.context.saver.clone();
+        let (saver, holds) = (self.context.saver.clone(), self.holds.clone());
         tokio::select! {
             biased;
             () = self.supervise(stop) => {}
             () = saver.run() => {}
         }
+        holds.close();
     }
 
     async fn supervise(mut self, mut stop: watch::Receiver<Stop>) {
@@ -229,7 +240,7 @@ impl Supervisor {
         latest: Instant,
         stop: &mut watch::Receiver<Stop>,
     ) -> Stop {
-        let wakeup = Arc::clone(&self.wakeup.0);
+        let wakeup = self.wakeup.clone();
         let mut at = latest;
         loop {
             tokio::select! {
@@ -251,6 +262,7 @@ impl Supervisor {
         self.read_changes().await?;
         let now = self.context.clock.now();
         self.changed.extend(self.schedule.take_due(now));
+        self.changed.extend(self.holds.take_changed());
         self.round.append(&mut self.changed);
         self.prepare(&self.round.clone(), now);
         if self.sync_lease_rows(now).await? {
@@ -341,6 +353,15 @@ impl Supervisor {
     async fn finish(&mut self, id: &MappingId, now: Timestamp) -> Result<(), PortError> {
         let running = self.tasks.running_of(id);
         let is_uncompared = self.uncompared.remove(id);
+        let held = self.held(id, now);
+        let cancel_at = held.as_ref().and_then(|(units, cancel_at)| {
+            let mut running = running.keys();
+            let is_running = running.any(|key| units.covers(&key.unit));
+            if !is_running {
+                self.holds.set_stopped(id);
+            }
+            is_running.then_some(*cancel_at)
+        });
         let Some(known) = self.known.get(id) else {
             if running.is_empty() {
                 self.context.board.remove(id);
@@ -349,18 +370,24 @@ impl Supervisor {
             self.schedule.set(id, None);
             return Ok(());
         };
-        self.finish_transition(known, &running).await?;
+        let is_held = |key: &LeaseKey| {
+            let held = held.as_ref();
+            held.is_some_and(|(units, _)| units.covers(&key.unit)) || known.is_parked(key)
+        };
+        self.finish_transition(known, &running, is_held).await?;
         self.show_blocked(id);
         let is_connected = self.connections.get(id).is_some();
-        let leases = known.leases.iter().filter(|_| is_connected);
-        let runs = |key: &LeaseKey| running.contains_key(key) || known.is_parked(key);
+        let leases = known.leases.iter();
+        let leases = leases.filter(|it| is_connected && !it.waits);
+        let runs = |key: &LeaseKey| running.contains_key(key) || is_held(key);
         let counts = LeaseCounts::of(leases, runs, &self.worker);
         self.lease_totals.set(id, counts);
         let is_unconnected = !is_connected && known.row.desired == DesiredState::Enabled;
         let retry = (is_unconnected || is_uncompared).then_some(now + RETRY_DELAY);
         let restarts = self.restarts.get(id).into_iter().flatten();
         let restarts = restarts.map(|(_, restart)| restart.not_before);
-        let times = restarts.filter(|at| now < *at).chain(retry);
+        let cancel = cancel_at.filter(|at| now < *at);
+        let times = restarts.filter(|at| now < *at).chain(retry).chain(cancel);
         self.schedule
             .set(id, times.chain(self.discovery.due(id)).min());
         Ok(())
@@ -372,6 +399,7 @@ impl Supervisor {
         &self,
         known: &KnownMapping,
         running: &BTreeMap<LeaseKey, Running>,
+        is_held: impl Fn(&LeaseKey) -> bool,
     ) -> Result<(), PortError> {
         let row = &known.row;
         match row.desired {
@@ -393,7 +421,8 @@ impl Supervisor {
                 let is_up_to_date = versions.all(|versions| versions.revision == row.revision);
                 let leases = known.leases.iter();
                 let mut open = leases.filter(|it| {
-                    it.checkpoint.position != Position::ShardEnd && !known.is_parked(&it.key)
+                    let is_open = it.checkpoint.position != Position::ShardEnd;
+                    is_open && !it.waits && !is_held(&it.key)
                 });
                 if is_listed && is_up_to_date && open.all(|it| running.contains_key(&it.key)) {
                     self.context.board.applied(&row.id, row.revision);
@@ -401,6 +430,12 @@ impl Supervisor {
             }
         }
         Ok(())
+    }
+
+    /// What an operation holds of a mapping, and when it is cancelled.
+    fn held(&self, id: &MappingId, now: Timestamp) -> Option<(HeldUnits, Timestamp)> {
+        let drain_timeout = self.context.settings.drain_timeout;
+        self.holds.of(id, now + drain_timeout)
     }
 
     fn handle_task_end(&mut self, end: TaskEnd) {
@@ -480,6 +515,7 @@ impl Supervisor {
 
     /// Lets every consumer finish what is in flight, releases the leases, and closes the functions.
     async fn drain(mut self, mut stop: watch::Receiver<Stop>) {
+        self.holds.close();
         self.tasks.drain_all();
         while !self.tasks.is_idle() {
             tokio::select! {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use windlass_core::lease::Lease;
 use windlass_core::lease_rows::doubtful_shards;
@@ -14,7 +13,8 @@ use windlass_core::shard::lineage::ListingHistory;
 use windlass_core::time::Timestamp;
 
 use crate::clock::Clock;
-use crate::ports::{MIN_RETENTION, PortError, ReadLimits, ResponseMemory, StreamReader, chain};
+use crate::memory::OneRecord;
+use crate::ports::{MIN_RETENTION, PortError, ReadLimits, StreamReader, chain};
 use crate::status::StatusBoard;
 
 /// A table whose stream is switched on again has a stream with another ARN.
@@ -113,17 +113,5 @@ impl StreamListing {
             board.counts_of(&self.mapping).trimmed_gaps.add(1);
             board.notice(&self.mapping, notice);
         }
-    }
-}
-
-/// A record is read only if its shard exists after all, and is dropped at once: it gets no memory of
-/// the budget.
-#[derive(Debug)]
-struct OneRecord;
-
-#[async_trait]
-impl ResponseMemory for OneRecord {
-    async fn reserve(&self, _: Option<usize>) -> usize {
-        1
     }
 }

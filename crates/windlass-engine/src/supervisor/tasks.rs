@@ -84,6 +84,13 @@ impl Tasks {
         self.running[&key.mapping][&key.unit].drain();
     }
 
+    /// Ends a running unit at once: what is in flight is dropped.
+    pub(super) fn cancel(&self, key: &LeaseKey) {
+        self.running[&key.mapping][&key.unit]
+            .stop
+            .send_replace(Stop::Now);
+    }
+
     pub(super) fn drain_all(&self) {
         let units = self.running.values().flat_map(BTreeMap::values);
         units.for_each(RunningUnit::drain);

@@ -18,7 +18,7 @@ use windlass_engine::ports::MappingStore as _;
 use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{MappingStatus, StatusBoard, waiting_for};
 use windlass_engine::stop::Stop;
-use windlass_engine::supervisor::{Supervisor, SupervisorParts, Wakeup};
+use windlass_engine::supervisor::{Operator, Supervisor, SupervisorParts, Wakeup};
 use windlass_testkit::fakes::{ErrorsFail, FakeAdapters, FakeQueue, FakeStore, FakeStream};
 
 /// A test that takes longer waits for something that does not happen.
@@ -33,6 +33,7 @@ pub(crate) struct Daemon {
     pub(crate) errors: ErrorsFail,
     stop: watch::Sender<Stop>,
     wakeup: Wakeup,
+    pub(crate) operator: Operator,
     supervisor: JoinSet<()>,
 }
 
@@ -70,7 +71,7 @@ impl Daemon {
             seed: 1,
         });
         let (stop, stopped) = watch::channel(Stop::No);
-        let wakeup = supervisor.wakeup();
+        let (wakeup, operator) = (supervisor.wakeup(), supervisor.operator());
         let mut tasks = JoinSet::new();
         tasks.spawn(supervisor.run(stopped));
         Self {
@@ -82,6 +83,7 @@ impl Daemon {
             errors,
             stop,
             wakeup,
+            operator,
             supervisor: tasks,
         }
     }

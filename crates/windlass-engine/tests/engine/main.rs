@@ -14,6 +14,7 @@ mod positions;
 mod queues;
 mod retries;
 mod rounds;
+mod seek;
 mod slots;
 mod status;
 mod trouble;

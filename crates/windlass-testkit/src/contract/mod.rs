@@ -50,6 +50,7 @@ pub async fn store(open: impl Fn() -> Arc<dyn Store>) {
     leases::are_taken_released_and_saved_together(&*open()).await;
     overrides::parks_are_written_only_as_seen(&*open()).await;
     overrides::parks_are_changes_of_their_mapping(&*open()).await;
+    overrides::seeks_move_all_rows_or_none(&*open()).await;
     changes::are_those_since_a_number(&*open()).await;
     changes::of_leases_are_reported_with_their_mapping(&*open()).await;
     changes::of_checkpoints_are_only_the_ends_of_shards(&*open()).await;
@@ -136,6 +137,8 @@ fn free(key: LeaseKey) -> Lease {
         epoch: 0,
         checkpoint: Checkpoint::at(Position::TrimHorizon),
         shard_start: None,
+        seek: None,
+        waits: false,
     }
 }
 

@@ -1,12 +1,15 @@
-//! Parks: written as they were seen, with their mapping, and reported as changes.
+//! Parks and seeks: written as they were seen, with their mapping, and reported as changes.
 
+use windlass_core::lease::Lease;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Swap;
 use windlass_core::parks::{Park, Parks};
+use windlass_core::position::{Checkpoint, Position};
+use windlass_core::seek::{SeekMark, SeekPlan, SeekStart};
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{Store, StoredMapping};
+use windlass_engine::ports::{SeekWrite, Store, StoredMapping};
 
-use super::{changes, put, row};
+use super::{after, changes, free, insert, leases, put, row, save, shard, take, taken};
 
 pub(super) async fn parks_are_written_only_as_seen(store: &dyn Store) {
     put(store, &row(1), None).await;
@@ -65,6 +68,107 @@ pub(super) async fn parks_are_changes_of_their_mapping(store: &dyn Store) {
         Parks::default(),
         "they go with their mapping"
     );
+}
+
+pub(super) async fn seeks_move_all_rows_or_none(store: &dyn Store) {
+    put(store, &row(1), None).await;
+    let all = ["a", "b", "c"].map(|name| free(shard(1, name)));
+    insert(store, &all).await;
+    let [a, b, c] = all.map(|lease| taken(&lease, "one"));
+    for lease in [&a, &b, &c] {
+        let free = Lease {
+            owner: None,
+            epoch: 0,
+            ..lease.clone()
+        };
+        take(store, &free, "one").await;
+        save(store, &lease.key, 1, &after("7")).await;
+    }
+    let seen = leases(store).await;
+    let start = SeekStart {
+        position: Position::AtTimestamp(Timestamp::from_millis(5)),
+        mark: SeekMark {
+            at: Timestamp::from_millis(9),
+            skip_before: Some(Timestamp::from_millis(5)),
+        },
+    };
+    let moved = Lease {
+        checkpoint: Checkpoint::at(start.position.clone()),
+        seek: Some(start.mark),
+        waits: true,
+        ..a
+    };
+    let added = Lease {
+        key: shard(1, "d"),
+        waits: true,
+        ..free(shard(1, "d"))
+    };
+    let write = SeekWrite {
+        mapping: row(1).id,
+        seen: seen[1..].to_vec(),
+        plan: SeekPlan {
+            update: vec![moved.clone()],
+            insert: vec![added.clone()],
+            set_aside: vec![b.clone()],
+            start: Some(start.clone()),
+            moved: Vec::new(),
+        },
+    };
+    assert_eq!(
+        seek(store, &write).await,
+        Swap::Conflict,
+        "a row was not seen"
+    );
+    assert_eq!(leases(store).await, seen);
+    let outdated = seen.iter().map(|lease| Lease {
+        epoch: 0,
+        ..lease.clone()
+    });
+    let write = SeekWrite {
+        seen: outdated.collect(),
+        ..write
+    };
+    assert_eq!(
+        seek(store, &write).await,
+        Swap::Conflict,
+        "the epochs differ"
+    );
+    let write = SeekWrite {
+        seen: seen.clone(),
+        ..write
+    };
+    let before = changes(store, Default::default()).await.last;
+    assert_eq!(seek(store, &write).await, Swap::Done);
+    let next = |lease: &Lease| Lease {
+        epoch: 2,
+        ..lease.clone()
+    };
+    let set_aside = Lease {
+        waits: true,
+        ..next(&seen[1])
+    };
+    let expected = [next(&moved), set_aside.clone(), seen[2].clone(), added];
+    assert_eq!(leases(store).await, expected);
+    let overrides = store.overrides(&row(1).id).await;
+    assert_eq!(overrides.expect("it can be read").start, Some(start));
+    assert_eq!(changes(store, before).await.mappings.len(), 1);
+    for lease in [&moved, &b] {
+        let saved = save(store, &lease.key, 1, &after("8")).await;
+        assert_eq!(saved, Swap::Conflict, "nothing saves over it");
+    }
+    assert_eq!(save(store, &c.key, 1, &after("8")).await, Swap::Done);
+    let before = changes(store, Default::default()).await.last;
+    let resumed = store.resume(&[next(&moved), b]).await;
+    resumed.expect("rows can be written");
+    let stored = leases(store).await;
+    assert!(!stored[0].waits, "its epoch is the expected one");
+    assert_eq!(stored[1], set_aside);
+    assert_eq!(changes(store, before).await.mappings.len(), 1);
+}
+
+async fn seek(store: &dyn Store, write: &SeekWrite) -> Swap {
+    let written = store.seek(write, None).await;
+    written.expect("positions can be written")
 }
 
 async fn parks(store: &dyn Store, id: &MappingId) -> Parks {

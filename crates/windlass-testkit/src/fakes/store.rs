@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
-use windlass_core::mapping::{MappingId, MappingRow, Revision};
+use windlass_core::mapping::{DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::overrides::Overrides;
 use windlass_core::parks::Parks;
@@ -13,8 +13,8 @@ use windlass_core::position::{Checkpoint, Position};
 use windlass_core::tags::Tags;
 use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, HISTORY_RETENTION, HistoryLine, HistoryMarker,
-    HistoryPage, HistoryStore, LeaseStore, MappingStore, OverrideStore, PortError, StoredMapping,
-    UnreadableMapping,
+    HistoryPage, HistoryStore, LeaseStore, MappingStore, OverrideStore, PortError, SeekWrite,
+    StoredMapping, UnreadableMapping,
 };
 
 use super::{failed, lock};
@@ -313,6 +313,61 @@ impl OverrideStore for FakeStore {
         self.write_line(line);
         self.changed(mapping);
         Ok(Swap::Done)
+    }
+
+    async fn seek(&self, write: &SeekWrite, line: Option<&HistoryLine>) -> Result<Swap, PortError> {
+        self.call("moving checkpoints")?;
+        let row = self.row(&write.mapping);
+        let epochs = |leases: &[Lease]| {
+            let leases = leases.iter();
+            let epochs = leases.map(|lease| (lease.key.clone(), lease.epoch));
+            epochs.collect::<BTreeMap<_, _>>()
+        };
+        let is_live = row.is_some_and(|row| row.desired != DesiredState::Deleted);
+        if !is_live || epochs(&self.leases_of(&write.mapping)) != epochs(&write.seen) {
+            return Ok(Swap::Conflict);
+        }
+        let mut leases = lock(&self.leases);
+        for moved in &write.plan.update {
+            let lease = leases.get_mut(&moved.key).expect("it was seen");
+            *lease = Lease {
+                owner: lease.owner.clone(),
+                epoch: lease.epoch + 1,
+                ..moved.clone()
+            };
+        }
+        for set_aside in &write.plan.set_aside {
+            let lease = leases.get_mut(&set_aside.key).expect("it was seen");
+            (lease.waits, lease.epoch) = (true, lease.epoch + 1);
+        }
+        for lease in &write.plan.insert {
+            let added = Lease {
+                epoch: lease.epoch.max(*lock(&self.next_epoch)),
+                ..lease.clone()
+            };
+            leases.insert(lease.key.clone(), added);
+        }
+        if let Some(start) = &write.plan.start {
+            let mut overrides = lock(&self.overrides);
+            let overrides = overrides.entry(write.mapping.clone()).or_default();
+            overrides.start = Some(start.clone());
+        }
+        self.write_line(line);
+        self.changed(&write.mapping);
+        Ok(Swap::Done)
+    }
+
+    async fn resume(&self, resumed: &[Lease]) -> Result<(), PortError> {
+        self.call("updating leases")?;
+        let mut leases = lock(&self.leases);
+        for seen in resumed {
+            let lease = leases.get_mut(&seen.key);
+            if let Some(lease) = lease.filter(|lease| lease.epoch == seen.epoch) {
+                lease.waits = false;
+                self.changed(&seen.key.mapping);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@
 //! steal UNIT                 another daemon takes the lease
 //! park [SHARD]               parks a shard or the mapping
 //! unpark [SHARD]             ends a park, or all of them
+//! seek POSITION [SHARD]      moves all shards or one to a position
 //! reconcile                  starts and stops consumers
 //! ended UNIT                 the consumer of the unit ends
 //! ```
@@ -33,7 +34,7 @@ use windlass_core::arn::{Arn, StreamKind};
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::lease_rows::{
-    RemovalReason, doubtful_shards, lost_parked_shards, plan_lease_rows,
+    LeaseRowPlan, RemovalReason, doubtful_shards, lost_parked_shards, plan_lease_rows,
 };
 use windlass_core::mapping::{
     DesiredState, MappingId, MessageBackoff, QueueSettings, QueueSource, RetrySettings, Revision,
@@ -43,6 +44,7 @@ use windlass_core::outcome::Fault;
 use windlass_core::parks::{Park, Parks};
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::reconcile::{Action, Running, reconcile};
+use windlass_core::seek::{SeekMark, SeekStart, seek_all, seek_one, unlisted_rows};
 use windlass_core::shard::lineage::{ListingHistory, Shard};
 use windlass_core::time::Timestamp;
 
@@ -61,6 +63,7 @@ pub struct LeaseRunner {
     running: BTreeMap<LeaseKey, Running>,
     listings: ListingHistory,
     parks: Parks,
+    start: Option<SeekStart>,
     gone: BTreeSet<ShardId>,
     now: Timestamp,
     /// Until the next listing.
@@ -78,6 +81,7 @@ impl Default for LeaseRunner {
             running: BTreeMap::new(),
             listings: ListingHistory::default(),
             parks: Parks::default(),
+            start: None,
             gone: BTreeSet::new(),
             now: Timestamp::EPOCH,
             pause: LISTING_INTERVAL,
@@ -99,6 +103,12 @@ impl Runner for LeaseRunner {
             "list" => self.list(Vec::new())?,
             "sync" => self.sync()?,
             "reconcile" => self.reconcile()?,
+            "seek" => {
+                let to = position(&arguments.word()?)?;
+                let shard = arguments.word().ok();
+                let shard = shard.map(|name| ShardId::from(name.as_str()));
+                self.seek(to, shard.as_ref())?
+            }
             name => {
                 self.change(name, &mut arguments)?;
                 String::new()
@@ -143,6 +153,8 @@ impl LeaseRunner {
                     epoch: 0,
                     checkpoint: Checkpoint::at(Position::TrimHorizon),
                     shard_start: None,
+                    seek: None,
+                    waits: false,
                 };
                 self.rows.insert(key, row);
             }
@@ -214,7 +226,7 @@ impl LeaseRunner {
             writeln!(output, "end {}: lost", name(&row.key))?;
             self.row(&row.key)?.checkpoint = Checkpoint::at(Position::ShardEnd);
         }
-        let plan = plan_lease_rows(&self.mapping, &self.source, Some(&self.listings), &rows);
+        let plan = self.plan(&rows);
         if plan.is_inconsistent {
             writeln!(output, "inconsistent")?;
         }
@@ -237,6 +249,51 @@ impl LeaseRunner {
             writeln!(output, "set the start of {} to {start}", name(&row.key))?;
             self.rows.insert(row.key.clone(), row);
         }
+        for row in plan.resume {
+            writeln!(output, "resume {}", name(&row.key))?;
+            self.row(&row.key)?.waits = false;
+        }
+        Ok(output)
+    }
+
+    fn plan(&self, rows: &[Lease]) -> LeaseRowPlan {
+        let (start, listings) = (self.start.as_ref(), Some(&self.listings));
+        plan_lease_rows(&self.mapping, &self.source, start, listings, rows)
+    }
+
+    /// Every shard that is not listed counts as one that has left the stream.
+    fn seek(&mut self, to: Position, shard: Option<&ShardId>) -> Result<String, ScriptError> {
+        let rows: Vec<_> = self.rows.values().cloned().collect();
+        let listed = self.listings.shards();
+        let to = SeekStart {
+            position: to,
+            mark: SeekMark {
+                at: self.now,
+                skip_before: None,
+            },
+        };
+        let plan = match shard {
+            Some(shard) => seek_one(&self.mapping, shard, &rows, listed, &to),
+            None => {
+                let gone = unlisted_rows(&rows, listed);
+                Some(seek_all(&rows, listed, &gone, &to))
+            }
+        };
+        let plan = plan.ok_or("there is no such shard")?;
+        let mut output = String::new();
+        for mut row in plan.update.into_iter().chain(plan.insert) {
+            let waits = if row.waits { ", waits" } else { "" };
+            let to = text(&row.checkpoint.position);
+            writeln!(output, "move {} to {to}{waits}", name(&row.key))?;
+            row.epoch += 1;
+            self.rows.insert(row.key.clone(), row);
+        }
+        for row in plan.set_aside {
+            writeln!(output, "set {} aside", name(&row.key))?;
+            let row = self.row(&row.key)?;
+            (row.waits, row.epoch) = (true, row.epoch + 1);
+        }
+        self.start = plan.start.or(self.start.take());
         Ok(output)
     }
 

@@ -15,6 +15,7 @@ use windlass_core::mapping::{DesiredState, Revision};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::reconcile::{Action, Running, reconcile};
+use windlass_core::seek::{SeekMark, SeekStart, seek_all, seek_one, unlisted_rows};
 use windlass_core::shard::PageStart;
 use windlass_core::shard::lineage::{ListingHistory, Shard, close_parents, is_gone};
 use windlass_core::shard::stream_check::{PageHead, StreamCheck};
@@ -108,7 +109,13 @@ impl Daemon {
         self.settle_parks(rows, trace)?;
         let leases = rows.leases();
         let history = self.history.as_ref();
-        let plan = plan_lease_rows(&rows.mapping, &rows.source, history, &leases);
+        let plan = plan_lease_rows(
+            &rows.mapping,
+            &rows.source,
+            rows.start.as_ref(),
+            history,
+            &leases,
+        );
         let is_inconsistent = plan.is_inconsistent;
         if !plan.is_empty() {
             trace.record(|| describe(&plan));
@@ -231,6 +238,48 @@ impl World {
                 self.daemon.handle_refusal(&shard, fault);
             }
         }
+    }
+
+    /// An operator moves all shards, or one, to the oldest record. What a listing lacks must be proven
+    /// to be gone; otherwise the seek is refused.
+    pub(super) fn seek(&mut self) {
+        let Some(history) = self.daemon.history.clone() else {
+            return;
+        };
+        let (rows, listed) = (self.rows.leases(), history.shards());
+        let unlisted = unlisted_rows(&rows, listed);
+        for shard in &unlisted {
+            let oldest = self.page(shard, &Cursor::at(Position::TrimHorizon));
+            if !history.is_absent(shard) || oldest.err() != Some(Fault::Gone) {
+                return;
+            }
+        }
+        let to = SeekStart {
+            position: Position::TrimHorizon,
+            mark: SeekMark {
+                at: self.source.now,
+                skip_before: None,
+            },
+        };
+        let plan = if rows.is_empty() || self.rng.per_mille(500) {
+            Some(seek_all(&rows, listed, &unlisted, &to))
+        } else {
+            let row = &rows[self.rng.size(0, rows.len() - 1)];
+            let shard = rows::shard(&row.key);
+            let is_there = !unlisted.contains(shard);
+            is_there
+                .then(|| seek_one(&self.rows.mapping, shard, &rows, listed, &to))
+                .flatten()
+        };
+        let Some(plan) = plan else { return };
+        self.trace.record(|| format!("the operator: {plan:?}"));
+        for row in plan.update.iter().chain(&plan.set_aside) {
+            self.daemon.consumers.remove(&row.key);
+        }
+        for moved in &plan.moved {
+            self.source.deliver_again(&moved.shard);
+        }
+        self.rows.seek(plan);
     }
 
     /// One consumer ends unasked; it starts again from its checkpoint.
@@ -397,7 +446,10 @@ fn describe(plan: &LeaseRowPlan) -> String {
     let remove: Vec<_> = remove.map(|(row, why)| (name(row), why)).collect();
     let insert: Vec<_> = plan.insert.iter().map(name).collect();
     let set_start: Vec<_> = plan.set_start.iter().map(name).collect();
-    format!("    → remove {remove:?}, insert {insert:?}, set starts of {set_start:?}")
+    let resume: Vec<_> = plan.resume.iter().map(name).collect();
+    format!(
+        "    → remove {remove:?}, insert {insert:?}, set starts of {set_start:?}, resume {resume:?}"
+    )
 }
 
 fn shards(listed: Vec<Listed>) -> Vec<Shard> {

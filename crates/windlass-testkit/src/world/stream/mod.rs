@@ -155,6 +155,9 @@ impl World {
         if rng.per_mille(changes.recreate) {
             self.recreate();
         }
+        if self.rng.per_mille(self.plan.changes.seek) {
+            self.seek();
+        }
     }
 
     /// Without the starts of its rows no mapping can know that a stream was created again.

@@ -9,6 +9,7 @@ use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason};
 use windlass_core::mapping::{MappingId, Source as MappingSource, StreamSettings, StreamSource};
 use windlass_core::parks::{Park, Parks};
 use windlass_core::position::Position;
+use windlass_core::seek::{SeekPlan, SeekStart};
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 
@@ -24,6 +25,7 @@ pub(super) struct Rows {
     settings: StreamSettings,
     rows: BTreeMap<LeaseKey, Row>,
     pub(super) parks: Parks,
+    pub(super) start: Option<SeekStart>,
     /// Greater than the epochs of all rows that were removed.
     next_epoch: u64,
 }
@@ -51,6 +53,7 @@ impl Rows {
             settings,
             rows: BTreeMap::new(),
             parks: Parks::default(),
+            start: None,
             next_epoch: 0,
         }
     }
@@ -91,6 +94,24 @@ impl Rows {
         }
     }
 
+    /// An operator moves shards: their rows are in their next epochs.
+    pub(super) fn seek(&mut self, plan: SeekPlan) {
+        for moved in plan.update {
+            if let Some(row) = self.rows.get_mut(&moved.key) {
+                row.lease = Lease {
+                    epoch: row.lease.epoch + 1,
+                    ..moved
+                };
+            }
+        }
+        for row in plan.set_aside {
+            if let Some(row) = self.rows.get_mut(&row.key) {
+                (row.lease.waits, row.lease.epoch) = (true, row.lease.epoch + 1);
+            }
+        }
+        self.start = plan.start.or(self.start.take());
+    }
+
     /// An operator parks a shard or the mapping, or ends a park.
     pub(super) fn operate(&mut self, now: Timestamp, rng: &mut Rng) {
         let shards: Vec<_> = self.shards().map(|(shard, _)| shard.clone()).collect();
@@ -127,7 +148,7 @@ impl Rows {
     pub(super) fn are_settled(&self, source: &Source) -> Result<(), String> {
         for (id, shard) in source.shards() {
             let row = self.of(id).ok_or_else(|| format!("{id} has no row"))?;
-            if shard.closed != is_ended(&row.lease) {
+            if shard.closed != is_ended(&row.lease) || row.lease.waits {
                 return Err(format!("{id} has {:?}", row.lease));
             }
         }
@@ -187,6 +208,9 @@ impl Rows {
             listed.next().map_or(source.generation, |it| it.generation)
         };
         let mut position = self.settings.starting_position.clone();
+        if let Some(start) = &self.start {
+            position = start.position.clone();
+        }
         for (row, reason) in plan.remove {
             if reason == RemovalReason::Recreated {
                 position = self.settings.recreated_position.clone();
@@ -218,6 +242,13 @@ impl Rows {
                 lease,
             };
             self.rows.entry(row.lease.key.clone()).or_insert(row);
+        }
+        for lease in plan.resume {
+            self.check_insertion(&lease, generation(&lease), source)?;
+            let row = self.rows.get_mut(&lease.key).map(|row| &mut row.lease);
+            if let Some(row) = row.filter(|row| row.epoch == lease.epoch) {
+                row.waits = false;
+            }
         }
         for lease in plan.set_start {
             let generation = generation(&lease);
@@ -282,7 +313,7 @@ impl Rows {
         };
         for parent in exists.parents.iter().filter(|_| !source.is_disordered) {
             let row = self.of(parent).filter(|row| row.generation == generation);
-            let waits = row.is_some_and(|row| !is_ended(&row.lease));
+            let waits = row.is_some_and(|row| !is_ended(&row.lease) || row.lease.waits);
             let settled = source.get(parent).is_none_or(|it| source.is_settled(it));
             ensure(!waits && settled, "order", || {
                 format!("{shard} begins before its parent {parent} has ended: {row:?}")

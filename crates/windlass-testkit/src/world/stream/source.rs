@@ -187,6 +187,15 @@ impl Source {
         self.is_disordered |= shard.is_some_and(|shard| !shard.parents.is_empty());
     }
 
+    /// The records of a shard are to be delivered again.
+    pub(super) fn deliver_again(&mut self, id: &ShardId) {
+        if let Some(shard) = self.shards.get(id) {
+            for index in &shard.records[shard.n_trimmed..] {
+                self.records[*index].is_settled = false;
+            }
+        }
+    }
+
     /// A record reaches the function.
     pub(super) fn deliver(&mut self, index: usize) -> Result<(), BrokenInvariant> {
         let record = &self.records[index];
