@@ -3,10 +3,12 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 use windlass_emulator::{Counts, Emulator, Fault, SubscriptionTimes};
 use windlass_tests::daemon::Daemon;
+use windlass_tests::function::Function;
 use windlass_tests::temp_dir::TempDir;
 use windlass_tests::wait::{until, until_some};
 
@@ -26,24 +28,38 @@ struct Setup {
 impl Setup {
     /// A stream of one shard, with a consumer.
     async fn new(name: &str, times: SubscriptionTimes) -> anyhow::Result<Self> {
+        Self::with_shards(name, 1, times).await
+    }
+
+    async fn with_shards(
+        name: &str,
+        n_shards: u32,
+        times: SubscriptionTimes,
+    ) -> anyhow::Result<Self> {
         let emulator = Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
         let kinesis = emulator.kinesis();
         kinesis.set_subscription_times(times);
         Ok(Self {
             dir: TempDir::new(name),
-            stream: kinesis.create_stream("orders", 1)?,
+            stream: kinesis.create_stream("orders", n_shards)?,
             consumer: kinesis.register_consumer("orders", "reader")?,
             emulator,
         })
     }
 
     async fn start(&self) -> anyhow::Result<Daemon> {
+        let function = self.emulator.function_url("f");
+        self.start_with(&function, 50).await
+    }
+
+    /// Invokes the function at a URL.
+    async fn start_with(&self, function: &str, batch_size: u64) -> anyhow::Result<Daemon> {
         let config = json!({
             "store": format!("sqlite:{}", self.dir.path().join("store").display()),
             "aws": {"endpoints": {"kinesis": self.emulator.endpoint()}},
-            "functions": {"f": {"url": self.emulator.function_url("f")}},
+            "functions": {"f": {"url": function}},
             "mappings": [{"FunctionName": "f", "EventSourceArn": self.consumer,
-                "StartingPosition": "TRIM_HORIZON", "BatchSize": 50}],
+                "StartingPosition": "TRIM_HORIZON", "BatchSize": batch_size}],
         });
         Daemon::start(self.dir.path(), &config.to_string()).await
     }
@@ -276,5 +292,101 @@ async fn aggregates() -> anyhow::Result<()> {
         (counts.delivered, counts.out_of_order, counts.foreign),
         (3_000, 0, 0)
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_full_shard_keeps_its_subscription_and_the_memory_limit() {
+    full_shard().await.unwrap();
+}
+
+/// Records of one event: rendered, they take several times the memory that their event gets.
+const IN_AGGREGATES: u64 = 40_000;
+
+async fn full_shard() -> anyhow::Result<()> {
+    let setup = Setup::new("full", SubscriptionTimes::default()).await?;
+    let kinesis = setup.emulator.kinesis();
+    let numbers: Vec<_> = (0..IN_AGGREGATES).collect();
+    for numbers in numbers.chunks(100) {
+        let record = |number: &u64| ("k".to_owned(), number.to_string());
+        let records: Vec<_> = numbers.iter().map(record).collect();
+        kinesis.put("orders", "k", &aggregate(&records))?;
+    }
+    let function = Function::start(200).await?;
+    function.hold();
+    let batch_size = 1_000;
+    let daemon = setup.start_with(&function.url, batch_size).await?;
+    let uuid = daemon.only_mapping().await?;
+    until_some("the shard is full", TIMEOUT, async || {
+        memory_in_use(&daemon).await?;
+        let buffered = daemon.status(&uuid).await?["shards"][0]["buffered_records"].as_u64();
+        Ok((Some(10 * batch_size) <= buffered).then_some(()))
+    })
+    .await?;
+    function.release();
+    until_some("all records are delivered", TIMEOUT, async || {
+        memory_in_use(&daemon).await?;
+        let n_records = function.records().len() as u64;
+        Ok((IN_AGGREGATES <= n_records).then_some(()))
+    })
+    .await?;
+    until_some("all memory is given back", TIMEOUT, async || {
+        Ok((memory_in_use(&daemon).await? == 0).then_some(()))
+    })
+    .await?;
+    assert_eq!(kinesis.subscribe_calls(), 1);
+    daemon.stop().await?;
+    let data = |record: &Value| record["kinesis"]["data"].as_str().map(str::to_owned);
+    let delivered: Vec<_> = function.records().iter().filter_map(data).collect();
+    let put = (0..IN_AGGREGATES).map(|it| base64_simd::STANDARD.encode_to_string(it.to_string()));
+    assert!(put.eq(delivered), "once and in order");
+    Ok(())
+}
+
+/// Bytes of events in the memory of the daemon.
+async fn memory_in_use(daemon: &Daemon) -> anyhow::Result<u64> {
+    let metrics = daemon.metrics().await?;
+    let metric = |name| {
+        let mut lines = metrics.lines().filter_map(|line| line.split_once(' '));
+        let value = lines.find(|(it, _)| *it == name).map(|(_, value)| value);
+        value.and_then(|value| value.trim().parse::<u64>().ok())
+    };
+    let (used, limit) = (
+        metric("windlass_buffered_bytes"),
+        metric("windlass_buffer_limit_bytes"),
+    );
+    let used = used.context("the daemon counts its memory")?;
+    anyhow::ensure!(Some(used) <= limit, "{used} B of {limit:?} B");
+    Ok(used)
+}
+
+#[tokio::test]
+async fn records_of_aggregates_outside_of_the_hash_keys_of_their_shard_are_delivered_and_counted() {
+    outside_hash_keys().await.unwrap();
+}
+
+async fn outside_hash_keys() -> anyhow::Result<()> {
+    let setup = Setup::with_shards("outside", 2, SubscriptionTimes::default()).await?;
+    setup.put_aggregates(0..7)?;
+    let daemon = setup.start().await?;
+    setup.until_delivered(&daemon).await?;
+    // The partition key of the aggregate is 0.
+    let is_in_first = |key: u64| Md5::digest(key.to_string())[0] < 0x80;
+    let outside = (0..7).filter(|key| is_in_first(*key) != is_in_first(0));
+    let outside = outside.count();
+    assert_ne!(outside, 0);
+    let status = daemon.status(&daemon.only_mapping().await?).await?;
+    assert_eq!(
+        status["counts"]["outside_hash_key_range"], outside,
+        "{status}"
+    );
+    let metrics = daemon.metrics().await?;
+    let metric = metrics.lines().find(|line| {
+        line.starts_with("windlass_outside_hash_key_range_events_total{")
+            && line.ends_with(&format!(" {outside}"))
+    });
+    assert!(metric.is_some(), "{metrics}");
+    daemon.stop().await?;
+    setup.assert_once_and_in_order(7);
     Ok(())
 }

@@ -6,6 +6,7 @@ use windlass_testkit::script::filter::FilterRunner;
 use windlass_testkit::script::lease::LeaseRunner;
 use windlass_testkit::script::process::ProcessRunner;
 use windlass_testkit::script::queue::QueueRunner;
+use windlass_testkit::script::rate::RateRunner;
 use windlass_testkit::script::shard::ShardRunner;
 use windlass_testkit::script::slots::SlotsRunner;
 
@@ -38,6 +39,14 @@ fn slots() {
     for path in scripts("slots") {
         println!("{}", path.display());
         goldenscript::run(&mut SlotsRunner::default(), path).unwrap();
+    }
+}
+
+#[test]
+fn rate() {
+    for path in scripts("rate") {
+        println!("{}", path.display());
+        goldenscript::run(&mut RateRunner::default(), path).unwrap();
     }
 }
 

@@ -175,7 +175,7 @@ async fn invalid_command_lines() {
         (&["serve", "--nonsense"][..], "--nonsense"),
         (&["server"], "serve"),
         (&[], "Usage"),
-        (&["mappings", "get"], "<UUID>"),
+        (&["mappings", "get"], "<MAPPING>"),
         (
             &["mappings", "create", "--batch-size", "many"],
             "--batch-size",

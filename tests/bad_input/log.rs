@@ -12,7 +12,7 @@ use windlass_emulator::Emulator;
 use windlass_tests::temp_dir::TempDir;
 use windlass_tests::{daemon, wait};
 
-use crate::{TIMEOUT, get};
+use crate::{TIMEOUT, get, one_mapping};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 
@@ -26,17 +26,9 @@ async fn emulator() -> Emulator {
 
 /// Starts a daemon that reads the stream and logs as much as it can.
 fn start(dir: &Path, emulator: &Emulator, listen: &str, stderr: Stdio) -> Child {
-    let config = json!({
-        "store": format!("sqlite:{}", dir.join("store").display()),
-        "aws": {"endpoints": {"kinesis": emulator.endpoint()}},
-        "kinesis": {"poll_interval": "50ms"},
-        "functions": {"f": {"url": emulator.function_url("f")}},
-        "mappings": [{
-            "FunctionName": "f",
-            "EventSourceArn": STREAM,
-            "StartingPosition": "TRIM_HORIZON",
-        }],
-    });
+    let url = emulator.function_url("f");
+    let mut config = one_mapping(dir, &emulator.endpoint(), STREAM, &url);
+    config["kinesis"] = json!({"poll_interval": "50ms"});
     let file = dir.join("windlass.yaml");
     std::fs::write(&file, config.to_string()).expect("the directory is writable");
     let mut command = tokio::process::Command::from(daemon::command());

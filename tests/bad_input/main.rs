@@ -1,6 +1,6 @@
 //! Exit codes and error messages of the program on bad input: each names the position and the remedy.
 //! And what its probes answer when it cannot work, what it does with bad records and responses, and how it
-//! shows what holds it back.
+//! shows what holds it back; how commands name mappings.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -18,6 +19,7 @@ mod clients;
 mod configuration;
 mod environment;
 mod log;
+mod names;
 mod network;
 mod readiness;
 mod records;
@@ -54,6 +56,20 @@ impl Ended {
             );
         }
     }
+}
+
+/// A configuration with one mapping, of a stream to a function; the store is in the directory.
+fn one_mapping(dir: &Path, kinesis: &str, stream: &str, function_url: &str) -> Value {
+    json!({
+        "store": format!("sqlite:{}", dir.join("store").display()),
+        "aws": {"endpoints": {"kinesis": kinesis}},
+        "functions": {"f": {"url": function_url}},
+        "mappings": [{
+            "FunctionName": "f",
+            "EventSourceArn": stream,
+            "StartingPosition": "TRIM_HORIZON",
+        }],
+    })
 }
 
 /// Runs the program in a directory until it exits.

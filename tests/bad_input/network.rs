@@ -9,7 +9,7 @@ use windlass_tests::daemon::Daemon;
 use windlass_tests::temp_dir::TempDir;
 use windlass_tests::wait;
 
-use crate::{FAILED, TIMEOUT, answering, run};
+use crate::{FAILED, TIMEOUT, answering, one_mapping, run};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 
@@ -115,18 +115,8 @@ async fn functions_that_cannot_be_looked_up() {
 }
 
 fn config(dir: &TempDir, kinesis: &str, function_url: &str) -> String {
-    let mapping = json!({
-        "FunctionName": "f",
-        "EventSourceArn": STREAM,
-        "StartingPosition": "TRIM_HORIZON",
-    });
-    let config = json!({
-        "store": format!("sqlite:{}", dir.path().join("store").display()),
-        "aws": {"endpoints": {"kinesis": kinesis}},
-        "kinesis": {"poll_interval": "50ms"},
-        "functions": {"f": {"url": function_url}},
-        "mappings": [mapping],
-    });
+    let mut config = one_mapping(dir.path(), kinesis, STREAM, function_url);
+    config["kinesis"] = json!({"poll_interval": "50ms"});
     config.to_string()
 }
 

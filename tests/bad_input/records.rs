@@ -2,14 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use windlass_emulator::Emulator;
 use windlass_tests::daemon::Daemon;
 use windlass_tests::function::Function;
 use windlass_tests::temp_dir::TempDir;
 use windlass_tests::wait;
 
-use crate::TIMEOUT;
+use crate::{TIMEOUT, one_mapping};
 
 const MIB: usize = 1024 * 1024;
 
@@ -42,14 +42,7 @@ async fn unusual_records() -> anyhow::Result<()> {
         emulator.kinesis().put("unusual", key, data)?;
     }
     let (dir, function) = (TempDir::new("unusual"), Function::start(200).await?);
-    let config = json!({
-        "store": format!("sqlite:{}", dir.path().join("store").display()),
-        "aws": {"endpoints": {"kinesis": emulator.endpoint()}},
-        "functions": {"f": {"url": function.url}},
-        "mappings": [
-            {"FunctionName": "f", "EventSourceArn": arn, "StartingPosition": "TRIM_HORIZON"},
-        ],
-    });
+    let config = one_mapping(dir.path(), &emulator.endpoint(), &arn, &function.url);
     let daemon = Daemon::start(dir.path(), &config.to_string()).await?;
     let n_records = records.len() - 1;
     wait::until("all have arrived", TIMEOUT, || {

@@ -10,7 +10,7 @@ use windlass_tests::function::Function;
 use windlass_tests::temp_dir::TempDir;
 use windlass_tests::wait;
 
-use crate::TIMEOUT;
+use crate::{TIMEOUT, one_mapping};
 
 /// The record is done.
 const SUCCESS: [&str; 7] = [
@@ -57,20 +57,15 @@ async fn every_response() -> anyhow::Result<()> {
         EMPTY => String::new(),
         response => response.to_owned(),
     });
-    let config = json!({
-        "store": format!("sqlite:{}", dir.path().join("store").display()),
-        "aws": {"endpoints": {"kinesis": emulator.endpoint()}},
-        "functions": {"f": {"url": function.url}},
-        "mappings": [{
-            "FunctionName": "f",
-            "EventSourceArn": arn,
-            "StartingPosition": "TRIM_HORIZON",
-            "BatchSize": 1,
-            "MaximumRetryAttempts": 1,
-            "ParallelizationFactor": 10,
-            "FunctionResponseTypes": ["ReportBatchItemFailures"],
-        }],
-    });
+    let mut config = one_mapping(dir.path(), &emulator.endpoint(), &arn, &function.url);
+    for (name, value) in [
+        ("BatchSize", json!(1)),
+        ("MaximumRetryAttempts", json!(1)),
+        ("ParallelizationFactor", json!(10)),
+        ("FunctionResponseTypes", json!(["ReportBatchItemFailures"])),
+    ] {
+        config["mappings"][0][name] = value;
+    }
     let daemon = Daemon::start(dir.path(), &config.to_string()).await?;
     let uuid = daemon.only_mapping().await?;
     let n_events = SUCCESS.len() + 2 * FAILURE.len();

@@ -2,14 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use windlass_emulator::Emulator;
 use windlass_tests::daemon::Daemon;
 use windlass_tests::function::Function;
 use windlass_tests::temp_dir::TempDir;
 use windlass_tests::wait;
 
-use crate::{TIMEOUT, run};
+use crate::{TIMEOUT, one_mapping, run};
 
 #[tokio::test]
 async fn a_shard_that_waits_for_its_parent_names_it() {
@@ -23,17 +23,8 @@ async fn blocked_shard() -> anyhow::Result<()> {
     emulator.kinesis().put("orders", "k", b"{}")?;
     emulator.kinesis().split_shard("orders", parent)?;
     let (dir, function) = (TempDir::new("blocked"), Function::start(500).await?);
-    let config = json!({
-        "store": format!("sqlite:{}", dir.path().join("store").display()),
-        "aws": {"endpoints": {"kinesis": emulator.endpoint()}},
-        "functions": {"f": {"url": function.url}},
-        "mappings": [{
-            "FunctionName": "f",
-            "EventSourceArn": arn,
-            "StartingPosition": "TRIM_HORIZON",
-            "MaximumRetryAttempts": 100,
-        }],
-    });
+    let mut config = one_mapping(dir.path(), &emulator.endpoint(), &arn, &function.url);
+    config["mappings"][0]["MaximumRetryAttempts"] = 100.into();
     let daemon = Daemon::start(dir.path(), &config.to_string()).await?;
     let uuid = daemon.only_mapping().await?;
     let waiting = |status: &Value, shard: usize| {

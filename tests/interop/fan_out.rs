@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use serde_json::json;
+use windlass_emulator::Emulator;
 use windlass_tests::aws::{Aws, unique_name};
 use windlass_tests::producer::Producer;
 use windlass_tests::servers::Servers;
@@ -28,16 +29,11 @@ async fn register_consumer(aws: &Aws, stream: &str) -> anyhow::Result<String> {
     Ok(arn)
 }
 
-#[tokio::test]
-async fn two_hundred_records_across_a_split_of_ferrokinesis() {
-    let aws = Servers::running().aws("ferrokinesis");
-    across_a_split(&aws).await.unwrap();
-}
-
-async fn across_a_split(aws: &Aws) -> anyhow::Result<()> {
-    let (emulator, stream) = (emulator().await?, aws.create_stream("fan", 1).await?);
+/// A stream, and a daemon that reads it with a consumer. Returns the ARN of the stream.
+async fn set_up(aws: &Aws, name: &str, shards: u32) -> anyhow::Result<(Emulator, String, Setup)> {
+    let (emulator, stream) = (emulator().await?, aws.create_stream("fan", shards).await?);
     let consumer = register_consumer(aws, &stream).await?;
-    let setup = Setup::new("fan")
+    let setup = Setup::new(name)
         .endpoint("kinesis", aws.endpoint())
         .function("orders", &emulator.function_url("orders"))
         .mapping(
@@ -45,6 +41,17 @@ async fn across_a_split(aws: &Aws) -> anyhow::Result<()> {
             &consumer,
             json!({"StartingPosition": "TRIM_HORIZON"}),
         );
+    Ok((emulator, stream, setup))
+}
+
+#[tokio::test]
+async fn two_hundred_records_across_a_split_of_ferrokinesis() {
+    let aws = Servers::running().aws("ferrokinesis");
+    across_a_split(&aws).await.unwrap();
+}
+
+async fn across_a_split(aws: &Aws) -> anyhow::Result<()> {
+    let (emulator, stream, setup) = set_up(aws, "fan", 1).await?;
     let producer = Producer {
         aws,
         ledger: emulator.ledger(),
@@ -80,16 +87,7 @@ async fn two_hundred_records_of_kinesis_mock() {
 
 async fn of_kinesis_mock() -> anyhow::Result<()> {
     let aws = Servers::running().aws("kinesis_mock");
-    let (emulator, stream) = (emulator().await?, aws.create_stream("fan", 2).await?);
-    let consumer = register_consumer(&aws, &stream).await?;
-    let setup = Setup::new("fan_mock")
-        .endpoint("kinesis", aws.endpoint())
-        .function("orders", &emulator.function_url("orders"))
-        .mapping(
-            "orders",
-            &consumer,
-            json!({"StartingPosition": "TRIM_HORIZON"}),
-        );
+    let (emulator, stream, setup) = set_up(&aws, "fan_mock", 2).await?;
     let producer = Producer {
         aws: &aws,
         ledger: emulator.ledger(),

@@ -11,6 +11,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// A running function, stopped on drop.
@@ -32,6 +33,8 @@ struct State {
     status: Mutex<u16>,
     /// How long each response takes.
     delay: Mutex<Duration>,
+    /// Whether no event is answered.
+    held: watch::Sender<bool>,
     /// Whether an event with this record is a function error.
     breaks: Mutex<Option<Condition>>,
     /// Whether a message is reported as failed.
@@ -51,6 +54,7 @@ impl Function {
         let state = Arc::new(State {
             status: Mutex::new(status),
             delay: Mutex::default(),
+            held: watch::Sender::default(),
             breaks: Mutex::default(),
             fails: Mutex::default(),
             answer: Mutex::default(),
@@ -74,6 +78,15 @@ impl Function {
     /// Delays future responses.
     pub fn set_delay(&self, delay: Duration) {
         *lock(&self.state.delay) = delay;
+    }
+
+    /// Answers no event until [`Function::release`].
+    pub fn hold(&self) {
+        self.state.held.send_replace(true);
+    }
+
+    pub fn release(&self) {
+        self.state.held.send_replace(false);
     }
 
     /// From now on events with a record for which `breaks` holds are function errors; `None`: none
@@ -156,6 +169,7 @@ async fn answer(
     lock(&state.events).push((status, event));
     let delay = *lock(&state.delay);
     tokio::time::sleep(delay).await;
+    drop(state.held.subscribe().wait_for(|held| !held).await);
     let mut response = Response::new(Full::from(body));
     *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
     Ok(response)

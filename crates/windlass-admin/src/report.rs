@@ -79,6 +79,9 @@ pub struct CountsReport {
     /// Failed items whose `retryAfterSeconds` was ignored.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub ignored_retry_after: u64,
+    /// Records of aggregates whose keys belong to other shards; AWS drops them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub outside_hash_key_range: u64,
 }
 
 #[expect(

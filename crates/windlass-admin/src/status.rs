@@ -181,6 +181,7 @@ fn summary(
             deleted: counts.deleted.get(),
             late_receives: counts.late_receives.get(),
             ignored_retry_after: counts.ignored_retry_after.get(),
+            outside_hash_key_range: counts.outside_hash_key_range.get(),
         },
         events_per_second: counts.polled.per_second(),
         behind_ms: max_behind(status, source_time(status, clock)).map(millis),

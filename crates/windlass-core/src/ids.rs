@@ -29,6 +29,10 @@ pub struct InnerRecord {
     /// From 0.
     pub index: u32,
     pub is_last: bool,
+    /// Whether its key belongs to another shard. Such a record is like the others; AWS drops it.
+    ///
+    /// <https://github.com/awslabs/kinesis-aggregation/blob/master/potential_data_loss.md>
+    pub is_outside_hash_key_range: bool,
 }
 
 macro_rules! text_slice {

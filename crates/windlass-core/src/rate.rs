@@ -105,7 +105,7 @@ impl RateTurns {
         waits.then(|| self.paid_at())
     }
 
-    /// The batch of the turn was sent with so many records; 0 for the final invocation of a window.
+    /// The batch of the turn was sent, with `n_records`: 0 for the final invocation of a window.
     ///
     /// # Panics
     /// If the request does not have the turn.

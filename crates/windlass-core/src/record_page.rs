@@ -113,6 +113,9 @@ impl RecordPage {
 
     #[inline]
     pub(crate) fn inner(&self, index: usize) -> Option<InnerRecord> {
+        if self.inner.is_empty() {
+            return None;
+        }
         let found = self.inner.binary_search_by_key(&index, |(index, _)| *index);
         found.ok().map(|at| self.inner[at].1)
     }

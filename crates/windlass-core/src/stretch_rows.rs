@@ -99,7 +99,7 @@ impl StretchShards {
         };
         let has_row = |shard: &ShardId| rows.contains_key(shard);
         let is_whole = !listings.shards().is_empty()
-            && listings.shards().iter().all(|shard| has_row(&shard.id))
+            && listings.recent().all(has_row)
             && lineage::unlisted_parents(listings.shards(), has_row).is_empty();
         let parents = listings.shards().iter().flat_map(|shard| &shard.parents);
         let parents: BTreeSet<_> = parents.collect();

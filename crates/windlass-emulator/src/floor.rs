@@ -4,6 +4,7 @@
 //! It reads the same pages as a mapping and posts events of the same length, but knows in advance
 //! where each record starts, parses none of them, and stores no position.
 
+mod fan_out;
 mod queue;
 
 use std::time::Duration;
@@ -47,23 +48,18 @@ pub(crate) struct Floor {
     pub(crate) shards: u32,
     pub(crate) batch_size: usize,
     /// The minimum time between two reads of a shard. Kinesis allows five reads per second, and
-    /// work in such portions costs more than work without pauses.
+    /// work in such portions costs more than work without pauses. Subscriptions have none.
     pub(crate) read_interval: Duration,
 }
 
 impl Floor {
     /// Moves records of all shards until something fails.
     pub(crate) async fn run(self) -> Result<()> {
-        ensure!(self.batch_size != 0, "the batch size must be at least 1");
-        let mut shards = JoinSet::new();
-        for shard in 0..self.shards {
+        move_shards(self.shards, |shard| {
             let floor = self.clone();
-            shards.spawn(async move {
-                let result = floor.move_shard(shard).await;
-                result.with_context(|| format!("moving the records of shard {shard}"))
-            });
-        }
-        until_one_fails(shards).await
+            async move { floor.move_shard(shard).await }
+        })
+        .await
     }
 
     async fn move_shard(&self, shard: u32) -> Result<()> {
@@ -101,6 +97,22 @@ impl Floor {
             tokio::time::sleep_until(next_read).await;
         }
     }
+}
+
+/// Moves the records of all shards until something fails.
+async fn move_shards<F>(shards: u32, move_shard: impl Fn(u32) -> F) -> Result<()>
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    for shard in 0..shards {
+        let moved = move_shard(shard);
+        tasks.spawn(async move {
+            let result = moved.await;
+            result.with_context(|| format!("moving the records of shard {shard}"))
+        });
+    }
+    until_one_fails(tasks).await
 }
 
 /// Runs tasks that end only when they fail.

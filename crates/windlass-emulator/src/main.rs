@@ -39,8 +39,8 @@ enum Command {
         #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(..=60_000))]
         read_delay: u64,
     },
-    /// Serve the queue and the function of a benchmark
-    BenchQueue {
+    /// Serve the queues and the function of a benchmark
+    BenchQueues {
         /// Address to listen on
         #[arg(long, value_name = "ADDRESS")]
         listen: SocketAddr,
@@ -50,6 +50,9 @@ enum Command {
         /// Bytes of each receipt handle
         #[arg(long, default_value_t = 412, value_parser = value_parser!(u32).range(24..=1_024))]
         handle_bytes: u32,
+        /// Number of queues
+        #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=1_000))]
+        queues: u32,
         /// Message groups of a FIFO queue; a standard queue has none
         #[arg(long, default_value_t = 0, value_parser = value_parser!(u32).range(..=1_000_000))]
         groups: u32,
@@ -68,6 +71,9 @@ enum Command {
         /// Minimum time between two reads of a shard, in milliseconds; the limit of Kinesis is 200
         #[arg(long, default_value_t = 0, value_parser = value_parser!(u64).range(..=60_000))]
         read_interval: u64,
+        /// Subscribe to the shards instead of reading them
+        #[arg(long, conflicts_with = "read_interval")]
+        fan_out: bool,
     },
     /// Move the messages of a bench queue to its function with the least possible work
     QueueFloor {
@@ -114,24 +120,27 @@ async fn run(command: Command) -> Result<()> {
             };
             serve(listen, BenchLoad::Stream(load)).await
         }
-        Command::BenchQueue {
+        Command::BenchQueues {
             listen,
+            queues,
             message_bytes,
             handle_bytes,
             groups,
         } => {
             let load = QueueLoad {
+                queues,
                 message_bytes,
                 handle_bytes,
                 groups,
             };
-            serve(listen, BenchLoad::Queue(load)).await
+            serve(listen, BenchLoad::Queues(load)).await
         }
         Command::Floor {
             source,
             shards,
             batch_size,
             read_interval,
+            fan_out,
         } => {
             let floor = Floor {
                 authority: authority_of(&source)?,
@@ -139,7 +148,11 @@ async fn run(command: Command) -> Result<()> {
                 batch_size: batch_size as usize,
                 read_interval: Duration::from_millis(read_interval),
             };
-            floor.run().await
+            if fan_out {
+                floor.run_fan_out().await
+            } else {
+                floor.run().await
+            }
         }
         Command::QueueFloor {
             source,

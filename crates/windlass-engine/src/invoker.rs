@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
 use windlass_core::event::Event;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::{Fault, ItemFailures, Outcome, RetryAfter, ReturnedState};
@@ -60,7 +61,7 @@ impl Invoker {
             origin,
             returns_state,
         } = call;
-        let sent = self.clock.now();
+        let sent = Instant::now();
         if let Some(newest) = newest {
             let source_time = self.board.source_time(&self.mapping, self.clock.wall());
             self.metrics.iterator_age(source_time.since(newest));
@@ -84,7 +85,7 @@ impl Invoker {
             outcome
         };
         drop(slot);
-        let took = self.clock.now().since(sent);
+        let took = sent.elapsed();
         self.metrics.invocation(&outcome, took);
         self.board.outcome(&self.mapping, outcome.kind());
         self.count(&outcome, attempt, n_records);

@@ -23,6 +23,7 @@ type StateOfLeases = (&'static str, fn(&LeaseCounts) -> usize);
 
 const POLLED: &str = "windlass_polled_events_total";
 const FILTERED_OUT: &str = "windlass_filtered_out_events_total";
+const OUTSIDE_HASH_KEY_RANGE: &str = "windlass_outside_hash_key_range_events_total";
 const INVOKED: &str = "windlass_invoked_events_total";
 const FAILED_INVOKE: &str = "windlass_failed_invoke_events_total";
 const DROPPED: &str = "windlass_dropped_events_total";
@@ -51,13 +52,18 @@ const FUNCTION_EXITS: &str = "windlass_function_exits_total";
 const REFUSED_REQUESTS: &str = "windlass_refused_requests_total";
 const LOG_LINES_DROPPED: &str = "windlass_log_lines_dropped_total";
 
-const COUNTERS: [CounterOfCounts; 12] = [
+const COUNTERS: [CounterOfCounts; 13] = [
     (POLLED, "events read from the source", |counts| {
         counts.polled.get()
     }),
     (FILTERED_OUT, "events that no filter matched", |counts| {
         counts.filtered_out.get()
     }),
+    (
+        OUTSIDE_HASH_KEY_RANGE,
+        "events of aggregates whose keys belong to other shards; AWS drops them",
+        |counts| counts.outside_hash_key_range.get(),
+    ),
     (
         INVOKED,
         "events sent to the function, retries included",

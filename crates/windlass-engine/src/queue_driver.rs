@@ -85,7 +85,7 @@ struct Receive {
 
 impl QueueDriver {
     /// Runs until the consumer has finished, or [`Stop::Now`].
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(&mut self) {
         let mut in_flight = InFlight::new();
         let mut timer = Timer::new(self.io.clock);
         loop {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tracing::Instrument;
 use windlass_core::arn::StreamKind;
@@ -64,6 +65,17 @@ pub(crate) enum UnitSource {
     },
 }
 
+/// What a unit is made of.
+pub(crate) struct UnitParts {
+    pub(crate) context: EngineContext,
+    pub(crate) mapping: Mapping,
+    pub(crate) source: UnitSource,
+    pub(crate) target: Arc<dyn Target>,
+    pub(crate) lease: Lease,
+    /// Before it starts.
+    pub(crate) delay: Duration,
+}
+
 /// What the drivers of both kinds need.
 struct DriverParts {
     invoker: Invoker,
@@ -87,68 +99,88 @@ struct PollSettings {
 }
 
 /// Returns how a shard ended, if other units depend on it.
+///
+/// Its future is small: there are thousands of shards, and a future keeps whatever is moved into it
+/// twice.
 pub(crate) async fn run_unit(
-    context: EngineContext,
-    mapping: Mapping,
-    source: UnitSource,
-    target: Arc<dyn Target>,
-    lease: Lease,
-    stop: watch::Receiver<Stop>,
+    parts: Box<UnitParts>,
+    mut stop: watch::Receiver<Stop>,
 ) -> Option<Finish> {
-    let unit = &lease.key.unit;
-    let span = tracing::info_span!("mapping", uuid = %mapping.id, unit = unit.name());
-    let starting = UnitView::Starting { fault: None };
-    let status = context.board.unit(&mapping.id, unit, starting);
-    let maximum_concurrency = match &source {
-        UnitSource::Shard { .. } => None,
-        UnitSource::Queue { source, .. } => Some(queue_concurrency(source, &context.settings)),
-    };
-    let slots = context
-        .slots
-        .account(&mapping.id, maximum_concurrency, &target);
-    let invoker = Invoker {
-        metrics: context.board.metrics_of(&mapping.id),
-        target,
-        slots,
-        backpressure: status.backpressure().clone(),
-        clock: context.clock,
-        counts: context.board.counts_of(&mapping.id),
-        board: Arc::clone(&context.board),
-        mapping: mapping.id.clone(),
-        reports_item_failures: mapping.reports_item_failures,
-    };
-    let parts = DriverParts {
-        invoker,
-        account: context.budget.account(&mapping.id),
-        filter: mapping.filter,
-        seed: seed(context.seed, &lease),
-        stop,
-        status,
-        context,
-    };
-    match source {
-        UnitSource::Shard {
-            shard,
-            reader,
-            source,
-            destination,
-        } => {
-            let mut source = *source;
-            if let Some(mark) = lease.seek {
-                source.settings.skip_before = mark.skip_before;
-                source.settings.retries.age_from = Some(mark.at);
-            }
-            let driver = parts.shard_driver(shard, reader, source, destination, lease);
-            driver.run().instrument(span).await
+    if !parts.delay.is_zero() {
+        let stopped = wait_for_stop(&mut stop);
+        let is_stopped = Box::pin(tokio::time::timeout(parts.delay, stopped));
+        if is_stopped.await.is_ok() {
+            return None;
         }
-        UnitSource::Queue { reader, source } => {
-            let run = async {
-                if let Some(driver) = parts.queue_driver(reader, source).await {
-                    driver.run().await;
+    }
+    parts.run(stop).await
+}
+
+impl UnitParts {
+    /// Builds the driver, and returns the future that runs it.
+    fn run(self, stop: watch::Receiver<Stop>) -> BoxFuture<'static, Option<Finish>> {
+        let (mapping, unit) = (&self.mapping.id, &self.lease.key.unit);
+        let span = tracing::info_span!("mapping", uuid = %mapping, unit = unit.name());
+        let parts = self.driver_parts(stop);
+        match self.source {
+            UnitSource::Shard {
+                shard,
+                reader,
+                source,
+                destination,
+            } => {
+                let mut source = *source;
+                if let Some(mark) = self.lease.seek {
+                    source.settings.skip_before = mark.skip_before;
+                    source.settings.retries.age_from = Some(mark.at);
                 }
-            };
-            run.instrument(span).await;
-            None
+                let mut driver = parts.shard_driver(shard, reader, source, destination, self.lease);
+                let run = async move { driver.run().await };
+                Box::pin(run.instrument(span))
+            }
+            UnitSource::Queue { reader, source } => {
+                let run = async move {
+                    if let Some(mut driver) = parts.queue_driver(reader, source).await {
+                        driver.run().await;
+                    }
+                    None
+                };
+                Box::pin(run.instrument(span))
+            }
+        }
+    }
+
+    fn driver_parts(&self, stop: watch::Receiver<Stop>) -> DriverParts {
+        let (context, mapping) = (self.context.clone(), &self.mapping);
+        let starting = UnitView::Starting { fault: None };
+        let status = context
+            .board
+            .unit(&mapping.id, &self.lease.key.unit, starting);
+        let maximum_concurrency = match &self.source {
+            UnitSource::Shard { .. } => None,
+            UnitSource::Queue { source, .. } => Some(queue_concurrency(source, &context.settings)),
+        };
+        let slots = &context.slots;
+        let slots = slots.account(&mapping.id, maximum_concurrency, &self.target);
+        let invoker = Invoker {
+            metrics: context.board.metrics_of(&mapping.id),
+            target: Arc::clone(&self.target),
+            slots,
+            backpressure: status.backpressure().clone(),
+            clock: context.clock,
+            counts: context.board.counts_of(&mapping.id),
+            board: Arc::clone(&context.board),
+            mapping: mapping.id.clone(),
+            reports_item_failures: mapping.reports_item_failures,
+        };
+        DriverParts {
+            invoker,
+            account: context.budget.account(&mapping.id),
+            filter: mapping.filter.clone(),
+            seed: seed(context.seed, &self.lease),
+            stop,
+            status,
+            context,
         }
     }
 }
@@ -401,5 +433,19 @@ mod tests {
         assert_ne!(first, seed(7, &lease("a", "1", 1)));
         assert_ne!(first, seed(7, &lease("a", "0", 2)));
         assert_ne!(first, seed(8, &lease("a", "0", 1)));
+    }
+
+    /// The size of the future that a function returns.
+    fn size_of_future<A, F>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_task_of_a_shard_holds_its_driver_once() {
+        type Arguments = (Box<UnitParts>, watch::Receiver<Stop>);
+        let of_task = size_of_future(|(parts, stop): Arguments| run_unit(parts, stop));
+        assert!(of_task <= 128, "{of_task}");
+        let running = size_of_future(|driver: &'static mut ShardDriver| driver.run());
+        assert!(running <= 1024, "{running}");
     }
 }

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use futures::poll;
 use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use windlass_core::arn::Arn;
@@ -91,7 +94,7 @@ enum Completion {
 
 impl ShardDriver {
     /// Runs until the consumer has finished; `None` after [`Stop::Now`].
-    pub(crate) async fn run(mut self) -> Option<Finish> {
+    pub(crate) async fn run(&mut self) -> Option<Finish> {
         let mut in_flight = InFlight::new();
         let mut timer = Timer::new(self.io.clock);
         loop {
@@ -156,9 +159,11 @@ impl ShardDriver {
                 limit,
                 timeout,
             } => {
-                let grant = self.memory.grant_read(limit, io.clock.now());
                 let reader = self.reader.take();
                 let reader = reader.expect("a shard has one read in flight at most");
+                let is_in_memory = reader.has_page(&from);
+                let now = io.clock.now();
+                let grant = self.memory.grant_read(limit, is_in_memory, now);
                 Box::pin(io.read(reader, from, timeout, grant))
             }
             ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch, self.next_slot.take())),
@@ -217,6 +222,9 @@ impl ShardDriver {
         let counts = &self.io.invoker.counts;
         match report {
             Report::FilteredOut { n_records } => counts.filtered_out.add(*n_records),
+            Report::OutsideHashKeyRange { n_records } => {
+                counts.outside_hash_key_range.add(*n_records);
+            }
             Report::RecordTooLarge {
                 sequence_number,
                 bytes,
@@ -260,7 +268,14 @@ impl ShardIo {
         timeout: Duration,
         grant: impl Future<Output = ReadGrant>,
     ) -> Completion {
-        let grant = grant.await;
+        let mut grant = pin!(grant);
+        let grant = match poll!(grant.as_mut()) {
+            Poll::Ready(grant) => grant,
+            Poll::Pending => {
+                reader.release_memory();
+                grant.await
+            }
+        };
         let response = reader.read(&from, grant.limits(timeout));
         let calls = &self.calls;
         let result = calls.run(SourceCall::Read, Duration::ZERO, response).await;

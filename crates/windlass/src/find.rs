@@ -28,6 +28,11 @@ pub(crate) fn find_one(reports: Vec<MappingReport>, text: &str) -> anyhow::Resul
         None => !text.is_empty() && report.uuid.starts_with(&uuid),
     };
     let mut fitting: Vec<_> = reports.into_iter().filter(fits).collect();
+    // A mapping may be created again while the one before it is still being deleted.
+    let is_kept = |report: &MappingReport| report.state != "Deleting";
+    if fitting.iter().any(is_kept) {
+        fitting.retain(is_kept);
+    }
     match fitting.len() {
         1 => Ok(fitting.remove(0)),
         0 => bail!(
@@ -87,7 +92,16 @@ mod tests {
     }
 
     fn found(text: &str) -> Result<String, String> {
+        let deleting = MappingReport {
+            state: "Deleting".to_owned(),
+            ..report(
+                "34e0db72-5d35-4eb5-b481-8945cf9d10c2",
+                "dynamodb:us-east-1:000000000000:table/users/stream/2026",
+                "index",
+            )
+        };
         let reports = vec![
+            deleting,
             report(
                 "14e0db71-5d35-4eb5-b481-8945cf9d10c2",
                 "kinesis:us-east-1:000000000000:stream/orders",
@@ -116,6 +130,7 @@ mod tests {
             ("2", "24e0db72"),
             ("orders/resize:live", "14e0db71"),
             ("users/index", "24e0db72"),
+            ("3", "34e0db72"),
         ] {
             let uuid = found(text).unwrap();
             assert!(uuid.starts_with(start), "{text}: {uuid}");
@@ -124,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_name_that_fits_none_or_several_is_refused_and_says_which() {
-        for text in ["", "/", "3", "users", "users/", "orders/resize:dead"] {
+        for text in ["", "/", "4", "users", "users/", "orders/resize:dead"] {
             let error = found(text).unwrap_err();
             assert!(
                 error.starts_with(&format!("no mapping is '{text}'")),

@@ -2,7 +2,10 @@
 //!
 //! A subscription lasts five minutes at most, and a shard has one of each consumer. When it is over,
 //! the next one continues where it ended. A page is one event, or a part of it if it has more records
-//! than a read may return.
+//! than a read may return, or than there is memory for. What is left of it is kept for the next read,
+//! since another subscription may begin only five seconds after the last one. Its memory is part of
+//! what was reserved for the event, and is given back if the next read has to wait for memory: a
+//! mapping that holds nothing gets some.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +15,8 @@ use aws_sdk_kinesis::error::{ProvideErrorMetadata as _, SdkError};
 use aws_sdk_kinesis::operation::subscribe_to_shard::SubscribeToShardError;
 use aws_sdk_kinesis::types::{ConsumerStatus, ShardIteratorType, StartingPosition as SdkPosition};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use bytes::Bytes;
+use futures::FutureExt as _;
 use serde_json::json;
 use windlass_core::arn::Arn;
 use windlass_core::ids::{SequenceNumber, ShardId};
@@ -19,7 +24,7 @@ use windlass_core::outcome::Fault;
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{PortError, ReadLimits, ShardReader};
+use windlass_engine::ports::{KeptMemory, PortError, ReadLimits, ShardReader};
 
 use super::AwsClients;
 use super::clients::ATTEMPT_TIMEOUT;
@@ -31,6 +36,7 @@ use super::shard_api::{StreamApi as _, is_rejected_iterator, page_of};
 use super::subscription::{Subscription, SubscriptionError};
 use crate::wire::kinesis::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::GetRecordsResponse;
+use crate::wire::streaming_parser::StreamingParser;
 
 const CALL: &str = "SubscribeToShard";
 
@@ -48,11 +54,31 @@ pub(super) struct FanOutShard {
     consumer: Arc<Consumer>,
     shard: ShardId,
     template: EventTemplate,
-    /// The current subscription, and the iterator of a read that continues with it.
-    current: Option<(Subscription, Arc<str>)>,
+    current: Option<Current>,
     /// The records of the last event that were not returned yet, and the iterator of a read that
     /// continues with them.
     rest: Option<(ReadResult, Arc<str>)>,
+}
+
+/// The current subscription.
+#[derive(Debug)]
+struct Current {
+    subscription: Subscription,
+    /// The iterator of a read that continues with it.
+    iterator: Arc<str>,
+    /// Of the last event.
+    rest: Option<RestOfEvent>,
+}
+
+/// The records of an event for which its pages had no memory.
+#[derive(Debug)]
+struct RestOfEvent {
+    /// A response with these records only.
+    text: Bytes,
+    _memory: KeptMemory,
+    next_iterator: Option<String>,
+    has_children: bool,
+    behind_latest: Option<Duration>,
 }
 
 /// Checks that a consumer exists. Returns when its server answered, by the server's clock.
@@ -190,14 +216,84 @@ impl FanOutShard {
         from: &Cursor,
         limits: &ReadLimits<'_>,
     ) -> Result<GetRecordsResponse, SubscriptionError> {
-        let estimate = &self.stream.estimate;
-        let now = self.stream.server_clock().now();
-        let parser = |length, max_bytes| {
-            GetRecordsParser::new(&self.template, estimate, length, max_bytes, now)
-                .taking_apart(&from.after)
-        };
-        let event_bytes = |length| estimate.event_bytes(length);
+        let event_bytes = |length| self.stream.estimate.event_bytes(length);
+        let parser = |length, max_bytes| self.parser(from, length, max_bytes);
         subscription.next_event(limits, event_bytes, parser).await
+    }
+
+    /// The records that were left of an event; `None` if there is no memory for them.
+    fn next_of_rest(
+        &self,
+        rest: RestOfEvent,
+        from: &Cursor,
+        limits: &ReadLimits<'_>,
+    ) -> Result<Option<GetRecordsResponse>, SubscriptionError> {
+        let length = rest.text.len();
+        let event_bytes = self.stream.estimate.event_bytes(length);
+        let Some(max_bytes) = limits.memory.reserve(Some(event_bytes)).now_or_never() else {
+            return Ok(None);
+        };
+        let mut parser = StreamingParser::new(self.parser(from, length, max_bytes));
+        parser.push(&rest.text)?;
+        Ok(Some(GetRecordsResponse {
+            next_iterator: rest.next_iterator,
+            has_children: rest.has_children,
+            behind_latest: rest.behind_latest,
+            ..parser.finish()?
+        }))
+    }
+
+    /// Parses an event of `length` bytes. What it leaves out is kept if the memory for its records is
+    /// enough for that, too, as it is unless the event is very large.
+    fn parser<'a>(
+        &'a self,
+        from: &'a Cursor,
+        length: usize,
+        max_bytes: usize,
+    ) -> GetRecordsParser<'a> {
+        let (template, estimate) = (&self.template, &self.stream.estimate);
+        let now = self.stream.server_clock().now();
+        let parser = |max_bytes| {
+            let hash_keys = self.stream.hash_keys(&self.shard);
+            GetRecordsParser::new(template, estimate, length, max_bytes, now)
+                .taking_apart(&from.after, hash_keys)
+        };
+        if length <= max_bytes / 2 {
+            parser(max_bytes - length).keeping_rest(length)
+        } else {
+            parser(max_bytes)
+        }
+    }
+
+    /// Continues with what is left of the last event, or with the next one. `None` if the subscription is
+    /// over, or if there is no memory for what is left of the event.
+    async fn continue_with(
+        &self,
+        current: Current,
+        from: &Cursor,
+        limits: &ReadLimits<'_>,
+    ) -> Result<Option<(Subscription, GetRecordsResponse)>, SubscriptionError> {
+        let Current {
+            mut subscription,
+            rest,
+            ..
+        } = current;
+        if let Some(rest) = rest {
+            let response = self.next_of_rest(rest, from, limits)?;
+            return Ok(response.map(|response| (subscription, response)));
+        }
+        match self.next_event(&mut subscription, from, limits).await {
+            Ok(response) => Ok(Some((subscription, response))),
+            Err(error) if error.is_over() => {
+                tracing::debug!(shard = %self.shard, %error, "subscribing again");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn failed(&self, error: SubscriptionError) -> PortError {
+        error.into_port_error(operation(CALL, &self.consumer.arn))
     }
 
     /// As many records of a page as a read may return; the others are kept for the next one.
@@ -207,7 +303,7 @@ impl FanOutShard {
             return page;
         }
         let rest = page.records.split_off(max_records);
-        let token = Arc::from(format!("{} of an event", rest.len()));
+        let token = Arc::from(format!("{} records of an event", rest.len()));
         let last = page.records.last().expect("there is at least one");
         let next = Cursor {
             iterator: Some(Arc::clone(&token)),
@@ -242,29 +338,22 @@ impl ShardReader for FanOutShard {
         if let Some((rest, _)) = self.rest.take().filter(|(_, token)| continues(token)) {
             return Ok(self.limited(rest, limits.max_records));
         }
-        let failed = |error: SubscriptionError, consumer: &Arn| {
-            error.into_port_error(operation(CALL, consumer))
+        let current = self.current.take();
+        let current = current.filter(|current| continues(&current.iterator));
+        let read = match current {
+            Some(current) => self.continue_with(current, from, &limits).await,
+            None => Ok(None),
         };
-        let current = self.current.take().filter(|(_, token)| continues(token));
-        let mut read = None;
-        if let Some((mut subscription, _)) = current {
-            match self.next_event(&mut subscription, from, &limits).await {
-                Ok(response) => read = Some((subscription, response, PageStart::Continued)),
-                Err(error) if error.is_over() => {
-                    tracing::debug!(shard = %self.shard, %error, "subscribing again");
-                }
-                Err(error) => return Err(failed(error, &self.consumer.arn)),
-            }
-        }
-        let (subscription, response, start) = match read {
-            Some(read) => read,
-            None => {
+        let (subscription, mut response, start) = match read {
+            Ok(Some((subscription, response))) => (subscription, response, PageStart::Continued),
+            Ok(None) => {
                 let (mut subscription, start) = self.subscribe(from).await?;
                 let response = self.next_event(&mut subscription, from, &limits).await;
-                let response = response.map_err(|error| failed(error, &self.consumer.arn))?;
-                (subscription, response, start)
+                (subscription, response.map_err(|it| self.failed(it))?, start)
             }
+            Err(error) => return Err(self.failed(error)),
         };
+        let rest = RestOfEvent::of(&mut response, &limits);
         let has_children = response.has_children;
         let mut page = page_of(&*self.stream, &self.shard, from, start, response).await?;
         if has_children && page.records.is_empty() && page.behind.is_zero() {
@@ -276,9 +365,41 @@ impl ShardReader for FanOutShard {
         if page.start == PageStart::Continued {
             skip_repeated(from, &mut page);
         }
+        if let (Some(rest), Some(next)) = (&rest, &mut page.next) {
+            next.iterator = Some(format!("{} bytes of an event", rest.text.len()).into());
+        }
         let next = page.next.as_ref().and_then(|next| next.iterator.clone());
-        self.current = next.map(|next| (subscription, next));
+        self.current = next.map(|iterator| Current {
+            subscription,
+            iterator,
+            rest,
+        });
         Ok(self.limited(page, limits.max_records))
+    }
+
+    fn has_page(&self, from: &Cursor) -> bool {
+        let rest = self.rest.as_ref();
+        rest.is_some_and(|(_, token)| from.iterator.as_ref() == Some(token))
+    }
+
+    fn release_memory(&mut self) {
+        if self.current.as_ref().is_some_and(|it| it.rest.is_some()) {
+            self.current = None;
+        }
+    }
+}
+
+impl RestOfEvent {
+    /// What a response leaves out, with the memory for it.
+    fn of(response: &mut GetRecordsResponse, limits: &ReadLimits<'_>) -> Option<Self> {
+        let text = response.rest.take()?;
+        Some(Self {
+            _memory: limits.memory.keep(text.len()),
+            text,
+            next_iterator: response.next_iterator.clone(),
+            has_children: response.has_children,
+            behind_latest: response.behind_latest,
+        })
     }
 }
 

@@ -1,13 +1,15 @@
 //! Kinesis data streams: their calls, and shards that are read with shared throughput.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::error::SdkError;
 use aws_sdk_kinesis::operation::get_records::GetRecordsError;
 use aws_sdk_kinesis::primitives::DateTime;
-use aws_sdk_kinesis::types::ShardIteratorType;
+use aws_sdk_kinesis::types::{HashKeyRange, ShardIteratorType};
 use serde_json::json;
 use windlass_core::arn::Arn;
 use windlass_core::ids::ShardId;
@@ -42,7 +44,13 @@ pub struct KinesisReader {
     get_records: PreparedOnce,
     /// Reads the stream with enhanced fan-out; `None`: shared throughput.
     consumer: Option<Arc<Consumer>>,
+    hash_keys: HashKeys,
 }
+
+/// The hash keys of the shards of the last listing, for records of aggregates; only those of streams
+/// whose aggregates are taken apart are kept.
+#[derive(Debug, Default)]
+struct HashKeys(Mutex<BTreeMap<ShardId, RangeInclusive<u128>>>);
 
 /// Where an iterator or a subscription begins.
 pub(super) struct IteratorPosition<'a> {
@@ -122,7 +130,13 @@ impl KinesisReader {
             closed: ClosedShards::default(),
             get_records: PreparedOnce::default(),
             consumer: consumer.map(|consumer| Arc::new(Consumer::new(consumer))),
+            hash_keys: HashKeys::default(),
         }
+    }
+
+    /// The hash keys of a shard; `None` until it was listed.
+    pub(super) fn hash_keys(&self, shard: &ShardId) -> Option<RangeInclusive<u128>> {
+        self.hash_keys.lock().get(shard).cloned()
     }
 
     /// Where a read of a shard begins that has no iterator; `call` makes the iterator.
@@ -191,6 +205,12 @@ impl KinesisReader {
     }
 }
 
+impl HashKeys {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ShardId, RangeInclusive<u128>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl StreamApi for KinesisReader {
     fn operation(&self, call: &str) -> String {
         self.stream.operation(call)
@@ -214,6 +234,7 @@ impl StreamApi for KinesisReader {
 
     async fn all_shards(&self) -> Result<Vec<ListedShard>, PortError> {
         let mut shards = Vec::new();
+        let mut hash_keys = BTreeMap::new();
         let mut token: Option<String> = None;
         for _ in 0..MAX_LIST_PAGES {
             let call = self.clients.kinesis.list_shards();
@@ -227,6 +248,12 @@ impl StreamApi for KinesisReader {
             let response = call.send().await;
             let response = response.map_err(|error| self.failed("ListShards", error))?;
             for shard in response.shards.unwrap_or_default() {
+                let id = ShardId::from(shard.shard_id.as_str());
+                if self.consumer.is_some()
+                    && let Some(range) = shard.hash_key_range.as_ref().and_then(range_of)
+                {
+                    hash_keys.insert(id.clone(), range);
+                }
                 let parents = [shard.parent_shard_id, shard.adjacent_parent_shard_id];
                 let parents = parents.into_iter().flatten();
                 let range = shard.sequence_number_range;
@@ -237,7 +264,7 @@ impl StreamApi for KinesisReader {
                 let end = sequence_number(end.as_deref());
                 shards.push(ListedShard {
                     shard: Shard {
-                        id: ShardId::from(shard.shard_id.as_str()),
+                        id,
                         parents: parents
                             .map(|parent| ShardId::from(parent.as_str()))
                             .collect(),
@@ -249,11 +276,18 @@ impl StreamApi for KinesisReader {
             }
             token = response.next_token;
             if token.is_none() {
+                *self.hash_keys.lock() = hash_keys;
                 return Ok(shards);
             }
         }
         Err(self.unusable("ListShards", "the list of shards never ends"))
     }
+}
+
+/// `None` if it is not one of numbers of 128 bits.
+fn range_of(range: &HashKeyRange) -> Option<RangeInclusive<u128>> {
+    let start = range.starting_hash_key.parse().ok()?;
+    Some(start..=range.ending_hash_key.parse().ok()?)
 }
 
 impl ShardApi for KinesisShard {

@@ -102,7 +102,7 @@ impl SqliteStore {
         let (result_sender, result) = oneshot::channel();
         let job: Job = Box::new(move |tx| {
             let result = match tx {
-                Ok(tx) => work(tx).map_err(|error| DatabaseError(error.to_string())),
+                Ok(tx) => whole(tx, work).map_err(|error| DatabaseError(error.to_string())),
                 Err(error) => Err(DatabaseError(error.to_string())),
             };
             Box::new(move |committed| {
@@ -246,6 +246,25 @@ fn run(job: Job, tx: &Transaction<'_>) -> Finish {
         return job(Err(&rusqlite::Error::SqliteFailure(code, Some(reason))));
     }
     job(Ok(tx))
+}
+
+/// Runs work so that an error undoes all of it: the transaction has the work of others, and is committed
+/// nevertheless.
+fn whole<T>(
+    tx: &Transaction<'_>,
+    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let execute = |sql| tx.prepare_cached(sql)?.execute([]);
+    execute("SAVEPOINT job")?;
+    let result = work(tx);
+    // SQLite may have rolled back the whole transaction, with its savepoints.
+    if !tx.is_autocommit() {
+        if result.is_err() {
+            execute("ROLLBACK TO job")?;
+        }
+        execute("RELEASE job")?;
+    }
+    result
 }
 
 #[async_trait]

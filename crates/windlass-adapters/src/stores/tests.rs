@@ -437,6 +437,31 @@ async fn nothing_runs_outside_of_a_transaction_that_was_rolled_back() {
     assert_eq!(tables.await.unwrap(), 0, "it was not written");
 }
 
+#[tokio::test]
+async fn work_that_fails_writes_nothing_and_fails_no_other() {
+    let directory = TempDir::new();
+    let store = SqliteStore::open(&directory.0).unwrap();
+    let (release, released) = std::sync::mpsc::channel();
+    // While the first one holds the thread, the others wait for one transaction.
+    let holds = store.call("holding", move |_| {
+        released.recv().unwrap();
+        Ok(())
+    });
+    let fails = store.call("failing", |tx| {
+        tx.execute_batch("CREATE TABLE half (x); INSERT INTO nowhere VALUES (1)")
+    });
+    let writes = store.call("writing", |tx| tx.execute_batch("CREATE TABLE other (x)"));
+    let releases = async { release.send(()).unwrap() };
+    let (_, failed, written, ()) = tokio::join!(holds, fails, writes, releases);
+    failed.unwrap_err();
+    written.unwrap();
+    let names = "SELECT group_concat(name) FROM sqlite_schema WHERE name IN ('half', 'other')";
+    let tables = store.call("reading", |tx| {
+        tx.query_row(names, [], |row| row.get::<_, String>(0))
+    });
+    assert_eq!(tables.await.unwrap(), "other");
+}
+
 #[test]
 fn a_store_in_use_names_its_process() {
     let directory = TempDir::new();

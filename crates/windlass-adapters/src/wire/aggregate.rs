@@ -7,6 +7,8 @@
 //!
 //! <https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregation-format.md>
 
+use std::ops::RangeInclusive;
+
 use base64_simd::STANDARD;
 use md5::{Digest as _, Md5};
 
@@ -23,15 +25,21 @@ const DIGEST_LEN: usize = 16;
 #[derive(Debug, Default)]
 pub(super) struct Deaggregator {
     bytes: Vec<u8>,
-    /// Where the fields of the table of partition keys are in the message.
-    keys: Vec<u32>,
+    tables: Tables,
+}
+
+/// Where the fields of the tables are in the message.
+#[derive(Debug, Default)]
+struct Tables {
+    partition_keys: Vec<u32>,
+    explicit_hash_keys: Vec<u32>,
 }
 
 /// A valid aggregate.
 #[derive(Debug)]
 pub(super) struct Aggregate<'a> {
     message: &'a [u8],
-    keys: &'a [u32],
+    tables: &'a Tables,
     /// At least 1.
     n_records: u32,
 }
@@ -41,6 +49,7 @@ pub(super) struct Aggregate<'a> {
 pub(super) struct UserRecord<'a> {
     /// UTF-8.
     pub(super) partition_key: &'a [u8],
+    explicit_hash_key: Option<&'a [u8]>,
     pub(super) data: &'a [u8],
 }
 
@@ -85,10 +94,10 @@ impl Deaggregator {
         if Md5::digest(message)[..] != *digest {
             return None;
         }
-        let n_records = check(message, &mut self.keys).filter(|n_records| 0 < *n_records)?;
+        let n_records = check(message, &mut self.tables).filter(|n_records| 0 < *n_records)?;
         Some(Aggregate {
             message,
-            keys: &self.keys,
+            tables: &self.tables,
             n_records,
         })
     }
@@ -108,14 +117,18 @@ impl<'a> Aggregate<'a> {
         });
         records.filter_map(|record| {
             Some(UserRecord {
-                partition_key: self.key(record.key)?,
+                partition_key: self.key(&self.tables.partition_keys, record.key)?,
+                explicit_hash_key: match record.hash_key {
+                    Some(index) => Some(self.key(&self.tables.explicit_hash_keys, index)?),
+                    None => None,
+                },
                 data: record.data,
             })
         })
     }
 
-    fn key(&self, index: u64) -> Option<&'a [u8]> {
-        let at = *self.keys.get(usize::try_from(index).ok()?)?;
+    fn key(&self, table: &[u32], index: u64) -> Option<&'a [u8]> {
+        let at = *table.get(usize::try_from(index).ok()?)?;
         let rest = self.message.get(at as usize..)?;
         match (Fields { rest }).next()? {
             Ok((_, Value::Bytes(key))) => Some(key),
@@ -124,11 +137,32 @@ impl<'a> Aggregate<'a> {
     }
 }
 
-/// Checks a message as a whole. Returns the number of its records, and where its partition keys are;
-/// `None` if it is not valid.
-fn check(message: &[u8], keys: &mut Vec<u32>) -> Option<u32> {
-    keys.clear();
-    let (mut n_records, mut n_hash_keys) = (0, 0);
+impl UserRecord<'_> {
+    /// Whether a shard with these hash keys is the one of its key. An explicit hash key that is not a
+    /// number of 128 bits belongs to no shard.
+    ///
+    /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_PutRecord.html>
+    pub(super) fn is_within(&self, hash_keys: &RangeInclusive<u128>) -> bool {
+        let hash_key = match self.explicit_hash_key {
+            Some(text) => std::str::from_utf8(text)
+                .ok()
+                .and_then(|text| text.parse().ok()),
+            None => Some(u128::from_be_bytes(Md5::digest(self.partition_key).into())),
+        };
+        hash_key.is_some_and(|hash_key| hash_keys.contains(&hash_key))
+    }
+}
+
+/// Checks a message as a whole. Returns the number of its records, and where its keys are; `None` if
+/// it is not valid.
+fn check(message: &[u8], tables: &mut Tables) -> Option<u32> {
+    let Tables {
+        partition_keys,
+        explicit_hash_keys,
+    } = tables;
+    partition_keys.clear();
+    explicit_hash_keys.clear();
+    let mut n_records = 0;
     let (mut keys_used, mut hash_keys_used) = (0, 0);
     let mut fields = Fields { rest: message };
     loop {
@@ -139,9 +173,9 @@ fn check(message: &[u8], keys: &mut Vec<u32>) -> Option<u32> {
         match field.ok()? {
             (1, Value::Bytes(key)) => {
                 std::str::from_utf8(key).ok()?;
-                keys.push(u32::try_from(at).ok()?);
+                partition_keys.push(u32::try_from(at).ok()?);
             }
-            (2, Value::Bytes(_)) => n_hash_keys += 1,
+            (2, Value::Bytes(_)) => explicit_hash_keys.push(u32::try_from(at).ok()?),
             (3, Value::Bytes(record)) => {
                 let record = record_fields(record)?;
                 n_records += 1;
@@ -152,7 +186,8 @@ fn check(message: &[u8], keys: &mut Vec<u32>) -> Option<u32> {
             _ => {}
         }
     }
-    let are_listed = keys_used <= keys.len() as u64 && hash_keys_used <= n_hash_keys;
+    let are_listed = keys_used <= partition_keys.len() as u64
+        && hash_keys_used <= explicit_hash_keys.len() as u64;
     are_listed.then_some(n_records)
 }
 
@@ -322,6 +357,13 @@ pub(crate) mod tests {
         Some(records)
     }
 
+    fn hash_key(record: &Written) -> Option<u128> {
+        match &record.1 {
+            Some(hash_key) => hash_key.parse().ok(),
+            None => Some(u128::from_be_bytes(Md5::digest(&record.0).into())),
+        }
+    }
+
     fn written() -> impl Strategy<Value = Vec<Written>> {
         let hash_key = prop::option::of("[0-9]{1,39}");
         let data = prop::collection::vec(any::<u8>(), 0..300);
@@ -333,6 +375,21 @@ pub(crate) mod tests {
         fn an_aggregate_reads_back(records in written()) {
             let expected: Vec<_> = records.iter().map(|it| (it.0.clone(), it.2.clone())).collect();
             prop_assert_eq!(opened(&aggregate(&records)), Some(expected));
+        }
+
+        #[test]
+        fn a_record_is_within_the_hash_keys_of_its_explicit_hash_key_or_else_of_its_partition_key(
+            records in written(), ends in any::<(u128, u128)>()
+        ) {
+            let hash_keys = ends.0.min(ends.1)..=ends.0.max(ends.1);
+            let expected: Vec<_> = records.iter().map(|record| {
+                hash_key(record).is_some_and(|it| hash_keys.contains(&it))
+            }).collect();
+            let text = aggregate(&records);
+            let mut deaggregator = Deaggregator::default();
+            let aggregate = deaggregator.open(text.as_bytes()).unwrap();
+            let found: Vec<_> = aggregate.records().map(|it| it.is_within(&hash_keys)).collect();
+            prop_assert_eq!(found, expected);
         }
 
         #[test]
@@ -356,6 +413,30 @@ pub(crate) mod tests {
     fn three() -> Vec<Written> {
         let record = |key: &str, data: &[u8]| (key.to_owned(), Some("1".to_owned()), data.to_vec());
         vec![record("a", b"one"), record("b", b""), record("a", b"three")]
+    }
+
+    #[test]
+    fn the_hash_key_is_the_md5_of_the_partition_key_as_a_number() {
+        let (first, last) = (0..=u128::MAX / 2, u128::MAX / 2 + 1..=u128::MAX);
+        let end = u128::MAX.to_string();
+        let beyond = format!("{end}0");
+        for (key, explicit, is_first, is_last) in [
+            // 0cc175b9c0f1b6a831c399e269772661 and 92eb5ffee6ae2fec3ad71c777531578f.
+            ("a", None, true, false),
+            ("b", None, false, true),
+            ("a", Some(end.as_str()), false, true),
+            ("b", Some("0"), true, false),
+            ("a", Some(beyond.as_str()), false, false),
+            ("a", Some(""), false, false),
+        ] {
+            let record = UserRecord {
+                partition_key: key.as_bytes(),
+                explicit_hash_key: explicit.map(str::as_bytes),
+                data: b"",
+            };
+            let found = (record.is_within(&first), record.is_within(&last));
+            assert_eq!(found, (is_first, is_last), "{record:?}");
+        }
     }
 
     #[test]

@@ -120,6 +120,7 @@ impl ResponseParser for GetRecordsParser<'_> {
             records: page.records,
             next_iterator: self.next_iterator,
             is_truncated: page.is_truncated,
+            rest: None,
             unreadable: page.unreadable,
             has_children: false,
             behind_latest: None,

@@ -82,6 +82,11 @@ impl<'a> JsonCursor<'a> {
         self.offset
     }
 
+    /// What is between an earlier position and this one.
+    pub(super) fn text_since(&self, start: &Self) -> &'a [u8] {
+        &self.text[start.offset..self.offset]
+    }
+
     /// An error at this position.
     pub(super) const fn error(&self, reason: &'static str) -> WireError {
         WireError {

@@ -3,9 +3,11 @@
 //! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
 //! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_SubscribeToShardEvent.html>
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use base64_simd::STANDARD;
+use bytes::Bytes;
 use windlass_core::ids::{InnerRecord, KeyHash, SequenceNumber};
 use windlass_core::position::Position;
 use windlass_core::record_page::RecordPageBuilder;
@@ -81,6 +83,7 @@ pub(crate) struct GetRecordsParser<'t> {
     members: MemberTable<'static, Member>,
     page: PageBuilder<'t>,
     aggregates: Option<Aggregates<'t>>,
+    rest: Option<RestOfList>,
     next_iterator: Option<String>,
     has_children: bool,
     behind_latest: Duration,
@@ -101,7 +104,18 @@ struct Heading<'a> {
 struct Aggregates<'t> {
     /// After the last record that was read.
     position: &'t Position,
+    /// Of the shard, if they are known.
+    hash_keys: Option<RangeInclusive<u128>>,
     deaggregator: Deaggregator,
+}
+
+/// The text of the records for which the page has no room.
+#[derive(Debug, Default)]
+struct RestOfList {
+    /// A response with these records only, without its end.
+    text: Vec<u8>,
+    /// Of all of it.
+    max_len: usize,
 }
 
 impl<'t> GetRecordsParser<'t> {
@@ -119,6 +133,7 @@ impl<'t> GetRecordsParser<'t> {
             members: MemberTable::new(&MEMBERS),
             page: PageBuilder::new(estimate, length, max_bytes, read_at),
             aggregates: None,
+            rest: None,
             next_iterator: None,
             has_children: false,
             behind_latest: Duration::ZERO,
@@ -127,12 +142,29 @@ impl<'t> GetRecordsParser<'t> {
 }
 
 impl<'t> GetRecordsParser<'t> {
-    /// Takes aggregates apart. `position` is where the read begins.
-    pub(crate) fn taking_apart(self, position: &'t Position) -> Self {
+    /// Takes aggregates apart. `position` is where the read begins, `hash_keys` are those of the
+    /// shard, if they are known.
+    pub(crate) fn taking_apart(
+        self,
+        position: &'t Position,
+        hash_keys: Option<RangeInclusive<u128>>,
+    ) -> Self {
         Self {
             aggregates: Some(Aggregates {
                 position,
+                hash_keys,
                 deaggregator: Deaggregator::default(),
+            }),
+            ..self
+        }
+    }
+
+    /// Keeps the text of the records that are left out, at most the `length` of the response.
+    pub(crate) fn keeping_rest(self, length: usize) -> Self {
+        Self {
+            rest: Some(RestOfList {
+                text: Vec::new(),
+                max_len: length,
             }),
             ..self
         }
@@ -220,9 +252,11 @@ impl Aggregates<'_> {
             if !page.has_room() {
                 break;
             }
+            let hash_keys = self.hash_keys.as_ref();
             page.records.inner(InnerRecord {
                 index,
                 is_last: index + 1 == n_records,
+                is_outside_hash_key_range: hash_keys.is_some_and(|it| !record.is_within(it)),
             });
             let heading = Heading {
                 template,
@@ -239,6 +273,31 @@ impl Aggregates<'_> {
             push_event(&mut page.records, &heading, push_key, push_data);
         }
         true
+    }
+}
+
+impl RestOfList {
+    const START: &[u8] = b"{\"Records\":[";
+    const END: &[u8] = b"]}";
+
+    fn push(&mut self, record: &[u8]) {
+        let before = if self.text.is_empty() {
+            self.text.reserve_exact(Self::START.len() + self.max_len);
+            Self::START
+        } else {
+            b","
+        };
+        push_all(&mut self.text, &[before, record]);
+    }
+
+    /// `None` if no record was left out.
+    fn finish(mut self) -> Option<Bytes> {
+        if self.text.is_empty() {
+            return None;
+        }
+        self.text.extend_from_slice(Self::END);
+        self.text.shrink_to_fit();
+        Some(self.text.into())
     }
 }
 
@@ -286,15 +345,21 @@ impl ResponseParser for GetRecordsParser<'_> {
     const LIST_IS_OPTIONAL: bool = false;
 
     fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError> {
-        if !self.page.has_room() {
-            return cursor.skip_element();
-        }
         let start = *cursor;
-        let rendered = self.record(cursor);
-        rendered.or_else(|error| {
-            *cursor = start;
-            self.page.reject(cursor, error, sequence_number)
-        })
+        if self.page.has_room() {
+            if let Err(error) = self.record(cursor) {
+                *cursor = start;
+                return self.page.reject(cursor, error, sequence_number);
+            }
+        } else {
+            cursor.skip_element()?;
+        }
+        if self.page.is_cut()
+            && let Some(rest) = &mut self.rest
+        {
+            rest.push(cursor.text_since(&start));
+        }
+        Ok(())
     }
 
     fn member(&mut self, cursor: &mut JsonCursor<'_>, name: &[u8]) -> Result<(), WireError> {
@@ -326,11 +391,14 @@ impl ResponseParser for GetRecordsParser<'_> {
     }
 
     fn finish(self, length: usize) -> GetRecordsResponse {
+        let is_cut = self.page.is_cut();
+        let rest = self.rest.filter(|_| is_cut);
         let page = self.page.finish(length);
         GetRecordsResponse {
             records: page.records,
             next_iterator: self.next_iterator,
             is_truncated: page.is_truncated,
+            rest: rest.and_then(RestOfList::finish),
             unreadable: page.unreadable,
             has_children: self.has_children,
             behind_latest: Some(self.behind_latest),
@@ -343,6 +411,8 @@ impl ResponseParser for GetRecordsParser<'_> {
         length: usize,
     ) -> Result<GetRecordsResponse, WireError> {
         self.page.end_before(&error, None);
+        // It has no end.
+        self.rest = None;
         Ok(self.finish(length))
     }
 }
@@ -361,285 +431,4 @@ fn sequence_number<'a>(cursor: &mut JsonCursor<'a>) -> Option<&'a [u8]> {
 }
 
 #[cfg(test)]
-mod tests {
-    use windlass_core::ids::SequenceNumber;
-    use windlass_core::record::Record;
-
-    use super::*;
-    use crate::wire::aggregate::tests::aggregate;
-    use crate::wire::streaming_parser::parse_pieces;
-
-    const READ_AT: Timestamp = Timestamp::from_millis(1_500_000_000_000);
-
-    fn parse(body: &[u8], max_bytes: usize) -> Result<GetRecordsResponse, WireError> {
-        let (template, estimate) = (template(), PageEstimate::default());
-        let parser = GetRecordsParser::new(&template, &estimate, body.len(), max_bytes, READ_AT);
-        parse_pieces(&[body], parser)
-    }
-
-    fn template() -> EventTemplate {
-        let arn = "arn:aws:kinesis:us-east-2:123456789012:stream/lambda-stream";
-        let role = "arn:aws:iam::123456789012:role/lambda-role";
-        EventTemplate::new("shardId-000000000006", arn, "us-east-2", role)
-    }
-
-    #[test]
-    fn a_record_is_rendered_as_lambda_does() {
-        let body = br#"{"MillisBehindLatest":1500,"NextShardIterator":"AAA=","Records":[{
-            "ApproximateArrivalTimestamp":1.545084650987E9,"Data":"SGVsbG8=","PartitionKey":"1",
-            "SequenceNumber":"4959033827149025660855969","EncryptionType":"NONE"}]}"#;
-        let response = parse(body, usize::MAX).unwrap();
-        assert_eq!(response.next_iterator.as_deref(), Some("AAA="));
-        assert_eq!(response.behind_latest, Some(Duration::from_millis(1500)));
-        let record = &response.records[0];
-        assert_eq!(record.sequence_number(), "4959033827149025660855969");
-        assert_eq!(record.data(), b"SGVsbG8=");
-        assert_eq!(
-            std::str::from_utf8(record.event()).unwrap(),
-            concat!(
-                r#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionKey":"1","#,
-                r#""sequenceNumber":"4959033827149025660855969","data":"SGVsbG8=","#,
-                r#""approximateArrivalTimestamp":1545084650.987},"#,
-                r#""eventSource":"aws:kinesis","eventVersion":"1.0","#,
-                r#""eventID":"shardId-000000000006:4959033827149025660855969","#,
-                r#""eventName":"aws:kinesis:record","#,
-                r#""invokeIdentityArn":"arn:aws:iam::123456789012:role/lambda-role","#,
-                r#""awsRegion":"us-east-2","eventSourceARN":"#,
-                r#""arn:aws:kinesis:us-east-2:123456789012:stream/lambda-stream"}"#
-            )
-        );
-    }
-
-    #[test]
-    fn a_record_without_a_time_has_that_of_the_record_before_it_or_of_the_read() {
-        let record = |number: u8, time: &str| {
-            format!(r#"{{"SequenceNumber":"{number}","Data":"","PartitionKey":"k"{time}}}"#)
-        };
-        let records = [
-            record(1, ""),
-            record(2, r#","ApproximateArrivalTimestamp":7"#),
-            record(3, r#","ApproximateArrivalTimestamp":null"#),
-            record(4, ""),
-        ];
-        let body = format!(
-            r#"{{"Records":[{}],"NextShardIterator":"n"}}"#,
-            records.join(",")
-        );
-        let records = parse(body.as_bytes(), usize::MAX).unwrap().records;
-        let times: Vec<_> = records.iter().map(|it| it.approximate_arrival()).collect();
-        let before = Timestamp::from_millis(7_000);
-        assert_eq!(times, [READ_AT, before, before, before]);
-        let undated: Vec<_> = records.iter().map(Record::is_undated).collect();
-        assert_eq!(undated, [true, false, true, true]);
-        let event = std::str::from_utf8(records[3].event()).unwrap();
-        assert!(
-            event.contains(r#""approximateArrivalTimestamp":7.0}"#),
-            "{event}"
-        );
-    }
-
-    #[test]
-    fn a_record_that_cannot_be_rendered_ends_the_page_before_it() {
-        let record = |number: u8, data: &[u8]| {
-            let (start, end) = (format!(r#"{{"SequenceNumber":"{number}","#), b"}".to_vec());
-            [start.into_bytes(), data.to_vec(), end].concat()
-        };
-        for (data, number, reason) in [
-            (&b"\"Data\":\"!\""[..], Some("2"), "expected base64"),
-            (
-                b"\"Data\":\"\",\"PartitionKey\":\"\xff\"",
-                Some("2"),
-                "string with",
-            ),
-            (
-                b"\"Data\":\"\",\"PartitionKey\":\"\\ud800\"",
-                Some("2"),
-                "unpaired",
-            ),
-            (
-                b"\"Data\":\"\",\"PartitionKey\":1",
-                Some("2"),
-                "expected a string",
-            ),
-            (
-                b"\"Data\":\"\",\"ApproximateArrivalTimestamp\":-1",
-                Some("2"),
-                "time before",
-            ),
-            (b"\"PartitionKey\":\"k\"", Some("2"), "record without Data"),
-            (
-                b"\"Data\":\"\",\"SequenceNumber\":\"\\u0000\"",
-                None,
-                "record without a valid",
-            ),
-            // Its end cannot be found.
-            (b"\"Data\":\"\"!", None, "expected a comma"),
-        ] {
-            let (good, bad) = (record(1, b"\"Data\":\"\""), record(2, data));
-            let records = [&good[..], &bad, &good].join(&b","[..]);
-            let body = [
-                b"{\"Records\":[",
-                &records[..],
-                b"],\"NextShardIterator\":\"n\"}",
-            ]
-            .concat();
-            let response = parse(&body, usize::MAX).unwrap();
-            assert_eq!(response.records.len(), 1, "{reason}");
-            assert!(response.is_truncated, "{reason}");
-            let unreadable = response.unreadable.unwrap();
-            let found = unreadable.sequence_number.as_ref();
-            assert_eq!(found.map(SequenceNumber::as_str), number);
-            assert!(unreadable.reason.starts_with(reason), "{unreadable:?}");
-            // Incomplete, it is a failed read.
-            if reason != "expected a comma" {
-                let end = body.len() - records.len() / 2;
-                assert!(parse(&body[..end], usize::MAX).is_err(), "{reason}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_page_is_truncated_where_there_is_no_more_room() {
-        let record = r#"{"ApproximateArrivalTimestamp":1,"Data":"","SequenceNumber":"1"}"#;
-        let body = format!(r#"{{"Records":[{record},{record},{record}],"NextShardIterator":"n"}}"#);
-        let body = body.as_bytes();
-        let length = parse(body, usize::MAX).unwrap().records[0].event_len();
-        for (max_bytes, expected) in [
-            (1, (1, true)),
-            (length, (1, true)),
-            (length + 1, (2, true)),
-            (3 * length, (3, false)),
-        ] {
-            let response = parse(body, max_bytes).unwrap();
-            assert_eq!((response.records.len(), response.is_truncated), expected);
-        }
-    }
-
-    fn parse_apart(body: &str, position: &Position, max_bytes: usize) -> GetRecordsResponse {
-        let (template, estimate) = (template(), PageEstimate::default());
-        let parser = GetRecordsParser::new(&template, &estimate, body.len(), max_bytes, READ_AT);
-        parse_pieces(&[body.as_bytes()], parser.taking_apart(position)).unwrap()
-    }
-
-    fn written(number: u8, key: &str, data: &str, time: &str) -> String {
-        let key = serde_json::Value::from(key);
-        format!(r#"{{{time}"PartitionKey":{key},"SequenceNumber":"{number}","Data":"{data}"}}"#)
-    }
-
-    fn body(records: &[String]) -> String {
-        let records = records.join(",");
-        format!(r#"{{"Records":[{records}],"NextShardIterator":"n"}}"#)
-    }
-
-    /// Records 6, 7, which is an aggregate of three, and 8; and the same without an aggregate.
-    fn with_and_without_aggregate(time: &str) -> (String, String) {
-        let user_records = [("a", "one"), ("\"\u{1}ü", ""), ("a", "three")];
-        let inner = user_records.map(|(key, data)| {
-            (
-                key.to_owned(),
-                Some("7".to_owned()),
-                data.as_bytes().to_vec(),
-            )
-        });
-        let [first, last] = [6, 8].map(|number| written(number, "k", "SGVsbG8=", time));
-        let plain =
-            user_records.map(|(key, data)| written(7, key, &STANDARD.encode_to_string(data), time));
-        // Servers may escape slashes.
-        let aggregate = aggregate(&inner).replace('/', "\\/");
-        let whole = written(7, "a", &aggregate, time);
-        let apart = [
-            std::slice::from_ref(&first),
-            &plain,
-            std::slice::from_ref(&last),
-        ]
-        .concat();
-        (body(&[first, whole, last]), body(&apart))
-    }
-
-    #[test]
-    fn an_aggregate_is_taken_apart_into_records_with_its_number_and_time() {
-        for time in [r#""ApproximateArrivalTimestamp":7.5,"#, ""] {
-            let (whole, apart) = with_and_without_aggregate(time);
-            let taken = parse_apart(&whole, &Position::TrimHorizon, usize::MAX).records;
-            let plain = parse(apart.as_bytes(), usize::MAX).unwrap().records;
-            assert_eq!(taken.len(), 5);
-            for (taken, plain) in taken.iter().zip(&plain) {
-                assert_eq!(taken.event(), plain.event());
-                assert_eq!((taken.data(), taken.key()), (plain.data(), plain.key()));
-                assert_eq!(taken.approximate_arrival(), plain.approximate_arrival());
-                assert_eq!(taken.is_undated(), plain.is_undated());
-            }
-            let inner = taken
-                .iter()
-                .map(|it| it.inner().map(|it| (it.index, it.is_last)));
-            let expected = [
-                None,
-                Some((0, false)),
-                Some((1, false)),
-                Some((2, true)),
-                None,
-            ];
-            assert_eq!(inner.collect::<Vec<_>>(), expected);
-        }
-    }
-
-    #[test]
-    fn without_enhanced_fan_out_an_aggregate_is_delivered_as_it_is() {
-        let (whole, _) = with_and_without_aggregate("");
-        let records = parse(whole.as_bytes(), usize::MAX).unwrap().records;
-        assert_eq!(records.len(), 3);
-        assert!(may_be_aggregate(records[1].data()));
-        assert_eq!(records[1].inner(), None);
-    }
-
-    #[test]
-    fn a_damaged_aggregate_is_delivered_as_it_is() {
-        let (whole, _) = with_and_without_aggregate("");
-        let (start, end) = whole.split_once("84maw").unwrap();
-        for damaged in [
-            format!("{start}84max{end}"),
-            format!("{start}84mawg=={}", &end[end.find('"').unwrap()..]),
-        ] {
-            let taken = parse_apart(&damaged, &Position::TrimHorizon, usize::MAX).records;
-            assert_eq!(
-                taken,
-                parse(damaged.as_bytes(), usize::MAX).unwrap().records
-            );
-        }
-    }
-
-    #[test]
-    fn a_page_that_ends_within_an_aggregate_is_continued_there() {
-        let (whole, _) = with_and_without_aggregate("");
-        let all = parse_apart(&whole, &Position::TrimHorizon, usize::MAX).records;
-        for (read, next) in [(0, 2), (1, 3)] {
-            let position = Position::Within("7".into(), read);
-            let page = parse_apart(&whole, &position, usize::MAX).records;
-            assert_eq!(page[0], all[0]);
-            assert_eq!(page[1..], all[next..]);
-        }
-        let after = Position::After("7".into());
-        let page = parse_apart(&whole, &after, usize::MAX).records;
-        assert_eq!(page[1].inner(), None, "it proves the position");
-        let length = all[..2].iter().map(Record::event_len).sum::<usize>() + 1;
-        let page = parse_apart(&whole, &Position::TrimHorizon, length);
-        assert!(page.is_truncated);
-        assert_eq!(page.records, all[..2]);
-        assert_eq!(
-            Position::after(&page.records[1]),
-            Position::Within("7".into(), 0)
-        );
-    }
-
-    #[test]
-    fn an_empty_response_is_not_the_end_of_a_shard() {
-        let parse = |body: &str| parse(body.as_bytes(), usize::MAX);
-        let end = parse(r#"{"Records":[],"ChildShards":[{"ShardId":"s"}]}"#).unwrap();
-        assert_eq!((end.next_iterator, end.has_children), (None, true));
-        let no_children = parse(r#"{"Records":[],"ChildShards":[]}"#).unwrap();
-        assert!(!no_children.has_children);
-        for body in ["{}", "", r#"{"Records":[{}"#] {
-            assert!(parse(body).is_err(), "{body}");
-        }
-    }
-}
+mod tests;

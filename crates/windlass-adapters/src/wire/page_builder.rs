@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use windlass_core::ids::SequenceNumber;
 use windlass_core::record::Record;
 use windlass_core::record_page::RecordPageBuilder;
@@ -21,9 +22,12 @@ pub(crate) struct GetRecordsResponse {
     pub(crate) records: Vec<Record>,
     /// `None` at the end of the shard.
     pub(crate) next_iterator: Option<String>,
-    /// Whether records were left out, for lack of room or after one that is unreadable: reading continues after the last record that
-    /// is here, not at `next_iterator`.
+    /// Whether records were left out, for lack of room or after one that is unreadable: reading
+    /// continues after the last record that is here, not at `next_iterator`.
     pub(crate) is_truncated: bool,
+    /// The text of a response with the records that were left out for lack of room, and with the one
+    /// that is here in part, if the parser keeps it.
+    pub(crate) rest: Option<Bytes>,
     /// The record after the last one, if it is left out because it cannot be rendered.
     pub(crate) unreadable: Option<UnreadableRecord>,
     /// Whether the response names child shards, as only that at the end of a shard does. Always
@@ -108,6 +112,11 @@ impl<'e> PageBuilder<'e> {
     pub(super) fn has_room(&mut self) -> bool {
         self.is_truncated |= !self.records.is_empty() && self.max_bytes <= self.records.len();
         !self.is_truncated
+    }
+
+    /// Whether records were left out for lack of room, and none is unreadable.
+    pub(super) const fn is_cut(&self) -> bool {
+        self.is_truncated && self.unreadable.is_none()
     }
 
     /// Ends the page before the record at the cursor, which could not be rendered, and skips it.

@@ -94,8 +94,8 @@ pub(crate) struct Caller {
 
 /// A caller whose role is `admin`: an extractor of handlers that only read, but what `read_only` may
 /// not see.
-#[expect(dead_code, reason = "for operations to come")]
-pub(crate) struct AdminCaller(pub(crate) Caller);
+#[cfg_attr(not(test), expect(dead_code, reason = "for operations to come"))]
+pub(crate) struct AdminCaller;
 
 /// Names of callers where no keys are asked for: by loopback, and from elsewhere.
 const LOCAL: &str = "local";
@@ -188,7 +188,7 @@ impl<S: Send + Sync> FromRequestParts<S> for AdminCaller {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, state).await?;
         match caller.role {
-            Role::Admin => Ok(Self(caller)),
+            Role::Admin => Ok(Self),
             Role::ReadOnly => {
                 let (name, path) = (&caller.name, parts.uri.path());
                 let text =
@@ -305,6 +305,14 @@ mod tests {
         })
     }
 
+    fn home() -> ArnScope {
+        ArnScope {
+            partition: "aws".to_owned(),
+            region: "us-east-1".to_owned(),
+            account_id: "000000000000".to_owned(),
+        }
+    }
+
     async fn answer(gate: &Gate, address: &str, authorization: &str) -> Option<Code> {
         let mut request = HttpRequest::get("/metrics")
             .header(AUTHORIZATION, authorization)
@@ -312,13 +320,38 @@ mod tests {
             .unwrap();
         let peer = Peer(address.parse().unwrap());
         request.extensions_mut().insert(peer);
-        let home = ArnScope {
-            partition: "aws".to_owned(),
-            region: "us-east-1".to_owned(),
-            account_id: "000000000000".to_owned(),
-        };
-        let admitted = gate.admit(request, &home, NOW).await;
+        let admitted = gate.admit(request, &home(), NOW).await;
         admitted.err().map(|error| error.code)
+    }
+
+    #[tokio::test]
+    async fn a_caller_has_the_name_of_its_token_or_of_where_it_is() {
+        let name = async |gate: &Gate, address: Option<&str>| {
+            let mut request = HttpRequest::get("/windlass/v1/history")
+                .header(AUTHORIZATION, "Bearer 0123456789abcdef")
+                .body(Body::empty())
+                .unwrap();
+            if let Some(address) = address {
+                let peer = Peer(address.parse().unwrap());
+                request.extensions_mut().insert(peer);
+            }
+            let admitted = gate.admit(request, &home(), NOW).await.unwrap();
+            let (mut parts, _) = admitted.into_parts();
+            let admin = AdminCaller::from_request_parts(&mut parts, &()).await;
+            let caller = Caller::from_request_parts(&mut parts, &()).await.unwrap();
+            (caller.name, admin.is_ok())
+        };
+        let open = Gate::new(AuthSettings::None);
+        for (address, expected) in [
+            (Some("127.0.0.1"), "local"),
+            (Some("::1"), "local"),
+            (Some("10.0.0.1"), "anonymous"),
+            (None, "anonymous"),
+        ] {
+            assert_eq!(name(&open, address).await, (expected.to_owned(), true));
+        }
+        let of_token = name(&gate(), Some("127.0.0.1")).await;
+        assert_eq!(of_token, ("grafana".to_owned(), false));
     }
 
     #[tokio::test(start_paused = true)]

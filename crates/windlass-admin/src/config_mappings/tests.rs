@@ -10,7 +10,9 @@ use windlass_core::function::FunctionName;
 use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{FunctionLookup, MappingStore as _, PortError, ResourceLookup, Store};
+use windlass_engine::ports::{
+    FunctionLookup, HistoryStore as _, MappingStore as _, PortError, ResourceLookup, Store, What,
+};
 use windlass_engine::supervisor::Wakeup;
 use windlass_testkit::fakes::FakeStore;
 
@@ -260,4 +262,62 @@ async fn a_row_that_is_being_deleted_blocks_nothing() {
     let names: BTreeSet<_> = live.map(|row| row.spec.function_name().unwrap()).collect();
     assert!(names.iter().eq(&["f", "f2"]), "{rows:#?}");
     assert_eq!(rows.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_file_leaves_a_line_for_each_mapping_that_it_changes() {
+    let (store, lookup) = (Arc::new(FakeStore::default()), Arc::default());
+    let apply = async |all: &[ConfigMapping], prune| {
+        let parts = ApplyParts {
+            prune,
+            ..parts(&store, &lookup)
+        };
+        let pending = PendingMappings::apply(all.to_vec(), parts).await.unwrap();
+        pending.finish().await;
+        let lines = store.history(None, None, 100).await.unwrap().lines;
+        assert!(lines.iter().all(|line| line.who == "configuration"));
+        lines
+    };
+    let mut changed = mapping("f");
+    changed.checked.spec.set("BatchSize", 7);
+    let row = async || store.mappings().await.unwrap().remove(0);
+
+    let lines = apply(&[mapping("f")], false).await;
+    assert_eq!(lines.len(), 1);
+    let created = &lines[0];
+    assert_eq!(created.what, What::Create);
+    assert_eq!(created.mapping, Some(row().await.id));
+    assert_eq!(created.before, Value::Null);
+    assert_eq!(created.after["BatchSize"], 10);
+
+    let again = apply(&[mapping("f")], true).await;
+    assert_eq!(again.len(), 1, "it changes nothing");
+    let lines = apply(&[changed], true).await;
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0].what, What::Update);
+    let expected = (json!({"BatchSize": 10}), json!({"BatchSize": 7}));
+    assert_eq!((lines[0].before.clone(), lines[0].after.clone()), expected);
+
+    let kept = apply(&[], false).await;
+    assert_eq!(kept.len(), 2, "a mapping that left the file still runs");
+    let lines = apply(&[], true).await;
+    assert_eq!(lines.len(), 3);
+    assert_eq!(lines[0].what, What::Delete);
+    assert_eq!(lines[0].before["BatchSize"], 7);
+    assert_eq!(lines[0].after, Value::Null);
+
+    let lines = apply(&[mapping("f")], true).await;
+    assert_eq!(lines[0].what, What::Create, "it is revived");
+    assert_eq!(lines[0].mapping, lines[1].mapping);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mapping_that_is_looked_up_first_has_its_line_once_it_is_written() {
+    let (store, lookup) = (Arc::new(FakeStore::default()), Arc::default());
+    let parts = parts(&store, &lookup);
+    let pending = PendingMappings::apply(vec![mapping("later")], parts).await;
+    let lines = async || store.history(None, None, 100).await.unwrap().lines;
+    assert_eq!(lines().await.len(), 0);
+    pending.unwrap().finish().await;
+    assert_eq!(lines().await.len(), 1);
 }

@@ -97,3 +97,108 @@ impl Members {
             .map_err(|error| Refusal::place(name, &error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http_body_util::BodyExt as _;
+    use serde_json::json;
+
+    use super::*;
+
+    async fn members(body: &str, known: &[&str]) -> Result<Members, Refusal> {
+        let request = Request::new(Body::from(body.to_owned()));
+        JsonBody::from_request(request, &()).await?.with(known)
+    }
+
+    /// The status, and the member `error` of the body.
+    async fn shown(refusal: Refusal) -> (u16, Value) {
+        use axum::response::IntoResponse as _;
+        let response = refusal.into_response();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        (status, body["error"].clone())
+    }
+
+    #[tokio::test]
+    async fn members_have_types_and_may_be_absent() {
+        let body = r#"{"shard": "s", "rate": null, "limit": null, "dry_run": true,
+                       "to": {"type": "now"}}"#;
+        let known = [
+            "shard", "rate", "limit", "records", "dry_run", "batch", "to", "from",
+        ];
+        let mut body = members(body, &known).await.unwrap();
+        assert_eq!(body.required::<String>("shard"), Ok("s".to_owned()));
+        assert_eq!(body.nullable::<u64>("rate"), Ok(Some(None)));
+        assert_eq!(body.optional::<u64>("limit"), Ok(None));
+        assert_eq!(body.nullable::<u64>("records"), Ok(None));
+        assert_eq!(
+            (body.flag("dry_run"), body.flag("batch")),
+            (Ok(true), Ok(false))
+        );
+        assert_eq!(
+            (body.place("to"), body.place("from")),
+            (Ok(Some(Place::Now)), Ok(None))
+        );
+        for nothing in ["", "{}"] {
+            let mut body = members(nothing, &[]).await.unwrap();
+            assert!(body.required::<u64>("records").is_err());
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_is_refused_with_the_member_at_fault() {
+        let known = ["records", "to"];
+        for (body, field, says) in [
+            (
+                r#"{"record": 1}"#,
+                json!("record"),
+                "expected one of records, to",
+            ),
+            (r#"{"records": "1"}"#, json!("records"), "expected u64"),
+            (r#"{"records": -1}"#, json!("records"), "expected u64"),
+            ("{}", json!("records"), "'records' is required"),
+            ("[]", Value::Null, "expected a JSON object"),
+            ("{", Value::Null, "the body is not JSON"),
+            (r#"{"records": 1, "to": "now"}"#, json!("to"), "an object"),
+            (
+                r#"{"records": 1, "to": {"type": "later"}}"#,
+                json!("to.type"),
+                "'later'",
+            ),
+        ] {
+            let read = async {
+                let mut body = members(body, &known).await?;
+                body.required::<u64>("records")?;
+                body.place("to")
+            };
+            let (status, error) = shown(read.await.unwrap_err()).await;
+            assert_eq!((status, &error["field"]), (400, &field), "{body}: {error}");
+            assert_eq!(error["type"], "InvalidParameterValueException");
+            let message = error["message"].as_str().unwrap();
+            assert!(message.contains(says), "{message}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_kind_of_refusal_has_its_status() {
+        for (refusal, status, name) in [
+            (Refusal::not_found("x"), 404, "ResourceNotFoundException"),
+            (
+                Refusal::conflict("x").of_field("name"),
+                409,
+                "ResourceConflictException",
+            ),
+            (
+                Refusal::malformed("x"),
+                400,
+                "InvalidParameterValueException",
+            ),
+            (Refusal::draining(), 503, "ServiceUnavailableException"),
+        ] {
+            let (shown_status, error) = shown(refusal).await;
+            assert_eq!((shown_status, &error["type"]), (status, &json!(name)));
+        }
+    }
+}

@@ -361,7 +361,8 @@ impl QueueConsumer {
     }
 
     fn handle_invoked(&mut self, batch: BatchId, outcome: Outcome, now: Timestamp) {
-        match self.invocations.end(batch, &outcome, now, &mut self.jitter) {
+        let (inbox, jitter) = (&mut self.inbox, &mut self.jitter);
+        match self.invocations.end(batch, &outcome, inbox, now, jitter) {
             InvocationEnd::Ended { succeeded, failed } => {
                 let failed_groups = self.groups_of(&tokens_of(&failed));
                 let mut groups = self.groups_of(&succeeded);
@@ -520,7 +521,7 @@ impl QueueConsumer {
     }
 
     fn invoke(&mut self, now: Timestamp) {
-        let batch = if let Some(batch) = self.invocations.retry(now) {
+        let batch = if let Some(batch) = self.invocations.retry(&mut self.inbox, now) {
             batch
         } else {
             let closing = self.closing();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::interface::RequestId;
+use crate::batch::BatchId;
 use crate::ids::{MessageId, ReceiptHandle};
 use crate::message::Message;
 use crate::time::Timestamp;
@@ -23,6 +24,8 @@ pub(super) struct ReceivedMessage {
     /// Until then no other reader receives it.
     pub(super) visible_at: Timestamp,
     buffered: bool,
+    /// The batch in which it waits because the function was not reached.
+    waits_in: Option<BatchId>,
     /// It only waits to be deleted.
     pub(super) filtered_out: bool,
     /// A deletion of it has failed.
@@ -73,6 +76,14 @@ pub(super) enum ExtensionResult {
     Refused,
 }
 
+/// The times of a message in the indexes of the inbox; `None`: it is not in the index.
+#[derive(Clone, Copy, Debug, Default)]
+struct IndexedAt {
+    buffered: Option<Timestamp>,
+    waiting: Option<Timestamp>,
+    extendable: Option<Timestamp>,
+}
+
 /// A map that is not iterated. Ordered maps made large batches cost more for each message.
 #[expect(clippy::disallowed_types, reason = "nothing depends on its order")]
 type Lookup<K, V> = std::collections::HashMap<K, V>;
@@ -83,6 +94,8 @@ pub(super) struct Inbox {
     by_id: Lookup<MessageId, Token>,
     /// The messages that wait to be put into a batch, by when they become visible.
     buffered: BTreeSet<(Timestamp, Token)>,
+    /// The messages that wait in a batch, by when they become visible.
+    waiting: BTreeSet<(Timestamp, Token)>,
     /// The messages whose visibility can be extended, by when that is due.
     extendable: BTreeSet<(Timestamp, Token)>,
     next_token: u64,
@@ -147,6 +160,7 @@ impl Inbox {
             receive,
             visible_at,
             buffered: true,
+            waits_in: None,
             filtered_out: false,
             deletion_failed: false,
             requested,
@@ -186,10 +200,16 @@ impl Inbox {
         }
     }
 
+    /// Marks the messages of a batch that waits; `None`: they do not wait any more.
+    pub(super) fn mark_waiting(&mut self, tokens: &[Token], batch: Option<BatchId>) {
+        for token in tokens {
+            self.update(*token, |it| it.waits_in = batch);
+        }
+    }
+
     pub(super) fn remove(&mut self, token: Token) -> Option<ReceivedMessage> {
         let removed = self.by_token.remove(&token)?;
-        move_entry(&mut self.buffered, token, removed.expires_at(), None);
-        move_entry(&mut self.extendable, token, removed.extendable_at(), None);
+        self.move_entries(token, removed.indexed_at(), IndexedAt::default());
         self.by_id.remove(&removed.message.message_id);
         self.bytes -= removed.message.event.len();
         Some(removed)
@@ -204,6 +224,18 @@ impl Inbox {
     pub(super) fn expired(&self, now: Timestamp) -> Vec<Token> {
         let expired = self.buffered.iter().take_while(|(at, _)| *at <= now);
         expired.map(|(_, token)| *token).collect()
+    }
+
+    /// When the first message of a batch that waits becomes visible.
+    pub(super) fn next_waiting_expiry(&self) -> Option<Timestamp> {
+        self.waiting.first().map(|(at, _)| *at)
+    }
+
+    /// The batches that wait and have a message that has become visible.
+    pub(super) fn expired_batches(&self, now: Timestamp) -> BTreeSet<BatchId> {
+        let expired = self.waiting.iter().take_while(|(at, _)| *at <= now);
+        let batches = expired.filter_map(|(_, token)| self.get(*token).waits_in);
+        batches.collect()
     }
 
     /// When the next extension is due.
@@ -257,13 +289,16 @@ impl Inbox {
             .by_token
             .get_mut(&token)
             .expect("a token is valid while its message is in the inbox");
-        let expired_at = message.expires_at();
-        let extended_at = message.extendable_at();
+        let before = message.indexed_at();
         change(message);
-        let expires_at = message.expires_at();
-        let extendable_at = message.extendable_at();
-        move_entry(&mut self.buffered, token, expired_at, expires_at);
-        move_entry(&mut self.extendable, token, extended_at, extendable_at);
+        let after = message.indexed_at();
+        self.move_entries(token, before, after);
+    }
+
+    fn move_entries(&mut self, token: Token, from: IndexedAt, to: IndexedAt) {
+        move_entry(&mut self.buffered, token, from.buffered, to.buffered);
+        move_entry(&mut self.waiting, token, from.waiting, to.waiting);
+        move_entry(&mut self.extendable, token, from.extendable, to.extendable);
     }
 }
 
@@ -271,7 +306,7 @@ pub(super) fn receipts_of(entries: &[Entry]) -> Vec<ReceiptHandle> {
     entries.iter().map(|entry| entry.receipt.clone()).collect()
 }
 
-/// Changes the time of a message in an index; `None`: it is not in the index.
+/// Changes the time of a message in an index.
 fn move_entry(
     index: &mut BTreeSet<(Timestamp, Token)>,
     token: Token,
@@ -295,9 +330,12 @@ impl ReceivedMessage {
         self.buffered
     }
 
-    /// When it becomes visible, if it is buffered.
-    fn expires_at(&self) -> Option<Timestamp> {
-        self.buffered.then_some(self.visible_at)
+    fn indexed_at(&self) -> IndexedAt {
+        IndexedAt {
+            buffered: self.buffered.then_some(self.visible_at),
+            waiting: self.waits_in.map(|_| self.visible_at),
+            extendable: self.extendable_at(),
+        }
     }
 
     /// When its next extension is due, if it can be extended.

@@ -42,6 +42,8 @@ struct Invocation {
     tokens: Vec<Token>,
     /// When its last attempt began.
     begun: Timestamp,
+    /// When it must be released if it waits.
+    held_until: Timestamp,
 }
 
 /// What a finished invocation means for its messages.
@@ -153,10 +155,11 @@ impl Invocations {
     }
 
     /// Starts the first of the batches that wait.
-    pub(super) fn retry(&mut self, now: Timestamp) -> Option<Batch> {
+    pub(super) fn retry(&mut self, inbox: &mut Inbox, now: Timestamp) -> Option<Batch> {
         let id = self.waiting.pop_first()?;
         let invocation = self.by_id.get_mut(&id)?;
         invocation.begun = now;
+        inbox.mark_waiting(&invocation.tokens, None);
         let batch = invocation.batch.clone();
         self.n_messages_waiting -= invocation.tokens.len();
         self.n_messages_in_flight += invocation.tokens.len();
@@ -179,10 +182,13 @@ impl Invocations {
             messages: messages.cloned().collect::<Vec<Message>>().into(),
         };
         self.n_messages_in_flight += tokens.len();
+        let received = tokens.iter().map(|token| inbox.get(*token).received);
+        let first = received.min().expect("a batch has at least one message");
         let invocation = Invocation {
             batch: batch.clone(),
             tokens,
             begun: now,
+            held_until: first + self.hold_limit,
         };
         self.by_id.insert(id, invocation);
         self.mark_probe(id);
@@ -194,6 +200,7 @@ impl Invocations {
         &mut self,
         id: BatchId,
         outcome: &Outcome,
+        inbox: &mut Inbox,
         now: Timestamp,
         jitter: &mut Jitter,
     ) -> InvocationEnd {
@@ -221,6 +228,7 @@ impl Invocations {
         if let Outcome::NotInvoked { cause } = outcome {
             self.n_messages_in_flight -= n_messages;
             self.n_messages_waiting += n_messages;
+            inbox.mark_waiting(tokens, Some(id));
             self.waiting.insert(id);
             self.cause = *cause;
             self.pause.failed(*cause, now, jitter);
@@ -254,17 +262,17 @@ impl Invocations {
 
     /// When the first of the batches that wait must be released.
     pub(super) fn next_expiry(&self, inbox: &Inbox) -> Option<Timestamp> {
-        let waiting = self.waiting.iter().map(|id| &self.by_id[id]);
-        waiting.map(|it| self.expiry(it, inbox)).min()
+        let held_until = self.waiting.iter().map(|id| self.by_id[id].held_until);
+        held_until.chain(inbox.next_waiting_expiry()).min()
     }
 
     /// Removes the batches that must wait no longer: a message has become visible, or they reached
     /// the hold limit.
     pub(super) fn take_expired(&mut self, inbox: &Inbox, now: Timestamp) -> Vec<Vec<Token>> {
         let waiting = self.waiting.iter().copied();
-        let expired: Vec<_> = waiting
-            .filter(|id| self.expiry(&self.by_id[id], inbox) <= now)
-            .collect();
+        let held_too_long = waiting.filter(|id| self.by_id[id].held_until <= now);
+        let mut expired = inbox.expired_batches(now);
+        expired.extend(held_too_long);
         let expired = expired.into_iter();
         expired.map(|id| self.remove(id).tokens).collect()
     }
@@ -291,12 +299,6 @@ impl Invocations {
         if self.pause.until().is_some() {
             self.probe = Some(id);
         }
-    }
-
-    fn expiry(&self, invocation: &Invocation, inbox: &Inbox) -> Timestamp {
-        let messages = invocation.tokens.iter().map(|token| inbox.get(*token));
-        let expiries = messages.map(|it| it.visible_at.min(it.received + self.hold_limit));
-        expiries.min().expect("a batch has at least one message")
     }
 }
 

@@ -122,6 +122,9 @@ pub enum Report {
     /// Records of a page that no filter matches, or that arrived before the mapping's starting
     /// position.
     FilteredOut { n_records: usize },
+    /// Records of aggregates whose keys belong to other shards
+    /// ([`InnerRecord`](crate::ids::InnerRecord)), whether or not a filter matches them.
+    OutsideHashKeyRange { n_records: usize },
     /// A record that alone exceeds the payload limit was dropped: there is no destination.
     RecordTooLarge {
         sequence_number: SequenceNumber,

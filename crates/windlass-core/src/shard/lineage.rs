@@ -91,6 +91,11 @@ impl ListingHistory {
         MIN_ABSENCES <= self.n_listings && !self.last_seen.contains_key(shard)
     }
 
+    /// The shards that the last listings have shown, whichever of them.
+    pub(crate) fn recent(&self) -> impl Iterator<Item = &ShardId> {
+        self.last_seen.keys()
+    }
+
     /// A shard was read: it exists, although listings lack it.
     pub fn handle_read(&mut self, shard: ShardId) {
         self.last_seen.insert(shard, self.n_listings);

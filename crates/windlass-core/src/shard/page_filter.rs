@@ -44,11 +44,14 @@ pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings)
     };
     let mut scratch = MatchBuffers::default();
     let limits = settings.batch_limits();
-    let (mut n_filtered_out, mut page_bytes, mut delivered_bytes) = (0, 0, 0);
+    let (mut n_filtered_out, mut n_outside, mut page_bytes, mut delivered_bytes) = (0, 0, 0, 0);
     for (index, record) in records.into_iter().enumerate() {
         let bytes = record.event_len();
         page_bytes += bytes;
-        if resolved.get(index) == Some(&true) {
+        let is_resolved = resolved.get(index) == Some(&true);
+        let inner = record.inner().filter(|_| !is_resolved);
+        n_outside += usize::from(inner.is_some_and(|inner| inner.is_outside_hash_key_range));
+        if is_resolved {
             page.skip(record, true);
         } else if !is_match(&record, settings, &mut scratch) {
             n_filtered_out += 1;
@@ -67,6 +70,10 @@ pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings)
     if n_filtered_out != 0 {
         let n_records = n_filtered_out;
         page.reports.push(Report::FilteredOut { n_records });
+    }
+    if n_outside != 0 {
+        let n_records = n_outside;
+        page.reports.push(Report::OutsideHashKeyRange { n_records });
     }
     if delivered_bytes < page_bytes / 2 {
         page.items = compact(page.items, delivered_bytes);

@@ -54,6 +54,8 @@ pub(super) struct ReadState {
     idle_since: Option<Timestamp>,
     /// The first and the last of the pages at the tip since the last record.
     empty_pages: Option<(Timestamp, Timestamp)>,
+    /// The first of them since a read last failed.
+    empty_since: Option<Timestamp>,
     /// Whether the tip has ended a stretch.
     is_at_stretch_end: bool,
 }
@@ -136,6 +138,7 @@ impl ReadState {
             behind: None,
             idle_since: None,
             empty_pages: None,
+            empty_since: None,
             is_at_stretch_end: false,
         }
     }
@@ -215,6 +218,7 @@ impl ReadState {
                 unreadable: None,
             };
         }
+        self.empty_since = None;
         if fault == Fault::TimedOut {
             self.pace.timed_out(limit);
         }
@@ -279,11 +283,7 @@ impl ReadState {
             self.position = Checkpoint::after(last);
         }
         let unreadable = page.unreadable.filter(|_| !is_cut);
-        self.empty_pages = match self.empty_pages {
-            _ if !is_at_tip || !records.is_empty() || unreadable.is_some() => None,
-            None => Some((now, now)),
-            Some((first, _)) => Some((first, now)),
-        };
+        self.count_empty(is_at_tip && records.is_empty() && unreadable.is_none(), now);
         if unreadable.is_none() || !records.is_empty() {
             self.backoff.reset();
         }
@@ -301,7 +301,8 @@ impl ReadState {
                 self.check = Check::OldestRecord;
             }
             self.pause(None, earliest);
-        } else if !is_cut && is_at_tip && tip_end.is_some_and(|it| self.is_ended_by(it, &read)) {
+        } else if !is_cut && is_at_tip && tip_end.is_some_and(|it| self.is_ended_by(it, &read, now))
+        {
             self.end_stretch();
         } else {
             let next = page.next.filter(|_| !is_cut);
@@ -317,6 +318,12 @@ impl ReadState {
             records,
             unreadable,
         }
+    }
+
+    fn count_empty(&mut self, is_empty: bool, now: Timestamp) {
+        let first = |since: Option<Timestamp>| is_empty.then(|| since.unwrap_or(now));
+        self.empty_pages = first(self.empty_pages.map(|pages| pages.0)).map(|since| (since, now));
+        self.empty_since = first(self.empty_since);
     }
 
     /// Removes the records up to the position from a page that should start with the one at it.
@@ -424,13 +431,12 @@ impl ReadState {
     }
 
     /// Whether the tip that a read has found ends the stretch.
-    fn is_ended_by(&self, tip: TipEnd, read: &Read) -> bool {
+    fn is_ended_by(&self, tip: TipEnd, read: &Read, now: Timestamp) -> bool {
         if tip.reports_tip {
             return tip.reads_from <= read.started;
         }
-        let is_long =
-            |(first, last): (Timestamp, Timestamp)| first.max(tip.reads_from) + IDLE_END <= last;
-        self.empty_pages.is_some_and(is_long)
+        let since = self.empty_since;
+        since.is_some_and(|since| since.max(tip.reads_from) + IDLE_END <= now)
     }
 
     /// Nothing more of the shard belongs to the stretch: it is not read further.

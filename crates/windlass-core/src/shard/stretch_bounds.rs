@@ -3,10 +3,16 @@
 //! Records before the stretch move no checkpoint: so a checkpoint that is after a record says that the
 //! stretch has begun, and a later record that is stamped before its start is not left out.
 
+use std::time::Duration;
+
 use super::read_state::TipEnd;
 use crate::position::Position;
 use crate::record::Record;
 use crate::stretch::{StretchEnd, StretchSettings};
+
+/// By how much the clock of the source may differ from what is known of it: its answers have whole
+/// seconds, and changes of less than a second are not reported.
+const CLOCK_MARGIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct StretchBounds {
@@ -63,7 +69,7 @@ impl StretchBounds {
             return None;
         };
         Some(TipEnd {
-            reads_from: to.shifted(source_ahead?.saturating_neg()),
+            reads_from: to.shifted(source_ahead?.saturating_neg()) + CLOCK_MARGIN,
             reports_tip: self.settings.reports_tip,
         })
     }

@@ -2,9 +2,9 @@
 //!
 //! The program is controlled over HTTP: `POST /bench/release?records=N` makes records available,
 //! `GET /bench/status` returns how many were read and delivered, and `GET /bench/wait-times` how long
-//! the messages waited that were delivered since the last call. `/function` is the function, `/large`
-//! is one that answers late and much, and `/hang` is one that never responds. A function elsewhere
-//! counts its records by `POST /bench/deliver?records=N`.
+//! the messages waited that were delivered since the last call. `/function` is the function, `/late`
+//! one that answers late, `/large` one that answers late and much, and `/hang` one that never responds.
+//! A function elsewhere counts its records by `POST /bench/deliver?records=N`.
 
 mod message;
 mod pace;
@@ -26,9 +26,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::http::{HttpResult, ResponseBody, complete, read_body, serve};
+use crate::http::{Events, HttpResult, ResponseBody, complete, events, read_body, serve};
 use crate::protocol::{AwsError, Response};
-use queue::Queue;
+use queue::Queues;
 use stream::Stream;
 
 pub use message::MESSAGES_PREFIX;
@@ -36,8 +36,8 @@ pub use page::PAGE_PREFIX;
 pub use queue::QueueLoad;
 pub use stream::StreamLoad;
 
-/// The header of GetRecords and ReceiveMessage with the length of each record, so that a client that
-/// only moves bytes can cut the response into batches.
+/// The header of GetRecords, SubscribeToShard and ReceiveMessage with the length of each record, so
+/// that a client that only moves bytes can cut the response into batches.
 pub const RECORD_LENGTH_HEADER: &str = "x-bench-record-length";
 
 /// Occurs once in each record of an event, and never in base64 data.
@@ -46,16 +46,16 @@ pub const RECORD_MARKER: &[u8] = b"\"eventSource\":";
 /// Of one answer of `/large`: a little less than the largest that a function may give, 6 MiB.
 const LARGE_ANSWER: usize = 6 * 1024 * 1024 - 1024;
 
-/// Before each answer of `/large`, so that many invocations are answered at the same time.
-const LARGE_DELAY: Duration = Duration::from_millis(500);
+/// Before each answer of `/late` and `/large`, so that many invocations are in flight at the same time.
+const ANSWER_DELAY: Duration = Duration::from_millis(500);
 
 /// What a benchmark reads.
 #[derive(Clone, Copy, Debug)]
 pub enum BenchLoad {
     /// A stream of Kinesis.
     Stream(StreamLoad),
-    /// A queue of SQS.
-    Queue(QueueLoad),
+    /// Queues of SQS.
+    Queues(QueueLoad),
 }
 
 /// Counts since the start.
@@ -71,7 +71,7 @@ pub struct BenchCounts {
     pub deleted: u64,
     /// Messages whose visibility was changed.
     pub visibility_changes: u64,
-    /// Shards that were read at least once; a queue counts as one.
+    /// Shards that were read at least once, or queues.
     pub shards_read: u64,
     /// Reads of shards, or receives.
     pub reads: u64,
@@ -90,7 +90,7 @@ pub struct BenchSource {
 #[derive(Debug)]
 enum Source {
     Stream(Stream),
-    Queue(Queue),
+    Queues(Queues),
 }
 
 impl BenchSource {
@@ -100,7 +100,7 @@ impl BenchSource {
         let addr = listener.local_addr()?;
         let source = Arc::new(match load {
             BenchLoad::Stream(load) => Source::Stream(Stream::new(load)),
-            BenchLoad::Queue(load) => Source::Queue(Queue::new(load)),
+            BenchLoad::Queues(load) => Source::Queues(Queues::new(load)),
         });
         let mut tasks = JoinSet::new();
         let shared = Arc::clone(&source);
@@ -121,7 +121,7 @@ impl BenchSource {
         self.addr
     }
 
-    /// Makes further records available; those of a stream are spread evenly over the shards.
+    /// Makes further records available, spread evenly over the shards or queues.
     pub fn release(&self, records: u64) {
         self.source.release(records);
     }
@@ -142,7 +142,7 @@ impl Source {
     fn release(&self, records: u64) {
         match self {
             Self::Stream(stream) => stream.release(records),
-            Self::Queue(queue) => queue.release(records),
+            Self::Queues(queues) => queues.release(records),
         }
     }
 
@@ -152,14 +152,14 @@ impl Source {
             Self::Stream(stream) => {
                 stream.deliver(memmem::find_iter(event, RECORD_MARKER).count() as u64);
             }
-            Self::Queue(queue) => queue.deliver(event),
+            Self::Queues(queues) => queues.deliver(event),
         }
     }
 
     fn counts(&self) -> BenchCounts {
         match self {
             Self::Stream(stream) => stream.counts(),
-            Self::Queue(queue) => queue.counts(),
+            Self::Queues(queues) => queues.counts(),
         }
     }
 }
@@ -168,21 +168,18 @@ async fn handle(source: Arc<Source>, request: Request<Incoming>) -> HttpResult {
     let query = request.uri().query().map(str::to_owned);
     let response = match (request.method(), request.uri().path(), source.as_ref()) {
         (&Method::POST, "/", _) => return Ok(call(&source, request).await),
-        (&Method::POST, "/function", _) => match read_body(request.into_body()).await {
-            Ok(event) => {
-                source.deliver(&event);
-                Response::json(&json!({"batchItemFailures": []}))
-            }
-            Err(response) => response,
-        },
-        (&Method::POST, "/large", _) => match read_body(request.into_body()).await {
-            Ok(event) => {
-                tokio::time::sleep(LARGE_DELAY).await;
-                source.deliver(&event);
-                Response::ok(large_answer())
-            }
-            Err(response) => response,
-        },
+        (&Method::POST, "/function", _) => {
+            let answer = || Response::json(&json!({"batchItemFailures": []}));
+            invoke(&source, request, Duration::ZERO, answer).await
+        }
+        (&Method::POST, "/late", _) => {
+            let answer = || Response::json(&json!({}));
+            invoke(&source, request, ANSWER_DELAY, answer).await
+        }
+        (&Method::POST, "/large", _) => {
+            let answer = || Response::ok(large_answer());
+            invoke(&source, request, ANSWER_DELAY, answer).await
+        }
         (&Method::POST, "/hang", _) => {
             drop(read_body(request.into_body()).await);
             std::future::pending().await
@@ -193,8 +190,8 @@ async fn handle(source: Arc<Source>, request: Request<Incoming>) -> HttpResult {
         (&Method::POST, "/bench/deliver", Source::Stream(stream)) => {
             with_records(query.as_deref(), |records| stream.deliver(records))
         }
-        (&Method::GET, "/bench/wait-times", Source::Queue(queue)) => {
-            let times = queue.take_wait_times();
+        (&Method::GET, "/bench/wait-times", Source::Queues(queues)) => {
+            let times = queues.take_wait_times();
             let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
             Response::json(&json!({
                 "messages": times.messages,
@@ -208,6 +205,25 @@ async fn handle(source: Arc<Source>, request: Request<Incoming>) -> HttpResult {
         }
     };
     Ok(complete(response))
+}
+
+/// The event is delivered when it is answered, `delay` after its arrival.
+async fn invoke(
+    source: &Source,
+    request: Request<Incoming>,
+    delay: Duration,
+    answer: impl FnOnce() -> Response,
+) -> Response {
+    match read_body(request.into_body()).await {
+        Ok(event) => {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            source.deliver(&event);
+            answer()
+        }
+        Err(response) => response,
+    }
 }
 
 fn status(counts: BenchCounts) -> Response {
@@ -239,7 +255,7 @@ fn with_records(query: Option<&str>, act: impl FnOnce(u64)) -> Response {
 }
 
 /// Executes an operation of the service whose source this is.
-async fn call(source: &Source, request: Request<Incoming>) -> http::Response<ResponseBody> {
+async fn call(source: &Arc<Source>, request: Request<Incoming>) -> http::Response<ResponseBody> {
     let headers = request.headers();
     let target = text_of(headers, "x-amz-target");
     let (_, operation) = target.split_once('.').unwrap_or_default();
@@ -249,14 +265,38 @@ async fn call(source: &Source, request: Request<Incoming>) -> http::Response<Res
         Ok(body) => body,
         Err(response) => return complete(response),
     };
-    let (result, record_length) = match source {
+    let (result, record_length) = match source.as_ref() {
+        Source::Stream(stream) if operation == "SubscribeToShard" => {
+            let result = subscribe(source, stream, &body);
+            return with_length(result, stream.record_length());
+        }
         Source::Stream(stream) => (stream.call(&operation, &body).await, stream.record_length()),
-        Source::Queue(queue) => (
-            queue.call(&operation, &body, &endpoint).await,
-            queue.message_length(),
+        Source::Queues(queues) => (
+            queues.call(&operation, &body, &endpoint).await,
+            queues.message_length(),
         ),
     };
-    let mut response = complete(result.map_or_else(Response::from, Response::ok));
+    let response = complete(result.map_or_else(Response::from, Response::ok));
+    with_length(response, record_length)
+}
+
+fn subscribe(source: &Arc<Source>, stream: &Stream, body: &[u8]) -> http::Response<ResponseBody> {
+    let subscription = match stream.subscribe(body) {
+        Ok(subscription) => subscription,
+        Err(error) => return complete(error.into()),
+    };
+    let source = Arc::clone(source);
+    events(Events::new(|pieces| async move {
+        if let Source::Stream(stream) = source.as_ref() {
+            stream.send_events(subscription, pieces).await;
+        }
+    }))
+}
+
+fn with_length(
+    mut response: http::Response<ResponseBody>,
+    record_length: usize,
+) -> http::Response<ResponseBody> {
     let length = HeaderValue::from(record_length);
     response.headers_mut().insert(RECORD_LENGTH_HEADER, length);
     response

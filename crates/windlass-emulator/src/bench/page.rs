@@ -1,4 +1,5 @@
-//! Pages of GetRecords, copied from one that was rendered at the start.
+//! Pages of GetRecords and events of SubscribeToShard, copied from a page that was rendered at the
+//! start.
 
 use bytes::Bytes;
 
@@ -73,6 +74,28 @@ impl PageTemplate {
     /// A page of up to `limit` records that starts at an index, after which the shard has
     /// `available` records.
     pub(super) fn page(&self, shard: u32, index: u64, limit: u64, available: u64) -> Page {
+        self.records(shard, index, limit, available, |next| {
+            format!("\"NextShardIterator\":\"{shard}:{next}\"")
+        })
+    }
+
+    /// The payload of an event. It continues at its last record.
+    pub(super) fn event(&self, shard: u32, index: u64, limit: u64, available: u64) -> Page {
+        self.records(shard, index, limit, available, |next| {
+            let last = self.sequence_number(shard, next.saturating_sub(1));
+            format!("\"ContinuationSequenceNumber\":\"{last}\"")
+        })
+    }
+
+    /// `continuation` is the member that says where the next page begins.
+    fn records(
+        &self,
+        shard: u32,
+        index: u64,
+        limit: u64,
+        available: u64,
+        continuation: impl FnOnce(u64) -> String,
+    ) -> Page {
         let n_records = usize::try_from(limit.min(available))
             .unwrap_or(usize::MAX)
             .min(self.n_records);
@@ -90,11 +113,9 @@ impl PageTemplate {
             body.pop();
         }
         let n_records = n_records as u64;
-        let next = index + n_records;
+        let continuation = continuation(index + n_records);
         let millis_behind = if n_records == available { 0 } else { 1000 };
-        let suffix = format!(
-            "],\"NextShardIterator\":\"{shard}:{next}\",\"MillisBehindLatest\":{millis_behind}}}"
-        );
+        let suffix = format!("],{continuation},\"MillisBehindLatest\":{millis_behind}}}");
         body.extend_from_slice(suffix.as_bytes());
         Page {
             n_records,

@@ -7,16 +7,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc};
 
 use super::pace::Pace;
 use super::page::PageTemplate;
 use super::{BenchCounts, invalid};
+use crate::kinesis::event_stream;
+use crate::kinesis::fan_out::{EVENT, MAX_EVENT_RECORDS, Piece};
 use crate::kinesis::sequence_number::SequenceNumber;
 use crate::kinesis::shard::{shard_id, shard_number};
 use crate::protocol::{AwsError, parse_request};
 
 /// Shards of one ListShards.
 const MAX_LISTED_SHARDS: u32 = 1_000;
+
+/// Between events without records.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// The shape of a benchmark's stream.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +41,8 @@ pub(super) struct Stream {
     n_shards: u32,
     /// Records that may be read, over all shards.
     released: AtomicU64,
+    /// Wakes subscriptions when more are released.
+    changed: Notify,
     read: AtomicU64,
     delivered: AtomicU64,
     invocations: AtomicU64,
@@ -59,6 +67,28 @@ struct GetShardIterator {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
+struct SubscribeToShard {
+    shard_id: String,
+    starting_position: StartingPosition,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StartingPosition {
+    #[serde(rename = "Type")]
+    kind: String,
+    sequence_number: Option<String>,
+}
+
+/// Where a subscription continues.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    shard: u32,
+    index: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
 struct GetRecords {
     shard_iterator: String,
     limit: Option<u32>,
@@ -70,6 +100,7 @@ impl Stream {
             template: PageTemplate::new(load.record_bytes as usize),
             n_shards: load.shards,
             released: AtomicU64::new(0),
+            changed: Notify::new(),
             read: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             invocations: AtomicU64::new(0),
@@ -81,6 +112,7 @@ impl Stream {
 
     pub(super) fn release(&self, records: u64) {
         self.released.fetch_add(records, Ordering::Relaxed);
+        self.changed.notify_waiters();
     }
 
     /// An event has arrived at the function.
@@ -124,6 +156,7 @@ impl Stream {
             "ListShards" => self.list_shards(body)?,
             "GetShardIterator" => self.get_shard_iterator(body)?,
             "DescribeStreamSummary" => self.describe_summary(),
+            "DescribeStreamConsumer" => describe_consumer(),
             _ => return Err(AwsError::unknown_operation("the bench stream", operation)),
         };
         Ok(response.to_string().into())
@@ -176,22 +209,80 @@ impl Stream {
 
     pub(super) fn get_shard_iterator(&self, body: &[u8]) -> Result<Value, AwsError> {
         let request: GetShardIterator = parse_request(body)?;
-        let shard = shard_number(&request.shard_id);
-        let shard = shard.filter(|shard| *shard < self.n_shards);
+        let number = request.starting_sequence_number.as_deref();
+        let start = self.start(&request.shard_id, &request.shard_iterator_type, number);
+        let Subscription { shard, index } = start?;
+        Ok(json!({"ShardIterator": format!("{shard}:{index}")}))
+    }
+
+    /// A subscription that reads the shard for the first time counts as a read.
+    pub(super) fn subscribe(&self, body: &[u8]) -> Result<Subscription, AwsError> {
+        let request: SubscribeToShard = parse_request(body)?;
+        let StartingPosition {
+            kind,
+            sequence_number,
+        } = request.starting_position;
+        let start = self.start(&request.shard_id, &kind, sequence_number.as_deref())?;
+        self.count_read(start.shard)?;
+        Ok(start)
+    }
+
+    /// Sends events as fast as they are taken, until the client is gone.
+    pub(super) async fn send_events(
+        &self,
+        subscription: Subscription,
+        pieces: mpsc::Sender<Piece>,
+    ) {
+        let Subscription { shard, mut index } = subscription;
+        let mut message = event_stream::initial_response();
+        // The first event comes at once.
+        let mut waits = false;
+        while pieces.send(Piece::Bytes(message)).await.is_ok() {
+            let changed = self.changed.notified();
+            if std::mem::replace(&mut waits, true) && self.available(shard) <= index {
+                tokio::select! {
+                    () = changed => {}
+                    () = tokio::time::sleep(HEARTBEAT) => {}
+                    () = pieces.closed() => return,
+                }
+            }
+            let available = self.available(shard).saturating_sub(index);
+            let limit = MAX_EVENT_RECORDS as u64;
+            let page = self.template.event(shard, index, limit, available);
+            self.read.fetch_add(page.n_records, Ordering::Relaxed);
+            index += page.n_records;
+            message = event_stream::event(EVENT, &page.body);
+        }
+    }
+
+    /// The shard and the index at which a reader begins.
+    fn start(
+        &self,
+        shard: &str,
+        kind: &str,
+        number: Option<&str>,
+    ) -> Result<Subscription, AwsError> {
+        let shard = shard_number(shard).filter(|shard| *shard < self.n_shards);
         let shard = shard.ok_or_else(|| invalid("ShardId"))?;
         let number = || {
-            let number = request.starting_sequence_number.as_deref();
             let number = number.and_then(SequenceNumber::parse);
             number.ok_or_else(|| invalid("StartingSequenceNumber"))
         };
-        let index = match request.shard_iterator_type.as_str() {
+        let index = match kind {
             "TRIM_HORIZON" => 0,
             "LATEST" => self.available(shard),
             "AT_SEQUENCE_NUMBER" => number()?.index(),
             "AFTER_SEQUENCE_NUMBER" => number()?.index() + 1,
-            _ => return Err(invalid("ShardIteratorType")),
+            _ => return Err(invalid("the kind of the starting position")),
         };
-        Ok(json!({"ShardIterator": format!("{shard}:{index}")}))
+        Ok(Subscription { shard, index })
+    }
+
+    fn count_read(&self, shard: u32) -> Result<(), AwsError> {
+        let is_first = self.pace.read(shard).ok_or_else(|| invalid("ShardId"))?;
+        self.shards_read
+            .fetch_add(u64::from(is_first), Ordering::Relaxed);
+        Ok(())
     }
 
     pub(super) fn get_records(&self, body: &[u8]) -> Result<Bytes, AwsError> {
@@ -200,15 +291,21 @@ impl Stream {
         let iterator =
             iterator.and_then(|(shard, index)| Some((shard.parse().ok()?, index.parse().ok()?)));
         let (shard, index): (u32, u64) = iterator.ok_or_else(|| invalid("ShardIterator"))?;
-        let is_first = self.pace.read(shard);
-        let is_first = is_first.ok_or_else(|| invalid("ShardIterator"))?;
+        self.count_read(shard)?;
         let available = self.available(shard).saturating_sub(index);
         let limit = u64::from(request.limit.unwrap_or(u32::MAX).max(1));
         let page = self.template.page(shard, index, limit, available);
         self.read.fetch_add(page.n_records, Ordering::Relaxed);
-        if is_first {
-            self.shards_read.fetch_add(1, Ordering::Relaxed);
-        }
         Ok(page.body)
     }
+}
+
+fn describe_consumer() -> Value {
+    json!({"ConsumerDescription": {
+        "ConsumerName": "bench",
+        "ConsumerARN": "arn:aws:kinesis:us-east-1:000000000000:stream/bench/consumer/bench:1700000000",
+        "ConsumerStatus": "ACTIVE",
+        "ConsumerCreationTimestamp": 1_700_000_000,
+        "StreamARN": "arn:aws:kinesis:us-east-1:000000000000:stream/bench",
+    }})
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
 use super::message::{MessageTemplate, Received};
@@ -72,6 +73,49 @@ fn sequence_numbers_grow_across_pages_and_can_be_read_after() {
     assert_eq!(iterator(stream, request), "1:7");
 }
 
+/// The payloads of the first events of a subscription, read by its client one after the other.
+async fn events_of(source: &Arc<Source>, position: Value, n_events: usize) -> Vec<Value> {
+    let Source::Stream(stream) = source.as_ref() else {
+        unreachable!("it is a stream");
+    };
+    let request = json!({"ConsumerARN": "c", "ShardId": "shardId-000000000001",
+        "StartingPosition": position});
+    let mut body = subscribe(source, stream, request.to_string().as_bytes()).into_body();
+    let mut payloads = Vec::new();
+    for _ in 0..=n_events {
+        let message = body.frame().await.unwrap().unwrap();
+        let message = message.into_data().unwrap();
+        let length = |at: usize| u32::from_be_bytes(message[at..at + 4].try_into().unwrap());
+        let start = 12 + length(4) as usize;
+        let payload = &message[start..message.len() - 4];
+        payloads.push(serde_json::from_slice(payload).unwrap());
+    }
+    payloads.split_off(1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscription_sends_what_is_released_and_can_be_continued() {
+    let source = Arc::new(Source::Stream(Stream::new(LOAD)));
+    let oldest = json!({"Type": "TRIM_HORIZON"});
+    let empty = events_of(&source, oldest.clone(), 1).await;
+    assert!(empty[0]["Records"].as_array().unwrap().is_empty());
+    source.release(3 * 1_500);
+    let events = events_of(&source, oldest, 2).await;
+    let count = |event: &Value| event["Records"].as_array().unwrap().len();
+    assert_eq!((count(&events[0]), count(&events[1])), (1_000, 500));
+    assert_eq!(events[1]["MillisBehindLatest"], 0);
+    let continuation = &events[0]["ContinuationSequenceNumber"];
+    assert_eq!(continuation, &events[0]["Records"][999]["SequenceNumber"]);
+    let at = json!({"Type": "AT_SEQUENCE_NUMBER", "SequenceNumber": continuation});
+    let events = events_of(&source, at, 1).await;
+    assert_eq!(count(&events[0]), 501);
+    assert_eq!(&events[0]["Records"][0]["SequenceNumber"], continuation);
+    assert_eq!(
+        (source.counts().shards_read, source.counts().read),
+        (1, 2_001)
+    );
+}
+
 #[test]
 fn many_shards_are_listed_in_pages() {
     let stream = Stream::new(StreamLoad {
@@ -116,21 +160,31 @@ async fn reads_are_on_time_about_a_second_after_the_one_before() {
 }
 
 const QUEUE: QueueLoad = QueueLoad {
+    queues: 1,
     message_bytes: 20,
     handle_bytes: 40,
     groups: 0,
 };
 
-/// Calls an operation of a queue.
-async fn call(queue: &Queue, operation: &str, request: Value) -> Value {
+/// Calls an operation of the first queue.
+async fn call(queues: &Queues, operation: &str, request: Value) -> Value {
+    call_to(queues, 0, operation, request).await
+}
+
+async fn call_to(queues: &Queues, number: u32, operation: &str, mut request: Value) -> Value {
+    request["QueueUrl"] = format!("http://host/000000000000/bench{number}").into();
     let body = request.to_string();
-    let response = queue.call(operation, body.as_bytes(), "http://host");
+    let response = queues.call(operation, body.as_bytes(), "http://host");
     serde_json::from_slice(&response.await.unwrap()).unwrap()
 }
 
-async fn receive(queue: &Queue, limit: u32) -> Vec<Value> {
+async fn receive(queues: &Queues, limit: u32) -> Vec<Value> {
+    receive_from(queues, 0, limit).await
+}
+
+async fn receive_from(queues: &Queues, number: u32, limit: u32) -> Vec<Value> {
     let request = json!({"MaxNumberOfMessages": limit, "WaitTimeSeconds": 5});
-    let response = call(queue, "ReceiveMessage", request).await;
+    let response = call_to(queues, number, "ReceiveMessage", request).await;
     let messages = response["Messages"].as_array().into_iter().flatten();
     messages.cloned().collect()
 }
@@ -145,7 +199,7 @@ fn entries(messages: &[Value], timeout: Option<u32>) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn released_messages_are_received_once_and_deleted() {
-    let queue = Queue::new(QUEUE);
+    let queue = Queues::new(QUEUE);
     queue.release(12);
     let (first, second) = (receive(&queue, 10).await, receive(&queue, 10).await);
     assert_eq!((first.len(), second.len()), (10, 2));
@@ -165,8 +219,24 @@ async fn released_messages_are_received_once_and_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn messages_are_spread_evenly_over_the_queues() {
+    let queues = Queues::new(QueueLoad { queues: 3, ..QUEUE });
+    let request = json!({"QueueName": "bench2"});
+    let response = call(&queues, "GetQueueUrl", request).await;
+    assert_eq!(response["QueueUrl"], "http://host/000000000000/bench2");
+    queues.release(7);
+    for (number, expected) in [(0, 3), (2, 2), (2, 0)] {
+        assert_eq!(receive_from(&queues, number, 10).await.len(), expected);
+    }
+    let counts = queues.counts();
+    assert_eq!((counts.read, counts.shards_read, counts.reads), (5, 2, 3));
+    let unknown = queues.call("ReceiveMessage", br#"{"QueueUrl":"bench3"}"#, "http://host");
+    assert!(unknown.await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_is_made_visible_comes_again() {
-    let queue = Queue::new(QUEUE);
+    let queue = Queues::new(QUEUE);
     queue.release(1);
     let messages = receive(&queue, 10).await;
     let operation = "ChangeMessageVisibilityBatch";
@@ -179,7 +249,7 @@ async fn a_message_that_is_made_visible_comes_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_group_has_one_message_in_flight() {
-    let queue = Queue::new(QueueLoad { groups: 3, ..QUEUE });
+    let queue = Queues::new(QueueLoad { groups: 3, ..QUEUE });
     queue.release(9);
     let messages = receive(&queue, 10).await;
     let groups = messages
@@ -197,7 +267,7 @@ async fn a_group_has_one_message_in_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn the_time_from_a_receive_to_the_event_is_measured() {
-    let queue = Queue::new(QUEUE);
+    let queue = Queues::new(QUEUE);
     queue.release(10);
     let messages = receive(&queue, 10).await;
     tokio::time::advance(Duration::from_millis(30)).await;

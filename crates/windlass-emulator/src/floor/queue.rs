@@ -19,7 +19,7 @@ const MAX_EVENT_BYTES: usize = 6 * 1024 * 1024;
 
 /// As long as the members that Lambda's events add to each message.
 const MESSAGE_SUFFIX: &[u8] = b",\"messageAttributes\":{},\"eventSource\":\"aws:sqs\",\
-    \"eventSourceARN\":\"arn:aws:sqs:us-east-1:000000000000:bench\",\"awsRegion\":\"us-east-1\"}";
+    \"eventSourceARN\":\"arn:aws:sqs:us-east-1:000000000000:bench0\",\"awsRegion\":\"us-east-1\"}";
 
 const HANDLE_MEMBER: &[u8] = b"\"ReceiptHandle\":\"";
 
@@ -55,7 +55,7 @@ impl QueueFloor {
     async fn move_messages(&self) -> Result<()> {
         let mut source = Connection::open(&self.authority).await?;
         let mut function = Connection::open(&self.authority).await?;
-        let url = format!("http://{}/000000000000/bench", self.authority);
+        let url = format!("http://{}/000000000000/bench0", self.authority);
         let request = Bytes::from(format!(
             "{{\"QueueUrl\":\"{url}\",\"AttributeNames\":[\"All\"],\
              \"MessageSystemAttributeNames\":[\"All\"],\"MessageAttributeNames\":[\"All\"],\
@@ -144,12 +144,13 @@ mod tests {
     async fn each_released_message_is_delivered_and_deleted_once() {
         for groups in [0, 3] {
             let load = QueueLoad {
+                queues: 1,
                 message_bytes: 20,
                 handle_bytes: 50,
                 groups,
             };
             let listen = "127.0.0.1:0".parse().unwrap();
-            let source = BenchSource::start(listen, BenchLoad::Queue(load));
+            let source = BenchSource::start(listen, BenchLoad::Queues(load));
             let source = source.await.unwrap();
             let floor = QueueFloor {
                 authority: source.addr().to_string(),

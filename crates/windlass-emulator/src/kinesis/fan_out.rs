@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,9 +19,9 @@ use crate::faults::Fault;
 use crate::protocol::{AwsError, parse_request};
 
 /// Records of one event.
-const MAX_EVENT_RECORDS: usize = 1_000;
+pub(crate) const MAX_EVENT_RECORDS: usize = 1_000;
 
-const EVENT: &str = "SubscribeToShardEvent";
+pub(crate) const EVENT: &str = "SubscribeToShardEvent";
 
 const IN_USE: &str = "ResourceInUseException";
 
@@ -130,6 +131,7 @@ fn no_consumer(arn: &str) -> AwsError {
 impl Kinesis {
     /// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_SubscribeToShard.html>
     pub(crate) fn subscribe(&self, body: &[u8]) -> Result<Subscription, AwsError> {
+        self.subscribe_calls.fetch_add(1, Ordering::Relaxed);
         let request: SubscribeToShard = parse_request(body)?;
         let (now, times) = (self.clock.now_ms(), self.times());
         let mut streams = self.lock();

@@ -12,6 +12,7 @@ pub(crate) mod sequence_number;
 pub(crate) mod shard;
 mod stream;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -32,6 +33,7 @@ pub struct Kinesis {
     /// Wakes subscriptions when a shard has more records or has ended.
     changed: Notify,
     times: Mutex<SubscriptionTimes>,
+    subscribe_calls: AtomicU64,
 }
 
 impl Kinesis {
@@ -41,6 +43,7 @@ impl Kinesis {
             streams: Mutex::default(),
             changed: Notify::new(),
             times: Mutex::default(),
+            subscribe_calls: AtomicU64::new(0),
         }
     }
 
@@ -75,6 +78,11 @@ impl Kinesis {
     /// Sets the times of all further subscriptions.
     pub fn set_subscription_times(&self, times: SubscriptionTimes) {
         *self.times.lock().unwrap_or_else(PoisonError::into_inner) = times;
+    }
+
+    /// How often SubscribeToShard was executed, also in vain.
+    pub fn subscribe_calls(&self) -> u64 {
+        self.subscribe_calls.load(Ordering::Relaxed)
     }
 
     /// Splits an open shard in the middle of its hash keys.

@@ -240,6 +240,21 @@ impl Reservation {
         self.amount += std::mem::take(&mut other.amount);
     }
 
+    /// Takes `amount` out of it, and the rest of that from the budget, even if there is not enough:
+    /// memory that is in use must be counted.
+    #[must_use]
+    pub fn split(&mut self, amount: usize) -> Self {
+        let taken = self.amount.min(amount);
+        self.amount -= taken;
+        let mut part = Self {
+            account: self.account.clone(),
+            amount: taken,
+            scarce: self.scarce,
+        };
+        part.set(amount);
+        part
+    }
+
     pub const fn amount(&self) -> usize {
         self.amount
     }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::ports::ResponseMemory;
+use crate::ports::{KeptMemory, ResponseMemory};
 
 /// The record is dropped at once: it gets no memory of the budget.
 #[derive(Debug)]
@@ -12,5 +12,9 @@ pub(crate) struct OneRecord;
 impl ResponseMemory for OneRecord {
     async fn reserve(&self, _: Option<usize>) -> usize {
         1
+    }
+
+    fn keep(&self, _: usize) -> KeptMemory {
+        Box::new(())
     }
 }

@@ -94,11 +94,12 @@ impl PageMemory {
         }
     }
 
-    /// Waits until there is memory for a page of up to `max_records` records. It reserves none at the
-    /// tip, and for a source that sends records by itself.
+    /// Waits until there is memory for a page of up to `max_records` records, unless it is in memory
+    /// already. It reserves none at the tip, and for a source that sends records by itself.
     pub(crate) fn grant_read(
         &self,
         max_records: u32,
+        is_in_memory: bool,
         now: Timestamp,
     ) -> impl Future<Output = ReadGrant> + Send + use<> {
         let (account, backpressure) = (self.account.clone(), self.backpressure.clone());
@@ -109,7 +110,9 @@ impl PageMemory {
         let waits_on_arrival = is_at_tip || self.wait == MemoryWait::OnArrival;
         let expected = self.page_bytes(fitting);
         async move {
-            let (is_scarce, reservation) = if waits_on_arrival {
+            let (is_scarce, reservation) = if is_in_memory {
+                (false, account.empty())
+            } else if waits_on_arrival {
                 let available = backpressure.wait_until_available(&account, MIN_PAGE_BYTES);
                 (available.await != Availability::Ample, account.empty())
             } else {

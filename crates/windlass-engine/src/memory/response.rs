@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use super::backpressure::Backpressure;
 use super::budget::{Account, Reservation};
 use crate::clock::Clock;
-use crate::ports::ResponseMemory;
+use crate::ports::{KeptMemory, ResponseMemory};
 
 /// What a response may hold without a reservation: reads at the tip of a shard and long polls of an
 /// empty queue return less, and would only contend for the budget.
@@ -94,5 +94,9 @@ impl ResponseMemory for ResponseGrant {
         state.waited += self.clock.now().since(start);
         state.reservation.merge(reservation);
         state.reservation.amount().max(MIN_PAGE_BYTES)
+    }
+
+    fn keep(&self, bytes: usize) -> KeptMemory {
+        Box::new(self.lock().reservation.split(bytes))
     }
 }

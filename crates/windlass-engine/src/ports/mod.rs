@@ -82,6 +82,15 @@ pub trait ShardReader: Send {
         from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError>;
+
+    /// Whether this read returns records that are in memory already, and needs no other.
+    fn has_page(&self, _from: &Cursor) -> bool {
+        false
+    }
+
+    /// Drops what the reader keeps in memory of the last read: the next one has to wait for memory, and
+    /// a mapping that holds none gets some.
+    fn release_memory(&mut self) {}
 }
 
 /// Limits of one read.
@@ -104,7 +113,13 @@ pub trait ResponseMemory: fmt::Debug + Send + Sync {
     /// response that is lost and requested again keeps its memory. `event_bytes` is the expected size of the rendered events, `None` if the response does
     /// not tell. Returns how many bytes of events there is memory for.
     async fn reserve(&self, event_bytes: Option<usize>) -> usize;
+
+    /// A part of what was reserved, for what the reader keeps of the response after the call.
+    fn keep(&self, bytes: usize) -> KeptMemory;
 }
+
+/// Memory that is given back when this is dropped.
+pub type KeptMemory = Box<dyn fmt::Debug + Send + Sync>;
 
 /// Reads one queue for one mapping. Events contain the ARN of the queue.
 #[async_trait]

@@ -15,6 +15,8 @@ pub struct Counts {
     pub polled: Count,
     /// No filter matched, or before the starting position.
     pub filtered_out: Count,
+    /// Records of aggregates whose keys belong to other shards.
+    pub outside_hash_key_range: Count,
     /// Sent to the function, retries included.
     pub invoked: Count,
     /// Invocations that ended with a function error.

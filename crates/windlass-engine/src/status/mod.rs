@@ -90,17 +90,23 @@ struct MappingEntry {
     notice: Option<String>,
     /// See [`MappingStatus::blocked`].
     blocked: BTreeMap<ShardId, BlockedShard>,
-    units: BTreeMap<Unit, UnitEntry>,
+    units: BTreeMap<Unit, Arc<UnitEntry>>,
 }
 
 /// One consumer.
 #[derive(Debug)]
 struct UnitEntry {
+    published: Mutex<Published>,
+    backpressure: Backpressure,
+    source_calls: SourceCalls,
+}
+
+/// What a consumer shows.
+#[derive(Debug)]
+struct Published {
     view: UnitView,
     /// Empty for a queue.
     lag: LagHistory,
-    backpressure: Backpressure,
-    source_calls: SourceCalls,
 }
 
 /// The state of one mapping.
@@ -130,8 +136,7 @@ pub struct UnitHandle {
     board: Arc<StatusBoard>,
     mapping: MappingId,
     unit: Unit,
-    backpressure: Backpressure,
-    source_calls: SourceCalls,
+    entry: Arc<UnitEntry>,
 }
 
 impl StatusBoard {
@@ -197,10 +202,13 @@ impl StatusBoard {
     pub(crate) fn queue_invocations(&self) -> Vec<(Labels, usize)> {
         let mappings = self.lock();
         let queues = mappings.values().filter_map(|entry| {
-            let views = entry.units.values().filter_map(|unit| match &unit.view {
-                UnitView::Queue(view) => Some(view.concurrency),
-                UnitView::Starting { .. } | UnitView::Shard(_) => None,
-            });
+            let views = entry
+                .units
+                .values()
+                .filter_map(|unit| match &unit.lock().view {
+                    UnitView::Queue(view) => Some(view.concurrency),
+                    UnitView::Starting { .. } | UnitView::Shard(_) => None,
+                });
             let n_invocations = views.reduce(|sum, more| sum + more)?;
             Some((entry.labels.clone()?, n_invocations))
         });
@@ -218,7 +226,7 @@ impl StatusBoard {
             };
             let wall = wall.shifted(entry.clock_difference.unwrap_or(0));
             for (unit, entry) in &entry.units {
-                if let (Unit::Shard(shard), UnitView::Shard(view)) = (unit, &entry.view)
+                if let (Unit::Shard(shard), UnitView::Shard(view)) = (unit, &entry.lock().view)
                     && let Some(behind) = view.behind_at(wall)
                 {
                     shards.push((labels.clone(), shard.clone(), behind));
@@ -273,24 +281,22 @@ impl StatusBoard {
 
     /// Adds a consumer.
     pub fn unit(self: &Arc<Self>, mapping: &MappingId, unit: &Unit, view: UnitView) -> UnitHandle {
-        let (backpressure, source_calls) = (Backpressure::default(), SourceCalls::default());
-        let entry = UnitEntry {
-            view,
-            lag: LagHistory::default(),
-            backpressure: backpressure.clone(),
-            source_calls: source_calls.clone(),
-        };
+        let lag = LagHistory::default();
+        let entry = Arc::new(UnitEntry {
+            published: Mutex::new(Published { view, lag }),
+            backpressure: Backpressure::default(),
+            source_calls: SourceCalls::default(),
+        });
         self.lock()
             .entry(mapping.clone())
             .or_default()
             .units
-            .insert(unit.clone(), entry);
+            .insert(unit.clone(), Arc::clone(&entry));
         UnitHandle {
             board: Arc::clone(self),
             mapping: mapping.clone(),
             unit: unit.clone(),
-            backpressure,
-            source_calls,
+            entry,
         }
     }
 
@@ -405,7 +411,7 @@ impl MappingEntry {
             return format!("PROBLEM: {problem}").into();
         }
         let mut units = self.units.values();
-        let problem = units.find_map(|unit| text::shard_problem(&unit.view));
+        let problem = units.find_map(|unit| text::shard_problem(&unit.lock().view));
         let result = problem.unwrap_or_else(|| last_processing_result(self.last_outcome));
         result.into()
     }
@@ -413,36 +419,38 @@ impl MappingEntry {
 
 impl UnitEntry {
     fn status(&self) -> UnitStatus {
+        let Published { view, lag } = &*self.lock();
         UnitStatus {
-            view: self.view.clone(),
-            lag: self.lag.clone(),
+            view: view.clone(),
+            lag: lag.clone(),
             limit: self.backpressure.limit(),
             errors: self.source_calls.errors(),
             overdue: self.source_calls.overdue(),
         }
     }
+
+    fn lock(&self) -> MutexGuard<'_, Published> {
+        self.published
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl UnitHandle {
-    pub const fn backpressure(&self) -> &Backpressure {
-        &self.backpressure
+    pub fn backpressure(&self) -> &Backpressure {
+        &self.entry.backpressure
     }
 
-    pub(crate) const fn source_calls(&self) -> &SourceCalls {
-        &self.source_calls
+    pub(crate) fn source_calls(&self) -> &SourceCalls {
+        &self.entry.source_calls
     }
 
     pub fn publish(&self, view: UnitView) {
-        let mut mappings = self.board.lock();
-        if let Some(unit) = mappings
-            .get_mut(&self.mapping)
-            .and_then(|entry| entry.units.get_mut(&self.unit))
-        {
-            if let UnitView::Shard(view) = &view {
-                unit.lag.record(view);
-            }
-            unit.view = view;
+        let mut published = self.entry.lock();
+        if let UnitView::Shard(view) = &view {
+            published.lag.record(view);
         }
+        published.view = view;
     }
 }
 

@@ -118,7 +118,12 @@ impl SourceCalls {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.calls.lock().in_flight.remove(&self.number);
+        let in_flight = &mut self.calls.lock().in_flight;
+        in_flight.remove(&self.number);
+        if in_flight.is_empty() {
+            // An empty map keeps a node, and each of thousands of idle shards has a map.
+            *in_flight = BTreeMap::new();
+        }
     }
 }
 

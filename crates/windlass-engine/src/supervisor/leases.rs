@@ -2,6 +2,7 @@
 //! released.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason, blocked_shards, plan_lease_rows};
@@ -11,7 +12,11 @@ use windlass_core::time::Timestamp;
 
 use super::Supervisor;
 use crate::ports::{PortError, chain};
-use crate::run_unit::run_unit;
+use crate::run_unit::{UnitParts, run_unit};
+
+/// Between the starts of two units in one round. Shards that start together would be read together,
+/// second after second: each of thousands of reads would take memory and a connection at that moment.
+const START_SPACING: Duration = Duration::from_micros(100);
 
 /// Why the children of a shard are not read.
 const LACKS_PARENTS: &str = "the list of shards lacks parents of shards that it has, and the source \
@@ -180,8 +185,9 @@ impl Supervisor {
         }
         // A lease that another daemon was faster to take is missing, and is a change of the store.
         let taken = self.store.take_many(&free, &self.worker).await?;
-        for lease in taken {
-            self.start(lease);
+        for (index, lease) in taken.into_iter().enumerate() {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            self.start(lease, START_SPACING.saturating_mul(index));
         }
         Ok(())
     }
@@ -194,8 +200,8 @@ impl Supervisor {
             && connected.is_some_and(|connected| connected.has_unit(&key.unit))
     }
 
-    /// Starts the consumer of a lease that was taken.
-    fn start(&mut self, taken: Lease) {
+    /// Starts the consumer of a lease that was taken, `delay` from now.
+    fn start(&mut self, taken: Lease, delay: Duration) {
         let key = taken.key.clone();
         let Some(connected) = self.connections.get(&key.mapping) else {
             return;
@@ -217,10 +223,16 @@ impl Supervisor {
         if let Some(known) = self.known.get_mut(&key.mapping) {
             known.replace(taken.clone());
         }
-        let context = self.context.clone();
-        self.tasks.spawn_unit(key, versions, |stop| {
-            run_unit(context, mapping, source, target, taken, stop)
+        let parts = Box::new(UnitParts {
+            context: self.context.clone(),
+            mapping,
+            source,
+            target,
+            lease: taken,
+            delay,
         });
+        self.tasks
+            .spawn_unit(key, versions, |stop| run_unit(parts, stop));
     }
 
     pub(super) async fn release_leases(&self) -> Result<(), PortError> {

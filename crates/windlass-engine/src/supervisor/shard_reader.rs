@@ -156,6 +156,14 @@ impl ShardReader for SupervisedReader {
             Err(held(&self.shard, result))
         }
     }
+
+    fn has_page(&self, from: &Cursor) -> bool {
+        self.inner.has_page(from)
+    }
+
+    fn release_memory(&mut self) {
+        self.inner.release_memory();
+    }
 }
 
 #[cfg(test)]
@@ -166,7 +174,7 @@ mod tests {
     use futures::stream::{FuturesUnordered, StreamExt as _};
 
     use super::*;
-    use crate::ports::ResponseMemory;
+    use crate::ports::{KeptMemory, ResponseMemory};
 
     /// Never answers, and counts the reads.
     struct Hanging(Arc<AtomicUsize>);
@@ -186,6 +194,10 @@ mod tests {
     impl ResponseMemory for NoLimit {
         async fn reserve(&self, _: Option<usize>) -> usize {
             usize::MAX
+        }
+
+        fn keep(&self, _: usize) -> KeptMemory {
+            Box::new(())
         }
     }
 

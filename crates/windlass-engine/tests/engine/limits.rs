@@ -64,6 +64,23 @@ async fn a_shard_is_read_only_with_memory() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_read_that_waits_for_memory_gives_back_what_its_reader_keeps() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    stream.keep(10_000);
+    stream.put(0, b"{}");
+    daemon.map("stream/orders", "f", 1).await;
+    until("it is invoked", || function.n_calls() == 1).await;
+    until("the rest is released", || daemon.budget.used() == 10_000).await;
+    let full = fill(&daemon);
+    until("it is given back", || daemon.budget.used() == full.amount()).await;
+    drop(full);
+    stream.put(0, b"{}");
+    until("it is invoked", || function.n_calls() == 2).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_consumer_that_waits_for_memory_can_be_stopped() {
     let mut daemon = Daemon::start();
     let _full = fill(&daemon);
@@ -116,6 +133,23 @@ async fn idle_shards_reserve_nothing() {
     pass(5).await;
     assert!((0..50).all(|shard| 2 < stream.n_reads(shard)));
     assert_eq!(daemon.budget.used(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shards_that_start_together_are_not_read_together() {
+    let daemon = Daemon::start();
+    daemon.adapters.function("f");
+    let stream = daemon.stream("orders", 500);
+    daemon.map("stream/orders", "f", 100).await;
+    let n_read = || (0..500).filter(|shard| 0 < stream.n_reads(*shard)).count();
+    until("one is read", || 0 < n_read()).await;
+    let mut before = n_read();
+    while before < 500 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let after = n_read();
+        assert!(after <= before + 20, "{before}, then {after}");
+        before = after;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use windlass_core::shard::lineage::Shard;
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{PortError, ReadLimits, ShardReader, StreamReader};
+use windlass_engine::ports::{KeptMemory, PortError, ReadLimits, ShardReader, StreamReader};
 
 use super::{failed, lock};
 
@@ -33,12 +33,15 @@ pub struct FakeStream {
     removed_until: Mutex<Option<Timestamp>>,
     /// By how many milliseconds its clock is ahead of the daemon's.
     clock_difference: AtomicI64,
+    /// Bytes that a reader keeps after each read.
+    kept_bytes: AtomicUsize,
 }
 
 /// Reads one shard, for one mapping.
 struct FakeShardReader {
     stream: Arc<FakeStream>,
     shard: ShardId,
+    kept: Option<KeptMemory>,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +68,13 @@ impl FakeStream {
             is_switched_off: AtomicBool::new(false),
             removed_until: Mutex::default(),
             clock_difference: AtomicI64::new(0),
+            kept_bytes: AtomicUsize::new(0),
         }
+    }
+
+    /// Lets a reader keep memory after each read.
+    pub fn keep(&self, bytes: usize) {
+        self.kept_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Sets by how many milliseconds its clock is ahead of the daemon's.
@@ -233,6 +242,7 @@ impl StreamReader for FakeStream {
         Box::new(FakeShardReader {
             stream: self,
             shard,
+            kept: None,
         })
     }
 
@@ -257,7 +267,13 @@ impl ShardReader for FakeShardReader {
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
         tokio::time::sleep(Duration::from_millis(5)).await;
-        let Self { stream, shard } = self;
+        let Self {
+            stream,
+            shard,
+            kept,
+        } = self;
+        let kept_bytes = stream.kept_bytes.load(Ordering::Relaxed);
+        *kept = (0 < kept_bytes).then(|| limits.memory.keep(kept_bytes));
         stream.check("GetRecords")?;
         let expected = stream.page_bytes(shard, from, limits.max_records);
         let max_bytes = limits.memory.reserve(Some(expected)).await;
@@ -306,6 +322,10 @@ impl ShardReader for FakeShardReader {
             has_children: false,
             unreadable: None,
         })
+    }
+
+    fn release_memory(&mut self) {
+        self.kept = None;
     }
 }
 

@@ -3,6 +3,9 @@
 //! ```text
 //! stream [from=POSITION]     the source of the mapping; the default is a stream from trim_horizon
 //! queue
+//! replay FROM..TO [shards=A,B]
+//!                            the rows are those of a replay from now on: of its shards, or of all
+//! restart                    the daemon forgets how consumers have ended
 //! > list SHARDS              plans the rows for a listing of shards, and changes them
 //! sync                       plans the rows by the last listing again, and changes them
 //! gone SHARD                 the source refuses reads of the shard as unknown from now on
@@ -17,6 +20,7 @@
 //! seek POSITION [SHARD]      moves all shards or one to a position
 //! reconcile                  starts and stops consumers
 //! ended UNIT                 the consumer of the unit ends
+//! stretch_end UNIT           the same at the end of the stretch of a replay, which it has saved
 //! ```
 //!
 //! `SHARDS` are drawings, separated by commas: `a` is a shard, `a -> b` a shard `b` with the parent
@@ -46,6 +50,8 @@ use windlass_core::position::{Checkpoint, Position};
 use windlass_core::reconcile::{Action, Running, reconcile};
 use windlass_core::seek::{SeekMark, SeekStart, seek_all, seek_one, unlisted_rows};
 use windlass_core::shard::lineage::{ListingHistory, Shard};
+use windlass_core::stretch::{Stretch, StretchEnd, StretchStart};
+use windlass_core::stretch_rows::StretchShards;
 use windlass_core::time::Timestamp;
 
 use super::{Arguments, ScriptError, duration};
@@ -65,6 +71,9 @@ pub struct LeaseRunner {
     parks: Parks,
     start: Option<SeekStart>,
     gone: BTreeSet<ShardId>,
+    replay: Option<StretchShards>,
+    /// Units of the replay that have found the end of the stretch.
+    with_end: BTreeSet<ShardId>,
     now: Timestamp,
     /// Until the next listing.
     pause: Duration,
@@ -83,6 +92,8 @@ impl Default for LeaseRunner {
             parks: Parks::default(),
             start: None,
             gone: BTreeSet::new(),
+            replay: None,
+            with_end: BTreeSet::new(),
             now: Timestamp::EPOCH,
             pause: LISTING_INTERVAL,
         }
@@ -137,6 +148,14 @@ impl LeaseRunner {
                 };
             }
             "queue" => self.source = queue(),
+            "replay" => self.replay = Some(replay(arguments)?),
+            "restart" => self.with_end.clear(),
+            "stretch_end" => {
+                let shard = arguments.word()?;
+                let key = self.key(&shard);
+                self.row(&key)?.checkpoint = Checkpoint::at(Position::ShardEnd);
+                self.with_end.insert(ShardId::from(shard.as_str()));
+            }
             "gone" => {
                 self.gone.insert(ShardId::from(arguments.word()?.as_str()));
             }
@@ -203,7 +222,11 @@ impl LeaseRunner {
         self.listings.record(shards, self.now);
         let rows: Vec<_> = self.rows.values().cloned().collect();
         let mut reads = String::new();
-        for shard in doubtful_shards(&self.listings, &rows, &self.parks) {
+        let doubtful = match &self.replay {
+            Some(replay) => replay.doubtful(&self.listings, &rows),
+            None => doubtful_shards(&self.listings, &rows, &self.parks),
+        };
+        for shard in doubtful {
             if self.gone.contains(&shard) {
                 writeln!(reads, "{shard} is refused")?;
                 self.listings.handle_refusal(shard, Fault::Gone);
@@ -253,10 +276,19 @@ impl LeaseRunner {
             writeln!(output, "resume {}", name(&row.key))?;
             self.row(&row.key)?.waits = false;
         }
+        if let Some(replay) = &self.replay {
+            let rows: Vec<_> = self.rows.values().cloned().collect();
+            if replay.is_complete(&self.listings, self.now, &rows, &self.with_end) {
+                writeln!(output, "complete")?;
+            }
+        }
         Ok(output)
     }
 
     fn plan(&self, rows: &[Lease]) -> LeaseRowPlan {
+        if let Some(replay) = &self.replay {
+            return replay.plan(&self.mapping, &self.listings, rows);
+        }
         let (start, listings) = (self.start.as_ref(), Some(&self.listings));
         plan_lease_rows(&self.mapping, &self.source, start, listings, rows)
     }
@@ -360,6 +392,25 @@ fn shard(drawing: &str) -> Result<Shard, ScriptError> {
     })
 }
 
+/// `FROM..TO`: a `POSITION` and a time (`@MILLISECONDS`) or the last sequence number.
+fn replay(arguments: &mut Arguments) -> Result<StretchShards, ScriptError> {
+    let shards = arguments.key("shards");
+    let selected = shards.map(|shards| shards.split(',').map(ShardId::from).collect());
+    let bounds = arguments.word()?;
+    let (from, to) = bounds.split_once("..").ok_or("a stretch has two bounds")?;
+    let from = match position(from)? {
+        Position::AtTimestamp(time) => StretchStart::Time(time),
+        Position::After(number) => StretchStart::At(number),
+        _ => StretchStart::TrimHorizon,
+    };
+    let to = match position(to)? {
+        Position::AtTimestamp(time) => StretchEnd::Time(time),
+        _ => StretchEnd::Through(to.into()),
+    };
+    let stretch = Stretch { from, to };
+    Ok(StretchShards { stretch, selected })
+}
+
 fn position(text: &str) -> Result<Position, ScriptError> {
     Ok(match text {
         "trim_horizon" => Position::TrimHorizon,
@@ -375,7 +426,7 @@ fn text(position: &Position) -> String {
     match position {
         Position::TrimHorizon | Position::ShardEnd => position.kind().to_owned(),
         Position::AtTimestamp(time) => format!("@{}", time.as_millis()),
-        Position::At(number) => format!("at {number}"),
+        Position::At(number) => format!("number {number}"),
         Position::After(number) => number.to_string(),
         Position::Within(number, inner) => format!("{number}:{inner}"),
     }

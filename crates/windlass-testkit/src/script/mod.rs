@@ -9,6 +9,7 @@ pub mod filter;
 pub mod lease;
 pub mod process;
 pub mod queue;
+pub mod rate;
 pub mod shard;
 pub mod slots;
 

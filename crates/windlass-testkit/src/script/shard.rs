@@ -13,7 +13,7 @@ use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::{Fault, ItemFailures, Outcome, ReturnedState, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
-use windlass_core::rate::{Rate, RateTurns, TurnId};
+use windlass_core::rate::{RateTurns, TurnId};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 use windlass_core::shard::{PageStart, ReadResult};
@@ -26,6 +26,7 @@ use windlass_core::time::Timestamp;
 use windlass_core::window::{WindowBounds, WindowCall, WindowCheckpoint, WindowState};
 
 use super::arguments::reported;
+use super::rate::rate;
 use super::{Arguments, ScriptError, duration, duration_text, fault_text};
 use crate::sample_filter;
 
@@ -363,12 +364,12 @@ impl ShardRunner {
                 ShardCommand::Report(_) | ShardCommand::Finish(_) => {}
             }
             let is_request = matches!(command, ShardCommand::RequestSlot);
-            let is_granted = is_request && self.slots_free && self.has_turn();
+            let is_granted = self.has_turn() && is_request && self.slots_free;
             if !is_granted {
                 writeln!(self.output, "{}", command_text(&command))?;
             }
         }
-        if self.slot_requested && self.slots_free && self.has_turn() {
+        if self.has_turn() && self.slot_requested && self.slots_free {
             self.slot_requested = false;
             let (now, max_records) = (self.now, self.turns.max_records());
             let granted = ShardInput::SlotGranted { max_records };
@@ -456,7 +457,7 @@ impl ShardRunner {
     }
 }
 
-/// `stretch=FROM..TO`: times, or sequence numbers, of which the last one belongs to it; `after:NUMBER` and
+/// `stretch=FROM..TO`: times, or sequence numbers that both belong to it; `after:NUMBER` and
 /// `trim_horizon` are starts too. With `tip=unreported` the source does not report its tip.
 fn stretch(arguments: &mut Arguments) -> Result<Option<StretchSettings>, ScriptError> {
     let Some(text) = arguments.key("stretch") else {
@@ -478,14 +479,6 @@ fn stretch(arguments: &mut Arguments) -> Result<Option<StretchSettings>, ScriptE
         stretch: Stretch { from, to },
         reports_tip: arguments.key("tip").as_deref() != Some("unreported"),
     }))
-}
-
-/// Records a second, or `none`.
-fn rate(text: &str) -> Result<Option<Rate>, ScriptError> {
-    Ok(match text {
-        "none" => None,
-        number => Some(Rate(number.parse()?)),
-    })
 }
 
 fn retries(arguments: &mut Arguments) -> Result<RetrySettings, ScriptError> {
@@ -540,6 +533,9 @@ fn command_text(command: &ShardCommand) -> String {
         }
         ShardCommand::Report(Report::FilteredOut { n_records }) => {
             format!("report {n_records} filtered out")
+        }
+        ShardCommand::Report(Report::OutsideHashKeyRange { n_records }) => {
+            format!("report {n_records} outside of the hash key range")
         }
         ShardCommand::Report(Report::RecordTooLarge {
             sequence_number,
@@ -716,7 +712,8 @@ fn marks_text(sections: &[MarkedSection]) -> String {
 
 /// All remaining arguments: sequence numbers with or without sizes; `~` marks a record that the filter
 /// does not match. A record is `1`, a key of its own, or `2/1`: the record 1 of lane 2. `7.0` is one
-/// of an aggregate, which ends with the last record of its number unless that is `7.0-`.
+/// of an aggregate, which ends with the last record of its number unless that is `7.0-`; the key of
+/// `7.0@` belongs to another shard.
 fn records(
     arguments: &mut Arguments,
     arrival: Timestamp,
@@ -737,13 +734,17 @@ fn records(
             Some((lane, of_shard)) => (KeyHash(lane.parse()?), of_shard),
             None => (KeyHash::of(record.as_bytes()), record),
         };
-        let (number, inner) = inner(of_shard.trim_end_matches('-'))?;
+        let (number, inner) = inner(of_shard.trim_end_matches(['-', '@']))?;
         let next = sized.get(index + 1).map_or("", |(next, _)| next);
         let next = next.rsplit(['/', '~']).next().unwrap_or(next);
         let is_last = !next.starts_with(&format!("{number}.")) && !of_shard.ends_with('-');
         let meta = RecordMeta {
             sequence_number: number,
-            inner: inner.map(|index| InnerRecord { index, is_last }),
+            inner: inner.map(|index| InnerRecord {
+                index,
+                is_last,
+                is_outside_hash_key_range: of_shard.ends_with('@'),
+            }),
             key,
             approximate_arrival: arrival,
         };

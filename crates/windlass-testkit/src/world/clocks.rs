@@ -53,6 +53,16 @@ impl WallClock {
         shown.shifted(self.offset + step)
     }
 
+    /// The latest time that it has shown by then.
+    pub(super) fn latest_until(&self, now: Timestamp) -> Timestamp {
+        let (stepped, _) = self.step;
+        let shown = self.at(now);
+        if now < stepped {
+            return shown;
+        }
+        shown.max(self.at(stepped.shifted(-1)))
+    }
+
     /// No time after a step back that is too large to be made good.
     fn after_large_step_back(&self, at: Timestamp) -> Timestamp {
         let (stepped, step) = self.step;

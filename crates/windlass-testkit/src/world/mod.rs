@@ -16,6 +16,7 @@ pub mod process;
 pub mod queue;
 pub mod shard;
 mod shard_io;
+mod shard_replay;
 pub mod slot;
 pub mod stream;
 

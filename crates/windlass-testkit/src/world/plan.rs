@@ -3,6 +3,7 @@
 //! Each quantity is drawn from several scales (nothing, a little, a lot): two faults that mask each
 //! other when both are frequent show in a world where only one of them happens.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use windlass_core::arn::Arn;
@@ -13,10 +14,12 @@ use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::shard::{ShardConsumerSettings, ShardLimits};
+use windlass_core::stretch::StretchStart;
 use windlass_core::time::Timestamp;
 
 use super::Contents;
 use super::clocks::{Creation, WallClock};
+use super::shard_replay;
 use crate::rng::Rng;
 use crate::sample_filter;
 
@@ -32,6 +35,8 @@ pub(super) struct Plan {
     /// Of a mapping that starts at `LATEST`.
     pub(super) creation: Option<Creation>,
     pub(super) contents: Contents,
+    /// Whether the replay of the stretch has iterators by time.
+    pub(super) has_iterators_by_time: bool,
     /// From this time on everything works.
     pub(super) faults_end: Timestamp,
     pub(super) source: SourcePlan,
@@ -51,6 +56,8 @@ pub(super) struct Plan {
     pub(super) lease_loss: u64,
     pub(super) trim: u64,
     pub(super) idle_timer: u64,
+    /// The same: the rate of the replay changes.
+    pub(super) rate_change: u64,
 }
 
 /// How the source behaves. Latencies in milliseconds, chances per mille.
@@ -72,6 +79,10 @@ pub(super) struct SourcePlan {
     pub(super) refuses_former_numbers: bool,
     /// A record of the page cannot be rendered; a later read may repair it.
     pub(super) unreadable: u64,
+    /// Reads that begin at a time begin there, and not at the oldest record.
+    pub(super) has_iterators_by_time: bool,
+    /// Pages say how far their end is from the tip.
+    pub(super) reports_tip: bool,
     /// Reads of more records time out. If it is 0, all do.
     pub(super) max_records: u32,
 }
@@ -149,18 +160,7 @@ impl Plan {
             start,
             creation,
             faults_end,
-            source: SourcePlan {
-                latency: latency(rng),
-                fault: rng.pick(&[0, 0, 30, 300]),
-                short_page: rng.pick(&[0, 100, 500]),
-                empty_page: rng.pick(&[0, 0, 100, 500]),
-                long_page: rng.pick(&[0, 0, 0, 100]),
-                expired: rng.pick(&[0, 50, 500]),
-                trims_silently: rng.per_mille(500),
-                refuses_former_numbers: rng.per_mille(300),
-                unreadable: rng.pick(&[0, 0, 50, 500]),
-                max_records: rng.pick(&[u32::MAX, u32::MAX, u32::MAX, 7, 1, 0]),
-            },
+            source: source(rng),
             function: function(rng, room, contents.len(), faults_end),
             store: StorePlan {
                 latency: latency(rng),
@@ -180,13 +180,47 @@ impl Plan {
             lease_loss: rng.pick(&[0, 0, 0, 5]),
             trim: rng.pick(&[0, 0, 0, 20]),
             idle_timer: rng.pick(&[0, 50]),
+            rate_change: rng.pick(&[0, 0, 20]),
+            has_iterators_by_time: true,
             settings,
             contents,
         };
+        if rng.per_mille(250) {
+            plan.read_stretch(length, rng);
+        }
         if rng.per_mille(100) {
             plan.break_runs(rng);
         }
         plan
+    }
+
+    /// The records of its stretch.
+    pub(super) fn stretch_range(&self) -> Option<Range<usize>> {
+        let stretch = &self.settings.stretch.as_ref()?.stretch;
+        let range = shard_replay::range(stretch, &self.contents, self.has_iterators_by_time);
+        Some(range)
+    }
+
+    /// Makes the mapping a replay.
+    fn read_stretch(&mut self, length: Duration, rng: &mut Rng) {
+        let settings = shard_replay::draw_stretch(rng, &self.contents, &self.clock, length);
+        let Some(settings) = settings else {
+            return;
+        };
+        self.settings.mapping.skip_before = None;
+        self.creation = None;
+        self.start = START;
+        self.from = Checkpoint::at(settings.stretch.position());
+        if let StretchStart::After(number) = &settings.stretch.from {
+            let index = self.contents.first_of(number.as_str());
+            self.start = self
+                .contents
+                .readable_from(index.expect("it is of a record"));
+        }
+        self.has_iterators_by_time = rng.per_mille(500);
+        self.source.has_iterators_by_time = self.has_iterators_by_time;
+        self.source.reports_tip = settings.reports_tip;
+        self.settings.stretch = Some(settings);
     }
 
     /// Makes it likely that others of their lane are between records that are given up: records that
@@ -221,6 +255,23 @@ impl Plan {
         mapping.retries = retries(rng);
         mapping.retries.strict_order &= mapping.tumbling_window.is_none();
         mapping.on_failure = on_failure(rng);
+    }
+}
+
+fn source(rng: &mut Rng) -> SourcePlan {
+    SourcePlan {
+        latency: latency(rng),
+        fault: rng.pick(&[0, 0, 30, 300]),
+        short_page: rng.pick(&[0, 100, 500]),
+        empty_page: rng.pick(&[0, 0, 100, 500]),
+        long_page: rng.pick(&[0, 0, 0, 100]),
+        expired: rng.pick(&[0, 50, 500]),
+        trims_silently: rng.per_mille(500),
+        refuses_former_numbers: rng.per_mille(300),
+        unreadable: rng.pick(&[0, 0, 50, 500]),
+        has_iterators_by_time: true,
+        reports_tip: true,
+        max_records: rng.pick(&[u32::MAX, u32::MAX, u32::MAX, 7, 1, 0]),
     }
 }
 
@@ -371,9 +422,10 @@ fn inner_records(rng: &mut Rng, aggregated: u64, n_left: usize) -> Vec<Option<In
         return vec![None];
     }
     let last = u32::try_from(rng.size(1, n_left.min(8)) - 1).expect("it is small");
-    let inner = |index| InnerRecord {
+    let mut inner = |index| InnerRecord {
         index,
         is_last: index == last,
+        is_outside_hash_key_range: rng.per_mille(300),
     };
     (0..=last).map(|index| Some(inner(index))).collect()
 }

@@ -8,10 +8,12 @@ use windlass_core::failure::FailureRecord;
 use windlass_core::outcome::{Fault, Outcome, OutcomeKind};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::shard::{Batch, Finish, Gap, Report, ShardCommand, ShardConsumer, ShardInput};
+use windlass_core::stretch::{StretchEnd, StretchSettings};
 use windlass_core::time::Timestamp;
 
 use super::plan::{Plan, START};
 use super::shard_io::{Destination, Function, Source, Store, mark};
+use super::shard_replay::{self, Turns, Wait};
 use super::{Contents, Totals, Trace};
 use crate::checkers::shard::ShardChecker;
 use crate::checkers::{BrokenInvariant, ensure};
@@ -57,6 +59,9 @@ struct World {
     settled: BTreeSet<usize>,
     /// The state of a window was dropped, so its records are in no final invocation.
     window_was_dropped: bool,
+    turns: Turns,
+    /// By how many milliseconds the consumer believes that the clock of the source is ahead.
+    told: Option<i64>,
     now: Timestamp,
     totals: Totals,
 }
@@ -74,6 +79,8 @@ enum Event {
         from: Cursor,
         limit: u32,
     },
+    /// The batches that were sent before may be paid for.
+    Turn,
     /// The slot that was requested is granted.
     Slot,
     Invoke(Batch),
@@ -109,6 +116,8 @@ impl World {
             instance: None,
             settled: BTreeSet::new(),
             window_was_dropped: false,
+            turns: Turns::new(&mut rng),
+            told: None,
             now: START,
             rng,
             plan,
@@ -130,7 +139,10 @@ impl World {
         };
         let finished = instance.checker.finished();
         let at_end = matches!(finished, Some(Finish::ShardEnd | Finish::StretchEnd));
+        let stretch = self.plan.settings.stretch.as_ref();
+        let ends_by_time = stretch.is_some_and(|it| matches!(it.stretch.to, StretchEnd::Time(_)));
         let at_rest = match self.plan.contents.closes {
+            _ if ends_by_time => at_end && self.store.checkpoint.position == Position::ShardEnd,
             Some(_) => at_end && self.store.checkpoint.position == Position::ShardEnd,
             None => instance.checker.is_at_rest(),
         };
@@ -141,6 +153,7 @@ impl World {
         self.totals.steps += 1;
         let stuck = MAX_STEPS < self.totals.steps;
         ensure(!stuck, "I9", || "the world does not end".to_owned())?;
+        self.follow_clock(trace)?;
         self.disturb(trace)?;
         let timeout = self
             .instance
@@ -173,6 +186,9 @@ impl World {
         if self.rng.per_mille(self.plan.source_time) {
             self.tell_source_time(trace)?;
         }
+        if self.rng.per_mille(self.plan.rate_change) {
+            self.turns.change(&mut self.rng);
+        }
         if self.rng.per_mille(self.plan.trim) {
             let readable = self.plan.contents.n_readable(self.now);
             let trimmed = self.rng.size(self.source.trimmed, readable);
@@ -195,6 +211,10 @@ impl World {
         if self.rng.per_mille(self.plan.crash) && self.instance.is_some() {
             trace.record(|| "crash".to_owned());
             self.totals.crashes += 1;
+            // Of the daemon, or of this unit alone.
+            if self.rng.per_mille(500) {
+                self.turns = Turns::new(&mut self.rng);
+            }
             self.write_saves_in_flight();
             self.end_instance();
         }
@@ -211,7 +231,14 @@ impl World {
                 self.totals.trims += u64::from(matches!(result, Err(Fault::Trimmed)));
                 self.feed(ShardInput::Read(result), trace)
             }
-            Event::Slot => self.feed(ShardInput::SlotGranted { max_records: None }, trace),
+            Event::Turn => {
+                self.wait_for_slot();
+                Ok(())
+            }
+            Event::Slot => {
+                let max_records = self.turns.max_records();
+                self.feed(ShardInput::SlotGranted { max_records }, trace)
+            }
             Event::Invoke(batch) => {
                 let outcome =
                     self.function
@@ -260,6 +287,16 @@ impl World {
         self.tell_source_time(trace)
     }
 
+    /// The consumer of a replay is told of every change of the clock of its source by a second.
+    fn follow_clock(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+        let ahead = self.plan.clock.at(self.now).millis_since(self.now);
+        let is_told = self.told.is_none_or(|told| told.abs_diff(ahead) < 1_000);
+        if is_told || self.plan.settings.stretch.is_none() {
+            return Ok(());
+        }
+        self.tell_source_time(trace)
+    }
+
     fn tell_source_time(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
         let retries = &self.plan.settings.mapping.retries;
         let runs = self
@@ -267,10 +304,14 @@ impl World {
             .as_ref()
             .is_some_and(|it| it.checker.finished().is_none());
         let windows = self.plan.settings.mapping.tumbling_window;
-        if (retries.maximum_record_age.is_none() && windows.is_none()) || !runs {
+        let is_needed = retries.maximum_record_age.is_some()
+            || windows.is_some()
+            || self.plan.settings.stretch.is_some();
+        if !is_needed || !runs {
             return Ok(());
         }
         let time = self.plan.clock.at(self.now);
+        self.told = Some(time.millis_since(self.now));
         self.feed(ShardInput::SourceTime(time), trace)
     }
 
@@ -319,17 +360,23 @@ impl World {
                     (latency, Event::Read { from, limit })
                 }
                 ShardCommand::RequestSlot => {
-                    let (low, high) = self.plan.slot_latency;
-                    (self.rng.millis(low, high), Event::Slot)
+                    self.turns.request();
+                    let wait = self.turns.poll(self.now);
+                    let latency = self.plan.slot_latency;
+                    self.events
+                        .extend(wait_event(wait, latency, self.now, &mut self.rng));
+                    continue;
                 }
                 ShardCommand::CancelSlot => {
                     self.totals.cancellations += 1;
+                    self.turns.cancel();
                     self.events
-                        .retain(|(_, event)| !matches!(event, Event::Slot));
+                        .retain(|(_, event)| !matches!(event, Event::Slot | Event::Turn));
                     continue;
                 }
                 ShardCommand::Invoke(batch) => {
                     self.totals.invocations += 1;
+                    self.turns.sent(batch.records.len(), self.now)?;
                     nothing_settled_is_repeated(&batch, &self.settled, &self.plan.contents)?;
                     (self.function.latency(&mut self.rng), Event::Invoke(batch))
                 }
@@ -359,6 +406,11 @@ impl World {
         for report in &reports {
             self.handle_report(report);
         }
+        self.handle_finish(finished);
+        Ok(())
+    }
+
+    fn handle_finish(&mut self, finished: Option<Finish>) {
         match finished {
             Some(Finish::Drained) => {
                 self.totals.drains += 1;
@@ -371,7 +423,13 @@ impl World {
             }
             None => {}
         }
-        Ok(())
+    }
+
+    /// It may be the turn of the consumer.
+    fn wait_for_slot(&mut self) {
+        let wait = self.turns.poll(self.now);
+        let event = wait_event(wait, self.plan.slot_latency, self.now, &mut self.rng);
+        self.events.extend(event);
     }
 
     fn handle_report(&mut self, report: &Report) {
@@ -389,6 +447,7 @@ impl World {
                 self.window_was_dropped = true;
             }
             Report::FilteredOut { .. }
+            | Report::OutsideHashKeyRange { .. }
             | Report::RecordTooLarge { .. }
             | Report::Unreadable(_)
             | Report::Gap(_) => {}
@@ -410,6 +469,8 @@ impl World {
 
     fn end_instance(&mut self) {
         self.instance = None;
+        self.told = None;
+        self.turns.cancel();
         self.events.clear();
         let pause = self.rng.pick(&[0, 10, 5_000]);
         self.events
@@ -424,7 +485,11 @@ impl World {
             let index = index.expect("the checker has checked it");
             let overtaken = self.expected().find(|&(earlier, is_expected)| {
                 let is_same_key = contents.records()[earlier].key() == record.key();
-                earlier < index && is_expected && is_same_key && !self.is_settled(earlier)
+                earlier < index
+                    && is_expected
+                    && is_same_key
+                    && !self.is_settled(earlier)
+                    && self.is_needed(earlier)
             });
             ensure(overtaken.is_none(), "order", || {
                 format!("record {index} overtakes {overtaken:?} of its key")
@@ -443,10 +508,12 @@ impl World {
         )?;
         for (index, is_expected) in self.expected() {
             let processed = self.function.processed[index];
-            let resolved = !is_expected || self.is_settled(index);
+            let resolved = !is_expected || self.is_settled(index) || !self.is_needed(index);
             ensure(resolved, "I9", || format!("record {index} is lost"))?;
             ensure(!processed || is_expected, "I9", || {
-                format!("record {index} was filtered out or too large and invoked")
+                format!(
+                    "record {index} was filtered out, too large or not of the stretch, and invoked"
+                )
             })?;
         }
         Ok(())
@@ -461,11 +528,36 @@ impl World {
         self.destination.delivered[index] || self.dropped[index] || self.source.excused[index]
     }
 
+    /// Of a replay, whether the stretch must have a record that it may have.
+    fn is_needed(&self, index: usize) -> bool {
+        let Some(StretchSettings { stretch, .. }) = &self.plan.settings.stretch else {
+            return true;
+        };
+        let contents = &self.plan.contents;
+        let range = self.plan.stretch_range().expect("there is a stretch");
+        // It begins later if its first records are trimmed.
+        let begins_later = range.start < self.source.trimmed
+            && shard_replay::is_early(stretch, &contents.records()[index]);
+        let readable = contents.readable_from(index);
+        range.contains(&index)
+            && !begins_later
+            && shard_replay::is_before_its_end(stretch, &self.plan.clock, readable)
+    }
+
     /// The records from the starting position on, and whether the function must receive them.
     fn expected(&self) -> impl Iterator<Item = (usize, bool)> {
         let contents = &self.plan.contents;
         let settings = &self.plan.settings;
         let begin = contents.offset_of(&self.plan.from.position, 0).unwrap_or(0);
+        let range = self.plan.stretch_range();
+        // What ends it may be trimmed.
+        let is_within = move |index: usize| {
+            range.as_ref().is_none_or(|range| {
+                let has_end = self.source.trimmed <= range.end;
+                range.start <= index && (index < range.end || !has_end)
+            })
+        };
+        let begin = if settings.stretch.is_some() { 0 } else { begin };
         let records = contents.records().iter().enumerate();
         records.filter_map(move |(index, record)| {
             let creation = self.plan.creation.as_ref();
@@ -482,7 +574,7 @@ impl World {
             let unwanted = filtered_out || settings.mapping.skip_before.is_some_and(early);
             let too_large =
                 settings.limits.payload_limit < record.event_len() + settings.window_len + 14;
-            Some((index, !unwanted && !too_large))
+            Some((index, !unwanted && !too_large && is_within(index)))
         })
     }
 }
@@ -501,6 +593,19 @@ fn nothing_settled_is_repeated(
     });
     ensure(repeated.is_none(), "marks", || {
         format!("{repeated:?} is invoked again although its checkpoint was saved")
+    })
+}
+
+/// When the slot is granted, or the turn asked for again.
+fn wait_event(
+    wait: Option<Wait>,
+    (low, high): (u64, u64),
+    now: Timestamp,
+    rng: &mut Rng,
+) -> Option<(Timestamp, Event)> {
+    Some(match wait? {
+        Wait::Slot => (now + rng.millis(low, high), Event::Slot),
+        Wait::Turn(at) => (at, Event::Turn),
     })
 }
 

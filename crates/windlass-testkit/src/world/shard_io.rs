@@ -28,7 +28,12 @@ pub(super) struct Source {
     /// Records that were trimmed before they could be read, and whose loss was reported to the reader
     /// or precedes its start.
     pub(super) excused: Vec<bool>,
+    /// Since when pages are empty although there are more records.
+    falsely_empty_since: Option<Timestamp>,
 }
+
+/// How long pages are empty at most although there are more records.
+const FALSELY_EMPTY: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub(super) struct Function {
@@ -64,6 +69,7 @@ impl Source {
             plan,
             trimmed: 0,
             excused: vec![false; contents.len()],
+            falsely_empty_since: None,
         }
     }
 
@@ -92,8 +98,7 @@ impl Source {
         }
         let stream = contents.stream_start(now);
         self.trimmed = self.trimmed.max(stream);
-        let offset = contents.offset_of(&from.after, self.trimmed);
-        let position = offset.expect("a consumer reads after a record of the shard");
+        let position = self.offset(contents, &from.after);
         let is_exact = from.after.sequence_number().is_some();
         let hint = match &from.iterator {
             Some(iterator) if !happens(self.plan.expired) => offset_of(iterator, stream)?,
@@ -131,9 +136,10 @@ impl Source {
         }
 
         let readable = contents.n_readable(now);
+        let may_be_empty = self.may_be_empty(start, now);
         let max_records = if happens(self.plan.long_page) {
             limit as usize + rng.size(1, 5)
-        } else if happens(self.plan.empty_page) {
+        } else if happens(self.plan.empty_page) && may_be_empty {
             0
         } else if happens(self.plan.short_page) {
             rng.size(1, limit as usize)
@@ -145,11 +151,39 @@ impl Source {
             return Ok(Ok(unreadable_page(contents, start, begin..end, now, rng)));
         }
         let mut page = page(contents, start, begin..end, now);
+        self.hide_tip(&mut page, end < readable, now);
         if contents.aggregate_start(end) != end && rng.per_mille(500) {
             // No iterator leads into an aggregate, but an adapter may keep its rest.
             page.next = Some(Cursor::at(Position::TrimHorizon));
         }
         Ok(Ok(page))
+    }
+
+    fn offset(&self, contents: &Contents, after: &Position) -> usize {
+        let is_time = matches!(after, Position::AtTimestamp(_));
+        if is_time && !self.plan.has_iterators_by_time {
+            return self.trimmed;
+        }
+        let offset = contents.offset_of(after, self.trimmed);
+        offset.expect("a consumer reads after a record of the shard")
+    }
+
+    /// Whether a page may be empty although there are more records.
+    fn may_be_empty(&self, start: PageStart, now: Timestamp) -> bool {
+        let since = self.falsely_empty_since;
+        let is_short = since.is_none_or(|since| now.since(since) < FALSELY_EMPTY);
+        // Without its tip, the record at the position would seem to be gone.
+        is_short && (self.plan.reports_tip || start != PageStart::AtPosition)
+    }
+
+    /// Shows any empty page as one at the tip, if the source does not report it.
+    fn hide_tip(&mut self, page: &mut ReadResult, has_more: bool, now: Timestamp) {
+        let is_falsely_empty = page.records.is_empty() && has_more;
+        self.falsely_empty_since =
+            is_falsely_empty.then(|| self.falsely_empty_since.unwrap_or(now));
+        if !self.plan.reports_tip {
+            page.behind = Duration::from_millis(u64::from(!page.records.is_empty()));
+        }
     }
 
     /// A read after a record of a stream that no longer exists.

@@ -141,19 +141,7 @@ impl fmt::Display for Comparison {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-
-    fn cost(cpu_ms: u64) -> Cost {
-        Cost {
-            records: 1_000,
-            cpu: Duration::from_millis(cpu_ms),
-            wall: Duration::from_secs(1),
-            invocations: 100,
-            wait: None,
-        }
-    }
 
     #[test]
     fn the_ratio_is_the_median_of_the_ratios_within_a_round() {
@@ -161,11 +149,9 @@ mod tests {
             what: "a test",
             goal: 2.5,
             names: vec!["first", "second", "third"],
-            rounds: vec![
-                vec![cost(2), cost(1), cost(1)],
-                vec![cost(9), cost(3), cost(9)],
-                vec![cost(4), cost(4), cost(2)],
-            ],
+            rounds: [[2, 1, 1], [9, 3, 9], [4, 4, 2]]
+                .map(|millis| millis.map(Cost::of_cpu_millis).into())
+                .into(),
         };
         let json = comparison.to_json();
         assert_eq!(json["contestants"][1]["ratio_of_the_first"], 2.0);

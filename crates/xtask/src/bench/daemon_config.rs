@@ -5,6 +5,10 @@ use std::path::Path;
 use super::programs::{Function, Load};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/bench";
+/// What the ARN of its consumer has after that.
+const CONSUMER: &str = "/consumer/bench:1700000000";
+
+/// The number of the queue follows.
 const QUEUE: &str = "arn:aws:sqs:us-east-1:000000000000:bench";
 
 /// The text of a configuration. `endpoint` is that of the source and its function.
@@ -18,6 +22,7 @@ pub(super) fn text(
     let url = |path: &str| format!("{{url: \"{endpoint}/{path}\", timeout: 15m}}");
     let function = match load.function {
         Function::Answers => url("function"),
+        Function::AnswersLate => url("late"),
         Function::AnswersMuch => url("large"),
         Function::Hangs => url("hang"),
         Function::Process => {
@@ -44,7 +49,7 @@ pub(super) fn text(
         text.push_str(&format!(
             "  - FunctionName: bench{number}\n    BatchSize: {batch_size}\n"
         ));
-        text.push_str(&source_members(load));
+        text.push_str(&source_members(load, number));
         if load.function == Function::AnswersMuch {
             text.push_str("    FunctionResponseTypes: [ReportBatchItemFailures]\n");
         }
@@ -53,17 +58,18 @@ pub(super) fn text(
 }
 
 /// The members of a mapping that depend on its source.
-fn source_members(load: &Load) -> String {
+fn source_members(load: &Load, mapping: u32) -> String {
     let Some(queue) = load.queue else {
         let factor = load.parallelization_factor;
+        let consumer = if load.fan_out { CONSUMER } else { "" };
         return format!(
-            "    EventSourceArn: {STREAM}\n    StartingPosition: TRIM_HORIZON\n    \
+            "    EventSourceArn: {STREAM}{consumer}\n    StartingPosition: TRIM_HORIZON\n    \
              ParallelizationFactor: {factor}\n"
         );
     };
     if queue.groups != 0 {
-        return format!("    EventSourceArn: {QUEUE}.fifo\n");
+        return format!("    EventSourceArn: {QUEUE}{mapping}.fifo\n");
     }
     let window = queue.window.as_secs();
-    format!("    EventSourceArn: {QUEUE}\n    MaximumBatchingWindowInSeconds: {window}\n")
+    format!("    EventSourceArn: {QUEUE}{mapping}\n    MaximumBatchingWindowInSeconds: {window}\n")
 }

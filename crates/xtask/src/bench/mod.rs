@@ -8,12 +8,15 @@
 mod answers;
 mod compare;
 mod daemon_config;
+mod fan_out;
 mod filter;
 mod idle;
 mod lanes;
 mod measure;
+mod peak;
 mod process;
 mod programs;
+mod queues;
 mod report;
 mod sqs;
 
@@ -58,12 +61,17 @@ enum Part {
     Sqs(sqs::Options),
     /// Measure a ParallelizationFactor of 10, compared with 1
     Lanes(lanes::Options),
+    /// Measure enhanced fan-out: CPU per record compared with the floor
+    #[command(name = "fanout")]
+    FanOut(fan_out::Options),
     /// Measure idle mappings of one shard each, compared with one mapping of as many shards
     Mappings(idle::Options),
     /// Measure idle shards of one stream whose responses take 20 ms
     Shards(idle::Options),
     /// Measure the memory of invocations that answer with 6 MiB each, all at the same time
     Answers(answers::Options),
+    /// Measure the memory of queues that get ten messages of 1 MiB each, all at the same time
+    Queues(queues::Options),
 }
 
 impl Options {
@@ -109,9 +117,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(Part::Process(options)) => return process::run(options),
         Some(Part::Sqs(options)) => return sqs::run(options),
         Some(Part::Lanes(options)) => return lanes::run(options),
+        Some(Part::FanOut(options)) => return fan_out::run(options),
         Some(Part::Mappings(options)) => return idle::mappings(options),
         Some(Part::Shards(options)) => return idle::shards(options),
         Some(Part::Answers(options)) => return answers::run(options),
+        Some(Part::Queues(options)) => return queues::run(options),
         None => {}
     }
     let plan = prepare(options)?;
@@ -130,9 +140,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         filter::smoke()?;
         idle::smoke(&launcher)?;
         answers::smoke(&launcher)?;
+        queues::smoke(&launcher)?;
         process::smoke(&launcher)?;
         sqs::smoke(&launcher)?;
         lanes::smoke(&launcher)?;
+        fan_out::smoke(&launcher)?;
     }
     let figures = Report {
         records: plan.records,

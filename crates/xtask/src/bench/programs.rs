@@ -50,6 +50,8 @@ pub(super) enum Client {
     UnpacedFloor,
     /// The floor at the pace of idle shards.
     IdleFloor,
+    /// The floor of enhanced fan-out.
+    FanOutFloor,
     /// The floor of a queue: one call after the other.
     QueueFloor,
     /// Five of them at a time: CPU per message is lower when a program has more than one call to do.
@@ -59,14 +61,16 @@ pub(super) enum Client {
 /// What a daemon reads, and what it calls.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
-    /// Reads a queue and not a stream.
+    /// Reads queues and not a stream.
     pub(super) queue: Option<Queue>,
-    /// Of the stream; 1 for a queue.
+    /// Of the stream.
     pub(super) shards: u32,
     pub(super) record_bytes: u32,
+    /// Reads the stream with enhanced fan-out.
+    pub(super) fan_out: bool,
     /// Records per invocation.
     pub(super) batch_size: u32,
-    /// Mappings of the stream, each with its own function.
+    /// Mappings of the stream, or each of a queue of its own; each has its own function.
     pub(super) mappings: u32,
     pub(super) function: Function,
     /// How long each read of a shard takes.
@@ -77,6 +81,7 @@ pub(super) struct Load {
     pub(super) parallelization_factor: u32,
 }
 
+/// Each of the queues.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Queue {
     /// Message groups; 0 makes a standard queue.
@@ -87,12 +92,28 @@ pub(super) struct Queue {
     pub(super) window: Duration,
 }
 
+impl Queue {
+    /// Of the handles of SQS.
+    pub(super) const HANDLE_BYTES: u32 = 412;
+}
+
+impl Load {
+    /// What is read: shards, or queues.
+    fn n_read(&self) -> u64 {
+        u64::from(match self.queue {
+            Some(_) => self.mappings,
+            None => self.shards,
+        })
+    }
+}
+
 impl Default for Load {
     fn default() -> Self {
         Self {
             queue: None,
             shards: 1,
             record_bytes: 1024,
+            fan_out: false,
             batch_size: BATCH_SIZE,
             mappings: 1,
             function: Function::Answers,
@@ -109,7 +130,9 @@ pub(super) enum Function {
     Answers,
     /// The same, as local processes: one for each shard.
     Process,
-    /// Answers late, and with nearly the largest response that is allowed. The daemon must read it.
+    /// Half a second late.
+    AnswersLate,
+    /// As late, and with nearly the largest response that is allowed. The daemon must read it.
     AnswersMuch,
     /// Accepts the request and never responds.
     Hangs,
@@ -126,7 +149,7 @@ pub(super) struct SourceStatus {
     pub(super) invocations: u64,
     /// Messages that were deleted.
     pub(super) deleted: u64,
-    /// Shards that were read at least once.
+    /// Shards that were read at least once, or queues.
     pub(super) shards_read: u64,
     /// Reads of shards.
     pub(super) reads: u64,
@@ -146,7 +169,7 @@ pub(super) struct Program {
 pub(super) struct Source {
     _program: Program,
     port: u16,
-    is_queue: bool,
+    has_queues: bool,
 }
 
 /// From the response with a message to its event.
@@ -164,7 +187,8 @@ impl Launcher<'_> {
         let listen = format!("127.0.0.1:{port}");
         let record_bytes = load.record_bytes.to_string();
         if let Some(queue) = load.queue {
-            command.args(["bench-queue", "--listen", &listen]);
+            command.args(["bench-queues", "--listen", &listen]);
+            command.args(["--queues", &load.mappings.to_string()]);
             command.args(["--message-bytes", &record_bytes]);
             command.args(["--handle-bytes", &queue.handle_bytes.to_string()]);
             command.args(["--groups", &queue.groups.to_string()]);
@@ -182,11 +206,11 @@ impl Launcher<'_> {
         Ok(Source {
             _program: program,
             port,
-            is_queue: load.queue.is_some(),
+            has_queues: load.queue.is_some(),
         })
     }
 
-    /// Starts the reader of the source, and waits until it has read each shard once.
+    /// Starts the reader of the source, and waits until it has read each shard or queue once.
     pub(super) fn start_client(
         &self,
         client: Client,
@@ -201,6 +225,7 @@ impl Launcher<'_> {
             Client::Floor => ("floor", self.floor(load, source, READ_INTERVAL), None),
             Client::UnpacedFloor => ("floor", self.floor(load, source, Duration::ZERO), None),
             Client::IdleFloor => ("floor", self.floor(load, source, IDLE_READ_INTERVAL), None),
+            Client::FanOutFloor => ("floor", self.fan_out_floor(load, source), None),
             Client::QueueFloor => ("floor", self.queue_floor(load, source, 1), None),
             Client::ConcurrentQueueFloor => {
                 let command = self.queue_floor(load, source, CONCURRENT_RECEIVERS);
@@ -209,9 +234,7 @@ impl Launcher<'_> {
         };
         let mut program = self.spawn(name, &mut command)?;
         program.api = api;
-        program.wait_until(name, || {
-            Ok(source.status()?.shards_read >= u64::from(load.shards))
-        })?;
+        program.wait_until(name, || Ok(source.status()?.shards_read >= load.n_read()))?;
         Ok(program)
     }
 
@@ -245,6 +268,14 @@ impl Launcher<'_> {
         command
     }
 
+    fn fan_out_floor(&self, load: &Load, source: &Source) -> Command {
+        let mut command = program(self.programs_dir.join("windlass-emulator"));
+        command.args(["floor", "--fan-out", "--source", &source.endpoint()]);
+        command.args(["--shards", &load.shards.to_string()]);
+        command.args(["--batch-size", &load.batch_size.to_string()]);
+        command
+    }
+
     fn queue_floor(&self, load: &Load, source: &Source, receivers: u32) -> Command {
         let mut command = program(self.programs_dir.join("windlass-emulator"));
         command.args(["queue-floor", "--source", &source.endpoint()]);
@@ -273,7 +304,7 @@ impl Launcher<'_> {
 }
 
 impl Source {
-    /// Makes records available, spread evenly over the shards.
+    /// Makes records available, spread evenly over the shards or queues.
     pub(super) fn release(&self, records: u64) -> Result<()> {
         let path = format!("/bench/release?records={records}");
         let answer = http::send(self.port, "POST", &path, &[], "")?;
@@ -294,7 +325,7 @@ impl Source {
 
     /// Of the messages that were delivered since the last call; `None` for a stream.
     pub(super) fn take_wait_times(&self) -> Result<Option<WaitTimes>> {
-        if !self.is_queue {
+        if !self.has_queues {
             return Ok(None);
         }
         let answer = http::send(self.port, "GET", "/bench/wait-times", &[], "")?;
@@ -307,7 +338,7 @@ impl Source {
     /// Whether `records` records are done with: they have reached the function, and messages are
     /// deleted.
     pub(super) fn is_done(&self, status: &SourceStatus, records: u64) -> bool {
-        records <= status.delivered && (!self.is_queue || records <= status.deleted)
+        records <= status.delivered && (!self.has_queues || records <= status.deleted)
     }
 
     fn endpoint(&self) -> String {

@@ -266,25 +266,29 @@ pub(super) fn mib(bytes: u64) -> f64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cost(cpu_ms: u64) -> Cost {
-        Cost {
+impl Cost {
+    /// Of a thousand records in a hundred invocations.
+    pub(super) fn of_cpu_millis(millis: u64) -> Self {
+        Self {
             records: 1_000,
-            cpu: Duration::from_millis(cpu_ms),
+            cpu: Duration::from_millis(millis),
             wall: Duration::from_secs(1),
-            invocations: 10,
+            invocations: 100,
             wait: None,
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     #[test]
     fn the_ratio_is_the_median_of_the_ratios_and_not_the_ratio_of_the_medians() {
         let rounds = [(2, 1), (9, 3), (4, 4)].map(|(windlass, floor)| Round {
-            windlass: cost(windlass),
-            floor: cost(floor),
-            unpaced_floor: cost(1),
+            windlass: Cost::of_cpu_millis(windlass),
+            floor: Cost::of_cpu_millis(floor),
+            unpaced_floor: Cost::of_cpu_millis(1),
         });
         let pipeline = Pipeline {
             record_bytes: 200,

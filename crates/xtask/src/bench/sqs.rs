@@ -29,9 +29,6 @@ const MAX_BATCH: u32 = 10_000;
 /// As many as fit into an event if they are short.
 const LARGE_BATCH: u32 = 8_000;
 
-/// As long as those of SQS.
-const HANDLE_BYTES: u32 = 412;
-
 const GROUPS: u32 = 1_000;
 
 /// The shortest.
@@ -128,7 +125,7 @@ impl Case {
     fn load(self) -> Load {
         let mut queue = Queue {
             groups: 0,
-            handle_bytes: HANDLE_BYTES,
+            handle_bytes: Queue::HANDLE_BYTES,
             window: Duration::ZERO,
         };
         let mut batch_size = SMALL_BATCH;

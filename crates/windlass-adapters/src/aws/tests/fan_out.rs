@@ -1,7 +1,10 @@
 //! Shards that are read with enhanced fan-out.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde_json::{Value, json};
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::ids::{SequenceNumber, ShardId};
@@ -10,9 +13,11 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{PortError, ReadLimits, ShardReader, StreamReader as _, chain};
+use windlass_engine::ports::{
+    KeptMemory, PortError, ReadLimits, ResponseMemory, ShardReader, StreamReader as _, chain,
+};
 
-use super::{READ_TIMEOUT, Room, limits};
+use super::{READ_TIMEOUT, ROOM, Room, limits};
 use crate::aws::AwsClients;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::source_exists;
@@ -27,7 +32,7 @@ const SHARD: &str = "shardId-1";
 fn open(clients: &AwsClients) -> Box<dyn ShardReader> {
     let (stream, consumer) = (Arn::parse(STREAM).unwrap(), Arn::parse(CONSUMER).unwrap());
     let reader = KinesisReader::new(clients, &stream, Some(&consumer), "role");
-    std::sync::Arc::new(reader).open(&ShardId::from(SHARD))
+    Arc::new(reader).open(&ShardId::from(SHARD))
 }
 
 fn message(name: &str, payload: &str) -> Vec<u8> {
@@ -317,6 +322,8 @@ async fn an_event_with_more_records_than_a_read_may_return_is_several_pages() {
         assert_eq!(page.behind.is_zero(), !has_more);
         from = page.next.unwrap();
         assert_eq!(from.after, after(*expected.last().unwrap()).after);
+        assert_eq!(shard.has_page(&from), has_more);
+        assert!(!shard.has_page(&Cursor::at(Position::TrimHorizon)));
     }
     assert_eq!(positions(&http).len(), 1);
     // The records that were left are dropped if another position is asked for.
@@ -346,6 +353,172 @@ async fn an_event_without_memory_ends_early_and_is_sent_again() {
     assert_eq!(numbers(&read_next(&mut *shard, &page).await), [2]);
     let after_one = json!({"Type": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": "1"});
     assert_eq!(positions(&http)[1], after_one);
+}
+
+/// An aggregate of many small records, and a record after it, with the records of both.
+fn large_event() -> (Vec<u8>, Vec<u32>) {
+    let user_records: Vec<_> = (0..200).map(|_| ("k".to_owned(), None, vec![7])).collect();
+    let mut whole = record(7);
+    whole["Data"] = aggregate(&user_records).into();
+    let payload = json!({"Records": [whole, record(8)], "MillisBehindLatest": 0,
+        "ContinuationSequenceNumber": "8"});
+    let event = message("SubscribeToShardEvent", &payload.to_string());
+    (event, [vec![7; 200], vec![8]].concat())
+}
+
+/// Enough for a few of these records, and for the text of the event.
+const FEW_KIB: Room = Room { bytes: 8 * 1024 };
+
+const LITTLE: ReadLimits<'static> = ReadLimits {
+    max_records: 10,
+    memory: &FEW_KIB,
+    timeout: READ_TIMEOUT,
+};
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_larger_than_its_memory_is_several_pages_of_one_subscription() {
+    let (http, clients) = TestHttp::new();
+    let (large, expected) = large_event();
+    let events = subscription(&[large, event([10], 10)]);
+    http.respond_once_ending(events, Ending::Hanging);
+    let mut shard = open(&clients);
+    let mut from = Cursor::at(Position::TrimHorizon);
+    let (mut read, mut inner) = (Vec::new(), Vec::new());
+    while read.len() < expected.len() {
+        let page = shard.read(&from, LITTLE).await.unwrap();
+        let bytes = page.records.iter().map(Record::event_len).sum::<usize>();
+        assert!(bytes <= FEW_KIB.bytes);
+        assert_eq!(
+            page.behind.is_zero(),
+            read.len() + page.records.len() == 201
+        );
+        inner.extend(page.records.iter().filter_map(Record::inner));
+        read.extend(numbers(&page));
+        from = page.next.unwrap();
+    }
+    assert_eq!(read, expected);
+    let indexes: Vec<_> = inner.iter().map(|inner| inner.index).collect();
+    assert_eq!(indexes, Vec::from_iter(0..200));
+    assert_eq!(from.after, after(8).after);
+    let page = shard.read(&from, LITTLE).await.unwrap();
+    assert_eq!(
+        (numbers(&page), page.start),
+        (vec![10], PageStart::Continued)
+    );
+    assert_eq!(positions(&http).len(), 1);
+}
+
+/// Of this size, which counts what readers keep.
+#[derive(Debug, Default)]
+struct Counted(Arc<AtomicUsize>);
+
+#[derive(Debug)]
+struct Kept(Arc<AtomicUsize>, usize);
+
+impl Counted {
+    fn kept(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.0.fetch_sub(self.1, Ordering::Relaxed);
+    }
+}
+
+#[async_trait]
+impl ResponseMemory for Counted {
+    async fn reserve(&self, _: Option<usize>) -> usize {
+        FEW_KIB.bytes
+    }
+
+    fn keep(&self, bytes: usize) -> KeptMemory {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+        Box::new(Kept(Arc::clone(&self.0), bytes))
+    }
+}
+
+async fn read_with(
+    shard: &mut dyn ShardReader,
+    from: Cursor,
+    limits: ReadLimits<'_>,
+) -> ReadResult {
+    shard.read(&from, limits).await.unwrap()
+}
+
+/// Memory that is not there at once.
+#[derive(Debug)]
+struct Late;
+
+#[async_trait]
+impl ResponseMemory for Late {
+    async fn reserve(&self, _: Option<usize>) -> usize {
+        tokio::task::yield_now().await;
+        usize::MAX
+    }
+
+    fn keep(&self, _: usize) -> KeptMemory {
+        Box::new(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_an_event_is_dropped_if_there_is_no_memory_for_it() {
+    for is_released in [false, true] {
+        let (http, clients) = TestHttp::new();
+        let (large, expected) = large_event();
+        http.respond_once_ending(subscription(std::slice::from_ref(&large)), Ending::Hanging);
+        let mut shard = open(&clients);
+        let from = Cursor::at(Position::TrimHorizon);
+        let little = ReadLimits {
+            max_records: 1_000,
+            ..LITTLE
+        };
+        let first = shard.read(&from, little).await.unwrap();
+        let next = Cursor {
+            inclusive: true,
+            ..first.next.clone().unwrap()
+        };
+        http.respond_once_ending(subscription(&[large]), Ending::Hanging);
+        if is_released {
+            shard.release_memory();
+        }
+        let limits = ReadLimits {
+            max_records: 1_000,
+            memory: if is_released { &ROOM } else { &Late },
+            timeout: READ_TIMEOUT,
+        };
+        let page = shard.read(&next, limits).await.unwrap();
+        let both = [numbers(&first), numbers(&page)].concat();
+        assert_eq!((both, page.start), (expected, PageStart::AtPosition));
+        assert_eq!(
+            positions(&http),
+            [json!({"Type": "TRIM_HORIZON"}), at_number(7)]
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_of_what_is_left_of_an_event_is_kept_until_it_was_read() {
+    let (http, clients) = TestHttp::new();
+    let (large, expected) = large_event();
+    http.respond_once_ending(subscription(&[large]), Ending::Hanging);
+    let memory = Counted::default();
+    let limits = ReadLimits {
+        max_records: 1_000,
+        memory: &memory,
+        timeout: READ_TIMEOUT,
+    };
+    let mut shard = open(&clients);
+    let mut page = read_with(&mut *shard, Cursor::at(Position::TrimHorizon), limits).await;
+    let mut n_read = page.records.len();
+    while n_read < expected.len() {
+        assert_ne!(memory.kept(), 0);
+        page = read_with(&mut *shard, page.next.unwrap(), limits).await;
+        n_read += page.records.len();
+    }
+    assert_eq!(memory.kept(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -26,7 +26,7 @@ use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::position::Cursor;
 use windlass_core::shard::ReadResult;
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{PortError, ReadLimits, ResponseMemory, StreamReader};
+use windlass_engine::ports::{KeptMemory, PortError, ReadLimits, ResponseMemory, StreamReader};
 
 /// Generated responses of each service.
 const CASES: u32 = 800;
@@ -46,6 +46,10 @@ const ROOM: Room = Room { bytes: usize::MAX };
 impl ResponseMemory for Room {
     async fn reserve(&self, _: Option<usize>) -> usize {
         self.bytes
+    }
+
+    fn keep(&self, _: usize) -> KeptMemory {
+        Box::new(())
     }
 }
 

@@ -10,7 +10,7 @@ use windlass_core::arn::SourceArn;
 use windlass_core::ids::ReceiptHandle;
 use windlass_core::outcome::Fault;
 use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
-use windlass_engine::ports::{QueueReader, ResponseMemory, chain};
+use windlass_engine::ports::{KeptMemory, QueueReader, ResponseMemory, chain};
 use windlass_engine::requests::{QueueOperation, QueueRequests};
 
 use super::ROOM;
@@ -65,6 +65,10 @@ impl ResponseMemory for HeldBack {
         self.requested.notify_one();
         self.granted.notified().await;
         usize::MAX
+    }
+
+    fn keep(&self, _: usize) -> KeptMemory {
+        unreachable!("a receive keeps nothing")
     }
 }
 

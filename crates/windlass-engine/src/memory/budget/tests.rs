@@ -40,6 +40,26 @@ fn what_is_released_can_be_reserved_again() {
 }
 
 #[test]
+fn a_part_of_a_reservation_is_released_by_itself() {
+    let budget = Budget::new(1_600);
+    let mut whole = account(&budget, 0).try_reserve(100).unwrap();
+    let part = whole.split(30);
+    assert_eq!(
+        (whole.amount(), part.amount(), budget.used()),
+        (70, 30, 100)
+    );
+    drop(part);
+    assert_eq!(budget.used(), 70);
+    // What is in use is counted, whether or not it was reserved.
+    let part = whole.split(90);
+    assert_eq!((whole.amount(), part.amount(), budget.used()), (0, 90, 90));
+    drop(whole);
+    drop(part);
+    assert_eq!(budget.used(), 0);
+    assert!(budget.lock().is_empty());
+}
+
+#[test]
 fn a_reservation_can_grow_beyond_the_budget() {
     let budget = Budget::new(1_600);
     let mut reservation = account(&budget, 0).try_reserve(100).unwrap();

@@ -59,7 +59,10 @@ impl Shard {
     }
 
     fn grant(&self, max_records: u32) -> ReadGrant {
-        let grant = self.memory.grant_read(max_records, NOW).now_or_never();
+        let grant = self
+            .memory
+            .grant_read(max_records, false, NOW)
+            .now_or_never();
         grant.expect("there is memory")
     }
 
@@ -202,7 +205,22 @@ fn while_memory_is_scarce_a_read_requests_little() {
     let fitting = u32::try_from(MIN_PAGE_BYTES / record).unwrap();
     assert_eq!(shard.grant(10_000).max_records, fitting);
     full.set(shard.budget.total());
-    assert!(shard.memory.grant_read(1, NOW).now_or_never().is_none());
+    let grant = |is_in_memory| shard.memory.grant_read(1, is_in_memory, NOW);
+    assert!(grant(false).now_or_never().is_none());
+    assert!(grant(true).now_or_never().is_some());
+}
+
+#[test]
+fn what_a_reader_keeps_of_a_response_is_counted_until_it_drops_it() {
+    let mut shard = Shard::waiting(MemoryWait::OnArrival);
+    let grant = shard.grant(100);
+    grant.response.reserve(Some(1_000_000)).now_or_never();
+    let kept = grant.response.keep(300_000);
+    assert_eq!(shard.budget.used(), 2_000_000);
+    shard.memory.handle_read(grant, &Err(Fault::Transient), NOW);
+    assert_eq!(shard.used_by(&[]), 300_000);
+    drop(kept);
+    assert_eq!(shard.used_by(&[]), 0);
 }
 
 #[test]

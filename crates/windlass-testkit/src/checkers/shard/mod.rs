@@ -585,6 +585,7 @@ fn reports_are_expected(model: &mut Model, report: &Report, contents: &Contents)
             sequence_number, ..
         } => contents.first_of(sequence_number.as_str()).is_some(),
         Report::FilteredOut { .. }
+        | Report::OutsideHashKeyRange { .. }
         | Report::Dropped(_)
         | Report::Unreadable(_)
         | Report::WindowStateDropped(_)

@@ -201,7 +201,7 @@ impl Model {
     }
 
     fn deliver(&mut self, records: Vec<(Record, bool)>, contents: &Contents, now: Timestamp) {
-        let mut n_filtered_out = 0;
+        let (mut n_filtered_out, mut n_outside) = (0, 0);
         for (record, was_marked) in records {
             let index = contents.index_of(&record);
             let index = index.expect("it was read");
@@ -225,11 +225,10 @@ impl Model {
                 was_marked,
                 resolved: unseen,
             });
-            if was_marked {
-                continue;
-            }
-            if unwanted {
-                n_filtered_out += 1;
+            let inner = record.inner().filter(|_| !was_marked);
+            n_outside += usize::from(inner.is_some_and(|it| it.is_outside_hash_key_range));
+            n_filtered_out += usize::from(unwanted && !was_marked);
+            if was_marked || unwanted {
                 continue;
             }
             if is_dropped {
@@ -249,15 +248,18 @@ impl Model {
             }
             lane.push(index, record, of_record);
         }
-        if n_filtered_out != 0 {
-            let n_records = n_filtered_out;
-            self.expected_reports
-                .push_back(Report::FilteredOut { n_records });
-        }
+        let filtered_out = (n_filtered_out != 0).then_some(Report::FilteredOut {
+            n_records: n_filtered_out,
+        });
+        let outside = (n_outside != 0).then_some(Report::OutsideHashKeyRange {
+            n_records: n_outside,
+        });
+        self.expected_reports.extend(filtered_out);
+        self.expected_reports.extend(outside);
         self.advance_resolved();
     }
 
-    /// A slot was granted for a batch of up to so many records.
+    /// A slot was granted for a batch of up to `max_records`.
     pub(super) fn set_max_batch(&mut self, max_records: Option<usize>) {
         let of_mapping = self.settings.mapping.batch_size;
         self.max_batch = max_records.unwrap_or(of_mapping).min(of_mapping);

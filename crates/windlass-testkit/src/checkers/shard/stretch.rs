@@ -17,6 +17,8 @@ pub(super) struct StretchModel {
     pub(super) ended: bool,
     /// When the read in flight began, by the clock of the source as it was known then.
     read_began: Option<Timestamp>,
+    /// Since when all reads have brought empty pages at the tip.
+    empty_since: Option<Timestamp>,
 }
 
 impl StretchModel {
@@ -26,11 +28,17 @@ impl StretchModel {
             begun: matches!(from, Position::After(_) | Position::Within(..)),
             ended: false,
             read_began: None,
+            empty_since: None,
         }
     }
 
     pub(super) const fn begin_read(&mut self, source_time: Option<Timestamp>) {
         self.read_began = source_time;
+    }
+
+    /// A read has ended; `is_empty` if it has brought an empty page at the tip.
+    pub(super) fn end_read(&mut self, is_empty: bool, now: Timestamp) {
+        self.empty_since = is_empty.then(|| self.empty_since.unwrap_or(now));
     }
 
     /// Those of the next records of the shard that belong to the stretch: they follow each other.
@@ -92,18 +100,17 @@ impl StretchModel {
         self.ended |= self.settings.stretch.is_of_one_shard();
     }
 
-    /// Whether the tip ends the stretch, that a read has found. `read_began` is when that began, by the
-    /// clock of the source as it is known now, and `empty_since` since when pages are empty.
+    /// Whether the tip that a read has found ends the stretch. `read_began` is when that began.
     pub(super) fn ends_at_tip(
         &self,
         read_began: Timestamp,
         source_ahead: Option<i64>,
-        empty_since: Option<Timestamp>,
         now: Timestamp,
     ) -> bool {
         let StretchEnd::Time(to) = self.settings.stretch.to else {
             return false;
         };
+        let to = to + Duration::from_secs(2);
         let (Some(ahead), Some(then)) = (source_ahead, self.read_began) else {
             return false;
         };
@@ -111,7 +118,7 @@ impl StretchModel {
             return to <= then && to <= read_began.shifted(ahead);
         }
         let ahead = ahead.min(then.millis_since(read_began));
-        empty_since.is_some_and(|since| {
+        self.empty_since.is_some_and(|since| {
             let since = since.max(to.shifted(-ahead));
             since + Duration::from_secs(60) <= now
         })

@@ -96,6 +96,7 @@ impl Model {
                 if *fault == Fault::TimedOut {
                     self.read_timed_out(limit);
                 }
+                self.end_read_of_stretch(false, now);
                 self.read_failures += 1;
                 self.read_waiting = Some(Waiting::Source(*fault));
                 self.read_due =
@@ -162,6 +163,7 @@ impl Model {
         self.ended = page.next.is_none() && n_excess == 0 && unreadable.is_none();
         let is_empty = records.is_empty() && is_at_tip && unreadable.is_none();
         self.empty_since = is_empty.then(|| self.empty_since.unwrap_or(now));
+        self.end_read_of_stretch(is_empty, now);
         if let Some(last) = records.last() {
             let index = contents.index_of(last).expect("it is of the source");
             self.position = position::Checkpoint {
@@ -182,22 +184,16 @@ impl Model {
                 self.expects = Expected::Oldest;
             }
         }
-        let is_last = records.is_empty() && is_at_tip;
+        let has_records = !records.is_empty();
+        let is_last = !has_records && is_at_tip;
         let may_end = is_at_tip && n_excess == 0 && unreadable.is_none() && !is_in_doubt;
-        if let Some(stretch) = &mut self.stretch {
-            let ends = may_end
-                && !self.ended
-                && stretch.ends_at_tip(started, self.source_ahead, self.empty_since, now);
-            records = stretch.keep(records, contents);
-            stretch.ended |= ends;
-            self.ended |= stretch.ended;
-        }
+        records = self.keep_to_stretch(records, may_end, started, contents, now);
         let unreadable = unreadable.filter(|_| !self.ended);
         self.accept(records, contents, now)?;
         let is_last = self.ended || is_last;
         self.release_held(unreadable.is_some(), is_last, contents, now);
         self.end_windows(now);
-        if unreadable.is_none() || !records.is_empty() {
+        if unreadable.is_none() || has_records {
             self.read_failures = 0;
         }
         if let Some(record) = unreadable {
@@ -209,6 +205,32 @@ impl Model {
             self.expected_reports.push_back(report);
         }
         Ok(())
+    }
+
+    fn end_read_of_stretch(&mut self, is_empty: bool, now: Timestamp) {
+        if let Some(stretch) = &mut self.stretch {
+            stretch.end_read(is_empty, now);
+        }
+    }
+
+    /// Returns the records of the stretch. `may_end`: the page has found the tip, by a read that began at
+    /// `started`.
+    fn keep_to_stretch<'r>(
+        &mut self,
+        records: &'r [Record],
+        may_end: bool,
+        started: Timestamp,
+        contents: &Contents,
+        now: Timestamp,
+    ) -> &'r [Record] {
+        let Some(stretch) = &mut self.stretch else {
+            return records;
+        };
+        let ends = may_end && !self.ended && stretch.ends_at_tip(started, self.source_ahead, now);
+        let records = stretch.keep(records, contents);
+        stretch.ended |= ends;
+        self.ended |= stretch.ended;
+        records
     }
 
     fn end_windows(&mut self, now: Timestamp) {

@@ -1,4 +1,4 @@
-//! Golden exchanges under `api/`: requests to the API and their responses.
+//! Golden exchanges under `tests/api`: requests to the API and their responses.
 //!
 //! ```text
 //! GET|POST|PUT|PATCH|DELETE PATH [BODY] [HEADER=VALUE…]
@@ -31,29 +31,29 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use windlass_admin::{
-    ApplyParts, AuthSettings, ConfigMapping, Control, ControlParts, MappingProblems, Metrics,
-    MetricsSettings, PendingMappings, Readiness, Server, ServerParts,
+    AuthSettings, Control, ControlParts, MappingProblems, Metrics, MetricsSettings, Readiness,
+    Server, ServerParts,
 };
 use windlass_core::arn::{ArnScope, SourceArn};
 use windlass_core::function::FunctionName;
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
-use windlass_core::mapping::{DesiredState, MappingId, MappingRow};
+use windlass_core::mapping::{DesiredState, MappingId};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::memory::Budget;
-use windlass_engine::ports::{
-    FunctionLookup, HistoryId, HistoryLine, MappingStore as _, PortError, ResourceLookup, Store,
-    UnreadableMapping, What,
-};
+use windlass_engine::ports::{FunctionLookup, PortError, ResourceLookup, Store, UnreadableMapping};
 use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{LeaseCounts, StatusBoard};
-use windlass_engine::supervisor::{Supervisor, SupervisorParts, Wakeup};
+use windlass_engine::supervisor::{Supervisor, SupervisorParts};
 use windlass_testkit::fakes::{FakeAdapters, FakeStore, FakeStream};
 use windlass_testkit::rng::Rng;
-use windlass_tests::openapi::{Document, METHODS};
 use windlass_tests::signature::{Signature, keys};
+
+mod clocks;
+mod document;
+mod history;
 
 type Failure = Box<dyn Error>;
 
@@ -81,132 +81,6 @@ const TIMES: [&str; 2] = ["since", "time"];
 
 /// When the tests of clocks take place.
 const NOON: Timestamp = Timestamp::from_millis(1_800_000_000_000);
-
-const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
-const TABLE: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/orders/stream/2027";
-
-/// A daemon that started while its wall time was wrong by `error` milliseconds, corrected since.
-fn corrected_clock(error: i64) -> Clock {
-    let clock = Clock::starting_at(NOON.shifted(error));
-    clock.step_wall(-error);
-    clock
-}
-
-#[test]
-fn times_are_those_of_the_corrected_wall_clock() {
-    let mut exchange = Exchange::with(corrected_clock(-3_600_000), FakeResources::default());
-    let start = NOON.as_millis() / 1000 - 600;
-    let members =
-        format!(r#""StartingPosition": "AT_TIMESTAMP", "StartingPositionTimestamp": {start}"#);
-    let row = exchange.create(STREAM, &members);
-    assert!(NOON <= row.last_modified, "{:?}", row.last_modified);
-}
-
-#[test]
-fn latest_is_measured_by_the_clock_of_the_source() {
-    for source in [STREAM, TABLE] {
-        for offset in [-600_000, 0, 8_000] {
-            let answered = Some(NOON.shifted(offset));
-            let resources = FakeResources { answered };
-            let mut exchange = Exchange::with(corrected_clock(600_000), resources);
-            let row = exchange.create(source, r#""StartingPosition": "LATEST""#);
-            assert_eq!(row.created, NOON.shifted(offset - 1_000), "{source}");
-        }
-        let mut exchange = Exchange::with(corrected_clock(600_000), FakeResources::default());
-        let row = exchange.create(source, r#""StartingPosition": "LATEST""#);
-        let expected = row.last_modified.shifted(-60_000);
-        assert_eq!(row.created, expected, "{source} has no clock");
-    }
-}
-
-#[test]
-fn configured_mappings_start_by_the_clock_of_the_source() {
-    let runtime = Runtime::new().unwrap();
-    let mapping = |answered, store: &Arc<FakeStore>| {
-        let members = serde_json::json!({
-            "EventSourceArn": TABLE, "FunctionName": "hello", "StartingPosition": "LATEST",
-        });
-        let members = members.as_object().unwrap();
-        let parsed = ConfigMapping::parse("here", members, &home(), NOON).unwrap();
-        let parts = ApplyParts {
-            store: Arc::clone(store) as _,
-            lookup: Arc::new(FakeResources { answered }),
-            problems: MappingProblems::default(),
-            wakeup: Wakeup::default(),
-            clock: corrected_clock(600_000),
-            prune: false,
-        };
-        runtime.block_on(async {
-            PendingMappings::apply(vec![parsed], parts).await.unwrap();
-            store.mappings().await.unwrap().remove(0)
-        })
-    };
-    let store = Arc::default();
-    let row = mapping(Some(NOON.shifted(-8_000)), &store);
-    assert_eq!(row.created, NOON.shifted(-9_000));
-    let again = mapping(Some(NOON.shifted(500_000)), &store);
-    assert_eq!(again, row, "a mapping that exists keeps its starting time");
-    let row = mapping(None, &Arc::default());
-    assert!(NOON.shifted(-60_000) <= row.created && row.created < NOON);
-}
-
-/// That the document has every route is a test of its own.
-#[test]
-fn the_server_has_the_operations_of_its_document_and_no_others() {
-    let exchange = Exchange::new();
-    for path in document().paths().keys() {
-        let parts = path.split('/');
-        let parts: Vec<_> = parts
-            .map(|part| if part.starts_with('{') { "x" } else { part })
-            .collect();
-        for method in METHODS {
-            let (_, answer) = exchange.call(method, &parts.join("/"));
-            let text = answer["message"].as_str().unwrap_or_default();
-            let is_there = !text.starts_with("windlass has no operation at ");
-            let is_described = document().has(path, method);
-            assert_eq!(is_there, is_described, "{method} {path}: {answer}");
-        }
-    }
-}
-
-#[test]
-fn the_history_is_paged() {
-    let exchange = Exchange::new();
-    let mut expected = Vec::new();
-    for number in 0..230 {
-        let line = HistoryLine {
-            id: HistoryId(number),
-            time: NOON,
-            who: number.to_string(),
-            what: What::Park,
-            mapping: None,
-            before: Value::Null,
-            after: Value::Null,
-        };
-        let written = exchange.store.write_history(&line);
-        exchange.runtime.block_on(written).unwrap();
-        expected.insert(0, line.who);
-    }
-    let (mut seen, mut sizes) = (Vec::new(), Vec::new());
-    let mut path = "/windlass/v1/history".to_owned();
-    loop {
-        let (status, page) = exchange.call("GET", &path);
-        assert_eq!(status, 200, "{page}");
-        let lines = page["history"].as_array().unwrap();
-        sizes.push(lines.len());
-        seen.extend(
-            lines
-                .iter()
-                .map(|line| line["who"].as_str().unwrap().to_owned()),
-        );
-        let Some(marker) = page["next_marker"].as_str() else {
-            break;
-        };
-        path = format!("/windlass/v1/history?marker={marker}");
-    }
-    assert_eq!(sizes, [100, 100, 30]);
-    assert_eq!(seen, expected);
-}
 
 /// Whatever a caller sends, the answer is one of the model, and the server continues.
 #[test]
@@ -422,32 +296,10 @@ impl Exchange {
     fn check(&self, method: &str, path: &str, status: u16, body: &[u8]) -> Result<(), Failure> {
         match serde_json::from_slice(body) {
             Ok(json) if !matches!(status, 403 | 429) => {
-                Ok(document().check(method, path, status, &json)?)
+                Ok(document::document().check(method, path, status, &json)?)
             }
             _ => Ok(()),
         }
-    }
-
-    /// Creates a mapping, and returns its row.
-    fn create(&mut self, source: &str, members: &str) -> MappingRow {
-        let body =
-            format!(r#"{{"FunctionName": "hello", "EventSourceArn": "{source}", {members}}}"#);
-        let url = format!(
-            "http://{}/2015-03-31/event-source-mappings",
-            self.server.address()
-        );
-        let request = Request::post(url).body(Full::new(Bytes::from(body)));
-        self.runtime.block_on(async {
-            let request = request.expect("the request is valid");
-            let response = self.client.request(request).await;
-            let response = response.expect("the server responds");
-            let status = response.status();
-            let body = response.into_body().collect().await;
-            let body = body.expect("the body is complete").to_bytes();
-            assert_eq!(status, 202, "{}", String::from_utf8_lossy(&body));
-            let rows = self.store.mappings().await;
-            rows.expect("the store works").remove(0)
-        })
     }
 
     /// Sends a request without a body.
@@ -720,17 +572,6 @@ fn home() -> ArnScope {
         region: "us-east-1".to_owned(),
         account_id: "000000000000".to_owned(),
     }
-}
-
-/// The document of windlass's own API, as a server returns it.
-fn document() -> &'static Document {
-    static DOCUMENT: OnceLock<Document> = OnceLock::new();
-    DOCUMENT.get_or_init(|| {
-        let exchange = Exchange::new();
-        let (status, document) = exchange.call("GET", "/windlass/v1/openapi.json");
-        assert_eq!(status, 200);
-        Document::new(document)
-    })
 }
 
 /// A process can install them only once.
