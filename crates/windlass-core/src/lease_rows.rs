@@ -142,9 +142,9 @@ pub fn doubtful_shards(
         Unit::QueueSlot(_) => None,
     });
     let rows: BTreeMap<_, _> = rows.collect();
-    let parents = lineage::unlisted_parents(listings.shards(), |shard| {
-        rows.get(shard).is_some_and(|row| !row.waits)
-    });
+    let is_new = |shard: &ShardId| rows.get(shard).is_none_or(|row| row.waits);
+    let has_row = |shard: &ShardId| rows.contains_key(shard);
+    let parents = lineage::unlisted_parents(listings.shards(), is_new, has_row);
     let unread = rows.iter().filter(|(shard, row)| {
         let is_read = row.checkpoint.position != Position::ShardEnd
             && parks.of(shard).is_none()
@@ -191,13 +191,15 @@ pub fn blocked_shards(
         let rows = rows.filter_map(|row| Some((row.key.unit.shard()?, &row.checkpoint.position)));
         rows.collect::<BTreeMap<_, _>>()
     };
-    let (checkpoints, waiting) = (positions(false), positions(true));
+    let (mut checkpoints, waiting) = (positions(false), positions(true));
+    let has_row: BTreeSet<_> = checkpoints.keys().copied().collect();
+    checkpoints.extend(waiting.keys().map(|shard| (*shard, &UNRESOLVED)));
     let start = start.map_or(&stream.settings.starting_position, |start| &start.position);
     let readable = lineage::readable(listings, &checkpoints);
     let readable: BTreeSet<_> = readable.map(|shard| &shard.id).collect();
     let listed = listings.shards().iter();
-    let blocked = listed
-        .filter(|shard| !checkpoints.contains_key(&shard.id) && !readable.contains(&shard.id));
+    let blocked =
+        listed.filter(|shard| !has_row.contains(&shard.id) && !readable.contains(&shard.id));
     let blocked = blocked.map(|shard| {
         let parents = shard.parents.iter();
         let parents = parents.filter(|it| checkpoints.get(it) != Some(&&Position::ShardEnd));
@@ -209,6 +211,9 @@ pub fn blocked_shards(
     });
     blocked.collect()
 }
+
+/// For the children of a shard whose row is set aside, wherever that stands: they wait for it.
+static UNRESOLVED: Position = Position::TrimHorizon;
 
 /// Where shards without a row begin, and which rows go.
 pub(crate) struct RowRules<'a> {
@@ -260,8 +265,10 @@ pub(crate) fn plan_shards(
         .iter()
         .filter(|(shard, row)| !(rules.keeps_resolved && is_gone(shard, row)));
     let checkpoints = checkpoints.map(|(shard, row)| (*shard, &row.checkpoint.position));
-    let checkpoints = checkpoints.collect();
-    plan.is_inconsistent = lineage::is_inconsistent(listings, &checkpoints);
+    let waits = waiting.keys().map(|shard| (*shard, &UNRESOLVED));
+    let checkpoints = checkpoints.chain(waits).collect();
+    let is_new = |shard: &ShardId| !rows.contains_key(shard);
+    plan.is_inconsistent = lineage::is_inconsistent(listings, &checkpoints, is_new);
     let shown = lineage::without_unresolved_parents(listed, &checkpoints);
     let shown = shown.filter(|shard| rows.contains_key(&shard.id));
     plan.shown = shown.map(|shard| shard.id.detached()).collect();

@@ -100,7 +100,8 @@ impl StretchShards {
         let has_row = |shard: &ShardId| rows.contains_key(shard);
         let is_whole = !listings.shards().is_empty()
             && listings.recent().all(has_row)
-            && lineage::unlisted_parents(listings.shards(), has_row).is_empty();
+            && lineage::unlisted_parents(listings.shards(), |shard| !has_row(shard), has_row)
+                .is_empty();
         let parents = listings.shards().iter().flat_map(|shard| &shard.parents);
         let parents: BTreeSet<_> = parents.collect();
         let mut youngest = rows.keys().filter(|shard| !parents.contains(*shard));

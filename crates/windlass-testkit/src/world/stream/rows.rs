@@ -168,14 +168,14 @@ impl Rows {
         let removed: BTreeSet<_> = plan.remove.iter().map(|(row, _)| id(row)).collect();
         let is_new = |it: &Listed| {
             let id = &it.shard.id;
-            self.of(id).is_none() || removed.contains(id)
+            self.of(id).is_none_or(|row| row.lease.waits) || removed.contains(id)
         };
         let mut families = listed.iter().flat_map(|it| {
             let parents = it.shard.parents.iter().filter(|parent| lacks(parent));
             parents.map(move |parent| (it, parent))
         });
         let unresolved = families.find(|(child, parent)| match self.of(parent) {
-            Some(row) => !is_ended(&row.lease),
+            Some(row) => !is_ended(&row.lease) || row.lease.waits,
             None => is_new(child) && !refused.contains(*parent),
         });
         let found = plan.is_inconsistent;
