@@ -30,22 +30,27 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use windlass_admin::{
     AuthSettings, Control, ControlParts, MappingProblems, Metrics, MetricsSettings, Readiness,
     Server, ServerParts,
 };
 use windlass_core::arn::{ArnScope, SourceArn};
 use windlass_core::function::FunctionName;
+use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{DesiredState, MappingId};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Checkpoint, Position};
+use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
+use windlass_engine::jobs::Redriver;
 use windlass_engine::memory::Budget;
 use windlass_engine::ports::{FunctionLookup, PortError, ResourceLookup, Store, UnreadableMapping};
 use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{LeaseCounts, StatusBoard};
+use windlass_engine::stop::Stop;
 use windlass_engine::supervisor::{Supervisor, SupervisorParts};
 use windlass_testkit::fakes::{FakeAdapters, FakeStore, FakeStream};
 use windlass_testkit::rng::Rng;
@@ -77,7 +82,7 @@ fn exchanges() {
 }
 
 /// Members of windlass's own API that are times of the test.
-const TIMES: [&str; 2] = ["since", "time"];
+const TIMES: [&str; 4] = ["since", "time", "created_at", "ended_at"];
 
 /// When the tests of clocks take place.
 const NOON: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -123,6 +128,8 @@ fn random_request(rng: &mut Rng, address: SocketAddr) -> Request<Bytes> {
         "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:event-source-mapping:",
         "/windlass/v1/mappings",
         "/windlass/v1/functions",
+        "/windlass/v1/replays",
+        "/windlass/v1/replays/again",
         "/windlass/v1/history",
         "/metrics",
         "/",
@@ -456,11 +463,42 @@ fn server(parts: ControlParts, auth: AuthSettings) -> Server {
         readiness: Readiness::default(),
         metrics: metrics(),
         budget: Budget::new(1024),
+        redriver: redriver(),
         allowed_hosts: Vec::new(),
         auth,
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     Server::start(listener, parts).expect("its settings are sound")
+}
+
+/// An engine with a store of its own, the stream `orders` with three records in its shard `0`, and the
+/// function `hello`. It runs as long as the tests.
+fn redriver() -> Redriver {
+    static ENGINE: OnceLock<(Runtime, watch::Sender<Stop>, Redriver)> = OnceLock::new();
+    let engine = ENGINE.get_or_init(|| {
+        let clock = Clock::starting_at(NOON);
+        let adapters = FakeAdapters::default();
+        adapters.function("hello");
+        let stream = adapters.stream("orders", FakeStream::new(clock, 1));
+        (0..3).for_each(|_| stream.put(0, b"{}"));
+        let settings = EngineSettings::default();
+        let supervisor = Supervisor::new(SupervisorParts {
+            store: Arc::new(FakeStore::default()),
+            adapters: Arc::new(adapters),
+            board: Arc::default(),
+            clock,
+            worker: WorkerId::new("this daemon"),
+            budget: Budget::new(settings.buffer_limit),
+            settings,
+            seed: 1,
+        });
+        let redriver = supervisor.redriver();
+        let (stop, stopped) = watch::channel(Stop::No);
+        let runtime = Runtime::new().expect("threads start");
+        runtime.spawn(supervisor.run(stopped));
+        (runtime, stop, redriver)
+    });
+    engine.2.clone()
 }
 
 /// Expands `FILTERS n`, `TAGS n` and `CHARACTERS n`.
@@ -555,6 +593,33 @@ impl ResourceLookup for FakeResources {
             "silent" => Err(error("DescribeStreamSummary of silent", Fault::Transient)),
             _ => Ok(self.answered),
         }
+    }
+
+    /// Two: the second is the child of the first.
+    async fn shards(&self, _: &SourceArn) -> Result<Vec<Shard>, PortError> {
+        let parent = Shard {
+            id: "shardId-000000000000".into(),
+            parents: Vec::new(),
+            starting_sequence_number: Some("100".into()),
+            is_closed: true,
+        };
+        let child = Shard {
+            id: "shardId-000000000001".into(),
+            parents: vec![parent.id.clone()],
+            starting_sequence_number: Some("200".into()),
+            is_closed: false,
+        };
+        Ok(vec![parent, child])
+    }
+
+    /// The source itself knows odd numbers only.
+    async fn is_of_shard(
+        &self,
+        _: &SourceArn,
+        _: &ShardId,
+        number: &SequenceNumber,
+    ) -> Result<bool, PortError> {
+        Ok(number.as_str().ends_with(['1', '3', '5', '7', '9']))
     }
 }
 

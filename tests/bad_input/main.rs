@@ -23,6 +23,7 @@ mod names;
 mod network;
 mod readiness;
 mod records;
+mod redrive;
 mod responses;
 mod shards;
 mod store;

@@ -1,6 +1,7 @@
 //! The HTTP server of the daemon: AWS's API of event source mappings, status, health and metrics.
 //!
-//! Handlers write mappings and read the status board, nothing else: no request can drive a poller.
+//! Handlers write mappings, read the status board and start jobs of the engine, nothing else: no request
+//! can drive a poller.
 //! The server has its own thread and runtime, so it responds while the data path is busy.
 
 mod api;
@@ -17,7 +18,9 @@ mod pagination;
 mod parks;
 mod problems;
 mod rebinding_guard;
+mod redrive;
 mod rendering;
+pub mod replays;
 pub mod report;
 mod requests;
 mod seek;
@@ -25,8 +28,6 @@ mod server;
 mod state;
 mod status;
 mod tagging;
-#[cfg_attr(not(test), expect(dead_code, reason = "for operations to come"))]
-#[expect(unused_imports, reason = "for operations to come")]
 mod v1;
 
 pub use auth::{AccessKey, AuthSettings, BearerToken, Role, Secret};

@@ -17,6 +17,8 @@ const GROUPS: &[&str] = &[
     include_str!("../openapi/history.json"),
     include_str!("../openapi/parks.json"),
     include_str!("../openapi/seek.json"),
+    include_str!("../openapi/replays.json"),
+    include_str!("../openapi/redrive.json"),
 ];
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderValue, Method, Uri};
 use tokio::sync::watch;
+use windlass_engine::jobs::Redriver;
 use windlass_engine::memory::Budget;
 
 use crate::api;
@@ -23,7 +24,7 @@ use crate::errors::{ApiError, Code};
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
 use crate::rebinding_guard::{AllowedHost, RebindingGuard};
 use crate::state::{Readiness, ServerState, StoreCheck};
-use crate::{health, history, openapi, parks, seek, status};
+use crate::{health, history, openapi, parks, redrive, replays, seek, status};
 
 /// For requests in progress when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -39,6 +40,7 @@ pub struct ServerParts {
     pub readiness: Readiness,
     pub metrics: Metrics,
     pub budget: Budget,
+    pub redriver: Redriver,
     /// Names in the `Host` of requests, in addition to IP addresses and loopback names.
     pub allowed_hosts: Vec<AllowedHost>,
     pub auth: AuthSettings,
@@ -68,6 +70,7 @@ impl Server {
             budget: parts.budget,
             guard: RebindingGuard::new(parts.allowed_hosts),
             gate: Gate::new(parts.auth),
+            redriver: parts.redriver,
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -143,6 +146,7 @@ async fn serve(listener: TcpListener, state: Arc<ServerState>, stopped: watch::R
 fn router(state: Arc<ServerState>) -> Router {
     let in_time = Router::new()
         .merge(api::routes())
+        .merge(replays::routes())
         .merge(history::routes())
         .merge(parks::routes())
         .route("/windlass/v1/mappings", get(status::list))
@@ -156,6 +160,7 @@ fn router(state: Arc<ServerState>) -> Router {
     // Jobs are merged here: they end with their callers.
     in_time
         .merge(seek::job_routes())
+        .merge(redrive::job_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(middleware::from_fn_with_state(
@@ -213,4 +218,27 @@ async fn metrics(State(state): State<Arc<ServerState>>) -> Response {
 async fn unknown(method: Method, uri: Uri) -> ApiError {
     let text = format!("windlass has no operation at {method} {}", uri.path());
     ApiError::new(Code::UnknownOperation, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_ends_in_time_and_a_job_with_its_caller() {
+        let slow = || get(|| tokio::time::sleep(REQUEST_TIMEOUT * 2));
+        let in_time = Router::new()
+            .route("/request", slow())
+            .layer(middleware::from_fn(end_in_time));
+        let service = TowerToHyperService::new(in_time.route("/job", slow()));
+        for (path, status) in [("/request", 500), ("/job", 200)] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let response = service.call(request).await.unwrap();
+            assert_eq!(response.status(), status, "{path}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::Request;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use windlass_engine::jobs::Redriver;
 use windlass_engine::memory::Budget;
 use windlass_engine::ports::{Store, chain};
 
@@ -29,6 +30,7 @@ pub(crate) struct ServerState {
     pub(crate) budget: Budget,
     pub(crate) guard: RebindingGuard,
     pub(crate) gate: Gate,
+    pub(crate) redriver: Redriver,
 }
 
 impl ServerState {

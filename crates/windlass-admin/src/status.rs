@@ -335,7 +335,7 @@ fn queue_report(
 
 /// What holds a consumer back, and where an operator finds more. Of calls to the source, the words
 /// have the cause.
-fn waiting_for_with_remedy(unit: &UnitStatus, now: Timestamp) -> Option<String> {
+pub(crate) fn waiting_for_with_remedy(unit: &UnitStatus, now: Timestamp) -> Option<String> {
     let words = waiting_for(unit, now)?;
     let fault = match &unit.view {
         UnitView::Shard(view) => match view.waiting {

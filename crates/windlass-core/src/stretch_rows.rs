@@ -11,7 +11,7 @@ use crate::lease::{Lease, Unit};
 use crate::lease_rows::{LeaseRowPlan, RowRules, plan_shards};
 use crate::mapping::MappingId;
 use crate::position::Position;
-use crate::shard::lineage::{self, ListingHistory};
+use crate::shard::lineage::ListingHistory;
 use crate::shard::stream_check::LISTING_LAG;
 use crate::stretch::{Stretch, StretchEnd};
 use crate::time::Timestamp;
@@ -97,11 +97,9 @@ impl StretchShards {
         let StretchEnd::Time(to) = &self.stretch.to else {
             return !rows.is_empty() && rows.values().all(|row| is_resolved(row));
         };
-        let has_row = |shard: &ShardId| rows.contains_key(shard);
-        let is_whole = !listings.shards().is_empty()
-            && listings.recent().all(has_row)
-            && lineage::unlisted_parents(listings.shards(), |shard| !has_row(shard), has_row)
-                .is_empty();
+        let mut recent = listings.recent();
+        let is_whole =
+            !listings.shards().is_empty() && recent.all(|shard| rows.contains_key(shard));
         let parents = listings.shards().iter().flat_map(|shard| &shard.parents);
         let parents: BTreeSet<_> = parents.collect();
         let mut youngest = rows.keys().filter(|shard| !parents.contains(*shard));

@@ -19,9 +19,13 @@ mod checkpoint_saver;
 mod histogram;
 mod invoker;
 mod queue_driver;
+mod rate;
 mod shard_driver;
+mod shared_reads;
 
 mod run_unit;
+
+pub mod jobs;
 pub mod supervisor;
 
 mod labels;

@@ -13,7 +13,9 @@ use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
 use windlass_core::mapping::{Mapping, Pollers, QueueSource, StreamSettings, StreamSource};
 use windlass_core::queue::{QueueAttributes, QueueConsumer, QueueConsumerSettings, QueueLimits};
+use windlass_core::replay::ReplayName;
 use windlass_core::shard::{Finish, ShardConsumer, ShardConsumerSettings, ShardLimits};
+use windlass_core::stretch::StretchSettings;
 use windlass_filter::Criteria;
 
 use crate::backoff::RetryDelay;
@@ -21,8 +23,9 @@ use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MemoryWait, MessageMemory, PageMemory};
-use crate::ports::{Destination, QueueReader, ShardReader, Target};
+use crate::ports::{Destination, Purpose, QueueReader, ShardReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
+use crate::rate::{NextTurn, RateLimiter};
 use crate::settings::{
     BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
     DYNAMODB_STREAMS_READ_LIMIT, EngineSettings, HOLD_LIMIT, KINESIS_READ_BYTES,
@@ -30,6 +33,7 @@ use crate::settings::{
     MAX_QUEUE_CONCURRENCY, MIN_BUFFERED_RECORDS,
 };
 use crate::shard_driver::{ShardDriver, ShardIo, SourceClock};
+use crate::shared_reads::ReadShare;
 use crate::slots::{NextSlot, Slots};
 use crate::status::{SourceCall, StatusBoard, UnitHandle, UnitView};
 use crate::stop::{Stop, wait_for_stop};
@@ -58,11 +62,35 @@ pub(crate) enum UnitSource {
         reader: Box<dyn ShardReader>,
         source: Box<StreamSource>,
         destination: Option<Arc<dyn Destination>>,
+        reads: Option<ReadShare>,
+        replay: Option<ReplayRun>,
     },
     Queue {
         reader: Arc<dyn QueueReader>,
         source: QueueSource,
     },
+}
+
+/// What the units of a replay have in common.
+#[derive(Clone)]
+pub(crate) struct ReplayRun {
+    pub(crate) name: ReplayName,
+    pub(crate) stretch: StretchSettings,
+    pub(crate) rate: RateLimiter,
+}
+
+impl UnitSource {
+    fn purpose(&self, mapping: &Mapping) -> Purpose {
+        match self {
+            Self::Shard {
+                replay: Some(replay),
+                ..
+            } => Purpose::Replay(replay.name.as_str().into()),
+            Self::Shard { replay: None, .. } | Self::Queue { .. } => {
+                Purpose::Mapping(mapping.id.clone())
+            }
+        }
+    }
 }
 
 /// What a unit is made of.
@@ -85,6 +113,16 @@ struct DriverParts {
     stop: watch::Receiver<Stop>,
     status: UnitHandle,
     context: EngineContext,
+}
+
+/// What the driver of a shard needs in addition.
+struct ShardParts {
+    shard: ShardId,
+    reader: Box<dyn ShardReader>,
+    source: StreamSource,
+    destination: Option<Arc<dyn Destination>>,
+    reads: Option<ReadShare>,
+    replay: Option<ReplayRun>,
 }
 
 /// How often a source is read, and how much at once.
@@ -128,13 +166,23 @@ impl UnitParts {
                 reader,
                 source,
                 destination,
+                reads,
+                replay,
             } => {
                 let mut source = *source;
                 if let Some(mark) = self.lease.seek {
                     source.settings.skip_before = mark.skip_before;
                     source.settings.retries.age_from = Some(mark.at);
                 }
-                let mut driver = parts.shard_driver(shard, reader, source, destination, self.lease);
+                let shard = ShardParts {
+                    shard,
+                    reader,
+                    source,
+                    destination,
+                    reads,
+                    replay,
+                };
+                let mut driver = parts.shard_driver(shard, self.lease);
                 let run = async move { driver.run().await };
                 Box::pin(run.instrument(span))
             }
@@ -171,6 +219,7 @@ impl UnitParts {
             counts: context.board.counts_of(&mapping.id),
             board: Arc::clone(&context.board),
             mapping: mapping.id.clone(),
+            purpose: self.source.purpose(mapping),
             reports_item_failures: mapping.reports_item_failures,
         };
         DriverParts {
@@ -186,14 +235,15 @@ impl UnitParts {
 }
 
 impl DriverParts {
-    fn shard_driver(
-        self,
-        shard: ShardId,
-        reader: Box<dyn ShardReader>,
-        source: StreamSource,
-        destination: Option<Arc<dyn Destination>>,
-        lease: Lease,
-    ) -> ShardDriver {
+    fn shard_driver(self, shard: ShardParts, lease: Lease) -> ShardDriver {
+        let ShardParts {
+            shard,
+            reader,
+            source,
+            destination,
+            reads,
+            replay,
+        } = shard;
         let EngineContext {
             clock,
             saver,
@@ -204,12 +254,14 @@ impl DriverParts {
         let backpressure = self.invoker.backpressure.clone();
         let batch_size = source.settings.batch_size;
         let needs_source_time = source.settings.retries.maximum_record_age.is_some()
-            || source.settings.tumbling_window.is_some();
+            || source.settings.tumbling_window.is_some()
+            || replay.is_some();
         let window_len = match source.settings.tumbling_window {
             Some(_) => event::window_len(&shard, &source.arn),
             None => 0,
         };
-        let settings = shard_settings(source.settings, self.filter, window_len, poll);
+        let (stretch, rate) = replay.map(|it| (it.stretch, it.rate)).unzip();
+        let settings = shard_settings(source.settings, self.filter, stretch, window_len, poll);
         ShardDriver {
             memory: PageMemory::new(
                 self.account,
@@ -228,6 +280,7 @@ impl DriverParts {
                 epoch: lease.epoch,
                 saver,
                 destination,
+                reads: reads.map(|share| (share, poll.catch_up_interval)),
                 invoker: self.invoker,
                 calls: self.status.source_calls().clone(),
                 clock,
@@ -235,6 +288,8 @@ impl DriverParts {
             stop: self.stop,
             status: self.status,
             next_slot: NextSlot::None,
+            rate,
+            next_turn: NextTurn::None,
             source_clock: needs_source_time.then(SourceClock::default),
             given_up: BTreeMap::new(),
         }
@@ -383,6 +438,7 @@ fn poll_settings(settings: &EngineSettings, source: &StreamSource) -> PollSettin
 fn shard_settings(
     mapping: StreamSettings,
     filter: Option<Arc<Criteria>>,
+    stretch: Option<StretchSettings>,
     window_len: usize,
     poll: PollSettings,
 ) -> ShardConsumerSettings {
@@ -391,7 +447,7 @@ fn shard_settings(
     ShardConsumerSettings {
         mapping,
         filter,
-        stretch: None,
+        stretch,
         window_len,
         limits: ShardLimits {
             poll_interval: poll.poll_interval,

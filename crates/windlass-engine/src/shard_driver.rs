@@ -29,6 +29,8 @@ use crate::clock::{Clock, Timer};
 use crate::invoker::{Call, Invoker};
 use crate::memory::{PageMemory, ReadGrant};
 use crate::ports::{CheckpointSave, Destination, Failure, ShardOrigin, ShardReader};
+use crate::rate::{NextTurn, RateLimiter};
+use crate::shared_reads::ReadShare;
 use crate::slots::{NextSlot, Slot};
 use crate::status::{
     SourceCall, SourceCalls, UnitHandle, UnitView, describe_gap, describe_unreadable,
@@ -44,6 +46,9 @@ pub(crate) struct ShardDriver {
     pub(crate) stop: watch::Receiver<Stop>,
     pub(crate) status: UnitHandle,
     pub(crate) next_slot: NextSlot,
+    /// Of a replay.
+    pub(crate) rate: Option<RateLimiter>,
+    pub(crate) next_turn: NextTurn,
     /// `None` if the time of the source does not matter.
     pub(crate) source_clock: Option<SourceClock>,
     /// When the records of each delivery that has not succeeded were given up, by the wall clock.
@@ -67,6 +72,8 @@ pub(crate) struct ShardIo {
     pub(crate) saver: CheckpointSaver,
     /// For records that are given up.
     pub(crate) destination: Option<Arc<dyn Destination>>,
+    /// Shared with the other readers of the stream; with the interval of catching up.
+    pub(crate) reads: Option<(ReadShare, Duration)>,
     pub(crate) invoker: Invoker,
     pub(crate) calls: SourceCalls,
     pub(crate) clock: Clock,
@@ -74,11 +81,6 @@ pub(crate) struct ShardIo {
 
 /// A smaller change of the source's clock is not worth an input.
 const CLOCK_TOLERANCE: u64 = 1_000;
-
-/// Mappings have no rate.
-const fn granted() -> ShardInput {
-    ShardInput::SlotGranted { max_records: None }
-}
 
 type InFlight = FuturesUnordered<BoxFuture<'static, Completion>>;
 
@@ -104,8 +106,7 @@ impl ShardDriver {
                 }
             }
             if self.next_slot.take_news() {
-                let now = self.io.clock.now();
-                self.consumer.handle(granted(), now);
+                self.handle_slot_granted();
                 continue;
             }
             if self.update_source_time() {
@@ -122,10 +123,9 @@ impl ShardDriver {
                     Stop::No => {}
                 },
                 Some(completion) = in_flight.next() => self.handle_completion(completion),
-                () = self.next_slot.granted() => {
-                    let now = self.io.clock.now();
-                    self.consumer.handle(granted(), now);
-                }
+                // No slot is held while a batch waits for its turn.
+                () = self.next_turn.given() => self.next_slot = self.io.invoker.request_slot(),
+                () = self.next_slot.granted() => self.handle_slot_granted(),
                 () = timer.sleep_until(self.consumer.poll_timeout()) => {
                     self.consumer.handle_timeout(self.io.clock.now());
                 }
@@ -151,6 +151,12 @@ impl ShardDriver {
         true
     }
 
+    fn handle_slot_granted(&mut self) {
+        let max_records = self.rate.as_ref().and_then(RateLimiter::max_records);
+        let input = ShardInput::SlotGranted { max_records };
+        self.consumer.handle(input, self.io.clock.now());
+    }
+
     fn execute(&mut self, command: ShardCommand, in_flight: &InFlight) -> ControlFlow<Finish> {
         let io = Arc::clone(&self.io);
         let future: BoxFuture<'static, Completion> = match command {
@@ -166,12 +172,19 @@ impl ShardDriver {
                 let grant = self.memory.grant_read(limit, is_in_memory, now);
                 Box::pin(io.read(reader, from, timeout, grant))
             }
-            ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch, self.next_slot.take())),
+            ShardCommand::Invoke(batch) => {
+                self.next_turn.sent(batch.records.len());
+                Box::pin(io.invoke(batch, self.next_slot.take()))
+            }
             ShardCommand::RequestSlot => {
-                self.next_slot = io.invoker.request_slot();
+                match &self.rate {
+                    Some(rate) => self.next_turn = rate.request(),
+                    None => self.next_slot = io.invoker.request_slot(),
+                }
                 return ControlFlow::Continue(());
             }
             ShardCommand::CancelSlot => {
+                self.next_turn.cancel();
                 self.next_slot.cancel();
                 return ControlFlow::Continue(());
             }
@@ -254,7 +267,11 @@ impl ShardDriver {
             }
             Report::Gap(gap) => {
                 counts.trimmed_gaps.add(1);
-                tracing::warn!("{}", describe_gap(gap));
+                let (shard, gap) = (&self.io.shard, describe_gap(gap));
+                let invoker = &self.io.invoker;
+                let of_shard = format!("shard {shard}: {gap}");
+                invoker.board.add_gap(&invoker.mapping, of_shard);
+                tracing::warn!("{gap}");
             }
         }
     }
@@ -268,6 +285,9 @@ impl ShardIo {
         timeout: Duration,
         grant: impl Future<Output = ReadGrant>,
     ) -> Completion {
+        if let Some((share, interval)) = self.reads.as_ref().filter(|_| !reader.has_page(&from)) {
+            share.turn(&self.shard, *interval, self.clock).await;
+        }
         let mut grant = pin!(grant);
         let grant = match poll!(grant.as_mut()) {
             Poll::Ready(grant) => grant,

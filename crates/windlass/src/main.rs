@@ -24,6 +24,8 @@ mod mappings;
 mod open_files;
 mod output;
 mod park;
+mod redrive;
+mod replay;
 mod seek;
 mod serve;
 mod status;
@@ -119,6 +121,14 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Seek(args) => {
             let credentials = Credentials::from_env(process_environment());
             Runtime::new()?.block_on(seek::run(args, credentials))?;
+        }
+        Command::Replay { client, command } => {
+            let credentials = Credentials::from_env(process_environment());
+            return Runtime::new()?.block_on(replay::run(&client, credentials, command));
+        }
+        Command::Redrive(args) => {
+            let credentials = Credentials::from_env(process_environment());
+            return Runtime::new()?.block_on(redrive::run(*args, credentials));
         }
         Command::History(args) => {
             let credentials = Credentials::from_env(process_environment());

@@ -10,8 +10,13 @@ use windlass_core::failure::{FailureCondition, FailureRecord};
 use windlass_core::function::FunctionName;
 use windlass_core::mapping::{MappingId, StreamSource};
 use windlass_core::record::Record;
+use windlass_core::replay::ReplayName;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::Failure;
+
+/// The attribute of a message, and the metadata of an object, with the name of the replay that gave
+/// the records up.
+pub(super) const REPLAY_ATTRIBUTE: &str = "windlass-replay";
 
 const LATEST: &str = "$LATEST";
 
@@ -26,6 +31,7 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x7f1c_6a52_0f0e_4c8b_9d63_2f5f_8f0a_c7d
 #[derive(Clone, Debug)]
 pub(crate) struct DocumentTemplate {
     mapping: MappingId,
+    replay: Option<ReplayName>,
     kind: StreamKind,
     stream: Arn,
     function: Arn,
@@ -89,9 +95,16 @@ struct BatchInfo<'a> {
 }
 
 impl DocumentTemplate {
-    pub(crate) fn new(mapping: &MappingId, source: &StreamSource, function: &Arn) -> Self {
+    /// `replay`: the one whose records are given up; `None`: those of the mapping.
+    pub(crate) fn new(
+        mapping: &MappingId,
+        replay: Option<&ReplayName>,
+        source: &StreamSource,
+        function: &Arn,
+    ) -> Self {
         Self {
             mapping: mapping.clone(),
+            replay: replay.cloned(),
             kind: source.kind,
             stream: source.arn.clone(),
             version: version_of(function),
@@ -132,6 +145,11 @@ impl DocumentTemplate {
         let path = format_time(failure.given_up, "%Y/%m/%d/%Y-%m-%dT%H.%M.%S");
         let id = self.stable_uuid("object", failure);
         format!("aws/lambda/{mapping}/{shard}/{path}-{id}")
+    }
+
+    /// What a message or an object says in addition to the document: [`REPLAY_ATTRIBUTE`].
+    pub(super) const fn replay(&self) -> Option<&ReplayName> {
+        self.replay.as_ref()
     }
 
     fn batch_info<'a>(&'a self, failure: &'a Failure) -> BatchInfo<'a> {
@@ -193,6 +211,9 @@ impl DocumentTemplate {
             last.sequence_number(),
             failure.given_up.as_millis()
         );
+        if let Some(replay) = &self.replay {
+            name.push_str(&format!("/replay {replay}"));
+        }
         // Two failures may be of records of one aggregate.
         for inner in [first, last].into_iter().filter_map(Record::inner) {
             name.push_str(&format!("/{}", inner.index));

@@ -230,7 +230,7 @@ async fn authenticate(
     let key = keys.key(&claim.key_id).filter(|_| !has_session);
     let (secret, role) = key.ok_or_else(unknown_caller)?;
     claim.check(region, now)?;
-    let body: Bytes = requests::read_body(body).await?;
+    let body: Bytes = requests::read_body(parts.uri.path(), body).await?;
     claim.verify(parts, &body, &secret)?;
     let caller = Caller {
         name: claim.key_id,

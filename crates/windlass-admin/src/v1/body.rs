@@ -19,7 +19,8 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        let body = read_body(request.into_body()).await?;
+        let (parts, body) = request.into_parts();
+        let body = read_body(parts.uri.path(), body).await?;
         if body.is_empty() {
             return Ok(Self(Map::new()));
         }

@@ -10,7 +10,6 @@ use super::view::Waiting;
 use super::windows::Windows;
 use crate::batch::{BatchId, BatchIds};
 use crate::failure::FailureRecord;
-use crate::ids::KeyHash;
 use crate::outcome::{Fault, Outcome};
 use crate::position::Checkpoint;
 use crate::progress::Ticket;
@@ -42,15 +41,8 @@ impl Lanes {
 
     /// Appends a record to the lane of its key.
     pub(super) fn push(&mut self, ticket: Ticket, record: Record, now: Timestamp) {
-        let lane = self.lane_of(record.key());
+        let lane = record.key().lane(self.lanes.len());
         self.lanes[lane].push(ticket, record, now);
-    }
-
-    fn lane_of(&self, key: KeyHash) -> usize {
-        match self.lanes.len() {
-            1 => 0,
-            n_lanes => usize::try_from(key.0 % n_lanes as u64).expect("it is less than the lanes"),
-        }
     }
 
     /// The lane that is invoked next: of those whose batch is due, the next in turn.

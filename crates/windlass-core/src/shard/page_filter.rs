@@ -28,12 +28,23 @@ pub(super) enum Item {
     /// Consecutive records that the function does not receive.
     Skip {
         n_records: u64,
+        /// Those among them that no filter matches.
+        n_filtered_out: u64,
         last: Record,
         /// The latest arrival of any of them.
         newest: Timestamp,
         /// Whether any of them is marked as resolved.
         was_marked: bool,
     },
+}
+
+/// Why a record is skipped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It is resolved already.
+    Marked,
+    FilteredOut,
+    TooLarge,
 }
 
 pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings) -> FilteredPage {
@@ -52,16 +63,16 @@ pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings)
         let inner = record.inner().filter(|_| !is_resolved);
         n_outside += usize::from(inner.is_some_and(|inner| inner.is_outside_hash_key_range));
         if is_resolved {
-            page.skip(record, true);
+            page.skip(record, Why::Marked);
         } else if !is_match(&record, settings, &mut scratch) {
             n_filtered_out += 1;
-            page.skip(record, false);
+            page.skip(record, Why::FilteredOut);
         } else if !limits.fits_alone(bytes) && settings.mapping.on_failure.is_none() {
             page.reports.push(Report::RecordTooLarge {
                 sequence_number: record.sequence_number().into(),
                 bytes,
             });
-            page.skip(record, false);
+            page.skip(record, Why::TooLarge);
         } else {
             delivered_bytes += bytes;
             page.items.push(Item::Deliver(record));
@@ -97,22 +108,27 @@ fn is_match(record: &Record, settings: &ShardConsumerSettings, scratch: &mut Mat
 }
 
 impl FilteredPage {
-    fn skip(&mut self, record: Record, is_marked: bool) {
+    fn skip(&mut self, record: Record, why: Why) {
         let arrival = record.approximate_arrival();
+        let is_marked = why == Why::Marked;
+        let is_filtered_out = u64::from(why == Why::FilteredOut);
         if let Some(Item::Skip {
             n_records,
+            n_filtered_out,
             last,
             newest,
             was_marked,
         }) = self.items.last_mut()
         {
             *n_records += 1;
+            *n_filtered_out += is_filtered_out;
             *newest = arrival.max(*newest);
             *last = record;
             *was_marked |= is_marked;
         } else {
             self.items.push(Item::Skip {
                 n_records: 1,
+                n_filtered_out: is_filtered_out,
                 last: record,
                 newest: arrival,
                 was_marked: is_marked,
@@ -150,11 +166,13 @@ fn compact(items: Vec<Item>, delivered_bytes: usize) -> Vec<Item> {
         Item::Deliver(_) => Item::Deliver(record),
         Item::Skip {
             n_records,
+            n_filtered_out,
             newest,
             was_marked,
             ..
         } => Item::Skip {
             n_records,
+            n_filtered_out,
             last: record,
             newest,
             was_marked,
@@ -188,6 +206,7 @@ mod tests {
             Item::Deliver(records.remove(0)),
             Item::Skip {
                 n_records: 2,
+                n_filtered_out: 2,
                 last: records.remove(1),
                 newest: Timestamp::EPOCH,
                 was_marked: false,

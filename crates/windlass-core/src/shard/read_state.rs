@@ -56,7 +56,7 @@ pub(super) struct ReadState {
     empty_pages: Option<(Timestamp, Timestamp)>,
     /// The first of them since a read last failed.
     empty_since: Option<Timestamp>,
-    /// Whether the tip has ended a stretch.
+    /// See [`ReadState::is_at_stretch_end`].
     is_at_stretch_end: bool,
 }
 
@@ -303,7 +303,8 @@ impl ReadState {
             self.pause(None, earliest);
         } else if !is_cut && is_at_tip && tip_end.is_some_and(|it| self.is_ended_by(it, &read, now))
         {
-            self.end_stretch();
+            let has_iterator = page.next.is_some_and(|next| next.iterator.is_some());
+            self.end_stretch(has_iterator && !page.has_children);
         } else {
             let next = page.next.filter(|_| !is_cut);
             let due = if is_at_tip {
@@ -439,13 +440,16 @@ impl ReadState {
         since.is_some_and(|since| since.max(tip.reads_from) + IDLE_END <= now)
     }
 
-    /// Nothing more of the shard belongs to the stretch: it is not read further.
-    pub(super) fn end_stretch(&mut self) {
+    /// Nothing more of the shard belongs to the stretch: it is not read further. `was_open`: the shard
+    /// was not closed before the end of the stretch.
+    pub(super) fn end_stretch(&mut self, was_open: bool) {
         self.state = State::ShardEnd;
         self.waiting = None;
-        self.is_at_stretch_end = true;
+        self.is_at_stretch_end = was_open;
     }
 
+    /// Whether the stretch has ended before the shard, so that none of its children holds a record of
+    /// it.
     pub(super) const fn is_at_stretch_end(&self) -> bool {
         self.is_at_stretch_end
     }

@@ -62,14 +62,14 @@ impl StretchBounds {
         self.has_ended
     }
 
-    /// Which tip of the shard ends the stretch; `None` while the clock of the source is not known.
-    /// `source_ahead`: by how many milliseconds it is ahead.
-    pub(super) fn tip_end(&self, source_ahead: Option<i64>) -> Option<TipEnd> {
+    /// Which tip of the shard ends the stretch. `source_ahead`: by how many milliseconds the clock of the
+    /// source is ahead.
+    pub(super) fn tip_end(&self, source_ahead: i64) -> Option<TipEnd> {
         let StretchEnd::Time(to) = &self.settings.stretch.to else {
             return None;
         };
         Some(TipEnd {
-            reads_from: to.shifted(source_ahead?.saturating_neg()) + CLOCK_MARGIN,
+            reads_from: to.shifted(source_ahead.saturating_neg()) + CLOCK_MARGIN,
             reports_tip: self.settings.reports_tip,
         })
     }

@@ -17,3 +17,4 @@ pub use budget::{Account, Budget, Reservation};
 pub(crate) use messages::{MessageMemory, ReceiveGrant, detach};
 pub(crate) use one_record::OneRecord;
 pub(crate) use pages::{MemoryWait, PageMemory, ReadGrant};
+pub(crate) use response::ResponseGrant;

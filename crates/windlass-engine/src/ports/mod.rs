@@ -20,6 +20,7 @@ use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::overrides::Overrides;
 use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
+use windlass_core::replay::{ReplayName, ReplayRow};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::tags::Tags;
@@ -27,16 +28,20 @@ use windlass_core::time::Timestamp;
 
 use crate::requests::QueueRequests;
 
+mod documents;
 mod error;
 mod history;
 mod overrides;
+mod replays;
 
+pub use documents::{DocumentBucket, QueueSender};
 pub use error::{BoxError, PortError, chain, log_fault};
 pub use history::{
     CONFIGURATION, HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage,
     HistoryStore, What,
 };
 pub use overrides::{OverrideStore, SeekWrite};
+pub use replays::ReplayStore;
 
 /// No stream keeps its records for less: those of DynamoDB for this long, those of Kinesis for up to
 /// a year.
@@ -153,7 +158,7 @@ pub trait QueueReader: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Invocation {
     pub event: Event,
-    pub mapping: MappingId,
+    pub purpose: Purpose,
     /// From 1; +1 when the function was reached and failed.
     pub attempt: u32,
     /// How many items the batch has, if the response is to be read for those that failed; otherwise
@@ -163,6 +168,17 @@ pub struct Invocation {
     pub returns_state: bool,
     /// `None` for a queue.
     pub origin: Option<ShardOrigin>,
+}
+
+/// What an invocation is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Mapping(MappingId),
+    /// By its name.
+    Replay(Arc<str>),
+    /// By the id of what is sent once more: a dead letter, the invocation that a document reports, or
+    /// the first message of a batch.
+    Redrive(Arc<str>),
 }
 
 /// Where the records of an invocation come from. A function that writes to a transactional store can
@@ -239,13 +255,26 @@ pub trait AdapterFactory: Send + Sync {
     /// The daemon cannot invoke the function as it is configured.
     fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError>;
 
-    /// The on-failure destination of a mapping, if it has one.
+    /// Whether the daemon's configuration defines the function.
+    fn is_configured(&self, function: &Arn) -> bool;
+
+    /// # Errors
+    /// The daemon cannot reach the bucket as it is configured.
+    fn bucket(&self, name: &str) -> Result<Arc<dyn DocumentBucket>, PortError>;
+
+    /// # Errors
+    /// The daemon cannot reach the queue as it is configured.
+    fn sender(&self, queue: &Arn) -> Result<Arc<dyn QueueSender>, PortError>;
+
+    /// The on-failure destination of a mapping, if it has one. `replay`: the one whose records are given
+    /// up there, with the settings of the mapping.
     ///
     /// # Errors
     /// The daemon cannot deliver to it as it is configured.
     fn destination(
         &self,
         mapping: &MappingId,
+        replay: Option<&ReplayName>,
         source: &StreamSource,
         function: &Arn,
     ) -> Result<Option<Arc<dyn Destination>>, PortError>;
@@ -280,13 +309,25 @@ pub trait ResourceLookup: Send + Sync {
     /// `Gone` or `Denied`. Returns when the source answered by its own clock; `None` if the answer
     /// does not say.
     async fn source(&self, source: &SourceArn) -> Result<Option<Timestamp>, PortError>;
+
+    /// Every shard of a stream that still has records, open or closed; with the fault `Gone` or `Denied`
+    /// if it does not exist or cannot be read.
+    async fn shards(&self, stream: &SourceArn) -> Result<Vec<Shard>, PortError>;
+
+    /// Whether a sequence number can be of a shard: the source may refuse those of other shards.
+    async fn is_of_shard(
+        &self,
+        stream: &SourceArn,
+        shard: &ShardId,
+        number: &SequenceNumber,
+    ) -> Result<bool, PortError>;
 }
 
 /// A point in the history of a store; the default is before every change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChangeNumber(pub u64);
 
-/// The mappings that have changed since a [`ChangeNumber`].
+/// The mappings and replays that have changed since a [`ChangeNumber`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// The last change: the next call asks for what has changed since.
@@ -301,6 +342,8 @@ pub enum StoredMapping {
     /// Its row, its leases ordered by key, and what an operator has set of it.
     Readable(MappingRow, Vec<Lease>, Overrides),
     Unreadable(UnreadableMapping),
+    /// It is a replay, whose leases and changes are as those of a mapping.
+    Replay(Box<ReplayRow>, Vec<Lease>),
     Removed,
 }
 
@@ -331,8 +374,8 @@ pub trait MappingStore: Send + Sync {
 
     async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError>;
 
-    /// Every mapping whose row or leases have changed since then. The cost depends on their number
-    /// alone. A saved checkpoint is a change only if it is the end of its shard.
+    /// Every mapping and every replay whose row or leases have changed since then. The cost depends on
+    /// their number alone. A saved checkpoint is a change only if it is the end of its shard.
     async fn changes(&self, since: ChangeNumber) -> Result<Changes, PortError>;
 
     /// Writes a mapping if its revision is still `seen`. With `None`, adds it unless there is a
@@ -377,8 +420,8 @@ pub trait LeaseStore: Send + Sync {
     /// may be left out: only who takes a lease needs them.
     async fn leases_of(&self, mapping: &MappingId) -> Result<Vec<Lease>, PortError>;
 
-    /// Adds rows; existing ones are unchanged. The epoch of a row is at least the given one, and
-    /// larger than that of every row that was removed before.
+    /// Adds rows of mappings and replays that exist; existing rows are unchanged. The epoch of a row is
+    /// at least the given one, and larger than that of every row that was removed before.
     async fn insert(&self, leases: &[Lease]) -> Result<(), PortError>;
 
     /// Makes `owner` the owner of the leases whose owner and epoch are still as given, each in its
@@ -399,6 +442,6 @@ pub trait LeaseStore: Send + Sync {
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError>;
 }
 
-pub trait Store: MappingStore + LeaseStore + OverrideStore + HistoryStore {}
+pub trait Store: MappingStore + LeaseStore + OverrideStore + HistoryStore + ReplayStore {}
 
-impl<T: MappingStore + LeaseStore + OverrideStore + HistoryStore> Store for T {}
+impl<T: MappingStore + LeaseStore + OverrideStore + HistoryStore + ReplayStore> Store for T {}

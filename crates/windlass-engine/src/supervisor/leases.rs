@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use windlass_core::ids::ShardId;
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason, blocked_shards, plan_lease_rows};
 use windlass_core::mapping::{DesiredState, MappingId};
 use windlass_core::reconcile::{Action, Running, reconcile};
 use windlass_core::time::Timestamp;
 
-use super::Supervisor;
+use super::{KnownMapping, Supervisor};
 use crate::ports::{PortError, chain};
 use crate::run_unit::{UnitParts, run_unit};
 
@@ -83,7 +84,15 @@ impl Supervisor {
             let listings = self.discovery.history(id)?;
             let source = &connected.mapping.source;
             let start = known.overrides.start.as_ref();
-            Some(blocked_shards(source, start, listings, &known.leases))
+            let mut blocked = blocked_shards(source, start, listings, &known.leases);
+            if let Some(replay) = &known.replay {
+                let is_read = |shard: &ShardId| match &replay.shards.selected {
+                    Some(selected) => selected.contains(shard),
+                    None => true,
+                };
+                blocked.retain(|shard, _| is_read(shard));
+            }
+            Some(blocked)
         };
         let board = &self.context.board;
         board.show_blocked(id, blocked().unwrap_or_default());
@@ -93,6 +102,9 @@ impl Supervisor {
     fn plan(&self, id: &MappingId) -> Option<LeaseRowPlan> {
         let (known, connected) = (self.known.get(id)?, self.connections.get(id)?);
         let history = self.discovery.history(id);
+        if let Some(replay) = &known.replay {
+            return Some(replay.plan(history, &known.leases));
+        }
         let source = &connected.mapping.source;
         let start = known.overrides.start.as_ref();
         Some(plan_lease_rows(id, source, start, history, &known.leases))
@@ -172,6 +184,9 @@ impl Supervisor {
             let mappings = wanted.into_iter().collect();
             for action in reconcile(&mappings, leases, &running, is_parked) {
                 match action {
+                    Action::Stop(key) if KnownMapping::breaks_off(self.known.get(id), id) => {
+                        self.tasks.cancel(&key);
+                    }
                     Action::Stop(key) => self.tasks.drain(&key),
                     Action::Start(key) if self.may_start(&key, now) => {
                         free.extend(known.and_then(|known| known.lease(&key)).cloned());

@@ -14,6 +14,7 @@ mod lease_totals;
 mod leases;
 mod operator;
 mod parks;
+mod replays;
 mod schedule;
 mod shard_reader;
 mod stream_listing;
@@ -28,11 +29,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{DesiredState, MappingId, MappingRow, Source};
-use windlass_core::outcome::Swap;
+use windlass_core::outcome::{Fault, Swap};
 use windlass_core::overrides::Overrides;
 use windlass_core::parks::Parks;
 use windlass_core::position::Position;
 use windlass_core::reconcile::Running;
+use windlass_core::replay::is_replay;
 use windlass_core::shard::Finish;
 use windlass_core::time::Timestamp;
 
@@ -41,6 +43,7 @@ use self::discovery::Discovery;
 use self::holds::{HeldUnits, Holds};
 use self::lease_totals::LeaseTotals;
 pub use self::operator::{OperationError, Operator, Seek};
+use self::replays::{KnownReplay, ReplayEnds};
 use self::schedule::Schedule;
 use self::stream_listing::StreamListing;
 use self::tasks::{Subject, TaskEnd, Tasks};
@@ -48,13 +51,14 @@ pub use self::wakeup::Wakeup;
 use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
+use crate::jobs::{Jobs, Redriver};
 use crate::memory::Budget;
 use crate::ports::{AdapterFactory, ChangeNumber, PortError, Store, StoredMapping, chain};
 use crate::run_unit::EngineContext;
 use crate::settings::EngineSettings;
 use crate::slots::Slots;
 use crate::status::{DaemonLimits, LeaseCounts, StatusBoard};
-use crate::stop::{Stop, wait_for_stop};
+use crate::stop::{Stop, wait_for_stop, wait_for_stop_now};
 
 /// Delays after errors of the store.
 const STORE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
@@ -90,6 +94,7 @@ pub struct Supervisor {
     worker: WorkerId,
     wakeup: Wakeup,
     holds: Holds,
+    jobs: Jobs,
     connections: Connections,
     discovery: Discovery,
     tasks: Tasks,
@@ -108,6 +113,7 @@ pub struct Supervisor {
     uncompared: BTreeSet<MappingId>,
     schedule: Schedule,
     lease_totals: LeaseTotals,
+    replay_ends: ReplayEnds,
 }
 
 struct KnownMapping {
@@ -115,6 +121,10 @@ struct KnownMapping {
     /// Ordered by key. Checkpoints may be out of date, apart from the ends of shards.
     leases: Vec<Lease>,
     overrides: Overrides,
+    /// `None`: it is a mapping. Otherwise the row is that of [`ReplayRow::mapping`].
+    ///
+    /// [`ReplayRow::mapping`]: windlass_core::replay::ReplayRow::mapping
+    replay: Option<KnownReplay>,
 }
 
 struct Restart {
@@ -163,6 +173,7 @@ impl Supervisor {
             worker: parts.worker,
             wakeup: Wakeup::default(),
             holds: Holds::default(),
+            jobs: Jobs::default(),
             connections: Connections::default(),
             discovery: Discovery::default(),
             tasks: Tasks::default(),
@@ -175,6 +186,7 @@ impl Supervisor {
             uncompared: BTreeSet::new(),
             schedule: Schedule::default(),
             lease_totals: LeaseTotals::default(),
+            replay_ends: ReplayEnds::default(),
         }
     }
 
@@ -194,14 +206,26 @@ impl Supervisor {
         }
     }
 
+    /// Starts redrives, which run while the supervisor does.
+    pub fn redriver(&self) -> Redriver {
+        Redriver {
+            context: self.context.clone(),
+            adapters: Arc::clone(&self.adapters),
+            store: Arc::clone(&self.store),
+            jobs: self.jobs.clone(),
+        }
+    }
+
     /// Runs until it is asked to stop. `Drain` lets every consumer finish and save what is in
     /// flight, and releases the leases; `Now` drops everything, which is safe at any time.
     pub async fn run(self, stop: watch::Receiver<Stop>) {
-        let (saver, holds) = (self.context.saver.clone(), self.holds.clone());
+        let (saver, jobs) = (self.context.saver.clone(), self.jobs.clone());
+        let holds = self.holds.clone();
         tokio::select! {
             biased;
             () = self.supervise(stop) => {}
             () = saver.run() => {}
+            () = jobs.run() => {}
         }
         holds.close();
     }
@@ -290,12 +314,21 @@ impl Supervisor {
             match stored {
                 StoredMapping::Readable(row, leases, overrides) => {
                     board.show(&row);
+                    let replay = None;
                     let known = KnownMapping {
                         row,
                         leases,
                         overrides,
+                        replay,
                     };
                     self.known.insert(id.clone(), known);
+                }
+                StoredMapping::Replay(row, leases) => {
+                    let known = KnownMapping::of_replay(*row, leases);
+                    match known {
+                        Some(known) => self.known.insert(id.clone(), known),
+                        None => self.known.remove(&id),
+                    };
                 }
                 StoredMapping::Unreadable(mapping) => {
                     let reason = &mapping.reason;
@@ -319,12 +352,17 @@ impl Supervisor {
         let board = &self.context.board;
         for id in ids {
             match self.known.get(id) {
-                Some(known) => self.connections.update(&known.row, &*self.adapters, board),
+                Some(known) => {
+                    let clock = self.context.clock;
+                    self.connections
+                        .update(known, &*self.adapters, board, clock);
+                }
                 None => self.connections.remove(id),
             }
             let Some(connected) = self.connections.get(id) else {
                 self.discovery.remove(id);
                 self.restarts.remove(id);
+                self.replay_ends.remove(id);
                 continue;
             };
             if let (Connection::Stream { reader, .. }, Source::Stream(stream)) =
@@ -333,11 +371,13 @@ impl Supervisor {
                 board.set_clock_difference(id, reader.clock_difference());
                 if let Some(history) = self.discovery.start(id, now) {
                     let known = self.known.get(id);
+                    let replay = known.and_then(|known| known.replay.as_ref());
                     let listing = StreamListing {
                         reader: Arc::clone(reader),
                         history,
                         rows: known.map_or_else(Vec::new, |it| it.leases.clone()),
                         parks: known.map_or_else(Parks::default, |it| it.overrides.parks.clone()),
+                        stretch: replay.map(|replay| replay.shards.clone()),
                         start: stream.settings.start(),
                         mapping: id.clone(),
                         board: Arc::clone(board),
@@ -374,11 +414,16 @@ impl Supervisor {
             let held = held.as_ref();
             held.is_some_and(|(units, _)| units.covers(&key.unit)) || known.is_parked(key)
         };
-        self.finish_transition(known, &running, is_held).await?;
+        match &known.replay {
+            Some(replay) => self.finish_replay(known, replay).await?,
+            None => self.finish_transition(known, &running, is_held).await?,
+        }
         self.show_blocked(id);
         let is_connected = self.connections.get(id).is_some();
+        // Readiness and metrics are about mappings.
+        let is_counted = is_connected && known.replay.is_none();
         let leases = known.leases.iter();
-        let leases = leases.filter(|it| is_connected && !it.waits);
+        let leases = leases.filter(|it| is_counted && !it.waits);
         let runs = |key: &LeaseKey| running.contains_key(key) || is_held(key);
         let counts = LeaseCounts::of(leases, runs, &self.worker);
         self.lease_totals.set(id, counts);
@@ -446,8 +491,11 @@ impl Supervisor {
                 let (uuid, unit) = (&key.mapping, key.unit.name());
                 tracing::info!(%uuid, unit, ?finish, "stopped");
                 match finish {
-                    Some(Finish::ShardEnd | Finish::StretchEnd) => {
+                    Some(finish @ (Finish::ShardEnd | Finish::StretchEnd)) => {
                         self.forget_failures(&key);
+                        if finish == Finish::StretchEnd {
+                            self.replay_ends.add_end(&key);
+                        }
                         self.discovery.handle_shard_end(&key.mapping, now);
                     }
                     Some(Finish::LeaseLost) => {
@@ -462,6 +510,14 @@ impl Supervisor {
                 let problem = result.as_ref().err().map(|error| chain(error));
                 if let Some(problem) = &problem {
                     tracing::warn!(uuid = %mapping, problem, "cannot list the shards");
+                }
+                if is_replay(&mapping)
+                    && let Err(error) = &result
+                    && error.fault == Fault::Gone
+                {
+                    // A stream that is created again has other records.
+                    let reason = format!("its stream is gone: {}", chain(error));
+                    self.replay_ends.set_failed(&mapping, reason);
                 }
                 if self.known.contains_key(&mapping) {
                     self.context.board.problem(&mapping, problem);
@@ -517,6 +573,7 @@ impl Supervisor {
     async fn drain(mut self, mut stop: watch::Receiver<Stop>) {
         self.holds.close();
         self.tasks.drain_all();
+        self.jobs.drain();
         while !self.tasks.is_idle() {
             tokio::select! {
                 biased;
@@ -527,6 +584,11 @@ impl Supervisor {
                 }
                 Some(end) = self.tasks.next_end() => self.handle_task_end(end),
             }
+        }
+        tokio::select! {
+            biased;
+            () = self.jobs.idle() => {}
+            () = wait_for_stop_now(&mut stop) => return,
         }
         if let Err(error) = self.release_leases().await {
             tracing::warn!("{}; leases not released", chain(&error));

@@ -84,11 +84,10 @@ impl Tasks {
         self.running[&key.mapping][&key.unit].drain();
     }
 
-    /// Ends a running unit at once: what is in flight is dropped.
+    /// Breaks a running unit off: nothing of it is saved any more.
     pub(super) fn cancel(&self, key: &LeaseKey) {
-        self.running[&key.mapping][&key.unit]
-            .stop
-            .send_replace(Stop::Now);
+        let unit = &self.running[&key.mapping][&key.unit];
+        unit.stop.send_replace(Stop::Now);
     }
 
     pub(super) fn drain_all(&self) {

@@ -13,6 +13,7 @@ use windlass_core::position::Position;
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
+use windlass_engine::jobs::Redriver;
 use windlass_engine::memory::Budget;
 use windlass_engine::ports::MappingStore as _;
 use windlass_engine::settings::EngineSettings;
@@ -34,6 +35,7 @@ pub(crate) struct Daemon {
     stop: watch::Sender<Stop>,
     wakeup: Wakeup,
     pub(crate) operator: Operator,
+    pub(crate) redriver: Redriver,
     supervisor: JoinSet<()>,
 }
 
@@ -72,6 +74,7 @@ impl Daemon {
         });
         let (stop, stopped) = watch::channel(Stop::No);
         let (wakeup, operator) = (supervisor.wakeup(), supervisor.operator());
+        let redriver = supervisor.redriver();
         let mut tasks = JoinSet::new();
         tasks.spawn(supervisor.run(stopped));
         Self {
@@ -84,14 +87,17 @@ impl Daemon {
             stop,
             wakeup,
             operator,
+            redriver,
             supervisor: tasks,
         }
     }
 
-    /// Kills the daemon, and starts it again with what is in the store.
+    /// Kills the daemon unless it has ended, and starts it again with what is in the store.
     pub(crate) async fn restart_after_a_kill(mut self) -> Self {
         self.stop(Stop::Now);
-        self.ended().await;
+        if !self.supervisor.is_empty() {
+            self.ended().await;
+        }
         let settings = EngineSettings::default();
         Self::run(settings, self.clock, self.store, self.adapters, self.errors)
     }

@@ -12,6 +12,8 @@ mod metrics;
 mod parks;
 mod positions;
 mod queues;
+mod redrive;
+mod replays;
 mod retries;
 mod rounds;
 mod seek;

@@ -10,11 +10,12 @@ use windlass_core::outcome::{Fault, Swap};
 use windlass_core::overrides::Overrides;
 use windlass_core::parks::Parks;
 use windlass_core::position::{Checkpoint, Position};
+use windlass_core::replay::{ReplayName, ReplayRow};
 use windlass_core::tags::Tags;
 use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, HISTORY_RETENTION, HistoryLine, HistoryMarker,
-    HistoryPage, HistoryStore, LeaseStore, MappingStore, OverrideStore, PortError, SeekWrite,
-    StoredMapping, UnreadableMapping,
+    HistoryPage, HistoryStore, LeaseStore, MappingStore, OverrideStore, PortError, ReplayStore,
+    SeekWrite, StoredMapping, UnreadableMapping,
 };
 
 use super::{failed, lock};
@@ -22,6 +23,7 @@ use super::{failed, lock};
 #[derive(Debug, Default)]
 pub struct FakeStore {
     mappings: Mutex<BTreeMap<MappingId, MappingRow>>,
+    replays: Mutex<BTreeMap<MappingId, ReplayRow>>,
     /// Of the mappings that have some.
     tags: Mutex<BTreeMap<MappingId, Tags>>,
     leases: Mutex<BTreeMap<LeaseKey, Lease>>,
@@ -106,6 +108,10 @@ impl FakeStore {
         lock(&self.mappings).get(id).cloned()
     }
 
+    pub fn replay_row(&self, id: &MappingId) -> Option<ReplayRow> {
+        lock(&self.replays).get(id).cloned()
+    }
+
     pub fn leases_of(&self, mapping: &MappingId) -> Vec<Lease> {
         let leases = lock(&self.leases);
         let of_mapping = leases.values().filter(|it| it.key.mapping == *mapping);
@@ -135,7 +141,10 @@ impl FakeStore {
 
     fn stored(&self, mapping: &MappingId) -> StoredMapping {
         let Some(row) = self.row(mapping) else {
-            return StoredMapping::Removed;
+            let replay = lock(&self.replays).get(mapping).cloned();
+            return replay.map_or(StoredMapping::Removed, |row| {
+                StoredMapping::Replay(Box::new(row), self.leases_of(mapping))
+            });
         };
         match lock(&self.unreadable).get(mapping) {
             Some(reason) => StoredMapping::Unreadable(UnreadableMapping {
@@ -148,6 +157,16 @@ impl FakeStore {
                 StoredMapping::Readable(row, leases, self.overrides_of(mapping))
             }
         }
+    }
+
+    fn remove_leases_of(&self, id: &MappingId) {
+        lock(&self.leases).retain(|key, lease| {
+            let is_kept = key.mapping != *id;
+            if !is_kept {
+                self.retire(lease.epoch);
+            }
+            is_kept
+        });
     }
 
     /// Writes the line of a change, if it has one.
@@ -278,13 +297,60 @@ impl MappingStore for FakeStore {
         mappings.remove(id);
         lock(&self.tags).remove(id);
         lock(&self.overrides).remove(id);
-        lock(&self.leases).retain(|key, lease| {
-            let is_kept = key.mapping != *id;
-            if !is_kept {
-                self.retire(lease.epoch);
-            }
-            is_kept
-        });
+        self.remove_leases_of(id);
+        self.changed(id);
+        Ok(Swap::Done)
+    }
+}
+
+#[async_trait]
+impl ReplayStore for FakeStore {
+    async fn replays(&self) -> Result<Vec<ReplayRow>, PortError> {
+        self.call("reading replays")?;
+        let mut rows: Vec<_> = lock(&self.replays).values().cloned().collect();
+        rows.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(rows)
+    }
+
+    async fn replay(&self, name: &ReplayName) -> Result<Option<ReplayRow>, PortError> {
+        self.call("reading a replay")?;
+        let rows = lock(&self.replays);
+        Ok(rows.values().find(|row| row.name == *name).cloned())
+    }
+
+    async fn put_replay(
+        &self,
+        row: &ReplayRow,
+        seen: Option<Revision>,
+        line: Option<&HistoryLine>,
+    ) -> Result<Swap, PortError> {
+        self.call("writing a replay")?;
+        let mut rows = lock(&self.replays);
+        let there = rows.get(&row.id).map(|old| old.revision);
+        let mut others = rows.values().filter(|other| other.id != row.id);
+        if there != seen || others.any(|other| other.name == row.name) {
+            return Ok(Swap::Conflict);
+        }
+        rows.insert(row.id.clone(), row.clone());
+        self.write_line(line);
+        self.changed(&row.id);
+        Ok(Swap::Done)
+    }
+
+    async fn remove_replay(
+        &self,
+        id: &MappingId,
+        seen: Revision,
+        line: Option<&HistoryLine>,
+    ) -> Result<Swap, PortError> {
+        self.call("removing a replay")?;
+        let mut rows = lock(&self.replays);
+        if rows.get(id).is_none_or(|row| row.revision != seen) {
+            return Ok(Swap::Conflict);
+        }
+        rows.remove(id);
+        self.remove_leases_of(id);
+        self.write_line(line);
         self.changed(id);
         Ok(Swap::Done)
     }
@@ -417,10 +483,12 @@ impl LeaseStore for FakeStore {
 
     async fn insert(&self, new: &[Lease]) -> Result<(), PortError> {
         self.call("adding leases")?;
-        let mappings = lock(&self.mappings);
+        let (mappings, replays) = (lock(&self.mappings), lock(&self.replays));
         let mut leases = lock(&self.leases);
         for lease in new {
-            if mappings.contains_key(&lease.key.mapping) && !leases.contains_key(&lease.key) {
+            let owner = &lease.key.mapping;
+            let has_owner = mappings.contains_key(owner) || replays.contains_key(owner);
+            if has_owner && !leases.contains_key(&lease.key) {
                 let added = Lease {
                     epoch: lease.epoch.max(*lock(&self.next_epoch)),
                     ..lease.clone()

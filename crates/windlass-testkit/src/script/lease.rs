@@ -392,20 +392,24 @@ fn shard(drawing: &str) -> Result<Shard, ScriptError> {
     })
 }
 
-/// `FROM..TO`: a `POSITION` and a time (`@MILLISECONDS`) or the last sequence number.
+/// `FROM..TO`: times (`@MILLISECONDS`) or sequence numbers, and `trim_horizon` as a start.
 fn replay(arguments: &mut Arguments) -> Result<StretchShards, ScriptError> {
     let shards = arguments.key("shards");
     let selected = shards.map(|shards| shards.split(',').map(ShardId::from).collect());
     let bounds = arguments.word()?;
     let (from, to) = bounds.split_once("..").ok_or("a stretch has two bounds")?;
-    let from = match position(from)? {
-        Position::AtTimestamp(time) => StretchStart::Time(time),
-        Position::After(number) => StretchStart::At(number),
-        _ => StretchStart::TrimHorizon,
+    let time = |bound: &str| {
+        let millis = bound.strip_prefix('@').map(str::parse);
+        Ok::<_, ScriptError>(millis.transpose()?.map(Timestamp::from_millis))
     };
-    let to = match position(to)? {
-        Position::AtTimestamp(time) => StretchEnd::Time(time),
-        _ => StretchEnd::Through(to.into()),
+    let from = match time(from)? {
+        Some(time) => StretchStart::Time(time),
+        None if from == "trim_horizon" => StretchStart::TrimHorizon,
+        None => StretchStart::At(from.into()),
+    };
+    let to = match time(to)? {
+        Some(time) => StretchEnd::Time(time),
+        None => StretchEnd::Through(to.into()),
     };
     let stretch = Stretch { from, to };
     Ok(StretchShards { stretch, selected })
@@ -437,6 +441,7 @@ fn stream(starting_position: Position, recreated_position: Position) -> Source {
         kind: StreamKind::Kinesis,
         arn: arn("kinesis", "stream/s"),
         consumer: None,
+        takes_aggregates_apart: false,
         settings: StreamSettings {
             starting_position,
             recreated_position,

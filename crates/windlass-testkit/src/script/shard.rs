@@ -145,6 +145,7 @@ impl ShardRunner {
             arrival: arrived.map(|after| START + after),
             marks: marks(arguments)?,
             window: window_checkpoint(arguments)?,
+            counts: None,
         };
         let tumbling_window = arguments.key("tumbling_window");
         let tumbling_window = tumbling_window.as_deref().map(duration).transpose()?;
@@ -734,7 +735,7 @@ fn records(
             Some((lane, of_shard)) => (KeyHash(lane.parse()?), of_shard),
             None => (KeyHash::of(record.as_bytes()), record),
         };
-        let (number, inner) = inner(of_shard.trim_end_matches(['-', '@']))?;
+        let (number, inner) = inner(of_shard.trim_end_matches(['-', '!']))?;
         let next = sized.get(index + 1).map_or("", |(next, _)| next);
         let next = next.rsplit(['/', '~']).next().unwrap_or(next);
         let is_last = !next.starts_with(&format!("{number}.")) && !of_shard.ends_with('-');
@@ -743,7 +744,7 @@ fn records(
             inner: inner.map(|index| InnerRecord {
                 index,
                 is_last,
-                is_outside_hash_key_range: of_shard.ends_with('@'),
+                is_outside_hash_key_range: of_shard.ends_with('!'),
             }),
             key,
             approximate_arrival: arrival,

@@ -10,9 +10,11 @@ use windlass_admin::report::{FunctionReport, MappingReport};
 use crate::cli::OutputFormat;
 
 mod history;
+mod replays;
 mod status;
 mod table;
 
+pub(crate) use replays::{replay, replays};
 pub(crate) use status::{function_label, functions_table, label, status_table};
 pub(crate) use table::terminal_width;
 
@@ -121,7 +123,7 @@ pub(crate) fn history(
     print(&history::history_table(lines, reports, terminal_width()))
 }
 
-fn serialize(format: OutputFormat, value: &impl Serialize) -> anyhow::Result<String> {
+pub(crate) fn serialize(format: OutputFormat, value: &impl Serialize) -> anyhow::Result<String> {
     match format {
         OutputFormat::Yaml => {
             serde_saphyr::to_string(value).context("cannot write the result as YAML")

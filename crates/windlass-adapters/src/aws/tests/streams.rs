@@ -162,6 +162,11 @@ async fn reading_begins_at_the_starting_position() {
             json!({"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": 1_732_552_345.678}),
             "TRIM_HORIZON",
         ),
+        (
+            Position::At("42".into()),
+            json!({"ShardIteratorType": "AT_SEQUENCE_NUMBER", "StartingSequenceNumber": "42"}),
+            "AT_SEQUENCE_NUMBER",
+        ),
     ];
     for (position, for_kinesis, for_dynamodb) in positions {
         http.respond_once(200, ITERATOR);

@@ -267,7 +267,8 @@ impl Model {
 
     /// Whether the stretch has ended before the shard.
     pub(super) fn is_stretch_end(&self) -> bool {
-        self.stretch.as_ref().is_some_and(|it| it.ended)
+        let stretch = self.stretch.as_ref();
+        stretch.is_some_and(|it| it.ended && !it.may_have_children)
     }
 
     /// The lane of the key of a record.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use windlass_core::position::Position;
 use windlass_core::record::Record;
+use windlass_core::shard::ReadResult;
 use windlass_core::stretch::{StretchEnd, StretchSettings, StretchStart};
 use windlass_core::time::Timestamp;
 
@@ -15,6 +16,8 @@ pub(super) struct StretchModel {
     begun: bool,
     /// Nothing that is read from now on belongs to it.
     pub(super) ended: bool,
+    /// Whether it was the tip of a shard that may have been closed.
+    pub(super) may_have_children: bool,
     /// When the read in flight began, by the clock of the source as it was known then.
     read_began: Option<Timestamp>,
     /// Since when all reads have brought empty pages at the tip.
@@ -27,6 +30,7 @@ impl StretchModel {
             settings,
             begun: matches!(from, Position::After(_) | Position::Within(..)),
             ended: false,
+            may_have_children: false,
             read_began: None,
             empty_since: None,
         }
@@ -94,6 +98,17 @@ impl StretchModel {
         };
         let is_whole = record.inner().is_none_or(|inner| inner.is_last);
         is_whole && record.sequence_number() == last.as_str()
+    }
+
+    /// The tip of a page has ended it.
+    pub(super) fn end_at_tip(&mut self, page: &ReadResult) {
+        if self.ended {
+            return;
+        }
+        let next = page.next.as_ref();
+        let has_iterator = next.is_some_and(|next| next.iterator.is_some());
+        self.may_have_children = page.has_children || !has_iterator;
+        self.ended = true;
     }
 
     pub(super) fn lose_stream(&mut self) {

@@ -43,6 +43,8 @@ pub(super) struct Daemon {
     pub(super) absences: Absences,
     /// Shards that the last listing lacks and whose reads were refused as unknown.
     refused: BTreeSet<ShardId>,
+    /// Shards of a replay whose consumers have found the end of the stretch, and have saved it.
+    with_end: BTreeSet<ShardId>,
     consumers: BTreeMap<LeaseKey, Consumer>,
 }
 
@@ -52,6 +54,8 @@ struct Consumer {
     /// After the last record that it delivered.
     position: Position,
     iterator: Option<Arc<str>>,
+    /// It has ended with the stretch of a replay, and before the shard.
+    has_found_end: bool,
     check: StreamCheck,
     /// When the iterator or the position was first refused since it was last accepted.
     refused_at: Option<Timestamp>,
@@ -83,10 +87,13 @@ impl Daemon {
 
     /// The shards that the last listing lacks, but that may exist: only a read can tell.
     pub(super) fn doubtful(&self, rows: &Rows) -> BTreeSet<ShardId> {
-        let history = self.history.as_ref();
-        history.map_or_else(BTreeSet::new, |it| {
-            doubtful_shards(it, &rows.leases(), &rows.parks)
-        })
+        let Some(history) = &self.history else {
+            return BTreeSet::new();
+        };
+        match &rows.replay {
+            Some(replay) => replay.doubtful(history, &rows.leases()),
+            None => doubtful_shards(history, &rows.leases(), &rows.parks),
+        }
     }
 
     fn handle_refusal(&mut self, shard: &ShardId, fault: Fault) {
@@ -109,13 +116,14 @@ impl Daemon {
         self.settle_parks(rows, trace)?;
         let leases = rows.leases();
         let history = self.history.as_ref();
-        let plan = plan_lease_rows(
-            &rows.mapping,
-            &rows.source,
-            rows.start.as_ref(),
-            history,
-            &leases,
-        );
+        let plan = match (&rows.replay, history) {
+            (Some(replay), Some(history)) => replay.plan(&rows.mapping, history, &leases),
+            (Some(_), None) => LeaseRowPlan::default(),
+            (None, history) => {
+                let start = rows.start.as_ref();
+                plan_lease_rows(&rows.mapping, &rows.source, start, history, &leases)
+            }
+        };
         let is_inconsistent = plan.is_inconsistent;
         if !plan.is_empty() {
             trace.record(|| describe(&plan));
@@ -138,6 +146,11 @@ impl Daemon {
             .extend(shown.map(|shard| (shard, self.listed_at)));
         rows.apply(plan, &self.listed, source)?;
         rows.check_starts(&self.listed)?;
+        ensure(
+            !self.is_complete(rows) || source.check_deliveries().is_ok(),
+            "complete",
+            || "the replay is complete without all of its records".to_owned(),
+        )?;
         self.reconcile(rows);
         let mut consumers = self.consumers.keys();
         let parked = consumers.find(|key| rows.parks.covers(&key.unit));
@@ -173,6 +186,14 @@ impl Daemon {
         Ok(())
     }
 
+    /// Whether the rows are those of a replay that is complete.
+    pub(super) fn is_complete(&self, rows: &Rows) -> bool {
+        let replay = rows.replay.as_ref().zip(self.history.as_ref());
+        replay.is_some_and(|(replay, history)| {
+            replay.is_complete(history, self.listed_at, &rows.leases(), &self.with_end)
+        })
+    }
+
     fn reconcile(&mut self, rows: &mut Rows) {
         let parks = rows.parks.clone();
         let is_parked = |key: &LeaseKey| parks.covers(&key.unit);
@@ -195,6 +216,7 @@ impl Daemon {
                             epoch,
                             position,
                             iterator: None,
+                            has_found_end: false,
                             check: StreamCheck::default(),
                             refused_at: None,
                             is_unsuspecting: false,
@@ -300,6 +322,9 @@ impl World {
         if !self.is_faulty || self.rng.per_mille(self.plan.save) {
             self.rows.save(key, consumer.epoch, &consumer.position);
             if is_at_end {
+                if consumer.has_found_end {
+                    self.daemon.with_end.insert(rows::shard(key).clone());
+                }
                 return Ok(());
             }
         }
@@ -346,11 +371,25 @@ impl World {
                 }
                 consumer.iterator = Some(self.source.iterator());
                 for index in page.records {
-                    self.source.deliver(index)?;
+                    let arrival = self.source.arrival_of(index);
+                    let stretch = self.source.stretch.as_ref();
+                    if stretch.is_some_and(|it| it.to <= arrival) {
+                        consumer.position = Position::ShardEnd;
+                        consumer.has_found_end = true;
+                        return Ok(());
+                    }
+                    if stretch.is_none_or(|it| it.from <= arrival) {
+                        self.source.deliver(index)?;
+                    }
                     consumer.position = Position::After(self.source.number_of(index));
                 }
+                let stretch = self.source.stretch.as_ref();
+                let is_over = stretch.is_some_and(|it| it.to <= self.source.now);
                 if page.is_last && self.is_confirmed_end(shard) {
                     consumer.position = Position::ShardEnd;
+                } else if page.is_at_tip && is_over {
+                    consumer.position = Position::ShardEnd;
+                    consumer.has_found_end = !page.is_last;
                 }
             }
             Err(Fault::Throttled { .. }) => consumer.iterator = from.iterator,

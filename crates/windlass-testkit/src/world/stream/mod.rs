@@ -15,6 +15,8 @@
 //!   row, is not refused as unknown, and only then;
 //! - `parked`: no consumer of a parked shard runs;
 //! - `phantom`: a row is of a shard that has existed;
+//! - `outside` and `complete`: a replay delivers the records of its stretch, and is complete only with
+//!   all of them;
 //! - `lost` and `stuck`: once the listings are true, everything is delivered within ten minutes, and
 //!   there is one row for each shard.
 
@@ -24,16 +26,19 @@ mod plan;
 mod rows;
 mod source;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use windlass_core::position::Position;
+use windlass_core::stretch::{Stretch, StretchEnd, StretchStart};
+use windlass_core::stretch_rows::StretchShards;
 use windlass_core::time::Timestamp;
 
 use self::daemon::Daemon;
 use self::listing::Listings;
-use self::plan::{Plan, START};
+use self::plan::{Plan, Replay, START};
 use self::rows::Rows;
-use self::source::{Listed, Source};
+use self::source::{Listed, Source, StretchOfShards};
 use super::{Totals, Trace};
 use crate::checkers::{BrokenInvariant, ensure};
 use crate::rng::Rng;
@@ -77,10 +82,15 @@ impl World {
         } else {
             START
         };
+        let mut source = Source::new(plan.source.clone(), since, &mut rng);
+        let mut rows = Rows::new(plan.settings.clone());
+        if let Some(replay) = plan.replay {
+            rows.replay = Some(start_replay(&mut source, replay, &mut rng));
+        }
         Self {
-            source: Source::new(plan.source.clone(), since, &mut rng),
+            source,
             listings: Listings::new(plan.lies.clone()),
-            rows: Rows::new(plan.settings.clone()),
+            rows,
             daemon: Daemon::default(),
             listing_due: START,
             is_faulty: true,
@@ -205,6 +215,9 @@ impl World {
 
     /// The listings are true, nothing fails, and nothing changes any more.
     fn settle(&mut self) -> Result<(), BrokenInvariant> {
+        let stretch = self.source.stretch.as_ref();
+        let to = stretch.map_or(self.source.now, |stretch| stretch.to);
+        self.source.now = self.source.now.max(to);
         let end = self.source.now + SETTLING_TIME;
         while self.source.now < end {
             self.source.now = self.source.now + Duration::from_secs(10);
@@ -218,12 +231,44 @@ impl World {
                 self.read_all()?;
             }
             let delivered = self.source.check_deliveries();
-            if delivered.is_ok() && self.rows.are_settled(&self.source).is_ok() {
+            let are_settled = match &self.rows.replay {
+                Some(_) => self.daemon.is_complete(&self.rows),
+                None => self.rows.are_settled(&self.source).is_ok(),
+            };
+            if delivered.is_ok() && are_settled {
                 return Ok(());
             }
         }
         self.source.check_deliveries()?;
+        ensure(self.rows.replay.is_none(), "stuck", || {
+            "the replay does not end".to_owned()
+        })?;
         let settled = self.rows.are_settled(&self.source);
         settled.map_err(|detail| BrokenInvariant::new("stuck", detail))
+    }
+}
+
+/// Begins a replay of a stream that has some families of shards.
+fn start_replay(source: &mut Source, replay: Replay, rng: &mut Rng) -> StretchShards {
+    for _ in 0..rng.size(0, 4) {
+        source.put(rng);
+        source.split(rng);
+        source.merge(rng);
+    }
+    let Replay { from, to, chosen } = replay;
+    let ids = source.shards().map(|(id, _)| id.clone());
+    let ids: BTreeSet<_> = ids.filter(|_| rng.per_mille(chosen)).collect();
+    let selected = (!ids.is_empty()).then_some(ids);
+    source.set_stretch(StretchOfShards {
+        from,
+        to,
+        chosen: selected.clone(),
+    });
+    StretchShards {
+        stretch: Stretch {
+            from: StretchStart::Time(from),
+            to: StretchEnd::Time(to),
+        },
+        selected,
     }
 }

@@ -14,6 +14,9 @@ pub(super) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) settings: StreamSettings,
+    /// The rows are those of a replay of this stretch, of all shards or of those that exist at the
+    /// start. Then the stream stays the same and its listings lack nothing.
+    pub(super) replay: Option<Replay>,
     /// Steps until everything works, and nothing changes any more.
     pub(super) n_steps: u64,
     /// The longest time between two steps, in milliseconds.
@@ -26,6 +29,14 @@ pub(super) struct Plan {
     pub(super) sync: u64,
     /// Chance per mille that a consumer saves its checkpoint after a page.
     pub(super) save: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Replay {
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
+    /// Chance per mille that a shard is chosen; 0 for all.
+    pub(super) chosen: u64,
 }
 
 /// How the stream changes. Chances of each step, per mille.
@@ -77,8 +88,9 @@ impl Plan {
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let moves_starts = rng.per_mille(100);
         let recreate = rng.pick(&[0, 0, 15, 40]);
-        Self {
+        let mut plan = Self {
             settings: settings(rng),
+            replay: None,
             n_steps: rng.pick(&[30, 60, 120]),
             step: rng.pick(&[2_000, 8_000, 30_000]),
             changes: Changes {
@@ -121,7 +133,34 @@ impl Plan {
             restart: rng.pick(&[0, 0, 20, 60]),
             sync: rng.pick(&[100, 400]),
             save: rng.pick(&[200, 800]),
+        };
+        if rng.per_mille(250) {
+            plan.read_stretch(rng);
         }
+        plan
+    }
+
+    fn read_stretch(&mut self, rng: &mut Rng) {
+        // They are of mappings.
+        (self.changes.park, self.changes.seek) = (0, 0);
+        let length = self.n_steps * self.step / 2;
+        let latest = rng.pick(&[0, length]);
+        let from = START + rng.millis(0, latest);
+        self.replay = Some(Replay {
+            from,
+            to: from + rng.millis(0, length),
+            chosen: rng.pick(&[0, 0, 400]),
+        });
+        let begin = Position::AtTimestamp(from);
+        self.settings.starting_position = begin.clone();
+        self.settings.recreated_position = begin;
+        self.changes.recreate = 0;
+        self.lies = Lies {
+            is_truncated: 0,
+            is_stale: 0,
+            lacks_shard: 0,
+            ..self.lies.clone()
+        };
     }
 }
 

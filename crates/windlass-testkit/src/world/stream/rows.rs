@@ -11,6 +11,7 @@ use windlass_core::parks::{Park, Parks};
 use windlass_core::position::Position;
 use windlass_core::seek::{SeekPlan, SeekStart};
 use windlass_core::shard::lineage::Shard;
+use windlass_core::stretch_rows::StretchShards;
 use windlass_core::time::Timestamp;
 
 use super::source::{Listed, Source};
@@ -23,6 +24,8 @@ pub(super) struct Rows {
     pub(super) mapping: MappingId,
     pub(super) source: MappingSource,
     settings: StreamSettings,
+    /// `None`: they are those of the mapping.
+    pub(super) replay: Option<StretchShards>,
     rows: BTreeMap<LeaseKey, Row>,
     pub(super) parks: Parks,
     pub(super) start: Option<SeekStart>,
@@ -48,9 +51,11 @@ impl Rows {
                 kind: StreamKind::Kinesis,
                 arn: arn.expect("it is an ARN"),
                 consumer: None,
+                takes_aggregates_apart: false,
                 settings: settings.clone(),
             }),
             settings,
+            replay: None,
             rows: BTreeMap::new(),
             parks: Parks::default(),
             start: None,
@@ -164,6 +169,9 @@ impl Rows {
         listed: &[Listed],
         refused: &BTreeSet<ShardId>,
     ) -> Result<(), BrokenInvariant> {
+        if self.replay.as_ref().is_some_and(|it| it.selected.is_some()) {
+            return Ok(());
+        }
         let lacks = |parent: &ShardId| !listed.iter().any(|it| it.shard.id == *parent);
         let removed: BTreeSet<_> = plan.remove.iter().map(|(row, _)| id(row)).collect();
         let is_new = |it: &Listed| {

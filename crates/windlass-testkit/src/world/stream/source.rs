@@ -38,6 +38,8 @@ pub(super) struct Source {
     pub(super) plan: SourcePlan,
     /// Records that arrived earlier need not be delivered.
     since: Timestamp,
+    /// Of a replay, what must be delivered.
+    pub(super) stretch: Option<StretchOfShards>,
     /// Of the present stream, except those whose retention period is over.
     shards: BTreeMap<ShardId, TrueShard>,
     /// Counts the streams that had the name.
@@ -54,6 +56,16 @@ pub(super) struct Source {
     pub(super) created: Timestamp,
     /// See [`Source::read_by_former`].
     pub(super) is_disordered: bool,
+}
+
+/// The records of a replay.
+#[derive(Debug)]
+pub(super) struct StretchOfShards {
+    pub(super) from: Timestamp,
+    /// Exclusive.
+    pub(super) to: Timestamp,
+    /// `None`: of all shards.
+    pub(super) chosen: Option<BTreeSet<ShardId>>,
 }
 
 #[derive(Debug)]
@@ -73,6 +85,7 @@ struct TrueRecord {
     generation: u64,
     key: u64,
     arrival: Timestamp,
+    shard: ShardId,
     /// It was delivered, was trimmed before, or arrived before the start.
     is_settled: bool,
 }
@@ -89,8 +102,17 @@ pub(super) struct Listed {
 pub(super) struct Page {
     pub(super) start: PageStart,
     pub(super) records: Vec<usize>,
+    pub(super) is_at_tip: bool,
     /// Whether the source returned no next iterator.
     pub(super) is_last: bool,
+}
+
+impl StretchOfShards {
+    fn has(&self, record: &TrueRecord) -> bool {
+        let is_chosen = |chosen: &BTreeSet<ShardId>| chosen.contains(&record.shard);
+        let is_within = self.from <= record.arrival && record.arrival < self.to;
+        is_within && self.chosen.as_ref().is_none_or(is_chosen)
+    }
 }
 
 impl fmt::Debug for Listed {
@@ -113,6 +135,7 @@ impl Source {
         let mut source = Self {
             plan,
             since,
+            stretch: None,
             shards: BTreeMap::new(),
             generation: 0,
             n_names: 0,
@@ -196,9 +219,23 @@ impl Source {
         }
     }
 
+    /// Only the records of a stretch must be delivered.
+    pub(super) fn set_stretch(&mut self, stretch: StretchOfShards) {
+        for record in &mut self.records {
+            record.is_settled |= !stretch.has(record);
+        }
+        self.stretch = Some(stretch);
+    }
+
+    pub(super) fn arrival_of(&self, index: usize) -> Timestamp {
+        self.records[index].arrival
+    }
+
     /// A record reaches the function.
     pub(super) fn deliver(&mut self, index: usize) -> Result<(), BrokenInvariant> {
         let record = &self.records[index];
+        let is_wanted = self.stretch.as_ref().is_none_or(|it| it.has(record));
+        ensure(is_wanted, "outside", || format!("{record:?} is delivered"))?;
         if record.is_settled {
             return Ok(());
         }
@@ -231,6 +268,7 @@ impl Source {
         let records: Vec<_> = rest.iter().take(rng.size(0, 6)).copied().collect();
         Ok(Page {
             start,
+            is_at_tip: records.len() == rest.len(),
             is_last: shard.closed && records.len() == rest.len(),
             records,
         })
@@ -294,13 +332,17 @@ impl Source {
         // The numbers of two streams differ although their shards may start at the same one.
         let offset = 10 * (shard.records.len() as u64 + 1) + generation;
         shard.records.push(self.records.len());
-        self.records.push(TrueRecord {
+        let mut record = TrueRecord {
             number: shard.start + offset,
             generation,
             key: rng.between(shard.keys.start, shard.keys.end - 1),
             arrival: self.now,
+            shard: id.clone(),
             is_settled: self.now < self.since,
-        });
+        };
+        let stretch = self.stretch.as_ref();
+        record.is_settled |= stretch.is_some_and(|it| !it.has(&record));
+        self.records.push(record);
     }
 
     pub(super) fn split(&mut self, rng: &mut Rng) {

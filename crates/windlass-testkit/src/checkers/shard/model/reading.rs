@@ -89,7 +89,7 @@ impl Model {
                 self.position = position::Checkpoint::at(Position::TrimHorizon);
                 self.expects = Expected::Next;
                 self.read_due = DueRange::exactly(soon);
-                self.ended = self.is_stretch_end();
+                self.ended = self.stretch.as_ref().is_some_and(|it| it.ended);
                 self.end_windows(now);
             }
             Err(fault) => {
@@ -187,7 +187,7 @@ impl Model {
         let has_records = !records.is_empty();
         let is_last = !has_records && is_at_tip;
         let may_end = is_at_tip && n_excess == 0 && unreadable.is_none() && !is_in_doubt;
-        records = self.keep_to_stretch(records, may_end, started, contents, now);
+        records = self.keep_to_stretch(records, page, may_end, started, contents, now);
         let unreadable = unreadable.filter(|_| !self.ended);
         self.accept(records, contents, now)?;
         let is_last = self.ended || is_last;
@@ -218,6 +218,7 @@ impl Model {
     fn keep_to_stretch<'r>(
         &mut self,
         records: &'r [Record],
+        page: &ReadResult,
         may_end: bool,
         started: Timestamp,
         contents: &Contents,
@@ -228,7 +229,9 @@ impl Model {
         };
         let ends = may_end && !self.ended && stretch.ends_at_tip(started, self.source_ahead, now);
         let records = stretch.keep(records, contents);
-        stretch.ended |= ends;
+        if ends {
+            stretch.end_at_tip(page);
+        }
         self.ended |= stretch.ended;
         records
     }
