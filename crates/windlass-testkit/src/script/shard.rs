@@ -725,7 +725,7 @@ fn records(
             builder.undated(arrival);
         }
         let record = name.trim_start_matches('~');
-        let (record, arrival) = match record.split_once('@') {
+        let (record, arrival) = match record.split_once('+') {
             Some((record, arrived)) => (record, START + duration(arrived)?),
             None => (record, arrival),
         };
