@@ -4,6 +4,8 @@
 //! GET|POST|PUT|PATCH|DELETE PATH [BODY] [HEADER=VALUE…]
 //! > POST|PUT PATH BODY         the same, with backslashes taken literally
 //! settle                       every mapping reaches its desired state
+//! letters                      three mappings have given up records
+//! redrive UUID                 a dead letter is being redriven
 //! unreadable                   the supervisor cannot read any mapping
 //! auth                         a server that asks for keys, on the same store
 //! ```
@@ -29,21 +31,32 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use windlass_admin::{
     AuthSettings, Control, ControlParts, MappingProblems, Metrics, MetricsSettings, Readiness,
     Server, ServerParts,
 };
-use windlass_core::arn::{ArnScope, SourceArn};
+use windlass_core::arn::{Arn, ArnScope, SourceArn};
+use windlass_core::failure::FailureCondition;
 use windlass_core::function::FunctionName;
-use windlass_core::mapping::DesiredState;
+use windlass_core::ids::{SequenceNumber, ShardId};
+use windlass_core::lease::WorkerId;
+use windlass_core::mapping::{DesiredState, MappingId};
 use windlass_core::outcome::Fault;
+use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
+use windlass_engine::jobs::Redriver;
 use windlass_engine::memory::Budget;
-use windlass_engine::ports::{FunctionLookup, PortError, ResourceLookup, Store, UnreadableMapping};
+use windlass_engine::ports::{
+    DeadLetter, DeadLetterId, DeadLetterLimit, DeadLetterReason, FunctionLookup, Kept,
+    NewDeadLetter, PortError, ResourceLookup, Store, UnreadableMapping,
+};
+use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{LeaseCounts, StatusBoard};
-use windlass_engine::supervisor::Wakeup;
-use windlass_testkit::fakes::FakeStore;
+use windlass_engine::stop::Stop;
+use windlass_engine::supervisor::{Supervisor, SupervisorParts, Wakeup};
+use windlass_testkit::fakes::{FakeAdapters, FakeStore, FakeStream};
 use windlass_testkit::rng::Rng;
 use windlass_tests::signature::{Signature, keys};
 
@@ -73,7 +86,7 @@ fn exchanges() {
 }
 
 /// Members of windlass's own API that are times of the test.
-const TIMES: [&str; 1] = ["time"];
+const TIMES: [&str; 3] = ["time", "created_at", "ended_at"];
 
 /// When the tests of clocks take place.
 const NOON: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -119,7 +132,11 @@ fn random_request(rng: &mut Rng, address: SocketAddr) -> Request<Bytes> {
         "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:event-source-mapping:",
         "/windlass/v1/mappings",
         "/windlass/v1/functions",
+        "/windlass/v1/replays",
+        "/windlass/v1/replays/again",
         "/windlass/v1/history",
+        "/windlass/v1/dead-letters",
+        "/windlass/v1/dead-letters/",
         "/metrics",
         "/",
     ];
@@ -330,6 +347,48 @@ impl Exchange {
         })
     }
 
+    /// Stands in for shards that give up records.
+    fn keep_letters(&self) -> Result<String, Failure> {
+        let given_up = FailureCondition::RetryAttemptsExhausted;
+        let too_large = FailureCondition::RecordTooLarge;
+        let letters = [
+            (
+                "00000000-0000-4000-8000-000000000001",
+                DeadLetterReason::GivenUp(given_up),
+                250,
+            ),
+            (
+                "00000000-0000-4000-8000-000000000001",
+                DeadLetterReason::Skipped,
+                60_000,
+            ),
+            (
+                "00000000-0000-4000-8000-000000000002",
+                DeadLetterReason::GivenUp(too_large),
+                120_000,
+            ),
+        ];
+        let letters = letters.map(|(mapping, reason, after)| letter(mapping, reason, after));
+        let limit = DeadLetterLimit {
+            maximum_size: 1 << 20,
+            drops_oldest: false,
+        };
+        let kept = self.store.keep(letters.to_vec(), limit, None);
+        let kept = self.runtime.block_on(kept)?;
+        assert!(matches!(kept, Kept::Done { .. }), "{kept:?}");
+        Ok(String::new())
+    }
+
+    fn claim_letter(&self, command: &Command) -> Result<String, Failure> {
+        let id = command.consume_args().next_pos().ok_or("an id is needed")?;
+        let id = self.with_uuids(id).parse()?;
+        let claimed = self
+            .runtime
+            .block_on(self.store.claim_dead_letters(&[id]))?;
+        assert_eq!(claimed.len(), 1);
+        Ok(String::new())
+    }
+
     /// Stands in for the supervisor when it cannot read the leases of the mappings.
     fn make_unreadable(&self) -> Result<String, Failure> {
         for row in self.runtime.block_on(self.store.mappings())? {
@@ -388,6 +447,34 @@ impl Exchange {
     }
 }
 
+/// A letter that was given up so many milliseconds after noon.
+fn letter(mapping: &str, reason: DeadLetterReason, after: i64) -> NewDeadLetter {
+    let shard = "shardId-000000000000".into();
+    let payload: Bytes = r#"{"Records":[{"kinesis":{}}]}"#.into();
+    let arn = |text| Arn::parse(text).expect("it is an ARN");
+    NewDeadLetter {
+        letter: DeadLetter {
+            id: DeadLetterId::of(mapping, &shard, &after.to_string()),
+            mapping: Some(MappingId::new(mapping)),
+            replay: None,
+            function_arn: arn("arn:aws:lambda:us-east-1:000000000000:function:hello"),
+            event_source_arn: arn(clocks::STREAM),
+            shard,
+            first: "4959".into(),
+            last: "4960".into(),
+            records: 2,
+            reason,
+            attempts: 3,
+            last_error: Some("function error: Unhandled".to_owned()),
+            first_arrival: Some(NOON),
+            given_up: NOON.shifted(after),
+            bytes: payload.len() as u64,
+            redrives: 0,
+        },
+        payload,
+    }
+}
+
 fn control_parts(
     store: &Arc<dyn Store>,
     resources: &Arc<FakeResources>,
@@ -411,11 +498,42 @@ fn server(parts: ControlParts, auth: AuthSettings) -> Server {
         readiness: Readiness::default(),
         metrics: metrics(),
         budget: Budget::new(1024),
+        redriver: redriver(),
         allowed_hosts: Vec::new(),
         auth,
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     Server::start(listener, parts).expect("its settings are sound")
+}
+
+/// An engine with a store of its own, the stream `orders` with three records in its shard `0`, and the
+/// function `hello`. It runs as long as the tests.
+fn redriver() -> Redriver {
+    static ENGINE: OnceLock<(Runtime, watch::Sender<Stop>, Redriver)> = OnceLock::new();
+    let engine = ENGINE.get_or_init(|| {
+        let clock = Clock::starting_at(NOON);
+        let adapters = FakeAdapters::default();
+        adapters.function("hello");
+        let stream = adapters.stream("orders", FakeStream::new(clock, 1));
+        (0..3).for_each(|_| stream.put(0, b"{}"));
+        let settings = EngineSettings::default();
+        let supervisor = Supervisor::new(SupervisorParts {
+            store: Arc::new(FakeStore::default()),
+            adapters: Arc::new(adapters),
+            board: Arc::default(),
+            clock,
+            worker: WorkerId::new("this daemon"),
+            budget: Budget::new(settings.buffer_limit),
+            settings,
+            seed: 1,
+        });
+        let redriver = supervisor.redriver();
+        let (stop, stopped) = watch::channel(Stop::No);
+        let runtime = Runtime::new().expect("threads start");
+        runtime.spawn(supervisor.run(stopped));
+        (runtime, stop, redriver)
+    });
+    engine.2.clone()
 }
 
 /// Expands `FILTERS n`, `TAGS n` and `CHARACTERS n`.
@@ -480,6 +598,8 @@ impl Runner for Exchange {
                 Ok(String::new())
             }
             "unreadable" => self.make_unreadable(),
+            "letters" => self.keep_letters(),
+            "redrive" => self.claim_letter(command),
             name => Err(format!("unknown command '{name}'").into()),
         }
     }
@@ -509,6 +629,33 @@ impl ResourceLookup for FakeResources {
             "silent" => Err(error("DescribeStreamSummary of silent", Fault::Transient)),
             _ => Ok(self.answered),
         }
+    }
+
+    /// Two: the second is the child of the first.
+    async fn shards(&self, _: &SourceArn) -> Result<Vec<Shard>, PortError> {
+        let parent = Shard {
+            id: "shardId-000000000000".into(),
+            parents: Vec::new(),
+            starting_sequence_number: Some("100".into()),
+            is_closed: true,
+        };
+        let child = Shard {
+            id: "shardId-000000000001".into(),
+            parents: vec![parent.id.clone()],
+            starting_sequence_number: Some("200".into()),
+            is_closed: false,
+        };
+        Ok(vec![parent, child])
+    }
+
+    /// The source itself knows odd numbers only.
+    async fn is_of_shard(
+        &self,
+        _: &SourceArn,
+        _: &ShardId,
+        number: &SequenceNumber,
+    ) -> Result<bool, PortError> {
+        Ok(number.as_str().ends_with(['1', '3', '5', '7', '9']))
     }
 }
 

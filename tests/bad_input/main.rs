@@ -17,12 +17,14 @@ use windlass_tests::daemon;
 
 mod clients;
 mod configuration;
+mod dead_letters;
 mod environment;
 mod log;
 mod names;
 mod network;
 mod readiness;
 mod records;
+mod redrive;
 mod responses;
 mod shards;
 mod store;

@@ -20,6 +20,8 @@ mod outage;
 mod powertools;
 mod processes;
 mod queue;
+mod redrive;
+mod replays;
 mod setup;
 mod sqs;
 mod sqs_kill;

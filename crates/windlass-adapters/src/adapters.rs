@@ -2,25 +2,32 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use windlass_core::arn::{Arn, ArnScope, SourceArn, StreamKind};
+use windlass_core::arn::{Arn, ArnScope, SourceArn, SourceKind, StreamKind};
 use windlass_core::function::FunctionName;
+use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::mapping::{MappingId, QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
+use windlass_core::position::{Cursor, Position};
+use windlass_core::replay::ReplayName;
+use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{
-    AdapterFactory, BoxError, Destination, FunctionLookup, PortError, QueueReader, ResourceLookup,
-    StreamReader, Target,
+    AdapterFactory, BoxError, Destination, DocumentBucket, FunctionLookup, KeptMemory, PortError,
+    QueueReader, QueueSender, ReadLimits, ResourceLookup, ResponseMemory, StreamReader, Target,
 };
 
 use windlass_engine::requests::QueueRequests;
 use windlass_engine::status::StatusBoard;
 
+use crate::aws::bucket::S3Bucket;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
+use crate::aws::queue_sender::SqsSender;
 use crate::aws::sqs::SqsReader;
 use crate::aws::{Aws, AwsSettings, Partition, source_exists};
 use crate::destinations::{DocumentTemplate, new_destination};
@@ -46,6 +53,24 @@ impl AdapterSettings {
             region: self.aws.region.clone(),
             account_id: self.account_id.clone(),
         }
+    }
+}
+
+/// Of a read for the API.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The record of a lookup is dropped at once: it gets no memory of the budget.
+#[derive(Debug)]
+struct OneRecord;
+
+#[async_trait]
+impl ResponseMemory for OneRecord {
+    async fn reserve(&self, _: Option<usize>) -> usize {
+        1
+    }
+
+    fn keep(&self, _: usize) -> KeptMemory {
+        Box::new(())
     }
 }
 
@@ -169,6 +194,25 @@ impl Adapters {
         })
     }
 
+    /// Reads a stream for the API.
+    fn lookup_reader(&self, stream: &SourceArn) -> Result<Arc<dyn StreamReader>, PortError> {
+        let arn = stream.arn();
+        let clients = self.lookup_aws.clients_for(arn);
+        match stream.kind() {
+            SourceKind::Stream(StreamKind::Kinesis) => {
+                Ok(Arc::new(KinesisReader::new(&clients, arn, None, "")))
+            }
+            SourceKind::Stream(StreamKind::DynamoDbStreams) => {
+                Ok(Arc::new(DynamoDbStreamsReader::new(&clients, arn)))
+            }
+            SourceKind::Queue => Err(PortError {
+                operation: format!("reading {arn}"),
+                fault: Fault::Gone,
+                source: "it is a queue, not a stream".into(),
+            }),
+        }
+    }
+
     fn identity_of(&self, function: &Arn) -> String {
         let role = self
             .settings_of(function)
@@ -195,12 +239,11 @@ impl AdapterFactory for Adapters {
             StreamKind::Kinesis => {
                 let identity = self.identity_of(function);
                 let consumer = source.consumer.as_ref();
-                Arc::new(KinesisReader::new(
-                    &clients,
-                    &source.arn,
-                    consumer,
-                    &identity,
-                ))
+                let reader = KinesisReader::new(&clients, &source.arn, consumer, &identity);
+                Arc::new(match source.takes_aggregates_apart {
+                    true => reader.taking_aggregates_apart(),
+                    false => reader,
+                })
             }
             StreamKind::DynamoDbStreams => {
                 Arc::new(DynamoDbStreamsReader::new(&clients, &source.arn))
@@ -243,9 +286,25 @@ impl AdapterFactory for Adapters {
         Ok(target)
     }
 
+    fn bucket(&self, name: &str) -> Result<Arc<dyn DocumentBucket>, PortError> {
+        Ok(Arc::new(S3Bucket::new(&self.aws.home().s3, name)))
+    }
+
+    fn sender(&self, queue: &Arn) -> Result<Arc<dyn QueueSender>, PortError> {
+        Ok(Arc::new(SqsSender::new(
+            &self.aws.clients_for(queue),
+            queue,
+        )))
+    }
+
+    fn is_configured(&self, function: &Arn) -> bool {
+        self.settings_of(function).is_some()
+    }
+
     fn destination(
         &self,
         mapping: &MappingId,
+        replay: Option<&ReplayName>,
         source: &StreamSource,
         function: &Arn,
     ) -> Result<Option<Arc<dyn Destination>>, PortError> {
@@ -253,7 +312,7 @@ impl AdapterFactory for Adapters {
             return Ok(None);
         };
         let clients = self.aws.clients_for(destination.arn());
-        let template = DocumentTemplate::new(mapping, source, function);
+        let template = DocumentTemplate::new(mapping, replay, source, function);
         Ok(Some(new_destination(&clients, destination, template)))
     }
 }
@@ -282,6 +341,38 @@ impl ResourceLookup for Adapters {
 
     async fn source(&self, source: &SourceArn) -> Result<Option<Timestamp>, PortError> {
         source_exists(&self.lookup_aws.clients_for(source.arn()), source).await
+    }
+
+    async fn shards(&self, stream: &SourceArn) -> Result<Vec<Shard>, PortError> {
+        self.lookup_reader(stream)?.list_shards().await
+    }
+
+    async fn is_of_shard(
+        &self,
+        stream: &SourceArn,
+        shard: &ShardId,
+        number: &SequenceNumber,
+    ) -> Result<bool, PortError> {
+        let mut reader = self.lookup_reader(stream)?.open(shard);
+        let at = Cursor::at(Position::At(number.clone()));
+        let limits = ReadLimits {
+            max_records: 1,
+            memory: &OneRecord,
+            timeout: LOOKUP_TIMEOUT,
+        };
+        match reader.read(&at, limits).await {
+            Ok(_) => Ok(true),
+            Err(error) => match error.fault {
+                Fault::UnknownPosition => Ok(false),
+                // It was there.
+                Fault::Trimmed => Ok(true),
+                Fault::Throttled { .. }
+                | Fault::Transient
+                | Fault::TimedOut
+                | Fault::Denied
+                | Fault::Gone => Err(error),
+            },
+        }
     }
 }
 

@@ -28,7 +28,8 @@ impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        read_body(request.into_body()).await.map(Self)
+        let (parts, body) = request.into_parts();
+        read_body(parts.uri.path(), body).await.map(Self)
     }
 }
 

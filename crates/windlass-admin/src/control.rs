@@ -66,6 +66,15 @@ impl Control {
         &self.parts.home
     }
 
+    pub(crate) fn lookup(&self) -> &dyn ResourceLookup {
+        &*self.parts.lookup
+    }
+
+    /// Tells the supervisor that the store has changed.
+    pub(crate) fn wake(&self) {
+        self.parts.wakeup.wake();
+    }
+
     pub(crate) fn board(&self) -> &StatusBoard {
         &self.parts.board
     }
@@ -283,6 +292,14 @@ impl Control {
             FunctionLookup::Unchecked { arn, reason } => Ok((arn, Some(reason))),
             FunctionLookup::Missing => Err(ApiError::invalid("Function does not exist")),
         }
+    }
+
+    /// The ARN of a function, unless it does not exist.
+    pub(crate) async fn find_function(&self, name: &FunctionName) -> Result<Option<Arn>, ApiError> {
+        Ok(match self.parts.lookup.function(name).await? {
+            FunctionLookup::Found(arn) | FunctionLookup::Unchecked { arn, .. } => Some(arn),
+            FunctionLookup::Missing => None,
+        })
     }
 
     fn set_unchecked(&self, row: &MappingRow, reason: Option<String>) {

@@ -1,6 +1,7 @@
 //! The HTTP server of the daemon: AWS's API of event source mappings, status, health and metrics.
 //!
-//! Handlers write mappings and read the status board, nothing else: no request can drive a poller.
+//! Handlers write mappings, read the status board and start jobs of the engine, nothing else: no request
+//! can drive a poller.
 //! The server has its own thread and runtime, so it responds while the data path is busy.
 
 mod api;
@@ -8,6 +9,7 @@ mod auth;
 mod config_mappings;
 mod connections;
 mod control;
+mod dead_letters;
 mod errors;
 mod health;
 mod history;
@@ -16,14 +18,15 @@ mod openapi;
 mod pagination;
 mod problems;
 mod rebinding_guard;
+mod redrive;
 mod rendering;
+pub mod replays;
 pub mod report;
 mod requests;
 mod server;
 mod state;
 mod status;
 mod tagging;
-#[cfg_attr(not(test), expect(dead_code, reason = "for operations to come"))]
 #[expect(unused_imports, reason = "for operations to come")]
 mod v1;
 

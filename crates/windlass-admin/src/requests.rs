@@ -9,19 +9,29 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::errors::{ApiError, Code};
 
-/// Bytes of the body: 1 MiB.
+/// Bytes of the body: 1 MiB, and 16 MiB of a redrive, which may have events.
 const MAX_REQUEST_SIZE: usize = 1024 * 1024;
+const MAX_REDRIVE_SIZE: usize = 16 * 1024 * 1024;
+
+/// The paths of redrives end in this.
+const REDRIVE: &str = "/redrive";
 
 /// From the headers of a request to the end of its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Reads the body of a request, in time and not more than [`MAX_REQUEST_SIZE`].
-pub(crate) async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    let body = Limited::new(body, MAX_REQUEST_SIZE).collect();
+/// Reads the body of a request to a path, in time and not more than it may have.
+pub(crate) async fn read_body(path: &str, body: Body) -> Result<Bytes, ApiError> {
+    let is_redrive = !is_of_aws(path) && path.ends_with(REDRIVE);
+    let max_size = if is_redrive {
+        MAX_REDRIVE_SIZE
+    } else {
+        MAX_REQUEST_SIZE
+    };
+    let body = Limited::new(body, max_size).collect();
     match tokio::time::timeout(BODY_TIMEOUT, body).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let text = format!("Request must be smaller than {MAX_REQUEST_SIZE} bytes");
+            let text = format!("Request must be smaller than {max_size} bytes");
             Err(ApiError::new(Code::RequestTooLarge, text))
         }
         Ok(Err(error)) => Err(ApiError::new(Code::Serialization, error.to_string())),

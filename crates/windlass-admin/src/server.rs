@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderValue, Method, Uri};
 use tokio::sync::watch;
+use windlass_engine::jobs::Redriver;
 use windlass_engine::memory::Budget;
 
 use crate::api;
@@ -23,7 +24,7 @@ use crate::errors::{ApiError, Code};
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
 use crate::rebinding_guard::{AllowedHost, RebindingGuard};
 use crate::state::{Readiness, ServerState, StoreCheck};
-use crate::{health, history, openapi, status};
+use crate::{dead_letters, health, history, openapi, redrive, replays, status};
 
 /// For requests in progress when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -39,6 +40,7 @@ pub struct ServerParts {
     pub readiness: Readiness,
     pub metrics: Metrics,
     pub budget: Budget,
+    pub redriver: Redriver,
     /// Names in the `Host` of requests, in addition to IP addresses and loopback names.
     pub allowed_hosts: Vec<AllowedHost>,
     pub auth: AuthSettings,
@@ -68,6 +70,7 @@ impl Server {
             budget: parts.budget,
             guard: RebindingGuard::new(parts.allowed_hosts),
             gate: Gate::new(parts.auth),
+            redriver: parts.redriver,
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -143,6 +146,8 @@ async fn serve(listener: TcpListener, state: Arc<ServerState>, stopped: watch::R
 fn router(state: Arc<ServerState>) -> Router {
     let in_time = Router::new()
         .merge(api::routes())
+        .merge(dead_letters::routes())
+        .merge(replays::routes())
         .merge(history::routes())
         .route("/windlass/v1/mappings", get(status::list))
         .route("/windlass/v1/mappings/{uuid}", get(status::get))
@@ -154,6 +159,7 @@ fn router(state: Arc<ServerState>) -> Router {
         .layer(middleware::from_fn(end_in_time));
     // Jobs are merged here: they end with their callers.
     in_time
+        .merge(redrive::job_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(middleware::from_fn_with_state(

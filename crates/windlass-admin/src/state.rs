@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::extract::Request;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+use windlass_engine::jobs::Redriver;
 use windlass_engine::memory::Budget;
 use windlass_engine::ports::{Store, chain};
 
@@ -29,11 +30,11 @@ pub(crate) struct ServerState {
     pub(crate) budget: Budget,
     pub(crate) guard: RebindingGuard,
     pub(crate) gate: Gate,
+    pub(crate) redriver: Redriver,
 }
 
 impl ServerState {
     /// A job ends with its caller or with the daemon; while that drains, no job begins.
-    #[expect(dead_code, reason = "for operations to come")]
     pub(crate) fn accept_job(&self) -> Result<(), Refusal> {
         if self.readiness.is_draining() {
             return Err(Refusal::draining());

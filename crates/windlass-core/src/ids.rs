@@ -21,6 +21,14 @@ impl KeyHash {
         hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
         Self(hash ^ (hash >> 33))
     }
+
+    /// Its lane, of `n_lanes` of a shard, at least 1.
+    pub fn lane(self, n_lanes: usize) -> usize {
+        match n_lanes {
+            0 | 1 => 0,
+            n_lanes => usize::try_from(self.0 % n_lanes as u64).expect("it is less than the lanes"),
+        }
+    }
 }
 
 /// Which record of an aggregate: they all have its sequence number.

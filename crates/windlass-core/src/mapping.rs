@@ -112,6 +112,9 @@ pub struct StreamSource {
     pub arn: Arn,
     /// The consumer with enhanced fan-out that reads the stream; `None`: shared throughput.
     pub consumer: Option<Arn>,
+    /// Whether the records of aggregates are delivered as records of their own: with enhanced fan-out,
+    /// and where a replay reads the same stream without it.
+    pub takes_aggregates_apart: bool,
     pub settings: StreamSettings,
 }
 

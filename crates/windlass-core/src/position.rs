@@ -40,6 +40,23 @@ pub struct Checkpoint {
     pub marks: Vec<MarkedSection>,
     /// `None` without tumbling windows, and before their first one has begun.
     pub window: Option<WindowCheckpoint>,
+    /// Of a replay: what became of the records that are resolved. `None` of a mapping.
+    pub counts: Option<ReplayCounts>,
+}
+
+/// Events of one shard of a replay since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplayCounts {
+    /// Records that the function took.
+    pub delivered: u64,
+    /// Records that no filter matched.
+    pub filtered_out: u64,
+    /// Records that were given up.
+    pub given_up: u64,
+    /// Invocations that ended with a function error.
+    pub failed_invocations: u64,
+    /// Approximate arrival of the first record.
+    pub first_arrival: Option<Timestamp>,
 }
 
 /// Where to read next.
@@ -153,6 +170,7 @@ impl Checkpoint {
             arrival: None,
             marks: Vec::new(),
             window: None,
+            counts: None,
         }
     }
 
@@ -163,6 +181,21 @@ impl Checkpoint {
             arrival: Some(record.approximate_arrival()),
             marks: Vec::new(),
             window: None,
+            counts: None,
+        }
+    }
+}
+
+impl std::ops::Add for ReplayCounts {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            delivered: self.delivered + more.delivered,
+            filtered_out: self.filtered_out + more.filtered_out,
+            given_up: self.given_up + more.given_up,
+            failed_invocations: self.failed_invocations + more.failed_invocations,
+            first_arrival: self.first_arrival.or(more.first_arrival),
         }
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Progress {
     resolved_prefix: u64,
     /// Pending records that are resolved.
     n_resolved_pending: u64,
+    /// Records up to the low watermark that no filter matches, since the start.
+    filtered_out_prefix: u64,
     low_watermark: Checkpoint,
 }
 
@@ -35,6 +37,8 @@ pub(crate) struct Progress {
 struct Pending {
     last: Record,
     n_records: u64,
+    /// Those of the skipped records that no filter matches.
+    n_filtered_out: u64,
     /// Bytes of the event of the tracked record.
     bytes: usize,
     resolved: bool,
@@ -51,9 +55,11 @@ impl Progress {
             pending_bytes: 0,
             resolved_prefix: 0,
             n_resolved_pending: 0,
+            filtered_out_prefix: 0,
             low_watermark: Checkpoint {
                 marks: Vec::new(),
                 window: None,
+                counts: None,
                 ..from
             },
         }
@@ -67,6 +73,7 @@ impl Progress {
         self.pending.push_back(Pending {
             last: record,
             n_records: 1,
+            n_filtered_out: 0,
             bytes,
             resolved: false,
             was_marked: false,
@@ -90,6 +97,14 @@ impl Progress {
         }
     }
 
+    /// No filter matches `n_records` of those that were skipped last.
+    pub(crate) fn count_filtered_out(&mut self, n_records: u64) {
+        match self.pending.back_mut() {
+            Some(previous) => previous.n_filtered_out += n_records,
+            None => self.filtered_out_prefix += n_records,
+        }
+    }
+
     /// Marks records as resolved, and moves the low watermark.
     pub(crate) fn resolve(&mut self, tickets: impl IntoIterator<Item = Ticket>) {
         for ticket in tickets {
@@ -107,6 +122,7 @@ impl Progress {
             self.n_resolved_pending -= 1;
             self.pending_bytes -= pending.bytes;
             self.resolved_prefix += pending.n_records;
+            self.filtered_out_prefix += pending.n_filtered_out;
             last = Some(pending.last);
         }
         if let Some(last) = last {
@@ -151,13 +167,7 @@ impl Progress {
         &self,
         unread: impl ExactSizeIterator<Item = &'a MarkedSection>,
     ) -> Vec<MarkedSection> {
-        let is_worth_marking = |pending: &Pending| pending.resolved || pending.was_marked;
-        let n_marked = if unread.len() == 0 {
-            let last = self.pending.iter().rposition(is_worth_marking);
-            last.map_or(0, |last| last + 1)
-        } else {
-            self.pending.len()
-        };
+        let n_marked = self.n_marked(unread.len());
         let mut marks = MarksBuilder::default();
         for (index, pending) in self.pending.iter().take(n_marked).enumerate() {
             marks.push(pending.resolved, 1);
@@ -167,6 +177,28 @@ impl Progress {
         let mut marks = marks.finish();
         marks.extend(unread.cloned());
         marks
+    }
+
+    /// Records up to the low watermark that no filter matches, since the start.
+    pub(crate) const fn n_filtered_out(&self) -> u64 {
+        self.filtered_out_prefix
+    }
+
+    /// Those after the low watermark that [`Progress::marks`] marks as resolved. `n_unread`: the
+    /// sections of the last checkpoint that follow the last record.
+    pub(crate) fn n_filtered_out_after(&self, n_unread: usize) -> u64 {
+        let marked = self.pending.iter().take(self.n_marked(n_unread));
+        marked.map(|pending| pending.n_filtered_out).sum()
+    }
+
+    /// The pending records up to the last one that is worth a mark.
+    fn n_marked(&self, n_unread: usize) -> usize {
+        if n_unread != 0 {
+            return self.pending.len();
+        }
+        let is_worth_marking = |pending: &Pending| pending.resolved || pending.was_marked;
+        let last = self.pending.iter().rposition(is_worth_marking);
+        last.map_or(0, |last| last + 1)
     }
 }
 

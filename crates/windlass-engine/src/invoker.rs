@@ -12,14 +12,16 @@ use windlass_core::window::MAX_STATE;
 use crate::clock::Clock;
 use crate::histogram::InvocationMetrics;
 use crate::memory::Backpressure;
-use crate::ports::{Invocation, ShardOrigin, Target};
+use crate::ports::{Invocation, Purpose, ShardOrigin, Target};
 use crate::slots::{NextSlot, Slot, SlotAccount};
 use crate::status::{Counts, StatusBoard};
 
 /// Invokes the function of one mapping.
 #[derive(Clone)]
 pub(crate) struct Invoker {
+    /// The inner id of a replay.
     pub(crate) mapping: MappingId,
+    pub(crate) purpose: Purpose,
     pub(crate) reports_item_failures: bool,
     pub(crate) target: Arc<dyn Target>,
     pub(crate) metrics: Arc<InvocationMetrics>,
@@ -66,13 +68,12 @@ impl Invoker {
             let source_time = self.board.source_time(&self.mapping, self.clock.wall());
             self.metrics.iterator_age(source_time.since(newest));
         }
-        let mapping = self.mapping.clone();
         let is_stream = origin.is_some();
         let outcome = self
             .target
             .invoke(Invocation {
                 event: event(),
-                mapping,
+                purpose: self.purpose.clone(),
                 attempt,
                 max_item_failures: self.reports_item_failures.then_some(n_records),
                 returns_state,

@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod clock;
 mod count;
+pub mod dead_letters;
 pub mod ports;
 pub mod requests;
 pub mod settings;
@@ -19,9 +20,13 @@ mod checkpoint_saver;
 mod histogram;
 mod invoker;
 mod queue_driver;
+mod rate;
 mod shard_driver;
+mod shared_reads;
 
 mod run_unit;
+
+pub mod jobs;
 pub mod supervisor;
 
 mod labels;

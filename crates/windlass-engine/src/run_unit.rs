@@ -7,22 +7,28 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tracing::Instrument;
-use windlass_core::arn::StreamKind;
+use windlass_core::arn::{Arn, StreamKind};
 use windlass_core::event::{self, PAYLOAD_LIMIT};
 use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
-use windlass_core::mapping::{Mapping, Pollers, QueueSource, StreamSettings, StreamSource};
+use windlass_core::mapping::{
+    Mapping, MappingId, Pollers, QueueSource, StreamSettings, StreamSource,
+};
 use windlass_core::queue::{QueueAttributes, QueueConsumer, QueueConsumerSettings, QueueLimits};
+use windlass_core::replay::ReplayName;
 use windlass_core::shard::{Finish, ShardConsumer, ShardConsumerSettings, ShardLimits};
+use windlass_core::stretch::StretchSettings;
 use windlass_filter::Criteria;
 
 use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
+use crate::dead_letters::{DeadLetterOrigin, DeadLetters};
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MemoryWait, MessageMemory, PageMemory};
-use crate::ports::{Destination, QueueReader, ShardReader, Target};
+use crate::ports::{Destination, Purpose, QueueReader, ShardReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
+use crate::rate::{NextTurn, RateLimiter};
 use crate::settings::{
     BACKOFF_JITTER_PERCENT, BUFFERED_BATCHES, DYNAMODB_STREAMS_READ_BYTES,
     DYNAMODB_STREAMS_READ_LIMIT, EngineSettings, HOLD_LIMIT, KINESIS_READ_BYTES,
@@ -30,6 +36,7 @@ use crate::settings::{
     MAX_QUEUE_CONCURRENCY, MIN_BUFFERED_RECORDS,
 };
 use crate::shard_driver::{ShardDriver, ShardIo, SourceClock};
+use crate::shared_reads::ReadShare;
 use crate::slots::{NextSlot, Slots};
 use crate::status::{SourceCall, StatusBoard, UnitHandle, UnitView};
 use crate::stop::{Stop, wait_for_stop};
@@ -41,6 +48,7 @@ const DESCRIBE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration:
 #[derive(Clone)]
 pub(crate) struct EngineContext {
     pub(crate) saver: CheckpointSaver,
+    pub(crate) dead_letters: DeadLetters,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) clock: Clock,
     pub(crate) settings: EngineSettings,
@@ -58,11 +66,37 @@ pub(crate) enum UnitSource {
         reader: Box<dyn ShardReader>,
         source: Box<StreamSource>,
         destination: Option<Arc<dyn Destination>>,
+        reads: Option<ReadShare>,
+        replay: Option<ReplayRun>,
     },
     Queue {
         reader: Arc<dyn QueueReader>,
         source: QueueSource,
     },
+}
+
+/// What the units of a replay have in common.
+#[derive(Clone)]
+pub(crate) struct ReplayRun {
+    pub(crate) name: ReplayName,
+    /// With which it was started.
+    pub(crate) mapping: Option<MappingId>,
+    pub(crate) stretch: StretchSettings,
+    pub(crate) rate: RateLimiter,
+}
+
+impl UnitSource {
+    fn purpose(&self, mapping: &Mapping) -> Purpose {
+        match self {
+            Self::Shard {
+                replay: Some(replay),
+                ..
+            } => Purpose::Replay(replay.name.as_str().into()),
+            Self::Shard { replay: None, .. } | Self::Queue { .. } => {
+                Purpose::Mapping(mapping.id.clone())
+            }
+        }
+    }
 }
 
 /// What a unit is made of.
@@ -79,12 +113,23 @@ pub(crate) struct UnitParts {
 /// What the drivers of both kinds need.
 struct DriverParts {
     invoker: Invoker,
+    function: Arn,
     account: Account,
     filter: Option<Arc<Criteria>>,
     seed: u64,
     stop: watch::Receiver<Stop>,
     status: UnitHandle,
     context: EngineContext,
+}
+
+/// What the driver of a shard needs in addition.
+struct ShardParts {
+    shard: ShardId,
+    reader: Box<dyn ShardReader>,
+    source: StreamSource,
+    destination: Option<Arc<dyn Destination>>,
+    reads: Option<ReadShare>,
+    replay: Option<ReplayRun>,
 }
 
 /// How often a source is read, and how much at once.
@@ -128,9 +173,18 @@ impl UnitParts {
                 reader,
                 source,
                 destination,
+                reads,
+                replay,
             } => {
-                let mut driver =
-                    parts.shard_driver(shard, reader, *source, destination, self.lease);
+                let shard = ShardParts {
+                    shard,
+                    reader,
+                    source: *source,
+                    destination,
+                    reads,
+                    replay,
+                };
+                let mut driver = parts.shard_driver(shard, self.lease);
                 let run = async move { driver.run().await };
                 Box::pin(run.instrument(span))
             }
@@ -167,10 +221,12 @@ impl UnitParts {
             counts: context.board.counts_of(&mapping.id),
             board: Arc::clone(&context.board),
             mapping: mapping.id.clone(),
+            purpose: self.source.purpose(mapping),
             reports_item_failures: mapping.reports_item_failures,
         };
         DriverParts {
             invoker,
+            function: mapping.function.clone(),
             account: context.budget.account(&mapping.id),
             filter: mapping.filter.clone(),
             seed: seed(context.seed, &self.lease),
@@ -182,30 +238,51 @@ impl UnitParts {
 }
 
 impl DriverParts {
-    fn shard_driver(
-        self,
-        shard: ShardId,
-        reader: Box<dyn ShardReader>,
-        source: StreamSource,
-        destination: Option<Arc<dyn Destination>>,
-        lease: Lease,
-    ) -> ShardDriver {
+    fn shard_driver(self, shard: ShardParts, lease: Lease) -> ShardDriver {
+        let ShardParts {
+            shard,
+            reader,
+            source,
+            destination,
+            reads,
+            replay,
+        } = shard;
         let EngineContext {
             clock,
             saver,
+            dead_letters,
             settings,
             ..
         } = self.context;
+        let has_destination = destination.is_some();
+        let origin = match &replay {
+            Some(replay) => DeadLetterOrigin {
+                mapping: replay.mapping.clone(),
+                replay: Some(replay.name.as_str().to_owned()),
+            },
+            None => DeadLetterOrigin {
+                mapping: Some(lease.key.mapping.clone()),
+                replay: None,
+            },
+        };
+        let function = &self.function;
+        let dead_letters = dead_letters.of_unit(origin, function, &source.arn, has_destination);
         let poll = poll_settings(&settings, &source);
         let backpressure = self.invoker.backpressure.clone();
         let batch_size = source.settings.batch_size;
         let needs_source_time = source.settings.retries.maximum_record_age.is_some()
-            || source.settings.tumbling_window.is_some();
+            || source.settings.tumbling_window.is_some()
+            || replay.is_some();
         let window_len = match source.settings.tumbling_window {
             Some(_) => event::window_len(&shard, &source.arn),
             None => 0,
         };
-        let settings = shard_settings(source.settings, self.filter, window_len, poll);
+        let (stretch, rate) = replay.map(|it| (it.stretch, it.rate)).unzip();
+        let delivers_given_up = has_destination || dead_letters.is_some();
+        let settings = ShardConsumerSettings {
+            delivers_given_up,
+            ..shard_settings(source.settings, self.filter, stretch, window_len, poll)
+        };
         ShardDriver {
             memory: PageMemory::new(
                 self.account,
@@ -224,6 +301,8 @@ impl DriverParts {
                 epoch: lease.epoch,
                 saver,
                 destination,
+                dead_letters,
+                reads: reads.map(|share| (share, poll.catch_up_interval)),
                 invoker: self.invoker,
                 calls: self.status.source_calls().clone(),
                 clock,
@@ -231,6 +310,8 @@ impl DriverParts {
             stop: self.stop,
             status: self.status,
             next_slot: NextSlot::None,
+            rate,
+            next_turn: NextTurn::None,
             source_clock: needs_source_time.then(SourceClock::default),
             given_up: BTreeMap::new(),
         }
@@ -379,6 +460,7 @@ fn poll_settings(settings: &EngineSettings, source: &StreamSource) -> PollSettin
 fn shard_settings(
     mapping: StreamSettings,
     filter: Option<Arc<Criteria>>,
+    stretch: Option<StretchSettings>,
     window_len: usize,
     poll: PollSettings,
 ) -> ShardConsumerSettings {
@@ -386,8 +468,9 @@ fn shard_settings(
     let buffer_records = mapping.batch_size.saturating_mul(batches);
     ShardConsumerSettings {
         mapping,
+        delivers_given_up: false,
         filter,
-        stretch: None,
+        stretch,
         window_len,
         limits: ShardLimits {
             poll_interval: poll.poll_interval,

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use windlass_core::arn::Arn;
 use windlass_core::batch::BatchId;
 use windlass_core::event::Event;
-use windlass_core::failure::FailureRecord;
+use windlass_core::failure::{DeliveryFault, FailureRecord};
 use windlass_core::ids::ShardId;
 use windlass_core::lease::LeaseKey;
 use windlass_core::outcome::Fault;
@@ -26,9 +26,12 @@ use windlass_core::time::Timestamp;
 
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::{Clock, Timer};
+use crate::dead_letters::DeadLetterBox;
 use crate::invoker::{Call, Invoker};
 use crate::memory::{PageMemory, ReadGrant};
 use crate::ports::{CheckpointSave, Destination, Failure, ShardOrigin, ShardReader};
+use crate::rate::{NextTurn, RateLimiter};
+use crate::shared_reads::ReadShare;
 use crate::slots::{NextSlot, Slot};
 use crate::status::{
     SourceCall, SourceCalls, UnitHandle, UnitView, describe_gap, describe_unreadable,
@@ -44,6 +47,9 @@ pub(crate) struct ShardDriver {
     pub(crate) stop: watch::Receiver<Stop>,
     pub(crate) status: UnitHandle,
     pub(crate) next_slot: NextSlot,
+    /// Of a replay.
+    pub(crate) rate: Option<RateLimiter>,
+    pub(crate) next_turn: NextTurn,
     /// `None` if the time of the source does not matter.
     pub(crate) source_clock: Option<SourceClock>,
     /// When the records of each delivery that has not succeeded were given up, by the wall clock.
@@ -67,6 +73,10 @@ pub(crate) struct ShardIo {
     pub(crate) saver: CheckpointSaver,
     /// For records that are given up.
     pub(crate) destination: Option<Arc<dyn Destination>>,
+    /// Where these are kept, if they are.
+    pub(crate) dead_letters: Option<DeadLetterBox>,
+    /// Shared with the other readers of the stream; with the interval of catching up.
+    pub(crate) reads: Option<(ReadShare, Duration)>,
     pub(crate) invoker: Invoker,
     pub(crate) calls: SourceCalls,
     pub(crate) clock: Clock,
@@ -74,11 +84,6 @@ pub(crate) struct ShardIo {
 
 /// A smaller change of the source's clock is not worth an input.
 const CLOCK_TOLERANCE: u64 = 1_000;
-
-/// Mappings have no rate.
-const fn granted() -> ShardInput {
-    ShardInput::SlotGranted { max_records: None }
-}
 
 type InFlight = FuturesUnordered<BoxFuture<'static, Completion>>;
 
@@ -104,8 +109,7 @@ impl ShardDriver {
                 }
             }
             if self.next_slot.take_news() {
-                let now = self.io.clock.now();
-                self.consumer.handle(granted(), now);
+                self.handle_slot_granted();
                 continue;
             }
             if self.update_source_time() {
@@ -122,10 +126,9 @@ impl ShardDriver {
                     Stop::No => {}
                 },
                 Some(completion) = in_flight.next() => self.handle_completion(completion),
-                () = self.next_slot.granted() => {
-                    let now = self.io.clock.now();
-                    self.consumer.handle(granted(), now);
-                }
+                // No slot is held while a batch waits for its turn.
+                () = self.next_turn.given() => self.next_slot = self.io.invoker.request_slot(),
+                () = self.next_slot.granted() => self.handle_slot_granted(),
                 () = timer.sleep_until(self.consumer.poll_timeout()) => {
                     self.consumer.handle_timeout(self.io.clock.now());
                 }
@@ -151,6 +154,12 @@ impl ShardDriver {
         true
     }
 
+    fn handle_slot_granted(&mut self) {
+        let max_records = self.rate.as_ref().and_then(RateLimiter::max_records);
+        let input = ShardInput::SlotGranted { max_records };
+        self.consumer.handle(input, self.io.clock.now());
+    }
+
     fn execute(&mut self, command: ShardCommand, in_flight: &InFlight) -> ControlFlow<Finish> {
         let io = Arc::clone(&self.io);
         let future: BoxFuture<'static, Completion> = match command {
@@ -166,12 +175,19 @@ impl ShardDriver {
                 let grant = self.memory.grant_read(limit, is_in_memory, now);
                 Box::pin(io.read(reader, from, timeout, grant))
             }
-            ShardCommand::Invoke(batch) => Box::pin(io.invoke(batch, self.next_slot.take())),
+            ShardCommand::Invoke(batch) => {
+                self.next_turn.sent(batch.records.len());
+                Box::pin(io.invoke(batch, self.next_slot.take()))
+            }
             ShardCommand::RequestSlot => {
-                self.next_slot = io.invoker.request_slot();
+                match &self.rate {
+                    Some(rate) => self.next_turn = rate.request(),
+                    None => self.next_slot = io.invoker.request_slot(),
+                }
                 return ControlFlow::Continue(());
             }
             ShardCommand::CancelSlot => {
+                self.next_turn.cancel();
                 self.next_slot.cancel();
                 return ControlFlow::Continue(());
             }
@@ -235,15 +251,22 @@ impl ShardDriver {
                     "record dropped: it alone exceeds the payload limit"
                 );
             }
+            Report::UnreadableDropped {
+                sequence_number,
+                reason,
+            } => {
+                counts.dropped.add(1);
+                tracing::warn!(%sequence_number, reason, "record dropped: it cannot be rendered");
+            }
             Report::Dropped(failure) => {
                 counts.dropped.add(failure.records.len());
                 warn_given_up(
                     failure,
-                    "records dropped: there is no on-failure destination",
+                    "records dropped: there is no on-failure destination, and they are not kept",
                 );
             }
             Report::Unreadable(record) => {
-                tracing::warn!("{}", describe_unreadable(record));
+                tracing::warn!("{}", describe_unreadable(*record));
             }
             Report::WindowStateDropped(bounds) => {
                 tracing::warn!(
@@ -254,7 +277,11 @@ impl ShardDriver {
             }
             Report::Gap(gap) => {
                 counts.trimmed_gaps.add(1);
-                tracing::warn!("{}", describe_gap(gap));
+                let (shard, gap) = (&self.io.shard, describe_gap(gap));
+                let invoker = &self.io.invoker;
+                let of_shard = format!("shard {shard}: {gap}");
+                invoker.board.add_gap(&invoker.mapping, of_shard);
+                tracing::warn!("{gap}");
             }
         }
     }
@@ -268,6 +295,9 @@ impl ShardIo {
         timeout: Duration,
         grant: impl Future<Output = ReadGrant>,
     ) -> Completion {
+        if let Some((share, interval)) = self.reads.as_ref().filter(|_| !reader.has_page(&from)) {
+            share.turn(&self.shard, *interval, self.clock).await;
+        }
         let mut grant = pin!(grant);
         let grant = match poll!(grant.as_mut()) {
             Poll::Ready(grant) => grant,
@@ -325,29 +355,36 @@ impl ShardIo {
         record: FailureRecord,
         given_up: Timestamp,
     ) -> Completion {
-        let destination = self.destination.as_ref();
-        let destination = destination.expect("only a mapping with a destination delivers");
         let failure = Failure {
             shard: self.shard.clone(),
             record,
             given_up,
         };
-        let response = destination.deliver(&failure);
-        let calls = &self.calls;
-        let result = calls
-            .run(SourceCall::Deliver, Duration::ZERO, response)
-            .await;
-        if result.is_ok() {
-            let counts = &self.invoker.counts;
-            counts
-                .on_failure_delivered
-                .add(failure.record.records.len());
-            warn_given_up(
-                &failure.record,
-                "records given up: their destination was told",
-            );
-        }
+        let result = self.deliver_failure(&failure).await;
         Completion::Other(ShardInput::Delivered { delivery, result })
+    }
+
+    /// First to the dead letters: when it is repeated, the letter replaces itself.
+    async fn deliver_failure(&self, failure: &Failure) -> Result<(), DeliveryFault> {
+        let (counts, record) = (&self.invoker.counts, &failure.record);
+        let n_records = record.records.len();
+        if let Some(dead_letters) = &self.dead_letters {
+            dead_letters.keep(failure).await?;
+        }
+        if let Some(destination) = &self.destination {
+            let (calls, response) = (&self.calls, destination.deliver(failure));
+            let delivered = calls.run(SourceCall::Deliver, Duration::ZERO, response);
+            delivered.await.map_err(DeliveryFault::Destination)?;
+            counts.on_failure_delivered.add(n_records);
+            warn_given_up(record, "records given up: their destination was told");
+        } else {
+            counts.dropped.add(n_records);
+        }
+        if self.dead_letters.is_some() {
+            counts.dead_letters.add(n_records);
+            warn_given_up(record, "records given up: they are kept as a dead letter");
+        }
+        Ok(())
     }
 
     async fn save(self: Arc<Self>, checkpoint: Checkpoint) -> Completion {
@@ -368,7 +405,7 @@ fn warn_given_up(failure: &FailureRecord, text: &str) {
         n_records = failure.records.len(),
         first,
         last,
-        attempts = failure.approximate_invoke_count,
+        attempts = failure.attempts,
         "{text}"
     );
 }

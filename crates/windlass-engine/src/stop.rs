@@ -19,3 +19,8 @@ pub(crate) async fn wait_for_stop(stop: &mut watch::Receiver<Stop>) -> Stop {
         Err(_) => std::future::pending().await,
     }
 }
+
+/// Waits for [`Stop::Now`].
+pub(crate) async fn wait_for_stop_now(stop: &mut watch::Receiver<Stop>) {
+    while wait_for_stop(stop).await != Stop::Now {}
+}

@@ -136,6 +136,7 @@ impl App {
             readiness: readiness.clone(),
             metrics: self.metrics,
             budget: self.budget,
+            redriver: self.supervisor.redriver(),
             allowed_hosts: self.config.listen.allowed_hosts,
             auth: self.config.listen.auth.unwrap_or_default(),
         };

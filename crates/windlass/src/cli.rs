@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::dead_letters::DeadLettersCommand;
 use crate::history::HistoryArgs;
 use crate::mappings::MappingArgs;
+use crate::redrive::RedriveArgs;
+use crate::replay::ReplayCommand;
 
 /// AWS Lambda's event source mapping as a program of its own: polls Kinesis streams, DynamoDB
 /// streams and SQS queues, and invokes functions wherever they run.
@@ -77,6 +80,27 @@ pub(crate) enum Command {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Show, redrive, delete and export what mappings have given up: records whose retries or age were exhausted,
+    /// that were too large or could not be read, with their events.
+    DeadLetters {
+        #[command(flatten)]
+        client: ClientArgs,
+        #[command(subcommand)]
+        command: DeadLettersCommand,
+    },
+    /// Read a stretch of a stream once more, and deliver it to a function.
+    Replay {
+        #[command(flatten)]
+        client: ClientArgs,
+        #[command(subcommand)]
+        command: ReplayCommand,
+    },
+    /// Send what failed once more: the records of on-failure documents, or the messages of a dead-letter
+    /// queue.
+    ///
+    /// Prints a line for each document or message. Exit code 0: all were redriven; 1: some were not, and say
+    /// why.
+    Redrive(Box<RedriveArgs>),
     /// Show who changed what, and when, the latest change first.
     ///
     /// Every creation, update and deletion of a mapping is kept for 90 days. The table is a summary;
@@ -164,6 +188,9 @@ pub(crate) struct DemoArgs {
     /// Leave it running at the end, until interrupted.
     #[arg(long)]
     pub(crate) keep: bool,
+    /// Then replay half of the records into a second function.
+    #[arg(long)]
+    pub(crate) replay: bool,
     /// How many records to put, over all sources.
     #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
     pub(crate) records: u32,

@@ -4,8 +4,9 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use http::header::DATE;
 use http::response::Parts;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
@@ -21,6 +22,8 @@ const MAPPINGS_PATH: &str = "/2015-03-31/event-source-mappings";
 const TAGS_PATH: &str = "/2017-03-31/tags";
 const STATUS_PATH: &str = "/windlass/v1/mappings";
 const FUNCTIONS_PATH: &str = "/windlass/v1/functions";
+
+const BROKEN_OFF: &str = "the connection closed before the end of the response";
 
 /// Without `Debug`: it has a secret.
 pub(crate) struct Client {
@@ -153,9 +156,10 @@ impl Client {
     }
 
     /// The time by the daemon's clock, in whole seconds: commands count from it, not from ours.
-    #[expect(dead_code, reason = "for operations to come")]
     pub(crate) async fn time(&self) -> anyhow::Result<Timestamp> {
-        let (head, _) = self.exchange(Method::GET, FUNCTIONS_PATH, None).await?;
+        let (head, _) = self
+            .exchange(Method::GET, FUNCTIONS_PATH, String::new())
+            .await?;
         let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());
         let time = date.and_then(parse_date);
         time.with_context(|| self.not_a_daemon("a response without its time"))
@@ -198,16 +202,85 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        self.call_with(method, path, body).await
+    }
+
+    /// The same with the text of a body.
+    pub(crate) async fn call_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> anyhow::Result<Value> {
         Ok(self.exchange(method, path, body).await?.1)
+    }
+
+    /// The body of a response that is not JSON, or not to be read as such.
+    pub(crate) async fn bytes(&self, path: &str) -> anyhow::Result<Bytes> {
+        let response = self.send(Method::GET, path, String::new()).await?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.context(BROKEN_OFF)?.to_bytes();
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        Err(self.refused(&head, serde_json::from_slice(&body).ok()))
+    }
+
+    /// Calls a job, whose answer has a line of JSON for each thing that it has dealt with; `show` gets
+    /// each as it arrives. Returns how many there were.
+    pub(crate) async fn call_job(
+        &self,
+        path: &str,
+        body: &Value,
+        mut show: impl FnMut(Value) -> anyhow::Result<()>,
+    ) -> anyhow::Result<usize> {
+        let (head, mut body) = self
+            .send(Method::POST, path, body.to_string())
+            .await?
+            .into_parts();
+        if !head.status.is_success() {
+            let body = body.collect().await.context(BROKEN_OFF)?.to_bytes();
+            return Err(self.refused(&head, serde_json::from_slice(&body).ok()));
+        }
+        let (mut text, mut n_lines) = (Vec::new(), 0);
+        while let Some(frame) = body.frame().await {
+            let data = frame.context(BROKEN_OFF)?.into_data();
+            text.extend_from_slice(&data.unwrap_or_default());
+            while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = text.drain(..=end).collect();
+                let line = serde_json::from_slice(&line);
+                show(line.with_context(|| self.not_a_daemon("a line that is not JSON"))?)?;
+                n_lines += 1;
+            }
+        }
+        Ok(n_lines)
     }
 
     async fn exchange(
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: String,
     ) -> anyhow::Result<(Parts, Value)> {
-        let body = body.map(ToString::to_string).unwrap_or_default();
+        let (head, body) = self.send(method, path, body).await?.into_parts();
+        let body = body.collect().await.context(BROKEN_OFF)?.to_bytes();
+        let value = match head.status {
+            StatusCode::NO_CONTENT => Some(Value::Null),
+            _ => serde_json::from_slice::<Value>(&body).ok(),
+        };
+        match value {
+            Some(value) if head.status.is_success() => Ok((head, value)),
+            value => Err(self.refused(&head, value)),
+        }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> anyhow::Result<Response<Incoming>> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.endpoint))
@@ -215,49 +288,35 @@ impl Client {
             .body(Bytes::from(body))
             .with_context(|| format!("cannot call the endpoint '{}'", self.endpoint))?;
         self.credentials.apply(&mut request)?;
-        let response = self
-            .http
-            .request(request.map(Full::new))
-            .await
-            .with_context(|| {
-                format!(
-                    "no daemon answers at {}; start one with 'windlass serve'",
-                    self.endpoint
-                )
-            })?;
-        let (head, body) = response.into_parts();
-        let body = body
-            .collect()
-            .await
-            .context("the connection closed before the end of the response")?
-            .to_bytes();
-        let value = match head.status {
-            StatusCode::NO_CONTENT => Some(Value::Null),
-            _ => serde_json::from_slice::<Value>(&body).ok(),
-        };
+        let response = self.http.request(request.map(Full::new)).await;
+        response.with_context(|| {
+            format!(
+                "no daemon answers at {}; start one with 'windlass serve'",
+                self.endpoint
+            )
+        })
+    }
+
+    /// The error of a response without what was asked for.
+    fn refused(&self, head: &Parts, body: Option<Value>) -> anyhow::Error {
         let header = |name| head.headers.get(name).and_then(|it| it.to_str().ok());
-        match (value, header("x-amzn-errortype")) {
-            (Some(value), _) if head.status.is_success() => Ok((head, value)),
-            (value, Some(code)) => {
-                let value = value.unwrap_or_default();
-                // Those of windlass's own operations, and those of AWS.
-                let error = value.get("error").unwrap_or(&value);
-                let message = error["message"].as_str().or(error["Message"].as_str());
-                Err(ApiError {
-                    status: head.status,
-                    code: code.to_owned(),
-                    message: message.unwrap_or("no message").to_owned(),
-                    field: error["field"].as_str().map(str::to_owned),
-                }
-                .into())
+        if let Some(code) = header("x-amzn-errortype") {
+            let body = body.unwrap_or_default();
+            // Those of windlass's own operations, and those of AWS.
+            let error = body.get("error").unwrap_or(&body);
+            let message = error["message"].as_str().or(error["Message"].as_str());
+            return ApiError {
+                status: head.status,
+                code: code.to_owned(),
+                message: message.unwrap_or("no message").to_owned(),
+                field: error["field"].as_str().map(str::to_owned),
             }
-            (_, None) => {
-                let (status, kind) = (head.status, header("content-type").unwrap_or("no type"));
-                let server = header("server").map(|name| format!(" from the server '{name}'"));
-                let answer = format!("{status}{} with {kind}", server.unwrap_or_default());
-                bail!("{}", self.not_a_daemon(&answer))
-            }
+            .into();
         }
+        let (status, kind) = (head.status, header("content-type").unwrap_or("no type"));
+        let server = header("server").map(|name| format!(" from the server '{name}'"));
+        let answer = format!("{status}{} with {kind}", server.unwrap_or_default());
+        anyhow::anyhow!("{}", self.not_a_daemon(&answer))
     }
 
     fn not_a_daemon(&self, answer: &str) -> String {

@@ -15,6 +15,7 @@ mod cli;
 mod client;
 mod config;
 mod credentials;
+mod dead_letters;
 mod demo;
 mod filter;
 mod find;
@@ -23,6 +24,8 @@ mod log_writer;
 mod mappings;
 mod open_files;
 mod output;
+mod redrive;
+mod replay;
 mod serve;
 mod status;
 mod telemetry;
@@ -106,9 +109,22 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let shown = status::run(&client, credentials, mapping.as_deref(), watch);
             Runtime::new()?.block_on(shown)?;
         }
+        Command::Replay { client, command } => {
+            let credentials = Credentials::from_env(process_environment());
+            return Runtime::new()?.block_on(replay::run(&client, credentials, command));
+        }
+        Command::Redrive(args) => {
+            let credentials = Credentials::from_env(process_environment());
+            return Runtime::new()?.block_on(redrive::run(*args, credentials));
+        }
         Command::History(args) => {
             let credentials = Credentials::from_env(process_environment());
             Runtime::new()?.block_on(history::run(&args, credentials))?;
+        }
+        Command::DeadLetters { client, command } => {
+            let credentials = Credentials::from_env(process_environment());
+            let run = dead_letters::run(&client, credentials, command);
+            Runtime::new()?.block_on(run)?;
         }
         Command::Filter {
             command: FilterCommand::Test(args),

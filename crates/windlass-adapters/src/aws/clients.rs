@@ -178,8 +178,7 @@ impl Aws {
     }
 
     /// The clients of the daemon's region.
-    #[cfg(test)]
-    pub(super) const fn home(&self) -> &AwsClients {
+    pub(crate) const fn home(&self) -> &AwsClients {
         &self.home
     }
 

@@ -209,6 +209,7 @@ impl ShardApi for DynamoDbShard {
     async fn get_records(
         &self,
         iterator: &str,
+        _: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<GetRecordsResponse, ReadError> {
         let stream = &*self.stream;

@@ -21,7 +21,7 @@ use serde_json::json;
 use windlass_core::arn::Arn;
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::outcome::Fault;
-use windlass_core::position::{Checkpoint, Cursor, Position};
+use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{KeptMemory, PortError, ReadLimits, ShardReader};
@@ -30,6 +30,7 @@ use super::AwsClients;
 use super::clients::ATTEMPT_TIMEOUT;
 use super::fault::{IN_USE, in_use, port_error};
 use super::kinesis::{IteratorPosition, KinesisReader};
+use super::leftover::Leftover;
 use super::prepared_call::{PreparedOnce, Watch};
 use super::server_clock::ServerClock;
 use super::shard_api::{StreamApi as _, is_rejected_iterator, page_of};
@@ -55,9 +56,8 @@ pub(super) struct FanOutShard {
     shard: ShardId,
     template: EventTemplate,
     current: Option<Current>,
-    /// The records of the last event that were not returned yet, and the iterator of a read that
-    /// continues with them.
-    rest: Option<(ReadResult, Arc<str>)>,
+    /// The records of the last event that were not returned yet.
+    rest: Leftover,
 }
 
 /// The current subscription.
@@ -135,7 +135,7 @@ impl FanOutShard {
             shard: shard.clone(),
             template,
             current: None,
-            rest: None,
+            rest: Leftover::default(),
         }
     }
 
@@ -295,36 +295,6 @@ impl FanOutShard {
     fn failed(&self, error: SubscriptionError) -> PortError {
         error.into_port_error(operation(CALL, &self.consumer.arn))
     }
-
-    /// As many records of a page as a read may return; the others are kept for the next one.
-    fn limited(&mut self, mut page: ReadResult, max_records: u32) -> ReadResult {
-        let max_records = (max_records as usize).max(1);
-        if page.records.len() <= max_records {
-            return page;
-        }
-        let rest = page.records.split_off(max_records);
-        let token = Arc::from(format!("{} records of an event", rest.len()));
-        let last = page.records.last().expect("there is at least one");
-        let next = Cursor {
-            iterator: Some(Arc::clone(&token)),
-            ..Cursor::at(Checkpoint::after(last).position)
-        };
-        let first = ReadResult {
-            start: page.start,
-            records: page.records,
-            next: Some(next),
-            behind: page.behind.max(Duration::from_millis(1)),
-            has_children: false,
-            unreadable: None,
-        };
-        let rest = ReadResult {
-            start: PageStart::Continued,
-            records: rest,
-            ..page
-        };
-        self.rest = Some((rest, token));
-        first
-    }
 }
 
 #[async_trait]
@@ -334,10 +304,10 @@ impl ShardReader for FanOutShard {
         from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
-        let continues = |token: &Arc<str>| from.iterator.as_ref() == Some(token);
-        if let Some((rest, _)) = self.rest.take().filter(|(_, token)| continues(token)) {
-            return Ok(self.limited(rest, limits.max_records));
+        if let Some(rest) = self.rest.take(from) {
+            return Ok(self.rest.limit(rest, limits.max_records));
         }
+        let continues = |token: &Arc<str>| from.iterator.as_ref() == Some(token);
         let current = self.current.take();
         let current = current.filter(|current| continues(&current.iterator));
         let read = match current {
@@ -374,12 +344,11 @@ impl ShardReader for FanOutShard {
             iterator,
             rest,
         });
-        Ok(self.limited(page, limits.max_records))
+        Ok(self.rest.limit(page, limits.max_records))
     }
 
     fn has_page(&self, from: &Cursor) -> bool {
-        let rest = self.rest.as_ref();
-        rest.is_some_and(|(_, token)| from.iterator.as_ref() == Some(token))
+        self.rest.continues(from)
     }
 
     fn release_memory(&mut self) {

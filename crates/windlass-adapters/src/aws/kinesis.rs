@@ -24,6 +24,7 @@ use super::AwsClients;
 use super::call_rules::CallRules;
 use super::fan_out::{Consumer, FanOutShard};
 use super::fault::port_error;
+use super::leftover::Leftover;
 use super::prepared_call::PreparedOnce;
 use super::server_clock::ServerClock;
 use super::shard_api::{
@@ -45,6 +46,8 @@ pub struct KinesisReader {
     /// Reads the stream with enhanced fan-out; `None`: shared throughput.
     consumer: Option<Arc<Consumer>>,
     hash_keys: HashKeys,
+    /// Whether aggregates are taken apart: with enhanced fan-out, or as asked for.
+    takes_apart: bool,
 }
 
 /// The hash keys of the shards of the last listing, for records of aggregates; only those of streams
@@ -67,6 +70,9 @@ struct KinesisShard {
     stream: Arc<KinesisReader>,
     shard: ShardId,
     template: EventTemplate,
+    /// The records of the last response that were not returned yet: aggregates may have more than a read
+    /// may return.
+    rest: Leftover,
 }
 
 /// A stream, as calls name it.
@@ -129,8 +135,18 @@ impl KinesisReader {
             estimate: PageEstimate::default(),
             closed: ClosedShards::default(),
             get_records: PreparedOnce::default(),
+            takes_apart: consumer.is_some(),
             consumer: consumer.map(|consumer| Arc::new(Consumer::new(consumer))),
             hash_keys: HashKeys::default(),
+        }
+    }
+
+    /// Takes aggregates apart, as with enhanced fan-out, whatever throughput is used.
+    #[must_use]
+    pub fn taking_aggregates_apart(self) -> Self {
+        Self {
+            takes_apart: true,
+            ..self
         }
     }
 
@@ -249,7 +265,7 @@ impl StreamApi for KinesisReader {
             let response = response.map_err(|error| self.failed("ListShards", error))?;
             for shard in response.shards.unwrap_or_default() {
                 let id = ShardId::from(shard.shard_id.as_str());
-                if self.consumer.is_some()
+                if self.takes_apart
                     && let Some(range) = shard.hash_key_range.as_ref().and_then(range_of)
                 {
                     hash_keys.insert(id.clone(), range);
@@ -337,6 +353,7 @@ impl ShardApi for KinesisShard {
     async fn get_records(
         &self,
         iterator: &str,
+        from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<GetRecordsResponse, ReadError> {
         let stream = &*self.stream;
@@ -351,7 +368,12 @@ impl ShardApi for KinesisShard {
         });
         let now = stream.server_clock().now();
         let parser = |length, max_bytes| {
-            GetRecordsParser::new(&self.template, &stream.estimate, length, max_bytes, now)
+            let (template, estimate) = (&self.template, &stream.estimate);
+            let parser = GetRecordsParser::new(template, estimate, length, max_bytes, now);
+            match stream.takes_apart {
+                true => parser.taking_apart(&from.after, stream.hash_keys(&self.shard)),
+                false => parser,
+            }
         };
         let call = stream.get_records.get(prepare).await;
         send_get_records(
@@ -387,6 +409,7 @@ impl StreamReader for KinesisReader {
             shard: shard.clone(),
             template,
             stream: self,
+            rest: Leftover::default(),
         })
     }
 
@@ -424,8 +447,18 @@ impl ShardReader for KinesisShard {
         from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> Result<ReadResult, PortError> {
-        let mut page = read_page(self, from, limits).await?;
-        self.stream.skip_early(from, &mut page);
-        Ok(page)
+        let page = match self.rest.take(from) {
+            Some(rest) => rest,
+            None => {
+                let mut page = read_page(self, from, limits).await?;
+                self.stream.skip_early(from, &mut page);
+                page
+            }
+        };
+        Ok(self.rest.limit(page, limits.max_records))
+    }
+
+    fn has_page(&self, from: &Cursor) -> bool {
+        self.rest.continues(from)
     }
 }

@@ -4,6 +4,7 @@
 //! are parsed by `wire` instead, which is many times faster than the SDK's types. Reads of shards,
 //! which are many and mostly empty, have requests that the SDK prepared once (`prepared_call`).
 
+pub mod bucket;
 mod call_rules;
 mod clients;
 mod credentials;
@@ -11,8 +12,10 @@ pub mod dynamodb_streams;
 mod fan_out;
 pub mod fault;
 pub mod kinesis;
+mod leftover;
 mod partition;
 mod prepared_call;
+pub mod queue_sender;
 mod raw;
 mod server_clock;
 mod shard_api;

@@ -85,9 +85,11 @@ pub(super) trait ShardApi: Sync {
         from: &Cursor,
     ) -> impl Future<Output = Result<(Arc<str>, PageStart), PortError>> + Send;
 
+    /// `from`: the position of the iterator.
     fn get_records(
         &self,
         iterator: &str,
+        from: &Cursor,
         limits: ReadLimits<'_>,
     ) -> impl Future<Output = Result<GetRecordsResponse, ReadError>> + Send;
 }
@@ -225,7 +227,7 @@ pub(super) async fn read_page(
 ) -> Result<ReadResult, PortError> {
     let mut response = None;
     if let Some(iterator) = &from.iterator {
-        response = match api.get_records(iterator, limits).await {
+        response = match api.get_records(iterator, from, limits).await {
             Ok(response) => Some((response, PageStart::Continued)),
             Err(ReadError::Iterator(_)) => None,
             Err(error) => return Err(error.into_inner()),
@@ -235,7 +237,7 @@ pub(super) async fn read_page(
         response
     } else {
         let (iterator, start) = api.shard_iterator(from).await?;
-        let response = api.get_records(&iterator, limits).await;
+        let response = api.get_records(&iterator, from, limits).await;
         (response.map_err(ReadError::into_inner)?, start)
     };
     page_of(api.stream(), api.shard(), from, start, response).await

@@ -95,11 +95,11 @@ impl Intercept for CountRequests {
 }
 
 /// Names a call and the queue in errors.
-fn operation_on(queue: &Arn, call: &str) -> String {
+pub(super) fn operation_on(queue: &Arn, call: &str) -> String {
     format!("{call} of queue {}", queue.resource())
 }
 
-fn failed<E>(queue: &Arn, call: &str, error: SdkError<E>) -> PortError
+pub(super) fn failed<E>(queue: &Arn, call: &str, error: SdkError<E>) -> PortError
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
 {

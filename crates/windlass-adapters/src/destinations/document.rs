@@ -5,13 +5,17 @@ use std::borrow::Cow;
 use serde::Serialize;
 use uuid::Uuid;
 use windlass_core::arn::{Arn, StreamKind};
-use windlass_core::event::Event;
 use windlass_core::failure::{FailureCondition, FailureRecord};
 use windlass_core::function::FunctionName;
 use windlass_core::mapping::{MappingId, StreamSource};
 use windlass_core::record::Record;
+use windlass_core::replay::ReplayName;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::Failure;
+
+/// The attribute of a message, and the metadata of an object, with the name of the replay that gave
+/// the records up.
+pub(super) const REPLAY_ATTRIBUTE: &str = "windlass-replay";
 
 const LATEST: &str = "$LATEST";
 
@@ -26,6 +30,7 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x7f1c_6a52_0f0e_4c8b_9d63_2f5f_8f0a_c7d
 #[derive(Clone, Debug)]
 pub(crate) struct DocumentTemplate {
     mapping: MappingId,
+    replay: Option<ReplayName>,
     kind: StreamKind,
     stream: Arn,
     function: Arn,
@@ -89,9 +94,16 @@ struct BatchInfo<'a> {
 }
 
 impl DocumentTemplate {
-    pub(crate) fn new(mapping: &MappingId, source: &StreamSource, function: &Arn) -> Self {
+    /// `replay`: the one whose records are given up; `None`: those of the mapping.
+    pub(crate) fn new(
+        mapping: &MappingId,
+        replay: Option<&ReplayName>,
+        source: &StreamSource,
+        function: &Arn,
+    ) -> Self {
         Self {
             mapping: mapping.clone(),
+            replay: replay.cloned(),
             kind: source.kind,
             stream: source.arn.clone(),
             version: version_of(function),
@@ -106,14 +118,13 @@ impl DocumentTemplate {
             StreamKind::Kinesis => (Some(info), None),
             StreamKind::DynamoDbStreams => (None, Some(info)),
         };
-        let event = || Event::of_records(&record.records).to_bytes();
-        let event = (payload == Payload::Event).then(event);
+        let event = (payload == Payload::Event).then(|| failure.event(&self.stream));
         let document = Document {
             request_context: RequestContext {
                 request_id: self.request_id(failure),
                 function_arn: self.function.as_str(),
                 condition: record.condition.as_str(),
-                approximate_invoke_count: record.approximate_invoke_count,
+                approximate_invoke_count: record.approximate_invoke_count(),
             },
             response_context: self.response_context(record),
             version: "1.0",
@@ -132,6 +143,11 @@ impl DocumentTemplate {
         let path = format_time(failure.given_up, "%Y/%m/%d/%Y-%m-%dT%H.%M.%S");
         let id = self.stable_uuid("object", failure);
         format!("aws/lambda/{mapping}/{shard}/{path}-{id}")
+    }
+
+    /// What a message or an object says in addition to the document: [`REPLAY_ATTRIBUTE`].
+    pub(super) const fn replay(&self) -> Option<&ReplayName> {
+        self.replay.as_ref()
     }
 
     fn batch_info<'a>(&'a self, failure: &'a Failure) -> BatchInfo<'a> {
@@ -157,7 +173,9 @@ impl DocumentTemplate {
     fn response_context<'a>(&'a self, record: &'a FailureRecord) -> Option<ResponseContext<'a>> {
         match record.condition {
             FailureCondition::RetryAttemptsExhausted => {}
-            FailureCondition::RecordAgeExceeded | FailureCondition::RecordTooLarge => return None,
+            FailureCondition::RecordAgeExceeded
+            | FailureCondition::RecordTooLarge
+            | FailureCondition::Unreadable => return None,
         }
         let response = record.response.as_ref()?;
         Some(ResponseContext {
@@ -193,6 +211,9 @@ impl DocumentTemplate {
             last.sequence_number(),
             failure.given_up.as_millis()
         );
+        if let Some(replay) = &self.replay {
+            name.push_str(&format!("/replay {replay}"));
+        }
         // Two failures may be of records of one aggregate.
         for inner in [first, last].into_iter().filter_map(Record::inner) {
             name.push_str(&format!("/{}", inner.index));

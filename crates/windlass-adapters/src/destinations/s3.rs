@@ -1,5 +1,6 @@
 //! Buckets of S3: one object for each failure, with the event of the invocation.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,7 +10,7 @@ use tokio::sync::Semaphore;
 use windlass_core::failure::DestinationArn;
 use windlass_engine::ports::{Destination, Failure, PortError};
 
-use super::document::{DocumentTemplate, Payload};
+use super::document::{DocumentTemplate, Payload, REPLAY_ATTRIBUTE};
 use crate::aws::AwsClients;
 use crate::aws::fault::port_error;
 
@@ -55,6 +56,10 @@ impl Destination for S3Destination {
         let call = self.client.put_object().bucket(self.bucket.name());
         let call = call.key(self.template.key(failure));
         let call = call.content_type("application/json");
+        let replay = self.template.replay();
+        let call = call.set_metadata(
+            replay.map(|replay| HashMap::from([(REPLAY_ATTRIBUTE.to_owned(), replay.to_string())])),
+        );
         let call = call.body(ByteStream::from(document.into_bytes()));
         let sent = call.customize().config_override(config).send().await;
         sent.map_err(|error| {

@@ -1,11 +1,12 @@
 //! Standard queues of SQS.
 
 use async_trait::async_trait;
+use aws_sdk_sqs::types::MessageAttributeValue;
 use tokio::sync::OnceCell;
 use windlass_core::failure::DestinationArn;
 use windlass_engine::ports::{Destination, Failure, PortError};
 
-use super::document::{DocumentTemplate, Payload};
+use super::document::{DocumentTemplate, Payload, REPLAY_ATTRIBUTE};
 use crate::aws::AwsClients;
 use crate::aws::fault::port_error;
 use crate::aws::sqs::queue_url;
@@ -39,7 +40,13 @@ impl Destination for SqsDestination {
         let url = queue_url(&self.clients, self.queue.arn());
         let url = self.url.get_or_try_init(|| url).await?;
         let document = self.template.render(failure, Payload::Metadata);
-        let call = self.clients.sqs.send_message().queue_url(url);
+        let mut call = self.clients.sqs.send_message().queue_url(url);
+        if let Some(replay) = self.template.replay() {
+            let value = MessageAttributeValue::builder().data_type("String");
+            let value = value.string_value(replay.as_str()).build();
+            let value = value.expect("the type is set");
+            call = call.message_attributes(REPLAY_ATTRIBUTE, value);
+        }
         let sent = call.message_body(document).send().await;
         sent.map_err(|error| {
             let operation = format!("SendMessage to queue {}", self.queue.name());

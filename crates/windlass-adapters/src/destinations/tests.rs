@@ -14,6 +14,7 @@ use windlass_core::outcome::Fault;
 use windlass_core::position::Position;
 use windlass_core::record::Record;
 use windlass_core::record_page::RecordMeta;
+use windlass_core::redrive::FailureDocument;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{Destination, Failure, chain};
 
@@ -40,6 +41,7 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
         },
         arn,
         consumer: None,
+        takes_aggregates_apart: false,
         settings: StreamSettings {
             starting_position: Position::TrimHorizon,
             recreated_position: Position::TrimHorizon,
@@ -53,7 +55,7 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
         },
     };
     let function = Arn::parse(function).unwrap();
-    DocumentTemplate::new(&MappingId::new(MAPPING), &source, &function)
+    DocumentTemplate::new(&MappingId::new(MAPPING), None, &source, &function)
 }
 
 fn record(sequence_number: &str, arrived: u64) -> Record {
@@ -84,13 +86,15 @@ fn failure() -> Failure {
         record: FailureRecord {
             condition: FailureCondition::RetryAttemptsExhausted,
             records: records.into(),
-            approximate_invoke_count: 1,
+            attempts: 1,
             request_id: Some(REQUEST.into()),
             response: Some(FailedResponse {
                 status: 200,
                 executed_version: Some("$LATEST".into()),
                 function_error: true,
             }),
+            last_error: None,
+            window: None,
         },
         given_up: Timestamp::from_millis(MINUTE + 6_021),
     }
@@ -98,6 +102,25 @@ fn failure() -> Failure {
 
 fn metadata(template: &DocumentTemplate, failure: &Failure) -> String {
     template.render(failure, Payload::Metadata)
+}
+
+#[test]
+fn what_is_written_can_be_redriven() {
+    let (failure, template) = (failure(), template(STREAM, FUNCTION));
+    let parse = |payload| FailureDocument::parse(template.render(&failure, payload).as_bytes());
+    let document = parse(Payload::Metadata).unwrap();
+    assert_eq!(document.function.as_str(), FUNCTION);
+    assert_eq!(document.stream.as_str(), STREAM);
+    assert_eq!(document.shard, failure.shard);
+    let ends = [
+        failure.record.records.first(),
+        failure.record.records.last(),
+    ];
+    let ends = ends.map(|record| record.unwrap().sequence_number());
+    assert_eq!([document.first.as_str(), document.last.as_str()], ends);
+    assert_eq!((document.batch_size, document.payload), (500, None));
+    let event = Event::of_records(&failure.record.records).to_bytes();
+    assert_eq!(parse(Payload::Event).unwrap().payload, Some(event));
 }
 
 fn parsed(template: &DocumentTemplate, failure: &Failure) -> Value {
@@ -130,7 +153,7 @@ fn the_document_is_that_of_aws_for_kinesis() {
 fn the_document_is_that_of_aws_for_dynamodb() {
     let mut failure = failure();
     failure.record.records = Arc::new([record("800000000003126276362", 7_000)]);
-    failure.record.approximate_invoke_count = 4;
+    failure.record.attempts = 4;
     failure.record.response.as_mut().unwrap().function_error = false;
     let expected = concat!(
         r#"{"requestContext":{"requestId":"c9b8fa9f-5a7f-4a3e-af9c-0c604cde93a5","#,

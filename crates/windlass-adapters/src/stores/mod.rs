@@ -7,8 +7,10 @@ use std::sync::Arc;
 use thiserror::Error;
 use windlass_engine::ports::{BoxError, Store};
 
+mod dead_letters;
 mod history;
 mod lock;
+mod replays;
 mod rows;
 mod schema;
 mod sqlite;

@@ -10,7 +10,7 @@ use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::Swap;
-use windlass_core::position::{Checkpoint, Position};
+use windlass_core::position::{Checkpoint, Position, ReplayCounts};
 use windlass_core::spec::MappingSpec;
 use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
@@ -18,6 +18,8 @@ use windlass_core::window::{WindowBounds, WindowCheckpoint, WindowState};
 use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, StoredMapping, UnreadableMapping,
 };
+
+use super::replays;
 
 const MAPPING_COLUMNS: &str = "id, revision, spec, source_arn, function_arn, desired, change,
                                created, last_modified, declared";
@@ -37,6 +39,19 @@ struct StoredCheckpoint {
     marks: Vec<StoredSection>,
     #[serde(skip_serializing_if = "Option::is_none")]
     window: Option<StoredWindow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<StoredCounts>,
+}
+
+/// The stored form of [`ReplayCounts`].
+#[derive(Serialize, Deserialize)]
+struct StoredCounts {
+    delivered: u64,
+    filtered_out: u64,
+    given_up: u64,
+    failed_invocations: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_arrival: Option<u64>,
 }
 
 /// The stored form of a [`WindowCheckpoint`], but for its state: times in milliseconds since the
@@ -223,7 +238,8 @@ fn stored_mapping(
     let mut read = || {
         let Some(row) = mapping_with(db, id, |id, text| specs.read(id, text))? else {
             specs.0.remove(id);
-            return Ok(StoredMapping::Removed);
+            let replay = replays::stored_replay(db, id)?;
+            return Ok(replay.unwrap_or(StoredMapping::Removed));
         };
         Ok(StoredMapping::Readable(row, leases_of(db, id)?))
     };
@@ -245,7 +261,10 @@ fn stored_mapping(
 
 /// Forgets that mappings were removed: only a daemon that has read the store since needs to know.
 pub(super) fn forget_removals(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    tx.execute_batch("DELETE FROM changes WHERE mapping NOT IN (SELECT id FROM mappings)")
+    tx.execute_batch(
+        "DELETE FROM changes WHERE mapping NOT IN
+             (SELECT id FROM mappings UNION ALL SELECT id FROM replays)",
+    )
 }
 
 pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
@@ -253,6 +272,7 @@ pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Res
         "INSERT INTO leases (mapping, unit, owner, epoch, checkpoint, shard_start, window_state)
          SELECT ?1, ?2, ?3, max(?4, (SELECT next FROM epochs)), ?5, ?6, ?7
          WHERE EXISTS (SELECT 1 FROM mappings WHERE id = ?1)
+            OR EXISTS (SELECT 1 FROM replays WHERE id = ?1)
          ON CONFLICT DO NOTHING",
     )?;
     insert.execute(params![
@@ -408,6 +428,13 @@ fn stored_checkpoint(checkpoint: &Checkpoint) -> rusqlite::Result<String> {
             start: window.bounds.start.as_millis(),
             end: window.bounds.end.as_millis(),
         }),
+        counts: checkpoint.counts.map(|counts| StoredCounts {
+            delivered: counts.delivered,
+            filtered_out: counts.filtered_out,
+            given_up: counts.given_up,
+            failed_invocations: counts.failed_invocations,
+            first_arrival: counts.first_arrival.map(Timestamp::as_millis),
+        }),
     };
     serde_json::to_string(&stored)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
@@ -440,6 +467,13 @@ fn read_checkpoint(text: &str) -> Option<Checkpoint> {
             },
             state: None,
         }),
+        counts: stored.counts.map(|counts| ReplayCounts {
+            delivered: counts.delivered,
+            filtered_out: counts.filtered_out,
+            given_up: counts.given_up,
+            failed_invocations: counts.failed_invocations,
+            first_arrival: counts.first_arrival.map(Timestamp::from_millis),
+        }),
     })
 }
 
@@ -452,7 +486,7 @@ fn read_section(stored: StoredSection) -> MarkedSection {
 }
 
 /// The reason why this version cannot read a row, apart from errors of the database.
-fn readable<T>(result: rusqlite::Result<T>) -> rusqlite::Result<Result<T, String>> {
+pub(super) fn readable<T>(result: rusqlite::Result<T>) -> rusqlite::Result<Result<T, String>> {
     match result {
         Err(rusqlite::Error::FromSqlConversionFailure(_, _, cause)) => Ok(Err(cause.to_string())),
         result => result.map(Ok),
@@ -473,7 +507,7 @@ pub(super) fn text<T>(
     })
 }
 
-fn swap(changed: usize) -> Swap {
+pub(super) fn swap(changed: usize) -> Swap {
     if changed == 0 {
         Swap::Conflict
     } else {

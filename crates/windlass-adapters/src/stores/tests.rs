@@ -183,6 +183,7 @@ async fn a_checkpoint_of_an_earlier_version_has_no_window() {
             sub_sequence_number: None,
         }],
         window: None,
+        counts: None,
     };
     assert_eq!(taken.unwrap()[0].checkpoint, expected);
 }

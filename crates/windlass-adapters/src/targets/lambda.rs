@@ -21,8 +21,11 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use windlass_core::arn::Arn;
 use windlass_core::outcome::{Fault, Outcome, Response};
-use windlass_engine::ports::{BoxError, FunctionLookup, Invocation, PortError, Target, chain};
+use windlass_engine::ports::{
+    BoxError, FunctionLookup, Invocation, PortError, Purpose, Target, chain,
+};
 
+use super::invocation_facts::client_context;
 use super::own_timeout::OwnTimeout;
 use super::response::{error_kind, no_response, not_invoked, parse_retry_after, plain_text};
 use super::response_body::{ResponseBody, SharedWalker, TooLarge};
@@ -135,9 +138,18 @@ impl LambdaTarget {
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts);
         let walker = Reads::of(&invocation).map(SharedWalker::new);
+        // A mapping of AWS sends none.
+        let context = match invocation.purpose {
+            Purpose::Mapping(_) => None,
+            Purpose::Replay(_) | Purpose::Redrive(_) => {
+                let context = client_context(&invocation);
+                Some(base64_simd::STANDARD.encode_to_string(context))
+            }
+        };
         let response = self
             .client
             .invoke()
+            .set_client_context(context)
             .function_name(self.function.as_str())
             .invocation_type(InvocationType::RequestResponse)
             .payload(Blob::new(invocation.event.to_bytes()))

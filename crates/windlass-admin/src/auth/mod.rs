@@ -94,7 +94,6 @@ pub(crate) struct Caller {
 
 /// A caller whose role is `admin`: an extractor of handlers that only read, but what `read_only` may
 /// not see.
-#[cfg_attr(not(test), expect(dead_code, reason = "for operations to come"))]
 pub(crate) struct AdminCaller;
 
 /// Names of callers where no keys are asked for: by loopback, and from elsewhere.
@@ -230,7 +229,7 @@ async fn authenticate(
     let key = keys.key(&claim.key_id).filter(|_| !has_session);
     let (secret, role) = key.ok_or_else(unknown_caller)?;
     claim.check(region, now)?;
-    let body: Bytes = requests::read_body(body).await?;
+    let body: Bytes = requests::read_body(parts.uri.path(), body).await?;
     claim.verify(parts, &body, &secret)?;
     let caller = Caller {
         name: claim.key_id,

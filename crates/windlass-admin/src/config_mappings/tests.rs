@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde_json::json;
+use windlass_core::arn::SourceArn;
 use windlass_core::function::FunctionName;
+use windlass_core::ids::{SequenceNumber, ShardId};
+use windlass_core::shard::lineage::Shard;
 use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
@@ -52,6 +55,19 @@ impl ResourceLookup for FakeLookup {
 
     async fn source(&self, _source: &SourceArn) -> Result<Option<Timestamp>, PortError> {
         Ok(None)
+    }
+
+    async fn shards(&self, _: &SourceArn) -> Result<Vec<Shard>, PortError> {
+        unreachable!("mappings are written without it")
+    }
+
+    async fn is_of_shard(
+        &self,
+        _: &SourceArn,
+        _: &ShardId,
+        _: &SequenceNumber,
+    ) -> Result<bool, PortError> {
+        unreachable!("mappings are written without it")
     }
 }
 

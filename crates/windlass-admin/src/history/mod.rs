@@ -15,7 +15,7 @@ use crate::v1::{Query, Refusal};
 
 mod lines;
 
-pub(crate) use lines::mapping_line;
+pub(crate) use lines::{line, mapping_line};
 
 /// Lines of one page.
 const MAX_PAGE_SIZE: usize = 100;

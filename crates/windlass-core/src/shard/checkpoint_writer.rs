@@ -63,6 +63,7 @@ impl CheckpointWriter {
         }
         let forward = self.saved.n_resolved < watermark.n_resolved
             || self.saved.window_version < watermark.window_version
+            || self.saved.checkpoint.counts != watermark.checkpoint.counts
             || watermark.checkpoint.position == Position::ShardEnd;
         assert!(forward, "I2: a checkpoint only moves forward");
         self.state = State::InFlight(watermark.clone());

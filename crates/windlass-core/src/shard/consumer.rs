@@ -20,7 +20,7 @@ use crate::event;
 use crate::lifecycle::Lifecycle;
 use crate::marks::{MarkReader, MarkedRecords};
 use crate::outcome::{Fault, Outcome, OutcomeKind, Swap};
-use crate::position::{Checkpoint, Position};
+use crate::position::{Checkpoint, Position, ReplayCounts};
 use crate::progress::Progress;
 use crate::record::Record;
 use crate::retry::Jitter;
@@ -55,6 +55,10 @@ pub struct ShardConsumer {
     last_outcome: Option<OutcomeKind>,
     gap: Option<Gap>,
     n_read: usize,
+    /// Those of the checkpoint from which it continued; `None` of a mapping, whose checkpoints have none.
+    former_counts: Option<ReplayCounts>,
+    /// Since the start, but for what is filtered out.
+    counts: ReplayCounts,
     /// By how many milliseconds the clock of the source is ahead of `now`.
     source_ahead: Option<i64>,
     /// The same when the read in flight began.
@@ -97,6 +101,8 @@ impl ShardConsumer {
             jitter: Jitter::new(seed, limits.backoff_jitter_percent),
             read_state: ReadState::new(from.clone(), now),
             mark_reader: MarkReader::new(from.marks.clone()),
+            former_counts: from.counts,
+            counts: ReplayCounts::default(),
             lanes: Lanes::new(&settings, &from),
             slot: SlotRequest::None,
             progress: Progress::new(from.clone()),
@@ -135,6 +141,7 @@ impl ShardConsumer {
             ShardInput::Delivered { delivery, result } => {
                 let lanes = &mut self.lanes;
                 let resolved = lanes.delivered(delivery, result, &mut self.jitter, now);
+                self.counts.given_up += resolved.len() as u64;
                 self.progress.resolve(resolved);
             }
             ShardInput::SourceTime(time) => self.source_ahead = Some(time.millis_since(now)),
@@ -333,6 +340,10 @@ impl ShardConsumer {
 
     /// Gives records to the lanes, except those that the function does not receive.
     fn route(&mut self, records: MarkedRecords, now: Timestamp) {
+        if let Some(first) = records.records.first() {
+            let arrival = first.approximate_arrival();
+            self.counts.first_arrival.get_or_insert(arrival);
+        }
         let page = filter_page(records, &self.settings);
         for item in page.items {
             match item {
@@ -342,16 +353,23 @@ impl ShardConsumer {
                 }
                 Item::Skip {
                     n_records,
+                    n_filtered_out,
                     last,
                     newest,
                     was_marked,
                 } => {
                     self.lanes.pass(newest);
                     self.progress.skip(n_records, last, was_marked);
+                    self.progress.count_filtered_out(n_filtered_out);
                 }
             }
         }
         for report in page.reports {
+            let is_given_up = matches!(
+                report,
+                Report::RecordTooLarge { .. } | Report::UnreadableDropped { .. }
+            );
+            self.counts.given_up += u64::from(is_given_up);
             self.report(report);
         }
     }
@@ -363,12 +381,18 @@ impl ShardConsumer {
             outcome
         };
         self.last_outcome = Some(outcome.kind());
+        let is_failed = matches!(outcome, Outcome::FunctionError { .. });
+        self.counts.failed_invocations += u64::from(is_failed);
         let jitter = &mut self.jitter;
         let resolved = self.lanes.end(batch, outcome, jitter, now);
         self.resolve(resolved);
     }
 
     fn resolve(&mut self, resolved: Resolved) {
+        let dropped = resolved.dropped.iter().map(|it| it.records.len());
+        let n_dropped = dropped.sum::<usize>() as u64;
+        self.counts.given_up += n_dropped;
+        self.counts.delivered += resolved.tickets.len() as u64 - n_dropped;
         self.progress.resolve(resolved.tickets);
         for failure in resolved.dropped {
             self.report(Report::Dropped(failure));
@@ -483,7 +507,11 @@ impl ShardConsumer {
         let watermark = self.watermark();
         if let Some(mut checkpoint) = self.checkpoint_writer.start(&watermark, now) {
             if checkpoint.position != Position::ShardEnd {
-                checkpoint.marks = self.progress.marks(self.mark_reader.unread());
+                let unread = self.mark_reader.unread();
+                if let Some(counts) = &mut checkpoint.counts {
+                    counts.filtered_out += self.progress.n_filtered_out_after(unread.len());
+                }
+                checkpoint.marks = self.progress.marks(unread);
             }
             let unresolved = self.lanes.first();
             assert!(
@@ -519,6 +547,14 @@ impl ShardConsumer {
         } else {
             checkpoint.window = self.lanes.window().cloned();
         }
+        checkpoint.counts = self.former_counts.map(|former| {
+            let filtered_out = self.progress.n_filtered_out();
+            former
+                + ReplayCounts {
+                    filtered_out,
+                    ..self.counts
+                }
+        });
         Watermark {
             n_resolved: self.progress.n_resolved(),
             window_version: self.lanes.window_version(),

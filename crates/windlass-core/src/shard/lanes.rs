@@ -9,9 +9,8 @@ use super::settings::ShardConsumerSettings;
 use super::view::Waiting;
 use super::windows::Windows;
 use crate::batch::{BatchId, BatchIds};
-use crate::failure::FailureRecord;
-use crate::ids::KeyHash;
-use crate::outcome::{Fault, Outcome};
+use crate::failure::{DeliveryFault, FailureRecord};
+use crate::outcome::Outcome;
 use crate::position::Checkpoint;
 use crate::progress::Ticket;
 use crate::record::Record;
@@ -42,15 +41,8 @@ impl Lanes {
 
     /// Appends a record to the lane of its key.
     pub(super) fn push(&mut self, ticket: Ticket, record: Record, now: Timestamp) {
-        let lane = self.lane_of(record.key());
+        let lane = record.key().lane(self.lanes.len());
         self.lanes[lane].push(ticket, record, now);
-    }
-
-    fn lane_of(&self, key: KeyHash) -> usize {
-        match self.lanes.len() {
-            1 => 0,
-            n_lanes => usize::try_from(key.0 % n_lanes as u64).expect("it is less than the lanes"),
-        }
     }
 
     /// The lane that is invoked next: of those whose batch is due, the next in turn.
@@ -88,7 +80,7 @@ impl Lanes {
     pub(super) fn delivered(
         &mut self,
         delivery: BatchId,
-        result: Result<(), Fault>,
+        result: Result<(), DeliveryFault>,
         jitter: &mut Jitter,
         now: Timestamp,
     ) -> Vec<Ticket> {

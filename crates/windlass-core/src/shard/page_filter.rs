@@ -1,6 +1,6 @@
 //! Which records of a page the function receives: those that match the filter, arrived after the
-//! mapping's starting position, and fit into an event. One that does not fit still has its turn in its
-//! lane if there is a destination to give it up to. Those that are marked as resolved it received
+//! mapping's starting position, can be rendered, and fit into an event. One that cannot be invoked still
+//! has its turn in its lane if what is given up is delivered. Those that are marked as resolved it received
 //! already.
 //!
 //! The others are skipped. If less than half of a page remains, the remaining records are copied
@@ -28,12 +28,23 @@ pub(super) enum Item {
     /// Consecutive records that the function does not receive.
     Skip {
         n_records: u64,
+        /// Those among them that no filter matches.
+        n_filtered_out: u64,
         last: Record,
         /// The latest arrival of any of them.
         newest: Timestamp,
         /// Whether any of them is marked as resolved.
         was_marked: bool,
     },
+}
+
+/// Why a record is skipped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// It is resolved already.
+    Marked,
+    FilteredOut,
+    TooLarge,
 }
 
 pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings) -> FilteredPage {
@@ -43,7 +54,6 @@ pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings)
         reports: Vec::new(),
     };
     let mut scratch = MatchBuffers::default();
-    let limits = settings.batch_limits();
     let (mut n_filtered_out, mut n_outside, mut page_bytes, mut delivered_bytes) = (0, 0, 0, 0);
     for (index, record) in records.into_iter().enumerate() {
         let bytes = record.event_len();
@@ -52,16 +62,23 @@ pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings)
         let inner = record.inner().filter(|_| !is_resolved);
         n_outside += usize::from(inner.is_some_and(|inner| inner.is_outside_hash_key_range));
         if is_resolved {
-            page.skip(record, true);
+            page.skip(record, Why::Marked);
         } else if !is_match(&record, settings, &mut scratch) {
             n_filtered_out += 1;
-            page.skip(record, false);
-        } else if !limits.fits_alone(bytes) && settings.mapping.on_failure.is_none() {
-            page.reports.push(Report::RecordTooLarge {
-                sequence_number: record.sequence_number().into(),
-                bytes,
+            page.skip(record, Why::FilteredOut);
+        } else if !settings.can_be_invoked(&record) && !settings.delivers_given_up {
+            let sequence_number = record.sequence_number().into();
+            page.reports.push(match record.unreadable() {
+                Some(reason) => Report::UnreadableDropped {
+                    sequence_number,
+                    reason,
+                },
+                None => Report::RecordTooLarge {
+                    sequence_number,
+                    bytes,
+                },
             });
-            page.skip(record, false);
+            page.skip(record, Why::TooLarge);
         } else {
             delivered_bytes += bytes;
             page.items.push(Item::Deliver(record));
@@ -81,11 +98,14 @@ pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings)
     page
 }
 
-/// Whether a record arrived after the starting position and a filter matches it.
+/// Whether a record arrived after the starting position and a filter matches it, if it can be read.
 fn is_match(record: &Record, settings: &ShardConsumerSettings, scratch: &mut MatchBuffers) -> bool {
     let is_too_early = |earliest| !record.is_undated() && record.approximate_arrival() < earliest;
     if settings.mapping.skip_before.is_some_and(is_too_early) {
         return false;
+    }
+    if record.unreadable().is_some() {
+        return true;
     }
     settings.filter.as_ref().is_none_or(|filter| {
         let event = Event {
@@ -97,22 +117,27 @@ fn is_match(record: &Record, settings: &ShardConsumerSettings, scratch: &mut Mat
 }
 
 impl FilteredPage {
-    fn skip(&mut self, record: Record, is_marked: bool) {
+    fn skip(&mut self, record: Record, why: Why) {
         let arrival = record.approximate_arrival();
+        let is_marked = why == Why::Marked;
+        let is_filtered_out = u64::from(why == Why::FilteredOut);
         if let Some(Item::Skip {
             n_records,
+            n_filtered_out,
             last,
             newest,
             was_marked,
         }) = self.items.last_mut()
         {
             *n_records += 1;
+            *n_filtered_out += is_filtered_out;
             *newest = arrival.max(*newest);
             *last = record;
             *was_marked |= is_marked;
         } else {
             self.items.push(Item::Skip {
                 n_records: 1,
+                n_filtered_out: is_filtered_out,
                 last: record,
                 newest: arrival,
                 was_marked: is_marked,
@@ -138,6 +163,9 @@ fn compact(items: Vec<Item>, delivered_bytes: usize) -> Vec<Item> {
             Item::Deliver(record) => (record, record.event(), record.data_range()),
             Item::Skip { last, .. } => (last, &[][..], 0..0),
         };
+        if let Some(reason) = record.unreadable() {
+            builder.unreadable(reason);
+        }
         builder.push(&record.meta(), event, data);
     }
     let records = Record::of_page(builder.finish());
@@ -150,11 +178,13 @@ fn compact(items: Vec<Item>, delivered_bytes: usize) -> Vec<Item> {
         Item::Deliver(_) => Item::Deliver(record),
         Item::Skip {
             n_records,
+            n_filtered_out,
             newest,
             was_marked,
             ..
         } => Item::Skip {
             n_records,
+            n_filtered_out,
             last: record,
             newest,
             was_marked,
@@ -188,6 +218,7 @@ mod tests {
             Item::Deliver(records.remove(0)),
             Item::Skip {
                 n_records: 2,
+                n_filtered_out: 2,
                 last: records.remove(1),
                 newest: Timestamp::EPOCH,
                 was_marked: false,

@@ -92,6 +92,7 @@ pub fn mapping(row: &MappingRow) -> Result<Mapping, Vec<Violation>> {
                 kind,
                 settings,
                 consumer: stream.is_some().then(|| arn.clone()),
+                takes_aggregates_apart: stream.is_some(),
                 arn: stream.unwrap_or_else(|| arn.clone()),
             })
         }

@@ -15,3 +15,4 @@ pub use backpressure::{Backpressure, Limit};
 pub use budget::{Account, Budget, Reservation};
 pub(crate) use messages::{MessageMemory, ReceiveGrant, detach};
 pub(crate) use pages::{MemoryWait, PageMemory, ReadGrant};
+pub(crate) use response::ResponseGrant;

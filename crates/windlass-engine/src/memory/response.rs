@@ -37,7 +37,7 @@ struct State {
 }
 
 impl ResponseGrant {
-    pub(super) fn new(
+    pub(crate) fn new(
         account: Account,
         backpressure: Backpressure,
         clock: Clock,

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::event::Event;
-use windlass_core::failure::FailureRecord;
+use windlass_core::failure::{FailureCondition, FailureRecord};
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{ReceiptHandle, SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
@@ -19,6 +20,7 @@ use windlass_core::message::Message;
 use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
+use windlass_core::replay::{ReplayName, ReplayRow};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::tags::Tags;
@@ -26,14 +28,24 @@ use windlass_core::time::Timestamp;
 
 use crate::requests::QueueRequests;
 
+mod dead_letters;
+mod documents;
 mod error;
 mod history;
+mod replays;
 
+pub use dead_letters::{
+    DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterLimit, DeadLetterMarker,
+    DeadLetterReason, DeadLetterSelection, DeadLetterStore, DeadLetterTotals, Deletion,
+    DeletionLine, Kept, NewDeadLetter,
+};
+pub use documents::{DocumentBucket, QueueSender};
 pub use error::{BoxError, PortError, chain, log_fault};
 pub use history::{
     CONFIGURATION, HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage,
     HistoryStore, What,
 };
+pub use replays::ReplayStore;
 
 /// No stream keeps its records for less: those of DynamoDB for this long, those of Kinesis for up to
 /// a year.
@@ -150,7 +162,7 @@ pub trait QueueReader: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Invocation {
     pub event: Event,
-    pub mapping: MappingId,
+    pub purpose: Purpose,
     /// From 1; +1 when the function was reached and failed.
     pub attempt: u32,
     /// How many items the batch has, if the response is to be read for those that failed; otherwise
@@ -160,6 +172,17 @@ pub struct Invocation {
     pub returns_state: bool,
     /// `None` for a queue.
     pub origin: Option<ShardOrigin>,
+}
+
+/// What an invocation is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Mapping(MappingId),
+    /// By its name.
+    Replay(Arc<str>),
+    /// By the id of what is sent once more: a dead letter, the invocation that a document reports, or
+    /// the first message of a batch.
+    Redrive(Arc<str>),
 }
 
 /// Where the records of an invocation come from. A function that writes to a transactional store can
@@ -202,6 +225,25 @@ pub struct Failure {
     pub given_up: Timestamp,
 }
 
+impl Failure {
+    /// The event as the function got it, or would have: of a record that cannot be rendered the source's
+    /// own JSON. `event_source_arn`: as the records have it.
+    pub fn event(&self, event_source_arn: &Arn) -> Bytes {
+        let FailureRecord {
+            condition,
+            records,
+            window,
+            ..
+        } = &self.record;
+        let event = match (condition, window) {
+            (FailureCondition::Unreadable, _) => return Bytes::copy_from_slice(records[0].event()),
+            (_, None) => Event::of_records(records),
+            (_, Some(call)) => Event::of_window(records, call, &self.shard, event_source_arn),
+        };
+        event.to_bytes()
+    }
+}
+
 /// Delivers failure records of one mapping to its destination.
 #[async_trait]
 pub trait Destination: Send + Sync {
@@ -236,13 +278,26 @@ pub trait AdapterFactory: Send + Sync {
     /// The daemon cannot invoke the function as it is configured.
     fn target(&self, function: &Arn) -> Result<Arc<dyn Target>, PortError>;
 
-    /// The on-failure destination of a mapping, if it has one.
+    /// Whether the daemon's configuration defines the function.
+    fn is_configured(&self, function: &Arn) -> bool;
+
+    /// # Errors
+    /// The daemon cannot reach the bucket as it is configured.
+    fn bucket(&self, name: &str) -> Result<Arc<dyn DocumentBucket>, PortError>;
+
+    /// # Errors
+    /// The daemon cannot reach the queue as it is configured.
+    fn sender(&self, queue: &Arn) -> Result<Arc<dyn QueueSender>, PortError>;
+
+    /// The on-failure destination of a mapping, if it has one. `replay`: the one whose records are given
+    /// up there, with the settings of the mapping.
     ///
     /// # Errors
     /// The daemon cannot deliver to it as it is configured.
     fn destination(
         &self,
         mapping: &MappingId,
+        replay: Option<&ReplayName>,
         source: &StreamSource,
         function: &Arn,
     ) -> Result<Option<Arc<dyn Destination>>, PortError>;
@@ -277,13 +332,25 @@ pub trait ResourceLookup: Send + Sync {
     /// `Gone` or `Denied`. Returns when the source answered by its own clock; `None` if the answer
     /// does not say.
     async fn source(&self, source: &SourceArn) -> Result<Option<Timestamp>, PortError>;
+
+    /// Every shard of a stream that still has records, open or closed; with the fault `Gone` or `Denied`
+    /// if it does not exist or cannot be read.
+    async fn shards(&self, stream: &SourceArn) -> Result<Vec<Shard>, PortError>;
+
+    /// Whether a sequence number can be of a shard: the source may refuse those of other shards.
+    async fn is_of_shard(
+        &self,
+        stream: &SourceArn,
+        shard: &ShardId,
+        number: &SequenceNumber,
+    ) -> Result<bool, PortError>;
 }
 
 /// A point in the history of a store; the default is before every change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ChangeNumber(pub u64);
 
-/// The mappings that have changed since a [`ChangeNumber`].
+/// The mappings and replays that have changed since a [`ChangeNumber`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Changes {
     /// The last change: the next call asks for what has changed since.
@@ -298,6 +365,8 @@ pub enum StoredMapping {
     /// Its row, and its leases ordered by key.
     Readable(MappingRow, Vec<Lease>),
     Unreadable(UnreadableMapping),
+    /// It is a replay, whose leases and changes are as those of a mapping.
+    Replay(Box<ReplayRow>, Vec<Lease>),
     Removed,
 }
 
@@ -328,8 +397,8 @@ pub trait MappingStore: Send + Sync {
 
     async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError>;
 
-    /// Every mapping whose row or leases have changed since then. The cost depends on their number
-    /// alone. A saved checkpoint is a change only if it is the end of its shard.
+    /// Every mapping and every replay whose row or leases have changed since then. The cost depends on
+    /// their number alone. A saved checkpoint is a change only if it is the end of its shard.
     async fn changes(&self, since: ChangeNumber) -> Result<Changes, PortError>;
 
     /// Writes a mapping if its revision is still `seen`. With `None`, adds it unless there is a
@@ -374,8 +443,8 @@ pub trait LeaseStore: Send + Sync {
     /// may be left out: only who takes a lease needs them.
     async fn leases_of(&self, mapping: &MappingId) -> Result<Vec<Lease>, PortError>;
 
-    /// Adds rows; existing ones are unchanged. The epoch of a row is at least the given one, and
-    /// larger than that of every row that was removed before.
+    /// Adds rows of mappings and replays that exist; existing rows are unchanged. The epoch of a row is
+    /// at least the given one, and larger than that of every row that was removed before.
     async fn insert(&self, leases: &[Lease]) -> Result<(), PortError>;
 
     /// Makes `owner` the owner of the leases whose owner and epoch are still as given, each in its
@@ -396,6 +465,6 @@ pub trait LeaseStore: Send + Sync {
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError>;
 }
 
-pub trait Store: MappingStore + LeaseStore + HistoryStore {}
+pub trait Store: MappingStore + LeaseStore + HistoryStore + DeadLetterStore + ReplayStore {}
 
-impl<T: MappingStore + LeaseStore + HistoryStore> Store for T {}
+impl<T: MappingStore + LeaseStore + HistoryStore + DeadLetterStore + ReplayStore> Store for T {}

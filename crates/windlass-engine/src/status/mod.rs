@@ -33,6 +33,7 @@ use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::OutcomeKind;
 use windlass_core::time::Timestamp;
 
+use crate::dead_letters::DeadLetterCounts;
 use crate::histogram::InvocationMetrics;
 use crate::labels::Labels;
 use crate::memory::Backpressure;
@@ -42,6 +43,9 @@ use crate::slots::Slots;
 
 /// A supervisor that misses more rounds is stalled.
 const MISSED_ROUNDS: u32 = 3;
+
+/// Gaps of a mapping or replay that are kept.
+const MAX_GAPS: usize = 10;
 
 /// All mappings of this daemon.
 #[derive(Debug, Default)]
@@ -55,6 +59,7 @@ pub struct StatusBoard {
     last_round: Mutex<Option<Round>>,
     /// Functions that run in processes of this machine, by name.
     functions: Mutex<BTreeMap<String, Arc<FunctionProcesses>>>,
+    dead_letters: Arc<DeadLetterCounts>,
 }
 
 /// A round that the supervisor has finished.
@@ -88,6 +93,8 @@ struct MappingEntry {
     clock_difference: Option<i64>,
     /// See [`MappingStatus::notice`].
     notice: Option<String>,
+    /// The first gaps that its shards had since the daemon started.
+    gaps: Vec<String>,
     /// See [`MappingStatus::blocked`].
     blocked: BTreeMap<ShardId, BlockedShard>,
     units: BTreeMap<Unit, Arc<UnitEntry>>,
@@ -140,6 +147,11 @@ pub struct UnitHandle {
 }
 
 impl StatusBoard {
+    /// Counts of the dead letters of this daemon.
+    pub fn dead_letters(&self) -> Arc<DeadLetterCounts> {
+        Arc::clone(&self.dead_letters)
+    }
+
     pub fn mapping(&self, row: &MappingRow) -> MappingStatus {
         let mappings = self.lock();
         // The supervisor has not seen it yet, or the store no longer has it.
@@ -348,6 +360,22 @@ impl StatusBoard {
         let mut mappings = self.lock();
         let shown = &mut mappings.entry(mapping.clone()).or_default().notice;
         shown.replace(notice) != *shown
+    }
+
+    /// Keeps what may be lost of a mapping or replay: the first [`MAX_GAPS`].
+    pub(crate) fn add_gap(&self, mapping: &MappingId, gap: String) {
+        let mut mappings = self.lock();
+        let gaps = &mut mappings.entry(mapping.clone()).or_default().gaps;
+        if gaps.len() < MAX_GAPS && !gaps.contains(&gap) {
+            gaps.push(gap);
+        }
+    }
+
+    pub(crate) fn gaps_of(&self, mapping: &MappingId) -> Vec<String> {
+        let mappings = self.lock();
+        mappings
+            .get(mapping)
+            .map_or_else(Vec::new, |it| it.gaps.clone())
     }
 
     /// Shows the shards of a mapping that wait for their parents.

@@ -6,39 +6,52 @@ use std::time::Duration;
 
 use futures::future::join_all;
 
+use windlass_core::arn::StreamKind;
 use windlass_core::lease::Unit;
 use windlass_core::mapping::{
     DesiredState, Mapping, MappingId, MappingRow, QueueSource, Source, StreamSource,
 };
+use windlass_core::rate::Rate;
 use windlass_core::shard::stream_check::StreamCheck;
+use windlass_core::stretch::StretchSettings;
 use windlass_core::validate;
 
 use super::absent_shards::KnownListings;
+use super::known::{KnownMapping, KnownReplay};
 use super::shard_reader::{ReadPermits, SupervisedReader};
 use crate::clock::Clock;
 use crate::ports::{
     AdapterFactory, Destination, PortError, QueueReader, StreamReader, Target, chain,
 };
-use crate::run_unit::UnitSource;
+use crate::rate::RateLimiter;
+use crate::run_unit::{ReplayRun, UnitSource};
+use crate::shared_reads::{ReadShare, SharedReads};
 use crate::status::StatusBoard;
 
 /// The time that all targets together have to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
-pub(super) struct Connections(BTreeMap<MappingId, ConnectedMapping>);
+pub(super) struct Connections {
+    mappings: BTreeMap<MappingId, ConnectedMapping>,
+    reads: SharedReads,
+}
 
 /// A mapping with its adapters, which all its units share.
 pub(super) struct ConnectedMapping {
     pub(super) mapping: Mapping,
     pub(super) connection: Connection,
     pub(super) target: Arc<dyn Target>,
+    /// What its units have in common if it is a replay.
+    replay: Option<ReplayRun>,
 }
 
 pub(super) enum Connection {
     Stream {
         reader: Arc<dyn StreamReader>,
         permits: ReadPermits,
+        /// `None` with enhanced fan-out.
+        reads: Option<ReadShare>,
         source: StreamSource,
         /// For records that are given up.
         destination: Option<Arc<dyn Destination>>,
@@ -54,22 +67,33 @@ impl Connections {
     /// board shows why a mapping cannot run.
     pub(super) fn update(
         &mut self,
-        row: &MappingRow,
+        KnownMapping { row, replay, .. }: &KnownMapping,
         adapters: &dyn AdapterFactory,
         board: &StatusBoard,
+        clock: Clock,
     ) {
-        let known = self.0.remove(&row.id);
+        let known = self.mappings.remove(&row.id);
         if row.desired != DesiredState::Enabled {
             return;
         }
         if let Some(known) = known.filter(|it| it.mapping.revision == row.revision) {
-            self.0.insert(row.id.clone(), known);
+            if let (Some(run), Some(replay)) = (&known.replay, replay) {
+                run.rate.set_rate(replay.row.rate.map(Rate));
+            }
+            self.mappings.insert(row.id.clone(), known);
             return;
         }
-        match ConnectedMapping::new(row, adapters, board) {
+        let connected = match replay {
+            Some(replay) => {
+                let reads = &mut self.reads;
+                ConnectedMapping::of_replay(row, replay, adapters, reads, clock)
+            }
+            None => ConnectedMapping::new(row, adapters, &mut self.reads, board),
+        };
+        match connected {
             Ok(connected) => {
                 board.problem(&row.id, None);
-                self.0.insert(row.id.clone(), connected);
+                self.mappings.insert(row.id.clone(), connected);
             }
             Err(problem) => {
                 tracing::error!(uuid = %row.id, problem, "mapping cannot run");
@@ -81,7 +105,7 @@ impl Connections {
     /// Closes the targets of all mappings. Nothing may be invoked any more.
     pub(super) async fn close_targets(&self) {
         let mut targets: Vec<&Arc<dyn Target>> = Vec::new();
-        for connected in self.0.values() {
+        for connected in self.mappings.values() {
             if !targets.iter().any(|it| Arc::ptr_eq(it, &connected.target)) {
                 targets.push(&connected.target);
             }
@@ -93,11 +117,11 @@ impl Connections {
     }
 
     pub(super) fn get(&self, mapping: &MappingId) -> Option<&ConnectedMapping> {
-        self.0.get(mapping)
+        self.mappings.get(mapping)
     }
 
     pub(super) fn remove(&mut self, mapping: &MappingId) {
-        self.0.remove(mapping);
+        self.mappings.remove(mapping);
     }
 }
 
@@ -105,14 +129,12 @@ impl ConnectedMapping {
     fn new(
         row: &MappingRow,
         adapters: &dyn AdapterFactory,
+        reads: &mut SharedReads,
         board: &StatusBoard,
     ) -> Result<Self, String> {
-        let mapping = validate::mapping(row).map_err(|violations| {
-            let violations = violations.iter().map(ToString::to_string);
-            violations.collect::<Vec<_>>().join("; ")
-        })?;
-        let connect = || {
-            let connection = Connection::new(&mapping, adapters, board)?;
+        let mapping = valid_mapping(row)?;
+        let mut connect = || {
+            let connection = Connection::new(&mapping, adapters, reads, board)?;
             Ok((connection, adapters.target(&mapping.function)?))
         };
         let (connection, target) = connect().map_err(|error: PortError| chain(&error))?;
@@ -120,6 +142,56 @@ impl ConnectedMapping {
             mapping,
             connection,
             target,
+            replay: None,
+        })
+    }
+
+    fn of_replay(
+        row: &MappingRow,
+        replay: &KnownReplay,
+        adapters: &dyn AdapterFactory,
+        reads: &mut SharedReads,
+        clock: Clock,
+    ) -> Result<Self, String> {
+        let mut mapping = valid_mapping(row)?;
+        let Source::Stream(source) = &mut mapping.source else {
+            return Err("only streams can be replayed".to_owned());
+        };
+        // The consumer of the mapping has one subscription to each shard.
+        source.consumer = None;
+        source.settings = replay.shards.stretch.settings(source.settings.clone());
+        let source = source.clone();
+        let KnownReplay {
+            row: replay,
+            shards,
+        } = replay;
+        let owner = replay.mapping.as_ref().unwrap_or(&replay.id);
+        let function = &mapping.function;
+        let mut connect = || {
+            let (name, reader) = (Some(&replay.name), adapters.stream(&source, function)?);
+            let connection = Connection::Stream {
+                reader,
+                permits: ReadPermits::default(),
+                reads: Some(reads.of_replay(&source.arn)),
+                destination: adapters.destination(owner, name, &source, function)?,
+                source: source.clone(),
+            };
+            Ok((connection, adapters.target(function)?))
+        };
+        let (connection, target) = connect().map_err(|error: PortError| chain(&error))?;
+        Ok(Self {
+            connection,
+            target,
+            replay: Some(ReplayRun {
+                name: replay.name.clone(),
+                mapping: replay.mapping.clone(),
+                stretch: StretchSettings {
+                    stretch: shards.stretch.clone(),
+                    reports_tip: source.kind == StreamKind::Kinesis,
+                },
+                rate: RateLimiter::new(replay.rate.map(Rate), clock),
+            }),
+            mapping,
         })
     }
 
@@ -145,6 +217,7 @@ impl ConnectedMapping {
                 Connection::Stream {
                     reader,
                     permits,
+                    reads,
                     source,
                     destination,
                 },
@@ -166,6 +239,8 @@ impl ConnectedMapping {
                     }),
                     source: Box::new(source.clone()),
                     destination: destination.clone(),
+                    reads: reads.clone(),
+                    replay: self.replay.clone(),
                 })
             }
             (Connection::Queue { reader, source }, Unit::QueueSlot(_)) => Some(UnitSource::Queue {
@@ -177,18 +252,30 @@ impl ConnectedMapping {
     }
 }
 
+fn valid_mapping(row: &MappingRow) -> Result<Mapping, String> {
+    validate::mapping(row).map_err(|violations| {
+        let violations = violations.iter().map(ToString::to_string);
+        violations.collect::<Vec<_>>().join("; ")
+    })
+}
+
 impl Connection {
     fn new(
         mapping: &Mapping,
         adapters: &dyn AdapterFactory,
+        reads: &mut SharedReads,
         board: &StatusBoard,
     ) -> Result<Self, PortError> {
         Ok(match &mapping.source {
             Source::Stream(source) => Self::Stream {
                 reader: adapters.stream(source, &mapping.function)?,
                 permits: ReadPermits::default(),
+                reads: match source.consumer {
+                    Some(_) => None,
+                    None => Some(reads.of_mapping(&source.arn)),
+                },
                 source: source.clone(),
-                destination: adapters.destination(&mapping.id, source, &mapping.function)?,
+                destination: adapters.destination(&mapping.id, None, source, &mapping.function)?,
             },
             Source::Queue(source) => Self::Queue {
                 reader: adapters.queue(source, board.requests_of(&mapping.id))?,

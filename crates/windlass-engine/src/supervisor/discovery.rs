@@ -153,6 +153,12 @@ impl Discovery {
         listing.is_known.then_some(&listing.history)
     }
 
+    /// The same, and when the last listing that has succeeded began.
+    pub(super) fn last_listing(&self, mapping: &MappingId) -> Option<(&ListingHistory, Timestamp)> {
+        let began = self.listings.get(mapping)?.last_began;
+        self.history(mapping).map(|history| (history, began))
+    }
+
     /// What the listings of a mapping's stream say about its rows.
     pub(super) fn listings(&self, mapping: &MappingId) -> KnownListings {
         let listing = self.listings.get(mapping);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use windlass_core::ids::ShardId;
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason, blocked_shards, plan_lease_rows};
 use windlass_core::mapping::{DesiredState, MappingId};
@@ -11,6 +12,7 @@ use windlass_core::reconcile::{Action, Running, reconcile};
 use windlass_core::time::Timestamp;
 
 use super::Supervisor;
+use super::known::KnownMapping;
 use crate::ports::{PortError, chain};
 use crate::run_unit::{UnitParts, run_unit};
 
@@ -77,7 +79,15 @@ impl Supervisor {
             let (known, connected) = (self.known.get(id)?, self.connections.get(id)?);
             let listings = self.discovery.history(id)?;
             let source = &connected.mapping.source;
-            Some(blocked_shards(source, listings, &known.leases))
+            let mut blocked = blocked_shards(source, listings, &known.leases);
+            if let Some(replay) = &known.replay {
+                let is_read = |shard: &ShardId| match &replay.shards.selected {
+                    Some(selected) => selected.contains(shard),
+                    None => true,
+                };
+                blocked.retain(|shard, _| is_read(shard));
+            }
+            Some(blocked)
         };
         let board = &self.context.board;
         board.show_blocked(id, blocked().unwrap_or_default());
@@ -87,6 +97,9 @@ impl Supervisor {
     fn plan(&self, id: &MappingId) -> Option<LeaseRowPlan> {
         let (known, connected) = (self.known.get(id)?, self.connections.get(id)?);
         let history = self.discovery.history(id);
+        if let Some(replay) = &known.replay {
+            return Some(replay.plan(history, &known.leases));
+        }
         let source = &connected.mapping.source;
         Some(plan_lease_rows(id, source, history, &known.leases))
     }
@@ -148,6 +161,9 @@ impl Supervisor {
             let running = self.tasks.running_of(id);
             for action in reconcile(&wanted.into_iter().collect(), leases, &running) {
                 match action {
+                    Action::Stop(key) if KnownMapping::breaks_off(self.known.get(id), id) => {
+                        self.tasks.cancel(&key);
+                    }
                     Action::Stop(key) => self.tasks.drain(&key),
                     Action::Start(key) if self.may_start(&key, now) => {
                         free.extend(known.and_then(|known| known.lease(&key)).cloned());

@@ -9,8 +9,11 @@
 mod absent_shards;
 mod connections;
 mod discovery;
+mod known;
 mod lease_totals;
 mod leases;
+mod replay_ends;
+mod replays;
 mod schedule;
 mod shard_reader;
 mod stream_listing;
@@ -22,30 +25,35 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
-use windlass_core::mapping::{DesiredState, MappingId, MappingRow, Source};
-use windlass_core::outcome::Swap;
+use windlass_core::lease::{LeaseKey, Unit, WorkerId};
+use windlass_core::mapping::{DesiredState, MappingId, Source};
+use windlass_core::outcome::{Fault, Swap};
 use windlass_core::position::Position;
 use windlass_core::reconcile::Running;
+use windlass_core::replay::is_replay;
 use windlass_core::shard::Finish;
 use windlass_core::time::Timestamp;
 
 use self::connections::{Connection, Connections};
 use self::discovery::Discovery;
+use self::known::KnownMapping;
 use self::lease_totals::LeaseTotals;
+use self::replay_ends::ReplayEnds;
 use self::schedule::Schedule;
 use self::stream_listing::StreamListing;
 use self::tasks::{Subject, TaskEnd, Tasks};
 use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
+use crate::dead_letters::DeadLetters;
+use crate::jobs::{Jobs, Redriver};
 use crate::memory::Budget;
 use crate::ports::{AdapterFactory, ChangeNumber, PortError, Store, StoredMapping, chain};
 use crate::run_unit::EngineContext;
 use crate::settings::EngineSettings;
 use crate::slots::Slots;
 use crate::status::{DaemonLimits, LeaseCounts, StatusBoard};
-use crate::stop::{Stop, wait_for_stop};
+use crate::stop::{Stop, wait_for_stop, wait_for_stop_now};
 
 /// Delays after errors of the store.
 const STORE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
@@ -84,6 +92,7 @@ pub struct Supervisor {
     adapters: Arc<dyn AdapterFactory>,
     worker: WorkerId,
     wakeup: Wakeup,
+    jobs: Jobs,
     connections: Connections,
     discovery: Discovery,
     tasks: Tasks,
@@ -102,31 +111,12 @@ pub struct Supervisor {
     uncompared: BTreeSet<MappingId>,
     schedule: Schedule,
     lease_totals: LeaseTotals,
-}
-
-struct KnownMapping {
-    row: MappingRow,
-    /// Ordered by key. Checkpoints may be out of date, apart from the ends of shards.
-    leases: Vec<Lease>,
+    replay_ends: ReplayEnds,
 }
 
 struct Restart {
     not_before: Timestamp,
     delay: RetryDelay,
-}
-
-impl KnownMapping {
-    fn lease(&self, key: &LeaseKey) -> Option<&Lease> {
-        let found = self.leases.binary_search_by(|it| it.key.cmp(key));
-        found.ok().map(|index| &self.leases[index])
-    }
-
-    fn replace(&mut self, lease: Lease) {
-        let found = self.leases.binary_search_by(|it| it.key.cmp(&lease.key));
-        if let Ok(index) = found {
-            self.leases[index] = lease;
-        }
-    }
 }
 
 impl Wakeup {
@@ -144,6 +134,12 @@ impl Supervisor {
         });
         let context = EngineContext {
             saver: CheckpointSaver::new(Arc::clone(&parts.store)),
+            dead_letters: DeadLetters::new(
+                Arc::clone(&parts.store),
+                parts.settings.dead_letters,
+                parts.board.dead_letters(),
+                parts.clock,
+            ),
             board: parts.board,
             clock: parts.clock,
             settings: parts.settings,
@@ -157,6 +153,7 @@ impl Supervisor {
             adapters: parts.adapters,
             worker: parts.worker,
             wakeup: Wakeup::default(),
+            jobs: Jobs::default(),
             connections: Connections::default(),
             discovery: Discovery::default(),
             tasks: Tasks::default(),
@@ -169,6 +166,7 @@ impl Supervisor {
             uncompared: BTreeSet::new(),
             schedule: Schedule::default(),
             lease_totals: LeaseTotals::default(),
+            replay_ends: ReplayEnds::default(),
         }
     }
 
@@ -176,14 +174,27 @@ impl Supervisor {
         self.wakeup.clone()
     }
 
+    /// Starts redrives, which run while the supervisor does.
+    pub fn redriver(&self) -> Redriver {
+        Redriver {
+            context: self.context.clone(),
+            adapters: Arc::clone(&self.adapters),
+            store: Arc::clone(&self.store),
+            jobs: self.jobs.clone(),
+        }
+    }
+
     /// Runs until it is asked to stop. `Drain` lets every consumer finish and save what is in
     /// flight, and releases the leases; `Now` drops everything, which is safe at any time.
     pub async fn run(self, stop: watch::Receiver<Stop>) {
-        let saver = self.context.saver.clone();
+        let (saver, jobs) = (self.context.saver.clone(), self.jobs.clone());
+        let dead_letters = self.context.dead_letters.clone();
         tokio::select! {
             biased;
             () = self.supervise(stop) => {}
             () = saver.run() => {}
+            () = dead_letters.run() => {}
+            () = jobs.run() => {}
         }
     }
 
@@ -270,7 +281,20 @@ impl Supervisor {
             match stored {
                 StoredMapping::Readable(row, leases) => {
                     board.show(&row);
-                    self.known.insert(id.clone(), KnownMapping { row, leases });
+                    let replay = None;
+                    let known = KnownMapping {
+                        row,
+                        leases,
+                        replay,
+                    };
+                    self.known.insert(id.clone(), known);
+                }
+                StoredMapping::Replay(row, leases) => {
+                    let known = KnownMapping::of_replay(*row, leases);
+                    match known {
+                        Some(known) => self.known.insert(id.clone(), known),
+                        None => self.known.remove(&id),
+                    };
                 }
                 StoredMapping::Unreadable(mapping) => {
                     let reason = &mapping.reason;
@@ -294,12 +318,17 @@ impl Supervisor {
         let board = &self.context.board;
         for id in ids {
             match self.known.get(id) {
-                Some(known) => self.connections.update(&known.row, &*self.adapters, board),
+                Some(known) => {
+                    let clock = self.context.clock;
+                    self.connections
+                        .update(known, &*self.adapters, board, clock);
+                }
                 None => self.connections.remove(id),
             }
             let Some(connected) = self.connections.get(id) else {
                 self.discovery.remove(id);
                 self.restarts.remove(id);
+                self.replay_ends.remove(id);
                 continue;
             };
             if let (Connection::Stream { reader, .. }, Source::Stream(stream)) =
@@ -307,13 +336,13 @@ impl Supervisor {
             {
                 board.set_clock_difference(id, reader.clock_difference());
                 if let Some(history) = self.discovery.start(id, now) {
+                    let known = self.known.get(id);
+                    let replay = known.and_then(|known| known.replay.as_ref());
                     let listing = StreamListing {
                         reader: Arc::clone(reader),
                         history,
-                        rows: self
-                            .known
-                            .get(id)
-                            .map_or_else(Vec::new, |it| it.leases.clone()),
+                        rows: known.map_or_else(Vec::new, |it| it.leases.clone()),
+                        stretch: replay.map(|replay| replay.shards.clone()),
                         start: stream.settings.start(),
                         mapping: id.clone(),
                         board: Arc::clone(board),
@@ -337,10 +366,15 @@ impl Supervisor {
             self.schedule.set(id, None);
             return Ok(());
         };
-        self.finish_transition(known, &running).await?;
+        match &known.replay {
+            Some(replay) => self.finish_replay(known, replay).await?,
+            None => self.finish_transition(known, &running).await?,
+        }
         self.show_blocked(id);
         let is_connected = self.connections.get(id).is_some();
-        let leases = known.leases.iter().filter(|_| is_connected);
+        // Readiness and metrics are about mappings.
+        let is_counted = is_connected && known.replay.is_none();
+        let leases = known.leases.iter().filter(|_| is_counted);
         let runs = |key: &LeaseKey| running.contains_key(key);
         let counts = LeaseCounts::of(leases, runs, &self.worker);
         self.lease_totals.set(id, counts);
@@ -397,8 +431,11 @@ impl Supervisor {
                 let (uuid, unit) = (&key.mapping, key.unit.name());
                 tracing::info!(%uuid, unit, ?finish, "stopped");
                 match finish {
-                    Some(Finish::ShardEnd | Finish::StretchEnd) => {
+                    Some(finish @ (Finish::ShardEnd | Finish::StretchEnd)) => {
                         self.forget_failures(&key);
+                        if finish == Finish::StretchEnd {
+                            self.replay_ends.add_end(&key);
+                        }
                         self.discovery.handle_shard_end(&key.mapping, now);
                     }
                     Some(Finish::LeaseLost) => {
@@ -413,6 +450,14 @@ impl Supervisor {
                 let problem = result.as_ref().err().map(|error| chain(error));
                 if let Some(problem) = &problem {
                     tracing::warn!(uuid = %mapping, problem, "cannot list the shards");
+                }
+                if is_replay(&mapping)
+                    && let Err(error) = &result
+                    && error.fault == Fault::Gone
+                {
+                    // A stream that is created again has other records.
+                    let reason = format!("its stream is gone: {}", chain(error));
+                    self.replay_ends.set_failed(&mapping, reason);
                 }
                 if self.known.contains_key(&mapping) {
                     self.context.board.problem(&mapping, problem);
@@ -467,6 +512,7 @@ impl Supervisor {
     /// Lets every consumer finish what is in flight, releases the leases, and closes the functions.
     async fn drain(mut self, mut stop: watch::Receiver<Stop>) {
         self.tasks.drain_all();
+        self.jobs.drain();
         while !self.tasks.is_idle() {
             tokio::select! {
                 biased;
@@ -477,6 +523,11 @@ impl Supervisor {
                 }
                 Some(end) = self.tasks.next_end() => self.handle_task_end(end),
             }
+        }
+        tokio::select! {
+            biased;
+            () = self.jobs.idle() => {}
+            () = wait_for_stop_now(&mut stop) => return,
         }
         if let Err(error) = self.release_leases().await {
             tracing::warn!("{}; leases not released", chain(&error));

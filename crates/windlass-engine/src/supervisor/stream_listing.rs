@@ -10,6 +10,7 @@ use windlass_core::lease_rows::doubtful_shards;
 use windlass_core::mapping::MappingId;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::lineage::ListingHistory;
+use windlass_core::stretch_rows::StretchShards;
 use windlass_core::time::Timestamp;
 
 use crate::clock::Clock;
@@ -35,6 +36,8 @@ pub(super) struct StreamListing {
     pub(super) history: ListingHistory,
     /// Those of the mapping when the listing starts.
     pub(super) rows: Vec<Lease>,
+    /// Of a replay.
+    pub(super) stretch: Option<StretchShards>,
     /// When the mapping starts, if not at the oldest record.
     pub(super) start: Option<Timestamp>,
     pub(super) mapping: MappingId,
@@ -52,7 +55,11 @@ impl StreamListing {
         }
         let mut history = self.history;
         history.record(shards, self.clock.now());
-        let reads = doubtful_shards(&history, &self.rows).into_iter();
+        let doubtful = match &self.stretch {
+            Some(stretch) => stretch.doubtful(&history, &self.rows),
+            None => doubtful_shards(&history, &self.rows),
+        };
+        let reads = doubtful.into_iter();
         let reads = reads.map(async |shard| {
             let oldest = Cursor::at(Position::TrimHorizon);
             let limits = ReadLimits {
@@ -103,14 +110,15 @@ impl StreamListing {
         };
         if let Some(until) = removed_until.filter(|until| start < *until) {
             let notice = format!(
-                "records may be lost at the position at_timestamp {}: the mapping starts {} s before \
-                 the retention period of the stream; reading begins at the oldest record",
+                "records may be lost at the position at_timestamp {}: it is {} s before the retention \
+                 period of the stream; reading begins at the oldest record",
                 start.as_millis(),
                 until.since(start).as_secs()
             );
             tracing::warn!(uuid = %self.mapping, "{notice}");
             let board = &self.board;
             board.counts_of(&self.mapping).trimmed_gaps.add(1);
+            board.add_gap(&self.mapping, notice.clone());
             board.notice(&self.mapping, notice);
         }
     }

@@ -84,6 +84,12 @@ impl Tasks {
         self.running[&key.mapping][&key.unit].drain();
     }
 
+    /// Breaks a running unit off: nothing of it is saved any more.
+    pub(super) fn cancel(&self, key: &LeaseKey) {
+        let unit = &self.running[&key.mapping][&key.unit];
+        unit.stop.send_replace(Stop::Now);
+    }
+
     pub(super) fn drain_all(&self) {
         let units = self.running.values().flat_map(BTreeMap::values);
         units.for_each(RunningUnit::drain);

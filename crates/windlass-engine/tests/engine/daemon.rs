@@ -13,6 +13,7 @@ use windlass_core::position::Position;
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
+use windlass_engine::jobs::Redriver;
 use windlass_engine::memory::Budget;
 use windlass_engine::ports::MappingStore as _;
 use windlass_engine::settings::EngineSettings;
@@ -33,6 +34,7 @@ pub(crate) struct Daemon {
     pub(crate) errors: ErrorsFail,
     stop: watch::Sender<Stop>,
     wakeup: Wakeup,
+    pub(crate) redriver: Redriver,
     supervisor: JoinSet<()>,
 }
 
@@ -71,6 +73,7 @@ impl Daemon {
         });
         let (stop, stopped) = watch::channel(Stop::No);
         let wakeup = supervisor.wakeup();
+        let redriver = supervisor.redriver();
         let mut tasks = JoinSet::new();
         tasks.spawn(supervisor.run(stopped));
         Self {
@@ -82,14 +85,17 @@ impl Daemon {
             errors,
             stop,
             wakeup,
+            redriver,
             supervisor: tasks,
         }
     }
 
-    /// Kills the daemon, and starts it again with what is in the store.
+    /// Kills the daemon unless it has ended, and starts it again with what is in the store.
     pub(crate) async fn restart_after_a_kill(mut self) -> Self {
         self.stop(Stop::Now);
-        self.ended().await;
+        if !self.supervisor.is_empty() {
+            self.ended().await;
+        }
         let settings = EngineSettings::default();
         Self::run(settings, self.clock, self.store, self.adapters, self.errors)
     }
@@ -240,6 +246,11 @@ impl Daemon {
             .iter()
             .filter(|lease| matches!(&lease.key.unit, Unit::Shard(name) if name.as_str() == shard));
         of_shard.any(|lease| lease.checkpoint.position == *position)
+    }
+
+    /// Tells the supervisor that the store has changed.
+    pub(crate) fn wake(&self) {
+        self.wakeup.wake();
     }
 
     pub(crate) fn stop(&self, stop: Stop) {

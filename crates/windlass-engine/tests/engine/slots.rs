@@ -7,6 +7,7 @@ use serde_json::json;
 use tokio::time::Instant;
 use windlass_core::mapping::{DesiredState, MappingId, MappingRow};
 use windlass_core::outcome::Outcome;
+use windlass_engine::ports::Purpose;
 use windlass_engine::stop::Stop;
 use windlass_testkit::fakes::{Answer, FakeFunction, FakeQueue};
 
@@ -162,8 +163,8 @@ async fn mappings_of_one_function_take_turns() {
     daemon.map("first", "f", 1).await;
     until("the first runs", || 3 < function.n_calls()).await;
     daemon.map("second", "f", 1).await;
-    let of_second =
-        |call: &windlass_testkit::fakes::Call| call.mapping == MappingId::new("second to f");
+    let second = Purpose::Mapping(MappingId::new("second to f"));
+    let of_second = |call: &windlass_testkit::fakes::Call| call.purpose == second;
     until("the second is done", || {
         function.calls().iter().filter(|it| of_second(it)).count() == 20
     })
@@ -172,7 +173,7 @@ async fn mappings_of_one_function_take_turns() {
     let start = calls.iter().position(of_second).unwrap();
     let alternates = calls[start..]
         .windows(2)
-        .all(|it| it[0].mapping != it[1].mapping);
+        .all(|it| it[0].purpose != it[1].purpose);
     assert!(
         alternates,
         "{:?}",

@@ -105,7 +105,7 @@ pub(super) async fn is_kept_for_ninety_days(store: &dyn Store) {
     assert_eq!(rest, HistoryPage::default(), "a marker stays valid");
 }
 
-fn line(number: u128, what: What, mapping: Option<u32>) -> HistoryLine {
+pub(super) fn line(number: u128, what: What, mapping: Option<u32>) -> HistoryLine {
     HistoryLine {
         id: HistoryId(number),
         time: NOON,
@@ -144,7 +144,7 @@ async fn page(
     page.expect("the history can be read")
 }
 
-async fn all(store: &dyn Store) -> Vec<HistoryLine> {
+pub(super) async fn all(store: &dyn Store) -> Vec<HistoryLine> {
     page(store, None, None, 100).await.lines
 }
 

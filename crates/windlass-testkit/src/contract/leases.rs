@@ -4,7 +4,7 @@ use windlass_core::ids::SequenceNumber;
 use windlass_core::lease::{Lease, Unit, WorkerId};
 use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::Swap;
-use windlass_core::position::{Checkpoint, Position};
+use windlass_core::position::{Checkpoint, Position, ReplayCounts};
 use windlass_core::time::Timestamp;
 use windlass_core::window::{WindowBounds, WindowCheckpoint, WindowState};
 use windlass_engine::ports::{CheckpointSave, Store};
@@ -207,41 +207,7 @@ pub(super) async fn save_checkpoints_only_in_their_epoch(store: &dyn Store) {
         );
     }
     assert_eq!(leases(store).await, [owned.clone(), other.clone()]);
-    let checkpoints = [
-        Checkpoint::at(Position::AtTimestamp(Timestamp::from_millis(
-            1_732_552_345_678,
-        ))),
-        after("49590338271490256608559692538361571095921575989136588898"),
-        Checkpoint::at(Position::TrimHorizon),
-        Checkpoint {
-            arrival: None,
-            ..after("0")
-        },
-        Checkpoint {
-            marks: vec![
-                MarkedSection {
-                    runs: vec![0, 1, 99],
-                    last: SequenceNumber::from("101"),
-                    sub_sequence_number: None,
-                },
-                MarkedSection {
-                    runs: vec![3],
-                    last: SequenceNumber::from("104"),
-                    sub_sequence_number: Some(2),
-                },
-            ],
-            ..after("0")
-        },
-        Checkpoint {
-            position: Position::Within(SequenceNumber::from("104"), 0),
-            ..after("0")
-        },
-        Checkpoint {
-            position: Position::ShardEnd,
-            ..after("0")
-        },
-    ];
-    for checkpoint in checkpoints {
+    for checkpoint in checkpoints() {
         let saved = save(store, &lease.key, 1, &checkpoint).await;
         assert_eq!(saved, Swap::Done, "{checkpoint:?}");
         let written = Lease {
@@ -346,4 +312,52 @@ pub(super) async fn never_have_an_epoch_twice(store: &dyn Store) {
         again[0].epoch < third[0].epoch,
         "also when the mapping is removed: {third:?}"
     );
+}
+
+/// With every kind of value.
+fn checkpoints() -> Vec<Checkpoint> {
+    vec![
+        Checkpoint::at(Position::AtTimestamp(Timestamp::from_millis(
+            1_732_552_345_678,
+        ))),
+        after("49590338271490256608559692538361571095921575989136588898"),
+        Checkpoint::at(Position::TrimHorizon),
+        Checkpoint {
+            arrival: None,
+            ..after("0")
+        },
+        Checkpoint {
+            marks: vec![
+                MarkedSection {
+                    runs: vec![0, 1, 99],
+                    last: SequenceNumber::from("101"),
+                    sub_sequence_number: None,
+                },
+                MarkedSection {
+                    runs: vec![3],
+                    last: SequenceNumber::from("104"),
+                    sub_sequence_number: Some(2),
+                },
+            ],
+            ..after("0")
+        },
+        Checkpoint {
+            position: Position::Within(SequenceNumber::from("104"), 0),
+            ..after("0")
+        },
+        Checkpoint {
+            position: Position::ShardEnd,
+            ..after("0")
+        },
+        Checkpoint {
+            counts: Some(ReplayCounts {
+                delivered: 1,
+                filtered_out: 2,
+                given_up: 3,
+                failed_invocations: 4,
+                first_arrival: Some(Timestamp::from_millis(5)),
+            }),
+            ..after("0")
+        },
+    ]
 }

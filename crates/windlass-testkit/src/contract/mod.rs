@@ -4,10 +4,12 @@
 //! two daemons gets a lease, and what was written is read back unchanged.
 
 mod changes;
+mod dead_letters;
 mod history;
 mod leases;
 mod mappings;
 mod races;
+mod replays;
 mod tags;
 
 use std::sync::Arc;
@@ -55,6 +57,19 @@ pub async fn store(open: impl Fn() -> Arc<dyn Store>) {
     history::has_one_line_a_request(&*open()).await;
     history::is_paged_from_the_latest_line(&*open()).await;
     history::is_kept_for_ninety_days(&*open()).await;
+    dead_letters::are_read_back_unchanged(&*open()).await;
+    dead_letters::are_listed_by_age(&*open()).await;
+    dead_letters::replace_themselves(&*open()).await;
+    dead_letters::have_their_room(&*open()).await;
+    dead_letters::are_written_with_their_checkpoint(&*open()).await;
+    dead_letters::are_deleted_with_a_line(&*open()).await;
+    dead_letters::expire_unless_they_are_redriven(&*open()).await;
+    replays::are_read_back_unchanged(&*open()).await;
+    replays::have_unique_names(&*open()).await;
+    replays::change_only_at_the_expected_revision(&*open()).await;
+    replays::have_leases_that_are_removed_with_them(&*open()).await;
+    replays::are_reported_as_changes(&*open()).await;
+    replays::leave_a_line_with_each_change(&*open()).await;
     races::one_daemon_gets_a_lease(open()).await;
     races::a_former_owner_saves_no_checkpoint(open()).await;
     races::one_mapping_of_a_pair_is_created(open()).await;
@@ -143,6 +158,7 @@ fn after(number: &str) -> Checkpoint {
         arrival: Some(Timestamp::from_millis(1_732_552_345_678)),
         marks: Vec::new(),
         window: None,
+        counts: None,
     }
 }
 

@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex};
 use windlass_core::arn::Arn;
 use windlass_core::mapping::{MappingId, QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
+use windlass_core::replay::ReplayName;
 use windlass_engine::ports::{
-    AdapterFactory, Destination, PortError, QueueReader, StreamReader, Target,
+    AdapterFactory, Destination, DocumentBucket, PortError, QueueReader, QueueSender, StreamReader,
+    Target,
 };
 
 use windlass_engine::requests::QueueRequests;
 
-use super::{FakeDestination, FakeFunction, FakeQueue, FakeStream, failed, lock};
+use super::{FakeBucket, FakeDestination, FakeFunction, FakeQueue, FakeStream, failed, lock};
 
 /// Fake sources, functions and destinations by the last part of their ARNs.
 #[derive(Debug, Default)]
@@ -21,6 +23,7 @@ pub struct FakeAdapters {
     queues: Mutex<BTreeMap<String, Arc<FakeQueue>>>,
     functions: Mutex<BTreeMap<String, Arc<FakeFunction>>>,
     destinations: Mutex<BTreeMap<String, Arc<FakeDestination>>>,
+    buckets: Mutex<BTreeMap<String, Arc<FakeBucket>>>,
 }
 
 impl FakeAdapters {
@@ -34,6 +37,10 @@ impl FakeAdapters {
 
     pub fn function(&self, name: &str) -> Arc<FakeFunction> {
         add(&self.functions, name, FakeFunction::default())
+    }
+
+    pub fn bucket(&self, name: &str) -> Arc<FakeBucket> {
+        add(&self.buckets, name, FakeBucket::default())
     }
 
     pub fn destination(&self, name: &str) -> Arc<FakeDestination> {
@@ -76,9 +83,24 @@ impl AdapterFactory for FakeAdapters {
         Ok(find(&self.functions, function)?)
     }
 
+    fn is_configured(&self, function: &Arn) -> bool {
+        find(&self.functions, function).is_ok()
+    }
+
+    fn bucket(&self, name: &str) -> Result<Arc<dyn DocumentBucket>, PortError> {
+        let arn = format!("arn:aws:s3:::{name}");
+        let arn = Arn::parse(&arn).map_err(|_| failed("looking for a bucket", Fault::Gone))?;
+        Ok(find(&self.buckets, &arn)?)
+    }
+
+    fn sender(&self, queue: &Arn) -> Result<Arc<dyn QueueSender>, PortError> {
+        Ok(find(&self.queues, queue)?)
+    }
+
     fn destination(
         &self,
         _mapping: &MappingId,
+        _replay: Option<&ReplayName>,
         source: &StreamSource,
         _function: &Arn,
     ) -> Result<Option<Arc<dyn Destination>>, PortError> {

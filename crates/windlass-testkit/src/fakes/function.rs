@@ -7,9 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::time::Instant;
-use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Outcome;
-use windlass_engine::ports::{Invocation, ShardOrigin, Target};
+use windlass_engine::ports::{Invocation, Purpose, ShardOrigin, Target};
 
 use super::lock;
 
@@ -23,7 +22,7 @@ pub enum Answer {
 
 #[derive(Clone, Debug)]
 pub struct Call {
-    pub mapping: MappingId,
+    pub purpose: Purpose,
     pub event: Bytes,
     pub attempt: u32,
     pub origin: Option<ShardOrigin>,
@@ -97,7 +96,7 @@ impl FakeFunction {
 impl Target for FakeFunction {
     async fn invoke(&self, invocation: Invocation) -> Outcome {
         lock(&self.calls).push(Call {
-            mapping: invocation.mapping,
+            purpose: invocation.purpose,
             event: invocation.event.to_bytes(),
             attempt: invocation.attempt,
             origin: invocation.origin,

@@ -4,6 +4,8 @@
 //! Unlike the simulated [worlds](crate::world), nothing here is random: the test controls what
 //! happens, such as a function that hangs or a store that fails.
 
+mod bucket;
+mod dead_letters;
 mod destination;
 mod fake_adapters;
 mod function;
@@ -12,6 +14,7 @@ mod queue;
 mod store;
 mod stream;
 
+pub use bucket::FakeBucket;
 pub use destination::FakeDestination;
 pub use fake_adapters::FakeAdapters;
 pub use function::{Answer, Call, FakeFunction};

@@ -1,20 +1,24 @@
 //! A standard queue with a redrive policy.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use windlass_core::ids::{MessageId, ReceiptHandle};
+use windlass_core::arn::Arn;
+use windlass_core::ids::{KeyHash, MessageId, ReceiptHandle};
 use windlass_core::message::Message;
 use windlass_core::outcome::Fault;
 use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
+use windlass_core::redrive::OutgoingMessage;
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{PortError, QueueReader, ResponseMemory};
+use windlass_engine::ports::{PortError, QueueReader, QueueSender, ResponseMemory};
 use windlass_engine::requests::{QueueOperation, QueueRequests};
 
 use super::{failed, lock};
@@ -33,6 +37,9 @@ pub struct FakeQueue {
     messages: Mutex<VecDeque<Queued>>,
     dead_letters: Mutex<Vec<Bytes>>,
     sent: Notify,
+    /// What was sent to it through its port, and whether with a new id.
+    forwarded: Mutex<Vec<(OutgoingMessage, bool)>>,
+    dead_letter_queue: Mutex<Option<Arn>>,
     requests: Mutex<Arc<QueueRequests>>,
 }
 
@@ -40,6 +47,9 @@ pub struct FakeQueue {
 struct Queued {
     id: usize,
     event: Bytes,
+    body: Range<usize>,
+    group: Option<KeyHash>,
+    sent: Timestamp,
     n_receives: u32,
     visible_at: Instant,
 }
@@ -55,6 +65,8 @@ impl FakeQueue {
             messages: Mutex::default(),
             dead_letters: Mutex::default(),
             sent: Notify::new(),
+            forwarded: Mutex::default(),
+            dead_letter_queue: Mutex::default(),
             requests: Mutex::default(),
         }
     }
@@ -87,11 +99,44 @@ impl FakeQueue {
 
     /// Sends a message that the function will see as `event`.
     pub fn send(&self, event: &[u8]) {
+        self.add(Bytes::copy_from_slice(event), 0..0, None, Timestamp::EPOCH);
+    }
+
+    /// Sends a message with a body, as SQS renders it; those of a group are received in order.
+    pub fn send_message(&self, body: &str, group: Option<&str>, sent: Timestamp) {
+        let body = Value::from(body).to_string();
+        let start = "{\"body\":\"".len();
+        let range = start..start + body.len() - 2;
+        let attributes = json!({
+            "SentTimestamp": sent.as_millis().to_string(),
+            "MessageGroupId": group,
+            "MessageDeduplicationId": group.map(|group| format!("{group}-{body}")),
+        });
+        let event =
+            format!("{{\"body\":{body},\"attributes\":{attributes},\"messageAttributes\":{{}}}}");
+        let group = group.map(|group| KeyHash::of(group.as_bytes()));
+        self.add(event.into(), range, group, sent);
+    }
+
+    /// What was sent to it through its port, and whether with a new id.
+    pub fn forwarded(&self) -> Vec<(OutgoingMessage, bool)> {
+        lock(&self.forwarded).clone()
+    }
+
+    /// Names the dead-letter queue of its redrive policy.
+    pub fn set_dead_letter_queue(&self, arn: &Arn) {
+        *lock(&self.dead_letter_queue) = Some(arn.clone());
+    }
+
+    fn add(&self, event: Bytes, body: Range<usize>, group: Option<KeyHash>, sent: Timestamp) {
         let mut messages = lock(&self.messages);
         let id = messages.back().map_or(0, |last| last.id + 1);
         messages.push_back(Queued {
             id,
-            event: Bytes::copy_from_slice(event),
+            event,
+            body,
+            group,
+            sent,
             n_receives: 0,
             visible_at: Instant::now(),
         });
@@ -138,20 +183,26 @@ impl FakeQueue {
         self.redrive();
         let now = Instant::now();
         let mut messages = lock(&self.messages);
-        let visible = messages
-            .iter_mut()
-            .filter(|message| message.visible_at <= now);
+        let mut blocked = BTreeSet::new();
+        let visible = messages.iter_mut().filter(|message| {
+            let is_visible = message.visible_at <= now;
+            let is_next = message.group.is_none_or(|group| !blocked.contains(&group));
+            if !is_visible {
+                blocked.extend(message.group);
+            }
+            is_visible && is_next
+        });
         let taken = visible.take(limit).map(|message| {
             message.n_receives += 1;
             message.visible_at = now + visibility;
             Message {
                 message_id: MessageId::from(message.id.to_string().as_str()),
                 receipt_handle: message.handle(),
-                group: None,
-                sent: Timestamp::EPOCH,
+                group: message.group,
+                sent: message.sent,
                 n_receives: message.n_receives,
                 event: message.event.clone(),
-                body: 0..0,
+                body: message.body.clone(),
                 unreadable: None,
             }
         });
@@ -241,5 +292,20 @@ impl QueueReader for FakeQueue {
             }
         });
         Ok(results.collect())
+    }
+}
+
+#[async_trait]
+impl QueueSender for FakeQueue {
+    async fn dead_letter_queue(&self) -> Result<Option<Arn>, PortError> {
+        self.request(QueueOperation::GetQueueAttributes)?;
+        Ok(lock(&self.dead_letter_queue).clone())
+    }
+
+    async fn send(&self, message: &OutgoingMessage, new_id: bool) -> Result<(), PortError> {
+        let fault = *lock(&self.fault);
+        fault.map_or(Ok(()), |fault| Err(failed("SendMessage", fault)))?;
+        lock(&self.forwarded).push((message.clone(), new_id));
+        Ok(())
     }
 }

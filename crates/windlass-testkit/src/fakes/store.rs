@@ -8,18 +8,21 @@ use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::position::{Checkpoint, Position};
+use windlass_core::replay::{ReplayName, ReplayRow};
 use windlass_core::tags::Tags;
 use windlass_engine::ports::{
-    ChangeNumber, Changes, CheckpointSave, HISTORY_RETENTION, HistoryLine, HistoryMarker,
-    HistoryPage, HistoryStore, LeaseStore, MappingStore, PortError, StoredMapping,
-    UnreadableMapping,
+    ChangeNumber, Changes, CheckpointSave, DeadLetterId, HISTORY_RETENTION, HistoryLine,
+    HistoryMarker, HistoryPage, HistoryStore, LeaseStore, MappingStore, PortError, ReplayStore,
+    StoredMapping, UnreadableMapping,
 };
 
+use super::dead_letters::FakeDeadLetter;
 use super::{failed, lock};
 
 #[derive(Debug, Default)]
 pub struct FakeStore {
     mappings: Mutex<BTreeMap<MappingId, MappingRow>>,
+    replays: Mutex<BTreeMap<MappingId, ReplayRow>>,
     /// Of the mappings that have some.
     tags: Mutex<BTreeMap<MappingId, Tags>>,
     leases: Mutex<BTreeMap<LeaseKey, Lease>>,
@@ -34,6 +37,7 @@ pub struct FakeStore {
     saves: Mutex<Vec<(LeaseKey, Checkpoint)>>,
     /// By the number of the line.
     history: Mutex<BTreeMap<u64, HistoryLine>>,
+    pub(super) dead_letters: Mutex<BTreeMap<DeadLetterId, FakeDeadLetter>>,
     fault: Mutex<Option<Fault>>,
     /// How often each operation was called.
     calls: Mutex<BTreeMap<&'static str, usize>>,
@@ -78,6 +82,15 @@ impl FakeStore {
         self.changed(mapping);
     }
 
+    /// Loses the checkpoints of a mapping, as if they had not been written.
+    pub fn forget_checkpoints(&self, mapping: &MappingId) {
+        let mut leases = lock(&self.leases);
+        let of_mapping = leases.values_mut().filter(|it| it.key.mapping == *mapping);
+        for lease in of_mapping {
+            lease.checkpoint = Checkpoint::at(Position::TrimHorizon);
+        }
+    }
+
     /// How often all mappings were read.
     pub fn reads_of_mappings(&self) -> usize {
         self.n_calls("reading mappings")
@@ -100,6 +113,10 @@ impl FakeStore {
 
     pub fn row(&self, id: &MappingId) -> Option<MappingRow> {
         lock(&self.mappings).get(id).cloned()
+    }
+
+    pub fn replay_row(&self, id: &MappingId) -> Option<ReplayRow> {
+        lock(&self.replays).get(id).cloned()
     }
 
     pub fn leases_of(&self, mapping: &MappingId) -> Vec<Lease> {
@@ -126,7 +143,10 @@ impl FakeStore {
 
     fn stored(&self, mapping: &MappingId) -> StoredMapping {
         let Some(row) = self.row(mapping) else {
-            return StoredMapping::Removed;
+            let replay = lock(&self.replays).get(mapping).cloned();
+            return replay.map_or(StoredMapping::Removed, |row| {
+                StoredMapping::Replay(Box::new(row), self.leases_of(mapping))
+            });
         };
         match lock(&self.unreadable).get(mapping) {
             Some(reason) => StoredMapping::Unreadable(UnreadableMapping {
@@ -138,8 +158,32 @@ impl FakeStore {
         }
     }
 
+    pub(super) fn save_checkpoint(&self, save: &CheckpointSave) -> Swap {
+        let mut leases = lock(&self.leases);
+        let lease = leases.get_mut(&save.key);
+        let Some(lease) = lease.filter(|lease| lease.epoch == save.epoch) else {
+            return Swap::Conflict;
+        };
+        lease.checkpoint = save.checkpoint.clone();
+        if lease.checkpoint.position == Position::ShardEnd {
+            self.changed(&save.key.mapping);
+        }
+        lock(&self.saves).push((save.key.clone(), save.checkpoint.clone()));
+        Swap::Done
+    }
+
+    fn remove_leases_of(&self, id: &MappingId) {
+        lock(&self.leases).retain(|key, lease| {
+            let is_kept = key.mapping != *id;
+            if !is_kept {
+                self.retire(lease.epoch);
+            }
+            is_kept
+        });
+    }
+
     /// Writes the line of a change, if it has one.
-    fn write_line(&self, line: Option<&HistoryLine>) {
+    pub(super) fn write_line(&self, line: Option<&HistoryLine>) {
         let Some(line) = line else { return };
         let mut lines = lock(&self.history);
         let next = lines.keys().last().map_or(1, |last| last + 1);
@@ -153,7 +197,7 @@ impl FakeStore {
         }
     }
 
-    fn call(&self, operation: &'static str) -> Result<(), PortError> {
+    pub(super) fn call(&self, operation: &'static str) -> Result<(), PortError> {
         *lock(&self.calls).entry(operation).or_default() += 1;
         let fault = *lock(&self.fault);
         fault.map_or(Ok(()), |fault| Err(failed(operation, fault)))
@@ -265,13 +309,60 @@ impl MappingStore for FakeStore {
         }
         mappings.remove(id);
         lock(&self.tags).remove(id);
-        lock(&self.leases).retain(|key, lease| {
-            let is_kept = key.mapping != *id;
-            if !is_kept {
-                self.retire(lease.epoch);
-            }
-            is_kept
-        });
+        self.remove_leases_of(id);
+        self.changed(id);
+        Ok(Swap::Done)
+    }
+}
+
+#[async_trait]
+impl ReplayStore for FakeStore {
+    async fn replays(&self) -> Result<Vec<ReplayRow>, PortError> {
+        self.call("reading replays")?;
+        let mut rows: Vec<_> = lock(&self.replays).values().cloned().collect();
+        rows.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(rows)
+    }
+
+    async fn replay(&self, name: &ReplayName) -> Result<Option<ReplayRow>, PortError> {
+        self.call("reading a replay")?;
+        let rows = lock(&self.replays);
+        Ok(rows.values().find(|row| row.name == *name).cloned())
+    }
+
+    async fn put_replay(
+        &self,
+        row: &ReplayRow,
+        seen: Option<Revision>,
+        line: Option<&HistoryLine>,
+    ) -> Result<Swap, PortError> {
+        self.call("writing a replay")?;
+        let mut rows = lock(&self.replays);
+        let there = rows.get(&row.id).map(|old| old.revision);
+        let mut others = rows.values().filter(|other| other.id != row.id);
+        if there != seen || others.any(|other| other.name == row.name) {
+            return Ok(Swap::Conflict);
+        }
+        rows.insert(row.id.clone(), row.clone());
+        self.write_line(line);
+        self.changed(&row.id);
+        Ok(Swap::Done)
+    }
+
+    async fn remove_replay(
+        &self,
+        id: &MappingId,
+        seen: Revision,
+        line: Option<&HistoryLine>,
+    ) -> Result<Swap, PortError> {
+        self.call("removing a replay")?;
+        let mut rows = lock(&self.replays);
+        if rows.get(id).is_none_or(|row| row.revision != seen) {
+            return Ok(Swap::Conflict);
+        }
+        rows.remove(id);
+        self.remove_leases_of(id);
+        self.write_line(line);
         self.changed(id);
         Ok(Swap::Done)
     }
@@ -323,10 +414,12 @@ impl LeaseStore for FakeStore {
 
     async fn insert(&self, new: &[Lease]) -> Result<(), PortError> {
         self.call("adding leases")?;
-        let mappings = lock(&self.mappings);
+        let (mappings, replays) = (lock(&self.mappings), lock(&self.replays));
         let mut leases = lock(&self.leases);
         for lease in new {
-            if mappings.contains_key(&lease.key.mapping) && !leases.contains_key(&lease.key) {
+            let owner = &lease.key.mapping;
+            let has_owner = mappings.contains_key(owner) || replays.contains_key(owner);
+            if has_owner && !leases.contains_key(&lease.key) {
                 let added = Lease {
                     epoch: lease.epoch.max(*lock(&self.next_epoch)),
                     ..lease.clone()
@@ -370,20 +463,10 @@ impl LeaseStore for FakeStore {
 
     async fn save_many(&self, saves: &[CheckpointSave]) -> Result<Vec<Swap>, PortError> {
         self.call("saving checkpoints")?;
-        let mut leases = lock(&self.leases);
-        let swaps = saves.iter().map(|save| {
-            let lease = leases.get_mut(&save.key);
-            let Some(lease) = lease.filter(|lease| lease.epoch == save.epoch) else {
-                return Swap::Conflict;
-            };
-            lease.checkpoint = save.checkpoint.clone();
-            if lease.checkpoint.position == Position::ShardEnd {
-                self.changed(&save.key.mapping);
-            }
-            lock(&self.saves).push((save.key.clone(), save.checkpoint.clone()));
-            Swap::Done
-        });
-        Ok(swaps.collect())
+        Ok(saves
+            .iter()
+            .map(|save| self.save_checkpoint(save))
+            .collect())
     }
 
     async fn set_shard_starts(&self, changed: &[Lease]) -> Result<(), PortError> {

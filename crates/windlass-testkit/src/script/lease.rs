@@ -348,6 +348,7 @@ fn stream(starting_position: Position, recreated_position: Position) -> Source {
         kind: StreamKind::Kinesis,
         arn: arn("kinesis", "stream/s"),
         consumer: None,
+        takes_aggregates_apart: false,
         settings: StreamSettings {
             starting_position,
             recreated_position,

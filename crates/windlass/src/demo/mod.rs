@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use windlass_emulator::{Emulator, Summary};
+use windlass_core::time::Timestamp;
+use windlass_emulator::{Emulator, Ledger, Summary};
 
 use crate::app::App;
 use crate::cli::{DemoArgs, DemoLanguage, LogFormat};
@@ -25,8 +26,10 @@ use crate::{output, print_config_errors, telemetry};
 mod function;
 mod progress;
 mod records;
+mod replay;
 
 use progress::{Progress, Snapshot};
+use replay::Replay;
 
 /// Name of the function.
 const FUNCTION: &str = "hello";
@@ -61,22 +64,44 @@ async fn demo(args: &DemoArgs, log: &Log) -> anyhow::Result<ExitCode> {
             function::python(directory.path(), &emulator.function_url(FUNCTION))?
         }
     };
-    let config = build_config(&emulator, directory.path(), args.port, &function)?;
+    let replay = match args.replay {
+        true => Some(Replay::new().await?),
+        false => None,
+    };
+    let mut functions = json!({FUNCTION: function});
+    if let Some(replay) = &replay {
+        functions[replay::FUNCTION] = json!({"url": replay.function_url()});
+    }
+    let config = build_config(&emulator, directory.path(), args.port, &functions)?;
     let running = App::build(config, false, log).await?.spawn().await?;
     let api = format!("http://{}", running.address());
     let client = Client::new(&api, Credentials::None);
     print_introduction(&emulator, &api, args.function)?;
+    let mut mappings = Vec::new();
     for (source, starting_position) in records::create_sources(&emulator)? {
         let mapping = json!({
             "FunctionName": FUNCTION,
             "EventSourceArn": source,
             "StartingPosition": starting_position,
         });
-        client.create(&mapping).await?;
+        mappings.push(client.create(&mapping).await?);
     }
-    let interrupted = run_until_delivered(args, &emulator, &client, &mut signals).await?;
-    if args.keep && !interrupted {
+    let ledger = replay.as_ref().map(Replay::ledger);
+    let ended = run_until_delivered(args, &emulator, ledger, &client, &mut signals).await?;
+    let interrupted = ended.is_none();
+    if let (Some(replay), Some(from)) = (&replay, ended.flatten()) {
         print_summary(&emulator.ledger().summary())?;
+        // The first mapping is that of the stream.
+        let mapping = mappings[0]["UUID"].as_str().unwrap_or_default();
+        tokio::select! {
+            replayed = replay.run(&client, mapping, from) => replayed?,
+            _ = signals.next() => bail!("interrupted before the replay had ended"),
+        }
+    }
+    if args.keep && !interrupted {
+        if replay.is_none() {
+            print_summary(&emulator.ledger().summary())?;
+        }
         output::print(&format!(
             "still running: API at {api}, sources at {}; press Ctrl-C to stop",
             emulator.endpoint()
@@ -91,21 +116,24 @@ async fn demo(args: &DemoArgs, log: &Log) -> anyhow::Result<ExitCode> {
         bail!("interrupted before all records had arrived");
     }
     let summary = emulator.ledger().summary();
-    print_summary(&summary)?;
+    if replay.is_none() {
+        print_summary(&summary)?;
+    }
     if summary.lost() != 0 || summary.counts.out_of_order != 0 {
         bail!("records are missing or arrived out of order: this is a bug in windlass");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Puts the records and shows the progress until all have arrived. Returns whether a signal
-/// interrupted it.
+/// Puts the records and shows the progress until all have arrived. Returns where the stretch begins whose
+/// records are noted in `replayed`; `None` if a signal interrupted it.
 async fn run_until_delivered(
     args: &DemoArgs,
     emulator: &Emulator,
+    replayed: Option<&Ledger>,
     client: &Client,
     signals: &mut Signals,
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<Option<Option<Timestamp>>> {
     let total = u64::from(args.records);
     let started = Instant::now();
     let mut progress = Progress::start(total);
@@ -127,13 +155,14 @@ async fn run_until_delivered(
         }
         anyhow::Ok(())
     };
-    let both = async { tokio::try_join!(records::put(emulator, total), watch) };
-    let interrupted = tokio::select! {
-        done = both => done.map(|_| false)?,
-        _ = signals.next() => true,
+    let put = records::put(emulator, total, replayed);
+    let both = async { tokio::try_join!(put, watch) };
+    let ended = tokio::select! {
+        done = both => Some(done?.0),
+        _ = signals.next() => None,
     };
     progress.finish();
-    Ok(interrupted)
+    Ok(ended)
 }
 
 fn print_introduction(
@@ -154,28 +183,26 @@ fn print_introduction(
 
 fn print_summary(summary: &Summary) -> anyhow::Result<()> {
     let Summary { counts, p50, p99 } = summary;
-    let millis = |latency: &Option<Duration>| match latency {
-        Some(latency) => format!("{} ms", latency.as_millis()),
-        None => "unknown".to_owned(),
-    };
-    output::print(&format!(
+    let mut text = format!(
         "\n\
          records put         {}\n\
          records delivered   {}\n\
          lost                {}\n\
          out of order        {}\n\
          repeated            {}\n\
-         batches             {}\n\
-         put to invoke       p50 {}, p99 {}\n",
+         batches             {}\n",
         counts.put,
         counts.delivered,
         summary.lost(),
         counts.out_of_order,
         counts.repeated,
         counts.batches,
-        millis(p50),
-        millis(p99),
-    ))
+    );
+    if let (Some(p50), Some(p99)) = (p50, p99) {
+        let (p50, p99) = (p50.as_millis(), p99.as_millis());
+        text.push_str(&format!("put to invoke       p50 {p50} ms, p99 {p99} ms\n"));
+    }
+    output::print(&text)
 }
 
 /// The configuration of an ordinary daemon whose endpoints are the emulator.
@@ -183,7 +210,7 @@ fn build_config(
     emulator: &Emulator,
     directory: &Path,
     port: u16,
-    function: &Value,
+    functions: &Value,
 ) -> anyhow::Result<Config> {
     let endpoint = emulator.endpoint();
     let text = json!({
@@ -193,7 +220,7 @@ fn build_config(
         "account_id": "000000000000",
         "aws": {"endpoints": {"kinesis": endpoint, "dynamodb_streams": endpoint, "sqs": endpoint}},
         "sqs": {"wait_time": "1s"},
-        "functions": {FUNCTION: function},
+        "functions": functions,
     });
     // Where programs are found; nothing else of the environment matters.
     let path = std::env::var("PATH").ok();

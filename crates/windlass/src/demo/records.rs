@@ -1,10 +1,11 @@
 //! The sources of the demo, and the records put into them.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use tokio::time::{Instant, MissedTickBehavior};
-use windlass_emulator::Emulator;
+use windlass_core::time::Timestamp;
+use windlass_emulator::{Emulator, Ledger};
 
 const STREAM: &str = "orders";
 const TABLE: &str = "carts";
@@ -46,8 +47,15 @@ pub(super) fn create_sources(
     Ok([(stream, start), (table, start), (queue, None)])
 }
 
-/// Puts `total` records, evenly over time.
-pub(super) async fn put(emulator: &Emulator, total: u64) -> anyhow::Result<()> {
+/// Puts `total` records, evenly over time. Those of the stream from a sixth of the time on, which are
+/// half of all, are noted in `replayed` as well. Returns when they begin.
+pub(super) async fn put(
+    emulator: &Emulator,
+    total: u64,
+    replayed: Option<&Ledger>,
+) -> anyhow::Result<Option<Timestamp>> {
+    let first_replayed = total / 6;
+    let mut replayed_from = None;
     let started = Instant::now();
     let mut ticks = tokio::time::interval(PUT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -58,11 +66,26 @@ pub(super) async fn put(emulator: &Emulator, total: u64) -> anyhow::Result<()> {
         // A machine that is too slow for the schedule still responds to signals.
         let n_due = due(total, share).min(n_put + MAX_BURST);
         for index in n_put..n_due {
-            put_one(emulator, index)?;
+            if replayed.is_some() && index == first_replayed {
+                replayed_from = Some(time_between_records().await);
+            }
+            let replayed = replayed.filter(|_| first_replayed <= index);
+            put_one(emulator, index, replayed)?;
         }
         n_put = n_due;
     }
-    Ok(())
+    Ok(replayed_from)
+}
+
+/// Records before it have an earlier stamp: stamps have whole milliseconds.
+async fn time_between_records() -> Timestamp {
+    const GAP: Duration = Duration::from_millis(5);
+    tokio::time::sleep(GAP).await;
+    let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    tokio::time::sleep(GAP).await;
+    Timestamp::EPOCH
+        + Duration::from_secs(since_epoch.as_secs())
+        + Duration::from_millis(u64::from(since_epoch.subsec_millis()))
 }
 
 /// The number of records to put by the time that `share` of [`PUT_TIME`] has passed.
@@ -76,12 +99,15 @@ fn due(total: u64, share: f64) -> u64 {
     total * millionths / 1_000_000
 }
 
-fn put_one(emulator: &Emulator, index: u64) -> anyhow::Result<()> {
+fn put_one(emulator: &Emulator, index: u64, replayed: Option<&Ledger>) -> anyhow::Result<()> {
     let (round, slot) = (index / 10, index % 10);
     let ledger = emulator.ledger();
     if slot < STREAM_SHARE {
         let (key, n) = key_and_number(round * STREAM_SHARE + slot);
         let payload = ledger.put_payload("kinesis/orders", &key, n);
+        if let Some(replayed) = replayed {
+            replayed.put("kinesis/orders", &key, n);
+        }
         emulator.kinesis().put(STREAM, &key, payload.as_bytes())?;
     } else if slot < STREAM_SHARE + TABLE_SHARE {
         let (key, n) = key_and_number(round * TABLE_SHARE + slot - STREAM_SHARE);

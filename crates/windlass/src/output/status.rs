@@ -148,7 +148,7 @@ fn queue_cells(queue: &QueueReport) -> [String; 6] {
     ]
 }
 
-fn position(checkpoint: &CheckpointReport) -> String {
+pub(super) fn position(checkpoint: &CheckpointReport) -> String {
     match checkpoint {
         CheckpointReport::TrimHorizon => "trim horizon".to_owned(),
         CheckpointReport::AtTimestamp { timestamp } => timestamp.clone().unwrap_or_default(),

@@ -9,6 +9,7 @@ mod kinesis;
 mod malformed;
 mod prepared_call;
 mod queues;
+mod redrive;
 mod server_clock;
 mod sqs;
 mod streams;

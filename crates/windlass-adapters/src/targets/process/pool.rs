@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use windlass_core::outcome::{Fault, Outcome, Response};
@@ -19,7 +18,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::messages::{Given, Message, NextEvent, Sender, TakenGuard};
 use super::protocol::{KILL, TERMINATE};
-use crate::targets::invocation_facts::facts;
+use crate::targets::invocation_facts::client_context;
 use crate::targets::response::not_invoked;
 use crate::targets::response_walker::Reads;
 
@@ -437,11 +436,4 @@ fn new_request_id() -> Arc<str> {
         &hex[20..],
     ];
     parts.join("-").into()
-}
-
-/// What other functions receive in headers of the request.
-fn client_context(invocation: &Invocation) -> String {
-    let facts = facts(invocation).into_iter();
-    let facts = facts.map(|(name, value)| (name.to_owned(), Value::from(value)));
-    json!({"custom": Value::Object(facts.collect())}).to_string()
 }

@@ -9,7 +9,7 @@ use windlass_core::outcome::{Fault, Outcome, Response};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{Invocation, ShardOrigin, Target};
+use windlass_engine::ports::{Invocation, Purpose, ShardOrigin, Target};
 
 use super::server::{Act, Received, Server, response};
 use super::{
@@ -277,6 +277,25 @@ async fn a_request_has_the_documented_headers() {
         "{:?}",
         received.headers
     );
+}
+
+#[tokio::test]
+async fn a_replay_and_a_redrive_say_so_in_place_of_the_mapping() {
+    for (purpose, name, value) in [
+        (Purpose::Replay("may".into()), "x-windlass-replay", "may"),
+        (Purpose::Redrive("7".into()), "x-windlass-redrive", "7"),
+    ] {
+        let mut server = Server::start([]).await;
+        let invocation = Invocation {
+            purpose,
+            ..invocation(1)
+        };
+        let outcome = target(&server.url("/")).invoke(invocation).await;
+        assert_eq!(outcome, Outcome::Success);
+        let received = server.received().await;
+        assert_eq!(received.headers[name], value);
+        assert!(!received.headers.contains_key("x-windlass-mapping"));
+    }
 }
 
 #[tokio::test]

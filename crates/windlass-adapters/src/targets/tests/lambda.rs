@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use windlass_core::arn::Arn;
 use windlass_core::outcome::{Fault, Outcome, Response};
-use windlass_engine::ports::{FunctionLookup, Target};
+use windlass_engine::ports::{FunctionLookup, Invocation, Purpose, Target};
 
 use super::server::{Act, Server, response};
 use super::{
@@ -44,7 +44,30 @@ async fn a_function_is_invoked_synchronously() {
     assert_eq!(request.headers["x-amz-invocation-type"], "RequestResponse");
     assert_eq!(request.body, invocation(2).event.to_bytes());
     assert!(request.headers["authorization"].contains("/us-east-1/lambda/aws4_request"));
+    assert!(!request.headers.contains_key("x-amz-client-context"));
     assert_eq!(target.timeout().await, MINUTE + Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_replay_and_a_redrive_say_so_in_the_client_context() {
+    let (http, target) = lambda_target(MINUTE);
+    for (purpose, name, value) in [
+        (Purpose::Replay("may".into()), "x-windlass-replay", "may"),
+        (Purpose::Redrive("7".into()), "x-windlass-redrive", "7"),
+    ] {
+        http.respond(b"{}");
+        let invocation = Invocation {
+            purpose,
+            ..invocation(1)
+        };
+        assert_eq!(target.invoke(invocation).await, Outcome::Success);
+        let request = http.requests().pop().unwrap();
+        let context = &request.headers["x-amz-client-context"];
+        let context = base64_simd::STANDARD.decode_to_vec(context).unwrap();
+        let context: serde_json::Value = serde_json::from_slice(&context).unwrap();
+        let expected = serde_json::json!({"custom": {name: value, "x-windlass-attempt": "1"}});
+        assert_eq!(context, expected);
+    }
 }
 
 #[tokio::test]

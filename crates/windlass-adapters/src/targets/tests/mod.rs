@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response};
-use windlass_engine::ports::Invocation;
+use windlass_engine::ports::{Invocation, Purpose};
 
 use super::{HttpFunction, HttpTarget};
 
@@ -24,7 +24,7 @@ fn target(url: &str) -> HttpTarget {
 fn invocation(attempt: u32) -> Invocation {
     Invocation {
         event: Bytes::from_static(b"{\"Records\":[]}").into(),
-        mapping: MappingId::new("14e0db71-5d35-4eb5-b481-8945cf9d10c2"),
+        purpose: Purpose::Mapping(MappingId::new("14e0db71-5d35-4eb5-b481-8945cf9d10c2")),
         attempt,
         max_item_failures: None,
         returns_state: false,

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use windlass_core::arn::SourceArn;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_engine::ports::{Invocation, PortError, Target, chain};
+use windlass_engine::ports::{Invocation, PortError, Purpose, Target, chain};
 
 use super::*;
 use crate::aws::{Aws, AwsSettings, Service, source_exists};
@@ -81,7 +81,7 @@ async fn functions_are_called_with_the_authorities_of_the_bundle() {
         let target = HttpTarget::new(&function, Duration::from_secs(20), None, ca_bundle);
         let invocation = Invocation {
             event: Bytes::from_static(b"{}").into(),
-            mapping: MappingId::new("14e0db71-5d35-4eb5-b481-8945cf9d10c2"),
+            purpose: Purpose::Mapping(MappingId::new("14e0db71-5d35-4eb5-b481-8945cf9d10c2")),
             attempt: 1,
             max_item_failures: None,
             returns_state: false,

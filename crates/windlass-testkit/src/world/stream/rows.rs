@@ -45,6 +45,7 @@ impl Rows {
                 kind: StreamKind::Kinesis,
                 arn: arn.expect("it is an ARN"),
                 consumer: None,
+                takes_aggregates_apart: false,
                 settings: settings.clone(),
             }),
             settings,
