@@ -476,7 +476,7 @@ impl Exchange {
     }
 }
 
-/// A letter that was given up so many milliseconds after noon.
+/// A letter that was given up `after` milliseconds after noon.
 fn letter(mapping: &str, reason: DeadLetterReason, after: i64) -> NewDeadLetter {
     let shard = "shardId-000000000000".into();
     let payload: Bytes = r#"{"Records":[{"kinesis":{}}]}"#.into();

@@ -260,16 +260,7 @@ impl DriverParts {
             ..
         } = self.context;
         let has_destination = destination.is_some();
-        let origin = match &replay {
-            Some(replay) => DeadLetterOrigin {
-                mapping: replay.mapping.clone(),
-                replay: Some(replay.name.as_str().to_owned()),
-            },
-            None => DeadLetterOrigin {
-                mapping: Some(lease.key.mapping.clone()),
-                replay: None,
-            },
-        };
+        let origin = letter_origin(replay.as_ref(), &lease);
         let function = &self.function;
         let dead_letters = dead_letters.of_unit(origin, function, &source.arn, has_destination);
         let poll = poll_settings(&settings, &source);
@@ -425,6 +416,19 @@ fn queue_concurrency(source: &QueueSource, settings: &EngineSettings) -> usize {
     let of_pollers = pollers.map(|it| it.maximum * Pollers::INVOCATIONS);
     let own = source.maximum_concurrency.or(of_pollers);
     own.unwrap_or_else(daemon)
+}
+
+fn letter_origin(replay: Option<&ReplayRun>, lease: &Lease) -> DeadLetterOrigin {
+    match replay {
+        Some(replay) => DeadLetterOrigin {
+            mapping: replay.mapping.clone(),
+            replay: Some(replay.name.as_str().to_owned()),
+        },
+        None => DeadLetterOrigin {
+            mapping: Some(lease.key.mapping.clone()),
+            replay: None,
+        },
+    }
 }
 
 /// Different for each unit, mapping and restart: consumers that fail together do not retry

@@ -128,7 +128,7 @@ pub type DeletionLine = Box<dyn FnOnce(&[DeadLetterId]) -> HistoryLine + Send>;
 /// Result of deleting letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {
-    /// So many were deleted. If that is the limit, there may be more.
+    /// How many were deleted. If that is the limit, there may be more.
     Done(usize),
     /// One of them is being redriven. Nothing was deleted.
     BeingRedriven,

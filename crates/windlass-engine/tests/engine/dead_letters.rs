@@ -200,7 +200,7 @@ async fn nothing_is_kept_where_that_is_not_wanted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn letters_are_kept_beside_a_destination_where_that_is_wanted() {
+async fn letters_are_kept_in_addition_to_a_destination_where_that_is_wanted() {
     for (keep, n_letters) in [(Keep::NoDestination, 0), (Keep::Always, 1)] {
         let daemon = daemon(|settings| settings.keep = keep);
         let destination = daemon.adapters.destination("failed");

@@ -151,11 +151,10 @@ impl ShardRunner {
         let tumbling_window = tumbling_window.as_deref().map(duration).transpose()?;
         let skip_before = arguments.key("skip_before");
         let skip_before = skip_before.as_deref().map(duration).transpose()?;
-        let on_failure = arguments.key("on_failure");
-        let has_destination = on_failure.as_deref() == Some("on");
-        let dead_letters = arguments.key("dead_letters");
+        let has_destination = arguments.key("on_failure").as_deref() == Some("on");
+        let has_letters = arguments.key("dead_letters").as_deref() == Some("on");
         let settings = ShardConsumerSettings {
-            delivers_given_up: has_destination || dead_letters.as_deref() == Some("on"),
+            delivers_given_up: has_destination || has_letters,
             mapping: StreamSettings {
                 starting_position: from,
                 recreated_position: Position::TrimHorizon,
@@ -164,9 +163,7 @@ impl ShardRunner {
                 maximum_batching_window: arguments.duration("window", "0s")?,
                 parallelization_factor: arguments.number("factor", 1)?,
                 tumbling_window,
-                on_failure: has_destination
-                    .then(|| DestinationArn::parse(DESTINATION))
-                    .flatten(),
+                on_failure: DestinationArn::parse(DESTINATION).filter(|_| has_destination),
                 retries: retries(arguments)?,
             },
             filter: (arguments.key("filter").as_deref() == Some("on"))

@@ -54,7 +54,7 @@ pub(super) struct Destination {
     pub(super) delivered: Vec<bool>,
 }
 
-/// The dead letters.
+/// What is given up and kept.
 #[derive(Debug)]
 pub(super) struct DeadLetters {
     plan: DeadLettersPlan,
@@ -283,7 +283,7 @@ fn page(contents: &Contents, start: PageStart, range: Range<usize>, now: Timesta
     page_with(contents, start, range, None, now)
 }
 
-/// A page of which one record cannot be rendered.
+/// A page, one record of it may be one that cannot be rendered.
 fn page_with(
     contents: &Contents,
     start: PageStart,

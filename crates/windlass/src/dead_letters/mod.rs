@@ -69,7 +69,7 @@ pub(crate) struct Selection {
     /// Those of this mapping: its UUID, the start of it, or SOURCE/FUNCTION.
     #[arg(long)]
     mapping: Option<String>,
-    /// All.
+    /// Those of all mappings and replays.
     #[arg(long)]
     all: bool,
 }
