@@ -10,7 +10,7 @@ use windlass_emulator::Emulator;
 use windlass_tests::daemon::{self, Daemon};
 use windlass_tests::function::Function;
 use windlass_tests::temp_dir::TempDir;
-use windlass_tests::wait::until;
+use windlass_tests::wait::{until, until_some};
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -123,6 +123,87 @@ async fn what_a_broken_function_was_sent_arrives_once_it_is_repaired() -> anyhow
         events
     };
     assert_eq!(sorted(arrived), sorted(failed), "the very events");
+    daemon.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn dead_letters_arrive_once_their_function_is_repaired() -> anyhow::Result<()> {
+    let emulator = Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+    let kinesis = emulator.kinesis();
+    let stream = kinesis.create_stream("orders", 2)?;
+    for number in 0..RECORDS {
+        kinesis.put(
+            "orders",
+            &format!("key {}", number % 7),
+            number.to_string().as_bytes(),
+        )?;
+    }
+    let function = Function::start(500).await?;
+    let dir = TempDir::new("redrive-letters");
+    let config = json!({
+        "store": format!("sqlite:{}", dir.path().join("store").display()),
+        "aws": {"endpoints": {"kinesis": emulator.endpoint()}},
+        "kinesis": {"poll_interval": "100ms"},
+        "functions": {"f": {"url": function.url}},
+        "mappings": [{
+            "FunctionName": "f", "EventSourceArn": stream, "StartingPosition": "TRIM_HORIZON",
+            "BatchSize": 4, "MaximumRetryAttempts": 0,
+        }],
+    });
+    let daemon = Daemon::start(dir.path(), &config.to_string()).await?;
+    let letters = async || {
+        let (_, letters) = daemon
+            .call("GET", "/windlass/v1/dead-letters", None)
+            .await?;
+        let letters = letters["dead_letters"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        anyhow::Ok(letters)
+    };
+    let kept = until_some("all records are kept", TIMEOUT, async || {
+        let kept = letters().await?;
+        let records = kept.iter().filter_map(|letter| letter["records"].as_u64());
+        Ok((records.sum::<u64>() == RECORDS as u64).then_some(kept))
+    });
+    let kept = kept.await?;
+    let failed = function.events();
+    let redrive = ["dead-letters", "redrive", "--endpoint", &daemon.endpoint];
+    let broken = windlass(&dir, &[&redrive[..], &["--all"]].concat()).await?;
+    assert_eq!(broken.status.code(), Some(1), "{broken:?}");
+    let counts: Vec<_> = letters()
+        .await?
+        .iter()
+        .map(|it| it["redrives"].clone())
+        .collect();
+    assert_eq!(counts, vec![json!(1); kept.len()]);
+    function.set_status(200);
+    let edited = "{\"Records\": [ ]}";
+    std::fs::write(dir.path().join("event.json"), format!("{edited}\n"))?;
+    let id = kept[0]["id"].as_str().unwrap_or_default();
+    let one = windlass(
+        &dir,
+        &[&redrive[..], &["--event", "event.json", id]].concat(),
+    )
+    .await?;
+    assert!(one.status.success(), "{one:?}");
+    let all = windlass(&dir, &[&redrive[..], &["--mapping", "orders/f"]].concat()).await?;
+    assert!(all.status.success(), "{all:?}");
+    assert!(letters().await?.is_empty());
+    let arrived = function.events().split_off(failed.len() * 2);
+    assert_eq!(arrived.len(), failed.len());
+    assert_eq!(arrived[0], json!({"Records": []}));
+    assert!(arrived[1..].iter().all(|event| failed.contains(event)));
+    let unknown = [&redrive[..], &["a68b2e4e-2f6c-5a0c-9f39-2d5b8a5b7d11"]].concat();
+    let unknown = windlass(&dir, &unknown).await?;
+    assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
+    let usage = windlass(
+        &dir,
+        &[&redrive[..], &["--event", "missing.json", id]].concat(),
+    )
+    .await?;
+    assert_eq!(usage.status.code(), Some(64), "{usage:?}");
     daemon.stop().await?;
     Ok(())
 }

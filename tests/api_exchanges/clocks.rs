@@ -15,7 +15,7 @@ use windlass_testkit::fakes::FakeStore;
 
 use super::{Exchange, FakeResources, NOON, home};
 
-const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
+pub(crate) const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 const TABLE: &str = "arn:aws:dynamodb:us-east-1:000000000000:table/orders/stream/2027";
 
 /// A daemon that started while its wall time was wrong by `error` milliseconds, corrected since.

@@ -4,6 +4,8 @@
 //! GET|POST|PUT|PATCH|DELETE PATH [BODY] [HEADER=VALUE…]
 //! > POST|PUT PATH BODY         the same, with backslashes taken literally
 //! settle                       every mapping reaches its desired state
+//! letters                      three mappings have given up records
+//! redrive UUID                 a dead letter is being redriven
 //! unreadable                   the supervisor cannot read any mapping
 //! auth                         a server that asks for keys, on the same store
 //! ```
@@ -34,18 +36,22 @@ use windlass_admin::{
     AuthSettings, Control, ControlParts, MappingProblems, Metrics, MetricsSettings, Readiness,
     Server, ServerParts,
 };
-use windlass_core::arn::{ArnScope, SourceArn};
+use windlass_core::arn::{Arn, ArnScope, SourceArn};
+use windlass_core::failure::FailureCondition;
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::WorkerId;
-use windlass_core::mapping::DesiredState;
+use windlass_core::mapping::{DesiredState, MappingId};
 use windlass_core::outcome::Fault;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::jobs::Redriver;
 use windlass_engine::memory::Budget;
-use windlass_engine::ports::{FunctionLookup, PortError, ResourceLookup, Store, UnreadableMapping};
+use windlass_engine::ports::{
+    DeadLetter, DeadLetterId, DeadLetterLimit, DeadLetterReason, FunctionLookup, Kept,
+    NewDeadLetter, PortError, ResourceLookup, Store, UnreadableMapping,
+};
 use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{LeaseCounts, StatusBoard};
 use windlass_engine::stop::Stop;
@@ -129,6 +135,8 @@ fn random_request(rng: &mut Rng, address: SocketAddr) -> Request<Bytes> {
         "/windlass/v1/replays",
         "/windlass/v1/replays/again",
         "/windlass/v1/history",
+        "/windlass/v1/dead-letters",
+        "/windlass/v1/dead-letters/",
         "/metrics",
         "/",
     ];
@@ -339,6 +347,48 @@ impl Exchange {
         })
     }
 
+    /// Stands in for shards that give up records.
+    fn keep_letters(&self) -> Result<String, Failure> {
+        let given_up = FailureCondition::RetryAttemptsExhausted;
+        let too_large = FailureCondition::RecordTooLarge;
+        let letters = [
+            (
+                "00000000-0000-4000-8000-000000000001",
+                DeadLetterReason::GivenUp(given_up),
+                250,
+            ),
+            (
+                "00000000-0000-4000-8000-000000000001",
+                DeadLetterReason::Skipped,
+                60_000,
+            ),
+            (
+                "00000000-0000-4000-8000-000000000002",
+                DeadLetterReason::GivenUp(too_large),
+                120_000,
+            ),
+        ];
+        let letters = letters.map(|(mapping, reason, after)| letter(mapping, reason, after));
+        let limit = DeadLetterLimit {
+            maximum_size: 1 << 20,
+            drops_oldest: false,
+        };
+        let kept = self.store.keep(letters.to_vec(), limit, None);
+        let kept = self.runtime.block_on(kept)?;
+        assert!(matches!(kept, Kept::Done { .. }), "{kept:?}");
+        Ok(String::new())
+    }
+
+    fn claim_letter(&self, command: &Command) -> Result<String, Failure> {
+        let id = command.consume_args().next_pos().ok_or("an id is needed")?;
+        let id = self.with_uuids(id).parse()?;
+        let claimed = self
+            .runtime
+            .block_on(self.store.claim_dead_letters(&[id]))?;
+        assert_eq!(claimed.len(), 1);
+        Ok(String::new())
+    }
+
     /// Stands in for the supervisor when it cannot read the leases of the mappings.
     fn make_unreadable(&self) -> Result<String, Failure> {
         for row in self.runtime.block_on(self.store.mappings())? {
@@ -394,6 +444,34 @@ impl Exchange {
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
+    }
+}
+
+/// A letter that was given up so many milliseconds after noon.
+fn letter(mapping: &str, reason: DeadLetterReason, after: i64) -> NewDeadLetter {
+    let shard = "shardId-000000000000".into();
+    let payload: Bytes = r#"{"Records":[{"kinesis":{}}]}"#.into();
+    let arn = |text| Arn::parse(text).expect("it is an ARN");
+    NewDeadLetter {
+        letter: DeadLetter {
+            id: DeadLetterId::of(mapping, &shard, &after.to_string()),
+            mapping: Some(MappingId::new(mapping)),
+            replay: None,
+            function_arn: arn("arn:aws:lambda:us-east-1:000000000000:function:hello"),
+            event_source_arn: arn(clocks::STREAM),
+            shard,
+            first: "4959".into(),
+            last: "4960".into(),
+            records: 2,
+            reason,
+            attempts: 3,
+            last_error: Some("function error: Unhandled".to_owned()),
+            first_arrival: Some(NOON),
+            given_up: NOON.shifted(after),
+            bytes: payload.len() as u64,
+            redrives: 0,
+        },
+        payload,
     }
 }
 
@@ -520,6 +598,8 @@ impl Runner for Exchange {
                 Ok(String::new())
             }
             "unreadable" => self.make_unreadable(),
+            "letters" => self.keep_letters(),
+            "redrive" => self.claim_letter(command),
             name => Err(format!("unknown command '{name}'").into()),
         }
     }

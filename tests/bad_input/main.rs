@@ -17,6 +17,7 @@ use windlass_tests::daemon;
 
 mod clients;
 mod configuration;
+mod dead_letters;
 mod environment;
 mod log;
 mod names;

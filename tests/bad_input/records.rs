@@ -52,8 +52,15 @@ async fn unusual_records() -> anyhow::Result<()> {
     let uuid = daemon.only_mapping().await?;
     let counts = daemon.status(&uuid).await?["counts"].clone();
     assert_eq!(counts["dropped"], 1, "{counts}");
+    assert_eq!(counts["dead_letters"], 1, "{counts}");
+    let (_, letters) = daemon
+        .call("GET", "/windlass/v1/dead-letters", None)
+        .await?;
+    let letter = &letters["dead_letters"][0];
+    assert_eq!(letter["reason"], "RecordTooLarge", "{letters}");
+    assert!(letter["bytes"].as_u64() > Some(10 << 20), "{letters}");
     let log = daemon.stop().await?;
-    assert!(log.contains("it alone exceeds the payload limit"), "{log}");
+    assert!(log.contains("they are kept as a dead letter"), "{log}");
     let delivered = records.iter().filter(|(_, data)| data.len() != 10 * MIB);
     let received = function.records();
     assert_eq!(received.len(), n_records, "each arrives once");

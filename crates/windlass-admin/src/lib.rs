@@ -9,6 +9,7 @@ mod auth;
 mod config_mappings;
 mod connections;
 mod control;
+mod dead_letters;
 mod errors;
 mod health;
 mod history;

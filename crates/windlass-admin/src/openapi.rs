@@ -14,7 +14,9 @@ const BASE: &str = include_str!("../openapi/base.json");
 
 const GROUPS: &[&str] = &[
     include_str!("../openapi/status.json"),
+    include_str!("../openapi/dead_letters.json"),
     include_str!("../openapi/history.json"),
+    include_str!("../openapi/redrive.json"),
     include_str!("../openapi/replays.json"),
     include_str!("../openapi/redrive.json"),
 ];

@@ -1,25 +1,30 @@
-//! The redrive of on-failure documents and dead-letter queues: a job, whose answer has a line of JSON
-//! for each document as it goes.
+//! Redrives, which are jobs: of on-failure documents and dead-letter queues, whose answer has a line of
+//! JSON for each document as it goes, and of dead letters.
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::{Json, Router};
 use bytes::Bytes;
 use http::header;
 use hyper::body::Frame;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use uuid::Uuid;
 use windlass_core::arn::{Arn, SourceArn, SourceKind};
 use windlass_core::function::FunctionName;
-use windlass_engine::jobs::{NotStarted, RedriveReport, RedriveRequest, RedriveSource};
-use windlass_engine::ports::What;
+use windlass_core::mapping::MappingId;
+use windlass_engine::jobs::{
+    Letters, LettersRequest, LettersResult, NotStarted, RedriveReport, RedriveRequest,
+    RedriveSource,
+};
+use windlass_engine::ports::{DeadLetterId, What};
 
 use crate::auth::Caller;
 use crate::errors::{ApiError, Code};
@@ -41,7 +46,9 @@ const MEMBERS: [&str; 9] = [
 ];
 
 pub(crate) fn job_routes() -> Router<Arc<ServerState>> {
-    Router::new().route("/windlass/v1/redrive", post(redrive))
+    Router::new()
+        .route("/windlass/v1/redrive", post(redrive))
+        .route("/windlass/v1/dead-letters/redrive", post(redrive_letters))
 }
 
 async fn redrive(
@@ -75,6 +82,84 @@ async fn redrive(
     let reports = state.redriver.start(request, line)?;
     let lines = Body::new(Lines(reports));
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+}
+
+async fn redrive_letters(
+    State(state): State<Arc<ServerState>>,
+    caller: Caller,
+    body: JsonBody,
+) -> Result<Json<Value>, Refusal> {
+    state.accept_job()?;
+    let mut body = body.with(&["ids", "mapping", "all", "function_name", "event", "rate"])?;
+    let letters = letters(&state, &mut body).await?;
+    let event = body.raw("event")?;
+    let is_one = matches!(&letters, Letters::Ids(ids) if ids.len() == 1);
+    if event.is_some() && !is_one {
+        return Err(Refusal::invalid(
+            "event",
+            "an event is sent for a single letter ('ids')",
+        ));
+    }
+    let mapping = match &letters {
+        Letters::OfMapping(mapping) => Some(mapping.clone()),
+        Letters::Ids(_) | Letters::All => None,
+    };
+    let function_name = body.optional::<String>("function_name")?;
+    let request = LettersRequest {
+        letters,
+        event,
+        rate: rate(body.optional("rate")?)?,
+        function: match function_name {
+            Some(name) => Some(function(&state, &name).await?),
+            None => None,
+        },
+    };
+    let time = state.control.clock().wall();
+    let line = line(time, &caller.name, What::Redrive, mapping.as_ref());
+    let mut result = state.redriver.start_letters(request, line)?;
+    let result = result.recv().await.ok_or_else(Refusal::draining)?;
+    let LettersResult { redriven, failed } = result?;
+    Ok(Json(json!({"redriven": redriven, "failed": failed})))
+}
+
+/// Refuses letters that do not exist before any is sent.
+async fn letters(state: &ServerState, body: &mut Members) -> Result<Letters, Refusal> {
+    let ids = body.optional::<Vec<String>>("ids")?;
+    let mapping = body.optional::<String>("mapping")?;
+    match (ids, mapping, body.flag("all")?) {
+        (Some(ids), None, false) => {
+            let mut known = Vec::with_capacity(ids.len());
+            for text in ids {
+                let id = text.parse::<DeadLetterId>().ok();
+                let letter = match id {
+                    Some(id) => state.control.store().dead_letter(id).await?,
+                    None => None,
+                };
+                let Some(letter) = letter else {
+                    return Err(Refusal::invalid(
+                        "ids",
+                        format!("there is no dead letter {text}"),
+                    ));
+                };
+                known.push(letter.id);
+            }
+            Ok(Letters::Ids(known))
+        }
+        // Letters outlive their mapping.
+        (None, Some(mapping), false) => match Uuid::try_parse(&mapping) {
+            Ok(uuid) => Ok(Letters::OfMapping(MappingId::new(&uuid.to_string()))),
+            Err(_) => {
+                let text = format!("'{mapping}' is not the UUID of a mapping");
+                Err(Refusal::invalid("mapping", text))
+            }
+        },
+        (None, None, true) => Ok(Letters::All),
+        (ids, _, _) => {
+            let field = if ids.is_some() { "ids" } else { "all" };
+            let text = "exactly one of 'ids', 'mapping' and 'all' is required";
+            Err(Refusal::invalid(field, text))
+        }
+    }
 }
 
 fn source(body: &mut Members) -> Result<RedriveSource, Refusal> {

@@ -68,6 +68,8 @@ pub struct CountsReport {
     pub failed_invocations: u64,
     pub dropped: u64,
     pub on_failure_delivered: u64,
+    #[serde(default)]
+    pub dead_letters: u64,
     pub deleted: u64,
     /// Receives whose messages waited for memory beyond half of their visibility timeout.
     #[serde(default, skip_serializing_if = "is_zero")]

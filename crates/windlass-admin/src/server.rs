@@ -24,7 +24,7 @@ use crate::errors::{ApiError, Code};
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
 use crate::rebinding_guard::{AllowedHost, RebindingGuard};
 use crate::state::{Readiness, ServerState, StoreCheck};
-use crate::{health, history, openapi, redrive, replays, status};
+use crate::{dead_letters, health, history, openapi, redrive, replays, status};
 
 /// For requests in progress when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -146,6 +146,7 @@ async fn serve(listener: TcpListener, state: Arc<ServerState>, stopped: watch::R
 fn router(state: Arc<ServerState>) -> Router {
     let in_time = Router::new()
         .merge(api::routes())
+        .merge(dead_letters::routes())
         .merge(replays::routes())
         .merge(history::routes())
         .route("/windlass/v1/mappings", get(status::list))

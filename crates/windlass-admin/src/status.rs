@@ -174,6 +174,7 @@ fn summary(
             failed_invocations: counts.failed_invocations.get(),
             dropped: counts.dropped.get(),
             on_failure_delivered: counts.on_failure_delivered.get(),
+            dead_letters: counts.dead_letters.get(),
             deleted: counts.deleted.get(),
             late_receives: counts.late_receives.get(),
             ignored_retry_after: counts.ignored_retry_after.get(),
@@ -324,7 +325,7 @@ pub(crate) fn waiting_for_with_remedy(unit: &UnitStatus, now: Timestamp) -> Opti
             Some(shard::Waiting::FinalInvocation { cause, .. }) => cause,
             Some(
                 shard::Waiting::FunctionErrors { .. }
-                | shard::Waiting::Destination(_)
+                | shard::Waiting::Delivery(_)
                 | shard::Waiting::Source(_)
                 | shard::Waiting::Unreadable(_),
             )

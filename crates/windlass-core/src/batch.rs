@@ -3,6 +3,7 @@
 //! The third limit, the batching window, depends on time and belongs to the consumers.
 
 use crate::event;
+use crate::record::Record;
 
 /// Identifies a batch of one consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +60,15 @@ impl BatchLimits {
         Fill {
             n_items,
             is_full: is_full && 0 < n_items,
+        }
+    }
+
+    /// Bytes of the event of a record, as batches are filled: one that cannot be rendered fits into
+    /// none.
+    pub(crate) fn size_of(self, record: &Record) -> usize {
+        match record.unreadable() {
+            Some(_) => self.max_bytes,
+            None => record.event_len(),
         }
     }
 

@@ -4,20 +4,38 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::arn::Arn;
+use crate::outcome::Fault;
 use crate::record::Record;
+use crate::window::WindowCall;
 
-/// Records of one batch that are given up together: what the destination of a mapping learns.
+/// Records of one batch that are given up together: what the destination of a mapping learns, and what
+/// a dead letter keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailureRecord {
     pub condition: FailureCondition,
     /// At least one, in the order of the shard: the batch without what was resolved before.
     pub records: Arc<[Record]>,
-    /// The attempts of these records, at least 1, also if the function was never reached.
-    pub approximate_invoke_count: u32,
+    /// Invocations that failed with these records.
+    pub attempts: u32,
     /// The request of the last invocation, if there was one and its response names it.
     pub request_id: Option<Arc<str>>,
     /// The last response of the function. Only of [`FailureCondition::RetryAttemptsExhausted`].
     pub response: Option<FailedResponse>,
+    /// Of the last invocation that has failed, or why there was none; never a part of a response.
+    pub last_error: Option<Arc<str>>,
+    /// What the event has of its tumbling window, in an invocation with these records.
+    pub window: Option<WindowCall>,
+}
+
+/// Why what was given up was not accepted. It is delivered again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeliveryFault {
+    /// The on-failure destination did not accept it.
+    Destination(Fault),
+    /// It could not be written to the dead letters.
+    DeadLetters(Fault),
+    /// The dead letters have no room for it.
+    NoRoom,
 }
 
 /// Why records are given up.
@@ -29,6 +47,8 @@ pub enum FailureCondition {
     RecordAgeExceeded,
     /// A record that alone exceeds the payload limit. AWS has no name for it.
     RecordTooLarge,
+    /// A record that cannot be rendered. AWS has no name for it.
+    Unreadable,
 }
 
 /// The response with which the function has failed, as far as the destination learns of it.
@@ -60,6 +80,23 @@ pub enum DestinationKind {
     Bucket,
 }
 
+impl FailureRecord {
+    /// As a document says it: at least 1, also if the function was never reached.
+    pub fn approximate_invoke_count(&self) -> u32 {
+        self.attempts.max(1)
+    }
+}
+
+impl DeliveryFault {
+    /// What the delay depends on.
+    pub const fn fault(self) -> Fault {
+        match self {
+            Self::Destination(fault) | Self::DeadLetters(fault) => fault,
+            Self::NoRoom => Fault::Transient,
+        }
+    }
+}
+
 impl FailureCondition {
     /// As the document for the destination spells it.
     pub const fn as_str(self) -> &'static str {
@@ -67,6 +104,7 @@ impl FailureCondition {
             Self::RetryAttemptsExhausted => "RetryAttemptsExhausted",
             Self::RecordAgeExceeded => "RecordAgeExceeded",
             Self::RecordTooLarge => "RecordTooLarge",
+            Self::Unreadable => "Unreadable",
         }
     }
 }

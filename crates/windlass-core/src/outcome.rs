@@ -142,6 +142,31 @@ impl Outcome {
         }
     }
 
+    /// What went wrong, in a few words and without any part of the response; `None` if nothing has.
+    pub fn describe_error(&self) -> Option<String> {
+        let fault = match self {
+            Self::Success => return None,
+            Self::ItemFailures { .. } => {
+                return Some("the function reports that items have failed".to_owned());
+            }
+            Self::FunctionError { error, .. } => return Some(format!("function error: {error}")),
+            Self::Windowed(answer) => {
+                let failures = answer.failures.as_ref();
+                return failures.map(|_| "the function reports that items have failed".to_owned());
+            }
+            Self::NotInvoked { cause } => *cause,
+        };
+        let text = match fault {
+            Fault::Throttled { .. } => "the function was throttled",
+            Fault::Denied => "access to the function was denied",
+            Fault::Gone => "the function does not exist",
+            Fault::Transient | Fault::TimedOut | Fault::Trimmed | Fault::UnknownPosition => {
+                "the function was not reached"
+            }
+        };
+        Some(text.to_owned())
+    }
+
     /// A function error whose response has nothing but this status, 0 without a response.
     pub fn function_error(status: u16, error: &str) -> Self {
         Self::FunctionError {

@@ -89,6 +89,13 @@ impl Record {
         self.page.is_undated(self.index as usize)
     }
 
+    /// Why it cannot be rendered, if it cannot: it is given up, and its event is the source's own JSON
+    /// of it. Never a part of its contents.
+    #[inline]
+    pub fn unreadable(&self) -> Option<&'static str> {
+        self.page.unreadable(self.index as usize)
+    }
+
     /// The record as the function sees it: one JSON object.
     #[inline]
     pub fn event(&self) -> &[u8] {

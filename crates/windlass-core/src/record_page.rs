@@ -20,6 +20,8 @@ pub struct RecordPage {
     entries: Vec<RecordEntry>,
     /// Indices of the records that came without a time, in ascending order.
     undated: Vec<usize>,
+    /// Those that cannot be rendered, by their indices in ascending order, and why.
+    unreadable: Vec<(usize, &'static str)>,
     /// Those that are part of an aggregate, by their indices in ascending order.
     inner: Vec<(usize, InnerRecord)>,
     retained: OnceLock<Retained>,
@@ -44,6 +46,7 @@ pub struct RecordPageBuilder {
     /// Sequence numbers that are not part of their event, by the index of the record.
     sequence_numbers: Vec<(usize, String)>,
     undated: Vec<usize>,
+    unreadable: Vec<(usize, &'static str)>,
     inner: Vec<(usize, InnerRecord)>,
 }
 
@@ -112,6 +115,12 @@ impl RecordPage {
     }
 
     #[inline]
+    pub(crate) fn unreadable(&self, index: usize) -> Option<&'static str> {
+        let found = self.unreadable.binary_search_by_key(&index, |it| it.0);
+        found.ok().map(|at| self.unreadable[at].1)
+    }
+
+    #[inline]
     pub(crate) fn inner(&self, index: usize) -> Option<InnerRecord> {
         if self.inner.is_empty() {
             return None;
@@ -155,6 +164,7 @@ impl RecordPageBuilder {
             entries: Vec::with_capacity(n_records),
             sequence_numbers: Vec::new(),
             undated: Vec::new(),
+            unreadable: Vec::new(),
             inner: Vec::new(),
         }
     }
@@ -166,6 +176,11 @@ impl RecordPageBuilder {
         self.undated.push(self.entries.len());
         let last = self.entries.last();
         last.map_or(read, |last| last.approximate_arrival)
+    }
+
+    /// The next record cannot be rendered: its event is the source's own JSON of it.
+    pub fn unreadable(&mut self, reason: &'static str) {
+        self.unreadable.push((self.entries.len(), reason));
     }
 
     /// The next record is part of an aggregate.
@@ -246,6 +261,7 @@ impl RecordPageBuilder {
             text: fit(self.text),
             entries: self.entries,
             undated: self.undated,
+            unreadable: self.unreadable,
             inner: self.inner,
             retained: OnceLock::new(),
         }

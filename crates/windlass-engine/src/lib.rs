@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod clock;
 mod count;
+pub mod dead_letters;
 pub mod ports;
 pub mod requests;
 pub mod settings;

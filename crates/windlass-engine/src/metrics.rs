@@ -27,6 +27,7 @@ const OUTSIDE_HASH_KEY_RANGE: &str = "windlass_outside_hash_key_range_events_tot
 const INVOKED: &str = "windlass_invoked_events_total";
 const FAILED_INVOKE: &str = "windlass_failed_invoke_events_total";
 const DROPPED: &str = "windlass_dropped_events_total";
+const DEAD_LETTER_EVENTS: &str = "windlass_dead_letter_events_total";
 const TRIMMED_GAPS: &str = "windlass_trimmed_gaps_total";
 const RECREATED: &str = "windlass_recreated_shards_total";
 const LOST: &str = "windlass_lost_shards_total";
@@ -35,6 +36,10 @@ const DELETED: &str = "windlass_deleted_events_total";
 const QUEUE_REQUESTS: &str = "windlass_queue_requests_total";
 const LATE_RECEIVES: &str = "windlass_late_receives_total";
 const IGNORED_RETRY_AFTER: &str = "windlass_ignored_retry_after_total";
+const DEAD_LETTERS: &str = "windlass_dead_letters";
+const DEAD_LETTER_BYTES: &str = "windlass_dead_letter_bytes";
+const DEAD_LETTERS_EXPIRED: &str = "windlass_dead_letters_expired_total";
+const DEAD_LETTERS_DROPPED: &str = "windlass_dead_letters_dropped_total";
 const ITERATOR_AGE: &str = "windlass_iterator_age_seconds";
 const SHARD_BEHIND: &str = "windlass_shard_behind_seconds";
 const INVOCATION: &str = "windlass_invocation_seconds";
@@ -52,7 +57,7 @@ const FUNCTION_EXITS: &str = "windlass_function_exits_total";
 const REFUSED_REQUESTS: &str = "windlass_refused_requests_total";
 const LOG_LINES_DROPPED: &str = "windlass_log_lines_dropped_total";
 
-const COUNTERS: [CounterOfCounts; 13] = [
+const COUNTERS: [CounterOfCounts; 14] = [
     (POLLED, "events read from the source", |counts| {
         counts.polled.get()
     }),
@@ -76,8 +81,13 @@ const COUNTERS: [CounterOfCounts; 13] = [
     ),
     (
         DROPPED,
-        "events given up without an on-failure destination",
+        "events given up without an on-failure destination, kept or not",
         |counts| counts.dropped.get(),
+    ),
+    (
+        DEAD_LETTER_EVENTS,
+        "events given up and kept as dead letters",
+        |counts| counts.dead_letters.get(),
     ),
     (
         TRIMMED_GAPS,
@@ -146,6 +156,16 @@ pub fn describe() {
         REFUSED_REQUESTS,
         "requests of callers that could not be authenticated"
     );
+    describe_gauge!(DEAD_LETTERS, "dead letters in the store");
+    describe_gauge!(DEAD_LETTER_BYTES, "bytes of their payloads");
+    describe_counter!(
+        DEAD_LETTERS_EXPIRED,
+        "dead letters deleted after their retention"
+    );
+    describe_counter!(
+        DEAD_LETTERS_DROPPED,
+        "dead letters dropped to make room for newer ones"
+    );
     describe_gauge!(LIMIT, "limits of the daemon, by name");
     describe_counter!(
         LOG_LINES_DROPPED,
@@ -184,6 +204,12 @@ pub fn publish(board: &StatusBoard, budget: &Budget) {
         counter!(FUNCTION_STARTS, labels.clone()).absolute(counts.starts);
         counter!(FUNCTION_EXITS, labels).absolute(counts.exits);
     }
+    let dead_letters = board.dead_letters();
+    let totals = dead_letters.totals();
+    gauge!(DEAD_LETTERS).set(as_f64(size(totals.letters)));
+    gauge!(DEAD_LETTER_BYTES).set(as_f64(size(totals.bytes)));
+    counter!(DEAD_LETTERS_EXPIRED).absolute(dead_letters.expired.get());
+    counter!(DEAD_LETTERS_DROPPED).absolute(dead_letters.dropped_oldest.get());
     limit("buffered_bytes", budget.total());
     limit("buffered_bytes_per_shard", MAX_BUFFERED_BYTES);
     limit("buffered_records_per_shard", MAX_BUFFERED_RECORDS);
@@ -247,6 +273,10 @@ pub fn render_shards(board: &StatusBoard, wall: Timestamp) -> String {
 
 fn limit(name: &'static str, value: usize) {
     gauge!(LIMIT, "limit" => name).set(as_f64(value));
+}
+
+fn size(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn as_f64(number: usize) -> f64 {

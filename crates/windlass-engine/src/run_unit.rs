@@ -7,11 +7,13 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tracing::Instrument;
-use windlass_core::arn::StreamKind;
+use windlass_core::arn::{Arn, StreamKind};
 use windlass_core::event::{self, PAYLOAD_LIMIT};
 use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
-use windlass_core::mapping::{Mapping, Pollers, QueueSource, StreamSettings, StreamSource};
+use windlass_core::mapping::{
+    Mapping, MappingId, Pollers, QueueSource, StreamSettings, StreamSource,
+};
 use windlass_core::queue::{QueueAttributes, QueueConsumer, QueueConsumerSettings, QueueLimits};
 use windlass_core::replay::ReplayName;
 use windlass_core::shard::{Finish, ShardConsumer, ShardConsumerSettings, ShardLimits};
@@ -21,6 +23,7 @@ use windlass_filter::Criteria;
 use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
+use crate::dead_letters::{DeadLetterOrigin, DeadLetters};
 use crate::invoker::Invoker;
 use crate::memory::{Account, Budget, MemoryWait, MessageMemory, PageMemory};
 use crate::ports::{Destination, Purpose, QueueReader, ShardReader, Target};
@@ -45,6 +48,7 @@ const DESCRIBE_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration:
 #[derive(Clone)]
 pub(crate) struct EngineContext {
     pub(crate) saver: CheckpointSaver,
+    pub(crate) dead_letters: DeadLetters,
     pub(crate) board: Arc<StatusBoard>,
     pub(crate) clock: Clock,
     pub(crate) settings: EngineSettings,
@@ -75,6 +79,8 @@ pub(crate) enum UnitSource {
 #[derive(Clone)]
 pub(crate) struct ReplayRun {
     pub(crate) name: ReplayName,
+    /// With which it was started.
+    pub(crate) mapping: Option<MappingId>,
     pub(crate) stretch: StretchSettings,
     pub(crate) rate: RateLimiter,
 }
@@ -107,6 +113,7 @@ pub(crate) struct UnitParts {
 /// What the drivers of both kinds need.
 struct DriverParts {
     invoker: Invoker,
+    function: Arn,
     account: Account,
     filter: Option<Arc<Criteria>>,
     seed: u64,
@@ -219,6 +226,7 @@ impl UnitParts {
         };
         DriverParts {
             invoker,
+            function: mapping.function.clone(),
             account: context.budget.account(&mapping.id),
             filter: mapping.filter.clone(),
             seed: seed(context.seed, &self.lease),
@@ -242,9 +250,23 @@ impl DriverParts {
         let EngineContext {
             clock,
             saver,
+            dead_letters,
             settings,
             ..
         } = self.context;
+        let has_destination = destination.is_some();
+        let origin = match &replay {
+            Some(replay) => DeadLetterOrigin {
+                mapping: replay.mapping.clone(),
+                replay: Some(replay.name.as_str().to_owned()),
+            },
+            None => DeadLetterOrigin {
+                mapping: Some(lease.key.mapping.clone()),
+                replay: None,
+            },
+        };
+        let function = &self.function;
+        let dead_letters = dead_letters.of_unit(origin, function, &source.arn, has_destination);
         let poll = poll_settings(&settings, &source);
         let backpressure = self.invoker.backpressure.clone();
         let batch_size = source.settings.batch_size;
@@ -256,7 +278,11 @@ impl DriverParts {
             None => 0,
         };
         let (stretch, rate) = replay.map(|it| (it.stretch, it.rate)).unzip();
-        let settings = shard_settings(source.settings, self.filter, stretch, window_len, poll);
+        let delivers_given_up = has_destination || dead_letters.is_some();
+        let settings = ShardConsumerSettings {
+            delivers_given_up,
+            ..shard_settings(source.settings, self.filter, stretch, window_len, poll)
+        };
         ShardDriver {
             memory: PageMemory::new(
                 self.account,
@@ -275,6 +301,7 @@ impl DriverParts {
                 epoch: lease.epoch,
                 saver,
                 destination,
+                dead_letters,
                 reads: reads.map(|share| (share, poll.catch_up_interval)),
                 invoker: self.invoker,
                 calls: self.status.source_calls().clone(),
@@ -441,6 +468,7 @@ fn shard_settings(
     let buffer_records = mapping.batch_size.saturating_mul(batches);
     ShardConsumerSettings {
         mapping,
+        delivers_given_up: false,
         filter,
         stretch,
         window_len,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use windlass_core::mapping::RetryBackoff;
 
+use crate::dead_letters::DeadLetterSettings;
+
 /// Batches in memory for one lane of a shard; all together within [`MIN_BUFFERED_RECORDS`] and [`MAX_BUFFERED_RECORDS`].
 pub const BUFFERED_BATCHES: usize = 10;
 
@@ -79,6 +81,7 @@ pub struct EngineSettings {
     pub buffer_limit: usize,
     /// Concurrent invocations of the daemon; further ones wait.
     pub invocation_limit: usize,
+    pub dead_letters: DeadLetterSettings,
     /// Between listings of the shards of a stream.
     pub discovery_interval: Duration,
     /// Between reads of the store without a [`Wakeup`](crate::supervisor::Wakeup).
@@ -98,6 +101,7 @@ impl Default for EngineSettings {
             queue_concurrency: 50,
             buffer_limit: 512 * 1024 * 1024,
             invocation_limit: 1_000,
+            dead_letters: DeadLetterSettings::default(),
             discovery_interval: Duration::from_secs(30),
             reconcile_interval: Duration::from_secs(5),
         }

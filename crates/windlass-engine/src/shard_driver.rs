@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use windlass_core::arn::Arn;
 use windlass_core::batch::BatchId;
 use windlass_core::event::Event;
-use windlass_core::failure::FailureRecord;
+use windlass_core::failure::{DeliveryFault, FailureRecord};
 use windlass_core::ids::ShardId;
 use windlass_core::lease::LeaseKey;
 use windlass_core::outcome::Fault;
@@ -26,6 +26,7 @@ use windlass_core::time::Timestamp;
 
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::{Clock, Timer};
+use crate::dead_letters::DeadLetterBox;
 use crate::invoker::{Call, Invoker};
 use crate::memory::{PageMemory, ReadGrant};
 use crate::ports::{CheckpointSave, Destination, Failure, ShardOrigin, ShardReader};
@@ -72,6 +73,8 @@ pub(crate) struct ShardIo {
     pub(crate) saver: CheckpointSaver,
     /// For records that are given up.
     pub(crate) destination: Option<Arc<dyn Destination>>,
+    /// Where these are kept, if they are.
+    pub(crate) dead_letters: Option<DeadLetterBox>,
     /// Shared with the other readers of the stream; with the interval of catching up.
     pub(crate) reads: Option<(ReadShare, Duration)>,
     pub(crate) invoker: Invoker,
@@ -248,15 +251,22 @@ impl ShardDriver {
                     "record dropped: it alone exceeds the payload limit"
                 );
             }
+            Report::UnreadableDropped {
+                sequence_number,
+                reason,
+            } => {
+                counts.dropped.add(1);
+                tracing::warn!(%sequence_number, reason, "record dropped: it cannot be rendered");
+            }
             Report::Dropped(failure) => {
                 counts.dropped.add(failure.records.len());
                 warn_given_up(
                     failure,
-                    "records dropped: there is no on-failure destination",
+                    "records dropped: there is no on-failure destination, and they are not kept",
                 );
             }
             Report::Unreadable(record) => {
-                tracing::warn!("{}", describe_unreadable(record));
+                tracing::warn!("{}", describe_unreadable(*record));
             }
             Report::WindowStateDropped(bounds) => {
                 tracing::warn!(
@@ -345,29 +355,36 @@ impl ShardIo {
         record: FailureRecord,
         given_up: Timestamp,
     ) -> Completion {
-        let destination = self.destination.as_ref();
-        let destination = destination.expect("only a mapping with a destination delivers");
         let failure = Failure {
             shard: self.shard.clone(),
             record,
             given_up,
         };
-        let response = destination.deliver(&failure);
-        let calls = &self.calls;
-        let result = calls
-            .run(SourceCall::Deliver, Duration::ZERO, response)
-            .await;
-        if result.is_ok() {
-            let counts = &self.invoker.counts;
-            counts
-                .on_failure_delivered
-                .add(failure.record.records.len());
-            warn_given_up(
-                &failure.record,
-                "records given up: their destination was told",
-            );
-        }
+        let result = self.deliver_failure(&failure).await;
         Completion::Other(ShardInput::Delivered { delivery, result })
+    }
+
+    /// First to the dead letters: when it is repeated, the letter replaces itself.
+    async fn deliver_failure(&self, failure: &Failure) -> Result<(), DeliveryFault> {
+        let (counts, record) = (&self.invoker.counts, &failure.record);
+        let n_records = record.records.len();
+        if let Some(dead_letters) = &self.dead_letters {
+            dead_letters.keep(failure).await?;
+        }
+        if let Some(destination) = &self.destination {
+            let (calls, response) = (&self.calls, destination.deliver(failure));
+            let delivered = calls.run(SourceCall::Deliver, Duration::ZERO, response);
+            delivered.await.map_err(DeliveryFault::Destination)?;
+            counts.on_failure_delivered.add(n_records);
+            warn_given_up(record, "records given up: their destination was told");
+        } else {
+            counts.dropped.add(n_records);
+        }
+        if self.dead_letters.is_some() {
+            counts.dead_letters.add(n_records);
+            warn_given_up(record, "records given up: they are kept as a dead letter");
+        }
+        Ok(())
     }
 
     async fn save(self: Arc<Self>, checkpoint: Checkpoint) -> Completion {
@@ -388,7 +405,7 @@ fn warn_given_up(failure: &FailureRecord, text: &str) {
         n_records = failure.records.len(),
         first,
         last,
-        attempts = failure.approximate_invoke_count,
+        attempts = failure.attempts,
         "{text}"
     );
 }

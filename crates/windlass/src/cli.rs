@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::dead_letters::DeadLettersCommand;
 use crate::history::HistoryArgs;
 use crate::mappings::MappingArgs;
 use crate::redrive::RedriveArgs;
@@ -78,6 +79,14 @@ pub(crate) enum Command {
         watch: bool,
         #[command(flatten)]
         client: ClientArgs,
+    },
+    /// Show, redrive, delete and export what mappings have given up: records whose retries or age were exhausted,
+    /// that were too large or could not be read, with their events.
+    DeadLetters {
+        #[command(flatten)]
+        client: ClientArgs,
+        #[command(subcommand)]
+        command: DeadLettersCommand,
     },
     /// Read a stretch of a stream once more, and deliver it to a function.
     Replay {

@@ -157,7 +157,9 @@ impl Client {
 
     /// The time by the daemon's clock, in whole seconds: commands count from it, not from ours.
     pub(crate) async fn time(&self) -> anyhow::Result<Timestamp> {
-        let (head, _) = self.exchange(Method::GET, FUNCTIONS_PATH, None).await?;
+        let (head, _) = self
+            .exchange(Method::GET, FUNCTIONS_PATH, String::new())
+            .await?;
         let date = head.headers.get(DATE).and_then(|date| date.to_str().ok());
         let time = date.and_then(parse_date);
         time.with_context(|| self.not_a_daemon("a response without its time"))
@@ -200,7 +202,29 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        self.call_with(method, path, body).await
+    }
+
+    /// The same with the text of a body.
+    pub(crate) async fn call_with(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> anyhow::Result<Value> {
         Ok(self.exchange(method, path, body).await?.1)
+    }
+
+    /// The body of a response that is not JSON, or not to be read as such.
+    pub(crate) async fn bytes(&self, path: &str) -> anyhow::Result<Bytes> {
+        let response = self.send(Method::GET, path, String::new()).await?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.context(BROKEN_OFF)?.to_bytes();
+        if head.status.is_success() {
+            return Ok(body);
+        }
+        Err(self.refused(&head, serde_json::from_slice(&body).ok()))
     }
 
     /// Calls a job, whose answer has a line of JSON for each thing that it has dealt with; `show` gets
@@ -212,7 +236,7 @@ impl Client {
         mut show: impl FnMut(Value) -> anyhow::Result<()>,
     ) -> anyhow::Result<usize> {
         let (head, mut body) = self
-            .send(Method::POST, path, Some(body))
+            .send(Method::POST, path, body.to_string())
             .await?
             .into_parts();
         if !head.status.is_success() {
@@ -237,7 +261,7 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: String,
     ) -> anyhow::Result<(Parts, Value)> {
         let (head, body) = self.send(method, path, body).await?.into_parts();
         let body = body.collect().await.context(BROKEN_OFF)?.to_bytes();
@@ -255,9 +279,8 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: String,
     ) -> anyhow::Result<Response<Incoming>> {
-        let body = body.map(ToString::to_string).unwrap_or_default();
         let mut request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.endpoint))

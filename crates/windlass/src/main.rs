@@ -15,6 +15,7 @@ mod cli;
 mod client;
 mod config;
 mod credentials;
+mod dead_letters;
 mod demo;
 mod filter;
 mod find;
@@ -119,6 +120,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::History(args) => {
             let credentials = Credentials::from_env(process_environment());
             Runtime::new()?.block_on(history::run(&args, credentials))?;
+        }
+        Command::DeadLetters { client, command } => {
+            let credentials = Credentials::from_env(process_environment());
+            let run = dead_letters::run(&client, credentials, command);
+            Runtime::new()?.block_on(run)?;
         }
         Command::Filter {
             command: FilterCommand::Test(args),

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use serde::Serialize;
 use uuid::Uuid;
 use windlass_core::arn::{Arn, StreamKind};
-use windlass_core::event::Event;
 use windlass_core::failure::{FailureCondition, FailureRecord};
 use windlass_core::function::FunctionName;
 use windlass_core::mapping::{MappingId, StreamSource};
@@ -119,14 +118,13 @@ impl DocumentTemplate {
             StreamKind::Kinesis => (Some(info), None),
             StreamKind::DynamoDbStreams => (None, Some(info)),
         };
-        let event = || Event::of_records(&record.records).to_bytes();
-        let event = (payload == Payload::Event).then(event);
+        let event = (payload == Payload::Event).then(|| failure.event(&self.stream));
         let document = Document {
             request_context: RequestContext {
                 request_id: self.request_id(failure),
                 function_arn: self.function.as_str(),
                 condition: record.condition.as_str(),
-                approximate_invoke_count: record.approximate_invoke_count,
+                approximate_invoke_count: record.approximate_invoke_count(),
             },
             response_context: self.response_context(record),
             version: "1.0",
@@ -175,7 +173,9 @@ impl DocumentTemplate {
     fn response_context<'a>(&'a self, record: &'a FailureRecord) -> Option<ResponseContext<'a>> {
         match record.condition {
             FailureCondition::RetryAttemptsExhausted => {}
-            FailureCondition::RecordAgeExceeded | FailureCondition::RecordTooLarge => return None,
+            FailureCondition::RecordAgeExceeded
+            | FailureCondition::RecordTooLarge
+            | FailureCondition::Unreadable => return None,
         }
         let response = record.response.as_ref()?;
         Some(ResponseContext {

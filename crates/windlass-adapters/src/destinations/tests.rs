@@ -91,13 +91,15 @@ fn failure() -> Failure {
         record: FailureRecord {
             condition: FailureCondition::RetryAttemptsExhausted,
             records: records.into(),
-            approximate_invoke_count: 1,
+            attempts: 1,
             request_id: Some(REQUEST.into()),
             response: Some(FailedResponse {
                 status: 200,
                 executed_version: Some("$LATEST".into()),
                 function_error: true,
             }),
+            last_error: None,
+            window: None,
         },
         given_up: Timestamp::from_millis(MINUTE + 6_021),
     }
@@ -156,7 +158,7 @@ fn the_document_is_that_of_aws_for_kinesis() {
 fn the_document_is_that_of_aws_for_dynamodb() {
     let mut failure = failure();
     failure.record.records = Arc::new([record("800000000003126276362", 7_000)]);
-    failure.record.approximate_invoke_count = 4;
+    failure.record.attempts = 4;
     failure.record.response.as_mut().unwrap().function_error = false;
     let expected = concat!(
         r#"{"requestContext":{"requestId":"c9b8fa9f-5a7f-4a3e-af9c-0c604cde93a5","#,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use windlass_engine::ports::{BoxError, Store};
 
+mod dead_letters;
 mod history;
 mod lock;
 mod replays;

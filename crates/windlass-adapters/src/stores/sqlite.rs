@@ -22,7 +22,7 @@ use windlass_engine::ports::{
 
 use super::lock::StoreLock;
 use super::rows::KnownSpecs;
-use super::{StoreError, history, rows, schema};
+use super::{StoreError, dead_letters, history, rows, schema};
 
 const DATABASE_FILE: &str = "windlass.db";
 
@@ -209,6 +209,7 @@ fn set_up(db: &mut Connection, applied: usize) -> rusqlite::Result<()> {
     }
     // Also if nothing has changed: fails now if the file is not writable.
     rows::forget_removals(&tx)?;
+    dead_letters::void_claims(&tx)?;
     tx.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", schema::SCHEMA_VERSION)?;
     tx.commit()

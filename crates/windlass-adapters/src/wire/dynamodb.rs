@@ -8,7 +8,9 @@ use windlass_core::ids::KeyHash;
 use windlass_core::time::Timestamp;
 
 use super::json_cursor::{JsonCursor, WireError};
-use super::page_builder::{GetRecordsResponse, PageBuilder, PageEstimate, push_all};
+use super::page_builder::{
+    GetRecordsResponse, PageBuilder, PageEstimate, RejectedRecord, push_all,
+};
 use super::streaming_parser::ResponseParser;
 use super::text::{identifier, unescape};
 use super::timestamp::push_seconds;
@@ -102,7 +104,7 @@ impl ResponseParser for GetRecordsParser<'_> {
         let rendered = record(cursor, self.template, &mut self.page);
         rendered.or_else(|error| {
             *cursor = start;
-            self.page.reject(cursor, error, sequence_number)
+            self.page.reject(cursor, error, rejected)
         })
     }
 
@@ -132,27 +134,28 @@ impl ResponseParser for GetRecordsParser<'_> {
         error: WireError,
         length: usize,
     ) -> Result<GetRecordsResponse, WireError> {
-        self.page.end_before(&error, None);
+        self.page.end_before(&error);
         Ok(self.finish(length))
     }
 }
 
-/// The raw sequence number of a record.
-fn sequence_number<'a>(cursor: &mut JsonCursor<'a>) -> Option<&'a [u8]> {
-    let mut number = None;
+/// What can be read of a record.
+fn rejected<'a>(cursor: &mut JsonCursor<'a>) -> RejectedRecord<'a> {
+    let mut record = RejectedRecord::default();
     let read = cursor.object(|cursor, name| {
         if name != b"dynamodb" {
             return cursor.skip();
         }
         cursor.object(|cursor, name| {
-            if name == b"SequenceNumber" {
-                number = cursor.optional_string()?;
-                return Ok(());
+            match name {
+                b"SequenceNumber" => record.number = cursor.optional_string()?,
+                b"Keys" => record.key = hash_of_key(cursor.value()?).ok().flatten(),
+                _ => cursor.skip()?,
             }
-            cursor.skip()
+            Ok(())
         })
     });
-    read.ok().and(number)
+    read.map_or_else(|_| RejectedRecord::default(), |()| record)
 }
 
 fn record(
@@ -406,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_cannot_be_rendered_ends_the_page_before_it() {
+    fn a_record_that_cannot_be_rendered_is_kept_as_it_is() {
         let record = |number: u8, keys: &str| {
             format!(r#"{{"dynamodb":{{"SequenceNumber":"{number}"{keys}}}}}"#)
         };
@@ -422,9 +425,13 @@ mod tests {
             let parser =
                 GetRecordsParser::new(&template, &estimate, 0, usize::MAX, Timestamp::EPOCH);
             let response = parse_pieces(&[body.as_bytes()], parser).unwrap();
-            assert_eq!(response.records.len(), 1, "{keys}");
-            let number = response.unreadable.unwrap().sequence_number;
-            assert_eq!(number, Some("2".into()), "{keys}");
+            assert_eq!(response.records.len(), 3, "{keys}");
+            let bad = &response.records[1];
+            assert!(bad.unreadable().is_some(), "{keys}");
+            assert_eq!(bad.sequence_number(), "2", "{keys}");
+            assert_eq!(bad.event(), record(2, keys).as_bytes());
+            assert_eq!(response.records[2].unreadable(), None, "{keys}");
+            assert!(!response.is_truncated, "{keys}");
         }
     }
 

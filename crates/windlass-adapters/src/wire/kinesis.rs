@@ -16,7 +16,9 @@ use windlass_core::time::Timestamp;
 use super::aggregate::{Deaggregator, may_be_aggregate};
 use super::json_cursor::{JsonCursor, WireError};
 use super::member_table::MemberTable;
-use super::page_builder::{GetRecordsResponse, PageBuilder, PageEstimate, push_all};
+use super::page_builder::{
+    GetRecordsResponse, PageBuilder, PageEstimate, RejectedRecord, push_all,
+};
 use super::streaming_parser::ResponseParser;
 use super::text::{identifier, plain_prefix_len, unescape};
 use super::timestamp::push_seconds;
@@ -349,7 +351,7 @@ impl ResponseParser for GetRecordsParser<'_> {
         if self.page.has_room() {
             if let Err(error) = self.record(cursor) {
                 *cursor = start;
-                return self.page.reject(cursor, error, sequence_number);
+                self.page.reject(cursor, error, rejected)?;
             }
         } else {
             cursor.skip_element()?;
@@ -410,24 +412,28 @@ impl ResponseParser for GetRecordsParser<'_> {
         error: WireError,
         length: usize,
     ) -> Result<GetRecordsResponse, WireError> {
-        self.page.end_before(&error, None);
+        self.page.end_before(&error);
         // It has no end.
         self.rest = None;
         Ok(self.finish(length))
     }
 }
 
-/// The raw sequence number of a record.
-fn sequence_number<'a>(cursor: &mut JsonCursor<'a>) -> Option<&'a [u8]> {
-    let mut number = None;
+/// What can be read of a record.
+fn rejected<'a>(cursor: &mut JsonCursor<'a>) -> RejectedRecord<'a> {
+    let mut record = RejectedRecord::default();
     let read = cursor.object(|cursor, name| {
-        if name == b"SequenceNumber" {
-            number = cursor.optional_string()?;
-            return Ok(());
+        match name {
+            b"SequenceNumber" => record.number = cursor.optional_string()?,
+            b"PartitionKey" => {
+                let key = JsonCursor::new(cursor.value()?).string().ok();
+                record.key = key.and_then(unescape).map(|key| KeyHash::of(&key));
+            }
+            _ => cursor.skip()?,
         }
-        cursor.skip()
+        Ok(())
     });
-    read.ok().and(number)
+    read.map_or_else(|_| RejectedRecord::default(), |()| record)
 }
 
 #[cfg(test)]

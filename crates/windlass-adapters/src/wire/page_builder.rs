@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use windlass_core::ids::SequenceNumber;
+use windlass_core::ids::KeyHash;
 use windlass_core::record::Record;
-use windlass_core::record_page::RecordPageBuilder;
+use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 use windlass_core::shard::UnreadableRecord;
 use windlass_core::time::Timestamp;
 
@@ -22,13 +22,13 @@ pub(crate) struct GetRecordsResponse {
     pub(crate) records: Vec<Record>,
     /// `None` at the end of the shard.
     pub(crate) next_iterator: Option<String>,
-    /// Whether records were left out, for lack of room or after one that is unreadable: reading
+    /// Whether records were left out, for lack of room or from one on that is unreadable: reading
     /// continues after the last record that is here, not at `next_iterator`.
     pub(crate) is_truncated: bool,
     /// The text of a response with the records that were left out for lack of room, and with the one
     /// that is here in part, if the parser keeps it.
     pub(crate) rest: Option<Bytes>,
-    /// The record after the last one, if it is left out because it cannot be rendered.
+    /// The record after the last one, if it is left out because its number cannot be read.
     pub(crate) unreadable: Option<UnreadableRecord>,
     /// Whether the response names child shards, as only that at the end of a shard does. Always
     /// false for DynamoDB Streams.
@@ -52,6 +52,14 @@ pub(super) struct PageEnd {
     pub(super) records: Vec<Record>,
     pub(super) is_truncated: bool,
     pub(super) unreadable: Option<UnreadableRecord>,
+}
+
+/// What can be read of a record that cannot be rendered.
+#[derive(Debug, Default)]
+pub(super) struct RejectedRecord<'a> {
+    /// The raw text of its sequence number.
+    pub(super) number: Option<&'a [u8]>,
+    pub(super) key: Option<KeyHash>,
 }
 
 /// A page under construction.
@@ -119,8 +127,8 @@ impl<'e> PageBuilder<'e> {
         self.is_truncated && self.unreadable.is_none()
     }
 
-    /// Ends the page before the record at the cursor, which could not be rendered, and skips it.
-    /// `number` finds the raw text of its sequence number.
+    /// Adds the record at the cursor, which could not be rendered, as it is, and skips it. If its number
+    /// cannot be read, the page ends before it. `read` finds what it can.
     ///
     /// # Errors
     /// The record is incomplete, or it has no end.
@@ -129,27 +137,38 @@ impl<'e> PageBuilder<'e> {
         &mut self,
         cursor: &mut JsonCursor<'_>,
         error: WireError,
-        number: impl for<'a> FnOnce(&mut JsonCursor<'a>) -> Option<&'a [u8]>,
+        read: impl for<'a> FnOnce(&mut JsonCursor<'a>) -> RejectedRecord<'a>,
     ) -> Result<(), WireError> {
         if error.is_incomplete() {
             return Err(error);
         }
-        let mut lenient = cursor.lenient();
+        let (start, mut lenient) = (*cursor, cursor.lenient());
         cursor.skip_element()?;
-        let number = number(&mut lenient).and_then(identifier);
-        let number = number
-            .as_deref()
-            .and_then(|it| std::str::from_utf8(it).ok());
-        self.end_before(&error, number.map(SequenceNumber::from));
+        let RejectedRecord { number, key } = read(&mut lenient);
+        let number = number.and_then(identifier);
+        let text = number.as_deref().map(std::str::from_utf8);
+        let Some(Ok(sequence_number)) = text else {
+            self.end_before(&error);
+            return Ok(());
+        };
+        let approximate_arrival = self.records.undated(self.read_at);
+        self.records.unreadable(error.reason());
+        let meta = RecordMeta {
+            sequence_number,
+            inner: None,
+            key: key.unwrap_or_else(|| KeyHash::of(sequence_number.as_bytes())),
+            approximate_arrival,
+        };
+        self.records
+            .push(&meta, cursor.text_since(&start).trim_ascii(), 0..0);
         Ok(())
     }
 
-    /// Ends the page before a record that cannot be rendered, unless it has ended already.
-    pub(super) fn end_before(&mut self, error: &WireError, number: Option<SequenceNumber>) {
+    /// Ends the page before a record whose number cannot be read, unless it has ended already.
+    pub(super) fn end_before(&mut self, error: &WireError) {
         if !self.is_truncated {
             self.is_truncated = true;
             self.unreadable = Some(UnreadableRecord {
-                sequence_number: number,
                 reason: error.reason(),
             });
         }

@@ -94,7 +94,6 @@ pub(crate) struct Caller {
 
 /// A caller whose role is `admin`: an extractor of handlers that only read, but what `read_only` may
 /// not see.
-#[cfg_attr(not(test), expect(dead_code, reason = "for operations to come"))]
 pub(crate) struct AdminCaller;
 
 /// Names of callers where no keys are asked for: by loopback, and from elsewhere.

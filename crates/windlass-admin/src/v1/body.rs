@@ -1,7 +1,11 @@
 //! Bodies of requests: JSON objects whose members are all known.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use windlass_core::place::Place;
 
@@ -9,11 +13,17 @@ use super::Refusal;
 use crate::requests::read_body;
 
 /// The object of a request; without a body it is empty.
-pub(crate) struct JsonBody(Map<String, Value>);
+pub(crate) struct JsonBody {
+    members: Map<String, Value>,
+    text: Bytes,
+}
 
 /// The members of a body. A member that is null is absent, except for [`Members::nullable`].
 #[derive(Debug)]
-pub(crate) struct Members(Map<String, Value>);
+pub(crate) struct Members {
+    members: Map<String, Value>,
+    text: Bytes,
+}
 
 impl<S: Send + Sync> FromRequest<S> for JsonBody {
     type Rejection = Refusal;
@@ -22,11 +32,17 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
         let (parts, body) = request.into_parts();
         let body = read_body(parts.uri.path(), body).await?;
         if body.is_empty() {
-            return Ok(Self(Map::new()));
+            return Ok(Self {
+                members: Map::new(),
+                text: body,
+            });
         }
         let value = serde_json::from_slice::<Value>(&body);
         match value {
-            Ok(Value::Object(members)) => Ok(Self(members)),
+            Ok(Value::Object(members)) => Ok(Self {
+                members,
+                text: body,
+            }),
             Ok(_) => Err(Refusal::malformed("expected a JSON object")),
             Err(error) => Err(Refusal::malformed(format!("the body is not JSON: {error}"))),
         }
@@ -36,9 +52,12 @@ impl<S: Send + Sync> FromRequest<S> for JsonBody {
 impl JsonBody {
     /// Refuses every member that is not one of these.
     pub(crate) fn with(self, known: &[&str]) -> Result<Members, Refusal> {
-        let mut names = self.0.keys();
+        let mut names = self.members.keys();
         match names.find(|name| !known.contains(&name.as_str())) {
-            None => Ok(Members(self.0)),
+            None => Ok(Members {
+                members: self.members,
+                text: self.text,
+            }),
             Some(name) => Err(Refusal::invalid(name, unknown(name, known))),
         }
     }
@@ -69,12 +88,23 @@ impl Members {
         &mut self,
         name: &str,
     ) -> Result<Option<Option<T>>, Refusal> {
-        let Some(value) = self.0.remove(name) else {
+        let Some(value) = self.members.remove(name) else {
             return Ok(None);
         };
         serde_json::from_value(value)
             .map(Some)
             .map_err(|error| Refusal::invalid(name, error.to_string()))
+    }
+
+    /// The text of a member as it was sent.
+    pub(crate) fn raw(&mut self, name: &str) -> Result<Option<Bytes>, Refusal> {
+        if self.optional::<Value>(name)?.is_none() {
+            return Ok(None);
+        }
+        let members = serde_json::from_slice::<BTreeMap<String, &RawValue>>(&self.text);
+        let members = members.map_err(|error| Refusal::malformed(error.to_string()))?;
+        let value = members.get(name);
+        Ok(value.map(|value| self.text.slice_ref(value.get().as_bytes())))
     }
 
     pub(crate) fn required<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, Refusal> {

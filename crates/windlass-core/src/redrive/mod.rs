@@ -13,7 +13,7 @@ mod range;
 mod verdict;
 
 pub use document::{FailureDocument, NotADocument, same_function};
-pub use order::{compare, ranks};
+pub use order::{compare, compare_numbers, ranks};
 pub use pace::Pace;
 pub use queue::{
     AttributeValue, DUPLICATE_INTERVAL, Mode, OutgoingMessage, body, duplicate_wait, mode,

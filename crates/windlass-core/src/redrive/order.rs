@@ -38,11 +38,12 @@ pub fn compare(
     let by_stream = one.stream.cmp(&other.stream);
     let by_rank = by_stream.then_with(|| rank(one).cmp(&rank(other)));
     let by_shard = by_rank.then_with(|| one.shard.cmp(&other.shard));
-    let by_first = by_shard.then_with(|| by_number(&one.first, &other.first));
-    by_first.then_with(|| by_number(&one.last, &other.last))
+    let by_first = by_shard.then_with(|| compare_numbers(&one.first, &other.first));
+    by_first.then_with(|| compare_numbers(&one.last, &other.last))
 }
 
-fn by_number(one: &SequenceNumber, other: &SequenceNumber) -> Ordering {
+/// Compares whole numbers; those that are not decimal have no order.
+pub fn compare_numbers(one: &SequenceNumber, other: &SequenceNumber) -> Ordering {
     if one.is_lower_than(other) {
         Ordering::Less
     } else if other.is_lower_than(one) {

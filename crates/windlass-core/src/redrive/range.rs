@@ -191,8 +191,15 @@ impl RangeReader {
                 return RangeStep::Done(self.finish());
             }
             self.has_begun = true;
-            self.add(record);
             self.has_last = number == self.last;
+            match record.unreadable() {
+                // A batch has none: it is given up by itself.
+                Some(reason) if self.whole_range || self.has_last || number == self.first => {
+                    return RangeStep::Done(Err(RangeError::Unreadable(reason)));
+                }
+                Some(_) => continue,
+                None => self.add(record),
+            }
             if self.has_last && record.inner().is_none_or(|inner| inner.is_last) {
                 return RangeStep::Done(self.finish());
             }
@@ -461,10 +468,7 @@ mod tests {
             run(reader("2", "7", 6), [ended]),
             Err(RangeError::Incomplete)
         );
-        let unreadable = UnreadableRecord {
-            sequence_number: None,
-            reason: "damaged",
-        };
+        let unreadable = UnreadableRecord { reason: "damaged" };
         let unreadable = ReadResult {
             unreadable: Some(unreadable),
             ..page(&KEYS[..2])
@@ -473,6 +477,34 @@ mod tests {
             run(reader("2", "7", 6), [unreadable]),
             Err(RangeError::Unreadable("damaged"))
         );
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_rendered_is_not_sent() {
+        let damaged = || {
+            let mut builder = RecordPageBuilder::default();
+            for number in ["2", "3", "4"] {
+                if number == "3" {
+                    builder.unreadable("damaged");
+                }
+                let meta = RecordMeta {
+                    sequence_number: number,
+                    inner: None,
+                    key: KeyHash(0),
+                    approximate_arrival: Timestamp::EPOCH,
+                };
+                builder.push(&meta, b"{}", 0..0);
+            }
+            [result(Record::of_page(builder.finish()))]
+        };
+        assert_eq!(run(reader("2", "4", 2), damaged()), Ok(vec![2, 4]));
+        let whole = RangeReader::new(&document("0", "2", "4", 2), None, true);
+        for reader in [whole, reader("2", "3", 1)] {
+            assert_eq!(
+                run(reader, damaged()),
+                Err(RangeError::Unreadable("damaged"))
+            );
+        }
     }
 
     #[test]

@@ -365,7 +365,10 @@ impl ShardConsumer {
             }
         }
         for report in page.reports {
-            let is_given_up = matches!(report, Report::RecordTooLarge { .. });
+            let is_given_up = matches!(
+                report,
+                Report::RecordTooLarge { .. } | Report::UnreadableDropped { .. }
+            );
             self.counts.given_up += u64::from(is_given_up);
             self.report(report);
         }

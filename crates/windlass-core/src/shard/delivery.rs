@@ -1,12 +1,11 @@
-//! [`Delivery`]: brings what a lane has given up to the on-failure destination, one run after the
-//! other, each until it is accepted.
+//! [`Delivery`]: brings what a lane has given up to where it goes, one run after the other, each until
+//! it is accepted.
 
 use std::collections::VecDeque;
 
 use super::piece::Run;
 use crate::batch::{BatchId, BatchIds};
-use crate::failure::FailureRecord;
-use crate::outcome::Fault;
+use crate::failure::{DeliveryFault, FailureRecord};
 use crate::retry::{Backoff, Jitter};
 use crate::time::Timestamp;
 
@@ -19,7 +18,7 @@ pub(super) struct Delivery {
     state: State,
     backoff: Backoff,
     /// Of the last try, if it failed.
-    fault: Option<Fault>,
+    fault: Option<DeliveryFault>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +54,7 @@ impl Delivery {
     pub(super) fn end(
         &mut self,
         id: BatchId,
-        result: Result<(), Fault>,
+        result: Result<(), DeliveryFault>,
         jitter: &mut Jitter,
         now: Timestamp,
     ) -> Option<Run> {
@@ -69,7 +68,7 @@ impl Delivery {
                 self.runs.pop_front()
             }
             Err(fault) => {
-                self.state = State::Due(now + self.backoff.next(fault, jitter));
+                self.state = State::Due(now + self.backoff.next(fault.fault(), jitter));
                 None
             }
         }
@@ -93,7 +92,7 @@ impl Delivery {
     }
 
     /// Why the next try waits.
-    pub(super) fn fault(&self) -> Option<Fault> {
+    pub(super) fn fault(&self) -> Option<DeliveryFault> {
         self.fault.filter(|_| self.in_flight().is_none())
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::BatchId;
-use crate::failure::FailureRecord;
+use crate::failure::{DeliveryFault, FailureRecord};
 use crate::ids::SequenceNumber;
 use crate::outcome::{Fault, Outcome, Swap};
 use crate::position::{Checkpoint, Cursor, Position};
@@ -37,15 +37,14 @@ pub struct ReadResult {
     /// Whether the shard may have ended although the source returns `next`: the stream lists children
     /// of it. Never set for a source that is known to end its shards itself.
     pub has_children: bool,
-    /// The record after the last one, if it cannot be rendered: nothing after it was read.
+    /// The record after the last one, if not even its sequence number can be read: nothing after it was
+    /// read. One that only cannot be rendered is among the records.
     pub unreadable: Option<UnreadableRecord>,
 }
 
-/// A record that cannot be rendered as an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A record without a sequence number: no position is after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnreadableRecord {
-    /// `None` if not even that can be read.
-    pub sequence_number: Option<SequenceNumber>,
     /// What is wrong with it; never a part of its contents.
     pub reason: &'static str,
 }
@@ -73,10 +72,10 @@ pub enum ShardInput {
     SlotGranted {
         max_records: Option<usize>,
     },
-    /// The on-failure destination has accepted a delivery, or not.
+    /// What was given up was accepted, or not.
     Delivered {
         delivery: BatchId,
-        result: Result<(), Fault>,
+        result: Result<(), DeliveryFault>,
     },
     /// The time of the clock by which the source stamps its records. Until it is known, no record is
     /// too old.
@@ -102,8 +101,8 @@ pub enum ShardCommand {
     CancelSlot,
     /// Takes the slot that was granted.
     Invoke(Batch),
-    /// Send records that are given up to the on-failure destination. At most one delivery is in
-    /// flight.
+    /// Send records that are given up to the on-failure destination, keep them as a dead letter, or
+    /// both. At most one delivery of a lane is in flight.
     Deliver {
         /// The same when it is repeated.
         delivery: BatchId,
@@ -125,15 +124,20 @@ pub enum Report {
     /// Records of aggregates whose keys belong to other shards
     /// ([`InnerRecord`](crate::ids::InnerRecord)), whether or not a filter matches them.
     OutsideHashKeyRange { n_records: usize },
-    /// A record that alone exceeds the payload limit was dropped: there is no destination.
+    /// A record that alone exceeds the payload limit was dropped: it is not delivered.
     RecordTooLarge {
         sequence_number: SequenceNumber,
         /// Length of its event.
         bytes: usize,
     },
-    /// Records were given up, and there is no destination.
+    /// A record that cannot be rendered was dropped: it is not delivered.
+    UnreadableDropped {
+        sequence_number: SequenceNumber,
+        reason: &'static str,
+    },
+    /// Records were given up, and are not delivered.
     Dropped(FailureRecord),
-    /// The shard waits at this record, and reads it again from time to time.
+    /// The shard waits at a record, and reads it again from time to time.
     Unreadable(UnreadableRecord),
     /// Records after this position may have left the source before they were read. How many is
     /// unknown. Reading continues at the oldest record.

@@ -26,9 +26,9 @@ use super::view::Waiting;
 use super::windows::{FinalCall, Windows};
 use crate::batch::{BatchId, BatchIds, BatchLimits, Fill};
 use crate::event;
-use crate::failure::FailureRecord;
+use crate::failure::{DeliveryFault, FailureRecord};
 use crate::mapping::RetrySettings;
-use crate::outcome::{Fault, Outcome, ReturnedState};
+use crate::outcome::{Outcome, ReturnedState};
 use crate::position::Checkpoint;
 use crate::progress::Ticket;
 use crate::record::Record;
@@ -44,7 +44,7 @@ pub(super) struct Lane {
     max_records: usize,
     window: Duration,
     retries: RetrySettings,
-    has_destination: bool,
+    delivers_given_up: bool,
     /// The pieces after the one that is in flight or waits.
     pieces: VecDeque<Piece>,
     /// Records after the current batch, in the order of the shard.
@@ -54,6 +54,8 @@ pub(super) struct Lane {
     /// Those of the queue that arrived before every later one, so the first is the oldest. Empty
     /// without a maximum age.
     oldest: VecDeque<(Ticket, Timestamp)>,
+    /// Records of the queue that cannot be rendered.
+    n_unreadable: usize,
     /// Bytes of the events of all records in memory.
     bytes: usize,
     /// The last record that was put into a batch or given up.
@@ -86,7 +88,7 @@ enum State {
     /// The final invocation of a tumbling window comes before anything else of the lane. No record is
     /// given up meanwhile.
     Finishing(FinalCall),
-    /// What is given up goes to the destination before anything else of the lane.
+    /// What is given up is delivered before anything else of the lane.
     Delivering {
         delivery: Delivery,
         /// The end of the last invocation.
@@ -98,7 +100,7 @@ enum State {
 #[derive(Debug, Default)]
 pub(super) struct Resolved {
     pub(super) tickets: Vec<Ticket>,
-    /// Those among them that were given up without a destination.
+    /// Those among them that were given up and are not delivered.
     pub(super) dropped: Vec<FailureRecord>,
 }
 
@@ -111,11 +113,12 @@ impl Lane {
             max_records: limits.max_items,
             window: settings.mapping.maximum_batching_window,
             retries: settings.mapping.retries.clone(),
-            has_destination: settings.mapping.on_failure.is_some(),
+            delivers_given_up: settings.delivers_given_up,
             pieces: VecDeque::new(),
             queue: VecDeque::new(),
             n_queued: 0,
             oldest: VecDeque::new(),
+            n_unreadable: 0,
             bytes: 0,
             last_batched: None,
             windows: tumbling_window.map(|length| Windows::new(length, from)),
@@ -297,9 +300,14 @@ impl Lane {
             let left = piece.cut(is_too_old, self.limits, &mut given_up);
             self.pieces.extend(left);
         }
-        let mut runs = Runs::new(self.limits, 0, None);
+        let mut runs = Runs::new(self.limits);
         self.oldest.clear();
+        self.n_unreadable = 0;
         for queued in std::mem::take(&mut self.queue) {
+            let windows = self.windows.as_ref();
+            if windows.is_some_and(|windows| windows.begins_with(queued.ticket)) {
+                runs.end();
+            }
             if is_too_old(&queued.record) {
                 runs.push(queued.record, queued.ticket, queued.ordinal);
             } else {
@@ -310,21 +318,22 @@ impl Lane {
         Some(self.give_up(given_up, window_start, now))
     }
 
-    /// Gives up the next record if it alone exceeds the payload limit. Without a destination there is
-    /// none in the lane.
+    /// Gives up the next record if it alone exceeds the payload limit or cannot be rendered. If what is
+    /// given up is not delivered, there is none in the lane.
     pub(super) fn give_up_too_large(&mut self, now: Timestamp) {
         let State::Filling { window_start } = self.state else {
             return;
         };
-        if !self.has_destination {
+        if !self.delivers_given_up {
             return;
         }
         let limits = self.limits;
-        let is_too_large = |next: &mut Queued| !limits.fits_alone(next.record.event_len());
+        let is_too_large = |next: &mut Queued| !limits.fits_alone(limits.size_of(&next.record));
         let next = self.queue.pop_front_if(is_too_large);
         if let Some(Queued { ticket, record, .. }) = next {
+            self.n_unreadable -= usize::from(record.unreadable().is_some());
             self.forget_ages(ticket);
-            let run = Run::of_too_large(record, ticket);
+            let run = Run::alone(record, ticket);
             self.give_up(vec![run], window_start, now);
         }
     }
@@ -366,7 +375,7 @@ impl Lane {
     pub(super) fn delivered(
         &mut self,
         batch: BatchId,
-        result: Result<(), Fault>,
+        result: Result<(), DeliveryFault>,
         jitter: &mut Jitter,
         now: Timestamp,
     ) -> Vec<Ticket> {
@@ -462,7 +471,7 @@ impl Lane {
         match &self.state {
             State::Waiting(piece) => piece.waiting.clone(),
             State::Finishing(call) => call.waiting(),
-            State::Delivering { delivery, .. } => delivery.fault().map(Waiting::Destination),
+            State::Delivering { delivery, .. } => delivery.fault().map(Waiting::Delivery),
             State::Idle { .. } | State::Filling { .. } | State::InFlight(_) => None,
         }
     }
@@ -594,6 +603,7 @@ impl Lane {
     }
 
     fn enqueue(&mut self, queued: Queued) {
+        self.n_unreadable += usize::from(queued.record.unreadable().is_some());
         if self.retries.maximum_record_age.is_some() {
             let arrival = queued.record.approximate_arrival();
             let is_later = |last: &mut (Ticket, Timestamp)| arrival < last.1;
@@ -641,9 +651,14 @@ impl Lane {
         piece
     }
 
-    /// Delivers records, or drops them where there is no destination.
-    fn give_up(&mut self, runs: Vec<Run>, window_start: Timestamp, now: Timestamp) -> Resolved {
-        if self.has_destination {
+    /// Delivers records, or drops them.
+    fn give_up(&mut self, mut runs: Vec<Run>, window_start: Timestamp, now: Timestamp) -> Resolved {
+        if let Some(windows) = &self.windows {
+            for run in &mut runs {
+                run.failure.window = Some(windows.call_of(run.tickets[0]));
+            }
+        }
+        if self.delivers_given_up {
             self.state = State::Delivering {
                 delivery: Delivery::new(runs, now),
                 window_start,
@@ -681,7 +696,8 @@ impl Lane {
     fn is_full(&self) -> bool {
         let limits = self.event_limits();
         let n_records = self.queue.len();
-        let has_enough = limits.max_items <= n_records
+        let has_enough = 0 < self.n_unreadable
+            || limits.max_items <= n_records
             || limits.max_bytes <= event::event_len(n_records, self.bytes);
         // Those of a later tumbling window are not in the batch.
         has_enough && (self.windows.is_none() || self.next_batch().is_full)
@@ -692,10 +708,10 @@ impl Lane {
         let limits = self.batch_limits();
         let Some(windows) = &self.windows else {
             let queue = self.queue.iter();
-            return limits.fill(queue.map(|it| it.record.event_len()));
+            return limits.fill(queue.map(|it| limits.size_of(&it.record)));
         };
         let queue = self.queue.iter().take_while(|it| windows.has(it.ticket));
-        let sizes = queue.map(|it| it.record.event_len());
+        let sizes = queue.map(|it| limits.size_of(&it.record));
         windows.limits(limits).fill(sizes)
     }
 

@@ -9,8 +9,8 @@ use super::settings::ShardConsumerSettings;
 use super::view::Waiting;
 use super::windows::Windows;
 use crate::batch::{BatchId, BatchIds};
-use crate::failure::FailureRecord;
-use crate::outcome::{Fault, Outcome};
+use crate::failure::{DeliveryFault, FailureRecord};
+use crate::outcome::Outcome;
 use crate::position::Checkpoint;
 use crate::progress::Ticket;
 use crate::record::Record;
@@ -80,7 +80,7 @@ impl Lanes {
     pub(super) fn delivered(
         &mut self,
         delivery: BatchId,
-        result: Result<(), Fault>,
+        result: Result<(), DeliveryFault>,
         jitter: &mut Jitter,
         now: Timestamp,
     ) -> Vec<Ticket> {

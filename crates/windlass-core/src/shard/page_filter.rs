@@ -1,6 +1,6 @@
 //! Which records of a page the function receives: those that match the filter, arrived after the
-//! mapping's starting position, and fit into an event. One that does not fit still has its turn in its
-//! lane if there is a destination to give it up to. Those that are marked as resolved it received
+//! mapping's starting position, can be rendered, and fit into an event. One that cannot be invoked still
+//! has its turn in its lane if what is given up is delivered. Those that are marked as resolved it received
 //! already.
 //!
 //! The others are skipped. If less than half of a page remains, the remaining records are copied
@@ -54,7 +54,6 @@ pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings)
         reports: Vec::new(),
     };
     let mut scratch = MatchBuffers::default();
-    let limits = settings.batch_limits();
     let (mut n_filtered_out, mut n_outside, mut page_bytes, mut delivered_bytes) = (0, 0, 0, 0);
     for (index, record) in records.into_iter().enumerate() {
         let bytes = record.event_len();
@@ -67,10 +66,17 @@ pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings)
         } else if !is_match(&record, settings, &mut scratch) {
             n_filtered_out += 1;
             page.skip(record, Why::FilteredOut);
-        } else if !limits.fits_alone(bytes) && settings.mapping.on_failure.is_none() {
-            page.reports.push(Report::RecordTooLarge {
-                sequence_number: record.sequence_number().into(),
-                bytes,
+        } else if !settings.can_be_invoked(&record) && !settings.delivers_given_up {
+            let sequence_number = record.sequence_number().into();
+            page.reports.push(match record.unreadable() {
+                Some(reason) => Report::UnreadableDropped {
+                    sequence_number,
+                    reason,
+                },
+                None => Report::RecordTooLarge {
+                    sequence_number,
+                    bytes,
+                },
             });
             page.skip(record, Why::TooLarge);
         } else {
@@ -92,11 +98,14 @@ pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings)
     page
 }
 
-/// Whether a record arrived after the starting position and a filter matches it.
+/// Whether a record arrived after the starting position and a filter matches it, if it can be read.
 fn is_match(record: &Record, settings: &ShardConsumerSettings, scratch: &mut MatchBuffers) -> bool {
     let is_too_early = |earliest| !record.is_undated() && record.approximate_arrival() < earliest;
     if settings.mapping.skip_before.is_some_and(is_too_early) {
         return false;
+    }
+    if record.unreadable().is_some() {
+        return true;
     }
     settings.filter.as_ref().is_none_or(|filter| {
         let event = Event {
@@ -154,6 +163,9 @@ fn compact(items: Vec<Item>, delivered_bytes: usize) -> Vec<Item> {
             Item::Deliver(record) => (record, record.event(), record.data_range()),
             Item::Skip { last, .. } => (last, &[][..], 0..0),
         };
+        if let Some(reason) = record.unreadable() {
+            builder.unreadable(reason);
+        }
         builder.push(&record.meta(), event, data);
     }
     let records = Record::of_page(builder.finish());

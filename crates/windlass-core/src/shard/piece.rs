@@ -32,6 +32,8 @@ pub(super) struct Piece {
     pub(super) attempts: Attempts,
     /// Of the last invocation.
     pub(super) request_id: Option<Arc<str>>,
+    /// See [`FailureRecord::last_error`].
+    pub(super) last_error: Option<Arc<str>>,
     /// When it may be invoked.
     pub(super) due: Timestamp,
     /// Why it may not be earlier.
@@ -46,12 +48,15 @@ pub(super) struct Run {
     pub(super) bytes: usize,
 }
 
-/// Collects records that are too old into unbroken runs of their lane, none larger than a batch.
+/// Collects records that are too old into unbroken runs of their lane, none larger than a batch or
+/// across the end of a tumbling window.
 #[derive(Debug)]
 pub(super) struct Runs {
     limits: BatchLimits,
+    /// That were made with the records.
     n_attempts: u32,
     request_id: Option<Arc<str>>,
+    last_error: Option<Arc<str>>,
     /// The current run.
     records: Vec<Record>,
     tickets: Vec<Ticket>,
@@ -80,6 +85,7 @@ impl Piece {
             ordinals,
             attempts: Attempts::default(),
             request_id: None,
+            last_error: None,
             due: now,
             waiting: None,
         }
@@ -97,6 +103,7 @@ impl Piece {
 
     /// Keeps what a delivery says of the last invocation.
     pub(super) fn answered(&mut self, outcome: &Outcome) {
+        self.last_error = outcome.describe_error().map(Into::into);
         if let Some(id) = response(outcome).and_then(|it| it.request_id.as_deref()) {
             self.request_id = Some(id.into());
         }
@@ -144,6 +151,7 @@ impl Piece {
             let records = indexes.iter().map(|index| self.records[*index].clone());
             Self {
                 request_id: self.request_id.clone(),
+                last_error: self.last_error.clone(),
                 ..Self::new(
                     records.collect(),
                     indexes.iter().map(|index| self.tickets[*index]).collect(),
@@ -181,6 +189,7 @@ impl Piece {
         let have_maximum_age = self.oldest.is_some();
         let piece = |records: &[Record], tickets, ordinals| Self {
             request_id: self.request_id.clone(),
+            last_error: self.last_error.clone(),
             ..Self::new(records.into(), tickets, ordinals, have_maximum_age, now)
         };
         (
@@ -199,7 +208,12 @@ impl Piece {
         if !self.records.iter().any(&is_too_old) {
             return Some(self);
         }
-        let mut runs = Runs::new(limits, self.attempts.n_failed(), self.request_id.clone());
+        let mut runs = Runs {
+            n_attempts: self.attempts.n_failed(),
+            request_id: self.request_id.clone(),
+            last_error: self.last_error.clone(),
+            ..Runs::new(limits)
+        };
         let (mut records, mut tickets, mut ordinals) = (Vec::new(), Vec::new(), Vec::new());
         let numbered = self.tickets.iter().zip(&self.ordinals);
         for (record, (ticket, ordinal)) in self.records.iter().zip(numbered) {
@@ -219,6 +233,7 @@ impl Piece {
             id: self.id,
             attempts: self.attempts,
             request_id: self.request_id,
+            last_error: self.last_error,
             waiting: self.waiting,
             ..Self::new(records.into(), tickets, ordinals, true, self.due)
         })
@@ -241,9 +256,11 @@ impl Piece {
                 failure: FailureRecord {
                     condition: FailureCondition::RetryAttemptsExhausted,
                     records: records.into(),
-                    approximate_invoke_count: self.attempts.n_failed(),
+                    attempts: self.attempts.n_failed(),
                     request_id: self.request_id.clone(),
                     response: response.clone(),
+                    last_error: self.last_error.clone(),
+                    window: None,
                 },
                 tickets: tickets.by_ref().take(run.len()).collect(),
                 bytes: records.iter().map(Record::event_len).sum(),
@@ -264,16 +281,26 @@ fn response(outcome: &Outcome) -> Option<&Response> {
 }
 
 impl Run {
-    /// A record that alone exceeds the payload limit, so that it is never invoked.
-    pub(super) fn of_too_large(record: Record, ticket: Ticket) -> Self {
+    /// A record that is never invoked: it alone exceeds the payload limit, or cannot be rendered.
+    pub(super) fn alone(record: Record, ticket: Ticket) -> Self {
+        let bytes = record.event_len();
+        let (condition, error) = match record.unreadable() {
+            Some(reason) => (FailureCondition::Unreadable, reason.into()),
+            None => {
+                let error = format!("its event of {bytes} bytes does not fit into an invocation");
+                (FailureCondition::RecordTooLarge, error.into())
+            }
+        };
         Self {
-            bytes: record.event_len(),
+            bytes,
             failure: FailureRecord {
-                condition: FailureCondition::RecordTooLarge,
+                condition,
                 records: [record].into(),
-                approximate_invoke_count: 1,
+                attempts: 0,
                 request_id: None,
                 response: None,
+                last_error: Some(error),
+                window: None,
             },
             tickets: vec![ticket],
         }
@@ -281,16 +308,13 @@ impl Run {
 }
 
 impl Runs {
-    /// `n_attempts` were made with the records.
-    pub(super) const fn new(
-        limits: BatchLimits,
-        n_attempts: u32,
-        request_id: Option<Arc<str>>,
-    ) -> Self {
+    /// Of records that were not invoked.
+    pub(super) const fn new(limits: BatchLimits) -> Self {
         Self {
             limits,
-            n_attempts,
-            request_id,
+            n_attempts: 0,
+            request_id: None,
+            last_error: None,
             records: Vec::new(),
             tickets: Vec::new(),
             bytes: 0,
@@ -301,6 +325,11 @@ impl Runs {
 
     /// Adds a later record of the lane.
     pub(super) fn push(&mut self, record: Record, ticket: Ticket, ordinal: u64) {
+        if record.unreadable().is_some() {
+            self.end();
+            self.ended.push(Run::alone(record, ticket));
+            return;
+        }
         let bytes = self.bytes + record.event_len();
         let n_records = self.records.len() + 1;
         if self.next_ordinal != Some(ordinal)
@@ -316,7 +345,7 @@ impl Runs {
     }
 
     /// The current run is complete.
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         if self.records.is_empty() {
             return;
         }
@@ -324,9 +353,11 @@ impl Runs {
             failure: FailureRecord {
                 condition: FailureCondition::RecordAgeExceeded,
                 records: std::mem::take(&mut self.records).into(),
-                approximate_invoke_count: self.n_attempts.max(1),
+                attempts: self.n_attempts,
                 request_id: self.request_id.clone(),
                 response: None,
+                last_error: self.last_error.clone(),
+                window: None,
             },
             tickets: std::mem::take(&mut self.tickets),
             bytes: std::mem::take(&mut self.bytes),

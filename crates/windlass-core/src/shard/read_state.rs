@@ -108,7 +108,7 @@ pub(super) enum ReadEnd {
         gap: Option<Gap>,
         /// May be empty.
         records: Vec<Record>,
-        /// The record after these, if it cannot be rendered. Reading continues there.
+        /// The record after these, if its number cannot be read. Reading continues there.
         unreadable: Option<UnreadableRecord>,
     },
     /// The read will be repeated.
@@ -287,7 +287,7 @@ impl ReadState {
         if unreadable.is_none() || !records.is_empty() {
             self.backoff.reset();
         }
-        self.waiting = unreadable.clone().map(Waiting::Unreadable);
+        self.waiting = unreadable.map(Waiting::Unreadable);
         if self.check == Check::None && shows_next {
             self.proven_at = Some(now);
         }

@@ -7,11 +7,15 @@ use windlass_filter::Criteria;
 
 use crate::batch::BatchLimits;
 use crate::mapping::StreamSettings;
+use crate::record::Record;
 use crate::stretch::StretchSettings;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShardConsumerSettings {
     pub mapping: StreamSettings,
+    /// Whether what is given up is delivered, to a destination or to the dead letters; otherwise it is
+    /// dropped.
+    pub delivers_given_up: bool,
     /// Records that no filter matches are resolved without an invocation; `None` matches all.
     pub filter: Option<Arc<Criteria>>,
     /// The records of the shard that are processed: those of a replay. Others are not counted, and the
@@ -24,6 +28,12 @@ pub struct ShardConsumerSettings {
 }
 
 impl ShardConsumerSettings {
+    /// Whether a record is ever invoked: it can be rendered, and fits into an event.
+    pub(super) fn can_be_invoked(&self, record: &Record) -> bool {
+        let size = self.batch_limits().size_of(record);
+        self.batch_limits().fits_alone(size)
+    }
+
     /// Of a batch whose state is empty.
     pub(super) const fn batch_limits(&self) -> BatchLimits {
         BatchLimits {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::interface::{Gap, UnreadableRecord};
+use crate::failure::DeliveryFault;
 use crate::outcome::{Fault, OutcomeKind};
 use crate::position::Position;
 use crate::time::Timestamp;
@@ -86,11 +87,11 @@ pub enum Waiting {
         /// Why the function was not reached; `None`: it has failed.
         cause: Option<Fault>,
     },
-    /// The on-failure destination did not accept what was given up.
-    Destination(Fault),
+    /// What was given up was not accepted.
+    Delivery(DeliveryFault),
     /// The source cannot be read.
     Source(Fault),
-    /// This record cannot be rendered; the records before it were delivered.
+    /// The next record cannot be read; the records before it were delivered.
     Unreadable(UnreadableRecord),
     /// The store cannot be written.
     Store(Fault),

@@ -166,6 +166,24 @@ impl Windows {
         }
     }
 
+    /// What the function would receive with a record of the lane.
+    pub(super) fn call_of(&self, record: Ticket) -> WindowCall {
+        let mut later = self.later.iter().rev();
+        match later.find(|(first, _)| *first <= record) {
+            Some((_, bounds)) => WindowCall {
+                bounds: *bounds,
+                state: WindowState::empty(),
+                ..self.call()
+            },
+            None => self.call(),
+        }
+    }
+
+    /// Whether a record of the lane is the first of its window, which is not the open one.
+    pub(super) fn begins_with(&self, record: Ticket) -> bool {
+        self.later.iter().any(|(first, _)| *first == record)
+    }
+
     pub(super) fn state(&self) -> Option<&WindowState> {
         self.kept.as_ref()?.state.as_ref()
     }

@@ -1,6 +1,6 @@
 //! One invocation of a redrive: paced, with a slot, and repeated while the function is throttled.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use windlass_core::arn::Arn;
 use windlass_core::event::Event;
@@ -27,47 +27,62 @@ pub(super) struct Call {
     pub(super) returns_state: bool,
 }
 
-/// Invokes functions for one job.
+/// Invokes functions for one job, which may send several things side by side.
 pub(super) struct Invoker {
     context: EngineContext,
-    pace: Pace,
+    pace: Mutex<Pace>,
     backpressure: Backpressure,
     /// Functions that were not reached.
-    unreached: Vec<Arn>,
+    unreached: Mutex<Vec<Arn>>,
 }
 
 impl Invoker {
     pub(super) fn new(context: EngineContext, rate: Option<u32>) -> Self {
         Self {
             context,
-            pace: Pace::new(rate),
+            pace: Mutex::new(Pace::new(rate)),
             backpressure: Backpressure::default(),
-            unreached: Vec::new(),
+            unreached: Mutex::default(),
         }
     }
 
     /// Waits until what was sent before is paid for.
     async fn wait_for_turn<T>(&self, caller: &Caller<T>) -> Result<(), Ended> {
-        let wait = self.pace.wait(self.context.clock.now());
-        caller.unless_ended(tokio::time::sleep(wait)).await
+        loop {
+            let wait = lock(&self.pace).wait(self.context.clock.now());
+            if wait.is_zero() {
+                return Ok(());
+            }
+            caller.unless_ended(tokio::time::sleep(wait)).await?;
+        }
+    }
+
+    /// Pays for what is sent; `false` if it is the turn of something else.
+    fn pay(&self, n_records: usize) -> bool {
+        let (mut pace, now) = (lock(&self.pace), self.context.clock.now());
+        let is_paid = pace.wait(now).is_zero();
+        if is_paid {
+            pace.pay(n_records, now);
+        }
+        is_paid
     }
 
     /// Waits for the turn of a message that no function gets.
-    pub(super) async fn pace<T>(&mut self, caller: &Caller<T>) -> Result<(), Ended> {
+    pub(super) async fn pace<T>(&self, caller: &Caller<T>) -> Result<(), Ended> {
         self.wait_for_turn(caller).await?;
-        self.pace.pay(1, self.context.clock.now());
+        self.pay(1);
         Ok(())
     }
 
     /// Whether the run has ended for a function.
     pub(super) fn is_unreached(&self, function: &Arn) -> bool {
-        self.unreached.contains(function)
+        lock(&self.unreached).contains(function)
     }
 
     /// Invokes a function, and waits for it while it is throttled. The outcome is that of the last
     /// attempt.
     pub(super) async fn invoke<T>(
-        &mut self,
+        &self,
         function: &Arn,
         target: &Arc<dyn Target>,
         call: Call,
@@ -84,7 +99,9 @@ impl Invoker {
             }
             let slot = slot.take();
             caller.check()?;
-            self.pace.pay(call.n_records, self.context.clock.now());
+            if !self.pay(call.n_records) {
+                continue;
+            }
             let outcome = target
                 .invoke(Invocation {
                     event: call.event.clone(),
@@ -117,10 +134,14 @@ impl Invoker {
                 }
             };
             if matches!(verdict, Verdict::NotReached(_)) {
-                self.unreached.push(function.clone());
+                lock(&self.unreached).push(function.clone());
             }
             tracing::debug!(%function, id = %call.id, ?outcome, "redriven");
             return Ok((verdict, outcome));
         }
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,11 +8,13 @@ mod bucket;
 mod call;
 mod documents;
 mod held;
+mod letters;
 mod messages;
 mod records;
 mod redrive;
 mod trail;
 
+pub use letters::{Letters, LettersRequest, LettersResult};
 pub use redrive::{RedriveReport, RedriveRequest, RedriveSource, Redriver};
 
 use std::sync::{Arc, Mutex};

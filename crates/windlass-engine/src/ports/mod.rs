@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::event::Event;
-use windlass_core::failure::FailureRecord;
+use windlass_core::failure::{FailureCondition, FailureRecord};
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{ReceiptHandle, SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
@@ -27,11 +28,17 @@ use windlass_core::time::Timestamp;
 
 use crate::requests::QueueRequests;
 
+mod dead_letters;
 mod documents;
 mod error;
 mod history;
 mod replays;
 
+pub use dead_letters::{
+    DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterLimit, DeadLetterMarker,
+    DeadLetterReason, DeadLetterSelection, DeadLetterStore, DeadLetterTotals, Deletion,
+    DeletionLine, Kept, NewDeadLetter,
+};
 pub use documents::{DocumentBucket, QueueSender};
 pub use error::{BoxError, PortError, chain, log_fault};
 pub use history::{
@@ -216,6 +223,25 @@ pub struct Failure {
     /// When they were given up, by the wall clock. It must be the same whenever a delivery is
     /// repeated, so that what is stored under a name is replaced.
     pub given_up: Timestamp,
+}
+
+impl Failure {
+    /// The event as the function got it, or would have: of a record that cannot be rendered the source's
+    /// own JSON. `event_source_arn`: as the records have it.
+    pub fn event(&self, event_source_arn: &Arn) -> Bytes {
+        let FailureRecord {
+            condition,
+            records,
+            window,
+            ..
+        } = &self.record;
+        let event = match (condition, window) {
+            (FailureCondition::Unreadable, _) => return Bytes::copy_from_slice(records[0].event()),
+            (_, None) => Event::of_records(records),
+            (_, Some(call)) => Event::of_window(records, call, &self.shard, event_source_arn),
+        };
+        event.to_bytes()
+    }
 }
 
 /// Delivers failure records of one mapping to its destination.
@@ -439,6 +465,6 @@ pub trait LeaseStore: Send + Sync {
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError>;
 }
 
-pub trait Store: MappingStore + LeaseStore + HistoryStore + ReplayStore {}
+pub trait Store: MappingStore + LeaseStore + HistoryStore + DeadLetterStore + ReplayStore {}
 
-impl<T: MappingStore + LeaseStore + HistoryStore + ReplayStore> Store for T {}
+impl<T: MappingStore + LeaseStore + HistoryStore + DeadLetterStore + ReplayStore> Store for T {}

@@ -23,8 +23,10 @@ pub struct Counts {
     pub failed_invocations: Count,
     /// Events of those invocations.
     pub failed_events: Count,
-    /// Given up without an on-failure destination.
+    /// Given up without an on-failure destination, whether or not they are kept.
     pub dropped: Count,
+    /// Given up and kept.
+    pub dead_letters: Count,
     /// Positions at which a stream could not continue, so that records may be lost.
     pub trimmed_gaps: Count,
     /// Shards of a former stream with the same name, whose checkpoints were dropped.

@@ -33,6 +33,7 @@ use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::OutcomeKind;
 use windlass_core::time::Timestamp;
 
+use crate::dead_letters::DeadLetterCounts;
 use crate::histogram::InvocationMetrics;
 use crate::labels::Labels;
 use crate::memory::Backpressure;
@@ -58,6 +59,7 @@ pub struct StatusBoard {
     last_round: Mutex<Option<Round>>,
     /// Functions that run in processes of this machine, by name.
     functions: Mutex<BTreeMap<String, Arc<FunctionProcesses>>>,
+    dead_letters: Arc<DeadLetterCounts>,
 }
 
 /// A round that the supervisor has finished.
@@ -145,6 +147,11 @@ pub struct UnitHandle {
 }
 
 impl StatusBoard {
+    /// Counts of the dead letters of this daemon.
+    pub fn dead_letters(&self) -> Arc<DeadLetterCounts> {
+        Arc::clone(&self.dead_letters)
+    }
+
     pub fn mapping(&self, row: &MappingRow) -> MappingStatus {
         let mappings = self.lock();
         // The supervisor has not seen it yet, or the store no longer has it.

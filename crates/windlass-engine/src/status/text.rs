@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use windlass_core::failure::DeliveryFault;
 use windlass_core::ids::ShardId;
 use windlass_core::lease_rows::BlockedShard;
 use windlass_core::mapping::{DesiredState, MappingRow, Revision};
@@ -72,7 +73,11 @@ pub(super) fn shard_problem(view: &UnitView) -> Option<&'static str> {
                 "PROBLEM: Stream does not have the records at the checkpoint"
             }
         },
-        shard::Waiting::Destination(fault) => match fault {
+        shard::Waiting::Delivery(DeliveryFault::NoRoom) => "PROBLEM: Dead letters are full",
+        shard::Waiting::Delivery(DeliveryFault::DeadLetters(_)) => {
+            "PROBLEM: Dead letter could not be saved"
+        }
+        shard::Waiting::Delivery(DeliveryFault::Destination(fault)) => match fault {
             Fault::Denied => "PROBLEM: On-failure destination may not be used",
             Fault::Gone => "PROBLEM: On-failure destination does not exist",
             Fault::Throttled { .. } => "PROBLEM: On-failure destination throttles requests",
@@ -185,16 +190,12 @@ pub fn describe_gap(gap: &shard::Gap) -> String {
     )
 }
 
-/// The record at which a shard waits.
-pub fn describe_unreadable(record: &shard::UnreadableRecord) -> String {
-    let number = match &record.sequence_number {
-        Some(number) => format!("record {number}"),
-        None => "the next record, whose sequence number cannot be read either,".to_owned(),
-    };
+/// Why a shard waits at a record.
+pub fn describe_unreadable(record: shard::UnreadableRecord) -> String {
     let reason = record.reason;
     format!(
-        "the shard waits at {number}: its event cannot be rendered ({reason}); it is read again \
-         from time to time"
+        "the shard waits at the next record: its sequence number cannot be read ({reason}); it is read \
+         again from time to time"
     )
 }
 
@@ -226,19 +227,16 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
                 shard::Waiting::FinalInvocation { attempt, cause } => {
                     describe_final(*attempt, *cause, &next)
                 }
-                shard::Waiting::Destination(fault) => {
-                    let cause = cause(SourceCall::Deliver);
-                    let fault = describe_fault(*fault);
-                    format!(
-                        "records are given up, and the on-failure destination {fault}{cause}{next}{lanes}"
-                    )
+                shard::Waiting::Delivery(fault) => {
+                    let what = describe_delivery(*fault, &cause(SourceCall::Deliver));
+                    format!("records are given up, and {what}{next}{lanes}")
                 }
                 shard::Waiting::Source(fault) => {
                     let cause = cause(SourceCall::Read);
                     format!("the stream {}{cause}{next}", describe_fault(*fault))
                 }
                 shard::Waiting::Unreadable(record) => {
-                    format!("{}{next}", describe_unreadable(record))
+                    format!("{}{next}", describe_unreadable(*record))
                 }
                 shard::Waiting::Store(fault) => {
                     format!("the store {}{next}", describe_fault(*fault))
@@ -267,6 +265,23 @@ fn describe_view(unit: &UnitStatus, now: Timestamp) -> Option<String> {
                     cause(SourceCall::ChangeVisibility)
                 ),
             })
+        }
+    }
+}
+
+fn describe_delivery(fault: DeliveryFault, cause: &str) -> String {
+    match fault {
+        DeliveryFault::Destination(fault) => {
+            let fault = describe_fault(fault);
+            format!("the on-failure destination {fault}{cause}")
+        }
+        DeliveryFault::DeadLetters(fault) => {
+            format!("the store of the dead letters {}", describe_fault(fault))
+        }
+        DeliveryFault::NoRoom => {
+            "the dead letters have no room for them: redrive or delete some, or \
+                                  raise dead_letters.maximum_size"
+                .to_owned()
         }
     }
 }
@@ -317,22 +332,6 @@ mod tests {
 
     use super::*;
     use crate::status::LagHistory;
-
-    #[test]
-    fn a_shard_names_the_record_at_which_it_waits() {
-        let text = |sequence_number: Option<&str>| {
-            describe_unreadable(&shard::UnreadableRecord {
-                sequence_number: sequence_number.map(Into::into),
-                reason: "expected base64",
-            })
-        };
-        assert_eq!(
-            text(Some("495")),
-            "the shard waits at record 495: its event cannot be rendered (expected base64); it is \
-             read again from time to time"
-        );
-        assert!(text(None).contains("sequence number cannot be read"));
-    }
 
     #[test]
     fn a_blocked_queue_names_the_missing_action() {
@@ -432,9 +431,16 @@ mod tests {
             "function returns errors, attempt 2, next in 2.0 s"
         );
         assert_eq!(
-            waiting(shard::Waiting::Destination(Fault::Denied)),
+            waiting(shard::Waiting::Delivery(DeliveryFault::Destination(
+                Fault::Denied
+            ))),
             "records are given up, and the on-failure destination denies access (SendMessage to \
              queue failed: AccessDenied), next in 2.0 s"
+        );
+        assert_eq!(
+            waiting(shard::Waiting::Delivery(DeliveryFault::NoRoom)),
+            "records are given up, and the dead letters have no room for them: redrive or delete \
+             some, or raise dead_letters.maximum_size, next in 2.0 s"
         );
     }
 

@@ -184,6 +184,7 @@ impl ConnectedMapping {
             target,
             replay: Some(ReplayRun {
                 name: replay.name.clone(),
+                mapping: replay.mapping.clone(),
                 stretch: StretchSettings {
                     stretch: shards.stretch.clone(),
                     reports_tip: source.kind == StreamKind::Kinesis,

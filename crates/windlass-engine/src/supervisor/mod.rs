@@ -45,6 +45,7 @@ use self::tasks::{Subject, TaskEnd, Tasks};
 use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
+use crate::dead_letters::DeadLetters;
 use crate::jobs::{Jobs, Redriver};
 use crate::memory::Budget;
 use crate::ports::{AdapterFactory, ChangeNumber, PortError, Store, StoredMapping, chain};
@@ -133,6 +134,12 @@ impl Supervisor {
         });
         let context = EngineContext {
             saver: CheckpointSaver::new(Arc::clone(&parts.store)),
+            dead_letters: DeadLetters::new(
+                Arc::clone(&parts.store),
+                parts.settings.dead_letters,
+                parts.board.dead_letters(),
+                parts.clock,
+            ),
             board: parts.board,
             clock: parts.clock,
             settings: parts.settings,
@@ -181,10 +188,12 @@ impl Supervisor {
     /// flight, and releases the leases; `Now` drops everything, which is safe at any time.
     pub async fn run(self, stop: watch::Receiver<Stop>) {
         let (saver, jobs) = (self.context.saver.clone(), self.jobs.clone());
+        let dead_letters = self.context.dead_letters.clone();
         tokio::select! {
             biased;
             () = self.supervise(stop) => {}
             () = saver.run() => {}
+            () = dead_letters.run() => {}
             () = jobs.run() => {}
         }
     }

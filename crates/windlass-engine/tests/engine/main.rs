@@ -3,6 +3,7 @@
 //! A logged error fails the test, unless the test takes it.
 
 mod daemon;
+mod dead_letters;
 mod fairness;
 mod lanes;
 mod life;
@@ -12,6 +13,7 @@ mod metrics;
 mod positions;
 mod queues;
 mod redrive;
+mod redrive_letters;
 mod replays;
 mod retries;
 mod rounds;

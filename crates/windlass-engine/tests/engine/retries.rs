@@ -67,7 +67,7 @@ async fn records_whose_retries_are_exhausted_are_delivered_and_the_shard_continu
     let numbers = delivered.iter().map(|it| {
         let failure = &it.record;
         assert_eq!(failure.condition, FailureCondition::RetryAttemptsExhausted);
-        assert_eq!(failure.approximate_invoke_count, 3);
+        assert_eq!(failure.attempts, 3);
         assert_eq!(it.shard.as_str(), "0");
         failure.records[0].sequence_number().to_owned()
     });
@@ -185,7 +185,7 @@ async fn record_age_is_measured_by_the_clock_of_the_source() {
     assert_eq!(delivered.len(), 1);
     let failure = &delivered[0].record;
     assert_eq!(failure.condition, FailureCondition::RecordAgeExceeded);
-    assert!(5 < failure.approximate_invoke_count);
+    assert!(5 < failure.attempts);
     assert_eq!(failure.response, None);
 }
 

@@ -36,11 +36,17 @@ async fn daemon_at_rest() -> (Daemon, Vec<MappingId>) {
 #[tokio::test(start_paused = true)]
 async fn a_round_without_changes_is_one_call_that_returns_nothing() {
     let (daemon, _) = daemon_at_rest().await;
-    let n_calls = (daemon.store.n_all_calls(), n_rounds(&daemon));
+    // Expired dead letters are looked for at their own interval.
+    let n_calls = || {
+        let of_letters = ["deleting expired dead letters", "counting dead letters"];
+        let n_calls = of_letters.map(|it| daemon.store.n_calls(it));
+        daemon.store.n_all_calls() - n_calls.iter().sum::<usize>()
+    };
+    let before = (n_calls(), n_rounds(&daemon));
     pass(60).await;
-    let rounds = n_rounds(&daemon) - n_calls.1;
+    let rounds = n_rounds(&daemon) - before.1;
     assert_eq!(rounds, 60 / 5);
-    assert_eq!(daemon.store.n_all_calls() - n_calls.0, rounds);
+    assert_eq!(n_calls() - before.0, rounds);
     assert!(daemon.store.take_changes_read().is_empty());
 }
 

@@ -4,6 +4,7 @@
 //! two daemons gets a lease, and what was written is read back unchanged.
 
 mod changes;
+mod dead_letters;
 mod history;
 mod leases;
 mod mappings;
@@ -56,6 +57,13 @@ pub async fn store(open: impl Fn() -> Arc<dyn Store>) {
     history::has_one_line_a_request(&*open()).await;
     history::is_paged_from_the_latest_line(&*open()).await;
     history::is_kept_for_ninety_days(&*open()).await;
+    dead_letters::are_read_back_unchanged(&*open()).await;
+    dead_letters::are_listed_by_age(&*open()).await;
+    dead_letters::replace_themselves(&*open()).await;
+    dead_letters::have_their_room(&*open()).await;
+    dead_letters::are_written_with_their_checkpoint(&*open()).await;
+    dead_letters::are_deleted_with_a_line(&*open()).await;
+    dead_letters::expire_unless_they_are_redriven(&*open()).await;
     replays::are_read_back_unchanged(&*open()).await;
     replays::have_unique_names(&*open()).await;
     replays::change_only_at_the_expected_revision(&*open()).await;

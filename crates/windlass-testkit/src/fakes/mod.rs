@@ -5,6 +5,7 @@
 //! happens, such as a function that hangs or a store that fails.
 
 mod bucket;
+mod dead_letters;
 mod destination;
 mod fake_adapters;
 mod function;

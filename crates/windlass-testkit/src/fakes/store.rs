@@ -11,11 +11,12 @@ use windlass_core::position::{Checkpoint, Position};
 use windlass_core::replay::{ReplayName, ReplayRow};
 use windlass_core::tags::Tags;
 use windlass_engine::ports::{
-    ChangeNumber, Changes, CheckpointSave, HISTORY_RETENTION, HistoryLine, HistoryMarker,
-    HistoryPage, HistoryStore, LeaseStore, MappingStore, PortError, ReplayStore, StoredMapping,
-    UnreadableMapping,
+    ChangeNumber, Changes, CheckpointSave, DeadLetterId, HISTORY_RETENTION, HistoryLine,
+    HistoryMarker, HistoryPage, HistoryStore, LeaseStore, MappingStore, PortError, ReplayStore,
+    StoredMapping, UnreadableMapping,
 };
 
+use super::dead_letters::FakeDeadLetter;
 use super::{failed, lock};
 
 #[derive(Debug, Default)]
@@ -36,6 +37,7 @@ pub struct FakeStore {
     saves: Mutex<Vec<(LeaseKey, Checkpoint)>>,
     /// By the number of the line.
     history: Mutex<BTreeMap<u64, HistoryLine>>,
+    pub(super) dead_letters: Mutex<BTreeMap<DeadLetterId, FakeDeadLetter>>,
     fault: Mutex<Option<Fault>>,
     /// How often each operation was called.
     calls: Mutex<BTreeMap<&'static str, usize>>,
@@ -78,6 +80,15 @@ impl FakeStore {
             lease.epoch += 1;
         }
         self.changed(mapping);
+    }
+
+    /// Loses the checkpoints of a mapping, as if they had not been written.
+    pub fn forget_checkpoints(&self, mapping: &MappingId) {
+        let mut leases = lock(&self.leases);
+        let of_mapping = leases.values_mut().filter(|it| it.key.mapping == *mapping);
+        for lease in of_mapping {
+            lease.checkpoint = Checkpoint::at(Position::TrimHorizon);
+        }
     }
 
     /// How often all mappings were read.
@@ -147,6 +158,20 @@ impl FakeStore {
         }
     }
 
+    pub(super) fn save_checkpoint(&self, save: &CheckpointSave) -> Swap {
+        let mut leases = lock(&self.leases);
+        let lease = leases.get_mut(&save.key);
+        let Some(lease) = lease.filter(|lease| lease.epoch == save.epoch) else {
+            return Swap::Conflict;
+        };
+        lease.checkpoint = save.checkpoint.clone();
+        if lease.checkpoint.position == Position::ShardEnd {
+            self.changed(&save.key.mapping);
+        }
+        lock(&self.saves).push((save.key.clone(), save.checkpoint.clone()));
+        Swap::Done
+    }
+
     fn remove_leases_of(&self, id: &MappingId) {
         lock(&self.leases).retain(|key, lease| {
             let is_kept = key.mapping != *id;
@@ -158,7 +183,7 @@ impl FakeStore {
     }
 
     /// Writes the line of a change, if it has one.
-    fn write_line(&self, line: Option<&HistoryLine>) {
+    pub(super) fn write_line(&self, line: Option<&HistoryLine>) {
         let Some(line) = line else { return };
         let mut lines = lock(&self.history);
         let next = lines.keys().last().map_or(1, |last| last + 1);
@@ -172,7 +197,7 @@ impl FakeStore {
         }
     }
 
-    fn call(&self, operation: &'static str) -> Result<(), PortError> {
+    pub(super) fn call(&self, operation: &'static str) -> Result<(), PortError> {
         *lock(&self.calls).entry(operation).or_default() += 1;
         let fault = *lock(&self.fault);
         fault.map_or(Ok(()), |fault| Err(failed(operation, fault)))
@@ -438,20 +463,10 @@ impl LeaseStore for FakeStore {
 
     async fn save_many(&self, saves: &[CheckpointSave]) -> Result<Vec<Swap>, PortError> {
         self.call("saving checkpoints")?;
-        let mut leases = lock(&self.leases);
-        let swaps = saves.iter().map(|save| {
-            let lease = leases.get_mut(&save.key);
-            let Some(lease) = lease.filter(|lease| lease.epoch == save.epoch) else {
-                return Swap::Conflict;
-            };
-            lease.checkpoint = save.checkpoint.clone();
-            if lease.checkpoint.position == Position::ShardEnd {
-                self.changed(&save.key.mapping);
-            }
-            lock(&self.saves).push((save.key.clone(), save.checkpoint.clone()));
-            Swap::Done
-        });
-        Ok(swaps.collect())
+        Ok(saves
+            .iter()
+            .map(|save| self.save_checkpoint(save))
+            .collect())
     }
 
     async fn set_shard_starts(&self, changed: &[Lease]) -> Result<(), PortError> {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use goldenscript::{Command, Context, Runner};
 use windlass_core::batch::BatchId;
 use windlass_core::event::PAYLOAD_LIMIT;
-use windlass_core::failure::{DestinationArn, FailureRecord};
-use windlass_core::ids::{InnerRecord, KeyHash, SequenceNumber};
+use windlass_core::failure::{DeliveryFault, DestinationArn, FailureRecord};
+use windlass_core::ids::{InnerRecord, KeyHash};
 use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::marks::MarkedSection;
-use windlass_core::outcome::{Fault, ItemFailures, Outcome, ReturnedState, Swap};
+use windlass_core::outcome::{ItemFailures, Outcome, ReturnedState, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::rate::{RateTurns, TurnId};
 use windlass_core::record::Record;
@@ -151,7 +151,11 @@ impl ShardRunner {
         let tumbling_window = tumbling_window.as_deref().map(duration).transpose()?;
         let skip_before = arguments.key("skip_before");
         let skip_before = skip_before.as_deref().map(duration).transpose()?;
+        let on_failure = arguments.key("on_failure");
+        let has_destination = on_failure.as_deref() == Some("on");
+        let dead_letters = arguments.key("dead_letters");
         let settings = ShardConsumerSettings {
+            delivers_given_up: has_destination || dead_letters.as_deref() == Some("on"),
             mapping: StreamSettings {
                 starting_position: from,
                 recreated_position: Position::TrimHorizon,
@@ -160,10 +164,9 @@ impl ShardRunner {
                 maximum_batching_window: arguments.duration("window", "0s")?,
                 parallelization_factor: arguments.number("factor", 1)?,
                 tumbling_window,
-                on_failure: match arguments.key("on_failure").as_deref() {
-                    Some("on") => DestinationArn::parse(DESTINATION),
-                    _ => None,
-                },
+                on_failure: has_destination
+                    .then(|| DestinationArn::parse(DESTINATION))
+                    .flatten(),
                 retries: retries(arguments)?,
             },
             filter: (arguments.key("filter").as_deref() == Some("on"))
@@ -234,7 +237,11 @@ impl ShardRunner {
             "save_fails" => ShardInput::Saved(Err(arguments.fault()?)),
             "delivered" => self.delivered(Ok(()))?,
             "delivery_fails" => {
-                let fault = arguments.fault()?;
+                let fault = match (arguments.flag("no_room"), arguments.flag("dead_letters")) {
+                    (true, _) => DeliveryFault::NoRoom,
+                    (false, true) => DeliveryFault::DeadLetters(arguments.fault()?),
+                    (false, false) => DeliveryFault::Destination(arguments.fault()?),
+                };
                 self.delivered(Err(fault))?
             }
             "source_time" => {
@@ -273,7 +280,7 @@ impl ShardRunner {
         Ok(ShardInput::Invoked { batch, outcome })
     }
 
-    fn delivered(&mut self, result: Result<(), Fault>) -> Result<ShardInput, ScriptError> {
+    fn delivered(&mut self, result: Result<(), DeliveryFault>) -> Result<ShardInput, ScriptError> {
         let delivery = self.delivery.take().ok_or("no delivery is in flight")?;
         Ok(ShardInput::Delivered { delivery, result })
     }
@@ -297,10 +304,9 @@ impl ShardRunner {
         let has_children = arguments.flag("has_children");
         let is_new = arguments.flag("new_iterator") || from.iterator.is_none();
         let is_undated = arguments.flag("undated");
-        let unreadable = arguments.key("unreadable").map(|number| UnreadableRecord {
-            sequence_number: (number != "unknown").then(|| number.as_str().into()),
-            reason: "expected base64",
-        });
+        let reason = "expected base64";
+        let is_unreadable = arguments.flag("unreadable");
+        let unreadable = is_unreadable.then_some(UnreadableRecord { reason });
         let records = records(arguments, arrival, is_undated)?;
         self.n_iterators += 1;
         let next = (!end_of_shard).then(|| Cursor {
@@ -410,7 +416,7 @@ impl ShardRunner {
                 let of = maximum.map_or_else(String::new, |maximum| format!(" of {maximum}"));
                 format!("function error, next attempt {attempt}{of}")
             }
-            Some(Waiting::Destination(fault)) => format!("destination, {}", fault_text(fault)),
+            Some(Waiting::Delivery(fault)) => delivery_fault_text(fault),
             Some(Waiting::NotInvoked(fault)) => {
                 format!("function not reached, {}", fault_text(fault))
             }
@@ -420,7 +426,7 @@ impl ShardRunner {
             }
             Some(Waiting::Source(fault)) => format!("source, {}", fault_text(fault)),
             Some(Waiting::Unreadable(record)) => {
-                format!("unreadable, {}", unreadable_text(&record))
+                format!("unreadable: {}", record.reason)
             }
             Some(Waiting::Store(fault)) => format!("store, {}", fault_text(fault)),
         };
@@ -545,8 +551,12 @@ fn command_text(command: &ShardCommand) -> String {
             format!("report dropped {}", failure_text(failure))
         }
         ShardCommand::Report(Report::Unreadable(record)) => {
-            format!("report unreadable {}", unreadable_text(record))
+            format!("report unreadable: {}", record.reason)
         }
+        ShardCommand::Report(Report::UnreadableDropped {
+            sequence_number,
+            reason,
+        }) => format!("report {sequence_number} dropped: {reason}"),
         ShardCommand::Report(Report::WindowStateDropped(bounds)) => {
             format!("report state of window {} dropped", window_text(*bounds))
         }
@@ -561,11 +571,19 @@ fn command_text(command: &ShardCommand) -> String {
     }
 }
 
+fn delivery_fault_text(fault: DeliveryFault) -> String {
+    match fault {
+        DeliveryFault::Destination(fault) => format!("destination, {}", fault_text(fault)),
+        DeliveryFault::DeadLetters(fault) => format!("dead letters, {}", fault_text(fault)),
+        DeliveryFault::NoRoom => "dead letters, no room".to_owned(),
+    }
+}
+
 /// `RetryAttemptsExhausted [1 2] approximateInvokeCount=3 statusCode=200 functionError=Unhandled`.
 fn failure_text(failure: &FailureRecord) -> String {
     let condition = failure.condition.as_str();
     let names = names(&failure.records);
-    let count = failure.approximate_invoke_count;
+    let count = failure.approximate_invoke_count();
     let response = failure.response.as_ref().map_or_else(String::new, |it| {
         let error = if it.function_error {
             "Unhandled"
@@ -574,7 +592,8 @@ fn failure_text(failure: &FailureRecord) -> String {
         };
         format!(" statusCode={} functionError={error}", it.status)
     });
-    format!("{condition} [{names}] approximateInvokeCount={count}{response}")
+    let window = failure.window.as_ref().map_or_else(String::new, call_text);
+    format!("{condition} [{names}] approximateInvokeCount={count}{response}{window}")
 }
 
 /// `7` or, of an aggregate, `7.0`.
@@ -654,12 +673,6 @@ fn window_text(bounds: WindowBounds) -> String {
     format!("{}s..{}s", seconds(bounds.start), seconds(bounds.end))
 }
 
-fn unreadable_text(record: &UnreadableRecord) -> String {
-    let number = record.sequence_number.as_ref();
-    let number = number.map_or("unknown", SequenceNumber::as_str);
-    format!("{number}: {}", record.reason)
-}
-
 fn position_text(position: &Position) -> String {
     match position {
         Position::At(number) => format!("at {number}"),
@@ -711,7 +724,7 @@ fn marks_text(sections: &[MarkedSection]) -> String {
 }
 
 /// All remaining arguments: sequence numbers with or without sizes; `~` marks a record that the filter
-/// does not match. A record is `1`, a key of its own, or `2/1`: the record 1 of lane 2. `7.0` is one
+/// does not match, `!` one that cannot be rendered. A record is `1`, a key of its own, or `2/1`: the record 1 of lane 2. `7.0` is one
 /// of an aggregate, which ends with the last record of its number unless that is `7.0-`; the key of
 /// `7.0@` belongs to another shard.
 fn records(
@@ -725,7 +738,10 @@ fn records(
         if is_undated {
             builder.undated(arrival);
         }
-        let record = name.trim_start_matches('~');
+        let record = name.trim_start_matches(['~', '!']);
+        if name.starts_with('!') {
+            builder.unreadable("expected base64");
+        }
         let (record, arrival) = match record.split_once('@') {
             Some((record, arrived)) => (record, START + duration(arrived)?),
             None => (record, arrival),
@@ -736,7 +752,7 @@ fn records(
         };
         let (number, inner) = inner(of_shard.trim_end_matches(['-', '!']))?;
         let next = sized.get(index + 1).map_or("", |(next, _)| next);
-        let next = next.rsplit(['/', '~']).next().unwrap_or(next);
+        let next = next.rsplit(['/', '~', '!']).next().unwrap_or(next);
         let is_last = !next.starts_with(&format!("{number}.")) && !of_shard.ends_with('-');
         let meta = RecordMeta {
             sequence_number: number,

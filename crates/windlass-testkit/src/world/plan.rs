@@ -16,6 +16,7 @@ use windlass_core::position::{Checkpoint, Position};
 use windlass_core::shard::{ShardConsumerSettings, ShardLimits};
 use windlass_core::stretch::StretchStart;
 use windlass_core::time::Timestamp;
+use windlass_engine::dead_letters::Keep;
 
 use super::Contents;
 use super::clocks::{Creation, WallClock};
@@ -43,6 +44,7 @@ pub(super) struct Plan {
     pub(super) function: FunctionPlan,
     pub(super) store: StorePlan,
     pub(super) destination: DestinationPlan,
+    pub(super) dead_letters: DeadLettersPlan,
     /// The clock of the source.
     pub(super) clock: WallClock,
     /// Chance of each step that the consumer learns of the time of that clock, per mille.
@@ -126,6 +128,42 @@ pub(super) struct DestinationPlan {
     pub(super) done_anyway: u64,
 }
 
+/// How the dead letters behave.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DeadLettersPlan {
+    pub(super) keep: Keep,
+    pub(super) fault: u64,
+    /// A letter whose writing fails is there anyway.
+    pub(super) done_anyway: u64,
+    /// Records that there is room for, and whether the oldest make room.
+    pub(super) room: usize,
+    pub(super) drops_oldest: bool,
+    /// Chance that an operator makes room when there is none.
+    pub(super) cleared: u64,
+}
+
+impl DeadLettersPlan {
+    fn draw(rng: &mut Rng) -> Self {
+        Self {
+            keep: rng.pick(&[Keep::NoDestination, Keep::Always, Keep::Never]),
+            fault: rng.pick(&[0, 0, 100, 600]),
+            done_anyway: rng.pick(&[0, 300]),
+            room: rng.pick(&[usize::MAX, usize::MAX, 20, 1, 0]),
+            drops_oldest: rng.per_mille(300),
+            cleared: rng.pick(&[0, 300]),
+        }
+    }
+
+    /// Whether what a mapping gives up is kept.
+    pub(super) fn keeps(&self, mapping: &StreamSettings) -> bool {
+        match self.keep {
+            Keep::NoDestination => mapping.on_failure.is_none(),
+            Keep::Always => true,
+            Keep::Never => false,
+        }
+    }
+}
+
 impl Plan {
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let room = rng.pick(&[60, 200, 3000]);
@@ -172,6 +210,7 @@ impl Plan {
                 fault: rng.pick(&[0, 0, 100, 600]),
                 done_anyway: rng.pick(&[0, 300]),
             },
+            dead_letters: DeadLettersPlan::draw(rng),
             source_time: rng.pick(&[0, 20, 200]),
             clock,
             slot_latency: slot_latency(rng),
@@ -191,6 +230,7 @@ impl Plan {
         if rng.per_mille(100) {
             plan.break_runs(rng);
         }
+        plan.set_delivery();
         plan
     }
 
@@ -255,6 +295,13 @@ impl Plan {
         mapping.retries = retries(rng);
         mapping.retries.strict_order &= mapping.tumbling_window.is_none();
         mapping.on_failure = on_failure(rng);
+        self.set_delivery();
+    }
+
+    fn set_delivery(&mut self) {
+        let mapping = &self.settings.mapping;
+        let delivers = mapping.on_failure.is_some() || self.dead_letters.keeps(mapping);
+        self.settings.delivers_given_up = delivers;
     }
 }
 
@@ -441,6 +488,7 @@ fn settings(
     let skip = rng.per_mille(200) && !contents.is_empty();
     ShardConsumerSettings {
         filter: rng.per_mille(300).then(sample_filter::criteria),
+        delivers_given_up: false,
         stretch: None,
         mapping: StreamSettings {
             starting_position: Position::TrimHorizon,

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::mem;
 
 use windlass_core::batch::BatchId;
-use windlass_core::failure::FailureRecord;
+use windlass_core::failure::{DeliveryFault, FailureRecord};
 use windlass_core::outcome::{Fault, Outcome, OutcomeKind};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::shard::{Batch, Finish, Gap, Report, ShardCommand, ShardConsumer, ShardInput};
 use windlass_core::stretch::{StretchEnd, StretchSettings};
 use windlass_core::time::Timestamp;
+use windlass_engine::dead_letters::Keep;
 
 use super::plan::{Plan, START};
-use super::shard_io::{Destination, Function, Source, Store, mark};
+use super::shard_io::{DeadLetters, Destination, Function, Source, Store, mark};
 use super::shard_replay::{self, Turns, Wait};
 use super::{Contents, Totals, Trace};
 use crate::checkers::shard::ShardChecker;
@@ -50,6 +51,7 @@ struct World {
     function: Function,
     store: Store,
     destination: Destination,
+    dead_letters: DeadLetters,
     /// Records that were dropped, as the consumer has reported.
     dropped: Vec<bool>,
     /// Pending events, in the order in which they were scheduled.
@@ -57,6 +59,9 @@ struct World {
     instance: Option<Instance>,
     /// Records that a checkpoint reports as resolved: they must not be invoked again.
     settled: BTreeSet<usize>,
+    /// Records that were dropped since they could not be rendered: if a later read repairs one before a
+    /// checkpoint passes it, it is invoked.
+    repairable: BTreeSet<usize>,
     /// The state of a window was dropped, so its records are in no final invocation.
     window_was_dropped: bool,
     turns: Turns,
@@ -70,6 +75,17 @@ struct World {
 struct Instance {
     consumer: ShardConsumer,
     checker: ShardChecker,
+}
+
+/// What becomes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// The function receives it, unless it is given up before.
+    Invoked,
+    /// It is too large for any invocation.
+    GivenUp,
+    /// Also if it is older than the starting position.
+    FilteredOut,
 }
 
 #[derive(Debug)]
@@ -111,10 +127,12 @@ impl World {
             function: Function::new(function, &plan.contents),
             store: Store::new(store, checkpoint),
             destination: Destination::new(destination, &plan.contents),
+            dead_letters: DeadLetters::new(plan.dead_letters, &plan.contents),
             dropped: vec![false; plan.contents.len()],
             events: vec![(plan.start, Event::Start)],
             instance: None,
             settled: BTreeSet::new(),
+            repairable: BTreeSet::new(),
             window_was_dropped: false,
             turns: Turns::new(&mut rng),
             told: None,
@@ -254,11 +272,13 @@ impl World {
                 let result = self.store.save(&checkpoint, faulty, rng);
                 if self.store.checkpoint == checkpoint {
                     self.settled.extend(resolved);
+                    self.settled
+                        .retain(|index| !self.repairable.contains(index));
                 }
                 self.feed(ShardInput::Saved(result), trace)
             }
             Event::Deliver(delivery, failure) => {
-                let result = self.destination.deliver(contents, &failure, faulty, rng);
+                let result = self.deliver(&failure);
                 self.feed(ShardInput::Delivered { delivery, result }, trace)
             }
             Event::LeaseNoticed => {
@@ -268,6 +288,21 @@ impl World {
             }
             Event::Start => self.start(trace),
         }
+    }
+
+    /// Keeps what is given up, tells its destination, or both.
+    fn deliver(&mut self, failure: &FailureRecord) -> Result<(), DeliveryFault> {
+        let faulty = self.is_faulty();
+        let (contents, rng) = (&self.plan.contents, &mut self.rng);
+        let mapping = &self.plan.settings.mapping;
+        if self.plan.dead_letters.keeps(mapping) {
+            self.dead_letters.keep(contents, failure, faulty, rng)?;
+        }
+        if mapping.on_failure.is_some() {
+            let delivered = self.destination.deliver(contents, failure, faulty, rng);
+            delivered.map_err(DeliveryFault::Destination)?;
+        }
+        Ok(())
     }
 
     fn start(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
@@ -404,7 +439,7 @@ impl World {
             .settled(&instance.consumer.view(), timeout, self.now)?;
         let finished = instance.checker.finished();
         for report in &reports {
-            self.handle_report(report);
+            self.handle_report(report)?;
         }
         self.handle_finish(finished);
         Ok(())
@@ -432,9 +467,12 @@ impl World {
         self.events.extend(event);
     }
 
-    fn handle_report(&mut self, report: &Report) {
+    fn handle_report(&mut self, report: &Report) -> Result<(), BrokenInvariant> {
         match report {
             Report::Dropped(failure) => {
+                ensure(!self.keeps_all(), "dead letters", || {
+                    format!("{failure:?} is dropped")
+                })?;
                 self.totals.dropped += failure.records.len() as u64;
                 mark(&mut self.dropped, &self.plan.contents, failure);
             }
@@ -451,7 +489,24 @@ impl World {
             | Report::RecordTooLarge { .. }
             | Report::Unreadable(_)
             | Report::Gap(_) => {}
+            Report::UnreadableDropped {
+                sequence_number, ..
+            } => {
+                ensure(!self.keeps_all(), "dead letters", || {
+                    format!("{sequence_number} is dropped")
+                })?;
+                let index = self.plan.contents.first_of(sequence_number.as_str());
+                let index = index.expect("the checker has checked it");
+                self.dropped[index] = true;
+                self.repairable.insert(index);
+            }
         }
+        Ok(())
+    }
+
+    /// Whether everything that is given up is kept, or its destination told.
+    fn keeps_all(&self) -> bool {
+        self.plan.dead_letters.keep != Keep::Never
     }
 
     /// A save that was in flight when its sender crashed may still be carried out.
@@ -465,6 +520,8 @@ impl World {
                 self.settled.extend(resolved);
             }
         }
+        self.settled
+            .retain(|index| !self.repairable.contains(index));
     }
 
     fn end_instance(&mut self) {
@@ -483,10 +540,10 @@ impl World {
         for record in batch.records.iter() {
             let index = contents.index_of(record);
             let index = index.expect("the checker has checked it");
-            let overtaken = self.expected().find(|&(earlier, is_expected)| {
+            let overtaken = self.expected().find(|&(earlier, fate)| {
                 let is_same_key = contents.records()[earlier].key() == record.key();
                 earlier < index
-                    && is_expected
+                    && fate == Fate::Invoked
                     && is_same_key
                     && !self.is_settled(earlier)
                     && self.is_needed(earlier)
@@ -506,11 +563,16 @@ impl World {
             "windows",
             || format!("record {unfinished:?} is in the state of no final invocation"),
         )?;
-        for (index, is_expected) in self.expected() {
+        for (index, fate) in self.expected() {
             let processed = self.function.processed[index];
-            let resolved = !is_expected || self.is_settled(index) || !self.is_needed(index);
+            let is_owed = match fate {
+                Fate::Invoked => true,
+                Fate::GivenUp => self.keeps_all(),
+                Fate::FilteredOut => false,
+            };
+            let resolved = !is_owed || self.is_settled(index) || !self.is_needed(index);
             ensure(resolved, "I9", || format!("record {index} is lost"))?;
-            ensure(!processed || is_expected, "I9", || {
+            ensure(!processed || fate == Fate::Invoked, "I9", || {
                 format!(
                     "record {index} was filtered out, too large or not of the stretch, and invoked"
                 )
@@ -525,7 +587,10 @@ impl World {
     }
 
     fn is_given_up(&self, index: usize) -> bool {
-        self.destination.delivered[index] || self.dropped[index] || self.source.excused[index]
+        self.destination.delivered[index]
+            || self.dead_letters.kept[index]
+            || self.dropped[index]
+            || self.source.excused[index]
     }
 
     /// Of a replay, whether the stretch must have a record that it may have.
@@ -544,8 +609,8 @@ impl World {
             && shard_replay::is_before_its_end(stretch, &self.plan.clock, readable)
     }
 
-    /// The records from the starting position on, and whether the function must receive them.
-    fn expected(&self) -> impl Iterator<Item = (usize, bool)> {
+    /// The records from the starting position on, and what must become of them.
+    fn expected(&self) -> impl Iterator<Item = (usize, Fate)> {
         let contents = &self.plan.contents;
         let settings = &self.plan.settings;
         let begin = contents.offset_of(&self.plan.from.position, 0).unwrap_or(0);
@@ -574,7 +639,12 @@ impl World {
             let unwanted = filtered_out || settings.mapping.skip_before.is_some_and(early);
             let too_large =
                 settings.limits.payload_limit < record.event_len() + settings.window_len + 14;
-            Some((index, !unwanted && !too_large && is_within(index)))
+            let fate = match (unwanted || !is_within(index), too_large) {
+                (true, _) => Fate::FilteredOut,
+                (false, true) => Fate::GivenUp,
+                (false, false) => Fate::Invoked,
+            };
+            Some((index, fate))
         })
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use windlass_core::failure::FailureRecord;
+use windlass_core::failure::{DeliveryFault, FailureRecord};
 use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response, ReturnedState, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
@@ -14,7 +14,7 @@ use windlass_core::shard::{Batch, PageStart, ReadResult, UnreadableRecord};
 use windlass_core::time::Timestamp;
 use windlass_core::window::WindowState;
 
-use super::plan::{self, DestinationPlan, FunctionPlan, SourcePlan, StorePlan};
+use super::plan::{self, DeadLettersPlan, DestinationPlan, FunctionPlan, SourcePlan, StorePlan};
 use super::{BrokenInvariant, Contents};
 use crate::checkers::ensure;
 use crate::rng::Rng;
@@ -52,6 +52,16 @@ pub(super) struct Destination {
     plan: DestinationPlan,
     /// Records of deliveries that it has accepted.
     pub(super) delivered: Vec<bool>,
+}
+
+/// The dead letters.
+#[derive(Debug)]
+pub(super) struct DeadLetters {
+    plan: DeadLettersPlan,
+    /// Records that were ever kept.
+    pub(super) kept: Vec<bool>,
+    /// Of the letters that are there.
+    n_records: usize,
 }
 
 /// The lease row of the shard.
@@ -229,7 +239,7 @@ fn first_record(contents: &Contents, after: &Position, position: usize, n_again:
     last - n_again.min(last - contents.aggregate_start(last_read))
 }
 
-/// A page that ends before a record that cannot be rendered.
+/// A page that ends with a record that cannot be rendered, or before one whose number cannot be read.
 fn unreadable_page(
     contents: &Contents,
     start: PageStart,
@@ -239,18 +249,14 @@ fn unreadable_page(
 ) -> ReadResult {
     let unreadable = contents.aggregate_start(rng.size(begin, end - 1));
     let unreadable = unreadable.max(begin);
-    ReadResult {
-        unreadable: Some(unreadable_record(contents, unreadable, rng)),
-        ..page(contents, start, begin..unreadable, now)
+    let has_number = contents.records()[unreadable].inner().is_none() && rng.per_mille(800);
+    if has_number {
+        let last = Some(unreadable);
+        return page_with(contents, start, begin..unreadable + 1, last, now);
     }
-}
-
-/// Its number may be unreadable as well.
-fn unreadable_record(contents: &Contents, index: usize, rng: &mut Rng) -> UnreadableRecord {
-    let number = contents.records()[index].sequence_number();
-    UnreadableRecord {
-        sequence_number: rng.per_mille(800).then(|| number.into()),
-        reason: "broken",
+    ReadResult {
+        unreadable: Some(UnreadableRecord { reason: "broken" }),
+        ..page(contents, start, begin..unreadable, now)
     }
 }
 
@@ -273,14 +279,23 @@ fn offset_of(iterator: &str, stream: usize) -> Result<Option<usize>, BrokenInvar
     Ok((issuer == stream).then_some(offset))
 }
 
-fn page(
+fn page(contents: &Contents, start: PageStart, range: Range<usize>, now: Timestamp) -> ReadResult {
+    page_with(contents, start, range, None, now)
+}
+
+/// A page of which one record cannot be rendered.
+fn page_with(
     contents: &Contents,
     start: PageStart,
     Range { start: begin, end }: Range<usize>,
+    unreadable: Option<usize>,
     now: Timestamp,
 ) -> ReadResult {
     let mut builder = RecordPageBuilder::default();
     for (index, record) in contents.records()[begin..end].iter().enumerate() {
+        if unreadable == Some(begin + index) {
+            builder.unreadable("broken");
+        }
         if contents.is_undated(begin + index) {
             builder.undated(now);
         }
@@ -528,6 +543,45 @@ impl Destination {
         }
         if failed {
             return Err(plan::fault(rng));
+        }
+        Ok(())
+    }
+}
+
+impl DeadLetters {
+    pub(super) fn new(plan: DeadLettersPlan, contents: &Contents) -> Self {
+        Self {
+            plan,
+            kept: vec![false; contents.len()],
+            n_records: 0,
+        }
+    }
+
+    pub(super) fn keep(
+        &mut self,
+        contents: &Contents,
+        failure: &FailureRecord,
+        faulty: bool,
+        rng: &mut Rng,
+    ) -> Result<(), DeliveryFault> {
+        let n_records = failure.records.len();
+        let plan = &self.plan;
+        if faulty && plan.room < self.n_records.saturating_add(n_records) {
+            if !plan.drops_oldest || plan.room < n_records {
+                if rng.per_mille(plan.cleared) {
+                    self.n_records = 0;
+                }
+                return Err(DeliveryFault::NoRoom);
+            }
+            self.n_records = 0;
+        }
+        let failed = faulty && rng.per_mille(plan.fault);
+        if !failed || rng.per_mille(plan.done_anyway) {
+            mark(&mut self.kept, contents, failure);
+            self.n_records = self.n_records.saturating_add(n_records);
+        }
+        if failed {
+            return Err(DeliveryFault::DeadLetters(plan::fault(rng)));
         }
         Ok(())
     }

@@ -19,6 +19,7 @@ use windlass_engine::settings::EngineSettings;
 
 mod auth;
 mod aws;
+mod dead_letters;
 mod error;
 mod functions;
 mod listen;
@@ -185,6 +186,7 @@ fn engine(file: &mut Section<'_>) -> EngineSettings {
         settings.sqs_visibility_heartbeat = heartbeat;
     }
     settings.sqs_retry_backoff = retry_backoff(&mut sqs);
+    settings.dead_letters = dead_letters::read(file);
     settings
 }
 

@@ -211,9 +211,9 @@ impl<'a> Field<'a> {
         Some(size)
     }
 
-    /// A duration within bounds: `250ms`, `30s`, `5m`, `1h`.
+    /// A duration within bounds: `250ms`, `30s`, `5m`, `1h`, `14d`.
     pub(super) fn duration(&self, (min, max): (Duration, Duration)) -> Option<Duration> {
-        let Some(duration) = self.node.text().and_then(parse_duration) else {
+        let Some(duration) = self.node.text().and_then(parse_days_or_less) else {
             self.expected("a duration such as 250ms, 30s or 5m");
             return None;
         };
@@ -263,6 +263,17 @@ impl<'a> Field<'a> {
 
 const MEBIBYTE: u64 = 1024 * 1024;
 
+/// A duration as everywhere, or in days, as retentions are given.
+fn parse_days_or_less(text: &str) -> Option<Duration> {
+    match text.strip_suffix('d') {
+        Some(days) => {
+            let days = days.parse::<u64>().ok()?;
+            days.checked_mul(24 * 3600).map(Duration::from_secs)
+        }
+        None => parse_duration(text),
+    }
+}
+
 fn parse_size(text: &str) -> Option<u64> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let number: u64 = text[..digits].parse().ok()?;
@@ -278,6 +289,15 @@ fn parse_size(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_are_parsed() {
+        let fortnight = Duration::from_secs(14 * 24 * 3600);
+        assert_eq!(parse_days_or_less("14d"), Some(fortnight));
+        for text in ["d", "-1d", "1.5d", "1 d", "99999999999999999999d"] {
+            assert_eq!(parse_days_or_less(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn sizes_are_parsed() {

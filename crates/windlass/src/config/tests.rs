@@ -2,6 +2,7 @@
 
 use windlass_adapters::targets::FunctionKind;
 use windlass_admin::AuthSettings;
+use windlass_engine::dead_letters::{Keep, OnFull};
 
 use super::*;
 
@@ -51,6 +52,28 @@ fn metrics_of_shards_are_an_option() {
     assert_eq!(found.len(), 2, "{found:#?}");
     assert!(found[0].1.contains("metrics.per_shard"), "{found:#?}");
     assert!(found[1].1.contains("metrics.per_queue"), "{found:#?}");
+}
+
+#[test]
+fn dead_letters_have_their_limits() {
+    let text =
+        "dead_letters: {keep: always, retention: 30d, maximum_size: 2MiB, on_full: drop_oldest}";
+    let letters = Config::parse(text, EMPTY).unwrap().engine.dead_letters;
+    assert_eq!(
+        (letters.keep, letters.on_full),
+        (Keep::Always, OnFull::DropOldest)
+    );
+    assert_eq!(letters.retention, Duration::from_hours(30 * 24));
+    assert_eq!(letters.maximum_size, 2 << 20);
+    let text = "dead_letters:\n  keep: sometimes\n  retention: 0s\n  maximum_size: 1KiB\n  on_full: drop\n  limit: 1\n";
+    let found = errors(text);
+    let lines: Vec<_> = found.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, [2, 3, 4, 5, 6], "{found:#?}");
+    assert!(
+        found[0].1.contains("no_destination, always, never"),
+        "{found:#?}"
+    );
+    assert!(found[3].1.contains("hold, drop_oldest"), "{found:#?}");
 }
 
 #[test]

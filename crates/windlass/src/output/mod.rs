@@ -9,11 +9,13 @@ use windlass_admin::report::{FunctionReport, MappingReport};
 
 use crate::cli::OutputFormat;
 
+mod dead_letters;
 mod history;
 mod replays;
 mod status;
 mod table;
 
+pub(crate) use dead_letters::{dead_letters, print_payload};
 pub(crate) use replays::{replay, replays};
 pub(crate) use status::{function_label, functions_table, label, status_table};
 pub(crate) use table::terminal_width;
@@ -69,7 +71,7 @@ fn mapping_table(mappings: &[Value], width: Option<usize>) -> String {
     table::render(columns, width)
 }
 
-/// Prints a mapping, one member per line.
+/// Prints a mapping or another object, one member per line.
 pub(crate) fn mapping(format: OutputFormat, mapping: &Value) -> anyhow::Result<()> {
     if format != OutputFormat::Table {
         return print(&serialize(format, mapping)?);

@@ -77,6 +77,9 @@ fn whole(response: &GetRecordsResponse) -> Result<Vec<Bytes>, WireError> {
     if let Some(unreadable) = &response.unreadable {
         return Err(WireError::new(0, unreadable.reason));
     }
+    if let Some(reason) = response.records.iter().find_map(Record::unreadable) {
+        return Err(WireError::new(0, reason));
+    }
     let events = response.records.iter().map(Record::event);
     Ok(events.map(Bytes::copy_from_slice).collect())
 }

@@ -1,6 +1,5 @@
 //! Pages of GetRecords and of subscriptions, and what they leave out.
 
-use windlass_core::ids::SequenceNumber;
 use windlass_core::record::Record;
 
 use super::*;
@@ -77,7 +76,7 @@ fn a_record_without_a_time_has_that_of_the_record_before_it_or_of_the_read() {
 }
 
 #[test]
-fn a_record_that_cannot_be_rendered_ends_the_page_before_it() {
+fn a_record_that_cannot_be_rendered_is_kept_as_it_is() {
     let record = |number: u8, data: &[u8]| {
         let (start, end) = (format!(r#"{{"SequenceNumber":"{number}","#), b"}".to_vec());
         [start.into_bytes(), data.to_vec(), end].concat()
@@ -122,12 +121,21 @@ fn a_record_that_cannot_be_rendered_ends_the_page_before_it() {
         ]
         .concat();
         let response = parse(&body, usize::MAX).unwrap();
-        assert_eq!(response.records.len(), 1, "{reason}");
-        assert!(response.is_truncated, "{reason}");
-        let unreadable = response.unreadable.unwrap();
-        let found = unreadable.sequence_number.as_ref();
-        assert_eq!(found.map(SequenceNumber::as_str), number);
-        assert!(unreadable.reason.starts_with(reason), "{unreadable:?}");
+        let found = if let Some(number) = number {
+            assert_eq!(response.records.len(), 3, "{reason}");
+            assert!(!response.is_truncated, "{reason}");
+            let unreadable = &response.records[1];
+            assert_eq!(unreadable.sequence_number(), number);
+            assert_eq!(unreadable.event(), bad);
+            assert_eq!(response.records[2].unreadable(), None);
+            unreadable.unreadable().unwrap()
+        } else {
+            // The page ends before it.
+            assert_eq!(response.records.len(), 1, "{reason}");
+            assert!(response.is_truncated, "{reason}");
+            response.unreadable.unwrap().reason
+        };
+        assert!(found.starts_with(reason), "{found}");
         // Incomplete, it is a failed read.
         if reason != "expected a comma" {
             let end = body.len() - records.len() / 2;

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use windlass_core::batch::BatchId;
-use windlass_core::failure::{FailedResponse, FailureCondition, FailureRecord};
+use windlass_core::failure::{DeliveryFault, FailedResponse, FailureCondition, FailureRecord};
 use windlass_core::outcome::{Fault, ItemFailures, Outcome, ReturnedState};
 use windlass_core::record::Record;
 use windlass_core::shard::{Batch, ShardConsumerSettings, Waiting};
 use windlass_core::time::Timestamp;
-use windlass_core::window::WindowBounds;
+use windlass_core::window::{WindowBounds, WindowCall};
 
 use super::event_bytes;
 use super::windows::{FinalModel, WindowsModel};
@@ -31,7 +31,7 @@ pub(super) struct LaneModel {
     /// What must be delivered, in this order, before anything else of the lane.
     pub(super) deliveries: VecDeque<Delivery>,
     pub(super) delivery_in_flight: Option<BatchId>,
-    pub(super) delivery_failed: Option<FailedCall>,
+    pub(super) delivery_failed: Option<FailedDelivery>,
     pub(super) windows: Option<WindowsModel>,
 }
 
@@ -57,12 +57,20 @@ struct Piece {
     due: DueRange,
     waiting: Option<Waiting>,
     request_id: Option<Arc<str>>,
+    last_error: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) failure: FailureRecord,
     indices: Vec<usize>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FailedDelivery {
+    pub(super) n: u32,
+    pub(super) fault: DeliveryFault,
+    pub(super) due: DueRange,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +84,7 @@ pub(super) struct FailedCall {
 #[derive(Debug, Default)]
 pub(super) struct Resolved {
     pub(super) indices: Vec<usize>,
-    /// Those given up without a destination.
+    /// Those given up and not delivered.
     pub(super) dropped: Vec<FailureRecord>,
 }
 
@@ -153,7 +161,7 @@ impl LaneModel {
             return call.waiting();
         }
         match self.delivery_failed {
-            Some(failed) => Some(Waiting::Destination(failed.fault)),
+            Some(failed) => Some(Waiting::Delivery(failed.fault)),
             None => self.head()?.waiting.clone(),
         }
     }
@@ -195,7 +203,7 @@ impl LaneModel {
         let max_records = of_window.min(max_batch);
         for pending in self.pending.iter().take(max_records) {
             let size = pending.record.event_len();
-            if limit < bytes + 1 + size {
+            if limit < bytes + 1 + size || pending.record.unreadable().is_some() {
                 break;
             }
             n_records += 1;
@@ -280,6 +288,7 @@ impl LaneModel {
         let (records, indices) = (self.records(0..n_records), self.indices(0..n_records));
         let retries = &settings.mapping.retries;
         let piece = self.pieces.get_mut(&number).expect("it was invoked");
+        piece.last_error = outcome.describe_error().map(Into::into);
         if let Outcome::ItemFailures { response, .. } | Outcome::FunctionError { response, .. } =
             outcome
             && let Some(id) = &response.request_id
@@ -424,13 +433,18 @@ impl LaneModel {
             let run = run[0]..run[0] + run.len();
             let piece = self.pending[run.start].piece;
             let piece = piece.map(|piece| &self.pieces[&piece]);
+            if let Some(reason) = self.pending[run.start].record.unreadable() {
+                return self.alone(run.start, FailureCondition::Unreadable, reason);
+            }
             Delivery {
                 failure: FailureRecord {
                     condition: FailureCondition::RecordAgeExceeded,
                     records: self.records(run.clone()),
-                    approximate_invoke_count: piece.map_or(1, |piece| piece.reached.max(1)),
+                    attempts: piece.map_or(0, |piece| piece.reached),
                     request_id: piece.and_then(|piece| piece.request_id.clone()),
                     response: None,
+                    last_error: piece.and_then(|piece| piece.last_error.clone()),
+                    window: self.call_of(run.start),
                 },
                 indices: self.indices(run),
             }
@@ -439,7 +453,23 @@ impl LaneModel {
         self.give_up(deliveries, settings)
     }
 
-    /// Gives up the next record if it is too large for any invocation.
+    /// The delivery of a record that is never invoked.
+    fn alone(&self, at: usize, condition: FailureCondition, error: &str) -> Delivery {
+        Delivery {
+            failure: FailureRecord {
+                condition,
+                records: self.records(at..at + 1),
+                attempts: 0,
+                request_id: None,
+                response: None,
+                last_error: Some(error.into()),
+                window: self.call_of(at),
+            },
+            indices: self.indices(at..at + 1),
+        }
+    }
+
+    /// Gives up the next record if it is too large for any invocation, or cannot be rendered.
     pub(super) fn give_up_too_large(&mut self, settings: &ShardConsumerSettings) {
         let Some(next) = self.pending.front().filter(|it| it.piece.is_none()) else {
             return;
@@ -447,19 +477,19 @@ impl LaneModel {
         let bytes = event_bytes(std::iter::once(next.record.event_len()));
         let limit = settings.limits.payload_limit - settings.window_len;
         let must_wait = self.is_busy() || self.is_delivering() || self.final_call().is_some();
-        if must_wait || bytes <= limit {
+        let unreadable = next.record.unreadable();
+        if must_wait || (bytes <= limit && unreadable.is_none()) {
             return;
         }
-        self.deliveries.push_back(Delivery {
-            failure: FailureRecord {
-                condition: FailureCondition::RecordTooLarge,
-                records: self.records(0..1),
-                approximate_invoke_count: 1,
-                request_id: None,
-                response: None,
-            },
-            indices: self.indices(0..1),
-        });
+        let bytes = next.record.event_len();
+        let delivery = match unreadable {
+            Some(reason) => self.alone(0, FailureCondition::Unreadable, reason),
+            None => {
+                let error = format!("its event of {bytes} bytes does not fit into an invocation");
+                self.alone(0, FailureCondition::RecordTooLarge, &error)
+            }
+        };
+        self.deliveries.push_back(delivery);
     }
 
     /// When the next record is too old, by the clock of the source.
@@ -469,7 +499,11 @@ impl LaneModel {
         expire.min()
     }
 
-    pub(super) fn delivered(&mut self, result: Result<(), Fault>, now: Timestamp) -> Resolved {
+    pub(super) fn delivered(
+        &mut self,
+        result: Result<(), DeliveryFault>,
+        now: Timestamp,
+    ) -> Resolved {
         self.delivery_in_flight = None;
         match result {
             Ok(()) => {
@@ -483,8 +517,8 @@ impl LaneModel {
             }
             Err(fault) => {
                 let n = self.delivery_failed.map_or(1, |failed| failed.n + 1);
-                let due = DueRange::after_failure(n, fault, now);
-                self.delivery_failed = Some(FailedCall { n, fault, due });
+                let due = DueRange::after_failure(n, fault.fault(), now);
+                self.delivery_failed = Some(FailedDelivery { n, fault, due });
                 Resolved::default()
             }
         }
@@ -501,9 +535,13 @@ impl LaneModel {
     fn continues(&self, run: &[usize], at: usize, settings: &ShardConsumerSettings) -> bool {
         let records = run.iter().chain([&at]).map(|at| &self.pending[*at].record);
         let last = run[run.len() - 1];
+        let is_unreadable = |at: usize| self.pending[at].record.unreadable().is_some();
         last + 1 == at
+            && !is_unreadable(last)
+            && !is_unreadable(at)
             && self.pending[last].ordinal + 1 == self.pending[at].ordinal
             && self.pending[run[0]].piece == self.pending[at].piece
+            && self.pending[run[0]].window == self.pending[at].window
             && run.len() < settings.mapping.batch_size
             && event_bytes(records.map(Record::event_len))
                 <= settings.limits.payload_limit - settings.window_len
@@ -517,13 +555,20 @@ impl LaneModel {
             indices: self.indices(run.clone()),
             failure: FailureRecord {
                 condition: FailureCondition::RetryAttemptsExhausted,
+                window: self.call_of(run.start),
                 records: self.records(run),
-                approximate_invoke_count: piece.reached,
+                attempts: piece.reached,
                 request_id: piece.request_id.clone(),
                 response: Some(response.clone()),
+                last_error: piece.last_error.clone(),
             },
         });
         deliveries.collect()
+    }
+
+    /// What the event of an invocation with a pending record would have of its window.
+    fn call_of(&self, at: usize) -> Option<WindowCall> {
+        self.windows.as_ref()?.call_of(self.pending[at].window?)
     }
 
     /// The first `n_records`, cut where records of the lane are missing between them.
@@ -542,7 +587,7 @@ impl LaneModel {
     }
 
     fn give_up(&mut self, given_up: Vec<Delivery>, settings: &ShardConsumerSettings) -> Resolved {
-        if settings.mapping.on_failure.is_some() {
+        if settings.delivers_given_up {
             self.deliveries.extend(given_up);
             return Resolved::default();
         }
@@ -573,6 +618,7 @@ impl LaneModel {
         let former = self.pending[range.start].piece;
         let former = former.map(|piece| &self.pieces[&piece]);
         let request_id = former.and_then(|piece| piece.request_id.clone());
+        let last_error = former.and_then(|piece| piece.last_error.clone());
         self.n_pieces += 1;
         let piece = Piece {
             reached: 0,
@@ -580,6 +626,7 @@ impl LaneModel {
             due: DueRange::exactly(now),
             waiting: None,
             request_id,
+            last_error,
         };
         self.pieces.insert(self.n_pieces, piece);
         for pending in self.pending.range_mut(range) {

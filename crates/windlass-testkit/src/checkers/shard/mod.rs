@@ -583,6 +583,9 @@ fn reports_are_expected(model: &mut Model, report: &Report, contents: &Contents)
     let known = match report {
         Report::RecordTooLarge {
             sequence_number, ..
+        }
+        | Report::UnreadableDropped {
+            sequence_number, ..
         } => contents.first_of(sequence_number.as_str()).is_some(),
         Report::FilteredOut { .. }
         | Report::OutsideHashKeyRange { .. }
@@ -658,7 +661,7 @@ fn next_at_matches(
             let waits_for_slot = model.slot == Slot::Requested && view.next_at.is_none();
             failed(due) || (waits_for_slot && due.is_some_and(|due| due.earliest <= now))
         }
-        Some(Waiting::Destination(_)) => {
+        Some(Waiting::Delivery(_)) => {
             let failure = model.worst_lane().and_then(|lane| lane.delivery_failed);
             failed(failure.map(|failed| failed.due))
         }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use windlass_core::batch::BatchId;
+use windlass_core::failure::DeliveryFault;
 use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::{Fault, Outcome, OutcomeKind};
 use windlass_core::position::{self, Cursor, Position};
@@ -210,10 +211,12 @@ impl Model {
             let early = |earliest| has_time && record.approximate_arrival() < earliest;
             let filtered_out =
                 self.settings.filter.is_some() && !sample_filter::matches(record.event());
-            let unwanted = filtered_out || self.settings.mapping.skip_before.is_some_and(early);
+            let is_unreadable = record.unreadable().is_some();
+            let unwanted = (filtered_out && !is_unreadable)
+                || self.settings.mapping.skip_before.is_some_and(early);
             let limit = self.settings.limits.payload_limit - self.settings.window_len;
             let too_large = limit < event_bytes(std::iter::once(size));
-            let is_dropped = too_large && self.settings.mapping.on_failure.is_none();
+            let is_dropped = (too_large || is_unreadable) && !self.settings.delivers_given_up;
             let unseen = was_marked || unwanted || is_dropped;
             let windows = self.lanes[0].windows.as_mut();
             let arrival = record.approximate_arrival();
@@ -232,10 +235,18 @@ impl Model {
                 continue;
             }
             if is_dropped {
-                self.expected_reports.push_back(Report::RecordTooLarge {
-                    sequence_number: record.sequence_number().into(),
-                    bytes: size,
-                });
+                let sequence_number = record.sequence_number().into();
+                let report = match record.unreadable() {
+                    Some(reason) => Report::UnreadableDropped {
+                        sequence_number,
+                        reason,
+                    },
+                    None => Report::RecordTooLarge {
+                        sequence_number,
+                        bytes: size,
+                    },
+                };
+                self.expected_reports.push_back(report);
                 continue;
             }
             let window = self.window();
@@ -294,7 +305,7 @@ impl Model {
     pub(super) fn delivered(
         &mut self,
         delivery: BatchId,
-        result: Result<(), Fault>,
+        result: Result<(), DeliveryFault>,
         now: Timestamp,
     ) {
         let mut lanes = self.lanes.iter_mut();

@@ -110,6 +110,20 @@ impl WindowsModel {
         })
     }
 
+    /// What an invocation with records of a window would say.
+    pub(super) fn call_of(&self, window: WindowBounds) -> Option<WindowCall> {
+        let mut call = WindowCall {
+            is_final: false,
+            is_terminated_early: false,
+            bounds: window,
+            ..self.call(Some(window))?
+        };
+        if self.open() != Some(window) {
+            call.state = WindowState::empty();
+        }
+        Some(call)
+    }
+
     pub(super) fn keep(&mut self, window: WindowBounds, state: WindowState) {
         if !self.discards {
             self.set(window, Some(state));
@@ -207,17 +221,17 @@ impl FinalModel {
 
 /// What an outcome means in a window: without a state the function has failed.
 pub(super) fn returned(outcome: &Outcome) -> (Outcome, Option<ReturnedState>) {
-    let failed = |response: &Response| Outcome::FunctionError {
-        error: String::new(),
+    let failed = |error: &str, response: &Response| Outcome::FunctionError {
+        error: error.to_owned(),
         response: Box::new(response.clone()),
     };
     match outcome {
-        Outcome::Success => (failed(&Response::default()), None),
-        Outcome::ItemFailures { response, .. } => (failed(response), None),
+        Outcome::Success => (failed("no state", &Response::default()), None),
+        Outcome::ItemFailures { response, .. } => (failed("no state", response), None),
         Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } => (outcome.clone(), None),
         Outcome::Windowed(answer) => {
             let outcome = match (&answer.state, &answer.failures) {
-                (ReturnedState::TooLarge, _) => failed(&answer.response),
+                (ReturnedState::TooLarge, _) => failed("state too large", &answer.response),
                 (ReturnedState::Json(_), None) => Outcome::Success,
                 (ReturnedState::Json(_), Some(failures)) => Outcome::ItemFailures {
                     failures: failures.clone(),

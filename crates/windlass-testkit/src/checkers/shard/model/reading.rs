@@ -198,10 +198,10 @@ impl Model {
         }
         if let Some(record) = unreadable {
             self.read_failures += 1;
-            self.read_waiting = Some(Waiting::Unreadable(record.clone()));
+            self.read_waiting = Some(Waiting::Unreadable(*record));
             let (n, fault) = (self.read_failures, Fault::Transient);
             self.read_due = DueRange::after_failure(n, fault, now).not_before(soon);
-            let report = Report::Unreadable(record.clone());
+            let report = Report::Unreadable(*record);
             self.expected_reports.push_back(report);
         }
         Ok(())
